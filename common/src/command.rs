@@ -1,0 +1,221 @@
+//! The commands: one table, which the parser, `/help` and a client's completion all read.
+
+use std::fmt;
+
+/// What a line asks for. Borrows from the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Say a text in the current room.
+    Say(&'a str),
+    /// List the commands, or explain one.
+    Help(Option<&'a str>),
+    /// Take a nickname.
+    Nick(&'a str),
+    /// Enter a room, or switch to one.
+    Join(&'a str),
+    /// Leave the named or the current room.
+    Leave(Option<&'a str>),
+    /// List the rooms.
+    Rooms,
+    /// Who is in the named or the current room.
+    Who(Option<&'a str>),
+    /// One's own name, rooms, address and worker.
+    Whoami,
+    /// A private message.
+    Msg {
+        /// Whom it is for.
+        nick: &'a str,
+        /// What it says.
+        text: &'a str,
+    },
+    /// An action in the current room.
+    Me(&'a str),
+    /// Show or set the current room's topic.
+    Topic(Option<&'a str>),
+    /// Read and be written to in another charset from the next line on.
+    Charset(&'a str),
+    /// Show the settings.
+    Settings,
+    /// Change a setting.
+    Set(Setting, bool),
+    /// Be answered.
+    Ping(&'a str),
+    /// Leave.
+    Quit(&'a str),
+    /// UDP's greeting; from a session that is open already it asks for the welcome again.
+    Hello,
+}
+
+/// What `/set` switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Be sent one's own lines too.
+    Echo,
+    /// Hear of joins, leaves, quits and others' nick changes.
+    Joins,
+    /// Lines start with tags for programs.
+    Tags,
+}
+
+/// All settings with their names and what they do.
+pub const SETTINGS: [(Setting, &str, &str); 3] = [
+    (Setting::Echo, "echo", "be sent your own lines too, once accepted, as the others see them"),
+    (Setting::Joins, "joins", "hear of joins, leaves, quits and others' nick changes"),
+    (Setting::Tags, "tags", "start each line with tags that programs read"),
+];
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// The command's name, without its slash.
+    pub name: &'static str,
+    /// What stands behind the name.
+    pub arguments: &'static str,
+    /// What it does, in a few words.
+    pub does: &'static str,
+    /// Reads the arguments; `None` if they don't fit.
+    parse: for<'a> fn(&'a str) -> Option<Command<'a>>,
+}
+
+/// Every command, in the order `/help` lists them.
+pub static TABLE: [Row; 15] = [
+    Row { name: "help", arguments: "[COMMAND]", does: "lists the commands, or explains one", parse: |rest| Some(Command::Help(optional(rest)?)) },
+    Row { name: "nick", arguments: "NAME", does: "takes a nickname", parse: |rest| Some(Command::Nick(word(rest)?)) },
+    Row { name: "join", arguments: "#ROOM", does: "enters a room, made on first use, and talks there", parse: |rest| Some(Command::Join(word(rest)?)) },
+    Row { name: "leave", arguments: "[#ROOM]", does: "leaves a room", parse: |rest| Some(Command::Leave(optional(rest)?)) },
+    Row { name: "rooms", arguments: "", does: "lists the rooms", parse: |rest| nothing(rest).then_some(Command::Rooms) },
+    Row { name: "who", arguments: "[#ROOM]", does: "tells who is in a room", parse: |rest| Some(Command::Who(optional(rest)?)) },
+    Row { name: "whoami", arguments: "", does: "tells your nick, rooms, address and worker", parse: |rest| nothing(rest).then_some(Command::Whoami) },
+    Row {
+        name: "msg",
+        arguments: "NICK TEXT",
+        does: "says something to one person only",
+        parse: |rest| {
+            let (nick, text) = rest.split_once(' ')?;
+            Some(Command::Msg { nick, text: some_text(text)? })
+        },
+    },
+    Row { name: "me", arguments: "TEXT", does: "tells the room what you do", parse: |rest| Some(Command::Me(some_text(rest)?)) },
+    Row { name: "topic", arguments: "[TEXT]", does: "shows or sets the room's topic", parse: |rest| Some(Command::Topic(some_text(rest))) },
+    Row { name: "charset", arguments: "NAME", does: "reads and writes another charset from the next line on", parse: |rest| Some(Command::Charset(word(rest)?)) },
+    Row { name: "set", arguments: "NAME on|off", does: "changes a setting: echo, joins or tags; alone, shows them", parse: parse_set },
+    Row { name: "ping", arguments: "[TEXT]", does: "is answered", parse: |rest| Some(Command::Ping(rest)) },
+    Row { name: "quit", arguments: "[REASON]", does: "leaves", parse: |rest| Some(Command::Quit(rest)) },
+    // In the table so that it is parsed like the rest; `/help` leaves out what has no explanation.
+    Row { name: "hello", arguments: "COOKIE", does: "", parse: |_| Some(Command::Hello) },
+];
+
+/// Why a line that starts with a slash is not a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandError<'a> {
+    /// No command has this name.
+    Unknown(&'a str),
+    /// The command is there, its arguments don't fit.
+    Usage(&'static Row),
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Row) -> bool {
+        self.name == other.name
+    }
+}
+impl Eq for Row {}
+
+impl Row {
+    /// Finds a command by its name, with or without its slash, in any case.
+    pub fn by_name(name: &str) -> Option<&'static Row> {
+        let name = name.strip_prefix('/').unwrap_or(name);
+        TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether `/help` tells of it.
+    pub fn is_listed(&self) -> bool {
+        !self.does.is_empty()
+    }
+}
+
+impl fmt::Display for Row {
+    /// The usage: `/msg NICK TEXT`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", self.name)?;
+        if self.arguments.is_empty() { Ok(()) } else { write!(f, " {}", self.arguments) }
+    }
+}
+
+/// Reads a line's text. `Ok(None)` is an empty line: nothing. The row is the command's own, `None` for what is said.
+pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, CommandError<'_>> {
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let Some(rest) = line.strip_prefix('/') else { return Ok(Some((None, Command::Say(line)))) };
+    if rest.starts_with('/') {
+        return Ok(Some((None, Command::Say(rest))));
+    }
+    let (name, rest) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
+    let row = Row::by_name(name).ok_or(CommandError::Unknown(name))?;
+    match (row.parse)(rest.trim()) {
+        Some(command) => Ok(Some((Some(row), command))),
+        None => Err(CommandError::Usage(row)),
+    }
+}
+
+fn nothing(rest: &str) -> bool {
+    rest.is_empty()
+}
+
+fn word(rest: &str) -> Option<&str> {
+    (!rest.is_empty() && !rest.contains(char::is_whitespace)).then_some(rest)
+}
+
+fn optional(rest: &str) -> Option<Option<&str>> {
+    if rest.is_empty() { Some(None) } else { word(rest).map(Some) }
+}
+
+fn some_text(rest: &str) -> Option<&str> {
+    let rest = rest.trim();
+    (!rest.is_empty()).then_some(rest)
+}
+
+fn parse_set(rest: &str) -> Option<Command<'_>> {
+    if rest.is_empty() {
+        return Some(Command::Settings);
+    }
+    let (name, value) = rest.split_once(char::is_whitespace)?;
+    let (setting, ..) = SETTINGS.iter().find(|(_, known, _)| known.eq_ignore_ascii_case(name))?;
+    match value.trim() {
+        value if value.eq_ignore_ascii_case("on") => Some(Command::Set(*setting, true)),
+        value if value.eq_ignore_ascii_case("off") => Some(Command::Set(*setting, false)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(line: &str) -> Command<'_> {
+        parse(line).unwrap().unwrap().1
+    }
+
+    #[test]
+    fn a_line_is_said_unless_it_starts_with_one_slash() {
+        assert_eq!(command("hi /there"), Command::Say("hi /there"));
+        assert_eq!(command("//me"), Command::Say("/me"));
+        assert_eq!(parse(""), Ok(None));
+        assert_eq!(command("/me waves  "), Command::Me("waves"));
+    }
+
+    #[test]
+    fn arguments_are_read_or_the_usage_told() {
+        assert_eq!(command("/MSG bob hi there"), Command::Msg { nick: "bob", text: "hi there" });
+        assert_eq!(command("/set echo ON"), Command::Set(Setting::Echo, true));
+        assert_eq!(command("/set"), Command::Settings);
+        assert_eq!(command("/leave"), Command::Leave(None));
+        assert_eq!(command("/topic "), Command::Topic(None));
+        for line in ["/msg bob", "/nick", "/nick a b", "/set echo", "/set noise on", "/join", "/rooms now"] {
+            assert!(matches!(parse(line), Err(CommandError::Usage(_))), "{line}");
+        }
+        assert_eq!(parse("/dance wild"), Err(CommandError::Unknown("dance")));
+        assert_eq!(Row::by_name("/msg").unwrap().to_string(), "/msg NICK TEXT");
+    }
+}

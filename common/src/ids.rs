@@ -1,0 +1,109 @@
+//! The numbers that name things, each with a type of its own so that they can't be mistaken for each other.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A place in the event log: everything before it is behind us, the record that starts at it is next.
+///
+/// Grows with the log's order, within a run and over restarts (a run's first sequence is its start time in µs).
+/// Neighbouring records do not have neighbouring sequences: a sequence counts blocks of the log, not records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// How many log blocks `self` is ahead of `earlier`; 0 if it isn't.
+    pub fn blocks_since(self, earlier: Sequence) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A point in time: microseconds since 1970-01-01 UTC, as the log counts them (never backwards).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    /// One second.
+    pub const SECOND: u64 = 1_000_000;
+
+    /// The moment `micros` later.
+    pub fn plus(self, micros: u64) -> Micros {
+        Micros(self.0.saturating_add(micros))
+    }
+
+    /// How long after `earlier` this is, in µs; 0 if it isn't.
+    pub fn since(self, earlier: Micros) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A place in the table of processes: a worker's number, or the journal's. It stays when the process in it is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// As an index.
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// One connection's life, TCP or UDP, unique within a run of the server.
+///
+/// The low [`SessionId::CELL_BITS`] bits are the index of the session's *cell*, the place in every table that it
+/// occupies while it lives; the rest is a serial number that tells apart those who used the cell in turn.
+/// Zero is nobody: records that come from no session carry it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub u64);
+
+impl SessionId {
+    /// Bits of the cell's index: at most 2^20 sessions at a time.
+    pub const CELL_BITS: u32 = 20;
+    /// The session of records that no session made.
+    pub const NONE: SessionId = SessionId(0);
+
+    /// Composes an id. `serial` starts at 1; `cell` is below 2^20.
+    pub fn new(serial: u64, cell: usize) -> SessionId {
+        debug_assert!(serial > 0 && cell < 1 << Self::CELL_BITS);
+        SessionId(serial << Self::CELL_BITS | cell as u64)
+    }
+
+    /// The index of the session's cell.
+    pub fn cell(self) -> usize {
+        (self.0 & ((1 << Self::CELL_BITS) - 1)) as usize
+    }
+
+    /// The serial number among those that used the cell.
+    pub fn serial(self) -> u64 {
+        self.0 >> Self::CELL_BITS
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.cell(), self.serial())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_gives_back_its_parts() {
+        let id = SessionId::new(77, 1_048_575);
+        assert_eq!((id.serial(), id.cell()), (77, 1_048_575));
+        assert_eq!(id.to_string(), "1048575.77");
+    }
+
+    #[test]
+    fn differences_do_not_wrap() {
+        assert_eq!(Sequence(5).blocks_since(Sequence(9)), 0);
+        assert_eq!(Micros(5).since(Micros(9)), 0);
+    }
+}

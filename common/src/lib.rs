@@ -1,0 +1,29 @@
+//! What forkchat's server and client share. No socket, no clock, no process: bytes and values only.
+//!
+//! ```text
+//! bytes from a client ──lines──► raw line ──telnet, charset──► text ──command──► Command
+//! bytes to a client   ◄─charset─ text line ◄──wire::line────── Event (what somebody is told)
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ids`] | the numbers that name things: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
+//! | [`limits`] | every bound of the protocol, by name |
+//! | [`names`] | nicknames and room names, with their own rule of equality |
+//! | [`lines`] | cutting peeked bytes into lines |
+//! | [`telnet`] | taking Telnet's negotiation out of a line |
+//! | [`charset`] | bytes to text and back |
+//! | [`command`] | the table of commands, and the parser that reads it |
+//! | [`event`] | what a person can be told: events, replies, refusals |
+//! | [`wire`] | how an event looks to one kind of client |
+#![forbid(unsafe_code)]
+
+pub mod charset;
+pub mod command;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod lines;
+pub mod names;
+pub mod telnet;
+pub mod wire;

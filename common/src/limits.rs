@@ -1,0 +1,28 @@
+//! Every bound of the protocol, by name. What happens at a bound stands beside it.
+
+/// A line from a client, with its line end, in bytes. A longer one is refused once and skipped to its end.
+pub const LINE_BYTES_MAX: usize = 4_096;
+/// A nickname, in characters. A longer one is refused.
+pub const NICK_CHARS_MAX: usize = 32;
+/// A room's name behind its `#`, in characters. A longer one is refused.
+pub const ROOM_CHARS_MAX: usize = 50;
+/// Rooms that one session may be in. `/join` beyond it is refused.
+pub const ROOMS_PER_SESSION_MAX: usize = 50;
+/// Rooms that exist at a time. `/join` of a new one beyond it is refused.
+pub const ROOMS_MAX: usize = 20_000;
+/// Rooms that are kept for their topic alone. Beyond it the one that has been empty longest goes.
+pub const EMPTY_ROOMS_MAX: usize = 1_000;
+/// Rooms that `/rooms` lists; of more it tells the number.
+pub const ROOMS_LISTED_MAX: usize = 100;
+/// Members that `/who` lists; of more it tells the number.
+pub const MEMBERS_LISTED_MAX: usize = 500;
+/// Members that the welcome names; of more it tells the number.
+pub const WELCOME_NAMES_MAX: usize = 20;
+/// Bytes of one Telnet subnegotiation. A longer one is taken to have ended there.
+pub const SUBNEGOTIATION_BYTES_MAX: usize = 512;
+/// A datagram to a client, in bytes; a line that is longer by itself goes alone.
+pub const DATAGRAM_BYTES_MAX: usize = 1_200;
+/// Silence after which a UDP session ends, in seconds.
+pub const UDP_SILENCE_SECONDS_MAX: u64 = 120;
+/// Lines that a session may send at once before `--rate-limit` slows it (a paste of 500 lines passes).
+pub const RATE_BURST_LINES: u64 = 512;

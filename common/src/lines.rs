@@ -1,0 +1,139 @@
+//! Cutting peeked bytes into lines. A pure function: what is cut and what is left over depends on the bytes alone.
+
+use crate::limits::LINE_BYTES_MAX;
+
+/// One piece that [`cut`] found, in order. Lines come without their LF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A line, as the client sent it, without its LF.
+    Line(&'a [u8]),
+    /// So many bytes that no line may be that long: the line they begin is refused, its rest skipped.
+    LongLineBegins,
+    /// The LF that ends a line that was too long.
+    LongLineEnds,
+}
+
+/// What [`cut`] made of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Bytes that the pieces cover. They may be consumed once what they are is recorded.
+    pub committed: usize,
+    /// Bytes behind those that belong to a line too long: they may be consumed, and need no record.
+    pub skipped: usize,
+    /// Whether the bytes end inside a line that was too long.
+    pub in_long_line: bool,
+}
+
+/// Cuts `bytes` into at most `lines_max` pieces, each given to `each` with the offset behind it.
+///
+/// `in_long_line` says that the bytes begin inside a line that was too long. With `at_end` no more bytes will come, and
+/// what is left without an LF is a line too.
+pub fn cut<'a>(bytes: &'a [u8], in_long_line: bool, at_end: bool, lines_max: usize, mut each: impl FnMut(Piece<'a>, usize)) -> Cut {
+    let mut cut = Cut { committed: 0, skipped: 0, in_long_line };
+    for _ in 0..lines_max {
+        let rest = &bytes[cut.committed..];
+        if cut.in_long_line {
+            match find_line_end(rest) {
+                Some(end) => {
+                    cut.committed += end + 1;
+                    cut.in_long_line = false;
+                    each(Piece::LongLineEnds, cut.committed);
+                }
+                None => {
+                    cut.skipped = rest.len();
+                    return cut;
+                }
+            }
+            continue;
+        }
+        match find_line_end(&rest[..rest.len().min(LINE_BYTES_MAX)]) {
+            Some(end) => {
+                cut.committed += end + 1;
+                each(Piece::Line(&rest[..end]), cut.committed);
+            }
+            None if rest.len() >= LINE_BYTES_MAX => {
+                cut.committed += LINE_BYTES_MAX - 1;
+                cut.in_long_line = true;
+                each(Piece::LongLineBegins, cut.committed);
+            }
+            None if at_end && !rest.is_empty() => {
+                cut.committed += rest.len();
+                each(Piece::Line(rest), cut.committed);
+            }
+            None => return cut,
+        }
+    }
+    cut
+}
+
+fn find_line_end(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|&byte| byte == b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Feeds `bytes` as a socket would, `step` bytes more at a time, consuming what may be consumed.
+    fn all_lines(bytes: &[u8], step: usize) -> Vec<Vec<u8>> {
+        let (mut lines, mut start, mut seen, mut in_long_line) = (Vec::new(), 0, 0, false);
+        loop {
+            seen = (seen + step).min(bytes.len());
+            let cut = cut(&bytes[start..seen], in_long_line, seen == bytes.len(), usize::MAX, |piece, _| {
+                lines.push(match piece {
+                    Piece::Line(line) => line.to_vec(),
+                    Piece::LongLineBegins => b"<long>".to_vec(),
+                    Piece::LongLineEnds => b"</long>".to_vec(),
+                });
+            });
+            start += cut.committed + cut.skipped;
+            in_long_line = cut.in_long_line;
+            if seen == bytes.len() {
+                return lines;
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_cut_at_lf_and_the_last_needs_none() {
+        assert_eq!(all_lines(b"a\r\n\nb", 1), [b"a\r".to_vec(), b"".to_vec(), b"b".to_vec()]);
+    }
+
+    #[test]
+    fn a_line_may_be_as_long_as_the_bound_and_not_longer() {
+        let mut fits = vec![b'x'; LINE_BYTES_MAX - 1];
+        fits.push(b'\n');
+        assert_eq!(all_lines(&fits, 100).len(), 1);
+        let mut long = vec![b'x'; LINE_BYTES_MAX];
+        long.extend_from_slice(b"yy\nnext\n");
+        assert_eq!(all_lines(&long, 100), [&b"<long>"[..], b"</long>", b"next"]);
+    }
+
+    #[test]
+    fn no_more_pieces_than_asked_for() {
+        let mut count = 0;
+        let cut = cut(b"a\nb\nc\n", false, true, 2, |_, _| count += 1);
+        assert_eq!((count, cut.committed), (2, 4));
+    }
+
+    proptest! {
+        #[test]
+        fn how_bytes_arrive_does_not_matter(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20), step in 1usize..300, lines_long in 0usize..3) {
+            let mut bytes = lines.join(&b'\n');
+            for _ in 0..lines_long {
+                bytes.extend_from_slice(&[b'z'; LINE_BYTES_MAX + 7]);
+                bytes.extend_from_slice(b"\nafter\n");
+            }
+            prop_assert_eq!(all_lines(&bytes, step), all_lines(&bytes, usize::MAX / 2));
+        }
+
+        #[test]
+        fn any_bytes_in_whole_lines_out(bytes: Vec<u8>) {
+            let lines = all_lines(&bytes, 7);
+            let mut joined = lines.join(&b'\n');
+            if bytes.last() == Some(&b'\n') { joined.push(b'\n'); }
+            prop_assert_eq!(joined, bytes);
+        }
+    }
+}

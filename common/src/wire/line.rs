@@ -1,0 +1,384 @@
+//! The line protocol's looks: what people with `nc` and small programs read.
+//!
+//! | form | means |
+//! |---|---|
+//! | `[#room] nick: text` | said in a room |
+//! | `[#room] * nick text` | an action |
+//! | `[@nick] nick: text` | a private message |
+//! | `* text` | the server tells |
+//! | `! text` | a refusal: what was wrong and what to do |
+//!
+//! With tags, each line starts with `@id=…;time=…;event=…` and what else a program wants to know, escaped as IRCv3 message tags.
+//! Source of the escaping: <https://ircv3.net/specs/extensions/message-tags.html>.
+
+use crate::command::{SETTINGS, TABLE};
+use crate::event::{Event, Refusal, Reply};
+use crate::ids::{Micros, Sequence};
+use crate::limits::{LINE_BYTES_MAX, NICK_CHARS_MAX, ROOM_CHARS_MAX, ROOMS_PER_SESSION_MAX};
+use crate::names::NameError;
+use std::fmt::Write;
+
+/// What every line that one record causes has in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The record's sequence, told as `id`.
+    pub id: Sequence,
+    /// The record's time.
+    pub time: Micros,
+}
+
+/// Lists of names are wrapped so that a line stays readable at a terminal.
+const LIST_LINE_BYTES: usize = 400;
+
+/// Appends `event` as one or more lines, each with its LF.
+pub fn render(event: &Event<'_>, stamp: Stamp, tags: bool, out: &mut String) {
+    let mut lines = Lines { out, stamp, tags, event };
+    match event {
+        Event::Said { room, nick, text } => lines.line(format_args!("[{room}] {nick}: {text}")),
+        Event::Action { room, nick, text } => lines.line(format_args!("[{room}] * {nick} {text}")),
+        Event::Private { from, to, is_echo, text } => {
+            let with = if *is_echo { to } else { from };
+            lines.line(format_args!("[@{with}] {from}: {text}"));
+        }
+        Event::Joined { room, nick } => lines.line(format_args!("* {nick} joined {room}")),
+        Event::Left { room, nick } => lines.line(format_args!("* {nick} left {room}")),
+        Event::Quit { nick, reason: "" } => lines.line(format_args!("* {nick} quit")),
+        Event::Quit { nick, reason } => lines.line(format_args!("* {nick} quit: {reason}")),
+        Event::Renamed { old, new } => lines.line(format_args!("* {old} is now {new}")),
+        Event::TopicSet { room, nick, topic } => lines.line(format_args!("* {nick} set the topic of {room}: {topic}")),
+        Event::Welcome { nick, room, topic, members, names } => welcome(&mut lines, nick, *room, topic, *members, names),
+        Event::Pong { text: "" } => lines.line(format_args!("* pong")),
+        Event::Pong { text } => lines.line(format_args!("* pong {text}")),
+        Event::Reply(reply) => render_reply(reply, &mut lines),
+        Event::Refused { refusal, .. } => lines.line(format_args!("! {}", explain(refusal))),
+        Event::Stopping => lines.line(format_args!("* the server is stopping; goodbye")),
+        Event::Dismissed { reason } => lines.line(format_args!("! {reason}")),
+    }
+}
+
+/// Writes lines that all carry one event's tags.
+struct Lines<'a, 'e> {
+    out: &'a mut String,
+    stamp: Stamp,
+    tags: bool,
+    event: &'a Event<'e>,
+}
+
+impl Lines<'_, '_> {
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        if self.tags {
+            push_tags(self.event, self.stamp, self.out);
+        }
+        // Writing to a String can't fail.
+        let _ = self.out.write_fmt(text);
+        self.out.push('\n');
+    }
+
+    /// A list that takes as many lines as it needs, each opened by `head`.
+    fn list<'i>(&mut self, head: &str, items: impl Iterator<Item = &'i str>, tail: &'i str) {
+        let mut line = String::new();
+        for item in items.chain((!tail.is_empty()).then_some(tail)) {
+            if line.len() + item.len() > LIST_LINE_BYTES && !line.is_empty() {
+                self.line(format_args!("* {head}:{line}"));
+                line.clear();
+            }
+            line.push(' ');
+            line.push_str(item);
+        }
+        if !line.is_empty() {
+            self.line(format_args!("* {head}:{line}"));
+        }
+    }
+}
+
+fn welcome(lines: &mut Lines<'_, '_>, nick: &str, room: Option<&str>, topic: &str, members: usize, names: &[&str]) {
+    let Some(room) = room else {
+        return lines.line(format_args!("* Welcome to forkchat, {nick}. You are in no room; /join one, /help lists the commands"));
+    };
+    let people = if members == 1 { "nobody else is here".to_owned() } else { format!("{members} are here") };
+    lines.line(format_args!("* Welcome to forkchat, {nick}. You are in {room}; {people}. /help lists the commands, /nick NAME changes your name"));
+    if members > 1 {
+        lines.list(&format!("in {room}"), names.iter().copied(), &and_more(members - names.len()));
+    }
+    if !topic.is_empty() {
+        lines.line(format_args!("* topic of {room}: {topic}"));
+    }
+}
+
+fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
+    match reply {
+        Reply::Help(None) => {
+            lines.line(format_args!("* what you type is said in the current room; these are commands (//text says \"/text\"):"));
+            for row in TABLE.iter().filter(|row| row.is_listed()) {
+                lines.line(format_args!("*   {:<20} {}", row.to_string(), row.does));
+            }
+        }
+        Reply::Help(Some(row)) => {
+            lines.line(format_args!("* {row}: {}", row.does));
+            if row.name == "set" {
+                for (_, name, does) in SETTINGS {
+                    lines.line(format_args!("*   /set {name} on|off: {does}"));
+                }
+            }
+        }
+        Reply::Nick(nick) => lines.line(format_args!("* you are now {nick}")),
+        Reply::Joined { room, was_in: true, .. } => lines.line(format_args!("* you talk in {room} now")),
+        Reply::Joined { room, topic, members, .. } => {
+            let people = if *members == 1 { "nobody else is here".to_owned() } else { format!("{members} are here") };
+            lines.line(format_args!("* you joined {room}; {people}"));
+            if !topic.is_empty() {
+                lines.line(format_args!("* topic of {room}: {topic}"));
+            }
+        }
+        Reply::Left { room, current: Some(current) } => lines.line(format_args!("* you left {room}; you talk in {current} now")),
+        Reply::Left { room, current: None } => lines.line(format_args!("* you left {room}; you are in no room now, /join one")),
+        Reply::Rooms { rooms, more } => {
+            if rooms.is_empty() {
+                lines.line(format_args!("* there is no room; /join #NAME makes one"));
+            }
+            for (room, members, topic) in rooms {
+                let colon = if topic.is_empty() { "" } else { ": " };
+                lines.line(format_args!("* {room} ({members}){colon}{topic}"));
+            }
+            if *more > 0 {
+                lines.line(format_args!("* … and {more} more rooms"));
+            }
+        }
+        Reply::Who { room, names, more } => {
+            if names.is_empty() {
+                lines.line(format_args!("* nobody is in {room}"));
+            }
+            lines.list(&format!("in {room}"), names.iter().copied(), &and_more(*more));
+        }
+        Reply::Whoami { nick, rooms, current, peer, worker } => {
+            let rooms = if rooms.is_empty() { "no room".to_owned() } else { rooms.join(" ") };
+            let talks = current.map(|room| format!(", talking in {room}")).unwrap_or_default();
+            lines.line(format_args!("* you are {nick}, in {rooms}{talks}, from {peer}, served by worker {worker}"));
+        }
+        Reply::Topic { room, topic: "" } => lines.line(format_args!("* {room} has no topic; /topic TEXT sets one")),
+        Reply::Topic { room, topic } => lines.line(format_args!("* topic of {room}: {topic}")),
+        Reply::Charset(name) => lines.line(format_args!("* charset is {name} from the next line on")),
+        Reply::Set(setting, on) => {
+            let (_, name, does) = SETTINGS[*setting as usize];
+            lines.line(format_args!("* {name} is {}: {does}", on_or_off(*on)));
+        }
+        Reply::Settings(values) => {
+            for ((_, name, does), on) in SETTINGS.iter().zip(values) {
+                lines.line(format_args!("* {name} is {}: {does}", on_or_off(*on)));
+            }
+        }
+    }
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!("… and {more} more") }
+}
+
+fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// What was wrong and what to do, in one line.
+fn explain(refusal: &Refusal<'_>) -> String {
+    match refusal {
+        Refusal::UnknownCommand(name) => format!("no command /{name}; /help lists the commands, //{name} says \"/{name}\""),
+        Refusal::Usage(row) => format!("usage: {row}"),
+        Refusal::LineTooLong => format!("line too long: at most {} bytes are read; it was not said, send it in parts", LINE_BYTES_MAX - 1),
+        Refusal::NoSuchNick(nick) => format!("nobody is called {nick}; /who tells who is here"),
+        Refusal::NoSuchRoom(room) => format!("no room {room}; /rooms lists them, /join {room} makes it"),
+        Refusal::NotInRoom(room) => format!("you are not in {room}; /whoami lists your rooms"),
+        Refusal::InNoRoom => "you are in no room; /join #ROOM first".to_owned(),
+        Refusal::NickTaken(nick) => format!("the nickname {nick} is taken; choose another with /nick NAME"),
+        Refusal::BadNick(nick, why) => format!("{nick} is no nickname: {}", explain_name(why, "1 to 32 letters, digits and _ - [ ] { } \\ ^ |")),
+        Refusal::BadRoom(room, why) => {
+            format!("{room} is no room: {}", explain_name(why, "# and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in #lobby"))
+        }
+        Refusal::TooManyRooms => format!("you are in {ROOMS_PER_SESSION_MAX} rooms, no one may be in more; /leave one first"),
+        Refusal::NoMoreRooms => "there are as many rooms as there may be; /rooms lists some to join".to_owned(),
+        Refusal::UnknownCharset(name) => format!("no charset {name}; known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251, iso-8859-1 and others by their WHATWG names"),
+        Refusal::CharsetNotAscii(name) => format!("charset {name} can't be used: it doesn't contain ASCII; utf-8 has every character it has"),
+        Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),
+    }
+}
+
+fn explain_name(error: &NameError, rule: &str) -> String {
+    match error {
+        NameError::Empty => format!("it is {rule}"),
+        NameError::TooLong(max) => format!("longer than {max} characters ({NICK_CHARS_MAX} for a nickname, {ROOM_CHARS_MAX} for a room)"),
+        NameError::Character(c) if c.is_whitespace() => format!("it may not contain a space; it is {rule}"),
+        NameError::Character(c) => format!("it may not contain {c}; it is {rule}"),
+        NameError::NoHash => format!("it is {rule}"),
+    }
+}
+
+fn push_tags(event: &Event<'_>, stamp: Stamp, out: &mut String) {
+    let _ = write!(out, "@id={};time=", stamp.id);
+    push_time(stamp.time, out);
+    let mut tag = |name: &str, value: &str| {
+        let _ = write!(out, ";{name}=");
+        push_escaped(value, out);
+    };
+    match event {
+        Event::Said { room, nick, .. } => {
+            tag("event", "say");
+            tag("room", room);
+            tag("nick", nick);
+        }
+        Event::Action { room, nick, .. } => {
+            tag("event", "action");
+            tag("room", room);
+            tag("nick", nick);
+        }
+        Event::Private { from, to, .. } => {
+            tag("event", "private");
+            tag("nick", from);
+            tag("target", to);
+        }
+        Event::Joined { room, nick } => {
+            tag("event", "join");
+            tag("room", room);
+            tag("nick", nick);
+        }
+        Event::Left { room, nick } => {
+            tag("event", "leave");
+            tag("room", room);
+            tag("nick", nick);
+        }
+        Event::Quit { nick, .. } => {
+            tag("event", "quit");
+            tag("nick", nick);
+        }
+        Event::Renamed { old, new } => {
+            tag("event", "nick");
+            tag("nick", old);
+            tag("target", new);
+        }
+        Event::TopicSet { room, nick, .. } => {
+            tag("event", "topic");
+            tag("room", room);
+            tag("nick", nick);
+        }
+        Event::Welcome { nick, room, .. } => {
+            tag("event", "welcome");
+            if let Some(room) = room {
+                tag("room", room);
+            }
+            tag("nick", nick);
+        }
+        Event::Pong { .. } => {
+            tag("event", "pong");
+            tag("to", "ping");
+        }
+        Event::Reply(reply) => {
+            tag("event", "reply");
+            let (to, room, nick) = reply_tags(reply);
+            tag("to", to);
+            if let Some(room) = room {
+                tag("room", room);
+            }
+            if let Some(nick) = nick {
+                tag("nick", nick);
+            }
+        }
+        Event::Refused { to, .. } => {
+            tag("event", "error");
+            if let Some(to) = to {
+                tag("to", to);
+            }
+        }
+        Event::Stopping => tag("event", "reply"),
+        Event::Dismissed { .. } => tag("event", "error"),
+    }
+    out.push(' ');
+}
+
+/// The command that a reply answers, and the room and nick that it is about.
+fn reply_tags<'a>(reply: &Reply<'a>) -> (&'static str, Option<&'a str>, Option<&'a str>) {
+    match reply {
+        Reply::Help(_) => ("help", None, None),
+        Reply::Nick(nick) => ("nick", None, Some(nick)),
+        Reply::Joined { room, .. } => ("join", Some(room), None),
+        Reply::Left { current, .. } => ("leave", *current, None),
+        Reply::Rooms { .. } => ("rooms", None, None),
+        Reply::Who { room, .. } => ("who", Some(room), None),
+        Reply::Whoami { nick, current, .. } => ("whoami", *current, Some(nick)),
+        Reply::Topic { room, .. } => ("topic", Some(room), None),
+        Reply::Charset(_) => ("charset", None, None),
+        Reply::Set(..) | Reply::Settings(_) => ("set", None, None),
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+fn push_time(time: Micros, out: &mut String) {
+    let millis = i64::try_from(time.0 / 1_000).unwrap_or(i64::MAX);
+    let timestamp = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
+    let _ = write!(out, "{timestamp:.3}");
+}
+
+fn push_escaped(value: &str, out: &mut String) {
+    for c in value.chars() {
+        match c {
+            ';' => out.push_str("\\:"),
+            ' ' => out.push_str("\\s"),
+            '\\' => out.push_str("\\\\"),
+            '\r' => out.push_str("\\r"),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: Stamp = Stamp { id: Sequence(1042), time: Micros(1_795_262_401_123_456) };
+
+    fn rendered(event: Event<'_>, tags: bool) -> String {
+        let mut out = String::new();
+        render(&event, STAMP, tags, &mut out);
+        out
+    }
+
+    #[test]
+    fn what_is_said_looks_as_the_protocol_says() {
+        let said = Event::Said { room: "#lobby", nick: "alice", text: "hi" };
+        assert_eq!(rendered(said.clone(), false), "[#lobby] alice: hi\n");
+        assert_eq!(rendered(said, true), "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n");
+        assert_eq!(rendered(Event::Action { room: "#a", nick: "bob", text: "waves" }, false), "[#a] * bob waves\n");
+        let private = |is_echo| Event::Private { from: "bob", to: "eve", is_echo, text: "psst" };
+        assert_eq!(rendered(private(false), false), "[@bob] bob: psst\n");
+        assert_eq!(rendered(private(true), false), "[@eve] bob: psst\n");
+    }
+
+    #[test]
+    fn tags_are_escaped() {
+        let tagged = rendered(Event::Renamed { old: "a\\b", new: "c" }, true);
+        assert!(tagged.contains(";event=nick;nick=a\\\\b;target=c "), "{tagged}");
+    }
+
+    #[test]
+    fn long_lists_wrap_and_each_line_is_tagged() {
+        let names: Vec<String> = (0..200).map(|i| format!("guest{i}")).collect();
+        let reply = Reply::Who { room: "#lobby", names: names.iter().map(String::as_str).collect(), more: 3 };
+        let text = rendered(Event::Reply(reply), true);
+        assert!(text.lines().count() > 3);
+        assert!(text.lines().all(|line| line.contains(";event=reply;to=who;room=#lobby * in #lobby: ")), "{text}");
+        assert!(text.ends_with(" … and 3 more\n"));
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do_in_one_line() {
+        for refusal in [
+            Refusal::UnknownCommand("dance"),
+            Refusal::NickTaken("alice"),
+            Refusal::BadRoom("lobby", NameError::NoHash),
+            Refusal::BadNick("a b", NameError::Character(' ')),
+            Refusal::LineTooLong,
+            Refusal::InNoRoom,
+        ] {
+            let text = rendered(Event::Refused { to: None, refusal }, false);
+            assert!(text.starts_with("! ") && text.matches('\n').count() == 1 && text.contains(['/', '#', ';']), "{text}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Per session, how much of its output is out. Written by its worker alone; read by the journal, which must not publish a snapshot
+//! that a successor couldn't start from, and by a successor.
+//!
+//! A *checkpoint* (sequence, offset) says: all bytes of all records before that sequence are the session's first `offset`
+//! output bytes, and they have been written. A clean session's is as late as its worker's `stable`; a lagging one's stays where its unwritten bytes begin.
+
+use super::{EventLog, Sequence, Slot};
+use forkchat_common::ids::SessionId;
+use std::sync::atomic::Ordering;
+
+/// A session's checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Whose.
+    pub session: SessionId,
+    /// The worker that serves it.
+    pub slot: Slot,
+    /// Everything before this is out.
+    pub sequence: Sequence,
+    /// Output bytes rendered for the session from everything before that sequence.
+    pub offset: u64,
+    /// Whether something rendered after that sequence is not out yet.
+    pub is_lagging: bool,
+}
+
+impl EventLog {
+    /// Writes a session's checkpoint, by one store.
+    pub fn store_checkpoint(&self, checkpoint: Checkpoint) {
+        let Checkpoint { session, slot, sequence, offset, is_lagging } = checkpoint;
+        self.header.cells_used.fetch_max(session.cell() as u64 + 1, Ordering::Relaxed);
+        self.cells[session.cell()].store([session.0, sequence.0, offset, u64::from(slot.0) << 1 | u64::from(is_lagging)]);
+    }
+
+    /// Frees a session's cell: it is closed, and all its output is out or will never be.
+    pub fn clear_checkpoint(&self, session: SessionId) {
+        self.cells[session.cell()].store([0; 4]);
+    }
+
+    /// The checkpoint in a cell, if a session has it.
+    pub fn checkpoint(&self, cell: usize) -> Option<Checkpoint> {
+        let ([session, sequence, offset, flags], _) = self.cells[cell].load();
+        (session != 0).then_some(Checkpoint {
+            session: SessionId(session),
+            slot: Slot((flags >> 1) as u16),
+            sequence: Sequence(sequence),
+            offset,
+            is_lagging: flags & 1 != 0,
+        })
+    }
+
+    /// The latest sequence at which a snapshot may be published: behind nobody's back.
+    ///
+    /// No later than any worker's `stable`, nor than any lagging session's checkpoint, unless that is more than a quarter of
+    /// the ring behind its worker: such a session no longer counts, and is dropped if its worker dies.
+    pub fn snapshot_ceiling(&self, workers: impl Iterator<Item = Slot>) -> Sequence {
+        // `stable` before the cells: a cell that is clean when we look was covered by what `stable` said before.
+        let mut ceiling = workers.map(|slot| self.stable(slot)).min().unwrap_or(Sequence(u64::MAX));
+        let used = (self.header.cells_used.load(Ordering::Relaxed) as usize).min(self.cells.len());
+        for checkpoint in (0..used).filter_map(|cell| self.checkpoint(cell)).filter(|checkpoint| checkpoint.is_lagging) {
+            let behind = self.stable(checkpoint.slot).blocks_since(checkpoint.sequence);
+            if behind <= self.geometry.ring_blocks() / 4 {
+                ceiling = ceiling.min(checkpoint.sequence);
+            }
+        }
+        ceiling
+    }
+
+    fn stable(&self, slot: Slot) -> Sequence {
+        Sequence(self.slots[slot.index()].stable.load(Ordering::Acquire))
+    }
+}

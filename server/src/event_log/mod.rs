@@ -1,0 +1,169 @@
+//! The event log: one ring in shared memory, one order for everyone.
+//!
+//! ```text
+//!            least of all cursors                                  tail
+//!            and the snapshot's sequence                            │
+//!                 │                                                 ▼
+//!   ─────────────[█████ what some reader or successor still needs ██]──── free ────▶ (wraps around)
+//!                 ▲            ▲                  ▲
+//!             journal      worker 1           worker 0
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `layout` | where each word lies in shared memory |
+//! | `batch` | records made ready outside the lock |
+//! | `append` | writing: lock, write past the tail, publish by one store, unlock |
+//! | `read` | reading, and saying how far one has read |
+//! | `cells` | per session, how much of its output is out: what a successor and the snapshots go by |
+//! | `snapshots` | the state at some sequence, from which a successor starts |
+//! | `wake` | who sleeps, and who is woken |
+//!
+//! What a death leaves behind at each step of an append:
+//!
+//! | killed | left | mended by |
+//! |---|---|---|
+//! | before the lock | nothing | |
+//! | with the lock, before the tail's store | bytes past the tail | nobody: the next writer writes over them; it gets the lock with `owner_died` |
+//! | behind the tail's store, with the lock | a published batch | the next writer gets the lock; the batch counts |
+//! | before it woke those who should know | sleepers with news | the supervisor, which rings all bells when it reaps |
+//!
+//! A slow reader is waited for: writers stop when the ring is full, and the watchdog ends the reader that doesn't move.
+
+mod append;
+mod batch;
+mod cells;
+mod layout;
+mod read;
+mod snapshots;
+mod wake;
+
+pub use append::AppendError;
+pub use batch::Batch;
+pub use cells::Checkpoint;
+pub use layout::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN};
+pub use read::{Entry, Reader};
+pub use snapshots::SnapshotWriter;
+pub use wake::Thread;
+
+use crate::ipc::doorbell::Doorbell;
+use crate::sys::memory::{map_shared, map_shared_slice};
+use forkchat_common::ids::{Micros, Sequence, Slot};
+use layout::{Header, SessionCell, SlotState};
+use nix::time::{ClockId, clock_gettime};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The log, as every process has it. Made by the supervisor before the first fork, and never unmade.
+#[derive(Debug)]
+pub struct EventLog {
+    geometry: Geometry,
+    header: &'static Header,
+    ring: &'static [AtomicU64],
+    slots: &'static [SlotState],
+    bells: Vec<Doorbell>,
+    cells: &'static [SessionCell],
+    snapshots: [&'static [AtomicU64]; layout::SNAPSHOT_BUFFERS],
+}
+
+impl EventLog {
+    /// Maps an empty log for the processes that this one will fork.
+    pub fn create(geometry: Geometry) -> io::Result<&'static EventLog> {
+        let slots: &'static [SlotState] = map_shared_slice("forkchat-slots", geometry.slots)?;
+        let mut snapshots: [&'static [AtomicU64]; layout::SNAPSHOT_BUFFERS] = [&[]; layout::SNAPSHOT_BUFFERS];
+        for buffer in &mut snapshots {
+            *buffer = map_shared_slice("forkchat-snapshot", geometry.snapshot_bytes_max.div_ceil(8) + 1)?;
+        }
+        let log = EventLog {
+            geometry,
+            header: map_shared("forkchat-log")?,
+            ring: map_shared_slice("forkchat-ring", geometry.ring_blocks() as usize * layout::BLOCK_WORDS)?,
+            slots,
+            bells: slots.iter().map(|slot| Doorbell::new(&slot.asleep)).collect::<Result<_, _>>()?,
+            cells: map_shared_slice("forkchat-cells", geometry.sessions_max)?,
+            snapshots,
+        };
+        log.header.lock.init()?;
+        log.begin();
+        Ok(Box::leak(Box::new(log)))
+    }
+
+    /// Sets the first sequence: the time in µs, so that sequences grow from run to run.
+    fn begin(&self) {
+        self.advance_clock();
+        let first = self.now().0;
+        self.header.tail.store(first, Ordering::Release);
+        self.header.least.store(first, Ordering::Relaxed);
+        self.header.last_time.store(first, Ordering::Relaxed);
+        self.header.snapshot.store(snapshots::Published::none(Sequence(first)).word(), Ordering::Release);
+        for slot in self.slots {
+            slot.cursor.store(layout::NOBODY, Ordering::Release);
+            slot.stable.store(layout::NOBODY, Ordering::Release);
+        }
+    }
+
+    /// Whether the log is as long and wide as this.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The place behind the last published record.
+    pub fn tail(&self) -> Sequence {
+        // SYNC tail-publish: with the store at the end of `append`.
+        Sequence(self.header.tail.load(Ordering::Acquire))
+    }
+
+    /// The bell of the process in `slot`.
+    pub fn bell(&self, slot: Slot) -> &Doorbell {
+        &self.bells[slot.index()]
+    }
+
+    /// The time as the log counts it: the same clock in every process, and one that never runs backwards.
+    ///
+    /// The wall clock may be set back while the server runs; this one goes on evenly then. Set forward, it follows
+    /// ([`EventLog::advance_clock`]).
+    pub fn now(&self) -> Micros {
+        Micros(micros(since_boot()).saturating_add(self.header.clock_offset.load(Ordering::Relaxed)))
+    }
+
+    /// Follows the wall clock if it is more than a second ahead. The supervisor does this now and then.
+    pub fn advance_clock(&self) {
+        let wall = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        if Micros(wall).since(self.now()) > Micros::SECOND {
+            self.header.clock_offset.store(wall - micros(since_boot()), Ordering::Relaxed);
+        }
+    }
+
+    /// Who holds the log's lock now.
+    pub fn lock_holder(&self) -> Option<crate::ipc::mutex::Holder> {
+        self.header.lock.holder()
+    }
+
+    /// Takes the log's lock and keeps it, as one does who is stopped in the middle of an append. For tests of the watchdog.
+    #[cfg(test)]
+    pub fn hold_lock(&self, me: Slot) -> crate::ipc::mutex::Guard {
+        self.header.lock.lock(me.0.into(), Duration::ZERO).unwrap()
+    }
+
+    /// Makes an empty log of a used one, for the next simulated run.
+    #[cfg(test)]
+    pub fn wipe(&self) {
+        self.cells.iter().for_each(|cell| cell.store([0; 4]));
+        self.header.cells_used.store(0, Ordering::Relaxed);
+        self.header.snapshot_sequences.iter().for_each(|sequence| sequence.store(0, Ordering::Relaxed));
+        self.begin();
+    }
+}
+
+fn since_boot() -> Duration {
+    // Includes the time that the machine was suspended. Can't fail: the clock exists since Linux 2.6.39.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

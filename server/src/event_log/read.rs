@@ -1,0 +1,112 @@
+//! Reading the log: a piece of it is copied out, its records are gone through, and then the cursor says so.
+
+use super::batch::blocks_of;
+use super::layout::{BLOCK_WORDS, RECORD_HEADER_WORDS};
+use super::{EventLog, Micros, Sequence, Slot};
+use std::sync::atomic::Ordering;
+use zerocopy::IntoBytes;
+
+/// A record as it lies in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Where it begins.
+    pub sequence: Sequence,
+    /// Where the next one begins.
+    pub end: Sequence,
+    /// When it was appended.
+    pub time: Micros,
+    /// What was appended.
+    pub payload: &'a [u8],
+}
+
+/// One process's way through the log.
+#[derive(Debug)]
+pub struct Reader {
+    log: &'static EventLog,
+    position: Sequence,
+    words: Vec<u64>,
+}
+
+impl Reader {
+    /// A reader that goes on from `position`, which its slot's cursor protects.
+    pub fn new(log: &'static EventLog, position: Sequence) -> Reader {
+        Reader { log, position, words: Vec::new() }
+    }
+
+    /// Everything before this has been fetched.
+    pub fn position(&self) -> Sequence {
+        self.position
+    }
+
+    /// Whether there is more to fetch.
+    pub fn is_behind(&self) -> bool {
+        self.position < self.log.tail()
+    }
+
+    /// Copies out the records that come next: about `blocks_max` blocks of them, at least one record if there is any.
+    pub fn fetch(&mut self, blocks_max: u64) -> impl Iterator<Item = Entry<'_>> {
+        let tail = self.log.tail();
+        let start = self.position;
+        self.words.clear();
+        while self.position < tail && self.position.blocks_since(start) < blocks_max {
+            let blocks = self.log.copy_record(self.position, &mut self.words);
+            self.position = Sequence(self.position.0 + blocks);
+        }
+        Entries { words: &self.words, sequence: start }
+    }
+}
+
+struct Entries<'a> {
+    words: &'a [u64],
+    sequence: Sequence,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        let (&[length, time], rest) = self.words.split_first_chunk::<RECORD_HEADER_WORDS>()?;
+        let blocks = blocks_of(length as usize);
+        let payload = &rest.as_bytes()[..length as usize];
+        let sequence = self.sequence;
+        self.sequence = Sequence(sequence.0 + blocks as u64);
+        self.words = &self.words[blocks * BLOCK_WORDS..];
+        Some(Entry { sequence, end: self.sequence, time: Micros(time), payload })
+    }
+}
+
+impl EventLog {
+    /// Copies one published record's words; returns its length in blocks.
+    fn copy_record(&self, at: Sequence, words: &mut Vec<u64>) -> u64 {
+        let start = (at.0 % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
+        let blocks = blocks_of(self.ring[start].load(Ordering::Relaxed) as usize);
+        let count = blocks * BLOCK_WORDS;
+        let until_end = count.min(self.ring.len() - start);
+        words.extend(self.ring[start..start + until_end].iter().map(|word| word.load(Ordering::Relaxed)));
+        words.extend(self.ring[..count - until_end].iter().map(|word| word.load(Ordering::Relaxed)));
+        blocks as u64
+    }
+
+    /// How far the process in `slot` has read; `None` if there never was one.
+    pub fn cursor(&self, slot: Slot) -> Option<Sequence> {
+        let cursor = self.slots[slot.index()].cursor.load(Ordering::Acquire);
+        (cursor != super::layout::NOBODY).then_some(Sequence(cursor))
+    }
+
+    /// Says that `slot` has done with everything before `position`: its clean sessions have been sent it, its other sessions' cells tell
+    /// how far they are, and it will not read it again. Cells first, then this.
+    pub fn publish_position(&self, slot: Slot, position: Sequence) {
+        let state = &self.slots[slot.index()];
+        state.stable.store(position.0, Ordering::Release);
+        // SYNC cursor-reuse.
+        state.cursor.store(position.0, Ordering::Release);
+        self.room_was_made();
+    }
+
+    /// As [`EventLog::publish_position`], for one who has no sessions yet or catches up: nothing is said about anyone's output.
+    pub fn publish_cursor(&self, slot: Slot, position: Sequence) {
+        // SYNC cursor-reuse.
+        self.slots[slot.index()].cursor.store(position.0, Ordering::Release);
+        self.room_was_made();
+    }
+}

@@ -1,0 +1,134 @@
+//! The state at some sequence, in shared memory: what a process starts from. The journal makes them; they are never on disk.
+//!
+//! Which snapshot counts is one word, its sequence and its buffer together, changed under the log's lock. A process that
+//! starts takes it under the same lock and sets its own cursor to its sequence, which keeps both the buffer and the records
+//! behind it until the process has moved on.
+
+use super::layout::{NOBODY, SNAPSHOT_BUFFERS};
+use super::{EventLog, Sequence, Slot};
+use crate::ipc::mutex::LockError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use zerocopy::IntoBytes;
+
+/// What the published word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Published {
+    pub sequence: Sequence,
+    /// The buffer; `None` for the empty state at the run's first sequence.
+    pub buffer: Option<usize>,
+}
+
+const BUFFER_BITS: u32 = 3;
+const NO_BUFFER: u64 = (1 << BUFFER_BITS) - 1;
+const _: () = assert!(SNAPSHOT_BUFFERS < NO_BUFFER as usize);
+
+impl Published {
+    pub fn none(sequence: Sequence) -> Published {
+        Published { sequence, buffer: None }
+    }
+
+    /// A sequence is a time in µs and then some: it has 61 bits for 70,000 years.
+    pub fn word(self) -> u64 {
+        self.sequence.0 << BUFFER_BITS | self.buffer.map_or(NO_BUFFER, |buffer| buffer as u64)
+    }
+
+    fn of(word: u64) -> Published {
+        let buffer = word & NO_BUFFER;
+        Published { sequence: Sequence(word >> BUFFER_BITS), buffer: (buffer != NO_BUFFER).then_some(buffer as usize) }
+    }
+}
+
+/// The journal's side: one snapshot at a time is written, waits until it may be published, and is.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    log: &'static EventLog,
+    me: Slot,
+    waiting: Option<Published>,
+}
+
+impl SnapshotWriter {
+    /// For the journal in slot `me`.
+    pub fn new(log: &'static EventLog, me: Slot) -> SnapshotWriter {
+        SnapshotWriter { log, me, waiting: None }
+    }
+
+    /// The sequence of the latest snapshot, published or waiting.
+    pub fn latest(&self) -> Sequence {
+        self.waiting.unwrap_or(self.log.published_snapshot()).sequence
+    }
+
+    /// Whether a snapshot waits to be published.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Writes the state at `sequence` into a free buffer, to be published when it may. False if no buffer is free, or one waits already:
+    /// then the journal tries again later.
+    ///
+    /// # Panics
+    /// If the state is larger than the buffers are made for, which is our mistake: they are sized from the protocol's limits.
+    pub fn write(&mut self, sequence: Sequence, state: &[u8]) -> bool {
+        let Some(buffer) = self.free_buffer().filter(|_| self.waiting.is_none()) else { return false };
+        let words = self.log.snapshots[buffer];
+        assert!(state.len() <= (words.len() - 1) * 8, "a snapshot of {} bytes fits no buffer", state.len());
+        self.log.header.snapshot_sequences[buffer].store(0, Ordering::Relaxed);
+        words[0].store(state.len() as u64, Ordering::Relaxed);
+        for (word, bytes) in words[1..].iter().zip(state.chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
+        }
+        self.waiting = Some(Published { sequence, buffer: Some(buffer) });
+        true
+    }
+
+    /// Publishes the waiting snapshot if it is no later than `ceiling`. Makes room in the ring.
+    pub fn publish(&mut self, ceiling: Sequence) -> bool {
+        let Some(Published { sequence, buffer: Some(buffer) }) = self.waiting.filter(|waiting| waiting.sequence <= ceiling) else { return false };
+        let Ok(guard) = self.log.header.lock.lock(self.me.0.into(), Duration::from_millis(20)) else { return false };
+        self.log.header.snapshot_sequences[buffer].store(sequence.0, Ordering::Relaxed);
+        self.log.header.snapshot.store(Published { sequence, buffer: Some(buffer) }.word(), Ordering::Release);
+        drop(guard);
+        self.waiting = None;
+        self.log.room_was_made();
+        true
+    }
+
+    /// A buffer that is not published and that nobody may be reading: no cursor stands at or before what it was published with.
+    fn free_buffer(&self) -> Option<usize> {
+        let published = self.log.published_snapshot().buffer;
+        let least = self.log.slots.iter().filter(|slot| !std::ptr::eq(*slot, &self.log.slots[self.me.index()]));
+        let least = least.map(|slot| slot.cursor.load(Ordering::Acquire)).min().unwrap_or(NOBODY);
+        (0..SNAPSHOT_BUFFERS).find(|&buffer| {
+            let sequence = self.log.header.snapshot_sequences[buffer].load(Ordering::Relaxed);
+            Some(buffer) != published && (sequence == 0 || least > sequence)
+        })
+    }
+}
+
+impl EventLog {
+    /// Begins the life of a process in `slot`: takes the published snapshot, and protects it and what follows with the slot's cursor.
+    /// Returns its sequence and bytes; `None` for the empty state. What an earlier process in the slot had published as sent stays so.
+    pub fn join(&self, slot: Slot) -> Result<(Sequence, Option<Vec<u8>>), LockError> {
+        let state = &self.slots[slot.index()];
+        let guard = self.header.lock.lock(slot.0.into(), Duration::from_secs(10))?;
+        let published = self.published_snapshot();
+        state.cursor.store(published.sequence.0, Ordering::Release);
+        if state.stable.load(Ordering::Relaxed) == NOBODY {
+            state.stable.store(published.sequence.0, Ordering::Release);
+        }
+        drop(guard);
+        let bytes = published.buffer.map(|buffer| {
+            let words = self.snapshots[buffer];
+            let length = words[0].load(Ordering::Relaxed) as usize;
+            let copied: Vec<u64> = words[1..=length.div_ceil(8)].iter().map(|word| word.load(Ordering::Relaxed)).collect();
+            copied.as_bytes()[..length].to_vec()
+        });
+        Ok((published.sequence, bytes))
+    }
+
+    pub(super) fn published_snapshot(&self) -> Published {
+        Published::of(self.header.snapshot.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,130 @@
+//! A queue of typed messages between two processes, each with a descriptor if need be.
+//!
+//! A pair of sequenced-packet sockets: messages keep their borders and their order, the kernel bounds how many wait (278 small ones,
+//! measured), and neither end ever blocks here: [`SendError::Full`], [`Received::Empty`]. When one end's process dies, what it had sent
+//! is still received, then comes [`Received::Closed`]; what was sent to it is gone. Source: unix(7), SCM_RIGHTS.
+
+use crate::sys::socket::{receive_message, send_message};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use serde::{Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The longest message, in bytes. A longer one is a mistake in the program and refused when it is sent.
+pub const MESSAGE_BYTES_MAX: usize = 1_024;
+
+/// One end: sends `Out`, receives `In`.
+#[derive(Debug)]
+pub struct QueueEnd<Out, In> {
+    socket: OwnedFd,
+    types: PhantomData<fn(Out) -> In>,
+}
+
+/// Why a message wasn't sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The queue is full; later, perhaps.
+    Full,
+    /// The other end is gone.
+    Closed,
+    /// The system can't pass this message or descriptor.
+    System(Errno),
+}
+
+/// What came out of the queue.
+#[derive(Debug)]
+pub enum Received<In> {
+    /// A message, and the descriptor that came with it. `None` also if one was sent and this process has no room for it.
+    Message(In, Option<OwnedFd>),
+    /// Bytes that are no message.
+    Garbled,
+    /// Nothing there now.
+    Empty,
+    /// The other end is gone, and nothing that it sent is left.
+    Closed,
+}
+
+/// Makes the two ends of a queue.
+pub fn pair<A, B>() -> nix::Result<(QueueEnd<A, B>, QueueEnd<B, A>)> {
+    let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    Ok((QueueEnd { socket: one, types: PhantomData }, QueueEnd { socket: other, types: PhantomData }))
+}
+
+impl<Out: Serialize, In: DeserializeOwned> QueueEnd<Out, In> {
+    /// Sends one message, with a duplicate of `descriptor`. Never waits.
+    pub fn send(&self, message: &Out, descriptor: Option<BorrowedFd<'_>>) -> Result<(), SendError> {
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        let bytes = postcard::to_slice(message, &mut buffer).map_err(|_| SendError::System(Errno::EMSGSIZE))?;
+        send_message(self.socket.as_fd(), bytes, descriptor).map_err(|errno| match errno {
+            // ETOOMANYREFS: too many descriptors under way to a reader that doesn't read.
+            Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS => SendError::Full,
+            Errno::EPIPE | Errno::ECONNRESET => SendError::Closed,
+            errno => SendError::System(errno),
+        })
+    }
+
+    /// Receives the next message. Never waits.
+    pub fn receive(&self) -> Received<In> {
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        loop {
+            return match receive_message(self.socket.as_fd(), &mut buffer) {
+                Ok((0, _)) => Received::Closed,
+                Ok((length, descriptor)) => match postcard::from_bytes(&buffer[..length]) {
+                    Ok(message) => Received::Message(message, descriptor),
+                    Err(_) => Received::Garbled,
+                },
+                Err(Errno::EINTR) => continue,
+                Err(Errno::ECONNRESET) => Received::Closed,
+                Err(_) => Received::Empty,
+            };
+        }
+    }
+}
+
+impl<Out, In> AsFd for QueueEnd<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn messages_keep_their_borders_and_carry_descriptors() {
+        let (here, there) = pair::<(u32, String), bool>().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        here.send(&(1, "one".into()), None).unwrap();
+        here.send(&(2, "two".into()), Some(writer.as_fd())).unwrap();
+        drop(writer);
+        assert!(matches!(there.receive(), Received::Message((1, _), None)));
+        let Received::Message((2, text), Some(descriptor)) = there.receive() else { panic!("the second message with its descriptor") };
+        assert_eq!(text, "two");
+        std::fs::File::from(descriptor).write_all(b"through the copy").unwrap();
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "through the copy");
+        assert!(matches!(there.receive(), Received::Empty));
+    }
+
+    #[test]
+    fn what_a_dead_end_sent_is_still_received() {
+        let (here, there) = pair::<u32, u32>().unwrap();
+        here.send(&7, None).unwrap();
+        drop(here);
+        assert!(matches!(there.receive(), Received::Message(7, None)));
+        assert!(matches!(there.receive(), Received::Closed));
+        assert_eq!(there.send(&8, None), Err(SendError::Closed));
+    }
+
+    #[test]
+    fn a_full_queue_says_so_and_does_not_wait() {
+        let (here, _there) = pair::<u32, u32>().unwrap();
+        let sent = (0..).take_while(|i| here.send(i, None).is_ok()).count();
+        assert!((10..100_000).contains(&sent));
+        assert_eq!(here.send(&0, None), Err(SendError::Full));
+    }
+}

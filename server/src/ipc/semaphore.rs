@@ -1,0 +1,143 @@
+//! A counting semaphore between processes that knows who holds its units.
+//!
+//! A POSIX semaphore forgets: a holder that is killed takes its units with it. This one counts them by holder, so that
+//! whoever reaps a dead holder gives them back ([`Semaphore::release_all_of`]). Who dies in the middle of taking or giving
+//! leaves the inner lock to the next, who recounts; a unit is either its holder's or free, never neither.
+//!
+//! Costs: one uncontended lock (about 25 ns) for each call; a system call to sleep, and one to wake those who sleep.
+
+use crate::ipc::mutex::{Guard, LockError, Mutex};
+use crate::sys::futex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use zerocopy::FromBytes;
+
+/// The most holders that one semaphore tells apart.
+pub const HOLDERS_MAX: usize = 512;
+
+/// A counting semaphore in shared memory. Zeroed memory becomes one with [`Semaphore::init`].
+#[derive(FromBytes, Debug)]
+#[repr(C)]
+pub struct Semaphore {
+    lock: Mutex,
+    units: AtomicU32,
+    /// Counts releases; those who wait sleep on it.
+    releases: AtomicU32,
+    sleepers: AtomicU32,
+    _pad: AtomicU32,
+    held: [AtomicU32; HOLDERS_MAX],
+}
+
+impl Semaphore {
+    /// Makes it usable, with so many units. Once, before it is shared.
+    pub fn init(&'static self, units: u32) -> nix::Result<()> {
+        self.units.store(units, Ordering::Relaxed);
+        self.lock.init()
+    }
+
+    /// Takes a unit for `holder` if one is free; doesn't wait for one.
+    pub fn try_acquire(&'static self, holder: usize) -> Result<bool, LockError> {
+        let _guard = self.lock(holder)?;
+        if self.held_by_all() >= self.units.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        // The one store that takes the unit: a death before it took nothing, one behind it leaves the unit in the count.
+        self.held[holder].fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Takes a unit for `holder`, waiting at most `timeout` for one. False if none came free.
+    pub fn acquire(&'static self, holder: usize, timeout: Duration) -> Result<bool, LockError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let releases = self.releases.load(Ordering::SeqCst);
+            if self.try_acquire(holder)? {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.sleepers.fetch_add(1, Ordering::SeqCst);
+            futex::wait(&self.releases, releases, left);
+            self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Gives one of `holder`'s units back. False if it had none.
+    pub fn release(&'static self, holder: usize) -> Result<bool, LockError> {
+        let guard = self.lock(holder)?;
+        let had = self.held[holder].load(Ordering::Relaxed);
+        if had == 0 {
+            return Ok(false);
+        }
+        self.held[holder].store(had - 1, Ordering::Relaxed);
+        drop(guard);
+        self.wake();
+        Ok(true)
+    }
+
+    /// Gives all of a dead `holder`'s units back, on its behalf; returns how many.
+    pub fn release_all_of(&'static self, holder: usize, me: usize) -> Result<u32, LockError> {
+        let guard = self.lock(me)?;
+        let had = self.held[holder].swap(0, Ordering::Relaxed);
+        drop(guard);
+        self.wake();
+        Ok(had)
+    }
+
+    /// How many units `holder` has.
+    pub fn held_by(&self, holder: usize) -> u32 {
+        self.held[holder].load(Ordering::Relaxed)
+    }
+
+    /// How many units are free.
+    pub fn available(&self) -> u32 {
+        self.units.load(Ordering::Relaxed).saturating_sub(self.held_by_all())
+    }
+
+    /// Held for a few hundred nanoseconds at a time, so this is long: only a process that was stopped holds it longer. Nobody waits for that one.
+    fn lock(&'static self, holder: usize) -> Result<Guard, LockError> {
+        self.lock.lock(u32::try_from(holder).unwrap_or(u32::MAX - 1), Duration::from_millis(20))
+    }
+
+    fn held_by_all(&self) -> u32 {
+        self.held.iter().map(|units| units.load(Ordering::Relaxed)).sum()
+    }
+
+    fn wake(&self) {
+        self.releases.fetch_add(1, Ordering::SeqCst);
+        // A sleeper that was killed is counted for ever: one needless system call, nothing else.
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            futex::wake_all(&self.releases);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::memory::map_shared;
+
+    #[test]
+    fn units_are_taken_given_and_given_back_for_the_dead() {
+        let semaphore = map_shared::<Semaphore>("test-semaphore").unwrap();
+        semaphore.init(3).unwrap();
+        assert!(semaphore.try_acquire(0).unwrap() && semaphore.try_acquire(1).unwrap() && semaphore.try_acquire(1).unwrap());
+        assert!(!semaphore.try_acquire(0).unwrap());
+        assert!(!semaphore.release(2).unwrap(), "a holder gives back only what it has");
+        assert_eq!(semaphore.release_all_of(1, 0).unwrap(), 2);
+        assert_eq!((semaphore.available(), semaphore.held_by(0)), (2, 1));
+    }
+
+    #[test]
+    fn one_who_waits_is_woken_by_a_release() {
+        let semaphore = map_shared::<Semaphore>("test-semaphore").unwrap();
+        semaphore.init(1).unwrap();
+        assert!(semaphore.try_acquire(0).unwrap());
+        assert!(!semaphore.acquire(1, Duration::from_millis(5)).unwrap());
+        let waiter = std::thread::spawn(move || semaphore.acquire(1, Duration::from_secs(60)));
+        assert!(semaphore.release(0).unwrap());
+        assert!(waiter.join().unwrap().unwrap());
+    }
+}

@@ -1,0 +1,90 @@
+//! Values in shared memory that a death can't tear.
+
+use crate::sys::memory;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use zerocopy::FromBytes;
+
+/// `WORDS` words that are written as one by a single writer and read by anyone.
+///
+/// The writer fills the idle one of two copies and switches by one store, so whoever is killed at any point leaves the old value or
+/// the new, never half of each. Costs `WORDS + 1` plain stores to write; a reader may have to look twice while it is written.
+#[derive(FromBytes, Debug)]
+#[repr(C)]
+pub struct Switched<const WORDS: usize> {
+    /// How often it was written; the low bit says which copy counts.
+    version: AtomicU64,
+    copies: [[AtomicU64; WORDS]; 2],
+}
+
+impl<const WORDS: usize> Switched<WORDS> {
+    /// Writes a value. One writer at a time: two at once may mix theirs, which is wrong but not unsound.
+    pub fn store(&self, words: [u64; WORDS]) {
+        let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
+        // SYNC value-reuse: a reader that sees a word of this copy written again also sees the version that came before.
+        fence(Ordering::Release);
+        for (cell, word) in self.copies[(next & 1) as usize].iter().zip(words) {
+            cell.store(word, Ordering::Relaxed);
+        }
+        // SYNC value-switch: with the load of the version in `load`.
+        self.version.store(next, Ordering::Release);
+    }
+
+    /// Reads the value and the version that it is.
+    pub fn load(&self) -> ([u64; WORDS], u64) {
+        loop {
+            // SYNC value-switch.
+            let version = self.version.load(Ordering::Acquire);
+            let copy = &self.copies[(version & 1) as usize];
+            let words = std::array::from_fn(|i| copy[i].load(Ordering::Relaxed));
+            // SYNC value-reuse.
+            fence(Ordering::Acquire);
+            if self.version.load(Ordering::Relaxed) == version {
+                return (words, version);
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// A number that every process may add to. A death loses nothing that was added.
+#[derive(Clone, Copy, Debug)]
+pub struct Counter(&'static AtomicU64);
+
+impl Counter {
+    /// Makes one, to be shared with the processes forked afterwards. `name` is what `/proc/PID/maps` shows.
+    pub fn map(name: &str) -> io::Result<Counter> {
+        memory::map_shared(name).map(Counter)
+    }
+
+    /// Counts one, and returns how many it are now.
+    pub fn count(self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many were counted.
+    pub fn get(self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::memory::map_shared;
+
+    #[test]
+    fn readers_see_whole_values_while_one_writes() {
+        let value = map_shared::<Switched<2>>("test-value").unwrap();
+        assert_eq!(value.load(), ([0, 0], 0));
+        let writer = std::thread::spawn(move || (1..200_000u64).for_each(|i| value.store([i, i * 3])));
+        let mut last = 0;
+        while !writer.is_finished() {
+            let ([one, three], _) = value.load();
+            assert_eq!(three, one * 3);
+            assert!(one >= last);
+            last = one;
+        }
+        assert_eq!(value.load().0[0], 199_999);
+    }
+}

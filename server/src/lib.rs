@@ -1,0 +1,5 @@
+#![deny(unsafe_code)]
+//! (map follows)
+pub mod event_log;
+pub mod ipc;
+pub mod sys;

@@ -1,0 +1,55 @@
+//! Memory that a process shares with those it forks afterwards.
+//!
+//! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. It is never unmapped: it ends with the last process
+//! that has it. Pages are given when they are first written, so a mapping may be made as large as it could ever have to be.
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
+use std::io;
+use std::num::NonZeroUsize;
+use zerocopy::FromBytes;
+
+/// Maps one zeroed `T`. `name` is what `/proc/PID/maps` shows.
+///
+/// `FromBytes` says that zeroes are a value of `T`, that it holds no pointer (which would mean nothing in another process), and
+/// `Sync` that it may be used from several threads at once, which is what several processes are to it.
+pub fn map_shared<T: FromBytes + Sync + 'static>(name: &str) -> io::Result<&'static T> {
+    Ok(&map_shared_slice(name, 1)?[0])
+}
+
+/// Maps `len` zeroed `T`s in a row, as [`map_shared`] does one.
+pub fn map_shared_slice<T: FromBytes + Sync + 'static>(name: &str, len: usize) -> io::Result<&'static [T]> {
+    const { assert!(align_of::<T>() <= 4096, "a mapping is aligned to a page") };
+    let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, format!("cannot share {len} entries of {name}: too large"));
+    let bytes = size_of::<T>().checked_mul(len).and_then(NonZeroUsize::new).ok_or_else(too_large)?;
+    let file = std::fs::File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+    file.set_len(bytes.get() as u64)?;
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
+    let start = unsafe { mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &file, 0)? };
+    // SAFETY: the range is the mapping just made. DONTDUMP changes nothing about its contents: it keeps a crash from
+    // writing the whole log into a core file, which would delay the successor.
+    unsafe { madvise(start, bytes.get(), MmapAdvise::MADV_DONTDUMP)? };
+    // SAFETY: the mapping is `bytes` long, page-aligned, zeroed (a new memfd reads as zeroes) and never unmapped, so it is
+    // valid as `[T]` for 'static; T: FromBytes takes any bytes as values and T: Sync allows use by many at once. Nobody else can
+    // resize the file: its only descriptor is closed when this function ends.
+    Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<T>(), len) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn a_mapping_is_zeroed_named_and_shared_with_a_child() {
+        let numbers = map_shared_slice::<AtomicU64>("forkchat-test", 3).unwrap();
+        assert!(numbers.iter().all(|number| number.load(Ordering::Relaxed) == 0));
+        assert!(std::fs::read_to_string("/proc/self/maps").unwrap().contains("memfd:forkchat-test"));
+    }
+
+    #[test]
+    fn a_mapping_that_cannot_be_is_an_error() {
+        assert!(map_shared_slice::<AtomicU64>("forkchat-test", usize::MAX / 2).is_err());
+        assert!(map_shared_slice::<AtomicU64>("forkchat-test", 0).is_err());
+    }
+}

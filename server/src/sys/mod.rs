@@ -1,0 +1,19 @@
+//! The only place for `unsafe`: what neither the standard library nor a safe crate offers of Linux.
+//!
+//! Every function here is safe to call from everywhere else; each `unsafe` block says why it is sound. The rest of the
+//! crate is compiled with `unsafe` denied.
+//!
+//! | module | what it wraps |
+//! |---|---|
+//! | [`memory`] | `memfd_create` + `mmap`: memory that a process shares with those it forks |
+//! | [`robust_mutex`] | `pthread_mutex_t`, process-shared and robust |
+//! | [`futex`] | waiting for a shared word to change |
+//! | [`process`] | `fork`, descriptors of a child, its end |
+//! | [`socket`] | consuming without copying, low-water mark, descriptors in messages |
+#![allow(unsafe_code)]
+
+pub mod futex;
+pub mod memory;
+pub mod process;
+pub mod robust_mutex;
+pub mod socket;

@@ -1,0 +1,84 @@
+//! Starting a process: `fork`, the descriptors that it keeps, and its end with its parent.
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+/// Exit code of a child whose parent was gone before it began.
+pub const EXIT_ORPHANED: i32 = 70;
+
+/// Forks a child that runs `main` and exits with what it returns. Returns the child's pid.
+///
+/// The child keeps standard input, output and error and the descriptors in `keep`; all others are closed before `main` starts, so
+/// `main` may use no other that it captured. It is killed when the calling thread dies.
+/// Signals that are blocked stay blocked in the child.
+///
+/// # Errors
+/// `EDEADLK` if this process has more than one thread: a lock that another thread holds at this moment would be held in
+/// the child for ever. Otherwise those of fork(2): `EAGAIN`, `ENOMEM`.
+pub fn fork_child(keep: &[BorrowedFd<'_>], main: impl FnOnce() -> i32) -> io::Result<Pid> {
+    if threads()? != 1 {
+        return Err(Errno::EDEADLK.into());
+    }
+    let parent = getpid();
+    // SAFETY: the only condition of fork is that the child of a process with several threads calls nothing but
+    // async-signal-safe functions; this process has one thread, as was just counted, and it is this one.
+    match unsafe { fork()? } {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = match die_with(parent).and_then(|()| close_all_but(keep)) {
+                Ok(()) => main(),
+                Err(_) => EXIT_ORPHANED,
+            };
+            exit_now(code)
+        }
+    }
+}
+
+/// Ends this process at once: no destructor runs, no buffer that was copied from the parent is written a second time.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes any code and doesn't return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Names this process for `ps` and `top`; what is longer than 15 bytes is cut.
+pub fn set_name(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // Fails for no name.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+}
+
+/// Asks to be killed when the parent dies, and makes sure that it lives.
+fn die_with(parent: Pid) -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // It may have died before the request; then nobody will send the signal.
+    if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+fn close_all_but(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {
+    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|&fd| fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        close_range(first, fd - 1)?;
+        first = fd + 1;
+    }
+    close_range(first, RawFd::MAX)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: this runs in a child right after fork, on its copies of the descriptors. Whoever owned them in the parent is a copied
+    // value that the child neither uses nor drops: `main` is told which descriptors it may use, and the child leaves with _exit.
+    Errno::result(unsafe { libc::close_range(first.cast_unsigned(), last.cast_unsigned(), 0) }).map(drop)
+}
+
+fn threads() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/task")?.count())
+}

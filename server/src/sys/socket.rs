@@ -1,0 +1,57 @@
+//! What sockets can do that the crates don't offer.
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Takes `len` bytes of what has arrived on a TCP socket out of the kernel without copying them. Returns how many it took.
+/// Source: tcp(7), MSG_TRUNC on a stream.
+pub fn consume(socket: BorrowedFd<'_>, len: usize) -> nix::Result<usize> {
+    // SAFETY: with MSG_TRUNC a TCP socket discards and writes nothing, so a null buffer is never touched.
+    let taken = unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), len, libc::MSG_TRUNC | libc::MSG_DONTWAIT) };
+    Errno::result(taken).map(isize::cast_unsigned)
+}
+
+/// Has the socket count as readable only when `bytes` are there (or its end, or an error). Source: socket(7), SO_RCVLOWAT.
+pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Result<()> {
+    let value = libc::c_int::try_from(bytes).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the option's value is an int, passed with its size, and read during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Sends one message on a sequenced-packet socket, with a duplicate of a descriptor if one is given. Never waits: `EAGAIN`.
+pub fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> nix::Result<()> {
+    let raw: Vec<RawFd> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None).map(drop)
+}
+
+/// Receives one message into `buffer`: its length, 0 for the end, and the descriptor that came with it. Never waits: `EAGAIN`.
+pub fn receive_message(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
+    let mut control = nix::cmsg_space!(RawFd);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let mut received = None;
+    for control_message in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control_message {
+            for raw in descriptors {
+                // SAFETY: the kernel has just installed this descriptor for this message, so nobody else owns it.
+                received = Some(unsafe { OwnedFd::from_raw_fd(raw) });
+            }
+        }
+    }
+    Ok((message.bytes, received))
+}
