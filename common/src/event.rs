@@ -176,6 +176,8 @@ pub enum Reply<'a> {
     Set(Setting, bool),
     /// `/set` alone: echo, joins, tags.
     Settings([bool; 3]),
+    /// `/quit`.
+    Goodbye,
 }
 
 /// Why a line was not done. Its text, with what to do, is in [`crate::wire::line`].

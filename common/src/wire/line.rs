@@ -162,6 +162,7 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             let (_, name, does) = SETTINGS[*setting as usize];
             lines.line(format_args!("* {name} is {}: {does}", on_or_off(*on)));
         }
+        Reply::Goodbye => lines.line(format_args!("* goodbye")),
         Reply::Settings(values) => {
             for ((_, name, does), on) in SETTINGS.iter().zip(values) {
                 lines.line(format_args!("* {name} is {}: {does}", on_or_off(*on)));
@@ -305,6 +306,7 @@ fn reply_tags<'a>(reply: &Reply<'a>) -> (&'static str, Option<&'a str>, Option<&
         Reply::Topic { room, .. } => ("topic", Some(room), None),
         Reply::Charset(_) => ("charset", None, None),
         Reply::Set(..) | Reply::Settings(_) => ("set", None, None),
+        Reply::Goodbye => ("quit", None, None),
     }
 }
 

@@ -1,0 +1,278 @@
+//! The chat: a state machine without socket, clock, randomness or thread.
+//!
+//! Every process that needs the state holds a copy and changes it in one way only: it applies the log's records in the log's order.
+//! Nothing is decided before a record is in the log: whether a nickname is free, a line too much, a session still there, is settled when the
+//! record is applied, in every copy alike. What somebody is told is rendered in the same step, from the state and the record alone, so
+//! two copies that serve the same session make the same bytes for it.
+//!
+//! ```text
+//!  record ──► apply ──► what its bytes mean (session) ──► which command ──► decided and done (commands) ──► told (tell)
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `record` | what is in the log: facts, each with its session and input offset |
+//! | `session` | one session: its name, rooms, settings; its bytes to text |
+//! | `rooms` | the rooms and who is in them |
+//! | `commands` | what each command does |
+//! | `tell` | rendering once, and handing the bytes to whoever serves the sessions |
+//! | `rate` | how many lines a session may send |
+
+mod commands;
+mod rate;
+mod record;
+mod rooms;
+mod session;
+mod tell;
+
+pub use rate::RateLimit;
+pub use record::{CloseReason, Fact, Record, Transport};
+pub use session::Session;
+pub use tell::{Ending, Forms, Output};
+
+use forkchat_common::event::{Event, Refusal};
+use forkchat_common::ids::{Micros, SessionId, Slot};
+use forkchat_common::names::{Nick, RoomName};
+use forkchat_common::wire::line::Stamp;
+use rooms::Rooms;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tell::Teller;
+
+/// The room in which everybody starts.
+const LOBBY: &str = "#lobby";
+
+/// One copy of the chat's state.
+#[derive(Debug)]
+pub struct Chat {
+    rate_limit: RateLimit,
+    state: State,
+    /// Who has which name, by the name's key. Follows from the sessions.
+    nicks: BTreeMap<Box<str>, SessionId>,
+    text: String,
+}
+
+/// What a snapshot holds. Two copies that applied the same records have the same.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    /// By cell.
+    sessions: Vec<Option<Box<Session>>>,
+    rooms: Rooms,
+    /// Guests so far: the next one's number is one more.
+    guests: u64,
+    /// The latest serial number of a UDP session: the worker that opens them takes the next.
+    udp_serial: u64,
+    /// The server ends: nobody comes in any more.
+    stopping: bool,
+}
+
+/// A snapshot that can't be read: it comes from another version or is damaged.
+#[derive(Debug)]
+pub struct BadSnapshot(postcard::Error);
+
+impl std::fmt::Display for BadSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot read the snapshot of the state: {}", self.0)
+    }
+}
+
+impl Chat {
+    /// The empty state, in which every log begins.
+    pub fn new(rate_limit: RateLimit) -> Chat {
+        Chat { rate_limit, state: State::default(), nicks: BTreeMap::new(), text: String::new() }
+    }
+
+    /// The state that a snapshot holds.
+    pub fn restore(rate_limit: RateLimit, snapshot: &[u8]) -> Result<Chat, BadSnapshot> {
+        let mut state: State = postcard::from_bytes(snapshot).map_err(BadSnapshot)?;
+        state.rooms.index();
+        let nicks = state.sessions.iter().flatten().map(|session| (session.nick.key().into(), session.id)).collect();
+        Ok(Chat { rate_limit, state, nicks, text: String::new() })
+    }
+
+    /// The state as bytes, for [`Chat::restore`]. Equal states give equal bytes.
+    pub fn snapshot(&self) -> Vec<u8> {
+        // Serialising into memory fails for no state.
+        postcard::to_stdvec(&self.state).unwrap_or_default()
+    }
+
+    /// Applies one record, and tells `out` everything that it causes to be said to anyone.
+    ///
+    /// A record whose time is past (a line that was applied before, a fact that no longer holds, a session that is gone) changes nothing.
+    pub fn apply<O: Output>(&mut self, stamp: Stamp, record: &Record<'_>, forms: &mut Forms, out: &mut O) {
+        let mut tell = Teller::new(stamp, forms, out);
+        match record.fact {
+            Fact::Stopping => self.stop(&mut tell),
+            Fact::Opened { slot, transport, peer } => {
+                if self.session(record.session).is_none() {
+                    self.open(Session::new(record.session, slot, transport, peer, stamp.time), &mut tell);
+                }
+            }
+            Fact::Silent { since } => {
+                if self.session(record.session).is_some_and(|session| session.last_heard == since) {
+                    self.close(record.session, CloseReason::Silent, &mut tell);
+                }
+            }
+            Fact::Closed(reason) => self.close(record.session, reason, &mut tell),
+            Fact::Arrived => self.announce(record.session, &mut tell),
+            Fact::Line(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
+        }
+    }
+
+    /// A session that is open.
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.state.sessions.get(id.cell())?.as_deref().filter(|session| session.id == id)
+    }
+
+    /// The open sessions that the worker in `slot` serves, by cell.
+    pub fn sessions_of(&self, slot: Slot) -> impl Iterator<Item = &Session> {
+        self.state.sessions.iter().flatten().map(|session| &**session).filter(move |session| session.slot == slot)
+    }
+
+    /// How many lines a session may send at this moment.
+    pub fn lines_allowed(&self, id: SessionId, now: Micros) -> u64 {
+        self.session(id).map_or(0, |session| self.rate_limit.allowed(session.rate, now))
+    }
+
+    /// When a session may send its next line.
+    pub fn next_line_at(&self, id: SessionId) -> Micros {
+        self.session(id).map_or(Micros(0), |session| self.rate_limit.next_at(session.rate))
+    }
+
+    /// The latest serial number that a UDP session was given.
+    pub fn udp_serial(&self) -> u64 {
+        self.state.udp_serial
+    }
+
+    /// Whether the server ends.
+    pub fn is_stopping(&self) -> bool {
+        self.state.stopping
+    }
+
+    fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.state.sessions.get_mut(id.cell())?.as_deref_mut().filter(|session| session.id == id)
+    }
+
+    fn open<O: Output>(&mut self, mut session: Session, tell: &mut Teller<'_, O>) {
+        let id = session.id;
+        if self.state.sessions.len() <= id.cell() {
+            self.state.sessions.resize_with(id.cell() + 1, || None);
+        }
+        // A cell is given again only when its last session is closed; should that ever fail, the old one goes.
+        if let Some(old) = self.state.sessions[id.cell()].as_ref().map(|old| old.id) {
+            self.close(old, CloseReason::WorkerDied, tell);
+        }
+        if session.transport == Transport::Udp {
+            self.state.udp_serial = self.state.udp_serial.max(id.serial());
+        }
+        session.nick = self.next_guest();
+        self.nicks.insert(session.nick.key().into(), id);
+        self.state.sessions[id.cell()] = Some(Box::new(session));
+        if self.state.stopping {
+            self.tell_one(id, &Event::Stopping, tell);
+            self.remove(id, Ending::Finish, tell);
+            return;
+        }
+        if let Ok(lobby) = RoomName::parse(LOBBY) {
+            // Without room for the lobby one starts in no room; the welcome says so.
+            let _ = self.enter(id, lobby);
+        }
+        self.welcome(id, tell);
+    }
+
+    fn next_guest(&mut self) -> Nick {
+        loop {
+            self.state.guests += 1;
+            if let Ok(nick) = Nick::parse(&format!("guest{}", self.state.guests))
+                && !self.nicks.contains_key(nick.key())
+            {
+                return nick;
+            }
+        }
+    }
+
+    /// One line, or what stands for it.
+    fn hear<O: Output>(&mut self, record: &Record<'_>, tell: &mut Teller<'_, O>) {
+        let (limit, time) = (self.rate_limit, tell.stamp.time);
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        // Read twice by a worker that took over: the second time says nothing.
+        if let Some(session) = self.session_mut(record.session).filter(|session| session.input_end < record.input_end) {
+            session.input_end = record.input_end;
+            session.last_heard = time;
+            let heard = match record.fact {
+                Fact::Line(bytes) => {
+                    session.rate = limit.spend(session.rate, time);
+                    session.read_line(bytes, &mut text)
+                }
+                Fact::LongLineBegins => {
+                    session.rate = limit.spend(session.rate, time);
+                    session.in_long_line = true;
+                    Err(Refusal::LineTooLong)
+                }
+                _ => {
+                    session.in_long_line = false;
+                    Ok(false)
+                }
+            };
+            match heard {
+                Ok(true) => self.obey(record.session, &text, tell),
+                Ok(false) => {}
+                Err(refusal) => self.tell_one(record.session, &Event::Refused { to: None, refusal }, tell),
+            }
+        }
+        self.text = text;
+    }
+
+    /// Tells the rooms that a session is in of its arrival, unless they know.
+    fn announce<O: Output>(&mut self, id: SessionId, tell: &mut Teller<'_, O>) {
+        let Some(session) = self.session_mut(id).filter(|session| !session.announced) else { return };
+        session.announced = true;
+        let Some(session) = self.session(id) else { return };
+        for &room in &session.rooms {
+            let room = self.state.rooms.get(room);
+            self.tell_room(room, Some(id), &Event::Joined { room: room.name.as_str(), nick: session.nick.as_str() }, tell);
+        }
+    }
+
+    fn close<O: Output>(&mut self, id: SessionId, reason: CloseReason, tell: &mut Teller<'_, O>) {
+        if self.session(id).is_none() {
+            return;
+        }
+        if reason == CloseReason::Silent {
+            self.tell_one(id, &Event::Dismissed { reason: "no word for 120 seconds, so this session has ended; /hello opens another" }, tell);
+        }
+        self.tell_quit(id, reason.as_str(), tell);
+        let ending = if reason == CloseReason::TooSlow { Ending::Drop } else { Ending::Finish };
+        self.remove(id, ending, tell);
+    }
+
+    /// Tells everyone who shares a room with it, if they ever heard of it.
+    fn tell_quit<O: Output>(&self, id: SessionId, reason: &str, tell: &mut Teller<'_, O>) {
+        if let Some(session) = self.session(id).filter(|session| session.announced) {
+            self.tell_neighbours(session, &Event::Quit { nick: session.nick.as_str(), reason }, tell);
+        }
+    }
+
+    /// Takes a session out of the state.
+    fn remove<O: Output>(&mut self, id: SessionId, ending: Ending, tell: &mut Teller<'_, O>) {
+        let Some(session) = self.state.sessions.get_mut(id.cell()).and_then(Option::take) else { return };
+        for &room in &session.rooms {
+            self.state.rooms.leave(room, id, tell.stamp.id);
+        }
+        self.nicks.remove(session.nick.key());
+        tell.out.closed(id, session.slot, ending);
+    }
+
+    fn stop<O: Output>(&mut self, tell: &mut Teller<'_, O>) {
+        self.state.stopping = true;
+        let everyone: Vec<SessionId> = self.state.sessions.iter().flatten().map(|session| session.id).collect();
+        for id in everyone {
+            self.tell_one(id, &Event::Stopping, tell);
+            self.remove(id, Ending::Finish, tell);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What is in the log: one session's line or one fact, with session and input offset. The log adds sequence and time.
+//!
+//! A line is recorded as the client sent it. What its bytes mean (charset, Telnet, command) is settled when it is applied.
+
+use forkchat_common::ids::{Micros, SessionId, Slot};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// A record's payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record<'a> {
+    /// Whose; [`SessionId::NONE`] for what is no session's.
+    pub session: SessionId,
+    /// For a line: the offset in the session's input behind it. One at or below the session's latest was applied before. 0 for facts.
+    pub input_end: u64,
+    /// What happened.
+    #[serde(borrow)]
+    pub fact: Fact<'a>,
+}
+
+/// What a record tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact<'a> {
+    /// A session begins.
+    Opened {
+        /// The worker that serves it.
+        slot: Slot,
+        /// How it is connected.
+        transport: Transport,
+        /// Where it comes from.
+        peer: SocketAddr,
+    },
+    /// What came together with the connection is all before this: now the others may hear of the arrival.
+    Arrived,
+    /// A line, without its LF.
+    #[serde(with = "serde_bytes")]
+    Line(#[serde(borrow)] &'a [u8]),
+    /// A line that is longer than lines may be begins.
+    LongLineBegins,
+    /// The LF of such a line.
+    LongLineEnds,
+    /// A session ends.
+    Closed(CloseReason),
+    /// A UDP session ends if nothing was heard of it since.
+    Silent {
+        /// The latest time it was heard, as whoever appended this knew it.
+        since: Micros,
+    },
+    /// The server ends.
+    Stopping,
+}
+
+/// How a session is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// A stream.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloseReason {
+    /// The client sent its end of input.
+    EndOfInput,
+    /// The connection broke.
+    Reset,
+    /// The client doesn't read what it is sent.
+    TooSlow,
+    /// A UDP client was silent for too long.
+    Silent,
+    /// The worker that served it died.
+    WorkerDied,
+}
+
+impl CloseReason {
+    /// What the others are told.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::EndOfInput => "",
+            CloseReason::Reset => "connection reset",
+            CloseReason::TooSlow => "did not read what it was sent",
+            CloseReason::Silent => "no word for 120 seconds",
+            CloseReason::WorkerDied => "its worker process died",
+        }
+    }
+}
+
+impl<'a> Record<'a> {
+    /// The record as bytes, for [`Record::decode`]. `buffer` is used again and again.
+    pub fn encode<'b>(&self, buffer: &'b mut Vec<u8>) -> &'b [u8] {
+        buffer.clear();
+        // Serialising into memory fails for no record.
+        *buffer = postcard::to_extend(self, std::mem::take(buffer)).unwrap_or_default();
+        buffer
+    }
+
+    /// Reads a record from the log; `None` if it is none, which only a mistake of ours can cause.
+    pub fn decode(payload: &'a [u8]) -> Option<Record<'a>> {
+        postcard::from_bytes(payload).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_the_log_and_are_small() {
+        let mut buffer = Vec::new();
+        let line = Record { session: SessionId::new(1, 5), input_end: 700, fact: Fact::Line(b"hello") };
+        assert!(line.encode(&mut buffer).len() <= 5 + 11);
+        assert_eq!(Record::decode(&buffer), Some(line));
+        let peer = "[::1]:9000".parse().unwrap();
+        let opened = Record { session: SessionId::new(1, 5), input_end: 0, fact: Fact::Opened { slot: Slot(1), transport: Transport::Tcp, peer } };
+        assert_eq!(Record::decode(opened.encode(&mut buffer)), Some(opened));
+        assert_eq!(Record::decode(b"\xff"), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! One session's part of the state, and how its bytes become text.
+
+use super::rate::RateUsed;
+use super::record::Transport;
+use super::rooms::RoomId;
+use forkchat_common::charset::Charset;
+use forkchat_common::event::Refusal;
+use forkchat_common::ids::{Micros, SessionId, Slot};
+use forkchat_common::limits::LINE_BYTES_MAX;
+use forkchat_common::names::Nick;
+use forkchat_common::telnet::TelnetFilter;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// A session, as every copy of the state knows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Which.
+    pub id: SessionId,
+    /// The worker that serves it.
+    pub slot: Slot,
+    /// How it is connected.
+    pub transport: Transport,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Its name.
+    pub(super) nick: Nick,
+    /// The rooms it is in, in the order in which it entered them.
+    pub(super) rooms: Vec<RoomId>,
+    /// The one it talks in; one of `rooms`, if there is any.
+    pub(super) current: Option<RoomId>,
+    /// Whether others have heard of it.
+    pub(super) announced: bool,
+    /// `/set echo|joins|tags`, in the order of [`forkchat_common::command::SETTINGS`].
+    pub(super) settings: [bool; 3],
+    /// How its bytes are read and written.
+    pub(super) charset: Charset,
+    /// The offset in its input behind the last line that was applied.
+    pub input_end: u64,
+    /// Inside a line that is longer than lines may be.
+    pub in_long_line: bool,
+    /// When it was last heard.
+    pub last_heard: Micros,
+    pub(super) rate: RateUsed,
+    telnet: TelnetFilter,
+    /// The text before a Telnet negotiation that contains a line end.
+    held: Vec<u8>,
+}
+
+impl Session {
+    pub(super) fn new(id: SessionId, slot: Slot, transport: Transport, peer: SocketAddr, now: Micros) -> Session {
+        Session {
+            id,
+            slot,
+            transport,
+            peer,
+            nick: Nick::parse("guest").expect("guest is a nickname; the session is given its own before anyone sees it"),
+            rooms: Vec::new(),
+            current: None,
+            announced: false,
+            settings: [false, true, false],
+            charset: Charset::default(),
+            input_end: 0,
+            in_long_line: false,
+            last_heard: now,
+            rate: RateUsed::default(),
+            telnet: TelnetFilter::default(),
+            held: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn nick(&self) -> &str {
+        self.nick.as_str()
+    }
+
+    /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete: its end belonged to a Telnet negotiation.
+    pub(super) fn read_line(&mut self, line: &[u8], text: &mut String) -> Result<bool, Refusal<'static>> {
+        if self.charset.has_byte_ff() {
+            self.charset.decode(without_cr(line), text);
+            return Ok(true);
+        }
+        if self.telnet == TelnetFilter::Text && self.held.is_empty() && !line.contains(&0xff) {
+            self.charset.decode(without_cr(line), text);
+            return Ok(true);
+        }
+        let mut bytes = std::mem::take(&mut self.held);
+        self.telnet.filter(line, &mut bytes);
+        if self.telnet != TelnetFilter::Text && self.telnet.feed(b'\n').is_none() {
+            if bytes.len() >= LINE_BYTES_MAX {
+                return Err(Refusal::LineTooLong);
+            }
+            self.held = bytes;
+            return Ok(false);
+        }
+        self.charset.decode(without_cr(&bytes), text);
+        Ok(true)
+    }
+}
+
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}

@@ -1,0 +1,137 @@
+//! Telling people things: an event is rendered once for each form in which somebody wants it, and its bytes handed to whoever serves them.
+
+use super::rooms::Room;
+use super::{Chat, Session};
+use forkchat_common::charset::Charset;
+use forkchat_common::command::Setting;
+use forkchat_common::event::Event;
+use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::wire::line::{Stamp, render};
+
+/// Where the bytes go that applying a record makes.
+pub trait Output {
+    /// Whether the bytes for a session, served by the worker in `slot`, are wanted here. Also how one learns which workers have somebody to tell.
+    fn serves(&mut self, session: SessionId, slot: Slot) -> bool;
+    /// The session is sent these bytes.
+    fn tell(&mut self, session: SessionId, bytes: &[u8]);
+    /// The session has ended; nothing more will be told to it.
+    fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending);
+}
+
+/// How an ended session's connection is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// When what it was told is written.
+    Finish,
+    /// At once: it doesn't read what it is sent.
+    Drop,
+}
+
+/// One event's bytes in each form that was asked for, and memory that is used again and again.
+#[derive(Debug, Default)]
+pub struct Forms {
+    rendered: Vec<(Form, Vec<u8>)>,
+    used: usize,
+    text: String,
+}
+
+/// What decides an event's bytes besides the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Form {
+    charset: Charset,
+    tags: bool,
+}
+
+impl Forms {
+    /// The event's bytes in this form, rendered at the first call for it.
+    fn bytes(&mut self, form: Form, event: &Event<'_>, stamp: Stamp) -> &[u8] {
+        let known = self.rendered[..self.used].iter().position(|(other, _)| *other == form);
+        let index = known.unwrap_or_else(|| {
+            self.text.clear();
+            render(event, stamp, form.tags, &mut self.text);
+            if self.used == self.rendered.len() {
+                self.rendered.push((form, Vec::new()));
+            }
+            let (rendered_form, bytes) = &mut self.rendered[self.used];
+            *rendered_form = form;
+            bytes.clear();
+            form.charset.encode(&self.text, bytes);
+            self.used += 1;
+            self.used - 1
+        });
+        &self.rendered[index].1
+    }
+}
+
+/// What is needed to tell anyone anything while one record is applied.
+pub(super) struct Teller<'a, O> {
+    pub stamp: Stamp,
+    forms: &'a mut Forms,
+    pub out: &'a mut O,
+}
+
+impl<'a, O: Output> Teller<'a, O> {
+    pub fn new(stamp: Stamp, forms: &'a mut Forms, out: &'a mut O) -> Self {
+        Teller { stamp, forms, out }
+    }
+
+    /// Another event: what was rendered before is another's.
+    fn begin(&mut self) {
+        self.forms.used = 0;
+    }
+
+    fn tell(&mut self, session: &Session, event: &Event<'_>) {
+        if self.out.serves(session.id, session.slot) {
+            let form = Form { charset: session.charset, tags: session.has(Setting::Tags) };
+            self.out.tell(session.id, self.forms.bytes(form, event, self.stamp));
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn has(&self, setting: Setting) -> bool {
+        self.settings[setting as usize]
+    }
+
+    fn hears(&self, event: &Event<'_>) -> bool {
+        let is_presence = matches!(event, Event::Joined { .. } | Event::Left { .. } | Event::Quit { .. } | Event::Renamed { .. });
+        !is_presence || self.has(Setting::Joins)
+    }
+}
+
+impl Chat {
+    pub(super) fn tell_one<O: Output>(&self, id: SessionId, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+        if let Some(session) = self.session(id) {
+            tell.begin();
+            tell.tell(session, event);
+        }
+    }
+
+    /// Tells everyone in a room but `except`.
+    pub(super) fn tell_room<O: Output>(&self, room: &Room, except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+        self.tell_each(&room.members, except, event, tell);
+    }
+
+    /// Tells everyone who shares a room with a session, once each, but not the session.
+    pub(super) fn tell_neighbours<O: Output>(&self, session: &Session, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+        if let [room] = session.rooms[..] {
+            return self.tell_room(self.state.rooms.get(room), Some(session.id), event, tell);
+        }
+        let mut neighbours: Vec<SessionId> = session.rooms.iter().flat_map(|&room| &self.state.rooms.get(room).members).copied().collect();
+        neighbours.sort_unstable();
+        neighbours.dedup();
+        self.tell_each(&neighbours, Some(session.id), event, tell);
+    }
+
+    fn tell_each<O: Output>(&self, ids: &[SessionId], except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+        tell.begin();
+        for &id in ids {
+            if Some(id) != except
+                && let Some(session) = self.session(id)
+                && session.hears(event)
+            {
+                tell.tell(session, event);
+            }
+        }
+    }
+}

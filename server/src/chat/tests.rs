@@ -1,0 +1,374 @@
+use super::*;
+use forkchat_common::ids::Sequence;
+use proptest::prelude::*;
+
+/// A copy of the state that serves the sessions of some slots, and keeps what each was told.
+struct Copy {
+    chat: Chat,
+    told: Told,
+    forms: Forms,
+}
+
+#[derive(Default)]
+struct Told {
+    slots: Vec<Slot>,
+    bytes: BTreeMap<SessionId, Vec<u8>>,
+    closed: Vec<(SessionId, Ending)>,
+}
+
+impl Output for Told {
+    fn serves(&mut self, _: SessionId, slot: Slot) -> bool {
+        self.slots.contains(&slot)
+    }
+    fn tell(&mut self, session: SessionId, bytes: &[u8]) {
+        self.bytes.entry(session).or_default().extend_from_slice(bytes);
+    }
+    fn closed(&mut self, session: SessionId, _: Slot, ending: Ending) {
+        self.closed.push((session, ending));
+    }
+}
+
+impl Copy {
+    fn new(slots: &[u16]) -> Copy {
+        let told = Told { slots: slots.iter().map(|&slot| Slot(slot)).collect(), ..Told::default() };
+        Copy { chat: Chat::new(RateLimit::lines_per_second(20)), told, forms: Forms::default() }
+    }
+
+    fn apply(&mut self, at: u64, record: &Record<'_>) {
+        let stamp = Stamp { id: Sequence(at), time: Micros(at * 1_000) };
+        self.chat.apply(stamp, record, &mut self.forms, &mut self.told);
+    }
+}
+
+/// A room full of people, driven by what they type.
+struct Room {
+    copy: Copy,
+    at: u64,
+    sent: Vec<u64>,
+}
+
+impl Room {
+    fn new(people: usize) -> Room {
+        let mut room = Room { copy: Copy::new(&[0, 1]), at: 0, sent: Vec::new() };
+        for _ in 0..people {
+            room.arrive();
+            room.fact(room.sent.len() - 1, Fact::Arrived);
+        }
+        room.told_all();
+        room
+    }
+
+    fn id(person: usize) -> SessionId {
+        SessionId::new(1, person)
+    }
+
+    fn arrive(&mut self) {
+        self.sent.push(0);
+        let (slot, peer) = (Slot(self.sent.len() as u16 % 2), "127.0.0.1:5000".parse().unwrap());
+        self.fact(self.sent.len() - 1, Fact::Opened { slot, transport: Transport::Tcp, peer });
+    }
+
+    fn fact(&mut self, person: usize, fact: Fact<'_>) {
+        self.at += 1;
+        let input_end = if matches!(fact, Fact::Line(_) | Fact::LongLineBegins | Fact::LongLineEnds) {
+            self.sent[person] += 10;
+            self.sent[person]
+        } else {
+            0
+        };
+        self.copy.apply(self.at, &Record { session: Self::id(person), input_end, fact });
+    }
+
+    fn types(&mut self, person: usize, line: &str) {
+        self.fact(person, Fact::Line(line.as_bytes()));
+    }
+
+    /// What a person was told since the last time.
+    fn told(&mut self, person: usize) -> String {
+        String::from_utf8(self.copy.told.bytes.remove(&Self::id(person)).unwrap_or_default()).unwrap()
+    }
+
+    fn told_all(&mut self) -> Vec<String> {
+        (0..self.sent.len()).map(|person| self.told(person)).collect()
+    }
+}
+
+#[test]
+fn a_newcomer_is_welcomed_and_the_others_hear_of_it_after_what_came_with_it() {
+    let mut room = Room::new(1);
+    room.arrive();
+    let welcome = room.told(1);
+    assert!(welcome.starts_with("* Welcome to forkchat, guest2. You are in #lobby; 2 are here."), "{welcome}");
+    assert!(welcome.contains("/help") && welcome.contains("* in #lobby: guest1 guest2\n"), "{welcome}");
+    room.types(1, "/nick bob");
+    room.types(1, "/join #x");
+    assert_eq!(room.told(0), "", "nobody has heard of the newcomer yet");
+    room.types(1, "/leave");
+    room.types(1, "hello");
+    assert_eq!(room.told(0), "* bob joined #lobby\n[#lobby] bob: hello\n");
+    room.fact(1, Fact::Arrived);
+    assert_eq!(room.told(0), "", "an arrival is told once");
+}
+
+#[test]
+fn what_is_said_reaches_the_room_and_echo_the_speaker() {
+    let mut room = Room::new(3);
+    room.types(0, "hi");
+    room.types(0, "/me waves");
+    room.types(0, "//join is a command");
+    let expected = "[#lobby] guest1: hi\n[#lobby] * guest1 waves\n[#lobby] guest1: /join is a command\n";
+    assert_eq!(room.told_all(), ["", expected, expected]);
+    room.types(0, "/set echo on");
+    room.types(0, "again");
+    assert_eq!(room.told(0).lines().last(), Some("[#lobby] guest1: again"));
+}
+
+#[test]
+fn a_nickname_belongs_to_who_came_first_in_the_log() {
+    let mut room = Room::new(2);
+    room.types(0, "/nick Alice");
+    assert_eq!(room.told_all(), ["* you are now Alice\n", "* guest1 is now Alice\n"]);
+    room.types(1, "/nick ＡＬＩＣＥ");
+    assert!(room.told(1).starts_with("! the nickname ＡＬＩＣＥ is taken; choose another"));
+    room.types(0, "/nick aLICE");
+    assert_eq!(room.told(1), "* Alice is now aLICE\n");
+    room.types(0, "/quit bye");
+    assert_eq!(room.told_all(), ["* you are now aLICE\n* goodbye\n", "* aLICE quit: bye\n"]);
+    room.types(1, "/nick alice");
+    assert_eq!(room.told(1), "* you are now alice\n");
+    assert_eq!(room.copy.told.closed, [(Room::id(0), Ending::Finish)]);
+}
+
+#[test]
+fn rooms_are_entered_switched_and_left() {
+    let mut room = Room::new(2);
+    room.types(0, "/join #Dev");
+    room.types(1, "/join #dev");
+    assert_eq!(room.told(0), "* you joined #Dev; nobody else is here\n* guest2 joined #Dev\n");
+    assert_eq!(room.told(1), "* you joined #Dev; 2 are here\n");
+    room.types(0, "/join #lobby");
+    room.types(0, "in the lobby");
+    assert_eq!(room.told_all(), ["* you talk in #lobby now\n", "[#lobby] guest1: in the lobby\n"]);
+    room.types(0, "/leave #DEV");
+    assert_eq!(room.told_all(), ["* you left #Dev; you talk in #lobby now\n", "* guest1 left #Dev\n"]);
+    room.types(1, "/leave");
+    room.types(1, "/leave");
+    assert_eq!(room.told(1), "* you left #Dev; you talk in #lobby now\n* you left #lobby; you are in no room now, /join one\n");
+    room.types(1, "anyone?");
+    assert!(room.told(1).starts_with("! you are in no room; /join #ROOM first"));
+    room.types(0, "/rooms");
+    assert!(room.told(0).ends_with("* #lobby (1)\n"), "an empty room without a topic is gone");
+}
+
+#[test]
+fn of_three_rooms_the_one_joined_before_becomes_current() {
+    let mut room = Room::new(1);
+    room.types(0, "/join #a");
+    room.types(0, "/join #b");
+    room.types(0, "/join #a");
+    room.types(0, "/leave");
+    assert!(room.told(0).ends_with("* you left #a; you talk in #lobby now\n"));
+}
+
+#[test]
+fn a_topic_is_shown_set_and_outlives_the_last_member() {
+    let mut room = Room::new(2);
+    room.types(0, "/join #dev");
+    room.types(0, "/topic");
+    room.types(0, "/topic all about forks");
+    room.types(0, "/leave");
+    room.told_all();
+    room.types(1, "/join #DEV");
+    assert_eq!(room.told(1), "* you joined #dev; nobody else is here\n* topic of #dev: all about forks\n");
+}
+
+#[test]
+fn a_private_message_reaches_one_and_is_echoed_under_ones_own_name() {
+    let mut room = Room::new(3);
+    room.types(0, "/set echo on");
+    room.told_all();
+    room.types(0, "/msg GUEST2 psst");
+    assert_eq!(room.told_all(), ["[@guest2] guest1: psst\n", "[@guest1] guest1: psst\n", ""]);
+    room.types(0, "/msg nobody psst");
+    assert!(room.told(0).starts_with("! nobody is called nobody; "));
+}
+
+#[test]
+fn joins_off_hears_no_presence_and_tags_on_is_for_programs() {
+    let mut room = Room::new(2);
+    room.types(1, "/set joins off");
+    room.types(1, "/set tags on");
+    room.told_all();
+    room.types(0, "/nick al;ice");
+    assert!(room.told(0).starts_with("! al;ice is no nickname: it may not contain ;"));
+    room.types(0, "/nick alice");
+    room.types(0, "hi");
+    assert_eq!(room.told(1), format!("@id={};time=1970-01-01T00:00:00.{:03}Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n", room.at, room.at));
+    room.types(1, "/ping x");
+    assert!(room.told(1).contains(";event=pong;to=ping * pong x\n"));
+    room.types(1, "/who");
+    assert!(room.told(1).contains(";event=reply;to=who;room=#lobby * in #lobby: alice guest2\n"));
+    room.types(1, "/dance");
+    assert!(room.told(1).contains(";event=error;to=dance ! no command /dance; /help"));
+}
+
+#[test]
+fn charsets_are_per_person_and_from_the_next_line_on() {
+    let mut room = Room::new(2);
+    room.types(0, "/charset gbk");
+    assert_eq!(room.told(0), "* charset is GBK from the next line on\n");
+    room.fact(0, Fact::Line(b"\xc4\xe3\xba\xc3\r"));
+    assert_eq!(room.told(1), "[#lobby] guest1: 你好\n");
+    room.types(1, "世界 😀");
+    assert_eq!(room.copy.told.bytes.remove(&Room::id(0)).unwrap(), b"[#lobby] guest2: \xca\xc0\xbd\xe7 ?\n");
+    room.types(1, "/charset utf-16");
+    assert!(room.told(1).starts_with("! charset UTF-16LE can't be used"));
+}
+
+#[test]
+fn a_line_end_inside_a_telnet_negotiation_does_not_end_the_line() {
+    let mut room = Room::new(2);
+    room.fact(0, Fact::Line(b"one \xff\xfa\x1f\x00\x50\x00"));
+    room.fact(0, Fact::Line(b"\xff\xf0line\r"));
+    assert_eq!(room.told(1), "[#lobby] guest1: one line\n");
+    room.fact(0, Fact::Line(b"\xff\xfd\x01\xff\xf2\x1b[2Jnot erased"));
+    assert_eq!(room.told(1), "[#lobby] guest1: [2Jnot erased\n");
+}
+
+#[test]
+fn a_line_applied_twice_is_said_once() {
+    let mut room = Room::new(2);
+    room.types(0, "once");
+    room.sent[0] -= 10;
+    room.types(0, "once");
+    assert_eq!(room.told(1), "[#lobby] guest1: once\n");
+}
+
+#[test]
+fn a_line_too_long_is_refused_once() {
+    let mut room = Room::new(2);
+    room.fact(0, Fact::LongLineBegins);
+    assert!(room.copy.chat.session(Room::id(0)).unwrap().in_long_line);
+    room.fact(0, Fact::LongLineEnds);
+    room.types(0, "short");
+    assert!(room.told(0).starts_with("! line too long: at most 4095 bytes") && !room.copy.chat.session(Room::id(0)).unwrap().in_long_line);
+    assert_eq!(room.told(1), "[#lobby] guest1: short\n");
+}
+
+#[test]
+fn a_silent_session_ends_only_if_it_was_silent() {
+    let mut room = Room::new(2);
+    let heard = room.copy.chat.session(Room::id(0)).unwrap().last_heard;
+    room.types(0, "here");
+    room.told_all();
+    room.fact(0, Fact::Silent { since: heard });
+    assert_eq!(room.told_all(), ["", ""]);
+    let heard = room.copy.chat.session(Room::id(0)).unwrap().last_heard;
+    room.fact(0, Fact::Silent { since: heard });
+    assert!(room.told(0).starts_with("! no word for 120 seconds"));
+    assert_eq!(room.told(1), "* guest1 quit: no word for 120 seconds\n");
+}
+
+#[test]
+fn who_is_not_read_by_is_dropped_and_the_others_hear_why() {
+    let mut room = Room::new(2);
+    room.fact(0, Fact::Closed(CloseReason::TooSlow));
+    assert_eq!(room.told_all(), ["", "* guest1 quit: did not read what it was sent\n"]);
+    assert_eq!(room.copy.told.closed, [(Room::id(0), Ending::Drop)]);
+    room.fact(0, Fact::Closed(CloseReason::Reset));
+    assert_eq!(room.copy.told.closed.len(), 1, "closed once");
+}
+
+#[test]
+fn when_the_server_stops_everyone_is_told_and_nobody_comes_in() {
+    let mut room = Room::new(2);
+    room.fact(0, Fact::Stopping);
+    assert_eq!(room.told_all(), ["* the server is stopping; goodbye\n"; 2]);
+    room.arrive();
+    assert_eq!(room.told(2), "* the server is stopping; goodbye\n");
+    assert_eq!(room.copy.told.closed.len(), 3);
+    assert_eq!(room.copy.chat.sessions_of(Slot(0)).count() + room.copy.chat.sessions_of(Slot(1)).count(), 0);
+}
+
+#[test]
+fn whoami_tells_the_worker_and_help_reads_the_table() {
+    let mut room = Room::new(1);
+    room.types(0, "/whoami");
+    assert_eq!(room.told(0), "* you are guest1, in #lobby, talking in #lobby, from 127.0.0.1:5000, served by worker 1\n");
+    room.types(0, "/help");
+    let help = room.told(0);
+    assert!(help.contains("/msg NICK TEXT") && !help.contains("/hello"), "{help}");
+    room.types(0, "/help msg");
+    assert_eq!(room.told(0), "* /msg NICK TEXT: says something to one person only\n");
+    room.types(0, "/hello x");
+    assert!(room.told(0).starts_with("! /hello opens a session over UDP"));
+}
+
+#[test]
+fn rooms_have_a_bound_each_way() {
+    let mut room = Room::new(1);
+    for i in 0..60 {
+        room.types(0, &format!("/join #r{i}"));
+    }
+    assert!(room.told(0).contains("! you are in 50 rooms, no one may be in more; /leave one first\n"));
+}
+
+/// What a person may do, for the property tests.
+#[derive(Clone, Debug)]
+enum Act {
+    Arrive,
+    Announce,
+    Type(Vec<u8>),
+    Close(CloseReason),
+    LongLine,
+}
+
+fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
+    let words = prop::sample::select(vec![
+        "/nick a", "/nick B", "/nick Ａ", "/nick no name", "/join #x", "/join #Y", "/join lobby", "/leave", "/leave #x", "/rooms", "/who", "/whoami", "/topic t",
+        "/topic", "/msg a hi", "/me acts", "/charset gbk", "/charset utf-8", "/set echo on", "/set joins off", "/set tags on", "/set tags off", "/ping p",
+        "/quit", "/quit so long", "/help", "/help nick", "/nonsense", "plain words", "你好", "", "/set",
+    ]);
+    let line = prop_oneof![8 => words.prop_map(|word| word.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>().prop_filter("a line has no LF", |&byte| byte != b'\n'), 0..40)];
+    let reason = prop::sample::select(vec![CloseReason::EndOfInput, CloseReason::Reset, CloseReason::TooSlow, CloseReason::WorkerDied]);
+    let act = prop_oneof![2 => Just(Act::Arrive), 2 => Just(Act::Announce), 12 => line.prop_map(Act::Type), 1 => reason.prop_map(Act::Close), 1 => Just(Act::LongLine)];
+    prop::collection::vec((0usize..6, act), 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn any_commands_on_two_copies_end_in_equal_states_and_equal_bytes(acts in acts(), restored_at in 0usize..100) {
+        // Two workers that serve one half each, one copy that serves all, and one that starts late from a snapshot.
+        let mut copies = [Copy::new(&[0]), Copy::new(&[1]), Copy::new(&[0, 1]), Copy::new(&[0, 1])];
+        let (mut serials, mut input) = ([0u64; 6], [0u64; 6]);
+        for (at, (person, act)) in (1..).zip(&acts) {
+            if restored_at == at as usize {
+                copies[3].chat = Chat::restore(RateLimit::lines_per_second(20), &copies[0].chat.snapshot()).unwrap();
+            }
+            if matches!(act, Act::Arrive) && !copies[0].chat.session(SessionId::new(serials[*person].max(1), *person)).is_some() {
+                (serials[*person], input[*person]) = (serials[*person] + 1, 0);
+            }
+            input[*person] += 7;
+            let peer = "127.0.0.1:1".parse().unwrap();
+            let fact = match act {
+                Act::Arrive => Fact::Opened { slot: Slot(*person as u16 % 2), transport: Transport::Tcp, peer },
+                Act::Announce => Fact::Arrived,
+                Act::Type(line) => Fact::Line(line),
+                Act::Close(reason) => Fact::Closed(*reason),
+                Act::LongLine => Fact::LongLineBegins,
+            };
+            let record = Record { session: SessionId::new(serials[*person].max(1), *person), input_end: input[*person], fact };
+            copies.iter_mut().for_each(|copy| copy.apply(at, &record));
+        }
+        let states: Vec<Vec<u8>> = copies.iter().map(|copy| copy.chat.snapshot()).collect();
+        prop_assert!(states.iter().all(|state| *state == states[0]));
+        prop_assert_eq!(&Chat::restore(RateLimit::OFF, &states[0]).unwrap().snapshot(), &states[0]);
+        let [half, other_half, whole, late] = copies;
+        let mut halves = half.told.bytes;
+        halves.extend(other_half.told.bytes);
+        prop_assert_eq!(&halves, &whole.told.bytes);
+        prop_assert_eq!(&late.told.bytes, &whole.told.bytes);
+        prop_assert!(whole.told.bytes.values().all(|bytes| bytes.is_empty() || bytes.ends_with(b"\n")), "whole lines out");
+    }
+}
