@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn text_passes_through_a_charset_and_back() {
-        for (charset, text) in [("gbk", "你好"), ("big5", "中文"), ("shift_jis", "日本語"), ("windows-1251", "привет"), ("gb18030", "😀")] {
+        for (charset, text) in [("gbk", "你好"), ("big5", "中文"), ("shift_jis", "日本語"), ("windows-1251", "привет"), ("gb18030", "😀")]
+        {
             assert_eq!(decoded(charset, &encoded(charset, text)), text, "{charset}");
         }
         assert_eq!(encoded("gbk", "你好"), [0xc4, 0xe3, 0xba, 0xc3]);
@@ -145,7 +146,9 @@ mod tests {
 
     #[test]
     fn byte_ff_is_a_character_in_some() {
-        for (charset, has) in [("utf-8", false), ("gbk", false), ("windows-1251", true), ("koi8-r", true), ("shift_jis", false), ("big5", false)] {
+        for (charset, has) in
+            [("utf-8", false), ("gbk", false), ("windows-1251", true), ("koi8-r", true), ("shift_jis", false), ("big5", false)]
+        {
             assert_eq!(Charset::by_label(charset).unwrap().has_byte_ff(), has, "{charset}");
         }
     }

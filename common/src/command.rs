@@ -79,13 +79,28 @@ pub struct Row {
 
 /// Every command, in the order `/help` lists them.
 pub static TABLE: [Row; 15] = [
-    Row { name: "help", arguments: "[COMMAND]", does: "lists the commands, or explains one", parse: |rest| Some(Command::Help(optional(rest)?)) },
+    Row {
+        name: "help",
+        arguments: "[COMMAND]",
+        does: "lists the commands, or explains one",
+        parse: |rest| Some(Command::Help(optional(rest)?)),
+    },
     Row { name: "nick", arguments: "NAME", does: "takes a nickname", parse: |rest| Some(Command::Nick(word(rest)?)) },
-    Row { name: "join", arguments: "#ROOM", does: "enters a room, made on first use, and talks there", parse: |rest| Some(Command::Join(word(rest)?)) },
+    Row {
+        name: "join",
+        arguments: "#ROOM",
+        does: "enters a room, made on first use, and talks there",
+        parse: |rest| Some(Command::Join(word(rest)?)),
+    },
     Row { name: "leave", arguments: "[#ROOM]", does: "leaves a room", parse: |rest| Some(Command::Leave(optional(rest)?)) },
     Row { name: "rooms", arguments: "", does: "lists the rooms", parse: |rest| nothing(rest).then_some(Command::Rooms) },
     Row { name: "who", arguments: "[#ROOM]", does: "tells who is in a room", parse: |rest| Some(Command::Who(optional(rest)?)) },
-    Row { name: "whoami", arguments: "", does: "tells your nick, rooms, address and worker", parse: |rest| nothing(rest).then_some(Command::Whoami) },
+    Row {
+        name: "whoami",
+        arguments: "",
+        does: "tells your nick, rooms, address and worker",
+        parse: |rest| nothing(rest).then_some(Command::Whoami),
+    },
     Row {
         name: "msg",
         arguments: "NICK TEXT",
@@ -97,7 +112,12 @@ pub static TABLE: [Row; 15] = [
     },
     Row { name: "me", arguments: "TEXT", does: "tells the room what you do", parse: |rest| Some(Command::Me(some_text(rest)?)) },
     Row { name: "topic", arguments: "[TEXT]", does: "shows or sets the room's topic", parse: |rest| Some(Command::Topic(some_text(rest))) },
-    Row { name: "charset", arguments: "NAME", does: "reads and writes another charset from the next line on", parse: |rest| Some(Command::Charset(word(rest)?)) },
+    Row {
+        name: "charset",
+        arguments: "NAME",
+        does: "reads and writes another charset from the next line on",
+        parse: |rest| Some(Command::Charset(word(rest)?)),
+    },
     Row { name: "set", arguments: "NAME on|off", does: "changes a setting: echo, joins or tags; alone, shows them", parse: parse_set },
     Row { name: "ping", arguments: "[TEXT]", does: "is answered", parse: |rest| Some(Command::Ping(rest)) },
     Row { name: "quit", arguments: "[REASON]", does: "leaves", parse: |rest| Some(Command::Quit(rest)) },

@@ -53,6 +53,12 @@ impl Slot {
     }
 }
 
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One connection's life, TCP or UDP, unique within a run of the server.
 ///
 /// The low [`SessionId::CELL_BITS`] bits are the index of the session's *cell*, the place in every table that it

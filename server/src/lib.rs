@@ -1,6 +1,52 @@
+//! forkchat's server: forked workers over one event log.
+//!
+//! **Everything that happens is a record in one log. A worker is a function from the log to bytes.**
+//!
+//! ```text
+//!                           ┌────────────┐  forks, reaps, respawns; keeps a duplicate of every client's socket
+//!                           │ supervisor │
+//!                           └─────┬──────┘
+//!            sockets, by message  │
+//!          ┌──────────────────────┼──────────────────────┐
+//!    ┌─────┴─────┐          ┌─────┴─────┐          ┌─────┴─────┐
+//!    │ worker 0  │          │ worker 1  │    …     │  journal  │
+//!    │ receive ─►│          │ receive ─►│          │           │
+//!    │  ─► send  │          │  ─► send  │          │ snapshots │
+//!    └──┬─────▲──┘          └──┬─────▲──┘          └──┬─────▲──┘
+//!  append│     │apply    append│     │apply   publish │     │apply
+//!    ╔══▼═════╧════════════════▼═════╧═══════════════▼══════╧═══╗
+//!    ║  event log: a ring in shared memory, one order for all   ║
+//!    ╚══════════════════════════════════════════════════════════╝
+//! ```
+//!
+//! | part | what it is | may use |
+//! |---|---|---|
+//! | [`sys`] | system calls; the only `unsafe` | |
+//! | [`ipc`] | primitives between processes: mutex, semaphore, value, doorbell, queue | `sys` |
+//! | [`event_log`] | the ring, its readers and writers, checkpoints, snapshots | `ipc`, `sys` |
+//! | [`chat`] | the state machine: records in, bytes out; no I/O | `forkchat-common` |
+//! | [`channel`] | what supervisor and workers say to each other | `ipc` |
+//! | [`admission`] | who may come in | `ipc` |
+//! | [`worker`] | serves connections: a receive thread and a send thread | all above |
+//! | [`journal`] | publishes snapshots | `chat`, `event_log`, `ipc`, `sys` |
+//! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
+//! | [`role`], [`options`] | a process's name and words; the command line | |
+//!
+//! To follow one line of chat: [`worker`]'s `receive_thread` peeks it, `input` makes a record of it, `serving` appends it
+//! and consumes it; every worker's `serving` applies it with [`chat`], which renders it into `outboxes`, which are written.
 #![deny(unsafe_code)]
-//! (map follows)
+
+pub mod admission;
+pub mod channel;
 pub mod chat;
 pub mod event_log;
 pub mod ipc;
+pub mod journal;
+pub mod options;
+pub mod role;
+pub mod supervisor;
 pub mod sys;
+pub mod worker;
+
+pub use options::Options;
+pub use supervisor::run;

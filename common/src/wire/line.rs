@@ -96,7 +96,9 @@ fn welcome(lines: &mut Lines<'_, '_>, nick: &str, room: Option<&str>, topic: &st
         return lines.line(format_args!("* Welcome to forkchat, {nick}. You are in no room; /join one, /help lists the commands"));
     };
     let people = if members == 1 { "nobody else is here".to_owned() } else { format!("{members} are here") };
-    lines.line(format_args!("* Welcome to forkchat, {nick}. You are in {room}; {people}. /help lists the commands, /nick NAME changes your name"));
+    lines.line(format_args!(
+        "* Welcome to forkchat, {nick}. You are in {room}; {people}. /help lists the commands, /nick NAME changes your name"
+    ));
     if members > 1 {
         lines.list(&format!("in {room}"), names.iter().copied(), &and_more(members - names.len()));
     }
@@ -190,14 +192,20 @@ fn explain(refusal: &Refusal<'_>) -> String {
         Refusal::NotInRoom(room) => format!("you are not in {room}; /whoami lists your rooms"),
         Refusal::InNoRoom => "you are in no room; /join #ROOM first".to_owned(),
         Refusal::NickTaken(nick) => format!("the nickname {nick} is taken; choose another with /nick NAME"),
-        Refusal::BadNick(nick, why) => format!("{nick} is no nickname: {}", explain_name(why, "1 to 32 letters, digits and _ - [ ] { } \\ ^ |")),
+        Refusal::BadNick(nick, why) => {
+            format!("{nick} is no nickname: {}", explain_name(why, "1 to 32 letters, digits and _ - [ ] { } \\ ^ |"))
+        }
         Refusal::BadRoom(room, why) => {
             format!("{room} is no room: {}", explain_name(why, "# and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in #lobby"))
         }
         Refusal::TooManyRooms => format!("you are in {ROOMS_PER_SESSION_MAX} rooms, no one may be in more; /leave one first"),
         Refusal::NoMoreRooms => "there are as many rooms as there may be; /rooms lists some to join".to_owned(),
-        Refusal::UnknownCharset(name) => format!("no charset {name}; known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251, iso-8859-1 and others by their WHATWG names"),
-        Refusal::CharsetNotAscii(name) => format!("charset {name} can't be used: it doesn't contain ASCII; utf-8 has every character it has"),
+        Refusal::UnknownCharset(name) => format!(
+            "no charset {name}; known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251, iso-8859-1 and others by their WHATWG names"
+        ),
+        Refusal::CharsetNotAscii(name) => {
+            format!("charset {name} can't be used: it doesn't contain ASCII; utf-8 has every character it has")
+        }
         Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),
     }
 }

@@ -1,1 +1,7 @@
-fn main() {}
+//! The server's binary.
+
+use clap::Parser;
+
+fn main() {
+    std::process::exit(forkchat_server::run(forkchat_server::Options::parse()));
+}

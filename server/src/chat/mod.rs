@@ -240,7 +240,11 @@ impl Chat {
             return;
         }
         if reason == CloseReason::Silent {
-            self.tell_one(id, &Event::Dismissed { reason: "no word for 120 seconds, so this session has ended; /hello opens another" }, tell);
+            self.tell_one(
+                id,
+                &Event::Dismissed { reason: "no word for 120 seconds, so this session has ended; /hello opens another" },
+                tell,
+            );
         }
         self.tell_quit(id, reason.as_str(), tell);
         let ending = if reason == CloseReason::TooSlow { Ending::Drop } else { Ending::Finish };

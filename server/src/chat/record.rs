@@ -113,7 +113,8 @@ mod tests {
         assert!(line.encode(&mut buffer).len() <= 5 + 11);
         assert_eq!(Record::decode(&buffer), Some(line));
         let peer = "[::1]:9000".parse().unwrap();
-        let opened = Record { session: SessionId::new(1, 5), input_end: 0, fact: Fact::Opened { slot: Slot(1), transport: Transport::Tcp, peer } };
+        let opened =
+            Record { session: SessionId::new(1, 5), input_end: 0, fact: Fact::Opened { slot: Slot(1), transport: Transport::Tcp, peer } };
         assert_eq!(Record::decode(opened.encode(&mut buffer)), Some(opened));
         assert_eq!(Record::decode(b"\xff"), None);
     }

@@ -203,7 +203,10 @@ fn joins_off_hears_no_presence_and_tags_on_is_for_programs() {
     assert!(room.told(0).starts_with("! al;ice is no nickname: it may not contain ;"));
     room.types(0, "/nick alice");
     room.types(0, "hi");
-    assert_eq!(room.told(1), format!("@id={};time=1970-01-01T00:00:00.{:03}Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n", room.at, room.at));
+    assert_eq!(
+        room.told(1),
+        format!("@id={};time=1970-01-01T00:00:00.{:03}Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n", room.at, room.at)
+    );
     room.types(1, "/ping x");
     assert!(room.told(1).contains(";event=pong;to=ping * pong x\n"));
     room.types(1, "/who");
@@ -325,9 +328,38 @@ enum Act {
 
 fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
     let words = prop::sample::select(vec![
-        "/nick a", "/nick B", "/nick Ａ", "/nick no name", "/join #x", "/join #Y", "/join lobby", "/leave", "/leave #x", "/rooms", "/who", "/whoami", "/topic t",
-        "/topic", "/msg a hi", "/me acts", "/charset gbk", "/charset utf-8", "/set echo on", "/set joins off", "/set tags on", "/set tags off", "/ping p",
-        "/quit", "/quit so long", "/help", "/help nick", "/nonsense", "plain words", "你好", "", "/set",
+        "/nick a",
+        "/nick B",
+        "/nick Ａ",
+        "/nick no name",
+        "/join #x",
+        "/join #Y",
+        "/join lobby",
+        "/leave",
+        "/leave #x",
+        "/rooms",
+        "/who",
+        "/whoami",
+        "/topic t",
+        "/topic",
+        "/msg a hi",
+        "/me acts",
+        "/charset gbk",
+        "/charset utf-8",
+        "/set echo on",
+        "/set joins off",
+        "/set tags on",
+        "/set tags off",
+        "/ping p",
+        "/quit",
+        "/quit so long",
+        "/help",
+        "/help nick",
+        "/nonsense",
+        "plain words",
+        "你好",
+        "",
+        "/set",
     ]);
     let line = prop_oneof![8 => words.prop_map(|word| word.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>().prop_filter("a line has no LF", |&byte| byte != b'\n'), 0..40)];
     let reason = prop::sample::select(vec![CloseReason::EndOfInput, CloseReason::Reset, CloseReason::TooSlow, CloseReason::WorkerDied]);

@@ -85,7 +85,9 @@ impl SnapshotWriter {
 
     /// Publishes the waiting snapshot if it is no later than `ceiling`. Makes room in the ring.
     pub fn publish(&mut self, ceiling: Sequence) -> bool {
-        let Some(Published { sequence, buffer: Some(buffer) }) = self.waiting.filter(|waiting| waiting.sequence <= ceiling) else { return false };
+        let Some(Published { sequence, buffer: Some(buffer) }) = self.waiting.filter(|waiting| waiting.sequence <= ceiling) else {
+            return false;
+        };
         let Ok(guard) = self.log.header.lock.lock(self.me.0.into(), Duration::from_millis(20)) else { return false };
         self.log.header.snapshot_sequences[buffer].store(sequence.0, Ordering::Relaxed);
         self.log.header.snapshot.store(Published { sequence, buffer: Some(buffer) }.word(), Ordering::Release);

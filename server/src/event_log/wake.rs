@@ -23,6 +23,11 @@ impl EventLog {
         self.bells.iter().for_each(super::Doorbell::ring_anyway);
     }
 
+    /// Rings all that sleep: the ring is full, and whoever could make room shall look.
+    pub fn ring_sleepers(&self) {
+        self.bells.iter().for_each(super::Doorbell::ring);
+    }
+
     /// Rings those sleepers that are an eighth of the ring behind: they have nobody to tell, but must apply it some time.
     pub fn ring_far_behind(&self) {
         let tail = self.tail();
@@ -38,7 +43,7 @@ impl EventLog {
         // Between the store of the cursor and the load of the flag: who finds the ring full sets the flag and looks again.
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.header.room_wanted.load(Ordering::Relaxed) != 0 && self.header.room_wanted.swap(0, Ordering::Relaxed) != 0 {
-            self.bells.iter().for_each(super::Doorbell::ring);
+            self.ring_sleepers();
         }
     }
 

@@ -12,14 +12,14 @@ pub const EXIT_ORPHANED: i32 = 70;
 
 /// Forks a child that runs `main` and exits with what it returns. Returns the child's pid.
 ///
-/// The child keeps standard input, output and error and the descriptors in `keep`; all others are closed before `main` starts, so
-/// `main` may use no other that it captured. It is killed when the calling thread dies.
-/// Signals that are blocked stay blocked in the child.
+/// `own` is moved to the child, and dropped here. The child keeps standard input, output and error and the descriptors that
+/// `keep` names; all others are closed before `main` starts, so `main` may use no other that it captured.
+/// It is killed when the calling thread dies. Signals that are blocked stay blocked in the child.
 ///
 /// # Errors
 /// `EDEADLK` if this process has more than one thread: a lock that another thread holds at this moment would be held in
 /// the child for ever. Otherwise those of fork(2): `EAGAIN`, `ENOMEM`.
-pub fn fork_child(keep: &[BorrowedFd<'_>], main: impl FnOnce() -> i32) -> io::Result<Pid> {
+pub fn fork_child<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, main: impl FnOnce(T) -> i32) -> io::Result<Pid> {
     if threads()? != 1 {
         return Err(Errno::EDEADLK.into());
     }
@@ -29,8 +29,8 @@ pub fn fork_child(keep: &[BorrowedFd<'_>], main: impl FnOnce() -> i32) -> io::Re
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let code = match die_with(parent).and_then(|()| close_all_but(keep)) {
-                Ok(()) => main(),
+            let code = match die_with(parent).and_then(|()| close_all_but(&keep(&own))) {
+                Ok(()) => main(own),
                 Err(_) => EXIT_ORPHANED,
             };
             exit_now(code)

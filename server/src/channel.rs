@@ -1,0 +1,48 @@
+//! What the supervisor and a worker say to each other, over a [`crate::ipc::queue`] of their own.
+//!
+//! A worker's successor gets a new queue; the dead one's is read to its end first, so nothing that it said is lost.
+
+use forkchat_common::ids::SessionId;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// From the supervisor to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Serve this new connection. The socket comes with the message.
+    Serve {
+        /// The session it is to be.
+        session: SessionId,
+        /// Where it comes from.
+        peer: SocketAddr,
+    },
+    /// Tell this connection why it can't be served, and close it. The socket comes with the message; it is no session.
+    TurnAway {
+        /// A whole line.
+        reason: String,
+    },
+    /// Your predecessor was given this session and its connection is gone: see that its end is in the log, and say so.
+    Orphaned {
+        /// Which.
+        session: SessionId,
+    },
+    /// The server ends: take no more input, let what was said get out, and say when it is.
+    Drain,
+}
+
+/// From a worker to the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// This session is over, in the log and on the wire: let go of its socket and its cell.
+    Closed {
+        /// Which.
+        session: SessionId,
+    },
+    /// After [`ToWorker::Drain`]: nothing is left to send.
+    Drained,
+}
+
+/// A worker's end of the queue.
+pub type WorkerEnd = crate::ipc::queue::QueueEnd<ToSupervisor, ToWorker>;
+/// The supervisor's end of the queue.
+pub type SupervisorEnd = crate::ipc::queue::QueueEnd<ToWorker, ToSupervisor>;

@@ -1,0 +1,136 @@
+//! The journal process: one more reader of the log. It keeps a copy of the state and publishes snapshots of it, from which a
+//! worker that takes over starts, and without which the ring would fill up.
+//!
+//! It answers no client. A snapshot is published only when no worker and no session could still need what lies before it; see
+//! `event_log/cells.rs`.
+
+use crate::chat::{Chat, Ending, Forms, Output, RateLimit, Record};
+use crate::event_log::{Entry, EventLog, Reader, SnapshotWriter, Thread};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::wire::line::Stamp;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// How much of the log is applied in one turn, in blocks.
+const TURN_BLOCKS: u64 = 4_096;
+/// A snapshot is made after an eighth of the ring, and at the latest after so many blocks: a successor has no more than that to replay.
+const SNAPSHOT_BLOCKS_MAX: u64 = 65_536;
+/// It is never rung for a line, so it looks by itself.
+const SLEEP_MILLIS: u16 = 500;
+/// As long as a snapshot waits to be published.
+const SLEEP_MILLIS_WAITING: u16 = 20;
+
+/// What the journal is told once, before it starts.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// `--rate-limit`: part of the state's rules.
+    pub rate_limit: RateLimit,
+    /// The slots of the workers, whose `stable` holds snapshots back.
+    pub workers: u16,
+    /// `--data-dir`.
+    pub data_dir: PathBuf,
+}
+
+/// Nobody: the journal serves no session.
+struct Nobody;
+
+impl Output for Nobody {
+    fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+        false
+    }
+    fn tell(&mut self, _: SessionId, _: &[u8]) {}
+    fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
+}
+
+/// The journal's copy of the state, and its snapshots.
+#[derive(Debug)]
+pub struct Journal {
+    log: &'static EventLog,
+    me: Slot,
+    workers: u16,
+    chat: Chat,
+    forms: Forms,
+    reader: Reader,
+    snapshots: SnapshotWriter,
+}
+
+/// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.
+pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
+    prepare(&config.data_dir);
+    match Journal::join(log, me, config) {
+        Ok(mut journal) => loop {
+            log.begin_turn(me, Thread::Send);
+            journal.turn();
+            log.end_turn(me, Thread::Send);
+            journal.sleep();
+        },
+        Err(error) => {
+            log::error!("{error}");
+            1
+        }
+    }
+}
+
+/// The chat goes on without a data directory, so this only says what is wrong with it.
+fn prepare(data_dir: &Path) {
+    match std::fs::create_dir_all(data_dir) {
+        Ok(()) => log::debug!("the data directory is {}", data_dir.display()),
+        Err(error) => log::warn!("cannot make the data directory {}: {error}; choose another with --data-dir", data_dir.display()),
+    }
+}
+
+impl Journal {
+    /// Begins a life in slot `me`: takes the published snapshot, to go on from there.
+    pub fn join(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Result<Journal, String> {
+        let (start, snapshot) = log.join(me).map_err(|error| format!("cannot lock the event log: {error:?}"))?;
+        let chat = match snapshot {
+            None => Chat::new(config.rate_limit),
+            Some(bytes) => Chat::restore(config.rate_limit, &bytes).map_err(|error| error.to_string())?,
+        };
+        let (reader, snapshots) = (Reader::new(log, start), SnapshotWriter::new(log, me));
+        Ok(Journal { log, me, workers: config.workers, chat, forms: Forms::default(), reader, snapshots })
+    }
+
+    /// Applies what is new, and makes and publishes a snapshot if it is time.
+    pub fn turn(&mut self) {
+        for Entry { sequence, time, payload, .. } in self.reader.fetch(TURN_BLOCKS) {
+            if let Some(record) = Record::decode(payload) {
+                self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, &mut Nobody);
+            }
+        }
+        self.log.publish_cursor(self.me, self.reader.position());
+        if !self.snapshots.is_waiting() && self.reader.position().blocks_since(self.snapshots.latest()) >= self.interval() {
+            self.snapshots.write(self.reader.position(), &self.chat.snapshot());
+        }
+        if self.snapshots.is_waiting() {
+            let ceiling: Sequence = self.log.snapshot_ceiling((0..self.workers).map(Slot));
+            self.snapshots.publish(ceiling);
+        }
+    }
+
+    /// Whether a snapshot waits for the workers.
+    pub fn is_waiting(&self) -> bool {
+        self.snapshots.is_waiting()
+    }
+
+    fn interval(&self) -> u64 {
+        (self.log.geometry().ring_blocks() / 8).min(SNAPSHOT_BLOCKS_MAX)
+    }
+
+    fn sleep(&self) {
+        let bell = self.log.bell(self.me);
+        if self.reader.is_behind() {
+            return;
+        }
+        bell.before_sleep();
+        let millis = if self.is_waiting() { SLEEP_MILLIS_WAITING } else { SLEEP_MILLIS };
+        match poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], PollTimeout::from(millis)) {
+            Ok(1..) => bell.answer(),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => log::error!("cannot wait to be rung: {errno}"),
+        }
+        bell.after_sleep();
+    }
+}

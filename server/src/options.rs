@@ -1,0 +1,158 @@
+//! The command line.
+
+use clap::{ArgAction, Parser};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// A chat server of forked worker processes over one event log in shared memory.
+///
+/// People connect with `nc HOST PORT` and type; /help tells what.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "forkchat-server", version, max_term_width = 110, after_help = EPILOGUE)]
+pub struct Options {
+    /// Where to listen for TCP; port 0 takes a free one
+    #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:9000", value_parser = parse_address)]
+    pub tcp: Listen,
+
+    /// Where to listen for UDP; port 0 takes a free one
+    #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:9000", value_parser = parse_address)]
+    pub udp: Listen,
+
+    /// Worker processes [default: the number of CPUs that this process may run on]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+
+    /// Connections at a time [default: what the limit on open files allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    pub max_connections: Option<u32>,
+
+    /// Connections from one address [default: 64, and any number from loopback]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_per_address: Option<u32>,
+
+    /// Lines a second that a session may send in the long run; 512 at once always pass
+    #[arg(long, value_name = "LINES|off", default_value = "20", value_parser = parse_rate)]
+    pub rate_limit: Rate,
+
+    /// Bytes that a reader may be behind before it is disconnected
+    #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_sendq)]
+    pub sendq: usize,
+
+    /// Size of the event log in memory
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_ring)]
+    pub ring: usize,
+
+    /// How long a server that was told to stop waits for its clients to read what they were sent
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub grace: u16,
+
+    /// Where to keep what outlives a restart [default: forkchat in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Tell more
+    #[arg(short, long, action = ArgAction::SetTrue)]
+    pub verbose: bool,
+}
+
+const EPILOGUE: &str = "\
+BYTES may end in K, M or G. Signals: TERM, INT and HUP stop the server gracefully, a second one at once.
+Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong.
+
+Examples:
+  forkchat-server                                serve this machine on port 9000
+  forkchat-server --tcp 0.0.0.0:7000 --udp off   serve everyone, TCP only
+  nc 127.0.0.1 9000                              connect and talk";
+
+/// An address to listen on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Here.
+    On(SocketAddr),
+    /// Nowhere.
+    Off,
+}
+
+/// Lines a second, or no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// So many.
+    Lines(u32),
+    /// No limit.
+    Off,
+}
+
+impl Options {
+    /// The number of workers: as given, or one a CPU.
+    pub fn workers(&self) -> u16 {
+        let cpus = || std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(256) as u16);
+        self.workers.unwrap_or_else(cpus)
+    }
+
+    /// The data directory: as given, or where the XDG Base Directory Specification has a user's state.
+    pub fn data_dir(&self) -> PathBuf {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state =
+            || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state"))).unwrap_or_else(std::env::temp_dir);
+        self.data_dir.clone().unwrap_or_else(|| state().join("forkchat"))
+    }
+}
+
+fn parse_address(text: &str) -> Result<Listen, String> {
+    if text == "off" {
+        return Ok(Listen::Off);
+    }
+    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000, or off"))?;
+    addresses.next().map(Listen::On).ok_or_else(|| "no address has this name".to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    match text.parse() {
+        _ if text == "off" => Ok(Rate::Off),
+        Ok(lines @ 1..=1_000_000) => Ok(Rate::Lines(lines)),
+        _ => Err("give 1 to 1000000 lines a second, or off".to_owned()),
+    }
+}
+
+fn parse_bytes(text: &str, smallest: usize, largest: usize) -> Result<usize, String> {
+    let (digits, unit) = match text.char_indices().next_back() {
+        Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
+        Some((end, 'm' | 'M')) => (&text[..end], 1 << 20),
+        Some((end, 'g' | 'G')) => (&text[..end], 1 << 30),
+        _ => (text, 1),
+    };
+    let bytes = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    bytes.filter(|bytes| (smallest..=largest).contains(bytes)).ok_or_else(|| format!("give {smallest} to {largest} bytes, as in 64M"))
+}
+
+fn parse_ring(text: &str) -> Result<usize, String> {
+    parse_bytes(text, crate::event_log::RING_BYTES_MIN, crate::event_log::RING_BYTES_MAX)
+}
+
+fn parse_sendq(text: &str) -> Result<usize, String> {
+    parse_bytes(text, 8 << 10, 1 << 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_has_its_defaults() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+        let options = Options::parse_from(["forkchat-server"]);
+        assert_eq!(options.tcp, Listen::On(([127, 0, 0, 1], 9000).into()));
+        assert_eq!((options.sendq, options.ring, options.grace, options.rate_limit), (1 << 20, 64 << 20, 5, Rate::Lines(20)));
+        assert!(options.workers() >= 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for arguments in [["--ring", "10"], ["--tcp", "nowhere"], ["--rate-limit", "0"], ["--workers", "0"], ["--sendq", "1T"]] {
+            let error = Options::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
+            assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
+        }
+        assert_eq!(Options::parse_from(["", "--ring", "2m", "--udp", "off"]).ring, 2 << 20);
+    }
+}

@@ -1,0 +1,273 @@
+//! The table of processes. A slot is what stays; the process in it comes and goes.
+
+use super::connections::Connections;
+use crate::channel::{SupervisorEnd, ToWorker};
+use crate::ipc::queue::SendError;
+use forkchat_common::ids::{SessionId, Slot};
+use nix::sys::epoll::Epoll;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// The first pause before a process is started again that died by its own doing; doubled each time.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// The longest.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// A process that lived this long has recovered: the next pause is the first again.
+const RECOVERED: Duration = Duration::from_secs(10);
+/// Connections to be turned away that wait for a worker's queue. Beyond it they are closed without a word.
+const TURN_AWAY_MAX: usize = 256;
+
+/// What runs in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Worker,
+    Journal,
+}
+
+/// A slot.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub slot: Slot,
+    pub role: Role,
+    pub pid: Option<Pid>,
+    pub channel: Option<SupervisorEnd>,
+    /// What is to be said to it and wasn't yet, in order: the queue may be full, or nobody there.
+    backlog: VecDeque<(ToWorker, Descriptor)>,
+    /// When it is to be started, if it isn't running.
+    pub respawn_at: Option<Instant>,
+    pub started_at: Instant,
+    /// Deaths by its own doing, one after another.
+    deaths: u32,
+    /// Why we killed it, if we did.
+    pub killed_because: Option<&'static str>,
+    /// How its predecessor died, until the successor is there and both are told in one line.
+    pub last_death: Option<String>,
+    pub is_drained: bool,
+}
+
+#[derive(Debug)]
+enum Descriptor {
+    None,
+    /// The session's socket, which the connections keep.
+    Of(SessionId),
+    /// One that nobody else keeps.
+    Own(OwnedFd),
+}
+
+/// All slots: the workers', then the journal's.
+#[derive(Debug)]
+pub(super) struct Children {
+    table: Vec<Child>,
+}
+
+impl Children {
+    /// Slots for so many workers and a journal, with nothing in them.
+    pub fn new(workers: u16) -> Children {
+        let slot = |slot| Child {
+            slot: Slot(slot),
+            role: if slot < workers { Role::Worker } else { Role::Journal },
+            pid: None,
+            channel: None,
+            backlog: VecDeque::new(),
+            respawn_at: None,
+            started_at: Instant::now(),
+            deaths: 0,
+            killed_because: None,
+            last_death: None,
+            is_drained: false,
+        };
+        Children { table: (0..=workers).map(slot).collect() }
+    }
+
+    /// All slots.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.table.len() as u16).map(Slot)
+    }
+
+    /// The workers' slots.
+    pub fn workers(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.table.len() as u16 - 1).map(Slot)
+    }
+
+    /// A slot.
+    pub fn get(&mut self, slot: Slot) -> &mut Child {
+        &mut self.table[slot.index()]
+    }
+
+    /// What a slot is for.
+    pub fn role(&self, slot: Slot) -> Role {
+        self.table[slot.index()].role
+    }
+
+    /// What the process in a slot is called.
+    pub fn name(&self, slot: Slot) -> String {
+        self.table[slot.index()].name()
+    }
+
+    /// The slot that a process is in.
+    pub fn slot_of(&self, pid: Pid) -> Option<Slot> {
+        self.table.iter().find(|child| child.pid == Some(pid)).map(|child| child.slot)
+    }
+
+    /// The slots in which a process runs.
+    pub fn alive(&self) -> Vec<Slot> {
+        self.table.iter().filter(|child| child.pid.is_some()).map(|child| child.slot).collect()
+    }
+
+    /// The queue to a worker.
+    pub fn channel(&self, slot: Slot) -> Option<&SupervisorEnd> {
+        self.table.get(slot.index())?.channel.as_ref()
+    }
+
+    /// Nothing will come from there any more.
+    pub fn close_channel(&mut self, slot: Slot, epoll: &Epoll) {
+        if let Some(channel) = self.table[slot.index()].channel.take() {
+            let _ = epoll.delete(channel.as_fd());
+        }
+    }
+
+    /// When the next process is to be started again.
+    pub fn next_respawn(&self) -> Option<Instant> {
+        self.table.iter().filter_map(|child| child.respawn_at).min()
+    }
+
+    /// Kills the process in a slot. Its death is then reaped like any other.
+    pub fn kill(&mut self, slot: Slot, why: &'static str) {
+        let child = self.get(slot);
+        if let Some(pid) = child.pid {
+            log::warn!("{} (pid {pid}) {why}; killing it", child.name());
+            child.killed_because = Some(why);
+            // It is ours and not reaped, so the pid is its.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+
+    /// The worker that has the fewest connections, of those that run if any does.
+    pub fn least_loaded_worker(&self, connections: &Connections) -> Slot {
+        let counts = connections.count_by_slot(self.table.len());
+        let workers = self.table.iter().filter(|child| child.role == Role::Worker);
+        let best = workers.min_by_key(|child| (child.pid.is_none(), counts[child.slot.index()]));
+        best.map_or(Slot(0), |child| child.slot)
+    }
+
+    /// Says something to a worker.
+    pub fn send(&mut self, slot: Slot, message: ToWorker) {
+        self.get(slot).backlog.push_back((message, Descriptor::None));
+    }
+
+    /// Says something to a worker, with a session's socket.
+    pub fn send_socket_of(&mut self, slot: Slot, session: SessionId, message: ToWorker) {
+        self.get(slot).backlog.push_back((message, Descriptor::Of(session)));
+    }
+
+    /// Says something to a worker, with a socket that is let go of here.
+    pub fn send_with(&mut self, slot: Slot, message: ToWorker, socket: OwnedFd) {
+        let backlog = &mut self.get(slot).backlog;
+        if backlog.len() < TURN_AWAY_MAX {
+            backlog.push_back((message, Descriptor::Own(socket)));
+        }
+    }
+
+    /// Whether something waits for a queue that a process reads.
+    pub fn has_backlog(&self) -> bool {
+        self.table.iter().any(|child| child.channel.is_some() && !child.backlog.is_empty())
+    }
+
+    /// Passes on what the queues have room for.
+    pub fn pass_on(&mut self, connections: &mut Connections) {
+        self.table.iter_mut().for_each(|child| child.pass_on(connections));
+    }
+
+    /// A worker says that nothing is left to send.
+    pub fn set_drained(&mut self, slot: Slot) {
+        self.get(slot).is_drained = true;
+    }
+
+    /// Whether every worker that runs has said so.
+    pub fn are_drained(&self) -> bool {
+        self.table.iter().all(|child| child.role == Role::Journal || child.pid.is_none() || child.is_drained)
+    }
+}
+
+impl Child {
+    /// `worker 3`, `journal`.
+    pub fn name(&self) -> String {
+        match self.role {
+            Role::Worker => format!("worker {}", self.slot),
+            Role::Journal => "journal".to_owned(),
+        }
+    }
+
+    /// A process was started in it.
+    pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
+        (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
+        (self.respawn_at, self.killed_because, self.is_drained) = (None, None, false);
+    }
+
+    fn pass_on(&mut self, connections: &mut Connections) {
+        let Some(channel) = &self.channel else { return };
+        while let Some((message, descriptor)) = self.backlog.front() {
+            let sent = match descriptor {
+                Descriptor::None => channel.send(message, None),
+                Descriptor::Own(socket) => channel.send(message, Some(socket.as_fd())),
+                Descriptor::Of(session) => match connections.socket(*session) {
+                    Some(socket) => channel.send(message, Some(socket)),
+                    // It is over already.
+                    None => Ok(()),
+                },
+            };
+            match sent {
+                Ok(()) => {}
+                Err(SendError::Full | SendError::Closed) => return,
+                Err(SendError::System(errno)) => log::error!("cannot pass a message to {}: {errno}", self.name()),
+            }
+            if let Descriptor::Of(session) = descriptor {
+                connections.set_assigned(*session);
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    /// How long to wait before it is started again.
+    pub fn backoff(&mut self, by_its_own_doing: bool) -> Duration {
+        if !by_its_own_doing {
+            return Duration::ZERO;
+        }
+        if self.started_at.elapsed() > RECOVERED {
+            self.deaths = 0;
+        }
+        self.deaths += 1;
+        backoff(self.deaths)
+    }
+}
+
+fn backoff(deaths: u32) -> Duration {
+    let doublings = deaths.saturating_sub(1).min(16);
+    (BACKOFF_MIN * 2u32.pow(doublings)).min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_second() {
+        let millis: Vec<u128> = [1, 2, 3, 7, 8, 1_000].map(|deaths| backoff(deaths).as_millis()).into();
+        assert_eq!(millis, [10, 20, 40, 640, 1_000, 1_000]);
+    }
+
+    #[test]
+    fn a_connection_goes_to_the_least_loaded_that_runs() {
+        let mut children = Children::new(3);
+        let mut connections = Connections::new(9);
+        children.get(Slot(1)).pid = Some(Pid::from_raw(1));
+        children.get(Slot(2)).pid = Some(Pid::from_raw(1));
+        assert_eq!(children.least_loaded_worker(&connections), Slot(1));
+        let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        connections.insert(super::super::connections::Connection::new(socket.into(), [127, 0, 0, 1].into(), Slot(1)));
+        assert_eq!(children.least_loaded_worker(&connections), Slot(2));
+    }
+}

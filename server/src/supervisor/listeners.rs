@@ -1,0 +1,193 @@
+//! The sockets that the server listens on, and accepting.
+//!
+//! Only the supervisor accepts: with a listener in each worker, a worker's death would reset the connections that wait in its queue.
+
+use super::connections::Connection;
+use super::{StartError, Supervisor, readable};
+use crate::admission::Refused;
+use crate::channel::ToWorker;
+use crate::options::{Listen, Options};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Connections that the kernel may hold for us; it caps this at net.core.somaxconn.
+const BACKLOG: i32 = 4_096;
+/// Connections that are accepted in one turn: the children are looked after in between.
+const ACCEPTS_PER_TURN: usize = 64;
+/// How long nothing is accepted when the system has no descriptors or memory left.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The listening sockets.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    tcp: Option<Socket>,
+    udp: Option<Socket>,
+    /// A descriptor to give up when there is no other left, so that one who comes can be told.
+    reserve: Option<File>,
+    pause_end: Option<Instant>,
+}
+
+impl Listeners {
+    /// Binds what the options say.
+    pub fn bind(options: &Options) -> Result<Listeners, StartError> {
+        Ok(Listeners {
+            tcp: bind(options.tcp, "tcp", tcp_socket)?,
+            udp: bind(options.udp, "udp", udp_socket)?,
+            reserve: reserve(),
+            pause_end: None,
+        })
+    }
+
+    /// Has `epoll` tell of new connections.
+    pub fn watch(&self, epoll: &Epoll, token: u64) -> nix::Result<()> {
+        self.tcp.as_ref().map_or(Ok(()), |tcp| epoll.add(tcp, readable(token)))
+    }
+
+    /// Transport and address of each.
+    pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let listening = [("tcp", &self.tcp), ("udp", &self.udp)].into_iter();
+        listening.filter_map(|(transport, socket)| Some((transport, socket.as_ref()?.local_addr().ok()?.as_socket()?)))
+    }
+
+    /// A duplicate of the UDP socket, for the worker that keeps the UDP sessions.
+    pub fn udp(&self) -> io::Result<Option<OwnedFd>> {
+        self.udp.as_ref().map(|udp| udp.try_clone().map(OwnedFd::from)).transpose()
+    }
+
+    /// Nobody comes in any more.
+    pub fn close(&mut self) {
+        (self.tcp, self.pause_end) = (None, None);
+    }
+
+    /// When accepting goes on, if it pauses.
+    pub fn pause_end(&self) -> Option<Instant> {
+        self.pause_end
+    }
+
+    /// Whether accepting pauses, and is to be tried again.
+    pub fn is_pause_over(&self) -> bool {
+        self.pause_end.is_some_and(|end| end <= Instant::now())
+    }
+}
+
+impl Supervisor {
+    /// Accepts those who wait, and passes each to a worker or turns it away.
+    pub(super) fn accept(&mut self) {
+        self.resume_accepting();
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(tcp) = &self.listeners.tcp else { return };
+            match tcp.accept() {
+                Ok((socket, address)) => match address.as_socket() {
+                    Some(peer) => self.admit(socket, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+                    None => log::error!("a connection without an address; it is closed"),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => {}
+                    Some(libc::EMFILE | libc::ENFILE) => return self.accept_without_descriptors(),
+                    _ => return self.pause_accepting(&error),
+                },
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: Socket, peer: SocketAddr) {
+        match self.admission.admit(peer.ip()) {
+            Ok(()) => self.assign(socket, peer),
+            Err(refused) => self.turn_away(socket, peer.ip(), refused),
+        }
+    }
+
+    fn assign(&mut self, socket: Socket, peer: SocketAddr) {
+        let slot = self.children.least_loaded_worker(&self.connections);
+        // Its admission was a unit, and there are as many cells.
+        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer.ip(), slot)) else { return };
+        self.children.send_socket_of(slot, session, ToWorker::Serve { session, peer });
+        self.pass_on();
+    }
+
+    /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for nobody.
+    fn turn_away(&mut self, socket: Socket, from: IpAddr, refused: Refused) {
+        log::debug!("turned away a connection from {from}: {refused:?}");
+        let slot = self.children.least_loaded_worker(&self.connections);
+        self.children.send_with(slot, ToWorker::TurnAway { reason: refused.line().to_owned() }, socket.into());
+        self.pass_on();
+    }
+
+    /// Gives up the reserved descriptor for one who waits, and reserves another when that one is passed on.
+    fn accept_without_descriptors(&mut self) {
+        self.listeners.reserve = None;
+        let accepted = self.listeners.tcp.as_ref().and_then(|tcp| tcp.accept().ok());
+        if let Some((socket, from)) = accepted {
+            let from = from.as_socket().map_or(IpAddr::from([0, 0, 0, 0]), |from| from.ip());
+            self.turn_away(socket, from, Refused::NoDescriptors);
+        }
+        self.listeners.reserve = reserve();
+        self.pause_accepting(&io::Error::from_raw_os_error(libc::EMFILE));
+    }
+
+    /// Stops listening for a moment: the connections that wait would wake us again and again for nothing.
+    fn pause_accepting(&mut self, why: &io::Error) {
+        if self.listeners.pause_end.is_none() {
+            log::warn!("cannot accept connections: {why}; those that are open go on");
+        }
+        self.listeners.pause_end = Some(Instant::now() + PAUSE);
+        if let Some(tcp) = &self.listeners.tcp {
+            // It was added when the server started.
+            let _ = self.epoll.modify(tcp, &mut EpollEvent::new(EpollFlags::empty(), super::LISTENER));
+        }
+    }
+
+    fn resume_accepting(&mut self) {
+        if self.listeners.pause_end.take().is_some()
+            && let Some(tcp) = &self.listeners.tcp
+        {
+            let _ = self.epoll.modify(tcp, &mut readable(super::LISTENER));
+        }
+    }
+}
+
+fn bind(listen: Listen, transport: &'static str, make: fn(SocketAddr) -> io::Result<Socket>) -> Result<Option<Socket>, StartError> {
+    match listen {
+        Listen::Off => Ok(None),
+        Listen::On(address) => make(address).map(Some).map_err(|error| StartError::Listen(transport, address, error)),
+    }
+}
+
+/// What is set here holds for every accepted socket too: Linux copies it.
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A server that comes back at once finds its port still held by connections that are ending.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    // A chat's lines are small and must not wait for each other.
+    socket.set_tcp_nodelay(true)?;
+    // Telnet's Synch sends urgent data; out of line it would be missing from the stream.
+    socket.set_out_of_band_inline(true)?;
+    // A peer that vanished is noticed after about two minutes.
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(6),
+    )?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // As much as the system allows: a room's lines for all its UDP members leave in one turn.
+    let _ = SockRef::from(&socket).set_send_buffer_size(4 << 20);
+    let _ = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}

@@ -1,0 +1,310 @@
+//! The supervisor: makes everything that is shared, forks the others, and keeps them going.
+//!
+//! It is dull on purpose. It starts no thread, reads no client's byte, reads and writes no record, and waits for no child. It
+//! keeps a duplicate of every client's socket, so that a worker's death alone closes none.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `listeners` | the sockets it listens on, and accepting |
+//! | `connections` | the duplicates of the clients' sockets, by cell |
+//! | `children` | the table of processes: what runs in which slot |
+//! | `spawn` | forking a child into a slot |
+//! | `reap` | wording a death, and answering it |
+//! | `watchdog` | who doesn't move |
+//! | `stop` | the end: ask, wait, insist |
+//!
+//! One turn of its loop: wait; read the signals; hear the workers; accept; reap; respawn; watch; pass on what didn't fit.
+
+mod children;
+mod connections;
+mod listeners;
+mod reap;
+mod spawn;
+mod stop;
+mod watchdog;
+
+use crate::admission::{Admission, SUPERVISOR};
+use crate::channel::ToSupervisor;
+use crate::chat::RateLimit;
+use crate::event_log::{EventLog, Geometry};
+use crate::ipc::queue::Received;
+use crate::ipc::semaphore::Semaphore;
+use crate::ipc::value::Counter;
+use crate::journal::JournalConfig;
+use crate::options::{Options, Rate};
+use crate::role;
+use crate::sys::memory::map_shared;
+use crate::worker::{ServingConfig, UdpConfig};
+use children::Children;
+use connections::Connections;
+use forkchat_common::ids::Slot;
+use listeners::Listeners;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::fmt;
+use std::time::{Duration, Instant};
+use stop::Stage;
+use watchdog::Watchdog;
+
+/// The server stopped as it was told.
+pub const EXIT_STOPPED: i32 = 0;
+/// It could not serve, or was told to stop at once.
+pub const EXIT_FAILED: i32 = 1;
+
+/// Descriptors that the supervisor needs besides the clients' sockets: listeners, log, standard ones, and some to spare.
+const DESCRIPTORS_BESIDES: u64 = 64;
+/// Descriptors that each child costs it: a bell, a queue.
+const DESCRIPTORS_PER_CHILD: u64 = 4;
+/// UDP sessions at a time, of all that may be.
+const UDP_SESSIONS_MAX: usize = 4_096;
+/// The most that one session, and one room, can add to a snapshot: their names, a topic as long as a line, an unfinished line.
+const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
+const SNAPSHOT_BYTES_PER_ROOM: usize = 24 * 1024;
+/// How often it looks whether everyone moves, when nothing else happens.
+const TICK: Duration = Duration::from_millis(250);
+
+const SIGNALS: u64 = u64::MAX;
+const LISTENER: u64 = u64::MAX - 1;
+
+/// Why the server can't start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address that can't be listened on.
+    Listen(&'static str, std::net::SocketAddr, std::io::Error),
+    /// More connections asked for than the limit on open files allows: asked, allowed.
+    TooManyConnections(u64, u64),
+    /// Something that the system refused.
+    System(&'static str, std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Listen(transport, address, error) => {
+                let remedy = match error.kind() {
+                    std::io::ErrorKind::AddrInUse => {
+                        format!(": address already in use; is a server running? --{transport} chooses another")
+                    }
+                    std::io::ErrorKind::PermissionDenied => {
+                        format!(": permission denied; ports below 1024 need a privilege, --{transport} chooses another")
+                    }
+                    _ => format!(": {error}"),
+                };
+                write!(f, "cannot listen on {transport} {address}{remedy}")
+            }
+            StartError::TooManyConnections(asked, allowed) => {
+                write!(
+                    f,
+                    "cannot serve {asked} connections: the limit on open files allows {allowed}; raise it (ulimit -Hn) or lower --max-connections"
+                )
+            }
+            StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+/// The supervisor's state.
+#[derive(Debug)]
+struct Supervisor {
+    options: Options,
+    log: &'static EventLog,
+    epoll: Epoll,
+    signals: SignalFd,
+    listeners: Listeners,
+    children: Children,
+    connections: Connections,
+    admission: Admission,
+    serving: ServingConfig,
+    journal: JournalConfig,
+    watchdog: Watchdog,
+    stage: Stage,
+}
+
+/// Runs the server until it is told to stop. Returns its exit code.
+pub fn run(options: Options) -> i32 {
+    role::start_journal_text(options.verbose);
+    role::take_on("supervisor");
+    match Supervisor::start(options) {
+        Ok(mut supervisor) => supervisor.supervise(),
+        Err(error) => {
+            log::error!("{error}");
+            EXIT_FAILED
+        }
+    }
+}
+
+impl Supervisor {
+    fn start(options: Options) -> Result<Supervisor, StartError> {
+        let system = |what| move |errno: Errno| StartError::System(what, errno.into());
+        let workers = options.workers();
+        let connections_max = connections_max(&options, workers)?;
+        let listeners = Listeners::bind(&options)?;
+        let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
+        let log = EventLog::create(Geometry {
+            ring_bytes: options.ring,
+            slots: usize::from(workers) + 1,
+            sessions_max: udp_cells.end,
+            snapshot_bytes_max: udp_cells.end * SNAPSHOT_BYTES_PER_SESSION + forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM,
+        })
+        .map_err(|error| StartError::System("share memory", error))?;
+        let units: &'static Semaphore = map_shared("forkchat-admission").map_err(|error| StartError::System("share memory", error))?;
+        units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
+
+        let rate_limit = match options.rate_limit {
+            Rate::Lines(lines) => RateLimit::lines_per_second(lines),
+            Rate::Off => RateLimit::OFF,
+        };
+        let udp = UdpConfig {
+            cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
+            cells: udp_cells,
+            admission: Admission::new(units, 0, options.max_per_address),
+            dropped: Counter::map("forkchat-counters").map_err(|error| StartError::System("share memory", error))?,
+        };
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
+        let signals = block_signals().map_err(system("take signals"))?;
+        epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
+        let mut supervisor = Supervisor {
+            log,
+            epoll,
+            signals,
+            listeners,
+            children: Children::new(workers),
+            connections: Connections::new(connections_max),
+            admission: Admission::new(units, SUPERVISOR, options.max_per_address),
+            serving: ServingConfig { rate_limit, sendq: options.sendq, udp: Some(udp) },
+            journal: JournalConfig { rate_limit, workers, data_dir: options.data_dir() },
+            watchdog: Watchdog::new(usize::from(workers) + 1),
+            stage: Stage::Serving,
+            options,
+        };
+        supervisor.spawn_all().map_err(|error| StartError::System("fork", error))?;
+        supervisor.listeners.watch(&supervisor.epoll, LISTENER).map_err(system("wait for connections"))?;
+        for (transport, address) in supervisor.listeners.addresses() {
+            log::info!("listening on {transport} {address}");
+        }
+        log::info!("{workers} workers, at most {connections_max} connections");
+        Ok(supervisor)
+    }
+
+    fn supervise(&mut self) -> i32 {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let count = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(errno) => {
+                    log::error!("cannot wait for events: {errno}");
+                    self.stage = Stage::Now;
+                    0
+                }
+            };
+            let ready: Vec<u64> = events[..count].iter().map(EpollEvent::data).collect();
+            if ready.contains(&SIGNALS) {
+                self.read_signals();
+            }
+            for slot in ready.iter().filter(|&&token| token < LISTENER) {
+                self.hear(Slot(*slot as u16));
+            }
+            if ready.contains(&LISTENER) || self.listeners.is_pause_over() {
+                self.accept();
+            }
+            self.reap();
+            self.respawn();
+            self.watch();
+            self.pass_on();
+            if let Some(code) = self.stop() {
+                return code;
+            }
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let due = self.children.next_respawn().into_iter().chain(self.listeners.pause_end()).chain(self.stage.deadline()).min();
+        let until_due = due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
+        let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
+        let timeout = until_due.min(soon).as_micros().div_ceil(1_000) as i32;
+        EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::ZERO)
+    }
+
+    /// Signals come as values, and are only noted here.
+    fn read_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            match Signal::try_from(signal.ssi_signo as i32) {
+                // `reap` looks after each wake-up: several of these may have become one.
+                Ok(Signal::SIGCHLD) => {}
+                Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => self.told_to_stop(signal),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads what a worker has to say.
+    fn hear(&mut self, slot: Slot) {
+        while let Some(channel) = self.children.channel(slot) {
+            match channel.receive() {
+                Received::Message(ToSupervisor::Closed { session }, _) => {
+                    if let Some(connection) = self.connections.remove(session) {
+                        self.admission.release(connection.from);
+                    }
+                }
+                Received::Message(ToSupervisor::Drained, _) => self.children.set_drained(slot),
+                Received::Garbled => log::error!("{} said something that is no message", self.children.name(slot)),
+                Received::Empty => return,
+                Received::Closed => {
+                    // It is dying; `reap` will see. Until then epoll must not tell of it again.
+                    self.children.close_channel(slot, &self.epoll);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
+    fn watch(&mut self) {
+        self.log.advance_clock();
+        let alive = self.children.alive();
+        if let Some((slot, why)) = self.watchdog.look(self.log, &alive, Instant::now()) {
+            self.children.kill(slot, why);
+        }
+    }
+
+    fn pass_on(&mut self) {
+        self.children.pass_on(&mut self.connections);
+    }
+}
+
+/// How many connections there may be, and the limit on open files raised as far as it goes.
+fn connections_max(options: &Options, workers: u16) -> Result<usize, StartError> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| StartError::System("read the limit on open files", errno.into()))?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|errno| StartError::System("raise the limit on open files", errno.into()))?;
+    let besides = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_CHILD * (u64::from(workers) + 1);
+    let allowed = hard.saturating_sub(besides).min(500_000);
+    let asked = options.max_connections.map_or(allowed, u64::from);
+    if asked > allowed || allowed == 0 {
+        return Err(StartError::TooManyConnections(asked.max(1), allowed));
+    }
+    Ok(asked as usize)
+}
+
+/// Blocks the signals that are read as values. The children inherit that: what comes to the whole group is the supervisor's to answer.
+fn block_signals() -> nix::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        mask.add(signal);
+    }
+    mask.thread_block()?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+fn random() -> std::io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn readable(token: u64) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN, token)
+}

@@ -1,0 +1,76 @@
+//! Reaping: every death is noticed, worded, and answered.
+
+use super::children::Role;
+use super::{Stage, Supervisor};
+use forkchat_common::ids::Slot;
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::time::Instant;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    Exited(i32),
+    Killed(Signal),
+}
+
+impl Supervisor {
+    /// Reaps all who died, and kills who was stopped: several SIGCHLD may have become one, so it looks until there is nothing.
+    pub(super) fn reap(&mut self) {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+                Ok(WaitStatus::Exited(pid, code)) => self.bury(pid, Death::Exited(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => self.bury(pid, Death::Killed(signal)),
+                Ok(WaitStatus::Stopped(pid, _)) => {
+                    if let Some(slot) = self.children.slot_of(pid) {
+                        self.children.kill(slot, "was stopped");
+                    }
+                }
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return log::error!("cannot wait for children: {errno}"),
+            }
+        }
+    }
+
+    fn bury(&mut self, pid: Pid, death: Death) {
+        let Some(slot) = self.children.slot_of(pid) else { return };
+        // What it said before it died counts.
+        self.hear(slot);
+        self.children.close_channel(slot, &self.epoll);
+        // It may have died between publishing news and waking those who should know.
+        self.log.ring_all();
+        if slot == Slot(0) {
+            // The UDP sessions that it let in end with it.
+            self.admission.release_all_of(slot.index());
+        }
+        let child = self.children.get(slot);
+        child.pid = None;
+        let stalled = child.killed_because.is_some_and(|why| why != "was stopped");
+        let by_its_own_doing = stalled || death != Death::Killed(Signal::SIGKILL);
+        let pause = child.backoff(by_its_own_doing);
+        let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
+        let words = format!("{} (pid {pid}) {}{why}", child.name(), word(death));
+        if matches!(self.stage, Stage::Serving) {
+            child.respawn_at = Some(Instant::now() + pause);
+            if !pause.is_zero() {
+                log::debug!("{words}; starting it again in {} ms", pause.as_millis());
+            }
+            child.last_death = Some(words);
+        } else {
+            if child.role == Role::Worker {
+                log::warn!("{words}; not started again, the server is stopping");
+            }
+            self.connections.orphan(slot);
+        }
+    }
+}
+
+fn word(death: Death) -> String {
+    match death {
+        Death::Exited(code) => format!("exited with code {code}"),
+        Death::Killed(signal) => format!("killed by signal {}", signal as i32),
+    }
+}

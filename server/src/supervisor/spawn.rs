@@ -1,0 +1,86 @@
+//! Forking a process into a slot. There is one way to start one, at first and ever after: it takes the published snapshot and the log, and goes on.
+
+use super::children::Role;
+use super::{Supervisor, readable};
+use crate::channel::{ToWorker, WorkerEnd};
+use crate::ipc::queue;
+use crate::sys::process::fork_child;
+use crate::worker::{self, ServingConfig};
+use crate::{journal, role};
+use forkchat_common::ids::Slot;
+use nix::unistd::Pid;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// When a fork fails, it is tried again after this.
+const FORK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Starts every slot's first process.
+    pub(super) fn spawn_all(&mut self) -> io::Result<()> {
+        self.children.slots().try_for_each(|slot| self.spawn(slot))
+    }
+
+    /// Starts the processes whose time it is.
+    pub(super) fn respawn(&mut self) {
+        let now = Instant::now();
+        for slot in self.children.slots() {
+            if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            let orphans = self.connections.orphan(slot);
+            match self.spawn(slot) {
+                Ok(()) => {
+                    let child = self.children.get(slot);
+                    let (death, pid) = (child.last_death.take().unwrap_or_default(), child.pid.map_or(0, Pid::as_raw));
+                    match child.role {
+                        Role::Worker => log::warn!("{death}; respawned as pid {pid}, {} connections closed", orphans.len()),
+                        Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
+                    }
+                    orphans.into_iter().for_each(|session| self.children.send(slot, ToWorker::Orphaned { session }));
+                }
+                Err(error) => {
+                    log::error!("cannot fork {}: {error}; trying again", self.children.name(slot));
+                    self.children.get(slot).respawn_at = Some(now + FORK_AGAIN);
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, slot: Slot) -> io::Result<()> {
+        let (name, log) = (self.children.name(slot), self.log);
+        let bells = || self.children.slots().map(|slot| log.bell(slot).as_fd()).collect::<Vec<_>>();
+        let (pid, channel) = match self.children.role(slot) {
+            Role::Journal => {
+                let start = |()| {
+                    role::take_on(&name);
+                    journal::run(log, slot, &self.journal)
+                };
+                (fork_child((), |()| bells(), start)?, None)
+            }
+            Role::Worker => {
+                let (ours, theirs) = queue::pair()?;
+                // The worker in the first slot keeps the UDP sessions.
+                let udp = if slot == Slot(0) { self.listeners.udp()? } else { None };
+                let start = |(theirs, udp): (WorkerEnd, Option<OwnedFd>)| {
+                    role::take_on(&name);
+                    let config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
+                    worker::run(log, slot, theirs, config, udp)
+                };
+                let pid = fork_child(
+                    (theirs, udp),
+                    |(theirs, udp)| [bells(), vec![theirs.as_fd()], udp.iter().map(AsFd::as_fd).collect()].concat(),
+                    start,
+                )?;
+                (pid, Some(ours))
+            }
+        };
+        if let Some(channel) = &channel {
+            self.epoll.add(channel, readable(slot.0.into()))?;
+        }
+        self.children.get(slot).begin(pid, channel);
+        self.watchdog.forget(slot);
+        Ok(())
+    }
+}

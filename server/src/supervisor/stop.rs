@@ -1,0 +1,84 @@
+//! The end: ask, wait, insist. The same however it was asked for.
+
+use super::{EXIT_FAILED, EXIT_STOPPED, Supervisor};
+use crate::channel::ToWorker;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use std::time::{Duration, Instant};
+
+/// How long the killed may take to be gone: only one that hangs in the kernel takes any time at all.
+const GONE: Duration = Duration::from_secs(2);
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not at all.
+    Serving,
+    /// Nobody comes in, everyone is told, the outboxes drain: at the latest until then.
+    Draining(Instant),
+    /// At once.
+    Now,
+}
+
+impl Stage {
+    /// When it goes on by itself.
+    pub fn deadline(self) -> Option<Instant> {
+        match self {
+            Stage::Draining(until) => Some(until),
+            Stage::Serving | Stage::Now => None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// The first signal asks, the second insists.
+    pub(super) fn told_to_stop(&mut self, signal: Signal) {
+        if self.stage != Stage::Serving {
+            log::warn!("{signal} again: stopping at once");
+            self.stage = Stage::Now;
+            return;
+        }
+        log::info!("{signal}: stopping; the clients have {} s to read what they were sent", self.options.grace);
+        self.listeners.close();
+        self.stage = Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
+        for slot in self.children.workers() {
+            self.children.send(slot, ToWorker::Drain);
+            // Who isn't running isn't started any more.
+            self.children.get(slot).respawn_at = None;
+        }
+    }
+
+    /// Goes on with the end, if it has begun: the exit code, when there is nothing more to do.
+    pub(super) fn stop(&mut self) -> Option<i32> {
+        let code = match self.stage {
+            Stage::Serving => return None,
+            Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => return None,
+            Stage::Draining(_) => EXIT_STOPPED,
+            Stage::Now => EXIT_FAILED,
+        };
+        if !self.children.are_drained() && code == EXIT_STOPPED {
+            log::warn!("some clients did not read what they were sent in time");
+        }
+        self.end_children();
+        log::info!("stopped");
+        Some(code)
+    }
+
+    /// There is one way to stop a process. None is left, and no zombie.
+    fn end_children(&mut self) {
+        for slot in self.children.alive() {
+            if let Some(pid) = self.children.get(slot).pid {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+        let deadline = Instant::now() + GONE;
+        while Instant::now() < deadline {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(1)),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+        log::error!("a killed process is still there; it ends with the kernel's work for it");
+    }
+}

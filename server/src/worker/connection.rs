@@ -1,0 +1,97 @@
+//! A client's socket, as the two threads of a worker share it.
+//!
+//! Its input belongs to one of them at a time. The epoll registration is one-shot: an event gives the input to the receive
+//! thread; a batch in the queue passes it on to the send thread; arming the socket again gives it back to the kernel.
+
+use crate::sys::socket::{consume, set_receive_low_water};
+use forkchat_common::ids::SessionId;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Lines that one peek may make of what it found: a batch of them fits the smallest ring's batch, see [`super::input::PEEK_BYTES_MAX`].
+pub const LINES_PER_PEEK_MAX: u32 = 256;
+
+/// A connection. Closed when the last of the two threads lets go of it.
+#[derive(Debug)]
+pub struct Connection {
+    /// Whose it is.
+    pub session: SessionId,
+    socket: OwnedFd,
+    /// Input bytes that were taken out of the kernel. Written by whoever has the input.
+    consumed: AtomicU64,
+    /// Lines that the next peek may take. Set when the socket is armed.
+    lines_max: AtomicU32,
+    /// The socket's low-water mark, to set it only when it changes.
+    low_water: AtomicU32,
+    /// Whether epoll knows it: from the first time it is armed.
+    is_registered: AtomicBool,
+}
+
+impl Connection {
+    /// A new connection, nothing read from it.
+    pub fn new(session: SessionId, socket: OwnedFd) -> Connection {
+        Connection {
+            session,
+            socket,
+            consumed: AtomicU64::new(0),
+            lines_max: AtomicU32::new(LINES_PER_PEEK_MAX),
+            low_water: AtomicU32::new(1),
+            is_registered: AtomicBool::new(false),
+        }
+    }
+
+    /// The offset in the input of the first byte that is still in the kernel.
+    pub fn consumed(&self) -> u64 {
+        self.consumed.load(Ordering::Relaxed)
+    }
+
+    /// Lines that the next peek may take.
+    pub fn lines_max(&self) -> usize {
+        self.lines_max.load(Ordering::Relaxed) as usize
+    }
+
+    /// Takes `len` bytes of input out of the kernel: what they say is in the log, or need not be.
+    pub fn consume(&self, len: usize) {
+        let mut left = len;
+        while left > 0 {
+            // They were peeked, so they are there; an error means that the connection broke meanwhile, and then the input is over.
+            match consume(self.socket.as_fd(), left) {
+                Ok(0) | Err(_) => break,
+                Ok(taken) => left -= taken,
+            }
+        }
+        self.consumed.fetch_add((len - left) as u64, Ordering::Relaxed);
+    }
+
+    /// Has `epoll` tell once when there is more than the `rest` bytes of an unfinished line that are in the kernel already.
+    pub fn arm(&self, epoll: &Epoll, rest: usize, lines_max: u32) {
+        self.lines_max.store(lines_max, Ordering::Relaxed);
+        let low_water = rest as u32 + 1;
+        if self.low_water.swap(low_water, Ordering::Relaxed) != low_water {
+            // If it can't be set there are more events than need be.
+            let _ = set_receive_low_water(self.socket.as_fd(), low_water as usize);
+        }
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT;
+        let mut event = EpollEvent::new(flags, self.session.0);
+        let is_known = self.is_registered.swap(true, Ordering::Relaxed);
+        let armed = if is_known { epoll.modify(&self.socket, &mut event) } else { epoll.add(&self.socket, event) };
+        if let Err(errno) = armed {
+            log::error!("cannot wait for session {}'s input: {errno}", self.session);
+        }
+    }
+
+    /// Has `epoll` forget it. Before the descriptor is closed: the supervisor holds a duplicate, so a registration would outlive it.
+    pub fn disarm(&self, epoll: &Epoll) {
+        if self.is_registered.swap(false, Ordering::Relaxed) {
+            // Fails only for what isn't registered.
+            let _ = epoll.delete(&self.socket);
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

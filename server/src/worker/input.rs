@@ -1,0 +1,171 @@
+//! What the receive side hands to the send side, and how peeked bytes become it. Pure: bytes in, a batch out.
+
+use crate::chat::{CloseReason, Fact, Record};
+use crate::event_log::Batch;
+use forkchat_common::ids::SessionId;
+use forkchat_common::lines::{Piece, cut};
+use std::net::SocketAddr;
+
+/// Bytes that are looked at at a time. With [`super::connection::LINES_PER_PEEK_MAX`] lines in them, each with a record's header and
+/// rounded up to whole blocks, they fit a sixteenth of the smallest ring.
+pub const PEEK_BYTES_MAX: usize = 32 * 1024;
+
+/// One thing that came in. `C` is what a connection is: a socket, or a simulated one.
+#[derive(Debug)]
+pub enum Input<C> {
+    /// A new connection, and what arrived together with it.
+    Opened {
+        /// Its session.
+        session: SessionId,
+        /// Where it comes from.
+        peer: SocketAddr,
+        /// The connection.
+        connection: C,
+        /// What arrived with it.
+        lines: Lines,
+    },
+    /// What was read from an open one.
+    Lines {
+        /// Whose.
+        session: SessionId,
+        /// What.
+        lines: Lines,
+    },
+    /// A datagram.
+    Datagram {
+        /// From where.
+        peer: SocketAddr,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// A session that a predecessor had.
+    Orphaned(SessionId),
+    /// The server ends.
+    Drain,
+}
+
+/// Lines that were peeked, as records, and what to do with the input when they are in the log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// The records.
+    pub batch: Batch,
+    /// Records of lines among them.
+    pub count: u64,
+    /// Bytes to consume once they are appended.
+    pub consume: usize,
+    /// Bytes of an unfinished line that stay in the kernel.
+    pub rest: usize,
+    /// Why no more input will come, if so: the last record says it.
+    pub ends: Option<CloseReason>,
+    /// Whether the next byte belongs to a line that was too long.
+    pub in_long_line: bool,
+}
+
+/// What is behind the peeked bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// More may come.
+    More,
+    /// The client's end of input: a last line needs no LF.
+    EndOfInput,
+    /// The connection is broken: what was complete is still said.
+    Reset,
+}
+
+impl Lines {
+    /// Makes records of what was peeked at `offset` of a session's input.
+    pub fn of(session: SessionId, bytes: &[u8], offset: u64, in_long_line: bool, behind: Behind, lines_max: usize) -> Lines {
+        let mut lines = Lines::default();
+        let mut buffer = Vec::new();
+        let cut = cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
+            let fact = match piece {
+                Piece::Line(line) => Fact::Line(line),
+                Piece::LongLineBegins => Fact::LongLineBegins,
+                Piece::LongLineEnds => Fact::LongLineEnds,
+            };
+            lines.batch.push(Record { session, input_end: offset + end as u64, fact }.encode(&mut buffer));
+            lines.count += 1;
+        });
+        lines.consume = cut.committed + cut.skipped;
+        lines.in_long_line = cut.in_long_line;
+        let left = bytes.len() - lines.consume;
+        // With a line's end in what is left it was cut short by `lines_max`: then there is something to read at once.
+        lines.rest = if left > 0 && lines.count as usize >= lines_max { 0 } else { left };
+        lines.ends = match behind {
+            Behind::More => None,
+            Behind::EndOfInput => (left == 0).then_some(CloseReason::EndOfInput),
+            Behind::Reset => (left == 0 || lines.rest > 0).then_some(CloseReason::Reset),
+        };
+        if let Some(reason) = lines.ends {
+            lines.batch.push(Record { session, input_end: 0, fact: Fact::Closed(reason) }.encode(&mut buffer));
+        }
+        lines
+    }
+
+    /// Whether there is nothing to append.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::{Geometry, RING_BYTES_MIN};
+    use crate::worker::connection::LINES_PER_PEEK_MAX;
+    use forkchat_common::ids::{Micros, Slot};
+
+    fn facts(lines: &Lines) -> String {
+        let log =
+            crate::event_log::EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let mut reader = crate::event_log::Reader::new(log, log.join(Slot(0)).unwrap().0);
+        log.append(Slot(0), &lines.batch, Micros(0)).unwrap();
+        let told = |payload| match Record::decode(payload).unwrap() {
+            Record { fact: Fact::Line(line), input_end, .. } => format!("{}@{input_end} ", String::from_utf8_lossy(line)),
+            Record { fact, .. } => format!("{fact:?} "),
+        };
+        reader.fetch(10_000).map(|entry| told(entry.payload)).collect()
+    }
+
+    fn lines(bytes: &[u8], behind: Behind, lines_max: usize) -> Lines {
+        Lines::of(SessionId::new(1, 0), bytes, 100, false, behind, lines_max)
+    }
+
+    #[test]
+    fn whole_lines_are_taken_and_the_rest_stays() {
+        let lines = lines(b"one\r\ntwo\nthr", Behind::More, 10);
+        assert_eq!((lines.consume, lines.rest, lines.ends, lines.count), (9, 3, None, 2));
+        assert_eq!(facts(&lines), "one\r@105 two@109 ");
+    }
+
+    #[test]
+    fn at_the_end_of_input_the_last_line_needs_no_lf_and_after_a_reset_it_is_not_said() {
+        let ended = lines(b"one\ntwo", Behind::EndOfInput, 10);
+        assert_eq!(facts(&ended), "one@104 two@107 Closed(EndOfInput) ");
+        let reset = lines(b"one\ntwo", Behind::Reset, 10);
+        assert_eq!(facts(&reset), "one@104 Closed(Reset) ");
+    }
+
+    #[test]
+    fn lines_beyond_the_allowed_number_wait_and_the_end_with_them() {
+        let lines = lines(b"one\ntwo\nthree", Behind::EndOfInput, 2);
+        assert_eq!((lines.consume, lines.rest, lines.ends), (8, 0, None));
+    }
+
+    #[test]
+    fn what_one_peek_makes_fits_a_batch_of_the_smallest_ring() {
+        let geometry = Geometry { ring_bytes: RING_BYTES_MIN, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 };
+        // The worst case: each line as long as it must be to take the most of the ring.
+        for length in [0, 1, 38, 39, 40, 127] {
+            let mut bytes = Vec::new();
+            while bytes.len() + length < PEEK_BYTES_MAX {
+                bytes.resize(bytes.len() + length, b'x');
+                bytes.push(b'\n');
+            }
+            let id = SessionId(u64::MAX >> 1);
+            let lines = Lines::of(id, &bytes, u64::MAX / 2, false, Behind::EndOfInput, LINES_PER_PEEK_MAX as usize);
+            // And room for the session's Opened and Arrived.
+            assert!(lines.batch.blocks() + 4 <= geometry.batch_blocks_max(), "lines of {length}: {} blocks", lines.batch.blocks());
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A worker process: two threads joined by a queue, serving its share of the connections.
+//!
+//! ```text
+//!            supervisor                                              event log
+//!                │ sockets                                           ▲      │
+//!                ▼                                             append │      │ apply
+//!  clients ─► receive thread ──── Input, through a bounded queue ──► send thread ─► clients
+//!          peek  ▲                                                   │     write
+//!                └──────────────── Order: this session is over ◄─────┘
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `receive_thread` | waits for the supervisor and for input; peeks; ends connections |
+//! | `send_thread` | waits for everything else; the sockets' writing side |
+//! | `serving` | what the send thread does in a turn, without sockets |
+//! | `input` | peeked bytes to records |
+//! | `outboxes` | what is to be written to each session, and its checkpoint |
+//! | `sockets` | what `serving` needs of the outside |
+//! | `connection` | a client's socket, as the two threads share it |
+//! | `udp` | UDP sessions: cookies, addresses, admission |
+//!
+//! A worker holds nothing that isn't in the log, the kernel or a snapshot. A panic in either thread ends the process.
+
+mod connection;
+mod input;
+mod outboxes;
+mod receive_thread;
+mod send_thread;
+mod serving;
+#[cfg(test)]
+mod simulation;
+mod sockets;
+mod udp;
+
+pub use serving::ServingConfig;
+pub use udp::UdpConfig;
+
+use crate::channel::WorkerEnd;
+use crate::event_log::EventLog;
+use crate::ipc::doorbell::Doorbell;
+use crate::sys::process::exit_now;
+use forkchat_common::ids::Slot;
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use receive_thread::ReceiveThread;
+use send_thread::Network;
+use serving::Serving;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+/// Inputs that wait between the two threads. A session has at most one under way, so this bounds the memory that they take.
+const QUEUE: usize = 1_024;
+
+/// Runs a worker in slot `me` until the process is killed. Returns an exit code if it can't.
+pub fn run(log: &'static EventLog, me: Slot, channel: WorkerEnd, config: ServingConfig, udp: Option<OwnedFd>) -> i32 {
+    match start(log, me, channel, config, udp.map(Arc::new)) {
+        Ok(pool) => {
+            pool.join();
+            log::error!("a thread ended that should not");
+        }
+        Err(errno) => log::error!("cannot start: {errno}"),
+    }
+    1
+}
+
+fn start(
+    log: &'static EventLog,
+    me: Slot,
+    channel: WorkerEnd,
+    config: ServingConfig,
+    udp: Option<Arc<OwnedFd>>,
+) -> nix::Result<threadpool::ThreadPool> {
+    let input = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+    let asleep: &'static AtomicU32 = Box::leak(Box::default());
+    let receive_bell = Arc::new(Doorbell::new(asleep)?);
+    let (inputs, queue) = crossbeam_channel::bounded(QUEUE);
+    let (orders, ordered) = crossbeam_channel::unbounded();
+    let network = Network::new(input.clone(), udp.clone(), orders, receive_bell.clone())?;
+    let mut receive = ReceiveThread::new(log, me, input, channel, inputs, ordered, receive_bell, udp)?;
+
+    let pool = threadpool::Builder::new().num_threads(2).thread_name(format!("worker {me}")).build();
+    pool.execute(move || end_with("receive thread", receive.run()));
+    pool.execute(move || match Serving::join(log, me, config, network) {
+        Ok(serving) => end_with("send thread", send_thread::run(log, me, serving, &queue)),
+        Err(error) => {
+            log::error!("{error}");
+            exit_now(1);
+        }
+    });
+    Ok(pool)
+}
+
+/// A worker with one thread is worse than none.
+fn end_with(thread: &str, result: nix::Result<()>) {
+    if let Err(errno) = result {
+        log::error!("the {thread} cannot wait for events: {errno}");
+    }
+    exit_now(1);
+}

@@ -1,0 +1,282 @@
+//! What each session of this worker is to be sent, and how much of it is out.
+//!
+//! An outbox is bounded: who doesn't read what it is sent is disconnected (`--sendq`), and nobody waits for it. After each turn its checkpoint goes
+//! to the session's cell in shared memory; see `event_log/cells.rs` for what it means.
+
+use super::sockets::{Sockets, Written};
+use crate::chat::{Ending, Output};
+use crate::event_log::{Checkpoint, EventLog};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
+use std::collections::VecDeque;
+
+/// Memory that an empty outbox keeps for its next bytes: idle connections are many.
+const IDLE_BYTES_MAX: usize = 4 * 1024;
+
+/// The outboxes of one worker, and who of its sessions ended.
+#[derive(Debug)]
+pub struct Outboxes {
+    me: Slot,
+    sendq: usize,
+    /// By cell.
+    boxes: Vec<Option<Box<Outbox>>>,
+    open: usize,
+    /// Those with something to do before this turn ends.
+    dirty: Vec<SessionId>,
+    /// Those that grew beyond `sendq`, to be relieved or given up.
+    too_full: Vec<SessionId>,
+    /// Those given up in this turn: their end is still to be recorded.
+    given_up: Vec<SessionId>,
+    /// Where this turn began.
+    turn_start: Sequence,
+    /// By slot: whether another worker has somebody to tell.
+    others: Vec<bool>,
+}
+
+#[derive(Debug)]
+struct Outbox {
+    session: SessionId,
+    /// Rendered and not written: from `start` on.
+    bytes: Vec<u8>,
+    start: usize,
+    /// Output bytes rendered since the session began.
+    rendered: u64,
+    /// While something is unwritten: where in the log, and behind how many rendered bytes, the turns began that rendered something.
+    marks: VecDeque<(Sequence, u64)>,
+    is_dirty: bool,
+    /// The socket took no more; it tells when it does.
+    is_blocked: bool,
+    /// It didn't read: nothing more is kept for it.
+    is_given_up: bool,
+    ending: Option<Ending>,
+    /// It has ended, and somebody looks after it until it is written.
+    is_waited_for: bool,
+}
+
+/// What a [`Outboxes::flush`] found of sessions that have ended.
+#[derive(Debug, Default)]
+pub struct Flushed {
+    /// Ended now, and their peer must read before the last words are out.
+    pub waiting: Vec<SessionId>,
+    /// Over: everything is written, or never will be.
+    pub finished: Vec<SessionId>,
+}
+
+impl Outbox {
+    fn unwritten(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn written(&self) -> u64 {
+        self.rendered - self.unwritten() as u64
+    }
+
+    /// Writes as much as the socket takes.
+    fn write<S: Sockets>(&mut self, sockets: &mut S) {
+        while self.unwritten() > 0 && !self.is_blocked {
+            match sockets.write(self.session, &self.bytes[self.start..]) {
+                Written::Bytes(bytes) => self.start += bytes,
+                Written::Blocked => self.is_blocked = true,
+                // The peer is gone: counts as written to the end. That it is gone is told by its input.
+                Written::Gone => self.start = self.bytes.len(),
+            }
+        }
+        if self.unwritten() == 0 {
+            self.start = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(IDLE_BYTES_MAX);
+        } else if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.is_given_up = true;
+        self.bytes = Vec::new();
+        self.start = 0;
+    }
+
+    fn checkpoint(&mut self, slot: Slot, position: Sequence) -> Checkpoint {
+        let session = self.session;
+        if self.unwritten() == 0 {
+            self.marks.clear();
+            return Checkpoint { session, slot, sequence: position, offset: self.rendered, is_lagging: false };
+        }
+        let written = self.written();
+        while self.marks.get(1).is_some_and(|&(_, offset)| offset <= written) {
+            self.marks.pop_front();
+        }
+        let &(sequence, offset) = self.marks.front().expect("the turn that rendered the first unwritten byte left its mark");
+        Checkpoint { session, slot, sequence, offset, is_lagging: true }
+    }
+}
+
+impl Outboxes {
+    /// None yet. `slots` is the number of processes there may be.
+    pub fn new(me: Slot, sendq: usize, slots: usize) -> Outboxes {
+        Outboxes {
+            me,
+            sendq,
+            boxes: Vec::new(),
+            open: 0,
+            dirty: Vec::new(),
+            too_full: Vec::new(),
+            given_up: Vec::new(),
+            turn_start: Sequence(0),
+            others: vec![false; slots],
+        }
+    }
+
+    /// Makes the outbox of a session that is about to be opened.
+    pub fn open(&mut self, session: SessionId) {
+        if self.boxes.len() <= session.cell() {
+            self.boxes.resize_with(session.cell() + 1, || None);
+        }
+        self.open += 1;
+        self.boxes[session.cell()] = Some(Box::new(Outbox {
+            session,
+            bytes: Vec::new(),
+            start: 0,
+            rendered: 0,
+            marks: VecDeque::new(),
+            is_dirty: false,
+            is_blocked: false,
+            is_given_up: false,
+            ending: None,
+            is_waited_for: false,
+        }));
+    }
+
+    /// Whether there is no outbox.
+    pub fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Whether this session has an outbox.
+    pub fn has(&self, session: SessionId) -> bool {
+        self.boxes.get(session.cell()).and_then(Option::as_ref).is_some_and(|outbox| outbox.session == session)
+    }
+
+    /// Whether this session has ended, and something is still to be written to it.
+    pub fn is_finishing(&self, session: SessionId) -> bool {
+        self.boxes.get(session.cell()).and_then(Option::as_ref).is_some_and(|outbox| outbox.session == session && outbox.ending.is_some())
+    }
+
+    /// A turn begins: what is told from now on comes from records at and behind `position`.
+    pub fn begin_turn(&mut self, position: Sequence) {
+        self.turn_start = position;
+    }
+
+    /// Writes to those that are too full, and gives up those that stay so.
+    pub fn relieve<S: Sockets>(&mut self, sockets: &mut S) {
+        for session in std::mem::take(&mut self.too_full) {
+            let sendq = self.sendq;
+            let Some(outbox) = self.get(session) else { continue };
+            outbox.write(sockets);
+            if outbox.unwritten() > sendq && !outbox.is_given_up {
+                outbox.give_up();
+                self.given_up.push(session);
+            }
+        }
+    }
+
+    /// Those that were given up since the last call: each is to be closed by a record.
+    pub fn take_given_up(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.given_up)
+    }
+
+    /// The session's socket takes more again.
+    pub fn unblock(&mut self, session: SessionId) {
+        if let Some(outbox) = self.get(session) {
+            outbox.is_blocked = false;
+            self.mark_dirty(session);
+        }
+    }
+
+    /// An ended session whose last words nobody reads.
+    pub fn drop_unwritten(&mut self, session: SessionId) {
+        if let Some(outbox) = self.get(session) {
+            outbox.ending = Some(Ending::Drop);
+            self.mark_dirty(session);
+        }
+    }
+
+    /// Writes what can be written, once per session, and ends those that have ended and are written.
+    pub fn flush<S: Sockets>(&mut self, sockets: &mut S, log: &EventLog, position: Sequence) -> Flushed {
+        let mut flushed = Flushed::default();
+        for session in std::mem::take(&mut self.dirty) {
+            let me = self.me;
+            let Some(outbox) = self.get(session) else { continue };
+            outbox.is_dirty = false;
+            if outbox.ending != Some(Ending::Drop) {
+                outbox.write(sockets);
+            }
+            match outbox.ending {
+                Some(ending) if ending == Ending::Drop || outbox.unwritten() == 0 => {
+                    self.boxes[session.cell()] = None;
+                    self.open -= 1;
+                    sockets.finish(session, ending);
+                    flushed.finished.push(session);
+                }
+                ending => {
+                    log.store_checkpoint(outbox.checkpoint(me, position));
+                    if ending.is_some() && !std::mem::replace(&mut outbox.is_waited_for, true) {
+                        flushed.waiting.push(session);
+                    }
+                }
+            }
+        }
+        flushed
+    }
+
+    /// The other workers that were found to have somebody to tell, since the last call.
+    pub fn take_others(&mut self) -> impl Iterator<Item = Slot> {
+        (0..).zip(&mut self.others).filter_map(|(slot, has_somebody)| std::mem::take(has_somebody).then_some(Slot(slot)))
+    }
+
+    fn get(&mut self, session: SessionId) -> Option<&mut Outbox> {
+        self.boxes.get_mut(session.cell())?.as_deref_mut().filter(|outbox| outbox.session == session)
+    }
+
+    fn mark_dirty(&mut self, session: SessionId) {
+        if let Some(outbox) = self.get(session)
+            && !std::mem::replace(&mut outbox.is_dirty, true)
+        {
+            self.dirty.push(session);
+        }
+    }
+}
+
+impl Output for Outboxes {
+    fn serves(&mut self, session: SessionId, slot: Slot) -> bool {
+        if slot == self.me {
+            return self.has(session);
+        }
+        self.others[slot.index()] = true;
+        false
+    }
+
+    fn tell(&mut self, session: SessionId, bytes: &[u8]) {
+        let (turn_start, sendq) = (self.turn_start, self.sendq);
+        let Some(outbox) = self.get(session).filter(|outbox| !outbox.is_given_up) else { return };
+        if outbox.marks.back().is_none_or(|&(sequence, _)| sequence != turn_start) {
+            outbox.marks.push_back((turn_start, outbox.rendered));
+        }
+        let was_within = outbox.unwritten() <= sendq;
+        outbox.bytes.extend_from_slice(bytes);
+        outbox.rendered += bytes.len() as u64;
+        if was_within && outbox.unwritten() > sendq {
+            self.too_full.push(session);
+        }
+        self.mark_dirty(session);
+    }
+
+    fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {
+        if slot == self.me {
+            if let Some(outbox) = self.get(session) {
+                outbox.ending = Some(ending);
+            }
+            self.mark_dirty(session);
+        }
+    }
+}

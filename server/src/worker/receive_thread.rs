@@ -1,0 +1,382 @@
+//! The receive thread: listens to the supervisor and to the clients, peeks at what arrived, and hands it on through the queue.
+//!
+//! It takes nothing out of the kernel that could matter: that is done by the send thread, when the records are in the log. It owns each
+//! connection's beginning and end: it gets the socket from the supervisor, and when the send thread has written the last byte it shuts the
+//! sending side, throws away what still comes in until the peer's end (or two seconds), and only then lets go. Closed with input unread, a socket
+//! is reset, and the peer may lose the last words.
+
+use super::connection::{Connection, LINES_PER_PEEK_MAX};
+use super::input::{Behind, Input, Lines, PEEK_BYTES_MAX};
+use super::send_thread::milliseconds;
+use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
+use crate::chat::Ending;
+use crate::event_log::{EventLog, Thread};
+use crate::ipc::doorbell::Doorbell;
+use crate::ipc::queue::{Received, SendError};
+use crate::sys::socket::consume;
+use crossbeam_channel::{Receiver, Sender};
+use forkchat_common::ids::{SessionId, Slot};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, recv, recvfrom, send, shutdown};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a closing connection's peer may take to send its end of input.
+const LINGER: Duration = Duration::from_secs(2);
+/// An event that brought nothing new is not armed again at once.
+const QUIET: Duration = Duration::from_millis(50);
+/// Connections that are being turned away at a time; beyond it they are closed without a word.
+const TURNED_AWAY_MAX: usize = 1_024;
+/// Messages, and datagrams, that are taken in one turn.
+const BATCH: usize = 64;
+/// How much input of a closing connection is thrown away at a time.
+const DISCARD_BYTES: usize = 1 << 20;
+/// The supervisor reads its queue at every turn of its own; what didn't fit is tried again this soon.
+const REPORT_AGAIN: Duration = Duration::from_millis(5);
+
+const CHANNEL: u64 = u64::MAX;
+const BELL: u64 = u64::MAX - 1;
+const UDP: u64 = u64::MAX - 2;
+/// Connections that are no sessions are known by numbers from here on.
+const STRANGERS: u64 = 1 << 63;
+
+/// From the send thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A session is over: end its connection.
+    Finish {
+        /// Which.
+        session: SessionId,
+        /// How.
+        ending: Ending,
+    },
+    /// Tell the supervisor that a predecessor's session is over.
+    ReportClosed(SessionId),
+    /// Tell the supervisor that nothing is left to send, once all connections are ended.
+    Drained,
+}
+
+/// What the receive thread works with.
+#[derive(Debug)]
+pub struct ReceiveThread {
+    log: &'static EventLog,
+    me: Slot,
+    epoll: Arc<Epoll>,
+    channel: WorkerEnd,
+    inputs: Sender<Input<Arc<Connection>>>,
+    orders: Receiver<Order>,
+    bell: Arc<Doorbell>,
+    udp: Option<Arc<OwnedFd>>,
+    /// By session, or by a number from [`STRANGERS`] on.
+    table: HashMap<u64, Receiving>,
+    strangers: u64,
+    strangers_open: usize,
+    timers: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
+    /// What the supervisor is to be told, in order.
+    reports: VecDeque<ToSupervisor>,
+    is_drained: bool,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Receiving {
+    connection: Arc<Connection>,
+    in_long_line: bool,
+    /// Bytes that were there at the last look and made no whole line.
+    seen: usize,
+    is_lingering: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Arm,
+    LingerEnd,
+}
+
+impl ReceiveThread {
+    /// Ready to run.
+    pub fn new(
+        log: &'static EventLog,
+        me: Slot,
+        epoll: Arc<Epoll>,
+        channel: WorkerEnd,
+        inputs: Sender<Input<Arc<Connection>>>,
+        orders: Receiver<Order>,
+        bell: Arc<Doorbell>,
+        udp: Option<Arc<OwnedFd>>,
+    ) -> nix::Result<ReceiveThread> {
+        let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
+        epoll.add(&channel, readable(CHANNEL))?;
+        epoll.add(bell.as_fd(), readable(BELL))?;
+        if let Some(udp) = &udp {
+            epoll.add(udp.as_fd(), readable(UDP))?;
+        }
+        Ok(ReceiveThread {
+            log,
+            me,
+            epoll,
+            channel,
+            inputs,
+            orders,
+            bell,
+            udp,
+            table: HashMap::new(),
+            strangers: STRANGERS,
+            strangers_open: 0,
+            timers: BinaryHeap::new(),
+            reports: VecDeque::new(),
+            is_drained: false,
+            buffer: vec![0; PEEK_BYTES_MAX],
+        })
+    }
+
+    /// Runs until the supervisor is gone, which is the end of the process.
+    pub fn run(&mut self) -> nix::Result<()> {
+        let mut events = [EpollEvent::empty(); 256];
+        loop {
+            self.bell.before_sleep();
+            let timeout = if self.orders.is_empty() { self.next_timer() } else { Duration::ZERO };
+            let count = match self.epoll.wait(&mut events, milliseconds(timeout)) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                Err(errno) => return Err(errno),
+            };
+            self.bell.after_sleep();
+            self.log.begin_turn(self.me, Thread::Receive);
+            for event in &events[..count] {
+                match event.data() {
+                    BELL => self.bell.answer(),
+                    CHANNEL => {
+                        if !self.listen_to_supervisor() {
+                            return Ok(());
+                        }
+                    }
+                    UDP => self.receive_datagrams(),
+                    token => self.look(token, event.events()),
+                }
+            }
+            while let Ok(order) = self.orders.try_recv() {
+                self.obey(order);
+            }
+            self.run_timers();
+            self.report();
+            self.log.end_turn(self.me, Thread::Receive);
+        }
+    }
+
+    /// False if the supervisor is gone.
+    fn listen_to_supervisor(&mut self) -> bool {
+        for _ in 0..BATCH {
+            match self.channel.receive() {
+                Received::Message(ToWorker::Serve { session, peer }, Some(socket)) => self.serve(session, peer, socket),
+                Received::Message(ToWorker::Serve { session, .. }, None) => {
+                    log::warn!("cannot take session {session}: out of descriptors");
+                    self.reports.push_back(ToSupervisor::Closed { session });
+                }
+                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => self.turn_away(socket, &reason),
+                Received::Message(ToWorker::TurnAway { .. }, None) => {}
+                Received::Message(ToWorker::Orphaned { session }, _) => self.hand_on(Input::Orphaned(session)),
+                Received::Message(ToWorker::Drain, _) => self.hand_on(Input::Drain),
+                Received::Garbled => log::error!("the supervisor said something that is no message"),
+                Received::Empty => break,
+                Received::Closed => return false,
+            }
+        }
+        true
+    }
+
+    /// A new connection: what is already there comes with it.
+    fn serve(&mut self, session: SessionId, peer: SocketAddr, socket: OwnedFd) {
+        let connection = Arc::new(Connection::new(session, socket));
+        let mut receiving = Receiving { connection: connection.clone(), in_long_line: false, seen: 0, is_lingering: false };
+        let lines = receiving.peek(&mut self.buffer, EpollFlags::empty());
+        self.table.insert(session.0, receiving);
+        self.hand_on(Input::Opened { session, peer, connection, lines });
+    }
+
+    /// Says why, and closes as one closes any connection. It is no session and leaves no trace.
+    fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
+        if self.strangers_open >= TURNED_AWAY_MAX {
+            return;
+        }
+        // A fresh socket takes a line at once.
+        let _ = send(socket.as_raw_fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        self.strangers += 1;
+        self.strangers_open += 1;
+        let connection = Arc::new(Connection::new(SessionId(self.strangers), socket));
+        self.table.insert(self.strangers, Receiving { connection, in_long_line: false, seen: 0, is_lingering: false });
+        self.linger(self.strangers);
+    }
+
+    /// A client's socket has something to say.
+    fn look(&mut self, token: u64, flags: EpollFlags) {
+        let Some(receiving) = self.table.get_mut(&token) else { return };
+        if receiving.is_lingering {
+            return self.discard(token);
+        }
+        let seen = receiving.seen;
+        let lines = receiving.peek(&mut self.buffer, flags);
+        let connection = &receiving.connection;
+        if !lines.is_empty() {
+            let session = connection.session;
+            self.hand_on(Input::Lines { session, lines });
+        } else if lines.consume > 0 {
+            // The middle of a line that was too long: nobody needs to know.
+            connection.consume(lines.consume);
+            connection.arm(&self.epoll, 0, connection.lines_max() as u32);
+        } else if lines.rest > seen {
+            connection.arm(&self.epoll, lines.rest, connection.lines_max() as u32);
+        } else {
+            self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
+        }
+    }
+
+    fn receive_datagrams(&mut self) {
+        let Some(udp) = self.udp.clone() else { return };
+        for _ in 0..BATCH {
+            match recvfrom::<SockaddrStorage>(udp.as_raw_fd(), &mut self.buffer) {
+                Ok((length, Some(from))) => {
+                    if let Some(peer) = socket_address(&from) {
+                        // Without room in the queue it is lost, as datagrams are.
+                        let _ = self.inputs.try_send(Input::Datagram { peer, bytes: self.buffer[..length].to_vec() });
+                    }
+                }
+                Ok((_, None)) | Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.log.ring(self.me);
+    }
+
+    /// Puts something into the queue, waiting if it is full: that holds back the clients, through TCP.
+    fn hand_on(&mut self, input: Input<Arc<Connection>>) {
+        if let Err(crossbeam_channel::TrySendError::Full(input)) = self.inputs.try_send(input) {
+            self.log.end_turn(self.me, Thread::Receive);
+            // Fails only if the send thread is gone, and with it the process.
+            let _ = self.inputs.send(input);
+            self.log.begin_turn(self.me, Thread::Receive);
+        }
+        self.log.ring(self.me);
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Finish { session, ending: Ending::Finish } => self.linger(session.0),
+            Order::Finish { session, ending: Ending::Drop } => {
+                if let Some(receiving) = self.table.get(&session.0) {
+                    // It doesn't read: what the kernel still holds for it is let go when the last descriptor is closed.
+                    let _ = socket2::SockRef::from(&receiving.connection).set_linger(Some(Duration::ZERO));
+                }
+                self.end(session.0);
+            }
+            Order::ReportClosed(session) => self.reports.push_back(ToSupervisor::Closed { session }),
+            Order::Drained => self.is_drained = true,
+        }
+    }
+
+    /// Everything is written: shut the sending side, and wait for the peer to do the same.
+    fn linger(&mut self, token: u64) {
+        let Some(receiving) = self.table.get_mut(&token) else { return };
+        receiving.is_lingering = true;
+        // Fails if the peer is gone already.
+        let _ = shutdown(receiving.connection.as_fd().as_raw_fd(), Shutdown::Write);
+        self.timers.push(Reverse((Instant::now() + LINGER, token, Timer::LingerEnd)));
+        self.discard(token);
+    }
+
+    fn discard(&mut self, token: u64) {
+        let Some(receiving) = self.table.get(&token) else { return };
+        match consume(receiving.connection.as_fd(), DISCARD_BYTES) {
+            Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => receiving.connection.arm(&self.epoll, 0, LINES_PER_PEEK_MAX),
+            Ok(0) | Err(_) => self.end(token),
+        }
+    }
+
+    /// Lets go of a connection. The supervisor is told last, and closes it.
+    fn end(&mut self, token: u64) {
+        let Some(receiving) = self.table.remove(&token) else { return };
+        receiving.connection.disarm(&self.epoll);
+        if token < STRANGERS {
+            let session = receiving.connection.session;
+            self.log.clear_checkpoint(session);
+            self.reports.push_back(ToSupervisor::Closed { session });
+        } else {
+            self.strangers_open -= 1;
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = Instant::now();
+        while let Some(&Reverse((at, token, timer))) = self.timers.peek()
+            && at <= now
+        {
+            self.timers.pop();
+            match (timer, self.table.get(&token)) {
+                (Timer::LingerEnd, _) => self.end(token),
+                (Timer::Arm, Some(receiving)) if !receiving.is_lingering => {
+                    receiving.connection.arm(&self.epoll, receiving.seen, receiving.connection.lines_max() as u32);
+                }
+                (Timer::Arm, _) => {}
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Duration {
+        let reports = if self.reports.is_empty() { Duration::MAX } else { REPORT_AGAIN };
+        let timer = self.timers.peek().map_or(Duration::MAX, |Reverse((at, ..))| at.saturating_duration_since(Instant::now()));
+        reports.min(timer)
+    }
+
+    /// Tells the supervisor what it doesn't know yet.
+    fn report(&mut self) {
+        if self.is_drained && self.table.is_empty() {
+            self.is_drained = false;
+            self.reports.push_back(ToSupervisor::Drained);
+        }
+        while let Some(report) = self.reports.front() {
+            match self.channel.send(report, None) {
+                Err(SendError::Full) => return,
+                // A supervisor that is gone needs no report.
+                Ok(()) | Err(SendError::Closed | SendError::System(_)) => self.reports.pop_front(),
+            };
+        }
+    }
+}
+
+impl Receiving {
+    /// Looks at what is there, and leaves it there.
+    fn peek(&mut self, buffer: &mut [u8], flags: EpollFlags) -> Lines {
+        let connection = &self.connection;
+        let peeked = loop {
+            match recv(connection.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EINTR) => {}
+                peeked => break peeked,
+            }
+        };
+        let (length, behind) = match peeked {
+            Ok(0) => (0, Behind::EndOfInput),
+            // What was signalled before the look is behind these bytes, unless there are more than fit.
+            Ok(length) if length == buffer.len() => (length, Behind::More),
+            Ok(length) if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) => (length, Behind::Reset),
+            Ok(length) if flags.contains(EpollFlags::EPOLLRDHUP) => (length, Behind::EndOfInput),
+            Ok(length) => (length, Behind::More),
+            Err(Errno::EAGAIN) => (0, Behind::More),
+            Err(_) => (0, Behind::Reset),
+        };
+        let lines =
+            Lines::of(connection.session, &buffer[..length], connection.consumed(), self.in_long_line, behind, connection.lines_max());
+        self.in_long_line = lines.in_long_line;
+        self.seen = lines.rest;
+        lines
+    }
+}
+
+fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(SocketAddrV4::from(v4)));
+    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(SocketAddrV6::from(v6))))
+}

@@ -1,0 +1,254 @@
+//! The send thread: the only one that writes to the log and to clients. It waits; what it does between is [`Serving::turn`].
+
+use super::connection::{Connection, LINES_PER_PEEK_MAX};
+use super::input::Input;
+use super::receive_thread::Order;
+use super::serving::Serving;
+use super::sockets::{Sockets, Written};
+use crate::chat::Ending;
+use crate::event_log::{EventLog, Thread};
+use crate::ipc::doorbell::Doorbell;
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::limits::DATAGRAM_BYTES_MAX;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, send, sendto};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Even when nobody rings: whoever sleeps without anyone to tell applies the log this often.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Things that are taken from the queue in one turn.
+const INPUTS_PER_TURN: usize = 256;
+const BELL: u64 = u64::MAX;
+const UDP: u64 = u64::MAX - 1;
+
+/// Runs until the queue's other end is gone, which is the end of the process.
+pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inputs: &Receiver<Input<Arc<Connection>>>) -> nix::Result<()> {
+    let mut events = [EpollEvent::empty(); 256];
+    let bell = log.bell(me);
+    let has_work = |serving: &Serving<Network>| serving.has_work() || (serving.takes_input() && !inputs.is_empty());
+    serving.sockets.output.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+    loop {
+        log.begin_turn(me, Thread::Send);
+        for _ in 0..INPUTS_PER_TURN {
+            if !serving.takes_input() {
+                break;
+            }
+            match inputs.try_recv() {
+                Ok(input) => serving.accept(input),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+            }
+        }
+        serving.turn();
+        log.end_turn(me, Thread::Send);
+        if has_work(&serving) {
+            continue;
+        }
+        bell.before_sleep();
+        let timeout = serving.next_timer().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+        // Whoever stored something before it saw us sleep is seen here; whoever comes later rings.
+        let timeout = if has_work(&serving) { Duration::ZERO } else { timeout };
+        let count = match serving.sockets.output.wait(&mut events, milliseconds(timeout)) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(errno),
+        };
+        bell.after_sleep();
+        for event in &events[..count] {
+            match event.data() {
+                BELL => bell.answer(),
+                UDP => serving.sockets.take_blocked_by_udp().into_iter().for_each(|session| serving.writable(session)),
+                session => serving.writable(SessionId(session)),
+            }
+        }
+        serving.rung();
+    }
+}
+
+/// Rounded up: one doesn't wake before it is time.
+pub(super) fn milliseconds(timeout: Duration) -> EpollTimeout {
+    EpollTimeout::try_from(timeout.as_micros().div_ceil(1_000).min(60_000) as i32).unwrap_or(EpollTimeout::ZERO)
+}
+
+/// The sockets of one worker, from the send thread's side.
+#[derive(Debug)]
+pub struct Network {
+    /// The receive thread's: sockets are armed in it from here, since waking that thread for it would cost a hundred times as much.
+    input: Arc<Epoll>,
+    /// This thread's: its bell, and the sockets that took no more.
+    output: Epoll,
+    /// By cell.
+    routes: Vec<Option<Route>>,
+    udp: Option<Arc<OwnedFd>>,
+    blocked_by_udp: Vec<SessionId>,
+    orders: Sender<Order>,
+    receive_bell: Arc<Doorbell>,
+}
+
+#[derive(Debug)]
+enum Route {
+    Stream { connection: Arc<Connection>, is_watched: bool },
+    Datagrams(SessionId, SocketAddr),
+}
+
+impl Route {
+    fn session(&self) -> SessionId {
+        match self {
+            Route::Stream { connection, .. } => connection.session,
+            Route::Datagrams(session, _) => *session,
+        }
+    }
+}
+
+impl Network {
+    /// No connections yet.
+    pub fn new(input: Arc<Epoll>, udp: Option<Arc<OwnedFd>>, orders: Sender<Order>, receive_bell: Arc<Doorbell>) -> nix::Result<Network> {
+        let output = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        if let Some(udp) = &udp {
+            output.add(udp.as_fd(), EpollEvent::new(EpollFlags::EPOLLONESHOT, UDP))?;
+        }
+        Ok(Network { input, output, routes: Vec::new(), udp, blocked_by_udp: Vec::new(), orders, receive_bell })
+    }
+
+    fn insert(&mut self, session: SessionId, route: Route) {
+        if self.routes.len() <= session.cell() {
+            self.routes.resize_with(session.cell() + 1, || None);
+        }
+        self.routes[session.cell()] = Some(route);
+    }
+
+    fn route(&mut self, session: SessionId) -> Option<&mut Route> {
+        self.routes.get_mut(session.cell())?.as_mut().filter(|route| route.session() == session)
+    }
+
+    fn stream(&mut self, session: SessionId) -> Option<&Arc<Connection>> {
+        match self.route(session) {
+            Some(Route::Stream { connection, .. }) => Some(connection),
+            _ => None,
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // The receive thread ends only with the process.
+        let _ = self.orders.send(order);
+        self.receive_bell.ring();
+    }
+
+    fn write_datagram(&mut self, session: SessionId, peer: SocketAddr, bytes: &[u8]) -> Written {
+        let Some(udp) = &self.udp else { return Written::Gone };
+        let datagram = &bytes[..whole_lines(bytes)];
+        match sendto(udp.as_raw_fd(), datagram, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN) => {
+                self.blocked_by_udp.push(session);
+                let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, UDP);
+                // It is registered from the start.
+                let _ = self.output.modify(udp.as_fd(), &mut event);
+                Written::Blocked
+            }
+            // Sent, or lost on the way: nothing is retransmitted.
+            _ => Written::Bytes(datagram.len()),
+        }
+    }
+
+    fn take_blocked_by_udp(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.blocked_by_udp)
+    }
+}
+
+/// How many bytes make the next datagram: as many whole lines as fit, or one line that is longer by itself.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let is_end = |&byte: &u8| byte == b'\n';
+    let within = &bytes[..bytes.len().min(DATAGRAM_BYTES_MAX)];
+    let end = within.iter().rposition(is_end).or_else(|| bytes.iter().position(is_end));
+    end.map_or(bytes.len(), |end| end + 1)
+}
+
+impl Sockets for Network {
+    type Connection = Arc<Connection>;
+
+    fn add(&mut self, session: SessionId, connection: Arc<Connection>) {
+        self.insert(session, Route::Stream { connection, is_watched: false });
+    }
+
+    fn add_peer(&mut self, session: SessionId, peer: SocketAddr) {
+        self.insert(session, Route::Datagrams(session, peer));
+    }
+
+    fn write(&mut self, session: SessionId, bytes: &[u8]) -> Written {
+        let index = session.cell();
+        match self.routes.get_mut(index).and_then(Option::as_mut) {
+            None => Written::Gone,
+            Some(&mut Route::Datagrams(_, peer)) => self.write_datagram(session, peer, bytes),
+            Some(Route::Stream { connection, is_watched }) => {
+                match send(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                    Ok(written) => Written::Bytes(written),
+                    Err(Errno::EAGAIN) => {
+                        let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, session.0);
+                        let was_watched = std::mem::replace(is_watched, true);
+                        let watched =
+                            if was_watched { self.output.modify(connection, &mut event) } else { self.output.add(connection, event) };
+                        if watched.is_ok() { Written::Blocked } else { Written::Gone }
+                    }
+                    Err(_) => Written::Gone,
+                }
+            }
+        }
+    }
+
+    fn consume(&mut self, session: SessionId, len: usize) {
+        if let Some(connection) = self.stream(session) {
+            connection.consume(len);
+        }
+    }
+
+    fn arm(&mut self, session: SessionId, rest: usize, lines_max: u64) {
+        let lines_max = u32::try_from(lines_max).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX);
+        if let Some(connection) = self.stream(session).cloned() {
+            connection.arm(&self.input, rest, lines_max);
+        }
+    }
+
+    fn finish(&mut self, session: SessionId, ending: Ending) {
+        if let Some(Route::Stream { connection, is_watched }) = self.routes.get_mut(session.cell()).and_then(Option::take) {
+            if is_watched {
+                // Before the descriptor goes: the supervisor's duplicate would keep the registration alive.
+                let _ = self.output.delete(&connection);
+            }
+            self.order(Order::Finish { session, ending });
+        }
+    }
+
+    fn report_closed(&mut self, session: SessionId) {
+        self.order(Order::ReportClosed(session));
+    }
+
+    fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]) {
+        if let Some(udp) = &self.udp {
+            // Lost if it can't be sent now: the stranger asks again.
+            let _ = sendto(udp.as_raw_fd(), bytes, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT);
+        }
+    }
+
+    fn drained(&mut self) {
+        self.order(Order::Drained);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_holds_whole_lines_and_a_long_one_goes_alone() {
+        assert_eq!(whole_lines(b"one\ntwo\n"), 8);
+        let lines = [b'x'; 99].iter().copied().chain([b'\n']).cycle().take(2_000).collect::<Vec<u8>>();
+        assert_eq!(whole_lines(&lines), 1_200);
+        let long = [vec![b'x'; 3_000], b"\nshort\n".to_vec()].concat();
+        assert_eq!(whole_lines(&long), 3_001);
+    }
+}

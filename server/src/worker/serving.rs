@@ -1,0 +1,424 @@
+//! The serving side of a worker: from what came in to the log, and from the log to bytes. No socket and no thread in it, so that a
+//! simulation can run several of them step by step.
+//!
+//! One [`Serving::turn`]:
+//!
+//! ```text
+//! timers → append what is pending → consume it → apply what is new, rendering into outboxes
+//!        → one write per session that has something → checkpoints, then the cursor
+//!        → wake the workers that have somebody to tell → arm the sockets whose lines are applied
+//! ```
+//!
+//! A line counts as accepted when its record is published: before that nothing of it has left the kernel, after it the record alone
+//! decides. A worker that is killed anywhere in a turn loses nothing that isn't in the log, the kernel or a snapshot.
+
+use super::input::{Input, Lines};
+use super::outboxes::Outboxes;
+use super::sockets::Sockets;
+use super::udp::{UdpConfig, UdpDesk, Verdict};
+use crate::chat::{BadSnapshot, Chat, CloseReason, Fact, Forms, RateLimit, Record, Transport};
+use crate::event_log::{AppendError, Batch, Entry, EventLog, Reader, Thread};
+use crate::ipc::mutex::LockError;
+use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
+use forkchat_common::wire::line::Stamp;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How much of the log is applied in one turn, in blocks: enough to share one write among many lines, little enough that the first of
+/// them doesn't wait long.
+const TURN_BLOCKS: u64 = 1_024;
+/// How long an ended session's last words wait for their reader.
+const LAST_WORDS: u64 = 10 * Micros::SECOND;
+/// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held back.
+const PENDING_MAX: usize = 1_024;
+/// How often UDP sessions are looked at for silence.
+const SILENCE_CHECK: u64 = Micros::SECOND;
+
+/// What a worker is told once, before it starts.
+#[derive(Clone, Debug)]
+pub struct ServingConfig {
+    /// `--rate-limit`.
+    pub rate_limit: RateLimit,
+    /// `--sendq`: bytes that a session may be behind.
+    pub sendq: usize,
+    /// For the worker that keeps the UDP sessions.
+    pub udp: Option<UdpConfig>,
+}
+
+/// One worker's serving side.
+#[derive(Debug)]
+pub struct Serving<S: Sockets> {
+    log: &'static EventLog,
+    me: Slot,
+    reader: Reader,
+    chat: Chat,
+    forms: Forms,
+    outboxes: Outboxes,
+    /// The outside.
+    pub sockets: S,
+    udp: Option<UdpDesk>,
+    /// Made ready, not yet in the log. In order.
+    pending: VecDeque<Proposal>,
+    /// In the log up to there; what is to be done when it is applied.
+    committed: VecDeque<(Sequence, Then)>,
+    /// The ring was full: tried again when rung.
+    is_waiting_for_room: bool,
+    timers: BinaryHeap<Reverse<(Micros, Timer)>>,
+    drain: Drain,
+}
+
+/// Records that are to be appended together.
+#[derive(Debug)]
+struct Proposal {
+    session: SessionId,
+    batch: Batch,
+    consume: usize,
+    then: Then,
+}
+
+/// What follows when a proposal's records are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    Arm { session: SessionId, rest: usize },
+    CountUdp { session: SessionId, lines: u64 },
+    ReportClosed(SessionId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Arm { session: SessionId, rest: usize },
+    LastWords(SessionId),
+    Silence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    No,
+    Asked,
+    Done,
+}
+
+/// Why a worker can't start.
+#[derive(Debug)]
+pub enum JoinError {
+    /// The snapshot can't be read.
+    Snapshot(BadSnapshot),
+    /// The log's lock wasn't to be had.
+    Lock(LockError),
+}
+
+impl std::fmt::Display for JoinError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            JoinError::Snapshot(error) => error.fmt(f),
+            JoinError::Lock(error) => write!(f, "cannot lock the event log: {error:?}"),
+        }
+    }
+}
+
+impl<S: Sockets> Serving<S> {
+    /// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and proposes the end of the sessions that
+    /// a predecessor had.
+    pub fn join(log: &'static EventLog, me: Slot, config: ServingConfig, sockets: S) -> Result<Serving<S>, JoinError> {
+        let (start, snapshot) = log.join(me).map_err(JoinError::Lock)?;
+        let chat = match snapshot {
+            None => Chat::new(config.rate_limit),
+            Some(bytes) => Chat::restore(config.rate_limit, &bytes).map_err(JoinError::Snapshot)?,
+        };
+        let mut serving = Serving {
+            log,
+            me,
+            reader: Reader::new(log, start),
+            chat,
+            forms: Forms::default(),
+            outboxes: Outboxes::new(me, config.sendq, log.geometry().slots),
+            sockets,
+            udp: None,
+            pending: VecDeque::new(),
+            committed: VecDeque::new(),
+            is_waiting_for_room: false,
+            timers: BinaryHeap::new(),
+            drain: Drain::No,
+        };
+        serving.catch_up();
+        serving.udp = config.udp.map(|udp| UdpDesk::new(me, udp, &serving.chat));
+        serving.bury_predecessors();
+        Ok(serving)
+    }
+
+    /// Applies everything up to the tail as it is now, telling nobody.
+    fn catch_up(&mut self) {
+        let until = self.log.tail();
+        while self.reader.position() < until {
+            self.log.begin_turn(self.me, Thread::Send);
+            self.apply_some();
+            self.log.publish_cursor(self.me, self.reader.position());
+        }
+        self.log.publish_position(self.me, self.reader.position());
+        self.log.end_turn(self.me, Thread::Send);
+    }
+
+    fn bury_predecessors(&mut self) {
+        let orphans: Vec<SessionId> = self.chat.sessions_of(self.me).map(|session| session.id).collect();
+        for session in orphans {
+            self.log.clear_checkpoint(session);
+            self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
+        }
+    }
+
+    /// Takes what came in. It gets into the log in one of the next turns.
+    pub fn accept(&mut self, input: Input<S::Connection>) {
+        match input {
+            Input::Opened { session, peer, connection, lines } => self.open(session, peer, connection, lines),
+            Input::Lines { session, lines } => {
+                // An ended session's input is the receive side's to throw away.
+                if self.outboxes.has(session) && !self.outboxes.is_finishing(session) {
+                    self.propose_lines(session, lines);
+                }
+            }
+            Input::Datagram { peer, bytes } => self.receive_datagram(peer, &bytes),
+            Input::Orphaned(session) => {
+                self.log.clear_checkpoint(session);
+                self.propose(session, fact_batch(session, Fact::Closed(CloseReason::WorkerDied)), Then::ReportClosed(session));
+            }
+            Input::Drain => {
+                self.drain = Drain::Asked;
+                self.propose_fact(SessionId::NONE, Fact::Stopping);
+            }
+        }
+    }
+
+    /// Whether more may come in now.
+    pub fn takes_input(&self) -> bool {
+        self.pending.len() < PENDING_MAX
+    }
+
+    /// A session's socket takes output again.
+    pub fn writable(&mut self, session: SessionId) {
+        self.outboxes.unblock(session);
+    }
+
+    /// Does what there is to do now.
+    pub fn turn(&mut self) {
+        self.outboxes.begin_turn(self.reader.position());
+        self.run_timers();
+        self.commit();
+        self.apply_some();
+        for session in self.outboxes.take_given_up() {
+            log::debug!("session {session} reads too slowly; it is disconnected");
+            self.propose_fact(session, Fact::Closed(CloseReason::TooSlow));
+        }
+        let flushed = self.outboxes.flush(&mut self.sockets, self.log, self.reader.position());
+        for session in flushed.waiting {
+            self.set_timer(LAST_WORDS, Timer::LastWords(session));
+        }
+        if let Some(desk) = &mut self.udp {
+            flushed.finished.iter().filter(|&&session| desk.close(session)).for_each(|&session| self.log.clear_checkpoint(session));
+        }
+        self.log.publish_position(self.me, self.reader.position());
+        for slot in self.outboxes.take_others() {
+            self.log.ring(slot);
+        }
+        self.settle();
+        self.finish_drain();
+    }
+
+    /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or [`Serving::next_timer`].
+    pub fn has_work(&self) -> bool {
+        self.reader.is_behind() || (!self.pending.is_empty() && !self.is_waiting_for_room)
+    }
+
+    /// Somebody rang: there may be room in the ring again.
+    pub fn rung(&mut self) {
+        self.is_waiting_for_room = false;
+    }
+
+    /// How long one may sleep at most.
+    pub fn next_timer(&self) -> Option<Duration> {
+        self.timers.peek().map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.now())))
+    }
+
+    /// The state.
+    #[cfg(test)]
+    pub fn chat(&self) -> &Chat {
+        &self.chat
+    }
+
+    fn open(&mut self, session: SessionId, peer: SocketAddr, connection: S::Connection, lines: Lines) {
+        self.outboxes.open(session);
+        self.sockets.add(session, connection);
+        let opened = Fact::Opened { slot: self.me, transport: Transport::Tcp, peer };
+        let mut batch = fact_batch(session, opened);
+        batch.extend(&lines.batch);
+        // Behind what came with the connection; if that ended it, nobody need hear of an arrival.
+        if lines.ends.is_none() {
+            batch.extend(&fact_batch(session, Fact::Arrived));
+        }
+        self.propose_lines(session, Lines { batch, ..lines });
+    }
+
+    fn propose_lines(&mut self, session: SessionId, lines: Lines) {
+        let then = if lines.ends.is_none() { Then::Arm { session, rest: lines.rest } } else { Then::Nothing };
+        self.pending.push_back(Proposal { session, batch: lines.batch, consume: lines.consume, then });
+    }
+
+    fn propose(&mut self, session: SessionId, batch: Batch, then: Then) {
+        self.pending.push_back(Proposal { session, batch, consume: 0, then });
+    }
+
+    fn propose_fact(&mut self, session: SessionId, fact: Fact<'_>) {
+        self.propose(session, fact_batch(session, fact), Then::Nothing);
+    }
+
+    fn receive_datagram(&mut self, peer: SocketAddr, bytes: &[u8]) {
+        let Some(desk) = &mut self.udp else { return };
+        if self.drain != Drain::No {
+            return;
+        }
+        match desk.receive(peer, bytes, &self.chat, self.log.now()) {
+            Verdict::Ignore => {}
+            Verdict::Answer(answer) => self.sockets.answer_stranger(peer, &answer),
+            Verdict::Lines(session, batch, lines) => self.propose(session, batch, Then::CountUdp { session, lines }),
+            Verdict::Open(session, batch) => {
+                self.outboxes.open(session);
+                self.sockets.add_peer(session, peer);
+                self.propose(session, batch, Then::Nothing);
+                if self.timers.iter().all(|Reverse((_, timer))| *timer != Timer::Silence) {
+                    self.set_timer(SILENCE_CHECK, Timer::Silence);
+                }
+            }
+        }
+    }
+
+    /// Appends as many of the pending proposals as one batch holds.
+    fn commit(&mut self) {
+        let room = self.log.geometry().batch_blocks_max();
+        let (mut batch, mut count) = (Batch::default(), 0);
+        for proposal in &self.pending {
+            if count > 0 && batch.blocks() + proposal.batch.blocks() > room {
+                break;
+            }
+            batch.extend(&proposal.batch);
+            count += 1;
+        }
+        if count == 0 {
+            return;
+        }
+        let end = match self.append(&batch) {
+            Ok(end) => end,
+            Err(AppendError::TooLarge) => panic!("no proposal is larger than a batch may be: {} blocks", batch.blocks()),
+            // The lock: next turn. Room: when rung.
+            Err(AppendError::Busy | AppendError::Full) => return,
+        };
+        for proposal in self.pending.drain(..count) {
+            if proposal.consume > 0 && self.outboxes.has(proposal.session) && !self.outboxes.is_finishing(proposal.session) {
+                self.sockets.consume(proposal.session, proposal.consume);
+            }
+            self.committed.push_back((end, proposal.then));
+        }
+        self.log.ring_far_behind();
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<Sequence, AppendError> {
+        let mut result = self.log.append(self.me, batch, self.log.now());
+        if result == Err(AppendError::Full) {
+            self.log.want_room();
+            // Once more, since who made room before we asked for it didn't know whom to ring; and whoever holds it may be asleep.
+            result = self.log.append(self.me, batch, self.log.now());
+            self.log.ring_sleepers();
+        }
+        self.is_waiting_for_room = result == Err(AppendError::Full);
+        result.map(|range| range.end)
+    }
+
+    fn apply_some(&mut self) {
+        for entry in self.reader.fetch(TURN_BLOCKS) {
+            let Entry { sequence, time, payload, .. } = entry;
+            let Some(record) = Record::decode(payload) else {
+                log::error!("the record at {sequence} is none; it is passed over");
+                continue;
+            };
+            self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, &mut self.outboxes);
+            self.outboxes.relieve(&mut self.sockets);
+        }
+    }
+
+    /// Does what was waiting for records that are now applied.
+    fn settle(&mut self) {
+        while let Some(&(end, then)) = self.committed.front()
+            && end <= self.reader.position()
+        {
+            self.committed.pop_front();
+            match then {
+                Then::Nothing => {}
+                Then::Arm { session, rest } => self.arm(session, rest),
+                Then::CountUdp { session, lines } => {
+                    if let Some(desk) = &mut self.udp {
+                        desk.applied(session, lines);
+                    }
+                }
+                Then::ReportClosed(session) => self.sockets.report_closed(session),
+            }
+        }
+    }
+
+    /// Has a session's input looked at again, now or when it may send its next line.
+    fn arm(&mut self, session: SessionId, rest: usize) {
+        if self.chat.session(session).is_none() {
+            return;
+        }
+        let now = self.log.now();
+        match self.chat.lines_allowed(session, now) {
+            0 => {
+                let at = self.chat.next_line_at(session).max(now.plus(1_000));
+                self.timers.push(Reverse((at, Timer::Arm { session, rest })));
+            }
+            lines => self.sockets.arm(session, rest, lines),
+        }
+    }
+
+    fn set_timer(&mut self, after: u64, timer: Timer) {
+        self.timers.push(Reverse((self.log.now().plus(after), timer)));
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.log.now();
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied()
+            && at <= now
+        {
+            self.timers.pop();
+            match timer {
+                Timer::Arm { session, rest } => self.arm(session, rest),
+                Timer::LastWords(session) => self.outboxes.drop_unwritten(session),
+                Timer::Silence => self.end_silent(now),
+            }
+        }
+    }
+
+    fn end_silent(&mut self, now: Micros) {
+        let Some(desk) = &self.udp else { return };
+        let (silent, is_empty) = (desk.silent(&self.chat, now), desk.is_empty());
+        for (session, since) in silent {
+            self.propose_fact(session, Fact::Silent { since });
+        }
+        if !is_empty {
+            self.set_timer(SILENCE_CHECK, Timer::Silence);
+        }
+    }
+
+    fn finish_drain(&mut self) {
+        if self.drain == Drain::Asked && self.chat.is_stopping() && self.pending.is_empty() && self.outboxes.is_empty() {
+            self.drain = Drain::Done;
+            self.sockets.drained();
+        }
+    }
+}
+
+fn fact_batch(session: SessionId, fact: Fact<'_>) -> Batch {
+    let (mut batch, mut buffer) = (Batch::default(), Vec::new());
+    batch.push(Record { session, input_end: 0, fact }.encode(&mut buffer));
+    batch
+}

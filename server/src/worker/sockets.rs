@@ -1,0 +1,49 @@
+//! What the serving side needs of the outside. The server's is made of sockets; the simulation's of byte queues.
+
+use crate::chat::Ending;
+use forkchat_common::ids::SessionId;
+use std::net::SocketAddr;
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// So many bytes were taken, at least one.
+    Bytes(usize),
+    /// None now. The outside will say when it takes more.
+    Blocked,
+    /// Never again: the peer is gone.
+    Gone,
+}
+
+/// The outside of a worker's serving side.
+pub trait Sockets {
+    /// What a connection is.
+    type Connection;
+
+    /// A session's connection, which from now on is known by the session's id.
+    fn add(&mut self, session: SessionId, connection: Self::Connection);
+
+    /// A UDP session's address, which from now on is known by the session's id.
+    fn add_peer(&mut self, session: SessionId, peer: SocketAddr);
+
+    /// Writes output bytes. Never waits.
+    fn write(&mut self, session: SessionId, bytes: &[u8]) -> Written;
+
+    /// Takes input bytes out of the kernel: their records are in the log.
+    fn consume(&mut self, session: SessionId, len: usize);
+
+    /// Has the receive side look at the session's input again, for at most `lines_max` lines; `rest` bytes of an unfinished line are known.
+    fn arm(&mut self, session: SessionId, rest: usize, lines_max: u64);
+
+    /// Ends the connection: everything is written ([`Ending::Finish`]) or never will be.
+    fn finish(&mut self, session: SessionId, ending: Ending);
+
+    /// Has the supervisor told that a predecessor's session is over.
+    fn report_closed(&mut self, session: SessionId);
+
+    /// Sends a datagram to an address that has no session.
+    fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]);
+
+    /// The server ends, and nothing is left to write.
+    fn drained(&mut self);
+}

@@ -1,0 +1,254 @@
+//! UDP sessions: who may have one, and whose a datagram is. Worker 0 keeps them all.
+//!
+//! A stranger is answered with a cookie, a keyed hash of its address and the time, and only if it sent at least as many bytes as the answer
+//! has: so no state is kept for it, and nobody can have the chat sent to somebody else's address. `/hello COOKIE` from that address
+//! proves that it receives what is sent there, and opens a session.
+
+use crate::admission::{Admission, Refused};
+use crate::chat::{Chat, Fact, Record, Transport};
+use crate::event_log::Batch;
+use crate::ipc::value::Counter;
+use forkchat_common::ids::{Micros, SessionId, Slot};
+use forkchat_common::limits::UDP_SILENCE_SECONDS_MAX;
+use forkchat_common::lines::{Piece, cut};
+use siphasher::sip::SipHasher24;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+/// A cookie is good for this long at least, and twice that at most.
+const COOKIE_PERIOD: u64 = 60 * Micros::SECOND;
+/// Lines that one datagram may bring.
+const LINES_PER_DATAGRAM_MAX: u64 = 256;
+
+/// What the supervisor gives to the worker that keeps the UDP sessions.
+#[derive(Clone, Debug)]
+pub struct UdpConfig {
+    /// The cookies' key, made when the server starts.
+    pub cookie_key: [u8; 16],
+    /// Cells that are for UDP sessions.
+    pub cells: Range<usize>,
+    /// Who may come in.
+    pub admission: Admission,
+    /// Datagrams that were dropped because their sender sends too much.
+    pub dropped: Counter,
+}
+
+/// The UDP sessions, as their worker knows them.
+#[derive(Debug)]
+pub struct UdpDesk {
+    me: Slot,
+    config: UdpConfig,
+    known: HashMap<SocketAddr, Known>,
+    peers: HashMap<SessionId, SocketAddr>,
+    free: BTreeSet<usize>,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    session: SessionId,
+    /// Input lines so far: a datagram has no offset of its own.
+    lines: u64,
+    /// Lines of those that are on their way to the log.
+    unapplied: u64,
+}
+
+/// What is to be done about a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Ignore,
+    /// It is sent this, and forgotten.
+    Answer(Vec<u8>),
+    /// These lines go to the log.
+    Lines(SessionId, Batch, u64),
+    /// A session is opened, with what came with the greeting.
+    Open(SessionId, Batch),
+}
+
+impl UdpDesk {
+    /// A desk without sessions.
+    pub fn new(me: Slot, config: UdpConfig, chat: &Chat) -> UdpDesk {
+        let free = config.cells.clone().collect();
+        UdpDesk { me, config, known: HashMap::new(), peers: HashMap::new(), free, serial: chat.udp_serial() }
+    }
+
+    /// What to do about a datagram.
+    pub fn receive(&mut self, peer: SocketAddr, bytes: &[u8], chat: &Chat, now: Micros) -> Verdict {
+        if let Some(known) = self.known.get_mut(&peer) {
+            let allowed = chat.lines_allowed(known.session, now).saturating_sub(known.unapplied).min(LINES_PER_DATAGRAM_MAX);
+            if allowed == 0 {
+                let dropped = self.config.dropped.count();
+                log::debug!("dropped a datagram of {peer}: over the rate limit; {dropped} so far");
+                return Verdict::Ignore;
+            }
+            let mut batch = Batch::default();
+            let before = known.lines;
+            known.lines = push_lines(known.session, bytes, before, allowed, &mut batch);
+            known.unapplied += known.lines - before;
+            return if batch.is_empty() { Verdict::Ignore } else { Verdict::Lines(known.session, batch, known.lines - before) };
+        }
+        match self.greeting(peer, bytes, now) {
+            Some(rest) => self.open(peer, &bytes[rest..]),
+            None => {
+                let answer = format!("* /hello {}\n", self.cookie(peer, now.0 / COOKIE_PERIOD)).into_bytes();
+                if answer.len() <= bytes.len() { Verdict::Answer(answer) } else { Verdict::Ignore }
+            }
+        }
+    }
+
+    /// So many of a session's lines have been applied.
+    pub fn applied(&mut self, session: SessionId, lines: u64) {
+        if let Some(known) = self.peers.get(&session).and_then(|peer| self.known.get_mut(peer)) {
+            known.unapplied -= lines;
+        }
+    }
+
+    /// A session is over, and all that it was told is sent. False if it wasn't one of these.
+    pub fn close(&mut self, session: SessionId) -> bool {
+        let Some(peer) = self.peers.remove(&session) else { return false };
+        self.known.remove(&peer);
+        self.free.insert(session.cell());
+        self.config.admission.release(peer.ip());
+        true
+    }
+
+    /// Those of whom nothing was heard for too long, with the time they were heard.
+    pub fn silent(&self, chat: &Chat, now: Micros) -> Vec<(SessionId, Micros)> {
+        let open = self.peers.keys().filter_map(|&id| chat.session(id));
+        let is_silent = |heard: Micros| now.since(heard) > UDP_SILENCE_SECONDS_MAX * Micros::SECOND;
+        let mut silent: Vec<_> =
+            open.filter(|session| is_silent(session.last_heard)).map(|session| (session.id, session.last_heard)).collect();
+        silent.sort_unstable();
+        silent
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// If the datagram begins with a good `/hello COOKIE`: where the next line begins.
+    fn greeting(&self, peer: SocketAddr, bytes: &[u8], now: Micros) -> Option<usize> {
+        let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+        let cookie = std::str::from_utf8(&bytes[..end]).ok()?.trim_end().strip_prefix("/hello ")?.trim();
+        let period = now.0 / COOKIE_PERIOD;
+        let is_good = [period, period.saturating_sub(1)].into_iter().any(|period| self.cookie(peer, period) == cookie);
+        is_good.then_some((end + 1).min(bytes.len()))
+    }
+
+    fn open(&mut self, peer: SocketAddr, rest: &[u8]) -> Verdict {
+        let Some(&cell) = self.free.first() else { return Verdict::Answer(Refused::Full.line().into()) };
+        if let Err(refused) = self.config.admission.admit(peer.ip()) {
+            return Verdict::Answer(refused.line().into());
+        }
+        self.free.remove(&cell);
+        self.serial += 1;
+        let session = SessionId::new(self.serial, cell);
+        let (mut batch, mut buffer) = (Batch::default(), Vec::new());
+        let opened = Fact::Opened { slot: self.me, transport: Transport::Udp, peer };
+        batch.push(Record { session, input_end: 0, fact: opened }.encode(&mut buffer));
+        let lines = push_lines(session, rest, 0, LINES_PER_DATAGRAM_MAX, &mut batch);
+        batch.push(Record { session, input_end: 0, fact: Fact::Arrived }.encode(&mut buffer));
+        self.known.insert(peer, Known { session, lines, unapplied: 0 });
+        self.peers.insert(session, peer);
+        Verdict::Open(session, batch)
+    }
+
+    /// 64 bits as 13 characters that can be read aloud and typed.
+    fn cookie(&self, peer: SocketAddr, period: u64) -> String {
+        let mut hasher = SipHasher24::new_with_key(&self.config.cookie_key);
+        match peer.ip() {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        }
+        hasher.write_u16(peer.port());
+        hasher.write_u64(period);
+        let hash = hasher.finish();
+        (0..13).map(|digit| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[(hash >> (digit * 5) & 31) as usize])).collect()
+    }
+}
+
+/// Adds records of a datagram's lines, at most `max`; returns the number of the last.
+fn push_lines(session: SessionId, bytes: &[u8], before: u64, max: u64, batch: &mut Batch) -> u64 {
+    let (mut lines, mut buffer) = (before, Vec::new());
+    let mut push = |fact| {
+        lines += 1;
+        batch.push(Record { session, input_end: lines, fact }.encode(&mut buffer));
+    };
+    cut(bytes, false, true, max as usize, |piece, _| match piece {
+        Piece::Line(line) => push(Fact::Line(line)),
+        Piece::LongLineBegins => push(Fact::LongLineBegins),
+        Piece::LongLineEnds => push(Fact::LongLineEnds),
+    });
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::RateLimit;
+    use crate::ipc::semaphore::Semaphore;
+    use crate::sys::memory::map_shared;
+    use proptest::prelude::*;
+
+    fn desk(per_address_max: Option<u32>) -> (UdpDesk, Chat) {
+        let units = map_shared::<Semaphore>("test-admission").unwrap();
+        units.init(3).unwrap();
+        let admission = Admission::new(units, 0, per_address_max);
+        let config = UdpConfig { cookie_key: [7; 16], cells: 10..20, admission, dropped: Counter::map("test-dropped").unwrap() };
+        let chat = Chat::new(RateLimit::OFF);
+        (UdpDesk::new(Slot(0), config, &chat), chat)
+    }
+
+    fn peer(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn hello(desk: &mut UdpDesk, chat: &Chat, port: u16, now: Micros) -> Verdict {
+        let Verdict::Answer(answer) = desk.receive(peer(port), &[b'x'; 30], chat, now) else { panic!("a long datagram is answered") };
+        let cookie = String::from_utf8(answer).unwrap();
+        desk.receive(peer(port), cookie.trim_start_matches("* ").as_bytes(), chat, now)
+    }
+
+    #[test]
+    fn a_cookie_opens_a_session_for_its_address_only_and_not_for_ever() {
+        let (mut desk, chat) = desk(None);
+        let start = Micros(COOKIE_PERIOD * 1_000);
+        assert!(matches!(hello(&mut desk, &chat, 1, start), Verdict::Open(session, _) if session.cell() == 10));
+        let cookie = desk.cookie(peer(2), 1_000);
+        let greeting = format!("/hello {cookie}\n/nick udp\n");
+        assert!(matches!(desk.receive(peer(3), greeting.as_bytes(), &chat, start), Verdict::Answer(_)), "another address");
+        let late = start.plus(COOKIE_PERIOD * 2);
+        assert!(matches!(desk.receive(peer(2), greeting.as_bytes(), &chat, late), Verdict::Answer(_)), "too late");
+        assert!(matches!(desk.receive(peer(2), greeting.as_bytes(), &chat, start.plus(COOKIE_PERIOD)), Verdict::Open(..)));
+    }
+
+    #[test]
+    fn sessions_are_bounded_in_all_and_per_address_and_given_back() {
+        let (mut desk, chat) = desk(Some(2));
+        let opened: Vec<_> = (0..2).map(|port| hello(&mut desk, &chat, port, Micros(0))).collect();
+        assert_eq!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Answer(Refused::TooManyFromAddress.line().into()));
+        let Verdict::Open(first, _) = opened[0] else { panic!("opened") };
+        desk.close(first);
+        assert!(
+            matches!(hello(&mut desk, &chat, 3, Micros(0)), Verdict::Open(session, _) if session.cell() == first.cell() && session != first)
+        );
+        let elsewhere = [10, 0, 0, 1].into();
+        assert_eq!([(); 2].map(|()| desk.config.admission.admit(elsewhere)), [Ok(()), Err(Refused::Full)]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_stranger_is_never_answered_with_more_than_it_sent(bytes in prop::collection::vec(any::<u8>(), 0..60), greets: bool) {
+            let (mut desk, chat) = desk(None);
+            let bytes = if greets { [b"/hello ", bytes.as_slice()].concat() } else { bytes };
+            match desk.receive(peer(9), &bytes, &chat, Micros(5)) {
+                Verdict::Answer(answer) => prop_assert!(answer.len() <= bytes.len()),
+                verdict => prop_assert_eq!(verdict, Verdict::Ignore),
+            }
+        }
+    }
+}
