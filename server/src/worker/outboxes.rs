@@ -45,8 +45,8 @@ struct Outbox {
     is_dirty: bool,
     /// The socket took no more; it tells when it does.
     is_blocked: bool,
-    /// It didn't read: nothing more is kept for it.
-    is_given_up: bool,
+    /// It didn't read, so nothing more is kept for it: the mark before its first unwritten byte.
+    given_up_at: Option<(Sequence, u64)>,
     ending: Option<Ending>,
     /// It has ended, and somebody looks after it until it is written.
     is_waited_for: bool,
@@ -91,23 +91,33 @@ impl Outbox {
     }
 
     fn give_up(&mut self) {
-        self.is_given_up = true;
+        self.given_up_at = Some(self.first_unwritten_mark());
         self.bytes = Vec::new();
         self.start = 0;
     }
 
-    fn checkpoint(&mut self, slot: Slot, position: Sequence) -> Checkpoint {
-        let session = self.session;
-        if self.unwritten() == 0 {
-            self.marks.clear();
-            return Checkpoint { session, slot, sequence: position, offset: self.rendered, is_lagging: false };
-        }
+    /// While something is unwritten: the latest mark that is not behind the first unwritten byte.
+    fn first_unwritten_mark(&mut self) -> (Sequence, u64) {
         let written = self.written();
         while self.marks.get(1).is_some_and(|&(_, offset)| offset <= written) {
             self.marks.pop_front();
         }
-        let &(sequence, offset) = self.marks.front().expect("the turn that rendered the first unwritten byte left its mark");
-        Checkpoint { session, slot, sequence, offset, is_lagging: true }
+        *self.marks.front().expect("the turn that rendered the first unwritten byte left its mark")
+    }
+
+    fn checkpoint(&mut self, slot: Slot, position: Sequence) -> Checkpoint {
+        let (sequence, offset, is_lagging) = match self.given_up_at {
+            Some((sequence, offset)) => (sequence, offset, true),
+            None if self.unwritten() > 0 => {
+                let (sequence, offset) = self.first_unwritten_mark();
+                (sequence, offset, true)
+            }
+            None => {
+                self.marks.clear();
+                (position, self.rendered, false)
+            }
+        };
+        Checkpoint { session: self.session, slot, sequence, offset, is_lagging }
     }
 }
 
@@ -141,7 +151,7 @@ impl Outboxes {
             marks: VecDeque::new(),
             is_dirty: false,
             is_blocked: false,
-            is_given_up: false,
+            given_up_at: None,
             ending: None,
             is_waited_for: false,
         }));
@@ -173,7 +183,7 @@ impl Outboxes {
             let sendq = self.sendq;
             let Some(outbox) = self.get(session) else { continue };
             outbox.write(sockets);
-            if outbox.unwritten() > sendq && !outbox.is_given_up {
+            if outbox.unwritten() > sendq && outbox.given_up_at.is_none() {
                 outbox.give_up();
                 self.given_up.push(session);
             }
@@ -258,7 +268,7 @@ impl Output for Outboxes {
 
     fn tell(&mut self, session: SessionId, bytes: &[u8]) {
         let (turn_start, sendq) = (self.turn_start, self.sendq);
-        let Some(outbox) = self.get(session).filter(|outbox| !outbox.is_given_up) else { return };
+        let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none()) else { return };
         if outbox.marks.back().is_none_or(|&(sequence, _)| sequence != turn_start) {
             outbox.marks.push_back((turn_start, outbox.rendered));
         }
@@ -274,7 +284,8 @@ impl Output for Outboxes {
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {
         if slot == self.me {
             if let Some(outbox) = self.get(session) {
-                outbox.ending = Some(ending);
+                // With bytes missing in between, last words would only mislead.
+                outbox.ending = Some(if outbox.given_up_at.is_some() { Ending::Drop } else { ending });
             }
             self.mark_dirty(session);
         }
