@@ -8,7 +8,7 @@ use std::path::PathBuf;
 ///
 /// People connect with `nc HOST PORT` and type; /help tells what.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "forkchat-server", version, max_term_width = 110, after_help = EPILOGUE)]
+#[command(name = "forkchat-server", version, max_term_width = 110, args_override_self = true, after_help = EPILOGUE)]
 pub struct Options {
     /// Where to listen for TCP; port 0 takes a free one
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:9000", value_parser = parse_address)]

@@ -1,1 +1,346 @@
+//! What the tests share: a real server on free ports, clients that wait for facts with a deadline, and processes that are looked at
+//! from outside, through /proc.
+//!
+//! Nothing here sleeps to be lucky: [`wait_for`] looks again and again until something is so, and says what it waited for if it never is.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long anything is waited for. Far longer than it takes, so that a slow machine fails no test.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Looks every few milliseconds until `look` finds something, and gives it back.
+///
+/// # Panics
+/// If it finds nothing before the deadline; says `what` was awaited.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The server's binary, built as the tests are.
+pub fn server_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| binary("forkchat-server"))
+}
+
+/// Builds a package's binary of the same name, and tells where it is: next to the directory of the test that asks.
+fn binary(package: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let directory = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", package]);
+    if directory.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo runs").success(), "{package} builds");
+    directory.join(package)
+}
+
+/// Whether a tool is there. Without it a test is skipped by name, and fails where everything has to be there (`CI`).
+pub fn has_tool(tool: &str) -> bool {
+    let is_there = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(tool).exists()));
+    assert!(is_there || std::env::var_os("CI").is_none(), "{tool} is not installed");
+    if !is_there {
+        eprintln!("skipped: {tool} is not installed");
+    }
+    is_there
+}
+
+/// A running server. Killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    journal_text: Arc<Mutex<String>>,
+    /// Where it listens for TCP.
+    pub tcp: SocketAddr,
+    /// Where it listens for UDP.
+    pub udp: SocketAddr,
+    data_dir: PathBuf,
+}
+
+/// A command for the server, with a data directory of its own.
+fn command(limit: Option<&str>) -> (Command, PathBuf) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let data_dir = std::env::temp_dir().join(format!("forkchat-test-{}-{number}", std::process::id()));
+    let mut command = match limit {
+        None => Command::new(server_binary()),
+        Some(limit) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(server_binary());
+            shell
+        }
+    };
+    command.arg("--data-dir").arg(&data_dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    (command, data_dir)
+}
+
+impl Server {
+    /// Starts one on free ports with two workers and these options.
+    pub fn start(options: &[&str]) -> Server {
+        Server::start_limited(None, options)
+    }
+
+    /// Starts one from a shell that has run `limit` before.
+    pub fn start_limited(limit: Option<&str>, options: &[&str]) -> Server {
+        let (mut command, data_dir) = command(limit);
+        command.args(["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--workers", "2"]);
+        let mut child = command.args(options).spawn().expect("the server starts");
+        let journal_text = collect(child.stderr.take().expect("its standard error is a pipe"));
+        let address = |transport: &str| {
+            let head = format!("listening on {transport} ");
+            wait_for("the server to listen", || {
+                let text = journal_text.lock().unwrap().clone();
+                text.split_once(&head)?.1.lines().next()?.parse().ok().filter(|_| text.contains(" connections\n"))
+            })
+        };
+        Server { tcp: address("tcp"), udp: address("udp"), child, journal_text, data_dir }
+    }
+
+    /// Runs one that is expected to end by itself: its exit status and journal text.
+    pub fn fails(options: &[&str]) -> (ExitStatus, String) {
+        let (mut command, _) = command(None);
+        let output = command.args(options).output().expect("the server runs");
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// What it has told the operator.
+    pub fn journal_text(&self) -> String {
+        self.journal_text.lock().unwrap().clone()
+    }
+
+    /// Waits until it has told the operator something.
+    pub fn tells(&self, what: &str) {
+        wait_for(&format!("the journal text to say {what:?}"), || self.journal_text().contains(what).then_some(()));
+    }
+
+    /// The supervisor.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// The process whose name is this, once it is there.
+    pub fn process(&self, name: &str) -> Pid {
+        wait_for(&format!("a process called {name}"), || self.processes().into_iter().find(|(_, other)| other == name).map(|(pid, _)| pid))
+    }
+
+    /// Its children: pid and name.
+    pub fn processes(&self) -> Vec<(Pid, String)> {
+        children_of(self.pid()).into_iter().map(|pid| (pid, name_of(pid))).collect()
+    }
+
+    /// Waits until another process has taken this one's place.
+    pub fn replaced(&self, name: &str, old: Pid) -> Pid {
+        wait_for(&format!("another {name} than {old}"), || {
+            self.processes().into_iter().find(|(pid, other)| other == name && *pid != old).map(|(pid, _)| pid)
+        })
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("the server runs");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("the server to end", || self.child.try_wait().expect("it can be waited for"))
+    }
+
+    /// Memory that is its and its children's own share, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let all = children_of(self.pid()).into_iter().chain([self.pid()]);
+        all.map(|pid| field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")).sum()
+    }
+
+    /// CPU time that it and its children have used.
+    pub fn cpu(&self) -> Duration {
+        children_of(self.pid()).into_iter().chain([self.pid()]).map(cpu_of).sum()
+    }
+
+    /// Connects a client.
+    pub fn connect(&self) -> Client {
+        Client::new(TcpStream::connect(self.tcp).expect("the server accepts"))
+    }
+
+    /// Connects a client that has a name and has read everything so far.
+    pub fn join(&self, nick: &str) -> Client {
+        let mut client = self.connect();
+        client.say(&format!("/nick {nick}"));
+        client.reads(&format!("* you are now {nick}"));
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data_dir);
+        if std::thread::panicking() {
+            eprintln!("the server's journal text:\n{}", self.journal_text());
+        }
+    }
+}
+
+fn collect(stderr: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let collected = text.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut text = collected.lock().unwrap();
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
+    text
+}
+
+/// A client that reads lines and says what it waited for.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+    is_at_end: bool,
+}
+
+impl Client {
+    /// From a connected socket.
+    pub fn new(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("TCP_NODELAY can be set");
+        Client { stream, unread: Vec::new(), is_at_end: false }
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server takes input");
+    }
+
+    /// Sends a line.
+    pub fn say(&mut self, line: &str) {
+        self.send(format!("{line}\n").as_bytes());
+    }
+
+    /// Ends its input, as `nc -N` does.
+    pub fn end_input(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("the sending side can be shut");
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// The next line, `None` at the end of input or when the connection is reset.
+    pub fn line_bytes(&mut self) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
+                let line = self.unread.drain(..=end).take(end).collect();
+                return Some(line);
+            }
+            if self.is_at_end {
+                return None;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited {DEADLINE:?} in vain for a line; so far {:?}",
+                String::from_utf8_lossy(&self.unread)
+            );
+            let mut bytes = [0; 64 * 1024];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => self.is_at_end = true,
+                Ok(length) => self.unread.extend_from_slice(&bytes[..length]),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut | std::io::ErrorKind::Interrupted
+                    ) => {}
+                Err(_) => self.is_at_end = true,
+            }
+        }
+    }
+
+    /// The next line as text.
+    pub fn line(&mut self) -> Option<String> {
+        self.line_bytes().map(|line| String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// Reads until a line that contains this, and gives back all that were read.
+    pub fn reads(&mut self, part: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let Some(line) = self.line() else { panic!("the end of input instead of {part:?} behind {lines:?}") };
+            lines.push(line);
+            if lines.last().is_some_and(|line| line.contains(part)) {
+                return lines;
+            }
+        }
+    }
+
+    /// Reads on to the answer of a `/ping`: everything told before it is given back, without the answer.
+    pub fn sync(&mut self) -> Vec<String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let token = format!("sync-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.say(&format!("/ping {token}"));
+        let mut lines = self.reads(&format!("* pong {token}"));
+        lines.pop();
+        lines
+    }
+
+    /// Reads to the end.
+    pub fn rest(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.line()).collect()
+    }
+
+    /// The worker that serves it.
+    pub fn worker(&mut self) -> String {
+        self.say("/whoami");
+        let line = self.reads("served by ").pop().unwrap_or_default();
+        line.rsplit("served by ").next().unwrap_or_default().to_owned()
+    }
+}
+
+/// The children of a process.
+pub fn children_of(pid: Pid) -> Vec<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw).collect()
+}
+
+/// What a process calls itself.
+pub fn name_of(pid: Pid) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// The threads of a process.
+pub fn threads_of(pid: Pid) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).map(Pid::from_raw).collect()
+}
+
+/// CPU time that a process has used.
+pub fn cpu_of(pid: Pid) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+fn field(path: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}

@@ -115,7 +115,7 @@ impl Chat {
             }
             Fact::Closed(reason) => self.close(record.session, reason, &mut tell),
             Fact::Arrived => self.announce(record.session, &mut tell),
-            Fact::Line(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
+            Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
         }
     }
 
@@ -204,6 +204,10 @@ impl Chat {
                 Fact::Line(bytes) => {
                     session.rate = limit.spend(session.rate, time);
                     session.read_line(bytes, &mut text)
+                }
+                Fact::LineBegins(bytes) => {
+                    session.hold(bytes);
+                    Ok(false)
                 }
                 Fact::LongLineBegins => {
                     session.rate = limit.spend(session.rate, time);

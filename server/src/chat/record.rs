@@ -35,6 +35,9 @@ pub enum Fact<'a> {
     /// A line, without its LF.
     #[serde(with = "serde_bytes")]
     Line(#[serde(borrow)] &'a [u8]),
+    /// The beginning of a line, which can't stay in the kernel until its end is there: urgent data is behind it, and nobody can look past that.
+    #[serde(with = "serde_bytes")]
+    LineBegins(#[serde(borrow)] &'a [u8]),
     /// A line that is longer than lines may be begins.
     LongLineBegins,
     /// The LF of such a line.

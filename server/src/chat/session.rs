@@ -43,7 +43,7 @@ pub struct Session {
     pub last_heard: Micros,
     pub(super) rate: RateUsed,
     telnet: TelnetFilter,
-    /// The text before a Telnet negotiation that contains a line end.
+    /// The beginning of a line that had to be taken before its end: in front of urgent data, or of a Telnet negotiation with a line end in it.
     held: Vec<u8>,
 }
 
@@ -74,24 +74,30 @@ impl Session {
         self.nick.as_str()
     }
 
+    /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when the line ends.
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
+        if self.charset.has_byte_ff() {
+            self.held.extend_from_slice(bytes);
+        } else {
+            self.telnet.filter(bytes, &mut self.held);
+        }
+        self.held.truncate(LINE_BYTES_MAX);
+    }
+
     /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete: its end belonged to a Telnet negotiation.
     pub(super) fn read_line(&mut self, line: &[u8], text: &mut String) -> Result<bool, Refusal<'static>> {
-        if self.charset.has_byte_ff() {
+        // A byte 0xFF is a character, or Telnet's.
+        if self.held.is_empty() && self.telnet == TelnetFilter::Text && !line.contains(&0xff) {
             self.charset.decode(without_cr(line), text);
             return Ok(true);
         }
-        if self.telnet == TelnetFilter::Text && self.held.is_empty() && !line.contains(&0xff) {
-            self.charset.decode(without_cr(line), text);
-            return Ok(true);
-        }
-        let mut bytes = std::mem::take(&mut self.held);
-        self.telnet.filter(line, &mut bytes);
+        self.hold(line);
         if self.telnet != TelnetFilter::Text && self.telnet.feed(b'\n').is_none() {
-            if bytes.len() >= LINE_BYTES_MAX {
-                return Err(Refusal::LineTooLong);
-            }
-            self.held = bytes;
             return Ok(false);
+        }
+        let bytes = std::mem::take(&mut self.held);
+        if bytes.len() >= LINE_BYTES_MAX {
+            return Err(Refusal::LineTooLong);
         }
         self.charset.decode(without_cr(&bytes), text);
         Ok(true)

@@ -70,7 +70,7 @@ impl Room {
 
     fn fact(&mut self, person: usize, fact: Fact<'_>) {
         self.at += 1;
-        let input_end = if matches!(fact, Fact::Line(_) | Fact::LongLineBegins | Fact::LongLineEnds) {
+        let input_end = if matches!(fact, Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds) {
             self.sent[person] += 10;
             self.sent[person]
         } else {
@@ -239,6 +239,22 @@ fn a_line_end_inside_a_telnet_negotiation_does_not_end_the_line() {
 }
 
 #[test]
+fn a_line_may_be_recorded_in_parts_but_not_grow_by_it() {
+    let mut room = Room::new(2);
+    room.fact(0, Fact::LineBegins(b"in \xff"));
+    room.fact(0, Fact::LineBegins(b"\xf2par"));
+    room.fact(0, Fact::Line(b"ts"));
+    assert_eq!(room.told(1), "[#lobby] guest1: in parts\n");
+    for _ in 0..3 {
+        room.fact(0, Fact::LineBegins(&[b'x'; 3_000]));
+    }
+    room.fact(0, Fact::Line(b""));
+    room.types(0, "next");
+    assert!(room.told(0).starts_with("! line too long"));
+    assert_eq!(room.told(1), "[#lobby] guest1: next\n");
+}
+
+#[test]
 fn a_line_applied_twice_is_said_once() {
     let mut room = Room::new(2);
     room.types(0, "once");
@@ -324,6 +340,7 @@ enum Act {
     Type(Vec<u8>),
     Close(CloseReason),
     LongLine,
+    Begin(Vec<u8>),
 }
 
 fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
@@ -363,7 +380,7 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
     ]);
     let line = prop_oneof![8 => words.prop_map(|word| word.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>().prop_filter("a line has no LF", |&byte| byte != b'\n'), 0..40)];
     let reason = prop::sample::select(vec![CloseReason::EndOfInput, CloseReason::Reset, CloseReason::TooSlow, CloseReason::WorkerDied]);
-    let act = prop_oneof![2 => Just(Act::Arrive), 2 => Just(Act::Announce), 12 => line.prop_map(Act::Type), 1 => reason.prop_map(Act::Close), 1 => Just(Act::LongLine)];
+    let act = prop_oneof![2 => Just(Act::Arrive), 2 => Just(Act::Announce), 12 => line.prop_map(Act::Type), 1 => reason.prop_map(Act::Close), 1 => Just(Act::LongLine), 1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Act::Begin)];
     prop::collection::vec((0usize..6, act), 1..120)
 }
 
@@ -389,6 +406,7 @@ proptest! {
                 Act::Type(line) => Fact::Line(line),
                 Act::Close(reason) => Fact::Closed(*reason),
                 Act::LongLine => Fact::LongLineBegins,
+                Act::Begin(bytes) => Fact::LineBegins(bytes),
             };
             let record = Record { session: SessionId::new(serials[*person].max(1), *person), input_end: input[*person], fact };
             copies.iter_mut().for_each(|copy| copy.apply(at, &record));

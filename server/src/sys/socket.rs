@@ -13,6 +13,14 @@ pub fn consume(socket: BorrowedFd<'_>, len: usize) -> nix::Result<usize> {
     Errno::result(taken).map(isize::cast_unsigned)
 }
 
+/// Bytes that have arrived on a TCP socket and were not taken. The peer's end of input is not among them. Source: tcp(7), SIOCINQ.
+pub fn unread(socket: BorrowedFd<'_>) -> nix::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD, which is SIOCINQ, writes one int to where the pointer says, and that lives as long as the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    Errno::result(result).map(|_| usize::try_from(bytes).unwrap_or(0))
+}
+
 /// Has the socket count as readable only when `bytes` are there (or its end, or an error). Source: socket(7), SO_RCVLOWAT.
 pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Result<()> {
     let value = libc::c_int::try_from(bytes).map_err(|_| Errno::EINVAL)?;

@@ -102,6 +102,14 @@ impl Lines {
         lines
     }
 
+    /// The beginning of a line, taken before its end.
+    pub fn beginning(session: SessionId, bytes: &[u8], offset: u64) -> Lines {
+        let mut lines = Lines { count: 1, consume: bytes.len(), ..Lines::default() };
+        let record = Record { session, input_end: offset + bytes.len() as u64, fact: Fact::LineBegins(bytes) };
+        lines.batch.push(record.encode(&mut Vec::new()));
+        lines
+    }
+
     /// Whether there is nothing to append.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()

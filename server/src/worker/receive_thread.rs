@@ -13,7 +13,7 @@ use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
 use crate::ipc::queue::{Received, SendError};
-use crate::sys::socket::consume;
+use crate::sys::socket::{consume, unread};
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
@@ -231,6 +231,12 @@ impl ReceiveThread {
             connection.arm(&self.epoll, 0, connection.lines_max() as u32);
         } else if lines.rest > seen {
             connection.arm(&self.epoll, lines.rest, connection.lines_max() as u32);
+        } else if lines.rest > 0 && unread(connection.as_fd()).is_ok_and(|unread| unread > lines.rest) {
+            // There is more, but a look ends at urgent data, and waiting for the line's end would be for ever.
+            receiving.seen = 0;
+            let (session, offset) = (connection.session, connection.consumed());
+            let lines = Lines::beginning(session, &self.buffer[..lines.rest], offset);
+            self.hand_on(Input::Lines { session, lines });
         } else {
             self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
         }
@@ -360,11 +366,7 @@ impl Receiving {
         };
         let (length, behind) = match peeked {
             Ok(0) => (0, Behind::EndOfInput),
-            // What was signalled before the look is behind these bytes, unless there are more than fit.
-            Ok(length) if length == buffer.len() => (length, Behind::More),
-            Ok(length) if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) => (length, Behind::Reset),
-            Ok(length) if flags.contains(EpollFlags::EPOLLRDHUP) => (length, Behind::EndOfInput),
-            Ok(length) => (length, Behind::More),
+            Ok(length) => (length, self.behind(length, flags)),
             Err(Errno::EAGAIN) => (0, Behind::More),
             Err(_) => (0, Behind::Reset),
         };
@@ -373,6 +375,18 @@ impl Receiving {
         self.in_long_line = lines.in_long_line;
         self.seen = lines.rest;
         lines
+    }
+}
+
+impl Receiving {
+    /// What is behind the bytes that were just peeked, given what epoll had said before.
+    fn behind(&self, length: usize, flags: EpollFlags) -> Behind {
+        let is_over = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP);
+        // More than fits in a look, or behind urgent data, where a look ends.
+        if !is_over || unread(self.connection.as_fd()).is_ok_and(|unread| unread > length) {
+            return Behind::More;
+        }
+        if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) { Behind::Reset } else { Behind::EndOfInput }
     }
 }
 

@@ -447,7 +447,8 @@ impl Simulation {
                 None => true,
             });
             let are_queues_empty = self.queues.iter().all(VecDeque::is_empty);
-            if !has_input && are_queues_empty && self.workers.iter().flatten().all(is_idle) && self.spy.reader.position() == self.log.tail() {
+            if !has_input && are_queues_empty && self.workers.iter().flatten().all(is_idle) && self.spy.reader.position() == self.log.tail()
+            {
                 return;
             }
         }
@@ -458,7 +459,10 @@ impl Simulation {
     fn check_checkpoints(&mut self) {
         self.spy.read(self.log);
         for client in self.world.borrow().iter().filter(|client| !client.is_lost) {
-            let Some(checkpoint) = self.log.checkpoint(client.session.cell()).filter(|checkpoint| checkpoint.session == client.session) else { continue };
+            let Some(checkpoint) = self.log.checkpoint(client.session.cell()).filter(|checkpoint| checkpoint.session == client.session)
+            else {
+                continue;
+            };
             let (told, seed) = (self.spy.told.bytes_before(client.session, checkpoint.sequence), self.seed);
             let is_over = self.spy.chat.session(client.session).is_none();
             assert!(told as u64 == checkpoint.offset || is_over, "seed {seed}: {checkpoint:?} where {told} bytes were told");
@@ -484,7 +488,12 @@ impl Simulation {
             let sent = said_by(client);
             let is_all_heard = is_whole && client.finished.is_none();
             assert!(sent.starts_with(in_log), "seed {seed}: session {session}'s lines in the log are not those it sent");
-            assert!(!is_all_heard || in_log.len() == sent.len(), "seed {seed}: session {session} sent {} lines, {} were heard", sent.len(), in_log.len());
+            assert!(
+                !is_all_heard || in_log.len() == sent.len(),
+                "seed {seed}: session {session} sent {} lines, {} were heard",
+                sent.len(),
+                in_log.len()
+            );
         }
     }
 }

@@ -1,0 +1,160 @@
+//! People talk: the line protocol, through the front door, across worker processes.
+
+use forkchat_tests::{Server, has_tool};
+use nix::sys::signal::Signal;
+use std::process::{Command, Stdio};
+
+#[test]
+fn people_on_different_workers_talk() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    assert_ne!(alice.worker(), bob.worker());
+    alice.say("hi bob");
+    bob.reads("[#lobby] alice: hi bob");
+    bob.say("/me waves");
+    alice.reads("[#lobby] * bob waves");
+    bob.say("/msg ALICE psst");
+    alice.reads("[@bob] bob: psst");
+    bob.say("/quit bye");
+    alice.reads("* bob quit: bye");
+    assert_eq!(bob.rest().last().unwrap(), "* goodbye");
+}
+
+#[test]
+fn every_member_of_a_room_on_every_worker_reads_the_same_lines_in_the_same_order() {
+    let server = Server::start(&["--workers", "3", "--rate-limit", "off"]);
+    let mut people: Vec<_> = (0..9).map(|i| server.join(&format!("p{i}"))).collect();
+    for person in &mut people {
+        person.say("/set echo on");
+        person.say("/join #order");
+    }
+    people.iter_mut().for_each(|person| drop(person.sync()));
+    for number in 0..100 {
+        for (i, person) in people.iter_mut().enumerate() {
+            person.say(&format!("{i} says {number}"));
+        }
+    }
+    people.iter_mut().for_each(|person| person.say("/me is done"));
+    let heard: Vec<Vec<String>> = people
+        .iter_mut()
+        .map(|person| {
+            let mut lines = Vec::new();
+            while lines.iter().filter(|line: &&String| line.ends_with("is done")).count() < 9 {
+                lines.extend(person.line().filter(|line| line.starts_with("[#order]")));
+            }
+            lines
+        })
+        .collect();
+    assert_eq!(heard[0].len(), 909);
+    assert!(heard.iter().all(|lines| *lines == heard[0]), "one order for everyone");
+}
+
+#[test]
+fn a_command_and_a_line_for_it_in_one_packet() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    alice.say("/join #x");
+    alice.sync();
+    // What is there before the server accepts came together with the connection.
+    server.signal(Signal::SIGSTOP);
+    let mut bob = server.connect();
+    bob.send(b"/nick bob\n/join #x\nhello there\n");
+    server.signal(Signal::SIGCONT);
+    assert_eq!(alice.reads("hello there"), ["* bob joined #lobby", "* bob joined #x", "[#x] bob: hello there"]);
+}
+
+#[test]
+fn what_cannot_be_done_says_what_to_do() {
+    let server = Server::start(&[]);
+    let (_alice, mut bob) = (server.join("Alice"), server.join("bob"));
+    for (line, answer) in [
+        ("/nick aLICE", "! the nickname aLICE is taken; choose another with /nick NAME"),
+        ("/dance", "! no command /dance; /help lists the commands"),
+        ("/join lobby", "! lobby is no room: it is # and 1 to 50 letters"),
+        ("/join #", "! # is no room: "),
+        ("/msg nobody hi", "! nobody is called nobody; /who tells who is here"),
+        ("/charset utf-16", "! charset UTF-16LE can't be used"),
+        ("/leave #elsewhere", "! you are not in #elsewhere"),
+        ("/set", "* echo is off"),
+        ("/hello x", "! /hello opens a session over UDP; yours is open already"),
+    ] {
+        bob.say(line);
+        bob.reads(answer);
+    }
+}
+
+#[test]
+fn a_gbk_terminal_and_a_utf8_one_read_each_other() {
+    let server = Server::start(&[]);
+    let (mut utf8, mut gbk) = (server.join("utf8"), server.join("gbk"));
+    gbk.say("/charset gbk");
+    gbk.sync();
+    gbk.send(b"\xc4\xe3\xba\xc3\r\n");
+    utf8.reads("[#lobby] gbk: 你好");
+    utf8.say("世界");
+    let line = std::iter::from_fn(|| gbk.line_bytes()).find(|line| line.starts_with(b"[#lobby] utf8: ")).unwrap();
+    assert_eq!(line, b"[#lobby] utf8: \xca\xc0\xbd\xe7");
+}
+
+#[test]
+fn programs_read_tags() {
+    let server = Server::start(&[]);
+    let (mut alice, mut program) = (server.join("alice"), server.join("program"));
+    program.say("/set tags on");
+    program.sync();
+    alice.say("one");
+    alice.say("two");
+    let first = program.reads("alice: one").pop().unwrap();
+    let second = program.reads("alice: two").pop().unwrap();
+    let id =
+        |line: &str| line.strip_prefix("@id=").and_then(|rest| rest.split(';').next()?.parse::<u64>().ok()).expect("an id comes first");
+    assert!(id(&first) < id(&second));
+    assert!(first.contains(";time=20") && first.contains("Z;event=say;room=#lobby;nick=alice [#lobby] alice: one"), "{first}");
+}
+
+#[test]
+fn the_welcome_names_at_most_twenty() {
+    let server = Server::start(&[]);
+    let mut crowd: Vec<_> = (0..30).map(|i| server.join(&format!("someone{i}"))).collect();
+    crowd.iter_mut().for_each(|one| drop(one.sync()));
+    let lines = server.connect().reads("in #lobby: ");
+    assert!(lines[0].starts_with("* Welcome to forkchat, guest31. You are in #lobby; 31 are here. /help"), "{lines:?}");
+    assert_eq!(lines[1].matches("someone").count(), 20);
+    assert!(lines[1].ends_with("… and 11 more"), "{lines:?}");
+}
+
+#[test]
+fn the_session_of_the_readme_can_be_typed() {
+    if !has_tool("nc") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let port = server.tcp.port().to_string();
+    let nc = |script: &str| {
+        let shell = Command::new("sh").args(["-c", script, "sh", &port]).stdout(Stdio::piped()).spawn();
+        shell.expect("sh runs")
+    };
+    let reader = nc("(echo '/nick alice'; sleep 2) | nc -N 127.0.0.1 $1");
+    let mut watcher = server.connect();
+    watcher.reads("alice");
+    let speaker = nc("printf '/nick bob\\nhi\\n' | nc -N 127.0.0.1 $1");
+    let said = String::from_utf8(speaker.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.contains("* you are now bob\n"), "{said}");
+    watcher.reads("[#lobby] bob: hi");
+    watcher.reads("* bob quit");
+    let heard = String::from_utf8(reader.wait_with_output().unwrap().stdout).unwrap();
+    assert!(heard.contains("* bob joined #lobby\n[#lobby] bob: hi\n* bob quit\n"), "{heard}");
+}
+
+#[test]
+fn rooms_vanish_with_their_last_member_unless_they_have_a_topic() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    bob.say("/join #kept");
+    bob.say("/topic worth keeping");
+    bob.say("/join #gone");
+    bob.say("/quit");
+    alice.reads("* bob quit");
+    alice.say("/rooms");
+    assert_eq!(alice.sync(), ["* #kept (0): worth keeping", "* #lobby (1)"]);
+}

@@ -1,0 +1,214 @@
+//! What a peer may send: everything. Nothing of it is lost, and nothing of it harms.
+
+use forkchat_tests::{Server, has_tool, wait_for};
+use nix::sys::socket::{MsgFlags, send};
+use socket2::SockRef;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+#[test]
+fn a_line_of_10_mb_is_refused_once_and_the_connection_goes_on() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    let before = server.memory_kib();
+    let chunk = vec![b'x'; 1 << 20];
+    (0..10).for_each(|_| alice.send(&chunk));
+    alice.reads("! line too long: at most 4095 bytes are read");
+    assert!(server.memory_kib() < before + 8 * 1024, "nothing of it is kept");
+    alice.send(b"yyy\nshort\n");
+    assert_eq!(bob.reads("alice: ").last().unwrap(), "[#lobby] alice: short");
+    assert_eq!(alice.sync(), [""; 0], "it is refused once");
+}
+
+#[test]
+fn a_line_of_10_mb_that_ends_with_the_input_is_refused_and_flushed() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    alice.send(&vec![b'x'; 10 << 20]);
+    alice.end_input();
+    assert!(alice.rest().iter().any(|line| line.starts_with("! line too long")));
+}
+
+#[test]
+fn the_longest_line_passes_and_one_byte_more_does_not() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    alice.say(&"a".repeat(4_095));
+    alice.say(&"b".repeat(4_096));
+    alice.say("end");
+    let heard = bob.reads("alice: end");
+    assert_eq!(heard.len(), 2 + usize::from(heard[0].contains("joined")) + usize::from(heard[0].contains("is now")), "{heard:?}");
+    alice.reads("! line too long");
+}
+
+#[test]
+fn nul_control_bytes_and_invalid_utf8_are_made_harmless() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    alice.send(b"a\0b\x1b[2Jc\x07\x7f\td\xff\xfed\xc3\n");
+    let line = bob.reads("alice: ").pop().unwrap();
+    assert_eq!(line, "[#lobby] alice: ab[2Jc\td\u{fffd}");
+    // 0xFF 0xFE is Telnet's DONT and takes the byte behind it along; elsewhere what is invalid is replaced.
+    alice.send(b"\x80\xbf\xc0\xaf\xed\xa0\x80\n");
+    let line = bob.reads("alice: ").pop().unwrap();
+    assert!(line.trim_start_matches("[#lobby] alice: ").chars().all(|c| c == '\u{fffd}'), "{line}");
+    alice.send(b"\0\x01\x02\n\n\r\nstill here\n");
+    bob.reads("[#lobby] alice: still here");
+}
+
+#[test]
+fn characters_that_arrive_in_two_pieces_are_whole() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    for (charset, bytes, text) in [("utf-8", &b"\xe4\xbd\xa0\xf0\x9f\x98\x80\n"[..], "你😀"), ("gbk", &b"\xc4\xe3\xba\xc3\n"[..], "你好")]
+    {
+        alice.say(&format!("/charset {charset}"));
+        let (last, pieces) = bytes.split_last().unwrap();
+        for byte in pieces {
+            alice.send(std::slice::from_ref(byte));
+            // By then the server has had time to look.
+            bob.sync();
+        }
+        alice.send(std::slice::from_ref(last));
+        assert_eq!(bob.reads("alice: ").pop().unwrap(), format!("[#lobby] alice: {text}"));
+    }
+}
+
+#[test]
+fn line_ends_of_every_kind() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    alice.send(b"one\r\ntwo\n\nthree\r\r\nfour");
+    alice.end_input();
+    let heard = bob.reads("* alice quit");
+    let said: Vec<&str> = heard.iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ")).collect();
+    assert_eq!(said, ["one", "two", "three", "four"]);
+    alice.rest();
+}
+
+#[test]
+fn half_close_is_a_quit_after_the_lines_before_it() {
+    if !has_tool("nc") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    for i in 0..20 {
+        let mut nc = Command::new("nc")
+            .args(["-N", "127.0.0.1", &server.tcp.port().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        nc.stdin.take().unwrap().write_all(format!("hi {i}\n/whoami").as_bytes()).unwrap();
+        let output = nc.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success()
+                && text.contains("* Welcome")
+                && text.ends_with(&format!("served by worker {}\n", text.trim_end().chars().last().unwrap())),
+            "{text}"
+        );
+        bob.reads(&format!(": hi {i}"));
+        bob.reads(" quit");
+    }
+}
+
+#[test]
+fn what_is_unread_behind_a_quit_does_not_destroy_what_was_flushed() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    for _ in 0..20 {
+        let mut alice = server.connect();
+        alice.send("/help\n".repeat(200).as_bytes());
+        alice.send(b"/quit\n");
+        alice.send(&vec![b'u'; 100_000]);
+        let lines = alice.rest();
+        assert_eq!(lines.last().unwrap(), "* goodbye");
+        assert_eq!(lines.iter().filter(|line| line.contains("/help [COMMAND]")).count(), 200);
+    }
+}
+
+#[test]
+fn lines_that_arrived_before_a_reset_are_said() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    for i in 0..20 {
+        let mut alice = server.connect();
+        alice.send(format!("last words {i}\n").as_bytes());
+        // Closed with an answer unread and no time to linger: the kernel sends a reset.
+        SockRef::from(alice.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(alice);
+        bob.reads(&format!(": last words {i}"));
+        bob.reads(" quit");
+    }
+}
+
+#[test]
+fn telnet_negotiation_and_urgent_data_are_taken_out() {
+    let server = Server::start(&[]);
+    let (mut telnet, mut bob) = (server.join("telnet"), server.join("bob"));
+    telnet.send(b"\xff\xfd\x03\xff\xfb\x18one\xff\xfa\x1f\x00\x50\x00\x0a\xff\xf0 line\r\n");
+    assert_eq!(bob.reads("telnet: ").pop().unwrap(), "[#lobby] telnet: one line");
+    // Telnet's Synch: IAC, and DM as urgent data.
+    telnet.send(b"be");
+    bob.sync();
+    telnet.send(b"\xff");
+    send(telnet.stream().as_raw_fd(), b"\xf2", MsgFlags::MSG_OOB).unwrap();
+    telnet.send(b"fore and behind\r\n");
+    assert_eq!(bob.reads("telnet: ").pop().unwrap(), "[#lobby] telnet: before and behind");
+    // The same as the last thing that is sent, with no LF behind it.
+    telnet.send(b"one\r\ntw");
+    bob.reads("telnet: one");
+    send(telnet.stream().as_raw_fd(), b"o", MsgFlags::MSG_OOB).unwrap();
+    telnet.send(b" three\nfour");
+    telnet.end_input();
+    bob.reads("telnet: two three");
+    bob.reads("telnet: four");
+}
+
+#[test]
+fn where_0xff_is_a_character_it_is_one() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    alice.say("/charset windows-1251");
+    alice.sync();
+    alice.send(b"\xff\xfb\xff\n");
+    assert_eq!(bob.reads("alice: ").pop().unwrap(), "[#lobby] alice: яыя");
+}
+
+#[test]
+fn a_partial_line_costs_nothing_while_it_waits() {
+    let server = Server::start(&[]);
+    let mut people: Vec<_> = (0..20).map(|i| server.join(&format!("p{i}"))).collect();
+    people.iter_mut().for_each(|person| person.send(b"unfinished"));
+    // Nobody answers an unfinished line; everyone has been told of everyone's arrival by now, so reading goes on from here.
+    let mut watcher = server.join("watcher");
+    watcher.sync();
+    let before = server.cpu();
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(server.cpu() - before < Duration::from_millis(100), "{:?} of CPU while nothing happened", server.cpu() - before);
+    people[0].say(" no more");
+    wait_for("the line", || people[1].line().filter(|line| line.ends_with("p0: unfinished no more")));
+}
+
+#[test]
+fn a_small_receive_buffer_holds_lines_and_costs_no_cpu() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_send_buffer_size(1_024).unwrap();
+    socket.connect(&server.tcp.into()).unwrap();
+    let mut alice = forkchat_tests::Client::new(socket.into());
+    let line = "slow ".repeat(800);
+    for piece in line.as_bytes().chunks(50) {
+        alice.send(piece);
+    }
+    bob.sync();
+    let before = server.cpu();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(server.cpu() - before < Duration::from_millis(100));
+    alice.say("end");
+    assert!(bob.reads("end").pop().unwrap().len() > 4_000);
+}
