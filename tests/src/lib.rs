@@ -326,10 +326,12 @@ pub fn name_of(pid: Pid) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
-/// The threads of a process.
+/// The threads of a process, its first one first.
 pub fn threads_of(pid: Pid) -> Vec<Pid> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).map(Pid::from_raw).collect()
+    let mut threads: Vec<i32> = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect();
+    threads.sort_by_key(|&thread| (thread != pid.as_raw(), thread));
+    threads.into_iter().map(Pid::from_raw).collect()
 }
 
 /// CPU time that a process has used.

@@ -113,7 +113,12 @@ impl Chat {
                     self.close(record.session, CloseReason::Silent, &mut tell);
                 }
             }
-            Fact::Closed(reason) => self.close(record.session, reason, &mut tell),
+            Fact::Closed(reason) => {
+                if reason == CloseReason::EndOfInput {
+                    self.hear_last_line(record.session, &mut tell);
+                }
+                self.close(record.session, reason, &mut tell);
+            }
             Fact::Arrived => self.announce(record.session, &mut tell),
             Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
         }
@@ -194,38 +199,39 @@ impl Chat {
     /// One line, or what stands for it.
     fn hear<O: Output>(&mut self, record: &Record<'_>, tell: &mut Teller<'_, O>) {
         let (limit, time) = (self.rate_limit, tell.stamp.time);
+        // Read twice by a worker that took over: the second time says nothing.
+        let Some(session) = self.session_mut(record.session).filter(|session| session.input_end < record.input_end) else { return };
+        session.input_end = record.input_end;
+        session.last_heard = time;
+        if matches!(record.fact, Fact::Line(_) | Fact::LongLineBegins) {
+            session.rate = limit.spend(session.rate, time);
+        }
+        session.in_long_line = record.fact == Fact::LongLineBegins;
+        match record.fact {
+            Fact::Line(bytes) => self.hear_line(record.session, bytes, tell),
+            Fact::LineBegins(bytes) => session.hold(bytes),
+            Fact::LongLineBegins => self.tell_one(record.session, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, tell),
+            _ => {}
+        }
+    }
+
+    /// A line's bytes, or their end if the beginning was recorded before.
+    fn hear_line<O: Output>(&mut self, id: SessionId, bytes: &[u8], tell: &mut Teller<'_, O>) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
-        // Read twice by a worker that took over: the second time says nothing.
-        if let Some(session) = self.session_mut(record.session).filter(|session| session.input_end < record.input_end) {
-            session.input_end = record.input_end;
-            session.last_heard = time;
-            let heard = match record.fact {
-                Fact::Line(bytes) => {
-                    session.rate = limit.spend(session.rate, time);
-                    session.read_line(bytes, &mut text)
-                }
-                Fact::LineBegins(bytes) => {
-                    session.hold(bytes);
-                    Ok(false)
-                }
-                Fact::LongLineBegins => {
-                    session.rate = limit.spend(session.rate, time);
-                    session.in_long_line = true;
-                    Err(Refusal::LineTooLong)
-                }
-                _ => {
-                    session.in_long_line = false;
-                    Ok(false)
-                }
-            };
-            match heard {
-                Ok(true) => self.obey(record.session, &text, tell),
-                Ok(false) => {}
-                Err(refusal) => self.tell_one(record.session, &Event::Refused { to: None, refusal }, tell),
-            }
+        match self.session_mut(id).map_or(Ok(false), |session| session.read_line(bytes, &mut text)) {
+            Ok(true) => self.obey(id, &text, tell),
+            Ok(false) => {}
+            Err(refusal) => self.tell_one(id, &Event::Refused { to: None, refusal }, tell),
         }
         self.text = text;
+    }
+
+    /// At the end of input a line counts without its LF, also one of which the beginning was recorded and nothing follows.
+    fn hear_last_line<O: Output>(&mut self, id: SessionId, tell: &mut Teller<'_, O>) {
+        if self.session(id).is_some_and(Session::has_begun_line) {
+            self.hear_line(id, b"", tell);
+        }
     }
 
     /// Tells the rooms that a session is in of its arrival, unless they know.

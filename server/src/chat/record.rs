@@ -35,7 +35,8 @@ pub enum Fact<'a> {
     /// A line, without its LF.
     #[serde(with = "serde_bytes")]
     Line(#[serde(borrow)] &'a [u8]),
-    /// The beginning of a line, which can't stay in the kernel until its end is there: urgent data is behind it, and nobody can look past that.
+    /// The beginning of a line that can't stay in the kernel until its end is there: urgent data is behind it, past which nobody can look, or it
+    /// holds so much of the kernel's memory that the end couldn't come.
     #[serde(with = "serde_bytes")]
     LineBegins(#[serde(borrow)] &'a [u8]),
     /// A line that is longer than lines may be begins.

@@ -43,7 +43,7 @@ pub struct Session {
     pub last_heard: Micros,
     pub(super) rate: RateUsed,
     telnet: TelnetFilter,
-    /// The beginning of a line that had to be taken before its end: in front of urgent data, or of a Telnet negotiation with a line end in it.
+    /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet negotiation.
     held: Vec<u8>,
 }
 
@@ -72,6 +72,11 @@ impl Session {
     /// Its name.
     pub fn nick(&self) -> &str {
         self.nick.as_str()
+    }
+
+    /// Whether the beginning of a line was recorded, and not yet its end.
+    pub(super) fn has_begun_line(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when the line ends.

@@ -252,6 +252,9 @@ fn a_line_may_be_recorded_in_parts_but_not_grow_by_it() {
     room.types(0, "next");
     assert!(room.told(0).starts_with("! line too long"));
     assert_eq!(room.told(1), "[#lobby] guest1: next\n");
+    room.fact(0, Fact::LineBegins(b"no more"));
+    room.fact(0, Fact::Closed(CloseReason::EndOfInput));
+    assert_eq!(room.told(1), "[#lobby] guest1: no more\n* guest1 quit\n");
 }
 
 #[test]

@@ -147,9 +147,8 @@ impl Children {
 
     /// The worker that has the fewest connections, of those that run if any does.
     pub fn least_loaded_worker(&self, connections: &Connections) -> Slot {
-        let counts = connections.count_by_slot(self.table.len());
         let workers = self.table.iter().filter(|child| child.role == Role::Worker);
-        let best = workers.min_by_key(|child| (child.pid.is_none(), counts[child.slot.index()]));
+        let best = workers.min_by_key(|child| (child.pid.is_none(), connections.count(child.slot)));
         best.map_or(Slot(0), |child| child.slot)
     }
 
@@ -262,7 +261,7 @@ mod tests {
     #[test]
     fn a_connection_goes_to_the_least_loaded_that_runs() {
         let mut children = Children::new(3);
-        let mut connections = Connections::new(9);
+        let mut connections = Connections::new(9, 3);
         children.get(Slot(1)).pid = Some(Pid::from_raw(1));
         children.get(Slot(2)).pid = Some(Pid::from_raw(1));
         assert_eq!(children.least_loaded_worker(&connections), Slot(1));

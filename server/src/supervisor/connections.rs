@@ -34,12 +34,14 @@ pub(super) struct Connections {
     /// Cells below the table's length that are free. The lowest is given first, so that every table by cell stays small.
     free: BTreeSet<usize>,
     serial: u64,
+    /// How many with a socket each worker has, by slot.
+    counts: Vec<usize>,
 }
 
 impl Connections {
-    /// None yet, and never more than `max`.
-    pub fn new(max: usize) -> Connections {
-        Connections { table: Vec::new(), max, free: BTreeSet::new(), serial: 0 }
+    /// None yet, and never more than `max`, for so many workers.
+    pub fn new(max: usize, workers: usize) -> Connections {
+        Connections { table: Vec::new(), max, free: BTreeSet::new(), serial: 0, counts: vec![0; workers] }
     }
 
     /// Gives a connection a session and a cell. `None` if there is no cell left.
@@ -53,6 +55,7 @@ impl Connections {
             None => return None,
         };
         self.serial += 1;
+        self.counts[connection.slot.index()] += 1;
         let session = SessionId::new(self.serial, cell);
         self.table[cell] = Some((session, connection));
         Some(session)
@@ -63,6 +66,7 @@ impl Connections {
         let entry = self.table.get_mut(session.cell())?;
         let (_, connection) = entry.take_if(|(id, _)| *id == session)?;
         self.free.insert(session.cell());
+        self.counts[connection.slot.index()] -= usize::from(connection.socket.is_some());
         Some(connection)
     }
 
@@ -79,11 +83,9 @@ impl Connections {
         }
     }
 
-    /// How many each worker has, by slot.
-    pub fn count_by_slot(&self, slots: usize) -> Vec<usize> {
-        let mut counts = vec![0; slots];
-        self.table.iter().flatten().for_each(|(_, connection)| counts[connection.slot.index()] += 1);
-        counts
+    /// How many connections a worker serves.
+    pub fn count(&self, slot: Slot) -> usize {
+        self.counts[slot.index()]
     }
 
     /// The worker in `slot` died: shuts the sockets that it had been given, and returns their sessions, whose end is still to be in the log.
@@ -93,6 +95,7 @@ impl Connections {
             self.table.iter_mut().flatten().filter(|(_, connection)| connection.slot == slot && connection.is_assigned)
         {
             if let Some(socket) = connection.socket.take() {
+                self.counts[slot.index()] -= 1;
                 // What the kernel already has for the client is still delivered.
                 let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
             }
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_lowest_cell_is_given_first_and_never_to_two() {
-        let mut connections = Connections::new(2);
+        let mut connections = Connections::new(2, 2);
         let first = connections.insert(connection(0)).unwrap();
         let second = connections.insert(connection(1)).unwrap();
         assert_eq!((first.cell(), second.cell(), connections.insert(connection(0))), (0, 1, None));
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn only_what_the_dead_worker_was_given_is_orphaned() {
-        let mut connections = Connections::new(9);
+        let mut connections = Connections::new(9, 2);
         let given = connections.insert(connection(0)).unwrap();
         let waiting = connections.insert(connection(0)).unwrap();
         let others = connections.insert(connection(1)).unwrap();
@@ -134,6 +137,6 @@ mod tests {
         assert_eq!(connections.orphan(Slot(0)), [given]);
         assert!(connections.socket(given).is_none() && connections.socket(waiting).is_some() && connections.socket(others).is_some());
         assert_eq!(connections.orphan(Slot(0)), [given], "its successor may die too before it has said so");
-        assert_eq!(connections.count_by_slot(2), [2, 1]);
+        assert_eq!([0, 1].map(|slot| connections.count(Slot(slot))), [1, 1]);
     }
 }

@@ -172,7 +172,7 @@ impl Supervisor {
             signals,
             listeners,
             children: Children::new(workers),
-            connections: Connections::new(connections_max),
+            connections: Connections::new(connections_max, workers.into()),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
             serving: ServingConfig { rate_limit, sendq: options.sendq, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers, data_dir: options.data_dir() },

@@ -1,7 +1,7 @@
 //! Starting a process: `fork`, the descriptors that it keeps, and its end with its parent.
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use std::ffi::CString;
 use std::io;
@@ -29,7 +29,7 @@ pub fn fork_child<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let code = match die_with(parent).and_then(|()| close_all_but(&keep(&own))) {
+            let code = match die_with(parent).and_then(|()| crash_by_default()).and_then(|()| close_all_but(&keep(&own))) {
                 Ok(()) => main(own),
                 Err(_) => EXIT_ORPHANED,
             };
@@ -57,6 +57,15 @@ fn die_with(parent: Pid) -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     // It may have died before the request; then nobody will send the signal.
     if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// Has a fault end the process. Rust's handler looks whether a stack overflowed and returns, so a SIGSEGV that somebody sent would do nothing.
+fn crash_by_default() -> nix::Result<()> {
+    for fault in [Signal::SIGSEGV, Signal::SIGBUS] {
+        // SAFETY: the default action runs no code of ours.
+        unsafe { signal(fault, SigHandler::SigDfl)? };
+    }
+    Ok(())
 }
 
 fn close_all_but(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {

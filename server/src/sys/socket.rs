@@ -21,6 +21,17 @@ pub fn unread(socket: BorrowedFd<'_>) -> nix::Result<usize> {
     Errno::result(result).map(|_| usize::try_from(bytes).unwrap_or(0))
 }
 
+/// How much kernel memory a socket's unread input holds, and how much it may: once it is about half, no window is offered and the
+/// peer can send no more. Source: socket(7), SO_MEMINFO; the order of the words is linux/sock_diag.h's.
+pub fn receive_memory(socket: BorrowedFd<'_>) -> nix::Result<(u32, u32)> {
+    let mut words = [0u32; 9];
+    let mut length = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `words`, and the length that it wrote to `length`; both live as long as the call.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, words.as_mut_ptr().cast(), &raw mut length) };
+    Errno::result(result).map(|_| (words[0], words[1]))
+}
+
 /// Has the socket count as readable only when `bytes` are there (or its end, or an error). Source: socket(7), SO_RCVLOWAT.
 pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Result<()> {
     let value = libc::c_int::try_from(bytes).map_err(|_| Errno::EINVAL)?;

@@ -53,7 +53,7 @@ pub struct Lines {
     pub count: u64,
     /// Bytes to consume once they are appended.
     pub consume: usize,
-    /// Bytes of an unfinished line that stay in the kernel.
+    /// Bytes of an unfinished line that stay in the kernel; 0 also if there are more lines than were allowed.
     pub rest: usize,
     /// Why no more input will come, if so: the last record says it.
     pub ends: Option<CloseReason>,

@@ -13,7 +13,7 @@ use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
 use crate::ipc::queue::{Received, SendError};
-use crate::sys::socket::{consume, unread};
+use crate::sys::socket::{consume, receive_memory, unread};
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
@@ -219,26 +219,26 @@ impl ReceiveThread {
         if receiving.is_lingering {
             return self.discard(token);
         }
-        let seen = receiving.seen;
         let lines = receiving.peek(&mut self.buffer, flags);
+        let seen = std::mem::replace(&mut receiving.seen, 0);
         let connection = &receiving.connection;
+        let (session, rest, lines_max) = (connection.session, lines.rest, connection.lines_max() as u32);
         if !lines.is_empty() {
-            let session = connection.session;
             self.hand_on(Input::Lines { session, lines });
         } else if lines.consume > 0 {
             // The middle of a line that was too long: nobody needs to know.
             connection.consume(lines.consume);
-            connection.arm(&self.epoll, 0, connection.lines_max() as u32);
-        } else if lines.rest > seen {
-            connection.arm(&self.epoll, lines.rest, connection.lines_max() as u32);
-        } else if lines.rest > 0 && unread(connection.as_fd()).is_ok_and(|unread| unread > lines.rest) {
-            // There is more, but a look ends at urgent data, and waiting for the line's end would be for ever.
-            receiving.seen = 0;
-            let (session, offset) = (connection.session, connection.consumed());
-            let lines = Lines::beginning(session, &self.buffer[..lines.rest], offset);
+            connection.arm(&self.epoll, 0, lines_max);
+        } else if rest > 0 && cannot_stay(connection, rest) {
+            let lines = Lines::beginning(session, &self.buffer[..rest], connection.consumed());
             self.hand_on(Input::Lines { session, lines });
         } else {
-            self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
+            receiving.seen = rest;
+            if rest > seen {
+                connection.arm(&self.epoll, rest, lines_max);
+            } else {
+                self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
+            }
         }
     }
 
@@ -373,7 +373,6 @@ impl Receiving {
         let lines =
             Lines::of(connection.session, &buffer[..length], connection.consumed(), self.in_long_line, behind, connection.lines_max());
         self.in_long_line = lines.in_long_line;
-        self.seen = lines.rest;
         lines
     }
 }
@@ -388,6 +387,15 @@ impl Receiving {
         }
         if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) { Behind::Reset } else { Behind::EndOfInput }
     }
+}
+
+/// Whether the beginning of a line can't wait in the kernel for its end, since the end could never come.
+fn cannot_stay(connection: &Connection, rest: usize) -> bool {
+    // A look ends at urgent data.
+    let is_cut_off = unread(connection.as_fd()).is_ok_and(|unread| unread > rest);
+    // The kernel frees input by whole buffers, and appends to the last: a few bytes may hold so much that the peer is given no window.
+    let holds_too_much = receive_memory(connection.as_fd()).is_ok_and(|(held, may_hold)| held > may_hold / 4);
+    is_cut_off || holds_too_much
 }
 
 fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {

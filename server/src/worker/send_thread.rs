@@ -206,10 +206,10 @@ impl Sockets for Network {
         }
     }
 
-    fn arm(&mut self, session: SessionId, rest: usize, lines_max: u64) {
+    fn arm(&mut self, session: SessionId, lines_max: u64) {
         let lines_max = u32::try_from(lines_max).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX);
         if let Some(connection) = self.stream(session).cloned() {
-            connection.arm(&self.input, rest, lines_max);
+            connection.arm(&self.input, 0, lines_max);
         }
     }
 

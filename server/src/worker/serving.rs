@@ -82,14 +82,14 @@ struct Proposal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Nothing,
-    Arm { session: SessionId, rest: usize },
+    Arm(SessionId),
     CountUdp { session: SessionId, lines: u64 },
     ReportClosed(SessionId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    Arm { session: SessionId, rest: usize },
+    Arm(SessionId),
     LastWords(SessionId),
     Silence,
 }
@@ -261,7 +261,7 @@ impl<S: Sockets> Serving<S> {
     }
 
     fn propose_lines(&mut self, session: SessionId, lines: Lines) {
-        let then = if lines.ends.is_none() { Then::Arm { session, rest: lines.rest } } else { Then::Nothing };
+        let then = if lines.ends.is_none() { Then::Arm(session) } else { Then::Nothing };
         self.pending.push_back(Proposal { session, batch: lines.batch, consume: lines.consume, then });
     }
 
@@ -354,7 +354,7 @@ impl<S: Sockets> Serving<S> {
             self.committed.pop_front();
             match then {
                 Then::Nothing => {}
-                Then::Arm { session, rest } => self.arm(session, rest),
+                Then::Arm(session) => self.arm(session),
                 Then::CountUdp { session, lines } => {
                     if let Some(desk) = &mut self.udp {
                         desk.applied(session, lines);
@@ -366,7 +366,7 @@ impl<S: Sockets> Serving<S> {
     }
 
     /// Has a session's input looked at again, now or when it may send its next line.
-    fn arm(&mut self, session: SessionId, rest: usize) {
+    fn arm(&mut self, session: SessionId) {
         if self.chat.session(session).is_none() {
             return;
         }
@@ -374,9 +374,9 @@ impl<S: Sockets> Serving<S> {
         match self.chat.lines_allowed(session, now) {
             0 => {
                 let at = self.chat.next_line_at(session).max(now.plus(1_000));
-                self.timers.push(Reverse((at, Timer::Arm { session, rest })));
+                self.timers.push(Reverse((at, Timer::Arm(session))));
             }
-            lines => self.sockets.arm(session, rest, lines),
+            lines => self.sockets.arm(session, lines),
         }
     }
 
@@ -391,7 +391,7 @@ impl<S: Sockets> Serving<S> {
         {
             self.timers.pop();
             match timer {
-                Timer::Arm { session, rest } => self.arm(session, rest),
+                Timer::Arm(session) => self.arm(session),
                 Timer::LastWords(session) => self.outboxes.drop_unwritten(session),
                 Timer::Silence => self.end_silent(now),
             }

@@ -120,9 +120,9 @@ impl Sockets for Wires {
         self.with(session, |client| client.consumed += len);
     }
 
-    fn arm(&mut self, session: SessionId, rest: usize, lines_max: u64) {
+    fn arm(&mut self, session: SessionId, lines_max: u64) {
         self.call();
-        self.with(session, |client| client.armed = Some((rest, lines_max)));
+        self.with(session, |client| client.armed = Some((0, lines_max)));
     }
 
     fn finish(&mut self, session: SessionId, ending: Ending) {

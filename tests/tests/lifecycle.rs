@@ -1,0 +1,340 @@
+//! Starting, stopping, dying: what an operator sees, and what the others notice.
+
+use forkchat_tests::{Client, DEADLINE, Server, children_of, name_of, threads_of, wait_for};
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+#[test]
+fn every_process_has_its_role_as_its_name() {
+    let server = Server::start(&["--workers", "3"]);
+    assert_eq!(name_of(server.pid()), "supervisor");
+    for name in ["worker 0", "worker 1", "worker 2", "journal"] {
+        server.process(name);
+    }
+    assert_eq!(server.processes().len(), 4);
+    assert_eq!(threads_of(server.pid()).len(), 1, "a supervisor starts no thread");
+    assert_eq!(threads_of(server.process("worker 1")).len(), 3, "main, receive and send thread");
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_says_so() {
+    let server = Server::start(&[]);
+    for transport in ["tcp", "udp"] {
+        let address = if transport == "tcp" { server.tcp } else { server.udp };
+        let other = if transport == "tcp" { "--udp" } else { "--tcp" };
+        let (status, text) = Server::fails(&[&format!("--{transport}"), &address.to_string(), other, "off"]);
+        assert_eq!(status.code(), Some(1));
+        assert!(text.contains(&format!("cannot listen on {transport} {address}: address already in use")), "{text}");
+    }
+    assert_eq!(Server::fails(&["--no-such-option"]).0.code(), Some(2));
+}
+
+#[test]
+fn sigterm_tells_everyone_and_leaves_nothing_behind() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut server = Server::start(&[]);
+        let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
+        people[0].send(b"said before the end\n");
+        people[1].reads("said before the end");
+        let children = children_of(server.pid());
+        server.signal(signal);
+        for person in &mut people {
+            assert_eq!(person.rest().last().unwrap(), "* the server is stopping; goodbye");
+        }
+        drop(people);
+        assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+        assert!(children.iter().all(|&child| name_of(child).is_empty()), "no child and no zombie");
+        server.tells("supervisor: stopped");
+    }
+}
+
+#[test]
+fn the_grace_is_a_bound_and_a_second_signal_ends_it_at_once() {
+    let mut server = Server::start(&["--grace", "1", "--sendq", "1G"]);
+    let _deaf = deaf_client(&server);
+    server.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(10));
+
+    let mut server = Server::start(&["--grace", "3600", "--sendq", "1G"]);
+    let _deaf = deaf_client(&server);
+    server.signal(Signal::SIGTERM);
+    server.tells("SIGTERM: stopping");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(1));
+    server.tells("SIGTERM again: stopping at once");
+}
+
+/// A client that has much more to read than the kernel holds, and doesn't read it.
+fn deaf_client(server: &Server) -> Client {
+    let mut deaf = server.connect();
+    deaf.say("/nick deaf");
+    (0..400).for_each(|_| deaf.say("/help"));
+    let mut loud = server.join("loud");
+    let line = "x".repeat(4_000);
+    // The kernel takes some megabytes for it; the rest waits in its outbox.
+    for _ in 0..500 {
+        loud.say(&format!("/msg deaf {line}"));
+    }
+    loud.sync();
+    deaf
+}
+
+#[test]
+fn when_the_supervisor_is_killed_everyone_dies_with_it() {
+    let server = Server::start(&[]);
+    let children = children_of(server.pid());
+    assert_eq!(children.len(), 3);
+    server.signal(Signal::SIGKILL);
+    wait_for("the children to be gone", || children.iter().all(|&child| is_gone(child)).then_some(()));
+}
+
+fn is_gone(pid: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.is_empty() || status.contains("State:\tZ")
+}
+
+/// A client on each of two workers, the first on worker 0.
+fn one_on_each(server: &Server) -> [Client; 2] {
+    let mut people = [server.join("a"), server.join("b")];
+    if people[0].worker() == "worker 1" {
+        people.swap(0, 1);
+    }
+    assert_ne!(people[0].worker(), people[1].worker());
+    for person in &mut people {
+        person.sync();
+    }
+    people
+}
+
+#[test]
+fn a_killed_worker_is_replaced_and_the_others_notice_its_quits_only() {
+    let server = Server::start(&[]);
+    let [mut victim, mut witness] = one_on_each(&server);
+    for round in 0..5 {
+        let worker = server.process("worker 0");
+        kill(worker, Signal::SIGKILL).unwrap();
+        let heard = witness.reads(" quit: its worker process died");
+        assert_eq!(heard.len(), 1, "round {round}: nothing else is noticed: {heard:?}");
+        victim.rest();
+        let successor = server.replaced("worker 0", worker);
+        server.tells(&format!("worker 0 (pid {worker}) killed by signal 9; respawned as pid {successor}, 1 connections closed"));
+        // The successor knows the state: the room, who is in it, that the name is free again.
+        victim = loop {
+            let mut one = server.join("a");
+            if one.worker() == "worker 0" {
+                break one;
+            }
+            one.say("/quit");
+            witness.reads("* a quit");
+        };
+        victim.say(&format!("back {round}"));
+        witness.reads(&format!("[#lobby] a: back {round}"));
+        witness.say("good");
+        victim.reads("[#lobby] b: good");
+        witness.sync();
+    }
+    let zombies = server.processes().into_iter().filter(|&(pid, _)| is_gone(pid)).count();
+    assert_eq!(zombies, 0);
+}
+
+#[test]
+fn a_killed_journal_is_replaced_and_nobody_notices() {
+    let server = Server::start(&["--ring", "1M", "--rate-limit", "off"]);
+    let [mut a, mut b] = one_on_each(&server);
+    let line = "z".repeat(1_000);
+    for round in 0..5 {
+        let journal = server.process("journal");
+        kill(journal, Signal::SIGKILL).unwrap();
+        // More than the ring holds: without snapshots it would be full.
+        for number in 0..1_500 {
+            a.say(&format!("{round} {number} {line}"));
+            if number % 100 == 99 {
+                b.reads(&format!("{round} {number} "));
+            }
+        }
+        server.replaced("journal", journal);
+    }
+}
+
+#[test]
+fn all_workers_killed_at_once_come_back() {
+    let server = Server::start(&[]);
+    let people = one_on_each(&server);
+    let workers = ["worker 0", "worker 1"].map(|name| server.process(name));
+    workers.iter().for_each(|&worker| kill(worker, Signal::SIGKILL).unwrap());
+    people.into_iter().for_each(|mut person| drop(person.rest()));
+    for (name, old) in ["worker 0", "worker 1"].into_iter().zip(workers) {
+        server.replaced(name, old);
+    }
+    let [mut a, mut b] = one_on_each(&server);
+    a.say("all is well");
+    b.reads("a: all is well");
+    b.say("/who");
+    assert_eq!(b.reads("in #lobby").pop().unwrap().split(": ").last().unwrap().split(' ').count(), 2, "those who were cut off are gone");
+}
+
+#[test]
+fn a_worker_that_dies_by_its_own_doing_again_and_again_is_started_with_pauses() {
+    let server = Server::start(&[]);
+    for _ in 0..5 {
+        let worker = server.process("worker 1");
+        kill(worker, Signal::SIGSEGV).unwrap();
+        server.replaced("worker 1", worker);
+    }
+    server.tells("killed by signal 11");
+    server.join("someone").sync();
+}
+
+#[test]
+fn a_stopped_worker_is_replaced_at_once() {
+    let server = Server::start(&[]);
+    let [_victim, mut witness] = one_on_each(&server);
+    let worker = server.process("worker 0");
+    let start = Instant::now();
+    kill(worker, Signal::SIGSTOP).unwrap();
+    witness.reads(" quit: its worker process died");
+    assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
+    server.tells(&format!("worker 0 (pid {worker}) was stopped; killing it"));
+    server.replaced("worker 0", worker);
+}
+
+#[test]
+fn workers_stopped_again_and_again_in_full_traffic() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let [_victim, mut witness] = one_on_each(&server);
+    for _ in 0..15 {
+        let mut talker = loop {
+            let mut one = server.join("talker");
+            if one.worker() == "worker 0" {
+                break one;
+            }
+            one.say("/quit");
+            one.rest();
+        };
+        talker.say("/set echo on");
+        let mut flood = talker.stream().try_clone().unwrap();
+        let flooding = std::thread::spawn(move || while std::io::Write::write_all(&mut flood, b"flood flood flood\n").is_ok() {});
+        witness.reads("flood flood");
+        let worker = server.process("worker 0");
+        kill(worker, Signal::SIGSTOP).unwrap();
+        server.replaced("worker 0", worker);
+        witness.reads("* talker quit: its worker process died");
+        witness.sync();
+        flooding.join().unwrap();
+    }
+}
+
+/// Where in the mapping `forkchat-log` the lock's owner is told: a number that isn't 0 while somebody holds it.
+const LOCK_OWNER_OFFSET: u64 = 80;
+
+fn lock_owner(server: &Server) -> impl Fn() -> u32 + use<> {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
+    let line = maps.lines().find(|line| line.contains("memfd:forkchat-log")).unwrap();
+    let start = u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
+    let memory = File::open(format!("/proc/{}/mem", server.pid())).unwrap();
+    move || {
+        let mut bytes = [0; 4];
+        memory.read_exact_at(&mut bytes, start + LOCK_OWNER_OFFSET).unwrap();
+        u32::from_ne_bytes(bytes)
+    }
+}
+
+/// Stops threads the way a tracer does, of which nobody else is told, and keeps them so until they are killed.
+///
+/// A tracer is a thread: `act` and the waiting for their death run in one of their own. Returns when `act` is done.
+fn trace(threads: Vec<Pid>, act: impl FnOnce(&[Pid]) + Send + 'static) -> std::thread::JoinHandle<()> {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let tracer = std::thread::spawn(move || {
+        for &thread in &threads {
+            ptrace::seize(thread, ptrace::Options::empty()).unwrap();
+            ptrace::interrupt(thread).unwrap();
+            wait_stopped(thread);
+        }
+        act(&threads);
+        done.send(()).unwrap();
+        // Until its tracer has seen it, a killed thread is not gone for anyone else; and a process's first thread is seen last.
+        for &thread in threads.iter().rev() {
+            while !matches!(waitpid(thread, Some(WaitPidFlag::__WALL)), Err(_) | Ok(WaitStatus::Signaled(..) | WaitStatus::Exited(..))) {}
+        }
+    });
+    is_done.recv_timeout(DEADLINE).expect("the threads are stopped where they should be");
+    tracer
+}
+
+fn wait_stopped(thread: Pid) {
+    match waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap() {
+        WaitStatus::Stopped(..) | WaitStatus::PtraceEvent(..) => {}
+        other => panic!("{thread} was to stop, and it is {other:?}"),
+    }
+}
+
+fn send_thread_of(worker: Pid) -> Pid {
+    *threads_of(worker).iter().max_by_key(|thread| thread.as_raw()).unwrap()
+}
+
+/// Has the client talk, and lets its worker's send thread go on step by step until it holds the log's lock.
+fn step_into_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &mut Client) {
+    client.say("never heard, or heard");
+    while owner() == 0 {
+        ptrace::step(thread, None).unwrap();
+        wait_stopped(thread);
+    }
+}
+
+#[test]
+fn a_worker_stopped_while_it_holds_the_logs_lock_is_replaced_at_once() {
+    let server = Server::start(&[]);
+    let [mut victim, mut witness] = one_on_each(&server);
+    let worker = server.process("worker 0");
+    let owner = lock_owner(&server);
+    let tracer = trace(vec![send_thread_of(worker)], move |threads| {
+        step_into_the_lock(owner, threads[0], &mut victim);
+        ptrace::detach(threads[0], Signal::SIGSTOP).unwrap();
+    });
+    let start = Instant::now();
+    witness.say("the others go on");
+    witness.reads(" quit: its worker process died");
+    witness.sync();
+    server.replaced("worker 0", worker);
+    assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
+    server.tells("was stopped; killing it");
+    tracer.join().unwrap();
+}
+
+#[test]
+fn a_worker_that_hangs_with_the_logs_lock_is_found_by_the_watchdog() {
+    let server = Server::start(&[]);
+    let [mut victim, mut witness] = one_on_each(&server);
+    let worker = server.process("worker 0");
+    let owner = lock_owner(&server);
+    let tracer = trace(vec![send_thread_of(worker)], move |threads| step_into_the_lock(owner, threads[0], &mut victim));
+    let start = Instant::now();
+    witness.say("the others go on");
+    witness.reads(" quit: its worker process died");
+    witness.sync();
+    assert!(start.elapsed() < Duration::from_secs(4), "it took {:?}", start.elapsed());
+    server.tells(&format!("worker 0 (pid {worker}) held the log's lock for 2 s; killing it"));
+    server.replaced("worker 0", worker);
+    tracer.join().unwrap();
+}
+
+#[test]
+fn a_worker_that_reads_nothing_is_found_by_the_watchdog() {
+    let server = Server::start(&[]);
+    let [_victim, mut witness] = one_on_each(&server);
+    let worker = server.process("worker 0");
+    let tracer = trace(threads_of(worker), |_| ());
+    witness.say("news for it");
+    witness.reads(" quit: its worker process died");
+    witness.sync();
+    server.tells(&format!("worker 0 (pid {worker}) read nothing of the log for 2 s; killing it"));
+    server.replaced("worker 0", worker);
+    tracer.join().unwrap();
+}

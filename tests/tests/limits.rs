@@ -1,0 +1,185 @@
+//! Everything has a bound, and what happens at the bound is what was said.
+
+use forkchat_tests::{Client, Server, wait_for};
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+#[test]
+fn who_never_reads_is_disconnected_and_the_others_are_served() {
+    let server = Server::start(&["--rate-limit", "off", "--sendq", "64K"]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    let mut deaf: Vec<Client> = (0..3).map(|i| server.join(&format!("deaf{i}"))).collect();
+    let before = server.memory_kib();
+    let line = "x".repeat(1_000);
+    let mut quits = Vec::new();
+    let mut sent = 0;
+    while quits.len() < 3 {
+        assert!(sent < 100_000, "they are disconnected at some time; {quits:?} were");
+        (0..50).for_each(|_| alice.say(&line));
+        sent += 50;
+        quits.extend(bob.sync().into_iter().filter(|line| line.ends_with("did not read what it was sent")));
+        alice.sync();
+    }
+    assert!(server.memory_kib() < before + 30 * 1024, "the memory for them is bounded");
+    alice.say("and on");
+    bob.reads("alice: and on");
+    // What they had not read is lost; the connection is over.
+    deaf.iter_mut().for_each(|one| drop(one.rest()));
+    server.join("afterwards").sync();
+}
+
+#[test]
+fn who_is_turned_away_is_told_why() {
+    let server = Server::start(&["--max-connections", "2"]);
+    let mut people = vec![server.join("a"), server.join("b")];
+    for _ in 0..5 {
+        assert_eq!(server.connect().rest(), ["! the server is full; try again later"]);
+    }
+    people.pop().unwrap().say("/quit");
+    // Also when it has said something itself: it reads why before its connection ends.
+    wait_for("a free place", || {
+        let mut one = server.connect();
+        one.say("hello");
+        let line = one.line().unwrap();
+        assert!(line.starts_with("* Welcome") || line == "! the server is full; try again later", "{line}");
+        line.starts_with("* Welcome").then(|| people.push(one))
+    });
+    assert_eq!(server.connect().rest(), ["! the server is full; try again later"]);
+}
+
+#[test]
+fn one_address_has_its_own_bound() {
+    let server = Server::start(&["--max-per-address", "1"]);
+    let mut first = server.join("first");
+    assert_eq!(server.connect().rest(), ["! too many connections from your address; close one first"]);
+    first.say("/quit");
+    first.rest();
+    wait_for("the place to be free again", || server.connect().line().filter(|line| line.starts_with("* Welcome")));
+}
+
+#[test]
+fn a_paste_of_500_lines_passes_and_a_flood_is_slowed_down_not_disconnected() {
+    let server = Server::start(&["--rate-limit", "100"]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    let paste: String = (0..500).map(|i| format!("pasted {i}\n")).collect();
+    alice.send(paste.as_bytes());
+    for i in 0..500 {
+        bob.reads(&format!("alice: pasted {i}"));
+    }
+    // Behind the burst the rate holds: 200 lines more take about two seconds, and none is lost.
+    let start = Instant::now();
+    let flood: String = (0..200).map(|i| format!("flood {i}\n")).collect();
+    alice.send(flood.as_bytes());
+    for i in 0..200 {
+        bob.reads(&format!("alice: flood {i}"));
+    }
+    assert!(start.elapsed() > Duration::from_secs(1), "200 lines at 100 a second came in {:?}", start.elapsed());
+    alice.sync();
+}
+
+#[test]
+fn out_of_descriptors_those_who_are_in_are_served() {
+    // 100 descriptors are fewer than the supervisor and its workers could use for the connections that come.
+    let server = Server::start_limited(Some("ulimit -n 100"), &["--workers", "1"]);
+    let mut people = Vec::new();
+    let mut turned_away = 0;
+    for _ in 0..60 {
+        let mut one = server.connect();
+        match one.line() {
+            Some(line) if line.starts_with("* Welcome") => people.push(one),
+            Some(line) => {
+                assert!(line.starts_with("! the server is "), "{line}");
+                turned_away += 1;
+            }
+            None => turned_away += 1,
+        }
+    }
+    assert!(people.len() >= 20 && turned_away >= 10, "{} are in, {turned_away} turned away", people.len());
+    people[0].say("still here");
+    people[1].reads(": still here");
+    let before = server.cpu();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(server.cpu() - before < Duration::from_millis(100), "no busy loop");
+}
+
+#[test]
+fn more_connections_than_descriptors_are_not_promised() {
+    let (status, text) = Server::fails(&["--tcp", "127.0.0.1:0", "--max-connections", "500000"]);
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        text.contains("cannot serve 500000 connections: the limit on open files allows ") && text.contains("lower --max-connections"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_thousand_connections_that_come_and_go_in_a_second() {
+    let server = Server::start(&[]);
+    let mut watcher = server.join("watcher");
+    watcher.say("/set joins off");
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+    let before = descriptors();
+    for i in 0..1_000 {
+        let mut one = TcpStream::connect(server.tcp).unwrap();
+        match i % 4 {
+            0 => one.write_all(b"hi\n").unwrap(),
+            1 => one.write_all(b"unfinished").unwrap(),
+            2 => one.write_all(b"/quit\n").unwrap(),
+            _ => {}
+        }
+    }
+    watcher.sync();
+    wait_for("all to be gone", || {
+        watcher.say("/who");
+        watcher.sync().contains(&"* in #lobby: watcher".to_owned()).then_some(())
+    });
+    wait_for("their descriptors to be closed", || (descriptors() == before).then_some(()));
+    let workers = ["worker 0", "worker 1"].map(|name| server.process(name));
+    wait_for("the workers' too", || {
+        let open = |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        workers.iter().all(|&pid| open(pid) < 20).then_some(())
+    });
+}
+
+#[test]
+fn a_small_ring_and_slow_readers() {
+    let server = Server::start(&["--ring", "1M", "--rate-limit", "off", "--sendq", "1M"]);
+    let mut people: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
+    people.iter_mut().for_each(|person| person.say("/set echo on"));
+    people.iter_mut().for_each(|person| drop(person.sync()));
+    // Everyone talks and nobody reads, until the ring has wrapped several times.
+    let line = "y".repeat(700);
+    let writers: Vec<_> = people
+        .iter()
+        .enumerate()
+        .map(|(i, person)| {
+            let mut stream = person.stream().try_clone().unwrap();
+            let text: String = (0..1_200).map(|number| format!("{i} {number} {line}\n")).collect();
+            std::thread::spawn(move || stream.write_all(text.as_bytes()).unwrap())
+        })
+        .collect();
+    let heard: Vec<_> = people
+        .into_iter()
+        .map(|mut person| {
+            std::thread::spawn(move || {
+                let mut lines = Vec::new();
+                while lines.len() < 7_200 {
+                    let line = person.line().unwrap_or_else(|| panic!("disconnected after {} lines", lines.len()));
+                    if line.starts_with("[#lobby] p") {
+                        lines.push(line);
+                    }
+                    if lines.len() % 1_000 == 0 {
+                        // A slow reader.
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+                lines
+            })
+        })
+        .collect();
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    let heard: Vec<Vec<String>> = heard.into_iter().map(|reader| reader.join().unwrap()).collect();
+    assert!(heard.iter().all(|lines| *lines == heard[0]), "one order for everyone, nothing lost");
+    assert!(!server.journal_text().contains("killing"), "nobody was stalled");
+}

@@ -1,0 +1,166 @@
+//! UDP: a stranger is never answered with more than it sent, and who proves its address talks like everyone else.
+
+use forkchat_tests::{Client, DEADLINE, Server, wait_for};
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    fn new(server: SocketAddr) -> Datagrams {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(server).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Datagrams(socket)
+    }
+
+    fn send(&self, bytes: &[u8]) {
+        self.0.send(bytes).unwrap();
+    }
+
+    fn receive(&self) -> String {
+        let mut bytes = [0; 65_536];
+        let length = self.0.recv(&mut bytes).expect("a datagram comes");
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    }
+
+    /// Receives until one contains this; all lines until then.
+    fn reads(&self, part: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        while !lines.iter().any(|line: &String| line.contains(part)) {
+            lines.extend(self.receive().lines().map(str::to_owned));
+        }
+        lines
+    }
+
+    /// The handshake, with these lines right behind it.
+    fn hello(&self, lines: &str) {
+        self.send(b"/hello                          \n");
+        let cookie = self.receive();
+        let greeting = cookie.strip_prefix("* ").expect("the answer is `* /hello COOKIE`");
+        self.send(format!("{greeting}{lines}").as_bytes());
+    }
+}
+
+fn join(server: &Server, nick: &str) -> Datagrams {
+    let client = Datagrams::new(server.udp);
+    client.hello(&format!("/nick {nick}\n"));
+    client.reads(&format!("* you are now {nick}"));
+    client
+}
+
+#[test]
+fn udp_and_tcp_talk() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let udp = join(&server, "udp");
+    assert_eq!(alice.reads("udp"), ["* udp joined #lobby"]);
+    alice.say("hi");
+    udp.reads("[#lobby] alice: hi");
+    udp.send(b"one\ntwo\r\nthree");
+    for line in ["one", "two", "three"] {
+        alice.reads(&format!("[#lobby] udp: {line}"));
+    }
+    udp.send(b"/whoami\n");
+    udp.reads("served by worker 0");
+    udp.send(b"/quit done");
+    udp.reads("* goodbye");
+    alice.reads("* udp quit: done");
+}
+
+#[test]
+fn a_stranger_is_answered_with_no_more_than_it_sent() {
+    let server = Server::start(&[]);
+    let mut tcp = server.join("tcp");
+    let stranger = Datagrams::new(server.udp);
+    stranger.0.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut bytes = [0; 2_000];
+    let contents: [&[u8]; 9] = [
+        b"",
+        b"\n",
+        b"hi\n",
+        b"/hello\n",
+        b"/hello x\n",
+        b"/hello aaaaaaaaaaaaa\n",
+        b"\0\xff\xfe",
+        &[b'x'; 1_400],
+        b"/join #lobby\nhello everyone and then some\n",
+    ];
+    for content in contents {
+        stranger.send(content);
+        while let Ok(length) = stranger.0.recv(&mut bytes) {
+            assert!(length <= content.len(), "{content:?} was answered with {length} bytes");
+            assert!(bytes[..length].starts_with(b"* /hello "));
+        }
+    }
+    assert_eq!(tcp.sync(), [""; 0], "nobody hears a stranger");
+}
+
+#[test]
+fn the_greeting_again_is_the_welcome_again() {
+    let server = Server::start(&[]);
+    let udp = join(&server, "udp");
+    udp.send(b"/hello again\n");
+    udp.reads("* Welcome to forkchat, udp. You are in #lobby");
+}
+
+#[test]
+fn over_the_rate_limit_datagrams_are_dropped_and_the_rest_goes_on() {
+    let server = Server::start(&["--rate-limit", "20"]);
+    let mut alice = server.join("alice");
+    let udp = join(&server, "udp");
+    for i in 0..700 {
+        udp.send(format!("flood {i}\n").as_bytes());
+    }
+    let said = |client: &mut Client| client.sync().iter().filter(|line| line.contains("udp: flood")).count();
+    let mut heard = 0;
+    // The burst passes; then they come at their rate.
+    wait_for("the burst", || {
+        heard += said(&mut alice);
+        (heard >= 500).then_some(())
+    });
+    assert!(heard < 650, "{heard} of 700 lines at once at 20 a second");
+    wait_for("the next line", || {
+        udp.send(b"later\n");
+        alice.sync().iter().any(|line| line.contains("udp: later")).then_some(())
+    });
+}
+
+#[test]
+fn a_datagram_to_the_client_holds_whole_lines_and_is_not_too_long() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let udp = join(&server, "udp");
+    let long = "long ".repeat(700);
+    alice.say(&long);
+    (0..100).for_each(|i| alice.say(&format!("line {i}")));
+    let mut seen = 0;
+    while seen < 100 {
+        let datagram = udp.receive();
+        assert!(datagram.ends_with('\n'), "whole lines");
+        assert!(datagram.len() <= 1_200 || datagram.lines().count() == 1, "{} bytes", datagram.len());
+        seen += datagram.lines().filter(|line| line.contains("alice: line ")).count();
+    }
+}
+
+#[test]
+fn udp_sessions_count_and_end_with_their_worker() {
+    let server = Server::start(&["--max-connections", "3", "--max-per-address", "2"]);
+    let mut tcp = server.connect();
+    tcp.say("/set joins on");
+    tcp.sync();
+    let (_first, _second) = (join(&server, "first"), join(&server, "second"));
+    let third = Datagrams::new(server.udp);
+    third.hello("");
+    assert_eq!(third.receive(), "! too many connections from your address; close one first\n");
+    assert!(server.connect().rest()[0].starts_with("! the server is full"));
+    let worker = server.process("worker 0");
+    let own = tcp.worker();
+    nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
+    server.replaced("worker 0", worker);
+    if own == "worker 1" {
+        let quits: Vec<String> = (0..2).map(|_| tcp.reads(" quit: its worker process died").pop().unwrap()).collect();
+        assert!(quits.contains(&"* first quit: its worker process died".to_owned()), "{quits:?}");
+    }
+    join(&server, "afterwards");
+}
