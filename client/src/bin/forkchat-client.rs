@@ -1,1 +1,7 @@
-fn main() {}
+//! The client's binary.
+
+use clap::Parser;
+
+fn main() {
+    std::process::exit(forkchat_client::run(&forkchat_client::Options::parse()));
+}

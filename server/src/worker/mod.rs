@@ -42,7 +42,7 @@ use crate::ipc::doorbell::Doorbell;
 use crate::sys::process::exit_now;
 use forkchat_common::ids::Slot;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
-use receive_thread::ReceiveThread;
+use receive_thread::{ReceiveThread, Wiring};
 use send_thread::Network;
 use serving::Serving;
 use std::os::fd::OwnedFd;
@@ -77,7 +77,8 @@ fn start(
     let (inputs, queue) = crossbeam_channel::bounded(QUEUE);
     let (orders, ordered) = crossbeam_channel::unbounded();
     let network = Network::new(input.clone(), udp.clone(), orders, receive_bell.clone())?;
-    let mut receive = ReceiveThread::new(log, me, input, channel, inputs, ordered, receive_bell, udp)?;
+    let wiring = Wiring { epoll: input, channel, inputs, orders: ordered, bell: receive_bell, udp };
+    let mut receive = ReceiveThread::new(log, me, wiring)?;
 
     let pool = threadpool::Builder::new().num_threads(2).thread_name(format!("worker {me}")).build();
     pool.execute(move || end_with("receive thread", receive.run()));

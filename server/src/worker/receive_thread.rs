@@ -61,6 +61,23 @@ pub enum Order {
     Drained,
 }
 
+/// What joins the receive thread to everyone else.
+#[derive(Debug)]
+pub struct Wiring {
+    /// Its own; the send thread arms sockets in it.
+    pub epoll: Arc<Epoll>,
+    /// To and from the supervisor.
+    pub channel: WorkerEnd,
+    /// To the send thread.
+    pub inputs: Sender<Input<Arc<Connection>>>,
+    /// From the send thread.
+    pub orders: Receiver<Order>,
+    /// The send thread rings when there are orders.
+    pub bell: Arc<Doorbell>,
+    /// For the worker that keeps the UDP sessions.
+    pub udp: Option<Arc<OwnedFd>>,
+}
+
 /// What the receive thread works with.
 #[derive(Debug)]
 pub struct ReceiveThread {
@@ -100,16 +117,8 @@ enum Timer {
 
 impl ReceiveThread {
     /// Ready to run.
-    pub fn new(
-        log: &'static EventLog,
-        me: Slot,
-        epoll: Arc<Epoll>,
-        channel: WorkerEnd,
-        inputs: Sender<Input<Arc<Connection>>>,
-        orders: Receiver<Order>,
-        bell: Arc<Doorbell>,
-        udp: Option<Arc<OwnedFd>>,
-    ) -> nix::Result<ReceiveThread> {
+    pub fn new(log: &'static EventLog, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
+        let Wiring { epoll, channel, inputs, orders, bell, udp } = wiring;
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(&channel, readable(CHANNEL))?;
         epoll.add(bell.as_fd(), readable(BELL))?;
