@@ -398,7 +398,7 @@ proptest! {
             if restored_at == at as usize {
                 copies[3].chat = Chat::restore(RateLimit::lines_per_second(20), &copies[0].chat.snapshot()).unwrap();
             }
-            if matches!(act, Act::Arrive) && !copies[0].chat.session(SessionId::new(serials[*person].max(1), *person)).is_some() {
+            if matches!(act, Act::Arrive) && copies[0].chat.session(SessionId::new(serials[*person].max(1), *person)).is_none() {
                 (serials[*person], input[*person]) = (serials[*person] + 1, 0);
             }
             input[*person] += 7;

@@ -36,7 +36,9 @@ fn a_reader_that_stays_behind_is_waited_for_and_a_snapshot_too() {
     let (start, _) = log.join(ME).unwrap();
     log.join(OTHER).unwrap();
     let one = batch(&[b"x"]);
-    (0..64).for_each(|_| drop(log.append(ME, &one, Micros(0)).unwrap()));
+    for _ in 0..64 {
+        log.append(ME, &one, Micros(0)).unwrap();
+    }
     assert_eq!(log.append(ME, &one, Micros(0)), Err(AppendError::Full));
     log.publish_position(ME, Sequence(start.0 + 64));
     log.publish_position(OTHER, Sequence(start.0 + 10));
@@ -45,7 +47,9 @@ fn a_reader_that_stays_behind_is_waited_for_and_a_snapshot_too() {
     assert!(snapshots.write(Sequence(start.0 + 10), b"state"));
     assert!(!snapshots.publish(Sequence(start.0 + 9)), "later than what has been sent");
     assert!(snapshots.publish(Sequence(start.0 + 10)));
-    (0..10).for_each(|_| drop(log.append(ME, &one, Micros(0)).unwrap()));
+    for _ in 0..10 {
+        log.append(ME, &one, Micros(0)).unwrap();
+    }
     assert_eq!(log.append(ME, &one, Micros(0)), Err(AppendError::Full));
     assert_eq!(log.join(ME).unwrap(), (Sequence(start.0 + 10), Some(b"state".to_vec())));
 }
