@@ -283,7 +283,9 @@ impl Client {
     /// Reads until a line that contains this, and gives back all that were read.
     pub fn reads(&mut self, part: &str) -> Vec<String> {
         let mut lines = Vec::new();
+        let deadline = Instant::now() + DEADLINE;
         loop {
+            assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain for {part:?} among {} lines", lines.len());
             let Some(line) = self.line() else { panic!("the end of input instead of {part:?} behind {lines:?}") };
             lines.push(line);
             if lines.last().is_some_and(|line| line.contains(part)) {

@@ -279,24 +279,33 @@ fn send_thread_of(worker: Pid) -> Pid {
     *threads_of(worker).iter().max_by_key(|thread| thread.as_raw()).unwrap()
 }
 
-/// Has the client talk, and lets its worker's send thread go on step by step until it holds the log's lock.
-fn step_into_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &mut Client) {
-    client.say("never heard, or heard");
-    while owner() == 0 {
-        ptrace::step(thread, None).unwrap();
+/// Has the client talk without end, and stops its worker's send thread here and there until it holds the log's lock.
+fn stop_in_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &Client) {
+    let mut stream = client.stream().try_clone().unwrap();
+    std::thread::spawn(move || while std::io::Write::write_all(&mut stream, b"never heard, or heard\n").is_ok() {});
+    let deadline = Instant::now() + DEADLINE;
+    // Worker 0 calls itself 0, which is told as 1.
+    while owner() != 1 {
+        assert!(Instant::now() < deadline, "one who writes holds the lock now and then");
+        ptrace::cont(thread, None).unwrap();
+        std::thread::yield_now();
+        ptrace::interrupt(thread).unwrap();
         wait_stopped(thread);
     }
 }
 
 #[test]
 fn a_worker_stopped_while_it_holds_the_logs_lock_is_replaced_at_once() {
-    let server = Server::start(&[]);
-    let [mut victim, mut witness] = one_on_each(&server);
+    // The witness doesn't read while the lock is waited for.
+    let server = Server::start(&["--rate-limit", "off", "--sendq", "1G"]);
+    let [victim, mut witness] = one_on_each(&server);
     let worker = server.process("worker 0");
     let owner = lock_owner(&server);
     let tracer = trace(vec![send_thread_of(worker)], move |threads| {
-        step_into_the_lock(owner, threads[0], &mut victim);
-        ptrace::detach(threads[0], Signal::SIGSTOP).unwrap();
+        stop_in_the_lock(owner, threads[0], &victim);
+        // It stops as soon as its tracer lets go of it.
+        kill(worker, Signal::SIGSTOP).unwrap();
+        ptrace::detach(threads[0], None).unwrap();
     });
     let start = Instant::now();
     witness.say("the others go on");
@@ -310,11 +319,12 @@ fn a_worker_stopped_while_it_holds_the_logs_lock_is_replaced_at_once() {
 
 #[test]
 fn a_worker_that_hangs_with_the_logs_lock_is_found_by_the_watchdog() {
-    let server = Server::start(&[]);
-    let [mut victim, mut witness] = one_on_each(&server);
+    // The witness doesn't read while the lock is waited for.
+    let server = Server::start(&["--rate-limit", "off", "--sendq", "1G"]);
+    let [victim, mut witness] = one_on_each(&server);
     let worker = server.process("worker 0");
     let owner = lock_owner(&server);
-    let tracer = trace(vec![send_thread_of(worker)], move |threads| step_into_the_lock(owner, threads[0], &mut victim));
+    let tracer = trace(vec![send_thread_of(worker)], move |threads| stop_in_the_lock(owner, threads[0], &victim));
     let start = Instant::now();
     witness.say("the others go on");
     witness.reads(" quit: its worker process died");
