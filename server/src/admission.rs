@@ -18,6 +18,8 @@ pub struct Admission {
     /// `None`: the default, from which loopback is exempt.
     per_address_max: Option<u32>,
     per_address: HashMap<IpAddr, u32>,
+    /// Units to be given back that couldn't be yet.
+    owed: u32,
 }
 
 /// Why one isn't let in.
@@ -45,11 +47,13 @@ impl Refused {
 impl Admission {
     /// Nobody is in yet. `holder` is this process's place among the semaphore's holders.
     pub fn new(units: &'static Semaphore, holder: usize, per_address_max: Option<u32>) -> Admission {
-        Admission { units, holder, per_address_max, per_address: HashMap::new() }
+        Admission { units, holder, per_address_max, per_address: HashMap::new(), owed: 0 }
     }
 
     /// Lets one in, or says why not.
     pub fn admit(&mut self, from: IpAddr) -> Result<(), Refused> {
+        self.pay();
+        let from = from.to_canonical();
         let count = self.per_address.get(&from).copied().unwrap_or(0);
         let max = match self.per_address_max {
             Some(max) => max,
@@ -69,14 +73,21 @@ impl Admission {
 
     /// One who was let in has left.
     pub fn release(&mut self, from: IpAddr) {
+        let from = from.to_canonical();
         if let Some(count) = self.per_address.get_mut(&from) {
             *count -= 1;
             if *count == 0 {
                 self.per_address.remove(&from);
             }
         }
-        if let Err(error) = self.units.release(self.holder) {
-            log::warn!("cannot give back the place of a connection: {error:?}; there is one fewer until this process ends");
+        self.owed += 1;
+        self.pay();
+    }
+
+    /// Gives back what is owed. When the lock is held by a stopped process that waits until the next time.
+    fn pay(&mut self) {
+        while self.owed > 0 && self.units.release(self.holder).is_ok() {
+            self.owed -= 1;
         }
     }
 

@@ -38,7 +38,8 @@ impl Datagrams {
         self.send(b"/hello                          \n");
         let cookie = self.receive();
         let greeting = cookie.strip_prefix("* ").expect("the answer is `* /hello COOKIE`");
-        self.send(format!("{greeting}{lines}").as_bytes());
+        // As long as any answer, in case it is a refusal: nobody who has no session is sent more than it sent.
+        self.send(format!("{}{:60}\n{lines}", greeting.trim_end(), "").as_bytes());
     }
 }
 

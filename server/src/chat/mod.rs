@@ -203,14 +203,17 @@ impl Chat {
         let Some(session) = self.session_mut(record.session).filter(|session| session.input_end < record.input_end) else { return };
         session.input_end = record.input_end;
         session.last_heard = time;
-        if matches!(record.fact, Fact::Line(_) | Fact::LongLineBegins) {
+        if record.fact != Fact::LongLineEnds {
             session.rate = limit.spend(session.rate, time);
         }
         session.in_long_line = record.fact == Fact::LongLineBegins;
         match record.fact {
             Fact::Line(bytes) => self.hear_line(record.session, bytes, tell),
             Fact::LineBegins(bytes) => session.hold(bytes),
-            Fact::LongLineBegins => self.tell_one(record.session, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, tell),
+            Fact::LongLineBegins => {
+                session.forget_begun_line();
+                self.tell_one(record.session, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, tell);
+            }
             _ => {}
         }
     }

@@ -79,6 +79,12 @@ impl Session {
         !self.held.is_empty()
     }
 
+    /// The line that was begun turned out to be too long: nothing of it is kept.
+    pub(super) fn forget_begun_line(&mut self) {
+        self.held.clear();
+        self.telnet = TelnetFilter::default();
+    }
+
     /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when the line ends.
     pub(super) fn hold(&mut self, bytes: &[u8]) {
         if self.charset.has_byte_ff() {

@@ -252,6 +252,11 @@ fn a_line_may_be_recorded_in_parts_but_not_grow_by_it() {
     room.types(0, "next");
     assert!(room.told(0).starts_with("! line too long"));
     assert_eq!(room.told(1), "[#lobby] guest1: next\n");
+    room.fact(0, Fact::LineBegins(b"secret"));
+    room.fact(0, Fact::LongLineBegins);
+    room.fact(0, Fact::LongLineEnds);
+    room.types(0, "open");
+    assert_eq!(room.told(1), "[#lobby] guest1: open\n", "nothing of a refused line is left");
     room.fact(0, Fact::LineBegins(b"no more"));
     room.fact(0, Fact::Closed(CloseReason::EndOfInput));
     assert_eq!(room.told(1), "[#lobby] guest1: no more\n* guest1 quit\n");

@@ -5,7 +5,7 @@ use super::layout::BLOCK_WORDS;
 use super::{EventLog, Micros, Sequence, Slot};
 use crate::ipc::mutex::LockError;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 /// How long one waits for the log's lock before looking after its other work. Batches are written in microseconds; only a process that
@@ -52,9 +52,16 @@ impl EventLog {
         Ok(Sequence(start)..Sequence(end))
     }
 
-    /// Says that one waits for room, so that who makes some rings. Then it must try once more before it sleeps.
+    /// Says that one waits for room, so that who makes some rings. Then it must try once more, and again whenever this is taken back.
     pub fn want_room(&self) {
-        self.header.room_wanted.store(1, Ordering::SeqCst);
+        self.header.room_wanted.store(1, Ordering::Relaxed);
+        // With the fence in `room_was_made`: either they see that room is wanted, or our next try sees the room.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether nobody has made room since it was wanted.
+    pub fn is_room_wanted(&self) -> bool {
+        self.header.room_wanted.load(Ordering::Relaxed) != 0
     }
 
     /// Under the lock.

@@ -31,9 +31,11 @@ impl EventLog {
         self.cells[session.cell()].store([session.0, sequence.0, offset, u64::from(slot.0) << 1 | u64::from(is_lagging)]);
     }
 
-    /// Frees a session's cell: it is closed, and all its output is out or will never be.
+    /// Frees a session's cell, if it is still its: it is closed, and all its output is out or will never be.
     pub fn clear_checkpoint(&self, session: SessionId) {
-        self.cells[session.cell()].store([0; 4]);
+        if self.checkpoint(session.cell()).is_some_and(|checkpoint| checkpoint.session == session) {
+            self.cells[session.cell()].store([0; 4]);
+        }
     }
 
     /// The checkpoint in a cell, if a session has it.

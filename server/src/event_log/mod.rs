@@ -127,6 +127,11 @@ impl EventLog {
         Micros(micros(since_boot()).saturating_add(self.header.clock_offset.load(Ordering::Relaxed)))
     }
 
+    /// Time since the machine started, for what takes a certain time: unlike [`EventLog::now`] it makes no step.
+    pub fn uptime(&self) -> Micros {
+        Micros(micros(since_boot()))
+    }
+
     /// Follows the wall clock if it is more than a second ahead. The supervisor does this now and then.
     pub fn advance_clock(&self) {
         let wall = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());

@@ -96,17 +96,17 @@ impl EventLog {
     /// Says that `slot` has done with everything before `position`: its clean sessions have been sent it, its other sessions' cells tell
     /// how far they are, and it will not read it again. Cells first, then this.
     pub fn publish_position(&self, slot: Slot, position: Sequence) {
-        let state = &self.slots[slot.index()];
-        state.stable.store(position.0, Ordering::Release);
-        // SYNC cursor-reuse.
-        state.cursor.store(position.0, Ordering::Release);
-        self.room_was_made();
+        self.slots[slot.index()].stable.store(position.0, Ordering::Release);
+        self.publish_cursor(slot, position);
     }
 
     /// As [`EventLog::publish_position`], for one who has no sessions yet or catches up: nothing is said about anyone's output.
     pub fn publish_cursor(&self, slot: Slot, position: Sequence) {
-        // SYNC cursor-reuse.
-        self.slots[slot.index()].cursor.store(position.0, Ordering::Release);
-        self.room_was_made();
+        let cursor = &self.slots[slot.index()].cursor;
+        if cursor.load(Ordering::Relaxed) != position.0 {
+            // SYNC cursor-reuse.
+            cursor.store(position.0, Ordering::Release);
+            self.room_was_made();
+        }
     }
 }

@@ -63,6 +63,11 @@ impl SnapshotWriter {
         self.waiting.is_some()
     }
 
+    /// Whether there is a buffer to write to, and none that waits.
+    pub fn can_write(&self) -> bool {
+        self.waiting.is_none() && self.free_buffer().is_some()
+    }
+
     /// Writes the state at `sequence` into a free buffer, to be published when it may. False if no buffer is free, or one waits already:
     /// then the journal tries again later.
     ///

@@ -47,6 +47,12 @@ impl EventLog {
         }
     }
 
+    /// Another process is about to begin in a slot: what its predecessor's threads were doing when they were cut off says nothing of it.
+    pub fn rest_threads(&self, slot: Slot) {
+        self.end_turn(slot, Thread::Receive);
+        self.end_turn(slot, Thread::Send);
+    }
+
     /// A thread begins a turn: from now on it is busy.
     pub fn begin_turn(&self, slot: Slot, thread: Thread) {
         let beats = &self.slots[slot.index()].beats[thread as usize];

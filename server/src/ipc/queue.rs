@@ -74,8 +74,8 @@ impl<Out: Serialize, In: DeserializeOwned> QueueEnd<Out, In> {
                     Ok(message) => Received::Message(message, descriptor),
                     Err(_) => Received::Garbled,
                 },
-                Err(Errno::EINTR) => continue,
-                Err(Errno::ECONNRESET) => Received::Closed,
+                // A reset is told once, when the other end died with something unread; what it had sent comes behind that, and then the end.
+                Err(Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(_) => Received::Empty,
             };
         }
@@ -118,6 +118,16 @@ mod tests {
         assert!(matches!(there.receive(), Received::Message(7, None)));
         assert!(matches!(there.receive(), Received::Closed));
         assert_eq!(there.send(&8, None), Err(SendError::Closed));
+    }
+
+    #[test]
+    fn what_a_dead_end_sent_is_received_also_when_it_had_not_read_everything() {
+        let (here, there) = pair::<u32, u32>().unwrap();
+        there.send(&1, None).unwrap();
+        here.send(&7, None).unwrap();
+        drop(here);
+        assert!(matches!(there.receive(), Received::Message(7, None)));
+        assert!(matches!(there.receive(), Received::Closed));
     }
 
     #[test]

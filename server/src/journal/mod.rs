@@ -101,7 +101,8 @@ impl Journal {
             }
         }
         self.log.publish_cursor(self.me, self.reader.position());
-        if !self.snapshots.is_waiting() && self.reader.position().blocks_since(self.snapshots.latest()) >= self.interval() {
+        let is_due = self.reader.position().blocks_since(self.snapshots.latest()) >= self.interval();
+        if is_due && self.snapshots.can_write() {
             self.snapshots.write(self.reader.position(), &self.chat.snapshot());
         }
         if self.snapshots.is_waiting() {
@@ -121,11 +122,12 @@ impl Journal {
 
     fn sleep(&self) {
         let bell = self.log.bell(self.me);
-        if self.reader.is_behind() {
-            return;
-        }
         bell.before_sleep();
-        let millis = if self.is_waiting() { SLEEP_MILLIS_WAITING } else { SLEEP_MILLIS };
+        let millis = match self.is_waiting() {
+            _ if self.reader.is_behind() => 0,
+            true => SLEEP_MILLIS_WAITING,
+            false => SLEEP_MILLIS,
+        };
         match poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], PollTimeout::from(millis)) {
             Ok(1..) => bell.answer(),
             Ok(_) | Err(Errno::EINTR) => {}

@@ -18,7 +18,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A process that lived this long has recovered: the next pause is the first again.
 const RECOVERED: Duration = Duration::from_secs(10);
 /// Connections to be turned away that wait for a worker's queue. Beyond it they are closed without a word.
-const TURN_AWAY_MAX: usize = 256;
+const TURN_AWAY_MAX: usize = 16;
 
 /// What runs in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,9 +175,9 @@ impl Children {
         self.table.iter().any(|child| child.channel.is_some() && !child.backlog.is_empty())
     }
 
-    /// Passes on what the queues have room for.
-    pub fn pass_on(&mut self, connections: &mut Connections) {
-        self.table.iter_mut().for_each(|child| child.pass_on(connections));
+    /// Passes on what the queues have room for. Returns the sessions whose socket can't be passed on at all.
+    pub fn pass_on(&mut self, connections: &mut Connections) -> Vec<SessionId> {
+        self.table.iter_mut().flat_map(|child| child.pass_on(connections)).collect()
     }
 
     /// A worker says that nothing is left to send.
@@ -206,8 +206,9 @@ impl Child {
         (self.respawn_at, self.killed_because, self.is_drained) = (None, None, false);
     }
 
-    fn pass_on(&mut self, connections: &mut Connections) {
-        let Some(channel) = &self.channel else { return };
+    fn pass_on(&mut self, connections: &mut Connections) -> Vec<SessionId> {
+        let mut lost = Vec::new();
+        let Some(channel) = &self.channel else { return lost };
         while let Some((message, descriptor)) = self.backlog.front() {
             let sent = match descriptor {
                 Descriptor::None => channel.send(message, None),
@@ -219,15 +220,22 @@ impl Child {
                 },
             };
             match sent {
-                Ok(()) => {}
-                Err(SendError::Full | SendError::Closed) => return,
-                Err(SendError::System(errno)) => log::error!("cannot pass a message to {}: {errno}", self.name()),
-            }
-            if let Descriptor::Of(session) = descriptor {
-                connections.set_assigned(*session);
+                Ok(()) => {
+                    if let Descriptor::Of(session) = descriptor {
+                        connections.set_assigned(*session);
+                    }
+                }
+                Err(SendError::Full | SendError::Closed) => break,
+                Err(SendError::System(errno)) => {
+                    log::error!("cannot pass a message to {}: {errno}", self.name());
+                    if let Descriptor::Of(session) = descriptor {
+                        lost.push(*session);
+                    }
+                }
             }
             self.backlog.pop_front();
         }
+        lost
     }
 
     /// How long to wait before it is started again.

@@ -30,6 +30,8 @@ pub(super) struct Listeners {
     /// A descriptor to give up when there is no other left, so that one who comes can be told.
     reserve: Option<File>,
     pause_end: Option<Instant>,
+    /// The operator knows that nobody can be accepted; until one is.
+    is_trouble_told: bool,
 }
 
 impl Listeners {
@@ -40,6 +42,7 @@ impl Listeners {
             udp: bind(options.udp, "udp", udp_socket)?,
             reserve: reserve(),
             pause_end: None,
+            is_trouble_told: false,
         })
     }
 
@@ -82,10 +85,13 @@ impl Supervisor {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(tcp) = &self.listeners.tcp else { return };
             match tcp.accept() {
-                Ok((socket, address)) => match address.as_socket() {
-                    Some(peer) => self.admit(socket, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
-                    None => log::error!("a connection without an address; it is closed"),
-                },
+                Ok((socket, address)) => {
+                    self.listeners.is_trouble_told = false;
+                    match address.as_socket() {
+                        Some(peer) => self.admit(socket, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+                        None => log::error!("a connection without an address; it is closed"),
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => match error.raw_os_error() {
                     Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => {}
@@ -133,7 +139,7 @@ impl Supervisor {
 
     /// Stops listening for a moment: the connections that wait would wake us again and again for nothing.
     fn pause_accepting(&mut self, why: &io::Error) {
-        if self.listeners.pause_end.is_none() {
+        if !std::mem::replace(&mut self.listeners.is_trouble_told, true) {
             log::warn!("cannot accept connections: {why}; those that are open go on");
         }
         self.listeners.pause_end = Some(Instant::now() + PAUSE);

@@ -37,7 +37,7 @@ use crate::sys::memory::map_shared;
 use crate::worker::{ServingConfig, UdpConfig};
 use children::Children;
 use connections::Connections;
-use forkchat_common::ids::Slot;
+use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -54,8 +54,10 @@ pub const EXIT_STOPPED: i32 = 0;
 /// It could not serve, or was told to stop at once.
 pub const EXIT_FAILED: i32 = 1;
 
-/// Descriptors that the supervisor needs besides the clients' sockets: listeners, log, standard ones, and some to spare.
-const DESCRIPTORS_BESIDES: u64 = 64;
+/// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones, and some to spare.
+const DESCRIPTORS_BESIDES: u64 = 32;
+/// Of the rest, one in so many is for those who are turned away: it takes a moment to tell them why.
+const TURN_AWAY_SHARE: u64 = 16;
 /// Descriptors that each child costs it: a bell, a queue.
 const DESCRIPTORS_PER_CHILD: u64 = 4;
 /// UDP sessions at a time, of all that may be.
@@ -140,7 +142,7 @@ impl Supervisor {
     fn start(options: Options) -> Result<Supervisor, StartError> {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
         let workers = options.workers();
-        let connections_max = connections_max(&options, workers)?;
+        let (connections_max, turn_away_max) = connections_max(&options, workers)?;
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
         let log = EventLog::create(Geometry {
@@ -174,7 +176,7 @@ impl Supervisor {
             children: Children::new(workers),
             connections: Connections::new(connections_max, workers.into()),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
-            serving: ServingConfig { rate_limit, sendq: options.sendq, udp: Some(udp) },
+            serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers, data_dir: options.data_dir() },
             watchdog: Watchdog::new(usize::from(workers) + 1),
             stage: Stage::Serving,
@@ -245,11 +247,7 @@ impl Supervisor {
     fn hear(&mut self, slot: Slot) {
         while let Some(channel) = self.children.channel(slot) {
             match channel.receive() {
-                Received::Message(ToSupervisor::Closed { session }, _) => {
-                    if let Some(connection) = self.connections.remove(session) {
-                        self.admission.release(connection.from);
-                    }
-                }
+                Received::Message(ToSupervisor::Closed { session }, _) => self.let_go(session),
                 Received::Message(ToSupervisor::Drained, _) => self.children.set_drained(slot),
                 Received::Garbled => log::error!("{} said something that is no message", self.children.name(slot)),
                 Received::Empty => return,
@@ -272,21 +270,32 @@ impl Supervisor {
     }
 
     fn pass_on(&mut self) {
-        self.children.pass_on(&mut self.connections);
+        for session in self.children.pass_on(&mut self.connections) {
+            self.let_go(session);
+        }
+    }
+
+    /// A session is over: its socket is closed, its cell and its place are free.
+    fn let_go(&mut self, session: SessionId) {
+        if let Some(connection) = self.connections.remove(session) {
+            self.admission.release(connection.from);
+        }
     }
 }
 
-/// How many connections there may be, and the limit on open files raised as far as it goes.
-fn connections_max(options: &Options, workers: u16) -> Result<usize, StartError> {
+/// How many connections there may be, and how many at a time are told that there are too many. Raises the limit on open files as far as it goes.
+fn connections_max(options: &Options, workers: u16) -> Result<(usize, usize), StartError> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| StartError::System("read the limit on open files", errno.into()))?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|errno| StartError::System("raise the limit on open files", errno.into()))?;
     let besides = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_CHILD * (u64::from(workers) + 1);
-    let allowed = hard.saturating_sub(besides).min(500_000);
+    let clients = hard.saturating_sub(besides);
+    let turn_away = (clients / TURN_AWAY_SHARE).min(1_024);
+    let allowed = (clients - turn_away).min(500_000);
     let asked = options.max_connections.map_or(allowed, u64::from);
     if asked > allowed || allowed == 0 {
         return Err(StartError::TooManyConnections(asked.max(1), allowed));
     }
-    Ok(asked as usize)
+    Ok((asked as usize, turn_away as usize))
 }
 
 /// Blocks the signals that are read as values. The children inherit that: what comes to the whole group is the supervisor's to answer.

@@ -50,6 +50,7 @@ impl Supervisor {
 
     fn spawn(&mut self, slot: Slot) -> io::Result<()> {
         let (name, log) = (self.children.name(slot), self.log);
+        log.rest_threads(slot);
         let bells = || self.children.slots().map(|slot| log.bell(slot).as_fd()).collect::<Vec<_>>();
         let (pid, channel) = match self.children.role(slot) {
             Role::Journal => {

@@ -172,6 +172,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_predecessor_was_doing_is_not_held_against_its_successor() {
+        let log = log();
+        log.begin_turn(Slot(0), Thread::Receive);
+        log.rest_threads(Slot(0));
+        assert_eq!(watch(log, 10_000, || ()), None);
+    }
+
+    #[test]
     fn a_supervisor_that_did_not_run_blames_nobody() {
         let log = log();
         log.begin_turn(Slot(0), Thread::Send);

@@ -64,6 +64,10 @@ pub fn receive_message(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
     let mut received = None;
+    if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+        // This process had no room for the descriptor, which the kernel has then closed. The message is here all the same.
+        return Ok((message.bytes, None));
+    }
     for control_message in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = control_message {
             for raw in descriptors {

@@ -65,7 +65,8 @@ impl Connection {
     }
 
     /// Has `epoll` tell once when there is more than the `rest` bytes of an unfinished line that are in the kernel already.
-    pub fn arm(&self, epoll: &Epoll, rest: usize, lines_max: u32) {
+    /// False if the system can't do that now.
+    pub fn arm(&self, epoll: &Epoll, rest: usize, lines_max: u32) -> bool {
         self.lines_max.store(lines_max, Ordering::Relaxed);
         let low_water = rest as u32 + 1;
         if self.low_water.swap(low_water, Ordering::Relaxed) != low_water {
@@ -74,11 +75,10 @@ impl Connection {
         }
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT;
         let mut event = EpollEvent::new(flags, self.session.0);
-        let is_known = self.is_registered.swap(true, Ordering::Relaxed);
+        let is_known = self.is_registered.load(Ordering::Relaxed);
         let armed = if is_known { epoll.modify(&self.socket, &mut event) } else { epoll.add(&self.socket, event) };
-        if let Err(errno) = armed {
-            log::error!("cannot wait for session {}'s input: {errno}", self.session);
-        }
+        self.is_registered.store(is_known || armed.is_ok(), Ordering::Relaxed);
+        armed.is_ok()
     }
 
     /// Has `epoll` forget it. Before the descriptor is closed: the supervisor holds a duplicate, so a registration would outlive it.

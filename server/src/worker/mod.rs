@@ -77,7 +77,7 @@ fn start(
     let (inputs, queue) = crossbeam_channel::bounded(QUEUE);
     let (orders, ordered) = crossbeam_channel::unbounded();
     let network = Network::new(input.clone(), udp.clone(), orders, receive_bell.clone())?;
-    let wiring = Wiring { epoll: input, channel, inputs, orders: ordered, bell: receive_bell, udp };
+    let wiring = Wiring { epoll: input, channel, inputs, orders: ordered, bell: receive_bell, udp, turn_away_max: config.turn_away_max };
     let mut receive = ReceiveThread::new(log, me, wiring)?;
 
     let pool = threadpool::Builder::new().num_threads(2).thread_name(format!("worker {me}")).build();

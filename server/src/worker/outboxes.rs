@@ -5,7 +5,7 @@
 
 use super::sockets::{Sockets, Written};
 use crate::chat::{Ending, Output};
-use crate::event_log::{Checkpoint, EventLog};
+use crate::event_log::{Checkpoint, EventLog, Thread};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::VecDeque;
 
@@ -28,6 +28,8 @@ pub struct Outboxes {
     given_up: Vec<SessionId>,
     /// Where this turn began.
     turn_start: Sequence,
+    /// Deliveries in this turn.
+    tells: usize,
     /// By slot: whether another worker has somebody to tell.
     others: Vec<bool>,
 }
@@ -133,6 +135,7 @@ impl Outboxes {
             too_full: Vec::new(),
             given_up: Vec::new(),
             turn_start: Sequence(0),
+            tells: 0,
             others: vec![false; slots],
         }
     }
@@ -175,6 +178,12 @@ impl Outboxes {
     /// A turn begins: what is told from now on comes from records at and behind `position`.
     pub fn begin_turn(&mut self, position: Sequence) {
         self.turn_start = position;
+        self.tells = 0;
+    }
+
+    /// Deliveries in this turn so far.
+    pub fn tells(&self) -> usize {
+        self.tells
     }
 
     /// Writes to those that are too full, and gives up those that stay so.
@@ -182,6 +191,8 @@ impl Outboxes {
         for session in std::mem::take(&mut self.too_full) {
             let sendq = self.sendq;
             let Some(outbox) = self.get(session) else { continue };
+            // It may take more by now, only nobody has had the time to hear of it.
+            outbox.is_blocked = false;
             outbox.write(sockets);
             if outbox.unwritten() > sendq && outbox.given_up_at.is_none() {
                 outbox.give_up();
@@ -216,6 +227,7 @@ impl Outboxes {
         let mut flushed = Flushed::default();
         for session in std::mem::take(&mut self.dirty) {
             let me = self.me;
+            log.begin_turn(me, Thread::Send);
             let Some(outbox) = self.get(session) else { continue };
             outbox.is_dirty = false;
             if outbox.ending != Some(Ending::Drop) {
@@ -268,6 +280,7 @@ impl Output for Outboxes {
 
     fn tell(&mut self, session: SessionId, bytes: &[u8]) {
         let (turn_start, sendq) = (self.turn_start, self.sendq);
+        self.tells += 1;
         let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none()) else { return };
         if outbox.marks.back().is_none_or(|&(sequence, _)| sequence != turn_start) {
             outbox.marks.push_back((turn_start, outbox.rendered));

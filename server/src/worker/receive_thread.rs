@@ -5,7 +5,7 @@
 //! sending side, throws away what still comes in until the peer's end (or two seconds), and only then lets go. Closed with input unread, a socket
 //! is reset, and the peer may lose the last words.
 
-use super::connection::{Connection, LINES_PER_PEEK_MAX};
+use super::connection::Connection;
 use super::input::{Behind, Input, Lines, PEEK_BYTES_MAX};
 use super::send_thread::milliseconds;
 use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
@@ -30,14 +30,15 @@ use std::time::{Duration, Instant};
 const LINGER: Duration = Duration::from_secs(2);
 /// An event that brought nothing new is not armed again at once.
 const QUIET: Duration = Duration::from_millis(50);
-/// Connections that are being turned away at a time; beyond it they are closed without a word.
-const TURNED_AWAY_MAX: usize = 1_024;
 /// Messages, and datagrams, that are taken in one turn.
 const BATCH: usize = 64;
 /// How much input of a closing connection is thrown away at a time.
 const DISCARD_BYTES: usize = 1 << 20;
 /// The supervisor reads its queue at every turn of its own; what didn't fit is tried again this soon.
 const REPORT_AGAIN: Duration = Duration::from_millis(5);
+
+/// A datagram is never longer. Source: udp(7).
+const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 const CHANNEL: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
@@ -76,6 +77,8 @@ pub struct Wiring {
     pub bell: Arc<Doorbell>,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<Arc<OwnedFd>>,
+    /// Connections that may be being turned away at a time; beyond it they are closed without a word.
+    pub turn_away_max: usize,
 }
 
 /// What the receive thread works with.
@@ -93,6 +96,7 @@ pub struct ReceiveThread {
     table: HashMap<u64, Receiving>,
     strangers: u64,
     strangers_open: usize,
+    turn_away_max: usize,
     timers: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
     /// What the supervisor is to be told, in order.
     reports: VecDeque<ToSupervisor>,
@@ -118,7 +122,7 @@ enum Timer {
 impl ReceiveThread {
     /// Ready to run.
     pub fn new(log: &'static EventLog, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
-        let Wiring { epoll, channel, inputs, orders, bell, udp } = wiring;
+        let Wiring { epoll, channel, inputs, orders, bell, udp, turn_away_max } = wiring;
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(&channel, readable(CHANNEL))?;
         epoll.add(bell.as_fd(), readable(BELL))?;
@@ -137,10 +141,11 @@ impl ReceiveThread {
             table: HashMap::new(),
             strangers: STRANGERS,
             strangers_open: 0,
+            turn_away_max,
             timers: BinaryHeap::new(),
             reports: VecDeque::new(),
             is_drained: false,
-            buffer: vec![0; PEEK_BYTES_MAX],
+            buffer: vec![0; DATAGRAM_BYTES_MAX],
         })
     }
 
@@ -210,7 +215,7 @@ impl ReceiveThread {
 
     /// Says why, and closes as one closes any connection. It is no session and leaves no trace.
     fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
-        if self.strangers_open >= TURNED_AWAY_MAX {
+        if self.strangers_open >= self.turn_away_max {
             return;
         }
         // A fresh socket takes a line at once.
@@ -231,20 +236,20 @@ impl ReceiveThread {
         let lines = receiving.peek(&mut self.buffer, flags);
         let seen = std::mem::replace(&mut receiving.seen, 0);
         let connection = &receiving.connection;
-        let (session, rest, lines_max) = (connection.session, lines.rest, connection.lines_max() as u32);
+        let (session, rest) = (connection.session, lines.rest);
         if !lines.is_empty() {
             self.hand_on(Input::Lines { session, lines });
         } else if lines.consume > 0 {
             // The middle of a line that was too long: nobody needs to know.
             connection.consume(lines.consume);
-            connection.arm(&self.epoll, 0, lines_max);
+            self.arm(token);
         } else if rest > 0 && cannot_stay(connection, rest) {
             let lines = Lines::beginning(session, &self.buffer[..rest], connection.consumed());
             self.hand_on(Input::Lines { session, lines });
         } else {
             receiving.seen = rest;
             if rest > seen {
-                connection.arm(&self.epoll, rest, lines_max);
+                self.arm(token);
             } else {
                 self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
             }
@@ -257,8 +262,9 @@ impl ReceiveThread {
             match recvfrom::<SockaddrStorage>(udp.as_raw_fd(), &mut self.buffer) {
                 Ok((length, Some(from))) => {
                     if let Some(peer) = socket_address(&from) {
+                        let bytes = within_bounds(&self.buffer[..length]).to_vec();
                         // Without room in the queue it is lost, as datagrams are.
-                        let _ = self.inputs.try_send(Input::Datagram { peer, bytes: self.buffer[..length].to_vec() });
+                        let _ = self.inputs.try_send(Input::Datagram { peer, bytes });
                     }
                 }
                 Ok((_, None)) | Err(Errno::EINTR) => {}
@@ -297,7 +303,7 @@ impl ReceiveThread {
     /// Everything is written: shut the sending side, and wait for the peer to do the same.
     fn linger(&mut self, token: u64) {
         let Some(receiving) = self.table.get_mut(&token) else { return };
-        receiving.is_lingering = true;
+        (receiving.is_lingering, receiving.seen) = (true, 0);
         // Fails if the peer is gone already.
         let _ = shutdown(receiving.connection.as_fd().as_raw_fd(), Shutdown::Write);
         self.timers.push(Reverse((Instant::now() + LINGER, token, Timer::LingerEnd)));
@@ -307,8 +313,17 @@ impl ReceiveThread {
     fn discard(&mut self, token: u64) {
         let Some(receiving) = self.table.get(&token) else { return };
         match consume(receiving.connection.as_fd(), DISCARD_BYTES) {
-            Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => receiving.connection.arm(&self.epoll, 0, LINES_PER_PEEK_MAX),
+            Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => self.arm(token),
             Ok(0) | Err(_) => self.end(token),
+        }
+    }
+
+    /// Has the kernel tell when there is more than what was seen; tries again later if that can't be had now.
+    fn arm(&mut self, token: u64) {
+        let Some(receiving) = self.table.get(&token) else { return };
+        let (seen, lines_max) = (receiving.seen, receiving.connection.lines_max() as u32);
+        if !receiving.connection.arm(&self.epoll, seen, lines_max) {
+            self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
         }
     }
 
@@ -331,12 +346,9 @@ impl ReceiveThread {
             && at <= now
         {
             self.timers.pop();
-            match (timer, self.table.get(&token)) {
-                (Timer::LingerEnd, _) => self.end(token),
-                (Timer::Arm, Some(receiving)) if !receiving.is_lingering => {
-                    receiving.connection.arm(&self.epoll, receiving.seen, receiving.connection.lines_max() as u32);
-                }
-                (Timer::Arm, _) => {}
+            match timer {
+                Timer::LingerEnd => self.end(token),
+                Timer::Arm => self.arm(token),
             }
         }
     }
@@ -368,7 +380,7 @@ impl Receiving {
     fn peek(&mut self, buffer: &mut [u8], flags: EpollFlags) -> Lines {
         let connection = &self.connection;
         let peeked = loop {
-            match recv(connection.as_fd().as_raw_fd(), buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+            match recv(connection.as_fd().as_raw_fd(), &mut buffer[..PEEK_BYTES_MAX], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
                 Err(Errno::EINTR) => {}
                 peeked => break peeked,
             }
@@ -396,6 +408,14 @@ impl Receiving {
         }
         if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) { Behind::Reset } else { Behind::EndOfInput }
     }
+}
+
+/// Of a datagram with more than is recorded at a time, the lines that are whole within that; the rest is lost, as datagrams may be.
+fn within_bounds(datagram: &[u8]) -> &[u8] {
+    let within = &datagram[..datagram.len().min(PEEK_BYTES_MAX)];
+    let is_cut = within.len() < datagram.len();
+    let end = within.iter().rposition(|&byte| is_cut && byte == b'\n');
+    end.map_or(within, |end| &within[..=end])
 }
 
 /// Whether the beginning of a line can't wait in the kernel for its end, since the end could never come.

@@ -13,7 +13,7 @@ use forkchat_common::ids::{SessionId, Slot};
 use forkchat_common::limits::DATAGRAM_BYTES_MAX;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, SockaddrStorage, send, sendto};
+use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, send, sendto, shutdown};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -46,13 +46,15 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
         }
         serving.turn();
         log.end_turn(me, Thread::Send);
-        if has_work(&serving) {
-            continue;
+        // With work left one doesn't sleep, but looks all the same which sockets take more.
+        let mut timeout = Duration::ZERO;
+        if !has_work(&serving) {
+            bell.before_sleep();
+            // Whoever stored something before it saw us sleep is seen here; whoever comes later rings.
+            if !has_work(&serving) {
+                timeout = serving.next_timer().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+            }
         }
-        bell.before_sleep();
-        let timeout = serving.next_timer().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
-        // Whoever stored something before it saw us sleep is seen here; whoever comes later rings.
-        let timeout = if has_work(&serving) { Duration::ZERO } else { timeout };
         let count = match serving.sockets.output.wait(&mut events, milliseconds(timeout)) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
@@ -66,7 +68,9 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
                 session => serving.writable(SessionId(session)),
             }
         }
-        serving.rung();
+        if !timeout.is_zero() {
+            serving.rung();
+        }
     }
 }
 
@@ -191,8 +195,13 @@ impl Sockets for Network {
                         let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, session.0);
                         let was_watched = std::mem::replace(is_watched, true);
                         let watched =
-                            if was_watched { self.output.modify(connection, &mut event) } else { self.output.add(connection, event) };
-                        if watched.is_ok() { Written::Blocked } else { Written::Gone }
+                            if was_watched { self.output.modify(&*connection, &mut event) } else { self.output.add(&*connection, event) };
+                        if watched.is_err() {
+                            // Nobody would tell when it takes more. What it then hears of its input's end closes the session.
+                            let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);
+                            return Written::Gone;
+                        }
+                        Written::Blocked
                     }
                     Err(_) => Written::Gone,
                 }
@@ -206,11 +215,10 @@ impl Sockets for Network {
         }
     }
 
-    fn arm(&mut self, session: SessionId, lines_max: u64) {
+    fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
         let lines_max = u32::try_from(lines_max).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX);
-        if let Some(connection) = self.stream(session).cloned() {
-            connection.arm(&self.input, 0, lines_max);
-        }
+        let connection = self.stream(session).cloned();
+        connection.is_none_or(|connection| connection.arm(&self.input, 0, lines_max))
     }
 
     fn finish(&mut self, session: SessionId, ending: Ending) {

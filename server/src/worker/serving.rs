@@ -29,10 +29,16 @@ use std::time::Duration;
 /// How much of the log is applied in one turn, in blocks: enough to share one write among many lines, little enough that the first of
 /// them doesn't wait long.
 const TURN_BLOCKS: u64 = 1_024;
+/// Nor is more applied once so many deliveries were made: in a large room a line is as much work as a thousand are in a small one.
+const TURN_TELLS: usize = 20_000;
+/// It is looked at after so many blocks whether that is so.
+const PIECE_BLOCKS: u64 = 16;
 /// How long an ended session's last words wait for their reader.
 const LAST_WORDS: u64 = 10 * Micros::SECOND;
 /// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held back.
 const PENDING_MAX: usize = 1_024;
+/// When the system can't wait for a socket's input now, it is asked again after this.
+const ARM_AGAIN: u64 = Micros::SECOND / 20;
 /// How often UDP sessions are looked at for silence.
 const SILENCE_CHECK: u64 = Micros::SECOND;
 
@@ -43,6 +49,8 @@ pub struct ServingConfig {
     pub rate_limit: RateLimit,
     /// `--sendq`: bytes that a session may be behind.
     pub sendq: usize,
+    /// Connections that may be being turned away at a time.
+    pub turn_away_max: usize,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<UdpConfig>,
 }
@@ -228,17 +236,18 @@ impl<S: Sockets> Serving<S> {
 
     /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or [`Serving::next_timer`].
     pub fn has_work(&self) -> bool {
-        self.reader.is_behind() || (!self.pending.is_empty() && !self.is_waiting_for_room)
+        let waits_for_room = self.is_waiting_for_room && self.log.is_room_wanted();
+        self.reader.is_behind() || (!self.pending.is_empty() && !waits_for_room)
     }
 
-    /// Somebody rang: there may be room in the ring again.
+    /// It slept, and looks again whether there is room in the ring.
     pub fn rung(&mut self) {
         self.is_waiting_for_room = false;
     }
 
     /// How long one may sleep at most.
     pub fn next_timer(&self) -> Option<Duration> {
-        self.timers.peek().map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.now())))
+        self.timers.peek().map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.uptime())))
     }
 
     /// The state.
@@ -278,7 +287,7 @@ impl<S: Sockets> Serving<S> {
         if self.drain != Drain::No {
             return;
         }
-        match desk.receive(peer, bytes, &self.chat, self.log.now()) {
+        match desk.receive(peer, bytes, &self.chat, self.log.now(), self.log.uptime()) {
             Verdict::Ignore => {}
             Verdict::Answer(answer) => self.sockets.answer_stranger(peer, &answer),
             Verdict::Lines(session, batch, lines) => self.propose(session, batch, Then::CountUdp { session, lines }),
@@ -335,7 +344,15 @@ impl<S: Sockets> Serving<S> {
     }
 
     fn apply_some(&mut self) {
-        for entry in self.reader.fetch(TURN_BLOCKS) {
+        let start = self.reader.position();
+        while self.reader.is_behind() && self.reader.position().blocks_since(start) < TURN_BLOCKS && self.outboxes.tells() < TURN_TELLS {
+            self.log.begin_turn(self.me, Thread::Send);
+            self.apply_piece();
+        }
+    }
+
+    fn apply_piece(&mut self) {
+        for entry in self.reader.fetch(PIECE_BLOCKS) {
             let Entry { sequence, time, payload, .. } = entry;
             let Some(record) = Record::decode(payload) else {
                 log::error!("the record at {sequence} is none; it is passed over");
@@ -372,20 +389,21 @@ impl<S: Sockets> Serving<S> {
         }
         let now = self.log.now();
         match self.chat.lines_allowed(session, now) {
-            0 => {
-                let at = self.chat.next_line_at(session).max(now.plus(1_000));
-                self.timers.push(Reverse((at, Timer::Arm(session))));
+            0 => self.set_timer(self.chat.next_line_at(session).since(now).max(1_000), Timer::Arm(session)),
+            lines => {
+                if !self.sockets.arm(session, lines) {
+                    self.set_timer(ARM_AGAIN, Timer::Arm(session));
+                }
             }
-            lines => self.sockets.arm(session, lines),
         }
     }
 
     fn set_timer(&mut self, after: u64, timer: Timer) {
-        self.timers.push(Reverse((self.log.now().plus(after), timer)));
+        self.timers.push(Reverse((self.log.uptime().plus(after), timer)));
     }
 
     fn run_timers(&mut self) {
-        let now = self.log.now();
+        let now = self.log.uptime();
         while let Some(Reverse((at, timer))) = self.timers.peek().copied()
             && at <= now
         {
@@ -393,14 +411,14 @@ impl<S: Sockets> Serving<S> {
             match timer {
                 Timer::Arm(session) => self.arm(session),
                 Timer::LastWords(session) => self.outboxes.drop_unwritten(session),
-                Timer::Silence => self.end_silent(now),
+                Timer::Silence => self.end_silent(),
             }
         }
     }
 
-    fn end_silent(&mut self, now: Micros) {
+    fn end_silent(&mut self) {
         let Some(desk) = &self.udp else { return };
-        let (silent, is_empty) = (desk.silent(&self.chat, now), desk.is_empty());
+        let (silent, is_empty) = (desk.silent(&self.chat, self.log.uptime()), desk.is_empty());
         for (session, since) in silent {
             self.propose_fact(session, Fact::Silent { since });
         }

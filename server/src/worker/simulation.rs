@@ -120,9 +120,10 @@ impl Sockets for Wires {
         self.with(session, |client| client.consumed += len);
     }
 
-    fn arm(&mut self, session: SessionId, lines_max: u64) {
+    fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
         self.call();
         self.with(session, |client| client.armed = Some((0, lines_max)));
+        true
     }
 
     fn finish(&mut self, session: SessionId, ending: Ending) {
@@ -212,7 +213,7 @@ struct Simulation {
 }
 
 fn config() -> ServingConfig {
-    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, udp: None }
+    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, udp: None }
 }
 
 fn journal(log: &'static EventLog) -> Journal {

@@ -32,8 +32,8 @@ pub trait Sockets {
     /// Takes input bytes out of the kernel: their records are in the log.
     fn consume(&mut self, session: SessionId, len: usize);
 
-    /// Has the receive side look at the session's input again, for at most `lines_max` lines.
-    fn arm(&mut self, session: SessionId, lines_max: u64);
+    /// Has the receive side look at the session's input again, for at most `lines_max` lines. False if it can't be done now.
+    fn arm(&mut self, session: SessionId, lines_max: u64) -> bool;
 
     /// Ends the connection: everything is written ([`Ending::Finish`]) or never will be.
     fn finish(&mut self, session: SessionId, ending: Ending);

@@ -53,6 +53,8 @@ struct Known {
     lines: u64,
     /// Lines of those that are on their way to the log.
     unapplied: u64,
+    /// When a datagram last came, by the time since the machine started: the log's clock may make a step.
+    heard: Micros,
 }
 
 /// What is to be done about a datagram.
@@ -75,27 +77,25 @@ impl UdpDesk {
         UdpDesk { me, config, known: HashMap::new(), peers: HashMap::new(), free, serial: chat.udp_serial() }
     }
 
-    /// What to do about a datagram.
-    pub fn receive(&mut self, peer: SocketAddr, bytes: &[u8], chat: &Chat, now: Micros) -> Verdict {
+    /// What to do about a datagram. `now` is the log's time, `uptime` the machine's.
+    pub fn receive(&mut self, peer: SocketAddr, bytes: &[u8], chat: &Chat, now: Micros, uptime: Micros) -> Verdict {
         if let Some(known) = self.known.get_mut(&peer) {
+            known.heard = uptime;
             let allowed = chat.lines_allowed(known.session, now).saturating_sub(known.unapplied).min(LINES_PER_DATAGRAM_MAX);
-            if allowed == 0 {
-                let dropped = self.config.dropped.count();
-                log::debug!("dropped a datagram of {peer}: over the rate limit; {dropped} so far");
-                return Verdict::Ignore;
-            }
             let mut batch = Batch::default();
             let before = known.lines;
-            known.lines = push_lines(known.session, bytes, before, allowed, &mut batch);
-            known.unapplied += known.lines - before;
-            return if batch.is_empty() { Verdict::Ignore } else { Verdict::Lines(known.session, batch, known.lines - before) };
+            let is_whole = push_lines(known.session, bytes, &mut known.lines, allowed, &mut batch);
+            if !is_whole {
+                let dropped = self.config.dropped.count();
+                log::debug!("dropped a datagram of {peer}, or its last lines: over the rate limit; {dropped} so far");
+            }
+            let lines = known.lines - before;
+            known.unapplied += lines;
+            return if batch.is_empty() { Verdict::Ignore } else { Verdict::Lines(known.session, batch, lines) };
         }
         match self.greeting(peer, bytes, now) {
-            Some(rest) => self.open(peer, &bytes[rest..]),
-            None => {
-                let answer = format!("* /hello {}\n", self.cookie(peer, now.0 / COOKIE_PERIOD)).into_bytes();
-                if answer.len() <= bytes.len() { Verdict::Answer(answer) } else { Verdict::Ignore }
-            }
+            Some(rest) => self.open(peer, &bytes[rest..], uptime).unwrap_or_else(|refused| answer(bytes, refused.line())),
+            None => answer(bytes, &format!("* /hello {}\n", self.cookie(peer, now.0 / COOKIE_PERIOD))),
         }
     }
 
@@ -116,11 +116,10 @@ impl UdpDesk {
     }
 
     /// Those of whom nothing was heard for too long, with the time they were heard.
-    pub fn silent(&self, chat: &Chat, now: Micros) -> Vec<(SessionId, Micros)> {
-        let open = self.peers.keys().filter_map(|&id| chat.session(id));
-        let is_silent = |heard: Micros| now.since(heard) > UDP_SILENCE_SECONDS_MAX * Micros::SECOND;
-        let mut silent: Vec<_> =
-            open.filter(|session| is_silent(session.last_heard)).map(|session| (session.id, session.last_heard)).collect();
+    pub fn silent(&self, chat: &Chat, uptime: Micros) -> Vec<(SessionId, Micros)> {
+        let is_silent = |known: &&Known| uptime.since(known.heard) > UDP_SILENCE_SECONDS_MAX * Micros::SECOND;
+        let open = self.known.values().filter(is_silent).filter_map(|known| chat.session(known.session));
+        let mut silent: Vec<_> = open.map(|session| (session.id, session.last_heard)).collect();
         silent.sort_unstable();
         silent
     }
@@ -139,22 +138,21 @@ impl UdpDesk {
         is_good.then_some((end + 1).min(bytes.len()))
     }
 
-    fn open(&mut self, peer: SocketAddr, rest: &[u8]) -> Verdict {
-        let Some(&cell) = self.free.first() else { return Verdict::Answer(Refused::Full.line().into()) };
-        if let Err(refused) = self.config.admission.admit(peer.ip()) {
-            return Verdict::Answer(refused.line().into());
-        }
+    fn open(&mut self, peer: SocketAddr, rest: &[u8], uptime: Micros) -> Result<Verdict, Refused> {
+        let cell = self.free.first().copied().ok_or(Refused::Full)?;
+        self.config.admission.admit(peer.ip())?;
         self.free.remove(&cell);
         self.serial += 1;
         let session = SessionId::new(self.serial, cell);
         let (mut batch, mut buffer) = (Batch::default(), Vec::new());
         let opened = Fact::Opened { slot: self.me, transport: Transport::Udp, peer };
         batch.push(Record { session, input_end: 0, fact: opened }.encode(&mut buffer));
-        let lines = push_lines(session, rest, 0, LINES_PER_DATAGRAM_MAX, &mut batch);
+        let mut lines = 0;
+        push_lines(session, rest, &mut lines, LINES_PER_DATAGRAM_MAX, &mut batch);
         batch.push(Record { session, input_end: 0, fact: Fact::Arrived }.encode(&mut buffer));
-        self.known.insert(peer, Known { session, lines, unapplied: 0 });
+        self.known.insert(peer, Known { session, lines, unapplied: 0, heard: uptime });
         self.peers.insert(session, peer);
-        Verdict::Open(session, batch)
+        Ok(Verdict::Open(session, batch))
     }
 
     /// 64 bits as 13 characters that can be read aloud and typed.
@@ -171,19 +169,24 @@ impl UdpDesk {
     }
 }
 
-/// Adds records of a datagram's lines, at most `max`; returns the number of the last.
-fn push_lines(session: SessionId, bytes: &[u8], before: u64, max: u64, batch: &mut Batch) -> u64 {
-    let (mut lines, mut buffer) = (before, Vec::new());
+/// One who has no session is never sent more than it sent.
+fn answer(datagram: &[u8], line: &str) -> Verdict {
+    if line.len() <= datagram.len() { Verdict::Answer(line.into()) } else { Verdict::Ignore }
+}
+
+/// Adds records of a datagram's lines, at most `max`, and counts them in `lines`. False if there were more.
+fn push_lines(session: SessionId, bytes: &[u8], lines: &mut u64, max: u64, batch: &mut Batch) -> bool {
+    let mut buffer = Vec::new();
     let mut push = |fact| {
-        lines += 1;
-        batch.push(Record { session, input_end: lines, fact }.encode(&mut buffer));
+        *lines += 1;
+        batch.push(Record { session, input_end: *lines, fact }.encode(&mut buffer));
     };
-    cut(bytes, false, true, max as usize, |piece, _| match piece {
+    let cut = cut(bytes, false, true, max as usize, |piece, _| match piece {
         Piece::Line(line) => push(Fact::Line(line)),
         Piece::LongLineBegins => push(Fact::LongLineBegins),
         Piece::LongLineEnds => push(Fact::LongLineEnds),
     });
-    lines
+    cut.committed + cut.skipped == bytes.len()
 }
 
 #[cfg(test)]
@@ -208,9 +211,10 @@ mod tests {
     }
 
     fn hello(desk: &mut UdpDesk, chat: &Chat, port: u16, now: Micros) -> Verdict {
-        let Verdict::Answer(answer) = desk.receive(peer(port), &[b'x'; 30], chat, now) else { panic!("a long datagram is answered") };
+        let Verdict::Answer(answer) = desk.receive(peer(port), &[b'x'; 30], chat, now, now) else { panic!("a long datagram is answered") };
         let cookie = String::from_utf8(answer).unwrap();
-        desk.receive(peer(port), cookie.trim_start_matches("* ").as_bytes(), chat, now)
+        let greeting = format!("{}{}", cookie.trim_start_matches("* "), " ".repeat(60));
+        desk.receive(peer(port), greeting.as_bytes(), chat, now, now)
     }
 
     #[test]
@@ -220,10 +224,10 @@ mod tests {
         assert!(matches!(hello(&mut desk, &chat, 1, start), Verdict::Open(session, _) if session.cell() == 10));
         let cookie = desk.cookie(peer(2), 1_000);
         let greeting = format!("/hello {cookie}\n/nick udp\n");
-        assert!(matches!(desk.receive(peer(3), greeting.as_bytes(), &chat, start), Verdict::Answer(_)), "another address");
+        assert!(matches!(desk.receive(peer(3), greeting.as_bytes(), &chat, start, start), Verdict::Answer(_)), "another address");
         let late = start.plus(COOKIE_PERIOD * 2);
-        assert!(matches!(desk.receive(peer(2), greeting.as_bytes(), &chat, late), Verdict::Answer(_)), "too late");
-        assert!(matches!(desk.receive(peer(2), greeting.as_bytes(), &chat, start.plus(COOKIE_PERIOD)), Verdict::Open(..)));
+        assert!(matches!(desk.receive(peer(2), greeting.as_bytes(), &chat, late, late), Verdict::Answer(_)), "too late");
+        assert!(matches!(desk.receive(peer(2), greeting.as_bytes(), &chat, start.plus(COOKIE_PERIOD), start), Verdict::Open(..)));
     }
 
     #[test]
@@ -245,7 +249,7 @@ mod tests {
         fn a_stranger_is_never_answered_with_more_than_it_sent(bytes in prop::collection::vec(any::<u8>(), 0..60), greets: bool) {
             let (mut desk, chat) = desk(None);
             let bytes = if greets { [b"/hello ", bytes.as_slice()].concat() } else { bytes };
-            match desk.receive(peer(9), &bytes, &chat, Micros(5)) {
+            match desk.receive(peer(9), &bytes, &chat, Micros(5), Micros(5)) {
                 Verdict::Answer(answer) => prop_assert!(answer.len() <= bytes.len()),
                 verdict => prop_assert_eq!(verdict, Verdict::Ignore),
             }
