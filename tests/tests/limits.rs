@@ -1,8 +1,10 @@
 //! Everything has a bound, and what happens at the bound is what was said.
 
-use forkchat_tests::{Client, Server, wait_for};
+use forkchat_tests::{Client, Server, has_tool, wait_for};
+use nix::unistd::Pid;
 use std::io::Write;
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -79,28 +81,77 @@ fn a_paste_of_500_lines_passes_and_a_flood_is_slowed_down_not_disconnected() {
 }
 
 #[test]
-fn out_of_descriptors_those_who_are_in_are_served() {
-    // 100 descriptors are fewer than the supervisor and its workers could use for the connections that come.
+fn with_few_descriptors_those_who_are_in_are_served() {
     let server = Server::start_limited(Some("ulimit -n 100"), &["--workers", "1"]);
     let mut people = Vec::new();
     let mut turned_away = 0;
-    for _ in 0..60 {
+    for _ in 0..90 {
         let mut one = server.connect();
         match one.line() {
             Some(line) if line.starts_with("* Welcome") => people.push(one),
-            Some(line) => {
-                assert!(line.starts_with("! the server is "), "{line}");
+            line => {
+                assert_eq!(line.as_deref(), Some("! the server is full; try again later"));
                 turned_away += 1;
             }
-            None => turned_away += 1,
         }
     }
-    assert!(people.len() >= 20 && turned_away >= 10, "{} are in, {turned_away} turned away", people.len());
+    assert!(people.len() >= 40 && turned_away >= 10, "{} are in, {turned_away} turned away", people.len());
     people[0].say("still here");
     people[1].reads(": still here");
+}
+
+/// Lets a process have so many descriptors more than it has, from now on; at least if there are no gaps between those.
+fn allow_descriptors(pid: Pid, more: usize) {
+    let used: Vec<String> =
+        std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    // The limit is on their numbers, and the lowest that is free is given next.
+    let next = (0..).find(|number: &usize| !used.contains(&number.to_string())).unwrap();
+    let limit = format!("--nofile={}:", next + more);
+    assert!(Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status().unwrap().success());
+}
+
+#[test]
+fn a_supervisor_out_of_descriptors_serves_those_who_are_in_and_does_not_spin() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    allow_descriptors(server.pid(), 0);
+    let mut waiting: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+    server.tells("cannot accept connections: ");
     let before = server.cpu();
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(server.cpu() - before < Duration::from_millis(100), "no busy loop");
+    for i in 0..10 {
+        alice.say(&format!("still here {i}"));
+        bob.reads(&format!("alice: still here {i}"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(server.cpu() - before < Duration::from_millis(150), "no busy loop");
+    assert_eq!(server.journal_text().matches("cannot accept connections").count(), 1, "the operator is told once");
+    allow_descriptors(server.pid(), 1_000);
+    for one in &mut waiting {
+        let line = one.line().unwrap();
+        assert!(line.starts_with("* Welcome") || line == "! the server is out of descriptors; try again later", "{line}");
+    }
+    server.join("afterwards").sync();
+}
+
+#[test]
+fn a_worker_out_of_descriptors_loses_nobodys_place() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    let server = Server::start(&["--workers", "1", "--max-connections", "6"]);
+    let mut alice = server.join("alice");
+    let worker = server.process("worker 0");
+    allow_descriptors(worker, 0);
+    for _ in 0..20 {
+        assert_eq!(server.connect().line(), None, "it can't be served, and its connection is closed");
+    }
+    alice.sync();
+    allow_descriptors(worker, 100);
+    let people: Vec<Client> = (0..5).map(|i| server.join(&format!("p{i}"))).collect();
+    assert_eq!(people.len(), 5, "no place was lost");
 }
 
 #[test]

@@ -1,0 +1,200 @@
+//! The primitives between processes, with real processes that are killed while they hold them.
+//!
+//! It has a main of its own: only a process with one thread may fork, and the usual test harness starts several.
+
+use forkchat_common::ids::{Micros, Sequence, Slot};
+use forkchat_server::event_log::{Batch, EventLog, Geometry, Reader, SnapshotWriter};
+use forkchat_server::ipc::mutex::{LockError, Mutex};
+use forkchat_server::ipc::semaphore::Semaphore;
+use forkchat_server::ipc::value::Switched;
+use forkchat_server::sys::memory::map_shared;
+use forkchat_server::sys::process::fork_child;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const TESTS: [(&str, fn()); 6] = [
+    ("the_next_gets_a_dead_owners_mutex_and_is_told", the_next_gets_a_dead_owners_mutex_and_is_told),
+    ("a_dead_holders_units_are_given_back_by_who_reaps_it", a_dead_holders_units_are_given_back_by_who_reaps_it),
+    ("a_semaphore_counts_right_wherever_its_holders_die", a_semaphore_counts_right_wherever_its_holders_die),
+    ("a_value_is_whole_wherever_its_writer_dies", a_value_is_whole_wherever_its_writer_dies),
+    ("the_log_is_whole_wherever_its_writers_die", the_log_is_whole_wherever_its_writers_die),
+    ("a_child_dies_with_its_parent", a_child_dies_with_its_parent),
+];
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| name.contains(&filter)).collect();
+    if std::env::args().any(|argument| argument == "--list") {
+        return chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+    }
+    println!("\nrunning {} tests", chosen.len());
+    let start = Instant::now();
+    for (name, test) in &chosen {
+        // A failure panics, which ends the run with its message.
+        test();
+        println!("test {name} ... ok");
+    }
+    let (passed, left_out, seconds) = (chosen.len(), TESTS.len() - chosen.len(), start.elapsed().as_secs_f32());
+    println!("\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {left_out} filtered out; finished in {seconds:.2}s\n");
+}
+
+fn child(main: impl FnOnce()) -> Pid {
+    let run = |()| {
+        main();
+        0
+    };
+    fork_child((), |()| Vec::new(), run).expect("a process with one thread forks")
+}
+
+fn end(pid: Pid) {
+    kill(pid, Signal::SIGKILL).expect("it is ours and not reaped");
+    assert_eq!(waitpid(pid, None), Ok(WaitStatus::Signaled(pid, Signal::SIGKILL, false)));
+}
+
+fn wait_until(what: &str, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Kills a child that does `work` without end, again and again, each after another while.
+fn kill_again_and_again(times: u64, work: impl Fn(), after: impl Fn()) {
+    for i in 0..times {
+        let worker = child(|| {
+            loop {
+                work();
+            }
+        });
+        std::thread::sleep(Duration::from_micros(300 + i * 37 % 1_700));
+        end(worker);
+        after();
+    }
+}
+
+fn the_next_gets_a_dead_owners_mutex_and_is_told() {
+    let mutex = map_shared::<Mutex>("test").unwrap();
+    mutex.init().unwrap();
+    let owner = child(|| {
+        let _guard = mutex.lock(5, Duration::ZERO);
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    wait_until("the child to have the lock", || mutex.holder().is_some_and(|holder| holder.owner == 5));
+    assert_eq!(mutex.lock(6, Duration::from_millis(1)).map(|_| ()), Err(LockError::TimedOut), "it lives");
+    end(owner);
+    assert!(mutex.lock(6, Duration::from_secs(5)).unwrap().owner_died);
+    assert!(!mutex.lock(6, Duration::ZERO).unwrap().owner_died, "told once");
+}
+
+fn a_dead_holders_units_are_given_back_by_who_reaps_it() {
+    let rooms = map_shared::<Semaphore>("test").unwrap();
+    rooms.init(2).unwrap();
+    let holder = child(|| {
+        let _ = (rooms.try_acquire(1), rooms.try_acquire(1));
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    wait_until("the child to have both units", || rooms.held_by(1) == 2);
+    let waiter = child(|| assert_eq!(rooms.acquire(2, Duration::from_secs(20)), Ok(true)));
+    end(holder);
+    assert_eq!(rooms.available(), 0, "a death alone gives nothing back");
+    assert_eq!(rooms.release_all_of(1, 0), Ok(2));
+    assert_eq!(waitpid(waiter, None), Ok(WaitStatus::Exited(waiter, 0)), "who waited is woken");
+    assert_eq!((rooms.held_by(2), rooms.available()), (1, 1));
+}
+
+fn a_semaphore_counts_right_wherever_its_holders_die() {
+    let units = map_shared::<Semaphore>("test").unwrap();
+    units.init(3).unwrap();
+    let work = || {
+        let _ = (units.try_acquire(1), units.try_acquire(1), units.release(1), units.release(1));
+    };
+    let after = || {
+        let had = units.held_by(1);
+        assert_eq!(units.release_all_of(1, 0), Ok(had));
+        assert_eq!(units.available(), 3);
+    };
+    kill_again_and_again(150, work, after);
+}
+
+fn a_value_is_whole_wherever_its_writer_dies() {
+    let value = map_shared::<Switched<3>>("test").unwrap();
+    let work = || {
+        let next = value.load().0[0] + 1;
+        value.store([next, next * 3, next * 7]);
+    };
+    let after = || {
+        let ([one, three, seven], _) = value.load();
+        assert_eq!((three, seven), (one * 3, one * 7));
+    };
+    kill_again_and_again(300, work, after);
+    assert!(value.load().0[0] > 300, "they wrote");
+}
+
+/// Two writers append batches of three numbered records, and one of them is killed and followed by another, again and again.
+fn the_log_is_whole_wherever_its_writers_die() {
+    const READER: Slot = Slot(2);
+    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 3, sessions_max: 1, snapshot_bytes_max: 64 }).unwrap();
+    let (start, _) = log.join(READER).unwrap();
+    let mut reader = Reader::new(log, start);
+    let mut snapshots = SnapshotWriter::new(log, READER);
+    let generation = map_shared::<AtomicU32>("test").unwrap();
+    let write = |writer: u16| {
+        let generation = generation.fetch_add(1, Ordering::Relaxed);
+        for number in 0u32.. {
+            let mut batch = Batch::default();
+            (0..3u8).for_each(|part| batch.push(&[&generation.to_le_bytes()[..], &number.to_le_bytes(), &[part]].concat()));
+            while log.append(Slot(writer), &batch, Micros(0)).is_err() {
+                std::thread::yield_now();
+            }
+        }
+    };
+    let mut writers = [0, 1].map(|writer| child(|| write(writer)));
+    // By generation: the number that comes next, and the part of it.
+    let mut expected = std::collections::BTreeMap::<u32, (u32, u8)>::new();
+    let mut records = 0;
+    for round in 0..150u64 {
+        let deadline = Instant::now() + Duration::from_micros(500 + round * 91 % 2_500);
+        while Instant::now() < deadline || reader.is_behind() && round == 149 {
+            for entry in reader.fetch(64) {
+                let (generation, rest) = entry.payload.split_first_chunk::<4>().unwrap();
+                let (number, part) = rest.split_first_chunk::<4>().unwrap();
+                let found = (u32::from_le_bytes(*number), part[0]);
+                let next = expected.entry(u32::from_le_bytes(*generation)).or_default();
+                assert_eq!(found, *next, "whole batches, in order");
+                *next = if found.1 == 2 { (found.0 + 1, 0) } else { (found.0, found.1 + 1) };
+                records += 1;
+            }
+            let position: Sequence = reader.position();
+            log.publish_position(READER, position);
+            snapshots.write(position, b"state");
+            snapshots.publish(position);
+            if round == 149 && !reader.is_behind() {
+                break;
+            }
+        }
+        let victim = (round % 2) as usize;
+        end(writers[victim]);
+        if round < 148 {
+            writers[victim] = child(|| write(victim as u16));
+        }
+    }
+    assert!(expected.values().all(|&(_, part)| part == 0), "a batch is all there or not there");
+    assert!(records > 10_000, "they wrote: {records}");
+}
+
+fn a_child_dies_with_its_parent() {
+    let grandchild = map_shared::<AtomicU32>("test").unwrap();
+    let parent = child(|| {
+        let pid = child(|| std::thread::sleep(Duration::from_secs(60)));
+        grandchild.store(pid.as_raw().cast_unsigned(), Ordering::Release);
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    wait_until("the grandchild", || grandchild.load(Ordering::Acquire) != 0);
+    end(parent);
+    let status = format!("/proc/{}/stat", grandchild.load(Ordering::Acquire));
+    wait_until("the grandchild's end", || std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z ")));
+}
