@@ -23,16 +23,20 @@ impl EventLog {
         self.bells.iter().for_each(super::Doorbell::ring_anyway);
     }
 
-    /// Rings all that sleep: the ring is full, and whoever could make room shall look.
-    pub fn ring_sleepers(&self) {
-        self.bells.iter().for_each(super::Doorbell::ring);
-    }
-
     /// Rings those sleepers that are an eighth of the ring behind: they have nobody to tell, but must apply it some time.
     pub fn ring_far_behind(&self) {
+        self.ring_behind(self.geometry.ring_blocks() / 8);
+    }
+
+    /// Rings those sleepers that could make room by reading on. Not the others: two who wait for room would wake each other for ever.
+    pub fn ring_who_holds_room(&self) {
+        self.ring_behind(0);
+    }
+
+    fn ring_behind(&self, blocks: u64) {
         let tail = self.tail();
         for (state, bell) in self.slots.iter().zip(&self.bells) {
-            if tail.blocks_since(super::Sequence(state.cursor.load(Ordering::Relaxed))) > self.geometry.ring_blocks() / 8 {
+            if tail.blocks_since(super::Sequence(state.cursor.load(Ordering::Relaxed))) > blocks {
                 bell.ring();
             }
         }
@@ -43,7 +47,7 @@ impl EventLog {
         // Between the store of the cursor and the load of the flag: who finds the ring full sets the flag and looks again.
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.header.room_wanted.load(Ordering::Relaxed) != 0 && self.header.room_wanted.swap(0, Ordering::Relaxed) != 0 {
-            self.ring_sleepers();
+            self.bells.iter().for_each(super::Doorbell::ring);
         }
     }
 

@@ -337,7 +337,7 @@ impl<S: Sockets> Serving<S> {
             self.log.want_room();
             // Once more, since who made room before we asked for it didn't know whom to ring; and whoever holds it may be asleep.
             result = self.log.append(self.me, batch, self.log.now());
-            self.log.ring_sleepers();
+            self.log.ring_who_holds_room();
         }
         self.is_waiting_for_room = result == Err(AppendError::Full);
         result.map(|range| range.end)
