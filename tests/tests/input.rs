@@ -193,6 +193,21 @@ fn a_partial_line_costs_nothing_while_it_waits() {
     wait_for("the line", || people[1].line().filter(|line| line.ends_with("p0: unfinished no more")));
 }
 
+/// The kernel frees input by whole buffers: what is left of a line in the last one once held the peer's window shut for ever.
+#[test]
+fn part_of_a_line_behind_much_input_does_not_shut_the_window() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let (alice, mut bob) = (server.join("alice"), server.join("bob"));
+    let mut stream = alice.stream().try_clone().unwrap();
+    let text: String = (0..3_000).map(|number| format!("{number} {}\n", "y".repeat(700 + number % 13))).collect();
+    let writer = std::thread::spawn(move || stream.write_all(text.as_bytes()).unwrap());
+    for number in 0..3_000 {
+        let heard = bob.reads(&format!("alice: {number} "));
+        assert_eq!(heard.last().unwrap().len(), format!("[#lobby] alice: {number} ").len() + 700 + number % 13);
+    }
+    writer.join().unwrap();
+}
+
 #[test]
 fn a_small_receive_buffer_holds_lines_and_costs_no_cpu() {
     let server = Server::start(&[]);

@@ -8,6 +8,7 @@ use nix::sys::epoll::Epoll;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::VecDeque;
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,30 @@ pub(super) enum Role {
     Journal,
 }
 
+/// Why we killed a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Somebody stopped it (SIGSTOP); no doing of its own.
+    Stopped,
+    /// It kept the log's lock.
+    KeptLock,
+    /// It read nothing of the log.
+    ReadNothing,
+    /// One of its threads didn't come to an end.
+    Busy,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Stopped => "was stopped",
+            Fault::KeptLock => "held the log's lock for 2 s",
+            Fault::ReadNothing => "read nothing of the log for 2 s",
+            Fault::Busy => "was busy with one thing for 2 s",
+        })
+    }
+}
+
 /// A slot.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -42,7 +67,7 @@ pub(super) struct Child {
     /// Deaths by its own doing, one after another.
     deaths: u32,
     /// Why we killed it, if we did.
-    pub killed_because: Option<&'static str>,
+    pub killed_because: Option<Fault>,
     /// How its predecessor died, until the successor is there and both are told in one line.
     pub last_death: Option<String>,
     pub is_drained: bool,
@@ -135,7 +160,7 @@ impl Children {
     }
 
     /// Kills the process in a slot. Its death is then reaped like any other.
-    pub fn kill(&mut self, slot: Slot, why: &'static str) {
+    pub fn kill(&mut self, slot: Slot, why: Fault) {
         let child = self.get(slot);
         if let Some(pid) = child.pid {
             log::warn!("{} (pid {pid}) {why}; killing it", child.name());

@@ -1,6 +1,6 @@
 //! Reaping: every death is noticed, worded, and answered.
 
-use super::children::Role;
+use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
@@ -25,7 +25,7 @@ impl Supervisor {
                 Ok(WaitStatus::Signaled(pid, signal, _)) => self.bury(pid, Death::Killed(signal)),
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(slot) = self.children.slot_of(pid) {
-                        self.children.kill(slot, "was stopped");
+                        self.children.kill(slot, Fault::Stopped);
                     }
                 }
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
@@ -48,8 +48,8 @@ impl Supervisor {
         }
         let child = self.children.get(slot);
         child.pid = None;
-        let stalled = child.killed_because.is_some_and(|why| why != "was stopped");
-        let by_its_own_doing = stalled || death != Death::Killed(Signal::SIGKILL);
+        let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
+        let by_its_own_doing = was_stalled || death != Death::Killed(Signal::SIGKILL);
         let pause = child.backoff(by_its_own_doing);
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
         let words = format!("{} (pid {pid}) {}{why}", child.name(), word(death));

@@ -5,6 +5,7 @@
 //! same turn. Waiting for room, for the lock or for a peer is done between turns and counts as nothing.
 //! One at a time is killed, the lock's owner first; then everyone gets two seconds again.
 
+use super::children::Fault;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::mutex::Holder;
 use forkchat_common::ids::{Sequence, Slot};
@@ -67,7 +68,7 @@ impl Watchdog {
     }
 
     /// Looks at everyone that is alive. The one to be killed, and why.
-    pub fn look(&mut self, log: &EventLog, alive: &[Slot], now: Instant) -> Option<(Slot, &'static str)> {
+    pub fn look(&mut self, log: &EventLog, alive: &[Slot], now: Instant) -> Option<(Slot, Fault)> {
         if self.last_look.is_some_and(|last| now.duration_since(last) < LOOK_APART) {
             return None;
         }
@@ -80,7 +81,7 @@ impl Watchdog {
         verdict
     }
 
-    fn judge(&mut self, log: &EventLog, alive: &[Slot], now: Instant) -> Option<(Slot, &'static str)> {
+    fn judge(&mut self, log: &EventLog, alive: &[Slot], now: Instant) -> Option<(Slot, Fault)> {
         let holder = log.lock_holder();
         let is_lock_stalled = self.lock.see(holder, now);
         let tail = log.tail();
@@ -98,10 +99,8 @@ impl Watchdog {
             }
         }
         let owner = holder.map(|holder| Slot(holder.owner as u16)).filter(|owner| is_lock_stalled && alive.contains(owner));
-        let owner = owner.map(|slot| (slot, "held the log's lock for 2 s"));
-        owner
-            .or(slowest.map(|(_, slot)| (slot, "read nothing of the log for 2 s")))
-            .or(busy.map(|slot| (slot, "was busy with one thing for 2 s")))
+        let owner = owner.map(|slot| (slot, Fault::KeptLock));
+        owner.or(slowest.map(|(_, slot)| (slot, Fault::ReadNothing))).or(busy.map(|slot| (slot, Fault::Busy)))
     }
 }
 
@@ -120,7 +119,7 @@ mod tests {
     }
 
     /// Looks every quarter of a second for so long; the first verdict and when it came.
-    fn watch(log: &EventLog, millis: u64, mut meanwhile: impl FnMut()) -> Option<(Slot, &'static str, u64)> {
+    fn watch(log: &EventLog, millis: u64, mut meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         (0..millis / 250).find_map(|look| {
             meanwhile();
@@ -145,7 +144,7 @@ mod tests {
         let log = log();
         append(log);
         let _held = log.hold_lock(Slot(1));
-        assert_eq!(watch(log, 10_000, || ()), Some((Slot(1), "held the log's lock for 2 s", 2_000)));
+        assert_eq!(watch(log, 10_000, || ()), Some((Slot(1), Fault::KeptLock, 2_000)));
     }
 
     #[test]
@@ -158,7 +157,7 @@ mod tests {
             read = Sequence(read.0 + 1);
             log.publish_position(Slot(0), read);
         };
-        assert_eq!(watch(log, 10_000, moves), Some((Slot(1), "read nothing of the log for 2 s", 2_000)));
+        assert_eq!(watch(log, 10_000, moves), Some((Slot(1), Fault::ReadNothing, 2_000)));
     }
 
     #[test]
@@ -168,7 +167,7 @@ mod tests {
         let busy = || {
             log.begin_turn(Slot(1), Thread::Send);
         };
-        assert_eq!(watch(log, 10_000, busy), Some((Slot(0), "was busy with one thing for 2 s", 2_000)));
+        assert_eq!(watch(log, 10_000, busy), Some((Slot(0), Fault::Busy, 2_000)));
     }
 
     #[test]
