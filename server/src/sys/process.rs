@@ -44,7 +44,7 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Names this process for `ps` and `top`; what is longer than 15 bytes is cut.
+/// Names the calling thread for `ps` and `top`, or the process if it is its first; what is longer than 15 bytes is cut.
 pub fn set_name(name: &str) {
     if let Ok(name) = CString::new(name) {
         // Fails for no name.

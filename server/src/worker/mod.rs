@@ -39,7 +39,7 @@ pub use udp::UdpConfig;
 use crate::channel::WorkerEnd;
 use crate::event_log::EventLog;
 use crate::ipc::doorbell::Doorbell;
-use crate::sys::process::exit_now;
+use crate::sys::process::{exit_now, set_name};
 use forkchat_common::ids::Slot;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use receive_thread::{ReceiveThread, Wiring};
@@ -80,13 +80,20 @@ fn start(
     let wiring = Wiring { epoll: input, channel, inputs, orders: ordered, bell: receive_bell, udp, turn_away_max: config.turn_away_max };
     let mut receive = ReceiveThread::new(log, me, wiring)?;
 
-    let pool = threadpool::Builder::new().num_threads(2).thread_name(format!("worker {me}")).build();
-    pool.execute(move || end_with("receive thread", receive.run()));
-    pool.execute(move || match Serving::join(log, me, config, network) {
-        Ok(serving) => end_with("send thread", send_thread::run(log, me, serving, &queue)),
-        Err(error) => {
-            log::error!("{error}");
-            exit_now(1);
+    // The pool's threads are alike, so each takes the name of what it does.
+    let pool = threadpool::ThreadPool::new(2);
+    pool.execute(move || {
+        set_name(&format!("receive {me}"));
+        end_with("receive thread", receive.run());
+    });
+    pool.execute(move || {
+        set_name(&format!("send {me}"));
+        match Serving::join(log, me, config, network) {
+            Ok(serving) => end_with("send thread", send_thread::run(log, me, serving, &queue)),
+            Err(error) => {
+                log::error!("{error}");
+                exit_now(1);
+            }
         }
     });
     Ok(pool)
