@@ -106,7 +106,7 @@ pub static TABLE: [Row; 15] = [
         arguments: "NICK TEXT",
         does: "says something to one person only",
         parse: |rest| {
-            let (nick, text) = rest.split_once(' ')?;
+            let (nick, text) = rest.split_once(char::is_whitespace)?;
             Some(Command::Msg { nick, text: some_text(text)? })
         },
     },
@@ -232,6 +232,7 @@ mod tests {
         assert_eq!(command("/set"), Command::Settings);
         assert_eq!(command("/leave"), Command::Leave(None));
         assert_eq!(command("/topic "), Command::Topic(None));
+        assert_eq!(command("/msg\tbob\thi"), Command::Msg { nick: "bob", text: "hi" });
         for line in ["/msg bob", "/nick", "/nick a b", "/set echo", "/set noise on", "/join", "/rooms now"] {
             assert!(matches!(parse(line), Err(CommandError::Usage(_))), "{line}");
         }

@@ -210,7 +210,7 @@ pub enum Refusal<'a> {
     /// No charset has this name.
     UnknownCharset(&'a str),
     /// A charset without ASCII in it.
-    CharsetNotAscii(&'static str),
+    CharsetNotAscii(&'a str),
     /// `/hello` where no greeting is needed.
     HelloIsForUdp,
 }

@@ -18,6 +18,10 @@ pub const ROOMS_LISTED_MAX: usize = 100;
 pub const MEMBERS_LISTED_MAX: usize = 500;
 /// Members that the welcome names; of more it tells the number.
 pub const WELCOME_NAMES_MAX: usize = 20;
+/// Characters of what somebody typed that a refusal quotes.
+pub const QUOTED_CHARS_MAX: usize = 64;
+/// Lines of one datagram that are read; the rest is lost.
+pub const LINES_PER_DATAGRAM_MAX: u64 = 256;
 /// Bytes of one Telnet subnegotiation. A longer one is taken to have ended there.
 pub const SUBNEGOTIATION_BYTES_MAX: usize = 512;
 /// A datagram to a client, in bytes; a line that is longer by itself goes alone.

@@ -114,7 +114,7 @@ fn parse(text: &str, prefix: &str, chars_max: usize, allowed: impl Fn(char) -> b
     if spelling.is_empty() {
         return Err(NameError::Empty);
     }
-    if let Some(c) = spelling.chars().find(|&c| !allowed(c)) {
+    if let Some(c) = spelling.chars().find(|&c| !allowed(c)).or_else(|| spelling.chars().next().filter(|&c| is_combining_fold(c))) {
         return Err(NameError::Character(c));
     }
     if spelling.chars().count() > chars_max {
@@ -136,7 +136,9 @@ fn is_combining_fold(c: char) -> bool {
 }
 
 fn is_nick_char(c: char) -> bool {
-    c.is_alphanumeric() || "_-[]{}\\^|".contains(c)
+    // Hangul fillers are letters that nobody sees: with them one could pass as another.
+    let is_invisible = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    (c.is_alphanumeric() && !is_invisible) || "_-[]{}\\^|".contains(c)
 }
 
 fn fold(text: &str) -> String {
@@ -171,6 +173,9 @@ mod tests {
         assert_eq!(Nick::parse("\u{fdfa}"), Err(NameError::Character(' ')));
         assert_eq!(Nick::parse(&"x".repeat(33)), Err(NameError::TooLong(32)));
         assert!(Nick::parse(&"é".repeat(32)).is_ok());
+        for invisible in ["dora\u{3164}", "dora\u{1160}", "\u{ffa0}", "\u{345}"] {
+            assert!(matches!(Nick::parse(invisible), Err(NameError::Character(_))), "{invisible:?}");
+        }
         assert_eq!(RoomName::parse("lobby"), Err(NameError::NoHash));
         assert_eq!(RoomName::parse("#"), Err(NameError::Empty));
         assert_eq!(RoomName::parse("#a.b-c").unwrap().as_str(), "#a.b-c");

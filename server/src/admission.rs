@@ -44,6 +44,16 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// The same where it may be no longer than a greeting over UDP.
+    pub fn short_line(self) -> &'static str {
+        match self {
+            Refused::Full | Refused::NoDescriptors => "! full; try later\n",
+            Refused::TooManyFromAddress => "! too many of you\n",
+        }
+    }
+}
+
 impl Admission {
     /// Nobody is in yet. `holder` is this process's place among the semaphore's holders.
     pub fn new(units: &'static Semaphore, holder: usize, per_address_max: Option<u32>) -> Admission {

@@ -89,12 +89,11 @@ impl Options {
         self.workers.unwrap_or_else(cpus)
     }
 
-    /// The data directory: as given, or where the XDG Base Directory Specification has a user's state.
-    pub fn data_dir(&self) -> PathBuf {
+    /// The data directory: as given, or where the XDG Base Directory Specification has a user's state. `None` if the user has no home.
+    pub fn data_dir(&self) -> Option<PathBuf> {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let state =
-            || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state"))).unwrap_or_else(std::env::temp_dir);
-        self.data_dir.clone().unwrap_or_else(|| state().join("forkchat"))
+        let state = || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+        self.data_dir.clone().or_else(|| Some(state()?.join("forkchat")))
     }
 }
 

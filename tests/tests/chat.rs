@@ -73,7 +73,7 @@ fn what_cannot_be_done_says_what_to_do() {
         ("/join lobby", "! lobby is no room: it is # and 1 to 50 letters"),
         ("/join #", "! # is no room: "),
         ("/msg nobody hi", "! nobody is called nobody; /who tells who is here"),
-        ("/charset utf-16", "! charset UTF-16LE can't be used"),
+        ("/charset utf-16", "! charset utf-16 can't be used"),
         ("/leave #elsewhere", "! you are not in #elsewhere"),
         ("/set", "* echo is off"),
         ("/hello x", "! /hello opens a session over UDP; yours is open already"),

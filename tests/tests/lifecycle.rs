@@ -72,7 +72,7 @@ fn the_grace_is_a_bound_and_a_second_signal_ends_it_at_once() {
     server.tells("SIGTERM: stopping");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(1));
-    server.tells("SIGTERM again: stopping at once");
+    server.tells("SIGTERM while stopping: stopping at once");
 }
 
 /// A client that has much more to read than the kernel holds, and doesn't read it.

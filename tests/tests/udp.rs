@@ -38,8 +38,14 @@ impl Datagrams {
         self.send(b"/hello                          \n");
         let cookie = self.receive();
         let greeting = cookie.strip_prefix("* ").expect("the answer is `* /hello COOKIE`");
-        // As long as any answer, in case it is a refusal: nobody who has no session is sent more than it sent.
-        self.send(format!("{}{:60}\n{lines}", greeting.trim_end(), "").as_bytes());
+        self.send(
+            format!(
+                "{}
+{lines}",
+                greeting.trim_end()
+            )
+            .as_bytes(),
+        );
     }
 }
 
@@ -153,7 +159,7 @@ fn udp_sessions_count_and_end_with_their_worker() {
     let (_first, _second) = (join(&server, "first"), join(&server, "second"));
     let third = Datagrams::new(server.udp);
     third.hello("");
-    assert_eq!(third.receive(), "! too many connections from your address; close one first\n");
+    assert_eq!(third.receive(), "! too many of you\n");
     assert!(server.connect().rest()[0].starts_with("! the server is full"));
     let worker = server.process("worker 0");
     let own = tcp.worker();

@@ -14,7 +14,7 @@
 use crate::command::{SETTINGS, TABLE};
 use crate::event::{Event, Refusal, Reply};
 use crate::ids::{Micros, Sequence};
-use crate::limits::{LINE_BYTES_MAX, NICK_CHARS_MAX, ROOM_CHARS_MAX, ROOMS_PER_SESSION_MAX};
+use crate::limits::{LINE_BYTES_MAX, QUOTED_CHARS_MAX, ROOMS_PER_SESSION_MAX};
 use crate::names::NameError;
 use std::fmt::Write;
 
@@ -183,7 +183,7 @@ fn on_or_off(on: bool) -> &'static str {
 
 /// What was wrong and what to do, in one line.
 fn explain(refusal: &Refusal<'_>) -> String {
-    match refusal {
+    match &brief(refusal) {
         Refusal::UnknownCommand(name) => format!("no command /{name}; /help lists the commands, //{name} says \"/{name}\""),
         Refusal::Usage(row) => format!("usage: {row}"),
         Refusal::LineTooLong => format!("line too long: at most {} bytes are read; it was not said, send it in parts", LINE_BYTES_MAX - 1),
@@ -210,10 +210,26 @@ fn explain(refusal: &Refusal<'_>) -> String {
     }
 }
 
+/// The refusal with what somebody typed cut to a readable length: nobody is sent many times what it sent.
+fn brief<'a>(refusal: &Refusal<'a>) -> Refusal<'a> {
+    let cut = |text: &'a str| text.char_indices().nth(QUOTED_CHARS_MAX).map_or(text, |(end, _)| &text[..end]);
+    match refusal.clone() {
+        Refusal::UnknownCommand(name) => Refusal::UnknownCommand(cut(name)),
+        Refusal::NoSuchNick(nick) => Refusal::NoSuchNick(cut(nick)),
+        Refusal::NoSuchRoom(room) => Refusal::NoSuchRoom(cut(room)),
+        Refusal::NotInRoom(room) => Refusal::NotInRoom(cut(room)),
+        Refusal::BadNick(nick, why) => Refusal::BadNick(cut(nick), why),
+        Refusal::BadRoom(room, why) => Refusal::BadRoom(cut(room), why),
+        Refusal::UnknownCharset(name) => Refusal::UnknownCharset(cut(name)),
+        Refusal::CharsetNotAscii(name) => Refusal::CharsetNotAscii(cut(name)),
+        other => other,
+    }
+}
+
 fn explain_name(error: &NameError, rule: &str) -> String {
     match error {
         NameError::Empty => format!("it is {rule}"),
-        NameError::TooLong(max) => format!("longer than {max} characters ({NICK_CHARS_MAX} for a nickname, {ROOM_CHARS_MAX} for a room)"),
+        NameError::TooLong(max) => format!("it is longer than {max} characters; it is {rule}"),
         NameError::Character(c) if c.is_whitespace() => format!("it may not contain a space; it is {rule}"),
         NameError::Character(c) => format!("it may not contain {c}; it is {rule}"),
         NameError::NoHash => format!("it is {rule}"),
@@ -288,6 +304,9 @@ fn push_tags(event: &Event<'_>, stamp: Stamp, out: &mut String) {
             if let Some(nick) = nick {
                 tag("nick", nick);
             }
+            if let Reply::Left { current: Some(current), .. } = reply {
+                tag("target", current);
+            }
         }
         Event::Refused { to, .. } => {
             tag("event", "error");
@@ -307,7 +326,7 @@ fn reply_tags<'a>(reply: &Reply<'a>) -> (&'static str, Option<&'a str>, Option<&
         Reply::Help(_) => ("help", None, None),
         Reply::Nick(nick) => ("nick", None, Some(nick)),
         Reply::Joined { room, .. } => ("join", Some(room), None),
-        Reply::Left { current, .. } => ("leave", *current, None),
+        Reply::Left { room, .. } => ("leave", Some(room), None),
         Reply::Rooms { .. } => ("rooms", None, None),
         Reply::Who { room, .. } => ("who", Some(room), None),
         Reply::Whoami { nick, current, .. } => ("whoami", *current, Some(nick)),

@@ -166,8 +166,8 @@ impl Chat {
         self.announce(id, tell);
         self.state.rooms.get_mut(room).topic = topic.into();
         let (room, Some(session)) = (self.state.rooms.get(room), self.session(id)) else { return Ok(()) };
-        self.tell_room(room, None, &Event::TopicSet { room: room.name.as_str(), nick: session.nick.as_str(), topic }, tell);
-        Ok(())
+        self.tell_room(room, Some(id), &Event::TopicSet { room: room.name.as_str(), nick: session.nick.as_str(), topic }, tell);
+        self.answer(id, &Event::Reply(Reply::Topic { room: room.name.as_str(), topic }), tell)
     }
 
     fn list_rooms<'t, O: Output>(&self, id: SessionId, tell: &mut Teller<'_, O>) -> Done<'t> {
@@ -213,7 +213,7 @@ impl Chat {
     fn set_charset<'t, O: Output>(&mut self, id: SessionId, name: &'t str, tell: &mut Teller<'_, O>) -> Done<'t> {
         let charset = Charset::by_label(name).map_err(|why| match why {
             CharsetError::Unknown => Refusal::UnknownCharset(name),
-            CharsetError::NotAscii(name) => Refusal::CharsetNotAscii(name),
+            CharsetError::NotAscii(_) => Refusal::CharsetNotAscii(name),
         })?;
         self.tell_one(id, &Event::Reply(Reply::Charset(charset.name())), tell);
         if let Some(session) = self.session_mut(id) {

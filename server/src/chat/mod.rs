@@ -232,7 +232,7 @@ impl Chat {
 
     /// At the end of input a line counts without its LF, also one of which the beginning was recorded and nothing follows.
     fn hear_last_line<O: Output>(&mut self, id: SessionId, tell: &mut Teller<'_, O>) {
-        if self.session(id).is_some_and(Session::has_begun_line) {
+        if self.session_mut(id).is_some_and(Session::end_begun_line) {
             self.hear_line(id, b"", tell);
         }
     }
@@ -255,7 +255,9 @@ impl Chat {
         if reason == CloseReason::Silent {
             self.tell_one(
                 id,
-                &Event::Dismissed { reason: "no word for 120 seconds, so this session has ended; /hello opens another" },
+                &Event::Dismissed {
+                    reason: "no word for 120 seconds, so this session has ended; a line of 23 bytes asks for another /hello COOKIE",
+                },
                 tell,
             );
         }

@@ -74,9 +74,15 @@ impl Session {
         self.nick.as_str()
     }
 
-    /// Whether the beginning of a line was recorded, and not yet its end.
-    pub(super) fn has_begun_line(&self) -> bool {
+    /// The input is over. Whether the beginning of a line was recorded, and not its end, which is now.
+    pub(super) fn end_begun_line(&mut self) -> bool {
+        self.telnet = TelnetFilter::default();
         !self.held.is_empty()
+    }
+
+    /// Whether others have heard of it.
+    pub fn is_announced(&self) -> bool {
+        self.announced
     }
 
     /// The line that was begun turned out to be too long: nothing of it is kept.

@@ -225,7 +225,7 @@ fn charsets_are_per_person_and_from_the_next_line_on() {
     room.types(1, "世界 😀");
     assert_eq!(room.copy.told.bytes.remove(&Room::id(0)).unwrap(), b"[#lobby] guest2: \xca\xc0\xbd\xe7 ?\n");
     room.types(1, "/charset utf-16");
-    assert!(room.told(1).starts_with("! charset UTF-16LE can't be used"));
+    assert!(room.told(1).starts_with("! charset utf-16 can't be used"));
 }
 
 #[test]
@@ -260,6 +260,11 @@ fn a_line_may_be_recorded_in_parts_but_not_grow_by_it() {
     room.fact(0, Fact::LineBegins(b"no more"));
     room.fact(0, Fact::Closed(CloseReason::EndOfInput));
     assert_eq!(room.told(1), "[#lobby] guest1: no more\n* guest1 quit\n");
+    room.fact(1, Fact::Line(b"tail\xff\xfa\x1f"));
+    room.arrive();
+    room.told(2);
+    room.fact(1, Fact::Closed(CloseReason::EndOfInput));
+    assert_eq!(room.told(2), "[#lobby] guest2: tail\n* guest2 quit\n", "a negotiation without an end swallows nothing");
 }
 
 #[test]

@@ -65,6 +65,9 @@ pub struct EventLog {
     bells: Vec<Doorbell>,
     cells: &'static [SessionCell],
     snapshots: [&'static [AtomicU64]; layout::SNAPSHOT_BUFFERS],
+    /// What [`EventLog::uptime`] tells in a simulation; 0 for the real one.
+    #[cfg(test)]
+    simulated_uptime: AtomicU64,
 }
 
 impl EventLog {
@@ -83,6 +86,8 @@ impl EventLog {
             bells: slots.iter().map(|slot| Doorbell::new(&slot.asleep)).collect::<Result<_, _>>()?,
             cells: map_shared_slice("forkchat-cells", geometry.sessions_max)?,
             snapshots,
+            #[cfg(test)]
+            simulated_uptime: AtomicU64::new(0),
         };
         log.header.lock.init()?;
         log.begin();
@@ -124,19 +129,30 @@ impl EventLog {
     /// The wall clock may be set back while the server runs; this one goes on evenly then. Set forward, it follows
     /// ([`EventLog::advance_clock`]).
     pub fn now(&self) -> Micros {
-        Micros(micros(since_boot()).saturating_add(self.header.clock_offset.load(Ordering::Relaxed)))
+        self.uptime().plus(self.header.clock_offset.load(Ordering::Relaxed))
     }
 
     /// Time since the machine started, for what takes a certain time: unlike [`EventLog::now`] it makes no step.
     pub fn uptime(&self) -> Micros {
-        Micros(micros(since_boot()))
+        #[cfg(test)]
+        if let simulated @ 1.. = self.simulated_uptime.load(Ordering::Relaxed) {
+            return Micros(simulated);
+        }
+        // Includes the time that the machine was suspended. Can't fail: the clock exists since Linux 2.6.39.
+        Micros(micros(clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()))
+    }
+
+    /// Lets time pass in a simulation; from the first call on it passes in no other way.
+    #[cfg(test)]
+    pub fn pass_time(&self, micros: u64) {
+        self.simulated_uptime.fetch_add(micros, Ordering::Relaxed);
     }
 
     /// Follows the wall clock if it is more than a second ahead. The supervisor does this now and then.
     pub fn advance_clock(&self) {
         let wall = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         if Micros(wall).since(self.now()) > Micros::SECOND {
-            self.header.clock_offset.store(wall - micros(since_boot()), Ordering::Relaxed);
+            self.header.clock_offset.store(wall - self.uptime().0, Ordering::Relaxed);
         }
     }
 
@@ -159,11 +175,6 @@ impl EventLog {
         self.header.snapshot_sequences.iter().for_each(|sequence| sequence.store(0, Ordering::Relaxed));
         self.begin();
     }
-}
-
-fn since_boot() -> Duration {
-    // Includes the time that the machine was suspended. Can't fail: the clock exists since Linux 2.6.39.
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -10,7 +10,9 @@ use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::DirBuilder;
 use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// How much of the log is applied in one turn, in blocks.
@@ -30,7 +32,7 @@ pub struct JournalConfig {
     /// The slots of the workers, whose `stable` holds snapshots back.
     pub workers: u16,
     /// `--data-dir`.
-    pub data_dir: PathBuf,
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Nobody: the journal serves no session.
@@ -58,7 +60,7 @@ pub struct Journal {
 
 /// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.
 pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
-    prepare(&config.data_dir);
+    prepare(config.data_dir.as_deref());
     match Journal::join(log, me, config) {
         Ok(mut journal) => loop {
             log.begin_turn(me, Thread::Send);
@@ -74,8 +76,12 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
 }
 
 /// The chat goes on without a data directory, so this only says what is wrong with it.
-fn prepare(data_dir: &Path) {
-    match std::fs::create_dir_all(data_dir) {
+fn prepare(data_dir: Option<&Path>) {
+    let Some(data_dir) = data_dir else {
+        return log::warn!("no data directory: neither XDG_STATE_HOME nor HOME is set; give one with --data-dir");
+    };
+    // What is said in private is nobody else's.
+    match DirBuilder::new().recursive(true).mode(0o700).create(data_dir) {
         Ok(()) => log::debug!("the data directory is {}", data_dir.display()),
         Err(error) => log::warn!("cannot make the data directory {}: {error}; choose another with --data-dir", data_dir.display()),
     }

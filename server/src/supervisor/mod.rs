@@ -31,7 +31,7 @@ use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Counter;
 use crate::journal::JournalConfig;
-use crate::options::{Options, Rate};
+use crate::options::{Listen, Options, Rate};
 use crate::role;
 use crate::sys::memory::map_shared;
 use crate::worker::{ServingConfig, UdpConfig};
@@ -78,6 +78,8 @@ pub enum StartError {
     Listen(&'static str, std::net::SocketAddr, std::io::Error),
     /// More connections asked for than the limit on open files allows: asked, allowed.
     TooManyConnections(u64, u64),
+    /// Both transports are off.
+    NowhereToListen,
     /// Something that the system refused.
     System(&'static str, std::io::Error),
 }
@@ -96,6 +98,10 @@ impl fmt::Display for StartError {
                     _ => format!(": {error}"),
                 };
                 write!(f, "cannot listen on {transport} {address}{remedy}")
+            }
+            StartError::NowhereToListen => f.write_str("cannot serve anyone with --tcp off and --udp off; leave one on"),
+            StartError::TooManyConnections(_, 0) => {
+                f.write_str("cannot serve anyone: the limit on open files is too low; raise it (ulimit -Hn)")
             }
             StartError::TooManyConnections(asked, allowed) => {
                 write!(
@@ -142,6 +148,9 @@ impl Supervisor {
     fn start(options: Options) -> Result<Supervisor, StartError> {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
         let workers = options.workers();
+        if options.tcp == Listen::Off && options.udp == Listen::Off {
+            return Err(StartError::NowhereToListen);
+        }
         let (connections_max, turn_away_max) = connections_max(&options, workers)?;
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
@@ -302,10 +311,21 @@ fn connections_max(options: &Options, workers: u16) -> Result<(usize, usize), St
 fn block_signals() -> nix::Result<SignalFd> {
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        mask.add(signal);
+        // nohup, and a shell's background jobs, have a signal ignored; a blocked one would come all the same.
+        if signal == Signal::SIGCHLD || !is_ignored(signal) {
+            mask.add(signal);
+        }
     }
     mask.thread_block()?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// Whether whoever started this process had it ignore a signal. Source: proc(5), SigIgn.
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal as i32 - 1) & 1 == 1
 }
 
 fn random() -> std::io::Result<[u8; 16]> {

@@ -34,7 +34,7 @@ impl Supervisor {
     /// The first signal asks, the second insists.
     pub(super) fn told_to_stop(&mut self, signal: Signal) {
         if self.stage != Stage::Serving {
-            log::warn!("{signal} again: stopping at once");
+            log::warn!("{signal} while stopping: stopping at once");
             self.stage = Stage::Now;
             return;
         }

@@ -16,7 +16,7 @@ use super::input::{Input, Lines};
 use super::outboxes::Outboxes;
 use super::sockets::Sockets;
 use super::udp::{UdpConfig, UdpDesk, Verdict};
-use crate::chat::{BadSnapshot, Chat, CloseReason, Fact, Forms, RateLimit, Record, Transport};
+use crate::chat::{BadSnapshot, Chat, CloseReason, Fact, Forms, RateLimit, Record, Session, Transport};
 use crate::event_log::{AppendError, Batch, Entry, EventLog, Reader, Thread};
 use crate::ipc::mutex::LockError;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
@@ -33,6 +33,8 @@ const TURN_BLOCKS: u64 = 1_024;
 const TURN_TELLS: usize = 20_000;
 /// It is looked at after so many blocks whether that is so.
 const PIECE_BLOCKS: u64 = 16;
+/// How long after a connection the first thing that arrives still counts as having come with it.
+const ARRIVAL: u64 = Micros::SECOND / 100;
 /// How long an ended session's last words wait for their reader.
 const LAST_WORDS: u64 = 10 * Micros::SECOND;
 /// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held back.
@@ -98,6 +100,7 @@ enum Then {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Arm(SessionId),
+    Arrival(SessionId),
     LastWords(SessionId),
     Silence,
 }
@@ -184,6 +187,7 @@ impl<S: Sockets> Serving<S> {
             Input::Lines { session, lines } => {
                 // An ended session's input is the receive side's to throw away.
                 if self.outboxes.has(session) && !self.outboxes.is_finishing(session) {
+                    let lines = self.with_arrival(session, lines);
                     self.propose_lines(session, lines);
                 }
             }
@@ -262,11 +266,27 @@ impl<S: Sockets> Serving<S> {
         let opened = Fact::Opened { slot: self.me, transport: Transport::Tcp, peer };
         let mut batch = fact_batch(session, opened);
         batch.extend(&lines.batch);
-        // Behind what came with the connection; if that ended it, nobody need hear of an arrival.
-        if lines.ends.is_none() {
-            batch.extend(&fact_batch(session, Fact::Arrived));
+        let has_lines = lines.count > 0;
+        let mut lines = Lines { batch, ..lines };
+        if has_lines {
+            lines = self.with_arrival(session, lines);
+        } else if lines.ends.is_none() {
+            // A program's first lines come a moment after its connection, and belong to it.
+            self.set_timer(ARRIVAL, Timer::Arrival(session));
         }
-        self.propose_lines(session, Lines { batch, ..lines });
+        self.propose_lines(session, lines);
+    }
+
+    /// Behind its first lines the others may hear of a session; of one that ends with them, nobody need hear.
+    fn with_arrival(&self, session: SessionId, mut lines: Lines) -> Lines {
+        if lines.ends.is_none() && !self.is_announced(session) {
+            lines.batch.extend(&fact_batch(session, Fact::Arrived));
+        }
+        lines
+    }
+
+    fn is_announced(&self, session: SessionId) -> bool {
+        self.chat.session(session).is_some_and(Session::is_announced)
     }
 
     fn propose_lines(&mut self, session: SessionId, lines: Lines) {
@@ -410,6 +430,11 @@ impl<S: Sockets> Serving<S> {
             self.timers.pop();
             match timer {
                 Timer::Arm(session) => self.arm(session),
+                Timer::Arrival(session) => {
+                    if !self.is_announced(session) {
+                        self.propose_fact(session, Fact::Arrived);
+                    }
+                }
                 Timer::LastWords(session) => self.outboxes.drop_unwritten(session),
                 Timer::Silence => self.end_silent(),
             }

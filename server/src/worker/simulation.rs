@@ -217,7 +217,7 @@ fn config() -> ServingConfig {
 }
 
 fn journal(log: &'static EventLog) -> Journal {
-    let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir: "unused".into() };
+    let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir: None };
     Journal::join(log, JOURNAL, &config).unwrap()
 }
 
@@ -261,6 +261,7 @@ impl Simulation {
     }
 
     fn step(&mut self) {
+        self.log.pass_time(1_000);
         match self.dice.roll(100) {
             0..6 => self.arrive(),
             6..30 => self.type_something(),
@@ -433,6 +434,7 @@ impl Simulation {
     /// Everything goes on until nothing is left to do.
     fn settle(&mut self) {
         for _ in 0..3_000 {
+            self.log.pass_time(1_000);
             let clients = self.world.borrow().len();
             for client in self.world.borrow_mut().iter_mut() {
                 client.read = client.taken.len();

@@ -9,7 +9,7 @@ use crate::chat::{Chat, Fact, Record, Transport};
 use crate::event_log::Batch;
 use crate::ipc::value::Counter;
 use forkchat_common::ids::{Micros, SessionId, Slot};
-use forkchat_common::limits::UDP_SILENCE_SECONDS_MAX;
+use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, UDP_SILENCE_SECONDS_MAX};
 use forkchat_common::lines::{Piece, cut};
 use siphasher::sip::SipHasher24;
 use std::collections::{BTreeSet, HashMap};
@@ -19,8 +19,6 @@ use std::ops::Range;
 
 /// A cookie is good for this long at least, and twice that at most.
 const COOKIE_PERIOD: u64 = 60 * Micros::SECOND;
-/// Lines that one datagram may bring.
-const LINES_PER_DATAGRAM_MAX: u64 = 256;
 
 /// What the supervisor gives to the worker that keeps the UDP sessions.
 #[derive(Clone, Debug)]
@@ -87,14 +85,14 @@ impl UdpDesk {
             let is_whole = push_lines(known.session, bytes, &mut known.lines, allowed, &mut batch);
             if !is_whole {
                 let dropped = self.config.dropped.count();
-                log::debug!("dropped a datagram of {peer}, or its last lines: over the rate limit; {dropped} so far");
+                log::debug!("dropped a datagram of {peer}, or its last lines: too many; {dropped} so far");
             }
             let lines = known.lines - before;
             known.unapplied += lines;
             return if batch.is_empty() { Verdict::Ignore } else { Verdict::Lines(known.session, batch, lines) };
         }
         match self.greeting(peer, bytes, now) {
-            Some(rest) => self.open(peer, &bytes[rest..], uptime).unwrap_or_else(|refused| answer(bytes, refused.line())),
+            Some(rest) => self.open(peer, &bytes[rest..], uptime).unwrap_or_else(|refused| answer(bytes, refused.short_line())),
             None => answer(bytes, &format!("* /hello {}\n", self.cookie(peer, now.0 / COOKIE_PERIOD))),
         }
     }
@@ -145,7 +143,9 @@ impl UdpDesk {
         self.serial += 1;
         let session = SessionId::new(self.serial, cell);
         let (mut batch, mut buffer) = (Batch::default(), Vec::new());
-        let opened = Fact::Opened { slot: self.me, transport: Transport::Udp, peer };
+        // On a socket for both, IPv4 comes dressed as IPv6: replies need that, people don't.
+        let seen = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let opened = Fact::Opened { slot: self.me, transport: Transport::Udp, peer: seen };
         batch.push(Record { session, input_end: 0, fact: opened }.encode(&mut buffer));
         let mut lines = 0;
         push_lines(session, rest, &mut lines, LINES_PER_DATAGRAM_MAX, &mut batch);
@@ -213,8 +213,7 @@ mod tests {
     fn hello(desk: &mut UdpDesk, chat: &Chat, port: u16, now: Micros) -> Verdict {
         let Verdict::Answer(answer) = desk.receive(peer(port), &[b'x'; 30], chat, now, now) else { panic!("a long datagram is answered") };
         let cookie = String::from_utf8(answer).unwrap();
-        let greeting = format!("{}{}", cookie.trim_start_matches("* "), " ".repeat(60));
-        desk.receive(peer(port), greeting.as_bytes(), chat, now, now)
+        desk.receive(peer(port), cookie.trim_start_matches("* ").trim_end().as_bytes(), chat, now, now)
     }
 
     #[test]
@@ -234,7 +233,7 @@ mod tests {
     fn sessions_are_bounded_in_all_and_per_address_and_given_back() {
         let (mut desk, chat) = desk(Some(2));
         let opened: Vec<_> = (0..2).map(|port| hello(&mut desk, &chat, port, Micros(0))).collect();
-        assert_eq!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Answer(Refused::TooManyFromAddress.line().into()));
+        assert_eq!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Answer(Refused::TooManyFromAddress.short_line().into()));
         let Verdict::Open(first, _) = opened[0] else { panic!("opened") };
         desk.close(first);
         assert!(
