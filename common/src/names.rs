@@ -55,6 +55,12 @@ impl Name {
 
 impl Nick {
     /// Reads a nickname as somebody typed it.
+    ///
+    /// ```
+    /// use forkchat_common::names::Nick;
+    /// assert_eq!(Nick::parse("Straße"), Nick::parse("STRASSE"));
+    /// assert!(Nick::parse("two words").is_err());
+    /// ```
     pub fn parse(text: &str) -> Result<Nick, NameError> {
         parse(text, "", NICK_CHARS_MAX, is_nick_char).map(Nick)
     }

@@ -18,6 +18,15 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Looks every few milliseconds until `look` finds something, and gives it back.
 ///
+/// ```
+/// let mut looks = 0;
+/// let found = forkchat_tests::wait_for("the third look", || {
+///     looks += 1;
+///     (looks == 3).then_some("here")
+/// });
+/// assert_eq!(found, "here");
+/// ```
+///
 /// # Panics
 /// If it finds nothing before the deadline; says `what` was awaited.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
