@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::chat::RateLimit;
 use clap::{ArgAction, Parser};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ pub struct Options {
 
     /// Lines a second that a session may send in the long run; 512 at once always pass
     #[arg(long, value_name = "LINES|off", default_value = "20", value_parser = parse_rate)]
-    pub rate_limit: Rate,
+    pub rate_limit: RateLimit,
 
     /// Bytes that a reader may be behind before it is disconnected
     #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_sendq)]
@@ -73,15 +74,6 @@ pub enum Listen {
     Off,
 }
 
-/// Lines a second, or no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rate {
-    /// So many.
-    Lines(u32),
-    /// No limit.
-    Off,
-}
-
 impl Options {
     /// The number of workers: as given, or one a CPU.
     pub fn workers(&self) -> u16 {
@@ -105,10 +97,10 @@ fn parse_address(text: &str) -> Result<Listen, String> {
     addresses.next().map(Listen::On).ok_or_else(|| "no address has this name".to_owned())
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
+fn parse_rate(text: &str) -> Result<RateLimit, String> {
     match text.parse() {
-        _ if text == "off" => Ok(Rate::Off),
-        Ok(lines @ 1..=1_000_000) => Ok(Rate::Lines(lines)),
+        _ if text == "off" => Ok(RateLimit::OFF),
+        Ok(lines @ 1..=1_000_000) => Ok(RateLimit::lines_per_second(lines)),
         _ => Err("give 1 to 1000000 lines a second, or off".to_owned()),
     }
 }
@@ -142,7 +134,10 @@ mod tests {
         Options::command().debug_assert();
         let options = Options::parse_from(["forkchat-server"]);
         assert_eq!(options.tcp, Listen::On(([127, 0, 0, 1], 9000).into()));
-        assert_eq!((options.sendq, options.ring, options.grace, options.rate_limit), (1 << 20, 64 << 20, 5, Rate::Lines(20)));
+        assert_eq!(
+            (options.sendq, options.ring, options.grace, options.rate_limit),
+            (1 << 20, 64 << 20, 5, RateLimit::lines_per_second(20))
+        );
         assert!(options.workers() >= 1);
     }
 

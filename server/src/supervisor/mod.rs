@@ -25,13 +25,12 @@ mod watchdog;
 
 use crate::admission::{Admission, SUPERVISOR};
 use crate::channel::ToSupervisor;
-use crate::chat::RateLimit;
 use crate::event_log::{EventLog, Geometry};
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Counter;
 use crate::journal::JournalConfig;
-use crate::options::{Listen, Options, Rate};
+use crate::options::{Listen, Options};
 use crate::role;
 use crate::sys::memory::map_shared;
 use crate::worker::{ServingConfig, UdpConfig};
@@ -164,10 +163,7 @@ impl Supervisor {
         let units: &'static Semaphore = map_shared("forkchat-admission").map_err(|error| StartError::System("share memory", error))?;
         units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
 
-        let rate_limit = match options.rate_limit {
-            Rate::Lines(lines) => RateLimit::lines_per_second(lines),
-            Rate::Off => RateLimit::OFF,
-        };
+        let rate_limit = options.rate_limit;
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
             cells: udp_cells,
