@@ -55,6 +55,26 @@ fn a_reader_that_stays_behind_is_waited_for_and_a_snapshot_too() {
 }
 
 #[test]
+fn room_stays_wanted_until_somebody_has_moved() {
+    let log = small_log(1 << 16, 1);
+    let (start, _) = log.join(ME).unwrap();
+    log.want_room();
+    log.publish_position(ME, start);
+    assert!(log.is_room_wanted(), "who says again where it stands makes no room");
+    log.publish_position(ME, Sequence(start.0 + 1));
+    assert!(!log.is_room_wanted());
+}
+
+#[test]
+fn a_cell_that_is_anothers_by_now_is_not_freed() {
+    let log = small_log(1 << 16, 1);
+    let [old, new] = [1, 2].map(|serial| SessionId::new(serial, 3));
+    log.store_checkpoint(Checkpoint { session: new, slot: ME, sequence: Sequence(1), offset: 0, is_lagging: false });
+    log.clear_checkpoint(old);
+    assert_eq!(log.checkpoint(3).map(|checkpoint| checkpoint.session), Some(new));
+}
+
+#[test]
 fn a_batch_is_at_most_a_sixteenth_of_the_ring() {
     let log = small_log(64 * 64, 1);
     log.join(ME).unwrap();

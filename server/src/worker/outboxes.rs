@@ -96,6 +96,13 @@ impl Outbox {
         self.given_up_at = Some(self.first_unwritten_mark());
         self.bytes = Vec::new();
         self.start = 0;
+        // If the same record ended it.
+        self.end(self.ending);
+    }
+
+    fn end(&mut self, ending: Option<Ending>) {
+        // With bytes missing in between, last words would only mislead.
+        self.ending = ending.map(|ending| if self.given_up_at.is_some() { Ending::Drop } else { ending });
     }
 
     /// While something is unwritten: the latest mark that is not behind the first unwritten byte.
@@ -297,10 +304,78 @@ impl Output for Outboxes {
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {
         if slot == self.me {
             if let Some(outbox) = self.get(session) {
-                // With bytes missing in between, last words would only mislead.
-                outbox.ending = Some(if outbox.given_up_at.is_some() { Ending::Drop } else { ending });
+                outbox.end(Some(ending));
             }
             self.mark_dirty(session);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::Geometry;
+    use std::net::SocketAddr;
+
+    /// A peer that never reads.
+    #[derive(Default)]
+    struct Deaf {
+        finished: Vec<Ending>,
+    }
+
+    impl Sockets for Deaf {
+        type Connection = ();
+        fn add(&mut self, _: SessionId, (): ()) {}
+        fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
+        fn write(&mut self, _: SessionId, _: &[u8]) -> Written {
+            Written::Blocked
+        }
+        fn consume(&mut self, _: SessionId, _: usize) {}
+        fn arm(&mut self, _: SessionId, _: u64) -> bool {
+            true
+        }
+        fn finish(&mut self, _: SessionId, ending: Ending) {
+            self.finished.push(ending);
+        }
+        fn report_closed(&mut self, _: SessionId) {}
+        fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
+        fn drained(&mut self) {}
+    }
+
+    const ME: Slot = Slot(0);
+
+    fn given_up() -> (Outboxes, SessionId, &'static EventLog) {
+        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let (mut outboxes, session) = (Outboxes::new(ME, 100, 1), SessionId::new(1, 0));
+        outboxes.open(session);
+        outboxes.begin_turn(Sequence(7));
+        outboxes.tell(session, &[b'x'; 101]);
+        (outboxes, session, log)
+    }
+
+    #[test]
+    fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
+        let (mut outboxes, session, log) = given_up();
+        outboxes.relieve(&mut Deaf::default());
+        assert_eq!(outboxes.take_given_up(), [session]);
+        outboxes.flush(&mut Deaf::default(), log, Sequence(9));
+        let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, is_lagging: true };
+        assert_eq!(log.checkpoint(0), Some(expected));
+    }
+
+    #[test]
+    fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
+        for is_ended_before in [true, false] {
+            let (mut outboxes, session, log) = given_up();
+            let mut deaf = Deaf::default();
+            if is_ended_before {
+                outboxes.closed(session, ME, Ending::Finish);
+            }
+            outboxes.relieve(&mut deaf);
+            outboxes.closed(session, ME, Ending::Finish);
+            outboxes.flush(&mut deaf, log, Sequence(9));
+            assert_eq!(deaf.finished, [Ending::Drop]);
+            assert!(outboxes.is_empty());
         }
     }
 }
