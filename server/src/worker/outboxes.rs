@@ -372,7 +372,9 @@ mod tests {
                 outboxes.closed(session, ME, Ending::Finish);
             }
             outboxes.relieve(&mut deaf);
-            outboxes.closed(session, ME, Ending::Finish);
+            if !is_ended_before {
+                outboxes.closed(session, ME, Ending::Finish);
+            }
             outboxes.flush(&mut deaf, log, Sequence(9));
             assert_eq!(deaf.finished, [Ending::Drop]);
             assert!(outboxes.is_empty());
