@@ -27,6 +27,7 @@
 //! | [`chat`] | the state machine: records in, bytes out; no I/O | `forkchat-common` |
 //! | [`channel`] | what supervisor and workers say to each other | `ipc` |
 //! | [`admission`] | who may come in | `ipc` |
+//! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
 //! | [`worker`] | serves connections: a receive thread and a send thread | all above |
 //! | [`journal`] | publishes snapshots | `chat`, `event_log`, `ipc`, `sys` |
 //! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
@@ -43,6 +44,7 @@ pub mod event_log;
 pub mod ipc;
 pub mod journal;
 pub mod options;
+pub mod replica;
 pub mod role;
 pub mod supervisor;
 pub mod sys;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("event_log", &["ipc", "sys"]),
@@ -12,8 +12,9 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("admission", &["ipc"]),
     ("options", &["chat", "event_log"]),
     ("role", &["sys"]),
-    ("worker", &["admission", "channel", "chat", "event_log", "ipc", "sys"]),
-    ("journal", &["chat", "event_log", "ipc", "sys"]),
+    ("replica", &["chat", "event_log", "ipc"]),
+    ("worker", &["replica", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
+    ("journal", &["chat", "event_log", "ipc", "replica", "sys"]),
     ("supervisor", &["admission", "channel", "event_log", "ipc", "journal", "options", "role", "sys", "worker"]),
     ("lib", &["options", "supervisor"]),
 ];

@@ -69,11 +69,6 @@ impl Session {
         }
     }
 
-    /// Its name.
-    pub fn nick(&self) -> &str {
-        self.nick.as_str()
-    }
-
     /// The input is over. Whether the beginning of a line was recorded, and not its end, which is now.
     pub(super) fn end_begun_line(&mut self) -> bool {
         self.telnet = TelnetFilter::default();

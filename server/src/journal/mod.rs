@@ -4,10 +4,10 @@
 //! It answers no client. A snapshot is published only when no worker and no session could still need what lies before it; see
 //! `event_log/cells.rs`.
 
-use crate::chat::{Chat, Ending, Forms, Output, RateLimit, Record};
-use crate::event_log::{Entry, EventLog, Reader, SnapshotWriter, Thread};
+use crate::chat::{Ending, Output, RateLimit};
+use crate::event_log::{EventLog, SnapshotWriter, Thread};
+use crate::replica::{JoinError, Replica};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::wire::line::Stamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::DirBuilder;
@@ -52,9 +52,7 @@ pub struct Journal {
     log: &'static EventLog,
     me: Slot,
     workers: u16,
-    chat: Chat,
-    forms: Forms,
-    reader: Reader,
+    replica: Replica,
     snapshots: SnapshotWriter,
 }
 
@@ -89,27 +87,18 @@ fn prepare(data_dir: Option<&Path>) {
 
 impl Journal {
     /// Begins a life in slot `me`: takes the published snapshot, to go on from there.
-    pub fn join(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Result<Journal, String> {
-        let (start, snapshot) = log.join(me).map_err(|error| format!("cannot lock the event log: {error:?}"))?;
-        let chat = match snapshot {
-            None => Chat::new(config.rate_limit),
-            Some(bytes) => Chat::restore(config.rate_limit, &bytes).map_err(|error| error.to_string())?,
-        };
-        let (reader, snapshots) = (Reader::new(log, start), SnapshotWriter::new(log, me));
-        Ok(Journal { log, me, workers: config.workers, chat, forms: Forms::default(), reader, snapshots })
+    pub fn join(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Result<Journal, JoinError> {
+        let (replica, snapshots) = (Replica::join(log, me, config.rate_limit)?, SnapshotWriter::new(log, me));
+        Ok(Journal { log, me, workers: config.workers, replica, snapshots })
     }
 
     /// Applies what is new, and makes and publishes a snapshot if it is time.
     pub fn turn(&mut self) {
-        for Entry { sequence, time, payload, .. } in self.reader.fetch(TURN_BLOCKS) {
-            if let Some(record) = Record::decode(payload) {
-                self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, &mut Nobody);
-            }
-        }
-        self.log.publish_cursor(self.me, self.reader.position());
-        let is_due = self.reader.position().blocks_since(self.snapshots.latest()) >= self.interval();
+        self.replica.apply(TURN_BLOCKS, &mut Nobody, |_| ());
+        self.log.publish_cursor(self.me, self.replica.position());
+        let is_due = self.replica.position().blocks_since(self.snapshots.latest()) >= self.interval();
         if is_due && self.snapshots.can_write() {
-            self.snapshots.write(self.reader.position(), &self.chat.snapshot());
+            self.snapshots.write(self.replica.position(), &self.replica.chat.snapshot());
         }
         if self.snapshots.is_waiting() {
             let ceiling: Sequence = self.log.snapshot_ceiling((0..self.workers).map(Slot));
@@ -130,7 +119,7 @@ impl Journal {
         let bell = self.log.bell(self.me);
         bell.before_sleep();
         let millis = match self.is_waiting() {
-            _ if self.reader.is_behind() => 0,
+            _ if self.replica.is_behind() => 0,
             true => SLEEP_MILLIS_WAITING,
             false => SLEEP_MILLIS,
         };

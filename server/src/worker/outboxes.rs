@@ -177,9 +177,9 @@ impl Outboxes {
         self.boxes.get(session.cell()).and_then(Option::as_ref).is_some_and(|outbox| outbox.session == session)
     }
 
-    /// Whether this session has ended, and something is still to be written to it.
-    pub fn is_finishing(&self, session: SessionId) -> bool {
-        self.boxes.get(session.cell()).and_then(Option::as_ref).is_some_and(|outbox| outbox.session == session && outbox.ending.is_some())
+    /// Whether this session has an outbox and has not ended.
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.boxes.get(session.cell()).and_then(Option::as_ref).is_some_and(|outbox| outbox.session == session && outbox.ending.is_none())
     }
 
     /// A turn begins: what is told from now on comes from records at and behind `position`.

@@ -16,11 +16,10 @@ use super::input::{Input, Lines};
 use super::outboxes::Outboxes;
 use super::sockets::Sockets;
 use super::udp::{UdpConfig, UdpDesk, Verdict};
-use crate::chat::{BadSnapshot, Chat, CloseReason, Fact, Forms, RateLimit, Record, Session, Transport};
-use crate::event_log::{AppendError, Batch, Entry, EventLog, Reader, Thread};
-use crate::ipc::mutex::LockError;
+use crate::chat::{CloseReason, Fact, RateLimit, Record, Session, Transport};
+use crate::event_log::{AppendError, Batch, EventLog, Thread};
+use crate::replica::{JoinError, Replica};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
-use forkchat_common::wire::line::Stamp;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
@@ -62,9 +61,7 @@ pub struct ServingConfig {
 pub struct Serving<S: Sockets> {
     log: &'static EventLog,
     me: Slot,
-    reader: Reader,
-    chat: Chat,
-    forms: Forms,
+    replica: Replica,
     outboxes: Outboxes,
     /// The outside.
     pub sockets: S,
@@ -112,39 +109,14 @@ enum Drain {
     Done,
 }
 
-/// Why a worker can't start.
-#[derive(Debug)]
-pub enum JoinError {
-    /// The snapshot can't be read.
-    Snapshot(BadSnapshot),
-    /// The log's lock wasn't to be had.
-    Lock(LockError),
-}
-
-impl std::fmt::Display for JoinError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            JoinError::Snapshot(error) => error.fmt(f),
-            JoinError::Lock(error) => write!(f, "cannot lock the event log: {error:?}"),
-        }
-    }
-}
-
 impl<S: Sockets> Serving<S> {
     /// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and proposes the end of the sessions that
     /// a predecessor had.
     pub fn join(log: &'static EventLog, me: Slot, config: ServingConfig, sockets: S) -> Result<Serving<S>, JoinError> {
-        let (start, snapshot) = log.join(me).map_err(JoinError::Lock)?;
-        let chat = match snapshot {
-            None => Chat::new(config.rate_limit),
-            Some(bytes) => Chat::restore(config.rate_limit, &bytes).map_err(JoinError::Snapshot)?,
-        };
         let mut serving = Serving {
             log,
             me,
-            reader: Reader::new(log, start),
-            chat,
-            forms: Forms::default(),
+            replica: Replica::join(log, me, config.rate_limit)?,
             outboxes: Outboxes::new(me, config.sendq, log.geometry().slots),
             sockets,
             udp: None,
@@ -155,7 +127,7 @@ impl<S: Sockets> Serving<S> {
             drain: Drain::No,
         };
         serving.catch_up();
-        serving.udp = config.udp.map(|udp| UdpDesk::new(me, udp, &serving.chat));
+        serving.udp = config.udp.map(|udp| UdpDesk::new(me, udp, &serving.replica.chat));
         serving.bury_predecessors();
         Ok(serving)
     }
@@ -163,17 +135,17 @@ impl<S: Sockets> Serving<S> {
     /// Applies everything up to the tail as it is now, telling nobody.
     fn catch_up(&mut self) {
         let until = self.log.tail();
-        while self.reader.position() < until {
+        while self.replica.position() < until {
             self.log.begin_turn(self.me, Thread::Send);
             self.apply_some();
-            self.log.publish_cursor(self.me, self.reader.position());
+            self.log.publish_cursor(self.me, self.replica.position());
         }
-        self.log.publish_position(self.me, self.reader.position());
+        self.log.publish_position(self.me, self.replica.position());
         self.log.end_turn(self.me, Thread::Send);
     }
 
     fn bury_predecessors(&mut self) {
-        let orphans: Vec<SessionId> = self.chat.sessions_of(self.me).map(|session| session.id).collect();
+        let orphans: Vec<SessionId> = self.replica.chat.sessions_of(self.me).map(|session| session.id).collect();
         for session in orphans {
             self.log.clear_checkpoint(session);
             self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
@@ -186,7 +158,7 @@ impl<S: Sockets> Serving<S> {
             Input::Opened { session, peer, connection, lines } => self.open(session, peer, connection, lines),
             Input::Lines { session, lines } => {
                 // An ended session's input is the receive side's to throw away.
-                if self.outboxes.has(session) && !self.outboxes.is_finishing(session) {
+                if self.outboxes.is_open(session) {
                     let lines = self.with_arrival(session, lines);
                     self.propose_lines(session, lines);
                 }
@@ -215,7 +187,7 @@ impl<S: Sockets> Serving<S> {
 
     /// Does what there is to do now.
     pub fn turn(&mut self) {
-        self.outboxes.begin_turn(self.reader.position());
+        self.outboxes.begin_turn(self.replica.position());
         self.run_timers();
         self.commit();
         self.apply_some();
@@ -223,14 +195,14 @@ impl<S: Sockets> Serving<S> {
             log::debug!("session {session} reads too slowly; it is disconnected");
             self.propose_fact(session, Fact::Closed(CloseReason::TooSlow));
         }
-        let flushed = self.outboxes.flush(&mut self.sockets, self.log, self.reader.position());
+        let flushed = self.outboxes.flush(&mut self.sockets, self.log, self.replica.position());
         for session in flushed.waiting {
             self.set_timer(LAST_WORDS, Timer::LastWords(session));
         }
         if let Some(desk) = &mut self.udp {
             flushed.finished.iter().filter(|&&session| desk.close(session)).for_each(|&session| self.log.clear_checkpoint(session));
         }
-        self.log.publish_position(self.me, self.reader.position());
+        self.log.publish_position(self.me, self.replica.position());
         for slot in self.outboxes.take_others() {
             self.log.ring(slot);
         }
@@ -241,7 +213,7 @@ impl<S: Sockets> Serving<S> {
     /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or [`Serving::next_timer`].
     pub fn has_work(&self) -> bool {
         let waits_for_room = self.is_waiting_for_room && self.log.is_room_wanted();
-        self.reader.is_behind() || (!self.pending.is_empty() && !waits_for_room)
+        self.replica.is_behind() || (!self.pending.is_empty() && !waits_for_room)
     }
 
     /// It slept, and looks again whether there is room in the ring.
@@ -256,8 +228,8 @@ impl<S: Sockets> Serving<S> {
 
     /// The state.
     #[cfg(test)]
-    pub fn chat(&self) -> &Chat {
-        &self.chat
+    pub fn chat(&self) -> &crate::chat::Chat {
+        &self.replica.chat
     }
 
     fn open(&mut self, session: SessionId, peer: SocketAddr, connection: S::Connection, lines: Lines) {
@@ -286,7 +258,7 @@ impl<S: Sockets> Serving<S> {
     }
 
     fn is_announced(&self, session: SessionId) -> bool {
-        self.chat.session(session).is_some_and(Session::is_announced)
+        self.replica.chat.session(session).is_some_and(Session::is_announced)
     }
 
     fn propose_lines(&mut self, session: SessionId, lines: Lines) {
@@ -307,7 +279,7 @@ impl<S: Sockets> Serving<S> {
         if self.drain != Drain::No {
             return;
         }
-        match desk.receive(peer, bytes, &self.chat, self.log.now(), self.log.uptime()) {
+        match desk.receive(peer, bytes, &self.replica.chat, self.log.now(), self.log.uptime()) {
             Verdict::Ignore => {}
             Verdict::Answer(answer) => self.sockets.answer_stranger(peer, &answer),
             Verdict::Lines(session, batch, lines) => self.propose(session, batch, Then::CountUdp { session, lines }),
@@ -343,7 +315,7 @@ impl<S: Sockets> Serving<S> {
             Err(AppendError::Busy | AppendError::Full) => return,
         };
         for proposal in self.pending.drain(..count) {
-            if proposal.consume > 0 && self.outboxes.has(proposal.session) && !self.outboxes.is_finishing(proposal.session) {
+            if proposal.consume > 0 && self.outboxes.is_open(proposal.session) {
                 self.sockets.consume(proposal.session, proposal.consume);
             }
             self.committed.push_back((end, proposal.then));
@@ -364,29 +336,17 @@ impl<S: Sockets> Serving<S> {
     }
 
     fn apply_some(&mut self) {
-        let start = self.reader.position();
-        while self.reader.is_behind() && self.reader.position().blocks_since(start) < TURN_BLOCKS && self.outboxes.tells() < TURN_TELLS {
+        let start = self.replica.position();
+        while self.replica.is_behind() && self.replica.position().blocks_since(start) < TURN_BLOCKS && self.outboxes.tells() < TURN_TELLS {
             self.log.begin_turn(self.me, Thread::Send);
-            self.apply_piece();
-        }
-    }
-
-    fn apply_piece(&mut self) {
-        for entry in self.reader.fetch(PIECE_BLOCKS) {
-            let Entry { sequence, time, payload, .. } = entry;
-            let Some(record) = Record::decode(payload) else {
-                log::error!("the record at {sequence} is none; it is passed over");
-                continue;
-            };
-            self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, &mut self.outboxes);
-            self.outboxes.relieve(&mut self.sockets);
+            self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes| outboxes.relieve(&mut self.sockets));
         }
     }
 
     /// Does what was waiting for records that are now applied.
     fn settle(&mut self) {
         while let Some(&(end, then)) = self.committed.front()
-            && end <= self.reader.position()
+            && end <= self.replica.position()
         {
             self.committed.pop_front();
             match then {
@@ -404,12 +364,12 @@ impl<S: Sockets> Serving<S> {
 
     /// Has a session's input looked at again, now or when it may send its next line.
     fn arm(&mut self, session: SessionId) {
-        if self.chat.session(session).is_none() {
+        if self.replica.chat.session(session).is_none() {
             return;
         }
         let now = self.log.now();
-        match self.chat.lines_allowed(session, now) {
-            0 => self.set_timer(self.chat.next_line_at(session).since(now).max(1_000), Timer::Arm(session)),
+        match self.replica.chat.lines_allowed(session, now) {
+            0 => self.set_timer(self.replica.chat.next_line_at(session).since(now).max(1_000), Timer::Arm(session)),
             lines => {
                 if !self.sockets.arm(session, lines) {
                     self.set_timer(ARM_AGAIN, Timer::Arm(session));
@@ -443,7 +403,7 @@ impl<S: Sockets> Serving<S> {
 
     fn end_silent(&mut self) {
         let Some(desk) = &self.udp else { return };
-        let (silent, is_empty) = (desk.silent(&self.chat, self.log.uptime()), desk.is_empty());
+        let (silent, is_empty) = (desk.silent(&self.replica.chat, self.log.uptime()), desk.is_empty());
         for (session, since) in silent {
             self.propose_fact(session, Fact::Silent { since });
         }
@@ -453,7 +413,7 @@ impl<S: Sockets> Serving<S> {
     }
 
     fn finish_drain(&mut self) {
-        if self.drain == Drain::Asked && self.chat.is_stopping() && self.pending.is_empty() && self.outboxes.is_empty() {
+        if self.drain == Drain::Asked && self.replica.chat.is_stopping() && self.pending.is_empty() && self.outboxes.is_empty() {
             self.drain = Drain::Done;
             self.sockets.drained();
         }
