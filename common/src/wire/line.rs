@@ -9,6 +9,7 @@
 //! | `! text` | a refusal: what was wrong and what to do |
 //!
 //! With tags, each line starts with `@id=…;time=…;event=…` and what else a program wants to know, escaped as IRCv3 message tags.
+//! A line of a list says which names stand in it (`names=`) or which room it is about (`room=`).
 //! Source of the escaping: <https://ircv3.net/specs/extensions/message-tags.html>.
 
 use crate::command::{SETTINGS, TABLE};
@@ -66,27 +67,39 @@ struct Lines<'a, 'e> {
 
 impl Lines<'_, '_> {
     fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        self.line_about("", "", text);
+    }
+
+    /// A line with a tag of its own behind the event's; without one if the value is empty.
+    fn line_about(&mut self, tag: &str, value: &str, text: std::fmt::Arguments<'_>) {
         if self.tags {
             push_tags(self.event, self.stamp, self.out);
+            if !value.is_empty() {
+                push_tag(tag, value, self.out);
+            }
+            self.out.push(' ');
         }
         // Writing to a String can't fail.
         let _ = self.out.write_fmt(text);
         self.out.push('\n');
     }
 
-    /// A list that takes as many lines as it needs, each opened by `head`.
-    fn list<'i>(&mut self, head: &str, items: impl Iterator<Item = &'i str>, tail: &'i str) {
-        let mut line = String::new();
-        for item in items.chain((!tail.is_empty()).then_some(tail)) {
+    /// A list that takes as many lines as it needs, each opened by `head` and tagged with its names.
+    fn list<'i>(&mut self, head: &str, names: impl Iterator<Item = &'i str>, tail: &'i str) {
+        let (mut line, mut tag) = (String::new(), Vec::new());
+        let tail = (!tail.is_empty()).then_some((tail, None));
+        for (item, name) in names.map(|name| (name, Some(name))).chain(tail) {
             if line.len() + item.len() > LIST_LINE_BYTES && !line.is_empty() {
-                self.line(format_args!("* {head}:{line}"));
+                self.line_about("names", &tag.join(","), format_args!("* {head}:{line}"));
                 line.clear();
+                tag.clear();
             }
             line.push(' ');
             line.push_str(item);
+            tag.extend(name);
         }
         if !line.is_empty() {
-            self.line(format_args!("* {head}:{line}"));
+            self.line_about("names", &tag.join(","), format_args!("* {head}:{line}"));
         }
     }
 }
@@ -140,7 +153,7 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             }
             for (room, members, topic) in rooms {
                 let colon = if topic.is_empty() { "" } else { ": " };
-                lines.line(format_args!("* {room} ({members}){colon}{topic}"));
+                lines.line_about("room", room, format_args!("* {room} ({members}){colon}{topic}"));
             }
             if *more > 0 {
                 lines.line(format_args!("* … and {more} more rooms"));
@@ -239,10 +252,7 @@ fn explain_name(error: &NameError, rule: &str) -> String {
 fn push_tags(event: &Event<'_>, stamp: Stamp, out: &mut String) {
     let _ = write!(out, "@id={};time=", stamp.id);
     push_time(stamp.time, out);
-    let mut tag = |name: &str, value: &str| {
-        let _ = write!(out, ";{name}=");
-        push_escaped(value, out);
-    };
+    let mut tag = |name: &str, value: &str| push_tag(name, value, out);
     match event {
         Event::Said { room, nick, .. } => {
             tag("event", "say");
@@ -317,7 +327,11 @@ fn push_tags(event: &Event<'_>, stamp: Stamp, out: &mut String) {
         Event::Stopping => tag("event", "reply"),
         Event::Dismissed { .. } => tag("event", "error"),
     }
-    out.push(' ');
+}
+
+fn push_tag(name: &str, value: &str, out: &mut String) {
+    let _ = write!(out, ";{name}=");
+    push_escaped(value, out);
 }
 
 /// The command that a reply answers, and the room and nick that it is about.
@@ -392,8 +406,26 @@ mod tests {
         let reply = Reply::Who { room: "#lobby", names: names.iter().map(String::as_str).collect(), more: 3 };
         let text = rendered(Event::Reply(reply), true);
         assert!(text.lines().count() > 3);
-        assert!(text.lines().all(|line| line.contains(";event=reply;to=who;room=#lobby * in #lobby: ")), "{text}");
         assert!(text.ends_with(" … and 3 more\n"));
+        let mut tagged = Vec::new();
+        for line in text.lines() {
+            let (tags, prose) = line.split_once(" * in #lobby: ").unwrap();
+            let (_, names) = tags.split_once(";event=reply;to=who;room=#lobby;names=").unwrap();
+            assert!(prose.starts_with(&names.replace(',', " ")), "{line}");
+            tagged.extend(names.split(','));
+        }
+        assert_eq!(tagged, names);
+    }
+
+    #[test]
+    fn each_line_of_the_rooms_names_its_room_and_untagged_lists_have_only_prose() {
+        let rooms = Event::Reply(Reply::Rooms { rooms: vec![("#a", 2, "tea"), ("#b", 1, "")], more: 4 });
+        let text = rendered(rooms.clone(), true);
+        let tags: Vec<&str> = text.lines().map(|line| line.split_once(";event=reply;to=rooms").unwrap().1).collect();
+        assert_eq!(tags, [";room=#a * #a (2): tea", ";room=#b * #b (1)", " * … and 4 more rooms"]);
+        assert_eq!(rendered(rooms, false), "* #a (2): tea\n* #b (1)\n* … and 4 more rooms\n");
+        let who = Reply::Who { room: "#a", names: vec!["bob", "eve"], more: 1 };
+        assert_eq!(rendered(Event::Reply(who), false), "* in #a: bob eve … and 1 more\n");
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn joins_off_hears_no_presence_and_tags_on_is_for_programs() {
     room.types(1, "/ping x");
     assert!(room.told(1).contains(";event=pong;to=ping * pong x\n"));
     room.types(1, "/who");
-    assert!(room.told(1).contains(";event=reply;to=who;room=#lobby * in #lobby: alice guest2\n"));
+    assert!(room.told(1).contains(";event=reply;to=who;room=#lobby;names=alice,guest2 * in #lobby: alice guest2\n"));
     room.types(1, "/dance");
     assert!(room.told(1).contains(";event=error;to=dance ! no command /dance; /help"));
 }
