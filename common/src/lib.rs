@@ -3,6 +3,7 @@
 //! ```text
 //! bytes from a client ──lines──► raw line ──telnet, charset──► text ──command──► Command
 //! bytes to a client   ◄─charset─ text line ◄──wire::line────── Event (what somebody is told)
+//!                                     └──wire::tagged──► Tagged (a line with tags, as a program reads it)
 //! ```
 //!
 //! | module | what it holds |
@@ -15,7 +16,7 @@
 //! | [`charset`] | bytes to text and back |
 //! | [`command`] | the table of commands, and the parser that reads it |
 //! | [`event`] | what a person can be told: events, replies, refusals |
-//! | [`wire`] | how an event looks to one kind of client |
+//! | [`wire`] | how an event looks to one kind of client, and the reader for programs |
 #![forbid(unsafe_code)]
 
 pub mod charset;

@@ -1,0 +1,323 @@
+//! The reader beside [`super::line`]'s printer: a line with tags (`/set tags on`), as a program takes it.
+//!
+//! It takes what is not known for what may come: an old program reads a newer server. Unknown tags are skipped, an unknown event is
+//! [`Kind::Other`], a value that can't be read is as if it weren't there. Of a tag that comes twice the last one counts.
+//! Source: <https://ircv3.net/specs/extensions/message-tags.html>.
+
+use crate::ids::{Micros, Sequence};
+
+/// One line from a server that sends tags, read. A tag that the line lacks, or has without a value, is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tagged<'a> {
+    /// The record that caused the line; lines of one record have it in common.
+    pub id: Option<Sequence>,
+    /// When it happened, to the millisecond.
+    pub time: Option<Micros>,
+    /// What happened.
+    pub event: Kind,
+    /// The room it is about.
+    pub room: Option<String>,
+    /// Whose doing it is.
+    pub nick: Option<String>,
+    /// Whom it is done to, or what comes of it: the receiver, the new nick, the room that is current now.
+    pub target: Option<String>,
+    /// The command that is answered or refused.
+    pub to: Option<String>,
+    /// The names that stand in this line of a list.
+    pub names: Vec<String>,
+    /// Over UDP: the number of the datagram that begins with this line.
+    pub datagram: Option<u64>,
+    /// The line as people see it, behind the tags.
+    pub prose: &'a str,
+}
+
+/// What a line tells of: the value of its `event`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Something was said in a room.
+    Say,
+    /// An action in a room.
+    Action,
+    /// A private message, or one's own, echoed.
+    Private,
+    /// Somebody entered a room.
+    Join,
+    /// Somebody left a room.
+    Leave,
+    /// Somebody left altogether.
+    Quit,
+    /// Somebody took another nick.
+    Nick,
+    /// Somebody set a room's topic.
+    Topic,
+    /// One's own arrival.
+    Welcome,
+    /// The answer to a command.
+    Reply,
+    /// The answer to `/ping`.
+    Pong,
+    /// A refusal.
+    Error,
+    /// Something that a newer server tells, or nothing at all.
+    #[default]
+    Other,
+}
+
+impl Kind {
+    fn by_name(name: &str) -> Kind {
+        match name {
+            "say" => Kind::Say,
+            "action" => Kind::Action,
+            "private" => Kind::Private,
+            "join" => Kind::Join,
+            "leave" => Kind::Leave,
+            "quit" => Kind::Quit,
+            "nick" => Kind::Nick,
+            "topic" => Kind::Topic,
+            "welcome" => Kind::Welcome,
+            "reply" => Kind::Reply,
+            "pong" => Kind::Pong,
+            "error" => Kind::Error,
+            _ => Kind::Other,
+        }
+    }
+}
+
+impl<'a> Tagged<'a> {
+    /// Reads a line, given without its line end. `None` for a line without tags: it doesn't start with `@` and a tag, or no space ends them.
+    ///
+    /// ```
+    /// use forkchat_common::wire::tagged::{Kind, Tagged};
+    /// let line = Tagged::parse("@id=7;event=say;room=#lobby;nick=alice [#lobby] alice: hi").unwrap();
+    /// assert_eq!((line.event, line.nick.as_deref(), line.text()), (Kind::Say, Some("alice"), "hi"));
+    /// assert_eq!(Tagged::parse("[#lobby] alice: hi"), None);
+    /// ```
+    pub fn parse(line: &'a str) -> Option<Tagged<'a>> {
+        let (tags, prose) = line.strip_prefix('@')?.split_once(' ')?;
+        if tags.is_empty() {
+            return None;
+        }
+        let mut read = Tagged { prose, ..Tagged::default() };
+        for tag in tags.split(';') {
+            let (name, value) = tag.split_once('=').unwrap_or((tag, ""));
+            read.take(name, unescape(value));
+        }
+        Some(read)
+    }
+
+    fn take(&mut self, name: &str, value: String) {
+        match name {
+            "id" => self.id = value.parse().ok().map(Sequence),
+            "time" => self.time = read_time(&value),
+            "event" => self.event = Kind::by_name(&value),
+            "room" => self.room = some(value),
+            "nick" => self.nick = some(value),
+            "target" => self.target = some(value),
+            "to" => self.to = some(value),
+            "names" => self.names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            "datagram" => self.datagram = value.parse().ok(),
+            _ => {}
+        }
+    }
+
+    /// What was said, without what the printer puts around it; all of the prose if that isn't around it.
+    pub fn text(&self) -> &'a str {
+        self.unframed().unwrap_or(self.prose)
+    }
+
+    /// The frame is made from the tags: what was said may itself look like a frame.
+    fn unframed(&self) -> Option<&'a str> {
+        let behind = |frame: &str| self.prose.strip_prefix(frame);
+        let (room, nick) = (self.room.as_deref(), self.nick.as_deref());
+        match self.event {
+            Kind::Say => behind(&format!("[{}] {}: ", room?, nick?)),
+            Kind::Action => behind(&format!("[{}] * {} ", room?, nick?)),
+            Kind::Private => {
+                let nick = nick?;
+                // Only one of them fits: no name has a space in it. An echo is framed with whom it went to.
+                let mut with = [Some(nick), self.target.as_deref()].into_iter().flatten();
+                with.find_map(|with| behind(&format!("[@{with}] {nick}: ")))
+            }
+            Kind::Pong if self.prose == "* pong" => Some(""),
+            Kind::Pong => behind("* pong "),
+            Kind::Error => behind("! "),
+            _ => behind("* "),
+        }
+    }
+}
+
+fn some(value: String) -> Option<String> {
+    (!value.is_empty()).then_some(value)
+}
+
+fn read_time(value: &str) -> Option<Micros> {
+    let timestamp: jiff::Timestamp = value.parse().ok()?;
+    u64::try_from(timestamp.as_microsecond()).ok().map(Micros)
+}
+
+fn unescape(value: &str) -> String {
+    let mut chars = value.chars();
+    let mut text = String::with_capacity(value.len());
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            text.push(c);
+            continue;
+        }
+        // A backslash that nothing follows is dropped.
+        text.extend(chars.next().map(|escaped| match escaped {
+            ':' => ';',
+            's' => ' ',
+            'r' => '\r',
+            'n' => '\n',
+            other => other,
+        }));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Row, Setting};
+    use crate::event::{Event, Refusal, Reply};
+    use crate::wire::line::{Stamp, render};
+    use proptest::prelude::*;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    /// An event, and what its lines must read as: kind, room, nick, target, to.
+    type Case<'a> = (Event<'a>, Kind, [Option<&'a str>; 4]);
+
+    /// Every kind of event and reply.
+    fn cases<'a>(room: &'a str, nick: &'a str, other: &'a str, text: &'a str, names: &[&'a str]) -> Vec<Case<'a>> {
+        let (r, n, o) = (Some(room), Some(nick), Some(other));
+        let names = || names.to_vec();
+        let reply = |reply: Reply<'a>, tags| (Event::Reply(reply), Kind::Reply, tags);
+        let private = |is_echo| (Event::Private { from: nick, to: other, is_echo, text }, Kind::Private, [None, n, o, None]);
+        let joined = |was_in| Reply::Joined { room, was_in, topic: text, members: 2 };
+        let whoami =
+            |current| Reply::Whoami { nick, rooms: vec![room], current, peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)), worker: 0 };
+        vec![
+            (Event::Said { room, nick, text }, Kind::Say, [r, n, None, None]),
+            (Event::Action { room, nick, text }, Kind::Action, [r, n, None, None]),
+            private(false),
+            private(true),
+            (Event::Joined { room, nick }, Kind::Join, [r, n, None, None]),
+            (Event::Left { room, nick }, Kind::Leave, [r, n, None, None]),
+            (Event::Quit { nick, reason: text }, Kind::Quit, [None, n, None, None]),
+            (Event::Renamed { old: nick, new: other }, Kind::Nick, [None, n, o, None]),
+            (Event::TopicSet { room, nick, topic: text }, Kind::Topic, [r, n, None, None]),
+            (Event::Welcome { nick, room: r, topic: text, members: 600, names: names() }, Kind::Welcome, [r, n, None, None]),
+            (Event::Welcome { nick, room: None, topic: "", members: 0, names: vec![] }, Kind::Welcome, [None, n, None, None]),
+            (Event::Pong { text }, Kind::Pong, [None, None, None, Some("ping")]),
+            reply(Reply::Help(None), [None, None, None, Some("help")]),
+            reply(Reply::Help(Row::by_name("set")), [None, None, None, Some("help")]),
+            reply(Reply::Nick(nick), [None, n, None, Some("nick")]),
+            reply(joined(true), [r, None, None, Some("join")]),
+            reply(joined(false), [r, None, None, Some("join")]),
+            reply(Reply::Left { room, current: o }, [r, None, o, Some("leave")]),
+            reply(Reply::Left { room, current: None }, [r, None, None, Some("leave")]),
+            reply(Reply::Rooms { rooms: vec![(room, 2, text)], more: 0 }, [r, None, None, Some("rooms")]),
+            reply(Reply::Rooms { rooms: vec![], more: 3 }, [None, None, None, Some("rooms")]),
+            reply(Reply::Who { room, names: names(), more: 3 }, [r, None, None, Some("who")]),
+            reply(whoami(r), [r, n, None, Some("whoami")]),
+            reply(whoami(None), [None, n, None, Some("whoami")]),
+            reply(Reply::Topic { room, topic: text }, [r, None, None, Some("topic")]),
+            reply(Reply::Charset("gbk"), [None, None, None, Some("charset")]),
+            reply(Reply::Set(Setting::Tags, true), [None, None, None, Some("set")]),
+            reply(Reply::Settings([true; 3]), [None, None, None, Some("set")]),
+            reply(Reply::Goodbye, [None, None, None, Some("quit")]),
+            (Event::Refused { to: Some("msg"), refusal: Refusal::NoSuchNick(text) }, Kind::Error, [None, None, None, Some("msg")]),
+            (Event::Refused { to: None, refusal: Refusal::LineTooLong }, Kind::Error, [None; 4]),
+            (Event::Stopping, Kind::Reply, [None; 4]),
+            (Event::Dismissed { reason: text }, Kind::Error, [None; 4]),
+        ]
+    }
+
+    fn lines(event: &Event<'_>, stamp: Stamp, tags: bool) -> Vec<String> {
+        let mut out = String::new();
+        render(event, stamp, tags, &mut out);
+        out.split_terminator('\n').map(str::to_owned).collect()
+    }
+
+    /// What must be left when the frame is gone.
+    fn bare<'a>(event: &Event<'a>, prose: &'a str) -> &'a str {
+        match event {
+            Event::Said { text, .. } | Event::Action { text, .. } | Event::Private { text, .. } | Event::Pong { text } => text,
+            _ => &prose[2..],
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(
+            // More than names may have; without the space that ends them in a frame, and the comma in a list.
+            room in "#[^ ,\\p{C}]{1,50}",
+            nick in "[^ ,\\p{C}]{1,32}",
+            other in "[^ ,\\p{C}]{1,32}",
+            text in "\\PC{0,80}",
+            names in prop::collection::vec("[^ ,\\p{C}]{1,32}", 0..60),
+            id: u64,
+            // To the year 9999, which is as far as the printer's times go.
+            time in 0..253_000_000_000_000_000u64,
+        ) {
+            let stamp = Stamp { id: Sequence(id), time: Micros(time) };
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            for (event, kind, [room, nick, target, to]) in cases(&room, &nick, &other, &text, &names) {
+                let (tagged, plain) = (lines(&event, stamp, true), lines(&event, stamp, false));
+                prop_assert_eq!(tagged.len(), plain.len());
+                let mut listed = Vec::new();
+                for (tagged, plain) in tagged.iter().zip(&plain) {
+                    let read = Tagged::parse(tagged).unwrap();
+                    let tags = [&read.room, &read.nick, &read.target, &read.to].map(Option::as_deref);
+                    prop_assert_eq!((read.event, tags), (kind, [room, nick, target, to]), "{}", tagged);
+                    prop_assert_eq!((read.id, read.time), (Some(stamp.id), Some(Micros(time / 1_000 * 1_000))));
+                    prop_assert_eq!((read.prose, read.datagram), (plain.as_str(), None));
+                    prop_assert_eq!(read.text(), bare(&event, plain));
+                    listed.extend(read.names);
+                }
+                let has_list = matches!(event, Event::Reply(Reply::Who { .. }) | Event::Welcome { room: Some(_), .. });
+                prop_assert_eq!(listed, if has_list { names.clone() } else { vec![] });
+            }
+        }
+
+        #[test]
+        fn anything_is_read_or_not(line: String, tags in "@[a-z=;:\\\\ 0-9]{0,60}", time in "[-+0-9TZ:.\\[\\]]{0,30}") {
+            for line in [&line, &format!("@{line}"), &tags, &format!("@time={time} x"), &format!("@event=private;nick= {line}")] {
+                if let Some(read) = Tagged::parse(line) {
+                    prop_assert!(line.ends_with(read.prose) && read.prose.ends_with(read.text()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_unescaped_as_the_standard_says() {
+        for (escaped, value) in [(r"a\:b\sc\\d\r\n", "a;b c\\d\r\n"), (r"\x\y", "xy"), (r"end\", "end"), (r"\\\", r"\"), ("", "")] {
+            assert_eq!(unescape(escaped), value, "{escaped}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_server_adds_is_skipped_and_what_it_leaves_out_is_missed() {
+        let read = Tagged::parse("@id=x;+new/tag=1;flag;time=late;;event=dance;nick;room=;=;to=a;to=b;datagram=7 * hm").unwrap();
+        let expected = Tagged { to: Some("b".to_owned()), datagram: Some(7), prose: "* hm", ..Tagged::default() };
+        assert_eq!((read.text(), read), ("hm", expected));
+    }
+
+    #[test]
+    fn a_line_without_tags_is_none() {
+        for line in ["", "@", "@ ", "@ hi", "@id=1", "[#a] @b: c d", " @id=1 x"] {
+            assert_eq!(Tagged::parse(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn without_its_frame_the_prose_is_the_text() {
+        let text = |line| Tagged::parse(line).unwrap().text();
+        assert_eq!(text("@event=say;nick=a [#r] a: hi"), "[#r] a: hi");
+        assert_eq!(text("@event=say;nick=a;room=#r [#other] a: hi"), "[#other] a: hi");
+        assert_eq!(text("@event=pong * pongs"), "* pongs");
+        assert_eq!(text("@event=private;nick=a;target=b [@b] a: [@a] a: hi"), "[@a] a: hi");
+        assert_eq!(text("@event=private;nick=a [@a] a: hi"), "hi");
+    }
+}
