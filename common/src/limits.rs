@@ -24,7 +24,7 @@ pub const QUOTED_CHARS_MAX: usize = 64;
 pub const LINES_PER_DATAGRAM_MAX: u64 = 256;
 /// Bytes of one Telnet subnegotiation. A longer one is taken to have ended there.
 pub const SUBNEGOTIATION_BYTES_MAX: usize = 512;
-/// A datagram to a client, in bytes; a line that is longer by itself goes alone.
+/// A datagram to a client, in bytes, its number included; a line that is longer by itself goes alone.
 pub const DATAGRAM_BYTES_MAX: usize = 1_200;
 /// Silence after which a UDP session ends, in seconds.
 pub const UDP_SILENCE_SECONDS_MAX: u64 = 120;

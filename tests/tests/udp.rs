@@ -151,6 +151,53 @@ fn a_datagram_to_the_client_holds_whole_lines_and_is_not_too_long() {
 }
 
 #[test]
+fn a_datagram_that_starts_with_tags_tells_its_number() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    alice.say("/set tags on");
+    let udp = Datagrams::new(server.udp);
+    udp.hello("");
+    // The answer that has the cookie was a stranger's: the welcome's datagram is the first.
+    let mut count = 0;
+    let receive_to = |count: &mut u64, part: &str| {
+        let mut numbered = 0;
+        loop {
+            let datagram = udp.receive();
+            *count += 1;
+            assert!(datagram.len() <= 1_200, "{} bytes", datagram.len());
+            let (first, others) = datagram.split_once('\n').unwrap();
+            if let Some(tags) = first.strip_prefix("@id=") {
+                let behind_id = tags.split(';').nth(1);
+                assert_eq!(behind_id, Some(format!("datagram={count}").as_str()), "{first}");
+                numbered += 1;
+            } else {
+                assert!(!first.contains("datagram="), "{first}");
+            }
+            assert!(!others.contains("datagram="), "only the first line has it: {datagram}");
+            if datagram.contains(part) {
+                return numbered;
+            }
+        }
+    };
+    receive_to(&mut count, "* Welcome");
+    alice.say("hi");
+    assert_eq!(receive_to(&mut count, "alice: hi"), 0, "without tags nothing changes");
+    udp.send(b"/set tags on\n");
+    receive_to(&mut count, "* tags is on");
+    (0..100).for_each(|i| alice.say(&format!("line {i} {}", "long ".repeat(i % 30))));
+    let numbered = receive_to(&mut count, "alice: line 99");
+    assert!(numbered > 1, "{numbered}");
+    udp.send(b"/set tags off\n");
+    receive_to(&mut count, "* tags is off");
+    alice.say("hi again");
+    assert_eq!(receive_to(&mut count, "alice: hi again"), 0, "counted all the same");
+    udp.send(b"/set tags on\n/hello again\n");
+    assert!(receive_to(&mut count, "* Welcome") > 0);
+    let over_tcp = alice.sync();
+    assert!(over_tcp.iter().all(|line| !line.contains("datagram=")), "{over_tcp:?}");
+}
+
+#[test]
 fn udp_sessions_count_and_end_with_their_worker() {
     let server = Server::start(&["--max-connections", "3", "--max-per-address", "2"]);
     let mut tcp = server.connect();

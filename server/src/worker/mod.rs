@@ -19,10 +19,12 @@
 //! | `sockets` | what `serving` needs of the outside |
 //! | `connection` | a client's socket, as the two threads share it |
 //! | `udp` | UDP sessions: cookies, addresses, admission |
+//! | `datagram` | output bytes to datagrams |
 //!
 //! A worker holds nothing that isn't in the log, the kernel or a snapshot. A panic in either thread ends the process.
 
 mod connection;
+mod datagram;
 mod input;
 mod outboxes;
 mod receive_thread;

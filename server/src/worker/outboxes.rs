@@ -42,6 +42,8 @@ struct Outbox {
     start: usize,
     /// Output bytes rendered since the session began.
     rendered: u64,
+    /// Writes that the socket took since the session began. Over UDP each was a datagram, and one that got lost on the way counts.
+    writes: u64,
     /// While something is unwritten: where in the log, and behind how many rendered bytes, the turns began that rendered something.
     marks: VecDeque<(Sequence, u64)>,
     is_dirty: bool,
@@ -75,8 +77,11 @@ impl Outbox {
     /// Writes as much as the socket takes.
     fn write<S: Sockets>(&mut self, sockets: &mut S) {
         while self.unwritten() > 0 && !self.is_blocked {
-            match sockets.write(self.session, &self.bytes[self.start..]) {
-                Written::Bytes(bytes) => self.start += bytes,
+            match sockets.write(self.session, &self.bytes[self.start..], self.writes + 1) {
+                Written::Bytes(bytes) => {
+                    self.start += bytes;
+                    self.writes += 1;
+                }
                 Written::Blocked => self.is_blocked = true,
                 // The peer is gone: counts as written to the end. That it is gone is told by its input.
                 Written::Gone => self.start = self.bytes.len(),
@@ -158,6 +163,7 @@ impl Outboxes {
             bytes: Vec::new(),
             start: 0,
             rendered: 0,
+            writes: 0,
             marks: VecDeque::new(),
             is_dirty: false,
             is_blocked: false,
@@ -317,18 +323,22 @@ mod tests {
     use crate::event_log::Geometry;
     use std::net::SocketAddr;
 
-    /// A peer that never reads.
+    /// A peer that doesn't read, until it does.
     #[derive(Default)]
     struct Deaf {
         finished: Vec<Ending>,
+        hears: bool,
+        /// Of the writes that were tried.
+        numbers: Vec<u64>,
     }
 
     impl Sockets for Deaf {
         type Connection = ();
         fn add(&mut self, _: SessionId, (): ()) {}
         fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
-        fn write(&mut self, _: SessionId, _: &[u8]) -> Written {
-            Written::Blocked
+        fn write(&mut self, _: SessionId, bytes: &[u8], number: u64) -> Written {
+            self.numbers.push(number);
+            if self.hears { Written::Bytes(bytes.len().min(60)) } else { Written::Blocked }
         }
         fn consume(&mut self, _: SessionId, _: usize) {}
         fn arm(&mut self, _: SessionId, _: u64) -> bool {
@@ -344,7 +354,8 @@ mod tests {
 
     const ME: Slot = Slot(0);
 
-    fn given_up() -> (Outboxes, SessionId, &'static EventLog) {
+    /// A session with more to write than `sendq` allows.
+    fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
         let (mut outboxes, session) = (Outboxes::new(ME, 100, 1), SessionId::new(1, 0));
         outboxes.open(session);
@@ -355,7 +366,7 @@ mod tests {
 
     #[test]
     fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
-        let (mut outboxes, session, log) = given_up();
+        let (mut outboxes, session, log) = too_full();
         outboxes.relieve(&mut Deaf::default());
         assert_eq!(outboxes.take_given_up(), [session]);
         outboxes.flush(&mut Deaf::default(), log, Sequence(9));
@@ -364,9 +375,25 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_was_not_taken_keeps_its_number() {
+        let (mut outboxes, session, log) = too_full();
+        let mut peer = Deaf::default();
+        outboxes.flush(&mut peer, log, Sequence(9));
+        outboxes.tell(session, b"more");
+        outboxes.unblock(session);
+        outboxes.flush(&mut peer, log, Sequence(9));
+        peer.hears = true;
+        outboxes.unblock(session);
+        outboxes.flush(&mut peer, log, Sequence(9));
+        outboxes.tell(session, b"and more");
+        outboxes.flush(&mut peer, log, Sequence(9));
+        assert_eq!(peer.numbers, [1, 1, 1, 2, 3]);
+    }
+
+    #[test]
     fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
         for is_ended_before in [true, false] {
-            let (mut outboxes, session, log) = given_up();
+            let (mut outboxes, session, log) = too_full();
             let mut deaf = Deaf::default();
             if is_ended_before {
                 outboxes.closed(session, ME, Ending::Finish);

@@ -1,6 +1,7 @@
 //! The send thread: the only one that writes to the log and to clients. It waits; what it does between is [`Serving::turn`].
 
 use super::connection::{Connection, LINES_PER_PEEK_MAX};
+use super::datagram;
 use super::input::Input;
 use super::receive_thread::Order;
 use super::serving::Serving;
@@ -10,7 +11,6 @@ use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use forkchat_common::ids::{SessionId, Slot};
-use forkchat_common::limits::DATAGRAM_BYTES_MAX;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, send, sendto, shutdown};
@@ -143,10 +143,10 @@ impl Network {
         self.receive_bell.ring();
     }
 
-    fn write_datagram(&mut self, session: SessionId, peer: SocketAddr, bytes: &[u8]) -> Written {
+    fn write_datagram(&mut self, session: SessionId, peer: SocketAddr, output: &[u8], number: u64) -> Written {
         let Some(udp) = &self.udp else { return Written::Gone };
-        let datagram = &bytes[..whole_lines(bytes)];
-        match sendto(udp.as_raw_fd(), datagram, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT) {
+        let datagram = datagram::cut(output, number);
+        match sendto(udp.as_raw_fd(), &datagram.bytes, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT) {
             Err(Errno::EAGAIN) => {
                 self.blocked_by_udp.push(session);
                 let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, UDP);
@@ -155,21 +155,13 @@ impl Network {
                 Written::Blocked
             }
             // Sent, or lost on the way: nothing is retransmitted.
-            _ => Written::Bytes(datagram.len()),
+            _ => Written::Bytes(datagram.taken),
         }
     }
 
     fn take_blocked_by_udp(&mut self) -> Vec<SessionId> {
         std::mem::take(&mut self.blocked_by_udp)
     }
-}
-
-/// How many bytes make the next datagram: as many whole lines as fit, or one line that is longer by itself.
-fn whole_lines(bytes: &[u8]) -> usize {
-    let is_end = |&byte: &u8| byte == b'\n';
-    let within = &bytes[..bytes.len().min(DATAGRAM_BYTES_MAX)];
-    let end = within.iter().rposition(is_end).or_else(|| bytes.iter().position(is_end));
-    end.map_or(bytes.len(), |end| end + 1)
 }
 
 impl Sockets for Network {
@@ -183,11 +175,11 @@ impl Sockets for Network {
         self.insert(session, Route::Datagrams(session, peer));
     }
 
-    fn write(&mut self, session: SessionId, bytes: &[u8]) -> Written {
+    fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
         let index = session.cell();
         match self.routes.get_mut(index).and_then(Option::as_mut) {
             None => Written::Gone,
-            Some(&mut Route::Datagrams(_, peer)) => self.write_datagram(session, peer, bytes),
+            Some(&mut Route::Datagrams(_, peer)) => self.write_datagram(session, peer, bytes, number),
             Some(Route::Stream { connection, is_watched }) => {
                 match send(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
                     Ok(written) => Written::Bytes(written),
@@ -244,19 +236,5 @@ impl Sockets for Network {
 
     fn drained(&mut self) {
         self.order(Order::Drained);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_datagram_holds_whole_lines_and_a_long_one_goes_alone() {
-        assert_eq!(whole_lines(b"one\ntwo\n"), 8);
-        let lines = [b'x'; 99].iter().copied().chain([b'\n']).cycle().take(2_000).collect::<Vec<u8>>();
-        assert_eq!(whole_lines(&lines), 1_200);
-        let long = [vec![b'x'; 3_000], b"\nshort\n".to_vec()].concat();
-        assert_eq!(whole_lines(&long), 3_001);
     }
 }

@@ -95,7 +95,7 @@ impl Sockets for Wires {
     fn add(&mut self, _: SessionId, (): ()) {}
     fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
 
-    fn write(&mut self, session: SessionId, bytes: &[u8]) -> Written {
+    fn write(&mut self, session: SessionId, bytes: &[u8], _: u64) -> Written {
         self.call();
         let written = self.with(session, |client| {
             let room = client.kernel_bytes_max - (client.taken.len() - client.read);

@@ -26,8 +26,8 @@ pub trait Sockets {
     /// A UDP session's address, which from now on is known by the session's id.
     fn add_peer(&mut self, session: SessionId, peer: SocketAddr);
 
-    /// Writes output bytes. Never waits.
-    fn write(&mut self, session: SessionId, bytes: &[u8]) -> Written;
+    /// Writes output bytes. Never waits. `number` counts the session's writes that were taken, and this one: over UDP each is a datagram.
+    fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written;
 
     /// Takes input bytes out of the kernel: their records are in the log.
     fn consume(&mut self, session: SessionId, len: usize);
