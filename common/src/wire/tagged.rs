@@ -63,23 +63,30 @@ pub enum Kind {
     Other,
 }
 
+/// The kinds that are known, by their names.
+const KINDS: [(&str, Kind); 12] = [
+    ("say", Kind::Say),
+    ("action", Kind::Action),
+    ("private", Kind::Private),
+    ("join", Kind::Join),
+    ("leave", Kind::Leave),
+    ("quit", Kind::Quit),
+    ("nick", Kind::Nick),
+    ("topic", Kind::Topic),
+    ("welcome", Kind::Welcome),
+    ("reply", Kind::Reply),
+    ("pong", Kind::Pong),
+    ("error", Kind::Error),
+];
+
 impl Kind {
     fn by_name(name: &str) -> Kind {
-        match name {
-            "say" => Kind::Say,
-            "action" => Kind::Action,
-            "private" => Kind::Private,
-            "join" => Kind::Join,
-            "leave" => Kind::Leave,
-            "quit" => Kind::Quit,
-            "nick" => Kind::Nick,
-            "topic" => Kind::Topic,
-            "welcome" => Kind::Welcome,
-            "reply" => Kind::Reply,
-            "pong" => Kind::Pong,
-            "error" => Kind::Error,
-            _ => Kind::Other,
-        }
+        KINDS.iter().find(|(known, _)| *known == name).map_or(Kind::Other, |(_, kind)| *kind)
+    }
+
+    /// The value of the tag `event`; `other` for what is not known.
+    pub fn name(self) -> &'static str {
+        KINDS.iter().find(|(_, kind)| *kind == self).map_or("other", |(name, _)| name)
     }
 }
 

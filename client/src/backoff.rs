@@ -1,0 +1,47 @@
+//! How long to wait before the next attempt: twice as long each time, up to a bound, and never all clients at once.
+//!
+//! Source: "equal jitter" in Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015): half of the wait is certain, half is chance, so
+//! that a server that comes back isn't met by everybody in the same moment, and nobody tries again at once.
+
+use std::time::Duration;
+
+/// The longest first wait.
+const FIRST: Duration = Duration::from_secs(1);
+/// No wait is longer.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The waits of one outage.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    /// The next wait; `chance` is a number from 0 to 1.
+    ///
+    /// ```
+    /// use forkchat_client::backoff::Backoff;
+    /// let mut backoff = Backoff::default();
+    /// assert_eq!([backoff.next_wait(0.0).as_millis(), backoff.next_wait(1.0).as_millis()], [500, 2_000]);
+    /// ```
+    pub fn next_wait(&mut self, chance: f64) -> Duration {
+        let whole = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
+        self.attempts += 1;
+        whole.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_bound_and_half_of_each_is_chance() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<u128> = (0..8).map(|_| backoff.next_wait(1.0).as_millis()).collect();
+        assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
+        for _ in 0..1_000 {
+            assert_eq!(backoff.next_wait(0.0).as_secs(), 15);
+        }
+    }
+}

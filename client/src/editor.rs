@@ -1,0 +1,321 @@
+//! Editing a line at a terminal: rustyline, its keys, its history, and how its callbacks meet the [`Screen`].
+
+use crate::complete::Words;
+use crate::screen::Screen;
+use crate::terminal;
+use rustyline::completion::Completer;
+use rustyline::config::{BellStyle, Configurer};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{
+    Cmd, ColorMode, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, GraphemeClusterMode, Helper, KeyCode,
+    KeyEvent, Modifiers, Movement, RepeatCount,
+};
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Lines that the history keeps.
+const HISTORY_LINES_MAX: usize = 10_000;
+/// How wide a tab is drawn.
+const TAB_COLUMNS: u8 = 8;
+
+/// What a person did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// Typed these lines.
+    Lines(Vec<String>),
+    /// Wants to leave, or the terminal is gone.
+    End,
+}
+
+/// An editor of lines.
+#[derive(Debug)]
+pub struct LineEditor {
+    editor: Editor<Keys, FileHistory>,
+    screen: Arc<Screen>,
+    history: Option<PathBuf>,
+    /// What was typed when the terminal sent something that is no text.
+    begun: String,
+}
+
+impl LineEditor {
+    /// An editor on the terminal that is standard input and output, and the screen above it.
+    ///
+    /// # Errors
+    /// Those of a terminal that can't be edited on.
+    pub fn new(words: Arc<Mutex<Words>>, has_colors: bool) -> rustyline::Result<LineEditor> {
+        let config = Config::builder()
+            .max_history_size(HISTORY_LINES_MAX)?
+            .history_ignore_space(true)
+            // Also without colours the prompt is drawn by us.
+            .color_mode(ColorMode::Forced)
+            .bell_style(BellStyle::None)
+            .tab_stop(TAB_COLUMNS)
+            .build();
+        let mut editor: Editor<Keys, FileHistory> = Editor::with_config(config)?;
+        let screen = Arc::new(Screen::new(Box::new(editor.create_external_printer()?), has_colors));
+        editor.set_helper(Some(Keys { screen: screen.clone() }));
+        bind(&mut editor, &screen, words);
+        let mut editor = LineEditor { editor, screen, history: history_path(), begun: String::new() };
+        if let Some(path) = &editor.history {
+            // There is none yet, or it can't be read: then it can't be written either, which is said below.
+            let _ = editor.editor.load_history(path);
+        }
+        Ok(editor)
+    }
+
+    /// The screen above the line.
+    pub fn screen(&self) -> Arc<Screen> {
+        self.screen.clone()
+    }
+
+    /// Waits until something was typed.
+    pub fn read(&mut self) -> Typed {
+        loop {
+            let prompt = self.screen.begin();
+            let begun = std::mem::take(&mut self.begun);
+            let result = self.editor.readline_with_initial(&prompt, (&begun, ""));
+            self.screen.ends();
+            match result {
+                Ok(text) => {
+                    self.erase(&prompt, &text);
+                    self.remember(&text);
+                    return Typed::Lines(text.split('\n').map(str::to_owned).collect());
+                }
+                Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.erase(&prompt, "");
+                    self.screen.show("      - the terminal sent bytes that are not UTF-8: they are left out\r\n");
+                }
+                Err(ReadlineError::Interrupted) => {}
+                Err(_) => return Typed::End,
+            }
+        }
+    }
+
+    /// Takes the line off the screen that was typed: it comes back as the server accepts it. The cursor is on the row below.
+    fn erase(&mut self, prompt: &str, text: &str) {
+        let columns = self.editor.dimensions().map_or(80, |(columns, _)| usize::from(columns.max(1)));
+        let rows = rows_of(&format!("{prompt}{text}"), columns, self.editor.config_mut().grapheme_cluster_mode());
+        let mut output = io::stdout();
+        // A terminal that is gone shows nothing anyway; reading from it will tell.
+        let _ = write!(output, "\x1b[{rows}A\r\x1b[J").and_then(|()| output.flush());
+    }
+
+    fn remember(&mut self, text: &str) {
+        if !matches!(self.editor.add_history_entry(text), Ok(true)) {
+            return;
+        }
+        if let Some(path) = &self.history
+            && let Err(error) = path
+                .parent()
+                .map_or(Ok(()), std::fs::create_dir_all)
+                .map_err(ReadlineError::from)
+                .and_then(|()| self.editor.append_history(path))
+        {
+            self.screen.show(&format!("      - the history is not kept: {}: {error}\r\n", path.display()));
+            self.history = None;
+        }
+    }
+}
+
+/// Where lines are remembered: `$XDG_STATE_HOME/forkchat/client-history`, or below `~/.local/state` (XDG Base Directory Specification).
+fn history_path() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("forkchat/client-history"))
+}
+
+/// How many rows a prompt and a line take, counted as the editor counts: a character that doesn't fit goes to the next row whole, and a full last row is
+/// followed by an empty one.
+fn rows_of(text: &str, columns: usize, mode: GraphemeClusterMode) -> usize {
+    let (mut row, mut column) = (1, 0);
+    for grapheme in text.graphemes(true) {
+        if grapheme == "\n" {
+            (row, column) = (row + 1, 0);
+            continue;
+        }
+        let width =
+            if grapheme == "\t" { usize::from(TAB_COLUMNS) - column % usize::from(TAB_COLUMNS) } else { usize::from(mode.width(grapheme)) };
+        column += width;
+        if column > columns {
+            (row, column) = (row + 1, width);
+        }
+    }
+    if column == columns { row + 1 } else { row }
+}
+
+/// The editor's callbacks: it draws through the screen.
+#[derive(Debug)]
+struct Keys {
+    screen: Arc<Screen>,
+}
+
+impl Helper for Keys {}
+
+impl Completer for Keys {
+    type Candidate = String;
+}
+
+impl Hinter for Keys {
+    type Hint = String;
+}
+
+impl Highlighter for Keys {
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        let is_text = |c: char| !c.is_control() || c == '\n' || c == '\t';
+        if line.chars().all(is_text) { Cow::Borrowed(line) } else { Cow::Owned(line.chars().filter(|&c| is_text(c)).collect()) }
+    }
+
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, default: bool) -> Cow<'b, str> {
+        self.screen.draw(prompt, default)
+    }
+
+    fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
+        self.screen.redraws();
+        false
+    }
+}
+
+impl Validator for Keys {
+    fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        self.screen.ends();
+        Ok(ValidationResult::Valid(None))
+    }
+}
+
+/// The keys that do what they do elsewhere in the world rather than what the editor would.
+fn bind(editor: &mut Editor<Keys, FileHistory>, screen: &Arc<Screen>, words: Arc<Mutex<Words>>) {
+    let is_pasting = Arc::new(AtomicBool::new(false));
+    let mut key = |key: KeyEvent, what: Key| {
+        let handler = Handler { what, screen: screen.clone(), is_pasting: is_pasting.clone() };
+        editor.bind_sequence(Event::from(key), EventHandler::Conditional(Box::new(handler)));
+    };
+    key(KeyEvent::ctrl('C'), Key::Clear);
+    key(KeyEvent::ctrl('D'), Key::Leave);
+    key(KeyEvent::ctrl('Z'), Key::Suspend);
+    key(KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE), Key::PasteBegins);
+    key(KeyEvent(KeyCode::BracketedPasteEnd, Modifiers::NONE), Key::PasteEnds);
+    key(KeyEvent(KeyCode::Tab, Modifiers::NONE), Key::Complete(Completing { words, last: Mutex::default() }));
+}
+
+/// What a key does.
+enum Key {
+    /// Clears the line.
+    Clear,
+    /// Leaves, if the line is empty.
+    Leave,
+    /// Stops the program until the shell lets it go on.
+    Suspend,
+    /// What comes is pasted: each of its lines is taken as if typed, and tabs in it are tabs.
+    PasteBegins,
+    /// What comes is typed again.
+    PasteEnds,
+    /// Completes the word before the cursor; once more, offers the next one.
+    Complete(Completing),
+}
+
+struct Handler {
+    what: Key,
+    screen: Arc<Screen>,
+    is_pasting: Arc<AtomicBool>,
+}
+
+impl ConditionalEventHandler for Handler {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+        let is_pasting = self.is_pasting.load(Ordering::Relaxed);
+        match &self.what {
+            Key::PasteBegins => self.is_pasting.store(true, Ordering::Relaxed),
+            Key::PasteEnds => self.is_pasting.store(false, Ordering::Relaxed),
+            Key::Complete(_) if is_pasting => return Some(Cmd::SelfInsert(1, '\t')),
+            // Control characters in a paste are no commands.
+            _ if is_pasting => {}
+            Key::Clear => return Some(Cmd::Kill(Movement::WholeBuffer)),
+            Key::Leave => {
+                if context.line().is_empty() {
+                    self.screen.ends();
+                }
+                return None;
+            }
+            Key::Suspend => {
+                terminal::suspend();
+                return Some(Cmd::Repaint);
+            }
+            Key::Complete(completing) => return Some(completing.complete(context.line(), context.pos())),
+        }
+        Some(Cmd::Noop)
+    }
+}
+
+struct Completing {
+    words: Arc<Mutex<Words>>,
+    last: Mutex<Option<Offer>>,
+}
+
+/// What the last press offered.
+struct Offer {
+    start: usize,
+    candidates: Vec<String>,
+    index: usize,
+    /// The line up to the cursor with the offer in it: if it is still so, the next press offers the next.
+    before_cursor: String,
+}
+
+impl Completing {
+    fn complete(&self, line: &str, cursor: usize) -> Cmd {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = &line[..cursor];
+        let mut offer = match last.take() {
+            Some(mut offer) if offer.before_cursor == before => {
+                offer.index = (offer.index + 1) % offer.candidates.len();
+                offer
+            }
+            _ => {
+                let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+                let completion = words.complete(line, cursor);
+                Offer { start: completion.start, candidates: completion.candidates, index: 0, before_cursor: String::new() }
+            }
+        };
+        let Some(candidate) = offer.candidates.get(offer.index).cloned() else { return Cmd::Noop };
+        let word = &before[offer.start..];
+        offer.before_cursor = format!("{}{candidate}", &before[..offer.start]);
+        *last = Some(offer);
+        match candidate.strip_prefix(word) {
+            Some(rest) => Cmd::Insert(1, rest.to_owned()),
+            None => Cmd::Replace(
+                Movement::BackwardChar(RepeatCount::try_from(word.graphemes(true).count()).unwrap_or(RepeatCount::MAX)),
+                Some(candidate),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_counted_as_the_editor_draws_them() {
+        let rows = |text: &str| rows_of(text, 10, GraphemeClusterMode::WcWidth);
+        assert_eq!((rows(""), rows("123456789"), rows("1234567890"), rows("12345678901")), (1, 1, 2, 2));
+        assert_eq!((rows("一二三四"), rows("1一二三四"), rows("1一二三四五")), (1, 1, 2));
+        assert_eq!((rows("a\nb"), rows("a\tb"), rows("a\t\tb")), (2, 1, 2));
+    }
+
+    #[test]
+    fn each_press_offers_the_next_one() {
+        let words = Words { nicks: vec!["Alice".to_owned(), "alina".to_owned()], rooms: Vec::new() };
+        let completing = Completing { words: Arc::new(Mutex::new(words)), last: Mutex::default() };
+        assert_eq!(completing.complete("al", 2), Cmd::Replace(Movement::BackwardChar(2), Some("Alice: ".to_owned())));
+        assert_eq!(completing.complete("Alice: ", 7), Cmd::Replace(Movement::BackwardChar(7), Some("alina: ".to_owned())));
+        assert_eq!(completing.complete("alina: ", 7), Cmd::Replace(Movement::BackwardChar(7), Some("Alice: ".to_owned())));
+        assert_eq!(completing.complete("/whoa", 5), Cmd::Insert(1, "mi ".to_owned()));
+        assert_eq!(completing.complete("zz", 2), Cmd::Noop);
+    }
+}

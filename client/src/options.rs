@@ -1,0 +1,151 @@
+//! The command line: definitions only. What they mean is decided in [`crate::run`].
+
+use clap::{Parser, ValueEnum};
+use forkchat_common::charset::{Charset, CharsetError};
+use forkchat_common::names::{Nick, RoomName};
+
+/// The port that is meant when an address names none.
+const PORT: u16 = 9000;
+
+const AFTER_HELP: &str = "\
+Examples:
+  forkchat-client --nick alice --join '#rust'     talk on this machine
+  forkchat-client --udp chat.example:9000         the same over UDP
+  make 2>&1 | forkchat-client --nick builder      say a program's output
+  forkchat-client --json < lines | tee log        one object for each line
+
+On a terminal: Tab completes, Ctrl-C clears the line, Ctrl-D leaves.
+Exit codes: 0 done, 1 the connection or the login was refused or lost, 2 usage";
+
+/// Talk on a forkchat server; without a terminal, a filter: lines in, lines out.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "forkchat-client", version, after_help = AFTER_HELP)]
+pub struct Options {
+    /// The server, its port 9000 unless named
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = with_port)]
+    pub address: String,
+    /// Talk over UDP
+    #[arg(long)]
+    pub udp: bool,
+    /// Talk in this charset; a filter reads and writes it too
+    #[arg(long, value_name = "NAME", default_value = "utf-8", value_parser = charset)]
+    pub charset: Charset,
+    /// Take this nickname
+    #[arg(long, value_name = "NAME", value_parser = nick)]
+    pub nick: Option<String>,
+    /// Enter this room too; the last one is talked in
+    #[arg(long, value_name = "#ROOM", value_parser = room)]
+    pub join: Vec<String>,
+    /// Colours: unless NO_COLOR is set, on terminals
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help = "Colours: auto (unless NO_COLOR is set), always, never"
+    )]
+    pub color: Color,
+    /// No bell when one's name is said
+    #[arg(long)]
+    pub no_bell: bool,
+    /// Print an object a line, also on a terminal
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// Unless the variable `NO_COLOR` is set to something (<https://no-color.org>).
+    Auto,
+    /// Even then.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+impl Color {
+    /// Whether a terminal is written to in colours, given the variable `NO_COLOR`.
+    pub fn is_used(self, no_color: Option<&std::ffi::OsStr>) -> bool {
+        match self {
+            Color::Auto => no_color.is_none_or(std::ffi::OsStr::is_empty),
+            Color::Always => true,
+            Color::Never => false,
+        }
+    }
+}
+
+fn with_port(address: &str) -> Result<String, String> {
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(format!("[{bare}]:{PORT}"));
+    }
+    match address.rsplit_once(':') {
+        None if address.is_empty() => Err("an address is HOST or HOST:PORT".to_owned()),
+        None => Ok(format!("{address}:{PORT}")),
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(address.to_owned()),
+        Some(_) => Err("an address is HOST or HOST:PORT, the port from 1 to 65535".to_owned()),
+    }
+}
+
+fn charset(label: &str) -> Result<Charset, String> {
+    Charset::by_label(label).map_err(|error| match error {
+        CharsetError::Unknown => {
+            "known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251 and others by their WHATWG names".to_owned()
+        }
+        CharsetError::NotAscii(name) => {
+            format!("{name} doesn't contain ASCII, so lines can't be told apart; utf-8 has every character it has")
+        }
+    })
+}
+
+fn nick(text: &str) -> Result<String, String> {
+    match Nick::parse(text) {
+        Ok(nick) => Ok(nick.as_str().to_owned()),
+        Err(_) => Err("a nickname is 1 to 32 letters, digits and _ - [ ] { } \\ ^ |".to_owned()),
+    }
+}
+
+fn room(text: &str) -> Result<String, String> {
+    match RoomName::parse(text) {
+        Ok(room) => Ok(room.as_str().to_owned()),
+        Err(_) => Err("a room is # and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in '#lobby'".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn help_fits_a_screen() {
+        let help = Options::command().render_help().to_string();
+        assert!(help.lines().count() <= 30, "{} lines:\n{help}", help.lines().count());
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "wider than a screen: {line}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_lack_its_port() {
+        for (given, meant) in [
+            ("localhost", "localhost:9000"),
+            ("::1", "[::1]:9000"),
+            ("[::1]", "[::1]:9000"),
+            ("[::1]:7", "[::1]:7"),
+            ("host:80", "host:80"),
+        ] {
+            assert_eq!(with_port(given).as_deref(), Ok(meant));
+        }
+        for wrong in ["", ":9000", "host:", "host:0", "host:65536", "host:http"] {
+            assert!(with_port(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_color_counts_only_with_a_value() {
+        assert!(Color::Auto.is_used(None) && Color::Auto.is_used(Some("".as_ref())) && !Color::Auto.is_used(Some("1".as_ref())));
+        assert!(Color::Always.is_used(Some("1".as_ref())) && !Color::Never.is_used(None));
+    }
+}

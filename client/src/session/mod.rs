@@ -1,0 +1,600 @@
+//! The client's side of a conversation, without socket, clock or screen: what it heard and what was typed goes in with the time, what is to be sent and
+//! shown comes out of [`Session::poll`].
+//!
+//! ```text
+//! typed ──► queue ──► in flight ──► accepted (its echo or answer came)
+//!             ▲           │
+//!             │           ▼ the connection is lost
+//!             └─ not ── doubtful ── arrived ──► accepted
+//!             arrived     │
+//!                         ▼ nobody can tell: shown as doubtful
+//! ```
+//!
+//! A line is sent again only if it is shown not to have arrived. Over TCP that takes three things together: the nickname is one's own again, so the old
+//! session has ended and reads no more lines; the room's history reaches back to before the line was sent; and the line isn't there. Over UDP it takes
+//! the answer to a later line with no datagram missing in between.
+
+mod lines;
+mod login;
+mod shown;
+mod signs_of_life;
+#[cfg(test)]
+mod tests;
+
+use crate::backoff::Backoff;
+use forkchat_common::charset::Charset;
+use forkchat_common::command::{Command, Setting, parse};
+use forkchat_common::ids::Sequence;
+use forkchat_common::limits::LINE_BYTES_MAX;
+use forkchat_common::names::key_of;
+use forkchat_common::wire::tagged::{Kind, Tagged};
+use lines::{InFlight, Line, Purpose};
+use login::Login;
+use signs_of_life::SignsOfLife;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+pub use shown::{Shown, Standing, Told};
+
+/// Lines and bytes in flight at most: more would only fill the server's buffers, and be in doubt if the connection were lost.
+const IN_FLIGHT_LINES_MAX: usize = 64;
+const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024;
+/// Over UDP nothing holds a sender back, so fewer.
+const IN_FLIGHT_DATAGRAMS_MAX: usize = 16;
+/// Bytes typed and not yet sent at most; what is typed beyond is refused.
+const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A line that isn't accepted after this is shown as waiting.
+const WAITING: Duration = Duration::from_secs(1);
+/// Lines that wait are shown one by one up to so many.
+const WAITING_SHOWN_MAX: usize = 5;
+/// How long a goodbye is waited for.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// How long to wait for lines to be accepted before leaving.
+const LAST_LINES: Duration = Duration::from_secs(10);
+/// Nicknames and rooms remembered for completion.
+const NICKS_MAX: usize = 1_000;
+const ROOMS_KNOWN_MAX: usize = 1_000;
+
+/// What the person wants.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// The nickname to take.
+    pub nick: Option<String>,
+    /// Rooms to enter, the last one to talk in.
+    pub rooms: Vec<String>,
+    /// The charset to speak.
+    pub charset: Charset,
+    /// Over UDP: acceptance is never certain until the echo, and datagrams are numbered.
+    pub udp: bool,
+    /// Whether a person is there, who sees what happens: then a lost connection is taken up again.
+    pub interactive: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send these bytes: one line with its end.
+    Send(Vec<u8>),
+    /// Show this.
+    Show(Shown),
+    /// Connect; then call [`Session::connected`] or [`Session::lost`].
+    Connect,
+    /// Close the connection, if there is one.
+    Close,
+    /// The end: nothing comes after it.
+    End(Ended),
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything was said and heard.
+    Done,
+    /// The connection or the login was refused or lost: why.
+    Failed(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Connecting for the first time.
+    Starting,
+    /// Connecting after a loss.
+    Returning,
+    /// Connected; the login's lines are sent.
+    LoggingIn,
+    /// Logged in, but the old session holds the nickname: asks again at this time.
+    Regaining(Instant),
+    /// Asking what became of doubtful lines.
+    Settling,
+    /// Lines are sent as they are typed.
+    Ready,
+    /// The goodbye is said; until when its answer is waited for.
+    Leaving(Instant),
+    /// Connects again at this time.
+    Offline(Instant),
+    /// Over.
+    Ended,
+}
+
+/// The client's side of a conversation.
+#[derive(Debug)]
+pub struct Session {
+    wishes: Wishes,
+    phase: Phase,
+    outputs: VecDeque<Output>,
+
+    queue: VecDeque<Line>,
+    queue_bytes: usize,
+    in_flight: InFlight,
+    doubtful: Vec<Line>,
+    /// When no more lines come from the person, and since when.
+    input_ended: Option<Instant>,
+
+    /// One's name and its key; empty before the login.
+    nick: String,
+    key: Box<str>,
+    /// The rooms one is in, and the one one talks in.
+    rooms: Vec<String>,
+    current: Option<String>,
+    /// Whether one has been told of joins, if one changed that.
+    joins: Option<bool>,
+    /// What the server speaks now.
+    heard_in: Charset,
+    spoken_in: Charset,
+    login: Login,
+    backoff: Backoff,
+    /// Of one's own echoes in each room the last place in the log, and how many were there.
+    last_echo: HashMap<String, (Sequence, usize)>,
+    signs: SignsOfLife,
+
+    /// The last answer: its command and id, and whether it is shown; its further lines go the same way.
+    last_answer: Option<(String, Option<Sequence>, bool)>,
+    /// Those who were seen, the latest last; for completion.
+    nicks: Vec<String>,
+    known_rooms: Vec<String>,
+    has_new_words: bool,
+}
+
+impl Session {
+    /// A session that is about to connect.
+    pub fn new(wishes: Wishes, now: Instant) -> Session {
+        Session {
+            wishes,
+            phase: Phase::Starting,
+            outputs: VecDeque::from([Output::Connect]),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            in_flight: InFlight::default(),
+            doubtful: Vec::new(),
+            input_ended: None,
+            nick: String::new(),
+            key: "".into(),
+            rooms: Vec::new(),
+            current: None,
+            joins: None,
+            heard_in: Charset::default(),
+            spoken_in: Charset::default(),
+            login: Login::default(),
+            backoff: Backoff::default(),
+            last_echo: HashMap::new(),
+            signs: SignsOfLife::new(now),
+            last_answer: None,
+            nicks: Vec::new(),
+            known_rooms: Vec::new(),
+            has_new_words: false,
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The room one talks in.
+    pub fn room(&self) -> Option<&str> {
+        self.current.as_deref()
+    }
+
+    /// One's name; empty before the login.
+    pub fn nick(&self) -> &str {
+        &self.nick
+    }
+
+    /// Whether something is under way that may change the room: then a prompt would soon be wrong.
+    pub fn is_moving(&self) -> bool {
+        matches!(self.phase, Phase::Starting | Phase::LoggingIn)
+            || self.phase == Phase::Ready && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
+    }
+
+    /// Whether as many lines wait as should: a source that can be held back is.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= IN_FLIGHT_LINES_MAX
+    }
+
+    /// Whether there is no connection, and another one will be tried.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.phase, Phase::Offline(_) | Phase::Returning)
+    }
+
+    /// Those who were seen, the latest first, and the rooms: what can be completed. `None` if nothing changed since it was last asked.
+    pub fn words(&mut self) -> Option<(Vec<String>, Vec<String>)> {
+        let has_changed = std::mem::take(&mut self.has_new_words);
+        has_changed.then(|| (self.nicks.iter().rev().cloned().collect(), self.known_rooms.clone()))
+    }
+
+    /// A line was typed. Empty ones do nothing, except that they end the wait for the next attempt to connect.
+    pub fn typed(&mut self, text: &str, now: Instant) {
+        let text: String = text.chars().filter(|&c| c == '\t' || !c.is_control()).collect();
+        let Some(line) = Line::new(&text, Purpose::Typed, now) else {
+            if let Phase::Offline(_) = self.phase {
+                self.phase = Phase::Offline(now);
+            }
+            return self.tick(now);
+        };
+        if let Some(why) = self.objection(&text) {
+            return self.show(Shown::Refusal(why));
+        }
+        self.queue_bytes += text.len();
+        self.queue.push_back(line);
+        self.proceed(now);
+        self.tell_waiting(now);
+    }
+
+    /// Nothing more will be typed.
+    pub fn input_ended(&mut self, now: Instant) {
+        match self.phase {
+            // A second time: now.
+            _ if self.input_ended.is_some() => self.leave(now),
+            // Nothing can be waited for.
+            Phase::Offline(_) | Phase::Returning => {
+                self.input_ended = Some(now);
+                self.leave(now);
+            }
+            _ => {
+                self.input_ended = Some(now);
+                self.proceed(now);
+                if self.wishes.interactive && self.unaccepted() > 0 {
+                    self.notice(format!("waiting for {} to be accepted", lines_of(self.unaccepted())));
+                }
+            }
+        }
+    }
+
+    /// The connection failed, or couldn't be made. `chance` is a number from 0 to 1.
+    pub fn lost(&mut self, why: &str, now: Instant, chance: f64) {
+        self.push(Output::Close);
+        match self.phase {
+            Phase::Ended | Phase::Offline(_) => return,
+            Phase::Leaving(_) => return self.end(),
+            Phase::Starting => return self.fail(format!("cannot connect: {why}")),
+            _ => {}
+        }
+        let why = self.signs.given_up().unwrap_or(why);
+        self.remember_for_return();
+        let in_flight = self.in_flight.take();
+        self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
+        if !self.wishes.interactive || self.input_ended.is_some() {
+            return self.fail(format!("the connection is lost: {why}"));
+        }
+        let wait = self.backoff.next_wait(chance);
+        let what = if self.phase == Phase::Returning { "cannot connect" } else { "the connection is lost" };
+        self.notice(format!("{what}: {why}; trying again in {:.1} s", wait.as_secs_f64()));
+        self.phase = Phase::Offline(now + wait);
+        self.tell_waiting(now);
+    }
+
+    /// When [`Session::tick`] is to be called at the latest.
+    pub fn next_tick(&self) -> Option<Instant> {
+        let is_untold = |line: &&Line| self.wishes.interactive && line.is_typed() && !line.is_told;
+        let waiting = self.queue.iter().chain(self.in_flight.iter()).filter(is_untold).map(|line| line.typed + WAITING);
+        let phase = match self.phase {
+            Phase::Offline(at) | Phase::Regaining(at) | Phase::Leaving(at) => Some(at),
+            _ => None,
+        };
+        let last_lines = self.input_ended.filter(|_| self.wishes.interactive).map(|since| since + LAST_LINES);
+        waiting.chain(phase).chain(last_lines).chain(self.next_sign_of_life()).min()
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Ended => return,
+            Phase::Offline(at) if now >= at => {
+                self.phase = Phase::Returning;
+                self.push(Output::Connect);
+            }
+            Phase::Regaining(at) if now >= at => self.regain(now),
+            Phase::Leaving(at) if now >= at => return self.end(),
+            _ => {}
+        }
+        if self.wishes.interactive && self.input_ended.is_some_and(|since| now >= since + LAST_LINES) {
+            return self.leave(now);
+        }
+        self.tell_waiting(now);
+        if self.next_sign_of_life().is_some_and(|at| now >= at) {
+            self.show_life(now);
+        }
+    }
+
+    /// The server told a line: its bytes, without the line's end.
+    pub fn told(&mut self, bytes: &[u8], now: Instant) {
+        let mut line = String::new();
+        self.heard_in.decode(bytes, &mut line);
+        let Some(tagged) = Tagged::parse(&line) else {
+            return self.show(Shown::Told(Told::untagged(&line)));
+        };
+        self.count_datagram(&tagged);
+        if self.is_sign_of_life(&tagged, now) {
+            return self.proceed(now);
+        }
+        let is_own = tagged.nick.as_deref().is_some_and(|nick| key_of(nick) == self.key);
+        let answered = self.in_flight.answered(&tagged, is_own, self.wishes.udp, self.current.is_none());
+        self.learn(&tagged, is_own);
+        let mut told = Told::tagged(&tagged);
+        told.is_own = answered.is_some() && told.to.is_none() && is_own;
+        told.is_for_me = !is_own && self.is_for_me(&told);
+        if self.is_history(&told) {
+            self.login.history.push(told);
+        } else if self.is_shown(&tagged, answered.as_ref()) {
+            self.show(Shown::Told(told));
+        }
+        if let Some(line) = answered {
+            self.answered(&line, &tagged, now);
+        }
+        self.proceed(now);
+    }
+
+    /// Whether a person wants to see a line: not what the client itself asked for. Further lines of an answer go the way of the first.
+    fn is_shown(&mut self, told: &Tagged<'_>, answered: Option<&Line>) -> bool {
+        let to = told.to.clone().unwrap_or_default();
+        let Some(line) = answered else {
+            return self.last_answer.as_ref().is_none_or(|(last, id, shown)| *last != to || *id != told.id || *shown);
+        };
+        let is_shown = match line.purpose {
+            Purpose::Typed | Purpose::Goodbye => true,
+            Purpose::Room => told.event == Kind::Error || !self.login.is_return(),
+            Purpose::Nick => !self.login.is_return(),
+            _ => false,
+        };
+        if told.to.is_some() {
+            self.last_answer = Some((to, told.id, is_shown));
+        }
+        is_shown
+    }
+
+    /// What somebody typed was done: some of it is to be done again after a return.
+    fn obeyed(&mut self, line: &Line, now: Instant) {
+        match parse(&line.text) {
+            Ok(Some((_, Command::Set(Setting::Joins, on)))) => self.joins = Some(on),
+            Ok(Some((_, Command::Join(_)))) => self.learn_names(now),
+            Ok(Some((_, Command::Quit(_)))) => self.end(),
+            _ => {}
+        }
+    }
+
+    /// Who is in the current room, for completion.
+    fn learn_names(&mut self, now: Instant) {
+        if self.wishes.interactive && self.current.is_some() {
+            self.send_for("/who", Purpose::Names, now);
+        }
+    }
+
+    /// Keeps up with one's own name and rooms, and with who and what is there.
+    fn learn(&mut self, told: &Tagged<'_>, is_own: bool) {
+        if told.event == Kind::Error {
+            return;
+        }
+        match (told.event, told.to.as_deref()) {
+            (Kind::Welcome, _) | (Kind::Reply, Some("whoami" | "nick")) => {
+                if let Some(nick) = &told.nick {
+                    nick.clone_into(&mut self.nick);
+                    self.key = key_of(nick);
+                }
+                if told.to.as_deref() != Some("nick") {
+                    self.enter(told.room.clone());
+                }
+            }
+            (Kind::Reply, Some("join")) => self.enter(told.room.clone()),
+            (Kind::Reply, Some("leave")) => {
+                self.rooms.retain(|room| Some(room) != told.room.as_ref());
+                self.current.clone_from(&told.target);
+            }
+            _ => {}
+        }
+        if let (true, None, Some(room), Some(id)) = (is_own, &told.to, &told.room, told.id) {
+            let (last, count) = self.last_echo.entry(room.clone()).or_insert((id, 0));
+            (*last, *count) = (id, if *last == id { *count + 1 } else { 1 });
+        }
+        self.learn_words(told);
+    }
+
+    /// Remembers who and what was named, the latest last.
+    fn learn_words(&mut self, told: &Tagged<'_>) {
+        let renamed = told.target.as_ref().filter(|_| told.event == Kind::Nick);
+        for nick in told.names.iter().chain(&told.nick).chain(renamed).filter(|nick| key_of(nick) != self.key) {
+            self.nicks.retain(|known| known != nick);
+            self.nicks.push(nick.clone());
+            self.has_new_words = true;
+        }
+        if matches!(told.event, Kind::Quit | Kind::Nick) {
+            self.nicks.retain(|known| Some(known) != told.nick.as_ref());
+        }
+        if self.nicks.len() > NICKS_MAX {
+            self.nicks.drain(..self.nicks.len() - NICKS_MAX);
+        }
+        if let Some(room) = told.room.as_ref().filter(|room| !self.known_rooms.contains(room)) {
+            self.known_rooms.push(room.clone());
+            self.has_new_words = true;
+            if self.known_rooms.len() > ROOMS_KNOWN_MAX {
+                self.known_rooms.remove(0);
+            }
+        }
+    }
+
+    fn enter(&mut self, room: Option<String>) {
+        if let Some(room) = room.as_ref().filter(|room| !self.rooms.contains(room)) {
+            self.rooms.push(room.clone());
+        }
+        self.current = room;
+    }
+
+    /// Whether a line is meant for this person: a private one, or one with their name in it as a word of its own.
+    fn is_for_me(&self, told: &Told) -> bool {
+        match told.kind {
+            Some(Kind::Private) => true,
+            Some(Kind::Say | Kind::Action) if !self.key.is_empty() => {
+                let is_of_name = |c: char| c.is_alphanumeric() || "_-[]{}\\^|".contains(c);
+                let text = key_of(&told.text);
+                text.match_indices(&*self.key).any(|(at, name)| {
+                    let (before, behind) = (text[..at].chars().next_back(), text[at + name.len()..].chars().next());
+                    // Scripts without spaces have words side by side.
+                    !name.is_ascii() || !before.is_some_and(is_of_name) && !behind.is_some_and(is_of_name)
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// Why a line can't be sent by this client.
+    fn objection(&self, text: &str) -> Option<String> {
+        let mut bytes = Vec::new();
+        self.wishes.charset.encode(text, &mut bytes);
+        if bytes.len() >= LINE_BYTES_MAX {
+            return Some(format!(
+                "line too long: {} bytes, at most {} are read; it was not sent, send it in parts",
+                bytes.len(),
+                LINE_BYTES_MAX - 1
+            ));
+        }
+        if self.queue_bytes + text.len() > QUEUE_BYTES_MAX {
+            return Some(format!("too much waits already: {}; this one was not sent, try again later", lines_of(self.queue.len())));
+        }
+        match parse(text) {
+            Ok(Some((_, Command::Set(Setting::Echo | Setting::Tags, _)))) => {
+                Some("this client needs echo and tags as they are, it shows your lines by them; they are for programs and nc".to_owned())
+            }
+            Ok(Some((_, Command::Charset(_)))) => Some("the charset is chosen at the start: forkchat-client --charset NAME".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Sends what may be sent now, and says goodbye behind the last line.
+    fn proceed(&mut self, now: Instant) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        let lines_max = if self.wishes.udp { IN_FLIGHT_DATAGRAMS_MAX } else { IN_FLIGHT_LINES_MAX };
+        while self.in_flight.len() < lines_max && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX {
+            let Some(line) = self.queue.pop_front() else { break };
+            self.queue_bytes -= line.text.len();
+            self.send(line, now);
+        }
+        if self.input_ended.is_some() && self.unaccepted() == 0 {
+            self.leave(now);
+        }
+    }
+
+    fn send_for(&mut self, text: &str, purpose: Purpose, now: Instant) {
+        if let Some(line) = Line::new(text, purpose, now) {
+            self.send(line, now);
+        }
+    }
+
+    fn send(&mut self, mut line: Line, now: Instant) {
+        // Behind a command that changes the room nobody knows yet where this will be said.
+        line.room = self.current.clone().filter(|_| !self.in_flight.iter().any(Line::moves));
+        line.sent = Some(now);
+        line.gaps = self.signs.gaps();
+        line.tries += 1;
+        let mut bytes = Vec::new();
+        self.spoken_in.encode(&line.text, &mut bytes);
+        line.arrives_as.clear();
+        self.spoken_in.decode(&bytes, &mut line.arrives_as);
+        bytes.push(b'\n');
+        self.signs.sent(now);
+        self.push(Output::Send(bytes));
+        self.in_flight.push(line);
+    }
+
+    /// Shows lines that wait longer than one would expect; without a connection all of them.
+    fn tell_waiting(&mut self, now: Instant) {
+        if !self.wishes.interactive {
+            return;
+        }
+        let is_offline = self.is_offline();
+        let waits = |line: &&mut Line| line.is_typed() && !line.is_told && (is_offline || now >= line.typed + WAITING);
+        let told: Vec<Shown> = (self.in_flight.iter_mut().chain(&mut self.queue).filter(waits))
+            .map(|line| {
+                line.is_told = true;
+                line.shown(Standing::Waiting)
+            })
+            .collect();
+        if told.len() > WAITING_SHOWN_MAX {
+            self.notice(format!("{} wait to be accepted", lines_of(told.len())));
+        } else {
+            told.into_iter().for_each(|shown| self.show(shown));
+        }
+    }
+
+    /// How many typed lines are not accepted.
+    fn unaccepted(&self) -> usize {
+        self.in_flight.iter().filter(|line| line.is_typed()).count() + self.queue.len() + self.doubtful.len()
+    }
+
+    /// Says goodbye; if that is said already, or nobody would hear it, ends.
+    fn leave(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Ready | Phase::LoggingIn | Phase::Regaining(_) | Phase::Settling => {
+                self.send_for("/quit", Purpose::Goodbye, now);
+                self.phase = Phase::Leaving(now + GOODBYE);
+            }
+            _ => self.end(),
+        }
+    }
+
+    fn end(&mut self) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        match self.unaccepted() {
+            0 => {
+                self.phase = Phase::Ended;
+                self.push(Output::Close);
+                self.push(Output::End(Ended::Done));
+            }
+            count => {
+                self.fail(format!("{} not accepted", if count == 1 { "a line was".to_owned() } else { format!("{count} lines were") }))
+            }
+        }
+    }
+
+    /// Ends, and says which lines are in doubt and which were never sent.
+    fn fail(&mut self, why: String) {
+        self.phase = Phase::Ended;
+        let (in_flight, queue, doubtful) = (self.in_flight.take(), std::mem::take(&mut self.queue), std::mem::take(&mut self.doubtful));
+        for line in doubtful.into_iter().chain(in_flight).filter(Line::is_typed) {
+            self.show(line.shown(Standing::Doubtful));
+        }
+        for line in queue {
+            self.show(line.shown(Standing::NotSent));
+        }
+        self.push(Output::Close);
+        self.push(Output::End(Ended::Failed(why)));
+    }
+
+    fn notice(&mut self, text: String) {
+        self.show(Shown::Notice(text));
+    }
+
+    fn show(&mut self, shown: Shown) {
+        self.push(Output::Show(shown));
+    }
+
+    fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+}
+
+fn lines_of(count: usize) -> String {
+    if count == 1 { "a line".to_owned() } else { format!("{count} lines") }
+}

@@ -1,0 +1,87 @@
+//! What the session has to show. Values only: how they look is the business of [`crate::look`].
+
+use forkchat_common::ids::{Micros, Sequence};
+use forkchat_common::wire::tagged::{Kind, Tagged};
+
+/// One thing to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A line from the server.
+    Told(Told),
+    /// A line of one's own that the server has not accepted.
+    Own {
+        /// The room it was meant for, if it was said in one.
+        room: Option<String>,
+        /// As it was typed.
+        text: String,
+        /// How it stands.
+        standing: Standing,
+    },
+    /// The client's own words: what it does, what it noticed.
+    Notice(String),
+    /// The client's own words about a line that it doesn't send: what is wrong and what to do.
+    Refusal(String),
+}
+
+/// How a line stands that was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It will be sent, or its answer will come.
+    Waiting,
+    /// It may have arrived or not.
+    Doubtful,
+    /// It was never sent, and will not be.
+    NotSent,
+}
+
+/// A line from the server, taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What kind of line; `None` if the server sent no tags with it.
+    pub kind: Option<Kind>,
+    /// Its place in the server's log.
+    pub id: Option<Sequence>,
+    /// When it happened.
+    pub time: Option<Micros>,
+    /// Where.
+    pub room: Option<String>,
+    /// Who.
+    pub nick: Option<String>,
+    /// To whom, or what somebody is called now.
+    pub target: Option<String>,
+    /// The command that it answers.
+    pub to: Option<String>,
+    /// What was said, without its frame.
+    pub text: String,
+    /// The whole line as people read it.
+    pub prose: String,
+    /// Whether it is one's own line, come back accepted.
+    pub is_own: bool,
+    /// Whether it is meant for this person: it names them, or nobody else hears it.
+    pub is_for_me: bool,
+}
+
+impl Told {
+    /// A line without tags.
+    pub fn untagged(prose: &str) -> Told {
+        let text = prose.strip_prefix("* ").or_else(|| prose.strip_prefix("! ")).unwrap_or(prose);
+        Told { text: text.to_owned(), prose: prose.to_owned(), ..Told::default() }
+    }
+
+    /// A line with tags.
+    pub fn tagged(line: &Tagged<'_>) -> Told {
+        Told {
+            kind: Some(line.event),
+            id: line.id,
+            time: line.time,
+            room: line.room.clone(),
+            nick: line.nick.clone(),
+            target: line.target.clone(),
+            to: line.to.clone(),
+            text: line.text().to_owned(),
+            prose: line.prose.to_owned(),
+            is_own: false,
+            is_for_me: false,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! UDP tells nobody of a loss, so the client looks for it: datagrams have numbers, and a `/ping` that is answered overtakes lines that were not.
+//!
+//! A line without an echo did not arrive if a later `/ping` was answered and no datagram is missing since it was sent; then it is sent again. If one is
+//! missing, the echo may have been in it: the line is in doubt. A session that doesn't answer at all is given up.
+
+use super::lines::{Fence, Line, Purpose};
+use super::shown::Standing;
+use super::{Output, Phase, Session};
+use forkchat_common::wire::tagged::{Kind, Tagged};
+use std::time::{Duration, Instant};
+
+/// A sign of life after so much silence: the server ends a session after 120 s, and a router forgets it earlier.
+const AFTER: Duration = Duration::from_secs(25);
+/// An answer that isn't there after this is looked for, and again.
+const AGAIN: Duration = Duration::from_secs(2);
+const TRIES_MAX: u32 = 6;
+/// A line is sent so often, then it is in doubt whatever the signs say.
+const LINE_TRIES_MAX: u32 = 5;
+/// The text of the pings; long enough that also a server that doesn't know the session answers (with a cookie).
+const TOKEN: &str = "forkchat-client-alive-";
+
+/// What is remembered of the connection.
+#[derive(Debug)]
+pub(super) struct SignsOfLife {
+    last_datagram: u64,
+    gaps: u64,
+    last_sent: Instant,
+    pings: u64,
+    tries: u32,
+}
+
+impl SignsOfLife {
+    pub fn new(now: Instant) -> SignsOfLife {
+        SignsOfLife { last_datagram: 0, gaps: 0, last_sent: now, pings: 0, tries: 0 }
+    }
+
+    pub fn connected(&mut self, now: Instant) {
+        (self.last_datagram, self.last_sent, self.tries) = (0, now, 0);
+    }
+
+    pub fn sent(&mut self, now: Instant) {
+        self.last_sent = now;
+    }
+
+    /// How many gaps were noticed so far.
+    pub fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    /// Why the session was given up, if it was.
+    pub fn given_up(&self) -> Option<&'static str> {
+        (self.tries > TRIES_MAX).then_some("the server doesn't answer any more")
+    }
+}
+
+impl Session {
+    /// Notices missing datagrams. One that is late or comes twice is no loss.
+    pub(super) fn count_datagram(&mut self, told: &Tagged<'_>) {
+        let Some(number) = told.datagram else { return };
+        let last = self.signs.last_datagram;
+        if last > 0 && number > last + 1 {
+            self.signs.gaps += 1;
+            let missing = number - last - 1;
+            let (count, were) = if missing == 1 { ("a".to_owned(), " was") } else { (missing.to_string(), "s were") };
+            self.notice(format!("{count} datagram{were} lost on the way: here some lines are missing"));
+        }
+        // A server that begins anew counts from 1.
+        if number > last || number == 1 {
+            self.signs.last_datagram = number;
+        }
+    }
+
+    /// When the next sign of life is due.
+    pub(super) fn next_sign_of_life(&self) -> Option<Instant> {
+        if !self.wishes.udp || !matches!(self.phase, Phase::LoggingIn | Phase::Regaining(_) | Phase::Settling | Phase::Ready) {
+            return None;
+        }
+        let overdue =
+            self.in_flight.iter().filter_map(|line| line.sent).min().map(|sent| (sent + AGAIN).max(self.signs.last_sent + AGAIN / 2));
+        Some(match overdue {
+            Some(_) if self.signs.tries > 0 => self.signs.last_sent + AGAIN,
+            Some(at) => at,
+            None => self.signs.last_sent + AFTER,
+        })
+    }
+
+    /// Asks for a sign of life, or gives up.
+    pub(super) fn show_life(&mut self, now: Instant) {
+        self.signs.tries += 1;
+        if self.signs.given_up().is_some() {
+            return self.push(Output::Close);
+        }
+        self.signs.pings += 1;
+        self.send_for(&format!("/ping {TOKEN}{}", self.signs.pings), Purpose::Fence(Fence::Alive), now);
+    }
+
+    /// Whether the server told an answer to a sign of life; lines that it overtook are judged.
+    pub(super) fn is_sign_of_life(&mut self, told: &Tagged<'_>, now: Instant) -> bool {
+        if told.event != Kind::Pong || !told.text().starts_with(TOKEN) {
+            return false;
+        }
+        self.signs.tries = 0;
+        let overtaken = self.in_flight.overtaken(&format!("/ping {}", told.text())).unwrap_or_default();
+        let is_login = |line: &Line| !matches!(line.purpose, Purpose::Typed | Purpose::Names | Purpose::Fence(Fence::Alive));
+        let is_login_lost = overtaken.iter().any(is_login);
+        let mut again = Vec::new();
+        for line in overtaken.into_iter().filter(Line::is_typed) {
+            if line.gaps == self.signs.gaps && line.tries < LINE_TRIES_MAX {
+                again.push(line);
+            } else {
+                self.show(line.shown(Standing::Doubtful));
+            }
+        }
+        self.send_again(again);
+        if is_login_lost {
+            self.log_in(now);
+        }
+        true
+    }
+}
