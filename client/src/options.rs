@@ -7,28 +7,30 @@ use forkchat_common::names::{Nick, RoomName};
 /// The port that is meant when an address names none.
 const PORT: u16 = 9000;
 
+const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{positionals}\n{options}{after-help}";
+
 const AFTER_HELP: &str = "\
 Examples:
   forkchat-client --nick alice --join '#rust'     talk on this machine
-  forkchat-client --udp chat.example:9000         the same over UDP
-  make 2>&1 | forkchat-client --nick builder      say a program's output
-  forkchat-client --json < lines | tee log        one object for each line
+  forkchat-client --udp chat.example              talk over UDP
+  make 2>&1 | forkchat-client --nick builder      say what a program prints
+  forkchat-client --json < lines | tee log        lines in, an object a line out
 
-On a terminal: Tab completes, Ctrl-C clears the line, Ctrl-D leaves.
-Exit codes: 0 done, 1 the connection or the login was refused or lost, 2 usage";
+At a terminal: Tab completes, Ctrl-C clears the line, Ctrl-D leaves.
+Exit codes: 0 done, 1 connection or login refused or lost, 2 usage";
 
 /// Talk on a forkchat server; without a terminal, a filter: lines in, lines out.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "forkchat-client", version, after_help = AFTER_HELP)]
+#[command(name = "forkchat-client", version, after_help = AFTER_HELP, help_template = TEMPLATE)]
 pub struct Options {
-    /// The server, its port 9000 unless named
+    /// The server; the port is 9000 unless named
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = with_port)]
     pub address: String,
     /// Talk over UDP
     #[arg(long)]
     pub udp: bool,
-    /// Talk in this charset; a filter reads and writes it too
-    #[arg(long, value_name = "NAME", default_value = "utf-8", value_parser = charset)]
+    /// Talk in this charset, in a pipe also read and write it
+    #[arg(long, value_name = "NAME", default_value = "utf-8", hide_default_value = true, value_parser = charset)]
     pub charset: Charset,
     /// Take this nickname
     #[arg(long, value_name = "NAME", value_parser = nick)]
@@ -36,14 +38,8 @@ pub struct Options {
     /// Enter this room too; the last one is talked in
     #[arg(long, value_name = "#ROOM", value_parser = room)]
     pub join: Vec<String>,
-    /// Colours: unless NO_COLOR is set, on terminals
-    #[arg(
-        long,
-        value_name = "WHEN",
-        default_value = "auto",
-        hide_possible_values = true,
-        help = "Colours: auto (unless NO_COLOR is set), always, never"
-    )]
+    /// Colours: auto (unless NO_COLOR is set), always or never
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true, hide_default_value = true)]
     pub color: Color,
     /// No bell when one's name is said
     #[arg(long)]
@@ -121,7 +117,7 @@ mod tests {
     #[test]
     fn help_fits_a_screen() {
         let help = Options::command().render_help().to_string();
-        assert!(help.lines().count() <= 30, "{} lines:\n{help}", help.lines().count());
+        assert!(help.lines().count() <= 24, "{} lines:\n{help}", help.lines().count());
         for line in help.lines() {
             assert!(line.chars().count() <= 80, "wider than a screen: {line}");
         }

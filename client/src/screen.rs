@@ -22,6 +22,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const ROWS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A prompt is not begun while it would soon be wrong, for so long.
 const MOVING: Duration = Duration::from_secs(1);
+/// How long the end waits for the editor to draw what it was woken for.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Rows above the line, and the prompt before it.
 pub struct Screen {
@@ -149,6 +151,7 @@ impl Screen {
         let mut drawn = String::new();
         if is_for_bell {
             state.is_rung = false;
+            self.settled.notify_all();
             // The editor ended the empty message with a line end, on the row that it had cleared: back to it.
             drawn.push_str("\x1b[A");
         }
@@ -159,7 +162,9 @@ impl Screen {
 
     /// Stops all drawing for good and gives back the rows that are left: who ends the program writes them. The editor waits forever if it wants to draw.
     pub fn close(&self) -> String {
-        let mut state = self.lock();
+        // An editor that has heard the bell and is about to draw clears its row first: let it finish.
+        let draws = |state: &mut State| state.is_rung && state.stage == Stage::Editing;
+        let (mut state, _) = self.settled.wait_timeout_while(self.lock(), CLOSING, draws).unwrap_or_else(PoisonError::into_inner);
         let rows = state.take_rows();
         std::mem::forget(state);
         rows

@@ -6,7 +6,7 @@ use crate::link::{self, Outgoing};
 use crate::look::{self, TerminalLook};
 use crate::options::Options;
 use crate::screen::Screen;
-use crate::session::{Ended, Output, Session, Shown, Wishes};
+use crate::session::{self, Ended, Output, Session, Shown, Wishes};
 use crate::terminal::Terminal;
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use forkchat_common::charset::Charset;
@@ -285,7 +285,12 @@ fn read_network(number: u64, address: &str, udp: bool, news: &Sender<(u64, FromN
 fn edit_lines(mut editor: LineEditor, queue: &Sender<FromPerson>) {
     loop {
         let is_gone = match editor.read() {
-            Typed::Lines(lines) => lines.into_iter().any(|line| queue.send(FromPerson::Line(line)).is_err()),
+            Typed::Lines(lines) => {
+                if lines.iter().any(|line| session::moves(line)) {
+                    editor.screen().moves();
+                }
+                lines.into_iter().any(|line| queue.send(FromPerson::Line(line)).is_err())
+            }
             Typed::End => queue.send(FromPerson::End).is_err(),
         };
         if is_gone {

@@ -46,6 +46,11 @@ impl Asks {
         }
     }
 
+    /// Whether one may talk in another room after it.
+    pub fn moves(&self) -> bool {
+        matches!(self, Asks::Do(name) if name == "join" || name == "leave")
+    }
+
     /// Whether others see what it asks for, so that it matters how often it is done.
     pub fn is_heard(&self) -> bool {
         !matches!(self, Asks::Do(_))
@@ -142,7 +147,7 @@ impl Line {
 
     /// Whether one may talk in another room after it.
     pub fn moves(&self) -> bool {
-        matches!(&self.asks, Asks::Do(name) if name == "join" || name == "leave")
+        self.asks.moves()
     }
 
     /// How it looks while it isn't accepted.
@@ -174,11 +179,6 @@ impl InFlight {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lines.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
     }
 
     /// How long their texts are together.
@@ -274,14 +274,14 @@ mod tests {
         assert_eq!(answer(&mut flight, "event=reply;to=who"), None, "the answer's second line");
         assert_eq!(answer(&mut flight, "event=say;room=#lobby;nick=me").as_deref(), Some("two"));
         assert_eq!(answer(&mut flight, "event=error;to=dance").as_deref(), Some("/dance"));
-        assert!(flight.is_empty() && flight.bytes() == 0);
+        assert_eq!((flight.len(), flight.bytes()), (0, 0));
     }
 
     #[test]
     fn commands_before_an_answered_line_are_done_what_is_said_is_not() {
         let mut first = flight(&["/who", "/who", "hi"]);
         assert_eq!(answer(&mut first, "event=say;room=#lobby;nick=me").as_deref(), Some("hi"));
-        assert!(first.is_empty());
+        assert_eq!(first.len(), 0);
         let mut second = flight(&["hi", "/who"]);
         assert_eq!(answer(&mut second, "event=reply;to=who"), None, "of an earlier /who");
         assert_eq!(second.len(), 2);

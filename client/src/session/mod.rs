@@ -28,7 +28,7 @@ use forkchat_common::ids::Sequence;
 use forkchat_common::limits::LINE_BYTES_MAX;
 use forkchat_common::names::key_of;
 use forkchat_common::wire::tagged::{Kind, Tagged};
-use lines::{InFlight, Line, Purpose};
+use lines::{Asks, InFlight, Line, Purpose};
 use login::Login;
 use signs_of_life::SignsOfLife;
 use std::collections::{HashMap, VecDeque};
@@ -593,6 +593,11 @@ impl Session {
     fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
+}
+
+/// Whether one may talk in another room after this line.
+pub fn moves(text: &str) -> bool {
+    Asks::of(text).is_some_and(|asks| asks.moves())
 }
 
 fn lines_of(count: usize) -> String {
