@@ -86,7 +86,7 @@ impl Session {
 
     /// The connection is lost: what is there is to be taken back.
     pub(super) fn remember_for_return(&mut self) {
-        if !self.login.is_return() && !self.nick.is_empty() {
+        if !self.login.is_return() && self.login.place.is_some() {
             self.login.former = Some((self.nick.clone(), std::mem::take(&mut self.rooms), self.current.take()));
         }
         self.rooms.clear();
@@ -171,9 +171,13 @@ impl Session {
         true
     }
 
-    /// Whether a line belongs to the history that was asked for while settling.
-    pub(super) fn is_history(&self, told: &Told) -> bool {
-        self.phase == Phase::Settling && told.to.as_deref() == Some("history") && matches!(told.kind, Some(Kind::Say | Kind::Action))
+    /// Keeps what the history tells while settling; gives back whether this line is of it.
+    pub(super) fn is_history(&mut self, told: &Told) -> bool {
+        let is_history = self.phase == Phase::Settling && told.to.as_deref() == Some("history");
+        if is_history && matches!(told.kind, Some(Kind::Say | Kind::Action)) {
+            self.login.history.push(told.clone());
+        }
+        is_history
     }
 
     /// The history is there: shows the doubtful lines that are in it as accepted, and sends again those that are not.

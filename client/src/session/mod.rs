@@ -333,9 +333,7 @@ impl Session {
         let mut told = Told::tagged(&tagged);
         told.is_own = answered.is_some() && told.to.is_none() && is_own;
         told.is_for_me = !is_own && self.is_for_me(&told);
-        if self.is_history(&told) {
-            self.login.history.push(told);
-        } else if self.is_shown(&tagged, answered.as_ref()) {
+        if !self.is_history(&told) && self.is_shown(&tagged, answered.as_ref()) {
             self.show(Shown::Told(told));
         }
         if let Some(line) = answered {
@@ -485,6 +483,10 @@ impl Session {
         }
         let lines_max = if self.wishes.udp { IN_FLIGHT_DATAGRAMS_MAX } else { IN_FLIGHT_LINES_MAX };
         while self.in_flight.len() < lines_max && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX {
+            // Behind a command that changes the room nobody knows yet where a line would be said, nor, after a loss, where to look for it.
+            if self.in_flight.iter().any(Line::moves) {
+                break;
+            }
             let Some(line) = self.queue.pop_front() else { break };
             self.queue_bytes -= line.text.len();
             self.send(line, now);
@@ -501,8 +503,7 @@ impl Session {
     }
 
     fn send(&mut self, mut line: Line, now: Instant) {
-        // Behind a command that changes the room nobody knows yet where this will be said.
-        line.room = self.current.clone().filter(|_| !self.in_flight.iter().any(Line::moves));
+        line.room = self.current.clone();
         line.sent = Some(now);
         line.gaps = self.signs.gaps();
         line.tries += 1;

@@ -1,1 +1,425 @@
+//! The session against a small model of the server, with connections that break and datagrams that are lost, by seed.
 
+use super::*;
+use std::collections::BTreeMap;
+
+/// Enough of a server: nicknames, rooms, echoes, a history.
+struct Server {
+    has_history: bool,
+    is_udp: bool,
+    /// Room, nickname, text and whether it is an action; the place is the id.
+    log: Vec<(String, String, String, bool)>,
+    connections: Vec<Connection>,
+    guests: usize,
+}
+
+#[derive(Default)]
+struct Connection {
+    nick: String,
+    rooms: Vec<String>,
+    tags: bool,
+    is_open: bool,
+    /// Lines that were sent and not read yet.
+    unread: VecDeque<String>,
+    /// Lines for the client.
+    told: VecDeque<String>,
+    datagrams: u64,
+}
+
+impl Server {
+    fn new(has_history: bool, is_udp: bool) -> Server {
+        Server { has_history, is_udp, log: Vec::new(), connections: Vec::new(), guests: 0 }
+    }
+
+    fn connect(&mut self) -> usize {
+        self.guests += 1;
+        let nick = format!("guest{}", self.guests);
+        self.connections.push(Connection { nick: nick.clone(), rooms: vec!["#lobby".to_owned()], is_open: true, ..Connection::default() });
+        let number = self.connections.len() - 1;
+        self.tell(number, "event=welcome", &format!("* Welcome to forkchat, {nick}."));
+        number
+    }
+
+    fn tell(&mut self, number: usize, tags: &str, prose: &str) {
+        let id = self.log.len();
+        let connection = &mut self.connections[number];
+        connection.datagrams += 1;
+        let datagram = if self.is_udp { format!(";datagram={}", connection.datagrams) } else { String::new() };
+        let tags = if connection.tags { format!("@id={id}{datagram};{tags} ") } else { String::new() };
+        connection.told.push_back(format!("{tags}{prose}"));
+    }
+
+    /// Reads one line of a connection; `false` if there is none.
+    fn read(&mut self, number: usize) -> bool {
+        let Some(line) = self.connections[number].unread.pop_front() else { return false };
+        let (nick, room) = (self.connections[number].nick.clone(), self.connections[number].rooms.last().cloned().unwrap_or_default());
+        match parse(&line) {
+            Ok(Some((_, Command::Say(text)))) if room.is_empty() => {
+                self.tell(number, "event=error", &format!("! you are in no room: {text}"));
+            }
+            Ok(Some((_, Command::Say(text)))) => {
+                self.log.push((room.clone(), nick.clone(), text.to_owned(), false));
+                self.tell(number, &format!("event=say;room={room};nick={nick}"), &format!("[{room}] {nick}: {text}"));
+            }
+            Ok(Some((_, Command::Me(text)))) => {
+                self.log.push((room.clone(), nick.clone(), text.to_owned(), true));
+                self.tell(number, &format!("event=action;room={room};nick={nick}"), &format!("[{room}] * {nick} {text}"));
+            }
+            Ok(Some((_, Command::Set(setting, on)))) => {
+                if setting == Setting::Tags {
+                    self.connections[number].tags = on;
+                }
+                self.tell(number, "event=reply;to=set", "* set");
+            }
+            Ok(Some((_, Command::Nick(name)))) => {
+                if self
+                    .connections
+                    .iter()
+                    .enumerate()
+                    .any(|(other, connection)| other != number && connection.is_open && connection.nick == name)
+                {
+                    return {
+                        self.tell(number, "event=error;to=nick", "! taken");
+                        true
+                    };
+                }
+                name.clone_into(&mut self.connections[number].nick);
+                self.tell(number, &format!("event=reply;to=nick;nick={name}"), "* you are now");
+            }
+            Ok(Some((_, Command::Join(name)))) => {
+                self.connections[number].rooms.retain(|room| room != name);
+                self.connections[number].rooms.push(name.to_owned());
+                self.tell(number, &format!("event=reply;to=join;room={name}"), "* joined");
+            }
+            Ok(Some((_, Command::Leave(Some(name))))) => {
+                self.connections[number].rooms.retain(|room| room != name);
+                let target = self.connections[number].rooms.last().map_or(String::new(), |room| format!(";target={room}"));
+                self.tell(number, &format!("event=reply;to=leave;room={name}{target}"), "* left");
+            }
+            Ok(Some((_, Command::Whoami))) => {
+                let room = if room.is_empty() { room } else { format!(";room={room}") };
+                self.tell(number, &format!("event=reply;to=whoami;nick={nick}{room}"), "* you are");
+            }
+            Ok(Some((_, Command::Who(_)))) => {
+                self.tell(number, &format!("event=reply;to=who;room={room};names={nick}"), "* in");
+                self.tell(number, &format!("event=reply;to=who;room={room}"), "* … and more");
+            }
+            Ok(Some((_, Command::Ping(text)))) => self.tell(number, "event=pong;to=ping", format!("* pong {text}").trim_end()),
+            Ok(Some((_, Command::Quit(_)))) => {
+                self.tell(number, "event=reply;to=quit", "* goodbye");
+                self.connections[number].is_open = false;
+            }
+            Err(_) if line.starts_with("/history ") && self.has_history => {
+                for (id, (of, nick, text, is_action)) in self.log.clone().into_iter().enumerate().filter(|(_, (of, ..))| *of == room) {
+                    let kind = if is_action { "action" } else { "say" };
+                    let prose = if is_action { format!("[{of}] * {nick} {text}") } else { format!("[{of}] {nick}: {text}") };
+                    let connection = &mut self.connections[number];
+                    connection.told.push_back(format!("@id={};event={kind};to=history;room={of};nick={nick} {prose}", id + 1));
+                }
+                self.tell(number, "event=reply;to=history", "* end of the history");
+            }
+            Err(_) => {
+                let name = line[1..].split(' ').next().unwrap_or_default().to_owned();
+                self.tell(number, &format!("event=error;to={name}"), "! no such command");
+            }
+            other => panic!("the model knows no {other:?}"),
+        }
+        true
+    }
+}
+
+/// A session, a server, and the network between them.
+struct World {
+    session: Session,
+    server: Server,
+    number: Option<usize>,
+    now: Instant,
+    random: fastrand::Rng,
+    shown: Vec<Shown>,
+    ended: Option<Ended>,
+    /// Of this many datagrams one is lost; 0 loses none.
+    loss: usize,
+}
+
+impl World {
+    fn new(seed: u64, wishes: Wishes, server: Server, loss: usize) -> World {
+        let now = Instant::now();
+        let session = Session::new(wishes, now);
+        let mut world =
+            World { session, server, number: None, now, random: fastrand::Rng::with_seed(seed), shown: Vec::new(), ended: None, loss };
+        world.obey();
+        world
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.loss > 0 && self.random.usize(..self.loss) == 0
+    }
+
+    /// Carries out what the session says.
+    fn obey(&mut self) {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Connect => {
+                    self.number = Some(self.server.connect());
+                    self.session.connected(self.now);
+                }
+                Output::Send(bytes) => {
+                    let line = String::from_utf8(bytes).unwrap().trim_end_matches('\n').to_owned();
+                    if let Some(number) = self.number.filter(|_| !self.is_lost()) {
+                        self.server.connections[number].unread.push_back(line);
+                    }
+                }
+                Output::Show(shown) => self.shown.push(shown),
+                Output::Close => {
+                    if self.number.take().is_some() {
+                        self.session.lost("closed", self.now, 0.5);
+                    }
+                }
+                Output::End(ended) => self.ended = Some(ended),
+            }
+        }
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        if self.session.next_tick().is_some_and(|at| at <= self.now) {
+            self.session.tick(self.now);
+        }
+        self.obey();
+    }
+
+    fn read(&mut self) -> bool {
+        self.number.is_some_and(|number| self.server.read(number))
+    }
+
+    fn hear(&mut self) -> bool {
+        let Some(line) = self.number.and_then(|number| self.server.connections[number].told.pop_front()) else { return false };
+        if !self.is_lost() {
+            self.session.told(line.as_bytes(), self.now);
+        }
+        self.obey();
+        true
+    }
+
+    fn say(&mut self, text: &str) {
+        self.session.typed(text, self.now);
+        self.obey();
+    }
+
+    /// The connection breaks: what the server has not read may still be read, what it told is lost.
+    fn cut(&mut self) {
+        if self.number.take().is_some() {
+            self.session.lost("cut", self.now, self.random.f64());
+            self.obey();
+        }
+    }
+
+    /// One step of those connections that the client has given up: the server reads what is left, then ends them.
+    fn bury(&mut self) {
+        let old: Vec<usize> = (0..self.server.connections.len())
+            .filter(|&number| Some(number) != self.number && self.server.connections[number].is_open)
+            .collect();
+        if let Some(&number) = old.get(self.random.usize(..old.len().max(1)))
+            && !self.server.read(number)
+        {
+            self.server.connections[number].is_open = false;
+        }
+    }
+
+    /// Until nothing moves any more.
+    fn settle(&mut self) {
+        self.loss = 0;
+        for _ in 0..400 {
+            while self.read() || self.hear() {}
+            self.bury();
+            self.pass(500);
+        }
+    }
+
+    /// How often each text was said, shown as accepted, and shown as doubtful or not sent.
+    fn fates(&self, texts: &[String]) -> BTreeMap<String, (usize, usize, usize)> {
+        let said = |text: &String| self.server.log.iter().filter(|(_, _, said, _)| said == text).count();
+        let accepted = |text: &String| {
+            self.shown.iter().filter(|shown| matches!(shown, Shown::Told(told) if told.is_own && told.text == *text)).count()
+        };
+        let doubted = |text: &String| {
+            let is_doubt = |shown: &&Shown| matches!(shown, Shown::Own { text: shown, standing: Standing::Doubtful | Standing::NotSent, .. } if shown.trim_start_matches("/me ") == text);
+            self.shown.iter().filter(is_doubt).count()
+        };
+        texts.iter().map(|text| (text.clone(), (said(text), accepted(text), doubted(text)))).collect()
+    }
+}
+
+fn wishes(interactive: bool, udp: bool) -> Wishes {
+    Wishes { nick: Some("me".to_owned()), rooms: vec!["#rust".to_owned()], charset: Charset::default(), udp, interactive }
+}
+
+/// Types, reads, hears, cuts and waits by chance; gives back the world at rest and what was typed.
+fn run(seed: u64, has_history: bool, is_udp: bool) -> (World, Vec<String>) {
+    let loss = if is_udp { 4 + usize::try_from(seed % 8).unwrap() } else { 0 };
+    let mut world = World::new(seed, wishes(true, is_udp), Server::new(has_history, is_udp), loss);
+    let mut texts = Vec::new();
+    for _ in 0..400 {
+        match world.random.usize(..100) {
+            0..15 => {
+                let text = format!("line {}", texts.len());
+                let is_said = world.random.bool();
+                world.say(&if is_said { text.clone() } else { format!("/me {text}") });
+                texts.push(text);
+            }
+            15..17 => {
+                let which = world.random.usize(..4);
+                world.say(["/join #rust", "/join #c", "/who", "/dance"][which]);
+            }
+            17..20 if !is_udp => world.cut(),
+            20..55 => drop(world.read()),
+            55..80 => drop(world.hear()),
+            80..85 => world.bury(),
+            _ => {
+                let millis = world.random.u64(..300);
+                world.pass(millis);
+            }
+        }
+    }
+    world.settle();
+    (world, texts)
+}
+
+#[test]
+fn a_line_is_said_once_or_doubted_however_the_connection_breaks() {
+    let seeds = std::env::var("FORKCHAT_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(100);
+    let mut doubts = 0;
+    for seed in 0..seeds {
+        for (has_history, is_udp) in [(true, false), (false, false), (false, true)] {
+            let (world, texts) = run(seed, has_history, is_udp);
+            assert!(texts.len() > 20, "seed {seed}");
+            for (text, (said, accepted, doubted)) in world.fates(&texts) {
+                let what = format!(
+                    "seed {seed}, history {has_history}, udp {is_udp}: {text:?} said {said}, accepted {accepted}, doubted {doubted}"
+                );
+                assert!(said <= 1, "doubled: {what}");
+                assert!(accepted <= said, "shown as accepted: {what}");
+                assert_eq!(accepted + doubted, 1, "lost without a word, or shown twice: {what}");
+                if has_history {
+                    assert_eq!((said, accepted), (1, 1), "the history would have told: {what}");
+                }
+                doubts += doubted;
+            }
+        }
+    }
+    assert!(doubts > 100, "without a history some are doubtful: {doubts}");
+}
+
+#[test]
+fn a_login_is_one_breath_and_its_answers_are_not_shown() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let sent: Vec<String> = world.server.connections[0].unread.iter().cloned().collect();
+    assert_eq!(sent, ["/set tags on", "/set echo on", "/nick me", "/join #rust", "/whoami"]);
+    world.settle();
+    let prose: Vec<String> =
+        world.shown.iter().map(|shown| if let Shown::Told(told) = shown { told.prose.clone() } else { format!("{shown:?}") }).collect();
+    assert_eq!(prose, ["* Welcome to forkchat, guest1.", "* you are now", "* joined"]);
+    assert_eq!((world.session.nick(), world.session.room()), ("me", Some("#rust")));
+    world.say("/who");
+    world.settle();
+    assert_eq!(world.shown.len(), 3 + 2, "an answer that was asked for is shown with all its lines");
+}
+
+#[test]
+fn after_a_loss_nick_rooms_and_settings_are_taken_back() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    for line in ["/join #c", "/leave #lobby", "/join #rust", "/set joins off", "/nick other"] {
+        world.say(line);
+        world.settle();
+    }
+    world.cut();
+    world.settle();
+    let connection = world.server.connections.last().unwrap();
+    assert_eq!((connection.nick.as_str(), connection.rooms.as_slice()), ("other", ["#c".to_owned(), "#rust".to_owned()].as_slice()));
+    assert_eq!(world.session.room(), Some("#rust"));
+    let notices: Vec<&str> =
+        world.shown.iter().filter_map(|shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None }).collect();
+    assert!(notices.iter().any(|notice| notice.starts_with("the connection is lost: cut; trying again in ")), "{notices:?}");
+    assert!(notices.contains(&"connected again"), "{notices:?}");
+}
+
+#[test]
+fn while_the_old_session_bears_the_nick_nothing_is_said_under_another() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.cut();
+    world.pass(5_000);
+    world.say("hi");
+    for _ in 0..50 {
+        while world.read() || world.hear() {}
+        world.pass(100);
+    }
+    assert!(world.server.log.is_empty(), "the old session was not buried");
+    world.settle();
+    assert_eq!(world.server.log, [("#rust".to_owned(), "me".to_owned(), "hi".to_owned(), false)]);
+}
+
+#[test]
+fn a_filter_ends_behind_its_last_line_and_fails_with_a_refused_wish() {
+    let mut world = World::new(1, wishes(false, false), Server::new(true, false), 0);
+    for number in 0..200 {
+        world.say(&format!("line {number}"));
+    }
+    world.session.input_ended(world.now);
+    world.settle();
+    assert_eq!((world.ended, world.server.log.len()), (Some(Ended::Done), 200));
+
+    let mut server = Server::new(true, false);
+    let other = server.connect();
+    server.connections[other].nick = "me".to_owned();
+    let mut world = World::new(1, wishes(false, false), server, 0);
+    world.say("not under another name");
+    world.session.input_ended(world.now);
+    while world.read() || world.hear() {}
+    assert_eq!((world.ended, world.server.log.len()), (Some(Ended::Failed("taken".to_owned())), 0));
+    assert!(world.shown.iter().any(|shown| matches!(shown, Shown::Own { standing: Standing::NotSent, .. })));
+}
+
+#[test]
+fn a_filter_that_loses_its_connection_fails_and_says_what_was_not_accepted() {
+    let mut world = World::new(1, wishes(false, false), Server::new(true, false), 0);
+    while world.read() || world.hear() {}
+    world.say("one");
+    while world.read() || world.hear() {}
+    world.say("two");
+    world.cut();
+    assert_eq!(world.ended, Some(Ended::Failed("the connection is lost: cut".to_owned())));
+    assert_eq!(world.fates(&["one".to_owned(), "two".to_owned()])["two"], (0, 0, 1));
+}
+
+#[test]
+fn what_the_client_needs_can_not_be_switched_off_and_long_lines_are_refused() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    for line in ["/set tags off", "/SET echo off", "/charset gbk", &"x".repeat(4_096)] {
+        world.say(line);
+        assert!(matches!(world.shown.last(), Some(Shown::Refusal(_))), "{line}");
+    }
+    assert!(world.server.connections[0].unread.is_empty());
+    world.say(&"x".repeat(4_095));
+    world.say("\x1b\x07");
+    assert_eq!(world.server.connections[0].unread.len(), 1, "what has no text is nothing");
+}
+
+#[test]
+fn whose_name_is_said_is_told() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    let mut is_for_me = |tags: &str, text: &str| {
+        world.session.told(format!("@id=1;{tags} {text}").as_bytes(), world.now);
+        world.obey();
+        matches!(world.shown.last(), Some(Shown::Told(Told { is_for_me: true, .. })))
+    };
+    let say = "event=say;room=#rust;nick=bob";
+    assert!(is_for_me(say, "[#rust] bob: ME: look"));
+    assert!(is_for_me(say, "[#rust] bob: look (me)"));
+    assert!(!is_for_me(say, "[#rust] bob: some names, home"));
+    assert!(is_for_me("event=private;nick=bob;target=me", "[@bob] bob: psst"));
+    assert!(!is_for_me("event=join;room=#rust;nick=me2", "* me2 joined #rust"));
+}
