@@ -12,7 +12,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`options`] | the command line |
-//! | [`talk`] | the three threads, and the loop that does what the session says |
+//! | [`talk`] | the loop that joins the threads, and does what the session says |
+//! | [`person`] | the thread that reads the person, and how they are shown what happens |
+//! | [`network`] | the thread that reads the network |
 //! | [`link`] | a connection over TCP or UDP: lines in, lines out |
 //! | [`session`] | the conversation: acceptance, reconnecting, what is doubtful; no I/O |
 //! | [`backoff`] | how long to wait before the next attempt |
@@ -30,7 +32,9 @@ pub mod editor;
 pub mod link;
 pub mod look;
 pub mod lookalike;
+pub mod network;
 pub mod options;
+pub mod person;
 pub mod screen;
 pub mod session;
 pub mod talk;

@@ -197,7 +197,7 @@ impl Session {
     }
 
     /// What the history says of a line. A line that is found is taken out, so that it is not found for the next one with the same text.
-    fn verdict(&self, line: &Line, history: &mut Vec<Told>) -> Verdict {
+    fn verdict(&self, line: &Line, history: &mut [Told]) -> Verdict {
         let Some(room) = line.room.as_ref().filter(|room| line.is_in_history() && self.rooms.contains(room)) else {
             return Verdict::Unknown;
         };

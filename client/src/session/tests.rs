@@ -231,7 +231,7 @@ impl World {
         self.loss = 0;
         for _ in 0..400 {
             while self.read() || self.hear() {}
-            self.bury();
+            (0..20).for_each(|_| self.bury());
             self.pass(500);
         }
     }
