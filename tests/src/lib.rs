@@ -46,6 +46,12 @@ pub fn server_binary() -> &'static Path {
     BINARY.get_or_init(|| binary("forkchat-server"))
 }
 
+/// The client's binary, built as the tests are.
+pub fn client_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| binary("forkchat-client"))
+}
+
 /// Builds a package's binary of the same name, and tells where it is: next to the directory of the test that asks.
 fn binary(package: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");

@@ -1,0 +1,284 @@
+//! The client without a terminal: lines in, lines out, an exit code.
+
+use forkchat_tests::{Client, Server, client_binary, wait_for};
+use nix::sys::signal::Signal;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+
+/// The client with these arguments behind which the server's address comes.
+fn command(server: &Server, arguments: &[&str]) -> Command {
+    let udp = arguments.contains(&"--udp");
+    let mut command = Command::new(client_binary());
+    command.args(arguments).arg(if udp { server.udp } else { server.tcp }.to_string());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn filter(server: &Server, arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = command(server, arguments).spawn().unwrap();
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
+    // Beside reading what it prints. Who refuses its arguments doesn't read.
+    std::thread::spawn(move || stdin.write_all(&input));
+    finished(child)
+}
+
+/// Waits with a deadline.
+fn finished(mut child: Child) -> Output {
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let readers = [std::thread::spawn(move || read_all(&mut stdout)), std::thread::spawn(move || read_all(&mut stderr))];
+    let status = wait_for("the client to end", || child.try_wait().unwrap());
+    let [stdout, stderr] = readers.map(|reader| reader.join().unwrap());
+    Output { status, stdout, stderr }
+}
+
+fn read_all(source: &mut impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    source.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn echo_hi_ends_when_the_line_is_accepted() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    for arguments in [&["--nick", "bob"] as &[&str], &["--nick", "bob", "--udp"]] {
+        let output = filter(&server, arguments, b"hi\n");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(text(&output.stdout).contains("[#lobby] bob: hi\n"), "{output:?}");
+        assert_eq!(text(&output.stderr), "");
+        alice.reads("[#lobby] bob: hi");
+        alice.reads("* bob quit");
+    }
+}
+
+#[test]
+fn a_file_is_said_in_order_and_the_log_has_all_of_it() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let mut alice = server.join("alice");
+    let lines: Vec<String> = (0..5_000).map(|number| format!("line {number} {}", "x".repeat(number % 300))).collect();
+    let output = filter(&server, &["--nick", "bob"], (lines.join("\n") + "\n").as_bytes());
+    assert_eq!(output.status.code(), Some(0));
+    let expected: Vec<String> = lines.iter().map(|line| format!("[#lobby] bob: {line}")).collect();
+    let is_said = |line: &&str| line.starts_with("[#lobby]");
+    assert!(text(&output.stdout).lines().filter(is_said).eq(expected.iter()), "the log is the file");
+    let heard = alice.reads("* bob quit");
+    assert!(heard.iter().map(String::as_str).filter(is_said).eq(expected.iter()), "the room heard the file");
+}
+
+#[test]
+fn a_file_is_said_over_udp_too_in_order_and_nothing_twice() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let mut alice = server.join("alice");
+    let lines: String = (0..1_000).map(|number| format!("line {number}\n")).collect();
+    let output = filter(&server, &["--udp", "--nick", "bob"], lines.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let heard = alice.reads("* bob quit");
+    let mut numbers: Vec<u32> = heard.iter().filter_map(|line| line.strip_prefix("[#lobby] bob: line ")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..1_000));
+}
+
+#[test]
+fn the_output_is_text_without_escapes_or_prompt() {
+    let server = Server::start(&[]);
+    let output = filter(&server, &["--color", "always", "--join", "#rust"], "你好\n/me waves\n/dance\n//etc\n".as_bytes());
+    let lines = text(&output.stdout);
+    assert!(!lines.contains(['\x1b', '\r', '\x07']), "{lines:?}");
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(
+        lines[1..],
+        [
+            "* you joined #rust; nobody else is here",
+            "[#rust] guest1: 你好",
+            "[#rust] * guest1 waves",
+            "! no command /dance; /help lists the commands, //dance says \"/dance\"",
+            "[#rust] guest1: /etc",
+            "* goodbye"
+        ]
+    );
+}
+
+#[test]
+fn json_is_an_object_a_line() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let mut child = command(&server, &["--json", "--nick", "bob"]).spawn().unwrap();
+    alice.reads("* bob joined #lobby");
+    alice.say("hi \"bob\"\\");
+    alice.say("/msg bob psst");
+    alice.say("/topic tea");
+    alice.sync();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all("ça va\n/nick robert\n/who\n".as_bytes()).unwrap();
+    drop(input);
+    let output = finished(child);
+    let objects: Vec<serde_json::Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let find = |event: &str| objects.iter().filter(|object| object["event"] == event).cloned().collect::<Vec<_>>();
+    assert_eq!(
+        find("welcome").len() + find("reply").len() + find("say").len() + find("private").len() + find("topic").len(),
+        objects.len()
+    );
+    let said = find("say");
+    assert_eq!((said[0]["nick"].as_str(), said[0]["text"].as_str()), (Some("alice"), Some("hi \"bob\"\\")));
+    assert_eq!((said[1]["nick"].as_str(), said[1]["own"].as_bool()), (Some("bob"), Some(true)));
+    assert!(said[0]["id"].as_u64() < said[1]["id"].as_u64() && said[0]["time"].as_str().is_some_and(|time| time.ends_with('Z')));
+    assert_eq!((find("private")[0]["text"].as_str(), find("private")[0]["target"].as_str()), (Some("psst"), Some("bob")));
+    assert_eq!(find("topic")[0]["text"].as_str(), Some("alice set the topic of #lobby: tea"));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let mut child = command(&server, &["--nick", "bob"]).spawn().unwrap();
+    let mut first = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut first).unwrap();
+    assert!(first.starts_with("* Welcome"), "{first}");
+    drop(output);
+    alice.reads("* bob joined");
+    // It notices when it has something to print.
+    alice.say("anybody?");
+    let status = wait_for("the client to end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(text(&read_all(&mut child.stderr.take().unwrap())), "");
+}
+
+#[test]
+fn exit_codes_tell_what_happened() {
+    let mut server = Server::start(&[]);
+    for (arguments, why) in [
+        (&["--nick", "a b"] as &[&str], "a nickname is"),
+        (&["--join", "rust"], "a room is #"),
+        (&["--charset", "klingon"], "known are utf-8"),
+        (&["--charset", "utf-16"], "contain ASCII"),
+        (&["--color", "green"], "never"),
+    ] {
+        let output = filter(&server, arguments, b"");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains(why), "{output:?}");
+    }
+    let mut child = command(&server, &[]).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"hi\n").unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with(": hi")));
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    let status = wait_for("the client to end, with its input still open", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+    assert!(text(&read_all(&mut child.stderr.take().unwrap())).contains("the connection is lost: "));
+
+    let output = filter(&server, &[], b"hi\n");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("cannot connect: ") && stderr.contains("not said: hi"), "{stderr}");
+}
+
+#[test]
+fn a_line_that_was_not_accepted_is_named() {
+    let server = Server::start(&[]);
+    let mut child = command(&server, &["--nick", "bob"]).spawn().unwrap();
+    let mut alice = server.join("alice");
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    alice.reads("bob: one");
+    let workers = [server.process("worker 0"), server.process("worker 1")];
+    // The journal and the supervisor as well: nobody is there to end the connection before the line is on its way.
+    let all = [server.pid(), server.process("journal")].into_iter().chain(workers);
+    for process in all.clone() {
+        nix::sys::signal::kill(process, Signal::SIGSTOP).unwrap();
+    }
+    input.write_all(b"two\n").unwrap();
+    // The line is in the socket of a worker that will never read it.
+    wait_for("the line to be with the kernel", || std::fs::read_to_string("/proc/net/tcp").ok().filter(|table| has_unread(table, &server)));
+    for process in all {
+        nix::sys::signal::kill(process, Signal::SIGKILL).unwrap();
+    }
+    let output = finished(child);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("perhaps not said: two\n"), "{output:?}");
+    assert!(text(&output.stdout).contains("bob: one\n"), "{output:?}");
+}
+
+/// Whether the kernel holds bytes that a connection of the server's has not read (`/proc/net/tcp`, proc(5)).
+fn has_unread(table: &str, server: &Server) -> bool {
+    let local = format!("0100007F:{:04X}", server.tcp.port());
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(1) == Some(&local.as_str()) && fields.get(4).is_some_and(|queues| queues.ends_with("00000004"))
+    })
+}
+
+#[test]
+fn a_name_or_a_room_that_is_refused_says_nothing_under_another() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let output = filter(&server, &["--nick", "Alice"], b"I am not alice\n");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("the nickname Alice is taken") && stderr.contains("not said: I am not alice"), "{stderr}");
+    let heard = alice.reads(" quit");
+    assert!(!heard.iter().any(|line| line.contains("I am not")), "{heard:?}");
+}
+
+#[test]
+fn a_charset_goes_through_and_through() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let output = filter(&server, &["--charset", "gbk", "--nick", "bob"], b"\xc4\xe3\xba\xc3\n");
+    alice.reads("[#lobby] bob: 你好");
+    let said = b"[#lobby] bob: \xc4\xe3\xba\xc3\n";
+    assert!(output.stdout.windows(said.len()).any(|window| window == said), "{output:?}");
+    let output = filter(&server, &["--charset", "gbk", "--nick", "bob", "--json"], b"\xc4\xe3\xba\xc3\n");
+    assert!(text(&output.stdout).contains("\"text\":\"你好\""), "JSON is UTF-8: {output:?}");
+}
+
+#[test]
+fn odd_input_loses_nothing_but_what_cannot_be_said() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let long = "x".repeat(5_000);
+    let input = format!("one\r\n\n\x1b[2J\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end");
+    let output = filter(&server, &["--nick", "bob"], input.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let heard: Vec<String> = alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(heard, ["[#lobby] bob: one", "[#lobby] bob: [2J", "[#lobby] bob: twoÿ", "[#lobby] bob: last without an end"]);
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("line too long: 5000 bytes") && stderr.contains("needs echo and tags"), "{stderr}");
+}
+
+#[test]
+fn quit_in_the_input_ends_it() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let mut child = command(&server, &["--nick", "bob"]).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"hi\n/quit done\n").unwrap();
+    assert_eq!(finished(child).status.code(), Some(0), "with its input still open");
+    drop(input);
+    alice.reads("* bob quit: done");
+}
+
+#[test]
+fn who_is_told_to_stop_by_a_server_fails() {
+    let mut server = Server::start(&[]);
+    let mut child = command(&server, &["--nick", "bob"]).spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    let mut alice: Client = server.join("alice");
+    wait_for("bob to be there", || {
+        alice.say("/who");
+        alice.sync().iter().any(|line| line.contains("bob")).then_some(())
+    });
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    drop(alice);
+    let output = finished(child);
+    drop(input);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).contains("* the server is stopping; goodbye\n"), "{output:?}");
+}
