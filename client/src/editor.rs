@@ -11,8 +11,8 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{
-    Cmd, ColorMode, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler, GraphemeClusterMode, Helper, KeyCode,
-    KeyEvent, Modifiers, Movement, RepeatCount,
+    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler,
+    GraphemeClusterMode, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
 };
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -56,13 +56,15 @@ impl LineEditor {
             .history_ignore_space(true)
             // Also without colours the prompt is drawn by us.
             .color_mode(ColorMode::Forced)
+            // A single candidate is taken as it is; the other kind would keep rows waiting for the next key.
+            .completion_type(CompletionType::List)
             .bell_style(BellStyle::None)
             .tab_stop(TAB_COLUMNS)
             .build();
         let mut editor: Editor<Keys, FileHistory> = Editor::with_config(config)?;
         let screen = Arc::new(Screen::new(Box::new(editor.create_external_printer()?), has_colors));
-        editor.set_helper(Some(Keys { screen: screen.clone() }));
-        bind(&mut editor, &screen, words);
+        editor.set_helper(Some(Keys { screen: screen.clone(), completing: Completing { words, last: Mutex::default() } }));
+        bind(&mut editor, &screen);
         let mut editor = LineEditor { editor, screen, history: history_path(), begun: String::new() };
         if let Some(path) = &editor.history {
             // There is none yet, or it can't be read: then it can't be written either, which is said below.
@@ -155,12 +157,18 @@ fn rows_of(text: &str, columns: usize, mode: GraphemeClusterMode) -> usize {
 #[derive(Debug)]
 struct Keys {
     screen: Arc<Screen>,
+    completing: Completing,
 }
 
 impl Helper for Keys {}
 
 impl Completer for Keys {
     type Candidate = String;
+
+    /// One candidate at a time.
+    fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(self.completing.complete(line, pos).map_or((pos, Vec::new()), |(start, candidate)| (start, vec![candidate])))
+    }
 }
 
 impl Hinter for Keys {
@@ -179,7 +187,8 @@ impl Highlighter for Keys {
 
     fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
         self.screen.redraws();
-        false
+        // Yes, always redraw: only so is every redraw of the editor's own known from one that the screen asked for.
+        true
     }
 }
 
@@ -191,7 +200,7 @@ impl Validator for Keys {
 }
 
 /// The keys that do what they do elsewhere in the world rather than what the editor would.
-fn bind(editor: &mut Editor<Keys, FileHistory>, screen: &Arc<Screen>, words: Arc<Mutex<Words>>) {
+fn bind(editor: &mut Editor<Keys, FileHistory>, screen: &Arc<Screen>) {
     let is_pasting = Arc::new(AtomicBool::new(false));
     let mut key = |key: KeyEvent, what: Key| {
         let handler = Handler { what, screen: screen.clone(), is_pasting: is_pasting.clone() };
@@ -202,7 +211,7 @@ fn bind(editor: &mut Editor<Keys, FileHistory>, screen: &Arc<Screen>, words: Arc
     key(KeyEvent::ctrl('Z'), Key::Suspend);
     key(KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE), Key::PasteBegins);
     key(KeyEvent(KeyCode::BracketedPasteEnd, Modifiers::NONE), Key::PasteEnds);
-    key(KeyEvent(KeyCode::Tab, Modifiers::NONE), Key::Complete(Completing { words, last: Mutex::default() }));
+    key(KeyEvent(KeyCode::Tab, Modifiers::NONE), Key::Tab);
 }
 
 /// What a key does.
@@ -217,8 +226,8 @@ enum Key {
     PasteBegins,
     /// What comes is typed again.
     PasteEnds,
-    /// Completes the word before the cursor; once more, offers the next one.
-    Complete(Completing),
+    /// Completes the word before the cursor, and pressed once more offers the next one; but in a paste it is a tab.
+    Tab,
 }
 
 struct Handler {
@@ -233,7 +242,7 @@ impl ConditionalEventHandler for Handler {
         match &self.what {
             Key::PasteBegins => self.is_pasting.store(true, Ordering::Relaxed),
             Key::PasteEnds => self.is_pasting.store(false, Ordering::Relaxed),
-            Key::Complete(_) if is_pasting => return Some(Cmd::SelfInsert(1, '\t')),
+            Key::Tab if is_pasting => return Some(Cmd::Insert(1, "\t".to_owned())),
             // Control characters in a paste are no commands.
             _ if is_pasting => {}
             Key::Clear => return Some(Cmd::Kill(Movement::WholeBuffer)),
@@ -247,18 +256,21 @@ impl ConditionalEventHandler for Handler {
                 terminal::suspend();
                 return Some(Cmd::Repaint);
             }
-            Key::Complete(completing) => return Some(completing.complete(context.line(), context.pos())),
+            Key::Tab => return None,
         }
         Some(Cmd::Noop)
     }
 }
 
+/// Completion, one candidate a press.
+#[derive(Debug)]
 struct Completing {
     words: Arc<Mutex<Words>>,
     last: Mutex<Option<Offer>>,
 }
 
 /// What the last press offered.
+#[derive(Debug)]
 struct Offer {
     start: usize,
     candidates: Vec<String>,
@@ -268,7 +280,8 @@ struct Offer {
 }
 
 impl Completing {
-    fn complete(&self, line: &str, cursor: usize) -> Cmd {
+    /// What shall stand before the cursor from where on, if anything.
+    fn complete(&self, line: &str, cursor: usize) -> Option<(usize, String)> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let before = &line[..cursor];
         let mut offer = match last.take() {
@@ -282,17 +295,11 @@ impl Completing {
                 Offer { start: completion.start, candidates: completion.candidates, index: 0, before_cursor: String::new() }
             }
         };
-        let Some(candidate) = offer.candidates.get(offer.index).cloned() else { return Cmd::Noop };
-        let word = &before[offer.start..];
-        offer.before_cursor = format!("{}{candidate}", &before[..offer.start]);
+        let candidate = offer.candidates.get(offer.index)?.clone();
+        let start = offer.start;
+        offer.before_cursor = format!("{}{candidate}", &before[..start]);
         *last = Some(offer);
-        match candidate.strip_prefix(word) {
-            Some(rest) => Cmd::Insert(1, rest.to_owned()),
-            None => Cmd::Replace(
-                Movement::BackwardChar(RepeatCount::try_from(word.graphemes(true).count()).unwrap_or(RepeatCount::MAX)),
-                Some(candidate),
-            ),
-        }
+        Some((start, candidate))
     }
 }
 
@@ -312,10 +319,13 @@ mod tests {
     fn each_press_offers_the_next_one() {
         let words = Words { nicks: vec!["Alice".to_owned(), "alina".to_owned()], rooms: Vec::new() };
         let completing = Completing { words: Arc::new(Mutex::new(words)), last: Mutex::default() };
-        assert_eq!(completing.complete("al", 2), Cmd::Replace(Movement::BackwardChar(2), Some("Alice: ".to_owned())));
-        assert_eq!(completing.complete("Alice: ", 7), Cmd::Replace(Movement::BackwardChar(7), Some("alina: ".to_owned())));
-        assert_eq!(completing.complete("alina: ", 7), Cmd::Replace(Movement::BackwardChar(7), Some("Alice: ".to_owned())));
-        assert_eq!(completing.complete("/whoa", 5), Cmd::Insert(1, "mi ".to_owned()));
-        assert_eq!(completing.complete("zz", 2), Cmd::Noop);
+        let mut press =
+            |line: &str| completing.complete(line, line.len()).map(|(start, candidate)| format!("{}{candidate}", &line[..start]));
+        for (line, completed) in
+            [("al", "Alice: "), ("Alice: ", "alina: "), ("alina: ", "Alice: "), ("hi AL", "hi Alice "), ("/whoa", "/whoami ")]
+        {
+            assert_eq!(press(line).as_deref(), Some(completed));
+        }
+        assert_eq!(press("zz"), None);
     }
 }

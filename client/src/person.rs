@@ -8,7 +8,7 @@ use crate::look::{self, TerminalLook};
 use crate::options::Options;
 use crate::screen::Screen;
 use crate::session::{Session, Shown, Told, moves};
-use crate::terminal::Terminal;
+use crate::terminal::{self, Terminal};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use forkchat_common::charset::Charset;
 use jiff::Timestamp;
@@ -144,22 +144,20 @@ impl Elsewhere {
     }
 }
 
-/// The thread that reads a person at a terminal. Goes on behind the end: who wants to leave at once says so twice.
+/// The thread that reads a person at a terminal. At the end it gives the terminal back: nothing more is read, and Ctrl-C is a signal again.
 fn edit_lines(mut editor: LineEditor, queue: &Sender<FromPerson>) {
-    loop {
-        let is_gone = match editor.read() {
-            Typed::Lines(lines) => {
-                if lines.iter().any(|line| moves(line)) {
-                    editor.screen().moves();
-                }
-                lines.into_iter().any(|line| queue.send(FromPerson::Line(line)).is_err())
-            }
-            Typed::End => queue.send(FromPerson::End).is_err(),
-        };
-        if is_gone {
+    while let Typed::Lines(lines) = editor.read() {
+        if lines.iter().any(|line| moves(line)) {
+            editor.screen().moves();
+        }
+        if lines.into_iter().any(|line| queue.send(FromPerson::Line(line)).is_err()) {
             return;
         }
     }
+    terminal::restore();
+    editor.screen().gone();
+    // If nobody listens any more, the program ends.
+    let _ = queue.send(FromPerson::End);
 }
 
 /// The thread that reads a file or a pipe.

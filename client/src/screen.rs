@@ -14,6 +14,7 @@
 use rustyline::ExternalPrinter;
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -38,7 +39,7 @@ struct State {
     stage: Stage,
     /// A message was given to the printer and the editor has not redrawn for it yet.
     is_rung: bool,
-    /// The editor redraws for a reason of its own: it asks for highlighting first, for the printer's messages it does not.
+    /// The editor redraws for a reason of its own: it asks first whether it must, for the printer's messages it does not.
     is_own_redraw: bool,
     label: String,
     /// How wide the label is that the editor knows; it can't change while a line is edited.
@@ -57,6 +58,8 @@ enum Stage {
     Editing,
     /// The history is being searched: the prompt is another, rows wait.
     Searching,
+    /// The editor has gone for good: rows are written at once.
+    Gone,
 }
 
 impl fmt::Debug for Screen {
@@ -92,6 +95,9 @@ impl Screen {
     pub fn show(&self, rows: &str) {
         let mut state = self.lock();
         state.rows.push_str(rows);
+        if state.stage == Stage::Gone {
+            return state.write();
+        }
         if state.rows.len() > ROWS_BYTES_MAX {
             let middle = state.rows.len() / 2;
             let cut = state.rows.as_bytes()[middle..].iter().position(|&byte| byte == b'\n').map_or(state.rows.len(), |at| middle + at + 1);
@@ -130,6 +136,13 @@ impl Screen {
     /// The editor is about to end: from now on rows wait for the next line.
     pub fn ends(&self) {
         self.lock().stage = Stage::Idle;
+    }
+
+    /// The editor has ended for good. What there is to show is written from now on, by whoever shows it.
+    pub fn gone(&self) {
+        let mut state = self.lock();
+        state.stage = Stage::Gone;
+        state.write();
     }
 
     /// The editor will redraw for a reason of its own.
@@ -178,6 +191,13 @@ impl State {
             // It can only fail if the editor is gone, and then nothing is drawn any more.
             let _ = self.printer.print(String::new());
         }
+    }
+
+    fn write(&mut self) {
+        let rows = self.take_rows();
+        let mut output = io::stdout();
+        // A terminal that is gone shows nothing any more, and ends the program otherwise.
+        let _ = output.write_all(rows.as_bytes()).and_then(|()| output.flush());
     }
 
     fn take_rows(&mut self) -> String {

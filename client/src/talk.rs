@@ -86,8 +86,9 @@ impl Talk {
             let tick = self.session.next_tick().map_or_else(never, |at| after(at.saturating_duration_since(Instant::now())));
             select! {
                 recv(if is_held_back { &nobody } else { typed }) -> typed => {
-                    has_input_ended = typed.is_err() || !self.person.is_here() && matches!(typed, Ok(FromPerson::End));
-                    self.take(typed.unwrap_or(FromPerson::End));
+                    let typed = typed.unwrap_or(FromPerson::End);
+                    has_input_ended = matches!(typed, FromPerson::End);
+                    self.take(typed);
                 }
                 recv(heard) -> heard => match heard {
                     Ok((connection, news)) if connection == self.network.current() => self.hear(news),

@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-/// As the terminal was when it was taken; `None` before and after.
+/// As the terminal was when it was taken; `None` before.
 static TAKEN: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Bracketed paste and a synchronised update off, the cursor shown, no style.
@@ -35,7 +35,8 @@ impl Terminal {
         std::panic::set_hook(Box::new(move |panic| {
             restore();
             report(panic);
-            // The other threads would go on without the one that failed, and take the terminal again.
+            // The other threads would go on without the one that failed. Meanwhile one may have taken the terminal again.
+            restore();
             std::process::exit(101);
         }));
         let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
@@ -70,9 +71,10 @@ pub fn suspend() {
     let _ = io::stdout().write_all(b"\x1b[?2004h");
 }
 
-fn restore() {
-    if let Some(modes) = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        give(&modes);
+/// Gives the terminal back as it was. Does nothing if it was never taken.
+pub fn restore() {
+    if let Some(modes) = &*TAKEN.lock().unwrap_or_else(PoisonError::into_inner) {
+        give(modes);
     }
 }
 

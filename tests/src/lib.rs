@@ -3,6 +3,8 @@
 //!
 //! Nothing here sleeps to be lucky: [`wait_for`] looks again and again until something is so, and says what it waited for if it never is.
 
+pub mod terminal;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -113,8 +115,17 @@ impl Server {
 
     /// Starts one from a shell that has run `limit` before.
     pub fn start_limited(limit: Option<&str>, options: &[&str]) -> Server {
+        Server::start_at(["127.0.0.1:0"; 2], limit, options)
+    }
+
+    /// Starts one on the ports of one that has ended.
+    pub fn start_in_place_of(other: &Server, options: &[&str]) -> Server {
+        Server::start_at([&other.tcp.to_string(), &other.udp.to_string()], None, options)
+    }
+
+    fn start_at([tcp, udp]: [&str; 2], limit: Option<&str>, options: &[&str]) -> Server {
         let (mut command, data_dir) = command(limit);
-        command.args(["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--workers", "2"]);
+        command.args(["--tcp", tcp, "--udp", udp, "--workers", "2"]);
         let mut child = command.args(options).spawn().expect("the server starts");
         let journal_text = collect(child.stderr.take().expect("its standard error is a pipe"));
         let address = |transport: &str| {

@@ -46,9 +46,9 @@ impl Asks {
         }
     }
 
-    /// Whether one may talk in another room after it.
+    /// Whether one may talk in another room after it, or nowhere.
     pub fn moves(&self) -> bool {
-        matches!(self, Asks::Do(name) if name == "join" || name == "leave")
+        matches!(self, Asks::Do(name) if ["join", "leave", "quit"].contains(&name.as_str()))
     }
 
     /// Whether others see what it asks for, so that it matters how often it is done.
@@ -145,7 +145,7 @@ impl Line {
         matches!(self.asks, Asks::Say | Asks::Act)
     }
 
-    /// Whether one may talk in another room after it.
+    /// Whether one may talk in another room after it, or nowhere.
     pub fn moves(&self) -> bool {
         self.asks.moves()
     }

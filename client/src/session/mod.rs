@@ -200,9 +200,9 @@ impl Session {
         &self.nick
     }
 
-    /// Whether something is under way that may change the room: then a prompt would soon be wrong.
+    /// Whether something is under way that may change the room, or end everything: then a prompt would soon be wrong.
     pub fn is_moving(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::LoggingIn)
+        matches!(self.phase, Phase::Starting | Phase::LoggingIn | Phase::Leaving(_) | Phase::Ended)
             || self.phase == Phase::Ready && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
     }
 
@@ -240,23 +240,15 @@ impl Session {
         self.tell_waiting(now);
     }
 
-    /// Nothing more will be typed.
+    /// Nothing more will be typed: leaves when every line is accepted. A person is not kept waiting long, and not at all without a connection.
     pub fn input_ended(&mut self, now: Instant) {
-        match self.phase {
-            // A second time: now.
-            _ if self.input_ended.is_some() => self.leave(now),
-            // Nothing can be waited for.
-            Phase::Offline(_) | Phase::Returning => {
-                self.input_ended = Some(now);
-                self.leave(now);
-            }
-            _ => {
-                self.input_ended = Some(now);
-                self.proceed(now);
-                if self.wishes.interactive && self.unaccepted() > 0 {
-                    self.notice(format!("waiting for {} to be accepted", lines_of(self.unaccepted())));
-                }
-            }
+        self.input_ended = Some(now);
+        if self.is_offline() {
+            return self.leave(now);
+        }
+        self.proceed(now);
+        if self.wishes.interactive && self.unaccepted() > 0 {
+            self.notice(format!("waiting for {} to be accepted", lines_of(self.unaccepted())));
         }
     }
 
@@ -483,7 +475,7 @@ impl Session {
         }
         let lines_max = if self.wishes.udp { IN_FLIGHT_DATAGRAMS_MAX } else { IN_FLIGHT_LINES_MAX };
         while self.in_flight.len() < lines_max && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX {
-            // Behind a command that changes the room nobody knows yet where a line would be said, nor, after a loss, where to look for it.
+            // Behind a command that changes the room or ends everything nobody knows yet where a line would be said, nor, after a loss, where to look for it.
             if self.in_flight.iter().any(Line::moves) {
                 break;
             }
@@ -596,7 +588,7 @@ impl Session {
     }
 }
 
-/// Whether one may talk in another room after this line.
+/// Whether one may talk in another room after this line, or nowhere.
 pub fn moves(text: &str) -> bool {
     Asks::of(text).is_some_and(|asks| asks.moves())
 }

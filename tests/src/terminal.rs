@@ -1,0 +1,451 @@
+//! A program in a terminal: a pseudo-terminal whose other side is an emulator, so that a test types, pastes and resizes as a user does
+//! and looks at what stands on the screen.
+//!
+//! The program is the leader of a session of its own and the terminal is its controlling terminal: Ctrl-C, a change of size and closing
+//! the window reach it as the signals they are. One thread carries the bytes both ways, so neither a program that writes much nor one
+//! that reads slowly holds up the test. The emulator behaves as xterm does (a resize doesn't wrap lines anew) and answers no queries.
+
+use crate::{name_of, wait_for};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{InputFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{Pid, tcgetpgrp};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write, pipe};
+use std::num::NonZeroU16;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use unicode_width::UnicodeWidthChar;
+
+/// How many rows that have left the screen are kept.
+const SCROLLBACK: usize = 20_000;
+
+/// How many lines a failing test shows.
+const SHOWN_IN_FAILURE: usize = 200;
+
+/// Fills the last column when a wide character doesn't fit into it and goes to the next row. Left alone, the emulator would not take the
+/// row for one that goes on.
+const FILLER: char = '\u{a0}';
+
+/// What stands in the emulator for the replacement character, which it wouldn't show.
+const STAND_IN: &str = "\u{f8ff}";
+
+/// A terminal with a program in it. Closed when dropped, its program killed and reaped; tells what it showed if the test fails.
+#[derive(Debug)]
+pub struct Terminal {
+    child: Child,
+    state: Arc<Mutex<State>>,
+    /// Kept open: the last one to close it would take the settings along.
+    slave: File,
+    /// `None` once hung up.
+    line: Option<Line>,
+}
+
+/// The emulator's side of the pseudo-terminal.
+#[derive(Debug)]
+struct Line {
+    master: Arc<File>,
+    /// Wakes the thread when there is something to type; ends it when closed.
+    wake: PipeWriter,
+    thread: JoinHandle<()>,
+}
+
+struct State {
+    parser: vt100::Parser<Bells>,
+    output: Vec<u8>,
+    /// How much of the output the emulator has been given: all but a character's first bytes.
+    shown: usize,
+    untyped: VecDeque<u8>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (output, untyped) = (self.output.len(), self.untyped.len());
+        formatter.debug_struct("State").field("output", &output).field("untyped", &untyped).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Bells(usize);
+
+impl vt100::Callbacks for Bells {
+    fn audible_bell(&mut self, _: &mut vt100::Screen) {
+        self.0 += 1;
+    }
+}
+
+impl Terminal {
+    /// Starts a program in a terminal of this size. Its name, arguments, directory and changes of the environment are taken from the
+    /// command; `TERM` is `xterm-256color` unless the command says otherwise. Returns when the program itself is running.
+    ///
+    /// # Panics
+    /// If it can't be started. (A program that isn't there is `setsid`'s to complain about: on the screen, with status 127.)
+    pub fn start(command: &Command, rows: u16, cols: u16) -> Terminal {
+        // Closed on exec: another test that starts a program just now would otherwise inherit the master, and hanging up would not.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).expect("there are pseudo-terminals");
+        unlockpt(&master).expect("the pseudo-terminal can be unlocked");
+        let slave = File::from(ioctl_tiocgptpeer(&master, flags).expect("the pseudo-terminal has another side"));
+        tcsetwinsize(&master, size(rows, cols)).expect("a terminal can be resized");
+        rustix::io::ioctl_fionbio(&master, true).expect("the master can be made nonblocking");
+        let mut settings = tcgetattr(&slave).expect("a terminal has settings");
+        settings.input_flags.insert(InputFlags::IUTF8);
+        tcsetattr(&slave, SetArg::TCSANOW, &settings).expect("a terminal's settings can be changed");
+
+        let mut child = in_session(command);
+        for standard in [Command::stdin, Command::stdout, Command::stderr] {
+            standard(&mut child, Stdio::from(slave.try_clone().expect("a descriptor can be copied")));
+        }
+        let mut child = child.spawn().expect("env is there");
+
+        let parser = vt100::Parser::new_with_callbacks(nonzero(rows), nonzero(cols), SCROLLBACK, Bells::default());
+        let state = Arc::new(Mutex::new(State { parser, output: Vec::new(), shown: 0, untyped: VecDeque::new() }));
+        let master = Arc::new(File::from(master));
+        let (woken, wake) = pipe().expect("there are pipes");
+        let thread = std::thread::spawn({
+            let (master, state) = (master.clone(), state.clone());
+            move || carry(&master, woken, &state)
+        });
+        let pid = Pid::from_raw(child.id().cast_signed());
+        // Before, a signal would reach the wrong program, and there would be nobody to interrupt.
+        wait_for("the program to be started", || {
+            let is_in_terminal = tcgetpgrp(&*master) == Ok(pid);
+            let has_started = is_in_terminal && name_of(pid) != "setsid";
+            (has_started || child.try_wait().expect("it can be waited for").is_some()).then_some(())
+        });
+        Terminal { child, state, slave, line: Some(Line { master, wake, thread }) }
+    }
+
+    /// The program, leader of the terminal's session.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Types: these bytes come from the keyboard. Returns at once, however slowly the program reads.
+    ///
+    /// # Panics
+    /// If it has been hung up.
+    pub fn type_keys(&self, keys: impl AsRef<[u8]>) {
+        let mut wake = &self.line().wake;
+        self.state().untyped.extend(keys.as_ref());
+        wake.write_all(b"k").expect("the thread that types is running");
+    }
+
+    /// Pastes as a terminal does: a line's end is the Enter key, and the whole is bracketed if the program has asked for that.
+    pub fn paste(&self, text: &str) {
+        let keys = text.replace("\r\n", "\r").replace('\n', "\r");
+        self.type_keys(if self.bracketed_paste() { format!("\x1b[200~{keys}\x1b[201~") } else { keys });
+    }
+
+    /// Gives it another size.
+    pub fn resize(&self, rows: u16, cols: u16) {
+        let mut state = self.state();
+        state.parser.set_size(nonzero(rows), nonzero(cols));
+        tcsetwinsize(&self.line().master, size(rows, cols)).expect("a terminal can be resized");
+    }
+
+    /// Looks at everything the emulator knows, at one moment.
+    pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
+        look(self.state().parser.screen())
+    }
+
+    /// The screen's rows, without the blanks at their ends.
+    pub fn screen(&self) -> Vec<String> {
+        self.look(|screen| screen.rows(0, u16::MAX).map(|row| shown(row.trim_end())).collect())
+    }
+
+    /// The lines that were ever shown and still stand, scrolled off or on the screen: a line that took several rows is one again.
+    /// Without the blanks at their ends and the empty rows below them.
+    pub fn lines(&self) -> Vec<String> {
+        self.look(lines_of)
+    }
+
+    /// Where the cursor stands: row and column, from 0.
+    pub fn cursor(&self) -> (u16, u16) {
+        self.look(vt100::Screen::cursor_position)
+    }
+
+    /// Whether the cursor is hidden.
+    pub fn cursor_hidden(&self) -> bool {
+        self.look(vt100::Screen::hide_cursor)
+    }
+
+    /// Whether the program has asked for bracketed paste.
+    pub fn bracketed_paste(&self) -> bool {
+        self.look(vt100::Screen::bracketed_paste)
+    }
+
+    /// The first place on the screen, from the top, where this text stands: row and column. A line's end may lie between.
+    pub fn place_of(&self, text: &str) -> Option<(u16, u16)> {
+        self.look(|screen| place_on(screen, text))
+    }
+
+    /// The first cell of the first place on the screen where this text stands: its colours and whether it is bold and the like.
+    pub fn cell_of(&self, text: &str) -> Option<vt100::Cell> {
+        self.look(|screen| place_on(screen, text).and_then(|(row, col)| screen.cell(row, col)).cloned())
+    }
+
+    /// The colour that the text begins with where it first stands on the screen.
+    pub fn colour_of(&self, text: &str) -> Option<vt100::Color> {
+        self.cell_of(text).map(|cell| cell.fgcolor())
+    }
+
+    /// How often the bell has rung.
+    pub fn bells(&self) -> usize {
+        self.state().parser.callbacks().0
+    }
+
+    /// Everything the program has written.
+    pub fn raw_output(&self) -> Vec<u8> {
+        self.state().output.clone()
+    }
+
+    /// Waits until a line, on the screen or scrolled off, contains this.
+    pub fn shows(&self, part: &str) {
+        self.waits(&format!("{part:?}"), |terminal| {
+            let has_part = |lines: Vec<String>| lines.iter().any(|line| line.contains(part));
+            (has_part(terminal.screen()) || has_part(terminal.lines())).then_some(())
+        });
+    }
+
+    /// Waits until `look` finds something in it, and gives it back.
+    ///
+    /// # Panics
+    /// If it finds nothing before the deadline; says `what` was awaited, and what was there instead when it is dropped.
+    pub fn waits<T>(&self, what: &str, mut look: impl FnMut(&Terminal) -> Option<T>) -> T {
+        wait_for(&format!("the terminal to show {what}"), || look(self))
+    }
+
+    /// The terminal's settings: they can be compared, and stay when the program has ended.
+    ///
+    /// # Panics
+    /// If it has been hung up.
+    pub fn settings(&self) -> Termios {
+        tcgetattr(&self.slave).expect("a terminal has settings until it is hung up")
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("the program runs");
+    }
+
+    /// Closes the window: the terminal is gone, and the kernel tells the program so.
+    pub fn hang_up(&mut self) {
+        if let Some(Line { master, wake, thread }) = self.line.take() {
+            drop(wake);
+            // A panic of its own it has told already, and the state is poisoned.
+            let _ = thread.join();
+            drop(master);
+        }
+    }
+
+    /// Waits for the program's end. What it wrote is on the screen then.
+    pub fn wait(&mut self) -> ExitStatus {
+        let status = wait_for("the program to end", || self.child.try_wait().expect("it can be waited for"));
+        if let Some(line) = &self.line {
+            while self.state().read_from(&line.master).is_ok() {}
+        }
+        status
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("the emulator has not panicked")
+    }
+
+    fn line(&self) -> &Line {
+        self.line.as_ref().expect("the terminal has not been hung up")
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.hang_up();
+        if std::thread::panicking() {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let screen = state.parser.screen();
+            let (lines, (row, col)) = (lines_of(screen), screen.cursor_position());
+            let unshown = lines.len().saturating_sub(SHOWN_IN_FAILURE);
+            eprintln!("the terminal, {unshown} lines further up left out, the cursor in row {row}, column {col}:");
+            for line in &lines[unshown..] {
+                eprintln!("| {line}");
+            }
+        }
+    }
+}
+
+impl State {
+    /// Takes over what the program has written, if it has.
+    fn read_from(&mut self, mut master: &File) -> std::io::Result<()> {
+        let mut bytes = [0; 4096];
+        let length = master.read(&mut bytes)?;
+        self.output.extend_from_slice(&bytes[..length]);
+        self.show();
+        if length > 0 { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Gives the emulator what it hasn't been given, and the filler where a wide character doesn't fit.
+    fn show(&mut self) {
+        let State { parser, output, shown, .. } = self;
+        while *shown < output.len() {
+            let rest = &output[*shown..];
+            let Some(chunk) = rest.utf8_chunks().next() else { return };
+            for run in chunk.valid().split_inclusive(is_wide) {
+                let (narrow, wide) = run.split_at(run.rfind(is_wide).unwrap_or(run.len()));
+                parser.process(narrow.replace(char::REPLACEMENT_CHARACTER, STAND_IN).as_bytes());
+                let screen = parser.screen();
+                if !wide.is_empty() && screen.cursor_position().1 + 1 == screen.size().1.get() {
+                    parser.process(FILLER.encode_utf8(&mut [0; 2]).as_bytes());
+                }
+                parser.process(wide.as_bytes());
+            }
+            let invalid = chunk.invalid();
+            *shown += chunk.valid().len();
+            let is_incomplete =
+                *shown + invalid.len() == output.len() && str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+            if is_incomplete {
+                return;
+            }
+            if !invalid.is_empty() {
+                parser.process(STAND_IN.as_bytes());
+            }
+            *shown += invalid.len();
+        }
+    }
+
+    /// Types what there is room for.
+    fn type_into(&mut self, mut master: &File) -> std::io::Result<()> {
+        let length = master.write(self.untyped.as_slices().0)?;
+        self.untyped.drain(..length);
+        Ok(())
+    }
+}
+
+/// Carries bytes between the program and the emulator, until nobody can wake it any more.
+fn carry(master: &File, mut woken: PipeReader, state: &Mutex<State>) {
+    loop {
+        let has_keys = !state.lock().expect("no test panics inside").untyped.is_empty();
+        let interest = if has_keys { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let mut polled = [PollFd::new(master.as_fd(), interest), PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
+        let is_interrupted = poll(&mut polled, PollTimeout::NONE).is_err();
+        let [is_ready, is_woken] = polled.map(|polled| polled.any().unwrap_or(false));
+        if is_interrupted {
+            continue;
+        }
+        if is_woken && woken.read(&mut [0; 64]).is_ok_and(|length| length == 0) {
+            return;
+        }
+        if is_ready {
+            let mut state = state.lock().expect("no test panics inside");
+            let read = state.read_from(master);
+            let typed = if state.untyped.is_empty() { Ok(()) } else { state.type_into(master) };
+            let is_over = |result: std::io::Result<()>| {
+                result.is_err_and(|error| ![ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()))
+            };
+            if is_over(read) || is_over(typed) {
+                return;
+            }
+        }
+    }
+}
+
+/// The command, started as the leader of a session whose controlling terminal is its standard input. Nothing forks on the way: a child
+/// that was just spawned leads no process group.
+fn in_session(command: &Command) -> Command {
+    // A shell's background job ignores SIGINT, and `nohup`'s SIGHUP: nothing that is started from a terminal's window does.
+    let mut session = Command::new("env");
+    session.args(["--default-signal", "setsid", "--ctty"]).arg(command.get_program()).args(command.get_args());
+    session.env("TERM", "xterm-256color").env_remove("COLUMNS").env_remove("LINES");
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => session.env(name, value),
+            None => session.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        session.current_dir(directory);
+    }
+    session
+}
+
+/// Scrollback and screen, their wrapped rows joined.
+fn lines_of(screen: &vt100::Screen) -> Vec<String> {
+    let (height, _) = screen.size();
+    let mut rows = Vec::new();
+    // Rows that scrolled off before the screen became wider are widened when they are looked at, and the emulator forgets then that they
+    // wrapped. So the scrollback is looked at through a window too narrow for that.
+    let mut narrow = screen.clone();
+    narrow.set_size(height, NonZeroU16::MIN);
+    let mut above = screen.scrollback_len();
+    while above > 0 {
+        narrow.set_scrollback(above);
+        let wrapped = (0..height.get()).map(|row| narrow.row_wrapped(row));
+        rows.extend(narrow.rows(0, u16::MAX).zip(wrapped).take(above));
+        above = above.saturating_sub(height.get().into());
+    }
+    rows.extend(screen.rows(0, u16::MAX).zip((0..height.get()).map(|row| screen.row_wrapped(row))));
+
+    let mut lines = vec![String::new()];
+    for (text, is_wrapped) in rows {
+        if let Some(line) = lines.last_mut() {
+            line.push_str(&shown(if is_wrapped { text.strip_suffix(FILLER).unwrap_or(&text) } else { &text }));
+            if !is_wrapped {
+                line.truncate(line.trim_end().len());
+                lines.push(String::new());
+            }
+        }
+    }
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    lines
+}
+
+/// Where a text stands on the screen.
+fn place_on(screen: &vt100::Screen, text: &str) -> Option<(u16, u16)> {
+    let (rows, cols) = screen.size();
+    let (mut line, mut places) = (String::new(), Vec::new());
+    for row in 0..rows.get() {
+        let is_wrapped = screen.row_wrapped(row);
+        for col in 0..cols.get() {
+            let Some(cell) = screen.cell(row, col).filter(|cell| !cell.is_wide_continuation()) else { continue };
+            let is_filler = is_wrapped && col + 1 == cols.get() && cell.contents().starts_with(FILLER);
+            if !is_filler {
+                places.push((line.len(), (row, col)));
+                line.push_str(&shown(if cell.has_contents() { cell.contents() } else { " " }));
+            }
+        }
+        if !is_wrapped {
+            if let Some(found) = line.find(text) {
+                return places.into_iter().rev().find(|(start, _)| *start <= found).map(|(_, place)| place);
+            }
+            line.clear();
+            places.clear();
+        }
+    }
+    None
+}
+
+/// The emulator's text as a user sees it.
+fn shown(text: &str) -> String {
+    text.replace(STAND_IN, "\u{fffd}")
+}
+
+/// Whether a character takes two columns.
+fn is_wide(character: char) -> bool {
+    character.width() == Some(2)
+}
+
+fn size(rows: u16, cols: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn nonzero(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).expect("a terminal has rows and columns")
+}
