@@ -319,8 +319,7 @@ mod tests {
     fn each_press_offers_the_next_one() {
         let words = Words { nicks: vec!["Alice".to_owned(), "alina".to_owned()], rooms: Vec::new() };
         let completing = Completing { words: Arc::new(Mutex::new(words)), last: Mutex::default() };
-        let mut press =
-            |line: &str| completing.complete(line, line.len()).map(|(start, candidate)| format!("{}{candidate}", &line[..start]));
+        let press = |line: &str| completing.complete(line, line.len()).map(|(start, candidate)| format!("{}{candidate}", &line[..start]));
         for (line, completed) in
             [("al", "Alice: "), ("Alice: ", "alina: "), ("alina: ", "Alice: "), ("hi AL", "hi Alice "), ("/whoa", "/whoami ")]
         {

@@ -1,6 +1,6 @@
 //! A connection to the server, over TCP or UDP: lines go in, lines come out. Blocking; one thread receives, another sends.
 
-use forkchat_common::limits::LINE_BYTES_MAX;
+use forkchat_common::limits::{DATAGRAM_BYTES_MAX, LINE_BYTES_MAX};
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
@@ -25,7 +25,7 @@ const COOKIE_HEAD: &[u8] = b"* /hello ";
 /// A stranger is only answered if it sent at least as much; padded to be sure.
 const FIRST_GREETING: &[u8] = b"/hello                                  \n";
 /// The largest datagram there is.
-const DATAGRAM_BYTES_MAX: usize = 65_536;
+const RECEIVED_BYTES_MAX: usize = 65_536;
 
 /// Where lines are sent.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ fn greet(address: SocketAddr) -> io::Result<(Socket, Vec<u8>)> {
     socket.connect(address)?;
     socket.set_read_timeout(Some(GREETING))?;
     let mut greeting = FIRST_GREETING.to_vec();
-    let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
+    let mut datagram = vec![0; RECEIVED_BYTES_MAX];
     for _ in 0..GREETINGS {
         socket.send(&greeting)?;
         match socket.recv(&mut datagram) {
@@ -109,11 +109,14 @@ fn is_timeout(error: &io::Error) -> bool {
 }
 
 impl Outgoing {
-    /// Sends bytes that end in LF.
-    pub fn send(&self, lines: &[u8]) -> io::Result<()> {
+    /// Sends lines, each with its LF: over TCP in one piece, over UDP as few datagrams of whole lines.
+    ///
+    /// # Errors
+    /// The connection's. Over UDP it may be about what was sent before.
+    pub fn send(&self, lines: &[Vec<u8>]) -> io::Result<()> {
         match &self.0 {
-            Socket::Tcp(stream) => stream.as_ref().write_all(lines),
-            Socket::Udp(socket) => socket.send(lines).map(drop),
+            Socket::Tcp(stream) => stream.as_ref().write_all(&lines.concat()),
+            Socket::Udp(socket) => datagrams(lines).iter().try_for_each(|datagram| socket.send(datagram).map(drop)),
         }
     }
 
@@ -127,6 +130,18 @@ impl Outgoing {
     }
 }
 
+/// Lines together in datagrams that no network has to split; a longer line goes alone.
+fn datagrams(lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut datagrams: Vec<Vec<u8>> = Vec::new();
+    for line in lines {
+        match datagrams.last_mut() {
+            Some(last) if last.len() + line.len() <= DATAGRAM_BYTES_MAX => last.extend_from_slice(line),
+            _ => datagrams.push(line.clone()),
+        }
+    }
+    datagrams
+}
+
 impl Incoming {
     /// Waits for bytes and hands over each whole line without its end; `Ok(false)` at the end of input, or when `line` gave back `false`.
     ///
@@ -137,7 +152,7 @@ impl Incoming {
         let mut end = self.held;
         // The first datagram came with the greeting.
         if !(is_udp && self.held > 0) {
-            self.bytes.resize(self.held + DATAGRAM_BYTES_MAX, 0);
+            self.bytes.resize(self.held + RECEIVED_BYTES_MAX, 0);
             let length = self.fill()?;
             if length == 0 {
                 return Ok(false);
@@ -176,5 +191,18 @@ impl Incoming {
                 other => return other,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_share_datagrams_that_are_not_split() {
+        let lines: Vec<Vec<u8>> = [500, 600, 101, 4_000, 10].map(|length| vec![b'x'; length]).to_vec();
+        let lengths: Vec<usize> = datagrams(&lines).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [1_100, 101, 4_000, 10]);
+        assert!(datagrams(&[]).is_empty());
     }
 }

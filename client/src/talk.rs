@@ -31,7 +31,7 @@ pub fn run(options: &Options) -> i32 {
         interactive: person.is_here(),
     };
     let (network, heard) = Network::new(&options.address, options.udp);
-    let mut talk = Talk { session: Session::new(wishes, Instant::now()), person, network, outgoing: None };
+    let mut talk = Talk { session: Session::new(wishes, Instant::now()), person, network, outgoing: None, unsent: Vec::new() };
     let mut output = io::BufWriter::new(io::stdout());
     let ended = talk.until_the_end(&typed, &heard, &mut output);
     let parted = talk.person.part(&mut output);
@@ -60,6 +60,8 @@ struct Talk {
     person: Person,
     network: Network,
     outgoing: Option<Outgoing>,
+    /// Lines that are sent together: a login is one breath, so that others are told of an arrival under its name.
+    unsent: Vec<Vec<u8>>,
 }
 
 impl Talk {
@@ -77,6 +79,7 @@ impl Talk {
                     return Ok(ended);
                 }
             }
+            self.send();
             self.person.keep_up(&mut self.session);
             if heard.is_empty() {
                 output.flush()?;
@@ -123,17 +126,23 @@ impl Talk {
         }
     }
 
+    fn send(&mut self) {
+        let lines = std::mem::take(&mut self.unsent);
+        if let Some(outgoing) = &self.outgoing {
+            // A connection that is lost is told of by the thread that reads it, behind what was still heard.
+            let _ = outgoing.send(&lines);
+        }
+    }
+
     fn carry_out(&mut self, next: Output, output: &mut impl Write) -> io::Result<Option<Ended>> {
         match next {
-            Output::Send(line) => {
-                if let Some(outgoing) = &self.outgoing {
-                    // A connection that is lost is told of by the thread that reads it, behind what was still heard.
-                    let _ = outgoing.send(&line);
-                }
-            }
+            Output::Send(line) => self.unsent.push(line),
             Output::Show(shown) => self.person.show(&shown, output)?,
             Output::Connect => self.network.connect()?,
-            Output::Close => self.outgoing.iter().for_each(Outgoing::close),
+            Output::Close => {
+                self.send();
+                self.outgoing.iter().for_each(Outgoing::close);
+            }
             Output::End(ended) => return Ok(Some(ended)),
         }
         Ok(None)
