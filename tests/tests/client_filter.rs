@@ -3,6 +3,7 @@
 use forkchat_tests::{Client, Server, client_binary, wait_for};
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
 
 /// The client with these arguments behind which the server's address comes.
@@ -178,41 +179,37 @@ fn exit_codes_tell_what_happened() {
     assert!(text(&output.stderr).contains("cannot connect: "), "{output:?}");
 }
 
-#[test]
-fn a_line_that_was_not_accepted_is_named() {
-    let server = Server::start(&[]);
-    let mut child = command(&server, &["--nick", "bob"]).spawn().unwrap();
-    let mut alice = server.join("alice");
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(b"one\n").unwrap();
-    alice.reads("bob: one");
-    let is_unread = |bytes| std::fs::read_to_string("/proc/net/tcp").ok().filter(|table| has_unread(table, &server, bytes)).map(drop);
-    wait_for("the first line to be taken from the kernel", || is_unread(4).is_none().then_some(()));
-    let workers = [server.process("worker 0"), server.process("worker 1")];
-    // The journal and the supervisor as well: nobody is there to end the connection before the line is on its way.
-    let all = [server.pid(), server.process("journal")].into_iter().chain(workers);
-    for process in all.clone() {
-        nix::sys::signal::kill(process, Signal::SIGSTOP).unwrap();
-    }
-    input.write_all(b"two\n").unwrap();
-    // The line is in the socket of a worker that will never read it.
-    wait_for("the line to be with the kernel", || is_unread(4));
-    for process in all {
-        nix::sys::signal::kill(process, Signal::SIGKILL).unwrap();
-    }
-    let output = finished(child);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("perhaps not said: two\n"), "{output:?}");
-    assert!(text(&output.stdout).contains("bob: one\n"), "{output:?}");
+/// A server that does what a login needs, echoes "one" and breaks the connection when it has read "two".
+fn breaking_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"* Welcome\n").unwrap();
+        for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+            let answer = match line.as_str() {
+                "/whoami" => "@id=1;event=reply;to=whoami;nick=bob;room=#lobby * you are bob\n",
+                "one" => "@id=2;event=say;room=#lobby;nick=bob [#lobby] bob: one\n",
+                "two" => return,
+                _ => "@id=1;event=reply;to=set * set\n",
+            };
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
 }
 
-/// Whether the kernel holds so many bytes that a connection of the server's has not read (`/proc/net/tcp`, proc(5)).
-fn has_unread(table: &str, server: &Server, bytes: usize) -> bool {
-    let local = format!("0100007F:{:04X}", server.tcp.port());
-    table.lines().any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        fields.get(1) == Some(&local.as_str()) && fields.get(4).is_some_and(|queues| queues.ends_with(&format!(":{bytes:08X}")))
-    })
+#[test]
+fn a_line_that_was_not_accepted_is_named() {
+    let mut client = Command::new(client_binary());
+    client.arg(breaking_server().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = client.spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"one\ntwo\n").unwrap();
+    let output = finished(child);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "* Welcome\n[#lobby] bob: one\n");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("perhaps not said: two\n") && stderr.contains("the connection is lost: "), "{stderr}");
 }
 
 #[test]
