@@ -14,6 +14,8 @@
 //! session has ended and reads no more lines; the room's history reaches back to before the line was sent; and the line isn't there. Over UDP it takes
 //! the answer to a later line with no datagram missing in between.
 
+mod deliver;
+mod learn;
 mod lines;
 mod login;
 mod shown;
@@ -25,7 +27,6 @@ use crate::backoff::Backoff;
 use forkchat_common::charset::Charset;
 use forkchat_common::command::{Command, Setting, parse};
 use forkchat_common::ids::Sequence;
-use forkchat_common::limits::LINE_BYTES_MAX;
 use forkchat_common::names::key_of;
 use forkchat_common::wire::tagged::{Kind, Tagged};
 use lines::{Asks, InFlight, Line, Purpose};
@@ -36,24 +37,12 @@ use std::time::{Duration, Instant};
 
 pub use shown::{Shown, Standing, Told};
 
-/// Lines and bytes in flight at most: more would only fill the server's buffers, and be in doubt if the connection were lost.
-const IN_FLIGHT_LINES_MAX: usize = 64;
-const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024;
-/// Over UDP nothing holds a sender back, so fewer.
-const IN_FLIGHT_DATAGRAMS_MAX: usize = 16;
-/// Bytes typed and not yet sent at most; what is typed beyond is refused.
-const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A line that isn't accepted after this is shown as waiting.
 const WAITING: Duration = Duration::from_secs(1);
-/// Lines that wait are shown one by one up to so many.
-const WAITING_SHOWN_MAX: usize = 5;
 /// How long a goodbye is waited for.
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How long to wait for lines to be accepted before leaving.
 const LAST_LINES: Duration = Duration::from_secs(10);
-/// Nicknames and rooms remembered for completion.
-const NICKS_MAX: usize = 1_000;
-const ROOMS_KNOWN_MAX: usize = 1_000;
 
 /// What the person wants.
 #[derive(Clone, Debug)]
@@ -127,6 +116,8 @@ pub struct Session {
     queue_bytes: usize,
     in_flight: InFlight,
     doubtful: Vec<Line>,
+    /// Since when lines that wait are counted that were shown, and how many.
+    waiting_shown: (Instant, usize),
     /// When no more lines come from the person, and since when.
     input_ended: Option<Instant>,
 
@@ -166,6 +157,7 @@ impl Session {
             queue_bytes: 0,
             in_flight: InFlight::default(),
             doubtful: Vec::new(),
+            waiting_shown: (now, 0),
             input_ended: None,
             nick: String::new(),
             key: "".into(),
@@ -204,11 +196,6 @@ impl Session {
     pub fn is_moving(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::LoggingIn | Phase::Leaving(_) | Phase::Ended)
             || self.phase == Phase::Ready && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
-    }
-
-    /// Whether as many lines wait as should: a source that can be held back is.
-    pub fn is_full(&self) -> bool {
-        self.queue.len() >= IN_FLIGHT_LINES_MAX
     }
 
     /// Whether there is no connection, and another one will be tried.
@@ -367,171 +354,6 @@ impl Session {
         if self.wishes.interactive && self.current.is_some() {
             self.send_for("/who", Purpose::Names, now);
         }
-    }
-
-    /// Keeps up with one's own name and rooms, and with who and what is there.
-    fn learn(&mut self, told: &Tagged<'_>, is_own: bool) {
-        if told.event == Kind::Error {
-            return;
-        }
-        match (told.event, told.to.as_deref()) {
-            (Kind::Welcome, _) | (Kind::Reply, Some("whoami" | "nick")) => {
-                if let Some(nick) = &told.nick {
-                    nick.clone_into(&mut self.nick);
-                    self.key = key_of(nick);
-                }
-                if told.to.as_deref() != Some("nick") {
-                    self.enter(told.room.clone());
-                }
-            }
-            (Kind::Reply, Some("join")) => self.enter(told.room.clone()),
-            (Kind::Reply, Some("leave")) => {
-                self.rooms.retain(|room| Some(room) != told.room.as_ref());
-                self.current.clone_from(&told.target);
-            }
-            _ => {}
-        }
-        if let (true, None, Some(room), Some(id)) = (is_own, &told.to, &told.room, told.id) {
-            let (last, count) = self.last_echo.entry(room.clone()).or_insert((id, 0));
-            (*last, *count) = (id, if *last == id { *count + 1 } else { 1 });
-        }
-        self.learn_words(told);
-    }
-
-    /// Remembers who and what was named, the latest last.
-    fn learn_words(&mut self, told: &Tagged<'_>) {
-        let renamed = told.target.as_ref().filter(|_| told.event == Kind::Nick);
-        for nick in told.names.iter().chain(&told.nick).chain(renamed).filter(|nick| key_of(nick) != self.key) {
-            self.nicks.retain(|known| known != nick);
-            self.nicks.push(nick.clone());
-            self.has_new_words = true;
-        }
-        if matches!(told.event, Kind::Quit | Kind::Nick) {
-            self.nicks.retain(|known| Some(known) != told.nick.as_ref());
-        }
-        if self.nicks.len() > NICKS_MAX {
-            self.nicks.drain(..self.nicks.len() - NICKS_MAX);
-        }
-        if let Some(room) = told.room.as_ref().filter(|room| !self.known_rooms.contains(room)) {
-            self.known_rooms.push(room.clone());
-            self.has_new_words = true;
-            if self.known_rooms.len() > ROOMS_KNOWN_MAX {
-                self.known_rooms.remove(0);
-            }
-        }
-    }
-
-    fn enter(&mut self, room: Option<String>) {
-        if let Some(room) = room.as_ref().filter(|room| !self.rooms.contains(room)) {
-            self.rooms.push(room.clone());
-        }
-        self.current = room;
-    }
-
-    /// Whether a line is meant for this person: a private one, or one with their name in it as a word of its own.
-    fn is_for_me(&self, told: &Told) -> bool {
-        match told.kind {
-            Some(Kind::Private) => true,
-            Some(Kind::Say | Kind::Action) if !self.key.is_empty() => {
-                let is_of_name = |c: char| c.is_alphanumeric() || "_-[]{}\\^|".contains(c);
-                let text = key_of(&told.text);
-                text.match_indices(&*self.key).any(|(at, name)| {
-                    let (before, behind) = (text[..at].chars().next_back(), text[at + name.len()..].chars().next());
-                    // Scripts without spaces have words side by side.
-                    !name.is_ascii() || !before.is_some_and(is_of_name) && !behind.is_some_and(is_of_name)
-                })
-            }
-            _ => false,
-        }
-    }
-
-    /// Why a line can't be sent by this client.
-    fn objection(&self, text: &str) -> Option<String> {
-        let mut bytes = Vec::new();
-        self.wishes.charset.encode(text, &mut bytes);
-        if bytes.len() >= LINE_BYTES_MAX {
-            return Some(format!(
-                "line too long: {} bytes, at most {} are read; it was not sent, send it in parts",
-                bytes.len(),
-                LINE_BYTES_MAX - 1
-            ));
-        }
-        if self.queue_bytes + text.len() > QUEUE_BYTES_MAX {
-            return Some(format!("too much waits already: {}; this one was not sent, try again later", lines_of(self.queue.len())));
-        }
-        match parse(text) {
-            Ok(Some((_, Command::Set(Setting::Echo | Setting::Tags, _)))) => {
-                Some("this client needs echo and tags as they are, it shows your lines by them; they are for programs and nc".to_owned())
-            }
-            Ok(Some((_, Command::Charset(_)))) => Some("the charset is chosen at the start: forkchat-client --charset NAME".to_owned()),
-            _ => None,
-        }
-    }
-
-    /// Sends what may be sent now, and says goodbye behind the last line.
-    fn proceed(&mut self, now: Instant) {
-        if self.phase != Phase::Ready {
-            return;
-        }
-        let lines_max = if self.wishes.udp { IN_FLIGHT_DATAGRAMS_MAX } else { IN_FLIGHT_LINES_MAX };
-        while self.in_flight.len() < lines_max && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX {
-            // Behind a command that changes the room or ends everything nobody knows yet where a line would be said, nor, after a loss, where to look for it.
-            if self.in_flight.iter().any(Line::moves) {
-                break;
-            }
-            let Some(line) = self.queue.pop_front() else { break };
-            self.queue_bytes -= line.text.len();
-            self.send(line, now);
-        }
-        if self.input_ended.is_some() && self.unaccepted() == 0 {
-            self.leave(now);
-        }
-    }
-
-    fn send_for(&mut self, text: &str, purpose: Purpose, now: Instant) {
-        if let Some(line) = Line::new(text, purpose, now) {
-            self.send(line, now);
-        }
-    }
-
-    fn send(&mut self, mut line: Line, now: Instant) {
-        line.room = self.current.clone();
-        line.sent = Some(now);
-        line.gaps = self.signs.gaps();
-        line.tries += 1;
-        let mut bytes = Vec::new();
-        self.spoken_in.encode(&line.text, &mut bytes);
-        line.arrives_as.clear();
-        self.spoken_in.decode(&bytes, &mut line.arrives_as);
-        bytes.push(b'\n');
-        self.signs.sent(now);
-        self.push(Output::Send(bytes));
-        self.in_flight.push(line);
-    }
-
-    /// Shows lines that wait longer than one would expect; without a connection all of them.
-    fn tell_waiting(&mut self, now: Instant) {
-        if !self.wishes.interactive {
-            return;
-        }
-        let is_offline = self.is_offline();
-        let waits = |line: &&mut Line| line.is_typed() && !line.is_told && (is_offline || now >= line.typed + WAITING);
-        let told: Vec<Shown> = (self.in_flight.iter_mut().chain(&mut self.queue).filter(waits))
-            .map(|line| {
-                line.is_told = true;
-                line.shown(Standing::Waiting)
-            })
-            .collect();
-        if told.len() > WAITING_SHOWN_MAX {
-            self.notice(format!("{} wait to be accepted", lines_of(told.len())));
-        } else {
-            told.into_iter().for_each(|shown| self.show(shown));
-        }
-    }
-
-    /// How many typed lines are not accepted.
-    fn unaccepted(&self) -> usize {
-        self.in_flight.iter().filter(|line| line.is_typed()).count() + self.queue.len() + self.doubtful.len()
     }
 
     /// Says goodbye; if that is said already, or nobody would hear it, ends.

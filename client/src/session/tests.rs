@@ -423,3 +423,21 @@ fn whose_name_is_said_is_told() {
     assert!(is_for_me("event=private;nick=bob;target=me", "[@bob] bob: psst"));
     assert!(!is_for_me("event=join;room=#rust;nick=me2", "* me2 joined #rust"));
 }
+
+#[test]
+fn of_a_long_paste_that_waits_a_count_is_shown_not_every_line() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.shown.clear();
+    for number in 0..5_000 {
+        world.say(&format!("line {number}"));
+        // The server takes one line in a while.
+        if number % 5 == 0 {
+            world.read();
+        }
+        world.pass(1);
+    }
+    let (waiting, counts): (Vec<&Shown>, Vec<&Shown>) =
+        world.shown.iter().filter(|shown| !matches!(shown, Shown::Told(_))).partition(|shown| matches!(shown, Shown::Own { .. }));
+    assert!(waiting.len() <= 5 && (3..=6).contains(&counts.len()), "{} and {counts:?}", waiting.len());
+}
