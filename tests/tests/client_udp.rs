@@ -1,0 +1,130 @@
+//! The client over UDP, with a network in between that loses datagrams.
+
+use forkchat_tests::{Server, client_binary, wait_for};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Stands between one client and the server; loses every so-manieth datagram of each way once the session is open.
+struct Network {
+    address: SocketAddr,
+    is_over: Arc<AtomicBool>,
+    /// While it is set, nothing comes back.
+    is_deaf: Arc<AtomicBool>,
+}
+
+impl Network {
+    fn to(server: SocketAddr, loses_to_server: usize, loses_to_client: usize) -> Network {
+        let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+        far.connect(server).unwrap();
+        for socket in [&near, &far] {
+            socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        }
+        let (is_over, is_deaf) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let network = Network { address: near.local_addr().unwrap(), is_over: is_over.clone(), is_deaf: is_deaf.clone() };
+        let client = Arc::new(std::sync::Mutex::new(None));
+        let (near, far) = (Arc::new(near), Arc::new(far));
+        let carry = |from: Arc<UdpSocket>, to: Arc<UdpSocket>, loses: usize, is_back: bool| {
+            let (client, is_over, is_deaf) = (client.clone(), is_over.clone(), is_deaf.clone());
+            std::thread::spawn(move || {
+                let mut datagram = vec![0; 65_536];
+                let mut count = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let Ok((length, source)) = from.recv_from(&mut datagram) else { continue };
+                    count += 1;
+                    let is_greeting = count <= 3;
+                    if !is_greeting && (count % loses == 0 || is_back && is_deaf.load(Ordering::Relaxed)) {
+                        continue;
+                    }
+                    // A datagram that can't be delivered is lost, too.
+                    if is_back {
+                        let client: Option<SocketAddr> = *client.lock().unwrap();
+                        let _ = client.map(|client| to.send_to(&datagram[..length], client));
+                    } else {
+                        *client.lock().unwrap() = Some(source);
+                        let _ = to.send(&datagram[..length]);
+                    }
+                }
+            });
+        };
+        carry(near.clone(), far.clone(), loses_to_server, false);
+        carry(far, near, loses_to_client, true);
+        network
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Says these lines through the network; gives back what the client told on standard error.
+fn say(network: &Network, lines: &[String]) -> String {
+    let mut command = Command::new(client_binary());
+    command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for line in lines {
+        // One by one, so that they don't share datagrams.
+        writeln!(input, "{line}").unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(input);
+    wait_for("the client to end", || child.try_wait().unwrap());
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    told
+}
+
+#[test]
+fn lines_that_are_lost_on_the_way_are_said_once_and_losses_are_noted() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let lines: Vec<String> = (0..60).map(|number| format!("line {number} end")).collect();
+    // Only on the way to the server: every line is said in the end, exactly once.
+    let told = say(&Network::to(server.udp, 4, usize::MAX), &lines);
+    let heard = alice.reads(" quit");
+    for line in &lines {
+        let count = heard.iter().filter(|heard| heard.ends_with(&format!("bob: {line}"))).count();
+        assert_eq!(count, 1, "{line}: {told}");
+    }
+    assert!(told.contains("had not arrived and ") && !told.contains("lost on the way"), "{told}");
+
+    // On the way back as well: what is missing is noted, and of a line whose echo may have been in it, it is said that it is in doubt.
+    let told = say(&Network::to(server.udp, 5, 4), &lines);
+    let heard = alice.reads(" quit");
+    let mut doubtful = 0;
+    for line in &lines {
+        let count = heard.iter().filter(|heard| heard.ends_with(&format!("bob: {line}"))).count();
+        let is_doubtful = told.contains(&format!("perhaps not said: {line}\n"));
+        doubtful += usize::from(is_doubtful);
+        assert!(count == 1 || count == 0 && is_doubtful, "{line} was said {count} times: {told}");
+    }
+    assert!(doubtful > 0 && told.contains("lost on the way: here some lines are missing"), "{told}");
+}
+
+#[test]
+fn a_server_that_is_not_heard_any_more_is_given_up() {
+    let server = Server::start(&[]);
+    let network = Network::to(server.udp, usize::MAX, usize::MAX);
+    let mut command = Command::new(client_binary());
+    command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut alice = server.join("alice");
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"one\n").unwrap();
+    alice.reads("bob: one");
+    network.is_deaf.store(true, Ordering::Relaxed);
+    input.write_all(b"two\n").unwrap();
+    alice.reads("bob: two");
+    let status = wait_for("the client to end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.contains("perhaps not said: two\n") && told.contains("the server doesn't answer any more"), "{told}");
+}
