@@ -105,6 +105,15 @@ impl Person {
         Ok(())
     }
 
+    /// The session is about to be given a line that was typed.
+    pub fn taken(&self, line: &str) {
+        if let Person::Here(here) = self
+            && moves(line)
+        {
+            here.screen.taken();
+        }
+    }
+
     /// Brings what stands around the lines up to date: the prompt, what can be completed.
     pub fn keep_up(&mut self, session: &mut Session) {
         let Person::Here(here) = self else { return };
@@ -147,9 +156,7 @@ impl Elsewhere {
 /// The thread that reads a person at a terminal. At the end it gives the terminal back: nothing more is read, and Ctrl-C is a signal again.
 fn edit_lines(mut editor: LineEditor, queue: &Sender<FromPerson>) {
     while let Typed::Lines(lines) = editor.read() {
-        if lines.iter().any(|line| moves(line)) {
-            editor.screen().moves();
-        }
+        lines.iter().filter(|line| moves(line)).for_each(|_| editor.screen().moves());
         if lines.into_iter().any(|line| queue.send(FromPerson::Line(line)).is_err()) {
             return;
         }

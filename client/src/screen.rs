@@ -23,6 +23,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const ROWS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A prompt is not begun while it would soon be wrong, for so long.
 const MOVING: Duration = Duration::from_secs(1);
+/// A room's name takes no more of the prompt than this.
+const LABEL_COLUMNS_MAX: usize = 24;
 /// How long the end waits for the editor to draw what it was woken for.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -44,7 +46,9 @@ struct State {
     label: String,
     /// How wide the label is that the editor knows; it can't change while a line is edited.
     width: usize,
+    /// The prompt will soon change: so the session says, or lines were typed that it has not seen.
     is_moving: bool,
+    untaken: usize,
     has_colors: bool,
 }
 
@@ -81,6 +85,7 @@ impl Screen {
             label: String::new(),
             width: 0,
             is_moving: true,
+            untaken: 0,
             has_colors,
         };
         Screen { state: Mutex::new(state), settled: Condvar::new() }
@@ -109,10 +114,8 @@ impl Screen {
     /// Changes what the prompt says. While a line is edited it is cut or filled up to the old width. `is_moving`: it will soon change again.
     pub fn prompt(&self, label: &str, is_moving: bool) {
         let mut state = self.lock();
-        if state.is_moving && !is_moving {
-            self.settled.notify_all();
-        }
         state.is_moving = is_moving;
+        self.settled.notify_all();
         if state.label != label {
             label.clone_into(&mut state.label);
             state.ring();
@@ -121,16 +124,24 @@ impl Screen {
 
     /// A line is about to be edited: gives back its prompt. Waits a moment if that would soon be wrong.
     pub fn begin(&self) -> String {
-        let (mut state, _) =
-            self.settled.wait_timeout_while(self.lock(), MOVING, |state| state.is_moving).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self
+            .settled
+            .wait_timeout_while(self.lock(), MOVING, |state| state.is_moving || state.untaken > 0)
+            .unwrap_or_else(PoisonError::into_inner);
         state.stage = Stage::Starting;
-        state.width = state.label.width();
-        format!("{}> ", state.label)
+        state.width = state.label.width().min(LABEL_COLUMNS_MAX);
+        format!("{}> ", fit(&state.label, state.width))
     }
 
     /// A line was typed that may change the prompt.
     pub fn moves(&self) {
-        self.lock().is_moving = true;
+        self.lock().untaken += 1;
+    }
+
+    /// Such a line was taken: from now on [`Screen::prompt`] knows of it.
+    pub fn taken(&self) {
+        let mut state = self.lock();
+        state.untaken = state.untaken.saturating_sub(1);
     }
 
     /// The editor is about to end: from now on rows wait for the next line.

@@ -106,6 +106,7 @@ impl Talk {
         match typed {
             FromPerson::Line(text) => {
                 fail_on_purpose(&text);
+                self.person.taken(&text);
                 self.session.typed(&text, Instant::now());
             }
             FromPerson::End => self.session.input_ended(Instant::now()),
