@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What the printer does with a message depends on whether a line is being edited at that moment, and it can't be asked; so this keeps its own account
-//! ([`Stage`]) of the editor's callbacks, and rings only while one is.
+//! (`Stage`) of the editor's callbacks, and rings only while one is.
 
 use rustyline::ExternalPrinter;
 use std::borrow::Cow;
