@@ -1,7 +1,7 @@
 //! Editing a line at a terminal: rustyline, its keys, its history, and how its callbacks meet the [`Screen`].
 
 use crate::complete::Words;
-use crate::screen::Screen;
+use crate::screen::{Screen, TAB_COLUMNS, rows_of};
 use crate::terminal;
 use rustyline::completion::Completer;
 use rustyline::config::{BellStyle, Configurer};
@@ -11,20 +11,19 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{
-    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler,
-    GraphemeClusterMode, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler, Helper, KeyCode,
+    KeyEvent, Modifiers, Movement, RepeatCount,
 };
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use unicode_segmentation::UnicodeSegmentation;
 
 /// Lines that the history keeps.
 const HISTORY_LINES_MAX: usize = 10_000;
-/// How wide a tab is drawn.
-const TAB_COLUMNS: u8 = 8;
+/// What follows an Esc within this is a key's escape sequence; an Esc alone would otherwise keep rows waiting for the next key.
+const ESCAPE_MILLIS: u16 = 50;
 
 /// What a person did.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,8 +40,9 @@ pub struct LineEditor {
     editor: Editor<Keys, FileHistory>,
     screen: Arc<Screen>,
     history: Option<PathBuf>,
-    /// What was typed when the terminal sent something that is no text.
-    begun: String,
+    words: Arc<Mutex<Words>>,
+    /// A paste has begun and not ended.
+    is_pasting: Arc<AtomicBool>,
 }
 
 impl LineEditor {
@@ -51,21 +51,11 @@ impl LineEditor {
     /// # Errors
     /// Those of a terminal that can't be edited on.
     pub fn new(words: Arc<Mutex<Words>>, has_colors: bool) -> rustyline::Result<LineEditor> {
-        let config = Config::builder()
-            .max_history_size(HISTORY_LINES_MAX)?
-            .history_ignore_space(true)
-            // Also without colours the prompt is drawn by us.
-            .color_mode(ColorMode::Forced)
-            // A single candidate is taken as it is; the other kind would keep rows waiting for the next key.
-            .completion_type(CompletionType::List)
-            .bell_style(BellStyle::None)
-            .tab_stop(TAB_COLUMNS)
-            .build();
-        let mut editor: Editor<Keys, FileHistory> = Editor::with_config(config)?;
-        let screen = Arc::new(Screen::new(Box::new(editor.create_external_printer()?), has_colors));
-        editor.set_helper(Some(Keys { screen: screen.clone(), completing: Completing { words, last: Mutex::default() } }));
-        bind(&mut editor, &screen);
-        let mut editor = LineEditor { editor, screen, history: history_path(), begun: String::new() };
+        let mut editor = editor()?;
+        let screen = Arc::new(Screen::new(Box::new(editor.create_external_printer()?), has_colors, terminal::size));
+        let is_pasting = Arc::new(AtomicBool::new(false));
+        let mut editor = LineEditor { editor, screen, history: history_path(), words, is_pasting };
+        editor.bind();
         if let Some(path) = &editor.history {
             // There is none yet, or it can't be read: then it can't be written either, which is said below.
             let _ = editor.editor.load_history(path);
@@ -80,9 +70,9 @@ impl LineEditor {
 
     /// Waits until something was typed.
     pub fn read(&mut self) -> Typed {
+        let mut begun = String::new();
         loop {
             let prompt = self.screen.begin();
-            let begun = std::mem::take(&mut self.begun);
             let result = self.editor.readline_with_initial(&prompt, (&begun, ""));
             self.screen.ends();
             match result {
@@ -91,14 +81,31 @@ impl LineEditor {
                     self.remember(&text);
                     return Typed::Lines(text.split('\n').map(str::to_owned).collect());
                 }
+                Err(ReadlineError::Interrupted) => begun.clear(),
                 Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.erase(&prompt, "");
-                    self.screen.show("      - the terminal sent bytes that are not UTF-8: they are left out\r\n");
+                    begun = self.screen.line();
+                    self.erase(&prompt, &begun);
+                    self.screen.show("      - the terminal sent bytes that are not UTF-8: they are left out, and perhaps what came right behind them\r\n");
                 }
-                Err(ReadlineError::Interrupted) => {}
                 Err(_) => return Typed::End,
             }
+            // It ended without a word.
+            self.is_pasting.store(false, Ordering::Relaxed);
+            if self.renew().is_err() {
+                return Typed::End;
+            }
         }
+    }
+
+    /// Another editor, with the history of this one.
+    fn renew(&mut self) -> rustyline::Result<()> {
+        let old = std::mem::replace(&mut self.editor, editor()?);
+        for line in old.history() {
+            self.editor.add_history_entry(line)?;
+        }
+        self.screen.renewed(Box::new(self.editor.create_external_printer()?));
+        self.bind();
+        Ok(())
     }
 
     /// Takes the line off the screen that was typed: it comes back as the server accepts it. The cursor is on the row below.
@@ -108,6 +115,24 @@ impl LineEditor {
         let mut output = io::stdout();
         // A terminal that is gone shows nothing anyway; reading from it will tell.
         let _ = write!(output, "\x1b[{rows}A\r\x1b[J").and_then(|()| output.flush());
+    }
+
+    /// The keys that do what they do elsewhere in the world rather than what the editor would.
+    fn bind(&mut self) {
+        let completing = Completing { words: self.words.clone(), last: Mutex::default() };
+        self.editor.set_helper(Some(Keys { screen: self.screen.clone(), completing }));
+        let mut bind = |event: Event, what: Key| {
+            let handler = Handler { what, screen: self.screen.clone(), is_pasting: self.is_pasting.clone() };
+            self.editor.bind_sequence(event, EventHandler::Conditional(Box::new(handler)));
+        };
+        bind(Event::from(KeyEvent::ctrl('C')), Key::Clear);
+        bind(Event::from(KeyEvent::ctrl('\\')), Key::Clear);
+        bind(Event::from(KeyEvent::ctrl('D')), Key::Leave);
+        bind(Event::from(KeyEvent::ctrl('Z')), Key::Suspend);
+        bind(Event::from(KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE)), Key::PasteBegins);
+        bind(Event::from(KeyEvent(KeyCode::BracketedPasteEnd, Modifiers::NONE)), Key::PasteEnds);
+        bind(Event::from(KeyEvent(KeyCode::Tab, Modifiers::NONE)), Key::Tab);
+        bind(Event::Any, Key::Other);
     }
 
     fn remember(&mut self, text: &str) {
@@ -127,30 +152,26 @@ impl LineEditor {
     }
 }
 
+fn editor() -> rustyline::Result<Editor<Keys, FileHistory>> {
+    let config = Config::builder()
+        .max_history_size(HISTORY_LINES_MAX)?
+        .history_ignore_space(true)
+        // Also without colours the prompt is drawn by us.
+        .color_mode(ColorMode::Forced)
+        // A single candidate is taken as it is; the other kind would keep rows waiting for the next key.
+        .completion_type(CompletionType::List)
+        .bell_style(BellStyle::None)
+        .tab_stop(u8::try_from(TAB_COLUMNS).unwrap_or(u8::MAX))
+        .keyseq_timeout(Some(ESCAPE_MILLIS))
+        .build();
+    Editor::with_config(config)
+}
+
 /// Where lines are remembered: `$XDG_STATE_HOME/forkchat/client-history`, or below `~/.local/state` (XDG Base Directory Specification).
 fn history_path() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("forkchat/client-history"))
-}
-
-/// How many rows a prompt and a line take, counted as the editor counts: a character that doesn't fit goes to the next row whole, and a full last row is
-/// followed by an empty one.
-fn rows_of(text: &str, columns: usize, mode: GraphemeClusterMode) -> usize {
-    let (mut row, mut column) = (1, 0);
-    for grapheme in text.graphemes(true) {
-        if grapheme == "\n" {
-            (row, column) = (row + 1, 0);
-            continue;
-        }
-        let width =
-            if grapheme == "\t" { usize::from(TAB_COLUMNS) - column % usize::from(TAB_COLUMNS) } else { usize::from(mode.width(grapheme)) };
-        column += width;
-        if column > columns {
-            (row, column) = (row + 1, width);
-        }
-    }
-    if column == columns { row + 1 } else { row }
 }
 
 /// The editor's callbacks: it draws through the screen.
@@ -185,8 +206,8 @@ impl Highlighter for Keys {
         self.screen.draw(prompt, default)
     }
 
-    fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
-        self.screen.redraws();
+    fn highlight_char(&self, line: &str, _: usize, _: CmdKind) -> bool {
+        self.screen.redraws(line);
         // Yes, always redraw: only so is every redraw of the editor's own known from one that the screen asked for.
         true
     }
@@ -197,21 +218,6 @@ impl Validator for Keys {
         self.screen.ends();
         Ok(ValidationResult::Valid(None))
     }
-}
-
-/// The keys that do what they do elsewhere in the world rather than what the editor would.
-fn bind(editor: &mut Editor<Keys, FileHistory>, screen: &Arc<Screen>) {
-    let is_pasting = Arc::new(AtomicBool::new(false));
-    let mut key = |key: KeyEvent, what: Key| {
-        let handler = Handler { what, screen: screen.clone(), is_pasting: is_pasting.clone() };
-        editor.bind_sequence(Event::from(key), EventHandler::Conditional(Box::new(handler)));
-    };
-    key(KeyEvent::ctrl('C'), Key::Clear);
-    key(KeyEvent::ctrl('D'), Key::Leave);
-    key(KeyEvent::ctrl('Z'), Key::Suspend);
-    key(KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE), Key::PasteBegins);
-    key(KeyEvent(KeyCode::BracketedPasteEnd, Modifiers::NONE), Key::PasteEnds);
-    key(KeyEvent(KeyCode::Tab, Modifiers::NONE), Key::Tab);
 }
 
 /// What a key does.
@@ -228,6 +234,15 @@ enum Key {
     PasteEnds,
     /// Completes the word before the cursor, and pressed once more offers the next one; but in a paste it is a tab.
     Tab,
+    /// All others do what they do; but in a paste control characters do nothing.
+    Other,
+}
+
+/// Whether a key is a character, or ends a line.
+fn is_text(event: &Event) -> bool {
+    let ends_line = [KeyEvent::ctrl('J'), KeyEvent(KeyCode::Enter, Modifiers::NONE)];
+    let Event::KeySeq(keys) = event else { return false };
+    keys.iter().all(|key| matches!(key, KeyEvent(KeyCode::Char(_), Modifiers::NONE)) || ends_line.contains(key))
 }
 
 struct Handler {
@@ -237,13 +252,14 @@ struct Handler {
 }
 
 impl ConditionalEventHandler for Handler {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+    fn handle(&self, event: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
         let is_pasting = self.is_pasting.load(Ordering::Relaxed);
         match &self.what {
             Key::PasteBegins => self.is_pasting.store(true, Ordering::Relaxed),
             Key::PasteEnds => self.is_pasting.store(false, Ordering::Relaxed),
             Key::Tab if is_pasting => return Some(Cmd::Insert(1, "\t".to_owned())),
-            // Control characters in a paste are no commands.
+            Key::Other if is_pasting && !is_text(event) => {}
+            Key::Other => return None,
             _ if is_pasting => {}
             Key::Clear => return Some(Cmd::Kill(Movement::WholeBuffer)),
             Key::Leave => {
@@ -306,14 +322,6 @@ impl Completing {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_are_counted_as_the_editor_draws_them() {
-        let rows = |text: &str| rows_of(text, 10, GraphemeClusterMode::WcWidth);
-        assert_eq!((rows(""), rows("123456789"), rows("1234567890"), rows("12345678901")), (1, 1, 2, 2));
-        assert_eq!((rows("一二三四"), rows("1一二三四"), rows("1一二三四五")), (1, 1, 2));
-        assert_eq!((rows("a\nb"), rows("a\tb"), rows("a\t\tb")), (2, 1, 2));
-    }
 
     #[test]
     fn each_press_offers_the_next_one() {

@@ -5,6 +5,7 @@ use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a server may take to accept a connection.
@@ -29,7 +30,11 @@ const RECEIVED_BYTES_MAX: usize = 65_536;
 
 /// Where lines are sent.
 #[derive(Clone, Debug)]
-pub struct Outgoing(Socket);
+pub struct Outgoing {
+    socket: Socket,
+    /// We closed it: over UDP nothing else tells an end from an empty datagram.
+    is_closed: Arc<AtomicBool>,
+}
 
 /// Where lines come from.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ pub struct Incoming {
     bytes: Vec<u8>,
     /// How many of `bytes` are a line without its end.
     held: usize,
+    is_closed: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,7 +62,11 @@ pub fn connect(address: &str, udp: bool) -> io::Result<(Outgoing, Incoming)> {
         match if udp { greet(address) } else { connect_tcp(address) } {
             Ok((socket, bytes)) => {
                 let held = bytes.len();
-                return Ok((Outgoing(socket.clone()), Incoming { socket, bytes, held }));
+                let is_closed = Arc::new(AtomicBool::new(false));
+                return Ok((
+                    Outgoing { socket: socket.clone(), is_closed: is_closed.clone() },
+                    Incoming { socket, bytes, held, is_closed },
+                ));
             }
             Err(error) => last = error,
         }
@@ -114,7 +124,7 @@ impl Outgoing {
     /// # Errors
     /// The connection's. Over UDP it may be about what was sent before.
     pub fn send(&self, lines: &[Vec<u8>]) -> io::Result<()> {
-        match &self.0 {
+        match &self.socket {
             Socket::Tcp(stream) => stream.as_ref().write_all(&lines.concat()),
             Socket::Udp(socket) => datagrams(lines).iter().try_for_each(|datagram| socket.send(datagram).map(drop)),
         }
@@ -123,7 +133,8 @@ impl Outgoing {
     /// Ends the connection, so that whoever receives notices.
     pub fn close(&self) {
         // A failure means that it is closed already. On Linux this wakes the receiver of a connected UDP socket too (udp(7) says nothing of it).
-        let _ = match &self.0 {
+        self.is_closed.store(true, Ordering::Relaxed);
+        let _ = match &self.socket {
             Socket::Tcp(stream) => SockRef::from(stream.as_ref()).shutdown(Shutdown::Both),
             Socket::Udp(socket) => SockRef::from(socket.as_ref()).shutdown(Shutdown::Both),
         };
@@ -155,7 +166,7 @@ impl Incoming {
             self.bytes.resize(self.held + RECEIVED_BYTES_MAX, 0);
             let length = self.fill()?;
             if length == 0 {
-                return Ok(false);
+                return Ok(is_udp && !self.is_closed.load(Ordering::Relaxed));
             }
             end += length;
         }

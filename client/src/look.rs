@@ -72,13 +72,19 @@ impl TerminalLook {
     fn told(&mut self, told: &Told, now: Timestamp) -> String {
         let time = told.time.map_or(now, timestamp);
         let nick = told.nick.as_deref().unwrap_or_default();
-        if matches!(told.kind, Some(Kind::Quit | Kind::Nick)) {
+        // Who takes another name is looked at under that one.
+        let face = told.target.as_deref().filter(|_| told.kind == Some(Kind::Nick)).unwrap_or(nick);
+        let is_gone = matches!(told.kind, Some(Kind::Quit | Kind::Nick));
+        if is_gone && face != nick {
             self.lookalikes.gone(nick);
         }
-        let imitated = if nick.is_empty() { None } else { self.lookalikes.imitated(nick).map(str::to_owned) };
-        let warning = imitated.map_or_else(String::new, |of| self.in_style(RED, &format!("(not {})", defuse(&of))));
+        let imitated = if face.is_empty() { None } else { self.lookalikes.imitated(face).map(str::to_owned) };
+        if is_gone && face == nick {
+            self.lookalikes.gone(nick);
+        }
+        let warning = imitated.map_or_else(String::new, |of| self.in_style(RED, &format!(" (not {})", defuse(&of))));
         let room = self.in_style(DIM, &format!("[{}]", defuse(told.room.as_deref().unwrap_or_default())));
-        let name = self.name(nick, !warning.is_empty());
+        let name = self.name(face, !warning.is_empty());
         let text = defuse(&told.text);
         let content = match told.kind {
             Some(Kind::Say) => format!("{room} {name}{warning}: {text}"),
@@ -89,7 +95,8 @@ impl TerminalLook {
             }
             Some(Kind::Error) => self.in_style(RED, &defuse(&told.prose)),
             _ if told.prose.starts_with("! ") => self.in_style(RED, &defuse(&told.prose)),
-            _ => format!("{}{warning}", self.in_style(DIM, &defuse(&told.prose))),
+            _ if warning.is_empty() => self.in_style(DIM, &defuse(&told.prose)),
+            _ => format!("{} {name}{warning}", self.in_style(DIM, &defuse(&told.prose))),
         };
         let mark = match told {
             Told { is_own: true, .. } => self.in_style(GREEN, "✓"),
@@ -148,7 +155,7 @@ pub fn json(told: &Told) -> String {
         }
     };
     let text = |value: &Option<String>| value.clone().map(Value::from);
-    put("event", Some(told.kind.unwrap_or(Kind::Welcome).name().into()));
+    put("event", Some(told.kind.unwrap_or(Kind::Other).name().into()));
     put("id", told.id.map(|id| id.0.into()));
     put("time", told.time.map(|time| format!("{:.3}", timestamp(time)).into()));
     put("room", text(&told.room));

@@ -17,7 +17,8 @@ Examples:
   forkchat-client --json < lines | tee log        lines in, an object a line out
 
 At a terminal: Tab completes, Ctrl-C clears the line, Ctrl-D leaves.
-Exit codes: 0 done, 1 connection or login refused or lost, 2 usage";
+Signs: ✓ accepted, … waits, ? in doubt, ✗ not sent, » for you, - the client
+Exit codes: 0 done, 1 connection, login or a line refused or lost, 2 usage";
 
 /// Talk on a forkchat server; without a terminal, a filter: lines in, lines out.
 #[derive(Clone, Debug, Parser)]

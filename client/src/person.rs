@@ -11,6 +11,7 @@ use crate::session::{Session, Shown, Told, moves};
 use crate::terminal::{self, Terminal};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use forkchat_common::charset::Charset;
+use forkchat_common::limits::ROOM_CHARS_MAX;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lines that wait for the loop: whoever is faster than it is held back.
 const QUEUE: usize = 256;
-/// A line on standard input is read in pieces of so many bytes: each is far longer than what the server takes, and is refused as such.
+/// So many bytes of a line on standard input are read: far more than the server takes, so it is refused. The rest is left out.
 const INPUT_LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What the person did.
@@ -28,6 +29,8 @@ pub enum FromPerson {
     Line(String),
     /// Has no more to say.
     End,
+    /// Can't be read any more: why.
+    Broken(io::Error),
 }
 
 /// Whoever reads what is shown.
@@ -64,8 +67,7 @@ impl Person {
     /// Those of the terminal.
     pub fn meet(options: &Options) -> io::Result<(Person, Receiver<FromPerson>)> {
         let (typed, queue) = bounded(QUEUE);
-        let can_edit =
-            io::stdin().is_terminal() && io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let can_edit = io::stdin().is_terminal() && io::stdout().is_terminal() && !is_simple_terminal();
         let thread = std::thread::Builder::new().name("person".to_owned());
         if options.json || !can_edit {
             let charset = options.charset;
@@ -80,6 +82,11 @@ impl Person {
         let words = Arc::new(Mutex::new(Words::default()));
         let editor = LineEditor::new(words.clone(), has_colors).map_err(io::Error::other)?;
         let screen = editor.screen();
+        let stopped = screen.clone();
+        terminal::on_giving_back(move || {
+            // What was not shown yet goes with the program.
+            stopped.close();
+        });
         let look = TerminalLook::new(has_colors, !options.no_bell, TimeZone::system());
         thread.spawn(move || edit_lines(editor, &typed))?;
         Ok((Person::Here(Box::new(Here { screen, terminal, look, words })), queue))
@@ -99,7 +106,7 @@ impl Person {
             Person::Here(here) => here.screen.show(&here.look.render(shown, Timestamp::now())),
             Person::Elsewhere(elsewhere) => match shown {
                 Shown::Told(told) => return elsewhere.write(told, output),
-                own => look::remark(own).iter().for_each(|remark| eprintln!("forkchat-client: {remark}")),
+                own => look::remark(own).iter().for_each(|remark| aside(remark)),
             },
         }
         Ok(())
@@ -118,8 +125,8 @@ impl Person {
     pub fn keep_up(&mut self, session: &mut Session) {
         let Person::Here(here) = self else { return };
         here.look.own_nick(session.nick());
-        let label = if session.is_offline() { "(offline)".to_owned() } else { defuse(session.room().unwrap_or_default()) };
-        here.screen.prompt(&label, session.is_moving());
+        let room: String = session.room().unwrap_or_default().chars().take(ROOM_CHARS_MAX + 1).collect();
+        here.screen.prompt(&defuse(&room), session.is_waiting(), session.is_moving());
         if let Some((nicks, rooms)) = session.words() {
             *here.words.lock().unwrap_or_else(PoisonError::into_inner) = Words { nicks, rooms };
         }
@@ -131,9 +138,8 @@ impl Person {
     /// Those of `output`, which is standard output.
     pub fn part(self, output: &mut impl Write) -> io::Result<()> {
         if let Person::Here(here) = self {
-            let rows = here.screen.close();
             // The prompt goes; what was typed behind it was never sent.
-            write!(output, "\r\x1b[J{rows}")?;
+            output.write_all(here.screen.close().as_bytes())?;
             output.flush()?;
             drop(here.terminal);
         }
@@ -167,14 +173,40 @@ fn edit_lines(mut editor: LineEditor, queue: &Sender<FromPerson>) {
     let _ = queue.send(FromPerson::End);
 }
 
+/// Reads a line up to its bound, and leaves out the rest; `false` at the end.
+fn read_line(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    let mut length = source.by_ref().take(INPUT_LINE_BYTES_MAX).read_until(b'\n', bytes)?;
+    let is_line = length > 0;
+    let mut rest = Vec::new();
+    while length as u64 == INPUT_LINE_BYTES_MAX && bytes.last() != Some(&b'\n') && rest.last() != Some(&b'\n') {
+        rest.clear();
+        length = source.by_ref().take(INPUT_LINE_BYTES_MAX).read_until(b'\n', &mut rest)?;
+    }
+    Ok(is_line)
+}
+
+/// What the client has to say itself, past what it prints. Whoever doesn't want to hear it closes standard error.
+pub fn aside(remark: &str) {
+    let _ = writeln!(io::stderr(), "forkchat-client: {}", defuse(remark));
+}
+
+/// Whether a terminal can't move its cursor, so that lines can't be edited on it: those that rustyline doesn't support.
+fn is_simple_terminal() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| ["dumb", "cons25", "emacs"].iter().any(|simple| term.eq_ignore_ascii_case(simple)))
+}
+
 /// The thread that reads a file or a pipe.
 fn read_lines(mut source: impl BufRead, charset: Charset, queue: &Sender<FromPerson>) {
     loop {
         let mut bytes = Vec::new();
-        let read = source.by_ref().take(INPUT_LINE_BYTES_MAX).read_until(b'\n', &mut bytes);
-        if !matches!(read, Ok(1..)) {
-            // An error is an end, too: nothing more can be read. And if nobody listens any more, the program ends.
-            let _ = queue.send(FromPerson::End);
+        let last = match read_line(&mut source, &mut bytes) {
+            Ok(true) => None,
+            Ok(false) => Some(FromPerson::End),
+            Err(error) => Some(FromPerson::Broken(error)),
+        };
+        if let Some(last) = last {
+            // If nobody listens any more, the program ends.
+            let _ = queue.send(last);
             return;
         }
         let mut text = String::new();

@@ -1,7 +1,7 @@
 //! What stands above the line that is being typed. One thread edits that line, another has something to show; this is where they meet.
 //!
 //! Rows to show are collected here and drawn by the thread that edits, as if they were the beginning of its prompt: whenever it redraws the line (it
-//! clears it first) the collected rows come out above it, in one write. So a row can't tear the line, whatever its width and however many rows it
+//! clears it first) the collected rows come out above it. So a row can't tear the line, whatever its width and however many rows it
 //! takes: only one thread ever writes. The external printer is but a bell that makes it redraw at once:
 //!
 //! ```text
@@ -11,22 +11,31 @@
 //! What the printer does with a message depends on whether a line is being edited at that moment, and it can't be asked; so this keeps its own account
 //! (`Stage`) of the editor's callbacks, and rings only while one is.
 
-use rustyline::ExternalPrinter;
+use rustyline::{ExternalPrinter, GraphemeClusterMode};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Bytes of rows that wait to be drawn, at most: a terminal that takes nothing for long (a stalled connection) loses the oldest, and is told how many.
 const ROWS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Rows that are remembered, to be drawn again after a resize: more than a window has.
+const RECENT_ROWS: usize = 300;
+/// How wide a tab is drawn.
+pub const TAB_COLUMNS: usize = 8;
 /// A prompt is not begun while it would soon be wrong, for so long.
 const MOVING: Duration = Duration::from_secs(1);
+/// What ends the prompt: lines are sent as they are typed, or they wait. Equally wide.
+const READY_SIGN: char = '>';
+const WAITING_SIGN: char = '…';
 /// A room's name takes no more of the prompt than this.
 const LABEL_COLUMNS_MAX: usize = 24;
-/// How long the end waits for the editor to draw what it was woken for.
-const CLOSING: Duration = Duration::from_millis(500);
+/// How long the end waits for the editor to stand still.
+const CLOSING: Duration = Duration::from_millis(300);
 
 /// Rows above the line, and the prompt before it.
 pub struct Screen {
@@ -44,12 +53,25 @@ struct State {
     /// The editor redraws for a reason of its own: it asks first whether it must, for the printer's messages it does not.
     is_own_redraw: bool,
     label: String,
+    sign: char,
     /// How wide the label is that the editor knows; it can't change while a line is edited.
     width: usize,
+    /// Nothing is drawn any more: every thread that comes here stays.
+    is_frozen: bool,
+    /// The editor has come.
+    is_parked: bool,
     /// The prompt will soon change: so the session says, or lines were typed that it has not seen.
     is_moving: bool,
     untaken: usize,
     has_colors: bool,
+    /// The line that is edited, as it was last drawn.
+    line: String,
+    /// The last rows that were drawn.
+    recent: VecDeque<String>,
+    /// Tells how many columns and rows the window has, 0 if nobody knows.
+    size: fn() -> (usize, usize),
+    /// How many columns it had when the prompt was last drawn.
+    columns: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +95,8 @@ impl fmt::Debug for Screen {
 }
 
 impl Screen {
-    /// A screen whose editor is woken by `printer`.
-    pub fn new(printer: Box<dyn ExternalPrinter + Send>, has_colors: bool) -> Screen {
+    /// A screen whose editor is woken by `printer`. `size` tells the window's columns and rows, 0 if nobody knows.
+    pub fn new(printer: Box<dyn ExternalPrinter + Send>, has_colors: bool, size: fn() -> (usize, usize)) -> Screen {
         let state = State {
             printer,
             rows: String::new(),
@@ -83,17 +105,33 @@ impl Screen {
             is_rung: false,
             is_own_redraw: false,
             label: String::new(),
+            sign: READY_SIGN,
             width: 0,
+            is_frozen: false,
+            is_parked: false,
             is_moving: true,
             untaken: 0,
             has_colors,
+            line: String::new(),
+            recent: VecDeque::new(),
+            size,
+            columns: 0,
         };
         Screen { state: Mutex::new(state), settled: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A thread that panics ends the program.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stay_if_frozen(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn stay_if_frozen<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        while state.is_frozen {
+            state.is_parked = true;
+            self.settled.notify_all();
+            state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
     }
 
     /// Draws rows, each with its line end, above the line that is being edited.
@@ -111,26 +149,28 @@ impl Screen {
         state.ring();
     }
 
-    /// Changes what the prompt says. While a line is edited it is cut or filled up to the old width. `is_moving`: it will soon change again.
-    pub fn prompt(&self, label: &str, is_moving: bool) {
+    /// Changes what the prompt says. While a line is edited it is cut or filled up to the old width. `is_waiting`: lines are not sent now. `is_moving`:
+    /// it will soon change again.
+    pub fn prompt(&self, label: &str, is_waiting: bool, is_moving: bool) {
         let mut state = self.lock();
         state.is_moving = is_moving;
         self.settled.notify_all();
-        if state.label != label {
+        let sign = if is_waiting { WAITING_SIGN } else { READY_SIGN };
+        if state.label != label || state.sign != sign {
             label.clone_into(&mut state.label);
+            state.sign = sign;
             state.ring();
         }
     }
 
     /// A line is about to be edited: gives back its prompt. Waits a moment if that would soon be wrong.
     pub fn begin(&self) -> String {
-        let (mut state, _) = self
-            .settled
-            .wait_timeout_while(self.lock(), MOVING, |state| state.is_moving || state.untaken > 0)
-            .unwrap_or_else(PoisonError::into_inner);
+        let is_moving = |state: &mut State| (state.is_moving || state.untaken > 0) && !state.is_frozen;
+        let (state, _) = self.settled.wait_timeout_while(self.lock(), MOVING, is_moving).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.stay_if_frozen(state);
         state.stage = Stage::Starting;
         state.width = state.label.width().min(LABEL_COLUMNS_MAX);
-        format!("{}> ", fit(&state.label, state.width))
+        format!("{}{} ", fit(&state.label, state.width), state.sign)
     }
 
     /// A line was typed that may change the prompt.
@@ -142,6 +182,7 @@ impl Screen {
     pub fn taken(&self) {
         let mut state = self.lock();
         state.untaken = state.untaken.saturating_sub(1);
+        state.is_moving = true;
     }
 
     /// The editor is about to end: from now on rows wait for the next line.
@@ -156,9 +197,16 @@ impl Screen {
         state.write();
     }
 
-    /// The editor will redraw for a reason of its own.
-    pub fn redraws(&self) {
-        self.lock().is_own_redraw = true;
+    /// The editor will redraw for a reason of its own; this is the line.
+    pub fn redraws(&self, line: &str) {
+        let mut state = self.lock();
+        state.is_own_redraw = true;
+        line.clone_into(&mut state.line);
+    }
+
+    /// The line as it was last drawn.
+    pub fn line(&self) -> String {
+        self.lock().line.clone()
     }
 
     /// What the editor is to draw for its prompt: the rows that wait, then the prompt. `is_own`: not the prompt of a search.
@@ -175,23 +223,51 @@ impl Screen {
         let mut drawn = String::new();
         if is_for_bell {
             state.is_rung = false;
-            self.settled.notify_all();
             // The editor ended the empty message with a line end, on the row that it had cleared: back to it.
             drawn.push_str("\x1b[A");
         }
-        drawn.push_str(&state.take_rows());
+        let rows = state.take_rows();
+        drawn.push_str(&state.mended(rows));
         drawn.push_str(&state.fitted_prompt());
         Cow::Owned(drawn)
     }
 
-    /// Stops all drawing for good and gives back the rows that are left: who ends the program writes them. The editor waits forever if it wants to draw.
+    /// The editor ended without having said so, and whether it heard the last bell nobody knows: another one was made, which this printer wakes.
+    pub fn renewed(&self, printer: Box<dyn ExternalPrinter + Send>) {
+        let mut state = self.lock();
+        (state.printer, state.is_rung, state.stage) = (printer, false, Stage::Idle);
+    }
+
+    /// Stops all drawing for good: every thread that comes here stays. Gives back what whoever ends the program is to write: the rows that are left, on
+    /// the row of the prompt. When this returns, the editor stands still, has ended, or hangs in a terminal that takes nothing.
     pub fn close(&self) -> String {
-        // An editor that has heard the bell and is about to draw clears its row first: let it finish.
-        let draws = |state: &mut State| state.is_rung && state.stage == Stage::Editing;
-        let (mut state, _) = self.settled.wait_timeout_while(self.lock(), CLOSING, draws).unwrap_or_else(PoisonError::into_inner);
-        let rows = state.take_rows();
-        std::mem::forget(state);
-        rows
+        let Some(mut state) = self.lock_patiently() else { return String::new() };
+        state.is_frozen = true;
+        let is_editing = state.stage == Stage::Editing;
+        // It comes to its next drawing, with its row cleared and the cursor below.
+        state.ring();
+        self.settled.notify_all();
+        let is_awaited = |state: &mut State| !state.is_parked && state.stage != Stage::Gone;
+        let (mut state, _) = self.settled.wait_timeout_while(state, CLOSING, is_awaited).unwrap_or_else(PoisonError::into_inner);
+        let to_prompt = match (is_editing, state.is_parked && state.is_rung) {
+            (true, true) => "\x1b[A\x1b[J",
+            (true, false) => "\r\x1b[J",
+            _ => "",
+        };
+        format!("{to_prompt}{}", state.take_rows())
+    }
+
+    /// The lock, or nothing if the thread that panics has it.
+    fn lock_patiently(&self) -> Option<MutexGuard<'_, State>> {
+        let deadline = Instant::now() + CLOSING;
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Some(state),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
+        }
     }
 }
 
@@ -202,6 +278,29 @@ impl State {
             // It can only fail if the editor is gone, and then nothing is drawn any more.
             let _ = self.printer.print(String::new());
         }
+    }
+
+    /// The rows to draw. If the window was made wider or narrower under a line of several rows, the editor has cleared as many rows as the line took
+    /// before, and most terminals have wrapped everything anew: then what stood above is drawn again, on a clear screen.
+    fn mended(&mut self, rows: String) -> String {
+        self.recent.extend(rows.split_inclusive('\n').map(str::to_owned));
+        let (columns, height) = (self.size)();
+        let before = std::mem::replace(&mut self.columns, columns);
+        self.recent.drain(..self.recent.len().saturating_sub(RECENT_ROWS));
+        let line = format!("{}{} {}", " ".repeat(self.width), self.sign, self.line);
+        let rows_in = |columns: usize| rows_of(&line, columns, GraphemeClusterMode::from_env());
+        if before == columns || before == 0 || columns == 0 || rows_in(before).max(rows_in(columns)) == 1 {
+            return rows;
+        }
+        let mut free = height.saturating_sub(rows_in(columns));
+        let fits = |row: &&String| {
+            let rows = rows_of(without_styles(row).trim_end(), columns, GraphemeClusterMode::from_env());
+            let is_free = rows <= free;
+            free = free.saturating_sub(rows);
+            is_free
+        };
+        let above: Vec<&String> = self.recent.iter().rev().take_while(fits).collect();
+        std::iter::once("\x1b[H\x1b[2J").chain(above.into_iter().rev().map(String::as_str)).collect()
     }
 
     fn write(&mut self) {
@@ -221,9 +320,35 @@ impl State {
 
     /// The prompt in the width that the editor knows.
     fn fitted_prompt(&self) -> String {
-        let fitted = format!("{}> ", fit(&self.label, self.width));
+        let fitted = format!("{}{} ", fit(&self.label, self.width), self.sign);
         if self.has_colors { format!("\x1b[1m{fitted}\x1b[0m") } else { fitted }
     }
+}
+
+/// How many rows a text takes, counted as the editor counts: a character that doesn't fit goes to the next row whole, and a full last row is followed by
+/// an empty one.
+pub fn rows_of(text: &str, columns: usize, mode: GraphemeClusterMode) -> usize {
+    let (mut row, mut column) = (1, 0);
+    for grapheme in text.graphemes(true) {
+        if grapheme == "\n" {
+            (row, column) = (row + 1, 0);
+            continue;
+        }
+        let width = if grapheme == "\t" { TAB_COLUMNS - column % TAB_COLUMNS } else { usize::from(mode.width(grapheme)) };
+        column += width;
+        if column > columns {
+            (row, column) = (row + 1, width);
+        }
+    }
+    if column == columns { row + 1 } else { row }
+}
+
+/// A row as it is seen: without what sets colours and rings the bell.
+fn without_styles(row: &str) -> String {
+    let mut parts = row.split('\x1b');
+    let plain = parts.next().unwrap_or_default().to_owned();
+    let seen = parts.fold(plain, |seen, part| seen + part.split_once('m').map_or("", |(_, text)| text));
+    seen.replace(['\x07', '\r'], "")
 }
 
 /// `text` in exactly `width` columns: cut, or filled up with blanks.
@@ -263,8 +388,8 @@ mod tests {
 
     fn screen() -> (Screen, Arc<Mutex<usize>>) {
         let rings = Arc::new(Mutex::new(0));
-        let screen = Screen::new(Box::new(Bell(rings.clone())), false);
-        screen.prompt("#lobby", false);
+        let screen = Screen::new(Box::new(Bell(rings.clone())), false, || (80, 24));
+        screen.prompt("#lobby", false, false);
         (screen, rings)
     }
 
@@ -273,7 +398,7 @@ mod tests {
         let (screen, rings) = screen();
         screen.show("one\r\n");
         assert_eq!((screen.begin(), *rings.lock().unwrap()), ("#lobby> ".to_owned(), 0));
-        screen.redraws();
+        screen.redraws("");
         assert_eq!(screen.draw("", true), "one\r\n#lobby> ");
         screen.show("two\r\n");
         screen.show("three\r\n");
@@ -285,10 +410,10 @@ mod tests {
     fn a_redraw_before_the_bell_is_heard_takes_the_rows_and_the_bell_moves_nothing() {
         let (screen, _) = screen();
         screen.begin();
-        screen.redraws();
+        screen.redraws("");
         screen.draw("", true);
         screen.show("one\r\n");
-        screen.redraws();
+        screen.redraws("");
         assert_eq!(screen.draw("", true), "one\r\n#lobby> ", "a key was pressed");
         assert_eq!(screen.draw("", true), "\x1b[A#lobby> ", "the bell");
     }
@@ -297,12 +422,12 @@ mod tests {
     fn between_two_lines_and_during_a_search_nobody_is_woken() {
         let (screen, rings) = screen();
         screen.begin();
-        screen.redraws();
+        screen.redraws("");
         screen.draw("", true);
-        screen.redraws();
+        screen.redraws("");
         assert_eq!(screen.draw("(search)", false), "(search)");
         screen.show("one\r\n");
-        screen.redraws();
+        screen.redraws("");
         assert_eq!(screen.draw("", true), "one\r\n#lobby> ");
         screen.ends();
         screen.show("two\r\n");
@@ -315,12 +440,39 @@ mod tests {
         let (screen, _) = screen();
         screen.begin();
         for (label, drawn) in [("#general", "#gene…> "), ("#a", "#a    > "), ("#你好吗", "#你好…> ".trim_end())] {
-            screen.prompt(label, false);
-            screen.redraws();
+            screen.prompt(label, false, false);
+            screen.redraws("");
             let prompt = screen.draw("", true).into_owned();
             let prompt = prompt.trim_start_matches("\x1b[A");
             assert!(prompt.starts_with(drawn.trim_end()) && prompt.width() == 8, "{prompt:?}");
         }
+    }
+
+    #[test]
+    fn rows_are_counted_as_the_editor_draws_them() {
+        let rows = |text: &str| rows_of(text, 10, GraphemeClusterMode::WcWidth);
+        assert_eq!((rows(""), rows("123456789"), rows("1234567890"), rows("12345678901")), (1, 1, 2, 2));
+        assert_eq!((rows("一二三四"), rows("1一二三四"), rows("1一二三四五")), (1, 1, 2));
+        assert_eq!((rows("a\nb"), rows("a\tb"), rows("a\t\tb")), (2, 1, 2));
+        assert_eq!(without_styles("\x07\x1b[2m12:00\x1b[0m   \x1b[38;5;28mbob\x1b[0m: mm\r\n"), "12:00   bob: mm\n");
+    }
+
+    #[test]
+    fn after_a_resize_under_a_wrapped_line_what_stood_above_is_drawn_again() {
+        let (screen, _) = screen();
+        screen.begin();
+        screen.show("one\r\ntwo\r\n");
+        screen.redraws(&"x".repeat(100));
+        screen.draw("", true);
+        screen.lock().size = || (120, 24);
+        screen.redraws(&"x".repeat(100));
+        assert_eq!(screen.draw("", true), "\x1b[H\x1b[2Jone\r\ntwo\r\n#lobby> ");
+        screen.lock().size = || (60, 3);
+        screen.redraws(&"x".repeat(100));
+        assert_eq!(screen.draw("", true), "\x1b[H\x1b[2Jtwo\r\n#lobby> ", "as many as there is room for");
+        screen.lock().size = || (70, 24);
+        screen.redraws("short");
+        assert_eq!(screen.draw("", true), "#lobby> ", "nothing was hurt");
     }
 
     #[test]

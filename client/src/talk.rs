@@ -3,7 +3,7 @@
 use crate::link::Outgoing;
 use crate::network::{FromNetwork, Network};
 use crate::options::Options;
-use crate::person::{FromPerson, Person};
+use crate::person::{FromPerson, Person, aside};
 use crate::session::{Ended, Output, Session, Wishes};
 use crossbeam_channel::{Receiver, after, never, select};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ pub fn run(options: &Options) -> i32 {
     let (person, typed) = match Person::meet(options) {
         Ok(met) => met,
         Err(error) => {
-            eprintln!("forkchat-client: cannot use the terminal: {error}");
+            aside(&format!("cannot use the terminal: {error}"));
             return EXIT_FAILED;
         }
     };
@@ -31,24 +31,34 @@ pub fn run(options: &Options) -> i32 {
         interactive: person.is_here(),
     };
     let (network, heard) = Network::new(&options.address, options.udp);
-    let mut talk = Talk { session: Session::new(wishes, Instant::now()), person, network, outgoing: None, unsent: Vec::new() };
+    let mut talk = Talk {
+        session: Session::new(wishes, Instant::now()),
+        person,
+        network,
+        outgoing: None,
+        unsent: Vec::new(),
+        is_input_broken: false,
+        is_unread: false,
+    };
     let mut output = io::BufWriter::new(io::stdout());
     let ended = talk.until_the_end(&typed, &heard, &mut output);
-    let parted = talk.person.part(&mut output);
+    // What is still buffered for a reader who has gone has none.
+    let parted = if talk.is_unread {
+        std::mem::forget(output);
+        Ok(())
+    } else {
+        talk.person.part(&mut output)
+    };
     match ended.and_then(|ended| parted.map(|()| ended)) {
+        Ok(Ended::Done) if talk.is_input_broken => EXIT_FAILED,
         Ok(Ended::Done) => EXIT_DONE,
         Ok(Ended::Failed(why)) => {
-            eprintln!("forkchat-client: {}: {why}", talk.network.address());
+            aside(&format!("{}: {why}", talk.network.address()));
             EXIT_FAILED
         }
-        // Whoever read what we print has had enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            // What is still buffered has no reader.
-            std::mem::forget(output);
-            EXIT_DONE
-        }
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => EXIT_DONE,
         Err(error) => {
-            eprintln!("forkchat-client: cannot write to standard output: {error}");
+            aside(&format!("cannot write to standard output: {error}"));
             EXIT_FAILED
         }
     }
@@ -62,6 +72,10 @@ struct Talk {
     outgoing: Option<Outgoing>,
     /// Lines that are sent together: a login is one breath, so that others are told of an arrival under its name.
     unsent: Vec<Vec<u8>>,
+    /// Standard input could not be read to its end.
+    is_input_broken: bool,
+    /// Whoever read what we print has had enough.
+    is_unread: bool,
 }
 
 impl Talk {
@@ -74,15 +88,19 @@ impl Talk {
         let nobody = never();
         let mut has_input_ended = false;
         loop {
-            while let Some(next) = self.session.poll() {
-                if let Some(ended) = self.carry_out(next, output)? {
-                    return Ok(ended);
+            match self.do_what_is_to_do(heard.is_empty(), output) {
+                Ok(None) => {}
+                Ok(Some(ended)) => return Ok(ended),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !self.is_unread => {
+                    // What was read so far is still said, then it ends.
+                    self.is_unread = true;
+                    has_input_ended = true;
+                    while let Ok(FromPerson::Line(text)) = typed.try_recv() {
+                        self.take(FromPerson::Line(text));
+                    }
+                    self.take(FromPerson::End);
                 }
-            }
-            self.send();
-            self.person.keep_up(&mut self.session);
-            if heard.is_empty() {
-                output.flush()?;
+                Err(error) => return Err(error),
             }
             // A file is read as fast as its lines are accepted; a person is never kept waiting.
             let is_held_back = has_input_ended || !self.person.is_here() && self.session.is_full();
@@ -90,7 +108,7 @@ impl Talk {
             select! {
                 recv(if is_held_back { &nobody } else { typed }) -> typed => {
                     let typed = typed.unwrap_or(FromPerson::End);
-                    has_input_ended = matches!(typed, FromPerson::End);
+                    has_input_ended = !matches!(typed, FromPerson::Line(_));
                     self.take(typed);
                 }
                 recv(heard) -> heard => match heard {
@@ -102,6 +120,21 @@ impl Talk {
         }
     }
 
+    /// Does everything that the session says; gives back how it ended, if it did. `is_all_heard`: it is time to show what is buffered.
+    fn do_what_is_to_do(&mut self, is_all_heard: bool, output: &mut impl Write) -> io::Result<Option<Ended>> {
+        while let Some(next) = self.session.poll() {
+            if let Some(ended) = self.carry_out(next, output)? {
+                return Ok(Some(ended));
+            }
+        }
+        self.send();
+        self.person.keep_up(&mut self.session);
+        if is_all_heard && !self.is_unread {
+            output.flush()?;
+        }
+        Ok(None)
+    }
+
     fn take(&mut self, typed: FromPerson) {
         match typed {
             FromPerson::Line(text) => {
@@ -110,6 +143,11 @@ impl Talk {
                 self.session.typed(&text, Instant::now());
             }
             FromPerson::End => self.session.input_ended(Instant::now()),
+            FromPerson::Broken(error) => {
+                aside(&format!("cannot read standard input: {error}"));
+                self.is_input_broken = true;
+                self.session.input_ended(Instant::now());
+            }
         }
     }
 
@@ -138,8 +176,13 @@ impl Talk {
     fn carry_out(&mut self, next: Output, output: &mut impl Write) -> io::Result<Option<Ended>> {
         match next {
             Output::Send(line) => self.unsent.push(line),
-            Output::Show(shown) => self.person.show(&shown, output)?,
-            Output::Connect => self.network.connect()?,
+            Output::Show(shown) if !self.is_unread => self.person.show(&shown, output)?,
+            Output::Show(_) => {}
+            Output::Connect => {
+                if let Err(error) = self.network.connect() {
+                    self.session.lost(&error.to_string(), Instant::now(), fastrand::f64());
+                }
+            }
             Output::Close => {
                 self.send();
                 self.outgoing.iter().for_each(Outgoing::close);

@@ -4,16 +4,26 @@
 //! what is typed or pasted just then waits for the next line instead of being drawn into the screen by the kernel.
 //! Source: termios(3).
 
-use nix::sys::signal::{Signal, kill};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::termios::{InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
+use rustix::termios::tcgetwinsize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// As the terminal was when it was taken; `None` before.
 static TAKEN: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Makes the thread that edits stand still, so that it takes no terminal again that was given back.
+static STAND_STILL: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// A terminal that takes nothing is written to for so long, in milliseconds.
+const STALLED: u8 = 200;
 
 /// Bracketed paste and a synchronised update off, the cursor shown, no style.
 const SOFT_MODES_OFF: &[u8] = b"\x1b[?2004l\x1b[?2026l\x1b[?25h\x1b[0m";
@@ -33,18 +43,16 @@ impl Terminal {
         *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(modes);
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            restore();
+            give_back();
             report(panic);
-            // The other threads would go on without the one that failed. Meanwhile one may have taken the terminal again.
-            restore();
+            // The other threads would go on without the one that failed.
             std::process::exit(101);
         }));
         let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
         let name = std::thread::Builder::new().name("signals".to_owned());
         name.spawn(move || {
             for signal in signals.forever() {
-                restore();
-                let _ = io::stdout().write_all(b"\r\n");
+                give_back();
                 // Ends the program as the signal would have, so that whoever started it is told by which.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
@@ -53,10 +61,28 @@ impl Terminal {
     }
 }
 
+/// Says what makes the thread that edits stand still. It is called once, before the terminal is given back; it must return, whatever lock is held.
+pub fn on_giving_back(stand_still: impl Fn() + Send + Sync + 'static) {
+    // A second one has nothing to add.
+    let _ = STAND_STILL.set(Box::new(stand_still));
+}
+
+fn give_back() {
+    if let Some(stand_still) = STAND_STILL.get() {
+        stand_still();
+    }
+    restore();
+}
+
 impl Drop for Terminal {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// The window's columns and rows; 0 if nobody knows.
+pub fn size() -> (usize, usize) {
+    tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()))
 }
 
 /// Stops the program, as Ctrl-Z does everywhere, with the terminal as it was; takes it again when it goes on.
@@ -65,10 +91,13 @@ pub fn suspend() {
     if let Some(modes) = &*TAKEN.lock().unwrap_or_else(PoisonError::into_inner) {
         give(modes);
     }
-    // The whole job stops, as if the kernel had seen the key.
+    // The whole job stops, as if the kernel had seen the key; and this thread first of all, or it would go on until another one has taken the signal.
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+    let _ = raise(Signal::SIGTSTP);
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &editing);
-    let _ = io::stdout().write_all(b"\x1b[?2004h");
+    write(b"\x1b[?2004h");
+    // The window may have another size by now.
+    let _ = raise(Signal::SIGWINCH);
 }
 
 /// Gives the terminal back as it was. Does nothing if it was never taken.
@@ -80,10 +109,19 @@ pub fn restore() {
 
 /// A terminal that is gone can't be given back: nothing to be done about errors here.
 fn give(modes: &Termios) {
-    let mut output = io::stdout();
-    let _ = output.write_all(SOFT_MODES_OFF);
-    let _ = output.flush();
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, modes);
+    write(SOFT_MODES_OFF);
+}
+
+/// Writes past the lock of standard output, which a thread may hold that is stuck in writing; nothing to a terminal that takes nothing.
+fn write(bytes: &[u8]) {
+    let output = io::stdout();
+    let mut writable = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut writable, PollTimeout::from(STALLED)).is_ok_and(|ready| ready > 0)
+        && let Ok(output) = output.as_fd().try_clone_to_owned()
+    {
+        let _ = File::from(output).write_all(bytes);
+    }
 }
 
 fn quiet(modes: &Termios) -> io::Result<()> {

@@ -60,7 +60,8 @@ impl Session {
             self.queue_bytes -= line.text.len();
             self.send(line, now);
         }
-        if self.input_ended.is_some() && self.unaccepted() == 0 {
+        let is_quitting = self.in_flight.iter().chain(&self.queue).any(Line::is_quit);
+        if self.input_ended.is_some() && self.unaccepted() == 0 && !is_quitting {
             self.leave(now);
         }
     }
@@ -114,6 +115,6 @@ impl Session {
 
     /// How many typed lines are not accepted.
     pub(super) fn unaccepted(&self) -> usize {
-        self.in_flight.iter().filter(|line| line.is_typed()).count() + self.queue.len() + self.doubtful.len()
+        self.in_flight.iter().chain(&self.queue).chain(&self.doubtful).filter(|line| line.is_typed() && !line.is_quit()).count()
     }
 }

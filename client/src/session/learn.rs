@@ -32,6 +32,9 @@ impl Session {
             _ => {}
         }
         if let (true, None, Some(room), Some(id)) = (is_own, &told.to, &told.room, told.id) {
+            if self.last_echo.len() > ROOMS_KNOWN_MAX {
+                self.last_echo.clear();
+            }
             let (last, count) = self.last_echo.entry(room.clone()).or_insert((id, 0));
             (*last, *count) = (id, if *last == id { *count + 1 } else { 1 });
         }
@@ -41,7 +44,7 @@ impl Session {
     /// Remembers who and what was named, the latest last.
     fn learn_words(&mut self, told: &Tagged<'_>) {
         let renamed = told.target.as_ref().filter(|_| told.event == Kind::Nick);
-        for nick in told.names.iter().chain(&told.nick).chain(renamed).filter(|nick| key_of(nick) != self.key) {
+        for nick in told.names.iter().take(NICKS_MAX).chain(&told.nick).chain(renamed).filter(|nick| key_of(nick) != self.key) {
             self.nicks.retain(|known| known != nick);
             self.nicks.push(nick.clone());
             self.has_new_words = true;
@@ -62,7 +65,7 @@ impl Session {
     }
 
     fn enter(&mut self, room: Option<String>) {
-        if let Some(room) = room.as_ref().filter(|room| !self.rooms.contains(room)) {
+        if let Some(room) = room.as_ref().filter(|room| !self.rooms.contains(room) && self.rooms.len() < ROOMS_KNOWN_MAX) {
             self.rooms.push(room.clone());
         }
         self.current = room;

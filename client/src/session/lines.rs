@@ -46,9 +46,9 @@ impl Asks {
         }
     }
 
-    /// Whether one may talk in another room after it, or nowhere.
+    /// Whether one may talk in another room after it, under another name, or nowhere.
     pub fn moves(&self) -> bool {
-        matches!(self, Asks::Do(name) if ["join", "leave", "quit"].contains(&name.as_str()))
+        matches!(self, Asks::Do(name) if ["join", "leave", "nick", "quit"].contains(&name.as_str()))
     }
 
     /// Whether others see what it asks for, so that it matters how often it is done.
@@ -140,6 +140,16 @@ impl Line {
         }
     }
 
+    /// Whether it is the goodbye.
+    pub fn is_quit(&self) -> bool {
+        matches!(&self.asks, Asks::Do(name) if name == "quit")
+    }
+
+    /// Whether it can be done twice and nobody notices: a command that says nothing, or only what is so from then on.
+    pub fn is_repeatable(&self) -> bool {
+        !self.asks.is_heard() && !matches!(parse(&self.text), Ok(Some((_, Command::Topic(Some(_))))))
+    }
+
     /// Whether a room's history has it, if it was said.
     pub fn is_in_history(&self) -> bool {
         matches!(self.asks, Asks::Say | Asks::Act)
@@ -196,6 +206,12 @@ impl InFlight {
         self.lines.iter()
     }
 
+    /// Leaves out those that are.
+    pub fn forget(&mut self, mut is_forgotten: impl FnMut(&Line) -> bool) {
+        self.lines.retain(|line| !is_forgotten(line));
+        self.bytes = self.lines.iter().map(|line| line.text.len()).sum();
+    }
+
     /// Takes them all.
     pub fn take(&mut self) -> VecDeque<Line> {
         self.bytes = 0;
@@ -208,7 +224,9 @@ impl InFlight {
     /// Where no answer is missing, commands before it are done as well, the server answers in order; what is said before it is not taken to be, it has
     /// an echo of its own.
     pub fn answered(&mut self, told: &Tagged<'_>, is_own: bool, is_lossy: bool, is_nowhere: bool) -> Option<Line> {
-        let echoes = |line: &Line, asks: Asks| is_own && line.asks == asks && (!is_lossy || line.heard() == Some(told.text()));
+        // What one tells oneself comes twice, as the echo and as the message: the text tells it from the next one.
+        let is_by_text = is_lossy || told.event == Kind::Private;
+        let echoes = |line: &Line, asks: Asks| is_own && line.asks == asks && (!is_by_text || line.heard() == Some(told.text()));
         let fits = |line: &Line| match (told.event, told.to.as_deref()) {
             (Kind::Say, None) => echoes(line, Asks::Say),
             (Kind::Action, None) => echoes(line, Asks::Act),

@@ -5,16 +5,25 @@
 
 use super::lines::{Asks, Fence, Line, Purpose};
 use super::shown::{Shown, Standing, Told};
-use super::{Phase, Session, lines_of};
+use super::{Output, Phase, Session, lines_of};
 use crate::backoff::Backoff;
 use forkchat_common::charset::Charset;
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
 use forkchat_common::wire::tagged::{Kind, Tagged};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// After how many seconds each the nickname is asked for again while the old session seems to hold it.
-const REGAIN_SECONDS: [u64; 6] = [1, 1, 2, 4, 8, 15];
+///
+/// Together longer than the server keeps a silent UDP session ([`forkchat_common::limits::UDP_SILENCE_SECONDS_MAX`]).
+const REGAIN_SECONDS: [u64; 9] = [1, 1, 2, 4, 8, 15, 30, 30, 35];
+/// Over UDP a login is sent so often; then it counts as done.
+const LOGIN_TRIES_MAX: u32 = 6;
+/// A server that answers no login within this is none.
+const LOGIN: Duration = Duration::from_secs(30);
+/// Lines of histories kept while settling: as many as are answered for as many rooms as lines in flight can have been said in.
+const HISTORY_KEPT_MAX: usize = 64 * HISTORY_LINES;
 /// Lines of a room's history asked for: as many as the server gives.
 const HISTORY_LINES: usize = 500;
 /// The room that the server puts everyone in.
@@ -29,14 +38,24 @@ pub(super) struct Login {
     refused: Option<String>,
     is_nick_refused: bool,
     regains: usize,
+    /// How often the login was sent over this connection.
+    tries: u32,
     /// One's place in the log when the first login was done: what is in the history from before is somebody else's, or of an earlier run.
     place: Option<Sequence>,
-    /// What the history told, and the rooms of which it could not be had.
-    pub history: Vec<Told>,
-    unknown_rooms: Vec<String>,
+    /// When its last lines were sent, while their answers are awaited; and whether they were awaited in vain.
+    began: Option<Instant>,
+    is_given_up: bool,
+    /// What the history told, and from which place on it has everything, by room.
+    history: Vec<Told>,
+    complete_since: HashMap<String, Sequence>,
 }
 
 impl Login {
+    /// Why it was given up, if it was.
+    pub fn given_up(&self) -> Option<&'static str> {
+        self.is_given_up.then_some("the server doesn't answer")
+    }
+
     /// Whether one was logged in before and takes back what one had.
     pub fn is_return(&self) -> bool {
         self.former.is_some()
@@ -48,20 +67,19 @@ impl Session {
     pub fn connected(&mut self, now: Instant) {
         (self.heard_in, self.spoken_in) = (Charset::default(), Charset::default());
         self.signs.connected(now);
-        if self.login.is_return() {
-            self.notice("connected again".to_owned());
-        }
+        (self.login.is_given_up, self.login.tries) = (false, 0);
         self.log_in(now);
     }
 
     /// Sends everything that a login consists of; [`Session::logged_in`] follows with the last answer.
     pub(super) fn log_in(&mut self, now: Instant) {
         self.phase = Phase::LoggingIn;
-        (self.login.refused, self.login.is_nick_refused, self.login.regains) = (None, false, 0);
+        (self.login.refused, self.login.is_nick_refused, self.login.regains, self.login.began) = (None, false, 0, Some(now));
         for line in ["/set tags on", "/set echo on"] {
             self.send_for(line, Purpose::Setup, now);
         }
-        if self.wishes.charset != self.spoken_in {
+        // Also if only its answer is missing: it may have been lost.
+        if self.wishes.charset != self.heard_in {
             self.send_for(&format!("/charset {}", self.wishes.charset.name()), Purpose::Setup, now);
             self.spoken_in = self.wishes.charset;
         }
@@ -103,7 +121,6 @@ impl Session {
             Purpose::Setup if told.to.as_deref() == Some("charset") && !is_refused => self.heard_in = self.wishes.charset,
             Purpose::Fence(Fence::Login) => self.logged_in(told.id, now),
             Purpose::Fence(Fence::Settled) => self.settle(now),
-            Purpose::History(room) if is_refused => self.login.unknown_rooms.push(room.clone()),
             Purpose::Typed if told.event == Kind::Reply => self.obeyed(line, now),
             Purpose::Goodbye => self.end(),
             _ => {}
@@ -112,6 +129,14 @@ impl Session {
 
     /// The login's answers are all there.
     fn logged_in(&mut self, place: Option<Sequence>, now: Instant) {
+        self.login.began = None;
+        self.login.tries += 1;
+        let is_unanswered = |line: &Line| matches!(line.purpose, Purpose::Setup | Purpose::Nick | Purpose::Room);
+        if self.login.tries < LOGIN_TRIES_MAX && self.in_flight.iter().any(is_unanswered) {
+            // Over UDP an answer is missing: whether it was done nobody knows, so again.
+            self.in_flight.forget(|line| !line.is_typed());
+            return self.log_in(now);
+        }
         self.backoff = Backoff::default();
         self.login.place = self.login.place.or(place);
         if !self.wishes.interactive
@@ -122,7 +147,10 @@ impl Session {
         if let Some((nick, ..)) = self.login.former.clone() {
             if self.login.is_nick_refused && self.login.regains < REGAIN_SECONDS.len() {
                 if self.login.regains == 0 {
-                    self.notice(format!("{nick} is taken, it seems by the lost connection; asking for it until it is free"));
+                    let minutes = REGAIN_SECONDS.iter().sum::<u64>() / 60;
+                    self.notice(format!(
+                        "connected again, but {nick} is taken, perhaps still by the lost connection; asking again for {minutes} minutes"
+                    ));
                 }
                 self.phase = Phase::Regaining(now + Duration::from_secs(REGAIN_SECONDS[self.login.regains]));
                 self.login.regains += 1;
@@ -131,8 +159,13 @@ impl Session {
             self.login.former = None;
             if self.login.is_nick_refused {
                 self.notice(format!("{nick} stays taken; you are {} now, /nick NAME changes it", self.nick));
-            } else if self.ask_for_history(now) {
-                return;
+                self.show_queue_as_not_sent();
+            } else {
+                let room = self.current.as_ref().map_or(String::new(), |room| format!(", in {room}"));
+                self.notice(format!("connected again, as {nick}{room}"));
+                if self.ask_for_history(now) {
+                    return;
+                }
             }
         }
         self.doubt(now);
@@ -141,7 +174,7 @@ impl Session {
     /// Asks once more for the nickname.
     pub(super) fn regain(&mut self, now: Instant) {
         self.phase = Phase::LoggingIn;
-        self.login.is_nick_refused = false;
+        (self.login.is_nick_refused, self.login.began) = (false, Some(now));
         if let Some((nick, ..)) = &self.login.former {
             self.send_for(&format!("/nick {nick}"), Purpose::Nick, now);
         }
@@ -158,7 +191,7 @@ impl Session {
             return false;
         }
         self.phase = Phase::Settling;
-        (self.login.history, self.login.unknown_rooms) = (Vec::new(), Vec::new());
+        (self.login.history, self.login.complete_since, self.login.began) = (Vec::new(), HashMap::new(), Some(now));
         let current = self.current.clone();
         for room in rooms {
             self.send_for(&format!("/join {room}"), Purpose::Setup, now);
@@ -172,22 +205,39 @@ impl Session {
     }
 
     /// Keeps what the history tells while settling; gives back whether this line is of it.
-    pub(super) fn is_history(&mut self, told: &Told) -> bool {
+    pub(super) fn is_history(&mut self, line: &Tagged<'_>, told: &Told) -> bool {
         let is_history = self.phase == Phase::Settling && told.to.as_deref() == Some("history");
-        if is_history && matches!(told.kind, Some(Kind::Say | Kind::Action)) {
+        if is_history && matches!(told.kind, Some(Kind::Say | Kind::Action)) && self.login.history.len() < HISTORY_KEPT_MAX {
             self.login.history.push(told.clone());
+        }
+        if let (true, Some(room), Some(since)) = (is_history, &line.room, line.since) {
+            self.login.complete_since.insert(room.clone(), since);
         }
         is_history
     }
 
+    /// When a login that is not answered is given up.
+    pub(super) fn login_deadline(&self) -> Option<Instant> {
+        self.login.began.filter(|_| matches!(self.phase, Phase::LoggingIn | Phase::Settling)).map(|began| began + LOGIN)
+    }
+
+    /// Nobody answers.
+    pub(super) fn give_up_login(&mut self) {
+        (self.login.is_given_up, self.login.began) = (true, None);
+        self.push(Output::Close);
+    }
+
     /// The history is there: shows the doubtful lines that are in it as accepted, and sends again those that are not.
     fn settle(&mut self, now: Instant) {
+        self.login.began = None;
         let (mut again, mut doubtful) = (Vec::new(), Vec::new());
         let mut arrived: Vec<Told> = std::mem::take(&mut self.login.history);
         for line in std::mem::take(&mut self.doubtful) {
             match self.verdict(&line, &mut arrived) {
                 Verdict::Arrived(told) => self.show(Shown::Told(told)),
                 Verdict::Missing => again.push(line),
+                // A command such as /join is done again in any case: what is typed behind it is meant for where it leads.
+                Verdict::Unknown if line.is_repeatable() => again.push(line),
                 Verdict::Unknown => doubtful.push(line),
             }
         }
@@ -201,13 +251,9 @@ impl Session {
         let Some(room) = line.room.as_ref().filter(|room| line.is_in_history() && self.rooms.contains(room)) else {
             return Verdict::Unknown;
         };
-        if self.login.unknown_rooms.contains(room) {
-            return Verdict::Unknown;
-        }
         let (last, mut echoes) = self.last_echo.get(room).copied().or(self.login.place.map(|place| (place, 0))).unwrap_or_default();
         let in_room = |told: &Told| told.room.as_ref() == Some(room);
-        let reaches_back = history.iter().filter(|told| in_room(told)).count() < HISTORY_LINES
-            || history.iter().find(|told| in_room(told)).is_some_and(|told| told.id <= Some(last));
+        let reaches_back = self.login.complete_since.get(room).is_some_and(|since| *since <= last);
         let kind = if line.asks == Asks::Act { Kind::Action } else { Kind::Say };
         let found = history.iter().position(|told| {
             if !in_room(told) || told.is_own || told.nick.as_deref().is_none_or(|nick| key_of(nick) != self.key) || told.id < Some(last) {
@@ -233,10 +279,14 @@ impl Session {
 
     /// Puts lines that did not arrive in front of all others.
     pub(super) fn send_again(&mut self, lines: Vec<Line>) {
-        if lines.is_empty() {
-            return;
+        match lines.iter().filter(|line| line.asks.is_heard()).count() {
+            0 => {}
+            count => self.notice(format!("{} had not arrived and {} sent again", lines_of(count), if count == 1 { "is" } else { "are" })),
         }
-        self.notice(format!("{} had not arrived and {} sent again", lines_of(lines.len()), if lines.len() == 1 { "is" } else { "are" }));
+        self.queue_again(lines);
+    }
+
+    fn queue_again(&mut self, lines: Vec<Line>) {
         for line in lines.into_iter().rev() {
             self.queue_bytes += line.text.len();
             self.queue.push_front(line);
@@ -245,10 +295,9 @@ impl Session {
 
     /// Nothing more can be learned about the lines in doubt: shows them so. From now on lines are sent as they are typed.
     fn doubt(&mut self, now: Instant) {
-        let doubtful = std::mem::take(&mut self.doubtful);
-        for line in &doubtful {
-            self.show(line.shown(Standing::Doubtful));
-        }
+        let (again, doubtful): (Vec<Line>, Vec<Line>) = std::mem::take(&mut self.doubtful).into_iter().partition(Line::is_repeatable);
+        self.queue_again(again);
+        self.show_all(doubtful.iter(), Standing::Doubtful);
         if !doubtful.is_empty() {
             self.notice(format!(
                 "nobody can tell whether {} arrived; if not, the arrow keys bring {} back",

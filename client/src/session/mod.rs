@@ -39,6 +39,8 @@ pub use shown::{Shown, Standing, Told};
 
 /// A line that isn't accepted after this is shown as waiting.
 const WAITING: Duration = Duration::from_secs(1);
+/// Of many lines that were not sent a person is shown so many; of those in doubt there are never more.
+const UNSAID_SHOWN_MAX: usize = 64;
 /// How long a goodbye is waited for.
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How long to wait for lines to be accepted before leaving.
@@ -120,6 +122,8 @@ pub struct Session {
     waiting_shown: (Instant, usize),
     /// When no more lines come from the person, and since when.
     input_ended: Option<Instant>,
+    /// How many lines were shown as doubtful, as not sent, or were refused here.
+    unsaid: usize,
 
     /// One's name and its key; empty before the login.
     nick: String,
@@ -159,6 +163,7 @@ impl Session {
             doubtful: Vec::new(),
             waiting_shown: (now, 0),
             input_ended: None,
+            unsaid: 0,
             nick: String::new(),
             key: "".into(),
             rooms: Vec::new(),
@@ -198,8 +203,12 @@ impl Session {
             || self.phase == Phase::Ready && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
     }
 
-    /// Whether there is no connection, and another one will be tried.
-    pub fn is_offline(&self) -> bool {
+    /// Whether lines are kept back for now: there is no connection, or not one's nickname.
+    pub fn is_waiting(&self) -> bool {
+        self.is_offline() || matches!(self.phase, Phase::Regaining(_)) || self.phase == Phase::LoggingIn && self.login.is_return()
+    }
+
+    fn is_offline(&self) -> bool {
         matches!(self.phase, Phase::Offline(_) | Phase::Returning)
     }
 
@@ -219,10 +228,19 @@ impl Session {
             return self.tick(now);
         };
         if let Some(why) = self.objection(&text) {
+            self.unsaid += 1;
             return self.show(Shown::Refusal(why));
+        }
+        let is_quit = line.is_quit();
+        if is_quit && self.is_waiting() {
+            // Nobody hears it.
+            return self.leave(now);
         }
         self.queue_bytes += text.len();
         self.queue.push_back(line);
+        if is_quit && self.wishes.interactive {
+            return self.input_ended(now);
+        }
         self.proceed(now);
         self.tell_waiting(now);
     }
@@ -235,7 +253,7 @@ impl Session {
         }
         self.proceed(now);
         if self.wishes.interactive && self.unaccepted() > 0 {
-            self.notice(format!("waiting for {} to be accepted", lines_of(self.unaccepted())));
+            self.notice(format!("waiting up to {} s for {} to be accepted", LAST_LINES.as_secs(), lines_of(self.unaccepted())));
         }
     }
 
@@ -245,10 +263,12 @@ impl Session {
         match self.phase {
             Phase::Ended | Phase::Offline(_) => return,
             Phase::Leaving(_) => return self.end(),
-            Phase::Starting => return self.fail(format!("cannot connect: {why}")),
+            Phase::Starting => return self.fail(format!("cannot connect: {}", in_words(why))),
+            // It was to be the end anyway.
+            _ if self.in_flight.iter().any(Line::is_quit) => return self.end(),
             _ => {}
         }
-        let why = self.signs.given_up().unwrap_or(why);
+        let why = self.signs.given_up().or(self.login.given_up()).unwrap_or_else(|| in_words(why));
         self.remember_for_return();
         let in_flight = self.in_flight.take();
         self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
@@ -270,8 +290,9 @@ impl Session {
             Phase::Offline(at) | Phase::Regaining(at) | Phase::Leaving(at) => Some(at),
             _ => None,
         };
-        let last_lines = self.input_ended.filter(|_| self.wishes.interactive).map(|since| since + LAST_LINES);
-        waiting.chain(phase).chain(last_lines).chain(self.next_sign_of_life()).min()
+        let is_leaving = matches!(self.phase, Phase::Leaving(_) | Phase::Ended);
+        let last_lines = self.input_ended.filter(|_| self.wishes.interactive && !is_leaving).map(|since| since + LAST_LINES);
+        waiting.chain(phase).chain(last_lines).chain(self.login_deadline()).chain(self.next_sign_of_life()).min()
     }
 
     /// Time has passed.
@@ -286,8 +307,12 @@ impl Session {
             Phase::Leaving(at) if now >= at => return self.end(),
             _ => {}
         }
-        if self.wishes.interactive && self.input_ended.is_some_and(|since| now >= since + LAST_LINES) {
+        let is_leaving = matches!(self.phase, Phase::Leaving(_));
+        if self.wishes.interactive && !is_leaving && self.input_ended.is_some_and(|since| now >= since + LAST_LINES) {
             return self.leave(now);
+        }
+        if self.login_deadline().is_some_and(|at| now >= at) {
+            return self.give_up_login();
         }
         self.tell_waiting(now);
         if self.next_sign_of_life().is_some_and(|at| now >= at) {
@@ -300,7 +325,12 @@ impl Session {
         let mut line = String::new();
         self.heard_in.decode(bytes, &mut line);
         let Some(tagged) = Tagged::parse(&line) else {
-            return self.show(Shown::Told(Told::untagged(&line)));
+            if self.is_untagged_sign_of_life(&line, now) {
+                return;
+            }
+            let mut told = Told::untagged(&line);
+            told.kind = (self.phase == Phase::LoggingIn).then_some(Kind::Welcome);
+            return self.show(Shown::Told(told));
         };
         self.count_datagram(&tagged);
         if self.is_sign_of_life(&tagged, now) {
@@ -312,7 +342,7 @@ impl Session {
         let mut told = Told::tagged(&tagged);
         told.is_own = answered.is_some() && told.to.is_none() && is_own;
         told.is_for_me = !is_own && self.is_for_me(&told);
-        if !self.is_history(&told) && self.is_shown(&tagged, answered.as_ref()) {
+        if !self.is_history(&tagged, &told) && self.is_shown(&tagged, answered.as_ref()) {
             self.show(Shown::Told(told));
         }
         if let Some(line) = answered {
@@ -371,30 +401,48 @@ impl Session {
         if self.phase == Phase::Ended {
             return;
         }
-        match self.unaccepted() {
+        let unsaid = if self.wishes.interactive { 0 } else { self.unsaid };
+        match self.unaccepted() + unsaid {
             0 => {
                 self.phase = Phase::Ended;
                 self.push(Output::Close);
                 self.push(Output::End(Ended::Done));
             }
-            count => {
-                self.fail(format!("{} not accepted", if count == 1 { "a line was".to_owned() } else { format!("{count} lines were") }))
-            }
+            1 => self.fail("a line was not accepted".to_owned()),
+            count => self.fail(format!("{count} lines were not accepted")),
         }
     }
 
     /// Ends, and says which lines are in doubt and which were never sent.
     fn fail(&mut self, why: String) {
         self.phase = Phase::Ended;
-        let (in_flight, queue, doubtful) = (self.in_flight.take(), std::mem::take(&mut self.queue), std::mem::take(&mut self.doubtful));
-        for line in doubtful.into_iter().chain(in_flight).filter(Line::is_typed) {
-            self.show(line.shown(Standing::Doubtful));
-        }
-        for line in queue {
-            self.show(line.shown(Standing::NotSent));
-        }
+        let in_doubt: Vec<Line> = std::mem::take(&mut self.doubtful).into_iter().chain(self.in_flight.take()).collect();
+        self.show_all(in_doubt.iter().filter(|line| line.is_typed() && !line.is_quit()), Standing::Doubtful);
+        self.show_queue_as_not_sent();
         self.push(Output::Close);
         self.push(Output::End(Ended::Failed(why)));
+    }
+
+    fn show_queue_as_not_sent(&mut self) {
+        let queue = std::mem::take(&mut self.queue);
+        self.queue_bytes = 0;
+        self.show_all(queue.iter().filter(|line| !line.is_quit()), Standing::NotSent);
+    }
+
+    /// Shows lines that were not accepted: a filter's all, a person's so many that they can be read.
+    fn show_all<'l>(&mut self, lines: impl Iterator<Item = &'l Line>, standing: Standing) {
+        let mut more = 0;
+        for (number, line) in lines.enumerate() {
+            self.unsaid += 1;
+            if self.wishes.interactive && number >= UNSAID_SHOWN_MAX {
+                more += 1;
+            } else {
+                self.show(line.shown(standing));
+            }
+        }
+        if more > 0 {
+            self.notice(format!("and {more} more"));
+        }
     }
 
     fn notice(&mut self, text: String) {
@@ -413,6 +461,12 @@ impl Session {
 /// Whether one may talk in another room after this line, or nowhere.
 pub fn moves(text: &str) -> bool {
     Asks::of(text).is_some_and(|asks| asks.moves())
+}
+
+/// What the system says, for people: without its number, and with what to do.
+fn in_words(why: &str) -> &str {
+    let words = why.split(" (os error").next().unwrap_or(why);
+    if words == "Connection refused" { "connection refused; no server is running there" } else { words }
 }
 
 fn lines_of(count: usize) -> String {

@@ -58,7 +58,7 @@ impl Session {
     pub(super) fn count_datagram(&mut self, told: &Tagged<'_>) {
         let Some(number) = told.datagram else { return };
         let last = self.signs.last_datagram;
-        if last > 0 && number > last + 1 {
+        if last > 0 && number > last && number - last > 1 {
             self.signs.gaps += 1;
             let missing = number - last - 1;
             let (count, were) = if missing == 1 { ("a".to_owned(), " was") } else { (missing.to_string(), "s were") };
@@ -105,16 +105,29 @@ impl Session {
         let is_login_lost = overtaken.iter().any(is_login);
         let mut again = Vec::new();
         for line in overtaken.into_iter().filter(Line::is_typed) {
-            if line.gaps == self.signs.gaps && line.tries < LINE_TRIES_MAX {
+            // Whether a command was done twice nobody can see, but what one missed would stay unknown: who one is, and where.
+            if (line.gaps == self.signs.gaps || line.is_repeatable()) && line.tries < LINE_TRIES_MAX {
                 again.push(line);
             } else {
-                self.show(line.shown(Standing::Doubtful));
+                self.show_all(std::iter::once(&line), Standing::Doubtful);
             }
         }
         self.send_again(again);
-        if is_login_lost {
+        if is_login_lost && self.phase != Phase::Ready {
             self.log_in(now);
         }
         true
+    }
+
+    /// Whether a line without tags answers a sign of life: then `/set tags on` was lost, and the login with it.
+    pub(super) fn is_untagged_sign_of_life(&mut self, line: &str, now: Instant) -> bool {
+        let is_sign = self.wishes.udp && line.strip_prefix("* pong ").is_some_and(|text| text.starts_with(TOKEN));
+        if is_sign {
+            self.signs.tries = 0;
+            let in_flight = self.in_flight.take();
+            self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
+            self.log_in(now);
+        }
+        is_sign
     }
 }

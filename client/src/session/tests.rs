@@ -116,7 +116,7 @@ impl Server {
                     let connection = &mut self.connections[number];
                     connection.told.push_back(format!("@id={};event={kind};to=history;room={of};nick={nick} {prose}", id + 1));
                 }
-                self.tell(number, "event=reply;to=history", "* end of the history");
+                self.tell(number, &format!("event=reply;to=history;room={room};since=0"), "* end of the history");
             }
             Err(_) => {
                 let name = line[1..].split(' ').next().unwrap_or_default().to_owned();
@@ -229,7 +229,7 @@ impl World {
     /// Until nothing moves any more.
     fn settle(&mut self) {
         self.loss = 0;
-        for _ in 0..400 {
+        for _ in 0..600 {
             while self.read() || self.hear() {}
             (0..20).for_each(|_| self.bury());
             self.pass(500);
@@ -268,8 +268,8 @@ fn run(seed: u64, has_history: bool, is_udp: bool) -> (World, Vec<String>) {
                 texts.push(text);
             }
             15..17 => {
-                let which = world.random.usize(..4);
-                world.say(["/join #rust", "/join #c", "/who", "/dance"][which]);
+                let which = world.random.usize(..7);
+                world.say(["/join #rust", "/join #c", "/who", "/dance", "/nick other", "/nick me", "/leave #c"][which]);
             }
             17..20 if !is_udp => world.cut(),
             20..55 => drop(world.read()),
@@ -341,7 +341,7 @@ fn after_a_loss_nick_rooms_and_settings_are_taken_back() {
     let notices: Vec<&str> =
         world.shown.iter().filter_map(|shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None }).collect();
     assert!(notices.iter().any(|notice| notice.starts_with("the connection is lost: cut; trying again in ")), "{notices:?}");
-    assert!(notices.contains(&"connected again"), "{notices:?}");
+    assert!(notices.contains(&"connected again, as other, in #rust"), "{notices:?}");
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Tagged<'a> {
     pub to: Option<String>,
     /// The names that stand in this line of a list.
     pub names: Vec<String>,
+    /// In the answer to `/history`: from which place on the history has everything that was said in the room.
+    pub since: Option<Sequence>,
     /// Over UDP: the number of the datagram that begins with this line.
     pub datagram: Option<u64>,
     /// The line as people see it, behind the tags.
@@ -122,6 +124,7 @@ impl<'a> Tagged<'a> {
             "target" => self.target = some(value),
             "to" => self.to = some(value),
             "names" => self.names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            "since" => self.since = value.parse().ok().map(Sequence),
             "datagram" => self.datagram = value.parse().ok(),
             _ => {}
         }
