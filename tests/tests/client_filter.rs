@@ -142,7 +142,7 @@ fn a_closed_pipe_is_no_error() {
     output.read_line(&mut first).unwrap();
     assert!(first.starts_with("* Welcome"), "{first}");
     drop(output);
-    // It notices when it has something to print.
+    // It notices when it has something to print; what it has read until then it still says.
     alice.say("anybody?");
     let status = wait_for("the client to end", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
@@ -240,14 +240,14 @@ fn a_charset_goes_through_and_through() {
 fn odd_input_loses_nothing_but_what_cannot_be_said() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
-    let long = "x".repeat(5_000);
+    let long = "x".repeat(2 * 1024 * 1024);
     let input = format!("one\r\n\n\x1b[2J\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end");
     let output = filter(&server, &["--nick", "bob"], input.as_bytes());
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.status.code(), Some(1), "three lines were not said: {output:?}");
     let heard: Vec<String> = alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
     assert_eq!(heard, ["[#lobby] bob: one", "[#lobby] bob: [2J", "[#lobby] bob: twoÿ", "[#lobby] bob: last without an end"]);
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("line too long: 5000 bytes") && stderr.contains("needs echo and tags"), "{stderr}");
+    assert!(stderr.contains("line too long: 1048576 bytes") && stderr.contains("needs echo and tags"), "{stderr}");
 }
 
 #[test]
@@ -279,4 +279,26 @@ fn who_is_told_to_stop_by_a_server_fails() {
     drop(input);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stdout).contains("* the server is stopping; goodbye\n"), "{output:?}");
+}
+
+#[test]
+fn nobody_has_to_hear_what_the_client_says_itself() {
+    let mut server = Server::start(&[]);
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let child = command(&server, &[]).stderr(full).spawn().unwrap();
+    let mut child = child;
+    let status = wait_for("the client to end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1), "not a panic");
+}
+
+#[test]
+fn input_that_cannot_be_read_is_no_end_of_input() {
+    let server = Server::start(&[]);
+    let directory = std::fs::File::open("/").unwrap();
+    let mut child = command(&server, &[]).stdin(directory).spawn().unwrap();
+    let status = wait_for("the client to end", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+    assert!(text(&read_all(&mut child.stderr.take().unwrap())).contains("cannot read standard input: "));
 }

@@ -358,7 +358,7 @@ fn a_server_that_is_not_there_is_told_at_once() {
     for arguments in [&[] as &[&str], &["--udp"]] {
         let mut terminal = Terminal::start(&command(&server, &home, arguments), ROWS, COLUMNS);
         assert_eq!(terminal.wait().code(), Some(1));
-        terminal.shows("cannot connect: Connection refused");
+        terminal.shows("cannot connect: connection refused; no server is running there");
     }
 }
 
@@ -436,7 +436,7 @@ fn what_others_send_does_not_harm_the_terminal() {
     for whole in ["red[31m ]0;title2J end", "turned dnuora end", "wide "] {
         terminal.shows(&format!("[#lobby] eve: {whole}"));
     }
-    terminal.shows("\u{430}lice(not alice): it is me");
+    terminal.shows("\u{430}lice (not alice): it is me");
     let output = String::from_utf8_lossy(&terminal.raw_output()).into_owned();
     for harm in ['\u{202e}', '\u{2066}', '\u{9b}', '\x07'] {
         assert!(!output.contains(harm), "{harm:?}");
@@ -444,7 +444,7 @@ fn what_others_send_does_not_harm_the_terminal() {
     assert!(!output.contains("\x1b[31m]") && !output.contains("\x1b]0;") && output.matches('\u{335}').count() < 10);
     terminal.type_keys("still here\r");
     terminal.shows("✓ [#lobby] alice: still here");
-    assert_ne!(terminal.cell_of("\u{430}lice(not"), terminal.cell_of("alice: still here"), "nor do they look alike");
+    assert_ne!(terminal.cell_of("\u{430}lice (not"), terminal.cell_of("alice: still here"), "nor do they look alike");
 }
 
 #[test]
@@ -514,4 +514,91 @@ fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
     wait_for("the terminal to be taken again", || {
         (!terminal.settings().local_flags.contains(nix::sys::termios::LocalFlags::ECHO)).then_some(())
     });
+}
+
+#[test]
+fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    terminal.type_keys("good text");
+    prompt(&terminal, "#lobby> good text");
+    terminal.type_keys(b"\xff");
+    terminal.shows("bytes that are not UTF-8");
+    prompt(&terminal, "#lobby> good text");
+    // In a paste whose end is lost with them, too.
+    terminal.type_keys(b"\x1b[200~pasted \xff text\x1b[201~");
+    terminal.waits("the second notice", |terminal| {
+        (terminal.lines().iter().filter(|line| line.contains("not UTF-8")).count() == 2).then_some(())
+    });
+    terminal.type_keys("\x03");
+    prompt(&terminal, "#lobby> ");
+    for number in 0..20 {
+        terminal.type_keys(b"\x1c\xfe");
+        bob.say(&format!("row {number}"));
+        terminal.shows(&format!("bob: row {number}"));
+    }
+    terminal.type_keys("still here\r");
+    terminal.shows("✓ [#lobby] alice: still here");
+}
+
+#[test]
+fn control_characters_in_a_paste_and_a_lone_escape_do_nothing() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    terminal.type_keys("from the history\r");
+    terminal.shows("✓ [#lobby] alice: from the history");
+    terminal.type_keys("\x1b[200~one \x12from\x15\x17\x04\x03 two\rthree\x1b[201~");
+    terminal.shows("✓ [#lobby] alice: one from two");
+    prompt(&terminal, "#lobby> three");
+    terminal.type_keys("\x1b");
+    bob.say("nobody waits");
+    terminal.shows("bob: nobody waits");
+    prompt(&terminal, "#lobby> three");
+}
+
+#[test]
+fn after_a_resize_under_a_wrapped_line_everything_above_is_there() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    for number in 0..10 {
+        bob.say(&format!("row {number}"));
+    }
+    terminal.shows("bob: row 9");
+    let typed = "typed ".repeat(40);
+    terminal.type_keys(&typed);
+    prompt(&terminal, &format!("#lobby> {typed}"));
+    for columns in [120, 50, 200, 80] {
+        terminal.resize(ROWS, columns);
+        bob.say(&format!("at {columns}"));
+        terminal.shows(&format!("bob: at {columns}"));
+        prompt(&terminal, &format!("#lobby> {typed}"));
+        let screen = terminal.screen().join("\n");
+        for number in 3..10 {
+            assert_eq!(screen.matches(&format!("bob: row {number}")).count(), 1, "{columns} columns:\n{screen}");
+        }
+    }
+}
+
+#[test]
+fn a_signal_at_any_moment_gives_the_terminal_back() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let mut idle = Terminal::start(Command::new("cat").arg("/dev/null"), ROWS, COLUMNS);
+    idle.wait();
+    for number in 0..25 {
+        let home = Home::new();
+        let mut terminal = client(&server, &home, &[]);
+        // Between two lines the editor changes the terminal's modes.
+        terminal.type_keys("line\r".repeat(200));
+        terminal.shows(&format!("✓ [#lobby] guest{}: line", number + 1));
+        terminal.signal(Signal::SIGTERM);
+        assert_eq!(terminal.wait().signal(), Some(15));
+        assert_eq!(terminal.settings(), idle.settings(), "the {number}th time");
+        assert!(!terminal.bracketed_paste());
+    }
 }

@@ -11,6 +11,8 @@ struct Server {
     log: Vec<(String, String, String, bool)>,
     connections: Vec<Connection>,
     guests: usize,
+    /// The history's first place.
+    remembers_from: usize,
 }
 
 #[derive(Default)]
@@ -28,7 +30,7 @@ struct Connection {
 
 impl Server {
     fn new(has_history: bool, is_udp: bool) -> Server {
-        Server { has_history, is_udp, log: Vec::new(), connections: Vec::new(), guests: 0 }
+        Server { has_history, is_udp, log: Vec::new(), connections: Vec::new(), guests: 0, remembers_from: 0 }
     }
 
     fn connect(&mut self) -> usize {
@@ -116,7 +118,7 @@ impl Server {
                     let connection = &mut self.connections[number];
                     connection.told.push_back(format!("@id={};event={kind};to=history;room={of};nick={nick} {prose}", id + 1));
                 }
-                self.tell(number, &format!("event=reply;to=history;room={room};since=0"), "* end of the history");
+                self.tell(number, &format!("event=reply;to=history;room={room};since={}", self.remembers_from), "* end of the history");
             }
             Err(_) => {
                 let name = line[1..].split(' ').next().unwrap_or_default().to_owned();
@@ -440,4 +442,122 @@ fn of_a_long_paste_that_waits_a_count_is_shown_not_every_line() {
     let (waiting, counts): (Vec<&Shown>, Vec<&Shown>) =
         world.shown.iter().filter(|shown| !matches!(shown, Shown::Told(_))).partition(|shown| matches!(shown, Shown::Own { .. }));
     assert!(waiting.len() <= 5 && (3..=6).contains(&counts.len()), "{} and {counts:?}", waiting.len());
+}
+
+#[test]
+fn a_room_whose_join_was_in_doubt_is_entered_before_what_was_typed_behind_it_is_said() {
+    for has_history in [true, false] {
+        let mut world = World::new(1, wishes(true, false), Server::new(has_history, false), 0);
+        world.settle();
+        world.say("for rust");
+        world.say("/join #c");
+        world.say("for c only");
+        world.cut();
+        world.settle();
+        let said =
+            |text: &str| world.server.log.iter().filter(|(_, _, said, _)| said == text).map(|(room, ..)| room.as_str()).collect::<Vec<_>>();
+        assert_eq!((said("for c only"), world.session.room()), (vec!["#c"], Some("#c")));
+        assert!(said("for rust") == ["#rust"]);
+    }
+}
+
+#[test]
+fn a_line_behind_a_nick_that_was_in_doubt_is_not_said_twice() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.say("/nick other");
+    world.say("hi");
+    while world.read() {}
+    world.cut();
+    world.settle();
+    assert_eq!(world.fates(&["hi".to_owned()])["hi"], (1, 1, 0));
+    assert_eq!(world.session.nick(), "other");
+}
+
+#[test]
+fn over_udp_a_login_that_was_lost_is_sent_again_and_its_signs_of_life_are_not_shown() {
+    for lost in 1..8 {
+        let mut world = World::new(1, wishes(true, true), Server::new(false, true), 0);
+        if lost == 1 {
+            world.server.connections[0].unread.clear();
+        } else {
+            // One line of the login, or its answer.
+            world.server.connections[0].unread.remove(lost - 2);
+        }
+        world.settle();
+        world.say("hi");
+        world.settle();
+        assert_eq!(world.server.log, [("#rust".to_owned(), "me".to_owned(), "hi".to_owned(), false)], "{lost}");
+        assert!(
+            !world.shown.iter().any(|shown| matches!(shown, Shown::Told(told) if told.prose.contains("pong"))),
+            "{lost}: {:?}",
+            world.shown
+        );
+    }
+}
+
+#[test]
+fn a_history_that_does_not_reach_back_proves_nothing() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.say("hi");
+    while world.read() {}
+    world.cut();
+    // The server began anew, and remembers nothing.
+    let mut server = Server::new(true, false);
+    server.remembers_from = 1_000_000;
+    world.server = server;
+    world.settle();
+    assert_eq!(world.fates(&["hi".to_owned()])["hi"], (0, 0, 1));
+}
+
+#[test]
+fn without_a_connection_quit_leaves_at_once() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.cut();
+    world.say("/quit");
+    assert_eq!(world.ended, Some(Ended::Done));
+
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.say("/quit");
+    world.cut();
+    assert_eq!(world.ended, Some(Ended::Done), "its answer is lost");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_given_up() {
+    let mut world = World::new(1, wishes(false, false), Server::new(true, false), 0);
+    for _ in 0..40 {
+        world.pass(1_000);
+    }
+    assert_eq!(world.ended, Some(Ended::Failed("the connection is lost: the server doesn't answer".to_owned())));
+}
+
+#[test]
+fn what_one_tells_oneself_is_answered_line_by_line() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.say("/msg me a");
+    world.say("/msg me b");
+    let private = "event=private;nick=me;target=me";
+    for text in ["a", "a", "b", "b"] {
+        world.session.told(format!("@id=9;{private} [@me] me: {text}").as_bytes(), world.now);
+    }
+    world.obey();
+    let own =
+        world.shown.iter().filter_map(|shown| if let Shown::Told(told) = shown { told.is_own.then_some(told.text.as_str()) } else { None });
+    assert_eq!(own.collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn no_number_of_a_datagram_is_too_large() {
+    let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
+    for number in [1, u64::MAX, u64::MAX, 3] {
+        world.session.told(format!("@id=1;datagram={number};event=say;room=#a;nick=b [#a] b: hi").as_bytes(), world.now);
+    }
+    world.obey();
+    let notices = world.shown.iter().filter(|shown| matches!(shown, Shown::Notice(_))).count();
+    assert_eq!(notices, 1);
 }
