@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 ///
 /// Together longer than the server keeps a silent UDP session ([`forkchat_common::limits::UDP_SILENCE_SECONDS_MAX`]).
 const REGAIN_SECONDS: [u64; 9] = [1, 1, 2, 4, 8, 15, 30, 30, 35];
-/// Over UDP a login is sent so often; then it counts as done.
+/// Over UDP a login is sent so often, and then counts as done; a history is asked for no oftener.
 const LOGIN_TRIES_MAX: u32 = 6;
 /// A server that answers no login within this is none.
 const LOGIN: Duration = Duration::from_secs(30);
@@ -130,14 +130,15 @@ impl Session {
     /// The login's answers are all there.
     fn logged_in(&mut self, place: Option<Sequence>, now: Instant) {
         self.login.began = None;
-        self.login.tries += 1;
         let is_unanswered = |line: &Line| matches!(line.purpose, Purpose::Setup | Purpose::Nick | Purpose::Room);
         if self.login.tries < LOGIN_TRIES_MAX && self.in_flight.iter().any(is_unanswered) {
             // Over UDP an answer is missing: whether it was done nobody knows, so again.
             self.in_flight.forget(|line| !line.is_typed());
+            self.login.tries += 1;
             return self.log_in(now);
         }
         self.backoff = Backoff::default();
+        self.login.tries = 0;
         self.login.place = self.login.place.or(place);
         if !self.wishes.interactive
             && let Some(refused) = self.login.refused.take()
@@ -163,12 +164,18 @@ impl Session {
             } else {
                 let room = self.current.as_ref().map_or(String::new(), |room| format!(", in {room}"));
                 self.notice(format!("connected again, as {nick}{room}"));
-                if self.ask_for_history(now) {
-                    return;
-                }
+                return self.ask_or_doubt(now);
             }
         }
         self.doubt(now);
+    }
+
+    /// Finds out what became of doubtful lines, if there is a way.
+    pub(super) fn ask_or_doubt(&mut self, now: Instant) {
+        self.login.tries += 1;
+        if self.login.tries > LOGIN_TRIES_MAX || !self.ask_for_history(now) {
+            self.doubt(now);
+        }
     }
 
     /// Asks once more for the nickname.

@@ -113,8 +113,10 @@ impl Session {
             }
         }
         self.send_again(again);
-        if is_login_lost && self.phase != Phase::Ready {
-            self.log_in(now);
+        match self.phase {
+            Phase::LoggingIn | Phase::Regaining(_) if is_login_lost => self.log_in(now),
+            Phase::Settling if is_login_lost => self.ask_or_doubt(now),
+            _ => {}
         }
         true
     }
