@@ -48,6 +48,8 @@ pub(super) struct Login {
     /// What the history told, and from which place on it has everything, by room.
     history: Vec<Told>,
     complete_since: HashMap<String, Sequence>,
+    /// Over UDP: how many gaps had been noticed when it was asked for.
+    gaps: u64,
 }
 
 impl Login {
@@ -199,6 +201,7 @@ impl Session {
         }
         self.phase = Phase::Settling;
         (self.login.history, self.login.complete_since, self.login.began) = (Vec::new(), HashMap::new(), Some(now));
+        self.login.gaps = self.signs.gaps();
         let current = self.current.clone();
         for room in rooms {
             self.send_for(&format!("/join {room}"), Purpose::Setup, now);
@@ -253,17 +256,18 @@ impl Session {
         self.doubt(now);
     }
 
-    /// What the history says of a line. A line that is found is taken out, so that it is not found for the next one with the same text.
+    /// What the history says of a line. One that is found is marked, so that it is not found for the next one with the same text.
     fn verdict(&self, line: &Line, history: &mut [Told]) -> Verdict {
         let Some(room) = line.room.as_ref().filter(|room| line.is_in_history() && self.rooms.contains(room)) else {
             return Verdict::Unknown;
         };
-        let (last, mut echoes) = self.last_echo.get(room).copied().or(self.login.place.map(|place| (place, 0))).unwrap_or_default();
-        let in_room = |told: &Told| told.room.as_ref() == Some(room);
-        let reaches_back = self.login.complete_since.get(room).is_some_and(|since| *since <= last);
+        let place = self.login.place.unwrap_or_default();
+        let (last, mut echoes) = self.last_echo.get(room).copied().unwrap_or((place, 0));
         let kind = if line.asks == Asks::Act { Kind::Action } else { Kind::Say };
+        let is_ours = |told: &Told| told.room.as_ref() == Some(room) && told.nick.as_deref().is_some_and(|nick| key_of(nick) == self.key);
+        let is_it = |told: &Told| !told.is_own && told.kind == Some(kind) && Some(told.text.as_str()) == line.heard();
         let found = history.iter().position(|told| {
-            if !in_room(told) || told.is_own || told.nick.as_deref().is_none_or(|nick| key_of(nick) != self.key) || told.id < Some(last) {
+            if !is_ours(told) || told.id < Some(last) {
                 return false;
             }
             // Of the last echo's record as many lines as there were echoes are not in doubt.
@@ -271,17 +275,17 @@ impl Session {
                 echoes -= 1;
                 return false;
             }
-            told.kind == Some(kind) && Some(told.text.as_str()) == line.heard()
+            is_it(told)
         });
-        match found {
-            Some(at) => {
-                // It stays where it is, so that what is counted stays countable, and is found no second time.
-                history[at].is_own = true;
-                Verdict::Arrived(history[at].clone())
-            }
-            None if reaches_back => Verdict::Missing,
-            None => Verdict::Unknown,
+        if let Some(at) = found {
+            history[at].is_own = true;
+            return Verdict::Arrived(history[at].clone());
         }
+        // Over UDP echoes may be lost, so it may also stand before the last one that came; and the history has to be whole from the very beginning.
+        let begins = if self.wishes.udp { place } else { last };
+        let may_stand_before = history.iter().any(|told| is_ours(told) && is_it(told) && told.id > Some(begins));
+        let is_whole = self.login.complete_since.get(room).is_some_and(|since| *since <= begins) && self.login.gaps == self.signs.gaps();
+        if is_whole && !may_stand_before { Verdict::Missing } else { Verdict::Unknown }
     }
 
     /// Puts lines that did not arrive in front of all others.
