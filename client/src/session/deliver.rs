@@ -74,6 +74,7 @@ impl Session {
 
     fn send(&mut self, mut line: Line, now: Instant) {
         line.room = self.current.clone();
+        line.key.clone_from(&self.key);
         line.sent = Some(now);
         line.gaps = self.signs.gaps();
         line.tries += 1;

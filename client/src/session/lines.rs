@@ -100,6 +100,8 @@ pub struct Line {
     pub purpose: Purpose,
     /// The room that was current when it was sent.
     pub room: Option<String>,
+    /// The key of the name under which it was sent.
+    pub key: Box<str>,
     /// When it was typed.
     pub typed: Instant,
     /// When it was sent, if it was.
@@ -123,6 +125,7 @@ impl Line {
             asks,
             purpose,
             room: None,
+            key: Box::default(),
             typed: now,
             sent: None,
             is_told: false,

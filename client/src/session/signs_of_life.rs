@@ -72,8 +72,11 @@ impl Session {
 
     /// When the next sign of life is due.
     pub(super) fn next_sign_of_life(&self) -> Option<Instant> {
-        if !self.wishes.udp || !matches!(self.phase, Phase::LoggingIn | Phase::Regaining(_) | Phase::Settling | Phase::Ready) {
-            return None;
+        match self.phase {
+            _ if !self.wishes.udp => return None,
+            Phase::LoggingIn | Phase::Regaining(_) | Phase::Settling | Phase::Ready => {}
+            Phase::Leaving(_) => return Some(self.signs.last_sent + AGAIN / 2),
+            _ => return None,
         }
         let overdue =
             self.in_flight.iter().filter_map(|line| line.sent).min().map(|sent| (sent + AGAIN).max(self.signs.last_sent + AGAIN / 2));
@@ -86,6 +89,9 @@ impl Session {
 
     /// Asks for a sign of life, or gives up.
     pub(super) fn show_life(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Leaving(_)) {
+            return self.send_for("/quit", Purpose::Goodbye, now);
+        }
         self.signs.tries += 1;
         if self.signs.given_up().is_some() {
             return self.push(Output::Close);
