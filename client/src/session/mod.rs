@@ -328,6 +328,10 @@ impl Session {
             if self.is_untagged_sign_of_life(&line, now) {
                 return;
             }
+            // One who comes back isn't welcomed under a name that is not kept; but is told why not.
+            if self.phase == Phase::LoggingIn && self.login.is_return() && !line.starts_with("! ") {
+                return;
+            }
             let mut told = Told::untagged(&line);
             told.kind = (self.phase == Phase::LoggingIn).then_some(Kind::Welcome);
             return self.show(Shown::Told(told));
