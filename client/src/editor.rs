@@ -56,10 +56,7 @@ impl LineEditor {
         let is_pasting = Arc::new(AtomicBool::new(false));
         let mut editor = LineEditor { editor, screen, history: history_path(), words, is_pasting };
         editor.bind();
-        if let Some(path) = &editor.history {
-            // There is none yet, or it can't be read: then it can't be written either, which is said below.
-            let _ = editor.editor.load_history(path);
-        }
+        editor.recall();
         Ok(editor)
     }
 
@@ -100,8 +97,10 @@ impl LineEditor {
     /// Another editor, with the history of this one.
     fn renew(&mut self) -> rustyline::Result<()> {
         let old = std::mem::replace(&mut self.editor, editor()?);
-        for line in old.history() {
-            self.editor.add_history_entry(line)?;
+        match self.history {
+            // What was added by hand would be written to the file once more.
+            Some(_) => self.recall(),
+            None => old.history().iter().try_for_each(|line| self.editor.add_history_entry(line).map(drop))?,
         }
         self.screen.renewed(Box::new(self.editor.create_external_printer()?));
         self.bind();
@@ -133,6 +132,13 @@ impl LineEditor {
         bind(Event::from(KeyEvent(KeyCode::BracketedPasteEnd, Modifiers::NONE)), Key::PasteEnds);
         bind(Event::from(KeyEvent(KeyCode::Tab, Modifiers::NONE)), Key::Tab);
         bind(Event::Any, Key::Other);
+    }
+
+    fn recall(&mut self) {
+        if let Some(path) = &self.history {
+            // There is none yet, or it can't be read: then it can't be written either, which is said then.
+            let _ = self.editor.load_history(path);
+        }
     }
 
     fn remember(&mut self, text: &str) {

@@ -522,6 +522,8 @@ fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
     let mut bob = server.join("bob");
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice"]);
+    terminal.type_keys("first\r");
+    terminal.shows("✓ [#lobby] alice: first");
     terminal.type_keys("good text");
     prompt(&terminal, "#lobby> good text");
     terminal.type_keys(b"\xff");
@@ -541,6 +543,8 @@ fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
     }
     terminal.type_keys("still here\r");
     terminal.shows("✓ [#lobby] alice: still here");
+    let history = std::fs::read_to_string(home.0.join("forkchat/client-history")).unwrap();
+    assert_eq!(history.lines().skip(1).collect::<Vec<_>>(), ["first", "still here"]);
 }
 
 #[test]
