@@ -35,7 +35,7 @@ const WAITING_SIGN: char = '…';
 /// A room's name takes no more of the prompt than this.
 const LABEL_COLUMNS_MAX: usize = 24;
 /// How long the end waits for the editor to stand still.
-const CLOSING: Duration = Duration::from_millis(300);
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Rows above the line, and the prompt before it.
 pub struct Screen {
@@ -120,14 +120,20 @@ impl Screen {
         Screen { state: Mutex::new(state), settled: Condvar::new() }
     }
 
+    /// For the thread that shows.
     fn lock(&self) -> MutexGuard<'_, State> {
         // A thread that panics ends the program.
-        self.stay_if_frozen(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        self.stay_if_frozen(self.state.lock().unwrap_or_else(PoisonError::into_inner), false)
     }
 
-    fn stay_if_frozen<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+    /// For the thread that edits: it is the one whose standing still is waited for.
+    fn lock_to_edit(&self) -> MutexGuard<'_, State> {
+        self.stay_if_frozen(self.state.lock().unwrap_or_else(PoisonError::into_inner), true)
+    }
+
+    fn stay_if_frozen<'s>(&'s self, mut state: MutexGuard<'s, State>, is_editor: bool) -> MutexGuard<'s, State> {
         while state.is_frozen {
-            state.is_parked = true;
+            state.is_parked |= is_editor;
             self.settled.notify_all();
             state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -166,8 +172,8 @@ impl Screen {
     /// A line is about to be edited: gives back its prompt. Waits a moment if that would soon be wrong.
     pub fn begin(&self) -> String {
         let is_moving = |state: &mut State| (state.is_moving || state.untaken > 0) && !state.is_frozen;
-        let (state, _) = self.settled.wait_timeout_while(self.lock(), MOVING, is_moving).unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.stay_if_frozen(state);
+        let (state, _) = self.settled.wait_timeout_while(self.lock_to_edit(), MOVING, is_moving).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.stay_if_frozen(state, true);
         state.stage = Stage::Starting;
         state.width = state.label.width().min(LABEL_COLUMNS_MAX);
         format!("{}{} ", fit(&state.label, state.width), state.sign)
@@ -175,7 +181,7 @@ impl Screen {
 
     /// A line was typed that may change the prompt.
     pub fn moves(&self) {
-        self.lock().untaken += 1;
+        self.lock_to_edit().untaken += 1;
     }
 
     /// Such a line was taken: from now on [`Screen::prompt`] knows of it.
@@ -187,31 +193,31 @@ impl Screen {
 
     /// The editor is about to end: from now on rows wait for the next line.
     pub fn ends(&self) {
-        self.lock().stage = Stage::Idle;
+        self.lock_to_edit().stage = Stage::Idle;
     }
 
     /// The editor has ended for good. What there is to show is written from now on, by whoever shows it.
     pub fn gone(&self) {
-        let mut state = self.lock();
+        let mut state = self.lock_to_edit();
         state.stage = Stage::Gone;
         state.write();
     }
 
     /// The editor will redraw for a reason of its own; this is the line.
     pub fn redraws(&self, line: &str) {
-        let mut state = self.lock();
+        let mut state = self.lock_to_edit();
         state.is_own_redraw = true;
         line.clone_into(&mut state.line);
     }
 
     /// The line as it was last drawn.
     pub fn line(&self) -> String {
-        self.lock().line.clone()
+        self.lock_to_edit().line.clone()
     }
 
     /// What the editor is to draw for its prompt: the rows that wait, then the prompt. `is_own`: not the prompt of a search.
     pub fn draw<'p>(&self, prompt: &'p str, is_own: bool) -> Cow<'p, str> {
-        let mut state = self.lock();
+        let mut state = self.lock_to_edit();
         let is_for_bell = !std::mem::take(&mut state.is_own_redraw) && state.is_rung;
         if !is_own {
             state.stage = Stage::Searching;
@@ -234,7 +240,7 @@ impl Screen {
 
     /// The editor ended without having said so, and whether it heard the last bell nobody knows: another one was made, which this printer wakes.
     pub fn renewed(&self, printer: Box<dyn ExternalPrinter + Send>) {
-        let mut state = self.lock();
+        let mut state = self.lock_to_edit();
         (state.printer, state.is_rung, state.stage) = (printer, false, Stage::Idle);
     }
 
