@@ -130,7 +130,6 @@ impl TerminalLook {
 
 /// A nickname's colour: the same wherever it is seen.
 fn color_of(nick: &str) -> u8 {
-    #[allow(deprecated, reason = "SipHasher13 has no stable name; a fixed key is what is wanted")]
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(key_of(nick).as_bytes());
     let index = hasher.finish() % NICK_COLORS.len() as u64;

@@ -293,9 +293,12 @@ impl State {
         let (columns, height) = (self.size)();
         let before = std::mem::replace(&mut self.columns, columns);
         self.recent.drain(..self.recent.len().saturating_sub(RECENT_ROWS));
+        if before == columns || before == 0 || columns == 0 {
+            return rows;
+        }
         let line = format!("{}{} {}", " ".repeat(self.width), self.sign, self.line);
         let rows_in = |columns: usize| rows_of(&line, columns, GraphemeClusterMode::from_env());
-        if before == columns || before == 0 || columns == 0 || rows_in(before).max(rows_in(columns)) == 1 {
+        if rows_in(before).max(rows_in(columns)) == 1 {
             return rows;
         }
         let mut free = height.saturating_sub(rows_in(columns));

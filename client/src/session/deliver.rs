@@ -60,8 +60,8 @@ impl Session {
             self.queue_bytes -= line.text.len();
             self.send(line, now);
         }
-        let is_quitting = self.in_flight.iter().chain(&self.queue).any(Line::is_quit);
-        if self.input_ended.is_some() && self.unaccepted() == 0 && !is_quitting {
+        let is_quitting = || self.in_flight.iter().chain(&self.queue).any(Line::is_quit);
+        if self.input_ended.is_some() && self.unaccepted() == 0 && !is_quitting() {
             self.leave(now);
         }
     }
