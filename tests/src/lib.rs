@@ -3,10 +3,13 @@
 //!
 //! Nothing here sleeps to be lucky: [`wait_for`] looks again and again until something is so, and says what it waited for if it never is.
 
+pub mod load;
+pub mod processes;
 pub mod terminal;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use processes::{children_of, cpu_of, memory_kib_of, name_of};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -190,7 +193,7 @@ impl Server {
     /// Memory that is its and its children's own share, in KiB.
     pub fn memory_kib(&self) -> u64 {
         let all = children_of(self.pid()).into_iter().chain([self.pid()]);
-        all.map(|pid| field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")).sum()
+        all.map(memory_kib_of).sum()
     }
 
     /// CPU time that it and its children have used.
@@ -342,36 +345,4 @@ impl Client {
         let line = self.reads("served by ").pop().unwrap_or_default();
         line.rsplit("served by ").next().unwrap_or_default().to_owned()
     }
-}
-
-/// The children of a process.
-pub fn children_of(pid: Pid) -> Vec<Pid> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw).collect()
-}
-
-/// What a process calls itself.
-pub fn name_of(pid: Pid) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
-}
-
-/// The threads of a process, its first one first.
-pub fn threads_of(pid: Pid) -> Vec<Pid> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let mut threads: Vec<i32> = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect();
-    threads.sort_by_key(|&thread| (thread != pid.as_raw(), thread));
-    threads.into_iter().map(Pid::from_raw).collect()
-}
-
-/// CPU time that a process has used.
-pub fn cpu_of(pid: Pid) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
-}
-
-fn field(path: &str, name: &str) -> u64 {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -5,7 +5,8 @@
 //! the window reach it as the signals they are. One thread carries the bytes both ways, so neither a program that writes much nor one
 //! that reads slowly holds up the test. The emulator behaves as xterm does (a resize doesn't wrap lines anew) and answers no queries.
 
-use crate::{name_of, wait_for};
+use crate::processes::name_of;
+use crate::wait_for;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{InputFlags, SetArg, Termios, tcgetattr, tcsetattr};

@@ -1,6 +1,7 @@
 //! Starting, stopping, dying: what an operator sees, and what the others notice.
 
-use forkchat_tests::{Client, DEADLINE, Server, children_of, name_of, threads_of, wait_for};
+use forkchat_tests::processes::{children_of, name_of, threads_of};
+use forkchat_tests::{Client, DEADLINE, Server, wait_for};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};

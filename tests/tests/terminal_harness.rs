@@ -1,7 +1,8 @@
 //! The terminal that other tests look at programs through: does it tell the truth about programs everybody knows?
 
+use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::terminal::Terminal;
-use forkchat_tests::{children_of, name_of, wait_for};
+use forkchat_tests::wait_for;
 use nix::sys::signal::Signal;
 use nix::sys::termios::LocalFlags;
 use std::os::unix::process::ExitStatusExt;

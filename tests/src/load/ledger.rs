@@ -1,0 +1,168 @@
+//! What one receiver has seen of each sender's numbers, and what is wrong with it.
+
+use serde::Serialize;
+use std::ops::{AddAssign, Range};
+
+/// Lines that were not as they should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Never came.
+    pub lost: u64,
+    /// Came again.
+    pub doubled: u64,
+    /// Came behind a later one of the same sender; or a member saw all lines, and in another order than the others.
+    pub reordered: u64,
+    /// Came with other bytes than were sent, or to somebody they were not for. What was sent is lost, too.
+    pub wrong: u64,
+}
+
+impl Tally {
+    /// Whether everything was right.
+    pub fn is_clean(&self) -> bool {
+        *self == Tally::default()
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.reordered += other.reordered;
+        self.wrong += other.wrong;
+    }
+}
+
+/// One receiver's view of one room's senders.
+#[derive(Debug)]
+pub struct Ledger {
+    /// By sender's place in the room: the number that should come next; `None` for one who came in later and hasn't heard this sender.
+    next: Box<[Option<u32>]>,
+    /// Numbers that were jumped over: the sender's place, and which.
+    missing: Vec<(usize, Range<u32>)>,
+    /// Follows from all that came, in its order.
+    order: u64,
+    tally: Tally,
+}
+
+/// What an arrival was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Not seen before, nor any later one of its sender. The numbers before it that are missing for now.
+    New(Range<u32>),
+    /// One of those that were missing.
+    Late,
+    /// Seen before.
+    Again,
+}
+
+impl Ledger {
+    /// For who is there before the first line of these senders.
+    pub fn from_start(senders: usize) -> Ledger {
+        Ledger { next: vec![Some(0); senders].into(), missing: Vec::new(), order: 0, tally: Tally::default() }
+    }
+
+    /// For who comes while they speak.
+    pub fn from_now(senders: usize) -> Ledger {
+        Ledger { next: vec![None; senders].into(), ..Ledger::from_start(0) }
+    }
+
+    /// Notes a line of the sender in `place`.
+    pub fn note(&mut self, place: usize, number: u32) -> Arrival {
+        self.order = (self.order ^ (place as u64) << 32 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let next = self.next[place].unwrap_or(number);
+        if number >= next {
+            self.next[place] = Some(number + 1);
+            if number > next {
+                self.missing.push((place, next..number));
+            }
+            return Arrival::New(next..number);
+        }
+        let found = self.missing.iter().position(|(other, range)| *other == place && range.contains(&number));
+        let Some((_, range)) = found.map(|index| self.missing.swap_remove(index)) else {
+            self.tally.doubled += 1;
+            return Arrival::Again;
+        };
+        let around = [range.start..number, number + 1..range.end];
+        self.missing.extend(around.into_iter().filter(|range| !range.is_empty()).map(|range| (place, range)));
+        self.tally.reordered += 1;
+        Arrival::Late
+    }
+
+    /// Notes something that can't be right.
+    pub fn note_wrong(&mut self) {
+        self.tally.wrong += 1;
+    }
+
+    /// The balance. `sent` gives, for each sender's place, how many numbers there were; `None` for those who didn't stay to the end,
+    /// and for a receiver's own lines.
+    pub fn close(&self, sent: impl Iterator<Item = Option<u32>>) -> Tally {
+        let never = self.next.iter().zip(sent).map(|(next, sent)| u64::from(next.zip(sent).map_or(0, |(next, sent)| sent - next)));
+        let jumped: u64 = self.missing.iter().map(|(_, range)| range.len() as u64).sum();
+        Tally { lost: never.sum::<u64>() + jumped, ..self.tally }
+    }
+
+    /// Two receivers of the same lines in the same order have the same.
+    pub fn order(&self) -> u64 {
+        self.order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn of(numbers: &[u32], sent: u32) -> Tally {
+        let mut ledger = Ledger::from_start(1);
+        numbers.iter().for_each(|&number| drop(ledger.note(0, number)));
+        ledger.close([Some(sent)].into_iter())
+    }
+
+    #[test]
+    fn each_fault_is_told_from_the_others() {
+        assert!(of(&[0, 1, 2], 3).is_clean());
+        assert_eq!(of(&[0, 2], 3), Tally { lost: 1, ..Tally::default() });
+        assert_eq!(of(&[0, 1], 3), Tally { lost: 1, ..Tally::default() });
+        assert_eq!(of(&[0, 1, 1, 2], 3), Tally { doubled: 1, ..Tally::default() });
+        assert_eq!(of(&[0, 2, 1], 3), Tally { reordered: 1, ..Tally::default() });
+        assert_eq!(of(&[0, 3, 1, 2, 2], 5), Tally { lost: 1, doubled: 1, reordered: 2, wrong: 0 });
+    }
+
+    #[test]
+    fn who_comes_later_misses_only_what_follows_the_first_line_it_hears() {
+        let mut ledger = Ledger::from_now(2);
+        assert_eq!(ledger.note(1, 70), Arrival::New(70..70));
+        assert_eq!(ledger.note(1, 72), Arrival::New(71..72));
+        assert_eq!(ledger.close([None, None].into_iter()), Tally { lost: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn another_order_of_two_senders_lines_shows() {
+        let order = |lines: &[(usize, u32)]| {
+            let mut ledger = Ledger::from_start(2);
+            lines.iter().for_each(|&(place, number)| drop(ledger.note(place, number)));
+            ledger.order()
+        };
+        assert_eq!(order(&[(0, 0), (1, 0), (0, 1)]), order(&[(0, 0), (1, 0), (0, 1)]));
+        assert_ne!(order(&[(0, 0), (1, 0), (0, 1)]), order(&[(1, 0), (0, 0), (0, 1)]));
+    }
+
+    proptest! {
+        #[test]
+        fn the_balance_is_that_of_a_plain_count(numbers in prop::collection::vec(0..40_u32, 0..80)) {
+            let (mut seen, mut highest) = (BTreeSet::new(), None);
+            let mut expected = Tally::default();
+            for &number in &numbers {
+                if !seen.insert(number) {
+                    expected.doubled += 1;
+                } else if highest > Some(number) {
+                    expected.reordered += 1;
+                }
+                highest = highest.max(Some(number));
+            }
+            expected.lost = 40 - seen.len() as u64;
+            prop_assert_eq!(of(&numbers, 40), expected);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The command line.
+
+use super::broadcaster::Fault;
+use super::shape::{BYTES_MAX, BYTES_MIN, PRESETS, Shape, Traffic};
+use clap::{ArgGroup, Parser};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Puts a chat server under load and checks what every client is sent: nothing lost, doubled, reordered or changed.
+///
+/// Starts a forkchat-server of its own for each row of the table, on free ports of the loopback. Without arguments it runs all presets, in about two minutes.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "forkchat-load", version, max_term_width = 110, after_help = epilogue())]
+#[command(group = ArgGroup::new("traffic").args(["window", "rate", "storm", "quiet"]))]
+#[command(group = ArgGroup::new("output").args(["json", "csv"]))]
+pub struct Options {
+    /// Rows of the table, in this order [default: all, or a room of 100 if a shape is given]
+    #[arg(value_name = "PRESET", value_parser = parse_preset)]
+    pub presets: Vec<Shape>,
+
+    /// All of it in about 20 seconds: a second a row
+    #[arg(long, conflicts_with = "seconds")]
+    pub quick: bool,
+
+    /// The same load to a bare broadcaster in turn: how many times its CPU time does a chat cost?
+    #[arg(long, conflicts_with_all = ["addr", "fault"])]
+    pub baseline: bool,
+
+    /// Members of rooms, all rooms together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Shape")]
+    pub clients: Option<u32>,
+
+    /// Rooms
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
+    pub rooms: Option<u32>,
+
+    /// Members of each room that speak
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Shape")]
+    pub senders: Option<u32>,
+
+    /// Length of a line, its LF included
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64), help_heading = "Shape")]
+    pub bytes: Option<u32>,
+
+    /// Closed loop: each sender keeps so many lines in flight; a line lands when all members have read it
+    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
+    pub window: Option<u32>,
+
+    /// Open loop: so many lines a second in all, on time; latency counts from when a line was due
+    #[arg(long, value_name = "LINES", value_parser = parse_per_second, help_heading = "Shape")]
+    pub rate: Option<f64>,
+
+    /// Connect, log in and leave, over and over
+    #[arg(long, help_heading = "Shape")]
+    pub storm: bool,
+
+    /// Say nothing: what does the server do then?
+    #[arg(long, help_heading = "Shape")]
+    pub quiet: bool,
+
+    /// More connections that do nothing
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = "Shape")]
+    pub idle: Option<u32>,
+
+    /// More clients that come and go, so many a second, each for half a second
+    #[arg(long, value_name = "N", value_parser = parse_per_second, help_heading = "Shape")]
+    pub churn: Option<f64>,
+
+    /// Over UDP
+    #[arg(long, help_heading = "Shape")]
+    pub udp: bool,
+
+    /// How long each row, and each side of it, is under load [default: 5]
+    #[arg(long, value_name = "S", value_parser = parse_seconds)]
+    pub seconds: Option<Duration>,
+
+    /// Workers of the server; with several numbers, each row once for each [default: the server's own]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Vec<u16>,
+
+    /// A server that is running already: only what can be seen from outside
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
+    pub addr: Option<SocketAddr>,
+
+    /// Put the bare broadcaster under load instead, and make it do wrong: the checks must find it
+    #[arg(long, value_name = "KIND", conflicts_with_all = ["addr", "workers", "server", "server_arguments"])]
+    pub fault: Option<Fault>,
+
+    /// The server's binary [default: forkchat-server beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub server: Option<PathBuf>,
+
+    /// A JSON object a row instead of the table
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Comma-separated values instead of the table
+    #[arg(long, help_heading = "Output")]
+    pub csv: bool,
+
+    /// Where to write each row's latencies, in ms, as HdrHistogram text: ROW.hgrm
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub histograms: Option<PathBuf>,
+
+    /// Options for the server
+    #[arg(last = true, value_name = "SERVER OPTIONS")]
+    pub server_arguments: Vec<String>,
+}
+
+fn epilogue() -> String {
+    let presets: String = PRESETS.iter().map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about)).collect();
+    format!(
+        "Presets (4 senders a room, 8 lines in flight each, 100 bytes a line, where nothing else is said):\n{presets}\n\
+        Shape options change the presets given, or a room of 100.\n\
+        Exit codes: 0 all is well, 1 something was lost, doubled, reordered, wrong or dropped, or it could not be measured, 2 the command line is wrong.\n\n\
+        Examples:\n  \
+        forkchat-load --baseline --workers 1,2 room-100 rooms-100x10   what a chat costs beside a bare broadcaster\n  \
+        forkchat-load --clients 300 --rate 2000 --seconds 20           latency at a steady rate\n  \
+        forkchat-load --addr 127.0.0.1:9000 room-100                   a server that is running already"
+    )
+}
+
+impl Options {
+    /// The rows, as asked for.
+    pub fn shapes(&self) -> Result<Vec<Shape>, String> {
+        let mut shapes = self.presets.clone();
+        if shapes.is_empty() {
+            shapes = PRESETS.iter().map(|preset| preset.shape).collect();
+            if shapes.iter().map(|&shape| self.changed(shape)).ne(shapes.iter().copied()) || self.fault.is_some() {
+                shapes = vec![Shape::custom()];
+            }
+        }
+        let shapes: Vec<Shape> = shapes.into_iter().map(|shape| self.changed(shape)).collect();
+        shapes.iter().try_for_each(Shape::check)?;
+        Ok(shapes)
+    }
+
+    fn changed(&self, shape: Shape) -> Shape {
+        let or = |option: Option<u32>, preset| option.map_or(preset, |number| number as usize);
+        let traffic = match (self.window, self.rate) {
+            (Some(window), _) => Traffic::Window(window as usize),
+            (_, Some(rate)) => Traffic::Rate(rate),
+            _ if self.storm => Traffic::Storm,
+            _ if self.quiet => Traffic::Quiet,
+            _ => shape.traffic,
+        };
+        Shape {
+            name: shape.name,
+            clients: or(self.clients, shape.clients),
+            rooms: or(self.rooms, shape.rooms),
+            senders: or(self.senders, shape.senders),
+            bytes: or(self.bytes, shape.bytes),
+            traffic,
+            idle: or(self.idle, shape.idle),
+            churn: self.churn.unwrap_or(shape.churn),
+            udp: self.udp || shape.udp,
+        }
+    }
+
+    /// How long each side of a row is under load.
+    pub fn seconds(&self) -> Duration {
+        self.seconds.unwrap_or(Duration::from_secs(if self.quick { 1 } else { 5 }))
+    }
+
+    /// The numbers of workers to try.
+    pub fn workers(&self) -> Vec<Option<u16>> {
+        if self.workers.is_empty() { vec![None] } else { self.workers.iter().copied().map(Some).collect() }
+    }
+
+    /// The server's binary.
+    pub fn server(&self) -> Result<PathBuf, String> {
+        let beside = || Some(std::env::current_exe().ok()?.with_file_name("forkchat-server"));
+        let server = self.server.clone().or_else(beside).filter(|server| server.exists());
+        server.ok_or_else(|| "no forkchat-server beside this program; build it (tests/load-test.sh does) or give --server FILE".into())
+    }
+}
+
+fn parse_preset(name: &str) -> Result<Shape, String> {
+    let preset = PRESETS.iter().find(|preset| preset.shape.name == name);
+    let names = || PRESETS.iter().map(|preset| preset.shape.name).collect::<Vec<_>>().join(", ");
+    preset.map(|preset| preset.shape).ok_or_else(|| format!("there are {}", names()))
+}
+
+fn parse_per_second(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.1..=10_000_000.0).contains(number));
+    number.ok_or_else(|| "give 0.1 to 10000000 a second".into())
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give 0.1 to 86400 seconds".into())
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000"))?;
+    addresses.next().ok_or_else(|| "no address has this name".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shapes(arguments: &[&str]) -> Vec<Shape> {
+        Options::try_parse_from([&["forkchat-load"], arguments].concat()).unwrap().shapes().unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn presets_are_run_as_they_are_or_changed() {
+        assert_eq!(shapes(&["--quick"]).len(), PRESETS.len());
+        assert_eq!(shapes(&["--idle", "7"]), [Shape { idle: 7, ..Shape::custom() }]);
+        let changed = shapes(&["room-10", "storm", "--clients", "20", "--senders", "0", "--quiet"]);
+        assert_eq!(
+            changed.iter().map(|shape| (shape.name, shape.clients, shape.traffic)).collect::<Vec<_>>(),
+            [("room-10", 20, Traffic::Quiet), ("storm", 20, Traffic::Quiet),].map(|row| (row.0, row.1, row.2))
+        );
+        assert_eq!(shapes(&["--fault", "lose"]).len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (arguments, said) in [
+            (&["room-7"][..], "room-10, room-100"),
+            (&["--bytes", "10"], "24"),
+            (&["--seconds", "0"], "0.1 to 86400"),
+            (&["--rate", "1", "--window", "1"], "cannot be used with"),
+            (&["--addr", "127.0.0.1:1", "--baseline"], "cannot be used with"),
+        ] {
+            let error = Options::try_parse_from([&["forkchat-load"], arguments].concat()).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

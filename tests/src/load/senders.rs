@@ -1,0 +1,124 @@
+//! Who speaks, and which of the lines are under way.
+
+use std::collections::VecDeque;
+
+/// A line that not everyone has read after this long, in ns, holds no place in a window any more: it may be lost, and the load goes on.
+const WINDOW_NANOS_MAX: u64 = 2_000_000_000;
+
+/// One sender.
+#[derive(Debug)]
+pub struct Sender {
+    /// Which client it is.
+    pub client: usize,
+    /// Its room.
+    pub room: usize,
+    /// Its place among the room's senders.
+    pub place: usize,
+    /// What the server puts before its lines.
+    pub prefix: Vec<u8>,
+    /// How many members hear it.
+    hearers: u32,
+    /// The number of the first line in `flights`.
+    first: u32,
+    /// Its lines from the first on that not everyone has read.
+    flights: VecDeque<Flight>,
+}
+
+/// A line under way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    /// When it was sent, or should have been, in ns.
+    since: u64,
+    /// Members that haven't read it.
+    waiting: u32,
+}
+
+impl Sender {
+    /// One that has said nothing.
+    pub fn new(client: usize, room: usize, place: usize, prefix: Vec<u8>, hearers: usize) -> Sender {
+        Sender { client, room, place, prefix, hearers: hearers as u32, first: 0, flights: VecDeque::new() }
+    }
+
+    /// How many lines it has said.
+    pub fn sent(&self) -> u32 {
+        self.first + self.flights.len() as u32
+    }
+
+    /// It says a line: the line's number. `since` is when it does, or should have done so.
+    pub fn say(&mut self, since: u64) -> u32 {
+        self.flights.push_back(Flight { since, waiting: self.hearers });
+        self.sent() - 1
+    }
+
+    /// A member has read one of its lines: how long it was under way. `None` if everyone had it already, or was taken to have lost it.
+    pub fn heard(&mut self, number: u32, now: u64) -> Option<u64> {
+        let flight = self.flights.get_mut(number.checked_sub(self.first)? as usize)?;
+        flight.waiting = flight.waiting.saturating_sub(1);
+        let since = flight.since;
+        self.land();
+        Some(now.saturating_sub(since))
+    }
+
+    /// A member has read a later line, and is taken to have lost this one.
+    pub fn missed(&mut self, number: u32) {
+        let index = number.checked_sub(self.first).map(|index| index as usize);
+        if let Some(flight) = index.and_then(|index| self.flights.get_mut(index)) {
+            flight.waiting = flight.waiting.saturating_sub(1);
+            self.land();
+        }
+    }
+
+    /// Whether all that it said has been read.
+    pub fn is_quiet(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// How many lines it may say now, with a window of so many.
+    pub fn free(&self, window: usize, now: u64) -> usize {
+        if self.flights.len() < window {
+            return window - self.flights.len();
+        }
+        let given_up = self.flights.partition_point(|flight| flight.since + WINDOW_NANOS_MAX < now);
+        window.saturating_sub(self.flights.len() - given_up)
+    }
+
+    fn land(&mut self) {
+        while self.flights.front().is_some_and(|flight| flight.waiting == 0) {
+            self.flights.pop_front();
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_leaves_the_window_when_every_member_has_read_it() {
+        let mut sender = Sender::new(0, 0, 0, Vec::new(), 2);
+        assert_eq!([sender.say(10), sender.say(20)], [0, 1]);
+        assert_eq!(sender.free(2, 30), 0);
+        assert_eq!(sender.heard(0, 30), Some(20));
+        assert_eq!(sender.heard(1, 31), Some(11));
+        assert_eq!(sender.free(2, 31), 0);
+        assert_eq!(sender.heard(0, 40), Some(30));
+        assert_eq!((sender.free(2, 40), sender.sent(), sender.is_quiet()), (1, 2, false));
+        assert_eq!(sender.heard(1, 50), Some(30));
+        assert_eq!((sender.free(2, 50), sender.sent(), sender.is_quiet()), (2, 2, true));
+        assert_eq!(sender.heard(1, 60), None, "once more than there are members");
+    }
+
+    #[test]
+    fn a_lost_line_does_not_hold_the_load_up_for_ever() {
+        let mut sender = Sender::new(0, 0, 0, Vec::new(), 1);
+        sender.say(0);
+        sender.say(0);
+        sender.missed(0);
+        assert_eq!((sender.free(2, 0), sender.heard(1, 5)), (1, Some(5)));
+        sender.say(10);
+        assert_eq!(sender.free(1, 10 + WINDOW_NANOS_MAX), 0);
+        assert_eq!(sender.free(1, 11 + WINDOW_NANOS_MAX), 1);
+        assert_eq!(sender.heard(2, 20 + WINDOW_NANOS_MAX), Some(10 + WINDOW_NANOS_MAX), "and if it comes, its time is told");
+    }
+}
