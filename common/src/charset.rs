@@ -78,7 +78,8 @@ impl Charset {
 
 fn push_printable(decoded: &str, text: &mut String) {
     let is_plain_ascii = |byte: u8| (0x20..0x7f).contains(&byte) || byte == b'\t';
-    if decoded.bytes().all(is_plain_ascii) {
+    // Without an early end, so that the compiler can look at many bytes at a time: nearly always all of them are plain.
+    if decoded.bytes().fold(true, |all, byte| all & is_plain_ascii(byte)) {
         text.push_str(decoded);
     } else {
         text.extend(decoded.chars().filter(|&c| c == '\t' || !c.is_control()));

@@ -67,7 +67,7 @@ pub fn cut<'a>(bytes: &'a [u8], in_long_line: bool, at_end: bool, lines_max: usi
 }
 
 fn find_line_end(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&byte| byte == b'\n')
+    memchr::memchr(b'\n', bytes)
 }
 
 #[cfg(test)]

@@ -301,10 +301,14 @@ impl Output for Outboxes {
         let was_within = outbox.unwritten() <= sendq;
         outbox.bytes.extend_from_slice(bytes);
         outbox.rendered += bytes.len() as u64;
-        if was_within && outbox.unwritten() > sendq {
+        let is_too_full = was_within && outbox.unwritten() > sendq;
+        let was_dirty = std::mem::replace(&mut outbox.is_dirty, true);
+        if is_too_full {
             self.too_full.push(session);
         }
-        self.mark_dirty(session);
+        if !was_dirty {
+            self.dirty.push(session);
+        }
     }
 
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// How much of the log is applied in one turn, in blocks: enough to share one write among many lines, little enough that the first of
 /// them doesn't wait long.
-const TURN_BLOCKS: u64 = 1_024;
+const TURN_BLOCKS: u64 = 8_192;
 /// Nor is more applied once so many deliveries were made: in a large room a line is as much work as a thousand are in a small one.
 const TURN_TELLS: usize = 20_000;
 /// It is looked at after so many blocks whether that is so.
@@ -68,6 +68,8 @@ pub struct Serving<S: Sockets> {
     udp: Option<UdpDesk>,
     /// Made ready, not yet in the log. In order.
     pending: VecDeque<Proposal>,
+    /// What is being appended; kept for its memory.
+    batch: Batch,
     /// In the log up to there; what is to be done when it is applied.
     committed: VecDeque<(Sequence, Then)>,
     /// The ring was full: tried again when rung.
@@ -121,6 +123,7 @@ impl<S: Sockets> Serving<S> {
             sockets,
             udp: None,
             pending: VecDeque::new(),
+            batch: Batch::default(),
             committed: VecDeque::new(),
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
@@ -297,20 +300,21 @@ impl<S: Sockets> Serving<S> {
     /// Appends as many of the pending proposals as one batch holds.
     fn commit(&mut self) {
         let room = self.log.geometry().batch_blocks_max();
-        let (mut batch, mut count) = (Batch::default(), 0);
+        let mut count = 0;
+        self.batch.clear();
         for proposal in &self.pending {
-            if count > 0 && batch.blocks() + proposal.batch.blocks() > room {
+            if count > 0 && self.batch.blocks() + proposal.batch.blocks() > room {
                 break;
             }
-            batch.extend(&proposal.batch);
+            self.batch.extend(&proposal.batch);
             count += 1;
         }
         if count == 0 {
             return;
         }
-        let end = match self.append(&batch) {
+        let end = match self.append() {
             Ok(end) => end,
-            Err(AppendError::TooLarge) => panic!("no proposal is larger than a batch may be: {} blocks", batch.blocks()),
+            Err(AppendError::TooLarge) => panic!("no proposal is larger than a batch may be: {} blocks", self.batch.blocks()),
             // The lock: next turn. Room: when rung.
             Err(AppendError::Busy | AppendError::Full) => return,
         };
@@ -323,12 +327,12 @@ impl<S: Sockets> Serving<S> {
         self.log.ring_far_behind();
     }
 
-    fn append(&mut self, batch: &Batch) -> Result<Sequence, AppendError> {
-        let mut result = self.log.append(self.me, batch, self.log.now());
+    fn append(&mut self) -> Result<Sequence, AppendError> {
+        let mut result = self.log.append(self.me, &self.batch, self.log.now());
         if result == Err(AppendError::Full) {
             self.log.want_room();
             // Once more, since who made room before we asked for it didn't know whom to ring; and whoever holds it may be asleep.
-            result = self.log.append(self.me, batch, self.log.now());
+            result = self.log.append(self.me, &self.batch, self.log.now());
             self.log.ring_who_holds_room();
         }
         self.is_waiting_for_room = result == Err(AppendError::Full);
