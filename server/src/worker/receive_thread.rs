@@ -179,6 +179,8 @@ impl ReceiveThread {
             }
             self.run_timers();
             self.report();
+            // Once, for all that was found: it then shares the work that is the same for many.
+            self.log.ring(self.me);
             self.log.end_turn(self.me, Thread::Receive);
         }
     }
@@ -271,18 +273,17 @@ impl ReceiveThread {
                 Err(_) => break,
             }
         }
-        self.log.ring(self.me);
     }
 
     /// Puts something into the queue, waiting if it is full: that holds back the clients, through TCP.
     fn hand_on(&mut self, input: Input<Arc<Connection>>) {
         if let Err(crossbeam_channel::TrySendError::Full(input)) = self.inputs.try_send(input) {
             self.log.end_turn(self.me, Thread::Receive);
+            self.log.ring(self.me);
             // Fails only if the send thread is gone, and with it the process.
             let _ = self.inputs.send(input);
             self.log.begin_turn(self.me, Thread::Receive);
         }
-        self.log.ring(self.me);
     }
 
     fn obey(&mut self, order: Order) {
