@@ -92,12 +92,10 @@ impl CloseReason {
 }
 
 impl<'a> Record<'a> {
-    /// The record as bytes, for [`Record::decode`]. `buffer` is used again and again.
-    pub fn encode<'b>(&self, buffer: &'b mut Vec<u8>) -> &'b [u8] {
-        buffer.clear();
+    /// Appends the record's bytes, for [`Record::decode`].
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
         // Serialising into memory fails for no record.
-        *buffer = postcard::to_extend(self, std::mem::take(buffer)).unwrap_or_default();
-        buffer
+        *bytes = postcard::to_extend(self, std::mem::take(bytes)).unwrap_or_default();
     }
 
     /// Reads a record from the log; `None` if it is none, which only a mistake of ours can cause.
@@ -112,14 +110,18 @@ mod tests {
 
     #[test]
     fn records_survive_the_log_and_are_small() {
-        let mut buffer = Vec::new();
+        let encoded = |record: &Record| {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            bytes
+        };
         let line = Record { session: SessionId::new(1, 5), input_end: 700, fact: Fact::Line(b"hello") };
-        assert!(line.encode(&mut buffer).len() <= 5 + 11);
-        assert_eq!(Record::decode(&buffer), Some(line));
+        assert!(encoded(&line).len() <= 5 + 11);
+        assert_eq!(Record::decode(&encoded(&line)), Some(line));
         let peer = "[::1]:9000".parse().unwrap();
         let opened =
             Record { session: SessionId::new(1, 5), input_end: 0, fact: Fact::Opened { slot: Slot(1), transport: Transport::Tcp, peer } };
-        assert_eq!(Record::decode(opened.encode(&mut buffer)), Some(opened));
+        assert_eq!(Record::decode(&encoded(&opened)), Some(opened));
         assert_eq!(Record::decode(b"\xff"), None);
     }
 }

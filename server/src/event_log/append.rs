@@ -5,7 +5,7 @@ use super::layout::BLOCK_WORDS;
 use super::{EventLog, Micros, Sequence, Slot};
 use crate::ipc::mutex::LockError;
 use std::ops::Range;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 /// How long one waits for the log's lock before looking after its other work. Batches are written in microseconds; only a process that
@@ -45,7 +45,7 @@ impl EventLog {
         }
         let time = now.0.max(self.header.last_time.load(Ordering::Relaxed));
         self.header.last_time.store(time, Ordering::Relaxed);
-        self.write(start, &batch.words, time);
+        self.write(start, &batch.bytes, time);
         // SYNC tail-publish: whoever sees this tail sees the records before it.
         self.header.tail.store(end, Ordering::Release);
         drop(guard);
@@ -80,20 +80,20 @@ impl EventLog {
         Sequence(cursors.min().unwrap_or(u64::MAX).min(self.published_snapshot().sequence.0))
     }
 
-    fn write(&self, start: u64, words: &[u64], time: u64) {
-        let ring_words = self.ring.len();
-        let mut at = (start % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
-        let mut next_record = 0;
-        for (i, &word) in words.iter().enumerate() {
-            let word = if i == next_record + 1 { time } else { word };
-            if i == next_record + 1 {
-                next_record += blocks_of(words[next_record] as usize) * BLOCK_WORDS;
-            }
-            self.ring[at].store(word, Ordering::Relaxed);
-            at += 1;
-            if at == ring_words {
-                at = 0;
-            }
+    /// Copies a batch's blocks into the ring, and `time` into each record's header.
+    fn write(&self, start: u64, bytes: &[u8], time: u64) {
+        let start = (start % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
+        let (words, _) = bytes.as_chunks::<8>();
+        let (until_end, from_begin) = words.split_at(words.len().min(self.ring.len() - start));
+        let copy = |ring: &[AtomicU64], words: &[[u8; 8]]| {
+            ring.iter().zip(words).for_each(|(cell, word)| cell.store(u64::from_ne_bytes(*word), Ordering::Relaxed));
+        };
+        copy(&self.ring[start..], until_end);
+        copy(self.ring, from_begin);
+        let mut record = 0;
+        while let Some(length) = words.get(record) {
+            self.ring[(start + record + 1) % self.ring.len()].store(time, Ordering::Relaxed);
+            record += blocks_of(u64::from_ne_bytes(*length) as usize) * BLOCK_WORDS;
         }
     }
 }

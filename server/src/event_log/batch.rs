@@ -1,50 +1,50 @@
 //! Records made ready outside the lock, in the form in which they'll lie in the ring.
 
-use super::layout::{BLOCK_WORDS, RECORD_HEADER_WORDS};
+use super::layout::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
 
 /// Some records that are to be appended together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    pub(super) words: Vec<u64>,
+    /// Whole blocks: per record its length, its time, its payload, zeroes.
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Batch {
-    /// Adds a record.
-    pub fn push(&mut self, payload: &[u8]) {
-        let words = blocks_of(payload.len()) * BLOCK_WORDS;
-        let start = self.words.len();
-        self.words.reserve(words);
-        self.words.push(payload.len() as u64);
-        // The time: known under the lock.
-        self.words.push(0);
-        let (whole, rest) = payload.as_chunks::<8>();
-        self.words.extend(whole.iter().map(|bytes| u64::from_ne_bytes(*bytes)));
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.words.push(u64::from_ne_bytes(last));
-        }
-        self.words.resize(start + words, 0);
+    /// Adds a record whose payload is what `write` appends to what it is given.
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        // The time is known under the lock.
+        self.bytes.extend_from_slice(&[0; RECORD_HEADER_WORDS * 8]);
+        let payload = self.bytes.len();
+        write(&mut self.bytes);
+        let length = self.bytes.len() - payload;
+        self.bytes[start..start + 8].copy_from_slice(&(length as u64).to_ne_bytes());
+        self.bytes.resize(start + blocks_of(length) * BLOCK_BYTES, 0);
     }
 
     /// Adds another batch's records behind these.
     pub fn extend(&mut self, other: &Batch) {
-        self.words.extend_from_slice(&other.words);
+        self.bytes.extend_from_slice(&other.bytes);
+    }
+
+    /// Makes room for records of about so many bytes together, headers included.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
     }
 
     /// How much of the ring it takes, in blocks.
     pub fn blocks(&self) -> u64 {
-        (self.words.len() / BLOCK_WORDS) as u64
+        (self.bytes.len() / BLOCK_BYTES) as u64
     }
 
     /// No records.
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.bytes.is_empty()
     }
 
     /// Drops the records and keeps the memory.
     pub fn clear(&mut self) {
-        self.words.clear();
+        self.bytes.clear();
     }
 }
 

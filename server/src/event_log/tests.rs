@@ -8,7 +8,7 @@ fn small_log(ring_bytes: usize, slots: usize) -> &'static EventLog {
 
 fn batch(payloads: &[&[u8]]) -> Batch {
     let mut batch = Batch::default();
-    payloads.iter().for_each(|payload| batch.push(payload));
+    payloads.iter().for_each(|payload| batch.push(|bytes| bytes.extend_from_slice(payload)));
     batch
 }
 

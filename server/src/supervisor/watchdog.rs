@@ -130,7 +130,7 @@ mod tests {
 
     fn append(log: &EventLog) {
         let mut batch = Batch::default();
-        batch.push(b"news");
+        batch.push(|payload| payload.extend_from_slice(b"news"));
         log.append(Slot(0), &batch, Micros(0)).unwrap();
     }
 

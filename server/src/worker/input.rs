@@ -76,14 +76,15 @@ impl Lines {
     /// Makes records of what was peeked at `offset` of a session's input.
     pub fn of(session: SessionId, bytes: &[u8], offset: u64, in_long_line: bool, behind: Behind, lines_max: usize) -> Lines {
         let mut lines = Lines::default();
-        let mut buffer = Vec::new();
+        // At once, for lines of usual length: another thread frees it, and the two get in each other's way at each step of its growth.
+        lines.batch.reserve(bytes.len() * 2);
         let cut = cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
             let fact = match piece {
                 Piece::Line(line) => Fact::Line(line),
                 Piece::LongLineBegins => Fact::LongLineBegins,
                 Piece::LongLineEnds => Fact::LongLineEnds,
             };
-            lines.batch.push(Record { session, input_end: offset + end as u64, fact }.encode(&mut buffer));
+            lines.batch.push(|payload| Record { session, input_end: offset + end as u64, fact }.encode(payload));
             lines.count += 1;
         });
         lines.consume = cut.committed + cut.skipped;
@@ -97,7 +98,7 @@ impl Lines {
             Behind::Reset => (left == 0 || lines.rest > 0).then_some(CloseReason::Reset),
         };
         if let Some(reason) = lines.ends {
-            lines.batch.push(Record { session, input_end: 0, fact: Fact::Closed(reason) }.encode(&mut buffer));
+            lines.batch.push(|payload| Record { session, input_end: 0, fact: Fact::Closed(reason) }.encode(payload));
         }
         lines
     }
@@ -106,7 +107,7 @@ impl Lines {
     pub fn beginning(session: SessionId, bytes: &[u8], offset: u64) -> Lines {
         let mut lines = Lines { count: 1, consume: bytes.len(), ..Lines::default() };
         let record = Record { session, input_end: offset + bytes.len() as u64, fact: Fact::LineBegins(bytes) };
-        lines.batch.push(record.encode(&mut Vec::new()));
+        lines.batch.push(|payload| record.encode(payload));
         lines
     }
 

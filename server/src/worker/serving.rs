@@ -425,7 +425,7 @@ impl<S: Sockets> Serving<S> {
 }
 
 fn fact_batch(session: SessionId, fact: Fact<'_>) -> Batch {
-    let (mut batch, mut buffer) = (Batch::default(), Vec::new());
-    batch.push(Record { session, input_end: 0, fact }.encode(&mut buffer));
+    let mut batch = Batch::default();
+    batch.push(|payload| Record { session, input_end: 0, fact }.encode(payload));
     batch
 }

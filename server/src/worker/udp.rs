@@ -142,14 +142,14 @@ impl UdpDesk {
         self.free.remove(&cell);
         self.serial += 1;
         let session = SessionId::new(self.serial, cell);
-        let (mut batch, mut buffer) = (Batch::default(), Vec::new());
+        let mut batch = Batch::default();
         // On a socket for both, IPv4 comes dressed as IPv6: replies need that, people don't.
         let seen = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let opened = Fact::Opened { slot: self.me, transport: Transport::Udp, peer: seen };
-        batch.push(Record { session, input_end: 0, fact: opened }.encode(&mut buffer));
+        batch.push(|payload| Record { session, input_end: 0, fact: opened }.encode(payload));
         let mut lines = 0;
         push_lines(session, rest, &mut lines, LINES_PER_DATAGRAM_MAX, &mut batch);
-        batch.push(Record { session, input_end: 0, fact: Fact::Arrived }.encode(&mut buffer));
+        batch.push(|payload| Record { session, input_end: 0, fact: Fact::Arrived }.encode(payload));
         self.known.insert(peer, Known { session, lines, unapplied: 0, heard: uptime });
         self.peers.insert(session, peer);
         Ok(Verdict::Open(session, batch))
@@ -176,10 +176,9 @@ fn answer(datagram: &[u8], line: &str) -> Verdict {
 
 /// Adds records of a datagram's lines, at most `max`, and counts them in `lines`. False if there were more.
 fn push_lines(session: SessionId, bytes: &[u8], lines: &mut u64, max: u64, batch: &mut Batch) -> bool {
-    let mut buffer = Vec::new();
     let mut push = |fact| {
         *lines += 1;
-        batch.push(Record { session, input_end: *lines, fact }.encode(&mut buffer));
+        batch.push(|payload| Record { session, input_end: *lines, fact }.encode(payload));
     };
     let cut = cut(bytes, false, true, max as usize, |piece, _| match piece {
         Piece::Line(line) => push(Fact::Line(line)),
