@@ -7,7 +7,7 @@
 
 use super::connection::Connection;
 use super::input::{Behind, Input, Lines, PEEK_BYTES_MAX};
-use super::send_thread::milliseconds;
+use super::send_thread::{milliseconds, unless_interrupted};
 use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
 use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
@@ -17,7 +17,7 @@ use crate::sys::socket::{consume, receive_memory, unread};
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, recv, recvfrom, send, shutdown};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -30,6 +30,10 @@ use std::time::{Duration, Instant};
 const LINGER: Duration = Duration::from_secs(2);
 /// An event that brought nothing new is not armed again at once.
 const QUIET: Duration = Duration::from_millis(50);
+/// How long it looks away while the send thread is at work. Longer, and the send thread would wait for it; shorter, and less is gathered.
+const GATHER: Duration = Duration::from_micros(100);
+/// Events that are taken from epoll at a time.
+const EVENTS: usize = 256;
 /// Messages, and datagrams, that are taken in one turn.
 const BATCH: usize = 64;
 /// How much input of a closing connection is thrown away at a time.
@@ -151,16 +155,9 @@ impl ReceiveThread {
 
     /// Runs until the supervisor is gone, which is the end of the process.
     pub fn run(&mut self) -> nix::Result<()> {
-        let mut events = [EpollEvent::empty(); 256];
+        let mut events = [EpollEvent::empty(); 2 * EVENTS];
         loop {
-            self.bell.before_sleep();
-            let timeout = if self.orders.is_empty() { self.next_timer() } else { Duration::ZERO };
-            let count = match self.epoll.wait(&mut events, milliseconds(timeout)) {
-                Ok(count) => count,
-                Err(Errno::EINTR) => 0,
-                Err(errno) => return Err(errno),
-            };
-            self.bell.after_sleep();
+            let count = self.wait(&mut events)?;
             self.log.begin_turn(self.me, Thread::Receive);
             for event in &events[..count] {
                 match event.data() {
@@ -183,6 +180,20 @@ impl ReceiveThread {
             self.log.ring(self.me);
             self.log.end_turn(self.me, Thread::Receive);
         }
+    }
+
+    /// Waits for something to happen, and while the send thread is at work a moment longer: it couldn't take what is found now, and what comes
+    /// meanwhile is found with it. Looked at line by line, each line would be a turn of its own, and a write to everyone who hears it.
+    fn wait(&mut self, events: &mut [EpollEvent; 2 * EVENTS]) -> nix::Result<usize> {
+        self.bell.before_sleep();
+        let timeout = if self.orders.is_empty() { self.next_timer() } else { Duration::ZERO };
+        let mut count = unless_interrupted(self.epoll.wait(&mut events[..EVENTS], milliseconds(timeout)))?;
+        if count > 0 && self.log.busy_beat(self.me, Thread::Send).is_some() {
+            std::thread::sleep(GATHER);
+            count += unless_interrupted(self.epoll.wait(&mut events[count..], EpollTimeout::ZERO))?;
+        }
+        self.bell.after_sleep();
+        Ok(count)
     }
 
     /// False if the supervisor is gone.

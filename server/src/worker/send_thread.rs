@@ -55,11 +55,7 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
                 timeout = serving.next_timer().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
             }
         }
-        let count = match serving.sockets.output.wait(&mut events, milliseconds(timeout)) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => 0,
-            Err(errno) => return Err(errno),
-        };
+        let count = unless_interrupted(serving.sockets.output.wait(&mut events, milliseconds(timeout)))?;
         bell.after_sleep();
         for event in &events[..count] {
             match event.data() {
@@ -77,6 +73,11 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
 /// Rounded up: one doesn't wake before it is time.
 pub(super) fn milliseconds(timeout: Duration) -> EpollTimeout {
     EpollTimeout::try_from(timeout.as_micros().div_ceil(1_000).min(60_000) as i32).unwrap_or(EpollTimeout::ZERO)
+}
+
+/// A wait that a signal ended has found nothing.
+pub(super) fn unless_interrupted(found: nix::Result<usize>) -> nix::Result<usize> {
+    if found == Err(Errno::EINTR) { Ok(0) } else { found }
 }
 
 /// The sockets of one worker, from the send thread's side.

@@ -318,8 +318,10 @@ impl Generator {
         for _ in 0..count {
             let number = self.senders[sender].say(since);
             self.payload.write(sender as u16, number, &mut self.clients[index].unsent);
+            // Each by itself, as people's clients do.
+            self.flush(index)?;
         }
-        self.flush(index)
+        Ok(())
     }
 
     /// Lets visitors come and go.
