@@ -70,6 +70,8 @@ pub struct Serving<S: Sockets> {
     pending: VecDeque<Proposal>,
     /// What is being appended; kept for its memory.
     batch: Batch,
+    /// Behind the last record of its own.
+    appended: Sequence,
     /// In the log up to there; what is to be done when it is applied.
     committed: VecDeque<(Sequence, Then)>,
     /// The ring was full: tried again when rung.
@@ -124,6 +126,7 @@ impl<S: Sockets> Serving<S> {
             udp: None,
             pending: VecDeque::new(),
             batch: Batch::default(),
+            appended: Sequence(0),
             committed: VecDeque::new(),
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
@@ -190,7 +193,8 @@ impl<S: Sockets> Serving<S> {
 
     /// Does what there is to do now.
     pub fn turn(&mut self) {
-        self.outboxes.begin_turn(self.replica.position());
+        let start = self.replica.position();
+        self.outboxes.begin_turn(start);
         self.run_timers();
         self.commit();
         self.apply_some();
@@ -207,7 +211,10 @@ impl<S: Sockets> Serving<S> {
         }
         self.log.publish_position(self.me, self.replica.position());
         for slot in self.outboxes.take_others() {
-            self.log.ring(slot);
+            // Of what others append they wake each other themselves; if one dies before it has, the supervisor wakes everyone.
+            if start < self.appended {
+                self.log.ring(slot);
+            }
         }
         self.settle();
         self.finish_drain();
@@ -318,6 +325,7 @@ impl<S: Sockets> Serving<S> {
             // The lock: next turn. Room: when rung.
             Err(AppendError::Busy | AppendError::Full) => return,
         };
+        self.appended = end;
         for proposal in self.pending.drain(..count) {
             if proposal.consume > 0 && self.outboxes.is_open(proposal.session) {
                 self.sockets.consume(proposal.session, proposal.consume);
