@@ -31,7 +31,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// An event that brought nothing new is not armed again at once.
 const QUIET: Duration = Duration::from_millis(50);
 /// How long it looks away while the send thread is at work. Longer, and the send thread would wait for it; shorter, and less is gathered.
-const GATHER: Duration = Duration::from_micros(100);
+const GATHER: Duration = Duration::from_micros(200);
 /// Events that are taken from epoll at a time.
 const EVENTS: usize = 256;
 /// Messages, and datagrams, that are taken in one turn.
