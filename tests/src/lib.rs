@@ -57,10 +57,14 @@ pub fn client_binary() -> &'static Path {
     BINARY.get_or_init(|| binary("forkchat-client"))
 }
 
-/// Builds a package's binary of the same name, and tells where it is: next to the directory of the test that asks.
+/// The load generator's binary, built as the tests are.
+pub fn load_binary() -> PathBuf {
+    directory().join("forkchat-load")
+}
+
+/// Builds a package's binary of the same name, and tells where it is.
 fn binary(package: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let directory = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    let directory = directory();
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--package", package]);
     if directory.ends_with("release") {
@@ -68,6 +72,12 @@ fn binary(package: &str) -> PathBuf {
     }
     assert!(build.status().expect("cargo runs").success(), "{package} builds");
     directory.join(package)
+}
+
+/// Where binaries lie: next to the directory of the test that asks.
+fn directory() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps").to_owned()
 }
 
 /// Whether a tool is there. Without it a test is skipped by name, and fails where everything has to be there (`CI`).

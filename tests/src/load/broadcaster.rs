@@ -16,8 +16,9 @@ use std::time::Duration;
 pub const READY: &[u8] = b"ready";
 /// Of so many deliveries one goes wrong, if that was asked for.
 const FAULT_EVERY: u64 = 997;
-/// How long it stands still once, if that was asked for.
+/// How long it stands still once, if that was asked for, and after how many deliveries.
 const STALL: Duration = Duration::from_millis(300);
+const STALL_AFTER: u64 = 10_000;
 /// A datagram holds whole lines up to so many bytes.
 const DATAGRAM_BYTES_MAX: usize = 1_200;
 
@@ -80,7 +81,11 @@ impl Faults {
     /// Whether this delivery is one that goes wrong.
     fn is_next(&mut self) -> bool {
         self.deliveries += 1;
-        self.fault.is_some() && self.deliveries.is_multiple_of(FAULT_EVERY) && (self.fault != Some(Fault::Stall) || self.made == 0)
+        match self.fault {
+            None => false,
+            Some(Fault::Stall) => self.deliveries == STALL_AFTER,
+            Some(_) => self.deliveries.is_multiple_of(FAULT_EVERY),
+        }
     }
 }
 
@@ -192,7 +197,11 @@ impl Broadcaster {
                     index
                 }
             };
-            self.hear(index, &buffer[..length]);
+            match length {
+                // That is how one leaves.
+                0 => self.remove(index),
+                _ => self.hear(index, &buffer[..length]),
+            }
         }
         Ok(())
     }
@@ -319,6 +328,9 @@ impl Broadcaster {
 
     fn remove(&mut self, index: usize) {
         let Some(peer) = self.peers[index].take() else { return };
+        if let Link::Address(address) = peer.link {
+            self.addresses.remove(&address);
+        }
         if let Some(room) = peer.room {
             self.rooms[room].retain(|&member| member != index);
         }

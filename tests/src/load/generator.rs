@@ -195,6 +195,10 @@ impl Generator {
         let mut orders: HashMap<usize, Vec<(Tally, u64)>> = HashMap::new();
         for (index, client) in self.clients.iter().enumerate() {
             let Role::Member(room) = client.role else { continue };
+            // Of who was dropped there is a count, and what it saw till then is counted.
+            if client.stage == Stage::Gone {
+                continue;
+            }
             let own = |sender: &Sender| sender.client == index;
             let saw = client.ledger.close(self.senders_of(room).map(|sender| (!own(sender)).then_some(sender.sent())));
             tally += saw;
@@ -206,6 +210,11 @@ impl Generator {
             tally.reordered += others_than_most(saw.iter().filter(|(tally, _)| tally.is_clean()).map(|&(_, order)| order));
         }
         tally
+    }
+
+    /// Lets go of all connections.
+    pub fn end(self) -> Count {
+        self.count
     }
 
     /// Lines that were said so far.
@@ -390,13 +399,23 @@ impl Generator {
         // Fails only for what isn't registered.
         let _ = self.epoll.delete(&*client);
         let _ = client.socket.shutdown(Shutdown::Both);
-        if matches!(client.role, Role::Visitor(_)) || self.shape.traffic == Traffic::Storm {
-            self.gone += client.ledger.close(std::iter::repeat(None));
-            self.free.push(index);
+        self.gone += client.ledger.close(std::iter::repeat(None));
+        match client.role {
+            Role::Member(room) if self.shape.traffic != Traffic::Storm => self.go_on_without(index, room),
+            Role::Member(_) | Role::Visitor(_) => self.free.push(index),
+            Role::Idle => {}
         }
         self.visitors.retain(|&(_, visitor)| visitor != index);
         self.heard_at = self.now();
         Ok(())
+    }
+
+    /// A member that was dropped holds nobody's window up.
+    fn go_on_without(&mut self, index: usize, room: usize) {
+        let senders = self.shape.senders;
+        for sender in self.senders[room * senders..(room + 1) * senders].iter_mut().filter(|sender| sender.client != index) {
+            sender.lose_hearer(self.clients[index].ledger.next(sender.place).unwrap_or(0));
+        }
     }
 
     fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>) -> Result<(), String> {
@@ -421,6 +440,9 @@ impl Generator {
     fn pump(&mut self, until: u64) -> Result<(), String> {
         if is_interrupted() {
             return Err("interrupted".into());
+        }
+        if self.count.dropped > 0 && self.count.dropped == self.shape.connections() as u64 {
+            return Err(format!("{} has ended all connections", self.address));
         }
         let left = Duration::from_nanos(until.saturating_sub(self.now()));
         let mut timeout = EpollTimeout::try_from(left.min(Duration::from_millis(100))).unwrap_or(EpollTimeout::ZERO);

@@ -88,6 +88,11 @@ impl Ledger {
         Arrival::Late
     }
 
+    /// The number that should come next from the sender in `place`; `None` if it hasn't been heard yet.
+    pub fn next(&self, place: usize) -> Option<u32> {
+        self.next[place]
+    }
+
     /// Notes something that can't be right.
     pub fn note_wrong(&mut self) {
         self.tally.wrong += 1;

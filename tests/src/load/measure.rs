@@ -22,8 +22,9 @@ const GENERATOR_SHARE_MAX: f64 = 0.9;
 /// A server and the clients that put it under load.
 #[derive(Debug)]
 pub struct Side {
-    target: Target,
+    /// Let go of before the target: a server that is told to stop waits for its clients.
     generator: Generator,
+    target: Target,
     memory_per_connection: Option<f64>,
     slices: Vec<Slice>,
 }
@@ -140,6 +141,7 @@ impl Side {
         let journal = sum(|slice| slice.cpu.map(|cpu| cpu.journal));
         let generator = sum(|slice| Some(slice.generator)).unwrap_or_default();
         let (units, lines) = (self.slices.iter().map(units_of).sum(), self.slices.iter().map(|slice| slice.lines).sum());
+        let count = self.generator.end();
         let micros = |time: Duration, units: u64| (units > 0).then(|| time.as_secs_f64() * 1e6 / units as f64);
         Outcome {
             connections: shape.connections(),
@@ -152,9 +154,9 @@ impl Side {
             cpu_micros_of_slices: self.slices.iter().filter_map(|slice| micros(slice.cpu?.server, units_of(slice))).collect(),
             server_share: server.zip(journal).map(|(server, journal)| (server + journal).as_secs_f64() / wall),
             generator_share: generator.as_secs_f64() / wall,
-            latency: self.generator.count.latency,
+            latency: count.latency,
             tally,
-            dropped: self.generator.count.dropped,
+            dropped: count.dropped,
             memory_per_connection: self.memory_per_connection,
             faults: self.target.faults(),
         }

@@ -68,6 +68,12 @@ impl Sender {
         }
     }
 
+    /// A member that had heard everything before `next` hears nothing any more.
+    pub fn lose_hearer(&mut self, next: u32) {
+        (next..self.sent()).for_each(|number| self.missed(number));
+        self.hearers -= 1;
+    }
+
     /// Whether all that it said has been read.
     pub fn is_quiet(&self) -> bool {
         self.flights.is_empty()

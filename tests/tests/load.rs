@@ -1,0 +1,233 @@
+//! The load test itself: it finds every fault that is put in front of it, finds none where there is none, and leaves nothing behind.
+
+use forkchat_tests::processes::{children_of, name_of};
+use forkchat_tests::{Server, load_binary, server_binary, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::process::{Child, Command, Output, Stdio};
+
+fn load(arguments: &[&str]) -> Command {
+    let mut command = Command::new(load_binary());
+    if !arguments.iter().any(|argument| ["--fault", "--addr"].contains(argument)) {
+        command.arg("--server").arg(server_binary());
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Its exit code, and the objects that it printed.
+fn rows(arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let output = load(&[arguments, &["--json"]].concat()).output().expect("it runs");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let rows = lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    if output.status.code() != Some(0) {
+        eprintln!("{arguments:?}: {}\n{lines}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    (output.status.code(), rows)
+}
+
+fn row(arguments: &[&str]) -> (Option<i32>, Value) {
+    let (code, mut rows) = rows(arguments);
+    assert_eq!(rows.len(), 1, "one row for {arguments:?}");
+    (code, rows.remove(0))
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What it found to be lost, doubled, reordered and wrong, and how many faults were made.
+fn found(fault: &str) -> [u64; 5] {
+    let (code, row) = row(&["--fault", fault, "--clients", "20", "--rooms", "2", "--seconds", "0.5"]);
+    assert_eq!(code, Some(i32::from(fault != "stall")), "exit code with {fault}");
+    ["lost", "doubled", "reordered", "wrong", "faults"].map(|name| row["bare"][name].as_u64().unwrap())
+}
+
+#[test]
+fn every_lost_line_is_found() {
+    let [lost, doubled, reordered, wrong, made] = found("lose");
+    assert!(made > 0);
+    assert_eq!([lost, doubled, reordered, wrong], [made, 0, 0, 0]);
+}
+
+#[test]
+fn every_doubled_line_is_found() {
+    let [lost, doubled, reordered, wrong, made] = found("double");
+    assert!(made > 0);
+    assert_eq!([lost, doubled, reordered, wrong], [0, made, 0, 0]);
+}
+
+#[test]
+fn every_changed_line_is_found() {
+    let [lost, doubled, reordered, wrong, made] = found("corrupt");
+    assert!(made > 0);
+    assert_eq!([lost, doubled, reordered, wrong], [made, 0, 0, made]);
+}
+
+#[test]
+fn exchanged_lines_are_found() {
+    let [lost, doubled, reordered, wrong, made] = found("swap");
+    assert!(made > 0);
+    assert_eq!([lost, doubled, wrong], [0, 0, 0]);
+    assert!((1..=made).contains(&reordered), "of {made} pairs that were exchanged {reordered} are noticed");
+}
+
+#[test]
+fn lines_of_two_senders_exchanged_for_one_member_are_found() {
+    // One line in flight each: two that wait together are of two senders, whose numbers say nothing of each other.
+    let (code, row) = row(&["--fault", "swap", "--clients", "40", "--window", "1", "--seconds", "0.5"]);
+    let count = |name: &str| row["bare"][name].as_u64().unwrap();
+    assert!(count("faults") > 0 && count("reordered") > 0, "{row}");
+    assert_eq!((code, count("lost"), count("doubled")), (Some(1), 0, 0));
+}
+
+#[test]
+fn an_open_loop_does_not_hide_that_the_server_stood_still() {
+    let (code, row) = row(&["--fault", "stall", "--clients", "20", "--rate", "1000", "--seconds", "1.5"]);
+    assert_eq!(code, Some(0));
+    // 0.3 s of 1.5 s: what was due in the meantime counts as late as it was, though it was sent later.
+    assert!(row["bare"]["max_ms"].as_f64().unwrap() >= 290.0, "{row}");
+    assert!(row["bare"]["p99_ms"].as_f64().unwrap() >= 200.0, "{row}");
+}
+
+#[test]
+fn what_was_sent_is_what_was_delivered_in_every_traffic() {
+    for arguments in [
+        &["--clients", "30", "--rooms", "3"][..],
+        &["--clients", "30", "--rate", "500", "--bytes", "24"],
+        &["--clients", "12", "--senders", "12", "--window", "3", "--bytes", "4096", "--workers", "3"],
+        &["--clients", "30", "--idle", "40", "--udp"],
+        &["--clients", "30", "--rate", "500", "--udp"],
+    ] {
+        let (code, row) = row(&[arguments, &["--seconds", "0.5", "--baseline"]].concat());
+        assert_eq!(code, Some(0), "{arguments:?}");
+        let clients = row["shape"]["clients"].as_u64().unwrap() / row["shape"]["rooms"].as_u64().unwrap();
+        for side in ["server", "bare"] {
+            let count = |name: &str| row[side][name].as_u64().unwrap();
+            assert!(count("lines") > 10, "{row}");
+            assert_eq!(count("units"), count("lines") * (clients - 1), "{arguments:?} {side}");
+            assert!(row[side]["cpu_us_each"].as_f64().unwrap() > 0.0);
+            assert!(row[side]["p50_ms"].as_f64().unwrap() <= row[side]["p999_ms"].as_f64().unwrap());
+        }
+        assert!(row["times_bare_cpu"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn visitors_come_and_go_and_miss_nothing_in_between() {
+    for arguments in [&["--churn", "100"][..], &["--churn", "100", "--udp"]] {
+        let (code, row) = row(&[&["--clients", "20", "--rate", "200", "--seconds", "1.5", "--baseline"], arguments].concat());
+        assert_eq!(code, Some(0));
+        for side in ["server", "bare"] {
+            let [logins, units, lines] = ["logins", "units", "lines"].map(|name| row[side][name].as_u64().unwrap());
+            assert!(logins >= 100, "{row}");
+            assert!(units > lines * 19, "visitors hear lines, too: {row}");
+        }
+    }
+}
+
+#[test]
+fn a_storm_counts_logins_and_a_quiet_server_costs_next_to_nothing() {
+    let (code, storm) = row(&["--clients", "50", "--storm", "--seconds", "0.5", "--baseline"]);
+    assert_eq!(code, Some(0));
+    assert!(storm["server"]["units"].as_u64().unwrap() >= 50);
+    assert!(storm["server"]["p50_ms"].as_f64().unwrap() > 0.0);
+    let (code, quiet) = row(&["--clients", "50", "--quiet", "--seconds", "0.5"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(quiet["server"]["units"], 0);
+    assert!(quiet["server"]["server_share"].as_f64().unwrap() < 0.5, "{quiet}");
+    assert!(quiet["server"]["kib_per_connection"].as_f64().is_some());
+}
+
+#[test]
+fn a_server_that_is_there_already_is_seen_from_outside() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let (code, row) = row(&["--addr", &server.tcp.to_string(), "--clients", "20", "--seconds", "0.5"]);
+    assert_eq!(code, Some(0));
+    assert!(row["server"]["units"].as_u64().unwrap() > 0);
+    assert_eq!(row["server"]["cpu_us_each"], Value::Null);
+    assert_eq!(server.join("after").sync().len(), 0, "the server goes on");
+}
+
+#[test]
+fn a_server_that_drops_a_client_is_found_out() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let mut load = load(&["--addr", &server.tcp.to_string(), "--clients", "20", "--rate", "100", "--seconds", "60", "--json"]);
+    let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut watcher = server.join("watcher");
+    wait_for("the clients to be there", || {
+        watcher.say("/rooms");
+        watcher.sync().iter().any(|line| line.contains("r0") && line.contains("20")).then_some(())
+    });
+    drop(watcher);
+    // Orderly: all connections end.
+    server.signal(Signal::SIGTERM);
+    let output = load.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("has ended all connections"), "{}", said(&output));
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    for (arguments, code, words) in [
+        (&["--addr", "127.0.0.1:1"][..], 1, "cannot connect to 127.0.0.1:1"),
+        (&["--clients", "1"], 2, "--clients 2"),
+        (&["--senders", "200"], 2, "--senders 200"),
+        (&["nothing"], 2, "room-100"),
+        (&["--clients", "20", "--", "--ring", "1"], 1, "--ring"),
+        (&["--clients", "20", "--", "--max-connections", "10"], 1, "the server refused"),
+    ] {
+        let output = load(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert!(said(&output).contains(words), "{arguments:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn the_table_csv_and_histograms_tell_the_same() {
+    let directory = std::env::temp_dir().join(format!("forkchat-histograms-{}", std::process::id()));
+    let arguments = ["room-10", "--seconds", "0.5", "--baseline", "--workers", "1,2"];
+    let table = load(&arguments).output().unwrap();
+    let text = said(&table);
+    assert!(table.status.success(), "{text}");
+    assert_eq!(text.matches("times a bare broadcaster").count(), 2, "every row ends in it: {text}");
+    assert!(["room-10, 1 worker ", "room-10, 2 workers", "CPUs", "p99.9"].iter().all(|part| text.contains(part)), "{text}");
+
+    let directory_text = directory.to_str().unwrap();
+    let csv = load(&[&arguments[..], &["--csv", "--histograms", directory_text]].concat()).output().unwrap();
+    let lines: Vec<String> = String::from_utf8(csv.stdout).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 5, "a head, and two sides of two rows");
+    assert!(lines.iter().all(|line| line.split(',').count() == lines[0].split(',').count()));
+    for file in ["room-10-1.hgrm", "room-10-1-bare.hgrm", "room-10-2.hgrm", "room-10-2-bare.hgrm"] {
+        let text = std::fs::read_to_string(directory.join(file)).unwrap();
+        assert!(text.contains("Percentile") && text.contains("#[Max "), "{file}: {text}");
+    }
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// A run that takes a minute, once its server is there; and the server's process.
+fn running() -> (Child, Pid) {
+    let load = load(&["--clients", "20", "--seconds", "60", "--json"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = Pid::from_raw(load.id().cast_signed());
+    let server = wait_for("its server", || children_of(pid).into_iter().find(|&child| name_of(child) == "supervisor"));
+    wait_for("the server's workers", || (children_of(server).len() >= 3).then_some(()));
+    (load, server)
+}
+
+fn is_gone(pid: Pid) -> Option<()> {
+    kill(pid, None).is_err().then_some(())
+}
+
+#[test]
+fn nothing_is_left_when_it_is_interrupted_or_killed() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+        let (mut load, server) = running();
+        let workers = children_of(server);
+        kill(Pid::from_raw(load.id().cast_signed()), signal).unwrap();
+        let status = load.wait().unwrap();
+        assert!(!status.success());
+        wait_for("its server to end", || is_gone(server));
+        workers.into_iter().for_each(|worker| wait_for("the workers to end", || is_gone(worker)));
+    }
+}
