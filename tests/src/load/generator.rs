@@ -22,8 +22,9 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-/// Logins that are under way at a time.
+/// Logins that are under way at a time. Over UDP fewer, since nobody repeats a datagram that finds a full buffer.
 const LOGINS_AT_ONCE: usize = 256;
+const UDP_LOGINS_AT_ONCE: usize = 32;
 /// So long nothing may happen that is waited for.
 const PATIENCE: u64 = 10_000_000_000;
 /// When nothing has come for so long, nothing more will.
@@ -245,9 +246,9 @@ impl Generator {
     }
 
     fn log_in(&mut self, mut roles: impl Iterator<Item = Role>) -> Result<(), String> {
-        self.heard_at = self.now();
+        let at_once = if self.shape.udp { UDP_LOGINS_AT_ONCE } else { LOGINS_AT_ONCE };
         self.wait_until("the clients to log in", |generator| {
-            while generator.logging_in < LOGINS_AT_ONCE
+            while generator.logging_in < at_once
                 && let Some(role) = roles.next()
             {
                 generator.connect(role)?;

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const SLICE: Duration = Duration::from_millis(500);
 /// Not measured: memory is touched for the first time, buffers grow.
 const WARM_UP: Duration = Duration::from_millis(300);
+/// The same of a quiet server: it still has to do with those who came.
+const QUIET_DOWN: Duration = Duration::from_secs(2);
 /// How long memory may take to stand still.
 const MEMORY_SETTLES: Duration = Duration::from_secs(2);
 /// With more than this share of a core for itself, the load generator was the limit.
@@ -87,7 +89,7 @@ impl Side {
             }
             _ => None,
         };
-        generator.slice(WARM_UP)?;
+        generator.slice(if shape.traffic == Traffic::Quiet { QUIET_DOWN } else { WARM_UP })?;
         generator.after_slice()?;
         generator.count.latency.reset();
         Ok(Side { target, generator, memory_per_connection, slices: Vec::new() })

@@ -71,7 +71,7 @@ pub struct Options {
     #[arg(long, help_heading = "Shape")]
     pub udp: bool,
 
-    /// How long each row, and each side of it, is under load [default: 5]
+    /// How long each row, and each side of it, is under load [default: 10]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub seconds: Option<Duration>,
 
@@ -160,7 +160,7 @@ impl Options {
 
     /// How long each side of a row is under load.
     pub fn seconds(&self) -> Duration {
-        self.seconds.unwrap_or(Duration::from_secs(if self.quick { 1 } else { 5 }))
+        self.seconds.unwrap_or(Duration::from_secs(if self.quick { 1 } else { 10 }))
     }
 
     /// The numbers of workers to try.
