@@ -146,7 +146,9 @@ fn the_log_is_whole_wherever_its_writers_die() {
         let generation = generation.fetch_add(1, Ordering::Relaxed);
         for number in 0u32.. {
             let mut batch = Batch::default();
-            (0..3u8).for_each(|part| batch.push(&[&generation.to_le_bytes()[..], &number.to_le_bytes(), &[part]].concat()));
+            (0..3u8).for_each(|part| {
+                batch.push(|payload| payload.extend([&generation.to_le_bytes()[..], &number.to_le_bytes(), &[part]].concat()))
+            });
             while log.append(Slot(writer), &batch, Micros(0)).is_err() {
                 std::thread::yield_now();
             }

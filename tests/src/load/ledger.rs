@@ -120,7 +120,9 @@ mod tests {
 
     fn of(numbers: &[u32], sent: u32) -> Tally {
         let mut ledger = Ledger::from_start(1);
-        numbers.iter().for_each(|&number| drop(ledger.note(0, number)));
+        for &number in numbers {
+            ledger.note(0, number);
+        }
         ledger.close([Some(sent)].into_iter())
     }
 
@@ -146,7 +148,9 @@ mod tests {
     fn another_order_of_two_senders_lines_shows() {
         let order = |lines: &[(usize, u32)]| {
             let mut ledger = Ledger::from_start(2);
-            lines.iter().for_each(|&(place, number)| drop(ledger.note(place, number)));
+            for &(place, number) in lines {
+                ledger.note(place, number);
+            }
             ledger.order()
         };
         assert_eq!(order(&[(0, 0), (1, 0), (0, 1)]), order(&[(0, 0), (1, 0), (0, 1)]));

@@ -126,14 +126,17 @@ impl Options {
     pub fn shapes(&self) -> Result<Vec<Shape>, String> {
         let mut shapes = self.presets.clone();
         if shapes.is_empty() {
-            shapes = PRESETS.iter().map(|preset| preset.shape).collect();
-            if shapes.iter().map(|&shape| self.changed(shape)).ne(shapes.iter().copied()) || self.fault.is_some() {
-                shapes = vec![Shape::custom()];
-            }
+            let is_custom = self.has_shape() || self.fault.is_some();
+            shapes = if is_custom { vec![Shape::custom()] } else { PRESETS.iter().map(|preset| preset.shape).collect() };
         }
         let shapes: Vec<Shape> = shapes.into_iter().map(|shape| self.changed(shape)).collect();
         shapes.iter().try_for_each(Shape::check)?;
         Ok(shapes)
+    }
+
+    fn has_shape(&self) -> bool {
+        let numbers = [self.clients, self.rooms, self.senders, self.bytes, self.window, self.idle];
+        numbers.iter().any(Option::is_some) || self.rate.is_some() || self.churn.is_some() || self.storm || self.quiet || self.udp
     }
 
     fn changed(&self, shape: Shape) -> Shape {
@@ -215,11 +218,9 @@ mod tests {
     fn presets_are_run_as_they_are_or_changed() {
         assert_eq!(shapes(&["--quick"]).len(), PRESETS.len());
         assert_eq!(shapes(&["--idle", "7"]), [Shape { idle: 7, ..Shape::custom() }]);
-        let changed = shapes(&["room-10", "storm", "--clients", "20", "--senders", "0", "--quiet"]);
-        assert_eq!(
-            changed.iter().map(|shape| (shape.name, shape.clients, shape.traffic)).collect::<Vec<_>>(),
-            [("room-10", 20, Traffic::Quiet), ("storm", 20, Traffic::Quiet),].map(|row| (row.0, row.1, row.2))
-        );
+        let changed = shapes(&["room-10", "storm", "--clients", "200", "--quiet"]);
+        let changed: Vec<_> = changed.iter().map(|shape| (shape.name, shape.clients, shape.rooms, shape.traffic)).collect();
+        assert_eq!(changed, [("room-10", 200, 1, Traffic::Quiet), ("storm", 200, 100, Traffic::Quiet)]);
         assert_eq!(shapes(&["--fault", "lose"]).len(), 1);
     }
 

@@ -100,7 +100,7 @@ mod tests {
             let mut line = Vec::new();
             payload.write(sender, number, &mut line);
             line.pop();
-            line[at] ^= 1 << bit;
+            line[at] ^= 1_u8 << bit;
             prop_assert_eq!(payload.read(&line), None);
             prop_assert_eq!(payload.read(&line[..98]), None);
         }
