@@ -109,6 +109,13 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// Whether it tells who comes, goes, or is called something else, which one may choose not to hear.
+    pub fn is_presence(&self) -> bool {
+        matches!(self, Event::Joined { .. } | Event::Left { .. } | Event::Quit { .. } | Event::Renamed { .. })
+    }
+}
+
 /// The answer to a command, by command.
 #[derive(Clone, Debug)]
 pub enum Reply<'a> {

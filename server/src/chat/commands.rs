@@ -1,6 +1,6 @@
 //! What each command does. A command first looks at the state and refuses, changing nothing, or it changes the state and tells.
 
-use super::rooms::RoomId;
+use super::rooms::{Member, RoomId};
 use super::tell::{Ending, Output, Teller};
 use super::{Chat, Session, Transport};
 use forkchat_common::charset::{Charset, CharsetError};
@@ -112,13 +112,14 @@ impl Chat {
     /// Makes a room the session's current one, entering it if need be. Whether it was in it before. Tells nobody.
     pub(super) fn enter(&mut self, id: SessionId, name: RoomName) -> Result<bool, Refusal<'static>> {
         let Some(session) = self.session(id) else { return Ok(true) };
+        let member = Member { session: id, slot: session.slot };
         let known = self.state.rooms.find(name.key()).filter(|room| session.rooms.contains(room));
         if known.is_none() && session.rooms.len() >= ROOMS_PER_SESSION_MAX {
             return Err(Refusal::TooManyRooms);
         }
         let room = self.state.rooms.find_or_make(name).ok_or(Refusal::NoMoreRooms)?;
         if known.is_none() {
-            self.state.rooms.enter(room, id);
+            self.state.rooms.enter(room, member);
         }
         if let Some(session) = self.session_mut(id) {
             if known.is_none() {
@@ -268,7 +269,7 @@ impl Chat {
         self.session(id).and_then(|session: &Session| session.current).ok_or(Refusal::InNoRoom)
     }
 
-    fn names(&self, members: &[SessionId], at_most: usize) -> Vec<&str> {
-        members.iter().take(at_most).filter_map(|&id| self.session(id)).map(|session| session.nick.as_str()).collect()
+    fn names(&self, members: &[Member], at_most: usize) -> Vec<&str> {
+        members.iter().take(at_most).filter_map(|member| self.session(member.session)).map(|session| session.nick.as_str()).collect()
     }
 }

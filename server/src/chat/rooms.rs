@@ -1,6 +1,6 @@
 //! The rooms and who is in them. A room lives while somebody is in it, or while it has a topic worth keeping.
 
-use forkchat_common::ids::{Sequence, SessionId};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::limits::{EMPTY_ROOMS_MAX, ROOMS_MAX};
 use forkchat_common::names::RoomName;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct RoomId(u32);
 
+/// Somebody in a room. With the worker that serves it, so that the other workers needn't look the session up for each line that it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Member {
+    pub session: SessionId,
+    pub slot: Slot,
+}
+
 /// A room.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Room {
@@ -18,7 +25,7 @@ pub(super) struct Room {
     /// May be empty.
     pub topic: Box<str>,
     /// In order of arrival.
-    pub members: Vec<SessionId>,
+    pub members: Vec<Member>,
     /// Where in the log the last member left, if nobody is in it.
     empty_since: Option<Sequence>,
 }
@@ -95,9 +102,9 @@ impl Rooms {
     }
 
     /// Adds a member who isn't one.
-    pub fn enter(&mut self, id: RoomId, session: SessionId) {
+    pub fn enter(&mut self, id: RoomId, member: Member) {
         let room = self.get_mut(id);
-        room.members.push(session);
+        room.members.push(member);
         if let Some(since) = room.empty_since.take() {
             self.empty.remove(&(since, id));
         }
@@ -106,7 +113,7 @@ impl Rooms {
     /// Takes a member out. The last one out leaves the room to be forgotten, now or, if it has a topic, when there are too many such.
     pub fn leave(&mut self, id: RoomId, session: SessionId, at: Sequence) {
         let room = self.get_mut(id);
-        room.members.retain(|&member| member != session);
+        room.members.retain(|member| member.session != session);
         if !room.members.is_empty() {
             return;
         }

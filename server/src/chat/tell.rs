@@ -1,6 +1,6 @@
 //! Telling people things: an event is rendered once for each form in which somebody wants it, and its bytes handed to whoever serves them.
 
-use super::rooms::Room;
+use super::rooms::{Member, Room};
 use super::{Chat, Session};
 use forkchat_common::charset::Charset;
 use forkchat_common::command::Setting;
@@ -80,11 +80,10 @@ impl<'a, O: Output> Teller<'a, O> {
         self.forms.used = 0;
     }
 
-    fn tell(&mut self, session: &Session, event: &Event<'_>) {
-        if self.out.serves(session.id, session.slot) {
-            let form = Form { charset: session.charset, tags: session.has(Setting::Tags) };
-            self.out.tell(session.id, self.forms.bytes(form, event, self.stamp));
-        }
+    /// To a session that is served here.
+    fn render(&mut self, session: &Session, event: &Event<'_>) {
+        let form = Form { charset: session.charset, tags: session.has(Setting::Tags) };
+        self.out.tell(session.id, self.forms.bytes(form, event, self.stamp));
     }
 }
 
@@ -92,18 +91,15 @@ impl Session {
     pub(super) fn has(&self, setting: Setting) -> bool {
         self.settings[setting as usize]
     }
-
-    fn hears(&self, event: &Event<'_>) -> bool {
-        let is_presence = matches!(event, Event::Joined { .. } | Event::Left { .. } | Event::Quit { .. } | Event::Renamed { .. });
-        !is_presence || self.has(Setting::Joins)
-    }
 }
 
 impl Chat {
     pub(super) fn tell_one<O: Output>(&self, id: SessionId, event: &Event<'_>, tell: &mut Teller<'_, O>) {
-        if let Some(session) = self.session(id) {
+        if let Some(session) = self.session(id)
+            && tell.out.serves(id, session.slot)
+        {
             tell.begin();
-            tell.tell(session, event);
+            tell.render(session, event);
         }
     }
 
@@ -117,20 +113,21 @@ impl Chat {
         if let [room] = session.rooms[..] {
             return self.tell_room(self.state.rooms.get(room), Some(session.id), event, tell);
         }
-        let mut neighbours: Vec<SessionId> = session.rooms.iter().flat_map(|&room| &self.state.rooms.get(room).members).copied().collect();
+        let mut neighbours: Vec<Member> = session.rooms.iter().flat_map(|&room| &self.state.rooms.get(room).members).copied().collect();
         neighbours.sort_unstable();
         neighbours.dedup();
         self.tell_each(&neighbours, Some(session.id), event, tell);
     }
 
-    fn tell_each<O: Output>(&self, ids: &[SessionId], except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+    fn tell_each<O: Output>(&self, members: &[Member], except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
         tell.begin();
-        for &id in ids {
-            if Some(id) != except
-                && let Some(session) = self.session(id)
-                && session.hears(event)
+        for &Member { session, slot } in members {
+            if Some(session) != except
+                && (!event.is_presence() || self.session(session).is_some_and(|session| session.has(Setting::Joins)))
+                && tell.out.serves(session, slot)
+                && let Some(session) = self.session(session)
             {
-                tell.tell(session, event);
+                tell.render(session, event);
             }
         }
     }

@@ -44,8 +44,10 @@ struct Outbox {
     rendered: u64,
     /// Writes that the socket took since the session began. Over UDP each was a datagram, and one that got lost on the way counts.
     writes: u64,
-    /// While something is unwritten: where in the log, and behind how many rendered bytes, the turns began that rendered something.
-    marks: VecDeque<(Sequence, u64)>,
+    /// The latest turn that rendered something: where in the log, and behind how many rendered bytes, it began.
+    mark: (Sequence, u64),
+    /// While something of them is unwritten: the turns before that.
+    earlier_marks: VecDeque<(Sequence, u64)>,
     is_dirty: bool,
     /// The socket took no more; it tells when it does.
     is_blocked: bool,
@@ -113,10 +115,10 @@ impl Outbox {
     /// While something is unwritten: the latest mark that is not behind the first unwritten byte.
     fn first_unwritten_mark(&mut self) -> (Sequence, u64) {
         let written = self.written();
-        while self.marks.get(1).is_some_and(|&(_, offset)| offset <= written) {
-            self.marks.pop_front();
+        while !self.earlier_marks.is_empty() && self.earlier_marks.get(1).unwrap_or(&self.mark).1 <= written {
+            self.earlier_marks.pop_front();
         }
-        *self.marks.front().expect("the turn that rendered the first unwritten byte left its mark")
+        *self.earlier_marks.front().unwrap_or(&self.mark)
     }
 
     fn checkpoint(&mut self, slot: Slot, position: Sequence) -> Checkpoint {
@@ -127,7 +129,7 @@ impl Outbox {
                 (sequence, offset, true)
             }
             None => {
-                self.marks.clear();
+                self.earlier_marks.clear();
                 (position, self.rendered, false)
             }
         };
@@ -164,7 +166,8 @@ impl Outboxes {
             start: 0,
             rendered: 0,
             writes: 0,
-            marks: VecDeque::new(),
+            mark: (Sequence(0), 0),
+            earlier_marks: VecDeque::new(),
             is_dirty: false,
             is_blocked: false,
             given_up_at: None,
@@ -295,8 +298,11 @@ impl Output for Outboxes {
         let (turn_start, sendq) = (self.turn_start, self.sendq);
         self.tells += 1;
         let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none()) else { return };
-        if outbox.marks.back().is_none_or(|&(sequence, _)| sequence != turn_start) {
-            outbox.marks.push_back((turn_start, outbox.rendered));
+        if outbox.mark.0 != turn_start {
+            if outbox.unwritten() > 0 {
+                outbox.earlier_marks.push_back(outbox.mark);
+            }
+            outbox.mark = (turn_start, outbox.rendered);
         }
         let was_within = outbox.unwritten() <= sendq;
         outbox.bytes.extend_from_slice(bytes);

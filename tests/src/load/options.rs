@@ -84,7 +84,7 @@ pub struct Options {
     pub addr: Option<SocketAddr>,
 
     /// Put the bare broadcaster under load instead, and make it do wrong: the checks must find it
-    #[arg(long, value_name = "KIND", conflicts_with_all = ["addr", "workers", "server", "server_arguments"])]
+    #[arg(long, value_name = "lose|double|swap|corrupt|stall", hide_possible_values = true, conflicts_with_all = ["addr", "workers", "server", "server_arguments"])]
     pub fault: Option<Fault>,
 
     /// The server's binary [default: forkchat-server beside this one]
