@@ -194,11 +194,7 @@ fn a_resize_keeps_the_line_and_what_comes_after() {
 fn when_the_server_is_killed_and_comes_back_so_does_the_client() {
     let mut server = Server::start(&[]);
     let home = Home::new();
-    let terminal = client(
-        &server,
-        &home,
-        &["--nick", "alice", "--join", "#rust"].map(|argument| if argument == "#rust" { "#lobby" } else { argument }),
-    );
+    let terminal = client(&server, &home, &["--nick", "alice", "--join", "#lobby"]);
     terminal.type_keys("/join #rust\r");
     prompt(&terminal, "#rust> ");
     terminal.type_keys("/leave #lobby\r");

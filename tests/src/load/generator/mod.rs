@@ -4,35 +4,31 @@
 //! ```text
 //! new → enter (all log in) → slice, slice, … → finish (what was lost, doubled, …)
 //! ```
+//!
+//! Here is what it does in a slice; `crowd` connects and lets go of clients, `hearing` understands what they are sent.
+
+mod crowd;
+mod hearing;
 
 use super::client::{Client, Role, Stage};
-use super::ledger::{Arrival, Ledger, Tally};
+use super::error;
+use super::ledger::Tally;
 use super::payload::Payload;
 use super::senders::Sender;
 use super::shape::{Shape, Traffic};
 use super::target::{Dialect, Target};
-use super::{error, is_interrupted};
 use hdrhistogram::Histogram;
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, recv};
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use std::collections::{HashMap, VecDeque};
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Logins that are under way at a time. Over UDP fewer, since nobody repeats a datagram that finds a full buffer.
-const LOGINS_AT_ONCE: usize = 256;
-const UDP_LOGINS_AT_ONCE: usize = 32;
 /// So long nothing may happen that is waited for.
 const PATIENCE: u64 = 10_000_000_000;
 /// When nothing has come for so long, nothing more will.
 const SILENCE: u64 = 2_000_000_000;
-/// How long a visitor stays, in ns.
-const VISIT: u64 = 500_000_000;
-/// Members of a room of idle clients.
-const IDLE_ROOM: usize = 100;
 /// A sender that has so much to send says no more for now. In an open loop the lines stay due.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// The longest latency that is told apart from longer ones, in ns.
@@ -240,62 +236,6 @@ impl Generator {
         self.senders[room * senders..(room + 1) * senders].iter()
     }
 
-    fn log_in_members(&mut self) -> Result<(), String> {
-        let shape = self.shape;
-        self.log_in((0..shape.rooms).flat_map(move |room| std::iter::repeat_n(Role::Member(room), shape.members_of(room))))
-    }
-
-    fn log_in(&mut self, mut roles: impl Iterator<Item = Role>) -> Result<(), String> {
-        let at_once = if self.shape.udp { UDP_LOGINS_AT_ONCE } else { LOGINS_AT_ONCE };
-        self.wait_until("the clients to log in", |generator| {
-            while generator.logging_in < at_once
-                && let Some(role) = roles.next()
-            {
-                generator.connect(role)?;
-            }
-            Ok(generator.logging_in == 0)
-        })
-    }
-
-    fn connect(&mut self, role: Role) -> Result<(), String> {
-        let room = match role {
-            Role::Member(room) | Role::Visitor(room) => self.room_name(room),
-            Role::Idle => self.room_name(self.shape.rooms + self.serial / IDLE_ROOM),
-        };
-        let ledger = match role {
-            Role::Member(_) => Ledger::from_start(self.shape.senders),
-            Role::Visitor(_) => Ledger::from_now(self.shape.senders),
-            Role::Idle => Ledger::from_start(0),
-        };
-        let login = self.dialect.login(&self.nick(self.serial), &room);
-        let client = Client::connect(self.address, self.shape.udp, role, ledger, &login, self.now());
-        let client = client.map_err(|error| cannot_connect(self.address, &error))?;
-        self.serial += 1;
-        self.logging_in += 1;
-        let index = self.free.pop().unwrap_or(self.clients.len());
-        self.epoll.add(&client, EpollEvent::new(EpollFlags::EPOLLIN, index as u64)).map_err(error("cannot wait for a connection"))?;
-        match self.clients.get_mut(index) {
-            Some(old) => *old = client,
-            None => self.clients.push(client),
-        }
-        if self.shape.udp && self.dialect == Dialect::Lines {
-            return self.clients[index].knock().map_err(|error| cannot_connect(self.address, &error));
-        }
-        self.flush(index)
-    }
-
-    /// Sends what a client has to send; what the socket doesn't take now it will be asked to take later.
-    fn flush(&mut self, index: usize) -> Result<(), String> {
-        let client = &mut self.clients[index];
-        let was_blocked = client.is_blocked;
-        let result = client.flush();
-        if client.is_blocked && !was_blocked {
-            let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, index as u64);
-            self.epoll.modify(&*client, &mut event).map_err(error("cannot wait for a connection"))?;
-        }
-        result.or_else(|error| self.closed(index, Some(error)))
-    }
-
     /// A closed loop: as much as the windows have room for.
     fn speak_in_window(&mut self, window: usize, now: u64) -> Result<(), String> {
         for sender in 0..self.senders.len() {
@@ -363,62 +303,6 @@ impl Generator {
         })
     }
 
-    fn leave(&mut self, index: usize) -> Result<(), String> {
-        let client = &mut self.clients[index];
-        if client.stage != Stage::Ready {
-            return Ok(());
-        }
-        client.stage = Stage::Leaving;
-        self.leaving += 1;
-        match self.dialect {
-            Dialect::Lines => {
-                client.unsent.extend_from_slice(b"/quit\n");
-                self.flush(index)?;
-            }
-            // An empty datagram, or the end of input.
-            Dialect::Bare if self.shape.udp => drop(client.socket.send(b"")),
-            Dialect::Bare => drop(client.socket.shutdown(Shutdown::Write)),
-        }
-        // Datagrams have no end that could be waited for.
-        if self.shape.udp { self.closed(index, None) } else { Ok(()) }
-    }
-
-    /// A connection is over.
-    fn closed(&mut self, index: usize, why: Option<std::io::Error>) -> Result<(), String> {
-        let client = &mut self.clients[index];
-        match std::mem::replace(&mut client.stage, Stage::Gone) {
-            Stage::Gone => return Ok(()),
-            Stage::LoggingIn(_) => {
-                let address = self.address;
-                return Err(
-                    why.map_or_else(|| format!("{address} closed a connection that was logging in"), |why| cannot_connect(address, &why))
-                );
-            }
-            Stage::Leaving => self.leaving -= 1,
-            Stage::Ready => self.count.dropped += 1,
-        }
-        // Fails only for what isn't registered.
-        let _ = self.epoll.delete(&*client);
-        let _ = client.socket.shutdown(Shutdown::Both);
-        self.gone += client.ledger.close(std::iter::repeat(None));
-        match client.role {
-            Role::Member(room) if self.shape.traffic != Traffic::Storm => self.go_on_without(index, room),
-            Role::Member(_) | Role::Visitor(_) => self.free.push(index),
-            Role::Idle => {}
-        }
-        self.visitors.retain(|&(_, visitor)| visitor != index);
-        self.heard_at = self.now();
-        Ok(())
-    }
-
-    /// A member that was dropped holds nobody's window up.
-    fn go_on_without(&mut self, index: usize, room: usize) {
-        let senders = self.shape.senders;
-        for sender in self.senders[room * senders..(room + 1) * senders].iter_mut().filter(|sender| sender.client != index) {
-            sender.lose_hearer(self.clients[index].ledger.next(sender.place).unwrap_or(0));
-        }
-    }
-
     fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>) -> Result<(), String> {
         self.heard_at = self.now();
         while !is_so(self)? {
@@ -433,139 +317,6 @@ impl Generator {
     fn pump_until(&mut self, end: u64) -> Result<(), String> {
         while self.now() < end {
             self.pump(end)?;
-        }
-        Ok(())
-    }
-
-    /// Waits for something to happen, at most until `until`, and takes it in.
-    fn pump(&mut self, until: u64) -> Result<(), String> {
-        if is_interrupted() {
-            return Err("interrupted".into());
-        }
-        if self.count.dropped > 0 && self.count.dropped == self.shape.connections() as u64 {
-            return Err(format!("{} has ended all connections", self.address));
-        }
-        let left = Duration::from_nanos(until.saturating_sub(self.now()));
-        let mut timeout = EpollTimeout::try_from(left.min(Duration::from_millis(100))).unwrap_or(EpollTimeout::ZERO);
-        if left > Duration::ZERO && left < Duration::from_millis(20) {
-            // To the millisecond is not good enough for a rate.
-            let set = self.timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
-            set.map_err(error("cannot set a timer"))?;
-            timeout = EpollTimeout::NONE;
-        }
-        let mut events = [EpollEvent::empty(); 256];
-        let count = match self.epoll.wait(&mut events, timeout) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => 0,
-            Err(errno) => return Err(error("cannot wait for events")(errno)),
-        };
-        for event in &events[..count] {
-            if event.data() == TIMER {
-                // EAGAIN: set anew meanwhile.
-                let _ = self.timer.wait();
-                continue;
-            }
-            let index = event.data() as usize;
-            if event.events().contains(EpollFlags::EPOLLOUT) {
-                self.unblock(index)?;
-            }
-            self.receive(index)?;
-        }
-        Ok(())
-    }
-
-    fn unblock(&mut self, index: usize) -> Result<(), String> {
-        let client = &mut self.clients[index];
-        client.is_blocked = false;
-        let mut event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-        // Fails only for what isn't registered.
-        let _ = self.epoll.modify(&*client, &mut event);
-        self.flush(index)
-    }
-
-    fn receive(&mut self, index: usize) -> Result<(), String> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let result = match recv(self.clients[index].as_fd().as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) if !self.shape.udp => self.closed(index, None),
-            Ok(length) => self.hear(index, &buffer[..length]),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
-            Err(errno) => self.closed(index, Some(errno.into())),
-        };
-        self.buffer = buffer;
-        result
-    }
-
-    fn hear(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
-        let now = self.now();
-        let joined;
-        let mut whole = bytes;
-        if !self.clients[index].unfinished.is_empty() {
-            joined = [&std::mem::take(&mut self.clients[index].unfinished), bytes].concat();
-            whole = &joined;
-        }
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', whole) {
-            self.hear_line(index, &whole[start..end], now)?;
-            start = end + 1;
-        }
-        self.clients[index].unfinished.extend_from_slice(&whole[start..]);
-        Ok(())
-    }
-
-    fn hear_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
-        match self.payload.read(line) {
-            Some((prefix, sender, number)) => self.hear_said(index, prefix, sender.into(), number, now),
-            None => return self.hear_told(index, line, now),
-        }
-        Ok(())
-    }
-
-    /// Somebody has said something.
-    fn hear_said(&mut self, index: usize, prefix: &[u8], sender: usize, number: u32, now: u64) {
-        let client = &mut self.clients[index];
-        let is_for = |sender: &&mut Sender| {
-            let is_own = sender.client == index && client.is_member();
-            sender.prefix == prefix && client.room() == Some(sender.room) && !is_own && number < sender.sent()
-        };
-        let Some(sender) = self.senders.get_mut(sender).filter(is_for) else {
-            return client.ledger.note_wrong();
-        };
-        let skipped = match client.ledger.note(sender.place, number) {
-            Arrival::New(skipped) => skipped,
-            Arrival::Late => 0..0,
-            Arrival::Again => return,
-        };
-        self.heard_at = now;
-        self.count.deliveries += 1;
-        if client.is_member() {
-            skipped.for_each(|number| sender.missed(number));
-            if let Some(latency) = sender.heard(number, now) {
-                self.count.latency.saturating_record(latency);
-            }
-        }
-    }
-
-    /// The server tells something.
-    fn hear_told(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
-        let client = &mut self.clients[index];
-        match client.stage {
-            Stage::LoggingIn(since) if line == self.dialect.ready() => {
-                client.stage = Stage::Ready;
-                (self.logging_in, self.heard_at) = (self.logging_in - 1, now);
-                self.count.logins += 1;
-                if matches!(client.role, Role::Visitor(_)) {
-                    self.visitors.push_back((now + VISIT, index));
-                }
-                if self.shape.traffic == Traffic::Storm {
-                    self.count.latency.saturating_record(now - since);
-                }
-            }
-            Stage::LoggingIn(_) if self.shape.udp && line.starts_with(b"* /hello ") => {
-                return client.greet(&line[2..]).map_err(|error| cannot_connect(self.address, &error));
-            }
-            _ if self.dialect.is_refusal(line) => return Err(format!("the server refused: {}", String::from_utf8_lossy(line))),
-            _ if self.dialect.is_notice(line) => {}
-            _ => client.ledger.note_wrong(),
         }
         Ok(())
     }
@@ -588,15 +339,6 @@ fn run_name() -> String {
         char::from(letter)
     };
     (0..4).map(letters).collect()
-}
-
-fn cannot_connect(address: SocketAddr, error: &std::io::Error) -> String {
-    let advice = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMFILE | Errno::ENFILE) => "; raise the limit on open files (ulimit -n), or give fewer --clients",
-        Some(Errno::EADDRNOTAVAIL) => "; all local ports are taken (net.ipv4.ip_local_port_range), give fewer --clients",
-        _ => "",
-    };
-    format!("cannot connect to {address}: {error}{advice}")
 }
 
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! The crowd: clients that connect, log in, and leave; and what becomes of those whom the server drops.
+
+use super::Generator;
+use crate::load::client::{Client, Role, Stage};
+use crate::load::error;
+use crate::load::ledger::Ledger;
+use crate::load::shape::Traffic;
+use crate::load::target::Dialect;
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use std::net::{Shutdown, SocketAddr};
+
+/// Logins that are under way at a time. Over UDP fewer, since nobody repeats a datagram that finds a full buffer.
+const LOGINS_AT_ONCE: usize = 256;
+const UDP_LOGINS_AT_ONCE: usize = 32;
+/// Members of a room of idle clients.
+const IDLE_ROOM: usize = 100;
+
+impl Generator {
+    pub(super) fn log_in_members(&mut self) -> Result<(), String> {
+        let shape = self.shape;
+        self.log_in((0..shape.rooms).flat_map(move |room| std::iter::repeat_n(Role::Member(room), shape.members_of(room))))
+    }
+
+    pub(super) fn log_in(&mut self, mut roles: impl Iterator<Item = Role>) -> Result<(), String> {
+        let at_once = if self.shape.udp { UDP_LOGINS_AT_ONCE } else { LOGINS_AT_ONCE };
+        self.wait_until("the clients to log in", |generator| {
+            while generator.logging_in < at_once
+                && let Some(role) = roles.next()
+            {
+                generator.connect(role)?;
+            }
+            Ok(generator.logging_in == 0)
+        })
+    }
+
+    pub(super) fn connect(&mut self, role: Role) -> Result<(), String> {
+        let room = match role {
+            Role::Member(room) | Role::Visitor(room) => self.room_name(room),
+            Role::Idle => self.room_name(self.shape.rooms + self.serial / IDLE_ROOM),
+        };
+        let ledger = match role {
+            Role::Member(_) => Ledger::from_start(self.shape.senders),
+            Role::Visitor(_) => Ledger::from_now(self.shape.senders),
+            Role::Idle => Ledger::from_start(0),
+        };
+        let login = self.dialect.login(&self.nick(self.serial), &room);
+        let client = Client::connect(self.address, self.shape.udp, role, ledger, &login, self.now());
+        let client = client.map_err(|error| cannot_connect(self.address, &error))?;
+        self.serial += 1;
+        self.logging_in += 1;
+        let index = self.free.pop().unwrap_or(self.clients.len());
+        self.epoll.add(&client, EpollEvent::new(EpollFlags::EPOLLIN, index as u64)).map_err(error("cannot wait for a connection"))?;
+        match self.clients.get_mut(index) {
+            Some(old) => *old = client,
+            None => self.clients.push(client),
+        }
+        if self.shape.udp && self.dialect == Dialect::Lines {
+            return self.clients[index].knock().map_err(|error| cannot_connect(self.address, &error));
+        }
+        self.flush(index)
+    }
+
+    /// Sends what a client has to send; what the socket doesn't take now it will be asked to take later.
+    pub(super) fn flush(&mut self, index: usize) -> Result<(), String> {
+        let client = &mut self.clients[index];
+        let was_blocked = client.is_blocked;
+        let result = client.flush();
+        if client.is_blocked && !was_blocked {
+            let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, index as u64);
+            self.epoll.modify(&*client, &mut event).map_err(error("cannot wait for a connection"))?;
+        }
+        result.or_else(|error| self.closed(index, Some(error)))
+    }
+
+    pub(super) fn leave(&mut self, index: usize) -> Result<(), String> {
+        let client = &mut self.clients[index];
+        if client.stage != Stage::Ready {
+            return Ok(());
+        }
+        client.stage = Stage::Leaving;
+        self.leaving += 1;
+        match self.dialect {
+            Dialect::Lines => {
+                client.unsent.extend_from_slice(b"/quit\n");
+                self.flush(index)?;
+            }
+            // An empty datagram, or the end of input.
+            Dialect::Bare if self.shape.udp => drop(client.socket.send(b"")),
+            Dialect::Bare => drop(client.socket.shutdown(Shutdown::Write)),
+        }
+        // Datagrams have no end that could be waited for.
+        if self.shape.udp { self.closed(index, None) } else { Ok(()) }
+    }
+
+    /// A connection is over.
+    pub(super) fn closed(&mut self, index: usize, why: Option<std::io::Error>) -> Result<(), String> {
+        let client = &mut self.clients[index];
+        match std::mem::replace(&mut client.stage, Stage::Gone) {
+            Stage::Gone => return Ok(()),
+            Stage::LoggingIn(_) => {
+                let address = self.address;
+                return Err(
+                    why.map_or_else(|| format!("{address} closed a connection that was logging in"), |why| cannot_connect(address, &why))
+                );
+            }
+            Stage::Leaving => self.leaving -= 1,
+            Stage::Ready => self.count.dropped += 1,
+        }
+        // Fails only for what isn't registered.
+        let _ = self.epoll.delete(&*client);
+        let _ = client.socket.shutdown(Shutdown::Both);
+        self.gone += client.ledger.close(std::iter::repeat(None));
+        match client.role {
+            Role::Member(room) if self.shape.traffic != Traffic::Storm => self.go_on_without(index, room),
+            Role::Member(_) | Role::Visitor(_) => self.free.push(index),
+            Role::Idle => {}
+        }
+        self.visitors.retain(|&(_, visitor)| visitor != index);
+        self.heard_at = self.now();
+        Ok(())
+    }
+
+    /// A member that was dropped holds nobody's window up.
+    fn go_on_without(&mut self, index: usize, room: usize) {
+        let senders = self.shape.senders;
+        for sender in self.senders[room * senders..(room + 1) * senders].iter_mut().filter(|sender| sender.client != index) {
+            sender.lose_hearer(self.clients[index].ledger.next(sender.place).unwrap_or(0));
+        }
+    }
+}
+
+pub(super) fn cannot_connect(address: SocketAddr, error: &std::io::Error) -> String {
+    let advice = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE | Errno::ENFILE) => "; raise the limit on open files (ulimit -n), or give fewer --clients",
+        Some(Errno::EADDRNOTAVAIL) => "; all local ports are taken (net.ipv4.ip_local_port_range), give fewer --clients",
+        _ => "",
+    };
+    format!("cannot connect to {address}: {error}{advice}")
+}

@@ -1,0 +1,153 @@
+//! Hearing: what comes in on all connections, understood and checked line by line.
+
+use super::crowd::cannot_connect;
+use super::{Generator, TIMER};
+use crate::load::client::{Role, Stage};
+use crate::load::ledger::Arrival;
+use crate::load::senders::Sender;
+use crate::load::shape::Traffic;
+use crate::load::{error, is_interrupted};
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+/// How long a visitor stays, in ns.
+const VISIT: u64 = 500_000_000;
+
+impl Generator {
+    /// Waits for something to happen, at most until `until`, and takes it in.
+    pub(super) fn pump(&mut self, until: u64) -> Result<(), String> {
+        if is_interrupted() {
+            return Err("interrupted".into());
+        }
+        if self.count.dropped > 0 && self.count.dropped == self.shape.connections() as u64 {
+            return Err(format!("{} has ended all connections", self.address));
+        }
+        let left = Duration::from_nanos(until.saturating_sub(self.now()));
+        let mut timeout = EpollTimeout::try_from(left.min(Duration::from_millis(100))).unwrap_or(EpollTimeout::ZERO);
+        if left > Duration::ZERO && left < Duration::from_millis(20) {
+            // To the millisecond is not good enough for a rate.
+            let set = self.timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
+            set.map_err(error("cannot set a timer"))?;
+            timeout = EpollTimeout::NONE;
+        }
+        let mut events = [EpollEvent::empty(); 256];
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(error("cannot wait for events")(errno)),
+        };
+        for event in &events[..count] {
+            if event.data() == TIMER {
+                // EAGAIN: set anew meanwhile.
+                let _ = self.timer.wait();
+                continue;
+            }
+            let index = event.data() as usize;
+            if event.events().contains(EpollFlags::EPOLLOUT) {
+                self.unblock(index)?;
+            }
+            self.receive(index)?;
+        }
+        Ok(())
+    }
+
+    fn unblock(&mut self, index: usize) -> Result<(), String> {
+        let client = &mut self.clients[index];
+        client.is_blocked = false;
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+        // Fails only for what isn't registered.
+        let _ = self.epoll.modify(&*client, &mut event);
+        self.flush(index)
+    }
+
+    fn receive(&mut self, index: usize) -> Result<(), String> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = match recv(self.clients[index].as_fd().as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) if !self.shape.udp => self.closed(index, None),
+            Ok(length) => self.hear(index, &buffer[..length]),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
+            Err(errno) => self.closed(index, Some(errno.into())),
+        };
+        self.buffer = buffer;
+        result
+    }
+
+    fn hear(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
+        let now = self.now();
+        let joined;
+        let mut whole = bytes;
+        if !self.clients[index].unfinished.is_empty() {
+            joined = [&std::mem::take(&mut self.clients[index].unfinished), bytes].concat();
+            whole = &joined;
+        }
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', whole) {
+            self.hear_line(index, &whole[start..end], now)?;
+            start = end + 1;
+        }
+        self.clients[index].unfinished.extend_from_slice(&whole[start..]);
+        Ok(())
+    }
+
+    fn hear_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
+        match self.payload.read(line) {
+            Some((prefix, sender, number)) => self.hear_said(index, prefix, sender.into(), number, now),
+            None => return self.hear_told(index, line, now),
+        }
+        Ok(())
+    }
+
+    /// Somebody has said something.
+    fn hear_said(&mut self, index: usize, prefix: &[u8], sender: usize, number: u32, now: u64) {
+        let client = &mut self.clients[index];
+        let is_for = |sender: &&mut Sender| {
+            let is_own = sender.client == index && client.is_member();
+            sender.prefix == prefix && client.room() == Some(sender.room) && !is_own && number < sender.sent()
+        };
+        let Some(sender) = self.senders.get_mut(sender).filter(is_for) else {
+            return client.ledger.note_wrong();
+        };
+        let skipped = match client.ledger.note(sender.place, number) {
+            Arrival::New(skipped) => skipped,
+            Arrival::Late => 0..0,
+            Arrival::Again => return,
+        };
+        self.heard_at = now;
+        self.count.deliveries += 1;
+        if client.is_member() {
+            skipped.for_each(|number| sender.missed(number));
+            if let Some(latency) = sender.heard(number, now) {
+                self.count.latency.saturating_record(latency);
+            }
+        }
+    }
+
+    /// The server tells something.
+    fn hear_told(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
+        let client = &mut self.clients[index];
+        match client.stage {
+            Stage::LoggingIn(since) if line == self.dialect.ready() => {
+                client.stage = Stage::Ready;
+                (self.logging_in, self.heard_at) = (self.logging_in - 1, now);
+                self.count.logins += 1;
+                if matches!(client.role, Role::Visitor(_)) {
+                    self.visitors.push_back((now + VISIT, index));
+                }
+                if self.shape.traffic == Traffic::Storm {
+                    self.count.latency.saturating_record(now - since);
+                }
+            }
+            Stage::LoggingIn(_) if self.shape.udp && line.starts_with(b"* /hello ") => {
+                return client.greet(&line[2..]).map_err(|error| cannot_connect(self.address, &error));
+            }
+            _ if self.dialect.is_refusal(line) => return Err(format!("the server refused: {}", String::from_utf8_lossy(line))),
+            _ if self.dialect.is_notice(line) => {}
+            _ => client.ledger.note_wrong(),
+        }
+        Ok(())
+    }
+}
