@@ -8,8 +8,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Puts a chat server under load and checks what every client is sent: nothing lost, doubled, reordered or changed.
-///
-/// Starts a forkchat-server of its own for each row of the table, on free ports of the loopback. Without arguments it runs all presets, in about two minutes.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-load", version, max_term_width = 110, after_help = epilogue())]
 #[command(group = ArgGroup::new("traffic").args(["window", "rate", "storm", "quiet"]))]
@@ -83,8 +81,8 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
     pub addr: Option<SocketAddr>,
 
-    /// Put the bare broadcaster under load instead, and make it do wrong: the checks must find it
-    #[arg(long, value_name = "lose|double|swap|corrupt|stall", hide_possible_values = true, conflicts_with_all = ["addr", "workers", "server", "server_arguments"])]
+    /// Load the bare broadcaster, and make it lose, double, swap, corrupt or stall: the checks must find it
+    #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers", "server", "server_arguments"])]
     pub fault: Option<Fault>,
 
     /// The server's binary [default: forkchat-server beside this one]
@@ -111,7 +109,8 @@ pub struct Options {
 fn epilogue() -> String {
     let presets: String = PRESETS.iter().map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about)).collect();
     format!(
-        "Presets (4 senders a room, 8 lines in flight each, 100 bytes a line, where nothing else is said):\n{presets}\n\
+        "Each row has a forkchat-server of its own, on free ports of the loopback; all presets take about two minutes.\n\n\
+        Presets (4 senders a room, 8 lines in flight each, 100 bytes a line, where nothing else is said):\n{presets}\n\
         Shape options change the presets given, or a room of 100.\n\
         Exit codes: 0 all is well, 1 something was lost, doubled, reordered, wrong or dropped, or it could not be measured, 2 the command line is wrong.\n\n\
         Examples:\n  \
