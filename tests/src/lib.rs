@@ -57,14 +57,10 @@ pub fn client_binary() -> &'static Path {
     BINARY.get_or_init(|| binary("forkchat-client"))
 }
 
-/// The load generator's binary, built as the tests are.
-pub fn load_binary() -> PathBuf {
-    directory().join("forkchat-load")
-}
-
-/// Builds a package's binary of the same name, and tells where it is.
+/// Builds a package's binary of the same name, and tells where it is: next to the directory of the test that asks.
 fn binary(package: &str) -> PathBuf {
-    let directory = directory();
+    let test = std::env::current_exe().expect("a test has a path");
+    let directory = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--package", package]);
     if directory.ends_with("release") {
@@ -72,12 +68,6 @@ fn binary(package: &str) -> PathBuf {
     }
     assert!(build.status().expect("cargo runs").success(), "{package} builds");
     directory.join(package)
-}
-
-/// Where binaries lie: next to the directory of the test that asks.
-fn directory() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps").to_owned()
 }
 
 /// Whether a tool is there. Without it a test is skipped by name, and fails where everything has to be there (`CI`).

@@ -1,15 +1,15 @@
 //! The load test itself: it finds every fault that is put in front of it, finds none where there is none, and leaves nothing behind.
 
 use forkchat_tests::processes::{children_of, name_of};
-use forkchat_tests::{Server, load_binary, server_binary, wait_for};
+use forkchat_tests::{Server, server_binary, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::process::{Child, Command, Output, Stdio};
 
 fn load(arguments: &[&str]) -> Command {
-    let mut command = Command::new(load_binary());
-    if !arguments.iter().any(|argument| ["--fault", "--addr"].contains(argument)) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forkchat-load"));
+    if !arguments.iter().any(|argument| ["--fault", "--addr", "--server"].contains(argument)) {
         command.arg("--server").arg(server_binary());
     }
     command.args(arguments).stdin(Stdio::null());
@@ -40,7 +40,7 @@ fn said(output: &Output) -> String {
 /// What it found to be lost, doubled, reordered and wrong, and how many faults were made.
 fn found(fault: &str) -> [u64; 5] {
     let (code, row) = row(&["--fault", fault, "--clients", "20", "--rooms", "2", "--seconds", "0.5"]);
-    assert_eq!(code, Some(i32::from(fault != "stall")), "exit code with {fault}");
+    assert_eq!(code, Some(1), "exit code with {fault}");
     ["lost", "doubled", "reordered", "wrong", "faults"].map(|name| row["bare"][name].as_u64().unwrap())
 }
 
@@ -83,12 +83,39 @@ fn lines_of_two_senders_exchanged_for_one_member_are_found() {
 }
 
 #[test]
+fn a_line_for_somebody_else_is_found_with_members_and_with_idle_clients() {
+    let [lost, doubled, reordered, wrong, made] = found("stray");
+    assert!(made > 0);
+    assert_eq!([lost, doubled, reordered, wrong], [0, 0, 0, made]);
+    let (code, row) = row(&["--fault", "stray", "--clients", "20", "--idle", "5", "--seconds", "0.5"]);
+    assert_eq!((code, &row["bare"]["wrong"]), (Some(1), &row["bare"]["faults"]));
+    assert!(row["bare"]["faults"].as_u64().unwrap() > 0);
+}
+
+#[test]
 fn an_open_loop_does_not_hide_that_the_server_stood_still() {
-    let (code, row) = row(&["--fault", "stall", "--clients", "20", "--rate", "1000", "--seconds", "1.5"]);
+    // Wherever in a slice the 0.3 s begin: what was due in the meantime counts as late as it was, though it was sent later.
+    for seconds in ["1.6", "2.4", "4"] {
+        let (code, row) = row(&["--fault", "stall", "--clients", "20", "--rate", "1000", "--seconds", seconds]);
+        assert_eq!(code, Some(0));
+        assert!(row["bare"]["max_ms"].as_f64().unwrap() >= 290.0, "{row}");
+        // 0.3 s of at most 4: more than five in a hundred, of which a third are later than 0.2 s.
+        assert!(row["bare"]["p99_ms"].as_f64().unwrap() >= 200.0, "{row}");
+        assert!(row["bare"]["rate_share"].as_f64().unwrap() > 0.9, "what was due was said: {row}");
+    }
+}
+
+#[test]
+fn a_rate_that_cannot_be_kept_is_said_and_shows_in_the_latency() {
+    let output = load(&["--clients", "20", "--rate", "1000000", "--seconds", "1"]).output().unwrap();
+    assert!(said(&output).contains("% of the rate that was asked for was kept"), "{}", said(&output));
+}
+
+#[test]
+fn a_slow_rate_is_slow() {
+    let (code, row) = row(&["--clients", "20", "--rate", "3", "--seconds", "2"]);
     assert_eq!(code, Some(0));
-    // 0.3 s of 1.5 s: what was due in the meantime counts as late as it was, though it was sent later.
-    assert!(row["bare"]["max_ms"].as_f64().unwrap() >= 290.0, "{row}");
-    assert!(row["bare"]["p99_ms"].as_f64().unwrap() >= 200.0, "{row}");
+    assert!((5..=8).contains(&row["server"]["lines"].as_u64().unwrap()), "{row}");
 }
 
 #[test]
@@ -133,6 +160,8 @@ fn a_storm_counts_logins_and_a_quiet_server_costs_next_to_nothing() {
     assert_eq!(code, Some(0));
     assert!(storm["server"]["units"].as_u64().unwrap() >= 50);
     assert!(storm["server"]["p50_ms"].as_f64().unwrap() > 0.0);
+    let (code, storm) = row(&["--clients", "50", "--storm", "--udp", "--seconds", "0.5"]);
+    assert_eq!(code, Some(0), "{storm}");
     let (code, quiet) = row(&["--clients", "50", "--quiet", "--seconds", "0.5"]);
     assert_eq!(code, Some(0));
     assert_eq!(quiet["server"]["units"], 0);
@@ -169,6 +198,26 @@ fn a_server_that_drops_a_client_is_found_out() {
 }
 
 #[test]
+fn a_worker_that_dies_makes_the_run_fail_and_is_named() {
+    let arguments = ["--clients", "40", "--rate", "100", "--seconds", "3"];
+    let load = load(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let server = supervisor_of(&load);
+    kill(wait_for("a worker", || children_of(server).into_iter().find(|&child| name_of(child) == "worker 1")), Signal::SIGKILL).unwrap();
+    let output = load.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("killed by signal 9; respawned"), "{}", said(&output));
+}
+
+#[test]
+fn a_row_that_cannot_be_measured_does_not_end_the_table() {
+    let output = load(&["room-100", "room-10", "--seconds", "0.2", "--", "--max-connections", "50"]).output().unwrap();
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("room-100: the server refused: ! the server is full"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("room-10 ")), "{text}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     for (arguments, code, words) in [
         (&["--addr", "127.0.0.1:1"][..], 1, "cannot connect to 127.0.0.1:1"),
@@ -176,6 +225,7 @@ fn what_cannot_be_done_is_said() {
         (&["--senders", "200"], 2, "--senders 200"),
         (&["nothing"], 2, "room-100"),
         (&["--clients", "20", "--", "--ring", "1"], 1, "--ring"),
+        (&["--server", "/nowhere"], 1, "there is no /nowhere"),
         (&["--clients", "20", "--", "--max-connections", "10"], 1, "the server refused"),
     ] {
         let output = load(arguments).output().unwrap();
@@ -199,7 +249,7 @@ fn the_table_csv_and_histograms_tell_the_same() {
     let lines: Vec<String> = String::from_utf8(csv.stdout).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 5, "a head, and two sides of two rows");
     assert!(lines.iter().all(|line| line.split(',').count() == lines[0].split(',').count()));
-    for file in ["room-10-1.hgrm", "room-10-1-bare.hgrm", "room-10-2.hgrm", "room-10-2-bare.hgrm"] {
+    for file in ["01-room-10-1.hgrm", "01-room-10-1-bare.hgrm", "02-room-10-2.hgrm", "02-room-10-2-bare.hgrm"] {
         let text = std::fs::read_to_string(directory.join(file)).unwrap();
         assert!(text.contains("Percentile") && text.contains("#[Max "), "{file}: {text}");
     }
@@ -209,10 +259,14 @@ fn the_table_csv_and_histograms_tell_the_same() {
 /// A run that takes a minute, once its server is there; and the server's process.
 fn running() -> (Child, Pid) {
     let load = load(&["--clients", "20", "--seconds", "60", "--json"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let pid = Pid::from_raw(load.id().cast_signed());
-    let server = wait_for("its server", || children_of(pid).into_iter().find(|&child| name_of(child) == "supervisor"));
+    let server = supervisor_of(&load);
     wait_for("the server's workers", || (children_of(server).len() >= 3).then_some(()));
     (load, server)
+}
+
+fn supervisor_of(load: &Child) -> Pid {
+    let pid = Pid::from_raw(load.id().cast_signed());
+    wait_for("its server", || children_of(pid).into_iter().find(|&child| name_of(child) == "supervisor"))
 }
 
 fn is_gone(pid: Pid) -> Option<()> {
@@ -224,10 +278,17 @@ fn nothing_is_left_when_it_is_interrupted_or_killed() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
         let (mut load, server) = running();
         let workers = children_of(server);
+        let data_dir = std::env::temp_dir().join(format!("forkchat-load-{}", load.id()));
+        assert!(data_dir.exists());
         kill(Pid::from_raw(load.id().cast_signed()), signal).unwrap();
         let status = load.wait().unwrap();
         assert!(!status.success());
         wait_for("its server to end", || is_gone(server));
         workers.into_iter().for_each(|worker| wait_for("the workers to end", || is_gone(worker)));
+        // Who is killed can't clean up; the next one does.
+        if signal == Signal::SIGKILL {
+            assert_eq!(row(&["--clients", "10", "--seconds", "0.1"]).0, Some(0));
+        }
+        assert!(!data_dir.exists(), "{signal}");
     }
 }

@@ -94,8 +94,7 @@ impl CloseReason {
 impl<'a> Record<'a> {
     /// Appends the record's bytes, for [`Record::decode`].
     pub fn encode(&self, bytes: &mut Vec<u8>) {
-        // Serialising into memory fails for no record.
-        *bytes = postcard::to_extend(self, std::mem::take(bytes)).unwrap_or_default();
+        *bytes = postcard::to_extend(self, std::mem::take(bytes)).expect("serialising into memory fails for no record");
     }
 
     /// Reads a record from the log; `None` if it is none, which only a mistake of ours can cause.

@@ -77,7 +77,7 @@ impl Lines {
     pub fn of(session: SessionId, bytes: &[u8], offset: u64, in_long_line: bool, behind: Behind, lines_max: usize) -> Lines {
         let mut lines = Lines::default();
         // At once, for lines of usual length: another thread frees it, and the two get in each other's way at each step of its growth.
-        lines.batch.reserve(bytes.len() * 2);
+        lines.batch.reserve(2 * bytes.len().min(lines_max.saturating_mul(128)));
         let cut = cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
             let fact = match piece {
                 Piece::Line(line) => Fact::Line(line),

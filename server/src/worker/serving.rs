@@ -32,6 +32,8 @@ const TURN_BLOCKS: u64 = 8_192;
 const TURN_TELLS: usize = 20_000;
 /// It is looked at after so many blocks whether that is so.
 const PIECE_BLOCKS: u64 = 16;
+/// While it applies, others are told so often how far it is: writers wait for it, and the watchdog looks whether it moves.
+const PUBLISH_BLOCKS: u64 = 512;
 /// How long after a connection the first thing that arrives still counts as having come with it.
 const ARRIVAL: u64 = Micros::SECOND / 100;
 /// How long an ended session's last words wait for their reader.
@@ -349,9 +351,15 @@ impl<S: Sockets> Serving<S> {
 
     fn apply_some(&mut self) {
         let start = self.replica.position();
+        let mut published = start;
         while self.replica.is_behind() && self.replica.position().blocks_since(start) < TURN_BLOCKS && self.outboxes.tells() < TURN_TELLS {
             self.log.begin_turn(self.me, Thread::Send);
             self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes| outboxes.relieve(&mut self.sockets));
+            if self.replica.position().blocks_since(published) >= PUBLISH_BLOCKS {
+                published = self.replica.position();
+                // What was rendered is not written yet, so nothing is said about that.
+                self.log.publish_cursor(self.me, published);
+            }
         }
     }
 

@@ -10,15 +10,15 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a client is sent when it is in its room.
 pub const READY: &[u8] = b"ready";
 /// Of so many deliveries one goes wrong, if that was asked for.
 const FAULT_EVERY: u64 = 997;
-/// How long it stands still once, if that was asked for, and after how many deliveries.
+/// How long it stands still once, if that was asked for, and how long after its first delivery.
 const STALL: Duration = Duration::from_millis(300);
-const STALL_AFTER: u64 = 10_000;
+const STALL_AFTER: Duration = Duration::from_secs(1);
 /// A datagram holds whole lines up to so many bytes.
 const DATAGRAM_BYTES_MAX: usize = 1_200;
 
@@ -37,6 +37,8 @@ pub enum Fault {
     Swap,
     /// Changes a byte.
     Corrupt,
+    /// Delivers to a member of another room, too.
+    Stray,
     /// Stands still for 0.3 s, once.
     Stall,
 }
@@ -73,6 +75,7 @@ struct Broadcaster {
 #[derive(Default)]
 struct Faults {
     fault: Option<Fault>,
+    first: Option<Instant>,
     deliveries: u64,
     made: u64,
 }
@@ -83,7 +86,7 @@ impl Faults {
         self.deliveries += 1;
         match self.fault {
             None => false,
-            Some(Fault::Stall) => self.deliveries == STALL_AFTER,
+            Some(Fault::Stall) => self.made == 0 && self.first.get_or_insert_with(Instant::now).elapsed() > STALL_AFTER,
             Some(_) => self.deliveries.is_multiple_of(FAULT_EVERY),
         }
     }
@@ -265,12 +268,25 @@ impl Broadcaster {
                 self.append(index, line);
                 self.append(index, line);
             }
+            Some(Fault::Stray) => {
+                self.append(index, line);
+                match self.stranger_to(index) {
+                    Some(stranger) => self.append(stranger, line),
+                    None => self.faults.made -= 1,
+                }
+            }
             Some(Fault::Stall) => {
                 std::thread::sleep(STALL);
                 self.append(index, line);
             }
             None => self.append(index, line),
         }
+    }
+
+    /// Somebody in another room.
+    fn stranger_to(&self, index: usize) -> Option<usize> {
+        let room = self.peers[index].as_ref()?.room?;
+        (1..self.rooms.len()).find_map(|i| self.rooms[(room + i) % self.rooms.len()].first().copied())
     }
 
     fn append(&mut self, index: usize, line: &[u8]) {

@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 const DATAGRAM_BYTES_MAX: usize = 8 << 10;
 /// What a UDP client may have waiting to be read, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
-/// To a server that doesn't know the address: longer than its answer.
-const UDP_KNOCK: &[u8] = b"/hello, may I have a cookie?\n";
+/// To a server that doesn't know the address a stranger's words, longer than its answer, a cookie; to one that does a question whether we are in.
+const UDP_KNOCK: &[u8] = b"/ping ready\n/ping is anybody there\n";
 
 /// A connection.
 #[derive(Debug)]
@@ -30,6 +30,10 @@ pub struct Client {
     pub unfinished: Vec<u8>,
     /// Not yet taken by the socket.
     pub unsent: Vec<u8>,
+    /// What it says to be let in; nothing any more when it is.
+    login: Box<[u8]>,
+    /// Whether it has said that.
+    pub has_greeted: bool,
     /// Whether one waits for the socket to take more.
     pub is_blocked: bool,
     is_udp: bool,
@@ -64,7 +68,6 @@ impl Client {
     pub fn connect(address: SocketAddr, is_udp: bool, role: Role, ledger: Ledger, login: &str, now: u64) -> io::Result<Client> {
         let (kind, protocol) = if is_udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
         let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
-        let unsent = login.as_bytes().to_vec();
         if is_udp {
             socket.set_recv_buffer_size(UDP_RECEIVE_BYTES)?;
             socket.connect(&address.into())?;
@@ -75,18 +78,31 @@ impl Client {
                 result => result?,
             }
         }
-        Ok(Client { socket, role, stage: Stage::LoggingIn(now), ledger, unfinished: Vec::new(), unsent, is_blocked: false, is_udp })
+        Ok(Client {
+            socket,
+            role,
+            stage: Stage::LoggingIn(now),
+            ledger,
+            unfinished: Vec::new(),
+            unsent: Vec::new(),
+            login: login.as_bytes().into(),
+            has_greeted: false,
+            is_blocked: false,
+            is_udp,
+        })
     }
 
-    /// Over UDP a server of strangers answers the first datagram with a cookie.
-    pub fn knock(&mut self) -> io::Result<()> {
-        self.socket.send(UDP_KNOCK).map(drop)
+    /// Over UDP: has the server answer with a cookie, or say that it knows us.
+    pub fn knock(&mut self) {
+        self.unsent.extend_from_slice(UDP_KNOCK);
     }
 
-    /// The cookie has come: it goes before the login, in one datagram.
-    pub fn greet(&mut self, greeting: &[u8]) -> io::Result<()> {
-        self.unsent = [greeting, b"\n", &self.unsent].concat();
-        self.flush()
+    /// Says who it is, over UDP behind the greeting with the cookie, in one datagram.
+    pub fn greet(&mut self, greeting: &[u8]) {
+        self.unsent.extend_from_slice(greeting);
+        self.unsent.extend_from_slice(if greeting.is_empty() { b"" } else { b"\n" });
+        self.unsent.extend_from_slice(&self.login);
+        self.has_greeted = true;
     }
 
     /// Sends as much as the socket takes.

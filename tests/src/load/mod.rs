@@ -17,6 +17,7 @@
 //! | `generator` | all the clients of a shape, in one epoll loop |
 //! | `client` | one of them |
 //! | `senders` | who speaks, and which lines are under way |
+//! | `pace` | what is due at an even rate |
 //! | `payload` | lines of which every byte is known |
 //! | `ledger` | what one receiver saw: lost, doubled, reordered |
 //! | `measure` | slices, in turn; what came of them |
@@ -29,6 +30,7 @@ mod histogram;
 mod ledger;
 mod measure;
 mod options;
+mod pace;
 mod payload;
 mod progress;
 mod report;
@@ -51,12 +53,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use target::{BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, Target, run_until_parent_ends};
 
+/// Open files that are no connections: here, and those that the server keeps for itself.
+const FILES_BESIDES: usize = 100;
+
 /// The program. It is also the processes that it starts: see `target`.
 pub fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let (first, second) = (std::env::args().nth(1), std::env::args().nth(2));
+    let text = |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
+    let (first, second) = (text(1), text(2));
     let said = match first.as_deref() {
-        Some(RUN_UNTIL_PARENT_ENDS) => run_until_parent_ends(second.as_deref(), arguments.by_ref().skip(2)),
+        Some(RUN_UNTIL_PARENT_ENDS) => run_until_parent_ends(second.as_deref(), std::env::args_os().skip(3)),
         Some(BE_BROADCASTER) => {
             let fault = second.and_then(|fault| broadcaster::Fault::from_str(&fault, true).ok());
             broadcaster::run(fault).err().map_or(String::new(), |error| error.to_string())
@@ -108,36 +113,43 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     if let Some(directory) = &options.histograms {
         std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     }
-    let rows = measure_rows(options, &shapes, format)?;
-    let is_clean = rows.iter().all(|row| row.sides().all(|(_, outcome)| outcome.is_clean()));
-    for remark in remarks(&rows) {
+    let (rows, failures) = measure_rows(options, &shapes, format)?;
+    let is_clean = failures.is_empty() && rows.iter().all(|row| row.sides().all(|(_, outcome)| outcome.is_clean()));
+    for remark in failures.into_iter().chain(remarks(&rows)) {
         if format == Format::Table { tell(&remark)? } else { eprintln!("{remark}") }
     }
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn measure_rows(options: &Options, shapes: &[Shape], format: Format) -> Result<Vec<Row>, String> {
+/// The rows that could be measured, and why others could not.
+fn measure_rows(options: &Options, shapes: &[Shape], format: Format) -> Result<(Vec<Row>, Vec<String>), String> {
     let plan: Vec<_> = shapes.iter().flat_map(|&shape| options.workers().into_iter().map(move |workers| (shape, workers))).collect();
     let sides = if options.baseline { 2 } else { 1 };
     let progress = Progress::begin(options.seconds() * sides * plan.len() as u32);
     if let Some(head) = format.head(&machine()) {
         tell(&head)?;
     }
-    let mut rows = Vec::new();
-    for (shape, workers) in plan {
-        let row = measure_row(options, shape, workers, &progress).map_err(|error| {
-            progress.end();
-            format!("{}: {error}", shape.name)
-        })?;
-        progress.hide_while(|| tell(&format.row(&row)))?;
-        rows.push(row);
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for (number, (shape, workers)) in (1..).zip(plan) {
+        match measure_row(options, shape, workers, &progress) {
+            Ok(row) => {
+                write_histograms(options, number, &row)?;
+                progress.hide_while(|| tell(&format.row(&row)))?;
+                rows.push(row);
+            }
+            Err(error) => failures.push(format!("{}: {error}", shape.name)),
+        }
+        if is_interrupted() {
+            break;
+        }
     }
     progress.end();
-    Ok(rows)
+    Ok((rows, failures))
 }
 
 fn measure_row(options: &Options, shape: Shape, workers: Option<u16>, progress: &Progress) -> Result<Row, String> {
     progress.tell(format!("{}: connecting", shape.name));
+    check_files(shape)?;
     let server = match (options.addr, options.fault) {
         (Some(address), _) => Target::running(address),
         (_, Some(fault)) => Target::bare(Some(fault))?,
@@ -151,16 +163,17 @@ fn measure_row(options: &Options, shape: Shape, workers: Option<u16>, progress: 
     let mut outcomes = measure(sides, &shape, options.seconds(), progress)?;
     let bare = if options.baseline { outcomes.pop() } else { None };
     let server = outcomes.pop().ok_or("nothing was measured")?;
-    let row = Row { shape, workers, is_bare: options.fault.is_some(), server, bare };
-    if let Some(directory) = &options.histograms {
-        for (side, outcome) in row.sides() {
-            let name = if side == "bare" { format!("{}-bare.hgrm", row.name()) } else { format!("{}.hgrm", row.name()) };
-            let path = directory.join(name);
-            std::fs::write(&path, histogram::text_of(&outcome.latency))
-                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        }
+    Ok(Row { shape, workers, is_bare: options.fault.is_some(), server, bare })
+}
+
+fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), String> {
+    let Some(directory) = &options.histograms else { return Ok(()) };
+    for (side, outcome) in row.sides() {
+        let of = if side == "bare" { "-bare" } else { "" };
+        let path = directory.join(format!("{number:02}-{}{of}.hgrm", row.name()));
+        std::fs::write(&path, histogram::text_of(&outcome.latency)).map_err(error(&format!("cannot write {}", path.display())))?;
     }
-    Ok(row)
+    Ok(())
 }
 
 /// Prints a line of the result at once.
@@ -174,6 +187,17 @@ fn allow_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Raising the soft limit to the hard one is always allowed.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Each connection is an open file here, and one in the server, which inherits the limit.
+fn check_files(shape: Shape) -> Result<(), String> {
+    let needed = (shape.connections() + FILES_BESIDES) as u64;
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, _)) if soft < needed => {
+            Err(format!("needs {needed} open files, and the limit is {soft}: raise it (ulimit -n), or give fewer --clients"))
+        }
+        _ => Ok(()),
     }
 }
 

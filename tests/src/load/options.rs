@@ -77,11 +77,11 @@ pub struct Options {
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Vec<u16>,
 
-    /// A server that is running already: only what can be seen from outside
+    /// A server that runs already, best with --rate-limit off: only what can be seen from outside
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
     pub addr: Option<SocketAddr>,
 
-    /// Load the bare broadcaster, and make it lose, double, swap, corrupt or stall: the checks must find it
+    /// Load the bare broadcaster, and make it lose, double, swap, corrupt, stray or stall
     #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers", "server", "server_arguments"])]
     pub fault: Option<Fault>,
 
@@ -97,7 +97,7 @@ pub struct Options {
     #[arg(long, help_heading = "Output")]
     pub csv: bool,
 
-    /// Where to write each row's latencies, in ms, as HdrHistogram text: ROW.hgrm
+    /// Where to write each row's latencies, in ms, as HdrHistogram text: 01-ROW.hgrm
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub histograms: Option<PathBuf>,
 
@@ -147,11 +147,14 @@ impl Options {
             _ if self.quiet => Traffic::Quiet,
             _ => shape.traffic,
         };
+        let (clients, rooms) = (or(self.clients, shape.clients), or(self.rooms, shape.rooms));
+        // As many as are usual, or as there are.
+        let senders = Shape::custom().senders.min(clients / rooms).max(shape.senders.min(1));
         Shape {
             name: shape.name,
-            clients: or(self.clients, shape.clients),
-            rooms: or(self.rooms, shape.rooms),
-            senders: or(self.senders, shape.senders),
+            clients,
+            rooms,
+            senders: or(self.senders, if shape.senders == 1 { 1 } else { senders }),
             bytes: or(self.bytes, shape.bytes),
             traffic,
             idle: or(self.idle, shape.idle),
@@ -172,9 +175,11 @@ impl Options {
 
     /// The server's binary.
     pub fn server(&self) -> Result<PathBuf, String> {
-        let beside = || Some(std::env::current_exe().ok()?.with_file_name("forkchat-server"));
-        let server = self.server.clone().or_else(beside).filter(|server| server.exists());
-        server.ok_or_else(|| "no forkchat-server beside this program; build it (tests/load-test.sh does) or give --server FILE".into())
+        if let Some(server) = &self.server {
+            return server.exists().then(|| server.clone()).ok_or_else(|| format!("there is no {}", server.display()));
+        }
+        let beside = std::env::current_exe().ok().map(|this| this.with_file_name("forkchat-server")).filter(|server| server.exists());
+        beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/load-test.sh does) or give --server FILE".into())
     }
 }
 

@@ -31,11 +31,14 @@ pub enum Format {
 }
 
 const TABLE_HEAD: &str = concat!(
-    "                        connec-              each  CPU µs  journal        latency, ms        ",
-    "                      re-          KiB per  server   load\n",
-    "                          tions          a second    each  µs/line     p50     p99   p99.9 ",
-    "   lost doubled ordered   wrong connection    CPU %  CPU %",
+    "                        connec-      deliveries  CPU µs  journal            latency, ms               ",
+    "                      re-           KiB per  server  load gen.\n",
+    "                          tions     or logins/s    each  µs/line     p50     p99   p99.9     max ",
+    "   lost doubled ordered   wrong  connection   CPU %      CPU %",
 );
+
+/// With fewer connections than this, the memory that is there anyway hides what each takes.
+const CONNECTIONS_MIN: usize = 500;
 
 impl Format {
     /// What stands above the rows.
@@ -43,7 +46,7 @@ impl Format {
         match self {
             Format::Table => Some(format!("{machine}\n\n{TABLE_HEAD}")),
             Format::Json => None,
-            Format::Csv => Some(CSV.map(|(name, _)| name).join(",")),
+            Format::Csv => Some(csv_head()),
         }
     }
 
@@ -53,8 +56,8 @@ impl Format {
             Format::Table => row.text(),
             Format::Json => row.json().to_string(),
             Format::Csv => {
-                let sides = row.sides();
-                sides.map(|(side, outcome)| CSV.map(|(_, value)| value(row, side, outcome)).join(",")).collect::<Vec<_>>().join("\n")
+                let json = row.json();
+                row.sides().map(|(side, _)| csv_of(&json, side)).collect::<Vec<_>>().join("\n")
             }
         }
     }
@@ -73,8 +76,14 @@ impl Row {
     }
 
     /// How many times the bare broadcaster's CPU time a unit costs, if that was measured.
+    ///
+    /// Where there are no units, since nobody says anything, of the CPU time in all.
     pub fn times_cpu(&self) -> Option<f64> {
-        self.server.times_cpu_of(self.bare.as_ref()?)
+        let bare = self.bare.as_ref()?;
+        if self.server.units == 0 {
+            return Some(self.server.server_share? / bare.server_share?).filter(|times| times.is_finite());
+        }
+        self.server.times_cpu_of(bare)
     }
 
     /// The same of the latency's 99th percentile.
@@ -90,7 +99,7 @@ impl Row {
         };
         let mut text = self.line(&format!("{}{workers}", self.shape.name), &self.server);
         if let Some(times) = self.times_cpu() {
-            let p99 = self.times_p99().map_or(String::new(), |times| format!(" (p99: {times:.2})"));
+            let p99 = self.times_p99().map_or(String::new(), |times| format!(" (its p99: {times:.2} times)"));
             text = format!("{text}   {times:.2} times a bare broadcaster{p99}");
         }
         if let Some(bare) = &self.bare {
@@ -104,24 +113,21 @@ impl Row {
         let percent =
             |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.*}", if share < 0.1 { 2 } else { 0 }, share * 100.0));
         let ms = |quantile| outcome.latency_ms(quantile).map_or("-".into(), |ms| format!("{ms:.*}", if ms < 10.0 { 3 } else { 1 }));
-        let unit = match (self.shape.has_lines(), outcome.units) {
-            (_, 0) => "-".into(),
-            (true, _) => format!("{:.0} deliveries", outcome.per_second),
-            (false, _) => format!("{:.0} logins", outcome.per_second),
-        };
+        let unit = if outcome.units == 0 { "-".into() } else { format!("{:.0}", outcome.per_second) };
         format!(
-            "{name:24}{:>7} {unit:>17} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>10} {:>8} {:>6}",
+            "{name:24}{:>7} {unit:>15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>11} {:>7} {:>10}",
             outcome.connections,
             or_dash(outcome.cpu_micros, 2),
             or_dash(outcome.journal_micros, 2),
             ms(0.5),
             ms(0.99),
             ms(0.999),
+            ms(1.0),
             outcome.tally.lost,
             outcome.tally.doubled,
             outcome.tally.reordered,
             outcome.tally.wrong,
-            or_dash(outcome.memory_per_connection, 2),
+            or_dash(outcome.memory_per_connection.filter(|_| outcome.connections >= CONNECTIONS_MIN), 2),
             percent(outcome.server_share),
             percent(Some(outcome.generator_share)),
         )
@@ -162,58 +168,82 @@ fn json_of(outcome: &Outcome) -> Value {
         "server_share": outcome.server_share,
         "generator_share": outcome.generator_share,
         "generator_was_limit": outcome.is_limited_by_generator(),
+        "rate_share": outcome.rate_share,
+        "complaints": outcome.complaints,
         "faults": outcome.faults,
     })
 }
 
-type Column = (&'static str, fn(&Row, &str, &Outcome) -> String);
-
-const CSV: [Column; 21] = [
-    ("row", |row, _, _| row.name()),
-    ("side", |_, side, _| side.into()),
-    ("workers", |row, _, _| row.workers.map_or(String::new(), |workers| workers.to_string())),
-    ("connections", |_, _, outcome| outcome.connections.to_string()),
-    ("unit", |row, _, _| if row.shape.has_lines() { "delivery".into() } else { "login".into() }),
-    ("units", |_, _, outcome| outcome.units.to_string()),
-    ("per_second", |_, _, outcome| outcome.per_second.to_string()),
-    ("cpu_us_each", |_, _, outcome| or_empty(outcome.cpu_micros)),
-    ("journal_us_line", |_, _, outcome| or_empty(outcome.journal_micros)),
-    ("p50_ms", |_, _, outcome| or_empty(outcome.latency_ms(0.5))),
-    ("p99_ms", |_, _, outcome| or_empty(outcome.latency_ms(0.99))),
-    ("p999_ms", |_, _, outcome| or_empty(outcome.latency_ms(0.999))),
-    ("lost", |_, _, outcome| outcome.tally.lost.to_string()),
-    ("doubled", |_, _, outcome| outcome.tally.doubled.to_string()),
-    ("reordered", |_, _, outcome| outcome.tally.reordered.to_string()),
-    ("wrong", |_, _, outcome| outcome.tally.wrong.to_string()),
-    ("dropped_connections", |_, _, outcome| outcome.dropped.to_string()),
-    ("kib_per_connection", |_, _, outcome| or_empty(outcome.memory_per_connection)),
-    ("server_share", |_, _, outcome| or_empty(outcome.server_share)),
-    ("generator_share", |_, _, outcome| outcome.generator_share.to_string()),
-    ("times_bare_cpu", |row, side, _| if side == "server" { or_empty(row.times_cpu()) } else { String::new() }),
+/// The columns of CSV: members of the row's object, of its shape, and of a side's object.
+const CSV_OF_ROW: [&str; 4] = ["row", "workers", "times_bare_cpu", "times_bare_p99"];
+const CSV_OF_SHAPE: [&str; 8] = ["clients", "rooms", "senders", "bytes", "traffic", "idle", "churn", "udp"];
+const CSV_OF_SIDE: [&str; 21] = [
+    "connections",
+    "units",
+    "lines",
+    "logins",
+    "per_second",
+    "cpu_us_each",
+    "journal_us_line",
+    "p50_ms",
+    "p99_ms",
+    "p999_ms",
+    "max_ms",
+    "lost",
+    "doubled",
+    "reordered",
+    "wrong",
+    "dropped_connections",
+    "kib_per_connection",
+    "server_share",
+    "generator_share",
+    "generator_was_limit",
+    "rate_share",
 ];
 
-fn or_empty(value: Option<f64>) -> String {
-    value.map_or(String::new(), |value| value.to_string())
+fn csv_head() -> String {
+    ["side"].iter().chain(&CSV_OF_ROW).chain(&CSV_OF_SHAPE).chain(&CSV_OF_SIDE).copied().collect::<Vec<_>>().join(",")
+}
+
+fn csv_of(row: &Value, side: &str) -> String {
+    let cells = CSV_OF_ROW.iter().map(|name| &row[name]);
+    let cells = cells.chain(CSV_OF_SHAPE.iter().map(|name| &row["shape"][name])).chain(CSV_OF_SIDE.iter().map(|name| &row[side][name]));
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Object(object) => object.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        other => other.to_string(),
+    };
+    [side.to_owned()].into_iter().chain(cells.map(text)).collect::<Vec<_>>().join(",")
 }
 
 /// What one should know before one believes the rows.
 pub fn remarks(rows: &[Row]) -> Vec<String> {
     let mut remarks = Vec::new();
-    let limited: Vec<String> = rows.iter().filter(|row| row.server.is_limited_by_generator()).map(Row::name).collect();
+    let sides = || rows.iter().flat_map(|row| row.sides().map(|(side, outcome)| (format!("{} ({side})", row.name()), outcome)));
+    let named =
+        |is_so: fn(&Outcome) -> bool| sides().filter(|(_, outcome)| is_so(outcome)).map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+    let limited = named(Outcome::is_limited_by_generator);
     if !limited.is_empty() {
-        let rows = limited.join(", ");
-        remarks.push(format!(
-            "warning: the load generator was the limit in {rows}: it read as fast as it could, and the server could have sent more a second \
-             (its CPU time a delivery holds)"
-        ));
+        remarks.push(format!("warning: the load generator was the limit in {limited}: the other side could have sent more a second"));
     }
-    for row in rows {
-        for (side, outcome) in row.sides().filter(|(_, outcome)| outcome.dropped > 0) {
-            remarks.push(format!("{}: the {side} ended {} connections", row.name(), outcome.dropped));
+    let full = named(Outcome::has_used_all_cpus);
+    if !full.is_empty() {
+        remarks.push(format!("warning: no CPU was left idle in {full}: what is measured a second is what both together had time for"));
+    }
+    for (name, outcome) in sides() {
+        if let Some(share) = outcome.rate_share.filter(|_| outcome.missed_its_rate()) {
+            remarks.push(format!("{name}: only {:.0} % of the rate that was asked for was kept", share * 100.0));
         }
-        if let Some(faults) = row.server.faults.filter(|_| row.is_bare) {
-            remarks.push(format!("{}: the bare broadcaster made {faults} faults", row.name()));
+        if outcome.dropped > 0 {
+            remarks.push(format!("{name}: {} connections were ended by the server", outcome.dropped));
         }
+        remarks.extend(outcome.complaints.iter().map(|complaint| format!("{name}: {complaint}")));
+    }
+    for row in rows.iter().filter(|row| row.is_bare) {
+        let faults = row.server.faults.unwrap_or(0);
+        let tested = if faults == 0 { ": nothing was tested; give more --seconds" } else { "" };
+        remarks.push(format!("{}: the bare broadcaster made {faults} faults{tested}", row.name()));
     }
     remarks.extend(rows.iter().filter_map(|crowded| price_of_idle(crowded, rows)));
     remarks

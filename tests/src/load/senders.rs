@@ -47,7 +47,10 @@ impl Sender {
     /// It says a line: the line's number. `since` is when it does, or should have done so.
     pub fn say(&mut self, since: u64) -> u32 {
         self.flights.push_back(Flight { since, waiting: self.hearers });
-        self.sent() - 1
+        let number = self.sent() - 1;
+        // With nobody to hear it, it has landed.
+        self.land();
+        number
     }
 
     /// A member has read one of its lines: how long it was under way. `None` if everyone had it already, or was taken to have lost it.

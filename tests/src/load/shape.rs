@@ -74,7 +74,7 @@ pub const PRESETS: [Preset; 11] = [
     },
     Preset { about: "a room of 100 over UDP", shape: Shape { name: "udp", udp: true, ..ROOM } },
     Preset {
-        about: "1,000 in rooms of 10 connect and log in, 256 at a time, and leave again",
+        about: "1,000 in rooms of 10 connect and log in, 256 at a time (measured), and leave again (not)",
         shape: Shape { name: "storm", clients: 1_000, rooms: 100, senders: 0, traffic: Traffic::Storm, ..ROOM },
     },
     Preset {
@@ -117,11 +117,14 @@ impl Shape {
                 rooms * 2
             ));
         }
-        if self.senders > smallest {
-            return Err(format!("--senders {} is more than a room of {smallest} has", self.senders));
+        if self.has_lines() && self.senders > smallest {
+            return Err(format!("--senders {} is more than a room of {smallest} has: give fewer, or more --clients", self.senders));
         }
         if self.senders * self.rooms > usize::from(u16::MAX) {
             return Err(format!("{} senders in all are more than the lines can name: at most {}", self.senders * self.rooms, u16::MAX));
+        }
+        if self.traffic == Traffic::Storm && self.idle > 0 {
+            return Err("in a storm everybody leaves: --idle goes with --window, --rate or --quiet".into());
         }
         if !self.has_lines() && self.churn > 0.0 {
             return Err("--churn needs lines to be said: give --window or --rate".into());
@@ -154,6 +157,7 @@ mod tests {
         let wrong = |shape: Shape| shape.check().unwrap_err();
         assert!(wrong(Shape { clients: 1, ..ROOM }).contains("--clients 2"));
         assert!(wrong(Shape { clients: 3, ..ROOM }).contains("--senders 4"));
+        assert!(wrong(Shape { traffic: Traffic::Storm, idle: 1, ..ROOM }).contains("--idle"));
         assert!(wrong(Shape { senders: 0, ..ROOM }).contains("--senders 1"));
         assert!(wrong(Shape { traffic: Traffic::Storm, churn: 1.0, ..ROOM }).contains("--churn"));
     }

@@ -3,6 +3,7 @@
 use super::broadcaster::{Fault, READY};
 use super::options::Options;
 use crate::processes::{children_of, cpu_of, cpu_of_ended_children, memory_kib_of, name_of};
+use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,6 +17,10 @@ use std::time::{Duration, Instant};
 
 /// How long a process may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Of what a server has warned of, so much is told.
+const COMPLAINTS_MAX: usize = 5;
+/// Where a server of ours keeps its data: this and our pid, in the directory for temporary files.
+const DATA_DIR: &str = "forkchat-load-";
 /// The first argument with which this program runs another one that ends when this one does.
 pub const RUN_UNTIL_PARENT_ENDS: &str = "run-until-parent-ends";
 /// The first argument with which this program is the bare broadcaster.
@@ -62,7 +67,8 @@ pub struct Cpu {
 impl Target {
     /// Starts a server on free ports, with a data directory of its own.
     pub fn forkchat(options: &Options, workers: Option<u16>, udp: bool) -> Result<Target, String> {
-        let data_dir = std::env::temp_dir().join(format!("forkchat-load-{}", std::process::id()));
+        forget_the_dead();
+        let data_dir = std::env::temp_dir().join(format!("{DATA_DIR}{}", std::process::id()));
         let mut arguments = vec!["--tcp", "127.0.0.1:0", "--udp", if udp { "127.0.0.1:0" } else { "off" }, "--rate-limit", "off"];
         let workers = workers.map(|workers| workers.to_string());
         if let Some(workers) = &workers {
@@ -133,11 +139,17 @@ impl Target {
         Some(self.pids()?.into_iter().map(memory_kib_of).sum())
     }
 
-    /// Ends the bare broadcaster, and tells how many faults it has made.
-    pub fn faults(mut self) -> Option<u64> {
-        let process = self.process.as_mut()?;
+    /// Ends it: what a server has warned of, and how many faults the bare broadcaster has made.
+    pub fn end(mut self) -> (Vec<String>, Option<u64>) {
+        let Some(process) = self.process.as_mut() else { return (Vec::new(), None) };
+        // The bare broadcaster ends with its standard input, and the server when it is told to.
         drop(process.child.stdin.take());
-        process.said.recv_timeout(PATIENCE).ok()?.strip_prefix("faults ")?.parse().ok()
+        match self.dialect {
+            Dialect::Lines => (process.said.try_iter().filter(|line| is_complaint(line)).take(COMPLAINTS_MAX).collect(), None),
+            Dialect::Bare => {
+                (Vec::new(), process.said.recv_timeout(PATIENCE).ok().and_then(|line| line.strip_prefix("faults ")?.parse().ok()))
+            }
+        }
     }
 }
 
@@ -193,6 +205,23 @@ impl Dialect {
     }
 }
 
+/// Removes what runs have left that were killed.
+fn forget_the_dead() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(DATA_DIR)?.parse::<i32>().ok());
+        if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
+            // Somebody else's, perhaps.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether a line of the server's journal text tells of a process that died.
+fn is_complaint(line: &str) -> bool {
+    line.contains("respawned")
+}
+
 /// Runs a program in this one's place, that ends when this one's parent does. Returns only if it can't.
 pub fn run_until_parent_ends(parent: Option<&str>, mut command: impl Iterator<Item = std::ffi::OsString>) -> String {
     let Some(program) = command.next() else { return "no program to run".into() };
@@ -223,7 +252,7 @@ fn listen(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
     if let Some(output) = output {
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // Nobody listens any more: read on all the same.
+                // If nobody wants to know: read on all the same.
                 let _ = sender.send(line);
             }
         });

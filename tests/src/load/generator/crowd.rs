@@ -13,6 +13,10 @@ use std::net::{Shutdown, SocketAddr};
 /// Logins that are under way at a time. Over UDP fewer, since nobody repeats a datagram that finds a full buffer.
 const LOGINS_AT_ONCE: usize = 256;
 const UDP_LOGINS_AT_ONCE: usize = 32;
+/// Over UDP, how long one waits for an answer, in ns.
+const KNOCK_AGAIN: u64 = 500_000_000;
+/// Over UDP, how often those who have nothing to say give a sign of life, in ns.
+const SIGN_OF_LIFE: u64 = 30_000_000_000;
 /// Members of a room of idle clients.
 const IDLE_ROOM: usize = 100;
 
@@ -56,7 +60,9 @@ impl Generator {
             None => self.clients.push(client),
         }
         if self.shape.udp && self.dialect == Dialect::Lines {
-            return self.clients[index].knock().map_err(|error| cannot_connect(self.address, &error));
+            self.clients[index].knock();
+        } else {
+            self.clients[index].greet(b"");
         }
         self.flush(index)
     }
@@ -71,6 +77,32 @@ impl Generator {
             self.epoll.modify(&*client, &mut event).map_err(error("cannot wait for a connection"))?;
         }
         result.or_else(|error| self.closed(index, Some(error)))
+    }
+
+    /// A datagram may be lost, or come to a session that is just ending: who gets no answer knocks again.
+    pub(super) fn knock_again(&mut self, now: u64) -> Result<(), String> {
+        if self.shape.udp && self.logging_in > 0 && self.dialect == Dialect::Lines && now > self.knocked_at + KNOCK_AGAIN {
+            self.knocked_at = now;
+            for index in 0..self.clients.len() {
+                if matches!(self.clients[index].stage, Stage::LoggingIn(since) if now > since + KNOCK_AGAIN) {
+                    self.clients[index].knock();
+                    self.flush(index)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A UDP session from which nothing comes for two minutes is over.
+    pub(super) fn keep_alive(&mut self, now: u64) -> Result<(), String> {
+        if self.shape.udp && self.dialect == Dialect::Lines && now > self.alive_at + SIGN_OF_LIFE {
+            self.alive_at = now;
+            for index in (0..self.clients.len()).filter(|&index| self.clients[index].stage == Stage::Ready).collect::<Vec<_>>() {
+                self.clients[index].unsent.extend_from_slice(b"/ping\n");
+                self.flush(index)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn leave(&mut self, index: usize) -> Result<(), String> {
@@ -110,6 +142,7 @@ impl Generator {
         // Fails only for what isn't registered.
         let _ = self.epoll.delete(&*client);
         let _ = client.socket.shutdown(Shutdown::Both);
+        client.unsent = Vec::new();
         self.gone += client.ledger.close(std::iter::repeat(None));
         match client.role {
             Role::Member(room) if self.shape.traffic != Traffic::Storm => self.go_on_without(index, room),

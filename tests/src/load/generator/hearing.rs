@@ -1,6 +1,5 @@
 //! Hearing: what comes in on all connections, understood and checked line by line.
 
-use super::crowd::cannot_connect;
 use super::{Generator, TIMER};
 use crate::load::client::{Role, Stage};
 use crate::load::ledger::Arrival;
@@ -23,7 +22,7 @@ impl Generator {
         if is_interrupted() {
             return Err("interrupted".into());
         }
-        if self.count.dropped > 0 && self.count.dropped == self.shape.connections() as u64 {
+        if self.count.dropped > 0 && self.count.dropped >= self.shape.connections() as u64 {
             return Err(format!("{} has ended all connections", self.address));
         }
         let left = Duration::from_nanos(until.saturating_sub(self.now()));
@@ -111,14 +110,14 @@ impl Generator {
         let Some(sender) = self.senders.get_mut(sender).filter(is_for) else {
             return client.ledger.note_wrong();
         };
-        let skipped = match client.ledger.note(sender.place, number) {
-            Arrival::New(skipped) => skipped,
-            Arrival::Late => 0..0,
-            Arrival::Again => return,
-        };
+        let arrival = client.ledger.note(sender.place, number);
+        if arrival == Arrival::Again {
+            return;
+        }
         self.heard_at = now;
         self.count.deliveries += 1;
-        if client.is_member() {
+        // A late line is not waited for any more.
+        if let (true, Arrival::New(skipped)) = (client.is_member(), arrival) {
             skipped.for_each(|number| sender.missed(number));
             if let Some(latency) = sender.heard(number, now) {
                 self.count.latency.saturating_record(latency);
@@ -130,6 +129,11 @@ impl Generator {
     fn hear_told(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
         let client = &mut self.clients[index];
         match client.stage {
+            Stage::LoggingIn(_) if line == self.dialect.ready() && !client.has_greeted => {
+                // It answers before we have said who we are: an old session has had this address. That one ends, and we knock again.
+                client.unsent.extend_from_slice(b"/quit\n");
+                return self.flush(index);
+            }
             Stage::LoggingIn(since) if line == self.dialect.ready() => {
                 client.stage = Stage::Ready;
                 (self.logging_in, self.heard_at) = (self.logging_in - 1, now);
@@ -142,7 +146,8 @@ impl Generator {
                 }
             }
             Stage::LoggingIn(_) if self.shape.udp && line.starts_with(b"* /hello ") => {
-                return client.greet(&line[2..]).map_err(|error| cannot_connect(self.address, &error));
+                client.greet(&line[2..]);
+                return self.flush(index);
             }
             _ if self.dialect.is_refusal(line) => return Err(format!("the server refused: {}", String::from_utf8_lossy(line))),
             _ if self.dialect.is_notice(line) => {}

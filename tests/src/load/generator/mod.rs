@@ -13,6 +13,7 @@ mod hearing;
 use super::client::{Client, Role, Stage};
 use super::error;
 use super::ledger::Tally;
+use super::pace::Pace;
 use super::payload::Payload;
 use super::senders::Sender;
 use super::shape::{Shape, Traffic};
@@ -27,8 +28,10 @@ use std::time::{Duration, Instant};
 
 /// So long nothing may happen that is waited for.
 const PATIENCE: u64 = 10_000_000_000;
-/// When nothing has come for so long, nothing more will.
-const SILENCE: u64 = 2_000_000_000;
+/// When nothing has come for so long, nothing more will. Long, so that a server that stands still for a while is found slow, and not to lose lines.
+const SILENCE: u64 = 5_000_000_000;
+/// A sender says no more than this without a look at what came in: who doesn't read is dropped, and rightly.
+const LINES_AT_ONCE: usize = 256;
 /// A sender that has so much to send says no more for now. In an open loop the lines stay due.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// The longest latency that is told apart from longer ones, in ns.
@@ -69,17 +72,44 @@ pub struct Generator {
     senders: Vec<Sender>,
     /// The sender whose turn it is in an open loop.
     turn: usize,
+    /// The open loop's lines.
+    lines: Option<Pace>,
+    /// Arrivals of visitors.
+    arrivals: Option<Pace>,
     /// Visitors that are there, and when they go.
     visitors: VecDeque<(u64, usize)>,
     logging_in: usize,
     leaving: usize,
+    /// When those who only listen over UDP last gave a sign of life, in ns.
+    alive_at: u64,
+    /// When those who log in over UDP were last looked at for a lost answer, in ns.
+    knocked_at: u64,
     buffer: Vec<u8>,
     /// When something last came that was waited for, in ns.
     heard_at: u64,
+    /// How long one has waited in vain for lines that never came.
+    pub silence: Duration,
     /// What those saw who are gone.
     gone: Tally,
     /// What was counted so far.
     pub count: Count,
+}
+
+impl Count {
+    fn new() -> Result<Count, String> {
+        let latency = Histogram::new_with_max(LATENCY_MAX, 3).map_err(error("cannot make a histogram"))?;
+        Ok(Count { deliveries: 0, logins: 0, latency, dropped: 0 })
+    }
+}
+
+impl Drop for Generator {
+    /// The end of a connection is told by the kernel; without one, somebody has to say it.
+    fn drop(&mut self) {
+        if self.shape.udp {
+            // Those who can't say it are forgotten by the server after a while.
+            (0..self.clients.len()).for_each(|index| drop(self.leave(index)));
+        }
+    }
 }
 
 impl Generator {
@@ -89,8 +119,6 @@ impl Generator {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC);
         let timer = timer.map_err(error("cannot make a timer"))?;
         epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER)).map_err(error("cannot wait for a timer"))?;
-        let mut latency = Histogram::new_with_max(LATENCY_MAX, 3).map_err(error("cannot make a histogram"))?;
-        latency.auto(false);
         let mut generator = Generator {
             address: if shape.udp { target.udp } else { target.tcp },
             dialect: target.dialect,
@@ -105,13 +133,18 @@ impl Generator {
             serial: 0,
             senders: Vec::new(),
             turn: 0,
+            lines: if let Traffic::Rate(rate) = shape.traffic { Some(Pace::new(rate)) } else { None },
+            arrivals: (shape.churn > 0.0).then(|| Pace::new(shape.churn)),
             visitors: VecDeque::new(),
             logging_in: 0,
             leaving: 0,
+            knocked_at: 0,
+            alive_at: 0,
             buffer: vec![0; 256 << 10],
             heard_at: 0,
+            silence: Duration::ZERO,
             gone: Tally::default(),
-            count: Count { deliveries: 0, logins: 0, latency, dropped: 0 },
+            count: Count::new()?,
         };
         generator.make_senders();
         Ok(generator)
@@ -139,7 +172,8 @@ impl Generator {
         let idle = self.shape.idle;
         self.log_in_members()?;
         self.log_in(std::iter::repeat_n(Role::Idle, idle))?;
-        if self.shape.traffic == Traffic::Quiet {
+        // Over UDP there is no such thing as half a line.
+        if self.shape.traffic == Traffic::Quiet && !self.shape.udp {
             for index in (0..self.clients.len()).step_by(10) {
                 self.clients[index].unsent.extend_from_slice(b"a line that has only begu");
                 self.flush(index)?;
@@ -149,27 +183,28 @@ impl Generator {
     }
 
     /// One slice of the traffic: all that is said in it is delivered when this returns, or lost.
-    pub fn slice(&mut self, length: Duration) -> Result<(), String> {
+    ///
+    /// An open loop goes on while something is under way, at most for `max`: if the server stands still or can't keep up, lines go on to be due.
+    pub fn slice(&mut self, min: Duration, max: Duration) -> Result<(), String> {
         let began = self.now();
-        let end = began + length.as_nanos() as u64;
+        let [end, latest] = [min, max].map(|length| began + length.as_nanos() as u64);
         match self.shape.traffic {
             Traffic::Storm => self.log_in_members(),
             Traffic::Quiet => self.pump_until(end),
             Traffic::Window(_) | Traffic::Rate(_) => {
-                let (mut said, mut visits) = (0, 0);
-                loop {
-                    let now = self.now();
-                    if now >= end {
-                        return self.settle();
-                    }
+                self.paces().for_each(|pace| pace.resume(began));
+                let mut now = began;
+                while now < end || (self.lines.is_some() && now < latest && !self.is_quiet()) {
                     let next = match self.shape.traffic {
-                        Traffic::Rate(rate) => self.speak_at_rate(began, rate, &mut said, now)?.min(end),
-                        Traffic::Window(window) => self.speak_in_window(window, now).map(|()| end)?,
-                        Traffic::Storm | Traffic::Quiet => end,
+                        Traffic::Window(window) => self.speak_in_window(window, now)?,
+                        _ => self.speak_at_rate(now)?,
                     };
-                    self.visit(began, &mut visits, now)?;
-                    self.pump(next)?;
+                    self.visit(now)?;
+                    self.pump(next.min(if now < end { end } else { latest }))?;
+                    now = self.now();
                 }
+                self.paces().for_each(|pace| pace.pause(now));
+                self.settle()
             }
         }
     }
@@ -185,19 +220,24 @@ impl Generator {
         Ok(())
     }
 
-    /// The balance of all that was said.
+    /// The balance of all that was said. Whether members saw the same order is compared among those of a room who only listen.
     pub fn finish(&self) -> Tally {
         let mut tally = self.gone;
         // By room, what each member saw who heard all senders.
         let mut orders: HashMap<usize, Vec<(Tally, u64)>> = HashMap::new();
         for (index, client) in self.clients.iter().enumerate() {
-            let Role::Member(room) = client.role else { continue };
             // Of who was dropped there is a count, and what it saw till then is counted.
             if client.stage == Stage::Gone {
                 continue;
             }
+            let Role::Member(room) = client.role else {
+                tally += client.ledger.close(std::iter::empty());
+                continue;
+            };
             let own = |sender: &Sender| sender.client == index;
-            let saw = client.ledger.close(self.senders_of(room).map(|sender| (!own(sender)).then_some(sender.sent())));
+            // What a sender said whose connection was ended may never have been accepted.
+            let is_owed = |sender: &Sender| !own(sender) && self.clients[sender.client].stage == Stage::Ready;
+            let saw = client.ledger.close(self.senders_of(room).map(|sender| is_owed(sender).then_some(sender.sent())));
             tally += saw;
             if !self.senders_of(room).any(own) {
                 orders.entry(room).or_default().push((saw, client.ledger.order()));
@@ -209,9 +249,9 @@ impl Generator {
         tally
     }
 
-    /// Lets go of all connections.
-    pub fn end(self) -> Count {
-        self.count
+    /// What was counted, taken out of it.
+    pub fn take_count(&mut self) -> Result<Count, String> {
+        Ok(std::mem::replace(&mut self.count, Count::new()?))
     }
 
     /// Lines that were said so far.
@@ -236,36 +276,49 @@ impl Generator {
         self.senders[room * senders..(room + 1) * senders].iter()
     }
 
-    /// A closed loop: as much as the windows have room for.
-    fn speak_in_window(&mut self, window: usize, now: u64) -> Result<(), String> {
+    fn paces(&mut self) -> impl Iterator<Item = &mut Pace> {
+        self.lines.iter_mut().chain(&mut self.arrivals)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.senders.iter().all(Sender::is_quiet)
+    }
+
+    /// A closed loop: as much as the windows have room for. Returns when it goes on if nothing comes in.
+    fn speak_in_window(&mut self, window: usize, now: u64) -> Result<u64, String> {
+        let mut next = u64::MAX;
         for sender in 0..self.senders.len() {
             let free = self.senders[sender].free(window, now);
             if free > 0 {
-                self.say(sender, free, now)?;
+                self.say(sender, free.min(LINES_AT_ONCE), now)?;
+            }
+            if free > LINES_AT_ONCE {
+                next = now;
             }
         }
-        Ok(())
+        Ok(next)
     }
 
     /// An open loop: what is due by now, each line with the moment at which it was. Returns when the next one is.
-    fn speak_at_rate(&mut self, began: u64, rate: f64, said: &mut u64, now: u64) -> Result<u64, String> {
-        loop {
-            let due = began + (*said as f64 / rate * 1e9) as u64;
-            if due > now || self.clients[self.senders[self.turn].client].unsent.len() > UNSENT_BYTES_MAX {
-                return Ok(due);
-            }
-            self.say(self.turn, 1, due)?;
-            self.turn = (self.turn + 1) % self.senders.len();
-            *said += 1;
+    fn speak_at_rate(&mut self, now: u64) -> Result<u64, String> {
+        for _ in 0..LINES_AT_ONCE {
+            // Somebody else says what a blocked sender can't; if all are, one waits for a socket to take more.
+            let can_speak = |&sender: &usize| self.clients[self.senders[sender].client].unsent.len() <= UNSENT_BYTES_MAX;
+            let count = self.senders.len();
+            let Some(sender) = (0..count).map(|i| (self.turn + i) % count).find(can_speak) else { return Ok(u64::MAX) };
+            let Some(due) = self.lines.as_mut().and_then(|lines| lines.take(now)) else { break };
+            self.say(sender, 1, due)?;
+            self.turn = (sender + 1) % count;
         }
+        Ok(self.lines.map_or(u64::MAX, |lines| lines.next()))
     }
 
     fn say(&mut self, sender: usize, count: usize, since: u64) -> Result<(), String> {
         let index = self.senders[sender].client;
-        if self.clients[index].stage != Stage::Ready {
-            return Ok(());
-        }
         for _ in 0..count {
+            if self.clients[index].stage != Stage::Ready {
+                break;
+            }
             let number = self.senders[sender].say(since);
             self.payload.write(sender as u16, number, &mut self.clients[index].unsent);
             // Each by itself, as people's clients do.
@@ -275,10 +328,9 @@ impl Generator {
     }
 
     /// Lets visitors come and go.
-    fn visit(&mut self, began: u64, visits: &mut u64, now: u64) -> Result<(), String> {
-        while self.shape.churn > 0.0 && began + (*visits as f64 / self.shape.churn * 1e9) as u64 <= now {
+    fn visit(&mut self, now: u64) -> Result<(), String> {
+        while self.arrivals.as_mut().and_then(|arrivals| arrivals.take(now)).is_some() {
             self.connect(Role::Visitor(self.serial % self.shape.rooms))?;
-            *visits += 1;
         }
         while let Some(&(at, index)) = self.visitors.front()
             && at <= now
@@ -286,13 +338,19 @@ impl Generator {
             self.visitors.pop_front();
             self.leave(index)?;
         }
-        Ok(())
+        self.knock_again(now)?;
+        self.keep_alive(now)
     }
 
     /// Waits until all that was said is read, and all visitors are gone.
     fn settle(&mut self) -> Result<(), String> {
         self.heard_at = self.now();
-        while self.senders.iter().any(|sender| !sender.is_quiet()) && self.now() - self.heard_at < SILENCE {
+        while !self.is_quiet() {
+            let silence = self.now() - self.heard_at;
+            if silence > SILENCE {
+                self.silence += Duration::from_nanos(silence);
+                break;
+            }
             self.pump(self.heard_at + SILENCE)?;
         }
         self.wait_until("the visitors to leave", |generator| {
@@ -306,9 +364,12 @@ impl Generator {
     fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>) -> Result<(), String> {
         self.heard_at = self.now();
         while !is_so(self)? {
-            if self.now() - self.heard_at > PATIENCE {
-                return Err(format!("waited 10 s in vain for {what}: {} are logging in, {} leaving", self.logging_in, self.leaving));
+            let now = self.now();
+            if now - self.heard_at > PATIENCE {
+                let (left, address) = (self.logging_in + self.leaving, self.address);
+                return Err(format!("waited 10 s in vain for {what} ({left} are left); is {address} a forkchat server that answers?"));
             }
+            self.knock_again(now)?;
             self.pump(self.heard_at + PATIENCE)?;
         }
         Ok(())

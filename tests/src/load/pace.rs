@@ -1,0 +1,77 @@
+//! What is due at an even rate, whatever becomes of what was due before.
+
+/// A schedule that can be interrupted: the time between [`Pace::pause`] and [`Pace::resume`] doesn't count.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// In ns, as all times here.
+    interval: f64,
+    /// When the next one is due; while it is paused, how long after the end of the pause.
+    next: f64,
+}
+
+impl Pace {
+    /// So many a second, the first at once. Paused.
+    pub fn new(per_second: f64) -> Pace {
+        Pace { interval: 1e9 / per_second, next: 0.0 }
+    }
+
+    /// Time counts from now on.
+    pub fn resume(&mut self, now: u64) {
+        self.next += now as f64;
+    }
+
+    /// Time doesn't count any more. What is due and wasn't taken is due when it goes on.
+    pub fn pause(&mut self, now: u64) {
+        self.next = (self.next - now as f64).max(0.0);
+    }
+
+    /// When the next one is due.
+    pub fn next(&self) -> u64 {
+        self.next as u64
+    }
+
+    /// Takes the next one if it is due: when it was.
+    pub fn take(&mut self, now: u64) -> Option<u64> {
+        let due = self.next();
+        (due <= now).then(|| {
+            self.next += self.interval;
+            due
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_holds_over_pauses_and_what_is_late_keeps_its_time() {
+        let mut pace = Pace::new(1_000.0);
+        let mut taken = Vec::new();
+        for start in [0, 50_000_000, 90_000_000] {
+            pace.resume(start);
+            // Looked at every 0.7 ms, and once not for 3 ms.
+            for step in [0, 1, 2, 3, 8, 9, 10] {
+                while let Some(due) = pace.take(start + step * 700_000) {
+                    taken.push(due);
+                }
+            }
+            pace.pause(start + 7_000_000);
+        }
+        let expected: Vec<u64> = (0..21).map(|i| [0, 50, 90][i as usize / 7] * 1_000_000 + i % 7 * 1_000_000).collect();
+        assert_eq!(taken, expected);
+    }
+
+    #[test]
+    fn one_every_ten_seconds_is_not_one_a_slice() {
+        let mut pace = Pace::new(0.1);
+        let slices = (0..40_u64).map(|slice| {
+            let start = slice * 1_000_000_000;
+            pace.resume(start);
+            let is_due = pace.take(start + 499_000_000).is_some();
+            pace.pause(start + 500_000_000);
+            u32::from(is_due)
+        });
+        assert_eq!(slices.sum::<u32>(), 2, "in 20 s of slices");
+    }
+}
