@@ -101,6 +101,8 @@ impl Row {
         if let Some(times) = self.times_cpu() {
             let p99 = self.times_p99().map_or(String::new(), |times| format!(" (its p99: {times:.2} times)"));
             text = format!("{text}   {times:.2} times a bare broadcaster{p99}");
+        } else if self.bare.is_some() {
+            text.push_str("   no number of times a bare broadcaster, which used none");
         }
         if let Some(bare) = &self.bare {
             text = format!("{text}\n{}", self.line("  bare broadcaster", bare));
