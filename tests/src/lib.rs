@@ -9,7 +9,7 @@ pub mod terminal;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use processes::{children_of, cpu_of, memory_kib_of, name_of};
+use processes::{children_of, cpu_of, family_of, memory_kib_of, name_of};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -192,13 +192,12 @@ impl Server {
 
     /// Memory that is its and its children's own share, in KiB.
     pub fn memory_kib(&self) -> u64 {
-        let all = children_of(self.pid()).into_iter().chain([self.pid()]);
-        all.map(memory_kib_of).sum()
+        family_of(self.pid()).into_iter().map(memory_kib_of).sum()
     }
 
     /// CPU time that it and its children have used.
     pub fn cpu(&self) -> Duration {
-        children_of(self.pid()).into_iter().chain([self.pid()]).map(cpu_of).sum()
+        family_of(self.pid()).into_iter().map(cpu_of).sum()
     }
 
     /// Connects a client.

@@ -10,6 +10,11 @@ pub fn children_of(pid: Pid) -> Vec<Pid> {
     children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw).collect()
 }
 
+/// A process, and behind it its children.
+pub fn family_of(pid: Pid) -> Vec<Pid> {
+    [pid].into_iter().chain(children_of(pid)).collect()
+}
+
 /// What a process calls itself.
 pub fn name_of(pid: Pid) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()

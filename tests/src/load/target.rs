@@ -2,7 +2,7 @@
 
 use super::broadcaster::{Fault, READY};
 use super::options::Options;
-use crate::processes::{children_of, cpu_of, cpu_of_ended_children, memory_kib_of, name_of};
+use crate::processes::{cpu_of, cpu_of_ended_children, family_of, memory_kib_of, name_of};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -119,8 +119,7 @@ impl Target {
 
     /// Its processes, if they can be seen.
     fn pids(&self) -> Option<Vec<Pid>> {
-        let first = Pid::from_raw(self.process.as_ref()?.child.id().cast_signed());
-        Some([first].into_iter().chain(children_of(first)).collect())
+        Some(family_of(Pid::from_raw(self.process.as_ref()?.child.id().cast_signed())))
     }
 
     /// CPU time that it has used so far, if that can be seen.

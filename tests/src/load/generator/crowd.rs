@@ -132,9 +132,10 @@ impl Generator {
             Stage::Gone => return Ok(()),
             Stage::LoggingIn(_) => {
                 let address = self.address;
-                return Err(
-                    why.map_or_else(|| format!("{address} closed a connection that was logging in"), |why| cannot_connect(address, &why))
-                );
+                return Err(why.map_or_else(
+                    || format!("{address} closed a connection that was logging in; is it a forkchat server?"),
+                    |why| cannot_connect(address, &why),
+                ));
             }
             Stage::Leaving => self.leaving -= 1,
             Stage::Ready => self.count.dropped += 1,

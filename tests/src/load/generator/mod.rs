@@ -376,10 +376,14 @@ impl Generator {
     }
 
     fn pump_until(&mut self, end: u64) -> Result<(), String> {
-        while self.now() < end {
+        loop {
+            let now = self.now();
+            if now >= end {
+                return Ok(());
+            }
+            self.keep_alive(now)?;
             self.pump(end)?;
         }
-        Ok(())
     }
 }
 
