@@ -279,7 +279,7 @@ fn nothing_is_left_when_it_is_interrupted_or_killed() {
         let (mut load, server) = running();
         let workers = children_of(server);
         let data_dir = std::env::temp_dir().join(format!("forkchat-load-{}", load.id()));
-        assert!(data_dir.exists());
+        wait_for("its data directory", || data_dir.exists().then_some(()));
         kill(Pid::from_raw(load.id().cast_signed()), signal).unwrap();
         let status = load.wait().unwrap();
         assert!(!status.success());
