@@ -28,6 +28,14 @@ pub fn threads_of(pid: Pid) -> Vec<Pid> {
     threads.into_iter().map(Pid::from_raw).collect()
 }
 
+/// Whether all threads of a process stand still after a SIGSTOP, which takes a moment. Source: proc_pid_stat(5), `state`.
+pub fn is_stopped(pid: Pid) -> bool {
+    threads_of(pid).into_iter().all(|thread| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('T'))
+    })
+}
+
 /// CPU time, user and system, that all threads of a process have used, to the nanosecond; 0 if there is none such.
 /// Source: clock_getcpuclockid(3).
 pub fn cpu_of(pid: Pid) -> Duration {

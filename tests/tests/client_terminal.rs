@@ -1,5 +1,6 @@
 //! The client at a terminal: a real one, in a pseudo-terminal whose other side is an emulator, and a real server.
 
+use forkchat_tests::processes::is_stopped;
 use forkchat_tests::terminal::Terminal;
 use forkchat_tests::{Client, Server, client_binary, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -229,6 +230,7 @@ fn a_line_that_may_have_arrived_is_doubtful_and_not_said_twice() {
     // The supervisor last: it would replace a worker that stands still.
     for &process in processes.iter().rev() {
         kill(process, Signal::SIGSTOP).unwrap();
+        wait_for("the server to stand still", || is_stopped(process).then_some(()));
     }
     terminal.type_keys("into the void\r");
     terminal.shows("… [#lobby] alice: into the void");
