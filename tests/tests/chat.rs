@@ -1,6 +1,7 @@
 //! People talk: the line protocol, through the front door, across worker processes.
 
-use forkchat_tests::{Server, has_tool};
+use forkchat_tests::processes::is_stopped;
+use forkchat_tests::{Server, has_tool, wait_for};
 use nix::sys::signal::Signal;
 use std::process::{Command, Stdio};
 
@@ -57,6 +58,7 @@ fn a_command_and_a_line_for_it_in_one_packet() {
     alice.sync();
     // What is there before the server accepts came together with the connection.
     server.signal(Signal::SIGSTOP);
+    wait_for("the supervisor to stand still", || is_stopped(server.pid()).then_some(()));
     let mut bob = server.connect();
     bob.send(b"/nick bob\n/join #x\nhello there\n");
     server.signal(Signal::SIGCONT);
