@@ -30,7 +30,7 @@ pub struct Client {
     pub unfinished: Vec<u8>,
     /// Not yet taken by the socket.
     pub unsent: Vec<u8>,
-    /// What it says to be let in; nothing any more when it is.
+    /// What it says to be let in.
     login: Box<[u8]>,
     /// Whether it has said that.
     pub has_greeted: bool,

@@ -64,7 +64,7 @@ pub struct Outcome {
     pub cpu_micros: Option<f64>,
     /// CPU time of the journal, in µs a line.
     pub journal_micros: Option<f64>,
-    /// The same of each slice, in order.
+    /// CPU time of the server without the journal in each slice, in order, in µs a unit; `None` for a slice without units.
     pub cpu_micros_of_slices: Vec<Option<f64>>,
     /// CPU time of the server, journal included, as a share of one core.
     pub server_share: Option<f64>,

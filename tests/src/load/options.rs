@@ -148,19 +148,23 @@ impl Options {
             _ => shape.traffic,
         };
         let (clients, rooms) = (or(self.clients, shape.clients), or(self.rooms, shape.rooms));
-        // As many as are usual, or as there are.
-        let senders = Shape::custom().senders.min(clients / rooms).max(shape.senders.min(1));
-        Shape {
+        // As many as the preset has, or as there are.
+        let usual = if shape.senders == 0 { Shape::custom().senders } else { shape.senders };
+        let mut changed = Shape {
             name: shape.name,
             clients,
             rooms,
-            senders: or(self.senders, if shape.senders == 1 { 1 } else { senders }),
+            senders: or(self.senders, usual.min(clients / rooms).max(1)),
             bytes: or(self.bytes, shape.bytes),
             traffic,
             idle: or(self.idle, shape.idle),
             churn: self.churn.unwrap_or(shape.churn),
             udp: self.udp || shape.udp,
+        };
+        if !changed.has_lines() {
+            changed.senders = 0;
         }
+        changed
     }
 
     /// How long each side of a row is under load.
@@ -226,6 +230,15 @@ mod tests {
         let changed: Vec<_> = changed.iter().map(|shape| (shape.name, shape.clients, shape.rooms, shape.traffic)).collect();
         assert_eq!(changed, [("room-10", 200, 1, Traffic::Quiet), ("storm", 200, 100, Traffic::Quiet)]);
         assert_eq!(shapes(&["--fault", "lose"]).len(), 1);
+    }
+
+    #[test]
+    fn as_many_speak_as_the_preset_says_or_as_there_are_and_nobody_where_nothing_is_said() {
+        let senders = |arguments: &[&str]| shapes(arguments)[0].senders;
+        assert_eq!([&["one-line"][..], &["room-10"], &["storm", "--window", "5"]].map(senders), [1, 4, 4]);
+        assert_eq!([&["room-10", "--clients", "2"][..], &["room-10", "--senders", "7"]].map(senders), [2, 7]);
+        // Rooms without members, too: nobody looks for their senders.
+        assert_eq!([&["storm"][..], &["idle"], &["room-10", "--storm", "--clients", "3", "--rooms", "5"]].map(senders), [0, 0, 0]);
     }
 
     #[test]

@@ -97,9 +97,11 @@ impl Generator {
     pub(super) fn keep_alive(&mut self, now: u64) -> Result<(), String> {
         if self.shape.udp && self.dialect == Dialect::Lines && now > self.alive_at + SIGN_OF_LIFE {
             self.alive_at = now;
-            for index in (0..self.clients.len()).filter(|&index| self.clients[index].stage == Stage::Ready).collect::<Vec<_>>() {
-                self.clients[index].unsent.extend_from_slice(b"/ping\n");
-                self.flush(index)?;
+            for index in 0..self.clients.len() {
+                if self.clients[index].stage == Stage::Ready {
+                    self.clients[index].unsent.extend_from_slice(b"/ping\n");
+                    self.flush(index)?;
+                }
             }
         }
         Ok(())
@@ -157,8 +159,8 @@ impl Generator {
 
     /// A member that was dropped holds nobody's window up.
     fn go_on_without(&mut self, index: usize, room: usize) {
-        let senders = self.shape.senders;
-        for sender in self.senders[room * senders..(room + 1) * senders].iter_mut().filter(|sender| sender.client != index) {
+        let senders = self.places_of(room);
+        for sender in self.senders[senders].iter_mut().filter(|sender| sender.client != index) {
             sender.lose_hearer(self.clients[index].ledger.next(sender.place).unwrap_or(0));
         }
     }

@@ -93,10 +93,8 @@ impl Generator {
     }
 
     fn hear_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
-        match self.payload.read(line) {
-            Some((prefix, sender, number)) => self.hear_said(index, prefix, sender.into(), number, now),
-            None => return self.hear_told(index, line, now),
-        }
+        let Some((prefix, sender, number)) = self.payload.read(line) else { return self.hear_told(index, line, now) };
+        self.hear_said(index, prefix, sender.into(), number, now);
         Ok(())
     }
 

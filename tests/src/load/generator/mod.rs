@@ -23,6 +23,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -272,8 +273,12 @@ impl Generator {
     }
 
     fn senders_of(&self, room: usize) -> std::slice::Iter<'_, Sender> {
-        let senders = self.shape.senders;
-        self.senders[room * senders..(room + 1) * senders].iter()
+        self.senders[self.places_of(room)].iter()
+    }
+
+    /// Where a room's senders are among all.
+    fn places_of(&self, room: usize) -> Range<usize> {
+        room * self.shape.senders..(room + 1) * self.shape.senders
     }
 
     fn paces(&mut self) -> impl Iterator<Item = &mut Pace> {
