@@ -10,6 +10,7 @@
 //! | [`futex`] | waiting for a shared word to change |
 //! | [`process`] | `fork`, descriptors of a child, its end |
 //! | [`socket`] | consuming without copying, low-water mark, descriptors in messages |
+//! | [`tcp_position`] | what was taken from a TCP connection and what was handed over to it |
 #![allow(unsafe_code)]
 
 pub mod futex;
@@ -17,3 +18,4 @@ pub mod memory;
 pub mod process;
 pub mod robust_mutex;
 pub mod socket;
+pub mod tcp_position;
