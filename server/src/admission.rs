@@ -101,11 +101,17 @@ impl Admission {
         }
     }
 
-    /// Everyone whom the process in `slot` let in is gone with it.
-    pub fn release_all_of(&self, slot: usize) {
-        if let Err(error) = self.units.release_all_of(slot, self.holder) {
-            log::warn!("cannot give back the places of a dead worker's connections: {error:?}");
+    /// Takes over those whom a predecessor in the same place had let in, and gives back what it held for others.
+    pub fn take_over(&mut self, from: impl Iterator<Item = IpAddr>) {
+        self.per_address.clear();
+        let mut count = 0;
+        for from in from {
+            count += 1;
+            *self.per_address.entry(from.to_canonical()).or_default() += 1;
         }
+        // A unit is taken before its session is in the log and given back after its end, so at least these are held.
+        self.owed = self.units.held_by(self.holder).saturating_sub(count);
+        self.pay();
     }
 }
 
@@ -127,7 +133,9 @@ mod tests {
         given.release(near);
         assert_eq!(given.admit(near), Ok(()));
         assert_eq!((0..100).filter(|_| by_default.admit(near).is_ok()).count(), 64, "and 200 in all");
-        given.release_all_of(0);
-        assert_eq!(units.available(), 198);
+        let mut successor = Admission::new(units, 0, None);
+        successor.take_over([near, near, far].into_iter());
+        assert_eq!(units.available(), 196, "three and the other's one");
+        assert_eq!((0..70).filter(|_| successor.admit(far).is_ok()).count(), 63);
     }
 }

@@ -21,11 +21,6 @@ pub enum ToWorker {
         /// A whole line.
         reason: String,
     },
-    /// Your predecessor was given this session and its connection is gone: see that its end is in the log, and say so.
-    Orphaned {
-        /// Which.
-        session: SessionId,
-    },
     /// The server ends: take no more input, let what was said get out, and say when it is.
     Drain,
 }

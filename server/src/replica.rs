@@ -55,14 +55,17 @@ impl Replica {
         self.reader.is_behind()
     }
 
-    /// Applies the records that come next, about `blocks_max` blocks of them, and calls `after` behind each.
-    pub fn apply<O: Output>(&mut self, blocks_max: u64, out: &mut O, mut after: impl FnMut(&mut O)) {
+    /// Applies the records that come next, about `blocks_max` blocks of them, and calls `after` behind each. Returns how many they were.
+    pub fn apply<O: Output>(&mut self, blocks_max: u64, out: &mut O, mut after: impl FnMut(&mut O)) -> u64 {
+        let mut count = 0;
         for Entry { sequence, time, payload, .. } in self.reader.fetch(blocks_max) {
             match Record::decode(payload) {
                 Some(record) => self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, out),
                 None => log::error!("the record at {sequence} is none; it is passed over"),
             }
             after(out);
+            count += 1;
         }
+        count
     }
 }

@@ -42,11 +42,11 @@ fn main() {
 }
 
 fn child(main: impl FnOnce()) -> Pid {
-    let run = |()| {
+    let run = |(), _| {
         main();
         0
     };
-    fork_child((), |()| Vec::new(), run).expect("a process with one thread forks")
+    fork_child((), |()| Vec::new(), &[], run).expect("a process with one thread forks")
 }
 
 fn end(pid: Pid) {

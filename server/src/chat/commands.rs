@@ -9,6 +9,7 @@ use forkchat_common::event::{Event, Refusal, Reply};
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::{MEMBERS_LISTED_MAX, ROOMS_LISTED_MAX, ROOMS_PER_SESSION_MAX, WELCOME_NAMES_MAX};
 use forkchat_common::names::{Nick, RoomName, key_of};
+use std::net::SocketAddr;
 
 type Done<'t> = Result<(), Refusal<'t>>;
 
@@ -199,7 +200,8 @@ impl Chat {
             nick: session.nick.as_str(),
             rooms: session.rooms.iter().map(|&room| name(room)).collect(),
             current: session.current.map(name),
-            peer: session.peer,
+            // On a socket for both, IPv4 comes dressed as IPv6: replies need that, people don't.
+            peer: SocketAddr::new(session.peer.ip().to_canonical(), session.peer.port()),
             worker: session.slot.0,
         };
         self.answer(id, &Event::Reply(reply), tell)

@@ -55,8 +55,7 @@ pub struct Chat {
 /// What a snapshot holds. Two copies that applied the same records have the same.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
-    /// By cell.
-    sessions: Vec<Option<Box<Session>>>,
+    cells: Vec<Cell>,
     rooms: Rooms,
     /// Guests so far: the next one's number is one more.
     guests: u64,
@@ -64,6 +63,21 @@ struct State {
     udp_serial: u64,
     /// The server ends: nobody comes in any more.
     stopping: bool,
+}
+
+/// A place for one session at a time.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Cell {
+    /// The latest that was opened here, whether it is over or not: each session is opened once.
+    latest: SessionId,
+    session: Option<Box<Session>>,
+}
+
+impl State {
+    /// The open sessions, by cell.
+    fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.cells.iter().filter_map(|cell| cell.session.as_deref())
+    }
 }
 
 /// A snapshot that can't be read: it comes from another version or is damaged.
@@ -86,7 +100,7 @@ impl Chat {
     pub fn restore(rate_limit: RateLimit, snapshot: &[u8]) -> Result<Chat, BadSnapshot> {
         let mut state: State = postcard::from_bytes(snapshot).map_err(BadSnapshot)?;
         state.rooms.index();
-        let nicks = state.sessions.iter().flatten().map(|session| (session.nick.key().into(), session.id)).collect();
+        let nicks = state.sessions().map(|session| (session.nick.key().into(), session.id)).collect();
         Ok(Chat { rate_limit, state, nicks, text: String::new() })
     }
 
@@ -104,7 +118,8 @@ impl Chat {
         match record.fact {
             Fact::Stopping => self.stop(&mut tell),
             Fact::Opened { slot, transport, peer } => {
-                if self.session(record.session).is_none() {
+                // A worker that takes over may not know that its predecessor has recorded this.
+                if !self.was_opened(record.session) {
                     self.open(Session::new(record.session, slot, transport, peer, stamp.time), &mut tell);
                 }
             }
@@ -126,12 +141,17 @@ impl Chat {
 
     /// A session that is open.
     pub fn session(&self, id: SessionId) -> Option<&Session> {
-        self.state.sessions.get(id.cell())?.as_deref().filter(|session| session.id == id)
+        self.state.cells.get(id.cell())?.session.as_deref().filter(|session| session.id == id)
+    }
+
+    /// Whether a session was opened, and is open or over.
+    pub fn was_opened(&self, id: SessionId) -> bool {
+        self.state.cells.get(id.cell()).is_some_and(|cell| cell.latest >= id)
     }
 
     /// The open sessions that the worker in `slot` serves, by cell.
     pub fn sessions_of(&self, slot: Slot) -> impl Iterator<Item = &Session> {
-        self.state.sessions.iter().flatten().map(|session| &**session).filter(move |session| session.slot == slot)
+        self.state.sessions().filter(move |session| session.slot == slot)
     }
 
     /// How many lines a session may send at this moment.
@@ -155,16 +175,16 @@ impl Chat {
     }
 
     fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.state.sessions.get_mut(id.cell())?.as_deref_mut().filter(|session| session.id == id)
+        self.state.cells.get_mut(id.cell())?.session.as_deref_mut().filter(|session| session.id == id)
     }
 
     fn open<O: Output>(&mut self, mut session: Session, tell: &mut Teller<'_, O>) {
         let id = session.id;
-        if self.state.sessions.len() <= id.cell() {
-            self.state.sessions.resize_with(id.cell() + 1, || None);
+        if self.state.cells.len() <= id.cell() {
+            self.state.cells.resize_with(id.cell() + 1, Cell::default);
         }
         // A cell is given again only when its last session is closed; should that ever fail, the old one goes.
-        if let Some(old) = self.state.sessions[id.cell()].as_ref().map(|old| old.id) {
+        if let Some(old) = self.state.cells[id.cell()].session.as_ref().map(|old| old.id) {
             self.close(old, CloseReason::WorkerDied, tell);
         }
         if session.transport == Transport::Udp {
@@ -172,7 +192,8 @@ impl Chat {
         }
         session.nick = self.next_guest();
         self.nicks.insert(session.nick.key().into(), id);
-        self.state.sessions[id.cell()] = Some(Box::new(session));
+        tell.out.opened(id, session.slot);
+        self.state.cells[id.cell()] = Cell { latest: id, session: Some(Box::new(session)) };
         if self.state.stopping {
             self.tell_one(id, &Event::Stopping, tell);
             self.remove(id, Ending::Finish, tell);
@@ -275,7 +296,7 @@ impl Chat {
 
     /// Takes a session out of the state.
     fn remove<O: Output>(&mut self, id: SessionId, ending: Ending, tell: &mut Teller<'_, O>) {
-        let Some(session) = self.state.sessions.get_mut(id.cell()).and_then(Option::take) else { return };
+        let Some(session) = self.state.cells.get_mut(id.cell()).and_then(|cell| cell.session.take()) else { return };
         for &room in &session.rooms {
             self.state.rooms.leave(room, id, tell.stamp.id);
         }
@@ -285,7 +306,7 @@ impl Chat {
 
     fn stop<O: Output>(&mut self, tell: &mut Teller<'_, O>) {
         self.state.stopping = true;
-        let everyone: Vec<SessionId> = self.state.sessions.iter().flatten().map(|session| session.id).collect();
+        let everyone: Vec<SessionId> = self.state.sessions().map(|session| session.id).collect();
         for id in everyone {
             self.tell_one(id, &Event::Stopping, tell);
             self.remove(id, Ending::Finish, tell);

@@ -5,11 +5,19 @@ use super::{Chat, Session};
 use forkchat_common::charset::Charset;
 use forkchat_common::command::Setting;
 use forkchat_common::event::Event;
-use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::{Stamp, render};
 
 /// Where the bytes go that applying a record makes.
 pub trait Output {
+    /// What follows comes of the record at this sequence.
+    fn begin(&mut self, at: Sequence) {
+        let _ = at;
+    }
+    /// A session has begun. Nothing was told to it before.
+    fn opened(&mut self, session: SessionId, slot: Slot) {
+        let _ = (session, slot);
+    }
     /// Whether the bytes for a session, served by the worker in `slot`, are wanted here. Also how one learns which workers have somebody to tell.
     fn serves(&mut self, session: SessionId, slot: Slot) -> bool;
     /// The session is sent these bytes.
@@ -72,6 +80,7 @@ pub(super) struct Teller<'a, O> {
 
 impl<'a, O: Output> Teller<'a, O> {
     pub fn new(stamp: Stamp, forms: &'a mut Forms, out: &'a mut O) -> Self {
+        out.begin(stamp.id);
         Teller { stamp, forms, out }
     }
 

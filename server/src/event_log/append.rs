@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, blocks_of};
 use super::layout::BLOCK_WORDS;
-use super::{EventLog, Micros, Sequence, Slot};
+use super::{EventLog, Micros, Sequence, Slot, step};
 use crate::ipc::mutex::LockError;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -46,8 +46,10 @@ impl EventLog {
         let time = now.0.max(self.header.last_time.load(Ordering::Relaxed));
         self.header.last_time.store(time, Ordering::Relaxed);
         self.write(start, &batch.bytes, time);
+        step();
         // SYNC tail-publish: whoever sees this tail sees the records before it.
         self.header.tail.store(end, Ordering::Release);
+        step();
         drop(guard);
         Ok(Sequence(start)..Sequence(end))
     }

@@ -4,9 +4,12 @@
 //! A *checkpoint* (sequence, offset) says: all bytes of all records before that sequence are the session's first `offset`
 //! output bytes, and they have been written. A clean session's is as late as its worker's `stable`; a lagging one's stays where its unwritten bytes begin.
 
-use super::{EventLog, Sequence, Slot};
+use super::{EventLog, Sequence, Slot, step};
 use forkchat_common::ids::SessionId;
 use std::sync::atomic::Ordering;
+
+/// In a cell's last word the lagging bit is lowest, then comes the slot, then the number of writes.
+const WRITES_SHIFT: u32 = 1 + u16::BITS;
 
 /// A session's checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct Checkpoint {
     pub sequence: Sequence,
     /// Output bytes rendered for the session from everything before that sequence.
     pub offset: u64,
+    /// Writes of its that were taken by then, fewer than 2^47. Over UDP each was a datagram.
+    pub writes: u64,
     /// Whether something rendered after that sequence is not out yet.
     pub is_lagging: bool,
 }
@@ -26,13 +31,19 @@ pub struct Checkpoint {
 impl EventLog {
     /// Writes a session's checkpoint, by one store.
     pub fn store_checkpoint(&self, checkpoint: Checkpoint) {
-        let Checkpoint { session, slot, sequence, offset, is_lagging } = checkpoint;
+        let Checkpoint { session, slot, sequence, offset, writes, is_lagging } = checkpoint;
         let used = session.cell() as u64 + 1;
         // Looked at first: it is written rarely, and a write would take the line away from every other worker.
         if self.header.cells_used.load(Ordering::Relaxed) < used {
             self.header.cells_used.fetch_max(used, Ordering::Relaxed);
         }
-        self.cells[session.cell()].store([session.0, sequence.0, offset, u64::from(slot.0) << 1 | u64::from(is_lagging)]);
+        step();
+        self.cells[session.cell()].store([
+            session.0,
+            sequence.0,
+            offset,
+            writes << WRITES_SHIFT | u64::from(slot.0) << 1 | u64::from(is_lagging),
+        ]);
     }
 
     /// Frees a session's cell, if it is still its: it is closed, and all its output is out or will never be.
@@ -48,6 +59,7 @@ impl EventLog {
         (session != 0).then_some(Checkpoint {
             session: SessionId(session),
             slot: Slot((flags >> 1) as u16),
+            writes: flags >> WRITES_SHIFT,
             sequence: Sequence(sequence),
             offset,
             is_lagging: flags & 1 != 0,
@@ -71,7 +83,16 @@ impl EventLog {
         ceiling
     }
 
-    fn stable(&self, slot: Slot) -> Sequence {
+    /// A session's checkpoint as a successor of its worker finds it, when that has published nothing yet: a clean session has been sent everything
+    /// before its worker's `stable`, too. `None` if the session has none, which means that it has been sent nothing, or that it is over.
+    pub fn effective_checkpoint(&self, session: SessionId) -> Option<Checkpoint> {
+        let checkpoint = self.checkpoint(session.cell()).filter(|checkpoint| checkpoint.session == session)?;
+        let sequence = if checkpoint.is_lagging { checkpoint.sequence } else { checkpoint.sequence.max(self.stable(checkpoint.slot)) };
+        Some(Checkpoint { sequence, ..checkpoint })
+    }
+
+    /// What the worker in a slot, or its predecessors, said last: every clean session of its has been sent everything before this.
+    pub fn stable(&self, slot: Slot) -> Sequence {
         Sequence(self.slots[slot.index()].stable.load(Ordering::Acquire))
     }
 }

@@ -102,5 +102,5 @@ pub(super) struct SlotState {
     _pad_end: [u64; 11],
 }
 
-/// Per session: its id, a sequence, the output offset as rendered there, and slot with the lagging bit. See `cells`.
+/// Per session: its id, a sequence, the output offset as rendered there, and writes, slot and the lagging bit in one. See `cells`.
 pub(super) type SessionCell = Switched<4>;

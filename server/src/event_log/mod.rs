@@ -17,6 +17,7 @@
 //! | `read` | reading, and saying how far one has read |
 //! | `cells` | per session, how much of its output is out: what a successor and the snapshots go by |
 //! | `snapshots` | the state at some sequence, from which a successor starts |
+//! | `step` | where a simulated process is cut off |
 //! | `wake` | who sleeps, and who is woken |
 //!
 //! What a death leaves behind at each step of an append:
@@ -36,6 +37,7 @@ mod cells;
 mod layout;
 mod read;
 mod snapshots;
+mod step;
 mod wake;
 
 pub use append::AppendError;
@@ -44,6 +46,9 @@ pub use cells::Checkpoint;
 pub use layout::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN};
 pub use read::{Entry, Reader};
 pub use snapshots::SnapshotWriter;
+#[cfg(test)]
+pub use step::simulated;
+pub use step::step;
 pub use wake::Thread;
 
 use crate::ipc::doorbell::Doorbell;

@@ -2,7 +2,7 @@
 
 use super::batch::blocks_of;
 use super::layout::{BLOCK_WORDS, RECORD_HEADER_WORDS};
-use super::{EventLog, Micros, Sequence, Slot};
+use super::{EventLog, Micros, Sequence, Slot, step};
 use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
@@ -96,6 +96,7 @@ impl EventLog {
     /// Says that `slot` has done with everything before `position`: its clean sessions have been sent it, its other sessions' cells tell
     /// how far they are, and it will not read it again. Cells first, then this.
     pub fn publish_position(&self, slot: Slot, position: Sequence) {
+        step();
         self.slots[slot.index()].stable.store(position.0, Ordering::Release);
         self.publish_cursor(slot, position);
     }
@@ -104,6 +105,7 @@ impl EventLog {
     pub fn publish_cursor(&self, slot: Slot, position: Sequence) {
         let cursor = &self.slots[slot.index()].cursor;
         if cursor.load(Ordering::Relaxed) != position.0 {
+            step();
             // SYNC cursor-reuse.
             cursor.store(position.0, Ordering::Release);
             self.room_was_made();

@@ -5,7 +5,7 @@
 //! behind it until the process has moved on.
 
 use super::layout::{NOBODY, SNAPSHOT_BUFFERS};
-use super::{EventLog, Sequence, Slot};
+use super::{EventLog, Sequence, Slot, step};
 use crate::ipc::mutex::LockError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -79,11 +79,13 @@ impl SnapshotWriter {
         assert!(state.len() <= (words.len() - 1) * 8, "a snapshot of {} bytes fits no buffer", state.len());
         self.log.header.snapshot_sequences[buffer].store(0, Ordering::Relaxed);
         words[0].store(state.len() as u64, Ordering::Relaxed);
+        step();
         for (word, bytes) in words[1..].iter().zip(state.chunks(8)) {
             let mut whole = [0; 8];
             whole[..bytes.len()].copy_from_slice(bytes);
             word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
         }
+        step();
         self.waiting = Some(Published { sequence, buffer: Some(buffer) });
         true
     }
@@ -95,6 +97,7 @@ impl SnapshotWriter {
         };
         let Ok(guard) = self.log.header.lock.lock(self.me.0.into(), Duration::from_millis(20)) else { return false };
         self.log.header.snapshot_sequences[buffer].store(sequence.0, Ordering::Relaxed);
+        step();
         self.log.header.snapshot.store(Published { sequence, buffer: Some(buffer) }.word(), Ordering::Release);
         drop(guard);
         self.waiting = None;
@@ -121,6 +124,7 @@ impl EventLog {
         let state = &self.slots[slot.index()];
         let guard = self.header.lock.lock(slot.0.into(), Duration::from_secs(10))?;
         let published = self.published_snapshot();
+        step();
         state.cursor.store(published.sequence.0, Ordering::Release);
         if state.stable.load(Ordering::Relaxed) == NOBODY {
             state.stable.store(published.sequence.0, Ordering::Release);

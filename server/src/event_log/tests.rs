@@ -69,7 +69,7 @@ fn room_stays_wanted_until_somebody_has_moved() {
 fn a_cell_that_is_anothers_by_now_is_not_freed() {
     let log = small_log(1 << 16, 1);
     let [old, new] = [1, 2].map(|serial| SessionId::new(serial, 3));
-    log.store_checkpoint(Checkpoint { session: new, slot: ME, sequence: Sequence(1), offset: 0, is_lagging: false });
+    log.store_checkpoint(Checkpoint { session: new, slot: ME, sequence: Sequence(1), offset: 0, writes: 0, is_lagging: false });
     log.clear_checkpoint(old);
     assert_eq!(log.checkpoint(3).map(|checkpoint| checkpoint.session), Some(new));
 }
@@ -100,7 +100,7 @@ fn a_lagging_session_holds_snapshots_back_until_it_is_a_quarter_of_the_ring_behi
     let log = small_log(64 * 64, 1);
     let (start, _) = log.join(ME).unwrap();
     let session = SessionId::new(1, 3);
-    let checkpoint = Checkpoint { session, slot: ME, sequence: start, offset: 9, is_lagging: true };
+    let checkpoint = Checkpoint { session, slot: ME, sequence: start, offset: 9, writes: (1 << 47) - 1, is_lagging: true };
     log.store_checkpoint(checkpoint);
     assert_eq!(log.checkpoint(3), Some(checkpoint));
     log.publish_position(ME, Sequence(start.0 + 16));

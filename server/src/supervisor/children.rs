@@ -142,6 +142,11 @@ impl Children {
         self.table.iter().filter(|child| child.pid.is_some()).map(|child| child.slot).collect()
     }
 
+    /// Whether a process runs in a slot.
+    pub fn is_alive(&self, slot: Slot) -> bool {
+        self.table[slot.index()].pid.is_some()
+    }
+
     /// The queue to a worker.
     pub fn channel(&self, slot: Slot) -> Option<&SupervisorEnd> {
         self.table.get(slot.index())?.channel.as_ref()
@@ -177,11 +182,6 @@ impl Children {
         best.map_or(Slot(0), |child| child.slot)
     }
 
-    /// Says something to a worker.
-    pub fn send(&mut self, slot: Slot, message: ToWorker) {
-        self.get(slot).backlog.push_back((message, Descriptor::None));
-    }
-
     /// Says something to a worker, with a session's socket.
     pub fn send_socket_of(&mut self, slot: Slot, session: SessionId, message: ToWorker) {
         self.get(slot).backlog.push_back((message, Descriptor::Of(session)));
@@ -201,8 +201,13 @@ impl Children {
     }
 
     /// Passes on what the queues have room for. Returns the sessions whose socket can't be passed on at all.
-    pub fn pass_on(&mut self, connections: &mut Connections) -> Vec<SessionId> {
+    pub fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
         self.table.iter_mut().flat_map(|child| child.pass_on(connections)).collect()
+    }
+
+    /// Tells a worker that the server ends.
+    pub fn ask_to_drain(&mut self, slot: Slot) {
+        self.get(slot).backlog.push_back((ToWorker::Drain, Descriptor::None));
     }
 
     /// A worker says that nothing is left to send.
@@ -210,9 +215,9 @@ impl Children {
         self.get(slot).is_drained = true;
     }
 
-    /// Whether every worker that runs has said so.
+    /// Whether every worker has said so.
     pub fn are_drained(&self) -> bool {
-        self.table.iter().all(|child| child.role == Role::Journal || child.pid.is_none() || child.is_drained)
+        self.table.iter().all(|child| child.role == Role::Journal || child.is_drained)
     }
 }
 
@@ -225,13 +230,14 @@ impl Child {
         }
     }
 
-    /// A process was started in it.
+    /// A process was started in it. With the sessions that its predecessor had it was given those that were still to be handed over.
     pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
+        self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Of(_)));
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
         (self.respawn_at, self.killed_because, self.is_drained) = (None, None, false);
     }
 
-    fn pass_on(&mut self, connections: &mut Connections) -> Vec<SessionId> {
+    fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
         let mut lost = Vec::new();
         let Some(channel) = &self.channel else { return lost };
         while let Some((message, descriptor)) = self.backlog.front() {
@@ -245,11 +251,7 @@ impl Child {
                 },
             };
             match sent {
-                Ok(()) => {
-                    if let Descriptor::Of(session) = descriptor {
-                        connections.set_assigned(*session);
-                    }
-                }
+                Ok(()) => {}
                 Err(SendError::Full | SendError::Closed) => break,
                 Err(SendError::System(errno)) => {
                     log::error!("cannot pass a message to {}: {errno}", self.name());
@@ -299,7 +301,7 @@ mod tests {
         children.get(Slot(2)).pid = Some(Pid::from_raw(1));
         assert_eq!(children.least_loaded_worker(&connections), Slot(1));
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        connections.insert(super::super::connections::Connection::new(socket.into(), [127, 0, 0, 1].into(), Slot(1)));
+        connections.insert(super::super::connections::Connection::new(socket.into(), ([127, 0, 0, 1], 1).into(), Slot(1)));
         assert_eq!(children.least_loaded_worker(&connections), Slot(2));
     }
 }

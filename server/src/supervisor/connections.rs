@@ -1,28 +1,24 @@
 //! The supervisor's duplicates of the clients' sockets, by cell. While it holds one, no worker's death closes the connection.
 
 use forkchat_common::ids::{SessionId, Slot};
-use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// `None` once its worker died: the cell stays taken until the log says that the session is over.
-    socket: Option<OwnedFd>,
+    socket: OwnedFd,
     /// Where it comes from.
-    pub from: IpAddr,
+    pub peer: SocketAddr,
     /// The worker that serves it.
     pub slot: Slot,
-    /// Whether the worker was given it.
-    pub is_assigned: bool,
 }
 
 impl Connection {
     /// A new one, to be given to the worker in `slot`.
-    pub fn new(socket: OwnedFd, from: IpAddr, slot: Slot) -> Connection {
-        Connection { socket: Some(socket), from, slot, is_assigned: false }
+    pub fn new(socket: OwnedFd, peer: SocketAddr, slot: Slot) -> Connection {
+        Connection { socket, peer, slot }
     }
 }
 
@@ -34,7 +30,7 @@ pub(super) struct Connections {
     /// Cells below the table's length that are free. The lowest is given first, so that every table by cell stays small.
     free: BTreeSet<usize>,
     serial: u64,
-    /// How many with a socket each worker has, by slot.
+    /// How many each worker has, by slot.
     counts: Vec<usize>,
 }
 
@@ -66,42 +62,25 @@ impl Connections {
         let entry = self.table.get_mut(session.cell())?;
         let (_, connection) = entry.take_if(|(id, _)| *id == session)?;
         self.free.insert(session.cell());
-        self.counts[connection.slot.index()] -= usize::from(connection.socket.is_some());
+        self.counts[connection.slot.index()] -= 1;
         Some(connection)
     }
 
-    /// The socket of a session, if it still has one.
+    /// The socket of a session that isn't over.
     pub fn socket(&self, session: SessionId) -> Option<BorrowedFd<'_>> {
         let (id, connection) = self.table.get(session.cell())?.as_ref()?;
-        connection.socket.as_ref().filter(|_| *id == session).map(AsFd::as_fd)
+        (*id == session).then(|| connection.socket.as_fd())
     }
 
-    /// The worker has it now.
-    pub fn set_assigned(&mut self, session: SessionId) {
-        if let Some((_, connection)) = self.table.get_mut(session.cell()).and_then(Option::as_mut).filter(|(id, _)| *id == session) {
-            connection.is_assigned = true;
-        }
+    /// What the worker in `slot` serves or is to serve: what a successor takes over.
+    pub fn of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, SocketAddr, BorrowedFd<'_>)> {
+        let of_slot = self.table.iter().flatten().filter(move |(_, connection)| connection.slot == slot);
+        of_slot.map(|(session, connection)| (*session, connection.peer, connection.socket.as_fd()))
     }
 
     /// How many connections a worker serves.
     pub fn count(&self, slot: Slot) -> usize {
         self.counts[slot.index()]
-    }
-
-    /// The worker in `slot` died: shuts the sockets that it had been given, and returns their sessions, whose end is still to be in the log.
-    pub fn orphan(&mut self, slot: Slot) -> Vec<SessionId> {
-        let mut orphans = Vec::new();
-        for (session, connection) in
-            self.table.iter_mut().flatten().filter(|(_, connection)| connection.slot == slot && connection.is_assigned)
-        {
-            if let Some(socket) = connection.socket.take() {
-                self.counts[slot.index()] -= 1;
-                // What the kernel already has for the client is still delivered.
-                let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
-            }
-            orphans.push(*session);
-        }
-        orphans
     }
 }
 
@@ -111,7 +90,7 @@ mod tests {
 
     fn connection(slot: u16) -> Connection {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        Connection::new(socket.into(), IpAddr::from([127, 0, 0, 1]), Slot(slot))
+        Connection::new(socket.into(), SocketAddr::from(([127, 0, 0, 1], 1)), Slot(slot))
     }
 
     #[test]
@@ -127,16 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_dead_worker_was_given_is_orphaned() {
+    fn a_successor_is_given_what_its_predecessor_had_and_nothing_else() {
         let mut connections = Connections::new(9, 2);
-        let given = connections.insert(connection(0)).unwrap();
-        let waiting = connections.insert(connection(0)).unwrap();
-        let others = connections.insert(connection(1)).unwrap();
-        connections.set_assigned(given);
-        connections.set_assigned(others);
-        assert_eq!(connections.orphan(Slot(0)), [given]);
-        assert!(connections.socket(given).is_none() && connections.socket(waiting).is_some() && connections.socket(others).is_some());
-        assert_eq!(connections.orphan(Slot(0)), [given], "its successor may die too before it has said so");
+        let [one, others, two] = [0, 1, 0].map(|slot| connections.insert(connection(slot)).unwrap());
+        assert_eq!(connections.of(Slot(0)).map(|(session, ..)| session).collect::<Vec<_>>(), [one, two]);
+        connections.remove(one);
+        assert_eq!(connections.of(Slot(0)).map(|(session, ..)| session).collect::<Vec<_>>(), [two]);
+        assert!(connections.socket(others).is_some());
         assert_eq!([0, 1].map(|slot| connections.count(Slot(slot))), [1, 1]);
     }
 }

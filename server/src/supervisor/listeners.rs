@@ -112,7 +112,7 @@ impl Supervisor {
     fn assign(&mut self, socket: Socket, peer: SocketAddr) {
         let slot = self.children.least_loaded_worker(&self.connections);
         // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer.ip(), slot)) else { return };
+        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot)) else { return };
         self.children.send_socket_of(slot, session, ToWorker::Serve { session, peer });
         self.pass_on();
     }

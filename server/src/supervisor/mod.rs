@@ -275,7 +275,7 @@ impl Supervisor {
     }
 
     fn pass_on(&mut self) {
-        for session in self.children.pass_on(&mut self.connections) {
+        for session in self.children.pass_on(&self.connections) {
             self.let_go(session);
         }
     }
@@ -283,7 +283,7 @@ impl Supervisor {
     /// A session is over: its socket is closed, its cell and its place are free.
     fn let_go(&mut self, session: SessionId) {
         if let Some(connection) = self.connections.remove(session) {
-            self.admission.release(connection.from);
+            self.admission.release(connection.peer.ip());
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Reaping: every death is noticed, worded, and answered.
 
-use super::children::{Fault, Role};
+use super::children::Fault;
 use super::{Stage, Supervisor};
-use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -42,10 +41,6 @@ impl Supervisor {
         self.children.close_channel(slot, &self.epoll);
         // It may have died between publishing news and waking those who should know.
         self.log.ring_all();
-        if slot == Slot(0) {
-            // The UDP sessions that it let in end with it.
-            self.admission.release_all_of(slot.index());
-        }
         let child = self.children.get(slot);
         child.pid = None;
         let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
@@ -53,18 +48,14 @@ impl Supervisor {
         let pause = child.backoff(by_its_own_doing);
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
         let words = format!("{} (pid {pid}) {}{why}", child.name(), word(death));
-        if matches!(self.stage, Stage::Serving) {
-            child.respawn_at = Some(Instant::now() + pause);
-            if !pause.is_zero() {
-                log::debug!("{words}; starting it again in {} ms", pause.as_millis());
-            }
-            child.last_death = Some(words);
-        } else {
-            if child.role == Role::Worker {
-                log::warn!("{words}; not started again, the server is stopping");
-            }
-            self.connections.orphan(slot);
+        if self.stage == Stage::Now {
+            return;
         }
+        child.respawn_at = Some(Instant::now() + pause);
+        if !pause.is_zero() {
+            log::debug!("{words}; starting it again in {} ms", pause.as_millis());
+        }
+        child.last_death = Some(words);
     }
 }
 

@@ -1,13 +1,14 @@
 //! Forking a process into a slot. There is one way to start one, at first and ever after: it takes the published snapshot and the log, and goes on.
 
 use super::children::Role;
+use super::stop::Stage;
 use super::{Supervisor, readable};
-use crate::channel::{ToWorker, WorkerEnd};
+use crate::channel::WorkerEnd;
 use crate::ipc::queue;
 use crate::journal;
 use crate::role;
 use crate::sys::process::fork_child;
-use crate::worker::{self, ServingConfig};
+use crate::worker::{self, Inherited, ServingConfig};
 use forkchat_common::ids::Slot;
 use nix::unistd::Pid;
 use std::io;
@@ -30,16 +31,19 @@ impl Supervisor {
             if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
                 continue;
             }
-            let orphans = self.connections.orphan(slot);
             match self.spawn(slot) {
                 Ok(()) => {
                     let child = self.children.get(slot);
                     let (death, pid) = (child.last_death.take().unwrap_or_default(), child.pid.map_or(0, Pid::as_raw));
                     match child.role {
-                        Role::Worker => log::warn!("{death}; respawned as pid {pid}, {} connections closed", orphans.len()),
+                        Role::Worker => {
+                            log::warn!("{death}; respawned as pid {pid}, {} connections kept", self.connections.count(slot));
+                        }
                         Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
                     }
-                    orphans.into_iter().for_each(|session| self.children.send(slot, ToWorker::Orphaned { session }));
+                    if self.stage != Stage::Serving {
+                        self.children.ask_to_drain(slot);
+                    }
                 }
                 Err(error) => {
                     log::error!("cannot fork {}: {error}; trying again", self.children.name(slot));
@@ -55,24 +59,29 @@ impl Supervisor {
         let bells = || self.children.slots().map(|slot| log.bell(slot).as_fd()).collect::<Vec<_>>();
         let (pid, channel) = match self.children.role(slot) {
             Role::Journal => {
-                let start = |()| {
+                let start = |(), _| {
                     role::take_on(&name);
                     journal::run(log, slot, &self.journal)
                 };
-                (fork_child((), |()| bells(), start)?, None)
+                (fork_child((), |()| bells(), &[], start)?, None)
             }
             Role::Worker => {
                 let (ours, theirs) = queue::pair()?;
                 // The worker in the first slot keeps the UDP sessions.
                 let udp = if slot == Slot(0) { self.listeners.udp()? } else { None };
-                let start = |(theirs, udp): (WorkerEnd, Option<OwnedFd>)| {
+                let (sessions, sockets): (Vec<_>, Vec<_>) =
+                    self.connections.of(slot).map(|(session, peer, socket)| ((session, peer), socket)).unzip();
+                let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
                     role::take_on(&name);
                     let config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
-                    worker::run(log, slot, theirs, config, udp)
+                    let inherited = sessions.iter().zip(sockets);
+                    let inherited = inherited.map(|(&(session, peer), connection)| Inherited { session, peer, connection }).collect();
+                    worker::run(log, slot, config, worker::Start { channel, udp, inherited })
                 };
                 let pid = fork_child(
                     (theirs, udp),
                     |(theirs, udp)| [bells(), vec![theirs.as_fd()], udp.iter().map(AsFd::as_fd).collect()].concat(),
+                    &sockets,
                     start,
                 )?;
                 (pid, Some(ours))

@@ -1,7 +1,6 @@
 //! The end: ask, wait, insist. The same however it was asked for.
 
 use super::{EXIT_FAILED, EXIT_STOPPED, Supervisor};
-use crate::channel::ToWorker;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::time::{Duration, Instant};
@@ -41,11 +40,13 @@ impl Supervisor {
         log::info!("{signal}: stopping; the clients have {} s to read what they were sent", self.options.grace);
         self.listeners.close();
         self.stage = Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
-        for slot in self.children.workers() {
-            self.children.send(slot, ToWorker::Drain);
-            // Who isn't running isn't started any more.
-            self.children.get(slot).respawn_at = None;
-        }
+        // Who isn't running is started all the same, and asked then: its clients are to be told, too.
+        self.children
+            .workers()
+            .filter(|&slot| self.children.is_alive(slot))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|slot| self.children.ask_to_drain(slot));
     }
 
     /// Goes on with the end, if it has begun: the exit code, when there is nothing more to do.

@@ -3,9 +3,10 @@
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Exit code of a child whose parent was gone before it began.
 pub const EXIT_ORPHANED: i32 = 70;
@@ -13,15 +14,25 @@ pub const EXIT_ORPHANED: i32 = 70;
 /// Forks a child that runs `main` and exits with what it returns. Returns the child's pid.
 ///
 /// `own` is moved to the child, and dropped here. The child keeps standard input, output and error and the descriptors that
-/// `keep` names; all others are closed before `main` starts, so `main` may use no other that it captured.
+/// `keep` names; all others are closed before `main` starts, so `main` may use no other that it captured. Those in `bequeathed` stay open on
+/// both sides: `main` is given the child's, in that order, as its own.
 /// It is killed when the calling thread dies. Signals that are blocked stay blocked in the child.
 ///
 /// # Errors
+/// `EINVAL` if `bequeathed` names a descriptor twice.
 /// `EDEADLK` if this process has more than one thread: a lock that another thread holds at this moment would be held in
 /// the child for ever. Otherwise those of fork(2): `EAGAIN`, `ENOMEM`.
-pub fn fork_child<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, main: impl FnOnce(T) -> i32) -> io::Result<Pid> {
+pub fn fork_child<T>(
+    own: T,
+    keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
+    bequeathed: &[BorrowedFd<'_>],
+    main: impl FnOnce(T, Vec<OwnedFd>) -> i32,
+) -> io::Result<Pid> {
     if threads()? != 1 {
         return Err(Errno::EDEADLK.into());
+    }
+    if bequeathed.iter().map(AsRawFd::as_raw_fd).collect::<BTreeSet<_>>().len() < bequeathed.len() {
+        return Err(Errno::EINVAL.into());
     }
     let parent = getpid();
     // SAFETY: the only condition of fork is that the child of a process with several threads calls nothing but
@@ -29,8 +40,14 @@ pub fn fork_child<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let code = match die_with(parent).and_then(|()| crash_by_default()).and_then(|()| close_all_but(&keep(&own))) {
-                Ok(()) => main(own),
+            let kept = || [keep(&own), bequeathed.to_vec()].concat();
+            let code = match die_with(parent).and_then(|()| crash_by_default()).and_then(|()| close_all_but(&kept())) {
+                Ok(()) => {
+                    // SAFETY: each is open, was just kept, and is named once. Whoever owned it in the parent is a copied value that this
+                    // process neither uses nor drops: `main` is told so, and the child leaves with _exit.
+                    let inherited = bequeathed.iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) });
+                    main(own, inherited.collect())
+                }
                 Err(_) => EXIT_ORPHANED,
             };
             exit_now(code)

@@ -31,7 +31,7 @@ mod state {
 }
 
 /// Where the two streams of an accepted TCP connection stand, as the kernel knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Positions {
     /// Input bytes that were taken out of the kernel. One less than were, perhaps, if it is closed.
     pub taken: u64,

@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// Lines that one peek may make of what it found: a batch of them fits the smallest ring's batch, see [`super::input::PEEK_BYTES_MAX`].
 pub const LINES_PER_PEEK_MAX: u32 = 256;
 
+/// No mark is like this: a predecessor may have left any.
+const UNKNOWN_LOW_WATER: u32 = 0;
+
 /// A connection. Closed when the last of the two threads lets go of it.
 #[derive(Debug)]
 pub struct Connection {
@@ -24,6 +27,8 @@ pub struct Connection {
     lines_max: AtomicU32,
     /// The socket's low-water mark, to set it only when it changes.
     low_water: AtomicU32,
+    /// Whether the next input byte belongs to a line that is too long. Written by whoever has the input.
+    in_long_line: AtomicBool,
     /// Whether epoll knows it: from the first time it is armed.
     is_registered: AtomicBool,
 }
@@ -36,7 +41,8 @@ impl Connection {
             socket,
             consumed: AtomicU64::new(0),
             lines_max: AtomicU32::new(LINES_PER_PEEK_MAX),
-            low_water: AtomicU32::new(1),
+            low_water: AtomicU32::new(UNKNOWN_LOW_WATER),
+            in_long_line: AtomicBool::new(false),
             is_registered: AtomicBool::new(false),
         }
     }
@@ -44,6 +50,22 @@ impl Connection {
     /// The offset in the input of the first byte that is still in the kernel.
     pub fn consumed(&self) -> u64 {
         self.consumed.load(Ordering::Relaxed)
+    }
+
+    /// A predecessor took so much input.
+    pub fn resume(&self, consumed: u64, in_long_line: bool) {
+        self.consumed.store(consumed, Ordering::Relaxed);
+        self.set_in_long_line(in_long_line);
+    }
+
+    /// Whether the next input byte belongs to a line that is too long.
+    pub fn in_long_line(&self) -> bool {
+        self.in_long_line.load(Ordering::Relaxed)
+    }
+
+    /// See [`Connection::in_long_line`].
+    pub fn set_in_long_line(&self, in_long_line: bool) {
+        self.in_long_line.store(in_long_line, Ordering::Relaxed);
     }
 
     /// Lines that the next peek may take.

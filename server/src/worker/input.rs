@@ -38,8 +38,6 @@ pub enum Input<C> {
         /// What.
         bytes: Vec<u8>,
     },
-    /// A session that a predecessor had.
-    Orphaned(SessionId),
     /// The server ends.
     Drain,
 }

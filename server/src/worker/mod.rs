@@ -14,6 +14,7 @@
 //! | `receive_thread` | waits for the supervisor and for input; peeks; ends connections |
 //! | `send_thread` | waits for everything else; the sockets' writing side |
 //! | `serving` | what the send thread does in a turn, without sockets |
+//! | `takeover` | what it does first: going on where a predecessor was cut off |
 //! | `input` | peeked bytes to records |
 //! | `outboxes` | what is to be written to each session, and its checkpoint |
 //! | `sockets` | what `serving` needs of the outside |
@@ -33,15 +34,18 @@ mod serving;
 #[cfg(test)]
 mod simulation;
 mod sockets;
+mod takeover;
 mod udp;
 
 pub use serving::ServingConfig;
+pub use takeover::Inherited;
 pub use udp::UdpConfig;
 
 use crate::channel::WorkerEnd;
 use crate::event_log::EventLog;
 use crate::ipc::doorbell::Doorbell;
 use crate::sys::process::{exit_now, set_name};
+use connection::Connection;
 use forkchat_common::ids::Slot;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use receive_thread::{ReceiveThread, Wiring};
@@ -54,9 +58,20 @@ use std::sync::atomic::AtomicU32;
 /// Inputs that wait between the two threads. A session has at most one under way, so this bounds the memory that they take.
 const QUEUE: usize = 1_024;
 
+/// What a worker is given when it is forked.
+#[derive(Debug)]
+pub struct Start {
+    /// To and from the supervisor.
+    pub channel: WorkerEnd,
+    /// For the worker that keeps the UDP sessions.
+    pub udp: Option<OwnedFd>,
+    /// What its predecessor had.
+    pub inherited: Vec<Inherited<OwnedFd>>,
+}
+
 /// Runs a worker in slot `me` until the process is killed. Returns an exit code if it can't.
-pub fn run(log: &'static EventLog, me: Slot, channel: WorkerEnd, config: ServingConfig, udp: Option<OwnedFd>) -> i32 {
-    match start(log, me, channel, config, udp.map(Arc::new)) {
+pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> i32 {
+    match start_threads(log, me, config, start) {
         Ok(pool) => {
             pool.join();
             log::error!("a thread ended that should not");
@@ -66,20 +81,27 @@ pub fn run(log: &'static EventLog, me: Slot, channel: WorkerEnd, config: Serving
     1
 }
 
-fn start(
-    log: &'static EventLog,
-    me: Slot,
-    channel: WorkerEnd,
-    config: ServingConfig,
-    udp: Option<Arc<OwnedFd>>,
-) -> nix::Result<threadpool::ThreadPool> {
+fn start_threads(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> nix::Result<threadpool::ThreadPool> {
+    let (udp, channel) = (start.udp.map(Arc::new), start.channel);
     let input = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
     let asleep: &'static AtomicU32 = Box::leak(Box::default());
     let receive_bell = Arc::new(Doorbell::new(asleep)?);
     let (inputs, queue) = crossbeam_channel::bounded(QUEUE);
     let (orders, ordered) = crossbeam_channel::unbounded();
     let network = Network::new(input.clone(), udp.clone(), orders, receive_bell.clone())?;
-    let wiring = Wiring { epoll: input, channel, inputs, orders: ordered, bell: receive_bell, udp, turn_away_max: config.turn_away_max };
+    let share =
+        |Inherited { session, peer, connection }| Inherited { session, peer, connection: Arc::new(Connection::new(session, connection)) };
+    let inherited: Vec<_> = start.inherited.into_iter().map(share).collect();
+    let wiring = Wiring {
+        epoll: input,
+        channel,
+        inputs,
+        orders: ordered,
+        bell: receive_bell,
+        udp,
+        inherited: inherited.iter().map(|inherited| inherited.connection.clone()).collect(),
+        turn_away_max: config.turn_away_max,
+    };
     let mut receive = ReceiveThread::new(log, me, wiring)?;
 
     // The pool's threads are alike, so each takes the name of what it does.
@@ -90,7 +112,7 @@ fn start(
     });
     pool.execute(move || {
         set_name(&format!("send {me}"));
-        match Serving::join(log, me, config, network) {
+        match Serving::join(log, me, config, network, inherited) {
             Ok(serving) => end_with("send thread", send_thread::run(log, me, serving, &queue)),
             Err(error) => {
                 log::error!("{error}");

@@ -28,6 +28,10 @@ pub struct Outboxes {
     given_up: Vec<SessionId>,
     /// Where this turn began.
     turn_start: Sequence,
+    /// The record that is being applied.
+    now: Sequence,
+    /// No outbox wants anything that comes of a record before this: what a worker that takes over must apply, and nobody must be told again.
+    silent_before: Sequence,
     /// Deliveries in this turn.
     tells: usize,
     /// By slot: whether another worker has somebody to tell.
@@ -40,8 +44,12 @@ struct Outbox {
     /// Rendered and not written: from `start` on.
     bytes: Vec<u8>,
     start: usize,
+    /// What comes of a record before this was rendered by a predecessor, and is out.
+    resumes_at: Sequence,
     /// Output bytes rendered since the session began.
     rendered: u64,
+    /// Of those, the bytes that a predecessor handed to the kernel.
+    taken: u64,
     /// Writes that the socket took since the session began. Over UDP each was a datagram, and one that got lost on the way counts.
     writes: u64,
     /// The latest turn that rendered something: where in the log, and behind how many rendered bytes, it began.
@@ -99,6 +107,12 @@ impl Outbox {
         }
     }
 
+    /// Takes over what a predecessor had not handed to the kernel.
+    fn resume(&mut self, checkpoint: Checkpoint, taken: u64) {
+        (self.resumes_at, self.rendered, self.writes) = (checkpoint.sequence, checkpoint.offset, checkpoint.writes);
+        (self.taken, self.mark) = (taken, (checkpoint.sequence, checkpoint.offset));
+    }
+
     fn give_up(&mut self) {
         self.given_up_at = Some(self.first_unwritten_mark());
         self.bytes = Vec::new();
@@ -133,7 +147,7 @@ impl Outbox {
                 (position, self.rendered, false)
             }
         };
-        Checkpoint { session: self.session, slot, sequence, offset, is_lagging }
+        Checkpoint { session: self.session, slot, sequence, offset, writes: self.writes, is_lagging }
     }
 }
 
@@ -149,22 +163,82 @@ impl Outboxes {
             too_full: Vec::new(),
             given_up: Vec::new(),
             turn_start: Sequence(0),
+            now: Sequence(0),
+            silent_before: Sequence(0),
             tells: 0,
             others: vec![false; slots],
         }
     }
 
-    /// Makes the outbox of a session that is about to be opened.
-    pub fn open(&mut self, session: SessionId) {
+    /// Makes the outbox of a session that is known from a snapshot, or may be opened by a record that a predecessor has appended. Of its bytes the
+    /// predecessor has handed `taken` to the kernel; `checkpoint` is the effective one, `None` for a session that is in no snapshot.
+    pub fn resume(&mut self, session: SessionId, checkpoint: Option<Checkpoint>, taken: u64) {
+        let outbox = self.make(session);
+        match checkpoint {
+            Some(checkpoint) => outbox.resume(checkpoint, taken),
+            None => outbox.taken = taken,
+        }
+    }
+
+    /// Nobody is told what comes of records before this.
+    pub fn be_silent_before(&mut self, sequence: Sequence) {
+        self.silent_before = sequence;
+    }
+
+    /// Has the next flush look at every outbox.
+    pub fn mark_all_dirty(&mut self) {
+        self.sessions().into_iter().for_each(|session| self.mark_dirty(session));
+    }
+
+    /// Those that have an outbox, by cell.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.boxes.iter().flatten().map(|outbox| outbox.session).collect()
+    }
+
+    /// Whether the kernel was handed more than was ever rendered, which can't be: the two don't speak of the same bytes.
+    pub fn is_astray(&self, session: SessionId) -> bool {
+        self.boxes
+            .get(session.cell())
+            .and_then(Option::as_ref)
+            .is_some_and(|outbox| outbox.session == session && outbox.taken > outbox.rendered)
+    }
+
+    /// Nothing more is kept for a session, which is to be closed by a record.
+    pub fn give_up(&mut self, session: SessionId) {
+        if let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none()) {
+            outbox.give_up();
+        }
+    }
+
+    /// Whether nothing more is kept for a session.
+    pub fn is_given_up(&self, session: SessionId) -> bool {
+        self.boxes
+            .get(session.cell())
+            .and_then(Option::as_ref)
+            .is_some_and(|outbox| outbox.session == session && outbox.given_up_at.is_some())
+    }
+
+    /// Takes an outbox away whose session never began.
+    pub fn remove(&mut self, session: SessionId) {
+        if self.has(session) {
+            self.boxes[session.cell()] = None;
+            self.open -= 1;
+        }
+    }
+
+    fn make(&mut self, session: SessionId) -> &mut Outbox {
         if self.boxes.len() <= session.cell() {
             self.boxes.resize_with(session.cell() + 1, || None);
         }
-        self.open += 1;
-        self.boxes[session.cell()] = Some(Box::new(Outbox {
+        let place = &mut self.boxes[session.cell()];
+        self.open += usize::from(place.is_none());
+        place.insert(Box::new(Outbox {
             session,
             bytes: Vec::new(),
             start: 0,
+            resumes_at: Sequence(0),
             rendered: 0,
+            taken: 0,
             writes: 0,
             mark: (Sequence(0), 0),
             earlier_marks: VecDeque::new(),
@@ -173,7 +247,7 @@ impl Outboxes {
             given_up_at: None,
             ending: None,
             is_waited_for: false,
-        }));
+        }))
     }
 
     /// Whether there is no outbox.
@@ -286,26 +360,40 @@ impl Outboxes {
 }
 
 impl Output for Outboxes {
+    fn begin(&mut self, at: Sequence) {
+        self.now = at;
+    }
+
+    fn opened(&mut self, session: SessionId, slot: Slot) {
+        // There is one already for a session that was taken over, or for a later one in the same cell: then this one's end is in the log, too.
+        let latest = self.boxes.get(session.cell()).and_then(Option::as_ref).map_or(SessionId::NONE, |outbox| outbox.session);
+        if slot == self.me && latest < session {
+            self.make(session);
+        }
+    }
+
     fn serves(&mut self, session: SessionId, slot: Slot) -> bool {
         if slot == self.me {
-            return self.has(session);
+            return self.now >= self.silent_before && self.has(session);
         }
         self.others[slot.index()] = true;
         false
     }
 
     fn tell(&mut self, session: SessionId, bytes: &[u8]) {
-        let (turn_start, sendq) = (self.turn_start, self.sendq);
+        let (turn_start, now, sendq) = (self.turn_start, self.now, self.sendq);
         self.tells += 1;
-        let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none()) else { return };
-        if outbox.mark.0 != turn_start {
+        let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none() && outbox.resumes_at <= now) else { return };
+        let start = turn_start.max(outbox.resumes_at);
+        if outbox.mark.0 != start {
             if outbox.unwritten() > 0 {
                 outbox.earlier_marks.push_back(outbox.mark);
             }
-            outbox.mark = (turn_start, outbox.rendered);
+            outbox.mark = (start, outbox.rendered);
         }
         let was_within = outbox.unwritten() <= sendq;
-        outbox.bytes.extend_from_slice(bytes);
+        let taken = outbox.taken.saturating_sub(outbox.rendered).min(bytes.len() as u64) as usize;
+        outbox.bytes.extend_from_slice(&bytes[taken..]);
         outbox.rendered += bytes.len() as u64;
         let is_too_full = was_within && outbox.unwritten() > sendq;
         let was_dirty = std::mem::replace(&mut outbox.is_dirty, true);
@@ -331,6 +419,7 @@ impl Output for Outboxes {
 mod tests {
     use super::*;
     use crate::event_log::Geometry;
+    use crate::sys::tcp_position::Positions;
     use std::net::SocketAddr;
 
     /// A peer that doesn't read, until it does.
@@ -357,7 +446,10 @@ mod tests {
         fn finish(&mut self, _: SessionId, ending: Ending) {
             self.finished.push(ending);
         }
-        fn report_closed(&mut self, _: SessionId) {}
+        fn positions(&mut self, _: SessionId) -> Positions {
+            Positions::default()
+        }
+        fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
         fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
         fn drained(&mut self) {}
     }
@@ -368,7 +460,7 @@ mod tests {
     fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
         let (mut outboxes, session) = (Outboxes::new(ME, 100, 1), SessionId::new(1, 0));
-        outboxes.open(session);
+        outboxes.opened(session, ME);
         outboxes.begin_turn(Sequence(7));
         outboxes.tell(session, &[b'x'; 101]);
         (outboxes, session, log)
@@ -380,7 +472,7 @@ mod tests {
         outboxes.relieve(&mut Deaf::default());
         assert_eq!(outboxes.take_given_up(), [session]);
         outboxes.flush(&mut Deaf::default(), log, Sequence(9));
-        let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, is_lagging: true };
+        let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, writes: 0, is_lagging: true };
         assert_eq!(log.checkpoint(0), Some(expected));
     }
 

@@ -60,8 +60,6 @@ pub enum Order {
         /// How.
         ending: Ending,
     },
-    /// Tell the supervisor that a predecessor's session is over.
-    ReportClosed(SessionId),
     /// Tell the supervisor that nothing is left to send, once all connections are ended.
     Drained,
 }
@@ -81,6 +79,8 @@ pub struct Wiring {
     pub bell: Arc<Doorbell>,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<Arc<OwnedFd>>,
+    /// What a predecessor was given. The send thread arms those whose sessions go on, and ends the others.
+    pub inherited: Vec<Arc<Connection>>,
     /// Connections that may be being turned away at a time; beyond it they are closed without a word.
     pub turn_away_max: usize,
 }
@@ -111,7 +111,6 @@ pub struct ReceiveThread {
 #[derive(Debug)]
 struct Receiving {
     connection: Arc<Connection>,
-    in_long_line: bool,
     /// Bytes that were there at the last look and made no whole line.
     seen: usize,
     is_lingering: bool,
@@ -126,7 +125,7 @@ enum Timer {
 impl ReceiveThread {
     /// Ready to run.
     pub fn new(log: &'static EventLog, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
-        let Wiring { epoll, channel, inputs, orders, bell, udp, turn_away_max } = wiring;
+        let Wiring { epoll, channel, inputs, orders, bell, udp, inherited, turn_away_max } = wiring;
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(&channel, readable(CHANNEL))?;
         epoll.add(bell.as_fd(), readable(BELL))?;
@@ -142,7 +141,7 @@ impl ReceiveThread {
             orders,
             bell,
             udp,
-            table: HashMap::new(),
+            table: inherited.into_iter().map(|connection| (connection.session.0, Receiving::new(connection))).collect(),
             strangers: STRANGERS,
             strangers_open: 0,
             turn_away_max,
@@ -207,7 +206,6 @@ impl ReceiveThread {
                 }
                 Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => self.turn_away(socket, &reason),
                 Received::Message(ToWorker::TurnAway { .. }, None) => {}
-                Received::Message(ToWorker::Orphaned { session }, _) => self.hand_on(Input::Orphaned(session)),
                 Received::Message(ToWorker::Drain, _) => self.hand_on(Input::Drain),
                 Received::Garbled => log::error!("the supervisor said something that is no message"),
                 Received::Empty => break,
@@ -220,7 +218,7 @@ impl ReceiveThread {
     /// A new connection: what is already there comes with it.
     fn serve(&mut self, session: SessionId, peer: SocketAddr, socket: OwnedFd) {
         let connection = Arc::new(Connection::new(session, socket));
-        let mut receiving = Receiving { connection: connection.clone(), in_long_line: false, seen: 0, is_lingering: false };
+        let receiving = Receiving::new(connection.clone());
         let lines = receiving.peek(&mut self.buffer, EpollFlags::empty());
         self.table.insert(session.0, receiving);
         self.hand_on(Input::Opened { session, peer, connection, lines });
@@ -236,7 +234,7 @@ impl ReceiveThread {
         self.strangers += 1;
         self.strangers_open += 1;
         let connection = Arc::new(Connection::new(SessionId(self.strangers), socket));
-        self.table.insert(self.strangers, Receiving { connection, in_long_line: false, seen: 0, is_lingering: false });
+        self.table.insert(self.strangers, Receiving::new(connection));
         self.linger(self.strangers);
     }
 
@@ -307,7 +305,6 @@ impl ReceiveThread {
                 }
                 self.end(session.0);
             }
-            Order::ReportClosed(session) => self.reports.push_back(ToSupervisor::Closed { session }),
             Order::Drained => self.is_drained = true,
         }
     }
@@ -388,8 +385,12 @@ impl ReceiveThread {
 }
 
 impl Receiving {
+    fn new(connection: Arc<Connection>) -> Receiving {
+        Receiving { connection, seen: 0, is_lingering: false }
+    }
+
     /// Looks at what is there, and leaves it there.
-    fn peek(&mut self, buffer: &mut [u8], flags: EpollFlags) -> Lines {
+    fn peek(&self, buffer: &mut [u8], flags: EpollFlags) -> Lines {
         let connection = &self.connection;
         let peeked = loop {
             match recv(connection.as_fd().as_raw_fd(), &mut buffer[..PEEK_BYTES_MAX], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
@@ -403,14 +404,12 @@ impl Receiving {
             Err(Errno::EAGAIN) => (0, Behind::More),
             Err(_) => (0, Behind::Reset),
         };
-        let lines =
-            Lines::of(connection.session, &buffer[..length], connection.consumed(), self.in_long_line, behind, connection.lines_max());
-        self.in_long_line = lines.in_long_line;
+        let (offset, in_long_line) = (connection.consumed(), connection.in_long_line());
+        let lines = Lines::of(connection.session, &buffer[..length], offset, in_long_line, behind, connection.lines_max());
+        connection.set_in_long_line(lines.in_long_line);
         lines
     }
-}
 
-impl Receiving {
     /// What is behind the bytes that were just peeked, given what epoll had said before.
     fn behind(&self, length: usize, flags: EpollFlags) -> Behind {
         let is_over = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP);

@@ -9,6 +9,7 @@ use super::sockets::{Sockets, Written};
 use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
+use crate::sys::tcp_position::{Positions, positions};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
@@ -224,8 +225,18 @@ impl Sockets for Network {
         }
     }
 
-    fn report_closed(&mut self, session: SessionId) {
-        self.order(Order::ReportClosed(session));
+    fn positions(&mut self, session: SessionId) -> Positions {
+        let read = |connection: &Arc<Connection>| positions(connection.as_fd());
+        self.stream(session).map_or(Ok(Positions::default()), read).unwrap_or_else(|errno| {
+            log::error!("cannot read where session {session} stands: {errno}");
+            Positions { taken: 0, handed_over: u64::MAX, is_closed: false }
+        })
+    }
+
+    fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {
+        if let Some(connection) = self.stream(session) {
+            connection.resume(taken, in_long_line);
+        }
     }
 
     fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]) {

@@ -15,6 +15,7 @@
 use super::input::{Input, Lines};
 use super::outboxes::Outboxes;
 use super::sockets::Sockets;
+use super::takeover::{Inherited, Takeover};
 use super::udp::{UdpConfig, UdpDesk, Verdict};
 use crate::chat::{CloseReason, Fact, RateLimit, Record, Session, Transport};
 use crate::event_log::{AppendError, Batch, EventLog, Thread};
@@ -61,13 +62,14 @@ pub struct ServingConfig {
 /// One worker's serving side.
 #[derive(Debug)]
 pub struct Serving<S: Sockets> {
-    log: &'static EventLog,
-    me: Slot,
-    replica: Replica,
-    outboxes: Outboxes,
+    pub(super) log: &'static EventLog,
+    pub(super) me: Slot,
+    pub(super) config: ServingConfig,
+    pub(super) replica: Replica,
+    pub(super) outboxes: Outboxes,
     /// The outside.
     pub sockets: S,
-    udp: Option<UdpDesk>,
+    pub(super) udp: Option<UdpDesk>,
     /// Made ready, not yet in the log. In order.
     pending: VecDeque<Proposal>,
     /// What is being appended; kept for its memory.
@@ -80,6 +82,8 @@ pub struct Serving<S: Sockets> {
     is_waiting_for_room: bool,
     timers: BinaryHeap<Reverse<(Micros, Timer)>>,
     drain: Drain,
+    /// Until it is told.
+    takeover: Option<Takeover>,
 }
 
 /// Records that are to be appended together.
@@ -97,7 +101,6 @@ enum Then {
     Nothing,
     Arm(SessionId),
     CountUdp { session: SessionId, lines: u64 },
-    ReportClosed(SessionId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,14 +119,20 @@ enum Drain {
 }
 
 impl<S: Sockets> Serving<S> {
-    /// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and proposes the end of the sessions that
-    /// a predecessor had.
-    pub fn join(log: &'static EventLog, me: Slot, config: ServingConfig, sockets: S) -> Result<Serving<S>, JoinError> {
+    /// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and takes over the sessions that a predecessor had.
+    pub fn join(
+        log: &'static EventLog,
+        me: Slot,
+        config: ServingConfig,
+        sockets: S,
+        inherited: Vec<Inherited<S::Connection>>,
+    ) -> Result<Serving<S>, JoinError> {
         let mut serving = Serving {
             log,
             me,
             replica: Replica::join(log, me, config.rate_limit)?,
             outboxes: Outboxes::new(me, config.sendq, log.geometry().slots),
+            config,
             sockets,
             udp: None,
             pending: VecDeque::new(),
@@ -133,37 +142,19 @@ impl<S: Sockets> Serving<S> {
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
             drain: Drain::No,
+            takeover: None,
         };
-        serving.catch_up();
-        serving.udp = config.udp.map(|udp| UdpDesk::new(me, udp, &serving.replica.chat));
-        serving.bury_predecessors();
+        serving.takeover = Some(serving.take_over(inherited));
         Ok(serving)
-    }
-
-    /// Applies everything up to the tail as it is now, telling nobody.
-    fn catch_up(&mut self) {
-        let until = self.log.tail();
-        while self.replica.position() < until {
-            self.log.begin_turn(self.me, Thread::Send);
-            self.apply_some();
-            self.log.publish_cursor(self.me, self.replica.position());
-        }
-        self.log.publish_position(self.me, self.replica.position());
-        self.log.end_turn(self.me, Thread::Send);
-    }
-
-    fn bury_predecessors(&mut self) {
-        let orphans: Vec<SessionId> = self.replica.chat.sessions_of(self.me).map(|session| session.id).collect();
-        for session in orphans {
-            self.log.clear_checkpoint(session);
-            self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
-        }
     }
 
     /// Takes what came in. It gets into the log in one of the next turns.
     pub fn accept(&mut self, input: Input<S::Connection>) {
         match input {
-            Input::Opened { session, peer, connection, lines } => self.open(session, peer, connection, lines),
+            Input::Opened { session, peer, connection, lines } => {
+                self.sockets.add(session, connection);
+                self.open(session, peer, lines);
+            }
             Input::Lines { session, lines } => {
                 // An ended session's input is the receive side's to throw away.
                 if self.outboxes.is_open(session) {
@@ -172,10 +163,6 @@ impl<S: Sockets> Serving<S> {
                 }
             }
             Input::Datagram { peer, bytes } => self.receive_datagram(peer, &bytes),
-            Input::Orphaned(session) => {
-                self.log.clear_checkpoint(session);
-                self.propose(session, fact_batch(session, Fact::Closed(CloseReason::WorkerDied)), Then::ReportClosed(session));
-            }
             Input::Drain => {
                 self.drain = Drain::Asked;
                 self.propose_fact(SessionId::NONE, Fact::Stopping);
@@ -209,7 +196,8 @@ impl<S: Sockets> Serving<S> {
             self.set_timer(LAST_WORDS, Timer::LastWords(session));
         }
         if let Some(desk) = &mut self.udp {
-            flushed.finished.iter().filter(|&&session| desk.close(session)).for_each(|&session| self.log.clear_checkpoint(session));
+            let over_udp = flushed.finished.iter().filter(|&&session| desk.close(session));
+            over_udp.for_each(|&session| self.log.clear_checkpoint(session));
         }
         self.log.publish_position(self.me, self.replica.position());
         for slot in self.outboxes.take_others() {
@@ -220,6 +208,9 @@ impl<S: Sockets> Serving<S> {
         }
         self.settle();
         self.finish_drain();
+        if let Some(takeover) = self.takeover.take() {
+            takeover.tell(self.log);
+        }
     }
 
     /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or [`Serving::next_timer`].
@@ -244,9 +235,8 @@ impl<S: Sockets> Serving<S> {
         &self.replica.chat
     }
 
-    fn open(&mut self, session: SessionId, peer: SocketAddr, connection: S::Connection, lines: Lines) {
-        self.outboxes.open(session);
-        self.sockets.add(session, connection);
+    /// Proposes a session that nobody has heard of.
+    pub(super) fn open(&mut self, session: SessionId, peer: SocketAddr, lines: Lines) {
         let opened = Fact::Opened { slot: self.me, transport: Transport::Tcp, peer };
         let mut batch = fact_batch(session, opened);
         batch.extend(&lines.batch);
@@ -255,10 +245,14 @@ impl<S: Sockets> Serving<S> {
         if has_lines {
             lines = self.with_arrival(session, lines);
         } else if lines.ends.is_none() {
-            // A program's first lines come a moment after its connection, and belong to it.
-            self.set_timer(ARRIVAL, Timer::Arrival(session));
+            self.set_arrival_timer(session);
         }
         self.propose_lines(session, lines);
+    }
+
+    /// A program's first lines come a moment after its connection, and belong to it: only then the others may hear of it.
+    pub(super) fn set_arrival_timer(&mut self, session: SessionId) {
+        self.set_timer(ARRIVAL, Timer::Arrival(session));
     }
 
     /// Behind its first lines the others may hear of a session; of one that ends with them, nobody need hear.
@@ -282,7 +276,7 @@ impl<S: Sockets> Serving<S> {
         self.pending.push_back(Proposal { session, batch, consume: 0, then });
     }
 
-    fn propose_fact(&mut self, session: SessionId, fact: Fact<'_>) {
+    pub(super) fn propose_fact(&mut self, session: SessionId, fact: Fact<'_>) {
         self.propose(session, fact_batch(session, fact), Then::Nothing);
     }
 
@@ -296,12 +290,9 @@ impl<S: Sockets> Serving<S> {
             Verdict::Answer(answer) => self.sockets.answer_stranger(peer, &answer),
             Verdict::Lines(session, batch, lines) => self.propose(session, batch, Then::CountUdp { session, lines }),
             Verdict::Open(session, batch) => {
-                self.outboxes.open(session);
                 self.sockets.add_peer(session, peer);
                 self.propose(session, batch, Then::Nothing);
-                if self.timers.iter().all(|Reverse((_, timer))| *timer != Timer::Silence) {
-                    self.set_timer(SILENCE_CHECK, Timer::Silence);
-                }
+                self.set_silence_timer();
             }
         }
     }
@@ -329,7 +320,7 @@ impl<S: Sockets> Serving<S> {
         };
         self.appended = end;
         for proposal in self.pending.drain(..count) {
-            if proposal.consume > 0 && self.outboxes.is_open(proposal.session) {
+            if proposal.consume > 0 {
                 self.sockets.consume(proposal.session, proposal.consume);
             }
             self.committed.push_back((end, proposal.then));
@@ -377,13 +368,12 @@ impl<S: Sockets> Serving<S> {
                         desk.applied(session, lines);
                     }
                 }
-                Then::ReportClosed(session) => self.sockets.report_closed(session),
             }
         }
     }
 
     /// Has a session's input looked at again, now or when it may send its next line.
-    fn arm(&mut self, session: SessionId) {
+    pub(super) fn arm(&mut self, session: SessionId) {
         if self.replica.chat.session(session).is_none() {
             return;
         }
@@ -400,6 +390,13 @@ impl<S: Sockets> Serving<S> {
 
     fn set_timer(&mut self, after: u64, timer: Timer) {
         self.timers.push(Reverse((self.log.uptime().plus(after), timer)));
+    }
+
+    /// From now on UDP sessions are looked at for silence, until there is none.
+    pub(super) fn set_silence_timer(&mut self) {
+        if self.timers.iter().all(|Reverse((_, timer))| *timer != Timer::Silence) {
+            self.set_timer(SILENCE_CHECK, Timer::Silence);
+        }
     }
 
     fn run_timers(&mut self) {
@@ -451,6 +448,7 @@ mod tests {
     use super::*;
     use crate::chat::Ending;
     use crate::event_log::Geometry;
+    use crate::sys::tcp_position::Positions;
     use crate::worker::input::Behind;
     use crate::worker::sockets::Written;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -471,7 +469,10 @@ mod tests {
             true
         }
         fn finish(&mut self, _: SessionId, _: Ending) {}
-        fn report_closed(&mut self, _: SessionId) {}
+        fn positions(&mut self, _: SessionId) -> Positions {
+            Positions::default()
+        }
+        fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
         fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
         fn drained(&mut self) {}
     }
@@ -480,7 +481,7 @@ mod tests {
     fn two_workers() -> (&'static EventLog, [Serving<Open>; 2]) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 2, snapshot_bytes_max: 8 }).unwrap();
         let config = ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, udp: None };
-        let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), Open).unwrap());
+        let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), Open, Vec::new()).unwrap());
         for (cell, worker) in workers.iter_mut().enumerate() {
             let (session, peer) = (SessionId::new(1, cell), SocketAddr::from(([127, 0, 0, 1], 1)));
             worker.accept(Input::Opened { session, peer, connection: (), lines: Lines::default() });

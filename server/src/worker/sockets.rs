@@ -1,6 +1,7 @@
 //! What the serving side needs of the outside. The server's is made of sockets; the simulation's of byte queues.
 
 use crate::chat::Ending;
+use crate::sys::tcp_position::Positions;
 use forkchat_common::ids::SessionId;
 use std::net::SocketAddr;
 
@@ -38,8 +39,11 @@ pub trait Sockets {
     /// Ends the connection: everything is written ([`Ending::Finish`]) or never will be.
     fn finish(&mut self, session: SessionId, ending: Ending);
 
-    /// Has the supervisor told that a predecessor's session is over.
-    fn report_closed(&mut self, session: SessionId);
+    /// How much of a session's input a predecessor took out of the kernel, and how much of its output it handed over.
+    fn positions(&mut self, session: SessionId) -> Positions;
+
+    /// So much of a session's input was taken out of the kernel by a predecessor, and the next byte may belong to a line that is too long.
+    fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool);
 
     /// Sends a datagram to an address that has no session.
     fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]);

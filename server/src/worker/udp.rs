@@ -5,7 +5,7 @@
 //! proves that it receives what is sent there, and opens a session.
 
 use crate::admission::{Admission, Refused};
-use crate::chat::{Chat, Fact, Record, Transport};
+use crate::chat::{Chat, Fact, Record, Session, Transport};
 use crate::event_log::Batch;
 use crate::ipc::value::Counter;
 use forkchat_common::ids::{Micros, SessionId, Slot};
@@ -69,10 +69,33 @@ pub enum Verdict {
 }
 
 impl UdpDesk {
-    /// A desk without sessions.
-    pub fn new(me: Slot, config: UdpConfig, chat: &Chat) -> UdpDesk {
-        let free = config.cells.clone().collect();
-        UdpDesk { me, config, known: HashMap::new(), peers: HashMap::new(), free, serial: chat.udp_serial() }
+    /// A desk with the sessions that are open, which a predecessor let in. `uptime` is the machine's time.
+    pub fn take_over(me: Slot, mut config: UdpConfig, chat: &Chat, uptime: Micros) -> UdpDesk {
+        let open: Vec<&Session> = chat.sessions_of(me).filter(|session| session.transport == Transport::Udp).collect();
+        config.admission.take_over(open.iter().map(|session| session.peer.ip()));
+        let is_free = |cell: &usize| open.iter().all(|session| session.id.cell() != *cell);
+        let free = config.cells.clone().filter(is_free).collect();
+        // How long each has been silent before is not known here; it is given the whole time again.
+        let known =
+            |session: &&Session| (session.peer, Known { session: session.id, lines: session.input_end, unapplied: 0, heard: uptime });
+        UdpDesk {
+            me,
+            config,
+            known: open.iter().map(known).collect(),
+            peers: open.iter().map(|session| (session.id, session.peer)).collect(),
+            free,
+            serial: chat.udp_serial(),
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The sessions and their addresses.
+    pub fn peers(&self) -> impl Iterator<Item = (SessionId, SocketAddr)> {
+        self.peers.iter().map(|(&session, &peer)| (session, peer))
     }
 
     /// What to do about a datagram. `now` is the log's time, `uptime` the machine's.
@@ -104,13 +127,15 @@ impl UdpDesk {
         }
     }
 
-    /// A session is over, and all that it was told is sent. False if it wasn't one of these.
+    /// A session is over, and all that it was told is sent. False if it wasn't one over UDP.
     pub fn close(&mut self, session: SessionId) -> bool {
-        let Some(peer) = self.peers.remove(&session) else { return false };
-        self.known.remove(&peer);
-        self.free.insert(session.cell());
-        self.config.admission.release(peer.ip());
-        true
+        // One that was over before this process began is not known here.
+        if let Some(peer) = self.peers.remove(&session) {
+            self.known.remove(&peer);
+            self.free.insert(session.cell());
+            self.config.admission.release(peer.ip());
+        }
+        self.config.cells.contains(&session.cell())
     }
 
     /// Those of whom nothing was heard for too long, with the time they were heard.
@@ -143,9 +168,7 @@ impl UdpDesk {
         self.serial += 1;
         let session = SessionId::new(self.serial, cell);
         let mut batch = Batch::default();
-        // On a socket for both, IPv4 comes dressed as IPv6: replies need that, people don't.
-        let seen = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let opened = Fact::Opened { slot: self.me, transport: Transport::Udp, peer: seen };
+        let opened = Fact::Opened { slot: self.me, transport: Transport::Udp, peer };
         batch.push(|payload| Record { session, input_end: 0, fact: opened }.encode(payload));
         let mut lines = 0;
         push_lines(session, rest, &mut lines, LINES_PER_DATAGRAM_MAX, &mut batch);
@@ -202,7 +225,7 @@ mod tests {
         let admission = Admission::new(units, 0, per_address_max);
         let config = UdpConfig { cookie_key: [7; 16], cells: 10..20, admission, dropped: Counter::map("test-dropped").unwrap() };
         let chat = Chat::new(RateLimit::OFF);
-        (UdpDesk::new(Slot(0), config, &chat), chat)
+        (UdpDesk::take_over(Slot(0), config, &chat, Micros(0)), chat)
     }
 
     fn peer(port: u16) -> SocketAddr {
