@@ -30,6 +30,7 @@
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
 //! | [`worker`] | serves connections: a receive thread and a send thread | all above |
 //! | [`journal`] | publishes snapshots | `chat`, `event_log`, `ipc`, `sys` |
+//! | [`doctor`] | tries out what the kernel must do | `ipc`, `sys` |
 //! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
 //! | [`role`], [`options`] | a process's name and words; the command line | |
 //!
@@ -40,6 +41,7 @@
 pub mod admission;
 pub mod channel;
 pub mod chat;
+pub mod doctor;
 pub mod event_log;
 pub mod ipc;
 pub mod journal;
@@ -51,4 +53,11 @@ pub mod sys;
 pub mod worker;
 
 pub use options::Options;
-pub use supervisor::run;
+
+/// Does what the command line says. Returns the exit code.
+pub fn run(options: Options) -> i32 {
+    match options.command {
+        Some(options::Command::Doctor) => doctor::run(),
+        None => supervisor::run(options),
+    }
+}

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::chat::RateLimit;
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, Subcommand};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -10,7 +10,12 @@ use std::path::PathBuf;
 /// People connect with `nc HOST PORT` and type; /help tells what.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-server", version, max_term_width = 110, args_override_self = true, after_help = EPILOGUE)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Options {
+    /// What to do; none is to serve
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Where to listen for TCP; port 0 takes a free one
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:9000", value_parser = parse_address)]
     pub tcp: Listen,
@@ -58,12 +63,21 @@ pub struct Options {
 
 const EPILOGUE: &str = "\
 BYTES may end in K, M or G. Signals: TERM, INT and HUP stop the server gracefully, a second one at once.
-Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong.
+Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong;
+of doctor: 0 everything holds, 1 something doesn't.
 
 Examples:
   forkchat-server                                serve this machine on port 9000
   forkchat-server --tcp 0.0.0.0:7000 --udp off   serve everyone, TCP only
+  forkchat-server doctor                         see whether this kernel is good enough
   nc 127.0.0.1 9000                              connect and talk";
+
+/// What the program does instead of serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Try out what forkchat needs of this machine's kernel, and tell which of its guarantees hold here
+    Doctor,
+}
 
 /// An address to listen on, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +153,14 @@ mod tests {
             (1 << 20, 64 << 20, 5, RateLimit::lines_per_second(20))
         );
         assert!(options.workers() >= 1);
+        assert_eq!(options.command, None);
+    }
+
+    #[test]
+    fn a_command_stands_alone() {
+        assert_eq!(Options::parse_from(["", "doctor"]).command, Some(Command::Doctor));
+        assert!(Options::try_parse_from(["", "--tcp", "off", "doctor"]).is_err());
+        assert!(Options::try_parse_from(["", "doctor", "--tcp", "off"]).is_err());
     }
 
     #[test]

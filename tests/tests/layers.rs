@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("event_log", &["ipc", "sys"]),
@@ -15,8 +15,9 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("replica", &["chat", "event_log", "ipc"]),
     ("worker", &["replica", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
     ("journal", &["chat", "event_log", "ipc", "replica", "sys"]),
-    ("supervisor", &["admission", "channel", "event_log", "ipc", "journal", "options", "role", "sys", "worker"]),
-    ("lib", &["options", "supervisor"]),
+    ("doctor", &["ipc", "sys"]),
+    ("supervisor", &["admission", "channel", "doctor", "event_log", "ipc", "journal", "options", "role", "sys", "worker"]),
+    ("lib", &["doctor", "options", "supervisor"]),
 ];
 
 fn root() -> PathBuf {

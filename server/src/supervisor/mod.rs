@@ -25,6 +25,7 @@ mod watchdog;
 
 use crate::admission::{Admission, SUPERVISOR};
 use crate::channel::ToSupervisor;
+use crate::doctor;
 use crate::event_log::{EventLog, Geometry};
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
@@ -187,6 +188,10 @@ impl Supervisor {
             stage: Stage::Serving,
             options,
         };
+        // Only warned of: what isn't guaranteed concerns deaths, and may never be needed.
+        for failure in doctor::quick() {
+            log::warn!("{failure}");
+        }
         supervisor.spawn_all().map_err(|error| StartError::System("fork", error))?;
         supervisor.listeners.watch(&supervisor.epoll, LISTENER).map_err(system("wait for connections"))?;
         for (transport, address) in supervisor.listeners.addresses() {

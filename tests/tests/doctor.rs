@@ -1,0 +1,50 @@
+//! `forkchat-server doctor`, on the kernel that the tests run on.
+
+use forkchat_tests::server_binary;
+use std::process::Command;
+
+#[test]
+fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
+    let output = Command::new(server_binary()).arg("doctor").output().expect("the doctor runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert!(text.starts_with(&format!("Linux {release}")), "{text}");
+    for name in [
+        "input position",
+        "output position",
+        "peek and consume",
+        "urgent data",
+        "low-water mark",
+        "second holder",
+        "descriptor passing",
+        "robust mutex",
+        "shared memory",
+        "parent-death signal",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("ok   {name:<20} "))), "{name} is in:\n{text}");
+    }
+    assert!(text.contains("\n10 of 10 checks hold\nguaranteed here:     a worker's death"), "{text}");
+    assert!(!text.contains("NOT"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_tried_is_a_failure_that_says_why() {
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", "ulimit -n 5 && exec \"$0\" doctor"]).arg(server_binary()).output().expect("the doctor runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let failure = "FAIL input position: cannot connect over loopback: Too many open files (os error 24); \
+        without it: after a worker's death a line may be lost or said twice\n";
+    assert!(text.contains(failure), "{text}");
+    assert!(text.contains("\nNOT guaranteed here: a worker's death closes no connection"), "{text}");
+}
+
+#[test]
+fn the_doctor_is_in_the_help_and_takes_no_options() {
+    let run = |arguments: &[&str]| Command::new(server_binary()).args(arguments).output().expect("it runs");
+    let help = run(&["--help"]);
+    assert!(String::from_utf8_lossy(&help.stdout).contains("doctor"));
+    assert_eq!(run(&["--tcp", "off", "doctor"]).status.code(), Some(2));
+}
