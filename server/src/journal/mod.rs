@@ -4,6 +4,8 @@
 //! It answers no client. A snapshot is published only when no worker and no session could still need what lies before it; see
 //! `event_log/cells.rs`.
 
+pub mod store;
+
 use crate::chat::{Ending, Output, RateLimit};
 use crate::event_log::{EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica};

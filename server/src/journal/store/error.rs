@@ -1,0 +1,107 @@
+//! What can go wrong with the history's database, worded for the operator: what failed, and what to do about it.
+
+use rusqlite::ErrorCode;
+use std::path::PathBuf;
+use std::{fmt, io};
+
+/// Why the history can't be read or written. Nothing is ever deleted or overwritten because of it.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The file isn't there and can't be made.
+    Create {
+        /// The database.
+        path: PathBuf,
+        /// What the kernel says.
+        error: io::Error,
+    },
+    /// The file is a database, but another program's.
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file was written by a newer forkchat.
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        version: i64,
+        /// The newest version that this forkchat reads.
+        known: usize,
+    },
+    /// Another process has been reading for so long that the write-ahead log is at its bound.
+    Reader {
+        /// The write-ahead log.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// SQLite can't do what it was asked for.
+    Sqlite {
+        /// What was attempted, as the words before the path.
+        action: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        error: rusqlite::Error,
+    },
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Create { path, error } => {
+                write!(f, "cannot make the history {}: {error}; choose another directory with --data-dir", path.display())
+            }
+            StoreError::Foreign { path } => {
+                write!(f, "{} is another program's database; move it away or choose another directory with --data-dir", path.display())
+            }
+            StoreError::Newer { path, version, known } => write!(
+                f,
+                "the history {} has version {version} and this forkchat reads up to {known}; \
+                 run the forkchat that wrote it or choose another directory with --data-dir",
+                path.display()
+            ),
+            StoreError::Reader { path, bytes } => {
+                let mib = bytes >> 20;
+                write!(f, "cannot store in the history: another program reads it and holds back {} ({mib} MiB); end it", path.display())
+            }
+            StoreError::Sqlite { action, path, error } => {
+                let path = path.display();
+                match remedy(error) {
+                    Some((reason, remedy)) => write!(f, "cannot {action} the history {path}: {reason}; {remedy}"),
+                    None => write!(f, "cannot {action} the history {path}: {error}"),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StoreError::Create { error, .. } => Some(error),
+            StoreError::Sqlite { error, .. } => Some(error),
+            StoreError::Foreign { .. } | StoreError::Newer { .. } | StoreError::Reader { .. } => None,
+        }
+    }
+}
+
+/// Why, and what the operator does about it, where there is something to do.
+fn remedy(error: &rusqlite::Error) -> Option<(&'static str, &'static str)> {
+    const WRITABLE: &str = "let the server's user write to it and to its directory, or choose another directory with --data-dir";
+    Some(match error.sqlite_error_code()? {
+        ErrorCode::DiskFull => ("the disk is full", "make room on its file system"),
+        ErrorCode::CannotOpen => ("it can't be opened as a file", WRITABLE),
+        ErrorCode::ReadOnly => ("it is read-only", WRITABLE),
+        ErrorCode::PermissionDenied => ("permission denied", WRITABLE),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ("another program has it locked", "end that program"),
+        ErrorCode::SystemIoFailure => ("the disk fails", "look for the cause in the kernel's log"),
+        ErrorCode::DatabaseCorrupt => (
+            "it is damaged",
+            "stop the server, move the file and those with -wal and -shm behind its name away, and start with an empty history; \
+             sqlite3's .recover may save what is in it",
+        ),
+        ErrorCode::NotADatabase => ("it is no SQLite database", "move it away or choose another directory with --data-dir"),
+        _ => return None,
+    })
+}

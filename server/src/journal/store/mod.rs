@@ -1,0 +1,502 @@
+//! The history on disk: what was said in the rooms, and their topics, in an SQLite database. One thread of the journal uses it.
+//!
+//! ```text
+//!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; the oldest lines go
+//!                                                                     │
+//!                           last_lines, complete_since, topics ◄──────┘
+//! ```
+//!
+//! **What is stored once.** Entries and the sequence that they reach are committed together. A journal that was killed asks how far
+//! this run is [`Store::reached`], reads the log again from its snapshot, and hands over everything: what was stored is passed over.
+//!
+//! **Order.** Lines are in the order in which they were stored. Sequences are compared within one run of the server only: the clock may have
+//! been set back between two. A run begins with its first [`Store::store`].
+//!
+//! **What a crash may lose.** A killed process loses nothing that was stored: the write-ahead log is in the kernel's hands. It is brought
+//! to the disk at checkpoints only (`synchronous = NORMAL`), so a crash of the machine may lose the transactions since the latest one,
+//! about 4 MiB, the last first; the database is whole at some earlier transaction all the same.
+//!
+//! **Bounds.** Lines by `lines_max`, rooms by the lines, topics by [`ROOMS_MAX`], the write-ahead log by [`WAL_BYTES_MAX`]. The file
+//! never shrinks: what is freed is used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
+
+mod error;
+mod migrations;
+#[cfg(test)]
+mod tests;
+
+pub use error::StoreError;
+
+use forkchat_common::ids::{Micros, Sequence};
+use forkchat_common::limits::ROOMS_MAX;
+use migrations::{APPLICATION_ID, MIGRATIONS};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The database, in the data directory. SQLite keeps two files with longer names beside it.
+const FILE_NAME: &str = "history.sqlite3";
+const WAL_NAME: &str = "history.sqlite3-wal";
+/// How long another process may keep the lock before a call fails.
+const BUSY_MILLIS: u64 = 250;
+/// The write-ahead log grows while another process reads one old state. Beyond this nothing is stored until that ends.
+const WAL_BYTES_MAX: u64 = 256 << 20;
+/// So many lines more than come in go in one transaction: a lowered `lines_max` is reached in steps.
+const TRIM_LINES_MAX: i64 = 10_000;
+/// Rooms whose number is remembered. Beyond it all are forgotten and looked up again.
+const ROOMS_CACHED_MAX: usize = ROOMS_MAX;
+
+/// A checkpoint after 1,000 pages (4 MiB), after which the write-ahead log is used from its beginning and kept at 8 MiB or less.
+const SETTINGS: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = NORMAL;
+    PRAGMA wal_autocheckpoint = 1000;
+    PRAGMA journal_size_limit = 8388608;
+    PRAGMA cache_size = -8192;
+    PRAGMA temp_store = MEMORY;
+";
+
+const FIND_ROOM: &str = "INSERT INTO rooms (key, name) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET name = excluded.name RETURNING id";
+const ADD_LINE: &str = "INSERT INTO lines (id, sequence, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const TRIM_LINES: &str = "DELETE FROM lines WHERE id < ?1 RETURNING room";
+const FORGET_ROOM: &str = "DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM lines WHERE room = ?1) RETURNING key";
+const SET_TOPIC: &str = "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
+const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
+const TRIM_TOPICS: &str =
+    "DELETE FROM topics WHERE id IN (SELECT id FROM topics ORDER BY id LIMIT max(0, (SELECT count(*) FROM topics) - ?1))";
+const LAST_TOPICS: &str = "SELECT sequence, name, key, text FROM topics ORDER BY id DESC LIMIT ?1";
+const LAST_LINES: &str = "
+    SELECT lines.sequence, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
+    WHERE rooms.key = ?1 AND (lines.id < ?2 OR lines.sequence < ?3) ORDER BY lines.id DESC LIMIT ?4";
+const OLDEST_LINE: &str = "SELECT id, sequence FROM lines ORDER BY id LIMIT 1";
+const LOAD_PROGRESS: &str = "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
+const SAVE_PROGRESS: &str = "
+    INSERT OR REPLACE INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
+/// Statements that are kept prepared: all of the above.
+const STATEMENTS_MAX: usize = 16;
+
+/// A line said in a room, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The record that caused it. Below 2^63, as everywhere here.
+    pub sequence: Sequence,
+    /// When it was said.
+    pub time: Micros,
+    /// The room's name. Lines that are read have the spelling in which it was stored last.
+    pub room: String,
+    /// The room's key: equal for names that are the same.
+    pub room_key: String,
+    /// Who said it, by the nick of that moment.
+    pub nick: String,
+    /// Said with `/me`.
+    pub is_action: bool,
+    /// What was said.
+    pub text: String,
+}
+
+/// A room's topic as it was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// The record that set it.
+    pub sequence: Sequence,
+    /// The room's name.
+    pub room: String,
+    /// The room's key: equal for names that are the same.
+    pub room_key: String,
+    /// Empty if the room has no topic any more.
+    pub text: String,
+}
+
+/// What is stored, in the log's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Somebody said something.
+    Line(Line),
+    /// Somebody set a topic.
+    Topic(Topic),
+    /// What lies between the entry before and the one behind was given up.
+    Gap {
+        /// The last record that was given up.
+        until: Sequence,
+    },
+}
+
+impl Entry {
+    /// The record that caused it; of a gap the last one.
+    pub fn sequence(&self) -> Sequence {
+        match self {
+            Entry::Line(line) => line.sequence,
+            Entry::Topic(topic) => topic.sequence,
+            Entry::Gap { until } => *until,
+        }
+    }
+}
+
+/// The database, open. For one thread.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    /// Lines that are kept, of all rooms together.
+    lines_max: i64,
+    wal_bytes_max: u64,
+    rooms: RoomNumbers,
+}
+
+impl Store {
+    /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which exists, and brings its schema up to date.
+    /// Of all rooms together about `lines_max` lines are kept.
+    ///
+    /// # Errors
+    /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left as it is.
+    pub fn open(data_dir: &Path, lines_max: u64) -> Result<Store, StoreError> {
+        let path = data_dir.join(FILE_NAME);
+        // What is said in a room is for those who are in it. SQLite gives its other files the same mode.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(StoreError::Create { path, error }),
+        }
+        let failed = |error| StoreError::Sqlite { action: "open", path: path.clone(), error };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+        connection.busy_timeout(Duration::from_millis(BUSY_MILLIS)).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        // Before the first change.
+        match identify(&connection).map_err(failed)? {
+            Identity::Ours => {}
+            Identity::Foreign => return Err(StoreError::Foreign { path }),
+            Identity::Newer(version) => return Err(StoreError::Newer { path, version, known: MIGRATIONS.len() }),
+        }
+        connection.execute_batch(SETTINGS).map_err(failed)?;
+        migrations::migrate(&mut connection, MIGRATIONS).map_err(failed)?;
+        Ok(Store { connection, path, lines_max: to_sql(lines_max), wal_bytes_max: WAL_BYTES_MAX, rooms: RoomNumbers::default() })
+    }
+
+    /// Stores `entries`, and that all records of this run up to and with `reached` are dealt with: both or nothing. `run` is the first
+    /// sequence of this run of the server.
+    ///
+    /// Entries of this run at or below what was reached before are passed over, and what was reached stays at least that.
+    ///
+    /// # Errors
+    /// Nothing is stored then, and the same call may be made again.
+    pub fn store(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> Result<(), StoreError> {
+        self.bound_wal()?;
+        self.commit(run, entries, reached).map_err(|error| {
+            // The numbers of rooms that were made for it are gone with it.
+            self.rooms.forget();
+            self.failed("store in", error)
+        })
+    }
+
+    /// The last record of this run whose entries are stored; `None` if nothing of this run is.
+    pub fn reached(&self, run: Sequence) -> Result<Option<Sequence>, StoreError> {
+        let progress = Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
+        Ok(progress.run.filter(|latest| latest.first == run).map(|latest| latest.reached))
+    }
+
+    /// A room's last `count` lines before `before`, oldest first. Lines of earlier runs come all before those of this one, which `run`
+    /// names. It takes as long as there are lines to pass over from `before` to the end, and to return.
+    pub fn last_lines(&self, run: Sequence, room_key: &str, before: Sequence, count: usize) -> Result<Vec<Line>, StoreError> {
+        self.query_lines(run, room_key, before, count).map_err(|error| self.failed("read from", error))
+    }
+
+    /// From this record on everything that was said, in any room, is here: 0 if nothing was ever lost, else the oldest line that is kept or what
+    /// follows the latest gap. If all that is missing is of earlier runs it is at most the first sequence of the latest.
+    pub fn complete_since(&self) -> Result<Sequence, StoreError> {
+        let failed = |error| self.failed("read from", error);
+        let progress = Progress::load(&self.connection).map_err(failed)?;
+        let oldest = self.query_oldest().map_err(failed)?;
+        Ok(progress.complete_since(oldest))
+    }
+
+    /// The topics with which a run begins: at most `max`, the one that was set last first, none empty.
+    pub fn topics(&self, max: usize) -> Result<Vec<Topic>, StoreError> {
+        self.query_topics(max).map_err(|error| self.failed("read from", error))
+    }
+
+    fn commit(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.rooms.forget_if_changed(&transaction)?;
+        let mut progress = Progress::load(&transaction)?;
+        let reached_before = progress.begin(run);
+        let first_new = progress.next_line;
+        {
+            let mut add_line = transaction.prepare_cached(ADD_LINE)?;
+            for entry in entries.iter().filter(|entry| Some(entry.sequence()) > reached_before) {
+                match entry {
+                    Entry::Line(line) => {
+                        let (sequence, time) = (to_sql(line.sequence.0), to_sql(line.time.0));
+                        let room = self.rooms.number(&transaction, &line.room_key, &line.room)?;
+                        add_line.execute(params![progress.next_line, sequence, time, room, line.nick, line.is_action, line.text])?;
+                        progress.next_line += 1;
+                    }
+                    Entry::Topic(topic) => set_topic(&transaction, topic)?,
+                    Entry::Gap { until } => progress.gap = Some(Gap { line: progress.next_line, until: *until }),
+                }
+            }
+        }
+        if entries.iter().any(|entry| matches!(entry, Entry::Topic(_))) {
+            trim_topics(&transaction)?;
+        }
+        trim_lines(&transaction, &mut self.rooms, progress.next_line - self.lines_max, progress.next_line - first_new)?;
+        progress.reach(reached);
+        progress.save(&transaction)?;
+        transaction.commit()
+    }
+
+    fn query_lines(&self, run: Sequence, room_key: &str, before: Sequence, count: usize) -> rusqlite::Result<Vec<Line>> {
+        let latest = Progress::load(&self.connection)?.run.filter(|latest| latest.first == run);
+        // Without a line of this run all are of earlier ones.
+        let run_line = latest.map_or(i64::MAX, |latest| latest.line);
+        let mut statement = self.connection.prepare_cached(LAST_LINES)?;
+        let rows = statement.query_map(params![room_key, run_line, to_sql(before.0), limit(count)], read_line)?;
+        let mut lines = rows.collect::<rusqlite::Result<Vec<Line>>>()?;
+        lines.reverse();
+        Ok(lines)
+    }
+
+    fn query_oldest(&self) -> rusqlite::Result<Option<(i64, Sequence)>> {
+        let read = |row: &Row<'_>| Ok((row.get(0)?, sequence(row, 1)?));
+        self.connection.prepare_cached(OLDEST_LINE)?.query_row([], read).optional()
+    }
+
+    fn query_topics(&self, max: usize) -> rusqlite::Result<Vec<Topic>> {
+        let read = |row: &Row<'_>| Ok(Topic { sequence: sequence(row, 0)?, room: row.get(1)?, room_key: row.get(2)?, text: row.get(3)? });
+        self.connection.prepare_cached(LAST_TOPICS)?.query_map([limit(max)], read)?.collect()
+    }
+
+    /// Refuses to go on while somebody's reading keeps the write-ahead log from being used again, or a full disk from being copied out of.
+    fn bound_wal(&self) -> Result<(), StoreError> {
+        let path = self.path.with_file_name(WAL_NAME);
+        let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        if bytes <= self.wal_bytes_max {
+            return Ok(());
+        }
+        let is_held = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        match is_held.map_err(|error| self.failed("store in", error))? {
+            true => Err(StoreError::Reader { path, bytes }),
+            false => Ok(()),
+        }
+    }
+
+    fn failed(&self, action: &'static str, error: rusqlite::Error) -> StoreError {
+        StoreError::Sqlite { action, path: self.path.clone(), error }
+    }
+}
+
+/// Whose database it is.
+enum Identity {
+    /// Ours, or new: nothing in it yet.
+    Ours,
+    Foreign,
+    /// Ours, of a version that isn't known here.
+    Newer(i64),
+}
+
+fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
+    let application_id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version = migrations::version(connection)?;
+    let is_empty: bool = connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
+    let is_known = usize::try_from(version).is_ok_and(|version| version <= MIGRATIONS.len());
+    Ok(match application_id {
+        APPLICATION_ID if is_known => Identity::Ours,
+        APPLICATION_ID => Identity::Newer(version),
+        0 if version == 0 && is_empty => Identity::Ours,
+        _ => Identity::Foreign,
+    })
+}
+
+/// How far the database has come: its one row of `progress`.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// The latest run; `None` in a new database.
+    run: Option<Run>,
+    /// The number of the next line: they count from 1.
+    next_line: i64,
+    gap: Option<Gap>,
+}
+
+/// A run of the server.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// Its first sequence, by which it is known.
+    first: Sequence,
+    /// The last record whose entries are stored.
+    reached: Sequence,
+    /// The number of its first line.
+    line: i64,
+}
+
+/// A gap in the history.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// The number of the first line behind it.
+    line: i64,
+    /// The last record in it.
+    until: Sequence,
+}
+
+impl Progress {
+    fn load(connection: &Connection) -> rusqlite::Result<Progress> {
+        let read = |row: &Row<'_>| {
+            let run = Run { first: sequence(row, 0)?, reached: sequence(row, 1)?, line: row.get(2)? };
+            let gap = match row.get::<_, Option<i64>>(4)? {
+                Some(line) => Some(Gap { line, until: sequence(row, 5)? }),
+                None => None,
+            };
+            Ok(Progress { run: Some(run), next_line: row.get(3)?, gap })
+        };
+        let progress = connection.prepare_cached(LOAD_PROGRESS)?.query_row([], read).optional()?;
+        Ok(progress.unwrap_or(Progress { run: None, next_line: 1, gap: None }))
+    }
+
+    fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let Some(run) = self.run else { return Ok(()) };
+        let (gap_line, gap_until) = (self.gap.map(|gap| gap.line), self.gap.map(|gap| to_sql(gap.until.0)));
+        let mut statement = connection.prepare_cached(SAVE_PROGRESS)?;
+        statement.execute(params![to_sql(run.first.0), to_sql(run.reached.0), run.line, self.next_line, gap_line, gap_until])?;
+        Ok(())
+    }
+
+    /// Begins the run, or goes on with it. What was reached in it before, if anything.
+    fn begin(&mut self, first: Sequence) -> Option<Sequence> {
+        if let Some(run) = self.run.filter(|run| run.first == first) {
+            return Some(run.reached);
+        }
+        self.run = Some(Run { first, reached: Sequence(0), line: self.next_line });
+        // The gap is of an earlier run, whatever the clock was then.
+        if let Some(gap) = &mut self.gap {
+            gap.until = gap.until.min(Sequence(first.0.saturating_sub(1)));
+        }
+        None
+    }
+
+    fn reach(&mut self, reached: Sequence) {
+        if let Some(run) = &mut self.run {
+            run.reached = run.reached.max(reached);
+        }
+    }
+
+    /// See [`Store::complete_since`]. `oldest` is the number and the record of the oldest line.
+    fn complete_since(&self, oldest: Option<(i64, Sequence)>) -> Sequence {
+        let Some(run) = self.run else { return Sequence(0) };
+        let (line, since) = oldest.unwrap_or((self.next_line, after(run.reached)));
+        match self.gap {
+            Some(gap) if gap.line >= line => after(gap.until),
+            _ if line <= 1 => Sequence(0),
+            _ if line < run.line => since.min(run.first),
+            _ => since,
+        }
+    }
+}
+
+/// The numbers of the rooms that were spoken in lately, by key.
+#[derive(Debug, Default)]
+struct RoomNumbers {
+    numbers: HashMap<Box<str>, RoomNumber>,
+    /// SQLite's `data_version` when they were read: it changes when another process writes.
+    data_version: i64,
+}
+
+#[derive(Debug)]
+struct RoomNumber {
+    id: i64,
+    name: Box<str>,
+}
+
+impl RoomNumbers {
+    /// The room's number. A room that has none gets one; one that is spelt differently now gets its new name.
+    fn number(&mut self, connection: &Connection, key: &str, name: &str) -> rusqlite::Result<i64> {
+        if let Some(room) = self.numbers.get(key).filter(|room| &*room.name == name) {
+            return Ok(room.id);
+        }
+        let id = connection.prepare_cached(FIND_ROOM)?.query_row([key, name], |row| row.get(0))?;
+        if self.numbers.len() >= ROOMS_CACHED_MAX {
+            self.numbers.clear();
+        }
+        self.numbers.insert(key.into(), RoomNumber { id, name: name.into() });
+        Ok(id)
+    }
+
+    fn forget(&mut self) {
+        self.numbers.clear();
+    }
+
+    /// An operator may delete what the law wants deleted, with `sqlite3` and while the server runs.
+    fn forget_if_changed(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let data_version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if self.data_version != data_version {
+            (self.numbers, self.data_version) = (HashMap::new(), data_version);
+        }
+        Ok(())
+    }
+}
+
+fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
+    if topic.text.is_empty() {
+        connection.prepare_cached(EMPTY_TOPIC)?.execute([&topic.room_key])?;
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(SET_TOPIC)?;
+    statement.execute(params![topic.room_key, topic.room, to_sql(topic.sequence.0), topic.text])?;
+    Ok(())
+}
+
+/// Deletes the topics that were set longest ago where there are more than rooms may exist.
+fn trim_topics(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached(TRIM_TOPICS)?.execute([limit(ROOMS_MAX)])?;
+    Ok(())
+}
+
+/// Deletes the lines with numbers below `below`, the oldest first and not many more than were `added`; and the rooms without lines then.
+fn trim_lines(connection: &Connection, numbers: &mut RoomNumbers, below: i64, added: i64) -> rusqlite::Result<()> {
+    let oldest = connection.prepare_cached(OLDEST_LINE)?.query_row([], |row| row.get::<_, i64>(0)).optional()?;
+    let Some(oldest) = oldest.filter(|&oldest| oldest < below) else { return Ok(()) };
+    let below = below.min(oldest + added + TRIM_LINES_MAX);
+    let mut trim = connection.prepare_cached(TRIM_LINES)?;
+    let rooms = trim.query_map([below], |row| row.get(0))?.collect::<rusqlite::Result<BTreeSet<i64>>>()?;
+    let mut forget = connection.prepare_cached(FORGET_ROOM)?;
+    for room in rooms {
+        if let Some(key) = forget.query_row([room], |row| row.get::<_, String>(0)).optional()? {
+            numbers.numbers.remove(&*key);
+        }
+    }
+    Ok(())
+}
+
+fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
+    Ok(Line {
+        sequence: sequence(row, 0)?,
+        time: Micros(from_sql(row.get(1)?)),
+        room: row.get(2)?,
+        room_key: row.get(3)?,
+        nick: row.get(4)?,
+        is_action: row.get(5)?,
+        text: row.get(6)?,
+    })
+}
+
+fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequence> {
+    row.get(column).map(from_sql).map(Sequence)
+}
+
+fn after(sequence: Sequence) -> Sequence {
+    Sequence(sequence.0.saturating_add(1))
+}
+
+/// SQLite's integers have a sign: what is more than they hold (no sequence is, and no time) becomes the greatest.
+fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn from_sql(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn limit(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
