@@ -95,7 +95,9 @@ fn remedy(error: &rusqlite::Error) -> Option<(&'static str, &'static str)> {
         ErrorCode::ReadOnly => ("it is read-only", WRITABLE),
         ErrorCode::PermissionDenied => ("permission denied", WRITABLE),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ("another program has it locked", "end that program"),
-        ErrorCode::SystemIoFailure => ("the disk fails", "look for the cause in the kernel's log"),
+        ErrorCode::SystemIoFailure => {
+            ("the disk can't be read or written", "look into the kernel's log, and at the quota of the server's user")
+        }
         ErrorCode::DatabaseCorrupt => (
             "it is damaged",
             "stop the server, move the file and those with -wal and -shm behind its name away, and start with an empty history; \

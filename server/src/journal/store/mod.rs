@@ -16,7 +16,7 @@
 //! to the disk at checkpoints only (`synchronous = NORMAL`), so a crash of the machine may lose the transactions since the latest one,
 //! about 4 MiB, the last first; the database is whole at some earlier transaction all the same.
 //!
-//! **Bounds.** Lines by `lines_max`, rooms by the lines, topics by [`ROOMS_MAX`], the write-ahead log by [`WAL_BYTES_MAX`]. The file
+//! **Bounds.** Lines by `lines_max`, rooms by the lines, topics by [`ROOMS_MAX`], the write-ahead log by `WAL_BYTES_MAX`. The file
 //! never shrinks: what is freed is used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
 
 mod error;
@@ -70,8 +70,8 @@ const TRIM_TOPICS: &str =
 const LAST_TOPICS: &str = "SELECT sequence, name, key, text FROM topics ORDER BY id DESC LIMIT ?1";
 const LAST_LINES: &str = "
     SELECT lines.sequence, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
-    WHERE rooms.key = ?1 AND (lines.id < ?2 OR lines.sequence < ?3) ORDER BY lines.id DESC LIMIT ?4";
-const OLDEST_LINE: &str = "SELECT id, sequence FROM lines ORDER BY id LIMIT 1";
+    WHERE rooms.key = ?1 AND lines.id < ?2 ORDER BY lines.id DESC LIMIT ?3";
+const NEXT_LINE: &str = "SELECT id, sequence FROM lines WHERE id >= ?1 ORDER BY id LIMIT 1";
 const LOAD_PROGRESS: &str = "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
 const SAVE_PROGRESS: &str = "
     INSERT OR REPLACE INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
@@ -199,7 +199,7 @@ impl Store {
     }
 
     /// A room's last `count` lines before `before`, oldest first. Lines of earlier runs come all before those of this one, which `run`
-    /// names. It takes as long as there are lines to pass over from `before` to the end, and to return.
+    /// names. What it takes depends on the lines that are returned, not on those that are kept.
     pub fn last_lines(&self, run: Sequence, room_key: &str, before: Sequence, count: usize) -> Result<Vec<Line>, StoreError> {
         self.query_lines(run, room_key, before, count).map_err(|error| self.failed("read from", error))
     }
@@ -209,7 +209,7 @@ impl Store {
     pub fn complete_since(&self) -> Result<Sequence, StoreError> {
         let failed = |error| self.failed("read from", error);
         let progress = Progress::load(&self.connection).map_err(failed)?;
-        let oldest = self.query_oldest().map_err(failed)?;
+        let oldest = next_line(&self.connection, 0).map_err(failed)?;
         Ok(progress.complete_since(oldest))
     }
 
@@ -249,19 +249,27 @@ impl Store {
     }
 
     fn query_lines(&self, run: Sequence, room_key: &str, before: Sequence, count: usize) -> rusqlite::Result<Vec<Line>> {
-        let latest = Progress::load(&self.connection)?.run.filter(|latest| latest.first == run);
-        // Without a line of this run all are of earlier ones.
-        let run_line = latest.map_or(i64::MAX, |latest| latest.line);
+        let end = self.end_of(&Progress::load(&self.connection)?, run, before)?;
         let mut statement = self.connection.prepare_cached(LAST_LINES)?;
-        let rows = statement.query_map(params![room_key, run_line, to_sql(before.0), limit(count)], read_line)?;
+        let rows = statement.query_map(params![room_key, end, limit(count)], read_line)?;
         let mut lines = rows.collect::<rusqlite::Result<Vec<Line>>>()?;
         lines.reverse();
         Ok(lines)
     }
 
-    fn query_oldest(&self) -> rusqlite::Result<Option<(i64, Sequence)>> {
-        let read = |row: &Row<'_>| Ok((row.get(0)?, sequence(row, 1)?));
-        self.connection.prepare_cached(OLDEST_LINE)?.query_row([], read).optional()
+    /// The number where lines stop being before `before`. Found by halving: this run's sequences grow with its lines' numbers.
+    fn end_of(&self, progress: &Progress, run: Sequence, before: Sequence) -> rusqlite::Result<i64> {
+        // Without a line of this run all are of earlier ones.
+        let Some(latest) = progress.run.filter(|latest| latest.first == run) else { return Ok(progress.next_line) };
+        let (mut low, mut high) = (latest.line, progress.next_line);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match next_line(&self.connection, middle)? {
+                Some((line, sequence)) if sequence < before => low = line + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
     }
 
     fn query_topics(&self, max: usize) -> rusqlite::Result<Vec<Topic>> {
@@ -454,8 +462,7 @@ fn trim_topics(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Deletes the lines with numbers below `below`, the oldest first and not many more than were `added`; and the rooms without lines then.
 fn trim_lines(connection: &Connection, numbers: &mut RoomNumbers, below: i64, added: i64) -> rusqlite::Result<()> {
-    let oldest = connection.prepare_cached(OLDEST_LINE)?.query_row([], |row| row.get::<_, i64>(0)).optional()?;
-    let Some(oldest) = oldest.filter(|&oldest| oldest < below) else { return Ok(()) };
+    let Some((oldest, _)) = next_line(connection, 0)?.filter(|&(oldest, _)| oldest < below) else { return Ok(()) };
     let below = below.min(oldest + added + TRIM_LINES_MAX);
     let mut trim = connection.prepare_cached(TRIM_LINES)?;
     let rooms = trim.query_map([below], |row| row.get(0))?.collect::<rusqlite::Result<BTreeSet<i64>>>()?;
@@ -466,6 +473,11 @@ fn trim_lines(connection: &Connection, numbers: &mut RoomNumbers, below: i64, ad
         }
     }
     Ok(())
+}
+
+/// The first line with the number `from` or a greater one: its number and its record.
+fn next_line(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Sequence)>> {
+    connection.prepare_cached(NEXT_LINE)?.query_row([from], |row| Ok((row.get(0)?, sequence(row, 1)?))).optional()
 }
 
 fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
