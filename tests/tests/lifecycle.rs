@@ -119,32 +119,23 @@ fn one_on_each(server: &Server) -> [Client; 2] {
 }
 
 #[test]
-fn a_killed_worker_is_replaced_and_the_others_notice_its_quits_only() {
+fn a_killed_worker_is_replaced_and_nobody_notices() {
     let server = Server::start(&[]);
     let [mut victim, mut witness] = one_on_each(&server);
     for round in 0..5 {
         let worker = server.process("worker 0");
+        victim.say(&format!("said before {round}"));
         kill(worker, Signal::SIGKILL).unwrap();
-        let heard = witness.reads(" quit: its worker process died");
-        assert_eq!(heard.len(), 1, "round {round}: nothing else is noticed: {heard:?}");
-        victim.rest();
+        victim.say(&format!("said behind {round}"));
         let successor = server.replaced("worker 0", worker);
-        server.tells(&format!("worker 0 (pid {worker}) killed by signal 9; respawned as pid {successor}, 1 connections closed"));
-        // The successor knows the state: the room, who is in it, that the name is free again.
-        victim = loop {
-            let mut one = server.join("a");
-            if one.worker() == "worker 0" {
-                break one;
-            }
-            one.say("/quit");
-            witness.reads("* a quit");
-        };
-        victim.say(&format!("back {round}"));
-        witness.reads(&format!("[#lobby] a: back {round}"));
-        witness.say("good");
-        victim.reads("[#lobby] b: good");
-        witness.sync();
+        server.tells(&format!("worker 0 (pid {worker}) killed by signal 9; respawned as pid {successor}, 1 connections kept"));
+        let heard = witness.reads(&format!("[#lobby] a: said behind {round}"));
+        assert_eq!(heard, [format!("[#lobby] a: said before {round}"), format!("[#lobby] a: said behind {round}")]);
+        witness.say(&format!("good {round}"));
+        assert_eq!(victim.reads("good"), [format!("[#lobby] b: good {round}")], "and nothing else");
+        assert_eq!(victim.worker(), "worker 0");
     }
+    server.tells("worker 0: took over 1 sessions in ");
     let zombies = server.processes().into_iter().filter(|&(pid, _)| is_gone(pid)).count();
     assert_eq!(zombies, 0);
 }
@@ -169,20 +160,56 @@ fn a_killed_journal_is_replaced_and_nobody_notices() {
 }
 
 #[test]
-fn all_workers_killed_at_once_come_back() {
+fn all_processes_but_the_supervisor_are_killed_at_once_and_nobody_notices() {
     let server = Server::start(&[]);
-    let people = one_on_each(&server);
-    let workers = ["worker 0", "worker 1"].map(|name| server.process(name));
-    workers.iter().for_each(|&worker| kill(worker, Signal::SIGKILL).unwrap());
-    people.into_iter().for_each(|mut person| drop(person.rest()));
-    for (name, old) in ["worker 0", "worker 1"].into_iter().zip(workers) {
+    let [mut a, mut b] = one_on_each(&server);
+    let names = ["worker 0", "worker 1", "journal"];
+    let victims = names.map(|name| server.process(name));
+    a.say("before");
+    victims.iter().for_each(|&victim| kill(victim, Signal::SIGKILL).unwrap());
+    a.say("behind");
+    assert_eq!(b.reads("a: behind"), ["[#lobby] a: before", "[#lobby] a: behind"]);
+    for (name, old) in names.into_iter().zip(victims) {
         server.replaced(name, old);
     }
-    let [mut a, mut b] = one_on_each(&server);
-    a.say("all is well");
-    b.reads("a: all is well");
     b.say("/who");
-    assert_eq!(b.reads("in #lobby").pop().unwrap().split(": ").last().unwrap().split(' ').count(), 2, "those who were cut off are gone");
+    assert_eq!(b.reads("in #lobby").pop().unwrap().split(": ").last().unwrap().split(' ').count(), 2);
+}
+
+#[test]
+fn those_who_come_and_go_while_their_worker_is_dead_are_let_in_and_out() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut stays = server.join("stays");
+    for round in 0..10 {
+        let worker = server.process("worker 0");
+        let mut leaves = server.join("leaves");
+        stays.reads("* leaves joined #lobby");
+        kill(worker, Signal::SIGKILL).unwrap();
+        leaves.say("/quit");
+        let mut comes = server.connect();
+        comes.say(&format!("/nick comes{round}"));
+        comes.reads(&format!("you are now comes{round}"));
+        assert_eq!(leaves.rest().last().unwrap(), "* goodbye");
+        stays.reads(&format!("* comes{round} joined #lobby"));
+        comes.end_input();
+        comes.rest();
+        stays.reads(&format!("* comes{round} quit"));
+        server.replaced("worker 0", worker);
+    }
+}
+
+#[test]
+fn a_worker_that_dies_while_the_server_stops_says_goodbye_all_the_same() {
+    let mut server = Server::start(&["--grace", "30"]);
+    let mut people = one_on_each(&server);
+    let worker = server.process("worker 0");
+    server.signal(Signal::SIGTERM);
+    kill(worker, Signal::SIGKILL).unwrap();
+    for person in &mut people {
+        assert_eq!(person.rest().last().unwrap(), "* the server is stopping; goodbye");
+    }
+    drop(people);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
 }
 
 #[test]
@@ -200,11 +227,12 @@ fn a_worker_that_dies_by_its_own_doing_again_and_again_is_started_with_pauses() 
 #[test]
 fn a_stopped_worker_is_replaced_at_once() {
     let server = Server::start(&[]);
-    let [_victim, mut witness] = one_on_each(&server);
+    let [mut victim, mut witness] = one_on_each(&server);
     let worker = server.process("worker 0");
     let start = Instant::now();
     kill(worker, Signal::SIGSTOP).unwrap();
-    witness.reads(" quit: its worker process died");
+    victim.say("still here");
+    witness.reads("a: still here");
     assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
     server.tells(&format!("worker 0 (pid {worker}) was stopped; killing it"));
     server.replaced("worker 0", worker);
@@ -213,27 +241,28 @@ fn a_stopped_worker_is_replaced_at_once() {
 #[test]
 fn workers_stopped_again_and_again_in_full_traffic() {
     let server = Server::start(&["--rate-limit", "off"]);
-    let [_victim, mut witness] = one_on_each(&server);
+    let [victim, mut witness] = one_on_each(&server);
+    let mut flood = victim.stream().try_clone().unwrap();
+    let flooding = std::thread::spawn(move || {
+        (0..).take_while(|number| std::io::Write::write_all(&mut flood, format!("flood {number}\n").as_bytes()).is_ok()).count()
+    });
+    let mut next = 0;
+    let mut count_on = |lines: Vec<String>| {
+        for line in lines.iter().filter(|line| line.contains("flood")) {
+            assert_eq!(line, &format!("[#lobby] a: flood {next}"));
+            next += 1;
+        }
+    };
     for _ in 0..15 {
-        let mut talker = loop {
-            let mut one = server.join("talker");
-            if one.worker() == "worker 0" {
-                break one;
-            }
-            one.say("/quit");
-            one.rest();
-        };
-        talker.say("/set echo on");
-        let mut flood = talker.stream().try_clone().unwrap();
-        let flooding = std::thread::spawn(move || while std::io::Write::write_all(&mut flood, b"flood flood flood\n").is_ok() {});
-        witness.reads("flood flood");
+        count_on(witness.reads("flood"));
         let worker = server.process("worker 0");
         kill(worker, Signal::SIGSTOP).unwrap();
         server.replaced("worker 0", worker);
-        witness.reads("* talker quit: its worker process died");
-        witness.sync();
-        flooding.join().unwrap();
+        count_on(witness.sync());
     }
+    victim.stream().shutdown(std::net::Shutdown::Both).unwrap();
+    count_on(witness.reads("* a quit"));
+    assert!(flooding.join().unwrap() >= next);
 }
 
 /// Where in the mapping `forkchat-log` the lock's owner is told: a number that isn't 0 while somebody holds it.
@@ -314,7 +343,6 @@ fn a_worker_stopped_while_it_holds_the_logs_lock_is_replaced_at_once() {
     });
     let start = Instant::now();
     witness.say("the others go on");
-    witness.reads(" quit: its worker process died");
     witness.sync();
     server.replaced("worker 0", worker);
     assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
@@ -332,7 +360,6 @@ fn a_worker_that_hangs_with_the_logs_lock_is_found_by_the_watchdog() {
     let tracer = trace(vec![send_thread_of(worker)], move |threads| stop_in_the_lock(owner, threads[0], &victim));
     let start = Instant::now();
     witness.say("the others go on");
-    witness.reads(" quit: its worker process died");
     witness.sync();
     assert!(start.elapsed() < Duration::from_secs(4), "it took {:?}", start.elapsed());
     // Or that it was busy for 2 s: with the lock it stays in its turn.
@@ -345,12 +372,11 @@ fn a_worker_that_hangs_with_the_logs_lock_is_found_by_the_watchdog() {
 #[test]
 fn a_worker_that_reads_nothing_is_found_by_the_watchdog() {
     let server = Server::start(&[]);
-    let [_victim, mut witness] = one_on_each(&server);
+    let [mut victim, mut witness] = one_on_each(&server);
     let worker = server.process("worker 0");
     let tracer = trace(threads_of(worker), |_| ());
     witness.say("news for it");
-    witness.reads(" quit: its worker process died");
-    witness.sync();
+    assert_eq!(victim.reads("news"), ["[#lobby] b: news for it"]);
     server.tells(&format!("worker 0 (pid {worker}) read nothing of the log for 2 s; killing it"));
     server.replaced("worker 0", worker);
     tracer.join().unwrap();

@@ -1,6 +1,7 @@
 //! UDP: a stranger is never answered with more than it sent, and who proves its address talks like everyone else.
 
 use forkchat_tests::{Client, DEADLINE, Server, wait_for};
+use nix::sys::signal::{Signal, kill};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -198,23 +199,28 @@ fn a_datagram_that_starts_with_tags_tells_its_number() {
 }
 
 #[test]
-fn udp_sessions_count_and_end_with_their_worker() {
+fn udp_sessions_outlive_their_worker_and_count_once() {
     let server = Server::start(&["--max-connections", "3", "--max-per-address", "2"]);
     let mut tcp = server.connect();
-    tcp.say("/set joins on");
     tcp.sync();
-    let (_first, _second) = (join(&server, "first"), join(&server, "second"));
-    let third = Datagrams::new(server.udp);
-    third.hello("");
-    assert_eq!(third.receive(), "! too many of you\n");
-    assert!(server.connect().rest()[0].starts_with("! the server is full"));
-    let worker = server.process("worker 0");
-    let own = tcp.worker();
-    nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
-    server.replaced("worker 0", worker);
-    if own == "worker 1" {
-        let quits: Vec<String> = (0..2).map(|_| tcp.reads(" quit: its worker process died").pop().unwrap()).collect();
-        assert!(quits.contains(&"* first quit: its worker process died".to_owned()), "{quits:?}");
+    let (first, second) = (join(&server, "first"), join(&server, "second"));
+    first.send(b"/set tags on\n");
+    for round in 0..5 {
+        let worker = server.process("worker 0");
+        kill(worker, Signal::SIGKILL).unwrap();
+        server.replaced("worker 0", worker);
+        second.send(format!("round {round}\n").as_bytes());
+        tcp.reads(&format!("[#lobby] second: round {round}"));
+        while !first.receive().contains(&format!("second: round {round}")) {}
+        let third = Datagrams::new(server.udp);
+        third.hello("");
+        assert_eq!(third.receive(), "! too many of you\n");
+        assert!(server.connect().rest()[0].starts_with("! the server is full"));
     }
+    assert!(tcp.sync().iter().all(|line| !line.contains("quit")));
+    // Those who end after a takeover are forgotten, their places free again.
+    second.send(b"/quit\n");
+    tcp.reads("* second quit");
+    kill(server.process("worker 0"), Signal::SIGKILL).unwrap();
     join(&server, "afterwards");
 }

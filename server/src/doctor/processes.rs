@@ -28,12 +28,12 @@ struct Child(Pid);
 impl Child {
     /// Forks a child that does `work` with `own` and then waits to be killed. It keeps the descriptors that `keep` names.
     fn fork<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, work: impl FnOnce(&T)) -> Result<Child, Failure> {
-        let main = |own| {
+        let main = |own, _| {
             work(&own);
             std::thread::sleep(LIFETIME);
             0
         };
-        fork_child(own, keep, main).map(Child).map_err(cannot("fork"))
+        fork_child(own, keep, &[], main).map(Child).map_err(cannot("fork"))
     }
 
     /// Kills it; it is gone when this returns.
@@ -133,14 +133,14 @@ pub(super) fn parent_death_signal(deadline: Instant) -> Result<(), Failure> {
     let (mut reader, writer) = std::io::pipe().map_err(cannot("make a pipe"))?;
     let started = shared_number()?;
     // The child gives the writing end away, so only the grandchild has it.
-    let main = |writer: PipeWriter| {
+    let main = |writer: PipeWriter, _| {
         let work = |_: &PipeWriter| started.store(1, Ordering::Release);
         let grandchild = Child::fork(writer, |writer| vec![writer.as_fd()], work);
         std::thread::sleep(LIFETIME);
         drop(grandchild);
         0
     };
-    let child = fork_child(writer, |writer| vec![writer.as_fd()], main).map(Child).map_err(cannot("fork"))?;
+    let child = fork_child(writer, |writer| vec![writer.as_fd()], &[], main).map(Child).map_err(cannot("fork"))?;
     wait_for_number(started, 1, deadline)?;
     let is_closed = |reader: &PipeReader| {
         let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
