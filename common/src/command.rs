@@ -1,5 +1,6 @@
 //! The commands: one table, which the parser, `/help` and a client's completion all read.
 
+use crate::limits::{HISTORY_LINES, HISTORY_LINES_MAX};
 use std::fmt;
 
 /// What a line asks for. Borrows from the line.
@@ -32,6 +33,8 @@ pub enum Command<'a> {
     Me(&'a str),
     /// Show or set the current room's topic.
     Topic(Option<&'a str>),
+    /// The last lines of the current room, so many.
+    History(usize),
     /// Read and be written to in another charset from the next line on.
     Charset(&'a str),
     /// Show the settings.
@@ -78,7 +81,7 @@ pub struct Row {
 }
 
 /// Every command, in the order `/help` lists them.
-pub static TABLE: [Row; 15] = [
+pub static TABLE: [Row; 16] = [
     Row {
         name: "help",
         arguments: "[COMMAND]",
@@ -112,6 +115,7 @@ pub static TABLE: [Row; 15] = [
     },
     Row { name: "me", arguments: "TEXT", does: "tells the room what you do", parse: |rest| Some(Command::Me(some_text(rest)?)) },
     Row { name: "topic", arguments: "[TEXT]", does: "shows or sets the room's topic", parse: |rest| Some(Command::Topic(some_text(rest))) },
+    Row { name: "history", arguments: "[N]", does: "tells the room's last lines, 20 or N of them", parse: parse_history },
     Row {
         name: "charset",
         arguments: "NAME",
@@ -179,6 +183,17 @@ pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, 
     }
 }
 
+/// Whether a line, as a client sent it, asks what is answered later than the lines behind it could be: those wait until it is.
+pub fn is_question(line: &[u8]) -> bool {
+    const QUESTION: &[u8] = b"/history";
+    line.get(..QUESTION.len()).is_some_and(|head| head.eq_ignore_ascii_case(QUESTION))
+}
+
+fn parse_history(rest: &str) -> Option<Command<'_>> {
+    let count = if rest.is_empty() { HISTORY_LINES } else { rest.parse().ok()? };
+    (1..=HISTORY_LINES_MAX).contains(&count).then_some(Command::History(count))
+}
+
 fn nothing(rest: &str) -> bool {
     rest.is_empty()
 }
@@ -233,7 +248,19 @@ mod tests {
         assert_eq!(command("/leave"), Command::Leave(None));
         assert_eq!(command("/topic "), Command::Topic(None));
         assert_eq!(command("/msg\tbob\thi"), Command::Msg { nick: "bob", text: "hi" });
-        for line in ["/msg bob", "/nick", "/nick a b", "/set echo", "/set noise on", "/join", "/rooms now"] {
+        assert_eq!(["/history", "/history 500"].map(command), [Command::History(20), Command::History(500)]);
+        for line in [
+            "/history 0",
+            "/history 501",
+            "/history all",
+            "/msg bob",
+            "/nick",
+            "/nick a b",
+            "/set echo",
+            "/set noise on",
+            "/join",
+            "/rooms now",
+        ] {
             assert!(matches!(parse(line), Err(CommandError::Usage(_))), "{line}");
         }
         assert_eq!(parse("/dance wild"), Err(CommandError::Unknown("dance")));

@@ -1,6 +1,7 @@
 //! What a person can be told. Values only: how they look is the business of [`crate::wire`].
 
 use crate::command::{Row, Setting};
+use crate::ids::{Micros, Sequence};
 use crate::names::NameError;
 use std::net::SocketAddr;
 
@@ -22,6 +23,17 @@ pub enum Event<'a> {
         room: &'a str,
         /// Whose.
         nick: &'a str,
+        /// What.
+        text: &'a str,
+    },
+    /// Said or done in a room earlier: a line of the answer to `/history`. Its stamp is that of the line, not of the answer.
+    Past {
+        /// Where.
+        room: &'a str,
+        /// By whom.
+        nick: &'a str,
+        /// Whether it is an action.
+        is_action: bool,
         /// What.
         text: &'a str,
     },
@@ -177,6 +189,17 @@ pub enum Reply<'a> {
         /// The topic.
         topic: &'a str,
     },
+    /// `/history`: behind the lines.
+    History {
+        /// Where.
+        room: &'a str,
+        /// How many lines were told.
+        lines: usize,
+        /// When the first of them was said, if there is one.
+        first: Option<Micros>,
+        /// From this place on all lines of the room were told.
+        since: Sequence,
+    },
     /// `/charset`: the charset's proper name.
     Charset(&'static str),
     /// `/set NAME on|off`.
@@ -220,4 +243,6 @@ pub enum Refusal<'a> {
     CharsetNotAscii(&'a str),
     /// `/hello` where no greeting is needed.
     HelloIsForUdp,
+    /// The last `/history` is still being answered.
+    StillAnswering,
 }

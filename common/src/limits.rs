@@ -18,6 +18,10 @@ pub const ROOMS_LISTED_MAX: usize = 100;
 pub const MEMBERS_LISTED_MAX: usize = 500;
 /// Members that the welcome names; of more it tells the number.
 pub const WELCOME_NAMES_MAX: usize = 20;
+/// Lines that `/history` tells if it isn't said how many.
+pub const HISTORY_LINES: usize = 20;
+/// Lines that `/history` tells at most. More are refused.
+pub const HISTORY_LINES_MAX: usize = 500;
 /// Characters of what somebody typed that a refusal quotes.
 pub const QUOTED_CHARS_MAX: usize = 64;
 /// Lines of one datagram that are read; the rest is lost.

@@ -1,6 +1,7 @@
 //! Cutting peeked bytes into lines. A pure function: what is cut and what is left over depends on the bytes alone.
 
 use crate::limits::LINE_BYTES_MAX;
+use std::ops::ControlFlow;
 
 /// One piece that [`cut`] found, in order. Lines come without their LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,43 +25,48 @@ pub struct Cut {
     pub in_long_line: bool,
 }
 
-/// Cuts `bytes` into at most `lines_max` pieces, each given to `each` with the offset behind it.
+/// Cuts `bytes` into at most `lines_max` pieces, each given to `each` with the offset behind it; it ends earlier if `each` says so.
 ///
 /// `in_long_line` says that the bytes begin inside a line that was too long. With `at_end` no more bytes will come, and
 /// what is left without an LF is a line too.
-pub fn cut<'a>(bytes: &'a [u8], in_long_line: bool, at_end: bool, lines_max: usize, mut each: impl FnMut(Piece<'a>, usize)) -> Cut {
+pub fn cut<'a>(
+    bytes: &'a [u8],
+    in_long_line: bool,
+    at_end: bool,
+    lines_max: usize,
+    mut each: impl FnMut(Piece<'a>, usize) -> ControlFlow<()>,
+) -> Cut {
     let mut cut = Cut { committed: 0, skipped: 0, in_long_line };
     for _ in 0..lines_max {
         let rest = &bytes[cut.committed..];
-        if cut.in_long_line {
-            match find_line_end(rest) {
+        let piece = if cut.in_long_line {
+            let Some(end) = find_line_end(rest) else {
+                cut.skipped = rest.len();
+                break;
+            };
+            cut.committed += end + 1;
+            cut.in_long_line = false;
+            Piece::LongLineEnds
+        } else {
+            match find_line_end(&rest[..rest.len().min(LINE_BYTES_MAX)]) {
                 Some(end) => {
                     cut.committed += end + 1;
-                    cut.in_long_line = false;
-                    each(Piece::LongLineEnds, cut.committed);
+                    Piece::Line(&rest[..end])
                 }
-                None => {
-                    cut.skipped = rest.len();
-                    return cut;
+                None if rest.len() >= LINE_BYTES_MAX => {
+                    cut.committed += LINE_BYTES_MAX - 1;
+                    cut.in_long_line = true;
+                    Piece::LongLineBegins
                 }
+                None if at_end && !rest.is_empty() => {
+                    cut.committed += rest.len();
+                    Piece::Line(rest)
+                }
+                None => break,
             }
-            continue;
-        }
-        match find_line_end(&rest[..rest.len().min(LINE_BYTES_MAX)]) {
-            Some(end) => {
-                cut.committed += end + 1;
-                each(Piece::Line(&rest[..end]), cut.committed);
-            }
-            None if rest.len() >= LINE_BYTES_MAX => {
-                cut.committed += LINE_BYTES_MAX - 1;
-                cut.in_long_line = true;
-                each(Piece::LongLineBegins, cut.committed);
-            }
-            None if at_end && !rest.is_empty() => {
-                cut.committed += rest.len();
-                each(Piece::Line(rest), cut.committed);
-            }
-            None => return cut,
+        };
+        if each(piece, cut.committed).is_break() {
+            break;
         }
     }
     cut
@@ -86,6 +92,7 @@ mod tests {
                     Piece::LongLineBegins => b"<long>".to_vec(),
                     Piece::LongLineEnds => b"</long>".to_vec(),
                 });
+                ControlFlow::Continue(())
             });
             start += cut.committed + cut.skipped;
             in_long_line = cut.in_long_line;
@@ -113,7 +120,10 @@ mod tests {
     #[test]
     fn no_more_pieces_than_asked_for() {
         let mut count = 0;
-        let cut = cut(b"a\nb\nc\n", false, true, 2, |_, _| count += 1);
+        let cut = cut(b"a\nb\nc\n", false, true, 2, |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        });
         assert_eq!((count, cut.committed), (2, 4));
     }
 

@@ -56,6 +56,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
+    /// Lines said in rooms that are kept there, of all rooms together; the oldest go first
+    #[arg(long, value_name = "LINES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+    pub history: u64,
+
     /// Tell more
     #[arg(short, long, action = ArgAction::SetTrue)]
     pub verbose: bool,

@@ -20,7 +20,7 @@ use crate::names::NameError;
 use std::fmt::Write;
 
 /// What every line that one record causes has in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
     /// The record's sequence, told as `id`.
     pub id: Sequence,
@@ -35,8 +35,12 @@ const LIST_LINE_BYTES: usize = 400;
 pub fn render(event: &Event<'_>, stamp: Stamp, tags: bool, out: &mut String) {
     let mut lines = Lines { out, stamp, tags, event };
     match event {
-        Event::Said { room, nick, text } => lines.line(format_args!("[{room}] {nick}: {text}")),
-        Event::Action { room, nick, text } => lines.line(format_args!("[{room}] * {nick} {text}")),
+        Event::Said { room, nick, text } | Event::Past { room, nick, text, is_action: false } => {
+            lines.line(format_args!("[{room}] {nick}: {text}"));
+        }
+        Event::Action { room, nick, text } | Event::Past { room, nick, text, is_action: true } => {
+            lines.line(format_args!("[{room}] * {nick} {text}"));
+        }
         Event::Private { from, to, is_echo, text } => {
             let with = if *is_echo { to } else { from };
             lines.line(format_args!("[@{with}] {from}: {text}"));
@@ -172,6 +176,14 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
         }
         Reply::Topic { room, topic: "" } => lines.line(format_args!("* {room} has no topic; /topic TEXT sets one")),
         Reply::Topic { room, topic } => lines.line(format_args!("* topic of {room}: {topic}")),
+        Reply::History { room, first: None, .. } => lines.line(format_args!("* of what was said in {room} before, nothing is kept")),
+        Reply::History { room, lines: count, first: Some(first), .. } => {
+            let mut time = String::new();
+            push_time(*first, &mut time);
+            let (date, time) = (&time[..10], &time[11..16]);
+            let plural = if *count == 1 { "" } else { "s" };
+            lines.line(format_args!("* end of the history of {room}: {count} line{plural}, from {date} {time} UTC on"));
+        }
         Reply::Charset(name) => lines.line(format_args!("* charset is {name} from the next line on")),
         Reply::Set(setting, on) => {
             let (_, name, does) = SETTINGS[*setting as usize];
@@ -219,6 +231,7 @@ fn explain(refusal: &Refusal<'_>) -> String {
         Refusal::CharsetNotAscii(name) => {
             format!("charset {name} can't be used: it doesn't contain ASCII; utf-8 has every character it has")
         }
+        Refusal::StillAnswering => "your last /history is still being answered; ask again behind that".to_owned(),
         Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),
     }
 }
@@ -261,6 +274,12 @@ fn push_tags(event: &Event<'_>, stamp: Stamp, out: &mut String) {
         }
         Event::Action { room, nick, .. } => {
             tag("event", "action");
+            tag("room", room);
+            tag("nick", nick);
+        }
+        Event::Past { room, nick, is_action, .. } => {
+            tag("event", if *is_action { "action" } else { "say" });
+            tag("to", "history");
             tag("room", room);
             tag("nick", nick);
         }
@@ -314,8 +333,10 @@ fn push_tags(event: &Event<'_>, stamp: Stamp, out: &mut String) {
             if let Some(nick) = nick {
                 tag("nick", nick);
             }
-            if let Reply::Left { current: Some(current), .. } = reply {
-                tag("target", current);
+            match reply {
+                Reply::Left { current: Some(current), .. } => tag("target", current),
+                Reply::History { since, .. } => tag("since", &since.to_string()),
+                _ => {}
             }
         }
         Event::Refused { to, .. } => {
@@ -345,6 +366,7 @@ fn reply_tags<'a>(reply: &Reply<'a>) -> (&'static str, Option<&'a str>, Option<&
         Reply::Who { room, .. } => ("who", Some(room), None),
         Reply::Whoami { nick, current, .. } => ("whoami", *current, Some(nick)),
         Reply::Topic { room, .. } => ("topic", Some(room), None),
+        Reply::History { room, .. } => ("history", Some(room), None),
         Reply::Charset(_) => ("charset", None, None),
         Reply::Set(..) | Reply::Settings(_) => ("set", None, None),
         Reply::Goodbye => ("quit", None, None),
@@ -392,6 +414,24 @@ mod tests {
         let private = |is_echo| Event::Private { from: "bob", to: "eve", is_echo, text: "psst" };
         assert_eq!(rendered(private(false), false), "[@bob] bob: psst\n");
         assert_eq!(rendered(private(true), false), "[@eve] bob: psst\n");
+    }
+
+    #[test]
+    fn a_history_is_lines_as_they_were_and_an_end() {
+        let past = Event::Past { room: "#lobby", nick: "alice", text: "hi", is_action: false };
+        assert_eq!(
+            rendered(past, true),
+            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice [#lobby] alice: hi\n"
+        );
+        let end = |lines, first| Event::Reply(Reply::History { room: "#lobby", lines, first, since: Sequence(7) });
+        assert_eq!(rendered(end(0, None), false), "* of what was said in #lobby before, nothing is kept\n");
+        let some = rendered(end(2, Some(Micros(1_795_262_401_123_000))), true);
+        assert!(
+            some.contains(
+                ";event=reply;to=history;room=#lobby;since=7 * end of the history of #lobby: 2 lines, from 2026-11-21 12:00 UTC on"
+            ),
+            "{some}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What each command does. A command first looks at the state and refuses, changing nothing, or it changes the state and tells.
 
 use super::rooms::{Member, RoomId};
-use super::tell::{Ending, Output, Teller};
+use super::tell::{Ending, Kept, Output, Teller};
 use super::{Chat, Session, Transport};
 use forkchat_common::charset::{Charset, CharsetError};
 use forkchat_common::command::{Command, CommandError, Row, Setting, parse};
@@ -41,6 +41,7 @@ impl Chat {
             Command::Who(room) => self.who(id, room, tell),
             Command::Whoami => self.whoami(id, tell),
             Command::Help(about) => self.help(id, about, tell),
+            Command::History(count) => self.ask(id, count, tell),
             Command::Charset(name) => self.set_charset(id, name, tell),
             Command::Settings => self.show_settings(id, tell),
             Command::Set(setting, on) => self.set(id, setting, on, tell),
@@ -65,6 +66,7 @@ impl Chat {
         let event = if is_action { Event::Action { room: name, nick, text } } else { Event::Said { room: name, nick, text } };
         let except = (!session.has(Setting::Echo)).then_some(id);
         self.tell_room(room, except, &event, tell);
+        tell.out.kept(&Kept::Line { room: &room.name, nick, is_action, text });
         Ok(())
     }
 
@@ -169,6 +171,7 @@ impl Chat {
         self.state.rooms.get_mut(room).topic = topic.into();
         let (room, Some(session)) = (self.state.rooms.get(room), self.session(id)) else { return Ok(()) };
         self.tell_room(room, Some(id), &Event::TopicSet { room: room.name.as_str(), nick: session.nick.as_str(), topic }, tell);
+        tell.out.kept(&Kept::Topic { room: &room.name, text: topic });
         self.answer(id, &Event::Reply(Reply::Topic { room: room.name.as_str(), topic }), tell)
     }
 
@@ -267,7 +270,7 @@ impl Chat {
         self.tell_one(id, &event, tell);
     }
 
-    fn current_room(&self, id: SessionId) -> Result<RoomId, Refusal<'static>> {
+    pub(super) fn current_room(&self, id: SessionId) -> Result<RoomId, Refusal<'static>> {
         self.session(id).and_then(|session: &Session| session.current).ok_or(Refusal::InNoRoom)
     }
 

@@ -15,23 +15,26 @@
 //! | `session` | one session: its name, rooms, settings; its bytes to text |
 //! | `rooms` | the rooms and who is in them |
 //! | `commands` | what each command does |
+//! | `history` | what only the journal knows: earlier lines, topics of earlier runs |
 //! | `tell` | rendering once, and handing the bytes to whoever serves the sessions |
 //! | `rate` | how many lines a session may send |
 
 mod commands;
+mod history;
 mod rate;
 mod record;
 mod rooms;
 mod session;
 mod tell;
 
+pub use history::{Answer, PastLine, Question};
 pub use rate::RateLimit;
 pub use record::{CloseReason, Fact, Record, Transport};
 pub use session::Session;
-pub use tell::{Ending, Forms, Output};
+pub use tell::{Ending, Forms, Kept, Output};
 
 use forkchat_common::event::{Event, Refusal};
-use forkchat_common::ids::{Micros, SessionId, Slot};
+use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::names::{Nick, RoomName};
 use forkchat_common::wire::line::Stamp;
 use rooms::Rooms;
@@ -49,6 +52,8 @@ pub struct Chat {
     state: State,
     /// Who has which name, by the name's key. Follows from the sessions.
     nicks: BTreeMap<Box<str>, SessionId>,
+    /// Who waits for the journal's answer, by its question's place. Follows from the sessions.
+    questions: BTreeMap<Sequence, SessionId>,
     text: String,
 }
 
@@ -63,6 +68,8 @@ struct State {
     udp_serial: u64,
     /// The server ends: nobody comes in any more.
     stopping: bool,
+    /// What was kept of earlier runs is here.
+    is_restored: bool,
 }
 
 /// A place for one session at a time.
@@ -93,7 +100,7 @@ impl std::fmt::Display for BadSnapshot {
 impl Chat {
     /// The empty state, in which every log begins.
     pub fn new(rate_limit: RateLimit) -> Chat {
-        Chat { rate_limit, state: State::default(), nicks: BTreeMap::new(), text: String::new() }
+        Chat { rate_limit, state: State::default(), nicks: BTreeMap::new(), questions: BTreeMap::new(), text: String::new() }
     }
 
     /// The state that a snapshot holds.
@@ -101,7 +108,9 @@ impl Chat {
         let mut state: State = postcard::from_bytes(snapshot).map_err(BadSnapshot)?;
         state.rooms.index();
         let nicks = state.sessions().map(|session| (session.nick.key().into(), session.id)).collect();
-        Ok(Chat { rate_limit, state, nicks, text: String::new() })
+        let asked = |session: &Session| session.question.as_ref().map(|question| (question.at, session.id));
+        let questions = state.sessions().filter_map(asked).collect();
+        Ok(Chat { rate_limit, state, nicks, questions, text: String::new() })
     }
 
     /// The state as bytes, for [`Chat::restore`]. Equal states give equal bytes.
@@ -135,6 +144,9 @@ impl Chat {
                 self.close(record.session, reason, &mut tell);
             }
             Fact::Arrived => self.announce(record.session, &mut tell),
+            Fact::Answer(answer) => self.hear_answer(record.session, answer, &mut tell),
+            Fact::Topic { room, topic } => self.restore_topic(room, topic, stamp.id),
+            Fact::Restored => self.state.is_restored = true,
             Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
         }
     }
@@ -301,6 +313,9 @@ impl Chat {
             self.state.rooms.leave(room, id, tell.stamp.id);
         }
         self.nicks.remove(session.nick.key());
+        if let Some(question) = &session.question {
+            self.questions.remove(&question.at);
+        }
         tell.out.closed(id, session.slot, ending);
     }
 

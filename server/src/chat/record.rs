@@ -2,6 +2,7 @@
 //!
 //! A line is recorded as the client sent it. What its bytes mean (charset, Telnet, command) is settled when it is applied.
 
+use super::history::Answer;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -52,6 +53,17 @@ pub enum Fact<'a> {
     },
     /// The server ends.
     Stopping,
+    /// A part of the answer to a session's `/history`.
+    Answer(#[serde(borrow)] Answer<'a>),
+    /// A room had this topic when the last run ended.
+    Topic {
+        /// The room's name.
+        room: &'a str,
+        /// The topic.
+        topic: &'a str,
+    },
+    /// Nothing more is known of earlier runs.
+    Restored,
 }
 
 /// How a session is connected.

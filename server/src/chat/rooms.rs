@@ -121,7 +121,23 @@ impl Rooms {
             self.forget(id);
             return;
         }
-        room.empty_since = Some(at);
+        self.keep_empty(id, at);
+    }
+
+    /// Gives a room its topic of an earlier run, unless it has one. With nobody in it, it is kept as others are that were left.
+    pub fn restore(&mut self, name: RoomName, topic: &str, at: Sequence) {
+        let Some(id) = self.find_or_make(name) else { return };
+        let room = self.get_mut(id);
+        if room.topic.is_empty() {
+            room.topic = topic.into();
+        }
+        if room.members.is_empty() && room.empty_since.is_none() {
+            self.keep_empty(id, at);
+        }
+    }
+
+    fn keep_empty(&mut self, id: RoomId, at: Sequence) {
+        self.get_mut(id).empty_since = Some(at);
         self.empty.insert((at, id));
         if self.empty.len() > EMPTY_ROOMS_MAX {
             self.forget_longest_empty();

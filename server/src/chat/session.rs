@@ -1,5 +1,6 @@
 //! One session's part of the state, and how its bytes become text.
 
+use super::history::Question;
 use super::rate::RateUsed;
 use super::record::Transport;
 use super::rooms::RoomId;
@@ -41,6 +42,8 @@ pub struct Session {
     pub in_long_line: bool,
     /// When it was last heard.
     pub last_heard: Micros,
+    /// What it waits to be told by the journal.
+    pub(super) question: Option<Question>,
     pub(super) rate: RateUsed,
     telnet: TelnetFilter,
     /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet negotiation.
@@ -63,6 +66,7 @@ impl Session {
             input_end: 0,
             in_long_line: false,
             last_heard: now,
+            question: None,
             rate: RateUsed::default(),
             telnet: TelnetFilter::default(),
             held: Vec::new(),

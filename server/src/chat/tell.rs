@@ -5,14 +5,15 @@ use super::{Chat, Session};
 use forkchat_common::charset::Charset;
 use forkchat_common::command::Setting;
 use forkchat_common::event::Event;
-use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::{Stamp, render};
 
 /// Where the bytes go that applying a record makes.
 pub trait Output {
-    /// What follows comes of the record at this sequence.
-    fn begin(&mut self, at: Sequence) {
-        let _ = at;
+    /// What follows comes of the record with this stamp.
+    fn begin(&mut self, stamp: Stamp) {
+        let _ = stamp;
     }
     /// A session has begun. Nothing was told to it before.
     fn opened(&mut self, session: SessionId, slot: Slot) {
@@ -22,8 +23,41 @@ pub trait Output {
     fn serves(&mut self, session: SessionId, slot: Slot) -> bool;
     /// The session is sent these bytes.
     fn tell(&mut self, session: SessionId, bytes: &[u8]);
+    /// Something was said or set that outlives the run.
+    fn kept(&mut self, kept: &Kept<'_>) {
+        let _ = kept;
+    }
+    /// There is a question for the journal.
+    fn asked(&mut self) {}
+    /// A session's question is answered: what it sent behind it is next.
+    fn answered(&mut self, session: SessionId, slot: Slot) {
+        let _ = (session, slot);
+    }
     /// The session has ended; nothing more will be told to it.
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending);
+}
+
+/// What the journal stores.
+#[derive(Clone, Copy, Debug)]
+pub enum Kept<'a> {
+    /// A line that was said in a room.
+    Line {
+        /// Where.
+        room: &'a RoomName,
+        /// By whom.
+        nick: &'a str,
+        /// Whether it is an action.
+        is_action: bool,
+        /// What.
+        text: &'a str,
+    },
+    /// A room's topic.
+    Topic {
+        /// Which room's.
+        room: &'a RoomName,
+        /// What it is now.
+        text: &'a str,
+    },
 }
 
 /// How an ended session's connection is ended.
@@ -80,7 +114,7 @@ pub(super) struct Teller<'a, O> {
 
 impl<'a, O: Output> Teller<'a, O> {
     pub fn new(stamp: Stamp, forms: &'a mut Forms, out: &'a mut O) -> Self {
-        out.begin(stamp.id);
+        out.begin(stamp);
         Teller { stamp, forms, out }
     }
 

@@ -83,7 +83,9 @@ pub(super) struct Header {
     /// Set by who found the ring full: who makes room rings.
     pub room_wanted: AtomicU32,
     _pad_end: [u32; 1],
-    _pad_last: [u64; 8],
+    /// The run's first sequence. Never changes.
+    pub first: AtomicU64,
+    _pad_last: [u64; 7],
 }
 
 /// What one process tells of itself.

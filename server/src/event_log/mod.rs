@@ -103,6 +103,7 @@ impl EventLog {
     fn begin(&self) {
         self.advance_clock();
         let first = self.now().0;
+        self.header.first.store(first, Ordering::Relaxed);
         self.header.tail.store(first, Ordering::Release);
         self.header.least.store(first, Ordering::Relaxed);
         self.header.last_time.store(first, Ordering::Relaxed);
@@ -116,6 +117,11 @@ impl EventLog {
     /// Whether the log is as long and wide as this.
     pub fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// The run's first sequence.
+    pub fn first(&self) -> Sequence {
+        Sequence(self.header.first.load(Ordering::Relaxed))
     }
 
     /// The place behind the last published record.

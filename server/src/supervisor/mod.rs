@@ -30,7 +30,7 @@ use crate::event_log::{EventLog, Geometry};
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Counter;
-use crate::journal::JournalConfig;
+use crate::journal::{JournalConfig, Tally};
 use crate::options::{Listen, Options};
 use crate::role;
 use crate::sys::memory::map_shared;
@@ -164,6 +164,8 @@ impl Supervisor {
         let units: &'static Semaphore = map_shared("forkchat-admission").map_err(|error| StartError::System("share memory", error))?;
         units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
 
+        let tally: &'static Tally = map_shared("forkchat-tally").map_err(|error| StartError::System("share memory", error))?;
+
         let rate_limit = options.rate_limit;
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
@@ -182,8 +184,8 @@ impl Supervisor {
             children: Children::new(workers),
             connections: Connections::new(connections_max, workers.into()),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
-            serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, udp: Some(udp) },
-            journal: JournalConfig { rate_limit, workers, data_dir: options.data_dir() },
+            serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), udp: Some(udp) },
+            journal: JournalConfig { rate_limit, workers, data_dir: options.data_dir(), lines_max: options.history, tally },
             watchdog: Watchdog::new(usize::from(workers) + 1),
             stage: Stage::Serving,
             options,

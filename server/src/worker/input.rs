@@ -2,9 +2,11 @@
 
 use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
+use forkchat_common::command::is_question;
 use forkchat_common::ids::SessionId;
 use forkchat_common::lines::{Piece, cut};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
 /// Bytes that are looked at at a time. With [`super::connection::LINES_PER_PEEK_MAX`] lines in them, each with a record's header and
 /// rounded up to whole blocks, they fit a sixteenth of the smallest ring.
@@ -76,6 +78,8 @@ impl Lines {
         let mut lines = Lines::default();
         // At once, for lines of usual length: another thread frees it, and the two get in each other's way at each step of its growth.
         lines.batch.reserve(2 * bytes.len().min(lines_max.saturating_mul(128)));
+        // What stands behind a question is looked at when that is answered.
+        let mut is_cut_short = false;
         let cut = cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
             let fact = match piece {
                 Piece::Line(line) => Fact::Line(line),
@@ -84,16 +88,18 @@ impl Lines {
             };
             lines.batch.push(|payload| Record { session, input_end: offset + end as u64, fact }.encode(payload));
             lines.count += 1;
+            is_cut_short = matches!(piece, Piece::Line(line) if is_question(line)) || lines.count as usize >= lines_max;
+            if is_cut_short { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         lines.consume = cut.committed + cut.skipped;
         lines.in_long_line = cut.in_long_line;
         let left = bytes.len() - lines.consume;
-        // With a line's end in what is left it was cut short by `lines_max`: then there is something to read at once.
-        lines.rest = if left > 0 && lines.count as usize >= lines_max { 0 } else { left };
+        // Cut short, there may be something to read at once.
+        lines.rest = if is_cut_short { 0 } else { left };
         lines.ends = match behind {
-            Behind::More => None,
-            Behind::EndOfInput => (left == 0).then_some(CloseReason::EndOfInput),
-            Behind::Reset => (left == 0 || lines.rest > 0).then_some(CloseReason::Reset),
+            Behind::EndOfInput if left == 0 && !is_cut_short => Some(CloseReason::EndOfInput),
+            Behind::Reset if !is_cut_short => Some(CloseReason::Reset),
+            _ => None,
         };
         if let Some(reason) = lines.ends {
             lines.batch.push(|payload| Record { session, input_end: 0, fact: Fact::Closed(reason) }.encode(payload));

@@ -7,6 +7,7 @@ use super::sockets::{Sockets, Written};
 use crate::chat::{Ending, Output};
 use crate::event_log::{Checkpoint, EventLog, Thread};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::wire::line::Stamp;
 use std::collections::VecDeque;
 
 /// Memory that an empty outbox keeps for its next bytes: idle connections are many.
@@ -36,6 +37,10 @@ pub struct Outboxes {
     tells: usize,
     /// By slot: whether another worker has somebody to tell.
     others: Vec<bool>,
+    /// Whether there is a question for the journal.
+    is_asked: bool,
+    /// Those whose question was answered since the last call of [`Outboxes::take_answered`].
+    answered: Vec<SessionId>,
 }
 
 #[derive(Debug)]
@@ -167,6 +172,8 @@ impl Outboxes {
             silent_before: Sequence(0),
             tells: 0,
             others: vec![false; slots],
+            is_asked: false,
+            answered: Vec::new(),
         }
     }
 
@@ -346,6 +353,16 @@ impl Outboxes {
         (0..).zip(&mut self.others).filter_map(|(slot, has_somebody)| std::mem::take(has_somebody).then_some(Slot(slot)))
     }
 
+    /// Whether somebody has asked the journal something since the last call.
+    pub fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.is_asked)
+    }
+
+    /// Those whose question was answered since the last call: their input may be looked at again.
+    pub fn take_answered(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.answered)
+    }
+
     fn get(&mut self, session: SessionId) -> Option<&mut Outbox> {
         self.boxes.get_mut(session.cell())?.as_deref_mut().filter(|outbox| outbox.session == session)
     }
@@ -360,8 +377,8 @@ impl Outboxes {
 }
 
 impl Output for Outboxes {
-    fn begin(&mut self, at: Sequence) {
-        self.now = at;
+    fn begin(&mut self, stamp: Stamp) {
+        self.now = stamp.id;
     }
 
     fn opened(&mut self, session: SessionId, slot: Slot) {
@@ -402,6 +419,16 @@ impl Output for Outboxes {
         }
         if !was_dirty {
             self.dirty.push(session);
+        }
+    }
+
+    fn asked(&mut self) {
+        self.is_asked = true;
+    }
+
+    fn answered(&mut self, session: SessionId, slot: Slot) {
+        if slot == self.me {
+            self.answered.push(session);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::event_log::{AppendError, Batch, EventLog, Thread};
 use crate::replica::{JoinError, Replica};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub struct ServingConfig {
     pub sendq: usize,
     /// Connections that may be being turned away at a time.
     pub turn_away_max: usize,
+    /// The journal's slot.
+    pub journal: Slot,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<UdpConfig>,
 }
@@ -78,6 +80,8 @@ pub struct Serving<S: Sockets> {
     appended: Sequence,
     /// In the log up to there; what is to be done when it is applied.
     committed: VecDeque<(Sequence, Then)>,
+    /// To be armed when their question is answered.
+    unarmed: HashSet<SessionId>,
     /// The ring was full: tried again when rung.
     is_waiting_for_room: bool,
     timers: BinaryHeap<Reverse<(Micros, Timer)>>,
@@ -139,6 +143,7 @@ impl<S: Sockets> Serving<S> {
             batch: Batch::default(),
             appended: Sequence(0),
             committed: VecDeque::new(),
+            unarmed: HashSet::new(),
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
             drain: Drain::No,
@@ -199,12 +204,15 @@ impl<S: Sockets> Serving<S> {
             let over_udp = flushed.finished.iter().filter(|&&session| desk.close(session));
             over_udp.for_each(|&session| self.log.clear_checkpoint(session));
         }
+        for session in &flushed.finished {
+            self.unarmed.remove(session);
+        }
         self.log.publish_position(self.me, self.replica.position());
-        for slot in self.outboxes.take_others() {
-            // Of what others append they wake each other themselves; if one dies before it has, the supervisor wakes everyone.
-            if start < self.appended {
-                self.log.ring(slot);
-            }
+        // Of what others append they wake each other themselves; if one dies before it has, the supervisor wakes everyone.
+        let (is_own, is_asked) = (start < self.appended, self.outboxes.take_asked());
+        self.outboxes.take_others().filter(|_| is_own).for_each(|slot| self.log.ring(slot));
+        if is_own && is_asked {
+            self.log.ring(self.config.journal);
         }
         self.settle();
         self.finish_drain();
@@ -370,11 +378,21 @@ impl<S: Sockets> Serving<S> {
                 }
             }
         }
+        for session in self.outboxes.take_answered() {
+            // Not those whose input wasn't to be armed yet: armed twice, it would be read twice.
+            if self.unarmed.remove(&session) {
+                self.arm(session);
+            }
+        }
     }
 
-    /// Has a session's input looked at again, now or when it may send its next line.
+    /// Has a session's input looked at again, now or when it may send its next line, or when its question is answered.
     pub(super) fn arm(&mut self, session: SessionId) {
         if self.replica.chat.session(session).is_none() {
+            return;
+        }
+        if self.replica.chat.waits_for_answer(session) {
+            self.unarmed.insert(session);
             return;
         }
         let now = self.log.now();
@@ -480,7 +498,7 @@ mod tests {
     /// Two workers with one session each, both in the lobby, and nothing to do.
     fn two_workers() -> (&'static EventLog, [Serving<Open>; 2]) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 2, snapshot_bytes_max: 8 }).unwrap();
-        let config = ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, udp: None };
+        let config = ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, journal: Slot(1), udp: None };
         let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), Open, Vec::new()).unwrap());
         for (cell, worker) in workers.iter_mut().enumerate() {
             let (session, peer) = (SessionId::new(1, cell), SocketAddr::from(([127, 0, 0, 1], 1)));

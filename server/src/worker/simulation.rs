@@ -9,9 +9,10 @@ use super::input::{Behind, Input, Lines};
 use super::serving::{Serving, ServingConfig};
 use super::sockets::{Sockets, Written};
 use super::takeover::Inherited;
-use crate::chat::{Chat, Ending, Fact, Forms, Output, RateLimit, Record};
-use crate::event_log::{Entry, EventLog, Geometry, Reader, simulated, step};
-use crate::journal::{Journal, JournalConfig};
+use crate::chat::{Chat, Ending, Fact, Forms, Kept, Output, PastLine, RateLimit, Record};
+use crate::event_log::{self, EventLog, Geometry, Reader, simulated, step};
+use crate::journal::store::{Entry, Line, Topic};
+use crate::journal::{Backlog, Journal, JournalConfig, Prepared, Request, Tally};
 use crate::sys::tcp_position::Positions;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
@@ -20,6 +21,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const WORKERS: u16 = 3;
 const JOURNAL: Slot = Slot(WORKERS);
@@ -160,6 +163,10 @@ struct Told {
     /// Per session: behind which record how much had been told.
     marks: BTreeMap<SessionId, Vec<(Sequence, usize)>>,
     now: Sequence,
+    /// The record that is applied.
+    at: Sequence,
+    /// What is to be stored, and where it was said.
+    kept: Vec<(Sequence, String)>,
 }
 
 impl Output for Told {
@@ -172,6 +179,13 @@ impl Output for Told {
         self.marks.entry(session).or_default().push((self.now, told.len()));
     }
     fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
+    fn kept(&mut self, kept: &Kept<'_>) {
+        let (Kept::Line { text, .. } | Kept::Topic { text, .. }) = kept;
+        self.kept.push((self.at, (*text).to_owned()));
+    }
+    fn begin(&mut self, stamp: Stamp) {
+        self.at = stamp.id;
+    }
 }
 
 impl Told {
@@ -183,7 +197,7 @@ impl Told {
 
 impl Spy {
     fn read(&mut self, log: &EventLog) {
-        for Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
+        for event_log::Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
             let record = Record::decode(payload).unwrap();
             self.told.now = end;
             let is_open = self.chat.session(record.session).is_some();
@@ -208,7 +222,8 @@ struct Simulation {
     world: World,
     workers: Vec<Option<Serving<Wires>>>,
     queues: Vec<VecDeque<Input<()>>>,
-    journal: Option<Journal>,
+    journal: Option<JournalProcess>,
+    disk: Disk,
     spy: Spy,
     serial: u64,
     /// By slot, then the journal's.
@@ -220,12 +235,66 @@ struct Simulation {
 }
 
 fn config() -> ServingConfig {
-    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, udp: None }
+    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, journal: JOURNAL, udp: None }
 }
 
-fn journal(log: &'static EventLog) -> Journal {
-    let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir: None };
-    Journal::join(log, JOURNAL, &config).unwrap()
+/// What the journal has stored: it outlives it.
+struct Disk {
+    entries: Vec<Entry>,
+    reached: Sequence,
+    tally: &'static Tally,
+    is_full: bool,
+}
+
+/// A journal's two threads, taking turns.
+struct JournalProcess {
+    reading: Journal,
+    backlog: Arc<Backlog>,
+}
+
+impl JournalProcess {
+    fn join(log: &'static EventLog, disk: &Disk) -> JournalProcess {
+        let backlog = Arc::new(Backlog::new(disk.tally));
+        let data_dir = Some("/nowhere".into());
+        let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir, lines_max: 0, tally: disk.tally };
+        JournalProcess { reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(), backlog }
+    }
+
+    /// What the storing thread does, with a disk that fails now and then.
+    fn store(&self, disk: &mut Disk) {
+        self.backlog.found_topics(vec![Topic {
+            sequence: Sequence(1),
+            room: "#kept".into(),
+            room_key: "#kept".into(),
+            text: "tea".into(),
+        }]);
+        let entries = self.backlog.take();
+        step();
+        if disk.is_full {
+            self.backlog.not_stored(entries);
+        } else {
+            let is_new = |entry: &&Entry| entry.sequence() > disk.reached && !matches!(entry, Entry::Gap { .. });
+            disk.entries.extend(entries.iter().filter(is_new).cloned());
+            disk.reached = disk.reached.max(entries.last().map_or(Sequence(0), Entry::sequence));
+            step();
+            self.backlog.stored(&entries);
+        }
+        while let Some(Request { question, room_key, more, behind }) = self.backlog.take_request() {
+            let stored = disk.entries.iter().filter_map(|entry| if let Entry::Line(line) = entry { Some(line) } else { None });
+            let stored = stored.filter(|line| line.room_key == room_key && line.sequence < question).cloned();
+            let waiting = self.backlog.waiting_lines(&room_key, question);
+            let mut lines: Vec<_> = stored.chain(waiting.into_iter().filter(|line| line.sequence > disk.reached)).collect();
+            lines.drain(..lines.len().saturating_sub(more));
+            lines.retain(|line| line.sequence > behind);
+            let part = &lines[..lines.len().min(2)];
+            let mut bytes = Vec::new();
+            for Line { sequence, time, nick, is_action, text, .. } in part {
+                PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut bytes);
+            }
+            let since = (part.len() == lines.len()).then_some(Sequence(0));
+            self.backlog.prepare(Prepared { question, behind, lines: bytes, since });
+        }
+    }
 }
 
 impl Simulation {
@@ -244,6 +313,7 @@ impl Simulation {
             workers: (0..WORKERS).map(|_| None).collect(),
             queues: (0..WORKERS).map(|_| VecDeque::new()).collect(),
             journal: None,
+            disk: Disk { entries: Vec::new(), reached: Sequence(0), tally: Box::leak(Box::default()), is_full: false },
             spy,
             serial: 0,
             crashes: vec![0; usize::from(WORKERS) + 1],
@@ -259,6 +329,11 @@ impl Simulation {
     fn cut_off<R>(&mut self, slot: Slot, steps: Option<usize>, act: impl FnOnce() -> R) -> Option<R> {
         simulated::cut_off_after(steps);
         let result = catch_unwind(AssertUnwindSafe(act));
+        self.survived(slot, result)
+    }
+
+    /// What somebody did who may have been cut off.
+    fn survived<R>(&mut self, slot: Slot, result: std::thread::Result<R>) -> Option<R> {
         simulated::cut_off_after(None);
         match result {
             Ok(done) => Some(done),
@@ -286,8 +361,9 @@ impl Simulation {
     }
 
     fn join_journal(&mut self, steps: Option<usize>) {
-        let log = self.log;
-        self.journal = self.cut_off(JOURNAL, steps, || journal(log));
+        simulated::cut_off_after(steps);
+        let joined = catch_unwind(AssertUnwindSafe(|| JournalProcess::join(self.log, &self.disk)));
+        self.journal = self.survived(JOURNAL, joined);
     }
 
     fn run(&mut self) {
@@ -327,6 +403,7 @@ impl Simulation {
                 self.workers[slot.index()] = None;
             }
             94..98 => self.let_go(),
+            98 => self.disk.is_full = self.dice.roll(4) == 0,
             _ => self.spy.read(self.log),
         }
     }
@@ -345,10 +422,16 @@ impl Simulation {
 
     fn journal_turn(&mut self, steps: Option<usize>) {
         let Some(mut journal) = self.journal.take() else { return self.join_journal(steps) };
-        self.journal = self.cut_off(JOURNAL, steps, || {
-            journal.turn();
+        let (stores_first, disk) = (self.dice.roll(2) == 0, &mut self.disk);
+        simulated::cut_off_after(steps);
+        let turned = catch_unwind(AssertUnwindSafe(|| {
+            if stores_first {
+                journal.store(disk);
+            }
+            journal.reading.turn();
             journal
-        });
+        }));
+        self.journal = self.survived(JOURNAL, turned);
     }
 
     fn arrive(&mut self) {
@@ -399,6 +482,8 @@ impl Simulation {
             5 => "x".repeat(6_000) + "\n",
             6 => "/charset gbk\n你好\n".to_owned(),
             7 => "half a li".to_owned(),
+            10 => "/history 5\nbehind the history\n".to_owned(),
+            11 => format!("/topic about {number}\n"),
             8 if self.dice.roll(4) == 0 => "/quit\nunheard\n".to_owned(),
             9 => format!("{}\n", "words ".repeat(self.dice.roll(200))),
             _ => format!("said {number}\n"),
@@ -472,6 +557,7 @@ impl Simulation {
 
     /// Everything goes on until nothing is left to do.
     fn settle(&mut self) {
+        self.disk.is_full = false;
         for _ in 0..3_000 {
             self.log.pass_time(1_000);
             let clients = self.world.borrow().len();
@@ -490,7 +576,9 @@ impl Simulation {
             });
             let are_queues_empty = self.queues.iter().all(VecDeque::is_empty);
             let are_idle = self.workers.iter().all(|worker| worker.as_ref().is_some_and(is_idle));
-            if !has_input && are_queues_empty && are_idle && self.spy.reader.position() == self.log.tail() {
+            let is_stored = self.journal.as_ref().is_some_and(|journal| journal.backlog.oldest().is_none());
+            let is_answered = self.spy.chat.questions().next().is_none() && self.spy.chat.is_restored();
+            if !has_input && are_queues_empty && are_idle && is_stored && is_answered && self.spy.reader.position() == self.log.tail() {
                 return;
             }
         }
@@ -516,6 +604,12 @@ impl Simulation {
         for (slot, serving) in self.workers.iter().enumerate() {
             assert!(serving.as_ref().unwrap().chat().snapshot() == state, "seed {seed}: worker {slot} has another state");
         }
+        let stored: Vec<_> = self.disk.entries.iter().map(|entry| (entry.sequence(), text_of(entry).to_owned())).collect();
+        if self.disk.tally.skipped.load(Ordering::Relaxed) == 0 {
+            assert!(stored == self.spy.told.kept, "seed {seed}: what was said is stored, each line once, in order");
+        } else {
+            assert!(stored.iter().all(|entry| self.spy.told.kept.contains(entry)), "seed {seed}: what is stored was said");
+        }
         self.gone.append(&mut self.world.borrow_mut());
         for client in &self.gone {
             let session = client.session;
@@ -534,6 +628,14 @@ impl Simulation {
                 in_log.len()
             );
         }
+    }
+}
+
+fn text_of(entry: &Entry) -> &str {
+    match entry {
+        Entry::Line(line) => &line.text,
+        Entry::Topic(topic) => &topic.text,
+        Entry::Gap { .. } => "",
     }
 }
 

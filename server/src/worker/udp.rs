@@ -15,7 +15,7 @@ use siphasher::sip::SipHasher24;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// A cookie is good for this long at least, and twice that at most.
 const COOKIE_PERIOD: u64 = 60 * Micros::SECOND;
@@ -203,10 +203,13 @@ fn push_lines(session: SessionId, bytes: &[u8], lines: &mut u64, max: u64, batch
         *lines += 1;
         batch.push(|payload| Record { session, input_end: *lines, fact }.encode(payload));
     };
-    let cut = cut(bytes, false, true, max as usize, |piece, _| match piece {
-        Piece::Line(line) => push(Fact::Line(line)),
-        Piece::LongLineBegins => push(Fact::LongLineBegins),
-        Piece::LongLineEnds => push(Fact::LongLineEnds),
+    let cut = cut(bytes, false, true, max as usize, |piece, _| {
+        push(match piece {
+            Piece::Line(line) => Fact::Line(line),
+            Piece::LongLineBegins => Fact::LongLineBegins,
+            Piece::LongLineEnds => Fact::LongLineEnds,
+        });
+        ControlFlow::Continue(())
     });
     cut.committed + cut.skipped == bytes.len()
 }

@@ -1,0 +1,150 @@
+//! `/history`, and what was kept over a restart: what only the journal knows, and tells through the log.
+//!
+//! ```text
+//!  /history ──► question, part of the state ──► the journal reads what it stored ──► answer, a record that names the question
+//!                                                        ▲                                  │ a part of the lines
+//!                                                        └── as long as there are more ◄────┘
+//! ```
+//!
+//! A question stays pending until its last answer is applied. An answer says what it goes on from; one that doesn't fit (the same was given
+//! by a journal that died right after it) is ignored. So the journal answers what is pending, and remembers nothing.
+
+use super::tell::{Output, Teller};
+use super::{Chat, Session};
+use forkchat_common::event::{Event, Refusal, Reply};
+use forkchat_common::ids::{Micros, Sequence, SessionId};
+use forkchat_common::names::RoomName;
+use forkchat_common::wire::line::Stamp;
+use serde::{Deserialize, Serialize};
+
+/// A question that the journal is to answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Where in the log it was asked: its name, and the lines asked for are those before it.
+    pub at: Sequence,
+    /// About which room.
+    pub room: RoomName,
+    /// How many lines more, at most.
+    pub more: usize,
+    /// The lines told so far.
+    pub told: usize,
+    /// The last of those; 0 before the first.
+    pub behind: Sequence,
+    /// Where in the log they were told.
+    pub told_at: Sequence,
+    /// The first of them, and when it was said.
+    pub first: Option<(Sequence, Micros)>,
+}
+
+/// A part of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer<'a> {
+    /// The question.
+    pub question: Sequence,
+    /// The line that it goes on behind.
+    pub behind: Sequence,
+    /// The lines, oldest first: [`PastLine`]s in a row.
+    #[serde(borrow, with = "serde_bytes")]
+    pub lines: &'a [u8],
+    /// With the last part: from where on the room's lines are all known.
+    pub since: Option<Sequence>,
+}
+
+/// A line of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastLine<'a> {
+    /// Its place in the log, of this or an earlier run.
+    pub sequence: Sequence,
+    /// When it was said.
+    pub time: Micros,
+    /// By whom.
+    pub nick: &'a str,
+    /// Whether it is an action.
+    pub is_action: bool,
+    /// What.
+    pub text: &'a str,
+}
+
+impl PastLine<'_> {
+    /// Appends the line's bytes, for [`Answer::lines`].
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        *bytes = postcard::to_extend(self, std::mem::take(bytes)).expect("serialising into memory fails for no line");
+    }
+}
+
+impl Answer<'_> {
+    fn past_lines(&self) -> impl Iterator<Item = PastLine<'_>> {
+        let mut rest = self.lines;
+        std::iter::from_fn(move || {
+            let (line, behind) = postcard::take_from_bytes(rest).ok()?;
+            rest = behind;
+            Some(line)
+        })
+    }
+}
+
+impl Chat {
+    /// The pending questions, in the order in which they were asked, and who asks.
+    pub fn questions(&self) -> impl Iterator<Item = (&Session, &Question)> {
+        self.questions.values().filter_map(|&id| self.session(id)).filter_map(|session| Some((session, session.question.as_ref()?)))
+    }
+
+    /// Whether a session's lines have to wait: its last question isn't answered.
+    pub fn waits_for_answer(&self, id: SessionId) -> bool {
+        self.session(id).is_some_and(|session| session.question.is_some())
+    }
+
+    /// Whether this run has what was kept of earlier ones.
+    pub fn is_restored(&self) -> bool {
+        self.state.is_restored
+    }
+
+    pub(super) fn ask<O: Output>(&mut self, id: SessionId, count: usize, tell: &mut Teller<'_, O>) -> Result<(), Refusal<'static>> {
+        let room = self.state.rooms.get(self.current_room(id)?).name.clone();
+        let (at, Some(session)) = (tell.stamp.id, self.session_mut(id)) else { return Ok(()) };
+        if session.question.is_some() {
+            return Err(Refusal::StillAnswering);
+        }
+        session.question = Some(Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None });
+        self.questions.insert(at, id);
+        tell.out.asked();
+        Ok(())
+    }
+
+    pub(super) fn hear_answer<O: Output>(&mut self, id: SessionId, answer: Answer<'_>, tell: &mut Teller<'_, O>) {
+        let Some(session) = self.session_mut(id) else { return };
+        let is_meant = |question: &&mut Question| question.at == answer.question && question.behind == answer.behind;
+        let Some(mut question) = session.question.as_mut().filter(is_meant).cloned() else { return };
+        let stamp = tell.stamp;
+        for PastLine { sequence, time, nick, is_action, text } in answer.past_lines().take(question.more) {
+            (question.told, question.more, question.behind) = (question.told + 1, question.more - 1, sequence);
+            question.first = question.first.or(Some((sequence, time)));
+            tell.stamp = Stamp { id: sequence, time };
+            self.tell_one(id, &Event::Past { room: question.room.as_str(), nick, is_action, text }, tell);
+        }
+        (tell.stamp, question.told_at) = (stamp, stamp.id);
+        let Some(session) = self.session_mut(id) else { return };
+        let slot = session.slot;
+        let Some(since) = answer.since else {
+            session.question = Some(question);
+            return;
+        };
+        session.question = None;
+        self.questions.remove(&answer.question);
+        let Question { room, told, first, more, .. } = question;
+        // There may be earlier ones that weren't asked for.
+        let since = first.filter(|_| more == 0).map_or(since, |(line, _)| line.max(since));
+        let reply = Reply::History { room: room.as_str(), lines: told, first: first.map(|(_, time)| time), since };
+        self.tell_one(id, &Event::Reply(reply), tell);
+        tell.out.answered(id, slot);
+    }
+
+    /// A topic of an earlier run, for a room that has none in this one.
+    pub(super) fn restore_topic(&mut self, room: &str, topic: &str, at: Sequence) {
+        if !self.state.is_restored
+            && let Ok(name) = RoomName::parse(room)
+        {
+            self.state.rooms.restore(name, topic, at);
+        }
+    }
+}

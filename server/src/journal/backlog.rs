@@ -1,0 +1,226 @@
+//! What the journal's two threads have between them: what was read from the log and isn't stored, and what is asked of the storing thread.
+//!
+//! ```text
+//!  reading thread ── entries, requests ──►  backlog  ──► storing thread ──► SQLite
+//!                 ◄── how far, prepared answers, topics ─┘
+//! ```
+//!
+//! It is bounded by the ring: what lies further back than half of it is given up ([`Backlog::give_up_before`]), counted, and noted as a gap.
+
+use super::store::{Entry, Line, Topic};
+use forkchat_common::ids::Sequence;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use zerocopy::FromBytes;
+
+/// Entries that go into one transaction.
+const BATCH_ENTRIES_MAX: usize = 1_000;
+
+/// What the journal counts, in memory that outlives it.
+#[derive(Debug, Default, FromBytes)]
+#[repr(C)]
+pub struct Tally {
+    /// Lines and topics that were stored, by this run.
+    pub stored: AtomicU64,
+    /// Those that were given up: the disk is full or too slow, or there is no database.
+    pub skipped: AtomicU64,
+    /// The place of the last that was given up.
+    pub given_up: AtomicU64,
+}
+
+/// A part of a history to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The question; the lines are before it.
+    pub question: Sequence,
+    /// The room's key.
+    pub room_key: String,
+    /// At most so many.
+    pub more: usize,
+    /// And behind this line, unless it is 0.
+    pub behind: Sequence,
+}
+
+/// A part of an answer, ready for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The question.
+    pub question: Sequence,
+    /// The line it goes on behind.
+    pub behind: Sequence,
+    /// The lines, as [`crate::chat::Answer`] has them.
+    pub lines: Vec<u8>,
+    /// With the last part: from where on the room's lines are all known.
+    pub since: Option<Sequence>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Backlog {
+    inner: Mutex<Inner>,
+    has_work: Condvar,
+    tally: &'static Tally,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// In the log's order.
+    entries: VecDeque<Entry>,
+    /// Taken to be stored, and whether they count as given up by now.
+    in_flight: VecDeque<(Sequence, bool)>,
+    /// Everything up to there that isn't stored was given up, and that isn't noted in the database yet.
+    gap: Option<Sequence>,
+    requests: VecDeque<Request>,
+    prepared: Vec<Prepared>,
+    topics: Option<Vec<Topic>>,
+}
+
+impl Backlog {
+    /// Empty. What a predecessor gave up is known from the tally.
+    pub fn new(tally: &'static Tally) -> Backlog {
+        let given_up = Sequence(tally.given_up.load(Ordering::Relaxed));
+        let inner = Inner { gap: (given_up > Sequence(0)).then_some(given_up), ..Inner::default() };
+        Backlog { inner: Mutex::new(inner), has_work: Condvar::new(), tally }
+    }
+
+    /// Adds what was read, and leaves `entries` empty.
+    pub fn add(&self, entries: &mut Vec<Entry>) {
+        if !entries.is_empty() {
+            self.lock().entries.extend(entries.drain(..));
+            self.has_work.notify_one();
+        }
+    }
+
+    /// The place of the first entry that is neither stored nor given up.
+    pub fn oldest(&self) -> Option<Sequence> {
+        let inner = self.lock();
+        let in_flight = inner.in_flight.iter().find(|(_, is_given_up)| !is_given_up).map(|(sequence, _)| *sequence);
+        in_flight.or_else(|| inner.entries.front().map(Entry::sequence))
+    }
+
+    /// Gives up everything before a place. Returns how many entries that were.
+    pub fn give_up_before(&self, sequence: Sequence) -> u64 {
+        let mut inner = self.lock();
+        let mut count = 0;
+        let mut last = Sequence(0);
+        for (place, is_given_up) in inner.in_flight.iter_mut().filter(|(place, is_given_up)| *place < sequence && !is_given_up) {
+            (*is_given_up, last, count) = (true, *place, count + 1);
+        }
+        while let Some(entry) = inner.entries.pop_front_if(|entry| entry.sequence() < sequence) {
+            (last, count) = (entry.sequence(), count + 1);
+        }
+        if count > 0 {
+            inner.gap = inner.gap.max(Some(last));
+            self.tally.given_up.fetch_max(last.0, Ordering::Relaxed);
+            self.tally.skipped.fetch_add(count, Ordering::Relaxed);
+        }
+        count
+    }
+
+    /// Asks for a part of a history.
+    pub fn ask(&self, request: Request) {
+        self.lock().requests.push_back(request);
+        self.has_work.notify_one();
+    }
+
+    /// The answers that were prepared since the last call.
+    pub fn take_prepared(&self) -> Vec<Prepared> {
+        std::mem::take(&mut self.lock().prepared)
+    }
+
+    /// The topics of earlier runs, once they are read.
+    pub fn take_topics(&self) -> Option<Vec<Topic>> {
+        self.lock().topics.take()
+    }
+
+    /// Waits for something to do, at most for `timeout`, and when there are only a few entries `gather` longer for more.
+    pub fn wait(&self, timeout: Duration, gather: Duration) {
+        let is_idle = |inner: &mut Inner| inner.entries.is_empty() && inner.requests.is_empty();
+        let waited = self.has_work.wait_timeout_while(self.lock(), timeout, is_idle);
+        let (inner, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if !waited.timed_out() {
+            let are_few = |inner: &mut Inner| inner.entries.len() < BATCH_ENTRIES_MAX && inner.requests.is_empty();
+            drop(self.has_work.wait_timeout_while(inner, gather, are_few));
+        }
+    }
+
+    /// Takes the entries that are to be stored next, behind a gap if there is one. They count as under way until [`Backlog::stored`] or
+    /// [`Backlog::not_stored`].
+    pub fn take(&self) -> Vec<Entry> {
+        let mut inner = self.lock();
+        let count = inner.entries.len().min(BATCH_ENTRIES_MAX);
+        let gap = inner.gap.map(|until| Entry::Gap { until });
+        let entries: Vec<Entry> = gap.into_iter().chain(inner.entries.drain(..count)).collect();
+        inner.in_flight = entries.iter().filter(|entry| !is_gap(entry)).map(|entry| (entry.sequence(), false)).collect();
+        entries
+    }
+
+    /// What was taken is stored.
+    pub fn stored(&self, entries: &[Entry]) {
+        let mut inner = self.lock();
+        let count = inner.in_flight.len() as u64;
+        let too_late = inner.in_flight.drain(..).filter(|(_, is_given_up)| *is_given_up).count() as u64;
+        // It took long, and came to an end all the same.
+        self.tally.skipped.fetch_sub(too_late, Ordering::Relaxed);
+        self.tally.stored.fetch_add(count, Ordering::Relaxed);
+        let noted = entries.iter().find(|entry| is_gap(entry)).map(Entry::sequence);
+        if inner.gap <= noted {
+            inner.gap = None;
+        }
+    }
+
+    /// What was taken could not be stored: it waits, but for what was given up meanwhile.
+    pub fn not_stored(&self, entries: Vec<Entry>) {
+        let mut inner = self.lock();
+        let in_flight = std::mem::take(&mut inner.in_flight);
+        let waiting = entries.into_iter().filter(|entry| !is_gap(entry)).zip(in_flight).filter(|(_, (_, is_given_up))| !is_given_up);
+        let waiting: Vec<Entry> = waiting.map(|(entry, _)| entry).collect();
+        waiting.into_iter().rev().for_each(|entry| inner.entries.push_front(entry));
+    }
+
+    /// The next request.
+    pub fn take_request(&self) -> Option<Request> {
+        self.lock().requests.pop_front()
+    }
+
+    /// The lines of a room before a place that wait to be stored.
+    pub fn waiting_lines(&self, room_key: &str, before: Sequence) -> Vec<Line> {
+        let inner = self.lock();
+        let lines = inner.entries.iter().filter_map(|entry| match entry {
+            Entry::Line(line) => Some(line),
+            _ => None,
+        });
+        lines.filter(|line| line.room_key == room_key && line.sequence < before).cloned().collect()
+    }
+
+    /// The place up to which lines were given up and the database doesn't say so.
+    pub fn gap(&self) -> Option<Sequence> {
+        self.lock().gap
+    }
+
+    /// What is counted.
+    pub fn tally(&self) -> &'static Tally {
+        self.tally
+    }
+
+    /// An answer is ready.
+    pub fn prepare(&self, prepared: Prepared) {
+        self.lock().prepared.push(prepared);
+    }
+
+    /// The topics of earlier runs are read.
+    pub fn found_topics(&self, topics: Vec<Topic>) {
+        self.lock().topics = Some(topics);
+    }
+
+    /// A panic in either thread ends the process, so nobody sees what one left half done.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_gap(entry: &Entry) -> bool {
+    matches!(entry, Entry::Gap { .. })
+}

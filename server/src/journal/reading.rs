@@ -1,0 +1,247 @@
+//! The reading thread: applies the log, makes snapshots, hands on what is to be stored, and appends what only the journal knows.
+
+use super::JournalConfig;
+use super::backlog::{Backlog, Prepared, Request};
+use super::store::{Entry, Line, Topic};
+use crate::chat::{Answer, Ending, Fact, Kept, Output, Record};
+use crate::event_log::{Batch, EventLog, SnapshotWriter, Thread};
+use crate::replica::{JoinError, Replica};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::wire::line::Stamp;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// How much of the log is applied in one turn, in blocks.
+const TURN_BLOCKS: u64 = 4_096;
+/// A snapshot is made after an eighth of the ring, and at the latest after so many blocks: a successor has no more than that to replay.
+const SNAPSHOT_BLOCKS_MAX: u64 = 65_536;
+/// It is never rung for a line, so it looks by itself.
+const SLEEP_MILLIS: u16 = 500;
+/// As long as a snapshot waits to be published, or a question for its turn.
+const SLEEP_MILLIS_WAITING: u16 = 20;
+
+/// The journal's copy of the state, its snapshots, and what it still has to append.
+#[derive(Debug)]
+pub struct Journal {
+    log: &'static EventLog,
+    me: Slot,
+    workers: u16,
+    stores: bool,
+    replica: Replica,
+    snapshots: SnapshotWriter,
+    gathered: Gathered,
+    backlog: Arc<Backlog>,
+    /// Of earlier runs, not yet in the log.
+    topics: Option<Vec<Topic>>,
+    /// Questions that the storing thread was asked, and behind which line it is to go on.
+    asked: BTreeMap<Sequence, Sequence>,
+    /// Answers that are to be appended.
+    prepared: Vec<Prepared>,
+    /// Behind the last record of its own.
+    appended: Sequence,
+    /// The operator knows that lines are given up.
+    is_giving_up: bool,
+}
+
+/// What applying records leaves to be done. The journal serves no session.
+#[derive(Debug, Default)]
+struct Gathered {
+    stamp: Stamp,
+    entries: Vec<Entry>,
+    /// Whether records of its own are applied: then it is the one who wakes the workers that have somebody to tell.
+    wakes: bool,
+    slots: BTreeSet<Slot>,
+}
+
+impl Output for Gathered {
+    fn begin(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+    fn serves(&mut self, _: SessionId, slot: Slot) -> bool {
+        if self.wakes {
+            self.slots.insert(slot);
+        }
+        false
+    }
+    fn tell(&mut self, _: SessionId, _: &[u8]) {}
+    fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
+    fn kept(&mut self, kept: &Kept<'_>) {
+        let Stamp { id: sequence, time } = self.stamp;
+        self.entries.push(match kept {
+            Kept::Line { room, nick, is_action, text } => Entry::Line(Line {
+                sequence,
+                time,
+                room: room.as_str().to_owned(),
+                room_key: room.key().to_owned(),
+                nick: (*nick).to_owned(),
+                is_action: *is_action,
+                text: (*text).to_owned(),
+            }),
+            Kept::Topic { room, text } => {
+                Entry::Topic(Topic { sequence, room: room.as_str().to_owned(), room_key: room.key().to_owned(), text: (*text).to_owned() })
+            }
+        });
+    }
+}
+
+impl Journal {
+    /// Begins a life in slot `me`: takes the published snapshot, to go on from there.
+    pub fn join(log: &'static EventLog, me: Slot, config: &JournalConfig, backlog: Arc<Backlog>) -> Result<Journal, JoinError> {
+        Ok(Journal {
+            log,
+            me,
+            workers: config.workers,
+            stores: config.data_dir.is_some(),
+            replica: Replica::join(log, me, config.rate_limit)?,
+            snapshots: SnapshotWriter::new(log, me),
+            gathered: Gathered::default(),
+            backlog,
+            topics: None,
+            asked: BTreeMap::new(),
+            prepared: Vec::new(),
+            appended: Sequence(0),
+            is_giving_up: false,
+        })
+    }
+
+    /// Runs until the process ends.
+    pub fn run(&mut self) -> ! {
+        loop {
+            self.log.begin_turn(self.me, Thread::Send);
+            self.turn();
+            self.log.end_turn(self.me, Thread::Send);
+            self.sleep();
+        }
+    }
+
+    /// Applies what is new, hands on what is to be stored, appends what it has to say, makes and publishes a snapshot if it is time.
+    pub fn turn(&mut self) {
+        self.gathered.wakes = self.replica.position() < self.appended;
+        self.replica.apply(TURN_BLOCKS, &mut self.gathered, |_| ());
+        self.log.publish_cursor(self.me, self.replica.position());
+        std::mem::take(&mut self.gathered.slots).into_iter().for_each(|slot| self.log.ring(slot));
+        self.hand_on();
+        self.restore_topics();
+        self.answer_questions();
+        self.make_snapshot();
+    }
+
+    /// What is to be stored goes to the storing thread; what it couldn't store in time is given up.
+    fn hand_on(&mut self) {
+        self.backlog.add(&mut self.gathered.entries);
+        let held = if self.stores { self.log.geometry().ring_blocks() / 2 } else { 0 };
+        let given_up = self.backlog.give_up_before(Sequence(self.replica.position().0.saturating_sub(held)));
+        if given_up > 0 && self.stores && !std::mem::replace(&mut self.is_giving_up, true) {
+            log::warn!("what is said is not stored fast enough: lines are given up, the chat goes on");
+        }
+        if self.backlog.oldest().is_none() {
+            self.is_giving_up = false;
+        }
+    }
+
+    fn restore_topics(&mut self) {
+        self.topics = self.topics.take().or_else(|| self.backlog.take_topics());
+        let Some(topics) = &mut self.topics else { return };
+        if self.replica.chat.is_restored() {
+            self.topics = None;
+            return;
+        }
+        // Once appended they are applied before the next turn looks again.
+        if self.replica.is_behind() {
+            return;
+        }
+        let (mut batch, mut count) = (Batch::default(), 0);
+        // Those set last come first; a room is kept the longer the later it was left, so they go last. Each takes less than a tenth of a batch.
+        while let Some(topic) = topics.len().checked_sub(count + 1).map(|last| &topics[last])
+            && batch.blocks() < self.log.geometry().batch_blocks_max() / 2
+        {
+            push_fact(&mut batch, SessionId::NONE, Fact::Topic { room: &topic.room, topic: &topic.text });
+            count += 1;
+        }
+        let left = topics.len() - count;
+        if left == 0 {
+            push_fact(&mut batch, SessionId::NONE, Fact::Restored);
+        }
+        if self.append(&batch)
+            && let Some(topics) = &mut self.topics
+        {
+            topics.truncate(left);
+        }
+    }
+
+    /// Asks the storing thread for what the state says is to be answered, and appends what it has answered.
+    fn answer_questions(&mut self) {
+        let mut pending = BTreeSet::new();
+        for (session, question) in self.replica.chat.questions() {
+            pending.insert(question.at);
+            // The next part when what was told before is out: so an answer is no more than its reader reads, however long.
+            let is_out = |sequence| sequence > question.told_at;
+            let checkpoint = self.log.effective_checkpoint(session.id).filter(|checkpoint| !checkpoint.is_lagging);
+            let is_ready = checkpoint.is_some_and(|checkpoint| is_out(checkpoint.sequence));
+            if is_ready && self.asked.get(&question.at) != Some(&question.behind) {
+                self.asked.insert(question.at, question.behind);
+                let room_key = question.room.key().to_owned();
+                self.backlog.ask(Request { question: question.at, room_key, more: question.more, behind: question.behind });
+            }
+        }
+        self.asked.retain(|question, _| pending.contains(question));
+        self.prepared.append(&mut self.backlog.take_prepared());
+        for prepared in std::mem::take(&mut self.prepared) {
+            let meant = self.replica.chat.questions().find(|(_, question)| question.at == prepared.question).map(|(session, _)| session.id);
+            let Some(session) = meant else { continue };
+            let Prepared { question, behind, lines, since } = &prepared;
+            let mut batch = Batch::default();
+            push_fact(&mut batch, session, Fact::Answer(Answer { question: *question, behind: *behind, lines, since: *since }));
+            if !self.append(&batch) {
+                self.prepared.push(prepared);
+            }
+        }
+    }
+
+    /// False if there is no room now, or somebody has the lock: then it is tried again in the next turn.
+    fn append(&mut self, batch: &Batch) -> bool {
+        let appended = self.log.append(self.me, batch, self.log.now());
+        self.appended = appended.as_ref().map_or(self.appended, |range| range.end);
+        appended.is_ok()
+    }
+
+    fn make_snapshot(&mut self) {
+        let is_due = self.replica.position().blocks_since(self.snapshots.latest()) >= self.interval();
+        if is_due && self.snapshots.can_write() {
+            self.snapshots.write(self.replica.position(), &self.replica.chat.snapshot());
+        }
+        if self.snapshots.is_waiting() {
+            let ceiling: Sequence = self.log.snapshot_ceiling((0..self.workers).map(Slot));
+            // A successor stores what comes behind the snapshot that it starts from.
+            self.snapshots.publish(self.backlog.oldest().map_or(ceiling, |oldest| oldest.min(ceiling)));
+        }
+    }
+
+    fn interval(&self) -> u64 {
+        (self.log.geometry().ring_blocks() / 8).min(SNAPSHOT_BLOCKS_MAX)
+    }
+
+    fn sleep(&self) {
+        let bell = self.log.bell(self.me);
+        bell.before_sleep();
+        let is_waiting = self.snapshots.is_waiting() || !self.prepared.is_empty() || self.topics.is_some();
+        let millis = match is_waiting || self.replica.chat.questions().next().is_some() {
+            _ if self.replica.is_behind() => 0,
+            true => SLEEP_MILLIS_WAITING,
+            false => SLEEP_MILLIS,
+        };
+        match poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], PollTimeout::from(millis)) {
+            Ok(1..) => bell.answer(),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => log::error!("cannot wait to be rung: {errno}"),
+        }
+        bell.after_sleep();
+    }
+}
+
+fn push_fact(batch: &mut Batch, session: SessionId, fact: Fact<'_>) {
+    batch.push(|payload| Record { session, input_end: 0, fact }.encode(payload));
+}

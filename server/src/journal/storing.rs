@@ -1,0 +1,157 @@
+//! The storing thread: everything that may wait for a disk.
+//!
+//! When the database can't be opened or written it says so once, keeps trying, and says when it works again; meanwhile the backlog holds what was
+//! said, and the chat goes on.
+
+use super::backlog::{Backlog, Prepared, Request};
+use super::store::{Line, Store, StoreError};
+use crate::chat::PastLine;
+use crate::event_log::EventLog;
+use forkchat_common::ids::{Sequence, Slot};
+use forkchat_common::limits::EMPTY_ROOMS_MAX;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a few entries wait for more to share a transaction with.
+const GATHER: Duration = Duration::from_millis(50);
+/// What failed is tried again after this.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long it sleeps when there is nothing to do.
+const SLEEP: Duration = Duration::from_secs(1);
+/// Bytes of one part of an answer: with its record's header it fits a batch of the smallest ring.
+const PART_BYTES: usize = 32 * 1024;
+
+/// The storing side.
+#[derive(Debug)]
+pub struct Storing {
+    log: &'static EventLog,
+    me: Slot,
+    backlog: Arc<Backlog>,
+    /// Without one nothing is stored, and every question finds nothing.
+    data_dir: Option<PathBuf>,
+    lines_max: u64,
+    store: Option<Store>,
+    /// What the operator was told, until it works.
+    failure: Option<String>,
+    try_at: Instant,
+}
+
+impl Storing {
+    /// For the journal in slot `me`.
+    pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, lines_max: u64) -> Storing {
+        let data_dir = data_dir.map(Path::to_owned);
+        Storing { log, me, backlog, data_dir, lines_max, store: None, failure: None, try_at: Instant::now() }
+    }
+
+    /// Runs until the process ends.
+    pub fn run(&mut self) -> ! {
+        loop {
+            self.turn();
+            if self.failure.is_some() {
+                std::thread::sleep(self.try_at.saturating_duration_since(Instant::now()).min(GATHER));
+            }
+            self.backlog.wait(SLEEP, GATHER);
+        }
+    }
+
+    fn turn(&mut self) {
+        if Instant::now() >= self.try_at {
+            let worked = self.open().and_then(|()| self.store_some());
+            self.say(worked);
+        }
+        while let Some(request) = self.backlog.take_request() {
+            let prepared = self.answer(&request);
+            self.backlog.prepare(prepared);
+            self.log.bell(self.me).ring();
+        }
+    }
+
+    fn open(&mut self) -> Result<(), StoreError> {
+        let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else { return Ok(()) };
+        let run = self.log.first();
+        let mut store = Store::open(data_dir, self.lines_max)?;
+        if store.reached(run)?.is_none() {
+            store.store(run, &[], Sequence(run.0 - 1))?;
+        }
+        self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
+        self.log.bell(self.me).ring();
+        self.store = Some(store);
+        Ok(())
+    }
+
+    fn store_some(&mut self) -> Result<(), StoreError> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let entries = self.backlog.take();
+        let Some(reached) = entries.last().map(super::store::Entry::sequence) else { return Ok(()) };
+        match store.store(self.log.first(), &entries, reached) {
+            Ok(()) => {
+                self.backlog.stored(&entries);
+                Ok(())
+            }
+            Err(error) => {
+                self.backlog.not_stored(entries);
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells the operator when it begins to fail, and when it works again.
+    fn say(&mut self, worked: Result<(), StoreError>) {
+        match worked {
+            Ok(()) => {
+                if self.failure.take().is_some() {
+                    let skipped = self.backlog.tally().skipped.load(Ordering::Relaxed);
+                    log::warn!("what is said is stored again; so far {skipped} lines were not");
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.failure.as_ref() != Some(&text) {
+                    log::warn!("cannot store what is said: {text}");
+                    self.failure = Some(text);
+                }
+                self.try_at = Instant::now() + AGAIN;
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> Prepared {
+        let Request { question, room_key, more, behind } = request;
+        let (mut lines, mut since) = self.stored_lines(request).unwrap_or_else(|error| {
+            log::warn!("cannot read the history: {error}");
+            (Vec::new(), *question)
+        });
+        let newest = lines.last().map_or(Sequence(0), |line| line.sequence);
+        lines.extend(self.backlog.waiting_lines(room_key, *question).into_iter().filter(|line| line.sequence != newest));
+        if self.store.is_none() {
+            since = lines.first().map_or(*question, |line| line.sequence);
+        }
+        since = since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1)));
+        lines.drain(..lines.len().saturating_sub(*more));
+        if let Some(told) = lines.iter().position(|line| line.sequence == *behind) {
+            lines.drain(..=told);
+        }
+        let (mut bytes, mut is_whole) = (Vec::new(), true);
+        for line in &lines {
+            if bytes.len() >= PART_BYTES - 2 * forkchat_common::limits::LINE_BYTES_MAX {
+                is_whole = false;
+                break;
+            }
+            PastLine { sequence: line.sequence, time: line.time, nick: &line.nick, is_action: line.is_action, text: &line.text }
+                .encode(&mut bytes);
+        }
+        Prepared { question: *question, behind: *behind, lines: bytes, since: is_whole.then_some(since) }
+    }
+
+    fn stored_lines(&self, request: &Request) -> Result<(Vec<Line>, Sequence), StoreError> {
+        match &self.store {
+            None => Ok((Vec::new(), request.question)),
+            Some(store) => {
+                let lines = store.last_lines(self.log.first(), &request.room_key, request.question, request.more)?;
+                Ok((lines, store.complete_since()?))
+            }
+        }
+    }
+}
