@@ -321,6 +321,8 @@ impl Chat {
 
     fn stop<O: Output>(&mut self, tell: &mut Teller<'_, O>) {
         self.state.stopping = true;
+        // It is to store the last that was said.
+        tell.out.asked();
         let everyone: Vec<SessionId> = self.state.sessions().map(|session| session.id).collect();
         for id in everyone {
             self.tell_one(id, &Event::Stopping, tell);

@@ -27,7 +27,7 @@ pub trait Output {
     fn kept(&mut self, kept: &Kept<'_>) {
         let _ = kept;
     }
-    /// There is a question for the journal.
+    /// There is something for the journal to do.
     fn asked(&mut self) {}
     /// A session's question is answered: what it sent behind it is next.
     fn answered(&mut self, session: SessionId, slot: Slot) {

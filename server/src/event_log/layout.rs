@@ -28,8 +28,11 @@ pub const RECORD_HEADER_WORDS: usize = 2;
 pub const RING_BYTES_MIN: usize = 1 << 20;
 /// The largest ring.
 pub const RING_BYTES_MAX: usize = 1 << 36;
-/// Snapshots that are kept: one published, one waiting to be, and two that a successor may still be reading.
-pub const SNAPSHOT_BUFFERS: usize = 4;
+/// Snapshots that may wait to be published at a time. They wait up to half the ring for a slow disk, and are an eighth of it apart: with fewer
+/// the ring would be full before the next may be published.
+pub const SNAPSHOTS_WAITING_MAX: usize = 3;
+/// Snapshots that are kept: one published, those that wait, and two that a successor may still be reading.
+pub const SNAPSHOT_BUFFERS: usize = 1 + SNAPSHOTS_WAITING_MAX + 2;
 /// The cursor of a slot in which no process was started yet.
 pub const NOBODY: u64 = u64::MAX;
 

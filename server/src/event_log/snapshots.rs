@@ -4,9 +4,10 @@
 //! starts takes it under the same lock and sets its own cursor to its sequence, which keeps both the buffer and the records
 //! behind it until the process has moved on.
 
-use super::layout::{NOBODY, SNAPSHOT_BUFFERS};
+use super::layout::{NOBODY, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
 use super::{EventLog, Sequence, Slot, step};
 use crate::ipc::mutex::LockError;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -39,42 +40,43 @@ impl Published {
     }
 }
 
-/// The journal's side: one snapshot at a time is written, waits until it may be published, and is.
+/// The journal's side: a snapshot is written, waits until it may be published, and is, unless a later one may be as well.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     log: &'static EventLog,
     me: Slot,
-    waiting: Option<Published>,
+    /// Written and not published, oldest first.
+    waiting: VecDeque<Published>,
 }
 
 impl SnapshotWriter {
     /// For the journal in slot `me`.
     pub fn new(log: &'static EventLog, me: Slot) -> SnapshotWriter {
-        SnapshotWriter { log, me, waiting: None }
+        SnapshotWriter { log, me, waiting: VecDeque::new() }
     }
 
     /// The sequence of the latest snapshot, published or waiting.
     pub fn latest(&self) -> Sequence {
-        self.waiting.unwrap_or(self.log.published_snapshot()).sequence
+        self.waiting.back().map_or(self.log.published_snapshot().sequence, |waiting| waiting.sequence)
     }
 
     /// Whether a snapshot waits to be published.
     pub fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+        !self.waiting.is_empty()
     }
 
-    /// Whether there is a buffer to write to, and none that waits.
+    /// Whether there is a buffer to write to, and not too many that wait.
     pub fn can_write(&self) -> bool {
-        self.waiting.is_none() && self.free_buffer().is_some()
+        self.waiting.len() < SNAPSHOTS_WAITING_MAX && self.free_buffer().is_some()
     }
 
-    /// Writes the state at `sequence` into a free buffer, to be published when it may. False if no buffer is free, or one waits already:
-    /// then the journal tries again later.
+    /// Writes the state at `sequence` into a free buffer, to be published when it may. False if it can't now ([`SnapshotWriter::can_write`]): then the
+    /// journal tries again later.
     ///
     /// # Panics
     /// If the state is larger than the buffers are made for, which is our mistake: they are sized from the protocol's limits.
     pub fn write(&mut self, sequence: Sequence, state: &[u8]) -> bool {
-        let Some(buffer) = self.free_buffer().filter(|_| self.waiting.is_none()) else { return false };
+        let Some(buffer) = self.free_buffer().filter(|_| self.can_write()) else { return false };
         let words = self.log.snapshots[buffer];
         assert!(state.len() <= (words.len() - 1) * 8, "a snapshot of {} bytes fits no buffer", state.len());
         self.log.header.snapshot_sequences[buffer].store(0, Ordering::Relaxed);
@@ -86,21 +88,20 @@ impl SnapshotWriter {
             word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
         }
         step();
-        self.waiting = Some(Published { sequence, buffer: Some(buffer) });
+        self.waiting.push_back(Published { sequence, buffer: Some(buffer) });
         true
     }
 
-    /// Publishes the waiting snapshot if it is no later than `ceiling`. Makes room in the ring.
+    /// Publishes the latest snapshot that waits and is no later than `ceiling`, if there is one. Makes room in the ring.
     pub fn publish(&mut self, ceiling: Sequence) -> bool {
-        let Some(Published { sequence, buffer: Some(buffer) }) = self.waiting.filter(|waiting| waiting.sequence <= ceiling) else {
-            return false;
-        };
+        let Some(last) = self.waiting.iter().rposition(|waiting| waiting.sequence <= ceiling) else { return false };
+        let Published { sequence, buffer: Some(buffer) } = self.waiting[last] else { return false };
         let Ok(guard) = self.log.header.lock.lock(self.me.0.into(), Duration::from_millis(20)) else { return false };
         self.log.header.snapshot_sequences[buffer].store(sequence.0, Ordering::Relaxed);
         step();
         self.log.header.snapshot.store(Published { sequence, buffer: Some(buffer) }.word(), Ordering::Release);
         drop(guard);
-        self.waiting = None;
+        self.waiting.drain(..=last);
         self.log.room_was_made();
         true
     }
@@ -112,7 +113,8 @@ impl SnapshotWriter {
         let least = least.map(|slot| slot.cursor.load(Ordering::Acquire)).min().unwrap_or(NOBODY);
         (0..SNAPSHOT_BUFFERS).find(|&buffer| {
             let sequence = self.log.header.snapshot_sequences[buffer].load(Ordering::Relaxed);
-            Some(buffer) != published && (sequence == 0 || least > sequence)
+            let is_waiting = self.waiting.iter().any(|waiting| waiting.buffer == Some(buffer));
+            Some(buffer) != published && !is_waiting && (sequence == 0 || least > sequence)
         })
     }
 }

@@ -87,12 +87,26 @@ fn a_buffer_is_not_reused_while_a_cursor_stands_before_it() {
     let (start, _) = log.join(ME).unwrap();
     log.join(OTHER).unwrap();
     let mut snapshots = SnapshotWriter::new(log, OTHER);
-    for i in 0..4 {
+    for i in 0..6 {
         assert!(snapshots.write(start, &[i]) && snapshots.publish(start), "snapshot {i}");
     }
-    assert!(!snapshots.write(start, b"no buffer is free"), "slot 0 may still be reading any of the first three");
+    assert!(!snapshots.write(start, b"no buffer is free"), "slot 0 may still be reading any of the first five");
     log.publish_position(ME, Sequence(start.0 + 1));
     assert!(snapshots.write(Sequence(start.0 + 1), b"free"));
+}
+
+#[test]
+fn several_snapshots_wait_and_the_latest_that_may_is_published() {
+    let log = small_log(1 << 16, 2);
+    let (start, _) = log.join(ME).unwrap();
+    let mut snapshots = SnapshotWriter::new(log, OTHER);
+    for place in 1..4 {
+        assert!(snapshots.write(Sequence(start.0 + place), &[place as u8]));
+    }
+    assert!(!snapshots.write(Sequence(start.0 + 4), b"a fourth"));
+    assert!(snapshots.publish(Sequence(start.0 + 2)) && snapshots.is_waiting());
+    assert_eq!(log.join(ME).unwrap(), (Sequence(start.0 + 2), Some(vec![2])));
+    assert_eq!(snapshots.latest(), Sequence(start.0 + 3));
 }
 
 #[test]

@@ -72,6 +72,8 @@ struct Inner {
     in_flight: VecDeque<(Sequence, bool)>,
     /// Everything up to there that isn't stored was given up, and that isn't noted in the database yet.
     gap: Option<Sequence>,
+    /// It grows: the storing thread is not to wait for more.
+    is_urgent: bool,
     requests: VecDeque<Request>,
     prepared: Vec<Prepared>,
     topics: Option<Vec<Topic>>,
@@ -89,6 +91,14 @@ impl Backlog {
     pub fn add(&self, entries: &mut Vec<Entry>) {
         if !entries.is_empty() {
             self.lock().entries.extend(entries.drain(..));
+            self.has_work.notify_one();
+        }
+    }
+
+    /// Whether what waits takes so much of the ring that it should be stored at once.
+    pub fn set_urgent(&self, is_urgent: bool) {
+        self.lock().is_urgent = is_urgent;
+        if is_urgent {
             self.has_work.notify_one();
         }
     }
@@ -141,7 +151,7 @@ impl Backlog {
         let waited = self.has_work.wait_timeout_while(self.lock(), timeout, is_idle);
         let (inner, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if !waited.timed_out() {
-            let are_few = |inner: &mut Inner| inner.entries.len() < BATCH_ENTRIES_MAX && inner.requests.is_empty();
+            let are_few = |inner: &mut Inner| inner.entries.len() < BATCH_ENTRIES_MAX && inner.requests.is_empty() && !inner.is_urgent;
             drop(self.has_work.wait_timeout_while(inner, gather, are_few));
         }
     }

@@ -36,6 +36,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use storing::Storing;
 
+/// The exit code of a journal that has stored everything when the server ends.
+pub const FINISHED: i32 = 0;
+
 /// What the journal is told once, before it starts.
 #[derive(Clone, Debug)]
 pub struct JournalConfig {
@@ -62,7 +65,10 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
         storing.run()
     });
     match Journal::join(log, me, config, backlog) {
-        Ok(mut journal) => journal.run(),
+        Ok(mut journal) => {
+            journal.run();
+            FINISHED
+        }
         Err(error) => {
             log::error!("{error}");
             1

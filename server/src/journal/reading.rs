@@ -107,14 +107,18 @@ impl Journal {
         })
     }
 
-    /// Runs until the process ends.
-    pub fn run(&mut self) -> ! {
-        loop {
+    /// Runs until the server ends and everything that was said is stored.
+    pub fn run(&mut self) {
+        while !self.has_finished() {
+            self.sleep();
             self.log.begin_turn(self.me, Thread::Send);
             self.turn();
             self.log.end_turn(self.me, Thread::Send);
-            self.sleep();
         }
+    }
+
+    fn has_finished(&self) -> bool {
+        self.replica.chat.is_stopping() && !self.replica.is_behind() && self.backlog.oldest().is_none()
     }
 
     /// Applies what is new, hands on what is to be stored, appends what it has to say, makes and publishes a snapshot if it is time.
@@ -137,9 +141,10 @@ impl Journal {
         if given_up > 0 && self.stores && !std::mem::replace(&mut self.is_giving_up, true) {
             log::warn!("what is said is not stored fast enough: lines are given up, the chat goes on");
         }
-        if self.backlog.oldest().is_none() {
-            self.is_giving_up = false;
-        }
+        let oldest = self.backlog.oldest();
+        self.is_giving_up &= oldest.is_some();
+        let is_far_back = |oldest| self.replica.position().blocks_since(oldest) > self.interval();
+        self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
     }
 
     fn restore_topics(&mut self) {
@@ -227,7 +232,8 @@ impl Journal {
     fn sleep(&self) {
         let bell = self.log.bell(self.me);
         bell.before_sleep();
-        let is_waiting = self.snapshots.is_waiting() || !self.prepared.is_empty() || self.topics.is_some();
+        let is_waiting =
+            self.snapshots.is_waiting() || !self.prepared.is_empty() || self.topics.is_some() || self.replica.chat.is_stopping();
         let millis = match is_waiting || self.replica.chat.questions().next().is_some() {
             _ if self.replica.is_behind() => 0,
             true => SLEEP_MILLIS_WAITING,

@@ -210,14 +210,19 @@ impl Children {
         self.get(slot).backlog.push_back((ToWorker::Drain, Descriptor::None));
     }
 
-    /// A worker says that nothing is left to send.
+    /// Whether the journal has stored everything.
+    pub fn is_journal_done(&self) -> bool {
+        self.table.iter().all(|child| child.role == Role::Worker || child.is_drained)
+    }
+
+    /// A worker says that nothing is left to send, or the journal has ended as it should.
     pub fn set_drained(&mut self, slot: Slot) {
         self.get(slot).is_drained = true;
     }
 
-    /// Whether every worker has said so.
+    /// Whether every worker has said so, and the journal has stored everything.
     pub fn are_drained(&self) -> bool {
-        self.table.iter().all(|child| child.role == Role::Journal || child.is_drained)
+        self.table.iter().all(|child| child.is_drained)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reaping: every death is noticed, worded, and answered.
 
-use super::children::Fault;
+use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
+use crate::journal;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -49,6 +50,10 @@ impl Supervisor {
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
         let words = format!("{} (pid {pid}) {}{why}", child.name(), word(death));
         if self.stage == Stage::Now {
+            return;
+        }
+        if self.stage != Stage::Serving && child.role == Role::Journal && death == Death::Exited(journal::FINISHED) {
+            child.is_drained = true;
             return;
         }
         child.respawn_at = Some(Instant::now() + pause);

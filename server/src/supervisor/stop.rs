@@ -58,7 +58,11 @@ impl Supervisor {
             Stage::Now => EXIT_FAILED,
         };
         if !self.children.are_drained() && code == EXIT_STOPPED {
-            log::warn!("some clients did not read what they were sent in time");
+            if self.children.is_journal_done() {
+                log::warn!("some clients did not read what they were sent in time");
+            } else {
+                log::warn!("not everything that was said could be stored in time");
+            }
         }
         self.end_children();
         log::info!("stopped");
