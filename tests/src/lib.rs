@@ -3,6 +3,7 @@
 //!
 //! Nothing here sleeps to be lucky: [`wait_for`] looks again and again until something is so, and says what it waited for if it never is.
 
+pub mod chaos;
 pub mod load;
 pub mod processes;
 pub mod terminal;

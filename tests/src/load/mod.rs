@@ -27,16 +27,16 @@ mod broadcaster;
 mod client;
 mod generator;
 mod histogram;
-mod ledger;
+pub(crate) mod ledger;
 mod measure;
 mod options;
-mod pace;
-mod payload;
-mod progress;
+pub(crate) mod pace;
+pub(crate) mod payload;
+pub(crate) mod progress;
 mod report;
 mod senders;
-mod shape;
-mod target;
+pub(crate) mod shape;
+pub(crate) mod target;
 
 use clap::{Parser, ValueEnum};
 use measure::{Side, measure};
@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Whether somebody wants the program to end. Then everything is taken down in order.
-fn is_interrupted() -> bool {
+pub(crate) fn is_interrupted() -> bool {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let flag = FLAG.get_or_init(|| {
         let flag = Arc::new(AtomicBool::new(false));
@@ -177,13 +177,13 @@ fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), S
 }
 
 /// Prints a line of the result at once.
-fn tell(line: &str) -> Result<(), String> {
+pub(crate) fn tell(line: &str) -> Result<(), String> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(error("cannot write the result"))
 }
 
 /// As many open files as this user may have: each client is one, here and in the server.
-fn allow_many_files() {
+pub(crate) fn allow_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Raising the soft limit to the hard one is always allowed.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);

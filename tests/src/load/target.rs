@@ -235,7 +235,7 @@ pub fn run_until_parent_ends(parent: Option<&str>, mut command: impl Iterator<It
 }
 
 /// A command that ends when this program does, however that ends.
-fn until_we_end(program: &Path) -> Result<Command, String> {
+pub fn until_we_end(program: &Path) -> Result<Command, String> {
     let mut command = Command::new(this_program()?);
     command.arg(RUN_UNTIL_PARENT_ENDS).arg(std::process::id().to_string()).arg(program).stdin(Stdio::piped()).stdout(Stdio::null());
     Ok(command)

@@ -1,0 +1,286 @@
+use super::super::listener::Form;
+use super::*;
+use crate::load::ledger::Tally;
+
+const BYTES: usize = 40;
+
+/// A room `#r` with a plain listener (0), one with tags (1), two voices with echo (2, 3) and a visitor (4).
+fn room() -> Checker {
+    let mut checker = Checker::new(BYTES);
+    let plain = Form { joins: true, ..Form::default() };
+    let forms = [plain, Form { tags: true, ..plain }, Form { echo: true, ..plain }, Form { echo: true, ..plain }, plain];
+    for (index, form) in forms.into_iter().enumerate() {
+        let mut listener = Listener::new(format!("ж{index}"), 0, form, false, index == 4);
+        if (2..4).contains(&index) {
+            listener.voice = Some(checker.voices.len() as u16);
+            checker.voices.push(Voice::new(index, 0, "#r", &index.to_string(), false));
+        }
+        checker.listeners.push(listener);
+    }
+    checker.transcripts.push(Transcript::new("#r".into(), (0..4).map(|index| format!("ж{index}"))));
+    (0..4).for_each(|index| checker.begin(index));
+    checker.listeners[4].attendance = Attendance::Outside;
+    checker
+}
+
+fn tell(checker: &mut Checker, index: usize, line: &[u8]) {
+    checker.hear(index, line, 0);
+}
+
+/// So many lines of each of the two voices, in turn, as a listener without tags is told them.
+fn lines(checker: &mut Checker, count: u32) -> Vec<Vec<u8>> {
+    let voices = (0..count).flat_map(|_| [0, 1]);
+    voices
+        .map(|voice| {
+            let mut line = checker.voices[usize::from(voice)].prefixes[0].clone();
+            checker.say(voice, 0, &mut line);
+            line.pop();
+            line
+        })
+        .collect()
+}
+
+fn tagged(number: usize, checker: &Checker, line: &[u8]) -> Vec<u8> {
+    let voice = number % 2;
+    let tags = format!("@id={};time=2026-11-21T12:00:01.{number:03}Z", 1_000 + number);
+    [tags.as_bytes(), &checker.voices[voice].tails[0], line].concat()
+}
+
+/// Everyone is told this, but `who` what `spoil` makes of it; what is then wrong: dropped, lost, doubled, reordered, differing, wrong.
+fn found(who: usize, spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
+    let mut checker = room();
+    let all = lines(&mut checker, 10);
+    let mut spoiled = Some(spoil);
+    for index in 0..4 {
+        let mut stream = all.clone();
+        if index == 1 {
+            stream = stream.iter().enumerate().map(|(number, line)| tagged(number, &checker, line)).collect();
+        }
+        if index == who
+            && let Some(spoil) = spoiled.take()
+        {
+            spoil(&mut stream);
+        }
+        stream.iter().for_each(|line| tell(&mut checker, index, line));
+    }
+    balance(checker)
+}
+
+fn balance(mut checker: Checker) -> [u64; 6] {
+    // Twice: at the first look it is only seen where everything stands.
+    (0..20).for_each(|_| checker.unstick(0));
+    checker.finish();
+    let count = checker.faults.tcp;
+    assert_eq!(checker.faults.is_clean(), checker.faults.described.is_empty(), "{:#?}", checker.faults.described);
+    let tally = count.tally;
+    [count.dropped, tally.lost, tally.doubled, tally.reordered, count.differing, tally.wrong]
+}
+
+#[test]
+fn what_is_told_as_it_should_be_is_no_fault() {
+    (0..4).for_each(|who| assert_eq!(found(who, |_| ()), [0; 6]));
+}
+
+/// Who hears first is taken to be right: what is wrong with it shows as the difference of the others, too.
+fn found_by_first(spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
+    let mut found = found(0, spoil);
+    found[4] = 0;
+    found
+}
+
+#[test]
+fn a_lost_line_is_found_whoever_misses_it() {
+    for who in 1..4 {
+        assert_eq!(found(who, |stream| drop(stream.remove(7))), [0, 1, 0, 0, 0, 0], "client {who}");
+        assert_eq!(found(who, |stream| drop(stream.pop())), [0, 1, 0, 0, 0, 0], "the last, client {who}");
+        assert_eq!(found(who, |stream| drop(stream.drain(3..9))), [0, 6, 0, 0, 0, 0], "six, client {who}");
+    }
+    assert_eq!(found_by_first(|stream| drop(stream.remove(7))), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(found_by_first(|stream| drop(stream.pop())), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(found_by_first(|stream| drop(stream.drain(3..9))), [0, 6, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_line_that_nobody_is_told_is_lost() {
+    let mut checker = room();
+    let all = lines(&mut checker, 5);
+    for index in [0, 2, 3] {
+        all.iter().enumerate().filter(|(number, _)| *number != 4).for_each(|(_, line)| tell(&mut checker, index, line));
+        checker.unstick(0);
+    }
+    checker.listeners.remove(1);
+    assert_eq!(balance(checker)[1], 1);
+}
+
+#[test]
+fn a_doubled_line_is_found() {
+    for who in 0..4 {
+        // With tags it is an id that does not grow, too.
+        let expected = [0, 0, 1, 0, u64::from(who == 1), 0];
+        assert_eq!(found(who, |stream| stream.insert(7, stream[6].clone())), expected, "at once, client {who}");
+        assert_eq!(found(who, |stream| stream.insert(15, stream[3].clone())), expected, "later, client {who}");
+        assert_eq!(found(who, |stream| stream.push(stream[19].clone())), expected, "the last, client {who}");
+    }
+}
+
+#[test]
+fn lines_of_one_voice_exchanged_are_reordered_and_of_two_differ() {
+    for who in [0, 2, 3] {
+        let [dropped, lost, doubled, reordered, _, wrong] = found(who, |stream| stream.swap(6, 8));
+        assert_eq!([dropped, lost, doubled, wrong], [0; 4], "client {who}");
+        assert!(reordered >= 1, "client {who}");
+    }
+    for who in [2, 3] {
+        assert_eq!(found(who, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 1, 0], "client {who}");
+    }
+    // What is heard first is taken to be right: then all others differ from it.
+    assert_eq!(found(0, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 3, 0]);
+}
+
+#[test]
+fn torn_and_changed_lines_are_wrong() {
+    for who in 0..4 {
+        let torn = |stream: &mut Vec<Vec<u8>>| {
+            let rest = stream[7].split_off(20);
+            stream.insert(8, rest);
+        };
+        let [_, lost, _, _, _, wrong] = found(who, torn);
+        assert_eq!((lost, wrong), (1, 2), "torn, client {who}");
+        let joined = |stream: &mut Vec<Vec<u8>>| {
+            let next = stream.remove(8);
+            stream[7].extend(next);
+        };
+        assert_eq!(found(who, joined)[5], 1, "joined, client {who}");
+        for at in [3, 9, 15, 30] {
+            let [.., wrong] = found(who, |stream| stream[7][at] ^= 1);
+            assert!(wrong == 1 || who == 1, "byte {at} of client {who}");
+        }
+    }
+}
+
+#[test]
+fn a_line_for_somebody_else_is_wrong() {
+    let mut checker = room();
+    checker.voices.push(Voice::new(9, 1, "#s", "9", false));
+    let mut line = checker.voices[2].prefixes[0].clone();
+    checker.say(2, 0, &mut line);
+    line.pop();
+    checker.hear(0, &line, 0);
+    assert_eq!(checker.faults.tcp.tally.wrong, 1);
+}
+
+#[test]
+fn another_id_or_time_differs_and_an_id_that_does_not_grow_too() {
+    let replace = |line: &mut Vec<u8>, from: &str, to: &str| {
+        *line = String::from_utf8(line.clone()).unwrap().replace(from, to).into_bytes();
+    };
+    // The only one with tags: nothing to compare with, but ids grow.
+    assert_eq!(found(1, |stream| replace(&mut stream[7], "id=1007", "id=1005")), [0, 0, 0, 0, 1, 0]);
+    let mut checker = room();
+    checker.listeners[0].form.tags = true;
+    let all = lines(&mut checker, 5);
+    for index in [0, 1] {
+        for (number, line) in all.iter().enumerate() {
+            let mut line = tagged(number, &checker, line);
+            if index == 1 && number == 3 {
+                replace(&mut line, "01.003Z", "01.004Z");
+            }
+            checker.hear(index, &line, 0);
+        }
+    }
+    assert_eq!(checker.faults.tcp.differing, 1);
+    assert!(checker.faults.described[0].contains("another id or time"), "{:?}", checker.faults.described);
+}
+
+#[test]
+fn presence_is_told_to_everyone_or_is_missed() {
+    let mut checker = room();
+    for index in 0..4 {
+        let line: &[u8] = "* ж9 joined #r".as_bytes();
+        let tags: &[u8] = if index == 1 { b"@id=7;time=T;event=join;room=#r;nick=x " } else { b"" };
+        if index != 3 {
+            checker.hear(index, &[tags, line].concat(), 0);
+        }
+    }
+    assert_eq!(balance(checker), [0, 1, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_visitor_is_due_what_stands_between_its_entrance_and_its_exit() {
+    let visit = |missing: Option<usize>| {
+        let mut checker = room();
+        checker.listeners.remove(1);
+        checker.voices.iter_mut().for_each(|voice| voice.client -= 1);
+        let all = lines(&mut checker, 5);
+        let comes = "* ж4 joined #r".as_bytes().to_vec();
+        let goes = "* ж4 quit: for now".as_bytes().to_vec();
+        let told = [&all[..3], &[comes], &all[3..6], &[goes], &all[6..]].concat();
+        checker.listeners[3].replies.extend([Reply::Joined, Reply::Goodbye]);
+        // It hears before the others do.
+        checker.hear(3, b"* you joined #r; 4 are here", 0);
+        (3..6).filter(|place| Some(*place) != missing).for_each(|place| tell(&mut checker, 3, &all[place]));
+        checker.hear(3, b"* goodbye", 0);
+        checker.end_connection(3);
+        (0..3).for_each(|index| told.iter().for_each(|line| tell(&mut checker, index, line)));
+        checker.follow(3, 0);
+        assert_eq!(checker.listeners[3].attendance, Attendance::Outside);
+        balance(checker)
+    };
+    assert_eq!(visit(None), [0; 6]);
+    (3..6).for_each(|missing| assert_eq!(visit(Some(missing)), [0, 1, 0, 0, 0, 0], "{missing}"));
+}
+
+#[test]
+fn answers_are_due_once_each_and_in_their_order() {
+    let told = |lines: &[&str]| {
+        let mut checker = room();
+        (0..3).for_each(|_| drop(checker.listeners[0].ping()));
+        checker.listeners[0].replies.push_back(Reply::TooLong);
+        lines.iter().for_each(|line| tell(&mut checker, 0, line.as_bytes()));
+        balance(checker)
+    };
+    let long = "! line too long: at most 4095 bytes are read";
+    assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3", long]), [0; 6]);
+    assert_eq!(told(&["* pong p1", "* pong p3", long]), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3"]), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(told(&["* pong p1", "* pong p1", "* pong p2", "* pong p3", long]), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3", long, long]), [0, 0, 0, 0, 0, 1], "a refusal that nobody caused");
+}
+
+#[test]
+fn over_udp_what_is_lost_and_doubled_is_counted_and_no_fault_but_the_order_is() {
+    let told = |order: &[usize]| {
+        let mut checker = room();
+        checker.listeners[1] = Listener::new("u".into(), 0, Form::default(), true, false);
+        checker.begin(1);
+        let all = lines(&mut checker, 3);
+        for index in [0, 2, 3] {
+            all.iter().for_each(|line| tell(&mut checker, index, line));
+        }
+        order.iter().for_each(|&place| tell(&mut checker, 1, &all[place]));
+        checker.finish();
+        assert_eq!(checker.faults.tcp, super::super::faults::Count::default());
+        let Tally { lost, doubled, reordered, .. } = checker.faults.udp.tally;
+        ([lost, doubled, reordered + checker.faults.udp.differing], checker.faults.is_clean())
+    };
+    assert_eq!(told(&[0, 1, 2, 3, 4, 5]), ([0; 3], true));
+    assert_eq!(told(&[0, 1, 4, 5]), ([2, 0, 0], true));
+    assert_eq!(told(&[0, 1, 2, 3, 1, 2, 3, 4, 5]), ([0, 3, 0], true));
+    assert_eq!(told(&[0, 2, 1, 3, 4, 5]), ([0, 0, 1], false));
+}
+
+#[test]
+fn a_fault_is_described_so_that_one_can_look_for_it() {
+    let mut checker = room();
+    checker.faults.slots = vec![1; 5];
+    checker.faults.kills =
+        vec![None, Some(super::super::faults::LastKill { at: 1_000_000, words: "kill 3, Worker of worker 1 (pid 7)".into() })];
+    checker.faults.now = 3_500_000;
+    let all = lines(&mut checker, 3);
+    all.iter().for_each(|line| tell(&mut checker, 0, line));
+    [0, 1, 3].into_iter().for_each(|place| tell(&mut checker, 2, &all[place]));
+    let words = &checker.faults.described[0];
+    for part in ["Lost at 0.004 s", "client 2", "ж2", "echo on", "worker 1", "number 1", "2.5 ms after kill 3", "expected", "got"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+}

@@ -1,0 +1,123 @@
+//! What is wrong: counted all, and the first few told in such detail that one can look for the cause.
+
+use super::listener::Listener;
+use crate::load::ledger::Tally;
+use serde::Serialize;
+
+/// Of each kind so many faults are described.
+const DESCRIBED_MAX: usize = 4;
+
+/// What can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A connection or session was ended that should go on.
+    Dropped,
+    /// Something due never came.
+    Lost,
+    /// Something came again.
+    Doubled,
+    /// A line came behind a later one of the same voice.
+    Reordered,
+    /// Something was told in another order, with another id or time, or to fewer, than others were.
+    Differing,
+    /// Bytes that nobody can have been told.
+    Wrong,
+}
+
+/// How often it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// Connections or sessions that were ended.
+    pub dropped: u64,
+    /// Lines, each for each listener.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// Of these, what others were told otherwise.
+    pub differing: u64,
+}
+
+/// A death that was caused.
+#[derive(Clone, Debug)]
+pub struct LastKill {
+    /// When, in ns.
+    pub at: u64,
+    /// Whom and how.
+    pub words: String,
+}
+
+/// All that is wrong.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// Over TCP.
+    pub tcp: Count,
+    /// Over UDP.
+    pub udp: Count,
+    /// The first of each kind, in words.
+    pub described: Vec<String>,
+    /// What is now, in ns.
+    pub now: u64,
+    /// By slot, the journal's last: what was last done to it.
+    pub kills: Vec<Option<LastKill>>,
+    /// By client: the slot that serves it.
+    pub slots: Vec<usize>,
+    described_of: [usize; 6],
+}
+
+impl Count {
+    fn of(&mut self, kind: Kind) -> &mut u64 {
+        match kind {
+            Kind::Dropped => &mut self.dropped,
+            Kind::Lost => &mut self.tally.lost,
+            Kind::Doubled => &mut self.tally.doubled,
+            Kind::Reordered => &mut self.tally.reordered,
+            Kind::Differing => &mut self.differing,
+            Kind::Wrong => &mut self.tally.wrong,
+        }
+    }
+}
+
+impl Faults {
+    /// Counts a fault, and describes it if it is one of the first and nothing that UDP allows.
+    pub fn note(&mut self, listener: &Listener, client: usize, kind: Kind, why: impl FnOnce() -> String) {
+        *if listener.is_udp { &mut self.udp } else { &mut self.tcp }.of(kind) += 1;
+        self.describe(listener, client, kind, why);
+    }
+
+    /// Describes a fault that is counted when it is certain.
+    pub fn describe(&mut self, listener: &Listener, client: usize, kind: Kind, why: impl FnOnce() -> String) {
+        let is_allowed = listener.is_udp && matches!(kind, Kind::Lost | Kind::Doubled);
+        if is_allowed || self.described_of[kind as usize] >= DESCRIBED_MAX {
+            return;
+        }
+        self.described_of[kind as usize] += 1;
+        let transport = if listener.is_udp { "udp" } else { "tcp" };
+        let visits = if listener.is_visitor { format!(", visit {}", listener.visits) } else { String::new() };
+        let served = self.slots.get(client).map_or(String::new(), |slot| format!(", worker {slot}"));
+        self.described.push(format!(
+            "{kind:?} at {:.3} s: client {client} ({transport}, {}, room {}, {}{visits}{served}): {}{}",
+            self.now as f64 / 1e9,
+            listener.nick,
+            listener.room,
+            listener.form,
+            why(),
+            self.after_which_kill(client),
+        ));
+    }
+
+    /// Whether nothing is wrong but what UDP allows.
+    pub fn is_clean(&self) -> bool {
+        let udp = Count { tally: Tally { lost: 0, doubled: 0, ..self.udp.tally }, ..self.udp };
+        self.tcp == Count::default() && udp == Count::default()
+    }
+
+    fn after_which_kill(&self, client: usize) -> String {
+        let own = self.slots.get(client).and_then(|&slot| self.kills.get(slot)?.as_ref());
+        let any = self.kills.iter().flatten().max_by_key(|kill| kill.at);
+        let word = |kill: &LastKill| format!("{:.1} ms after {}", self.now.saturating_sub(kill.at) as f64 / 1e6, kill.words);
+        match (own, any) {
+            (Some(own), Some(any)) if own.at != any.at => format!("; {}, {}", word(own), word(any)),
+            (_, Some(any)) => format!("; {}", word(any)),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The killer: a thread that ends the server's processes, now this one and now that one, as a seed has it. Never the supervisor.
+
+use crate::processes::{children_of, name_of};
+use fastrand::Rng;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A process that dies by its own doing is started again with a pause, which doubles each time: after so many of each worker that is enough.
+const SEGV_PER_WORKER_MAX: u32 = 4;
+/// How long one waits for a successor in order to kill it, too.
+const SUCCESSOR_AFTER: Duration = Duration::from_millis(100);
+/// A successor is let live so long at most, when one wants to meet it at its recovery.
+const RECOVERING_FOR: Duration = Duration::from_millis(12);
+
+/// Ways to end a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// SIGKILL of one worker.
+    Worker,
+    /// SIGKILL of all workers at once.
+    AllWorkers,
+    /// SIGKILL of a worker that has just been started in the place of one that was killed.
+    Successor,
+    /// SIGKILL of the journal.
+    Journal,
+    /// SIGSTOP of a worker.
+    Stopped,
+    /// SIGSEGV of a worker.
+    Crashed,
+}
+
+impl How {
+    /// All of them.
+    pub const ALL: [How; 6] = [How::Worker, How::AllWorkers, How::Successor, How::Journal, How::Stopped, How::Crashed];
+
+    fn signal(self) -> Signal {
+        match self {
+            How::Stopped => Signal::SIGSTOP,
+            How::Crashed => Signal::SIGSEGV,
+            _ => Signal::SIGKILL,
+        }
+    }
+}
+
+/// One that was ended.
+#[derive(Clone, Debug)]
+pub struct Kill {
+    /// When, in ns since the start.
+    pub at: u64,
+    /// How.
+    pub how: How,
+    /// The worker's slot; `None` for the journal.
+    pub slot: Option<usize>,
+    /// Which process.
+    pub pid: Pid,
+}
+
+/// The thread.
+#[derive(Debug)]
+pub struct Killer {
+    thread: Option<JoinHandle<()>>,
+    is_over: Arc<AtomicBool>,
+    kills: Receiver<Kill>,
+}
+
+struct Hand {
+    supervisor: Pid,
+    rng: Rng,
+    every: Duration,
+    left: u64,
+    start: Instant,
+    is_over: Arc<AtomicBool>,
+    tell: Sender<Kill>,
+    crashed: Vec<u32>,
+}
+
+impl Killer {
+    /// Begins. At most `max` processes are ended, about one for each `every`.
+    pub fn begin(supervisor: Pid, seed: u64, every: Duration, max: u64, start: Instant) -> Killer {
+        let (is_over, (tell, kills)) = (Arc::new(AtomicBool::new(false)), channel());
+        let hand =
+            Hand { supervisor, rng: Rng::with_seed(seed), every, left: max, start, is_over: is_over.clone(), tell, crashed: Vec::new() };
+        Killer { thread: Some(std::thread::spawn(|| hand.work())), is_over, kills }
+    }
+
+    /// Those that were ended since one asked last.
+    pub fn kills(&self) -> impl Iterator<Item = Kill> {
+        self.kills.try_iter()
+    }
+
+    /// Stops.
+    pub fn end(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said why.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Killer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Hand {
+    fn work(mut self) {
+        let mut next = Instant::now();
+        while self.left > 0 {
+            next += self.every.mul_f64(0.5 + self.rng.f64());
+            while Instant::now() < next {
+                if self.is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                std::thread::sleep(next.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)));
+            }
+            self.act();
+        }
+    }
+
+    fn act(&mut self) {
+        let children: Vec<(Pid, String)> = children_of(self.supervisor).into_iter().map(|pid| (pid, name_of(pid))).collect();
+        let slot_of = |name: &str| name.strip_prefix("worker ")?.parse::<usize>().ok();
+        let workers: Vec<(Pid, usize)> = children.iter().filter_map(|(pid, name)| Some((*pid, slot_of(name)?))).collect();
+        let how = self.choose();
+        if how == How::Journal {
+            if let Some((pid, _)) = children.iter().find(|(_, name)| name == "journal") {
+                self.end(*pid, how, None);
+            }
+            return;
+        }
+        // None, while one waits for its turn to be started.
+        let Some(&(pid, slot)) = self.rng.choice(&workers) else { return };
+        match how {
+            How::AllWorkers => workers.iter().for_each(|&(pid, slot)| self.end(pid, how, Some(slot))),
+            How::Successor => {
+                self.end(pid, How::Worker, Some(slot));
+                self.meet_successor(&children, slot);
+            }
+            How::Crashed => {
+                self.crashed.resize(self.crashed.len().max(slot + 1), 0);
+                self.crashed[slot] += 1;
+                let how = if self.crashed[slot] > SEGV_PER_WORKER_MAX { How::Worker } else { How::Crashed };
+                self.end(pid, how, Some(slot));
+            }
+            _ => self.end(pid, how, Some(slot)),
+        }
+    }
+
+    fn choose(&mut self) -> How {
+        match self.rng.u32(0..100) {
+            0..62 => How::Worker,
+            62..70 => How::AllWorkers,
+            70..82 => How::Successor,
+            82..90 => How::Journal,
+            90..96 => How::Stopped,
+            _ => How::Crashed,
+        }
+    }
+
+    /// Kills the next process that is started, at once or while it recovers. It may not even have its name yet.
+    fn meet_successor(&mut self, before: &[(Pid, String)], slot: usize) {
+        let deadline = Instant::now() + SUCCESSOR_AFTER;
+        let pause = if self.rng.bool() { Duration::ZERO } else { RECOVERING_FOR.mul_f64(self.rng.f64()) };
+        while Instant::now() < deadline && !self.is_over.load(Ordering::Relaxed) {
+            let successor = children_of(self.supervisor).into_iter().find(|pid| before.iter().all(|(known, _)| known != pid));
+            if let Some(pid) = successor {
+                std::thread::sleep(pause);
+                return self.end(pid, How::Successor, Some(slot));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn end(&mut self, pid: Pid, how: How, slot: Option<usize>) {
+        if self.left == 0 {
+            return;
+        }
+        let at = self.start.elapsed().as_nanos() as u64;
+        // It may have ended by itself.
+        if kill(pid, how.signal()).is_ok() {
+            self.left -= 1;
+            // Nobody listens any more when the run is over.
+            let _ = self.tell.send(Kill { at, how, slot, pid });
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The command line.
+
+use crate::load::shape::{BYTES_MAX, BYTES_MIN};
+use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Kills a chat server's processes in full traffic and checks that nobody notices: no connection dropped, no line lost, doubled, out of
+/// order, changed, or told to one otherwise than to another.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "forkchat-chaos", version, max_term_width = 110, after_help = EPILOGUE)]
+pub struct Options {
+    /// How long there is traffic
+    #[arg(long, value_name = "S", default_value = "60", value_parser = parse_seconds)]
+    pub seconds: Duration,
+
+    /// What is killed when, and what clients do, follow from this [default: another one each time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// At most so many processes are killed; 0 leaves the server in peace
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    pub kills: u64,
+
+    /// Time between kills, more or less
+    #[arg(long, value_name = "MS", default_value = "150", value_parser = parse_millis)]
+    pub every: Duration,
+
+    /// How long traffic runs at full speed, then at --rate, then at full speed again; 0 for full speed only
+    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds_or_none)]
+    pub phase: Duration,
+
+    /// Lines a second, all together, where it isn't full speed
+    #[arg(long, value_name = "LINES", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+
+    /// Lines that each sender has under way at full speed
+    #[arg(long, value_name = "LINES", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub window: u32,
+
+    /// TCP clients, all rooms together
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(4..=10_000))]
+    pub clients: u32,
+
+    /// UDP clients, all rooms together
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub udp_clients: u32,
+
+    /// Rooms
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rooms: u32,
+
+    /// TCP clients of each room that speak all the time
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub senders: u32,
+
+    /// Length of a line, its LF included
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
+    pub bytes: u32,
+
+    /// Workers of the server
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+
+    /// The server's binary [default: forkchat-server beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub server: Option<PathBuf>,
+
+    /// A JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+
+    /// Options for the server, and NAME=VALUE for its environment
+    #[arg(last = true, value_name = "SERVER OPTIONS")]
+    pub server_arguments: Vec<String>,
+}
+
+const EPILOGUE: &str = "\
+A server of its own on free ports of the loopback is put under load by clients of all kinds: with and without tags and echo, in two charsets,
+slow readers, visitors who come and go, lines in one piece, in bursts and in parts, lines that are too long. Meanwhile its workers and its
+journal are killed (SIGKILL, some SIGSTOP and SIGSEGV, some in the middle of a recovery), never its supervisor. Every byte that every client
+is sent is checked: against what was said, and against what the others of the room were told.
+
+Over UDP lines may be lost and doubled; that is counted, and no fault.
+Exit codes: 0 nobody noticed, 1 somebody did, or it could not be tested, 2 the command line is wrong.
+
+Examples:
+  forkchat-chaos --seed 7                          as the run with this seed was
+  forkchat-chaos --kills 0 --seconds 10            nothing is killed, nothing may be wrong
+  forkchat-chaos --seconds 10 -- --ring 4M -v      a small log, and a server that tells more";
+
+impl Options {
+    /// The server's binary.
+    pub fn server(&self) -> Result<PathBuf, String> {
+        if let Some(server) = &self.server {
+            return server.exists().then(|| server.clone()).ok_or_else(|| format!("there is no {}", server.display()));
+        }
+        let beside = std::env::current_exe().ok().map(|this| this.with_file_name("forkchat-server")).filter(|server| server.exists());
+        beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/chaos.sh does) or give --server FILE".into())
+    }
+
+    /// What goes to the server's command line.
+    pub fn server_options(&self) -> impl Iterator<Item = &String> {
+        self.server_arguments.iter().filter(|argument| variable(argument).is_none())
+    }
+
+    /// What goes to its environment.
+    pub fn server_environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.server_arguments.iter().filter_map(|argument| variable(argument))
+    }
+
+    /// The TCP members of a room: as many in each as can be, the first rooms one more.
+    pub fn members_of(&self, room: u32) -> u32 {
+        self.clients / self.rooms + u32::from(room < self.clients % self.rooms)
+    }
+
+    /// What is wrong with all that together.
+    pub fn check(&self) -> Result<(), String> {
+        let needed = self.senders + 1;
+        if self.members_of(self.rooms - 1) < needed {
+            let all = needed * self.rooms;
+            return Err(format!(
+                "each room needs somebody who only listens: give --clients {all} or more, fewer --senders, or fewer --rooms"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `NAME=VALUE`, with a name as variables have it.
+fn variable(argument: &str) -> Option<(&str, &str)> {
+    let (name, value) = argument.split_once('=')?;
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    is_name.then_some((name, value))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "give 0.1 to 86400 seconds".into())
+}
+
+fn parse_seconds_or_none(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { parse_seconds(text) }
+}
+
+fn parse_millis(text: &str) -> Result<Duration, String> {
+    let millis = text.parse::<u64>().ok().filter(|millis| (1..=600_000).contains(millis));
+    millis.map(Duration::from_millis).ok_or_else(|| "give 1 to 600000 ms".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Options::command().debug_assert();
+        let options = Options::parse_from(["forkchat-chaos", "--", "--ring", "1M", "FORKCHAT_FAULT=read-first", "--x=1"]);
+        assert_eq!(options.server_options().collect::<Vec<_>>(), ["--ring", "1M", "--x=1"]);
+        assert_eq!(options.server_environment().collect::<Vec<_>>(), [("FORKCHAT_FAULT", "read-first")]);
+        assert!(options.check().is_ok());
+        assert!(Options::parse_from(["forkchat-chaos", "--clients", "39"]).check().unwrap_err().contains("--clients 40"));
+    }
+}

@@ -1,0 +1,95 @@
+//! How long clients have to wait when their worker is killed: from the kill to the first line that was said after it.
+
+use super::killer::{How, Kill};
+use hdrhistogram::Histogram;
+use std::sync::Arc;
+
+/// The longest pause that is told apart from longer ones, in ns.
+const PAUSE_MAX: u64 = 60_000_000_000;
+
+/// Pauses, and who is in one.
+#[derive(Debug)]
+pub struct Pauses {
+    /// Of workers that were killed while all was well, and came back in one go.
+    pub plain: Histogram<u64>,
+    /// Of all others: stopped, crashed, killed before their recovery was over.
+    pub disturbed: Histogram<u64>,
+    /// By client: what it waits for.
+    waiting: Vec<Option<Wait>>,
+}
+
+#[derive(Clone, Debug)]
+struct Wait {
+    since: u64,
+    is_disturbed: bool,
+    /// By voice: how much it had said at the kill.
+    said: Arc<[u32]>,
+}
+
+impl Pauses {
+    /// Nobody waits.
+    pub fn new(clients: usize) -> Result<Pauses, String> {
+        let histogram = || Histogram::new_with_max(PAUSE_MAX, 3).map_err(|error| format!("cannot make a histogram: {error}"));
+        Ok(Pauses { plain: histogram()?, disturbed: histogram()?, waiting: vec![None; clients] })
+    }
+
+    /// A worker was killed; `served` are its clients, `said` how much each voice has said by now.
+    pub fn begin(&mut self, kill: &Kill, served: impl Iterator<Item = usize>, said: &Arc<[u32]>) {
+        let is_disturbed = matches!(kill.how, How::Stopped | How::Crashed | How::Successor);
+        for client in served {
+            let wait = &mut self.waiting[client];
+            match wait {
+                // The first kill is what it waits since. What is due must have been said after the last.
+                Some(wait) => (wait.is_disturbed, wait.said) = (true, said.clone()),
+                None => *wait = Some(Wait { since: kill.at, is_disturbed, said: said.clone() }),
+            }
+        }
+    }
+
+    /// A client is told a line.
+    pub fn heard(&mut self, client: usize, voice: u16, number: u32, now: u64) {
+        if let Some(wait) = self.waiting[client].take_if(|wait| wait.said.get(usize::from(voice)).is_none_or(|&said| number >= said)) {
+            let histogram = if wait.is_disturbed { &mut self.disturbed } else { &mut self.plain };
+            histogram.saturating_record(now - wait.since);
+        }
+    }
+
+    /// A client waits for nothing any more.
+    pub fn forget(&mut self, client: usize) {
+        self.waiting[client] = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::Pid;
+
+    fn kill(at: u64, how: How) -> Kill {
+        Kill { at, how, slot: Some(0), pid: Pid::from_raw(1) }
+    }
+
+    #[test]
+    fn a_pause_ends_with_a_line_that_was_said_after_the_kill() {
+        let mut pauses = Pauses::new(2).unwrap();
+        pauses.begin(&kill(1_000, How::Worker), 0..1, &[5, 7].into());
+        pauses.heard(0, 0, 4, 1_500);
+        pauses.heard(1, 0, 5, 1_600);
+        assert_eq!(pauses.plain.len(), 0);
+        pauses.heard(0, 1, 7, 3_000);
+        pauses.heard(0, 1, 8, 9_000);
+        assert_eq!((pauses.plain.len(), pauses.plain.max(), pauses.disturbed.len()), (1, 2_000, 0));
+    }
+
+    #[test]
+    fn what_was_killed_again_or_stopped_is_told_apart() {
+        let mut pauses = Pauses::new(2).unwrap();
+        pauses.begin(&kill(1_000, How::Worker), 0..1, &[5].into());
+        pauses.begin(&kill(1_200, How::Worker), 0..1, &[6].into());
+        pauses.heard(0, 0, 5, 1_500);
+        pauses.heard(0, 0, 6, 2_000);
+        pauses.begin(&kill(2_000, How::Stopped), 1..2, &[6].into());
+        pauses.heard(1, 0, 6, 3_000);
+        assert_eq!((pauses.plain.len(), pauses.disturbed.len(), pauses.disturbed.max()), (0, 2, 1_000));
+    }
+}

@@ -1,0 +1,139 @@
+//! What came of it, as a table for people and as JSON for programs.
+
+use super::faults::Count;
+use super::killer::How;
+use super::server::Recovery;
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What it followed from.
+    pub seed: u64,
+    /// Traffic in seconds.
+    pub seconds: f64,
+    /// TCP clients, and UDP clients.
+    pub clients: [u32; 2],
+    /// Processes that were ended, by way.
+    pub kills: [u64; How::ALL.len()],
+    /// Lines that were said, and how often one was told.
+    pub lines: u64,
+    /// How often somebody was told one.
+    pub deliveries: u64,
+    /// What is wrong over TCP.
+    pub tcp: Count,
+    /// The same over UDP.
+    pub udp: Count,
+    /// Whether nothing is wrong that should not be.
+    pub is_clean: bool,
+    /// In ns.
+    pub plain: Histogram<u64>,
+    /// In ns.
+    pub disturbed: Histogram<u64>,
+    /// As the server tells of them.
+    pub recoveries: Vec<Recovery>,
+    /// Faults in words, and what else is wrong.
+    pub complaints: Vec<String>,
+}
+
+impl Outcome {
+    /// For people.
+    pub fn table(&self) -> String {
+        let [worker, all, successor, journal, stopped, crashed] = self.kills;
+        let [tcp, udp] = self.clients;
+        let mut text = format!(
+            "{} lines said in {:.1} s, told {} times, to {tcp} clients over TCP and {udp} over UDP\n\
+            {} processes ended: {worker} workers, {all} with all others at once, {successor} in their recovery; {journal} times the journal; \
+            {stopped} workers stopped, {crashed} crashed\n\n",
+            self.lines,
+            self.seconds,
+            self.deliveries,
+            self.kill_count(),
+        );
+        text += "       dropped      lost   doubled reordered differing     wrong\n";
+        for (name, count) in [("TCP", self.tcp), ("UDP", self.udp)] {
+            let tally = count.tally;
+            let cells = [count.dropped, tally.lost, tally.doubled, tally.reordered, count.differing, tally.wrong];
+            text += &format!("{name:4}{}\n", cells.map(|cell| format!("{cell:>10}")).concat());
+        }
+        text += "\n                                 count       p50       p99       max\n";
+        for (name, histogram) in [("pause after a kill, ms", &self.plain), ("  stopped, crashed, again, ms", &self.disturbed)] {
+            let cells = if histogram.is_empty() { [f64::NAN; 3] } else { quantiles(histogram).map(|nanos| nanos as f64 / 1e6) };
+            text += &row(name, histogram.len(), cells);
+        }
+        text += &row("recovery by the server, ms", self.recoveries.len() as u64, self.recovery_ms());
+        text += &row("  sessions taken over", self.recoveries.len() as u64, self.recovery_sessions());
+        text
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let ms = |histogram: &Histogram<u64>| {
+            let [p50, p99, max] = quantiles(histogram).map(|nanos| nanos as f64 / 1e6);
+            json!({ "count": histogram.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max })
+        };
+        let [p50, p99, max] = self.recovery_ms();
+        let kills: serde_json::Map<String, Value> = How::ALL
+            .iter()
+            .zip(self.kills)
+            .map(|(how, count)| (json!(how).as_str().unwrap_or_default().to_owned(), count.into()))
+            .collect();
+        json!({
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "kills": self.kill_count(),
+            "kills_by": kills,
+            "lines": self.lines,
+            "deliveries": self.deliveries,
+            "tcp": self.tcp,
+            "udp": self.udp,
+            "clean": self.is_clean,
+            "pauses": ms(&self.plain),
+            "pauses_disturbed": ms(&self.disturbed),
+            "recoveries": { "count": self.recoveries.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max },
+            "complaints": self.complaints,
+        })
+    }
+
+    /// The last line.
+    pub fn verdict(&self) -> String {
+        let Count { dropped, tally, differing } = self.tcp;
+        let wrong = if tally.wrong > 0 { format!(", {} wrong", tally.wrong) } else { String::new() };
+        format!(
+            "seed {}: {} kills, {dropped} dropped, {} lost, {} doubled, {} reordered, {differing} differing{wrong}",
+            self.seed,
+            self.kill_count(),
+            tally.lost,
+            tally.doubled,
+            tally.reordered,
+        )
+    }
+
+    fn kill_count(&self) -> u64 {
+        self.kills.iter().sum()
+    }
+
+    fn recovery_ms(&self) -> [f64; 3] {
+        quantiles_of(self.recoveries.iter().map(|recovery| recovery.ms).collect())
+    }
+
+    fn recovery_sessions(&self) -> [f64; 3] {
+        quantiles_of(self.recoveries.iter().map(|recovery| recovery.sessions as f64).collect())
+    }
+}
+
+fn row(name: &str, count: u64, cells: [f64; 3]) -> String {
+    let cell = |value: f64| if value.is_nan() { format!("{:>10}", "-") } else { format!("{value:>10.1}") };
+    format!("{name:30}{count:>8}{}\n", cells.map(cell).concat())
+}
+
+fn quantiles(histogram: &Histogram<u64>) -> [u64; 3] {
+    [0.5, 0.99, 1.0].map(|quantile| histogram.value_at_quantile(quantile))
+}
+
+fn quantiles_of(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    let at = |quantile: f64| values.get(((values.len() as f64 * quantile).ceil() as usize).max(1) - 1).copied().unwrap_or(f64::NAN);
+    [0.5, 0.99, 1.0].map(at)
+}

@@ -1,0 +1,136 @@
+//! The server that is put to the test: a process of our own, with its journal text in a file.
+
+use super::options::Options;
+use crate::load::target::until_we_end;
+use crate::processes::{children_of, name_of};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long it may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The server. Killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens for TCP.
+    pub tcp: SocketAddr,
+    /// Where it listens for UDP.
+    pub udp: SocketAddr,
+    child: Child,
+    data_dir: PathBuf,
+    /// Where its journal text is.
+    pub journal_file: PathBuf,
+}
+
+/// A recovery, as the server tells of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recovery {
+    /// Sessions that were taken over.
+    pub sessions: u64,
+    /// How long it took.
+    pub ms: f64,
+}
+
+impl Server {
+    /// Starts one on free ports, with a data directory of its own.
+    pub fn start(options: &Options) -> Result<Server, String> {
+        let name = format!("forkchat-chaos-{}", std::process::id());
+        let (data_dir, journal_file) = (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.journal")));
+        let cannot = |error: std::io::Error| format!("cannot write {}: {error}", journal_file.display());
+        let text = File::create(&journal_file).map_err(cannot)?;
+        let mut command = until_we_end(&options.server()?)?;
+        command.args(["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--rate-limit", "off"]);
+        command.args(["--workers", &options.workers.to_string()]).arg("--data-dir").arg(&data_dir);
+        command.args(options.server_options()).envs(options.server_environment()).stderr(text);
+        let child = command.stdout(Stdio::null()).spawn().map_err(|error| format!("cannot start the server: {error}"))?;
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let mut server = Server { tcp: nowhere, udp: nowhere, child, data_dir, journal_file };
+        server.tcp = server.address("listening on tcp ")?;
+        server.udp = server.address("listening on udp ")?;
+        Ok(server)
+    }
+
+    fn address(&mut self, head: &str) -> Result<SocketAddr, String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.journal_text();
+            // The whole line is there.
+            let line = text.split_once(head).and_then(|(_, rest)| rest.split_once('\n'));
+            if let Some(address) = line.and_then(|(address, _)| address.trim().parse().ok()) {
+                return Ok(address);
+            }
+            if Instant::now() > deadline || !matches!(self.child.try_wait(), Ok(None)) {
+                return Err(format!("the server did not start; it said:\n{text}"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The supervisor.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// What it has told the operator.
+    pub fn journal_text(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.journal_file).unwrap_or_default()).into_owned()
+    }
+
+    /// Children that have died and were not reaped.
+    pub fn zombies(&self) -> usize {
+        let is_zombie = |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("State:\tZ"));
+        children_of(self.pid()).iter().filter(|pid| is_zombie(pid)).count()
+    }
+
+    /// Whether all its processes are there.
+    pub fn is_complete(&self, workers: u16) -> bool {
+        let names: Vec<String> = children_of(self.pid()).into_iter().map(name_of).collect();
+        names.iter().any(|name| name == "journal")
+            && names.iter().filter(|name| name.starts_with("worker ")).count() == usize::from(workers)
+    }
+
+    /// Tells it to stop.
+    pub fn stop(&self) {
+        // It may have ended by itself, which shows in its exit status.
+        let _ = kill(self.pid(), Signal::SIGTERM);
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data_dir);
+    }
+}
+
+/// The recoveries that a journal text tells of: `… worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed`.
+pub fn recoveries(journal_text: &str) -> Vec<Recovery> {
+    let read = |line: &str| {
+        let (sessions, rest) = line.split_once(": took over ")?.1.split_once(" sessions in ")?;
+        Some(Recovery { sessions: sessions.parse().ok()?, ms: rest.split_once(" ms")?.0.parse().ok()? })
+    };
+    journal_text.lines().filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recoveries_are_read_off_the_journal_text() {
+        let text = "2026-11-21T13:29:18.610Z worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed\n\
+            2026-11-21T13:29:18.610Z supervisor: worker 1 (pid 7) killed by signal 9; respawned as pid 8, 110 connections kept\n";
+        assert_eq!(recoveries(text), [Recovery { sessions: 110, ms: 12.3 }]);
+    }
+}

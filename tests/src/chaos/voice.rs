@@ -1,0 +1,107 @@
+//! Who speaks: what the others are to be told of its lines, and where in the room's transcript they stand.
+
+/// The charsets that clients ask for.
+pub const CHARSETS: [&str; 2] = ["utf-8", "windows-1251"];
+/// In every speaker's nick, so that charsets differ; in each charset.
+pub const LETTER: [&[u8]; 2] = ["ж".as_bytes(), b"\xe6"];
+/// Of a line that nobody has been told of yet.
+const NOWHERE: u32 = u32::MAX;
+/// What wasn't heard after so long holds no place in a window any more: it may be lost, and the traffic goes on. In ns.
+const PATIENCE: u64 = 2_000_000_000;
+const UDP_PATIENCE: u64 = 250_000_000;
+
+/// A client that speaks.
+#[derive(Debug)]
+pub struct Voice {
+    /// Which client it is.
+    pub client: usize,
+    /// Its room.
+    pub room: usize,
+    /// Whether its lines may be lost or doubled on their way to the server.
+    pub is_udp: bool,
+    /// By charset: what stands before its lines.
+    pub prefixes: [Vec<u8>; 2],
+    /// By charset: the tags behind id and time, and the space.
+    pub tails: [Vec<u8>; 2],
+    /// How many lines it has said.
+    pub sent: u32,
+    /// One more than the highest number in the transcript.
+    pub written: u32,
+    places: Vec<u32>,
+    /// When something last was sent into an empty window or came back, in ns.
+    moved_at: u64,
+}
+
+impl Voice {
+    /// One that has said nothing. Its nick begins with the letter in which the charsets differ; here is the rest.
+    pub fn new(client: usize, room: usize, room_name: &str, nick_rest: &str, is_udp: bool) -> Voice {
+        let nicks = LETTER.map(|letter| [letter, nick_rest.as_bytes()].concat());
+        let prefixes = nicks.each_ref().map(|nick| [b"[", room_name.as_bytes(), b"] ", nick.as_slice(), b": "].concat());
+        let tails = nicks.map(|nick| [b";event=say;room=", room_name.as_bytes(), b";nick=", &nick, b" "].concat());
+        Voice { client, room, is_udp, prefixes, tails, sent: 0, written: 0, places: Vec::new(), moved_at: 0 }
+    }
+
+    /// It says a line: the line's number.
+    pub fn say(&mut self, now: u64) -> u32 {
+        if self.sent == self.written {
+            self.moved_at = now;
+        }
+        self.sent += 1;
+        self.sent - 1
+    }
+
+    /// How many lines it may say now, with a window of so many.
+    pub fn free(&mut self, window: u32, now: u64) -> u32 {
+        let under_way = self.sent - self.written;
+        if under_way >= window && now > self.moved_at + if self.is_udp { UDP_PATIENCE } else { PATIENCE } {
+            self.moved_at = now;
+            return 1;
+        }
+        window.saturating_sub(under_way)
+    }
+
+    /// One of its lines was written into the transcript.
+    pub fn write(&mut self, number: u32, place: usize, now: u64) {
+        if self.places.len() <= number as usize {
+            self.places.resize(number as usize + 1, NOWHERE);
+        }
+        self.places[number as usize] = place as u32;
+        self.written = self.written.max(number + 1);
+        self.moved_at = now;
+    }
+
+    /// Where one of its lines stands; where it stands last, if it was doubled on its way to the server.
+    pub fn place(&self, number: u32) -> Option<usize> {
+        self.places.get(number as usize).filter(|&&place| place != NOWHERE).map(|&place| place as usize)
+    }
+
+    /// The lines that are nowhere.
+    pub fn missing(&self) -> impl Iterator<Item = u32> {
+        (0..self.sent).filter(|&number| self.place(number).is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_opens_when_lines_are_written_or_when_they_are_late() {
+        let mut voice = Voice::new(0, 0, "#r", "1", false);
+        assert_eq!([voice.say(10), voice.say(20)], [0, 1]);
+        assert_eq!((voice.free(2, 30), voice.free(3, 30)), (0, 1));
+        voice.write(0, 7, 40);
+        assert_eq!((voice.free(2, 50), voice.place(0), voice.place(1)), (1, Some(7), None));
+        voice.say(50);
+        assert_eq!((voice.free(2, 40 + PATIENCE), voice.free(2, 41 + PATIENCE), voice.free(2, 42 + PATIENCE)), (0, 1, 0));
+        voice.write(2, 8, 60 + PATIENCE);
+        assert_eq!((voice.free(2, 70 + PATIENCE), voice.missing().collect::<Vec<_>>()), (2, vec![1]));
+    }
+
+    #[test]
+    fn what_the_others_are_told_is_known_in_each_charset() {
+        let voice = Voice::new(0, 0, "#r", "1", false);
+        assert_eq!(voice.prefixes, ["[#r] ж1: ".as_bytes(), b"[#r] \xe61: "]);
+        assert_eq!(voice.tails[1], b";event=say;room=#r;nick=\xe61 ");
+    }
+}
