@@ -43,6 +43,13 @@ fn where_nobody_is_killed_nothing_is_wrong() {
 }
 
 #[test]
+fn the_journal_is_killed_in_full_traffic_and_nobody_notices() {
+    let (code, result, _) = chaos(&["--only", "journal", "--seconds", "4", "--seed", "2"]);
+    assert_eq!((code, &result["clean"]), (Some(0), &true.into()));
+    assert!(result["kills_by"]["journal"].as_u64().unwrap() > 10, "{result}");
+}
+
+#[test]
 #[ignore = "until workers take over"]
 fn workers_are_killed_in_full_traffic_and_nobody_notices() {
     let (code, result, _) = chaos(&["--seconds", "10", "--seed", "7"]);
@@ -56,4 +63,19 @@ fn a_server_that_takes_what_it_has_not_committed_is_found_to_lose_lines() {
     let (code, result, _) = chaos(&["--seconds", "10", "--seed", "7", "--", "FORKCHAT_FAULT=read-first"]);
     assert_eq!(code, Some(1));
     assert!(count(&result, "lost") > 0, "{result}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    for (arguments, code, words) in [
+        (&["--clients", "20", "--rooms", "10"][..], 2, "--clients 40"),
+        (&["--only", "supervisor"], 2, "all-workers"),
+        (&["--every", "0"], 2, "1 to 600000"),
+        (&["--server", "/nowhere"], 1, "there is no /nowhere"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_forkchat-chaos")).args(arguments).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
 }

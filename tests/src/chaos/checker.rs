@@ -154,7 +154,8 @@ impl Checker {
             self.note_ids(index, tagged, false, line);
             return Heard::Reply(reply);
         }
-        if self.is_stopping && tagged.prose == b"* the server is stopping; goodbye" {
+        if self.is_stopping && !listener.is_parted && tagged.prose == b"* the server is stopping; goodbye" {
+            listener.is_parted = true;
             return Heard::Other;
         }
         // Of the lobby, on the way in.
@@ -178,13 +179,12 @@ impl Checker {
         Heard::Other
     }
 
-    /// A client has left the room, or its connection is over as it wished.
-    pub fn leave(&mut self, index: usize) {
+    /// A client has left the room, or its connection is over as it wished. What was due before that is looked at when its exit is written.
+    fn leave(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         if listener.attendance == Attendance::Inside {
             listener.attendance = Attendance::Left;
         }
-        self.end_visit(index);
     }
 
     /// The server has cut a client off.
@@ -392,6 +392,15 @@ impl Checker {
         }
     }
 
+    /// The server has stopped: those who were still there were told so.
+    pub fn part(&mut self, there: &[usize]) {
+        for &index in there {
+            if !self.listeners[index].is_udp && !self.listeners[index].is_parted {
+                self.fault(index, Kind::Lost, |_| "it was not told that the server stops".into());
+            }
+        }
+    }
+
     fn fault(&mut self, index: usize, kind: Kind, why: impl FnOnce(&Checker) -> String) {
         let mut faults = std::mem::take(&mut self.faults);
         faults.note(&self.listeners[index], index, kind, || why(self));
@@ -458,13 +467,16 @@ impl Checker {
         self.voices.iter().all(is_heard) && self.listeners.iter().all(is_done)
     }
 
-    /// How far the slowest of a room's listeners is behind, over TCP.
-    pub fn lag(&self, room: usize) -> usize {
-        let behind = |listener: &Listener| self.transcripts[room].length().saturating_sub(listener.cursor);
-        let there = self.listeners.iter().filter(|listener| {
-            listener.room == room && !listener.is_udp && listener.attendance == Attendance::Inside && listener.start.is_some()
-        });
-        there.map(behind).max().unwrap_or(0)
+    /// By room: how far the slowest of its listeners is behind, over TCP.
+    pub fn lags(&self) -> Vec<usize> {
+        let mut lags = vec![0; self.transcripts.len()];
+        for listener in &self.listeners {
+            if !listener.is_udp && listener.attendance == Attendance::Inside && listener.start.is_some() {
+                let lag = self.transcripts[listener.room].length().saturating_sub(listener.cursor);
+                lags[listener.room] = lag.max(lags[listener.room]);
+            }
+        }
+        lags
     }
 
     fn has_writers(&self, room: usize) -> bool {
@@ -578,7 +590,11 @@ fn to_utf8(line: &[u8], charset: usize) -> Vec<u8> {
 fn text(line: &[u8]) -> String {
     const BYTES_MAX: usize = 300;
     let more = if line.len() > BYTES_MAX { format!("… ({} bytes)", line.len()) } else { String::new() };
-    format!("“{}{more}”", line[..line.len().min(BYTES_MAX)].escape_ascii())
+    let part = &line[..line.len().min(BYTES_MAX)];
+    match std::str::from_utf8(part) {
+        Ok(readable) if !readable.contains(char::is_control) => format!("“{readable}{more}”"),
+        _ => format!("“{}{more}”", part.escape_ascii()),
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,9 @@ fn room() -> Checker {
         }
         checker.listeners.push(listener);
     }
-    checker.transcripts.push(Transcript::new("#r".into(), (0..4).map(|index| format!("ж{index}"))));
+    let mut transcript = Transcript::new("#r".into());
+    (0..4).for_each(|index| transcript.admit(&format!("ж{index}")));
+    checker.transcripts.push(transcript);
     (0..4).for_each(|index| checker.begin(index));
     checker.listeners[4].attendance = Attendance::Outside;
     checker

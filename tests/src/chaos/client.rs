@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// What a slow reader may have waiting in its own socket, and in what pieces it comes, so that the server's socket for it is soon full.
-const SLOW_RECEIVE_BYTES: usize = 4 << 10;
+const SLOW_RECEIVE_BYTES: usize = 12 << 10;
 const SLOW_SEGMENT_BYTES: u32 = 536;
 /// What a UDP client may have waiting to be read, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;

@@ -24,31 +24,24 @@ impl Play<'_> {
     pub(super) fn gather(&mut self) -> Result<(), String> {
         let options = self.options;
         for room in 0..options.rooms {
-            let name = format!("#r{room}");
+            self.checker.transcripts.push(Transcript::new(format!("#r{room}")));
             let members = options.members_of(room);
             let visitors = if members >= options.senders + 2 + VISITORS { VISITORS } else { 0 };
-            let first = self.clients.len();
-            let mut staying = Vec::new();
             for place in 0..members {
                 let is_visitor = place >= members - visitors;
                 let is_plain = place == options.senders;
-                let is_slow = !is_plain && !is_visitor && room % ROOMS_PER_SLOW == 0 && place == members - visitors - 1;
+                let is_slow = !is_plain && !is_visitor && has_slow(room) && place == members - visitors - 1;
                 let mix = room + place;
                 let form = Form {
-                    tags: mix % 3 == 1,
+                    tags: is_slow || mix % 3 == 1,
                     echo: mix.is_multiple_of(2),
                     joins: is_plain || is_visitor || mix % 5 != 4,
                     charset: usize::from(mix % 7 == 3),
                 };
                 let manner = [Manner::Lines, Manner::Bursts, Manner::Parts][(mix % 3) as usize];
                 let speaks = place < options.senders || is_visitor;
-                let index = self.add(room, form, (false, is_visitor, speaks), is_slow, manner)?;
-                if !is_visitor {
-                    staying.push(self.checker.listeners[index].nick.clone());
-                }
+                self.add(room, form, (false, is_visitor, speaks), is_slow, manner)?;
             }
-            self.checker.transcripts.push(Transcript::new(name, staying.into_iter()));
-            debug_assert!(self.clients.len() == first + members as usize);
         }
         for number in 0..options.udp_clients {
             let form = Form { tags: number % 2 == 1, echo: number % 4 < 2, joins: false, charset: usize::from(number % 7 == 3) };
@@ -57,7 +50,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn add(&mut self, room: u32, form: Form, kind: (bool, bool, bool), is_slow: bool, manner: Manner) -> Result<usize, String> {
+    fn add(&mut self, room: u32, form: Form, kind: (bool, bool, bool), is_slow: bool, manner: Manner) -> Result<(), String> {
         let (is_udp, is_visitor, speaks) = kind;
         let (index, room_name) = (self.clients.len(), format!("#r{room}"));
         let nick_rest = format!(
@@ -76,6 +69,9 @@ impl Play<'_> {
             listener.voice = Some(self.checker.voices.len() as u16);
             self.checker.voices.push(Voice::new(index, room as usize, &room_name, &nick_rest, is_udp));
         }
+        if !is_visitor {
+            self.checker.transcripts[room as usize].admit(&nick);
+        }
         self.checker.listeners.push(listener);
         self.checker.faults.slots.push(0);
         let on = |is_on, setting: &str| if is_on { format!("/set {setting} on\n") } else { String::new() };
@@ -86,8 +82,7 @@ impl Play<'_> {
         login += &if form.charset == 0 { String::new() } else { format!("/charset {}\n", CHARSETS[form.charset]) };
         let client = self.connect(is_udp, is_slow, manner, login)?;
         self.clients.push(client);
-        self.greet(index)?;
-        Ok(index)
+        self.greet(index)
     }
 
     fn connect(&self, is_udp: bool, is_slow: bool, manner: Manner, login: String) -> Result<Client, String> {
@@ -239,4 +234,9 @@ impl Play<'_> {
         self.checker.listeners[index].attendance = Attendance::Entering;
         self.greet(index)
     }
+}
+
+/// Whether a room has a slow reader.
+pub(super) fn has_slow(room: u32) -> bool {
+    room.is_multiple_of(ROOMS_PER_SLOW)
 }

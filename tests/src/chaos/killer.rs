@@ -1,5 +1,6 @@
 //! The killer: a thread that ends the server's processes, now this one and now that one, as a seed has it. Never the supervisor.
 
+use super::options::Options;
 use crate::processes::{children_of, name_of};
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
@@ -19,7 +20,7 @@ const SUCCESSOR_AFTER: Duration = Duration::from_millis(100);
 const RECOVERING_FOR: Duration = Duration::from_millis(12);
 
 /// Ways to end a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
     /// SIGKILL of one worker.
@@ -74,6 +75,7 @@ struct Hand {
     supervisor: Pid,
     rng: Rng,
     every: Duration,
+    only: Vec<How>,
     left: u64,
     start: Instant,
     is_over: Arc<AtomicBool>,
@@ -82,11 +84,20 @@ struct Hand {
 }
 
 impl Killer {
-    /// Begins. At most `max` processes are ended, about one for each `every`.
-    pub fn begin(supervisor: Pid, seed: u64, every: Duration, max: u64, start: Instant) -> Killer {
+    /// Begins to end the supervisor's children, as the options have it. Time is told since `start`.
+    pub fn begin(supervisor: Pid, seed: u64, options: &Options, start: Instant) -> Killer {
         let (is_over, (tell, kills)) = (Arc::new(AtomicBool::new(false)), channel());
-        let hand =
-            Hand { supervisor, rng: Rng::with_seed(seed), every, left: max, start, is_over: is_over.clone(), tell, crashed: Vec::new() };
+        let hand = Hand {
+            supervisor,
+            rng: Rng::with_seed(seed),
+            every: options.every,
+            only: options.only.clone(),
+            left: options.kills,
+            start,
+            is_over: is_over.clone(),
+            tell,
+            crashed: Vec::new(),
+        };
         Killer { thread: Some(std::thread::spawn(|| hand.work())), is_over, kills }
     }
 
@@ -156,6 +167,9 @@ impl Hand {
     }
 
     fn choose(&mut self) -> How {
+        if let Some(&how) = self.rng.choice(&self.only) {
+            return how;
+        }
         match self.rng.u32(0..100) {
             0..62 => How::Worker,
             62..70 => How::AllWorkers,

@@ -109,6 +109,8 @@ pub struct Listener {
     /// The latest id of what it was told, and of what its room was told.
     pub last_id: u64,
     pub last_room_id: u64,
+    /// Whether it was told that the server stops.
+    pub is_parted: bool,
     heard: Vec<u64>,
 }
 
@@ -131,6 +133,7 @@ impl Listener {
             pings: 0,
             last_id: 0,
             last_room_id: 0,
+            is_parted: false,
             heard: Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::killer::How;
 use crate::load::shape::{BYTES_MAX, BYTES_MIN};
 use clap::Parser;
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ pub struct Options {
     /// Time between kills, more or less
     #[arg(long, value_name = "MS", default_value = "150", value_parser = parse_millis)]
     pub every: Duration,
+
+    /// Only these ways to end a process, each as often [default: all, most often a worker]
+    #[arg(long, value_name = "WAY,…", value_delimiter = ',', value_enum)]
+    pub only: Vec<How>,
 
     /// How long traffic runs at full speed, then at --rate, then at full speed again; 0 for full speed only
     #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds_or_none)]
@@ -87,6 +92,7 @@ Exit codes: 0 nobody noticed, 1 somebody did, or it could not be tested, 2 the c
 Examples:
   forkchat-chaos --seed 7                          as the run with this seed was
   forkchat-chaos --kills 0 --seconds 10            nothing is killed, nothing may be wrong
+  forkchat-chaos --only successor,stopped          only what is hardest
   forkchat-chaos --seconds 10 -- --ring 4M -v      a small log, and a server that tells more";
 
 impl Options {

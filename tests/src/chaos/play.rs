@@ -3,6 +3,7 @@
 
 use super::checker::{Checker, Heard};
 use super::client::{Client, Manner, Stage};
+use super::crowd::has_slow;
 use super::faults::LastKill;
 use super::killer::{How, Killer};
 use super::listener::{Attendance, Reply};
@@ -28,13 +29,17 @@ const QUIET_PATIENCE: u64 = 10_000_000_000;
 const STOP_PATIENCE: u64 = 15_000_000_000;
 /// So long something that comes twice, or too late, is waited for at the end, in ns.
 const AFTERMATH: u64 = 300_000_000;
-/// A room's senders wait for listeners that are further behind, so that no reader is ever cut off with good reason.
-const LAG_LINES_MAX: usize = 1_000;
+/// A room's senders wait for listeners that are further behind, so that no reader is ever cut off with good reason. In a room with a slow
+/// reader it is more than the kernel takes for that one, and less than that and the server's `--sendq`.
+const LAG_BYTES_MAX: usize = 160 << 10;
+const LAG_BYTES_MAX_SLOW: usize = 720 << 10;
+/// What the server puts before a line, tags included.
+const BYTES_BEFORE_LINE: usize = 95;
 /// Who has so much to send says no more for now.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
 /// A slow reader reads so much, after so long, in ns.
-const SLOW_BYTES: usize = 4 << 10;
-const SLOW_PAUSE: u64 = 20_000_000;
+const SLOW_BYTES: usize = 12 << 10;
+const SLOW_PAUSE: u64 = 14_000_000;
 /// How often somebody asks something, and somebody says a line that is too long, in ns.
 const PING_PAUSE: u64 = 5_000_000;
 const TOO_LONG_PAUSE: u64 = 100_000_000;
@@ -123,7 +128,7 @@ impl<'o> Play<'o> {
 
     /// Traffic, and deaths.
     pub fn run(&mut self, server: &Server, seed: u64, progress: &Progress) -> Result<(), String> {
-        self.killer = Some(Killer::begin(server.pid(), seed, self.options.every, self.options.kills, self.start));
+        self.killer = Some(Killer::begin(server.pid(), seed, self.options, self.start));
         let (began, length) = (self.now, self.options.seconds.as_nanos() as u64);
         let phase = self.options.phase.as_nanos() as u64;
         let (mut was_paced, mut told) = (false, began);
@@ -166,8 +171,7 @@ impl<'o> Play<'o> {
     pub fn settle(&mut self) -> Result<(), String> {
         // Who doesn't come to an end shows in the balance.
         let _ = self.wait_for("quiet", QUIET_PATIENCE, |play| play.checker.is_quiet());
-        let there = |client: &Client| matches!(client.stage, Stage::Playing | Stage::Outside(_) | Stage::Visiting(_));
-        let asked: Vec<usize> = (0..self.clients.len()).filter(|&index| there(&self.clients[index])).collect();
+        let asked: Vec<usize> = (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
         asked.into_iter().for_each(|index| self.ping(index));
         let _ = self.wait_for("the last answers", QUIET_PATIENCE, |play| play.checker.is_quiet());
         let until = self.now + AFTERMATH;
@@ -182,11 +186,17 @@ impl<'o> Play<'o> {
 
     /// Stops the server, and reads what it has to say to that.
     pub fn stop(&mut self, server: &mut Server) -> Option<ExitStatus> {
+        let there: Vec<usize> = (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
         self.checker.is_stopping = true;
         server.stop();
         let deadline = self.now + STOP_PATIENCE;
         while self.now < deadline {
             if let Some(status) = server.ended() {
+                let until = self.now + AFTERMATH;
+                while self.now < until && self.pump().is_ok() {
+                    self.do_what_is_due_to_readers();
+                }
+                self.checker.part(&there);
                 return Some(status);
             }
             self.do_what_is_due_to_readers();
@@ -195,6 +205,10 @@ impl<'o> Play<'o> {
             }
         }
         None
+    }
+
+    fn is_there(&self, index: usize) -> bool {
+        matches!(self.clients[index].stage, Stage::Playing | Stage::Outside(_) | Stage::Visiting(_))
     }
 
     fn wait_for(&mut self, what: &str, patience: u64, mut is_so: impl FnMut(&mut Self) -> bool) -> Result<(), String> {
@@ -326,15 +340,19 @@ impl<'o> Play<'o> {
     fn can_speak(&self, voice: usize, lags: &[usize]) -> bool {
         let said = &self.checker.voices[voice];
         let client = &self.clients[said.client];
-        client.stage == Stage::Playing && !client.is_holding() && client.unsent.len() < UNSENT_BYTES_MAX && lags[said.room] < LAG_LINES_MAX
+        client.stage == Stage::Playing
+            && !client.is_holding()
+            && client.unsent.len() < UNSENT_BYTES_MAX
+            && lags[said.room] < self.lag_max(said.room)
     }
 
-    fn lags(&self) -> Vec<usize> {
-        (0..self.checker.transcripts.len()).map(|room| self.checker.lag(room)).collect()
+    fn lag_max(&self, room: usize) -> usize {
+        let bytes = if has_slow(room as u32) { LAG_BYTES_MAX_SLOW } else { LAG_BYTES_MAX };
+        bytes / (self.options.bytes as usize + BYTES_BEFORE_LINE)
     }
 
     fn talk_in_windows(&mut self) {
-        let lags = self.lags();
+        let lags = self.checker.lags();
         for voice in 0..self.checker.voices.len() {
             if self.can_speak(voice, &lags) {
                 let free = self.checker.voices[voice].free(self.options.window, self.now);
@@ -344,7 +362,7 @@ impl<'o> Play<'o> {
     }
 
     fn talk_at_rate(&mut self) {
-        let lags = self.lags();
+        let lags = self.checker.lags();
         let count = self.checker.voices.len();
         for _ in 0..256 {
             if self.paced.take(self.now).is_none() {

@@ -1,7 +1,7 @@
 //! The server that is put to the test: a process of our own, with its journal text in a file.
 
 use super::options::Options;
-use crate::load::target::until_we_end;
+use crate::load::target::{forget_the_dead, until_we_end};
 use crate::processes::{children_of, name_of};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// How long it may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where it keeps its data: this and our pid, in the directory for temporary files.
+const DATA_DIR: &str = "forkchat-chaos-";
 
 /// The server. Killed when dropped.
 #[derive(Debug)]
@@ -39,7 +42,8 @@ pub struct Recovery {
 impl Server {
     /// Starts one on free ports, with a data directory of its own.
     pub fn start(options: &Options) -> Result<Server, String> {
-        let name = format!("forkchat-chaos-{}", std::process::id());
+        forget_the_dead(DATA_DIR);
+        let name = format!("{DATA_DIR}{}", std::process::id());
         let (data_dir, journal_file) = (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.journal")));
         let cannot = |error: std::io::Error| format!("cannot write {}: {error}", journal_file.display());
         let text = File::create(&journal_file).map_err(cannot)?;

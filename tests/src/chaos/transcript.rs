@@ -57,10 +57,14 @@ pub enum Move<'a> {
 }
 
 impl Transcript {
-    /// Of a room, with those who are in it at the start.
-    pub fn new(room: String, members: impl Iterator<Item = String>) -> Transcript {
-        let people = members.map(|nick| (nick.into_bytes().into(), Person { is_in: true, ..Person::default() })).collect();
-        Transcript { room, entries: Vec::new(), presences: Vec::new(), presence_of: HashMap::new(), people }
+    /// Of a room in which nobody is.
+    pub fn new(room: String) -> Transcript {
+        Transcript { room, entries: Vec::new(), presences: Vec::new(), presence_of: HashMap::new(), people: HashMap::new() }
+    }
+
+    /// Somebody is in the room before anything is written.
+    pub fn admit(&mut self, nick: &str) {
+        self.people.insert(nick.as_bytes().into(), Person { is_in: true, ..Person::default() });
     }
 
     /// How much was told so far.
@@ -169,7 +173,8 @@ mod tests {
 
     #[test]
     fn nobody_comes_twice_or_goes_who_is_not_there() {
-        let mut transcript = Transcript::new("#r".into(), ["a".to_owned()].into_iter());
+        let mut transcript = Transcript::new("#r".into());
+        transcript.admit("a");
         let mut write = |line: &[u8]| {
             let what = transcript.presence(line);
             transcript.write(what, 0, 0)
@@ -185,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_stamp_is_the_same_for_everyone() {
-        let mut transcript = Transcript::new("#r".into(), std::iter::empty());
+        let mut transcript = Transcript::new("#r".into());
         transcript.write(What::Said(0, 0), 0, 0);
         assert_eq!([0, 7, 0, 7, 8].map(|stamp| transcript.stamp(0, stamp)), [true, true, true, true, false]);
     }

@@ -67,7 +67,7 @@ pub struct Cpu {
 impl Target {
     /// Starts a server on free ports, with a data directory of its own.
     pub fn forkchat(options: &Options, workers: Option<u16>, udp: bool) -> Result<Target, String> {
-        forget_the_dead();
+        forget_the_dead(DATA_DIR);
         let data_dir = std::env::temp_dir().join(format!("{DATA_DIR}{}", std::process::id()));
         let mut arguments = vec!["--tcp", "127.0.0.1:0", "--udp", if udp { "127.0.0.1:0" } else { "off" }, "--rate-limit", "off"];
         let workers = workers.map(|workers| workers.to_string());
@@ -204,11 +204,11 @@ impl Dialect {
     }
 }
 
-/// Removes what runs have left that were killed.
-fn forget_the_dead() {
+/// Removes what runs have left that were killed: directories for temporary files whose name is this and a pid.
+pub fn forget_the_dead(prefix: &str) {
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(DATA_DIR)?.parse::<i32>().ok());
+        let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<i32>().ok());
         if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
             // Somebody else's, perhaps.
             let _ = std::fs::remove_dir_all(entry.path());
