@@ -10,8 +10,9 @@
 
 use super::faults::{Faults, Kind};
 use super::listener::{Attendance, Listener, Pending, Reply};
-use super::transcript::{Entry, Transcript, What, read_move, stamp_of};
-use super::voice::{LETTER, Voice};
+use super::tags::{Tagged, number_of, split_tags, text, to_utf8, worker_of};
+use super::transcript::{Entry, Transcript, What, read_move};
+use super::voice::Voice;
 use crate::load::payload::Payload;
 
 /// A listener that heard so much that nobody else did is told from one that is just faster.
@@ -396,9 +397,14 @@ impl Checker {
     pub fn part(&mut self, there: &[usize]) {
         for &index in there {
             if !self.listeners[index].is_udp && !self.listeners[index].is_parted {
-                self.fault(index, Kind::Lost, |_| "it was not told that the server stops".into());
+                self.miss(index, "it was not told that the server stops");
             }
         }
+    }
+
+    /// Something else that a client was due.
+    pub fn miss(&mut self, index: usize, what: &str) {
+        self.fault(index, Kind::Lost, |_| what.to_owned());
     }
 
     fn fault(&mut self, index: usize, kind: Kind, why: impl FnOnce(&Checker) -> String) {
@@ -539,61 +545,6 @@ fn is_next(voices: &[Voice], what: What) -> bool {
             voice.is_udp || number == voice.written
         }
         What::Presence(_) => true,
-    }
-}
-
-/// A line's tags, apart.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tagged<'a> {
-    id: u64,
-    /// Follows from id and time; 0 without tags.
-    stamp: u64,
-    /// The tags behind these, and the space.
-    tail: &'a [u8],
-    prose: &'a [u8],
-}
-
-/// Takes `@id=N;time=T;event=… ` off. The number of a datagram, which stands behind the id, is passed over.
-fn split_tags(line: &[u8]) -> Option<Tagged<'_>> {
-    let end = memchr::memchr(b' ', line)? + 1;
-    let (tags, prose) = line.split_at(end);
-    let rest = tags.strip_prefix(b"@id=")?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (id, mut rest) = (number_of(&rest[..digits])?, &rest[digits..]);
-    if let Some(datagram) = rest.strip_prefix(b";datagram=") {
-        rest = &datagram[datagram.iter().take_while(|byte| byte.is_ascii_digit()).count()..];
-    }
-    let time = rest.strip_prefix(b";time=")?;
-    let (time, tail) = time.split_at(memchr::memchr(b';', time)?);
-    Some(Tagged { id, stamp: id.rotate_left(32) ^ stamp_of(time), tail, prose })
-}
-
-fn number_of(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// The N of `…, served by worker N`.
-fn worker_of(line: &[u8]) -> Option<usize> {
-    let at = memchr::memmem::rfind(line, b", served by worker ")?;
-    std::str::from_utf8(&line[at..]).ok()?.rsplit(' ').next()?.parse().ok()
-}
-
-/// A line in the one charset in which lines are compared.
-fn to_utf8(line: &[u8], charset: usize) -> Vec<u8> {
-    if charset == 0 {
-        return line.to_vec();
-    }
-    line.iter().flat_map(|byte| if [*byte] == LETTER[1] { LETTER[0] } else { std::slice::from_ref(byte) }).copied().collect()
-}
-
-/// Bytes as people can read them, not too many.
-fn text(line: &[u8]) -> String {
-    const BYTES_MAX: usize = 300;
-    let more = if line.len() > BYTES_MAX { format!("… ({} bytes)", line.len()) } else { String::new() };
-    let part = &line[..line.len().min(BYTES_MAX)];
-    match std::str::from_utf8(part) {
-        Ok(readable) if !readable.contains(char::is_control) => format!("“{readable}{more}”"),
-        _ => format!("“{}{more}”", part.escape_ascii()),
     }
 }
 

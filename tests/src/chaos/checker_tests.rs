@@ -272,6 +272,31 @@ fn over_udp_what_is_lost_and_doubled_is_counted_and_no_fault_but_the_order_is() 
 }
 
 #[test]
+fn what_was_said_over_udp_may_be_said_twice_if_everyone_is_told_so() {
+    let told = |times: [usize; 4]| {
+        let mut checker = room();
+        checker.voices[1].is_udp = true;
+        checker.listeners[3].is_udp = true;
+        checker.listeners[1] = Listener::new("x".into(), 0, Form { joins: true, ..Form::default() }, false, false);
+        checker.begin(1);
+        let all = lines(&mut checker, 3);
+        // One that doesn't write hears it first.
+        checker.listeners[2].form.joins = false;
+        for index in [2, 0, 1] {
+            for (place, line) in all.iter().enumerate() {
+                (0..if place == 3 { times[index] } else { 1 }).for_each(|_| tell(&mut checker, index, line));
+            }
+        }
+        (0..3).for_each(|index| checker.follow(index, 0));
+        let udp = checker.faults.udp.tally.doubled;
+        (udp, balance(checker))
+    };
+    assert_eq!(told([1, 1, 1, 0]), (0, [0; 6]));
+    assert_eq!(told([2, 2, 2, 0]), (1, [0; 6]));
+    assert_eq!(told([2, 2, 1, 0]).1, [0, 1, 0, 0, 0, 0]);
+}
+
+#[test]
 fn a_fault_is_described_so_that_one_can_look_for_it() {
     let mut checker = room();
     checker.faults.slots = vec![1; 5];

@@ -41,7 +41,17 @@ impl How {
     /// All of them.
     pub const ALL: [How; 6] = [How::Worker, How::AllWorkers, How::Successor, How::Journal, How::Stopped, How::Crashed];
 
-    fn signal(self) -> Signal {
+    /// In which circumstances, behind the name of the process.
+    pub fn words(self) -> &'static str {
+        match self {
+            How::AllWorkers => ", with all others",
+            How::Successor => ", just started",
+            _ => "",
+        }
+    }
+
+    /// What the process is sent.
+    pub fn signal(self) -> Signal {
         match self {
             How::Stopped => Signal::SIGSTOP,
             How::Crashed => Signal::SIGSEGV,

@@ -18,6 +18,7 @@
 //! | `voice` | who speaks, and where its lines stand |
 //! | `listener` | what one client is due, and was told |
 //! | `transcript` | what a room was told, in the one order |
+//! | `tags` | a line, taken apart |
 //! | `checker` | every line held against all that |
 //! | `faults` | what is wrong, counted and described |
 //! | `pauses`, `report` | how long clients waited; how it is told |
@@ -33,6 +34,7 @@ mod pauses;
 mod play;
 mod report;
 mod server;
+mod tags;
 mod transcript;
 mod voice;
 

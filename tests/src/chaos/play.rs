@@ -151,7 +151,9 @@ impl<'o> Play<'o> {
             if self.now > told + 200_000_000 {
                 let faults = &self.checker.faults.tcp;
                 let kills: u64 = self.kills.iter().sum();
-                progress.tell(format!("{kills} kills, {} lines told, {} dropped, {:?}", self.deliveries, faults.dropped, faults.tally));
+                let tally = faults.tally;
+                let wrong = tally.lost + tally.doubled + tally.reordered + tally.wrong + faults.differing;
+                progress.tell(format!("{kills} kills, {} lines told, {} dropped, {wrong} wrong", self.deliveries, faults.dropped));
                 progress.pass(Duration::from_nanos(self.now - told));
                 told = self.now;
             }
@@ -170,7 +172,13 @@ impl<'o> Play<'o> {
     /// Waits until everyone was told everything, asks everyone once more, and draws the balance.
     pub fn settle(&mut self) -> Result<(), String> {
         // Who doesn't come to an end shows in the balance.
-        let _ = self.wait_for("quiet", QUIET_PATIENCE, |play| play.checker.is_quiet());
+        let is_ending = |client: &Client| client.stage == Stage::Ending;
+        let _ = self.wait_for("quiet", QUIET_PATIENCE, |play| play.checker.is_quiet() && !play.clients.iter().any(is_ending));
+        for index in 0..self.clients.len() {
+            if is_ending(&self.clients[index]) {
+                self.checker.miss(index, "the end of its connection, which it asked for, never came");
+            }
+        }
         let asked: Vec<usize> = (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
         asked.into_iter().for_each(|index| self.ping(index));
         let _ = self.wait_for("the last answers", QUIET_PATIENCE, |play| play.checker.is_quiet());
@@ -292,7 +300,7 @@ impl<'o> Play<'o> {
     /// A connection is over, as was wished or not.
     fn closed(&mut self, index: usize, why: &str) {
         match self.clients[index].stage {
-            Stage::Ending => return self.went(index),
+            Stage::Ending if self.clients[index].unfinished.is_empty() => return self.went(index),
             Stage::Gone | Stage::Away(_) => return,
             _ => {}
         }
@@ -433,7 +441,7 @@ impl<'o> Play<'o> {
             let slots = &self.checker.faults.slots;
             let name = kill.slot.map_or("the journal".into(), |slot| format!("worker {slot}"));
             let number = self.kills.iter().sum::<u64>();
-            let words = format!("kill {number}, {:?} of {name} (pid {})", kill.how, kill.pid);
+            let words = format!("kill {number}, {} to {name} (pid {}){}", kill.how.signal(), kill.pid, kill.how.words());
             if let Some(slot) = kill.slot {
                 let said: Arc<[u32]> = self.checker.voices.iter().map(|voice| voice.sent).collect();
                 let is_measured = |index: &usize| {
