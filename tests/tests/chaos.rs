@@ -69,7 +69,7 @@ fn a_server_that_takes_what_it_has_not_committed_is_found_to_lose_lines() {
 fn what_cannot_be_done_is_said() {
     for (arguments, code, words) in [
         (&["--clients", "20", "--rooms", "10"][..], 2, "--clients 40"),
-        (&["--only", "supervisor"], 2, "all-workers"),
+        (&["--only", "supervisor"], 2, "supervisor"),
         (&["--every", "0"], 2, "1 to 600000"),
         (&["--server", "/nowhere"], 1, "there is no /nowhere"),
     ] {

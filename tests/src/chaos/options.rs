@@ -6,8 +6,7 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Kills a chat server's processes in full traffic and checks that nobody notices: no connection dropped, no line lost, doubled, out of
-/// order, changed, or told to one otherwise than to another.
+/// Kills a chat server's processes in full traffic and checks that nobody notices.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-chaos", version, max_term_width = 110, after_help = EPILOGUE)]
 pub struct Options {
@@ -27,8 +26,8 @@ pub struct Options {
     #[arg(long, value_name = "MS", default_value = "150", value_parser = parse_millis)]
     pub every: Duration,
 
-    /// Only these ways to end a process, each as often [default: all, most often a worker]
-    #[arg(long, value_name = "WAY,…", value_delimiter = ',', value_enum)]
+    /// End processes only so, each as often: worker, all-workers, successor, journal, stopped, crashed [default: all, most often worker]
+    #[arg(long, value_name = "WAY,…", value_delimiter = ',', value_enum, hide_possible_values = true)]
     pub only: Vec<How>,
 
     /// How long traffic runs at full speed, then at --rate, then at full speed again; 0 for full speed only
@@ -84,7 +83,8 @@ const EPILOGUE: &str = "\
 A server of its own on free ports of the loopback is put under load by clients of all kinds: with and without tags and echo, in two charsets,
 slow readers, visitors who come and go, lines in one piece, in bursts and in parts, lines that are too long. Meanwhile its workers and its
 journal are killed (SIGKILL, some SIGSTOP and SIGSEGV, some in the middle of a recovery), never its supervisor. Every byte that every client
-is sent is checked: against what was said, and against what the others of the room were told.
+is sent is checked, against what was said and what the others of the room were told: no connection may be dropped, no line lost, doubled,
+out of order, changed, or told to one otherwise than to another.
 
 Over UDP lines may be lost and doubled; that is counted, and no fault.
 Exit codes: 0 nobody noticed, 1 somebody did, or it could not be tested, 2 the command line is wrong.

@@ -299,6 +299,8 @@ impl<'o> Play<'o> {
 
     /// A connection is over, as was wished or not.
     fn closed(&mut self, index: usize, why: &str) {
+        // So that it is known what it follows.
+        self.take_kills();
         match self.clients[index].stage {
             Stage::Ending if self.clients[index].unfinished.is_empty() => return self.went(index),
             Stage::Gone | Stage::Away(_) => return,
