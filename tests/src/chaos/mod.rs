@@ -113,6 +113,10 @@ fn put_to_the_test(options: &Options, server: &mut Server, seed: u64, progress: 
     let seconds = began.elapsed().as_secs_f64();
     progress.tell("waiting for quiet".into());
     play.settle()?;
+    if is_interrupted() {
+        // Then nothing was waited for, and much seems lost.
+        return Err("interrupted".into());
+    }
     let mut complaints: Vec<String> = play.gave_up.take().into_iter().collect();
     let deadline = Instant::now() + COMPLETE_WITHIN;
     while !server.is_complete(options.workers) && Instant::now() < deadline {
@@ -130,9 +134,6 @@ fn put_to_the_test(options: &Options, server: &mut Server, seed: u64, progress: 
         Some(status) if status.success() => {}
         Some(status) => complaints.push(format!("the server ended with {status}")),
         None => complaints.push("the server did not stop in 15 s".into()),
-    }
-    if is_interrupted() {
-        complaints.push("interrupted".into());
     }
     let faults = &mut play.checker.faults;
     let is_clean = faults.is_clean() && complaints.is_empty();
