@@ -33,6 +33,7 @@
 //! | [`doctor`] | tries out what the kernel must do | `ipc`, `sys` |
 //! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
 //! | [`role`], [`options`] | a process's name and words; the command line | |
+//! | [`faults`] | failing on purpose, in test builds | |
 //!
 //! To follow one line of chat: [`worker`]'s `receive_thread` peeks it, `input` makes a record of it, `serving` appends it
 //! and consumes it; every worker's `serving` applies it with [`chat`], which renders it into `outboxes`, which are written.
@@ -43,6 +44,7 @@ pub mod channel;
 pub mod chat;
 pub mod doctor;
 pub mod event_log;
+pub mod faults;
 pub mod ipc;
 pub mod journal;
 pub mod options;

@@ -1,9 +1,10 @@
 //! A process's copy of the chat, kept up with the log: how a worker and the journal begin, and how they go on.
 
-use crate::chat::{BadSnapshot, Chat, Forms, Output, RateLimit, Record};
-use crate::event_log::{Entry, EventLog, Reader};
+use crate::chat::{BadSnapshot, Chat, Ending, Forms, Kept, Output, RateLimit, Record};
+use crate::event_log::{Entry, EventLog, Place, Reader, Thread, Treatment};
+use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
-use forkchat_common::ids::{Sequence, Slot};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
 use std::fmt;
 
@@ -12,6 +13,8 @@ use std::fmt;
 pub struct Replica {
     /// The state.
     pub chat: Chat,
+    log: &'static EventLog,
+    slot: Slot,
     reader: Reader,
     forms: Forms,
 }
@@ -34,6 +37,34 @@ impl fmt::Display for JoinError {
     }
 }
 
+/// Everything but the telling.
+struct Silently<'a, O>(&'a mut O);
+
+impl<O: Output> Output for Silently<'_, O> {
+    fn begin(&mut self, stamp: Stamp) {
+        self.0.begin(stamp);
+    }
+    fn opened(&mut self, session: SessionId, slot: Slot) {
+        self.0.opened(session, slot);
+    }
+    fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+        false
+    }
+    fn tell(&mut self, _: SessionId, _: &[u8]) {}
+    fn kept(&mut self, kept: &Kept<'_>) {
+        self.0.kept(kept);
+    }
+    fn asked(&mut self) {
+        self.0.asked();
+    }
+    fn answered(&mut self, session: SessionId, slot: Slot) {
+        self.0.answered(session, slot);
+    }
+    fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {
+        self.0.closed(session, slot, ending);
+    }
+}
+
 impl Replica {
     /// Begins a life in a slot: the state as the published snapshot has it, and the log from there on.
     pub fn join(log: &'static EventLog, slot: Slot, rate_limit: RateLimit) -> Result<Replica, JoinError> {
@@ -42,7 +73,7 @@ impl Replica {
             None => Chat::new(rate_limit),
             Some(bytes) => Chat::restore(rate_limit, &bytes).map_err(JoinError::Snapshot)?,
         };
-        Ok(Replica { chat, reader: Reader::new(log, start), forms: Forms::default() })
+        Ok(Replica { chat, log, slot, reader: Reader::new(log, start), forms: Forms::default() })
     }
 
     /// Everything before this is applied.
@@ -59,13 +90,26 @@ impl Replica {
     pub fn apply<O: Output>(&mut self, blocks_max: u64, out: &mut O, mut after: impl FnMut(&mut O)) -> u64 {
         let mut count = 0;
         for Entry { sequence, time, payload, .. } in self.reader.fetch(blocks_max) {
+            let treatment = self.log.treatment(sequence);
+            let at = |session| Place::Record { sequence, session, treatment };
+            self.log.enter(self.slot, Thread::Send, at(SessionId::NONE));
             match Record::decode(payload) {
-                Some(record) => self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, out),
+                _ if treatment == Treatment::PassOver => {}
+                Some(record) => {
+                    self.log.enter(self.slot, Thread::Send, at(record.session));
+                    strike(Act::Applying, payload);
+                    let stamp = Stamp { id: sequence, time };
+                    match treatment {
+                        Treatment::ApplySilently => self.chat.apply(stamp, &record, &mut self.forms, &mut Silently(out)),
+                        _ => self.chat.apply(stamp, &record, &mut self.forms, out),
+                    }
+                }
                 None => log::error!("the record at {sequence} is none; it is passed over"),
             }
             after(out);
             count += 1;
         }
+        self.log.leave(self.slot, Thread::Send);
         count
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("event_log", &["ipc", "sys"]),
@@ -12,8 +12,9 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("admission", &["ipc"]),
     ("options", &["chat", "event_log"]),
     ("role", &["sys"]),
-    ("replica", &["chat", "event_log", "ipc"]),
-    ("worker", &["replica", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
+    ("faults", &[]),
+    ("replica", &["chat", "event_log", "faults", "ipc"]),
+    ("worker", &["faults", "replica", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
     ("journal", &["chat", "event_log", "ipc", "replica", "sys"]),
     ("doctor", &["ipc", "sys"]),
     ("supervisor", &["admission", "channel", "doctor", "event_log", "ipc", "journal", "options", "role", "sys", "worker"]),

@@ -285,14 +285,8 @@ impl Chat {
         if self.session(id).is_none() {
             return;
         }
-        if reason == CloseReason::Silent {
-            self.tell_one(
-                id,
-                &Event::Dismissed {
-                    reason: "no word for 120 seconds, so this session has ended; a line of 23 bytes asks for another /hello COOKIE",
-                },
-                tell,
-            );
+        if let Some(reason) = reason.farewell() {
+            self.tell_one(id, &Event::Dismissed { reason }, tell);
         }
         self.tell_quit(id, reason.as_str(), tell);
         let ending = if reason == CloseReason::TooSlow { Ending::Drop } else { Ending::Finish };

@@ -86,8 +86,10 @@ pub enum CloseReason {
     TooSlow,
     /// A UDP client was silent for too long.
     Silent,
-    /// The worker that served it died.
+    /// The worker that served it died, and its successor can't go on for it.
     WorkerDied,
+    /// What it sent has been the death of workers.
+    Quarantined,
 }
 
 impl CloseReason {
@@ -99,6 +101,19 @@ impl CloseReason {
             CloseReason::TooSlow => "did not read what it was sent",
             CloseReason::Silent => "no word for 120 seconds",
             CloseReason::WorkerDied => "its worker process died",
+            CloseReason::Quarantined => "what it sent made the server fail",
+        }
+    }
+
+    /// What the session itself is told, if it is told anything.
+    pub fn farewell(self) -> Option<&'static str> {
+        match self {
+            CloseReason::Silent => {
+                Some("no word for 120 seconds, so this session has ended; a line of 23 bytes asks for another /hello COOKIE")
+            }
+            CloseReason::Quarantined => Some("something you sent made the server fail twice, so this session has ended; the others go on"),
+            CloseReason::WorkerDied => Some("the server can't go on with this session after a failure of its own; connect again"),
+            CloseReason::EndOfInput | CloseReason::Reset | CloseReason::TooSlow => None,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! A record's sequence is the number of the block that it begins in, counted from the run's start time in µs. So a sequence is an address:
 //! block `sequence mod ring_blocks`. Records wrap around the ring's end wherever a block ends.
 
+use super::blame::QUARANTINE_MAX;
 use crate::ipc::mutex::Mutex;
 use crate::ipc::value::Switched;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -89,6 +90,11 @@ pub(super) struct Header {
     /// The run's first sequence. Never changes.
     pub first: AtomicU64,
     _pad_last: [u64; 7],
+    /// How many places were quarantined; the latest are in `quarantine`. Written by the supervisor alone.
+    pub quarantined: AtomicU64,
+    /// See `blame`.
+    pub quarantine: [Switched<4>; QUARANTINE_MAX],
+    _pad_quarantine: [u64; 15],
 }
 
 /// What one process tells of itself.
@@ -104,7 +110,10 @@ pub(super) struct SlotState {
     /// Not 0 while it sleeps and wants to be rung.
     pub asleep: AtomicU32,
     _pad: [u32; 1],
-    _pad_end: [u64; 11],
+    _pad_places: [u64; 11],
+    /// Per thread: what it is at, see `blame`.
+    pub places: [Switched<4>; 2],
+    _pad_end: [u64; 14],
 }
 
 /// Per session: its id, a sequence, the output offset as rendered there, and writes, slot and the lagging bit in one. See `cells`.

@@ -17,6 +17,7 @@
 //! | `read` | reading, and saying how far one has read |
 //! | `cells` | per session, how much of its output is out: what a successor and the snapshots go by |
 //! | `snapshots` | the state at some sequence, from which a successor starts |
+//! | `blame` | what each thread is at, and what is quarantined because it kills |
 //! | `step` | where a simulated process is cut off |
 //! | `wake` | who sleeps, and who is woken |
 //!
@@ -33,6 +34,7 @@
 
 mod append;
 mod batch;
+mod blame;
 mod cells;
 mod layout;
 mod read;
@@ -42,6 +44,7 @@ mod wake;
 
 pub use append::AppendError;
 pub use batch::Batch;
+pub use blame::{Place, Treatment};
 pub use cells::Checkpoint;
 pub use layout::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN};
 pub use read::{Entry, Reader};

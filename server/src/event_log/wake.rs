@@ -55,6 +55,8 @@ impl EventLog {
     pub fn rest_threads(&self, slot: Slot) {
         self.end_turn(slot, Thread::Receive);
         self.end_turn(slot, Thread::Send);
+        self.leave(slot, Thread::Receive);
+        self.leave(slot, Thread::Send);
     }
 
     /// A thread begins a turn: from now on it is busy.

@@ -10,11 +10,13 @@
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
 //! | `reap` | wording a death, and answering it |
+//! | `blame` | what killed those who died by their own doing |
 //! | `watchdog` | who doesn't move |
 //! | `stop` | the end: ask, wait, insist |
 //!
 //! One turn of its loop: wait; read the signals; hear the workers; accept; reap; respawn; watch; pass on what didn't fit.
 
+mod blame;
 mod children;
 mod connections;
 mod listeners;
@@ -35,6 +37,7 @@ use crate::options::{Listen, Options};
 use crate::role;
 use crate::sys::memory::map_shared;
 use crate::worker::{ServingConfig, UdpConfig};
+use blame::Blame;
 use children::Children;
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
@@ -128,6 +131,7 @@ struct Supervisor {
     serving: ServingConfig,
     journal: JournalConfig,
     watchdog: Watchdog,
+    blame: Blame,
     stage: Stage,
 }
 
@@ -187,6 +191,7 @@ impl Supervisor {
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers, data_dir: options.data_dir(), lines_max: options.history, tally },
             watchdog: Watchdog::new(usize::from(workers) + 1),
+            blame: Blame::default(),
             stage: Stage::Serving,
             options,
         };

@@ -40,13 +40,16 @@ impl Supervisor {
         // What it said before it died counts.
         self.hear(slot);
         self.children.close_channel(slot, &self.epoll);
-        // It may have died between publishing news and waking those who should know.
-        self.log.ring_all();
         let child = self.children.get(slot);
         child.pid = None;
         let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
         let by_its_own_doing = was_stalled || death != Death::Killed(Signal::SIGKILL);
         let pause = child.backoff(by_its_own_doing);
+        if by_its_own_doing {
+            self.blame.count_death(self.log, slot);
+        }
+        // It may have died between publishing news and waking those who should know; and what is quarantined is news, too.
+        self.log.ring_all();
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
         let words = format!("{} (pid {pid}) {}{why}", child.name(), word(death));
         if self.stage == Stage::Now {

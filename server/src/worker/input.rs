@@ -115,6 +115,13 @@ impl Lines {
         lines
     }
 
+    /// No lines, and none will come: the session ends.
+    pub fn ending(session: SessionId, reason: CloseReason) -> Lines {
+        let mut lines = Lines { ends: Some(reason), ..Lines::default() };
+        lines.batch.push(|payload| Record { session, input_end: 0, fact: Fact::Closed(reason) }.encode(payload));
+        lines
+    }
+
     /// Whether there is nothing to append.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()

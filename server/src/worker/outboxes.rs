@@ -6,6 +6,7 @@
 use super::sockets::{Sockets, Written};
 use crate::chat::{Ending, Output};
 use crate::event_log::{Checkpoint, EventLog, Thread};
+use crate::faults::{Act, strike};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
 use std::collections::VecDeque;
@@ -400,6 +401,7 @@ impl Output for Outboxes {
     fn tell(&mut self, session: SessionId, bytes: &[u8]) {
         let (turn_start, now, sendq) = (self.turn_start, self.now, self.sendq);
         self.tells += 1;
+        strike(Act::Rendering, bytes);
         let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none() && outbox.resumes_at <= now) else { return };
         let start = turn_start.max(outbox.resumes_at);
         if outbox.mark.0 != start {

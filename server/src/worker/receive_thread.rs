@@ -10,7 +10,8 @@ use super::input::{Behind, Input, Lines, PEEK_BYTES_MAX};
 use super::send_thread::{milliseconds, unless_interrupted};
 use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
 use crate::chat::Ending;
-use crate::event_log::{EventLog, Thread};
+use crate::event_log::{EventLog, Place, Thread};
+use crate::faults::{Act, reads_first, strike};
 use crate::ipc::doorbell::Doorbell;
 use crate::ipc::queue::{Received, SendError};
 use crate::sys::socket::{consume, receive_memory, unread};
@@ -219,7 +220,7 @@ impl ReceiveThread {
     fn serve(&mut self, session: SessionId, peer: SocketAddr, socket: OwnedFd) {
         let connection = Arc::new(Connection::new(session, socket));
         let receiving = Receiving::new(connection.clone());
-        let lines = receiving.peek(&mut self.buffer, EpollFlags::empty());
+        let lines = receiving.peek(self.log, self.me, &mut self.buffer, EpollFlags::empty());
         self.table.insert(session.0, receiving);
         self.hand_on(Input::Opened { session, peer, connection, lines });
     }
@@ -244,7 +245,7 @@ impl ReceiveThread {
         if receiving.is_lingering {
             return self.discard(token);
         }
-        let lines = receiving.peek(&mut self.buffer, flags);
+        let lines = receiving.peek(self.log, self.me, &mut self.buffer, flags);
         let seen = std::mem::replace(&mut receiving.seen, 0);
         let connection = &receiving.connection;
         let (session, rest) = (connection.session, lines.rest);
@@ -390,7 +391,7 @@ impl Receiving {
     }
 
     /// Looks at what is there, and leaves it there.
-    fn peek(&self, buffer: &mut [u8], flags: EpollFlags) -> Lines {
+    fn peek(&self, log: &EventLog, me: Slot, buffer: &mut [u8], flags: EpollFlags) -> Lines {
         let connection = &self.connection;
         let peeked = loop {
             match recv(connection.as_fd().as_raw_fd(), &mut buffer[..PEEK_BYTES_MAX], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
@@ -404,9 +405,15 @@ impl Receiving {
             Err(Errno::EAGAIN) => (0, Behind::More),
             Err(_) => (0, Behind::Reset),
         };
-        let (offset, in_long_line) = (connection.consumed(), connection.in_long_line());
-        let lines = Lines::of(connection.session, &buffer[..length], offset, in_long_line, behind, connection.lines_max());
+        let (session, offset) = (connection.session, connection.consumed());
+        log.enter(me, Thread::Receive, Place::Input { session, offset });
+        strike(Act::Decoding, &buffer[..length]);
+        let mut lines = Lines::of(session, &buffer[..length], offset, connection.in_long_line(), behind, connection.lines_max());
+        log.leave(me, Thread::Receive);
         connection.set_in_long_line(lines.in_long_line);
+        if reads_first() {
+            connection.consume(std::mem::take(&mut lines.consume));
+        }
         lines
     }
 

@@ -18,11 +18,12 @@ use super::sockets::Sockets;
 use super::takeover::{Inherited, Takeover};
 use super::udp::{UdpConfig, UdpDesk, Verdict};
 use crate::chat::{CloseReason, Fact, RateLimit, Record, Session, Transport};
-use crate::event_log::{AppendError, Batch, EventLog, Thread};
+use crate::event_log::{AppendError, Batch, EventLog, Place, Thread};
+use crate::faults::{Act, strike};
 use crate::replica::{JoinError, Replica};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ pub struct Serving<S: Sockets> {
     is_waiting_for_room: bool,
     timers: BinaryHeap<Reverse<(Micros, Timer)>>,
     drain: Drain,
+    /// The quarantined places that it knows.
+    quarantined: u64,
     /// Until it is told.
     takeover: Option<Takeover>,
 }
@@ -147,6 +150,7 @@ impl<S: Sockets> Serving<S> {
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
             drain: Drain::No,
+            quarantined: 0,
             takeover: None,
         };
         serving.takeover = Some(serving.take_over(inherited));
@@ -189,6 +193,7 @@ impl<S: Sockets> Serving<S> {
     pub fn turn(&mut self) {
         let start = self.replica.position();
         self.outboxes.begin_turn(start);
+        self.end_quarantined();
         self.run_timers();
         self.commit();
         self.apply_some();
@@ -293,7 +298,12 @@ impl<S: Sockets> Serving<S> {
         if self.drain != Drain::No {
             return;
         }
-        match desk.receive(peer, bytes, &self.replica.chat, self.log.now(), self.log.uptime()) {
+        let (session, offset) = desk.place_of(peer);
+        self.log.enter(self.me, Thread::Send, Place::Input { session, offset });
+        strike(Act::Decoding, bytes);
+        let verdict = desk.receive(peer, bytes, &self.replica.chat, self.log.now(), self.log.uptime());
+        self.log.leave(self.me, Thread::Send);
+        match verdict {
             Verdict::Ignore => {}
             Verdict::Answer(answer) => self.sockets.answer_stranger(peer, &answer),
             Verdict::Lines(session, batch, lines) => self.propose(session, batch, Then::CountUdp { session, lines }),
@@ -433,6 +443,19 @@ impl<S: Sockets> Serving<S> {
                 Timer::LastWords(session) => self.outboxes.drop_unwritten(session),
                 Timer::Silence => self.end_silent(),
             }
+        }
+    }
+
+    /// Ends those of whose sessions something was quarantined.
+    fn end_quarantined(&mut self) {
+        if self.quarantined == self.log.quarantined() {
+            return;
+        }
+        self.quarantined = self.log.quarantined();
+        let is_mine = |session: &SessionId| self.replica.chat.session(*session).is_some_and(|open| open.slot == self.me);
+        let sessions: BTreeSet<SessionId> = self.log.quarantine_list().map(Place::session).filter(is_mine).collect();
+        for session in sessions {
+            self.propose_fact(session, Fact::Closed(CloseReason::Quarantined));
         }
     }
 

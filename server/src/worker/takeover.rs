@@ -28,9 +28,9 @@ use super::serving::Serving;
 use super::sockets::Sockets;
 use super::udp::UdpDesk;
 use crate::chat::{CloseReason, Ending, Fact, Session, Transport};
-use crate::event_log::{EventLog, Thread};
+use crate::event_log::{EventLog, Place, Thread};
 use forkchat_common::ids::{Micros, Sequence, SessionId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// While it applies, the watchdog is told so often that it moves, in blocks.
@@ -73,7 +73,8 @@ impl<S: Sockets> Serving<S> {
         inherited.into_iter().for_each(|inherited| self.sockets.add(inherited.session, inherited.connection));
         self.resume_outputs(&known);
         let records = self.catch_up();
-        known.iter().for_each(|&(session, peer)| self.resume_session(session, peer));
+        let quarantined: BTreeMap<SessionId, Place> = self.log.quarantine_list().map(|place| (place.session(), place)).collect();
+        known.iter().for_each(|&(session, peer)| self.resume_session(session, peer, &quarantined));
         self.close_strays(&known);
         self.resume_udp();
         self.outboxes.mark_all_dirty();
@@ -141,7 +142,7 @@ impl<S: Sockets> Serving<S> {
     }
 
     /// A session whose socket was kept goes on, begins, or ends, as the log says.
-    fn resume_session(&mut self, session: SessionId, peer: SocketAddr) {
+    fn resume_session(&mut self, session: SessionId, peer: SocketAddr, quarantined: &BTreeMap<SessionId, Place>) {
         self.log.begin_turn(self.me, Thread::Send);
         let positions = self.sockets.positions(session);
         match self.replica.chat.session(session) {
@@ -151,6 +152,8 @@ impl<S: Sockets> Serving<S> {
                 self.outboxes.give_up(session);
                 self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
             }
+            // Its input has been two workers' death: it is not looked at again, and the first turn ends it.
+            Some(_) if quarantined.contains_key(&session) => {}
             Some(open) => {
                 let (input_end, in_long_line, is_announced) = (open.input_end, open.in_long_line, open.is_announced());
                 // Of a closed connection it is not known whether the position is one further. Then it is taken to be: a byte too many that is
@@ -166,7 +169,12 @@ impl<S: Sockets> Serving<S> {
             }
             None if !self.replica.chat.was_opened(session) => {
                 self.outboxes.remove(session);
-                self.open(session, peer, Lines::default());
+                match quarantined.get(&session) {
+                    None => self.open(session, peer, Lines::default()),
+                    Some(Place::Input { .. }) => self.open(session, peer, Lines::ending(session, CloseReason::Quarantined)),
+                    // It can't even be opened.
+                    Some(Place::Record { .. }) => self.sockets.finish(session, Ending::Finish),
+                }
             }
             // With an outbox it ends when that is written.
             None if !self.outboxes.has(session) => self.sockets.finish(session, Ending::Finish),

@@ -120,6 +120,11 @@ impl UdpDesk {
         }
     }
 
+    /// The session that an address has, if any, and how far its input has come.
+    pub fn place_of(&self, peer: SocketAddr) -> (SessionId, u64) {
+        self.known.get(&peer).map_or((SessionId::NONE, 0), |known| (known.session, known.lines))
+    }
+
     /// So many of a session's lines have been applied.
     pub fn applied(&mut self, session: SessionId, lines: u64) {
         if let Some(known) = self.peers.get(&session).and_then(|peer| self.known.get_mut(peer)) {
