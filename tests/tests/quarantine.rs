@@ -25,13 +25,13 @@ fn all_is_well(people: &mut [Client], round: usize) {
     let others = people.len() - 1;
     for person in people.iter_mut() {
         let mut heard = Vec::new();
+        let mut hear =
+            |heard: &mut Vec<String>| heard.extend(person.sync().into_iter().filter(|line| line.contains(&format!(": {round} from "))));
         while heard.len() < others {
-            heard.extend(person.sync().into_iter().filter(|line| line.contains(&format!(": {round} from "))));
+            hear(&mut heard);
         }
-        heard.extend(person.sync());
-        heard.sort();
-        heard.dedup();
-        assert_eq!(heard.len(), others, "{heard:?}");
+        hear(&mut heard);
+        assert!(heard.len() == others && heard.iter().collect::<std::collections::BTreeSet<_>>().len() == others, "{heard:?}");
     }
 }
 
