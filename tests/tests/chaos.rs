@@ -50,7 +50,6 @@ fn the_journal_is_killed_in_full_traffic_and_nobody_notices() {
 }
 
 #[test]
-#[ignore = "until workers take over"]
 fn workers_are_killed_in_full_traffic_and_nobody_notices() {
     let (code, result, _) = chaos(&["--seconds", "10", "--seed", "7"]);
     assert_eq!((code, &result["clean"]), (Some(0), &true.into()));
@@ -58,7 +57,6 @@ fn workers_are_killed_in_full_traffic_and_nobody_notices() {
 }
 
 #[test]
-#[ignore = "until workers take over, and can be made to read first"]
 fn a_server_that_takes_what_it_has_not_committed_is_found_to_lose_lines() {
     let (code, result, _) = chaos(&["--seconds", "10", "--seed", "7", "--", "FORKCHAT_FAULT=read-first"]);
     assert_eq!(code, Some(1));

@@ -1,6 +1,6 @@
 //! Starting, stopping, dying: what an operator sees, and what the others notice.
 
-use forkchat_tests::processes::{children_of, name_of, threads_of};
+use forkchat_tests::processes::{children_of, family_of, is_stopped, name_of, threads_of};
 use forkchat_tests::{Client, DEADLINE, Server, wait_for};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
@@ -236,6 +236,22 @@ fn a_stopped_worker_is_replaced_at_once() {
     assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
     server.tells(&format!("worker 0 (pid {worker}) was stopped; killing it"));
     server.replaced("worker 0", worker);
+}
+
+#[test]
+fn a_server_that_is_stopped_as_a_whole_goes_on_as_a_whole() {
+    let server = Server::start(&[]);
+    let [mut a, mut b] = one_on_each(&server);
+    let family = family_of(server.pid());
+    for round in 0..10 {
+        // As Ctrl-Z and fg do to a group, each one after the other, the supervisor first.
+        family.iter().for_each(|&pid| kill(pid, Signal::SIGSTOP).unwrap());
+        wait_for("everyone to stand still", || family.iter().all(|&pid| is_stopped(pid)).then_some(()));
+        family.iter().for_each(|&pid| kill(pid, Signal::SIGCONT).unwrap());
+        a.say(&format!("round {round}"));
+        b.reads(&format!("a: round {round}"));
+    }
+    assert_eq!(family_of(server.pid()), family, "{}", server.journal_text());
 }
 
 #[test]

@@ -18,6 +18,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A process that lived this long has recovered: the next pause is the first again.
 const RECOVERED: Duration = Duration::from_secs(10);
+/// One that is stopped is looked at again after this: when the whole server is stopped and goes on (Ctrl-Z, fg), the supervisor may be the first.
+const STOPPED: Duration = Duration::from_millis(20);
 /// Connections to be turned away that wait for a worker's queue. Beyond it they are closed without a word.
 const TURN_AWAY_MAX: usize = 16;
 
@@ -66,6 +68,8 @@ pub(super) struct Child {
     pub started_at: Instant,
     /// Deaths by its own doing, one after another.
     deaths: u32,
+    /// When it was reported to be stopped.
+    pub stopped_at: Option<Instant>,
     /// Why we killed it, if we did.
     pub killed_because: Option<Fault>,
     /// How its predecessor died, until the successor is there and both are told in one line.
@@ -100,6 +104,7 @@ impl Children {
             respawn_at: None,
             started_at: Instant::now(),
             deaths: 0,
+            stopped_at: None,
             killed_because: None,
             last_death: None,
             is_drained: false,
@@ -157,6 +162,18 @@ impl Children {
         if let Some(channel) = self.table[slot.index()].channel.take() {
             let _ = epoll.delete(channel.as_fd());
         }
+    }
+
+    /// When one that was stopped is to be looked at again.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.table.iter().filter_map(|child| child.stopped_at).min().map(|at| at + STOPPED)
+    }
+
+    /// Those that were stopped a moment ago and still are.
+    pub fn take_stopped(&mut self, now: Instant) -> Vec<Slot> {
+        let is_due = |child: &&mut Child| child.stopped_at.is_some_and(|at| now >= at + STOPPED);
+        let due = self.table.iter_mut().filter(is_due);
+        due.filter_map(|child| child.stopped_at.take().and(child.pid).filter(|&pid| is_stopped(pid)).map(|_| child.slot)).collect()
     }
 
     /// When the next process is to be started again.
@@ -239,7 +256,7 @@ impl Child {
     pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
         self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Of(_)));
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
-        (self.respawn_at, self.killed_because, self.is_drained) = (None, None, false);
+        (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) = (None, None, None, false);
     }
 
     fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
@@ -281,6 +298,12 @@ impl Child {
         self.deaths += 1;
         backoff(self.deaths)
     }
+}
+
+/// Whether a process stands still after a SIGSTOP. Source: proc_pid_stat(5), `state`.
+fn is_stopped(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('T'))
 }
 
 fn backoff(deaths: u32) -> Duration {

@@ -38,7 +38,7 @@ use crate::role;
 use crate::sys::memory::map_shared;
 use crate::worker::{ServingConfig, UdpConfig};
 use blame::Blame;
-use children::Children;
+use children::{Children, Fault};
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
@@ -241,7 +241,14 @@ impl Supervisor {
     }
 
     fn timeout(&self) -> EpollTimeout {
-        let due = self.children.next_respawn().into_iter().chain(self.listeners.pause_end()).chain(self.stage.deadline()).min();
+        let due = self
+            .children
+            .next_respawn()
+            .into_iter()
+            .chain(self.listeners.pause_end())
+            .chain(self.stage.deadline())
+            .chain(self.children.next_look())
+            .min();
         let until_due = due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
         let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
         let timeout = until_due.min(soon).as_micros().div_ceil(1_000) as i32;
@@ -280,6 +287,9 @@ impl Supervisor {
     /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
     fn watch(&mut self) {
         self.log.advance_clock();
+        for slot in self.children.take_stopped(Instant::now()) {
+            self.children.kill(slot, Fault::Stopped);
+        }
         let alive = self.children.alive();
         if let Some((slot, why)) = self.watchdog.look(self.log, &alive, Instant::now()) {
             self.children.kill(slot, why);

@@ -17,7 +17,7 @@ enum Death {
 }
 
 impl Supervisor {
-    /// Reaps all who died, and kills who was stopped: several SIGCHLD may have become one, so it looks until there is nothing.
+    /// Reaps all who died, and notes who was stopped: several SIGCHLD may have become one, so it looks until there is nothing.
     pub(super) fn reap(&mut self) {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
@@ -25,7 +25,7 @@ impl Supervisor {
                 Ok(WaitStatus::Signaled(pid, signal, _)) => self.bury(pid, Death::Killed(signal)),
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(slot) = self.children.slot_of(pid) {
-                        self.children.kill(slot, Fault::Stopped);
+                        self.children.get(slot).stopped_at = Some(Instant::now());
                     }
                 }
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
