@@ -179,3 +179,28 @@ fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
     b.reads("and now");
     assert_eq!(history(&mut b, 1), ["[#lobby] a: and now"]);
 }
+
+#[test]
+fn a_data_directory_that_is_taken_away_is_made_again() {
+    let data_dir = TempDir::new("taken");
+    let server = start_on(&data_dir.0, &[]);
+    let mut a = server.join("a");
+    a.say("lost");
+    wait_for("the database", || data_dir.0.join("history.sqlite3").exists().then_some(()));
+    std::fs::remove_dir_all(&data_dir.0).unwrap();
+    a.say("kept");
+    wait_for("another database", || data_dir.0.join("history.sqlite3").exists().then_some(()));
+    assert_eq!(history(&mut a, 20).last().unwrap(), "[#lobby] a: kept");
+}
+
+#[test]
+fn a_second_server_on_one_data_directory_serves_and_says_that_it_stores_nothing() {
+    let data_dir = TempDir::new("shared");
+    let first = start_on(&data_dir.0, &[]);
+    first.join("a").sync();
+    let second = start_on(&data_dir.0, &[]);
+    second.tells("another server stores in ");
+    second.join("b").sync();
+    drop(first);
+    second.tells("what is said is stored again");
+}

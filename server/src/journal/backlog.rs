@@ -210,6 +210,12 @@ impl Backlog {
         self.lock().gap
     }
 
+    /// What was stored up to a place is lost, with its database.
+    pub fn note_gap(&self, until: Sequence) {
+        let mut inner = self.lock();
+        inner.gap = inner.gap.max(Some(until));
+    }
+
     /// What is counted.
     pub fn tally(&self) -> &'static Tally {
         self.tally

@@ -30,9 +30,7 @@ use crate::chat::RateLimit;
 use crate::event_log::EventLog;
 use crate::sys::process::set_name;
 use forkchat_common::ids::Slot;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use storing::Storing;
 
@@ -56,7 +54,9 @@ pub struct JournalConfig {
 
 /// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.
 pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
-    prepare(config.data_dir.as_deref());
+    if config.data_dir.is_none() {
+        log::warn!("nothing that is said is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir");
+    }
     let backlog = Arc::new(Backlog::new(config.tally));
     let mut storing = Storing::new(log, me, backlog.clone(), config.data_dir.as_deref(), config.lines_max);
     let pool = threadpool::ThreadPool::new(1);
@@ -73,17 +73,5 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
             log::error!("{error}");
             1
         }
-    }
-}
-
-/// The chat goes on without a data directory, so this only says what is wrong with it.
-fn prepare(data_dir: Option<&Path>) {
-    let Some(data_dir) = data_dir else {
-        return log::warn!("no data directory: neither XDG_STATE_HOME nor HOME is set; give one with --data-dir");
-    };
-    // What is said in private is nobody else's.
-    match DirBuilder::new().recursive(true).mode(0o700).create(data_dir) {
-        Ok(()) => log::debug!("the data directory is {}", data_dir.display()),
-        Err(error) => log::warn!("cannot make the data directory {}: {error}; choose another with --data-dir", data_dir.display()),
     }
 }

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const GATHER: Duration = Duration::from_millis(50);
 /// What failed is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Requests that are answered before it stores again.
+const REQUESTS_PER_TURN: usize = 8;
 /// How long it sleeps when there is nothing to do.
 const SLEEP: Duration = Duration::from_secs(1);
 /// Bytes of one part of an answer: with its record's header it fits a batch of the smallest ring.
@@ -33,6 +35,8 @@ pub struct Storing {
     data_dir: Option<PathBuf>,
     lines_max: u64,
     store: Option<Store>,
+    /// By this process, into whatever database that was.
+    stored_to: Option<Sequence>,
     /// What the operator was told, until it works.
     failure: Option<String>,
     try_at: Instant,
@@ -42,7 +46,7 @@ impl Storing {
     /// For the journal in slot `me`.
     pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, lines_max: u64) -> Storing {
         let data_dir = data_dir.map(Path::to_owned);
-        Storing { log, me, backlog, data_dir, lines_max, store: None, failure: None, try_at: Instant::now() }
+        Storing { log, me, backlog, data_dir, lines_max, store: None, stored_to: None, failure: None, try_at: Instant::now() }
     }
 
     /// Runs until the process ends.
@@ -61,7 +65,7 @@ impl Storing {
             let worked = self.open().and_then(|()| self.store_some());
             self.say(worked);
         }
-        while let Some(request) = self.backlog.take_request() {
+        for request in std::iter::from_fn(|| self.backlog.take_request()).take(REQUESTS_PER_TURN) {
             let prepared = self.answer(&request);
             self.backlog.prepare(prepared);
             self.log.bell(self.me).ring();
@@ -69,11 +73,16 @@ impl Storing {
     }
 
     fn open(&mut self) -> Result<(), StoreError> {
+        // Taken away under it.
+        self.store.take_if(|store| !store.is_in_place());
         let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else { return Ok(()) };
         let run = self.log.first();
         let mut store = Store::open(data_dir, self.lines_max)?;
         if store.reached(run)?.is_none() {
             store.store(run, &[], Sequence(run.0 - 1))?;
+        }
+        if let Some(lost) = self.stored_to.filter(|&stored_to| store.reached(run).is_ok_and(|reached| reached < Some(stored_to))) {
+            self.backlog.note_gap(lost);
         }
         self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
         self.log.bell(self.me).ring();
@@ -88,6 +97,7 @@ impl Storing {
         match store.store(self.log.first(), &entries, reached) {
             Ok(()) => {
                 self.backlog.stored(&entries);
+                self.stored_to = Some(reached);
                 Ok(())
             }
             Err(error) => {
@@ -117,7 +127,7 @@ impl Storing {
         }
     }
 
-    fn answer(&mut self, request: &Request) -> Prepared {
+    fn answer(&self, request: &Request) -> Prepared {
         let Request { question, room_key, more, behind } = request;
         let (mut lines, mut since) = self.stored_lines(request).unwrap_or_else(|error| {
             log::warn!("cannot read the history: {error}");

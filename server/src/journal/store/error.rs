@@ -14,6 +14,11 @@ pub enum StoreError {
         /// What the kernel says.
         error: io::Error,
     },
+    /// Another server uses the directory.
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// The file is a database, but another program's.
     Foreign {
         /// The database.
@@ -52,6 +57,9 @@ impl fmt::Display for StoreError {
             StoreError::Create { path, error } => {
                 write!(f, "cannot make the history {}: {error}; choose another directory with --data-dir", path.display())
             }
+            StoreError::InUse { path } => {
+                write!(f, "another server stores in {}; end it or choose another directory with --data-dir", path.display())
+            }
             StoreError::Foreign { path } => {
                 write!(f, "{} is another program's database; move it away or choose another directory with --data-dir", path.display())
             }
@@ -81,7 +89,7 @@ impl std::error::Error for StoreError {
         match self {
             StoreError::Create { error, .. } => Some(error),
             StoreError::Sqlite { error, .. } => Some(error),
-            StoreError::Foreign { .. } | StoreError::Newer { .. } | StoreError::Reader { .. } => None,
+            StoreError::InUse { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } | StoreError::Reader { .. } => None,
         }
     }
 }

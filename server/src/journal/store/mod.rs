@@ -29,16 +29,20 @@ pub use error::StoreError;
 use forkchat_common::ids::{Micros, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use migrations::{APPLICATION_ID, MIGRATIONS};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The database, in the data directory. SQLite keeps two files with longer names beside it.
 const FILE_NAME: &str = "history.sqlite3";
+/// Held by the one server that stores here.
+const LOCK_NAME: &str = "lock";
 const WAL_NAME: &str = "history.sqlite3-wal";
 /// How long another process may keep the lock before a call fails.
 const BUSY_MILLIS: u64 = 250;
@@ -140,6 +144,10 @@ impl Entry {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Of the database's file, as it was opened.
+    inode: Option<u64>,
+    /// Held as long as the database is open.
+    _lock: Flock<File>,
     /// Lines that are kept, of all rooms together.
     lines_max: i64,
     wal_bytes_max: u64,
@@ -147,12 +155,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which exists, and brings its schema up to date.
-    /// Of all rooms together about `lines_max` lines are kept.
+    /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which is made if need be (mode 0700), and brings its schema up
+    /// to date. Of all rooms together about `lines_max` lines are kept. Until it is dropped, or its process has ended, no other store opens there.
     ///
     /// # Errors
     /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left as it is.
     pub fn open(data_dir: &Path, lines_max: u64) -> Result<Store, StoreError> {
+        let lock = lock(data_dir)?;
         let path = data_dir.join(FILE_NAME);
         // What is said in a room is for those who are in it. SQLite gives its other files the same mode.
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
@@ -173,7 +182,21 @@ impl Store {
         }
         connection.execute_batch(SETTINGS).map_err(failed)?;
         migrations::migrate(&mut connection, MIGRATIONS).map_err(failed)?;
-        Ok(Store { connection, path, lines_max: to_sql(lines_max), wal_bytes_max: WAL_BYTES_MAX, rooms: RoomNumbers::default() })
+        let inode = inode(&path);
+        Ok(Store {
+            connection,
+            inode,
+            _lock: lock,
+            path,
+            lines_max: to_sql(lines_max),
+            wal_bytes_max: WAL_BYTES_MAX,
+            rooms: RoomNumbers::default(),
+        })
+    }
+
+    /// Whether the database is still where it was opened. If not, what is stored is lost with it, and it should be opened anew.
+    pub fn is_in_place(&self) -> bool {
+        self.inode.is_some() && inode(&self.path) == self.inode
     }
 
     /// Stores `entries`, and that all records of this run up to and with `reached` are dealt with: both or nothing. `run` is the first
@@ -473,6 +496,23 @@ fn trim_lines(connection: &Connection, numbers: &mut RoomNumbers, below: i64, ad
         }
     }
     Ok(())
+}
+
+/// Makes the directory if need be, and takes it for this process alone.
+fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
+    let failed = |error| StoreError::Create { path: data_dir.to_owned(), error };
+    // What is said is nobody else's.
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(data_dir.join(LOCK_NAME)).map_err(failed)?;
+    // Let go of by the kernel when the process ends, however it does. Source: flock(2).
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => StoreError::InUse { path: data_dir.to_owned() },
+        errno => failed(errno.into()),
+    })
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 /// The first line with the number `from` or a greater one: its number and its record.

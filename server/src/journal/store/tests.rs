@@ -333,8 +333,23 @@ fn what_is_no_file_of_ours_is_refused_and_left_alone() {
     fs::create_dir(home.file()).unwrap();
     let refusal = home.refusal();
     assert!(refusal.contains("it can't be opened as a file; let the server's user write to it"), "{refusal}");
-    let nowhere = Store::open(&home.0.join("nowhere"), 1).unwrap_err().to_string();
-    assert!(nowhere.contains("cannot make the history") && nowhere.contains("--data-dir"), "{nowhere}");
+    fs::write(home.0.join("file"), b"").unwrap();
+    let below_a_file = Store::open(&home.0.join("file/nowhere"), 1).unwrap_err().to_string();
+    assert!(below_a_file.contains("cannot make the history") && below_a_file.contains("--data-dir"), "{below_a_file}");
+}
+
+#[test]
+fn one_server_at_a_time_stores_in_a_directory_which_is_made_if_need_be() {
+    let home = Home::new();
+    let data_dir = home.0.join("made/here");
+    let first = Store::open(&data_dir, 1).unwrap();
+    let refusal = Store::open(&data_dir, 1).unwrap_err().to_string();
+    assert!(refusal.contains("another server stores in ") && refusal.contains("--data-dir"), "{refusal}");
+    assert!(first.is_in_place());
+    drop(first);
+    let second = Store::open(&data_dir, 1).unwrap();
+    fs::remove_dir_all(&data_dir).unwrap();
+    assert!(!second.is_in_place());
 }
 
 #[test]
