@@ -29,7 +29,7 @@
 //! | [`admission`] | who may come in | `ipc` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
 //! | [`worker`] | serves connections: a receive thread and a send thread | all above |
-//! | [`journal`] | publishes snapshots | `chat`, `event_log`, `ipc`, `sys` |
+//! | [`journal`] | publishes snapshots, keeps the history | `chat`, `event_log`, `ipc`, `sys` |
 //! | [`doctor`] | tries out what the kernel must do | `ipc`, `sys` |
 //! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
 //! | [`role`], [`options`] | a process's name and words; the command line | |

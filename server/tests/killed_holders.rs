@@ -12,16 +12,20 @@ use forkchat_server::sys::process::fork_child;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-const TESTS: [(&str, fn()); 6] = [
+const TESTS: [(&str, fn()); 7] = [
     ("the_next_gets_a_dead_owners_mutex_and_is_told", the_next_gets_a_dead_owners_mutex_and_is_told),
     ("a_dead_holders_units_are_given_back_by_who_reaps_it", a_dead_holders_units_are_given_back_by_who_reaps_it),
     ("a_semaphore_counts_right_wherever_its_holders_die", a_semaphore_counts_right_wherever_its_holders_die),
     ("a_value_is_whole_wherever_its_writer_dies", a_value_is_whole_wherever_its_writer_dies),
     ("the_log_is_whole_wherever_its_writers_die", the_log_is_whole_wherever_its_writers_die),
     ("a_child_dies_with_its_parent", a_child_dies_with_its_parent),
+    ("a_child_inherits_descriptors_as_its_own_and_no_others", a_child_inherits_descriptors_as_its_own_and_no_others),
 ];
 
 fn main() {
@@ -199,4 +203,26 @@ fn a_child_dies_with_its_parent() {
     end(parent);
     let status = format!("/proc/{}/stat", grandchild.load(Ordering::Acquire));
     wait_until("the grandchild's end", || std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z ")));
+}
+
+fn a_child_inherits_descriptors_as_its_own_and_no_others() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (other_reader, other_writer) = std::io::pipe().unwrap();
+    let is_open = |fd: i32| std::fs::exists(format!("/proc/self/fd/{fd}")).unwrap_or(false);
+    let others = [reader.as_raw_fd(), other_reader.as_raw_fd(), other_writer.as_raw_fd()];
+    let run = |(), bequeathed: Vec<OwnedFd>| {
+        let closed = others.iter().all(|&fd| !is_open(fd));
+        let mut writers: Vec<File> = bequeathed.into_iter().map(File::from).collect();
+        writers[0].write_all(if closed { b"only this" } else { b"others, too" }).unwrap();
+        0
+    };
+    let pid = fork_child((), |()| Vec::new(), &[writer.as_fd()], run).unwrap();
+    drop(writer);
+    let mut read = String::new();
+    reader.read_to_string(&mut read).unwrap();
+    assert_eq!(read, "only this");
+    assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 0)));
+    let twice = [other_writer.as_fd(), other_writer.as_fd()];
+    let refused = fork_child((), |()| Vec::new(), &twice, |(), _| 0).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EINVAL as i32));
 }

@@ -148,3 +148,95 @@ impl Chat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{Ending, Fact, Forms, RateLimit, Record, Transport};
+    use forkchat_common::ids::Slot;
+
+    const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);
+
+    #[derive(Default)]
+    struct Told(String, usize);
+
+    impl Output for Told {
+        fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+            true
+        }
+        fn tell(&mut self, _: SessionId, bytes: &[u8]) {
+            self.0.push_str(std::str::from_utf8(bytes).unwrap());
+        }
+        fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
+        fn answered(&mut self, _: SessionId, _: Slot) {
+            self.1 += 1;
+        }
+    }
+
+    /// A session that has asked for three lines at place 2.
+    fn asked() -> (Chat, Told) {
+        let (mut chat, mut told) = (Chat::new(RateLimit::OFF), Told::default());
+        let peer = "127.0.0.1:1".parse().unwrap();
+        apply(&mut chat, &mut told, 1, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer });
+        apply(&mut chat, &mut told, 2, Fact::Line(b"/history 3"));
+        told.0.clear();
+        (chat, told)
+    }
+
+    fn apply(chat: &mut Chat, told: &mut Told, at: u64, fact: Fact<'_>) {
+        let stamp = Stamp { id: Sequence(at), time: Micros(at) };
+        chat.apply(stamp, &Record { session: ME, input_end: at, fact }, &mut Forms::default(), told);
+    }
+
+    fn answer(chat: &mut Chat, told: &mut Told, at: u64, behind: u64, places: &[u64], since: Option<u64>) {
+        let mut lines = Vec::new();
+        for &place in places {
+            PastLine { sequence: Sequence(place), time: Micros(place), nick: "a", is_action: false, text: &place.to_string() }
+                .encode(&mut lines);
+        }
+        let answer = Answer { question: Sequence(2), behind: Sequence(behind), lines: &lines, since: since.map(Sequence) };
+        apply(chat, told, at, Fact::Answer(answer));
+    }
+
+    #[test]
+    fn a_part_that_was_told_before_is_ignored_and_so_is_an_answer_to_no_question() {
+        let (mut chat, mut told) = asked();
+        answer(&mut chat, &mut told, 3, 0, &[10, 11], None);
+        answer(&mut chat, &mut told, 4, 0, &[10, 11], None);
+        assert_eq!(told.0, "[#lobby] a: 10\n[#lobby] a: 11\n");
+        assert!(chat.waits_for_answer(ME) && chat.questions().count() == 1);
+        // A copy that starts from a snapshot knows what was told.
+        let mut copy = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
+        let (_, question) = copy.questions().next().unwrap();
+        assert_eq!((question.told, question.more, question.behind, question.told_at), (2, 1, Sequence(11), Sequence(3)));
+        answer(&mut copy, &mut told, 5, 11, &[12, 13], Some(0));
+        assert!(told.0.contains("a: 12\n* end of the history of #lobby: 3 lines, ") && !told.0.contains("13"), "{}", told.0);
+        assert_eq!((told.1, copy.questions().count(), copy.waits_for_answer(ME)), (1, 0, false));
+        let before = told.0.clone();
+        answer(&mut copy, &mut told, 6, 11, &[12], Some(0));
+        assert_eq!((told.0, told.1), (before, 1));
+    }
+
+    #[test]
+    fn a_second_question_has_to_wait_and_one_whose_session_ends_is_forgotten() {
+        let (mut chat, mut told) = asked();
+        apply(&mut chat, &mut told, 3, Fact::Line(b"/history"));
+        assert!(told.0.starts_with("! your last /history is still being answered"), "{}", told.0);
+        apply(&mut chat, &mut told, 4, Fact::Line(b"/quit"));
+        assert_eq!(chat.questions().count(), 0);
+    }
+
+    #[test]
+    fn topics_of_earlier_runs_come_back_once_and_give_way_to_what_is_set_now() {
+        let (mut chat, mut told) = asked();
+        apply(&mut chat, &mut told, 3, Fact::Line(b"/topic mine"));
+        for room in ["#lobby", "#old"] {
+            apply(&mut chat, &mut told, 4, Fact::Topic { room, topic: "theirs" });
+        }
+        apply(&mut chat, &mut told, 5, Fact::Restored);
+        apply(&mut chat, &mut told, 6, Fact::Topic { room: "#late", topic: "too late" });
+        told.0.clear();
+        apply(&mut chat, &mut told, 7, Fact::Line(b"/rooms"));
+        assert_eq!(told.0, "* #lobby (1): mine\n* #old (0): theirs\n");
+    }
+}

@@ -126,6 +126,41 @@ fn a_lagging_session_holds_snapshots_back_until_it_is_a_quarter_of_the_ring_behi
 }
 
 #[test]
+fn a_clean_sessions_checkpoint_is_as_late_as_its_workers_stable() {
+    let log = small_log(64 * 64, 1);
+    let (start, _) = log.join(ME).unwrap();
+    let at = |place| Sequence(start.0 + place);
+    let session = SessionId::new(2, 3);
+    let mut checkpoint = Checkpoint { session, slot: ME, sequence: at(1), offset: 9, writes: 2, is_lagging: false };
+    log.store_checkpoint(checkpoint);
+    log.publish_position(ME, at(5));
+    assert_eq!(log.effective_checkpoint(session), Some(Checkpoint { sequence: at(5), ..checkpoint }));
+    checkpoint.is_lagging = true;
+    log.store_checkpoint(checkpoint);
+    assert_eq!(log.effective_checkpoint(session), Some(checkpoint));
+    assert_eq!(log.effective_checkpoint(SessionId::new(1, 3)), None, "another one's that was in the cell before");
+}
+
+#[test]
+fn a_record_is_applied_then_applied_silently_then_passed_over() {
+    let log = small_log(1 << 16, 1);
+    let (record, session) = (Sequence(77), SessionId::new(1, 3));
+    let mut seen = Vec::new();
+    for count in 0..3 {
+        let treatment = log.treatment(record);
+        seen.push(treatment);
+        log.enter(ME, Thread::Send, Place::Record { sequence: record, session, treatment });
+        let place = log.place(ME, Thread::Send).unwrap();
+        assert_eq!((place.session(), log.quarantined()), (session, count));
+        log.quarantine(place);
+    }
+    assert_eq!(seen, [Treatment::Apply, Treatment::ApplySilently, Treatment::PassOver]);
+    assert_eq!(log.treatment(Sequence(78)), Treatment::Apply);
+    log.rest_threads(ME);
+    assert_eq!(log.place(ME, Thread::Send), None);
+}
+
+#[test]
 fn a_writer_finds_the_lock_taken_busy_and_not_for_ever() {
     let log = small_log(1 << 16, 2);
     log.join(ME).unwrap();

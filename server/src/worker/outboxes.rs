@@ -456,6 +456,7 @@ mod tests {
     struct Deaf {
         finished: Vec<Ending>,
         hears: bool,
+        heard: Vec<u8>,
         /// Of the writes that were tried.
         numbers: Vec<u64>,
     }
@@ -466,7 +467,12 @@ mod tests {
         fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
         fn write(&mut self, _: SessionId, bytes: &[u8], number: u64) -> Written {
             self.numbers.push(number);
-            if self.hears { Written::Bytes(bytes.len().min(60)) } else { Written::Blocked }
+            if !self.hears {
+                return Written::Blocked;
+            }
+            let taken = bytes.len().min(60);
+            self.heard.extend_from_slice(&bytes[..taken]);
+            Written::Bytes(taken)
         }
         fn consume(&mut self, _: SessionId, _: usize) {}
         fn arm(&mut self, _: SessionId, _: u64) -> bool {
@@ -503,6 +509,37 @@ mod tests {
         outboxes.flush(&mut Deaf::default(), log, Sequence(9));
         let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, writes: 0, is_lagging: true };
         assert_eq!(log.checkpoint(0), Some(expected));
+    }
+
+    #[test]
+    fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
+        let ((_, earlier, log), session) = (too_full(), SessionId::new(2, 0));
+        let mut outboxes = Outboxes::new(ME, 100, 1);
+        let checkpoint = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 10, writes: 3, is_lagging: true };
+        outboxes.resume(session, Some(checkpoint), 14);
+        outboxes.opened(session, ME);
+        outboxes.opened(earlier, ME);
+        for (at, bytes) in [(5, "out long ago"), (7, "ab"), (8, "cdef"), (9, "gh")] {
+            outboxes.begin_turn(Sequence(5));
+            outboxes.begin(Stamp { id: Sequence(at), ..Stamp::default() });
+            assert!(outboxes.serves(session, ME));
+            outboxes.tell(session, bytes.as_bytes());
+        }
+        let mut peer = Deaf { hears: true, ..Deaf::default() };
+        outboxes.flush(&mut peer, log, Sequence(10));
+        assert_eq!((peer.heard, peer.numbers), (b"efgh".to_vec(), vec![4]));
+        let expected = Checkpoint { sequence: Sequence(10), offset: 18, writes: 4, is_lagging: false, ..checkpoint };
+        assert_eq!(log.checkpoint(0), Some(expected));
+        assert!(!outboxes.is_astray(session));
+    }
+
+    #[test]
+    fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
+        let (_, session, _) = too_full();
+        let mut outboxes = Outboxes::new(ME, 100, 1);
+        outboxes.resume(session, None, 3);
+        outboxes.tell(session, b"ab");
+        assert!(outboxes.is_astray(session));
     }
 
     #[test]

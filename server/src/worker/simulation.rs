@@ -3,7 +3,7 @@
 //! Workers and the journal die between any two steps: in a turn, in a takeover, in a snapshot, at each thing that one does outside (a write, a
 //! consumption, an arming) and at each store in the log's memory it may be cut off. A successor takes over. A spy reads the whole log and renders everything for everyone; what the clients got must be that.
 //!
-//! `FORKCHAT_SIM_SEEDS=20000 cargo test --release -p forkchat-server simulation` runs more, `FORKCHAT_SIM_SEED=7` one.
+//! `FORKCHAT_SIM_SEEDS=100000 cargo test --release -p forkchat-server simulation` runs more, `FORKCHAT_SIM_SEED=7` one.
 
 use super::input::{Behind, Input, Lines};
 use super::serving::{Serving, ServingConfig};
