@@ -118,8 +118,9 @@ impl Backlog {
         for (place, is_given_up) in inner.in_flight.iter_mut().filter(|(place, is_given_up)| *place < sequence && !is_given_up) {
             (*is_given_up, last, count) = (true, *place, count + 1);
         }
-        while let Some(entry) = inner.entries.pop_front_if(|entry| entry.sequence() < sequence) {
-            (last, count) = (entry.sequence(), count + 1);
+        while let Some(place) = inner.entries.front().map(Entry::sequence).filter(|&place| place < sequence) {
+            inner.entries.pop_front();
+            (last, count) = (place, count + 1);
         }
         if count > 0 {
             inner.gap = inner.gap.max(Some(last));
