@@ -33,7 +33,8 @@ fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
         if path.is_dir() {
             files.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let is_test = ["tests", "simulation"].iter().any(|name| path.file_stem().is_some_and(|stem| stem == *name));
+            let names = [path.file_stem(), path.parent().and_then(Path::file_name)];
+            let is_test = names.into_iter().flatten().any(|name| name == "tests" || name == "simulation");
             let text = if is_test { String::new() } else { std::fs::read_to_string(&path).unwrap() };
             let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
             let code = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");

@@ -1,28 +1,34 @@
 //! Seeded simulation: several workers and a journal over one real log in one thread, with simulated clients. One seed, one run.
 //!
 //! Workers and the journal die between any two steps: in a turn, in a takeover, in a snapshot, at each thing that one does outside (a write, a
-//! consumption, an arming) and at each store in the log's memory it may be cut off. A successor takes over. A spy reads the whole log and renders everything for everyone; what the clients got must be that.
+//! consumption, an arming) and at each store in the log's memory it may be cut off. A successor takes over. A spy reads the whole log and renders
+//! everything for everyone; what the clients got must be that.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `world` | the clients, and the kernel between them and their workers |
+//! | `spy` | what everyone should have been sent |
+//! | `disk` | the journal's two threads, and what they have stored |
 //!
 //! `FORKCHAT_SIM_SEEDS=100000 cargo test --release -p forkchat-server simulation` runs more, `FORKCHAT_SIM_SEED=7` one.
 
-use super::input::{Behind, Input, Lines};
+mod disk;
+mod spy;
+mod world;
+
+use super::input::Input;
 use super::serving::{Serving, ServingConfig};
-use super::sockets::{Sockets, Written};
 use super::takeover::Inherited;
-use crate::chat::{Chat, Ending, Fact, Forms, Kept, Output, PastLine, RateLimit, Record};
-use crate::event_log::{self, EventLog, Geometry, Reader, simulated, step};
-use crate::journal::store::{Entry, Line, Topic};
-use crate::journal::{Backlog, Journal, JournalConfig, Prepared, Request, Tally};
-use crate::sys::tcp_position::Positions;
-use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::wire::line::Stamp;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use crate::chat::RateLimit;
+use crate::event_log::{EventLog, Geometry, simulated};
+use disk::{Disk, JournalProcess, text_of};
+use forkchat_common::ids::{SessionId, Slot};
+use spy::Spy;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use world::{Client, Wires, World, peek, said_by};
 
 const WORKERS: u16 = 3;
 const JOURNAL: Slot = Slot(WORKERS);
@@ -45,174 +51,6 @@ impl Dice {
         ((z ^ (z >> 31)) % sides as u64) as usize
     }
 }
-
-/// A client and the kernel between it and its worker.
-struct Client {
-    session: SessionId,
-    slot: Slot,
-    /// Everything it sent.
-    sent: Vec<u8>,
-    /// How much of that was taken out of the kernel.
-    consumed: usize,
-    has_ended: bool,
-    /// Everything that the kernel took for it, and how much of that it has read.
-    taken: Vec<u8>,
-    read: usize,
-    kernel_bytes_max: usize,
-    armed: Option<(usize, u64)>,
-    /// As its worker knows it.
-    in_long_line: bool,
-    /// What the receive side was ordered to do, if it was.
-    finished: Option<Ending>,
-    /// Whether it was ever ordered to be dropped.
-    is_dropped: bool,
-}
-
-type World = Rc<RefCell<Vec<Client>>>;
-
-/// A worker's outside.
-struct Wires {
-    world: World,
-    blocked: Vec<SessionId>,
-}
-
-impl Wires {
-    fn with<R>(&self, session: SessionId, act: impl FnOnce(&mut Client) -> R) -> Option<R> {
-        self.world.borrow_mut().iter_mut().find(|client| client.session == session).map(act)
-    }
-}
-
-impl Sockets for Wires {
-    type Connection = ();
-
-    fn add(&mut self, _: SessionId, (): ()) {}
-    fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
-
-    fn write(&mut self, session: SessionId, bytes: &[u8], _: u64) -> Written {
-        step();
-        let written = self.with(session, |client| {
-            let room = client.kernel_bytes_max - (client.taken.len() - client.read);
-            let length = room.min(bytes.len());
-            client.taken.extend_from_slice(&bytes[..length]);
-            length
-        });
-        // Cut off behind the write, too: the kernel has the bytes, nobody knows.
-        step();
-        match written {
-            None => Written::Gone,
-            Some(0) => {
-                self.blocked.push(session);
-                Written::Blocked
-            }
-            Some(length) => Written::Bytes(length),
-        }
-    }
-
-    fn consume(&mut self, session: SessionId, len: usize) {
-        step();
-        self.with(session, |client| client.consumed += len);
-    }
-
-    fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
-        step();
-        self.with(session, |client| client.armed = Some((0, lines_max)));
-        true
-    }
-
-    fn finish(&mut self, session: SessionId, ending: Ending) {
-        step();
-        self.with(session, |client| {
-            client.finished = Some(ending);
-            client.is_dropped |= ending == Ending::Drop;
-        });
-    }
-
-    fn positions(&mut self, session: SessionId) -> Positions {
-        step();
-        let read = |client: &mut Client| (client.consumed as u64, client.taken.len() as u64);
-        let (taken, handed_over) = self.with(session, read).unwrap_or_default();
-        Positions { taken, handed_over, is_closed: false }
-    }
-
-    fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {
-        step();
-        self.with(session, |client| {
-            assert_eq!(client.consumed as u64, taken);
-            client.in_long_line = in_long_line;
-        });
-    }
-
-    fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
-    fn drained(&mut self) {}
-}
-
-/// Renders everything for everyone, from the whole log.
-struct Spy {
-    reader: Reader,
-    chat: Chat,
-    forms: Forms,
-    told: Told,
-    /// Lines in the log, by session, without repetitions.
-    lines: BTreeMap<SessionId, Vec<Vec<u8>>>,
-    input_end: BTreeMap<SessionId, u64>,
-}
-
-#[derive(Default)]
-struct Told {
-    bytes: BTreeMap<SessionId, Vec<u8>>,
-    /// Per session: behind which record how much had been told.
-    marks: BTreeMap<SessionId, Vec<(Sequence, usize)>>,
-    now: Sequence,
-    /// The record that is applied.
-    at: Sequence,
-    /// What is to be stored, and where it was said.
-    kept: Vec<(Sequence, String)>,
-}
-
-impl Output for Told {
-    fn serves(&mut self, _: SessionId, _: Slot) -> bool {
-        true
-    }
-    fn tell(&mut self, session: SessionId, bytes: &[u8]) {
-        let told = self.bytes.entry(session).or_default();
-        told.extend_from_slice(bytes);
-        self.marks.entry(session).or_default().push((self.now, told.len()));
-    }
-    fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
-    fn kept(&mut self, kept: &Kept<'_>) {
-        let (Kept::Line { text, .. } | Kept::Topic { text, .. }) = kept;
-        self.kept.push((self.at, (*text).to_owned()));
-    }
-    fn begin(&mut self, stamp: Stamp) {
-        self.at = stamp.id;
-    }
-}
-
-impl Told {
-    fn bytes_before(&self, session: SessionId, sequence: Sequence) -> usize {
-        let marks = self.marks.get(&session).map_or(&[][..], Vec::as_slice);
-        marks.iter().rev().find(|(end, _)| *end <= sequence).map_or(0, |(_, told)| *told)
-    }
-}
-
-impl Spy {
-    fn read(&mut self, log: &EventLog) {
-        for event_log::Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
-            let record = Record::decode(payload).unwrap();
-            self.told.now = end;
-            let is_open = self.chat.session(record.session).is_some();
-            if let Fact::Line(line) = record.fact
-                && is_open
-                && self.input_end.insert(record.session, record.input_end).is_none_or(|before| before < record.input_end)
-            {
-                self.lines.entry(record.session).or_default().push(line.to_vec());
-            }
-            self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, &mut self.told);
-        }
-        log.publish_cursor(SPY, self.reader.position());
-    }
-}
-
 struct Simulation {
     seed: u64,
     /// The negative control.
@@ -237,73 +75,11 @@ struct Simulation {
 fn config() -> ServingConfig {
     ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, journal: JOURNAL, udp: None }
 }
-
-/// What the journal has stored: it outlives it.
-struct Disk {
-    entries: Vec<Entry>,
-    reached: Sequence,
-    tally: &'static Tally,
-    is_full: bool,
-}
-
-/// A journal's two threads, taking turns.
-struct JournalProcess {
-    reading: Journal,
-    backlog: Arc<Backlog>,
-}
-
-impl JournalProcess {
-    fn join(log: &'static EventLog, disk: &Disk) -> JournalProcess {
-        let backlog = Arc::new(Backlog::new(disk.tally));
-        let data_dir = Some("/nowhere".into());
-        let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir, lines_max: 0, tally: disk.tally };
-        JournalProcess { reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(), backlog }
-    }
-
-    /// What the storing thread does, with a disk that fails now and then.
-    fn store(&self, disk: &mut Disk) {
-        self.backlog.found_topics(vec![Topic {
-            sequence: Sequence(1),
-            room: "#kept".into(),
-            room_key: "#kept".into(),
-            text: "tea".into(),
-        }]);
-        let entries = self.backlog.take();
-        step();
-        if disk.is_full {
-            self.backlog.not_stored(entries);
-        } else {
-            let is_new = |entry: &&Entry| entry.sequence() > disk.reached && !matches!(entry, Entry::Gap { .. });
-            disk.entries.extend(entries.iter().filter(is_new).cloned());
-            disk.reached = disk.reached.max(entries.last().map_or(Sequence(0), Entry::sequence));
-            step();
-            self.backlog.stored(&entries);
-        }
-        while let Some(Request { question, room_key, more, behind }) = self.backlog.take_request() {
-            let stored = disk.entries.iter().filter_map(|entry| if let Entry::Line(line) = entry { Some(line) } else { None });
-            let stored = stored.filter(|line| line.room_key == room_key && line.sequence < question).cloned();
-            let waiting = self.backlog.waiting_lines(&room_key, question);
-            let mut lines: Vec<_> = stored.chain(waiting.into_iter().filter(|line| line.sequence > disk.reached)).collect();
-            lines.drain(..lines.len().saturating_sub(more));
-            lines.retain(|line| line.sequence > behind);
-            let part = &lines[..lines.len().min(2)];
-            let mut bytes = Vec::new();
-            for Line { sequence, time, nick, is_action, text, .. } in part {
-                PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut bytes);
-            }
-            let since = (part.len() == lines.len()).then_some(Sequence(0));
-            self.backlog.prepare(Prepared { question, behind, lines: bytes, since });
-        }
-    }
-}
-
 impl Simulation {
     fn new(seed: u64, log: &'static EventLog) -> Simulation {
         log.wipe();
         let world = World::default();
-        let chat = Chat::new(RateLimit::OFF);
-        let reader = Reader::new(log, log.join(SPY).unwrap().0);
-        let spy = Spy { reader, chat, forms: Forms::default(), told: Told::default(), lines: BTreeMap::new(), input_end: BTreeMap::new() };
+        let spy = Spy::new(log);
         let mut simulation = Simulation {
             seed,
             reads_first: false,
@@ -313,7 +89,7 @@ impl Simulation {
             workers: (0..WORKERS).map(|_| None).collect(),
             queues: (0..WORKERS).map(|_| VecDeque::new()).collect(),
             journal: None,
-            disk: Disk { entries: Vec::new(), reached: Sequence(0), tally: Box::leak(Box::default()), is_full: false },
+            disk: Disk::default(),
             spy,
             serial: 0,
             crashes: vec![0; usize::from(WORKERS) + 1],
@@ -630,40 +406,6 @@ impl Simulation {
         }
     }
 }
-
-fn text_of(entry: &Entry) -> &str {
-    match entry {
-        Entry::Line(line) => &line.text,
-        Entry::Topic(topic) => &topic.text,
-        Entry::Gap { .. } => "",
-    }
-}
-
-/// The lines that a client sent and that are not too long; the last one counts without its LF if it ended its input.
-fn said_by(client: &Client) -> Vec<Vec<u8>> {
-    let mut lines: Vec<&[u8]> = client.sent.split(|&byte| byte == b'\n').collect();
-    let last = lines.pop().unwrap_or_default();
-    if client.has_ended && !last.is_empty() {
-        lines.push(last);
-    }
-    lines.into_iter().filter(|line| line.len() < forkchat_common::limits::LINE_BYTES_MAX).map(<[u8]>::to_vec).collect()
-}
-
-/// A receive thread looks. One that reads first takes what it sees out of the kernel at once, as no server should.
-fn peek(client: &mut Client, lines_max: u64, reads_first: bool) -> Lines {
-    let bytes = &client.sent[client.consumed..];
-    let bytes = &bytes[..bytes.len().min(PEEK)];
-    let is_all = client.consumed + bytes.len() == client.sent.len();
-    let behind = if client.has_ended && is_all { Behind::EndOfInput } else { Behind::More };
-    let lines_max = LINES_PER_PEEK.min(usize::try_from(lines_max).unwrap_or(usize::MAX));
-    let mut lines = Lines::of(client.session, bytes, client.consumed as u64, client.in_long_line, behind, lines_max);
-    client.in_long_line = lines.in_long_line;
-    if reads_first {
-        client.consumed += std::mem::take(&mut lines.consume);
-    }
-    lines
-}
-
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }

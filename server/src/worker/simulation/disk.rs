@@ -1,0 +1,81 @@
+//! The simulated journal: its two threads take turns, and what they have stored outlives them.
+
+use super::{JOURNAL, WORKERS};
+use crate::chat::{PastLine, RateLimit};
+use crate::event_log::{EventLog, step};
+use crate::journal::store::{Entry, Line, Topic};
+use crate::journal::{Backlog, Journal, JournalConfig, Prepared, Request, Tally};
+use forkchat_common::ids::Sequence;
+use std::sync::Arc;
+
+/// What the journal has stored: it outlives it.
+pub(super) struct Disk {
+    pub entries: Vec<Entry>,
+    pub reached: Sequence,
+    pub tally: &'static Tally,
+    pub is_full: bool,
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk { entries: Vec::new(), reached: Sequence(0), tally: Box::leak(Box::default()), is_full: false }
+    }
+}
+
+/// A journal's two threads, taking turns.
+pub(super) struct JournalProcess {
+    pub reading: Journal,
+    pub backlog: Arc<Backlog>,
+}
+
+impl JournalProcess {
+    pub fn join(log: &'static EventLog, disk: &Disk) -> JournalProcess {
+        let backlog = Arc::new(Backlog::new(disk.tally));
+        let data_dir = Some("/nowhere".into());
+        let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir, lines_max: 0, tally: disk.tally };
+        JournalProcess { reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(), backlog }
+    }
+
+    /// What the storing thread does, with a disk that fails now and then.
+    pub fn store(&self, disk: &mut Disk) {
+        self.backlog.found_topics(vec![Topic {
+            sequence: Sequence(1),
+            room: "#kept".into(),
+            room_key: "#kept".into(),
+            text: "tea".into(),
+        }]);
+        let entries = self.backlog.take();
+        step();
+        if disk.is_full {
+            self.backlog.not_stored(entries);
+        } else {
+            let is_new = |entry: &&Entry| entry.sequence() > disk.reached && !matches!(entry, Entry::Gap { .. });
+            disk.entries.extend(entries.iter().filter(is_new).cloned());
+            disk.reached = disk.reached.max(entries.last().map_or(Sequence(0), Entry::sequence));
+            step();
+            self.backlog.stored(&entries);
+        }
+        while let Some(Request { question, room_key, more, behind }) = self.backlog.take_request() {
+            let stored = disk.entries.iter().filter_map(|entry| if let Entry::Line(line) = entry { Some(line) } else { None });
+            let stored = stored.filter(|line| line.room_key == room_key && line.sequence < question).cloned();
+            let waiting = self.backlog.waiting_lines(&room_key, question);
+            let mut lines: Vec<_> = stored.chain(waiting.into_iter().filter(|line| line.sequence > disk.reached)).collect();
+            lines.drain(..lines.len().saturating_sub(more));
+            lines.retain(|line| line.sequence > behind);
+            let part = &lines[..lines.len().min(2)];
+            let mut bytes = Vec::new();
+            for Line { sequence, time, nick, is_action, text, .. } in part {
+                PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut bytes);
+            }
+            let since = (part.len() == lines.len()).then_some(Sequence(0));
+            self.backlog.prepare(Prepared { question, behind, lines: bytes, since });
+        }
+    }
+}
+pub(super) fn text_of(entry: &Entry) -> &str {
+    match entry {
+        Entry::Line(line) => &line.text,
+        Entry::Topic(topic) => &topic.text,
+        Entry::Gap { .. } => "",
+    }
+}
