@@ -387,6 +387,8 @@ impl Output for Outboxes {
         let latest = self.boxes.get(session.cell()).and_then(Option::as_ref).map_or(SessionId::NONE, |outbox| outbox.session);
         if slot == self.me && latest < session {
             self.make(session);
+            // It has a checkpoint from its first turn on, told anything or not.
+            self.mark_dirty(session);
         }
     }
 

@@ -98,6 +98,11 @@ impl<S: Sockets> Serving<S> {
         let in_cells = cells.filter_map(|cell| self.log.checkpoint(cell)).map(|checkpoint| checkpoint.session);
         let in_state = self.replica.chat.sessions_of(self.me).filter(over_udp).map(|session| session.id);
         for session in in_cells.chain(in_state).collect::<BTreeSet<_>>() {
+            if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session) {
+                // It was over, and only its cell wasn't cleared yet.
+                self.log.clear_checkpoint(session);
+                continue;
+            }
             silent_before = silent_before.min(self.resume_output(session, |offset| offset));
         }
         self.outboxes.be_silent_before(silent_before);
