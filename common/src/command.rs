@@ -115,7 +115,7 @@ pub static TABLE: [Row; 16] = [
     },
     Row { name: "me", arguments: "TEXT", does: "tells the room what you do", parse: |rest| Some(Command::Me(some_text(rest)?)) },
     Row { name: "topic", arguments: "[TEXT]", does: "shows or sets the room's topic", parse: |rest| Some(Command::Topic(some_text(rest))) },
-    Row { name: "history", arguments: "[N]", does: "tells the room's last lines, 20 or N of them", parse: parse_history },
+    Row { name: "history", arguments: "[N]", does: "tells the room's last lines: 20, or N, at most 500", parse: parse_history },
     Row {
         name: "charset",
         arguments: "NAME",

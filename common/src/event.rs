@@ -245,4 +245,6 @@ pub enum Refusal<'a> {
     HelloIsForUdp,
     /// The last `/history` is still being answered.
     StillAnswering,
+    /// The history can't be read.
+    HistoryUnreadable,
 }

@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_sendq)]
     pub sendq: usize,
 
-    /// Size of the event log in memory
+    /// Size of the event log in memory; a reader further behind than a quarter of it is disconnected if its worker dies
     #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_ring)]
     pub ring: usize,
 
@@ -56,8 +56,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Lines said in rooms that are kept there, of all rooms together; the oldest go first
-    #[arg(long, value_name = "LINES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+    /// Lines said in rooms that are kept there, 1000 at least, of all rooms together; the oldest go first
+    #[arg(long, value_name = "LINES|off", default_value = "1000000", value_parser = parse_history)]
     pub history: u64,
 
     /// Tell more
@@ -120,6 +120,15 @@ fn parse_rate(text: &str) -> Result<RateLimit, String> {
         _ if text == "off" => Ok(RateLimit::OFF),
         Ok(lines @ 1..=1_000_000) => Ok(RateLimit::lines_per_second(lines)),
         _ => Err("give 1 to 1000000 lines a second, or off".to_owned()),
+    }
+}
+
+/// Off is none.
+fn parse_history(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        _ if text == "off" => Ok(0),
+        Ok(lines @ 1_000..=1_000_000_000) => Ok(lines),
+        _ => Err("give 1000 to 1000000000 lines, or off".to_owned()),
     }
 }
 

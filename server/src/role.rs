@@ -35,3 +35,8 @@ pub fn take_on(role: &str) {
         std::process::abort();
     }));
 }
+
+/// `1 connection`, `2 connections`.
+pub fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
+}

@@ -14,7 +14,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("role", &["sys"]),
     ("faults", &[]),
     ("replica", &["chat", "event_log", "faults", "ipc"]),
-    ("worker", &["faults", "replica", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
+    ("worker", &["faults", "replica", "role", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
     ("journal", &["chat", "event_log", "ipc", "replica", "sys"]),
     ("doctor", &["ipc", "sys"]),
     ("supervisor", &["admission", "channel", "doctor", "event_log", "ipc", "journal", "options", "role", "sys", "worker"]),

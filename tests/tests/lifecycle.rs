@@ -128,14 +128,14 @@ fn a_killed_worker_is_replaced_and_nobody_notices() {
         kill(worker, Signal::SIGKILL).unwrap();
         victim.say(&format!("said behind {round}"));
         let successor = server.replaced("worker 0", worker);
-        server.tells(&format!("worker 0 (pid {worker}) killed by signal 9; respawned as pid {successor}, 1 connections kept"));
+        server.tells(&format!("worker 0 (pid {worker}) killed by signal 9; respawned as pid {successor}, 1 connection kept"));
         let heard = witness.reads(&format!("[#lobby] a: said behind {round}"));
         assert_eq!(heard, [format!("[#lobby] a: said before {round}"), format!("[#lobby] a: said behind {round}")]);
         witness.say(&format!("good {round}"));
         assert_eq!(victim.reads("good"), [format!("[#lobby] b: good {round}")], "and nothing else");
         assert_eq!(victim.worker(), "worker 0");
     }
-    server.tells("worker 0: took over 1 sessions in ");
+    server.tells("worker 0: took over 1 session in ");
     let zombies = server.processes().into_iter().filter(|&(pid, _)| is_gone(pid)).count();
     assert_eq!(zombies, 0);
 }

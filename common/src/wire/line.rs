@@ -176,7 +176,7 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
         }
         Reply::Topic { room, topic: "" } => lines.line(format_args!("* {room} has no topic; /topic TEXT sets one")),
         Reply::Topic { room, topic } => lines.line(format_args!("* topic of {room}: {topic}")),
-        Reply::History { room, first: None, .. } => lines.line(format_args!("* of what was said in {room} before, nothing is kept")),
+        Reply::History { room, first: None, .. } => lines.line(format_args!("* nothing that was said in {room} before is kept")),
         Reply::History { room, lines: count, first: Some(first), .. } => {
             let mut time = String::new();
             push_time(*first, &mut time);
@@ -232,6 +232,7 @@ fn explain(refusal: &Refusal<'_>) -> String {
             format!("charset {name} can't be used: it doesn't contain ASCII; utf-8 has every character it has")
         }
         Refusal::StillAnswering => "your last /history is still being answered; ask again behind that".to_owned(),
+        Refusal::HistoryUnreadable => "what was said before can't be read now; try again later".to_owned(),
         Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),
     }
 }
@@ -424,7 +425,7 @@ mod tests {
             "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice [#lobby] alice: hi\n"
         );
         let end = |lines, first| Event::Reply(Reply::History { room: "#lobby", lines, first, since: Sequence(7) });
-        assert_eq!(rendered(end(0, None), false), "* of what was said in #lobby before, nothing is kept\n");
+        assert_eq!(rendered(end(0, None), false), "* nothing that was said in #lobby before is kept\n");
         let some = rendered(end(2, Some(Micros(1_795_262_401_123_000))), true);
         assert!(
             some.contains(

@@ -46,8 +46,19 @@ pub struct Answer<'a> {
     /// The lines, oldest first: [`PastLine`]s in a row.
     #[serde(borrow, with = "serde_bytes")]
     pub lines: &'a [u8],
-    /// With the last part: from where on the room's lines are all known.
-    pub since: Option<Sequence>,
+    /// What comes behind them.
+    pub end: AnswerEnd,
+}
+
+/// What comes behind a part of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnswerEnd {
+    /// Another part.
+    More,
+    /// Nothing: from this place on the room's lines are all known.
+    Since(Sequence),
+    /// Nothing, since earlier lines can't be read now.
+    Unreadable,
 }
 
 /// A line of an answer.
@@ -125,18 +136,22 @@ impl Chat {
         (tell.stamp, question.told_at) = (stamp, stamp.id);
         let Some(session) = self.session_mut(id) else { return };
         let slot = session.slot;
-        let Some(since) = answer.since else {
+        if answer.end == AnswerEnd::More {
             session.question = Some(question);
             return;
-        };
+        }
         session.question = None;
         self.questions.remove(&answer.question);
+        tell.out.answered(id, slot);
+        let AnswerEnd::Since(since) = answer.end else {
+            self.tell_one(id, &Event::Refused { to: Some("history"), refusal: Refusal::HistoryUnreadable }, tell);
+            return;
+        };
         let Question { room, told, first, more, .. } = question;
         // There may be earlier ones that weren't asked for.
         let since = first.filter(|_| more == 0).map_or(since, |(line, _)| line.max(since));
         let reply = Reply::History { room: room.as_str(), lines: told, first: first.map(|(_, time)| time), since };
         self.tell_one(id, &Event::Reply(reply), tell);
-        tell.out.answered(id, slot);
     }
 
     /// A topic of an earlier run, for a room that has none in this one.
@@ -188,33 +203,41 @@ mod tests {
         chat.apply(stamp, &Record { session: ME, input_end: at, fact }, &mut Forms::default(), told);
     }
 
-    fn answer(chat: &mut Chat, told: &mut Told, at: u64, behind: u64, places: &[u64], since: Option<u64>) {
+    fn answer(chat: &mut Chat, told: &mut Told, at: u64, behind: u64, places: &[u64], end: AnswerEnd) {
         let mut lines = Vec::new();
         for &place in places {
             PastLine { sequence: Sequence(place), time: Micros(place), nick: "a", is_action: false, text: &place.to_string() }
                 .encode(&mut lines);
         }
-        let answer = Answer { question: Sequence(2), behind: Sequence(behind), lines: &lines, since: since.map(Sequence) };
+        let answer = Answer { question: Sequence(2), behind: Sequence(behind), lines: &lines, end };
         apply(chat, told, at, Fact::Answer(answer));
     }
 
     #[test]
     fn a_part_that_was_told_before_is_ignored_and_so_is_an_answer_to_no_question() {
         let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[10, 11], None);
-        answer(&mut chat, &mut told, 4, 0, &[10, 11], None);
+        answer(&mut chat, &mut told, 3, 0, &[10, 11], AnswerEnd::More);
+        answer(&mut chat, &mut told, 4, 0, &[10, 11], AnswerEnd::More);
         assert_eq!(told.0, "[#lobby] a: 10\n[#lobby] a: 11\n");
         assert!(chat.waits_for_answer(ME) && chat.questions().count() == 1);
         // A copy that starts from a snapshot knows what was told.
         let mut copy = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
         let (_, question) = copy.questions().next().unwrap();
         assert_eq!((question.told, question.more, question.behind, question.told_at), (2, 1, Sequence(11), Sequence(3)));
-        answer(&mut copy, &mut told, 5, 11, &[12, 13], Some(0));
+        answer(&mut copy, &mut told, 5, 11, &[12, 13], AnswerEnd::Since(Sequence(0)));
         assert!(told.0.contains("a: 12\n* end of the history of #lobby: 3 lines, ") && !told.0.contains("13"), "{}", told.0);
         assert_eq!((told.1, copy.questions().count(), copy.waits_for_answer(ME)), (1, 0, false));
         let before = told.0.clone();
-        answer(&mut copy, &mut told, 6, 11, &[12], Some(0));
+        answer(&mut copy, &mut told, 6, 11, &[12], AnswerEnd::Since(Sequence(0)));
         assert_eq!((told.0, told.1), (before, 1));
+    }
+
+    #[test]
+    fn a_history_that_cannot_be_read_is_no_empty_one() {
+        let (mut chat, mut told) = asked();
+        answer(&mut chat, &mut told, 3, 0, &[10], AnswerEnd::Unreadable);
+        assert_eq!(told.0, "[#lobby] a: 10\n! what was said before can't be read now; try again later\n");
+        assert_eq!((told.1, chat.waits_for_answer(ME)), (1, false));
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod rooms;
 mod session;
 mod tell;
 
-pub use history::{Answer, PastLine, Question};
+pub use history::{Answer, AnswerEnd, PastLine, Question};
 pub use rate::RateLimit;
 pub use record::{CloseReason, Fact, Record, Transport};
 pub use session::Session;

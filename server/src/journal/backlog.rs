@@ -8,6 +8,7 @@
 //! It is bounded by the ring: what lies further back than half of it is given up ([`Backlog::give_up_before`]), counted, and noted as a gap.
 
 use super::store::{Entry, Line, Topic};
+use crate::chat::AnswerEnd;
 use forkchat_common::ids::Sequence;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,8 +53,8 @@ pub struct Prepared {
     pub behind: Sequence,
     /// The lines, as [`crate::chat::Answer`] has them.
     pub lines: Vec<u8>,
-    /// With the last part: from where on the room's lines are all known.
-    pub since: Option<Sequence>,
+    /// What comes behind them.
+    pub end: AnswerEnd,
 }
 
 /// See the module.
@@ -74,6 +75,9 @@ struct Inner {
     gap: Option<Sequence>,
     /// It grows: the storing thread is not to wait for more.
     is_urgent: bool,
+    /// The server ends: what is stored is closed when all is stored, and whether it is.
+    is_closing: bool,
+    is_closed: bool,
     requests: VecDeque<Request>,
     prepared: Vec<Prepared>,
     topics: Option<Vec<Topic>>,
@@ -148,11 +152,13 @@ impl Backlog {
 
     /// Waits for something to do, at most for `timeout`, and when there are only a few entries `gather` longer for more.
     pub fn wait(&self, timeout: Duration, gather: Duration) {
-        let is_idle = |inner: &mut Inner| inner.entries.is_empty() && inner.requests.is_empty();
+        let is_idle = |inner: &mut Inner| inner.entries.is_empty() && inner.requests.is_empty() && (!inner.is_closing || inner.is_closed);
         let waited = self.has_work.wait_timeout_while(self.lock(), timeout, is_idle);
         let (inner, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if !waited.timed_out() {
-            let are_few = |inner: &mut Inner| inner.entries.len() < BATCH_ENTRIES_MAX && inner.requests.is_empty() && !inner.is_urgent;
+            let are_few = |inner: &mut Inner| {
+                inner.entries.len() < BATCH_ENTRIES_MAX && inner.requests.is_empty() && !inner.is_urgent && !inner.is_closing
+            };
             drop(self.has_work.wait_timeout_while(inner, gather, are_few));
         }
     }
@@ -215,6 +221,27 @@ impl Backlog {
     pub fn note_gap(&self, until: Sequence) {
         let mut inner = self.lock();
         inner.gap = inner.gap.max(Some(until));
+    }
+
+    /// Nothing more will come.
+    pub fn close(&self) {
+        self.lock().is_closing = true;
+        self.has_work.notify_one();
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_closing(&self) -> bool {
+        self.lock().is_closing
+    }
+
+    /// Everything is stored, and the database closed.
+    pub fn closed(&self) {
+        self.lock().is_closed = true;
+    }
+
+    /// Whether the database is closed for good.
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
     }
 
     /// What is counted.

@@ -13,6 +13,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// How much of the log is applied in one turn, in blocks.
 const TURN_BLOCKS: u64 = 4_096;
@@ -20,6 +22,8 @@ const TURN_BLOCKS: u64 = 4_096;
 const SNAPSHOT_BLOCKS_MAX: u64 = 65_536;
 /// It is never rung for a line, so it looks by itself.
 const SLEEP_MILLIS: u16 = 500;
+/// That lines are given up is told the operator no oftener.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// As long as a snapshot waits to be published, or a question for its turn.
 const SLEEP_MILLIS_WAITING: u16 = 20;
 
@@ -42,8 +46,9 @@ pub struct Journal {
     prepared: Vec<Prepared>,
     /// Behind the last record of its own.
     appended: Sequence,
-    /// The operator knows that lines are given up.
+    /// Lines were given up since the operator was told so.
     is_giving_up: bool,
+    told_at: Option<Instant>,
 }
 
 /// What applying records leaves to be done. The journal serves no session.
@@ -51,6 +56,8 @@ pub struct Journal {
 struct Gathered {
     stamp: Stamp,
     entries: Vec<Entry>,
+    /// Lines too, and not only topics.
+    keeps_lines: bool,
     /// Whether records of its own are applied: then it is the one who wakes the workers that have somebody to tell.
     wakes: bool,
     slots: BTreeSet<Slot>,
@@ -69,6 +76,9 @@ impl Output for Gathered {
     fn tell(&mut self, _: SessionId, _: &[u8]) {}
     fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
     fn kept(&mut self, kept: &Kept<'_>) {
+        if matches!(kept, Kept::Line { .. }) && !self.keeps_lines {
+            return;
+        }
         let Stamp { id: sequence, time } = self.stamp;
         self.entries.push(match kept {
             Kept::Line { room, nick, is_action, text } => Entry::Line(Line {
@@ -97,13 +107,14 @@ impl Journal {
             stores: config.data_dir.is_some(),
             replica: Replica::join(log, me, config.rate_limit)?,
             snapshots: SnapshotWriter::new(log, me),
-            gathered: Gathered::default(),
+            gathered: Gathered { keeps_lines: config.lines_max > 0, ..Gathered::default() },
             backlog,
             topics: None,
             asked: BTreeMap::new(),
             prepared: Vec::new(),
             appended: Sequence(0),
             is_giving_up: false,
+            told_at: None,
         })
     }
 
@@ -118,7 +129,10 @@ impl Journal {
     }
 
     fn has_finished(&self) -> bool {
-        self.replica.chat.is_stopping() && !self.replica.is_behind() && self.backlog.oldest().is_none()
+        if self.replica.chat.is_stopping() && !self.replica.is_behind() {
+            self.backlog.close();
+        }
+        self.backlog.is_closed()
     }
 
     /// Applies what is new, hands on what is to be stored, appends what it has to say, makes and publishes a snapshot if it is time.
@@ -138,11 +152,15 @@ impl Journal {
         self.backlog.add(&mut self.gathered.entries);
         let held = if self.stores { self.log.geometry().ring_blocks() / 2 } else { 0 };
         let given_up = self.backlog.give_up_before(Sequence(self.replica.position().0.saturating_sub(held)));
-        if given_up > 0 && self.stores && !std::mem::replace(&mut self.is_giving_up, true) {
-            log::warn!("what is said is not stored fast enough: lines are given up, the chat goes on");
-        }
+        self.is_giving_up |= given_up > 0 && self.stores;
         let oldest = self.backlog.oldest();
-        self.is_giving_up &= oldest.is_some();
+        if self.is_giving_up && self.told_at.is_none_or(|told_at| told_at.elapsed() > TELL_AGAIN) {
+            let skipped = self.backlog.tally().skipped.load(Ordering::Relaxed);
+            log::warn!(
+                "what is said is not stored fast enough: {skipped} lines are given up so far, the chat goes on; a larger --ring holds more"
+            );
+            (self.is_giving_up, self.told_at) = (false, Some(Instant::now()));
+        }
         let is_far_back = |oldest| self.replica.position().blocks_since(oldest) > self.interval();
         self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
     }
@@ -197,9 +215,9 @@ impl Journal {
         for prepared in std::mem::take(&mut self.prepared) {
             let meant = self.replica.chat.questions().find(|(_, question)| question.at == prepared.question).map(|(session, _)| session.id);
             let Some(session) = meant else { continue };
-            let Prepared { question, behind, lines, since } = &prepared;
+            let Prepared { question, behind, lines, end } = &prepared;
             let mut batch = Batch::default();
-            push_fact(&mut batch, session, Fact::Answer(Answer { question: *question, behind: *behind, lines, since: *since }));
+            push_fact(&mut batch, session, Fact::Answer(Answer { question: *question, behind: *behind, lines, end: *end }));
             if !self.append(&batch) {
                 self.prepared.push(prepared);
             }

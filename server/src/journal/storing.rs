@@ -5,10 +5,10 @@
 
 use super::backlog::{Backlog, Prepared, Request};
 use super::store::{Line, Store, StoreError};
-use crate::chat::PastLine;
+use crate::chat::{AnswerEnd, PastLine};
 use crate::event_log::EventLog;
 use forkchat_common::ids::{Sequence, Slot};
-use forkchat_common::limits::EMPTY_ROOMS_MAX;
+use forkchat_common::limits::{EMPTY_ROOMS_MAX, LINE_BYTES_MAX};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,11 +57,16 @@ impl Storing {
                 std::thread::sleep(self.try_at.saturating_duration_since(Instant::now()).min(GATHER));
             }
             self.backlog.wait(SLEEP, GATHER);
+            if self.backlog.is_closing() && self.backlog.oldest().is_none() {
+                // Which brings everything into the one file.
+                self.store = None;
+                self.backlog.closed();
+            }
         }
     }
 
     fn turn(&mut self) {
-        if Instant::now() >= self.try_at {
+        if Instant::now() >= self.try_at && !self.backlog.is_closed() {
             let worked = self.open().and_then(|()| self.store_some());
             self.say(worked);
         }
@@ -112,8 +117,10 @@ impl Storing {
         match worked {
             Ok(()) => {
                 if self.failure.take().is_some() {
-                    let skipped = self.backlog.tally().skipped.load(Ordering::Relaxed);
-                    log::warn!("what is said is stored again; so far {skipped} lines were not");
+                    match self.backlog.tally().skipped.load(Ordering::Relaxed) {
+                        0 => log::warn!("what is said is stored again, and nothing was missed"),
+                        skipped => log::warn!("what is said is stored again; so far {skipped} lines were not"),
+                    }
                 }
             }
             Err(error) => {
@@ -129,38 +136,41 @@ impl Storing {
 
     fn answer(&self, request: &Request) -> Prepared {
         let Request { question, room_key, more, behind } = request;
-        let (mut lines, mut since) = self.stored_lines(request).unwrap_or_else(|error| {
+        let stored = self.stored_lines(request).unwrap_or_else(|error| {
             log::warn!("cannot read the history: {error}");
-            (Vec::new(), *question)
+            None
         });
+        let (mut lines, since) = stored.map_or((Vec::new(), None), |(lines, since)| (lines, Some(since)));
         let newest = lines.last().map_or(Sequence(0), |line| line.sequence);
         lines.extend(self.backlog.waiting_lines(room_key, *question).into_iter().filter(|line| line.sequence != newest));
-        if self.store.is_none() {
-            since = lines.first().map_or(*question, |line| line.sequence);
-        }
-        since = since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1)));
+        let since = since.map(|since| since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1))));
         lines.drain(..lines.len().saturating_sub(*more));
         if let Some(told) = lines.iter().position(|line| line.sequence == *behind) {
             lines.drain(..=told);
         }
-        let (mut bytes, mut is_whole) = (Vec::new(), true);
-        for line in &lines {
-            if bytes.len() >= PART_BYTES - 2 * forkchat_common::limits::LINE_BYTES_MAX {
-                is_whole = false;
+        let mut prepared = Prepared {
+            question: *question,
+            behind: *behind,
+            lines: Vec::new(),
+            end: since.map_or(AnswerEnd::Unreadable, AnswerEnd::Since),
+        };
+        for Line { sequence, time, nick, is_action, text, .. } in &lines {
+            if prepared.lines.len() >= PART_BYTES - 2 * LINE_BYTES_MAX {
+                prepared.end = AnswerEnd::More;
                 break;
             }
-            PastLine { sequence: line.sequence, time: line.time, nick: &line.nick, is_action: line.is_action, text: &line.text }
-                .encode(&mut bytes);
+            PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut prepared.lines);
         }
-        Prepared { question: *question, behind: *behind, lines: bytes, since: is_whole.then_some(since) }
+        prepared
     }
 
-    fn stored_lines(&self, request: &Request) -> Result<(Vec<Line>, Sequence), StoreError> {
+    /// A room's lines, and from where on they are all there. `None` if they can't be read; without a data directory there are none.
+    fn stored_lines(&self, request: &Request) -> Result<Option<(Vec<Line>, Sequence)>, StoreError> {
         match &self.store {
-            None => Ok((Vec::new(), request.question)),
+            None => Ok(self.data_dir.is_none().then(|| (Vec::new(), request.question))),
             Some(store) => {
                 let lines = store.last_lines(self.log.first(), &request.room_key, request.question, request.more)?;
-                Ok((lines, store.complete_since()?))
+                Ok(Some((lines, store.complete_since()?)))
             }
         }
     }

@@ -74,6 +74,9 @@ const TICK: Duration = Duration::from_millis(250);
 const SIGNALS: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
+/// The command line asks for nothing that could be done.
+pub const EXIT_USAGE: i32 = 2;
+
 /// Why the server can't start.
 #[derive(Debug)]
 pub enum StartError {
@@ -143,7 +146,7 @@ pub fn run(options: Options) -> i32 {
         Ok(mut supervisor) => supervisor.supervise(),
         Err(error) => {
             log::error!("{error}");
-            EXIT_FAILED
+            if matches!(error, StartError::NowhereToListen) { EXIT_USAGE } else { EXIT_FAILED }
         }
     }
 }
@@ -204,7 +207,7 @@ impl Supervisor {
         for (transport, address) in supervisor.listeners.addresses() {
             log::info!("listening on {transport} {address}");
         }
-        log::info!("{workers} workers, at most {connections_max} connections");
+        log::info!("{}, at most {connections_max} connections", role::count(workers.into(), "worker"));
         Ok(supervisor)
     }
 

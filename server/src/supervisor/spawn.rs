@@ -37,7 +37,8 @@ impl Supervisor {
                     let (death, pid) = (child.last_death.take().unwrap_or_default(), child.pid.map_or(0, Pid::as_raw));
                     match child.role {
                         Role::Worker => {
-                            log::warn!("{death}; respawned as pid {pid}, {} connections kept", self.connections.count(slot));
+                            let connections = self.connections.count(slot);
+                            log::warn!("{death}; respawned as pid {pid}, {} kept", role::count(connections, "connection"));
                         }
                         Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
                     }

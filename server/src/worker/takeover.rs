@@ -29,6 +29,7 @@ use super::sockets::Sockets;
 use super::udp::UdpDesk;
 use crate::chat::{CloseReason, Ending, Fact, Session, Transport};
 use crate::event_log::{EventLog, Place, Thread};
+use crate::role::count;
 use forkchat_common::ids::{Micros, Sequence, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -53,6 +54,8 @@ pub(super) struct Takeover {
     began: Micros,
     sessions: usize,
     records: u64,
+    /// Of the sessions, those that are closed.
+    too_slow: usize,
 }
 
 impl Takeover {
@@ -60,7 +63,12 @@ impl Takeover {
     pub fn tell(self, log: &EventLog) {
         if self.sessions > 0 {
             let millis = log.uptime().since(self.began) as f64 / 1_000.0;
-            log::info!("took over {} sessions in {millis:.1} ms, {} records replayed", self.sessions, self.records);
+            let (sessions, records) = (count(self.sessions, "session"), count(self.records as usize, "record"));
+            log::info!("took over {sessions} in {millis:.1} ms, {records} replayed");
+        }
+        if self.too_slow > 0 {
+            let sessions = count(self.too_slow, "session");
+            log::warn!("{sessions} read too slowly to be taken over: what is unread began more than a quarter of the ring ago (--ring)");
         }
     }
 }
@@ -79,7 +87,8 @@ impl<S: Sockets> Serving<S> {
         self.resume_udp();
         self.outboxes.mark_all_dirty();
         let udp = self.udp.as_ref().map_or(0, UdpDesk::count);
-        Takeover { began, sessions: known.len() + udp, records }
+        let too_slow = known.iter().filter(|(session, _)| self.outboxes.is_given_up(*session)).count();
+        Takeover { began, sessions: known.len() + udp, records, too_slow }
     }
 
     /// Makes the outboxes of all sessions that may have something to be written, each with the place from which it is rendered.

@@ -9,7 +9,7 @@ use crate::chat::{Chat, Fact, Record, Session, Transport};
 use crate::event_log::Batch;
 use crate::ipc::value::Counter;
 use forkchat_common::ids::{Micros, SessionId, Slot};
-use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, UDP_SILENCE_SECONDS_MAX};
+use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, RATE_BURST_LINES, UDP_SILENCE_SECONDS_MAX};
 use forkchat_common::lines::{Piece, cut};
 use siphasher::sip::SipHasher24;
 use std::collections::{BTreeSet, HashMap};
@@ -102,7 +102,10 @@ impl UdpDesk {
     pub fn receive(&mut self, peer: SocketAddr, bytes: &[u8], chat: &Chat, now: Micros, uptime: Micros) -> Verdict {
         if let Some(known) = self.known.get_mut(&peer) {
             known.heard = uptime;
-            let allowed = chat.lines_allowed(known.session, now).saturating_sub(known.unapplied).min(LINES_PER_DATAGRAM_MAX);
+            // Its greeting may still be on its way to the log.
+            let is_opening = !chat.was_opened(known.session);
+            let allowed = if is_opening { RATE_BURST_LINES } else { chat.lines_allowed(known.session, now) };
+            let allowed = allowed.saturating_sub(known.unapplied).min(LINES_PER_DATAGRAM_MAX);
             let mut batch = Batch::default();
             let before = known.lines;
             let is_whole = push_lines(known.session, bytes, &mut known.lines, allowed, &mut batch);
@@ -271,6 +274,14 @@ mod tests {
         );
         let elsewhere = [10, 0, 0, 1].into();
         assert_eq!([(); 2].map(|()| desk.config.admission.admit(elsewhere)), [Ok(()), Err(Refused::Full)]);
+    }
+
+    #[test]
+    fn what_comes_right_behind_the_greeting_counts() {
+        let (mut desk, chat) = desk(None);
+        assert!(matches!(hello(&mut desk, &chat, 1, Micros(0)), Verdict::Open(..)));
+        let behind = desk.receive(peer(1), b"/nick udp\nhi\n", &chat, Micros(0), Micros(0));
+        assert!(matches!(behind, Verdict::Lines(_, _, 2)), "{behind:?}");
     }
 
     proptest! {

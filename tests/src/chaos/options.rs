@@ -86,7 +86,11 @@ journal are killed (SIGKILL, some SIGSTOP and SIGSEGV, some in the middle of a r
 is sent is checked, against what was said and what the others of the room were told: no connection may be dropped, no line lost, doubled,
 out of order, changed, or told to one otherwise than to another.
 
-Over UDP lines may be lost and doubled; that is counted, and no fault.
+Over UDP lines may be lost and doubled; that is counted, and no fault. DIFFERING are lines told to one member of a room otherwise, or
+elsewhere among the others, than to the rest. Ways to kill: WORKER one of them, ALL-WORKERS at once, SUCCESSOR a worker and then the one
+that takes over for it, JOURNAL, STOPPED a worker by SIGSTOP, CRASHED a worker by SIGSEGV. A pause goes from a kill to the first line said
+after it; those behind SIGSTOP, SIGSEGV or a second kill stand in a row of their own. A small --ring of the server lets it drop the
+slow readers when their worker dies, as it should.
 Exit codes: 0 nobody noticed, 1 somebody did, or it could not be tested, 2 the command line is wrong.
 
 Examples:

@@ -121,8 +121,8 @@ impl Drop for Server {
 /// The recoveries that a journal text tells of: `… worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed`.
 pub fn recoveries(journal_text: &str) -> Vec<Recovery> {
     let read = |line: &str| {
-        let (sessions, rest) = line.split_once(": took over ")?.1.split_once(" sessions in ")?;
-        Some(Recovery { sessions: sessions.parse().ok()?, ms: rest.split_once(" ms")?.0.parse().ok()? })
+        let (sessions, rest) = line.split_once(": took over ")?.1.split_once(" session")?;
+        Some(Recovery { sessions: sessions.parse().ok()?, ms: rest.split_once(" in ")?.1.split_once(" ms")?.0.parse().ok()? })
     };
     journal_text.lines().filter_map(read).collect()
 }

@@ -1,7 +1,7 @@
 //! The simulated journal: its two threads take turns, and what they have stored outlives them.
 
 use super::{JOURNAL, WORKERS};
-use crate::chat::{PastLine, RateLimit};
+use crate::chat::{AnswerEnd, PastLine, RateLimit};
 use crate::event_log::{EventLog, step};
 use crate::journal::store::{Entry, Line, Topic};
 use crate::journal::{Backlog, Journal, JournalConfig, Prepared, Request, Tally};
@@ -32,7 +32,7 @@ impl JournalProcess {
     pub fn join(log: &'static EventLog, disk: &Disk) -> JournalProcess {
         let backlog = Arc::new(Backlog::new(disk.tally));
         let data_dir = Some("/nowhere".into());
-        let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir, lines_max: 0, tally: disk.tally };
+        let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir, lines_max: 1, tally: disk.tally };
         JournalProcess { reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(), backlog }
     }
 
@@ -67,8 +67,8 @@ impl JournalProcess {
             for Line { sequence, time, nick, is_action, text, .. } in part {
                 PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut bytes);
             }
-            let since = (part.len() == lines.len()).then_some(Sequence(0));
-            self.backlog.prepare(Prepared { question, behind, lines: bytes, since });
+            let end = if part.len() == lines.len() { AnswerEnd::Since(Sequence(0)) } else { AnswerEnd::More };
+            self.backlog.prepare(Prepared { question, behind, lines: bytes, end });
         }
     }
 }
