@@ -1,6 +1,6 @@
 //! A process's copy of the chat, kept up with the log: how a worker and the journal begin, and how they go on.
 
-use crate::chat::{BadSnapshot, Chat, Ending, Forms, Kept, Output, RateLimit, Record};
+use crate::chat::{BadSnapshot, Chat, Ending, Forms, Kept, Output, RateLimit, Record, Session};
 use crate::event_log::{Entry, EventLog, Place, Reader, Thread, Treatment};
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
@@ -44,10 +44,11 @@ impl<O: Output> Output for Silently<'_, O> {
     fn begin(&mut self, stamp: Stamp) {
         self.0.begin(stamp);
     }
-    fn opened(&mut self, session: SessionId, slot: Slot) {
-        self.0.opened(session, slot);
+    fn opened(&mut self, session: &Session) {
+        self.0.opened(session);
     }
-    fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+    fn serves(&mut self, session: SessionId, slot: Slot) -> bool {
+        self.0.muted(session, slot);
         false
     }
     fn tell(&mut self, _: SessionId, _: &[u8]) {}
@@ -93,9 +94,11 @@ impl Replica {
             let treatment = self.log.treatment(sequence);
             let at = |session| Place::Record { sequence, session, treatment };
             self.log.enter(self.slot, Thread::Send, at(SessionId::NONE));
-            match Record::decode(payload) {
-                _ if treatment == Treatment::PassOver => {}
-                Some(record) => {
+            // What is passed over is not even decoded.
+            match (treatment != Treatment::PassOver).then(|| Record::decode(payload)) {
+                None => {}
+                Some(None) => log::error!("the record at {sequence} is none; it is passed over"),
+                Some(Some(record)) => {
                     self.log.enter(self.slot, Thread::Send, at(record.session));
                     strike(Act::Applying, payload);
                     let stamp = Stamp { id: sequence, time };
@@ -104,7 +107,6 @@ impl Replica {
                         _ => self.chat.apply(stamp, &record, &mut self.forms, out),
                     }
                 }
-                None => log::error!("the record at {sequence} is none; it is passed over"),
             }
             after(out);
             count += 1;

@@ -204,7 +204,7 @@ impl Chat {
         }
         session.nick = self.next_guest();
         self.nicks.insert(session.nick.key().into(), id);
-        tell.out.opened(id, session.slot);
+        tell.out.opened(&session);
         self.state.cells[id.cell()] = Cell { latest: id, session: Some(Box::new(session)) };
         if self.state.stopping {
             self.tell_one(id, &Event::Stopping, tell);

@@ -51,7 +51,8 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(id: SessionId, slot: Slot, transport: Transport, peer: SocketAddr, now: Micros) -> Session {
+    /// One that has just begun, with a name that it keeps from nobody.
+    pub fn new(id: SessionId, slot: Slot, transport: Transport, peer: SocketAddr, now: Micros) -> Session {
         Session {
             id,
             slot,

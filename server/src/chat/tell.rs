@@ -16,13 +16,17 @@ pub trait Output {
         let _ = stamp;
     }
     /// A session has begun. Nothing was told to it before.
-    fn opened(&mut self, session: SessionId, slot: Slot) {
-        let _ = (session, slot);
+    fn opened(&mut self, session: &Session) {
+        let _ = session;
     }
     /// Whether the bytes for a session, served by the worker in `slot`, are wanted here. Also how one learns which workers have somebody to tell.
     fn serves(&mut self, session: SessionId, slot: Slot) -> bool;
     /// The session is sent these bytes.
     fn tell(&mut self, session: SessionId, bytes: &[u8]);
+    /// The session would have been told something, but nobody is told anything of this record any more.
+    fn muted(&mut self, session: SessionId, slot: Slot) {
+        let _ = (session, slot);
+    }
     /// Something was said or set that outlives the run.
     fn kept(&mut self, kept: &Kept<'_>) {
         let _ = kept;

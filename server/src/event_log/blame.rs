@@ -123,6 +123,9 @@ impl EventLog {
             Place::Record { sequence, session, treatment } => Place::Record { sequence, session, treatment: treatment.next() },
             input @ Place::Input { .. } => input,
         };
+        if let Place::Record { sequence, .. } = place {
+            self.header.quarantined_to.fetch_max(sequence.0, Ordering::Relaxed);
+        }
         let count = self.header.quarantined.load(Ordering::Relaxed);
         self.header.quarantine[count as usize % QUARANTINE_MAX].store(place.words());
         // SYNC quarantine: who sees the count sees the place.
@@ -145,7 +148,7 @@ impl EventLog {
 
     /// What is to be done with a record.
     pub fn treatment(&self, record: Sequence) -> Treatment {
-        if self.header.quarantined.load(Ordering::Relaxed) == 0 {
+        if record.0 > self.header.quarantined_to.load(Ordering::Relaxed) {
             return Treatment::Apply;
         }
         let here = self.quarantine_list().filter_map(|place| match place {

@@ -94,7 +94,9 @@ pub(super) struct Header {
     pub quarantined: AtomicU64,
     /// See `blame`.
     pub quarantine: [Switched<4>; QUARANTINE_MAX],
-    _pad_quarantine: [u64; 15],
+    /// No record behind this is quarantined.
+    pub quarantined_to: AtomicU64,
+    _pad_quarantine: [u64; 14],
 }
 
 /// What one process tells of itself.

@@ -72,6 +72,11 @@ impl EventLog {
         beats.store((beats.load(Ordering::Relaxed) + 1) & !1, Ordering::Relaxed);
     }
 
+    /// A thread's beat, busy or not: it changes at every turn.
+    pub fn beat(&self, slot: Slot, thread: Thread) -> u64 {
+        self.slots[slot.index()].beats[thread as usize].load(Ordering::Relaxed)
+    }
+
     /// A thread's beat if it is busy: while this stays the same, it is the same turn.
     pub fn busy_beat(&self, slot: Slot, thread: Thread) -> Option<u64> {
         let beat = self.slots[slot.index()].beats[thread as usize].load(Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use super::JournalConfig;
 use super::backlog::{Backlog, Prepared, Request};
 use super::store::{Entry, Line, Topic};
-use crate::chat::{Answer, Ending, Fact, Kept, Output, Record};
+use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output, Record};
 use crate::event_log::{Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
@@ -24,6 +24,8 @@ const SNAPSHOT_BLOCKS_MAX: u64 = 65_536;
 const SLEEP_MILLIS: u16 = 500;
 /// That lines are given up is told the operator no oftener.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// A question that the storing thread doesn't answer for so long can't be answered.
+const ANSWER: Duration = Duration::from_secs(5);
 /// As long as a snapshot waits to be published, or a question for its turn.
 const SLEEP_MILLIS_WAITING: u16 = 20;
 
@@ -40,8 +42,8 @@ pub struct Journal {
     backlog: Arc<Backlog>,
     /// Of earlier runs, not yet in the log.
     topics: Option<Vec<Topic>>,
-    /// Questions that the storing thread was asked, and behind which line it is to go on.
-    asked: BTreeMap<Sequence, Sequence>,
+    /// Questions that the storing thread was asked.
+    asked: BTreeMap<Sequence, Asked>,
     /// Answers that are to be appended.
     prepared: Vec<Prepared>,
     /// Behind the last record of its own.
@@ -49,6 +51,14 @@ pub struct Journal {
     /// Lines were given up since the operator was told so.
     is_giving_up: bool,
     told_at: Option<Instant>,
+}
+
+/// What the storing thread was asked.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// The line behind which it is to go on.
+    behind: Sequence,
+    at: Instant,
 }
 
 /// What applying records leaves to be done. The journal serves no session.
@@ -204,10 +214,19 @@ impl Journal {
             let is_out = |sequence| sequence > question.told_at;
             let checkpoint = self.log.effective_checkpoint(session.id).filter(|checkpoint| !checkpoint.is_lagging);
             let is_ready = checkpoint.is_some_and(|checkpoint| is_out(checkpoint.sequence));
-            if is_ready && self.asked.get(&question.at) != Some(&question.behind) {
-                self.asked.insert(question.at, question.behind);
-                let room_key = question.room.key().to_owned();
-                self.backlog.ask(Request { question: question.at, room_key, more: question.more, behind: question.behind });
+            match self.asked.get_mut(&question.at).filter(|asked| asked.behind == question.behind) {
+                // It hangs, with the disk perhaps: who asks is waiting, and everything sent behind the question with it.
+                Some(asked) if asked.at.elapsed() > ANSWER => {
+                    asked.at = Instant::now();
+                    let (question, behind) = (question.at, question.behind);
+                    self.prepared.push(Prepared { question, behind, lines: Vec::new(), end: AnswerEnd::Unreadable });
+                }
+                None if is_ready => {
+                    self.asked.insert(question.at, Asked { behind: question.behind, at: Instant::now() });
+                    let room_key = question.room.key().to_owned();
+                    self.backlog.ask(Request { question: question.at, room_key, more: question.more, behind: question.behind });
+                }
+                _ => {}
             }
         }
         self.asked.retain(|question, _| pending.contains(question));

@@ -57,7 +57,8 @@ impl Storing {
                 std::thread::sleep(self.try_at.saturating_duration_since(Instant::now()).min(GATHER));
             }
             self.backlog.wait(SLEEP, GATHER);
-            if self.backlog.is_closing() && self.backlog.oldest().is_none() {
+            let is_all_stored = self.backlog.oldest().is_none() && (self.backlog.gap().is_none() || self.data_dir.is_none());
+            if self.backlog.is_closing() && is_all_stored {
                 // Which brings everything into the one file.
                 self.store = None;
                 self.backlog.closed();

@@ -28,7 +28,8 @@ pub(super) struct Watchdog {
 
 #[derive(Clone, Debug, Default)]
 struct SlotWatch {
-    cursor: Watch<Sequence>,
+    /// With the beat of the thread that reads: one that takes many sessions over is at work.
+    cursor: Watch<(Sequence, u64)>,
     threads: [Watch<u64>; 2],
 }
 
@@ -89,7 +90,8 @@ impl Watchdog {
         for &slot in alive {
             let watch = &mut self.slots[slot.index()];
             let behind = log.cursor(slot).filter(|&cursor| cursor < tail);
-            if watch.cursor.see(behind, now) {
+            let beat = log.beat(slot, Thread::Send);
+            if watch.cursor.see(behind.map(|cursor| (cursor, beat)), now) {
                 slowest = slowest.min(Some((behind, slot))).or(Some((behind, slot)));
             }
             for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads) {

@@ -4,12 +4,13 @@
 //! to the session's cell in shared memory; see `event_log/cells.rs` for what it means.
 
 use super::sockets::{Sockets, Written};
-use crate::chat::{Ending, Output};
+use crate::chat::{Ending, Output, Session, Transport};
 use crate::event_log::{Checkpoint, EventLog, Thread};
 use crate::faults::{Act, strike};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 /// Memory that an empty outbox keeps for its next bytes: idle connections are many.
 const IDLE_BYTES_MAX: usize = 4 * 1024;
@@ -38,6 +39,8 @@ pub struct Outboxes {
     tells: usize,
     /// By slot: whether another worker has somebody to tell.
     others: Vec<bool>,
+    /// The addresses of UDP sessions that began since the last call of [`Outboxes::take_peers`].
+    peers: Vec<(SessionId, SocketAddr)>,
     /// Whether there is a question for the journal.
     is_asked: bool,
     /// Those whose question was answered since the last call of [`Outboxes::take_answered`].
@@ -173,6 +176,7 @@ impl Outboxes {
             silent_before: Sequence(0),
             tells: 0,
             others: vec![false; slots],
+            peers: Vec::new(),
             is_asked: false,
             answered: Vec::new(),
         }
@@ -333,6 +337,11 @@ impl Outboxes {
             }
             match outbox.ending {
                 Some(ending) if ending == Ending::Drop || outbox.unwritten() == 0 => {
+                    // That all of it is out: until its connection is ended a successor may have to know. A later session may have the cell
+                    // if it was ended before this worker began.
+                    if ending == Ending::Finish && log.checkpoint(session.cell()).is_some_and(|checkpoint| checkpoint.session == session) {
+                        log.store_checkpoint(outbox.checkpoint(me, position));
+                    }
                     self.boxes[session.cell()] = None;
                     self.open -= 1;
                     sockets.finish(session, ending);
@@ -352,6 +361,16 @@ impl Outboxes {
     /// The other workers that were found to have somebody to tell, since the last call.
     pub fn take_others(&mut self) -> impl Iterator<Item = Slot> {
         (0..).zip(&mut self.others).filter_map(|(slot, has_somebody)| std::mem::take(has_somebody).then_some(Slot(slot)))
+    }
+
+    /// The UDP sessions that began since the last call, and their addresses.
+    pub fn take_peers(&mut self) -> Vec<(SessionId, SocketAddr)> {
+        std::mem::take(&mut self.peers)
+    }
+
+    /// Whether a session has an outbox in this cell, open or ended.
+    pub fn is_taken(&self, cell: usize) -> bool {
+        self.boxes.get(cell).is_some_and(Option::is_some)
     }
 
     /// Whether somebody has asked the journal something since the last call.
@@ -382,11 +401,15 @@ impl Output for Outboxes {
         self.now = stamp.id;
     }
 
-    fn opened(&mut self, session: SessionId, slot: Slot) {
+    fn opened(&mut self, session: &Session) {
+        let Session { id: session, slot, transport, peer, .. } = *session;
         // There is one already for a session that was taken over, or for a later one in the same cell: then this one's end is in the log, too.
         let latest = self.boxes.get(session.cell()).and_then(Option::as_ref).map_or(SessionId::NONE, |outbox| outbox.session);
         if slot == self.me && latest < session {
             self.make(session);
+            if transport == Transport::Udp {
+                self.peers.push((session, peer));
+            }
             // It has a checkpoint from its first turn on, told anything or not.
             self.mark_dirty(session);
         }
@@ -426,6 +449,19 @@ impl Output for Outboxes {
         }
     }
 
+    fn muted(&mut self, session: SessionId, slot: Slot) {
+        // The predecessor may have told it, and handed over some of it: then nobody knows what the rest of what it handed over was.
+        let now = self.now;
+        let may_have_been_told =
+            |outbox: &&mut Outbox| outbox.resumes_at <= now && outbox.taken > outbox.rendered && outbox.given_up_at.is_none();
+        if slot == self.me
+            && let Some(outbox) = self.get(session).filter(may_have_been_told)
+        {
+            outbox.give_up();
+            self.given_up.push(session);
+        }
+    }
+
     fn asked(&mut self) {
         self.is_asked = true;
     }
@@ -451,7 +487,7 @@ mod tests {
     use super::*;
     use crate::event_log::Geometry;
     use crate::sys::tcp_position::Positions;
-    use std::net::SocketAddr;
+    use forkchat_common::ids::Micros;
 
     /// A peer that doesn't read, until it does.
     #[derive(Default)]
@@ -483,8 +519,8 @@ mod tests {
         fn finish(&mut self, _: SessionId, ending: Ending) {
             self.finished.push(ending);
         }
-        fn positions(&mut self, _: SessionId) -> Positions {
-            Positions::default()
+        fn positions(&mut self, _: SessionId) -> Option<Positions> {
+            None
         }
         fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
         fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
@@ -493,11 +529,15 @@ mod tests {
 
     const ME: Slot = Slot(0);
 
+    fn begun(session: SessionId) -> Session {
+        Session::new(session, ME, Transport::Tcp, SocketAddr::from(([127, 0, 0, 1], 1)), Micros(0))
+    }
+
     /// A session with more to write than `sendq` allows.
     fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
         let (mut outboxes, session) = (Outboxes::new(ME, 100, 1), SessionId::new(1, 0));
-        outboxes.opened(session, ME);
+        outboxes.opened(&begun(session));
         outboxes.begin_turn(Sequence(7));
         outboxes.tell(session, &[b'x'; 101]);
         (outboxes, session, log)
@@ -519,8 +559,8 @@ mod tests {
         let mut outboxes = Outboxes::new(ME, 100, 1);
         let checkpoint = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 10, writes: 3, is_lagging: true };
         outboxes.resume(session, Some(checkpoint), 14);
-        outboxes.opened(session, ME);
-        outboxes.opened(earlier, ME);
+        outboxes.opened(&begun(session));
+        outboxes.opened(&begun(earlier));
         for (at, bytes) in [(5, "out long ago"), (7, "ab"), (8, "cdef"), (9, "gh")] {
             outboxes.begin_turn(Sequence(5));
             outboxes.begin(Stamp { id: Sequence(at), ..Stamp::default() });

@@ -178,8 +178,8 @@ impl Sockets for Network {
     }
 
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
-        let index = session.cell();
-        match self.routes.get_mut(index).and_then(Option::as_mut) {
+        let route = self.routes.get_mut(session.cell()).and_then(Option::as_mut).filter(|route| route.session() == session);
+        match route {
             None => Written::Gone,
             Some(&mut Route::Datagrams(_, peer)) => self.write_datagram(session, peer, bytes, number),
             Some(Route::Stream { connection, is_watched }) => {
@@ -216,7 +216,8 @@ impl Sockets for Network {
     }
 
     fn finish(&mut self, session: SessionId, ending: Ending) {
-        if let Some(Route::Stream { connection, is_watched }) = self.routes.get_mut(session.cell()).and_then(Option::take) {
+        let route = self.routes.get_mut(session.cell()).and_then(|place| place.take_if(|route| route.session() == session));
+        if let Some(Route::Stream { connection, is_watched }) = route {
             if is_watched {
                 // Before the descriptor goes: the supervisor's duplicate would keep the registration alive.
                 let _ = self.output.delete(&connection);
@@ -225,12 +226,9 @@ impl Sockets for Network {
         }
     }
 
-    fn positions(&mut self, session: SessionId) -> Positions {
-        let read = |connection: &Arc<Connection>| positions(connection.as_fd());
-        self.stream(session).map_or(Ok(Positions::default()), read).unwrap_or_else(|errno| {
-            log::error!("cannot read where session {session} stands: {errno}");
-            Positions { taken: 0, handed_over: u64::MAX, is_closed: false }
-        })
+    fn positions(&mut self, session: SessionId) -> Option<Positions> {
+        let found = positions(self.stream(session)?.as_fd());
+        found.inspect_err(|errno| log::error!("cannot read where session {session} stands: {errno}")).ok()
     }
 
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {

@@ -197,6 +197,7 @@ impl<S: Sockets> Serving<S> {
         self.run_timers();
         self.commit();
         self.apply_some();
+        self.route_peers();
         for session in self.outboxes.take_given_up() {
             log::debug!("session {session} reads too slowly; it is disconnected");
             self.propose_fact(session, Fact::Closed(CloseReason::TooSlow));
@@ -308,7 +309,6 @@ impl<S: Sockets> Serving<S> {
             Verdict::Answer(answer) => self.sockets.answer_stranger(peer, &answer),
             Verdict::Lines(session, batch, lines) => self.propose(session, batch, Then::CountUdp { session, lines }),
             Verdict::Open(session, batch) => {
-                self.sockets.add_peer(session, peer);
                 self.propose(session, batch, Then::Nothing);
                 self.set_silence_timer();
             }
@@ -369,6 +369,13 @@ impl<S: Sockets> Serving<S> {
                 // What was rendered is not written yet, so nothing is said about that.
                 self.log.publish_cursor(self.me, published);
             }
+        }
+    }
+
+    /// UDP sessions that have begun are sent what they are told.
+    pub(super) fn route_peers(&mut self) {
+        for (session, peer) in self.outboxes.take_peers() {
+            self.sockets.add_peer(session, peer);
         }
     }
 
@@ -510,8 +517,8 @@ mod tests {
             true
         }
         fn finish(&mut self, _: SessionId, _: Ending) {}
-        fn positions(&mut self, _: SessionId) -> Positions {
-            Positions::default()
+        fn positions(&mut self, _: SessionId) -> Option<Positions> {
+            None
         }
         fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
         fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}

@@ -39,8 +39,9 @@ pub trait Sockets {
     /// Ends the connection: everything is written ([`Ending::Finish`]) or never will be.
     fn finish(&mut self, session: SessionId, ending: Ending);
 
-    /// How much of a session's input a predecessor took out of the kernel, and how much of its output it handed over.
-    fn positions(&mut self, session: SessionId) -> Positions;
+    /// How much of a session's input a predecessor took out of the kernel, and how much of its output it handed over. `None` if that
+    /// can't be had.
+    fn positions(&mut self, session: SessionId) -> Option<Positions>;
 
     /// So much of a session's input was taken out of the kernel by a predecessor, and the next byte may belong to a line that is too long.
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool);

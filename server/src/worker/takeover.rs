@@ -98,14 +98,18 @@ impl<S: Sockets> Serving<S> {
             if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session) {
                 continue;
             }
-            let handed_over = self.sockets.positions(session).handed_over;
+            // What nobody can tell is more than can be.
+            let handed_over = self.sockets.positions(session).map_or(u64::MAX, |positions| positions.handed_over);
+            self.log.begin_turn(self.me, Thread::Send);
             silent_before = silent_before.min(self.resume_output(session, |_| handed_over));
         }
         // Over UDP nobody knows what arrived: what comes behind the checkpoint is sent, perhaps again.
         let over_udp = |session: &&Session| session.transport == Transport::Udp;
         let cells = self.config.udp.as_ref().map_or(0..0, |udp| udp.cells.clone());
         let in_cells = cells.filter_map(|cell| self.log.checkpoint(cell)).map(|checkpoint| checkpoint.session);
-        let in_state = self.replica.chat.sessions_of(self.me).filter(over_udp).map(|session| session.id);
+        let in_state: Vec<_> = self.replica.chat.sessions_of(self.me).filter(over_udp).map(|session| (session.id, session.peer)).collect();
+        in_state.iter().for_each(|&(session, peer)| self.sockets.add_peer(session, peer));
+        let in_state = in_state.into_iter().map(|(session, _)| session);
         for session in in_cells.chain(in_state).collect::<BTreeSet<_>>() {
             if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session) {
                 // It was over, and only its cell wasn't cleared yet.
@@ -151,6 +155,7 @@ impl<S: Sockets> Serving<S> {
             self.log.publish_cursor(self.me, self.replica.position());
         }
         self.outboxes.be_silent_before(Sequence(0));
+        self.route_peers();
         self.log.end_turn(self.me, Thread::Send);
         records
     }
@@ -161,8 +166,8 @@ impl<S: Sockets> Serving<S> {
         let positions = self.sockets.positions(session);
         match self.replica.chat.session(session) {
             Some(_) if self.outboxes.is_given_up(session) => self.propose_fact(session, Fact::Closed(CloseReason::TooSlow)),
-            Some(_) if self.outboxes.is_astray(session) && !positions.is_closed => {
-                log::error!("session {session} was sent more than the log has for it; it is closed");
+            Some(_) if positions.is_none_or(|positions| self.outboxes.is_astray(session) && !positions.is_closed) => {
+                log::error!("session {session} is closed: what the kernel says of it doesn't fit the log");
                 self.outboxes.give_up(session);
                 self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
             }
@@ -172,6 +177,7 @@ impl<S: Sockets> Serving<S> {
                 let (input_end, in_long_line, is_announced) = (open.input_end, open.in_long_line, open.is_announced());
                 // Of a closed connection it is not known whether the position is one further. Then it is taken to be: a byte too many that is
                 // read again is the end of a line that is known, and an empty line says nothing; a byte too few would be missing from a line.
+                let positions = positions.unwrap_or_default();
                 let taken = positions.taken + u64::from(positions.is_closed);
                 self.sockets.resume_input(session, taken, in_long_line);
                 // What is in the log and wasn't taken out of the kernel is taken now, so the next look begins behind it.
@@ -190,8 +196,11 @@ impl<S: Sockets> Serving<S> {
                     Some(Place::Record { .. }) => self.sockets.finish(session, Ending::Finish),
                 }
             }
-            // With an outbox it ends when that is written.
-            None if !self.outboxes.has(session) => self.sockets.finish(session, Ending::Finish),
+            // With an outbox it ends when that is written. Without one all of its output is out, or what isn't began before the snapshot.
+            None if !self.outboxes.has(session) => {
+                let is_lagging = self.log.effective_checkpoint(session).is_some_and(|checkpoint| checkpoint.is_lagging);
+                self.sockets.finish(session, if is_lagging { Ending::Drop } else { Ending::Finish });
+            }
             None => {}
         }
     }
@@ -211,8 +220,8 @@ impl<S: Sockets> Serving<S> {
 
     fn resume_udp(&mut self) {
         let Some(config) = self.config.udp.take() else { return };
-        let desk = UdpDesk::take_over(self.me, config, &self.replica.chat, self.log.uptime());
-        desk.peers().for_each(|(session, peer)| self.sockets.add_peer(session, peer));
+        let is_taken = |cell| self.outboxes.is_taken(cell);
+        let desk = UdpDesk::take_over(self.me, config, &self.replica.chat, is_taken, self.log.uptime());
         if !desk.is_empty() {
             self.set_silence_timer();
         }

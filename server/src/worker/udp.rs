@@ -69,11 +69,12 @@ pub enum Verdict {
 }
 
 impl UdpDesk {
-    /// A desk with the sessions that are open, which a predecessor let in. `uptime` is the machine's time.
-    pub fn take_over(me: Slot, mut config: UdpConfig, chat: &Chat, uptime: Micros) -> UdpDesk {
+    /// A desk with the sessions that are open, which a predecessor let in. In `taken` cells one that is over still has something to be sent.
+    /// `uptime` is the machine's time.
+    pub fn take_over(me: Slot, mut config: UdpConfig, chat: &Chat, taken: impl Fn(usize) -> bool, uptime: Micros) -> UdpDesk {
         let open: Vec<&Session> = chat.sessions_of(me).filter(|session| session.transport == Transport::Udp).collect();
         config.admission.take_over(open.iter().map(|session| session.peer.ip()));
-        let is_free = |cell: &usize| open.iter().all(|session| session.id.cell() != *cell);
+        let is_free = |cell: &usize| !taken(*cell) && open.iter().all(|session| session.id.cell() != *cell);
         let free = config.cells.clone().filter(is_free).collect();
         // How long each has been silent before is not known here; it is given the whole time again.
         let known =
@@ -91,11 +92,6 @@ impl UdpDesk {
     /// How many sessions there are.
     pub fn count(&self) -> usize {
         self.peers.len()
-    }
-
-    /// The sessions and their addresses.
-    pub fn peers(&self) -> impl Iterator<Item = (SessionId, SocketAddr)> {
-        self.peers.iter().map(|(&session, &peer)| (session, peer))
     }
 
     /// What to do about a datagram. `now` is the log's time, `uptime` the machine's.
@@ -137,13 +133,16 @@ impl UdpDesk {
 
     /// A session is over, and all that it was told is sent. False if it wasn't one over UDP.
     pub fn close(&mut self, session: SessionId) -> bool {
-        // One that was over before this process began is not known here.
+        if !self.config.cells.contains(&session.cell()) {
+            return false;
+        }
+        // One that was over before this process began is not known here, and counts no more.
         if let Some(peer) = self.peers.remove(&session) {
             self.known.remove(&peer);
-            self.free.insert(session.cell());
             self.config.admission.release(peer.ip());
         }
-        self.config.cells.contains(&session.cell())
+        self.free.insert(session.cell());
+        true
     }
 
     /// Those of whom nothing was heard for too long, with the time they were heard.
@@ -236,7 +235,7 @@ mod tests {
         let admission = Admission::new(units, 0, per_address_max);
         let config = UdpConfig { cookie_key: [7; 16], cells: 10..20, admission, dropped: Counter::map("test-dropped").unwrap() };
         let chat = Chat::new(RateLimit::OFF);
-        (UdpDesk::take_over(Slot(0), config, &chat, Micros(0)), chat)
+        (UdpDesk::take_over(Slot(0), config, &chat, |_| false, Micros(0)), chat)
     }
 
     fn peer(port: u16) -> SocketAddr {

@@ -22,7 +22,7 @@ use super::takeover::Inherited;
 use crate::chat::RateLimit;
 use crate::event_log::{EventLog, Geometry, simulated};
 use disk::{Disk, JournalProcess, text_of};
-use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
 use spy::Spy;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -35,8 +35,10 @@ const JOURNAL: Slot = Slot(WORKERS);
 const SPY: Slot = Slot(WORKERS + 1);
 const CLIENTS_MAX: usize = 8;
 const STEPS: usize = 400;
+/// In a run in which the ring wraps.
+const LONG_STEPS: usize = 1_600;
 const SENDQ: usize = 6_000;
-const PEEK: usize = 5_000;
+const PEEK: usize = 4_500;
 const LINES_PER_PEEK: usize = 4;
 
 /// splitmix64: all the chance that there is.
@@ -55,6 +57,10 @@ struct Simulation {
     seed: u64,
     /// The negative control.
     reads_first: bool,
+    /// Much is said in it: the ring wraps, and successors start from snapshots.
+    is_long: bool,
+    /// What each worker said last, by slot.
+    stable: Vec<Sequence>,
     dice: Dice,
     log: &'static EventLog,
     world: World,
@@ -83,6 +89,8 @@ impl Simulation {
         let mut simulation = Simulation {
             seed,
             reads_first: false,
+            is_long: seed % 8 < 2,
+            stable: vec![Sequence(0); usize::from(WORKERS)],
             dice: Dice(seed),
             log,
             world,
@@ -143,7 +151,7 @@ impl Simulation {
     }
 
     fn run(&mut self) {
-        for _ in 0..STEPS {
+        for _ in 0..if self.is_long { LONG_STEPS } else { STEPS } {
             self.step();
             self.check_checkpoints();
         }
@@ -250,6 +258,7 @@ impl Simulation {
         let Some(index) = self.some_client() else { return };
         let number = self.serial * 1_000 + self.dice.roll(1_000) as u64;
         let text = match self.dice.roll(16) {
+            12.. if self.is_long => format!("{} {number}\n", "much ".repeat(self.dice.roll(400))),
             0 => format!("/nick n{}\n", number % 5),
             1 => format!("/join #r{}\n", number % 3),
             2 => "/leave\n".to_owned(),
@@ -354,7 +363,15 @@ impl Simulation {
             let are_idle = self.workers.iter().all(|worker| worker.as_ref().is_some_and(is_idle));
             let is_stored = self.journal.as_ref().is_some_and(|journal| journal.backlog.oldest().is_none());
             let is_answered = self.spy.chat.questions().next().is_none() && self.spy.chat.is_restored();
-            if !has_input && are_queues_empty && are_idle && is_stored && is_answered && self.spy.reader.position() == self.log.tail() {
+            let is_read = self.log.cursor(JOURNAL) == Some(self.log.tail());
+            if !has_input
+                && are_queues_empty
+                && are_idle
+                && is_read
+                && is_stored
+                && is_answered
+                && self.spy.reader.position() == self.log.tail()
+            {
                 return;
             }
         }
@@ -364,6 +381,11 @@ impl Simulation {
     /// A checkpoint says how much of a session's output is out at some sequence: it must be so.
     fn check_checkpoints(&mut self) {
         self.spy.read(self.log);
+        for (slot, last) in (0..).zip(&mut self.stable) {
+            let stable = self.log.stable(Slot(slot));
+            assert!(stable >= *last, "seed {}: worker {slot} took back what it had said", self.seed);
+            *last = stable;
+        }
         for client in self.world.borrow().iter() {
             let Some(checkpoint) = self.log.effective_checkpoint(client.session) else { continue };
             let (told, seed) = (self.spy.told.bytes_before(client.session, checkpoint.sequence), self.seed);
@@ -413,7 +435,7 @@ fn number(name: &str) -> Option<u64> {
 /// A ring that wraps many times in a run: a batch of it holds what one peek makes here.
 fn small_log() -> &'static EventLog {
     EventLog::create(Geometry {
-        ring_bytes: 6 * 16 * 1024,
+        ring_bytes: 5 * 16 * 1024,
         slots: usize::from(WORKERS) + 2,
         sessions_max: CLIENTS_MAX,
         snapshot_bytes_max: 1 << 20,
@@ -429,6 +451,7 @@ fn run_seeds(oddness: u64) {
         None => 0..number("FORKCHAT_SIM_SEEDS").unwrap_or(10_000),
     };
     let mut crashes = [0; WORKERS as usize + 1];
+    let mut wraps = 0;
     for seed in seeds.clone().filter(|seed| seed % 2 == oddness) {
         let mut simulation = Simulation::new(seed, log);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulation.run())) {
@@ -436,7 +459,10 @@ fn run_seeds(oddness: u64) {
             resume_unwind(panic);
         }
         crashes.iter_mut().zip(simulation.crashes).for_each(|(all, some)| *all += some);
+        // Past what it held when the run began, which takes a snapshot.
+        wraps += u64::from(log.tail().blocks_since(log.first()) > log.geometry().ring_blocks());
     }
+    assert!(wraps > 0 || seeds.end - seeds.start < 100, "the ring wraps");
     assert!(crashes.iter().all(|&crashes| crashes > 0) || seeds.end - seeds.start < 10, "everyone was cut off: {crashes:?}");
 }
 

@@ -92,11 +92,11 @@ impl Sockets for Wires {
         });
     }
 
-    fn positions(&mut self, session: SessionId) -> Positions {
+    fn positions(&mut self, session: SessionId) -> Option<Positions> {
         step();
         let read = |client: &mut Client| (client.consumed as u64, client.taken.len() as u64);
-        let (taken, handed_over) = self.with(session, read).unwrap_or_default();
-        Positions { taken, handed_over, is_closed: false }
+        let (taken, handed_over) = self.with(session, read)?;
+        Some(Positions { taken, handed_over, is_closed: false })
     }
 
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {
