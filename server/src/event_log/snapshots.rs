@@ -141,6 +141,12 @@ impl EventLog {
         Ok((published.sequence, bytes))
     }
 
+    /// The published snapshot's sequence: what a successor starts from.
+    #[cfg(test)]
+    pub fn snapshot_sequence(&self) -> Sequence {
+        self.published_snapshot().sequence
+    }
+
     pub(super) fn published_snapshot(&self) -> Published {
         Published::of(self.header.snapshot.load(Ordering::Acquire))
     }

@@ -24,7 +24,7 @@ use crate::event_log::{EventLog, Geometry, simulated};
 use disk::{Disk, JournalProcess, text_of};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use spy::Spy;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
@@ -59,6 +59,8 @@ struct Simulation {
     reads_first: bool,
     /// Much is said in it: the ring wraps, and successors start from snapshots.
     is_long: bool,
+    /// Those who were more than a quarter of the ring behind: nobody has to be able to follow them.
+    too_far_behind: BTreeSet<SessionId>,
     /// What each worker said last, by slot.
     stable: Vec<Sequence>,
     dice: Dice,
@@ -90,6 +92,7 @@ impl Simulation {
             seed,
             reads_first: false,
             is_long: seed % 8 < 2,
+            too_far_behind: BTreeSet::new(),
             stable: vec![Sequence(0); usize::from(WORKERS)],
             dice: Dice(seed),
             log,
@@ -388,6 +391,13 @@ impl Simulation {
         }
         for client in self.world.borrow().iter() {
             let Some(checkpoint) = self.log.effective_checkpoint(client.session) else { continue };
+            if checkpoint.is_lagging
+                && self.log.stable(client.slot).blocks_since(checkpoint.sequence) > self.log.geometry().ring_blocks() / 4
+            {
+                self.too_far_behind.insert(client.session);
+            }
+            let is_followed = self.log.snapshot_sequence() <= checkpoint.sequence;
+            assert!(is_followed || self.too_far_behind.contains(&client.session), "seed {}: {checkpoint:?} before the snapshot", self.seed);
             let (told, seed) = (self.spy.told.bytes_before(client.session, checkpoint.sequence), self.seed);
             let is_over = self.spy.chat.session(client.session).is_none();
             assert!(told as u64 == checkpoint.offset || is_over, "seed {seed}: {checkpoint:?} where {told} bytes were told");
