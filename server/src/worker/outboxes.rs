@@ -402,17 +402,25 @@ impl Output for Outboxes {
     }
 
     fn opened(&mut self, session: &Session) {
-        let Session { id: session, slot, transport, peer, .. } = *session;
+        let (now, &Session { id: session, slot, transport, peer, .. }) = (self.now, session);
+        if slot != self.me {
+            return;
+        }
         // There is one already for a session that was taken over, or for a later one in the same cell: then this one's end is in the log, too.
         let latest = self.boxes.get(session.cell()).and_then(Option::as_ref).map_or(SessionId::NONE, |outbox| outbox.session);
-        if slot == self.me && latest < session {
+        if latest < session {
             self.make(session);
-            if transport == Transport::Udp {
-                self.peers.push((session, peer));
-            }
-            // It has a checkpoint from its first turn on, told anything or not.
-            self.mark_dirty(session);
         }
+        let Some(outbox) = self.get(session) else { return };
+        if outbox.resumes_at < now && outbox.rendered == 0 {
+            // The first checkpoint is right before it begins, and not where the turn begins: a snapshot may lie between.
+            (outbox.resumes_at, outbox.mark) = (now, (now, 0));
+        }
+        if transport == Transport::Udp {
+            self.peers.push((session, peer));
+        }
+        // It has a checkpoint from its first turn on, told anything or not.
+        self.mark_dirty(session);
     }
 
     fn serves(&mut self, session: SessionId, slot: Slot) -> bool {
