@@ -169,7 +169,7 @@ fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
             b.reads(&format!("a: {number} "));
         }
     }
-    server.tells("lines are given up, the chat goes on");
+    server.tells("lines are given up so far, the chat goes on");
     b.say("/history 3");
     let waiting = b.reads("! what was said before can't be read now");
     assert_eq!(waiting[waiting.len() - 2], format!("[#lobby] a: 2999 {line}"), "what isn't stored is told all the same");

@@ -111,7 +111,7 @@ impl Server {
                 self.tell(number, "event=reply;to=quit", "* goodbye");
                 self.connections[number].is_open = false;
             }
-            Err(_) if line.starts_with("/history ") && self.has_history => {
+            Ok(Some((_, Command::History(_)))) if self.has_history => {
                 for (id, (of, nick, text, is_action)) in self.log.clone().into_iter().enumerate().filter(|(_, (of, ..))| *of == room) {
                     let kind = if is_action { "action" } else { "say" };
                     let prose = if is_action { format!("[{of}] * {nick} {text}") } else { format!("[{of}] {nick}: {text}") };
@@ -122,7 +122,7 @@ impl Server {
                 }
                 self.tell(number, &format!("event=reply;to=history;room={room};since={}", self.remembers_from), "* end of the history");
             }
-            Err(_) => {
+            Ok(Some((_, Command::History(_)))) | Err(_) => {
                 let name = line[1..].split(' ').next().unwrap_or_default().to_owned();
                 self.tell(number, &format!("event=error;to={name}"), "! no such command");
             }

@@ -58,9 +58,11 @@ impl Storing {
             }
             self.backlog.wait(SLEEP, GATHER);
             let is_all_stored = self.backlog.oldest().is_none() && (self.backlog.gap().is_none() || self.data_dir.is_none());
-            if self.backlog.is_closing() && is_all_stored {
+            if self.backlog.is_closing() && is_all_stored && !self.backlog.is_closed() {
                 // Which brings everything into the one file.
-                self.store = None;
+                if let Some(Err(error)) = self.store.take().map(Store::close) {
+                    log::warn!("{error}");
+                }
                 self.backlog.closed();
             }
         }
@@ -84,9 +86,7 @@ impl Storing {
         let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else { return Ok(()) };
         let run = self.log.first();
         let mut store = Store::open(data_dir, self.lines_max)?;
-        if store.reached(run)?.is_none() {
-            store.store(run, &[], Sequence(run.0 - 1))?;
-        }
+        store.begin(run)?;
         if let Some(lost) = self.stored_to.filter(|&stored_to| store.reached(run).is_ok_and(|reached| reached < Some(stored_to))) {
             self.backlog.note_gap(lost);
         }

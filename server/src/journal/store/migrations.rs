@@ -9,7 +9,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i64 = 0x666b_6368;
 
 /// Each brings the schema from the version that is its index to the next, in a transaction of its own.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     PRAGMA application_id = 0x666b6368;
 
     -- Rooms that have lines. A number is never used again, so a line can't come to be in another room.
@@ -51,7 +52,12 @@ pub(super) const MIGRATIONS: &[&str] = &["
         gap_line INTEGER,               -- behind the latest gap lines have this id or a greater one; NULL if there is no gap
         gap_until INTEGER               -- the last sequence in the gap
     ) STRICT;
-"];
+",
+    "
+    -- Whether the latest run ended with everything stored. Every other write says 0.
+    ALTER TABLE progress ADD COLUMN is_closed INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// How many of the migrations the file has seen.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -79,6 +79,8 @@ const NEXT_LINE: &str = "SELECT id, sequence FROM lines WHERE id >= ?1 ORDER BY 
 const LOAD_PROGRESS: &str = "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
 const SAVE_PROGRESS: &str = "
     INSERT OR REPLACE INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
+const IS_CLOSED: &str = "SELECT is_closed FROM progress";
+const CLOSE: &str = "UPDATE progress SET is_closed = 1";
 /// Statements that are kept prepared: all of the above.
 const STATEMENTS_MAX: usize = 16;
 
@@ -197,6 +199,24 @@ impl Store {
     /// Whether the database is still where it was opened. If not, what is stored is lost with it, and it should be opened anew.
     pub fn is_in_place(&self) -> bool {
         self.inode.is_some() && inode(&self.path) == self.inode
+    }
+
+    /// Begins a run, or goes on with it. If the run before it did not end with [`Store::close`], or there was none here, nobody knows what was
+    /// said and isn't here: a gap.
+    pub fn begin(&mut self, run: Sequence) -> Result<(), StoreError> {
+        if self.reached(run)?.is_some() {
+            return Ok(());
+        }
+        let was_closed = self.connection.query_row(IS_CLOSED, [], |row| row.get(0)).optional();
+        let was_closed = was_closed.map_err(|error| self.failed("read from", error))?.unwrap_or(false);
+        let before = Sequence(run.0 - 1);
+        let gap = Entry::Gap { until: before };
+        self.store(run, if was_closed { &[] } else { std::slice::from_ref(&gap) }, before)
+    }
+
+    /// The run ended, and everything is stored.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.connection.execute(CLOSE, []).map(drop).map_err(|error| self.failed("write to", error))
     }
 
     /// Stores `entries`, and that all records of this run up to and with `reached` are dealt with: both or nothing. `run` is the first

@@ -419,7 +419,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     home.sqlite().execute_batch("PRAGMA user_version = 99").unwrap();
     let before = fs::read(home.file()).unwrap();
     let refusal = home.refusal();
-    assert!(refusal.contains("has version 99 and this forkchat reads up to 1; run the forkchat that wrote it"), "{refusal}");
+    assert!(refusal.contains("has version 99 and this forkchat reads up to 2; run the forkchat that wrote it"), "{refusal}");
     assert_eq!(fs::read(home.file()).unwrap(), before);
 }
 
@@ -547,4 +547,26 @@ fn how_fast_lines_are_stored() {
 fn cpu_micros() -> i64 {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
     usage.user_time().num_microseconds() + usage.system_time().num_microseconds()
+}
+
+#[test]
+fn what_is_complete_begins_with_a_run_that_was_begun_here_or_behind_one_that_was_closed() {
+    let home = Home::new();
+    let [first, second, third] = [1_000, 2_000, 3_000].map(Sequence);
+    let mut opened = home.open(1_000);
+    opened.begin(first).unwrap();
+    assert_eq!(opened.complete_since().unwrap(), first, "nobody knows what was said before there was a database");
+    opened.begin(first).unwrap();
+    opened.close().unwrap();
+    let mut opened = home.open(1_000);
+    opened.begin(second).unwrap();
+    assert_eq!(opened.complete_since().unwrap(), first, "the first run ended with everything stored");
+    drop(opened);
+    let mut opened = home.open(1_000);
+    opened.begin(second).unwrap();
+    assert_eq!(opened.complete_since().unwrap(), first, "the same run goes on, with another journal");
+    drop(opened);
+    let mut opened = home.open(1_000);
+    opened.begin(third).unwrap();
+    assert_eq!(opened.complete_since().unwrap(), third, "the second run was cut off");
 }
