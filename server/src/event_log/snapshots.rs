@@ -60,6 +60,11 @@ impl SnapshotWriter {
         self.waiting.back().map_or(self.log.published_snapshot().sequence, |waiting| waiting.sequence)
     }
 
+    /// The sequence of the snapshot that has waited longest to be published.
+    pub fn next(&self) -> Option<Sequence> {
+        self.waiting.front().map(|waiting| waiting.sequence)
+    }
+
     /// Whether a snapshot waits to be published.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -142,7 +147,6 @@ impl EventLog {
     }
 
     /// The published snapshot's sequence: what a successor starts from.
-    #[cfg(test)]
     pub fn snapshot_sequence(&self) -> Sequence {
         self.published_snapshot().sequence
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How much of the log is applied in one turn, in blocks.
+/// How much of the log is applied in one turn, in blocks, and no more than a sixteenth of the ring.
 const TURN_BLOCKS: u64 = 4_096;
 /// A snapshot is made after an eighth of the ring, and at the latest after so many blocks: a successor has no more than that to replay.
 const SNAPSHOT_BLOCKS_MAX: u64 = 65_536;
@@ -148,7 +148,7 @@ impl Journal {
     /// Applies what is new, hands on what is to be stored, appends what it has to say, makes and publishes a snapshot if it is time.
     pub fn turn(&mut self) {
         self.gathered.wakes = self.replica.position() < self.appended;
-        self.replica.apply(TURN_BLOCKS, &mut self.gathered, |_| ());
+        self.replica.apply(TURN_BLOCKS.min(self.log.geometry().batch_blocks_max()), &mut self.gathered, |_| ());
         self.log.publish_cursor(self.me, self.replica.position());
         std::mem::take(&mut self.gathered.slots).into_iter().for_each(|slot| self.log.ring(slot));
         self.hand_on();
@@ -160,8 +160,7 @@ impl Journal {
     /// What is to be stored goes to the storing thread; what it couldn't store in time is given up.
     fn hand_on(&mut self) {
         self.backlog.add(&mut self.gathered.entries);
-        let held = if self.stores { self.log.geometry().ring_blocks() / 2 } else { 0 };
-        let given_up = self.backlog.give_up_before(Sequence(self.replica.position().0.saturating_sub(held)));
+        let given_up = self.backlog.give_up_before(self.held_from());
         self.is_giving_up |= given_up > 0 && self.stores;
         let oldest = self.backlog.oldest();
         if self.is_giving_up && self.told_at.is_none_or(|told_at| told_at.elapsed() > TELL_AGAIN) {
@@ -173,6 +172,18 @@ impl Journal {
         }
         let is_far_back = |oldest| self.replica.position().blocks_since(oldest) > self.interval();
         self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
+    }
+
+    /// What lies before this isn't waited for any longer: half a ring behind, or, when the ring is nearly full, what keeps the next snapshot from
+    /// being published. Snapshots are no even steps, so the first alone could leave the ring full with none that may be.
+    fn held_from(&self) -> Sequence {
+        let (position, ring) = (self.replica.position(), self.log.geometry().ring_blocks());
+        if !self.stores {
+            return position;
+        }
+        let half_back = Sequence(position.0.saturating_sub(ring / 2));
+        let is_nearly_full = self.log.tail().blocks_since(self.log.snapshot_sequence()) > ring / 4 * 3;
+        self.snapshots.next().filter(|_| is_nearly_full).map_or(half_back, |next| next.max(half_back))
     }
 
     fn restore_topics(&mut self) {
@@ -287,4 +298,56 @@ impl Journal {
 
 fn push_fact(batch: &mut Batch, session: SessionId, fact: Fact<'_>) {
     batch.push(|payload| Record { session, input_end: 0, fact }.encode(payload));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{RateLimit, Transport};
+    use crate::event_log::{AppendError, Geometry};
+    use crate::journal::Tally;
+    use proptest::prelude::*;
+    use std::net::SocketAddr;
+
+    const WORKER: Slot = Slot(0);
+    const JOURNAL: Slot = Slot(1);
+    const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_disk_that_never_stores_anything_fills_no_ring(batches in prop::collection::vec((1usize..30, 0usize..200), 200..400)) {
+            let log = EventLog::create(Geometry { ring_bytes: 512 * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 }).unwrap();
+            log.join(WORKER).unwrap();
+            let tally: &'static Tally = Box::leak(Box::default());
+            let config =
+                JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), lines_max: 1_000, tally };
+            let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
+            let mut opened = Batch::default();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            push_fact(&mut opened, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
+            log.append(WORKER, &opened, log.now()).unwrap();
+            let mut input_end = 0;
+            for (lines, turns) in batches {
+                let mut batch = Batch::default();
+                for _ in 0..lines {
+                    input_end += 1;
+                    batch.push(|payload| Record { session: ME, input_end, fact: Fact::Line(b"said") }.encode(payload));
+                }
+                // Now and then the journal sleeps while much is said.
+                if turns % 3 == 0 {
+                    journal.turn();
+                }
+                let mut tries = 0;
+                while log.append(WORKER, &batch, log.now()) == Err(AppendError::Full) {
+                    log.publish_position(WORKER, log.tail());
+                    journal.turn();
+                    tries += 1;
+                    prop_assert!(tries < 100, "the ring is full for ever");
+                }
+                log.publish_position(WORKER, log.tail());
+            }
+            prop_assert!(tally.skipped.load(Ordering::Relaxed) > 0);
+        }
+    }
 }
