@@ -304,7 +304,7 @@ fn push_fact(batch: &mut Batch, session: SessionId, fact: Fact<'_>) {
 mod tests {
     use super::*;
     use crate::chat::{RateLimit, Transport};
-    use crate::event_log::{AppendError, Geometry};
+    use crate::event_log::{AppendError, Checkpoint, Geometry};
     use crate::journal::Tally;
     use proptest::prelude::*;
     use std::net::SocketAddr;
@@ -316,7 +316,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn a_disk_that_never_stores_anything_fills_no_ring(batches in prop::collection::vec((1usize..30, 0usize..200), 200..400)) {
+        fn neither_a_disk_that_never_stores_nor_a_reader_that_never_reads_fills_the_ring(
+            batches in prop::collection::vec((1usize..30, 0usize..200), 200..400),
+            stores: bool,
+            lags: bool,
+        ) {
             let log = EventLog::create(Geometry { ring_bytes: 512 * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 }).unwrap();
             log.join(WORKER).unwrap();
             let tally: &'static Tally = Box::leak(Box::default());
@@ -328,7 +332,15 @@ mod tests {
             push_fact(&mut opened, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
             log.append(WORKER, &opened, log.now()).unwrap();
             let mut input_end = 0;
-            for (lines, turns) in batches {
+            for (number, (lines, turns)) in batches.into_iter().enumerate() {
+                if lags && number % 25 == 0 {
+                    let checkpoint = Checkpoint { session: ME, slot: WORKER, sequence: log.tail(), offset: 0, writes: 0, is_lagging: true };
+                    log.store_checkpoint(checkpoint);
+                }
+                if stores && turns % 2 == 0 {
+                    let entries = journal.backlog.take();
+                    journal.backlog.stored(&entries);
+                }
                 let mut batch = Batch::default();
                 for _ in 0..lines {
                     input_end += 1;
@@ -347,7 +359,7 @@ mod tests {
                 }
                 log.publish_position(WORKER, log.tail());
             }
-            prop_assert!(tally.skipped.load(Ordering::Relaxed) > 0);
+            prop_assert!(stores || tally.skipped.load(Ordering::Relaxed) > 0);
         }
     }
 }
