@@ -1,7 +1,7 @@
 //! A process's copy of the chat, kept up with the log: how a worker and the journal begin, and how they go on.
 
-use crate::chat::{BadSnapshot, Chat, Ending, Forms, Kept, Output, RateLimit, Record, Session};
-use crate::event_log::{Entry, EventLog, Place, Reader, Thread, Treatment};
+use crate::chat::{BadSnapshot, Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record, Session};
+use crate::event_log::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
@@ -35,6 +35,11 @@ impl fmt::Display for JoinError {
             JoinError::Lock(error) => write!(f, "cannot lock the event log: {error:?}"),
         }
     }
+}
+
+/// Adds a record of something that is no line of a session's input.
+pub fn push_fact(batch: &mut Batch, session: SessionId, fact: Fact<'_>) {
+    batch.push(|payload| Record { session, input_end: 0, fact }.encode(payload));
 }
 
 /// Everything but the telling.

@@ -3,9 +3,9 @@
 use super::JournalConfig;
 use super::backlog::{Backlog, Prepared, Request};
 use super::store::{Entry, Line, Topic};
-use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output, Record};
+use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output};
 use crate::event_log::{Batch, EventLog, SnapshotWriter, Thread};
-use crate::replica::{JoinError, Replica};
+use crate::replica::{JoinError, Replica, push_fact};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
 use nix::errno::Errno;
@@ -296,14 +296,10 @@ impl Journal {
     }
 }
 
-fn push_fact(batch: &mut Batch, session: SessionId, fact: Fact<'_>) {
-    batch.push(|payload| Record { session, input_end: 0, fact }.encode(payload));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{RateLimit, Transport};
+    use crate::chat::{RateLimit, Record, Transport};
     use crate::event_log::{AppendError, Checkpoint, Geometry};
     use crate::journal::Tally;
     use proptest::prelude::*;

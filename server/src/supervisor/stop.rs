@@ -41,12 +41,11 @@ impl Supervisor {
         self.listeners.close();
         self.stage = Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
         // Who isn't running is started all the same, and asked then: its clients are to be told, too.
-        self.children
-            .workers()
-            .filter(|&slot| self.children.is_alive(slot))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .for_each(|slot| self.children.ask_to_drain(slot));
+        for slot in self.children.workers() {
+            if self.children.is_alive(slot) {
+                self.children.ask_to_drain(slot);
+            }
+        }
     }
 
     /// Goes on with the end, if it has begun: the exit code, when there is nothing more to do.

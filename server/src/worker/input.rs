@@ -2,6 +2,7 @@
 
 use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
+use crate::replica::push_fact;
 use forkchat_common::command::is_question;
 use forkchat_common::ids::SessionId;
 use forkchat_common::lines::{Piece, cut};
@@ -102,7 +103,7 @@ impl Lines {
             _ => None,
         };
         if let Some(reason) = lines.ends {
-            lines.batch.push(|payload| Record { session, input_end: 0, fact: Fact::Closed(reason) }.encode(payload));
+            push_fact(&mut lines.batch, session, Fact::Closed(reason));
         }
         lines
     }
@@ -118,7 +119,7 @@ impl Lines {
     /// No lines, and none will come: the session ends.
     pub fn ending(session: SessionId, reason: CloseReason) -> Lines {
         let mut lines = Lines { ends: Some(reason), ..Lines::default() };
-        lines.batch.push(|payload| Record { session, input_end: 0, fact: Fact::Closed(reason) }.encode(payload));
+        push_fact(&mut lines.batch, session, Fact::Closed(reason));
         lines
     }
 

@@ -199,20 +199,13 @@ impl Outboxes {
 
     /// Has the next flush look at every outbox.
     pub fn mark_all_dirty(&mut self) {
-        self.sessions().into_iter().for_each(|session| self.mark_dirty(session));
-    }
-
-    /// Those that have an outbox, by cell.
-    pub fn sessions(&self) -> Vec<SessionId> {
-        self.boxes.iter().flatten().map(|outbox| outbox.session).collect()
+        let sessions: Vec<SessionId> = self.boxes.iter().flatten().map(|outbox| outbox.session).collect();
+        sessions.into_iter().for_each(|session| self.mark_dirty(session));
     }
 
     /// Whether the kernel was handed more than was ever rendered, which can't be: the two don't speak of the same bytes.
     pub fn is_astray(&self, session: SessionId) -> bool {
-        self.boxes
-            .get(session.cell())
-            .and_then(Option::as_ref)
-            .is_some_and(|outbox| outbox.session == session && outbox.taken > outbox.rendered)
+        self.look_at(session).is_some_and(|outbox| outbox.taken > outbox.rendered)
     }
 
     /// Nothing more is kept for a session, which is to be closed by a record.
@@ -224,10 +217,7 @@ impl Outboxes {
 
     /// Whether nothing more is kept for a session.
     pub fn is_given_up(&self, session: SessionId) -> bool {
-        self.boxes
-            .get(session.cell())
-            .and_then(Option::as_ref)
-            .is_some_and(|outbox| outbox.session == session && outbox.given_up_at.is_some())
+        self.look_at(session).is_some_and(|outbox| outbox.given_up_at.is_some())
     }
 
     /// Takes an outbox away whose session never began.
@@ -269,12 +259,12 @@ impl Outboxes {
 
     /// Whether this session has an outbox.
     pub fn has(&self, session: SessionId) -> bool {
-        self.boxes.get(session.cell()).and_then(Option::as_ref).is_some_and(|outbox| outbox.session == session)
+        self.look_at(session).is_some()
     }
 
     /// Whether this session has an outbox and has not ended.
     pub fn is_open(&self, session: SessionId) -> bool {
-        self.boxes.get(session.cell()).and_then(Option::as_ref).is_some_and(|outbox| outbox.session == session && outbox.ending.is_none())
+        self.look_at(session).is_some_and(|outbox| outbox.ending.is_none())
     }
 
     /// A turn begins: what is told from now on comes from records at and behind `position`.
@@ -381,6 +371,10 @@ impl Outboxes {
     /// Those whose question was answered since the last call: their input may be looked at again.
     pub fn take_answered(&mut self) -> Vec<SessionId> {
         std::mem::take(&mut self.answered)
+    }
+
+    fn look_at(&self, session: SessionId) -> Option<&Outbox> {
+        self.boxes.get(session.cell())?.as_deref().filter(|outbox| outbox.session == session)
     }
 
     fn get(&mut self, session: SessionId) -> Option<&mut Outbox> {

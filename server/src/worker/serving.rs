@@ -17,10 +17,10 @@ use super::outboxes::Outboxes;
 use super::sockets::Sockets;
 use super::takeover::{Inherited, Takeover};
 use super::udp::{UdpConfig, UdpDesk, Verdict};
-use crate::chat::{CloseReason, Fact, RateLimit, Record, Session, Transport};
+use crate::chat::{CloseReason, Fact, RateLimit, Session, Transport};
 use crate::event_log::{AppendError, Batch, EventLog, Place, Thread};
 use crate::faults::{Act, strike};
-use crate::replica::{JoinError, Replica};
+use crate::replica::{JoinError, Replica, push_fact};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
@@ -487,7 +487,7 @@ impl<S: Sockets> Serving<S> {
 
 fn fact_batch(session: SessionId, fact: Fact<'_>) -> Batch {
     let mut batch = Batch::default();
-    batch.push(|payload| Record { session, input_end: 0, fact }.encode(payload));
+    push_fact(&mut batch, session, fact);
     batch
 }
 

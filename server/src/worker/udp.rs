@@ -8,6 +8,7 @@ use crate::admission::{Admission, Refused};
 use crate::chat::{Chat, Fact, Record, Session, Transport};
 use crate::event_log::Batch;
 use crate::ipc::value::Counter;
+use crate::replica::push_fact;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, RATE_BURST_LINES, UDP_SILENCE_SECONDS_MAX};
 use forkchat_common::lines::{Piece, cut};
@@ -176,10 +177,10 @@ impl UdpDesk {
         let session = SessionId::new(self.serial, cell);
         let mut batch = Batch::default();
         let opened = Fact::Opened { slot: self.me, transport: Transport::Udp, peer };
-        batch.push(|payload| Record { session, input_end: 0, fact: opened }.encode(payload));
+        push_fact(&mut batch, session, opened);
         let mut lines = 0;
         push_lines(session, rest, &mut lines, LINES_PER_DATAGRAM_MAX, &mut batch);
-        batch.push(|payload| Record { session, input_end: 0, fact: Fact::Arrived }.encode(payload));
+        push_fact(&mut batch, session, Fact::Arrived);
         self.known.insert(peer, Known { session, lines, unapplied: 0, heard: uptime });
         self.peers.insert(session, peer);
         Ok(Verdict::Open(session, batch))

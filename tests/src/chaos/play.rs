@@ -10,6 +10,7 @@ use super::listener::{Attendance, Reply};
 use super::options::Options;
 use super::pauses::Pauses;
 use super::server::Server;
+use crate::load::client::each_line;
 use crate::load::is_interrupted;
 use crate::load::pace::Pace;
 use crate::load::progress::Progress;
@@ -17,6 +18,7 @@ use fastrand::Rng;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 use nix::sys::socket::{MsgFlags, recv};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::process::ExitStatus;
@@ -269,18 +271,12 @@ impl<'o> Play<'o> {
     }
 
     fn hear(&mut self, index: usize, bytes: &[u8]) {
-        let joined;
-        let mut whole = bytes;
-        if !self.clients[index].unfinished.is_empty() {
-            joined = [&std::mem::take(&mut self.clients[index].unfinished), bytes].concat();
-            whole = &joined;
-        }
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', whole) {
-            self.hear_line(index, &whole[start..end]);
-            start = end + 1;
-        }
-        self.clients[index].unfinished.extend_from_slice(&whole[start..]);
+        let mut unfinished = std::mem::take(&mut self.clients[index].unfinished);
+        let Ok(()) = each_line(&mut unfinished, bytes, |line| {
+            self.hear_line(index, line);
+            Ok::<(), Infallible>(())
+        });
+        self.clients[index].unfinished = unfinished;
     }
 
     fn hear_line(&mut self, index: usize, line: &[u8]) {

@@ -145,3 +145,21 @@ impl AsFd for Client {
         self.socket.as_fd()
     }
 }
+
+/// Gives each whole line of `unfinished` and the `bytes` behind it to `each`, without its LF, and leaves the rest in `unfinished`.
+/// Ends at the first error.
+pub fn each_line<E>(unfinished: &mut Vec<u8>, bytes: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let joined;
+    let mut whole = bytes;
+    if !unfinished.is_empty() {
+        joined = [&std::mem::take(unfinished), bytes].concat();
+        whole = &joined;
+    }
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', whole) {
+        each(&whole[start..end])?;
+        start = end + 1;
+    }
+    unfinished.extend_from_slice(&whole[start..]);
+    Ok(())
+}

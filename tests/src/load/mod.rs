@@ -24,7 +24,7 @@
 //! | `report`, `histogram`, `progress` | how it is told |
 
 mod broadcaster;
-mod client;
+pub(crate) mod client;
 mod generator;
 mod histogram;
 pub(crate) mod ledger;

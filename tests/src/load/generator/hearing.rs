@@ -1,7 +1,7 @@
 //! Hearing: what comes in on all connections, understood and checked line by line.
 
 use super::{Generator, TIMER};
-use crate::load::client::{Role, Stage};
+use crate::load::client::{Role, Stage, each_line};
 use crate::load::ledger::Arrival;
 use crate::load::senders::Sender;
 use crate::load::shape::Traffic;
@@ -77,19 +77,10 @@ impl Generator {
 
     fn hear(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
         let now = self.now();
-        let joined;
-        let mut whole = bytes;
-        if !self.clients[index].unfinished.is_empty() {
-            joined = [&std::mem::take(&mut self.clients[index].unfinished), bytes].concat();
-            whole = &joined;
-        }
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', whole) {
-            self.hear_line(index, &whole[start..end], now)?;
-            start = end + 1;
-        }
-        self.clients[index].unfinished.extend_from_slice(&whole[start..]);
-        Ok(())
+        let mut unfinished = std::mem::take(&mut self.clients[index].unfinished);
+        let heard = each_line(&mut unfinished, bytes, |line| self.hear_line(index, line, now));
+        self.clients[index].unfinished = unfinished;
+        heard
     }
 
     fn hear_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
