@@ -46,8 +46,8 @@ pub fn push_fact(batch: &mut Batch, session: SessionId, fact: Fact<'_>) {
 struct Silently<'a, O>(&'a mut O);
 
 impl<O: Output> Output for Silently<'_, O> {
-    fn begin(&mut self, stamp: Stamp) {
-        self.0.begin(stamp);
+    fn begin(&mut self, stamp: Stamp, author: Option<Slot>) {
+        self.0.begin(stamp, author);
     }
     fn opened(&mut self, session: &Session) {
         self.0.opened(session);

@@ -123,7 +123,7 @@ impl Chat {
     ///
     /// A record whose time is past (a line that was applied before, a fact that no longer holds, a session that is gone) changes nothing.
     pub fn apply<O: Output>(&mut self, stamp: Stamp, record: &Record<'_>, forms: &mut Forms, out: &mut O) {
-        let mut tell = Teller::new(stamp, forms, out);
+        let mut tell = Teller::new(stamp, self.author(record), forms, out);
         match record.fact {
             Fact::Stopping => self.stop(&mut tell),
             Fact::Opened { slot, transport, peer } => {
@@ -184,6 +184,14 @@ impl Chat {
     /// Whether the server ends.
     pub fn is_stopping(&self) -> bool {
         self.state.stopping
+    }
+
+    /// The worker that serves the session which a record is about.
+    fn author(&self, record: &Record<'_>) -> Option<Slot> {
+        match record.fact {
+            Fact::Opened { slot, .. } => Some(slot),
+            _ => self.session(record.session).map(|session| session.slot),
+        }
     }
 
     fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {

@@ -11,9 +11,10 @@ use forkchat_common::wire::line::{Stamp, render};
 
 /// Where the bytes go that applying a record makes.
 pub trait Output {
-    /// What follows comes of the record with this stamp.
-    fn begin(&mut self, stamp: Stamp) {
-        let _ = stamp;
+    /// What follows comes of the record with this stamp. `author` is the worker that serves the session that it is about: who recorded it; `None` if
+    /// it is about none that is open.
+    fn begin(&mut self, stamp: Stamp, author: Option<Slot>) {
+        let _ = (stamp, author);
     }
     /// A session has begun. Nothing was told to it before.
     fn opened(&mut self, session: &Session) {
@@ -117,8 +118,8 @@ pub(super) struct Teller<'a, O> {
 }
 
 impl<'a, O: Output> Teller<'a, O> {
-    pub fn new(stamp: Stamp, forms: &'a mut Forms, out: &'a mut O) -> Self {
-        out.begin(stamp);
+    pub fn new(stamp: Stamp, author: Option<Slot>, forms: &'a mut Forms, out: &'a mut O) -> Self {
+        out.begin(stamp, author);
         Teller { stamp, forms, out }
     }
 

@@ -74,7 +74,7 @@ struct Gathered {
 }
 
 impl Output for Gathered {
-    fn begin(&mut self, stamp: Stamp) {
+    fn begin(&mut self, stamp: Stamp, _: Option<Slot>) {
         self.stamp = stamp;
     }
     fn serves(&mut self, _: SessionId, slot: Slot) -> bool {

@@ -37,7 +37,9 @@ pub struct Outboxes {
     silent_before: Sequence,
     /// Deliveries in this turn.
     tells: usize,
-    /// By slot: whether another worker has somebody to tell.
+    /// Whether the record that is being applied is of this worker's recording: then it is the one who wakes those who should know.
+    is_own: bool,
+    /// By slot: whether another worker has somebody to tell and is to be woken.
     others: Vec<bool>,
     /// The addresses of UDP sessions that began since the last call of [`Outboxes::take_peers`].
     peers: Vec<(SessionId, SocketAddr)>,
@@ -161,8 +163,8 @@ impl Outbox {
 }
 
 impl Outboxes {
-    /// None yet. `slots` is the number of processes there may be.
-    pub fn new(me: Slot, sendq: usize, slots: usize) -> Outboxes {
+    /// None yet.
+    pub fn new(me: Slot, sendq: usize) -> Outboxes {
         Outboxes {
             me,
             sendq,
@@ -175,7 +177,8 @@ impl Outboxes {
             now: Sequence(0),
             silent_before: Sequence(0),
             tells: 0,
-            others: vec![false; slots],
+            is_own: false,
+            others: Vec::new(),
             peers: Vec::new(),
             is_asked: false,
             answered: Vec::new(),
@@ -348,7 +351,8 @@ impl Outboxes {
         flushed
     }
 
-    /// The other workers that were found to have somebody to tell, since the last call.
+    /// The other workers that were found to have somebody to tell of what this one has recorded, since the last call. Of what others recorded they
+    /// wake each other themselves; if one dies before it has, the supervisor wakes everyone.
     pub fn take_others(&mut self) -> impl Iterator<Item = Slot> {
         (0..).zip(&mut self.others).filter_map(|(slot, has_somebody)| std::mem::take(has_somebody).then_some(Slot(slot)))
     }
@@ -363,7 +367,7 @@ impl Outboxes {
         self.boxes.get(cell).is_some_and(Option::is_some)
     }
 
-    /// Whether somebody has asked the journal something since the last call.
+    /// Whether one of this worker's sessions has asked the journal something since the last call.
     pub fn take_asked(&mut self) -> bool {
         std::mem::take(&mut self.is_asked)
     }
@@ -391,8 +395,9 @@ impl Outboxes {
 }
 
 impl Output for Outboxes {
-    fn begin(&mut self, stamp: Stamp) {
+    fn begin(&mut self, stamp: Stamp, author: Option<Slot>) {
         self.now = stamp.id;
+        self.is_own = author.is_none_or(|author| author == self.me);
     }
 
     fn opened(&mut self, session: &Session) {
@@ -421,7 +426,12 @@ impl Output for Outboxes {
         if slot == self.me {
             return self.now >= self.silent_before && self.has(session);
         }
-        self.others[slot.index()] = true;
+        if self.is_own {
+            if self.others.len() <= slot.index() {
+                self.others.resize(slot.index() + 1, false);
+            }
+            self.others[slot.index()] = true;
+        }
         false
     }
 
@@ -465,7 +475,7 @@ impl Output for Outboxes {
     }
 
     fn asked(&mut self) {
-        self.is_asked = true;
+        self.is_asked |= self.is_own;
     }
 
     fn answered(&mut self, session: SessionId, slot: Slot) {
@@ -538,7 +548,7 @@ mod tests {
     /// A session with more to write than `sendq` allows.
     fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
-        let (mut outboxes, session) = (Outboxes::new(ME, 100, 1), SessionId::new(1, 0));
+        let (mut outboxes, session) = (Outboxes::new(ME, 100), SessionId::new(1, 0));
         outboxes.opened(&begun(session));
         outboxes.begin_turn(Sequence(7));
         outboxes.tell(session, &[b'x'; 101]);
@@ -558,14 +568,14 @@ mod tests {
     #[test]
     fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
         let ((_, earlier, log), session) = (too_full(), SessionId::new(2, 0));
-        let mut outboxes = Outboxes::new(ME, 100, 1);
+        let mut outboxes = Outboxes::new(ME, 100);
         let checkpoint = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 10, writes: 3, is_lagging: true };
         outboxes.resume(session, Some(checkpoint), 14);
         outboxes.opened(&begun(session));
         outboxes.opened(&begun(earlier));
         for (at, bytes) in [(5, "out long ago"), (7, "ab"), (8, "cdef"), (9, "gh")] {
             outboxes.begin_turn(Sequence(5));
-            outboxes.begin(Stamp { id: Sequence(at), ..Stamp::default() });
+            outboxes.begin(Stamp { id: Sequence(at), ..Stamp::default() }, None);
             assert!(outboxes.serves(session, ME));
             outboxes.tell(session, bytes.as_bytes());
         }
@@ -580,7 +590,7 @@ mod tests {
     #[test]
     fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
         let (_, session, _) = too_full();
-        let mut outboxes = Outboxes::new(ME, 100, 1);
+        let mut outboxes = Outboxes::new(ME, 100);
         outboxes.resume(session, None, 3);
         outboxes.tell(session, b"ab");
         assert!(outboxes.is_astray(session));

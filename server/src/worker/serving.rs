@@ -77,8 +77,6 @@ pub struct Serving<S: Sockets> {
     pending: VecDeque<Proposal>,
     /// What is being appended; kept for its memory.
     batch: Batch,
-    /// Behind the last record of its own.
-    appended: Sequence,
     /// In the log up to there; what is to be done when it is applied.
     committed: VecDeque<(Sequence, Then)>,
     /// To be armed when their question is answered.
@@ -138,13 +136,12 @@ impl<S: Sockets> Serving<S> {
             log,
             me,
             replica: Replica::join(log, me, config.rate_limit)?,
-            outboxes: Outboxes::new(me, config.sendq, log.geometry().slots),
+            outboxes: Outboxes::new(me, config.sendq),
             config,
             sockets,
             udp: None,
             pending: VecDeque::new(),
             batch: Batch::default(),
-            appended: Sequence(0),
             committed: VecDeque::new(),
             unarmed: HashSet::new(),
             is_waiting_for_room: false,
@@ -191,8 +188,7 @@ impl<S: Sockets> Serving<S> {
 
     /// Does what there is to do now.
     pub fn turn(&mut self) {
-        let start = self.replica.position();
-        self.outboxes.begin_turn(start);
+        self.outboxes.begin_turn(self.replica.position());
         self.end_quarantined();
         self.run_timers();
         self.commit();
@@ -214,10 +210,8 @@ impl<S: Sockets> Serving<S> {
             self.unarmed.remove(session);
         }
         self.log.publish_position(self.me, self.replica.position());
-        // Of what others append they wake each other themselves; if one dies before it has, the supervisor wakes everyone.
-        let (is_own, is_asked) = (start < self.appended, self.outboxes.take_asked());
-        self.outboxes.take_others().filter(|_| is_own).for_each(|slot| self.log.ring(slot));
-        if is_own && is_asked {
+        self.outboxes.take_others().for_each(|slot| self.log.ring(slot));
+        if self.outboxes.take_asked() {
             self.log.ring(self.config.journal);
         }
         self.settle();
@@ -336,7 +330,6 @@ impl<S: Sockets> Serving<S> {
             // The lock: next turn. Room: when rung.
             Err(AppendError::Busy | AppendError::Full) => return,
         };
-        self.appended = end;
         for proposal in self.pending.drain(..count) {
             if proposal.consume > 0 {
                 self.sockets.consume(proposal.session, proposal.consume);

@@ -44,7 +44,7 @@ impl Output for Told {
         let (Kept::Line { text, .. } | Kept::Topic { text, .. }) = kept;
         self.kept.push((self.at, (*text).to_owned()));
     }
-    fn begin(&mut self, stamp: Stamp) {
+    fn begin(&mut self, stamp: Stamp, _: Option<Slot>) {
         self.at = stamp.id;
     }
 }
