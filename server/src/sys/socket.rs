@@ -1,9 +1,11 @@
 //! What sockets can do that the crates don't offer.
 
 use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Takes `len` bytes of what has arrived on a TCP socket out of the kernel without copying them. Returns how many it took.
 /// Source: tcp(7), MSG_TRUNC on a stream.
@@ -46,6 +48,19 @@ pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Resul
         )
     };
     Errno::result(result).map(drop)
+}
+
+/// Waits until a socket counts as readable, its peer has ended, or it is broken, for at most so long: what of that it is, nothing of it when the time
+/// is over. In epoll's words, which are poll's. Source: poll(2).
+pub fn wait_for_input(socket: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<EpollFlags> {
+    let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };
+    let millis = timeout.map_or(-1, |timeout| i32::try_from(timeout.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX));
+    // SAFETY: one entry, which the kernel reads and writes during the call and which lives as long.
+    match Errno::result(unsafe { libc::poll(&raw mut waiting, 1, millis) }) {
+        Err(Errno::EINTR) | Ok(0) => Ok(EpollFlags::empty()),
+        Ok(_) => Ok(EpollFlags::from_bits_truncate(i32::from(waiting.revents))),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Sends one message on a sequenced-packet socket, with a duplicate of a descriptor if one is given. Never waits: `EAGAIN`.

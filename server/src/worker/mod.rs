@@ -28,7 +28,9 @@ mod connection;
 mod datagram;
 mod input;
 mod outboxes;
+mod peek;
 mod receive_thread;
+mod reports;
 mod send_thread;
 mod serving;
 #[cfg(test)]
@@ -36,6 +38,7 @@ mod simulation;
 mod sockets;
 mod takeover;
 mod udp;
+mod udp_socket;
 
 pub use serving::ServingConfig;
 pub use takeover::Inherited;
@@ -82,23 +85,24 @@ pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start
 }
 
 fn start_threads(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> nix::Result<threadpool::ThreadPool> {
-    let (udp, channel) = (start.udp.map(Arc::new), start.channel);
-    let input = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+    let epoll = || Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
+    let (input, output) = (Arc::new(epoll()?), epoll()?);
+    let (udp_receiver, udp_sender) = start.udp.map(|udp| udp_socket::sides(udp, &output, send_thread::UDP)).transpose()?.unzip();
     let asleep: &'static AtomicU32 = Box::leak(Box::default());
     let receive_bell = Arc::new(Doorbell::new(asleep)?);
     let (inputs, queue) = crossbeam_channel::bounded(QUEUE);
     let (orders, ordered) = crossbeam_channel::unbounded();
-    let network = Network::new(input.clone(), udp.clone(), orders, receive_bell.clone())?;
+    let network = Network::new(input.clone(), output, udp_sender, orders, receive_bell.clone());
     let share =
         |Inherited { session, peer, connection }| Inherited { session, peer, connection: Arc::new(Connection::new(session, connection)) };
     let inherited: Vec<_> = start.inherited.into_iter().map(share).collect();
     let wiring = Wiring {
         epoll: input,
-        channel,
+        channel: start.channel,
         inputs,
         orders: ordered,
         bell: receive_bell,
-        udp,
+        udp: udp_receiver,
         inherited: inherited.iter().map(|inherited| inherited.connection.clone()).collect(),
         turn_away_max: config.turn_away_max,
     };

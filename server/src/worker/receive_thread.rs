@@ -6,23 +6,25 @@
 //! is reset, and the peer may lose the last words.
 
 use super::connection::Connection;
-use super::input::{Behind, Input, Lines, PEEK_BYTES_MAX};
+use super::input::{Input, PEEK_BYTES_MAX};
+use super::peek::{Look, look};
+use super::reports::Reports;
 use super::send_thread::{milliseconds, unless_interrupted};
-use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
+use super::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
+use crate::channel::{ToWorker, WorkerEnd};
 use crate::chat::Ending;
-use crate::event_log::{EventLog, Place, Thread};
-use crate::faults::{Act, reads_first, strike};
+use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
-use crate::ipc::queue::{Received, SendError};
-use crate::sys::socket::{consume, receive_memory, unread};
+use crate::ipc::queue::Received;
+use crate::sys::socket::consume;
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, recv, recvfrom, send, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,11 +41,6 @@ const EVENTS: usize = 256;
 const BATCH: usize = 64;
 /// How much input of a closing connection is thrown away at a time.
 const DISCARD_BYTES: usize = 1 << 20;
-/// The supervisor reads its queue at every turn of its own; what didn't fit is tried again this soon.
-const REPORT_AGAIN: Duration = Duration::from_millis(5);
-
-/// A datagram is never longer. Source: udp(7).
-const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 const CHANNEL: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
@@ -79,7 +76,7 @@ pub struct Wiring {
     /// The send thread rings when there are orders.
     pub bell: Arc<Doorbell>,
     /// For the worker that keeps the UDP sessions.
-    pub udp: Option<Arc<OwnedFd>>,
+    pub udp: Option<UdpReceiver>,
     /// What a predecessor was given. The send thread arms those whose sessions go on, and ends the others.
     pub inherited: Vec<Arc<Connection>>,
     /// Connections that may be being turned away at a time; beyond it they are closed without a word.
@@ -96,16 +93,14 @@ pub struct ReceiveThread {
     inputs: Sender<Input<Arc<Connection>>>,
     orders: Receiver<Order>,
     bell: Arc<Doorbell>,
-    udp: Option<Arc<OwnedFd>>,
+    udp: Option<UdpReceiver>,
     /// By session, or by a number from [`STRANGERS`] on.
     table: HashMap<u64, Receiving>,
     strangers: u64,
     strangers_open: usize,
     turn_away_max: usize,
     timers: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
-    /// What the supervisor is to be told, in order.
-    reports: VecDeque<ToSupervisor>,
-    is_drained: bool,
+    reports: Reports,
     buffer: Vec<u8>,
 }
 
@@ -133,6 +128,7 @@ impl ReceiveThread {
         if let Some(udp) = &udp {
             epoll.add(udp.as_fd(), readable(UDP))?;
         }
+        let buffer = vec![0; if udp.is_some() { DATAGRAM_BYTES_MAX } else { PEEK_BYTES_MAX }];
         Ok(ReceiveThread {
             log,
             me,
@@ -147,9 +143,8 @@ impl ReceiveThread {
             strangers_open: 0,
             turn_away_max,
             timers: BinaryHeap::new(),
-            reports: VecDeque::new(),
-            is_drained: false,
-            buffer: vec![0; DATAGRAM_BYTES_MAX],
+            reports: Reports::new(log),
+            buffer,
         })
     }
 
@@ -175,7 +170,7 @@ impl ReceiveThread {
                 self.obey(order);
             }
             self.run_timers();
-            self.report();
+            self.reports.tell(&self.channel, !self.table.is_empty());
             // Once, for all that was found: it then shares the work that is the same for many.
             self.log.ring(self.me);
             self.log.end_turn(self.me, Thread::Receive);
@@ -203,7 +198,7 @@ impl ReceiveThread {
                 Received::Message(ToWorker::Serve { session, peer }, Some(socket)) => self.serve(session, peer, socket),
                 Received::Message(ToWorker::Serve { session, .. }, None) => {
                     log::warn!("cannot take session {session}: out of descriptors");
-                    self.reports.push_back(ToSupervisor::Closed { session });
+                    self.reports.closed(session);
                 }
                 Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => self.turn_away(socket, &reason),
                 Received::Message(ToWorker::TurnAway { .. }, None) => {}
@@ -219,9 +214,8 @@ impl ReceiveThread {
     /// A new connection: what is already there comes with it.
     fn serve(&mut self, session: SessionId, peer: SocketAddr, socket: OwnedFd) {
         let connection = Arc::new(Connection::new(session, socket));
-        let receiving = Receiving::new(connection.clone());
-        let lines = receiving.peek(self.log, self.me, &mut self.buffer, EpollFlags::empty());
-        self.table.insert(session.0, receiving);
+        let lines = look(self.log, self.me, &connection, &mut self.buffer, EpollFlags::empty()).lines();
+        self.table.insert(session.0, Receiving::new(connection.clone()));
         self.hand_on(Input::Opened { session, peer, connection, lines });
     }
 
@@ -245,43 +239,29 @@ impl ReceiveThread {
         if receiving.is_lingering {
             return self.discard(token);
         }
-        let lines = receiving.peek(self.log, self.me, &mut self.buffer, flags);
-        let seen = std::mem::replace(&mut receiving.seen, 0);
-        let connection = &receiving.connection;
-        let (session, rest) = (connection.session, lines.rest);
-        if !lines.is_empty() {
-            self.hand_on(Input::Lines { session, lines });
-        } else if lines.consume > 0 {
-            // The middle of a line that was too long: nobody needs to know.
-            connection.consume(lines.consume);
-            self.arm(token);
-        } else if rest > 0 && cannot_stay(connection, rest) {
-            let lines = Lines::beginning(session, &self.buffer[..rest], connection.consumed());
-            self.hand_on(Input::Lines { session, lines });
-        } else {
-            receiving.seen = rest;
-            if rest > seen {
-                self.arm(token);
-            } else {
-                self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
+        let seen = std::mem::take(&mut receiving.seen);
+        match look(self.log, self.me, &receiving.connection, &mut self.buffer, flags) {
+            Look::Lines(lines) => {
+                let session = receiving.connection.session;
+                self.hand_on(Input::Lines { session, lines });
+            }
+            Look::Skipped => self.arm(token),
+            Look::Nothing { rest } => {
+                receiving.seen = rest;
+                if rest > seen {
+                    self.arm(token);
+                } else {
+                    self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
+                }
             }
         }
     }
 
     fn receive_datagrams(&mut self) {
         let Some(udp) = self.udp.clone() else { return };
-        for _ in 0..BATCH {
-            match recvfrom::<SockaddrStorage>(udp.as_raw_fd(), &mut self.buffer) {
-                Ok((length, Some(from))) => {
-                    if let Some(peer) = socket_address(&from) {
-                        let bytes = within_bounds(&self.buffer[..length]).to_vec();
-                        // Without room in the queue it is lost, as datagrams are.
-                        let _ = self.inputs.try_send(Input::Datagram { peer, bytes });
-                    }
-                }
-                Ok((_, None)) | Err(Errno::EINTR) => {}
-                Err(_) => break,
-            }
+        for (peer, bytes) in std::iter::from_fn(|| udp.receive(&mut self.buffer)).take(BATCH) {
+            // Without room in the queue it is lost, as datagrams are.
+            let _ = self.inputs.try_send(Input::Datagram { peer, bytes });
         }
     }
 
@@ -306,7 +286,7 @@ impl ReceiveThread {
                 }
                 self.end(session.0);
             }
-            Order::Drained => self.is_drained = true,
+            Order::Drained => self.reports.drained(),
         }
     }
 
@@ -343,8 +323,7 @@ impl ReceiveThread {
         receiving.connection.disarm(&self.epoll);
         if token < STRANGERS {
             let session = receiving.connection.session;
-            self.log.clear_checkpoint(session);
-            self.reports.push_back(ToSupervisor::Closed { session });
+            self.reports.closed(session);
         } else {
             self.strangers_open -= 1;
         }
@@ -364,24 +343,8 @@ impl ReceiveThread {
     }
 
     fn next_timer(&self) -> Duration {
-        let reports = if self.reports.is_empty() { Duration::MAX } else { REPORT_AGAIN };
         let timer = self.timers.peek().map_or(Duration::MAX, |Reverse((at, ..))| at.saturating_duration_since(Instant::now()));
-        reports.min(timer)
-    }
-
-    /// Tells the supervisor what it doesn't know yet.
-    fn report(&mut self) {
-        if self.is_drained && self.table.is_empty() {
-            self.is_drained = false;
-            self.reports.push_back(ToSupervisor::Drained);
-        }
-        while let Some(report) = self.reports.front() {
-            match self.channel.send(report, None) {
-                Err(SendError::Full) => return,
-                // A supervisor that is gone needs no report.
-                Ok(()) | Err(SendError::Closed | SendError::System(_)) => self.reports.pop_front(),
-            };
-        }
+        self.reports.again().min(timer)
     }
 }
 
@@ -389,63 +352,4 @@ impl Receiving {
     fn new(connection: Arc<Connection>) -> Receiving {
         Receiving { connection, seen: 0, is_lingering: false }
     }
-
-    /// Looks at what is there, and leaves it there.
-    fn peek(&self, log: &EventLog, me: Slot, buffer: &mut [u8], flags: EpollFlags) -> Lines {
-        let connection = &self.connection;
-        let peeked = loop {
-            match recv(connection.as_fd().as_raw_fd(), &mut buffer[..PEEK_BYTES_MAX], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-                Err(Errno::EINTR) => {}
-                peeked => break peeked,
-            }
-        };
-        let (length, behind) = match peeked {
-            Ok(0) => (0, Behind::EndOfInput),
-            Ok(length) => (length, self.behind(length, flags)),
-            Err(Errno::EAGAIN) => (0, Behind::More),
-            Err(_) => (0, Behind::Reset),
-        };
-        let (session, offset) = (connection.session, connection.consumed());
-        log.enter(me, Thread::Receive, Place::Input { session, offset });
-        strike(Act::Decoding, &buffer[..length]);
-        let mut lines = Lines::of(session, &buffer[..length], offset, connection.in_long_line(), behind, connection.lines_max());
-        log.leave(me, Thread::Receive);
-        connection.set_in_long_line(lines.in_long_line);
-        if reads_first() {
-            connection.consume(std::mem::take(&mut lines.consume));
-        }
-        lines
-    }
-
-    /// What is behind the bytes that were just peeked, given what epoll had said before.
-    fn behind(&self, length: usize, flags: EpollFlags) -> Behind {
-        let is_over = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP);
-        // More than fits in a look, or behind urgent data, where a look ends.
-        if !is_over || unread(self.connection.as_fd()).is_ok_and(|unread| unread > length) {
-            return Behind::More;
-        }
-        if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) { Behind::Reset } else { Behind::EndOfInput }
-    }
-}
-
-/// Of a datagram with more than is recorded at a time, the lines that are whole within that; the rest is lost, as datagrams may be.
-fn within_bounds(datagram: &[u8]) -> &[u8] {
-    let within = &datagram[..datagram.len().min(PEEK_BYTES_MAX)];
-    let is_cut = within.len() < datagram.len();
-    let end = within.iter().rposition(|&byte| is_cut && byte == b'\n');
-    end.map_or(within, |end| &within[..=end])
-}
-
-/// Whether the beginning of a line can't wait in the kernel for its end, since the end could never come.
-fn cannot_stay(connection: &Connection, rest: usize) -> bool {
-    // A look ends at urgent data.
-    let is_cut_off = unread(connection.as_fd()).is_ok_and(|unread| unread > rest);
-    // The kernel frees input by whole buffers, and appends to the last: a few bytes may hold so much that the peer is given no window.
-    let holds_too_much = receive_memory(connection.as_fd()).is_ok_and(|(held, may_hold)| held > may_hold / 4);
-    is_cut_off || holds_too_much
-}
-
-fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(SocketAddrV4::from(v4)));
-    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(SocketAddrV6::from(v6))))
 }

@@ -1,11 +1,11 @@
 //! The send thread: the only one that writes to the log and to clients. It waits; what it does between is [`Serving::turn`].
 
 use super::connection::{Connection, LINES_PER_PEEK_MAX};
-use super::datagram;
 use super::input::Input;
 use super::receive_thread::Order;
 use super::serving::Serving;
 use super::sockets::{Sockets, Written};
+use super::udp_socket::UdpSender;
 use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
@@ -13,10 +13,10 @@ use crate::sys::tcp_position::{Positions, positions};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, Shutdown, SockaddrStorage, send, sendto, shutdown};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Things that are taken from the queue in one turn.
 const INPUTS_PER_TURN: usize = 256;
 const BELL: u64 = u64::MAX;
-const UDP: u64 = u64::MAX - 1;
+/// Of the UDP socket, when it takes more.
+pub const UDP: u64 = u64::MAX - 1;
 
 /// Runs until the queue's other end is gone, which is the end of the process.
 pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inputs: &Receiver<Input<Arc<Connection>>>) -> nix::Result<()> {
@@ -61,7 +62,7 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
         for event in &events[..count] {
             match event.data() {
                 BELL => bell.answer(),
-                UDP => serving.sockets.take_blocked_by_udp().into_iter().for_each(|session| serving.writable(session)),
+                UDP => serving.sockets.take_blocked_over_udp().into_iter().for_each(|session| serving.writable(session)),
                 session => serving.writable(SessionId(session)),
             }
         }
@@ -90,8 +91,7 @@ pub struct Network {
     output: Epoll,
     /// By cell.
     routes: Vec<Option<Route>>,
-    udp: Option<Arc<OwnedFd>>,
-    blocked_by_udp: Vec<SessionId>,
+    udp: Option<UdpSender>,
     orders: Sender<Order>,
     receive_bell: Arc<Doorbell>,
 }
@@ -112,13 +112,9 @@ impl Route {
 }
 
 impl Network {
-    /// No connections yet.
-    pub fn new(input: Arc<Epoll>, udp: Option<Arc<OwnedFd>>, orders: Sender<Order>, receive_bell: Arc<Doorbell>) -> nix::Result<Network> {
-        let output = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        if let Some(udp) = &udp {
-            output.add(udp.as_fd(), EpollEvent::new(EpollFlags::EPOLLONESHOT, UDP))?;
-        }
-        Ok(Network { input, output, routes: Vec::new(), udp, blocked_by_udp: Vec::new(), orders, receive_bell })
+    /// No connections yet. `output` is the send thread's own epoll instance.
+    pub fn new(input: Arc<Epoll>, output: Epoll, udp: Option<UdpSender>, orders: Sender<Order>, receive_bell: Arc<Doorbell>) -> Network {
+        Network { input, output, routes: Vec::new(), udp, orders, receive_bell }
     }
 
     fn insert(&mut self, session: SessionId, route: Route) {
@@ -139,30 +135,14 @@ impl Network {
         }
     }
 
+    fn take_blocked_over_udp(&mut self) -> Vec<SessionId> {
+        self.udp.as_mut().map(UdpSender::take_blocked).unwrap_or_default()
+    }
+
     fn order(&self, order: Order) {
         // The receive thread ends only with the process.
         let _ = self.orders.send(order);
         self.receive_bell.ring();
-    }
-
-    fn write_datagram(&mut self, session: SessionId, peer: SocketAddr, output: &[u8], number: u64) -> Written {
-        let Some(udp) = &self.udp else { return Written::Gone };
-        let datagram = datagram::cut(output, number);
-        match sendto(udp.as_raw_fd(), &datagram.bytes, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EAGAIN) => {
-                self.blocked_by_udp.push(session);
-                let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, UDP);
-                // It is registered from the start.
-                let _ = self.output.modify(udp.as_fd(), &mut event);
-                Written::Blocked
-            }
-            // Sent, or lost on the way: nothing is retransmitted.
-            _ => Written::Bytes(datagram.taken),
-        }
-    }
-
-    fn take_blocked_by_udp(&mut self) -> Vec<SessionId> {
-        std::mem::take(&mut self.blocked_by_udp)
     }
 }
 
@@ -181,7 +161,9 @@ impl Sockets for Network {
         let route = self.routes.get_mut(session.cell()).and_then(Option::as_mut).filter(|route| route.session() == session);
         match route {
             None => Written::Gone,
-            Some(&mut Route::Datagrams(_, peer)) => self.write_datagram(session, peer, bytes, number),
+            Some(&mut Route::Datagrams(_, peer)) => {
+                self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, peer, bytes, number, &self.output))
+            }
             Some(Route::Stream { connection, is_watched }) => {
                 match send(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
                     Ok(written) => Written::Bytes(written),
@@ -240,7 +222,7 @@ impl Sockets for Network {
     fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]) {
         if let Some(udp) = &self.udp {
             // Lost if it can't be sent now: the stranger asks again.
-            let _ = sendto(udp.as_raw_fd(), bytes, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT);
+            let _ = udp.send(peer, bytes);
         }
     }
 

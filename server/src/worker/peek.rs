@@ -1,0 +1,95 @@
+//! Looking at a client's input, and leaving it in the kernel.
+
+use super::connection::Connection;
+use super::input::{Behind, Lines, PEEK_BYTES_MAX};
+use crate::event_log::{EventLog, Place, Thread};
+use crate::faults::{Act, reads_first, strike};
+use crate::sys::socket::{receive_memory, unread};
+use forkchat_common::ids::Slot;
+use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::{MsgFlags, recv};
+use std::os::fd::{AsFd, AsRawFd};
+
+/// What a look found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Records for the log. When they are there, what they say is consumed.
+    Lines(Lines),
+    /// The middle of a line that is too long: it was consumed, and nobody needs to know.
+    Skipped,
+    /// So many bytes of a line, maybe none, which stay where they are.
+    Nothing {
+        /// Bytes.
+        rest: usize,
+    },
+}
+
+impl Look {
+    /// The records, if there are some.
+    pub fn lines(self) -> Lines {
+        if let Look::Lines(lines) = self { lines } else { Lines::default() }
+    }
+}
+
+/// Looks at what has arrived. `flags` is what was said of the socket: by epoll, or by `wait_for_input`; `buffer` has [`PEEK_BYTES_MAX`] bytes.
+///
+/// Only who has the connection's input may look, and one thread of a worker at a time: what it is at is told to the supervisor.
+pub fn look(log: &EventLog, me: Slot, connection: &Connection, buffer: &mut [u8], flags: EpollFlags) -> Look {
+    let peeked = loop {
+        match recv(connection.as_fd().as_raw_fd(), &mut buffer[..PEEK_BYTES_MAX], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EINTR) => {}
+            peeked => break peeked,
+        }
+    };
+    let (length, behind) = match peeked {
+        Ok(0) => (0, Behind::EndOfInput),
+        Ok(length) => (length, what_is_behind(connection, length, flags)),
+        Err(Errno::EAGAIN) => (0, Behind::More),
+        Err(_) => (0, Behind::Reset),
+    };
+    let lines = decode(log, me, connection, &buffer[..length], behind);
+    if !lines.is_empty() {
+        Look::Lines(lines)
+    } else if lines.consume > 0 {
+        connection.consume(lines.consume);
+        Look::Skipped
+    } else if lines.rest > 0 && cannot_stay(connection, lines.rest) {
+        Look::Lines(Lines::beginning(connection.session, &buffer[..lines.rest], connection.consumed()))
+    } else {
+        Look::Nothing { rest: lines.rest }
+    }
+}
+
+fn decode(log: &EventLog, me: Slot, connection: &Connection, bytes: &[u8], behind: Behind) -> Lines {
+    let (session, offset) = (connection.session, connection.consumed());
+    log.enter(me, Thread::Receive, Place::Input { session, offset });
+    strike(Act::Decoding, bytes);
+    let mut lines = Lines::of(session, bytes, offset, connection.in_long_line(), behind, connection.lines_max());
+    log.leave(me, Thread::Receive);
+    connection.set_in_long_line(lines.in_long_line);
+    if reads_first() {
+        connection.consume(std::mem::take(&mut lines.consume));
+    }
+    lines
+}
+
+/// What is behind the bytes that were just peeked.
+fn what_is_behind(connection: &Connection, length: usize, flags: EpollFlags) -> Behind {
+    let is_broken = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+    let is_over = is_broken || flags.contains(EpollFlags::EPOLLRDHUP);
+    // More than fits in a look, or behind urgent data, where a look ends.
+    if !is_over || unread(connection.as_fd()).is_ok_and(|unread| unread > length) {
+        return Behind::More;
+    }
+    if is_broken { Behind::Reset } else { Behind::EndOfInput }
+}
+
+/// Whether the beginning of a line can't wait in the kernel for its end, since the end could never come.
+fn cannot_stay(connection: &Connection, rest: usize) -> bool {
+    // A look ends at urgent data.
+    let is_cut_off = unread(connection.as_fd()).is_ok_and(|unread| unread > rest);
+    // The kernel frees input by whole buffers, and appends to the last: a few bytes may hold so much that the peer is given no window.
+    let holds_too_much = receive_memory(connection.as_fd()).is_ok_and(|(held, may_hold)| held > may_hold / 4);
+    is_cut_off || holds_too_much
+}
