@@ -25,6 +25,8 @@ pub struct Outboxes {
     open: usize,
     /// Those with something to do before this turn ends.
     dirty: Vec<SessionId>,
+    /// Those of which something is on its way to the kernel: looked at again in the next turn.
+    in_flight: Vec<SessionId>,
     /// Those that grew beyond `sendq`, to be relieved or given up.
     too_full: Vec<SessionId>,
     /// Those given up in this turn: their end is still to be recorded.
@@ -55,6 +57,8 @@ struct Outbox {
     /// Rendered and not written: from `start` on.
     bytes: Vec<u8>,
     start: usize,
+    /// Taken by the outside, and not in the kernel yet when that was last looked at.
+    in_flight: usize,
     /// What comes of a record before this was rendered by a predecessor, and is out.
     resumes_at: Sequence,
     /// Output bytes rendered since the session began.
@@ -65,12 +69,12 @@ struct Outbox {
     writes: u64,
     /// The latest turn that rendered something: where in the log, and behind how many rendered bytes, it began.
     mark: (Sequence, u64),
-    /// While something of them is unwritten: the turns before that.
+    /// While something of them is not out: the turns before that.
     earlier_marks: VecDeque<(Sequence, u64)>,
     is_dirty: bool,
     /// The socket took no more; it tells when it does.
     is_blocked: bool,
-    /// It didn't read, so nothing more is kept for it: the mark before its first unwritten byte.
+    /// It didn't read, so nothing more is kept for it: the mark before its first byte that isn't out.
     given_up_at: Option<(Sequence, u64)>,
     ending: Option<Ending>,
     /// It has ended, and somebody looks after it until it is written.
@@ -91,8 +95,14 @@ impl Outbox {
         self.bytes.len() - self.start
     }
 
-    fn written(&self) -> u64 {
-        self.rendered - self.unwritten() as u64
+    /// Rendered and not in the kernel.
+    fn behind(&self) -> usize {
+        self.unwritten() + self.in_flight
+    }
+
+    /// Rendered and in the kernel.
+    fn out(&self) -> u64 {
+        self.rendered - self.behind() as u64
     }
 
     /// Writes as much as the socket takes.
@@ -108,6 +118,7 @@ impl Outbox {
                 Written::Gone => self.start = self.bytes.len(),
             }
         }
+        self.in_flight = sockets.in_flight(self.session, self.ending.is_some());
         if self.unwritten() == 0 {
             self.start = 0;
             self.bytes.clear();
@@ -125,7 +136,7 @@ impl Outbox {
     }
 
     fn give_up(&mut self) {
-        self.given_up_at = Some(self.first_unwritten_mark());
+        self.given_up_at = Some(self.mark_behind());
         self.bytes = Vec::new();
         self.start = 0;
         // If the same record ended it.
@@ -137,10 +148,10 @@ impl Outbox {
         self.ending = ending.map(|ending| if self.given_up_at.is_some() { Ending::Drop } else { ending });
     }
 
-    /// While something is unwritten: the latest mark that is not behind the first unwritten byte.
-    fn first_unwritten_mark(&mut self) -> (Sequence, u64) {
-        let written = self.written();
-        while !self.earlier_marks.is_empty() && self.earlier_marks.get(1).unwrap_or(&self.mark).1 <= written {
+    /// While something is not out: the latest mark that is not behind its first byte.
+    fn mark_behind(&mut self) -> (Sequence, u64) {
+        let out = self.out();
+        while !self.earlier_marks.is_empty() && self.earlier_marks.get(1).unwrap_or(&self.mark).1 <= out {
             self.earlier_marks.pop_front();
         }
         *self.earlier_marks.front().unwrap_or(&self.mark)
@@ -149,8 +160,8 @@ impl Outbox {
     fn checkpoint(&mut self, slot: Slot, position: Sequence) -> Checkpoint {
         let (sequence, offset, is_lagging) = match self.given_up_at {
             Some((sequence, offset)) => (sequence, offset, true),
-            None if self.unwritten() > 0 => {
-                let (sequence, offset) = self.first_unwritten_mark();
+            None if self.behind() > 0 => {
+                let (sequence, offset) = self.mark_behind();
                 (sequence, offset, true)
             }
             None => {
@@ -171,6 +182,7 @@ impl Outboxes {
             boxes: Vec::new(),
             open: 0,
             dirty: Vec::new(),
+            in_flight: Vec::new(),
             too_full: Vec::new(),
             given_up: Vec::new(),
             turn_start: Sequence(0),
@@ -241,6 +253,7 @@ impl Outboxes {
             session,
             bytes: Vec::new(),
             start: 0,
+            in_flight: 0,
             resumes_at: Sequence(0),
             rendered: 0,
             taken: 0,
@@ -289,7 +302,7 @@ impl Outboxes {
             // It may take more by now, only nobody has had the time to hear of it.
             outbox.is_blocked = false;
             outbox.write(sockets);
-            if outbox.unwritten() > sendq && outbox.given_up_at.is_none() {
+            if outbox.behind() > sendq && outbox.given_up_at.is_none() {
                 outbox.give_up();
                 self.given_up.push(session);
             }
@@ -320,6 +333,9 @@ impl Outboxes {
     /// Writes what can be written, once per session, and ends those that have ended and are written.
     pub fn flush<S: Sockets>(&mut self, sockets: &mut S, log: &EventLog, position: Sequence) -> Flushed {
         let mut flushed = Flushed::default();
+        for session in std::mem::take(&mut self.in_flight) {
+            self.mark_dirty(session);
+        }
         for session in std::mem::take(&mut self.dirty) {
             let me = self.me;
             log.begin_turn(me, Thread::Send);
@@ -329,7 +345,7 @@ impl Outboxes {
                 outbox.write(sockets);
             }
             match outbox.ending {
-                Some(ending) if ending == Ending::Drop || outbox.unwritten() == 0 => {
+                Some(ending) if ending == Ending::Drop || outbox.behind() == 0 => {
                     // That all of it is out: until its connection is ended a successor may have to know. A later session may have the cell
                     // if it was ended before this worker began.
                     if ending == Ending::Finish && log.checkpoint(session.cell()).is_some_and(|checkpoint| checkpoint.session == session) {
@@ -342,13 +358,22 @@ impl Outboxes {
                 }
                 ending => {
                     log.store_checkpoint(outbox.checkpoint(me, position));
+                    let is_in_flight = outbox.in_flight > 0;
                     if ending.is_some() && !std::mem::replace(&mut outbox.is_waited_for, true) {
                         flushed.waiting.push(session);
+                    }
+                    if is_in_flight {
+                        self.in_flight.push(session);
                     }
                 }
             }
         }
         flushed
+    }
+
+    /// Whether something is on its way to the kernel: that it has come there is noticed in a later turn.
+    pub fn is_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     /// The other workers that were found to have somebody to tell of what this one has recorded, since the last call. Of what others recorded they
@@ -442,16 +467,16 @@ impl Output for Outboxes {
         let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none() && outbox.resumes_at <= now) else { return };
         let start = turn_start.max(outbox.resumes_at);
         if outbox.mark.0 != start {
-            if outbox.unwritten() > 0 {
+            if outbox.behind() > 0 {
                 outbox.earlier_marks.push_back(outbox.mark);
             }
             outbox.mark = (start, outbox.rendered);
         }
-        let was_within = outbox.unwritten() <= sendq;
+        let was_within = outbox.behind() <= sendq;
         let taken = outbox.taken.saturating_sub(outbox.rendered).min(bytes.len() as u64) as usize;
         outbox.bytes.extend_from_slice(&bytes[taken..]);
         outbox.rendered += bytes.len() as u64;
-        let is_too_full = was_within && outbox.unwritten() > sendq;
+        let is_too_full = was_within && outbox.behind() > sendq;
         let was_dirty = std::mem::replace(&mut outbox.is_dirty, true);
         if is_too_full {
             self.too_full.push(session);

@@ -44,6 +44,8 @@ const LAST_WORDS: u64 = 10 * Micros::SECOND;
 const PENDING_MAX: usize = 1_024;
 /// When the system can't wait for a socket's input now, it is asked again after this.
 const ARM_AGAIN: u64 = Micros::SECOND / 20;
+/// When something is on its way to the kernel, one looks this soon whether it has come there: until then a successor would have more to do.
+const FLIGHT_CHECK: Duration = Duration::from_millis(100);
 /// How often UDP sessions are looked at for silence.
 const SILENCE_CHECK: u64 = Micros::SECOND;
 
@@ -234,7 +236,9 @@ impl<S: Sockets> Serving<S> {
 
     /// How long one may sleep at most.
     pub fn next_timer(&self) -> Option<Duration> {
-        self.timers.peek().map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.uptime())))
+        let timer = self.timers.peek().map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.uptime())));
+        let flight = self.outboxes.is_in_flight().then_some(FLIGHT_CHECK);
+        timer.into_iter().chain(flight).min()
     }
 
     /// The state.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// So many bytes were taken, at least one.
+    /// So many bytes were taken, at least one: by the kernel, or by somebody who hands them on to it.
     Bytes(usize),
     /// None now. The outside will say when it takes more.
     Blocked,
@@ -29,6 +29,12 @@ pub trait Sockets {
 
     /// Writes output bytes. Never waits. `number` counts the session's writes that were taken, and this one: over UDP each is a datagram.
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written;
+
+    /// Of the bytes that [`Sockets::write`] took, those that are not in the kernel yet. If it `is_urgent`, the outside will say when there are none.
+    fn in_flight(&mut self, session: SessionId, is_urgent: bool) -> usize {
+        let _ = (session, is_urgent);
+        0
+    }
 
     /// Takes input bytes out of the kernel: their records are in the log.
     fn consume(&mut self, session: SessionId, len: usize);

@@ -59,6 +59,8 @@ struct Simulation {
     reads_first: bool,
     /// Much is said in it: the ring wraps, and successors start from snapshots.
     is_long: bool,
+    /// In it nobody writes to the kernel without a relay.
+    has_relays: bool,
     /// Those who were more than a quarter of the ring behind: nobody has to be able to follow them.
     too_far_behind: BTreeSet<SessionId>,
     /// What each worker said last, by slot.
@@ -92,6 +94,7 @@ impl Simulation {
             seed,
             reads_first: false,
             is_long: seed % 8 < 2,
+            has_relays: seed / 8 % 2 == 1,
             too_far_behind: BTreeSet::new(),
             stable: vec![Sequence(0); usize::from(WORKERS)],
             dice: Dice(seed),
@@ -139,6 +142,7 @@ impl Simulation {
         for client in self.world.borrow_mut().iter_mut().filter(|client| client.slot == slot) {
             // What its predecessor had only in its memory.
             (client.armed, client.in_long_line, client.finished) = (None, false, None);
+            client.in_flight.clear();
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));
             inherited.push(Inherited { session: client.session, peer, connection: () });
         }
@@ -235,6 +239,8 @@ impl Simulation {
             taken: Vec::new(),
             read: 0,
             kernel_bytes_max,
+            has_relay: self.has_relays,
+            in_flight: Vec::new(),
             armed: None,
             in_long_line: false,
             finished: None,
@@ -285,7 +291,9 @@ impl Simulation {
     fn client_reads(&mut self) {
         let Some(index) = self.some_client() else { return };
         let bytes = self.dice.roll(1_500);
+        let relayed = self.dice.roll(1_500);
         let client = &mut self.world.borrow_mut()[index];
+        client.relay(relayed);
         client.read = (client.read + bytes).min(client.taken.len());
     }
 
@@ -350,6 +358,7 @@ impl Simulation {
             self.log.pass_time(1_000);
             let clients = self.world.borrow().len();
             for client in self.world.borrow_mut().iter_mut() {
+                client.relay(usize::MAX);
                 client.read = client.taken.len();
             }
             (0..clients * 3).for_each(|_| self.receive());
@@ -358,6 +367,7 @@ impl Simulation {
             self.spy.read(self.log);
             self.let_go();
             let is_idle = |serving: &Serving<Wires>| !serving.has_work() && serving.sockets.blocked.is_empty() && serving.takes_input();
+            let is_in_flight = self.world.borrow().iter().any(|client| !client.in_flight.is_empty());
             let has_input = self.world.borrow().iter().any(|client| match client.armed {
                 Some((rest, _)) => client.sent.len() - client.consumed > rest || client.has_ended,
                 None => true,
@@ -368,6 +378,7 @@ impl Simulation {
             let is_answered = self.spy.chat.questions().next().is_none() && self.spy.chat.is_restored();
             let is_read = self.log.cursor(JOURNAL) == Some(self.log.tail());
             if !has_input
+                && !is_in_flight
                 && are_queues_empty
                 && are_idle
                 && is_read

@@ -24,6 +24,10 @@ pub(super) struct Client {
     pub taken: Vec<u8>,
     pub read: usize,
     pub kernel_bytes_max: usize,
+    /// Whether somebody stands between its worker and the kernel, and hands on what the worker writes; a dead worker's is gone.
+    pub has_relay: bool,
+    /// What the relay has and the kernel hasn't.
+    pub in_flight: Vec<u8>,
     pub armed: Option<(usize, u64)>,
     /// As its worker knows it.
     pub in_long_line: bool,
@@ -31,6 +35,33 @@ pub(super) struct Client {
     pub finished: Option<Ending>,
     /// Whether it was ever ordered to be dropped.
     pub is_dropped: bool,
+}
+
+/// Bytes that a relay takes.
+const RELAY_BYTES_MAX: usize = 900;
+
+impl Client {
+    /// Takes output bytes, as many as there is room for.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let (room, place) = if self.has_relay {
+            (RELAY_BYTES_MAX - self.in_flight.len(), &mut self.in_flight)
+        } else {
+            (self.kernel_room(), &mut self.taken)
+        };
+        let length = room.min(bytes.len());
+        place.extend_from_slice(&bytes[..length]);
+        length
+    }
+
+    /// Its relay hands something on to the kernel.
+    pub fn relay(&mut self, bytes_max: usize) {
+        let length = self.in_flight.len().min(bytes_max).min(self.kernel_room());
+        self.taken.extend(self.in_flight.drain(..length));
+    }
+
+    fn kernel_room(&self) -> usize {
+        self.kernel_bytes_max - (self.taken.len() - self.read)
+    }
 }
 
 pub(super) type World = Rc<RefCell<Vec<Client>>>;
@@ -55,12 +86,7 @@ impl Sockets for Wires {
 
     fn write(&mut self, session: SessionId, bytes: &[u8], _: u64) -> Written {
         step();
-        let written = self.with(session, |client| {
-            let room = client.kernel_bytes_max - (client.taken.len() - client.read);
-            let length = room.min(bytes.len());
-            client.taken.extend_from_slice(&bytes[..length]);
-            length
-        });
+        let written = self.with(session, |client| client.take(bytes));
         // Cut off behind the write, too: the kernel has the bytes, nobody knows.
         step();
         match written {
@@ -71,6 +97,10 @@ impl Sockets for Wires {
             }
             Some(length) => Written::Bytes(length),
         }
+    }
+
+    fn in_flight(&mut self, session: SessionId, _: bool) -> usize {
+        self.with(session, |client| client.in_flight.len()).unwrap_or(0)
     }
 
     fn consume(&mut self, session: SessionId, len: usize) {
@@ -87,6 +117,8 @@ impl Sockets for Wires {
     fn finish(&mut self, session: SessionId, ending: Ending) {
         step();
         self.with(session, |client| {
+            assert!(ending == Ending::Drop || client.in_flight.is_empty(), "ended before all of it was out");
+            client.in_flight.clear();
             client.finished = Some(ending);
             client.is_dropped |= ending == Ending::Drop;
         });
