@@ -31,6 +31,8 @@ pub enum Refused {
     TooManyFromAddress,
     /// The system gives no descriptor.
     NoDescriptors,
+    /// The system gives no process.
+    NoProcess,
 }
 
 impl Refused {
@@ -39,6 +41,7 @@ impl Refused {
         match self {
             Refused::Full => "! the server is full; try again later\n",
             Refused::TooManyFromAddress => "! too many connections from your address; close one first\n",
+            Refused::NoProcess => "! the server can start no more processes; try again later\n",
             Refused::NoDescriptors => "! the server is out of descriptors; try again later\n",
         }
     }
@@ -48,7 +51,7 @@ impl Refused {
     /// The same where it may be no longer than a greeting over UDP.
     pub fn short_line(self) -> &'static str {
         match self {
-            Refused::Full | Refused::NoDescriptors => "! full; try later\n",
+            Refused::Full | Refused::NoDescriptors | Refused::NoProcess => "! full; try later\n",
             Refused::TooManyFromAddress => "! too many of you\n",
         }
     }

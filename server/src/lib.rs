@@ -28,14 +28,15 @@
 //! | [`channel`] | what supervisor and workers say to each other | `ipc` |
 //! | [`admission`] | who may come in | `ipc` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
-//! | [`worker`] | serves connections: a receive thread and a send thread | all above |
+//! | [`worker`] | serves connections and applies the log: what is the same in every model | all above |
+//! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `event_log`, `ipc`, `sys` |
 //! | [`doctor`] | tries out what the kernel must do | `ipc`, `sys` |
 //! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
 //! | [`role`], [`options`] | a process's name and words; the command line | |
 //! | [`faults`] | failing on purpose, in test builds | |
 //!
-//! To follow one line of chat: [`worker`]'s `receive_thread` peeks it, `input` makes a record of it, `serving` appends it
+//! To follow one line of chat: [`worker`]'s `receive_thread` looks at it with `peek`, `input` makes a record of it, `serving` appends it
 //! and consumes it; every worker's `serving` applies it with [`chat`], which renders it into `outboxes`, which are written.
 #![deny(unsafe_code)]
 
@@ -47,6 +48,7 @@ pub mod event_log;
 pub mod faults;
 pub mod ipc;
 pub mod journal;
+pub mod models;
 pub mod options;
 pub mod replica;
 pub mod role;

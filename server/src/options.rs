@@ -1,6 +1,8 @@
 //! The command line.
 
 use crate::chat::RateLimit;
+use crate::models::{MODELS, Model, Placement, named};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -24,11 +26,16 @@ pub struct Options {
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:9000", value_parser = parse_address)]
     pub udp: Listen,
 
-    /// Worker processes [default: the number of CPUs that this process may run on]
+    /// How connections are served: pool (a worker a CPU, two threads each), threads (a worker a CPU, two threads a connection), or process (a
+    /// process a connection)
+    #[arg(long, value_name = "MODEL", default_value = MODELS[0].name, value_parser = parse_model())]
+    pub model: &'static Model,
+
+    /// Worker processes [default: the number of CPUs that this process may run on]; ignored with --model process
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
 
-    /// Connections at a time [default: what the limit on open files allows]
+    /// Connections at a time [default: what the limits on open files and processes, and the memory, allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_connections: Option<u32>,
 
@@ -93,8 +100,11 @@ pub enum Listen {
 }
 
 impl Options {
-    /// The number of workers: as given, or one a CPU.
+    /// The number of workers that are always there: as given, or one a CPU; one if each connection has a process of its own.
     pub fn workers(&self) -> u16 {
+        if self.model.placement == Placement::Own {
+            return 1;
+        }
         let cpus = || std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(256) as u16);
         self.workers.unwrap_or_else(cpus)
     }
@@ -105,6 +115,12 @@ impl Options {
         let state = || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
         self.data_dir.clone().or_else(|| Some(state()?.join("forkchat")))
     }
+}
+
+fn parse_model() -> impl TypedValueParser<Value = &'static Model> {
+    let values = MODELS.map(|model| PossibleValue::new(model.name).help(model.about));
+    // Only names of models come through.
+    PossibleValuesParser::new(values).map(|name| named(&name).unwrap_or(MODELS[0]))
 }
 
 fn parse_address(text: &str) -> Result<Listen, String> {

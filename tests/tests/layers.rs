@@ -3,21 +3,22 @@
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("event_log", &["ipc", "sys"]),
     ("chat", &[]),
     ("channel", &["ipc"]),
     ("admission", &["ipc"]),
-    ("options", &["chat", "event_log"]),
+    ("options", &["chat", "event_log", "models"]),
     ("role", &["sys"]),
     ("faults", &[]),
     ("replica", &["chat", "event_log", "faults", "ipc"]),
     ("worker", &["faults", "replica", "role", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
+    ("models", &["worker", "channel", "chat", "event_log", "ipc", "sys"]),
     ("journal", &["chat", "event_log", "ipc", "replica", "sys"]),
     ("doctor", &["ipc", "sys"]),
-    ("supervisor", &["admission", "channel", "doctor", "event_log", "ipc", "journal", "options", "role", "sys", "worker"]),
+    ("supervisor", &["admission", "channel", "doctor", "event_log", "ipc", "journal", "models", "options", "role", "sys", "worker"]),
     ("lib", &["doctor", "options", "supervisor"]),
 ];
 

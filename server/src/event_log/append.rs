@@ -78,7 +78,7 @@ impl EventLog {
     /// The least of all cursors and the published snapshot's sequence: everything from there on is still needed.
     pub fn least(&self) -> Sequence {
         // SYNC cursor-reuse: with the stores of cursors; who passed a block has finished reading it before we write there.
-        let cursors = self.slots.iter().map(|slot| slot.cursor.load(Ordering::Acquire));
+        let cursors = self.slots_used().iter().map(|slot| slot.cursor.load(Ordering::Acquire));
         Sequence(cursors.min().unwrap_or(u64::MAX).min(self.published_snapshot().sequence.0))
     }
 

@@ -72,7 +72,8 @@ impl EventLog {
     /// the ring behind its worker: such a session no longer counts, and is dropped if its worker dies.
     pub fn snapshot_ceiling(&self, workers: impl Iterator<Item = Slot>) -> Sequence {
         // `stable` before the cells: a cell that is clean when we look was covered by what `stable` said before.
-        let mut ceiling = workers.map(|slot| self.stable(slot)).min().unwrap_or(Sequence(u64::MAX));
+        let in_use = workers.filter(|slot| slot.index() < self.slots_used().len());
+        let mut ceiling = in_use.map(|slot| self.stable(slot)).min().unwrap_or(Sequence(u64::MAX));
         let used = (self.header.cells_used.load(Ordering::Relaxed) as usize).min(self.cells.len());
         for checkpoint in (0..used).filter_map(|cell| self.checkpoint(cell)).filter(|checkpoint| checkpoint.is_lagging) {
             let behind = self.stable(checkpoint.slot).blocks_since(checkpoint.sequence);

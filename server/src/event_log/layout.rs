@@ -89,7 +89,9 @@ pub(super) struct Header {
     _pad_end: [u32; 1],
     /// The run's first sequence. Never changes.
     pub first: AtomicU64,
-    _pad_last: [u64; 7],
+    /// One more than the highest slot that a process ever began in. Written under the lock.
+    pub slots_used: AtomicU64,
+    _pad_last: [u64; 6],
     /// How many places were quarantined; the latest are in `quarantine`. Written by the supervisor alone.
     pub quarantined: AtomicU64,
     /// See `blame`.

@@ -60,6 +60,7 @@ use forkchat_common::ids::{Micros, Sequence, Slot};
 use layout::{Header, SessionCell, SlotState};
 use nix::time::{ClockId, clock_gettime};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -122,6 +123,11 @@ impl EventLog {
         self.geometry
     }
 
+    /// The slots in which a process ever began, and some between them: with a slot for each connection most are still unused.
+    fn slots_used(&self) -> &'static [SlotState] {
+        &self.slots[..self.header.slots_used.load(Ordering::Acquire) as usize]
+    }
+
     /// The run's first sequence.
     pub fn first(&self) -> Sequence {
         Sequence(self.header.first.load(Ordering::Relaxed))
@@ -136,6 +142,11 @@ impl EventLog {
     /// The bell of the process in `slot`.
     pub fn bell(&self, slot: Slot) -> &Doorbell {
         &self.bells[slot.index()]
+    }
+
+    /// All bells. A process needs them all, those of slots that aren't used yet too: whom it will have to wake is not known when it is forked.
+    pub fn bells(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.bells.iter().map(AsFd::as_fd)
     }
 
     /// The time as the log counts it: the same clock in every process, and one that never runs backwards.
@@ -186,6 +197,7 @@ impl EventLog {
     pub fn wipe(&self) {
         self.cells.iter().for_each(|cell| cell.store([0; 4]));
         self.header.cells_used.store(0, Ordering::Relaxed);
+        self.header.slots_used.store(0, Ordering::Relaxed);
         self.header.snapshot_sequences.iter().for_each(|sequence| sequence.store(0, Ordering::Relaxed));
         self.begin();
     }

@@ -114,7 +114,7 @@ impl SnapshotWriter {
     /// A buffer that is not published and that nobody may be reading: no cursor stands at or before what it was published with.
     fn free_buffer(&self) -> Option<usize> {
         let published = self.log.published_snapshot().buffer;
-        let least = self.log.slots.iter().filter(|slot| !std::ptr::eq(*slot, &self.log.slots[self.me.index()]));
+        let least = self.log.slots_used().iter().filter(|slot| !std::ptr::eq(*slot, &self.log.slots[self.me.index()]));
         let least = least.map(|slot| slot.cursor.load(Ordering::Acquire)).min().unwrap_or(NOBODY);
         (0..SNAPSHOT_BUFFERS).find(|&buffer| {
             let sequence = self.log.header.snapshot_sequences[buffer].load(Ordering::Relaxed);
@@ -130,6 +130,7 @@ impl EventLog {
     pub fn join(&self, slot: Slot) -> Result<(Sequence, Option<Vec<u8>>), LockError> {
         let state = &self.slots[slot.index()];
         let guard = self.header.lock.lock(slot.0.into(), Duration::from_secs(10))?;
+        self.header.slots_used.fetch_max(u64::from(slot.0) + 1, Ordering::AcqRel);
         let published = self.published_snapshot();
         step();
         state.cursor.store(published.sequence.0, Ordering::Release);
@@ -144,6 +145,16 @@ impl EventLog {
             copied.as_bytes()[..length].to_vec()
         });
         Ok((published.sequence, bytes))
+    }
+
+    /// The process in a slot has ended as it should, and nothing is left of what it served: nobody waits for it any more.
+    pub fn vacate(&self, slot: Slot) {
+        let state = &self.slots[slot.index()];
+        state.asleep.store(0, Ordering::Relaxed);
+        state.stable.store(NOBODY, Ordering::Release);
+        // SYNC cursor-reuse: it is reaped, so it reads no more.
+        state.cursor.store(NOBODY, Ordering::Release);
+        self.room_was_made();
     }
 
     /// The published snapshot's sequence: what a successor starts from.

@@ -20,7 +20,7 @@ impl EventLog {
 
     /// Rings everyone, asleep or not: somebody died who may have had news for them.
     pub fn ring_all(&self) {
-        self.bells.iter().for_each(super::Doorbell::ring_anyway);
+        self.bells_used().for_each(super::Doorbell::ring_anyway);
     }
 
     /// Rings those sleepers that are an eighth of the ring behind: they have nobody to tell, but must apply it some time.
@@ -28,14 +28,18 @@ impl EventLog {
         self.ring_behind(self.geometry.ring_blocks() / 8);
     }
 
-    /// Rings those sleepers that could make room by reading on. Not the others: two who wait for room would wake each other for ever.
-    pub fn ring_who_holds_room(&self) {
+    /// Rings those sleepers that haven't read everything. Who waits for room wakes nobody else: two who do would wake each other for ever.
+    pub fn ring_who_is_behind(&self) {
         self.ring_behind(0);
+    }
+
+    fn bells_used(&self) -> impl Iterator<Item = &super::Doorbell> {
+        self.bells[..self.slots_used().len()].iter()
     }
 
     fn ring_behind(&self, blocks: u64) {
         let tail = self.tail();
-        for (state, bell) in self.slots.iter().zip(&self.bells) {
+        for (state, bell) in self.slots_used().iter().zip(&self.bells) {
             if tail.blocks_since(super::Sequence(state.cursor.load(Ordering::Relaxed))) > blocks {
                 bell.ring();
             }
@@ -47,7 +51,7 @@ impl EventLog {
         // Between the store of the cursor and the load of the flag: who finds the ring full sets the flag and looks again.
         std::sync::atomic::fence(Ordering::SeqCst);
         if self.header.room_wanted.load(Ordering::Relaxed) != 0 && self.header.room_wanted.swap(0, Ordering::Relaxed) != 0 {
-            self.bells.iter().for_each(super::Doorbell::ring);
+            self.bells_used().for_each(super::Doorbell::ring);
         }
     }
 

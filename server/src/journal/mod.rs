@@ -42,7 +42,7 @@ pub const FINISHED: i32 = 0;
 pub struct JournalConfig {
     /// `--rate-limit`: part of the state's rules.
     pub rate_limit: RateLimit,
-    /// The slots of the workers, whose `stable` holds snapshots back.
+    /// Workers are in the slots below this, but for the journal's own: their `stable` holds snapshots back.
     pub workers: u16,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,

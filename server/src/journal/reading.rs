@@ -267,7 +267,7 @@ impl Journal {
             self.snapshots.write(self.replica.position(), &self.replica.chat.snapshot());
         }
         if self.snapshots.is_waiting() {
-            let ceiling: Sequence = self.log.snapshot_ceiling((0..self.workers).map(Slot));
+            let ceiling: Sequence = self.log.snapshot_ceiling((0..self.workers).map(Slot).filter(|&slot| slot != self.me));
             // A successor stores what comes behind the snapshot that it starts from.
             self.snapshots.publish(self.backlog.oldest().map_or(ceiling, |oldest| oldest.min(ceiling)));
         }

@@ -7,7 +7,7 @@ use forkchat_common::ids::{SessionId, Slot};
 use nix::sys::epoll::Epoll;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -26,7 +26,10 @@ const TURN_AWAY_MAX: usize = 16;
 /// What runs in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
+    /// Is always there.
     Worker,
+    /// A worker that was forked for one connection, and ends with it.
+    OwnWorker,
     Journal,
 }
 
@@ -86,40 +89,47 @@ enum Descriptor {
     Own(OwnedFd),
 }
 
-/// All slots: the workers', then the journal's.
+/// All slots: those of the workers that are always there, the journal's, and then those of workers with one connection, as far as they were ever used.
 #[derive(Debug)]
 pub(super) struct Children {
     table: Vec<Child>,
+    /// The most slots that there may be.
+    max: usize,
+    /// Slots of workers with one connection that have none. The lowest is given first, so that the table stays short.
+    vacant: BTreeSet<Slot>,
 }
 
 impl Children {
-    /// Slots for so many workers and a journal, with nothing in them.
-    pub fn new(workers: u16) -> Children {
-        let slot = |slot| Child {
-            slot: Slot(slot),
-            role: if slot < workers { Role::Worker } else { Role::Journal },
-            pid: None,
-            channel: None,
-            backlog: VecDeque::new(),
-            respawn_at: None,
-            started_at: Instant::now(),
-            deaths: 0,
-            stopped_at: None,
-            killed_because: None,
-            last_death: None,
-            is_drained: false,
-        };
-        Children { table: (0..=workers).map(slot).collect() }
+    /// Slots for so many workers and a journal, with nothing in them; later perhaps for workers with one connection, `max` slots in all.
+    pub fn new(workers: u16, max: usize) -> Children {
+        let role = |slot| if slot < workers { Role::Worker } else { Role::Journal };
+        Children { table: (0..=workers).map(|slot| Child::new(Slot(slot), role(slot))).collect(), max, vacant: BTreeSet::new() }
     }
 
-    /// All slots.
+    /// All slots that there are so far.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.table.len() as u16).map(Slot)
     }
 
-    /// The workers' slots.
-    pub fn workers(&self) -> impl Iterator<Item = Slot> + use<> {
-        (0..self.table.len() as u16 - 1).map(Slot)
+    /// The running workers' slots.
+    pub fn workers(&self) -> Vec<Slot> {
+        self.table.iter().filter(|child| child.role != Role::Journal && child.pid.is_some()).map(|child| child.slot).collect()
+    }
+
+    /// A slot for a worker with one connection; `None` if there are as many as there may be.
+    pub fn take_vacant(&mut self) -> Option<Slot> {
+        if let Some(slot) = self.vacant.pop_first() {
+            return Some(slot);
+        }
+        let slot = Slot(u16::try_from(self.table.len()).ok().filter(|&slot| usize::from(slot) < self.max)?);
+        self.table.push(Child::new(slot, Role::OwnWorker));
+        Some(slot)
+    }
+
+    /// A worker with one connection is gone, and so is the connection.
+    pub fn vacate(&mut self, slot: Slot) {
+        *self.get(slot) = Child::new(slot, Role::OwnWorker);
+        self.vacant.insert(slot);
     }
 
     /// A slot.
@@ -145,11 +155,6 @@ impl Children {
     /// The slots in which a process runs.
     pub fn alive(&self) -> Vec<Slot> {
         self.table.iter().filter(|child| child.pid.is_some()).map(|child| child.slot).collect()
-    }
-
-    /// Whether a process runs in a slot.
-    pub fn is_alive(&self, slot: Slot) -> bool {
-        self.table[slot.index()].pid.is_some()
     }
 
     /// The queue to a worker.
@@ -229,7 +234,7 @@ impl Children {
 
     /// Whether the journal has stored everything.
     pub fn is_journal_done(&self) -> bool {
-        self.table.iter().all(|child| child.role == Role::Worker || child.is_drained)
+        self.table.iter().all(|child| child.role != Role::Journal || child.is_drained)
     }
 
     /// A worker says that nothing is left to send, or the journal has ended as it should.
@@ -239,15 +244,33 @@ impl Children {
 
     /// Whether every worker has said so, and the journal has stored everything.
     pub fn are_drained(&self) -> bool {
-        self.table.iter().all(|child| child.is_drained)
+        self.table.iter().all(|child| child.is_drained || self.vacant.contains(&child.slot))
     }
 }
 
 impl Child {
+    /// Nothing runs in it.
+    fn new(slot: Slot, role: Role) -> Child {
+        Child {
+            slot,
+            role,
+            pid: None,
+            channel: None,
+            backlog: VecDeque::new(),
+            respawn_at: None,
+            started_at: Instant::now(),
+            deaths: 0,
+            stopped_at: None,
+            killed_because: None,
+            last_death: None,
+            is_drained: false,
+        }
+    }
+
     /// `worker 3`, `journal`.
     pub fn name(&self) -> String {
         match self.role {
-            Role::Worker => format!("worker {}", self.slot),
+            Role::Worker | Role::OwnWorker => format!("worker {}", self.slot),
             Role::Journal => "journal".to_owned(),
         }
     }
@@ -323,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_connection_goes_to_the_least_loaded_that_runs() {
-        let mut children = Children::new(3);
+        let mut children = Children::new(3, 4);
         let mut connections = Connections::new(9, 3);
         children.get(Slot(1)).pid = Some(Pid::from_raw(1));
         children.get(Slot(2)).pid = Some(Pid::from_raw(1));

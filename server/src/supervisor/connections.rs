@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// One client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: OwnedFd,
+    pub socket: OwnedFd,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// The worker that serves it.
@@ -35,9 +35,9 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// None yet, and never more than `max`, for so many workers.
-    pub fn new(max: usize, workers: usize) -> Connections {
-        Connections { table: Vec::new(), max, free: BTreeSet::new(), serial: 0, counts: vec![0; workers] }
+    /// None yet, and never more than `max`, for the workers in so many slots.
+    pub fn new(max: usize, slots: usize) -> Connections {
+        Connections { table: Vec::new(), max, free: BTreeSet::new(), serial: 0, counts: vec![0; slots] }
     }
 
     /// Gives a connection a session and a cell. `None` if there is no cell left.

@@ -6,6 +6,7 @@ use super::connections::Connection;
 use super::{StartError, Supervisor, readable};
 use crate::admission::Refused;
 use crate::channel::ToWorker;
+use crate::models::Placement;
 use crate::options::{Listen, Options};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -32,6 +33,8 @@ pub(super) struct Listeners {
     pause_end: Option<Instant>,
     /// The operator knows that nobody can be accepted; until one is.
     is_trouble_told: bool,
+    /// The same of those who can't have a process of their own.
+    is_fork_trouble_told: bool,
 }
 
 impl Listeners {
@@ -43,6 +46,7 @@ impl Listeners {
             reserve: reserve(),
             pause_end: None,
             is_trouble_told: false,
+            is_fork_trouble_told: false,
         })
     }
 
@@ -110,11 +114,38 @@ impl Supervisor {
     }
 
     fn assign(&mut self, socket: Socket, peer: SocketAddr) {
+        match self.options.model.placement {
+            Placement::Shared => self.pass_to_worker(socket, peer),
+            Placement::Own => self.fork_worker(socket, peer),
+        }
+    }
+
+    fn pass_to_worker(&mut self, socket: Socket, peer: SocketAddr) {
         let slot = self.children.least_loaded_worker(&self.connections);
         // Its admission was a unit, and there are as many cells.
         let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot)) else { return };
         self.children.send_socket_of(slot, session, ToWorker::Serve { session, peer });
         self.pass_on();
+    }
+
+    /// It is served by a process of its own, which begins as a successor does: with a connection of which the log knows nothing.
+    fn fork_worker(&mut self, socket: Socket, peer: SocketAddr) {
+        // Its admission was a unit, and there are as many cells and slots.
+        let Some(slot) = self.children.take_vacant() else { return };
+        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot)) else { return };
+        match self.spawn(slot) {
+            Ok(()) => self.listeners.is_fork_trouble_told = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.listeners.is_fork_trouble_told, true) {
+                    log::warn!("cannot fork a worker for a connection: {error}; those that are open go on");
+                }
+                self.children.vacate(slot);
+                if let Some(Connection { socket, .. }) = self.connections.remove(session) {
+                    self.admission.release(peer.ip());
+                    self.turn_away(socket.into(), peer.ip(), Refused::NoProcess);
+                }
+            }
+        }
     }
 
     /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for nobody.

@@ -6,6 +6,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `listeners` | the sockets it listens on, and accepting |
+//! | `capacity` | how many connections the machine has room for |
 //! | `connections` | the duplicates of the clients' sockets, by cell |
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
@@ -17,6 +18,7 @@
 //! One turn of its loop: wait; read the signals; hear the workers; accept; reap; respawn; watch; pass on what didn't fit.
 
 mod blame;
+mod capacity;
 mod children;
 mod connections;
 mod listeners;
@@ -33,18 +35,20 @@ use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Counter;
 use crate::journal::{JournalConfig, Tally};
+use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
 use crate::sys::memory::map_shared;
 use crate::worker::{ServingConfig, UdpConfig};
 use blame::Blame;
+pub use capacity::Bound;
+use capacity::{Capacity, capacity};
 use children::{Children, Fault};
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::fmt;
@@ -57,12 +61,6 @@ pub const EXIT_STOPPED: i32 = 0;
 /// It could not serve, or was told to stop at once.
 pub const EXIT_FAILED: i32 = 1;
 
-/// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones, and some to spare.
-const DESCRIPTORS_BESIDES: u64 = 32;
-/// Of the rest, one in so many is for those who are turned away: it takes a moment to tell them why.
-const TURN_AWAY_SHARE: u64 = 16;
-/// Descriptors that each child costs it: a bell, a queue.
-const DESCRIPTORS_PER_CHILD: u64 = 4;
 /// UDP sessions at a time, of all that may be.
 const UDP_SESSIONS_MAX: usize = 4_096;
 /// The most that one session, and one room, can add to a snapshot: their names, a topic as long as a line, an unfinished line.
@@ -82,8 +80,15 @@ pub const EXIT_USAGE: i32 = 2;
 pub enum StartError {
     /// An address that can't be listened on.
     Listen(&'static str, std::net::SocketAddr, std::io::Error),
-    /// More connections asked for than the limit on open files allows: asked, allowed.
-    TooManyConnections(u64, u64),
+    /// More connections asked for than there can be.
+    TooManyConnections {
+        /// What was asked for; at least one has to be possible.
+        asked: u64,
+        /// What is possible.
+        allowed: u64,
+        /// Why not more.
+        bound: Bound,
+    },
     /// Both transports are off.
     NowhereToListen,
     /// Something that the system refused.
@@ -106,14 +111,9 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on {transport} {address}{remedy}")
             }
             StartError::NowhereToListen => f.write_str("cannot serve anyone with --tcp off and --udp off; leave one on"),
-            StartError::TooManyConnections(_, 0) => {
-                f.write_str("cannot serve anyone: the limit on open files is too low; raise it (ulimit -Hn)")
-            }
-            StartError::TooManyConnections(asked, allowed) => {
-                write!(
-                    f,
-                    "cannot serve {asked} connections: the limit on open files allows {allowed}; raise it (ulimit -Hn) or lower --max-connections"
-                )
+            StartError::TooManyConnections { allowed: 0, bound, .. } => write!(f, "cannot serve anyone: {bound} is too low; raise it"),
+            StartError::TooManyConnections { asked, allowed, bound } => {
+                write!(f, "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections")
             }
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
@@ -158,12 +158,14 @@ impl Supervisor {
         if options.tcp == Listen::Off && options.udp == Listen::Off {
             return Err(StartError::NowhereToListen);
         }
-        let (connections_max, turn_away_max) = connections_max(&options, workers)?;
+        let Capacity { connections: connections_max, turn_away: turn_away_max, bound } = capacity(&options, workers)?;
+        // One more for the journal, which comes behind the workers that are always there.
+        let slots = usize::from(workers) + 1 + if options.model.placement == Placement::Own { connections_max } else { 0 };
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
         let log = EventLog::create(Geometry {
             ring_bytes: options.ring,
-            slots: usize::from(workers) + 1,
+            slots,
             sessions_max: udp_cells.end,
             snapshot_bytes_max: udp_cells.end * SNAPSHOT_BYTES_PER_SESSION + forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM,
         })
@@ -188,12 +190,12 @@ impl Supervisor {
             epoll,
             signals,
             listeners,
-            children: Children::new(workers),
-            connections: Connections::new(connections_max, workers.into()),
+            children: Children::new(workers, slots),
+            connections: Connections::new(connections_max, slots),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), udp: Some(udp) },
-            journal: JournalConfig { rate_limit, workers, data_dir: options.data_dir(), lines_max: options.history, tally },
-            watchdog: Watchdog::new(usize::from(workers) + 1),
+            journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
+            watchdog: Watchdog::new(slots),
             blame: Blame::default(),
             stage: Stage::Serving,
             options,
@@ -207,7 +209,12 @@ impl Supervisor {
         for (transport, address) in supervisor.listeners.addresses() {
             log::info!("listening on {transport} {address}");
         }
-        log::info!("{}, at most {connections_max} connections", role::count(workers.into(), "worker"));
+        let model = supervisor.options.model;
+        let workers = match model.placement {
+            Placement::Shared => role::count(workers.into(), "worker"),
+            Placement::Own => "a worker a connection".to_owned(),
+        };
+        log::info!("model {}: {workers}, at most {connections_max} connections, as {bound} allows", model.name);
         Ok(supervisor)
     }
 
@@ -290,6 +297,10 @@ impl Supervisor {
     /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
     fn watch(&mut self) {
         self.log.advance_clock();
+        if self.watchdog.is_due(Instant::now()) {
+            // Who has nobody to tell sleeps on, but not for long: it would have much to apply at once, and holds the ring.
+            self.log.ring_who_is_behind();
+        }
         for slot in self.children.take_stopped(Instant::now()) {
             self.children.kill(slot, Fault::Stopped);
         }
@@ -311,21 +322,6 @@ impl Supervisor {
             self.admission.release(connection.peer.ip());
         }
     }
-}
-
-/// How many connections there may be, and how many at a time are told that there are too many. Raises the limit on open files as far as it goes.
-fn connections_max(options: &Options, workers: u16) -> Result<(usize, usize), StartError> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| StartError::System("read the limit on open files", errno.into()))?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|errno| StartError::System("raise the limit on open files", errno.into()))?;
-    let besides = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_CHILD * (u64::from(workers) + 1);
-    let clients = hard.saturating_sub(besides);
-    let turn_away = (clients / TURN_AWAY_SHARE).min(1_024);
-    let allowed = (clients - turn_away).min(500_000);
-    let asked = options.max_connections.map_or(allowed, u64::from);
-    if asked > allowed || allowed == 0 {
-        return Err(StartError::TooManyConnections(asked.max(1), allowed));
-    }
-    Ok((asked as usize, turn_away as usize))
 }
 
 /// Blocks the signals that are read as values. The children inherit that: what comes to the whole group is the supervisor's to answer.

@@ -2,7 +2,8 @@
 
 use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
-use crate::journal;
+use crate::{journal, worker};
+use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -40,6 +41,10 @@ impl Supervisor {
         // What it said before it died counts.
         self.hear(slot);
         self.children.close_channel(slot, &self.epoll);
+        let has_ended = self.children.role(slot) == Role::OwnWorker && self.connections.count(slot) == 0;
+        if has_ended && death == Death::Exited(worker::FINISHED) {
+            return self.vacate(slot);
+        }
         let child = self.children.get(slot);
         child.pid = None;
         let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
@@ -55,6 +60,10 @@ impl Supervisor {
         if self.stage == Stage::Now {
             return;
         }
+        if has_ended {
+            log::warn!("{words}; its connection was over");
+            return self.vacate(slot);
+        }
         if self.stage != Stage::Serving && child.role == Role::Journal && death == Death::Exited(journal::FINISHED) {
             child.is_drained = true;
             return;
@@ -64,6 +73,12 @@ impl Supervisor {
             log::debug!("{words}; starting it again in {} ms", pause.as_millis());
         }
         child.last_death = Some(words);
+    }
+
+    /// Nothing is left of what was in a slot of a worker with one connection.
+    pub(super) fn vacate(&mut self, slot: Slot) {
+        self.log.vacate(slot);
+        self.children.vacate(slot);
     }
 }
 

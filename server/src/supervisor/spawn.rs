@@ -6,9 +6,9 @@ use super::{Supervisor, readable};
 use crate::channel::WorkerEnd;
 use crate::ipc::queue;
 use crate::journal;
-use crate::role;
+use crate::role::{self, count};
 use crate::sys::process::fork_child;
-use crate::worker::{self, Inherited, ServingConfig};
+use crate::worker::{Inherited, ServingConfig, Start};
 use forkchat_common::ids::Slot;
 use nix::unistd::Pid;
 use std::io;
@@ -36,9 +36,9 @@ impl Supervisor {
                     let child = self.children.get(slot);
                     let (death, pid) = (child.last_death.take().unwrap_or_default(), child.pid.map_or(0, Pid::as_raw));
                     match child.role {
-                        Role::Worker => {
+                        Role::Worker | Role::OwnWorker => {
                             let connections = self.connections.count(slot);
-                            log::warn!("{death}; respawned as pid {pid}, {} kept", role::count(connections, "connection"));
+                            log::warn!("{death}; respawned as pid {pid}, {} kept", count(connections, "connection"));
                         }
                         Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
                     }
@@ -54,11 +54,13 @@ impl Supervisor {
         }
     }
 
-    fn spawn(&mut self, slot: Slot) -> io::Result<()> {
+    /// Starts a process in a slot in which none runs.
+    pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
         let (name, log) = (self.children.name(slot), self.log);
         log.rest_threads(slot);
-        let bells = || self.children.slots().map(|slot| log.bell(slot).as_fd()).collect::<Vec<_>>();
-        let (pid, channel) = match self.children.role(slot) {
+        let bells = || log.bells().collect::<Vec<_>>();
+        let role = self.children.role(slot);
+        let (pid, channel) = match role {
             Role::Journal => {
                 let start = |(), _| {
                     role::take_on(&name);
@@ -66,7 +68,7 @@ impl Supervisor {
                 };
                 (fork_child((), |()| bells(), &[], start)?, None)
             }
-            Role::Worker => {
+            Role::Worker | Role::OwnWorker => {
                 let (ours, theirs) = queue::pair()?;
                 // The worker in the first slot keeps the UDP sessions.
                 let udp = if slot == Slot(0) { self.listeners.udp()? } else { None };
@@ -77,7 +79,8 @@ impl Supervisor {
                     let config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
                     let inherited = sessions.iter().zip(sockets);
                     let inherited = inherited.map(|(&(session, peer), connection)| Inherited { session, peer, connection }).collect();
-                    worker::run(log, slot, config, worker::Start { channel, udp, inherited })
+                    let start = Start { channel, udp, inherited, ends_with_connections: role == Role::OwnWorker };
+                    (self.options.model.run)(log, slot, config, start)
                 };
                 let pid = fork_child(
                     (theirs, udp),

@@ -42,9 +42,7 @@ impl Supervisor {
         self.stage = Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
         // Who isn't running is started all the same, and asked then: its clients are to be told, too.
         for slot in self.children.workers() {
-            if self.children.is_alive(slot) {
-                self.children.ask_to_drain(slot);
-            }
+            self.children.ask_to_drain(slot);
         }
     }
 

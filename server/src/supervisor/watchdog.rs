@@ -68,9 +68,14 @@ impl Watchdog {
         self.slots[slot.index()] = SlotWatch::default();
     }
 
+    /// Whether the next look is one: a moment has passed since the last.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.last_look.is_none_or(|last| now.duration_since(last) >= LOOK_APART)
+    }
+
     /// Looks at everyone that is alive. The one to be killed, and why.
     pub fn look(&mut self, log: &EventLog, alive: &[Slot], now: Instant) -> Option<(Slot, Fault)> {
-        if self.last_look.is_some_and(|last| now.duration_since(last) < LOOK_APART) {
+        if !self.is_due(now) {
             return None;
         }
         self.last_look = Some(now);

@@ -1,6 +1,6 @@
-//! A client's socket, as the two threads of a worker share it.
+//! A client's socket, as the threads of a worker share it.
 //!
-//! Its input belongs to one of them at a time. The epoll registration is one-shot: an event gives the input to the receive
+//! Its input belongs to one of them at a time. In a [`super::pair`] the epoll registration is one-shot: an event gives the input to the receive
 //! thread; a batch in the queue passes it on to the send thread; arming the socket again gives it back to the kernel.
 
 use crate::sys::socket::{consume, set_receive_low_water};
@@ -15,7 +15,7 @@ pub const LINES_PER_PEEK_MAX: u32 = 256;
 /// No mark is like this: a predecessor may have left any.
 const UNKNOWN_LOW_WATER: u32 = 0;
 
-/// A connection. Closed when the last of the two threads lets go of it.
+/// A connection. Closed when the last of the threads lets go of it.
 #[derive(Debug)]
 pub struct Connection {
     /// Whose it is.
@@ -89,18 +89,28 @@ impl Connection {
     /// Has `epoll` tell once when there is more than the `rest` bytes of an unfinished line that are in the kernel already.
     /// False if the system can't do that now.
     pub fn arm(&self, epoll: &Epoll, rest: usize, lines_max: u32) -> bool {
-        self.lines_max.store(lines_max, Ordering::Relaxed);
-        let low_water = rest as u32 + 1;
-        if self.low_water.swap(low_water, Ordering::Relaxed) != low_water {
-            // If it can't be set there are more events than need be.
-            let _ = set_receive_low_water(self.socket.as_fd(), low_water as usize);
-        }
+        self.allow(lines_max);
+        self.expect_more_than(rest);
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT;
         let mut event = EpollEvent::new(flags, self.session.0);
         let is_known = self.is_registered.load(Ordering::Relaxed);
         let armed = if is_known { epoll.modify(&self.socket, &mut event) } else { epoll.add(&self.socket, event) };
         self.is_registered.store(is_known || armed.is_ok(), Ordering::Relaxed);
         armed.is_ok()
+    }
+
+    /// The next peek may take so many lines.
+    pub fn allow(&self, lines_max: u32) {
+        self.lines_max.store(lines_max, Ordering::Relaxed);
+    }
+
+    /// From now on it counts as readable when there is more than the `rest` bytes of an unfinished line that are in the kernel already.
+    pub fn expect_more_than(&self, rest: usize) {
+        let low_water = rest as u32 + 1;
+        if self.low_water.swap(low_water, Ordering::Relaxed) != low_water {
+            // If it can't be set there are more events than need be.
+            let _ = set_receive_low_water(self.socket.as_fd(), low_water as usize);
+        }
     }
 
     /// Has `epoll` forget it. Before the descriptor is closed: the supervisor holds a duplicate, so a registration would outlive it.

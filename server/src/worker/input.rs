@@ -4,7 +4,7 @@ use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
 use crate::replica::push_fact;
 use forkchat_common::command::is_question;
-use forkchat_common::ids::SessionId;
+use forkchat_common::ids::{Sequence, SessionId};
 use forkchat_common::lines::{Piece, cut};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -33,6 +33,13 @@ pub enum Input<C> {
         session: SessionId,
         /// What.
         lines: Lines,
+    },
+    /// What was read from an open one is in the log, and consumed.
+    Committed {
+        /// Whose.
+        session: SessionId,
+        /// Behind it.
+        end: Sequence,
     },
     /// A datagram.
     Datagram {

@@ -81,6 +81,17 @@ pub struct Wiring {
     pub inherited: Vec<Arc<Connection>>,
     /// Connections that may be being turned away at a time; beyond it they are closed without a word.
     pub turn_away_max: usize,
+    /// Whether it ends when no connection is left.
+    pub ends_with_connections: bool,
+}
+
+/// Why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// No connection is left, and the supervisor knows.
+    Finished,
+    /// That is the end of the process.
+    SupervisorGone,
 }
 
 /// What the receive thread works with.
@@ -99,6 +110,7 @@ pub struct ReceiveThread {
     strangers: u64,
     strangers_open: usize,
     turn_away_max: usize,
+    ends_with_connections: bool,
     timers: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
     reports: Reports,
     buffer: Vec<u8>,
@@ -121,7 +133,7 @@ enum Timer {
 impl ReceiveThread {
     /// Ready to run.
     pub fn new(log: &'static EventLog, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
-        let Wiring { epoll, channel, inputs, orders, bell, udp, inherited, turn_away_max } = wiring;
+        let Wiring { epoll, channel, inputs, orders, bell, udp, inherited, turn_away_max, ends_with_connections } = wiring;
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(&channel, readable(CHANNEL))?;
         epoll.add(bell.as_fd(), readable(BELL))?;
@@ -142,14 +154,15 @@ impl ReceiveThread {
             strangers: STRANGERS,
             strangers_open: 0,
             turn_away_max,
+            ends_with_connections,
             timers: BinaryHeap::new(),
             reports: Reports::new(log),
             buffer,
         })
     }
 
-    /// Runs until the supervisor is gone, which is the end of the process.
-    pub fn run(&mut self) -> nix::Result<()> {
+    /// Runs until there is nothing more to do.
+    pub fn run(&mut self) -> nix::Result<Ended> {
         let mut events = [EpollEvent::empty(); 2 * EVENTS];
         loop {
             let count = self.wait(&mut events)?;
@@ -159,7 +172,7 @@ impl ReceiveThread {
                     BELL => self.bell.answer(),
                     CHANNEL => {
                         if !self.listen_to_supervisor() {
-                            return Ok(());
+                            return Ok(Ended::SupervisorGone);
                         }
                     }
                     UDP => self.receive_datagrams(),
@@ -174,6 +187,9 @@ impl ReceiveThread {
             // Once, for all that was found: it then shares the work that is the same for many.
             self.log.ring(self.me);
             self.log.end_turn(self.me, Thread::Receive);
+            if self.ends_with_connections && self.table.is_empty() && self.reports.is_empty() {
+                return Ok(Ended::Finished);
+            }
         }
     }
 

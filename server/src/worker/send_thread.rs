@@ -20,19 +20,16 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Even when nobody rings: whoever sleeps without anyone to tell applies the log this often.
-const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Things that are taken from the queue in one turn.
 const INPUTS_PER_TURN: usize = 256;
 const BELL: u64 = u64::MAX;
 /// Of the UDP socket, when it takes more.
 pub const UDP: u64 = u64::MAX - 1;
 
-/// Runs until the queue's other end is gone, which is the end of the process.
+/// Runs until the queue's other end is gone, and with it all connections.
 pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inputs: &Receiver<Input<Arc<Connection>>>) -> nix::Result<()> {
     let mut events = [EpollEvent::empty(); 256];
     let bell = log.bell(me);
-    let has_work = |serving: &Serving<Network>| serving.has_work() || (serving.takes_input() && !inputs.is_empty());
     serving.sockets.output.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
     loop {
         log.begin_turn(me, Thread::Send);
@@ -48,17 +45,9 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
         }
         serving.turn();
         log.end_turn(me, Thread::Send);
-        // With work left one doesn't sleep, but looks all the same which sockets take more.
-        let mut timeout = Duration::ZERO;
-        if !has_work(&serving) {
-            bell.before_sleep();
-            // Whoever stored something before it saw us sleep is seen here; whoever comes later rings.
-            if !has_work(&serving) {
-                timeout = serving.next_timer().unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
-            }
-        }
-        let count = unless_interrupted(serving.sockets.output.wait(&mut events, milliseconds(timeout)))?;
-        bell.after_sleep();
+        let asleep = serving.fall_asleep(bell, |serving| serving.takes_input() && !inputs.is_empty());
+        let count = unless_interrupted(serving.sockets.output.wait(&mut events, milliseconds(asleep)))?;
+        serving.wake_up(bell, asleep);
         for event in &events[..count] {
             match event.data() {
                 BELL => bell.answer(),
@@ -66,19 +55,16 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
                 session => serving.writable(SessionId(session)),
             }
         }
-        if !timeout.is_zero() {
-            serving.rung();
-        }
     }
 }
 
 /// Rounded up: one doesn't wake before it is time.
-pub(super) fn milliseconds(timeout: Duration) -> EpollTimeout {
+pub fn milliseconds(timeout: Duration) -> EpollTimeout {
     EpollTimeout::try_from(timeout.as_micros().div_ceil(1_000).min(60_000) as i32).unwrap_or(EpollTimeout::ZERO)
 }
 
 /// A wait that a signal ended has found nothing.
-pub(super) fn unless_interrupted(found: nix::Result<usize>) -> nix::Result<usize> {
+pub fn unless_interrupted(found: nix::Result<usize>) -> nix::Result<usize> {
     if found == Err(Errno::EINTR) { Ok(0) } else { found }
 }
 

@@ -20,6 +20,7 @@ use super::udp::{UdpConfig, UdpDesk, Verdict};
 use crate::chat::{CloseReason, Fact, RateLimit, Session, Transport};
 use crate::event_log::{AppendError, Batch, EventLog, Place, Thread};
 use crate::faults::{Act, strike};
+use crate::ipc::doorbell::Doorbell;
 use crate::replica::{JoinError, Replica, push_fact};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
@@ -170,6 +171,13 @@ impl<S: Sockets> Serving<S> {
                     self.propose_lines(session, lines);
                 }
             }
+            Input::Committed { session, end } => {
+                if !self.is_announced(session) {
+                    // Behind the first lines of a session the others may hear of it.
+                    self.propose_fact(session, Fact::Arrived);
+                }
+                self.committed.push_back((end, Then::Arm(session)));
+            }
             Input::Datagram { peer, bytes } => self.receive_datagram(peer, &bytes),
             Input::Drain => {
                 self.drain = Drain::Asked;
@@ -229,13 +237,33 @@ impl<S: Sockets> Serving<S> {
         self.replica.is_behind() || (!self.pending.is_empty() && !waits_for_room)
     }
 
+    /// How long one may sleep now, until rung; not at all if there is something to do, or `has_input`. One waits for so long, if only to see which
+    /// sockets take more, and then calls [`Serving::wake_up`].
+    pub fn fall_asleep(&self, bell: &Doorbell, has_input: impl Fn(&Self) -> bool) -> Duration {
+        let has_work = || self.has_work() || has_input(self);
+        if has_work() {
+            return Duration::ZERO;
+        }
+        bell.before_sleep();
+        // Whoever stored something before it saw us sleep is seen here; whoever comes later rings.
+        if has_work() { Duration::ZERO } else { self.next_timer().unwrap_or(Duration::MAX) }
+    }
+
+    /// One was told that one may sleep for so long, and is awake.
+    pub fn wake_up(&mut self, bell: &Doorbell, asleep: Duration) {
+        bell.after_sleep();
+        if !asleep.is_zero() {
+            self.rung();
+        }
+    }
+
     /// It slept, and looks again whether there is room in the ring.
     pub fn rung(&mut self) {
         self.is_waiting_for_room = false;
     }
 
     /// How long one may sleep at most.
-    pub fn next_timer(&self) -> Option<Duration> {
+    fn next_timer(&self) -> Option<Duration> {
         let timer = self.timers.peek().map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.uptime())));
         let flight = self.outboxes.is_in_flight().then_some(FLIGHT_CHECK);
         timer.into_iter().chain(flight).min()
@@ -328,7 +356,9 @@ impl<S: Sockets> Serving<S> {
         if count == 0 {
             return;
         }
-        let end = match self.append() {
+        let appended = append_or_want_room(self.log, self.me, &self.batch);
+        self.is_waiting_for_room = appended == Err(AppendError::Full);
+        let end = match appended {
             Ok(end) => end,
             Err(AppendError::TooLarge) => panic!("no proposal is larger than a batch may be: {} blocks", self.batch.blocks()),
             // The lock: next turn. Room: when rung.
@@ -340,19 +370,6 @@ impl<S: Sockets> Serving<S> {
             }
             self.committed.push_back((end, proposal.then));
         }
-        self.log.ring_far_behind();
-    }
-
-    fn append(&mut self) -> Result<Sequence, AppendError> {
-        let mut result = self.log.append(self.me, &self.batch, self.log.now());
-        if result == Err(AppendError::Full) {
-            self.log.want_room();
-            // Once more, since who made room before we asked for it didn't know whom to ring; and whoever holds it may be asleep.
-            result = self.log.append(self.me, &self.batch, self.log.now());
-            self.log.ring_who_holds_room();
-        }
-        self.is_waiting_for_room = result == Err(AppendError::Full);
-        result.map(|range| range.end)
     }
 
     fn apply_some(&mut self) {
@@ -480,6 +497,21 @@ impl<S: Sockets> Serving<S> {
             self.sockets.drained();
         }
     }
+}
+
+/// Appends a batch, and returns where its end is. Without room it asks for some: then one tries again when rung.
+pub fn append_or_want_room(log: &EventLog, me: Slot, batch: &Batch) -> Result<Sequence, AppendError> {
+    let mut result = log.append(me, batch, log.now());
+    if result == Err(AppendError::Full) {
+        log.want_room();
+        // Once more, since who made room before we asked for it didn't know whom to ring; and whoever holds it may be asleep.
+        result = log.append(me, batch, log.now());
+        log.ring_who_is_behind();
+    }
+    if result.is_ok() {
+        log.ring_far_behind();
+    }
+    result.map(|range| range.end)
 }
 
 fn fact_batch(session: SessionId, fact: Fact<'_>) -> Batch {

@@ -52,6 +52,7 @@ pub struct Inherited<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Takeover {
     began: Micros,
+    /// Without those of which the log knew nothing: they only begin.
     sessions: usize,
     records: u64,
     /// Of the sessions, those that are closed.
@@ -87,8 +88,9 @@ impl<S: Sockets> Serving<S> {
         self.resume_udp();
         self.outboxes.mark_all_dirty();
         let udp = self.udp.as_ref().map_or(0, UdpDesk::count);
+        let sessions = known.iter().filter(|(session, _)| self.replica.chat.was_opened(*session)).count() + udp;
         let too_slow = known.iter().filter(|(session, _)| self.outboxes.is_given_up(*session)).count();
-        Takeover { began, sessions: known.len() + udp, records, too_slow }
+        Takeover { began, sessions, records, too_slow }
     }
 
     /// Makes the outboxes of all sessions that may have something to be written, each with the place from which it is rendered.

@@ -1,0 +1,64 @@
+//! The concurrency models: three ways to serve the same chat, so that they can be compared. `--model` chooses one.
+//!
+//! A model is a row of [`MODELS`] and a file or folder of its own, which says how connections get to processes and what runs in a process. Everything
+//! else is the same in all of them and asks for none: the chat, the log, taking over from a worker that died ([`crate::worker`]), and the supervisor,
+//! which knows a model by its row alone.
+//!
+//! | model | processes | threads |
+//! |---|---|---|
+//! | [`pool`] | a worker a CPU | a receive and a send thread, for all its connections |
+//! | [`threads`] | a worker a CPU | for each connection a receive and a send thread that block, and one that applies the log |
+//! | [`process`] | one for each connection, forked when it comes | a receive and a send thread |
+
+pub mod pool;
+pub mod process;
+pub mod threads;
+
+use crate::event_log::EventLog;
+use crate::worker::{ServingConfig, Start};
+use forkchat_common::ids::Slot;
+
+/// All models; the first is the default.
+pub static MODELS: [&Model; 3] = [&pool::MODEL, &threads::MODEL, &process::MODEL];
+
+/// A way to serve connections.
+#[derive(Debug)]
+pub struct Model {
+    /// For the command line.
+    pub name: &'static str,
+    /// What it is, in a line of the help.
+    pub about: &'static str,
+    /// Which process serves a connection.
+    pub placement: Placement,
+    /// What one connection takes of the machine.
+    pub takes: Takes,
+    /// Runs a worker in a slot until it is killed, or as [`Start::ends_with_connections`] says. Returns its exit code.
+    pub run: fn(&'static EventLog, Slot, ServingConfig, Start) -> i32,
+}
+
+/// Which process serves a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// One of `--workers` that are always there: the one with the fewest connections.
+    Shared,
+    /// One of its own, forked for it, which ends with it. A single worker besides keeps the UDP sessions and turns away those who can't be served.
+    Own,
+}
+
+/// What one connection takes of the machine, so that the server doesn't let in more than there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takes {
+    /// Descriptors in the process that has the most of them.
+    pub descriptors: u64,
+    /// Processes and threads.
+    pub tasks: u64,
+    /// Memory in bytes, the kernel's included, measured.
+    pub bytes: u64,
+    /// More memory for each other connection that there is: its share in a copy of the state that this one has for itself.
+    pub bytes_per_other: u64,
+}
+
+/// The model with a name.
+pub fn named(name: &str) -> Option<&'static Model> {
+    MODELS.into_iter().find(|model| model.name == name)
+}

@@ -1,0 +1,192 @@
+//! `--model threads`: a worker a CPU, and for each of its connections a receive and a send thread that do nothing but wait for that one.
+//!
+//! ```text
+//!   worker 0                      ┌───────────────────── event log ◄───────┐
+//!                           apply │                                 append │
+//!                          ┌──────▼──────┐   one at a time (desk)  ┌───────┴────────┐
+//!       supervisor ──────► │ main thread │ ◄── "lines are in" ──── │ receive thread │ ◄── client: waits, peeks,
+//!                          │ applies,    │ ─── "read on" ────────► │ of a client    │     appends, consumes
+//!                          │ renders     │                         └────────────────┘
+//!                          └──────┬──────┘                         ┌────────────────┐
+//!                                 └── bytes, a bounded queue ────► │ send thread    │ ──► client: writes, waits
+//!                                                                  │ of a client    │
+//!                                                                  └────────────────┘
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `peer` | a connection, as its three threads share it |
+//! | `receive` | the receive threads |
+//! | `send` | the send threads |
+//! | `network` | the main thread's side of them; the pool that they come from |
+//!
+//! Each thread reads like a program for one client, which is why servers were written so for so long. The price: two stacks for each connection, and a
+//! thread to be woken for each line that somebody says and for each who hears it.
+
+mod network;
+mod peer;
+mod receive;
+mod send;
+
+use super::{Model, Placement, Takes};
+use crate::channel::{ToWorker, WorkerEnd};
+use crate::event_log::{EventLog, Thread};
+use crate::ipc::queue::Received;
+use crate::sys::process::set_name;
+use crate::worker::input::{Input, Lines};
+use crate::worker::reports::Reports;
+use crate::worker::send_thread::{milliseconds, unless_interrupted};
+use crate::worker::serving::Serving;
+use crate::worker::{ServingConfig, Start, udp_socket};
+use crossbeam_channel::Receiver;
+use forkchat_common::ids::Slot;
+use network::Network;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use peer::{Notice, Worker};
+use receive::Datagram;
+use std::sync::Arc;
+
+/// The row.
+pub const MODEL: Model = Model {
+    name: "threads",
+    about: "a worker a CPU; each connection has a receive and a send thread of its own, which block",
+    placement: Placement::Shared,
+    takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024, bytes_per_other: 0 },
+    run,
+};
+
+/// Messages, and datagrams, that are taken in one turn.
+const BATCH: usize = 64;
+/// Datagrams that may wait for the main thread; with more under way they are lost, as datagrams are.
+const DATAGRAMS: usize = 1_024;
+const BELL: u64 = u64::MAX;
+const CHANNEL: u64 = u64::MAX - 1;
+const UDP: u64 = u64::MAX - 2;
+
+/// Runs a worker in slot `me` until the process is killed. Returns its exit code if it can't.
+fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> i32 {
+    match MainThread::start(log, me, config, start) {
+        Ok(Ok(mut main)) => match main.run() {
+            Ok(()) => log::debug!("the supervisor is gone"),
+            Err(errno) => log::error!("cannot wait for events: {errno}"),
+        },
+        Ok(Err(error)) => log::error!("{error}"),
+        Err(errno) => log::error!("cannot start: {errno}"),
+    }
+    1
+}
+
+/// What the main thread works with.
+struct MainThread {
+    log: &'static EventLog,
+    me: Slot,
+    channel: WorkerEnd,
+    /// The bell, the supervisor, and the UDP socket when it takes more.
+    epoll: Arc<Epoll>,
+    serving: Serving<Network>,
+    notices: Receiver<Notice>,
+    datagrams: Receiver<Datagram>,
+    reports: Reports,
+}
+
+impl MainThread {
+    fn start(
+        log: &'static EventLog,
+        me: Slot,
+        config: ServingConfig,
+        start: Start,
+    ) -> nix::Result<Result<MainThread, crate::replica::JoinError>> {
+        let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
+        let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
+        epoll.add(log.bell(me), readable(BELL))?;
+        epoll.add(&start.channel, readable(CHANNEL))?;
+        let (udp_receiver, udp_sender) = start.udp.map(|udp| udp_socket::sides(udp, &epoll, UDP)).transpose()?.unzip();
+        let (notify, notices) = crossbeam_channel::unbounded();
+        let (hand_on, datagrams) = crossbeam_channel::bounded(DATAGRAMS);
+        let mut network = Network::new(Worker::new(log, me, notify), epoll.clone(), udp_sender, config.turn_away_max);
+        if let Some(udp) = udp_receiver {
+            network.run(move || {
+                set_name(&format!("receive udp {me}"));
+                receive::receive_datagrams(log, me, &udp, &hand_on);
+            });
+        }
+        let joined = Serving::join(log, me, config, network, start.inherited);
+        let reports = Reports::new(log);
+        let main = |serving| MainThread { log, me, channel: start.channel, epoll, serving, notices, datagrams, reports };
+        Ok(joined.map(main))
+    }
+
+    /// Runs until the supervisor is gone.
+    fn run(&mut self) -> nix::Result<()> {
+        let mut events = [EpollEvent::empty(); 4];
+        let mut is_called = true;
+        loop {
+            self.log.begin_turn(self.me, Thread::Send);
+            if is_called && !self.listen_to_supervisor() {
+                return Ok(());
+            }
+            self.hear_threads();
+            self.serving.turn();
+            let network = &mut self.serving.sockets;
+            network.take_ended().for_each(|session| self.reports.closed(session));
+            if network.take_drained() {
+                self.reports.drained();
+            }
+            self.reports.tell(&self.channel, network.has_connections());
+            self.log.end_turn(self.me, Thread::Send);
+            let count = self.wait(&mut events)?;
+            let is_ready = |token| events[..count].iter().any(|event| event.data() == token);
+            is_called = is_ready(CHANNEL);
+            if is_ready(BELL) {
+                self.log.bell(self.me).answer();
+            }
+            let blocked = self.serving.sockets.take_blocked(is_ready(UDP));
+            blocked.into_iter().for_each(|session| self.serving.writable(session));
+        }
+    }
+
+    /// False if the supervisor is gone.
+    fn listen_to_supervisor(&mut self) -> bool {
+        for _ in 0..BATCH {
+            match self.channel.receive() {
+                Received::Message(ToWorker::Serve { session, peer }, Some(connection)) => {
+                    self.serving.accept(Input::Opened { session, peer, connection, lines: Lines::default() });
+                }
+                Received::Message(ToWorker::Serve { session, .. }, None) => {
+                    log::warn!("cannot take session {session}: out of descriptors");
+                    self.reports.closed(session);
+                }
+                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => self.serving.sockets.turn_away(socket, reason),
+                Received::Message(ToWorker::TurnAway { .. }, None) => {}
+                Received::Message(ToWorker::Drain, _) => self.serving.accept(Input::Drain),
+                Received::Garbled => log::error!("the supervisor said something that is no message"),
+                Received::Empty => return true,
+                Received::Closed => return false,
+            }
+        }
+        true
+    }
+
+    fn hear_threads(&mut self) {
+        while let Ok(notice) = self.notices.try_recv() {
+            match notice {
+                Notice::Committed { session, end } => self.serving.accept(Input::Committed { session, end }),
+                Notice::Out(session) => self.serving.writable(session),
+                Notice::Over(session) => self.serving.sockets.ended(session),
+                Notice::TurnedAway => self.serving.sockets.turned_away(),
+            }
+        }
+        for Datagram { peer, bytes } in self.datagrams.try_iter().take(BATCH) {
+            self.serving.accept(Input::Datagram { peer, bytes });
+        }
+    }
+
+    fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
+        let bell = self.log.bell(self.me);
+        let asleep = self.serving.fall_asleep(bell, |_| !self.notices.is_empty() || !self.datagrams.is_empty());
+        let again = self.serving.sockets.again().min(self.reports.again());
+        let count = unless_interrupted(self.epoll.wait(events, milliseconds(asleep.min(again))));
+        self.serving.wake_up(bell, asleep);
+        count
+    }
+}

@@ -1,0 +1,366 @@
+//! The main thread's side of the connections, and the pool that their threads come from.
+//!
+//! A connection gets its two threads when something is first to be read from it or written to it. If the system gives none, both wait until it does.
+
+use super::peer::{Notice, Peer, Worker};
+use super::receive::{Desk, Permit, receive};
+use super::send::{Chunk, linger, write, write_all};
+use crate::chat::Ending;
+use crate::sys::process::set_name;
+use crate::sys::tcp_position::{Positions, positions};
+use crate::worker::connection::{Connection, LINES_PER_PEEK_MAX};
+use crate::worker::sockets::{Sockets, Written};
+use crate::worker::udp_socket::UdpSender;
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use forkchat_common::ids::SessionId;
+use nix::sys::epoll::Epoll;
+use nix::sys::socket::Shutdown;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use threadpool::ThreadPool;
+
+/// A thread's stack: enough for what these threads do, and little, since there are two for each connection. Only what is used of it takes memory.
+const STACK_BYTES: usize = 64 * 1024;
+/// What a send thread may have before it: each is what one turn of the main thread rendered for its client.
+const CHUNKS: usize = 4;
+/// When the system gives no thread, it is asked again after this.
+const THREADS_AGAIN: Duration = Duration::from_millis(50);
+
+/// The connections of a worker.
+pub(super) struct Network {
+    worker: Worker,
+    desk: Arc<Desk>,
+    pool: ThreadPool,
+    /// By cell.
+    routes: Vec<Option<Route>>,
+    epoll: Arc<Epoll>,
+    udp: Option<UdpSender>,
+    /// Those for which there were no threads.
+    starved: Vec<SessionId>,
+    /// Those whose connection has ended, and of whom the supervisor is to be told.
+    ended: Vec<SessionId>,
+    /// Connections that are not ended yet.
+    open: usize,
+    strangers: usize,
+    strangers_max: usize,
+    is_drained: bool,
+}
+
+enum Route {
+    Stream(Stream),
+    Datagrams(SessionId, SocketAddr),
+}
+
+struct Stream {
+    peer: Arc<Peer>,
+    /// Output bytes that its send thread was given.
+    given: u64,
+    /// To its threads, when it has them.
+    threads: Option<Threads>,
+}
+
+struct Threads {
+    permits: Sender<Permit>,
+    chunks: Sender<Chunk>,
+}
+
+impl Route {
+    fn session(&self) -> SessionId {
+        match self {
+            Route::Stream(stream) => stream.peer.session(),
+            Route::Datagrams(session, _) => *session,
+        }
+    }
+}
+
+impl Network {
+    /// No connections yet. `epoll` is the main thread's; at most `strangers_max` may be being turned away at a time.
+    pub fn new(worker: Worker, epoll: Arc<Epoll>, udp: Option<UdpSender>, strangers_max: usize) -> Network {
+        let pool = threadpool::Builder::new().num_threads(1).thread_stack_size(STACK_BYTES).build();
+        Network {
+            worker,
+            desk: Arc::new(Desk::new()),
+            pool,
+            routes: Vec::new(),
+            epoll,
+            udp,
+            starved: Vec::new(),
+            ended: Vec::new(),
+            open: 0,
+            strangers: 0,
+            strangers_max,
+            is_drained: false,
+        }
+    }
+
+    /// Has a thread of the pool do something that may take as long as it likes. False if the system gives no thread.
+    pub fn run(&mut self, job: impl FnOnce() + Send + 'static) -> bool {
+        let is_possible = self.has_threads(1);
+        if is_possible {
+            self.pool.execute(job);
+        }
+        is_possible
+    }
+
+    /// Those whose connection has ended since the last call.
+    pub fn take_ended(&mut self) -> impl Iterator<Item = SessionId> + use<> {
+        std::mem::take(&mut self.ended).into_iter()
+    }
+
+    /// Whether nothing is left to write since the last call.
+    pub fn take_drained(&mut self) -> bool {
+        std::mem::take(&mut self.is_drained)
+    }
+
+    /// Whether some connection is not ended yet.
+    pub fn has_connections(&self) -> bool {
+        self.open + self.strangers > 0
+    }
+
+    /// Those whose output may be tried again: for want of threads, or if `udp_takes_more`.
+    pub fn take_blocked(&mut self, udp_takes_more: bool) -> Vec<SessionId> {
+        let mut blocked = std::mem::take(&mut self.starved);
+        if udp_takes_more && let Some(udp) = &mut self.udp {
+            blocked.append(&mut udp.take_blocked());
+        }
+        blocked
+    }
+
+    /// When to try again at the latest what failed for want of threads.
+    pub fn again(&self) -> Duration {
+        if self.starved.is_empty() { Duration::MAX } else { THREADS_AGAIN }
+    }
+
+    /// A session's threads have ended its connection.
+    pub fn ended(&mut self, session: SessionId) {
+        self.open -= 1;
+        self.ended.push(session);
+    }
+
+    /// Says why somebody can't be served, and closes as one closes any connection. It is no session and leaves no trace.
+    pub fn turn_away(&mut self, socket: OwnedFd, reason: String) {
+        let worker = self.worker.clone();
+        let peer = Peer::new(Connection::new(SessionId::NONE, socket));
+        let is_possible = self.strangers < self.strangers_max
+            && self.run(move || {
+                // A fresh socket takes a line at once.
+                let _ = write_all(&peer, reason.as_bytes());
+                linger(&peer);
+                worker.notify(Notice::TurnedAway);
+            });
+        self.strangers += usize::from(is_possible);
+    }
+
+    /// Somebody was turned away.
+    pub fn turned_away(&mut self) {
+        self.strangers -= 1;
+    }
+
+    /// Makes sure that so many jobs more find a thread of the pool at once.
+    fn has_threads(&mut self, more: usize) -> bool {
+        let needed = self.pool.active_count() + self.pool.queued_count() + more;
+        let missing = needed.saturating_sub(self.pool.max_count());
+        // The pool would panic if the system gave it none.
+        let is_possible = missing == 0 || can_start_threads(missing);
+        if is_possible && missing > 0 {
+            self.pool.set_num_threads(needed);
+        }
+        is_possible
+    }
+
+    /// Ends the connection of a session to which nothing was written here.
+    fn finish_without_threads(&mut self, peer: Arc<Peer>, ending: Ending) {
+        let worker = self.worker.clone();
+        let session = peer.session();
+        let lingers = ending == Ending::Finish
+            && self.run(move || {
+                linger(&peer);
+                worker.notify(Notice::Over(session));
+            });
+        if !lingers {
+            self.ended(session);
+        }
+    }
+
+    fn insert(&mut self, session: SessionId, route: Route) {
+        if self.routes.len() <= session.cell() {
+            self.routes.resize_with(session.cell() + 1, || None);
+        }
+        self.routes[session.cell()] = Some(route);
+    }
+
+    fn stream(&mut self, session: SessionId) -> Option<&mut Stream> {
+        match self.routes.get_mut(session.cell())?.as_mut().filter(|route| route.session() == session) {
+            Some(Route::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Gives a session's connection its threads, if it hasn't them. False if the system gives none.
+    fn start_threads(&mut self, session: SessionId) -> bool {
+        match self.stream(session) {
+            None => return false,
+            Some(stream) if stream.threads.is_some() => return true,
+            Some(_) => {}
+        }
+        if !self.has_threads(2) {
+            return false;
+        }
+        let (permits, permitted) = bounded(1);
+        let (chunks, to_write) = bounded(CHUNKS);
+        let Some(stream) = self.stream(session) else { return false };
+        stream.threads = Some(Threads { permits, chunks });
+        let peer = stream.peer.clone();
+        let (worker, desk, receiving) = (self.worker.clone(), self.desk.clone(), peer.clone());
+        self.pool.execute(move || {
+            set_name(&format!("receive {}", session.cell()));
+            receive(&worker, &desk, &receiving, &permitted);
+        });
+        let worker = self.worker.clone();
+        self.pool.execute(move || {
+            set_name(&format!("send {}", session.cell()));
+            write(&worker, &peer, &to_write);
+        });
+        true
+    }
+}
+
+impl Stream {
+    /// Gives its send thread something to write, if that hasn't too much before it.
+    fn give(&mut self, bytes: &[u8]) -> Written {
+        let Some(threads) = &self.threads else { return Written::Blocked };
+        let mut given = threads.chunks.try_send(Chunk::Bytes(bytes.to_vec()));
+        if let Err(TrySendError::Full(chunk)) = given {
+            self.peer.await_output();
+            given = threads.chunks.try_send(chunk);
+        }
+        match given {
+            Ok(()) => {
+                self.given += bytes.len() as u64;
+                Written::Bytes(bytes.len())
+            }
+            Err(TrySendError::Full(_)) => Written::Blocked,
+            Err(TrySendError::Disconnected(_)) => Written::Gone,
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        (self.given - self.peer.out()) as usize
+    }
+}
+
+impl Sockets for Network {
+    type Connection = OwnedFd;
+
+    fn add(&mut self, session: SessionId, socket: OwnedFd) {
+        let peer = Arc::new(Peer::new(Connection::new(session, socket)));
+        self.insert(session, Route::Stream(Stream { peer, given: 0, threads: None }));
+        self.open += 1;
+    }
+
+    fn add_peer(&mut self, session: SessionId, peer: SocketAddr) {
+        self.insert(session, Route::Datagrams(session, peer));
+    }
+
+    fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
+        if let Some(&Some(Route::Datagrams(id, peer))) = self.routes.get(session.cell())
+            && id == session
+        {
+            return self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, peer, bytes, number, &self.epoll));
+        }
+        let has_threads = self.start_threads(session);
+        match self.stream(session) {
+            None => Written::Gone,
+            Some(stream) if stream.peer.is_gone.load(Ordering::Relaxed) => Written::Gone,
+            Some(stream) if has_threads => stream.give(bytes),
+            Some(_) => {
+                self.starved.push(session);
+                Written::Blocked
+            }
+        }
+    }
+
+    fn in_flight(&mut self, session: SessionId, is_urgent: bool) -> usize {
+        let Some(stream) = self.stream(session) else { return 0 };
+        if is_urgent && stream.in_flight() > 0 {
+            stream.peer.await_output();
+        }
+        stream.in_flight()
+    }
+
+    fn consume(&mut self, session: SessionId, len: usize) {
+        if let Some(stream) = self.stream(session) {
+            stream.peer.connection.consume(len);
+        }
+    }
+
+    fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
+        let lines_max = u32::try_from(lines_max).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX);
+        let is_possible = self.start_threads(session);
+        match self.stream(session) {
+            Some(Stream { threads: Some(threads), .. }) => {
+                // One at a time is under way; a receive thread that has ended needs none.
+                let _ = threads.permits.try_send(Permit { lines_max });
+                true
+            }
+            Some(_) => is_possible,
+            None => true,
+        }
+    }
+
+    fn finish(&mut self, session: SessionId, ending: Ending) {
+        let route = self.routes.get_mut(session.cell()).and_then(|place| place.take_if(|route| route.session() == session));
+        let Some(Route::Stream(Stream { peer, threads, .. })) = route else { return };
+        peer.end();
+        if ending == Ending::Drop {
+            // It doesn't read: what the kernel still holds for it is let go when the last descriptor is closed. Whoever waits for it is woken.
+            let _ = socket2::SockRef::from(&peer.connection).set_linger(Some(Duration::ZERO));
+            peer.shut(Shutdown::Both);
+        }
+        match threads {
+            // Its queue is empty, since everything is out.
+            Some(threads) if ending == Ending::Finish => drop(threads.chunks.try_send(Chunk::Finish)),
+            // Without more to do its send thread ends the connection.
+            Some(_) => {}
+            None => self.finish_without_threads(peer, ending),
+        }
+    }
+
+    fn positions(&mut self, session: SessionId) -> Option<Positions> {
+        let found = positions(self.stream(session)?.peer.connection.as_fd());
+        found.inspect_err(|errno| log::error!("cannot read where session {session} stands: {errno}")).ok()
+    }
+
+    fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {
+        if let Some(stream) = self.stream(session) {
+            stream.peer.connection.resume(taken, in_long_line);
+        }
+    }
+
+    fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]) {
+        if let Some(udp) = &self.udp {
+            // Lost if it can't be sent now: the stranger asks again.
+            let _ = udp.send(peer, bytes);
+        }
+    }
+
+    fn drained(&mut self) {
+        self.is_drained = true;
+    }
+}
+
+/// Whether the system gives so many threads.
+fn can_start_threads(count: usize) -> bool {
+    let (release, held) = bounded::<()>(0);
+    let start = |_| {
+        let held = held.clone();
+        std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || held.recv().is_err())
+    };
+    let started: Vec<_> = (0..count).map(start).collect();
+    drop(release);
+    // All were there at the same time.
+    started.into_iter().all(|thread| thread.is_ok_and(|thread| thread.join().is_ok()))
+}

@@ -1,0 +1,228 @@
+//! How many connections there may be: as many as the machine has room for, by what one takes in the concurrency model.
+//!
+//! The limits on open files, on processes and threads, and on memory are asked for once, at the start. Of tasks and memory something is left for others, so
+//! that a server that is full doesn't take the machine with it.
+
+use super::StartError;
+use crate::models::{Placement, Takes};
+use crate::options::Options;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones, and some to spare.
+const DESCRIPTORS_BESIDES: u64 = 32;
+/// Of the rest, one in so many is for those who are turned away: it takes a moment to tell them why.
+const TURN_AWAY_SHARE: u64 = 16;
+/// Those who are being turned away at a time.
+const TURN_AWAY_MAX: u64 = 1_024;
+/// Descriptors that each child costs the supervisor: a bell, a queue.
+const DESCRIPTORS_PER_CHILD: u64 = 4;
+/// Connections, whatever the machine.
+const CONNECTIONS_MAX: u64 = 500_000;
+/// With a process each: slots are numbered by 16 bits, and a few are others'.
+const PROCESSES_MAX: u64 = 60_000;
+/// Of the tasks that the system would still give, one in so many is left for others.
+const TASKS_LEFT_SHARE: u64 = 8;
+/// Of the memory that is available, one part in so many is for connections.
+const MEMORY_SHARE: u64 = 2;
+
+/// How many there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Capacity {
+    /// Connections.
+    pub connections: usize,
+    /// Connections that may be being turned away besides.
+    pub turn_away: usize,
+    /// Why not more.
+    pub bound: Bound,
+}
+
+/// What bounds the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// What was asked for.
+    Asked,
+    /// The limit on open files.
+    Files,
+    /// A limit on processes and threads: its name.
+    Tasks(&'static str),
+    /// The memory that is available.
+    Memory,
+    /// What the program is made for.
+    Program,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bound::Asked => "--max-connections",
+            Bound::Files => "the limit on open files (ulimit -Hn)",
+            Bound::Tasks(limit) => limit,
+            Bound::Memory => "the memory that is available",
+            Bound::Program => "what forkchat is made for",
+        })
+    }
+}
+
+/// Reads the machine's limits, and raises the limit on open files as far as it goes.
+pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, StartError> {
+    let (takes, placement) = (options.model.takes, options.model.placement);
+    let (files, turn_away) = by_files(takes, workers)?;
+    let mut hard = vec![(files, Bound::Files)];
+    hard.push((if placement == Placement::Own { PROCESSES_MAX } else { CONNECTIONS_MAX }, Bound::Program));
+    hard.extend(by_tasks(takes, workers, placement));
+    let least = |bounds: &[(u64, Bound)]| bounds.iter().copied().min_by_key(|(count, _)| *count);
+    let (allowed, bound) = least(&hard).unwrap_or((files, Bound::Files));
+    let asked = options.max_connections.map(u64::from);
+    if allowed == 0 || asked.is_some_and(|asked| asked > allowed) {
+        return Err(StartError::TooManyConnections { asked: asked.unwrap_or(1), allowed, bound });
+    }
+    // Memory is no limit to be run into, but a guess: who asks for more gets it.
+    let by_memory = memory_available().map(|available| (by_memory(takes, available / MEMORY_SHARE).max(1), Bound::Memory));
+    let by_default = least(&[Some((allowed, bound)), by_memory].into_iter().flatten().collect::<Vec<_>>()).unwrap_or((allowed, bound));
+    let (connections, bound) = asked.map_or(by_default, |asked| (asked, Bound::Asked));
+    Ok(Capacity { connections: connections as usize, turn_away: turn_away as usize, bound })
+}
+
+/// Connections, and those who may be being turned away besides.
+fn by_files(takes: Takes, workers: u16) -> Result<(u64, u64), StartError> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| StartError::System("read the limit on open files", errno.into()))?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|errno| StartError::System("raise the limit on open files", errno.into()))?;
+    let besides = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_CHILD * (u64::from(workers) + 1);
+    let clients = hard.saturating_sub(besides);
+    let turn_away = (clients / TURN_AWAY_SHARE).min(TURN_AWAY_MAX);
+    Ok(((clients - turn_away) / takes.descriptors, turn_away))
+}
+
+/// Nothing if one takes no task.
+fn by_tasks(takes: Takes, workers: u16, placement: Placement) -> Option<(u64, Bound)> {
+    let tasks = std::num::NonZeroU64::new(takes.tasks)?;
+    let (free, bound) = tasks_free(workers, placement);
+    Some(((free - free / TASKS_LEFT_SHARE) / tasks, bound))
+}
+
+/// The most connections that take no more than so many bytes together.
+fn by_memory(takes: Takes, bytes: u64) -> u64 {
+    let needed = |count: u64| count * takes.bytes + count * count * takes.bytes_per_other;
+    let (mut fits, mut too_many) = (0, CONNECTIONS_MAX + 1);
+    while fits + 1 < too_many {
+        let middle = fits.midpoint(too_many);
+        *(if needed(middle) <= bytes { &mut fits } else { &mut too_many }) = middle;
+    }
+    fits
+}
+
+/// Processes and threads that the system would still give, and what bounds them. Sources: getrlimit(2), proc_sys_kernel(5), cgroups(7), proc_sys_vm(5).
+fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
+    let (all, own) = tasks_now();
+    let mut bounds = vec![
+        (number("/proc/sys/kernel/pid_max").map(|max| max.saturating_sub(all)), "the system's limit on processes (kernel.pid_max)"),
+        (number("/proc/sys/kernel/threads-max").map(|max| max.saturating_sub(all)), "the system's limit on threads (kernel.threads-max)"),
+        (cgroup_room("pids", "pids.max", "pids.current"), "the control group's limit on processes (pids.max)"),
+    ];
+    if !is_exempt() {
+        let limit = getrlimit(Resource::RLIMIT_NPROC).ok().map(|(soft, _)| soft.saturating_sub(own));
+        bounds.push((limit, "the limit on processes (ulimit -u)"));
+    }
+    if placement == Placement::Shared {
+        // Each thread's stack is two mappings: itself, and its guard.
+        let maps = number("/proc/sys/vm/max_map_count").map(|max| max.saturating_sub(1_000) / 2 * u64::from(workers));
+        bounds.push((maps, "the limit on mappings (vm.max_map_count)"));
+    }
+    let known = bounds.into_iter().filter_map(|(free, name)| Some((free?, Bound::Tasks(name))));
+    known.min_by_key(|(free, _)| *free).unwrap_or((u64::MAX, Bound::Program))
+}
+
+/// Tasks of everyone that can be seen, and of this user.
+fn tasks_now() -> (u64, u64) {
+    let me = fs::metadata("/proc/self").map_or(u32::MAX, |me| me.uid());
+    let (mut all, mut own) = (0, 0);
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let is_process = process.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(threads) = is_process.then(|| threads_of(&process.path())).flatten() else { continue };
+        all += threads;
+        own += if process.metadata().is_ok_and(|metadata| metadata.uid() == me) { threads } else { 0 };
+    }
+    (all, own)
+}
+
+/// Source: proc_pid_stat(5), `num_threads`, the 18th field behind the name.
+fn threads_of(process: &std::path::Path) -> Option<u64> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    stat.rsplit(") ").next()?.split(' ').nth(17)?.parse().ok()
+}
+
+/// Whether the limit on a user's processes doesn't hold for this one: CAP_SYS_ADMIN or CAP_SYS_RESOURCE. Source: getrlimit(2), capabilities(7).
+fn is_exempt() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    effective >> 21 & 1 == 1 || effective >> 24 & 1 == 1
+}
+
+/// Memory in bytes that can be had without taking it from others. Source: proc_meminfo(5), cgroups(7).
+fn memory_available() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let of_machine = kib.map(|kib| kib * 1024);
+    let of_group = cgroup_room("memory", "memory.max", "memory.current").into_iter().chain(cgroup_room(
+        "memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+    ));
+    of_machine.into_iter().chain(of_group).min()
+}
+
+/// What this process's control group and those around it still give: version 2, or a version 1 controller.
+fn cgroup_room(controller: &str, max: &str, current: &str) -> Option<u64> {
+    let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut least: Option<u64> = None;
+    for line in membership.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let root = match controllers {
+            "" => PathBuf::from("/sys/fs/cgroup"),
+            _ if controllers.split(',').any(|name| name == controller) => PathBuf::from("/sys/fs/cgroup").join(controller),
+            _ => continue,
+        };
+        let group = root.join(path.trim_start_matches('/'));
+        for group in group.ancestors().take_while(|group| group.starts_with(&root)) {
+            // "max", or no such file, is no limit.
+            if let (Some(max), Some(current)) = (number(group.join(max)), number(group.join(current))) {
+                let room = max.saturating_sub(current);
+                least = Some(least.map_or(room, |least| least.min(room)));
+            }
+        }
+    }
+    least
+}
+
+fn number(path: impl AsRef<std::path::Path>) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_bounds_what_each_takes_and_what_each_takes_for_the_others() {
+        let takes = |bytes, bytes_per_other| Takes { descriptors: 1, tasks: 0, bytes, bytes_per_other };
+        assert_eq!(by_memory(takes(10, 0), 105), 10);
+        assert_eq!(by_memory(takes(10, 1), 200), 10, "10 * 10 + 10 * 10");
+        assert_eq!(by_memory(takes(10, 1), 199), 9);
+        assert_eq!(by_memory(takes(10, 0), 9), 0);
+    }
+
+    #[test]
+    fn what_the_system_has_now_can_be_counted() {
+        let (all, own) = tasks_now();
+        assert!(own >= 1 && all >= own, "{own} of {all}");
+        assert!(memory_available().is_some_and(|bytes| bytes > 1 << 20));
+        let (free, bound) = tasks_free(1, Placement::Own);
+        assert!(free > 0, "{bound}");
+    }
+}
