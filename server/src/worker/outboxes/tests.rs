@@ -1,0 +1,133 @@
+use super::*;
+use crate::event_log::Geometry;
+use crate::sys::tcp_position::Positions;
+use forkchat_common::ids::Micros;
+
+/// A peer that doesn't read, until it does.
+#[derive(Default)]
+struct Deaf {
+    finished: Vec<Ending>,
+    hears: bool,
+    heard: Vec<u8>,
+    /// Of the writes that were tried.
+    numbers: Vec<u64>,
+}
+
+impl Sockets for Deaf {
+    type Connection = ();
+    fn add(&mut self, _: SessionId, (): ()) {}
+    fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
+    fn write(&mut self, _: SessionId, bytes: &[u8], number: u64) -> Written {
+        self.numbers.push(number);
+        if !self.hears {
+            return Written::Blocked;
+        }
+        let taken = bytes.len().min(60);
+        self.heard.extend_from_slice(&bytes[..taken]);
+        Written::Bytes(taken)
+    }
+    fn consume(&mut self, _: SessionId, _: usize) {}
+    fn arm(&mut self, _: SessionId, _: u64) -> bool {
+        true
+    }
+    fn finish(&mut self, _: SessionId, ending: Ending) {
+        self.finished.push(ending);
+    }
+    fn positions(&mut self, _: SessionId) -> Option<Positions> {
+        None
+    }
+    fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
+    fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
+    fn drained(&mut self) {}
+}
+
+const ME: Slot = Slot(0);
+
+fn begun(session: SessionId) -> Session {
+    Session::new(session, ME, Transport::Tcp, SocketAddr::from(([127, 0, 0, 1], 1)), Micros(0))
+}
+
+/// A session with more to write than `sendq` allows.
+fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
+    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+    let (mut outboxes, session) = (Outboxes::new(ME, 100), SessionId::new(1, 0));
+    outboxes.opened(&begun(session));
+    outboxes.begin_turn(Sequence(7));
+    outboxes.tell(session, &[b'x'; 101]);
+    (outboxes, session, log)
+}
+
+#[test]
+fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
+    let (mut outboxes, session, log) = too_full();
+    outboxes.relieve(&mut Deaf::default());
+    assert_eq!(outboxes.take_given_up(), [session]);
+    outboxes.flush(&mut Deaf::default(), log, Sequence(9));
+    let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, writes: 0, is_lagging: true };
+    assert_eq!(log.checkpoint(0), Some(expected));
+}
+
+#[test]
+fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
+    let ((_, earlier, log), session) = (too_full(), SessionId::new(2, 0));
+    let mut outboxes = Outboxes::new(ME, 100);
+    let checkpoint = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 10, writes: 3, is_lagging: true };
+    outboxes.resume(session, Some(checkpoint), 14);
+    outboxes.opened(&begun(session));
+    outboxes.opened(&begun(earlier));
+    for (at, bytes) in [(5, "out long ago"), (7, "ab"), (8, "cdef"), (9, "gh")] {
+        outboxes.begin_turn(Sequence(5));
+        outboxes.begin(Stamp { id: Sequence(at), ..Stamp::default() }, None);
+        assert!(outboxes.serves(session, ME));
+        outboxes.tell(session, bytes.as_bytes());
+    }
+    let mut peer = Deaf { hears: true, ..Deaf::default() };
+    outboxes.flush(&mut peer, log, Sequence(10));
+    assert_eq!((peer.heard, peer.numbers), (b"efgh".to_vec(), vec![4]));
+    let expected = Checkpoint { sequence: Sequence(10), offset: 18, writes: 4, is_lagging: false, ..checkpoint };
+    assert_eq!(log.checkpoint(0), Some(expected));
+    assert!(!outboxes.is_astray(session));
+}
+
+#[test]
+fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
+    let (_, session, _) = too_full();
+    let mut outboxes = Outboxes::new(ME, 100);
+    outboxes.resume(session, None, 3);
+    outboxes.tell(session, b"ab");
+    assert!(outboxes.is_astray(session));
+}
+
+#[test]
+fn a_write_that_was_not_taken_keeps_its_number() {
+    let (mut outboxes, session, log) = too_full();
+    let mut peer = Deaf::default();
+    outboxes.flush(&mut peer, log, Sequence(9));
+    outboxes.tell(session, b"more");
+    outboxes.unblock(session);
+    outboxes.flush(&mut peer, log, Sequence(9));
+    peer.hears = true;
+    outboxes.unblock(session);
+    outboxes.flush(&mut peer, log, Sequence(9));
+    outboxes.tell(session, b"and more");
+    outboxes.flush(&mut peer, log, Sequence(9));
+    assert_eq!(peer.numbers, [1, 1, 1, 2, 3]);
+}
+
+#[test]
+fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
+    for is_ended_before in [true, false] {
+        let (mut outboxes, session, log) = too_full();
+        let mut deaf = Deaf::default();
+        if is_ended_before {
+            outboxes.closed(session, ME, Ending::Finish);
+        }
+        outboxes.relieve(&mut deaf);
+        if !is_ended_before {
+            outboxes.closed(session, ME, Ending::Finish);
+        }
+        outboxes.flush(&mut deaf, log, Sequence(9));
+        assert_eq!(deaf.finished, [Ending::Drop]);
+        assert!(outboxes.is_empty());
+    }
+}
