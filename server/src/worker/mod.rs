@@ -20,6 +20,8 @@
 
 pub mod connection;
 mod datagram;
+#[cfg(test)]
+mod fakes;
 pub mod input;
 mod outboxes;
 pub mod pair;

@@ -523,45 +523,20 @@ fn fact_batch(session: SessionId, fact: Fact<'_>) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Ending;
     use crate::event_log::Geometry;
-    use crate::sys::tcp_position::Positions;
+    use crate::worker::fakes::{FakeSockets, peer};
     use crate::worker::input::Behind;
-    use crate::worker::sockets::Written;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
 
-    /// Peers that take everything.
-    struct Open;
-
-    impl Sockets for Open {
-        type Connection = ();
-        fn add(&mut self, _: SessionId, (): ()) {}
-        fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
-        fn write(&mut self, _: SessionId, bytes: &[u8], _: u64) -> Written {
-            Written::Bytes(bytes.len())
-        }
-        fn consume(&mut self, _: SessionId, _: usize) {}
-        fn arm(&mut self, _: SessionId, _: u64) -> bool {
-            true
-        }
-        fn finish(&mut self, _: SessionId, _: Ending) {}
-        fn positions(&mut self, _: SessionId) -> Option<Positions> {
-            None
-        }
-        fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
-        fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
-        fn drained(&mut self) {}
-    }
-
     /// Two workers with one session each, both in the lobby, and nothing to do.
-    fn two_workers() -> (&'static EventLog, [Serving<Open>; 2]) {
+    fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 2, snapshot_bytes_max: 8 }).unwrap();
         let config = ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, journal: Slot(1), udp: None };
-        let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), Open, Vec::new()).unwrap());
+        let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), FakeSockets::open(), Vec::new()).unwrap());
         for (cell, worker) in workers.iter_mut().enumerate() {
-            let (session, peer) = (SessionId::new(1, cell), SocketAddr::from(([127, 0, 0, 1], 1)));
-            worker.accept(Input::Opened { session, peer, connection: (), lines: Lines::default() });
+            let opened = Input::Opened { session: SessionId::new(1, cell), peer: peer(1), connection: (), lines: Lines::default() };
+            worker.accept(opened);
         }
         for _ in 0..3 {
             workers.iter_mut().for_each(Serving::turn);
@@ -570,7 +545,7 @@ mod tests {
         (log, workers)
     }
 
-    fn says(worker: &mut Serving<Open>, cell: usize, line: &[u8]) {
+    fn says(worker: &mut Serving<FakeSockets>, cell: usize, line: &[u8]) {
         let session = SessionId::new(1, cell);
         let lines = Lines::of(session, line, 0, false, Behind::More, 10);
         worker.accept(Input::Lines { session, lines });

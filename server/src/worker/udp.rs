@@ -226,21 +226,12 @@ fn push_lines(session: SessionId, bytes: &[u8], lines: &mut u64, max: u64, batch
 mod tests {
     use super::*;
     use crate::chat::RateLimit;
-    use crate::ipc::semaphore::Semaphore;
-    use crate::sys::memory::map_shared;
+    use crate::worker::fakes::{peer, udp_config};
     use proptest::prelude::*;
 
     fn desk(per_address_max: Option<u32>) -> (UdpDesk, Chat) {
-        let units = map_shared::<Semaphore>("test-admission").unwrap();
-        units.init(3).unwrap();
-        let admission = Admission::new(units, 0, per_address_max);
-        let config = UdpConfig { cookie_key: [7; 16], cells: 10..20, admission, dropped: Counter::map("test-dropped").unwrap() };
         let chat = Chat::new(RateLimit::OFF);
-        (UdpDesk::take_over(Slot(0), config, &chat, |_| false, Micros(0)), chat)
-    }
-
-    fn peer(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+        (UdpDesk::take_over(Slot(0), udp_config(10..20, per_address_max), &chat, |_| false, Micros(0)), chat)
     }
 
     fn hello(desk: &mut UdpDesk, chat: &Chat, port: u16, now: Micros) -> Verdict {

@@ -1,50 +1,12 @@
 use super::*;
 use crate::event_log::Geometry;
-use crate::sys::tcp_position::Positions;
+use crate::worker::fakes::{FakeSockets, peer};
 use forkchat_common::ids::Micros;
-
-/// A peer that doesn't read, until it does.
-#[derive(Default)]
-struct Deaf {
-    finished: Vec<Ending>,
-    hears: bool,
-    heard: Vec<u8>,
-    /// Of the writes that were tried.
-    numbers: Vec<u64>,
-}
-
-impl Sockets for Deaf {
-    type Connection = ();
-    fn add(&mut self, _: SessionId, (): ()) {}
-    fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
-    fn write(&mut self, _: SessionId, bytes: &[u8], number: u64) -> Written {
-        self.numbers.push(number);
-        if !self.hears {
-            return Written::Blocked;
-        }
-        let taken = bytes.len().min(60);
-        self.heard.extend_from_slice(&bytes[..taken]);
-        Written::Bytes(taken)
-    }
-    fn consume(&mut self, _: SessionId, _: usize) {}
-    fn arm(&mut self, _: SessionId, _: u64) -> bool {
-        true
-    }
-    fn finish(&mut self, _: SessionId, ending: Ending) {
-        self.finished.push(ending);
-    }
-    fn positions(&mut self, _: SessionId) -> Option<Positions> {
-        None
-    }
-    fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
-    fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
-    fn drained(&mut self) {}
-}
 
 const ME: Slot = Slot(0);
 
 fn begun(session: SessionId) -> Session {
-    Session::new(session, ME, Transport::Tcp, SocketAddr::from(([127, 0, 0, 1], 1)), Micros(0))
+    Session::new(session, ME, Transport::Tcp, peer(1), Micros(0))
 }
 
 /// A session with more to write than `sendq` allows.
@@ -60,9 +22,9 @@ fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
 #[test]
 fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
     let (mut outboxes, session, log) = too_full();
-    outboxes.relieve(&mut Deaf::default());
+    outboxes.relieve(&mut FakeSockets::deaf());
     assert_eq!(outboxes.take_given_up(), [session]);
-    outboxes.flush(&mut Deaf::default(), log, Sequence(9));
+    outboxes.flush(&mut FakeSockets::deaf(), log, Sequence(9));
     let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, writes: 0, is_lagging: true };
     assert_eq!(log.checkpoint(0), Some(expected));
 }
@@ -81,9 +43,9 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
         assert!(outboxes.serves(session, ME));
         outboxes.tell(session, bytes.as_bytes());
     }
-    let mut peer = Deaf { hears: true, ..Deaf::default() };
-    outboxes.flush(&mut peer, log, Sequence(10));
-    assert_eq!((peer.heard, peer.numbers), (b"efgh".to_vec(), vec![4]));
+    let mut peers = FakeSockets::open();
+    outboxes.flush(&mut peers, log, Sequence(10));
+    assert_eq!((peers.heard(session), &peers.numbers), (&b"efgh"[..], &vec![4]));
     let expected = Checkpoint { sequence: Sequence(10), offset: 18, writes: 4, is_lagging: false, ..checkpoint };
     assert_eq!(log.checkpoint(0), Some(expected));
     assert!(!outboxes.is_astray(session));
@@ -101,24 +63,24 @@ fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
 #[test]
 fn a_write_that_was_not_taken_keeps_its_number() {
     let (mut outboxes, session, log) = too_full();
-    let mut peer = Deaf::default();
-    outboxes.flush(&mut peer, log, Sequence(9));
+    let mut peers = FakeSockets::deaf();
+    outboxes.flush(&mut peers, log, Sequence(9));
     outboxes.tell(session, b"more");
     outboxes.unblock(session);
-    outboxes.flush(&mut peer, log, Sequence(9));
-    peer.hears = true;
+    outboxes.flush(&mut peers, log, Sequence(9));
+    peers.write_max = 60;
     outboxes.unblock(session);
-    outboxes.flush(&mut peer, log, Sequence(9));
+    outboxes.flush(&mut peers, log, Sequence(9));
     outboxes.tell(session, b"and more");
-    outboxes.flush(&mut peer, log, Sequence(9));
-    assert_eq!(peer.numbers, [1, 1, 1, 2, 3]);
+    outboxes.flush(&mut peers, log, Sequence(9));
+    assert_eq!(peers.numbers, [1, 1, 1, 2, 3]);
 }
 
 #[test]
 fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
     for is_ended_before in [true, false] {
         let (mut outboxes, session, log) = too_full();
-        let mut deaf = Deaf::default();
+        let mut deaf = FakeSockets::deaf();
         if is_ended_before {
             outboxes.closed(session, ME, Ending::Finish);
         }
@@ -127,7 +89,7 @@ fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
             outboxes.closed(session, ME, Ending::Finish);
         }
         outboxes.flush(&mut deaf, log, Sequence(9));
-        assert_eq!(deaf.finished, [Ending::Drop]);
+        assert_eq!(deaf.finished, [(session, Ending::Drop)]);
         assert!(outboxes.is_empty());
     }
 }
