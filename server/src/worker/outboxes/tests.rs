@@ -61,6 +61,25 @@ fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
 }
 
 #[test]
+fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_there() {
+    let checkpoint = Checkpoint { session: SessionId::new(1, 0), slot: ME, sequence: Sequence(7), offset: 10, writes: 1, is_lagging: true };
+    let session = checkpoint.session;
+    // The predecessor had handed over so much; a record here is muted; by whom the session is served.
+    for (taken, at, slot, is_given_up) in [(13, 8, ME, true), (12, 8, ME, false), (13, 6, ME, false), (13, 8, Slot(1), false)] {
+        let mut outboxes = Outboxes::new(ME, 100);
+        outboxes.resume(session, Some(checkpoint), taken);
+        outboxes.begin(Stamp { id: Sequence(7), ..Stamp::default() }, None);
+        outboxes.tell(session, b"ab");
+        outboxes.begin(Stamp { id: Sequence(at), ..Stamp::default() }, None);
+        outboxes.muted(session, slot);
+        // A record may be told somebody more than once; it is closed once.
+        outboxes.muted(session, slot);
+        let given_up = if is_given_up { vec![session] } else { vec![] };
+        assert_eq!((outboxes.is_given_up(session), outboxes.take_given_up()), (is_given_up, given_up), "{taken} {at} {slot}");
+    }
+}
+
+#[test]
 fn a_write_that_was_not_taken_keeps_its_number() {
     let (mut outboxes, session, log) = too_full();
     let mut peers = FakeSockets::deaf();
