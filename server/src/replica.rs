@@ -120,3 +120,68 @@ impl Replica {
         count
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Transport;
+    use crate::event_log::Geometry;
+
+    const ME: Slot = Slot(0);
+
+    /// What became of each record that might have been told to somebody.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Fate {
+        begun: u64,
+        told: u64,
+        muted: u64,
+    }
+
+    impl Output for Fate {
+        fn begin(&mut self, _: Stamp, _: Option<Slot>) {
+            self.begun += 1;
+        }
+        fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+            true
+        }
+        fn tell(&mut self, _: SessionId, _: &[u8]) {
+            self.told += 1;
+        }
+        fn muted(&mut self, _: SessionId, _: Slot) {
+            self.muted += 1;
+        }
+        fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
+    }
+
+    /// A session's beginning is applied after so many pairs of deaths at it: what became of it, whether the session is there, and whose record
+    /// the one who applied it said it was at last.
+    fn after_pairs_of_deaths(pairs: usize) -> (Fate, bool, SessionId) {
+        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let mut replica = Replica::join(log, ME, RateLimit::OFF).unwrap();
+        let (session, mut batch) = (SessionId::new(1, 0), Batch::default());
+        let peer = ([127, 0, 0, 1], 1).into();
+        push_fact(&mut batch, session, Fact::Opened { slot: ME, transport: Transport::Tcp, peer });
+        let sequence = log.append(ME, &batch, log.now()).unwrap().start;
+        let mut place = Place::Record { sequence, session, treatment: Treatment::Apply };
+        (0..pairs).for_each(|_| place = log.quarantine(place));
+        let (mut fate, mut whose) = (Fate::default(), SessionId::NONE);
+        let count = replica.apply(u64::MAX, &mut fate, |_| whose = log.place(ME, Thread::Send).map(Place::session).unwrap());
+        assert_eq!((count, replica.position()), (1, log.tail()), "whatever is done with it, it goes on behind it");
+        (fate, replica.chat.session(session).is_some(), whose)
+    }
+
+    #[test]
+    fn a_quarantined_record_is_applied_and_who_would_have_been_told_is_muted() {
+        let me = SessionId::new(1, 0);
+        assert_eq!(after_pairs_of_deaths(0), (Fate { begun: 1, told: 1, muted: 0 }, true, me));
+        assert_eq!(after_pairs_of_deaths(1), (Fate { begun: 1, told: 0, muted: 1 }, true, me));
+    }
+
+    #[test]
+    fn a_record_that_is_quarantined_twice_is_passed_over_and_nobody_looks_whose_it_is() {
+        for pairs in [2, 3] {
+            // Whose it is nobody knows who hasn't decoded it.
+            assert_eq!(after_pairs_of_deaths(pairs), (Fate::default(), false, SessionId::NONE));
+        }
+    }
+}
