@@ -230,3 +230,112 @@ impl<S: Sockets> Serving<S> {
         self.udp = Some(desk);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::RateLimit;
+    use crate::event_log::{Geometry, SnapshotWriter};
+    use crate::worker::fakes::{FakeSockets, peer, udp_config};
+    use crate::worker::input::{Behind, Input};
+    use crate::worker::serving::ServingConfig;
+    use forkchat_common::ids::Slot;
+
+    const ME: Slot = Slot(0);
+    const JOURNAL: Slot = Slot(1);
+
+    /// Cells 0 to 3 are for TCP, 4 and 5 for UDP.
+    fn new_log() -> &'static EventLog {
+        EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 6, snapshot_bytes_max: 1 << 16 }).unwrap()
+    }
+
+    fn config() -> ServingConfig {
+        let udp = Some(udp_config(4..6, None));
+        ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, journal: JOURNAL, udp }
+    }
+
+    fn join(log: &'static EventLog, sockets: FakeSockets) -> Serving<FakeSockets> {
+        Serving::join(log, ME, config(), sockets, Vec::new()).unwrap()
+    }
+
+    /// One more TCP session, in this cell. It has sent an empty line, so the others have heard of it.
+    fn open(worker: &mut Serving<FakeSockets>, cell: usize) -> SessionId {
+        let session = SessionId::new(1, cell);
+        let lines = Lines::of(session, b"\n", 0, false, Behind::More, 10);
+        worker.accept(Input::Opened { session, peer: peer(1), connection: (), lines });
+        worker.turn();
+        session
+    }
+
+    /// A worker after one that was cut off between two turns with these TCP sessions.
+    fn successor(predecessor: Serving<FakeSockets>, sessions: &[SessionId]) -> Serving<FakeSockets> {
+        let inherited = sessions.iter().map(|&session| Inherited { session, peer: peer(1), connection: () }).collect();
+        Serving::join(predecessor.log, ME, config(), predecessor.sockets, inherited).unwrap()
+    }
+
+    fn says_over_udp(worker: &mut Serving<FakeSockets>, port: u16, line: &[u8]) {
+        worker.accept(Input::Datagram { peer: peer(port), bytes: line.to_vec() });
+        worker.turn();
+    }
+
+    /// One more UDP session, from this port.
+    fn open_udp(worker: &mut Serving<FakeSockets>, port: u16) -> SessionId {
+        says_over_udp(worker, port, &[b'x'; 30]);
+        let (_, answer) = worker.sockets.answers.pop().unwrap();
+        says_over_udp(worker, port, answer.strip_prefix(b"* ").unwrap());
+        let opened = worker.chat().sessions_of(ME).find(|session| session.peer == peer(port));
+        opened.unwrap().id
+    }
+
+    #[test]
+    fn a_session_whose_positions_cannot_be_read_is_closed_and_its_neighbours_go_on() {
+        let mut predecessor = join(new_log(), FakeSockets::open());
+        let sessions = [0, 1, 2].map(|cell| open(&mut predecessor, cell));
+        let [first, lost, last] = sessions;
+        predecessor.sockets.unreadable.insert(lost);
+        let heard_before = predecessor.sockets.heard(first).len();
+        let mut worker = successor(predecessor, &sessions);
+        worker.turn();
+        assert_eq!(worker.sockets.finished, [(lost, Ending::Drop)]);
+        let said = Lines::of(last, b"hello\n", 1, false, Behind::More, 10);
+        worker.accept(Input::Lines { session: last, lines: said });
+        worker.turn();
+        assert_eq!([first, lost, last].map(|session| worker.chat().session(session).is_some()), [true, false, true]);
+        let heard = String::from_utf8_lossy(&worker.sockets.heard(first)[heard_before..]);
+        assert!(heard.contains(CloseReason::WorkerDied.as_str()) && heard.contains("hello"), "{heard}");
+    }
+
+    #[test]
+    fn the_cell_of_an_ended_udp_session_is_not_given_again_before_its_last_words_are_sent() {
+        let mut predecessor = join(new_log(), FakeSockets::deaf());
+        let ended = open_udp(&mut predecessor, 1);
+        says_over_udp(&mut predecessor, 1, b"/quit\n");
+        let mut worker = successor(predecessor, &[]);
+        assert!(worker.chat().session(ended).is_none());
+        let other = open_udp(&mut worker, 2);
+        assert_ne!(other.cell(), ended.cell());
+        worker.sockets.write_max = usize::MAX;
+        worker.writable(ended);
+        worker.turn();
+        assert_eq!(worker.sockets.finished, [(ended, Ending::Finish)]);
+        assert_eq!(open_udp(&mut worker, 3).cell(), ended.cell());
+    }
+
+    #[test]
+    fn the_cell_of_a_udp_session_that_was_over_and_sent_everything_is_cleared_and_given_again() {
+        let log = new_log();
+        let mut predecessor = join(log, FakeSockets::open());
+        let ended = open_udp(&mut predecessor, 1);
+        let checkpoint = log.checkpoint(ended.cell()).unwrap();
+        says_over_udp(&mut predecessor, 1, b"/quit\n");
+        assert_eq!(log.checkpoint(ended.cell()), None);
+        // As if it had been cut off right before it cleared the cell, and the snapshot knows of the end.
+        log.store_checkpoint(checkpoint);
+        let mut snapshots = SnapshotWriter::new(log, JOURNAL);
+        assert!(snapshots.write(log.tail(), &predecessor.chat().snapshot()) && snapshots.publish(log.tail()));
+        let mut worker = successor(predecessor, &[]);
+        assert_eq!(log.checkpoint(ended.cell()), None);
+        worker.turn();
+        assert_eq!(open_udp(&mut worker, 2).cell(), ended.cell());
+    }
+}

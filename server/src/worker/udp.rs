@@ -268,6 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn the_cell_of_one_who_is_over_is_given_again_only_when_what_it_was_told_is_sent() {
+        let chat = Chat::new(RateLimit::OFF);
+        let mut desk = UdpDesk::take_over(Slot(0), udp_config(10..12, None), &chat, |cell| cell == 10, Micros(0));
+        assert!(matches!(hello(&mut desk, &chat, 1, Micros(0)), Verdict::Open(session, _) if session.cell() == 11));
+        assert_eq!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Answer(Refused::Full.short_line().into()));
+        assert!(desk.close(SessionId::new(1, 10)), "it was over before the desk was made, so only its cell is known");
+        assert!(matches!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Open(session, _) if session.cell() == 10));
+        assert_eq!(desk.count(), 2);
+    }
+
+    #[test]
     fn what_comes_right_behind_the_greeting_counts() {
         let (mut desk, chat) = desk(None);
         assert!(matches!(hello(&mut desk, &chat, 1, Micros(0)), Verdict::Open(..)));
