@@ -176,3 +176,54 @@ impl Storing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::Geometry;
+    use crate::journal::Tally;
+    use crate::journal::store::tests::Home;
+
+    const JOURNAL: Slot = Slot(0);
+    const LINES_MAX: u64 = 100;
+
+    /// Waits for something that the storing thread does.
+    fn until(what: &str, mut is_done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_done() {
+            assert!(Instant::now() < deadline, "{what} takes too long");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A gap is noted while the storing thread has nothing to do, and right then the server ends. Returns the run and the gap's end when the
+    /// storing thread says that it has stored everything.
+    fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
+        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
+        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), data_dir, LINES_MAX);
+        let (run, gap_end) = (log.first(), Sequence(log.first().0 + 100));
+        // It answers when it has stored what there was to store in this turn: what is noted behind that is not in it.
+        backlog.ask(Request { question: run, room_key: "#a".to_owned(), more: 1, behind: Sequence(0) });
+        // It sleeps for ever behind its end, as it does until its process ends.
+        std::thread::spawn(move || storing.run());
+        until("an answer", || !backlog.take_prepared().is_empty());
+        backlog.note_gap(gap_end);
+        backlog.close();
+        until("the end", || backlog.is_closed());
+        (run, gap_end)
+    }
+
+    #[test]
+    fn a_gap_that_is_not_noted_yet_is_stored_at_the_journals_end() {
+        let home = Home::new();
+        let (run, gap_end) = ends_with_a_gap(Some(&home.0));
+        let store = Store::open(&home.0, LINES_MAX).unwrap();
+        assert_eq!((store.reached(run).unwrap(), store.complete_since().unwrap()), (Some(gap_end), Sequence(gap_end.0 + 1)));
+    }
+
+    #[test]
+    fn where_nothing_is_kept_no_gap_holds_up_the_journals_end() {
+        ends_with_a_gap(None);
+    }
+}

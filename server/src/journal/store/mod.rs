@@ -22,7 +22,7 @@
 mod error;
 mod migrations;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use error::StoreError;
 

@@ -10,10 +10,10 @@ use std::time::Instant;
 const RUN: Sequence = Sequence(1_000_000);
 
 /// A directory for one test, gone with it.
-struct Home(PathBuf);
+pub(in crate::journal) struct Home(pub PathBuf);
 
 impl Home {
-    fn new() -> Home {
+    pub fn new() -> Home {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("forkchat-store-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
