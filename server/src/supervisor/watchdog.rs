@@ -168,6 +168,22 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_many_sessions_over_counts_as_moving_while_its_beat_changes_and_is_killed_when_that_stops_too() {
+        let log = log();
+        append(log);
+        log.publish_position(Slot(0), log.tail());
+        let mut sessions = 0..39;
+        // It begins a turn for each session, and applies nothing meanwhile.
+        let takes_over = || {
+            if sessions.next().is_some() {
+                log.begin_turn(Slot(1), Thread::Send);
+            }
+        };
+        // The last beat is seen after 38 quarters of a second.
+        assert_eq!(watch(log, 20_000, takes_over), Some((Slot(1), Fault::ReadNothing, 38 * 250 + 2_000)));
+    }
+
+    #[test]
     fn who_spins_in_one_turn_is_killed() {
         let log = log();
         log.begin_turn(Slot(0), Thread::Receive);
