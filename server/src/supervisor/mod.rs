@@ -210,11 +210,9 @@ impl Supervisor {
             log::info!("listening on {transport} {address}");
         }
         let model = supervisor.options.model;
-        let workers = match model.placement {
-            Placement::Shared => role::count(workers.into(), "worker"),
-            Placement::Own => "a worker a connection".to_owned(),
-        };
-        log::info!("model {}: {workers}, at most {connections_max} connections, as {bound} allows", model.name);
+        log::info!("model {}; as many connections as {bound} allows", model.name);
+        let and_more = if model.placement == Placement::Own { " and one for each connection" } else { "" };
+        log::info!("{}{and_more}, at most {connections_max} connections", role::count(workers.into(), "worker"));
         Ok(supervisor)
     }
 

@@ -300,8 +300,8 @@ fn what_was_said_over_udp_may_be_said_twice_if_everyone_is_told_so() {
 fn a_fault_is_described_so_that_one_can_look_for_it() {
     let mut checker = room();
     checker.faults.slots = vec![1; 5];
-    checker.faults.kills =
-        vec![None, Some(super::super::faults::LastKill { at: 1_000_000, words: "kill 3, Worker of worker 1 (pid 7)".into() })];
+    let kill = super::super::faults::LastKill { at: 1_000_000, words: "kill 3, Worker of worker 1 (pid 7)".into() };
+    checker.faults.kills.insert(Some(1), kill);
     checker.faults.now = 3_500_000;
     let all = lines(&mut checker, 3);
     all.iter().for_each(|line| tell(&mut checker, 0, line));

@@ -3,6 +3,7 @@
 use super::listener::Listener;
 use crate::load::ledger::Tally;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Of each kind so many faults are described.
 const DESCRIBED_MAX: usize = 4;
@@ -56,8 +57,8 @@ pub struct Faults {
     pub described: Vec<String>,
     /// What is now, in ns.
     pub now: u64,
-    /// By slot, the journal's last: what was last done to it.
-    pub kills: Vec<Option<LastKill>>,
+    /// By slot, and `None` for the journal: what was last done to it.
+    pub kills: BTreeMap<Option<usize>, LastKill>,
     /// By client: the slot that serves it.
     pub slots: Vec<usize>,
     described_of: [usize; 6],
@@ -111,8 +112,8 @@ impl Faults {
     }
 
     fn after_which_kill(&self, client: usize) -> String {
-        let own = self.slots.get(client).and_then(|&slot| self.kills.get(slot)?.as_ref());
-        let any = self.kills.iter().flatten().max_by_key(|kill| kill.at);
+        let own = self.slots.get(client).and_then(|&slot| self.kills.get(&Some(slot)));
+        let any = self.kills.values().max_by_key(|kill| kill.at);
         let word = |kill: &LastKill| format!("{:.1} ms after {}", self.now.saturating_sub(kill.at) as f64 / 1e6, kill.words);
         match (own, any) {
             (Some(own), Some(any)) if own.at != any.at => format!("; {}, {}", word(own), word(any)),

@@ -119,10 +119,10 @@ fn put_to_the_test(options: &Options, server: &mut Server, seed: u64, progress: 
     }
     let mut complaints: Vec<String> = play.gave_up.take().into_iter().collect();
     let deadline = Instant::now() + COMPLETE_WITHIN;
-    while !server.is_complete(options.workers) && Instant::now() < deadline {
+    while !server.is_complete(options.standing_workers()) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
-    if !server.is_complete(options.workers) {
+    if !server.is_complete(options.standing_workers()) {
         complaints.push("not all workers and the journal have come back".into());
     }
     let zombies = server.zombies();

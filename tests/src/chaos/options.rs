@@ -62,7 +62,11 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
     pub bytes: u32,
 
-    /// Workers of the server
+    /// The server's concurrency model
+    #[arg(long, value_name = "MODEL", default_value = "pool", value_parser = ["pool", "threads", "process"])]
+    pub model: String,
+
+    /// Workers of the server, if its model has a fixed number of them
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
@@ -97,9 +101,15 @@ Examples:
   forkchat-chaos --seed 7                          as the run with this seed was
   forkchat-chaos --kills 0 --seconds 10            nothing is killed, nothing may be wrong
   forkchat-chaos --only successor,stopped          only what is hardest
+  forkchat-chaos --model process --clients 60      a server with a process for each connection
   forkchat-chaos --seconds 10 -- --ring 4M -v      a small log, and a server that tells more";
 
 impl Options {
+    /// The workers that the server has in any case.
+    pub fn standing_workers(&self) -> u16 {
+        if self.model == "process" { 1 } else { self.workers }
+    }
+
     /// The server's binary.
     pub fn server(&self) -> Result<PathBuf, String> {
         if let Some(server) = &self.server {

@@ -112,7 +112,6 @@ impl<'o> Play<'o> {
             turn: 0,
             due: Due::default(),
         };
-        play.checker.faults.kills = vec![None; usize::from(options.workers) + 1];
         play.gather()?;
         play.wait_for("everyone to log in", LOGIN_PATIENCE, |play| {
             play.knock_again();
@@ -451,10 +450,7 @@ impl<'o> Play<'o> {
                 let served: Vec<usize> = (0..self.clients.len()).filter(is_measured).collect();
                 self.pauses.begin(&kill, served.into_iter(), &said);
             }
-            let place = kill.slot.unwrap_or(usize::from(self.options.workers));
-            if let Some(last) = self.checker.faults.kills.get_mut(place) {
-                *last = Some(LastKill { at: kill.at, words });
-            }
+            self.checker.faults.kills.insert(kill.slot, LastKill { at: kill.at, words });
         }
     }
 }

@@ -49,7 +49,7 @@ impl Server {
         let text = File::create(&journal_file).map_err(cannot)?;
         let mut command = until_we_end(&options.server()?)?;
         command.args(["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--rate-limit", "off"]);
-        command.args(["--workers", &options.workers.to_string()]).arg("--data-dir").arg(&data_dir);
+        command.args(["--model", &options.model, "--workers", &options.workers.to_string()]).arg("--data-dir").arg(&data_dir);
         command.args(options.server_options()).envs(options.server_environment()).stderr(text);
         let child = command.stdout(Stdio::null()).spawn().map_err(|error| format!("cannot start the server: {error}"))?;
         let nowhere = SocketAddr::from(([0; 4], 0));
@@ -91,11 +91,11 @@ impl Server {
         children_of(self.pid()).iter().filter(|pid| is_zombie(pid)).count()
     }
 
-    /// Whether all its processes are there.
+    /// Whether all its processes are there: the journal, and so many workers at least.
     pub fn is_complete(&self, workers: u16) -> bool {
         let names: Vec<String> = children_of(self.pid()).into_iter().map(name_of).collect();
         names.iter().any(|name| name == "journal")
-            && names.iter().filter(|name| name.starts_with("worker ")).count() == usize::from(workers)
+            && names.iter().filter(|name| name.starts_with("worker ")).count() >= usize::from(workers)
     }
 
     /// Tells it to stop.
