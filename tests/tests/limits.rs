@@ -159,7 +159,8 @@ fn more_connections_than_descriptors_are_not_promised() {
     let (status, text) = Server::fails(&["--tcp", "127.0.0.1:0", "--max-connections", "500000"]);
     assert_eq!(status.code(), Some(1));
     assert!(
-        text.contains("cannot serve 500000 connections: the limit on open files allows ") && text.contains("lower --max-connections"),
+        text.contains("cannot serve 500000 connections: the limit on open files (ulimit -Hn) allows ")
+            && text.contains("lower --max-connections"),
         "{text}"
     );
 }

@@ -2,7 +2,8 @@
 
 use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
-use crate::{journal, worker};
+use crate::journal;
+use crate::worker;
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;

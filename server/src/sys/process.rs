@@ -34,14 +34,16 @@ pub fn fork_child<T>(
     if bequeathed.iter().map(AsRawFd::as_raw_fd).collect::<BTreeSet<_>>().len() < bequeathed.len() {
         return Err(Errno::EINVAL.into());
     }
+    // Before the fork: whatever the child writes to is a page of its own from then on, and its memory is to be the parent's as far as it goes.
+    let mut kept: Vec<RawFd> = keep(&own).iter().chain(bequeathed).map(AsRawFd::as_raw_fd).filter(|&fd| fd > 2).collect();
+    kept.sort_unstable();
     let parent = getpid();
     // SAFETY: the only condition of fork is that the child of a process with several threads calls nothing but
     // async-signal-safe functions; this process has one thread, as was just counted, and it is this one.
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let kept = || [keep(&own), bequeathed.to_vec()].concat();
-            let code = match die_with(parent).and_then(|()| crash_by_default()).and_then(|()| close_all_but(&kept())) {
+            let code = match die_with(parent).and_then(|()| crash_by_default()).and_then(|()| close_all_but(&kept)) {
                 Ok(()) => {
                     // SAFETY: each is open, was just kept, and is named once. Whoever owned it in the parent is a copied value that this
                     // process neither uses nor drops: `main` is told so, and the child leaves with _exit.
@@ -85,11 +87,10 @@ fn crash_by_default() -> nix::Result<()> {
     Ok(())
 }
 
-fn close_all_but(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {
-    let mut kept: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|&fd| fd > 2).collect();
-    kept.sort_unstable();
+/// All but standard input, output and error and these, in order.
+fn close_all_but(kept: &[RawFd]) -> nix::Result<()> {
     let mut first = 3;
-    for fd in kept {
+    for &fd in kept {
         close_range(first, fd - 1)?;
         first = fd + 1;
     }

@@ -27,6 +27,8 @@ use threadpool::ThreadPool;
 
 /// Inputs that wait between the two threads. A session has at most one under way, so this bounds the memory that they take.
 const QUEUE: usize = 1_024;
+/// The same for one connection; the queue has its places from the beginning.
+const QUEUE_OF_ONE: usize = 8;
 
 /// Runs a worker in slot `me` until the process is killed, or its connections are over if it ends with them. Returns its exit code.
 pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> i32 {
@@ -48,7 +50,7 @@ fn start_threads(log: &'static EventLog, me: Slot, config: ServingConfig, start:
     let (udp_receiver, udp_sender) = start.udp.map(|udp| udp_socket::sides(udp, &output, send_thread::UDP)).transpose()?.unzip();
     let asleep: &'static AtomicU32 = Box::leak(Box::default());
     let receive_bell = Arc::new(Doorbell::new(asleep)?);
-    let (inputs, queue) = crossbeam_channel::bounded(QUEUE);
+    let (inputs, queue) = crossbeam_channel::bounded(if start.ends_with_connections { QUEUE_OF_ONE } else { QUEUE });
     let (orders, ordered) = crossbeam_channel::unbounded();
     let network = Network::new(input.clone(), output, udp_sender, orders, receive_bell.clone());
     let share =

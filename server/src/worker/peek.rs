@@ -32,12 +32,14 @@ impl Look {
     }
 }
 
-/// Looks at what has arrived. `flags` is what was said of the socket: by epoll, or by `wait_for_input`; `buffer` has [`PEEK_BYTES_MAX`] bytes.
+/// Looks at what has arrived. `flags` is what was said of the socket: by epoll, or by `wait_for_input`; `buffer` is longer than a line
+/// may be; no more than fits into it is looked at, nor more than [`PEEK_BYTES_MAX`].
 ///
 /// Only who has the connection's input may look, and one thread of a worker at a time: what it is at is told to the supervisor.
 pub fn look(log: &EventLog, me: Slot, connection: &Connection, buffer: &mut [u8], flags: EpollFlags) -> Look {
+    let looked_at = buffer.len().min(PEEK_BYTES_MAX);
     let peeked = loop {
-        match recv(connection.as_fd().as_raw_fd(), &mut buffer[..PEEK_BYTES_MAX], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        match recv(connection.as_fd().as_raw_fd(), &mut buffer[..looked_at], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
             Err(Errno::EINTR) => {}
             peeked => break peeked,
         }

@@ -19,6 +19,7 @@ use crate::ipc::queue::Received;
 use crate::sys::socket::consume;
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::limits::LINE_BYTES_MAX;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
@@ -37,6 +38,8 @@ const QUIET: Duration = Duration::from_millis(50);
 const GATHER: Duration = Duration::from_micros(200);
 /// Events that are taken from epoll at a time.
 const EVENTS: usize = 256;
+/// Bytes that are looked at at a time by one who has one connection: more than a line.
+const PEEK_BYTES_OF_ONE: usize = 2 * LINE_BYTES_MAX;
 /// Messages, and datagrams, that are taken in one turn.
 const BATCH: usize = 64;
 /// How much input of a closing connection is thrown away at a time.
@@ -140,7 +143,14 @@ impl ReceiveThread {
         if let Some(udp) = &udp {
             epoll.add(udp.as_fd(), readable(UDP))?;
         }
-        let buffer = vec![0; if udp.is_some() { DATAGRAM_BYTES_MAX } else { PEEK_BYTES_MAX }];
+        let buffer = vec![
+            0;
+            match (&udp, ends_with_connections) {
+                (Some(_), _) => DATAGRAM_BYTES_MAX,
+                (None, false) => PEEK_BYTES_MAX,
+                (None, true) => PEEK_BYTES_OF_ONE,
+            }
+        ];
         Ok(ReceiveThread {
             log,
             me,

@@ -34,8 +34,8 @@ use forkchat_common::ids::{Micros, Sequence, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-/// While it applies, the watchdog is told so often that it moves, in blocks.
-const PIECE_BLOCKS: u64 = 512;
+/// While it applies, the watchdog is told so often that it moves, in blocks. So much is also copied out at a time, into memory that stays.
+const PIECE_BLOCKS: u64 = 128;
 
 /// A connection that a predecessor was given. `C` is what a connection is.
 #[derive(Clone, Debug)]
