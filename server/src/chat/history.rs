@@ -97,7 +97,7 @@ impl Answer<'_> {
 impl Chat {
     /// The pending questions, in the order in which they were asked, and who asks.
     pub fn questions(&self) -> impl Iterator<Item = (&Session, &Question)> {
-        self.questions.values().filter_map(|&id| self.session(id)).filter_map(|session| Some((session, session.question.as_ref()?)))
+        self.questions.values().filter_map(|&id| self.session(id)).filter_map(|session| Some((session, session.question.as_deref()?)))
     }
 
     /// Whether a session's lines have to wait: its last question isn't answered.
@@ -116,7 +116,7 @@ impl Chat {
         if session.question.is_some() {
             return Err(Refusal::StillAnswering);
         }
-        session.question = Some(Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None });
+        session.question = Some(Box::new(Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None }));
         self.questions.insert(at, id);
         tell.out.asked();
         Ok(())
@@ -124,7 +124,7 @@ impl Chat {
 
     pub(super) fn hear_answer<O: Output>(&mut self, id: SessionId, answer: Answer<'_>, tell: &mut Teller<'_, O>) {
         let Some(session) = self.session_mut(id) else { return };
-        let is_meant = |question: &&mut Question| question.at == answer.question && question.behind == answer.behind;
+        let is_meant = |question: &&mut Box<Question>| question.at == answer.question && question.behind == answer.behind;
         let Some(mut question) = session.question.as_mut().filter(is_meant).cloned() else { return };
         let stamp = tell.stamp;
         for PastLine { sequence, time, nick, is_action, text } in answer.past_lines().take(question.more) {
@@ -147,7 +147,7 @@ impl Chat {
             self.tell_one(id, &Event::Refused { to: Some("history"), refusal: Refusal::HistoryUnreadable }, tell);
             return;
         };
-        let Question { room, told, first, more, .. } = question;
+        let Question { room, told, first, more, .. } = *question;
         // There may be earlier ones that weren't asked for.
         let since = first.filter(|_| more == 0).map_or(since, |(line, _)| line.max(since));
         let reply = Reply::History { room: room.as_str(), lines: told, first: first.map(|(_, time)| time), since };

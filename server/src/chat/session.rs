@@ -42,8 +42,8 @@ pub struct Session {
     pub in_long_line: bool,
     /// When it was last heard.
     pub last_heard: Micros,
-    /// What it waits to be told by the journal.
-    pub(super) question: Option<Question>,
+    /// What it waits to be told by the journal. In a box, since few ever ask.
+    pub(super) question: Option<Box<Question>>,
     pub(super) rate: RateUsed,
     telnet: TelnetFilter,
     /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet negotiation.

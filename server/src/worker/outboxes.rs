@@ -12,7 +12,7 @@ use forkchat_common::wire::line::Stamp;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-/// Memory that an empty outbox keeps for its next bytes: idle connections are many.
+/// Memory that an empty outbox keeps for its next bytes, until it has been idle for a while.
 const IDLE_BYTES_MAX: usize = 4 * 1024;
 
 /// The outboxes of one worker, and who of its sessions ended.
@@ -27,6 +27,8 @@ pub struct Outboxes {
     dirty: Vec<SessionId>,
     /// Those of which something is on its way to the kernel: looked at again in the next turn.
     in_flight: Vec<SessionId>,
+    /// Those that keep memory for their next bytes.
+    warm: Vec<SessionId>,
     /// Those that grew beyond `sendq`, to be relieved or given up.
     too_full: Vec<SessionId>,
     /// Those given up in this turn: their end is still to be recorded.
@@ -72,6 +74,8 @@ struct Outbox {
     /// While something of them is not out: the turns before that.
     earlier_marks: VecDeque<(Sequence, u64)>,
     is_dirty: bool,
+    /// It was told something since [`Outboxes::tidy`] last looked.
+    is_warm: bool,
     /// The socket took no more; it tells when it does.
     is_blocked: bool,
     /// It didn't read, so nothing more is kept for it: the mark before its first byte that isn't out.
@@ -183,6 +187,7 @@ impl Outboxes {
             open: 0,
             dirty: Vec::new(),
             in_flight: Vec::new(),
+            warm: Vec::new(),
             too_full: Vec::new(),
             given_up: Vec::new(),
             turn_start: Sequence(0),
@@ -261,6 +266,7 @@ impl Outboxes {
             mark: (Sequence(0), 0),
             earlier_marks: VecDeque::new(),
             is_dirty: false,
+            is_warm: false,
             is_blocked: false,
             given_up_at: None,
             ending: None,
@@ -376,6 +382,25 @@ impl Outboxes {
         !self.in_flight.is_empty()
     }
 
+    /// Whether some outbox keeps memory for its next bytes.
+    pub fn is_warm(&self) -> bool {
+        !self.warm.is_empty()
+    }
+
+    /// Gives back the memory of those that were told nothing since the last call, and have nothing to write: idle connections are many.
+    pub fn tidy(&mut self) {
+        let mut warm = std::mem::take(&mut self.warm);
+        warm.retain(|&session| {
+            let Some(outbox) = self.get(session) else { return false };
+            let stays_warm = std::mem::take(&mut outbox.is_warm) || outbox.unwritten() > 0;
+            if !stays_warm {
+                outbox.bytes = Vec::new();
+            }
+            stays_warm
+        });
+        self.warm = warm;
+    }
+
     /// The other workers that were found to have somebody to tell of what this one has recorded, since the last call. Of what others recorded they
     /// wake each other themselves; if one dies before it has, the supervisor wakes everyone.
     pub fn take_others(&mut self) -> impl Iterator<Item = Slot> {
@@ -474,6 +499,8 @@ impl Output for Outboxes {
         }
         let was_within = outbox.behind() <= sendq;
         let taken = outbox.taken.saturating_sub(outbox.rendered).min(bytes.len() as u64) as usize;
+        let was_cold = outbox.bytes.capacity() == 0;
+        outbox.is_warm = true;
         outbox.bytes.extend_from_slice(&bytes[taken..]);
         outbox.rendered += bytes.len() as u64;
         let is_too_full = was_within && outbox.behind() > sendq;
@@ -483,6 +510,9 @@ impl Output for Outboxes {
         }
         if !was_dirty {
             self.dirty.push(session);
+        }
+        if was_cold {
+            self.warm.push(session);
         }
     }
 

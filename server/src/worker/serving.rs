@@ -47,6 +47,8 @@ const PENDING_MAX: usize = 1_024;
 const ARM_AGAIN: u64 = Micros::SECOND / 20;
 /// When something is on its way to the kernel, one looks this soon whether it has come there: until then a successor would have more to do.
 const FLIGHT_CHECK: Duration = Duration::from_millis(100);
+/// Outboxes that are idle for so long give back their memory.
+const TIDY: u64 = Micros::SECOND / 4;
 /// How often UDP sessions are looked at for silence.
 const SILENCE_CHECK: u64 = Micros::SECOND;
 
@@ -87,6 +89,8 @@ pub struct Serving<S: Sockets> {
     /// The ring was full: tried again when rung.
     is_waiting_for_room: bool,
     timers: BinaryHeap<Reverse<(Micros, Timer)>>,
+    /// There is a timer for the next look at idle outboxes.
+    is_tidying: bool,
     drain: Drain,
     /// The quarantined places that it knows.
     quarantined: u64,
@@ -117,6 +121,7 @@ enum Timer {
     Arrival(SessionId),
     LastWords(SessionId),
     Silence,
+    Tidy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +154,7 @@ impl<S: Sockets> Serving<S> {
             unarmed: HashSet::new(),
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
+            is_tidying: false,
             drain: Drain::No,
             quarantined: 0,
             takeover: None,
@@ -225,6 +231,9 @@ impl<S: Sockets> Serving<S> {
             self.log.ring(self.config.journal);
         }
         self.settle();
+        if self.outboxes.is_warm() && !std::mem::replace(&mut self.is_tidying, true) {
+            self.set_timer(TIDY, Timer::Tidy);
+        }
         self.finish_drain();
         if let Some(takeover) = self.takeover.take() {
             takeover.tell(self.log);
@@ -463,6 +472,10 @@ impl<S: Sockets> Serving<S> {
                 }
                 Timer::LastWords(session) => self.outboxes.drop_unwritten(session),
                 Timer::Silence => self.end_silent(),
+                Timer::Tidy => {
+                    self.outboxes.tidy();
+                    self.is_tidying = false;
+                }
             }
         }
     }

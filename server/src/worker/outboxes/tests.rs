@@ -112,3 +112,22 @@ fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
         assert!(outboxes.is_empty());
     }
 }
+
+#[test]
+fn an_outbox_that_is_idle_gives_back_its_memory_and_one_that_is_not_keeps_it() {
+    let (mut outboxes, session, log) = too_full();
+    let mut peer = FakeSockets::open();
+    let memory = |outboxes: &Outboxes| outboxes.look_at(session).unwrap().bytes.capacity();
+    outboxes.tidy();
+    outboxes.tidy();
+    assert!(memory(&outboxes) > 0 && outboxes.is_warm(), "it has something to write");
+    outboxes.flush(&mut peer, log, Sequence(9));
+    outboxes.tell(session, b"more");
+    outboxes.flush(&mut peer, log, Sequence(9));
+    outboxes.tidy();
+    assert!(memory(&outboxes) > 0, "it was told something since");
+    outboxes.tidy();
+    assert!(memory(&outboxes) == 0 && !outboxes.is_warm());
+    outboxes.tell(session, b"again");
+    assert!(outboxes.is_warm());
+}
