@@ -4,7 +4,7 @@ use super::JournalConfig;
 use super::backlog::{Backlog, Prepared, Request};
 use super::store::{Entry, Line, Topic};
 use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output};
-use crate::event_log::{Batch, EventLog, SnapshotWriter, Thread};
+use crate::event_log::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica, push_fact};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 const TURN_BLOCKS: u64 = 4_096;
 /// A snapshot is made after an eighth of the ring, and at the latest after so many blocks: a successor has no more than that to replay.
 const SNAPSHOT_BLOCKS_MAX: u64 = 65_536;
+/// None is made after fewer blocks,
+const SNAPSHOT_BLOCKS_MIN: u64 = 2_048;
+/// nor after less of the log than so many times the size of the last one: a process that begins has both to read, and making one costs its size.
+const SNAPSHOT_SIZES: u64 = 2;
 /// It is never rung for a line, so it looks by itself.
 const SLEEP_MILLIS: u16 = 500;
 /// That lines are given up is told the operator no oftener.
@@ -38,6 +42,8 @@ pub struct Journal {
     stores: bool,
     replica: Replica,
     snapshots: SnapshotWriter,
+    /// The size of the last one made, in blocks.
+    snapshot_blocks: u64,
     gathered: Gathered,
     backlog: Arc<Backlog>,
     /// Of earlier runs, not yet in the log.
@@ -117,6 +123,7 @@ impl Journal {
             stores: config.data_dir.is_some(),
             replica: Replica::join(log, me, config.rate_limit)?,
             snapshots: SnapshotWriter::new(log, me),
+            snapshot_blocks: 0,
             gathered: Gathered { keeps_lines: config.lines_max > 0, ..Gathered::default() },
             backlog,
             topics: None,
@@ -262,9 +269,13 @@ impl Journal {
     }
 
     fn make_snapshot(&mut self) {
-        let is_due = self.replica.position().blocks_since(self.snapshots.latest()) >= self.interval();
-        if is_due && self.snapshots.can_write() {
-            self.snapshots.write(self.replica.position(), &self.replica.chat.snapshot());
+        // Those that wait are to be far apart: see `SNAPSHOTS_WAITING_MAX`.
+        let soon = self.interval().min(SNAPSHOT_BLOCKS_MIN.max(SNAPSHOT_SIZES * self.snapshot_blocks));
+        let after = if self.snapshots.is_waiting() { self.interval() } else { soon };
+        if self.replica.position().blocks_since(self.snapshots.latest()) >= after && self.snapshots.can_write() {
+            let state = self.replica.chat.snapshot();
+            self.snapshot_blocks = state.len().div_ceil(BLOCK_BYTES) as u64;
+            self.snapshots.write(self.replica.position(), &state);
         }
         if self.snapshots.is_waiting() {
             let ceiling: Sequence = self.log.snapshot_ceiling((0..self.workers).map(Slot).filter(|&slot| slot != self.me));
