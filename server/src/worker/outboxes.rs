@@ -4,7 +4,7 @@
 //! to the session's cell in shared memory; see `event_log/cells.rs` for what it means.
 
 use super::sockets::{Sockets, Written};
-use crate::chat::{Ending, Output, Session, Transport};
+use crate::chat::{CloseReason, Ending, Output, Session, Transport};
 use crate::event_log::{Checkpoint, EventLog, Thread};
 use crate::faults::{Act, strike};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
@@ -14,6 +14,9 @@ use std::net::SocketAddr;
 
 /// Memory that an empty outbox keeps for its next bytes, until it has been idle for a while.
 const IDLE_BYTES_MAX: usize = 4 * 1024;
+
+/// As many bytes as a session will ever be sent: taken, when all of its output is out.
+pub const ALL: u64 = u64::MAX;
 
 /// The outboxes of one worker, and who of its sessions ended.
 #[derive(Debug)]
@@ -31,8 +34,8 @@ pub struct Outboxes {
     warm: Vec<SessionId>,
     /// Those that grew beyond `sendq`, to be relieved or given up.
     too_full: Vec<SessionId>,
-    /// Those given up in this turn: their end is still to be recorded.
-    given_up: Vec<SessionId>,
+    /// Those given up in this turn, and why: their end is still to be recorded.
+    given_up: Vec<(SessionId, CloseReason)>,
     /// Where this turn began.
     turn_start: Sequence,
     /// The record that is being applied.
@@ -65,7 +68,7 @@ struct Outbox {
     resumes_at: Sequence,
     /// Output bytes rendered since the session began.
     rendered: u64,
-    /// Of those, the bytes that a predecessor handed to the kernel.
+    /// Of those, the bytes that a predecessor handed to the kernel; [`ALL`] if nobody need be told anything of it any more.
     taken: u64,
     /// Writes that the socket took since the session began. Over UDP each was a datagram, and one that got lost on the way counts.
     writes: u64,
@@ -78,11 +81,18 @@ struct Outbox {
     is_warm: bool,
     /// The socket took no more; it tells when it does.
     is_blocked: bool,
-    /// It didn't read, so nothing more is kept for it: the mark before its first byte that isn't out.
-    given_up_at: Option<(Sequence, u64)>,
+    /// Nothing more is kept for it.
+    given_up: Option<GivenUp>,
     ending: Option<Ending>,
     /// It has ended, and somebody looks after it until it is written.
     is_waited_for: bool,
+}
+
+/// Why nothing more is kept for a session, and the mark before its first byte that isn't out.
+#[derive(Clone, Copy, Debug)]
+struct GivenUp {
+    why: CloseReason,
+    mark: (Sequence, u64),
 }
 
 /// What a [`Outboxes::flush`] found of sessions that have ended.
@@ -139,8 +149,8 @@ impl Outbox {
         (self.taken, self.mark) = (taken, (checkpoint.sequence, checkpoint.offset));
     }
 
-    fn give_up(&mut self) {
-        self.given_up_at = Some(self.mark_behind());
+    fn give_up(&mut self, why: CloseReason) {
+        self.given_up = Some(GivenUp { why, mark: self.mark_behind() });
         self.bytes = Vec::new();
         self.start = 0;
         // If the same record ended it.
@@ -149,7 +159,7 @@ impl Outbox {
 
     fn end(&mut self, ending: Option<Ending>) {
         // With bytes missing in between, last words would only mislead.
-        self.ending = ending.map(|ending| if self.given_up_at.is_some() { Ending::Drop } else { ending });
+        self.ending = ending.map(|ending| if self.given_up.is_some() { Ending::Drop } else { ending });
     }
 
     /// While something is not out: the latest mark that is not behind its first byte.
@@ -162,8 +172,8 @@ impl Outbox {
     }
 
     fn checkpoint(&mut self, slot: Slot, position: Sequence) -> Checkpoint {
-        let (sequence, offset, is_lagging) = match self.given_up_at {
-            Some((sequence, offset)) => (sequence, offset, true),
+        let (sequence, offset, is_lagging) = match self.given_up {
+            Some(GivenUp { mark: (sequence, offset), .. }) => (sequence, offset, true),
             None if self.behind() > 0 => {
                 let (sequence, offset) = self.mark_behind();
                 (sequence, offset, true)
@@ -229,15 +239,15 @@ impl Outboxes {
     }
 
     /// Nothing more is kept for a session, which is to be closed by a record.
-    pub fn give_up(&mut self, session: SessionId) {
-        if let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none()) {
-            outbox.give_up();
+    pub fn give_up(&mut self, session: SessionId, why: CloseReason) {
+        if let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up.is_none()) {
+            outbox.give_up(why);
         }
     }
 
-    /// Whether nothing more is kept for a session.
-    pub fn is_given_up(&self, session: SessionId) -> bool {
-        self.look_at(session).is_some_and(|outbox| outbox.given_up_at.is_some())
+    /// Why nothing more is kept for a session, if that is so.
+    pub fn given_up(&self, session: SessionId) -> Option<CloseReason> {
+        self.look_at(session)?.given_up.map(|given_up| given_up.why)
     }
 
     /// Takes an outbox away whose session never began.
@@ -268,7 +278,7 @@ impl Outboxes {
             is_dirty: false,
             is_warm: false,
             is_blocked: false,
-            given_up_at: None,
+            given_up: None,
             ending: None,
             is_waited_for: false,
         }))
@@ -308,15 +318,15 @@ impl Outboxes {
             // It may take more by now, only nobody has had the time to hear of it.
             outbox.is_blocked = false;
             outbox.write(sockets);
-            if outbox.behind() > sendq && outbox.given_up_at.is_none() {
-                outbox.give_up();
-                self.given_up.push(session);
+            if outbox.behind() > sendq && outbox.given_up.is_none() {
+                outbox.give_up(CloseReason::TooSlow);
+                self.given_up.push((session, CloseReason::TooSlow));
             }
         }
     }
 
-    /// Those that were given up since the last call: each is to be closed by a record.
-    pub fn take_given_up(&mut self) -> Vec<SessionId> {
+    /// Those that were given up since the last call, and why: each is to be closed by a record.
+    pub fn take_given_up(&mut self) -> Vec<(SessionId, CloseReason)> {
         std::mem::take(&mut self.given_up)
     }
 
@@ -489,7 +499,7 @@ impl Output for Outboxes {
         let (turn_start, now, sendq) = (self.turn_start, self.now, self.sendq);
         self.tells += 1;
         strike(Act::Rendering, bytes);
-        let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up_at.is_none() && outbox.resumes_at <= now) else { return };
+        let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up.is_none() && outbox.resumes_at <= now) else { return };
         let start = turn_start.max(outbox.resumes_at);
         if outbox.mark.0 != start {
             if outbox.behind() > 0 {
@@ -519,13 +529,14 @@ impl Output for Outboxes {
     fn muted(&mut self, session: SessionId, slot: Slot) {
         // The predecessor may have told it, and handed over some of it: then nobody knows what the rest of what it handed over was.
         let now = self.now;
-        let may_have_been_told =
-            |outbox: &&mut Outbox| outbox.resumes_at <= now && outbox.taken > outbox.rendered && outbox.given_up_at.is_none();
+        let may_have_been_told = |outbox: &&mut Outbox| {
+            outbox.resumes_at <= now && (outbox.rendered + 1..ALL).contains(&outbox.taken) && outbox.given_up.is_none()
+        };
         if slot == self.me
             && let Some(outbox) = self.get(session).filter(may_have_been_told)
         {
-            outbox.give_up();
-            self.given_up.push(session);
+            outbox.give_up(CloseReason::WorkerDied);
+            self.given_up.push((session, CloseReason::WorkerDied));
         }
     }
 

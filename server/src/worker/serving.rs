@@ -210,9 +210,9 @@ impl<S: Sockets> Serving<S> {
         self.commit();
         self.apply_some();
         self.route_peers();
-        for session in self.outboxes.take_given_up() {
-            log::debug!("session {session} reads too slowly; it is disconnected");
-            self.propose_fact(session, Fact::Closed(CloseReason::TooSlow));
+        for (session, why) in self.outboxes.take_given_up() {
+            log::debug!("session {session} is disconnected: {}", why.as_str());
+            self.propose_fact(session, Fact::Closed(why));
         }
         let flushed = self.outboxes.flush(&mut self.sockets, self.log, self.replica.position());
         for session in flushed.waiting {

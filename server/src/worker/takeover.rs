@@ -23,7 +23,7 @@
 //! | open, but its unwritten output began before the snapshot | it is closed: it reads too slowly to be followed |
 
 use super::input::Lines;
-use super::outboxes::Outboxes;
+use super::outboxes::{ALL, Outboxes};
 use super::serving::Serving;
 use super::sockets::Sockets;
 use super::udp::UdpDesk;
@@ -89,7 +89,7 @@ impl<S: Sockets> Serving<S> {
         self.outboxes.mark_all_dirty();
         let udp = self.udp.as_ref().map_or(0, UdpDesk::count);
         let sessions = known.iter().filter(|(session, _)| self.replica.chat.was_opened(*session)).count() + udp;
-        let too_slow = known.iter().filter(|(session, _)| self.outboxes.is_given_up(*session)).count();
+        let too_slow = known.iter().filter(|(session, _)| self.outboxes.given_up(*session) == Some(CloseReason::TooSlow)).count();
         Takeover { began, sessions, records, too_slow }
     }
 
@@ -101,7 +101,7 @@ impl<S: Sockets> Serving<S> {
                 continue;
             }
             // What nobody can tell is more than can be.
-            let handed_over = self.sockets.positions(session).map_or(u64::MAX, |positions| positions.handed_over);
+            let handed_over = self.sockets.positions(session).map_or(ALL, |positions| positions.handed_over);
             self.log.begin_turn(self.me, Thread::Send);
             silent_before = silent_before.min(self.resume_output(session, |_| handed_over));
         }
@@ -130,13 +130,13 @@ impl<S: Sockets> Serving<S> {
             Some(checkpoint) => {
                 self.outboxes.resume(session, Some(checkpoint), taken(checkpoint.offset));
                 if is_in_snapshot && checkpoint.sequence < self.replica.position() {
-                    self.outboxes.give_up(session);
+                    self.outboxes.give_up(session, CloseReason::TooSlow);
                 }
                 checkpoint.sequence
             }
             // Its cell is cleared, so its end is in the log, and all its output is out.
             None if is_in_snapshot => {
-                self.outboxes.resume(session, None, u64::MAX);
+                self.outboxes.resume(session, None, ALL);
                 Sequence(u64::MAX)
             }
             // Nothing was published about it, so it began behind all that was.
@@ -166,16 +166,16 @@ impl<S: Sockets> Serving<S> {
     fn resume_session(&mut self, session: SessionId, peer: SocketAddr, quarantined: &BTreeMap<SessionId, Place>) {
         self.log.begin_turn(self.me, Thread::Send);
         let positions = self.sockets.positions(session);
-        match self.replica.chat.session(session) {
-            Some(_) if self.outboxes.is_given_up(session) => self.propose_fact(session, Fact::Closed(CloseReason::TooSlow)),
-            Some(_) if positions.is_none_or(|positions| self.outboxes.is_astray(session) && !positions.is_closed) => {
+        match (self.replica.chat.session(session), self.outboxes.given_up(session)) {
+            (Some(_), Some(why)) => self.propose_fact(session, Fact::Closed(why)),
+            (Some(_), None) if positions.is_none_or(|positions| self.outboxes.is_astray(session) && !positions.is_closed) => {
                 log::error!("session {session} is closed: what the kernel says of it doesn't fit the log");
-                self.outboxes.give_up(session);
+                self.outboxes.give_up(session, CloseReason::WorkerDied);
                 self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
             }
             // Its input has been two workers' death: it is not looked at again, and the first turn ends it.
-            Some(_) if quarantined.contains_key(&session) => {}
-            Some(open) => {
+            (Some(_), None) if quarantined.contains_key(&session) => {}
+            (Some(open), None) => {
                 let (input_end, in_long_line, is_announced) = (open.input_end, open.in_long_line, open.is_announced());
                 // Of a closed connection it is not known whether the position is one further. Then it is taken to be: a byte too many that is
                 // read again is the end of a line that is known, and an empty line says nothing; a byte too few would be missing from a line.
@@ -189,7 +189,7 @@ impl<S: Sockets> Serving<S> {
                 }
                 self.arm(session);
             }
-            None if !self.replica.chat.was_opened(session) => {
+            (None, _) if !self.replica.chat.was_opened(session) => {
                 self.outboxes.remove(session);
                 match quarantined.get(&session) {
                     None => self.open(session, peer, Lines::default()),
@@ -199,11 +199,11 @@ impl<S: Sockets> Serving<S> {
                 }
             }
             // With an outbox it ends when that is written. Without one all of its output is out, or what isn't began before the snapshot.
-            None if !self.outboxes.has(session) => {
+            (None, _) if !self.outboxes.has(session) => {
                 let is_lagging = self.log.effective_checkpoint(session).is_some_and(|checkpoint| checkpoint.is_lagging);
                 self.sockets.finish(session, if is_lagging { Ending::Drop } else { Ending::Finish });
             }
-            None => {}
+            (None, _) => {}
         }
     }
 

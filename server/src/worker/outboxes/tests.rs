@@ -23,7 +23,7 @@ fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
 fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
     let (mut outboxes, session, log) = too_full();
     outboxes.relieve(&mut FakeSockets::deaf());
-    assert_eq!(outboxes.take_given_up(), [session]);
+    assert_eq!(outboxes.take_given_up(), [(session, CloseReason::TooSlow)]);
     outboxes.flush(&mut FakeSockets::deaf(), log, Sequence(9));
     let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, writes: 0, is_lagging: true };
     assert_eq!(log.checkpoint(0), Some(expected));
@@ -65,7 +65,9 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
     let checkpoint = Checkpoint { session: SessionId::new(1, 0), slot: ME, sequence: Sequence(7), offset: 10, writes: 1, is_lagging: true };
     let session = checkpoint.session;
     // The predecessor had handed over so much; a record here is muted; by whom the session is served.
-    for (taken, at, slot, is_given_up) in [(13, 8, ME, true), (12, 8, ME, false), (13, 6, ME, false), (13, 8, Slot(1), false)] {
+    for (taken, at, slot, is_given_up) in
+        [(13, 8, ME, true), (12, 8, ME, false), (ALL, 8, ME, false), (13, 6, ME, false), (13, 8, Slot(1), false)]
+    {
         let mut outboxes = Outboxes::new(ME, 100);
         outboxes.resume(session, Some(checkpoint), taken);
         outboxes.begin(Stamp { id: Sequence(7), ..Stamp::default() }, None);
@@ -74,8 +76,9 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         outboxes.muted(session, slot);
         // A record may be told somebody more than once; it is closed once.
         outboxes.muted(session, slot);
-        let given_up = if is_given_up { vec![session] } else { vec![] };
-        assert_eq!((outboxes.is_given_up(session), outboxes.take_given_up()), (is_given_up, given_up), "{taken} {at} {slot}");
+        let why = is_given_up.then_some(CloseReason::WorkerDied);
+        let given_up: Vec<_> = why.map(|why| (session, why)).into_iter().collect();
+        assert_eq!((outboxes.given_up(session), outboxes.take_given_up()), (why, given_up), "{taken} {at} {slot}");
     }
 }
 
