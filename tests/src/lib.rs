@@ -130,6 +130,9 @@ impl Server {
     fn start_at([tcp, udp]: [&str; 2], limit: Option<&str>, options: &[&str]) -> Server {
         let (mut command, data_dir) = command(limit);
         command.args(["--tcp", tcp, "--udp", udp, "--workers", "2"]);
+        if let Ok(model) = std::env::var("FORKCHAT_TEST_MODEL") {
+            command.args(["--model", &model]);
+        }
         let mut child = command.args(options).spawn().expect("the server starts");
         let journal_text = collect(child.stderr.take().expect("its standard error is a pipe"));
         let address = |transport: &str| {

@@ -80,7 +80,7 @@ fn with_tags_past_lines_have_their_own_ids_and_the_end_says_from_where_on_they_a
 
 #[test]
 fn long_histories_come_in_parts_and_wait_for_a_slow_reader() {
-    let server = Server::start(&["--rate-limit", "off", "--sendq", "64K", "--ring", "1M"]);
+    let server = Server::start(&["--rate-limit", "off", "--sendq", "64K", "--ring", "4M"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let line = "x".repeat(4_000);
     for number in 0..500 {

@@ -318,6 +318,9 @@ impl Outboxes {
             // It may take more by now, only nobody has had the time to hear of it.
             outbox.is_blocked = false;
             outbox.write(sockets);
+            while outbox.behind() > sendq && sockets.hurry(session) {
+                outbox.write(sockets);
+            }
             if outbox.behind() > sendq && outbox.given_up.is_none() {
                 outbox.give_up(CloseReason::TooSlow);
                 self.given_up.push((session, CloseReason::TooSlow));

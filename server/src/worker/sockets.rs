@@ -36,6 +36,13 @@ pub trait Sockets {
         0
     }
 
+    /// Somebody is far behind. If that isn't the peer's fault, but what was taken only waits for its turn, waits a moment for that. False if there is
+    /// nothing to wait for.
+    fn hurry(&mut self, session: SessionId) -> bool {
+        let _ = session;
+        false
+    }
+
     /// Takes input bytes out of the kernel: their records are in the log.
     fn consume(&mut self, session: SessionId, len: usize);
 

@@ -19,13 +19,17 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use threadpool::ThreadPool;
 
 /// A thread's stack: enough for what these threads do, and little, since there are two for each connection. Only what is used of it takes memory.
 const STACK_BYTES: usize = 64 * 1024;
 /// What a send thread may have before it: each is what one turn of the main thread rendered for its client.
 const CHUNKS: usize = 4;
+/// A send thread whose client reads may take so long to have its turn, on a machine that has much to do.
+const HURRY: Duration = Duration::from_millis(500);
+/// One looks this often whether it had.
+const HURRY_AGAIN: Duration = Duration::from_micros(100);
 /// When the system gives no thread, it is asked again after this.
 const THREADS_AGAIN: Duration = Duration::from_millis(50);
 
@@ -289,6 +293,19 @@ impl Sockets for Network {
             stream.peer.await_output();
         }
         stream.in_flight()
+    }
+
+    fn hurry(&mut self, session: SessionId) -> bool {
+        let Some(stream) = self.stream(session) else { return false };
+        let out = stream.peer.out();
+        let deadline = Instant::now() + HURRY;
+        while stream.in_flight() > 0 && !stream.peer.is_stuck.load(Ordering::Relaxed) && Instant::now() < deadline {
+            if stream.peer.out() != out {
+                return true;
+            }
+            std::thread::sleep(HURRY_AGAIN);
+        }
+        stream.peer.out() != out
     }
 
     fn consume(&mut self, session: SessionId, len: usize) {

@@ -18,6 +18,8 @@ pub(super) struct Peer {
     out: AtomicU64,
     /// The main thread wants to know when the send thread has done something.
     is_awaited: AtomicBool,
+    /// The kernel takes no more for now: the client doesn't read.
+    pub is_stuck: AtomicBool,
     /// Nothing that is written comes anywhere any more.
     pub is_gone: AtomicBool,
     /// The session is over: what still comes in is nobody's.
@@ -64,6 +66,7 @@ impl Peer {
             connection,
             out: AtomicU64::new(0),
             is_awaited: AtomicBool::new(false),
+            is_stuck: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         }

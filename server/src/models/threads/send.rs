@@ -49,13 +49,19 @@ pub(super) fn write(worker: &Worker, peer: &Peer, chunks: &Receiver<Chunk>) {
 
 /// Waits as long as it takes; until the main thread shuts the socket.
 pub(super) fn write_all(peer: &Peer, mut bytes: &[u8]) -> nix::Result<()> {
+    let mut how = MsgFlags::MSG_DONTWAIT;
     while !bytes.is_empty() {
-        match send(peer.fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+        match send(peer.fd(), bytes, MsgFlags::MSG_NOSIGNAL | how) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                peer.is_stuck.store(true, Ordering::Relaxed);
+                how = MsgFlags::empty();
+            }
             Err(errno) => return Err(errno),
         }
     }
+    peer.is_stuck.store(false, Ordering::Relaxed);
     Ok(())
 }
 
