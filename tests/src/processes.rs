@@ -51,8 +51,47 @@ pub fn cpu_of_ended_children(pid: Pid) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// A process's proportional set size in KiB: its own memory, and its share of what it shares. Source: proc_pid_smaps(5).
+/// Memory of a process, or of several together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Proportional set size in KiB: what is its own, and its share of what it shares.
+    pub pss_kib: u64,
+    /// What no other process has mapped, in KiB.
+    pub private_kib: u64,
+}
+
+impl Memory {
+    /// How much more it is than this.
+    pub fn since(self, before: Memory) -> Memory {
+        Memory { pss_kib: self.pss_kib.saturating_sub(before.pss_kib), private_kib: self.private_kib.saturating_sub(before.private_kib) }
+    }
+}
+
+impl std::iter::Sum for Memory {
+    fn sum<I: Iterator<Item = Memory>>(parts: I) -> Memory {
+        parts.fold(Memory::default(), |sum, part| Memory {
+            pss_kib: sum.pss_kib + part.pss_kib,
+            private_kib: sum.private_kib + part.private_kib,
+        })
+    }
+}
+
+/// A process's memory; nothing if there is none such. Source: proc_pid_smaps(5), `smaps_rollup`.
+pub fn memory_of(pid: Pid) -> Memory {
+    let mut memory = Memory::default();
+    for line in std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default().lines() {
+        let mut words = line.split_whitespace();
+        let (name, kib) = (words.next(), words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0));
+        match name {
+            Some("Pss:") => memory.pss_kib += kib,
+            Some("Private_Clean:" | "Private_Dirty:") => memory.private_kib += kib,
+            _ => {}
+        }
+    }
+    memory
+}
+
+/// A process's proportional set size in KiB: its own memory, and its share of what it shares.
 pub fn memory_kib_of(pid: Pid) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    memory_of(pid).pss_kib
 }

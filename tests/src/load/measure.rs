@@ -5,7 +5,7 @@ use super::ledger::Tally;
 use super::progress::Progress;
 use super::shape::{Shape, Traffic};
 use super::target::{Cpu, Target};
-use crate::processes::cpu_of;
+use crate::processes::{Memory, cpu_of};
 use hdrhistogram::Histogram;
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
@@ -13,10 +13,6 @@ use std::time::{Duration, Instant};
 /// How long one side is under load before it is the other's turn, and into how many slices a short run is cut.
 const SLICE_MAX: Duration = Duration::from_millis(500);
 const SLICES_MIN: u32 = 8;
-/// Not measured: memory is touched for the first time, buffers grow.
-const WARM_UP: Duration = Duration::from_millis(300);
-/// The same of a quiet server: it still has to do with those who came.
-const QUIET_DOWN: Duration = Duration::from_secs(2);
 /// How long memory may take to stand still.
 const MEMORY_SETTLES: Duration = Duration::from_secs(2);
 /// With more than this share of a core for itself, the load generator was the limit.
@@ -26,14 +22,43 @@ const CPUS_SHARE_MAX: f64 = 0.95;
 /// An open loop that has said less than this share of what it was to say did not keep its rate.
 const RATE_SHARE_MIN: f64 = 0.95;
 
+/// How long what takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long each side is under load.
+    pub each: Duration,
+    /// Not measured before it: memory is touched for the first time, buffers grow.
+    pub warm_up: Duration,
+    /// The same of a quiet server: it still has to do with those who came.
+    pub quiet_down: Duration,
+    /// A side that takes longer in all is given up.
+    pub limit: Option<Duration>,
+}
+
+impl Timing {
+    /// So long under load, and no bound on what else it takes.
+    pub fn of(each: Duration) -> Timing {
+        Timing { each, warm_up: Duration::from_millis(300), quiet_down: Duration::from_secs(2), limit: None }
+    }
+}
+
 /// A server and the clients that put it under load.
 #[derive(Debug)]
 pub struct Side {
     /// Let go of before the target: a server that is told to stop waits for its clients.
     generator: Generator,
     target: Target,
-    memory_per_connection: Option<f64>,
+    usage: Usage,
     slices: Vec<Slice>,
+}
+
+/// What a server has in use when all clients are there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
+    /// Growth of its memory over the empty server.
+    memory: Option<Memory>,
+    /// Processes and threads.
+    census: Option<(usize, usize)>,
 }
 
 /// What was measured in one slice.
@@ -78,6 +103,12 @@ pub struct Outcome {
     pub dropped: u64,
     /// Growth of the server's memory over the empty server, by connection, in KiB.
     pub memory_per_connection: Option<f64>,
+    /// The part of it that no other process shares, in KiB.
+    pub private_per_connection: Option<f64>,
+    /// Processes of the server, all of them, when everybody was connected.
+    pub processes: Option<usize>,
+    /// Their threads, first ones included.
+    pub threads: Option<usize>,
     /// In an open loop, how much of what was to be said was said in time.
     pub rate_share: Option<f64>,
     /// What a server of our own warned of.
@@ -88,28 +119,35 @@ pub struct Outcome {
 
 impl Side {
     /// Connects everyone who is to stay, and warms up.
-    pub fn begin(target: Target, shape: Shape) -> Result<Side, String> {
-        let empty = settled_memory(&target);
-        let mut generator = Generator::new(&target, shape)?;
+    ///
+    /// # Errors
+    /// If somebody can't connect or log in, or if it takes longer than allowed.
+    pub fn begin(target: Target, shape: Shape, timing: &Timing) -> Result<Side, String> {
+        let is_storm = shape.traffic == Traffic::Storm;
+        let empty = if is_storm { None } else { settled_memory(&target) };
+        let mut generator = Generator::new(&target, shape, timing.limit)?;
         generator.enter()?;
-        let memory_per_connection = match empty {
-            Some(empty) if shape.traffic != Traffic::Storm => {
-                settled_memory(&target).map(|full| full.saturating_sub(empty) as f64 / shape.connections() as f64)
-            }
-            _ => None,
-        };
-        let warm_up = if shape.traffic == Traffic::Quiet { QUIET_DOWN } else { WARM_UP };
+        let warm_up = if shape.traffic == Traffic::Quiet { timing.quiet_down } else { timing.warm_up };
+        let mut usage = Usage::default();
+        if !is_storm {
+            usage.memory = empty.and_then(|empty| Some(settled_memory(&target)?.since(empty)));
+        }
         generator.slice(warm_up, warm_up)?;
+        // In a storm everybody is there now, and not before.
+        usage.census = target.census();
         generator.after_slice()?;
         generator.count.latency.reset();
-        Ok(Side { target, generator, memory_per_connection, slices: Vec::new() })
+        Ok(Side { generator, target, usage, slices: Vec::new() })
     }
 
     fn slice(&mut self, min: Duration, max: Duration) -> Result<(), String> {
-        let before = self.reading();
+        // Looking at thousands of processes takes time of its own, which is not the load's.
+        let mut before = self.reading();
+        before.generator = cpu_of(Pid::this());
         let start = Instant::now();
         self.generator.slice(min, max)?;
         let wall = start.elapsed().saturating_sub(std::mem::take(&mut self.generator.silence));
+        let generator = cpu_of(Pid::this());
         let after = self.reading();
         let cpu = after.cpu.zip(before.cpu).map(|(after, before)| Cpu {
             server: after.server.saturating_sub(before.server),
@@ -118,7 +156,7 @@ impl Side {
         self.slices.push(Slice {
             wall,
             cpu,
-            generator: after.generator - before.generator,
+            generator: generator - before.generator,
             deliveries: after.deliveries - before.deliveries,
             lines: after.lines - before.lines,
             logins: after.logins - before.logins,
@@ -126,13 +164,13 @@ impl Side {
         self.generator.after_slice()
     }
 
-    /// All counters as they stand.
+    /// All counters as they stand, but for the generator's own time.
     fn reading(&self) -> Slice {
         let count = &self.generator.count;
         Slice {
             wall: Duration::ZERO,
             cpu: self.target.cpu(),
-            generator: cpu_of(Pid::this()),
+            generator: Duration::ZERO,
             deliveries: count.deliveries,
             lines: self.generator.lines(),
             logins: count.logins,
@@ -161,6 +199,7 @@ impl Side {
             _ => None,
         };
         let (complaints, faults) = self.target.end();
+        let per_connection = |kib: u64| kib as f64 / shape.connections() as f64;
         Ok(Outcome {
             connections: shape.connections(),
             units,
@@ -175,7 +214,10 @@ impl Side {
             latency: count.latency,
             tally,
             dropped: count.dropped,
-            memory_per_connection: self.memory_per_connection,
+            memory_per_connection: self.usage.memory.map(|memory| per_connection(memory.pss_kib)),
+            private_per_connection: self.usage.memory.map(|memory| per_connection(memory.private_kib)),
+            processes: self.usage.census.map(|(processes, _)| processes),
+            threads: self.usage.census.map(|(_, threads)| threads),
             rate_share,
             complaints,
             faults,
@@ -239,14 +281,14 @@ fn median(sorted: &[f64]) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
-/// Its memory in KiB once it has stopped changing, if it can be seen.
-fn settled_memory(target: &Target) -> Option<u64> {
+/// Its memory once it has stopped changing, if it can be seen.
+fn settled_memory(target: &Target) -> Option<Memory> {
     let deadline = Instant::now() + MEMORY_SETTLES;
-    let mut before = target.memory_kib()?;
+    let mut before = target.memory()?;
     loop {
         std::thread::sleep(Duration::from_millis(50));
-        let now = target.memory_kib()?;
-        if now.abs_diff(before) * 500 <= before || Instant::now() > deadline {
+        let now = target.memory()?;
+        if now.pss_kib.abs_diff(before.pss_kib) * 500 <= before.pss_kib || Instant::now() > deadline {
             return Some(now);
         }
         before = now;

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `options` | the command line |
 //! | `shape` | what is asked of a server; the presets |
+//! | `subject` | who is put under load, by name; the server's models |
 //! | `target` | what is put under load, and how one talks with it; its CPU time and memory |
 //! | `broadcaster` | the yardstick, and the faults that it can be made to make |
 //! | `generator` | all the clients of a shape, in one epoll loop |
@@ -22,24 +23,33 @@
 //! | `ledger` | what one receiver saw: lost, doubled, reordered |
 //! | `measure` | slices, in turn; what came of them |
 //! | `report`, `histogram`, `progress` | how it is told |
+//! | `models` | the comparison of the server's models: what is run, in which order |
+//! | `growth`, `choose` | its metrics by number of connections; what follows from them |
+//! | `plot`, `html` | its report |
 
 mod broadcaster;
+mod choose;
 pub(crate) mod client;
 mod generator;
+mod growth;
 mod histogram;
+mod html;
 pub(crate) mod ledger;
 mod measure;
+mod models;
 mod options;
 pub(crate) mod pace;
 pub(crate) mod payload;
+mod plot;
 pub(crate) mod progress;
 mod report;
 mod senders;
 pub(crate) mod shape;
+mod subject;
 pub(crate) mod target;
 
 use clap::{Parser, ValueEnum};
-use measure::{Side, measure};
+use measure::{Side, Timing, measure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use options::Options;
 use progress::Progress;
@@ -51,7 +61,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use target::{BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, Target, run_until_parent_ends};
+use subject::Subject;
+use target::{BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, Start, Target, run_until_parent_ends};
 
 /// Open files that are no connections: here, and those that the server keeps for itself.
 const FILES_BESIDES: usize = 100;
@@ -113,12 +124,15 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     if let Some(directory) = &options.histograms {
         std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     }
-    let (rows, failures) = measure_rows(options, &shapes, format)?;
-    let is_clean = failures.is_empty() && rows.iter().all(|row| row.sides().all(|(_, outcome)| outcome.is_clean()));
+    let (rows, failures) = match &options.models {
+        Some(models) => (models::compare(options, models, format)?, Vec::new()),
+        None => measure_rows(options, &shapes, format)?,
+    };
+    let is_clean = failures.is_empty() && rows.iter().all(Row::is_clean);
     for remark in failures.into_iter().chain(remarks(&rows)) {
         if format == Format::Table { tell(&remark)? } else { eprintln!("{remark}") }
     }
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_clean && !is_interrupted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The rows that could be measured, and why others could not.
@@ -150,26 +164,26 @@ fn measure_rows(options: &Options, shapes: &[Shape], format: Format) -> Result<(
 fn measure_row(options: &Options, shape: Shape, workers: Option<u16>, progress: &Progress) -> Result<Row, String> {
     progress.tell(format!("{}: connecting", shape.name));
     check_files(shape)?;
-    let server = match (options.addr, options.fault) {
-        (Some(address), _) => Target::running(address),
-        (_, Some(fault)) => Target::bare(Some(fault))?,
-        _ => Target::forkchat(options, workers, shape.udp)?,
+    let timing = Timing::of(options.seconds());
+    let (subject, server) = match (options.addr, options.fault) {
+        (Some(address), _) => (Subject::Server, Target::running(address)),
+        (_, Some(fault)) => (Subject::Bare, Target::bare(Some(fault))?),
+        _ => (Subject::Server, Target::forkchat(options, Start { workers, udp: shape.udp, model: None })?),
     };
-    let mut sides = vec![Side::begin(server, shape)?];
+    let mut sides = vec![(subject, Side::begin(server, shape, &timing)?)];
     if options.baseline {
-        sides.push(Side::begin(Target::bare(None)?, shape)?);
+        sides.push((Subject::Bare, Side::begin(Target::bare(None)?, shape, &timing)?));
     }
     progress.tell(shape.name.to_owned());
-    let mut outcomes = measure(sides, &shape, options.seconds(), progress)?;
-    let bare = if options.baseline { outcomes.pop() } else { None };
-    let server = outcomes.pop().ok_or("nothing was measured")?;
-    Ok(Row { shape, workers, is_bare: options.fault.is_some(), server, bare })
+    let (subjects, sides): (Vec<_>, Vec<_>) = sides.into_iter().unzip();
+    let outcomes = measure(sides, &shape, timing.each, progress)?;
+    Ok(Row { shape, workers, size: None, sides: subjects.into_iter().zip(outcomes).collect(), missing: Vec::new() })
 }
 
 fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), String> {
     let Some(directory) = &options.histograms else { return Ok(()) };
-    for (side, outcome) in row.sides() {
-        let of = if side == "bare" { "-bare" } else { "" };
+    for (place, (side, outcome)) in row.sides.iter().enumerate() {
+        let of = if place == 0 && row.size.is_none() { String::new() } else { format!("-{}", side.key()) };
         let path = directory.join(format!("{number:02}-{}{of}.hgrm", row.name()));
         std::fs::write(&path, histogram::text_of(&outcome.latency)).map_err(error(&format!("cannot write {}", path.display())))?;
     }

@@ -2,6 +2,7 @@
 
 use super::broadcaster::Fault;
 use super::shape::{BYTES_MAX, BYTES_MIN, PRESETS, Shape, Traffic};
+use super::subject::Model;
 use clap::{ArgGroup, Parser};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -17,13 +18,27 @@ pub struct Options {
     #[arg(value_name = "PRESET", value_parser = parse_preset)]
     pub presets: Vec<Shape>,
 
-    /// All of it in about 20 seconds: a second a row
+    /// All of it in about 20 seconds: a second a row; with --models in under a minute
     #[arg(long, conflicts_with = "seconds")]
     pub quick: bool,
 
     /// The same load to a bare broadcaster in turn: how many times its CPU time does a chat cost?
     #[arg(long, conflicts_with_all = ["addr", "fault"])]
     pub baseline: bool,
+
+    /// Compare the server's models, and how each grows with the number of connections; writes a report with plots
+    #[arg(long, value_name = "MODEL,…", num_args = 0..=1, require_equals = true, value_delimiter = ',', help_heading = "Models")]
+    #[arg(default_missing_values = ["pool", "threads", "process"], conflicts_with_all = NOT_WITH_MODELS)]
+    pub models: Option<Vec<Model>>,
+
+    /// Numbers of connections to try [default: 10,100,1000,5000, with --quick 10,100]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "models", help_heading = "Models")]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub sizes: Vec<u32>,
+
+    /// Where the report goes, as HTML [default: forkchat-models.html]
+    #[arg(long, value_name = "FILE", requires = "models", help_heading = "Models")]
+    pub report: Option<PathBuf>,
 
     /// Members of rooms, all rooms together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Shape")]
@@ -82,7 +97,7 @@ pub struct Options {
     pub addr: Option<SocketAddr>,
 
     /// Load the bare broadcaster, and make it lose, double, swap, corrupt, stray or stall
-    #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers", "server", "server_arguments"])]
+    #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers"])]
     pub fault: Option<Fault>,
 
     /// The server's binary [default: forkchat-server beside this one]
@@ -106,6 +121,12 @@ pub struct Options {
     pub server_arguments: Vec<String>,
 }
 
+/// The comparison of models has shapes of its own.
+const NOT_WITH_MODELS: [&str; 15] = [
+    "presets", "baseline", "addr", "workers", "clients", "rooms", "senders", "bytes", "window", "rate", "storm", "quiet", "idle", "churn",
+    "udp",
+];
+
 fn epilogue() -> String {
     let presets: String = PRESETS.iter().map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about)).collect();
     format!(
@@ -116,13 +137,20 @@ fn epilogue() -> String {
         Examples:\n  \
         forkchat-load --baseline --workers 1,2 room-100 rooms-100x10   what a chat costs beside a bare broadcaster\n  \
         forkchat-load --clients 300 --rate 2000 --seconds 20           latency at a steady rate\n  \
-        forkchat-load --addr 127.0.0.1:9000 room-100                   a server that is running already"
+        forkchat-load --addr 127.0.0.1:9000 room-100                   a server that is running already\n  \
+        forkchat-load --models --report models.html                    which model to choose, and how each grows"
     )
 }
 
 impl Options {
     /// The rows, as asked for.
+    ///
+    /// # Errors
+    /// With what is wrong with them.
     pub fn shapes(&self) -> Result<Vec<Shape>, String> {
+        if self.fault.is_some() && self.models.is_none() && (self.server.is_some() || !self.server_arguments.is_empty()) {
+            return Err("--fault loads the bare broadcaster: --server and options for it go with --fault only beside --models".into());
+        }
         let mut shapes = self.presets.clone();
         if shapes.is_empty() {
             let is_custom = self.has_shape() || self.fault.is_some();
@@ -165,6 +193,11 @@ impl Options {
             changed.senders = 0;
         }
         changed
+    }
+
+    /// Where the report of `--models` goes.
+    pub fn report(&self) -> PathBuf {
+        self.report.clone().unwrap_or_else(|| "forkchat-models.html".into())
     }
 
     /// How long each side of a row is under load.

@@ -28,6 +28,11 @@ impl Progress {
         self.0.inc(time.as_millis() as u64);
     }
 
+    /// So much is done in all.
+    pub fn reach(&self, time: Duration) {
+        self.0.set_position(time.as_millis() as u64);
+    }
+
     /// Makes room on the terminal for something else.
     pub fn hide_while<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)

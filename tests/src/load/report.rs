@@ -2,6 +2,7 @@
 
 use super::measure::Outcome;
 use super::shape::Shape;
+use super::subject::Subject;
 use serde_json::{Value, json};
 
 /// One row.
@@ -11,12 +12,31 @@ pub struct Row {
     pub shape: Shape,
     /// Its workers, if that was said.
     pub workers: Option<u16>,
-    /// What is under load is the bare broadcaster itself.
-    pub is_bare: bool,
-    /// What came of it.
-    pub server: Outcome,
-    /// What came of the same load to the bare broadcaster.
-    pub bare: Option<Outcome>,
+    /// In a table of models: for how many connections it stands.
+    pub size: Option<usize>,
+    /// What came of it. The first is the one that the row is about.
+    pub sides: Vec<(Subject, Outcome)>,
+    /// Those of which there is nothing, and why.
+    pub missing: Vec<(Subject, Missing)>,
+}
+
+/// Why there are no measurements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It was not tried, and that is no fault.
+    NotRun(String),
+    /// It was tried in vain.
+    Failed(String),
+}
+
+impl Missing {
+    /// In words.
+    pub fn text(&self) -> String {
+        match self {
+            Missing::NotRun(why) => format!("not run: {why}"),
+            Missing::Failed(why) => format!("failed: {why}"),
+        }
+    }
 }
 
 /// How rows are written.
@@ -57,7 +77,7 @@ impl Format {
             Format::Json => row.json().to_string(),
             Format::Csv => {
                 let json = row.json();
-                row.sides().map(|(side, _)| csv_of(&json, side)).collect::<Vec<_>>().join("\n")
+                row.sides.iter().map(|(side, _)| csv_of(&json, side.key())).collect::<Vec<_>>().join("\n")
             }
         }
     }
@@ -66,48 +86,67 @@ impl Format {
 impl Row {
     /// Its name, by which it can be told from the others.
     pub fn name(&self) -> String {
-        self.workers.map_or(self.shape.name.into(), |workers| format!("{}-{workers}", self.shape.name))
+        let number = self.size.map(|size| size.to_string()).or(self.workers.map(|workers| workers.to_string()));
+        number.map_or(self.shape.name.into(), |number| format!("{}-{number}", self.shape.name))
     }
 
-    /// The server, and the bare broadcaster if it was there: name and outcome.
-    pub fn sides(&self) -> impl Iterator<Item = (&'static str, &Outcome)> {
-        let server = if self.is_bare { "bare" } else { "server" };
-        [(server, &self.server)].into_iter().chain(self.bare.iter().map(|bare| ("bare", bare)))
+    /// What came of one side.
+    pub fn of(&self, subject: Subject) -> Option<&Outcome> {
+        self.sides.iter().find(|(side, _)| *side == subject).map(|(_, outcome)| outcome)
+    }
+
+    /// Whether all that was measured was right, and all that was tried was measured.
+    pub fn is_clean(&self) -> bool {
+        let has_failed = self.missing.iter().any(|(_, missing)| matches!(missing, Missing::Failed(_)));
+        !has_failed && self.sides.iter().all(|(_, outcome)| outcome.is_clean())
+    }
+
+    /// The one that the row is about, and the bare broadcaster beside it.
+    fn server_and_bare(&self) -> Option<(&Outcome, &Outcome)> {
+        let (first, others) = self.sides.split_first()?;
+        Some((&first.1, &others.iter().find(|(side, _)| *side == Subject::Bare)?.1))
     }
 
     /// How many times the bare broadcaster's CPU time a unit costs, if that was measured.
     ///
     /// Where there are no units, since nobody says anything, of the CPU time in all.
     pub fn times_cpu(&self) -> Option<f64> {
-        let bare = self.bare.as_ref()?;
-        if self.server.units == 0 {
-            return Some(self.server.server_share? / bare.server_share?).filter(|times| times.is_finite());
+        let (server, bare) = self.server_and_bare()?;
+        if server.units == 0 {
+            return Some(server.server_share? / bare.server_share?).filter(|times| times.is_finite());
         }
-        self.server.times_cpu_of(bare)
+        server.times_cpu_of(bare)
     }
 
     /// The same of the latency's 99th percentile.
     pub fn times_p99(&self) -> Option<f64> {
-        Some(self.server.latency_ms(0.99)? / self.bare.as_ref()?.latency_ms(0.99)?)
+        let (server, bare) = self.server_and_bare()?;
+        Some(server.latency_ms(0.99)? / bare.latency_ms(0.99)?)
     }
 
     fn text(&self) -> String {
-        let workers = match self.workers {
-            Some(1) => ", 1 worker".into(),
-            Some(workers) => format!(", {workers} workers"),
-            None => String::new(),
+        let title = match (self.size, self.workers) {
+            (Some(_), _) => self.name(),
+            (_, Some(1)) => format!("{}, 1 worker", self.shape.name),
+            (_, Some(workers)) => format!("{}, {workers} workers", self.shape.name),
+            _ => self.shape.name.into(),
         };
-        let mut text = self.line(&format!("{}{workers}", self.shape.name), &self.server);
-        if let Some(times) = self.times_cpu() {
-            let p99 = self.times_p99().map_or(String::new(), |times| format!(" (its p99: {times:.2} times)"));
-            text = format!("{text}   {times:.2} times a bare broadcaster{p99}");
-        } else if self.bare.is_some() {
-            text.push_str("   no number of times a bare broadcaster, which used none");
+        let mut lines = if self.size.is_some() { vec![title.clone()] } else { Vec::new() };
+        for (place, (side, outcome)) in self.sides.iter().enumerate() {
+            let is_title = place == 0 && self.size.is_none();
+            lines.push(self.line(&if is_title { title.clone() } else { format!("  {}", side.text()) }, outcome));
         }
-        if let Some(bare) = &self.bare {
-            text = format!("{text}\n{}", self.line("  bare broadcaster", bare));
+        if let Some(first) = lines.first_mut().filter(|_| self.size.is_none() && self.server_and_bare().is_some()) {
+            first.push_str(&self.times_text());
         }
-        text
+        lines.extend(self.missing.iter().map(|(side, missing)| format!("  {:22}{}", side.text(), missing.text())));
+        lines.join("\n")
+    }
+
+    fn times_text(&self) -> String {
+        let Some(times) = self.times_cpu() else { return "   no number of times a bare broadcaster, which used none".into() };
+        let p99 = self.times_p99().map_or(String::new(), |times| format!(" (its p99: {times:.2} times)"));
+        format!("   {times:.2} times a bare broadcaster{p99}")
     }
 
     fn line(&self, name: &str, outcome: &Outcome) -> String {
@@ -136,8 +175,9 @@ impl Row {
     }
 
     fn json(&self) -> Value {
-        let sides = self.sides().map(|(side, outcome)| (side.to_owned(), json_of(outcome)));
-        let mut row = serde_json::Map::from_iter(sides);
+        let sides = self.sides.iter().map(|(side, outcome)| (side.key().to_owned(), json_of(outcome)));
+        let missing = self.missing.iter().map(|(side, missing)| (side.key().to_owned(), json!({ "missing": missing.text() })));
+        let mut row = serde_json::Map::from_iter(sides.chain(missing));
         row.insert("row".into(), self.name().into());
         row.insert("workers".into(), json!(self.workers));
         row.insert("shape".into(), json!(self.shape));
@@ -167,6 +207,9 @@ fn json_of(outcome: &Outcome) -> Value {
         "wrong": outcome.tally.wrong,
         "dropped_connections": outcome.dropped,
         "kib_per_connection": outcome.memory_per_connection,
+        "private_kib_per_connection": outcome.private_per_connection,
+        "processes": outcome.processes,
+        "threads": outcome.threads,
         "server_share": outcome.server_share,
         "generator_share": outcome.generator_share,
         "generator_was_limit": outcome.is_limited_by_generator(),
@@ -179,7 +222,7 @@ fn json_of(outcome: &Outcome) -> Value {
 /// The columns of CSV: members of the row's object, of its shape, and of a side's object.
 const CSV_OF_ROW: [&str; 4] = ["row", "workers", "times_bare_cpu", "times_bare_p99"];
 const CSV_OF_SHAPE: [&str; 8] = ["clients", "rooms", "senders", "bytes", "traffic", "idle", "churn", "udp"];
-const CSV_OF_SIDE: [&str; 21] = [
+const CSV_OF_SIDE: [&str; 24] = [
     "connections",
     "units",
     "lines",
@@ -197,6 +240,9 @@ const CSV_OF_SIDE: [&str; 21] = [
     "wrong",
     "dropped_connections",
     "kib_per_connection",
+    "private_kib_per_connection",
+    "processes",
+    "threads",
     "server_share",
     "generator_share",
     "generator_was_limit",
@@ -222,7 +268,8 @@ fn csv_of(row: &Value, side: &str) -> String {
 /// What one should know before one believes the rows.
 pub fn remarks(rows: &[Row]) -> Vec<String> {
     let mut remarks = Vec::new();
-    let sides = || rows.iter().flat_map(|row| row.sides().map(|(side, outcome)| (format!("{} ({side})", row.name()), outcome)));
+    let sides =
+        || rows.iter().flat_map(|row| row.sides.iter().map(|(side, outcome)| (format!("{} ({})", row.name(), side.key()), outcome)));
     let named =
         |is_so: fn(&Outcome) -> bool| sides().filter(|(_, outcome)| is_so(outcome)).map(|(name, _)| name).collect::<Vec<_>>().join(", ");
     let limited = named(Outcome::is_limited_by_generator);
@@ -242,8 +289,7 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
         }
         remarks.extend(outcome.complaints.iter().map(|complaint| format!("{name}: {complaint}")));
     }
-    for row in rows.iter().filter(|row| row.is_bare) {
-        let faults = row.server.faults.unwrap_or(0);
+    for (row, faults) in rows.iter().filter_map(|row| Some((row, row.of(Subject::Bare)?.faults?))) {
         let tested = if faults == 0 { ": nothing was tested; give more --seconds" } else { "" };
         remarks.push(format!("{}: the bare broadcaster made {faults} faults{tested}", row.name()));
     }
@@ -256,8 +302,9 @@ fn price_of_idle(crowded: &Row, rows: &[Row]) -> Option<String> {
     let (idle, unnamed) = (crowded.shape.idle, |shape: Shape| Shape { name: "", idle: 0, ..shape });
     let is_alone = |row: &&Row| row.shape.idle == 0 && unnamed(row.shape) == unnamed(crowded.shape) && row.workers == crowded.workers;
     let alone = rows.iter().find(is_alone).filter(|_| idle > 0)?;
-    let own = crowded.server.cpu_micros? / alone.server.cpu_micros?;
-    let bare = crowded.bare.as_ref()?.cpu_micros? / alone.bare.as_ref()?.cpu_micros?;
+    let ((own, bare), (own_alone, bare_alone)) = (crowded.server_and_bare()?, alone.server_and_bare()?);
+    let own = own.cpu_micros? / own_alone.cpu_micros?;
+    let bare = bare.cpu_micros? / bare_alone.cpu_micros?;
     let (name, other) = (crowded.name(), alone.name());
     Some(format!(
         "{name}: {idle} idle connections make a delivery cost {own:.2} times what it costs in {other}; a bare broadcaster's costs {bare:.2} times: {:.2} times that",

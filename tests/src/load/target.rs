@@ -2,11 +2,13 @@
 
 use super::broadcaster::{Fault, READY};
 use super::options::Options;
-use crate::processes::{cpu_of, cpu_of_ended_children, family_of, memory_kib_of, name_of};
+use super::subject::Model;
+use crate::processes::{Memory, cpu_of, cpu_of_ended_children, family_of, memory_of, name_of, threads_of};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How long a process may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take, once it listens, to say how many connections it takes.
+const CAPACITY_PATIENCE: Duration = Duration::from_secs(2);
 /// Of what a server has warned of, so much is told.
 const COMPLAINTS_MAX: usize = 5;
 /// Where a server of ours keeps its data: this and our pid, in the directory for temporary files.
@@ -36,6 +40,21 @@ pub struct Target {
     /// How one talks with it.
     pub dialect: Dialect,
     process: Option<Process>,
+    /// Whether it was asked to make faults.
+    makes_faults: bool,
+    /// Its journal, as far as is known: of thousands of processes not each is asked for its name each time.
+    journal: Cell<Option<Pid>>,
+}
+
+/// How a server of ours is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start {
+    /// Its workers, if not as many as it likes.
+    pub workers: Option<u16>,
+    /// Whether it listens for UDP.
+    pub udp: bool,
+    /// Its model, if not the one it has by itself.
+    pub model: Option<Model>,
 }
 
 /// How one enters a room, and what a line looks like that comes from it.
@@ -66,19 +85,25 @@ pub struct Cpu {
 
 impl Target {
     /// Starts a server on free ports, with a data directory of its own.
-    pub fn forkchat(options: &Options, workers: Option<u16>, udp: bool) -> Result<Target, String> {
+    ///
+    /// # Errors
+    /// If there is none to start, or it doesn't listen in time; with what it said.
+    pub fn forkchat(options: &Options, start: Start) -> Result<Target, String> {
         forget_the_dead(DATA_DIR);
         let data_dir = std::env::temp_dir().join(format!("{DATA_DIR}{}", std::process::id()));
-        let mut arguments = vec!["--tcp", "127.0.0.1:0", "--udp", if udp { "127.0.0.1:0" } else { "off" }, "--rate-limit", "off"];
-        let workers = workers.map(|workers| workers.to_string());
+        let mut arguments = vec!["--tcp", "127.0.0.1:0", "--udp", if start.udp { "127.0.0.1:0" } else { "off" }, "--rate-limit", "off"];
+        let workers = start.workers.map(|workers| workers.to_string());
         if let Some(workers) = &workers {
             arguments.extend(["--workers", workers]);
+        }
+        if let Some(model) = start.model {
+            arguments.extend(["--model", model.name()]);
         }
         let mut command = until_we_end(&options.server()?)?;
         command.args(arguments).arg("--data-dir").arg(&data_dir).args(&options.server_arguments).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
         let said = listen(child.stderr.take());
-        Target::of(Process { child, said, data_dir: Some(data_dir) }, Dialect::Lines, udp)
+        Target::of(Process { child, said, data_dir: Some(data_dir) }, Dialect::Lines, start.udp)
     }
 
     /// Starts a bare broadcaster.
@@ -87,16 +112,19 @@ impl Target {
         command.arg(BE_BROADCASTER).args(fault.map(|fault| format!("{fault:?}").to_lowercase()));
         let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cannot start the bare broadcaster: {error}"))?;
         let said = listen(child.stdout.take());
-        Target::of(Process { child, said, data_dir: None }, Dialect::Bare, true)
+        let target = Target::of(Process { child, said, data_dir: None }, Dialect::Bare, true)?;
+        Ok(Target { makes_faults: fault.is_some(), ..target })
     }
 
     /// A server of which only the outside can be seen.
     pub fn running(address: SocketAddr) -> Target {
-        Target { tcp: address, udp: address, dialect: Dialect::Lines, process: None }
+        Target { tcp: address, udp: address, dialect: Dialect::Lines, process: None, makes_faults: false, journal: Cell::new(None) }
     }
 
     fn of(process: Process, dialect: Dialect, has_udp: bool) -> Result<Target, String> {
-        let mut target = Target { tcp: ([0; 4], 0).into(), udp: ([0; 4], 0).into(), dialect, process: Some(process) };
+        let nowhere = ([0; 4], 0).into();
+        let mut target =
+            Target { tcp: nowhere, udp: nowhere, dialect, process: Some(process), makes_faults: false, journal: Cell::new(None) };
         target.tcp = target.hear_address("listening on tcp ")?;
         if has_udp {
             target.udp = target.hear_address("listening on udp ")?;
@@ -117,6 +145,18 @@ impl Target {
         Err(format!("the server did not start; it said:\n{said}"))
     }
 
+    /// How many connections a server of ours says it takes. To be asked once, at the beginning.
+    pub fn capacity(&self) -> Option<usize> {
+        let said = &self.process.as_ref().filter(|_| self.dialect == Dialect::Lines)?.said;
+        let deadline = Instant::now() + CAPACITY_PATIENCE;
+        while let Ok(line) = said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if let Some(capacity) = capacity_in(&line) {
+                return Some(capacity);
+            }
+        }
+        None
+    }
+
     /// Its processes, if they can be seen.
     fn pids(&self) -> Option<Vec<Pid>> {
         Some(family_of(Pid::from_raw(self.process.as_ref()?.child.id().cast_signed())))
@@ -125,29 +165,44 @@ impl Target {
     /// CPU time that it has used so far, if that can be seen.
     pub fn cpu(&self) -> Option<Cpu> {
         let pids = self.pids()?;
+        let journal = self.journal_of(&pids);
         let mut cpu = Cpu { server: cpu_of_ended_children(pids[0]), ..Cpu::default() };
         for pid in pids {
-            let part = if name_of(pid) == "journal" { &mut cpu.journal } else { &mut cpu.server };
+            let part = if Some(pid) == journal { &mut cpu.journal } else { &mut cpu.server };
             *part += cpu_of(pid);
         }
         Some(cpu)
     }
 
-    /// Its memory in KiB (proportional set size), if that can be seen.
-    pub fn memory_kib(&self) -> Option<u64> {
-        Some(self.pids()?.into_iter().map(memory_kib_of).sum())
+    fn journal_of(&self, pids: &[Pid]) -> Option<Pid> {
+        let is_journal = |pid: &Pid| name_of(*pid) == "journal";
+        let journal = self.journal.get().filter(is_journal).or_else(|| pids.iter().copied().find(is_journal));
+        self.journal.set(journal);
+        journal
     }
 
-    /// Ends it: what a server has warned of, and how many faults the bare broadcaster has made.
+    /// Its memory, if that can be seen.
+    pub fn memory(&self) -> Option<Memory> {
+        Some(self.pids()?.into_iter().map(memory_of).sum())
+    }
+
+    /// How many processes it has and how many threads these have, first ones included, if that can be seen.
+    pub fn census(&self) -> Option<(usize, usize)> {
+        let pids = self.pids()?;
+        Some((pids.len(), pids.into_iter().map(|pid| threads_of(pid).len()).sum()))
+    }
+
+    /// Ends it: what a server has warned of, and how many faults the bare broadcaster has made, if it was to.
     pub fn end(mut self) -> (Vec<String>, Option<u64>) {
         let Some(process) = self.process.as_mut() else { return (Vec::new(), None) };
         // The bare broadcaster ends with its standard input, and the server when it is told to.
         drop(process.child.stdin.take());
         match self.dialect {
             Dialect::Lines => (process.said.try_iter().filter(|line| is_complaint(line)).take(COMPLAINTS_MAX).collect(), None),
-            Dialect::Bare => {
+            Dialect::Bare if self.makes_faults => {
                 (Vec::new(), process.said.recv_timeout(PATIENCE).ok().and_then(|line| line.strip_prefix("faults ")?.parse().ok()))
             }
+            Dialect::Bare => (Vec::new(), None),
         }
     }
 }
@@ -216,6 +271,11 @@ pub fn forget_the_dead(prefix: &str) {
     }
 }
 
+/// The N of a server's `at most N connections`.
+fn capacity_in(line: &str) -> Option<usize> {
+    line.split_once("at most ")?.1.split_once(" connections")?.0.parse().ok()
+}
+
 /// Whether a line of the server's journal text tells of a process that died.
 fn is_complaint(line: &str) -> bool {
     line.contains("respawned")
@@ -257,4 +317,16 @@ fn listen(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
         });
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_says_how_many_it_takes() {
+        assert_eq!(capacity_in("2026-11-21T16:23:29.627Z supervisor: 2 workers, at most 18932 connections"), Some(18_932));
+        assert_eq!(capacity_in("supervisor: listening on tcp 127.0.0.1:46721"), None);
+        assert_eq!(capacity_in("at most many connections"), None);
+    }
 }

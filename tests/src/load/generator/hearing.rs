@@ -22,6 +22,7 @@ impl Generator {
         if is_interrupted() {
             return Err("interrupted".into());
         }
+        self.check_limit()?;
         if self.count.dropped > 0 && self.count.dropped >= self.shape.connections() as u64 {
             return Err(format!("{} has ended all connections", self.address));
         }

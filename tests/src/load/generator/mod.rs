@@ -61,6 +61,8 @@ pub struct Generator {
     shape: Shape,
     /// Sets the names of this run's clients and rooms apart from all others'.
     run: String,
+    /// When it gives up, whatever it is at, and how long after its beginning that is.
+    limit: Option<(Instant, Duration)>,
     epoll: Epoll,
     timer: TimerFd,
     start: Instant,
@@ -114,8 +116,11 @@ impl Drop for Generator {
 }
 
 impl Generator {
-    /// Nobody is connected yet.
-    pub fn new(target: &Target, shape: Shape) -> Result<Generator, String> {
+    /// Nobody is connected yet. What takes longer than `limit` from now on is given up.
+    ///
+    /// # Errors
+    /// If the system is short of descriptors or memory.
+    pub fn new(target: &Target, shape: Shape, limit: Option<Duration>) -> Result<Generator, String> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(error("cannot make an epoll instance"))?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC);
         let timer = timer.map_err(error("cannot make a timer"))?;
@@ -125,6 +130,7 @@ impl Generator {
             dialect: target.dialect,
             shape,
             run: run_name(),
+            limit: limit.map(|limit| (Instant::now() + limit, limit)),
             epoll,
             timer,
             start: Instant::now(),
@@ -364,6 +370,17 @@ impl Generator {
             }
             Ok(generator.logging_in == 0 && generator.leaving == 0)
         })
+    }
+
+    /// What to say when there is no more time.
+    fn check_limit(&self) -> Result<(), String> {
+        let Some((_, limit)) = self.limit.filter(|(deadline, _)| Instant::now() > *deadline) else { return Ok(()) };
+        let busy = self.senders.iter().filter(|sender| !sender.is_quiet()).count();
+        let left = match self.logging_in + self.leaving {
+            0 => format!("{busy} of {} senders had lines under way", self.senders.len()),
+            left => format!("{left} clients were still logging in or leaving"),
+        };
+        Err(format!("too slow: given up after {} s, when {left}", limit.as_secs_f64()))
     }
 
     fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>) -> Result<(), String> {
