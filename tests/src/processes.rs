@@ -2,6 +2,7 @@
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The children of a process. Source: proc_pid_task(5), `children`.
@@ -94,4 +95,61 @@ pub fn memory_of(pid: Pid) -> Memory {
 /// A process's proportional set size in KiB: its own memory, and its share of what it shares.
 pub fn memory_kib_of(pid: Pid) -> u64 {
     memory_of(pid).pss_kib
+}
+
+/// The process that listens for TCP on this address of this machine; of several the one that is nobody's child among them.
+/// `None` if there is none, or if it is somebody else's and may not be looked at. Source: proc_pid_net(5), `tcp`.
+pub fn listener_of(address: SocketAddr) -> Option<Pid> {
+    let inodes: Vec<String> = ["tcp", "tcp6"]
+        .into_iter()
+        .flat_map(|table| {
+            std::fs::read_to_string(format!("/proc/net/{table}"))
+                .unwrap_or_default()
+                .lines()
+                .filter_map(|line| listening_inode(line, address))
+                .collect::<Vec<_>>()
+        })
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    let holds = |pid: i32| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| std::fs::read_link(file.path()).ok())
+            .any(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let holders: Vec<Pid> = if inodes.is_empty() { Vec::new() } else { pids.filter(|&pid| holds(pid)).map(Pid::from_raw).collect() };
+    let is_child = |pid: &Pid| holders.iter().any(|&other| children_of(other).contains(pid));
+    holders.iter().copied().find(|pid| !is_child(pid))
+}
+
+/// The inode in a line of `/proc/net/tcp`, if it is about a socket that listens on this address, or on its port of all addresses.
+fn listening_inode(line: &str, address: SocketAddr) -> Option<String> {
+    const LISTENS: &str = "0A";
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+    let (ip, port) = local.split_once(':')?;
+    let is_any = ip.bytes().all(|digit| digit == b'0');
+    let is_same = match address.ip() {
+        // The kernel prints the bytes as a number of this machine's.
+        IpAddr::V4(v4) => ip.ends_with(&format!("{:08X}", u32::from_ne_bytes(v4.octets()))),
+        IpAddr::V6(_) => ip.len() == 32,
+    };
+    (*state == LISTENS && port == format!("{:04X}", address.port()) && (is_any || is_same)).then(|| (*inode).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn who_listens_is_found_and_who_does_not_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(listener_of(address), Some(Pid::this()));
+        drop(listener);
+        assert_eq!(listener_of(address), None);
+    }
 }

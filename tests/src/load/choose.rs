@@ -4,9 +4,6 @@
 use super::growth::{Better, Curve, Metric, number};
 use super::subject::Subject;
 
-/// What is no further apart is called the same: measurements of one machine on one day differ by as much.
-const SAME: f64 = 1.1;
-
 /// A metric and its curves.
 #[derive(Debug)]
 pub struct Question<'m> {
@@ -20,14 +17,16 @@ pub struct Question<'m> {
 #[derive(Debug, PartialEq)]
 struct Standing {
     size: usize,
-    /// The best first: how many times worse than the best.
+    /// The best first: the number, and how many times worse than the best it is.
     order: Vec<(Subject, f64, f64)>,
+    /// Who is no more times worse is as good.
+    same: f64,
 }
 
 impl Standing {
     /// Those who are the best, or as good.
     fn best(&self) -> Vec<Subject> {
-        self.order.iter().filter(|(_, _, times)| *times <= SAME).map(|&(subject, _, _)| subject).collect()
+        self.order.iter().filter(|(_, _, times)| *times <= self.same).map(|&(subject, _, _)| subject).collect()
     }
 }
 
@@ -39,7 +38,11 @@ impl Question<'_> {
         values.sort_by(|(_, one), (_, other)| if is_lower_better { one.total_cmp(other) } else { other.total_cmp(one) });
         let &(_, best) = values.first().filter(|_| values.len() >= 2)?;
         let times = |value: f64| if is_lower_better { value / best } else { best / value };
-        Some(Standing { size, order: values.into_iter().map(|(subject, value)| (subject, value, times(value))).collect() })
+        Some(Standing {
+            size,
+            order: values.into_iter().map(|(subject, value)| (subject, value, times(value))).collect(),
+            same: self.metric.same,
+        })
     }
 
     /// The standings at the fewest and at the most connections at which most of the models have a number.
@@ -60,17 +63,19 @@ impl Question<'_> {
         let (first, last) = self.ends()?;
         let best = last.best();
         let (_, value, _) = last.order[0];
-        let unit = self.metric.unit;
+        let (unit, same) = (self.metric.unit, number(self.metric.same));
         let mut text = format!("With {} connections, ", number(last.size as f64));
         if best.len() == last.order.len() {
-            text = format!("{text}nobody {} by more than 10 %: {} stand at about {} {unit}", self.metric.wins, names(&best), number(value));
+            let text_of = |(subject, value, _): &(Subject, f64, f64)| format!("{} {}", subject.text(), number(*value));
+            let all: Vec<String> = last.order.iter().map(text_of).collect();
+            text = format!("{text}no model clearly {} (all within {same} times): {} {unit}", self.metric.wins, all.join(", "));
         } else {
-            let also = if best.len() > 1 { " (no more than 10 % apart)" } else { "" };
+            let also = if best.len() > 1 { format!(" (within {same} times of each other)") } else { String::new() };
             text = format!("{text}{}{also} {}: {} {unit}", names(&best), self.metric.wins, number(value));
-            let behind = |(subject, value, times): &(Subject, f64, f64)| {
-                format!("{} {} ({} times as {})", subject.text(), number(*value), number(*times), self.worse())
+            let behind = |(subject, other, _): &(Subject, f64, f64)| {
+                format!("{} {} ({} times that)", subject.text(), number(*other), number(other / value))
             };
-            let others: Vec<String> = last.order.iter().filter(|(_, _, times)| *times > SAME).map(behind).collect();
+            let others: Vec<String> = last.order.iter().filter(|(_, _, times)| *times > self.metric.same).map(behind).collect();
             text = format!("{text}; {}", others.join(", "));
         }
         let (before, is_other) = (first.best(), first.size < last.size);
@@ -80,22 +85,18 @@ impl Question<'_> {
         Some(text + ".")
     }
 
-    fn worse(&self) -> &'static str {
-        if self.metric.better == Better::Lower { "much" } else { "few" }
-    }
-
     /// How each curve grows from end to end; `None` if none has two points.
     pub fn growth(&self) -> Option<String> {
-        let grown: Vec<String> = self.curves.iter().filter_map(growth_of).collect();
+        let grown: Vec<String> = self.curves.iter().filter_map(|curve| growth_of(curve, self.metric.same)).collect();
         (!grown.is_empty()).then(|| format!("Growth: {}.", grown.join("; ")))
     }
 }
 
-fn growth_of(curve: &Curve) -> Option<String> {
+fn growth_of(curve: &Curve, same: f64) -> Option<String> {
     let (&(from, before), &(to, after)) = (curve.points.first()?, curve.points.last()?);
     let times = after / before;
     let how = match times {
-        _ if (1.0 / SAME..=SAME).contains(&times) => "about the same".to_owned(),
+        _ if (1.0 / same..=same).contains(&times) => "about the same".to_owned(),
         _ if times > 1.0 => format!("{} times as much", number(times)),
         _ => format!("{} times less", number(1.0 / times)),
     };
@@ -117,9 +118,13 @@ pub fn strengths(model: Subject, questions: &[Question]) -> String {
     let won: Vec<&str> = answered.iter().filter(|(_, standing)| is_won(standing)).map(|(question, _)| question.metric.wins).collect();
     let (name, all) = (model.text(), answered.len());
     if won.is_empty() {
-        return format!("{name}: in none of {all} comparisons was it ahead of another model by more than 10 % and as good as the best.");
+        return format!("{name}: in none of {all} comparisons was it clearly ahead of another model and as good as the best.");
     }
-    format!("{name}: best, or within 10 % of the best, in {} of {all} comparisons. It {}.", won.len(), listed(&won, "; "))
+    format!(
+        "{name}: the best, or as good as the best and ahead of another, in {} of {all} comparisons. It {}.",
+        won.len(),
+        listed(&won, "; ")
+    )
 }
 
 /// `a, b and c`.
@@ -156,10 +161,10 @@ mod tests {
         let answer = |pool, process| question("storm", &[(POOL, &[(10, pool)]), (PROCESS, &[(10, process)])]).answer().unwrap();
         assert_eq!(
             answer(3_000.0, 1_000.0),
-            "With 10 connections, pool let in the most connections a second: 3,000 connections/s; process 1,000 (3 times as few)."
+            "With 10 connections, pool let in the most connections a second: 3,000 connections/s; process 1,000 (0.333 times that)."
         );
         assert!(answer(1_000.0, 3_000.0).contains("process let in the most"));
-        assert!(answer(1_000.0, 1_050.0).contains("nobody let in the most connections a second by more than 10 %"));
+        assert!(answer(1_000.0, 1_050.0).contains("no model clearly let in the most connections a second"));
     }
 
     #[test]
@@ -200,7 +205,12 @@ mod tests {
             question("p50", &[(POOL, &[(100, 1.0)]), (PROCESS, &[(100, 1.0)])]),
         ];
         let pool = strengths(POOL, &questions);
-        assert!(pool.starts_with("pool: best, or within 10 % of the best, in 2 of 3 comparisons. It took the least memory"), "{pool}");
+        assert!(
+            pool.starts_with(
+                "pool: the best, or as good as the best and ahead of another, in 2 of 3 comparisons. It took the least memory"
+            ),
+            "{pool}"
+        );
         assert!(strengths(PROCESS, &questions).contains("in none of 3 comparisons"));
         assert!(strengths(THREADS, &questions).contains("nothing was measured"));
     }

@@ -1,5 +1,6 @@
 //! One client of the load generator: a socket, and what it has still to send and to understand.
 
+use super::dialect::Login;
 use super::ledger::Ledger;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
@@ -31,7 +32,7 @@ pub struct Client {
     /// Not yet taken by the socket.
     pub unsent: Vec<u8>,
     /// What it says to be let in.
-    login: Box<[u8]>,
+    login: Login,
     /// Whether it has said that.
     pub has_greeted: bool,
     /// Whether one waits for the socket to take more.
@@ -65,7 +66,7 @@ pub enum Stage {
 
 impl Client {
     /// Begins to connect, and to log in.
-    pub fn connect(address: SocketAddr, is_udp: bool, role: Role, ledger: Ledger, login: &str, now: u64) -> io::Result<Client> {
+    pub fn connect(address: SocketAddr, is_udp: bool, role: Role, ledger: Ledger, login: Login, now: u64) -> io::Result<Client> {
         let (kind, protocol) = if is_udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
         let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
         if is_udp {
@@ -85,7 +86,7 @@ impl Client {
             ledger,
             unfinished: Vec::new(),
             unsent: Vec::new(),
-            login: login.as_bytes().into(),
+            login,
             has_greeted: false,
             is_blocked: false,
             is_udp,
@@ -101,8 +102,13 @@ impl Client {
     pub fn greet(&mut self, greeting: &[u8]) {
         self.unsent.extend_from_slice(greeting);
         self.unsent.extend_from_slice(if greeting.is_empty() { b"" } else { b"\n" });
-        self.unsent.extend_from_slice(&self.login);
+        self.unsent.extend_from_slice(self.login.first.as_bytes());
         self.has_greeted = true;
+    }
+
+    /// Says what is left to say once it is welcome.
+    pub fn go_on(&mut self) {
+        self.unsent.extend_from_slice(self.login.then.as_bytes());
     }
 
     /// Sends as much as the socket takes.

@@ -13,7 +13,9 @@
 //! | `options` | the command line |
 //! | `shape` | what is asked of a server; the presets |
 //! | `subject` | who is put under load, by name; the server's models |
-//! | `target` | what is put under load, and how one talks with it; its CPU time and memory |
+//! | `target` | what is put under load; its CPU time and memory |
+//! | `dialect` | how one talks with it |
+//! | `compared` | somebody else's server beside it |
 //! | `broadcaster` | the yardstick, and the faults that it can be made to make |
 //! | `generator` | all the clients of a shape, in one epoll loop |
 //! | `client` | one of them |
@@ -30,6 +32,8 @@
 mod broadcaster;
 mod choose;
 pub(crate) mod client;
+mod compared;
+mod dialect;
 mod generator;
 mod growth;
 mod histogram;
@@ -49,6 +53,7 @@ mod subject;
 pub(crate) mod target;
 
 use clap::{Parser, ValueEnum};
+use compared::{begin_compared, check_compared};
 use measure::{Side, Timing, measure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use options::Options;
@@ -62,7 +67,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use subject::Subject;
-use target::{BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, Start, Target, run_until_parent_ends};
+use target::{BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, SPEAK_IRC, Start, Target, run_until_parent_ends};
 
 /// Open files that are no connections: here, and those that the server keeps for itself.
 const FILES_BESIDES: usize = 100;
@@ -74,8 +79,10 @@ pub fn main() -> ExitCode {
     let said = match first.as_deref() {
         Some(RUN_UNTIL_PARENT_ENDS) => run_until_parent_ends(second.as_deref(), std::env::args_os().skip(3)),
         Some(BE_BROADCASTER) => {
-            let fault = second.and_then(|fault| broadcaster::Fault::from_str(&fault, true).ok());
-            broadcaster::run(fault).err().map_or(String::new(), |error| error.to_string())
+            let speaks_irc = second.as_deref() == Some(SPEAK_IRC);
+            let fault = if speaks_irc { text(3) } else { second };
+            let fault = fault.and_then(|fault| broadcaster::Fault::from_str(&fault, true).ok());
+            broadcaster::run(fault, speaks_irc).err().map_or(String::new(), |error| error.to_string())
         }
         _ => match run(&Options::parse()) {
             Ok(code) => return code,
@@ -124,6 +131,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     if let Some(directory) = &options.histograms {
         std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     }
+    options.compare.map_or(Ok(()), check_compared)?;
     let (rows, failures) = match &options.models {
         Some(models) => (models::compare(options, models, format)?, Vec::new()),
         None => measure_rows(options, &shapes, format)?,
@@ -138,7 +146,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
 /// The rows that could be measured, and why others could not.
 fn measure_rows(options: &Options, shapes: &[Shape], format: Format) -> Result<(Vec<Row>, Vec<String>), String> {
     let plan: Vec<_> = shapes.iter().flat_map(|&shape| options.workers().into_iter().map(move |workers| (shape, workers))).collect();
-    let sides = if options.baseline { 2 } else { 1 };
+    let sides = 1 + u32::from(options.baseline) + u32::from(options.compare.is_some());
     let progress = Progress::begin(options.seconds() * sides * plan.len() as u32);
     if let Some(head) = format.head(&machine()) {
         tell(&head)?;
@@ -175,9 +183,16 @@ fn measure_row(options: &Options, shape: Shape, workers: Option<u16>, progress: 
         sides.push((Subject::Bare, Side::begin(Target::bare(None)?, shape, &timing)?));
     }
     progress.tell(shape.name.to_owned());
+    let mut missing = Vec::new();
+    if let Some(other) = options.compare {
+        match begin_compared(other, shape, &timing) {
+            Ok(side) => sides.push((Subject::Compared, side)),
+            Err(why) => missing.push((Subject::Compared, why)),
+        }
+    }
     let (subjects, sides): (Vec<_>, Vec<_>) = sides.into_iter().unzip();
     let outcomes = measure(sides, &shape, timing.each, progress)?;
-    Ok(Row { shape, workers, size: None, sides: subjects.into_iter().zip(outcomes).collect(), missing: Vec::new() })
+    Ok(Row { shape, workers, size: None, sides: subjects.into_iter().zip(outcomes).collect(), missing })
 }
 
 fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), String> {

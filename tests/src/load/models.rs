@@ -8,6 +8,7 @@
 //! ```
 
 use super::broadcaster::Fault;
+use super::compared::begin_compared;
 use super::html::{Report, document};
 use super::measure::{Outcome, Side, Timing, measure};
 use super::options::Options;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 /// Connections that are tried; with `--quick` the latter.
 pub const SIZES: [usize; 4] = [10, 100, 1_000, 5_000];
-const SIZES_QUICK: [usize; 2] = [10, 100];
+const SIZES_QUICK: [usize; 3] = [10, 100, 300];
 /// In the paced family, deliveries a second of all rooms together, whatever the number of connections.
 pub const PACED_DELIVERIES: f64 = 5_000.0;
 /// A room of more takes more datagrams at once than the sockets' buffers hold: loss would be the network's, not the server's.
@@ -121,6 +122,7 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
     let path = options.report();
     let mut subjects: Vec<Subject> = Model::ALL.into_iter().filter(|model| models.contains(model)).map(Subject::Model).collect();
     subjects.push(Subject::Bare);
+    subjects.extend(options.compare.map(|_| Subject::Compared));
     let timing = timing(options);
     let mut comparison = Comparison { options, subjects, timing, capacities: HashMap::new(), rows: Vec::new() };
     // Who can't write it shall know now, and not in ten minutes.
@@ -156,7 +158,7 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
 fn timing(options: &Options) -> Timing {
     let ms = Duration::from_millis;
     let (each, warm_up, quiet_down, limit) =
-        if options.quick { (ms(300), ms(100), ms(200), ms(10_000)) } else { (ms(3_000), ms(300), ms(1_000), ms(45_000)) };
+        if options.quick { (ms(300), ms(100), ms(200), ms(10_000)) } else { (ms(4_000), ms(300), ms(1_000), ms(45_000)) };
     Timing { each: options.seconds.unwrap_or(each), warm_up, quiet_down, limit: Some(limit + options.seconds.unwrap_or(each)) }
 }
 
@@ -210,26 +212,33 @@ impl Comparison<'_> {
             return Err(missing);
         }
         check_files(shape).map_err(Missing::NotRun)?;
+        let side = match self.options.compare.filter(|_| subject == Subject::Compared) {
+            Some(other) => begin_compared(other, shape, &self.timing)?,
+            None => self.begin(subject, shape)?,
+        };
+        let mut outcomes = measure(vec![side], &shape, self.timing.each, progress).map_err(Missing::Failed)?;
+        outcomes.pop().ok_or_else(|| Missing::Failed("nothing was measured".into()))
+    }
+
+    /// Starts one of our own.
+    fn begin(&mut self, subject: Subject, shape: Shape) -> Result<Side, Missing> {
         let target = self.start(subject, shape).map_err(Missing::Failed)?;
         if let Subject::Model(_) = subject
             && let Some(capacity) = target.capacity()
         {
             self.capacities.insert(subject.key(), capacity);
-            too_many(capacity).map_or(Ok(()), Err)?;
+            check_capacity(capacity, shape)?;
         }
-        let side = Side::begin(target, shape, &self.timing).map_err(Missing::Failed)?;
-        let mut outcomes = measure(vec![side], &shape, self.timing.each, progress).map_err(Missing::Failed)?;
-        outcomes.pop().ok_or_else(|| Missing::Failed("nothing was measured".into()))
+        Side::begin(target, shape, &self.timing).map_err(Missing::Failed)
     }
 
     fn start(&self, subject: Subject, shape: Shape) -> Result<Target, String> {
-        let start = |model| Target::forkchat(self.options, Start { workers: None, udp: shape.udp, model });
-        match subject {
-            Subject::Model(model) => start(Some(model)),
-            Subject::Server => start(None),
-            Subject::Bare => Target::bare(self.fault_for(shape)),
-            Subject::Compared => Err("there is no server to compare with".into()),
-        }
+        let model = match subject {
+            Subject::Model(model) => Some(model),
+            Subject::Bare => return Target::bare(self.fault_for(shape)),
+            Subject::Server | Subject::Compared => None,
+        };
+        Target::forkchat(self.options, Start { workers: None, udp: shape.udp, model })
     }
 
     /// The broadcaster makes faults where lines are said.
@@ -251,6 +260,11 @@ impl Comparison<'_> {
             .map_err(error(&format!("cannot write the report to {}", path.display())))
             .map_err(|said| if self.rows.is_empty() { format!("{said}; give --report FILE, where one may write") } else { said })
     }
+}
+
+fn check_capacity(capacity: usize, shape: Shape) -> Result<(), Missing> {
+    let has_room = shape.connections() <= capacity;
+    has_room.then_some(()).ok_or_else(|| Missing::NotRun(format!("it takes at most {capacity} connections here")))
 }
 
 /// How it is asked for again, as one types it to a shell.

@@ -1,6 +1,7 @@
 //! The command line.
 
 use super::broadcaster::Fault;
+use super::dialect::Dialect;
 use super::shape::{BYTES_MAX, BYTES_MIN, PRESETS, Shape, Traffic};
 use super::subject::Model;
 use clap::{ArgGroup, Parser};
@@ -31,7 +32,7 @@ pub struct Options {
     #[arg(default_missing_values = ["pool", "threads", "process"], conflicts_with_all = NOT_WITH_MODELS)]
     pub models: Option<Vec<Model>>,
 
-    /// Numbers of connections to try [default: 10,100,1000,5000, with --quick 10,100]
+    /// Numbers of connections to try [default: 10,100,1000,5000, with --quick 10,100,300]
     #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "models", help_heading = "Models")]
     #[arg(value_parser = clap::value_parser!(u32).range(2..=100_000))]
     pub sizes: Vec<u32>,
@@ -96,6 +97,10 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
     pub addr: Option<SocketAddr>,
 
+    /// The same load to another chat server that runs already, too; with :irc behind it, it speaks IRC
+    #[arg(long, value_name = "HOST:PORT[:irc]", value_parser = parse_other)]
+    pub compare: Option<Other>,
+
     /// Load the bare broadcaster, and make it lose, double, swap, corrupt, stray or stall
     #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers"])]
     pub fault: Option<Fault>,
@@ -119,6 +124,15 @@ pub struct Options {
     /// Options for the server
     #[arg(last = true, value_name = "SERVER OPTIONS")]
     pub server_arguments: Vec<String>,
+}
+
+/// Somebody else's server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How one talks with it.
+    pub dialect: Dialect,
 }
 
 /// The comparison of models has shapes of its own.
@@ -236,6 +250,11 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "give 0.1 to 86400 seconds".into())
 }
 
+fn parse_other(text: &str) -> Result<Other, String> {
+    let (address, dialect) = text.strip_suffix(":irc").map_or((text, Dialect::Lines), |address| (address, Dialect::Irc));
+    Ok(Other { address: parse_address(address)?, dialect })
+}
+
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000"))?;
     addresses.next().ok_or_else(|| "no address has this name".into())
@@ -272,6 +291,14 @@ mod tests {
         assert_eq!([&["room-10", "--clients", "2"][..], &["room-10", "--senders", "7"]].map(senders), [2, 7]);
         // Rooms without members, too: nobody looks for their senders.
         assert_eq!([&["storm"][..], &["idle"], &["room-10", "--storm", "--clients", "3", "--rooms", "5"]].map(senders), [0, 0, 0]);
+    }
+
+    #[test]
+    fn another_server_speaks_lines_or_irc() {
+        let other = |text| parse_other(text).map(|other| (other.address.to_string(), other.dialect));
+        assert_eq!(other("127.0.0.1:6667:irc"), Ok(("127.0.0.1:6667".into(), Dialect::Irc)));
+        assert_eq!(other("[::1]:9000"), Ok(("[::1]:9000".into(), Dialect::Lines)));
+        assert!(other("127.0.0.1:irc").is_err() && other("127.0.0.1:6667:xmpp").is_err());
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Sender {
     pub place: usize,
     /// What the server puts before its lines.
     pub prefix: Vec<u8>,
+    /// What it puts before them itself.
+    pub head: Vec<u8>,
     /// How many members hear it.
     hearers: u32,
     /// The number of the first line in `flights`.
@@ -36,7 +38,7 @@ struct Flight {
 impl Sender {
     /// One that has said nothing.
     pub fn new(client: usize, room: usize, place: usize, prefix: Vec<u8>, hearers: usize) -> Sender {
-        Sender { client, room, place, prefix, hearers: hearers as u32, first: 0, flights: VecDeque::new() }
+        Sender { client, room, place, prefix, head: Vec::new(), hearers: hearers as u32, first: 0, flights: VecDeque::new() }
     }
 
     /// How many lines it has said.

@@ -1,9 +1,10 @@
 //! What is put under load: a server of our own starting, the bare broadcaster, or a server that is there already.
 
-use super::broadcaster::{Fault, READY};
-use super::options::Options;
+use super::broadcaster::Fault;
+use super::dialect::Dialect;
+use super::options::{Options, Other};
 use super::subject::Model;
-use crate::processes::{Memory, cpu_of, cpu_of_ended_children, family_of, memory_of, name_of, threads_of};
+use crate::processes::{Memory, cpu_of, cpu_of_ended_children, family_of, listener_of, memory_of, name_of, threads_of};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -29,6 +30,8 @@ const DATA_DIR: &str = "forkchat-load-";
 pub const RUN_UNTIL_PARENT_ENDS: &str = "run-until-parent-ends";
 /// The first argument with which this program is the bare broadcaster.
 pub const BE_BROADCASTER: &str = "be-broadcaster";
+/// The second one, where that is to speak IRC.
+pub const SPEAK_IRC: &str = "irc";
 
 /// Something to connect to.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub struct Target {
     /// How one talks with it.
     pub dialect: Dialect,
     process: Option<Process>,
+    /// The process of a server that isn't ours, if it can be looked at.
+    seen: Option<Pid>,
     /// Whether it was asked to make faults.
     makes_faults: bool,
     /// Its journal, as far as is known: of thousands of processes not each is asked for its name each time.
@@ -55,15 +60,6 @@ pub struct Start {
     pub udp: bool,
     /// Its model, if not the one it has by itself.
     pub model: Option<Model>,
-}
-
-/// How one enters a room, and what a line looks like that comes from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// forkchat's line protocol.
-    Lines,
-    /// The bare broadcaster's.
-    Bare,
 }
 
 #[derive(Debug)]
@@ -118,13 +114,33 @@ impl Target {
 
     /// A server of which only the outside can be seen.
     pub fn running(address: SocketAddr) -> Target {
-        Target { tcp: address, udp: address, dialect: Dialect::Lines, process: None, makes_faults: false, journal: Cell::new(None) }
+        Target {
+            tcp: address,
+            udp: address,
+            dialect: Dialect::Lines,
+            process: None,
+            seen: None,
+            makes_faults: false,
+            journal: Cell::new(None),
+        }
+    }
+
+    /// Somebody else's server. If it runs on this machine and may be looked at, its CPU time and memory are known.
+    pub fn compared(other: Other) -> Target {
+        Target { dialect: other.dialect, seen: listener_of(other.address), ..Target::running(other.address) }
     }
 
     fn of(process: Process, dialect: Dialect, has_udp: bool) -> Result<Target, String> {
         let nowhere = ([0; 4], 0).into();
-        let mut target =
-            Target { tcp: nowhere, udp: nowhere, dialect, process: Some(process), makes_faults: false, journal: Cell::new(None) };
+        let mut target = Target {
+            tcp: nowhere,
+            udp: nowhere,
+            dialect,
+            process: Some(process),
+            seen: None,
+            makes_faults: false,
+            journal: Cell::new(None),
+        };
         target.tcp = target.hear_address("listening on tcp ")?;
         if has_udp {
             target.udp = target.hear_address("listening on udp ")?;
@@ -159,7 +175,8 @@ impl Target {
 
     /// Its processes, if they can be seen.
     fn pids(&self) -> Option<Vec<Pid>> {
-        Some(family_of(Pid::from_raw(self.process.as_ref()?.child.id().cast_signed())))
+        let own = self.process.as_ref().map(|process| Pid::from_raw(process.child.id().cast_signed()));
+        own.or(self.seen).map(family_of)
     }
 
     /// CPU time that it has used so far, if that can be seen.
@@ -202,7 +219,7 @@ impl Target {
             Dialect::Bare if self.makes_faults => {
                 (Vec::new(), process.said.recv_timeout(PATIENCE).ok().and_then(|line| line.strip_prefix("faults ")?.parse().ok()))
             }
-            Dialect::Bare => (Vec::new(), None),
+            _ => (Vec::new(), None),
         }
     }
 }
@@ -220,42 +237,6 @@ impl Drop for Process {
         if let Some(data_dir) = &self.data_dir {
             let _ = std::fs::remove_dir_all(data_dir);
         }
-    }
-}
-
-impl Dialect {
-    /// What a client sends first, to be in its room.
-    pub fn login(self, nick: &str, room: &str) -> String {
-        match self {
-            Dialect::Lines => format!("/set joins off\n/nick {nick}\n/join {room}\n/leave #lobby\n/ping ready\n"),
-            Dialect::Bare => format!("{room}\n"),
-        }
-    }
-
-    /// The line that says that it is.
-    pub fn ready(self) -> &'static [u8] {
-        match self {
-            Dialect::Lines => b"* pong ready",
-            Dialect::Bare => READY,
-        }
-    }
-
-    /// What stands before what somebody says in a room.
-    pub fn prefix(self, nick: &str, room: &str) -> String {
-        match self {
-            Dialect::Lines => format!("[{room}] {nick}: "),
-            Dialect::Bare => String::new(),
-        }
-    }
-
-    /// Whether a line is the server's own, and nobody's.
-    pub fn is_notice(self, line: &[u8]) -> bool {
-        self == Dialect::Lines && line.starts_with(b"* ")
-    }
-
-    /// Whether a line refuses something.
-    pub fn is_refusal(self, line: &[u8]) -> bool {
-        self == Dialect::Lines && line.starts_with(b"! ")
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::Generator;
 use crate::load::client::{Client, Role, Stage};
+use crate::load::dialect::Dialect;
 use crate::load::error;
 use crate::load::ledger::Ledger;
 use crate::load::shape::Traffic;
-use crate::load::target::Dialect;
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::net::{Shutdown, SocketAddr};
@@ -49,7 +49,7 @@ impl Generator {
             Role::Idle => Ledger::from_start(0),
         };
         let login = self.dialect.login(&self.nick(self.serial), &room);
-        let client = Client::connect(self.address, self.shape.udp, role, ledger, &login, self.now());
+        let client = Client::connect(self.address, self.shape.udp, role, ledger, login, self.now());
         let client = client.map_err(|error| cannot_connect(self.address, &error))?;
         self.serial += 1;
         self.logging_in += 1;
@@ -115,8 +115,8 @@ impl Generator {
         client.stage = Stage::Leaving;
         self.leaving += 1;
         match self.dialect {
-            Dialect::Lines => {
-                client.unsent.extend_from_slice(b"/quit\n");
+            Dialect::Lines | Dialect::Irc => {
+                client.unsent.extend_from_slice(self.dialect.farewell());
                 self.flush(index)?;
             }
             // An empty datagram, or the end of input.
@@ -135,7 +135,7 @@ impl Generator {
             Stage::LoggingIn(_) => {
                 let address = self.address;
                 return Err(why.map_or_else(
-                    || format!("{address} closed a connection that was logging in; is it a forkchat server?"),
+                    || format!("{address} closed a connection that was logging in; {}", self.doubt()),
                     |why| cannot_connect(address, &why),
                 ));
             }

@@ -2,6 +2,7 @@
 
 use super::{Generator, TIMER};
 use crate::load::client::{Role, Stage, each_line};
+use crate::load::dialect::{Dialect, Told};
 use crate::load::ledger::Arrival;
 use crate::load::senders::Sender;
 use crate::load::shape::Traffic;
@@ -13,6 +14,8 @@ use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+/// So much is told of a line that isn't understood.
+const STRANGE_BYTES_MAX: usize = 200;
 /// How long a visitor stays, in ns.
 const VISIT: u64 = 500_000_000;
 
@@ -85,6 +88,7 @@ impl Generator {
     }
 
     fn hear_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
+        let line = self.dialect.trimmed(line);
         let Some((prefix, sender, number)) = self.payload.read(line) else { return self.hear_told(index, line, now) };
         self.hear_said(index, prefix, sender.into(), number, now);
         Ok(())
@@ -92,10 +96,10 @@ impl Generator {
 
     /// Somebody has said something.
     fn hear_said(&mut self, index: usize, prefix: &[u8], sender: usize, number: u32, now: u64) {
-        let client = &mut self.clients[index];
+        let (client, dialect) = (&mut self.clients[index], self.dialect);
         let is_for = |sender: &&mut Sender| {
             let is_own = sender.client == index && client.is_member();
-            sender.prefix == prefix && client.room() == Some(sender.room) && !is_own && number < sender.sent()
+            dialect.is_prefix(&sender.prefix, prefix) && client.room() == Some(sender.room) && !is_own && number < sender.sent()
         };
         let Some(sender) = self.senders.get_mut(sender).filter(is_for) else {
             return client.ledger.note_wrong();
@@ -118,31 +122,49 @@ impl Generator {
     /// The server tells something.
     fn hear_told(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
         let client = &mut self.clients[index];
-        match client.stage {
-            Stage::LoggingIn(_) if line == self.dialect.ready() && !client.has_greeted => {
+        match (self.dialect.told(line), client.stage) {
+            (Told::Ready, Stage::LoggingIn(_)) if !client.has_greeted => {
                 // It answers before we have said who we are: an old session has had this address. That one ends, and we knock again.
-                client.unsent.extend_from_slice(b"/quit\n");
+                client.unsent.extend_from_slice(self.dialect.farewell());
                 return self.flush(index);
             }
-            Stage::LoggingIn(since) if line == self.dialect.ready() => {
-                client.stage = Stage::Ready;
-                (self.logging_in, self.heard_at) = (self.logging_in - 1, now);
-                self.count.logins += 1;
-                if matches!(client.role, Role::Visitor(_)) {
-                    self.visitors.push_back((now + VISIT, index));
-                }
-                if self.shape.traffic == Traffic::Storm {
-                    self.count.latency.saturating_record(now - since);
-                }
-            }
-            Stage::LoggingIn(_) if self.shape.udp && line.starts_with(b"* /hello ") => {
-                client.greet(&line[2..]);
+            (Told::Ready, Stage::LoggingIn(since)) => self.is_in(index, since, now),
+            (Told::Welcome, Stage::LoggingIn(_)) => {
+                client.go_on();
                 return self.flush(index);
             }
-            _ if self.dialect.is_refusal(line) => return Err(format!("the server refused: {}", String::from_utf8_lossy(line))),
-            _ if self.dialect.is_notice(line) => {}
-            _ => client.ledger.note_wrong(),
+            (Told::Cookie(cookie), Stage::LoggingIn(_)) if self.shape.udp => {
+                client.greet(cookie);
+                return self.flush(index);
+            }
+            (Told::Ping(question), _) => {
+                client.unsent.extend_from_slice(&[b"PONG ", question, b"\r\n"].concat());
+                return self.flush(index);
+            }
+            // Some say ERROR to everyone who goes.
+            (Told::Refusal, Stage::Leaving) if self.dialect == Dialect::Irc => {}
+            (Told::Refusal, _) => return Err(format!("the server refused: {}", String::from_utf8_lossy(line))),
+            (Told::Notice | Told::Cookie(_) | Told::Welcome, _) => {}
+            (Told::Strange, Stage::LoggingIn(_)) if self.strange.is_none() => {
+                client.ledger.note_wrong();
+                self.strange = Some(String::from_utf8_lossy(&line[..line.len().min(STRANGE_BYTES_MAX)]).into_owned());
+            }
+            (Told::Ready | Told::Strange, _) => client.ledger.note_wrong(),
         }
         Ok(())
+    }
+
+    /// A client is in its room.
+    fn is_in(&mut self, index: usize, since: u64, now: u64) {
+        let client = &mut self.clients[index];
+        client.stage = Stage::Ready;
+        (self.logging_in, self.heard_at) = (self.logging_in - 1, now);
+        self.count.logins += 1;
+        if matches!(client.role, Role::Visitor(_)) {
+            self.visitors.push_back((now + VISIT, index));
+        }
+        if self.shape.traffic == Traffic::Storm {
+            self.count.latency.saturating_record(now - since);
+        }
     }
 }

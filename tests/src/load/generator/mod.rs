@@ -11,13 +11,14 @@ mod crowd;
 mod hearing;
 
 use super::client::{Client, Role, Stage};
+use super::dialect::Dialect;
 use super::error;
 use super::ledger::Tally;
 use super::pace::Pace;
 use super::payload::Payload;
 use super::senders::Sender;
 use super::shape::{Shape, Traffic};
-use super::target::{Dialect, Target};
+use super::target::Target;
 use hdrhistogram::Histogram;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
@@ -92,6 +93,8 @@ pub struct Generator {
     heard_at: u64,
     /// How long one has waited in vain for lines that never came.
     pub silence: Duration,
+    /// What was said to somebody who was logging in, and is nothing that one says then.
+    strange: Option<String>,
     /// What those saw who are gone.
     gone: Tally,
     /// What was counted so far.
@@ -150,6 +153,7 @@ impl Generator {
             buffer: vec![0; 256 << 10],
             heard_at: 0,
             silence: Duration::ZERO,
+            strange: None,
             gone: Tally::default(),
             count: Count::new()?,
         };
@@ -165,7 +169,10 @@ impl Generator {
             for place in 0..self.shape.senders {
                 let client = first + place;
                 let prefix = self.dialect.prefix(&self.nick(client), &self.room_name(room)).into_bytes();
-                self.senders.push(Sender::new(client, room, place, prefix, members - 1));
+                let head = self.dialect.head(&self.room_name(room)).into_bytes();
+                let mut sender = Sender::new(client, room, place, prefix, members - 1);
+                sender.head = head;
+                self.senders.push(sender);
             }
             first += members;
         }
@@ -271,7 +278,7 @@ impl Generator {
     }
 
     fn nick(&self, serial: usize) -> String {
-        format!("{}u{serial}", self.run)
+        self.dialect.nick(&self.run, serial)
     }
 
     fn room_name(&self, room: usize) -> String {
@@ -331,7 +338,13 @@ impl Generator {
                 break;
             }
             let number = self.senders[sender].say(since);
-            self.payload.write(sender as u16, number, &mut self.clients[index].unsent);
+            let unsent = &mut self.clients[index].unsent;
+            unsent.extend_from_slice(&self.senders[sender].head);
+            self.payload.write(sender as u16, number, unsent);
+            if self.dialect == Dialect::Irc {
+                unsent.truncate(unsent.len() - 1);
+                unsent.extend_from_slice(b"\r\n");
+            }
             // Each by itself, as people's clients do.
             self.flush(index)?;
         }
@@ -372,6 +385,12 @@ impl Generator {
         })
     }
 
+    /// What to ask oneself when a server doesn't let one in.
+    fn doubt(&self) -> String {
+        let said = self.strange.as_ref().map_or(String::new(), |said| format!("; it said: {said}"));
+        format!("does {} speak {}?{said}", self.address, self.dialect.name())
+    }
+
     /// What to say when there is no more time.
     fn check_limit(&self) -> Result<(), String> {
         let Some((_, limit)) = self.limit.filter(|(deadline, _)| Instant::now() > *deadline) else { return Ok(()) };
@@ -380,7 +399,8 @@ impl Generator {
             0 => format!("{busy} of {} senders had lines under way", self.senders.len()),
             left => format!("{left} clients were still logging in or leaving"),
         };
-        Err(format!("too slow: given up after {} s, when {left}", limit.as_secs_f64()))
+        let strange = if self.strange.is_some() { format!("; {}", self.doubt()) } else { String::new() };
+        Err(format!("too slow: given up after {} s, when {left}{strange}", limit.as_secs_f64()))
     }
 
     fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>) -> Result<(), String> {
@@ -388,8 +408,8 @@ impl Generator {
         while !is_so(self)? {
             let now = self.now();
             if now - self.heard_at > PATIENCE {
-                let (left, address) = (self.logging_in + self.leaving, self.address);
-                return Err(format!("waited 10 s in vain for {what} ({left} are left); is {address} a forkchat server that answers?"));
+                let left = self.logging_in + self.leaving;
+                return Err(format!("waited 10 s in vain for {what} ({left} are left); {}", self.doubt()));
             }
             self.knock_again(now)?;
             self.pump(self.heard_at + PATIENCE)?;

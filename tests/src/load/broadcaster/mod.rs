@@ -1,8 +1,11 @@
 //! The yardstick: a bare broadcaster. One thread, epoll; it splits lines, copies each to the others of the sender's room, and makes one send
 //! for each client and turn. No names, no commands, no log, no bounds: what any chat server must do, and nothing else.
 //!
-//! A client's first line is the name of its room; the answer is [`READY`]. It can be made to do wrong, to see whether that is found.
+//! A client's first line is the name of its room; the answer is [`READY`]. It can be made to speak IRC instead. And it can be made to do wrong, to see whether that is found.
 
+mod irc;
+
+use irc::Registration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, SockaddrStorage, recv, recvfrom, send, sendto};
@@ -46,6 +49,8 @@ pub enum Fault {
 struct Peer {
     link: Link,
     room: Option<usize>,
+    /// Who it is, where IRC is spoken.
+    irc: Option<Box<Registration>>,
     /// A line's beginning.
     unfinished: Vec<u8>,
     output: Vec<u8>,
@@ -62,6 +67,7 @@ enum Link {
 
 struct Broadcaster {
     epoll: Epoll,
+    speaks_irc: bool,
     datagrams: UdpSocket,
     peers: Vec<Option<Peer>>,
     free: Vec<usize>,
@@ -93,7 +99,8 @@ impl Faults {
 }
 
 /// Serves on two free ports of the loopback, TCP and UDP, and tells both on standard output, until standard input ends. Then tells how many faults it has made.
-pub fn run(fault: Option<Fault>) -> std::io::Result<()> {
+/// With `speaks_irc`, that is spoken over TCP.
+pub fn run(fault: Option<Fault>, speaks_irc: bool) -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     // Longer than the standard library's.
@@ -110,6 +117,7 @@ pub fn run(fault: Option<Fault>) -> std::io::Result<()> {
     }
     let mut broadcaster = Broadcaster {
         epoll,
+        speaks_irc,
         datagrams,
         peers: Vec::new(),
         free: Vec::new(),
@@ -167,7 +175,8 @@ impl Broadcaster {
             self.peers.len() - 1
         });
         let (unfinished, output) = (Vec::new(), Vec::new());
-        self.peers[index] = Some(Peer { link, room: None, unfinished, output, is_dirty: false, is_blocked: false, last_line: None });
+        self.peers[index] =
+            Some(Peer { link, room: None, irc: None, unfinished, output, is_dirty: false, is_blocked: false, last_line: None });
         index
     }
 
@@ -230,24 +239,39 @@ impl Broadcaster {
 
     fn hear_line(&mut self, index: usize, line: &[u8]) {
         let Some(peer) = self.peers[index].as_mut() else { return };
-        if let Some(room) = peer.room {
-            for i in 0..self.rooms[room].len() {
-                let member = self.rooms[room][i];
-                if member != index {
-                    self.deliver(member, line);
-                }
-            }
-            return;
+        if self.speaks_irc {
+            self.hear_irc(index, line);
+        } else if peer.room.is_some() {
+            self.broadcast(index, line);
+        } else {
+            self.enter(index, line);
+            self.append(index, READY);
+            self.append(index, b"\n");
         }
+    }
+
+    /// To everyone in somebody's room but themselves.
+    fn broadcast(&mut self, index: usize, line: &[u8]) {
+        let Some(room) = self.peers[index].as_ref().and_then(|peer| peer.room) else { return };
+        for i in 0..self.rooms[room].len() {
+            let member = self.rooms[room][i];
+            if member != index {
+                self.deliver(member, line);
+            }
+        }
+    }
+
+    fn enter(&mut self, index: usize, name: &[u8]) {
+        let Some(peer) = self.peers[index].as_mut() else { return };
         let rooms = &mut self.rooms;
-        let room = *self.room_names.entry(line.to_vec()).or_insert_with(|| {
+        let room = *self.room_names.entry(name.to_vec()).or_insert_with(|| {
             rooms.push(Vec::new());
             rooms.len() - 1
         });
-        peer.room = Some(room);
+        if let Some(left) = peer.room.replace(room) {
+            rooms[left].retain(|&member| member != index);
+        }
         rooms[room].push(index);
-        self.append(index, READY);
-        self.append(index, b"\n");
     }
 
     fn deliver(&mut self, index: usize, line: &[u8]) {

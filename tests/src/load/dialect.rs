@@ -1,0 +1,195 @@
+//! How one talks with a server: forkchat's line protocol, the bare broadcaster's, or IRC (RFC 2812, as far as a room's talk goes). What is said
+//! to it, and what it has told; no I/O.
+
+use super::broadcaster::READY;
+
+/// In IRC a line has at most 512 bytes with its end, and what the server puts before it counts; so long may what is said be.
+/// Source: RFC 2812, 2.3; the rest is for the longest `:nick!user@host PRIVMSG #room :` there can be.
+pub const IRC_BYTES_MAX: usize = 400;
+
+/// How one enters a room, and what a line looks like that comes from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// forkchat's line protocol.
+    Lines,
+    /// The bare broadcaster's.
+    Bare,
+    /// IRC.
+    Irc,
+}
+
+/// What a client sends to be in its room.
+#[derive(Debug)]
+pub struct Login {
+    /// At first.
+    pub first: String,
+    /// When it is welcome.
+    pub then: String,
+}
+
+/// What a line means that nobody said in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told<'l> {
+    /// One is in the room.
+    Ready,
+    /// One is in, and may go on with [`Login::then`].
+    Welcome,
+    /// Over UDP: one shall say this to be let in.
+    Cookie(&'l [u8]),
+    /// One shall answer with this.
+    Ping(&'l [u8]),
+    /// The server's own.
+    Notice,
+    /// Something was refused.
+    Refusal,
+    /// Nothing that this dialect has.
+    Strange,
+}
+
+impl Dialect {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::Lines => "forkchat's line protocol",
+            Dialect::Bare => "the bare broadcaster's protocol",
+            Dialect::Irc => "IRC",
+        }
+    }
+
+    /// A name that no other client of this run or another has. In IRC nine letters and digits, which every server takes. Source: RFC 2812, 1.2.1.
+    pub fn nick(self, run: &str, serial: usize) -> String {
+        match self {
+            Dialect::Irc => format!("{}{}", &run[..3], base36(serial)),
+            _ => format!("{run}u{serial}"),
+        }
+    }
+
+    /// What a client sends, to be in its room.
+    pub fn login(self, nick: &str, room: &str) -> Login {
+        let (first, then) = match self {
+            Dialect::Lines => (format!("/set joins off\n/nick {nick}\n/join {room}\n/leave #lobby\n/ping ready\n"), String::new()),
+            Dialect::Bare => (format!("{room}\n"), String::new()),
+            Dialect::Irc => (format!("NICK {nick}\r\nUSER {nick} 0 * :{nick}\r\n"), format!("JOIN {room}\r\n")),
+        };
+        Login { first, then }
+    }
+
+    /// What stands before a line as it is sent.
+    pub fn head(self, room: &str) -> String {
+        if self == Dialect::Irc { format!("PRIVMSG {room} :") } else { String::new() }
+    }
+
+    /// What stands before what somebody says in a room, as far as it is known beforehand.
+    pub fn prefix(self, nick: &str, room: &str) -> String {
+        match self {
+            Dialect::Lines => format!("[{room}] {nick}: "),
+            Dialect::Bare => String::new(),
+            // Between the two, the server says who that is.
+            Dialect::Irc => format!(":{nick}! PRIVMSG {room} :"),
+        }
+    }
+
+    /// Whether what stands before a line is this [`Dialect::prefix`].
+    pub fn is_prefix(self, known: &[u8], seen: &[u8]) -> bool {
+        let Some((bang, space)) = memchr::memchr(b'!', seen).zip(memchr::memchr(b' ', seen)).filter(|_| self == Dialect::Irc) else {
+            return known == seen;
+        };
+        bang < space && known.len() == bang + 1 + seen.len() - space && known.starts_with(&seen[..=bang]) && known.ends_with(&seen[space..])
+    }
+
+    /// What says that one goes; where there is nothing, one goes.
+    pub fn farewell(self) -> &'static [u8] {
+        match self {
+            Dialect::Lines => b"/quit\n",
+            Dialect::Bare => b"",
+            Dialect::Irc => b"QUIT\r\n",
+        }
+    }
+
+    /// A line without what ends it.
+    pub fn trimmed(self, line: &[u8]) -> &[u8] {
+        if self == Dialect::Irc { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
+    }
+
+    /// What a line means that nobody said.
+    pub fn told(self, line: &[u8]) -> Told<'_> {
+        match self {
+            Dialect::Irc => told_in_irc(line),
+            Dialect::Bare if line == READY => Told::Ready,
+            Dialect::Bare => Told::Strange,
+            Dialect::Lines if line == b"* pong ready" => Told::Ready,
+            Dialect::Lines if line.starts_with(b"* /hello ") => Told::Cookie(&line[2..]),
+            Dialect::Lines if line.starts_with(b"* ") => Told::Notice,
+            Dialect::Lines if line.starts_with(b"! ") => Told::Refusal,
+            Dialect::Lines => Told::Strange,
+        }
+    }
+}
+
+/// Source: RFC 2812, 2.3.1 and 5.
+fn told_in_irc(line: &[u8]) -> Told<'_> {
+    let after = |line: &'_ [u8]| memchr::memchr(b' ', line).map_or(line.len(), |space| space + 1);
+    let command_and_rest = if line.starts_with(b":") { &line[after(line)..] } else { line };
+    let (command, rest) = command_and_rest.split_at(after(command_and_rest));
+    match command.trim_ascii_end() {
+        b"001" => Told::Welcome,
+        b"366" => Told::Ready,
+        b"PING" => Told::Ping(rest),
+        // There is no message of the day.
+        b"422" => Told::Notice,
+        b"ERROR" | [b'4' | b'5', _, _] => Told::Refusal,
+        b"NOTICE" | b"JOIN" | b"PART" | b"QUIT" | b"MODE" | b"NICK" | b"TOPIC" | b"PONG" | b"CAP" => Told::Notice,
+        [b'0'..=b'3', b'0'..=b'9', b'0'..=b'9'] => Told::Notice,
+        _ => Told::Strange,
+    }
+}
+
+fn base36(mut number: usize) -> String {
+    let mut digits = Vec::new();
+    while digits.is_empty() || number > 0 {
+        digits.push(char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[number % 36]));
+        number /= 36;
+    }
+    digits.iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn irc_is_understood() {
+        for (line, told) in [
+            (&b":irc.example 001 abc :Welcome"[..], Told::Welcome),
+            (b":irc.example 005 abc NICKLEN=9 :are supported by this server", Told::Notice),
+            (b":irc.example 366 abc #room :End of NAMES list", Told::Ready),
+            (b"PING :12 34", Told::Ping(b":12 34")),
+            (b":irc.example PING 7", Told::Ping(b"7")),
+            (b":irc.example 422 abc :MOTD file is missing", Told::Notice),
+            (b":irc.example 433 * abc :Nickname already in use", Told::Refusal),
+            (b"ERROR :Closing Link: too many connections", Told::Refusal),
+            (b":abd!~abd@127.0.0.1 JOIN :#room", Told::Notice),
+            (b":abd!~abd@127.0.0.1 PRIVMSG #room :who said that", Told::Strange),
+            (b"* Welcome to forkchat", Told::Strange),
+            (b"", Told::Strange),
+        ] {
+            assert_eq!(Dialect::Irc.told(line), told, "{}", String::from_utf8_lossy(line));
+        }
+    }
+
+    #[test]
+    fn in_irc_a_line_is_its_speakers_whatever_the_server_knows_of_them() {
+        let known = Dialect::Irc.prefix("abc1", "#room").into_bytes();
+        let is_known = |seen: &str| Dialect::Irc.is_prefix(&known, seen.as_bytes());
+        assert!(is_known(":abc1!~abc1@localhost PRIVMSG #room :") && is_known(":abc1!x@[::1] PRIVMSG #room :"));
+        assert!(!is_known(":abc2!~abc1@localhost PRIVMSG #room :") && !is_known(":abc1!~abc1@localhost PRIVMSG #other :"));
+        assert!(!is_known("") && !is_known(":abc1 PRIVMSG #room :") && !is_known(":abc1!x@y PRIVMSG #room :more "));
+    }
+
+    #[test]
+    fn a_nick_in_irc_is_short_and_nobody_elses() {
+        let nicks: Vec<String> = [0, 35, 36, 50_000_000].map(|serial| Dialect::Irc.nick("abcd", serial)).into();
+        assert_eq!(nicks, ["abc0", "abcz", "abc10", "abctro8w"]);
+        assert!(nicks.iter().all(|nick| nick.len() <= 9));
+    }
+}
