@@ -4,6 +4,7 @@ use super::choose::{Question, strengths};
 use super::growth::{METRICS, Metric, number};
 use super::measure::Outcome;
 use super::models::FAMILIES;
+use super::options::Other;
 use super::plot::{GRID, INK, color_of, hex, svg};
 use super::report::{Missing, Row};
 use super::subject::Subject;
@@ -24,6 +25,8 @@ pub struct Report<'r> {
     pub limit: Option<Duration>,
     /// What came of it.
     pub rows: &'r [Row],
+    /// Somebody else's server beside them.
+    pub compared: Option<Other>,
     /// Why it isn't all.
     pub unfinished: Option<&'r str>,
 }
@@ -309,7 +312,15 @@ fn notes(report: &Report) -> String {
          from connecting to being logged in.".to_owned(),
         "The bare broadcaster isn't a choice: it has no names, no commands, no log, and keeps nothing. It shows what the machine can do.".to_owned(),
     ];
-    format!("<h2>What to know before you believe it</h2>\n{}", list(items))
+    let compared = report.compared.map(|other| {
+        format!(
+            "The compared server is the one at {}, spoken to in {}. It is one process for all loads, while the others are started anew for each; what it guarantees is \
+             its own affair. In no sentence about which model to choose is it counted.",
+            other.address,
+            other.dialect.name()
+        )
+    });
+    format!("<h2>What to know before you believe it</h2>\n{}", list(items.into_iter().chain(compared)))
 }
 
 #[cfg(test)]
@@ -325,6 +336,7 @@ mod tests {
             seconds: Duration::from_millis(300),
             limit: None,
             rows: &[],
+            compared: None,
             unfinished: Some("nothing was measured yet"),
         };
         let text = document(&report);

@@ -254,6 +254,7 @@ impl Comparison<'_> {
             seconds: self.timing.each,
             limit: self.timing.limit,
             rows: &self.rows,
+            compared: self.options.compare,
             unfinished,
         };
         std::fs::write(path, document(&report))

@@ -43,6 +43,8 @@ pub struct Target {
     /// How one talks with it.
     pub dialect: Dialect,
     process: Option<Process>,
+    /// Whether it is none of ours.
+    pub is_elsewhere: bool,
     /// The process of a server that isn't ours, if it can be looked at.
     seen: Option<Pid>,
     /// Whether it was asked to make faults.
@@ -119,6 +121,7 @@ impl Target {
             udp: address,
             dialect: Dialect::Lines,
             process: None,
+            is_elsewhere: false,
             seen: None,
             makes_faults: false,
             journal: Cell::new(None),
@@ -127,7 +130,7 @@ impl Target {
 
     /// Somebody else's server. If it runs on this machine and may be looked at, its CPU time and memory are known.
     pub fn compared(other: Other) -> Target {
-        Target { dialect: other.dialect, seen: listener_of(other.address), ..Target::running(other.address) }
+        Target { dialect: other.dialect, is_elsewhere: true, seen: listener_of(other.address), ..Target::running(other.address) }
     }
 
     fn of(process: Process, dialect: Dialect, has_udp: bool) -> Result<Target, String> {
@@ -137,6 +140,7 @@ impl Target {
             udp: nowhere,
             dialect,
             process: Some(process),
+            is_elsewhere: false,
             seen: None,
             makes_faults: false,
             journal: Cell::new(None),

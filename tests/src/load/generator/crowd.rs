@@ -13,6 +13,8 @@ use std::net::{Shutdown, SocketAddr};
 /// Logins that are under way at a time. Over UDP fewer, since nobody repeats a datagram that finds a full buffer.
 const LOGINS_AT_ONCE: usize = 256;
 const UDP_LOGINS_AT_ONCE: usize = 32;
+/// To somebody else's server, but in a storm: the queue of those whom it hasn't accepted yet may be as short as this.
+const LOGINS_AT_ONCE_ELSEWHERE: usize = 8;
 /// Over UDP, how long one waits for an answer, in ns.
 const KNOCK_AGAIN: u64 = 500_000_000;
 /// Over UDP, how often those who have nothing to say give a sign of life, in ns.
@@ -27,7 +29,12 @@ impl Generator {
     }
 
     pub(super) fn log_in(&mut self, mut roles: impl Iterator<Item = Role>) -> Result<(), String> {
-        let at_once = if self.shape.udp { UDP_LOGINS_AT_ONCE } else { LOGINS_AT_ONCE };
+        let at_once = match self.shape.traffic {
+            _ if self.shape.udp => UDP_LOGINS_AT_ONCE,
+            Traffic::Storm => LOGINS_AT_ONCE,
+            _ if self.is_elsewhere => LOGINS_AT_ONCE_ELSEWHERE,
+            _ => LOGINS_AT_ONCE,
+        };
         self.wait_until("the clients to log in", |generator| {
             while generator.logging_in < at_once
                 && let Some(role) = roles.next()

@@ -59,6 +59,8 @@ pub struct Count {
 pub struct Generator {
     address: SocketAddr,
     dialect: Dialect,
+    /// The server is none of ours.
+    is_elsewhere: bool,
     shape: Shape,
     /// Sets the names of this run's clients and rooms apart from all others'.
     run: String,
@@ -131,6 +133,7 @@ impl Generator {
         let mut generator = Generator {
             address: if shape.udp { target.udp } else { target.tcp },
             dialect: target.dialect,
+            is_elsewhere: target.is_elsewhere,
             shape,
             run: run_name(),
             limit: limit.map(|limit| (Instant::now() + limit, limit)),
@@ -387,6 +390,10 @@ impl Generator {
 
     /// What to ask oneself when a server doesn't let one in.
     fn doubt(&self) -> String {
+        if self.count.logins > 0 {
+            return "others were let in; perhaps it takes no more at a time, or the queue of its listening socket is short (ss -ltn)"
+                .into();
+        }
         let said = self.strange.as_ref().map_or(String::new(), |said| format!("; it said: {said}"));
         format!("does {} speak {}?{said}", self.address, self.dialect.name())
     }
@@ -397,10 +404,11 @@ impl Generator {
         let busy = self.senders.iter().filter(|sender| !sender.is_quiet()).count();
         let left = match self.logging_in + self.leaving {
             0 => format!("{busy} of {} senders had lines under way", self.senders.len()),
+            1 => "one client was still logging in or leaving".into(),
             left => format!("{left} clients were still logging in or leaving"),
         };
-        let strange = if self.strange.is_some() { format!("; {}", self.doubt()) } else { String::new() };
-        Err(format!("too slow: given up after {} s, when {left}{strange}", limit.as_secs_f64()))
+        let doubt = if self.logging_in > 0 { format!("; {}", self.doubt()) } else { String::new() };
+        Err(format!("too slow: given up after {} s, when {left}{doubt}", limit.as_secs_f64()))
     }
 
     fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>) -> Result<(), String> {
