@@ -72,9 +72,8 @@ impl Question<'_> {
         } else {
             let also = if best.len() > 1 { format!(" (within {same} times of each other)") } else { String::new() };
             text = format!("{text}{}{also} {}: {} {unit}", names(&best), self.metric.wins, number(value));
-            let behind = |(subject, other, _): &(Subject, f64, f64)| {
-                format!("{} {} ({} times that)", subject.text(), number(*other), number(other / value))
-            };
+            let behind =
+                |(subject, other, _): &(Subject, f64, f64)| format!("{} {} ({})", subject.text(), number(*other), share(other / value));
             let others: Vec<String> = last.order.iter().filter(|(_, _, times)| *times > self.metric.same).map(behind).collect();
             text = format!("{text}; {}", others.join(", "));
         }
@@ -104,41 +103,60 @@ fn growth_of(curve: &Curve, same: f64) -> Option<String> {
     (from < to).then(|| format!("{} from {from_text} to {to_text} connections: {how}", curve.subject.text()))
 }
 
-/// For a model: in which of the questions that have an answer it is the best, or as good.
-pub fn strengths(model: Subject, questions: &[Question]) -> String {
-    let answered: Vec<(&Question, Standing)> = questions
-        .iter()
-        .filter_map(|question| Some((question, question.ends()?.1)))
-        .filter(|(_, standing)| standing.order.iter().any(|(subject, _, _)| *subject == model))
-        .collect();
-    if answered.is_empty() {
-        return format!("{}: nothing was measured that could be held against another model.", model.text());
+/// What speaks for a model.
+#[derive(Debug)]
+pub struct Strengths<'m> {
+    /// The model.
+    pub model: Subject,
+    /// Where it is the best, or as good and ahead of another.
+    pub won: Vec<&'m Metric>,
+    /// In how many metrics it could be held against another model.
+    pub compared: usize,
+}
+
+impl Strengths<'_> {
+    /// How often, in words.
+    pub fn text(&self) -> String {
+        match (self.compared, self.won.len()) {
+            (0, _) => "without a number that could be held against another model's".into(),
+            (all, 0) => format!("in none of {all} comparisons the best, or as good as the best and clearly ahead of another"),
+            (all, won) => format!("the best, or as good as the best and clearly ahead of another, in {won} of {all} comparisons"),
+        }
     }
+}
+
+/// What speaks for a model: the questions that have an answer, at the most connections at which they have one.
+pub fn strengths<'m>(model: Subject, questions: &[Question<'m>]) -> Strengths<'m> {
+    let answered = questions.iter().filter_map(|question| Some((question.metric, question.ends()?.1)));
+    let answered: Vec<_> = answered.filter(|(_, standing)| standing.order.iter().any(|(subject, _, _)| *subject == model)).collect();
     let is_won = |standing: &Standing| standing.best().contains(&model) && standing.best().len() < standing.order.len();
-    let won: Vec<&str> = answered.iter().filter(|(_, standing)| is_won(standing)).map(|(question, _)| question.metric.wins).collect();
-    let (name, all) = (model.text(), answered.len());
-    if won.is_empty() {
-        return format!("{name}: in none of {all} comparisons was it clearly ahead of another model and as good as the best.");
+    let won = answered.iter().filter(|(_, standing)| is_won(standing)).map(|&(metric, _)| metric).collect();
+    Strengths { model, won, compared: answered.len() }
+}
+
+/// Which model is the first choice by the numbers alone, if one is.
+pub fn verdict(all: &[Strengths]) -> Option<String> {
+    let most = all.iter().map(|strengths| strengths.won.len()).max().filter(|&most| most > 0)?;
+    let first: Vec<Subject> = all.iter().filter(|strengths| strengths.won.len() == most).map(|strengths| strengths.model).collect();
+    match first[..] {
+        [one] if all.len() > 1 => Some(format!("By the numbers alone, {} is the first choice.", one.text())),
+        [_] => None,
+        _ => Some(format!("By the numbers alone there is no first choice: it depends on what counts. {} stand equal.", names(&first))),
     }
-    format!(
-        "{name}: the best, or as good as the best and ahead of another, in {} of {all} comparisons. It {}.",
-        won.len(),
-        listed(&won, "; ")
-    )
 }
 
 /// `a, b and c`.
 fn names(subjects: &[Subject]) -> String {
-    listed(&subjects.iter().map(|subject| subject.text()).collect::<Vec<_>>(), ", ")
+    let names: Vec<&str> = subjects.iter().map(|subject| subject.text()).collect();
+    match &names[..] {
+        [most @ .., last] if !most.is_empty() => format!("{} and {last}", most.join(", ")),
+        _ => names.concat(),
+    }
 }
 
-fn listed(parts: &[&str], between: &str) -> String {
-    match parts {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [most @ .., last] if between == ", " => format!("{} and {last}", most.join(between)),
-        [most @ .., last] => format!("{}{between}and {last}", most.join(between)),
-    }
+/// How much of another number one is: times, or where it is less, a part.
+fn share(times: f64) -> String {
+    if times >= 1.0 { format!("{} times that", number(times)) } else { format!("{} % of that", number(times * 100.0)) }
 }
 
 #[cfg(test)]
@@ -161,7 +179,7 @@ mod tests {
         let answer = |pool, process| question("storm", &[(POOL, &[(10, pool)]), (PROCESS, &[(10, process)])]).answer().unwrap();
         assert_eq!(
             answer(3_000.0, 1_000.0),
-            "With 10 connections, pool let in the most connections a second: 3,000 connections/s; process 1,000 (0.333 times that)."
+            "With 10 connections, pool let in the most connections a second: 3,000 connections/s; process 1,000 (33.3 % of that)."
         );
         assert!(answer(1_000.0, 3_000.0).contains("process let in the most"));
         assert!(answer(1_000.0, 1_050.0).contains("no model clearly let in the most connections a second"));
@@ -204,14 +222,12 @@ mod tests {
             question("p99", &[(POOL, &[(100, 1.0)]), (PROCESS, &[(100, 9.0)])]),
             question("p50", &[(POOL, &[(100, 1.0)]), (PROCESS, &[(100, 1.0)])]),
         ];
-        let pool = strengths(POOL, &questions);
-        assert!(
-            pool.starts_with(
-                "pool: the best, or as good as the best and ahead of another, in 2 of 3 comparisons. It took the least memory"
-            ),
-            "{pool}"
-        );
-        assert!(strengths(PROCESS, &questions).contains("in none of 3 comparisons"));
-        assert!(strengths(THREADS, &questions).contains("nothing was measured"));
+        let strengths = [POOL, PROCESS, THREADS].map(|model| strengths(model, &questions));
+        assert_eq!(strengths[0].won.iter().map(|metric| metric.id).collect::<Vec<_>>(), ["memory", "p99"]);
+        assert!(strengths[0].text().ends_with("in 2 of 3 comparisons"), "{}", strengths[0].text());
+        assert!(strengths[1].text().starts_with("in none of 3 comparisons"));
+        assert!(strengths[2].text().starts_with("without a number"));
+        assert_eq!(verdict(&strengths).unwrap(), "By the numbers alone, pool is the first choice.");
+        assert_eq!(verdict(&strengths[1..]), None, "nothing speaks for either");
     }
 }

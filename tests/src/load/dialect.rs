@@ -129,9 +129,12 @@ impl Dialect {
 /// Source: RFC 2812, 2.3.1 and 5.
 fn told_in_irc(line: &[u8]) -> Told<'_> {
     let after = |line: &'_ [u8]| memchr::memchr(b' ', line).map_or(line.len(), |space| space + 1);
-    let command_and_rest = if line.starts_with(b":") { &line[after(line)..] } else { line };
+    let has_source = line.starts_with(b":");
+    let command_and_rest = if has_source { &line[after(line)..] } else { line };
     let (command, rest) = command_and_rest.split_at(after(command_and_rest));
     match command.trim_ascii_end() {
+        // Others greet with numbers, too, and put no name before them.
+        [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9'] if !has_source => Told::Strange,
         b"001" => Told::Welcome,
         b"366" => Told::Ready,
         b"PING" => Told::Ping(rest),
@@ -171,6 +174,7 @@ mod tests {
             (b":abd!~abd@127.0.0.1 JOIN :#room", Told::Notice),
             (b":abd!~abd@127.0.0.1 PRIVMSG #room :who said that", Told::Strange),
             (b"* Welcome to forkchat", Told::Strange),
+            (b"220 mail.example ESMTP", Told::Strange),
             (b"", Told::Strange),
         ] {
             assert_eq!(Dialect::Irc.told(line), told, "{}", String::from_utf8_lossy(line));

@@ -1,7 +1,7 @@
 //! How what was measured grows with the number of connections: the metrics that the report shows, and their curves.
 
 use super::measure::Outcome;
-use super::report::Row;
+use super::report::{CONNECTIONS_MIN_OF_MODELS, Row};
 use super::subject::Subject;
 
 /// Something that was measured in a family of shapes, at each number of connections.
@@ -181,7 +181,7 @@ pub const METRICS: [Metric; 14] = [
         axis: "PSS a connection, KiB",
         unit: "KiB",
         family: "idle",
-        size_min: 100,
+        size_min: CONNECTIONS_MIN_OF_MODELS,
         better: Better::Lower,
         same: 1.25,
         wins: "took the least memory a connection",
@@ -194,7 +194,7 @@ pub const METRICS: [Metric; 14] = [
         axis: "private memory a connection, KiB",
         unit: "KiB",
         family: "idle",
-        size_min: 100,
+        size_min: CONNECTIONS_MIN_OF_MODELS,
         better: Better::Lower,
         same: 1.25,
         wins: "took the least private memory a connection",

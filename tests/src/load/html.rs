@@ -1,6 +1,6 @@
 //! The report of a comparison of models: one HTML document that needs nothing besides itself, no script, no picture, no font.
 
-use super::choose::{Question, strengths};
+use super::choose::{Question, Strengths, strengths, verdict};
 use super::growth::{METRICS, Metric, number};
 use super::measure::Outcome;
 use super::models::FAMILIES;
@@ -66,6 +66,7 @@ fn style() -> String {
          main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; }}\n\
          h1, h2, h3 {{ line-height: 1.2; margin: 2em 0 .5em; }}\n\
          h1 {{ margin-top: .5em; }}\n\
+         a {{ color: inherit; }}\n\
          code, pre {{ font-family: ui-monospace, monospace; font-size: .85rem; }}\n\
          code {{ overflow-wrap: anywhere; }}\n\
          pre, .wide {{ overflow-x: auto; }}\n\
@@ -143,7 +144,12 @@ fn advice(report: &Report) -> String {
     if answers.is_empty() {
         return text + &paragraph("Too little was measured to say: no two models have a number for the same load.");
     }
-    text.push_str(&list(models.iter().map(|&model| strengths(model, &questions))));
+    let strengths: Vec<Strengths> = models.iter().map(|&model| strengths(model, &questions)).collect();
+    text.push_str(&verdict(&strengths).map_or(String::new(), |verdict| format!("<p><strong>{}</strong></p>\n", escape(&verdict))));
+    text.push_str(&format!("<ul>\n{}</ul>\n", strengths.iter().map(strengths_item).collect::<String>()));
+    text.push_str(&paragraph(
+        "What no number here shows is what else stops for a moment when a process dies: with pool and threads all connections of a worker, with process one.",
+    ));
     text.push_str("<h3>By what counts for you</h3>\n");
     text.push_str(&list(answers));
     text.push_str(&list(dirty_models(report, &models)));
@@ -152,6 +158,13 @@ fn advice(report: &Report) -> String {
          times apart counts as the same, of latencies 1.5 to 2.5 times.</p>\n",
     );
     text
+}
+
+fn strengths_item(strengths: &Strengths) -> String {
+    let link = |metric: &&Metric| format!("<a href=\"#{}\">{}</a>", metric.id, escape(metric.title));
+    let won: Vec<String> = strengths.won.iter().map(link).collect();
+    let won = if won.is_empty() { String::new() } else { format!(": {}", won.join("; ")) };
+    format!("<li><strong>{}</strong> is {}{won}.</li>\n", strengths.model.text(), escape(&strengths.text()))
 }
 
 /// Speed is nothing where lines are lost.
@@ -203,9 +216,15 @@ fn plot(report: &Report, metric: &Metric) -> String {
 
 /// Points that aren't there, and why.
 fn gaps(report: &Report, metric: &Metric) -> Vec<String> {
-    let rows = report.rows.iter().filter(|row| row.shape.name == metric.family);
-    let missing = rows.flat_map(|row| row.missing.iter().map(move |(subject, missing)| (row, subject, missing)));
-    missing.map(|(row, subject, missing)| format!("{} with {} connections: {}", subject.text(), size_of(row), missing.text())).collect()
+    let point = |row: &Row, subject: Subject, why: &str| format!("{} with {} connections: {why}", subject.text(), size_of(row));
+    let rows = report.rows.iter().filter(|row| row.shape.name == metric.family && row.size >= Some(metric.size_min));
+    let of_row = |row: &Row| {
+        let missing = row.missing.iter().map(|(subject, missing)| point(row, *subject, &missing.text()));
+        let is_zero = |outcome: &Outcome| (metric.value)(outcome).is_some_and(|value| value <= 0.0);
+        let zero = row.sides.iter().filter(|(_, outcome)| is_zero(outcome));
+        missing.chain(zero.map(|(subject, _)| point(row, *subject, "0, which no logarithmic axis shows"))).collect::<Vec<_>>()
+    };
+    rows.flat_map(of_row).collect()
 }
 
 fn size_of(row: &Row) -> String {

@@ -141,11 +141,11 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
     for (number, (size, family)) in (1..).zip(plan) {
         comparison.measure_row(family, size, &progress, number - 1);
         let Some(row) = comparison.rows.last() else { continue };
-        write_histograms(options, number, row)?;
-        progress.hide_while(|| tell(&format.row(row)))?;
         let is_over = is_interrupted();
         let note = if is_over { "it was interrupted" } else { "it was still running when this was written" };
         comparison.write(&path, (is_over || number < last).then_some(note))?;
+        write_histograms(options, number, row)?;
+        progress.hide_while(|| tell(&format.row(row)))?;
         if is_over {
             break;
         }

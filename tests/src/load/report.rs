@@ -59,6 +59,8 @@ const TABLE_HEAD: &str = concat!(
 
 /// With fewer connections than this, the memory that is there anyway hides what each takes.
 const CONNECTIONS_MIN: usize = 500;
+/// The same where models are compared.
+pub const CONNECTIONS_MIN_OF_MODELS: usize = 100;
 
 impl Format {
     /// What stands above the rows.
@@ -168,10 +170,15 @@ impl Row {
             outcome.tally.doubled,
             outcome.tally.reordered,
             outcome.tally.wrong,
-            or_dash(outcome.memory_per_connection.filter(|_| outcome.connections >= CONNECTIONS_MIN), 2),
+            or_dash(outcome.memory_per_connection.filter(|_| outcome.connections >= self.memory_size_min()), 2),
             percent(outcome.server_share),
             percent(Some(outcome.generator_share)),
         )
+    }
+
+    /// With fewer connections the memory that is there anyway hides what each takes. Models differ by so much that it shows earlier.
+    fn memory_size_min(&self) -> usize {
+        if self.size.is_some() { CONNECTIONS_MIN_OF_MODELS } else { CONNECTIONS_MIN }
     }
 
     fn json(&self) -> Value {

@@ -53,8 +53,8 @@ impl Model {
                  sending; the worker's main thread applies the log and renders what everybody is to be sent. Threads grow with the connections, processes don't."
             }
             Model::Process => {
-                "Each connection is served by a process of its own, forked for it. It holds a copy of the chat's state, so memory is paid for each connection, \
-                 and a line to a room of N wakes N processes. What goes wrong in one process is one connection's affair."
+                "Each TCP connection is served by a process of its own, forked when it comes, with a receive and a send thread. Each process has its own copy of the \
+                 chat's state, and a line to a room of N wakes N processes. What goes wrong in one process is one connection's affair. UDP sessions share one worker."
             }
         }
     }
