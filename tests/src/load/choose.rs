@@ -95,12 +95,12 @@ fn growth_of(curve: &Curve, same: f64) -> Option<String> {
     let (&(from, before), &(to, after)) = (curve.points.first()?, curve.points.last()?);
     let times = after / before;
     let how = match times {
-        _ if (1.0 / same..=same).contains(&times) => "about the same".to_owned(),
-        _ if times > 1.0 => format!("{} times as much", number(times)),
-        _ => format!("{} times less", number(1.0 / times)),
+        _ if (1.0 / same..=same).contains(&times) => "stays about the same".to_owned(),
+        _ if times > 1.0 => format!("grows to {} times", number(times)),
+        _ => format!("falls to {} %", number(times * 100.0)),
     };
     let (from_text, to_text) = (number(from as f64), number(to as f64));
-    (from < to).then(|| format!("{} from {from_text} to {to_text} connections: {how}", curve.subject.text()))
+    (from < to).then(|| format!("{} from {from_text} to {to_text} connections {how}", curve.subject.text()))
 }
 
 /// What speaks for a model.
@@ -210,7 +210,7 @@ mod tests {
         let growth = question("memory", curves).growth().unwrap();
         assert_eq!(
             growth,
-            "Growth: pool from 10 to 1,000 connections: about the same; threads from 10 to 1,000 connections: 4 times less."
+            "Growth: pool from 10 to 1,000 connections stays about the same; threads from 10 to 1,000 connections falls to 25 %."
         );
         assert_eq!(question("memory", &curves[2..]).growth(), None);
     }

@@ -105,7 +105,18 @@ fn head(report: &Report) -> String {
         (true, false) => text.push_str("<p>Nothing was lost, doubled, reordered or wrong, and no connection was dropped.</p>\n"),
         (false, _) => text.push_str(&format!("<p class=\"bad\">There were faults:</p>\n{}", list(faults))),
     }
+    let failures = failures(report);
+    if !failures.is_empty() {
+        text.push_str(&format!("<p class=\"bad\">Not everything could be measured:</p>\n{}", list(failures)));
+    }
     text
+}
+
+/// What was tried in vain.
+fn failures(report: &Report) -> Vec<String> {
+    let missing = report.rows.iter().flat_map(|row| row.missing.iter().map(move |(subject, missing)| (row, subject, missing)));
+    let failed = missing.filter(|(_, _, missing)| matches!(missing, Missing::Failed(_)));
+    failed.map(|(row, subject, missing)| format!("{}, {}: {}", row.name(), subject.text(), missing.text())).collect()
 }
 
 /// What was not as it should be, cell by cell.

@@ -97,7 +97,7 @@ fn draw(text: &mut String, axis: &str, curves: &[Curve]) -> Result<(), String> {
 /// The names in a row, each behind its line and marker.
 fn draw_legend(area: &Area, curves: &[Curve]) -> Drawn {
     let style = FONT.into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
-    let (mut x, y) = (100, LEGEND_HEIGHT as i32 / 2);
+    let (mut x, y) = (10, LEGEND_HEIGHT as i32 / 2);
     for curve in curves {
         let color = color_of(curve.subject);
         let gap = if is_forkchat(curve.subject) { 0 } else { 12 };
@@ -107,7 +107,7 @@ fn draw_legend(area: &Area, curves: &[Curve]) -> Drawn {
         mark(area, curve.subject, (x + 18, y))?;
         let name = curve.subject.text();
         area.draw(&Text::new(name, (x + 44, y), style.clone()))?;
-        x += 44 + 8 * name.len() as i32 + 26;
+        x += 44 + 8 * name.len() as i32 + 14;
     }
     Ok(())
 }

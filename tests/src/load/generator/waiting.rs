@@ -1,0 +1,78 @@
+//! Waiting for what must come, with a bound; and what is said when it doesn't.
+
+use super::Generator;
+use std::time::{Duration, Instant};
+
+/// So long nothing may happen that is waited for.
+const PATIENCE: u64 = 10_000_000_000;
+/// When nothing has come for so long, nothing more will. Long, so that a server that stands still for a while is found slow, and not to lose lines.
+const SILENCE: u64 = 5_000_000_000;
+
+impl Generator {
+    /// Waits until all that was said is read, and all visitors are gone.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        self.heard_at = self.now();
+        while !self.is_quiet() {
+            let silence = self.now() - self.heard_at;
+            if silence > SILENCE {
+                self.silence += Duration::from_nanos(silence);
+                break;
+            }
+            self.pump(self.heard_at + SILENCE)?;
+        }
+        self.wait_until("the visitors to leave", |generator| {
+            while let Some((_, index)) = generator.visitors.pop_front() {
+                generator.leave(index)?;
+            }
+            Ok(generator.logging_in == 0 && generator.leaving == 0)
+        })
+    }
+
+    /// What to ask oneself when a server doesn't let one in.
+    pub(super) fn doubt(&self) -> String {
+        if self.count.logins > 0 {
+            return "others were let in; perhaps it takes no more at a time, or the queue of its listening socket is short (ss -ltn)"
+                .into();
+        }
+        let said = self.strange.as_ref().map_or(String::new(), |said| format!("; it said: {said}"));
+        format!("does {} speak {}?{said}", self.address, self.dialect.name())
+    }
+
+    /// What to say when there is no more time.
+    pub(super) fn check_limit(&self) -> Result<(), String> {
+        let Some((_, limit)) = self.limit.filter(|(deadline, _)| Instant::now() > *deadline) else { return Ok(()) };
+        let busy = self.senders.iter().filter(|sender| !sender.is_quiet()).count();
+        let left = match self.logging_in + self.leaving {
+            0 => format!("{busy} of {} senders had lines under way", self.senders.len()),
+            1 => "one client was still logging in or leaving".into(),
+            left => format!("{left} clients were still logging in or leaving"),
+        };
+        let doubt = if self.logging_in > 0 && self.count.logins == 0 { format!("; {}", self.doubt()) } else { String::new() };
+        Err(format!("too slow: given up after {} s, when {left}{doubt}", limit.as_secs_f64()))
+    }
+
+    pub(super) fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>) -> Result<(), String> {
+        self.heard_at = self.now();
+        while !is_so(self)? {
+            let now = self.now();
+            if now - self.heard_at > PATIENCE {
+                let left = self.logging_in + self.leaving;
+                return Err(format!("waited 10 s in vain for {what} ({left} are left); {}", self.doubt()));
+            }
+            self.knock_again(now)?;
+            self.pump(self.heard_at + PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn pump_until(&mut self, end: u64) -> Result<(), String> {
+        loop {
+            let now = self.now();
+            if now >= end {
+                return Ok(());
+            }
+            self.keep_alive(now)?;
+            self.pump(end)?;
+        }
+    }
+}
