@@ -114,7 +114,7 @@ fn assert_self_contained(text: &str) {
 #[test]
 fn every_model_is_measured_and_the_report_shows_it() {
     let report = Report::new("all");
-    let output = load(&["--models", "--sizes", "100", "--quick", "--json", "--report", report.path()]).output().unwrap();
+    let output = load(&["--models", "--sizes", "100", "--seconds", "0.1", "--json", "--report", report.path()]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let rows = rows(&output);
     let names: Vec<String> = rows.iter().map(|row| row["row"].as_str().unwrap().to_owned()).collect();

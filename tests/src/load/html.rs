@@ -165,7 +165,7 @@ fn advice(report: &Report) -> String {
     text.push_str(&list(answers));
     text.push_str(&list(dirty_models(report, &models)));
     text.push_str(
-        "<p class=\"soft\">These sentences were computed from the numbers below. Each load was measured once, and the same server differs from itself: what is no more than 1.25 \
+        "<p class=\"soft\">These sentences were computed from the numbers below. The counts weigh all comparisons alike; you may not. Each load was measured once, and the same server differs from itself: what is no more than 1.25 \
          times apart counts as the same, of latencies 1.5 to 2.5 times.</p>\n",
     );
     text

@@ -159,7 +159,8 @@ fn timing(options: &Options) -> Timing {
     let ms = Duration::from_millis;
     let (each, warm_up, quiet_down, limit) =
         if options.quick { (ms(300), ms(100), ms(200), ms(10_000)) } else { (ms(4_000), ms(300), ms(1_000), ms(45_000)) };
-    Timing { each: options.seconds.unwrap_or(each), warm_up, quiet_down, limit: Some(limit + options.seconds.unwrap_or(each)) }
+    let each = options.seconds.unwrap_or(each);
+    Timing { each, warm_up: warm_up.min(each), quiet_down: quiet_down.min(each), limit: Some(limit + each) }
 }
 
 fn sizes(options: &Options) -> Vec<usize> {

@@ -103,9 +103,9 @@ impl Row {
         !has_failed && self.sides.iter().all(|(_, outcome)| outcome.is_clean())
     }
 
-    /// The one that the row is about, and the bare broadcaster beside it.
+    /// The one that the row is about, and the bare broadcaster that had the same load in turn with it. Where models are compared, none had.
     fn server_and_bare(&self) -> Option<(&Outcome, &Outcome)> {
-        let (first, others) = self.sides.split_first()?;
+        let (first, others) = self.sides.split_first().filter(|_| self.size.is_none())?;
         Some((&first.1, &others.iter().find(|(side, _)| *side == Subject::Bare)?.1))
     }
 
@@ -138,7 +138,7 @@ impl Row {
             let is_title = place == 0 && self.size.is_none();
             lines.push(self.line(&if is_title { title.clone() } else { format!("  {}", side.text()) }, outcome));
         }
-        if let Some(first) = lines.first_mut().filter(|_| self.size.is_none() && self.server_and_bare().is_some()) {
+        if let Some(first) = lines.first_mut().filter(|_| self.server_and_bare().is_some()) {
             first.push_str(&self.times_text());
         }
         lines.extend(self.missing.iter().map(|(side, missing)| format!("  {:22}{}", side.text(), missing.text())));
