@@ -206,12 +206,8 @@ impl Comparison<'_> {
     }
 
     fn measure_cell(&mut self, subject: Subject, shape: Shape, progress: &Progress) -> Result<Outcome, Missing> {
-        let size = shape.connections();
-        let too_many =
-            |capacity: usize| (capacity < size).then(|| Missing::NotRun(format!("it takes at most {capacity} connections here")));
-        if let Some(missing) = self.capacities.get(subject.key()).copied().and_then(too_many) {
-            return Err(missing);
-        }
+        // It needn't be started to say it again.
+        self.capacities.get(subject.key()).map_or(Ok(()), |&capacity| check_capacity(capacity, shape))?;
         check_files(shape).map_err(Missing::NotRun)?;
         let side = match self.options.compare.filter(|_| subject == Subject::Compared) {
             Some(other) => begin_compared(other, shape, &self.timing)?,

@@ -85,7 +85,7 @@ pub struct Options {
     #[arg(long, help_heading = "Shape")]
     pub udp: bool,
 
-    /// How long each row, and each side of it, is under load [default: 10]
+    /// How long each row, and each side of it, is under load [default: 10, with --models 4]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub seconds: Option<Duration>,
 
@@ -144,7 +144,7 @@ const NOT_WITH_MODELS: [&str; 15] = [
 fn epilogue() -> String {
     let presets: String = PRESETS.iter().map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about)).collect();
     format!(
-        "Each row has a forkchat-server of its own, on free ports of the loopback; all presets take about two minutes.\n\n\
+        "Each row has a forkchat-server of its own, on free ports of the loopback; all presets take about two minutes, all models about eight.\n\n\
         Presets (4 senders a room, 8 lines in flight each, 100 bytes a line, where nothing else is said):\n{presets}\n\
         Shape options change the presets given, or a room of 100.\n\
         Exit codes: 0 all is well, 1 something was lost, doubled, reordered, wrong or dropped, or it could not be measured, 2 the command line is wrong.\n\n\
