@@ -147,6 +147,7 @@ fn every_model_is_measured_and_the_report_shows_it() {
             "{plot}"
         );
     }
+    assert!(text.contains("process ") && text.contains(" KiB private and "), "the memory's parts");
     assert!(text.contains("Nothing was lost") && !text.contains("not complete") && text.contains("With 100 connections, "));
 }
 

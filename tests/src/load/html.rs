@@ -216,13 +216,27 @@ fn plot(report: &Report, metric: &Metric) -> String {
         Err(why) => paragraph(&format!("No plot: {why}.")),
     };
     let growth = Question { metric, curves }.growth().map_or(String::new(), |growth| paragraph(&growth));
+    let split = if metric.id == "memory" { paragraph(&memory_split(report)) } else { String::new() };
     let gaps = list(gaps(report, metric));
     format!(
-        "<section id=\"{}\">\n<h3>{}</h3>\n{figure}{}{growth}{gaps}</section>\n",
+        "<section id=\"{}\">\n<h3>{}</h3>\n{figure}{}{growth}{split}{gaps}</section>\n",
         metric.id,
         escape(metric.title),
         paragraph(metric.reading)
     )
+}
+
+/// How much of a connection's memory nobody shares, for each at the most connections that were measured.
+fn memory_split(report: &Report) -> String {
+    let of = |subject: &Subject| {
+        let row = report.rows.iter().rev().find(|row| row.shape.name == "idle" && row.of(*subject).is_some())?;
+        let outcome = row.of(*subject)?;
+        let (all, private) = (outcome.memory_per_connection?, outcome.private_per_connection?);
+        let shared = number((all - private).max(0.0));
+        Some(format!("{} {} KiB private and {shared} shared, with {} connections", subject.text(), number(private), size_of(row)))
+    };
+    let parts: Vec<String> = report.subjects.iter().filter_map(of).collect();
+    if parts.is_empty() { "There are no numbers.".into() } else { format!("Of it is, for each connection: {}.", parts.join("; ")) }
 }
 
 /// Points that aren't there, and why.
