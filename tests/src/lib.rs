@@ -139,7 +139,7 @@ impl Server {
             let head = format!("listening on {transport} ");
             wait_for("the server to listen", || {
                 let text = journal_text.lock().unwrap().clone();
-                text.split_once(&head)?.1.lines().next()?.parse().ok().filter(|_| text.contains(" connections"))
+                text.split_once(&head)?.1.lines().next()?.parse().ok().filter(|_| text.contains(" connections\n"))
             })
         };
         Server { tcp: address("tcp"), udp: address("udp"), child, journal_text, data_dir }
