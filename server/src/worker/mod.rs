@@ -37,6 +37,7 @@ mod takeover;
 mod udp;
 pub mod udp_socket;
 
+pub use crate::replica::JoinError;
 pub use serving::ServingConfig;
 pub use takeover::Inherited;
 pub use udp::UdpConfig;

@@ -240,7 +240,7 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or [`Serving::next_timer`].
+    /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or a timer.
     pub fn has_work(&self) -> bool {
         let waits_for_room = self.is_waiting_for_room && self.log.is_room_wanted();
         self.replica.is_behind() || (!self.pending.is_empty() && !waits_for_room)

@@ -59,7 +59,7 @@ impl AsFd for UdpReceiver {
 }
 
 impl UdpSender {
-    /// Sends the next datagram of a session's output; see [`datagram::cut`].
+    /// Sends the next datagram of a session's output.
     pub fn write(&mut self, session: SessionId, peer: SocketAddr, output: &[u8], number: u64, epoll: &Epoll) -> Written {
         let datagram = datagram::cut(output, number);
         match self.send(peer, &datagram.bytes) {

@@ -37,7 +37,7 @@ use crate::worker::input::{Input, Lines};
 use crate::worker::reports::Reports;
 use crate::worker::send_thread::{milliseconds, unless_interrupted};
 use crate::worker::serving::Serving;
-use crate::worker::{ServingConfig, Start, udp_socket};
+use crate::worker::{JoinError, ServingConfig, Start, udp_socket};
 use crossbeam_channel::Receiver;
 use forkchat_common::ids::Slot;
 use network::Network;
@@ -90,12 +90,7 @@ struct MainThread {
 }
 
 impl MainThread {
-    fn start(
-        log: &'static EventLog,
-        me: Slot,
-        config: ServingConfig,
-        start: Start,
-    ) -> nix::Result<Result<MainThread, crate::replica::JoinError>> {
+    fn start(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> nix::Result<Result<MainThread, JoinError>> {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(log.bell(me), readable(BELL))?;
