@@ -37,8 +37,8 @@ pub enum Place {
     },
 }
 
-/// What is done with a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done with a record. Later ones are for those whom the earlier ones didn't help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Treatment {
     /// What is always done.
     Apply,
@@ -64,6 +64,11 @@ impl Place {
             }
             (one, other) => one == other,
         }
+    }
+
+    /// Whether it is the same record, treated in whichever way.
+    pub fn is_same_record(self, other: Place) -> bool {
+        matches!((self, other), (Place::Record { sequence, .. }, Place::Record { sequence: other, .. }) if sequence == other)
     }
 
     fn words(self) -> [u64; 4] {
@@ -115,6 +120,11 @@ impl EventLog {
     /// What a thread is at, or was at when it died.
     pub fn place(&self, slot: Slot, thread: Thread) -> Option<Place> {
         Place::of(self.slots[slot.index()].places[thread as usize].load().0)
+    }
+
+    /// Whether whoever comes to a place now finds it treated in another way: to have died there says nothing new.
+    pub fn is_outdated(&self, place: Place) -> bool {
+        matches!(place, Place::Record { sequence, treatment, .. } if treatment < self.treatment(sequence))
     }
 
     /// What is at a place has been somebody's death twice. The supervisor alone decides that. Returns what is done with it from now on.

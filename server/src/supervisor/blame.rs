@@ -14,19 +14,24 @@ pub(super) struct Blame {
 }
 
 impl Blame {
-    /// The process in a slot died by its own doing.
-    pub fn count_death(&mut self, log: &EventLog, slot: Slot) {
+    /// The process in a slot died by its own doing. Returns what was quarantined for that.
+    pub fn count_death(&mut self, log: &EventLog, slot: Slot) -> Vec<Place> {
+        let mut quarantined = Vec::new();
         // Which of its threads it was is not known from outside. An innocent one is hardly twice at the same place.
-        for place in [Thread::Send, Thread::Receive].into_iter().filter_map(|thread| log.place(slot, thread)) {
+        let places = [Thread::Send, Thread::Receive].into_iter().filter_map(|thread| log.place(slot, thread));
+        for place in places.filter(|&place| !log.is_outdated(place)) {
             if let Some(first) = self.places.iter().position(|other| other.is_same(place)) {
                 self.places.remove(first);
-                tell(log.quarantine(place));
+                let place = log.quarantine(place);
+                tell(place);
+                quarantined.push(place);
             } else {
                 self.places.push_back(place);
                 let too_many = self.places.len().saturating_sub(PLACES_MAX);
                 self.places.drain(..too_many);
             }
         }
+        quarantined
     }
 }
 
@@ -43,5 +48,28 @@ fn tell(quarantined: Place) {
         Place::Record { sequence, session, .. } => {
             log::error!("record {sequence} of session {session} is still the death of processes: it is passed over");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::Geometry;
+    use forkchat_common::ids::{Sequence, SessionId};
+
+    #[test]
+    fn deaths_of_those_who_came_before_a_record_was_quarantined_say_nothing_new() {
+        const SLOTS: u16 = 8;
+        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: SLOTS.into(), sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let record = log.first();
+        let at = |treatment| Place::Record { sequence: record, session: SessionId::new(1, 0), treatment };
+        // All come to it before anyone has died.
+        (0..SLOTS).for_each(|slot| log.enter(Slot(slot), Thread::Send, at(Treatment::Apply)));
+        let mut blame = Blame::default();
+        let quarantined: Vec<usize> = (0..SLOTS).map(|slot| blame.count_death(log, Slot(slot)).len()).collect();
+        assert_eq!(quarantined, [0, 1, 0, 0, 0, 0, 0, 0]);
+        (0..2).for_each(|slot| log.enter(Slot(slot), Thread::Send, at(Treatment::ApplySilently)));
+        (0..SLOTS).for_each(|slot| drop(blame.count_death(log, Slot(slot))));
+        assert_eq!((log.treatment(record), log.treatment(Sequence(record.0 + 1))), (Treatment::PassOver, Treatment::Apply));
     }
 }

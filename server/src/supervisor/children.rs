@@ -44,6 +44,8 @@ pub(super) enum Fault {
     ReadNothing,
     /// One of its threads didn't come to an end.
     Busy,
+    /// It was at a record that was others' death.
+    Hangs,
 }
 
 impl fmt::Display for Fault {
@@ -53,6 +55,7 @@ impl fmt::Display for Fault {
             Fault::KeptLock => "held the log's lock for 2 s",
             Fault::ReadNothing => "read nothing of the log for 2 s",
             Fault::Busy => "was busy with one thing for 2 s",
+            Fault::Hangs => "was at the record that was the death of others",
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
+use crate::event_log::{Place, Thread};
 use crate::journal;
 use crate::worker;
 use forkchat_common::ids::Slot;
@@ -51,13 +52,14 @@ impl Supervisor {
         let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
         let by_its_own_doing = was_stalled || death != Death::Killed(Signal::SIGKILL);
         let pause = child.backoff(by_its_own_doing);
+        let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
+        let words = format!("{} (pid {pid}) {}{why}", child.name(), word(death));
         if by_its_own_doing {
-            self.blame.count_death(self.log, slot);
+            let quarantined = self.blame.count_death(self.log, slot);
+            quarantined.into_iter().for_each(|place| self.end_those_at(place));
         }
         // It may have died between publishing news and waking those who should know; and what is quarantined is news, too.
         self.log.ring_all();
-        let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
-        let words = format!("{} (pid {pid}) {}{why}", child.name(), word(death));
         if self.stage == Stage::Now {
             return;
         }
@@ -65,6 +67,7 @@ impl Supervisor {
             log::warn!("{words}; its connection was over");
             return self.vacate(slot);
         }
+        let child = self.children.get(slot);
         if self.stage != Stage::Serving && child.role == Role::Journal && death == Death::Exited(journal::FINISHED) {
             child.is_drained = true;
             return;
@@ -74,6 +77,15 @@ impl Supervisor {
             log::debug!("{words}; starting it again in {} ms", pause.as_millis());
         }
         child.last_death = Some(words);
+    }
+
+    /// Whoever hangs at a record that was others' death would do so until the watchdog has come to it, one after another.
+    fn end_those_at(&mut self, place: Place) {
+        for slot in self.children.alive() {
+            if self.log.place(slot, Thread::Send).is_some_and(|other| other.is_same_record(place)) {
+                self.children.kill(slot, Fault::Hangs);
+            }
+        }
     }
 
     /// Nothing is left of what was in a slot of a worker with one connection.
