@@ -57,6 +57,15 @@ fn workers_are_killed_in_full_traffic_and_nobody_notices() {
 }
 
 #[test]
+fn workers_of_other_models_are_killed_in_full_traffic_and_nobody_notices() {
+    for model in ["threads", "process"] {
+        let (code, result, _) = chaos(&["--model", model, "--seconds", "5", "--seed", "5"]);
+        assert_eq!((code, &result["clean"]), (Some(0), &true.into()), "{model}");
+        assert!(result["kills"].as_u64().unwrap() > 10, "{model}: {result}");
+    }
+}
+
+#[test]
 fn a_server_that_takes_what_it_has_not_committed_is_found_to_lose_lines() {
     let (code, result, _) = chaos(&["--seconds", "10", "--seed", "7", "--", "FORKCHAT_FAULT=read-first"]);
     assert_eq!(code, Some(1));

@@ -130,8 +130,12 @@ impl Supervisor {
 
     /// It is served by a process of its own, which begins as a successor does: with a connection of which the log knows nothing.
     fn fork_worker(&mut self, socket: Socket, peer: SocketAddr) {
-        // Its admission was a unit, and there are as many cells and slots.
-        let Some(slot) = self.children.take_vacant() else { return };
+        let Some(slot) = self.children.take_vacant() else {
+            // Somebody has left, and the process is just ending.
+            self.admission.release(peer.ip());
+            return self.turn_away(socket, peer.ip(), Refused::Full);
+        };
+        // Its admission was a unit, and there are as many cells.
         let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot)) else { return };
         match self.spawn(slot) {
             Ok(()) => self.listeners.is_fork_trouble_told = false,

@@ -1,0 +1,257 @@
+//! What holds in every concurrency model, and what a connection is made of in each.
+
+use forkchat_tests::processes::{children_of, name_of, threads_of};
+use forkchat_tests::{Client, DEADLINE, Server, has_tool, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::net::UdpSocket;
+use std::process::Command;
+
+const MODELS: [&str; 3] = ["pool", "threads", "process"];
+
+fn start(model: &str, options: &[&str]) -> Server {
+    Server::start(&[&["--model", model], options].concat())
+}
+
+fn workers(server: &Server) -> Vec<Pid> {
+    server.processes().into_iter().filter(|(_, name)| name.starts_with("worker ")).map(|(pid, _)| pid).collect()
+}
+
+/// Sends over UDP and reads until an answer contains this.
+fn reads(udp: &UdpSocket, part: &str) -> String {
+    let mut buffer = [0; 65_536];
+    let mut all = String::new();
+    while !all.contains(part) {
+        let length = udp.recv(&mut buffer).expect("a datagram comes");
+        all.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    all
+}
+
+fn udp_client(server: &Server) -> UdpSocket {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.connect(server.udp).unwrap();
+    udp.set_read_timeout(Some(DEADLINE)).unwrap();
+    udp.send(&[b' '; 64]).unwrap();
+    let cookie = reads(&udp, "/hello ");
+    udp.send(cookie.trim_start_matches("* ").as_bytes()).unwrap();
+    reads(&udp, "Welcome");
+    udp
+}
+
+#[test]
+fn people_talk_over_tcp_and_udp() {
+    for model in MODELS {
+        let server = start(model, &[]);
+        let (mut alice, mut bob, udp) = (server.join("alice"), server.join("bob"), udp_client(&server));
+        alice.say("hi all");
+        bob.reads("[#lobby] alice: hi all");
+        reads(&udp, "[#lobby] alice: hi all");
+        udp.send(b"hi from far\n").unwrap();
+        alice.reads(": hi from far");
+        alice.send("a long li".as_bytes());
+        bob.say("in between");
+        alice.reads("bob: in between");
+        alice.send("ne\n/who\n".as_bytes());
+        bob.reads("alice: a long line");
+        alice.reads("* in #lobby: alice bob");
+        bob.say("/history 2");
+        assert_eq!(bob.reads("a long line").len(), 2, "{model}");
+        bob.say("/quit bye");
+        alice.reads("* bob quit: bye");
+        assert_eq!(bob.rest().last().unwrap(), "* goodbye");
+    }
+}
+
+#[test]
+fn what_a_program_says_before_it_ends_is_heard_and_answered() {
+    for model in MODELS {
+        let server = start(model, &[]);
+        let mut alice = server.join("alice");
+        for number in 0..20 {
+            let mut program = server.connect();
+            program.send(format!("/nick robot\nnumber {number}\n/whoami").as_bytes());
+            program.end_input();
+            assert!(program.rest().last().unwrap().starts_with("* you are robot"), "{model}");
+            assert_eq!(alice.reads("robot quit")[1], format!("[#lobby] robot: number {number}"), "{model}");
+        }
+    }
+}
+
+#[test]
+fn every_worker_is_killed_while_people_talk_and_nobody_notices() {
+    for model in MODELS {
+        let server = start(model, &["--rate-limit", "off"]);
+        let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
+        let udp = udp_client(&server);
+        people.iter_mut().for_each(|person| drop(person.sync()));
+        let mut said = 0;
+        for round in 0..6 {
+            let victims = workers(&server);
+            for person in &mut people[1..] {
+                (0..10).for_each(|number| person.say(&format!("round {round} line {number}")));
+            }
+            victims.iter().for_each(|&pid| kill(pid, Signal::SIGKILL).unwrap());
+            said += 30;
+        }
+        people[1..].iter_mut().for_each(|person| person.say("that is all"));
+        let mut heard = Vec::new();
+        while heard.iter().filter(|line: &&String| line.ends_with("that is all")).count() < 3 {
+            heard.push(people[0].line().expect("the connection goes on"));
+        }
+        assert_eq!(heard.len(), said + 3, "{model}: each line once");
+        for speaker in 1..4 {
+            let of_speaker = heard.iter().filter_map(|line| line.strip_prefix(&format!("[#lobby] p{speaker}: round ")));
+            let expected = (0..6).flat_map(|round| (0..10).map(move |number| format!("{round} line {number}")));
+            assert!(of_speaker.eq(expected), "{model}: in order");
+        }
+        udp.send(b"still here\n").unwrap();
+        people[0].reads(": still here");
+        drop(people.remove(0));
+        people[0].reads("p0 quit");
+    }
+}
+
+#[test]
+fn a_connection_has_the_processes_and_threads_of_its_model() {
+    for (model, processes_each, tasks_each) in [("pool", 0, 0), ("threads", 0, 2), ("process", 1, 3)] {
+        let server = start(model, &[]);
+        let count = || {
+            let workers = workers(&server);
+            (workers.len(), workers.iter().map(|&worker| threads_of(worker).len()).sum::<usize>())
+        };
+        let standing = if model == "process" { 1 } else { 2 };
+        wait_for("the workers", || (count().0 == standing).then_some(()));
+        let first: Vec<Client> = (0..2).map(|i| server.join(&format!("first{i}"))).collect();
+        let (processes, tasks) = count();
+        let people: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
+        assert_eq!(count(), (processes + 6 * processes_each, tasks + 6 * tasks_each), "{model}");
+        drop((people, first));
+        wait_for("the processes of connections to be gone", || (count().0 == standing).then_some(()));
+        assert!(children_of(server.pid()).into_iter().all(|pid| !name_of(pid).is_empty()), "no zombie");
+        // Threads go back to their pool, and are taken from there.
+        let before = count().1;
+        let people: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
+        assert!(count().1 <= before + 6 * if model == "process" { 3 } else { 0 }, "{model}");
+        drop(people);
+    }
+}
+
+#[test]
+fn who_never_reads_is_disconnected_and_the_others_are_served() {
+    for model in MODELS {
+        let server = start(model, &["--rate-limit", "off", "--sendq", "64K"]);
+        let (mut alice, mut bob, mut deaf) = (server.join("alice"), server.join("bob"), server.join("deaf"));
+        let line = "x".repeat(1_000);
+        let is_gone = |lines: Vec<String>| lines.iter().any(|line| line == "* deaf quit: did not read what it was sent");
+        let mut sent = 0;
+        loop {
+            assert!(sent < 100_000, "{model}: it is disconnected at some time");
+            (0..50).for_each(|_| alice.say(&line));
+            sent += 50;
+            if is_gone(bob.sync()) {
+                break;
+            }
+            alice.sync();
+        }
+        drop(deaf.rest());
+        server.join("afterwards").sync();
+    }
+}
+
+#[test]
+fn more_than_there_may_be_are_told_so_and_a_free_place_is_given_again() {
+    for model in MODELS {
+        let server = start(model, &["--max-connections", "2"]);
+        let mut people = vec![server.join("a"), server.join("b")];
+        for _ in 0..10 {
+            assert_eq!(server.connect().rest(), ["! the server is full; try again later"], "{model}");
+        }
+        for _ in 0..20 {
+            people.pop().unwrap().say("/quit");
+            wait_for("a free place", || {
+                let mut one = server.connect();
+                one.line().is_some_and(|line| line.starts_with("* Welcome")).then(|| people.push(one))
+            });
+        }
+    }
+}
+
+#[test]
+fn sigterm_tells_everyone_and_leaves_nothing_behind() {
+    for model in MODELS {
+        let mut server = start(model, &[]);
+        let mut people: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
+        people[0].send(b"said before the end\n");
+        people[1].reads("said before the end");
+        let children = children_of(server.pid());
+        server.signal(Signal::SIGTERM);
+        for person in &mut people {
+            assert_eq!(person.rest().last().unwrap(), "* the server is stopping; goodbye", "{model}");
+        }
+        drop(people);
+        assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+        assert!(children.iter().all(|&child| name_of(child).is_empty()), "{model}: no child and no zombie");
+    }
+}
+
+#[test]
+fn hundreds_who_come_and_go_leave_nothing_behind() {
+    for model in MODELS {
+        let server = start(model, &[]);
+        let mut alice = server.join("alice");
+        alice.say("/set joins off");
+        let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+        let (before, processes) = (descriptors(), server.processes().len());
+        for round in 0..10 {
+            let mut people: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+            for (index, one) in people.iter_mut().enumerate() {
+                one.say("hello");
+                // Some end as one does, some say so, some just go.
+                match (index + round) % 3 {
+                    0 => one.end_input(),
+                    1 => one.say("/quit"),
+                    _ => {}
+                }
+            }
+        }
+        wait_for("everything to be as it was", || (descriptors() == before && server.processes().len() == processes).then_some(()));
+        let told = server.journal_text();
+        assert!(!told.contains("warning") && !told.contains("error"), "{model}: {told}");
+        alice.sync();
+    }
+}
+
+#[test]
+fn who_can_have_no_process_is_told_so_and_the_others_go_on() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    let server = start("process", &[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    let limit = |descriptors: usize| {
+        let limit = format!("--nofile={descriptors}:");
+        assert!(Command::new("prlimit").args(["--pid", &server.pid().to_string(), &limit]).status().unwrap().success());
+    };
+    let used = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    let highest = used.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<usize>().ok()).max().unwrap();
+    // Enough for the connection, not for what its process needs besides.
+    limit(highest + 2);
+    for _ in 0..5 {
+        let line = server.connect().line();
+        assert_eq!(line.as_deref(), Some("! the server can start no more processes; try again later"), "{}", server.journal_text());
+    }
+    server.tells("cannot fork a worker for a connection: ");
+    alice.say("we go on");
+    bob.reads("alice: we go on");
+    limit(highest + 1_000);
+    server.join("afterwards").sync();
+    assert_eq!(server.journal_text().matches("cannot fork a worker").count(), 1, "the operator is told once");
+}
+
+#[test]
+fn a_model_that_there_is_not_is_refused_with_the_names_of_those_that_there_are() {
+    let (status, text) = Server::fails(&["--model", "coroutines"]);
+    assert_eq!(status.code(), Some(2));
+    assert!(MODELS.iter().all(|model| text.contains(model)), "{text}");
+}
