@@ -165,7 +165,9 @@ impl Network {
 
     /// Makes sure that so many jobs more find a thread of the pool at once.
     fn has_threads(&mut self, more: usize) -> bool {
-        let needed = self.pool.active_count() + self.pool.queued_count() + more;
+        // The queued ones first: a thread that takes a job counts it as active before it no longer counts it as queued, so none is left out.
+        let queued = self.pool.queued_count();
+        let needed = queued + self.pool.active_count() + more;
         let missing = needed.saturating_sub(self.pool.max_count());
         // The pool would panic if the system gave it none.
         let is_possible = missing == 0 || can_start_threads(missing);
