@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// When nothing new has come although something was said to have come, one doesn't look again at once.
+/// When nothing new has come although something was said to have come, or the system can't wait, one doesn't look again at once.
 const QUIET: Duration = Duration::from_millis(50);
 /// Without room in the log, or without its lock, one tries again after this.
 const APPEND_AGAIN: Duration = Duration::from_millis(1);
@@ -61,10 +61,15 @@ fn read_lines(worker: &Worker, desk: &Desk, peer: &Peer) -> Option<Sequence> {
     let mut seen = 0;
     loop {
         peer.connection.expect_more_than(seen);
-        let flags = wait_for_input(peer.connection.as_fd(), None).ok()?;
+        let waited = wait_for_input(peer.connection.as_fd(), None);
         if peer.is_over() {
             return None;
         }
+        let Ok(flags) = waited else {
+            // The system can't now.
+            std::thread::sleep(QUIET);
+            continue;
+        };
         let mut buffer = desk.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         worker.log.begin_turn(worker.me, Thread::Receive);
         let found = look(worker.log, worker.me, &peer.connection, &mut buffer, flags);
@@ -109,9 +114,12 @@ fn commit(worker: &Worker, peer: &Peer, lines: &Lines) -> Sequence {
 }
 
 /// The UDP socket's receive thread.
-pub(super) fn receive_datagrams(log: &EventLog, me: Slot, udp: &UdpReceiver, datagrams: &Sender<Datagram>) {
+pub(super) fn receive_datagrams(log: &EventLog, me: Slot, udp: &UdpReceiver, datagrams: &Sender<Datagram>) -> ! {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    while wait_for_input(udp.as_fd(), None).is_ok() {
+    loop {
+        if wait_for_input(udp.as_fd(), None).is_err() {
+            std::thread::sleep(QUIET);
+        }
         for (peer, bytes) in std::iter::from_fn(|| udp.receive(&mut buffer)).take(BATCH) {
             // Without room it is lost, as datagrams are.
             let _ = datagrams.try_send(Datagram { peer, bytes });

@@ -1,0 +1,70 @@
+use super::*;
+use crate::event_log::Geometry;
+use crate::worker::fakes::{FakeSockets, peer};
+use crate::worker::input::Behind;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+
+/// Two workers with one session each, both in the lobby, and nothing to do.
+fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
+    let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 2, snapshot_bytes_max: 8 }).unwrap();
+    let config = ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, journal: Slot(1), udp: None };
+    let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), FakeSockets::open(), Vec::new()).unwrap());
+    for (cell, worker) in workers.iter_mut().enumerate() {
+        let opened = Input::Opened { session: SessionId::new(1, cell), peer: peer(1), connection: (), lines: Lines::default() };
+        worker.accept(opened);
+    }
+    for _ in 0..3 {
+        workers.iter_mut().for_each(Serving::turn);
+    }
+    assert!(workers.iter().all(|worker| !worker.has_work()));
+    (log, workers)
+}
+
+fn says(worker: &mut Serving<FakeSockets>, cell: usize, line: &[u8]) {
+    let session = SessionId::new(1, cell);
+    let lines = Lines::of(session, line, 0, false, Behind::More, 10);
+    worker.accept(Input::Lines { session, lines });
+}
+
+fn is_rung(log: &EventLog, slot: Slot) -> bool {
+    poll(&mut [PollFd::new(log.bell(slot).as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0
+}
+
+#[test]
+fn who_appends_wakes_the_others_and_who_only_applies_does_not() {
+    let (log, [mut speaker, mut listener]) = two_workers();
+    [Slot(0), Slot(1)].iter().for_each(|&slot| log.bell(slot).before_sleep());
+    says(&mut speaker, 0, b"hello\n");
+    speaker.turn();
+    assert!(is_rung(log, Slot(1)), "it has somebody to tell");
+    listener.turn();
+    assert!(!listener.has_work() && !is_rung(log, Slot(0)), "the speaker knows already");
+}
+
+#[test]
+fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was_appended() {
+    let (log, [mut speaker, mut listener]) = two_workers();
+    // More of the listener's lines than one turn applies, before the speaker's.
+    let lines = "x\n".repeat(200);
+    let mut input_end = 0;
+    while log.tail().blocks_since(speaker.replica.position()) < TURN_BLOCKS + 64 {
+        let session = SessionId::new(1, 1);
+        let lines = Lines::of(session, lines.as_bytes(), input_end, false, Behind::More, 200);
+        input_end += lines.consume as u64;
+        listener.accept(Input::Lines { session, lines });
+        listener.turn();
+    }
+    while listener.has_work() {
+        listener.turn();
+    }
+    says(&mut speaker, 0, b"hello\n");
+    speaker.turn();
+    log.bell(Slot(1)).answer();
+    log.bell(Slot(1)).before_sleep();
+    assert!(speaker.replica.is_behind(), "not all is applied yet");
+    while speaker.has_work() {
+        speaker.turn();
+    }
+    assert!(is_rung(log, Slot(1)));
+}
