@@ -105,6 +105,7 @@ impl MainThread {
                 receive::receive_datagrams(log, me, &udp, &hand_on);
             });
         }
+        network.expect(start.inherited.len());
         let joined = Serving::join(log, me, config, network, start.inherited);
         let reports = Reports::new(log);
         let main = |serving| MainThread { log, me, channel: start.channel, epoll, serving, notices, datagrams, reports };

@@ -24,6 +24,10 @@ use threadpool::ThreadPool;
 
 /// A thread's stack: enough for what these threads do, and little, since there are two for each connection. Only what is used of it takes memory.
 const STACK_BYTES: usize = 64 * 1024;
+/// Threads that a connection has.
+const THREADS_EACH: usize = 2;
+/// The pool grows by so many threads at least: to ask the system for many at once takes hardly longer than for one.
+const GROW_MIN: usize = 16;
 /// What a send thread may have before it: each is what one turn of the main thread rendered for its client.
 const CHUNKS: usize = 4;
 /// A send thread whose client reads may take so long to have its turn, on a machine that has much to do.
@@ -100,6 +104,11 @@ impl Network {
         }
     }
 
+    /// So many connections are about to be added: the pool grows once for all of them, if it can.
+    pub fn expect(&mut self, connections: usize) {
+        self.has_threads(THREADS_EACH * connections);
+    }
+
     /// Has a thread of the pool do something that may take as long as it likes. False if the system gives no thread.
     pub fn run(&mut self, job: impl FnOnce() + Send + 'static) -> bool {
         let is_possible = self.has_threads(1);
@@ -169,10 +178,14 @@ impl Network {
         let queued = self.pool.queued_count();
         let needed = queued + self.pool.active_count() + more;
         let missing = needed.saturating_sub(self.pool.max_count());
+        missing == 0 || self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing)
+    }
+
+    fn grow_by(&mut self, threads: usize) -> bool {
         // The pool would panic if the system gave it none.
-        let is_possible = missing == 0 || can_start_threads(missing);
-        if is_possible && missing > 0 {
-            self.pool.set_num_threads(needed);
+        let is_possible = can_start_threads(threads);
+        if is_possible {
+            self.pool.set_num_threads(self.pool.max_count() + threads);
         }
         is_possible
     }
@@ -212,7 +225,7 @@ impl Network {
             Some(stream) if stream.threads.is_some() => return true,
             Some(_) => {}
         }
-        if !self.has_threads(2) {
+        if !self.has_threads(THREADS_EACH) {
             return false;
         }
         let (permits, permitted) = bounded(1);
