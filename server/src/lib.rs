@@ -28,7 +28,7 @@
 //! | [`channel`] | what supervisor and workers say to each other | `ipc` |
 //! | [`admission`] | who may come in | `ipc` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
-//! | [`worker`] | serves connections and applies the log: what is the same in every model | all above |
+//! | [`worker`] | serves connections and applies the log: what the models share | all above |
 //! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `event_log`, `ipc`, `sys` |
 //! | [`doctor`] | tries out what the kernel must do | `ipc`, `sys` |
@@ -36,7 +36,7 @@
 //! | [`role`], [`options`] | a process's name and words; the command line | |
 //! | [`faults`] | failing on purpose, in test builds | |
 //!
-//! To follow one line of chat: [`worker`]'s `receive_thread` looks at it with `peek`, `input` makes a record of it, `serving` appends it
+//! To follow one line of chat (in model `pool`): [`worker`]'s `receive_thread` looks at it with `peek`, `input` makes a record of it, `serving` appends it
 //! and consumes it; every worker's `serving` applies it with [`chat`], which renders it into `outboxes`, which are written.
 #![deny(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! The concurrency models: three ways to serve the same chat, so that they can be compared. `--model` chooses one.
 //!
-//! A model is a row of [`MODELS`] and a file or folder of its own, which says how connections get to processes and what runs in a process. Everything
-//! else is the same in all of them and asks for none: the chat, the log, taking over from a worker that died ([`crate::worker`]), and the supervisor,
-//! which knows a model by its row alone.
+//! A model is a row of [`MODELS`] and a file or folder of its own, which says how connections get to processes and what runs in a process, and where
+//! to read on. Everything else is the same in all of them and asks for none: the chat, the log, taking over from a worker that died ([`crate::worker`]),
+//! and the supervisor, which knows a model by its row alone.
 //!
 //! | model | processes | threads |
 //! |---|---|---|

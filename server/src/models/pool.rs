@@ -14,6 +14,13 @@
 //!
 //! A connection costs a descriptor and a few KiB, and what is said at the same time is appended, applied and written together: the more there is to do,
 //! the less each of it costs. What it asks for in return is that nothing here ever blocks.
+//!
+//! | to follow a connection | read |
+//! |---|---|
+//! | it is accepted and passed to a worker | `supervisor/listeners.rs`, `pass_to_worker` |
+//! | its lines are looked at; in the end it is ended | `worker/receive_thread.rs` |
+//! | they go into the log, and what everyone is told goes out | `worker/send_thread.rs`, `worker/serving.rs` |
+//! | how the two threads are joined | `worker/pair.rs` |
 
 use super::{Model, Placement, Takes};
 use crate::worker::pair;

@@ -12,10 +12,18 @@
 //!   all of UDP   a client     a client     a client
 //! ```
 //!
-//! It begins as a successor does: with a connection that was accepted and of which the log knows nothing. When that is over it exits, and
-//! its slot is free. Nothing that happens to one client's process touches another's connection, and the kernel accounts for each client by itself. The price:
+//! The process of a connection begins as one does that takes over from a dead one: with a connection that was accepted and of which the log knows nothing.
+//! When that is over it exits, and its slot is free for another. (Slot 1 is the journal's.) Any process may have to wake any other, also one that is
+//! forked later, so each has a descriptor of every bell that there may ever be. Nothing that happens to one client's process touches another's connection, and the kernel accounts for each client by itself. The price:
 //! each process has a copy of the state and applies the whole log, so what each costs grows with how many there are, and a line to a room wakes a process for
 //! each who hears it.
+//!
+//! | to follow a connection | read |
+//! |---|---|
+//! | it is accepted, and a process forked for it | `supervisor/listeners.rs`, `fork_worker`; `supervisor/spawn.rs` |
+//! | the process finds a connection that the log doesn't know, and begins its session | `worker/takeover.rs`, `resume_session` |
+//! | it is served as in [`super::pool`], by the same two threads | `worker/pair.rs` |
+//! | it is over: the process exits, is reaped, and its slot is free | `worker/receive_thread.rs`, `ends_with_connections`; `supervisor/reap.rs`, `vacate` |
 
 use super::{Model, Placement, Takes};
 use crate::worker::pair;

@@ -24,6 +24,11 @@ const DESCRIPTORS_PER_CHILD: u64 = 4;
 const CONNECTIONS_MAX: u64 = 500_000;
 /// With a process each: slots are numbered by 16 bits, and a few are others'.
 const PROCESSES_MAX: u64 = 60_000;
+/// Tasks that a worker has besides those of its connections, at most; and the journal.
+const TASKS_PER_WORKER: u64 = 4;
+const TASKS_OF_JOURNAL: u64 = 2;
+/// More tasks that are left for a moment in which one is replaced.
+const TASKS_TO_SPARE: u64 = 8;
 /// Of the tasks that the system would still give, one in so many is left for others.
 const TASKS_LEFT_SHARE: u64 = 8;
 /// Of the memory that is available, one part in so many is for connections.
@@ -73,7 +78,7 @@ pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, Star
     let (files, turn_away) = by_files(takes, workers)?;
     let mut hard = vec![(files, Bound::Files)];
     hard.push((if placement == Placement::Own { PROCESSES_MAX } else { CONNECTIONS_MAX }, Bound::Program));
-    hard.extend(by_tasks(takes, workers, placement));
+    hard.push(by_tasks(takes, workers, placement));
     let least = |bounds: &[(u64, Bound)]| bounds.iter().copied().min_by_key(|(count, _)| *count);
     let (allowed, bound) = least(&hard).unwrap_or((files, Bound::Files));
     let asked = options.max_connections.map(u64::from);
@@ -97,11 +102,14 @@ fn by_files(takes: Takes, workers: u16) -> Result<(u64, u64), StartError> {
     Ok(((clients - turn_away) / takes.descriptors, turn_away))
 }
 
-/// Nothing if one takes no task.
-fn by_tasks(takes: Takes, workers: u16, placement: Placement) -> Option<(u64, Bound)> {
-    let tasks = std::num::NonZeroU64::new(takes.tasks)?;
+/// None if there is no room for those that are always there; else no bound if a connection takes no task.
+fn by_tasks(takes: Takes, workers: u16, placement: Placement) -> (u64, Bound) {
     let (free, bound) = tasks_free(workers, placement);
-    Some(((free - free / TASKS_LEFT_SHARE) / tasks, bound))
+    let always = u64::from(workers) * TASKS_PER_WORKER + TASKS_OF_JOURNAL + TASKS_TO_SPARE;
+    match free.checked_sub(always) {
+        None => (0, bound),
+        Some(left) => ((left - left / TASKS_LEFT_SHARE).checked_div(takes.tasks).unwrap_or(u64::MAX), bound),
+    }
 }
 
 /// The most connections that take no more than so many bytes together.

@@ -212,6 +212,9 @@ impl Supervisor {
         let model = supervisor.options.model;
         log::info!("model {}; as many connections as {bound} allows", model.name);
         let and_more = if model.placement == Placement::Own { " and one for each connection" } else { "" };
+        if model.placement == Placement::Own && supervisor.options.workers.is_some() {
+            log::info!("--workers is ignored: in model {} each connection has its own", model.name);
+        }
         log::info!("{}{and_more}, at most {connections_max} connections", role::count(workers.into(), "worker"));
         Ok(supervisor)
     }

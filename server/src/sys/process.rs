@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 /// Exit code of a child whose parent was gone before it began.
 pub const EXIT_ORPHANED: i32 = 70;
@@ -61,6 +63,20 @@ pub fn fork_child<T>(
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes any code and doesn't return.
     unsafe { libc::_exit(code) }
+}
+
+/// Whether the system gives so many threads more at the same time, with such stacks. A thread pool would panic if it didn't.
+pub fn can_start_threads(count: usize, stack_bytes: usize) -> bool {
+    let (release, held) = channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let start = |_| {
+        let held = held.clone();
+        // Until the other end is let go.
+        std::thread::Builder::new().stack_size(stack_bytes).spawn(move || held.lock().is_ok_and(|held| held.recv().is_err()))
+    };
+    let started: Vec<_> = (0..count).map(start).collect();
+    drop(release);
+    started.into_iter().all(|thread| thread.is_ok_and(|thread| thread.join().is_ok()))
 }
 
 /// Names the calling thread for `ps` and `top`, or the process if it is its first; what is longer than 15 bytes is cut.

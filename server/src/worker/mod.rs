@@ -1,4 +1,5 @@
-//! A worker: serves connections and applies the log. What is the same in every concurrency model; what differs is in [`crate::models`].
+//! A worker: serves connections and applies the log. What is the same in every concurrency model, and the pair of threads that serves the connections of
+//! two of them; the rest of what differs is in [`crate::models`].
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -9,8 +10,8 @@
 //! | `sockets` | what `serving` needs of the outside |
 //! | `connection` | a client's socket, as the threads share it |
 //! | `peek` | looking at a client's input, and leaving it in the kernel |
-//! | `pair` | the two threads that serve many connections, or one |
-//! | `receive_thread` | the first: waits for the supervisor and for input; peeks; ends connections |
+//! | `pair` | the two threads of `pool`, for many connections, and of `process`, for one |
+//! | `receive_thread` | the first of them: waits for the supervisor and for input; peeks; ends connections |
 //! | `send_thread` | the second: waits for everything else; the sockets' writing side |
 //! | `reports` | what the supervisor is told |
 //! | `udp` | UDP sessions: cookies, addresses, admission |

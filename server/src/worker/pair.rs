@@ -18,8 +18,9 @@ use super::serving::{Serving, ServingConfig};
 use super::{FINISHED, Inherited, Start, udp_socket};
 use crate::event_log::EventLog;
 use crate::ipc::doorbell::Doorbell;
-use crate::sys::process::{exit_now, set_name};
+use crate::sys::process::{can_start_threads, exit_now, set_name};
 use forkchat_common::ids::Slot;
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -29,6 +30,9 @@ use threadpool::ThreadPool;
 const QUEUE: usize = 1_024;
 /// The same for one connection; the queue has its places from the beginning.
 const QUEUE_OF_ONE: usize = 8;
+
+/// A thread's stack. Only what is used of it takes memory.
+const STACK_BYTES: usize = 2 << 20;
 
 /// Runs a worker in slot `me` until the process is killed, or its connections are over if it ends with them. Returns its exit code.
 pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> i32 {
@@ -69,8 +73,11 @@ fn start_threads(log: &'static EventLog, me: Slot, config: ServingConfig, start:
     };
     let mut receive = ReceiveThread::new(log, me, wiring)?;
 
-    // The pool's threads are alike, so each takes the name of what it does.
-    let pool = ThreadPool::new(2);
+    if !can_start_threads(2, STACK_BYTES) {
+        return Err(Errno::EAGAIN);
+    }
+    // The thread pool's threads are alike, so each takes the name of what it does.
+    let pool = threadpool::Builder::new().num_threads(2).thread_stack_size(STACK_BYTES).build();
     pool.execute(move || {
         set_name(&format!("receive {me}"));
         match or_exit("receive thread", receive.run()) {

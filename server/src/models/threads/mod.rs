@@ -21,7 +21,8 @@
 //! | `network` | the main thread's side of them; the pool that they come from |
 //!
 //! Each thread reads like a program for one client, which is why servers were written so for so long. The price: two stacks for each connection, and a
-//! thread to be woken for each line that somebody says and for each who hears it.
+//! thread to be woken for each line that somebody says and for each who hears it. The threads come from a thread pool and go back to it when the
+//! connection is over; there they wait, as `idle`, for the next one. It has as many as there were connections at most, and doesn't shrink.
 
 mod network;
 mod peer;

@@ -1,4 +1,4 @@
-//! The main thread's side of the connections, and the pool that their threads come from.
+//! The main thread's side of the connections, and the thread pool that their threads come from.
 //!
 //! A connection gets its two threads when something is first to be read from it or written to it. If the system gives none, both wait until it does.
 
@@ -6,7 +6,7 @@ use super::peer::{Notice, Peer, Worker};
 use super::receive::{Desk, Permit, receive};
 use super::send::{Chunk, linger, write, write_all};
 use crate::chat::Ending;
-use crate::sys::process::set_name;
+use crate::sys::process::{can_start_threads, set_name};
 use crate::sys::tcp_position::{Positions, positions};
 use crate::worker::connection::{Connection, LINES_PER_PEEK_MAX};
 use crate::worker::sockets::{Sockets, Written};
@@ -24,6 +24,8 @@ use threadpool::ThreadPool;
 
 /// A thread's stack: enough for what these threads do, and little, since there are two for each connection. Only what is used of it takes memory.
 const STACK_BYTES: usize = 64 * 1024;
+/// What a thread is called that waits in the thread pool.
+const IDLE: &str = "idle";
 /// Threads that a connection has.
 const THREADS_EACH: usize = 2;
 /// The pool grows by so many threads at least: to ask the system for many at once takes hardly longer than for one.
@@ -55,6 +57,8 @@ pub(super) struct Network {
     strangers: usize,
     strangers_max: usize,
     is_drained: bool,
+    /// The operator knows that the system gives no threads.
+    is_trouble_told: bool,
 }
 
 enum Route {
@@ -101,6 +105,7 @@ impl Network {
             strangers: 0,
             strangers_max,
             is_drained: false,
+            is_trouble_told: false,
         }
     }
 
@@ -178,12 +183,17 @@ impl Network {
         let queued = self.pool.queued_count();
         let needed = queued + self.pool.active_count() + more;
         let missing = needed.saturating_sub(self.pool.max_count());
-        missing == 0 || self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing)
+        let has_threads = missing == 0 || self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing);
+        if !has_threads && !self.is_trouble_told {
+            log::warn!("cannot start more threads; connections without wait until it can, those that have theirs go on");
+        }
+        self.is_trouble_told = !has_threads;
+        has_threads
     }
 
     fn grow_by(&mut self, threads: usize) -> bool {
         // The pool would panic if the system gave it none.
-        let is_possible = can_start_threads(threads);
+        let is_possible = can_start_threads(threads, STACK_BYTES);
         if is_possible {
             self.pool.set_num_threads(self.pool.max_count() + threads);
         }
@@ -237,11 +247,13 @@ impl Network {
         self.pool.execute(move || {
             set_name(&format!("receive {}", session.cell()));
             receive(&worker, &desk, &receiving, &permitted);
+            set_name(IDLE);
         });
         let worker = self.worker.clone();
         self.pool.execute(move || {
             set_name(&format!("send {}", session.cell()));
             write(&worker, &peer, &to_write);
+            set_name(IDLE);
         });
         true
     }
@@ -382,17 +394,4 @@ impl Sockets for Network {
     fn drained(&mut self) {
         self.is_drained = true;
     }
-}
-
-/// Whether the system gives so many threads.
-fn can_start_threads(count: usize) -> bool {
-    let (release, held) = bounded::<()>(0);
-    let start = |_| {
-        let held = held.clone();
-        std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || held.recv().is_err())
-    };
-    let started: Vec<_> = (0..count).map(start).collect();
-    drop(release);
-    // All were there at the same time.
-    started.into_iter().all(|thread| thread.is_ok_and(|thread| thread.join().is_ok()))
 }
