@@ -1,6 +1,7 @@
 //! Everything has a bound, and what happens at the bound is what was said.
 
 use forkchat_tests::{Client, Server, has_tool, wait_for};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::Write;
 use std::net::TcpStream;
@@ -234,4 +235,36 @@ fn a_small_ring_and_slow_readers() {
     let heard: Vec<Vec<String>> = heard.into_iter().map(|reader| reader.join().unwrap()).collect();
     assert!(heard.iter().all(|lines| *lines == heard[0]), "one order for everyone, nothing lost");
     assert!(!server.journal_text().contains("killing"), "nobody was stalled");
+}
+
+#[test]
+fn a_worker_that_cannot_be_started_again_holds_nobody_up() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    let server = Server::start(&["--rate-limit", "off", "--ring", "1M"]);
+    let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
+    let dead = people[0].worker();
+    let (mut theirs, mut others) = (Vec::new(), Vec::new());
+    for mut one in people.drain(..) {
+        if one.worker() == dead { &mut theirs } else { &mut others }.push(one);
+    }
+    allow_descriptors(server.pid(), 0);
+    kill(server.process(&dead), Signal::SIGKILL).unwrap();
+    server.tells(&format!("cannot fork {dead}: "));
+    // Several rings.
+    let line = "x".repeat(1_000);
+    for number in 0..5_000 {
+        others[0].say(&format!("{number} {line}"));
+        if number % 100 == 99 {
+            others[1].reads(&format!(": {number} "));
+        }
+    }
+    server.tells(&format!("{dead} could not be started for 2 s"));
+    allow_descriptors(server.pid(), 1_000);
+    server.tells(&format!("{dead} (pid "));
+    // Nobody can tell any more what they would have been sent.
+    theirs.iter_mut().for_each(|one| drop(one.rest()));
+    others[0].sync();
+    server.join("afterwards").sync();
 }

@@ -68,11 +68,11 @@ impl EventLog {
 
     /// The latest sequence at which a snapshot may be published: behind nobody's back.
     ///
-    /// No later than any worker's `stable`, nor than any lagging session's checkpoint, unless that is more than a quarter of
+    /// No later than the `stable` of any worker that is there or about to be replaced, nor than any lagging session's checkpoint, unless that is more than a quarter of
     /// the ring behind its worker: such a session no longer counts, and is dropped if its worker dies.
     pub fn snapshot_ceiling(&self, workers: impl Iterator<Item = Slot>) -> Sequence {
         // `stable` before the cells: a cell that is clean when we look was covered by what `stable` said before.
-        let in_use = workers.filter(|slot| slot.index() < self.slots_used().len());
+        let in_use = workers.filter(|slot| slot.index() < self.slots_used().len() && self.cursor(*slot).is_some());
         let mut ceiling = in_use.map(|slot| self.stable(slot)).min().unwrap_or(Sequence(u64::MAX));
         let used = (self.header.cells_used.load(Ordering::Relaxed) as usize).min(self.cells.len());
         for checkpoint in (0..used).filter_map(|cell| self.checkpoint(cell)).filter(|checkpoint| checkpoint.is_lagging) {

@@ -157,6 +157,13 @@ impl EventLog {
         self.room_was_made();
     }
 
+    /// Nobody has been in a slot for long, and nobody may come soon: the others don't wait for it any longer. Whoever comes there after all finds out
+    /// which sessions can still be followed.
+    pub fn abandon(&self, slot: Slot) {
+        self.slots[slot.index()].cursor.store(NOBODY, Ordering::Release);
+        self.room_was_made();
+    }
+
     /// The published snapshot's sequence: what a successor starts from.
     pub fn snapshot_sequence(&self) -> Sequence {
         self.published_snapshot().sequence

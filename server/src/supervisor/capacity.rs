@@ -24,8 +24,10 @@ const DESCRIPTORS_PER_CHILD: u64 = 4;
 const CONNECTIONS_MAX: u64 = 500_000;
 /// With a process each: slots are numbered by 16 bits, and a few are others'.
 const PROCESSES_MAX: u64 = 60_000;
-/// Tasks that a worker has besides those of its connections, at most; and the journal.
-const TASKS_PER_WORKER: u64 = 4;
+/// However little memory seems to be available, so many connections are let in: it is a guess.
+const BY_MEMORY_MIN: u64 = 64;
+/// Tasks that a worker has besides those of its connections, at most: with threads that turn somebody away; and the journal.
+const TASKS_PER_WORKER: u64 = 8;
 const TASKS_OF_JOURNAL: u64 = 2;
 /// More tasks that are left for a moment in which one is replaced.
 const TASKS_TO_SPARE: u64 = 8;
@@ -86,7 +88,7 @@ pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, Star
         return Err(StartError::TooManyConnections { asked: asked.unwrap_or(1), allowed, bound });
     }
     // Memory is no limit to be run into, but a guess: who asks for more gets it.
-    let by_memory = memory_available().map(|available| (by_memory(takes, available / MEMORY_SHARE).max(1), Bound::Memory));
+    let by_memory = memory_available().map(|available| (by_memory(takes, available / MEMORY_SHARE).max(BY_MEMORY_MIN), Bound::Memory));
     let by_default = least(&[Some((allowed, bound)), by_memory].into_iter().flatten().collect::<Vec<_>>()).unwrap_or((allowed, bound));
     let (connections, bound) = asked.map_or(by_default, |asked| (asked, Bound::Asked));
     Ok(Capacity { connections: connections as usize, turn_away: turn_away as usize, bound })
@@ -129,7 +131,7 @@ fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
     let mut bounds = vec![
         (number("/proc/sys/kernel/pid_max").map(|max| max.saturating_sub(all)), "the system's limit on processes (kernel.pid_max)"),
         (number("/proc/sys/kernel/threads-max").map(|max| max.saturating_sub(all)), "the system's limit on threads (kernel.threads-max)"),
-        (cgroup_room("pids", "pids.max", "pids.current"), "the control group's limit on processes (pids.max)"),
+        (cgroup_room("pids", "pids.max", "pids.current", None), "the control group's limit on processes (pids.max)"),
     ];
     if !is_exempt() {
         let limit = getrlimit(Resource::RLIMIT_NPROC).ok().map(|(soft, _)| soft.saturating_sub(own));
@@ -176,16 +178,15 @@ fn memory_available() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let of_machine = kib.map(|kib| kib * 1024);
-    let of_group = cgroup_room("memory", "memory.max", "memory.current").into_iter().chain(cgroup_room(
-        "memory",
-        "memory.limit_in_bytes",
-        "memory.usage_in_bytes",
-    ));
+    let version_2 = cgroup_room("memory", "memory.max", "memory.current", Some("inactive_file"));
+    let version_1 = cgroup_room("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", Some("total_inactive_file"));
+    let of_group = version_1.into_iter().chain(version_2);
     of_machine.into_iter().chain(of_group).min()
 }
 
-/// What this process's control group and those around it still give: version 2, or a version 1 controller.
-fn cgroup_room(controller: &str, max: &str, current: &str) -> Option<u64> {
+/// What this process's control group and those around it still give: version 2, or a version 1 controller. What is counted as used and can be had back at
+/// once, since it only holds files that were read, is named in the controller's statistics by `reclaimable`.
+fn cgroup_room(controller: &str, max: &str, current: &str, reclaimable: Option<&str>) -> Option<u64> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut least: Option<u64> = None;
     for line in membership.lines() {
@@ -200,7 +201,10 @@ fn cgroup_room(controller: &str, max: &str, current: &str) -> Option<u64> {
         for group in group.ancestors().take_while(|group| group.starts_with(&root)) {
             // "max", or no such file, is no limit.
             if let (Some(max), Some(current)) = (number(group.join(max)), number(group.join(current))) {
-                let room = max.saturating_sub(current);
+                let statistics = fs::read_to_string(group.join(format!("{controller}.stat"))).unwrap_or_default();
+                let named = |line: &str| line.strip_prefix(reclaimable?)?.strip_prefix(' ')?.parse::<u64>().ok();
+                let back = statistics.lines().find_map(named).unwrap_or(0);
+                let room = max.saturating_sub(current.saturating_sub(back));
                 least = Some(least.map_or(room, |least| least.min(room)));
             }
         }

@@ -20,6 +20,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const RECOVERED: Duration = Duration::from_secs(10);
 /// One that is stopped is looked at again after this: when the whole server is stopped and goes on (Ctrl-Z, fg), the supervisor may be the first.
 const STOPPED: Duration = Duration::from_millis(20);
+/// Nobody waits longer for one that can't be started.
+const ABANDONED: Duration = Duration::from_secs(2);
 /// Connections to be turned away that wait for a worker's queue. Beyond it they are closed without a word.
 const TURN_AWAY_MAX: usize = 16;
 
@@ -80,6 +82,8 @@ pub(super) struct Child {
     pub killed_because: Option<Fault>,
     /// How its predecessor died, until the successor is there and both are told in one line.
     pub last_death: Option<String>,
+    /// When it died, until a successor is there or is no longer waited for.
+    pub died_at: Option<Instant>,
     pub is_drained: bool,
 }
 
@@ -177,6 +181,15 @@ impl Children {
         self.table.iter().filter_map(|child| child.stopped_at).min().map(|at| at + STOPPED)
     }
 
+    /// Workers' slots in which nobody has been for so long that the others can't wait for them any more; each once. For the journal everyone has to wait:
+    /// without its snapshots no room is made in the ring.
+    pub fn take_abandoned(&mut self, now: Instant) -> Vec<Slot> {
+        let is_due = |child: &&mut Child| {
+            child.role != Role::Journal && child.pid.is_none() && child.died_at.is_some_and(|at| now.duration_since(at) > ABANDONED)
+        };
+        self.table.iter_mut().filter(is_due).filter_map(|child| child.died_at.take().map(|_| child.slot)).collect()
+    }
+
     /// Those that were stopped a moment ago and still are.
     pub fn take_stopped(&mut self, now: Instant) -> Vec<Slot> {
         let is_due = |child: &&mut Child| child.stopped_at.is_some_and(|at| now >= at + STOPPED);
@@ -266,6 +279,7 @@ impl Child {
             stopped_at: None,
             killed_because: None,
             last_death: None,
+            died_at: None,
             is_drained: false,
         }
     }
@@ -282,7 +296,7 @@ impl Child {
     pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
         self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Of(_)));
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
-        (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) = (None, None, None, false);
+        (self.respawn_at, self.stopped_at, self.killed_because, self.died_at, self.is_drained) = (None, None, None, None, false);
     }
 
     fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {

@@ -73,6 +73,7 @@ impl Supervisor {
             return;
         }
         child.respawn_at = Some(Instant::now() + pause);
+        child.died_at = Some(Instant::now());
         if !pause.is_zero() {
             log::debug!("{words}; starting it again in {} ms", pause.as_millis());
         }

@@ -70,6 +70,8 @@ impl Supervisor {
             }
             Role::Worker | Role::OwnWorker => {
                 let (ours, theirs) = queue::pair()?;
+                // Before the fork, behind which nothing may fail. If that does, nobody else has this descriptor, and epoll forgets it.
+                self.epoll.add(&ours, readable(slot.0.into()))?;
                 // The worker in the first slot keeps the UDP sessions.
                 let udp = if slot == Slot(0) { self.listeners.udp()? } else { None };
                 let (sessions, sockets): (Vec<_>, Vec<_>) =
@@ -91,9 +93,6 @@ impl Supervisor {
                 (pid, Some(ours))
             }
         };
-        if let Some(channel) = &channel {
-            self.epoll.add(channel, readable(slot.0.into()))?;
-        }
         self.children.get(slot).begin(pid, channel);
         self.watchdog.forget(slot);
         Ok(())

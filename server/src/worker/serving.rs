@@ -384,7 +384,9 @@ impl<S: Sockets> Serving<S> {
     fn apply_some(&mut self) {
         let start = self.replica.position();
         let mut published = start;
-        while self.replica.is_behind() && self.replica.position().blocks_since(start) < TURN_BLOCKS && self.outboxes.tells() < TURN_TELLS {
+        // Until the turn's end no session's output is out from where it began; a quarter of the ring would be too far back.
+        let turn = TURN_BLOCKS.min(self.log.geometry().batch_blocks_max());
+        while self.replica.is_behind() && self.replica.position().blocks_since(start) < turn && self.outboxes.tells() < TURN_TELLS {
             self.log.begin_turn(self.me, Thread::Send);
             self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes| outboxes.relieve(&mut self.sockets));
             if self.replica.position().blocks_since(published) >= PUBLISH_BLOCKS {

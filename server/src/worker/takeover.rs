@@ -20,7 +20,7 @@
 //! | it is open | it goes on |
 //! | it never began | it begins: the predecessor had the socket and nothing else |
 //! | it is over | its connection is ended, and the supervisor told, perhaps again |
-//! | open, but its unwritten output began before the snapshot | it is closed: it reads too slowly to be followed |
+//! | open, but its unwritten output began before the snapshot | it is closed: it reads too slowly to be followed, or nobody could be started here for long |
 
 use super::input::Lines;
 use super::outboxes::{ALL, Outboxes};
@@ -130,7 +130,8 @@ impl<S: Sockets> Serving<S> {
             Some(checkpoint) => {
                 self.outboxes.resume(session, Some(checkpoint), taken(checkpoint.offset));
                 if is_in_snapshot && checkpoint.sequence < self.replica.position() {
-                    self.outboxes.give_up(session, CloseReason::TooSlow);
+                    let why = if checkpoint.is_lagging { CloseReason::TooSlow } else { CloseReason::WorkerDied };
+                    self.outboxes.give_up(session, why);
                 }
                 checkpoint.sequence
             }

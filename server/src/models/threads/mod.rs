@@ -33,7 +33,7 @@ use super::{Model, Placement, Takes};
 use crate::channel::{ToWorker, WorkerEnd};
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::queue::Received;
-use crate::sys::process::set_name;
+use crate::sys::process::{can_start_threads, set_name};
 use crate::worker::input::{Input, Lines};
 use crate::worker::reports::Reports;
 use crate::worker::send_thread::{milliseconds, unless_interrupted};
@@ -42,6 +42,7 @@ use crate::worker::{JoinError, ServingConfig, Start, udp_socket};
 use crossbeam_channel::Receiver;
 use forkchat_common::ids::Slot;
 use network::Network;
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use peer::{Notice, Worker};
 use receive::Datagram;
@@ -92,6 +93,9 @@ struct MainThread {
 
 impl MainThread {
     fn start(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> nix::Result<Result<MainThread, JoinError>> {
+        if !can_start_threads(1, network::STACK_BYTES) {
+            return Err(Errno::EAGAIN);
+        }
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(log.bell(me), readable(BELL))?;
@@ -153,7 +157,7 @@ impl MainThread {
                     log::warn!("cannot take session {session}: out of descriptors");
                     self.reports.closed(session);
                 }
-                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => self.serving.sockets.turn_away(socket, reason),
+                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => self.serving.sockets.turn_away(socket, &reason),
                 Received::Message(ToWorker::TurnAway { .. }, None) => {}
                 Received::Message(ToWorker::Drain, _) => self.serving.accept(Input::Drain),
                 Received::Garbled => log::error!("the supervisor said something that is no message"),

@@ -4,7 +4,7 @@
 
 use super::peer::{Notice, Peer, Worker};
 use super::receive::{Desk, Permit, receive};
-use super::send::{Chunk, linger, write, write_all};
+use super::send::{Chunk, linger, write};
 use crate::chat::Ending;
 use crate::sys::process::{can_start_threads, set_name};
 use crate::sys::tcp_position::{Positions, positions};
@@ -14,7 +14,7 @@ use crate::worker::udp_socket::UdpSender;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use forkchat_common::ids::SessionId;
 use nix::sys::epoll::Epoll;
-use nix::sys::socket::Shutdown;
+use nix::sys::socket::{MsgFlags, Shutdown, send};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -23,7 +23,9 @@ use std::time::{Duration, Instant};
 use threadpool::ThreadPool;
 
 /// A thread's stack: enough for what these threads do, and little, since there are two for each connection. Only what is used of it takes memory.
-const STACK_BYTES: usize = 64 * 1024;
+pub(super) const STACK_BYTES: usize = 64 * 1024;
+/// Threads that wait for the end of somebody who was turned away: they are not to take those of whom is served.
+const STRANGERS_MAX: usize = 4;
 /// What a thread is called that waits in the thread pool.
 const IDLE: &str = "idle";
 /// Threads that a connection has.
@@ -159,17 +161,18 @@ impl Network {
     }
 
     /// Says why somebody can't be served, and closes as one closes any connection. It is no session and leaves no trace.
-    pub fn turn_away(&mut self, socket: OwnedFd, reason: String) {
+    pub fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
         let worker = self.worker.clone();
         let peer = Peer::new(Connection::new(SessionId::NONE, socket));
-        let is_possible = self.strangers < self.strangers_max
+        // A fresh socket takes a line at once.
+        let _ = send(peer.fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        // Without a thread that waits for its end it may miss that, if it has said something itself.
+        let waits = self.strangers < self.strangers_max.min(STRANGERS_MAX)
             && self.run(move || {
-                // A fresh socket takes a line at once.
-                let _ = write_all(&peer, reason.as_bytes());
                 linger(&peer);
                 worker.notify(Notice::TurnedAway);
             });
-        self.strangers += usize::from(is_possible);
+        self.strangers += usize::from(waits);
     }
 
     /// Somebody was turned away.

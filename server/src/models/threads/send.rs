@@ -48,7 +48,7 @@ pub(super) fn write(worker: &Worker, peer: &Peer, chunks: &Receiver<Chunk>) {
 }
 
 /// Waits as long as it takes; until the main thread shuts the socket.
-pub(super) fn write_all(peer: &Peer, mut bytes: &[u8]) -> nix::Result<()> {
+fn write_all(peer: &Peer, mut bytes: &[u8]) -> nix::Result<()> {
     let mut how = MsgFlags::MSG_DONTWAIT;
     while !bytes.is_empty() {
         match send(peer.fd(), bytes, MsgFlags::MSG_NOSIGNAL | how) {
