@@ -352,6 +352,7 @@ impl Outboxes {
     /// Writes what can be written, once per session, and ends those that have ended and are written.
     pub fn flush<S: Sockets>(&mut self, sockets: &mut S, log: &EventLog, position: Sequence) -> Flushed {
         let mut flushed = Flushed::default();
+        let far_behind = log.geometry().ring_blocks() / 8;
         for session in std::mem::take(&mut self.in_flight) {
             self.mark_dirty(session);
         }
@@ -362,6 +363,10 @@ impl Outboxes {
             outbox.is_dirty = false;
             if outbox.ending != Some(Ending::Drop) {
                 outbox.write(sockets);
+                // A quarter of the ring behind it couldn't be followed, and that isn't its fault while it only waits for its turn.
+                while outbox.in_flight > 0 && position.blocks_since(outbox.mark_behind().0) > far_behind && sockets.hurry(session) {
+                    outbox.write(sockets);
+                }
             }
             match outbox.ending {
                 Some(ending) if ending == Ending::Drop || outbox.behind() == 0 => {
