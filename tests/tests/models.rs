@@ -311,6 +311,8 @@ fn why_another_server_cannot_be_compared_is_said_at_once() {
 fn what_cannot_be_done_is_said() {
     for (arguments, code, words) in [
         (&["--models", "--report", "/nowhere/report.html"][..], 1, "cannot write the report to /nowhere/report.html"),
+        (&["--models", "--", "--model", "pool"], 2, "choose with --models=pool,threads"),
+        (&["--models=pool", "--", "--model=process"], 2, "choose with --models=pool,threads"),
         (&["--models=fork"], 2, "[possible values: pool, threads, process]"),
         (&["--models", "room-10"], 2, "cannot be used with"),
         (&["--models", "--sizes", "1"], 2, "1 is not in 2..=100000"),

@@ -97,7 +97,8 @@ pub struct Options {
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
     pub addr: Option<SocketAddr>,
 
-    /// The same load to another chat server that runs already, too; with :irc behind it, it speaks IRC
+    /// The same load to another chat server that runs already, too; with :irc behind it, it speaks IRC; best started
+    /// without its rate limit/flood protection
     #[arg(long, value_name = "HOST:PORT[:irc]", value_parser = parse_other)]
     pub compare: Option<Other>,
 
@@ -164,6 +165,10 @@ impl Options {
     pub fn shapes(&self) -> Result<Vec<Shape>, String> {
         if self.fault.is_some() && self.models.is_none() && (self.server.is_some() || !self.server_arguments.is_empty()) {
             return Err("--fault loads the bare broadcaster: --server and options for it go with --fault only beside --models".into());
+        }
+        let is_model = |argument: &String| argument == "--model" || argument.starts_with("--model=");
+        if self.models.is_some() && self.server_arguments.iter().any(is_model) {
+            return Err("--models starts each server with a --model of its own: choose with --models=pool,threads, not behind --".into());
         }
         let mut shapes = self.presets.clone();
         if shapes.is_empty() {
