@@ -2,15 +2,23 @@
 
 use super::dialect::{Dialect, IRC_BYTES_MAX};
 use super::generator::Generator;
-use super::measure::{Side, Timing};
+use super::measure::{Outcome, Side, Timing};
 use super::options::Other;
-use super::report::Missing;
+use super::report::{Missing, Row};
 use super::shape::{Shape, Traffic};
+use super::subject::Subject;
 use super::target::Target;
 use std::time::Duration;
 
 /// How long one client may take to log in.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// With less than this share of a core in use, a server isn't slow by working.
+const IDLE_SHARE_MAX: f64 = 0.2;
+/// A p99 of more, in ms, is slow in a closed loop on one machine.
+const SLOW_MS: f64 = 20.0;
+/// Fewer logins a second are slow.
+const FEW_LOGINS: f64 = 500.0;
 
 /// Logs in once, so that one who can't knows it before all else is measured.
 ///
@@ -36,6 +44,29 @@ pub fn begin_compared(other: Other, shape: Shape, timing: &Timing) -> Result<Sid
     Side::begin(Target::compared(other), shape, timing).map_err(Missing::Failed)
 }
 
+/// Where it was slow and yet had next to nothing to do, row by row.
+pub fn waits(rows: &[Row]) -> Vec<String> {
+    let wait = |row: &Row| Some(format!("{}: {}", row.name(), wait_in(row.shape, row.of(Subject::Compared)?)?));
+    rows.iter().filter_map(wait).collect()
+}
+
+/// Why somebody waits for a server that does nothing.
+pub const WAITS_FOR: &str = "likely its flood protection or rate limit (start it without), Nagle's algorithm together with delayed \
+     acknowledgements, or a short listen queue (see ss -ltn)";
+
+fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
+    let share = outcome.server_share.filter(|&share| share < IDLE_SHARE_MAX)?;
+    let slow = match shape.traffic {
+        Traffic::Window(_) => {
+            let p99 = outcome.latency_ms(0.99).filter(|&ms| ms > SLOW_MS)?;
+            format!("p99 {p99:.0} ms")
+        }
+        Traffic::Storm if outcome.per_second < FEW_LOGINS => format!("{:.0} logins/s", outcome.per_second),
+        _ => return None,
+    };
+    Some(format!("{slow}, while the compared server used {:.0} % of a core: it waited, it didn't work", share * 100.0))
+}
+
 /// Why a shape can't be put to a server that speaks this.
 fn senseless(dialect: Dialect, shape: Shape) -> Option<String> {
     let is_irc = dialect == Dialect::Irc;
@@ -49,6 +80,53 @@ fn senseless(dialect: Dialect, shape: Shape) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::ledger::Tally;
+    use hdrhistogram::Histogram;
+
+    fn outcome(server_share: Option<f64>, per_second: f64, ms: u64) -> Outcome {
+        let mut latency = Histogram::new(3).unwrap();
+        latency.record_n(ms * 1_000_000, 100).unwrap();
+        Outcome {
+            connections: 10,
+            units: 100,
+            lines: 100,
+            logins: 100,
+            per_second,
+            cpu_micros: None,
+            journal_micros: None,
+            cpu_micros_of_slices: Vec::new(),
+            server_share,
+            generator_share: 0.0,
+            latency,
+            tally: Tally::default(),
+            dropped: 0,
+            memory_per_connection: None,
+            private_per_connection: None,
+            processes: None,
+            threads: None,
+            rate_share: None,
+            complaints: Vec::new(),
+            faults: None,
+        }
+    }
+
+    #[test]
+    fn who_is_slow_and_idle_has_waited() {
+        let closed = Shape { traffic: Traffic::Window(1), ..Shape::custom() };
+        let storm = Shape { traffic: Traffic::Storm, ..Shape::custom() };
+        let said = wait_in(closed, &outcome(Some(0.03), 9_000.0, 40)).unwrap();
+        assert!(said.starts_with("p99 40 ms, while the compared server used 3 % of a core"), "{said}");
+        assert!(wait_in(storm, &outcome(Some(0.1), 12.0, 900)).unwrap().starts_with("12 logins/s"));
+        for (shape, fine) in [
+            (closed, outcome(Some(0.9), 9_000.0, 40)),
+            (closed, outcome(Some(0.03), 9_000.0, 2)),
+            (closed, outcome(None, 9_000.0, 40)),
+            (storm, outcome(Some(0.1), 5_000.0, 40)),
+            (Shape { traffic: Traffic::Rate(1.0), ..closed }, outcome(Some(0.03), 1.0, 40)),
+        ] {
+            assert_eq!(wait_in(shape, &fine), None, "{shape:?}");
+        }
+    }
 
     #[test]
     fn irc_has_no_datagrams_and_no_long_lines() {

@@ -1,5 +1,6 @@
 //! What was measured, as a table for people, and as JSON and CSV for programs.
 
+use super::compared::{WAITS_FOR, waits};
 use super::measure::Outcome;
 use super::shape::Shape;
 use super::subject::Subject;
@@ -153,8 +154,6 @@ impl Row {
 
     fn line(&self, name: &str, outcome: &Outcome) -> String {
         let or_dash = |value: Option<f64>, digits: usize| value.map_or("-".into(), |value| format!("{value:.digits$}"));
-        let percent =
-            |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.*}", if share < 0.1 { 2 } else { 0 }, share * 100.0));
         let ms = |quantile| outcome.latency_ms(quantile).map_or("-".into(), |ms| format!("{ms:.*}", if ms < 10.0 { 3 } else { 1 }));
         let unit = if outcome.units == 0 { "-".into() } else { format!("{:.0}", outcome.per_second) };
         format!(
@@ -170,15 +169,17 @@ impl Row {
             outcome.tally.doubled,
             outcome.tally.reordered,
             outcome.tally.wrong,
-            or_dash(outcome.memory_per_connection.filter(|_| outcome.connections >= self.memory_size_min()), 2),
+            or_dash(self.memory_of(outcome.memory_per_connection), 2),
             percent(outcome.server_share),
             percent(Some(outcome.generator_share)),
         )
     }
 
-    /// With fewer connections the memory that is there anyway hides what each takes. Models differ by so much that it shows earlier.
-    fn memory_size_min(&self) -> usize {
-        if self.size.is_some() { CONNECTIONS_MIN_OF_MODELS } else { CONNECTIONS_MIN }
+    /// What each connection takes, if they are so many that the memory that is there anyway doesn't hide it. Models differ by so much that
+    /// it shows earlier.
+    pub fn memory_of(&self, kib_per_connection: Option<f64>) -> Option<f64> {
+        let size_min = if self.size.is_some() { CONNECTIONS_MIN_OF_MODELS } else { CONNECTIONS_MIN };
+        kib_per_connection.filter(|_| self.shape.connections() >= size_min)
     }
 
     fn json(&self) -> Value {
@@ -192,6 +193,11 @@ impl Row {
         row.insert("times_bare_p99".into(), json!(self.times_p99()));
         row.into()
     }
+}
+
+/// A share of a core for people; the few hundredths of a server that has nothing to do, too.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or("-".into(), |share| format!("{:.*}", if share < 0.1 { 2 } else { 0 }, share * 100.0))
 }
 
 fn json_of(outcome: &Outcome) -> Value {
@@ -299,6 +305,10 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
     for (row, faults) in rows.iter().filter_map(|row| Some((row, row.of(Subject::Bare)?.faults?))) {
         let tested = if faults == 0 { ": nothing was tested; give more --seconds" } else { "" };
         remarks.push(format!("{}: the bare broadcaster made {faults} faults{tested}", row.name()));
+    }
+    let waits = waits(rows);
+    if !waits.is_empty() {
+        remarks.push(format!("{}: {WAITS_FOR}", waits.join("; ")));
     }
     remarks.extend(rows.iter().filter_map(|crowded| price_of_idle(crowded, rows)));
     remarks
