@@ -2,6 +2,7 @@
 
 use super::measure::Outcome;
 use super::report::{CONNECTIONS_MIN_OF_MODELS, Row};
+use super::shape::Traffic;
 use super::subject::Subject;
 
 /// Something that was measured in a family of shapes, at each number of connections.
@@ -17,6 +18,10 @@ pub struct Metric {
     pub unit: &'static str,
     /// The family of shapes in which it is measured.
     pub family: &'static str,
+    /// What kind of number it is.
+    pub kind: Kind,
+    /// Its name among the goals by which a model is chosen, if it is one. Those are few, and none follows from another.
+    pub goal: Option<&'static str>,
     /// From how many connections on it says something.
     pub size_min: usize,
     /// Which is better.
@@ -40,6 +45,19 @@ pub enum Better {
     Lower,
 }
 
+/// What spoils a number, and what may be said of it, depends on what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something a second.
+    Speed,
+    /// What something takes: time, memory, threads.
+    Cost,
+    /// A latency that half of all deliveries have.
+    Latency,
+    /// A latency that few deliveries have.
+    Tail,
+}
+
 /// One subject's numbers, by connections, in rising order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
@@ -47,12 +65,24 @@ pub struct Curve {
     pub subject: Subject,
     /// Connections, and the number.
     pub points: Vec<(usize, f64)>,
+    /// Connections with which the number isn't what it seems, and why: drawn hollow, and no sentence follows from it.
+    pub doubts: Vec<(usize, String)>,
 }
 
 impl Curve {
     /// The number at a size.
     pub fn at(&self, size: usize) -> Option<f64> {
         self.points.iter().find(|(other, _)| *other == size).map(|(_, value)| *value)
+    }
+
+    /// Why the number at a size is doubtful, if it is.
+    pub fn doubt(&self, size: usize) -> Option<&str> {
+        self.doubts.iter().find(|(other, _)| *other == size).map(|(_, why)| &why[..])
+    }
+
+    /// The numbers that are what they seem.
+    pub fn sound(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.points.iter().copied().filter(|&(size, _)| self.doubt(size).is_none())
     }
 }
 
@@ -64,11 +94,13 @@ pub const METRICS: [Metric; 14] = [
         axis: "deliveries a second",
         unit: "deliveries/s",
         family: "rooms",
+        kind: Kind::Speed,
+        goal: Some("deliveries/s in small rooms"),
         size_min: 0,
         better: Better::Higher,
         same: 1.25,
         wins: "delivered the most a second in small rooms",
-        reading: "Higher is better. From left to right more rooms of 10 do the same, each as fast as it can; where a line stops rising, the CPUs are used up.",
+        reading: "Higher is better. From left to right more rooms of 10 do the same, each as fast as it can.",
         value: |outcome| some_units(outcome, outcome.per_second),
     },
     Metric {
@@ -77,6 +109,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "deliveries a second",
         unit: "deliveries/s",
         family: "room",
+        kind: Kind::Speed,
+        goal: Some("deliveries/s in one big room"),
         size_min: 0,
         better: Better::Higher,
         same: 1.25,
@@ -90,6 +124,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "CPU time a delivery, µs",
         unit: "µs",
         family: "rooms",
+        kind: Kind::Cost,
+        goal: None,
         size_min: 0,
         better: Better::Lower,
         same: 1.25,
@@ -103,6 +139,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "CPU time a delivery, µs",
         unit: "µs",
         family: "room",
+        kind: Kind::Cost,
+        goal: None,
         size_min: 0,
         better: Better::Lower,
         same: 1.25,
@@ -116,6 +154,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "CPU time a delivery, µs",
         unit: "µs",
         family: "paced",
+        kind: Kind::Cost,
+        goal: Some("CPU time a delivery, at a steady pace"),
         size_min: 0,
         better: Better::Lower,
         same: 1.25,
@@ -129,6 +169,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "latency, p50, ms",
         unit: "ms",
         family: "paced",
+        kind: Kind::Latency,
+        goal: None,
         size_min: 0,
         better: Better::Lower,
         same: 1.5,
@@ -142,6 +184,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "latency, p99, ms",
         unit: "ms",
         family: "paced",
+        kind: Kind::Tail,
+        goal: Some("p99 latency at a steady pace"),
         size_min: 0,
         better: Better::Lower,
         same: 2.0,
@@ -155,6 +199,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "latency, p99.9, ms",
         unit: "ms",
         family: "paced",
+        kind: Kind::Tail,
+        goal: None,
         size_min: 0,
         better: Better::Lower,
         same: 2.5,
@@ -168,11 +214,13 @@ pub const METRICS: [Metric; 14] = [
         axis: "latency, p99, ms",
         unit: "ms",
         family: "room",
+        kind: Kind::Tail,
+        goal: None,
         size_min: 0,
         better: Better::Lower,
         same: 2.0,
         wins: "had the lowest p99 latency in one big room at full speed",
-        reading: "Lower is better. How long the last of a big room wait for a line while 8 lines are always under way.",
+        reading: "Lower is better. One delivery in 100 took longer, from when a line was sent until a member had read it, while 8 lines were always under way.",
         value: |outcome| outcome.latency_ms(0.99),
     },
     Metric {
@@ -181,6 +229,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "PSS a connection, KiB",
         unit: "KiB",
         family: "idle",
+        kind: Kind::Cost,
+        goal: Some("memory a connection"),
         size_min: CONNECTIONS_MIN_OF_MODELS,
         better: Better::Lower,
         same: 1.25,
@@ -194,6 +244,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "private memory a connection, KiB",
         unit: "KiB",
         family: "idle",
+        kind: Kind::Cost,
+        goal: None,
         size_min: CONNECTIONS_MIN_OF_MODELS,
         better: Better::Lower,
         same: 1.25,
@@ -207,11 +259,13 @@ pub const METRICS: [Metric; 14] = [
         axis: "connections a second",
         unit: "connections/s",
         family: "storm",
+        kind: Kind::Speed,
+        goal: Some("connections/s in a storm"),
         size_min: 0,
         better: Better::Higher,
         same: 1.25,
         wins: "let in the most connections a second",
-        reading: "Higher is better. From connecting to being in a room, 256 at a time; leaving is not measured. A falling line means that who comes costs more, the more are there.",
+        reading: "Higher is better. From connecting to being in a room, 256 at a time; leaving is not measured. A falling line means that fewer get in a second, the more there are; whether that is work or waiting is told by the CPU time of a login, in the table.",
         value: |outcome| some_units(outcome, outcome.per_second),
     },
     Metric {
@@ -220,6 +274,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "threads",
         unit: "threads",
         family: "idle",
+        kind: Kind::Cost,
+        goal: None,
         size_min: 0,
         better: Better::Lower,
         same: 1.05,
@@ -233,6 +289,8 @@ pub const METRICS: [Metric; 14] = [
         axis: "processes",
         unit: "processes",
         family: "idle",
+        kind: Kind::Cost,
+        goal: None,
         size_min: 0,
         better: Better::Lower,
         same: 1.05,
@@ -251,12 +309,30 @@ impl Metric {
     pub fn curves(&self, rows: &[Row], subjects: &[Subject]) -> Vec<Curve> {
         let of = |subject: Subject| {
             let rows = rows.iter().filter(|row| row.shape.name == self.family);
-            let point = |row: &Row| Some((row.size?, (self.value)(row.of(subject)?)?));
-            let mut points: Vec<_> = rows.filter_map(point).filter(|&(size, value)| size >= self.size_min && value > 0.0).collect();
-            points.sort_by_key(|&(size, _)| size);
-            Curve { subject, points }
+            let point = |row: &Row| {
+                let outcome = row.of(subject)?;
+                Some((row.size?, (self.value)(outcome)?, self.doubt(row, outcome)))
+            };
+            let mut found: Vec<_> = rows.filter_map(point).filter(|&(size, value, _)| size >= self.size_min && value > 0.0).collect();
+            found.sort_by_key(|&(size, _, _)| size);
+            Curve {
+                subject,
+                points: found.iter().map(|&(size, value, _)| (size, value)).collect(),
+                doubts: found.into_iter().filter_map(|(size, _, doubt)| Some((size, doubt?))).collect(),
+            }
         };
         subjects.iter().map(|&subject| of(subject)).filter(|curve| !curve.points.is_empty()).collect()
+    }
+
+    /// Why a number isn't what it seems, if so.
+    fn doubt(&self, row: &Row, outcome: &Outcome) -> Option<String> {
+        if let Some(share) = outcome.rate_share.filter(|_| outcome.missed_its_rate()) {
+            return Some(format!("only {} % of the pace was kept", number(share * 100.0)));
+        }
+        // Who logs in while 255 others do waits for them: that is no standstill.
+        let is_exempt = self.kind == Kind::Cost || row.shape.traffic == Traffic::Storm;
+        let stall = outcome.stall_ms().filter(|_| !is_exempt)?;
+        Some(format!("server or machine stood still: a delivery took {} ms", number(stall)))
     }
 }
 
@@ -303,7 +379,9 @@ mod tests {
 
     #[test]
     fn a_curve_is_found_at_its_sizes_only() {
-        let curve = Curve { subject: Subject::Model(Model::Pool), points: vec![(10, 1.0), (100, 2.0)] };
+        let doubts = vec![(100, "why".to_owned())];
+        let curve = Curve { subject: Subject::Model(Model::Pool), points: vec![(10, 1.0), (100, 2.0)], doubts };
         assert_eq!([10, 50, 100].map(|size| curve.at(size)), [Some(1.0), None, Some(2.0)]);
+        assert_eq!((curve.sound().collect::<Vec<_>>(), curve.doubt(100)), (vec![(10, 1.0)], Some("why")));
     }
 }

@@ -1,12 +1,13 @@
 //! The report of a comparison of models: one HTML document that needs nothing besides itself, no script, no picture, no font.
 
-use super::choose::{Question, Strengths, strengths, verdict};
-use super::growth::{METRICS, Metric, number};
+use super::choose::{Choice, Question};
+use super::compared::{WAITS_FOR, waits};
+use super::growth::{Kind, METRICS, Metric, number};
 use super::measure::Outcome;
 use super::models::FAMILIES;
 use super::options::Other;
 use super::plot::{GRID, INK, color_of, hex, svg};
-use super::report::{Missing, Row};
+use super::report::{Missing, Row, percent};
 use super::subject::Subject;
 use std::time::Duration;
 
@@ -79,6 +80,7 @@ fn style() -> String {
          table {{ border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }}\n\
          th, td {{ padding: .2em .6em; border-bottom: 1px solid var(--grid); text-align: right; white-space: nowrap; }}\n\
          th:first-child, td:first-child, td.text {{ text-align: left; }}\n\
+         table.prose th, table.prose td {{ text-align: left; white-space: normal; vertical-align: top; }}\n\
          tr.first td {{ border-top: 2px solid var(--grid); }}\n\
          .soft {{ color: var(--soft); }}\n\
          .bad {{ color: var(--bad); font-weight: bold; }}\n\
@@ -96,16 +98,19 @@ fn head(report: &Report) -> String {
          each time in a server of its own, with each number of connections. A measurement took {seconds} s{limit}. The bare broadcaster is the yardstick: \
          one thread that copies lines and knows nothing of chat. Every line that any client was sent was checked."
     )));
+    if let Some(other) = report.compared {
+        text.push_str(&paragraph(&format!("The compared server is the one at {}, spoken to in {}.", other.address, other.dialect.name())));
+    }
     if let Some(why) = report.unfinished {
         text.push_str(&format!("<p class=\"bad\">This report is not complete: {}.</p>\n", escape(why)));
     }
-    let faults = faults(report);
-    match (faults.is_empty(), report.rows.is_empty()) {
-        (true, true) => {}
-        (true, false) => text.push_str("<p>Nothing was lost, doubled, reordered or wrong, and no connection was dropped.</p>\n"),
+    let (faults, failures) = (faults(report), failures(report));
+    match (faults.is_empty(), failures.is_empty()) {
+        (true, _) if report.rows.is_empty() => {}
+        (true, true) => text.push_str("<p>Nothing was lost, doubled, reordered or wrong, and no connection was dropped.</p>\n"),
+        (true, false) => text.push_str("<p>In what could be measured, nothing was lost, doubled, reordered or wrong.</p>\n"),
         (false, _) => text.push_str(&format!("<p class=\"bad\">There were faults:</p>\n{}", list(faults))),
     }
-    let failures = failures(report);
     if !failures.is_empty() {
         text.push_str(&format!("<p class=\"bad\">Not everything could be measured:</p>\n{}", list(failures)));
     }
@@ -147,35 +152,77 @@ fn models_of(report: &Report) -> Vec<Subject> {
     report.subjects.iter().copied().filter(is_model).collect()
 }
 
+fn questions(report: &Report, subjects: &[Subject]) -> Vec<Question<'static>> {
+    METRICS.iter().map(|metric| Question { metric, curves: metric.curves(report.rows, subjects) }).collect()
+}
+
 fn advice(report: &Report) -> String {
     let models = models_of(report);
-    let questions: Vec<Question> = METRICS.iter().map(|metric| Question { metric, curves: metric.curves(report.rows, &models) }).collect();
-    let answers: Vec<String> = questions.iter().filter_map(Question::answer).collect();
+    let questions = questions(report, &models);
     let mut text = "<h2>Which to choose</h2>\n".to_owned();
-    if answers.is_empty() {
-        return text + &paragraph("Too little was measured to say: no two models have a number for the same load.");
+    let Some(choice) = Choice::new(&questions, &models) else {
+        return text + &paragraph("Too little was measured to say: there is no number of connections that all models reached.");
+    };
+    text.push_str(&choice.verdict().map_or(String::new(), |verdict| format!("<p><strong>{}</strong></p>\n", escape(&verdict))));
+    text.push_str(&choice.otherwise().map_or(String::new(), |otherwise| paragraph(&otherwise)));
+    if models.len() > 1 {
+        let size = number(choice.size as f64);
+        text.push_str(&paragraph(&format!("With {size} connections, the most that all models reached:")));
+        text.push_str(&prose_table(
+            ["goal", "best", "others, relative to it"],
+            choice.rows().into_iter().map(|row| row.map(|cell| escape(&cell))),
+        ));
     }
-    let strengths: Vec<Strengths> = models.iter().map(|&model| strengths(model, &questions)).collect();
-    text.push_str(&verdict(&strengths).map_or(String::new(), |verdict| format!("<p><strong>{}</strong></p>\n", escape(&verdict))));
-    text.push_str(&format!("<ul>\n{}</ul>\n", strengths.iter().map(strengths_item).collect::<String>()));
+    text.push_str(&prose_table(["model", "choose it if", "not if"], models.iter().map(|&model| when_to_choose(model, &choice))));
     text.push_str(&paragraph(
         "What no number here shows is what else stops for a moment when a process dies: with pool and threads all connections of a worker, with process one.",
     ));
-    text.push_str("<h3>By what counts for you</h3>\n");
-    text.push_str(&list(answers));
+    text.push_str(&compared(report, &choice));
     text.push_str(&list(dirty_models(report, &models)));
     text.push_str(
-        "<p class=\"soft\">These sentences were computed from the numbers below. The counts weigh all comparisons alike; you may not. Each load was measured once, and the same server differs from itself: what is no more than 1.25 \
-         times apart counts as the same, of latencies 1.5 to 2.5 times.</p>\n",
+        "<p class=\"soft\">What is said to be measured was computed from the numbers below. The goals weigh alike here; with you they may not. Each load was measured once, and the same server differs from itself: what is no more \
+         than 1.25 times apart counts as the same, of latencies 1.5 to 2.5 times.</p>\n",
     );
     text
 }
 
-fn strengths_item(strengths: &Strengths) -> String {
-    let link = |metric: &&Metric| format!("<a href=\"#{}\">{}</a>", metric.id, escape(metric.title));
-    let won: Vec<String> = strengths.won.iter().map(link).collect();
-    let won = if won.is_empty() { String::new() } else { format!(": {}", won.join("; ")) };
-    format!("<li><strong>{}</strong> is {}{won}.</li>\n", strengths.model.text(), escape(&strengths.text()))
+/// A table of sentences. The cells are HTML.
+fn prose_table(head: [&str; 3], rows: impl IntoIterator<Item = [String; 3]>) -> String {
+    let head = head.map(|name| format!("<th scope=\"col\">{}</th>", escape(name))).concat();
+    let line = |cells: [String; 3]| format!("<tr>{}</tr>\n", cells.map(|cell| format!("<td>{cell}</td>")).concat());
+    let rows: String = rows.into_iter().map(line).collect();
+    format!("<div class=\"wide\"><table class=\"prose\">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n")
+}
+
+/// A model's row: what was measured, and what it is by its nature.
+fn when_to_choose(subject: Subject, choice: &Choice) -> [String; 3] {
+    let Subject::Model(model) = subject else { return [subject.text().into(), String::new(), String::new()] };
+    let (ahead, behind) = choice.of_model(subject);
+    let cell = |measured: &[String], what: &str, property: &str| {
+        let measured = if measured.is_empty() { "nothing".into() } else { format!("{what}: {}", measured.join("; ")) };
+        format!("measured: {}<br><span class=\"soft\">property of the model, not measured: {}</span>", escape(&measured), escape(property))
+    };
+    [
+        format!("<strong>{}</strong>", model.name()),
+        cell(&ahead, "best, or as good and ahead of another", model.choose_if()),
+        cell(&behind, "behind", model.choose_not_if()),
+    ]
+}
+
+/// How somebody else's server stands next to the models, and where it only waited.
+fn compared(report: &Report, choice: &Choice) -> String {
+    let Some(other) = report.compared else { return String::new() };
+    let beside = choice.beside(Subject::Compared, &questions(report, &[Subject::Compared]));
+    let beside = if beside.is_empty() { "no number that could be held against theirs".into() } else { beside.join("; ") };
+    let size = number(choice.size as f64);
+    let mut text =
+        paragraph(&format!("Next to the best model, the compared server ({}) has with {size} connections: {beside}.", other.address));
+    let waits = waits(report.rows);
+    if !waits.is_empty() {
+        text.push_str(&paragraph(&format!("Not all of that is what it can do. Why it waited is {WAITS_FOR}:")));
+        text.push_str(&list(waits));
+    }
+    text
 }
 
 /// Speed is nothing where lines are lost.
@@ -211,19 +258,46 @@ fn plots(report: &Report) -> String {
 fn plot(report: &Report, metric: &Metric) -> String {
     let curves = metric.curves(report.rows, report.subjects);
     let label = format!("{}, by the number of connections, a line for each model", metric.title);
-    let figure = match svg(&escape(&label), metric.axis, &curves) {
+    let other = report.compared.map_or(String::new(), |other| other.address.to_string());
+    let figure = match svg(&escape(&label), metric.axis, &curves, &other) {
         Ok(svg) => format!("<figure>{svg}</figure>\n"),
         Err(why) => paragraph(&format!("No plot: {why}.")),
     };
-    let growth = Question { metric, curves }.growth().map_or(String::new(), |growth| paragraph(&growth));
-    let split = if metric.id == "memory" { paragraph(&memory_split(report)) } else { String::new() };
-    let gaps = list(gaps(report, metric));
+    let doubts: Vec<String> =
+        curves.iter().flat_map(|curve| curve.doubts.iter().map(|(size, why)| doubt(curve.subject, *size, why))).collect();
+    let mut told = vec![metric.reading.to_owned()];
+    told.extend((metric.kind == Kind::Speed).then(|| cpus_used_up(report, metric)));
+    told.extend(Question { metric, curves: metric.curves(report.rows, &models_of(report)) }.answer());
+    told.extend(Question { metric, curves }.growth(report.seconds));
+    told.extend((metric.id == "memory").then(|| memory_split(report)));
+    told.extend((!doubts.is_empty()).then(|| "Hollow points are not what they seem, and no sentence follows from them:".into()));
+    let told: String = told.iter().map(|sentence| paragraph(sentence)).collect();
     format!(
-        "<section id=\"{}\">\n<h3>{}</h3>\n{figure}{}{growth}{split}{gaps}</section>\n",
+        "<section id=\"{}\">\n<h3>{}</h3>\n{figure}{told}{}{}</section>\n",
         metric.id,
         escape(metric.title),
-        paragraph(metric.reading)
+        list(doubts),
+        list(gaps(report, metric))
     )
+}
+
+fn doubt(subject: Subject, size: usize, why: &str) -> String {
+    format!("{} with {} connections: {why}", subject.text(), number(size as f64))
+}
+
+/// Who could not do more, since no CPU was left.
+fn cpus_used_up(report: &Report, metric: &Metric) -> String {
+    let of = |subject: &Subject| {
+        let rows = report.rows.iter().filter(|row| row.shape.name == metric.family);
+        let full = rows.filter(|row| row.of(*subject).is_some_and(Outcome::has_used_all_cpus));
+        let sizes: Vec<String> = full.map(size_of).collect();
+        (!sizes.is_empty()).then(|| format!("{} (with {})", subject.text(), sizes.join(", ")))
+    };
+    let full: Vec<String> = report.subjects.iter().filter_map(of).collect();
+    match full.is_empty() {
+        true => "No point here is bounded by the CPUs: server and load generator never used up all of them.".into(),
+        false => format!("Server and load generator together left no CPU idle, and could not do more, for {}.", full.join("; ")),
+    }
 }
 
 /// How much of a connection's memory nobody shares, for each at the most connections that were measured.
@@ -231,7 +305,7 @@ fn memory_split(report: &Report) -> String {
     let of = |subject: &Subject| {
         let row = report.rows.iter().rev().find(|row| row.shape.name == "idle" && row.of(*subject).is_some())?;
         let outcome = row.of(*subject)?;
-        let (all, private) = (outcome.memory_per_connection?, outcome.private_per_connection?);
+        let (all, private) = (row.memory_of(outcome.memory_per_connection)?, row.memory_of(outcome.private_per_connection)?);
         let shared = number((all - private).max(0.0));
         Some(format!("{} {} KiB private and {shared} shared, with {} connections", subject.text(), number(private), size_of(row)))
     };
@@ -259,12 +333,25 @@ fn size_of(row: &Row) -> String {
 fn loads() -> String {
     let items: String = FAMILIES
         .iter()
-        .map(|family| format!("<li><b>{}</b> (<code>{}</code>): {}</li>\n", escape(family.title), family.name, escape(family.about)))
+        .map(|family| {
+            let (title, about) = (escape(family.title), escape(family.about));
+            format!("<li><b>{title}</b> (<code>{}</code>): {about}. {}</li>\n", family.name, where_used(family.name))
+        })
         .collect();
     format!(
         "<h2>The loads</h2>\n<ul>\n{items}</ul>\n{}",
         paragraph("Lines have 100 bytes. With N connections a load's row is called NAME-N in the table.")
     )
+}
+
+/// Where a family's numbers are, as HTML.
+fn where_used(family: &str) -> String {
+    let of_family = METRICS.iter().filter(|metric| metric.family == family);
+    let links: Vec<String> = of_family.map(|metric| format!("<a href=\"#{}\">{}</a>", metric.id, escape(metric.title))).collect();
+    match links.is_empty() {
+        true => "It has no plot: its numbers are in the table below, and no sentence is made of them.".into(),
+        false => format!("Its plots: {}; the rest is in the table below.", links.join(", ")),
+    }
 }
 
 const COLUMNS: [&str; 18] = [
@@ -299,7 +386,7 @@ fn table_row(row: &Row) -> String {
     let missing = row.missing.iter().map(|(subject, missing)| (*subject, Err(missing)));
     let lines = measured.chain(missing).enumerate().map(|(place, (subject, result))| {
         let (name, class) = if place == 0 { (row.name(), " class=\"first\"") } else { (String::new(), "") };
-        let cells = result.map_or_else(missing_cells, measured_cells);
+        let cells = result.map_or_else(missing_cells, |outcome| measured_cells(row, outcome));
         format!("<tr{class}><td>{}</td><td class=\"text\">{}</td>{cells}</tr>\n", escape(&name), subject.text())
     });
     lines.collect()
@@ -309,10 +396,9 @@ fn missing_cells(missing: &Missing) -> String {
     format!("<td class=\"text\" colspan=\"{}\">{}</td>", COLUMNS.len() - 2, escape(&missing.text()))
 }
 
-fn measured_cells(outcome: &Outcome) -> String {
+fn measured_cells(row: &Row, outcome: &Outcome) -> String {
     let or_dash = |value: Option<f64>| value.map_or("-".into(), number);
     let count = |count: Option<usize>| or_dash(count.map(|count| count as f64));
-    let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0}", share * 100.0));
     let numbers = [
         if outcome.units > 0 { number(outcome.per_second) } else { "-".into() },
         or_dash(outcome.cpu_micros),
@@ -324,8 +410,8 @@ fn measured_cells(outcome: &Outcome) -> String {
     ];
     let tally = [outcome.tally.lost, outcome.tally.doubled, outcome.tally.reordered, outcome.tally.wrong];
     let usage = [
-        or_dash(outcome.memory_per_connection),
-        or_dash(outcome.private_per_connection),
+        or_dash(row.memory_of(outcome.memory_per_connection)),
+        or_dash(row.memory_of(outcome.private_per_connection)),
         count(outcome.processes),
         count(outcome.threads),
         format!("{} / {}", percent(outcome.server_share), percent(Some(outcome.generator_share))),

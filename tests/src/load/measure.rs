@@ -21,6 +21,9 @@ const GENERATOR_SHARE_MAX: f64 = 0.9;
 const CPUS_SHARE_MAX: f64 = 0.95;
 /// An open loop that has said less than this share of what it was to say did not keep its rate.
 const RATE_SHARE_MIN: f64 = 0.95;
+/// Something stood still if a delivery took longer than this, in ms, and so many times longer than usual.
+const STALL_MS_MIN: f64 = 200.0;
+const STALL_TIMES_MIN: f64 = 20.0;
 
 /// How long what takes.
 #[derive(Clone, Copy, Debug)]
@@ -240,6 +243,12 @@ impl Outcome {
     /// Whether an open loop could not say what it was to say.
     pub fn missed_its_rate(&self) -> bool {
         self.rate_share.is_some_and(|share| share < RATE_SHARE_MIN)
+    }
+
+    /// The longest latency, if something stood still meanwhile. Who is always as slow has not stood still.
+    pub fn stall_ms(&self) -> Option<f64> {
+        let (usual, longest) = (self.latency_ms(0.5)?, self.latency_ms(1.0)?);
+        (longest > STALL_MS_MIN && longest > usual * STALL_TIMES_MIN).then_some(longest)
     }
 
     /// Whether nothing was lost, nothing came that should not, and no process of the server died.

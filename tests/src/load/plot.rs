@@ -42,19 +42,20 @@ pub fn hex(color: RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2)
 }
 
-/// Draws the curves. `label` is for who can't see it, without markup; `axis` names what goes upwards, with its unit.
+/// Draws the curves. `label` is for who can't see it, without markup; `axis` names what goes upwards, with its unit; `compared` is the
+/// compared server's name in the legend.
 ///
 /// # Errors
 /// If there is nothing to draw.
-pub fn svg(label: &str, axis: &str, curves: &[Curve]) -> Result<String, String> {
+pub fn svg(label: &str, axis: &str, curves: &[Curve], compared: &str) -> Result<String, String> {
     let mut text = String::new();
-    draw(&mut text, axis, curves)?;
+    draw(&mut text, axis, curves, compared)?;
     // Its own head has a fixed size.
     let body = text.split_once('>').map_or("", |(_, body)| body);
     Ok(format!("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{label}\">{body}", SIZE.0, SIZE.1))
 }
 
-fn draw(text: &mut String, axis: &str, curves: &[Curve]) -> Result<(), String> {
+fn draw(text: &mut String, axis: &str, curves: &[Curve], compared: &str) -> Result<(), String> {
     let points = || curves.iter().flat_map(|curve| curve.points.iter());
     let mut sizes: Vec<f64> = points().map(|&(size, _)| size as f64).collect();
     sizes.sort_by(f64::total_cmp);
@@ -65,7 +66,7 @@ fn draw(text: &mut String, axis: &str, curves: &[Curve]) -> Result<(), String> {
 
     let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
     let (legend, plot) = root.split_vertically(LEGEND_HEIGHT);
-    draw_legend(&legend, curves).map_err(failed)?;
+    draw_legend(&legend, curves, compared).map_err(failed)?;
     let x = LogCoord::from((across.0..across.1).log_scale()).with_key_points(sizes);
     let y = LogCoord::from((upwards.0..upwards.1).log_scale()).with_key_points(ticks(upwards));
     let mut chart = ChartBuilder::on(&plot)
@@ -83,19 +84,20 @@ fn draw(text: &mut String, axis: &str, curves: &[Curve]) -> Result<(), String> {
     for curve in curves {
         let (color, points) = (color_of(curve.subject), curve.points.iter().map(|&(size, value)| (size as f64, value)));
         if is_forkchat(curve.subject) {
-            chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(3))).map_err(failed)?;
+            chart.draw_series(LineSeries::new(points, color.stroke_width(3))).map_err(failed)?;
         } else {
-            chart.draw_series(DashedLineSeries::new(points.clone(), 7, 5, color.stroke_width(2))).map_err(failed)?;
+            chart.draw_series(DashedLineSeries::new(points, 7, 5, color.stroke_width(2))).map_err(failed)?;
         }
-        for point in points {
-            mark(&root, curve.subject, chart.plotting_area().map_coordinate(&point)).map_err(failed)?;
+        for &(size, value) in &curve.points {
+            let at = chart.plotting_area().map_coordinate(&(size as f64, value));
+            mark(&root, curve.subject, at, curve.doubt(size).is_none()).map_err(failed)?;
         }
     }
     root.present().map_err(failed)
 }
 
 /// The names in a row, each behind its line and marker.
-fn draw_legend(area: &Area, curves: &[Curve]) -> Drawn {
+fn draw_legend(area: &Area, curves: &[Curve], compared: &str) -> Drawn {
     let style = FONT.into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
     let (mut x, y) = (10, LEGEND_HEIGHT as i32 / 2);
     for curve in curves {
@@ -104,28 +106,33 @@ fn draw_legend(area: &Area, curves: &[Curve]) -> Drawn {
         for (from, to) in [(x, x + 18 - gap / 2), (x + 18 + gap / 2, x + 36)] {
             area.draw(&PathElement::new([(from, y), (to, y)], color.stroke_width(3)))?;
         }
-        mark(area, curve.subject, (x + 18, y))?;
-        let name = curve.subject.text();
+        mark(area, curve.subject, (x + 18, y), true)?;
+        let name = if curve.subject == Subject::Compared { compared } else { curve.subject.text() };
         area.draw(&Text::new(name, (x + 44, y), style.clone()))?;
         x += 44 + 8 * name.len() as i32 + 14;
     }
     Ok(())
 }
 
-/// A mark of its own for each, since colours alone don't tell everybody enough.
-fn mark(area: &Area, subject: Subject, at: (i32, i32)) -> Drawn {
-    let style = color_of(subject).filled();
-    let (x, y) = at;
-    match subject {
-        Subject::Model(Model::Pool) | Subject::Server => area.draw(&Circle::new(at, MARKER, style)),
-        Subject::Model(Model::Threads) => area.draw(&TriangleMarker::new(at, MARKER + 2, style)),
-        Subject::Model(Model::Process) => area.draw(&Rectangle::new([(x - MARKER, y - MARKER), (x + MARKER, y + MARKER)], style)),
-        Subject::Bare => area.draw(&Cross::new(at, MARKER, style.stroke_width(2))),
-        Subject::Compared => {
-            let far = MARKER + 2;
-            area.draw(&Polygon::new([(x - far, y), (x, y - far), (x + far, y), (x, y + far)], style))
+/// A mark of its own for each, since colours alone don't tell everybody enough. Hollow, if the number is doubtful.
+fn mark(area: &Area, subject: Subject, at: (i32, i32), is_sound: bool) -> Drawn {
+    let color = color_of(subject);
+    let style = if is_sound { color.filled() } else { color.stroke_width(2) };
+    let ((x, y), far) = (at, MARKER + 2);
+    let corners = match subject {
+        Subject::Bare if is_sound => return area.draw(&Cross::new(at, MARKER, color.stroke_width(2))),
+        Subject::Model(Model::Pool) | Subject::Server | Subject::Bare => return area.draw(&Circle::new(at, MARKER, style)),
+        Subject::Model(Model::Process) => {
+            return area.draw(&Rectangle::new([(x - MARKER, y - MARKER), (x + MARKER, y + MARKER)], style));
         }
+        Subject::Model(Model::Threads) => vec![(x - far, y + MARKER), (x, y - far), (x + far, y + MARKER)],
+        Subject::Compared => vec![(x - far, y), (x, y - far), (x + far, y), (x, y + far)],
+    };
+    if is_sound {
+        return area.draw(&Polygon::new(corners, style));
     }
+    let closed: Vec<_> = corners.iter().chain(&corners[..2]).copied().collect();
+    area.draw(&PathElement::new(closed, style))
 }
 
 fn is_forkchat(subject: Subject) -> bool {
@@ -160,11 +167,12 @@ mod tests {
 
     #[test]
     fn a_plot_has_every_curve_and_nothing_from_outside() {
-        let curve = |subject, factor: f64| Curve { subject, points: vec![(10, factor), (5_000, 3.0 * factor)] };
+        let curve = |subject, factor: f64| Curve { subject, points: vec![(10, factor), (5_000, 3.0 * factor)], doubts: Vec::new() };
         let subjects = [Subject::Model(Model::Pool), Subject::Model(Model::Process), Subject::Bare, Subject::Compared];
-        let text = svg("a plot", "µs", &subjects.map(|subject| curve(subject, 2.0))).unwrap();
+        let text = svg("a plot", "µs", &subjects.map(|subject| curve(subject, 2.0)), "127.0.0.1:6667").unwrap();
         for subject in subjects {
-            assert!(text.contains(&hex(color_of(subject))) && text.contains(subject.text()), "{}", subject.text());
+            let name = if subject == Subject::Compared { "127.0.0.1:6667" } else { subject.text() };
+            assert!(text.contains(&hex(color_of(subject))) && text.contains(name), "{name}");
         }
         assert!(["connections", "µs", "5,000"].iter().all(|part| text.contains(part)), "{text}");
         assert!(text.starts_with("<svg viewBox") && text.trim_end().ends_with("</svg>") && !text.contains("http"));
@@ -172,9 +180,18 @@ mod tests {
 
     #[test]
     fn one_point_is_a_plot_and_none_is_not() {
-        let one = Curve { subject: Subject::Bare, points: vec![(10, 0.001)] };
-        assert!(svg("", "ms", &[one]).is_ok());
-        assert!(svg("", "ms", &[]).is_err());
+        let one = Curve { subject: Subject::Bare, points: vec![(10, 0.001)], doubts: Vec::new() };
+        assert!(svg("", "ms", &[one], "").is_ok());
+        assert!(svg("", "ms", &[], "").is_err());
+    }
+
+    #[test]
+    fn a_doubtful_point_is_hollow() {
+        let sound = |subject| Curve { subject, points: vec![(10, 1.0), (100, 2.0)], doubts: Vec::new() };
+        for model in Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared]) {
+            let doubtful = Curve { doubts: vec![(100, "why".into())], ..sound(model) };
+            assert_ne!(svg("", "ms", &[sound(model)], ""), svg("", "ms", &[doubtful], ""), "{}", model.text());
+        }
     }
 
     #[test]

@@ -59,6 +59,28 @@ impl Model {
         }
     }
 
+    /// What speaks for it that no load shows: a property of the model, not a measurement.
+    pub fn choose_if(self) -> &'static str {
+        match self {
+            Model::Pool => "you have no reason for another one: it is the default, and the cheapest for each client",
+            Model::Threads => "the code for one client shall read straight from top to bottom, and may block",
+            Model::Process => {
+                "a client's process shall be limited, accounted, traced or killed by itself; nothing that happens in it touches another's memory"
+            }
+        }
+    }
+
+    /// What speaks against it that no load shows.
+    pub fn choose_not_if(self) -> &'static str {
+        match self {
+            Model::Pool => "something that is done for a client may block: everybody of its worker would wait",
+            Model::Threads => {
+                "you count stacks and wake-ups, two of each for a client, or threads: they stay in their thread pool after clients leave"
+            }
+            Model::Process => "the chat's state is large, or changes often: each process has a copy of it",
+        }
+    }
+
     /// Who stands in the picture between the supervisor and the log.
     pub fn picture(self) -> &'static str {
         match self {
