@@ -147,6 +147,11 @@ fn every_model_is_measured_and_the_report_shows_it() {
             "{plot}"
         );
     }
+    let choice = text.split_once("Which to choose").unwrap().1.split_once("The models").unwrap().0;
+    assert!(
+        choice.contains("With 100 connections, the most that all models reached") && choice.matches("By design, not measured").count() == 6
+    );
+    assert_eq!(choice.matches("<tr><td>").count(), 6 + MODELS.len(), "six goals, and the models: {choice}");
     assert!(text.contains("process ") && text.contains(" KiB private and "), "the memory's parts");
     assert!(text.contains("Nothing was lost") && !text.contains("not complete") && text.contains("With 100 connections, "));
 }
@@ -200,7 +205,7 @@ fn a_cell_that_cannot_be_measured_ends_nothing_and_is_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("pool                  failed: the server did not start"), "{}", said(&output));
     assert_self_contained(&report.text());
-    assert!(report.text().contains("failed: the server did not start"));
+    assert!(report.text().contains("failed: the server did not start") && !report.text().contains("no connection was dropped"));
 }
 
 #[test]
@@ -270,6 +275,7 @@ fn another_server_stands_beside_the_models_too() {
     let text = report.text();
     assert_self_contained(&text);
     assert!(text.contains("compared server") && text.contains(&irc.address.to_string()) && text.contains("spoken to in IRC"));
+    assert!(text.contains(&format!("the compared server ({}) has with 10 connections: ", irc.address)), "beside the models: {text}");
 }
 
 /// Says one thing to everyone who connects, and hangs up.

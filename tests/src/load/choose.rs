@@ -6,7 +6,7 @@ use super::subject::Subject;
 use std::time::Duration;
 
 /// Of a shorter run the few slowest deliveries are chance.
-const TAILS_MIN: Duration = Duration::from_secs(1);
+pub const TAILS_MIN: Duration = Duration::from_secs(1);
 
 /// A metric and its curves.
 #[derive(Debug)]

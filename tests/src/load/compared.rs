@@ -80,34 +80,10 @@ fn senseless(dialect: Dialect, shape: Shape) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::ledger::Tally;
-    use hdrhistogram::Histogram;
+    use crate::load::measure::outcome_of;
 
     fn outcome(server_share: Option<f64>, per_second: f64, ms: u64) -> Outcome {
-        let mut latency = Histogram::new(3).unwrap();
-        latency.record_n(ms * 1_000_000, 100).unwrap();
-        Outcome {
-            connections: 10,
-            units: 100,
-            lines: 100,
-            logins: 100,
-            per_second,
-            cpu_micros: None,
-            journal_micros: None,
-            cpu_micros_of_slices: Vec::new(),
-            server_share,
-            generator_share: 0.0,
-            latency,
-            tally: Tally::default(),
-            dropped: 0,
-            memory_per_connection: None,
-            private_per_connection: None,
-            processes: None,
-            threads: None,
-            rate_share: None,
-            complaints: Vec::new(),
-            faults: None,
-        }
+        Outcome { server_share, per_second, ..outcome_of(&[ms]) }
     }
 
     #[test]

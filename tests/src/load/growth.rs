@@ -360,6 +360,7 @@ fn in_groups(whole: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::measure::outcome_of;
     use crate::load::models::FAMILIES;
     use crate::load::subject::Model;
 
@@ -375,6 +376,25 @@ mod tests {
             assert!(METRICS[..place].iter().all(|other| other.id != metric.id && other.title != metric.title), "{}", metric.id);
             assert!(FAMILIES.iter().any(|family| family.name == metric.family), "{}", metric.id);
         }
+    }
+
+    #[test]
+    fn a_pace_that_was_not_kept_and_a_standstill_make_numbers_doubtful() {
+        let pool = Subject::Model(Model::Pool);
+        let doubts = |id: &str, outcome: Outcome| {
+            let metric = METRICS.iter().find(|metric| metric.id == id).unwrap();
+            let shape = FAMILIES.iter().find(|family| family.name == metric.family).unwrap().shape(10);
+            let row = Row { shape, workers: None, size: Some(10), sides: vec![(pool, outcome)], missing: Vec::new() };
+            metric.curves(&[row], &[pool]).remove(0).doubts
+        };
+        let slow = || Outcome { rate_share: Some(0.4), cpu_micros: Some(1.0), ..outcome_of(&[1, 2]) };
+        for id in ["cpu-paced", "p50", "p99"] {
+            assert_eq!(doubts(id, slow()), [(10, "only 40 % of the pace was kept".to_owned())], "{id}");
+        }
+        let stalled = || Outcome { rate_share: Some(1.0), cpu_micros: Some(1.0), ..outcome_of(&[1, 1, 1, 300]) };
+        assert!(doubts("p99", stalled())[0].1.contains("stood still") && doubts("deliveries-room", stalled()).len() == 1);
+        assert!(doubts("cpu-paced", stalled()).is_empty(), "what it costs is not touched by that");
+        assert!(doubts("storm", stalled()).is_empty());
     }
 
     #[test]

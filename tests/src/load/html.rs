@@ -1,6 +1,6 @@
 //! The report of a comparison of models: one HTML document that needs nothing besides itself, no script, no picture, no font.
 
-use super::choose::{Choice, Question};
+use super::choose::{Choice, Question, TAILS_MIN};
 use super::compared::{WAITS_FOR, waits};
 use super::growth::{Kind, METRICS, Metric, number};
 use super::measure::Outcome;
@@ -199,12 +199,12 @@ fn when_to_choose(subject: Subject, choice: &Choice) -> [String; 3] {
     let Subject::Model(model) = subject else { return [subject.text().into(), String::new(), String::new()] };
     let (ahead, behind) = choice.of_model(subject);
     let cell = |measured: &[String], what: &str, property: &str| {
-        let measured = if measured.is_empty() { "nothing".into() } else { format!("{what}: {}", measured.join("; ")) };
-        format!("measured: {}<br><span class=\"soft\">property of the model, not measured: {}</span>", escape(&measured), escape(property))
+        let measured = if measured.is_empty() { format!("{what} in nothing") } else { format!("{what} in {}", measured.join("; ")) };
+        format!("Measured: {}.<br><span class=\"soft\">By design, not measured: {}.</span>", escape(&measured), escape(property))
     };
     [
         format!("<strong>{}</strong>", model.name()),
-        cell(&ahead, "best, or as good and ahead of another", model.choose_if()),
+        cell(&ahead, "the best, or as good and ahead of another,", model.choose_if()),
         cell(&behind, "behind", model.choose_not_if()),
     ]
 }
@@ -268,6 +268,10 @@ fn plot(report: &Report, metric: &Metric) -> String {
     let mut told = vec![metric.reading.to_owned()];
     told.extend((metric.kind == Kind::Speed).then(|| cpus_used_up(report, metric)));
     told.extend(Question { metric, curves: metric.curves(report.rows, &models_of(report)) }.answer());
+    let is_chance = metric.kind == Kind::Tail && report.seconds < TAILS_MIN && !curves.is_empty();
+    told.extend(
+        is_chance.then(|| "Of runs of less than a second the few slowest deliveries are chance: of how they grow nothing is said.".into()),
+    );
     told.extend(Question { metric, curves }.growth(report.seconds));
     told.extend((metric.id == "memory").then(|| memory_split(report)));
     told.extend((!doubts.is_empty()).then(|| "Hollow points are not what they seem, and no sentence follows from them:".into()));
@@ -295,8 +299,8 @@ fn cpus_used_up(report: &Report, metric: &Metric) -> String {
     };
     let full: Vec<String> = report.subjects.iter().filter_map(of).collect();
     match full.is_empty() {
-        true => "No point here is bounded by the CPUs: server and load generator never used up all of them.".into(),
-        false => format!("Server and load generator together left no CPU idle, and could not do more, for {}.", full.join("; ")),
+        true => "Nowhere here did server and load generator, as far as one could see, use up all CPUs.".into(),
+        false => format!("No CPU was left idle, so that no more could be done a second, for {}.", full.join("; ")),
     }
 }
 
@@ -349,7 +353,7 @@ fn where_used(family: &str) -> String {
     let of_family = METRICS.iter().filter(|metric| metric.family == family);
     let links: Vec<String> = of_family.map(|metric| format!("<a href=\"#{}\">{}</a>", metric.id, escape(metric.title))).collect();
     match links.is_empty() {
-        true => "It has no plot: its numbers are in the table below, and no sentence is made of them.".into(),
+        true => "It has no plot: its numbers are in the table below, and no sentence about models is made of them.".into(),
         false => format!("Its plots: {}; the rest is in the table below.", links.join(", ")),
     }
 }
@@ -473,6 +477,7 @@ mod tests {
         assert!(text.contains("&lt;i&gt;fast &amp; &quot;new&quot;") && text.contains("&#39;&lt;script src=1&gt;&#39;"));
         assert!(text.contains("not complete: nothing was measured yet") && text.contains("Too little was measured"));
         assert!(!text.contains("<script") && !text.contains("http"));
+        assert!(!text.contains("Nothing was lost"), "nor was anything delivered");
         assert_eq!(text.matches("No plot: there are no numbers").count(), METRICS.len());
     }
 }

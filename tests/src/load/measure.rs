@@ -304,9 +304,46 @@ fn settled_memory(target: &Target) -> Option<Memory> {
     }
 }
 
+/// What came of a side whose deliveries took so long, in ms, and of which nothing else is known.
+#[cfg(test)]
+pub fn outcome_of(latencies_ms: &[u64]) -> Outcome {
+    let mut latency = Histogram::new(3).expect("three digits are allowed");
+    latencies_ms.iter().for_each(|ms| latency.record(ms * 1_000_000).expect("it grows as needed"));
+    let units = latencies_ms.len() as u64;
+    Outcome {
+        connections: 10,
+        units,
+        lines: units,
+        logins: units,
+        per_second: units as f64,
+        cpu_micros: None,
+        journal_micros: None,
+        cpu_micros_of_slices: Vec::new(),
+        server_share: None,
+        generator_share: 0.0,
+        latency,
+        tally: Tally::default(),
+        dropped: 0,
+        memory_per_connection: None,
+        private_per_connection: None,
+        processes: None,
+        threads: None,
+        rate_share: None,
+        complaints: Vec::new(),
+        faults: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_once_much_later_than_usual_has_stood_still() {
+        let stalled = |latencies: &[u64]| outcome_of(latencies).stall_ms().is_some();
+        assert!(stalled(&[1, 1, 1, 300]));
+        assert!(!stalled(&[1, 1, 1, 150]) && !stalled(&[100, 100, 100, 300]) && !stalled(&[]));
+    }
 
     #[test]
     fn the_median_of_an_even_number_is_between_the_middle_two() {
