@@ -41,7 +41,7 @@ impl Standing {
     /// A number relative to the best.
     fn beside(&self, subject: Subject, value: f64) -> String {
         let (best, of_best, _) = self.order[0];
-        format!("{} {} ({} {}'s)", subject.text(), number(value), share(value / of_best), best.text())
+        format!("{} {} ({})", subject.text(), number(value), share(value, of_best, best))
     }
 }
 
@@ -250,9 +250,7 @@ impl<'q> Choice<'q> {
             let Some(standing) = self.standing(goal, self.size).filter(Standing::is_decided) else { continue };
             let name = goal.metric.goal.unwrap_or_default();
             match standing.order.iter().find(|(subject, _, times)| *subject == model && *times > standing.same) {
-                Some(&(_, value, _)) => {
-                    behind.push(format!("{name} ({} {}'s)", share(value / standing.order[0].1), standing.order[0].0.text()))
-                }
+                Some(&(_, value, _)) => behind.push(format!("{name} ({})", share(value, standing.order[0].1, standing.order[0].0))),
                 None => ahead.push(name.to_owned()),
             }
         }
@@ -270,7 +268,7 @@ impl<'q> Choice<'q> {
                 Better::Lower => values.min_by(|(_, one), (_, other)| one.total_cmp(other)),
                 Better::Higher => values.max_by(|(_, one), (_, other)| one.total_cmp(other)),
             }?;
-            Some(format!("{} {} {}'s", goal.metric.goal?, share(value / of_best), best.text()))
+            Some(format!("{} {}", goal.metric.goal?, share(value, of_best, best)))
         };
         self.goals.iter().filter_map(of_goal).collect()
     }
@@ -285,9 +283,11 @@ fn names(subjects: &[Subject]) -> String {
     }
 }
 
-/// How much of another number one is: times, or where it is less, a part.
-fn share(times: f64) -> String {
-    if times >= 1.0 { format!("{} times", number(times)) } else { format!("{} % of", number(times * 100.0)) }
+/// How much of somebody's number another one is: times, or where it is less, a part.
+fn share(value: f64, other: f64, whose: Subject) -> String {
+    let (times, name) = (value / other, whose.text());
+    let whose = if name.ends_with('s') { format!("{name}'") } else { format!("{name}'s") };
+    if times >= 1.0 { format!("{} times {whose}", number(times)) } else { format!("{} % of {whose}", number(times * 100.0)) }
 }
 
 #[cfg(test)]

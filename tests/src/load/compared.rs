@@ -4,7 +4,7 @@ use super::dialect::{Dialect, IRC_BYTES_MAX};
 use super::generator::Generator;
 use super::measure::{Outcome, Side, Timing};
 use super::options::Other;
-use super::report::{Missing, Row};
+use super::report::{Missing, Row, percent};
 use super::shape::{Shape, Traffic};
 use super::subject::Subject;
 use super::target::Target;
@@ -50,8 +50,8 @@ pub fn waits(rows: &[Row]) -> Vec<String> {
     rows.iter().filter_map(wait).collect()
 }
 
-/// Why somebody waits for a server that does nothing.
-pub const WAITS_FOR: &str = "likely its flood protection or rate limit (start it without), Nagle's algorithm together with delayed \
+/// Why one waits for a server that does nothing.
+pub const WAIT_CAUSES: &str = "likely because of its flood protection or rate limit (start it without), Nagle's algorithm together with delayed \
      acknowledgements, or a short listen queue (see ss -ltn)";
 
 fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
@@ -61,10 +61,11 @@ fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
             let p99 = outcome.latency_ms(0.99).filter(|&ms| ms > SLOW_MS)?;
             format!("p99 {p99:.0} ms")
         }
+        Traffic::Rate(_) if outcome.missed_its_rate() => format!("{} % of the pace", percent(outcome.rate_share)),
         Traffic::Storm if outcome.per_second < FEW_LOGINS => format!("{:.0} logins/s", outcome.per_second),
         _ => return None,
     };
-    Some(format!("{slow}, while the compared server used {:.0} % of a core: it waited, it didn't work", share * 100.0))
+    Some(format!("{slow}, while the compared server used {} % of a core: it waited, it didn't work", percent(Some(share))))
 }
 
 /// Why a shape can't be put to a server that speaks this.
@@ -91,14 +92,17 @@ mod tests {
         let closed = Shape { traffic: Traffic::Window(1), ..Shape::custom() };
         let storm = Shape { traffic: Traffic::Storm, ..Shape::custom() };
         let said = wait_in(closed, &outcome(Some(0.03), 9_000.0, 40)).unwrap();
-        assert!(said.starts_with("p99 40 ms, while the compared server used 3 % of a core"), "{said}");
+        assert!(said.starts_with("p99 40 ms, while the compared server used 3.00 % of a core"), "{said}");
         assert!(wait_in(storm, &outcome(Some(0.1), 12.0, 900)).unwrap().starts_with("12 logins/s"));
+        let paced = Shape { traffic: Traffic::Rate(1.0), ..closed };
+        let missed = Outcome { rate_share: Some(0.04), ..outcome(Some(0.01), 9.0, 9) };
+        assert!(wait_in(paced, &missed).unwrap().starts_with("4.00 % of the pace, while"));
         for (shape, fine) in [
             (closed, outcome(Some(0.9), 9_000.0, 40)),
             (closed, outcome(Some(0.03), 9_000.0, 2)),
             (closed, outcome(None, 9_000.0, 40)),
             (storm, outcome(Some(0.1), 5_000.0, 40)),
-            (Shape { traffic: Traffic::Rate(1.0), ..closed }, outcome(Some(0.03), 1.0, 40)),
+            (paced, outcome(Some(0.03), 1.0, 40)),
         ] {
             assert_eq!(wait_in(shape, &fine), None, "{shape:?}");
         }

@@ -1,7 +1,7 @@
 //! The report of a comparison of models: one HTML document that needs nothing besides itself, no script, no picture, no font.
 
 use super::choose::{Choice, Question, TAILS_MIN};
-use super::compared::{WAITS_FOR, waits};
+use super::compared::{WAIT_CAUSES, waits};
 use super::growth::{Kind, METRICS, Metric, number};
 use super::measure::Outcome;
 use super::models::FAMILIES;
@@ -213,13 +213,17 @@ fn when_to_choose(subject: Subject, choice: &Choice) -> [String; 3] {
 fn compared(report: &Report, choice: &Choice) -> String {
     let Some(other) = report.compared else { return String::new() };
     let beside = choice.beside(Subject::Compared, &questions(report, &[Subject::Compared]));
+    let goals = METRICS.iter().filter(|metric| metric.goal.is_some()).count();
+    let left_out = if beside.len() < goals { " Goals in which a number is doubtful or missing are left out." } else { "" };
     let beside = if beside.is_empty() { "no number that could be held against theirs".into() } else { beside.join("; ") };
     let size = number(choice.size as f64);
-    let mut text =
-        paragraph(&format!("Next to the best model, the compared server ({}) has with {size} connections: {beside}.", other.address));
+    let mut text = paragraph(&format!(
+        "Next to the best model, the compared server ({}) has with {size} connections: {beside}.{left_out}",
+        other.address
+    ));
     let waits = waits(report.rows);
     if !waits.is_empty() {
-        text.push_str(&paragraph(&format!("Not all of that is what it can do. Why it waited is {WAITS_FOR}:")));
+        text.push_str(&paragraph(&format!("Not all of that is what it can do: it waited, {WAIT_CAUSES}.")));
         text.push_str(&list(waits));
     }
     text

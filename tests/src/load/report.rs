@@ -1,6 +1,6 @@
 //! What was measured, as a table for people, and as JSON and CSV for programs.
 
-use super::compared::{WAITS_FOR, waits};
+use super::compared::{WAIT_CAUSES, waits};
 use super::measure::Outcome;
 use super::shape::Shape;
 use super::subject::Subject;
@@ -308,7 +308,7 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
     }
     let waits = waits(rows);
     if !waits.is_empty() {
-        remarks.push(format!("{}: {WAITS_FOR}", waits.join("; ")));
+        remarks.push(format!("{}; {WAIT_CAUSES}", waits.join("; ")));
     }
     remarks.extend(rows.iter().filter_map(|crowded| price_of_idle(crowded, rows)));
     remarks
