@@ -199,7 +199,13 @@ fn when_to_choose(subject: Subject, choice: &Choice) -> [String; 3] {
     let Subject::Model(model) = subject else { return [subject.text().into(), String::new(), String::new()] };
     let (ahead, behind) = choice.of_model(subject);
     let cell = |measured: &[String], what: &str, property: &str| {
-        let measured = if measured.is_empty() { format!("{what} in nothing") } else { format!("{what} in {}", measured.join("; ")) };
+        let measured = if ahead.is_empty() && behind.is_empty() {
+            "nothing sets it clearly apart from another model".into()
+        } else if measured.is_empty() {
+            format!("{what} in nothing")
+        } else {
+            format!("{what} in {}", measured.join("; "))
+        };
         format!("Measured: {}.<br><span class=\"soft\">By design, not measured: {}.</span>", escape(&measured), escape(property))
     };
     [
