@@ -130,6 +130,7 @@ impl Server {
     fn start_at([tcp, udp]: [&str; 2], limit: Option<&str>, options: &[&str]) -> Server {
         let (mut command, data_dir) = command(limit);
         command.args(["--tcp", tcp, "--udp", udp, "--workers", "2"]);
+        // To run tests that know of no model against another: some of `lifecycle` and `limits` then fail, which count on two workers.
         if let Ok(model) = std::env::var("FORKCHAT_TEST_MODEL") {
             command.args(["--model", &model]);
         }

@@ -66,7 +66,8 @@ const UDP_SESSIONS_MAX: usize = 4_096;
 /// The most that one session, and one room, can add to a snapshot: their names, a topic as long as a line, an unfinished line.
 const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
 const SNAPSHOT_BYTES_PER_ROOM: usize = 24 * 1024;
-/// Processes of connections that are over which may be just ending while others come.
+/// Processes of connections that are over which may be just ending while others come: one for so many connections, and at most.
+const ENDING_SHARE: usize = 8;
 const ENDING_MAX: usize = 64;
 /// How often it looks whether everyone moves, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
@@ -162,7 +163,11 @@ impl Supervisor {
         }
         let Capacity { connections: connections_max, turn_away: turn_away_max, bound } = capacity(&options, workers)?;
         // One more for the journal, which comes behind the workers that are always there.
-        let slots = usize::from(workers) + 1 + if options.model.placement == Placement::Own { connections_max + ENDING_MAX } else { 0 };
+        let own = match options.model.placement {
+            Placement::Shared => 0,
+            Placement::Own => connections_max + (connections_max / ENDING_SHARE + 1).min(ENDING_MAX),
+        };
+        let slots = usize::from(workers) + 1 + own;
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
         let log = EventLog::create(Geometry {
