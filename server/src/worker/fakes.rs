@@ -20,6 +20,10 @@ pub(super) struct FakeSockets {
     pub write_max: usize,
     /// The numbers of the writes that were tried.
     pub numbers: Vec<u64>,
+    /// Somebody stands between, and has so many bytes of all that was taken last.
+    pub in_flight: Option<usize>,
+    /// Whether that one only waits for its turn, which it has when it is hurried.
+    pub is_hurried: bool,
     /// What was taken of each session's output.
     pub heard: BTreeMap<SessionId, Vec<u8>>,
     /// How much of each session's input was taken out.
@@ -66,9 +70,20 @@ impl Sockets for FakeSockets {
             0 => Written::Blocked,
             taken => {
                 self.heard.entry(session).or_default().extend_from_slice(&bytes[..taken]);
+                if let Some(in_flight) = &mut self.in_flight {
+                    *in_flight += taken;
+                }
                 Written::Bytes(taken)
             }
         }
+    }
+
+    fn in_flight(&mut self, _: SessionId, _: bool) -> usize {
+        self.in_flight.unwrap_or(0)
+    }
+
+    fn hurry(&mut self, _: SessionId) -> bool {
+        self.is_hurried && self.in_flight.replace(0) > Some(0)
     }
 
     fn consume(&mut self, session: SessionId, len: usize) {

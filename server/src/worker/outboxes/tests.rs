@@ -134,3 +134,46 @@ fn an_outbox_that_is_idle_gives_back_its_memory_and_one_that_is_not_keeps_it() {
     outboxes.tell(session, b"again");
     assert!(outboxes.is_warm());
 }
+
+/// Peers behind somebody who hands on what is written, when it has its turn.
+fn relayed(is_hurried: bool) -> FakeSockets {
+    FakeSockets { in_flight: Some(0), is_hurried, ..FakeSockets::open() }
+}
+
+#[test]
+fn what_is_in_flight_is_not_out_and_is_looked_at_again() {
+    let (mut outboxes, session, log) = too_full();
+    let mut sockets = relayed(false);
+    outboxes.flush(&mut sockets, log, Sequence(9));
+    let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, writes: 1, is_lagging: true };
+    assert_eq!((log.checkpoint(0), outboxes.is_in_flight()), (Some(expected), true));
+    outboxes.closed(session, ME, Ending::Finish);
+    outboxes.flush(&mut sockets, log, Sequence(10));
+    assert_eq!(sockets.finished, []);
+    sockets.in_flight = Some(0);
+    outboxes.flush(&mut sockets, log, Sequence(11));
+    assert_eq!((sockets.finished, outboxes.is_in_flight()), (vec![(session, Ending::Finish)], false));
+    let expected = Checkpoint { sequence: Sequence(11), offset: 101, is_lagging: false, ..expected };
+    assert_eq!(log.checkpoint(0), Some(expected));
+}
+
+#[test]
+fn who_only_waits_for_its_turn_is_hurried_and_who_does_not_read_is_given_up() {
+    for is_hurried in [true, false] {
+        let (mut outboxes, session, _) = too_full();
+        outboxes.relieve(&mut relayed(is_hurried));
+        let given_up = if is_hurried { vec![] } else { vec![(session, CloseReason::TooSlow)] };
+        assert_eq!(outboxes.take_given_up(), given_up);
+    }
+}
+
+#[test]
+fn who_only_waits_for_its_turn_does_not_fall_far_behind() {
+    for (position, is_hurried) in [(7, false), (7 + 128, false), (7 + 129, true)] {
+        let (mut outboxes, _, log) = too_full();
+        let mut sockets = relayed(true);
+        // An eighth of the ring is 128 blocks.
+        outboxes.flush(&mut sockets, log, Sequence(position));
+        assert_eq!(sockets.in_flight == Some(0), is_hurried, "at {position}");
+    }
+}
