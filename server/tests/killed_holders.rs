@@ -50,7 +50,7 @@ fn child(main: impl FnOnce()) -> Pid {
         main();
         0
     };
-    fork_child((), |()| Vec::new(), &[], run).expect("a process with one thread forks")
+    fork_child((), |()| Vec::new(), std::iter::empty(), &[], run).expect("a process with one thread forks")
 }
 
 fn end(pid: Pid) {
@@ -216,13 +216,13 @@ fn a_child_inherits_descriptors_as_its_own_and_no_others() {
         writers[0].write_all(if closed { b"only this" } else { b"others, too" }).unwrap();
         0
     };
-    let pid = fork_child((), |()| Vec::new(), &[writer.as_fd()], run).unwrap();
+    let pid = fork_child((), |()| Vec::new(), std::iter::empty(), &[writer.as_fd()], run).unwrap();
     drop(writer);
     let mut read = String::new();
     reader.read_to_string(&mut read).unwrap();
     assert_eq!(read, "only this");
     assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 0)));
     let twice = [other_writer.as_fd(), other_writer.as_fd()];
-    let refused = fork_child((), |()| Vec::new(), &twice, |(), _| 0).unwrap_err();
+    let refused = fork_child((), |()| Vec::new(), std::iter::empty(), &twice, |(), _| 0).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EINVAL as i32));
 }

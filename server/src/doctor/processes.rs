@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::iter::empty;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,7 +34,7 @@ impl Child {
             std::thread::sleep(LIFETIME);
             0
         };
-        fork_child(own, keep, &[], main).map(Child).map_err(cannot("fork"))
+        fork_child(own, keep, empty(), &[], main).map(Child).map_err(cannot("fork"))
     }
 
     /// Kills it; it is gone when this returns.
@@ -140,7 +141,7 @@ pub(super) fn parent_death_signal(deadline: Instant) -> Result<(), Failure> {
         drop(grandchild);
         0
     };
-    let child = fork_child(writer, |writer| vec![writer.as_fd()], &[], main).map(Child).map_err(cannot("fork"))?;
+    let child = fork_child(writer, |writer| vec![writer.as_fd()], empty(), &[], main).map(Child).map_err(cannot("fork"))?;
     wait_for_number(started, 1, deadline)?;
     let is_closed = |reader: &PipeReader| {
         let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];

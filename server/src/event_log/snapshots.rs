@@ -10,7 +10,6 @@ use crate::ipc::mutex::LockError;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use zerocopy::IntoBytes;
 
 /// What the published word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,8 +140,10 @@ impl EventLog {
         let bytes = published.buffer.map(|buffer| {
             let words = self.snapshots[buffer];
             let length = words[0].load(Ordering::Relaxed) as usize;
-            let copied: Vec<u64> = words[1..=length.div_ceil(8)].iter().map(|word| word.load(Ordering::Relaxed)).collect();
-            copied.as_bytes()[..length].to_vec()
+            let mut bytes: Vec<u8> = Vec::with_capacity(length.next_multiple_of(8));
+            words[1..=length.div_ceil(8)].iter().for_each(|word| bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()));
+            bytes.truncate(length);
+            bytes
         });
         Ok((published.sequence, bytes))
     }

@@ -58,7 +58,6 @@ impl Supervisor {
     pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
         let (name, log) = (self.children.name(slot), self.log);
         log.rest_threads(slot);
-        let bells = || log.bells().collect::<Vec<_>>();
         let role = self.children.role(slot);
         let (pid, channel) = match role {
             Role::Journal => {
@@ -66,7 +65,7 @@ impl Supervisor {
                     role::take_on(&name);
                     journal::run(log, slot, &self.journal)
                 };
-                (fork_child((), |()| bells(), &[], start)?, None)
+                (fork_child((), |()| Vec::new(), log.bells(), &[], start)?, None)
             }
             Role::Worker | Role::OwnWorker => {
                 let (ours, theirs) = queue::pair()?;
@@ -86,7 +85,8 @@ impl Supervisor {
                 };
                 let pid = fork_child(
                     (theirs, udp),
-                    |(theirs, udp)| [bells(), vec![theirs.as_fd()], udp.iter().map(AsFd::as_fd).collect()].concat(),
+                    |(theirs, udp)| [theirs.as_fd()].into_iter().chain(udp.iter().map(AsFd::as_fd)).collect(),
+                    log.bells(),
                     &sockets,
                     start,
                 )?;

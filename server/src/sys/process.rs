@@ -16,7 +16,7 @@ pub const EXIT_ORPHANED: i32 = 70;
 /// Forks a child that runs `main` and exits with what it returns. Returns the child's pid.
 ///
 /// `own` is moved to the child, and dropped here. The child keeps standard input, output and error and the descriptors that
-/// `keep` names; all others are closed before `main` starts, so `main` may use no other that it captured. Those in `bequeathed` stay open on
+/// `keep` and `lasting` name (the latter are many, in ascending order, and never closed); all others are closed before `main` starts, so `main` may use no other that it captured. Those in `bequeathed` stay open on
 /// both sides: `main` is given the child's, in that order, as its own.
 /// It is killed when the calling thread dies. Signals that are blocked stay blocked in the child.
 ///
@@ -27,6 +27,7 @@ pub const EXIT_ORPHANED: i32 = 70;
 pub fn fork_child<T>(
     own: T,
     keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
+    lasting: impl Iterator<Item = BorrowedFd<'static>>,
     bequeathed: &[BorrowedFd<'_>],
     main: impl FnOnce(T, Vec<OwnedFd>) -> i32,
 ) -> io::Result<Pid> {
@@ -36,8 +37,7 @@ pub fn fork_child<T>(
     if bequeathed.iter().map(AsRawFd::as_raw_fd).collect::<BTreeSet<_>>().len() < bequeathed.len() {
         return Err(Errno::EINVAL.into());
     }
-    // Before the fork: whatever the child writes to is a page of its own from then on, and its memory is to be the parent's as far as it goes.
-    let mut kept: Vec<RawFd> = keep(&own).iter().chain(bequeathed).map(AsRawFd::as_raw_fd).filter(|&fd| fd > 2).collect();
+    let mut kept: Vec<RawFd> = keep(&own).iter().chain(bequeathed).map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
     let parent = getpid();
     // SAFETY: the only condition of fork is that the child of a process with several threads calls nothing but
@@ -45,7 +45,7 @@ pub fn fork_child<T>(
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let code = match die_with(parent).and_then(|()| crash_by_default()).and_then(|()| close_all_but(&kept)) {
+            let code = match die_with(parent).and_then(|()| crash_by_default()).and_then(|()| close_all_but(kept.into_iter(), lasting)) {
                 Ok(()) => {
                     // SAFETY: each is open, was just kept, and is named once. Whoever owned it in the parent is a copied value that this
                     // process neither uses nor drops: `main` is told so, and the child leaves with _exit.
@@ -103,14 +103,20 @@ fn crash_by_default() -> nix::Result<()> {
     Ok(())
 }
 
-/// All but standard input, output and error and these, in order.
-fn close_all_but(kept: &[RawFd]) -> nix::Result<()> {
+/// All but standard input, output and error and these: two lists, each in order.
+fn close_all_but(kept: impl Iterator<Item = RawFd>, lasting: impl Iterator<Item = BorrowedFd<'static>>) -> nix::Result<()> {
+    let (mut kept, mut lasting) = (kept.peekable(), lasting.map(|descriptor| descriptor.as_raw_fd()).peekable());
     let mut first = 3;
-    for &fd in kept {
+    loop {
+        let next = match (kept.peek(), lasting.peek()) {
+            (Some(one), Some(other)) if one > other => lasting.next(),
+            (None, _) => lasting.next(),
+            (Some(_), _) => kept.next(),
+        };
+        let Some(fd) = next else { return close_range(first, RawFd::MAX) };
         close_range(first, fd - 1)?;
-        first = fd + 1;
+        first = first.max(fd + 1);
     }
-    close_range(first, RawFd::MAX)
 }
 
 fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {
