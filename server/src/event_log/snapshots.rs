@@ -153,14 +153,13 @@ impl EventLog {
         let state = &self.slots[slot.index()];
         state.asleep.store(0, Ordering::Relaxed);
         state.stable.store(NOBODY, Ordering::Release);
-        // SYNC cursor-reuse: it is reaped, so it reads no more.
-        state.cursor.store(NOBODY, Ordering::Release);
-        self.room_was_made();
+        self.abandon(slot);
     }
 
     /// Nobody has been in a slot for long, and nobody may come soon: the others don't wait for it any longer. Whoever comes there after all finds out
     /// which sessions can still be followed.
     pub fn abandon(&self, slot: Slot) {
+        // SYNC cursor-reuse: whoever was there is reaped, and reads no more.
         self.slots[slot.index()].cursor.store(NOBODY, Ordering::Release);
         self.room_was_made();
     }

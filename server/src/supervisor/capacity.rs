@@ -3,7 +3,7 @@
 //! The limits on open files, on processes and threads, and on memory are asked for once, at the start. Of tasks and memory something is left for others, so
 //! that a server that is full doesn't take the machine with it.
 
-use super::StartError;
+use super::{StartError, own_mask};
 use crate::models::{Placement, Takes};
 use crate::options::Options;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -167,9 +167,7 @@ fn threads_of(process: &std::path::Path) -> Option<u64> {
 
 /// Whether the limit on a user's processes doesn't hold for this one: CAP_SYS_ADMIN or CAP_SYS_RESOURCE. Source: getrlimit(2), capabilities(7).
 fn is_exempt() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let effective = own_mask("CapEff:");
     effective >> 21 & 1 == 1 || effective >> 24 & 1 == 1
 }
 

@@ -352,12 +352,16 @@ fn block_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-/// Whether whoever started this process had it ignore a signal. Source: proc(5), SigIgn.
+/// Whether whoever started this process had it ignore a signal.
 fn is_ignored(signal: Signal) -> bool {
+    own_mask("SigIgn:") >> (signal as i32 - 1) & 1 == 1
+}
+
+/// A mask in this process's status; nothing in it if it can't be read. Source: proc_pid_status(5).
+fn own_mask(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask >> (signal as i32 - 1) & 1 == 1
+    let mask = status.lines().find_map(|line| line.strip_prefix(field));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 fn random() -> std::io::Result<[u8; 16]> {

@@ -12,6 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// Lines that one peek may make of what it found: a batch of them fits the smallest ring's batch, see [`super::input::PEEK_BYTES_MAX`].
 pub const LINES_PER_PEEK_MAX: u32 = 256;
 
+/// How many lines one peek may take where so many are allowed.
+pub fn lines_per_peek(allowed: u64) -> u32 {
+    u32::try_from(allowed).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX)
+}
+
 /// No mark is like this: a predecessor may have left any.
 const UNKNOWN_LOW_WATER: u32 = 0;
 

@@ -13,7 +13,8 @@
 //! | `pair` | the two threads of `pool`, for many connections, and of `process`, for one |
 //! | `receive_thread` | the first of them: waits for the supervisor and for input; peeks; ends connections |
 //! | `send_thread` | the second: waits for everything else; the sockets' writing side |
-//! | `reports` | what the supervisor is told |
+//! | `routes` | how each session is reached |
+//! | `supervisor_channel` | what is heard from the supervisor, and told to it |
 //! | `udp` | UDP sessions: cookies, addresses, admission |
 //! | `udp_socket`, `datagram` | their socket; output bytes to datagrams |
 //!
@@ -28,12 +29,13 @@ mod outboxes;
 pub mod pair;
 pub mod peek;
 mod receive_thread;
-pub mod reports;
+pub mod routes;
 pub mod send_thread;
 pub mod serving;
 #[cfg(test)]
 mod simulation;
 pub mod sockets;
+pub mod supervisor_channel;
 mod takeover;
 mod udp;
 pub mod udp_socket;

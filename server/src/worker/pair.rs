@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::receive_thread::{Ended, ReceiveThread, Wiring};
 use super::send_thread::{self, Network};
 use super::serving::{Serving, ServingConfig};
+use super::supervisor_channel::SupervisorChannel;
 use super::{FINISHED, Inherited, Start, udp_socket};
 use crate::event_log::EventLog;
 use crate::ipc::doorbell::Doorbell;
@@ -60,7 +61,7 @@ fn start_and_send(log: &'static EventLog, me: Slot, config: ServingConfig, start
     let inherited: Vec<_> = start.inherited.into_iter().map(share).collect();
     let wiring = Wiring {
         epoll: input,
-        channel: start.channel,
+        supervisor: SupervisorChannel::new(start.channel, log),
         inputs,
         orders: ordered,
         bell: receive_bell,

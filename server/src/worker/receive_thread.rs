@@ -8,14 +8,12 @@
 use super::connection::Connection;
 use super::input::{Input, PEEK_BYTES_MAX};
 use super::peek::{Look, look};
-use super::reports::Reports;
 use super::send_thread::{milliseconds, unless_interrupted};
+use super::supervisor_channel::{Heard, SupervisorChannel};
 use super::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
-use crate::channel::{ToWorker, WorkerEnd};
 use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
-use crate::ipc::queue::Received;
 use crate::sys::socket::consume;
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::ids::{SessionId, Slot};
@@ -71,7 +69,7 @@ pub struct Wiring {
     /// Its own; the send thread arms sockets in it.
     pub epoll: Arc<Epoll>,
     /// To and from the supervisor.
-    pub channel: WorkerEnd,
+    pub supervisor: SupervisorChannel,
     /// To the send thread.
     pub inputs: Sender<Input<Arc<Connection>>>,
     /// From the send thread.
@@ -103,7 +101,7 @@ pub struct ReceiveThread {
     log: &'static EventLog,
     me: Slot,
     epoll: Arc<Epoll>,
-    channel: WorkerEnd,
+    supervisor: SupervisorChannel,
     inputs: Sender<Input<Arc<Connection>>>,
     orders: Receiver<Order>,
     bell: Arc<Doorbell>,
@@ -115,7 +113,6 @@ pub struct ReceiveThread {
     turn_away_max: usize,
     ends_with_connections: bool,
     timers: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
-    reports: Reports,
     buffer: Vec<u8>,
 }
 
@@ -136,26 +133,23 @@ enum Timer {
 impl ReceiveThread {
     /// Ready to run.
     pub fn new(log: &'static EventLog, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
-        let Wiring { epoll, channel, inputs, orders, bell, udp, inherited, turn_away_max, ends_with_connections } = wiring;
+        let Wiring { epoll, supervisor, inputs, orders, bell, udp, inherited, turn_away_max, ends_with_connections } = wiring;
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
-        epoll.add(&channel, readable(CHANNEL))?;
+        epoll.add(&supervisor, readable(CHANNEL))?;
         epoll.add(bell.as_fd(), readable(BELL))?;
         if let Some(udp) = &udp {
             epoll.add(udp.as_fd(), readable(UDP))?;
         }
-        let buffer = vec![
-            0;
-            match (&udp, ends_with_connections) {
-                (Some(_), _) => DATAGRAM_BYTES_MAX,
-                (None, false) => PEEK_BYTES_MAX,
-                (None, true) => PEEK_BYTES_OF_ONE,
-            }
-        ];
+        let buffer_bytes = match (&udp, ends_with_connections) {
+            (Some(_), _) => DATAGRAM_BYTES_MAX,
+            (None, false) => PEEK_BYTES_MAX,
+            (None, true) => PEEK_BYTES_OF_ONE,
+        };
         Ok(ReceiveThread {
             log,
             me,
             epoll,
-            channel,
+            supervisor,
             inputs,
             orders,
             bell,
@@ -166,8 +160,7 @@ impl ReceiveThread {
             turn_away_max,
             ends_with_connections,
             timers: BinaryHeap::new(),
-            reports: Reports::new(log),
-            buffer,
+            buffer: vec![0; buffer_bytes],
         })
     }
 
@@ -193,11 +186,11 @@ impl ReceiveThread {
                 self.obey(order);
             }
             self.run_timers();
-            self.reports.tell(&self.channel, !self.table.is_empty());
+            self.supervisor.tell(!self.table.is_empty());
             // Once, for all that was found: it then shares the work that is the same for many.
             self.log.ring(self.me);
             self.log.end_turn(self.me, Thread::Receive);
-            if self.ends_with_connections && self.table.is_empty() && self.reports.is_empty() {
+            if self.ends_with_connections && self.table.is_empty() && self.supervisor.is_told() {
                 return Ok(Ended::Finished);
             }
         }
@@ -220,18 +213,12 @@ impl ReceiveThread {
     /// False if the supervisor is gone.
     fn listen_to_supervisor(&mut self) -> bool {
         for _ in 0..BATCH {
-            match self.channel.receive() {
-                Received::Message(ToWorker::Serve { session, peer }, Some(socket)) => self.serve(session, peer, socket),
-                Received::Message(ToWorker::Serve { session, .. }, None) => {
-                    log::warn!("cannot take session {session}: out of descriptors");
-                    self.reports.closed(session);
-                }
-                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => self.turn_away(socket, &reason),
-                Received::Message(ToWorker::TurnAway { .. }, None) => {}
-                Received::Message(ToWorker::Drain, _) => self.hand_on(Input::Drain),
-                Received::Garbled => log::error!("the supervisor said something that is no message"),
-                Received::Empty => break,
-                Received::Closed => return false,
+            match self.supervisor.hear() {
+                Heard::Serve(session, peer, socket) => self.serve(session, peer, socket),
+                Heard::TurnAway(socket, reason) => self.turn_away(socket, &reason),
+                Heard::Drain => self.hand_on(Input::Drain),
+                Heard::Nothing => break,
+                Heard::Gone => return false,
             }
         }
         true
@@ -312,7 +299,7 @@ impl ReceiveThread {
                 }
                 self.end(session.0);
             }
-            Order::Drained => self.reports.drained(),
+            Order::Drained => self.supervisor.drained(),
         }
     }
 
@@ -349,7 +336,7 @@ impl ReceiveThread {
         receiving.connection.disarm(&self.epoll);
         if token < STRANGERS {
             let session = receiving.connection.session;
-            self.reports.closed(session);
+            self.supervisor.closed(session);
         } else {
             self.strangers_open -= 1;
         }
@@ -370,7 +357,7 @@ impl ReceiveThread {
 
     fn next_timer(&self) -> Duration {
         let timer = self.timers.peek().map_or(Duration::MAX, |Reverse((at, ..))| at.saturating_duration_since(Instant::now()));
-        self.reports.again().min(timer)
+        self.supervisor.again().min(timer)
     }
 }
 

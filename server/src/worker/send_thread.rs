@@ -1,8 +1,9 @@
 //! The send thread: the only one that writes to the log and to clients. It waits; what it does between is [`Serving::turn`].
 
-use super::connection::{Connection, LINES_PER_PEEK_MAX};
+use super::connection::{Connection, lines_per_peek};
 use super::input::Input;
 use super::receive_thread::Order;
+use super::routes::{Route, Routes};
 use super::serving::Serving;
 use super::sockets::{Sockets, Written};
 use super::udp_socket::UdpSender;
@@ -75,50 +76,27 @@ pub struct Network {
     input: Arc<Epoll>,
     /// This thread's: its bell, and the sockets that took no more.
     output: Epoll,
-    /// By cell.
-    routes: Vec<Option<Route>>,
+    routes: Routes<Stream>,
     udp: Option<UdpSender>,
     orders: Sender<Order>,
     receive_bell: Arc<Doorbell>,
 }
 
+/// A connection, and whether epoll knows it: from the first time that its socket took no more.
 #[derive(Debug)]
-enum Route {
-    Stream { connection: Arc<Connection>, is_watched: bool },
-    Datagrams(SessionId, SocketAddr),
-}
-
-impl Route {
-    fn session(&self) -> SessionId {
-        match self {
-            Route::Stream { connection, .. } => connection.session,
-            Route::Datagrams(session, _) => *session,
-        }
-    }
+struct Stream {
+    connection: Arc<Connection>,
+    is_watched: bool,
 }
 
 impl Network {
     /// No connections yet. `output` is the send thread's own epoll instance.
     pub fn new(input: Arc<Epoll>, output: Epoll, udp: Option<UdpSender>, orders: Sender<Order>, receive_bell: Arc<Doorbell>) -> Network {
-        Network { input, output, routes: Vec::new(), udp, orders, receive_bell }
+        Network { input, output, routes: Routes::default(), udp, orders, receive_bell }
     }
 
-    fn insert(&mut self, session: SessionId, route: Route) {
-        if self.routes.len() <= session.cell() {
-            self.routes.resize_with(session.cell() + 1, || None);
-        }
-        self.routes[session.cell()] = Some(route);
-    }
-
-    fn route(&mut self, session: SessionId) -> Option<&mut Route> {
-        self.routes.get_mut(session.cell())?.as_mut().filter(|route| route.session() == session)
-    }
-
-    fn stream(&mut self, session: SessionId) -> Option<&Arc<Connection>> {
-        match self.route(session) {
-            Some(Route::Stream { connection, .. }) => Some(connection),
-            _ => None,
-        }
+    fn connection(&mut self, session: SessionId) -> Option<&Arc<Connection>> {
+        self.routes.stream(session).map(|stream| &stream.connection)
     }
 
     fn take_blocked_over_udp(&mut self) -> Vec<SessionId> {
@@ -136,21 +114,20 @@ impl Sockets for Network {
     type Connection = Arc<Connection>;
 
     fn add(&mut self, session: SessionId, connection: Arc<Connection>) {
-        self.insert(session, Route::Stream { connection, is_watched: false });
+        self.routes.insert(session, Route::Stream(Stream { connection, is_watched: false }));
     }
 
     fn add_peer(&mut self, session: SessionId, peer: SocketAddr) {
-        self.insert(session, Route::Datagrams(session, peer));
+        self.routes.insert(session, Route::Datagrams(peer));
     }
 
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
-        let route = self.routes.get_mut(session.cell()).and_then(Option::as_mut).filter(|route| route.session() == session);
-        match route {
+        match self.routes.get(session) {
             None => Written::Gone,
-            Some(&mut Route::Datagrams(_, peer)) => {
+            Some(&mut Route::Datagrams(peer)) => {
                 self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, peer, bytes, number, &self.output))
             }
-            Some(Route::Stream { connection, is_watched }) => {
+            Some(Route::Stream(Stream { connection, is_watched })) => {
                 match send(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
                     Ok(written) => Written::Bytes(written),
                     Err(Errno::EAGAIN) => {
@@ -172,20 +149,18 @@ impl Sockets for Network {
     }
 
     fn consume(&mut self, session: SessionId, len: usize) {
-        if let Some(connection) = self.stream(session) {
+        if let Some(connection) = self.connection(session) {
             connection.consume(len);
         }
     }
 
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
-        let lines_max = u32::try_from(lines_max).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX);
-        let connection = self.stream(session).cloned();
-        connection.is_none_or(|connection| connection.arm(&self.input, 0, lines_max))
+        let connection = self.connection(session).cloned();
+        connection.is_none_or(|connection| connection.arm(&self.input, 0, lines_per_peek(lines_max)))
     }
 
     fn finish(&mut self, session: SessionId, ending: Ending) {
-        let route = self.routes.get_mut(session.cell()).and_then(|place| place.take_if(|route| route.session() == session));
-        if let Some(Route::Stream { connection, is_watched }) = route {
+        if let Some(Route::Stream(Stream { connection, is_watched })) = self.routes.take(session) {
             if is_watched {
                 // Before the descriptor goes: the supervisor's duplicate would keep the registration alive.
                 let _ = self.output.delete(&connection);
@@ -195,12 +170,12 @@ impl Sockets for Network {
     }
 
     fn positions(&mut self, session: SessionId) -> Option<Positions> {
-        let found = positions(self.stream(session)?.as_fd());
+        let found = positions(self.connection(session)?.as_fd());
         found.inspect_err(|errno| log::error!("cannot read where session {session} stands: {errno}")).ok()
     }
 
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {
-        if let Some(connection) = self.stream(session) {
+        if let Some(connection) = self.connection(session) {
             connection.resume(taken, in_long_line);
         }
     }

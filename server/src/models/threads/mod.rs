@@ -30,14 +30,12 @@ mod receive;
 mod send;
 
 use super::{Model, Placement, Takes};
-use crate::channel::{ToWorker, WorkerEnd};
 use crate::event_log::{EventLog, Thread};
-use crate::ipc::queue::Received;
 use crate::sys::process::{can_start_threads, set_name};
 use crate::worker::input::{Input, Lines};
-use crate::worker::reports::Reports;
 use crate::worker::send_thread::{milliseconds, unless_interrupted};
 use crate::worker::serving::Serving;
+use crate::worker::supervisor_channel::{Heard, SupervisorChannel};
 use crate::worker::{JoinError, ServingConfig, Start, udp_socket};
 use crossbeam_channel::Receiver;
 use forkchat_common::ids::Slot;
@@ -82,13 +80,12 @@ fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) ->
 struct MainThread {
     log: &'static EventLog,
     me: Slot,
-    channel: WorkerEnd,
+    supervisor: SupervisorChannel,
     /// The bell, the supervisor, and the UDP socket when it takes more.
     epoll: Arc<Epoll>,
     serving: Serving<Network>,
     notices: Receiver<Notice>,
     datagrams: Receiver<Datagram>,
-    reports: Reports,
 }
 
 impl MainThread {
@@ -99,7 +96,8 @@ impl MainThread {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(log.bell(me), readable(BELL))?;
-        epoll.add(&start.channel, readable(CHANNEL))?;
+        let supervisor = SupervisorChannel::new(start.channel, log);
+        epoll.add(&supervisor, readable(CHANNEL))?;
         let (udp_receiver, udp_sender) = start.udp.map(|udp| udp_socket::sides(udp, &epoll, UDP)).transpose()?.unzip();
         let (notify, notices) = crossbeam_channel::unbounded();
         let (hand_on, datagrams) = crossbeam_channel::bounded(DATAGRAMS);
@@ -112,8 +110,7 @@ impl MainThread {
         }
         network.expect(start.inherited.len());
         let joined = Serving::join(log, me, config, network, start.inherited);
-        let reports = Reports::new(log);
-        let main = |serving| MainThread { log, me, channel: start.channel, epoll, serving, notices, datagrams, reports };
+        let main = |serving| MainThread { log, me, supervisor, epoll, serving, notices, datagrams };
         Ok(joined.map(main))
     }
 
@@ -129,11 +126,11 @@ impl MainThread {
             self.hear_threads();
             self.serving.turn();
             let network = &mut self.serving.sockets;
-            network.take_ended().for_each(|session| self.reports.closed(session));
+            network.take_ended().for_each(|session| self.supervisor.closed(session));
             if network.take_drained() {
-                self.reports.drained();
+                self.supervisor.drained();
             }
-            self.reports.tell(&self.channel, network.has_connections());
+            self.supervisor.tell(network.has_connections());
             self.log.end_turn(self.me, Thread::Send);
             let count = self.wait(&mut events)?;
             let is_ready = |token| events[..count].iter().any(|event| event.data() == token);
@@ -149,20 +146,14 @@ impl MainThread {
     /// False if the supervisor is gone.
     fn listen_to_supervisor(&mut self) -> bool {
         for _ in 0..BATCH {
-            match self.channel.receive() {
-                Received::Message(ToWorker::Serve { session, peer }, Some(connection)) => {
+            match self.supervisor.hear() {
+                Heard::Serve(session, peer, connection) => {
                     self.serving.accept(Input::Opened { session, peer, connection, lines: Lines::default() });
                 }
-                Received::Message(ToWorker::Serve { session, .. }, None) => {
-                    log::warn!("cannot take session {session}: out of descriptors");
-                    self.reports.closed(session);
-                }
-                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => self.serving.sockets.turn_away(socket, &reason),
-                Received::Message(ToWorker::TurnAway { .. }, None) => {}
-                Received::Message(ToWorker::Drain, _) => self.serving.accept(Input::Drain),
-                Received::Garbled => log::error!("the supervisor said something that is no message"),
-                Received::Empty => return true,
-                Received::Closed => return false,
+                Heard::TurnAway(socket, reason) => self.serving.sockets.turn_away(socket, &reason),
+                Heard::Drain => self.serving.accept(Input::Drain),
+                Heard::Nothing => break,
+                Heard::Gone => return false,
             }
         }
         true
@@ -185,7 +176,7 @@ impl MainThread {
     fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
         let bell = self.log.bell(self.me);
         let asleep = self.serving.fall_asleep(bell, |_| !self.notices.is_empty() || !self.datagrams.is_empty());
-        let again = self.serving.sockets.again().min(self.reports.again());
+        let again = self.serving.sockets.again().min(self.supervisor.again());
         let count = unless_interrupted(self.epoll.wait(events, milliseconds(asleep.min(again))));
         self.serving.wake_up(bell, asleep);
         count

@@ -8,7 +8,8 @@ use super::send::{Chunk, linger, write};
 use crate::chat::Ending;
 use crate::sys::process::{can_start_threads, set_name};
 use crate::sys::tcp_position::{Positions, positions};
-use crate::worker::connection::{Connection, LINES_PER_PEEK_MAX};
+use crate::worker::connection::{Connection, lines_per_peek};
+use crate::worker::routes::{Route, Routes};
 use crate::worker::sockets::{Sockets, Written};
 use crate::worker::udp_socket::UdpSender;
 use crossbeam_channel::{Sender, TrySendError, bounded};
@@ -46,8 +47,7 @@ pub(super) struct Network {
     worker: Worker,
     desk: Arc<Desk>,
     pool: ThreadPool,
-    /// By cell.
-    routes: Vec<Option<Route>>,
+    routes: Routes<Stream>,
     epoll: Arc<Epoll>,
     udp: Option<UdpSender>,
     /// Those for which there were no threads.
@@ -63,11 +63,6 @@ pub(super) struct Network {
     is_trouble_told: bool,
 }
 
-enum Route {
-    Stream(Stream),
-    Datagrams(SessionId, SocketAddr),
-}
-
 struct Stream {
     peer: Arc<Peer>,
     /// Output bytes that its send thread was given.
@@ -81,15 +76,6 @@ struct Threads {
     chunks: Sender<Chunk>,
 }
 
-impl Route {
-    fn session(&self) -> SessionId {
-        match self {
-            Route::Stream(stream) => stream.peer.session(),
-            Route::Datagrams(session, _) => *session,
-        }
-    }
-}
-
 impl Network {
     /// No connections yet. `epoll` is the main thread's; at most `strangers_max` may be being turned away at a time.
     pub fn new(worker: Worker, epoll: Arc<Epoll>, udp: Option<UdpSender>, strangers_max: usize) -> Network {
@@ -98,7 +84,7 @@ impl Network {
             worker,
             desk: Arc::new(Desk::new()),
             pool,
-            routes: Vec::new(),
+            routes: Routes::default(),
             epoll,
             udp,
             starved: Vec::new(),
@@ -217,23 +203,9 @@ impl Network {
         }
     }
 
-    fn insert(&mut self, session: SessionId, route: Route) {
-        if self.routes.len() <= session.cell() {
-            self.routes.resize_with(session.cell() + 1, || None);
-        }
-        self.routes[session.cell()] = Some(route);
-    }
-
-    fn stream(&mut self, session: SessionId) -> Option<&mut Stream> {
-        match self.routes.get_mut(session.cell())?.as_mut().filter(|route| route.session() == session) {
-            Some(Route::Stream(stream)) => Some(stream),
-            _ => None,
-        }
-    }
-
     /// Gives a session's connection its threads, if it hasn't them. False if the system gives none.
     fn start_threads(&mut self, session: SessionId) -> bool {
-        match self.stream(session) {
+        match self.routes.stream(session) {
             None => return false,
             Some(stream) if stream.threads.is_some() => return true,
             Some(_) => {}
@@ -243,7 +215,7 @@ impl Network {
         }
         let (permits, permitted) = bounded(1);
         let (chunks, to_write) = bounded(CHUNKS);
-        let Some(stream) = self.stream(session) else { return false };
+        let Some(stream) = self.routes.stream(session) else { return false };
         stream.threads = Some(Threads { permits, chunks });
         let peer = stream.peer.clone();
         let (worker, desk, receiving) = (self.worker.clone(), self.desk.clone(), peer.clone());
@@ -291,22 +263,20 @@ impl Sockets for Network {
 
     fn add(&mut self, session: SessionId, socket: OwnedFd) {
         let peer = Arc::new(Peer::new(Connection::new(session, socket)));
-        self.insert(session, Route::Stream(Stream { peer, given: 0, threads: None }));
+        self.routes.insert(session, Route::Stream(Stream { peer, given: 0, threads: None }));
         self.open += 1;
     }
 
     fn add_peer(&mut self, session: SessionId, peer: SocketAddr) {
-        self.insert(session, Route::Datagrams(session, peer));
+        self.routes.insert(session, Route::Datagrams(peer));
     }
 
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
-        if let Some(&Some(Route::Datagrams(id, peer))) = self.routes.get(session.cell())
-            && id == session
-        {
+        if let Some(&mut Route::Datagrams(peer)) = self.routes.get(session) {
             return self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, peer, bytes, number, &self.epoll));
         }
         let has_threads = self.start_threads(session);
-        match self.stream(session) {
+        match self.routes.stream(session) {
             None => Written::Gone,
             Some(stream) if stream.peer.is_gone.load(Ordering::Relaxed) => Written::Gone,
             Some(stream) if has_threads => stream.give(bytes),
@@ -318,7 +288,7 @@ impl Sockets for Network {
     }
 
     fn in_flight(&mut self, session: SessionId, is_urgent: bool) -> usize {
-        let Some(stream) = self.stream(session) else { return 0 };
+        let Some(stream) = self.routes.stream(session) else { return 0 };
         if is_urgent && stream.in_flight() > 0 {
             stream.peer.await_output();
         }
@@ -326,7 +296,7 @@ impl Sockets for Network {
     }
 
     fn hurry(&mut self, session: SessionId) -> bool {
-        let Some(stream) = self.stream(session) else { return false };
+        let Some(stream) = self.routes.stream(session) else { return false };
         let out = stream.peer.out();
         let deadline = Instant::now() + HURRY;
         while stream.in_flight() > 0 && !stream.peer.is_stuck.load(Ordering::Relaxed) && Instant::now() < deadline {
@@ -339,18 +309,17 @@ impl Sockets for Network {
     }
 
     fn consume(&mut self, session: SessionId, len: usize) {
-        if let Some(stream) = self.stream(session) {
+        if let Some(stream) = self.routes.stream(session) {
             stream.peer.connection.consume(len);
         }
     }
 
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
-        let lines_max = u32::try_from(lines_max).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX);
         let is_possible = self.start_threads(session);
-        match self.stream(session) {
+        match self.routes.stream(session) {
             Some(Stream { threads: Some(threads), .. }) => {
                 // One at a time is under way; a receive thread that has ended needs none.
-                let _ = threads.permits.try_send(Permit { lines_max });
+                let _ = threads.permits.try_send(Permit { lines_max: lines_per_peek(lines_max) });
                 true
             }
             Some(_) => is_possible,
@@ -359,8 +328,7 @@ impl Sockets for Network {
     }
 
     fn finish(&mut self, session: SessionId, ending: Ending) {
-        let route = self.routes.get_mut(session.cell()).and_then(|place| place.take_if(|route| route.session() == session));
-        let Some(Route::Stream(Stream { peer, threads, .. })) = route else { return };
+        let Some(Route::Stream(Stream { peer, threads, .. })) = self.routes.take(session) else { return };
         peer.end();
         if ending == Ending::Drop {
             // It doesn't read: what the kernel still holds for it is let go when the last descriptor is closed. Whoever waits for it is woken.
@@ -377,12 +345,12 @@ impl Sockets for Network {
     }
 
     fn positions(&mut self, session: SessionId) -> Option<Positions> {
-        let found = positions(self.stream(session)?.peer.connection.as_fd());
+        let found = positions(self.routes.stream(session)?.peer.connection.as_fd());
         found.inspect_err(|errno| log::error!("cannot read where session {session} stands: {errno}")).ok()
     }
 
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {
-        if let Some(stream) = self.stream(session) {
+        if let Some(stream) = self.routes.stream(session) {
             stream.peer.connection.resume(taken, in_long_line);
         }
     }
