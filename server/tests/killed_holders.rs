@@ -5,13 +5,13 @@
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use forkchat_server::event_log::{Batch, EventLog, Geometry, Reader, SnapshotWriter};
 use forkchat_server::ipc::mutex::{LockError, Mutex};
+use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::ipc::value::Switched;
 use forkchat_server::sys::memory::map_shared;
 use forkchat_server::sys::process::fork_child;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -45,17 +45,17 @@ fn main() {
     println!("\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {left_out} filtered out; finished in {seconds:.2}s\n");
 }
 
-fn child(main: impl FnOnce()) -> Pid {
-    let run = |(), _| {
+fn child(main: impl FnOnce()) -> Process {
+    let run = || {
         main();
         0
     };
-    fork_child((), |()| Vec::new(), std::iter::empty(), &[], run).expect("a process with one thread forks")
+    Process::start(run).expect("a process with one thread forks")
 }
 
-fn end(pid: Pid) {
-    kill(pid, Signal::SIGKILL).expect("it is ours and not reaped");
-    assert_eq!(waitpid(pid, None), Ok(WaitStatus::Signaled(pid, Signal::SIGKILL, false)));
+fn end(mut process: Process) {
+    process.kill();
+    assert_eq!(process.join(), End::Killed(Signal::SIGKILL));
 }
 
 fn wait_until(what: &str, so: impl Fn() -> bool) {
@@ -102,11 +102,11 @@ fn a_dead_holders_units_are_given_back_by_who_reaps_it() {
         std::thread::sleep(Duration::from_secs(60));
     });
     wait_until("the child to have both units", || rooms.held_by(1) == 2);
-    let waiter = child(|| assert_eq!(rooms.acquire(2, Duration::from_secs(20)), Ok(true)));
+    let mut waiter = child(|| assert_eq!(rooms.acquire(2, Duration::from_secs(20)), Ok(true)));
     end(holder);
     assert_eq!(rooms.available(), 0, "a death alone gives nothing back");
     assert_eq!(rooms.release_all_of(1, 0), Ok(2));
-    assert_eq!(waitpid(waiter, None), Ok(WaitStatus::Exited(waiter, 0)), "who waited is woken");
+    assert_eq!(waiter.join(), End::Exited(0), "who waited is woken");
     assert_eq!((rooms.held_by(2), rooms.available()), (1, 1));
 }
 
@@ -158,7 +158,7 @@ fn the_log_is_whole_wherever_its_writers_die() {
             }
         }
     };
-    let mut writers = [0, 1].map(|writer| child(|| write(writer)));
+    let mut writers = [0, 1].map(|writer| Some(child(|| write(writer))));
     // By generation: the number that comes next, and the part of it.
     let mut expected = std::collections::BTreeMap::<u32, (u32, u8)>::new();
     let mut records = 0;
@@ -183,9 +183,10 @@ fn the_log_is_whole_wherever_its_writers_die() {
             }
         }
         let victim = (round % 2) as usize;
-        end(writers[victim]);
+        let writer = writers[victim].take();
+        end(writer.expect("one writes until the last round"));
         if round < 148 {
-            writers[victim] = child(|| write(victim as u16));
+            writers[victim] = Some(child(|| write(victim as u16)));
         }
     }
     assert!(expected.values().all(|&(_, part)| part == 0), "a batch is all there or not there");
@@ -195,8 +196,8 @@ fn the_log_is_whole_wherever_its_writers_die() {
 fn a_child_dies_with_its_parent() {
     let grandchild = map_shared::<AtomicU32>("test").unwrap();
     let parent = child(|| {
-        let pid = child(|| std::thread::sleep(Duration::from_secs(60)));
-        grandchild.store(pid.as_raw().cast_unsigned(), Ordering::Release);
+        let process = child(|| std::thread::sleep(Duration::from_secs(60)));
+        grandchild.store(process.pid().as_raw().cast_unsigned(), Ordering::Release);
         std::thread::sleep(Duration::from_secs(60));
     });
     wait_until("the grandchild", || grandchild.load(Ordering::Acquire) != 0);

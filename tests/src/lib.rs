@@ -4,6 +4,7 @@
 //! Nothing here sleeps to be lucky: [`wait_for`] looks again and again until something is so, and says what it waited for if it never is.
 
 pub mod chaos;
+pub mod example;
 pub mod load;
 pub mod processes;
 pub mod terminal;
@@ -58,17 +59,26 @@ pub fn client_binary() -> &'static Path {
     BINARY.get_or_init(|| binary("forkchat-client"))
 }
 
-/// Builds a package's binary of the same name, and tells where it is: next to the directory of the test that asks.
+/// Builds a package's binary of the same name, and tells where it is.
 fn binary(package: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let directory = test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
+    build(package, &[]);
+    binary_directory().join(package)
+}
+
+/// Builds a package as the tests are built.
+fn build(package: &str, options: &[&str]) {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", package]);
-    if directory.ends_with("release") {
+    build.args(["build", "--quiet", "--package", package]).args(options);
+    if binary_directory().ends_with("release") {
         build.arg("--release");
     }
     assert!(build.status().expect("cargo runs").success(), "{package} builds");
-    directory.join(package)
+}
+
+/// Where the binaries are: next to the directory of the test that asks.
+fn binary_directory() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps").to_owned()
 }
 
 /// Whether a tool is there. Without it a test is skipped by name, and fails where everything has to be there (`CI`).

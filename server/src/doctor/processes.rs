@@ -5,57 +5,37 @@
 use super::connections::{Connection, read};
 use super::{DEADLINE, Failure, cannot, expect, wait_until};
 use crate::ipc::mutex::Mutex;
+use crate::ipc::process::Process;
 use crate::ipc::queue::{self, Received};
+use crate::ipc::value::Value;
 use crate::sys::memory::map_shared;
-use crate::sys::process::fork_child;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
-use std::iter::empty;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a child lives that nobody kills: longer than its check.
 const LIFETIME: Duration = DEADLINE.saturating_mul(4);
 
-/// A child that is killed at the latest when this is dropped.
-struct Child(Pid);
-
-impl Child {
-    /// Forks a child that does `work` with `own` and then waits to be killed. It keeps the descriptors that `keep` names.
-    fn fork<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, work: impl FnOnce(&T)) -> Result<Child, Failure> {
-        let main = |own, _| {
-            work(&own);
-            std::thread::sleep(LIFETIME);
-            0
-        };
-        fork_child(own, keep, empty(), &[], main).map(Child).map_err(cannot("fork"))
-    }
-
-    /// Kills it; it is gone when this returns.
-    fn kill(self) {}
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // It is ours and not reaped, so neither call can fail but by being interrupted.
-        let _ = kill(self.0, Signal::SIGKILL);
-        while waitpid(self.0, None) == Err(Errno::EINTR) {}
-    }
+/// A child that does `work` with `own` and then waits to be killed. It keeps the descriptors that `keep` names.
+fn child<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, work: impl FnOnce(&T)) -> Result<Process, Failure> {
+    let main = |own| {
+        work(&own);
+        std::thread::sleep(LIFETIME);
+        0
+    };
+    Process::start_with(own, keep, main).map_err(cannot("fork"))
 }
 
 /// A number that the children made from now on have in common with this process: 0.
-fn shared_number() -> Result<&'static AtomicU32, Failure> {
-    map_shared("forkchat-doctor").map_err(cannot("share memory"))
+fn shared_number() -> Result<Value, Failure> {
+    Value::map("forkchat-doctor").map_err(cannot("share memory"))
 }
 
-fn wait_for_number(number: &AtomicU32, expected: u32, deadline: Instant) -> Result<(), Failure> {
-    wait_until(deadline, "a child to have done its part", || number.load(Ordering::Acquire) == expected)
+fn wait_for_number(number: Value, expected: u64, deadline: Instant) -> Result<(), Failure> {
+    wait_until(deadline, "a child to have done its part", || number.get() == expected)
 }
 
 pub(super) fn second_holder(deadline: Instant) -> Result<(), Failure> {
@@ -64,12 +44,12 @@ pub(super) fn second_holder(deadline: Instant) -> Result<(), Failure> {
     connection.send(b"0123456789", 10)?;
     let work = |mut socket: &TcpStream| {
         if socket.read_exact(&mut [0; 3]).and_then(|()| socket.write_all(b"hello")).is_ok() {
-            done.store(1, Ordering::Release);
+            done.set(1);
         }
     };
-    let child = Child::fork(duplicate, |socket| vec![socket.as_fd()], work)?;
+    let child = child(duplicate, |socket| vec![socket.as_fd()], work)?;
     wait_for_number(done, 1, deadline)?;
-    child.kill();
+    drop(child);
     expect("what the client got", read(&connection.client, 5, deadline)?.as_slice(), b"hello")?;
     let found = connection.positions()?;
     expect("bytes taken and handed over by the dead process", (found.taken, found.handed_over), (3, 5))?;
@@ -90,7 +70,7 @@ pub(super) fn descriptor_passing(deadline: Instant) -> Result<(), Failure> {
             let _ = TcpStream::from(descriptor).write_all(b"passed");
         }
     };
-    let _child = Child::fork(there, |there| vec![there.as_fd()], work)?;
+    let _child = child(there, |there| vec![there.as_fd()], work)?;
     here.send(&7, Some(connection.accepted.as_fd())).map_err(|error| format!("cannot send a descriptor: {error:?}"))?;
     expect("what came through the passed descriptor", read(&connection.client, 6, deadline)?.as_slice(), b"passed")
 }
@@ -102,10 +82,10 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
     mutex.init().map_err(cannot("make a robust mutex"))?;
     // A guard that is dropped would unlock; this one is the child's as long as it lives.
     let work = |(): &()| std::mem::forget(mutex.lock(OWNER, Duration::ZERO));
-    let child = Child::fork((), |()| Vec::new(), work)?;
+    let child = child((), |()| Vec::new(), work)?;
     wait_until(deadline, "a child to have the lock", || mutex.holder().is_some_and(|holder| holder.owner == OWNER))?;
     expect("whether it could be locked while its owner lives", mutex.lock(NEXT, Duration::ZERO).is_ok(), false)?;
-    child.kill();
+    drop(child);
     for (time, is_told) in [("first", true), ("second", false)] {
         let patience = deadline.saturating_duration_since(Instant::now());
         let guard = mutex.lock(NEXT, patience).map_err(|error| format!("cannot lock after the owner's death: {error:?}"))?;
@@ -117,16 +97,16 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
 pub(super) fn shared_memory(deadline: Instant) -> Result<(), Failure> {
     let number = shared_number()?;
     let work = |(): &()| {
-        while number.load(Ordering::Acquire) != 1 {
+        while number.get() != 1 {
             std::thread::yield_now();
         }
-        number.store(2, Ordering::Release);
+        number.set(2);
     };
-    let child = Child::fork((), |()| Vec::new(), work)?;
-    number.store(1, Ordering::Release);
+    let child = child((), |()| Vec::new(), work)?;
+    number.set(1);
     wait_for_number(number, 2, deadline)?;
-    child.kill();
-    expect("what the dead process had written", number.load(Ordering::Acquire), 2)
+    drop(child);
+    expect("what the dead process had written", number.get(), 2)
 }
 
 /// A grandchild alone holds a pipe's writing end, which therefore closes with it.
@@ -134,21 +114,21 @@ pub(super) fn parent_death_signal(deadline: Instant) -> Result<(), Failure> {
     let (mut reader, writer) = std::io::pipe().map_err(cannot("make a pipe"))?;
     let started = shared_number()?;
     // The child gives the writing end away, so only the grandchild has it.
-    let main = |writer: PipeWriter, _| {
-        let work = |_: &PipeWriter| started.store(1, Ordering::Release);
-        let grandchild = Child::fork(writer, |writer| vec![writer.as_fd()], work);
+    let main = |writer: PipeWriter| {
+        let work = |_: &PipeWriter| started.set(1);
+        let grandchild = child(writer, |writer| vec![writer.as_fd()], work);
         std::thread::sleep(LIFETIME);
         drop(grandchild);
         0
     };
-    let child = fork_child(writer, |writer| vec![writer.as_fd()], empty(), &[], main).map(Child).map_err(cannot("fork"))?;
+    let child = Process::start_with(writer, |writer| vec![writer.as_fd()], main).map_err(cannot("fork"))?;
     wait_for_number(started, 1, deadline)?;
     let is_closed = |reader: &PipeReader| {
         let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
         poll(&mut polled, PollTimeout::ZERO) == Ok(1)
     };
     expect("whether it ended while its parent lives", is_closed(&reader), false)?;
-    child.kill();
+    drop(child);
     wait_until(deadline, "it to end with its parent", || is_closed(&reader))?;
     expect("bytes that it wrote", reader.read(&mut [0; 1]).map_err(cannot("read a pipe"))?, 0)
 }

@@ -55,7 +55,8 @@ pub use step::step;
 pub use wake::Thread;
 
 use crate::ipc::doorbell::Doorbell;
-use crate::sys::memory::{map_shared, map_shared_slice};
+use crate::ipc::value::Array;
+use crate::sys::memory::map_shared;
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use layout::{Header, SessionCell, SlotState};
 use nix::time::{ClockId, clock_gettime};
@@ -69,11 +70,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct EventLog {
     geometry: Geometry,
     header: &'static Header,
-    ring: &'static [AtomicU64],
-    slots: &'static [SlotState],
+    ring: Array<AtomicU64>,
+    slots: Array<SlotState>,
     bells: Vec<Doorbell>,
-    cells: &'static [SessionCell],
-    snapshots: [&'static [AtomicU64]; layout::SNAPSHOT_BUFFERS],
+    cells: Array<SessionCell>,
+    /// As many as [`layout::SNAPSHOT_BUFFERS`].
+    snapshots: Vec<Array<AtomicU64>>,
     /// What [`EventLog::uptime`] tells in a simulation; 0 for the real one.
     #[cfg(test)]
     simulated_uptime: AtomicU64,
@@ -82,19 +84,16 @@ pub struct EventLog {
 impl EventLog {
     /// Maps an empty log for the processes that this one will fork.
     pub fn create(geometry: Geometry) -> io::Result<&'static EventLog> {
-        let slots: &'static [SlotState] = map_shared_slice("forkchat-slots", geometry.slots)?;
-        let mut snapshots: [&'static [AtomicU64]; layout::SNAPSHOT_BUFFERS] = [&[]; layout::SNAPSHOT_BUFFERS];
-        for buffer in &mut snapshots {
-            *buffer = map_shared_slice("forkchat-snapshot", geometry.snapshot_bytes_max.div_ceil(8) + 1)?;
-        }
+        let slots: Array<SlotState> = Array::map("forkchat-slots", geometry.slots)?;
+        let snapshot = |_| Array::map("forkchat-snapshot", geometry.snapshot_bytes_max.div_ceil(8) + 1);
         let log = EventLog {
             geometry,
             header: map_shared("forkchat-log")?,
-            ring: map_shared_slice("forkchat-ring", geometry.ring_blocks() as usize * layout::BLOCK_WORDS)?,
+            ring: Array::map("forkchat-ring", geometry.ring_blocks() as usize * layout::BLOCK_WORDS)?,
             slots,
             bells: slots.iter().map(|slot| Doorbell::new(&slot.asleep)).collect::<Result<_, _>>()?,
-            cells: map_shared_slice("forkchat-cells", geometry.sessions_max)?,
-            snapshots,
+            cells: Array::map("forkchat-cells", geometry.sessions_max)?,
+            snapshots: (0..layout::SNAPSHOT_BUFFERS).map(snapshot).collect::<Result<_, _>>()?,
             #[cfg(test)]
             simulated_uptime: AtomicU64::new(0),
         };
@@ -112,7 +111,7 @@ impl EventLog {
         self.header.least.store(first, Ordering::Relaxed);
         self.header.last_time.store(first, Ordering::Relaxed);
         self.header.snapshot.store(snapshots::Published::none(Sequence(first)).word(), Ordering::Release);
-        for slot in self.slots {
+        for slot in self.slots.iter() {
             slot.cursor.store(layout::NOBODY, Ordering::Release);
             slot.stable.store(layout::NOBODY, Ordering::Release);
         }

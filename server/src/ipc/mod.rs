@@ -10,6 +10,7 @@
 
 pub mod doorbell;
 pub mod mutex;
+pub mod process;
 pub mod queue;
 pub mod semaphore;
 pub mod value;

@@ -33,7 +33,7 @@ use crate::doctor;
 use crate::event_log::{EventLog, Geometry};
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
-use crate::ipc::value::Counter;
+use crate::ipc::value::Value;
 use crate::journal::{JournalConfig, Tally};
 use crate::models::Placement;
 use crate::options::{Listen, Options};
@@ -187,7 +187,7 @@ impl Supervisor {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
             cells: udp_cells,
             admission: Admission::new(units, 0, options.max_per_address),
-            dropped: Counter::map("forkchat-counters").map_err(|error| StartError::System("share memory", error))?,
+            dropped: Value::map("forkchat-counters").map_err(|error| StartError::System("share memory", error))?,
         };
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
         let signals = block_signals().map_err(system("take signals"))?;

@@ -3,6 +3,7 @@
 use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
 use crate::event_log::{Place, Thread};
+use crate::ipc::process::End;
 use crate::journal;
 use crate::worker;
 use forkchat_common::ids::Slot;
@@ -12,48 +13,44 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::time::Instant;
 
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Death {
-    Exited(i32),
-    Killed(Signal),
-}
-
 impl Supervisor {
     /// Reaps all who died, and notes who was stopped: several SIGCHLD may have become one, so it looks until there is nothing.
     pub(super) fn reap(&mut self) {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-                Ok(WaitStatus::Exited(pid, code)) => self.bury(pid, Death::Exited(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => self.bury(pid, Death::Killed(signal)),
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(slot) = self.children.slot_of(pid) {
                         self.children.get(slot).stopped_at = Some(Instant::now());
                     }
                 }
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                Ok(_) | Err(Errno::EINTR) => {}
+                Ok(status) => {
+                    if let (Some(pid), Some(death)) = (status.pid(), End::of(status)) {
+                        self.bury(pid, death);
+                    }
+                }
+                Err(Errno::EINTR) => {}
                 Err(errno) => return log::error!("cannot wait for children: {errno}"),
             }
         }
     }
 
-    fn bury(&mut self, pid: Pid, death: Death) {
+    fn bury(&mut self, pid: Pid, death: End) {
         let Some(slot) = self.children.slot_of(pid) else { return };
         // What it said before it died counts.
         self.hear(slot);
         self.children.close_channel(slot, &self.epoll);
         let has_ended = self.children.role(slot) == Role::OwnWorker && self.connections.count(slot) == 0;
-        if has_ended && death == Death::Exited(worker::FINISHED) {
+        if has_ended && death == End::Exited(worker::FINISHED) {
             return self.vacate(slot);
         }
         let child = self.children.get(slot);
         child.pid = None;
         let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
-        let by_its_own_doing = was_stalled || death != Death::Killed(Signal::SIGKILL);
+        let by_its_own_doing = was_stalled || death != End::Killed(Signal::SIGKILL);
         let pause = child.backoff(by_its_own_doing);
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
-        let words = format!("{} (pid {pid}) {}{why}", child.name(), word(death));
+        let words = format!("{} (pid {pid}) {}{why}", child.name(), death);
         if by_its_own_doing {
             let quarantined = self.blame.count_death(self.log, slot);
             quarantined.into_iter().for_each(|place| self.end_those_at(place));
@@ -68,7 +65,7 @@ impl Supervisor {
             return self.vacate(slot);
         }
         let child = self.children.get(slot);
-        if self.stage != Stage::Serving && child.role == Role::Journal && death == Death::Exited(journal::FINISHED) {
+        if self.stage != Stage::Serving && child.role == Role::Journal && death == End::Exited(journal::FINISHED) {
             child.is_drained = true;
             return;
         }
@@ -93,12 +90,5 @@ impl Supervisor {
     pub(super) fn vacate(&mut self, slot: Slot) {
         self.log.vacate(slot);
         self.children.vacate(slot);
-    }
-}
-
-fn word(death: Death) -> String {
-    match death {
-        Death::Exited(code) => format!("exited with code {code}"),
-        Death::Killed(signal) => format!("killed by signal {}", signal as i32),
     }
 }

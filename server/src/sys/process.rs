@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 /// Exit code of a child whose parent was gone before it began.
 pub const EXIT_ORPHANED: i32 = 70;
+/// Exit code of a child whose main function panicked, as that of any Rust program.
+pub const EXIT_PANICKED: i32 = 101;
 
 /// Forks a child that runs `main` and exits with what it returns. Returns the child's pid.
 ///
@@ -50,13 +53,26 @@ pub fn fork_child<T>(
                     // SAFETY: each is open, was just kept, and is named once. Whoever owned it in the parent is a copied value that this
                     // process neither uses nor drops: `main` is told so, and the child leaves with _exit.
                     let inherited = bequeathed.iter().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor.as_raw_fd()) });
-                    main(own, inherited.collect())
+                    let inherited = inherited.collect();
+                    // A panic must end here: above are the parent's callers, who would go on as if they were it.
+                    catch_unwind(AssertUnwindSafe(|| main(own, inherited))).unwrap_or(EXIT_PANICKED)
                 }
                 Err(_) => EXIT_ORPHANED,
             };
             exit_now(code)
         }
     }
+}
+
+/// A descriptor that becomes readable when a child, not yet waited for, has ended. Source: pidfd_open(2).
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.3, `EMFILE`, `ESRCH` if there is no such process.
+pub fn watch_end(pid: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: it takes two numbers, and its result is a new descriptor.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    // SAFETY: the kernel has just made it for us, so nobody else owns it. It is close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Ends this process at once: no destructor runs, no buffer that was copied from the parent is written a second time.

@@ -5,7 +5,7 @@ use super::udp::UdpConfig;
 use crate::admission::Admission;
 use crate::chat::Ending;
 use crate::ipc::semaphore::Semaphore;
-use crate::ipc::value::Counter;
+use crate::ipc::value::Value;
 use crate::sys::memory::map_shared;
 use crate::sys::tcp_position::Positions;
 use forkchat_common::ids::SessionId;
@@ -118,7 +118,7 @@ pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> U
     let units = map_shared::<Semaphore>("test-admission").unwrap();
     units.init(3).unwrap();
     let admission = Admission::new(units, 0, per_address_max);
-    UdpConfig { cookie_key: [7; 16], cells, admission, dropped: Counter::map("test-dropped").unwrap() }
+    UdpConfig { cookie_key: [7; 16], cells, admission, dropped: Value::map("test-dropped").unwrap() }
 }
 
 /// Where a client comes from.

@@ -7,7 +7,7 @@
 use crate::admission::{Admission, Refused};
 use crate::chat::{Chat, Fact, Record, Session, Transport};
 use crate::event_log::Batch;
-use crate::ipc::value::Counter;
+use crate::ipc::value::Value;
 use crate::replica::push_fact;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, RATE_BURST_LINES, UDP_SILENCE_SECONDS_MAX};
@@ -31,7 +31,7 @@ pub struct UdpConfig {
     /// Who may come in.
     pub admission: Admission,
     /// Datagrams that were dropped because their sender sends too much.
-    pub dropped: Counter,
+    pub dropped: Value,
 }
 
 /// The UDP sessions, as their worker knows them.
@@ -107,7 +107,7 @@ impl UdpDesk {
             let before = known.lines;
             let is_whole = push_lines(known.session, bytes, &mut known.lines, allowed, &mut batch);
             if !is_whole {
-                let dropped = self.config.dropped.count();
+                let dropped = self.config.dropped.increase(1);
                 log::debug!("dropped a datagram of {peer}, or its last lines: too many; {dropped} so far");
             }
             let lines = known.lines - before;

@@ -1,0 +1,133 @@
+//! Running one of the server's examples as a person would, and looking that it leaves nothing behind.
+
+use crate::{DEADLINE, binary_directory, build, wait_for};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+/// The variable by which the processes that come from an example are found, wherever they have gone.
+const MARK: &str = "FORKCHAT_TEST_EXAMPLE";
+
+/// An example that runs, with a directory of its own for what it keeps.
+#[derive(Debug)]
+pub struct Example {
+    child: Child,
+    name: &'static str,
+    mark: String,
+    directory: PathBuf,
+}
+
+/// What an example printed, and how it ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code, `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub text: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl Example {
+    /// Runs an example to its end.
+    ///
+    /// # Panics
+    /// If it doesn't end in time, or leaves a process or a file behind.
+    pub fn run(name: &'static str, arguments: &[&str]) -> Ended {
+        Example::start(name, arguments).finish()
+    }
+
+    /// Starts an example.
+    pub fn start(name: &'static str, arguments: &[&str]) -> Example {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(format!("forkchat-example-{mark}"));
+        fs::create_dir(&directory).expect("a directory of its own");
+        let mut command = Command::new(examples().join(name));
+        command.args(arguments).env(MARK, &mark).env("TMPDIR", &directory).env_remove("RUST_BACKTRACE").current_dir(&directory);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts");
+        Example { child, name, mark, directory }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it doesn't end in time, or leaves a process or a file behind.
+    pub fn finish(mut self) -> Ended {
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
+        let errors = std::thread::spawn(move || stderr.map(std::io::read_to_string));
+        // Until everyone who has it has ended: what is left running must not hold it.
+        let text = std::thread::spawn(move || stdout.map(std::io::read_to_string));
+        let start = Instant::now();
+        let code = wait_for(&format!("the end of {}", self.name), || self.child.try_wait().expect("it can be waited for")).code();
+        wait_for(&format!("the end of what {} prints", self.name), || (text.is_finished() && errors.is_finished()).then_some(()));
+        assert!(start.elapsed() < DEADLINE);
+        wait_for(&format!("the processes of {} to be gone", self.name), || processes_marked(&self.mark).is_empty().then_some(()));
+        let left: Vec<_> = fs::read_dir(&self.directory).expect("its directory is there").flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "{} leaves {left:?}", self.name);
+        let text_of = |thread: std::thread::JoinHandle<Option<std::io::Result<String>>>| {
+            thread.join().expect("it only reads").expect("it is a pipe").expect("it is text")
+        };
+        Ended { code, text: text_of(text), errors: text_of(errors) }
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Ended {
+    /// Looks that it ended well and printed these in this order, each in a line of its own, perhaps with others between them.
+    ///
+    /// # Panics
+    /// If not: with the first that is missing, and everything it printed.
+    pub fn said(&self, parts: &[&str]) {
+        assert_eq!(self.code, Some(0), "{self}");
+        let mut lines = self.text.lines();
+        for part in parts {
+            assert!(lines.any(|line| line.contains(part)), "{part:?} is missing, or stands before the others, in\n{self}");
+        }
+    }
+
+    /// The words of the first line that contains this, from there on.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn words(&self, part: &str) -> Vec<&str> {
+        let line = self.text.lines().find_map(|line| Some(&line[line.find(part)?..]));
+        line.unwrap_or_else(|| panic!("{part:?} is missing in\n{self}")).split_whitespace().collect()
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}exit code {:?}", self.text, self.errors, self.code)
+    }
+}
+
+/// Where the examples are, built as the tests are.
+fn examples() -> &'static PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        build("forkchat-server", &["--examples"]);
+        binary_directory().join("examples")
+    })
+}
+
+/// Who runs with this mark in the environment.
+fn processes_marked(mark: &str) -> Vec<String> {
+    let wanted = format!("{MARK}={mark}");
+    let is_marked = |pid: &String| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.parse::<u32>().is_ok()).filter(is_marked).collect()
+}
