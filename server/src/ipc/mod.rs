@@ -9,7 +9,11 @@
 //! | [`queue`] | messages with descriptors between two processes | what it sent is still read; what was sent to it is gone with it |
 
 pub mod doorbell;
+pub mod event;
+pub mod event_count;
+pub mod joinable_queue;
 pub mod mutex;
+pub mod pool;
 pub mod process;
 pub mod queue;
 pub mod semaphore;

@@ -6,29 +6,28 @@
 //!
 //! Costs: one uncontended lock (about 25 ns) for each call; a system call to sleep, and one to wake those who sleep.
 
+use crate::ipc::event_count::EventCount;
 use crate::ipc::mutex::{Guard, LockError, Mutex};
-use crate::sys::futex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zerocopy::FromBytes;
 
-/// The most holders that one semaphore tells apart.
+/// The most holders that a semaphore tells apart, where it doesn't say how many.
 pub const HOLDERS_MAX: usize = 512;
 
-/// A counting semaphore in shared memory. Zeroed memory becomes one with [`Semaphore::init`].
+/// A counting semaphore in shared memory, for so many holders, which are numbered from 0. Zeroed memory becomes one with [`Semaphore::init`].
 #[derive(FromBytes, Debug)]
 #[repr(C)]
-pub struct Semaphore {
+pub struct Semaphore<const HOLDERS: usize = HOLDERS_MAX> {
     lock: Mutex,
+    /// Advanced by each release.
+    releases: EventCount,
     units: AtomicU32,
-    /// Counts releases; those who wait sleep on it.
-    releases: AtomicU32,
-    sleepers: AtomicU32,
     _pad: AtomicU32,
-    held: [AtomicU32; HOLDERS_MAX],
+    held: [AtomicU32; HOLDERS],
 }
 
-impl Semaphore {
+impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     /// Makes it usable, with so many units. Once, before it is shared.
     pub fn init(&'static self, units: u32) -> nix::Result<()> {
         self.units.store(units, Ordering::Relaxed);
@@ -46,22 +45,14 @@ impl Semaphore {
         Ok(true)
     }
 
-    /// Takes a unit for `holder`, waiting at most `timeout` for one. False if none came free.
+    /// Takes a unit for `holder`, waiting at most `timeout` for one. False if none came free, or a stopped process had the lock all the time.
     pub fn acquire(&'static self, holder: usize, timeout: Duration) -> Result<bool, LockError> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let releases = self.releases.load(Ordering::SeqCst);
-            if self.try_acquire(holder)? {
-                return Ok(true);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            self.sleepers.fetch_add(1, Ordering::SeqCst);
-            futex::wait(&self.releases, releases, left);
-            self.sleepers.fetch_sub(1, Ordering::SeqCst);
-        }
+        let attempt = || match self.try_acquire(holder) {
+            Ok(true) => Ok(Some(())),
+            Ok(false) | Err(LockError::TimedOut) => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.releases.wait_for(timeout, attempt).map(|acquired| acquired.is_some())
     }
 
     /// Gives one of `holder`'s units back. False if it had none.
@@ -73,7 +64,7 @@ impl Semaphore {
         }
         self.held[holder].store(had - 1, Ordering::Relaxed);
         drop(guard);
-        self.wake();
+        self.releases.advance();
         Ok(true)
     }
 
@@ -82,7 +73,7 @@ impl Semaphore {
         let guard = self.lock(me)?;
         let had = self.held[holder].swap(0, Ordering::Relaxed);
         drop(guard);
-        self.wake();
+        self.releases.advance();
         Ok(had)
     }
 
@@ -103,14 +94,6 @@ impl Semaphore {
 
     fn held_by_all(&self) -> u32 {
         self.held.iter().map(|units| units.load(Ordering::Relaxed)).sum()
-    }
-
-    fn wake(&self) {
-        self.releases.fetch_add(1, Ordering::SeqCst);
-        // A sleeper that was killed is counted for ever: one needless system call, nothing else.
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
-            futex::wake_all(&self.releases);
-        }
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! It has a main of its own: only a process with one thread may fork, and the usual test harness starts several.
 
+mod at_each_step;
+mod pool;
+
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use forkchat_server::event_log::{Batch, EventLog, Geometry, Reader, SnapshotWriter};
 use forkchat_server::ipc::mutex::{LockError, Mutex};
@@ -18,14 +21,31 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-const TESTS: [(&str, fn()); 7] = [
-    ("the_next_gets_a_dead_owners_mutex_and_is_told", the_next_gets_a_dead_owners_mutex_and_is_told),
-    ("a_dead_holders_units_are_given_back_by_who_reaps_it", a_dead_holders_units_are_given_back_by_who_reaps_it),
-    ("a_semaphore_counts_right_wherever_its_holders_die", a_semaphore_counts_right_wherever_its_holders_die),
-    ("a_value_is_whole_wherever_its_writer_dies", a_value_is_whole_wherever_its_writer_dies),
-    ("the_log_is_whole_wherever_its_writers_die", the_log_is_whole_wherever_its_writers_die),
-    ("a_child_dies_with_its_parent", a_child_dies_with_its_parent),
-    ("a_child_inherits_descriptors_as_its_own_and_no_others", a_child_inherits_descriptors_as_its_own_and_no_others),
+/// Names and functions of tests.
+macro_rules! tests {
+    ($($path:path),* $(,)?) => { &[$((stringify!($path), $path)),*] };
+}
+
+const TESTS: &[(&str, fn())] = tests![
+    the_next_gets_a_dead_owners_mutex_and_is_told,
+    a_dead_holders_units_are_given_back_by_who_reaps_it,
+    a_semaphore_counts_right_wherever_its_holders_die,
+    a_value_is_whole_wherever_its_writer_dies,
+    the_log_is_whole_wherever_its_writers_die,
+    a_child_dies_with_its_parent,
+    a_child_inherits_descriptors_as_its_own_and_no_others,
+    at_each_step::mutex,
+    at_each_step::semaphore,
+    at_each_step::event,
+    at_each_step::value_and_switched,
+    at_each_step::put,
+    at_each_step::take_and_do,
+    pool::more_jobs_than_processes_in_order,
+    pool::a_panic_in_a_job_is_an_error_and_the_process_goes_on,
+    pool::a_death_in_a_job_is_an_error_and_the_process_is_replaced,
+    pool::what_is_too_long_is_an_error,
+    pool::it_is_closed_joined_and_terminated,
+    pool::every_job_has_one_answer_whoever_is_killed,
 ];
 
 fn main() {

@@ -1,0 +1,75 @@
+//! Waiting for something to change, in any process: an eventcount (Reed & Kanodia, *Synchronization with eventcounts and sequencers*, CACM 22(2), 1979).
+//!
+//! Who waits reads the count, looks whether what it waits for is so, and sleeps only while the count is what it read. Who changes something advances
+//! the count behind the change. Costs: nothing but the addition while nobody waits; else a system call on either side, and a wake-up of 30 µs.
+//!
+//! Who is killed between its change and the advance leaves the others asleep; so nobody sleeps longer than [`LOOK_AGAIN`] without looking.
+
+use crate::sys::futex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use zerocopy::FromBytes;
+
+/// The longest sleep without looking again.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// An eventcount in shared memory. Zeroes are one.
+#[derive(FromBytes, Debug)]
+#[repr(C)]
+pub struct EventCount {
+    count: AtomicU32,
+    waiters: AtomicU32,
+}
+
+impl EventCount {
+    /// The count.
+    pub fn read(&self) -> u32 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Something has changed: whoever waits looks again.
+    pub fn advance(&self) {
+        // SYNC event-count: pairs with the additions in `wait`. Either we see the waiter or it finds the count advanced.
+        self.count.fetch_add(1, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Advances the count if it is still `seen`; whether it was.
+    pub fn advance_from(&self, seen: u32) -> bool {
+        let is_ours = self.count.compare_exchange(seen, seen.wrapping_add(1), Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if is_ours {
+            self.wake();
+        }
+        is_ours
+    }
+
+    /// Tries again after each change until there is something, at most for `timeout`; once at least.
+    pub fn wait_for<T, E>(&self, timeout: Duration, mut attempt: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+        let start = Instant::now();
+        loop {
+            let seen = self.read();
+            if let Some(found) = attempt()? {
+                return Ok(Some(found));
+            }
+            let left = timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.wait(seen, left.min(LOOK_AGAIN));
+        }
+    }
+
+    fn wait(&self, seen: u32, timeout: Duration) {
+        // SYNC event-count.
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        futex::wait(&self.count, seen, timeout);
+        self.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn wake(&self) {
+        // A waiter that was killed is counted for ever: that costs a needless system call, nothing else.
+        if self.waiters.load(Ordering::SeqCst) > 0 {
+            futex::wake_all(&self.count);
+        }
+    }
+}
