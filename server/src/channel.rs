@@ -21,8 +21,6 @@ pub enum ToWorker {
         /// A whole line.
         reason: String,
     },
-    /// The server ends: take no more input, let what was said get out, and say when it is.
-    Drain,
 }
 
 /// From a worker to the supervisor.
@@ -33,7 +31,7 @@ pub enum ToSupervisor {
         /// Which.
         session: SessionId,
     },
-    /// After [`ToWorker::Drain`]: nothing is left to send.
+    /// The server ends, and nothing is left to send.
     Drained,
 }
 

@@ -89,7 +89,6 @@ pub(super) struct Child {
 
 #[derive(Debug)]
 enum Descriptor {
-    None,
     /// The session's socket, which the connections keep.
     Of(SessionId),
     /// One that nobody else keeps.
@@ -116,11 +115,6 @@ impl Children {
     /// All slots that there are so far.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.table.len() as u16).map(Slot)
-    }
-
-    /// The running workers' slots.
-    pub fn workers(&self) -> Vec<Slot> {
-        self.table.iter().filter(|child| child.role != Role::Journal && child.pid.is_some()).map(|child| child.slot).collect()
     }
 
     /// A slot for a worker with one connection; `None` if there are as many as there may be.
@@ -243,11 +237,6 @@ impl Children {
         self.table.iter_mut().flat_map(|child| child.pass_on(connections)).collect()
     }
 
-    /// Tells a worker that the server ends.
-    pub fn ask_to_drain(&mut self, slot: Slot) {
-        self.get(slot).backlog.push_back((ToWorker::Drain, Descriptor::None));
-    }
-
     /// Whether the journal has stored everything.
     pub fn is_journal_done(&self) -> bool {
         self.table.iter().all(|child| child.role != Role::Journal || child.is_drained)
@@ -304,7 +293,6 @@ impl Child {
         let Some(channel) = &self.channel else { return lost };
         while let Some((message, descriptor)) = self.backlog.front() {
             let sent = match descriptor {
-                Descriptor::None => channel.send(message, None),
                 Descriptor::Own(socket) => channel.send(message, Some(socket.as_fd())),
                 Descriptor::Of(session) => match connections.socket(*session) {
                     Some(socket) => channel.send(message, Some(socket)),

@@ -31,6 +31,7 @@ use crate::admission::{Admission, SUPERVISOR};
 use crate::channel::ToSupervisor;
 use crate::doctor;
 use crate::event_log::{EventLog, Geometry};
+use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
@@ -134,6 +135,8 @@ struct Supervisor {
     children: Children,
     connections: Connections,
     admission: Admission,
+    /// Set when everyone is there: until then nobody begins.
+    gate: Event,
     serving: ServingConfig,
     journal: JournalConfig,
     watchdog: Watchdog,
@@ -183,6 +186,7 @@ impl Supervisor {
         let tally: &'static Tally = map_shared("forkchat-tally").map_err(|error| StartError::System("share memory", error))?;
 
         let rate_limit = options.rate_limit;
+        let stopping = Event::map("forkchat-stopping").map_err(|error| StartError::System("share memory", error))?;
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
             cells: udp_cells,
@@ -200,7 +204,8 @@ impl Supervisor {
             children: Children::new(workers, slots),
             connections: Connections::new(connections_max, slots),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
-            serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), udp: Some(udp) },
+            gate: Event::map("forkchat-gate").map_err(|error| StartError::System("share memory", error))?,
+            serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
             watchdog: Watchdog::new(slots),
             blame: Blame::default(),
@@ -213,6 +218,7 @@ impl Supervisor {
         }
         supervisor.spawn_all().map_err(|error| StartError::System("fork", error))?;
         supervisor.listeners.watch(&supervisor.epoll, LISTENER).map_err(system("wait for connections"))?;
+        supervisor.gate.set();
         for (transport, address) in supervisor.listeners.addresses() {
             log::info!("listening on {transport} {address}");
         }

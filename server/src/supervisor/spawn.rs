@@ -1,9 +1,9 @@
 //! Forking a process into a slot. There is one way to start one, at first and ever after: it takes the published snapshot and the log, and goes on.
 
 use super::children::Role;
-use super::stop::Stage;
 use super::{Supervisor, readable};
 use crate::channel::WorkerEnd;
+use crate::ipc::event::Event;
 use crate::ipc::queue;
 use crate::journal;
 use crate::role::{self, count};
@@ -42,9 +42,6 @@ impl Supervisor {
                         }
                         Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
                     }
-                    if self.stage != Stage::Serving {
-                        self.children.ask_to_drain(slot);
-                    }
                 }
                 Err(error) => {
                     log::error!("cannot fork {}: {error}; trying again", self.children.name(slot));
@@ -56,13 +53,14 @@ impl Supervisor {
 
     /// Starts a process in a slot in which none runs.
     pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
-        let (name, log) = (self.children.name(slot), self.log);
+        let (name, log, gate) = (self.children.name(slot), self.log, self.gate);
         log.rest_threads(slot);
         let role = self.children.role(slot);
         let (pid, channel) = match role {
             Role::Journal => {
                 let start = |(), _| {
                     role::take_on(&name);
+                    wait_at(gate);
                     journal::run(log, slot, &self.journal)
                 };
                 (fork_child((), |()| Vec::new(), log.bells(), &[], start)?, None)
@@ -77,6 +75,7 @@ impl Supervisor {
                     self.connections.of(slot).map(|(session, peer, socket)| ((session, peer), socket)).unzip();
                 let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
                     role::take_on(&name);
+                    wait_at(gate);
                     let config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
                     let inherited = sessions.iter().zip(sockets);
                     let inherited = inherited.map(|(&(session, peer), connection)| Inherited { session, peer, connection }).collect();
@@ -97,4 +96,9 @@ impl Supervisor {
         self.watchdog.forget(slot);
         Ok(())
     }
+}
+
+/// Until all are there and the server is sure to start: else nobody has done anything that would have to be undone.
+fn wait_at(gate: Event) {
+    while !gate.wait(Duration::MAX) {}
 }

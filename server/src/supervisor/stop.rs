@@ -40,14 +40,22 @@ impl Supervisor {
         log::info!("{signal}: stopping; the clients have {} s to read what they were sent", self.options.grace);
         self.listeners.close();
         self.stage = Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
-        // Who isn't running is started all the same, and asked then: its clients are to be told, too.
-        for slot in self.children.workers() {
-            self.children.ask_to_drain(slot);
+    }
+
+    /// Has everyone end what they do. Who isn't running is started all the same, and finds the event set: its clients are to be told, too.
+    fn drain(&self) {
+        // First come those who were let in before: a worker that has nobody, and nobody to come, says that it has drained.
+        if !self.serving.stopping.is_set() && !self.children.has_backlog() {
+            self.serving.stopping.set();
+            self.log.ring_all();
         }
     }
 
     /// Goes on with the end, if it has begun: the exit code, when there is nothing more to do.
     pub(super) fn stop(&mut self) -> Option<i32> {
+        if self.stage != Stage::Serving {
+            self.drain();
+        }
         let code = match self.stage {
             Stage::Serving => return None,
             Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => return None,

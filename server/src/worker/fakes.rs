@@ -4,6 +4,7 @@ use super::sockets::{Sockets, Written};
 use super::udp::UdpConfig;
 use crate::admission::Admission;
 use crate::chat::Ending;
+use crate::ipc::event::Event;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
 use crate::sys::memory::map_shared;
@@ -12,6 +13,7 @@ use forkchat_common::ids::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// The sockets of a worker and all its peers. They outlive it, as the kernel's do: a successor is given its predecessor's.
 #[derive(Debug, Default)]
@@ -119,6 +121,12 @@ pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> U
     units.init(3).unwrap();
     let admission = Admission::new(units, 0, per_address_max);
     UdpConfig { cookie_key: [7; 16], cells, admission, dropped: Value::map("test-dropped").unwrap() }
+}
+
+/// A server that doesn't end.
+pub(super) fn never() -> Event {
+    static NEVER: OnceLock<Event> = OnceLock::new();
+    *NEVER.get_or_init(|| Event::map("test-stopping").unwrap())
 }
 
 /// Where a client comes from.

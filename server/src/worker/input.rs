@@ -48,8 +48,6 @@ pub enum Input<C> {
         /// What.
         bytes: Vec<u8>,
     },
-    /// The server ends.
-    Drain,
 }
 
 /// Lines that were peeked, as records, and what to do with the input when they are in the log.

@@ -216,7 +216,6 @@ impl ReceiveThread {
             match self.supervisor.hear() {
                 Heard::Serve(session, peer, socket) => self.serve(session, peer, socket),
                 Heard::TurnAway(socket, reason) => self.turn_away(socket, &reason),
-                Heard::Drain => self.hand_on(Input::Drain),
                 Heard::Nothing => break,
                 Heard::Gone => return false,
             }

@@ -21,6 +21,7 @@ use crate::chat::{CloseReason, Fact, RateLimit, Session, Transport};
 use crate::event_log::{AppendError, Batch, EventLog, Place, Thread};
 use crate::faults::{Act, strike};
 use crate::ipc::doorbell::Doorbell;
+use crate::ipc::event::Event;
 use crate::replica::{JoinError, Replica, push_fact};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
@@ -63,6 +64,8 @@ pub struct ServingConfig {
     pub turn_away_max: usize,
     /// The journal's slot.
     pub journal: Slot,
+    /// Set when the server ends: whoever has come in is told, and nothing more is taken in.
+    pub stopping: Event,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<UdpConfig>,
 }
@@ -185,10 +188,6 @@ impl<S: Sockets> Serving<S> {
                 self.committed.push_back((end, Then::Arm(session)));
             }
             Input::Datagram { peer, bytes } => self.receive_datagram(peer, &bytes),
-            Input::Drain => {
-                self.drain = Drain::Asked;
-                self.propose_fact(SessionId::NONE, Fact::Stopping);
-            }
         }
     }
 
@@ -205,6 +204,7 @@ impl<S: Sockets> Serving<S> {
     /// Does what there is to do now.
     pub fn turn(&mut self) {
         self.outboxes.begin_turn(self.replica.position());
+        self.begin_drain();
         self.end_quarantined();
         self.run_timers();
         self.commit();
@@ -243,7 +243,7 @@ impl<S: Sockets> Serving<S> {
     /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or a timer.
     pub fn has_work(&self) -> bool {
         let waits_for_room = self.is_waiting_for_room && self.log.is_room_wanted();
-        self.replica.is_behind() || (!self.pending.is_empty() && !waits_for_room)
+        self.replica.is_behind() || (!self.pending.is_empty() && !waits_for_room) || self.is_to_drain()
     }
 
     /// How long one may sleep now, until rung; not at all if there is something to do, or `has_input`. One waits for so long, if only to see which
@@ -503,6 +503,19 @@ impl<S: Sockets> Serving<S> {
         }
         if !is_empty {
             self.set_timer(SILENCE_CHECK, Timer::Silence);
+        }
+    }
+
+    /// Whether the server ends, and this worker hasn't begun to.
+    fn is_to_drain(&self) -> bool {
+        self.drain == Drain::No && self.config.stopping.is_set()
+    }
+
+    /// Everyone is told, by a record like any other. Each worker proposes it, since none knows whether another will live to do so; the first counts.
+    fn begin_drain(&mut self) {
+        if self.is_to_drain() {
+            self.drain = Drain::Asked;
+            self.propose_fact(SessionId::NONE, Fact::Stopping);
         }
     }
 

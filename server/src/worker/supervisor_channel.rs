@@ -3,6 +3,7 @@
 use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
 use crate::event_log::EventLog;
 use crate::ipc::queue::{Received, SendError};
+use crate::sys::socket::wait_for_input;
 use forkchat_common::ids::SessionId;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ pub struct SupervisorChannel {
     channel: WorkerEnd,
     log: &'static EventLog,
     waiting: VecDeque<ToSupervisor>,
-    /// Nothing is left to write; to be told when no connection is left.
+    /// Nothing is left to write; to be told when no connection is left, and none is about to come.
     is_drained: bool,
 }
 
@@ -29,8 +30,6 @@ pub enum Heard {
     Serve(SessionId, SocketAddr, OwnedFd),
     /// Tell this connection why it can't be served.
     TurnAway(OwnedFd, String),
-    /// The server ends.
-    Drain,
     /// Nothing more for now.
     Nothing,
     /// It is gone.
@@ -54,7 +53,6 @@ impl SupervisorChannel {
                 }
                 Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => return Heard::TurnAway(socket, reason),
                 Received::Message(ToWorker::TurnAway { .. }, None) => {}
-                Received::Message(ToWorker::Drain, _) => return Heard::Drain,
                 Received::Garbled => log::error!("the supervisor said something that is no message"),
                 Received::Empty => return Heard::Nothing,
                 Received::Closed => return Heard::Gone,
@@ -75,7 +73,7 @@ impl SupervisorChannel {
 
     /// Tells what it can. `has_connections` if some aren't ended yet.
     pub fn tell(&mut self, has_connections: bool) {
-        if self.is_drained && !has_connections {
+        if self.is_drained && !has_connections && self.is_quiet() {
             self.is_drained = false;
             self.waiting.push_back(ToSupervisor::Drained);
         }
@@ -86,6 +84,11 @@ impl SupervisorChannel {
                 Ok(()) | Err(SendError::Closed | SendError::System(_)) => self.waiting.pop_front(),
             };
         }
+    }
+
+    /// Whether there is nothing to be heard. When the server ends, what the supervisor had to say is on its way before it says that.
+    fn is_quiet(&self) -> bool {
+        wait_for_input(self.channel.as_fd(), Some(Duration::ZERO)).is_ok_and(|found| found.is_empty())
     }
 
     /// Whether everything is told.

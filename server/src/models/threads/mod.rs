@@ -151,7 +151,6 @@ impl MainThread {
                     self.serving.accept(Input::Opened { session, peer, connection, lines: Lines::default() });
                 }
                 Heard::TurnAway(socket, reason) => self.serving.sockets.turn_away(socket, &reason),
-                Heard::Drain => self.serving.accept(Input::Drain),
                 Heard::Nothing => break,
                 Heard::Gone => return false,
             }

@@ -16,6 +16,7 @@ mod disk;
 mod spy;
 mod world;
 
+use super::fakes::never;
 use super::input::Input;
 use super::serving::{Serving, ServingConfig};
 use super::takeover::Inherited;
@@ -83,7 +84,7 @@ struct Simulation {
 }
 
 fn config() -> ServingConfig {
-    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, journal: JOURNAL, udp: None }
+    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, journal: JOURNAL, stopping: never(), udp: None }
 }
 impl Simulation {
     fn new(seed: u64, log: &'static EventLog) -> Simulation {
