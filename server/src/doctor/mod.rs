@@ -1,6 +1,6 @@
 //! The doctor: tries out on this machine what forkchat needs of the kernel, and tells which of its guarantees hold here.
 //!
-//! `forkchat-server doctor` runs [`CHECKS`] one after another over loopback and with children of its own, and prints a line for each.
+//! `forkchat-server doctor` runs [`CHECKS`] in a pool of processes, over loopback and with children of their own, and prints a line for each.
 //! The server runs those that need no fork at its start ([`quick`]), warns of what doesn't hold, and serves all the same.
 //! A check changes nothing on the machine, has a deadline, and leaves neither process nor socket behind.
 //!
@@ -12,6 +12,7 @@
 mod connections;
 mod processes;
 
+use crate::ipc::pool::Pool;
 use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -25,6 +26,9 @@ pub const EXIT_SOME_FAIL: i32 = 1;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The same at the server's start, where nothing waits for another process.
 const DEADLINE_QUICK: Duration = Duration::from_millis(250);
+
+/// How many checks are run at a time.
+const PROCESSES: u16 = 2;
 
 /// What was seen instead of what must be.
 type Failure = String;
@@ -173,11 +177,21 @@ pub fn run() -> i32 {
         |errno| format!("unknown kernel: {errno}"),
         |kernel| format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy()),
     );
-    let results = CHECKS.iter().map(|check| (*check, (check.run)(Instant::now() + DEADLINE))).collect();
+    let results = CHECKS.into_iter().zip(run_all()).collect();
     let report = Report { kernel, results };
     // Who closes the pipe has read enough; the exit code tells the rest.
     let _ = write!(std::io::stdout(), "{report}");
     if report.results.iter().all(|(_, result)| result.is_ok()) { EXIT_ALL_HOLD } else { EXIT_SOME_FAIL }
+}
+
+/// What comes of each check, in order. A check that dies is one that fails, and a kernel that does what it must not may well have it die.
+fn run_all() -> Vec<Result<(), Failure>> {
+    let run = |index: usize| (CHECKS[index].run)(Instant::now() + DEADLINE);
+    // Where there is no pool to be had, the checks tell why.
+    match Pool::start("doctor", PROCESSES, run) {
+        Ok(mut pool) => pool.map(0..CHECKS.len()).into_iter().map(|result| result.unwrap_or_else(|error| Err(error.to_string()))).collect(),
+        Err(_) => (0..CHECKS.len()).map(run).collect(),
+    }
 }
 
 /// Runs the checks that need no other process: a line for each that doesn't hold, saying what is not guaranteed. Takes about

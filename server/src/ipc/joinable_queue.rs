@@ -18,6 +18,8 @@ use super::mutex::{Guard, LockError, Mutex};
 use super::value::Array;
 use crate::sys::memory::map_shared;
 use serde::{Serialize, de::DeserializeOwned};
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -210,6 +212,19 @@ impl<T> Clone for JoinableQueue<T> {
 }
 
 impl<T> Copy for JoinableQueue<T> {}
+
+impl fmt::Display for PutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PutError::Full => f.write_str("all places of the queue are taken"),
+            PutError::Closed => f.write_str("the queue is closed"),
+            PutError::TooLong => write!(f, "the task is longer than {TASK_BYTES_MAX} bytes"),
+            PutError::Lock(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for PutError {}
 
 fn taken_by(consumer: u16) -> u32 {
     TAKEN + u32::from(consumer)

@@ -6,6 +6,8 @@
 
 use crate::sys::robust_mutex::{RawGuard, RawMutex};
 use nix::errno::Errno;
+use std::error::Error;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use zerocopy::FromBytes;
@@ -72,6 +74,17 @@ impl Mutex {
         Some(Holder { owner, acquisition: self.acquisitions.load(Ordering::Relaxed) })
     }
 }
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::TimedOut => f.write_str("somebody held the lock all the time"),
+            LockError::Misused(errno) => write!(f, "the lock was never made, or this thread holds it: {errno}"),
+        }
+    }
+}
+
+impl Error for LockError {}
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -18,6 +18,7 @@ use crate::sys::process::set_name;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -327,12 +328,23 @@ impl fmt::Display for JobError {
             JobError::Terminated => f.write_str("the pool was terminated before the job was done"),
             JobError::Unknown => f.write_str("there is no such job, or its result was given back before"),
             JobError::NoProcess(kind) => write!(f, "no process is left to do the job, and no other can be started: {kind}"),
-            JobError::NotTaken(ApplyError::Closed) => f.write_str("the pool is closed"),
-            JobError::NotTaken(ApplyError::TooLong) => write!(f, "the job is longer than {TASK_BYTES_MAX} bytes"),
-            JobError::NotTaken(ApplyError::Lock(error)) => write!(f, "the jobs' queue can't be locked: {error:?}"),
+            JobError::NotTaken(why) => why.fmt(f),
         }
     }
 }
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApplyError::Closed => f.write_str("the pool is closed"),
+            ApplyError::TooLong => write!(f, "the job is longer than {TASK_BYTES_MAX} bytes"),
+            ApplyError::Lock(error) => write!(f, "the jobs' queue can't be used: {error}"),
+        }
+    }
+}
+
+impl Error for JobError {}
+impl Error for ApplyError {}
 
 impl<J, R> fmt::Debug for Pool<J, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
