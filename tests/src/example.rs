@@ -104,6 +104,26 @@ impl Ended {
         let line = self.text.lines().find_map(|line| Some(&line[line.find(part)?..]));
         line.unwrap_or_else(|| panic!("{part:?} is missing in\n{self}")).split_whitespace().collect()
     }
+
+    /// The word behind this, in each line that contains it; without the punctuation around it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn behind(&self, part: &str) -> Vec<&str> {
+        let words = self.text.lines().filter_map(|line| line.split_once(part)?.1.split_whitespace().next());
+        let words: Vec<_> = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric())).collect();
+        assert!(!words.is_empty(), "{part:?} is missing in\n{self}");
+        words
+    }
+
+    /// The numbers behind this, in each line that contains it.
+    ///
+    /// # Panics
+    /// If there is none, or something else.
+    pub fn numbers_behind(&self, part: &str) -> Vec<u64> {
+        let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("{word:?} behind {part:?} is no number in\n{self}"));
+        self.behind(part).into_iter().map(number).collect()
+    }
 }
 
 impl std::fmt::Display for Ended {
