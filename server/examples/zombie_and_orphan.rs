@@ -13,15 +13,10 @@ use forkchat_server::ipc::value::Value;
 use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
-use stage::say;
+use stage::{PATIENCE, exit_code, say, wait_until};
 use std::fs;
 use std::io;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-const NAP: Duration = Duration::from_millis(2);
-/// Far longer than anything here takes; who has waited so long gives up, so that nobody stays behind for ever.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> io::Result<()> {
     zombie()?;
@@ -53,7 +48,7 @@ fn zombie() -> io::Result<()> {
 fn orphan(dies_with_parent: bool) -> io::Result<()> {
     let (born, adopted_by) = (Value::map("example-born")?, Value::map("example-adopted-by")?);
     let mut parent = Process::start(|| {
-        let Ok(_child) = Process::start(|| lonely_child(dies_with_parent, born, adopted_by)) else { return 1 };
+        let Ok(_child) = Process::start(|| exit_code(lonely_child(dies_with_parent, born, adopted_by))) else { return 1 };
         // Until it is killed. It is given no chance to take its child with it, as a `Process` that is dropped would.
         sleep(PATIENCE);
         1
@@ -74,36 +69,20 @@ fn orphan(dies_with_parent: bool) -> io::Result<()> {
     Ok(())
 }
 
-fn lonely_child(dies_with_parent: bool, born: Value, adopted_by: Value) -> i32 {
+fn lonely_child(dies_with_parent: bool, born: Value, adopted_by: Value) -> io::Result<()> {
     let parent = getppid();
     if dies_with_parent {
         say!("a child that dies with its parent, pid {parent}: `Process` has asked for that");
-    } else if set_pdeathsig(None).is_ok() {
+    } else {
+        set_pdeathsig(None)?;
         say!("a child that outlives its parent, pid {parent}: it has taken back what `Process` asked for");
     }
     born.set(getpid().as_raw() as u64);
     // One that dies with its parent doesn't come farther.
-    if wait_until("the parent's death", || getppid() != parent).is_err() {
-        return 1;
-    }
+    wait_until("the parent's death", || getppid() != parent)?;
     say!("an orphan: its parent was pid {parent} and is pid {}", getppid());
     adopted_by.set(getppid().as_raw() as u64);
-    match wait_until("being looked at", || adopted_by.get() == 0) {
-        Ok(()) => 4,
-        Err(_) => 1,
-    }
-}
-
-/// Looks again and again until it is so.
-fn wait_until(what: &str, is_so: impl Fn() -> bool) -> io::Result<()> {
-    let start = Instant::now();
-    while !is_so() {
-        if start.elapsed() > PATIENCE {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("waited {PATIENCE:?} for {what} in vain")));
-        }
-        sleep(NAP);
-    }
-    Ok(())
+    wait_until("a look at the orphan", || adopted_by.get() == 0)
 }
 
 /// A process's state and parent, as everyone may read them. Source: proc_pid_stat(5), the fields behind the name.

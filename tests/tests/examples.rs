@@ -72,7 +72,7 @@ fn zombie_and_orphan() {
         &format!("pid {orphan}: state"),
         &killed(first),
         &format!("the orphan lives: pid {orphan}, state"),
-        &format!("pid {orphan} exited with code 4"),
+        &format!("pid {orphan} exited with code 0"),
         &format!("pid {other}: state"),
         &killed(second),
         &format!("pid {other} killed by signal 9"),
@@ -81,4 +81,51 @@ fn zombie_and_orphan() {
     assert!(example.words("the orphan lives").ends_with(&["parent", "pid", main]), "{example}");
     assert_eq!(example.behind("an orphan: its parent was pid "), [first], "the other child's end comes with its parent's: {example}");
     assert_eq!(example.behind(&format!("an orphan: its parent was pid {first} and is pid ")), [main], "{example}");
+}
+
+#[test]
+fn ticket_lock() {
+    let example = Example::run("ticket_lock", &[]);
+    let sold = example.numbers_behind("a lock: of 12 tickets ");
+    assert!(sold[0] > 12, "a race must be seen: {example}");
+    assert_eq!(sold[1], 12, "{example}");
+    example.said(&[
+        "4 sellers, 12 tickets, without a lock",
+        &format!("without a lock: of 12 tickets {} were sold, {} too many", sold[0], sold[0] - 12),
+        "4 sellers, 12 tickets, with a lock",
+        "with a lock: of 12 tickets 12 were sold, 0 too many",
+        "seller 1 has the lock, seller 2 waits for it",
+        "seller 2 has the lock; its owner died: true; tickets left: 1",
+        "seller 2 sold one: true",
+        "seller 1, who had the lock, was killed by signal 9; seller 2 exited with code 0",
+        "seller 3 has the lock; its owner died: false; tickets left: 0",
+        "seller 3 sold one: false",
+        "seller 3 exited with code 0",
+    ]);
+    assert_eq!(
+        example.text.lines().filter(|line| line.contains("a seller, pid") && line.ends_with(", exited with code 0")).count(),
+        8,
+        "{example}"
+    );
+}
+
+#[test]
+fn karaoke_semaphore() {
+    let example = Example::run("karaoke_semaphore", &[]);
+    let inside = example.numbers_behind("inside are now ");
+    assert_eq!(inside.len(), 10, "{example}");
+    assert!(inside.iter().all(|inside| (1..=4).contains(inside)), "{example}");
+    // With one room it would be 1, without a semaphore 10.
+    let most = example.numbers_behind("inside were at most ")[0];
+    assert!((2..=4).contains(&most), "{example}");
+    example.said(&[
+        &format!("10 guests have sung; inside were at most {most}; rooms free: 4"),
+        "guest 4 finds no room free and waits",
+        "guest 2 killed by signal 9; rooms free: 0",
+        "the host has given back what guest 2 had: 1",
+        "guest 4 has a room; rooms free: 0",
+        "guest 2 killed by signal 9",
+        "guest 4 exited with code 0",
+        "rooms free: 4",
+    ]);
 }

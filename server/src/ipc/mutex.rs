@@ -42,6 +42,17 @@ pub enum LockError {
     Misused(Errno),
 }
 
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::TimedOut => f.write_str("cannot lock: somebody held the lock all the time"),
+            LockError::Misused(errno) => write!(f, "cannot lock: {errno}"),
+        }
+    }
+}
+
+impl Error for LockError {}
+
 /// What [`Mutex::holder`] saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
