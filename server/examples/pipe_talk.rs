@@ -1,0 +1,131 @@
+//! Two ends: a pipe carries bytes one way, a pair of sockets messages both ways. A reader is told when the last writer is gone; who writes to a
+//! full pipe waits.
+//!
+//! Watch for: the end of input, that comes when the other end is closed and not before; the parent that waits for a child that waits for
+//! the parent, and what /proc tells of that child; that reading cures it.
+//!
+//! At work in the server: supervisor and worker talk through a queue (`ipc/queue.rs`, `channel.rs`) whose ends never wait: one that is full says so.
+
+mod stage;
+
+use forkchat_server::ipc::process::Process;
+use forkchat_server::ipc::queue::{self, QueueEnd, Received};
+use forkchat_server::sys::socket::{unread, wait_for_input};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::SYS_write;
+use nix::unistd::Pid;
+use stage::{exit_code, say, wait_until};
+use std::fs;
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+fn main() -> io::Result<()> {
+    one_way()?;
+    both_ways()?;
+    deadlock_and_cure()
+}
+
+fn one_way() -> io::Result<()> {
+    say!("one way: the parent writes, the child reads");
+    let (reader, mut writer) = io::pipe()?;
+    // The child has the reader and not the writer. With a copy of that it would itself keep the end of input from coming.
+    let mut child = Process::start_with(reader, |reader| vec![reader.as_fd()], |reader| exit_code(read_lines(reader)))?;
+    write!(writer, "a pipe knows no borders:\nlines are what its ")?;
+    writeln!(writer, "two ends agree on")?;
+    say!("the parent has written everything; is the child alive? {}", child.is_alive());
+    drop(writer);
+    say!("the parent has closed its end; the child {}", child.join());
+    Ok(())
+}
+
+fn read_lines(reader: PipeReader) -> io::Result<()> {
+    for line in BufReader::new(reader).lines() {
+        say!("the child reads: {}", line?);
+    }
+    say!("the child is at the end of input");
+    Ok(())
+}
+
+fn both_ways() -> io::Result<()> {
+    say!("both ways: numbers to the child, their squares to the parent");
+    let (here, there) = queue::pair::<u64, u64>()?;
+    let mut child = Process::start_with(there, |there| vec![there.as_fd()], |there| exit_code(square(&there)))?;
+    for number in [2, 3, 4] {
+        send(&here, number)?;
+    }
+    for _ in 0..3 {
+        say!("the parent hears {:?}", next(&here)?);
+    }
+    drop(here);
+    say!("the parent has closed its end; the child {}", child.join());
+    let (here, _nobody_reads) = queue::pair::<u64, u64>()?;
+    say!(
+        "a queue that nobody reads takes {} messages, and then says that it is full",
+        (0..).take_while(|n| here.send(n, None).is_ok()).count()
+    );
+    Ok(())
+}
+
+fn square(end: &QueueEnd<u64, u64>) -> io::Result<()> {
+    while let Some(number) = next(end)? {
+        send(end, number * number)?;
+    }
+    say!("the child is at the end of input");
+    Ok(())
+}
+
+fn send(end: &QueueEnd<u64, u64>, number: u64) -> io::Result<()> {
+    end.send(&number, None).map_err(|error| io::Error::other(format!("cannot send {number}: {error:?}")))
+}
+
+/// Waits for the next message; `None` at the end of input.
+fn next(end: &QueueEnd<u64, u64>) -> io::Result<Option<u64>> {
+    loop {
+        match end.receive() {
+            Received::Message(number, _) => return Ok(Some(number)),
+            Received::Closed => return Ok(None),
+            Received::Garbled => return Err(io::Error::other("cannot receive: what came is no number")),
+            Received::Empty => drop(wait_for_input(end.as_fd(), None)?),
+        }
+    }
+}
+
+fn deadlock_and_cure() -> io::Result<()> {
+    let (mut reader, writer) = io::pipe()?;
+    let capacity = fcntl(&reader, FcntlArg::F_GETPIPE_SZ)? as usize;
+    let letter = vec![b'x'; 4 * capacity + 1];
+    say!(
+        "a full pipe: it holds {capacity} bytes, the child writes {}; the parent waits for the child's end, and doesn't read",
+        letter.len()
+    );
+    let mut child = Process::start_with(writer, |writer| vec![writer.as_fd()], |mut writer| exit_code(writer.write_all(&letter)))?;
+    let end = child.join_timeout(Duration::from_millis(200));
+    say!("200 ms later the child {}", end.map_or("still runs".to_owned(), |end| end.to_string()));
+    wait_until("a full pipe", || unread(reader.as_fd()) == Ok(capacity))?;
+    wait_until("a child that sleeps", || state(child.pid()) == "S")?;
+    say!("in the pipe are {capacity} bytes; the child is in state {}, {}", state(child.pid()), system_call(child.pid()));
+    say!("each waits for the other, and would for ever: a deadlock");
+    let mut read = Vec::new();
+    // To the end of input, which is the child's end. Where there are several pipes, all have to be read at the same time: by poll(2), or a thread for each.
+    reader.read_to_end(&mut read)?;
+    say!("the cure is to read while one waits: {} bytes; the child {}", read.len(), child.join());
+    Ok(())
+}
+
+/// `S` is one that sleeps. Source: proc_pid_stat(5).
+fn state(pid: Pid) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().and_then(|fields| fields.split(' ').next()).unwrap_or("?").to_owned()
+}
+
+/// In which system call a process is, and where in the kernel it sleeps. Not everybody is told. Source: proc_pid_syscall(5), proc_pid_wchan(5).
+fn system_call(pid: Pid) -> String {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let call = read("syscall");
+    match call.split(' ').next().unwrap_or_default() {
+        "" => "in a system call that we are not told".to_owned(),
+        number if number == SYS_write.to_string() => format!("in the system call write, in the kernel's function {}", read("wchan")),
+        number => format!("in system call {number}"),
+    }
+}
