@@ -1,11 +1,14 @@
 //! Running one of the server's examples as a person would, and looking that it leaves nothing behind.
 
 use crate::{DEADLINE, binary_directory, build, wait_for};
+use nix::unistd::Pid;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// The variable by which the processes that come from an example are found, wherever they have gone.
@@ -18,6 +21,8 @@ pub struct Example {
     name: &'static str,
     mark: String,
     directory: PathBuf,
+    text: Output,
+    errors: Output,
 }
 
 /// What an example printed, and how it ended.
@@ -42,14 +47,37 @@ impl Example {
 
     /// Starts an example.
     pub fn start(name: &'static str, arguments: &[&str]) -> Example {
+        Example::start_with(name, arguments, Stdio::null())
+    }
+
+    /// Starts an example whose standard input this is.
+    pub fn start_with(name: &'static str, arguments: &[&str], input: impl Into<Stdio>) -> Example {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(format!("forkchat-example-{mark}"));
         fs::create_dir(&directory).expect("a directory of its own");
         let mut command = Command::new(examples().join(name));
         command.args(arguments).env(MARK, &mark).env("TMPDIR", &directory).env_remove("RUST_BACKTRACE").current_dir(&directory);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts");
-        Example { child, name, mark, directory }
+        let mut child = command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts");
+        let text = Output::collect(child.stdout.take().expect("its standard output is a pipe"));
+        let errors = Output::collect(child.stderr.take().expect("its standard error is a pipe"));
+        Example { child, name, mark, directory, text, errors }
+    }
+
+    /// The process that was started.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Waits until it has printed a line with this in it, and gives back what stands behind it there.
+    ///
+    /// # Panics
+    /// If it doesn't in time.
+    pub fn reads(&self, part: &str) -> String {
+        wait_for(&format!("{} to say {part:?}", self.name), || {
+            let text = self.text.text.lock().unwrap();
+            text.lines().find_map(|line| Some(line.split_once(part)?.1.to_owned()))
+        })
     }
 
     /// Waits for its end.
@@ -57,21 +85,47 @@ impl Example {
     /// # Panics
     /// If it doesn't end in time, or leaves a process or a file behind.
     pub fn finish(mut self) -> Ended {
-        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
-        let errors = std::thread::spawn(move || stderr.map(std::io::read_to_string));
-        // Until everyone who has it has ended: what is left running must not hold it.
-        let text = std::thread::spawn(move || stdout.map(std::io::read_to_string));
         let start = Instant::now();
         let code = wait_for(&format!("the end of {}", self.name), || self.child.try_wait().expect("it can be waited for")).code();
-        wait_for(&format!("the end of what {} prints", self.name), || (text.is_finished() && errors.is_finished()).then_some(()));
+        // Until everyone who has it has ended: what is left running must not hold it.
+        wait_for(&format!("the end of what {} prints", self.name), || (self.text.is_over() && self.errors.is_over()).then_some(()));
         assert!(start.elapsed() < DEADLINE);
         wait_for(&format!("the processes of {} to be gone", self.name), || processes_marked(&self.mark).is_empty().then_some(()));
         let left: Vec<_> = fs::read_dir(&self.directory).expect("its directory is there").flatten().map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "{} leaves {left:?}", self.name);
-        let text_of = |thread: std::thread::JoinHandle<Option<std::io::Result<String>>>| {
-            thread.join().expect("it only reads").expect("it is a pipe").expect("it is text")
-        };
-        Ended { code, text: text_of(text), errors: text_of(errors) }
+        Ended { code, text: self.text.take(), errors: self.errors.take() }
+    }
+}
+
+/// What came out of a pipe so far.
+#[derive(Debug)]
+struct Output {
+    text: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+impl Output {
+    fn collect(pipe: impl Read + Send + 'static) -> Output {
+        let text = Arc::<Mutex<String>>::default();
+        let collected = text.clone();
+        let reader = std::thread::spawn(move || {
+            let mut lines = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+                collected.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+        Output { text, reader }
+    }
+
+    /// Nobody has the other end any more.
+    fn is_over(&self) -> bool {
+        self.reader.is_finished()
+    }
+
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.text.lock().unwrap())
     }
 }
 

@@ -41,8 +41,8 @@ pub fn wait_until(what: &str, is_so: impl Fn() -> bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A child's exit code: 0 if all went well; else what didn't is told, and it is 1.
-#[allow(dead_code, reason = "not every example's children can fail")]
+/// A process's exit code: 0 if all went well; else what didn't is told, and it is 1.
+#[allow(dead_code, reason = "not every example has a child that can fail")]
 pub fn exit_code(result: io::Result<()>) -> i32 {
     match result {
         Ok(()) => 0,
