@@ -6,7 +6,7 @@ use forkchat_tests::{Client, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 #[test]
 fn start_and_join() {
@@ -288,4 +288,98 @@ fn echo_per_process() {
     let client = Example::run("echo_per_process", &["--client", &address]);
     assert_eq!(client.code, Some(1), "{client}");
     assert!(client.text.contains(&format!("cannot connect to {address}: ")), "{client}");
+}
+
+#[test]
+fn traffic_light_event() {
+    let example = Example::run("traffic_light_event", &[]);
+    example.said(&[
+        "is it green? false",
+        "the light turns green",
+        "dora's car goes after ",
+        "the light turns green and at once red again",
+        "the keeper killed by signal 9; is it green? true",
+    ]);
+    let line_of =
+        |part: &str| example.text.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part:?} in\n{example}"));
+    let (green, pulse) = (line_of("the light turns green"), line_of("green and at once red"));
+    for (car, light) in [("anna", green), ("berta", green), ("clara", green), ("emma", pulse), ("frida", pulse)] {
+        assert!(line_of(&format!("{car}'s car stops")) < light, "{example}");
+        assert!(line_of(&format!("{car}'s car goes")) > light, "{example}");
+    }
+    assert!(!example.text.contains("dora's car stops") && !example.text.contains("gives up"), "{example}");
+}
+
+#[test]
+fn producer_consumer() {
+    let example = Example::run("producer_consumer", &[]);
+    example.said(&[
+        "a queue of 4 places",
+        "the sum of all numbers is 78, and is to be 78",
+        "in hand: killed by signal 9",
+        "all of 12 tasks done? false: one is with the dead",
+        "its task waits again; all done? true; the sum of what is done is 78",
+        "wait for more; they die with this process",
+    ]);
+    let taken = (0..3).map(|me| example.words(&format!("consumer {me} took"))[3].parse::<u32>().unwrap()).sum::<u32>();
+    assert_eq!(taken, 12, "{example}");
+    assert_eq!(example.text.matches(" numbers and an end marker").count(), 3, "one for each\n{example}");
+}
+
+#[test]
+fn process_pool() {
+    let example = Example::run("process_pool", &[]);
+    example.said(&[
+        "get: 12 squared is 144",
+        "map: [1, 4, 9, 16, 25, 36, 49, 64, 81], by ",
+        "100 is there",
+        "121 is there",
+        "144 is there",
+        "100000: the job panicked: 100000 is too much for me",
+        "0: the process that did the job killed by signal 6",
+        "7 squared is 49",
+        "closed; another job? Some(Closed)",
+        "joined: the last six are done, their sum is 91",
+        "have no result: the pool was terminated before the job was done",
+    ]);
+    let pids = |part| example.words(part).into_iter().filter_map(|word| word.trim_end_matches(',').parse().ok()).collect::<Vec<u32>>();
+    let (before, after) = (pids("a pool of 3 processes: "), pids("the pool goes on: "));
+    let stayed = after.iter().filter(|pid| before.contains(pid)).count();
+    assert_eq!((&before[1..].len(), after.len(), stayed), (&3, 3, 2), "one was replaced\n{example}");
+}
+
+#[test]
+fn ack_server() {
+    let example = Example::start("ack_server", &["127.0.0.1:0"]);
+    let address: SocketAddr = example.reads("listening on ").split(',').next().unwrap().parse().unwrap();
+    // GBK where nothing is said: a character in two pieces, two messages in one.
+    let mut client = Client::new(TcpStream::connect(address).unwrap());
+    client.send(b"\xc4\xe3\xba");
+    client.send(b"\xc3\none\ntwo\n");
+    let answers = [(); 3].map(|()| client.line_bytes().unwrap());
+    assert_eq!(answers, [b"received: \xc4\xe3\xba\xc3".to_vec(), b"received: one".to_vec(), b"received: two".to_vec()]);
+    client.say("/charset utf-8");
+    client.say("grüß dich");
+    client.reads("received: grüß dich");
+    client.send("ohne Ende".as_bytes());
+    client.end_input();
+    assert_eq!(client.rest(), ["received: ohne Ende"], "and then the end");
+    // Many at a time, each by two threads; and one who never reads holds nobody up.
+    let mut deaf = TcpStream::connect(address).unwrap();
+    deaf.write_all(&b"nobody reads this\n".repeat(1_000)).unwrap();
+    let mut many: Vec<Client> = (0..20).map(|_| Client::new(TcpStream::connect(address).unwrap())).collect();
+    for (number, client) in many.iter_mut().enumerate() {
+        client.say(&format!("I am {number}"));
+    }
+    for (number, client) in many.iter_mut().enumerate() {
+        client.reads(&format!("received: I am {number}"));
+    }
+    drop((deaf, many));
+    let ended = example.finish();
+    ended.said(&["nobody has been there for 2 s; the end"]);
+    for answers in
+        ["in gbk | received: /charset gbk | received: 你好 | received: in gbk", "| received: grüß dich |", "| received: привет |"]
+    {
+        assert!(ended.text.contains(answers), "{ended}");
+    }
 }

@@ -45,8 +45,8 @@ pub enum LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LockError::TimedOut => f.write_str("cannot lock: somebody held the lock all the time"),
-            LockError::Misused(errno) => write!(f, "cannot lock: {errno}"),
+            LockError::TimedOut => f.write_str("somebody held the lock all the time"),
+            LockError::Misused(errno) => write!(f, "the lock was never made, or this thread holds it: {errno}"),
         }
     }
 }
@@ -85,17 +85,6 @@ impl Mutex {
         Some(Holder { owner, acquisition: self.acquisitions.load(Ordering::Relaxed) })
     }
 }
-
-impl fmt::Display for LockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LockError::TimedOut => f.write_str("somebody held the lock all the time"),
-            LockError::Misused(errno) => write!(f, "the lock was never made, or this thread holds it: {errno}"),
-        }
-    }
-}
-
-impl Error for LockError {}
 
 impl Drop for Guard {
     fn drop(&mut self) {

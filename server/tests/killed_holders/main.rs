@@ -7,6 +7,7 @@ mod pool;
 
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use forkchat_server::event_log::{Batch, EventLog, Geometry, Reader, SnapshotWriter};
+use forkchat_server::ipc::joinable_queue::{JoinableQueue, Taken};
 use forkchat_server::ipc::mutex::{LockError, Mutex};
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
@@ -33,6 +34,7 @@ const TESTS: &[(&str, fn())] = tests![
     a_value_is_whole_wherever_its_writer_dies,
     the_log_is_whole_wherever_its_writers_die,
     a_child_dies_with_its_parent,
+    a_consumer_that_waits_sleeps,
     a_child_inherits_descriptors_as_its_own_and_no_others,
     at_each_step::mutex,
     at_each_step::semaphore,
@@ -246,4 +248,23 @@ fn a_child_inherits_descriptors_as_its_own_and_no_others() {
     let twice = [other_writer.as_fd(), other_writer.as_fd()];
     let refused = fork_child((), |()| Vec::new(), std::iter::empty(), &twice, |(), _| 0).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EINVAL as i32));
+}
+
+/// CPU time in ticks of 10 ms, from proc_pid_stat(5).
+fn ticks(process: &Process) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("a name, and fields behind it").split(' ').collect();
+    fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
+fn a_consumer_that_waits_sleeps() {
+    let queue: JoinableQueue<u32> = JoinableQueue::map("test", 4).unwrap();
+    let consumer = child(|| match queue.take(0, Duration::from_secs(60)) {
+        Ok(Taken::Task(7, claim)) => claim.done(),
+        other => panic!("the task, not {other:?}"),
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks(&consumer) <= 10, "{} ticks of CPU while it waited for a second", ticks(&consumer));
+    queue.put(&7, Duration::ZERO).unwrap();
+    assert_eq!(queue.join(Duration::from_secs(20)), Ok(true));
 }

@@ -1,0 +1,130 @@
+//! Mistakes that are made so often in programs of this kind that each has a test which shows that ours doesn't make it.
+//!
+//! | mistake | test |
+//! |---|---|
+//! | a character of two bytes that arrives in two pieces kills the receiver, and leaves the client connected and mute | here; `examples.rs`, `ack_server` |
+//! | two messages are glued together, because nothing frames them | here; `examples.rs`, `ack_server` and `echo_per_process` |
+//! | a half-closed client (`nc -N`) is read as an endless stream of empty messages: a CPU and a log full | here; `input.rs` |
+//! | the parent's copy of an accepted socket is never closed, so the client never sees the end | here; `examples.rs`, `echo_per_process` |
+//! | an error in a pool's job is swallowed | here; `killed_holders/pool.rs` of the server |
+//! | a consumer spins on "is it empty?" | here; `killed_holders/main.rs` of the server |
+//! | a pid file is tested, and then written | `daemon.rs` |
+//! | `restart` starts before the old one is gone | `daemon.rs` |
+
+use forkchat_tests::example::Example;
+use forkchat_tests::processes::{cpu_of, family_of};
+use forkchat_tests::{Client, Server, wait_for};
+use std::time::Duration;
+
+const MODELS: [&str; 3] = ["pool", "threads", "process"];
+/// CPU time that is far more than what a server with nothing to do takes in a second, and far less than what one takes that spins.
+const IDLE_CPU: Duration = Duration::from_millis(150);
+
+fn start(model: &str) -> Server {
+    Server::start(&["--model", model])
+}
+
+/// Nothing happens for a second.
+fn idle_for_a_second(server: &Server) {
+    let (before, told) = (server.cpu(), server.journal_text().lines().count());
+    std::thread::sleep(Duration::from_secs(1));
+    // Processes that have ended meanwhile took theirs with them.
+    let used = server.cpu().saturating_sub(before);
+    assert!(used < IDLE_CPU, "{used:?} of CPU while nothing happened");
+    assert!(server.journal_text().lines().count() <= told + 2, "{}", server.journal_text());
+}
+
+/// How many descriptors of sockets the server's processes have.
+fn sockets(server: &Server) -> usize {
+    let descriptors = |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = family_of(server.pid()).into_iter().flat_map(descriptors).filter_map(|entry| entry.path().read_link().ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[test]
+fn a_character_in_two_pieces_is_one_and_nobody_becomes_mute() {
+    for model in MODELS {
+        let server = start(model);
+        let (mut chinese, mut other) = (server.join("chinese"), server.join("other"));
+        chinese.say("/charset gbk");
+        chinese.sync();
+        for _ in 0..3 {
+            chinese.send(b"\xc4\xe3\xba");
+            // It is seen, and nothing comes of it yet.
+            other.say("meanwhile");
+            chinese.reads("meanwhile");
+            chinese.send(b"\xc3\n");
+            assert_eq!(other.reads("chinese: "), ["[#lobby] chinese: 你好"], "{model}");
+        }
+        chinese.send(b"\xc4");
+        chinese.end_input();
+        assert_eq!(other.reads("chinese quit").len(), 2, "half a character, and the end");
+    }
+}
+
+#[test]
+fn two_messages_in_one_piece_are_two_and_one_in_three_is_one() {
+    for model in MODELS {
+        let server = start(model);
+        let (mut a, mut b) = (server.join("a"), server.join("b"));
+        a.send(b"one\ntwo\nth");
+        assert_eq!(b.reads("two"), ["[#lobby] a: one", "[#lobby] a: two"], "{model}");
+        a.send(b"re");
+        b.sync();
+        a.send(b"e\nfour\n");
+        assert_eq!(b.reads("four"), ["[#lobby] a: three", "[#lobby] a: four"], "{model}");
+    }
+}
+
+#[test]
+fn a_half_closed_client_is_at_its_end_and_costs_nothing() {
+    for model in MODELS {
+        let server = start(model);
+        let mut witness = server.join("witness");
+        let mut halves: Vec<Client> = (0..5).map(|number| server.join(&format!("half{number}"))).collect();
+        witness.sync();
+        halves.iter_mut().for_each(Client::end_input);
+        for half in &mut halves {
+            witness.reads(" quit");
+            // To the end, which comes.
+            half.rest();
+        }
+        // They don't close their side.
+        idle_for_a_second(&server);
+        assert!(witness.sync().is_empty(), "nothing that was never said");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_sees_the_end_and_no_process_keeps_its_socket() {
+    for model in MODELS {
+        let server = start(model);
+        let before = sockets(&server);
+        let mut people: Vec<Client> = (0..5).map(|number| server.join(&format!("p{number}"))).collect();
+        assert!(sockets(&server) >= before + people.len());
+        for person in &mut people {
+            person.say("/quit");
+            assert_eq!(person.rest().last().map(String::as_str), Some("* goodbye"), "{model}");
+        }
+        drop(people);
+        wait_for("all processes to let go of the sockets", || (sockets(&server) <= before).then_some(()));
+    }
+}
+
+#[test]
+fn an_error_in_a_pools_job_is_told() {
+    let example = Example::run("process_pool", &[]);
+    example.said(&["100000: the job panicked: 100000 is too much for me", "0: the process that did the job killed by signal 6"]);
+}
+
+#[test]
+fn who_has_nothing_to_do_sleeps() {
+    for model in MODELS {
+        let server = start(model);
+        let mut people: Vec<Client> = (0..10).map(|number| server.join(&format!("p{number}"))).collect();
+        people.iter_mut().for_each(|person| drop(person.sync()));
+        idle_for_a_second(&server);
+        let busiest = server.processes().into_iter().map(|(pid, _)| cpu_of(pid)).max();
+        assert!(busiest.is_some_and(|cpu| cpu < 10 * IDLE_CPU), "{model}: {busiest:?}");
+    }
+}
