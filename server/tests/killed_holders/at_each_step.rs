@@ -220,16 +220,17 @@ pub fn put() {
 
 pub fn take_and_do() {
     let made = |name: &str| {
-        let queue = JoinableQueue::map(name, 2).unwrap();
+        let (queue, worked) = (JoinableQueue::map(name, 2).unwrap(), Value::map(name).unwrap());
         queue.put(&7u32, SOON).unwrap();
         queue.put(&8, SOON).unwrap();
-        queue
+        (queue, worked)
     };
-    let take_and_do = |queue: &JoinableQueue<u32>| {
+    let take_and_do = |(queue, worked): &(JoinableQueue<u32>, Value)| {
         let Taken::Task(7, claim) = queue.take(1, Duration::ZERO).unwrap() else { panic!("the first") };
+        worked.set(1);
         claim.done();
     };
-    let steps = kill_at_each_step(made, take_and_do, |queue| {
+    let steps = kill_at_each_step(made, take_and_do, |(queue, worked)| {
         // Waiting, with the dead, or done.
         let with_the_dead = queue.take_over(1, 0).unwrap();
         assert!(with_the_dead.as_ref().is_none_or(|(task, _)| *task == 7));
@@ -240,8 +241,8 @@ pub fn take_and_do() {
             claim.done();
             left.push(task);
         }
-        assert!(left == [7, 8] || left == [8], "{left:?}");
+        assert!(left == [7, 8] || left == [8] && worked.get() == 1, "{left:?}");
         assert!(queue.join(SOON).unwrap());
     });
-    assert!(steps >= 8, "{steps}");
+    assert!(steps >= 9, "{steps}");
 }
