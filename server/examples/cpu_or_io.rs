@@ -1,0 +1,121 @@
+//! The same tasks one after the other, in processes and in threads: some that compute, some that wait.
+//!
+//! Concurrency is that several tasks are under way at the same time: a matter of how a program is made. Parallelism is that several are being computed at the
+//! same instant: a matter of how many CPUs it is given. Who waits needs the first alone.
+//!
+//! Watch for: the columns "under way" and "CPUs at work"; that waiting takes a fraction of the time without any CPU, and computing does so only
+//! where there are several; that the CPU time is about the same however it is done. Threads do as well as processes: Rust has no interpreter lock, under
+//! which the threads of a process compute one at a time (as in CPython or Ruby, where only processes would make computing faster).
+//!
+//! At work in the server: the choice of a model (`models/mod.rs`): a worker a CPU for what is computed, and in it as many connections as like to wait.
+
+mod stage;
+
+use forkchat_server::ipc::process::Process;
+use forkchat_server::ipc::value::Array;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use stage::{say, wait_until};
+use std::fs;
+use std::hint::black_box;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+use zerocopy::FromBytes;
+
+const TASKS: usize = 4;
+const WAIT: Duration = Duration::from_millis(100);
+const NUMBERS: u64 = 200_000;
+
+type Task = fn() -> u64;
+type Way = fn(Run) -> io::Result<()>;
+
+/// What became of a task.
+#[derive(FromBytes)]
+#[repr(C)]
+struct Entry {
+    micros: AtomicU64,
+    found: AtomicU64,
+}
+
+/// A task that is to be done several times, each with an entry of its own. The entries are shared, for processes have nothing else in common.
+#[derive(Clone, Copy)]
+struct Run {
+    task: Task,
+    entries: Array<Entry>,
+}
+
+fn main() -> io::Result<()> {
+    say!("{TASKS} tasks; this machine gives us {} CPUs", thread::available_parallelism().map_or(1, |count| count.get()));
+    say!("{:<11}{:<12}{:>8}{:>8}{:>11}{:>14}{:>10}", "work", "way", "ms", "CPU ms", "under way", "CPUs at work", "found");
+    let works: [(&str, Task); 2] = [("computing", count_primes), ("waiting", wait)];
+    let ways: [(&str, Way); 3] = [("serial", serial), ("threads", threads), ("processes", processes)];
+    for (work, task) in works {
+        for (way, run_all) in ways {
+            let (start, cpu) = (Instant::now(), cpu_used()?);
+            let run = Run { task, entries: Array::map("example-entries", TASKS)? };
+            run_all(run)?;
+            let (wall, cpu) = (start.elapsed().as_micros() as f64, (cpu_used()? - cpu) as f64);
+            let sum = |of: fn(&Entry) -> &AtomicU64| run.entries.iter().map(|entry| of(entry).load(Ordering::Relaxed)).sum::<u64>();
+            let (under_way, found) = (sum(|entry| &entry.micros) as f64 / wall, sum(|entry| &entry.found));
+            say!("{work:<11}{way:<12}{:>8.0}{:>8.0}{under_way:>11.1}{:>14.1}{found:>10}", wall / 1e3, cpu / 1e3, cpu / wall);
+        }
+    }
+    Ok(())
+}
+
+fn serial(run: Run) -> io::Result<()> {
+    (0..TASKS).for_each(|place| run.perform(place));
+    Ok(())
+}
+
+fn processes(run: Run) -> io::Result<()> {
+    let start = |place| {
+        Process::start(move || {
+            run.perform(place);
+            0
+        })
+    };
+    let children: io::Result<Vec<_>> = (0..TASKS).map(start).collect();
+    children?.iter_mut().for_each(|child| _ = child.join());
+    Ok(())
+}
+
+fn threads(run: Run) -> io::Result<()> {
+    let start = |place| thread::Builder::new().spawn(move || run.perform(place));
+    let threads: io::Result<Vec<_>> = (0..TASKS).map(start).collect();
+    threads?.into_iter().for_each(|thread| drop(thread.join()));
+    // The kernel does away with a thread a moment after it was joined, and as long as there are several this process doesn't fork.
+    wait_until("the threads' end", || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1))
+}
+
+impl Run {
+    fn perform(self, place: usize) {
+        let start = Instant::now();
+        self.entries[place].found.store((self.task)(), Ordering::Relaxed);
+        self.entries[place].micros.store(start.elapsed().as_micros() as u64, Ordering::Relaxed);
+    }
+}
+
+fn count_primes() -> u64 {
+    let is_prime =
+        |number: &u64| (2..*number).take_while(|divisor| divisor * divisor <= *number).all(|divisor| !number.is_multiple_of(divisor));
+    (2..black_box(NUMBERS)).filter(is_prime).count() as u64
+}
+
+/// As one waits for a disk, a client, another server.
+fn wait() -> u64 {
+    sleep(WAIT);
+    1
+}
+
+/// CPU time in microseconds that this process has used, and its children that it has waited for. Source: getrusage(2).
+fn cpu_used() -> io::Result<i64> {
+    let mut micros = 0;
+    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let usage = getrusage(who)?;
+        micros += (usage.user_time() + usage.system_time()).num_microseconds();
+    }
+    Ok(micros)
+}
