@@ -22,7 +22,7 @@
 //! | part | what it is | may use |
 //! |---|---|---|
 //! | [`sys`] | system calls; the only `unsafe` | |
-//! | [`ipc`] | primitives between processes: mutex, semaphore, value, doorbell, queue | `sys` |
+//! | [`ipc`] | primitives between processes, a library by itself: process, mutex, semaphore, event, value, queues, pool | `sys` |
 //! | [`event_log`] | the ring, its readers and writers, checkpoints, snapshots | `ipc`, `sys` |
 //! | [`chat`] | the state machine: records in, bytes out; no I/O | `forkchat-common` |
 //! | [`channel`] | what supervisor and workers say to each other | `ipc` |
