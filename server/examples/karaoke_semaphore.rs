@@ -7,7 +7,6 @@
 
 mod stage;
 
-use forkchat_server::ipc::mutex::LockError;
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::ipc::value::{Array, Value};
@@ -21,17 +20,17 @@ use std::time::Duration;
 const ROOMS: u32 = 4;
 const GUESTS: usize = 10;
 const SONG: Duration = Duration::from_millis(50);
-/// The parent's place among the semaphore's holders; a guest's is its number.
-const HOST: usize = GUESTS;
+/// So long it may take to see whether there is a room.
+const MOMENT: Duration = Duration::from_millis(100);
 
 fn main() -> io::Result<()> {
-    let rooms = map_shared::<Semaphore>("example-rooms")?;
+    let rooms = map_shared::<Semaphore<GUESTS>>("example-rooms")?;
     rooms.init(ROOMS)?;
     evening(rooms)?;
     accident(rooms)
 }
 
-fn evening(rooms: &'static Semaphore) -> io::Result<()> {
+fn evening(rooms: &'static Semaphore<GUESTS>) -> io::Result<()> {
     say!("{ROOMS} rooms, {GUESTS} guests");
     let counts = Array::<AtomicU32>::map("example-counts", 2)?;
     let (inside, most) = (&counts[0], &counts[1]);
@@ -43,7 +42,8 @@ fn evening(rooms: &'static Semaphore) -> io::Result<()> {
         say!("guest {guest} sings; inside are now {now}");
         sleep(SONG);
         inside.fetch_sub(1, Ordering::Relaxed);
-        leave(rooms, guest)
+        rooms.release(guest);
+        Ok(())
     };
     let guests: io::Result<Vec<_>> = (0..GUESTS).map(|guest| Process::start(|| exit_code(sing(guest)))).collect();
     let happy = guests?.iter_mut().map(Process::join).filter(|&end| end == End::Exited(0)).count();
@@ -51,17 +51,18 @@ fn evening(rooms: &'static Semaphore) -> io::Result<()> {
     Ok(())
 }
 
-fn accident(rooms: &'static Semaphore) -> io::Result<()> {
+fn accident(rooms: &'static Semaphore<GUESTS>) -> io::Result<()> {
     let (is_waiting, is_closing) = (Value::map("example-is-waiting")?, Value::map("example-is-closing")?);
     let stay = |guest| {
-        if !patiently(|| rooms.try_acquire(guest))? {
+        if !rooms.acquire(guest, MOMENT).map_err(io::Error::other)? {
             say!("guest {guest} finds no room free and waits");
             is_waiting.set(1);
             enter(rooms, guest)?;
         }
         say!("guest {guest} sings until the house closes");
         wait_until("the house to close", || is_closing.get() == 1)?;
-        leave(rooms, guest)
+        rooms.release(guest);
+        Ok(())
     };
     let start = |guest| Process::start(|| exit_code(stay(guest)));
     let mut guests = (0..ROOMS as usize).map(start).collect::<io::Result<Vec<_>>>()?;
@@ -71,8 +72,7 @@ fn accident(rooms: &'static Semaphore) -> io::Result<()> {
 
     guests[2].kill();
     say!("guest 2 {}; rooms free: {}, for a room that nobody gives back stays taken", guests[2].join(), rooms.available());
-    let given = patiently(|| rooms.release_all_of(2, HOST))?;
-    say!("the host has given back what guest 2 had: {given}");
+    say!("the host has given back what guest 2 had: {}", rooms.release_all_of(2));
     wait_until("guest 4 to have it", || rooms.held_by(4) == 1)?;
     say!("guest 4 has a room; rooms free: {}", rooms.available());
     is_closing.set(1);
@@ -81,19 +81,9 @@ fn accident(rooms: &'static Semaphore) -> io::Result<()> {
     Ok(())
 }
 
-fn enter(rooms: &'static Semaphore, guest: usize) -> io::Result<()> {
-    match patiently(|| rooms.acquire(guest, PATIENCE))? {
+fn enter(rooms: &'static Semaphore<GUESTS>, guest: usize) -> io::Result<()> {
+    match rooms.acquire(guest, PATIENCE).map_err(io::Error::other)? {
         true => Ok(()),
         false => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no room came free for guest {guest}"))),
     }
-}
-
-fn leave(rooms: &'static Semaphore, guest: usize) -> io::Result<()> {
-    patiently(|| rooms.release(guest)).map(drop)
-}
-
-/// The semaphore has a lock of its own, held for less than a microsecond; on a busy machine whoever holds it may have to wait for a CPU meanwhile.
-fn patiently<T>(attempt: impl Fn() -> Result<T, LockError>) -> io::Result<T> {
-    let mut attempts = (0..1_000).map(|_| attempt());
-    attempts.find(|result| !matches!(result, Err(LockError::TimedOut))).unwrap_or(Err(LockError::TimedOut)).map_err(io::Error::other)
 }

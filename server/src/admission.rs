@@ -18,8 +18,6 @@ pub struct Admission {
     /// `None`: the default, from which loopback is exempt.
     per_address_max: Option<u32>,
     per_address: HashMap<IpAddr, u32>,
-    /// Units to be given back that couldn't be yet.
-    owed: u32,
 }
 
 /// Why one isn't let in.
@@ -60,12 +58,11 @@ impl Refused {
 impl Admission {
     /// Nobody is in yet. `holder` is this process's place among the semaphore's holders.
     pub fn new(units: &'static Semaphore, holder: usize, per_address_max: Option<u32>) -> Admission {
-        Admission { units, holder, per_address_max, per_address: HashMap::new(), owed: 0 }
+        Admission { units, holder, per_address_max, per_address: HashMap::new() }
     }
 
     /// Lets one in, or says why not.
     pub fn admit(&mut self, from: IpAddr) -> Result<(), Refused> {
-        self.pay();
         let from = from.to_canonical();
         let count = self.per_address.get(&from).copied().unwrap_or(0);
         let max = match self.per_address_max {
@@ -93,15 +90,7 @@ impl Admission {
                 self.per_address.remove(&from);
             }
         }
-        self.owed += 1;
-        self.pay();
-    }
-
-    /// Gives back what is owed. When the lock is held by a stopped process that waits until the next time.
-    fn pay(&mut self) {
-        while self.owed > 0 && self.units.release(self.holder).is_ok() {
-            self.owed -= 1;
-        }
+        self.units.release(self.holder);
     }
 
     /// Takes over those whom a predecessor in the same place had let in, and gives back what it held for others.
@@ -113,8 +102,9 @@ impl Admission {
             *self.per_address.entry(from.to_canonical()).or_default() += 1;
         }
         // A unit is taken before its session is in the log and given back after its end, so at least these are held.
-        self.owed = self.units.held_by(self.holder).saturating_sub(count);
-        self.pay();
+        for _ in count..self.units.held_by(self.holder) {
+            self.units.release(self.holder);
+        }
     }
 }
 

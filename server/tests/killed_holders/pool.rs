@@ -87,8 +87,8 @@ pub fn every_job_has_one_answer_whoever_is_killed() {
     let mut pool = Pool::start("pool", 3, work).unwrap();
     let (mut died, mut kills) = (0, 0);
     for round in 0..60u32 {
-        let tickets: Vec<_> = (0..20).map(|job| pool.apply_async(job).unwrap()).collect();
         let before = begun.get();
+        let tickets: Vec<_> = (0..20).map(|job| pool.apply_async(job).unwrap()).collect();
         wait_until("a job to begin", || begun.get() > before);
         std::thread::sleep(Duration::from_micros(u64::from(round) * 37 % 900));
         // One of them, or all.
