@@ -8,7 +8,7 @@
 //! for a job that nobody does. Nothing happens to a job that waits while a process dies.
 //!
 //! Costs: for each job two trips through a queue (about 1 µs each) and, when the processes sleep, two wake-ups (30 µs each). A death is noticed
-//! while results are waited for, within [`LOOK_AGAIN`].
+//! when a job is given in, and while results are waited for within [`LOOK_AGAIN`]; whoever does neither has jobs done by those who are left.
 
 use super::event_count::LOOK_AGAIN;
 use super::joinable_queue::{JoinableQueue, PutError, TASK_BYTES_MAX, Taken};
@@ -120,6 +120,7 @@ where
 
     /// Gives a job in. It is done by the next process that has nothing to do. Waits if [`PLACES`] others wait already.
     pub fn apply_async(&mut self, job: J) -> Result<Ticket, ApplyError> {
+        self.replace_the_dead();
         let ticket = Ticket(self.next);
         let job = (ticket, job);
         loop {
@@ -201,6 +202,10 @@ where
     fn collect(&mut self, timeout: Duration) {
         self.collect_one(timeout);
         self.collect_all();
+        self.replace_the_dead();
+    }
+
+    fn replace_the_dead(&mut self) {
         let dead: Vec<u16> =
             (0..).zip(&mut self.processes).filter_map(|(number, process)| (!process.is_alive()).then_some(number)).collect();
         dead.into_iter().for_each(|number| self.replace(number));
