@@ -45,6 +45,7 @@ const TESTS: &[(&str, fn())] = tests![
     pool::more_jobs_than_processes_in_order,
     pool::a_panic_in_a_job_is_an_error_and_the_process_goes_on,
     pool::a_death_in_a_job_is_an_error_and_the_process_is_replaced,
+    pool::a_process_that_died_with_nothing_to_do_is_replaced_when_a_job_comes,
     pool::what_is_too_long_is_an_error,
     pool::it_is_closed_joined_and_terminated,
     pool::every_job_has_one_answer_whoever_is_killed,

@@ -1,9 +1,11 @@
 //! A pool of processes: every job that is given in has one answer, whoever dies.
 
+use super::wait_until;
 use forkchat_server::ipc::event::Event;
 use forkchat_server::ipc::joinable_queue::TASK_BYTES_MAX;
 use forkchat_server::ipc::pool::{ApplyError, JobError, Pool};
 use forkchat_server::ipc::process::{End, Process};
+use forkchat_server::ipc::value::Value;
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -47,6 +49,17 @@ pub fn a_death_in_a_job_is_an_error_and_the_process_is_replaced() {
     let last = pool.apply_async(3).unwrap();
     pool.join();
     assert_eq!(pool.get(last), Ok(3), "also when no more jobs come");
+}
+
+pub fn a_process_that_died_with_nothing_to_do_is_replaced_when_a_job_comes() {
+    let done = Value::map("test-done").unwrap();
+    let mut pool = Pool::start("pool", 1, move |job: u32| done.set(u64::from(job))).unwrap();
+    let pid = pool.processes()[0].pid();
+    pool.processes()[0].kill();
+    wait_until("its end", || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z ")));
+    pool.apply_async(7).unwrap();
+    // Nobody asks for the result.
+    wait_until("the job to be done", || done.get() == 7);
 }
 
 pub fn what_is_too_long_is_an_error() {
