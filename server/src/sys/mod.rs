@@ -9,6 +9,7 @@
 //! | [`robust_mutex`] | `pthread_mutex_t`, process-shared and robust |
 //! | [`futex`] | waiting for a shared word to change |
 //! | [`process`] | `fork`, descriptors of a child, its end |
+//! | [`scheduling`] | nice values and scheduling policies |
 //! | [`socket`] | consuming without copying, low-water mark, descriptors in messages |
 //! | [`tcp_position`] | what was taken from a TCP connection and what was handed over to it |
 #![allow(unsafe_code)]
@@ -17,5 +18,6 @@ pub mod futex;
 pub mod memory;
 pub mod process;
 pub mod robust_mutex;
+pub mod scheduling;
 pub mod socket;
 pub mod tcp_position;
