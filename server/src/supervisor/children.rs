@@ -40,25 +40,25 @@ pub(super) enum Role {
 pub(super) enum Fault {
     /// Somebody stopped it (SIGSTOP); no doing of its own.
     Stopped,
-    /// It kept the log's lock.
-    KeptLock,
-    /// It read nothing of the log.
-    ReadNothing,
-    /// One of its threads didn't come to an end.
-    Busy,
+    /// It kept the log's lock for so long.
+    KeptLock(Duration),
+    /// It read nothing of the log for so long.
+    ReadNothing(Duration),
+    /// One of its threads didn't come to an end for so long.
+    Busy(Duration),
     /// It was at a record that was others' death.
     Hangs,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Fault::Stopped => "was stopped",
-            Fault::KeptLock => "held the log's lock for 2 s",
-            Fault::ReadNothing => "read nothing of the log for 2 s",
-            Fault::Busy => "was busy with one thing for 2 s",
-            Fault::Hangs => "was at the record that was the death of others",
-        })
+        match self {
+            Fault::Stopped => f.write_str("was stopped"),
+            Fault::KeptLock(time) => write!(f, "held the log's lock for {} s", time.as_secs()),
+            Fault::ReadNothing(time) => write!(f, "read nothing of the log for {} s", time.as_secs()),
+            Fault::Busy(time) => write!(f, "was busy with one thing for {} s", time.as_secs()),
+            Fault::Hangs => f.write_str("was at the record that was the death of others"),
+        }
     }
 }
 

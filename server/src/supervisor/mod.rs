@@ -207,7 +207,7 @@ impl Supervisor {
             gate: Event::map("forkchat-gate").map_err(|error| StartError::System("share memory", error))?,
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
-            watchdog: Watchdog::new(slots),
+            watchdog: Watchdog::new(slots, watchdog::STALLED),
             blame: Blame::default(),
             stage: Stage::Serving,
             options,

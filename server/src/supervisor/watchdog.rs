@@ -12,7 +12,7 @@ use forkchat_common::ids::{Sequence, Slot};
 use std::time::{Duration, Instant};
 
 /// How long the same number may stay.
-const STALLED: Duration = Duration::from_secs(2);
+pub(super) const STALLED: Duration = Duration::from_secs(2);
 /// And it must have been seen so often: when the supervisor itself didn't run, nobody else is to blame.
 const LOOKS_MIN: u32 = 4;
 /// Looks closer together than this are one.
@@ -21,6 +21,7 @@ const LOOK_APART: Duration = Duration::from_millis(200);
 /// What was seen of everyone.
 #[derive(Debug)]
 pub(super) struct Watchdog {
+    stalled: Duration,
     lock: Watch<Holder>,
     slots: Vec<SlotWatch>,
     last_look: Option<Instant>,
@@ -47,20 +48,20 @@ impl<T> Default for Watch<T> {
 
 impl<T: PartialEq + Copy> Watch<T> {
     /// Sees the number, `None` if it may stay. Whether it has been the same for too long.
-    fn see(&mut self, number: Option<T>, now: Instant) -> bool {
+    fn see(&mut self, number: Option<T>, now: Instant, stalled: Duration) -> bool {
         self.seen = match (number, self.seen) {
             (None, _) => None,
             (Some(number), Some((last, since, looks))) if last == number => Some((last, since, looks + 1)),
             (Some(number), _) => Some((number, now, 1)),
         };
-        self.seen.is_some_and(|(_, since, looks)| now.duration_since(since) >= STALLED && looks >= LOOKS_MIN)
+        self.seen.is_some_and(|(_, since, looks)| now.duration_since(since) >= stalled && looks >= LOOKS_MIN)
     }
 }
 
 impl Watchdog {
-    /// Has seen nothing yet of so many slots.
-    pub fn new(slots: usize) -> Watchdog {
-        Watchdog { lock: Watch::default(), slots: vec![SlotWatch::default(); slots], last_look: None }
+    /// Has seen nothing yet of so many slots. A number may stay the same for `stalled`.
+    pub fn new(slots: usize, stalled: Duration) -> Watchdog {
+        Watchdog { stalled, lock: Watch::default(), slots: vec![SlotWatch::default(); slots], last_look: None }
     }
 
     /// Another process is in this slot.
@@ -82,32 +83,32 @@ impl Watchdog {
         let verdict = self.judge(log, alive, now);
         if verdict.is_some() {
             // Whoever waited for it shall not be blamed for that.
-            *self = Watchdog { last_look: self.last_look, ..Watchdog::new(self.slots.len()) };
+            *self = Watchdog { last_look: self.last_look, ..Watchdog::new(self.slots.len(), self.stalled) };
         }
         verdict
     }
 
     fn judge(&mut self, log: &EventLog, alive: &[Slot], now: Instant) -> Option<(Slot, Fault)> {
-        let holder = log.lock_holder();
-        let is_lock_stalled = self.lock.see(holder, now);
+        let (holder, stalled) = (log.lock_holder(), self.stalled);
+        let is_lock_stalled = self.lock.see(holder, now, stalled);
         let tail = log.tail();
         let (mut slowest, mut busy) = (None, None);
         for &slot in alive {
             let watch = &mut self.slots[slot.index()];
             let behind = log.cursor(slot).filter(|&cursor| cursor < tail);
             let beat = log.beat(slot, Thread::Send);
-            if watch.cursor.see(behind.map(|cursor| (cursor, beat)), now) {
+            if watch.cursor.see(behind.map(|cursor| (cursor, beat)), now, stalled) {
                 slowest = slowest.min(Some((behind, slot))).or(Some((behind, slot)));
             }
             for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads) {
-                if watch.see(log.busy_beat(slot, thread), now) {
+                if watch.see(log.busy_beat(slot, thread), now, stalled) {
                     busy = Some(slot);
                 }
             }
         }
         let owner = holder.map(|holder| Slot(holder.owner as u16)).filter(|owner| is_lock_stalled && alive.contains(owner));
-        let owner = owner.map(|slot| (slot, Fault::KeptLock));
-        owner.or(slowest.map(|(_, slot)| (slot, Fault::ReadNothing))).or(busy.map(|slot| (slot, Fault::Busy)))
+        let owner = owner.map(|slot| (slot, Fault::KeptLock(stalled)));
+        owner.or(slowest.map(|(_, slot)| (slot, Fault::ReadNothing(stalled)))).or(busy.map(|slot| (slot, Fault::Busy(stalled))))
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
 
     /// Looks every quarter of a second for so long; the first verdict and when it came.
     fn watch(log: &EventLog, millis: u64, mut meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
-        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
+        let (mut watchdog, start) = (Watchdog::new(2, STALLED), Instant::now());
         (0..millis / 250).find_map(|look| {
             meanwhile();
             let verdict = watchdog.look(log, &ALIVE, start + Duration::from_millis(look * 250));
@@ -151,7 +152,7 @@ mod tests {
         let log = log();
         append(log);
         let _held = log.hold_lock(Slot(1));
-        assert_eq!(watch(log, 10_000, || ()), Some((Slot(1), Fault::KeptLock, 2_000)));
+        assert_eq!(watch(log, 10_000, || ()), Some((Slot(1), Fault::KeptLock(STALLED), 2_000)));
     }
 
     #[test]
@@ -164,7 +165,7 @@ mod tests {
             read = Sequence(read.0 + 1);
             log.publish_position(Slot(0), read);
         };
-        assert_eq!(watch(log, 10_000, moves), Some((Slot(1), Fault::ReadNothing, 2_000)));
+        assert_eq!(watch(log, 10_000, moves), Some((Slot(1), Fault::ReadNothing(STALLED), 2_000)));
     }
 
     #[test]
@@ -180,7 +181,7 @@ mod tests {
             }
         };
         // The last beat is seen after 38 quarters of a second.
-        assert_eq!(watch(log, 20_000, takes_over), Some((Slot(1), Fault::ReadNothing, 38 * 250 + 2_000)));
+        assert_eq!(watch(log, 20_000, takes_over), Some((Slot(1), Fault::ReadNothing(STALLED), 38 * 250 + 2_000)));
     }
 
     #[test]
@@ -190,7 +191,7 @@ mod tests {
         let busy = || {
             log.begin_turn(Slot(1), Thread::Send);
         };
-        assert_eq!(watch(log, 10_000, busy), Some((Slot(0), Fault::Busy, 2_000)));
+        assert_eq!(watch(log, 10_000, busy), Some((Slot(0), Fault::Busy(STALLED), 2_000)));
     }
 
     #[test]
@@ -205,7 +206,7 @@ mod tests {
     fn a_supervisor_that_did_not_run_blames_nobody() {
         let log = log();
         log.begin_turn(Slot(0), Thread::Send);
-        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
+        let (mut watchdog, start) = (Watchdog::new(2, STALLED), Instant::now());
         assert_eq!(watchdog.look(log, &ALIVE, start), None);
         assert_eq!(watchdog.look(log, &ALIVE, start + Duration::from_secs(60)), None);
     }
