@@ -2,6 +2,7 @@
 
 use crate::chat::RateLimit;
 use crate::models::{MODELS, Model, Placement, named};
+use crate::sys::scheduling::Policy;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -67,6 +68,18 @@ pub struct Options {
     #[arg(long, value_name = "LINES|off", default_value = "1000000", value_parser = parse_history)]
     pub history: u64,
 
+    /// Nice value of the whole server, -20 to 19 [default: as it was started]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
+    pub nice: Option<i8>,
+
+    /// Scheduling policy [default: as it was started]: other, batch or idle of the whole server; rr or fifo of all but its journal
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy())]
+    pub sched: Option<Policy>,
+
+    /// Keep each worker on one CPU: the first on the first that the server may run on, and so on in turn
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub pin: bool,
+
     /// Tell more
     #[arg(short, long, action = ArgAction::SetTrue)]
     pub verbose: bool,
@@ -121,6 +134,12 @@ fn parse_model() -> impl TypedValueParser<Value = &'static Model> {
     let values = MODELS.map(|model| PossibleValue::new(model.name).help(model.about));
     // Only names of models come through.
     PossibleValuesParser::new(values).map(|name| named(&name).unwrap_or(MODELS[0]))
+}
+
+fn parse_policy() -> impl TypedValueParser<Value = Policy> {
+    let named = |name: String| Policy::ALL.into_iter().find(|policy| policy.name() == name);
+    // Only names of policies come through.
+    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).map(move |name| named(name).unwrap_or(Policy::Other))
 }
 
 fn parse_address(text: &str) -> Result<Listen, String> {
@@ -182,6 +201,7 @@ mod tests {
             (1 << 20, 64 << 20, 5, RateLimit::lines_per_second(20))
         );
         assert!(options.workers() >= 1);
+        assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
         assert_eq!(options.command, None);
     }
 
@@ -193,8 +213,27 @@ mod tests {
     }
 
     #[test]
+    fn scheduling_has_names_and_numbers_below_zero() {
+        let options = Options::parse_from(["", "--nice", "-5", "--sched", "rr", "--pin"]);
+        assert_eq!((options.nice, options.sched, options.pin), (Some(-5), Some(Policy::RoundRobin), true));
+        for policy in Policy::ALL {
+            assert_eq!(Options::parse_from(["", "--sched", policy.name()]).sched, Some(policy));
+        }
+        assert_eq!(Options::parse_from(["", "--nice=-20", "--nice", "19"]).nice, Some(19));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
-        for arguments in [["--ring", "10"], ["--tcp", "nowhere"], ["--rate-limit", "0"], ["--workers", "0"], ["--sendq", "1T"]] {
+        for arguments in [
+            ["--nice", "-21"],
+            ["--nice", "20"],
+            ["--sched", "deadline"],
+            ["--ring", "10"],
+            ["--tcp", "nowhere"],
+            ["--rate-limit", "0"],
+            ["--workers", "0"],
+            ["--sendq", "1T"],
+        ] {
             let error = Options::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
             assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
         }

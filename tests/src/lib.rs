@@ -113,7 +113,7 @@ fn command(limit: Option<&str>) -> (Command, PathBuf) {
         None => Command::new(server_binary()),
         Some(limit) => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(server_binary());
+            shell.args(["-c", &format!("{limit} && exec $UNDER \"$0\" \"$@\"")]).env_remove("UNDER").arg(server_binary());
             shell
         }
     };
@@ -127,7 +127,7 @@ impl Server {
         Server::start_limited(None, options)
     }
 
-    /// Starts one from a shell that has run `limit` before.
+    /// Starts one from a shell that has run `limit` before; under the program that it has put in `UNDER`, if it has.
     pub fn start_limited(limit: Option<&str>, options: &[&str]) -> Server {
         Server::start_at(["127.0.0.1:0"; 2], limit, options)
     }
@@ -158,7 +158,12 @@ impl Server {
 
     /// Runs one that is expected to end by itself: its exit status and journal text.
     pub fn fails(options: &[&str]) -> (ExitStatus, String) {
-        let (mut command, _) = command(None);
+        Server::fails_limited(None, options)
+    }
+
+    /// The same from a shell as [`Server::start_limited`] has it.
+    pub fn fails_limited(limit: Option<&str>, options: &[&str]) -> (ExitStatus, String) {
+        let (mut command, _) = command(limit);
         let output = command.args(options).output().expect("the server runs");
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }

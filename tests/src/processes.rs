@@ -37,6 +37,40 @@ pub fn is_stopped(pid: Pid) -> bool {
     })
 }
 
+/// How a thread is scheduled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheduling {
+    /// -20 to 19.
+    pub nice: i32,
+    /// As sched.h numbers it: 0 other, 1 fifo, 2 rr, 3 batch, 5 idle.
+    pub policy: u32,
+    /// 1 to 99 for fifo and rr, else 0.
+    pub priority: u32,
+    /// The CPUs that it may run on, in order.
+    pub cpus: Vec<usize>,
+}
+
+/// How a thread, or a process's first one, is scheduled; `None` if there is none such.
+/// Sources: proc_pid_stat(5), `nice`, `rt_priority` and `policy`; proc_pid_status(5), `Cpus_allowed_list`.
+pub fn scheduling_of(thread: Pid) -> Option<Scheduling> {
+    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    // Behind the name, which may hold anything, comes the third field.
+    let fields: Vec<&str> = stat.rsplit(") ").next()?.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3);
+    let ranges = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().split(',');
+    let cpus = ranges.filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    });
+    Some(Scheduling {
+        nice: field(19)?.parse().ok()?,
+        policy: field(41)?.parse().ok()?,
+        priority: field(40)?.parse().ok()?,
+        cpus: cpus.flatten().collect(),
+    })
+}
+
 /// CPU time, user and system, that all threads of a process have used, to the nanosecond; 0 if there is none such.
 /// Source: clock_getcpuclockid(3).
 pub fn cpu_of(pid: Pid) -> Duration {

@@ -10,7 +10,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("chat", &[]),
     ("channel", &["ipc"]),
     ("admission", &["ipc"]),
-    ("options", &["chat", "event_log", "models"]),
+    ("options", &["chat", "event_log", "models", "sys"]),
     ("role", &["sys"]),
     ("faults", &[]),
     ("replica", &["chat", "event_log", "faults", "ipc"]),

@@ -10,6 +10,7 @@
 //! | `connections` | the duplicates of the clients' sockets, by cell |
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
+//! | `scheduling` | which process runs when and where |
 //! | `reap` | wording a death, and answering it |
 //! | `blame` | what killed those who died by their own doing |
 //! | `watchdog` | who doesn't move |
@@ -23,6 +24,7 @@ mod children;
 mod connections;
 mod listeners;
 mod reap;
+mod scheduling;
 mod spawn;
 mod stop;
 mod watchdog;
@@ -52,6 +54,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+pub use scheduling::Limit;
+use scheduling::Scheduling;
 use std::fmt;
 use std::time::{Duration, Instant};
 use stop::Stage;
@@ -95,6 +99,17 @@ pub enum StartError {
     },
     /// Both transports are off.
     NowhereToListen,
+    /// Scheduling that needs a right.
+    NotAllowed {
+        /// The option and its value.
+        asked: String,
+        /// The limit that would allow it,
+        limit: Limit,
+        /// if it were as high as this.
+        at_least: u8,
+        /// This process seems to have the right, so something else forbids it.
+        has_right: bool,
+    },
     /// Something that the system refused.
     System(&'static str, std::io::Error),
 }
@@ -119,6 +134,15 @@ impl fmt::Display for StartError {
             StartError::TooManyConnections { asked, allowed, bound } => {
                 write!(f, "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections")
             }
+            StartError::NotAllowed { asked, limit, at_least, has_right: false } => {
+                write!(f, "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least {at_least}")
+            }
+            StartError::NotAllowed { asked, has_right: true, .. } => {
+                write!(
+                    f,
+                    "cannot use {asked}: this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not"
+                )
+            }
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }
@@ -142,6 +166,7 @@ struct Supervisor {
     watchdog: Watchdog,
     blame: Blame,
     stage: Stage,
+    scheduling: Scheduling,
 }
 
 /// Runs the server until it is told to stop. Returns its exit code.
@@ -164,6 +189,7 @@ impl Supervisor {
         if options.tcp == Listen::Off && options.udp == Listen::Off {
             return Err(StartError::NowhereToListen);
         }
+        let scheduling = Scheduling::take_on(&options)?;
         let Capacity { connections: connections_max, turn_away: turn_away_max, bound } = capacity(&options, workers)?;
         // One more for the journal, which comes behind the workers that are always there.
         let own = match options.model.placement {
@@ -207,9 +233,10 @@ impl Supervisor {
             gate: Event::map("forkchat-gate").map_err(|error| StartError::System("share memory", error))?,
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
-            watchdog: Watchdog::new(slots, watchdog::STALLED),
+            watchdog: Watchdog::new(slots, scheduling.patience()),
             blame: Blame::default(),
             stage: Stage::Serving,
+            scheduling,
             options,
         };
         // Only warned of: what isn't guaranteed concerns deaths, and may never be needed.
@@ -221,6 +248,10 @@ impl Supervisor {
         supervisor.gate.set();
         for (transport, address) in supervisor.listeners.addresses() {
             log::info!("listening on {transport} {address}");
+        }
+        let applied = supervisor.scheduling.to_string();
+        if !applied.is_empty() {
+            log::info!("scheduling: {applied}");
         }
         let model = supervisor.options.model;
         log::info!("model {}; as many connections as {bound} allows", model.name);

@@ -3,7 +3,6 @@
 use super::children::Role;
 use super::{Supervisor, readable};
 use crate::channel::WorkerEnd;
-use crate::ipc::event::Event;
 use crate::ipc::queue;
 use crate::journal;
 use crate::role::{self, count};
@@ -53,14 +52,13 @@ impl Supervisor {
 
     /// Starts a process in a slot in which none runs.
     pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
-        let (name, log, gate) = (self.children.name(slot), self.log, self.gate);
+        let (name, log) = (self.children.name(slot), self.log);
         log.rest_threads(slot);
         let role = self.children.role(slot);
         let (pid, channel) = match role {
             Role::Journal => {
                 let start = |(), _| {
-                    role::take_on(&name);
-                    wait_at(gate);
+                    self.begin(slot, role, &name);
                     journal::run(log, slot, &self.journal)
                 };
                 (fork_child((), |()| Vec::new(), log.bells(), &[], start)?, None)
@@ -74,8 +72,7 @@ impl Supervisor {
                 let (sessions, sockets): (Vec<_>, Vec<_>) =
                     self.connections.of(slot).map(|(session, peer, socket)| ((session, peer), socket)).unzip();
                 let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
-                    role::take_on(&name);
-                    wait_at(gate);
+                    self.begin(slot, role, &name);
                     let config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
                     let inherited = sessions.iter().zip(sockets);
                     let inherited = inherited.map(|(&(session, peer), connection)| Inherited { session, peer, connection }).collect();
@@ -96,9 +93,12 @@ impl Supervisor {
         self.watchdog.forget(slot);
         Ok(())
     }
-}
 
-/// Until all are there and the server is sure to start: else nobody has done anything that would have to be undone.
-fn wait_at(gate: Event) {
-    while !gate.wait(Duration::MAX) {}
+    /// What a child does first: it takes on what it is, and waits at the gate until all are there and the server is sure to start. Else nobody has done anything
+    /// that would have to be undone.
+    fn begin(&self, slot: Slot, role: Role, name: &str) {
+        role::take_on(name);
+        self.scheduling.take_on_in_child(slot, role);
+        while !self.gate.wait(Duration::MAX) {}
+    }
 }

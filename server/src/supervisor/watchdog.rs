@@ -3,7 +3,7 @@
 //! It looks from outside, at numbers in shared memory, and needs no clock of those it watches. Stalled is who has kept the same
 //! number for two seconds while it should have changed: the log's lock in the same hold, a cursor behind the tail, a thread in the
 //! same turn. Waiting for room, for the lock or for a peer is done between turns and counts as nothing.
-//! One at a time is killed, the lock's owner first; then everyone gets two seconds again.
+//! One at a time is killed, the lock's owner first; then everyone gets two seconds again. With `--sched idle` it is more than two.
 
 use super::children::Fault;
 use crate::event_log::{EventLog, Thread};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long the same number may stay.
 pub(super) const STALLED: Duration = Duration::from_secs(2);
+/// The same for those who run only when nobody else wants to. Who hardly gets the CPU isn't stuck, and its successor wouldn't get it either.
+pub(super) const STALLED_IDLE: Duration = Duration::from_secs(20);
 /// And it must have been seen so often: when the supervisor itself didn't run, nobody else is to blame.
 const LOOKS_MIN: u32 = 4;
 /// Looks closer together than this are one.
@@ -127,8 +129,12 @@ mod tests {
     }
 
     /// Looks every quarter of a second for so long; the first verdict and when it came.
-    fn watch(log: &EventLog, millis: u64, mut meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
-        let (mut watchdog, start) = (Watchdog::new(2, STALLED), Instant::now());
+    fn watch(log: &EventLog, millis: u64, meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
+        watch_with(Watchdog::new(2, STALLED), log, millis, meanwhile)
+    }
+
+    fn watch_with(mut watchdog: Watchdog, log: &EventLog, millis: u64, mut meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
+        let start = Instant::now();
         (0..millis / 250).find_map(|look| {
             meanwhile();
             let verdict = watchdog.look(log, &ALIVE, start + Duration::from_millis(look * 250));
@@ -192,6 +198,14 @@ mod tests {
             log.begin_turn(Slot(1), Thread::Send);
         };
         assert_eq!(watch(log, 10_000, busy), Some((Slot(0), Fault::Busy(STALLED), 2_000)));
+    }
+
+    #[test]
+    fn who_hardly_gets_the_cpu_has_more_time() {
+        let log = log();
+        log.begin_turn(Slot(0), Thread::Receive);
+        let verdict = watch_with(Watchdog::new(2, STALLED_IDLE), log, 60_000, || ());
+        assert_eq!(verdict, Some((Slot(0), Fault::Busy(STALLED_IDLE), 20_000)));
     }
 
     #[test]

@@ -1,0 +1,160 @@
+//! Which process runs when and where: what `--nice`, `--sched` and `--pin` give to each.
+//!
+//! | | supervisor | workers | journal |
+//! |---|---|---|---|
+//! | `--nice N` | N | N | N |
+//! | `--sched other`, `batch`, `idle` | the same | the same | the same |
+//! | `--sched rr`, `fifo` | priority 2 | priority 1 | `other` |
+//! | `--pin` | | one CPU each, by slot | |
+//!
+//! Real time is for those who answer clients. The supervisor is above the workers, so that it can still end one that spins. The journal has long work that
+//! nobody waits for; it has the time that the workers leave, and when it falls behind, the ring is full and they wait.
+//!
+//! The other policies are the whole server's, as the nice value is: all need the log's lock, so who comes last holds up those who come first; and a supervisor
+//! that came before its workers would see them stand still on a busy machine. An idle server is busy for long with what takes a moment elsewhere:
+//! the watchdog gives it more time.
+//!
+//! The supervisor takes on its part before it forks anyone, and may need a right for it. A child begins with the supervisor's part, and takes on its own right
+//! after the fork, while it has one thread: the others inherit it. It keeps or lowers what it has, which needs no right, then or at a respawn.
+
+use super::children::Role;
+use super::{StartError, own_mask, watchdog};
+use crate::options::Options;
+use crate::role::count;
+use crate::sys::scheduling::{Policy, set_nice, set_policy};
+use forkchat_common::ids::Slot;
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::Pid;
+use std::fmt;
+use std::time::Duration;
+
+/// Real-time priorities: the two lowest. Whatever else is real time on the machine comes first.
+const OF_WORKERS: u8 = 1;
+const OF_SUPERVISOR: u8 = 2;
+
+/// RLIMIT_NICE counts from here downwards: so much less the lowest nice value that it allows. Source: getrlimit(2).
+const NICE_LIMIT_ORIGIN: i8 = 20;
+
+/// The calling thread, for sched_setaffinity(2).
+const MYSELF: Pid = Pid::from_raw(0);
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Scheduling {
+    nice: Option<i8>,
+    policy: Option<Policy>,
+    /// Those that the server was allowed at its start, in order; none if nobody is pinned.
+    cpus: Vec<usize>,
+}
+
+impl Scheduling {
+    /// Gives the supervisor its part. The children are then to be given theirs.
+    ///
+    /// # Errors
+    /// [`StartError::NotAllowed`] without the right to it.
+    pub fn take_on(options: &Options) -> Result<Scheduling, StartError> {
+        let Options { nice, sched: policy, pin, .. } = *options;
+        if let Some(nice) = nice {
+            set_nice(nice).map_err(|errno| refused(format!("--nice {nice}"), Limit::Nice, NICE_LIMIT_ORIGIN.abs_diff(nice), errno))?;
+        }
+        if let Some(policy) = policy {
+            let (limit, at_least) = match policy.is_real_time() {
+                true => (Limit::RealTime, OF_SUPERVISOR),
+                // It was started as idle, which is left only by who may have its nice value.
+                false => (Limit::Nice, NICE_LIMIT_ORIGIN.abs_diff(nice.unwrap_or(0))),
+            };
+            set_policy(policy, OF_SUPERVISOR).map_err(|errno| refused(format!("--sched {}", policy.name()), limit, at_least, errno))?;
+        }
+        let cpus =
+            if pin { cpus_allowed().map_err(|errno| StartError::System("tell which CPUs are allowed", errno.into()))? } else { Vec::new() };
+        Ok(Scheduling { nice, policy, cpus })
+    }
+
+    /// How long the watchdog is to wait for somebody to move.
+    pub fn patience(&self) -> Duration {
+        if self.policy == Some(Policy::Idle) { watchdog::STALLED_IDLE } else { watchdog::STALLED }
+    }
+
+    /// Gives a child its part: in the child, before it has a second thread. What it can't have costs speed at most, so it serves all the same.
+    pub fn take_on_in_child(&self, slot: Slot, role: Role) {
+        let policy = self.policy.map(|policy| if role == Role::Journal && policy.is_real_time() { Policy::Other } else { policy });
+        if let Some(Err(errno)) = policy.map(|policy| set_policy(policy, OF_WORKERS)) {
+            log::warn!("cannot take on its scheduling policy: {errno}; it keeps the supervisor's");
+        }
+        if role == Role::Journal || self.cpus.is_empty() {
+            return;
+        }
+        let cpu = self.cpus[slot.index() % self.cpus.len()];
+        if let Err(errno) = pin_to(cpu) {
+            log::warn!("cannot be pinned to CPU {cpu}: {errno}; it runs on any");
+        }
+    }
+}
+
+/// What was applied; nothing if nothing was asked for.
+impl fmt::Display for Scheduling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nice = self.nice.map(|nice| format!("nice {nice}"));
+        let policy = self.policy.map(|policy| match policy.is_real_time() {
+            true => format!("{} (workers at priority {OF_WORKERS}, supervisor at {OF_SUPERVISOR}, journal other)", policy.name()),
+            false => policy.name().to_owned(),
+        });
+        let pinned = (!self.cpus.is_empty()).then(|| format!("each worker pinned to one of {}", count(self.cpus.len(), "CPU")));
+        f.write_str(&[nice, policy, pinned].into_iter().flatten().collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// A limit that, without CAP_SYS_NICE, says how high one may rise. Source: getrlimit(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// RLIMIT_NICE.
+    Nice,
+    /// RLIMIT_RTPRIO.
+    RealTime,
+}
+
+impl Limit {
+    fn resource(self) -> Resource {
+        match self {
+            Limit::Nice => Resource::RLIMIT_NICE,
+            Limit::RealTime => Resource::RLIMIT_RTPRIO,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limit::Nice => "nice (ulimit -e)",
+            Limit::RealTime => "real-time priority (ulimit -r)",
+        })
+    }
+}
+
+fn refused(asked: String, limit: Limit, at_least: u8, errno: Errno) -> StartError {
+    match errno {
+        Errno::EPERM | Errno::EACCES => {
+            let is_within = getrlimit(limit.resource()).is_ok_and(|(soft, _)| soft >= at_least.into());
+            StartError::NotAllowed { asked, limit, at_least, has_right: is_within || has_cap_sys_nice() }
+        }
+        _ => StartError::System("set scheduling", errno.into()),
+    }
+}
+
+/// Source: capabilities(7).
+fn has_cap_sys_nice() -> bool {
+    own_mask("CapEff:") >> 23 & 1 == 1
+}
+
+fn cpus_allowed() -> nix::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(MYSELF)?;
+    Ok((0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect())
+}
+
+fn pin_to(cpu: usize) -> nix::Result<()> {
+    let mut one = CpuSet::new();
+    one.set(cpu)?;
+    sched_setaffinity(MYSELF, &one)
+}
