@@ -8,7 +8,7 @@
 //! | [`memory`] | `memfd_create` + `mmap`: memory that a process shares with those it forks |
 //! | [`robust_mutex`] | `pthread_mutex_t`, process-shared and robust |
 //! | [`futex`] | waiting for a shared word to change |
-//! | [`process`] | `fork`, descriptors of a child, its end |
+//! | [`process`] | `fork`, descriptors and signals of a child, its end |
 //! | [`scheduling`] | nice values and scheduling policies |
 //! | [`socket`] | consuming without copying, low-water mark, descriptors in messages |
 //! | [`tcp_position`] | what was taken from a TCP connection and what was handed over to it |

@@ -1,7 +1,7 @@
-//! Starting a process: `fork`, the descriptors that it keeps, and its end with its parent.
+//! Starting a process: `fork`, the descriptors that it keeps, its signals, and its end: with its parent, or watched from elsewhere.
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -34,6 +34,28 @@ pub fn fork_child<T>(
     bequeathed: &[BorrowedFd<'_>],
     main: impl FnOnce(T, Vec<OwnedFd>) -> i32,
 ) -> io::Result<Pid> {
+    fork_then(|parent| die_with(parent).and_then(|()| crash_by_default()), own, keep, lasting, bequeathed, main)
+}
+
+/// The same for a process that may outlive this one: nothing kills it when its parent dies. It has `own`, with the descriptors in it that `keep`
+/// names, besides standard input, output and error. What this process was made to do with signals it doesn't have: they are as at the
+/// start of a Rust program that inherits nothing.
+///
+/// # Errors
+/// As with [`fork_child`].
+pub fn fork_survivor<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, main: impl FnOnce(T) -> i32) -> io::Result<Pid> {
+    fork_then(|_| reset_signals(), own, keep, std::iter::empty(), &[], |own, _| main(own))
+}
+
+/// The fork of both. The child begins with `prepare`, which is told its parent.
+fn fork_then<T>(
+    prepare: impl FnOnce(Pid) -> nix::Result<()>,
+    own: T,
+    keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
+    lasting: impl Iterator<Item = BorrowedFd<'static>>,
+    bequeathed: &[BorrowedFd<'_>],
+    main: impl FnOnce(T, Vec<OwnedFd>) -> i32,
+) -> io::Result<Pid> {
     if threads()? != 1 {
         return Err(Errno::EDEADLK.into());
     }
@@ -48,7 +70,7 @@ pub fn fork_child<T>(
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let code = match die_with(parent).and_then(|()| crash_by_default()).and_then(|()| close_all_but(kept.into_iter(), lasting)) {
+            let code = match prepare(parent).and_then(|()| close_all_but(kept.into_iter(), lasting)) {
                 Ok(()) => {
                     // SAFETY: each is open, was just kept, and is named once. Whoever owned it in the parent is a copied value that this
                     // process neither uses nor drops: `main` is told so, and the child leaves with _exit.
@@ -64,7 +86,9 @@ pub fn fork_child<T>(
     }
 }
 
-/// A descriptor that becomes readable when a child, not yet waited for, has ended. Source: pidfd_open(2).
+/// A descriptor that becomes readable when a process has ended. It stands for that process alone, also when the pid is another's by then; so
+/// whoever opens it must know that the pid is not another's already: that the process is its child and was not waited for, say.
+/// Source: pidfd_open(2).
 ///
 /// # Errors
 /// `ENOSYS` before Linux 5.3, `EMFILE`, `ESRCH` if there is no such process.
@@ -73,6 +97,16 @@ pub fn watch_end(pid: Pid) -> nix::Result<OwnedFd> {
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
     // SAFETY: the kernel has just made it for us, so nobody else owns it. It is close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sends a signal to the process that is watched: to no other, whoever has its pid by now. Source: pidfd_send_signal(2).
+///
+/// # Errors
+/// `ESRCH` if it has ended and was waited for, `EPERM` if it is another user's.
+pub fn signal_watched(watch: BorrowedFd<'_>, signal: Signal) -> nix::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: two numbers, a null pointer, for which the kernel makes up what kill(2) would send, and no flags.
+    Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, watch.as_raw_fd(), signal as libc::c_int, no_info, 0) }).map(drop)
 }
 
 /// Ends this process at once: no destructor runs, no buffer that was copied from the parent is written a second time.
@@ -117,6 +151,17 @@ fn crash_by_default() -> nix::Result<()> {
         unsafe { signal(fault, SigHandler::SigDfl)? };
     }
     Ok(())
+}
+
+/// Forgets what whoever started this process had it do with signals: none is blocked, none ignored (`nohup`, a shell's `trap ''`), none handled. But for
+/// SIGPIPE, which every Rust program ignores: a peer that has gone is an error of a write, not the writer's end. Source: daemon(7), steps 2 and 3.
+fn reset_signals() -> nix::Result<()> {
+    for number in 1..=libc::SIGRTMAX() {
+        let action = if number == libc::SIGPIPE { libc::SIG_IGN } else { libc::SIG_DFL };
+        // SAFETY: neither action runs any code of ours. Refused for those that can't be changed: SIGKILL, SIGSTOP, and the C library's own two.
+        unsafe { libc::signal(number, action) };
+    }
+    SigSet::empty().thread_set_mask()
 }
 
 /// All but standard input, output and error and these: two lists, each in order.
