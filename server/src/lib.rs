@@ -32,7 +32,9 @@
 //! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `event_log`, `ipc`, `sys` |
 //! | [`doctor`] | tries out what the kernel must do | `ipc`, `sys` |
+//! | [`daemon`] | a process in the background: started, found, stopped | `sys` |
 //! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
+//! | [`service`] | the server as a daemon | `daemon`, `options`, `supervisor` |
 //! | [`role`], [`options`] | a process's name and words; the command line | |
 //! | [`faults`] | failing on purpose, in test builds | |
 //!
@@ -43,6 +45,7 @@
 pub mod admission;
 pub mod channel;
 pub mod chat;
+pub mod daemon;
 pub mod doctor;
 pub mod event_log;
 pub mod faults;
@@ -52,16 +55,20 @@ pub mod models;
 pub mod options;
 pub mod replica;
 pub mod role;
+pub mod service;
 pub mod supervisor;
 pub mod sys;
 pub mod worker;
 
-pub use options::Options;
+pub use options::CommandLine;
 
 /// Does what the command line says. Returns the exit code.
-pub fn run(options: Options) -> i32 {
-    match options.command {
+pub fn run(command_line: CommandLine) -> i32 {
+    match command_line.command {
+        None => supervisor::run(command_line.options, |_| ()),
         Some(options::Command::Doctor) => doctor::run(),
-        None => supervisor::run(options),
+        Some(options::Command::Start(options)) => service::start(&options),
+        Some(options::Command::Stop(options)) => service::stop(&options),
+        Some(options::Command::Restart(options)) => service::restart(&options),
     }
 }

@@ -4,7 +4,7 @@ use crate::chat::RateLimit;
 use crate::models::{MODELS, Model, Placement, named};
 use crate::sys::scheduling::Policy;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -14,11 +14,53 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-server", version, max_term_width = 110, args_override_self = true, after_help = EPILOGUE)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-pub struct Options {
+pub struct CommandLine {
     /// What to do; none is to serve
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    /// How to serve.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What the program does instead of serving in the foreground.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Try out what forkchat needs of this machine's kernel, and tell which of its guarantees hold here
+    Doctor,
+    /// Serve in the background, and return when it listens
+    #[command(args_override_self = true)]
+    Start(Box<ServiceOptions>),
+    /// Stop the server that runs in the background, and return when it is gone
+    ///
+    /// The options of start may stand here, too, so that a script can give the same; those below matter. Killed 5 s after --grace if it still runs then
+    #[command(args_override_self = true, mut_args(hide_what_stop_ignores))]
+    Stop(Box<ServiceOptions>),
+    /// Stop the server that runs in the background, if one does, and start another when it is gone
+    #[command(args_override_self = true)]
+    Restart(Box<ServiceOptions>),
+}
+
+/// How a server in the background serves, and where its files are.
+#[derive(Clone, Debug, Args)]
+pub struct ServiceOptions {
+    /// Which server it is: one runs with a pid file [default: forkchat.pid in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+
+    /// Where it tells what an operator should know [default: forkchat.log in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+
+    /// How it serves.
+    #[command(flatten)]
+    pub serving: Options,
+}
+
+/// How the server serves.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
     /// Where to listen for TCP; port 0 takes a free one
     #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:9000", value_parser = parse_address)]
     pub tcp: Listen,
@@ -88,20 +130,16 @@ pub struct Options {
 const EPILOGUE: &str = "\
 BYTES may end in K, M or G. Signals: TERM, INT and HUP stop the server gracefully, a second one at once.
 Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong;
+of start and restart: 0 it serves, 1 or 2 as above, 3 one runs already and was left alone;
+of stop: 0 none runs any more, or none ran, 1 it had to be killed or could not be stopped;
 of doctor: 0 everything holds, 1 something doesn't.
 
 Examples:
   forkchat-server                                serve this machine on port 9000
   forkchat-server --tcp 0.0.0.0:7000 --udp off   serve everyone, TCP only
+  forkchat-server restart --grace 10             serve in the background, in place of the one that does
   forkchat-server doctor                         see whether this kernel is good enough
   nc 127.0.0.1 9000                              connect and talk";
-
-/// What the program does instead of serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
-pub enum Command {
-    /// Try out what forkchat needs of this machine's kernel, and tell which of its guarantees hold here
-    Doctor,
-}
 
 /// An address to listen on, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +166,11 @@ impl Options {
         let state = || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
         self.data_dir.clone().or_else(|| Some(state()?.join("forkchat")))
     }
+}
+
+fn hide_what_stop_ignores(argument: Arg) -> Arg {
+    let matters = ["pid_file", "data_dir", "grace", "help"].contains(&argument.get_id().as_str());
+    argument.hide(!matters)
 }
 
 fn parse_model() -> impl TypedValueParser<Value = &'static Model> {
@@ -193,8 +236,8 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_and_has_its_defaults() {
         use clap::CommandFactory;
-        Options::command().debug_assert();
-        let options = Options::parse_from(["forkchat-server"]);
+        CommandLine::command().debug_assert();
+        let CommandLine { command, options } = CommandLine::parse_from(["forkchat-server"]);
         assert_eq!(options.tcp, Listen::On(([127, 0, 0, 1], 9000).into()));
         assert_eq!(
             (options.sendq, options.ring, options.grace, options.rate_limit),
@@ -202,24 +245,39 @@ mod tests {
         );
         assert!(options.workers() >= 1);
         assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
-        assert_eq!(options.command, None);
+        assert!(command.is_none());
     }
 
     #[test]
     fn a_command_stands_alone() {
-        assert_eq!(Options::parse_from(["", "doctor"]).command, Some(Command::Doctor));
-        assert!(Options::try_parse_from(["", "--tcp", "off", "doctor"]).is_err());
-        assert!(Options::try_parse_from(["", "doctor", "--tcp", "off"]).is_err());
+        assert!(matches!(CommandLine::parse_from(["", "doctor"]).command, Some(Command::Doctor)));
+        assert!(CommandLine::try_parse_from(["", "--tcp", "off", "doctor"]).is_err());
+        assert!(CommandLine::try_parse_from(["", "doctor", "--tcp", "off"]).is_err());
+    }
+
+    #[test]
+    fn a_service_takes_what_the_server_takes_and_where_its_files_are() {
+        for name in ["start", "stop", "restart"] {
+            let line = ["", name, "--tcp", "off", "--pid-file", "p", "--grace", "7", "--log", "l", "--grace", "9"];
+            let command = CommandLine::parse_from(line).command;
+            let (Some(Command::Start(options)) | Some(Command::Stop(options)) | Some(Command::Restart(options))) = command else {
+                panic!("{command:?} of {name}")
+            };
+            assert_eq!((options.serving.tcp, options.serving.grace), (Listen::Off, 9));
+            assert_eq!((options.pid_file, options.log), (Some("p".into()), Some("l".into())));
+        }
+        // Without a terminal to go away and a shell's directory to be in, a server has no use for them.
+        assert!(CommandLine::try_parse_from(["", "--pid-file", "p"]).is_err());
     }
 
     #[test]
     fn scheduling_has_names_and_numbers_below_zero() {
-        let options = Options::parse_from(["", "--nice", "-5", "--sched", "rr", "--pin"]);
+        let options = CommandLine::parse_from(["", "--nice", "-5", "--sched", "rr", "--pin"]).options;
         assert_eq!((options.nice, options.sched, options.pin), (Some(-5), Some(Policy::RoundRobin), true));
         for policy in Policy::ALL {
-            assert_eq!(Options::parse_from(["", "--sched", policy.name()]).sched, Some(policy));
+            assert_eq!(CommandLine::parse_from(["", "--sched", policy.name()]).options.sched, Some(policy));
         }
-        assert_eq!(Options::parse_from(["", "--nice=-20", "--nice", "19"]).nice, Some(19));
+        assert_eq!(CommandLine::parse_from(["", "--nice=-20", "--nice", "19"]).options.nice, Some(19));
     }
 
     #[test]
@@ -234,9 +292,9 @@ mod tests {
             ["--workers", "0"],
             ["--sendq", "1T"],
         ] {
-            let error = Options::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
+            let error = CommandLine::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
             assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
         }
-        assert_eq!(Options::parse_from(["", "--ring", "2m", "--udp", "off"]).ring, 2 << 20);
+        assert_eq!(CommandLine::parse_from(["", "--ring", "2m", "--udp", "off"]).options.ring, 2 << 20);
     }
 }

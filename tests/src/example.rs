@@ -1,15 +1,15 @@
 //! Running one of the server's examples as a person would, and looking that it leaves nothing behind.
 
-use crate::{DEADLINE, binary_directory, build, wait_for};
+use crate::{binary_directory, build, wait_for};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 /// The variable by which the processes that come from an example are found, wherever they have gone.
 const MARK: &str = "FORKCHAT_TEST_EXAMPLE";
@@ -56,12 +56,17 @@ impl Example {
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(format!("forkchat-example-{mark}"));
         fs::create_dir(&directory).expect("a directory of its own");
-        let mut command = Command::new(examples().join(name));
-        command.args(arguments).env(MARK, &mark).env("TMPDIR", &directory).env_remove("RUST_BACKTRACE").current_dir(&directory);
-        let mut child = command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts");
-        let text = Output::collect(child.stdout.take().expect("its standard output is a pipe"));
-        let errors = Output::collect(child.stderr.take().expect("its standard error is a pipe"));
+        let mut child = spawn(name, arguments, &mark, &directory, input);
+        let (text, errors) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
         Example { child, name, mark, directory, text, errors }
+    }
+
+    /// Runs it once more, to the end, where this one runs: for what is left of the one to be found by the other.
+    ///
+    /// # Panics
+    /// If it doesn't end in time.
+    pub fn again(&self, arguments: &[&str]) -> Ended {
+        Ended::of(&mut spawn(self.name, arguments, &self.mark, &self.directory, Stdio::null()), self.name)
     }
 
     /// The process that was started.
@@ -85,15 +90,11 @@ impl Example {
     /// # Panics
     /// If it doesn't end in time, or leaves a process or a file behind.
     pub fn finish(mut self) -> Ended {
-        let start = Instant::now();
-        let code = wait_for(&format!("the end of {}", self.name), || self.child.try_wait().expect("it can be waited for")).code();
-        // Until everyone who has it has ended: what is left running must not hold it.
-        wait_for(&format!("the end of what {} prints", self.name), || (self.text.is_over() && self.errors.is_over()).then_some(()));
-        assert!(start.elapsed() < DEADLINE);
+        let ended = Ended::wait(&mut self.child, self.name, &self.text, &self.errors);
         wait_for(&format!("the processes of {} to be gone", self.name), || processes_marked(&self.mark).is_empty().then_some(()));
         let left: Vec<_> = fs::read_dir(&self.directory).expect("its directory is there").flatten().map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "{} leaves {left:?}", self.name);
-        Ended { code, text: self.text.take(), errors: self.errors.take() }
+        ended
     }
 }
 
@@ -105,11 +106,12 @@ struct Output {
 }
 
 impl Output {
-    fn collect(pipe: impl Read + Send + 'static) -> Output {
+    /// Nothing comes out of no pipe.
+    fn collect(pipe: Option<impl Read + Send + 'static>) -> Output {
         let text = Arc::<Mutex<String>>::default();
         let collected = text.clone();
         let reader = std::thread::spawn(move || {
-            let mut lines = BufReader::new(pipe);
+            let Some(mut lines) = pipe.map(BufReader::new) else { return };
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
                 collected.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
@@ -133,11 +135,31 @@ impl Drop for Example {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // None, unless the test fails.
+        for pid in processes_marked(&self.mark).iter().filter_map(|pid| pid.parse().ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
 impl Ended {
+    /// Waits for the end of a program, and of what is printed to the pipes that it was given.
+    ///
+    /// # Panics
+    /// If it doesn't end in time, or somebody else who runs on holds one of the pipes.
+    pub fn of(child: &mut Child, name: &str) -> Ended {
+        let (text, errors) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
+        Ended::wait(child, name, &text, &errors)
+    }
+
+    fn wait(child: &mut Child, name: &str, text: &Output, errors: &Output) -> Ended {
+        let code = wait_for(&format!("the end of {name}"), || child.try_wait().expect("it can be waited for")).code();
+        // Until everyone who has it has ended: what is left running must not hold it.
+        wait_for(&format!("the end of what {name} prints"), || (text.is_over() && errors.is_over()).then_some(()));
+        Ended { code, text: text.take(), errors: errors.take() }
+    }
+
     /// Looks that it ended well and printed these in this order, each in a line of its own, perhaps with others between them.
     ///
     /// # Panics
@@ -184,6 +206,12 @@ impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}{}exit code {:?}", self.text, self.errors, self.code)
     }
+}
+
+fn spawn(name: &str, arguments: &[&str], mark: &str, directory: &Path, input: impl Into<Stdio>) -> Child {
+    let mut command = Command::new(examples().join(name));
+    command.args(arguments).env(MARK, mark).env("TMPDIR", directory).env_remove("RUST_BACKTRACE").current_dir(directory);
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts")
 }
 
 /// Where the examples are, built as the tests are.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("event_log", &["ipc", "sys"]),
@@ -18,8 +18,10 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("models", &["worker", "channel", "chat", "event_log", "ipc", "sys"]),
     ("journal", &["chat", "event_log", "ipc", "replica", "sys"]),
     ("doctor", &["ipc", "sys"]),
+    ("daemon", &["sys"]),
     ("supervisor", &["admission", "channel", "doctor", "event_log", "ipc", "journal", "models", "options", "role", "sys", "worker"]),
-    ("lib", &["doctor", "options", "supervisor"]),
+    ("service", &["daemon", "options", "supervisor"]),
+    ("lib", &["doctor", "options", "service", "supervisor"]),
 ];
 
 fn root() -> PathBuf {

@@ -3,5 +3,5 @@
 use clap::Parser;
 
 fn main() {
-    std::process::exit(forkchat_server::run(forkchat_server::Options::parse()));
+    std::process::exit(forkchat_server::run(forkchat_server::CommandLine::parse()));
 }

@@ -114,6 +114,13 @@ pub enum StartError {
     System(&'static str, std::io::Error),
 }
 
+impl StartError {
+    /// The exit code of a server that can't start for it.
+    pub fn exit_code(&self) -> i32 {
+        if matches!(self, StartError::NowhereToListen) { EXIT_USAGE } else { EXIT_FAILED }
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -169,15 +176,19 @@ struct Supervisor {
     scheduling: Scheduling,
 }
 
-/// Runs the server until it is told to stop. Returns its exit code.
-pub fn run(options: Options) -> i32 {
+/// Runs the server until it is told to stop. `started` is told when it serves, or why it can't. Returns its exit code.
+pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>)) -> i32 {
     role::start_journal_text(options.verbose);
     role::take_on("supervisor");
     match Supervisor::start(options) {
-        Ok(mut supervisor) => supervisor.supervise(),
+        Ok(mut supervisor) => {
+            started(Ok(()));
+            supervisor.supervise()
+        }
         Err(error) => {
             log::error!("{error}");
-            if matches!(error, StartError::NowhereToListen) { EXIT_USAGE } else { EXIT_FAILED }
+            started(Err(&error));
+            error.exit_code()
         }
     }
 }

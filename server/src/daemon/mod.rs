@@ -1,0 +1,272 @@
+//! A daemon: a process that serves in the background, apart from whoever started it. With it comes what a service needs: one at a time, started for sure, stopped for sure.
+//!
+//! ```text
+//!  start ──fork──► session leader ──fork──► daemon: pid file, /dev/null, log ──► main
+//!    ▲  waits for       setsid, exits         │                                   │
+//!    └──────────────── pipe ◄─────────────────┴── "serving", or why not ◄─────────┘
+//! ```
+//!
+//! | step | what for |
+//! |---|---|
+//! | descriptors closed, signals as at a program's start | it is the same wherever it was started, and whoever reads the starter's output gets its end |
+//! | fork, the parent returns | the shell's command ends, and the child leads no process group, so that it may |
+//! | `setsid` | it has no controlling terminal, no Ctrl-C and no hang-up |
+//! | fork again | it leads no session, so it never gets a terminal by opening one |
+//! | umask 077 | what it makes is for its user alone, until it says otherwise itself |
+//! | `chdir("/")` | it keeps no file system from being unmounted |
+//! | 0 and 1 to `/dev/null`, 2 to the log | whoever writes there by habit does no harm |
+//! | pid file | there is one at a time: see `pid_file.rs` |
+//! | word through the pipe | `start` returns when it serves, not when it was forked |
+//!
+//! Source: daemon(7), "SysV Daemons", whose order this is but for two steps: the environment is left as it is, and the umask isn't 0.
+//!
+//! A program that a service manager keeps (systemd, a container) does best with none of this: it stays in the foreground.
+
+mod pid_file;
+
+use crate::sys::process::{fork_survivor, signal_watched};
+use crate::sys::socket::wait_for_input;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use pid_file::{Holder, PidFile, TakeError};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf, absolute};
+use std::time::{Duration, Instant};
+
+/// What a daemon is allowed to others that it makes.
+const UMASK: Mode = Mode::from_bits_truncate(0o077);
+/// The exit code of a daemon that couldn't begin.
+const EXIT_FAILED: i32 = 1;
+/// How long one that was killed may take to be gone, and its children with it.
+const GONE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Where a daemon's files are. Relative paths are taken from the starter's working directory.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The pid file. Its directory must be there.
+    pub pid_file: PathBuf,
+    /// Where its standard error goes, behind what is there already; a new file is for its user alone. `None`: nowhere.
+    pub log: Option<PathBuf>,
+}
+
+/// How the daemon tells whoever started it what came of it. One that says nothing has failed when it ends.
+#[derive(Debug)]
+pub struct Ready<'a> {
+    pipe: &'a mut Option<PipeWriter>,
+}
+
+/// Why there is no new daemon.
+#[derive(Debug)]
+pub enum StartError {
+    /// There is one already.
+    Running(Pid),
+    /// It said why not.
+    Failed {
+        /// The exit code that it ends with.
+        code: i32,
+        /// For the operator.
+        text: String,
+    },
+    /// It ended without a word.
+    Silent,
+    /// Something that the system refused.
+    System(&'static str, io::Error),
+}
+
+/// What became of the one who was to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// There was none.
+    Nobody,
+    /// It ended, as it was asked to.
+    Ended(Pid),
+    /// It did not end in time, and was killed.
+    Killed(Pid),
+}
+
+/// What the daemon tells its starter.
+#[derive(Debug, Serialize, Deserialize)]
+enum Report {
+    Serving(i32),
+    Running(i32),
+    Failed(i32, String),
+}
+
+/// Starts a daemon that runs `main` and exits with what it returns. Returns its pid when it says that it serves.
+///
+/// `main` works on the copies of all that it captured, but for descriptors, of which it has none. While it runs the pid file is this daemon's; it is removed
+/// when `main` returns. It is not killed when this process ends.
+///
+/// # Errors
+/// [`StartError`]; its pid file is free again by then, unless it was another's. `EDEADLK` if this process has more than one thread.
+pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, StartError> {
+    let failed = |what| move |error| StartError::System(what, error);
+    // Before it changes directory.
+    let make_absolute = |path: &PathBuf| absolute(path).map_err(failed("find the working directory"));
+    let files = Files { pid_file: make_absolute(&files.pid_file)?, log: files.log.as_ref().map(make_absolute).transpose()? };
+    let (mut reader, writer) = io::pipe().map_err(failed("make a pipe"))?;
+    let leader = fork_survivor(writer, pipe_only, |pipe| lead_session(pipe, &files, main)).map_err(failed("fork"))?;
+    // It only forks.
+    while waitpid(leader, None) == Err(Errno::EINTR) {}
+    let mut report = Vec::new();
+    // To its end: the daemon lets go of it when it serves, or when its pid file is free again.
+    reader.read_to_end(&mut report).map_err(failed("hear of the daemon"))?;
+    match postcard::from_bytes(&report) {
+        Ok(Report::Serving(pid)) => Ok(Pid::from_raw(pid)),
+        Ok(Report::Running(pid)) => Err(StartError::Running(Pid::from_raw(pid))),
+        Ok(Report::Failed(code, text)) => Err(StartError::Failed { code, text }),
+        Err(_) => Err(StartError::Silent),
+    }
+}
+
+/// The daemon that runs with this pid file, if one does. Not for the daemon itself: its own look would cost it the file's lock.
+///
+/// # Errors
+/// If the file can't be read, or its holder not be seen from here.
+pub fn find(pid_file: &Path) -> io::Result<Option<Pid>> {
+    Ok(Holder::find(pid_file)?.map(|holder| holder.pid))
+}
+
+/// Stops the daemon that runs with this pid file: asks it (SIGTERM), waits until it is gone, and kills it if it isn't for so long. A restart is
+/// this, and then [`start`]: another may come between the two, and is then told by [`StartError::Running`].
+///
+/// Only a process that has the file locked is sent anything, whatever stands in the file.
+///
+/// # Errors
+/// If the file can't be read, or its holder not be seen from here; `EPERM` if it is another user's.
+pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
+    let Some(Holder { pid, group, watch }) = Holder::find(pid_file)? else { return Ok(Stopped::Nobody) };
+    ask(watch.as_fd(), Signal::SIGTERM)?;
+    if is_gone_within(watch.as_fd(), patience)? {
+        return Ok(Stopped::Ended(pid));
+    }
+    ask(watch.as_fd(), Signal::SIGKILL)?;
+    let deadline = Instant::now() + GONE;
+    if !is_gone_within(watch.as_fd(), GONE)? {
+        return Err(io::Error::other(format!("pid {pid} was killed and is still there; it ends with the kernel's work for it")));
+    }
+    // It could wait for no child. Those that die with it do so a moment later, and may hold a port until then that the next one wants.
+    while killpg(group, None) != Err(Errno::ESRCH) && Instant::now() < deadline {
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(Stopped::Killed(pid))
+}
+
+impl Ready<'_> {
+    /// It serves: `start` returns.
+    pub fn serving(self) {
+        self.tell(&Report::Serving(std::process::id().cast_signed()));
+        *self.pipe = None;
+    }
+
+    /// It can't serve, for this reason, and will end with this code. `start` returns when it has let go of the pid file.
+    pub fn failed(self, code: i32, text: String) {
+        self.tell(&Report::Failed(code, text));
+    }
+
+    fn tell(&self, report: &Report) {
+        if let Some(pipe) = &*self.pipe {
+            tell(pipe, report);
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Running(pid) => write!(f, "one runs already, as pid {pid}"),
+            StartError::Failed { text, .. } => f.write_str(text),
+            StartError::Silent => f.write_str("it ended before it was ready"),
+            StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The first child: makes a session, in which its own child lives on.
+fn lead_session(pipe: PipeWriter, files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> i32 {
+    let ours = pipe.try_clone();
+    let forked = setsid().map_err(io::Error::from).and_then(|_| fork_survivor(pipe, pipe_only, |pipe| run(pipe, files, main)));
+    if let (Err(error), Ok(ours)) = (forked, ours) {
+        tell(&ours, &Report::Failed(EXIT_FAILED, format!("cannot fork: {error}")));
+    }
+    0
+}
+
+/// The second child: the daemon.
+fn run(pipe: PipeWriter, files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> i32 {
+    // Let go of last: see `Ready::failed`.
+    let mut pipe = Some(pipe);
+    match begin(files) {
+        Ok(_held) => main(Ready { pipe: &mut pipe }),
+        Err(report) => {
+            Ready { pipe: &mut pipe }.tell(&report);
+            EXIT_FAILED
+        }
+    }
+}
+
+fn begin(files: &Files) -> Result<PidFile, Report> {
+    let failed =
+        |what: String| move |error: io::Error| Report::Failed(EXIT_FAILED, format!("cannot {what}: {error}; choose another place for it"));
+    umask(UMASK);
+    chdir("/").map_err(|errno| Report::Failed(EXIT_FAILED, format!("cannot change to the directory /: {errno}")))?;
+    let log = files.log.as_deref().unwrap_or(Path::new("/dev/null"));
+    redirect(log).map_err(failed(format!("write the log {}", log.display())))?;
+    PidFile::take(&files.pid_file).map_err(|error| match error {
+        TakeError::Held(pid) => Report::Running(pid.as_raw()),
+        TakeError::System(error) => failed(format!("take {} for a pid file", files.pid_file.display()))(error),
+    })
+}
+
+/// Standard input and output lead nowhere, standard error to the log.
+fn redirect(log: &Path) -> io::Result<()> {
+    let nowhere = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    // Each line behind the last, also when the file was emptied in between, as logrotate's copytruncate does.
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOCTTY).open(log)?;
+    dup2_stdin(&nowhere)?;
+    dup2_stdout(&nowhere)?;
+    dup2_stderr(&log)?;
+    Ok(())
+}
+
+fn pipe_only(pipe: &PipeWriter) -> Vec<BorrowedFd<'_>> {
+    vec![pipe.as_fd()]
+}
+
+fn tell(mut pipe: &PipeWriter, report: &Report) {
+    // Who started it may have gone meanwhile.
+    let _ = postcard::to_stdvec(report).map(|bytes| pipe.write_all(&bytes));
+}
+
+/// Sends a signal, unless it has ended.
+fn ask(watch: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    match signal_watched(watch, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Waits for the end of a process, at most for so long.
+fn is_gone_within(watch: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+    let start = Instant::now();
+    loop {
+        let left = patience.saturating_sub(start.elapsed());
+        if !wait_for_input(watch, Some(left))?.is_empty() {
+            return Ok(true);
+        }
+        if left.is_zero() {
+            return Ok(false);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The pid file: that there is one daemon at a time, and which process it is.
+//!
+//! **The lock tells, not the file.** A file is left behind by whoever is killed, and its number may be anybody's by then. The lock goes with the
+//! process, however that ends. What stands in the file is for people and their scripts; nothing here reads it.
+//!
+//! **A record lock** (`F_SETLK`, see fcntl_locking(2)) and not `flock`: it belongs to the process, so no child that is forked later holds it on, and the
+//! kernel tells who has it (`F_GETLK`). With `flock` one has to read the pid out of the file, and in the moment between locking and
+//! writing that is still the last daemon's. Its price: the lock is gone when its process closes *any* descriptor of the file, so the daemon itself must not
+//! look with [`Holder::find`], nor read the file.
+//!
+//! **Locked first, then emptied and written:** who tests whether there is a file and then writes it is two when two start at once.
+//!
+//! **Removed while it is locked.** Who had opened it before that gets the lock of a file that has no name any more, and would be one of two; so
+//! whoever has the lock looks whether the path still leads there, and else begins anew. To leave the file in place would be simpler, but there are
+//! programs that take it for a daemon. Who removes the file of a running daemon by hand makes room for a second one.
+
+use crate::sys::process::watch_end;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::unistd::{Pid, getpgid};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Once a file vanished or a holder ended between two looks, it is tried again, so often. Each time somebody else got on.
+const TRIES_MAX: usize = 100;
+
+/// A file longer than this never was a pid file. It isn't emptied, whatever it is.
+const BYTES_MAX: u64 = 64;
+
+/// A pid file that this process holds. Removed when it is dropped.
+#[derive(Debug)]
+pub struct PidFile {
+    file: File,
+    path: PathBuf,
+}
+
+/// Why a pid file can't be had.
+#[derive(Debug)]
+pub enum TakeError {
+    /// Another process holds it.
+    Held(Pid),
+    /// Something that the system refused.
+    System(io::Error),
+}
+
+/// The process that holds a pid file.
+#[derive(Debug)]
+pub struct Holder {
+    /// Its number.
+    pub pid: Pid,
+    /// Its process group.
+    pub group: Pid,
+    /// Tells of its end, and takes signals for it: see [`watch_end`].
+    pub watch: OwnedFd,
+}
+
+impl PidFile {
+    /// Locks the file for this process and writes its pid to it, with a newline. It is made if need be, readable for whom the umask lets.
+    ///
+    /// # Errors
+    /// Those of open(2) (a symbolic link is not followed: what it leads to would be overwritten) and fcntl(2).
+    pub fn take(path: &Path) -> Result<PidFile, TakeError> {
+        for _ in 0..TRIES_MAX {
+            // Not emptied by this: it may be another's.
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+            let file = options.open(path)?;
+            match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
+                Ok(_) if is_at(&file, path) => {
+                    let found = file.metadata()?;
+                    if !found.is_file() || found.len() > BYTES_MAX {
+                        return Err(io::Error::other("what is there is no pid file").into());
+                    }
+                    let pid_file = PidFile { file, path: path.to_owned() };
+                    pid_file.write()?;
+                    return Ok(pid_file);
+                }
+                // The one who had it before has removed it.
+                Ok(_) => {}
+                Err(Errno::EAGAIN | Errno::EACCES) => {
+                    // Otherwise it has just ended.
+                    if let Some(pid) = locked_by(&file)? {
+                        return Err(TakeError::Held(pid));
+                    }
+                }
+                Err(errno) => return Err(io::Error::from(errno).into()),
+            }
+        }
+        Err(keeps_changing().into())
+    }
+
+    fn write(&self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        writeln!(&self.file, "{}", std::process::id())
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Somebody may have put another there. The lock ends behind this, with the descriptor.
+        if is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Holder {
+    /// Who holds this file; `None` if nobody does, or there is none.
+    ///
+    /// # Errors
+    /// Those of open(2), fcntl(2) and pidfd_open(2); and if the holder can't be seen from here.
+    pub fn find(path: &Path) -> io::Result<Option<Holder>> {
+        let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        for _ in 0..TRIES_MAX {
+            let Some(pid) = locked_by(&file)? else { return Ok(None) };
+            let (watch, group) = match (watch_end(pid), getpgid(Some(pid))) {
+                (Ok(watch), Ok(group)) => (watch, group),
+                (Err(Errno::ESRCH), _) | (_, Err(Errno::ESRCH)) => continue,
+                (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
+            };
+            // It had the lock before and has it still, so it lived in between, and the pid was nobody else's.
+            if locked_by(&file)? == Some(pid) {
+                return Ok(Some(Holder { pid, group, watch }));
+            }
+        }
+        Err(keeps_changing())
+    }
+}
+
+impl From<io::Error> for TakeError {
+    fn from(error: io::Error) -> TakeError {
+        TakeError::System(error)
+    }
+}
+
+/// The process that keeps others from locking this file, if one does.
+fn locked_by(file: &File) -> io::Result<Option<Pid>> {
+    let mut lock = whole_file();
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    match (i32::from(lock.l_type), lock.l_pid) {
+        (libc::F_UNLCK, _) => Ok(None),
+        (_, pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
+        _ => Err(io::Error::other("it is locked by a process that can't be seen from here, in another container or on another machine")),
+    }
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+/// Whether a path leads to the file that is open.
+fn is_at(file: &File, path: &Path) -> bool {
+    let number = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().is_ok_and(|open| fs::symlink_metadata(path).is_ok_and(|there| number(&open) == number(&there)))
+}
+
+fn keeps_changing() -> io::Error {
+    io::Error::other("others keep starting and stopping there")
+}

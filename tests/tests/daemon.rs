@@ -1,0 +1,424 @@
+//! The server in the background: that there is one at a time, that it is apart from whoever started it, and that it is gone when it is said to be.
+
+use forkchat_tests::example::Ended;
+use forkchat_tests::processes::{children_of, family_of, name_of};
+use forkchat_tests::terminal::Terminal;
+use forkchat_tests::{Client, Server, server_binary, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgid, getsid};
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Exit code of a start that finds a server running.
+const RUNNING: Option<i32> = Some(3);
+/// Any free ports, few processes, and never a long wait.
+const OPTIONS: [&str; 8] = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--workers", "1", "--grace", "2"];
+
+/// A directory for one server in the background. Whoever was started with it is killed when it is dropped.
+struct Service {
+    directory: PathBuf,
+}
+
+impl Service {
+    fn new() -> Service {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("forkchat-daemon-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).expect("a directory of its own");
+        Service { directory }
+    }
+
+    /// A command whose data directory is this service's. The path is absolute, so the daemon is found by it.
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(server_binary());
+        command.arg(name).arg("--data-dir").arg(&self.directory).args(OPTIONS).env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    fn spawn(&self, name: &str, options: &[&str]) -> Child {
+        spawn(self.command(name).args(options))
+    }
+
+    /// Runs a command to its end.
+    fn run(&self, name: &str, options: &[&str]) -> Ended {
+        Ended::of(&mut self.spawn(name, options), name)
+    }
+
+    /// Starts one, which has to succeed: its pid.
+    fn start(&self, options: &[&str]) -> Pid {
+        let started = self.run("start", options);
+        assert_eq!(started.code, Some(0), "{started}");
+        let pid = self.pid().expect("who runs has a pid file");
+        assert!(started.text.contains(&format!("serving as pid {pid}")), "{started}");
+        pid
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.directory.join("forkchat.pid")
+    }
+
+    /// What stands in the pid file, if it is a pid.
+    fn pid(&self) -> Option<Pid> {
+        fs::read_to_string(self.pid_file()).ok()?.strip_suffix('\n')?.parse().ok().map(Pid::from_raw)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("forkchat.log")).unwrap_or_default()
+    }
+
+    /// Where the one that was started last listens.
+    fn tcp(&self) -> String {
+        let log = self.log();
+        log.rsplit("listening on tcp ").next().and_then(|rest| rest.lines().next()).expect("it listens").to_owned()
+    }
+
+    fn join(&self, nick: &str) -> Client {
+        let mut client = Client::new(TcpStream::connect(self.tcp()).expect("the server accepts"));
+        client.say(&format!("/nick {nick}"));
+        client.reads(&format!("* you are now {nick}"));
+        client
+    }
+
+    /// Everyone who was started with this directory and lives.
+    fn processes(&self) -> Vec<Pid> {
+        let directory = self.directory.to_str().unwrap();
+        let is_one = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(directory));
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).map(Pid::from_raw).collect()
+    }
+
+    /// Waits until nobody is left.
+    fn is_over(&self) {
+        wait_for("everyone to be gone", || self.processes().is_empty().then_some(()));
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // None, unless the test fails or leaves one running on purpose. Who is just forking is found at the next look.
+        wait_for("everyone to be killed", || {
+            let left = self.processes();
+            left.iter().for_each(|&pid| _ = kill(pid, Signal::SIGKILL));
+            left.is_empty().then_some(())
+        });
+        if std::thread::panicking() {
+            eprintln!("the log:\n{}", self.log());
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+}
+
+/// A field of a process's status, as text.
+fn status(pid: Pid, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+    value.unwrap_or_else(|| panic!("no {field} in {status}")).trim().to_owned()
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (signal as i32 - 1)
+}
+
+fn is_gone(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| status.contains("State:\tZ"))
+}
+
+/// What a process has open: number and what it leads to.
+fn descriptors(pid: Pid) -> Vec<(u32, PathBuf)> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let number = |path: &Path| path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    links.filter_map(|link| Some((number(&link.path()), fs::read_link(link.path()).ok()?))).collect()
+}
+
+#[test]
+fn it_is_started_talked_to_restarted_and_stopped() {
+    let service = Service::new();
+    let first = service.start(&[]);
+    let mut anna = service.join("anna");
+    anna.say("before the restart");
+    anna.sync();
+    let restarted = service.run("restart", &[]);
+    restarted.said(&[&format!("stopped pid {first}"), "serving as pid"]);
+    assert_eq!(anna.rest().last().unwrap(), "* the server is stopping; goodbye");
+    let second = service.pid().unwrap();
+    assert_ne!(first, second);
+    assert!(is_gone(first));
+    // What was said in the first is in the second's database, which is opened by a path and made for its user alone.
+    let mut berta = service.join("berta");
+    wait_for("the history", || {
+        berta.say("/history");
+        berta.sync().iter().any(|line| line.contains("anna: before the restart")).then_some(())
+    });
+    for entry in fs::read_dir(&service.directory).unwrap().flatten() {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+    }
+    drop(berta);
+    service.run("stop", &[]).said(&[&format!("stopped pid {second}")]);
+    assert!(is_gone(second) && !service.pid_file().exists());
+    service.is_over();
+    let stopped = service.run("stop", &[]);
+    assert_eq!(stopped.code, Some(0), "{stopped}");
+    assert!(stopped.errors.contains(&format!("none runs with the pid file {}", service.pid_file().display())), "{stopped}");
+    // Where none runs, a restart is a start.
+    service.run("restart", &[]).said(&["serving as pid"]);
+    service.run("stop", &[]).said(&["stopped pid"]);
+}
+
+#[test]
+fn relative_paths_are_meant_from_where_it_was_started() {
+    let service = Service::new();
+    let mut start = Command::new(server_binary());
+    start.args(["start", "--pid-file", "one.pid", "--log", "one.log", "--data-dir", "data"]).args(OPTIONS).current_dir(&service.directory);
+    // By its arguments alone nobody would find it if the test failed.
+    start.args(["--data-dir", service.directory.to_str().unwrap(), "--data-dir", "data"]);
+    Ended::of(&mut spawn(&mut start), "start").said(&["serving as pid"]);
+    wait_for("the database", || service.directory.join("data/history.sqlite3").exists().then_some(()));
+    assert!(fs::read_to_string(service.directory.join("one.log")).unwrap().contains("listening on tcp"));
+    let mut stop = Command::new(server_binary());
+    stop.args(["stop", "--pid-file", "one.pid"]).current_dir(&service.directory);
+    Ended::of(&mut spawn(&mut stop), "stop").said(&["stopped pid"]);
+}
+
+#[test]
+fn it_has_nothing_of_whoever_started_it() {
+    let service = Service::new();
+    // A descriptor more, which is the pipe of the shell's standard output, signals ignored, a directory and a umask of its own.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP TERM USR1; umask 0; cd /tmp; \"$@\" 7>&1; echo started by $$", "sh"]);
+    let start = service.command("start");
+    let started = Ended::of(&mut spawn(shell.arg(start.get_program()).args(start.get_args())), "the shell, and all who have its output");
+    started.said(&["serving as pid", "started by"]);
+    let starter = Pid::from_raw(started.words("started by")[2].parse().unwrap());
+    let pid = service.pid().unwrap();
+
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let stat: Vec<i32> = stat.rsplit(')').next().unwrap().split_whitespace().skip(1).take(5).map(|field| field.parse().unwrap()).collect();
+    let [parent, group, session, terminal, terminal_group] = stat[..] else { panic!("five fields of {stat:?}") };
+    assert_ne!(Pid::from_raw(parent), starter);
+    assert!(session != pid.as_raw() && is_gone(Pid::from_raw(session)), "it leads no session, and its leader is gone");
+    assert_eq!((group, Some(Pid::from_raw(group))), (session, getpgid(Some(pid)).ok()));
+    assert_ne!(getsid(Some(pid)).unwrap(), getsid(None).unwrap());
+    assert_eq!((terminal, terminal_group), (0, -1), "it has no terminal");
+
+    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+    assert_eq!(status(pid, "Umask"), "0077");
+    let signals = |field: &str| u64::from_str_radix(&status(pid, field), 16).unwrap();
+    // SIGPIPE alone, as in any Rust program. 32 and 33 are the C library's.
+    assert_eq!(signals("SigIgn") & !(0b11 << 31), bit(Signal::SIGPIPE));
+    // Those that it reads as values.
+    let read = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD];
+    assert_eq!(signals("SigBlk"), read.into_iter().map(bit).sum::<u64>());
+
+    for process in family_of(pid) {
+        let open = descriptors(process);
+        let leads = |number: u32| &open.iter().find(|(other, _)| *other == number).unwrap().1;
+        assert_eq!([leads(0), leads(1)], [Path::new("/dev/null"); 2]);
+        assert_eq!(leads(2), &service.directory.join("forkchat.log"));
+        assert!(open.iter().all(|(_, path)| !path.to_str().unwrap().starts_with("pipe:")), "{} has {open:?}", name_of(process));
+        let has_pid_file = open.iter().any(|(_, path)| *path == service.pid_file());
+        assert_eq!(has_pid_file, process == pid, "who is forked later doesn't hold the pid file");
+    }
+    kill(pid, Signal::SIGHUP).unwrap();
+    wait_for("its end: a daemon has no terminal, but the signal means what it always does", || is_gone(pid).then_some(()));
+    assert!(service.log().ends_with("supervisor: stopped\n"));
+    assert!(!service.pid_file().exists());
+}
+
+#[test]
+fn it_outlives_its_terminal() {
+    let service = Service::new();
+    let mut shell = Command::new("sh");
+    let start = service.command("start");
+    shell.args(["-c", "\"$@\"; exec cat", "sh"]).arg(start.get_program()).args(start.get_args());
+    let mut terminal = Terminal::start(&shell, 24, 80);
+    terminal.shows("serving as pid");
+    let pid = service.pid().unwrap();
+    let of_terminal = getsid(Some(terminal.pid())).unwrap();
+    assert_ne!(getsid(Some(pid)).unwrap(), of_terminal);
+    terminal.hang_up();
+    terminal.wait();
+    service.join("someone").sync();
+    assert_eq!(service.pid(), Some(pid));
+}
+
+#[test]
+fn of_ten_that_are_started_at_once_one_serves() {
+    let service = Service::new();
+    for round in 0..5 {
+        let starting: Vec<Child> = (0..10).map(|_| service.spawn("start", &[])).collect();
+        let ended: Vec<Ended> = starting.into_iter().map(|mut child| Ended::of(&mut child, "start")).collect();
+        let pid = service.pid().unwrap();
+        let (serving, others): (Vec<_>, Vec<_>) = ended.iter().partition(|ended| ended.code == Some(0));
+        assert_eq!(serving.len(), 1, "{ended:?}");
+        serving[0].said(&[&format!("serving as pid {pid}")]);
+        for other in others {
+            assert_eq!(other.code, RUNNING, "{other}");
+            assert!(other.errors.contains(&format!("one runs already, as pid {pid}; restart puts another in its place")), "{other}");
+        }
+        service.join("someone").sync();
+        // Nobody else is there or was.
+        assert_eq!(service.log().matches("listening on tcp").count(), round + 1);
+        wait_for("the others to be gone", || {
+            let mut left = service.processes();
+            left.retain(|process| !family_of(pid).contains(process));
+            left.is_empty().then_some(())
+        });
+        service.run("stop", &[]).said(&["stopped pid"]);
+    }
+}
+
+#[test]
+fn however_starts_and_stops_meet_there_are_never_two() {
+    let service = Service::new();
+    let one_after_another = |names: [&'static str; 2]| {
+        for name in names.into_iter().cycle().take(20) {
+            let ended = service.run(name, &["--udp", "off"]);
+            // A server may be told to stop before it serves.
+            let is_cut_off = ended.code == Some(1) && ended.errors.contains("it ended before it was ready");
+            assert!(is_cut_off || ended.code == Some(0) || (name != "stop" && ended.code == RUNNING), "{name}: {ended}");
+        }
+    };
+    std::thread::scope(|scope| {
+        for names in [["start", "stop"], ["stop", "start"], ["restart", "start"], ["stop", "restart"]] {
+            scope.spawn(move || one_after_another(names));
+        }
+    });
+    service.run("stop", &[]);
+    // Each stopped before the next one listened.
+    let log = service.log();
+    let lines = log.lines().filter(|line| line.contains("listening on tcp") || line.ends_with("supervisor: stopped"));
+    let order: Vec<bool> = lines.map(|line| line.contains("listening")).collect();
+    assert!(order.len() >= 10, "{log}");
+    assert!(order.chunks(2).all(|pair| pair == [true, false]), "{log}");
+}
+
+#[test]
+fn what_is_left_in_a_pid_file_is_nobodys_pid() {
+    let service = Service::new();
+    let killed = service.start(&[]);
+    let children = children_of(killed);
+    kill(killed, Signal::SIGKILL).unwrap();
+    // So that what comes next is about the file, not about what dies a moment later.
+    wait_for("it and its children to be gone", || children.iter().chain([&killed]).all(|&pid| is_gone(pid)).then_some(()));
+    assert_eq!(service.pid(), Some(killed), "nobody took the file away");
+
+    let mut innocent = Command::new("sleep").arg("1000").spawn().unwrap();
+    let of_innocent = format!("{}\n", innocent.id());
+    for left in [fs::read_to_string(service.pid_file()).unwrap(), "no pid\n".to_owned(), String::new(), of_innocent.clone()] {
+        fs::write(service.pid_file(), &left).unwrap();
+        let stopped = service.run("stop", &[]);
+        assert_eq!(stopped.code, Some(0), "{stopped}");
+        assert!(stopped.errors.contains("none runs with the pid file"), "{stopped}");
+        assert_eq!(fs::read_to_string(service.pid_file()).unwrap(), left);
+        let pid = service.start(&[]);
+        // As between the locking of the file and the writing of it.
+        fs::write(service.pid_file(), &of_innocent).unwrap();
+        let refused = service.run("start", &[]);
+        assert_eq!(refused.code, RUNNING);
+        assert!(refused.errors.contains(&format!("one runs already, as pid {pid}")), "{refused}");
+        service.run("stop", &[]).said(&[&format!("stopped pid {pid}")]);
+    }
+    assert!(innocent.try_wait().unwrap().is_none(), "nobody sent it a signal");
+    innocent.kill().unwrap();
+    innocent.wait().unwrap();
+}
+
+#[test]
+fn a_file_that_never_was_a_pid_file_is_left_as_it_is() {
+    let service = Service::new();
+    let notes = service.directory.join("notes");
+    let text = "what somebody wrote down, and gave by mistake as a pid file when he was tired\n";
+    fs::write(&notes, text).unwrap();
+    let link = service.directory.join("link");
+    std::os::unix::fs::symlink(&notes, &link).unwrap();
+    for path in [&notes, &link] {
+        let failed = service.run("start", &["--pid-file", path.to_str().unwrap()]);
+        assert_eq!(failed.code, Some(1), "{failed}");
+        assert!(failed.errors.contains(&format!("cannot take {} for a pid file", path.display())), "{failed}");
+        assert_eq!(fs::read_to_string(&notes).unwrap(), text);
+    }
+    service.is_over();
+}
+
+#[test]
+fn a_restart_begins_when_the_old_one_is_gone() {
+    let service = Service::new();
+    let old = service.start(&["--sendq", "1G", "--rate-limit", "off"]);
+    let tcp = service.tcp();
+    let _deaf = deaf_client(&service);
+    let mut restart = service.spawn("restart", &["--tcp", &tcp]);
+    let new = wait_for("the new one's pid", || service.pid().filter(|&pid| pid != old));
+    assert!(is_gone(old));
+    Ended::of(&mut restart, "restart").said(&[&format!("stopped pid {old}"), &format!("serving as pid {new}")]);
+    let log = service.log();
+    let place = |part: &str| log.find(part).unwrap_or_else(|| panic!("no {part:?} in {log}"));
+    // It took its time: all of its grace.
+    assert!(place("SIGTERM: stopping") < place("some clients did not read what they were sent in time"));
+    let second = log.rfind("listening on tcp").unwrap();
+    assert!(place("supervisor: stopped\n") < second && place("listening on tcp") < second, "{log}");
+    service.join("someone").sync();
+}
+
+/// A client that has much more to read than the kernel holds, and doesn't read it.
+fn deaf_client(service: &Service) -> Client {
+    let deaf = service.join("deaf");
+    let mut loud = service.join("loud");
+    let line = "x".repeat(4_000);
+    // The kernel takes some megabytes for it; the rest waits in its outbox.
+    (0..4_000).for_each(|_| loud.say(&format!("/msg deaf {line}")));
+    loud.sync();
+    deaf
+}
+
+#[test]
+fn one_that_cannot_serve_says_why_and_leaves_nothing() {
+    let (service, other) = (Service::new(), Server::start(&[]));
+    let port = other.tcp.to_string();
+    for (options, code, text) in [
+        (vec!["--tcp", &*port], 1, format!("cannot listen on tcp {port}: address already in use")),
+        (vec!["--tcp", "off", "--udp", "off"], 2, "cannot serve anyone with --tcp off and --udp off".to_owned()),
+        (vec!["--log", "/nowhere/log"], 1, "cannot write the log /nowhere/log: No such file or directory".to_owned()),
+        (vec!["--pid-file", "/nowhere/pid"], 1, "cannot take /nowhere/pid for a pid file: No such file or directory".to_owned()),
+        (vec!["--workers", "0"], 2, "--workers".to_owned()),
+    ] {
+        for name in ["start", "restart"] {
+            let failed = service.run(name, &options);
+            assert_eq!(failed.code, Some(code), "{failed}");
+            assert!(failed.errors.contains(&text), "{failed}");
+            assert!(!service.pid_file().exists());
+        }
+    }
+    service.is_over();
+    service.start(&[]);
+}
+
+#[test]
+fn one_that_does_not_end_is_killed_and_its_children_are_gone_with_it() {
+    let service = Service::new();
+    let pid = service.start(&["--grace", "0"]);
+    let family = family_of(pid);
+    assert!(family.len() > 2);
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let stopped = service.run("stop", &["--grace", "0"]);
+    assert_eq!(stopped.code, Some(1), "{stopped}");
+    assert!(stopped.errors.contains(&format!("pid {pid} did not end within 5 s, and was killed")), "{stopped}");
+    assert!(family.into_iter().all(is_gone));
+}
+
+#[test]
+fn a_log_that_is_emptied_is_written_on_from_its_beginning() {
+    let service = Service::new();
+    let pid = service.start(&[]);
+    fs::write(service.directory.join("forkchat.log"), "").unwrap();
+    kill(children_of(pid)[0], Signal::SIGKILL).unwrap();
+    wait_for("a line", || service.log().contains("killed by signal 9; respawned").then_some(()));
+    assert!(service.log().starts_with("20"), "{:?}", service.log());
+}
