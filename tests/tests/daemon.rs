@@ -310,8 +310,8 @@ fn what_is_left_in_a_pid_file_is_nobodys_pid() {
     wait_for("it and its children to be gone", || children.iter().chain([&killed]).all(|&pid| is_gone(pid)).then_some(()));
     assert_eq!(service.pid(), Some(killed), "nobody took the file away");
 
-    let mut innocent = Command::new("sleep").arg("1000").spawn().unwrap();
-    let of_innocent = format!("{}\n", innocent.id());
+    let mut innocent = Innocent(Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap());
+    let of_innocent = format!("{}\n", innocent.0.id());
     for left in [fs::read_to_string(service.pid_file()).unwrap(), "no pid\n".to_owned(), String::new(), of_innocent.clone()] {
         fs::write(service.pid_file(), &left).unwrap();
         let stopped = service.run("stop", &[]);
@@ -326,9 +326,17 @@ fn what_is_left_in_a_pid_file_is_nobodys_pid() {
         assert!(refused.errors.contains(&format!("one runs already, as pid {pid}")), "{refused}");
         service.run("stop", &[]).said(&[&format!("stopped pid {pid}")]);
     }
-    assert!(innocent.try_wait().unwrap().is_none(), "nobody sent it a signal");
-    innocent.kill().unwrap();
-    innocent.wait().unwrap();
+    assert!(innocent.0.try_wait().unwrap().is_none(), "nobody sent it a signal");
+}
+
+/// A process that has nothing to do with anything. Killed when dropped.
+struct Innocent(Child);
+
+impl Drop for Innocent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

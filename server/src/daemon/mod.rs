@@ -15,14 +15,14 @@
 //! | umask 077 | what it makes is for its user alone, until it says otherwise itself |
 //! | `chdir("/")` | it keeps no file system from being unmounted |
 //! | 0 and 1 to `/dev/null`, 2 to the log | whoever writes there by habit does no harm |
-//! | pid file | there is one at a time: see `pid_file.rs` |
+//! | pid file | there is one at a time: [`pid_file`] |
 //! | word through the pipe | `start` returns when it serves, not when it was forked |
 //!
 //! Source: daemon(7), "SysV Daemons", whose order this is but for two steps: the environment is left as it is, and the umask isn't 0.
 //!
 //! A program that a service manager keeps (systemd, a container) does best with none of this: it stays in the foreground.
 
-mod pid_file;
+pub mod pid_file;
 
 use crate::sys::process::{fork_survivor, signal_watched};
 use crate::sys::socket::wait_for_input;
@@ -126,14 +126,6 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
         Ok(Report::Failed(code, text)) => Err(StartError::Failed { code, text }),
         Err(_) => Err(StartError::Silent),
     }
-}
-
-/// The daemon that runs with this pid file, if one does. Not for the daemon itself: its own look would cost it the file's lock.
-///
-/// # Errors
-/// If the file can't be read, or its holder not be seen from here.
-pub fn find(pid_file: &Path) -> io::Result<Option<Pid>> {
-    Ok(Holder::find(pid_file)?.map(|holder| holder.pid))
 }
 
 /// Stops the daemon that runs with this pid file: asks it (SIGTERM), waits until it is gone, and kills it if it isn't for so long. A restart is

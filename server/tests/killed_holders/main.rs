@@ -6,6 +6,7 @@ mod at_each_step;
 mod pool;
 
 use forkchat_common::ids::{Micros, Sequence, Slot};
+use forkchat_server::daemon::pid_file::{Holder, PidFile, TakeError};
 use forkchat_server::event_log::{Batch, EventLog, Geometry, Reader, SnapshotWriter};
 use forkchat_server::ipc::joinable_queue::{JoinableQueue, Taken};
 use forkchat_server::ipc::mutex::{LockError, Mutex};
@@ -33,6 +34,7 @@ const TESTS: &[(&str, fn())] = tests![
     a_semaphore_counts_right_wherever_its_holders_die,
     a_value_is_whole_wherever_its_writer_dies,
     the_log_is_whole_wherever_its_writers_die,
+    a_pid_file_has_one_holder_whoever_comes_and_goes,
     a_child_dies_with_its_parent,
     a_consumer_that_waits_sleeps,
     a_child_inherits_descriptors_as_its_own_and_no_others,
@@ -214,6 +216,43 @@ fn the_log_is_whole_wherever_its_writers_die() {
     }
     assert!(expected.values().all(|&(_, part)| part == 0), "a batch is all there or not there");
     assert!(records > 10_000, "they wrote: {records}");
+}
+
+/// Several take the same file and let go of it, each time to be made anew; one of them is killed, and followed by another, again and again.
+fn a_pid_file_has_one_holder_whoever_comes_and_goes() {
+    let path = std::env::temp_dir().join(format!("forkchat-test-{}.pid", std::process::id()));
+    let [holder, takes, doubles] = map_shared::<[AtomicU32; 3]>("test").unwrap().each_ref();
+    let work = || {
+        let me = std::process::id();
+        loop {
+            match PidFile::take(&path) {
+                Ok(held) => {
+                    holder.store(me, Ordering::SeqCst);
+                    takes.fetch_add(1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    // Who else has it now would have said so.
+                    doubles.fetch_add(u32::from(holder.load(Ordering::SeqCst) != me), Ordering::SeqCst);
+                    drop(held);
+                }
+                Err(TakeError::Held(pid)) => assert_ne!(pid.as_raw().cast_unsigned(), me),
+                Err(TakeError::System(error)) => panic!("{error}"),
+            }
+        }
+    };
+    let mut workers = [(); 3].map(|()| child(work));
+    for round in 0..60 {
+        let before = takes.load(Ordering::SeqCst);
+        wait_until("it to be taken on and on", || takes.load(Ordering::SeqCst) > before + 10);
+        if let Some(found) = Holder::find(&path).unwrap() {
+            assert!(workers.iter().any(|worker| worker.pid() == found.pid), "{found:?} is none of those who take it");
+        }
+        end(std::mem::replace(&mut workers[round % 3], child(work)));
+    }
+    workers.into_iter().for_each(end);
+    assert!(Holder::find(&path).unwrap().is_none());
+    drop(PidFile::take(&path));
+    assert!(!path.exists());
+    assert_eq!(doubles.load(Ordering::SeqCst), 0, "twice at once, of {} times", takes.load(Ordering::SeqCst));
 }
 
 fn a_child_dies_with_its_parent() {
