@@ -70,13 +70,13 @@ impl Service {
     }
 
     /// Where the one that was started last listens.
-    fn tcp(&self) -> String {
+    fn listens(&self, transport: &str) -> String {
         let log = self.log();
-        log.rsplit("listening on tcp ").next().and_then(|rest| rest.lines().next()).expect("it listens").to_owned()
+        log.rsplit(&format!("listening on {transport} ")).next().and_then(|rest| rest.lines().next()).expect("it listens").to_owned()
     }
 
     fn join(&self, nick: &str) -> Client {
-        let mut client = Client::new(TcpStream::connect(self.tcp()).expect("the server accepts"));
+        let mut client = Client::new(TcpStream::connect(self.listens("tcp")).expect("the server accepts"));
         client.say(&format!("/nick {nick}"));
         client.reads(&format!("* you are now {nick}"));
         client
@@ -360,7 +360,7 @@ fn a_file_that_never_was_a_pid_file_is_left_as_it_is() {
 fn a_restart_begins_when_the_old_one_is_gone() {
     let service = Service::new();
     let old = service.start(&["--sendq", "1G", "--rate-limit", "off"]);
-    let tcp = service.tcp();
+    let tcp = service.listens("tcp");
     let _deaf = deaf_client(&service);
     let mut restart = service.spawn("restart", &["--tcp", &tcp]);
     let new = wait_for("the new one's pid", || service.pid().filter(|&pid| pid != old));
@@ -411,14 +411,19 @@ fn one_that_cannot_serve_says_why_and_leaves_nothing() {
 #[test]
 fn one_that_does_not_end_is_killed_and_its_children_are_gone_with_it() {
     let service = Service::new();
-    let pid = service.start(&["--grace", "0"]);
-    let family = family_of(pid);
-    assert!(family.len() > 2);
-    kill(pid, Signal::SIGSTOP).unwrap();
+    let killed = service.start(&["--workers", "8"]);
+    let family = family_of(killed);
+    kill(killed, Signal::SIGSTOP).unwrap();
+    // Worker 0 has the UDP socket, too, and would keep the port.
+    let restarted = service.run("restart", &["--grace", "0", "--tcp", &service.listens("tcp"), "--udp", &service.listens("udp")]);
+    let new = service.pid().unwrap();
+    restarted.said(&[&format!("serving as pid {new}")]);
+    assert!(restarted.errors.contains(&format!("pid {killed} did not end within 5 s, and was killed")), "{restarted}");
+    assert!(family.len() == 10 && family.into_iter().all(is_gone));
+    kill(new, Signal::SIGSTOP).unwrap();
     let stopped = service.run("stop", &["--grace", "0"]);
     assert_eq!(stopped.code, Some(1), "{stopped}");
-    assert!(stopped.errors.contains(&format!("pid {pid} did not end within 5 s, and was killed")), "{stopped}");
-    assert!(family.into_iter().all(is_gone));
+    assert!(stopped.errors.contains(&format!("pid {new} did not end within 5 s, and was killed")), "{stopped}");
 }
 
 #[test]
