@@ -1,11 +1,10 @@
-//! The same tasks one after the other, in processes and in threads: some that compute, some that wait.
+//! The same tasks one after the other, in threads and in processes: some that compute, some that wait.
 //!
-//! Concurrency is that several tasks are under way at the same time: a matter of how a program is made. Parallelism is that several are being computed at the
-//! same instant: a matter of how many CPUs it is given. Who waits needs the first alone.
+//! Concurrency is that several tasks are under way at the same time: a matter of how a program is made. Parallelism is that several are computed at the
+//! same instant: a matter of how many CPUs there are for it. Who waits needs the first alone.
 //!
-//! Watch for: the columns "under way" and "CPUs at work"; that waiting takes a fraction of the time without any CPU, and computing does so only
-//! where there are several; that the CPU time is about the same however it is done. Threads do as well as processes: Rust has no interpreter lock, under
-//! which the threads of a process compute one at a time (as in CPython or Ruby, where only processes would make computing faster).
+//! Watch for: the columns "under way" and "CPUs at work"; that waiting at the same time takes a fraction of the time and no CPU, and computing takes less
+//! time only where there are several CPUs; that the CPU time is about the same however it is done.
 //!
 //! At work in the server: the choice of a model (`models/mod.rs`): a worker a CPU for what is computed, and in it as many connections as like to wait.
 
@@ -62,6 +61,9 @@ fn main() -> io::Result<()> {
             say!("{work:<11}{way:<12}{:>8.0}{:>8.0}{under_way:>11.1}{:>14.1}{found:>10}", wall / 1e3, cpu / 1e3, cpu / wall);
         }
     }
+    say!("concurrency: so many tasks were under way at the same time; parallelism: so many CPUs were at work on them");
+    // As those of CPython and Ruby do: with them threads are good for waiting, and only processes make computing faster.
+    say!("threads compute in parallel, as processes do: no interpreter lock holds them to one at a time");
     Ok(())
 }
 

@@ -275,6 +275,8 @@ fn echo_per_process() {
     assert_eq!(children_of(server.pid()).len(), 16);
     let mut late = Client::new(TcpStream::connect(&address).expect("the kernel lets it in"));
     late.say("one more");
+    // For a tenth of a second.
+    assert!(late.stream().peek(&mut [0]).is_err(), "it waits until another has left");
     drop(crowd.pop());
     assert!(late.line().is_some_and(|line| line.starts_with("one more (echoed by pid ")));
     assert!(children_of(server.pid()).len() <= 16);
