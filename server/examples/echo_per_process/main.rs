@@ -6,16 +6,18 @@
 //! At work in the server: `--model process` (`models/process.rs`), whose supervisor accepts, forks and reaps (`supervisor/listeners.rs`).
 
 mod client;
+mod connection;
 #[path = "../stage/mod.rs"]
 mod stage;
 
 use client::{converse, standard_input, three_lines};
+use connection::echo;
 use forkchat_server::ipc::process::Process;
 use forkchat_server::sys::process::watch_end;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use stage::{exit_code, say};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -26,8 +28,6 @@ use std::time::{Duration, Instant};
 const PORT: u16 = 7_007;
 /// More clients wait in the kernel until one of these has left.
 const PROCESSES_MAX: usize = 16;
-/// A longer line is sent back in pieces, each with its suffix.
-const LINE_BYTES_MAX: u64 = 1_024;
 const QUIET: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
@@ -98,9 +98,8 @@ fn wait(listener: &TcpListener, processes: &[Serving], timeout: Duration) -> io:
 fn accept(listener: &TcpListener) -> Option<Serving> {
     // The process alone has the socket then: `start_with` closes the parent's copy at once. Forgetting that is a common mistake. As long as one copy is
     // open anywhere the connection is, too, so the client would never see its end; and some day the parent would have no descriptor left.
-    let fork = |socket: TcpStream| {
-        Process::start_with(socket, |socket| vec![socket.as_fd()], |socket| exit_code(echo(&socket).or_else(unless_gone))).and_then(watched)
-    };
+    let fork =
+        |socket: TcpStream| Process::start_with(socket, |socket| vec![socket.as_fd()], |socket| exit_code(echo(&socket))).and_then(watched);
     match listener.accept() {
         Ok((socket, client)) => {
             let serving = fork(socket).inspect_err(|error| say!("cannot serve {client}: {error}")).ok()?;
@@ -114,28 +113,5 @@ fn accept(listener: &TcpListener) -> Option<Serving> {
             sleep(Duration::from_millis(50));
             None
         }
-    }
-}
-
-/// A connection's process: sends back each line, until the client has no more to say.
-fn echo(socket: &TcpStream) -> io::Result<()> {
-    let suffix = format!(" (echoed by pid {})\n", std::process::id());
-    let (mut input, mut output, mut line) = (BufReader::new(socket), socket, Vec::new());
-    // A client that sends no more may well still listen: what it is sent goes out before its end does, and both come when this process ends.
-    while input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
-        let end = line.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
-        line.truncate(end);
-        line.extend_from_slice(suffix.as_bytes());
-        output.write_all(&line)?;
-        line.clear();
-    }
-    Ok(())
-}
-
-/// A client that leaves in the middle of it is nothing unusual.
-fn unless_gone(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(error),
     }
 }

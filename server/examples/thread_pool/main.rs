@@ -7,6 +7,7 @@
 //! (`models/threads/network.rs`).
 
 mod pool;
+mod race;
 #[path = "../stage/mod.rs"]
 mod stage;
 
@@ -16,23 +17,20 @@ use stage::{say, wait_until};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
 const THREADS: usize = 4;
 const STACK_BYTES: usize = 256 * 1024;
 const JOBS: u64 = 20;
-/// How often each thread adds 1 to the counter.
-const ROUNDS: u64 = 100;
-const MOMENT: Duration = Duration::from_micros(20);
 
 /// Which thread did which jobs. All threads have it: `Arc` counts who still does, `Mutex` lets one in at a time. Rust compiles no sharing without that.
 type Done = Arc<Mutex<BTreeMap<String, Vec<u64>>>>;
 
 fn main() -> io::Result<()> {
     two_pools()?;
-    race_and_cures()?;
+    race::and_cures()?;
     stop_flag()
 }
 
@@ -73,50 +71,6 @@ fn tell(whose: &str, done: &Done, panicked: usize) {
     done.iter().for_each(|(thread, jobs)| say!("{whose}: {thread} did {jobs:?}"));
     let sum: u64 = done.values().flatten().sum();
     say!("{whose}: {} threads, jobs that add up to {sum}, and {panicked} that panicked", done.len());
-}
-
-fn race_and_cures() -> io::Result<()> {
-    let all = THREADS as u64 * ROUNDS;
-    let tell = |how, found| say!("{how}: {THREADS} threads added {all}, the counter says {found}; lost: {}", all - found);
-
-    // `count += 1` in two threads is not compiled. In two steps it is, and what another thread adds between them is lost.
-    let count = Arc::new(AtomicU64::new(0));
-    all_do(&count, |count| {
-        let seen = count.load(Ordering::Relaxed);
-        // There is always a moment between the two; so long it is sure to be seen what comes of it.
-        sleep(MOMENT);
-        count.store(seen + 1, Ordering::Relaxed);
-    })?;
-    tell("race", count.load(Ordering::Relaxed));
-
-    let count = Arc::new(Mutex::new(0));
-    all_do(&count, |count| {
-        let mut count = lock(count);
-        let seen = *count;
-        sleep(MOMENT);
-        *count = seen + 1;
-    })?;
-    tell("mutex", *lock(&count));
-
-    // For a number alone the CPU has an instruction that does it in one step.
-    let count = Arc::new(AtomicU64::new(0));
-    all_do(&count, |count| _ = count.fetch_add(1, Ordering::Relaxed))?;
-    tell("one step", count.load(Ordering::Relaxed));
-    Ok(())
-}
-
-/// Has every thread of a pool do it again and again, all at the same time.
-fn all_do<T: Send + Sync + 'static>(shared: &Arc<T>, step: fn(&T)) -> io::Result<()> {
-    let (pool, start) = (Pool::new(THREADS, STACK_BYTES)?, Arc::new(Barrier::new(THREADS)));
-    for _ in 0..THREADS {
-        let (shared, start) = (shared.clone(), start.clone());
-        pool.execute(move || {
-            start.wait();
-            (0..ROUNDS).for_each(|_| step(&shared));
-        });
-    }
-    pool.join();
-    Ok(())
 }
 
 fn stop_flag() -> io::Result<()> {

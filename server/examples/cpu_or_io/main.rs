@@ -8,7 +8,9 @@
 //!
 //! At work in the server: the choice of a model (`models/mod.rs`): a worker a CPU for what is computed, and in it as many connections as like to wait.
 
+#[path = "../stage/mod.rs"]
 mod stage;
+mod task;
 
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Array;
@@ -16,34 +18,15 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use stage::{say, wait_until};
 use std::fs;
-use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
-use zerocopy::FromBytes;
+use std::thread;
+use std::time::Instant;
+use task::{Entry, Run, Task, count_primes, wait};
 
 const TASKS: usize = 4;
-const WAIT: Duration = Duration::from_millis(100);
-const NUMBERS: u64 = 200_000;
 
-type Task = fn() -> u64;
 type Way = fn(Run) -> io::Result<()>;
-
-/// What became of a task.
-#[derive(FromBytes)]
-#[repr(C)]
-struct Entry {
-    micros: AtomicU64,
-    found: AtomicU64,
-}
-
-/// A task that is to be done several times, each with an entry of its own. The entries are shared, for processes have nothing else in common.
-#[derive(Clone, Copy)]
-struct Run {
-    task: Task,
-    entries: Array<Entry>,
-}
 
 fn main() -> io::Result<()> {
     say!("{TASKS} tasks; this machine gives us {} CPUs", thread::available_parallelism().map_or(1, |count| count.get()));
@@ -90,26 +73,6 @@ fn threads(run: Run) -> io::Result<()> {
     threads?.into_iter().for_each(|thread| drop(thread.join()));
     // The kernel does away with a thread a moment after it was joined, and as long as there are several this process doesn't fork.
     wait_until("the threads' end", || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1))
-}
-
-impl Run {
-    fn perform(self, place: usize) {
-        let start = Instant::now();
-        self.entries[place].found.store((self.task)(), Ordering::Relaxed);
-        self.entries[place].micros.store(start.elapsed().as_micros() as u64, Ordering::Relaxed);
-    }
-}
-
-fn count_primes() -> u64 {
-    let is_prime =
-        |number: &u64| (2..*number).take_while(|divisor| divisor * divisor <= *number).all(|divisor| !number.is_multiple_of(divisor));
-    (2..black_box(NUMBERS)).filter(is_prime).count() as u64
-}
-
-/// As one waits for a disk, a client, another server.
-fn wait() -> u64 {
-    sleep(WAIT);
-    1
 }
 
 /// CPU time in microseconds that this process has used, and its children that it has waited for. Source: getrusage(2).

@@ -6,7 +6,9 @@
 //!
 //! At work in the server: the worker (`worker/pair.rs`). It does this for all its clients with one such pair, and everyone is told.
 
+#[path = "../stage/mod.rs"]
 mod stage;
+mod talk;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use forkchat_common::charset::Charset;
@@ -15,11 +17,12 @@ use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Array;
 use stage::say;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
+use talk::talk;
 use threadpool::ThreadPool;
 
 /// Clients at a time, for each process. The others wait in the kernel's queue.
@@ -101,24 +104,4 @@ fn send(mut client: &TcpStream, messages: &Receiver<(Charset, String)>) {
     }
     // Also ends the wait of the thread that reads, if it was the client that went away.
     let _ = client.shutdown(Shutdown::Both);
-}
-
-/// The other end: says something, in pieces that are no characters, and reads the answers to the end.
-fn talk(address: SocketAddr, charset: &str, text: &str) -> io::Result<()> {
-    let (mut server, speaks, mut bytes) = (TcpStream::connect(address)?, Charset::by_label(charset).unwrap_or_default(), Vec::new());
-    writeln!(server, "/charset {charset}")?;
-    speaks.encode(&format!("{text}\nin {charset}\n"), &mut bytes);
-    for byte in bytes.chunks(1) {
-        server.write_all(byte)?;
-        sleep(Duration::from_millis(2));
-    }
-    server.shutdown(Shutdown::Write)?;
-    let (mut answers, mut read) = (String::new(), Vec::new());
-    server.read_to_end(&mut read)?;
-    read.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| {
-        answers += " | ";
-        speaks.decode(line, &mut answers);
-    });
-    say!("in {charset}{answers}");
-    Ok(())
 }
