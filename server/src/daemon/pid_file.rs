@@ -4,9 +4,9 @@
 //! process, however that ends. What stands in the file is for people and their scripts; nothing here reads it.
 //!
 //! **A record lock** (`F_SETLK`, see fcntl_locking(2)) and not `flock`: it belongs to the process, so no child that is forked later holds it on, and the
-//! kernel tells who has it (`F_GETLK`). With `flock` one has to read the pid out of the file, and in the moment between locking and
-//! writing that is still the last daemon's. Its price: the lock is gone when its process closes *any* descriptor of the file, so the daemon itself must not
-//! look with [`Holder::find`], nor read the file.
+//! kernel tells who has it (`F_GETLK`), by the number that it has for the one who asks. With `flock` one has to read the pid out of the
+//! file: between locking and writing that is still the last daemon's, and a container's means another process outside. Its price: the lock is
+//! gone when its process closes *any* descriptor of the file, so the daemon itself must not look with [`Holder::find`], nor read the file.
 //!
 //! **Locked first, then emptied and written:** who tests whether there is a file and then writes it is two when two start at once.
 //!
