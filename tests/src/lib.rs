@@ -146,14 +146,19 @@ impl Server {
         }
         let mut child = command.args(options).spawn().expect("the server starts");
         let journal_text = collect(child.stderr.take().expect("its standard error is a pipe"));
-        let address = |transport: &str| {
-            let head = format!("listening on {transport} ");
-            wait_for("the server to listen", || {
-                let text = journal_text.lock().unwrap().clone();
-                text.split_once(&head)?.1.lines().next()?.parse().ok().filter(|_| text.contains(" connections\n"))
-            })
-        };
-        Server { tcp: address("tcp"), udp: address("udp"), child, journal_text, data_dir }
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        // Ended also if it never listens.
+        let mut server = Server { tcp: nowhere, udp: nowhere, child, journal_text, data_dir };
+        (server.tcp, server.udp) = (server.listens("tcp"), server.listens("udp"));
+        server
+    }
+
+    fn listens(&self, transport: &str) -> SocketAddr {
+        let head = format!("listening on {transport} ");
+        wait_for("the server to listen", || {
+            let text = self.journal_text();
+            text.split_once(&head)?.1.lines().next()?.parse().ok().filter(|_| text.contains(" connections\n"))
+        })
     }
 
     /// Runs one that is expected to end by itself: its exit status and journal text.

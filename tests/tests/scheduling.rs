@@ -1,5 +1,6 @@
 //! `--nice`, `--sched` and `--pin`: what every thread of every process has, at first and behind a death; and what is said to who has no right to it.
 
+use forkchat_tests::example::Example;
 use forkchat_tests::processes::{Scheduling, name_of, scheduling_of, threads_of};
 use forkchat_tests::{Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -162,23 +163,6 @@ fn each_thread_of_a_connection_has_it() {
     assert_eq!(scheduling(worker, all.len()), Scheduling { policy, priority, ..own() });
 }
 
-/// A real-time process that spins leaves nothing of its CPU to those below it.
-#[test]
-fn a_real_time_worker_that_spins_is_ended_though_nothing_is_left_of_the_cpu() {
-    // A release build has no faults.
-    if !is_real_time_or_says_why_not("fifo") || !has_tool("taskset") || !has_tool("prlimit") || !cfg!(debug_assertions) {
-        return;
-    }
-    // Should nobody end it, the kernel does, after so many microseconds: or else this machine would have a CPU less from now on.
-    let limit = format!("export FORKCHAT_FAULT=deadly UNDER='prlimit --rttime=8000000 taskset -c {}'", own().cpus[0]);
-    let server = Server::start_limited(Some(&limit), &["--sched", "fifo", "--workers", "1"]);
-    let worker = server.process("worker 0");
-    server.join("killer").say("spin in applying");
-    server.tells(" for 2 s; killing it");
-    server.replaced("worker 0", worker);
-    // The successor would spin as well, and a few more. That those come to an end is not for a machine that others use, too.
-}
-
 /// Something for a shell to run a server without any right to what is scheduled better, whoever runs the tests; `None` if that can't be done here.
 fn without_right() -> Option<&'static str> {
     // Bit 23 is CAP_SYS_NICE. Source: capabilities(7).
@@ -233,4 +217,41 @@ fn the_right_is_needed_only_at_the_start() {
     let at = |priority| Scheduling { policy: FIFO, priority, ..own() };
     are_scheduled(&server, &at(2), [&at(1); 2], &Scheduling { policy: OTHER, ..own() });
     assert!(!server.journal_text().contains("cannot"), "{}", server.journal_text());
+}
+
+/// What each of those who competed got, in percent of a CPU, by its way; and the CPU.
+fn shares<const N: usize>(text: &str, contest: &str) -> [(f64, usize); N] {
+    let rows = text.lines().filter_map(|line| line.split_once(contest)?.1.split_once(" on CPU "));
+    let shares: Vec<_> = rows.map(|(_, row)| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert_eq!(shares.len(), N, "{contest} in\n{text}");
+    std::array::from_fn(|index| (shares[index][1].parse().unwrap(), shares[index][0].parse().unwrap()))
+}
+
+/// Others may want the CPU as well: then all get less of it, and those who cede get less still. Only the shares of those on one CPU are compared.
+#[test]
+fn the_example_shows_who_cedes_to_whom() {
+    let example = Example::run("scheduling", &[]);
+    assert_eq!(example.code, Some(0), "{example}");
+    let [(one, _), (other, _)] = shares(&example.text, "equal ");
+    assert!(one > other / 3.0 && other > one / 3.0, "equals share alike: {example}");
+    let [(as_started, _), (nice, _)] = shares(&example.text, "nice values ");
+    assert!(as_started > 2.0 * nice, "the lower nice value has more: {example}");
+    let [(other, _), (batch, _), (idle, _)] = shares(&example.text, "policies ");
+    assert!(other > 2.0 * idle && batch > 2.0 * idle, "idle cedes to both: {example}");
+    let [(spins, _), (yields, _)] = shares(&example.text, "yielding ");
+    assert!(yields < 2.0 * spins, "who yields doesn't get ahead: {example}");
+    if own().cpus.len() > 1 {
+        let [(_, first), (_, second)] = shares(&example.text, "two CPUs ");
+        assert_ne!(first, second, "{example}");
+    } else {
+        example.said(&["nobody can be put on another"]);
+    }
+    if !has_tool("chrt") {
+        return;
+    }
+    if !may_be_real_time() {
+        return example.said(&["real time is not shown: it needs CAP_SYS_NICE or "]);
+    }
+    let [(other, _), (fifo, _)] = shares(&example.text, "real time ");
+    assert!(fifo > 2.0 * other, "real time comes first: {example}");
 }
