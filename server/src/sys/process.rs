@@ -25,8 +25,8 @@ pub const EXIT_PANICKED: i32 = 101;
 ///
 /// # Errors
 /// `EINVAL` if `bequeathed` names a descriptor twice.
-/// `EDEADLK` if this process has more than one thread: a lock that another thread holds at this moment would be held in
-/// the child for ever. Otherwise those of fork(2): `EAGAIN`, `ENOMEM`.
+/// `EDEADLK` if this process has more than one thread (one that was joined counts for a moment yet): a lock that another thread holds at this moment
+/// would be held in the child for ever. Otherwise those of fork(2): `EAGAIN`, `ENOMEM`.
 pub fn fork_child<T>(
     own: T,
     keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,

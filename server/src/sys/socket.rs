@@ -15,7 +15,7 @@ pub fn consume(socket: BorrowedFd<'_>, len: usize) -> nix::Result<usize> {
     Errno::result(taken).map(isize::cast_unsigned)
 }
 
-/// Bytes that have arrived on a TCP socket and were not taken. The peer's end of input is not among them. Source: tcp(7), SIOCINQ.
+/// Bytes that have arrived on a TCP socket, or in a pipe, and were not taken. The peer's end of input is not among them. Sources: tcp(7), SIOCINQ; pipe(7).
 pub fn unread(socket: BorrowedFd<'_>) -> nix::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: FIONREAD, which is SIOCINQ, writes one int to where the pointer says, and that lives as long as the call.
