@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Jobs that may wait for a process, and results that may wait to be collected.
-const PLACES: usize = 64;
+pub const PLACES: usize = 64;
 /// Jobs given in ahead of the results that are asked for, for each process.
 const AHEAD: usize = 2;
 /// How a process ends that the closed queue has told that there is nothing more to do.
