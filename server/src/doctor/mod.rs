@@ -12,7 +12,7 @@
 mod connections;
 mod processes;
 
-use crate::ipc::pool::Pool;
+use crate::ipc::pool::{ApplyError, Pool, Ticket};
 use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -189,7 +189,21 @@ fn run_all() -> Vec<Result<(), Failure>> {
     let run = |index: usize| (CHECKS[index].run)(Instant::now() + DEADLINE);
     // Where there is no pool to be had, the checks tell why.
     match Pool::start("doctor", PROCESSES, run) {
-        Ok(mut pool) => pool.map(0..CHECKS.len()).into_iter().map(|result| result.unwrap_or_else(|error| Err(error.to_string()))).collect(),
+        Ok(mut pool) => {
+            let tickets: Vec<_> = (0..CHECKS.len()).map(|index| pool.apply_async(index)).collect();
+            // Each waits for its own deadline; whoever doesn't come to that stands still.
+            let end = Instant::now() + DEADLINE * 2;
+            let result = |ticket: Result<Ticket, ApplyError>| {
+                let left = end.saturating_duration_since(Instant::now());
+                match ticket.map(|ticket| pool.get_timeout(ticket, left)) {
+                    Ok(Some(Ok(found))) => found,
+                    Ok(Some(Err(error))) => Err(error.to_string()),
+                    Ok(None) => Err(format!("it came to no end in {} s", (DEADLINE * 2).as_secs())),
+                    Err(error) => Err(error.to_string()),
+                }
+            };
+            tickets.into_iter().map(result).collect()
+        }
         Err(_) => (0..CHECKS.len()).map(run).collect(),
     }
 }

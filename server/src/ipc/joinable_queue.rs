@@ -29,7 +29,8 @@ use zerocopy::FromBytes;
 /// The longest task, in bytes, as it is written down (postcard). A longer one is a mistake in the program and refused when it is put.
 pub const TASK_BYTES_MAX: usize = 1_024;
 
-/// The lock is held for about a microsecond at a time, so this is long: only a process that was stopped holds it longer.
+/// The lock is held for about a microsecond at a time, so this is long: only a process that was stopped, or that gets no CPU, holds it longer. Each look
+/// at the queue may take so long, also one that is to wait for nothing.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(20);
 /// The states of a place. Above them: taken, by the consumer whose number it is above [`TAKEN`].
 const FREE: u32 = 0;
@@ -82,7 +83,7 @@ pub enum Taken<T> {
     Task(T, Claim),
     /// None came in time.
     Nothing,
-    /// None is waiting, and none will come.
+    /// The queue is closed, and all its tasks are done.
     Closed,
 }
 
@@ -135,7 +136,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let attempt = || {
             let Some(_guard) = patient(self.lock())? else { return Ok(None) };
             let task = self.take_from(WAITING, consumer);
-            Ok(task.map(|(task, claim)| Taken::Task(task, claim)).or_else(|| self.is_closed().then_some(Taken::Closed)))
+            // One that is in somebody's hand may come back.
+            let is_over = || self.is_closed() && self.is_empty();
+            Ok(task.map(|(task, claim)| Taken::Task(task, claim)).or_else(|| is_over().then_some(Taken::Closed)))
         };
         Ok(self.state.arrivals.wait_for(timeout, attempt)?.unwrap_or(Taken::Nothing))
     }
@@ -165,13 +168,12 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let attempt = || {
             // With the lock: one who does a task may put the next before it is done with this one, somewhere behind our back.
             let Some(_guard) = patient(self.lock())? else { return Ok(None) };
-            let is_free = |place: &Place| place.state.load(Ordering::Acquire) == FREE;
-            Ok(self.places.iter().all(is_free).then_some(()))
+            Ok(self.is_empty().then_some(()))
         };
         Ok(self.state.departures.wait_for(timeout, attempt)?.is_some())
     }
 
-    /// No more tasks come: consumers are told when none is left.
+    /// No more tasks come: consumers are told when all are done.
     pub fn close(&self) {
         self.state.closed.store(1, Ordering::SeqCst);
         self.state.arrivals.advance();
@@ -179,11 +181,22 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 
     fn is_closed(&self) -> bool {
-        self.state.closed.load(Ordering::SeqCst) != 0
+        self.state.is_closed()
+    }
+
+    /// Whether nothing waits and nobody has anything in hand. With the lock.
+    fn is_empty(&self) -> bool {
+        self.places.iter().all(|place| place.state.load(Ordering::Acquire) == FREE)
     }
 
     fn lock(&self) -> Result<Guard, LockError> {
         self.state.lock.lock(0, LOCK_TIMEOUT)
+    }
+}
+
+impl State {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst) != 0
     }
 }
 
@@ -193,6 +206,10 @@ impl Claim {
         self.is_done = true;
         self.place.state.store(FREE, Ordering::Release);
         self.state.departures.advance();
+        if self.state.is_closed() {
+            // It may have been the last: who waits for more is told.
+            self.state.arrivals.advance();
+        }
     }
 }
 
@@ -293,10 +310,10 @@ mod tests {
         assert_eq!(queue.put(&4, SOON), Err(PutError::Closed));
         assert_eq!(take_and_do(queue), 2);
         let (_, last) = take(queue, 0);
-        assert!(matches!(queue.take(1, LONG), Ok(Taken::Closed)) && !queue.join(SOON).unwrap());
-        let waiter = std::thread::spawn(move || queue.join(LONG));
+        assert!(matches!(queue.take(1, SOON), Ok(Taken::Nothing)) && !queue.join(SOON).unwrap(), "the last may come back");
+        let waiter = std::thread::spawn(move || (queue.join(LONG), matches!(queue.take(1, LONG), Ok(Taken::Closed))));
         last.done();
-        assert!(waiter.join().unwrap().unwrap());
+        assert_eq!(waiter.join().unwrap(), (Ok(true), true));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Jobs that may wait for a process, and results that may wait to be collected.
 pub const PLACES: usize = 64;
@@ -138,12 +138,26 @@ where
         Ok(ticket)
     }
 
-    /// Waits for a job's result, and gives it back; once.
+    /// Waits for a job's result, and gives it back; once. Waits as long as the job takes.
     pub fn get(&mut self, ticket: Ticket) -> Result<R, JobError> {
-        while self.open.contains(&ticket) {
-            self.collect(LOOK_AGAIN);
+        loop {
+            if let Some(result) = self.get_timeout(ticket, Duration::MAX) {
+                return result;
+            }
         }
-        self.known.remove(&ticket).unwrap_or(Err(JobError::Unknown))
+    }
+
+    /// The same, for `timeout` at most; `None` if nothing is known of the job by then.
+    pub fn get_timeout(&mut self, ticket: Ticket, timeout: Duration) -> Option<Result<R, JobError>> {
+        let start = Instant::now();
+        while self.open.contains(&ticket) {
+            let left = timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            self.collect(left.min(LOOK_AGAIN));
+        }
+        Some(self.known.remove(&ticket).unwrap_or(Err(JobError::Unknown)))
     }
 
     /// Does all jobs, and gives the results back in the jobs' order.
@@ -237,7 +251,8 @@ where
         let end = self.processes[usize::from(number)].join();
         // It did nothing behind its end, so what it has said is here now.
         self.collect_all();
-        let in_hand = self.jobs.take_over(number, OWNER).ok().flatten();
+        // Whoever has the jobs' lock stands still: what the dead had in hand is seen at the next look.
+        let Ok(in_hand) = self.jobs.take_over(number, OWNER) else { return };
         let was_idle = in_hand.is_none();
         if let Some(((ticket, _), claim)) = in_hand {
             claim.done();

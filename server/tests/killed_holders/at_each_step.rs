@@ -86,39 +86,41 @@ fn step(process: &Process) -> bool {
     }
 }
 
-/// The numbers of the instructions of `operation` behind which memory has changed, and how many there are in all.
-fn steps(operation: impl FnOnce()) -> (Vec<usize>, usize) {
+/// Has `operation` go on until memory has changed so often, and so many instructions farther, and ends it there. Told is how often that was, and how
+/// many instructions: less, if the operation was over before.
+fn kill_behind(operation: impl FnOnce(), changes_max: usize, instructions_max: usize) -> (usize, usize) {
     let (shared, process) = (Shared::last(), start(operation));
-    let (mut changed, mut count, mut last) = (Vec::new(), 0, shared.read());
-    while step(&process) {
-        count += 1;
+    let (mut changes, mut instructions, mut last) = (0, 0, shared.read());
+    while (changes < changes_max || instructions < instructions_max) && step(&process) {
+        instructions += 1;
         let now = shared.read();
         if now != last {
-            changed.push(count);
+            changes += 1;
             last = now;
         }
     }
     end(process);
-    (changed, count)
+    (changes, instructions)
 }
 
 /// Kills a process at each step of `operation`, each time with what `prepare` has made, and looks `after`wards whether that is as it must be. Told is
 /// what was done: steps that were seen.
 fn kill_at_each_step<T>(prepare: impl Fn(&str) -> T, operation: impl Fn(&T), after: impl Fn(&T)) -> usize {
-    let made = prepare(&name());
-    let (changed, count) = steps(|| operation(&made));
-    after(&made);
-    let between = (0..BETWEEN).map(|i| count * i / BETWEEN);
-    for instructions in changed.iter().copied().chain(between) {
+    let kill = |changes, instructions| {
         let made = prepare(&name());
-        let process = start(|| operation(&made));
-        for _ in 0..instructions {
-            assert!(step(&process), "an operation does the same each time");
-        }
-        end(process);
+        let done = kill_behind(|| operation(&made), changes, instructions);
         after(&made);
+        done
+    };
+    let (changes, instructions) = kill(usize::MAX, usize::MAX);
+    for step in 1..=changes {
+        assert_eq!(kill(step, 0).0, step, "an operation changes the same each time");
     }
-    changed.len()
+    // Of instructions there may be some more or fewer: reading the clock takes now more, now fewer.
+    for i in 0..BETWEEN {
+        kill(0, instructions * i / BETWEEN);
+    }
+    changes
 }
 
 pub fn mutex() {
