@@ -1,6 +1,7 @@
 //! The table of processes. A slot is what stays; the process in it comes and goes.
 
 use super::connections::Connections;
+use super::watchdog::CpuUse;
 use crate::channel::{SupervisorEnd, ToWorker};
 use crate::ipc::queue::SendError;
 use forkchat_common::ids::{SessionId, Slot};
@@ -40,25 +41,25 @@ pub(super) enum Role {
 pub(super) enum Fault {
     /// Somebody stopped it (SIGSTOP); no doing of its own.
     Stopped,
-    /// It kept the log's lock for so long.
-    KeptLock(Duration),
-    /// It read nothing of the log for so long.
-    ReadNothing(Duration),
-    /// One of its threads didn't come to an end for so long.
-    Busy(Duration),
+    /// It kept the log's lock.
+    KeptLock,
+    /// It read nothing of the log.
+    ReadNothing,
+    /// One of its threads didn't come to an end.
+    Busy,
     /// It was at a record that was others' death.
     Hangs,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Stopped => f.write_str("was stopped"),
-            Fault::KeptLock(time) => write!(f, "held the log's lock for {} s", time.as_secs()),
-            Fault::ReadNothing(time) => write!(f, "read nothing of the log for {} s", time.as_secs()),
-            Fault::Busy(time) => write!(f, "was busy with one thing for {} s", time.as_secs()),
-            Fault::Hangs => f.write_str("was at the record that was the death of others"),
-        }
+        f.write_str(match self {
+            Fault::Stopped => "was stopped",
+            Fault::KeptLock => "held the log's lock for 2 s",
+            Fault::ReadNothing => "read nothing of the log for 2 s",
+            Fault::Busy => "was busy with one thing for 2 s",
+            Fault::Hangs => "was at the record that was the death of others",
+        })
     }
 }
 
@@ -156,6 +157,19 @@ impl Children {
     /// The slots in which a process runs.
     pub fn alive(&self) -> Vec<Slot> {
         self.table.iter().filter(|child| child.pid.is_some()).map(|child| child.slot).collect()
+    }
+
+    /// What the process in a slot has used of the CPU; `None` if the kernel doesn't tell. Source: proc_pid_schedstat(5), in nanoseconds.
+    pub fn cpu_use(&self, slot: Slot) -> Option<CpuUse> {
+        let pid = self.table.get(slot.index())?.pid?;
+        let mut used = CpuUse::default();
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            let mut fields = text.split(' ').map(|field| field.trim().parse().map(Duration::from_nanos));
+            let (Some(Ok(ran)), Some(Ok(waited))) = (fields.next(), fields.next()) else { return None };
+            (used.ran, used.waited) = (used.ran + ran, used.waited + waited);
+        }
+        Some(used)
     }
 
     /// The queue to a worker.

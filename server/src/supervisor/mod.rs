@@ -244,7 +244,7 @@ impl Supervisor {
             gate: Event::map("forkchat-gate").map_err(|error| StartError::System("share memory", error))?,
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
-            watchdog: Watchdog::new(slots, scheduling.patience()),
+            watchdog: Watchdog::new(slots),
             blame: Blame::default(),
             stage: Stage::Serving,
             scheduling,
@@ -368,7 +368,8 @@ impl Supervisor {
             self.log.abandon(slot);
         }
         let alive = self.children.alive();
-        if let Some((slot, why)) = self.watchdog.look(self.log, &alive, Instant::now()) {
+        let used = |slot| self.children.cpu_use(slot);
+        if let Some((slot, why)) = self.watchdog.look(self.log, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
         }
     }

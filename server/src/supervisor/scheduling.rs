@@ -11,14 +11,13 @@
 //! nobody waits for; it has the time that the workers leave, and when it falls behind, the ring is full and they wait.
 //!
 //! The other policies are the whole server's, as the nice value is: all need the log's lock, so who comes last holds up those who come first; and a supervisor
-//! that came before its workers would see them stand still on a busy machine. An idle server is busy for long with what takes a moment elsewhere:
-//! the watchdog gives it more time.
+//! that came before its workers would see them stand still on a busy machine.
 //!
 //! The supervisor takes on its part before it forks anyone, and may need a right for it. A child begins with the supervisor's part, and takes on its own right
 //! after the fork, while it has one thread: the others inherit it. It keeps or lowers what it has, which needs no right, then or at a respawn.
 
 use super::children::Role;
-use super::{StartError, own_mask, watchdog};
+use super::{StartError, own_mask};
 use crate::options::Options;
 use crate::role::count;
 use crate::sys::scheduling::{Policy, set_nice, set_policy};
@@ -28,7 +27,6 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Pid;
 use std::fmt;
-use std::time::Duration;
 
 /// Real-time priorities: the two lowest. Whatever else is real time on the machine comes first.
 const OF_WORKERS: u8 = 1;
@@ -70,11 +68,6 @@ impl Scheduling {
         let cpus =
             if pin { cpus_allowed().map_err(|errno| StartError::System("tell which CPUs are allowed", errno.into()))? } else { Vec::new() };
         Ok(Scheduling { nice, policy, cpus })
-    }
-
-    /// How long the watchdog is to wait for somebody to move.
-    pub fn patience(&self) -> Duration {
-        if self.policy == Some(Policy::Idle) { watchdog::STALLED_IDLE } else { watchdog::STALLED }
     }
 
     /// Gives a child its part: in the child, before it has a second thread. What it can't have costs speed at most, so it serves all the same.

@@ -3,7 +3,10 @@
 //! It looks from outside, at numbers in shared memory, and needs no clock of those it watches. Stalled is who has kept the same
 //! number for two seconds while it should have changed: the log's lock in the same hold, a cursor behind the tail, a thread in the
 //! same turn. Waiting for room, for the lock or for a peer is done between turns and counts as nothing.
-//! One at a time is killed, the lock's owner first; then everyone gets two seconds again. With `--sched idle` it is more than two.
+//! One at a time is killed, the lock's owner first; then everyone gets two seconds again.
+//!
+//! Who waits for the CPU isn't stuck, and its successor wouldn't get it any sooner: on a machine that is busy with others, and above all with `--nice` or
+//! `--sched idle`, that may be for seconds. The kernel tells how long each thread ran, and how long it waited to (proc_pid_schedstat(5)).
 
 use super::children::Fault;
 use crate::event_log::{EventLog, Thread};
@@ -12,9 +15,9 @@ use forkchat_common::ids::{Sequence, Slot};
 use std::time::{Duration, Instant};
 
 /// How long the same number may stay.
-pub(super) const STALLED: Duration = Duration::from_secs(2);
-/// The same for those who run only when nobody else wants to. Who hardly gets the CPU isn't stuck, and its successor wouldn't get it either.
-pub(super) const STALLED_IDLE: Duration = Duration::from_secs(20);
+const STALLED: Duration = Duration::from_secs(2);
+/// How long one may wait for the CPU. Everyone else waits for it meanwhile.
+const STARVED_MAX: Duration = Duration::from_secs(20);
 /// And it must have been seen so often: when the supervisor itself didn't run, nobody else is to blame.
 const LOOKS_MIN: u32 = 4;
 /// Looks closer together than this are one.
@@ -23,7 +26,6 @@ const LOOK_APART: Duration = Duration::from_millis(200);
 /// What was seen of everyone.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    stalled: Duration,
     lock: Watch<Holder>,
     slots: Vec<SlotWatch>,
     last_look: Option<Instant>,
@@ -34,6 +36,17 @@ struct SlotWatch {
     /// With the beat of the thread that reads: one that takes many sessions over is at work.
     cursor: Watch<(Sequence, u64)>,
     threads: [Watch<u64>; 2],
+    /// What it had used of the CPU when it was first seen to stand still, and when that was.
+    still: Option<(Instant, CpuUse)>,
+}
+
+/// What all threads of a process together have used of the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CpuUse {
+    /// How long they ran.
+    pub ran: Duration,
+    /// How long they could have run, and others did.
+    pub waited: Duration,
 }
 
 /// One number, and since when it has been the same.
@@ -50,20 +63,25 @@ impl<T> Default for Watch<T> {
 
 impl<T: PartialEq + Copy> Watch<T> {
     /// Sees the number, `None` if it may stay. Whether it has been the same for too long.
-    fn see(&mut self, number: Option<T>, now: Instant, stalled: Duration) -> bool {
+    fn see(&mut self, number: Option<T>, now: Instant) -> bool {
         self.seen = match (number, self.seen) {
             (None, _) => None,
             (Some(number), Some((last, since, looks))) if last == number => Some((last, since, looks + 1)),
             (Some(number), _) => Some((number, now, 1)),
         };
-        self.seen.is_some_and(|(_, since, looks)| now.duration_since(since) >= stalled && looks >= LOOKS_MIN)
+        self.seen.is_some_and(|(_, since, looks)| now.duration_since(since) >= STALLED && looks >= LOOKS_MIN)
+    }
+
+    /// Whether it was the same the last time, too.
+    fn is_still(&self) -> bool {
+        self.seen.is_some_and(|(_, _, looks)| looks > 1)
     }
 }
 
 impl Watchdog {
-    /// Has seen nothing yet of so many slots. A number may stay the same for `stalled`.
-    pub fn new(slots: usize, stalled: Duration) -> Watchdog {
-        Watchdog { stalled, lock: Watch::default(), slots: vec![SlotWatch::default(); slots], last_look: None }
+    /// Has seen nothing yet of so many slots.
+    pub fn new(slots: usize) -> Watchdog {
+        Watchdog { lock: Watch::default(), slots: vec![SlotWatch::default(); slots], last_look: None }
     }
 
     /// Another process is in this slot.
@@ -76,41 +94,74 @@ impl Watchdog {
         self.last_look.is_none_or(|last| now.duration_since(last) >= LOOK_APART)
     }
 
-    /// Looks at everyone that is alive. The one to be killed, and why.
-    pub fn look(&mut self, log: &EventLog, alive: &[Slot], now: Instant) -> Option<(Slot, Fault)> {
+    /// Looks at everyone that is alive; `used` tells what they have used of the CPU, if the kernel does. The one to be killed, and why.
+    pub fn look(&mut self, log: &EventLog, alive: &[Slot], used: impl Fn(Slot) -> Option<CpuUse>, now: Instant) -> Option<(Slot, Fault)> {
         if !self.is_due(now) {
             return None;
         }
         self.last_look = Some(now);
-        let verdict = self.judge(log, alive, now);
+        let verdict = self.judge(log, alive, used, now);
         if verdict.is_some() {
             // Whoever waited for it shall not be blamed for that.
-            *self = Watchdog { last_look: self.last_look, ..Watchdog::new(self.slots.len(), self.stalled) };
+            *self = Watchdog { last_look: self.last_look, ..Watchdog::new(self.slots.len()) };
         }
         verdict
     }
 
-    fn judge(&mut self, log: &EventLog, alive: &[Slot], now: Instant) -> Option<(Slot, Fault)> {
-        let (holder, stalled) = (log.lock_holder(), self.stalled);
-        let is_lock_stalled = self.lock.see(holder, now, stalled);
+    fn judge(&mut self, log: &EventLog, alive: &[Slot], used: impl Fn(Slot) -> Option<CpuUse>, now: Instant) -> Option<(Slot, Fault)> {
+        let holder = log.lock_holder();
+        let is_lock_stalled = self.lock.see(holder, now);
         let tail = log.tail();
-        let (mut slowest, mut busy) = (None, None);
+        let owner = holder.map(|holder| Slot(holder.owner as u16)).filter(|owner| alive.contains(owner));
+        let (mut slowest, mut busy, mut is_owner_starved) = (None, None, false);
         for &slot in alive {
             let watch = &mut self.slots[slot.index()];
             let behind = log.cursor(slot).filter(|&cursor| cursor < tail);
             let beat = log.beat(slot, Thread::Send);
-            if watch.cursor.see(behind.map(|cursor| (cursor, beat)), now, stalled) {
+            let reads_nothing = watch.cursor.see(behind.map(|cursor| (cursor, beat)), now);
+            let mut is_busy = false;
+            for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads) {
+                is_busy |= watch.see(log.busy_beat(slot, thread), now);
+            }
+            let has_lock = owner == Some(slot);
+            watch.note_use(has_lock && self.lock.is_still(), || used(slot), now);
+            let is_stalled = reads_nothing || is_busy || has_lock && is_lock_stalled;
+            if is_stalled && watch.is_starved(|| used(slot), now) {
+                is_owner_starved |= has_lock;
+                continue;
+            }
+            if reads_nothing {
                 slowest = slowest.min(Some((behind, slot))).or(Some((behind, slot)));
             }
-            for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads) {
-                if watch.see(log.busy_beat(slot, thread), now, stalled) {
-                    busy = Some(slot);
-                }
+            if is_busy {
+                busy = Some(slot);
             }
         }
-        let owner = holder.map(|holder| Slot(holder.owner as u16)).filter(|owner| is_lock_stalled && alive.contains(owner));
-        let owner = owner.map(|slot| (slot, Fault::KeptLock(stalled)));
-        owner.or(slowest.map(|(_, slot)| (slot, Fault::ReadNothing(stalled)))).or(busy.map(|slot| (slot, Fault::Busy(stalled))))
+        if is_owner_starved {
+            // They wait for one who waits for the CPU.
+            return None;
+        }
+        let owner = owner.filter(|_| is_lock_stalled).map(|slot| (slot, Fault::KeptLock));
+        owner.or(slowest.map(|(_, slot)| (slot, Fault::ReadNothing))).or(busy.map(|slot| (slot, Fault::Busy)))
+    }
+}
+
+impl SlotWatch {
+    /// Notes what it has used of the CPU when it is first seen to stand still, in one way or another.
+    fn note_use(&mut self, keeps_lock: bool, used: impl Fn() -> Option<CpuUse>, now: Instant) {
+        if !keeps_lock && !self.cursor.is_still() && !self.threads.iter().any(Watch::is_still) {
+            self.still = None;
+        } else if self.still.is_none() {
+            self.still = used().map(|used| (now, used));
+        }
+    }
+
+    /// Whether it has done little but wait for the CPU since it was seen to stand still, and not for too long.
+    fn is_starved(&self, used: impl Fn() -> Option<CpuUse>, now: Instant) -> bool {
+        let (Some((since, before)), Some(used)) = (self.still, used()) else { return false };
+        let (elapsed, ran, waited) =
+            (now.duration_since(since), used.ran.saturating_sub(before.ran), used.waited.saturating_sub(before.waited));
+        elapsed < STARVED_MAX && waited > elapsed / 2 && ran < elapsed / 10
     }
 }
 
@@ -129,15 +180,11 @@ mod tests {
     }
 
     /// Looks every quarter of a second for so long; the first verdict and when it came.
-    fn watch(log: &EventLog, millis: u64, meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
-        watch_with(Watchdog::new(2, STALLED), log, millis, meanwhile)
-    }
-
-    fn watch_with(mut watchdog: Watchdog, log: &EventLog, millis: u64, mut meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
-        let start = Instant::now();
+    fn watch(log: &EventLog, millis: u64, mut meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
+        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         (0..millis / 250).find_map(|look| {
             meanwhile();
-            let verdict = watchdog.look(log, &ALIVE, start + Duration::from_millis(look * 250));
+            let verdict = watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(look * 250));
             verdict.map(|(slot, why)| (slot, why, look * 250))
         })
     }
@@ -158,7 +205,7 @@ mod tests {
         let log = log();
         append(log);
         let _held = log.hold_lock(Slot(1));
-        assert_eq!(watch(log, 10_000, || ()), Some((Slot(1), Fault::KeptLock(STALLED), 2_000)));
+        assert_eq!(watch(log, 10_000, || ()), Some((Slot(1), Fault::KeptLock, 2_000)));
     }
 
     #[test]
@@ -171,7 +218,7 @@ mod tests {
             read = Sequence(read.0 + 1);
             log.publish_position(Slot(0), read);
         };
-        assert_eq!(watch(log, 10_000, moves), Some((Slot(1), Fault::ReadNothing(STALLED), 2_000)));
+        assert_eq!(watch(log, 10_000, moves), Some((Slot(1), Fault::ReadNothing, 2_000)));
     }
 
     #[test]
@@ -187,7 +234,7 @@ mod tests {
             }
         };
         // The last beat is seen after 38 quarters of a second.
-        assert_eq!(watch(log, 20_000, takes_over), Some((Slot(1), Fault::ReadNothing(STALLED), 38 * 250 + 2_000)));
+        assert_eq!(watch(log, 20_000, takes_over), Some((Slot(1), Fault::ReadNothing, 38 * 250 + 2_000)));
     }
 
     #[test]
@@ -197,15 +244,7 @@ mod tests {
         let busy = || {
             log.begin_turn(Slot(1), Thread::Send);
         };
-        assert_eq!(watch(log, 10_000, busy), Some((Slot(0), Fault::Busy(STALLED), 2_000)));
-    }
-
-    #[test]
-    fn who_hardly_gets_the_cpu_has_more_time() {
-        let log = log();
-        log.begin_turn(Slot(0), Thread::Receive);
-        let verdict = watch_with(Watchdog::new(2, STALLED_IDLE), log, 60_000, || ());
-        assert_eq!(verdict, Some((Slot(0), Fault::Busy(STALLED_IDLE), 20_000)));
+        assert_eq!(watch(log, 10_000, busy), Some((Slot(0), Fault::Busy, 2_000)));
     }
 
     #[test]
@@ -220,8 +259,29 @@ mod tests {
     fn a_supervisor_that_did_not_run_blames_nobody() {
         let log = log();
         log.begin_turn(Slot(0), Thread::Send);
-        let (mut watchdog, start) = (Watchdog::new(2, STALLED), Instant::now());
-        assert_eq!(watchdog.look(log, &ALIVE, start), None);
-        assert_eq!(watchdog.look(log, &ALIVE, start + Duration::from_secs(60)), None);
+        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
+        assert_eq!(watchdog.look(log, &ALIVE, |_| None, start), None);
+        assert_eq!(watchdog.look(log, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
+    }
+
+    /// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of the time, in percent.
+    fn killed_after(ran: u32, waited: u32) -> Option<u64> {
+        let log = log();
+        log.begin_turn(Slot(0), Thread::Receive);
+        let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
+        (0..240).map(|look| look * 250).find(|&millis| {
+            let now = Duration::from_millis(millis);
+            let used = |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100 });
+            watchdog.look(log, &ALIVE, used, start + now) == Some((Slot(0), Fault::Busy))
+        })
+    }
+
+    #[test]
+    fn who_waits_for_the_cpu_has_more_time_and_who_spins_or_sleeps_has_not() {
+        assert_eq!(killed_after(0, 0), Some(2_000), "it sleeps");
+        assert_eq!(killed_after(100, 0), Some(2_000), "it spins");
+        assert_eq!(killed_after(20, 80), Some(2_000), "it spins among others who do");
+        // From the second look on.
+        assert_eq!(killed_after(1, 99), Some(20_250), "it waits, and the others wait long enough");
     }
 }
