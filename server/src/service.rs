@@ -37,6 +37,11 @@ pub fn start(options: &ServiceOptions) -> i32 {
         }
     }
     let main = |ready: Ready<'_>| {
+        if let Some(nice) = serving.nice {
+            // Its session has just begun, and with it a group of processes whose nice value counts among groups. Source: sched(7), autogroup. Where
+            // there is no such thing, or no right to it, the processes' own nice values are what there is.
+            let _ = std::fs::write("/proc/self/autogroup", nice.to_string());
+        }
         supervisor::run(serving, |started| match started {
             Ok(()) => ready.serving(),
             Err(error) => ready.failed(error.exit_code(), error.to_string()),

@@ -61,6 +61,30 @@ fn sigterm_tells_everyone_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn who_has_connected_before_the_end_is_told_of_it() {
+    for model in ["pool", "threads", "process"] {
+        let mut server = Server::start(&["--model", model]);
+        // Connected, as far as the kernel is concerned; most were not accepted yet.
+        let people: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+        server.signal(Signal::SIGTERM);
+        for mut person in people {
+            assert_eq!(person.rest().last().map(String::as_str), Some("* the server is stopping; goodbye"), "{model}");
+        }
+        assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+    }
+}
+
+#[test]
+fn a_server_that_was_started_with_sigchld_ignored_hears_of_deaths_all_the_same() {
+    let server = Server::start_limited(Some("trap '' CHLD"), &[]);
+    let mut person = server.join("person");
+    let worker = server.process(&person.worker());
+    kill(worker, Signal::SIGKILL).unwrap();
+    person.sync();
+    server.tells(&format!("(pid {worker}) killed by signal 9; respawned as pid "));
+}
+
+#[test]
 fn the_grace_is_a_bound_and_a_second_signal_ends_it_at_once() {
     let mut server = Server::start(&["--grace", "1", "--sendq", "1G"]);
     let _deaf = deaf_client(&server);

@@ -42,6 +42,7 @@ use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
 use crate::sys::memory::map_shared;
+use crate::sys::process::reset_signal;
 use crate::worker::{ServingConfig, UdpConfig};
 use blame::Blame;
 pub use capacity::Bound;
@@ -390,6 +391,8 @@ impl Supervisor {
 
 /// Blocks the signals that are read as values. The children inherit that: what comes to the whole group is the supervisor's to answer.
 fn block_signals() -> nix::Result<SignalFd> {
+    // Whoever started this process may ignore it. The kernel would then reap the children itself, and nobody would hear of a death.
+    reset_signal(Signal::SIGCHLD)?;
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         // nohup, and a shell's background jobs, have a signal ignored; a blocked one would come all the same.

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How long the killed may take to be gone: only one that hangs in the kernel takes any time at all.
 const GONE: Duration = Duration::from_secs(2);
 
+/// Turns of accepting before nobody comes in any more: for those who wait in the kernel's queue, though not for however many.
+const LAST_TURNS: usize = 4;
+
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -38,14 +41,21 @@ impl Supervisor {
             return;
         }
         log::info!("{signal}: stopping; the clients have {} s to read what they were sent", self.options.grace);
+        // Who has come before is told, too.
+        for _ in 0..LAST_TURNS {
+            self.accept();
+        }
         self.listeners.close();
         self.stage = Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
     }
 
     /// Has everyone end what they do. Who isn't running is started all the same, and finds the event set: its clients are to be told, too.
     fn drain(&self) {
-        // First come those who were let in before: a worker that has nobody, and nobody to come, says that it has drained.
-        if !self.serving.stopping.is_set() && !self.children.has_backlog() {
+        let is_half_over =
+            self.stage.deadline().is_none_or(|until| Instant::now() + Duration::from_secs(self.options.grace.into()) / 2 >= until);
+        // First come those who were let in before: a worker that has nobody, and nobody to come, says that it has drained. But one that takes nobody
+        // in, since it is stuck, keeps nobody else from being told.
+        if !self.serving.stopping.is_set() && (!self.children.has_backlog() || is_half_over) {
             self.serving.stopping.set();
             self.log.ring_all();
         }

@@ -144,13 +144,15 @@ fn die_with(parent: Pid) -> nix::Result<()> {
     if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
+/// Has a signal do what it does in a program that never heard of it.
+pub fn reset_signal(which: Signal) -> nix::Result<()> {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { signal(which, SigHandler::SigDfl) }.map(drop)
+}
+
 /// Has a fault end the process. Rust's handler looks whether a stack overflowed and returns, so a SIGSEGV that somebody sent would do nothing.
 fn crash_by_default() -> nix::Result<()> {
-    for fault in [Signal::SIGSEGV, Signal::SIGBUS] {
-        // SAFETY: the default action runs no code of ours.
-        unsafe { signal(fault, SigHandler::SigDfl)? };
-    }
-    Ok(())
+    [Signal::SIGSEGV, Signal::SIGBUS].into_iter().try_for_each(reset_signal)
 }
 
 /// Forgets what whoever started this process had it do with signals: none is blocked, none ignored (`nohup`, a shell's `trap ''`), none handled. But for
