@@ -65,7 +65,7 @@ pub use options::CommandLine;
 /// Does what the command line says. Returns the exit code.
 pub fn run(command_line: CommandLine) -> i32 {
     match command_line.command {
-        None => supervisor::run(command_line.options, |_| ()),
+        None => supervisor::run(command_line.options, |_| true),
         Some(options::Command::Doctor) => doctor::run(),
         Some(options::Command::Start(options)) => service::start(&options),
         Some(options::Command::Stop(options)) => service::stop(&options),

@@ -24,6 +24,10 @@ const NO_HOME: &str =
 
 /// Starts a server in the background. Returns the exit code when it serves, or can't.
 pub fn start(options: &ServiceOptions) -> i32 {
+    start_unless_running(options, "restart puts another in its place")
+}
+
+fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
     let (Some(pid_file), Some(log)) = (pid_file(options), log(options)) else { return fail(NO_HOME, EXIT_USAGE) };
     let mut serving = options.serving.clone();
     // The daemon changes directory, and opens the database later.
@@ -44,12 +48,15 @@ pub fn start(options: &ServiceOptions) -> i32 {
         }
         supervisor::run(serving, |started| match started {
             Ok(()) => ready.serving(),
-            Err(error) => ready.failed(error.exit_code(), error.to_string()),
+            Err(error) => {
+                ready.failed(error.exit_code(), error.to_string());
+                false
+            }
         })
     };
     match daemon::start(&Files { pid_file, log: Some(log.clone()) }, main) {
         Ok(pid) => done(format_args!("serving as pid {pid}; {} tells what happens", log.display())),
-        Err(error @ StartError::Running(_)) => fail(format_args!("{error}; restart puts another in its place"), EXIT_RUNNING),
+        Err(error @ StartError::Running(_)) => fail(format_args!("{error}; {advice}"), EXIT_RUNNING),
         Err(StartError::Failed { code, text }) => fail(text, code),
         Err(error @ StartError::Silent) => fail(format_args!("{error}; {} may tell why", log.display()), EXIT_FAILED),
         Err(error @ StartError::System(..)) => fail(error, EXIT_FAILED),
@@ -70,7 +77,7 @@ pub fn stop(options: &ServiceOptions) -> i32 {
 pub fn restart(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
     match stop_one(&pid_file, options) {
-        Ok(_) => start(options),
+        Ok(_) => start_unless_running(options, "somebody else has just started it"),
         Err(_) => EXIT_FAILED,
     }
 }

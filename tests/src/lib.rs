@@ -183,6 +183,11 @@ impl Server {
         wait_for(&format!("the journal text to say {what:?}"), || self.journal_text().contains(what).then_some(()));
     }
 
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// The supervisor.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())

@@ -3,14 +3,17 @@
 use forkchat_tests::example::{Ended, Example};
 use forkchat_tests::processes::{children_of, family_of, name_of};
 use forkchat_tests::terminal::Terminal;
-use forkchat_tests::{Client, Server, server_binary, wait_for};
+use forkchat_tests::{Client, DEADLINE, Server, server_binary, wait_for};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpgid, getsid};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getpgid, getsid, mkfifo};
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 /// Exit code of a start that finds a server running.
 const RUNNING: Option<i32> = Some(3);
@@ -488,4 +491,88 @@ fn the_examples_parts_find_each_other_and_nothing_is_left() {
     example.again(&["restart"]).said(&["stop: none runs", "is ready"]);
     // The last one ends by itself, and takes its pid file away.
     example.finish().said(&["stop: none runs"]);
+}
+
+/// A process that has another program's file locked, as SQLite has its databases, is none of ours.
+#[test]
+fn who_has_some_other_file_locked_is_left_alone() {
+    let service = Service::new();
+    let mut server = Server::start(&[]);
+    let database = server.data_dir().join("history.sqlite3");
+    wait_for("the database", || database.exists().then_some(()));
+    let lock = server.data_dir().join("lock");
+    for file in [&database, &lock] {
+        for name in ["stop", "restart"] {
+            let told = service.run(name, &["--pid-file", file.to_str().unwrap()]);
+            assert!(!told.text.contains("stopped"), "{told}");
+        }
+    }
+    server.join("someone").sync();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+
+    let other = service.directory.join("other");
+    fs::write(&other, "something that is no number\n").unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).open(&other).unwrap();
+    let whole = nix::libc::flock { l_type: nix::libc::F_WRLCK as i16, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(&file, FcntlArg::F_SETLK(&whole)).unwrap();
+    let told = service.run("stop", &["--pid-file", other.to_str().unwrap()]);
+    assert_eq!(told.code, Some(1), "{told}");
+    assert!(told.errors.contains(&format!("it is no pid file, though pid {} has it locked", std::process::id())), "{told}");
+}
+
+#[test]
+fn a_log_that_somebody_would_have_to_read_is_refused() {
+    let service = Service::new();
+    let pipe = service.directory.join("pipe");
+    mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    for _reader in [None, Some(fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap())] {
+        let told = service.run("start", &["--log", pipe.to_str().unwrap()]);
+        assert_eq!(told.code, Some(1), "{told}");
+        assert!(told.errors.contains(&format!("cannot write the log {}: ", pipe.display())), "{told}");
+    }
+    service.is_over();
+}
+
+#[test]
+fn two_who_stop_it_at_once_wait_for_the_same_end() {
+    let service = Service::new();
+    service.start(&["--sendq", "1G", "--rate-limit", "off"]);
+    let (mut deaf, mut loud) = (service.join("deaf"), service.join("loud"));
+    let line = "x".repeat(4_000);
+    (0..2_000).for_each(|_| loud.say(&format!("/msg deaf {line}")));
+    loud.sync();
+    let mut stops: Vec<Child> = (0..3).map(|_| service.spawn("stop", &[])).collect();
+    wait_for("the end to begin", || service.log().contains("SIGTERM: stopping").then_some(()));
+    // It reads everything, to the goodbye.
+    assert_eq!(deaf.rest().last().map(String::as_str), Some("* the server is stopping; goodbye"));
+    drop((deaf, loud));
+    for stop in &mut stops {
+        let told = Ended::of(stop, "stop");
+        assert_eq!(told.code, Some(0), "{told}");
+    }
+    assert!(!service.log().contains("stopping at once"), "{}", service.log());
+}
+
+#[test]
+fn a_start_that_is_given_up_leaves_no_server() {
+    // It may be too late, now and then: then there is a server, and it is stopped.
+    let given_up = (0..30).any(|_| {
+        let service = Service::new();
+        let mut start = service.spawn("start", &[]);
+        let deadline = Instant::now() + DEADLINE;
+        while !service.pid_file().exists() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let _ = start.kill();
+        let _ = start.wait();
+        wait_for("an end, or a server", || (service.processes().is_empty() || service.log().contains(" connections\n")).then_some(()));
+        let is_given_up = service.log().contains("whoever started it is gone; stopped");
+        if !is_given_up {
+            service.run("stop", &[]);
+        }
+        service.is_over();
+        is_given_up
+    });
+    assert!(given_up);
 }

@@ -27,6 +27,7 @@ pub mod pid_file;
 use crate::sys::process::{fork_survivor, signal_watched};
 use crate::sys::socket::wait_for_input;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::waitpid;
@@ -37,7 +38,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
@@ -128,7 +129,7 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
     }
 }
 
-/// Stops the daemon that runs with this pid file: asks it (SIGTERM), waits until it is gone, and kills it if it isn't for so long. A restart is
+/// Stops the daemon that runs with this pid file: asks it (SIGTERM, unless another is waiting who has), waits until it is gone, and kills it if it isn't for so long. A restart is
 /// this, and then [`start`]: another may come between the two, and is then told by [`StartError::Running`].
 ///
 /// Only a process that has the file locked is sent anything, whatever stands in the file.
@@ -136,8 +137,11 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
 /// # Errors
 /// If the file can't be read, or its holder not be seen from here; `EPERM` if it is another user's.
 pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
-    let Some(Holder { pid, group, watch }) = Holder::find(pid_file)? else { return Ok(Stopped::Nobody) };
-    ask(watch.as_fd(), Signal::SIGTERM)?;
+    let Some(holder) = Holder::find(pid_file)? else { return Ok(Stopped::Nobody) };
+    if holder.is_first_to_ask() {
+        ask(holder.watch.as_fd(), Signal::SIGTERM)?;
+    }
+    let Holder { pid, group, ref watch, .. } = holder;
     if is_gone_within(watch.as_fd(), patience)? {
         return Ok(Stopped::Ended(pid));
     }
@@ -154,10 +158,11 @@ pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
 }
 
 impl Ready<'_> {
-    /// It serves: `start` returns.
-    pub fn serving(self) {
-        self.tell(&Report::Serving(std::process::id().cast_signed()));
+    /// It serves: `start` returns. False if nobody waits for that any more: then whoever started it has given up, and so should it.
+    pub fn serving(self) -> bool {
+        let is_heard = self.tell(&Report::Serving(std::process::id().cast_signed()));
         *self.pipe = None;
+        is_heard
     }
 
     /// It can't serve, for this reason, and will end with this code. `start` returns when it has let go of the pid file.
@@ -165,10 +170,8 @@ impl Ready<'_> {
         self.tell(&Report::Failed(code, text));
     }
 
-    fn tell(&self, report: &Report) {
-        if let Some(pipe) = &*self.pipe {
-            tell(pipe, report);
-        }
+    fn tell(&self, report: &Report) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| tell(pipe, report))
     }
 }
 
@@ -225,7 +228,13 @@ fn begin(files: &Files) -> Result<PidFile, Report> {
 fn redirect(log: &Path) -> io::Result<()> {
     let nowhere = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     // Each line behind the last, also when the file was emptied in between, as logrotate's copytruncate does.
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOCTTY).open(log)?;
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(log)?;
+    // A pipe, say, has somebody at its other end, who could keep the daemon from going on.
+    let kind = log.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_char_device() {
+        return Err(io::Error::other("it is neither a file nor a device"));
+    }
+    fcntl(&log, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
     dup2_stdin(&nowhere)?;
     dup2_stdout(&nowhere)?;
     dup2_stderr(&log)?;
@@ -236,9 +245,9 @@ fn pipe_only(pipe: &PipeWriter) -> Vec<BorrowedFd<'_>> {
     vec![pipe.as_fd()]
 }
 
-fn tell(mut pipe: &PipeWriter, report: &Report) {
-    // Who started it may have gone meanwhile.
-    let _ = postcard::to_stdvec(report).map(|bytes| pipe.write_all(&bytes));
+/// Whether whoever started it is still there to hear of it.
+fn tell(mut pipe: &PipeWriter, report: &Report) -> bool {
+    postcard::to_stdvec(report).is_ok_and(|bytes| pipe.write_all(&bytes).is_ok())
 }
 
 /// Sends a signal, unless it has ended.

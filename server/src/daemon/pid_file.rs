@@ -1,7 +1,8 @@
 //! The pid file: that there is one daemon at a time, and which process it is.
 //!
 //! **The lock tells, not the file.** A file is left behind by whoever is killed, and its number may be anybody's by then. The lock goes with the
-//! process, however that ends. What stands in the file is for people and their scripts; nothing here reads it.
+//! process, however that ends. What stands in the file is for people and their scripts; here it is only
+//! looked whether it is a number, lest the holder of some other file's lock be taken for a daemon.
 //!
 //! **A record lock** (`F_SETLK`, see fcntl_locking(2)) and not `flock`: it belongs to the process, so no child that is forked later holds it on, and the
 //! kernel tells who has it (`F_GETLK`), by the number that it has for the one who asks. With `flock` one has to read the pid out of the
@@ -21,11 +22,18 @@ use nix::unistd::{Pid, getpgid};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Once a file vanished or a holder ended between two looks, it is tried again, so often. Each time somebody else got on.
 const TRIES_MAX: usize = 100;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Which byte of the file is locked by whom: the daemon, and whoever has asked it to stop.
+const HOLDS: libc::off_t = 0;
+const ASKS: libc::off_t = 1;
 
 /// A file longer than this never was a pid file. It isn't emptied, whatever it is.
 const BYTES_MAX: u64 = 64;
@@ -55,6 +63,8 @@ pub struct Holder {
     pub group: Pid,
     /// Tells of its end, and takes signals for it: see [`watch_end`].
     pub watch: OwnedFd,
+    /// Kept for the lock of who asks it to stop.
+    file: File,
 }
 
 impl PidFile {
@@ -68,7 +78,7 @@ impl PidFile {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
             let file = options.open(path)?;
-            match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
+            match fcntl(&file, FcntlArg::F_SETLK(&lock_of(HOLDS))) {
                 Ok(_) if is_at(&file, path) => {
                     let found = file.metadata()?;
                     if !found.is_file() || found.len() > BYTES_MAX {
@@ -113,7 +123,9 @@ impl Holder {
     /// # Errors
     /// Those of open(2), fcntl(2) and pidfd_open(2); and if the holder can't be seen from here.
     pub fn find(path: &Path) -> io::Result<Option<Holder>> {
-        let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        let open = |write| OpenOptions::new().read(true).write(write).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+        // Who may only read it can see who holds it.
+        let file = match open(true).or_else(|_| open(false)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -126,11 +138,26 @@ impl Holder {
                 (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
             };
             // It had the lock before and has it still, so it lived in between, and the pid was nobody else's.
-            if locked_by(&file)? == Some(pid) {
-                return Ok(Some(Holder { pid, group, watch }));
+            if locked_by(&file)? != Some(pid) {
+                continue;
             }
+            if has_a_number(&file)? {
+                return Ok(Some(Holder { pid, group, watch, file }));
+            }
+            // It is about to write it; or it is somebody's database, and whoever has that locked is none of ours.
+            std::thread::sleep(LOOK_AGAIN);
         }
-        Err(keeps_changing())
+        let why = match locked_by(&file)? {
+            Some(pid) if !has_a_number(&file)? => io::Error::other(format!("it is no pid file, though pid {pid} has it locked")),
+            _ => keeps_changing(),
+        };
+        Err(why)
+    }
+
+    /// Whether nobody else is waiting for it to stop, who has asked it to. Who asks a second time insists, and that is for people to decide.
+    /// From then on this process is the one who has asked, as long as this exists.
+    pub fn is_first_to_ask(&self) -> bool {
+        !matches!(fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(ASKS))), Err(Errno::EAGAIN | Errno::EACCES))
     }
 }
 
@@ -142,7 +169,7 @@ impl From<io::Error> for TakeError {
 
 /// The process that keeps others from locking this file, if one does.
 fn locked_by(file: &File) -> io::Result<Option<Pid>> {
-    let mut lock = whole_file();
+    let mut lock = lock_of(HOLDS);
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
     match (i32::from(lock.l_type), lock.l_pid) {
         (libc::F_UNLCK, _) => Ok(None),
@@ -151,8 +178,20 @@ fn locked_by(file: &File) -> io::Result<Option<Pid>> {
     }
 }
 
-fn whole_file() -> libc::flock {
-    libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
+/// A lock of one byte, there or not.
+fn lock_of(byte: libc::off_t) -> libc::flock {
+    libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: byte, l_len: 1, l_pid: 0 }
+}
+
+/// Whether it is a regular file with a number in it, and nothing else.
+fn has_a_number(file: &File) -> io::Result<bool> {
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > BYTES_MAX {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; found.len() as usize];
+    let length = file.read_at(&mut bytes, 0)?;
+    Ok(bytes[..length].strip_suffix(b"\n").is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)))
 }
 
 /// Whether a path leads to the file that is open.

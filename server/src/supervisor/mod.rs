@@ -177,14 +177,18 @@ struct Supervisor {
     scheduling: Scheduling,
 }
 
-/// Runs the server until it is told to stop. `started` is told when it serves, or why it can't. Returns its exit code.
-pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>)) -> i32 {
+/// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and says whether it is still wanted. Returns its exit code.
+pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bool) -> i32 {
     role::start_journal_text(options.verbose);
     role::take_on("supervisor");
     match Supervisor::start(options) {
         Ok(mut supervisor) => {
-            started(Ok(()));
-            supervisor.supervise()
+            if started(Ok(())) {
+                return supervisor.supervise();
+            }
+            log::warn!("whoever started it is gone; stopped");
+            supervisor.end_children();
+            EXIT_FAILED
         }
         Err(error) => {
             log::error!("{error}");

@@ -85,7 +85,7 @@ impl Supervisor {
     }
 
     /// There is one way to stop a process. None is left, and no zombie.
-    fn end_children(&mut self) {
+    pub(super) fn end_children(&mut self) {
         for slot in self.children.alive() {
             if let Some(pid) = self.children.get(slot).pid {
                 let _ = kill(pid, Signal::SIGKILL);
