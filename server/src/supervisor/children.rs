@@ -159,15 +159,18 @@ impl Children {
         self.table.iter().filter(|child| child.pid.is_some()).map(|child| child.slot).collect()
     }
 
-    /// What the process in a slot has used of the CPU; `None` if the kernel doesn't tell. Source: proc_pid_schedstat(5), in nanoseconds.
+    /// What the process in a slot has used of the CPU; `None` if the kernel doesn't tell. Source: proc_pid_schedstat(5), in nanoseconds; `state` of
+    /// proc_pid_stat(5).
     pub fn cpu_use(&self, slot: Slot) -> Option<CpuUse> {
         let pid = self.table.get(slot.index())?.pid?;
         let mut used = CpuUse::default();
         for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            let mut fields = text.split(' ').map(|field| field.trim().parse().map(Duration::from_nanos));
+            let text = |file| std::fs::read_to_string(thread.path().join(file)).ok();
+            let schedstat = text("schedstat")?;
+            let mut fields = schedstat.split(' ').map(|field| field.trim().parse().map(Duration::from_nanos));
             let (Some(Ok(ran)), Some(Ok(waited))) = (fields.next(), fields.next()) else { return None };
             (used.ran, used.waited) = (used.ran + ran, used.waited + waited);
+            used.is_runnable |= state_in(&text("stat")?) == Some('R');
         }
         Some(used)
     }
@@ -344,8 +347,11 @@ impl Child {
 
 /// Whether a process stands still after a SIGSTOP. Source: proc_pid_stat(5), `state`.
 fn is_stopped(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('T'))
+    state_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()) == Some('T')
+}
+
+fn state_in(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 fn backoff(deaths: u32) -> Duration {

@@ -6,7 +6,7 @@
 //! One at a time is killed, the lock's owner first; then everyone gets two seconds again.
 //!
 //! Who waits for the CPU isn't stuck, and its successor wouldn't get it any sooner: on a machine that is busy with others, and above all with `--nice` or
-//! `--sched idle`, that may be for seconds. The kernel tells how long each thread ran, and how long it waited to (proc_pid_schedstat(5)).
+//! `--sched idle`, that may be for seconds. The kernel tells how long each thread ran, and how long it waited to (proc_pid_schedstat(5), proc_pid_stat(5)).
 
 use super::children::Fault;
 use crate::event_log::{EventLog, Thread};
@@ -45,8 +45,10 @@ struct SlotWatch {
 pub(super) struct CpuUse {
     /// How long they ran.
     pub ran: Duration,
-    /// How long they could have run, and others did.
+    /// How long they could have run, and others did; without the time that they do so now.
     pub waited: Duration,
+    /// Whether one of them could run now.
+    pub is_runnable: bool,
 }
 
 /// One number, and since when it has been the same.
@@ -161,7 +163,7 @@ impl SlotWatch {
         let (Some((since, before)), Some(used)) = (self.still, used()) else { return false };
         let (elapsed, ran, waited) =
             (now.duration_since(since), used.ran.saturating_sub(before.ran), used.waited.saturating_sub(before.waited));
-        elapsed < STARVED_MAX && waited > elapsed / 2 && ran < elapsed / 10
+        elapsed < STARVED_MAX && ran < elapsed / 10 && (used.is_runnable || waited > elapsed / 2)
     }
 }
 
@@ -264,24 +266,25 @@ mod tests {
         assert_eq!(watchdog.look(log, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
     }
 
-    /// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of the time, in percent.
-    fn killed_after(ran: u32, waited: u32) -> Option<u64> {
+    /// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of the time, in percent; perhaps does so now.
+    fn killed_after(ran: u32, waited: u32, is_runnable: bool) -> Option<u64> {
         let log = log();
         log.begin_turn(Slot(0), Thread::Receive);
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         (0..240).map(|look| look * 250).find(|&millis| {
             let now = Duration::from_millis(millis);
-            let used = |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100 });
+            let used = |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100, is_runnable });
             watchdog.look(log, &ALIVE, used, start + now) == Some((Slot(0), Fault::Busy))
         })
     }
 
     #[test]
     fn who_waits_for_the_cpu_has_more_time_and_who_spins_or_sleeps_has_not() {
-        assert_eq!(killed_after(0, 0), Some(2_000), "it sleeps");
-        assert_eq!(killed_after(100, 0), Some(2_000), "it spins");
-        assert_eq!(killed_after(20, 80), Some(2_000), "it spins among others who do");
+        assert_eq!(killed_after(0, 0, false), Some(2_000), "it sleeps");
+        assert_eq!(killed_after(100, 0, true), Some(2_000), "it spins");
+        assert_eq!(killed_after(20, 80, true), Some(2_000), "it spins among others who do");
         // From the second look on.
-        assert_eq!(killed_after(1, 99), Some(20_250), "it waits, and the others wait long enough");
+        assert_eq!(killed_after(1, 99, false), Some(20_250), "it waits, and the others wait long enough");
+        assert_eq!(killed_after(0, 0, true), Some(20_250), "it has waited all the time, and does");
     }
 }
