@@ -11,7 +11,7 @@ use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::ipc::value::{Array, Value};
 use forkchat_server::sys::memory::map_shared;
-use stage::{PATIENCE, exit_code, say, wait_until};
+use stage::{Attempt, Failure, PATIENCE, exit_code, say, wait_until};
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
@@ -23,11 +23,11 @@ const SONG: Duration = Duration::from_millis(50);
 /// So long it may take to see whether there is a room.
 const MOMENT: Duration = Duration::from_millis(100);
 
-fn main() -> io::Result<()> {
-    let rooms = map_shared::<Semaphore<GUESTS>>("example-rooms")?;
-    rooms.init(ROOMS)?;
-    evening(rooms)?;
-    accident(rooms)
+fn main() -> Result<(), Failure> {
+    let rooms = map_shared::<Semaphore<GUESTS>>("example-rooms").cannot("map the rooms")?;
+    rooms.init(ROOMS).cannot("make the rooms")?;
+    evening(rooms).cannot("show an evening")?;
+    accident(rooms).cannot("show an accident")
 }
 
 fn evening(rooms: &'static Semaphore<GUESTS>) -> io::Result<()> {
@@ -71,12 +71,12 @@ fn accident(rooms: &'static Semaphore<GUESTS>) -> io::Result<()> {
     wait_until("guest 4 to wait", || is_waiting.get() == 1)?;
 
     guests[2].kill();
-    say!("guest 2 {}; rooms free: {}, for a room that nobody gives back stays taken", guests[2].join(), rooms.available());
+    say!("guest 2: {}; rooms free: {}, for a room that nobody gives back stays taken", guests[2].join(), rooms.available());
     say!("the host has given back what guest 2 had: {}", rooms.release_all_of(2));
     wait_until("guest 4 to have it", || rooms.held_by(4) == 1)?;
     say!("guest 4 has a room; rooms free: {}", rooms.available());
     is_closing.set(1);
-    guests.iter_mut().enumerate().for_each(|(number, guest)| say!("guest {number} {}", guest.join()));
+    guests.iter_mut().enumerate().for_each(|(number, guest)| say!("guest {number}: {}", guest.join()));
     say!("rooms free: {}", rooms.available());
     Ok(())
 }

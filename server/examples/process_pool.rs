@@ -11,15 +11,14 @@ mod stage;
 use forkchat_server::ipc::pool::Pool;
 use forkchat_server::ipc::process::Process;
 use nix::unistd::getpid;
-use stage::say;
-use std::error::Error;
+use stage::{Attempt, Failure, say};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const PROCESSES: u16 = 3;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut pool = Pool::start("square", PROCESSES, square)?;
+fn main() -> Result<(), Failure> {
+    let mut pool = Pool::start("square", PROCESSES, square).cannot("start the pool")?;
     say!("a pool of {PROCESSES} processes: {}", pids(&pool));
 
     let start = Instant::now();
@@ -55,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sum: u64 = last.into_iter().map(|ticket| pool.get(ticket).map(|(_, square)| square)).sum::<Result<_, _>>()?;
     say!("joined: the last six are done, their sum is {sum}");
 
-    let mut pool = Pool::start("square", PROCESSES, square)?;
+    let mut pool = Pool::start("square", PROCESSES, square).cannot("start the pool")?;
     let tickets: Vec<_> = (1..=50).map(|job| pool.apply_async(job)).collect::<Result<_, _>>()?;
     let first = pool.get(tickets[0])?;
     pool.terminate();

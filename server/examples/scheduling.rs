@@ -15,7 +15,7 @@ use forkchat_server::sys::scheduling::{Policy, set_nice, set_policy};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
-use stage::say;
+use stage::{Attempt, Failure, say};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
@@ -36,8 +36,8 @@ enum Way {
     Yielding,
 }
 
-fn main() -> io::Result<()> {
-    let allowed = sched_getaffinity(MYSELF)?;
+fn main() -> Result<(), Failure> {
+    let allowed = sched_getaffinity(MYSELF).cannot("ask which CPUs we may use")?;
     let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect();
     let (first, cpu) = (cpus[0], cpus[cpus.len() - 1]);
     say!("for {} ms all want a whole CPU, and get this share of it:", CONTEST.as_millis());
@@ -50,7 +50,7 @@ fn main() -> io::Result<()> {
     } else {
         contest("two CPUs", &[(first, AsStarted), (cpu, Nice(19))])?;
     }
-    let right = Process::start(|| set_policy(Policy::Fifo, 1).map_or_else(|errno| errno as i32, |()| 0))?.join();
+    let right = Process::start(|| set_policy(Policy::Fifo, 1).map_or_else(|errno| errno as i32, |()| 0)).cannot("start a process")?.join();
     if right == End::Exited(0) {
         return contest("real time", &[(cpu, Scheduled(Policy::Other)), (cpu, Scheduled(Policy::Fifo))]);
     }
@@ -59,16 +59,16 @@ fn main() -> io::Result<()> {
 }
 
 /// Has them compete, each on its CPU, and tells what they got.
-fn contest(title: &str, contestants: &[(usize, Way)]) -> io::Result<()> {
-    let used_ns = Array::<AtomicU64>::map("used", contestants.len())?;
+fn contest(title: &str, contestants: &[(usize, Way)]) -> Result<(), Failure> {
+    let used_ns = Array::<AtomicU64>::map("used", contestants.len()).cannot("map the shares")?;
     let start = Instant::now() + READY;
     let processes =
         contestants.iter().zip(*used_ns).map(|(&(cpu, way), used_ns)| Process::start(move || compete(cpu, way, start, used_ns)));
-    let mut processes = processes.collect::<io::Result<Vec<_>>>()?;
+    let mut processes = processes.collect::<io::Result<Vec<_>>>().cannot("start the contestants")?;
     for (index, (cpu, way)) in contestants.iter().enumerate() {
         let end = processes[index].join();
         if end != End::Exited(0) {
-            return Err(io::Error::other(format!("{way:?} {end}")));
+            return Err(Failure(format!("{title}, {way:?} on CPU {cpu}: {end}; it could not be put there or scheduled so")));
         }
         let percent = used_ns[index].load(Ordering::Relaxed) as f64 / CONTEST.as_nanos() as f64 * 100.0;
         say!("{title:<11} {:<16} on CPU {cpu:<3} {percent:5.1} %", format!("{way:?}"));

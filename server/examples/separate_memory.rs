@@ -10,7 +10,7 @@ mod stage;
 
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::{Array, Value};
-use stage::say;
+use stage::{Attempt, Failure, say};
 use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const CHILDREN: usize = 4;
 const ROW_KIB: usize = 16 * 1024;
 
-fn main() -> io::Result<()> {
-    variable_and_value()?;
-    copy_on_write()?;
-    row_and_array()
+fn main() -> Result<(), Failure> {
+    variable_and_value().cannot("show a variable and a shared value")?;
+    copy_on_write().cannot("show copy on write")?;
+    row_and_array().cannot("show a row and a shared array")
 }
 
 fn variable_and_value() -> io::Result<()> {

@@ -9,7 +9,7 @@ mod stage;
 
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Value;
-use stage::{exit_code, say, wait_until};
+use stage::{Attempt, Failure, exit_code, say, wait_until, went_well};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
@@ -26,20 +26,29 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// Over loopback hardly anything is lost, so Anna doesn't send these: one in the middle, one at the end.
 const LOST_OF_ANNA: [u32; 2] = [7, DATAGRAMS];
 
-fn main() -> io::Result<()> {
+fn main() -> Result<(), Failure> {
+    let (one, other) = two_ends().cannot("make two UDP sockets on 127.0.0.1")?;
+    let ready = Value::map("example-ready").cannot("map a shared value")?;
+    let start = |name, socket: UdpSocket, unsent: &'static [u32]| {
+        Process::start_with(
+            socket,
+            |socket| vec![socket.as_fd()],
+            |socket| exit_code(talk(name, &socket, unsent, ready).cannot(format!("talk as {name}"))),
+        )
+    };
+    let mut anna = start("Anna", one, &LOST_OF_ANNA).cannot("start Anna")?;
+    let mut berta = start("Berta", other, &[]).cannot("start Berta")?;
+    say!("Anna: {}, Berta: {}", anna.join(), berta.join());
+    went_well("Anna", anna.join()).and_then(|()| went_well("Berta", berta.join()))
+}
+
+fn two_ends() -> io::Result<(UdpSocket, UdpSocket)> {
     let (one, other) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     // A connected socket gets from that address alone: nobody else can join in.
     one.connect(other.local_addr()?)?;
     other.connect(one.local_addr()?)?;
     say!("Anna is at {}, Berta at {}", one.local_addr()?, other.local_addr()?);
-    let ready = Value::map("example-ready")?;
-    let start = |name, socket: UdpSocket, unsent: &'static [u32]| {
-        Process::start_with(socket, |socket| vec![socket.as_fd()], |socket| exit_code(talk(name, &socket, unsent, ready)))
-    };
-    let mut anna = start("Anna", one, &LOST_OF_ANNA)?;
-    let mut berta = start("Berta", other, &[])?;
-    say!("Anna {}, Berta {}", anna.join(), berta.join());
-    Ok(())
+    Ok((one, other))
 }
 
 /// Sends and receives at the same time, and tells what came.

@@ -13,19 +13,19 @@ use forkchat_server::ipc::value::Value;
 use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
-use stage::{PATIENCE, exit_code, say, wait_until};
+use stage::{Attempt, Failure, PATIENCE, exit_code, say, wait_until};
 use std::fs;
 use std::io;
 use std::thread::sleep;
 
-fn main() -> io::Result<()> {
-    zombie()?;
+fn main() -> Result<(), Failure> {
+    zombie().cannot("show a zombie")?;
     // An orphan goes to its nearest ancestor that has asked for orphans, or else to process 1, which waits for whoever comes.
     // This one asks, so that it can wait for them itself and leaves nothing behind.
-    set_child_subreaper(true)?;
+    set_child_subreaper(true).cannot("take in orphans")?;
     say!("now the parent takes in orphans, as process 1 does for those whom nobody else takes in");
-    orphan(false)?;
-    orphan(true)
+    orphan(false).cannot("show an orphan")?;
+    orphan(true).cannot("show a child that dies with its parent")
 }
 
 fn zombie() -> io::Result<()> {
@@ -40,7 +40,7 @@ fn zombie() -> io::Result<()> {
         memory.split(' ').next().unwrap_or("?")
     );
     let end = child.join();
-    say!("waited for: pid {pid} {end}; {}", in_proc(pid));
+    say!("waited for: pid {pid}: {end}; {}", in_proc(pid));
     Ok(())
 }
 
@@ -48,7 +48,9 @@ fn zombie() -> io::Result<()> {
 fn orphan(dies_with_parent: bool) -> io::Result<()> {
     let (born, adopted_by) = (Value::map("example-born")?, Value::map("example-adopted-by")?);
     let mut parent = Process::start(|| {
-        let Ok(_child) = Process::start(|| exit_code(lonely_child(dies_with_parent, born, adopted_by))) else { return 1 };
+        let Ok(_child) = Process::start(|| exit_code(lonely_child(dies_with_parent, born, adopted_by).cannot("be a child"))) else {
+            return 1;
+        };
         // Until it is killed. It is given no chance to take its child with it, as a `Process` that is dropped would.
         sleep(PATIENCE);
         1
@@ -65,7 +67,7 @@ fn orphan(dies_with_parent: bool) -> io::Result<()> {
     }
     // It is no child that was started here, but has become one.
     let end = waitpid(child, None).map(End::of)?;
-    say!("pid {child} {}", end.map_or("was stopped".to_owned(), |end| end.to_string()));
+    say!("pid {child}: {}", end.map_or("was stopped".to_owned(), |end| end.to_string()));
     Ok(())
 }
 

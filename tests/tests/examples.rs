@@ -3,23 +3,28 @@
 use forkchat_tests::example::Example;
 use forkchat_tests::processes::children_of;
 use forkchat_tests::{Client, wait_for};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
 
 #[test]
 fn start_and_join() {
     let example = Example::run("start_and_join", &[]);
     example.said(&[
         "is she alive? true",
-        "anna exited with code 3; is she alive? false",
+        "anna: exited with code 3; is she alive? false",
         "the parent doesn't wait",
-        "looks: berta exited with code 4",
+        "looks: berta: exited with code 4",
         "waited 80 ms for clara: she still runs",
-        "clara killed by signal 15",
-        "dora killed by signal 9",
-        "panicked: emma exited with code 101",
+        "clara: killed by signal 15",
+        "dora begins",
+        "dora: killed by signal 9",
+        "emma, who panicked: exited with code 101",
     ]);
     let (parent, child) = (example.words("pid ")[1], example.words("started anna as pid")[4].trim_end_matches(';'));
     assert_eq!(example.words("anna begins; her parent is pid").last(), Some(&parent));
@@ -66,7 +71,7 @@ fn zombie_and_orphan() {
     example.said(&[
         &format!("pid {zombie} has ended and nobody has waited for it: state Z, parent pid {main}"),
         "its memory is given back (0 pages)",
-        &format!("waited for: pid {zombie} exited with code 3; not in /proc"),
+        &format!("waited for: pid {zombie}: exited with code 3; not in /proc"),
     ]);
     let parent = |child: &str| example.behind(&format!("a child that {child} its parent, pid "))[0];
     let (first, second) = (parent("outlives"), parent("dies with"));
@@ -78,10 +83,10 @@ fn zombie_and_orphan() {
         &format!("pid {orphan}: state"),
         &killed(first),
         &format!("the orphan lives: pid {orphan}, state"),
-        &format!("pid {orphan} exited with code 0"),
+        &format!("pid {orphan}: exited with code 0"),
         &format!("pid {other}: state"),
         &killed(second),
-        &format!("pid {other} killed by signal 9"),
+        &format!("pid {other}: killed by signal 9"),
     ]);
     assert!(example.words(&format!("pid {orphan}: state")).ends_with(&["parent", "pid", first]), "{example}");
     assert!(example.words("the orphan lives").ends_with(&["parent", "pid", main]), "{example}");
@@ -103,13 +108,13 @@ fn ticket_lock() {
         "seller 1 has the lock, seller 2 waits for it",
         "seller 2 has the lock; its owner died: true; tickets left: 1",
         "seller 2 sold one: true",
-        "seller 1, who had the lock, was killed by signal 9; seller 2 exited with code 0",
+        "seller 1, who had the lock, was killed by signal 9; seller 2: exited with code 0",
         "seller 3 has the lock; its owner died: false; tickets left: 0",
         "seller 3 sold one: false",
-        "seller 3 exited with code 0",
+        "seller 3: exited with code 0",
     ]);
     assert_eq!(
-        example.text.lines().filter(|line| line.contains("a seller, pid") && line.ends_with(", exited with code 0")).count(),
+        example.text.lines().filter(|line| line.contains("a seller, pid") && line.ends_with(": exited with code 0")).count(),
         8,
         "{example}"
     );
@@ -127,11 +132,11 @@ fn karaoke_semaphore() {
     example.said(&[
         &format!("10 guests have sung; inside were at most {most}; rooms free: 4"),
         "guest 4 finds no room free and waits",
-        "guest 2 killed by signal 9; rooms free: 0",
+        "guest 2: killed by signal 9; rooms free: 0",
         "the host has given back what guest 2 had: 1",
         "guest 4 has a room; rooms free: 0",
-        "guest 2 killed by signal 9",
-        "guest 4 exited with code 0",
+        "guest 2: killed by signal 9",
+        "guest 4: exited with code 0",
         "rooms free: 4",
     ]);
 }
@@ -144,7 +149,7 @@ fn pipe_talk() {
     assert!(letter > capacity, "{example}");
     example.said(&[
         "the parent has written everything; is the child alive? true",
-        "the parent has closed its end; the child exited with code 0",
+        "the parent has closed its end; the child: exited with code 0",
     ]);
     example.said(&[
         "the child reads: a pipe knows no borders:",
@@ -154,10 +159,10 @@ fn pipe_talk() {
         "the parent hears Some(9)",
         "the parent hears Some(16)",
         "the child is at the end of input",
-        "the parent has closed its end; the child exited with code 0",
-        "200 ms later the child still runs",
+        "the parent has closed its end; the child: exited with code 0",
+        "200 ms later the child: it still runs",
         &format!("in the pipe are {capacity} bytes; the child is in state S, in "),
-        &format!("read while one waits: {letter} bytes; the child exited with code 0"),
+        &format!("read while one waits: {letter} bytes; the child: exited with code 0"),
     ]);
     let call = example.words("the child is in state S, in");
     assert!(call.contains(&"write,") || call.ends_with(&["we", "are", "not", "told"]), "{example}");
@@ -195,7 +200,7 @@ fn thread_pool() {
 #[test]
 fn udp_talk() {
     let example = Example::run("udp_talk", &[]);
-    example.said(&["Anna exited with code 0, Berta exited with code 0"]);
+    example.said(&["Anna: exited with code 0, Berta: exited with code 0"]);
     assert!(example.text.contains("Anna received 12 of 12; lost: []"), "{example}");
     assert!(example.text.contains("Berta received 10 of 12; lost: [7, 12]"), "{example}");
     assert!(
@@ -283,13 +288,16 @@ fn echo_per_process() {
 
     drop((berta, crowd, late));
     let ended = server.finish();
-    let (claras, annas) = (format!("pid {claras} exited with code 0"), format!("pid {annas} killed by signal 9"));
+    let (claras, annas) = (format!("pid {claras}: exited with code 0"), format!("pid {annas}: killed by signal 9"));
     ended.said(&["hears: hello (echoed by pid", "the client has heard everything"]);
-    ended.said(&["listening on 127.0.0.1:", &claras, &annas, &format!("pid {bertas} exited with code 0"), "nobody has been here for 3s"]);
+    ended.said(&["listening on 127.0.0.1:", &claras, &annas, &format!("pid {bertas}: exited with code 0"), "nobody has been here for 3s"]);
     assert_eq!(ended.errors, "", "{ended}");
     let client = Example::run("echo_per_process", &["--client", &address]);
     assert_eq!(client.code, Some(1), "{client}");
-    assert!(client.text.contains(&format!("cannot connect to {address}: ")), "{client}");
+    assert!(client.text.contains(&format!("cannot connect to {address}: ")) && client.text.contains("start the server first"), "{client}");
+    let client = Example::run("echo_per_process", &["--client", "nonsense"]);
+    assert_eq!(client.code, Some(1), "{client}");
+    assert!(client.text.contains("cannot connect to nonsense: ") && !client.text.contains("start the server"), "{client}");
 }
 
 #[test]
@@ -300,7 +308,7 @@ fn traffic_light_event() {
         "the light turns green",
         "dora's car goes after ",
         "the light turns green and at once red again",
-        "the keeper killed by signal 9; is it green? true",
+        "the keeper: killed by signal 9; is it green? true",
     ]);
     let line_of =
         |part: &str| example.text.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part:?} in\n{example}"));
@@ -321,11 +329,19 @@ fn producer_consumer() {
         "in hand: killed by signal 9",
         "all of 12 tasks done? false: one is with the dead",
         "its task waits again; all done? true; the sum of what is done is 78",
-        "wait for more; they die with this process",
+        "wait for more; they die with their parent",
     ]);
     let taken = (0..3).map(|me| example.words(&format!("consumer {me} took"))[3].parse::<u32>().unwrap()).sum::<u32>();
     assert_eq!(taken, 12, "{example}");
     assert_eq!(example.text.matches(" numbers and an end marker").count(), 3, "one for each\n{example}");
+    let consumers = example.words("the consumers ").into_iter().skip(2).take(3).map(|pid| pid.trim_end_matches(','));
+    let (consumers, parent) = (consumers.collect::<Vec<_>>(), example.behind("the consumers' parent, pid ")[0]);
+    assert_ne!(parent, example.behind(" s  pid ")[0], "{example}");
+    assert!(example.text.contains(&format!("the consumers' parent, pid {parent}: exited with code 0")), "{example}");
+    assert_eq!(example.behind("a consumer, pid "), consumers, "all are seen to be gone: {example}");
+    for pid in consumers {
+        assert!(example.text.contains(&format!("a consumer, pid {pid}: killed by signal 9")), "{example}");
+    }
 }
 
 #[test]
@@ -366,6 +382,17 @@ fn ack_server() {
     client.send("ohne Ende".as_bytes());
     client.end_input();
     assert_eq!(client.rest(), ["received: ohne Ende"], "and then the end");
+    // A line that is too long is refused once, however long, and the next one is heard. One that is as long as may be is heard as a whole.
+    let mut long = Client::new(TcpStream::connect(address).unwrap());
+    for bytes in [4_097, 20_000] {
+        long.send(&b"\xc4\xe3".repeat(bytes / 2 + 1));
+        long.say("\nhere again");
+        assert_eq!(long.line().as_deref(), Some("refused: a line of more than 4096 bytes; send it in several"));
+        assert_eq!(long.line().as_deref(), Some("received: here again"));
+    }
+    long.say(&"x".repeat(4_096));
+    assert_eq!(long.line(), Some(format!("received: {}", "x".repeat(4_096))));
+    drop(long);
     // Many at a time, each by two threads; and one who never reads holds nobody up.
     let mut deaf = TcpStream::connect(address).unwrap();
     deaf.write_all(&b"nobody reads this\n".repeat(1_000)).unwrap();
@@ -380,7 +407,7 @@ fn ack_server() {
     let ended = example.finish();
     ended.said(&["nobody has been there for 2 s; the end"]);
     for answers in
-        ["in gbk | received: /charset gbk | received: 你好 | received: in gbk", "| received: grüß dich |", "| received: привет |"]
+        ["in gbk, of which nothing was said | received: 你好 | received: in gbk", "| received: grüß dich |", "| received: привет |"]
     {
         assert!(ended.text.contains(answers), "{ended}");
     }
@@ -410,4 +437,117 @@ fn cpu_or_io() {
         assert!((computed[1] / 3.0..computed[1] * 3.0).contains(&computing[1]), "no way makes the work itself less: {example}");
         assert!(waiting[1] < computing[1], "who waits needs no CPU: {example}");
     }
+    // What is said last is what was measured.
+    let at_work = row("computing", "threads")[3];
+    let parallel = example.text.contains("threads computed in parallel, on ");
+    assert!(if parallel { at_work >= 1.2 } else { at_work <= 1.2 && example.text.contains("with more than one CPU free") }, "{example}");
+}
+
+#[test]
+fn a_car_that_is_killed_ends_the_wait_for_it() {
+    // Until it is met while it is waited for: at another time it may be across already.
+    let (car, ended) = wait_for("a car that was killed at the red light", || {
+        let example = Example::start("traffic_light_event", &[]);
+        // None any more, if it has ended.
+        let car = (0..1_000).find_map(|_| children_of(example.pid()).first().copied());
+        // A child of the example, which was not waited for a moment ago.
+        car.map(|car| kill(car, Signal::SIGKILL));
+        let ended = example.finish();
+        (ended.code == Some(1)).then_some((car?, ended))
+    });
+    assert!(ended.errors.contains(&format!("pid {car}: killed by signal 9")), "{ended}");
+}
+
+#[test]
+fn an_ack_server_whose_worker_ends_says_so() {
+    let example = Example::start("ack_server", &[]);
+    example.reads("a client of our own, pid ");
+    for _ in 0..2 {
+        example.reads("in utf-8");
+    }
+    example.reads("in windows-1251");
+    let worker = children_of(example.pid())[0];
+    kill(worker, Signal::SIGKILL).expect("it is there");
+    let ended = example.finish();
+    assert_eq!(ended.code, Some(1), "{ended}");
+    assert!(ended.text.contains(&format!("pid {worker}: killed by signal 9")), "{ended}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_a_sentence() {
+    for (example, argument, why) in [
+        ("ack_server", "127.0.0.1:nonsense", "Error: cannot listen on 127.0.0.1:nonsense: "),
+        ("daemon", "nonsense", "Error: no such thing to do: nonsense; give start, stop, restart or nothing"),
+    ] {
+        let ended = Example::run(example, &[argument]);
+        assert_eq!(ended.code, Some(1), "{ended}");
+        assert!(ended.errors.starts_with(why), "{ended}");
+    }
+    for name in ["daemon", "ticket_lock"] {
+        let ended = in_own_group(name, "/nowhere/at all".as_ref()).wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{errors}");
+        assert!(errors.starts_with(&format!("Error: cannot make the directory /nowhere/at all/forkchat-example-{name}-")), "{errors}");
+    }
+}
+
+/// An example as a terminal runs it: its processes are a group, to which Ctrl-C goes. Its scratch files go to `directory`.
+fn in_own_group(name: &'static str, directory: &std::path::Path) -> std::process::Child {
+    let test = std::env::current_exe().expect("a test has a path");
+    let program = test.parent().and_then(std::path::Path::parent).expect("tests lie in target/PROFILE/deps").join("examples").join(name);
+    let mut command = Command::new(program);
+    command.process_group(0).env("TMPDIR", directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().expect("the example starts")
+}
+
+/// Whether anybody in a process group runs. When init takes a zombie away is init's business. Source: proc_pid_stat(5), `state` and `pgrp`.
+fn runs_in(group: Pid) -> bool {
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        matches!(fields[..], [state, _, of, ..] if state != "Z" && of == group.to_string())
+    })
+}
+
+/// A signal comes so many milliseconds after the directory was made (0: after the start), to the group or to the first process alone. Whenever it
+/// comes, nothing is left.
+fn interrupted(name: &'static str, moments_ms: &[u64]) {
+    // Built by that, and nothing is left of it, either.
+    let whole = Example::run(name, &[]);
+    assert_eq!(whole.code, Some(0), "{whole}");
+    let mut interrupted = 0;
+    for (number, &moment) in moments_ms.iter().enumerate() {
+        let directory = std::env::temp_dir().join(format!("forkchat-interrupted-{name}-{}-{number}", std::process::id()));
+        fs::create_dir(&directory).expect("a directory of its own");
+        let mut child = in_own_group(name, &directory);
+        let group = Pid::from_raw(child.id() as i32);
+        if moment > 0 {
+            // Or its end, without taking the zombie away, whose number nobody else has as long as it is there.
+            let has_ended =
+                || waitid(Id::Pid(group), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG) != Ok(WaitStatus::StillAlive);
+            wait_for("its directory", || (fs::read_dir(&directory).unwrap().next().is_some() || has_ended()).then_some(()));
+            std::thread::sleep(std::time::Duration::from_millis(moment));
+        }
+        // It may have ended, but was not waited for.
+        let _ = if number % 2 == 0 { killpg(group, Signal::SIGINT) } else { kill(group, Signal::SIGTERM) };
+        let status = wait_for("its end", || child.try_wait().expect("it can be waited for"));
+        wait_for("the end of all", || (!runs_in(group)).then_some(()));
+        let left: Vec<_> = fs::read_dir(&directory).unwrap().flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "{left:?} after {moment} ms");
+        fs::remove_dir(&directory).unwrap();
+        // Ended before it began, ended as it was told, or done already.
+        assert!(matches!((status.code(), status.signal()), (None, Some(2 | 15)) | (Some(130 | 143 | 0), None)), "{status}");
+        interrupted += usize::from(matches!(status.code(), Some(130 | 143)));
+    }
+    assert!(interrupted > 0, "at none of {moments_ms:?} ms was {name} at work");
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_of_ticket_lock() {
+    interrupted("ticket_lock", &[0, 1, 2, 0, 4, 5, 8, 12, 20, 30, 45, 55, 70, 90]);
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_of_the_daemons_starter() {
+    interrupted("daemon", &[0, 1, 2, 0, 4, 5, 6, 8, 10, 15, 100, 200, 300, 310]);
 }

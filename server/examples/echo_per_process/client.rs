@@ -1,6 +1,6 @@
 //! The other end: says some lines, and hears what comes back.
 
-use crate::stage::say;
+use crate::stage::{Attempt, Failure, say};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
@@ -24,9 +24,14 @@ pub fn standard_input() -> io::Result<Input> {
 ///
 /// It sends in a thread of its own. If it didn't listen before everything is said, it and the server would wait for each other as soon as the kernel
 /// has no room for more of either's bytes.
-pub fn converse(address: &str, mut input: Input) -> io::Result<()> {
-    let why = |error: io::Error| io::Error::new(error.kind(), format!("cannot connect to {address}: {error}; start the server first"));
-    let socket = TcpStream::connect(address).map_err(why)?;
+pub fn converse(address: &str, mut input: Input) -> Result<(), Failure> {
+    let remedy = |error: &io::Error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => "; start the server first",
+        io::ErrorKind::InvalidInput => "; give an address and a port, such as 127.0.0.1:7007",
+        _ => "",
+    };
+    let socket =
+        TcpStream::connect(address).map_err(|error| format!("{error}{}", remedy(&error))).cannot(format!("connect to {address}"))?;
     let mut sender = socket.try_clone()?;
     // Nobody waits for this thread: its input may never end. It ends with the process.
     thread::Builder::new().spawn(move || {

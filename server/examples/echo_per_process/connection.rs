@@ -1,13 +1,52 @@
-//! What a connection's process does.
+//! A connection: its process, and what that does.
 
+use crate::stage::{Attempt, exit_code, say};
+use forkchat_server::ipc::process::Process;
+use forkchat_server::sys::process::watch_end;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// A longer line is sent back in pieces, each with its suffix.
 const LINE_BYTES_MAX: u64 = 1_024;
 
+/// A process that serves a connection, and a descriptor that tells of its end.
+pub type Serving = (Process, OwnedFd);
+
+/// Has its end watched.
+pub fn watched(process: Process) -> io::Result<Serving> {
+    let end = watch_end(process.pid())?;
+    Ok((process, end))
+}
+
+/// Accepts a client and forks a process for it; `None` if there is none, or it has to be turned away.
+pub fn accept(listener: &TcpListener) -> Option<Serving> {
+    // The process alone has the socket then: `start_with` closes the parent's copy at once. Forgetting that is a common mistake. As long as one copy is
+    // open anywhere the connection is, too, so the client would never see its end; and some day the parent would have no descriptor left.
+    let fork = |socket: TcpStream| {
+        Process::start_with(socket, |socket| vec![socket.as_fd()], |socket| exit_code(echo(&socket).cannot("talk with a client")))
+            .and_then(watched)
+    };
+    match listener.accept() {
+        Ok((socket, client)) => {
+            let serving = fork(socket).inspect_err(|error| say!("cannot serve {client}: {error}")).ok()?;
+            say!("{client} is served by pid {}", serving.0.pid());
+            Some(serving)
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => {
+            say!("cannot accept: {error}");
+            // It may be for want of descriptors; then the client still waits, and would be looked at again without a pause.
+            sleep(Duration::from_millis(50));
+            None
+        }
+    }
+}
+
 /// A connection's process: sends back each line, until the client has no more to say.
-pub fn echo(socket: &TcpStream) -> io::Result<()> {
+fn echo(socket: &TcpStream) -> io::Result<()> {
     echo_lines(socket).or_else(unless_gone)
 }
 

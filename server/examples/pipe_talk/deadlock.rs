@@ -1,6 +1,6 @@
 //! The classic deadlock of two processes: one waits for the other's end, which waits for the one to read; and its cure.
 
-use crate::stage::{exit_code, say, wait_until};
+use crate::stage::{Attempt, exit_code, say, wait_until};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::sys::socket::unread;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -20,9 +20,13 @@ pub fn and_cure() -> io::Result<()> {
         "a full pipe: it holds {capacity} bytes, the child writes {}; the parent waits for the child's end, and doesn't read",
         letter.len()
     );
-    let mut child = Process::start_with(writer, |writer| vec![writer.as_fd()], |mut writer| exit_code(writer.write_all(&letter)))?;
+    let mut child = Process::start_with(
+        writer,
+        |writer| vec![writer.as_fd()],
+        |mut writer| exit_code(writer.write_all(&letter).cannot("write to the pipe")),
+    )?;
     let end = child.join_timeout(Duration::from_millis(200));
-    say!("200 ms later the child {}", end.map_or("still runs".to_owned(), |end| end.to_string()));
+    say!("200 ms later the child: {}", end.map_or("it still runs".to_owned(), |end| end.to_string()));
     wait_until("a full pipe", || unread(reader.as_fd()) == Ok(capacity))?;
     wait_until("a child that sleeps", || state(child.pid()) == "S")?;
     say!("in the pipe are {capacity} bytes; the child is in state {}, {}", state(child.pid()), system_call(child.pid()));
@@ -30,7 +34,7 @@ pub fn and_cure() -> io::Result<()> {
     let mut read = Vec::new();
     // To the end of input, which is the child's end. Where there are several pipes, all have to be read at the same time: by poll(2), or a thread for each.
     reader.read_to_end(&mut read)?;
-    say!("the cure is to read while one waits: {} bytes; the child {}", read.len(), child.join());
+    say!("the cure is to read while one waits: {} bytes; the child: {}", read.len(), child.join());
     Ok(())
 }
 

@@ -13,26 +13,27 @@ mod stage;
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::queue::{self, QueueEnd, Received};
 use forkchat_server::sys::socket::wait_for_input;
-use stage::{exit_code, say};
+use stage::{Attempt, Failure, exit_code, say};
 use std::io::{self, BufRead, BufReader, PipeReader, Write};
 use std::os::fd::AsFd;
 
-fn main() -> io::Result<()> {
-    one_way()?;
-    both_ways()?;
-    deadlock::and_cure()
+fn main() -> Result<(), Failure> {
+    one_way().cannot("show a pipe")?;
+    both_ways().cannot("show a queue")?;
+    deadlock::and_cure().cannot("show a deadlock")
 }
 
 fn one_way() -> io::Result<()> {
     say!("one way: the parent writes, the child reads");
     let (reader, mut writer) = io::pipe()?;
     // The child has the reader and not the writer. With a copy of that it would itself keep the end of input from coming.
-    let mut child = Process::start_with(reader, |reader| vec![reader.as_fd()], |reader| exit_code(read_lines(reader)))?;
+    let mut child =
+        Process::start_with(reader, |reader| vec![reader.as_fd()], |reader| exit_code(read_lines(reader).cannot("read the pipe")))?;
     write!(writer, "a pipe knows no borders:\nlines are what its ")?;
     writeln!(writer, "two ends agree on")?;
     say!("the parent has written everything; is the child alive? {}", child.is_alive());
     drop(writer);
-    say!("the parent has closed its end; the child {}", child.join());
+    say!("the parent has closed its end; the child: {}", child.join());
     Ok(())
 }
 
@@ -47,7 +48,7 @@ fn read_lines(reader: PipeReader) -> io::Result<()> {
 fn both_ways() -> io::Result<()> {
     say!("both ways: numbers to the child, their squares to the parent");
     let (here, there) = queue::pair::<u64, u64>()?;
-    let mut child = Process::start_with(there, |there| vec![there.as_fd()], |there| exit_code(square(&there)))?;
+    let mut child = Process::start_with(there, |there| vec![there.as_fd()], |there| exit_code(square(&there).cannot("square")))?;
     for number in [2, 3, 4] {
         send(&here, number)?;
     }
@@ -55,7 +56,7 @@ fn both_ways() -> io::Result<()> {
         say!("the parent hears {:?}", next(&here)?);
     }
     drop(here);
-    say!("the parent has closed its end; the child {}", child.join());
+    say!("the parent has closed its end; the child: {}", child.join());
     let (here, _nobody_reads) = queue::pair::<u64, u64>()?;
     say!(
         "a queue that nobody reads takes {} messages, and then says that it is full",

@@ -13,7 +13,7 @@ mod stage;
 
 use forkchat_server::sys::process::can_start_threads;
 use pool::Pool;
-use stage::{say, wait_until};
+use stage::{Attempt, Failure, say, wait_until};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,10 +28,10 @@ const JOBS: u64 = 20;
 /// Which thread did which jobs. All threads have it: `Arc` counts who still does, `Mutex` lets one in at a time. Rust compiles no sharing without that.
 type Done = Arc<Mutex<BTreeMap<String, Vec<u64>>>>;
 
-fn main() -> io::Result<()> {
-    two_pools()?;
-    race::and_cures()?;
-    stop_flag()
+fn main() -> Result<(), Failure> {
+    two_pools().cannot("show two pools")?;
+    race::and_cures().cannot("show a race")?;
+    stop_flag().cannot("show a flag")
 }
 
 fn two_pools() -> io::Result<()> {
