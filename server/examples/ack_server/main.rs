@@ -2,8 +2,9 @@
 //!
 //! Watch for: the processes share the listening socket, and whoever is free accepts; a message is a line, however the bytes arrive, and it is decoded when
 //! it is whole, so a character of two bytes in two pieces is one character; a client that says that it will send no more (`nc -N`) is answered to the
-//! end; one longer than 4,096 bytes (`LINE_BYTES_MAX`) is refused as a whole. `ack_server ADDR` listens there, and ends when nobody has been there for 2 s. Who says nothing of
-//! a charset speaks GBK. Try `printf '/charset utf-8\n你好\n' | nc -N HOST PORT`.
+//! end; a message of more than 4,096 bytes (`LINE_BYTES_MAX`) is refused as a whole; who says nothing of a charset speaks GBK.
+//!
+//! `ack_server ADDR` listens there, and ends when nobody has been there for 2 s. Try `printf '/charset utf-8\n你好\n' | nc -N HOST PORT`.
 //!
 //! At work in the server: the worker (`worker/pair.rs`). It does this for all its clients with one such pair, and everyone is told.
 
