@@ -7,7 +7,7 @@
 //! A job that panics is an error that says so, and so is one in which its process dies: the process is replaced, and the others don't notice. Nobody waits
 //! for a job that nobody does. Nothing happens to a job that waits while a process dies.
 //!
-//! Costs: for each job two trips through a queue (about 1 µs each) and, when the processes sleep, two wake-ups (30 µs each). A death is noticed
+//! Costs: a job that does nothing takes 8 µs if there are many, and 18 µs if each is waited for: two trips through a queue, and wake-ups. A death is noticed
 //! when a job is given in, and while results are waited for within [`LOOK_AGAIN`]; whoever does neither has jobs done by those who are left.
 
 use super::event_count::LOOK_AGAIN;
