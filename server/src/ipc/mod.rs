@@ -14,8 +14,8 @@
 //! | [`queue`] | messages with descriptors between two processes | 2.6 µs for a message, sent and received | what it sent is still read; what was sent to it is gone with it |
 //!
 //! Measured on the machine of the README's other figures, in a release build, the best of five. With somebody who waits each costs a system call more on either
-//! side, and a wake-up, 30 µs. None waits for the dead: every wait has a limit that the
-//! caller sets, and between [`event_count::LOOK_AGAIN`] and that limit no death of any other process holds it up.
+//! side, and a wake-up, 30 µs. None waits for the dead: every wait has a limit that the caller sets, and looks again all the while
+//! ([`event_count::LOOK_AGAIN`]), should whoever was to wake it have died.
 
 pub mod doorbell;
 pub mod event;
