@@ -28,7 +28,8 @@ struct Service {
 impl Service {
     fn new() -> Service {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("forkchat-daemon-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // No name is the beginning of another: by their names the processes are found.
+        let name = format!("forkchat-daemon-{}-{:04}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory).expect("a directory of its own");
         Service { directory }
@@ -480,6 +481,8 @@ fn the_example_shows_all_of_it() {
 #[test]
 fn the_examples_parts_find_each_other_and_nothing_is_left() {
     let example = Example::start("daemon", &["stop"]);
+    // Before there is one: else it might be the one that is started next.
+    example.reads("stop: none runs");
     let started = example.again(&["start"]);
     let first = started.words("start: pid ")[2];
     example.again(&["start"]).said(&[&format!("start: one runs already, as pid {first}")]);
