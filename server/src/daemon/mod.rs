@@ -24,8 +24,7 @@
 
 pub mod pid_file;
 
-use crate::sys::process::{fork_survivor, signal_watched};
-use crate::sys::socket::wait_for_input;
+use crate::sys::process::{fork_survivor, signal_watched, wait_end};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
@@ -142,12 +141,12 @@ pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
         ask(holder.watch.as_fd(), Signal::SIGTERM)?;
     }
     let Holder { pid, group, ref watch, .. } = holder;
-    if is_gone_within(watch.as_fd(), patience)? {
+    if wait_end(watch.as_fd(), patience)? {
         return Ok(Stopped::Ended(pid));
     }
     ask(watch.as_fd(), Signal::SIGKILL)?;
     let deadline = Instant::now() + GONE;
-    if !is_gone_within(watch.as_fd(), GONE)? {
+    if !wait_end(watch.as_fd(), GONE)? {
         return Err(io::Error::other(format!("pid {pid} was killed and is still there; it ends with the kernel's work for it")));
     }
     // It could wait for no child. Those that die with it do so a moment later, and may hold a port until then that the next one wants.
@@ -255,19 +254,5 @@ fn ask(watch: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     match signal_watched(watch, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Waits for the end of a process, at most for so long.
-fn is_gone_within(watch: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
-    let start = Instant::now();
-    loop {
-        let left = patience.saturating_sub(start.elapsed());
-        if !wait_for_input(watch, Some(left))?.is_empty() {
-            return Ok(true);
-        }
-        if left.is_zero() {
-            return Ok(false);
-        }
     }
 }

@@ -14,7 +14,7 @@
 //! and 64 places); a system call to sleep, and one to wake those who sleep. A place takes a little more than [`TASK_BYTES_MAX`] of memory, once it was used.
 
 use super::event_count::EventCount;
-use super::mutex::{Guard, LockError, Mutex};
+use super::mutex::{BRIEFLY, Guard, LockError, Mutex, or_later};
 use super::value::Array;
 use crate::sys::memory::map_shared;
 use serde::{Serialize, de::DeserializeOwned};
@@ -29,9 +29,6 @@ use zerocopy::FromBytes;
 /// The longest task, in bytes, as it is written down (postcard). A longer one is a mistake in the program and refused when it is put.
 pub const TASK_BYTES_MAX: usize = 1_024;
 
-/// The lock is held for about a microsecond at a time, so this is long: only a process that was stopped, or that gets no CPU, holds it longer. Each look
-/// at the queue may take so long, also one that is to wait for nothing.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(20);
 /// The states of a place. Above them: taken, by the consumer whose number it is above [`TAKEN`].
 const FREE: u32 = 0;
 const WAITING: u32 = 1;
@@ -117,7 +114,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     }
 
     fn try_put(&self, bytes: &[u8]) -> Result<Option<()>, PutError> {
-        let Some(_guard) = patient(self.lock()).map_err(PutError::Lock)? else { return Ok(None) };
+        let Some(_guard) = or_later(self.lock()).map_err(PutError::Lock)? else { return Ok(None) };
         if self.is_closed() {
             return Err(PutError::Closed);
         }
@@ -134,7 +131,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Takes the first task that waits, for `consumer`, waiting at most `timeout` for one. The consumers' numbers are the caller's choice.
     pub fn take(&self, consumer: u16, timeout: Duration) -> Result<Taken<T>, LockError> {
         let attempt = || {
-            let Some(_guard) = patient(self.lock())? else { return Ok(None) };
+            let Some(_guard) = or_later(self.lock())? else { return Ok(None) };
             let task = self.take_from(WAITING, consumer);
             // One that is in somebody's hand may come back.
             let is_over = || self.is_closed() && self.is_empty();
@@ -167,7 +164,7 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     pub fn join(&self, timeout: Duration) -> Result<bool, LockError> {
         let attempt = || {
             // With the lock: one who does a task may put the next before it is done with this one, somewhere behind our back.
-            let Some(_guard) = patient(self.lock())? else { return Ok(None) };
+            let Some(_guard) = or_later(self.lock())? else { return Ok(None) };
             Ok(self.is_empty().then_some(()))
         };
         Ok(self.state.departures.wait_for(timeout, attempt)?.is_some())
@@ -180,7 +177,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         self.state.departures.advance();
     }
 
-    fn is_closed(&self) -> bool {
+    /// Whether no more tasks come.
+    pub fn is_closed(&self) -> bool {
         self.state.is_closed()
     }
 
@@ -189,8 +187,9 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         self.places.iter().all(|place| place.state.load(Ordering::Acquire) == FREE)
     }
 
+    /// Each look at the queue may take so long, also one that is to wait for nothing.
     fn lock(&self) -> Result<Guard, LockError> {
-        self.state.lock.lock(0, LOCK_TIMEOUT)
+        self.state.lock.lock(0, BRIEFLY)
     }
 }
 
@@ -245,15 +244,6 @@ impl Error for PutError {}
 
 fn taken_by(consumer: u16) -> u32 {
     TAKEN + u32::from(consumer)
-}
-
-/// Who has the lock is stopped: it may go on, or be killed, while we wait.
-fn patient(lock: Result<Guard, LockError>) -> Result<Option<Guard>, LockError> {
-    match lock {
-        Ok(guard) => Ok(Some(guard)),
-        Err(LockError::TimedOut) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,22 @@ impl fmt::Display for LockError {
 
 impl Error for LockError {}
 
+/// How long is waited for a lock that is held for a microsecond or less at a time. It is long: only a process that was stopped, or that gets no CPU,
+/// holds one longer.
+pub const BRIEFLY: Duration = Duration::from_millis(20);
+
+/// `None` if the lock wasn't had in time: whoever has it may go on, or be killed, while one waits and tries again.
+///
+/// # Errors
+/// [`LockError::Misused`].
+pub fn or_later<T>(locked: Result<T, LockError>) -> Result<Option<T>, LockError> {
+    match locked {
+        Ok(found) => Ok(Some(found)),
+        Err(LockError::TimedOut) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What [`Mutex::holder`] saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {

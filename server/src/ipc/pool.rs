@@ -48,7 +48,6 @@ pub struct Pool<J, R> {
     open: BTreeSet<Ticket>,
     /// What became of the others, until it is asked for.
     known: BTreeMap<Ticket, Result<R, JobError>>,
-    is_closed: bool,
 }
 
 /// The results of [`Pool::imap`].
@@ -113,7 +112,7 @@ where
         let (jobs, results) = (JoinableQueue::map("pool-jobs", PLACES)?, JoinableQueue::map("pool-results", PLACES)?);
         let work = Box::new(work);
         let (open, known) = (BTreeSet::new(), BTreeMap::new());
-        let mut pool = Pool { name, work, jobs, results, processes: Vec::new(), next: 0, open, known, is_closed: false };
+        let mut pool = Pool { name, work, jobs, results, processes: Vec::new(), next: 0, open, known };
         pool.processes = (0..processes.max(1)).map(|number| pool.fork(number)).collect::<io::Result<_>>()?;
         Ok(pool)
     }
@@ -173,7 +172,6 @@ where
 
     /// No more jobs come; those that were given in are done.
     pub fn close(&mut self) {
-        self.is_closed = true;
         self.jobs.close();
     }
 
@@ -259,7 +257,7 @@ where
             self.learn(ticket, Err(JobError::Died(end)));
         }
         // There was nothing more for it to do.
-        if self.is_closed && (self.open.is_empty() || was_idle && end == FINISHED) {
+        if self.jobs.is_closed() && (self.open.is_empty() || was_idle && end == FINISHED) {
             return;
         }
         match self.fork(number) {

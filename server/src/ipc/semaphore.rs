@@ -7,7 +7,7 @@
 //! Costs: an uncontended lock (about 25 ns) and a look at each holder to take (60 ns for 512); an addition to give back; a system call to sleep, and one to wake those who sleep.
 
 use crate::ipc::event_count::EventCount;
-use crate::ipc::mutex::{Guard, LockError, Mutex};
+use crate::ipc::mutex::{BRIEFLY, Guard, LockError, Mutex, or_later};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use zerocopy::FromBytes;
@@ -48,12 +48,8 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
 
     /// Takes a unit for `holder`, waiting at most `timeout` for one. False if none came free, or a stopped process had the lock all the time.
     pub fn acquire(&'static self, holder: usize, timeout: Duration) -> Result<bool, LockError> {
-        let attempt = || match self.try_acquire(holder) {
-            Ok(true) => Ok(Some(())),
-            Ok(false) | Err(LockError::TimedOut) => Ok(None),
-            Err(error) => Err(error),
-        };
-        self.releases.wait_for(timeout, attempt).map(|acquired| acquired.is_some())
+        let attempt = || Ok(or_later(self.try_acquire(holder))?.filter(|&is_had| is_had));
+        Ok(self.releases.wait_for(timeout, attempt)?.is_some())
     }
 
     /// Gives one of `holder`'s units back. False if it had none.
@@ -83,9 +79,9 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
         self.units.load(Ordering::Relaxed).saturating_sub(self.held_by_all())
     }
 
-    /// Held for a few hundred nanoseconds at a time, so this is long: only a process that was stopped holds it longer. Nobody waits for that one.
+    /// Nobody waits for one who was stopped with it.
     fn lock(&'static self, holder: usize) -> Result<Guard, LockError> {
-        self.lock.lock(u32::try_from(holder).unwrap_or(u32::MAX - 1), Duration::from_millis(20))
+        self.lock.lock(u32::try_from(holder).unwrap_or(u32::MAX - 1), BRIEFLY)
     }
 
     fn held_by_all(&self) -> u32 {

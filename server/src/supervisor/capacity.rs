@@ -3,7 +3,7 @@
 //! The limits on open files, on processes and threads, and on memory are asked for once, at the start. Of tasks and memory something is left for others, so
 //! that a server that is full doesn't take the machine with it.
 
-use super::{StartError, own_mask};
+use super::{StartError, has_capability};
 use crate::models::{Placement, Takes};
 use crate::options::Options;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -35,6 +35,10 @@ const TASKS_TO_SPARE: u64 = 8;
 const TASKS_LEFT_SHARE: u64 = 8;
 /// Of the memory that is available, one part in so many is for connections.
 const MEMORY_SHARE: u64 = 2;
+
+/// Source: capabilities(7).
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
 
 /// How many there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,8 +171,7 @@ fn threads_of(process: &std::path::Path) -> Option<u64> {
 
 /// Whether the limit on a user's processes doesn't hold for this one: CAP_SYS_ADMIN or CAP_SYS_RESOURCE. Source: getrlimit(2), capabilities(7).
 fn is_exempt() -> bool {
-    let effective = own_mask("CapEff:");
-    effective >> 21 & 1 == 1 || effective >> 24 & 1 == 1
+    has_capability(CAP_SYS_ADMIN) || has_capability(CAP_SYS_RESOURCE)
 }
 
 /// Memory in bytes that can be had without taking it from others. Source: proc_meminfo(5), cgroups(7).

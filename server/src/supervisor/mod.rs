@@ -201,6 +201,7 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
 impl Supervisor {
     fn start(options: Options) -> Result<Supervisor, StartError> {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
+        let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
         if options.tcp == Listen::Off && options.udp == Listen::Off {
             return Err(StartError::NowhereToListen);
@@ -221,19 +222,19 @@ impl Supervisor {
             sessions_max: udp_cells.end,
             snapshot_bytes_max: udp_cells.end * SNAPSHOT_BYTES_PER_SESSION + forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM,
         })
-        .map_err(|error| StartError::System("share memory", error))?;
-        let units: &'static Semaphore = map_shared("forkchat-admission").map_err(|error| StartError::System("share memory", error))?;
+        .map_err(share)?;
+        let units: &'static Semaphore = map_shared("forkchat-admission").map_err(share)?;
         units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
 
-        let tally: &'static Tally = map_shared("forkchat-tally").map_err(|error| StartError::System("share memory", error))?;
+        let tally: &'static Tally = map_shared("forkchat-tally").map_err(share)?;
 
         let rate_limit = options.rate_limit;
-        let stopping = Event::map("forkchat-stopping").map_err(|error| StartError::System("share memory", error))?;
+        let stopping = Event::map("forkchat-stopping").map_err(share)?;
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
             cells: udp_cells,
             admission: Admission::new(units, 0, options.max_per_address),
-            dropped: Value::map("forkchat-counters").map_err(|error| StartError::System("share memory", error))?,
+            dropped: Value::map("forkchat-counters").map_err(share)?,
         };
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
         let signals = block_signals().map_err(system("take signals"))?;
@@ -246,7 +247,7 @@ impl Supervisor {
             children: Children::new(workers, slots),
             connections: Connections::new(connections_max, slots),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
-            gate: Event::map("forkchat-gate").map_err(|error| StartError::System("share memory", error))?,
+            gate: Event::map("forkchat-gate").map_err(share)?,
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
             watchdog: Watchdog::new(slots),
@@ -411,6 +412,11 @@ fn block_signals() -> nix::Result<SignalFd> {
 /// Whether whoever started this process had it ignore a signal.
 fn is_ignored(signal: Signal) -> bool {
     own_mask("SigIgn:") >> (signal as i32 - 1) & 1 == 1
+}
+
+/// Whether this process has a capability, by its number. Source: capabilities(7).
+fn has_capability(number: u32) -> bool {
+    own_mask("CapEff:") >> number & 1 == 1
 }
 
 /// A mask in this process's status; nothing in it if it can't be read. Source: proc_pid_status(5).

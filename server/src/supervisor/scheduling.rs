@@ -17,7 +17,7 @@
 //! after the fork, while it has one thread: the others inherit it. It keeps or lowers what it has, which needs no right, then or at a respawn.
 
 use super::children::Role;
-use super::{StartError, own_mask};
+use super::{StartError, has_capability};
 use crate::options::Options;
 use crate::role::count;
 use crate::sys::scheduling::{Policy, set_nice, set_policy};
@@ -34,6 +34,9 @@ const OF_SUPERVISOR: u8 = 2;
 
 /// RLIMIT_NICE counts from here downwards: so much less the lowest nice value that it allows. Source: getrlimit(2).
 const NICE_LIMIT_ORIGIN: i8 = 20;
+
+/// Source: capabilities(7).
+const CAP_SYS_NICE: u32 = 23;
 
 /// The calling thread, for sched_setaffinity(2).
 const MYSELF: Pid = Pid::from_raw(0);
@@ -130,15 +133,10 @@ fn refused(asked: String, limit: Limit, at_least: u8, errno: Errno) -> StartErro
     match errno {
         Errno::EPERM | Errno::EACCES => {
             let is_within = getrlimit(limit.resource()).is_ok_and(|(soft, _)| soft >= at_least.into());
-            StartError::NotAllowed { asked, limit, at_least, has_right: is_within || has_cap_sys_nice() }
+            StartError::NotAllowed { asked, limit, at_least, has_right: is_within || has_capability(CAP_SYS_NICE) }
         }
         _ => StartError::System("set scheduling", errno.into()),
     }
-}
-
-/// Source: capabilities(7).
-fn has_cap_sys_nice() -> bool {
-    own_mask("CapEff:") >> 23 & 1 == 1
 }
 
 fn cpus_allowed() -> nix::Result<Vec<usize>> {

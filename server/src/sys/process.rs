@@ -1,5 +1,6 @@
 //! Starting a process: `fork`, the descriptors that it keeps, its signals, and its end: with its parent, or watched from elsewhere.
 
+use super::socket::wait_for_input;
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
@@ -10,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Exit code of a child whose parent was gone before it began.
 pub const EXIT_ORPHANED: i32 = 70;
@@ -97,6 +99,20 @@ pub fn watch_end(pid: Pid) -> nix::Result<OwnedFd> {
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
     // SAFETY: the kernel has just made it for us, so nobody else owns it. It is close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Waits until the process that is watched has ended, at most for so long. Whether it has.
+pub fn wait_end(watch: BorrowedFd<'_>, timeout: Duration) -> nix::Result<bool> {
+    let start = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(start.elapsed());
+        if !wait_for_input(watch, Some(left))?.is_empty() {
+            return Ok(true);
+        }
+        if left.is_zero() {
+            return Ok(false);
+        }
+    }
 }
 
 /// Sends a signal to the process that is watched: to no other, whoever has its pid by now. Source: pidfd_send_signal(2).
