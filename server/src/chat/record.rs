@@ -3,7 +3,7 @@
 //! A line is recorded as the client sent it. What its bytes mean (charset, Telnet, command) is settled when it is applied.
 
 use super::history::Answer;
-use forkchat_common::ids::{Micros, SessionId, Slot};
+use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -55,6 +55,13 @@ pub enum Fact<'a> {
     Stopping,
     /// A part of the answer to a session's `/history`.
     Answer(#[serde(borrow)] Answer<'a>),
+    /// A part of a list was written to its session, which may be sent the next one.
+    NextPart {
+        /// The list: the record of the command that asked for it.
+        of: Sequence,
+        /// How many parts of it were sent.
+        parts: u32,
+    },
     /// A room had this topic when the last run ended.
     Topic {
         /// The room's name.

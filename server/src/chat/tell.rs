@@ -2,10 +2,11 @@
 
 use super::rooms::{Member, Room};
 use super::{Chat, Session};
+use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::Charset;
 use forkchat_common::command::Setting;
 use forkchat_common::event::Event;
-use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::{Stamp, render};
 
@@ -37,6 +38,15 @@ pub trait Output {
     /// A session's question is answered: what it sent behind it is next.
     fn answered(&mut self, session: SessionId, slot: Slot) {
         let _ = (session, slot);
+    }
+    /// A list for a session has more parts than so many: the worker that serves it proposes
+    /// [`super::Fact::NextPart`] when it has written this one.
+    fn continues(&mut self, session: SessionId, slot: Slot, list: Sequence, parts: u32) {
+        let _ = (session, slot, list, parts);
+    }
+    /// The sessions of an address have used all of its budget, for the first time.
+    fn exceeded(&mut self, address: AddressBlock) {
+        let _ = address;
     }
     /// The session has ended; nothing more will be told to it.
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending);

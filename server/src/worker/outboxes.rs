@@ -7,6 +7,7 @@ use super::sockets::{Sockets, Written};
 use crate::chat::{CloseReason, Ending, Output, Session, Transport};
 use crate::event_log::{Checkpoint, EventLog, Thread};
 use crate::faults::{Act, strike};
+use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
 use std::collections::VecDeque;
@@ -54,6 +55,10 @@ pub struct Outboxes {
     is_asked: bool,
     /// Those whose question was answered since the last call of [`Outboxes::take_answered`].
     answered: Vec<SessionId>,
+    /// Lists that have another part, since the last call of [`Outboxes::take_continuing`].
+    continuing: Vec<(SessionId, Sequence, u32)>,
+    /// Addresses that have exceeded their budget since the last call of [`Outboxes::take_exceeded`].
+    exceeded: Vec<AddressBlock>,
 }
 
 #[derive(Debug)]
@@ -209,6 +214,8 @@ impl Outboxes {
             peers: Vec::new(),
             is_asked: false,
             answered: Vec::new(),
+            continuing: Vec::new(),
+            exceeded: Vec::new(),
         }
     }
 
@@ -445,6 +452,22 @@ impl Outboxes {
         std::mem::take(&mut self.answered)
     }
 
+    /// The lists that have another part, found since the last call: whose, which, and how many parts were
+    /// rendered.
+    pub fn take_continuing(&mut self) -> Vec<(SessionId, Sequence, u32)> {
+        std::mem::take(&mut self.continuing)
+    }
+
+    /// The addresses that have exceeded their budget since the last call.
+    pub fn take_exceeded(&mut self) -> Vec<AddressBlock> {
+        std::mem::take(&mut self.exceeded)
+    }
+
+    /// Whether something that was rendered for a session isn't written.
+    pub fn has_unwritten(&self, session: SessionId) -> bool {
+        self.look_at(session).is_some_and(|outbox| outbox.unwritten() > 0)
+    }
+
     fn look_at(&self, session: SessionId) -> Option<&Outbox> {
         self.boxes.get(session.cell())?.as_deref().filter(|outbox| outbox.session == session)
     }
@@ -555,6 +578,18 @@ impl Output for Outboxes {
     fn answered(&mut self, session: SessionId, slot: Slot) {
         if slot == self.me {
             self.answered.push(session);
+        }
+    }
+
+    fn continues(&mut self, session: SessionId, slot: Slot, list: Sequence, parts: u32) {
+        if slot == self.me {
+            self.continuing.push((session, list, parts));
+        }
+    }
+
+    fn exceeded(&mut self, address: AddressBlock) {
+        if self.is_own && self.now >= self.silent_before {
+            self.exceeded.push(address);
         }
     }
 

@@ -5,7 +5,7 @@
 //! sending side, throws away what still comes in until the peer's end (or two seconds), and only then lets go. Closed with input unread, a socket
 //! is reset, and the peer may lose the last words.
 
-use super::connection::Connection;
+use super::connection::{Connection, WATCHED};
 use super::input::{Input, PEEK_BYTES_MAX};
 use super::peek::{Look, look};
 use super::send_thread::{milliseconds, unless_interrupted};
@@ -247,7 +247,13 @@ impl ReceiveThread {
 
     /// A client's socket has something to say.
     fn look(&mut self, token: u64, flags: EpollFlags) {
+        let is_watched = token < STRANGERS && token & WATCHED != 0;
+        let token = if is_watched { token & !WATCHED } else { token };
         let Some(receiving) = self.table.get_mut(&token) else { return };
+        if is_watched && !receiving.is_lingering {
+            let session = receiving.connection.session;
+            return self.hand_on(Input::Broken { session });
+        }
         if receiving.is_lingering {
             return self.discard(token);
         }

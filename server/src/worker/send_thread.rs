@@ -159,6 +159,13 @@ impl Sockets for Network {
         connection.is_none_or(|connection| connection.arm(&self.input, 0, lines_per_peek(lines_max)))
     }
 
+    fn watch(&mut self, session: SessionId) {
+        if let Some(connection) = self.connection(session).cloned() {
+            // If it can't be watched now, its end is found when its input is read again.
+            connection.watch(&self.input);
+        }
+    }
+
     fn finish(&mut self, session: SessionId, ending: Ending) {
         if let Some(Route::Stream(Stream { connection, is_watched })) = self.routes.take(session) {
             if is_watched {

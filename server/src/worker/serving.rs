@@ -25,7 +25,7 @@ use crate::ipc::event::Event;
 use crate::replica::{JoinError, Replica, push_fact};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -87,8 +87,12 @@ pub struct Serving<S: Sockets> {
     batch: Batch,
     /// In the log up to there; what is to be done when it is applied.
     committed: VecDeque<(Sequence, Then)>,
-    /// To be armed when their question is answered.
+    /// To be armed when their answer is complete.
     unarmed: HashSet<SessionId>,
+    /// To be armed when their budget, or the system, allows it: each has a timer.
+    delayed: HashSet<SessionId>,
+    /// Sessions that are sent a list, which list, and how many parts of it are rendered.
+    continuing: BTreeMap<SessionId, (Sequence, u32)>,
     /// The ring was full: tried again when rung.
     is_waiting_for_room: bool,
     timers: BinaryHeap<Reverse<(Micros, Timer)>>,
@@ -155,6 +159,8 @@ impl<S: Sockets> Serving<S> {
             batch: Batch::default(),
             committed: VecDeque::new(),
             unarmed: HashSet::new(),
+            delayed: HashSet::new(),
+            continuing: BTreeMap::new(),
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
             is_tidying: false,
@@ -186,6 +192,13 @@ impl<S: Sockets> Serving<S> {
                     self.propose_fact(session, Fact::Arrived);
                 }
                 self.committed.push_back((end, Then::Arm(session)));
+            }
+            Input::Broken { session } => {
+                // Armed meanwhile, it is read as far as its budget allows, and then found to be broken.
+                if self.delayed.contains(&session) {
+                    log::debug!("session {session}: the connection was reset; what it sent beyond its budget is dropped");
+                    self.propose_fact(session, Fact::Closed(CloseReason::Reset));
+                }
             }
             Input::Datagram { peer, bytes } => self.receive_datagram(peer, &bytes),
         }
@@ -224,6 +237,8 @@ impl<S: Sockets> Serving<S> {
         }
         for session in &flushed.finished {
             self.unarmed.remove(session);
+            self.delayed.remove(session);
+            self.continuing.remove(session);
         }
         self.log.publish_position(self.me, self.replica.position());
         self.outboxes.take_others().for_each(|slot| self.log.ring(slot));
@@ -231,6 +246,10 @@ impl<S: Sockets> Serving<S> {
             self.log.ring(self.config.journal);
         }
         self.settle();
+        self.continue_lists();
+        for address in self.outboxes.take_exceeded() {
+            log::warn!("address {address}: its sessions send more than an address may (--rate-limit); they are slowed down");
+        }
         if self.outboxes.is_warm() && !std::mem::replace(&mut self.is_tidying, true) {
             self.set_timer(TIDY, Timer::Tidy);
         }
@@ -428,8 +447,28 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    /// Has a session's input looked at again, now or when it may send its next line, or when its question is answered.
+    /// Proposes the next part of each list whose last part is written.
+    fn continue_lists(&mut self) {
+        for (session, list, parts) in self.outboxes.take_continuing() {
+            self.continuing.insert(session, (list, parts));
+        }
+        let outboxes = &self.outboxes;
+        let written: Vec<_> = self.continuing.extract_if(.., |&session, _| !outboxes.has_unwritten(session)).collect();
+        for (session, (of, parts)) in written {
+            self.propose_fact(session, Fact::NextPart { of, parts });
+        }
+    }
+
+    /// Lists that a predecessor's sessions wait for.
+    pub(super) fn resume_lists(&mut self) {
+        let lists = self.replica.chat.lists_of(self.me);
+        self.continuing = lists.map(|(session, list, parts)| (session, (list, parts))).collect();
+    }
+
+    /// Has a session's input looked at again: now, when it may send its next line, or when its answer is
+    /// complete.
     pub(super) fn arm(&mut self, session: SessionId) {
+        self.delayed.remove(&session);
         if self.replica.chat.session(session).is_none() {
             return;
         }
@@ -439,13 +478,22 @@ impl<S: Sockets> Serving<S> {
         }
         let now = self.log.now();
         match self.replica.chat.lines_allowed(session, now) {
-            0 => self.set_timer(self.replica.chat.next_line_at(session).since(now).max(1_000), Timer::Arm(session)),
+            0 => {
+                // Meanwhile only the end of a broken connection is of interest.
+                self.sockets.watch(session);
+                self.delay(session, self.replica.chat.next_line_at(session).since(now).max(1_000));
+            }
             lines => {
                 if !self.sockets.arm(session, lines) {
-                    self.set_timer(ARM_AGAIN, Timer::Arm(session));
+                    self.delay(session, ARM_AGAIN);
                 }
             }
         }
+    }
+
+    fn delay(&mut self, session: SessionId, micros: u64) {
+        self.delayed.insert(session);
+        self.set_timer(micros, Timer::Arm(session));
     }
 
     fn set_timer(&mut self, after: u64, timer: Timer) {

@@ -85,6 +85,7 @@ impl<S: Sockets> Serving<S> {
         let quarantined: BTreeMap<SessionId, Place> = self.log.quarantine_list().map(|place| (place.session(), place)).collect();
         known.iter().for_each(|&(session, peer)| self.resume_session(session, peer, &quarantined));
         self.close_strays(&known);
+        self.resume_lists();
         self.resume_udp();
         self.outboxes.mark_all_dirty();
         let udp = self.udp.as_ref().map_or(0, UdpDesk::count);

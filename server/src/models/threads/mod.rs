@@ -162,6 +162,7 @@ impl MainThread {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
                 Notice::Committed { session, end } => self.serving.accept(Input::Committed { session, end }),
+                Notice::Broken(session) => self.serving.accept(Input::Broken { session }),
                 Notice::Out(session) => self.serving.writable(session),
                 Notice::Over(session) => self.serving.sockets.ended(session),
                 Notice::TurnedAway => self.serving.sockets.turned_away(),
