@@ -86,7 +86,8 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_address: Option<u32>,
 
-    /// Lines a second that a session may send in the long run; 512 at once always pass
+    /// Lines a second that a session may send in the long run; 512 at once always pass. All sessions of
+    /// one address (IPv6: of a /64) may send 20 times that together, and open 32 connections a second
     #[arg(long, value_name = "LINES|off", default_value = "20", value_parser = parse_rate)]
     pub rate_limit: RateLimit,
 
@@ -226,7 +227,7 @@ fn parse_ring(text: &str) -> Result<usize, String> {
 }
 
 fn parse_sendq(text: &str) -> Result<usize, String> {
-    parse_bytes(text, 8 << 10, 1 << 30)
+    parse_bytes(text, 64 << 10, 1 << 30)
 }
 
 #[cfg(test)]

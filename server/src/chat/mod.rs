@@ -177,6 +177,9 @@ impl Chat {
     /// have left.
     pub fn budget(&self, id: SessionId, now: Micros) -> u64 {
         let Some(session) = self.session(id) else { return 0 };
+        if self.rate_limit.is_off() {
+            return u64::MAX;
+        }
         let of_address = self.state.addresses.allowed(session.address(), self.rate_limit, now);
         self.rate_limit.allowed(Share::Session, session.rate, now).min(of_address)
     }
@@ -264,7 +267,6 @@ impl Chat {
     /// A line, or what stands for it, was recorded.
     fn hear<O: Output>(&mut self, record: &Record<'_>, tell: &mut Teller<'_, O>) {
         let (id, time) = (record.session, tell.stamp.time);
-        let budget = self.budget(id, time);
         // A worker that took over may have read it a second time.
         let Some(session) = self.session_mut(id).filter(|session| session.input_end < record.input_end) else { return };
         session.input_end = record.input_end;
@@ -275,7 +277,7 @@ impl Chat {
             return;
         }
         // Over TCP nothing is read before the budget allows it. A datagram can't be left unread.
-        if is_udp && budget == 0 {
+        if is_udp && self.budget(id, time) == 0 {
             return;
         }
         self.charge(id, 1, tell);
@@ -302,7 +304,7 @@ impl Chat {
     /// Counts lines against the budgets of a session and of its address.
     fn charge<O: Output>(&mut self, id: SessionId, lines: u64, tell: &mut Teller<'_, O>) {
         let (limit, time) = (self.rate_limit, tell.stamp.time);
-        let Some(session) = self.session_mut(id) else { return };
+        let Some(session) = self.session_mut(id).filter(|_| !limit.is_off()) else { return };
         session.rate = limit.spend(Share::Session, session.rate, lines, time);
         let address = session.address();
         self.spend(address, lines, tell);

@@ -366,14 +366,9 @@ fn taken_at_once(command: &str) -> usize {
 fn what_notifies_others_or_has_a_long_answer_uses_up_the_budget_sooner_than_lines_do() {
     let lines = taken_at_once("hello");
     assert_eq!(lines, 512);
-    for (command, at_most) in [
-        ("/nick other", 32),
-        ("/topic t", 16),
-        ("/msg guest1 hi", 128),
-        ("/join #x", 64),
-        ("/rooms", 64),
-        ("/who", 64),
-    ] {
+    for (command, at_most) in
+        [("/nick other", 32), ("/topic t", 16), ("/msg guest1 hi", 128), ("/join #x", 64), ("/rooms", 64), ("/who", 64)]
+    {
         assert!(taken_at_once(command) <= at_most, "{command}");
     }
 }

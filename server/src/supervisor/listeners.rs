@@ -4,10 +4,11 @@
 
 use super::connections::Connection;
 use super::{StartError, Supervisor, readable};
-use crate::admission::Refused;
+use crate::admission::{OPENINGS_PER_SECOND, Refused};
 use crate::channel::ToWorker;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
+use forkchat_common::address::AddressBlock;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
@@ -23,6 +24,9 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// How long nothing is accepted when the system has no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// An address that goes on opening connections too fast is logged again after this.
+const REPORT_AGAIN: Duration = Duration::from_secs(600);
+
 /// The listening sockets.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -33,6 +37,8 @@ pub(super) struct Listeners {
     pause_end: Option<Instant>,
     /// The operator knows that nobody can be accepted; until one is.
     is_trouble_told: bool,
+    /// The address that was logged last for opening connections too fast, and when.
+    too_fast: Option<(AddressBlock, Instant)>,
     /// The same of those who can't have a process of their own.
     is_fork_trouble_told: bool,
 }
@@ -47,6 +53,7 @@ impl Listeners {
             pause_end: None,
             is_trouble_told: false,
             is_fork_trouble_told: false,
+            too_fast: None,
         })
     }
 
@@ -107,9 +114,23 @@ impl Supervisor {
     }
 
     fn admit(&mut self, socket: Socket, peer: SocketAddr) {
-        match self.admission.admit(peer.ip()) {
+        match self.admission.admit(peer.ip(), self.log.uptime()) {
             Ok(()) => self.assign(socket, peer),
-            Err(refused) => self.turn_away(socket, peer.ip(), refused),
+            Err(refused) => {
+                if refused == Refused::TooFast {
+                    self.report_too_fast(peer.ip());
+                }
+                self.turn_away(socket, peer.ip(), refused);
+            }
+        }
+    }
+
+    /// Logs an address that opens connections too fast, once in a while and once for each.
+    fn report_too_fast(&mut self, from: IpAddr) {
+        let (address, now) = (AddressBlock::of(from), Instant::now());
+        if self.listeners.too_fast.is_none_or(|(last, at)| last != address || now.duration_since(at) > REPORT_AGAIN) {
+            log::warn!("address {address}: it opens connections too fast; those beyond {OPENINGS_PER_SECOND} a second are rejected");
+            self.listeners.too_fast = Some((address, now));
         }
     }
 

@@ -69,9 +69,12 @@ pub const EXIT_FAILED: i32 = 1;
 
 /// UDP sessions at a time, of all that may be.
 const UDP_SESSIONS_MAX: usize = 4_096;
-/// The most that one session, and one room, can add to a snapshot: their names, a topic as long as a line, an unfinished line.
+/// The most that one session, and one room, can add to a snapshot: a session its names, an unfinished line
+/// and lines that wait for an answer, a room its name and topic.
 const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
-const SNAPSHOT_BYTES_PER_ROOM: usize = 24 * 1024;
+const SNAPSHOT_BYTES_PER_ROOM: usize = 4 * 1024;
+/// The addresses in it that are remembered although they have no session: see `chat/addresses.rs`.
+const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 20;
 /// Processes of connections that are over which may be just ending while others come: one for so many connections, and at most.
 const ENDING_SHARE: usize = 8;
 const ENDING_MAX: usize = 64;
@@ -220,7 +223,9 @@ impl Supervisor {
             ring_bytes: options.ring,
             slots,
             sessions_max: udp_cells.end,
-            snapshot_bytes_max: udp_cells.end * SNAPSHOT_BYTES_PER_SESSION + forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM,
+            snapshot_bytes_max: udp_cells.end * SNAPSHOT_BYTES_PER_SESSION
+                + forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM
+                + SNAPSHOT_BYTES_OF_ADDRESSES,
         })
         .map_err(share)?;
         let units: &'static Semaphore = map_shared("forkchat-admission").map_err(share)?;
@@ -233,7 +238,7 @@ impl Supervisor {
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
             cells: udp_cells,
-            admission: Admission::new(units, 0, options.max_per_address),
+            admission: Admission::new(units, 0, options.max_per_address, !rate_limit.is_off()),
             dropped: Value::map("forkchat-counters").map_err(share)?,
         };
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
@@ -246,7 +251,7 @@ impl Supervisor {
             listeners,
             children: Children::new(workers, slots),
             connections: Connections::new(connections_max, slots),
-            admission: Admission::new(units, SUPERVISOR, options.max_per_address),
+            admission: Admission::new(units, SUPERVISOR, options.max_per_address, !rate_limit.is_off()),
             gate: Event::map("forkchat-gate").map_err(share)?,
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },

@@ -119,7 +119,7 @@ impl Sockets for FakeSockets {
 pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> UdpConfig {
     let units = map_shared::<Semaphore>("test-admission").unwrap();
     units.init(3).unwrap();
-    let admission = Admission::new(units, 0, per_address_max);
+    let admission = Admission::new(units, 0, per_address_max, false);
     UdpConfig { cookie_key: [7; 16], cells, admission, dropped: Value::map("test-dropped").unwrap() }
 }
 

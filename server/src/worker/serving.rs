@@ -91,6 +91,8 @@ pub struct Serving<S: Sockets> {
     unarmed: HashSet<SessionId>,
     /// To be armed when their budget, or the system, allows it: each has a timer.
     delayed: HashSet<SessionId>,
+    /// Those whose peer has reset the connection: what they sent is read as far as their budget goes.
+    broken: HashSet<SessionId>,
     /// Sessions that are sent a list, which list, and how many parts of it are rendered.
     continuing: BTreeMap<SessionId, (Sequence, u32)>,
     /// The ring was full: tried again when rung.
@@ -160,6 +162,7 @@ impl<S: Sockets> Serving<S> {
             committed: VecDeque::new(),
             unarmed: HashSet::new(),
             delayed: HashSet::new(),
+            broken: HashSet::new(),
             continuing: BTreeMap::new(),
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
@@ -194,10 +197,11 @@ impl<S: Sockets> Serving<S> {
                 self.committed.push_back((end, Then::Arm(session)));
             }
             Input::Broken { session } => {
-                // Armed meanwhile, it is read as far as its budget allows, and then found to be broken.
+                if self.outboxes.is_open(session) {
+                    self.broken.insert(session);
+                }
                 if self.delayed.contains(&session) {
-                    log::debug!("session {session}: the connection was reset; what it sent beyond its budget is dropped");
-                    self.propose_fact(session, Fact::Closed(CloseReason::Reset));
+                    self.arm(session);
                 }
             }
             Input::Datagram { peer, bytes } => self.receive_datagram(peer, &bytes),
@@ -238,6 +242,7 @@ impl<S: Sockets> Serving<S> {
         for session in &flushed.finished {
             self.unarmed.remove(session);
             self.delayed.remove(session);
+            self.broken.remove(session);
             self.continuing.remove(session);
         }
         self.log.publish_position(self.me, self.replica.position());
@@ -478,6 +483,10 @@ impl<S: Sockets> Serving<S> {
         }
         let now = self.log.now();
         match self.replica.chat.lines_allowed(session, now) {
+            0 if self.broken.contains(&session) => {
+                log::debug!("session {session}: its peer has reset the connection; what it sent beyond its budget is dropped");
+                self.propose_fact(session, Fact::Closed(CloseReason::Reset));
+            }
             0 => {
                 // Meanwhile only the end of a broken connection is of interest.
                 self.sockets.watch(session);

@@ -101,7 +101,7 @@ impl UdpDesk {
             known.heard = uptime;
             // Its greeting may still be on its way to the log.
             let is_opening = !chat.was_opened(known.session);
-            let allowed = if is_opening { RATE_BURST_LINES } else { chat.lines_allowed(known.session, now) };
+            let allowed = if is_opening { RATE_BURST_LINES } else { chat.budget(known.session, now) };
             let allowed = allowed.saturating_sub(known.unapplied).min(LINES_PER_DATAGRAM_MAX);
             let mut batch = Batch::default();
             let before = known.lines;
@@ -171,7 +171,7 @@ impl UdpDesk {
 
     fn open(&mut self, peer: SocketAddr, rest: &[u8], uptime: Micros) -> Result<Verdict, Refused> {
         let cell = self.free.first().copied().ok_or(Refused::Full)?;
-        self.config.admission.admit(peer.ip())?;
+        self.config.admission.admit(peer.ip(), uptime)?;
         self.free.remove(&cell);
         self.serial += 1;
         let session = SessionId::new(self.serial, cell);
@@ -264,7 +264,7 @@ mod tests {
             matches!(hello(&mut desk, &chat, 3, Micros(0)), Verdict::Open(session, _) if session.cell() == first.cell() && session != first)
         );
         let elsewhere = [10, 0, 0, 1].into();
-        assert_eq!([(); 2].map(|()| desk.config.admission.admit(elsewhere)), [Ok(()), Err(Refused::Full)]);
+        assert_eq!([(); 2].map(|()| desk.config.admission.admit(elsewhere, Micros(0))), [Ok(()), Err(Refused::Full)]);
     }
 
     #[test]

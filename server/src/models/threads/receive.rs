@@ -62,13 +62,13 @@ pub(super) fn receive(worker: &Worker, desk: &Desk, peer: &Peer, permits: &Recei
 /// reset the connection. `None` if the session is over.
 fn next_permit(worker: &Worker, peer: &Peer, permits: &Receiver<Permit>) -> Option<Permit> {
     loop {
+        if is_broken(peer.connection.as_fd()) {
+            worker.notify(Notice::Broken(peer.session()));
+            return permits.recv().ok();
+        }
         match permits.recv_timeout(LOOK_AT_PEER) {
             Ok(permit) => return Some(permit),
             Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) if is_broken(peer.connection.as_fd()) => {
-                worker.notify(Notice::Broken(peer.session()));
-                return permits.recv().ok();
-            }
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
