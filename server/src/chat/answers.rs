@@ -64,6 +64,9 @@ enum Items {
     Members { room: RoomName, after: SessionId },
 }
 
+/// A room's name, number of members and topic.
+type RoomItem<'a> = (&'a str, usize, &'a str);
+
 /// A line that waits, as it was recorded.
 #[derive(Debug, Serialize, Deserialize)]
 enum WaitingLine {
@@ -184,7 +187,7 @@ impl Chat {
         pattern: Option<&str>,
         after: Option<ListPlace>,
         sent: usize,
-    ) -> (Vec<(&str, usize, &str)>, Option<ListPlace>, ListEnd) {
+    ) -> (Vec<RoomItem<'_>>, Option<ListPlace>, ListEnd) {
         let fits = |room: &super::rooms::Room| pattern.is_none_or(|pattern| matches(pattern, room.name.key()));
         let mut left = self.state.rooms.list(after).filter(|(_, room)| fits(room)).peekable();
         let (mut rooms, mut last, mut bytes) = (Vec::new(), after, 0);

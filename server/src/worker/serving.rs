@@ -457,8 +457,9 @@ impl<S: Sockets> Serving<S> {
         for (session, list, parts) in self.outboxes.take_continuing() {
             self.continuing.insert(session, (list, parts));
         }
-        let outboxes = &self.outboxes;
-        let written: Vec<_> = self.continuing.extract_if(.., |&session, _| !outboxes.has_unwritten(session)).collect();
+        let (unwritten, written): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.continuing).into_iter().partition(|&(session, _)| self.outboxes.has_unwritten(session));
+        self.continuing = unwritten;
         for (session, (of, parts)) in written {
             self.propose_fact(session, Fact::NextPart { of, parts });
         }
