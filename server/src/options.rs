@@ -106,9 +106,13 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Lines said in rooms that are kept there, 1000 at least, of all rooms together; the oldest go first
+    /// Lines said in rooms that are kept there, 1000 at least, of all rooms together; of more, the room that has the most gives its oldest
     #[arg(long, value_name = "LINES|off", default_value = "1000000", value_parser = parse_history)]
     pub history: u64,
+
+    /// Bytes that those lines may take, 1M at least, counted with their nicks and 64 for each line
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_history_bytes)]
+    pub history_bytes: u64,
 
     /// Nice value of the whole server, -20 to 19 [default: as it was started]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
@@ -208,6 +212,10 @@ fn parse_history(text: &str) -> Result<u64, String> {
         Ok(lines @ 1_000..=1_000_000_000) => Ok(lines),
         _ => Err("give 1000 to 1000000000 lines, or off".to_owned()),
     }
+}
+
+fn parse_history_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1 << 20, 1 << 40).map(|bytes| bytes as u64)
 }
 
 fn parse_bytes(text: &str, smallest: usize, largest: usize) -> Result<usize, String> {

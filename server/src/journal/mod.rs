@@ -25,6 +25,7 @@ mod storing;
 
 pub use backlog::{Backlog, Prepared, Request, Tally};
 pub use reading::Journal;
+pub use store::Quota;
 
 use crate::chat::RateLimit;
 use crate::event_log::EventLog;
@@ -46,8 +47,8 @@ pub struct JournalConfig {
     pub workers: u16,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
-    /// `--history`: lines that are kept.
-    pub lines_max: u64,
+    /// `--history` and `--history-bytes`: how much is kept.
+    pub quota: Quota,
     /// What it counts.
     pub tally: &'static Tally,
 }
@@ -58,7 +59,7 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
         log::warn!("nothing that is said is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir");
     }
     let backlog = Arc::new(Backlog::new(config.tally));
-    let mut storing = Storing::new(log, me, backlog.clone(), config.data_dir.as_deref(), config.lines_max);
+    let mut storing = Storing::new(log, me, backlog.clone(), config.data_dir.as_deref(), config.quota);
     let pool = threadpool::ThreadPool::new(1);
     pool.execute(move || {
         set_name("storing");

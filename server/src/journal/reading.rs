@@ -124,7 +124,7 @@ impl Journal {
             replica: Replica::join(log, me, config.rate_limit)?,
             snapshots: SnapshotWriter::new(log, me),
             snapshot_blocks: 0,
-            gathered: Gathered { keeps_lines: config.lines_max > 0, ..Gathered::default() },
+            gathered: Gathered { keeps_lines: config.quota.lines_max > 0, ..Gathered::default() },
             backlog,
             topics: None,
             asked: BTreeMap::new(),
@@ -312,7 +312,7 @@ mod tests {
     use super::*;
     use crate::chat::{RateLimit, Record, Transport};
     use crate::event_log::{AppendError, Checkpoint, Geometry};
-    use crate::journal::Tally;
+    use crate::journal::{Quota, Tally};
     use proptest::prelude::*;
     use std::net::SocketAddr;
 
@@ -331,8 +331,8 @@ mod tests {
             let log = EventLog::create(Geometry { ring_bytes: 512 * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 }).unwrap();
             log.join(WORKER).unwrap();
             let tally: &'static Tally = Box::leak(Box::default());
-            let config =
-                JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), lines_max: 1_000, tally };
+            let quota = Quota { lines_max: 1_000, bytes_max: 1 << 20 };
+            let config = JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, tally };
             let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
             let mut opened = Batch::default();
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));

@@ -4,7 +4,7 @@
 //! said, and the chat goes on.
 
 use super::backlog::{Backlog, Prepared, Request};
-use super::store::{Line, Store, StoreError};
+use super::store::{Line, Quota, Store, StoreError};
 use crate::chat::{AnswerEnd, PastLine};
 use crate::event_log::EventLog;
 use forkchat_common::ids::{Sequence, Slot};
@@ -33,7 +33,7 @@ pub struct Storing {
     backlog: Arc<Backlog>,
     /// Without one nothing is stored, and every question finds nothing.
     data_dir: Option<PathBuf>,
-    lines_max: u64,
+    quota: Quota,
     store: Option<Store>,
     /// By this process, into whatever database that was.
     stored_to: Option<Sequence>,
@@ -44,9 +44,9 @@ pub struct Storing {
 
 impl Storing {
     /// For the journal in slot `me`.
-    pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, lines_max: u64) -> Storing {
+    pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, quota: Quota) -> Storing {
         let data_dir = data_dir.map(Path::to_owned);
-        Storing { log, me, backlog, data_dir, lines_max, store: None, stored_to: None, failure: None, try_at: Instant::now() }
+        Storing { log, me, backlog, data_dir, quota, store: None, stored_to: None, failure: None, try_at: Instant::now() }
     }
 
     /// Runs until the process ends.
@@ -85,7 +85,7 @@ impl Storing {
         self.store.take_if(|store| !store.is_in_place());
         let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else { return Ok(()) };
         let run = self.log.first();
-        let mut store = Store::open(data_dir, self.lines_max)?;
+        let mut store = Store::open(data_dir, self.quota)?;
         store.begin(run)?;
         if let Some(lost) = self.stored_to.filter(|&stored_to| store.reached(run).is_ok_and(|reached| reached < Some(stored_to))) {
             self.backlog.note_gap(lost);
@@ -171,7 +171,7 @@ impl Storing {
             None => Ok(self.data_dir.is_none().then(|| (Vec::new(), request.question))),
             Some(store) => {
                 let lines = store.last_lines(self.log.first(), &request.room_key, request.question, request.more)?;
-                Ok(Some((lines, store.complete_since()?)))
+                Ok(Some((lines, store.complete_since(&request.room_key)?)))
             }
         }
     }
@@ -185,7 +185,7 @@ mod tests {
     use crate::journal::store::tests::Home;
 
     const JOURNAL: Slot = Slot(0);
-    const LINES_MAX: u64 = 100;
+    const QUOTA: Quota = Quota { lines_max: 100, bytes_max: 1 << 20 };
 
     /// Waits for something that the storing thread does.
     fn until(what: &str, mut is_done: impl FnMut() -> bool) {
@@ -201,7 +201,7 @@ mod tests {
     fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
         let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
-        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), data_dir, LINES_MAX);
+        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), data_dir, QUOTA);
         let (run, gap_end) = (log.first(), Sequence(log.first().0 + 100));
         // It answers when it has stored what there was to store in this turn: what is noted behind that is not in it.
         backlog.ask(Request { question: run, room_key: "#a".to_owned(), more: 1, behind: Sequence(0) });
@@ -218,8 +218,8 @@ mod tests {
     fn a_gap_that_is_not_noted_yet_is_stored_at_the_journals_end() {
         let home = Home::new();
         let (run, gap_end) = ends_with_a_gap(Some(&home.0));
-        let store = Store::open(&home.0, LINES_MAX).unwrap();
-        assert_eq!((store.reached(run).unwrap(), store.complete_since().unwrap()), (Some(gap_end), Sequence(gap_end.0 + 1)));
+        let store = Store::open(&home.0, QUOTA).unwrap();
+        assert_eq!((store.reached(run).unwrap(), store.complete_since("#a").unwrap()), (Some(gap_end), Sequence(gap_end.0 + 1)));
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
-use crate::journal::{JournalConfig, Tally};
+use crate::journal::{JournalConfig, Quota, Tally};
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
@@ -249,7 +249,13 @@ impl Supervisor {
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
             gate: Event::map("forkchat-gate").map_err(share)?,
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
-            journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
+            journal: JournalConfig {
+                rate_limit,
+                workers: slots as u16,
+                data_dir: options.data_dir(),
+                quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
+                tally,
+            },
             watchdog: Watchdog::new(slots),
             blame: Blame::default(),
             stage: Stage::Serving,

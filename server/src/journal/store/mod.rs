@@ -1,7 +1,7 @@
 //! The history on disk: what was said in the rooms, and their topics, in an SQLite database. One thread of the journal uses it.
 //!
 //! ```text
-//!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; the oldest lines go
+//!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; what is too much goes
 //!                                                                     │
 //!                           last_lines, complete_since, topics ◄──────┘
 //! ```
@@ -16,23 +16,26 @@
 //! to the disk at checkpoints only (`synchronous = NORMAL`), so a crash of the machine may lose the transactions since the latest one,
 //! about 4 MiB, the last first; the database is whole at some earlier transaction all the same.
 //!
-//! **Bounds.** Lines by `lines_max`, rooms by the lines, topics by [`ROOMS_MAX`], the write-ahead log by `WAL_BYTES_MAX`. The file
-//! never shrinks: what is freed is used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
+//! **Bounds.** Lines and bytes by [`Quota`], which also says whose lines are deleted; rooms by the lines, topics by [`ROOMS_MAX`], the
+//! write-ahead log by `WAL_BYTES_MAX`. The file never shrinks: what is freed is used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
 
 mod error;
 mod migrations;
+mod quota;
 #[cfg(test)]
 pub(super) mod tests;
 
 pub use error::StoreError;
+pub use quota::Quota;
 
 use forkchat_common::ids::{Micros, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use migrations::{APPLICATION_ID, MIGRATIONS};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use quota::Totals;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -48,8 +51,6 @@ const WAL_NAME: &str = "history.sqlite3-wal";
 const BUSY_MILLIS: u64 = 250;
 /// The write-ahead log grows while another process reads one old state. Beyond this nothing is stored until that ends.
 const WAL_BYTES_MAX: u64 = 256 << 20;
-/// So many lines more than come in go in one transaction: a lowered `lines_max` is reached in steps.
-const TRIM_LINES_MAX: i64 = 10_000;
 /// Rooms whose number is remembered. Beyond it all are forgotten and looked up again.
 const ROOMS_CACHED_MAX: usize = ROOMS_MAX;
 
@@ -63,10 +64,11 @@ const SETTINGS: &str = "
     PRAGMA temp_store = MEMORY;
 ";
 
-const FIND_ROOM: &str = "INSERT INTO rooms (key, name) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET name = excluded.name RETURNING id";
+const FIND_ROOM: &str = "UPDATE rooms SET name = ?2 WHERE key = ?1 RETURNING id, first_time, is_established";
+const ADD_ROOM: &str = "
+    INSERT INTO rooms (key, name, bytes, first_time, lost_line, lost_until)
+    VALUES (?1, ?2, ?3, ?4, (SELECT forgotten_line FROM progress), (SELECT forgotten_until FROM progress)) RETURNING id";
 const ADD_LINE: &str = "INSERT INTO lines (id, sequence, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const TRIM_LINES: &str = "DELETE FROM lines WHERE id < ?1 RETURNING room";
-const FORGET_ROOM: &str = "DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM lines WHERE room = ?1) RETURNING key";
 const SET_TOPIC: &str = "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
 const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
 const TRIM_TOPICS: &str =
@@ -78,11 +80,15 @@ const LAST_LINES: &str = "
 const NEXT_LINE: &str = "SELECT id, sequence FROM lines WHERE id >= ?1 ORDER BY id LIMIT 1";
 const LOAD_PROGRESS: &str = "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
 const SAVE_PROGRESS: &str = "
-    INSERT OR REPLACE INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
+    INSERT INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT (id) DO UPDATE SET run = excluded.run, reached = excluded.reached, run_line = excluded.run_line,
+        next_line = excluded.next_line, gap_line = excluded.gap_line, gap_until = excluded.gap_until, is_closed = 0";
+const LOST_IN_ROOM: &str = "SELECT lost_line, lost_until FROM rooms WHERE key = ?1";
+const LOST_WITH_ROOMS: &str = "SELECT forgotten_line, forgotten_until FROM progress";
 const IS_CLOSED: &str = "SELECT is_closed FROM progress";
 const CLOSE: &str = "UPDATE progress SET is_closed = 1";
-/// Statements that are kept prepared: all of the above.
-const STATEMENTS_MAX: usize = 16;
+/// Statements that are kept prepared: all of the above and those of `quota`.
+const STATEMENTS_MAX: usize = 40;
 
 /// A line said in a room, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,19 +156,20 @@ pub struct Store {
     inode: Option<u64>,
     /// Held as long as the database is open.
     _lock: Flock<File>,
-    /// Lines that are kept, of all rooms together.
-    lines_max: i64,
+    quota: Quota,
     wal_bytes_max: u64,
     rooms: RoomNumbers,
+    /// `None` until they are added up: at first, and when they may have changed otherwise than by a commit here.
+    totals: Option<Totals>,
 }
 
 impl Store {
     /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which is made if need be (mode 0700), and brings its schema up
-    /// to date. Of all rooms together about `lines_max` lines are kept. Until it is dropped, or its process has ended, no other store opens there.
+    /// to date. What is kept is bounded by `quota`. Until it is dropped, or its process has ended, no other store opens there.
     ///
     /// # Errors
     /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left as it is.
-    pub fn open(data_dir: &Path, lines_max: u64) -> Result<Store, StoreError> {
+    pub fn open(data_dir: &Path, quota: Quota) -> Result<Store, StoreError> {
         let lock = lock(data_dir)?;
         let path = data_dir.join(FILE_NAME);
         // What is said in a room is for those who are in it. SQLite gives its other files the same mode.
@@ -185,15 +192,7 @@ impl Store {
         connection.execute_batch(SETTINGS).map_err(failed)?;
         migrations::migrate(&mut connection, MIGRATIONS).map_err(failed)?;
         let inode = inode(&path);
-        Ok(Store {
-            connection,
-            inode,
-            _lock: lock,
-            path,
-            lines_max: to_sql(lines_max),
-            wal_bytes_max: WAL_BYTES_MAX,
-            rooms: RoomNumbers::default(),
-        })
+        Ok(Store { connection, inode, _lock: lock, path, quota, wal_bytes_max: WAL_BYTES_MAX, rooms: RoomNumbers::default(), totals: None })
     }
 
     /// Whether the database is still where it was opened. If not, what is stored is lost with it, and it should be opened anew.
@@ -231,6 +230,7 @@ impl Store {
         self.commit(run, entries, reached).map_err(|error| {
             // The numbers of rooms that were made for it are gone with it.
             self.rooms.forget();
+            self.totals = None;
             self.failed("store in", error)
         })
     }
@@ -247,13 +247,10 @@ impl Store {
         self.query_lines(run, room_key, before, count).map_err(|error| self.failed("read from", error))
     }
 
-    /// From this record on everything that was said, in any room, is here: 0 if nothing was ever lost, else the oldest line that is kept or what
-    /// follows the latest gap. If all that is missing is of earlier runs it is at most the first sequence of the latest.
-    pub fn complete_since(&self) -> Result<Sequence, StoreError> {
-        let failed = |error| self.failed("read from", error);
-        let progress = Progress::load(&self.connection).map_err(failed)?;
-        let oldest = next_line(&self.connection, 0).map_err(failed)?;
-        Ok(progress.complete_since(oldest))
+    /// From this record on everything that was said in the room is here: 0 if nothing was ever lost, else what follows the last line that was
+    /// deleted or the latest gap. If all that is missing is of earlier runs it is at most the first sequence of the latest.
+    pub fn complete_since(&self, room_key: &str) -> Result<Sequence, StoreError> {
+        self.query_complete_since(room_key).map_err(|error| self.failed("read from", error))
     }
 
     /// The topics with which a run begins: at most `max`, the one that was set last first, none empty.
@@ -263,18 +260,28 @@ impl Store {
 
     fn commit(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        self.rooms.forget_if_changed(&transaction)?;
+        if self.rooms.forget_if_changed(&transaction)? {
+            self.totals = None;
+        }
+        let mut totals = match self.totals {
+            Some(totals) => totals,
+            None => Totals::load(&transaction)?,
+        };
         let mut progress = Progress::load(&transaction)?;
         let reached_before = progress.begin(run);
         let first_new = progress.next_line;
+        // So that there is a row, which the changes of rooms go into.
+        progress.save(&transaction)?;
         {
             let mut add_line = transaction.prepare_cached(ADD_LINE)?;
             for entry in entries.iter().filter(|entry| Some(entry.sequence()) > reached_before) {
                 match entry {
                     Entry::Line(line) => {
                         let (sequence, time) = (to_sql(line.sequence.0), to_sql(line.time.0));
-                        let room = self.rooms.number(&transaction, &line.room_key, &line.room)?;
-                        add_line.execute(params![progress.next_line, sequence, time, room, line.nick, line.is_action, line.text])?;
+                        let room = self.rooms.number(&transaction, &mut totals, line)?;
+                        add_line.execute(params![progress.next_line, sequence, time, room.id, line.nick, line.is_action, line.text])?;
+                        totals.add_line(room.is_established, quota::line_bytes(&line.nick, &line.text));
+                        room.establish(&transaction, &mut totals, line.time)?;
                         progress.next_line += 1;
                     }
                     Entry::Topic(topic) => set_topic(&transaction, topic)?,
@@ -285,10 +292,26 @@ impl Store {
         if entries.iter().any(|entry| matches!(entry, Entry::Topic(_))) {
             trim_topics(&transaction)?;
         }
-        trim_lines(&transaction, &mut self.rooms, progress.next_line - self.lines_max, progress.next_line - first_new)?;
+        quota::trim(&transaction, self.quota, &mut totals, &mut self.rooms, progress.next_line - first_new)?;
         progress.reach(reached);
         progress.save(&transaction)?;
-        transaction.commit()
+        transaction.commit()?;
+        self.totals = Some(totals);
+        Ok(())
+    }
+
+    fn query_complete_since(&self, room_key: &str) -> rusqlite::Result<Sequence> {
+        let read = |row: &Row<'_>| {
+            Ok(match row.get::<_, Option<i64>>(0)? {
+                Some(line) => Some(Lost { line, until: sequence(row, 1)? }),
+                None => None,
+            })
+        };
+        let lost = match self.connection.prepare_cached(LOST_IN_ROOM)?.query_row([room_key], read).optional()? {
+            Some(lost) => lost,
+            None => self.connection.prepare_cached(LOST_WITH_ROOMS)?.query_row([], read).optional()?.flatten(),
+        };
+        Ok(Progress::load(&self.connection)?.complete_since(lost))
     }
 
     fn query_lines(&self, run: Sequence, room_key: &str, before: Sequence, count: usize) -> rusqlite::Result<Vec<Line>> {
@@ -382,6 +405,15 @@ struct Run {
     line: i64,
 }
 
+/// What is missing of a room, but for gaps: lines were deleted.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    /// The number of the last line that was deleted.
+    line: i64,
+    /// Its record.
+    until: Sequence,
+}
+
 /// A gap in the history.
 #[derive(Clone, Copy, Debug)]
 struct Gap {
@@ -432,16 +464,17 @@ impl Progress {
         }
     }
 
-    /// See [`Store::complete_since`]. `oldest` is the number and the record of the oldest line.
-    fn complete_since(&self, oldest: Option<(i64, Sequence)>) -> Sequence {
+    /// See [`Store::complete_since`].
+    fn complete_since(&self, lost: Option<Lost>) -> Sequence {
         let Some(run) = self.run else { return Sequence(0) };
-        let (line, since) = oldest.unwrap_or((self.next_line, after(run.reached)));
-        match self.gap {
-            Some(gap) if gap.line >= line => after(gap.until),
-            _ if line <= 1 => Sequence(0),
-            _ if line < run.line => since.min(run.first),
-            _ => since,
-        }
+        // By the number of the first line behind what is missing. What is missing of an earlier run lies before this one, whatever the clock was then.
+        let lost = lost.map(|lost| match lost.line < run.line {
+            true => (lost.line + 1, after(lost.until).min(run.first)),
+            false => (lost.line + 1, after(lost.until)),
+        });
+        let gap = self.gap.map(|gap| (gap.line, after(gap.until)));
+        // Of two at the same line the gap is the later.
+        [lost, gap].into_iter().flatten().max_by_key(|&(line, _)| line).map_or(Sequence(0), |(_, since)| since)
     }
 }
 
@@ -457,34 +490,66 @@ struct RoomNumbers {
 struct RoomNumber {
     id: i64,
     name: Box<str>,
+    first_time: Micros,
+    is_established: bool,
+}
+
+impl RoomNumber {
+    /// Makes the room established if it is time.
+    fn establish(&mut self, connection: &Connection, totals: &mut Totals, now: Micros) -> rusqlite::Result<()> {
+        if !self.is_established {
+            self.is_established = quota::establish(connection, totals, self.id, self.first_time, now)?;
+        }
+        Ok(())
+    }
 }
 
 impl RoomNumbers {
-    /// The room's number. A room that has none gets one; one that is spelt differently now gets its new name.
-    fn number(&mut self, connection: &Connection, key: &str, name: &str) -> rusqlite::Result<i64> {
-        if let Some(room) = self.numbers.get(key).filter(|room| &*room.name == name) {
-            return Ok(room.id);
+    /// The room that a line was said in. A room that has no number gets one; one that is spelt differently now gets its new name.
+    fn number(&mut self, connection: &Connection, totals: &mut Totals, line: &Line) -> rusqlite::Result<&mut RoomNumber> {
+        let (key, name) = (&*line.room_key, &*line.room);
+        if self.numbers.get(key).is_none_or(|room| &*room.name != name) {
+            let room = find_or_add(connection, totals, line)?;
+            if self.numbers.len() >= ROOMS_CACHED_MAX {
+                self.numbers.clear();
+            }
+            self.numbers.insert(key.into(), room);
         }
-        let id = connection.prepare_cached(FIND_ROOM)?.query_row([key, name], |row| row.get(0))?;
-        if self.numbers.len() >= ROOMS_CACHED_MAX {
-            self.numbers.clear();
-        }
-        self.numbers.insert(key.into(), RoomNumber { id, name: name.into() });
-        Ok(id)
+        Ok(self.numbers.get_mut(key).expect("it was there or was just put there"))
     }
 
     fn forget(&mut self) {
         self.numbers.clear();
     }
 
-    /// An operator may delete what the law wants deleted, with `sqlite3` and while the server runs.
-    fn forget_if_changed(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    fn forget_room(&mut self, key: &str) {
+        self.numbers.remove(key);
+    }
+
+    /// An operator may delete what the law wants deleted, with `sqlite3` and while the server runs. Whether another program has changed anything.
+    fn forget_if_changed(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let data_version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        if self.data_version != data_version {
+        let has_changed = self.data_version != data_version;
+        if has_changed {
             (self.numbers, self.data_version) = (HashMap::new(), data_version);
         }
-        Ok(())
+        Ok(has_changed)
     }
+}
+
+fn find_or_add(connection: &Connection, totals: &mut Totals, line: &Line) -> rusqlite::Result<RoomNumber> {
+    let Line { room_key: key, room: name, time, .. } = line;
+    let found = |row: &Row<'_>| {
+        let (id, first_time, is_established) = (row.get(0)?, Micros(from_sql(row.get(1)?)), row.get(2)?);
+        Ok(RoomNumber { id, name: name.as_str().into(), first_time, is_established })
+    };
+    if let Some(room) = connection.prepare_cached(FIND_ROOM)?.query_row([key, name], found).optional()? {
+        return Ok(room);
+    }
+    let bytes = quota::room_bytes(key, name);
+    let id = connection.prepare_cached(ADD_ROOM)?.query_row(params![key, name, bytes, to_sql(time.0)], |row| row.get(0))?;
+    totals.add_room(bytes);
+    Ok(RoomNumber { id, name: name.as_str().into(), first_time: *time, is_established: false })
 }
 
 fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
@@ -500,21 +565,6 @@ fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
 /// Deletes the topics that were set longest ago where there are more than rooms may exist.
 fn trim_topics(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare_cached(TRIM_TOPICS)?.execute([limit(ROOMS_MAX)])?;
-    Ok(())
-}
-
-/// Deletes the lines with numbers below `below`, the oldest first and not many more than were `added`; and the rooms without lines then.
-fn trim_lines(connection: &Connection, numbers: &mut RoomNumbers, below: i64, added: i64) -> rusqlite::Result<()> {
-    let Some((oldest, _)) = next_line(connection, 0)?.filter(|&(oldest, _)| oldest < below) else { return Ok(()) };
-    let below = below.min(oldest + added + TRIM_LINES_MAX);
-    let mut trim = connection.prepare_cached(TRIM_LINES)?;
-    let rooms = trim.query_map([below], |row| row.get(0))?.collect::<rusqlite::Result<BTreeSet<i64>>>()?;
-    let mut forget = connection.prepare_cached(FORGET_ROOM)?;
-    for room in rooms {
-        if let Some(key) = forget.query_row([room], |row| row.get::<_, String>(0)).optional()? {
-            numbers.numbers.remove(&*key);
-        }
-    }
     Ok(())
 }
 
