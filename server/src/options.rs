@@ -133,7 +133,8 @@ pub struct Options {
 
 const EPILOGUE: &str = "\
 BYTES may end in K, M or G. Signals: TERM, INT and HUP stop the server gracefully, a second one at once.
-Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong;
+Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong,
+4 stopped as told, but something that was said could not be stored;
 of start and restart: 0 it serves, 1 or 2 as above, 3 one runs already and was left alone;
 of stop: 0 none runs any more, or none ran, 1 it had to be killed or could not be stopped;
 of doctor: 0 everything holds, 1 something doesn't.

@@ -29,6 +29,19 @@ pub struct Tally {
     pub skipped: AtomicU64,
     /// The place of the last that was given up.
     pub given_up: AtomicU64,
+    /// The place up to which this run is stored, and how many of its lines are: a database that knows of less has lost the rest.
+    pub stored_to: AtomicU64,
+    /// See `stored_to`.
+    pub stored_lines: AtomicU64,
+    /// Lines of this run that were stored and lost with the database's files, at most.
+    pub lost: AtomicU64,
+}
+
+impl Tally {
+    /// Lines of this run that were to be stored and aren't, as far as it is known.
+    pub fn missing(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed)
+    }
 }
 
 /// A part of a history to be read.

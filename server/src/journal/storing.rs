@@ -35,18 +35,34 @@ pub struct Storing {
     data_dir: Option<PathBuf>,
     quota: Quota,
     store: Option<Store>,
-    /// By this process, into whatever database that was.
-    stored_to: Option<Sequence>,
+    /// What comes from there on is read from the log again: a predecessor may have stored it.
+    read_from: Sequence,
+    /// This process has stored something, into whatever database that was.
+    has_stored: bool,
     /// What the operator was told, until it works.
     failure: Option<String>,
+    /// The same of reading, and how many questions could not be answered for it.
+    read_failure: Option<(String, u64)>,
     try_at: Instant,
 }
 
 impl Storing {
-    /// For the journal in slot `me`.
+    /// For the journal in slot `me`, before it reads the log.
     pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, quota: Quota) -> Storing {
         let data_dir = data_dir.map(Path::to_owned);
-        Storing { log, me, backlog, data_dir, quota, store: None, stored_to: None, failure: None, try_at: Instant::now() }
+        Storing {
+            log,
+            me,
+            backlog,
+            data_dir,
+            quota,
+            store: None,
+            read_from: log.snapshot_sequence(),
+            has_stored: false,
+            failure: None,
+            read_failure: None,
+            try_at: Instant::now(),
+        }
     }
 
     /// Runs until the process ends.
@@ -73,7 +89,8 @@ impl Storing {
             let worked = self.open().and_then(|()| self.store_some());
             self.say(worked);
         }
-        for request in std::iter::from_fn(|| self.backlog.take_request()).take(REQUESTS_PER_TURN) {
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(request) = self.backlog.take_request() else { break };
             let prepared = self.answer(&request);
             self.backlog.prepare(prepared);
             self.log.bell(self.me).ring();
@@ -81,18 +98,40 @@ impl Storing {
     }
 
     fn open(&mut self) -> Result<(), StoreError> {
-        // Taken away under it.
-        self.store.take_if(|store| !store.is_in_place());
+        self.close_what_was_taken_away();
         let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else { return Ok(()) };
         let run = self.log.first();
         let mut store = Store::open(data_dir, self.quota)?;
         store.begin(run)?;
-        if let Some(lost) = self.stored_to.filter(|&stored_to| store.reached(run).is_ok_and(|reached| reached < Some(stored_to))) {
-            self.backlog.note_gap(lost);
-        }
+        self.note_loss(&store)?;
         self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
         self.log.bell(self.me).ring();
         self.store = Some(store);
+        Ok(())
+    }
+
+    /// Another program may remove or replace the database's files while they are open: what is stored then is lost with them.
+    fn close_what_was_taken_away(&mut self) {
+        let Some(missing) = self.store.as_ref().and_then(|store| store.missing_file().map(Path::to_owned)) else { return };
+        log::warn!("another program has removed or replaced {}; the history is opened again", missing.display());
+        if let Some(store) = self.store.take() {
+            store.rescue();
+        }
+    }
+
+    /// Notes a gap if this run has stored more than the database knows of.
+    fn note_loss(&self, store: &Store) -> Result<(), StoreError> {
+        let (run, tally) = (self.log.first(), self.backlog.tally());
+        let (reached, lines) = (store.reached(run)?, store.lines_of_run(run)?);
+        let stored_to = Sequence(tally.stored_to.load(Ordering::Relaxed));
+        // What a predecessor has stored and this process reads again is stored again.
+        let lost_to = if self.has_stored { stored_to } else { stored_to.min(Sequence(self.read_from.0.saturating_sub(1))) };
+        let lost = tally.stored_lines.swap(lines, Ordering::Relaxed).saturating_sub(lines);
+        if lost_to >= run && reached < Some(lost_to) {
+            tally.lost.fetch_add(lost, Ordering::Relaxed);
+            log::warn!("the history has lost what was stored before its files were removed or replaced, at most {lost} lines of this run");
+            self.backlog.note_gap(lost_to);
+        }
         Ok(())
     }
 
@@ -103,7 +142,10 @@ impl Storing {
         match store.store(self.log.first(), &entries, reached) {
             Ok(()) => {
                 self.backlog.stored(&entries);
-                self.stored_to = Some(reached);
+                self.has_stored = true;
+                let tally = self.backlog.tally();
+                tally.stored_to.fetch_max(reached.0, Ordering::Relaxed);
+                tally.stored_lines.store(store.lines_of_run(self.log.first())?, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
@@ -118,9 +160,9 @@ impl Storing {
         match worked {
             Ok(()) => {
                 if self.failure.take().is_some() {
-                    match self.backlog.tally().skipped.load(Ordering::Relaxed) {
+                    match self.backlog.tally().missing() {
                         0 => log::warn!("what is said is stored again, and nothing was missed"),
-                        skipped => log::warn!("what is said is stored again; so far {skipped} lines were not"),
+                        missing => log::warn!("what is said is stored again; so far {missing} lines were not"),
                     }
                 }
             }
@@ -135,12 +177,11 @@ impl Storing {
         }
     }
 
-    fn answer(&self, request: &Request) -> Prepared {
+    fn answer(&mut self, request: &Request) -> Prepared {
         let Request { question, room_key, more, behind } = request;
-        let stored = self.stored_lines(request).unwrap_or_else(|error| {
-            log::warn!("cannot read the history: {error}");
-            None
-        });
+        let read = self.stored_lines(request);
+        self.say_of_reading(&read);
+        let stored = read.unwrap_or(None);
         let (mut lines, since) = stored.map_or((Vec::new(), None), |(lines, since)| (lines, Some(since)));
         let newest = lines.last().map_or(Sequence(0), |line| line.sequence);
         lines.extend(self.backlog.waiting_lines(room_key, *question).into_iter().filter(|line| line.sequence != newest));
@@ -165,6 +206,27 @@ impl Storing {
         prepared
     }
 
+    /// Tells the operator when reading begins to fail, and when it works again: not at each question, of which there may be many.
+    fn say_of_reading<T>(&mut self, read: &Result<Option<T>, StoreError>) {
+        match read {
+            // Without a database there is nothing to say of it.
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                if let Some((_, count)) = self.read_failure.take() {
+                    log::warn!("the history can be read again; {count} questions could not be answered");
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let (told, count) = self.read_failure.take().unwrap_or_default();
+                if told != text {
+                    log::warn!("{text}");
+                }
+                self.read_failure = Some((text, count + 1));
+            }
+        }
+    }
+
     /// A room's lines, and from where on they are all there. `None` if they can't be read; without a data directory there are none.
     fn stored_lines(&self, request: &Request) -> Result<Option<(Vec<Line>, Sequence)>, StoreError> {
         match &self.store {
@@ -182,7 +244,9 @@ mod tests {
     use super::*;
     use crate::event_log::Geometry;
     use crate::journal::Tally;
+    use crate::journal::store::Entry;
     use crate::journal::store::tests::Home;
+    use forkchat_common::ids::Micros;
 
     const JOURNAL: Slot = Slot(0);
     const QUOTA: Quota = Quota { lines_max: 100, bytes_max: 1 << 20 };
@@ -220,6 +284,108 @@ mod tests {
         let (run, gap_end) = ends_with_a_gap(Some(&home.0));
         let store = Store::open(&home.0, QUOTA).unwrap();
         assert_eq!((store.reached(run).unwrap(), store.complete_since("#a").unwrap()), (Some(gap_end), Sequence(gap_end.0 + 1)));
+    }
+
+    fn line(place: u64) -> Entry {
+        let [room, room_key, nick, text] = ["#a", "#a", "a", "said"].map(str::to_owned);
+        Entry::Line(Line { sequence: Sequence(place), time: Micros(place), room, room_key, nick, is_action: false, text })
+    }
+
+    /// A log, and a storing thread that has stored three lines there.
+    fn has_stored(home: &Home) -> (&'static EventLog, Storing) {
+        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
+        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), Some(&home.0), QUOTA);
+        storing.turn();
+        backlog.add(&mut (1..=3).map(|place| line(log.first().0 + place)).collect());
+        storing.turn();
+        (log, storing)
+    }
+
+    fn question(storing: &mut Storing, question: Sequence) -> (usize, AnswerEnd) {
+        let request = Request { question, room_key: "#a".to_owned(), more: 10, behind: Sequence(0) };
+        let Prepared { lines, end, .. } = storing.answer(&request);
+        let (mut rest, mut count) = (&lines[..], 0);
+        while let Ok((_, behind)) = postcard::take_from_bytes::<PastLine<'_>>(rest) {
+            (rest, count) = (behind, count + 1);
+        }
+        (count, end)
+    }
+
+    #[test]
+    fn without_the_write_ahead_log_nothing_is_lost_as_long_as_the_journal_lives() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        let first = log.first();
+        for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
+            std::fs::remove_file(home.0.join(name)).unwrap();
+            storing.turn();
+            storing.backlog.add(&mut vec![line(storing.backlog.tally().stored_to.load(Ordering::Relaxed) + 1)]);
+            storing.turn();
+        }
+        assert_eq!(storing.backlog.tally().missing(), 0);
+        drop(storing);
+        let store = Store::open(&home.0, QUOTA).unwrap();
+        assert_eq!(store.lines_of_run(first).unwrap(), 5);
+        assert_eq!(store.complete_since("#a").unwrap(), first, "since the database was made");
+    }
+
+    #[test]
+    fn what_was_stored_and_is_gone_when_a_successor_comes_is_counted_and_a_gap() {
+        let (home, found) = (Home::new(), Home::new());
+        let (log, storing) = has_stored(&home);
+        let (first, tally) = (log.first(), storing.backlog.tally());
+        // What a killed journal leaves when its write-ahead log is taken away: the database's file alone.
+        std::fs::copy(home.0.join("history.sqlite3"), found.0.join("history.sqlite3")).unwrap();
+        let successor = |read_from: u64| {
+            let mut storing = Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&found.0), QUOTA);
+            storing.read_from = Sequence(first.0 + read_from);
+            storing.open().unwrap();
+            storing
+        };
+        // It reads everything again: nothing is lost.
+        assert_eq!((successor(0).backlog.gap(), tally.missing()), (None, 0));
+        tally.stored_lines.store(3, Ordering::Relaxed);
+        let mut storing = successor(3);
+        assert_eq!((storing.backlog.gap(), tally.missing()), (Some(Sequence(first.0 + 2)), 3), "at most three");
+        storing.backlog.add(&mut vec![line(first.0 + 3), line(first.0 + 4)]);
+        let lost_to = Sequence(first.0 + 2);
+        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (2, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+        storing.turn();
+        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (2, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+        assert_eq!((storing.backlog.gap(), tally.missing()), (None, 3));
+        // The next one misses nothing more.
+        drop(storing);
+        assert_eq!((successor(3).backlog.gap(), tally.missing()), (None, 3));
+    }
+
+    #[test]
+    fn what_was_stored_in_a_directory_that_is_gone_is_counted_and_a_gap() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        std::fs::remove_dir_all(&home.0).unwrap();
+        storing.turn();
+        let lost_to = Sequence(log.first().0 + 3);
+        assert_eq!(storing.backlog.tally().missing(), 3);
+        storing.backlog.add(&mut vec![line(lost_to.0 + 1)]);
+        storing.turn();
+        assert_eq!(question(&mut storing, Sequence(lost_to.0 + 9)), (1, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+    }
+
+    #[test]
+    fn a_failure_to_read_is_said_once_and_the_questions_are_counted() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        let other = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
+        other.execute_batch("ALTER TABLE rooms RENAME COLUMN key TO other").unwrap();
+        for count in 1..4 {
+            assert_eq!(question(&mut storing, Sequence(log.first().0 + 9)), (0, AnswerEnd::Unreadable));
+            let (text, counted) = storing.read_failure.clone().unwrap();
+            assert!(text.starts_with("cannot read from the history ") && counted == count, "{count}: {text}");
+        }
+        other.execute_batch("ALTER TABLE rooms RENAME COLUMN other TO key").unwrap();
+        assert_eq!(question(&mut storing, Sequence(log.first().0 + 9)).0, 3);
+        assert_eq!(storing.read_failure, None);
     }
 
     #[test]

@@ -64,6 +64,8 @@ use watchdog::Watchdog;
 
 /// The server stopped as it was told.
 pub const EXIT_STOPPED: i32 = 0;
+/// It stopped as it was told, but not everything that was said and should outlive it could be stored.
+pub const EXIT_NOT_STORED: i32 = 4;
 /// It could not serve, or was told to stop at once.
 pub const EXIT_FAILED: i32 = 1;
 

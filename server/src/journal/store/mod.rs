@@ -20,6 +20,7 @@
 //! write-ahead log by `WAL_BYTES_MAX`. The file never shrinks: what is freed is used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
 
 mod error;
+mod files;
 mod migrations;
 mod quota;
 #[cfg(test)]
@@ -28,6 +29,8 @@ pub(super) mod tests;
 pub use error::StoreError;
 pub use quota::Quota;
 
+use files::Files;
+pub use files::file_size_limit;
 use forkchat_common::ids::{Micros, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use migrations::{APPLICATION_ID, MIGRATIONS};
@@ -38,7 +41,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavio
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,6 +50,7 @@ const FILE_NAME: &str = "history.sqlite3";
 /// Held by the one server that stores here.
 const LOCK_NAME: &str = "lock";
 const WAL_NAME: &str = "history.sqlite3-wal";
+const SHM_NAME: &str = "history.sqlite3-shm";
 /// How long another process may keep the lock before a call fails.
 const BUSY_MILLIS: u64 = 250;
 /// The write-ahead log grows while another process reads one old state. Beyond this nothing is stored until that ends.
@@ -152,8 +156,7 @@ impl Entry {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
-    /// Of the database's file, as it was opened.
-    inode: Option<u64>,
+    files: Files,
     /// Held as long as the database is open.
     _lock: Flock<File>,
     quota: Quota,
@@ -165,7 +168,7 @@ pub struct Store {
 
 impl Store {
     /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which is made if need be (mode 0700), and brings its schema up
-    /// to date. What is kept is bounded by `quota`. Until it is dropped, or its process has ended, no other store opens there.
+    /// to date. What is kept is bounded by `quota`, and by half of what a file may have (`ulimit -f`). Until it is dropped, or its process has ended, no other store opens there.
     ///
     /// # Errors
     /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left as it is.
@@ -178,7 +181,9 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(StoreError::Create { path, error }),
         }
-        let failed = |error| StoreError::Sqlite { action: "open", path: path.clone(), error };
+        let failed = |error| StoreError::sqlite("open", &path, error);
+        // Half of what a file may have: what is deleted leaves holes, and the file never shrinks.
+        let quota = Quota { bytes_max: quota.bytes_max.min(file_size_limit().map_or(u64::MAX, |limit| limit / 2)), ..quota };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(Duration::from_millis(BUSY_MILLIS)).map_err(failed)?;
@@ -191,13 +196,20 @@ impl Store {
         }
         connection.execute_batch(SETTINGS).map_err(failed)?;
         migrations::migrate(&mut connection, MIGRATIONS).map_err(failed)?;
-        let inode = inode(&path);
-        Ok(Store { connection, inode, _lock: lock, path, quota, wal_bytes_max: WAL_BYTES_MAX, rooms: RoomNumbers::default(), totals: None })
+        let files = Files::opened(data_dir);
+        Ok(Store { connection, files, _lock: lock, path, quota, wal_bytes_max: WAL_BYTES_MAX, rooms: RoomNumbers::default(), totals: None })
     }
 
-    /// Whether the database is still where it was opened. If not, what is stored is lost with it, and it should be opened anew.
-    pub fn is_in_place(&self) -> bool {
-        self.inode.is_some() && inode(&self.path) == self.inode
+    /// The first of the open files that was removed or replaced. What is stored then is lost with it: the database should be
+    /// opened again after [`Store::rescue`].
+    pub fn missing_file(&self) -> Option<&Path> {
+        self.files.missing()
+    }
+
+    /// Brings into the database's file what only the write-ahead log has, and closes it. If only the log's file is gone, nothing is lost so.
+    pub fn rescue(self) {
+        // Dropping it does the same, but not while another program reads.
+        let _ = self.checkpoint("PASSIVE");
     }
 
     /// Begins a run, or goes on with it. If the run before it did not end with [`Store::close`], or there was none here, nobody knows what was
@@ -210,7 +222,15 @@ impl Store {
         let was_closed = was_closed.map_err(|error| self.failed("read from", error))?.unwrap_or(false);
         let before = Sequence(run.0 - 1);
         let gap = Entry::Gap { until: before };
-        self.store(run, if was_closed { &[] } else { std::slice::from_ref(&gap) }, before)
+        self.store(run, if was_closed { &[] } else { std::slice::from_ref(&gap) }, before)?;
+        // That the run isn't closed must be known also to those who find the database without its write-ahead log.
+        self.checkpoint("PASSIVE").map(drop)
+    }
+
+    /// How many lines of this run were stored, whether they are still here or not. They are numbered in turn.
+    pub fn lines_of_run(&self, run: Sequence) -> Result<u64, StoreError> {
+        let progress = Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
+        Ok(progress.run.filter(|latest| latest.first == run).map_or(0, |latest| from_sql(progress.next_line - latest.line)))
     }
 
     /// The run ended, and everything is stored.
@@ -350,15 +370,20 @@ impl Store {
         if bytes <= self.wal_bytes_max {
             return Ok(());
         }
-        let is_held = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-        match is_held.map_err(|error| self.failed("store in", error))? {
+        match self.checkpoint("TRUNCATE")? {
             true => Err(StoreError::Reader { path, bytes }),
             false => Ok(()),
         }
     }
 
+    /// Brings the write-ahead log into the database's file. Whether another program held that up.
+    fn checkpoint(&self, mode: &str) -> Result<bool, StoreError> {
+        let is_held = self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, bool>(0));
+        is_held.map_err(|error| self.failed("store in", error))
+    }
+
     fn failed(&self, action: &'static str, error: rusqlite::Error) -> StoreError {
-        StoreError::Sqlite { action, path: self.path.clone(), error }
+        StoreError::sqlite(action, &self.path, error)
     }
 }
 
@@ -579,10 +604,6 @@ fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
         Errno::EWOULDBLOCK => StoreError::InUse { path: data_dir.to_owned() },
         errno => failed(errno.into()),
     })
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 /// The first line with the number `from` or a greater one: its number and its record.

@@ -466,11 +466,11 @@ fn one_server_at_a_time_stores_in_a_directory_which_is_made_if_need_be() {
     let first = Store::open(&data_dir, at_most(1)).unwrap();
     let refusal = Store::open(&data_dir, at_most(1)).unwrap_err().to_string();
     assert!(refusal.contains("another server stores in ") && refusal.contains("--data-dir"), "{refusal}");
-    assert!(first.is_in_place());
+    assert_eq!(first.missing_file(), None);
     drop(first);
     let second = Store::open(&data_dir, at_most(1)).unwrap();
     fs::remove_dir_all(&data_dir).unwrap();
-    assert!(!second.is_in_place());
+    assert_eq!(second.missing_file(), Some(&*data_dir.join(FILE_NAME)));
 }
 
 #[test]
@@ -810,4 +810,20 @@ fn what_is_complete_begins_with_a_run_that_was_begun_here_or_behind_one_that_was
     let mut opened = home.open(1_000);
     opened.begin(third).unwrap();
     assert_eq!(opened.complete_since("#a").unwrap(), third, "the second run was cut off");
+}
+
+#[test]
+fn that_a_run_was_cut_off_is_known_without_the_write_ahead_log() {
+    let (home, found) = (Home::new(), Home::new());
+    let [first, second, third] = [1_000, 2_000, 3_000].map(Sequence);
+    let mut opened = home.open(1_000);
+    opened.begin(first).unwrap();
+    opened.close().unwrap();
+    let mut opened = home.open(1_000);
+    opened.begin(second).unwrap();
+    store(&mut opened, second, &lines("#a", [2_001]));
+    fs::copy(home.file(), found.file()).unwrap();
+    let mut opened = found.open(1_000);
+    opened.begin(third).unwrap();
+    assert_eq!(opened.complete_since("#a").unwrap(), third, "what was said in the second run is lost");
 }
