@@ -13,20 +13,19 @@ const STEP_BYTES: u64 = 64 << 10;
 /// Which files are open.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
-    /// Each with its device and inode, as it was when it was opened.
-    files: Vec<(PathBuf, (u64, u64))>,
+    /// Each with its device and inode when it was opened; without if it was gone already.
+    files: [(PathBuf, Option<(u64, u64)>); 3],
 }
 
 impl Files {
-    /// Those of the database in a directory that has just been opened.
+    /// Those of the database in a directory that has just been opened: all three are there then.
     pub fn opened(data_dir: &Path) -> Files {
-        let files = NAMES.map(|name| data_dir.join(name)).into_iter();
-        Files { files: files.filter_map(|path| identity(&path).map(|identity| (path, identity))).collect() }
+        Files { files: NAMES.map(|name| data_dir.join(name)).map(|path| (path.clone(), identity(&path))) }
     }
 
     /// The first that was removed or replaced.
     pub fn missing(&self) -> Option<&Path> {
-        self.files.iter().find(|(path, opened)| identity(path) != Some(*opened)).map(|(path, _)| path.as_path())
+        self.files.iter().find(|(path, opened)| opened.is_none() || identity(path) != *opened).map(|(path, _)| path.as_path())
     }
 }
 
