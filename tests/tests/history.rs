@@ -381,3 +381,36 @@ fn a_flood_in_new_rooms_pushes_nothing_out_of_an_old_one() {
     b.sync();
     assert_eq!(history(&mut b, 500), (0..3).map(|number| format!("[#lobby] a: kept {number}")).collect::<Vec<_>>());
 }
+
+#[test]
+fn ids_grow_over_restarts_also_if_the_clock_was_set_back() {
+    let data_dir = TempDir::new("ids");
+    std::fs::create_dir_all(&data_dir.0).unwrap();
+    // As a run leaves it whose clock was a century ahead.
+    let used = 4_000_000_000_000_000_u64;
+    std::fs::write(data_dir.0.join("sequences"), format!("{used}\n")).unwrap();
+    let (mut latest, mut said) = (used, 0);
+    for ending in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGTERM] {
+        let mut server = start_on(&data_dir.0, &[]);
+        let (mut a, mut b) = (server.join("a"), server.join("b"));
+        a.say("said");
+        b.reads("said");
+        said += 1;
+        let (ids, since) = tagged_history(&mut b);
+        assert_eq!(ids.len(), said);
+        assert!(ids.is_sorted() && ids[said - 1] > latest, "{ids:?} after {latest}");
+        assert!(since <= ids[said - 1]);
+        latest = ids[said - 1];
+        wait_for("what is used to be noted", || {
+            std::fs::read_to_string(data_dir.0.join("sequences")).ok()?.trim().parse::<u64>().ok().filter(|&noted| noted > latest)
+        });
+        server.signal(ending);
+        drop((a, b));
+        server.wait();
+    }
+    // What is no sequence is told, and the clock is what is left.
+    std::fs::write(data_dir.0.join("sequences"), "nonsense").unwrap();
+    let server = start_on(&data_dir.0, &[]);
+    server.tells("cannot read which sequences are used: it holds no sequence");
+    server.join("c").sync();
+}

@@ -70,6 +70,8 @@ struct State {
     stopping: bool,
     /// What was kept of earlier runs is here.
     is_restored: bool,
+    /// How far the wall clock is ahead of the records' times, in µs.
+    clock_ahead: i64,
 }
 
 /// A place for one session at a time.
@@ -121,10 +123,17 @@ impl Chat {
 
     /// Applies one record, and tells `out` everything that it causes to be said to anyone.
     ///
+    /// The records' times measure durations, and never run backwards. What is shown is the wall clock's time, which is set ahead and back.
+    ///
     /// A record whose time is past (a line that was applied before, a fact that no longer holds, a session that is gone) changes nothing.
     pub fn apply<O: Output>(&mut self, stamp: Stamp, record: &Record<'_>, forms: &mut Forms, out: &mut O) {
-        let mut tell = Teller::new(stamp, self.author(record), forms, out);
+        if let Fact::Clock { ahead } = record.fact {
+            self.state.clock_ahead = ahead;
+        }
+        let shown = Stamp { time: Micros(stamp.time.0.saturating_add_signed(self.state.clock_ahead)), ..stamp };
+        let mut tell = Teller::new(shown, stamp.time, self.author(record), forms, out);
         match record.fact {
+            Fact::Clock { .. } => {}
             Fact::Stopping => self.stop(&mut tell),
             Fact::Opened { slot, transport, peer } => {
                 // A worker that takes over may not know that its predecessor has recorded this.
@@ -179,6 +188,11 @@ impl Chat {
     /// The latest serial number that a UDP session was given.
     pub fn udp_serial(&self) -> u64 {
         self.state.udp_serial
+    }
+
+    /// How far the wall clock is ahead of the records' times, in µs, as far as it is recorded.
+    pub fn clock_ahead(&self) -> i64 {
+        self.state.clock_ahead
     }
 
     /// Whether the server ends.
@@ -239,13 +253,13 @@ impl Chat {
 
     /// One line, or what stands for it.
     fn hear<O: Output>(&mut self, record: &Record<'_>, tell: &mut Teller<'_, O>) {
-        let (limit, time) = (self.rate_limit, tell.stamp.time);
+        let (limit, now) = (self.rate_limit, tell.now);
         // Read twice by a worker that took over: the second time says nothing.
         let Some(session) = self.session_mut(record.session).filter(|session| session.input_end < record.input_end) else { return };
         session.input_end = record.input_end;
-        session.last_heard = time;
+        session.last_heard = now;
         if record.fact != Fact::LongLineEnds {
-            session.rate = limit.spend(session.rate, time);
+            session.rate = limit.spend(session.rate, now);
         }
         session.in_long_line = record.fact == Fact::LongLineBegins;
         match record.fact {

@@ -13,6 +13,7 @@
 //! | `backlog` | what the two threads have between them |
 //! | `storing` | the storing thread: everything that may wait for a disk |
 //! | `store` | the database |
+//! | `sequences` | which sequences are used up, for the next run |
 //!
 //! It answers no client: what it has to say it appends to the log. A snapshot is published only when no worker and no session could still need
 //! what lies before it (see `event_log/cells.rs`) and when that is stored; so a journal that takes over reads again what wasn't. A disk that is full
@@ -20,11 +21,13 @@
 
 mod backlog;
 mod reading;
+mod sequences;
 pub mod store;
 mod storing;
 
 pub use backlog::{Backlog, Prepared, Request, Tally};
 pub use reading::Journal;
+pub use sequences::used as sequences_used;
 pub use store::Quota;
 
 use crate::chat::RateLimit;

@@ -4,11 +4,13 @@
 //! said, and the chat goes on.
 
 use super::backlog::{Backlog, Prepared, Request};
+use super::sequences::Ahead;
 use super::store::{Line, Quota, Store, StoreError};
 use crate::chat::{AnswerEnd, PastLine};
 use crate::event_log::EventLog;
 use forkchat_common::ids::{Sequence, Slot};
 use forkchat_common::limits::{EMPTY_ROOMS_MAX, LINE_BYTES_MAX};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,6 +37,8 @@ pub struct Storing {
     data_dir: Option<PathBuf>,
     quota: Quota,
     store: Option<Store>,
+    /// `None` without a database of ours: another server may use the directory.
+    sequences: Option<Ahead>,
     /// What comes from there on is read from the log again: a predecessor may have stored it.
     read_from: Sequence,
     /// This process has stored something, into whatever database that was.
@@ -57,6 +61,7 @@ impl Storing {
             data_dir,
             quota,
             store: None,
+            sequences: None,
             read_from: log.snapshot_sequence(),
             has_stored: false,
             failure: None,
@@ -75,6 +80,7 @@ impl Storing {
             self.backlog.wait(SLEEP, GATHER);
             let is_all_stored = self.backlog.oldest().is_none() && (self.backlog.gap().is_none() || self.data_dir.is_none());
             if self.backlog.is_closing() && is_all_stored && !self.backlog.is_closed() {
+                self.note_sequences(Ahead::end);
                 // Which brings everything into the one file.
                 if let Some(Err(error)) = self.store.take().map(Store::close) {
                     log::warn!("{error}");
@@ -88,6 +94,7 @@ impl Storing {
         if Instant::now() >= self.try_at && !self.backlog.is_closed() {
             let worked = self.open().and_then(|()| self.store_some());
             self.say(worked);
+            self.note_sequences(Ahead::follow);
         }
         for _ in 0..REQUESTS_PER_TURN {
             let Some(request) = self.backlog.take_request() else { break };
@@ -107,6 +114,7 @@ impl Storing {
         self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
         self.log.bell(self.me).ring();
         self.store = Some(store);
+        self.sequences = Some(Ahead::new(data_dir));
         Ok(())
     }
 
@@ -152,6 +160,16 @@ impl Storing {
                 self.backlog.not_stored(entries);
                 Err(error)
             }
+        }
+    }
+
+    /// Notes how far the log has come, for the next run.
+    fn note_sequences(&mut self, note: fn(&mut Ahead, Sequence) -> io::Result<()>) {
+        let tail = self.log.tail();
+        if let Some(Err(error)) = self.sequences.as_mut().map(|ahead| note(ahead, tail)) {
+            log::warn!("cannot note the sequences that are used: {error}; if the clock is set back, those of the next run are lower");
+            // Until the database is opened again.
+            self.sequences = None;
         }
     }
 

@@ -37,7 +37,7 @@ use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
-use crate::journal::{JournalConfig, Quota, Tally};
+use crate::journal::{JournalConfig, Quota, Tally, sequences_used};
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
@@ -225,6 +225,13 @@ impl Supervisor {
             snapshot_bytes_max: udp_cells.end * SNAPSHOT_BYTES_PER_SESSION + forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM,
         })
         .map_err(share)?;
+        match options.data_dir().as_deref().map(sequences_used) {
+            Some(Ok(Some(used))) => log.begin_above(used),
+            Some(Err(error)) => {
+                log::warn!("cannot read which sequences are used: {error}; if the clock was set back, those of this run are lower")
+            }
+            Some(Ok(None)) | None => {}
+        }
         let units: &'static Semaphore = map_shared("forkchat-admission").map_err(share)?;
         units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
 
@@ -366,7 +373,6 @@ impl Supervisor {
 
     /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
     fn watch(&mut self) {
-        self.log.advance_clock();
         if self.watchdog.is_due(Instant::now()) {
             // Who has nobody to tell sleeps on, but not for long: it would have much to apply at once, and holds the ring.
             self.log.ring_who_is_behind();
