@@ -22,7 +22,9 @@
 mod error;
 mod files;
 mod migrations;
+mod progress;
 mod quota;
+mod rooms;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -36,9 +38,10 @@ use forkchat_common::limits::ROOMS_MAX;
 use migrations::{APPLICATION_ID, MIGRATIONS};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use progress::{Gap, Lost, Progress};
 use quota::Totals;
+use rooms::RoomNumbers;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
-use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -55,8 +58,6 @@ const SHM_NAME: &str = "history.sqlite3-shm";
 const BUSY_MILLIS: u64 = 250;
 /// The write-ahead log grows while another process reads one old state. Beyond this nothing is stored until that ends.
 const WAL_BYTES_MAX: u64 = 256 << 20;
-/// Rooms whose number is remembered. Beyond it all are forgotten and looked up again.
-const ROOMS_CACHED_MAX: usize = ROOMS_MAX;
 
 /// A checkpoint after 1,000 pages (4 MiB), after which the write-ahead log is used from its beginning and kept at 8 MiB or less.
 const SETTINGS: &str = "
@@ -68,10 +69,6 @@ const SETTINGS: &str = "
     PRAGMA temp_store = MEMORY;
 ";
 
-const FIND_ROOM: &str = "UPDATE rooms SET name = ?2 WHERE key = ?1 RETURNING id, first_time, is_established";
-const ADD_ROOM: &str = "
-    INSERT INTO rooms (key, name, bytes, first_time, lost_line, lost_until)
-    VALUES (?1, ?2, ?3, ?4, (SELECT forgotten_line FROM progress), (SELECT forgotten_until FROM progress)) RETURNING id";
 const ADD_LINE: &str = "INSERT INTO lines (id, sequence, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const SET_TOPIC: &str = "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
 const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
@@ -82,11 +79,6 @@ const LAST_LINES: &str = "
     SELECT lines.sequence, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
     WHERE rooms.key = ?1 AND lines.id < ?2 ORDER BY lines.id DESC LIMIT ?3";
 const NEXT_LINE: &str = "SELECT id, sequence FROM lines WHERE id >= ?1 ORDER BY id LIMIT 1";
-const LOAD_PROGRESS: &str = "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
-const SAVE_PROGRESS: &str = "
-    INSERT INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
-    ON CONFLICT (id) DO UPDATE SET run = excluded.run, reached = excluded.reached, run_line = excluded.run_line,
-        next_line = excluded.next_line, gap_line = excluded.gap_line, gap_until = excluded.gap_until, is_closed = 0";
 const LOST_IN_ROOM: &str = "SELECT lost_line, lost_until FROM rooms WHERE key = ?1";
 const LOST_WITH_ROOMS: &str = "SELECT forgotten_line, forgotten_until FROM progress";
 const IS_CLOSED: &str = "SELECT is_closed FROM progress";
@@ -409,174 +401,6 @@ fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
-/// How far the database has come: its one row of `progress`.
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    /// The latest run; `None` in a new database.
-    run: Option<Run>,
-    /// The number of the next line: they count from 1.
-    next_line: i64,
-    gap: Option<Gap>,
-}
-
-/// A run of the server.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    /// Its first sequence, by which it is known.
-    first: Sequence,
-    /// The last record whose entries are stored.
-    reached: Sequence,
-    /// The number of its first line.
-    line: i64,
-}
-
-/// What is missing of a room, but for gaps: lines were deleted.
-#[derive(Clone, Copy, Debug)]
-struct Lost {
-    /// The number of the last line that was deleted.
-    line: i64,
-    /// Its record.
-    until: Sequence,
-}
-
-/// A gap in the history.
-#[derive(Clone, Copy, Debug)]
-struct Gap {
-    /// The number of the first line behind it.
-    line: i64,
-    /// The last record in it.
-    until: Sequence,
-}
-
-impl Progress {
-    fn load(connection: &Connection) -> rusqlite::Result<Progress> {
-        let read = |row: &Row<'_>| {
-            let run = Run { first: sequence(row, 0)?, reached: sequence(row, 1)?, line: row.get(2)? };
-            let gap = match row.get::<_, Option<i64>>(4)? {
-                Some(line) => Some(Gap { line, until: sequence(row, 5)? }),
-                None => None,
-            };
-            Ok(Progress { run: Some(run), next_line: row.get(3)?, gap })
-        };
-        let progress = connection.prepare_cached(LOAD_PROGRESS)?.query_row([], read).optional()?;
-        Ok(progress.unwrap_or(Progress { run: None, next_line: 1, gap: None }))
-    }
-
-    fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let Some(run) = self.run else { return Ok(()) };
-        let (gap_line, gap_until) = (self.gap.map(|gap| gap.line), self.gap.map(|gap| to_sql(gap.until.0)));
-        let mut statement = connection.prepare_cached(SAVE_PROGRESS)?;
-        statement.execute(params![to_sql(run.first.0), to_sql(run.reached.0), run.line, self.next_line, gap_line, gap_until])?;
-        Ok(())
-    }
-
-    /// Begins the run, or goes on with it. What was reached in it before, if anything.
-    fn begin(&mut self, first: Sequence) -> Option<Sequence> {
-        if let Some(run) = self.run.filter(|run| run.first == first) {
-            return Some(run.reached);
-        }
-        self.run = Some(Run { first, reached: Sequence(0), line: self.next_line });
-        // The gap is of an earlier run, whatever the clock was then.
-        if let Some(gap) = &mut self.gap {
-            gap.until = gap.until.min(Sequence(first.0.saturating_sub(1)));
-        }
-        None
-    }
-
-    fn reach(&mut self, reached: Sequence) {
-        if let Some(run) = &mut self.run {
-            run.reached = run.reached.max(reached);
-        }
-    }
-
-    /// See [`Store::complete_since`].
-    fn complete_since(&self, lost: Option<Lost>) -> Sequence {
-        let Some(run) = self.run else { return Sequence(0) };
-        // By the number of the first line behind what is missing. What is missing of an earlier run lies before this one, whatever the clock was then.
-        let lost = lost.map(|lost| match lost.line < run.line {
-            true => (lost.line + 1, after(lost.until).min(run.first)),
-            false => (lost.line + 1, after(lost.until)),
-        });
-        let gap = self.gap.map(|gap| (gap.line, after(gap.until)));
-        // Of two at the same line the gap is the later.
-        [lost, gap].into_iter().flatten().max_by_key(|&(line, _)| line).map_or(Sequence(0), |(_, since)| since)
-    }
-}
-
-/// The numbers of the rooms that were spoken in lately, by key.
-#[derive(Debug, Default)]
-struct RoomNumbers {
-    numbers: HashMap<Box<str>, RoomNumber>,
-    /// SQLite's `data_version` when they were read: it changes when another process writes.
-    data_version: i64,
-}
-
-#[derive(Debug)]
-struct RoomNumber {
-    id: i64,
-    name: Box<str>,
-    first_time: Micros,
-    is_established: bool,
-}
-
-impl RoomNumber {
-    /// Makes the room established if it is time.
-    fn establish(&mut self, connection: &Connection, totals: &mut Totals, now: Micros) -> rusqlite::Result<()> {
-        if !self.is_established {
-            self.is_established = quota::establish(connection, totals, self.id, self.first_time, now)?;
-        }
-        Ok(())
-    }
-}
-
-impl RoomNumbers {
-    /// The room that a line was said in. A room that has no number gets one; one that is spelt differently now gets its new name.
-    fn number(&mut self, connection: &Connection, totals: &mut Totals, line: &Line) -> rusqlite::Result<&mut RoomNumber> {
-        let (key, name) = (&*line.room_key, &*line.room);
-        if self.numbers.get(key).is_none_or(|room| &*room.name != name) {
-            let room = find_or_add(connection, totals, line)?;
-            if self.numbers.len() >= ROOMS_CACHED_MAX {
-                self.numbers.clear();
-            }
-            self.numbers.insert(key.into(), room);
-        }
-        Ok(self.numbers.get_mut(key).expect("it was there or was just put there"))
-    }
-
-    fn forget(&mut self) {
-        self.numbers.clear();
-    }
-
-    fn forget_room(&mut self, key: &str) {
-        self.numbers.remove(key);
-    }
-
-    /// An operator may delete what the law wants deleted, with `sqlite3` and while the server runs. Whether another program has changed anything.
-    fn forget_if_changed(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
-        let data_version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        let has_changed = self.data_version != data_version;
-        if has_changed {
-            (self.numbers, self.data_version) = (HashMap::new(), data_version);
-        }
-        Ok(has_changed)
-    }
-}
-
-fn find_or_add(connection: &Connection, totals: &mut Totals, line: &Line) -> rusqlite::Result<RoomNumber> {
-    let Line { room_key: key, room: name, time, .. } = line;
-    let found = |row: &Row<'_>| {
-        let (id, first_time, is_established) = (row.get(0)?, Micros(from_sql(row.get(1)?)), row.get(2)?);
-        Ok(RoomNumber { id, name: name.as_str().into(), first_time, is_established })
-    };
-    if let Some(room) = connection.prepare_cached(FIND_ROOM)?.query_row([key, name], found).optional()? {
-        return Ok(room);
-    }
-    let bytes = quota::room_bytes(key, name);
-    let id = connection.prepare_cached(ADD_ROOM)?.query_row(params![key, name, bytes, to_sql(time.0)], |row| row.get(0))?;
-    totals.add_room(bytes);
-    Ok(RoomNumber { id, name: name.as_str().into(), first_time: *time, is_established: false })
-}
-
 fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
     if topic.text.is_empty() {
         connection.prepare_cached(EMPTY_TOPIC)?.execute([&topic.room_key])?;
@@ -625,10 +449,6 @@ fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
 
 fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequence> {
     row.get(column).map(from_sql).map(Sequence)
-}
-
-fn after(sequence: Sequence) -> Sequence {
-    Sequence(sequence.0.saturating_add(1))
 }
 
 /// SQLite's integers have a sign: what is more than they hold (no sequence is, and no time) becomes the greatest.

@@ -15,7 +15,8 @@
 //! It holds for lines and for bytes, each by itself. The bookkeeping is kept by triggers (`migrations`); the sums over all rooms are in memory, read
 //! when the database is opened and when another program has changed it.
 
-use super::{RoomNumbers, from_sql, to_sql};
+use super::rooms::RoomNumbers;
+use super::{from_sql, to_sql};
 use forkchat_common::ids::Micros;
 use rusqlite::{Connection, OptionalExtension, params};
 
