@@ -245,7 +245,7 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
         std::fs::remove_file(server.data_dir().join(name)).unwrap();
     }
     server.replaced("journal", journal);
-    server.tells("the history has lost what was stored before its files were removed or replaced, at most ");
+    server.tells("the history has lost what was stored before another program changed its files, at most ");
     a.say("the last");
     b.reads("the last");
     let (ids, since) = tagged_history(&mut b);

@@ -118,12 +118,12 @@ impl Storing {
         Ok(())
     }
 
-    /// Another program may remove or replace the database's files while they are open: what is stored then is lost with them.
+    /// Another program may remove, replace or empty the database's files while they are open: what is stored then is lost with them.
     fn close_what_was_taken_away(&mut self) {
-        let Some(missing) = self.store.as_ref().and_then(|store| store.missing_file().map(Path::to_owned)) else { return };
-        log::warn!("another program has removed or replaced {}; the history is opened again", missing.display());
+        let Some(tampered) = self.store.as_ref().and_then(Store::tampered) else { return };
+        log::warn!("{tampered}; the history is opened again");
         if let Some(store) = self.store.take() {
-            store.rescue();
+            store.rescue(&tampered);
         }
     }
 
@@ -137,7 +137,7 @@ impl Storing {
         let lost = tally.stored_lines.swap(lines, Ordering::Relaxed).saturating_sub(lines);
         if lost_to >= run && reached < Some(lost_to) {
             tally.lost.fetch_add(lost, Ordering::Relaxed);
-            log::warn!("the history has lost what was stored before its files were removed or replaced, at most {lost} lines of this run");
+            log::warn!("the history has lost what was stored before another program changed its files, at most {lost} lines of this run");
             self.backlog.note_gap(lost_to);
         }
         Ok(())
@@ -375,6 +375,43 @@ mod tests {
         // The next one misses nothing more.
         drop(storing);
         assert_eq!((successor(3).backlog.gap(), tally.missing()), (None, 3));
+    }
+
+    #[test]
+    fn whatever_file_is_emptied_or_replaced_what_is_lost_is_counted_and_the_rest_is_whole() {
+        type Change = fn(&Path);
+        let changes: [(&str, Change, bool); 6] = [
+            ("history.sqlite3", |path| std::fs::write(path, b"").unwrap(), true),
+            ("history.sqlite3", |path| std::fs::remove_file(path).unwrap(), true),
+            ("history.sqlite3-wal", |path| std::fs::write(path, b"").unwrap(), true),
+            ("history.sqlite3-wal", |path| std::fs::remove_file(path).unwrap(), false),
+            (
+                "history.sqlite3-wal",
+                |path| {
+                    std::fs::write(path.with_extension("new"), b"")
+                        .and_then(|()| std::fs::rename(path.with_extension("new"), path))
+                        .unwrap()
+                },
+                false,
+            ),
+            ("history.sqlite3-shm", |path| std::fs::remove_file(path).unwrap(), false),
+        ];
+        for (name, change, is_lost) in changes {
+            let home = Home::new();
+            let (log, mut storing) = has_stored(&home);
+            change(&home.0.join(name));
+            storing.turn();
+            let stored_to = log.first().0 + 3;
+            storing.backlog.add(&mut vec![line(stored_to + 1)]);
+            storing.turn();
+            let (lines, since) = if is_lost { (1, Sequence(stored_to + 1)) } else { (4, log.first()) };
+            assert_eq!(question(&mut storing, Sequence(stored_to + 9)), (lines, AnswerEnd::Since(since)), "{name}");
+            assert_eq!(storing.backlog.tally().missing(), if is_lost { 3 } else { 0 }, "{name}");
+            drop(storing);
+            let connection = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
+            let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+            assert_eq!(check, "ok", "{name}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use error::StoreError;
 pub use quota::Quota;
 
 use files::Files;
-pub use files::file_size_limit;
+pub use files::{Tampered, file_size_limit};
 use forkchat_common::ids::{Micros, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use migrations::{APPLICATION_ID, MIGRATIONS};
@@ -41,6 +41,7 @@ use nix::fcntl::{Flock, FlockArg};
 use progress::{Gap, Lost, Progress};
 use quota::Totals;
 use rooms::RoomNumbers;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
@@ -192,16 +193,20 @@ impl Store {
         Ok(Store { connection, files, _lock: lock, path, quota, wal_bytes_max: WAL_BYTES_MAX, rooms: RoomNumbers::default(), totals: None })
     }
 
-    /// The first of the open files that was removed or replaced. What is stored then is lost with it: the database should be
-    /// opened again after [`Store::rescue`].
-    pub fn missing_file(&self) -> Option<&Path> {
-        self.files.missing()
+    /// What another program did to the open files. What is stored then is lost: the database should be closed with [`Store::rescue`] and opened again.
+    pub fn tampered(&self) -> Option<Tampered> {
+        self.files.tampered()
     }
 
-    /// Brings into the database's file what only the write-ahead log has, and closes it. If only the log's file is gone, nothing is lost so.
-    pub fn rescue(self) {
-        // Dropping it does the same, but not while another program reads.
-        let _ = self.checkpoint("PASSIVE");
+    /// Closes the database after that. If only the write-ahead log's name is gone, what only the log has is brought into the database, and nothing is lost.
+    pub fn rescue(self, tampered: &Tampered) {
+        // A log that was made shorter has holes, which would be brought into the database, too.
+        let is_damaged = matches!(tampered, Tampered::Shortened(_));
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_damaged);
+        if !is_damaged {
+            // Closing it does the same, but not while another program reads.
+            let _ = self.checkpoint("PASSIVE");
+        }
     }
 
     /// Begins a run, or goes on with it. If the run before it did not end with [`Store::close`], or there was none here, nobody knows what was
@@ -239,12 +244,18 @@ impl Store {
     /// Nothing is stored then, and the same call may be made again.
     pub fn store(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> Result<(), StoreError> {
         self.bound_wal()?;
-        self.commit(run, entries, reached).map_err(|error| {
-            // The numbers of rooms that were made for it are gone with it.
-            self.rooms.forget();
-            self.totals = None;
-            self.failed("store in", error)
-        })
+        match self.commit(run, entries, reached) {
+            Ok(()) => {
+                self.files.written();
+                Ok(())
+            }
+            Err(error) => {
+                // The numbers of rooms that were made for it are gone with it.
+                self.rooms.forget();
+                self.totals = None;
+                Err(self.failed("store in", error))
+            }
+        }
     }
 
     /// The last record of this run whose entries are stored; `None` if nothing of this run is.
@@ -356,7 +367,7 @@ impl Store {
     }
 
     /// Refuses to go on while somebody's reading keeps the write-ahead log from being used again, or a full disk from being copied out of.
-    fn bound_wal(&self) -> Result<(), StoreError> {
+    fn bound_wal(&mut self) -> Result<(), StoreError> {
         let path = self.path.with_file_name(WAL_NAME);
         let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         if bytes <= self.wal_bytes_max {
@@ -364,7 +375,10 @@ impl Store {
         }
         match self.checkpoint("TRUNCATE")? {
             true => Err(StoreError::Reader { path, bytes }),
-            false => Ok(()),
+            false => {
+                self.files.written();
+                Ok(())
+            }
         }
     }
 

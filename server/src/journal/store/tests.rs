@@ -466,11 +466,11 @@ fn one_server_at_a_time_stores_in_a_directory_which_is_made_if_need_be() {
     let first = Store::open(&data_dir, at_most(1)).unwrap();
     let refusal = Store::open(&data_dir, at_most(1)).unwrap_err().to_string();
     assert!(refusal.contains("another server stores in ") && refusal.contains("--data-dir"), "{refusal}");
-    assert_eq!(first.missing_file(), None);
+    assert_eq!(first.tampered(), None);
     drop(first);
     let second = Store::open(&data_dir, at_most(1)).unwrap();
     fs::remove_dir_all(&data_dir).unwrap();
-    assert_eq!(second.missing_file(), Some(&*data_dir.join(FILE_NAME)));
+    assert_eq!(second.tampered(), Some(Tampered::Taken(data_dir.join(FILE_NAME))));
 }
 
 #[test]
