@@ -252,6 +252,7 @@ mod tests {
             (options.sendq, options.ring, options.grace, options.rate_limit),
             (1 << 20, 64 << 20, 5, RateLimit::lines_per_second(20))
         );
+        assert_eq!((options.history, options.history_bytes), (1_000_000, 256 << 20));
         assert!(options.workers() >= 1);
         assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
         assert!(command.is_none());
@@ -300,6 +301,8 @@ mod tests {
             ["--rate-limit", "0"],
             ["--workers", "0"],
             ["--sendq", "1T"],
+            ["--history-bytes", "1K"],
+            ["--history-bytes", "off"],
         ] {
             let error = CommandLine::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
             assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
