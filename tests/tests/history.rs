@@ -187,12 +187,26 @@ fn a_data_directory_that_is_taken_away_is_made_again() {
     let data_dir = TempDir::new("taken");
     let server = start_on(&data_dir.0, &[]);
     let mut a = server.join("a");
-    a.say("lost");
-    wait_for("the database", || data_dir.0.join("history.sqlite3").exists().then_some(()));
+    a.say("/topic kept, too");
+    (0..100).for_each(|_| a.say(&"lost".repeat(1_000)));
+    a.sync();
+    let log = data_dir.0.join("history.sqlite3-wal");
+    wait_for("most of it to be stored", || log.metadata().is_ok_and(|file| file.len() > 200_000).then_some(()));
     std::fs::remove_dir_all(&data_dir.0).unwrap();
     a.say("kept");
     wait_for("another database", || data_dir.0.join("history.sqlite3").exists().then_some(()));
     assert_eq!(history(&mut a, 20).last().unwrap(), "[#lobby] a: kept");
+    // What is still known is stored again.
+    let mut server = server;
+    server.signal(Signal::SIGTERM);
+    drop(a);
+    assert_eq!(server.wait().code(), Some(4), "what was said before is lost");
+    let server = start_on(&data_dir.0, &[]);
+    let mut b = server.join("b");
+    wait_for("the topic", || {
+        b.say("/topic");
+        b.sync().contains(&"* topic of #lobby: kept, too".to_owned()).then_some(())
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output};
 use crate::event_log::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica, push_fact};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
+use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::Stamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -169,6 +170,9 @@ impl Journal {
 
     /// What is to be stored goes to the storing thread; what it couldn't store in time is given up.
     fn hand_on(&mut self) {
+        if self.backlog.wants_topics() {
+            self.backlog.give_topics(self.topics_now());
+        }
         self.backlog.add(&mut self.gathered.entries);
         let given_up = self.backlog.give_up_before(self.held_from());
         self.is_giving_up |= given_up > 0 && self.stores;
@@ -182,6 +186,17 @@ impl Journal {
         }
         let is_far_back = |oldest| self.replica.position().blocks_since(oldest) > self.interval();
         self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
+    }
+
+    fn topics_now(&self) -> Vec<Topic> {
+        let sequence = Sequence(self.replica.position().0 - 1);
+        let topic = |(room, text): (&RoomName, &str)| Topic {
+            sequence,
+            room: room.as_str().to_owned(),
+            room_key: room.key().to_owned(),
+            text: text.to_owned(),
+        };
+        self.replica.chat.topics().map(topic).collect()
     }
 
     /// What lies before this isn't waited for any longer: half a ring behind, or, when the ring is nearly full, what keeps the next snapshot from

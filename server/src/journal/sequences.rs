@@ -28,7 +28,7 @@ pub fn used(data_dir: &Path) -> io::Result<Option<Sequence>> {
     // Nothing else that may have the name makes the caller wait.
     let file = match OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(data_dir.join(FILE_NAME)) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut text = String::new();

@@ -78,7 +78,7 @@ impl Storing {
                 std::thread::sleep(self.try_at.saturating_duration_since(Instant::now()).min(GATHER));
             }
             self.backlog.wait(SLEEP, GATHER);
-            let is_all_stored = self.backlog.oldest().is_none() && (self.backlog.gap().is_none() || self.data_dir.is_none());
+            let is_all_stored = self.backlog.is_empty() && (self.backlog.gap().is_none() || self.data_dir.is_none());
             if self.backlog.is_closing() && is_all_stored && !self.backlog.is_closed() {
                 self.note_sequences(Ahead::end);
                 // Which brings everything into the one file.
@@ -139,12 +139,21 @@ impl Storing {
             tally.lost.fetch_add(lost, Ordering::Relaxed);
             log::warn!("the history has lost what was stored before another program changed its files, at most {lost} lines of this run");
             self.backlog.note_gap(lost_to);
+            self.backlog.want_topics();
+            self.log.bell(self.me).ring();
         }
         Ok(())
     }
 
     fn store_some(&mut self) -> Result<(), StoreError> {
         let Some(store) = &mut self.store else { return Ok(()) };
+        // Those that the entries change are stored after them.
+        if let Some(topics) = self.backlog.take_lost_topics()
+            && let Err(error) = store.store_topics(&topics)
+        {
+            self.backlog.give_topics(topics);
+            return Err(error);
+        }
         let entries = self.backlog.take();
         let Some(reached) = entries.last().map(super::store::Entry::sequence) else { return Ok(()) };
         match store.store(self.log.first(), &entries, reached) {
@@ -262,8 +271,8 @@ mod tests {
     use super::*;
     use crate::event_log::Geometry;
     use crate::journal::Tally;
-    use crate::journal::store::Entry;
     use crate::journal::store::tests::Home;
+    use crate::journal::store::{Entry, Topic};
     use forkchat_common::ids::Micros;
 
     const JOURNAL: Slot = Slot(0);
@@ -425,6 +434,28 @@ mod tests {
         storing.backlog.add(&mut vec![line(lost_to.0 + 1)]);
         storing.turn();
         assert_eq!(question(&mut storing, Sequence(lost_to.0 + 9)), (1, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+    }
+
+    #[test]
+    fn topics_that_are_lost_with_the_database_are_given_again_before_what_comes_after() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        assert!(!storing.backlog.wants_topics());
+        std::fs::remove_file(home.0.join("history.sqlite3")).unwrap();
+        storing.turn();
+        assert!(storing.backlog.wants_topics() && !storing.backlog.is_empty());
+        let topic = |room: &str, place: u64, text: &str| Topic {
+            sequence: Sequence(log.first().0 + place),
+            room: room.to_owned(),
+            room_key: room.to_owned(),
+            text: text.to_owned(),
+        };
+        storing.backlog.give_topics(vec![topic("#a", 4, "tea"), topic("#b", 4, "coffee"), topic("#c", 4, "water")]);
+        storing.backlog.add(&mut vec![Entry::Topic(topic("#b", 5, "")), Entry::Topic(topic("#c", 6, "milk"))]);
+        storing.turn();
+        assert!(storing.backlog.is_empty());
+        let store = storing.store.unwrap();
+        assert_eq!(store.topics(10).unwrap(), [topic("#c", 6, "milk"), topic("#a", 4, "tea")]);
     }
 
     #[test]

@@ -226,6 +226,7 @@ impl Supervisor {
         })
         .map_err(share)?;
         match options.data_dir().as_deref().map(sequences_used) {
+            // It was noted by an earlier run.
             Some(Ok(Some(used))) => log.begin_above(used),
             Some(Err(error)) => {
                 log::warn!("cannot read which sequences are used: {error}; if the clock was set back, those of this run are lower")

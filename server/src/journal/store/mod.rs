@@ -258,6 +258,20 @@ impl Store {
         }
     }
 
+    /// Stores topics that are set already.
+    ///
+    /// # Errors
+    /// None of them is stored then.
+    pub fn store_topics(&mut self, topics: &[Topic]) -> Result<(), StoreError> {
+        let stored = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+            topics.iter().try_for_each(|topic| set_topic(&transaction, topic))?;
+            trim_topics(&transaction)?;
+            transaction.commit()
+        });
+        self.files.written();
+        stored.map_err(|error| self.failed("store in", error))
+    }
+
     /// The last record of this run whose entries are stored; `None` if nothing of this run is.
     pub fn reached(&self, run: Sequence) -> Result<Option<Sequence>, StoreError> {
         let progress = Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
