@@ -107,9 +107,13 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Lines said in rooms that are kept there, 1000 at least, of all rooms together; the oldest go first
+    /// Lines said in rooms that are kept there, 1000 at least, of all rooms together; of more, the room that has the most gives its oldest
     #[arg(long, value_name = "LINES|off", default_value = "1000000", value_parser = parse_history)]
     pub history: u64,
+
+    /// Bytes that those lines may take, 1M at least, counted with their nicks and 64 for each line
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_history_bytes)]
+    pub history_bytes: u64,
 
     /// Nice value of the whole server, -20 to 19 [default: as it was started]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
@@ -130,7 +134,8 @@ pub struct Options {
 
 const EPILOGUE: &str = "\
 BYTES may end in K, M or G. Signals: TERM, INT and HUP stop the server gracefully, a second one at once.
-Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong;
+Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong,
+4 stopped as told, but something that was said could not be stored;
 of start and restart: 0 it serves, 1 or 2 as above, 3 one runs already and was left alone;
 of stop: 0 none runs any more, or none ran, 1 it had to be killed or could not be stopped;
 of doctor: 0 everything holds, 1 something doesn't.
@@ -211,6 +216,10 @@ fn parse_history(text: &str) -> Result<u64, String> {
     }
 }
 
+fn parse_history_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1 << 20, 1 << 40).map(|bytes| bytes as u64)
+}
+
 fn parse_bytes(text: &str, smallest: usize, largest: usize) -> Result<usize, String> {
     let (digits, unit) = match text.char_indices().next_back() {
         Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
@@ -244,6 +253,7 @@ mod tests {
             (options.sendq, options.ring, options.grace, options.rate_limit),
             (1 << 20, 64 << 20, 5, RateLimit::lines_per_second(20))
         );
+        assert_eq!((options.history, options.history_bytes), (1_000_000, 256 << 20));
         assert!(options.workers() >= 1);
         assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
         assert!(command.is_none());
@@ -292,6 +302,8 @@ mod tests {
             ["--rate-limit", "0"],
             ["--workers", "0"],
             ["--sendq", "1T"],
+            ["--history-bytes", "1K"],
+            ["--history-bytes", "off"],
         ] {
             let error = CommandLine::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
             assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");

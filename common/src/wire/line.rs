@@ -26,7 +26,7 @@ use std::fmt::Write;
 pub struct Stamp {
     /// The record's sequence, told as `id`.
     pub id: Sequence,
-    /// The record's time.
+    /// When it happened, by the wall clock: where that was set back, it is earlier than that of the record before.
     pub time: Micros,
 }
 

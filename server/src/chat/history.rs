@@ -107,6 +107,11 @@ impl Chat {
         self.state.is_restored
     }
 
+    /// The rooms that have a topic, and those.
+    pub fn topics(&self) -> impl Iterator<Item = (&RoomName, &str)> {
+        self.state.rooms.list(None).map(|(_, room)| room).filter(|room| !room.topic.is_empty()).map(|room| (&room.name, &*room.topic))
+    }
+
     pub(super) fn ask<O: Output>(&mut self, id: SessionId, count: usize, tell: &mut Teller<'_, O>) -> Result<(), Refusal<'static>> {
         let room = self.state.rooms.get(self.current_room(id)?).name.clone();
         let (at, Some(session)) = (tell.stamp.id, self.session_mut(id)) else { return Ok(()) };

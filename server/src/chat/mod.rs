@@ -79,6 +79,8 @@ struct State {
     stopping: bool,
     /// What was kept of earlier runs is here.
     is_restored: bool,
+    /// How far the wall clock is ahead of the records' times, in µs.
+    clock_ahead: i64,
 }
 
 /// A place for one session at a time.
@@ -131,10 +133,17 @@ impl Chat {
 
     /// Applies one record, and tells `out` everything that it causes to be said to anyone.
     ///
+    /// The records' times measure durations, and never run backwards. What is shown is the wall clock's time, which is set ahead and back.
+    ///
     /// A record whose time is past (a line that was applied before, a fact that no longer holds, a session that is gone) changes nothing.
     pub fn apply<O: Output>(&mut self, stamp: Stamp, record: &Record<'_>, forms: &mut Forms, out: &mut O) {
-        let mut tell = Teller::new(stamp, self.author(record), forms, out);
+        if let Fact::Clock { ahead } = record.fact {
+            self.state.clock_ahead = ahead;
+        }
+        let shown = Stamp { time: Micros(stamp.time.0.saturating_add_signed(self.state.clock_ahead)), ..stamp };
+        let mut tell = Teller::new(shown, stamp.time, self.author(record), forms, out);
         match record.fact {
+            Fact::Clock { .. } => {}
             Fact::Stopping => self.stop(&mut tell),
             Fact::Opened { slot, transport, peer } => {
                 // A worker that takes over may not know that its predecessor has recorded this.
@@ -205,6 +214,11 @@ impl Chat {
         self.state.udp_serial
     }
 
+    /// How far the wall clock is ahead of the records' times, in µs, as far as it is recorded.
+    pub fn clock_ahead(&self) -> i64 {
+        self.state.clock_ahead
+    }
+
     /// Whether the server ends.
     pub fn is_stopping(&self) -> bool {
         self.state.stopping
@@ -235,7 +249,7 @@ impl Chat {
             self.state.udp_serial = self.state.udp_serial.max(id.serial());
         }
         let address = session.address();
-        self.state.addresses.open(address, tell.stamp.time);
+        self.state.addresses.open(address, tell.now);
         self.spend(address, OPENING_COST, tell);
         session.nick = self.next_guest();
         self.nicks.insert(session.nick.key().into(), id);
@@ -266,7 +280,7 @@ impl Chat {
 
     /// A line, or what stands for it, was recorded.
     fn hear<O: Output>(&mut self, record: &Record<'_>, tell: &mut Teller<'_, O>) {
-        let (id, time) = (record.session, tell.stamp.time);
+        let (id, time) = (record.session, tell.now);
         // A worker that took over may have read it a second time.
         let Some(session) = self.session_mut(id).filter(|session| session.input_end < record.input_end) else { return };
         session.input_end = record.input_end;
@@ -303,7 +317,7 @@ impl Chat {
 
     /// Counts lines against the budgets of a session and of its address.
     fn charge<O: Output>(&mut self, id: SessionId, lines: u64, tell: &mut Teller<'_, O>) {
-        let (limit, time) = (self.rate_limit, tell.stamp.time);
+        let (limit, time) = (self.rate_limit, tell.now);
         let Some(session) = self.session_mut(id).filter(|_| !limit.is_off()) else { return };
         session.rate = limit.spend(Share::Session, session.rate, lines, time);
         let address = session.address();
@@ -311,7 +325,7 @@ impl Chat {
     }
 
     fn spend<O: Output>(&mut self, address: AddressBlock, lines: u64, tell: &mut Teller<'_, O>) {
-        if self.state.addresses.spend(address, self.rate_limit, lines, tell.stamp.time) {
+        if self.state.addresses.spend(address, self.rate_limit, lines, tell.now) {
             tell.out.exceeded(address);
         }
     }

@@ -71,6 +71,11 @@ pub enum Fact<'a> {
     },
     /// Nothing more is known of earlier runs.
     Restored,
+    /// The wall clock was set ahead or back: the times that are shown follow it from here on.
+    Clock {
+        /// How far it is ahead of the records' times, in µs.
+        ahead: i64,
+    },
 }
 
 /// How a session is connected.

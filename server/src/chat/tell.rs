@@ -6,7 +6,7 @@ use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::Charset;
 use forkchat_common::command::Setting;
 use forkchat_common::event::Event;
-use forkchat_common::ids::{Sequence, SessionId, Slot};
+use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::{Stamp, render};
 
@@ -122,15 +122,18 @@ impl Forms {
 
 /// What is needed to tell anyone anything while one record is applied.
 pub(super) struct Teller<'a, O> {
+    /// What is shown with the event: its time is the wall clock's, which may be set back.
     pub stamp: Stamp,
+    /// The record's own time, for durations and rates: it never runs backwards.
+    pub now: Micros,
     forms: &'a mut Forms,
     pub out: &'a mut O,
 }
 
 impl<'a, O: Output> Teller<'a, O> {
-    pub fn new(stamp: Stamp, author: Option<Slot>, forms: &'a mut Forms, out: &'a mut O) -> Self {
+    pub fn new(stamp: Stamp, now: Micros, author: Option<Slot>, forms: &'a mut Forms, out: &'a mut O) -> Self {
         out.begin(stamp, author);
-        Teller { stamp, forms, out }
+        Teller { stamp, now, forms, out }
     }
 
     /// Another event: what was rendered before is another's.

@@ -659,3 +659,26 @@ proptest! {
         prop_assert!(whole.told.bytes.values().all(|bytes| bytes.is_empty() || bytes.ends_with(b"\n")), "whole lines out");
     }
 }
+
+#[test]
+fn times_that_are_shown_follow_the_wall_clock_ahead_and_back_and_the_rate_does_not() {
+    const YEAR: i64 = 365 * 24 * 3_600 * 1_000_000;
+    let mut room = Room::new(2);
+    room.types(1, "/set tags on");
+    let id = Room::id(0);
+    for (ahead, year) in [(0, "1970-01-01"), (YEAR, "1971-01-01"), (0, "1970-01-01")] {
+        let clock = Record { session: SessionId::NONE, input_end: 0, fact: Fact::Clock { ahead } };
+        room.at += 1;
+        room.copy.apply(room.at, &clock);
+        room.told_all();
+        let used = room.copy.chat.next_line_at(id);
+        room.types(0, "hi");
+        let told = room.told(1);
+        assert!(told.contains(&format!(";time={year}T00:00:00")), "{told}");
+        let restored = Chat::restore(RateLimit::OFF, &room.copy.chat.snapshot()).unwrap();
+        assert_eq!(restored.clock_ahead(), ahead);
+        // Of one line, whatever the clock is.
+        assert!(room.copy.chat.next_line_at(id).since(used) <= Micros::SECOND / 20);
+        assert_eq!(room.copy.chat.session(id).unwrap().last_heard, Micros(room.at * 1_000));
+    }
+}

@@ -80,7 +80,7 @@ pub(super) struct Header {
     pub snapshot: AtomicU64,
     /// Per buffer, the sequence it was published with; 0 while it never was since it was last written.
     pub snapshot_sequences: [AtomicU64; SNAPSHOT_BUFFERS],
-    /// What is added to the time since boot, in µs. Only grows.
+    /// What is added to the time since boot, in µs. Never changes.
     pub clock_offset: AtomicU64,
     /// One more than the highest session cell ever used.
     pub cells_used: AtomicU64,

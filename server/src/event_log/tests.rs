@@ -230,3 +230,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_run_begins_above_what_is_used_and_its_time_is_the_clocks() {
+    let log = small_log(1 << 16, 1);
+    let (first, now) = (log.first(), log.now());
+    log.begin_above(Sequence(first.0 - 1));
+    assert_eq!(log.first(), first, "the clock is ahead of it");
+    let used = Sequence(first.0 + 3_600 * Micros::SECOND);
+    log.begin_above(used);
+    assert_eq!((log.first(), log.tail()), (Sequence(used.0 + 1), Sequence(used.0 + 1)));
+    log.join(Slot(0)).unwrap();
+    let range = log.append(Slot(0), &batch(&[b"said"]), log.now()).unwrap();
+    assert!(range.start > used);
+    let mut reader = Reader::new(log, range.start);
+    assert!(reader.fetch(10).next().unwrap().time.since(now) < 600 * Micros::SECOND);
+    assert!(log.wall_ahead().abs() < Micros::SECOND as i64);
+}

@@ -37,7 +37,7 @@ use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
-use crate::journal::{JournalConfig, Tally};
+use crate::journal::{JournalConfig, Quota, Tally, sequences_used};
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
@@ -64,6 +64,8 @@ use watchdog::Watchdog;
 
 /// The server stopped as it was told.
 pub const EXIT_STOPPED: i32 = 0;
+/// It stopped as it was told, but not everything that was said and should outlive it could be stored.
+pub const EXIT_NOT_STORED: i32 = 4;
 /// It could not serve, or was told to stop at once.
 pub const EXIT_FAILED: i32 = 1;
 
@@ -228,6 +230,14 @@ impl Supervisor {
                 + SNAPSHOT_BYTES_OF_ADDRESSES,
         })
         .map_err(share)?;
+        match options.data_dir().as_deref().map(sequences_used) {
+            // It was noted by an earlier run.
+            Some(Ok(Some(used))) => log.begin_above(used),
+            Some(Err(error)) => {
+                log::warn!("cannot read which sequences are used: {error}; if the clock was set back, those of this run are lower")
+            }
+            Some(Ok(None)) | None => {}
+        }
         let units: &'static Semaphore = map_shared("forkchat-admission").map_err(share)?;
         units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
 
@@ -254,7 +264,13 @@ impl Supervisor {
             admission: Admission::new(units, SUPERVISOR, options.max_per_address, !rate_limit.is_off()),
             gate: Event::map("forkchat-gate").map_err(share)?,
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
-            journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
+            journal: JournalConfig {
+                rate_limit,
+                workers: slots as u16,
+                data_dir: options.data_dir(),
+                quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
+                tally,
+            },
             watchdog: Watchdog::new(slots),
             blame: Blame::default(),
             stage: Stage::Serving,
@@ -363,7 +379,6 @@ impl Supervisor {
 
     /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
     fn watch(&mut self) {
-        self.log.advance_clock();
         if self.watchdog.is_due(Instant::now()) {
             // Who has nobody to tell sleeps on, but not for long: it would have much to apply at once, and holds the ring.
             self.log.ring_who_is_behind();

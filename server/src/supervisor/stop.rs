@@ -1,6 +1,6 @@
 //! The end: ask, wait, insist. The same however it was asked for.
 
-use super::{EXIT_FAILED, EXIT_STOPPED, Supervisor};
+use super::{EXIT_FAILED, EXIT_NOT_STORED, EXIT_STOPPED, Supervisor};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::time::{Duration, Instant};
@@ -66,17 +66,22 @@ impl Supervisor {
         if self.stage != Stage::Serving {
             self.drain();
         }
+        let is_journal_done = self.children.is_journal_done();
         let code = match self.stage {
             Stage::Serving => return None,
             Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => return None,
-            Stage::Draining(_) => EXIT_STOPPED,
+            Stage::Draining(_) if is_journal_done && self.journal.missing_lines() == 0 => EXIT_STOPPED,
+            Stage::Draining(_) => EXIT_NOT_STORED,
             Stage::Now => EXIT_FAILED,
         };
-        if !self.children.are_drained() && code == EXIT_STOPPED {
-            if self.children.is_journal_done() {
-                log::warn!("some clients did not read what they were sent in time");
-            } else {
-                log::warn!("not everything that was said could be stored in time");
+        if !self.children.are_drained() && is_journal_done && code != EXIT_FAILED {
+            log::warn!("some clients did not read what they were sent in time");
+        }
+        if code == EXIT_NOT_STORED {
+            match self.journal.missing_lines() {
+                0 => log::warn!("not everything that was said could be stored in time"),
+                missing if is_journal_done => log::warn!("{missing} lines that were said could not be stored"),
+                missing => log::warn!("not everything that was said could be stored in time, and {missing} lines before could not be"),
             }
         }
         self.end_children();

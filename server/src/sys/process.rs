@@ -160,6 +160,12 @@ fn die_with(parent: Pid) -> nix::Result<()> {
     if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
+/// Has a signal do nothing.
+pub fn ignore_signal(which: Signal) -> nix::Result<()> {
+    // SAFETY: no function is installed that could be called at a wrong moment, only the kernel's own ignoring.
+    unsafe { signal(which, SigHandler::SigIgn) }.map(drop)
+}
+
 /// Has a signal do what it does in a program that never heard of it.
 pub fn reset_signal(which: Signal) -> nix::Result<()> {
     // SAFETY: the default action runs no code of ours.
