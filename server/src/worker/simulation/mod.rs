@@ -18,6 +18,7 @@ mod world;
 
 use super::fakes::never;
 use super::input::Input;
+use super::outboxes::Bounds;
 use super::serving::{Serving, ServingConfig};
 use super::takeover::Inherited;
 use crate::chat::RateLimit;
@@ -84,7 +85,14 @@ struct Simulation {
 }
 
 fn config() -> ServingConfig {
-    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, journal: JOURNAL, stopping: never(), udp: None }
+    ServingConfig {
+        rate_limit: RateLimit::OFF,
+        outboxes: Bounds { sendq: SENDQ, together: usize::MAX },
+        turn_away_max: 0,
+        journal: JOURNAL,
+        stopping: never(),
+        udp: None,
+    }
 }
 impl Simulation {
     fn new(seed: u64, log: &'static EventLog) -> Simulation {
