@@ -33,11 +33,11 @@ const LEFT_SHARE: u64 = 8;
 /// With fewer connections than this the server doesn't start, unless fewer were asked for.
 const CONNECTIONS_MIN: u64 = 8;
 
-/// With its program's pages, which all processes share.
-const SUPERVISOR_BYTES: u64 = 4 * MIB;
-/// With SQLite's cache, a transaction of a thousand lines, and the pages of its files that aren't written yet.
-const JOURNAL_BYTES: u64 = 8 * MIB;
-const WORKER_BYTES: u64 = 2 * MIB;
+/// Without the program's pages, which all processes share, and which the system can read again.
+const SUPERVISOR_BYTES: u64 = 2 * MIB;
+/// With SQLite's cache and a transaction of a thousand lines, each as long as may be.
+const JOURNAL_BYTES: u64 = 12 * MIB;
+const WORKER_BYTES: u64 = 3 * MIB / 2;
 /// If no limit can be read.
 const BYTES_UNKNOWN: u64 = 1024 * MIB;
 /// What a process has mapped besides what is shared: the program, its libraries, two threads' stacks and heaps, as the C library reserves them.

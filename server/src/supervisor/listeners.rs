@@ -27,12 +27,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// size keeps it from growing the buffers by itself, to 4 MiB and more: a client that never reads, or sends what may not be read yet, would hold all of that.
 const TCP_BUFFER_BYTES: usize = 64 * 1024;
 /// The same for the UDP socket: a room's lines for all its UDP members leave in one turn.
-const UDP_BUFFER_BYTES: usize = 1024 * 1024;
-/// The most that the kernel holds for a connection's unread bytes: in each direction twice what it was asked for, and a last packet, which it takes while
-/// there is any room.
-pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + 64 * 1024);
+const UDP_BUFFER_BYTES: usize = 512 * 1024;
+/// What the kernel takes beyond that, since there was still room: measured.
+const LAST_PACKET_BYTES: u64 = 40 * 1024;
+/// The most that the kernel holds for a connection's unread bytes: in each direction twice what it was asked for, and a last packet.
+pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
 /// The same for the UDP socket.
-pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + 64 * 1024);
+pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
 
 /// The listening sockets.
 #[derive(Debug)]

@@ -297,6 +297,10 @@ impl Supervisor {
         if let Some(limit) = capacity.ring_bound {
             log::info!("ring of {}, since {limit} allows no more", InMib(capacity.ring as u64));
         }
+        if capacity.outboxes < supervisor.options.sendq {
+            let together = InMib(capacity.outboxes as u64);
+            log::info!("slow readers of a worker may be behind by {together} together, less than --sendq allows each");
+        }
         let model = supervisor.options.model;
         log::info!("model {}; as many connections as {bound} allows", model.name);
         let and_more = if model.placement == Placement::Own { " and one for each connection" } else { "" };
