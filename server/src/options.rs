@@ -94,8 +94,8 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_sendq)]
     pub sendq: usize,
 
-    /// Size of the event log in memory [default: 64M, less where memory is short]; a reader further behind than a quarter of it is disconnected if its
-    /// worker dies
+    /// Size of the event log in memory [default: 64M, less where memory is short]; a reader further
+    /// behind than a quarter of it is disconnected if its worker dies
     #[arg(long, value_name = "BYTES", value_parser = parse_ring)]
     pub ring: Option<usize>,
 

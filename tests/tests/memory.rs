@@ -1,4 +1,5 @@
-//! Memory: what the server promises fits into what there is, it says what it chose and why, and what doesn't fit is refused.
+//! Memory: what the server promises fits into what there is, it says what it chose and why, and
+//! what doesn't fit is refused.
 
 use forkchat_tests::{Client, Server, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -12,15 +13,17 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
-/// A control group with a limit on memory. Removed when dropped; the processes in it have to be gone by then.
+/// A control group with a limit on memory. Removed when dropped; the processes in it have to be
+/// gone by then.
 struct Group {
     path: PathBuf,
     is_version_2: bool,
 }
 
 impl Group {
-    /// One below the group of this process, or beside it. `None`, and the test is skipped by name, where none can be made: it takes root, and a control
-    /// group file system that may be written to. If one can be made, everything else has to work.
+    /// One below the group of this process, or beside it. `None`, and the test is skipped by name,
+    /// where none can be made: it takes root, and a control group file system that may be written
+    /// to. If one can be made, everything else has to work.
     fn new(mib: u64) -> Option<Group> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("forkchat-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -67,7 +70,8 @@ impl Drop for Group {
     }
 }
 
-/// Where a group may be made: the memory controller's part of this process's group, and those around it. Source: cgroups(7).
+/// Where a group may be made: the memory controller's part of this process's group, and those
+/// around it. Source: cgroups(7).
 fn parents() -> Vec<PathBuf> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut parents = Vec::new();
@@ -218,7 +222,8 @@ fn many_slow_readers_together_take_a_share_of_the_memory_and_a_reader_that_reads
     alice.sync();
 }
 
-/// Bytes that the kernel holds for the server's end of a client's connection: to be sent, and to be read. Source: proc_pid_net(5), `tx_queue:rx_queue`.
+/// Bytes that the kernel holds for the server's end of a client's connection: to be sent, and to be
+/// read. Source: proc_pid_net(5), `tx_queue:rx_queue`.
 fn queues(server: SocketAddr, client: SocketAddr) -> (u64, u64) {
     let hex = |port: u16| format!(":{port:04X}");
     let table = fs::read_to_string("/proc/net/tcp").unwrap();

@@ -115,7 +115,8 @@ impl SnapshotWriter {
         true
     }
 
-    /// Gives back the memory of buffers that hold a large snapshot which no process needs any more. Else all of them would keep what the largest took.
+    /// Gives back the memory of buffers that hold a large snapshot which no process needs any more.
+    /// Else all of them would keep what the largest took.
     fn give_back(&self) {
         for buffer in self.free_buffers() {
             self.clear(buffer);
@@ -138,7 +139,8 @@ impl SnapshotWriter {
         self.free_buffers().next()
     }
 
-    /// The buffers that are not published and that nobody may be reading: no cursor stands at or before what they were published with.
+    /// The buffers that are not published and that nobody may be reading: no cursor stands at or
+    /// before what they were published with.
     fn free_buffers(&self) -> impl Iterator<Item = usize> {
         let published = self.log.published_snapshot().buffer;
         let least = self.log.slots_used().iter().filter(|slot| !std::ptr::eq(*slot, &self.log.slots[self.me.index()]));

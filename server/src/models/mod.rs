@@ -52,8 +52,9 @@ pub struct Takes {
     pub descriptors: u64,
     /// Processes and threads.
     pub tasks: u64,
-    /// Memory in bytes while it is idle, the kernel's included, measured. Its part of the state, its unread input and output and their socket buffers
-    /// are counted by the supervisor's memory budget (`supervisor/budget.rs`).
+    /// Memory in bytes while it is idle, the kernel's included, measured. Its part of the state,
+    /// its unread input and output and their socket buffers are counted by the supervisor's memory
+    /// budget (`supervisor/budget.rs`).
     pub bytes: u64,
 }
 

@@ -1,8 +1,9 @@
-//! The memory budget: how large the ring may be, how many connections there may be, and how much may wait for slow readers, so that all of it fits into
-//! the memory that is available.
+//! The memory budget: how large the ring may be, how many connections there may be, and how much
+//! may wait for slow readers, so that all of it fits into the memory that is available.
 //!
-//! Pure computation: `capacity` reads the machine's limits and passes them in. What one connection takes in a concurrency model is in the model's row
-//! ([`Takes`]); everything else that takes memory is a constant here, measured, or follows from a bound that is enforced elsewhere.
+//! Pure computation: `capacity` reads the machine's limits and passes them in. What one connection
+//! takes in a concurrency model is in the model's row ([`Takes`]); everything else that takes
+//! memory is a constant here, measured, or follows from a bound that is enforced elsewhere.
 //!
 //! | part | counted as |
 //! |---|---|
@@ -28,7 +29,8 @@ const RING_SHARE: u64 = 6;
 const OUTBOXES_SHARE: u64 = 8;
 /// A worker's outboxes may take so much in any case.
 const OUTBOXES_BYTES_MIN: u64 = 64 * KIB;
-/// Of what is available, one part in so many is left: for files that are read, the kernel's tables, and other programs.
+/// Of what is available, one part in so many is left: for files that are read, the kernel's tables,
+/// and other programs.
 const LEFT_SHARE: u64 = 8;
 /// With fewer connections than this the server doesn't start, unless fewer were asked for.
 const CONNECTIONS_MIN: u64 = 8;
@@ -40,23 +42,28 @@ const JOURNAL_BYTES: u64 = 12 * MIB;
 const WORKER_BYTES: u64 = 3 * MIB / 2;
 /// If no limit can be read.
 const BYTES_UNKNOWN: u64 = 1024 * MIB;
-/// What a process has mapped besides what is shared: the program, its libraries, two threads' stacks and heaps, as the C library reserves them.
+/// What a process has mapped besides what is shared: the program, its libraries, two threads'
+/// stacks and heaps, as the C library reserves them.
 const ADDRESS_SPACE_BYTES: u64 = 208 * MIB;
 /// The private part of that which a process may write to.
 const DATA_BYTES: u64 = 8 * MIB;
 
-/// Lines of one session that are read and not in the log yet: `worker::input::PEEK_BYTES_MAX`, as records.
+/// Lines of one session that are read and not in the log yet: `worker::input::PEEK_BYTES_MAX`, as
+/// records.
 const INPUT_BYTES: u64 = 48 * KIB;
 /// A session in the state: its name, its rooms, what it has set.
 const SESSION_STATE_BYTES: u64 = 768;
 /// Empty rooms with a topic, and the tables of all rooms.
 const ROOMS_STATE_BYTES: u64 = MIB;
-/// What one address may add to the state with the rooms that it makes, their topics, and lines that wait.
+/// What one address may add to the state with the rooms that it makes, their topics, and lines that
+/// wait.
 const ADDRESS_STATE_BYTES: u64 = 96 * KIB;
-/// One connection in so many is counted as one whose address adds all that it may; so many at least are.
+/// One connection in so many is counted as one whose address adds all that it may; so many at least
+/// are.
 const ADDRESSES_SHARE: u64 = 16;
 const ADDRESSES_MIN: u64 = 4;
-/// Copies of the state in snapshots: one is published, one waits, one is being made. The others' memory is given back.
+/// Copies of the state in snapshots: one is published, one waits, one is being made. The others'
+/// memory is given back.
 const SNAPSHOT_COPIES: u64 = 3;
 
 /// Something that limits memory.
@@ -154,7 +161,8 @@ impl fmt::Display for InMib {
 /// How much is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
-    /// For what the server chooses: also what clients who mean harm add to the state; and something is left.
+    /// For what the server chooses: also what clients who mean harm add to the state; and something
+    /// is left.
     Careful,
     /// For what was asked for: it is refused only if it can't be had.
     Asked,
@@ -213,7 +221,8 @@ fn with_backlog(ring: u64) -> u64 {
     ring + ring / 2
 }
 
-/// The largest number up to `max` for which `fits` holds; it holds for every smaller number then, too. 0 if for none.
+/// The largest number up to `max` for which `fits` holds; it holds for every smaller number then,
+/// too. 0 if for none.
 fn most(max: u64, fits: impl Fn(u64) -> bool) -> u64 {
     let (mut fitting, mut too_many) = (0, max + 1);
     while fitting + 1 < too_many {
@@ -293,8 +302,9 @@ impl Plan<'_> {
         }
     }
 
-    /// What may wait for slow readers in each worker that is always there, and in each with a connection of its own: their share of the memory, and no
-    /// more than their sessions may be behind. A buffer that grows is doubled.
+    /// What may wait for slow readers in each worker that is always there, and in each with a
+    /// connection of its own: their share of the memory, and no more than their sessions may be
+    /// behind. A buffer that grows is doubled.
     fn outboxes_of_workers(&self) -> (u64, u64) {
         let of_one = 2 * self.wanted.sendq as u64;
         let share =

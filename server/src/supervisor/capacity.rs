@@ -1,7 +1,8 @@
 //! How many connections there may be: as many as the machine has room for, by what one takes in the concurrency model.
 //!
-//! The limits on open files, on processes and threads, and on memory are asked for once, at the start; `budget` divides the memory. Of tasks and memory
-//! something is left for others, so that a server that is full doesn't take the machine with it.
+//! The limits on open files, on processes and threads, and on memory are asked for once, at the
+//! start; `budget` divides the memory. Of tasks and memory something is left for others, so that a
+//! server that is full doesn't take the machine with it.
 
 use super::budget::{Budget, Limit, Limited, Wanted, budget};
 use super::{StartError, has_capability, snapshot_bytes_max};
@@ -177,7 +178,8 @@ fn is_exempt() -> bool {
     has_capability(CAP_SYS_ADMIN) || has_capability(CAP_SYS_RESOURCE)
 }
 
-/// What limits the memory that the server may take. Sources: proc_meminfo(5), cgroups(7), getrlimit(2).
+/// What limits the memory that the server may take. Sources: proc_meminfo(5), cgroups(7),
+/// getrlimit(2).
 fn memory_limits() -> Vec<Limit> {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());

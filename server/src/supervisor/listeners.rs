@@ -23,14 +23,17 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// How long nothing is accepted when the system has no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What the kernel is asked to hold for a TCP connection at most, in bytes of each direction. It doubles the number, to count its own structures. A set
-/// size keeps it from growing the buffers by itself, to 4 MiB and more: a client that never reads, or sends what may not be read yet, would hold all of that.
+/// What the kernel is asked to hold for a TCP connection at most, in bytes of each direction. It
+/// doubles the number, to count its own structures. A set size keeps it from growing the buffers by
+/// itself, to 4 MiB and more: a client that never reads, or sends what may not be read yet, would
+/// hold all of that.
 const TCP_BUFFER_BYTES: usize = 64 * 1024;
 /// The same for the UDP socket: a room's lines for all its UDP members leave in one turn.
 const UDP_BUFFER_BYTES: usize = 512 * 1024;
 /// What the kernel takes beyond that, since there was still room: measured.
 const LAST_PACKET_BYTES: u64 = 40 * 1024;
-/// The most that the kernel holds for a connection's unread bytes: in each direction twice what it was asked for, and a last packet.
+/// The most that the kernel holds for a connection's unread bytes: in each direction twice what it
+/// was asked for, and a last packet.
 pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
 /// The same for the UDP socket.
 pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
@@ -226,7 +229,8 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(6),
     )?;
-    // Before it listens: the window that is offered to a client is computed from these when it connects.
+    // Before it listens: the window that is offered to a client is computed from these when it
+    // connects.
     socket.set_send_buffer_size(TCP_BUFFER_BYTES)?;
     socket.set_recv_buffer_size(TCP_BUFFER_BYTES)?;
     socket.bind(&address.into())?;

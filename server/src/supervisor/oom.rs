@@ -1,15 +1,18 @@
 //! Which process the kernel ends first when memory runs out. Source: proc_pid_oom_score_adj(5).
 //!
-//! A worker's death costs nothing that isn't in the log, so workers are the first; a journal's costs some time; the supervisor's ends the server. Every
-//! process may raise its own value. To lower it below what it was started with needs CAP_SYS_RESOURCE, so the supervisor only tries.
+//! A worker's death costs nothing that isn't in the log, so workers are the first; a journal's
+//! costs some time; the supervisor's ends the server. Every process may raise its own value. To
+//! lower it below what it was started with needs CAP_SYS_RESOURCE, so the supervisor only tries.
 
 use super::children::Role;
 use std::fs;
 
 const VALUE: &str = "/proc/self/oom_score_adj";
-/// The largest value there is. Its negative means never, which would hold for the children too, if they couldn't raise theirs.
+/// The largest value there is. Its negative means never, which would hold for the children too, if
+/// they couldn't raise theirs.
 const MAX: i32 = 1_000;
-/// How far the supervisor goes below the value that the server was started with, where that is permitted: so many thousandths of all memory.
+/// How far the supervisor goes below the value that the server was started with, where that is
+/// permitted: so many thousandths of all memory.
 const SUPERVISOR_BELOW: i32 = 500;
 /// How far the children go above it.
 const JOURNAL_ABOVE: i32 = 100;
@@ -23,14 +26,16 @@ pub(super) struct OutOfMemory {
 }
 
 impl OutOfMemory {
-    /// Makes the supervisor less likely to be ended than it was, where that is permitted. The children inherit its value.
+    /// Makes the supervisor less likely to be ended than it was, where that is permitted. The
+    /// children inherit its value.
     pub fn take_on() -> OutOfMemory {
         let before = fs::read_to_string(VALUE).ok().and_then(|text| text.trim().parse().ok());
         set(before.map(supervisor));
         OutOfMemory { before }
     }
 
-    /// Gives a child its value: in the child. One that can't have it is as likely to be ended as the supervisor, and serves all the same.
+    /// Gives a child its value: in the child. One that can't have it is as likely to be ended as
+    /// the supervisor, and serves all the same.
     pub fn take_on_in_child(&self, role: Role) {
         set(self.before.map(|before| child(before, role)));
     }

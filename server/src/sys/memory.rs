@@ -38,8 +38,8 @@ pub fn map_shared_slice<T: FromBytes + Sync + 'static>(name: &str, len: usize) -
     Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<T>(), len) })
 }
 
-/// Gives the memory of a mapping's whole pages back to the system. They read as zeroes afterwards, and take memory again where they are written.
-/// Source: madvise(2), MADV_REMOVE.
+/// Gives the memory of a mapping's whole pages back to the system. They read as zeroes afterwards,
+/// and take memory again where they are written. Source: madvise(2), MADV_REMOVE.
 ///
 /// # Errors
 /// `EINVAL` for what doesn't begin with a page, or isn't shared.
@@ -48,8 +48,8 @@ pub fn give_back(mapping: &'static [AtomicU64]) -> io::Result<()> {
     // The kernel would round it up, to memory that may be another's.
     let whole_pages = size_of_val(mapping) / page * page;
     let start = NonNull::from(mapping).cast();
-    // SAFETY: the range lies within the slice, which lives for ever. Its words become zeroes, as by a store in another thread or process, which may
-    // happen to an atomic at any time.
+    // SAFETY: the range lies within the slice, which lives for ever. Its words become zeroes, as by
+    // a store in another thread or process, which may happen to an atomic at any time.
     unsafe { madvise(start, whole_pages, MmapAdvise::MADV_REMOVE) }.map_err(io::Error::from)
 }
 

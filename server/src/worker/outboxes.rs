@@ -1,8 +1,10 @@
 //! What each session of this worker is to be sent, and how much of it is out.
 //!
-//! An outbox is bounded: who doesn't read what it is sent is disconnected (`--sendq`), and nobody waits for it. All of a worker's outboxes
-//! together are bounded, too ([`Bounds`]): many slow readers, each within `--sendq`, must not take the server's memory. After each turn its checkpoint
-//! goes to the session's cell in shared memory; see `event_log/cells.rs` for what it means.
+//! An outbox is bounded: who doesn't read what it is sent is disconnected (`--sendq`), and nobody
+//! waits for it. All of a worker's outboxes together are bounded, too ([`Bounds`]): many slow
+//! readers, each within `--sendq`, must not take the server's memory. After each turn its
+//! checkpoint goes to the session's cell in shared memory; see `event_log/cells.rs` for what it
+//! means.
 
 use super::sockets::{Sockets, Written};
 use crate::chat::{CloseReason, Ending, Output, Session, Transport};
@@ -20,8 +22,9 @@ const IDLE_BYTES_MAX: usize = 4 * 1024;
 /// As many bytes as a session will ever be sent: taken, when all of its output is out.
 pub const ALL: u64 = u64::MAX;
 
-/// When the outboxes of a worker take more than they may, the sessions that are furthest behind are disconnected until this part of it is
-/// free: else the next line to the same readers would have all outboxes looked at again.
+/// When the outboxes of a worker take more than they may, the sessions that are furthest behind are
+/// disconnected until this part of it is free: else the next line to the same readers would have
+/// all outboxes looked at again.
 const RELIEF_SHARE: usize = 4;
 
 /// How much may wait for readers.
@@ -38,7 +41,8 @@ pub struct Bounds {
 pub struct Outboxes {
     me: Slot,
     bounds: Bounds,
-    /// Memory that all outboxes take, without what each keeps while it is idle: the sum of [`Outbox::counted`].
+    /// Memory that all outboxes take, without what each keeps while it is idle: the sum of
+    /// [`Outbox::counted`].
     memory: usize,
     /// By cell.
     boxes: Vec<Option<Box<Outbox>>>,
@@ -133,7 +137,8 @@ impl Outbox {
         self.unwritten() + self.in_flight
     }
 
-    /// Memory that it takes, without what it keeps while it is idle. What is on its way of a session that was given up goes with its connection.
+    /// Memory that it takes, without what it keeps while it is idle. What is on its way of a
+    /// session that was given up goes with its connection.
     fn memory(&self) -> usize {
         if self.given_up.is_some() { 0 } else { self.bytes.capacity().saturating_sub(IDLE_BYTES_MAX) + self.in_flight }
     }
@@ -358,8 +363,8 @@ impl Outboxes {
         self.tells
     }
 
-    /// Writes to those that are too full, and gives up those that stay so. If all together take too much, does so with all, and gives up those that
-    /// are furthest behind.
+    /// Writes to those that are too full, and gives up those that stay so. If all together take too
+    /// much, does so with all, and gives up those that are furthest behind.
     pub fn relieve<S: Sockets>(&mut self, sockets: &mut S) {
         let sendq = self.bounds.sendq;
         for session in std::mem::take(&mut self.too_full) {
@@ -390,7 +395,8 @@ impl Outboxes {
         }
     }
 
-    /// Writes what the socket takes, and waits a moment for what only waits for its turn while more than `enough` is not out. Returns how much is not.
+    /// Writes what the socket takes, and waits a moment for what only waits for its turn while more
+    /// than `enough` is not out. Returns how much is not.
     fn try_to_write<S: Sockets>(&mut self, session: SessionId, sockets: &mut S, enough: usize) -> usize {
         let Some(outbox) = self.get(session) else { return 0 };
         // It may take more by now, only nobody has had the time to hear of it.

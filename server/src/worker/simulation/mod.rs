@@ -40,6 +40,9 @@ const STEPS: usize = 400;
 /// In a run in which the ring wraps.
 const LONG_STEPS: usize = 1_600;
 const SENDQ: usize = 6_000;
+/// What a worker's sessions may be behind together, beyond what each outbox keeps: reached now and
+/// then.
+const TOGETHER: usize = 2_500;
 const PEEK: usize = 4_500;
 const LINES_PER_PEEK: usize = 4;
 
@@ -87,7 +90,7 @@ struct Simulation {
 fn config() -> ServingConfig {
     ServingConfig {
         rate_limit: RateLimit::OFF,
-        outboxes: Bounds { sendq: SENDQ, together: usize::MAX },
+        outboxes: Bounds { sendq: SENDQ, together: TOGETHER },
         turn_away_max: 0,
         journal: JOURNAL,
         stopping: never(),
