@@ -95,9 +95,10 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_sendq)]
     pub sendq: usize,
 
-    /// Size of the event log in memory; a reader further behind than a quarter of it is disconnected if its worker dies
-    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_ring)]
-    pub ring: usize,
+    /// Size of the event log in memory [default: 64M, less where memory is short]; a reader further
+    /// behind than a quarter of it is disconnected if its worker dies
+    #[arg(long, value_name = "BYTES", value_parser = parse_ring)]
+    pub ring: Option<usize>,
 
     /// How long a server that was told to stop waits for its clients to read what they were sent
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
@@ -249,10 +250,7 @@ mod tests {
         CommandLine::command().debug_assert();
         let CommandLine { command, options } = CommandLine::parse_from(["forkchat-server"]);
         assert_eq!(options.tcp, Listen::On(([127, 0, 0, 1], 9000).into()));
-        assert_eq!(
-            (options.sendq, options.ring, options.grace, options.rate_limit),
-            (1 << 20, 64 << 20, 5, RateLimit::lines_per_second(20))
-        );
+        assert_eq!((options.sendq, options.ring, options.grace, options.rate_limit), (1 << 20, None, 5, RateLimit::lines_per_second(20)));
         assert_eq!((options.history, options.history_bytes), (1_000_000, 256 << 20));
         assert!(options.workers() >= 1);
         assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
@@ -308,6 +306,6 @@ mod tests {
             let error = CommandLine::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
             assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
         }
-        assert_eq!(CommandLine::parse_from(["", "--ring", "2m", "--udp", "off"]).options.ring, 2 << 20);
+        assert_eq!(CommandLine::parse_from(["", "--ring", "2m", "--udp", "off"]).options.ring, Some(2 << 20));
     }
 }

@@ -46,7 +46,7 @@ pub use append::AppendError;
 pub use batch::Batch;
 pub use blame::{Place, Treatment};
 pub use cells::Checkpoint;
-pub use layout::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN};
+pub use layout::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN, SNAPSHOT_BUFFERS};
 pub use read::{Entry, Reader};
 pub use snapshots::SnapshotWriter;
 #[cfg(test)]

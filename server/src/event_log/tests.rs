@@ -96,6 +96,32 @@ fn a_buffer_is_not_reused_while_a_cursor_stands_before_it() {
 }
 
 #[test]
+fn a_large_snapshot_gives_back_its_memory_when_no_process_needs_it() {
+    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 20 }).unwrap();
+    let (start, _) = log.join(ME).unwrap();
+    log.join(OTHER).unwrap();
+    let mut snapshots = SnapshotWriter::new(log, OTHER);
+    // A word that a small snapshot doesn't reach.
+    let is_held = |buffer: usize| log.snapshots[buffer][1_000].load(Ordering::Relaxed) != 0;
+    let at = |place| Sequence(start.0 + place);
+    assert!(snapshots.write(at(1), &[7; 1 << 20]) && snapshots.publish(at(1)));
+    assert!(snapshots.write(at(2), &[8; 1 << 20]) && snapshots.publish(at(2)));
+    assert_eq!([0, 1].map(is_held), [true, true], "a process that stands before the first may still be reading it");
+    log.publish_position(ME, at(2));
+    assert!(snapshots.write(at(3), b"small"));
+    assert_eq!([0, 1].map(is_held), [false, true], "the first is written to");
+    assert!(snapshots.publish(at(3)));
+    assert_eq!([0, 1].map(is_held), [false, true], "a process stands where the second is");
+    log.publish_position(ME, at(4));
+    assert!(snapshots.write(at(4), &[9; 1 << 20]) && snapshots.publish(at(4)));
+    assert_eq!([0, 1].map(is_held), [false, true], "it was written to again");
+    log.publish_position(ME, at(5));
+    assert!(snapshots.write(at(5), b"next") && snapshots.publish(at(5)));
+    assert_eq!([0, 1].map(is_held), [false, false], "what is not published any more is given back");
+    assert_eq!(log.join(ME).unwrap(), (at(5), Some(b"next".to_vec())));
+}
+
+#[test]
 fn several_snapshots_wait_and_the_latest_that_may_is_published() {
     let log = small_log(1 << 16, 2);
     let (start, _) = log.join(ME).unwrap();

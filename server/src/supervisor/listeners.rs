@@ -26,6 +26,20 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// An address that goes on opening connections too fast is logged again after this.
 const REPORT_AGAIN: Duration = Duration::from_secs(600);
+/// What the kernel is asked to hold for a TCP connection at most, in bytes of each direction. It
+/// doubles the number, to count its own structures. A set size keeps it from growing the buffers by
+/// itself, to 4 MiB and more: a client that never reads, or sends what may not be read yet, would
+/// hold all of that.
+const TCP_BUFFER_BYTES: usize = 64 * 1024;
+/// The same for the UDP socket: a room's lines for all its UDP members leave in one turn.
+const UDP_BUFFER_BYTES: usize = 512 * 1024;
+/// What the kernel takes beyond that, since there was still room: measured.
+const LAST_PACKET_BYTES: u64 = 40 * 1024;
+/// The most that the kernel holds for a connection's unread bytes: in each direction twice what it
+/// was asked for, and a last packet.
+pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
+/// The same for the UDP socket.
+pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
 
 /// The listening sockets.
 #[derive(Debug)]
@@ -235,6 +249,10 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(6),
     )?;
+    // Before it listens: the window that is offered to a client is computed from these when it
+    // connects.
+    socket.set_send_buffer_size(TCP_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(TCP_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -243,9 +261,9 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
 fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    // As much as the system allows: a room's lines for all its UDP members leave in one turn.
-    let _ = SockRef::from(&socket).set_send_buffer_size(4 << 20);
-    let _ = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
+    // The system may allow less (net.core.wmem_max, rmem_max).
+    let _ = SockRef::from(&socket).set_send_buffer_size(UDP_BUFFER_BYTES);
+    let _ = SockRef::from(&socket).set_recv_buffer_size(UDP_BUFFER_BYTES);
     socket.bind(&address.into())?;
     Ok(socket)
 }

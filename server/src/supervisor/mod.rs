@@ -7,10 +7,12 @@
 //! |---|---|
 //! | `listeners` | the sockets it listens on, and accepting |
 //! | `capacity` | how many connections the machine has room for |
+//! | `budget` | what the memory is divided into |
 //! | `connections` | the duplicates of the clients' sockets, by cell |
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
 //! | `scheduling` | which process runs when and where |
+//! | `oom` | which process the kernel kills first when memory runs out |
 //! | `reap` | wording a death, and answering it |
 //! | `blame` | what killed those who died by their own doing |
 //! | `watchdog` | who doesn't move |
@@ -19,10 +21,12 @@
 //! One turn of its loop: wait; read the signals; hear the workers; accept; reap; respawn; watch; pass on what didn't fit.
 
 mod blame;
+mod budget;
 mod capacity;
 mod children;
 mod connections;
 mod listeners;
+mod oom;
 mod reap;
 mod scheduling;
 mod spawn;
@@ -43,8 +47,10 @@ use crate::options::{Listen, Options};
 use crate::role;
 use crate::sys::memory::map_shared;
 use crate::sys::process::reset_signal;
-use crate::worker::{ServingConfig, UdpConfig};
+use crate::worker::{Bounds, ServingConfig, UdpConfig};
 use blame::Blame;
+use budget::InMib;
+pub use budget::TooLittleMemory;
 pub use capacity::Bound;
 use capacity::{Capacity, capacity};
 use children::{Children, Fault};
@@ -55,6 +61,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use oom::OutOfMemory;
 pub use scheduling::Limit;
 use scheduling::Scheduling;
 use std::fmt;
@@ -103,6 +110,8 @@ pub enum StartError {
         /// Why not more.
         bound: Bound,
     },
+    /// Less memory than is needed.
+    TooLittleMemory(TooLittleMemory),
     /// Both transports are off.
     NowhereToListen,
     /// Scheduling that needs a right.
@@ -147,6 +156,7 @@ impl fmt::Display for StartError {
             StartError::TooManyConnections { asked, allowed, bound } => {
                 write!(f, "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections")
             }
+            StartError::TooLittleMemory(too_little) => too_little.fmt(f),
             StartError::NotAllowed { asked, limit, at_least, has_right: false } => {
                 write!(f, "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least {at_least}")
             }
@@ -175,11 +185,14 @@ struct Supervisor {
     /// Set when everyone is there: until then nobody begins.
     gate: Event,
     serving: ServingConfig,
+    /// Bytes that the outboxes of a worker with a connection of its own may take together.
+    own_outboxes: usize,
     journal: JournalConfig,
     watchdog: Watchdog,
     blame: Blame,
     stage: Stage,
     scheduling: Scheduling,
+    out_of_memory: OutOfMemory,
 }
 
 /// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and says whether it is still wanted. Returns its exit code.
@@ -212,7 +225,9 @@ impl Supervisor {
             return Err(StartError::NowhereToListen);
         }
         let scheduling = Scheduling::take_on(&options)?;
-        let Capacity { connections: connections_max, turn_away: turn_away_max, bound } = capacity(&options, workers)?;
+        let out_of_memory = OutOfMemory::take_on();
+        let capacity = capacity(&options, workers)?;
+        let Capacity { connections: connections_max, turn_away: turn_away_max, bound, .. } = capacity;
         // One more for the journal, which comes behind the workers that are always there.
         let own = match options.model.placement {
             Placement::Shared => 0,
@@ -222,12 +237,10 @@ impl Supervisor {
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
         let log = EventLog::create(Geometry {
-            ring_bytes: options.ring,
+            ring_bytes: capacity.ring,
             slots,
             sessions_max: udp_cells.end,
-            snapshot_bytes_max: udp_cells.end * SNAPSHOT_BYTES_PER_SESSION
-                + forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM
-                + SNAPSHOT_BYTES_OF_ADDRESSES,
+            snapshot_bytes_max: snapshot_bytes_max(connections_max),
         })
         .map_err(share)?;
         match options.data_dir().as_deref().map(sequences_used) {
@@ -263,7 +276,15 @@ impl Supervisor {
             connections: Connections::new(connections_max, slots),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address, !rate_limit.is_off()),
             gate: Event::map("forkchat-gate").map_err(share)?,
-            serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
+            serving: ServingConfig {
+                rate_limit,
+                outboxes: Bounds { sendq: options.sendq, together: capacity.outboxes },
+                turn_away_max,
+                journal: Slot(workers),
+                stopping,
+                udp: Some(udp),
+            },
+            own_outboxes: capacity.own_outboxes,
             journal: JournalConfig {
                 rate_limit,
                 workers: slots as u16,
@@ -275,6 +296,7 @@ impl Supervisor {
             blame: Blame::default(),
             stage: Stage::Serving,
             scheduling,
+            out_of_memory,
             options,
         };
         // Only warned of: what isn't guaranteed concerns deaths, and may never be needed.
@@ -290,6 +312,13 @@ impl Supervisor {
         let applied = supervisor.scheduling.to_string();
         if !applied.is_empty() {
             log::info!("scheduling: {applied}");
+        }
+        if let Some(limit) = capacity.ring_bound {
+            log::info!("ring of {}, since {limit} allows no more", InMib(capacity.ring as u64));
+        }
+        if capacity.outboxes < supervisor.options.sendq {
+            let together = InMib(capacity.outboxes as u64);
+            log::info!("slow readers of a worker may be behind by {together} together, less than --sendq allows each");
         }
         let model = supervisor.options.model;
         log::info!("model {}; as many connections as {bound} allows", model.name);
@@ -444,6 +473,13 @@ fn own_mask(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix(field));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// A snapshot of the state with so many connections, and as many UDP sessions as there may be then.
+fn snapshot_bytes_max(connections: usize) -> usize {
+    let sessions = connections + connections.min(UDP_SESSIONS_MAX);
+    let rooms = forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM;
+    sessions * SNAPSHOT_BYTES_PER_SESSION + rooms + SNAPSHOT_BYTES_OF_ADDRESSES
 }
 
 fn random() -> std::io::Result<[u8; 16]> {

@@ -73,7 +73,10 @@ impl Supervisor {
                     self.connections.of(slot).map(|(session, peer, socket)| ((session, peer), socket)).unzip();
                 let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
                     self.begin(slot, role, &name);
-                    let config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
+                    let mut config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
+                    if role == Role::OwnWorker {
+                        config.outboxes.together = self.own_outboxes;
+                    }
                     let inherited = sessions.iter().zip(sockets);
                     let inherited = inherited.map(|(&(session, peer), connection)| Inherited { session, peer, connection }).collect();
                     let start = Start { channel, udp, inherited, ends_with_connections: role == Role::OwnWorker };
@@ -99,6 +102,7 @@ impl Supervisor {
     fn begin(&self, slot: Slot, role: Role, name: &str) {
         role::take_on(name);
         self.scheduling.take_on_in_child(slot, role);
+        self.out_of_memory.take_on_in_child(role);
         while !self.gate.wait(Duration::MAX) {}
     }
 }

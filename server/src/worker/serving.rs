@@ -13,7 +13,7 @@
 //! decides. A worker that is killed anywhere in a turn loses nothing that isn't in the log, the kernel or a snapshot.
 
 use super::input::{Input, Lines};
-use super::outboxes::Outboxes;
+use super::outboxes::{Bounds, Outboxes};
 use super::sockets::Sockets;
 use super::takeover::{Inherited, Takeover};
 use super::udp::{UdpConfig, UdpDesk, Verdict};
@@ -58,8 +58,8 @@ const SILENCE_CHECK: u64 = Micros::SECOND;
 pub struct ServingConfig {
     /// `--rate-limit`.
     pub rate_limit: RateLimit,
-    /// `--sendq`: bytes that a session may be behind.
-    pub sendq: usize,
+    /// How much may wait for readers: `--sendq`, and this worker's part of the memory.
+    pub outboxes: Bounds,
     /// Connections that may be being turned away at a time.
     pub turn_away_max: usize,
     /// The journal's slot.
@@ -153,7 +153,7 @@ impl<S: Sockets> Serving<S> {
             log,
             me,
             replica: Replica::join(log, me, config.rate_limit)?,
-            outboxes: Outboxes::new(me, config.sendq),
+            outboxes: Outboxes::new(me, config.outboxes),
             config,
             sockets,
             udp: None,

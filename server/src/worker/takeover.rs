@@ -238,6 +238,7 @@ mod tests {
     use super::*;
     use crate::chat::RateLimit;
     use crate::event_log::{Geometry, SnapshotWriter};
+    use crate::worker::Bounds;
     use crate::worker::fakes::{FakeSockets, never, peer, udp_config};
     use crate::worker::input::{Behind, Input};
     use crate::worker::serving::ServingConfig;
@@ -253,7 +254,14 @@ mod tests {
 
     fn config() -> ServingConfig {
         let udp = Some(udp_config(4..6, None));
-        ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, journal: JOURNAL, stopping: never(), udp }
+        ServingConfig {
+            rate_limit: RateLimit::OFF,
+            outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
+            turn_away_max: 1,
+            journal: JOURNAL,
+            stopping: never(),
+            udp,
+        }
     }
 
     fn join(log: &'static EventLog, sockets: FakeSockets) -> Serving<FakeSockets> {

@@ -51,7 +51,7 @@ pub const MODEL: Model = Model {
     name: "threads",
     about: "a worker a CPU; each connection has a receive and a send thread of its own, which block",
     placement: Placement::Shared,
-    takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024, bytes_per_other: 0 },
+    takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024 },
     run,
 };
 

@@ -18,6 +18,7 @@ mod world;
 
 use super::fakes::never;
 use super::input::Input;
+use super::outboxes::Bounds;
 use super::serving::{Serving, ServingConfig};
 use super::takeover::Inherited;
 use crate::chat::RateLimit;
@@ -39,6 +40,9 @@ const STEPS: usize = 400;
 /// In a run in which the ring wraps.
 const LONG_STEPS: usize = 2_400;
 const SENDQ: usize = 6_000;
+/// What a worker's sessions may be behind together, beyond what each outbox keeps: reached now and
+/// then.
+const TOGETHER: usize = 2_500;
 const PEEK: usize = 4_500;
 const LINES_PER_PEEK: usize = 4;
 
@@ -84,7 +88,14 @@ struct Simulation {
 }
 
 fn config() -> ServingConfig {
-    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, journal: JOURNAL, stopping: never(), udp: None }
+    ServingConfig {
+        rate_limit: RateLimit::OFF,
+        outboxes: Bounds { sendq: SENDQ, together: TOGETHER },
+        turn_away_max: 0,
+        journal: JOURNAL,
+        stopping: never(),
+        udp: None,
+    }
 }
 impl Simulation {
     fn new(seed: u64, log: &'static EventLog) -> Simulation {
