@@ -35,6 +35,7 @@
 //! | [`daemon`] | a process in the background: started, found, stopped | `sys` |
 //! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
 //! | [`service`] | the server as a daemon | `daemon`, `options`, `supervisor` |
+//! | [`log_output`] | what the operator reads, on its way to standard error | `sys` |
 //! | [`role`], [`options`] | a process's name and words; the command line | |
 //! | [`faults`] | failing on purpose, in test builds | |
 //!
@@ -51,6 +52,7 @@ pub mod event_log;
 pub mod faults;
 pub mod ipc;
 pub mod journal;
+pub mod log_output;
 pub mod models;
 pub mod options;
 pub mod replica;

@@ -346,7 +346,7 @@ impl Child {
 }
 
 /// Whether a process stands still after a SIGSTOP. Source: proc_pid_stat(5), `state`.
-fn is_stopped(pid: Pid) -> bool {
+pub(super) fn is_stopped(pid: Pid) -> bool {
     state_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()) == Some('T')
 }
 

@@ -14,6 +14,7 @@
 //! | `reap` | wording a death, and answering it |
 //! | `blame` | what killed those who died by their own doing |
 //! | `watchdog` | who doesn't move |
+//! | `log_process` | the process that writes the log output to standard error |
 //! | `stop` | the end: ask, wait, insist |
 //!
 //! One turn of its loop: wait; read the signals; hear the workers; accept; reap; respawn; watch; pass on what didn't fit.
@@ -23,6 +24,7 @@ mod capacity;
 mod children;
 mod connections;
 mod listeners;
+mod log_process;
 mod reap;
 mod scheduling;
 mod spawn;
@@ -38,6 +40,7 @@ use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
 use crate::journal::{JournalConfig, Tally};
+use crate::log_output;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
@@ -51,6 +54,7 @@ use children::{Children, Fault};
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
+use log_process::LogProcess;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
@@ -175,23 +179,31 @@ struct Supervisor {
     blame: Blame,
     stage: Stage,
     scheduling: Scheduling,
+    log_process: LogProcess,
 }
 
 /// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and says whether it is still wanted. Returns its exit code.
 pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bool) -> i32 {
-    role::start_journal_text(options.verbose);
+    log_output::start(options.verbose);
     role::take_on("supervisor");
-    match Supervisor::start(options) {
+    let mut log_process = LogProcess::new();
+    match Supervisor::start(options, &mut log_process) {
         Ok(mut supervisor) => {
-            if started(Ok(())) {
-                return supervisor.supervise();
-            }
-            log::warn!("whoever started it is gone; stopped");
-            supervisor.end_children();
-            EXIT_FAILED
+            supervisor.log_process = log_process;
+            supervisor.log_process.flush();
+            let code = if started(Ok(())) {
+                supervisor.supervise()
+            } else {
+                log::warn!("whoever started it is gone; stopped");
+                supervisor.end_children();
+                EXIT_FAILED
+            };
+            supervisor.log_process.finish(Some(&supervisor.scheduling));
+            code
         }
         Err(error) => {
             log::error!("{error}");
+            log_process.finish(None);
             started(Err(&error));
             error.exit_code()
         }
@@ -199,7 +211,7 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
 }
 
 impl Supervisor {
-    fn start(options: Options) -> Result<Supervisor, StartError> {
+    fn start(options: Options, log_process: &mut LogProcess) -> Result<Supervisor, StartError> {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
         let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
@@ -207,6 +219,7 @@ impl Supervisor {
             return Err(StartError::NowhereToListen);
         }
         let scheduling = Scheduling::take_on(&options)?;
+        log_process.start_if_due(&scheduling);
         let Capacity { connections: connections_max, turn_away: turn_away_max, bound } = capacity(&options, workers)?;
         // One more for the journal, which comes behind the workers that are always there.
         let own = match options.model.placement {
@@ -254,6 +267,7 @@ impl Supervisor {
             blame: Blame::default(),
             stage: Stage::Serving,
             scheduling,
+            log_process: LogProcess::default(),
             options,
         };
         // Only warned of: what isn't guaranteed concerns deaths, and may never be needed.
@@ -320,6 +334,7 @@ impl Supervisor {
             .chain(self.listeners.pause_end())
             .chain(self.stage.deadline())
             .chain(self.children.next_look())
+            .chain(self.log_process.next_look())
             .min();
         let until_due = due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
         let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
@@ -359,6 +374,8 @@ impl Supervisor {
     /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
     fn watch(&mut self) {
         self.log.advance_clock();
+        log_output::report_dropped();
+        self.log_process.kill_if_stopped();
         if self.watchdog.is_due(Instant::now()) {
             // Who has nobody to tell sleeps on, but not for long: it would have much to apply at once, and holds the ring.
             self.log.ring_who_is_behind();

@@ -26,6 +26,7 @@ impl Supervisor {
     /// Starts the processes whose time it is.
     pub(super) fn respawn(&mut self) {
         let now = Instant::now();
+        self.log_process.start_if_due(&self.scheduling);
         for slot in self.children.slots() {
             if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
                 continue;
