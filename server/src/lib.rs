@@ -28,6 +28,7 @@
 //! | [`channel`] | what supervisor and workers say to each other | `ipc` |
 //! | [`admission`] | who may come in | `ipc` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
+//! | [`stand_in`] | which worker makes the snapshots while there is no journal | `event_log`, `sys` |
 //! | [`worker`] | serves connections and applies the log: what the models share | all above |
 //! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `event_log`, `ipc`, `sys` |
@@ -58,6 +59,7 @@ pub mod options;
 pub mod replica;
 pub mod role;
 pub mod service;
+pub mod stand_in;
 pub mod supervisor;
 pub mod sys;
 pub mod worker;

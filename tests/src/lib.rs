@@ -408,6 +408,19 @@ impl Client {
         std::iter::from_fn(|| self.line()).collect()
     }
 
+    /// Reads on to the answer of a `/ping`, or to the end if the server closes the connection.
+    pub fn rest_or_sync(&mut self) {
+        // It may be closed already.
+        let _ = self.stream.write_all(b"/ping rest-or-sync\n");
+        while self.line().is_some_and(|line| !line.contains("* pong rest-or-sync")) {}
+    }
+
+    /// The number of the worker that serves it.
+    pub fn worker_number(&mut self) -> usize {
+        let worker = self.worker();
+        worker.strip_prefix("worker ").and_then(|number| number.parse().ok()).expect("a worker has a number")
+    }
+
     /// The worker that serves it.
     pub fn worker(&mut self) -> String {
         self.say("/whoami");

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 fn every_process_has_its_role_as_its_name() {
     let server = Server::start(&["--workers", "3"]);
     assert_eq!(name_of(server.pid()), "supervisor");
-    for name in ["worker 0", "worker 1", "worker 2", "journal"] {
+    for name in ["worker 0", "worker 1", "worker 2", "journal", "log"] {
         server.process(name);
     }
-    assert_eq!(server.processes().len(), 4);
+    assert_eq!(server.processes().len(), 5);
     assert_eq!(threads_of(server.pid()).len(), 1, "a supervisor starts no thread");
     let worker = server.process("worker 1");
     wait_for("a first thread, a receive thread and a send thread", || {
@@ -121,7 +121,7 @@ fn deaf_client(server: &Server) -> Client {
 fn when_the_supervisor_is_killed_everyone_dies_with_it() {
     let server = Server::start(&[]);
     let children = children_of(server.pid());
-    assert_eq!(children.len(), 3);
+    assert_eq!(children.len(), 4);
     server.signal(Signal::SIGKILL);
     wait_for("the children to be gone", || children.iter().all(|&child| is_gone(child)).then_some(()));
 }

@@ -29,6 +29,8 @@ pub struct Tally {
     pub skipped: AtomicU64,
     /// The place of the last that was given up.
     pub given_up: AtomicU64,
+    /// The place of the last that was stored.
+    pub reached: AtomicU64,
 }
 
 /// A part of a history to be read.
@@ -182,6 +184,9 @@ impl Backlog {
         // It took long, and came to an end all the same.
         self.tally.skipped.fetch_sub(too_late, Ordering::Relaxed);
         self.tally.stored.fetch_add(count, Ordering::Relaxed);
+        if let Some(last) = entries.last() {
+            self.tally.reached.fetch_max(last.sequence().0, Ordering::Relaxed);
+        }
         let noted = entries.iter().find(|entry| is_gap(entry)).map(Entry::sequence);
         if inner.gap <= noted {
             inner.gap = None;

@@ -28,6 +28,8 @@ pub use reading::Journal;
 
 use crate::chat::RateLimit;
 use crate::event_log::EventLog;
+use crate::replica::JoinError;
+use crate::stand_in::Duty;
 use crate::sys::process::set_name;
 use forkchat_common::ids::Slot;
 use std::path::PathBuf;
@@ -50,6 +52,16 @@ pub struct JournalConfig {
     pub lines_max: u64,
     /// What it counts.
     pub tally: &'static Tally,
+}
+
+/// Begins what a worker does that stands in for the journal in slot `me`: the same without a database. What it reads counts as not stored.
+///
+/// # Errors
+/// As a worker's takeover, if the snapshot can't be read.
+pub fn stand_in(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Result<Box<dyn Duty>, JoinError> {
+    let config = JournalConfig { data_dir: None, ..config.clone() };
+    let backlog = Arc::new(Backlog::new(config.tally));
+    Ok(Box::new(Journal::join(log, me, &config, backlog)?))
 }
 
 /// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.

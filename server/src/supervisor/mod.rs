@@ -39,18 +39,19 @@ use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
-use crate::journal::{JournalConfig, Tally};
+use crate::journal::{self, JournalConfig, Tally};
 use crate::log_output;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
+use crate::stand_in::Post;
 use crate::sys::memory::map_shared;
 use crate::sys::process::reset_signal;
 use crate::worker::{ServingConfig, UdpConfig};
 use blame::Blame;
 pub use capacity::Bound;
 use capacity::{Capacity, capacity};
-use children::{Children, Fault};
+use children::{Children, Fault, Role};
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
@@ -62,6 +63,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 pub use scheduling::Limit;
 use scheduling::Scheduling;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stop::Stage;
 use watchdog::Watchdog;
@@ -175,6 +177,8 @@ struct Supervisor {
     gate: Event,
     serving: ServingConfig,
     journal: JournalConfig,
+    /// Of the worker that stands in for the journal.
+    post: Post,
     watchdog: Watchdog,
     blame: Blame,
     stage: Stage,
@@ -249,6 +253,10 @@ impl Supervisor {
             admission: Admission::new(units, 0, options.max_per_address),
             dropped: Value::map("forkchat-counters").map_err(share)?,
         };
+        let journal = JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally };
+        let of_stand_in = journal.clone();
+        let begin = move || journal::stand_in(log, Slot(workers), &of_stand_in).map_err(|error| error.to_string());
+        let post = Post::new(Arc::new(begin)).map_err(share)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
         let signals = block_signals().map_err(system("take signals"))?;
         epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
@@ -261,8 +269,17 @@ impl Supervisor {
             connections: Connections::new(connections_max, slots),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
             gate: Event::map("forkchat-gate").map_err(share)?,
-            serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
-            journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
+            serving: ServingConfig {
+                rate_limit,
+                sendq: options.sendq,
+                turn_away_max,
+                journal: Slot(workers),
+                stopping,
+                udp: Some(udp),
+                stand_in: Some(post.clone()),
+            },
+            journal,
+            post,
             watchdog: Watchdog::new(slots),
             blame: Blame::default(),
             stage: Stage::Serving,
@@ -384,16 +401,46 @@ impl Supervisor {
             self.children.kill(slot, Fault::Stopped);
         }
         for slot in self.children.take_abandoned(Instant::now()) {
-            log::error!(
-                "{} could not be started for 2 s; the others go on without it, and those whom it served may be closed",
-                self.children.name(slot)
-            );
-            self.log.abandon(slot);
+            self.abandon(slot);
         }
-        let alive = self.children.alive();
+        self.keep_stand_in();
+        let alive = self.children.watched();
         let used = |slot| self.children.cpu_use(slot);
         if let Some((slot, why)) = self.watchdog.look(self.log, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
+        }
+    }
+
+    /// The others go on without a process that can't be started, or that was killed and isn't gone.
+    fn abandon(&mut self, slot: Slot) {
+        let child = self.children.get(slot);
+        let (name, is_worker) = (child.name(), child.role != Role::Journal);
+        let what = match child.pid {
+            None if child.deaths > 0 => format!("{name} does not stay alive: it crashed {} in a row", role::count(child.deaths as usize, "time")),
+            None => format!("{name} could not be started for 2 s"),
+            Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago and is not gone, since the kernel still works for it"),
+        };
+        let so = if is_worker { "those whom it served wait, and may be closed" } else { "what is said is not stored until it is back" };
+        log::error!("{what}; the others go on without it, and {so}");
+        // Whoever was there is gone, or was killed so long ago that no thread of it is on a CPU: then none executes another instruction of the program.
+        self.post.leave(slot, self.log, self.serving.journal);
+        self.log.abandon(slot);
+    }
+
+    /// While there is no journal, a worker makes the snapshots.
+    fn keep_stand_in(&mut self) {
+        let journal = self.serving.journal;
+        let is_missing = self.children.get(journal).is_given_up;
+        if is_missing
+            && self.post.holder().is_none()
+            && let Some(slot) = self.children.to_stand_in()
+        {
+            log::warn!("{} makes the snapshots in the journal's place", self.children.name(slot));
+            self.post.appoint(slot);
+        }
+        if let Some(slot) = self.post.holder() {
+            // So that it notices, and looks whether a snapshot may be published by now.
+            self.log.bell(slot).ring_anyway();
         }
     }
 

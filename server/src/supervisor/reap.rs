@@ -40,6 +40,7 @@ impl Supervisor {
 
     fn bury(&mut self, pid: Pid, death: End) {
         let Some(slot) = self.children.slot_of(pid) else { return };
+        self.post.leave(slot, self.log, self.serving.journal);
         // What it said before it died counts.
         self.hear(slot);
         self.children.close_channel(slot, &self.epoll);

@@ -12,6 +12,7 @@ use forkchat_common::ids::Slot;
 use nix::unistd::Pid;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// When a fork fails, it is tried again after this.
@@ -31,6 +32,7 @@ impl Supervisor {
             if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
                 continue;
             }
+            let was_given_up = self.children.get(slot).is_given_up;
             match self.spawn(slot) {
                 Ok(()) => {
                     let child = self.children.get(slot);
@@ -39,6 +41,10 @@ impl Supervisor {
                         Role::Worker | Role::OwnWorker => {
                             let connections = self.connections.count(slot);
                             log::warn!("{death}; respawned as pid {pid}, {} kept", count(connections, "connection"));
+                        }
+                        Role::Journal if was_given_up => {
+                            let skipped = self.journal.tally.skipped.load(Ordering::Relaxed);
+                            log::warn!("{death}; respawned as pid {pid}; {} not stored so far", count(skipped as usize, "line"));
                         }
                         Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
                     }
@@ -60,6 +66,7 @@ impl Supervisor {
             Role::Journal => {
                 let start = |(), _| {
                     self.begin(slot, role, &name);
+                    self.post.wait_vacant();
                     journal::run(log, slot, &self.journal)
                 };
                 (fork_child((), |()| Vec::new(), log.bells(), &[], start)?, None)
@@ -91,6 +98,9 @@ impl Supervisor {
             }
         };
         self.children.get(slot).begin(pid, channel);
+        if role == Role::Journal {
+            self.post.dismiss();
+        }
         self.watchdog.forget(slot);
         Ok(())
     }
