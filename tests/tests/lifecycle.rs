@@ -433,3 +433,30 @@ fn a_worker_that_reads_nothing_is_found_by_the_watchdog() {
     server.replaced("worker 0", worker);
     tracer.join().unwrap();
 }
+
+/// Source: proc_pid_stat(5), `state`.
+fn is_asleep(thread: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('S'))
+}
+
+#[test]
+fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watchdog() {
+    for (model, threads) in [("pool", ["receive ", "send "]), ("process", ["receive ", "send "]), ("threads", ["worker ", "worker "])] {
+        for thread in threads {
+            let server = Server::start(&["--model", model]);
+            let mut victim = server.join("victim");
+            let worker = server.process(&victim.worker());
+            victim.sync();
+            let frozen = wait_for("the thread", || threads_of(worker).into_iter().find(|&other| name_of(other).starts_with(thread)));
+            wait_for("the worker to sleep", || threads_of(worker).into_iter().all(is_asleep).then_some(()));
+            let tracer = trace(vec![frozen], |_| ());
+            // Or it was just about to do something, and is seen not to.
+            let found = || server.journal_text().lines().any(|line| line.contains(&format!("(pid {worker}) ")) && line.ends_with(" for 2 s; killing it"));
+            wait_for(&format!("{thread}of {model} to be found"), || found().then_some(()));
+            // What it says now, or said meanwhile, is answered by the successor.
+            victim.sync();
+            tracer.join().unwrap();
+        }
+    }
+}

@@ -141,6 +141,9 @@ impl Journal {
         while !self.has_finished() {
             self.sleep();
             self.log.begin_turn(self.me, Thread::Send);
+            self.log.answer(self.me, Thread::Send);
+            // The storing thread may wait for its disk as long as that takes.
+            self.log.answer(self.me, Thread::Receive);
             self.turn();
             self.log.end_turn(self.me, Thread::Send);
         }

@@ -39,6 +39,8 @@ pub struct Storing {
     stored_to: Option<Sequence>,
     /// What the operator was told, until it works.
     failure: Option<String>,
+    /// The same of reading from the database that is open.
+    read_failure: Option<String>,
     try_at: Instant,
 }
 
@@ -46,7 +48,7 @@ impl Storing {
     /// For the journal in slot `me`.
     pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, lines_max: u64) -> Storing {
         let data_dir = data_dir.map(Path::to_owned);
-        Storing { log, me, backlog, data_dir, lines_max, store: None, stored_to: None, failure: None, try_at: Instant::now() }
+        Storing { log, me, backlog, data_dir, lines_max, store: None, stored_to: None, failure: None, read_failure: None, try_at: Instant::now() }
     }
 
     /// Runs until the process ends.
@@ -73,7 +75,8 @@ impl Storing {
             let worked = self.open().and_then(|()| self.store_some());
             self.say(worked);
         }
-        for request in std::iter::from_fn(|| self.backlog.take_request()).take(REQUESTS_PER_TURN) {
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(request) = self.backlog.take_request() else { break };
             let prepared = self.answer(&request);
             self.backlog.prepare(prepared);
             self.log.bell(self.me).ring();
@@ -92,7 +95,7 @@ impl Storing {
         }
         self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
         self.log.bell(self.me).ring();
-        self.store = Some(store);
+        (self.store, self.read_failure) = (Some(store), None);
         Ok(())
     }
 
@@ -135,10 +138,10 @@ impl Storing {
         }
     }
 
-    fn answer(&self, request: &Request) -> Prepared {
+    fn answer(&mut self, request: &Request) -> Prepared {
         let Request { question, room_key, more, behind } = request;
         let stored = self.stored_lines(request).unwrap_or_else(|error| {
-            log::warn!("cannot read the history: {error}");
+            self.note_failure(error.to_string());
             None
         });
         let (mut lines, since) = stored.map_or((Vec::new(), None), |(lines, since)| (lines, Some(since)));
@@ -163,6 +166,14 @@ impl Storing {
             PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut prepared.lines);
         }
         prepared
+    }
+
+    /// Reports to the operator that reading fails: once for a database, not for each question. Of a damaged one a part may well be readable.
+    fn note_failure(&mut self, error: String) {
+        if self.read_failure.as_ref() != Some(&error) {
+            log::warn!("cannot read the history: {error}");
+            self.read_failure = Some(error);
+        }
     }
 
     /// A room's lines, and from where on they are all there. `None` if they can't be read; without a data directory there are none.

@@ -51,6 +51,8 @@ pub(super) enum Fault {
     ReadNothing,
     /// One of its threads didn't come to an end.
     Busy,
+    /// One of its threads stands still between two turns.
+    Frozen,
     /// It was at a record that was others' death.
     Hangs,
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Fault {
             Fault::KeptLock => "held the log's lock for 2 s",
             Fault::ReadNothing => "read nothing of the log for 2 s",
             Fault::Busy => "was busy with one thing for 2 s",
+            Fault::Frozen => "had a thread that gave no sign of life for 2 s",
             Fault::Hangs => "was at the record that was the death of others",
         })
     }
@@ -85,6 +88,8 @@ pub(super) struct Child {
     pub stopped_at: Option<Instant>,
     /// Why we killed it, if we did.
     pub killed_because: Option<Fault>,
+    /// Why it could not be forked, until it is: logged once.
+    pub fork_failure: Option<String>,
     /// How its predecessor died, until the successor is there and both are told in one line.
     pub last_death: Option<String>,
     /// When it died, until a successor is there.
@@ -309,6 +314,7 @@ impl Child {
             deaths: 0,
             stopped_at: None,
             killed_because: None,
+            fork_failure: None,
             last_death: None,
             died_at: None,
             killed_at: None,
@@ -330,7 +336,7 @@ impl Child {
         self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Of(_)));
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
         (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) = (None, None, None, false);
-        (self.died_at, self.killed_at, self.is_given_up) = (None, None, false);
+        (self.died_at, self.killed_at, self.is_given_up, self.fork_failure) = (None, None, false, None);
     }
 
     fn give_up(&mut self) -> Slot {

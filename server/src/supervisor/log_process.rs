@@ -39,6 +39,8 @@ pub(super) struct LogProcess {
     stopped_at: Option<Instant>,
     /// How the last one ended, until that is logged.
     last_death: Option<String>,
+    /// Why it could not be forked, until it is.
+    last_failure: Option<String>,
 }
 
 impl LogProcess {
@@ -65,10 +67,13 @@ impl LogProcess {
                 if let Some(death) = self.last_death.take() {
                     log::warn!("{death}; respawned as pid {pid}");
                 }
-                (self.pid, self.started_at, self.start_at) = (Some(pid), Some(now), None);
+                (self.pid, self.started_at, self.start_at, self.last_failure) = (Some(pid), Some(now), None, None);
             }
             Err(error) => {
-                log::error!("cannot fork {NAME}: {error}; trying again");
+                // Nobody reads that before it is forked. Once is enough.
+                if self.last_failure.replace(error.to_string()).is_none() {
+                    log::error!("cannot fork {NAME}: {error}; trying again every second");
+                }
                 self.start_at = Some(now + AGAIN);
             }
         }

@@ -50,8 +50,13 @@ impl Supervisor {
                     }
                 }
                 Err(error) => {
-                    log::error!("cannot fork {}: {error}; trying again", self.children.name(slot));
-                    self.children.get(slot).respawn_at = Some(now + FORK_AGAIN);
+                    let child = self.children.get(slot);
+                    let failure = error.to_string();
+                    if child.fork_failure.as_ref() != Some(&failure) {
+                        log::error!("cannot fork {}: {failure}; trying again every second", child.name());
+                        child.fork_failure = Some(failure);
+                    }
+                    child.respawn_at = Some(now + FORK_AGAIN);
                 }
             }
         }
