@@ -452,7 +452,12 @@ fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watch
             wait_for("the worker to sleep", || threads_of(worker).into_iter().all(is_asleep).then_some(()));
             let tracer = trace(vec![frozen], |_| ());
             // Or it was just about to do something, and is seen not to.
-            let found = || server.journal_text().lines().any(|line| line.contains(&format!("(pid {worker}) ")) && line.ends_with(" for 2 s; killing it"));
+            let found = || {
+                server
+                    .journal_text()
+                    .lines()
+                    .any(|line| line.contains(&format!("(pid {worker}) ")) && line.ends_with(" for 2 s; killing it"))
+            };
             wait_for(&format!("{thread}of {model} to be found"), || found().then_some(()));
             // What it says now, or said meanwhile, is answered by the successor.
             victim.sync();

@@ -2,10 +2,11 @@
 //!
 //! A file system is frozen for that (fsfreeze(8)), or a control group (the freezer of version 1): both need root, and are skipped without.
 
-use forkchat_tests::{Client, Server, has_tool, wait_for};
+use forkchat_tests::{Client, Server, has_tool, server_binary, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -224,6 +225,33 @@ fn a_server_whose_journal_hangs_stops_within_its_grace() {
     server.wait();
     server.tells(&format!("journal (pid {journal}) was killed and is still there"));
     server.tells("supervisor: stopped");
+}
+
+#[test]
+fn a_server_in_the_background_is_stopped_though_its_pid_file_and_its_log_are_on_a_disk_that_hangs() {
+    let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
+    let data_dir = disk.path().join("data");
+    let command = |name: &str| {
+        let mut command = Command::new(server_binary());
+        command.args([name, "--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "1", "--grace", "1", "--data-dir"]).arg(&data_dir);
+        command.output().unwrap()
+    };
+    assert_eq!(command("start").status.code(), Some(0));
+    let log = fs::read_to_string(data_dir.join("forkchat.log")).unwrap();
+    let tcp = log.split_once("listening on tcp ").unwrap().1.lines().next().unwrap().to_owned();
+    let mut client = Client::new(TcpStream::connect(&tcp).unwrap());
+    client.sync();
+    assert!(disk.freeze(true));
+    client.say("said while the disk hangs");
+    client.sync();
+    let stopped = command("stop");
+    assert_eq!(stopped.status.code(), Some(0), "{}", String::from_utf8_lossy(&stopped.stderr));
+    assert!(TcpStream::connect(&tcp).is_err());
+    assert!(disk.freeze(false));
+    wait_for("the pid file to be gone", || (!data_dir.join("forkchat.pid").exists()).then_some(()));
+    for name in ["start", "stop"] {
+        assert_eq!(command(name).status.code(), Some(0));
+    }
 }
 
 /// A control group of its own whose processes can be frozen: then they can't even be killed. Removed when it is dropped.

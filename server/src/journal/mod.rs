@@ -17,6 +17,9 @@
 //! It answers no client: what it has to say it appends to the log. A snapshot is published only when no worker and no session could still need
 //! what lies before it (see `event_log/cells.rs`) and when that is stored; so a journal that takes over reads again what wasn't. A disk that is full
 //! or slow stops nothing: what lies more than half the ring back is given up, counted, and told to the operator.
+//!
+//! While there is no journal for long, a worker runs its reading half without a database ([`stand_in`]; see [`crate::stand_in`]): snapshots go on, and what
+//! is said is given up and counted. The next journal notes the gap.
 
 mod backlog;
 mod reading;

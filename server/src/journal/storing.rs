@@ -48,7 +48,18 @@ impl Storing {
     /// For the journal in slot `me`.
     pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, lines_max: u64) -> Storing {
         let data_dir = data_dir.map(Path::to_owned);
-        Storing { log, me, backlog, data_dir, lines_max, store: None, stored_to: None, failure: None, read_failure: None, try_at: Instant::now() }
+        Storing {
+            log,
+            me,
+            backlog,
+            data_dir,
+            lines_max,
+            store: None,
+            stored_to: None,
+            failure: None,
+            read_failure: None,
+            try_at: Instant::now(),
+        }
     }
 
     /// Runs until the process ends.

@@ -26,8 +26,8 @@ mod drain;
 
 pub use drain::drain;
 
-use drain::InHand;
 use crate::sys::memory::map_shared;
+use drain::InHand;
 use log::{Level, LevelFilter};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};

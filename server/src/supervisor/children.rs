@@ -25,7 +25,7 @@ const CRASHES_MAX: u32 = 8;
 const RECOVERED: Duration = Duration::from_secs(10);
 /// One that is stopped is looked at again after this: when the whole server is stopped and goes on (Ctrl-Z, fg), the supervisor may be the first.
 const STOPPED: Duration = Duration::from_millis(20);
-/// Nobody waits longer for one that can't be started.
+/// The others wait no longer for a process that can't be started, or that was killed and is not gone.
 const ABANDONED: Duration = Duration::from_secs(2);
 /// Connections to be turned away that wait for a worker's queue. Beyond it they are closed without a word.
 const TURN_AWAY_MAX: usize = 16;

@@ -416,7 +416,9 @@ impl Supervisor {
         let child = self.children.get(slot);
         let (name, is_worker) = (child.name(), child.role != Role::Journal);
         let what = match child.pid {
-            None if child.deaths > 0 => format!("{name} does not stay alive: it crashed {} in a row", role::count(child.deaths as usize, "time")),
+            None if child.deaths > 0 => {
+                format!("{name} does not stay alive: it crashed {} in a row", role::count(child.deaths as usize, "time"))
+            }
             None => format!("{name} could not be started for 2 s"),
             Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago and is not gone, since the kernel still works for it"),
         };

@@ -252,7 +252,15 @@ mod tests {
 
     fn config() -> ServingConfig {
         let udp = Some(udp_config(4..6, None));
-        ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, journal: JOURNAL, stopping: never(), udp, stand_in: None }
+        ServingConfig {
+            rate_limit: RateLimit::OFF,
+            sendq: 1 << 20,
+            turn_away_max: 1,
+            journal: JOURNAL,
+            stopping: never(),
+            udp,
+            stand_in: None,
+        }
     }
 
     fn join(log: &'static EventLog, sockets: FakeSockets) -> Serving<FakeSockets> {

@@ -84,7 +84,15 @@ struct Simulation {
 }
 
 fn config() -> ServingConfig {
-    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, journal: JOURNAL, stopping: never(), udp: None, stand_in: None }
+    ServingConfig {
+        rate_limit: RateLimit::OFF,
+        sendq: SENDQ,
+        turn_away_max: 0,
+        journal: JOURNAL,
+        stopping: never(),
+        udp: None,
+        stand_in: None,
+    }
 }
 impl Simulation {
     fn new(seed: u64, log: &'static EventLog) -> Simulation {
