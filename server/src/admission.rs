@@ -65,7 +65,18 @@ impl Refused {
 }
 
 impl Refused {
-    /// The same where it may be no longer than a greeting over UDP.
+    /// Why, as the operator reads it.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Refused::Full => "the server is full",
+            Refused::TooManyFromAddress => "too many connections from this address",
+            Refused::TooFast => "this address opens connections too fast",
+            Refused::NoProcess => "no more processes can be started",
+            Refused::NoDescriptors => "no descriptor is left",
+        }
+    }
+
+    /// What the client is sent where it may be no longer than a greeting over UDP.
     pub fn short_line(self) -> &'static str {
         match self {
             Refused::Full | Refused::NoDescriptors | Refused::NoProcess => "! full; try later\n",

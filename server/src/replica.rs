@@ -33,7 +33,7 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JoinError::Snapshot(error) => error.fmt(f),
-            JoinError::Lock(error) => write!(f, "cannot lock the event log: {error:?}"),
+            JoinError::Lock(error) => write!(f, "cannot lock the event log: {error}"),
         }
     }
 }

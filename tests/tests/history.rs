@@ -35,6 +35,35 @@ impl Drop for TempDir {
 }
 
 #[test]
+fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_question() {
+    let directory = TempDir::new("damaged");
+    let mut server = start_on(&directory.0, &["--rate-limit", "off"]);
+    let mut a = server.join("a");
+    (0..3_000).for_each(|number| a.say(&format!("line {number}")));
+    a.sync();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    drop(a);
+    let server = start_on(&directory.0, &[]);
+    let mut a = server.join("a");
+    // It is open by now, and looked whole.
+    a.say("/history 1");
+    a.reads("line 2999");
+    let path = directory.0.join("history.sqlite3");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let bytes = file.metadata().unwrap().len() as usize;
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xee; bytes - 8 * 4_096], 8 * 4_096).unwrap();
+    for _ in 0..5 {
+        a.say("/history 500");
+        a.reads("! what was said before can't be read now");
+    }
+    server.tells("cannot read the history: ");
+    a.say("/history 500");
+    a.reads("! what was said before can't be read now");
+    assert_eq!(server.journal_text().matches("cannot read the history: ").count(), 1, "{}", server.journal_text());
+}
+
+#[test]
 fn the_last_lines_of_a_room_are_told_in_order_and_what_was_sent_behind_the_question_waits() {
     let server = Server::start(&[]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));

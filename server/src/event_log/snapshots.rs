@@ -186,10 +186,10 @@ impl EventLog {
         self.abandon(slot);
     }
 
-    /// Nobody has been in a slot for long, and nobody may come soon: the others don't wait for it any longer. Whoever comes there after all finds out
+    /// Nobody has been in a slot for long, or one that can't die, and nobody may come soon: the others don't wait for it any longer. Whoever comes there after all finds out
     /// which sessions can still be followed.
     pub fn abandon(&self, slot: Slot) {
-        // SYNC cursor-reuse: whoever was there is reaped, and reads no more.
+        // SYNC cursor-reuse: whoever was there is reaped, or was killed and executes nothing more: it reads no more.
         self.slots[slot.index()].cursor.store(NOBODY, Ordering::Release);
         self.room_was_made();
     }

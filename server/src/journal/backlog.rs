@@ -201,6 +201,9 @@ impl Backlog {
         // It took long, and came to an end all the same.
         self.tally.skipped.fetch_sub(too_late, Ordering::Relaxed);
         self.tally.stored.fetch_add(count, Ordering::Relaxed);
+        if let Some(last) = entries.last() {
+            self.tally.stored_to.fetch_max(last.sequence().0, Ordering::Relaxed);
+        }
         let noted = entries.iter().find(|entry| is_gap(entry)).map(Entry::sequence);
         if inner.gap <= noted {
             inner.gap = None;

@@ -18,6 +18,9 @@
 //! It answers no client: what it has to say it appends to the log. A snapshot is published only when no worker and no session could still need
 //! what lies before it (see `event_log/cells.rs`) and when that is stored; so a journal that takes over reads again what wasn't. A disk that is full
 //! or slow stops nothing: what lies more than half the ring back is given up, counted, and told to the operator.
+//!
+//! While there is no journal for long, a worker runs its reading half without a database ([`stand_in`]; see [`crate::stand_in`]): snapshots go on, and what
+//! is said is given up and counted. The next journal notes the gap.
 
 mod backlog;
 mod reading;
@@ -32,6 +35,8 @@ pub use store::Quota;
 
 use crate::chat::RateLimit;
 use crate::event_log::EventLog;
+use crate::replica::JoinError;
+use crate::stand_in::Duty;
 use crate::sys::process::{ignore_signal, set_name};
 use forkchat_common::ids::Slot;
 use nix::sys::signal::Signal;
@@ -62,6 +67,16 @@ impl JournalConfig {
     pub fn missing_lines(&self) -> u64 {
         if self.data_dir.is_some() { self.tally.missing() } else { 0 }
     }
+}
+
+/// Begins what a worker does that stands in for the journal in slot `me`: the same without a database. What it reads counts as not stored.
+///
+/// # Errors
+/// As a worker's takeover, if the snapshot can't be read.
+pub fn stand_in(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Result<Box<dyn Duty>, JoinError> {
+    let config = JournalConfig { data_dir: None, ..config.clone() };
+    let backlog = Arc::new(Backlog::new(config.tally));
+    Ok(Box::new(Journal::join(log, me, &config, backlog)?))
 }
 
 /// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.

@@ -6,6 +6,7 @@ use super::store::{Entry, Line, Topic};
 use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output};
 use crate::event_log::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica, push_fact};
+use crate::stand_in::Duty;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::Stamp;
@@ -143,6 +144,9 @@ impl Journal {
         while !self.has_finished() {
             self.sleep();
             self.log.begin_turn(self.me, Thread::Send);
+            self.log.answer(self.me, Thread::Send);
+            // The storing thread may wait for its disk as long as that takes.
+            self.log.answer(self.me, Thread::Receive);
             self.turn();
             self.log.end_turn(self.me, Thread::Send);
         }
@@ -172,6 +176,11 @@ impl Journal {
     fn hand_on(&mut self) {
         if self.backlog.wants_topics() {
             self.backlog.give_topics(self.topics_now());
+        }
+        if !self.stores {
+            // A stand-in begins at a snapshot, and the journal before it had stored more.
+            let reached = self.backlog.tally().stored_to.load(Ordering::Relaxed);
+            self.gathered.entries.retain(|entry| entry.sequence().0 > reached);
         }
         self.backlog.add(&mut self.gathered.entries);
         let given_up = self.backlog.give_up_before(self.held_from());
@@ -322,22 +331,38 @@ impl Journal {
         (self.log.geometry().ring_blocks() / 8).min(SNAPSHOT_BLOCKS_MAX)
     }
 
-    fn sleep(&self) {
-        let bell = self.log.bell(self.me);
-        bell.before_sleep();
+    /// How long it may sleep, in milliseconds.
+    fn sleep_millis(&self) -> u16 {
         let is_waiting =
             self.snapshots.is_waiting() || !self.prepared.is_empty() || self.topics.is_some() || self.replica.chat.is_stopping();
-        let millis = match is_waiting || self.replica.chat.questions().next().is_some() {
+        match is_waiting || self.replica.chat.questions().next().is_some() {
             _ if self.replica.is_behind() => 0,
             true => SLEEP_MILLIS_WAITING,
             false => SLEEP_MILLIS,
-        };
+        }
+    }
+
+    fn sleep(&self) {
+        let bell = self.log.bell(self.me);
+        bell.before_sleep();
+        let millis = self.sleep_millis();
         match poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], PollTimeout::from(millis)) {
             Ok(1..) => bell.answer(),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => log::error!("cannot wait to be rung: {errno}"),
         }
         bell.after_sleep();
+    }
+}
+
+/// In a worker that stands in for the journal: it makes snapshots and answers what is asked, as far as that goes without a database.
+impl Duty for Journal {
+    fn turn(&mut self) {
+        Journal::turn(self);
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.sleep_millis().into())
     }
 }
 

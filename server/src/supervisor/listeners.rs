@@ -189,7 +189,7 @@ impl Supervisor {
 
     /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for nobody.
     fn turn_away(&mut self, socket: Socket, from: IpAddr, refused: Refused) {
-        log::debug!("turned away a connection from {from}: {refused:?}");
+        log::debug!("turned away a connection from {from}: {}", refused.cause());
         let slot = self.children.least_loaded_worker(&self.connections);
         self.children.send_with(slot, ToWorker::TurnAway { reason: refused.line().to_owned() }, socket.into());
         self.pass_on();

@@ -16,6 +16,7 @@
 //! | `reap` | wording a death, and answering it |
 //! | `blame` | what killed those who died by their own doing |
 //! | `watchdog` | who doesn't move |
+//! | `log_process` | the process that writes the log output to standard error |
 //! | `stop` | the end: ask, wait, insist |
 //!
 //! One turn of its loop: wait; read the signals; hear the workers; accept; reap; respawn; watch; pass on what didn't fit.
@@ -26,6 +27,7 @@ mod capacity;
 mod children;
 mod connections;
 mod listeners;
+mod log_process;
 mod oom;
 mod reap;
 mod scheduling;
@@ -41,10 +43,12 @@ use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
-use crate::journal::{JournalConfig, Quota, Tally, sequences_used};
+use crate::journal::{self, JournalConfig, Quota, Tally, sequences_used};
+use crate::log_output;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
+use crate::stand_in::Post;
 use crate::sys::memory::map_shared;
 use crate::sys::process::reset_signal;
 use crate::worker::{Bounds, ServingConfig, UdpConfig};
@@ -53,10 +57,11 @@ use budget::InMib;
 pub use budget::TooLittleMemory;
 pub use capacity::Bound;
 use capacity::{Capacity, capacity};
-use children::{Children, Fault};
+use children::{Children, Fault, Role};
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
+use log_process::LogProcess;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
@@ -65,6 +70,7 @@ use oom::OutOfMemory;
 pub use scheduling::Limit;
 use scheduling::Scheduling;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stop::Stage;
 use watchdog::Watchdog;
@@ -188,28 +194,38 @@ struct Supervisor {
     /// Bytes that the outboxes of a worker with a connection of its own may take together.
     own_outboxes: usize,
     journal: JournalConfig,
+    /// Of the worker that stands in for the journal.
+    post: Post,
     watchdog: Watchdog,
     blame: Blame,
     stage: Stage,
     scheduling: Scheduling,
     out_of_memory: OutOfMemory,
+    log_process: LogProcess,
 }
 
 /// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and says whether it is still wanted. Returns its exit code.
 pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bool) -> i32 {
-    role::start_journal_text(options.verbose);
+    log_output::start(options.verbose);
     role::take_on("supervisor");
-    match Supervisor::start(options) {
+    let mut log_process = LogProcess::new();
+    match Supervisor::start(options, &mut log_process) {
         Ok(mut supervisor) => {
-            if started(Ok(())) {
-                return supervisor.supervise();
-            }
-            log::warn!("whoever started it is gone; stopped");
-            supervisor.end_children();
-            EXIT_FAILED
+            supervisor.log_process = log_process;
+            supervisor.log_process.flush();
+            let code = if started(Ok(())) {
+                supervisor.supervise()
+            } else {
+                log::warn!("whoever started it is gone; stopped");
+                supervisor.end_children();
+                EXIT_FAILED
+            };
+            supervisor.log_process.finish(Some(&supervisor.scheduling));
+            code
         }
         Err(error) => {
             log::error!("{error}");
+            log_process.finish(None);
             started(Err(&error));
             error.exit_code()
         }
@@ -217,7 +233,7 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
 }
 
 impl Supervisor {
-    fn start(options: Options) -> Result<Supervisor, StartError> {
+    fn start(options: Options, log_process: &mut LogProcess) -> Result<Supervisor, StartError> {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
         let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
@@ -226,6 +242,7 @@ impl Supervisor {
         }
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();
+        log_process.start_if_due(&scheduling);
         let capacity = capacity(&options, workers)?;
         let Capacity { connections: connections_max, turn_away: turn_away_max, bound, .. } = capacity;
         // One more for the journal, which comes behind the workers that are always there.
@@ -264,6 +281,16 @@ impl Supervisor {
             admission: Admission::new(units, 0, options.max_per_address, !rate_limit.is_off()),
             dropped: Value::map("forkchat-counters").map_err(share)?,
         };
+        let journal = JournalConfig {
+            rate_limit,
+            workers: slots as u16,
+            data_dir: options.data_dir(),
+            quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
+            tally,
+        };
+        let of_stand_in = journal.clone();
+        let begin = move || journal::stand_in(log, Slot(workers), &of_stand_in).map_err(|error| error.to_string());
+        let post = Post::new(Arc::new(begin)).map_err(share)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
         let signals = block_signals().map_err(system("take signals"))?;
         epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
@@ -283,20 +310,17 @@ impl Supervisor {
                 journal: Slot(workers),
                 stopping,
                 udp: Some(udp),
+                stand_in: Some(post.clone()),
             },
             own_outboxes: capacity.own_outboxes,
-            journal: JournalConfig {
-                rate_limit,
-                workers: slots as u16,
-                data_dir: options.data_dir(),
-                quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
-                tally,
-            },
+            journal,
+            post,
             watchdog: Watchdog::new(slots),
             blame: Blame::default(),
             stage: Stage::Serving,
             scheduling,
             out_of_memory,
+            log_process: LogProcess::default(),
             options,
         };
         // Only warned of: what isn't guaranteed concerns deaths, and may never be needed.
@@ -370,6 +394,7 @@ impl Supervisor {
             .chain(self.listeners.pause_end())
             .chain(self.stage.deadline())
             .chain(self.children.next_look())
+            .chain(self.log_process.next_look())
             .min();
         let until_due = due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
         let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
@@ -408,6 +433,8 @@ impl Supervisor {
 
     /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
     fn watch(&mut self) {
+        log_output::report_dropped();
+        self.log_process.kill_if_stopped();
         if self.watchdog.is_due(Instant::now()) {
             // Who has nobody to tell sleeps on, but not for long: it would have much to apply at once, and holds the ring.
             self.log.ring_who_is_behind();
@@ -416,16 +443,48 @@ impl Supervisor {
             self.children.kill(slot, Fault::Stopped);
         }
         for slot in self.children.take_abandoned(Instant::now()) {
-            log::error!(
-                "{} could not be started for 2 s; the others go on without it, and those whom it served may be closed",
-                self.children.name(slot)
-            );
-            self.log.abandon(slot);
+            self.abandon(slot);
         }
-        let alive = self.children.alive();
+        self.keep_stand_in();
+        let alive = self.children.watched();
         let used = |slot| self.children.cpu_use(slot);
         if let Some((slot, why)) = self.watchdog.look(self.log, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
+        }
+    }
+
+    /// The others go on without a process that can't be started, or that was killed and isn't gone.
+    fn abandon(&mut self, slot: Slot) {
+        let child = self.children.get(slot);
+        let (name, is_worker) = (child.name(), child.role != Role::Journal);
+        let what = match child.pid {
+            None if child.deaths > 0 => {
+                format!("{name} does not stay alive: it crashed {} in a row", role::count(child.deaths as usize, "time"))
+            }
+            None => format!("{name} could not be started for 2 s"),
+            Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago and is not gone, since the kernel still works for it"),
+        };
+        let so = if is_worker { "those whom it served wait, and may be closed" } else { "what is said is not stored until it is back" };
+        log::error!("{what}; the others go on without it, and {so}");
+        // Whoever was there is gone, or was killed so long ago that no thread of it is on a CPU: then none executes another instruction of the program.
+        self.post.leave(slot, self.log, self.serving.journal);
+        self.log.abandon(slot);
+    }
+
+    /// While there is no journal, a worker makes the snapshots.
+    fn keep_stand_in(&mut self) {
+        let journal = self.serving.journal;
+        let is_missing = self.children.get(journal).is_given_up;
+        if is_missing
+            && self.post.holder().is_none()
+            && let Some(slot) = self.children.to_stand_in()
+        {
+            log::warn!("{} makes the snapshots in the journal's place", self.children.name(slot));
+            self.post.appoint(slot);
+        }
+        if let Some(slot) = self.post.holder() {
+            // So that it notices, and looks whether a snapshot may be published by now.
+            self.log.bell(slot).ring_anyway();
         }
     }
 

@@ -34,6 +34,9 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
     serving.sockets.output.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
     loop {
         log.begin_turn(me, Thread::Send);
+        if log.answer(me, Thread::Send) {
+            serving.sockets.receive_bell.ring_anyway();
+        }
         for _ in 0..INPUTS_PER_TURN {
             if !serving.takes_input() {
                 break;

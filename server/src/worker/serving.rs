@@ -23,6 +23,7 @@ use crate::faults::{Act, strike};
 use crate::ipc::doorbell::Doorbell;
 use crate::ipc::event::Event;
 use crate::replica::{JoinError, Replica, push_fact};
+use crate::stand_in::{Post, Reserve};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet, VecDeque};
@@ -68,6 +69,8 @@ pub struct ServingConfig {
     pub stopping: Event,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<UdpConfig>,
+    /// Where the supervisor says which worker stands in for the journal.
+    pub stand_in: Option<Post>,
 }
 
 /// One worker's serving side.
@@ -105,6 +108,8 @@ pub struct Serving<S: Sockets> {
     quarantined: u64,
     /// Until it is told.
     takeover: Option<Takeover>,
+    /// It may have to stand in for the journal.
+    reserve: Reserve,
 }
 
 /// Records that are to be appended together.
@@ -154,6 +159,7 @@ impl<S: Sockets> Serving<S> {
             me,
             replica: Replica::join(log, me, config.rate_limit)?,
             outboxes: Outboxes::new(me, config.outboxes),
+            reserve: Reserve::new(me, config.stand_in.clone()),
             config,
             sockets,
             udp: None,
@@ -262,6 +268,7 @@ impl<S: Sockets> Serving<S> {
         if let Some(takeover) = self.takeover.take() {
             takeover.tell(self.log);
         }
+        self.reserve.turn();
     }
 
     /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or a timer.
@@ -279,7 +286,7 @@ impl<S: Sockets> Serving<S> {
         }
         bell.before_sleep();
         // Whoever stored something before it saw us sleep is seen here; whoever comes later rings.
-        if has_work() { Duration::ZERO } else { self.next_timer().unwrap_or(Duration::MAX) }
+        if has_work() { Duration::ZERO } else { self.next_timer().unwrap_or(Duration::MAX).min(self.reserve.patience()) }
     }
 
     /// One was told that one may sleep for so long, and is awake.

@@ -261,6 +261,7 @@ mod tests {
             journal: JOURNAL,
             stopping: never(),
             udp,
+            stand_in: None,
         }
     }
 

@@ -120,6 +120,9 @@ impl MainThread {
         let mut is_called = true;
         loop {
             self.log.begin_turn(self.me, Thread::Send);
+            self.log.answer(self.me, Thread::Send);
+            // Of the threads that receive each serves one client, and waits for that one.
+            self.log.answer(self.me, Thread::Receive);
             if is_called && !self.listen_to_supervisor() {
                 return Ok(());
             }

@@ -15,6 +15,7 @@ fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
         journal: Slot(1),
         stopping: never(),
         udp: None,
+        stand_in: None,
     };
     let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), FakeSockets::open(), Vec::new()).unwrap());
     for (cell, worker) in workers.iter_mut().enumerate() {

@@ -95,6 +95,7 @@ fn config() -> ServingConfig {
         journal: JOURNAL,
         stopping: never(),
         udp: None,
+        stand_in: None,
     }
 }
 impl Simulation {
