@@ -70,6 +70,7 @@ use oom::OutOfMemory;
 pub use scheduling::Limit;
 use scheduling::Scheduling;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stop::Stage;
@@ -260,13 +261,8 @@ impl Supervisor {
             snapshot_bytes_max: snapshot_bytes_max(connections_max),
         })
         .map_err(share)?;
-        match options.data_dir().as_deref().map(sequences_used) {
-            // It was noted by an earlier run.
-            Some(Ok(Some(used))) => log.begin_above(used),
-            Some(Err(error)) => {
-                log::warn!("cannot read which sequences are used: {error}; if the clock was set back, those of this run are lower")
-            }
-            Some(Ok(None)) | None => {}
+        if let Some(data_dir) = options.data_dir() {
+            begin_above_used(log, &data_dir);
         }
         let units: &'static Semaphore = map_shared("forkchat-admission").map_err(share)?;
         units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
@@ -498,6 +494,18 @@ impl Supervisor {
     fn let_go(&mut self, session: SessionId) {
         if let Some(connection) = self.connections.remove(session) {
             self.admission.release(connection.peer.ip());
+        }
+    }
+}
+
+/// The ids of this run are to be above those of earlier runs, also if the clock was set back between.
+fn begin_above_used(log: &EventLog, data_dir: &Path) {
+    match sequences_used(data_dir) {
+        Ok(None) => {}
+        Ok(Some(used)) => log.begin_above(used),
+        Err(error) => {
+            let data_dir = data_dir.display();
+            log::warn!("cannot read in {data_dir} which ids are used: {error}; if the clock was set back, those of this run are lower");
         }
     }
 }
