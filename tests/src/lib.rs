@@ -7,6 +7,7 @@ pub mod chaos;
 pub mod example;
 pub mod load;
 pub mod processes;
+pub mod refuse;
 pub mod terminal;
 
 use nix::sys::signal::{Signal, kill};
