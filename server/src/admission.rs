@@ -2,7 +2,7 @@
 //! from one address, which each of them counts for its own transport.
 
 use crate::ipc::semaphore::{HOLDERS_MAX, Semaphore};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The supervisor's place among the semaphore's holders; a worker's is its slot.
@@ -17,7 +17,8 @@ pub struct Admission {
     holder: usize,
     /// `None`: the default, from which loopback is exempt.
     per_address_max: Option<u32>,
-    per_address: HashMap<IpAddr, u32>,
+    /// No hash table: its seed would have the supervisor open a file that its children then lack (where `getrandom` is refused).
+    per_address: BTreeMap<IpAddr, u32>,
 }
 
 /// Why one isn't let in.
@@ -58,7 +59,7 @@ impl Refused {
 impl Admission {
     /// Nobody is in yet. `holder` is this process's place among the semaphore's holders.
     pub fn new(units: &'static Semaphore, holder: usize, per_address_max: Option<u32>) -> Admission {
-        Admission { units, holder, per_address_max, per_address: HashMap::new() }
+        Admission { units, holder, per_address_max, per_address: BTreeMap::new() }
     }
 
     /// Lets one in, or says why not.

@@ -2,10 +2,18 @@
 
 use log::{Level, LevelFilter};
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 /// Set right after a fork, while the process has one thread; read by whoever writes a line.
 static ROLE: Mutex<String> = Mutex::new(String::new());
+
+/// Receives what is logged as an error, besides the log output.
+static ERROR_SINK: OnceLock<Box<dyn Fn(&str) + Send + Sync>> = OnceLock::new();
+
+/// Has each line that is logged as an error also go to `sink`, in this process and in those that it forks. The first call counts.
+pub fn also_report_errors(sink: impl Fn(&str) + Send + Sync + 'static) {
+    let _ = ERROR_SINK.set(Box::new(sink));
+}
 
 /// Starts the journal text on standard error. `verbose` for what only we care about.
 pub fn start_journal_text(verbose: bool) {
@@ -18,6 +26,11 @@ pub fn start_journal_text(verbose: bool) {
             Level::Warn => "warning: ",
             Level::Info | Level::Debug | Level::Trace => "",
         };
+        if record.level() == Level::Error
+            && let Some(sink) = ERROR_SINK.get()
+        {
+            sink(&record.args().to_string());
+        }
         writeln!(out, "{:.3} {role}: {level}{}", jiff::Timestamp::now(), record.args())
     });
     // Fails if it was started before.

@@ -24,7 +24,7 @@
 
 pub mod pid_file;
 
-use crate::sys::process::{fork_survivor, signal_watched, wait_end};
+use crate::sys::process::fork_survivor;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
@@ -138,15 +138,15 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
 pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
     let Some(holder) = Holder::find(pid_file)? else { return Ok(Stopped::Nobody) };
     if holder.is_first_to_ask() {
-        ask(holder.watch.as_fd(), Signal::SIGTERM)?;
+        holder.signal(Signal::SIGTERM)?;
     }
-    let Holder { pid, group, ref watch, .. } = holder;
-    if wait_end(watch.as_fd(), patience)? {
+    let Holder { pid, group, .. } = holder;
+    if holder.wait(patience)? {
         return Ok(Stopped::Ended(pid));
     }
-    ask(watch.as_fd(), Signal::SIGKILL)?;
+    holder.signal(Signal::SIGKILL)?;
     let deadline = Instant::now() + GONE;
-    if !wait_end(watch.as_fd(), GONE)? {
+    if !holder.wait(GONE)? {
         return Err(io::Error::other(format!("pid {pid} was killed and is still there; it ends with the kernel's work for it")));
     }
     // It could wait for no child. Those that die with it do so a moment later, and may hold a port until then that the next one wants.
@@ -247,12 +247,4 @@ fn pipe_only(pipe: &PipeWriter) -> Vec<BorrowedFd<'_>> {
 /// Whether whoever started it is still there to hear of it.
 fn tell(mut pipe: &PipeWriter, report: &Report) -> bool {
     postcard::to_stdvec(report).is_ok_and(|bytes| pipe.write_all(&bytes).is_ok())
-}
-
-/// Sends a signal, unless it has ended.
-fn ask(watch: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
-    match signal_watched(watch, signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }

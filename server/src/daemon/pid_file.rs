@@ -15,13 +15,13 @@
 //! whoever has the lock looks whether the path still leads there, and else begins anew. To leave the file in place would be simpler, but there are
 //! programs that take it for a daemon. Who removes the file of a running daemon by hand makes room for a second one.
 
-use crate::sys::process::watch_end;
+use crate::sys::process::EndWatch;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,8 +61,8 @@ pub struct Holder {
     pub pid: Pid,
     /// Its process group.
     pub group: Pid,
-    /// Tells of its end, and takes signals for it: see [`watch_end`].
-    pub watch: OwnedFd,
+    /// Tells of its end, and takes signals for it.
+    watch: EndWatch,
     /// Kept for the lock of who asks it to stop.
     file: File,
 }
@@ -132,7 +132,7 @@ impl Holder {
         };
         for _ in 0..TRIES_MAX {
             let Some(pid) = locked_by(&file)? else { return Ok(None) };
-            let (watch, group) = match (watch_end(pid), getpgid(Some(pid))) {
+            let (watch, group) = match (EndWatch::of(pid), getpgid(Some(pid))) {
                 (Ok(watch), Ok(group)) => (watch, group),
                 (Err(Errno::ESRCH), _) | (_, Err(Errno::ESRCH)) => continue,
                 (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
@@ -152,6 +152,26 @@ impl Holder {
             _ => keeps_changing(),
         };
         Err(why)
+    }
+
+    /// Sends it a signal, unless it has ended.
+    ///
+    /// # Errors
+    /// `EPERM` if it is another user's.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        // Its number alone may be another's by now. While it has the lock it lives.
+        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file)? != Some(pid)) {
+            return Ok(());
+        }
+        match self.watch.signal(signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Waits until it has ended, at most for so long. Whether it has.
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        Ok(self.watch.wait(timeout)?)
     }
 
     /// Whether nobody else is waiting for it to stop, who has asked it to. Who asks a second time insists, and that is for people to decide.

@@ -145,7 +145,7 @@ impl EventLog {
 
     /// All bells. A process needs them all, those of slots that aren't used yet too: whom it will have to wake is not known when it is forked.
     /// In ascending order of their numbers: each was given the lowest number that was free, and none was given back between.
-    pub fn bells(&'static self) -> impl Iterator<Item = BorrowedFd<'static>> {
+    pub fn bells(&'static self) -> impl Iterator<Item = BorrowedFd<'static>> + Clone {
         self.bells.iter().map(AsFd::as_fd)
     }
 

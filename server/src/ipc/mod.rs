@@ -26,4 +26,5 @@ pub mod pool;
 pub mod process;
 pub mod queue;
 pub mod semaphore;
+pub mod start_gate;
 pub mod value;

@@ -10,6 +10,8 @@
 //! | `connections` | the duplicates of the clients' sockets, by cell |
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
+//! | `starting` | waiting until all are ready |
+//! | `signals` | which signals it takes, and what each does |
 //! | `scheduling` | which process runs when and where |
 //! | `reap` | wording a death, and answering it |
 //! | `blame` | what killed those who died by their own doing |
@@ -25,7 +27,9 @@ mod connections;
 mod listeners;
 mod reap;
 mod scheduling;
+mod signals;
 mod spawn;
+mod starting;
 mod stop;
 mod watchdog;
 
@@ -36,13 +40,15 @@ use crate::event_log::{EventLog, Geometry};
 use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
+use crate::ipc::start_gate::StartGate;
 use crate::ipc::value::Value;
 use crate::journal::{JournalConfig, Tally};
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
 use crate::sys::memory::map_shared;
-use crate::sys::process::reset_signal;
+use crate::sys::signals::ignore_signal;
+use crate::sys::threads::fall_back_on_clone;
 use crate::worker::{ServingConfig, UdpConfig};
 use blame::Blame;
 pub use capacity::Bound;
@@ -53,10 +59,12 @@ use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 pub use scheduling::Limit;
 use scheduling::Scheduling;
+use starting::EarlyDeaths;
 use std::fmt;
 use std::time::{Duration, Instant};
 use stop::Stage;
@@ -100,6 +108,12 @@ pub enum StartError {
     },
     /// Both transports are off.
     NowhereToListen,
+    /// A process could not begin: which, how it ended and what it said.
+    Child(String),
+    /// A process that was not ready in time.
+    NotReady(String, Duration),
+    /// It was stopped before it was ready.
+    Stopped,
     /// Scheduling that needs a right.
     NotAllowed {
         /// The option and its value.
@@ -118,7 +132,11 @@ pub enum StartError {
 impl StartError {
     /// The exit code of a server that can't start for it.
     pub fn exit_code(&self) -> i32 {
-        if matches!(self, StartError::NowhereToListen) { EXIT_USAGE } else { EXIT_FAILED }
+        match self {
+            StartError::NowhereToListen => EXIT_USAGE,
+            StartError::Stopped => EXIT_STOPPED,
+            _ => EXIT_FAILED,
+        }
     }
 }
 
@@ -151,8 +169,31 @@ impl fmt::Display for StartError {
                     "cannot use {asked}: this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not"
                 )
             }
-            StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
+            StartError::Child(death) => write!(f, "cannot serve: {death}"),
+            StartError::NotReady(name, time) => {
+                write!(f, "cannot serve: {name} was not ready within {} s; is the machine very busy?", time.as_secs())
+            }
+            StartError::Stopped => f.write_str("stopped before it was ready"),
+            StartError::System(what, error) => write!(f, "cannot {what}: {error}{}", advice(error)),
         }
+    }
+}
+
+/// What an operator can do about an error of the system, as the words after it; nothing if that is unknown.
+fn advice(error: &std::io::Error) -> String {
+    let limit = |resource| getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY);
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOMEM) => match limit(Resource::RLIMIT_AS) {
+            Some(bytes) => format!(
+                "; the limit on address space (ulimit -v) is {} MiB: lift it, or lower --ring, --max-connections or --workers",
+                bytes >> 20
+            ),
+            None => "; lower --ring, --max-connections or --workers".to_owned(),
+        },
+        Some(Errno::EAGAIN) => "; raise the limit on processes (ulimit -u, pids.max)".to_owned(),
+        Some(Errno::EMFILE) => "; raise the limit on open files (ulimit -Hn)".to_owned(),
+        Some(Errno::ENOSYS | Errno::EPERM) => "; forkchat-server doctor shows what this system refuses".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -167,8 +208,9 @@ struct Supervisor {
     children: Children,
     connections: Connections,
     admission: Admission,
-    /// Set when everyone is there: until then nobody begins.
-    gate: Event,
+    /// Opened when every process is ready: until then none begins.
+    gate: StartGate,
+    early_deaths: EarlyDeaths,
     serving: ServingConfig,
     journal: JournalConfig,
     watchdog: Watchdog,
@@ -179,6 +221,8 @@ struct Supervisor {
 
 /// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and says whether it is still wanted. Returns its exit code.
 pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bool) -> i32 {
+    // Whatever reaches the limit on file sizes, the log output too: the write fails, and the process goes on.
+    let _ = ignore_signal(Signal::SIGXFSZ);
     role::start_journal_text(options.verbose);
     role::take_on("supervisor");
     match Supervisor::start(options) {
@@ -201,6 +245,8 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
 impl Supervisor {
     fn start(options: Options) -> Result<Supervisor, StartError> {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
+        // Where that fails the children's threads do, too, and they say so.
+        let _ = fall_back_on_clone();
         let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
         if options.tcp == Listen::Off && options.udp == Listen::Off {
@@ -236,8 +282,10 @@ impl Supervisor {
             admission: Admission::new(units, 0, options.max_per_address),
             dropped: Value::map("forkchat-counters").map_err(share)?,
         };
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
-        let signals = block_signals().map_err(system("take signals"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events (epoll_create1)"))?;
+        let signals = signals::take().map_err(system("take signals (signalfd4)"))?;
+        let gate = StartGate::map(slots).map_err(share)?;
+        role::also_report_errors(move |reason| gate.note_failure(reason));
         epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
         let mut supervisor = Supervisor {
             log,
@@ -247,7 +295,8 @@ impl Supervisor {
             children: Children::new(workers, slots),
             connections: Connections::new(connections_max, slots),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
-            gate: Event::map("forkchat-gate").map_err(share)?,
+            gate,
+            early_deaths: EarlyDeaths::default(),
             serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
             journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
             watchdog: Watchdog::new(slots),
@@ -260,9 +309,10 @@ impl Supervisor {
         for failure in doctor::quick() {
             log::warn!("{failure}");
         }
-        supervisor.spawn_all().map_err(|error| StartError::System("fork", error))?;
-        supervisor.listeners.watch(&supervisor.epoll, LISTENER).map_err(system("wait for connections"))?;
-        supervisor.gate.set();
+        if let Err(error) = supervisor.begin() {
+            supervisor.end_children();
+            return Err(error);
+        }
         for (transport, address) in supervisor.listeners.addresses() {
             log::info!("listening on {transport} {address}");
         }
@@ -278,6 +328,15 @@ impl Supervisor {
         }
         log::info!("{}{and_more}, at most {connections_max} connections", role::count(workers.into(), "worker"));
         Ok(supervisor)
+    }
+
+    /// Starts all processes, and lets them serve when they are ready.
+    fn begin(&mut self) -> Result<(), StartError> {
+        self.spawn_all().map_err(|error| StartError::System("fork", error))?;
+        self.wait_until_ready()?;
+        self.listeners.watch(&self.epoll, LISTENER).map_err(|errno| StartError::System("wait for connections", errno.into()))?;
+        self.gate.open();
+        Ok(())
     }
 
     fn supervise(&mut self) -> i32 {
@@ -325,18 +384,6 @@ impl Supervisor {
         let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
         let timeout = until_due.min(soon).as_micros().div_ceil(1_000) as i32;
         EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::ZERO)
-    }
-
-    /// Signals come as values, and are only noted here.
-    fn read_signals(&mut self) {
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            match Signal::try_from(signal.ssi_signo as i32) {
-                // `reap` looks after each wake-up: several of these may have become one.
-                Ok(Signal::SIGCHLD) => {}
-                Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => self.told_to_stop(signal),
-                _ => {}
-            }
-        }
     }
 
     /// Reads what a worker has to say.
@@ -392,26 +439,6 @@ impl Supervisor {
             self.admission.release(connection.peer.ip());
         }
     }
-}
-
-/// Blocks the signals that are read as values. The children inherit that: what comes to the whole group is the supervisor's to answer.
-fn block_signals() -> nix::Result<SignalFd> {
-    // Whoever started this process may ignore it. The kernel would then reap the children itself, and nobody would hear of a death.
-    reset_signal(Signal::SIGCHLD)?;
-    let mut mask = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        // nohup, and a shell's background jobs, have a signal ignored; a blocked one would come all the same.
-        if signal == Signal::SIGCHLD || !is_ignored(signal) {
-            mask.add(signal);
-        }
-    }
-    mask.thread_block()?;
-    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-}
-
-/// Whether whoever started this process had it ignore a signal.
-fn is_ignored(signal: Signal) -> bool {
-    own_mask("SigIgn:") >> (signal as i32 - 1) & 1 == 1
 }
 
 /// Whether this process has a capability, by its number. Source: capabilities(7).

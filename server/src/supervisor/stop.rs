@@ -35,6 +35,11 @@ impl Stage {
 impl Supervisor {
     /// The first signal asks, the second insists.
     pub(super) fn told_to_stop(&mut self, signal: Signal) {
+        if !self.gate.is_open() {
+            log::info!("{signal}: stopping before it is ready");
+            self.stage = Stage::Now;
+            return;
+        }
         if self.stage != Stage::Serving {
             log::warn!("{signal} while stopping: stopping at once");
             self.stage = Stage::Now;
