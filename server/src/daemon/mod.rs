@@ -23,6 +23,7 @@
 //! A program that a service manager keeps (systemd, a container) does best with none of this: it stays in the foreground.
 
 pub mod pid_file;
+pub mod sockets;
 
 use crate::sys::process::fork_survivor;
 use nix::errno::Errno;
@@ -91,6 +92,8 @@ pub enum Stopped {
     Ended(Pid),
     /// It did not end in time, and was killed.
     Killed(Pid),
+    /// It runs in the foreground, and was left alone: whoever started it there waits for it.
+    InForeground(Pid),
 }
 
 /// What the daemon tells its starter.
@@ -131,12 +134,15 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
 /// Stops the daemon that runs with this pid file: asks it (SIGTERM, unless another is waiting who has), waits until it is gone, and kills it if it isn't for so long. A restart is
 /// this, and then [`start`]: another may come between the two, and is then told by [`StartError::Running`].
 ///
-/// Only a process that has the file locked is sent anything, whatever stands in the file.
+/// Only a process that has the file locked is sent anything, whatever stands in the file; and one in the foreground is not.
 ///
 /// # Errors
 /// If the file can't be read, or its holder not be seen from here; `EPERM` if it is another user's.
 pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
     let Some(holder) = Holder::find(pid_file)? else { return Ok(Stopped::Nobody) };
+    if holder.is_in_foreground() {
+        return Ok(Stopped::InForeground(holder.pid));
+    }
     if holder.is_first_to_ask() {
         holder.signal(Signal::SIGTERM)?;
     }

@@ -31,9 +31,10 @@ const TRIES_MAX: usize = 100;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Which byte of the file is locked by whom: the daemon, and whoever has asked it to stop.
+/// Which byte of the file is locked by which process: the holder, the one that has asked it to stop, and a holder in the foreground once more.
 const HOLDS: libc::off_t = 0;
 const ASKS: libc::off_t = 1;
+const IN_FOREGROUND: libc::off_t = 2;
 
 /// A file longer than this never was a pid file. It isn't emptied, whatever it is.
 const BYTES_MAX: u64 = 64;
@@ -73,12 +74,25 @@ impl PidFile {
     /// # Errors
     /// Those of open(2) (a symbolic link is not followed: what it leads to would be overwritten) and fcntl(2).
     pub fn take(path: &Path) -> Result<PidFile, TakeError> {
+        PidFile::take_as(path, &[HOLDS])
+    }
+
+    /// The same for a process that is no daemon: a terminal, a service manager or a program waits for it. See [`Holder::is_in_foreground`].
+    ///
+    /// # Errors
+    /// As with [`PidFile::take`].
+    pub fn take_in_foreground(path: &Path) -> Result<PidFile, TakeError> {
+        // In this order, so that it never is a holder that seems to be a daemon.
+        PidFile::take_as(path, &[IN_FOREGROUND, HOLDS])
+    }
+
+    fn take_as(path: &Path, bytes: &[libc::off_t]) -> Result<PidFile, TakeError> {
         for _ in 0..TRIES_MAX {
             // Not emptied by this: it may be another's.
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
             let file = options.open(path)?;
-            match fcntl(&file, FcntlArg::F_SETLK(&lock_of(HOLDS))) {
+            match bytes.iter().try_for_each(|&byte| fcntl(&file, FcntlArg::F_SETLK(&lock_of(byte))).map(drop)) {
                 Ok(_) if is_at(&file, path) => {
                     let found = file.metadata()?;
                     if !found.is_file() || found.len() > BYTES_MAX {
@@ -92,7 +106,7 @@ impl PidFile {
                 Ok(_) => {}
                 Err(Errno::EAGAIN | Errno::EACCES) => {
                     // Otherwise it has just ended.
-                    if let Some(pid) = locked_by(&file)? {
+                    if let Some(pid) = locked_by(&file, HOLDS)? {
                         return Err(TakeError::Held(pid));
                     }
                 }
@@ -131,14 +145,14 @@ impl Holder {
             Err(error) => return Err(error),
         };
         for _ in 0..TRIES_MAX {
-            let Some(pid) = locked_by(&file)? else { return Ok(None) };
+            let Some(pid) = locked_by(&file, HOLDS)? else { return Ok(None) };
             let (watch, group) = match (EndWatch::of(pid), getpgid(Some(pid))) {
                 (Ok(watch), Ok(group)) => (watch, group),
                 (Err(Errno::ESRCH), _) | (_, Err(Errno::ESRCH)) => continue,
                 (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
             };
             // It had the lock before and has it still, so it lived in between, and the pid was nobody else's.
-            if locked_by(&file)? != Some(pid) {
+            if locked_by(&file, HOLDS)? != Some(pid) {
                 continue;
             }
             if has_a_number(&file)? {
@@ -147,11 +161,16 @@ impl Holder {
             // It is about to write it; or it is somebody's database, and whoever has that locked is none of ours.
             std::thread::sleep(LOOK_AGAIN);
         }
-        let why = match locked_by(&file)? {
+        let why = match locked_by(&file, HOLDS)? {
             Some(pid) if !has_a_number(&file)? => io::Error::other(format!("it is no pid file, though pid {pid} has it locked")),
             _ => keeps_changing(),
         };
         Err(why)
+    }
+
+    /// Whether it runs in the foreground.
+    pub fn is_in_foreground(&self) -> bool {
+        locked_by(&self.file, IN_FOREGROUND).is_ok_and(|pid| pid == Some(self.pid))
     }
 
     /// Sends it a signal, unless it has ended.
@@ -160,7 +179,7 @@ impl Holder {
     /// `EPERM` if it is another user's.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         // Its number alone may be another's by now. While it has the lock it lives.
-        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file)? != Some(pid)) {
+        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file, HOLDS)? != Some(pid)) {
             return Ok(());
         }
         match self.watch.signal(signal) {
@@ -187,9 +206,9 @@ impl From<io::Error> for TakeError {
     }
 }
 
-/// The process that keeps others from locking this file, if one does.
-fn locked_by(file: &File) -> io::Result<Option<Pid>> {
-    let mut lock = lock_of(HOLDS);
+/// The process that keeps others from locking this byte of the file, if one does.
+fn locked_by(file: &File, byte: libc::off_t) -> io::Result<Option<Pid>> {
+    let mut lock = lock_of(byte);
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
     match (i32::from(lock.l_type), lock.l_pid) {
         (libc::F_UNLCK, _) => Ok(None),

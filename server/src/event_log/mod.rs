@@ -59,6 +59,7 @@ use crate::ipc::value::Array;
 use crate::sys::memory::map_shared;
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use layout::{Header, SessionCell, SlotState};
+use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -91,7 +92,7 @@ impl EventLog {
             header: map_shared("forkchat-log")?,
             ring: Array::map("forkchat-ring", geometry.ring_blocks() as usize * layout::BLOCK_WORDS)?,
             slots,
-            bells: slots.iter().map(|slot| Doorbell::new(&slot.asleep)).collect::<Result<_, _>>()?,
+            bells: slots.iter().map(|slot| Doorbell::new(&slot.asleep)).collect::<nix::Result<_>>().map_err(no_bell)?,
             cells: Array::map("forkchat-cells", geometry.sessions_max)?,
             snapshots: (0..layout::SNAPSHOT_BUFFERS).map(snapshot).collect::<Result<_, _>>()?,
             #[cfg(test)]
@@ -201,6 +202,10 @@ impl EventLog {
         self.header.snapshot_sequences.iter().for_each(|sequence| sequence.store(0, Ordering::Relaxed));
         self.begin();
     }
+}
+
+fn no_bell(errno: Errno) -> io::Error {
+    io::Error::other(format!("eventfd2: {errno}"))
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -44,7 +44,7 @@ use crate::ipc::start_gate::StartGate;
 use crate::ipc::value::Value;
 use crate::journal::{JournalConfig, Tally};
 use crate::models::Placement;
-use crate::options::{Listen, Options};
+use crate::options::Options;
 use crate::role;
 use crate::sys::memory::map_shared;
 use crate::sys::signals::ignore_signal;
@@ -72,6 +72,8 @@ use watchdog::Watchdog;
 
 /// The server stopped as it was told.
 pub const EXIT_STOPPED: i32 = 0;
+/// It stopped as it was told, and not everything that was said could be stored.
+pub const EXIT_NOT_STORED: i32 = 4;
 /// It could not serve, or was told to stop at once.
 pub const EXIT_FAILED: i32 = 1;
 
@@ -108,6 +110,8 @@ pub enum StartError {
     },
     /// Both transports are off.
     NowhereToListen,
+    /// What the options say of a transport contradicts itself, or can't be done: which, and why.
+    Contradiction(&'static str, &'static str),
     /// A process could not begin: which, how it ended and what it said.
     Child(String),
     /// A process that was not ready in time.
@@ -133,7 +137,7 @@ impl StartError {
     /// The exit code of a server that can't start for it.
     pub fn exit_code(&self) -> i32 {
         match self {
-            StartError::NowhereToListen => EXIT_USAGE,
+            StartError::NowhereToListen | StartError::Contradiction(..) => EXIT_USAGE,
             StartError::Stopped => EXIT_STOPPED,
             _ => EXIT_FAILED,
         }
@@ -156,6 +160,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on {transport} {address}{remedy}")
             }
             StartError::NowhereToListen => f.write_str("cannot serve anyone with --tcp off and --udp off; leave one on"),
+            StartError::Contradiction(transport, why) => write!(f, "cannot use what --{transport} says: {why}"),
             StartError::TooManyConnections { allowed: 0, bound, .. } => write!(f, "cannot serve anyone: {bound} is too low; raise it"),
             StartError::TooManyConnections { asked, allowed, bound } => {
                 write!(f, "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections")
@@ -249,9 +254,6 @@ impl Supervisor {
         let _ = fall_back_on_clone();
         let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
-        if options.tcp == Listen::Off && options.udp == Listen::Off {
-            return Err(StartError::NowhereToListen);
-        }
         let scheduling = Scheduling::take_on(&options)?;
         let Capacity { connections: connections_max, turn_away: turn_away_max, bound } = capacity(&options, workers)?;
         // One more for the journal, which comes behind the workers that are always there.
@@ -292,7 +294,7 @@ impl Supervisor {
             epoll,
             signals,
             listeners,
-            children: Children::new(workers, slots),
+            children: Children::new(workers, slots, turn_away_max),
             connections: Connections::new(connections_max, slots),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address),
             gate,

@@ -1,8 +1,9 @@
 //! The end: ask, wait, insist. The same however it was asked for.
 
-use super::{EXIT_FAILED, EXIT_STOPPED, Supervisor};
+use super::{EXIT_FAILED, EXIT_NOT_STORED, EXIT_STOPPED, Supervisor};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long the killed may take to be gone: only one that hangs in the kernel takes any time at all.
@@ -74,19 +75,30 @@ impl Supervisor {
         let code = match self.stage {
             Stage::Serving => return None,
             Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => return None,
-            Stage::Draining(_) => EXIT_STOPPED,
+            Stage::Draining(_) => self.code_of_end(),
             Stage::Now => EXIT_FAILED,
         };
-        if !self.children.are_drained() && code == EXIT_STOPPED {
-            if self.children.is_journal_done() {
-                log::warn!("some clients did not read what they were sent in time");
-            } else {
-                log::warn!("not everything that was said could be stored in time");
-            }
-        }
         self.end_children();
         log::info!("stopped");
         Some(code)
+    }
+
+    /// How the end turned out.
+    fn code_of_end(&self) -> i32 {
+        if !self.children.is_journal_done() {
+            log::error!("not everything that was said could be stored in time");
+            return EXIT_NOT_STORED;
+        }
+        if !self.children.are_drained() {
+            log::warn!("some clients did not read what they were sent in time");
+        }
+        // Where nothing is to be kept nothing is missing.
+        let skipped = self.journal.data_dir.as_ref().map_or(0, |_| self.journal.tally.skipped.load(Ordering::Relaxed));
+        if skipped > 0 {
+            log::error!("{skipped} of the lines and topics of this run are not stored: they were dropped while the database could not take them");
+            return EXIT_NOT_STORED;
+        }
+        EXIT_STOPPED
     }
 
     /// There is one way to stop a process. None is left, and no zombie.
