@@ -11,6 +11,7 @@
 //! | [`process`] | `fork`, a child's descriptors, its end |
 //! | `descriptors` | closing those that a child shall not have |
 //! | [`signals`] | what this process does with signals |
+//! | [`refused`] | which calls are refused here and replaced |
 //! | [`threads`] | whether the system gives threads |
 //! | [`scheduling`] | nice values and scheduling policies |
 //! | [`socket`] | consuming without copying, low-water mark, descriptors in messages |
@@ -21,6 +22,7 @@ mod descriptors;
 pub mod futex;
 pub mod memory;
 pub mod process;
+pub mod refused;
 pub mod robust_mutex;
 pub mod scheduling;
 pub mod signals;

@@ -54,11 +54,18 @@ pub fn start_threads(count: usize, stack_bytes: usize) -> io::Result<()> {
 /// # Errors
 /// If the filter is refused: threads can't be started then, either.
 pub fn fall_back_on_clone() -> nix::Result<()> {
-    // SAFETY: without arguments the kernel starts nothing: EINVAL where the call is known and allowed.
-    let answer = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::c_void>(), 0usize) });
-    match answer {
-        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EFAULT) | Ok(_) => Ok(()),
+    match try_clone3() {
+        Ok(()) | Err(Errno::ENOSYS) => Ok(()),
         Err(_) => answer_enosys(libc::SYS_clone3 as u32),
+    }
+}
+
+/// Whether `clone3` is known and allowed. Starts nothing.
+pub(super) fn try_clone3() -> nix::Result<()> {
+    // SAFETY: without arguments the kernel starts nothing, and answers EINVAL.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::c_void>(), 0usize) }) {
+        Err(Errno::EINVAL) | Ok(_) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }
 
