@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn addresses_to_listen_on_add_up_and_replace_the_default() {
-        let options = CommandLine::parse_from(["", "--tcp", "127.0.0.2:9000,[::1]:9000", "--udp", "off", "--tcp", "127.0.0.3:9000"]).options;
+        let options =
+            CommandLine::parse_from(["", "--tcp", "127.0.0.2:9000,[::1]:9000", "--udp", "off", "--tcp", "127.0.0.3:9000"]).options;
         assert_eq!(options.tcp, [on([127, 0, 0, 2]), on([0u16, 0, 0, 0, 0, 0, 0, 1]), on([127, 0, 0, 3])]);
         assert_eq!(options.udp, [Listen::Off]);
     }
@@ -293,9 +294,7 @@ mod tests {
         for name in ["start", "stop", "restart", "status"] {
             let line = ["", name, "--tcp", "off", "--pid-file", "p", "--grace", "7", "--log", "l", "--grace", "9"];
             let command = CommandLine::parse_from(line).command;
-            let Some(
-                Command::Start(options) | Command::Stop(options) | Command::Restart(options) | Command::Status(options),
-            ) = command
+            let Some(Command::Start(options) | Command::Stop(options) | Command::Restart(options) | Command::Status(options)) = command
             else {
                 panic!("{command:?} of {name}")
             };

@@ -49,7 +49,8 @@ pub fn status(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
     match Holder::find(&pid_file) {
         Ok(Some(holder)) => {
-            let listening: Vec<String> = listening(holder.pid).iter().map(|(transport, address)| format!("{transport} {address}")).collect();
+            let listening: Vec<String> =
+                listening(holder.pid).iter().map(|(transport, address)| format!("{transport} {address}")).collect();
             let listening = if listening.is_empty() { String::new() } else { format!(", listening on {}", listening.join(", ")) };
             let ground = if holder.is_in_foreground() { " in the foreground" } else { "" };
             done(format_args!("runs{ground} as pid {}{listening}", holder.pid))

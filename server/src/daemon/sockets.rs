@@ -17,7 +17,8 @@ pub fn listening(pid: Pid) -> Vec<(&'static str, SocketAddr)> {
     let descriptors = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
     let inode = |target: std::path::PathBuf| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
     let own: BTreeSet<String> = descriptors.filter_map(|entry| inode(entry.path().read_link().ok()?)).collect();
-    let tables = [("tcp", "tcp", TCP_LISTEN), ("tcp", "tcp6", TCP_LISTEN), ("udp", "udp", UDP_UNCONNECTED), ("udp", "udp6", UDP_UNCONNECTED)];
+    let tables =
+        [("tcp", "tcp", TCP_LISTEN), ("tcp", "tcp6", TCP_LISTEN), ("udp", "udp", UDP_UNCONNECTED), ("udp", "udp6", UDP_UNCONNECTED)];
     let mut found = Vec::new();
     for (transport, table, state) in tables {
         let table = std::fs::read_to_string(process.join("net").join(table)).unwrap_or_default();
@@ -74,7 +75,9 @@ mod tests {
 
     #[test]
     fn a_row_that_is_none_is_passed_over() {
-        for line in ["", "0: 0100007F:1F90", "0: 01:1F90 0 0A 0 0 0 0 0 7", "0: 0100007F:XY 0 0A 0 0 0 0 0 7", "0: 0100007F:1F90 0 01 0 0 0 0 0 7"] {
+        for line in
+            ["", "0: 0100007F:1F90", "0: 01:1F90 0 0A 0 0 0 0 0 7", "0: 0100007F:XY 0 0A 0 0 0 0 0 7", "0: 0100007F:1F90 0 01 0 0 0 0 0 7"]
+        {
             assert_eq!(row(line, TCP_LISTEN), None, "{line}");
         }
     }

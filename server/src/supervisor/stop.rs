@@ -95,7 +95,9 @@ impl Supervisor {
         // Where nothing is to be kept nothing is missing.
         let skipped = self.journal.data_dir.as_ref().map_or(0, |_| self.journal.tally.skipped.load(Ordering::Relaxed));
         if skipped > 0 {
-            log::error!("{skipped} of the lines and topics of this run are not stored: they were dropped while the database could not take them");
+            log::error!(
+                "{skipped} of the lines and topics of this run are not stored: they were dropped while the database could not take them"
+            );
             return EXIT_NOT_STORED;
         }
         EXIT_STOPPED
