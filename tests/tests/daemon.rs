@@ -226,11 +226,15 @@ fn it_has_nothing_of_whoever_started_it() {
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
     assert_eq!(status(pid, "Umask"), "0077");
     let signals = |field: &str| u64::from_str_radix(&status(pid, field), 16).unwrap();
-    // SIGPIPE alone, as in any Rust program. 32 and 33 are the C library's.
-    assert_eq!(signals("SigIgn") & !(0b11 << 31), bit(Signal::SIGPIPE));
-    // Those that it reads as values.
-    let read = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD];
-    assert_eq!(signals("SigBlk"), read.into_iter().map(bit).sum::<u64>());
+    // Those of writes that fail. 32 and 33 are the C library's.
+    assert_eq!(signals("SigIgn") & !(0b11 << 31), bit(Signal::SIGPIPE) | bit(Signal::SIGXFSZ));
+    // Those that it reads as values: of these, and the real-time signals.
+    let stop = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGXCPU, Signal::SIGCHLD];
+    let ignored = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGVTALRM, Signal::SIGPROF];
+    let others = [Signal::SIGIO, Signal::SIGPWR, Signal::SIGSTKFLT];
+    let real_time = u64::MAX << (34 - 1);
+    let read: u64 = stop.into_iter().chain(ignored).chain(others).map(bit).sum();
+    assert_eq!(signals("SigBlk"), read | real_time);
 
     for process in family_of(pid) {
         let open = descriptors(process);
@@ -626,7 +630,7 @@ fn a_second_server_in_the_foreground_serves_without_the_pid_file() {
     server.join("someone").sync();
     assert_eq!(service.pid(), Some(pid));
     service.run("stop", &[]).said(&[&format!("stopped pid {pid}")]);
-    server.join("someone else").sync();
+    server.join("other").sync();
 }
 
 #[test]

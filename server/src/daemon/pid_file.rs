@@ -24,11 +24,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Once a file vanished or a holder ended between two looks, it is tried again, so often. Each time somebody else got on.
 const TRIES_MAX: usize = 100;
 
+/// One that was killed is given so long to be gone.
+const ENDING_MAX: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Which byte of the file is locked by which process: the holder, the one that has asked it to stop, and a holder in the foreground once more.
@@ -86,7 +88,18 @@ impl PidFile {
         PidFile::take_as(path, &[IN_FOREGROUND, HOLDS])
     }
 
+    /// Tries again for a moment while the holder is ending: one that was killed has the file until it is gone.
     fn take_as(path: &Path, bytes: &[libc::off_t]) -> Result<PidFile, TakeError> {
+        let start = Instant::now();
+        loop {
+            match PidFile::try_take(path, bytes) {
+                Err(TakeError::Held(pid)) if is_ending(pid) && start.elapsed() < ENDING_MAX => std::thread::sleep(LOOK_AGAIN),
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_take(path: &Path, bytes: &[libc::off_t]) -> Result<PidFile, TakeError> {
         for _ in 0..TRIES_MAX {
             // Not emptied by this: it may be another's.
             let mut options = OpenOptions::new();
@@ -215,6 +228,20 @@ fn locked_by(file: &File, byte: libc::off_t) -> io::Result<Option<Pid>> {
         (_, pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
         _ => Err(io::Error::other("it is locked by a process that can't be seen from here, in another container or on another machine")),
     }
+}
+
+/// Whether a process was killed and isn't gone yet. Sources: proc_pid_status(5), `SigPnd`; proc_pid_stat(5), `state` and `flags`.
+fn is_ending(pid: Pid) -> bool {
+    /// Of a process that exits. Source: the kernel's include/linux/sched.h.
+    const PF_EXITING: u64 = 0x4;
+    let text = |file| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let status = text("status");
+    let pending = |field| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(field)?.trim(), 16).ok()).unwrap_or(0);
+    let is_killed = (pending("SigPnd:") | pending("ShdPnd:")) >> (Signal::SIGKILL as u64 - 1) & 1 == 1;
+    let stat = text("stat");
+    let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let (state, flags) = (fields.next().unwrap_or_default(), fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0));
+    status.is_empty() || is_killed || matches!(state, "Z" | "X") || flags & PF_EXITING != 0
 }
 
 /// A lock of one byte, there or not.
