@@ -315,6 +315,7 @@ impl Supervisor {
             supervisor.end_children();
             return Err(error);
         }
+        log::info!("forkchat {}, supervisor pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
         for (transport, address) in supervisor.listeners.addresses() {
             log::info!("listening on {transport} {address}");
         }

@@ -132,6 +132,7 @@ impl MainThread {
             self.hear_threads();
             self.serving.turn();
             let network = &mut self.serving.sockets;
+            network.let_strangers_go();
             network.take_ended().for_each(|session| self.supervisor.closed(session));
             if network.take_drained() {
                 self.supervisor.drained();
@@ -170,7 +171,6 @@ impl MainThread {
                 Notice::Committed { session, end } => self.serving.accept(Input::Committed { session, end }),
                 Notice::Out(session) => self.serving.writable(session),
                 Notice::Over(session) => self.serving.sockets.ended(session),
-                Notice::TurnedAway => self.serving.sockets.turned_away(),
             }
         }
         for Datagram { peer, bytes } in self.datagrams.try_iter().take(BATCH) {

@@ -35,8 +35,6 @@ pub(super) enum Notice {
     Out(SessionId),
     /// This session's connection is ended.
     Over(SessionId),
-    /// Somebody was told that there is no room.
-    TurnedAway,
 }
 
 /// What the threads of a worker have in common.
