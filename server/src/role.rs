@@ -8,7 +8,9 @@ use std::sync::{Mutex, OnceLock};
 static ROLE: Mutex<String> = Mutex::new(String::new());
 
 /// Receives what is logged as an error, besides the log output.
-static ERROR_SINK: OnceLock<Box<dyn Fn(&str) + Send + Sync>> = OnceLock::new();
+static ERROR_SINK: OnceLock<Sink> = OnceLock::new();
+
+type Sink = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Has each line that is logged as an error also go to `sink`, in this process and in those that it forks. The first call counts.
 pub fn also_report_errors(sink: impl Fn(&str) + Send + Sync + 'static) {
