@@ -113,7 +113,7 @@ const REJECTED: &str = "supervisor: turned away a connection from 127.0.0.1: the
 #[test]
 fn lines_that_do_not_fit_are_dropped_counted_and_reported_when_there_is_room_again() {
     const LINES: usize = 16_000;
-    let server = Server::start(&["-v", "--max-connections", "1"]);
+    let server = Server::start(&["-v", "--max-connections", "1", "--rate-limit", "off"]);
     let mut one = server.join("one");
     server.stop_reading();
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| be_rejected(&server, LINES / 4)))));
@@ -135,7 +135,7 @@ fn lines_that_do_not_fit_are_dropped_counted_and_reported_when_there_is_room_aga
 #[test]
 fn many_lines_come_out_whole_in_order_and_all_of_them() {
     const LINES: usize = 3_000;
-    let server = Server::start(&["-v", "--max-connections", "1"]);
+    let server = Server::start(&["-v", "--max-connections", "1", "--rate-limit", "off"]);
     let _one = server.join("one");
     be_rejected(&server, LINES);
     has(&server, LINES, REJECTED);
