@@ -134,6 +134,8 @@ pub static TABLE: [Row; 16] = [
 pub enum CommandError<'a> {
     /// No command has this name.
     Unknown(&'a str),
+    /// A command's name, carried too, stands after this character, which looks like a slash.
+    Lookalike(char, &'a str),
     /// The command is there, its arguments don't fit.
     Usage(&'static Row),
 }
@@ -146,16 +148,26 @@ impl PartialEq for Row {
 impl Eq for Row {}
 
 impl Row {
-    /// Finds a command by its name, with or without its slash, in any case.
+    /// Finds a command by its name, with or without its slash, in any case and width.
     pub fn by_name(name: &str) -> Option<&'static Row> {
         let name = name.strip_prefix('/').unwrap_or(name);
-        TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name))
+        let is_same = |row: &&Row| row.name.len() == name.chars().count() && row.name.chars().eq(name.chars().map(narrow));
+        TABLE.iter().find(is_same)
     }
 
     /// Whether `/help` tells of it.
     pub fn is_listed(&self) -> bool {
         !self.does.is_empty()
     }
+}
+
+/// A letter in lower case, and no wider than ASCII's.
+fn narrow(c: char) -> char {
+    let half_width = match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+        c => c,
+    };
+    half_width.to_ascii_lowercase()
 }
 
 impl fmt::Display for Row {
@@ -166,21 +178,58 @@ impl fmt::Display for Row {
     }
 }
 
-/// Reads a line's text. `Ok(None)` is an empty line: nothing. The row is the command's own, `None` for what is said.
+/// Reads a line's text. `Ok(None)` is a line in which nothing can be seen: nothing. The row is the command's own, `None` for what is said.
+///
+/// What was meant as a command is never said: a private message would be public. So a command is done also when blanks stand before its slash,
+/// and when the slash is the full-width one that a Chinese or Japanese keyboard types.
 pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, CommandError<'_>> {
-    if line.is_empty() {
-        return Ok(None);
+    let visible = line.trim_start_matches(is_blank);
+    let Some(slash) = visible.chars().next() else { return Ok(None) };
+    if !matches!(slash, '/' | FULL_WIDTH_SLASH) && !SLASH_LOOKALIKES.contains(&slash) {
+        return Ok(Some((None, Command::Say(line))));
     }
-    let Some(rest) = line.strip_prefix('/') else { return Ok(Some((None, Command::Say(line)))) };
-    if rest.starts_with('/') {
-        return Ok(Some((None, Command::Say(rest))));
+    let rest = &visible[slash.len_utf8()..];
+    let (name, arguments) = rest.split_once(is_blank).unwrap_or((rest, ""));
+    let row = Some(name).filter(|name| !name.starts_with('/')).and_then(Row::by_name);
+    let is_indented = visible.len() < line.len();
+    match slash {
+        '/' if rest.starts_with('/') && !is_indented => Ok(Some((None, Command::Say(rest)))),
+        FULL_WIDTH_SLASH if rest.starts_with(FULL_WIDTH_SLASH) && !is_indented => Ok(Some((None, Command::Say(rest)))),
+        // An indented path is text.
+        '/' | FULL_WIDTH_SLASH if row.is_some() => read_arguments(row, arguments),
+        '/' if !is_indented => Err(CommandError::Unknown(name)),
+        // A face such as ／(^o^)＼ is text.
+        FULL_WIDTH_SLASH if is_word(name) => Err(CommandError::Unknown(name)),
+        _ if row.is_some() => Err(CommandError::Lookalike(slash, name)),
+        _ => Ok(Some((None, Command::Say(line)))),
     }
-    let (name, rest) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
-    let row = Row::by_name(name).ok_or(CommandError::Unknown(name))?;
-    match (row.parse)(rest.trim()) {
-        Some(command) => Ok(Some((Some(row), command))),
-        None => Err(CommandError::Usage(row)),
-    }
+}
+
+const FULL_WIDTH_SLASH: char = '\u{ff0f}';
+/// Fraction slash, division slash, big solidus, box drawings' diagonal, mathematical rising diagonal.
+const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
+
+fn read_arguments<'a>(row: Option<&'static Row>, arguments: &'a str) -> Result<Option<(Option<&'static Row>, Command<'a>)>, CommandError<'a>> {
+    let Some(row) = row else { return Ok(None) };
+    let command = (row.parse)(arguments.trim_matches(is_blank)).ok_or(CommandError::Usage(row))?;
+    Ok(Some((Some(row), command)))
+}
+
+/// Whether it looks like a command's name: letters of ASCII, or their full-width forms.
+fn is_word(name: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || matches!(c, '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}');
+    name.chars().next().is_some_and(is_letter)
+}
+
+/// Whether nothing is seen of a character: spaces of every kind and width, and what has no width.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c,
+            // Soft hyphen, grapheme joiner, Hangul and Mongolian fillers, joiners and marks of direction, invisible operators, Braille's blank,
+            // variation selectors, byte order mark.
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Whether a line, as a client sent it, asks what is answered later than the lines behind it could be: those wait until it is.
@@ -207,7 +256,7 @@ fn optional(rest: &str) -> Option<Option<&str>> {
 }
 
 fn some_text(rest: &str) -> Option<&str> {
-    let rest = rest.trim();
+    let rest = rest.trim_matches(is_blank);
     (!rest.is_empty()).then_some(rest)
 }
 
@@ -238,6 +287,50 @@ mod tests {
         assert_eq!(command("//me"), Command::Say("/me"));
         assert_eq!(parse(""), Ok(None));
         assert_eq!(command("/me waves  "), Command::Me("waves"));
+    }
+
+    #[test]
+    fn what_was_meant_as_a_command_is_never_said() {
+        let secret = Command::Msg { nick: "bob", text: "a secret" };
+        for line in [
+            "/msg bob a secret",
+            " /msg bob a secret",
+            "\t/msg bob a secret",
+            "\u{3000}/msg bob a secret",
+            "\u{feff}/msg bob a secret",
+            "\u{200b}/msg bob a secret",
+            "／msg bob a secret",
+            "／ｍｓｇ　bob　a secret",
+            " ／MSG bob a secret",
+            "/msg\u{a0}bob\u{a0}a secret\u{a0}",
+            "/msg\u{2003}bob\u{3000}a secret",
+            "/ｍｓｇ bob a secret",
+        ] {
+            assert_eq!(command(line), secret, "{line:?}");
+        }
+        for line in ["⁄msg bob a secret", "∕msg bob a secret", "⧸MSG bob a secret", " ⁄msg bob"] {
+            assert!(matches!(parse(line), Err(CommandError::Lookalike(..))), "{line}");
+        }
+        for line in ["／mgs bob a secret", "／ｄａｎｃｅ", "/mgs\u{a0}bob", "/ msg bob a secret", "/", "/m\u{301}sg bob"] {
+            assert!(matches!(parse(line), Err(CommandError::Unknown(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn paths_faces_and_fractions_are_said() {
+        for line in [" /etc/passwd", "  //me", "／(^o^)＼", "／人◕ ‿‿ ◕人＼", "／", "⁄10", "1／2", "╱╲", "  indented", "\u{200f}שלום"] {
+            assert_eq!(command(line), Command::Say(line));
+        }
+        assert_eq!(command("／／me"), Command::Say("／me"));
+    }
+
+    #[test]
+    fn a_line_in_which_nothing_is_seen_is_nothing() {
+        for line in ["", " ", "\t \t", "\u{3000}\u{3000}", "\u{a0}", "\u{200b}\u{200d}", "\u{feff}", "\u{2800} \u{3164}"] {
+            assert_eq!(parse(line), Ok(None), "{line:?}");
+        }
+        assert!(matches!(parse("/me \u{200b}\u{3000}"), Err(CommandError::Usage(_))));
+        assert!(matches!(parse("/msg bob \u{2060}"), Err(CommandError::Usage(_))));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | [`ids`] | the numbers that name things: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
 //! | [`limits`] | every bound of the protocol, by name |
 //! | [`names`] | nicknames and room names, with their own rule of equality |
+//! | [`foreign`] | clients of other protocols, by their first bytes |
 //! | [`lines`] | cutting peeked bytes into lines |
 //! | [`telnet`] | taking Telnet's negotiation out of a line |
 //! | [`charset`] | bytes to text and back |
@@ -22,6 +23,7 @@
 pub mod charset;
 pub mod command;
 pub mod event;
+pub mod foreign;
 pub mod ids;
 pub mod limits;
 pub mod lines;

@@ -21,6 +21,7 @@ impl Chat {
             Ok(Some((row, command))) => (row.map(|row| row.name), self.run(id, command, tell)),
             Err(CommandError::Usage(row)) => (Some(row.name), Err(Refusal::Usage(row))),
             Err(CommandError::Unknown(name)) => (Some(name), Err(Refusal::UnknownCommand(name))),
+            Err(CommandError::Lookalike(slash, name)) => (Some(name), Err(Refusal::SlashLookalike(slash, name))),
         };
         if let Err(refusal) = done {
             self.tell_one(id, &Event::Refused { to, refusal }, tell);
