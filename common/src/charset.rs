@@ -3,6 +3,7 @@
 //! A charset that doesn't contain ASCII (UTF-16, ISO-2022-JP) can't be used: its line ends aren't bytes 0x0A.
 //! In all the others 0x0A is never part of another character, so lines are cut before they are decoded.
 
+use crate::telnet::Bytes;
 use encoding_rs::{Encoding, UTF_8};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -40,6 +41,11 @@ impl Charset {
     /// Whether 0xFF stands for a character; where it doesn't, it is Telnet's IAC.
     pub fn has_byte_ff(self) -> bool {
         self.0.is_single_byte() && self.0.decode_without_bom_handling(&[0xff]).0 != "\u{fffd}"
+    }
+
+    /// How its bytes are read, as far as Telnet is concerned.
+    pub fn bytes(self) -> Bytes {
+        Bytes { has_ff: self.has_byte_ff(), is_single: self.0.is_single_byte(), is_utf8: self.0 == UTF_8 }
     }
 
     /// Reads one line's bytes and appends its text to `text`. What isn't valid becomes U+FFFD; control characters other than tab are

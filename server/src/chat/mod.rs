@@ -12,6 +12,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `record` | what is in the log: facts, each with its session and input offset |
+//! | `arrival` | how a session begins: recognised as a client of another protocol, or welcomed |
 //! | `session` | one session: its name, rooms, settings; its bytes to text |
 //! | `rooms` | the rooms and who is in them |
 //! | `commands` | what each command does |
@@ -19,6 +20,7 @@
 //! | `tell` | rendering once, and handing the bytes to whoever serves the sessions |
 //! | `rate` | how many lines a session may send |
 
+mod arrival;
 mod commands;
 mod history;
 mod rate;
@@ -34,16 +36,14 @@ pub use session::Session;
 pub use tell::{Ending, Forms, Kept, Output};
 
 use forkchat_common::event::{Event, Refusal};
+use forkchat_common::foreign::recognise;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
-use forkchat_common::names::{Nick, RoomName};
+use forkchat_common::telnet::Answers;
 use forkchat_common::wire::line::Stamp;
 use rooms::Rooms;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tell::Teller;
-
-/// The room in which everybody starts.
-const LOBBY: &str = "#lobby";
 
 /// One copy of the chat's state.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Chat {
     pub fn restore(rate_limit: RateLimit, snapshot: &[u8]) -> Result<Chat, BadSnapshot> {
         let mut state: State = postcard::from_bytes(snapshot).map_err(BadSnapshot)?;
         state.rooms.index();
-        let nicks = state.sessions().map(|session| (session.nick.key().into(), session.id)).collect();
+        let nicks = state.sessions().filter(|session| session.is_welcomed).map(|session| (session.nick.key().into(), session.id)).collect();
         let asked = |session: &Session| session.question.as_ref().map(|question| (question.at, session.id));
         let questions = state.sessions().filter_map(asked).collect();
         Ok(Chat { rate_limit, state, nicks, questions, text: String::new() })
@@ -139,11 +139,15 @@ impl Chat {
             }
             Fact::Closed(reason) => {
                 if reason == CloseReason::EndOfInput {
+                    self.arrive(record.session, &mut tell);
                     self.hear_last_line(record.session, &mut tell);
                 }
                 self.close(record.session, reason, &mut tell);
             }
-            Fact::Arrived => self.announce(record.session, &mut tell),
+            Fact::Arrived => {
+                self.arrive(record.session, &mut tell);
+                self.announce(record.session, &mut tell);
+            }
             Fact::Answer(answer) => self.hear_answer(record.session, answer, &mut tell),
             Fact::Topic { room, topic } => self.restore_topic(room, topic, stamp.id),
             Fact::Restored => self.state.is_restored = true,
@@ -198,7 +202,7 @@ impl Chat {
         self.state.cells.get_mut(id.cell())?.session.as_deref_mut().filter(|session| session.id == id)
     }
 
-    fn open<O: Output>(&mut self, mut session: Session, tell: &mut Teller<'_, O>) {
+    fn open<O: Output>(&mut self, session: Session, tell: &mut Teller<'_, O>) {
         let id = session.id;
         if self.state.cells.len() <= id.cell() {
             self.state.cells.resize_with(id.cell() + 1, Cell::default);
@@ -210,8 +214,7 @@ impl Chat {
         if session.transport == Transport::Udp {
             self.state.udp_serial = self.state.udp_serial.max(id.serial());
         }
-        session.nick = self.next_guest();
-        self.nicks.insert(session.nick.key().into(), id);
+        let is_proven = session.transport == Transport::Udp;
         tell.out.opened(&session);
         self.state.cells[id.cell()] = Cell { latest: id, session: Some(Box::new(session)) };
         if self.state.stopping {
@@ -219,21 +222,9 @@ impl Chat {
             self.remove(id, Ending::Finish, tell);
             return;
         }
-        if let Ok(lobby) = RoomName::parse(LOBBY) {
-            // Without room for the lobby one starts in no room; the welcome says so.
-            let _ = self.enter(id, lobby);
-        }
-        self.welcome(id, tell);
-    }
-
-    fn next_guest(&mut self) -> Nick {
-        loop {
-            self.state.guests += 1;
-            if let Ok(nick) = Nick::parse(&format!("guest{}", self.state.guests))
-                && !self.nicks.contains_key(nick.key())
-            {
-                return nick;
-            }
+        // A client over UDP has repeated a cookie, as no other protocol's does.
+        if is_proven {
+            self.arrive(id, tell);
         }
     }
 
@@ -248,11 +239,24 @@ impl Chat {
             session.rate = limit.spend(session.rate, time);
         }
         session.in_long_line = record.fact == Fact::LongLineBegins;
+        if let Fact::Line(bytes) | Fact::LineBegins(bytes) = record.fact
+            && session.is_at_beginning()
+            && let Some(protocol) = recognise(bytes)
+        {
+            return self.dismiss_foreign(record.session, protocol, tell);
+        }
+        self.arrive(record.session, tell);
         match record.fact {
             Fact::Line(bytes) => self.hear_line(record.session, bytes, tell),
-            Fact::LineBegins(bytes) => session.hold(bytes),
+            Fact::LineBegins(bytes) => {
+                let answers = self.session_mut(record.session).map(|session| session.hold(bytes)).unwrap_or_default();
+                self.answer_telnet(record.session, &answers, tell);
+            }
             Fact::LongLineBegins => {
-                session.forget_begun_line();
+                if let Some(session) = self.session_mut(record.session) {
+                    session.forget_begun_line();
+                    session.has_spoken = true;
+                }
                 self.tell_one(record.session, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, tell);
             }
             _ => {}
@@ -261,9 +265,14 @@ impl Chat {
 
     /// A line's bytes, or their end if the beginning was recorded before.
     fn hear_line<O: Output>(&mut self, id: SessionId, bytes: &[u8], tell: &mut Teller<'_, O>) {
-        let mut text = std::mem::take(&mut self.text);
+        let (mut text, mut answers) = (std::mem::take(&mut self.text), Answers::default());
         text.clear();
-        match self.session_mut(id).map_or(Ok(false), |session| session.read_line(bytes, &mut text)) {
+        let read = self.session_mut(id).map_or(Ok(false), |session| session.read_line(bytes, &mut text, &mut answers));
+        self.answer_telnet(id, &answers, tell);
+        if let Some(session) = self.session_mut(id) {
+            session.has_spoken |= !text.trim().is_empty();
+        }
+        match read {
             Ok(true) => self.obey(id, &text, tell),
             Ok(false) => {}
             Err(refusal) => self.tell_one(id, &Event::Refused { to: None, refusal }, tell),
@@ -314,7 +323,10 @@ impl Chat {
         for &room in &session.rooms {
             self.state.rooms.leave(room, id, tell.stamp.id);
         }
-        self.nicks.remove(session.nick.key());
+        // Before its welcome its name isn't its own.
+        if session.is_welcomed {
+            self.nicks.remove(session.nick.key());
+        }
         if let Some(question) = &session.question {
             self.questions.remove(&question.at);
         }

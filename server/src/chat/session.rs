@@ -9,7 +9,7 @@ use forkchat_common::event::Refusal;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use forkchat_common::names::Nick;
-use forkchat_common::telnet::TelnetFilter;
+use forkchat_common::telnet::{Answers, Telnet};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -30,6 +30,10 @@ pub struct Session {
     pub(super) rooms: Vec<RoomId>,
     /// The one it talks in; one of `rooms`, if there is any.
     pub(super) current: Option<RoomId>,
+    /// Whether it has a name of its own and a room, and was welcomed. Before that nobody can meet it.
+    pub(super) is_welcomed: bool,
+    /// Whether it has sent a line in which something is seen: from then on its bytes are the chat's.
+    pub(super) has_spoken: bool,
     /// Whether others have heard of it.
     pub(super) announced: bool,
     /// `/set echo|joins|tags`, in the order of [`forkchat_common::command::SETTINGS`].
@@ -45,7 +49,7 @@ pub struct Session {
     /// What it waits to be told by the journal. In a box, since few ever ask.
     pub(super) question: Option<Box<Question>>,
     pub(super) rate: RateUsed,
-    telnet: TelnetFilter,
+    telnet: Telnet,
     /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet negotiation.
     held: Vec<u8>,
 }
@@ -61,6 +65,8 @@ impl Session {
             nick: Nick::parse("guest").expect("guest is a nickname; the session is given its own before anyone sees it"),
             rooms: Vec::new(),
             current: None,
+            is_welcomed: false,
+            has_spoken: false,
             announced: false,
             settings: [false, true, false],
             charset: Charset::default(),
@@ -69,15 +75,25 @@ impl Session {
             last_heard: now,
             question: None,
             rate: RateUsed::default(),
-            telnet: TelnetFilter::default(),
+            telnet: Telnet::default(),
             held: Vec::new(),
         }
     }
 
     /// The input is over. Whether the beginning of a line was recorded, and not its end, which is now.
     pub(super) fn end_begun_line(&mut self) -> bool {
-        self.telnet = TelnetFilter::default();
+        self.telnet.end_input(&mut self.held);
         !self.held.is_empty()
+    }
+
+    /// Whether the client has negotiated as Telnet does.
+    pub(super) fn speaks_telnet(&self) -> bool {
+        self.telnet.has_negotiated()
+    }
+
+    /// Whether it has sent nothing so far but empty lines.
+    pub(super) fn is_at_beginning(&self) -> bool {
+        !self.has_spoken && self.held.is_empty()
     }
 
     /// Whether others have heard of it.
@@ -87,29 +103,26 @@ impl Session {
 
     /// The line that was begun turned out to be too long: nothing of it is kept.
     pub(super) fn forget_begun_line(&mut self) {
+        self.telnet.end_input(&mut self.held);
         self.held.clear();
-        self.telnet = TelnetFilter::default();
     }
 
     /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when the line ends.
-    pub(super) fn hold(&mut self, bytes: &[u8]) {
-        if self.charset.has_byte_ff() {
-            self.held.extend_from_slice(bytes);
-        } else {
-            self.telnet.filter(bytes, &mut self.held);
-        }
+    pub(super) fn hold(&mut self, bytes: &[u8]) -> Answers {
+        let mut answers = Answers::default();
+        self.telnet.filter(bytes, self.charset.bytes(), &mut self.held, &mut answers);
         self.held.truncate(LINE_BYTES_MAX);
+        answers
     }
 
     /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete: its end belonged to a Telnet negotiation.
-    pub(super) fn read_line(&mut self, line: &[u8], text: &mut String) -> Result<bool, Refusal<'static>> {
-        // A byte 0xFF is a character, or Telnet's.
-        if self.held.is_empty() && self.telnet == TelnetFilter::Text && !line.contains(&0xff) {
+    pub(super) fn read_line(&mut self, line: &[u8], text: &mut String, answers: &mut Answers) -> Result<bool, Refusal<'static>> {
+        if self.held.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
             self.charset.decode(without_cr(line), text);
             return Ok(true);
         }
-        self.hold(line);
-        if self.telnet != TelnetFilter::Text && self.telnet.feed(b'\n').is_none() {
+        *answers = self.hold(line);
+        if !self.telnet.is_in_text() && !self.telnet.end_line(self.charset.bytes(), &mut self.held, answers) {
             return Ok(false);
         }
         let bytes = std::mem::take(&mut self.held);
@@ -121,6 +134,10 @@ impl Session {
     }
 }
 
-fn without_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
+/// A line without its end: CR LF, or Telnet's CR NUL before the LF.
+fn without_cr(mut line: &[u8]) -> &[u8] {
+    while let Some(shorter) = line.strip_suffix(b"\r").or_else(|| line.strip_suffix(b"\r\0")) {
+        line = shorter;
+    }
+    line
 }
