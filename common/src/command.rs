@@ -209,7 +209,10 @@ const FULL_WIDTH_SLASH: char = '\u{ff0f}';
 /// Fraction slash, division slash, big solidus, box drawings' diagonal, mathematical rising diagonal.
 const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
 
-fn read_arguments<'a>(row: Option<&'static Row>, arguments: &'a str) -> Result<Option<(Option<&'static Row>, Command<'a>)>, CommandError<'a>> {
+fn read_arguments<'a>(
+    row: Option<&'static Row>,
+    arguments: &'a str,
+) -> Result<Option<(Option<&'static Row>, Command<'a>)>, CommandError<'a>> {
     let Some(row) = row else { return Ok(None) };
     let command = (row.parse)(arguments.trim_matches(is_blank)).ok_or(CommandError::Usage(row))?;
     Ok(Some((Some(row), command)))
@@ -318,7 +321,8 @@ mod tests {
 
     #[test]
     fn paths_faces_and_fractions_are_said() {
-        for line in [" /etc/passwd", "  //me", "／(^o^)＼", "／人◕ ‿‿ ◕人＼", "／", "⁄10", "1／2", "╱╲", "  indented", "\u{200f}שלום"] {
+        for line in [" /etc/passwd", "  //me", "／(^o^)＼", "／人◕ ‿‿ ◕人＼", "／", "⁄10", "1／2", "╱╲", "  indented", "\u{200f}שלום"]
+        {
             assert_eq!(command(line), Command::Say(line));
         }
         assert_eq!(command("／／me"), Command::Say("／me"));

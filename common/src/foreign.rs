@@ -19,8 +19,12 @@ pub struct Protocol {
 /// A refusal for clients that show what they don't understand, or that nobody looks at.
 macro_rules! refusal {
     ($what:literal) => {
-        concat!("! this is forkchat, a chat server; it reads lines of text, and you sent ", $what, "; talk to it with nc or forkchat-client\n")
-            .as_bytes()
+        concat!(
+            "! this is forkchat, a chat server; it reads lines of text, and you sent ",
+            $what,
+            "; talk to it with nc or forkchat-client\n"
+        )
+        .as_bytes()
     };
 }
 
@@ -65,7 +69,11 @@ const TABLE: &[Protocol] = &[
     Protocol { name: "VNC", answer: refusal!("a version of VNC"), matches: is_vnc },
     Protocol { name: "JDWP", answer: refusal!("a handshake of JDWP"), matches: |bytes| bytes.starts_with(b"JDWP-Handshake") },
     Protocol { name: "AMQP", answer: refusal!("a header of AMQP"), matches: is_amqp },
-    Protocol { name: "BitTorrent", answer: refusal!("a handshake of BitTorrent"), matches: |bytes| bytes.starts_with(b"\x13BitTorrent protocol") },
+    Protocol {
+        name: "BitTorrent",
+        answer: refusal!("a handshake of BitTorrent"),
+        matches: |bytes| bytes.starts_with(b"\x13BitTorrent protocol"),
+    },
     // CONNACK: unacceptable protocol version (MQTT 3.1.1, section 3.2).
     Protocol { name: "MQTT", answer: b"\x20\x02\x00\x01", matches: is_mqtt },
     // Request rejected; no acceptable methods (RFC 1928, section 3).
@@ -162,10 +170,14 @@ fn is_proxy(bytes: &[u8]) -> bool {
 /// `CAP LS 302`, `USER name mode unused :real name`, or a registration that begins with `NICK` or `PASS`.
 fn is_irc(bytes: &[u8]) -> bool {
     let line = first_line(bytes);
-    let is_cap = |line: &[u8]| matches!(line, b"CAP LS" | b"CAP LIST" | b"CAP END") || line.starts_with(b"CAP LS 3") || line.starts_with(b"CAP REQ :");
+    let is_cap = |line: &[u8]| {
+        matches!(line, b"CAP LS" | b"CAP LIST" | b"CAP END") || line.starts_with(b"CAP LS 3") || line.starts_with(b"CAP REQ :")
+    };
     let is_user = |line: &[u8]| {
         let mut words = words(line);
-        words.next() == Some(b"USER") && words.by_ref().take(3).filter(|word| !word.is_empty()).count() == 3 && words.next().is_some_and(|word| word.starts_with(b":"))
+        words.next() == Some(b"USER")
+            && words.by_ref().take(3).filter(|word| !word.is_empty()).count() == 3
+            && words.next().is_some_and(|word| word.starts_with(b":"))
     };
     let opens = line.starts_with(b"NICK ") || line.starts_with(b"PASS ");
     let (second, third) = (second_line(bytes), lines(bytes).nth(2).unwrap_or_default());
@@ -181,7 +193,8 @@ fn is_smtp(bytes: &[u8]) -> bool {
 
 /// RFC 6120, section 4.2. It is sent without a line end.
 fn is_xmpp(bytes: &[u8]) -> bool {
-    (bytes.starts_with(b"<?xml") || bytes.starts_with(b"<stream:stream")) && memchr::memmem::find(bytes, b"http://etherx.jabber.org/streams").is_some()
+    (bytes.starts_with(b"<?xml") || bytes.starts_with(b"<stream:stream"))
+        && memchr::memmem::find(bytes, b"http://etherx.jabber.org/streams").is_some()
 }
 
 /// `*1`, `$4`, `PING`: an array of strings. Its first line alone may be a person's.
@@ -368,7 +381,11 @@ mod tests {
             if let Some(at) = memchr::memmem::find(answer, b"\r\n\r\n") {
                 let body = &answer[at + 4..];
                 let head = String::from_utf8_lossy(&answer[..at]);
-                assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())) && body.ends_with(b"\n"), "{name}: {}", body.len());
+                assert!(
+                    head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())) && body.ends_with(b"\n"),
+                    "{name}: {}",
+                    body.len()
+                );
             } else if answer.starts_with(b"! ") {
                 assert!(answer.ends_with(b"\n") && memchr::memchr_iter(b'\n', answer).count() == 1, "{name}");
             }

@@ -201,7 +201,9 @@ fn is_nonspacing(c: char) -> bool {
 fn is_mark_of(mark: char, letter: char) -> bool {
     let scripts = ScriptWithExtensions::new();
     let script = script_of(letter);
-    scripts.has_script(mark, script) || scripts.has_script(mark, Script::Inherited) || (script == Script::Common && script_of(mark) == Script::Inherited)
+    scripts.has_script(mark, script)
+        || scripts.has_script(mark, Script::Inherited)
+        || (script == Script::Common && script_of(mark) == Script::Inherited)
 }
 
 fn script_of(c: char) -> Script {
@@ -218,12 +220,16 @@ fn is_joiner(c: char) -> bool {
 
 /// Whether a joiner changes what is seen: after a virama, or the one that keeps apart between letters that would join (RFC 5892, A.1 and A.2).
 fn joins(joiner: char, before: &str, behind: &str) -> bool {
-    let is_after_virama =
-        before.chars().next_back().is_some_and(|c| CodePointMapData::<CanonicalCombiningClass>::new().get(c) == CanonicalCombiningClass::Virama);
+    let is_after_virama = before
+        .chars()
+        .next_back()
+        .is_some_and(|c| CodePointMapData::<CanonicalCombiningClass>::new().get(c) == CanonicalCombiningClass::Virama);
     let types = CodePointMapData::<JoiningType>::new();
     let is_seen = |c: &char| types.get(*c) != JoiningType::Transparent;
-    let joins_on = before.chars().rev().find(is_seen).is_some_and(|c| matches!(types.get(c), JoiningType::LeftJoining | JoiningType::DualJoining));
-    let joins_back = behind.chars().find(is_seen).is_some_and(|c| matches!(types.get(c), JoiningType::RightJoining | JoiningType::DualJoining));
+    let joins_on =
+        before.chars().rev().find(is_seen).is_some_and(|c| matches!(types.get(c), JoiningType::LeftJoining | JoiningType::DualJoining));
+    let joins_back =
+        behind.chars().find(is_seen).is_some_and(|c| matches!(types.get(c), JoiningType::RightJoining | JoiningType::DualJoining));
     !behind.is_empty() && (is_after_virama || (joiner == '\u{200c}' && joins_on && joins_back))
 }
 
@@ -302,9 +308,37 @@ mod tests {
     #[test]
     fn names_have_the_marks_that_their_script_needs() {
         for name in [
-            "कृष्ण", "श्रीमती", "தமிழ்", "น้ำ", "สมชาย์", "မြန်မာ", "ကျွန်ုပ်", "עִבְרִית", "שָׁלוֹם", "مُحَمَّد", "ភាសាខ្មែរ", "ລາວ", "বাংলা", "ਪੰਜਾਬੀ", "ગુજરાતી", "తెలుగు",
-            "ಕನ್ನಡ", "മലയാളം", "සිංහල", "བོད་ཡིག".split('་').next().unwrap(), "አማርኛ", "Vi\u{1ec7}t", "Tie\u{302}\u{301}ng", "ẹ̀kọ́", "ė̃", "ジョン・スミス", "col·lega", "ג׳ורג׳",
-            "می\u{200c}خواهم", "क्\u{200d}ष", "ශ්\u{200d}රී",
+            "कृष्ण",
+            "श्रीमती",
+            "தமிழ்",
+            "น้ำ",
+            "สมชาย์",
+            "မြန်မာ",
+            "ကျွန်ုပ်",
+            "עִבְרִית",
+            "שָׁלוֹם",
+            "مُحَمَّد",
+            "ភាសាខ្មែរ",
+            "ລາວ",
+            "বাংলা",
+            "ਪੰਜਾਬੀ",
+            "ગુજરાતી",
+            "తెలుగు",
+            "ಕನ್ನಡ",
+            "മലയാളം",
+            "සිංහල",
+            "བོད་ཡིག".split('་').next().unwrap(),
+            "አማርኛ",
+            "Vi\u{1ec7}t",
+            "Tie\u{302}\u{301}ng",
+            "ẹ̀kọ́",
+            "ė̃",
+            "ジョン・スミス",
+            "col·lega",
+            "ג׳ורג׳",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
+            "ශ්\u{200d}රී",
         ] {
             let nick = Nick::parse(name).unwrap_or_else(|why| panic!("{name}: {why:?}"));
             assert_eq!(Nick::parse(nick.as_str()), Ok(nick.clone()));
@@ -352,7 +386,14 @@ mod tests {
     /// Names are keys in the database: what they were folded to by earlier versions stays.
     #[test]
     fn keys_are_what_they_were() {
-        for (name, key) in [("Straße", "strasse"), ("İpek", "i\u{307}pek"), ("ＡＬＩＣＥ", "alice"), ("ﬁn", "fin"), ("ΣΊΣΥΦΟΣ", "σίσυφοσ"), ("王小明", "王小明")] {
+        for (name, key) in [
+            ("Straße", "strasse"),
+            ("İpek", "i\u{307}pek"),
+            ("ＡＬＩＣＥ", "alice"),
+            ("ﬁn", "fin"),
+            ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
+            ("王小明", "王小明"),
+        ] {
             assert_eq!(Nick::parse(name).unwrap().key(), key);
         }
     }

@@ -192,9 +192,7 @@ impl Telnet {
         match command {
             ARE_YOU_THERE => answers.are_you_there = true,
             BREAK | INTERRUPT | ABORT | ERASE_LINE => line.clear(),
-            ERASE_CHARACTER if charset.is_utf8 => {
-                while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
-            }
+            ERASE_CHARACTER if charset.is_utf8 => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
             ERASE_CHARACTER if charset.is_single => drop(line.pop()),
             // Where a character's beginning can't be found from its end, nothing is erased.
             _ => {}
@@ -325,7 +323,8 @@ mod tests {
     #[test]
     fn letters_are_no_negotiation_where_0xff_is_one() {
         let windows_1251 = Charset::by_label("windows-1251").unwrap();
-        for words in ["моя идея", "сияющий яю яы яф яъ яэ", "яю 5", "яя", "я", "яф", "юя", "яъ\tя", "Яяяы"] {
+        for words in ["моя идея", "сияющий яю яы яф яъ яэ", "яю 5", "яя", "я", "яф", "юя", "яъ\tя", "Яяяы"]
+        {
             let mut bytes = Vec::new();
             windows_1251.encode(words, &mut bytes);
             let (mut text, mut telnet, mut answers) = filtered(&bytes, WINDOWS_1251);
@@ -352,7 +351,9 @@ mod tests {
 
     #[test]
     fn a_whole_negotiation_is_noticed_before_its_line_ends() {
-        for bytes in [&b"\xff\xf4\xff\xfd\x06"[..], b"text\xff\xf6", b"\xff\xfd\x03", b"\xff\xff\xff\xf1", b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0"] {
+        for bytes in
+            [&b"\xff\xf4\xff\xfd\x06"[..], b"text\xff\xf6", b"\xff\xfd\x03", b"\xff\xff\xff\xf1", b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0"]
+        {
             assert!(has_command(bytes), "{bytes:?}");
         }
         for bytes in [&b"text"[..], b"\xff", b"\xff\xfd", b"a\xff\xff", b"\xff\xff\xf6", b"\xff\xfa\x1f\0\x50", b""] {

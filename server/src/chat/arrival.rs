@@ -2,8 +2,8 @@
 //! nothing has come for a moment. Only then it is given a name and a room, and welcomed. A client of another protocol gets that
 //! protocol's answer instead, as the first bytes that it is sent, and nobody else hears of it.
 
-use super::tell::{Ending, Output, Teller};
 use super::Chat;
+use super::tell::{Ending, Output, Teller};
 use forkchat_common::event::Event;
 use forkchat_common::foreign::Protocol;
 use forkchat_common::ids::SessionId;
