@@ -1,6 +1,7 @@
 //! The commands: one table, which the parser, `/help` and a client's completion all read.
 
 use crate::limits::{HISTORY_LINES, HISTORY_LINES_MAX};
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a line asks for. Borrows from the line.
@@ -8,6 +9,9 @@ use std::fmt;
 pub enum Command<'a> {
     /// Say a text in the current room.
     Say(&'a str),
+    /// Say a text in the current room that begins with blanks and a slash: the blanks, and the rest. They aren't one piece of the line, in
+    /// which the slash was doubled.
+    SayIndented(&'a str, &'a str),
     /// List the commands, or explain one.
     Help(Option<&'a str>),
     /// Take a nickname.
@@ -183,40 +187,73 @@ impl fmt::Display for Row {
 /// What was meant as a command is never said: a private message would be public. So a command is done also when blanks stand before its slash,
 /// and when the slash is the full-width one that a Chinese or Japanese keyboard types.
 pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, CommandError<'_>> {
-    let visible = line.trim_start_matches(is_blank);
-    let Some(slash) = visible.chars().next() else { return Ok(None) };
-    if !matches!(slash, '/' | FULL_WIDTH_SLASH) && !SLASH_LOOKALIKES.contains(&slash) {
-        return Ok(Some((None, Command::Say(line))));
+    if line.chars().all(is_blank) {
+        return Ok(None);
     }
-    let rest = &visible[slash.len_utf8()..];
-    let (name, arguments) = rest.split_once(is_blank).unwrap_or((rest, ""));
-    let row = Some(name).filter(|name| !name.starts_with('/')).and_then(Row::by_name);
-    let is_indented = visible.len() < line.len();
-    match slash {
-        '/' if rest.starts_with('/') && !is_indented => Ok(Some((None, Command::Say(rest)))),
-        FULL_WIDTH_SLASH if rest.starts_with(FULL_WIDTH_SLASH) && !is_indented => Ok(Some((None, Command::Say(rest)))),
-        // An indented path is text.
-        '/' | FULL_WIDTH_SLASH if row.is_some() => read_arguments(row, arguments),
-        '/' if !is_indented => Err(CommandError::Unknown(name)),
-        // A face such as ／(^o^)＼ is text.
-        FULL_WIDTH_SLASH if is_word(name) => Err(CommandError::Unknown(name)),
-        _ if row.is_some() => Err(CommandError::Lookalike(slash, name)),
-        _ => Ok(Some((None, Command::Say(line)))),
+    let Some(Attempt { indent, slash, rest, name, arguments, row }) = Attempt::of(line) else {
+        return Ok(Some((None, Command::Say(line))));
+    };
+    if rest.starts_with(slash) {
+        let said = if indent.is_empty() { Command::Say(rest) } else { Command::SayIndented(indent, rest) };
+        return Ok(Some((None, said)));
+    }
+    let row = row.ok_or(CommandError::Unknown(name))?;
+    if SLASH_LOOKALIKES.contains(&slash) {
+        return Err(CommandError::Lookalike(slash, name));
+    }
+    match (row.parse)(arguments.trim_matches(is_blank)) {
+        Some(command) => Ok(Some((Some(row), command))),
+        None => Err(CommandError::Usage(row)),
+    }
+}
+
+/// The line that says this text, whatever it begins with: a slash is doubled where it would make the text a command.
+///
+/// ```
+/// use forkchat_common::command::literal;
+/// assert_eq!(literal("/usr/bin/ld: cannot find -lfoo"), "//usr/bin/ld: cannot find -lfoo");
+/// assert_eq!(literal("1/2"), "1/2");
+/// ```
+pub fn literal(text: &str) -> Cow<'_, str> {
+    match Attempt::of(text) {
+        Some(Attempt { indent, slash, rest, .. }) => format!("{indent}{slash}{slash}{rest}").into(),
+        None => text.into(),
+    }
+}
+
+/// A line that was meant as a command, or says by doubled slashes that it isn't.
+struct Attempt<'a> {
+    indent: &'a str,
+    slash: char,
+    /// What stands after the slash.
+    rest: &'a str,
+    name: &'a str,
+    arguments: &'a str,
+    row: Option<&'static Row>,
+}
+
+impl<'a> Attempt<'a> {
+    fn of(line: &'a str) -> Option<Attempt<'a>> {
+        let visible = line.trim_start_matches(is_blank);
+        let slash = visible.chars().next().filter(|c| matches!(*c, '/' | FULL_WIDTH_SLASH) || SLASH_LOOKALIKES.contains(c))?;
+        let (indent, rest) = (&line[..line.len() - visible.len()], &visible[slash.len_utf8()..]);
+        let words = rest.trim_start_matches(slash);
+        let (name, arguments) = words.split_once(is_blank).unwrap_or((words, ""));
+        let row = Row::by_name(name);
+        let is_meant = match (slash, row) {
+            (_, Some(_)) => true,
+            // An indented path is text, and so is a face such as ／(^o^)＼.
+            ('/', None) => indent.is_empty(),
+            (FULL_WIDTH_SLASH, None) => is_word(name),
+            (_, None) => false,
+        };
+        is_meant.then_some(Attempt { indent, slash, rest, name, arguments, row })
     }
 }
 
 const FULL_WIDTH_SLASH: char = '\u{ff0f}';
 /// Fraction slash, division slash, big solidus, box drawings' diagonal, mathematical rising diagonal.
 const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
-
-fn read_arguments<'a>(
-    row: Option<&'static Row>,
-    arguments: &'a str,
-) -> Result<Option<(Option<&'static Row>, Command<'a>)>, CommandError<'a>> {
-    let Some(row) = row else { return Ok(None) };
-    let command = (row.parse)(arguments.trim_matches(is_blank)).ok_or(CommandError::Usage(row))?;
-    Ok(Some((Some(row), command)))
-}
 
 /// Whether it looks like a command's name: letters of ASCII, or their full-width forms.
 fn is_word(name: &str) -> bool {
@@ -321,11 +358,46 @@ mod tests {
 
     #[test]
     fn paths_faces_and_fractions_are_said() {
-        for line in [" /etc/passwd", "  //me", "／(^o^)＼", "／人◕ ‿‿ ◕人＼", "／", "⁄10", "1／2", "╱╲", "  indented", "\u{200f}שלום"]
+        for line in [" /etc/passwd", "  //etc", "／(^o^)＼", "／人◕ ‿‿ ◕人＼", "／", "⁄10", "1／2", "╱╲", "  indented", "\u{200f}שלום"]
         {
             assert_eq!(command(line), Command::Say(line));
         }
         assert_eq!(command("／／me"), Command::Say("／me"));
+        assert_eq!(command("  //me"), Command::SayIndented("  ", "/me"));
+    }
+
+    #[test]
+    fn every_text_has_a_line_that_says_it() {
+        for text in [
+            "hi",
+            "/",
+            "//",
+            "/me",
+            "//me",
+            "///me",
+            "/usr/bin",
+            " /me",
+            " //me",
+            "\t/etc",
+            "／msg bob",
+            "　／ｍｓｇ",
+            "／／me",
+            "／mgs",
+            "／(^o^)＼",
+            "⁄msg x",
+            "⁄⁄msg",
+            " ⁄me",
+            "1/2",
+            "/ msg",
+        ] {
+            let line = literal(text);
+            let said = match command(&line) {
+                Command::Say(said) => said.to_owned(),
+                Command::SayIndented(indent, rest) => format!("{indent}{rest}"),
+                other => panic!("{text}: {other:?}"),
+            };
+            assert_eq!(said, text);
+        }
     }
 
     #[test]
