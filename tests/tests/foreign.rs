@@ -124,7 +124,7 @@ fn the_answer_survives_the_workers_death() {
 }
 
 #[test]
-fn curl_and_openssl_fail_at_once_and_say_why() {
+fn curl_fails_at_once_and_says_why_also_with_tls() {
     let server = Server::start(&[]);
     if has_tool("curl") {
         let output = Command::new("curl")

@@ -234,7 +234,9 @@ fn explain(refusal: &Refusal<'_>) -> String {
             "no charset {name}; known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251, iso-8859-1 and others by their WHATWG names"
         ),
         Refusal::CharsetNotAscii(name) => {
-            format!("charset {name} can't be used: not all of its bytes are ASCII or text; utf-8 has every character it has")
+            format!(
+                "charset {name} can't be used: it doesn't contain ASCII, or has bytes that are no text; utf-8 has every character it has"
+            )
         }
         Refusal::StillAnswering => "your last /history is still being answered; ask again behind that".to_owned(),
         Refusal::HistoryUnreadable => "what was said before can't be read now; try again later".to_owned(),

@@ -118,7 +118,7 @@ impl Session {
     /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete: its end belonged to a Telnet negotiation.
     pub(super) fn read_line(&mut self, line: &[u8], text: &mut String, answers: &mut Answers) -> Result<bool, Refusal<'static>> {
         if self.held.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
-            self.charset.decode(without_cr(line), text);
+            self.charset.decode(line, text);
             return Ok(true);
         }
         *answers = self.hold(line);
@@ -129,15 +129,7 @@ impl Session {
         if bytes.len() >= LINE_BYTES_MAX {
             return Err(Refusal::LineTooLong);
         }
-        self.charset.decode(without_cr(&bytes), text);
+        self.charset.decode(&bytes, text);
         Ok(true)
     }
-}
-
-/// A line without its end: CR LF, or Telnet's CR NUL before the LF.
-fn without_cr(mut line: &[u8]) -> &[u8] {
-    while let Some(shorter) = line.strip_suffix(b"\r").or_else(|| line.strip_suffix(b"\r\0")) {
-        line = shorter;
-    }
-    line
 }
