@@ -57,11 +57,11 @@ impl Charset {
         Bytes { has_ff: self.has_byte_ff(), is_single: self.0.is_single_byte(), is_utf8: self.0 == UTF_8 }
     }
 
-    /// Reads one line's bytes, without its LF, and appends its text to `text`. A CR at its end belongs to the line end. What isn't valid becomes U+FFFD; control characters other than tab are
+    /// Reads one line's bytes and appends its text, without its line end, to `text`. What isn't valid becomes U+FFFD; control characters other than tab are
     /// taken out, so that nobody writes escape sequences to another's terminal, and so are those that turn the direction of what stands
     /// beside them. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
-        let bytes = without_cr(bytes);
+        let bytes = without_line_end(bytes);
         if self.0 == UTF_8
             && let Ok(valid) = std::str::from_utf8(bytes)
         {
@@ -102,9 +102,9 @@ impl Charset {
     }
 }
 
-/// A line without the rest of its end: CR LF, or Telnet's CR NUL before the LF.
-fn without_cr(mut line: &[u8]) -> &[u8] {
-    while let Some(shorter) = line.strip_suffix(b"\r").or_else(|| line.strip_suffix(b"\r\0")) {
+/// A line without its end: CR LF, LF, or Telnet's CR NUL.
+fn without_line_end(mut line: &[u8]) -> &[u8] {
+    while let Some(shorter) = [&b"\n"[..], b"\r", b"\r\0"].iter().find_map(|end| line.strip_suffix(*end)) {
         line = shorter;
     }
     line
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn what_ends_a_line_elsewhere_is_a_space() {
         assert_eq!(decoded("utf-8", b"10%\r20%"), "10% 20%");
-        assert_eq!(decoded("utf-8", b"10%\r20%\r\r\0\r"), "10% 20%");
+        assert_eq!(decoded("utf-8", b"10%\r20%\r\r\0\r\n"), "10% 20%");
         for separator in ["\r", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}"] {
             assert_eq!(decoded("utf-8", format!("hi{separator}[#lobby] bob: hi").as_bytes()), "hi [#lobby] bob: hi", "{separator:?}");
         }
