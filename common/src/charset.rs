@@ -1,6 +1,7 @@
 //! Bytes to text and back, in the charsets of the WHATWG Encoding Standard that contain ASCII.
 //!
-//! A character that a charset lacks is sent as what stands nearest to it (see `substitutes`), at worst as `?`.
+//! A character that a charset lacks is sent as what stands nearest to it (see `substitutes`), at
+//! worst as `?`.
 //!
 //! A charset that doesn't contain ASCII (UTF-16, ISO-2022-JP) can't be used: its line ends aren't bytes 0x0A.
 //! In all the others 0x0A is never part of another character, so lines are cut before they are decoded.
@@ -20,7 +21,8 @@ pub struct Charset(&'static Encoding);
 pub enum CharsetError {
     /// No charset has this name.
     Unknown,
-    /// A charset, but one without ASCII in it, or with bytes that are no text; carries its proper name.
+    /// A charset, but one without ASCII in it, or with bytes that are no text; carries its proper
+    /// name.
     NotAscii(&'static str),
 }
 
@@ -34,7 +36,8 @@ impl Charset {
     /// Finds a charset by any of its WHATWG labels, in any case (`gbk`, `cp1251`, `latin1`).
     pub fn by_label(label: &str) -> Result<Charset, CharsetError> {
         let encoding = Encoding::for_label(label.as_bytes()).ok_or(CharsetError::Unknown)?;
-        // In x-user-defined each byte from 0x80 on stands for itself: a control byte of a terminal would be one.
+        // In x-user-defined each byte from 0x80 on stands for itself: a control byte of a terminal
+        // would be one.
         if encoding.is_ascii_compatible() && encoding != X_USER_DEFINED {
             Ok(Charset(encoding))
         } else {
@@ -57,9 +60,10 @@ impl Charset {
         Bytes { has_ff: self.has_byte_ff(), is_single: self.0.is_single_byte(), is_utf8: self.0 == UTF_8 }
     }
 
-    /// Reads one line's bytes and appends its text, without its line end, to `text`. What isn't valid becomes U+FFFD; control characters other than tab are
-    /// taken out, so that nobody writes escape sequences to another's terminal, and so are those that turn the direction of what stands
-    /// beside them. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
+    /// Reads one line's bytes and appends its text, without its line end, to `text`. What isn't
+    /// valid becomes U+FFFD; control characters other than tab are taken out, so that nobody writes
+    /// escape sequences to another's terminal, and so are those that turn the direction of what
+    /// stands beside them. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
         let bytes = without_line_end(bytes);
         if self.0 == UTF_8
@@ -71,7 +75,8 @@ impl Charset {
         }
     }
 
-    /// Appends `text` in this charset to `bytes`; a character that the charset lacks becomes what stands nearest to it, at worst `?`.
+    /// Appends `text` in this charset to `bytes`; a character that the charset lacks becomes what
+    /// stands nearest to it, at worst `?`.
     pub fn encode(self, text: &str, bytes: &mut Vec<u8>) {
         if self.0 == UTF_8 || text.is_ascii() {
             bytes.extend_from_slice(text.as_bytes());
@@ -129,13 +134,15 @@ fn push_printable(decoded: &str, text: &mut String) {
     }
 }
 
-/// Invisible characters that change how what stands beside them is shown: embeddings, overrides and isolates of the Bidirectional Algorithm (the
-/// marks of direction, which Hebrew and Arabic need, change nothing but their own place), deprecated formats, annotations, byte order marks.
+/// Invisible characters that change how what stands beside them is shown: embeddings, overrides and
+/// isolates of the Bidirectional Algorithm (the marks of direction, which Hebrew and Arabic need,
+/// change nothing but their own place), deprecated formats, annotations, byte order marks.
 fn acts_on_others(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{feff}')
 }
 
-/// Invisible copies of ASCII. The flags of Scotland and others are made of them, behind a black flag; elsewhere they hide text.
+/// Invisible copies of ASCII. The flags of Scotland and others are made of them, behind a black
+/// flag; elsewhere they hide text.
 fn is_tag(c: char) -> bool {
     matches!(c, '\u{e0000}'..='\u{e007f}')
 }

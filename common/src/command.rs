@@ -9,8 +9,8 @@ use std::fmt;
 pub enum Command<'a> {
     /// Say a text in the current room.
     Say(&'a str),
-    /// Say a text in the current room that begins with blanks and a slash: the blanks, and the rest. They aren't one piece of the line, in
-    /// which the slash was doubled.
+    /// Say a text in the current room that begins with blanks and a slash: the blanks, and the
+    /// rest. They aren't one piece of the line, in which the slash was doubled.
     SayIndented(&'a str, &'a str),
     /// List the commands, or explain one.
     Help(Option<&'a str>),
@@ -182,10 +182,12 @@ impl fmt::Display for Row {
     }
 }
 
-/// Reads a line's text. `Ok(None)` is a line in which nothing can be seen: nothing. The row is the command's own, `None` for what is said.
+/// Reads a line's text. `Ok(None)` is a line in which nothing can be seen: nothing. The row is the
+/// command's own, `None` for what is said.
 ///
-/// What was meant as a command is never said: a private message would be public. So a command is done also when blanks stand before its slash,
-/// and when the slash is the full-width one that a Chinese or Japanese keyboard types.
+/// What was meant as a command is never said: a private message would be public. So a command is
+/// done also when blanks stand before its slash, and when the slash is the full-width one that a
+/// Chinese or Japanese keyboard types.
 pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, CommandError<'_>> {
     if line.chars().all(is_blank) {
         return Ok(None);
@@ -207,7 +209,8 @@ pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, 
     }
 }
 
-/// The line that says this text, whatever it begins with: a slash is doubled where it would make the text a command.
+/// The line that says this text, whatever it begins with: a slash is doubled where it would make
+/// the text a command.
 ///
 /// ```
 /// use forkchat_common::command::literal;
@@ -252,7 +255,8 @@ impl<'a> Attempt<'a> {
 }
 
 const FULL_WIDTH_SLASH: char = '\u{ff0f}';
-/// Fraction slash, division slash, big solidus, box drawings' diagonal, mathematical rising diagonal.
+/// Fraction slash, division slash, big solidus, box drawings' diagonal, mathematical rising
+/// diagonal.
 const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
 
 /// Whether it looks like a command's name: letters of ASCII, or their full-width forms.
@@ -265,8 +269,9 @@ fn is_word(name: &str) -> bool {
 fn is_blank(c: char) -> bool {
     c.is_whitespace()
         || matches!(c,
-            // Soft hyphen, grapheme joiner, Hangul and Mongolian fillers, joiners and marks of direction, invisible operators, Braille's blank,
-            // variation selectors, byte order mark.
+            // Soft hyphen, grapheme joiner, Hangul and Mongolian fillers, joiners and marks of
+            // direction, invisible operators, Braille's blank, variation selectors, byte order
+            // mark.
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
             | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
             | '\u{e0000}'..='\u{e0fff}')

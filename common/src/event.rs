@@ -112,7 +112,8 @@ pub enum Event<'a> {
         /// Why.
         refusal: Refusal<'a>,
     },
-    /// Bytes that are sent as they are, in every form: the answer to a client of another protocol or to a Telnet negotiation.
+    /// Bytes that are sent as they are, in every form: the answer to a client of another protocol
+    /// or to a Telnet negotiation.
     Raw(&'a [u8]),
     /// The server ends.
     Stopping,

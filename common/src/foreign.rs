@@ -1,8 +1,9 @@
-//! Clients of other protocols: recognised by the first bytes that they send, and answered in their own protocol where a short answer exists.
+//! Clients of other protocols: recognised by the first bytes that they send, and answered in their
+//! own protocol where a short answer exists.
 //!
-//! [`recognise`] reads one table. A row matches only bytes that a person doesn't type as a first line: `GET / HTTP/1.1` is a
-//! request, `GET well soon` is said. Clients that wait for the server to speak first (SMTP, FTP, MySQL) read the welcome and
-//! can't be recognised.
+//! [`recognise`] reads one table. A row matches only bytes that a person doesn't type as a first
+//! line: `GET / HTTP/1.1` is a request, `GET well soon` is said. Clients that wait for the server
+//! to speak first (SMTP, FTP, MySQL) read the welcome and can't be recognised.
 
 use crate::limits::LINE_BYTES_MAX;
 
@@ -85,9 +86,11 @@ const TABLE: &[Protocol] = &[
     Protocol { name: "binary data", answer: refusal!("binary data"), matches: is_binary },
 ];
 
-/// The protocol that the first bytes of a connection belong to, if they can't be meant for the chat.
+/// The protocol that the first bytes of a connection belong to, if they can't be meant for the
+/// chat.
 ///
-/// `bytes` is what has arrived so far, or a first line without its LF. `None` also means that more bytes may decide.
+/// `bytes` is what has arrived so far, or a first line without its LF. `None` also means that more
+/// bytes may decide.
 ///
 /// ```
 /// use forkchat_common::foreign::recognise;
@@ -101,7 +104,8 @@ pub fn recognise(bytes: &[u8]) -> Option<&'static Protocol> {
     TABLE.iter().find(|protocol| (protocol.matches)(bytes))
 }
 
-/// Of a connection's first bytes as many as [`recognise`] needs, if it recognises them; fewer than a line may have.
+/// Of a connection's first bytes as many as [`recognise`] needs, if it recognises them; fewer than
+/// a line may have.
 pub fn beginning(bytes: &[u8]) -> Option<&[u8]> {
     let beginning = &bytes[..bytes.len().min(LINE_BYTES_MAX - 1)];
     recognise(beginning).map(|_| beginning)
@@ -124,7 +128,8 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b' ')
 }
 
-/// `METHOD TARGET NAME/1.1`, RFC 9112, section 3. Of one too long for a line only the beginning is seen.
+/// `METHOD TARGET NAME/1.1`, RFC 9112, section 3. Of one too long for a line only the beginning is
+/// seen.
 fn is_request(bytes: &[u8], name: &[u8]) -> bool {
     let line = first_line(bytes);
     let mut words = words(line);
@@ -161,13 +166,15 @@ fn is_ssh(bytes: &[u8]) -> bool {
             && rest[..end].iter().all(u8::is_ascii_digit)))
 }
 
-/// `PROXY TCP4 …`, or the signature of its second version without the line ends that it begins with.
+/// `PROXY TCP4 …`, or the signature of its second version without the line ends that it begins
+/// with.
 fn is_proxy(bytes: &[u8]) -> bool {
     let mut words = words(first_line(bytes));
     (words.next() == Some(b"PROXY") && matches!(words.next(), Some(b"TCP4" | b"TCP6" | b"UNKNOWN"))) || bytes.starts_with(b"\0\r\nQUIT\n")
 }
 
-/// `CAP LS 302`, `USER name mode unused :real name`, or a registration that begins with `NICK` or `PASS`.
+/// `CAP LS 302`, `USER name mode unused :real name`, or a registration that begins with `NICK` or
+/// `PASS`.
 fn is_irc(bytes: &[u8]) -> bool {
     let line = first_line(bytes);
     let is_cap = |line: &[u8]| {
@@ -184,7 +191,8 @@ fn is_irc(bytes: &[u8]) -> bool {
     is_cap(line) || is_user(line) || (opens && (is_cap(second) || is_user(second) || (second.starts_with(b"NICK ") && is_user(third))))
 }
 
-/// `EHLO host` and `MAIL FROM:` without a wait for the answer, as senders of spam do; `EHLO` alone may be a person's.
+/// `EHLO host` and `MAIL FROM:` without a wait for the answer, as senders of spam do; `EHLO` alone
+/// may be a person's.
 fn is_smtp(bytes: &[u8]) -> bool {
     let is = |line: &[u8], word: &[u8]| line.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
     let (first, second) = (first_line(bytes), second_line(bytes));
@@ -234,7 +242,8 @@ fn is_socks5(bytes: &[u8]) -> bool {
     matches!(bytes, [5, count @ 1..=8, methods @ ..] if methods.len() >= usize::from(*count))
 }
 
-/// A message of version 3 that binds, its lengths in the short or the long form: RFC 4511, section 4.2.
+/// A message of version 3 that binds, its lengths in the short or the long form: RFC 4511, section
+/// 4.2.
 fn is_ldap(bytes: &[u8]) -> bool {
     matches!(bytes, [0x30, 0x05..=0x7f, 2, 1, _, 0x60, ..] | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x60, ..])
 }
@@ -244,7 +253,8 @@ fn is_utf_16(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, 0xfe, 1..=255, 0, ..] | [0xfe, 0xff, 0, 1..=255, ..])
 }
 
-/// A NUL among the first bytes. Telnet sends it too: behind a CR, and in negotiations, which begin with 0xFF.
+/// A NUL among the first bytes. Telnet sends it too: behind a CR, and in negotiations, which begin
+/// with 0xFF.
 fn is_binary(bytes: &[u8]) -> bool {
     const LOOKED_AT: usize = 8;
     let head = &bytes[..bytes.len().min(LOOKED_AT)];

@@ -13,7 +13,7 @@
 //! | [`names`] | nicknames and room names, with their own rule of equality |
 //! | [`foreign`] | clients of other protocols, by their first bytes |
 //! | [`lines`] | cutting peeked bytes into lines |
-//! | [`telnet`] | taking Telnet's negotiation out of a line |
+//! | [`telnet`] | taking Telnet's negotiations out of a line, and answering them |
 //! | [`charset`] | bytes to text and back |
 //! | [`command`] | the table of commands, and the parser that reads it |
 //! | [`event`] | what a person can be told: events, replies, refusals |

@@ -4,10 +4,11 @@
 //! `ALICE` and `alice` are one person, and `straße` and `STRASSE` one room. A name keeps the spelling it was given in
 //! (as NFC) and carries its folded form as *key*.
 //!
-//! Besides letters and digits a name has the marks that its script writes words with: they stand on a letter of their own script, and not too many
-//! on one. Joiners without width are allowed where they change what is seen, and don't count when names are compared.
-//! Source: Unicode Standard Annex #15 (normalisation), section 3.13 (default caseless matching), Annex #31 (identifiers); RFC 5892, appendix A
-//! (joiners and middle dots).
+//! Besides letters and digits a name has the marks that its script writes words with: they stand on
+//! a letter of their own script, and not too many on one. Joiners without width are allowed where
+//! they change what is seen, and don't count when names are compared.
+//! Source: Unicode Standard Annex #15 (normalisation), section 3.13 (default caseless matching),
+//! Annex #31 (identifiers); RFC 5892, appendix A (joiners and middle dots).
 
 use crate::limits::{NICK_CHARS_MAX, ROOM_CHARS_MAX};
 use icu_casemap::CaseMapper;
@@ -122,7 +123,8 @@ const NICK_PUNCTUATION: &str = "_-[]{}\\^|";
 const ROOM_PUNCTUATION: &str = "_-[]{}\\^|.";
 /// Marks in a row. Burmese and Hebrew need up to four.
 const MARKS_MAX: usize = 4;
-/// Of those, marks that no script owns, such as accents: what a letter of its own with them isn't made of. Yoruba and Lithuanian need two.
+/// Of those, marks that no script owns, such as accents: what a letter of its own with them isn't
+/// made of. Yoruba and Lithuanian need two.
 const ACCENTS_MAX: usize = 2;
 
 fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Result<Name, NameError> {
@@ -180,7 +182,8 @@ fn first_misplaced(name: &str, punctuation: &str) -> Option<char> {
     None
 }
 
-/// What a name may begin with. Letters that nobody sees (Hangul fillers) are none: with them one could pass as another.
+/// What a name may begin with. Letters that nobody sees (Hangul fillers) are none: with them one
+/// could pass as another.
 fn is_base(c: char, punctuation: &str) -> bool {
     (c.is_alphanumeric() && !is_mark(c) && !is_ignorable(c)) || punctuation.contains(c)
 }
@@ -218,7 +221,8 @@ fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Whether a joiner changes what is seen: after a virama, or the one that keeps apart between letters that would join (RFC 5892, A.1 and A.2).
+/// Whether a joiner changes what is seen: after a virama, or the one that keeps apart between
+/// letters that would join (RFC 5892, A.1 and A.2).
 fn joins(joiner: char, before: &str, behind: &str) -> bool {
     let is_after_virama = before
         .chars()
@@ -233,7 +237,8 @@ fn joins(joiner: char, before: &str, behind: &str) -> bool {
     !behind.is_empty() && (is_after_virama || (joiner == '\u{200c}' && joins_on && joins_back))
 }
 
-/// Punctuation inside words: Catalan's middle dot, Hebrew's geresh and gershayim, the dot between parts of a foreign name in Katakana.
+/// Punctuation inside words: Catalan's middle dot, Hebrew's geresh and gershayim, the dot between
+/// parts of a foreign name in Katakana.
 fn is_middle_dot(c: char) -> bool {
     matches!(c, '\u{b7}' | '\u{5f3}' | '\u{5f4}' | '\u{30fb}')
 }

@@ -2,14 +2,17 @@
 //!
 //! `telnet HOST PORT` may negotiate options in the middle of the text: `IAC WILL x`, `IAC SB x … IAC SE`, the Synch signal's
 //! `IAC DM`. A negotiation may contain the byte LF (a window ten lines high), at which the line was already cut when it
-//! comes here; so the state is kept from line to line, and says whether the LF belonged to the text.
+//! comes here; so the state is kept from line to line, and says whether the LF belonged to the
+//! text.
 //!
-//! In a charset whose byte 0xFF is a character (windows-1251: `я`), 0xFF is Telnet's IAC only for a client that has negotiated. The first
-//! negotiation of such a client is recognised by an option that is a control byte: no text has one behind two letters.
+//! In a charset whose byte 0xFF is a character (windows-1251: `я`), 0xFF is Telnet's IAC only for a
+//! client that has negotiated. The first negotiation of such a client is recognised by an option
+//! that is a control byte: no text has one behind two letters.
 //!
-//! An option's request is answered when it would change something, or is refused. The server asks for nothing by itself, and answers no refusal,
-//! so two sides that do the same end at once.
-//! Source: RFC 854 (commands), RFC 855 (subnegotiation), RFC 856 (binary), RFC 860 (timing mark), RFC 1184 (commands from 236 on).
+//! An option's request is answered when it would change something, or is refused. The server asks
+//! for nothing by itself, and answers no refusal, so two sides that do the same end at once.
+//! Source: RFC 854 (commands), RFC 855 (subnegotiation), RFC 856 (binary), RFC 860 (timing mark),
+//! RFC 1184 (commands from 236 on).
 
 use crate::limits::SUBNEGOTIATION_BYTES_MAX;
 use serde::{Deserialize, Serialize};
@@ -82,7 +85,8 @@ pub struct Answers {
 }
 
 impl Telnet {
-    /// Whether the client has negotiated: then 0xFF is sent and received twice where it is a character.
+    /// Whether the client has negotiated: then 0xFF is sent and received twice where it is a
+    /// character.
     pub fn has_negotiated(&self) -> bool {
         self.has_negotiated
     }
@@ -113,7 +117,8 @@ impl Telnet {
         is_text
     }
 
-    /// The input is over: what may have become a negotiation is text, and one that has begun is nothing.
+    /// The input is over: what may have become a negotiation is text, and one that has begun is
+    /// nothing.
     pub fn end_input(&mut self, line: &mut Vec<u8>) {
         match std::mem::take(&mut self.place) {
             Place::MaybeCommand => line.push(IAC),
@@ -178,7 +183,8 @@ impl Telnet {
         self.feed(byte, charset, line, answers);
     }
 
-    /// Now that it is known to be Telnet: commands right before the first negotiation, which were taken for letters (Ctrl-C sends IAC IP, IAC DO TM).
+    /// Now that it is known to be Telnet: commands right before the first negotiation, which were
+    /// taken for letters (Ctrl-C sends IAC IP, IAC DO TM).
     fn take_back_commands(&mut self, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
         let mut start = line.len();
         while start >= 2 && line[start - 2] == IAC && (SE..=249).contains(&line[start - 1]) {
@@ -220,7 +226,8 @@ fn is_option_and_no_text(byte: u8) -> bool {
     byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
-/// Whether some bytes, of a line that isn't whole, hold a negotiation or command that is: a client may wait for its answer before it goes on.
+/// Whether some bytes, of a line that isn't whole, hold a negotiation or command that is: a client
+/// may wait for its answer before it goes on.
 ///
 /// In a charset where 0xFF is a character this may also be so of text.
 pub fn has_command(bytes: &[u8]) -> bool {

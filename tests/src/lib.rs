@@ -334,7 +334,8 @@ impl Client {
         }
     }
 
-    /// Reads until these bytes have come, which need not end a line, and drops them and what came before them.
+    /// Reads until these bytes have come, which need not end a line, and drops them and what came
+    /// before them.
     pub fn reads_bytes(&mut self, part: &[u8]) {
         let deadline = Instant::now() + DEADLINE;
         loop {

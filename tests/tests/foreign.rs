@@ -1,4 +1,5 @@
-//! Clients of other protocols: they are answered in their own protocol, nothing that they send is said or done, and nobody hears of them.
+//! Clients of other protocols: they are answered in their own protocol, nothing that they send is
+//! said or done, and nobody hears of them.
 
 use forkchat_tests::{Client, Server, has_tool};
 use nix::sys::signal::{Signal, kill};
@@ -16,7 +17,8 @@ fn all(client: &Client) -> Vec<u8> {
     bytes
 }
 
-/// Sends these bytes as the first of a connection, and returns all that comes back until the server ends it.
+/// Sends these bytes as the first of a connection, and returns all that comes back until the server
+/// ends it.
 fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let mut client = server.connect();
     client.send(bytes);

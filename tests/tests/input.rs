@@ -234,7 +234,8 @@ fn ctrl_c_in_telnet_is_answered_without_a_line_end_and_drops_the_line() {
         let server = Server::start(&["--model", model]);
         let (mut telnet, mut bob) = (server.join("telnet"), server.join("bob"));
         telnet.sync();
-        // What GNU telnet sends: IAC IP, IAC DO TIMING-MARK. It shows nothing until WONT TIMING-MARK comes.
+        // What GNU telnet sends: IAC IP, IAC DO TIMING-MARK. It shows nothing until WONT
+        // TIMING-MARK comes.
         telnet.send(b"wrong\xff\xf4\xff\xfd\x06");
         telnet.reads_bytes(b"\xff\xfc\x06");
         telnet.send(b"right\r\n");

@@ -148,7 +148,8 @@ fn encode_alike(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
     })
 }
 
-/// Whether text can be read without it: an accent on a letter, or what chooses among the looks of another character.
+/// Whether text can be read without it: an accent on a letter, or what chooses among the looks of
+/// another character.
 fn is_dispensable(c: char) -> bool {
     is_mark(c) || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{fe00}'..='\u{fe0f}' | '\u{ad}' | '\u{e0000}'..='\u{e0fff}')
 }
@@ -157,7 +158,8 @@ fn is_mark(c: char) -> bool {
     CanonicalCombiningClassMapBorrowed::new().get_u8(c) >= 200
 }
 
-/// Sequences of two bytes that Big5 reads, of characters that the standard's encoder doesn't write: the Hong Kong Supplementary Character Set.
+/// Sequences of two bytes that Big5 reads, of characters that the standard's encoder doesn't write:
+/// the Hong Kong Supplementary Character Set.
 static BIG5_ONLY_READ: LazyLock<HashMap<char, Vec<u8>>> = LazyLock::new(|| {
     let pairs = (0x81..=0xfeu8).flat_map(|lead| (0x40..=0xfeu8).map(move |trail| vec![lead, trail]));
     only_read(Charset(BIG5), pairs)

@@ -30,9 +30,11 @@ pub struct Session {
     pub(super) rooms: Vec<RoomId>,
     /// The one it talks in; one of `rooms`, if there is any.
     pub(super) current: Option<RoomId>,
-    /// Whether it has a name of its own and a room, and was welcomed. Before that nobody can meet it.
+    /// Whether it has a name of its own and a room, and was welcomed. Before that nobody can meet
+    /// it.
     pub(super) is_welcomed: bool,
-    /// Whether it has sent a line in which something is seen: from then on its bytes are the chat's.
+    /// Whether it has sent a line in which something is seen: from then on its bytes are the
+    /// chat's.
     pub(super) has_spoken: bool,
     /// Whether others have heard of it.
     pub(super) announced: bool,

@@ -88,7 +88,8 @@ pub struct Forms {
 struct Form {
     charset: Charset,
     tags: bool,
-    /// The client speaks Telnet, and the charset has a character whose byte is Telnet's IAC: it is sent twice.
+    /// The client speaks Telnet, and the charset has a character whose byte is Telnet's IAC: it is
+    /// sent twice.
     doubles_ff: bool,
 }
 

@@ -83,7 +83,8 @@ pub enum Behind {
 impl Lines {
     /// Makes records of what was peeked at `offset` of a session's input.
     pub fn of(session: SessionId, bytes: &[u8], offset: u64, in_long_line: bool, behind: Behind, lines_max: usize) -> Lines {
-        // Another protocol's request may have no LF, and what stands behind its first line belongs to it.
+        // Another protocol's request may have no LF, and what stands behind its first line belongs
+        // to it.
         if offset == 0
             && let Some(beginning) = foreign::beginning(bytes)
         {
