@@ -67,6 +67,18 @@ mod tests {
     }
 
     #[test]
+    fn names_with_marks_have_looks_of_their_own() {
+        let mut seen = Lookalikes::default();
+        for name in ["कृष्ण", "தமிழ்", "น้ำ", "မြန်မာ", "עִבְרִית", "Việt", "Viet"] {
+            assert_eq!(seen.imitated(name), None, "{name}");
+        }
+        assert_eq!(seen.imitated("Vi\u{1eb9}\u{302}t"), None, "the same letters in other pieces");
+        assert_eq!(seen.imitated("V\u{456}ệt"), Some("Việt"), "a Cyrillic і");
+        assert_eq!(seen.imitated("می\u{200c}خواهم"), None);
+        assert_eq!(seen.imitated("میخواهم"), None, "the same name without its joiner");
+    }
+
+    #[test]
     fn ones_own_name_is_genuine_and_a_left_one_is_free() {
         let mut seen = Lookalikes::default();
         assert_eq!(seen.imitated("\u{430}lice"), None);

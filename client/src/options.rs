@@ -91,7 +91,7 @@ fn charset(label: &str) -> Result<Charset, String> {
             "known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251 and others by their WHATWG names".to_owned()
         }
         CharsetError::NotAscii(name) => {
-            format!("{name} doesn't contain ASCII, so lines can't be told apart; utf-8 has every character it has")
+            format!("{name} doesn't contain ASCII, or has bytes that are no text; utf-8 has every character it has")
         }
     })
 }

@@ -1,10 +1,16 @@
 //! Bytes to text and back, in the charsets of the WHATWG Encoding Standard that contain ASCII.
 //!
+//! A character that a charset lacks is sent as what stands nearest to it (see `substitutes`), at
+//! worst as `?`.
+//!
 //! A charset that doesn't contain ASCII (UTF-16, ISO-2022-JP) can't be used: its line ends aren't bytes 0x0A.
 //! In all the others 0x0A is never part of another character, so lines are cut before they are decoded.
 
-use encoding_rs::{Encoding, UTF_8};
+use crate::telnet::Bytes;
+use encoding_rs::{Encoding, UTF_8, X_USER_DEFINED};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+mod substitutes;
 
 /// How a client's bytes are read, and how it is written to. UTF-8 unless it said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +21,8 @@ pub struct Charset(&'static Encoding);
 pub enum CharsetError {
     /// No charset has this name.
     Unknown,
-    /// A charset, but one without ASCII in it; carries its proper name.
+    /// A charset, but one without ASCII in it, or with bytes that are no text; carries its proper
+    /// name.
     NotAscii(&'static str),
 }
 
@@ -29,7 +36,13 @@ impl Charset {
     /// Finds a charset by any of its WHATWG labels, in any case (`gbk`, `cp1251`, `latin1`).
     pub fn by_label(label: &str) -> Result<Charset, CharsetError> {
         let encoding = Encoding::for_label(label.as_bytes()).ok_or(CharsetError::Unknown)?;
-        if encoding.is_ascii_compatible() { Ok(Charset(encoding)) } else { Err(CharsetError::NotAscii(encoding.name())) }
+        // In x-user-defined each byte from 0x80 on stands for itself: a control byte of a terminal
+        // would be one.
+        if encoding.is_ascii_compatible() && encoding != X_USER_DEFINED {
+            Ok(Charset(encoding))
+        } else {
+            Err(CharsetError::NotAscii(encoding.name()))
+        }
     }
 
     /// The proper name, as WHATWG spells it.
@@ -42,9 +55,17 @@ impl Charset {
         self.0.is_single_byte() && self.0.decode_without_bom_handling(&[0xff]).0 != "\u{fffd}"
     }
 
-    /// Reads one line's bytes and appends its text to `text`. What isn't valid becomes U+FFFD; control characters other than tab are
-    /// taken out, so that nobody writes escape sequences to another's terminal.
+    /// How its bytes are read, as far as Telnet is concerned.
+    pub fn bytes(self) -> Bytes {
+        Bytes { has_ff: self.has_byte_ff(), is_single: self.0.is_single_byte(), is_utf8: self.0 == UTF_8 }
+    }
+
+    /// Reads one line's bytes and appends its text, without its line end, to `text`. What isn't
+    /// valid becomes U+FFFD; control characters other than tab are taken out, so that nobody writes
+    /// escape sequences to another's terminal, and so are those that turn the direction of what
+    /// stands beside them. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
+        let bytes = without_line_end(bytes);
         if self.0 == UTF_8
             && let Ok(valid) = std::str::from_utf8(bytes)
         {
@@ -54,12 +75,22 @@ impl Charset {
         }
     }
 
-    /// Appends `text` in this charset to `bytes`; a character that the charset lacks becomes `?`.
+    /// Appends `text` in this charset to `bytes`; a character that the charset lacks becomes what
+    /// stands nearest to it, at worst `?`.
     pub fn encode(self, text: &str, bytes: &mut Vec<u8>) {
         if self.0 == UTF_8 || text.is_ascii() {
             bytes.extend_from_slice(text.as_bytes());
             return;
         }
+        let start = bytes.len();
+        if !self.encode_exactly(text, bytes) {
+            bytes.truncate(start);
+            substitutes::encode(self, text, bytes);
+        }
+    }
+
+    /// False if the charset lacks a character; then what was appended ends before it.
+    fn encode_exactly(self, text: &str, bytes: &mut Vec<u8>) -> bool {
         let mut encoder = self.0.new_encoder();
         let mut rest = text;
         loop {
@@ -68,12 +99,20 @@ impl Charset {
             let (result, read) = encoder.encode_from_utf8_to_vec_without_replacement(rest, bytes, true);
             rest = &rest[read..];
             match result {
-                encoding_rs::EncoderResult::InputEmpty => return,
+                encoding_rs::EncoderResult::InputEmpty => return true,
                 encoding_rs::EncoderResult::OutputFull => {}
-                encoding_rs::EncoderResult::Unmappable(_) => bytes.push(b'?'),
+                encoding_rs::EncoderResult::Unmappable(_) => return false,
             }
         }
     }
+}
+
+/// A line without its end: CR LF, LF, or Telnet's CR NUL.
+fn without_line_end(mut line: &[u8]) -> &[u8] {
+    while let Some(shorter) = [&b"\n"[..], b"\r", b"\r\0"].iter().find_map(|end| line.strip_suffix(*end)) {
+        line = shorter;
+    }
+    line
 }
 
 fn push_printable(decoded: &str, text: &mut String) {
@@ -81,9 +120,31 @@ fn push_printable(decoded: &str, text: &mut String) {
     // Without an early end, so that the compiler can look at many bytes at a time: nearly always all of them are plain.
     if decoded.bytes().fold(true, |all, byte| all & is_plain_ascii(byte)) {
         text.push_str(decoded);
-    } else {
-        text.extend(decoded.chars().filter(|&c| c == '\t' || !c.is_control()));
+        return;
     }
+    let mut is_in_flag = false;
+    for c in decoded.chars() {
+        is_in_flag = c == '\u{1f3f4}' || (is_in_flag && is_tag(c));
+        match c {
+            '\t' => text.push(c),
+            '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => text.push(' '),
+            c if c.is_control() || acts_on_others(c) || (is_tag(c) && !is_in_flag) => {}
+            c => text.push(c),
+        }
+    }
+}
+
+/// Invisible characters that change how what stands beside them is shown: embeddings, overrides and
+/// isolates of the Bidirectional Algorithm (the marks of direction, which Hebrew and Arabic need,
+/// change nothing but their own place), deprecated formats, annotations, byte order marks.
+fn acts_on_others(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{feff}')
+}
+
+/// Invisible copies of ASCII. The flags of Scotland and others are made of them, behind a black
+/// flag; elsewhere they hide text.
+fn is_tag(c: char) -> bool {
+    matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 impl Serialize for Charset {
@@ -143,6 +204,84 @@ mod tests {
         assert_eq!(Charset::by_label("utf-16"), Err(CharsetError::NotAscii("UTF-16LE")));
         assert_eq!(Charset::by_label("iso-2022-jp"), Err(CharsetError::NotAscii("ISO-2022-JP")));
         assert_eq!(Charset::by_label("klingon"), Err(CharsetError::Unknown));
+        for label in ["utf-16be", "replacement", "iso-2022-kr", "hz-gb-2312", "x-user-defined"] {
+            assert!(matches!(Charset::by_label(label), Err(CharsetError::NotAscii(_))), "{label}");
+        }
+    }
+
+    #[test]
+    fn what_ends_a_line_elsewhere_is_a_space() {
+        assert_eq!(decoded("utf-8", b"10%\r20%"), "10% 20%");
+        assert_eq!(decoded("utf-8", b"10%\r20%\r\r\0\r\n"), "10% 20%");
+        for separator in ["\r", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}"] {
+            assert_eq!(decoded("utf-8", format!("hi{separator}[#lobby] bob: hi").as_bytes()), "hi [#lobby] bob: hi", "{separator:?}");
+        }
+        assert_eq!(decoded("windows-1251", b"10%\r20%"), "10% 20%");
+        assert_eq!(decoded("iso-8859-1", b"a\x85b"), "a…b", "windows-1252 by its WHATWG name");
+        assert_eq!(decoded("iso-8859-2", b"a\x85b"), "a b");
+    }
+
+    #[test]
+    fn what_acts_on_other_text_is_gone_and_what_words_need_stays() {
+        assert_eq!(decoded("utf-8", "a\u{202e}b\u{2066}c\u{2069}d\u{feff}e\u{fff9}f\u{e0041}g".as_bytes()), "abcdefg");
+        for text in [
+            "שלום\u{200f}!",
+            "می\u{200c}خواهم",
+            "👩\u{200d}🚀",
+            "🏴\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
+            "❤\u{fe0f}",
+            "นา\u{200b}ง",
+        ] {
+            assert_eq!(decoded("utf-8", text.as_bytes()), text);
+        }
+        assert_eq!(decoded("utf-8", b"\xef\xbb\xbf/nick bob"), "/nick bob", "a byte order mark");
+        assert_eq!(decoded("gb18030", b"\x84\x31\x95\x33/nick bob"), "/nick bob");
+    }
+
+    #[test]
+    fn sentences_pass_through_their_languages_charsets() {
+        for (charset, text) in [
+            ("big5-hkscs", "我哋喺度食嘢，佢哋唔嚟㗎"),
+            ("euc-jp", "鷗外と内田百閒 丂丄"),
+            ("euc-kr", "다람쥐 헌 쳇바퀴"),
+            ("shift_jis", "～日本語のテスト－"),
+            ("gbk", "€5 镕"),
+            ("gb18030", "Tiếng Việt कृष्ण"),
+            ("windows-1250", "Příliš žluťoučký kůň, zażółć gęślą jaźń"),
+            ("iso-8859-2", "árvíztűrő tükörfúrógép"),
+            ("windows-1251", "Съешь ещё этих булочек, ґанок, ўсё"),
+            ("koi8-u", "їжак ґанок"),
+            ("x-mac-cyrillic", "Съешь ещё"),
+            ("windows-1253", "Ξεσκεπάζω την ψυχοφθόρα"),
+            ("windows-1254", "Pijamalı hasta yağız şoföre"),
+            ("windows-1255", "דג סקרן שט"),
+            ("iso-8859-8", "דג סקרן שט"),
+            ("iso-8859-6", "صِف خَلقَ خَودِ"),
+            ("windows-1256", "صِف خَلقَ خَودِ"),
+            ("windows-1257", "Įlinkdama fechtuotojo špaga"),
+            ("windows-874", "เป็นมนุษย์สุดประเสริฐ"),
+            ("iso-8859-15", "Œuvre à 5 €"),
+        ] {
+            assert_eq!(decoded(charset, &encoded(charset, text)), text, "{charset}");
+        }
+    }
+
+    /// Whatever a client can send in its charset, another in the same charset reads.
+    #[test]
+    fn all_pairs_of_bytes_pass_through_a_charset_and_back() {
+        for label in ["big5", "euc-kr", "euc-jp", "shift_jis", "gbk", "gb18030", "windows-1258", "koi8-r", "iso-8859-8-i", "macintosh"] {
+            for lead in 0x80..=0xffu8 {
+                for trail in 0x40..=0xffu8 {
+                    let text = decoded(label, &[lead, trail]);
+                    // Shift_JIS has a range for private use, which is read and can't be written.
+                    let is_private = text.chars().any(|c| matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fffd}'));
+                    if !is_private {
+                        let back = decoded(label, &encoded(label, &text));
+                        assert_eq!(back, text, "{label} {lead:x} {trail:x}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The commands: one table, which the parser, `/help` and a client's completion all read.
 
 use crate::limits::{HISTORY_LINES, HISTORY_LINES_MAX, ROOM_CHARS_MAX};
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a line asks for. Borrows from the line.
@@ -8,6 +9,9 @@ use std::fmt;
 pub enum Command<'a> {
     /// Say a text in the current room.
     Say(&'a str),
+    /// Say a text in the current room that begins with blanks and a slash: the blanks, and the
+    /// rest. They aren't one piece of the line, in which the slash was doubled.
+    SayIndented(&'a str, &'a str),
     /// List the commands, or explain one.
     Help(Option<&'a str>),
     /// Take a nickname.
@@ -77,7 +81,7 @@ pub struct Row {
     /// What it does, in a few words.
     pub does: &'static str,
     /// What it costs of the budget that `--rate-limit` sets, in lines: more than a line where it notifies
-    /// others or has a long answer. At most [`COMMAND_COST_MAX`].
+    /// others or has a long answer. At most [`crate::limits::COMMAND_COST_MAX`].
     pub cost: u64,
     /// Whether its answer may take several parts, so that the session's further input waits.
     pub has_long_answer: bool,
@@ -202,6 +206,8 @@ pub static TABLE: [Row; 16] = [
 pub enum CommandError<'a> {
     /// No command has this name.
     Unknown(&'a str),
+    /// A command's name, carried too, stands after this character, which looks like a slash.
+    Lookalike(char, &'a str),
     /// The command is there, its arguments don't fit.
     Usage(&'static Row),
 }
@@ -214,16 +220,26 @@ impl PartialEq for Row {
 impl Eq for Row {}
 
 impl Row {
-    /// Finds a command by its name, with or without its slash, in any case.
+    /// Finds a command by its name, with or without its slash, in any case and width.
     pub fn by_name(name: &str) -> Option<&'static Row> {
         let name = name.strip_prefix('/').unwrap_or(name);
-        TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name))
+        let is_same = |row: &&Row| row.name.len() == name.chars().count() && row.name.chars().eq(name.chars().map(narrow));
+        TABLE.iter().find(is_same)
     }
 
     /// Whether `/help` tells of it.
     pub fn is_listed(&self) -> bool {
         !self.does.is_empty()
     }
+}
+
+/// A letter in lower case, and no wider than ASCII's.
+fn narrow(c: char) -> char {
+    let half_width = match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+        c => c,
+    };
+    half_width.to_ascii_lowercase()
 }
 
 impl fmt::Display for Row {
@@ -234,21 +250,99 @@ impl fmt::Display for Row {
     }
 }
 
-/// Reads a line's text. `Ok(None)` is an empty line: nothing. The row is the command's own, `None` for what is said.
+/// Reads a line's text. `Ok(None)` is a line in which nothing can be seen: nothing. The row is the
+/// command's own, `None` for what is said.
+///
+/// What was meant as a command is never said: a private message would be public. So a command is
+/// done also when blanks stand before its slash, and when the slash is the full-width one that a
+/// Chinese or Japanese keyboard types.
 pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, CommandError<'_>> {
-    if line.is_empty() {
+    if line.chars().all(is_blank) {
         return Ok(None);
     }
-    let Some(rest) = line.strip_prefix('/') else { return Ok(Some((None, Command::Say(line)))) };
-    if rest.starts_with('/') {
-        return Ok(Some((None, Command::Say(rest))));
+    let Some(Attempt { indent, slash, rest, name, arguments, row }) = Attempt::of(line) else {
+        return Ok(Some((None, Command::Say(line))));
+    };
+    if rest.starts_with(slash) {
+        let said = if indent.is_empty() { Command::Say(rest) } else { Command::SayIndented(indent, rest) };
+        return Ok(Some((None, said)));
     }
-    let (name, rest) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
-    let row = Row::by_name(name).ok_or(CommandError::Unknown(name))?;
-    match (row.parse)(rest.trim()) {
+    let row = row.ok_or(CommandError::Unknown(name))?;
+    if SLASH_LOOKALIKES.contains(&slash) {
+        return Err(CommandError::Lookalike(slash, name));
+    }
+    match (row.parse)(arguments.trim_matches(is_blank)) {
         Some(command) => Ok(Some((Some(row), command))),
         None => Err(CommandError::Usage(row)),
     }
+}
+
+/// The line that says this text, whatever it begins with: a slash is doubled where it would make
+/// the text a command.
+///
+/// ```
+/// use forkchat_common::command::literal;
+/// assert_eq!(literal("/usr/bin/ld: cannot find -lfoo"), "//usr/bin/ld: cannot find -lfoo");
+/// assert_eq!(literal("1/2"), "1/2");
+/// ```
+pub fn literal(text: &str) -> Cow<'_, str> {
+    match Attempt::of(text) {
+        Some(Attempt { indent, slash, rest, .. }) => format!("{indent}{slash}{slash}{rest}").into(),
+        None => text.into(),
+    }
+}
+
+/// A line that was meant as a command, or says by doubled slashes that it isn't.
+struct Attempt<'a> {
+    indent: &'a str,
+    slash: char,
+    /// What stands after the slash.
+    rest: &'a str,
+    name: &'a str,
+    arguments: &'a str,
+    row: Option<&'static Row>,
+}
+
+impl<'a> Attempt<'a> {
+    fn of(line: &'a str) -> Option<Attempt<'a>> {
+        let visible = line.trim_start_matches(is_blank);
+        let slash = visible.chars().next().filter(|c| matches!(*c, '/' | FULL_WIDTH_SLASH) || SLASH_LOOKALIKES.contains(c))?;
+        let (indent, rest) = (&line[..line.len() - visible.len()], &visible[slash.len_utf8()..]);
+        let words = rest.trim_start_matches(slash);
+        let (name, arguments) = words.split_once(is_blank).unwrap_or((words, ""));
+        let row = Row::by_name(name);
+        let is_meant = match (slash, row) {
+            (_, Some(_)) => true,
+            // An indented path is text, and so is a face such as ／(^o^)＼.
+            ('/', None) => indent.is_empty(),
+            (FULL_WIDTH_SLASH, None) => is_word(name),
+            (_, None) => false,
+        };
+        is_meant.then_some(Attempt { indent, slash, rest, name, arguments, row })
+    }
+}
+
+const FULL_WIDTH_SLASH: char = '\u{ff0f}';
+/// Fraction slash, division slash, big solidus, box drawings' diagonal, mathematical rising
+/// diagonal.
+const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
+
+/// Whether it looks like a command's name: letters of ASCII, or their full-width forms.
+fn is_word(name: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || matches!(c, '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}');
+    name.chars().next().is_some_and(is_letter)
+}
+
+/// Whether nothing is seen of a character: spaces of every kind and width, and what has no width.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c,
+            // Soft hyphen, grapheme joiner, Hangul and Mongolian fillers, joiners and marks of
+            // direction, invisible operators, Braille's blank, variation selectors, byte order
+            // mark.
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Whether a line, as a client sent it, may be a command with a long answer. What the client sent after
@@ -258,6 +352,8 @@ pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, 
 /// line that doesn't begin as ordinary text does; a wrong yes only costs some speed.
 pub fn may_have_long_answer(line: &[u8]) -> bool {
     match line.trim_ascii_start() {
+        // A name in full-width letters.
+        [b'/', first, ..] if !first.is_ascii() => true,
         [b'/', name @ ..] => {
             let is_head = |row: &&Row| name.get(..row.name.len()).is_some_and(|head| head.eq_ignore_ascii_case(row.name.as_bytes()));
             TABLE.iter().filter(|row| row.has_long_answer).any(|row| is_head(&row))
@@ -305,7 +401,7 @@ fn optional(rest: &str) -> Option<Option<&str>> {
 }
 
 fn some_text(rest: &str) -> Option<&str> {
-    let rest = rest.trim();
+    let rest = rest.trim_matches(is_blank);
     (!rest.is_empty()).then_some(rest)
 }
 
@@ -336,6 +432,86 @@ mod tests {
         assert_eq!(command("//me"), Command::Say("/me"));
         assert_eq!(parse(""), Ok(None));
         assert_eq!(command("/me waves  "), Command::Me("waves"));
+    }
+
+    #[test]
+    fn what_was_meant_as_a_command_is_never_said() {
+        let secret = Command::Msg { nick: "bob", text: "a secret" };
+        for line in [
+            "/msg bob a secret",
+            " /msg bob a secret",
+            "\t/msg bob a secret",
+            "\u{3000}/msg bob a secret",
+            "\u{feff}/msg bob a secret",
+            "\u{200b}/msg bob a secret",
+            "／msg bob a secret",
+            "／ｍｓｇ　bob　a secret",
+            " ／MSG bob a secret",
+            "/msg\u{a0}bob\u{a0}a secret\u{a0}",
+            "/msg\u{2003}bob\u{3000}a secret",
+            "/ｍｓｇ bob a secret",
+        ] {
+            assert_eq!(command(line), secret, "{line:?}");
+        }
+        for line in ["⁄msg bob a secret", "∕msg bob a secret", "⧸MSG bob a secret", " ⁄msg bob"] {
+            assert!(matches!(parse(line), Err(CommandError::Lookalike(..))), "{line}");
+        }
+        for line in ["／mgs bob a secret", "／ｄａｎｃｅ", "/mgs\u{a0}bob", "/ msg bob a secret", "/", "/m\u{301}sg bob"] {
+            assert!(matches!(parse(line), Err(CommandError::Unknown(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn paths_faces_and_fractions_are_said() {
+        for line in [" /etc/passwd", "  //etc", "／(^o^)＼", "／人◕ ‿‿ ◕人＼", "／", "⁄10", "1／2", "╱╲", "  indented", "\u{200f}שלום"]
+        {
+            assert_eq!(command(line), Command::Say(line));
+        }
+        assert_eq!(command("／／me"), Command::Say("／me"));
+        assert_eq!(command("  //me"), Command::SayIndented("  ", "/me"));
+    }
+
+    #[test]
+    fn every_text_has_a_line_that_says_it() {
+        for text in [
+            "hi",
+            "/",
+            "//",
+            "/me",
+            "//me",
+            "///me",
+            "/usr/bin",
+            " /me",
+            " //me",
+            "\t/etc",
+            "／msg bob",
+            "　／ｍｓｇ",
+            "／／me",
+            "／mgs",
+            "／(^o^)＼",
+            "⁄msg x",
+            "⁄⁄msg",
+            " ⁄me",
+            "1/2",
+            "/ msg",
+        ] {
+            let line = literal(text);
+            let said = match command(&line) {
+                Command::Say(said) => said.to_owned(),
+                Command::SayIndented(indent, rest) => format!("{indent}{rest}"),
+                other => panic!("{text}: {other:?}"),
+            };
+            assert_eq!(said, text);
+        }
+    }
+
+    #[test]
+    fn a_line_in_which_nothing_is_seen_is_nothing() {
+        for line in ["", " ", "\t \t", "\u{3000}\u{3000}", "\u{a0}", "\u{200b}\u{200d}", "\u{feff}", "\u{2800} \u{3164}"] {
+            assert_eq!(parse(line), Ok(None), "{line:?}");
+        }
+        assert!(matches!(parse("/me \u{200b}\u{3000}"), Err(CommandError::Usage(_))));
+        assert!(matches!(parse("/msg bob \u{2060}"), Err(CommandError::Usage(_))));
     }
 
     #[test]
@@ -379,7 +555,7 @@ mod tests {
 
     #[test]
     fn a_line_that_may_have_a_long_answer_is_recognised_by_its_bytes() {
-        for line in ["/history", "/HISTORY 3", "  /rooms", "/who #x", "\u{feff}/history", "／history", "\u{1}/who"] {
+        for line in ["/history", "/HISTORY 3", "  /rooms", "/who #x", "\u{feff}/history", "／history", "/ｗｈｏ", "\u{1}/who"] {
             assert!(may_have_long_answer(line.as_bytes()), "{line:?}");
         }
         for line in ["", "hello", "/nick who", "//history", "/me asks who is here", "[a]"] {

@@ -112,6 +112,9 @@ pub enum Event<'a> {
         /// Why.
         refusal: Refusal<'a>,
     },
+    /// Bytes that are sent as they are, in every form: the answer to a client of another protocol
+    /// or to a Telnet negotiation.
+    Raw(&'a [u8]),
     /// The server ends.
     Stopping,
     /// The session ended through no doing of its own.
@@ -224,6 +227,8 @@ pub enum Reply<'a> {
 pub enum Refusal<'a> {
     /// No command has this name.
     UnknownCommand(&'a str),
+    /// A command's name, carried too, stands after this character, which looks like a slash.
+    SlashLookalike(char, &'a str),
     /// The arguments don't fit.
     Usage(&'static Row),
     /// A line longer than the bound.

@@ -12,8 +12,9 @@
 //! | [`ids`] | the numbers that name things: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
 //! | [`limits`] | every bound of the protocol, by name |
 //! | [`names`] | nicknames and room names, with their own rule of equality |
+//! | [`foreign`] | clients of other protocols, by their first bytes |
 //! | [`lines`] | cutting peeked bytes into lines |
-//! | [`telnet`] | taking Telnet's negotiation out of a line |
+//! | [`telnet`] | taking Telnet's negotiations out of a line, and answering them |
 //! | [`charset`] | bytes to text and back |
 //! | [`command`] | the table of commands, and the parser that reads it |
 //! | [`event`] | what a person can be told: events, replies, refusals |
@@ -24,6 +25,7 @@ pub mod address;
 pub mod charset;
 pub mod command;
 pub mod event;
+pub mod foreign;
 pub mod ids;
 pub mod limits;
 pub mod lines;

@@ -3,11 +3,19 @@
 //! Two names are the same if they agree after compatibility normalisation (NFKC) and full case folding, so `Ａlice`,
 //! `ALICE` and `alice` are one person, and `straße` and `STRASSE` one room. A name keeps the spelling it was given in
 //! (as NFC) and carries its folded form as *key*.
-//! Source: Unicode Standard Annex #15 (normalisation) and section 3.13 (default caseless matching).
+//!
+//! Besides letters and digits a name has the marks that its script writes words with: they stand on
+//! a letter of their own script, and not too many on one. Joiners without width are allowed where
+//! they change what is seen, and don't count when names are compared.
+//! Source: Unicode Standard Annex #15 (normalisation), section 3.13 (default caseless matching),
+//! Annex #31 (identifiers); RFC 5892, appendix A (joiners and middle dots).
 
 use crate::limits::{NICK_CHARS_MAX, ROOM_CHARS_MAX};
 use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizerBorrowed;
+use icu_properties::props::{Alphabetic, CanonicalCombiningClass, DefaultIgnorableCodePoint, GeneralCategory, JoiningType, Script};
+use icu_properties::script::ScriptWithExtensions;
+use icu_properties::{CodePointMapData, CodePointSetData};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,7 +70,7 @@ impl Nick {
     /// assert!(Nick::parse("two words").is_err());
     /// ```
     pub fn parse(text: &str) -> Result<Nick, NameError> {
-        parse(text, "", NICK_CHARS_MAX, is_nick_char).map(Nick)
+        parse(text, "", NICK_CHARS_MAX, NICK_PUNCTUATION).map(Nick)
     }
 
     /// As it was typed (NFC).
@@ -77,10 +85,10 @@ impl Nick {
 }
 
 impl RoomName {
-    /// Reads a room's name, with its `#`, as somebody typed it.
+    /// Reads a room's name, with its `#`, which may be the full-width one, as somebody typed it.
     pub fn parse(text: &str) -> Result<RoomName, NameError> {
-        let rest = text.strip_prefix('#').ok_or(NameError::NoHash)?;
-        parse(rest, "#", ROOM_CHARS_MAX, |c| is_nick_char(c) || c == '.').map(RoomName)
+        let rest = text.strip_prefix(['#', '\u{ff03}']).ok_or(NameError::NoHash)?;
+        parse(rest, "#", ROOM_CHARS_MAX, ROOM_PUNCTUATION).map(RoomName)
     }
 
     /// As it was typed (NFC), with its `#`.
@@ -119,16 +127,24 @@ pub fn find_key(text: &str) -> Option<Box<str>> {
     text.chars().nth(4 * (ROOM_CHARS_MAX + 1)).is_none().then(|| key_of(text))
 }
 
-fn parse(text: &str, prefix: &str, chars_max: usize, allowed: impl Fn(char) -> bool) -> Result<Name, NameError> {
+const NICK_PUNCTUATION: &str = "_-[]{}\\^|";
+const ROOM_PUNCTUATION: &str = "_-[]{}\\^|.";
+/// Marks in a row. Burmese and Hebrew need up to four.
+const MARKS_MAX: usize = 4;
+/// Of those, marks that no script owns, such as accents: what a letter of its own with them isn't
+/// made of. Yoruba and Lithuanian need two.
+const ACCENTS_MAX: usize = 2;
+
+fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Result<Name, NameError> {
     // Before the costly part: composing shortens a text at most to a third (a Hangul syllable is three letters).
-    if text.chars().count() > 4 * chars_max {
+    if text.chars().take(4 * chars_max + 1).count() > 4 * chars_max {
         return Err(NameError::TooLong(chars_max));
     }
     let spelling = ComposingNormalizerBorrowed::new_nfc().normalize(text);
     if spelling.is_empty() {
         return Err(NameError::Empty);
     }
-    if let Some(c) = spelling.chars().find(|&c| !allowed(c)).or_else(|| spelling.chars().next().filter(|&c| is_combining_fold(c))) {
+    if let Some(c) = first_misplaced(&spelling, punctuation) {
         return Err(NameError::Character(c));
     }
     if spelling.chars().count() > chars_max {
@@ -136,7 +152,7 @@ fn parse(text: &str, prefix: &str, chars_max: usize, allowed: impl Fn(char) -> b
     }
     let key = fold(&spelling);
     // A ligature such as U+FDFA is a letter that stands for words with spaces between: what it stands for counts.
-    if let Some(c) = key.chars().find(|&c| !allowed(c) && !is_combining_fold(c)) {
+    if let Some(c) = key.chars().find(|&c| !is_base(c, punctuation) && !is_mark(c) && !is_middle_dot(c)) {
         return Err(NameError::Character(c));
     }
     let (spelling, key) = (format!("{prefix}{spelling}"), format!("{prefix}{key}"));
@@ -144,15 +160,118 @@ fn parse(text: &str, prefix: &str, chars_max: usize, allowed: impl Fn(char) -> b
     Ok(Name { spelling: spelling.into(), key })
 }
 
-/// Full case folding may leave a combining mark (`İ` folds to `i` and U+0307); it is no reason to refuse the name.
-fn is_combining_fold(c: char) -> bool {
-    matches!(c, '\u{300}'..='\u{36f}')
+/// The first character that a name doesn't have, or not at its place.
+fn first_misplaced(name: &str, punctuation: &str) -> Option<char> {
+    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || punctuation.as_bytes().contains(&byte)) {
+        return None;
+    }
+    let (mut letter, mut marks, mut accents) = (None, 0, 0);
+    for (at, c) in name.char_indices() {
+        if is_mark(c) {
+            (marks, accents) = (marks + usize::from(is_nonspacing(c)), accents + usize::from(script_of(c) == Script::Inherited));
+            if !letter.is_some_and(|letter| is_mark_of(c, letter)) || marks > MARKS_MAX || accents > ACCENTS_MAX {
+                return Some(c);
+            }
+        } else if is_joiner(c) {
+            if !joins(c, &name[..at], &name[at + c.len_utf8()..]) {
+                return Some(c);
+            }
+        } else if is_middle_dot(c) {
+            if !is_between(c, &name[..at], &name[at + c.len_utf8()..]) {
+                return Some(c);
+            }
+            (letter, marks, accents) = (None, 0, 0);
+        } else if is_base(c, punctuation) {
+            (letter, marks, accents) = (Some(c).filter(|&c| CodePointSetData::new::<Alphabetic>().contains(c)), 0, 0);
+        } else {
+            return Some(c);
+        }
+    }
+    None
 }
 
-fn is_nick_char(c: char) -> bool {
-    // Hangul fillers are letters that nobody sees: with them one could pass as another.
-    let is_invisible = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
-    (c.is_alphanumeric() && !is_invisible) || "_-[]{}\\^|".contains(c)
+/// What a name may begin with. Letters that nobody sees (Hangul fillers) are none: with them one
+/// could pass as another.
+fn is_base(c: char, punctuation: &str) -> bool {
+    (c.is_alphanumeric() && !is_mark(c) && !is_ignorable(c)) || punctuation.contains(c)
+}
+
+/// A mark that is written on, around or beside a letter.
+fn is_mark(c: char) -> bool {
+    // Marks for symbols, and halves of marks, are in no word.
+    let is_for_symbols = matches!(c, '\u{20d0}'..='\u{20ff}' | '\u{1ab0}'..='\u{1aff}' | '\u{fe20}'..='\u{fe2f}');
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark) && !is_ignorable(c) && !is_for_symbols
+}
+
+fn is_nonspacing(c: char) -> bool {
+    CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::NonspacingMark
+}
+
+/// Whether a mark belongs to a letter's script, or to every script.
+fn is_mark_of(mark: char, letter: char) -> bool {
+    let scripts = ScriptWithExtensions::new();
+    let script = script_of(letter);
+    scripts.has_script(mark, script)
+        || scripts.has_script(mark, Script::Inherited)
+        || (script == Script::Common && script_of(mark) == Script::Inherited)
+}
+
+fn script_of(c: char) -> Script {
+    CodePointMapData::<Script>::new().get(c)
+}
+
+fn is_ignorable(c: char) -> bool {
+    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
+}
+
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// Whether a joiner changes what is seen: after a virama, or the one that keeps apart between
+/// letters that would join (RFC 5892, A.1 and A.2).
+fn joins(joiner: char, before: &str, behind: &str) -> bool {
+    let is_after_virama = before
+        .chars()
+        .next_back()
+        .is_some_and(|c| CodePointMapData::<CanonicalCombiningClass>::new().get(c) == CanonicalCombiningClass::Virama);
+    let types = CodePointMapData::<JoiningType>::new();
+    let is_seen = |c: &char| types.get(*c) != JoiningType::Transparent;
+    let joins_on =
+        before.chars().rev().find(is_seen).is_some_and(|c| matches!(types.get(c), JoiningType::LeftJoining | JoiningType::DualJoining));
+    let joins_back =
+        behind.chars().find(is_seen).is_some_and(|c| matches!(types.get(c), JoiningType::RightJoining | JoiningType::DualJoining));
+    !behind.is_empty() && (is_after_virama || (joiner == '\u{200c}' && joins_on && joins_back))
+}
+
+/// Punctuation inside words: Catalan's middle dot, Hebrew's geresh and gershayim, the dot between
+/// parts of a foreign name in Katakana.
+fn is_middle_dot(c: char) -> bool {
+    matches!(c, '\u{b7}' | '\u{5f3}' | '\u{5f4}' | '\u{30fb}')
+}
+
+/// Whether such punctuation stands where words have it (RFC 5892, A.3, A.5 to A.7).
+fn is_between(dot: char, before: &str, behind: &str) -> bool {
+    let (last, next) = (before.chars().next_back(), behind.chars().next());
+    let is = |c: Option<char>, scripts: &[Script]| c.is_some_and(|c| scripts.contains(&script_of(c)));
+    match dot {
+        '\u{b7}' => matches!((last, next), (Some('l' | 'L'), Some('l' | 'L'))),
+        '\u{30fb}' => {
+            let scripts = [Script::Katakana, Script::Hiragana, Script::Han];
+            // The sign for a long vowel belongs to no script of its own.
+            let is_word = |c: Option<char>| is(c, &scripts) || c == Some('\u{30fc}');
+            is_word(last) && is_word(next)
+        }
+        _ => before.chars().rev().find(|&c| !is_mark(c)).is_some_and(|c| is(Some(c), &[Script::Hebrew])),
+    }
+}
+
+/// Whether a character can be shown by itself: it is no mark, and it isn't invisible.
+pub(crate) fn is_seen_alone(c: char) -> bool {
+    let category = CodePointMapData::<GeneralCategory>::new().get(c);
+    let is_mark = matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark | GeneralCategory::EnclosingMark);
+    !is_mark && !is_ignorable(c) && !c.is_whitespace() && !c.is_control()
 }
 
 fn fold(text: &str) -> String {
@@ -161,8 +280,9 @@ fn fold(text: &str) -> String {
     }
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
     let folder = CaseMapper::new();
+    let seen: String = text.chars().filter(|&c| !is_joiner(c)).collect();
     // Folding can undo composition and the other way round: twice is enough for a stable form (toNFKC_Casefold).
-    let once = nfkc.normalize(&folder.fold_string(&nfkc.normalize(text))).into_owned();
+    let once = nfkc.normalize(&folder.fold_string(&nfkc.normalize(&seen))).into_owned();
     nfkc.normalize(&folder.fold_string(&once)).into_owned()
 }
 
@@ -206,11 +326,114 @@ mod tests {
         assert_eq!(Nick::parse("王小明").unwrap().as_str(), "王小明");
     }
 
+    #[test]
+    fn names_have_the_marks_that_their_script_needs() {
+        for name in [
+            "कृष्ण",
+            "श्रीमती",
+            "தமிழ்",
+            "น้ำ",
+            "สมชาย์",
+            "မြန်မာ",
+            "ကျွန်ုပ်",
+            "עִבְרִית",
+            "שָׁלוֹם",
+            "مُحَمَّد",
+            "ភាសាខ្មែរ",
+            "ລາວ",
+            "বাংলা",
+            "ਪੰਜਾਬੀ",
+            "ગુજરાતી",
+            "తెలుగు",
+            "ಕನ್ನಡ",
+            "മലയാളം",
+            "සිංහල",
+            "བོད་ཡིག".split('་').next().unwrap(),
+            "አማርኛ",
+            "Vi\u{1ec7}t",
+            "Tie\u{302}\u{301}ng",
+            "ẹ̀kọ́",
+            "ė̃",
+            "ジョン・スミス",
+            "col·lega",
+            "ג׳ורג׳",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
+            "ශ්\u{200d}රී",
+        ] {
+            let nick = Nick::parse(name).unwrap_or_else(|why| panic!("{name}: {why:?}"));
+            assert_eq!(Nick::parse(nick.as_str()), Ok(nick.clone()));
+            assert!(RoomName::parse(&format!("#{name}")).is_ok());
+            let decomposed = icu_normalizer::DecomposingNormalizerBorrowed::new_nfd().normalize(name);
+            assert_eq!(Nick::parse(&decomposed).unwrap(), nick, "{name} in NFD");
+        }
+    }
+
+    #[test]
+    fn names_that_hide_something_are_refused() {
+        for (name, hidden) in [
+            ("\u{301}a", '\u{301}'),
+            ("\u{94d}\u{94d}", '\u{94d}'),
+            ("1\u{301}", '\u{301}'),
+            ("_\u{301}", '\u{301}'),
+            ("dora\u{200d}", '\u{200d}'),
+            ("do\u{200c}ra", '\u{200c}'),
+            ("क्\u{200d}", '\u{200d}'),
+            ("dora\u{fe0f}", '\u{fe0f}'),
+            ("dora\u{34f}", '\u{34f}'),
+            ("dora\u{ad}", '\u{ad}'),
+            ("ក\u{17b4}", '\u{17b4}'),
+            ("dora\u{e49}", '\u{e49}'),
+            ("dora\u{93f}", '\u{93f}'),
+            ("x\u{20dd}", '\u{20dd}'),
+            ("x\u{335}\u{336}\u{337}", '\u{337}'),
+            ("\u{e01}\u{e49}\u{e49}\u{e49}\u{e49}\u{e49}", '\u{e49}'),
+            ("a·b", '·'),
+            ("・", '・'),
+            ("dora\u{202e}", '\u{202e}'),
+            ("😀", '😀'),
+        ] {
+            assert_eq!(Nick::parse(name), Err(NameError::Character(hidden)), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn joiners_make_no_other_name_and_a_full_width_hash_no_other_room() {
+        assert_eq!(Nick::parse("می\u{200c}خواهم"), Nick::parse("میخواهم"));
+        assert_eq!(RoomName::parse("＃room").unwrap().as_str(), "#room");
+        assert_eq!(&*key_of("＃Room"), RoomName::parse("#room").unwrap().key());
+    }
+
+    /// Names are keys in the database: what they were folded to by earlier versions stays.
+    #[test]
+    fn keys_are_what_they_were() {
+        for (name, key) in [
+            ("Straße", "strasse"),
+            ("İpek", "i\u{307}pek"),
+            ("ＡＬＩＣＥ", "alice"),
+            ("ﬁn", "fin"),
+            ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
+            ("王小明", "王小明"),
+        ] {
+            assert_eq!(Nick::parse(name).unwrap().key(), key);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_name_with_marks_is_found_under_its_key(text in "[a-zé\u{915}-\u{94d}\u{e01}-\u{e4d}\u{5d0}\u{5b0}-\u{5c2}\u{1000}-\u{103e}\u{300}-\u{345}\u{200c}\u{200d}]{1,8}") {
+            if let Ok(nick) = Nick::parse(&text) {
+                prop_assert_eq!(&*key_of(nick.as_str()), nick.key());
+                prop_assert_eq!(&*key_of(nick.key()), nick.key());
+                prop_assert_eq!(&Nick::parse(nick.as_str()).unwrap(), &nick);
+            }
+        }
+
         #[test]
         fn a_name_is_found_under_its_key(text in "\\PC{1,40}") {
             if let Ok(nick) = Nick::parse(&text) {
                 prop_assert_eq!(&*key_of(nick.as_str()), nick.key());
+                prop_assert_eq!(&*key_of(nick.key()), nick.key());
                 prop_assert_eq!(&Nick::parse(nick.as_str()).unwrap(), &nick);
                 prop_assert!(nick.as_str().chars().count() <= NICK_CHARS_MAX);
             }

@@ -1,103 +1,297 @@
-//! Telnet's negotiation, taken out of what a client sends.
+//! The server's side of Telnet: negotiations are taken out of what a client sends, and answered.
 //!
 //! `telnet HOST PORT` may negotiate options in the middle of the text: `IAC WILL x`, `IAC SB x … IAC SE`, the Synch signal's
 //! `IAC DM`. A negotiation may contain the byte LF (a window ten lines high), at which the line was already cut when it
-//! comes here; so the filter's state is kept from line to line, and says whether the LF belonged to the text.
-//! Source: RFC 854 (commands), RFC 855 (subnegotiation).
+//! comes here; so the state is kept from line to line, and says whether the LF belonged to the
+//! text.
+//!
+//! In a charset whose byte 0xFF is a character (windows-1251: `я`), 0xFF is Telnet's IAC only for a
+//! client that has negotiated. The first negotiation of such a client is recognised by an option
+//! that is a control byte: no text has one behind two letters.
+//!
+//! An option's request is answered when it would change something, or is refused. The server asks
+//! for nothing by itself, and answers no refusal, so two sides that do the same end at once.
+//! Source: RFC 854 (commands), RFC 855 (subnegotiation), RFC 856 (binary), RFC 860 (timing mark),
+//! RFC 1184 (commands from 236 on).
 
 use crate::limits::SUBNEGOTIATION_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 const IAC: u8 = 255;
 const DONT: u8 = 254;
+const DO: u8 = 253;
+const WONT: u8 = 252;
 const WILL: u8 = 251;
 const SB: u8 = 250;
 const SE: u8 = 240;
+const BREAK: u8 = 243;
+const INTERRUPT: u8 = 244;
+const ARE_YOU_THERE: u8 = 246;
+const ERASE_CHARACTER: u8 = 247;
+const ERASE_LINE: u8 = 248;
+const ABORT: u8 = 238;
+/// The lowest command.
+const EOF: u8 = 236;
+/// The one option that is supported: all eight bits of a byte are the text's, as they are anyway.
+const BINARY: u8 = 0;
+
+/// One client's Telnet, as it follows from the bytes so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telnet {
+    place: Place,
+    has_negotiated: bool,
+    /// The client sends binary; it is sent binary.
+    binary: [bool; 2],
+}
 
 /// Where in a negotiation the bytes so far have ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TelnetFilter {
+enum Place {
     /// In the text.
     #[default]
     Text,
     /// Behind an IAC.
     Command,
-    /// Behind WILL, WONT, DO or DONT: the option's number comes.
-    Option,
+    /// Behind WILL, WONT, DO or DONT, which it holds: the option's number comes.
+    Option(u8),
     /// Inside a subnegotiation of so many bytes so far.
     Subnegotiation(u16),
     /// Behind an IAC inside a subnegotiation of so many bytes so far.
     SubnegotiationCommand(u16),
+    /// Behind 0xFF, which may be a letter.
+    MaybeCommand,
+    /// Behind 0xFF and this byte, which may be two letters.
+    MaybeOption(u8),
 }
 
-impl TelnetFilter {
-    /// Takes one byte; gives it back if it is text.
-    pub fn feed(&mut self, byte: u8) -> Option<u8> {
-        use TelnetFilter::*;
-        let mut text = None;
-        *self = match (*self, byte) {
+/// How a charset's bytes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes {
+    /// 0xFF stands for a character.
+    pub has_ff: bool,
+    /// Each byte is a character.
+    pub is_single: bool,
+    /// UTF-8.
+    pub is_utf8: bool,
+}
+
+/// What a client is to be sent for its negotiations, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Negotiations, to be sent as they are.
+    pub bytes: Vec<u8>,
+    /// It asked whether the server is there.
+    pub are_you_there: bool,
+}
+
+impl Telnet {
+    /// Whether the client has negotiated: then 0xFF is sent and received twice where it is a
+    /// character.
+    pub fn has_negotiated(&self) -> bool {
+        self.has_negotiated
+    }
+
+    /// Whether the bytes so far end in the text, and not in a negotiation or what may become one.
+    pub fn is_in_text(&self) -> bool {
+        self.place == Place::Text
+    }
+
+    /// Appends the text in `bytes` to the line so far.
+    pub fn filter(&mut self, bytes: &[u8], charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+        if self.is_in_text() && !bytes.contains(&IAC) {
+            line.extend_from_slice(bytes);
+        } else {
+            bytes.iter().for_each(|&byte| self.feed(byte, charset, line, answers));
+        }
+    }
+
+    /// A LF has come. Whether it ends the line, and is not a negotiation's.
+    pub fn end_line(&mut self, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) -> bool {
+        let before = line.len();
+        self.feed(b'\n', charset, line, answers);
+        // Letters that might have become a negotiation come out with it.
+        let is_text = line.len() > before;
+        if is_text {
+            line.pop();
+        }
+        is_text
+    }
+
+    /// The input is over: what may have become a negotiation is text, and one that has begun is
+    /// nothing.
+    pub fn end_input(&mut self, line: &mut Vec<u8>) {
+        match std::mem::take(&mut self.place) {
+            Place::MaybeCommand => line.push(IAC),
+            Place::MaybeOption(command) => line.extend([IAC, command]),
+            _ => {}
+        }
+    }
+
+    fn feed(&mut self, byte: u8, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+        use Place::*;
+        let is_doubtful = charset.has_ff && !self.has_negotiated;
+        self.place = match (self.place, byte) {
+            (Text, IAC) if is_doubtful => MaybeCommand,
             (Text, IAC) => Command,
             (Text, _) => {
-                text = Some(byte);
+                line.push(byte);
                 Text
             }
+            (MaybeCommand, SB..=DONT) => MaybeOption(byte),
+            (MaybeCommand, _) => return self.was_text(&[IAC], byte, charset, line, answers),
+            (MaybeOption(command), _) if is_option_and_no_text(byte) => {
+                self.take_back_commands(charset, line, answers);
+                self.place = if command == SB { Subnegotiation(0) } else { Option(command) };
+                return self.feed(byte, charset, line, answers);
+            }
+            (MaybeOption(command), _) => return self.was_text(&[IAC, command], byte, charset, line, answers),
             (Command, IAC) => {
-                text = Some(IAC);
+                line.push(IAC);
                 Text
             }
             (Command, SB) => Subnegotiation(0),
-            (Command, WILL..=DONT) => Option,
-            (Command, SE..=249) | (Option, _) => Text,
+            (Command, WILL..=DONT) => Option(byte),
+            (Command, EOF..=249) => {
+                self.obey(byte, charset, line, answers);
+                Text
+            }
             // Not a command: a stray 0xFF in front of text.
             (Command, _) => {
-                text = Some(byte);
+                line.push(byte);
+                Text
+            }
+            (Option(command), option) => {
+                self.has_negotiated = true;
+                self.answer(command, option, &mut answers.bytes);
                 Text
             }
             (Subnegotiation(bytes), _) if usize::from(bytes) >= SUBNEGOTIATION_BYTES_MAX => Text,
             (Subnegotiation(bytes), IAC) => SubnegotiationCommand(bytes + 1),
             (Subnegotiation(bytes), _) => Subnegotiation(bytes + 1),
-            (SubnegotiationCommand(_), SE) => Text,
+            (SubnegotiationCommand(_), SE) => {
+                self.has_negotiated = true;
+                Text
+            }
             (SubnegotiationCommand(bytes), _) => Subnegotiation(bytes + 1),
         };
-        text
     }
 
-    /// Appends the text in `bytes` to `text`.
-    pub fn filter(&mut self, bytes: &[u8], text: &mut Vec<u8>) {
-        if *self == TelnetFilter::Text && !bytes.contains(&IAC) {
-            text.extend_from_slice(bytes);
-        } else {
-            text.extend(bytes.iter().filter_map(|&byte| self.feed(byte)));
+    /// What might have been a negotiation's beginning was text.
+    fn was_text(&mut self, text: &[u8], byte: u8, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+        line.extend_from_slice(text);
+        self.place = Place::Text;
+        self.feed(byte, charset, line, answers);
+    }
+
+    /// Now that it is known to be Telnet: commands right before the first negotiation, which were
+    /// taken for letters (Ctrl-C sends IAC IP, IAC DO TM).
+    fn take_back_commands(&mut self, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+        let mut start = line.len();
+        while start >= 2 && line[start - 2] == IAC && (SE..=249).contains(&line[start - 1]) {
+            start -= 2;
         }
+        let commands = line.split_off(start);
+        commands.chunks(2).for_each(|pair| self.obey(pair[1], charset, line, answers));
+    }
+
+    fn obey(&mut self, command: u8, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+        match command {
+            ARE_YOU_THERE => answers.are_you_there = true,
+            BREAK | INTERRUPT | ABORT | ERASE_LINE => line.clear(),
+            ERASE_CHARACTER if charset.is_utf8 => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            ERASE_CHARACTER if charset.is_single => drop(line.pop()),
+            // Where a character's beginning can't be found from its end, nothing is erased.
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, command: u8, option: u8, answers: &mut Vec<u8>) {
+        let [receives, sends] = &mut self.binary;
+        let answer = match (command, option) {
+            (WILL, BINARY) if !std::mem::replace(receives, true) => DO,
+            (WONT, BINARY) if std::mem::replace(receives, false) => DONT,
+            (DO, BINARY) if !std::mem::replace(sends, true) => WILL,
+            (DONT, BINARY) if std::mem::replace(sends, false) => WONT,
+            (_, BINARY) => return,
+            (WILL, _) => DONT,
+            (DO, _) => WONT,
+            _ => return,
+        };
+        answers.extend([IAC, answer, option]);
+    }
+}
+
+/// Whether a byte behind two letters is an option's number: a control character that no text has.
+fn is_option_and_no_text(byte: u8) -> bool {
+    byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')
+}
+
+/// Whether some bytes, of a line that isn't whole, hold a negotiation or command that is: a client
+/// may wait for its answer before it goes on.
+///
+/// In a charset where 0xFF is a character this may also be so of text.
+pub fn has_command(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr(IAC, rest) {
+        rest = &rest[at + 1..];
+        match rest {
+            [EOF..=249, ..] | [WILL..=DONT, _, ..] => return true,
+            [SB, inside @ ..] => return memchr::memmem::find(inside, &[IAC, SE]).is_some(),
+            // Twice: a character.
+            [IAC, behind @ ..] => rest = behind,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Doubles each 0xFF, as text is sent to a client that speaks Telnet.
+pub fn double_iac(bytes: &mut Vec<u8>) {
+    if bytes.contains(&IAC) {
+        *bytes = bytes.iter().flat_map(|&byte| std::iter::repeat_n(byte, if byte == IAC { 2 } else { 1 })).collect();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::charset::Charset;
+    use proptest::prelude::*;
 
-    fn filtered(bytes: &[u8]) -> (Vec<u8>, TelnetFilter) {
-        let (mut filter, mut text) = (TelnetFilter::default(), Vec::new());
-        filter.filter(bytes, &mut text);
-        (text, filter)
+    const UTF_8: Bytes = Bytes { has_ff: false, is_single: false, is_utf8: true };
+    const WINDOWS_1251: Bytes = Bytes { has_ff: true, is_single: true, is_utf8: false };
+
+    fn filtered(bytes: &[u8], charset: Bytes) -> (Vec<u8>, Telnet, Answers) {
+        let (mut telnet, mut text, mut answers) = (Telnet::default(), Vec::new(), Answers::default());
+        telnet.filter(bytes, charset, &mut text, &mut answers);
+        (text, telnet, answers)
+    }
+
+    fn text(bytes: &[u8]) -> Vec<u8> {
+        filtered(bytes, UTF_8).0
+    }
+
+    fn answers(bytes: &[u8]) -> Vec<u8> {
+        filtered(bytes, UTF_8).2.bytes
     }
 
     #[test]
     fn negotiation_is_taken_out() {
-        assert_eq!(filtered(b"\xff\xfb\x1fhe\xff\xf1llo\xff\xfd\x01"), (b"hello".to_vec(), TelnetFilter::Text));
-        assert_eq!(filtered(b"a\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0b").0, b"ab");
-        assert_eq!(filtered(b"a\xff\xffb").0, b"a\xffb");
-        assert_eq!(filtered(b"a\xffb").0, b"ab");
+        assert_eq!(text(b"\xff\xfb\x1fhe\xff\xf1llo\xff\xfd\x01"), b"hello");
+        assert_eq!(text(b"a\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0b"), b"ab");
+        assert_eq!(text(b"a\xff\xffb"), b"a\xffb");
+        assert_eq!(text(b"a\xffb"), b"ab");
     }
 
     #[test]
     fn a_line_end_inside_a_subnegotiation_is_not_the_texts() {
-        let (text, mut filter) = filtered(b"ab\xff\xfa\x1f\x00\x50\x00");
+        let (mut text, mut telnet, mut answers) = filtered(b"ab\xff\xfa\x1f\x00\x50\x00", UTF_8);
         assert_eq!(text, b"ab");
-        assert_eq!(filter.feed(b'\n'), None);
-        let mut rest = Vec::new();
-        filter.filter(b"\xff\xf0cd", &mut rest);
-        assert_eq!((rest.as_slice(), filter), (&b"cd"[..], TelnetFilter::Text));
+        assert!(!telnet.end_line(UTF_8, &mut text, &mut answers));
+        telnet.filter(b"\xff\xf0cd", UTF_8, &mut text, &mut answers);
+        assert_eq!((text.as_slice(), telnet.is_in_text()), (&b"abcd"[..], true));
+        assert!(telnet.end_line(UTF_8, &mut text, &mut answers));
+        assert_eq!(text, b"abcd");
     }
 
     #[test]
@@ -105,6 +299,85 @@ mod tests {
         let mut bytes = b"\xff\xfa".to_vec();
         bytes.resize(SUBNEGOTIATION_BYTES_MAX + 3, b'x');
         bytes.extend_from_slice(b"heard");
-        assert_eq!(filtered(&bytes).0, b"heard");
+        assert_eq!(text(&bytes), b"heard");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_refused_and_a_refusal_is_not_answered() {
+        assert_eq!(answers(b"\xff\xfd\x06"), b"\xff\xfc\x06", "DO TIMING-MARK, WONT TIMING-MARK");
+        assert_eq!(answers(b"\xff\xfd\x01\xff\xfb\x1f\xff\xfd\x01"), b"\xff\xfc\x01\xff\xfe\x1f\xff\xfc\x01");
+        assert_eq!(answers(b"\xff\xfc\x01\xff\xfe\x03"), b"");
+        assert_eq!(answers(b"\xff\xfa\x18\x01\xff\xf0"), b"");
+    }
+
+    #[test]
+    fn binary_is_agreed_to_once_each_way() {
+        assert_eq!(answers(b"\xff\xfd\x00\xff\xfb\x00\xff\xfd\x00\xff\xfb\x00"), b"\xff\xfb\x00\xff\xfd\x00");
+        assert_eq!(answers(b"\xff\xfd\x00\xff\xfe\x00\xff\xfe\x00"), b"\xff\xfb\x00\xff\xfc\x00");
+        assert_eq!(answers(b"\xff\xfc\x00\xff\xfe\x00"), b"");
+    }
+
+    #[test]
+    fn commands_act_on_the_line_so_far() {
+        assert_eq!(text(b"hell\xc3\xb3\xff\xf7\xff\xf7p"), b"help");
+        assert_eq!(text(b"\xff\xf7a"), b"a");
+        assert_eq!(text(b"wrong\xff\xf8right"), b"right");
+        assert_eq!(text(b"wrong\xff\xf4\xff\xfd\x06right"), b"right");
+        assert_eq!(text(b"a\xff\xf1\xff\xf2\xff\xf5\xff\xf9\xff\xec\xff\xedb"), b"ab");
+        assert!(filtered(b"\xff\xf6\xff\xf6", UTF_8).2.are_you_there);
+    }
+
+    #[test]
+    fn letters_are_no_negotiation_where_0xff_is_one() {
+        let windows_1251 = Charset::by_label("windows-1251").unwrap();
+        for words in ["моя идея", "сияющий яю яы яф яъ яэ", "яю 5", "яя", "я", "яф", "юя", "яъ\tя", "Яяяы"]
+        {
+            let mut bytes = Vec::new();
+            windows_1251.encode(words, &mut bytes);
+            let (mut text, mut telnet, mut answers) = filtered(&bytes, WINDOWS_1251);
+            assert!(telnet.end_line(WINDOWS_1251, &mut text, &mut answers), "{words}");
+            assert_eq!((&text, telnet.has_negotiated(), &answers.bytes), (&bytes, false, &vec![]), "{words}");
+            let (mut text, mut telnet, _) = filtered(&bytes, WINDOWS_1251);
+            telnet.end_input(&mut text);
+            assert_eq!(text, bytes, "{words}");
+        }
+    }
+
+    #[test]
+    fn who_has_negotiated_sends_0xff_twice() {
+        let negotiated = filtered(b"\xff\xfb\x18\xec\xee\xff\xff \xff\xff\xff\xf1", WINDOWS_1251);
+        assert_eq!((negotiated.0.as_slice(), negotiated.1.has_negotiated()), (&b"\xec\xee\xff \xff"[..], true));
+        let interrupted = filtered(b"\xec\xff\xf4\xff\xfd\x06\xff\xff", WINDOWS_1251);
+        assert_eq!((interrupted.0.as_slice(), interrupted.2.bytes.as_slice()), (&b"\xff"[..], &b"\xff\xfc\x06"[..]));
+        let window = filtered(b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0\xff\xff", WINDOWS_1251);
+        assert_eq!((window.0.as_slice(), window.1.has_negotiated()), (&b"\xff"[..], true));
+        let mut bytes = b"\xff a \xff".to_vec();
+        double_iac(&mut bytes);
+        assert_eq!(bytes, b"\xff\xff a \xff\xff");
+    }
+
+    #[test]
+    fn a_whole_negotiation_is_noticed_before_its_line_ends() {
+        for bytes in
+            [&b"\xff\xf4\xff\xfd\x06"[..], b"text\xff\xf6", b"\xff\xfd\x03", b"\xff\xff\xff\xf1", b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0"]
+        {
+            assert!(has_command(bytes), "{bytes:?}");
+        }
+        for bytes in [&b"text"[..], b"\xff", b"\xff\xfd", b"a\xff\xff", b"\xff\xff\xf6", b"\xff\xfa\x1f\0\x50", b""] {
+            assert!(!has_command(bytes), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn how_bytes_arrive_does_not_matter(bytes: Vec<u8>, at in 0usize..100, has_ff: bool) {
+            let charset = if has_ff { WINDOWS_1251 } else { UTF_8 };
+            let whole = filtered(&bytes, charset);
+            let (first, second) = bytes.split_at(at.min(bytes.len()));
+            let (mut text, mut telnet, mut answers) = filtered(first, charset);
+            telnet.filter(second, charset, &mut text, &mut answers);
+            prop_assert!(answers.bytes.len() <= bytes.len());
+            prop_assert_eq!((text, telnet, answers), whole);
+        }
     }
 }

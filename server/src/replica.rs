@@ -167,7 +167,8 @@ mod tests {
         let mut replica = Replica::join(log, ME, RateLimit::OFF).unwrap();
         let (session, mut batch) = (SessionId::new(1, 0), Batch::default());
         let peer = ([127, 0, 0, 1], 1).into();
-        push_fact(&mut batch, session, Fact::Opened { slot: ME, transport: Transport::Tcp, peer });
+        // Over UDP the welcome comes at once.
+        push_fact(&mut batch, session, Fact::Opened { slot: ME, transport: Transport::Udp, peer });
         let sequence = log.append(ME, &batch, log.now()).unwrap().start;
         let mut place = Place::Record { sequence, session, treatment: Treatment::Apply };
         (0..pairs).for_each(|_| place = log.quarantine(place));

@@ -390,6 +390,30 @@ impl Client {
         }
     }
 
+    /// Reads until these bytes have come, which need not end a line, and drops them and what came
+    /// before them.
+    pub fn reads_bytes(&mut self, part: &[u8]) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(at) = self.unread.windows(part.len()).position(|window| window == part) {
+                self.unread.drain(..at + part.len());
+                return;
+            }
+            assert!(!self.is_at_end && Instant::now() < deadline, "waited in vain for {part:?}; so far {:?}", self.unread);
+            let mut bytes = [0; 4_096];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => self.is_at_end = true,
+                Ok(length) => self.unread.extend_from_slice(&bytes[..length]),
+                Err(error) => {
+                    self.is_at_end = !matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut | std::io::ErrorKind::Interrupted
+                    );
+                }
+            }
+        }
+    }
+
     /// The next line as text.
     pub fn line(&mut self) -> Option<String> {
         self.line_bytes().map(|line| String::from_utf8_lossy(&line).into_owned())

@@ -227,3 +227,128 @@ fn a_small_receive_buffer_holds_lines_and_costs_no_cpu() {
     alice.say("end");
     assert!(bob.reads("end").pop().unwrap().len() > 4_000);
 }
+
+#[test]
+fn ctrl_c_in_telnet_is_answered_without_a_line_end_and_drops_the_line() {
+    for model in ["pool", "threads", "process"] {
+        let server = Server::start(&["--model", model]);
+        let (mut telnet, mut bob) = (server.join("telnet"), server.join("bob"));
+        telnet.sync();
+        // What GNU telnet sends: IAC IP, IAC DO TIMING-MARK. It shows nothing until WONT
+        // TIMING-MARK comes.
+        telnet.send(b"wrong\xff\xf4\xff\xfd\x06");
+        telnet.reads_bytes(b"\xff\xfc\x06");
+        telnet.send(b"right\r\n");
+        assert_eq!(bob.reads("telnet: ").pop().unwrap(), "[#lobby] telnet: right", "{model}");
+    }
+}
+
+#[test]
+fn telnets_answers_survive_the_workers_death_and_come_once() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut telnet = server.join("telnet");
+    telnet.sync();
+    for round in 0..20u8 {
+        let option = [0xff, 0xfd, 40 + round];
+        telnet.send(&option);
+        let worker = server.process("worker 0");
+        nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
+        telnet.reads_bytes(&[0xff, 0xfc, 40 + round]);
+        server.replaced("worker 0", worker);
+    }
+    telnet.say("/ping end");
+    assert_eq!(telnet.line().unwrap(), "* pong end", "nothing came twice");
+}
+
+#[test]
+fn in_windows_1251_0xff_is_doubled_for_telnet_alone() {
+    let server = Server::start(&[]);
+    let (mut raw, mut telnet, mut bob) = (server.join("raw"), server.join("telnet"), server.join("bob"));
+    raw.say("/charset windows-1251");
+    telnet.say("/charset windows-1251");
+    raw.sync();
+    telnet.sync();
+    // Binary both ways, as `telnet -8` asks for; it is agreed to.
+    telnet.send(b"\xff\xfb\x00\xff\xfd\x00");
+    telnet.reads_bytes(b"\xff\xfd\x00\xff\xfb\x00");
+    raw.send(b"\xec\xee\xff \xe8\xe4\xe5\xff\n");
+    assert_eq!(bob.reads("raw: ").pop().unwrap(), "[#lobby] raw: моя идея");
+    telnet.reads_bytes(b"[#lobby] raw: \xec\xee\xff\xff \xe8\xe4\xe5\xff\xff\n");
+    telnet.send(b"\xec\xee\xff\xff \xe8\xe4\xe5\xff\xff\r\n");
+    assert_eq!(bob.reads("telnet: ").pop().unwrap(), "[#lobby] telnet: моя идея");
+    raw.reads_bytes(b"[#lobby] telnet: \xec\xee\xff \xe8\xe4\xe5\xff\n");
+}
+
+#[test]
+fn are_you_there_is_answered() {
+    let server = Server::start(&[]);
+    let mut telnet = server.join("telnet");
+    telnet.sync();
+    telnet.send(b"\xff\xf6");
+    assert_eq!(telnet.line().unwrap(), "* pong");
+}
+
+#[test]
+fn a_byte_order_mark_and_other_blanks_do_not_make_a_command_speech() {
+    let server = Server::start(&[]);
+    let (mut bob, mut eve) = (server.join("bob"), server.join("eve"));
+    let mut alice = server.connect();
+    alice.send("\u{feff}/nick alice\n".as_bytes());
+    alice.reads("* you are now alice");
+    for line in ["／msg bob secret", "\u{3000}/msg bob secret", "/msg\u{a0}bob\u{a0}secret", " ／ｍｓｇ　bob　secret"] {
+        alice.say(line);
+        assert_eq!(bob.reads("alice: ").pop().unwrap(), "[@alice] alice: secret");
+    }
+    for line in ["\u{3000}\u{3000}", "\u{a0}", " \t", "\u{200b}"] {
+        alice.say(line);
+    }
+    alice.say("⁄msg bob secret");
+    alice.reads("! ⁄msg starts with U+2044");
+    alice.say(" /usr/bin/ld: cannot find -lfoo");
+    let heard: Vec<String> = eve.reads("-lfoo").into_iter().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(heard, ["[#lobby] alice:  /usr/bin/ld: cannot find -lfoo"]);
+}
+
+#[test]
+fn what_ends_a_line_elsewhere_does_not_forge_one() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    alice.send("10%\r20%\u{2028}[#lobby] bob: yes\u{2029}a\u{202e}b\u{85}c\r\n".as_bytes());
+    assert_eq!(bob.reads("alice: ").pop().unwrap(), "[#lobby] alice: 10% 20% [#lobby] bob: yes ab c");
+}
+
+#[test]
+fn charsets_keep_what_they_have() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    alice.say("/charset big5-hkscs");
+    bob.say("/charset big5-hkscs");
+    alice.sync();
+    bob.sync();
+    // 我哋喺度
+    alice.send(b"\xa7\xda\x93\x70\x92\xf4\xab\xd7\n");
+    bob.reads_bytes(b"[#lobby] alice: \xa7\xda\x93\x70\x92\xf4\xab\xd7\n");
+    bob.say("/charset windows-1258");
+    bob.sync();
+    alice.say("/charset utf-8");
+    alice.sync();
+    alice.say("Tiếng Việt");
+    bob.reads_bytes(b"[#lobby] alice: Ti\xea\xecng Vi\xea\xf2t\n");
+    bob.say("/charset x-user-defined");
+    bob.reads_bytes(b"! charset x-user-defined can't be used");
+}
+
+#[test]
+fn names_of_every_script_are_nicknames_and_rooms() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    for name in ["कृष्ण", "தமிழ்", "น้ำ", "မြန်မာ", "עִבְרִית", "Việt"] {
+        let mut person = server.join(name);
+        person.say(&format!("/join #{name}"));
+        person.reads("* you joined #");
+        bob.say(&format!("/msg {name} hi"));
+        person.reads("[@bob] bob: hi");
+    }
+    bob.say("/nick bo\u{200d}b");
+    bob.reads("! bo\u{200d}b is no nickname: it may not contain U+200D there");
+}

@@ -6,6 +6,7 @@
 use super::shown::{Shown, Standing};
 use forkchat_common::command::{Command, CommandError, parse};
 use forkchat_common::wire::tagged::{Kind, Tagged};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -27,12 +28,12 @@ impl Asks {
     pub fn of(text: &str) -> Option<Asks> {
         Some(match parse(text) {
             Ok(None) => return None,
-            Ok(Some((_, Command::Say(_)))) => Asks::Say,
+            Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) => Asks::Say,
             Ok(Some((_, Command::Me(_)))) => Asks::Act,
             Ok(Some((_, Command::Msg { .. }))) => Asks::Tell,
             Ok(Some((row, _))) => Asks::Do(row.map_or("", |row| row.name).to_owned()),
             Err(CommandError::Usage(row)) => Asks::Do(row.name.to_owned()),
-            Err(CommandError::Unknown(name)) => Asks::Do(name.to_owned()),
+            Err(CommandError::Unknown(name) | CommandError::Lookalike(_, name)) => Asks::Do(name.to_owned()),
         })
     }
 
@@ -136,9 +137,10 @@ impl Line {
     }
 
     /// What others hear of it.
-    pub fn heard(&self) -> Option<&str> {
+    pub fn heard(&self) -> Option<Cow<'_, str>> {
         match parse(&self.arrives_as) {
-            Ok(Some((_, Command::Say(text) | Command::Me(text) | Command::Msg { text, .. }))) => Some(text),
+            Ok(Some((_, Command::Say(text) | Command::Me(text) | Command::Msg { text, .. }))) => Some(text.into()),
+            Ok(Some((_, Command::SayIndented(indent, rest)))) => Some(format!("{indent}{rest}").into()),
             _ => None,
         }
     }
@@ -229,7 +231,7 @@ impl InFlight {
     pub fn answered(&mut self, told: &Tagged<'_>, is_own: bool, is_lossy: bool, is_nowhere: bool) -> Option<Line> {
         // What one tells oneself comes twice, as the echo and as the message: the text tells it from the next one.
         let is_by_text = is_lossy || told.event == Kind::Private;
-        let echoes = |line: &Line, asks: Asks| is_own && line.asks == asks && (!is_by_text || line.heard() == Some(told.text()));
+        let echoes = |line: &Line, asks: Asks| is_own && line.asks == asks && (!is_by_text || line.heard().as_deref() == Some(told.text()));
         let fits = |line: &Line| match (told.event, told.to.as_deref()) {
             (Kind::Say, None) => echoes(line, Asks::Say),
             (Kind::Action, None) => echoes(line, Asks::Act),

@@ -265,7 +265,7 @@ impl Session {
         let (last, mut echoes) = self.last_echo.get(room).copied().unwrap_or((place, 0));
         let kind = if line.asks == Asks::Act { Kind::Action } else { Kind::Say };
         let is_ours = |told: &Told| told.room.as_ref() == Some(room) && told.nick.as_deref().is_some_and(|nick| key_of(nick) == line.key);
-        let is_it = |told: &Told| !told.is_own && told.kind == Some(kind) && Some(told.text.as_str()) == line.heard();
+        let is_it = |told: &Told| !told.is_own && told.kind == Some(kind) && Some(told.text.as_str()) == line.heard().as_deref();
         let found = history.iter().position(|told| {
             if !is_ours(told) || told.id < Some(last) {
                 return false;

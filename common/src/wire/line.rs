@@ -18,7 +18,7 @@ use crate::ids::{Micros, Sequence};
 use crate::limits::{
     ADDRESS_STATE_BYTES_MAX, LINE_BYTES_MAX, QUOTED_CHARS_MAX, ROOMS_PER_SESSION_MAX, TOPIC_CHARS_MAX, TOPIC_LISTED_CHARS_MAX,
 };
-use crate::names::NameError;
+use crate::names::{NameError, is_seen_alone};
 use std::fmt::Write;
 
 /// What every line that one record causes has in common.
@@ -59,6 +59,8 @@ pub fn render(event: &Event<'_>, stamp: Stamp, tags: bool, out: &mut String) {
         Event::Pong { text } => lines.line(format_args!("* pong {text}")),
         Event::Reply(reply) => render_reply(reply, &mut lines),
         Event::Refused { refusal, .. } => lines.line(format_args!("! {}", explain(refusal))),
+        // No text: whoever sends it takes the bytes from the event.
+        Event::Raw(_) => {}
         Event::Stopping => lines.line(format_args!("* the server is stopping; goodbye")),
         Event::Dismissed { reason } => lines.line(format_args!("! {reason}")),
     }
@@ -227,6 +229,9 @@ fn on_or_off(on: bool) -> &'static str {
 fn explain(refusal: &Refusal<'_>) -> String {
     match &brief(refusal) {
         Refusal::UnknownCommand(name) => format!("no command /{name}; /help lists the commands, //{name} says \"/{name}\""),
+        Refusal::SlashLookalike(slash, name) => {
+            format!("{slash}{name} starts with U+{:04X}, not with /, and was not said; /{name} is the command", u32::from(*slash))
+        }
         Refusal::Usage(row) => format!("usage: {row}"),
         Refusal::LineTooLong => format!("line too long: at most {} bytes are read; it was not said, send it in parts", LINE_BYTES_MAX - 1),
         Refusal::NoSuchNick(nick) => format!("nobody is called {nick}; /who tells who is here"),
@@ -246,7 +251,9 @@ fn explain(refusal: &Refusal<'_>) -> String {
             "no charset {name}; known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251, iso-8859-1 and others by their WHATWG names"
         ),
         Refusal::CharsetNotAscii(name) => {
-            format!("charset {name} can't be used: it doesn't contain ASCII; utf-8 has every character it has")
+            format!(
+                "charset {name} can't be used: it doesn't contain ASCII, or has bytes that are no text; utf-8 has every character it has"
+            )
         }
         Refusal::TopicTooLong => format!("a topic has at most {TOPIC_CHARS_MAX} characters; it was not set, shorten it"),
         Refusal::TooMuchState => format!(
@@ -267,6 +274,7 @@ fn brief<'a>(refusal: &Refusal<'a>) -> Refusal<'a> {
     let cut = |text: &'a str| cut(text, QUOTED_CHARS_MAX).0;
     match refusal.clone() {
         Refusal::UnknownCommand(name) => Refusal::UnknownCommand(cut(name)),
+        Refusal::SlashLookalike(slash, name) => Refusal::SlashLookalike(slash, cut(name)),
         Refusal::NoSuchNick(nick) => Refusal::NoSuchNick(cut(nick)),
         Refusal::NoSuchRoom(room) => Refusal::NoSuchRoom(cut(room)),
         Refusal::NotInRoom(room) => Refusal::NotInRoom(cut(room)),
@@ -283,7 +291,8 @@ fn explain_name(error: &NameError, rule: &str) -> String {
         NameError::Empty => format!("it is {rule}"),
         NameError::TooLong(max) => format!("it is longer than {max} characters; it is {rule}"),
         NameError::Character(c) if c.is_whitespace() => format!("it may not contain a space; it is {rule}"),
-        NameError::Character(c) => format!("it may not contain {c}; it is {rule}"),
+        NameError::Character(c) if is_seen_alone(*c) => format!("it may not contain {c}; it is {rule}"),
+        NameError::Character(c) => format!("it may not contain U+{:04X} there; it is {rule}", u32::from(*c)),
         NameError::NoHash => format!("it is {rule}"),
     }
 }
@@ -371,6 +380,7 @@ fn push_tags(event: &Event<'_>, stamp: Stamp, out: &mut String) {
                 tag("to", to);
             }
         }
+        Event::Raw(_) => {}
         Event::Stopping => tag("event", "reply"),
         Event::Dismissed { .. } => tag("event", "error"),
     }
@@ -504,6 +514,8 @@ mod tests {
     fn every_refusal_says_what_to_do_in_one_line() {
         for refusal in [
             Refusal::UnknownCommand("dance"),
+            Refusal::SlashLookalike('\u{2044}', "msg"),
+            Refusal::BadNick("a\u{200b}", NameError::Character('\u{200b}')),
             Refusal::NickTaken("alice"),
             Refusal::BadRoom("lobby", NameError::NoHash),
             Refusal::BadNick("a b", NameError::Character(' ')),

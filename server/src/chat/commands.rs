@@ -29,6 +29,7 @@ impl Chat {
             }
             Err(CommandError::Usage(row)) => (Some(row.name), Err(Refusal::Usage(row))),
             Err(CommandError::Unknown(name)) => (Some(name), Err(Refusal::UnknownCommand(name))),
+            Err(CommandError::Lookalike(slash, name)) => (Some(name), Err(Refusal::SlashLookalike(slash, name))),
         };
         if let Err(refusal) = done {
             self.tell_one(id, &Event::Refused { to, refusal }, tell);
@@ -38,6 +39,7 @@ impl Chat {
     fn run<'t, O: Output>(&mut self, id: SessionId, command: Command<'t>, tell: &mut Teller<'_, O>) -> Done<'t> {
         match command {
             Command::Say(text) => self.say(id, text, false, tell),
+            Command::SayIndented(indent, rest) => self.say(id, &format!("{indent}{rest}"), false, tell),
             Command::Me(text) => self.say(id, text, true, tell),
             Command::Msg { nick, text } => self.msg(id, nick, text, tell),
             Command::Nick(name) => self.nick(id, name, tell),

@@ -12,6 +12,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `record` | what is in the log: facts, each with its session and input offset |
+//! | `arrival` | how a session begins: recognised as a client of another protocol, or welcomed |
 //! | `session` | one session: its name, rooms, settings; its bytes to text |
 //! | `rooms` | the rooms and who is in them |
 //! | `commands` | what each command does |
@@ -23,6 +24,7 @@
 
 mod addresses;
 mod answers;
+mod arrival;
 mod commands;
 mod history;
 mod rate;
@@ -40,18 +42,16 @@ pub use tell::{Ending, Forms, Kept, Output};
 use addresses::Addresses;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::event::{Event, Refusal};
+use forkchat_common::foreign::recognise;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::limits::{COMMAND_COST_MAX, OPENING_COST};
-use forkchat_common::names::{Nick, RoomName};
+use forkchat_common::telnet::Answers;
 use forkchat_common::wire::line::Stamp;
 use rate::Share;
 use rooms::Rooms;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tell::Teller;
-
-/// The room in which everybody starts.
-const LOBBY: &str = "#lobby";
 
 /// One copy of the chat's state.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Chat {
         let mut state: State = postcard::from_bytes(snapshot).map_err(BadSnapshot)?;
         state.rooms.index();
         state.addresses.index();
-        let nicks = state.sessions().map(|session| (session.nick.key().into(), session.id)).collect();
+        let nicks = state.sessions().filter(|session| session.is_welcomed).map(|session| (session.nick.key().into(), session.id)).collect();
         let asked = |session: &Session| session.question().map(|question| (question.at, session.id));
         let questions = state.sessions().filter_map(asked).collect();
         Ok(Chat { rate_limit, state, nicks, questions, text: String::new() })
@@ -158,7 +158,10 @@ impl Chat {
             }
             Fact::Closed(CloseReason::EndOfInput) => self.end_input(record.session, &mut tell),
             Fact::Closed(reason) => self.close(record.session, reason, &mut tell),
-            Fact::Arrived => self.announce(record.session, &mut tell),
+            Fact::Arrived => {
+                self.arrive(record.session, &mut tell);
+                self.announce(record.session, &mut tell);
+            }
             Fact::Answer(answer) => self.hear_answer(record.session, answer, &mut tell),
             Fact::NextPart { of, parts } => self.send_next_part(record.session, of, parts, &mut tell),
             Fact::Topic { room, topic } => self.restore_topic(room, topic, stamp.id),
@@ -236,7 +239,7 @@ impl Chat {
         self.state.cells.get_mut(id.cell())?.session.as_deref_mut().filter(|session| session.id == id)
     }
 
-    fn open<O: Output>(&mut self, mut session: Session, tell: &mut Teller<'_, O>) {
+    fn open<O: Output>(&mut self, session: Session, tell: &mut Teller<'_, O>) {
         let id = session.id;
         if self.state.cells.len() <= id.cell() {
             self.state.cells.resize_with(id.cell() + 1, Cell::default);
@@ -251,8 +254,7 @@ impl Chat {
         let address = session.address();
         self.state.addresses.open(address, tell.now);
         self.spend(address, OPENING_COST, tell);
-        session.nick = self.next_guest();
-        self.nicks.insert(session.nick.key().into(), id);
+        let is_proven = session.transport == Transport::Udp;
         tell.out.opened(&session);
         self.state.cells[id.cell()] = Cell { latest: id, session: Some(Box::new(session)) };
         if self.state.stopping {
@@ -260,21 +262,9 @@ impl Chat {
             self.remove(id, Ending::Finish, tell);
             return;
         }
-        if let Ok(lobby) = RoomName::parse(LOBBY) {
-            // Without room for the lobby one starts in no room; the welcome says so.
-            let _ = self.enter(id, lobby, None);
-        }
-        self.welcome(id, tell);
-    }
-
-    fn next_guest(&mut self) -> Nick {
-        loop {
-            self.state.guests += 1;
-            if let Ok(nick) = Nick::parse(&format!("guest{}", self.state.guests))
-                && !self.nicks.contains_key(nick.key())
-            {
-                return nick;
-            }
+        // A client over UDP has repeated a cookie, as no other protocol's does.
+        if is_proven {
+            self.arrive(id, tell);
         }
     }
 
@@ -287,6 +277,7 @@ impl Chat {
         session.last_heard = time;
         session.in_long_line = record.fact == Fact::LongLineBegins;
         let (is_waiting, is_udp) = (session.waiting.is_some(), session.transport == Transport::Udp);
+        let is_at_beginning = session.is_at_beginning();
         if record.fact == Fact::LongLineEnds {
             return;
         }
@@ -295,6 +286,13 @@ impl Chat {
             return;
         }
         self.charge(id, 1, tell);
+        if let Fact::Line(bytes) | Fact::LineBegins(bytes) = record.fact
+            && is_at_beginning
+            && let Some(protocol) = recognise(bytes)
+        {
+            return self.dismiss_foreign(id, protocol, tell);
+        }
+        self.arrive(id, tell);
         match is_waiting {
             true => self.keep_for_later(id, record.fact, tell),
             false => self.take_line(id, record.fact, tell),
@@ -306,9 +304,13 @@ impl Chat {
         let Some(session) = self.session_mut(id) else { return };
         match fact {
             Fact::Line(bytes) => self.hear_line(id, bytes, tell),
-            Fact::LineBegins(bytes) => session.hold(bytes),
+            Fact::LineBegins(bytes) => {
+                let answers = session.hold(bytes);
+                self.answer_telnet(id, &answers, tell);
+            }
             Fact::LongLineBegins => {
                 session.forget_begun_line();
+                session.has_spoken = true;
                 self.tell_one(id, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, tell);
             }
             _ => {}
@@ -335,15 +337,21 @@ impl Chat {
         if let Some(waiting) = self.session_mut(id).and_then(|session| session.waiting.as_mut()) {
             return waiting.end_input();
         }
+        self.arrive(id, tell);
         self.hear_last_line(id, tell);
         self.close(id, CloseReason::EndOfInput, tell);
     }
 
     /// A line's bytes, or their end if the beginning was recorded before.
     fn hear_line<O: Output>(&mut self, id: SessionId, bytes: &[u8], tell: &mut Teller<'_, O>) {
-        let mut text = std::mem::take(&mut self.text);
+        let (mut text, mut answers) = (std::mem::take(&mut self.text), Answers::default());
         text.clear();
-        match self.session_mut(id).map_or(Ok(false), |session| session.read_line(bytes, &mut text)) {
+        let read = self.session_mut(id).map_or(Ok(false), |session| session.read_line(bytes, &mut text, &mut answers));
+        self.answer_telnet(id, &answers, tell);
+        if let Some(session) = self.session_mut(id) {
+            session.has_spoken |= !text.trim().is_empty();
+        }
+        match read {
             Ok(true) => self.obey(id, &text, tell),
             Ok(false) => {}
             Err(refusal) => self.tell_one(id, &Event::Refused { to: None, refusal }, tell),
@@ -395,7 +403,10 @@ impl Chat {
             self.state.rooms.leave(room, id, tell.stamp.id, &mut self.state.addresses);
         }
         self.state.addresses.close(session.address());
-        self.nicks.remove(session.nick.key());
+        // Before its welcome its name isn't its own.
+        if session.is_welcomed {
+            self.nicks.remove(session.nick.key());
+        }
         if let Some(question) = session.question() {
             self.questions.remove(&question.at);
         }

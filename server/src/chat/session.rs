@@ -11,7 +11,7 @@ use forkchat_common::event::Refusal;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use forkchat_common::names::Nick;
-use forkchat_common::telnet::TelnetFilter;
+use forkchat_common::telnet::{Answers, Telnet};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -32,6 +32,12 @@ pub struct Session {
     pub(super) rooms: Vec<RoomId>,
     /// The one it talks in; one of `rooms`, if there is any.
     pub(super) current: Option<RoomId>,
+    /// Whether it has a name of its own and a room, and was welcomed. Before that nobody can meet
+    /// it.
+    pub(super) is_welcomed: bool,
+    /// Whether it has sent a line in which something is seen: from then on its bytes are the
+    /// chat's.
+    pub(super) has_spoken: bool,
     /// Whether others have heard of it.
     pub(super) announced: bool,
     /// `/set echo|joins|tags`, in the order of [`forkchat_common::command::SETTINGS`].
@@ -47,7 +53,7 @@ pub struct Session {
     /// The long answer that it waits for. In a box, since few ever ask.
     pub(super) waiting: Option<Box<Waiting>>,
     pub(super) rate: RateUsed,
-    telnet: TelnetFilter,
+    telnet: Telnet,
     /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet negotiation.
     held: Vec<u8>,
 }
@@ -63,6 +69,8 @@ impl Session {
             nick: Nick::parse("guest").expect("guest is a nickname; the session is given its own before anyone sees it"),
             rooms: Vec::new(),
             current: None,
+            is_welcomed: false,
+            has_spoken: false,
             announced: false,
             settings: [false, true, false],
             charset: Charset::default(),
@@ -71,7 +79,7 @@ impl Session {
             last_heard: now,
             waiting: None,
             rate: RateUsed::default(),
-            telnet: TelnetFilter::default(),
+            telnet: Telnet::default(),
             held: Vec::new(),
         }
     }
@@ -91,8 +99,18 @@ impl Session {
 
     /// The input is over. Whether the beginning of a line was recorded, and not its end, which is now.
     pub(super) fn end_begun_line(&mut self) -> bool {
-        self.telnet = TelnetFilter::default();
+        self.telnet.end_input(&mut self.held);
         !self.held.is_empty()
+    }
+
+    /// Whether the client has negotiated as Telnet does.
+    pub(super) fn speaks_telnet(&self) -> bool {
+        self.telnet.has_negotiated()
+    }
+
+    /// Whether it has sent nothing so far but empty lines.
+    pub(super) fn is_at_beginning(&self) -> bool {
+        !self.has_spoken && self.held.is_empty()
     }
 
     /// Whether others have heard of it.
@@ -102,40 +120,33 @@ impl Session {
 
     /// The line that was begun turned out to be too long: nothing of it is kept.
     pub(super) fn forget_begun_line(&mut self) {
+        self.telnet.end_input(&mut self.held);
         self.held.clear();
-        self.telnet = TelnetFilter::default();
     }
 
     /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when the line ends.
-    pub(super) fn hold(&mut self, bytes: &[u8]) {
-        if self.charset.has_byte_ff() {
-            self.held.extend_from_slice(bytes);
-        } else {
-            self.telnet.filter(bytes, &mut self.held);
-        }
+    pub(super) fn hold(&mut self, bytes: &[u8]) -> Answers {
+        let mut answers = Answers::default();
+        self.telnet.filter(bytes, self.charset.bytes(), &mut self.held, &mut answers);
         self.held.truncate(LINE_BYTES_MAX);
+        answers
     }
 
     /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete: its end belonged to a Telnet negotiation.
-    pub(super) fn read_line(&mut self, line: &[u8], text: &mut String) -> Result<bool, Refusal<'static>> {
-        // A byte 0xFF is a character, or Telnet's.
-        if self.held.is_empty() && self.telnet == TelnetFilter::Text && !line.contains(&0xff) {
-            self.charset.decode(without_cr(line), text);
+    pub(super) fn read_line(&mut self, line: &[u8], text: &mut String, answers: &mut Answers) -> Result<bool, Refusal<'static>> {
+        if self.held.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
+            self.charset.decode(line, text);
             return Ok(true);
         }
-        self.hold(line);
-        if self.telnet != TelnetFilter::Text && self.telnet.feed(b'\n').is_none() {
+        *answers = self.hold(line);
+        if !self.telnet.is_in_text() && !self.telnet.end_line(self.charset.bytes(), &mut self.held, answers) {
             return Ok(false);
         }
         let bytes = std::mem::take(&mut self.held);
         if bytes.len() >= LINE_BYTES_MAX {
             return Err(Refusal::LineTooLong);
         }
-        self.charset.decode(without_cr(&bytes), text);
+        self.charset.decode(&bytes, text);
         Ok(true)
     }
-}
-
-fn without_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
 }

@@ -8,6 +8,7 @@ use forkchat_common::command::Setting;
 use forkchat_common::event::Event;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::names::RoomName;
+use forkchat_common::telnet::double_iac;
 use forkchat_common::wire::line::{Stamp, render};
 
 /// Where the bytes go that applying a record makes.
@@ -97,6 +98,18 @@ pub struct Forms {
 struct Form {
     charset: Charset,
     tags: bool,
+    /// The client speaks Telnet, and the charset has a character whose byte is Telnet's IAC: it is
+    /// sent twice.
+    doubles_ff: bool,
+}
+
+impl Form {
+    fn encode(self, text: &str, bytes: &mut Vec<u8>) {
+        self.charset.encode(text, bytes);
+        if self.doubles_ff {
+            double_iac(bytes);
+        }
+    }
 }
 
 impl Forms {
@@ -112,7 +125,10 @@ impl Forms {
             let (rendered_form, bytes) = &mut self.rendered[self.used];
             *rendered_form = form;
             bytes.clear();
-            form.charset.encode(&self.text, bytes);
+            match event {
+                Event::Raw(raw) => bytes.extend_from_slice(raw),
+                _ => form.encode(&self.text, bytes),
+            }
             self.used += 1;
             self.used - 1
         });
@@ -143,7 +159,8 @@ impl<'a, O: Output> Teller<'a, O> {
 
     /// To a session that is served here.
     fn render(&mut self, session: &Session, event: &Event<'_>) {
-        let form = Form { charset: session.charset, tags: session.has(Setting::Tags) };
+        let doubles_ff = session.speaks_telnet() && session.charset.has_byte_ff();
+        let form = Form { charset: session.charset, tags: session.has(Setting::Tags), doubles_ff };
         self.out.tell(session.id, self.forms.bytes(form, event, self.stamp));
     }
 }

@@ -108,6 +108,8 @@ impl Room {
 fn a_newcomer_is_welcomed_and_the_others_hear_of_it_after_what_came_with_it() {
     let mut room = Room::new(1);
     room.arrive();
+    assert_eq!(room.told(1), "", "its first line comes first");
+    room.types(1, "");
     let welcome = room.told(1);
     assert!(welcome.starts_with("* Welcome to forkchat, guest2. You are in #lobby; 2 are here."), "{welcome}");
     assert!(welcome.contains("/help") && welcome.contains("* in #lobby: guest1 guest2\n"), "{welcome}");
@@ -250,6 +252,92 @@ fn a_line_end_inside_a_telnet_negotiation_does_not_end_the_line() {
 }
 
 #[test]
+fn a_client_of_another_protocol_is_answered_in_it_and_nobody_hears_of_it() {
+    for request in [&b"GET / HTTP/1.1\r"[..], b"POST / HTTP/1.1\r\nHost: x\r\n\r\n\n/nick ceo\nbuy now\n/topic pwned\n"] {
+        let mut room = Room::new(1);
+        room.arrive();
+        room.fact(1, if request.contains(&b'\n') { Fact::LineBegins(request) } else { Fact::Line(request) });
+        let answer = room.told(1);
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && answer.contains("Connection: close\r\n"), "{answer}");
+        room.types(1, "/nick ceo");
+        room.types(1, "buy now");
+        room.fact(1, Fact::Arrived);
+        assert_eq!(room.told_all(), ["", ""], "it is closed");
+        assert_eq!(room.copy.told.closed, [(Room::id(1), Ending::Finish)]);
+        room.types(0, "/who");
+        assert_eq!(room.told(0), "* in #lobby: guest1\n");
+        room.arrive();
+        room.fact(2, Fact::Arrived);
+        assert!(room.told(2).starts_with("* Welcome to forkchat, guest2."), "it took no name");
+    }
+}
+
+#[test]
+fn only_the_first_line_is_looked_at_and_empty_ones_do_not_count() {
+    let mut room = Room::new(2);
+    room.types(1, "well");
+    room.types(1, "GET / HTTP/1.1");
+    assert_eq!(room.told(0), "[#lobby] guest2: well\n[#lobby] guest2: GET / HTTP/1.1\n");
+    room.types(0, "");
+    room.types(0, "\r");
+    room.types(0, "\u{3000}");
+    room.fact(0, Fact::Line(b"SSH-2.0-OpenSSH_10.0\r"));
+    let told = room.told(0);
+    assert!(told.starts_with("! this is forkchat") && told.matches('\n').count() == 1, "{told}");
+    assert_eq!(room.told(1), "* guest1 quit: spoke another protocol\n");
+}
+
+#[test]
+fn a_tls_hello_is_answered_with_an_alert_and_a_person_may_begin_with_a_method() {
+    let mut room = Room::new(1);
+    room.arrive();
+    room.fact(1, Fact::LineBegins(b"\x16\x03\x01\x02\x00\x01"));
+    assert_eq!(room.copy.told.bytes.remove(&Room::id(1)).unwrap(), b"\x15\x03\x01\x00\x02\x02\x46");
+    room.arrive();
+    room.types(2, "GET well soon");
+    assert!(room.told(0).ends_with("[#lobby] guest2: GET well soon\n"));
+}
+
+#[test]
+fn what_was_meant_for_one_is_not_said_to_all() {
+    let mut room = Room::new(3);
+    for line in [
+        "／msg guest2 psst",
+        " /msg guest2 psst",
+        "/msg\u{a0}guest2\u{a0}psst",
+        "\u{feff}/msg guest2 psst",
+        "\u{3000}／ｍｓｇ　guest2　psst",
+    ] {
+        room.types(0, line);
+        assert_eq!(room.told_all(), ["", "[@guest1] guest1: psst\n", ""], "{line:?}");
+    }
+    room.types(0, "⁄msg guest2 psst");
+    assert_eq!(room.told_all(), ["! ⁄msg starts with U+2044, not with /, and was not said; /msg is the command\n", "", ""]);
+    for line in ["\u{3000}", " \t ", "\u{a0}", "\u{200b}"] {
+        room.types(0, line);
+    }
+    assert_eq!(room.told_all(), ["", "", ""]);
+}
+
+#[test]
+fn telnet_is_answered_and_0xff_is_doubled_for_who_negotiated() {
+    let mut room = Room::new(2);
+    room.types(0, "/charset windows-1251");
+    room.types(1, "/charset windows-1251");
+    room.told_all();
+    room.fact(0, Fact::Line(b"\xec\xee\xff"));
+    assert_eq!(room.copy.told.bytes.remove(&Room::id(1)).unwrap(), b"[#lobby] guest1: \xec\xee\xff\n");
+    room.fact(0, Fact::LineBegins(b"wrong\xff\xf4\xff\xfd\x06"));
+    assert_eq!(room.copy.told.bytes.remove(&Room::id(0)).unwrap(), b"\xff\xfc\x06");
+    room.fact(0, Fact::Line(b"\xec\xee\xff\xff"));
+    assert_eq!(room.copy.told.bytes.remove(&Room::id(1)).unwrap(), b"[#lobby] guest1: \xec\xee\xff\n");
+    room.fact(1, Fact::Line(b"\xff"));
+    assert_eq!(room.copy.told.bytes.remove(&Room::id(0)).unwrap(), b"[#lobby] guest2: \xff\xff\n");
+    room.fact(0, Fact::Line(b"\xff\xf6"));
+    assert_eq!(room.told(0), "* pong\n");
+}
+
+#[test]
 fn a_line_may_be_recorded_in_parts_but_not_grow_by_it() {
     let mut room = Room::new(2);
     room.fact(0, Fact::LineBegins(b"in \xff"));
@@ -273,6 +361,7 @@ fn a_line_may_be_recorded_in_parts_but_not_grow_by_it() {
     assert_eq!(room.told(1), "[#lobby] guest1: no more\n* guest1 quit\n");
     room.fact(1, Fact::Line(b"tail\xff\xfa\x1f"));
     room.arrive();
+    room.fact(2, Fact::Arrived);
     room.told(2);
     room.fact(1, Fact::Closed(CloseReason::EndOfInput));
     assert_eq!(room.told(2), "[#lobby] guest2: tail\n* guest2 quit\n", "a negotiation without an end swallows nothing");
@@ -608,6 +697,9 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
         "你好",
         "",
         "/set",
+        "GET / HTTP/1.1",
+        "CAP LS 302",
+        "／who",
     ]);
     let line = prop_oneof![8 => words.prop_map(|word| word.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>().prop_filter("a line has no LF", |&byte| byte != b'\n'), 0..40)];
     let reason = prop::sample::select(vec![CloseReason::EndOfInput, CloseReason::Reset, CloseReason::TooSlow, CloseReason::WorkerDied]);
@@ -656,7 +748,8 @@ proptest! {
         halves.extend(other_half.told.bytes);
         prop_assert_eq!(&halves, &whole.told.bytes);
         prop_assert_eq!(&late.told.bytes, &whole.told.bytes);
-        prop_assert!(whole.told.bytes.values().all(|bytes| bytes.is_empty() || bytes.ends_with(b"\n")), "whole lines out");
+        let is_whole = |bytes: &Vec<u8>| bytes.is_empty() || bytes.ends_with(b"\n") || bytes.contains(&0xff) || bytes.contains(&0);
+        prop_assert!(whole.told.bytes.values().all(is_whole), "whole lines out");
     }
 }
 

@@ -4,8 +4,10 @@ use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
 use crate::replica::push_fact;
 use forkchat_common::command::may_have_long_answer;
+use forkchat_common::foreign;
 use forkchat_common::ids::{Sequence, SessionId};
 use forkchat_common::lines::{Piece, cut};
+use forkchat_common::telnet::has_command;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
@@ -86,6 +88,13 @@ pub enum Behind {
 impl Lines {
     /// Makes records of what was peeked at `offset` of a session's input.
     pub fn of(session: SessionId, bytes: &[u8], offset: u64, in_long_line: bool, behind: Behind, lines_max: usize) -> Lines {
+        // Another protocol's request may have no LF, and what stands behind its first line belongs
+        // to it.
+        if offset == 0
+            && let Some(beginning) = foreign::beginning(bytes)
+        {
+            return Lines::beginning(session, beginning, offset);
+        }
         let mut lines = Lines::default();
         // At once, for lines of usual length: another thread frees it, and the two get in each other's way at each step of its growth.
         lines.batch.reserve(2 * bytes.len().min(lines_max.saturating_mul(128)));
@@ -104,7 +113,12 @@ impl Lines {
         });
         lines.consume = cut.committed + cut.skipped;
         lines.in_long_line = cut.in_long_line;
-        let left = bytes.len() - lines.consume;
+        let mut left = bytes.len() - lines.consume;
+        if behind == Behind::More && !is_cut_short && has_command(&bytes[lines.consume..]) {
+            // The client may wait for the answer before it ends its line.
+            lines.push_beginning(session, &bytes[lines.consume..], offset + lines.consume as u64);
+            left = 0;
+        }
         // Cut short, there may be something to read at once.
         lines.rest = if is_cut_short { 0 } else { left };
         lines.ends = match behind {
@@ -120,10 +134,16 @@ impl Lines {
 
     /// The beginning of a line, taken before its end.
     pub fn beginning(session: SessionId, bytes: &[u8], offset: u64) -> Lines {
-        let mut lines = Lines { count: 1, consume: bytes.len(), ..Lines::default() };
-        let record = Record { session, input_end: offset + bytes.len() as u64, fact: Fact::LineBegins(bytes) };
-        lines.batch.push(|payload| record.encode(payload));
+        let mut lines = Lines::default();
+        lines.push_beginning(session, bytes, offset);
         lines
+    }
+
+    fn push_beginning(&mut self, session: SessionId, bytes: &[u8], offset: u64) {
+        let record = Record { session, input_end: offset + bytes.len() as u64, fact: Fact::LineBegins(bytes) };
+        self.batch.push(|payload| record.encode(payload));
+        self.count += 1;
+        self.consume += bytes.len();
     }
 
     /// No lines, and none will come: the session ends.
@@ -175,6 +195,26 @@ mod tests {
         assert_eq!(facts(&ended), "one@104 two@107 Closed(EndOfInput) ");
         let reset = lines(b"one\ntwo", Behind::Reset, 10);
         assert_eq!(facts(&reset), "one@104 Closed(Reset) ");
+    }
+
+    #[test]
+    fn another_protocols_request_is_taken_whole_and_only_at_the_beginning() {
+        let (session, request) = (SessionId::new(1, 0), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n/nick ceo\n");
+        let taken = Lines::of(session, request, 0, false, Behind::EndOfInput, 10);
+        assert_eq!((taken.consume, taken.count, taken.ends), (request.len(), 1, None));
+        assert!(facts(&taken).starts_with("LineBegins("));
+        let hello = Lines::of(session, b"\x16\x03\x01\x02\x00", 0, false, Behind::More, 10);
+        assert_eq!((hello.consume, hello.rest), (5, 0));
+        assert_eq!(lines(request, Behind::More, 10).count, 4);
+    }
+
+    #[test]
+    fn a_negotiation_is_taken_before_its_line_ends() {
+        let interrupted = lines(b"one\ntw\xff\xf4\xff\xfd\x06", Behind::More, 10);
+        assert_eq!((interrupted.consume, interrupted.rest, interrupted.count), (11, 0, 2));
+        assert_eq!(facts(&interrupted), "one@104 LineBegins([116, 119, 255, 244, 255, 253, 6]) ");
+        let half = lines(b"tw\xff\xfd", Behind::More, 10);
+        assert_eq!((half.consume, half.rest), (0, 4));
     }
 
     #[test]

@@ -39,8 +39,10 @@ const TURN_TELLS: usize = 20_000;
 const PIECE_BLOCKS: u64 = 16;
 /// While it applies, others are told so often how far it is: writers wait for it, and the watchdog looks whether it moves.
 const PUBLISH_BLOCKS: u64 = 512;
-/// How long after a connection the first thing that arrives still counts as having come with it.
-const ARRIVAL: u64 = Micros::SECOND / 100;
+/// How long after a connection the first thing that arrives still counts as having come with it. A
+/// client that sends nothing is welcomed then: one of another protocol has sent its request by that
+/// time, and is answered with nothing before it.
+const ARRIVAL: u64 = Micros::SECOND / 20;
 /// How long an ended session's last words wait for their reader.
 const LAST_WORDS: u64 = 10 * Micros::SECOND;
 /// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held back.

@@ -21,6 +21,7 @@ fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
     for (cell, worker) in workers.iter_mut().enumerate() {
         let opened = Input::Opened { session: SessionId::new(1, cell), peer: peer(1), connection: (), lines: Lines::default() };
         worker.accept(opened);
+        worker.propose_fact(SessionId::new(1, cell), Fact::Arrived);
     }
     for _ in 0..3 {
         workers.iter_mut().for_each(Serving::turn);

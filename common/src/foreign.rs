@@ -1,0 +1,416 @@
+//! Clients of other protocols: recognised by the first bytes that they send, and answered in their
+//! own protocol where a short answer exists.
+//!
+//! [`recognise`] reads one table. A row matches only bytes that a person doesn't type as a first
+//! line: `GET / HTTP/1.1` is a request, `GET well soon` is said. Clients that wait for the server
+//! to speak first (SMTP, FTP, MySQL) read the welcome and can't be recognised.
+
+use crate::limits::LINE_BYTES_MAX;
+
+/// One row of the table: a protocol that isn't spoken here.
+#[derive(Debug)]
+pub struct Protocol {
+    /// What it is called.
+    pub name: &'static str,
+    /// The bytes that end the conversation, sent as they are.
+    pub answer: &'static [u8],
+    matches: fn(&[u8]) -> bool,
+}
+
+/// A refusal for clients that show what they don't understand, or that nobody looks at.
+macro_rules! refusal {
+    ($what:literal) => {
+        concat!(
+            "! this is forkchat, a chat server; it reads lines of text, and you sent ",
+            $what,
+            "; talk to it with nc or forkchat-client\n"
+        )
+        .as_bytes()
+    };
+}
+
+macro_rules! explanation {
+    () => {
+        "This is forkchat, a chat server for lines of text; it does not speak this protocol. Connect with forkchat-client or nc.\n"
+    };
+}
+
+/// A complete response of the protocols that look like HTTP.
+macro_rules! bad_request {
+    ($version:literal) => {
+        concat!(
+            $version,
+            " 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 120\r\nConnection: close\r\n\r\n",
+            explanation!()
+        )
+        .as_bytes()
+    };
+}
+
+/// Alert, TLS 1.0, two bytes: fatal, protocol_version (RFC 5246, section 7.2).
+const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
+
+/// The first row that matches decides: what is particular stands before what is general.
+const TABLE: &[Protocol] = &[
+    Protocol { name: "HTTP", answer: bad_request!("HTTP/1.1"), matches: |bytes| is_request(bytes, b"HTTP") },
+    Protocol { name: "RTSP", answer: bad_request!("RTSP/1.0"), matches: |bytes| is_request(bytes, b"RTSP") },
+    Protocol { name: "SIP", answer: bad_request!("SIP/2.0"), matches: |bytes| is_request(bytes, b"SIP") },
+    Protocol { name: "ICAP", answer: bad_request!("ICAP/1.0"), matches: |bytes| is_request(bytes, b"ICAP") },
+    Protocol { name: "a response of HTTP", answer: refusal!("a response of HTTP"), matches: is_response },
+    Protocol { name: "TLS", answer: TLS_ALERT, matches: is_tls },
+    Protocol { name: "SSH", answer: refusal!("a banner of SSH"), matches: is_ssh },
+    Protocol { name: "the PROXY protocol", answer: refusal!("a header of the PROXY protocol"), matches: is_proxy },
+    Protocol { name: "IRC", answer: concat!("ERROR :", explanation!()).as_bytes(), matches: is_irc },
+    Protocol { name: "SMTP", answer: concat!("554 ", explanation!()).as_bytes(), matches: is_smtp },
+    Protocol { name: "XMPP", answer: refusal!("a stream of XMPP"), matches: is_xmpp },
+    Protocol { name: "Redis", answer: concat!("-ERR ", explanation!()).as_bytes(), matches: is_redis },
+    Protocol { name: "STOMP", answer: refusal!("a frame of STOMP"), matches: is_stomp },
+    Protocol { name: "Git", answer: refusal!("a request of Git"), matches: is_git },
+    Protocol { name: "rsync", answer: b"@ERROR: this is forkchat, a chat server\n", matches: |bytes| bytes.starts_with(b"@RSYNCD: ") },
+    Protocol { name: "VNC", answer: refusal!("a version of VNC"), matches: is_vnc },
+    Protocol { name: "JDWP", answer: refusal!("a handshake of JDWP"), matches: |bytes| bytes.starts_with(b"JDWP-Handshake") },
+    Protocol { name: "AMQP", answer: refusal!("a header of AMQP"), matches: is_amqp },
+    Protocol {
+        name: "BitTorrent",
+        answer: refusal!("a handshake of BitTorrent"),
+        matches: |bytes| bytes.starts_with(b"\x13BitTorrent protocol"),
+    },
+    // CONNACK: unacceptable protocol version (MQTT 3.1.1, section 3.2).
+    Protocol { name: "MQTT", answer: b"\x20\x02\x00\x01", matches: is_mqtt },
+    // Request rejected; no acceptable methods (RFC 1928, section 3).
+    Protocol { name: "SOCKS4", answer: b"\0\x5b\0\0\0\0\0\0", matches: |bytes| matches!(bytes, [4, 1 | 2, _, _, _, _, _, _, ..]) },
+    Protocol { name: "SOCKS5", answer: b"\x05\xff", matches: is_socks5 },
+    Protocol { name: "LDAP", answer: refusal!("a request of LDAP"), matches: is_ldap },
+    Protocol { name: "RDP", answer: refusal!("a request of RDP"), matches: |bytes| bytes.starts_with(&[3, 0]) },
+    Protocol { name: "UTF-16", answer: refusal!("UTF-16, where UTF-8 is read"), matches: is_utf_16 },
+    Protocol { name: "binary data", answer: refusal!("binary data"), matches: is_binary },
+];
+
+/// The protocol that the first bytes of a connection belong to, if they can't be meant for the
+/// chat.
+///
+/// `bytes` is what has arrived so far, or a first line without its LF. `None` also means that more
+/// bytes may decide.
+///
+/// ```
+/// use forkchat_common::foreign::recognise;
+/// assert_eq!(recognise(b"GET / HTTP/1.1\r\n").unwrap().name, "HTTP");
+/// assert!(recognise(b"GET well soon\n").is_none());
+/// ```
+pub fn recognise(bytes: &[u8]) -> Option<&'static Protocol> {
+    // Empty lines may stand before a request.
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let bytes = &bytes[start..];
+    TABLE.iter().find(|protocol| (protocol.matches)(bytes))
+}
+
+/// Of a connection's first bytes as many as [`recognise`] needs, if it recognises them; fewer than
+/// a line may have.
+pub fn beginning(bytes: &[u8]) -> Option<&[u8]> {
+    let beginning = &bytes[..bytes.len().min(LINE_BYTES_MAX - 1)];
+    recognise(beginning).map(|_| beginning)
+}
+
+/// The lines that are whole, and a last one that may not be, each without its line end.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+fn first_line(bytes: &[u8]) -> &[u8] {
+    lines(bytes).next().unwrap_or_default()
+}
+
+fn second_line(bytes: &[u8]) -> &[u8] {
+    lines(bytes).nth(1).unwrap_or_default()
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| byte == b' ')
+}
+
+/// `METHOD TARGET NAME/1.1`, RFC 9112, section 3. Of one too long for a line only the beginning is
+/// seen.
+fn is_request(bytes: &[u8], name: &[u8]) -> bool {
+    let line = first_line(bytes);
+    let mut words = words(line);
+    let (Some(method), Some(target), version) = (words.next(), words.next(), words.next()) else { return false };
+    let is_method = !method.is_empty() && method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
+    let is_too_long = name == b"HTTP" && version.is_none() && bytes.len() == line.len() && line.len() >= LINE_BYTES_MAX - 1;
+    let is_address = target.starts_with(b"/") || target.starts_with(b"http://");
+    let ends_in_version = version.and_then(|version| version.strip_prefix(name)).is_some_and(is_version) && words.next().is_none();
+    is_method && !target.is_empty() && (ends_in_version || (is_too_long && is_address))
+}
+
+/// `/1.1`
+fn is_version(text: &[u8]) -> bool {
+    matches!(text, [b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// `HTTP/1.1 200 OK`
+fn is_response(bytes: &[u8]) -> bool {
+    let mut words = words(first_line(bytes));
+    let version = words.next().unwrap_or_default();
+    [&b"HTTP"[..], b"RTSP", b"SIP", b"ICAP"].iter().any(|name| version.strip_prefix(*name).is_some_and(is_version))
+        && words.next().is_some_and(|code| code.len() == 3 && code.iter().all(u8::is_ascii_digit))
+}
+
+/// A handshake record of SSL 3 to TLS 1.3, or SSL 2's ClientHello.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x16, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 0, 2, ..])
+}
+
+/// `SSH-2.0-OpenSSH_10.0`, RFC 4253, section 4.2.
+fn is_ssh(bytes: &[u8]) -> bool {
+    matches!(first_line(bytes), [b'S', b'S', b'H', b'-', b'1' | b'2', b'.', minor, rest @ ..]
+        if minor.is_ascii_digit() && rest.iter().position(|&byte| byte == b'-').is_some_and(|end| end < rest.len() - 1
+            && rest[..end].iter().all(u8::is_ascii_digit)))
+}
+
+/// `PROXY TCP4 …`, or the signature of its second version without the line ends that it begins
+/// with.
+fn is_proxy(bytes: &[u8]) -> bool {
+    let mut words = words(first_line(bytes));
+    (words.next() == Some(b"PROXY") && matches!(words.next(), Some(b"TCP4" | b"TCP6" | b"UNKNOWN"))) || bytes.starts_with(b"\0\r\nQUIT\n")
+}
+
+/// `CAP LS 302`, `USER name mode unused :real name`, or a registration that begins with `NICK` or
+/// `PASS`.
+fn is_irc(bytes: &[u8]) -> bool {
+    let line = first_line(bytes);
+    let is_cap = |line: &[u8]| {
+        matches!(line, b"CAP LS" | b"CAP LIST" | b"CAP END") || line.starts_with(b"CAP LS 3") || line.starts_with(b"CAP REQ :")
+    };
+    let is_user = |line: &[u8]| {
+        let mut words = words(line);
+        words.next() == Some(b"USER")
+            && words.by_ref().take(3).filter(|word| !word.is_empty()).count() == 3
+            && words.next().is_some_and(|word| word.starts_with(b":"))
+    };
+    let opens = line.starts_with(b"NICK ") || line.starts_with(b"PASS ");
+    let (second, third) = (second_line(bytes), lines(bytes).nth(2).unwrap_or_default());
+    is_cap(line) || is_user(line) || (opens && (is_cap(second) || is_user(second) || (second.starts_with(b"NICK ") && is_user(third))))
+}
+
+/// `EHLO host` and `MAIL FROM:` without a wait for the answer, as senders of spam do; `EHLO` alone
+/// may be a person's.
+fn is_smtp(bytes: &[u8]) -> bool {
+    let is = |line: &[u8], word: &[u8]| line.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+    let (first, second) = (first_line(bytes), second_line(bytes));
+    is(first, b"MAIL FROM:<") || ((is(first, b"EHLO ") || is(first, b"HELO ")) && is(second, b"MAIL FROM:"))
+}
+
+/// RFC 6120, section 4.2. It is sent without a line end.
+fn is_xmpp(bytes: &[u8]) -> bool {
+    (bytes.starts_with(b"<?xml") || bytes.starts_with(b"<stream:stream"))
+        && memchr::memmem::find(bytes, b"http://etherx.jabber.org/streams").is_some()
+}
+
+/// `*1`, `$4`, `PING`: an array of strings. Its first line alone may be a person's.
+fn is_redis(bytes: &[u8]) -> bool {
+    let is = |line: &[u8], sign: u8| matches!(line, [first, digits @ ..] if *first == sign && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
+    is(first_line(bytes), b'*') && is(second_line(bytes), b'$')
+}
+
+fn is_stomp(bytes: &[u8]) -> bool {
+    matches!(first_line(bytes), b"CONNECT" | b"STOMP") && second_line(bytes).contains(&b':') && !second_line(bytes).contains(&b' ')
+}
+
+/// `0033git-upload-pack /path`
+fn is_git(bytes: &[u8]) -> bool {
+    bytes.len() > 4
+        && bytes[..4].iter().all(u8::is_ascii_hexdigit)
+        && (bytes[4..].starts_with(b"git-upload-pack ") || bytes[4..].starts_with(b"git-receive-pack "))
+}
+
+/// `RFB 003.008`, RFC 6143, section 7.1.1.
+fn is_vnc(bytes: &[u8]) -> bool {
+    matches!(first_line(bytes), [b'R', b'F', b'B', b' ', a, b, c, b'.', d, e, f] if [a, b, c, d, e, f].iter().all(|digit| digit.is_ascii_digit()))
+}
+
+fn is_amqp(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'A', b'M', b'Q', b'P', 0..=3, ..])
+}
+
+/// CONNECT, its length in one or two bytes, and the protocol's name: MQTT 3.1.1, section 3.1.
+fn is_mqtt(bytes: &[u8]) -> bool {
+    let name = |rest: &[u8]| rest.starts_with(b"\0\x04MQTT") || rest.starts_with(b"\0\x06MQIsdp");
+    matches!(bytes, [0x10, _, rest @ ..] if name(rest)) || matches!(bytes, [0x10, _, _, rest @ ..] if name(rest))
+}
+
+/// Version, number of methods, methods: RFC 1928, section 3.
+fn is_socks5(bytes: &[u8]) -> bool {
+    matches!(bytes, [5, count @ 1..=8, methods @ ..] if methods.len() >= usize::from(*count))
+}
+
+/// A message of version 3 that binds, its lengths in the short or the long form: RFC 4511, section
+/// 4.2.
+fn is_ldap(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x30, 0x05..=0x7f, 2, 1, _, 0x60, ..] | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x60, ..])
+}
+
+/// A byte order mark and a first character of ASCII.
+fn is_utf_16(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xfe, 1..=255, 0, ..] | [0xfe, 0xff, 0, 1..=255, ..])
+}
+
+/// A NUL among the first bytes. Telnet sends it too: behind a CR, and in negotiations, which begin
+/// with 0xFF.
+fn is_binary(bytes: &[u8]) -> bool {
+    const LOOKED_AT: usize = 8;
+    let head = &bytes[..bytes.len().min(LOOKED_AT)];
+    let head = head.split(|&byte| matches!(byte, b'\n' | 0xff)).next().unwrap_or_default();
+    head.iter().enumerate().any(|(at, &byte)| byte == 0 && (at == 0 || head[at - 1] != b'\r'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(bytes: &[u8]) -> Option<&'static str> {
+        recognise(bytes).map(|protocol| protocol.name)
+    }
+
+    #[test]
+    fn other_protocols_are_recognised_by_their_first_bytes() {
+        for (bytes, expected) in [
+            (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], "HTTP"),
+            (b"POST /x?y HTTP/1.0\r", "HTTP"),
+            (b"\r\nGET / HTTP/1.1\r\n", "HTTP"),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP"),
+            (b"CONNECT example.org:443 HTTP/1.1\r\n", "HTTP"),
+            (b"M-SEARCH * HTTP/1.1\r\n", "HTTP"),
+            (b"OPTIONS / RTSP/1.0\r\n", "RTSP"),
+            (b"OPTIONS sip:nm SIP/2.0\r\n", "SIP"),
+            (b"HTTP/1.1 200 OK\r\n", "a response of HTTP"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS"),
+            (b"\x80\x2e\x01\x03\x01\x00\x15", "TLS"),
+            (b"SSH-2.0-OpenSSH_10.0\r\n", "SSH"),
+            (b"SSH-1.99-x\n", "SSH"),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "the PROXY protocol"),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "the PROXY protocol"),
+            (b"CAP LS 302\r\n", "IRC"),
+            (b"USER bob 0 * :Bob\r\n", "IRC"),
+            (b"NICK bob\r\nUSER bob 0 * :Bob B\r\n", "IRC"),
+            (b"PASS x\r\nNICK bob\r\nUSER bob 0 * :Bob\r\n", "IRC"),
+            (b"EHLO x\r\nMAIL FROM:<a@b>\r\n", "SMTP"),
+            (b"<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", "XMPP"),
+            (b"*1\r\n$4\r\nPING\r\n", "Redis"),
+            (b"CONNECT\naccept-version:1.2\n\n\0", "STOMP"),
+            (b"0033git-upload-pack /x.git\0host=y\0", "Git"),
+            (b"@RSYNCD: 31.0 sha512\n", "rsync"),
+            (b"RFB 003.008\n", "VNC"),
+            (b"JDWP-Handshake", "JDWP"),
+            (b"AMQP\0\0\x09\x01", "AMQP"),
+            (b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0", "BitTorrent"),
+            (b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04", "MQTT"),
+            (b"\x04\x01\x00\x50\x7f\0\0\x01\0", "SOCKS4"),
+            (b"\x05\x01\x00", "SOCKS5"),
+            (b"\x05\x02\x00\x02", "SOCKS5"),
+            (b"0\x0c\x02\x01\x01\x60\x07\x02\x01\x03", "LDAP"),
+            (b"\x03\0\0\x13\x0e\xe0\0\0", "RDP"),
+            (b"\0\0\0\x45\xffSMBr", "binary data"),
+            (b"\0\0\0\x45\xfeSMB@", "binary data"),
+            (b"\0\0\0\x08\x04\xd2\x16\x2f", "binary data"),
+            (b"l\0\x0b\0\0\0", "binary data"),
+            (b"\x3f\0\0\0\x01", "binary data"),
+            (b"\xff\xfeh\0i\0", "UTF-16"),
+            (b"\xfe\xff\0h\0i", "UTF-16"),
+        ] {
+            assert_eq!(name(bytes), Some(expected), "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn what_people_say_first_is_said() {
+        for line in [
+            "GET well soon",
+            "GET / off my lawn",
+            "GET /etc/passwd",
+            "POST it on the wall",
+            "PUT the kettle on HTTP/1.1 please",
+            "get / HTTP/1.1",
+            "HTTP/1.1 is old",
+            "HTTP is fun",
+            "SSH is great",
+            "SSH-2.0",
+            "SSH-2.0 is what you want",
+            "HELO folks",
+            "EHLO everyone",
+            "QUIT",
+            "USER error",
+            "USER a b c",
+            "NICK bob",
+            "PASS the salt",
+            "CAP it",
+            "PING",
+            "PROXY is down",
+            "*1",
+            "*2\nfor all",
+            "CONNECT me",
+            "CONNECT\nme please: now",
+            "<?xml version=\"1.0\"?>",
+            "RFB 3",
+            "AMQP or MQTT?",
+            "0033git",
+            "/nick bob",
+            "version",
+            "stats",
+            "\t\u{7}hi",
+            "\u{1b}[Ahi",
+            "hi\r\0there",
+            "0",
+            "你好",
+            "привет",
+            "",
+            "\r\n",
+        ] {
+            assert_eq!(name(line.as_bytes()), None, "{line:?}");
+            assert_eq!(name(format!("{line}\r\n").as_bytes()), None, "{line:?}");
+        }
+        // Telnet's negotiations, also such as hold a NUL.
+        for bytes in [&b"\xff\xfd\x03\xff\xfb\x18"[..], b"\xff\xfd\0\xff\xfb\0", b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0", b"hi\xff\xfb\0"] {
+            assert_eq!(name(bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_longer_than_a_line_is_recognised_by_its_beginning() {
+        let mut bytes = b"GET /".to_vec();
+        bytes.resize(2 * LINE_BYTES_MAX, b'x');
+        assert_eq!(beginning(&bytes).map(<[u8]>::len), Some(LINE_BYTES_MAX - 1));
+        assert_eq!(beginning(&bytes[..LINE_BYTES_MAX - 2]), None, "the rest of the line may come");
+        bytes[4] = b'x';
+        assert_eq!(beginning(&bytes), None);
+    }
+
+    #[test]
+    fn answers_are_complete_and_short() {
+        for Protocol { name, answer, .. } in TABLE {
+            assert!(answer.len() < 300, "{name}");
+            if let Some(at) = memchr::memmem::find(answer, b"\r\n\r\n") {
+                let body = &answer[at + 4..];
+                let head = String::from_utf8_lossy(&answer[..at]);
+                assert!(
+                    head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())) && body.ends_with(b"\n"),
+                    "{name}: {}",
+                    body.len()
+                );
+            } else if answer.starts_with(b"! ") {
+                assert!(answer.ends_with(b"\n") && memchr::memchr_iter(b'\n', answer).count() == 1, "{name}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_beginning_of_what_is_recognised_is_recognised(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(beginning(&bytes).is_some(), recognise(&bytes).is_some());
+        }
+
+        #[test]
+        fn words_are_never_taken_for_a_protocol(text in "[a-zA-Z][a-zA-Z ,.!?]{0,60}") {
+            prop_assert_eq!(name(text.as_bytes()), None);
+        }
+    }
+}

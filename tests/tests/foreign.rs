@@ -1,0 +1,142 @@
+//! Clients of other protocols: they are answered in their own protocol, nothing that they send is
+//! said or done, and nobody hears of them.
+
+use forkchat_tests::{Client, Server, has_tool};
+use nix::sys::signal::{Signal, kill};
+use std::io::Read;
+use std::process::Command;
+
+const MODELS: [&str; 3] = ["pool", "threads", "process"];
+
+/// All that a client is sent.
+fn all(client: &Client) -> Vec<u8> {
+    let mut stream = client.stream().try_clone().unwrap();
+    stream.set_read_timeout(Some(forkchat_tests::DEADLINE)).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Sends these bytes as the first of a connection, and returns all that comes back until the server
+/// ends it.
+fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
+    let mut client = server.connect();
+    client.send(bytes);
+    all(&client)
+}
+
+/// What the others have heard meanwhile must be this one line alone.
+fn hears_only(bob: &mut Client, server: &Server, line: &str) {
+    let mut alice = server.join("alice");
+    alice.say(line);
+    let heard = bob.reads(line);
+    let strange: Vec<&String> = heard.iter().filter(|line| !line.contains("alice")).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    alice.say("/history 500");
+    let history = alice.reads("end of the history");
+    assert_eq!(history.iter().filter(|told| !told.starts_with("* ")).count(), 1, "{history:?}");
+}
+
+#[test]
+fn a_web_page_cannot_make_its_reader_talk() {
+    for model in MODELS {
+        let server = Server::start(&["--model", model]);
+        let mut bob = server.join("bob");
+        bob.sync();
+        let body = "\n/nick ceo\nbuy now\n/topic pwned\n";
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        let answered = String::from_utf8(answer(&server, format!("{head}{body}").as_bytes())).unwrap();
+        assert!(answered.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answered}");
+        assert!(answered.contains("Connection: close\r\n") && answered.ends_with("Connect with forkchat-client or nc.\n"), "{answered}");
+        // The body in a packet of its own.
+        let mut client = server.connect();
+        client.send(head.as_bytes());
+        client.send(body.as_bytes());
+        assert_eq!(String::from_utf8(all(&client)).unwrap(), answered);
+        hears_only(&mut bob, &server, "nothing happened");
+    }
+}
+
+#[test]
+fn each_protocol_gets_its_answer_also_without_a_line_end() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    bob.sync();
+    let mut long = b"GET /".to_vec();
+    long.resize(20_000, b'x');
+    long.extend_from_slice(b" HTTP/1.1\r\n\r\n/nick ceo\n");
+    for (request, expected) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], &b"\x15\x03\x01\x00\x02\x02\x46"[..]),
+        (b"\x16\x03\x01\x00\x0a\n/nick ceo\n", b"\x15\x03\x01\x00\x02\x02\x46"),
+        (b"SSH-2.0-OpenSSH_10.0\r\n", b"! this is forkchat"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", b"! this is forkchat"),
+        (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n/nick ceo\r\n", b"! this is forkchat"),
+        (b"*1\r\n$4\r\nPING\r\n", b"-ERR This is forkchat"),
+        (b"CAP LS 302\r\nNICK bob\r\nUSER bob 0 * :Bob\r\n", b"ERROR :This is forkchat"),
+        (b"NICK bob\r\nUSER bob 0 * :Bob\r\n", b"ERROR :This is forkchat"),
+        (b"OPTIONS sip:nm SIP/2.0\r\n\r\n", b"SIP/2.0 400 Bad Request\r\n"),
+        (b"\x05\x01\x00", b"\x05\xff"),
+        (b"\0\0\0\x45\xffSMBr", b"! this is forkchat"),
+        (b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04", b"\x20\x02\x00\x01"),
+        (&long, b"HTTP/1.1 400 Bad Request\r\n"),
+    ] {
+        let answered = answer(&server, request);
+        assert!(answered.starts_with(expected), "{:?}: {:?}", String::from_utf8_lossy(request), String::from_utf8_lossy(&answered));
+    }
+    hears_only(&mut bob, &server, "nothing happened");
+}
+
+#[test]
+fn people_may_begin_as_protocols_do() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    for line in
+        ["GET well soon", "POST it on the wall", "SSH is great", "HELO folks", "QUIT", "USER error", "EHLO everyone", "NICK bob", "*1"]
+    {
+        let mut person = server.connect();
+        person.say(line);
+        let heard = bob.reads(line).pop().unwrap();
+        assert!(heard.starts_with("[#lobby] guest") && heard.ends_with(line), "{heard}");
+    }
+}
+
+#[test]
+fn a_request_line_that_is_not_the_first_is_said() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
+    alice.say("GET / HTTP/1.1");
+    assert_eq!(bob.reads("alice: ").pop().unwrap(), "[#lobby] alice: GET / HTTP/1.1");
+}
+
+#[test]
+fn the_answer_survives_the_workers_death() {
+    let server = Server::start(&["--workers", "1"]);
+    for round in 0..20 {
+        let mut client = server.connect();
+        client.send(b"GET / HTTP/1.1\r\n\r\n/nick ceo\n");
+        let worker = server.process("worker 0");
+        kill(worker, Signal::SIGKILL).unwrap();
+        let answered = String::from_utf8(all(&client)).unwrap();
+        server.replaced("worker 0", worker);
+        // Killed before it looked, its successor may have welcomed the client first.
+        let (welcome, response) = answered.split_at(answered.find("HTTP/1.1 400").unwrap_or_else(|| panic!("round {round}: {answered:?}")));
+        assert!(welcome.is_empty() || welcome.starts_with("* Welcome"), "{answered}");
+        assert!(response.ends_with("or nc.\n") && response.matches("HTTP/1.1").count() == 1, "round {round}: {answered:?}");
+    }
+}
+
+#[test]
+fn curl_fails_at_once_and_says_why_also_with_tls() {
+    let server = Server::start(&[]);
+    if has_tool("curl") {
+        let output = Command::new("curl")
+            .args(["-sS", "-m", "20", "-w", "%{http_code}", "--data-binary", "\n/nick ceo\nbuy now\n", &format!("http://{}/", server.tcp)])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.starts_with("This is forkchat, a chat server") && text.ends_with("400"), "{text} {output:?}");
+        let output = Command::new("curl").args(["-sSk", "-m", "20", &format!("https://{}/", server.tcp)]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        assert!(!output.status.success() && text.contains("alert") && text.contains("version"), "{text}");
+    }
+}
