@@ -81,7 +81,7 @@ pub(super) fn descriptor_passing(deadline: Instant) -> Result<(), Failure> {
         }
     };
     let _child = child(there, |there| vec![there.as_fd()], work)?;
-    here.send(&7, Some(connection.accepted.as_fd())).map_err(|error| format!("cannot send a descriptor: {error:?}"))?;
+    here.send(&7, Some(connection.accepted.as_fd())).map_err(|error| format!("cannot send a descriptor: {error}"))?;
     expect("what came through the passed descriptor", read(&connection.client, 6, deadline)?.as_slice(), b"passed")
 }
 
@@ -98,7 +98,7 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
     drop(child);
     for (time, is_told) in [("first", true), ("second", false)] {
         let patience = deadline.saturating_duration_since(Instant::now());
-        let guard = mutex.lock(NEXT, patience).map_err(|error| format!("cannot lock after the owner's death: {error:?}"))?;
+        let guard = mutex.lock(NEXT, patience).map_err(|error| format!("cannot lock after the owner's death: {error}"))?;
         expect(&format!("whether the {time} to lock after the owner's death was told"), guard.owner_died, is_told)?;
     }
     Ok(())

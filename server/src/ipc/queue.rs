@@ -8,6 +8,7 @@ use crate::sys::socket::{receive_message, send_message};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::{Serialize, de::DeserializeOwned};
+use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -30,6 +31,16 @@ pub enum SendError {
     Closed,
     /// The system can't pass this message or descriptor.
     System(Errno),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Full => f.write_str("the queue is full"),
+            SendError::Closed => f.write_str("the other end is closed"),
+            SendError::System(errno) => errno.fmt(f),
+        }
+    }
 }
 
 /// What came out of the queue.

@@ -375,6 +375,61 @@ mod tests {
     use proptest::prelude::*;
     use std::net::SocketAddr;
 
+    /// Appends lines of one session, which is opened first, and says that the worker has read them.
+    fn say(log: &EventLog, from: u64, to: u64) {
+        let mut batch = Batch::default();
+        if from == 0 {
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            push_fact(&mut batch, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
+        }
+        for input_end in from + 1..=to {
+            batch.push(|payload| Record { session: ME, input_end, fact: Fact::Line(b"said") }.encode(payload));
+        }
+        log.append(WORKER, &batch, log.now()).unwrap();
+        log.publish_position(WORKER, log.tail());
+    }
+
+    #[test]
+    fn a_stand_in_makes_snapshots_and_counts_each_line_that_its_predecessor_had_not_stored() {
+        let log = EventLog::create(Geometry { ring_bytes: 1_024 * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 }).unwrap();
+        log.join(WORKER).unwrap();
+        let tally: &'static Tally = Box::leak(Box::default());
+        let data_dir = Some("/nowhere".into());
+        let config = JournalConfig {
+            rate_limit: RateLimit::OFF,
+            workers: 1,
+            data_dir,
+            quota: Quota { lines_max: 1_000, bytes_max: 1 << 30 },
+            tally,
+        };
+        let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
+        say(log, 0, 10);
+        journal.turn();
+        let stored = journal.backlog.take();
+        journal.backlog.stored(&stored);
+        assert_eq!(stored.len(), 10);
+        say(log, 10, 15);
+        journal.turn();
+        // It dies, and has not stored five. Nobody has its slot for long.
+        drop(journal);
+        log.abandon(JOURNAL);
+        let mut stand_in = crate::journal::stand_in(log, JOURNAL, &config).unwrap();
+        let mut said = 15;
+        while said < 2_000 {
+            say(log, said, said + 5);
+            said += 5;
+            stand_in.turn();
+        }
+        assert_eq!(tally.skipped.load(Ordering::Relaxed), said - 10);
+        assert!(log.tail().blocks_since(log.snapshot_sequence()) < 512, "there is room");
+        drop(stand_in);
+        // The next journal begins at its snapshot, and knows of the gap.
+        let backlog = Arc::new(Backlog::new(tally));
+        let next = Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap();
+        assert_eq!(next.replica.position(), log.snapshot_sequence());
+        assert!(backlog.gap() >= Some(next.replica.position()));
+    }
+
     const WORKER: Slot = Slot(0);
     const JOURNAL: Slot = Slot(1);
     const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);

@@ -63,11 +63,15 @@ impl InHand {
 /// at a time.
 pub fn drain(mut pipe: PipeReader) {
     let Some(Shared { in_hand, .. }) = SHARED.get() else { return };
+    copy(&mut pipe, in_hand);
+    // Nothing is left, or what is left can't be written: nobody waits for it.
+    in_hand.clear();
+    in_hand.set_at_work(false);
+}
+
+fn copy(pipe: &mut PipeReader, in_hand: &InHand) {
     let mut piece = [0; PIPE_BUF];
-    loop {
-        if !write_out(in_hand, &pipe) {
-            return;
-        }
+    while write_out(in_hand, pipe) {
         in_hand.set_at_work(false);
         let _ = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
         in_hand.set_at_work(true);
@@ -98,6 +102,22 @@ fn write_out(in_hand: &InHand, pipe: &PipeReader) -> bool {
             }
             Err(_) if is_abandoned(pipe) => return false,
             Err(_) => {}
+        }
+    }
+}
+
+/// Writes what waits in the pipe to standard error, without a log process: for one that can't be forked at the end of a server that can't start. It waits
+/// for a terminal or a pipe only so long; a file on a frozen file system holds it up.
+pub(super) fn write_out_at_the_end(pipe: &PipeReader, patience_millis: u16) {
+    let stderr = io::stderr();
+    let mut piece = [0; PIPE_BUF];
+    let mut pipe_bytes = pipe;
+    let takes_more =
+        || poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(patience_millis)).is_ok_and(|found| found > 0);
+    while has_bytes(pipe.as_fd()) && takes_more() {
+        let Ok(length) = pipe_bytes.read(&mut piece) else { return };
+        if write(&stderr, &piece[..length]).is_err() {
+            return;
         }
     }
 }

@@ -43,6 +43,8 @@ use zerocopy::FromBytes;
 const PIPE_BUF: usize = 4_096;
 /// What the pipe holds: some 10,000 lines. An unprivileged process may ask for as much. Source: pipe(7), `pipe-max-size`.
 const PIPE_BYTES: i32 = 1 << 20;
+/// How long standard error may take nothing when there is no log process that could wait for it.
+const PATIENCE_MILLIS: u16 = 1_000;
 /// What a line ends with that was cut.
 const CUT: &[u8] = " … (cut)\n".as_bytes();
 
@@ -205,6 +207,11 @@ impl LogPipe {
     /// What the log process has to be given: the read end of the pipe, and the real standard error.
     pub fn ends(&self) -> [BorrowedFd<'_>; 2] {
         [self.reader.as_fd(), self.stderr.as_fd()]
+    }
+
+    /// Writes what waits in it, as far as standard error takes it without long delay. After [`LogPipe::uninstall`], where no log process can be forked.
+    pub fn write_out(&self) {
+        drain::write_out_at_the_end(&self.reader, PATIENCE_MILLIS);
     }
 
     /// Whether all that was logged is written.

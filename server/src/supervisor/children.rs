@@ -225,7 +225,7 @@ impl Children {
         let is_due = |child: &&mut Child| {
             let is_missing = match child.pid {
                 Some(_) => is_long_ago(child.killed_at),
-                None => is_long_ago(child.died_at) || child.role == Role::Journal && child.deaths >= CRASHES_MAX,
+                None => is_long_ago(child.died_at) || child.crashes_on(),
             };
             is_missing && !child.is_given_up
         };
@@ -347,6 +347,11 @@ impl Child {
         (self.died_at, self.killed_at, self.is_given_up, self.fork_failure) = (None, None, false, None);
     }
 
+    /// Whether it is a journal that crashes again and again. Nobody waits for one until it recovers.
+    pub fn crashes_on(&self) -> bool {
+        self.role == Role::Journal && self.deaths >= CRASHES_MAX
+    }
+
     fn give_up(&mut self) -> Slot {
         self.is_given_up = true;
         self.slot
@@ -390,8 +395,7 @@ impl Child {
             self.deaths = 0;
         }
         self.deaths += 1;
-        let is_hopeless = self.role == Role::Journal && self.deaths >= CRASHES_MAX;
-        if is_hopeless { BACKOFF_MAX_OF_JOURNAL } else { backoff(self.deaths) }
+        if self.crashes_on() { BACKOFF_MAX_OF_JOURNAL } else { backoff(self.deaths) }
     }
 }
 

@@ -140,12 +140,14 @@ impl LogProcess {
             })
             .ok();
         }
-        if let Some(pid) = self.pid.take()
-            && !ends_within(pid, FLUSH)
-        {
-            // Standard error takes nothing.
+        if self.pid.is_none() {
+            pipe.write_out();
+        }
+        self.flush();
+        if let Some(pid) = self.pid.take() {
+            // Everything is written, or standard error takes nothing. Its own end would be that of the pipe, which a child that can't die may keep open.
             let _ = kill(pid, Signal::SIGKILL);
-            ends_within(pid, GONE);
+            reap_within(pid, GONE);
         }
         self.pipe = None;
     }
@@ -167,14 +169,10 @@ fn run(ends: Vec<OwnedFd>) -> i32 {
     0
 }
 
-/// Whether a child ends within a time; it is reaped then.
-fn ends_within(pid: Pid, time: Duration) -> bool {
+/// Reaps a child that was killed, unless it isn't gone by then.
+fn reap_within(pid: Pid, time: Duration) {
     let deadline = Instant::now() + time;
-    loop {
-        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
-            Ok(WaitStatus::StillAlive) => return false,
-            _ => return true,
-        }
+    while waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) && Instant::now() < deadline {
+        std::thread::sleep(LOOK_AGAIN);
     }
 }

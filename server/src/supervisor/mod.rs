@@ -18,6 +18,7 @@
 //! | `reap` | wording a death, and answering it |
 //! | `blame` | what killed those who died by their own doing |
 //! | `watchdog` | who doesn't move |
+//! | `missing` | going on without a process that can't be started or can't die |
 //! | `log_process` | the process that writes the log output to standard error |
 //! | `stop` | the end: ask, wait, insist |
 //!
@@ -30,6 +31,7 @@ mod children;
 mod connections;
 mod listeners;
 mod log_process;
+mod missing;
 mod oom;
 mod reap;
 mod scheduling;
@@ -63,7 +65,7 @@ use budget::InMib;
 pub use budget::TooLittleMemory;
 pub use capacity::Bound;
 use capacity::{Capacity, capacity};
-use children::{Children, Fault, Role};
+use children::{Children, Fault};
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
@@ -486,49 +488,11 @@ impl Supervisor {
         for slot in self.children.take_stopped(Instant::now()) {
             self.children.kill(slot, Fault::Stopped);
         }
-        for slot in self.children.take_abandoned(Instant::now()) {
-            self.abandon(slot);
-        }
-        self.keep_stand_in();
+        self.go_on_without_missing();
         let alive = self.children.watched();
         let used = |slot| self.children.cpu_use(slot);
         if let Some((slot, why)) = self.watchdog.look(self.log, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
-        }
-    }
-
-    /// The others go on without a process that can't be started, or that was killed and isn't gone.
-    fn abandon(&mut self, slot: Slot) {
-        let child = self.children.get(slot);
-        let (name, is_worker) = (child.name(), child.role != Role::Journal);
-        let what = match child.pid {
-            None if child.deaths > 0 => {
-                format!("{name} does not stay alive: it crashed {} in a row", role::count(child.deaths as usize, "time"))
-            }
-            None => format!("{name} could not be started for 2 s"),
-            Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago and is not gone, since the kernel still works for it"),
-        };
-        let so = if is_worker { "those whom it served wait, and may be closed" } else { "what is said is not stored until it is back" };
-        log::error!("{what}; the others go on without it, and {so}");
-        // Whoever was there is gone, or was killed so long ago that no thread of it is on a CPU: then none executes another instruction of the program.
-        self.post.leave(slot, self.log, self.serving.journal);
-        self.log.abandon(slot);
-    }
-
-    /// While there is no journal, a worker makes the snapshots.
-    fn keep_stand_in(&mut self) {
-        let journal = self.serving.journal;
-        let is_missing = self.children.get(journal).is_given_up;
-        if is_missing
-            && self.post.holder().is_none()
-            && let Some(slot) = self.children.to_stand_in()
-        {
-            log::warn!("{} makes the snapshots in the journal's place", self.children.name(slot));
-            self.post.appoint(slot);
-        }
-        if let Some(slot) = self.post.holder() {
-            // So that it notices, and looks whether a snapshot may be published by now.
-            self.log.bell(slot).ring_anyway();
         }
     }
 

@@ -1,0 +1,47 @@
+//! Going on without a process: none can be started in its slot, it crashes again and again, or it was killed and can't die.
+
+use super::Supervisor;
+use super::children::Role;
+use crate::role::count;
+use forkchat_common::ids::Slot;
+use std::time::Instant;
+
+impl Supervisor {
+    /// Has the others go on without the processes that have been missing for too long; and a worker stand in for the journal, while that is one of them.
+    pub(super) fn go_on_without_missing(&mut self) {
+        for slot in self.children.take_abandoned(Instant::now()) {
+            self.abandon(slot);
+        }
+        let journal = self.serving.journal;
+        let is_missing = self.children.get(journal).is_given_up;
+        if is_missing
+            && self.post.holder().is_none()
+            && let Some(slot) = self.children.to_stand_in()
+        {
+            log::warn!("{} makes the snapshots in the journal's place", self.children.name(slot));
+            self.post.appoint(slot);
+        }
+        if let Some(slot) = self.post.holder() {
+            // So that it notices, and looks whether a snapshot may be published by now.
+            self.log.bell(slot).ring_anyway();
+        }
+    }
+
+    fn abandon(&mut self, slot: Slot) {
+        let child = self.children.get(slot);
+        let (name, is_worker) = (child.name(), child.role != Role::Journal);
+        let what = match child.pid {
+            None if child.crashes_on() => {
+                format!("{name} does not stay alive: it crashed {} in a row", count(child.deaths as usize, "time"))
+            }
+            None => format!("{name} could not be started for 2 s"),
+            Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago and is not gone, since the kernel still works for it"),
+        };
+        let so = if is_worker { "those whom it served wait, and may be closed" } else { "what is said is not stored until it is back" };
+        log::error!("{what}; the others go on without it, and {so}");
+        // Whoever was there is gone; or it was killed so long ago that none of its threads is on a CPU any more. Then none executes another
+        // instruction of the program: whatever a thread waits for in the kernel, it finds the signal before it leaves it.
+        self.post.leave(slot, self.log, self.serving.journal);
+        self.log.abandon(slot);
+    }
+}
