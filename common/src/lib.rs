@@ -8,6 +8,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`address`] | network addresses as they are stored and sent; cookies and keys |
 //! | [`ids`] | the numbers that name things: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
 //! | [`limits`] | every bound of the protocol, by name |
 //! | [`names`] | nicknames and room names, with their own rule of equality |
@@ -19,6 +20,7 @@
 //! | [`wire`] | how an event looks to one kind of client, and the reader for programs |
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod charset;
 pub mod command;
 pub mod event;

@@ -17,8 +17,10 @@
 //! | `commands` | what each command does |
 //! | `history` | what only the journal knows: earlier lines, topics of earlier runs |
 //! | `tell` | rendering once, and handing the bytes to whoever serves the sessions |
+//! | `allowance` | how much a UDP session may be sent for its own lines |
 //! | `rate` | how many lines a session may send |
 
+mod allowance;
 mod commands;
 mod history;
 mod rate;
@@ -27,6 +29,7 @@ mod rooms;
 mod session;
 mod tell;
 
+pub use allowance::CHALLENGE_BYTES;
 pub use history::{Answer, AnswerEnd, PastLine, Question};
 pub use rate::RateLimit;
 pub use record::{CloseReason, Fact, Record, Transport};
@@ -124,6 +127,7 @@ impl Chat {
     /// A record whose time is past (a line that was applied before, a fact that no longer holds, a session that is gone) changes nothing.
     pub fn apply<O: Output>(&mut self, stamp: Stamp, record: &Record<'_>, forms: &mut Forms, out: &mut O) {
         let mut tell = Teller::new(stamp, self.author(record), forms, out);
+        self.limit_own(record.session, &mut tell);
         match record.fact {
             Fact::Stopping => self.stop(&mut tell),
             Fact::Opened { slot, transport, peer } => {
@@ -143,12 +147,14 @@ impl Chat {
                 }
                 self.close(record.session, reason, &mut tell);
             }
+            Fact::Proved { key } => self.prove(record.session, key, &mut tell),
             Fact::Arrived => self.announce(record.session, &mut tell),
             Fact::Answer(answer) => self.hear_answer(record.session, answer, &mut tell),
             Fact::Topic { room, topic } => self.restore_topic(room, topic, stamp.id),
             Fact::Restored => self.state.is_restored = true,
             Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
         }
+        self.keep_own(&tell);
     }
 
     /// A session that is open.
@@ -207,13 +213,16 @@ impl Chat {
         if let Some(old) = self.state.cells[id.cell()].session.as_ref().map(|old| old.id) {
             self.close(old, CloseReason::WorkerDied, tell);
         }
-        if session.transport == Transport::Udp {
+        if session.is_udp() {
+            // Its cookie was good.
+            session.allowance.prove(tell.stamp.time);
             self.state.udp_serial = self.state.udp_serial.max(id.serial());
         }
         session.nick = self.next_guest();
         self.nicks.insert(session.nick.key().into(), id);
         tell.out.opened(&session);
         self.state.cells[id.cell()] = Cell { latest: id, session: Some(Box::new(session)) };
+        self.limit_own(id, tell);
         if self.state.stopping {
             self.tell_one(id, &Event::Stopping, tell);
             self.remove(id, Ending::Finish, tell);
@@ -248,6 +257,9 @@ impl Chat {
             session.rate = limit.spend(session.rate, time);
         }
         session.in_long_line = record.fact == Fact::LongLineBegins;
+        if let Some(own) = &mut tell.own {
+            own.earn(record.fact.line_len());
+        }
         match record.fact {
             Fact::Line(bytes) => self.hear_line(record.session, bytes, tell),
             Fact::LineBegins(bytes) => session.hold(bytes),

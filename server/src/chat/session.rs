@@ -1,9 +1,11 @@
 //! One session's part of the state, and how its bytes become text.
 
+use super::allowance::Allowance;
 use super::history::Question;
 use super::rate::RateUsed;
 use super::record::Transport;
 use super::rooms::RoomId;
+use forkchat_common::address::whole;
 use forkchat_common::charset::Charset;
 use forkchat_common::event::Refusal;
 use forkchat_common::ids::{Micros, SessionId, Slot};
@@ -23,6 +25,7 @@ pub struct Session {
     /// How it is connected.
     pub transport: Transport,
     /// Where it comes from.
+    #[serde(with = "whole")]
     pub peer: SocketAddr,
     /// Its name.
     pub(super) nick: Nick,
@@ -45,6 +48,8 @@ pub struct Session {
     /// What it waits to be told by the journal. In a box, since few ever ask.
     pub(super) question: Option<Box<Question>>,
     pub(super) rate: RateUsed,
+    /// Over UDP, without a key: what it may be sent for its own lines.
+    pub(super) allowance: Allowance,
     telnet: TelnetFilter,
     /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet negotiation.
     held: Vec<u8>,
@@ -69,6 +74,7 @@ impl Session {
             last_heard: now,
             question: None,
             rate: RateUsed::default(),
+            allowance: Allowance::default(),
             telnet: TelnetFilter::default(),
             held: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! Telling people things: an event is rendered once for each form in which somebody wants it, and its bytes handed to whoever serves them.
 
+use super::allowance::Own;
 use super::rooms::{Member, Room};
 use super::{Chat, Session};
 use forkchat_common::charset::Charset;
@@ -37,6 +38,10 @@ pub trait Output {
     /// A session's question is answered: what it sent behind it is next.
     fn answered(&mut self, session: SessionId, slot: Slot) {
         let _ = (session, slot);
+    }
+    /// The session was to be sent more than it may be: its client has to prove its address again, and is sent a cookie for that.
+    fn challenged(&mut self, session: SessionId) {
+        let _ = session;
     }
     /// The session has ended; nothing more will be told to it.
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending);
@@ -89,6 +94,12 @@ struct Form {
     tags: bool,
 }
 
+impl Form {
+    fn of(session: &Session) -> Form {
+        Form { charset: session.charset, tags: session.has(Setting::Tags) }
+    }
+}
+
 impl Forms {
     /// The event's bytes in this form, rendered at the first call for it.
     fn bytes(&mut self, form: Form, event: &Event<'_>, stamp: Stamp) -> &[u8] {
@@ -115,23 +126,29 @@ pub(super) struct Teller<'a, O> {
     pub stamp: Stamp,
     forms: &'a mut Forms,
     pub out: &'a mut O,
+    /// The session whose record is applied, if what it is sent for that is limited.
+    pub own: Option<Own>,
 }
 
 impl<'a, O: Output> Teller<'a, O> {
     pub fn new(stamp: Stamp, author: Option<Slot>, forms: &'a mut Forms, out: &'a mut O) -> Self {
         out.begin(stamp, author);
-        Teller { stamp, forms, out }
+        Teller { stamp, forms, out, own: None }
     }
 
     /// Another event: what was rendered before is another's.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.forms.used = 0;
     }
 
     /// To a session that is served here.
-    fn render(&mut self, session: &Session, event: &Event<'_>) {
-        let form = Form { charset: session.charset, tags: session.has(Setting::Tags) };
-        self.out.tell(session.id, self.forms.bytes(form, event, self.stamp));
+    pub(super) fn render(&mut self, session: &Session, event: &Event<'_>) {
+        self.out.tell(session.id, self.forms.bytes(Form::of(session), event, self.stamp));
+    }
+
+    /// The event's bytes, as they would be for a session.
+    pub(super) fn bytes(&mut self, session: &Session, event: &Event<'_>) -> &[u8] {
+        self.forms.bytes(Form::of(session), event, self.stamp)
     }
 }
 
@@ -143,10 +160,10 @@ impl Session {
 
 impl Chat {
     pub(super) fn tell_one<O: Output>(&self, id: SessionId, event: &Event<'_>, tell: &mut Teller<'_, O>) {
-        if let Some(session) = self.session(id)
-            && tell.out.serves(id, session.slot)
-        {
-            tell.begin();
+        let Some(session) = self.session(id) else { return };
+        tell.begin();
+        // What is allowed is decided in every copy, whether it serves the session or not.
+        if tell.may_send(session, event) && tell.out.serves(id, session.slot) {
             tell.render(session, event);
         }
     }
@@ -169,9 +186,12 @@ impl Chat {
 
     fn tell_each<O: Output>(&self, members: &[Member], except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
         tell.begin();
+        let own = tell.own.map(|own| own.session);
+        let is_own = |session| own == Some(session);
         for &Member { session, slot } in members {
             if Some(session) != except
                 && (!event.is_presence() || self.session(session).is_some_and(|session| session.has(Setting::Joins)))
+                && (!is_own(session) || self.session(session).is_some_and(|session| tell.may_send(session, event)))
                 && tell.out.serves(session, slot)
                 && let Some(session) = self.session(session)
             {

@@ -8,12 +8,14 @@ use crate::admission::Refused;
 use crate::channel::ToWorker;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
+use crate::sys::socket::report_local_address;
+use forkchat_common::address::plain;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Connections that the kernel may hold for us; it caps this at net.core.somaxconn.
@@ -92,7 +94,7 @@ impl Supervisor {
                 Ok((socket, address)) => {
                     self.listeners.is_trouble_told = false;
                     match address.as_socket() {
-                        Some(peer) => self.admit(socket, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+                        Some(peer) => self.admit(socket, plain(peer)),
                         None => log::error!("a connection without an address; it is closed"),
                     }
                 }
@@ -225,6 +227,8 @@ fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
     // As much as the system allows: a room's lines for all its UDP members leave in one turn.
     let _ = SockRef::from(&socket).set_send_buffer_size(4 << 20);
     let _ = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
+    // On a wildcard address each client is answered from the address that it uses.
+    report_local_address(socket.as_fd(), address.is_ipv6())?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

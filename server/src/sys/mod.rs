@@ -10,7 +10,7 @@
 //! | [`futex`] | waiting for a shared word to change |
 //! | [`process`] | `fork`, descriptors and signals of a child, its end |
 //! | [`scheduling`] | nice values and scheduling policies |
-//! | [`socket`] | consuming without copying, low-water mark, descriptors in messages |
+//! | [`socket`] | consuming without copying, low-water mark, descriptors in messages, a datagram's own address |
 //! | [`tcp_position`] | what was taken from a TCP connection and what was handed over to it |
 #![allow(unsafe_code)]
 

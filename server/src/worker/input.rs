@@ -3,6 +3,7 @@
 use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
 use crate::replica::push_fact;
+use forkchat_common::address::UdpPath;
 use forkchat_common::command::is_question;
 use forkchat_common::ids::{Sequence, SessionId};
 use forkchat_common::lines::{Piece, cut};
@@ -43,8 +44,8 @@ pub enum Input<C> {
     },
     /// A datagram.
     Datagram {
-        /// From where.
-        peer: SocketAddr,
+        /// From where, and to which of our addresses.
+        path: UdpPath,
         /// What.
         bytes: Vec<u8>,
     },

@@ -167,8 +167,8 @@ impl MainThread {
                 Notice::TurnedAway => self.serving.sockets.turned_away(),
             }
         }
-        for Datagram { peer, bytes } in self.datagrams.try_iter().take(BATCH) {
-            self.serving.accept(Input::Datagram { peer, bytes });
+        for Datagram { path, bytes } in self.datagrams.try_iter().take(BATCH) {
+            self.serving.accept(Input::Datagram { path, bytes });
         }
     }
 
