@@ -318,4 +318,97 @@ mod tests {
         assert_eq!(key_of_session(b"@id=1;datagram=1;event=reply;to=hello * /key abc\n* Welcome\n"), expected);
         assert_eq!(key_of_session(b"[#lobby] eve: * /key abc\n"), None);
     }
+
+    /// A server of one client, which answers each datagram with what `answer` makes of it; gives back all that it was sent, when it is told `bye`.
+    fn server(answer: impl Fn(&str) -> Vec<String> + Send + 'static) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let thread = std::thread::spawn(move || {
+            let (mut seen, mut datagram) = (Vec::new(), [0; 2_000]);
+            while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+                let text = String::from_utf8(datagram[..length].to_vec()).unwrap();
+                answer(&text).iter().for_each(|answer| drop(socket.send_to(answer.as_bytes(), from)));
+                seen.push(text);
+                if seen.last().is_some_and(|text| text.ends_with("bye\n")) {
+                    break;
+                }
+            }
+            seen
+        });
+        (address, thread)
+    }
+
+    fn received(incoming: &mut Incoming) -> io::Result<Vec<String>> {
+        let mut lines = Vec::new();
+        incoming.receive(|line| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            true
+        })?;
+        Ok(lines)
+    }
+
+    #[test]
+    fn an_older_server_is_greeted_without_a_key() {
+        let (address, thread) = server(|text| match text {
+            "/hello oldcookie\n" => vec!["* Welcome\n".to_owned()],
+            "bye\n" => Vec::new(),
+            _ => vec!["* /hello oldcookie\n".to_owned()],
+        });
+        let (outgoing, mut incoming) = connect(&address, true).unwrap();
+        assert_eq!(received(&mut incoming).unwrap(), ["* Welcome"]);
+        outgoing.send(&[b"bye\n".to_vec()]).unwrap();
+        assert_eq!(thread.join().unwrap().pop().unwrap(), "bye\n");
+    }
+
+    #[test]
+    fn a_welcome_that_is_lost_is_asked_for_until_the_key_is_there() {
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        let (address, thread) = server(move |text| match text {
+            "/hello cookie key\n" if asked.fetch_add(1, Ordering::Relaxed) == 0 => vec!["[#lobby] eve: * /key eve\n".to_owned()],
+            "/hello cookie key\n" => vec!["* /key abc\n* Welcome\n".to_owned()],
+            "/key abc\nbye\n" => Vec::new(),
+            _ => vec!["* /hello cookie key\n".to_owned()],
+        });
+        let (outgoing, mut incoming) = connect(&address, true).unwrap();
+        assert_eq!(received(&mut incoming).unwrap(), ["* Welcome"]);
+        outgoing.send(&[b"bye\n".to_vec()]).unwrap();
+        assert_eq!(thread.join().unwrap().pop().unwrap(), "/key abc\nbye\n");
+    }
+
+    #[test]
+    fn a_cookie_that_somebody_forged_ends_no_session_that_the_server_knows() {
+        let (address, thread) = server(|text| match text {
+            "/hello cookie key\n" => vec!["* /key abc\n* Welcome\n".to_owned()],
+            "/key abc\nforged\n" => vec!["* /hello forged\n".to_owned(); 10],
+            text if text == format!("/key abc\n{}", String::from_utf8_lossy(PROBE_LINE)) => vec!["* pong\n".to_owned()],
+            "/key abc\nbye\n" => Vec::new(),
+            _ => vec!["* /hello cookie key\n".to_owned()],
+        });
+        let (outgoing, mut incoming) = connect(&address, true).unwrap();
+        assert_eq!(received(&mut incoming).unwrap(), ["* Welcome"]);
+        for _ in 0..3 {
+            outgoing.send(&[b"forged\n".to_vec()]).unwrap();
+            let answer = std::iter::repeat_with(|| received(&mut incoming).unwrap()).find(|lines| !lines.is_empty());
+            assert_eq!(answer.unwrap(), ["* pong"]);
+        }
+        outgoing.send(&[b"bye\n".to_vec()]).unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_knows_the_session_no_more_is_asked_three_times() {
+        let (address, thread) = server(|text| match text {
+            "/hello cookie key\n" => vec!["* /key abc\n* Welcome\n".to_owned()],
+            _ => vec!["* /hello cookie key\n".to_owned()],
+        });
+        let (outgoing, mut incoming) = connect(&address, true).unwrap();
+        assert_eq!(received(&mut incoming).unwrap(), ["* Welcome"]);
+        outgoing.send(&[b"hi\n".to_vec()]).unwrap();
+        let error = std::iter::repeat_with(|| received(&mut incoming)).find_map(Result::err).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        outgoing.send(&[b"bye\n".to_vec()]).unwrap();
+        let probe = format!("/key abc\n{}", String::from_utf8_lossy(PROBE_LINE));
+        assert_eq!(thread.join().unwrap().iter().filter(|text| **text == probe).count(), 3);
+    }
 }
