@@ -104,9 +104,19 @@ pub fn report_local_address(socket: BorrowedFd<'_>, is_ipv6: bool) -> nix::Resul
     setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)
 }
 
-/// Receives a datagram into `buffer`: its length, where it comes from, and to which of this machine's addresses, on which interface, if that was
-/// reported. Never waits: `EAGAIN`.
-pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<SocketAddr>, Option<(IpAddr, u32)>)> {
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its length.
+    pub length: usize,
+    /// Where it comes from.
+    pub from: Option<SocketAddr>,
+    /// To which of this machine's addresses it was sent, and the interface that it came in by, if that was reported.
+    pub to: Option<(IpAddr, u32)>,
+}
+
+/// Receives a datagram into `buffer`. Never waits: `EAGAIN`.
+pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<Received> {
     let mut control = nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
@@ -124,7 +134,7 @@ pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Resul
             _ => {}
         }
     }
-    Ok((message.bytes, from, v4.or(v6)))
+    Ok(Received { length: message.bytes, from, to: v4.or(v6) })
 }
 
 /// Sends a datagram, from this address of this machine if one is given, on this interface if it isn't 0. Never waits: `EAGAIN`.

@@ -3,7 +3,7 @@
 use super::datagram;
 use super::input::PEEK_BYTES_MAX;
 use super::sockets::Written;
-use crate::sys::socket::{receive_datagram, send_datagram};
+use crate::sys::socket::{Received, receive_datagram, send_datagram};
 use forkchat_common::address::{LocalAddress, UdpPath};
 use forkchat_common::ids::SessionId;
 use nix::errno::Errno;
@@ -41,11 +41,11 @@ impl UdpReceiver {
     pub fn receive(&self, buffer: &mut [u8]) -> Option<(UdpPath, Vec<u8>)> {
         loop {
             match receive_datagram(self.0.as_fd(), buffer) {
-                Ok((length, Some(peer), local)) => {
-                    let path = UdpPath { peer, local: local_address(local) };
+                Ok(Received { length, from: Some(peer), to }) => {
+                    let path = UdpPath { peer, local: local_address(to) };
                     return Some((path, within_bounds(&buffer[..length]).to_vec()));
                 }
-                Ok((_, None, _)) | Err(Errno::EINTR) => {}
+                Ok(Received { from: None, .. }) | Err(Errno::EINTR) => {}
                 Err(_) => return None,
             }
         }
