@@ -82,7 +82,7 @@ pub enum Event<'a> {
         room: &'a str,
         /// Who set it.
         nick: &'a str,
-        /// What it is now.
+        /// What it is now; empty if it was removed.
         topic: &'a str,
     },
     /// The first thing a session is told.
@@ -128,6 +128,15 @@ impl Event<'_> {
     }
 }
 
+/// What follows the items of a list in this part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListEnd {
+    /// Another part.
+    Part,
+    /// The end of the list, which leaves out so many items.
+    LeftOut(usize),
+}
+
 /// The answer to a command, by command.
 #[derive(Clone, Debug)]
 pub enum Reply<'a> {
@@ -153,21 +162,21 @@ pub enum Reply<'a> {
         /// The one that is current now.
         current: Option<&'a str>,
     },
-    /// `/rooms`: name, number of members, topic; and how many more there are.
+    /// A part of the answer to `/rooms`.
     Rooms {
-        /// The rooms listed.
+        /// The rooms listed: name, number of members, topic.
         rooms: Vec<(&'a str, usize, &'a str)>,
-        /// How many more there are.
-        more: usize,
+        /// What follows the rooms in this part.
+        end: ListEnd,
     },
-    /// `/who`.
+    /// A part of the answer to `/who`.
     Who {
         /// Where.
         room: &'a str,
         /// Who is there, in order of arrival.
         names: Vec<&'a str>,
-        /// How many more there are.
-        more: usize,
+        /// What follows the names in this part.
+        end: ListEnd,
     },
     /// `/whoami`.
     Whoami {
@@ -247,8 +256,14 @@ pub enum Refusal<'a> {
     AddressNotProven,
     /// `/hello` where no greeting is needed.
     HelloIsForUdp,
-    /// The last `/history` is still being answered.
-    StillAnswering,
+    /// A topic longer than the bound.
+    TopicTooLong,
+    /// Its address has added as much to the shared state as it may.
+    TooMuchState,
+    /// Too many lines came while a long answer was under way.
+    TooMuchWaiting,
+    /// The session sends faster than it may, over a transport that can't be slowed down.
+    TooFast,
     /// The history can't be read.
     HistoryUnreadable,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A place in the event log: everything before it is behind us, the record that starts at it is next.
 ///
-/// Grows with the log's order, within a run and over restarts (a run's first sequence is its start time in µs).
+/// Grows with the log's order, within a run and over restarts (a run's first sequence is its start time in µs, or more if earlier runs came further).
 /// Neighbouring records do not have neighbouring sequences: a sequence counts blocks of the log, not records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sequence(pub u64);
@@ -23,7 +23,7 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// A point in time: microseconds since 1970-01-01 UTC, as the log counts them (never backwards).
+/// A point in time: microseconds since 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Micros(pub u64);
 

@@ -12,8 +12,21 @@ pub const ROOMS_PER_SESSION_MAX: usize = 50;
 pub const ROOMS_MAX: usize = 20_000;
 /// Rooms that are kept for their topic alone. Beyond it the one that has been empty longest goes.
 pub const EMPTY_ROOMS_MAX: usize = 1_000;
-/// Rooms that `/rooms` lists; of more it tells the number.
+/// A topic, in characters. A longer one is refused.
+pub const TOPIC_CHARS_MAX: usize = 400;
+/// Bytes of shared state that one address may add: rooms it made and topics it set, as long as they
+/// exist. A new room or topic beyond it is refused.
+pub const ADDRESS_STATE_BYTES_MAX: usize = 64 * 1024;
+/// Rooms that `/rooms` lists; the answer ends with the number of the others.
 pub const ROOMS_LISTED_MAX: usize = 100;
+/// Characters of each topic in the answer to `/rooms`. The rest of a longer one is left out.
+pub const TOPIC_LISTED_CHARS_MAX: usize = 80;
+/// Names and topics in one part of a long answer, in bytes. The next part is sent when the client has
+/// taken this one.
+pub const ANSWER_PART_BYTES: usize = 2 * 1024;
+/// Input lines of a session that wait until its long answer is complete, in bytes. A line beyond it is
+/// refused.
+pub const WAITING_LINES_BYTES_MAX: usize = 4 * 1024;
 /// Members that `/who` lists; of more it tells the number.
 pub const MEMBERS_LISTED_MAX: usize = 500;
 /// Members that the welcome names; of more it tells the number.
@@ -40,3 +53,12 @@ pub const UDP_PROVEN_BYTES: u64 = 64 * 1024;
 pub const UDP_PROVEN_SECONDS: u64 = 60;
 /// Lines that a session may send at once before `--rate-limit` slows it (a paste of 500 lines passes).
 pub const RATE_BURST_LINES: u64 = 512;
+/// What all sessions of one address may send together, in the long run and at once, as a multiple of
+/// what one session may.
+pub const ADDRESS_RATE_SHARE: u64 = 20;
+/// Lines that all sessions of one address may send at once.
+pub const ADDRESS_BURST_LINES: u64 = 4_096;
+/// What the opening of a session costs of its address's budget, in lines.
+pub const OPENING_COST: u64 = 16;
+/// The most that one command costs of the budget, in lines.
+pub const COMMAND_COST_MAX: u64 = 32;

@@ -106,9 +106,17 @@ impl fmt::Display for RoomName {
     }
 }
 
-/// The key under which a name typed by somebody would be found, if there were such a name.
+/// The key under which a name that somebody typed would be found, if there were such a name.
+///
+/// The work grows with the length of `text`: on a server use [`find_key`].
 pub fn key_of(text: &str) -> Box<str> {
     fold(text).into()
+}
+
+/// As [`key_of`]; `None` for a text so long that no nickname or room has it.
+pub fn find_key(text: &str) -> Option<Box<str>> {
+    // Composing shortens a text at most to a third; see `parse`.
+    text.chars().nth(4 * (ROOM_CHARS_MAX + 1)).is_none().then(|| key_of(text))
 }
 
 fn parse(text: &str, prefix: &str, chars_max: usize, allowed: impl Fn(char) -> bool) -> Result<Name, NameError> {
@@ -169,6 +177,14 @@ mod tests {
             assert_eq!(Nick::parse(a).unwrap(), Nick::parse(b).unwrap(), "{a} and {b}");
         }
         assert_ne!(Nick::parse("alice").unwrap(), Nick::parse("alicе").unwrap(), "a Cyrillic е is another letter");
+    }
+
+    #[test]
+    fn a_text_of_any_length_costs_no_more_than_a_name_to_look_up() {
+        assert_eq!(find_key("ＡＬＩＣＥ").as_deref(), Some("alice"));
+        assert_eq!(find_key(&"ß".repeat(4_000)), None);
+        let longest = Nick::parse(&"e\u{301}".repeat(NICK_CHARS_MAX)).unwrap();
+        assert_eq!(find_key(&"e\u{301}".repeat(NICK_CHARS_MAX)).as_deref(), Some(longest.key()));
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! Who may come in: so many in all, by a counting semaphore that the supervisor and the worker of the UDP sessions share, and so many
-//! from one address, which each of them counts for its own transport.
+//! Which connections are admitted: so many in all, by a counting semaphore that the supervisor and the
+//! worker of the UDP sessions share; so many at a time from one address, and so many a second, which
+//! each of them counts for its own transport. All addresses of an IPv6 /64 count as one.
 
 use crate::ipc::semaphore::{HOLDERS_MAX, Semaphore};
+use forkchat_common::address::AddressBlock;
+use forkchat_common::ids::Micros;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -9,15 +12,28 @@ use std::net::IpAddr;
 pub const SUPERVISOR: usize = HOLDERS_MAX - 1;
 /// `--max-per-address` where it isn't given.
 const PER_ADDRESS_DEFAULT: u32 = 64;
+/// New connections that one address may open at once: as many people as come back when a server that
+/// they use was restarted.
+const OPENINGS_BURST: u64 = 256;
+/// New connections that one address may open a second in the long run.
+pub const OPENINGS_PER_SECOND: u64 = 32;
+const OPENING_MICROS: u64 = Micros::SECOND / OPENINGS_PER_SECOND;
+/// Addresses whose openings are remembered. Beyond it those are forgotten that have opened few lately.
+const OPENINGS_ADDRESSES_MAX: usize = 16_384;
 
-/// One process's view of who is in.
+/// One process's view of the open connections.
 #[derive(Clone, Debug)]
 pub struct Admission {
     units: &'static Semaphore,
     holder: usize,
     /// `None`: the default, from which loopback is exempt.
     per_address_max: Option<u32>,
-    per_address: HashMap<IpAddr, u32>,
+    per_address: HashMap<AddressBlock, u32>,
+    /// Whether it limits how fast an address opens connections.
+    limits_openings: bool,
+    /// Per address, the moment at which all that it may open at once is available again: a token bucket
+    /// as in `chat/rate.rs`.
+    openings: HashMap<AddressBlock, Micros>,
 }
 
 /// Why one isn't let in.
@@ -27,6 +43,8 @@ pub enum Refused {
     Full,
     /// As many as may come from one address.
     TooManyFromAddress,
+    /// One address opens connections too fast.
+    TooFast,
     /// The system gives no descriptor.
     NoDescriptors,
     /// The system gives no process.
@@ -39,6 +57,7 @@ impl Refused {
         match self {
             Refused::Full => "! the server is full; try again later\n",
             Refused::TooManyFromAddress => "! too many connections from your address; close one first\n",
+            Refused::TooFast => "! too many new connections from your address; wait a few seconds\n",
             Refused::NoProcess => "! the server can start no more processes; try again later\n",
             Refused::NoDescriptors => "! the server is out of descriptors; try again later\n",
         }
@@ -46,24 +65,37 @@ impl Refused {
 }
 
 impl Refused {
-    /// The same where it may be no longer than a greeting over UDP.
+    /// Why, as the operator reads it.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Refused::Full => "the server is full",
+            Refused::TooManyFromAddress => "too many connections from this address",
+            Refused::TooFast => "this address opens connections too fast",
+            Refused::NoProcess => "no more processes can be started",
+            Refused::NoDescriptors => "no descriptor is left",
+        }
+    }
+
+    /// What the client is sent where it may be no longer than a greeting over UDP.
     pub fn short_line(self) -> &'static str {
         match self {
             Refused::Full | Refused::NoDescriptors | Refused::NoProcess => "! full; try later\n",
             Refused::TooManyFromAddress => "! too many of you\n",
+            Refused::TooFast => "! too fast; wait\n",
         }
     }
 }
 
 impl Admission {
-    /// Nobody is in yet. `holder` is this process's place among the semaphore's holders.
-    pub fn new(units: &'static Semaphore, holder: usize, per_address_max: Option<u32>) -> Admission {
-        Admission { units, holder, per_address_max, per_address: HashMap::new() }
+    /// Nothing is admitted yet. `holder` is this process's place among the semaphore's holders;
+    /// `limits_openings` says whether it matters how fast an address opens connections.
+    pub fn new(units: &'static Semaphore, holder: usize, per_address_max: Option<u32>, limits_openings: bool) -> Admission {
+        Admission { units, holder, per_address_max, per_address: HashMap::new(), limits_openings, openings: HashMap::new() }
     }
 
-    /// Lets one in, or says why not.
-    pub fn admit(&mut self, from: IpAddr) -> Result<(), Refused> {
-        let from = from.to_canonical();
+    /// Admits a connection, or says why not. `now` is the time since the machine started.
+    pub fn admit(&mut self, from: IpAddr, now: Micros) -> Result<(), Refused> {
+        let from = AddressBlock::of(from);
         let count = self.per_address.get(&from).copied().unwrap_or(0);
         let max = match self.per_address_max {
             Some(max) => max,
@@ -73,7 +105,10 @@ impl Admission {
         if count >= max {
             return Err(Refused::TooManyFromAddress);
         }
-        // The lock is held by a stopped process only, which is ended at once: who comes in that moment comes again.
+        if !self.may_open(from, now) {
+            return Err(Refused::TooFast);
+        }
+        // Only a stopped process holds the lock for long, and that is killed at once: a client that comes at that moment has to come again.
         if !self.units.try_acquire(self.holder).unwrap_or(false) {
             return Err(Refused::Full);
         }
@@ -81,9 +116,28 @@ impl Admission {
         Ok(())
     }
 
-    /// One who was let in has left.
+    /// Counts an opening, if the address may have another.
+    fn may_open(&mut self, from: AddressBlock, now: Micros) -> bool {
+        if !self.limits_openings {
+            return true;
+        }
+        if self.openings.len() >= OPENINGS_ADDRESSES_MAX && !self.openings.contains_key(&from) {
+            self.openings.retain(|_, used| *used > now);
+            if self.openings.len() >= OPENINGS_ADDRESSES_MAX {
+                self.openings.clear();
+            }
+        }
+        let used = self.openings.entry(from).or_default();
+        let is_within = used.since(now) <= (OPENINGS_BURST - 1) * OPENING_MICROS;
+        if is_within {
+            *used = (*used).max(now).plus(OPENING_MICROS);
+        }
+        is_within
+    }
+
+    /// A connection that was admitted is over.
     pub fn release(&mut self, from: IpAddr) {
-        let from = from.to_canonical();
+        let from = AddressBlock::of(from);
         if let Some(count) = self.per_address.get_mut(&from) {
             *count -= 1;
             if *count == 0 {
@@ -99,7 +153,7 @@ impl Admission {
         let mut count = 0;
         for from in from {
             count += 1;
-            *self.per_address.entry(from.to_canonical()).or_default() += 1;
+            *self.per_address.entry(AddressBlock::of(from)).or_default() += 1;
         }
         // A unit is taken before its session is in the log and given back after its end, so at least these are held.
         for _ in count..self.units.held_by(self.holder) {
@@ -113,22 +167,55 @@ mod tests {
     use super::*;
     use crate::sys::memory::map_shared;
 
+    const NOW: Micros = Micros(1_000_000_000);
+
+    #[test]
+    fn an_address_that_opens_connections_too_fast_has_to_wait_and_others_have_not() {
+        let units = map_shared::<Semaphore>("test-units").unwrap();
+        units.init(1_000).unwrap();
+        let mut admission = Admission::new(units, 0, None, true);
+        let (one, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let mut admitted_at = |from, now| {
+            let result = admission.admit(from, now);
+            result.is_ok().then(|| admission.release(from));
+            result
+        };
+        let admitted = (0..1_000).filter(|_| admitted_at(one, NOW).is_ok()).count() as u64;
+        assert_eq!((admitted, admitted_at(one, NOW)), (OPENINGS_BURST, Err(Refused::TooFast)));
+        assert_eq!(admitted_at(other, NOW), Ok(()));
+        let later = NOW.plus(Micros::SECOND);
+        assert_eq!((0..1_000).filter(|_| admitted_at(one, later).is_ok()).count(), 32);
+    }
+
+    #[test]
+    fn the_addresses_of_a_64_count_as_one() {
+        let units = map_shared::<Semaphore>("test-units").unwrap();
+        units.init(1_000).unwrap();
+        let mut admission = Admission::new(units, 0, None, true);
+        let admitted = (0..180u16).filter(|&host| {
+            let from = IpAddr::from([0x2001, 0xdb8, 0, 1, host, 0, 0, host]);
+            admission.admit(from, NOW).is_ok()
+        });
+        assert_eq!(admitted.count(), 64);
+        assert_eq!(admission.admit(IpAddr::from([0x2001, 0xdb8, 0, 2, 0, 0, 0, 1]), NOW), Ok(()));
+    }
+
     #[test]
     fn loopback_is_exempt_unless_a_limit_is_given() {
         let units = map_shared::<Semaphore>("test-units").unwrap();
         units.init(200).unwrap();
         let (near, far) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 0, 0, 1]));
-        let mut by_default = Admission::new(units, 0, None);
-        assert_eq!((0..70).filter(|_| by_default.admit(near).is_ok()).count(), 70);
-        assert_eq!((0..70).filter(|_| by_default.admit(far).is_ok()).count(), 64);
-        let mut given = Admission::new(units, 1, Some(2));
-        assert_eq!([(); 3].map(|()| given.admit(near)), [Ok(()), Ok(()), Err(Refused::TooManyFromAddress)]);
+        let mut by_default = Admission::new(units, 0, None, false);
+        assert_eq!((0..70).filter(|_| by_default.admit(near, NOW).is_ok()).count(), 70);
+        assert_eq!((0..70).filter(|_| by_default.admit(far, NOW).is_ok()).count(), 64);
+        let mut given = Admission::new(units, 1, Some(2), false);
+        assert_eq!([(); 3].map(|()| given.admit(near, NOW)), [Ok(()), Ok(()), Err(Refused::TooManyFromAddress)]);
         given.release(near);
-        assert_eq!(given.admit(near), Ok(()));
-        assert_eq!((0..100).filter(|_| by_default.admit(near).is_ok()).count(), 64, "and 200 in all");
-        let mut successor = Admission::new(units, 0, None);
+        assert_eq!(given.admit(near, NOW), Ok(()));
+        assert_eq!((0..100).filter(|_| by_default.admit(near, NOW).is_ok()).count(), 64, "and 200 in all");
+        let mut successor = Admission::new(units, 0, None, false);
         successor.take_over([near, near, far].into_iter());
         assert_eq!(units.available(), 195, "three, and the other's two");
-        assert_eq!((0..70).filter(|_| successor.admit(far).is_ok()).count(), 63);
+        assert_eq!((0..70).filter(|_| successor.admit(far, NOW).is_ok()).count(), 63);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A worker's successor gets a new queue; the dead one's is read to its end first, so nothing that it said is lost.
 
-use forkchat_common::address::whole;
+use forkchat_common::endpoint::whole;
 use forkchat_common::ids::SessionId;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;

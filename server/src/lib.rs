@@ -28,6 +28,7 @@
 //! | [`channel`] | what supervisor and workers say to each other | `ipc` |
 //! | [`admission`] | who may come in | `ipc` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
+//! | [`stand_in`] | which worker makes the snapshots while there is no journal | `event_log`, `sys` |
 //! | [`worker`] | serves connections and applies the log: what the models share | all above |
 //! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `event_log`, `ipc`, `sys` |
@@ -35,6 +36,7 @@
 //! | [`daemon`] | a process in the background: started, found, stopped | `sys` |
 //! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
 //! | [`service`] | the server as a daemon | `daemon`, `options`, `supervisor` |
+//! | [`log_output`] | what the operator reads, on its way to standard error | `sys` |
 //! | [`role`], [`options`] | a process's name and words; the command line | |
 //! | [`faults`] | failing on purpose, in test builds | |
 //!
@@ -51,11 +53,13 @@ pub mod event_log;
 pub mod faults;
 pub mod ipc;
 pub mod journal;
+pub mod log_output;
 pub mod models;
 pub mod options;
 pub mod replica;
 pub mod role;
 pub mod service;
+pub mod stand_in;
 pub mod supervisor;
 pub mod sys;
 pub mod worker;

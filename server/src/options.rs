@@ -86,7 +86,8 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_address: Option<u32>,
 
-    /// Lines a second that a session may send in the long run; 512 at once always pass
+    /// Lines a second that a session may send in the long run; 512 at once always pass. All sessions of
+    /// one address (IPv6: of a /64) may send 20 times that together, and open 32 connections a second
     #[arg(long, value_name = "LINES|off", default_value = "20", value_parser = parse_rate)]
     pub rate_limit: RateLimit,
 
@@ -94,9 +95,10 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_sendq)]
     pub sendq: usize,
 
-    /// Size of the event log in memory; a reader further behind than a quarter of it is disconnected if its worker dies
-    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_ring)]
-    pub ring: usize,
+    /// Size of the event log in memory [default: 64M, less where memory is short]; a reader further
+    /// behind than a quarter of it is disconnected if its worker dies
+    #[arg(long, value_name = "BYTES", value_parser = parse_ring)]
+    pub ring: Option<usize>,
 
     /// How long a server that was told to stop waits for its clients to read what they were sent
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
@@ -106,9 +108,13 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Lines said in rooms that are kept there, 1000 at least, of all rooms together; the oldest go first
+    /// Lines said in rooms that are kept there, 1000 at least, of all rooms together; of more, the room that has the most gives its oldest
     #[arg(long, value_name = "LINES|off", default_value = "1000000", value_parser = parse_history)]
     pub history: u64,
+
+    /// Bytes that those lines may take, 1M at least, counted with their nicks and 64 for each line
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_history_bytes)]
+    pub history_bytes: u64,
 
     /// Nice value of the whole server, -20 to 19 [default: as it was started]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
@@ -129,7 +135,8 @@ pub struct Options {
 
 const EPILOGUE: &str = "\
 BYTES may end in K, M or G. Signals: TERM, INT and HUP stop the server gracefully, a second one at once.
-Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong;
+Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong,
+4 stopped as told, but something that was said could not be stored;
 of start and restart: 0 it serves, 1 or 2 as above, 3 one runs already and was left alone;
 of stop: 0 none runs any more, or none ran, 1 it had to be killed or could not be stopped;
 of doctor: 0 everything holds, 1 something doesn't.
@@ -210,6 +217,10 @@ fn parse_history(text: &str) -> Result<u64, String> {
     }
 }
 
+fn parse_history_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text, 1 << 20, 1 << 40).map(|bytes| bytes as u64)
+}
+
 fn parse_bytes(text: &str, smallest: usize, largest: usize) -> Result<usize, String> {
     let (digits, unit) = match text.char_indices().next_back() {
         Some((end, 'k' | 'K')) => (&text[..end], 1 << 10),
@@ -226,7 +237,7 @@ fn parse_ring(text: &str) -> Result<usize, String> {
 }
 
 fn parse_sendq(text: &str) -> Result<usize, String> {
-    parse_bytes(text, 8 << 10, 1 << 30)
+    parse_bytes(text, 64 << 10, 1 << 30)
 }
 
 #[cfg(test)]
@@ -239,10 +250,8 @@ mod tests {
         CommandLine::command().debug_assert();
         let CommandLine { command, options } = CommandLine::parse_from(["forkchat-server"]);
         assert_eq!(options.tcp, Listen::On(([127, 0, 0, 1], 9000).into()));
-        assert_eq!(
-            (options.sendq, options.ring, options.grace, options.rate_limit),
-            (1 << 20, 64 << 20, 5, RateLimit::lines_per_second(20))
-        );
+        assert_eq!((options.sendq, options.ring, options.grace, options.rate_limit), (1 << 20, None, 5, RateLimit::lines_per_second(20)));
+        assert_eq!((options.history, options.history_bytes), (1_000_000, 256 << 20));
         assert!(options.workers() >= 1);
         assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
         assert!(command.is_none());
@@ -291,10 +300,12 @@ mod tests {
             ["--rate-limit", "0"],
             ["--workers", "0"],
             ["--sendq", "1T"],
+            ["--history-bytes", "1K"],
+            ["--history-bytes", "off"],
         ] {
             let error = CommandLine::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
             assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
         }
-        assert_eq!(CommandLine::parse_from(["", "--ring", "2m", "--udp", "off"]).options.ring, 2 << 20);
+        assert_eq!(CommandLine::parse_from(["", "--ring", "2m", "--udp", "off"]).options.ring, Some(2 << 20));
     }
 }

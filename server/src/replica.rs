@@ -4,6 +4,7 @@ use crate::chat::{BadSnapshot, Chat, Ending, Fact, Forms, Kept, Output, RateLimi
 use crate::event_log::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
+use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
 use std::fmt;
@@ -32,7 +33,7 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JoinError::Snapshot(error) => error.fmt(f),
-            JoinError::Lock(error) => write!(f, "cannot lock the event log: {error:?}"),
+            JoinError::Lock(error) => write!(f, "cannot lock the event log: {error}"),
         }
     }
 }
@@ -65,6 +66,12 @@ impl<O: Output> Output for Silently<'_, O> {
     }
     fn answered(&mut self, session: SessionId, slot: Slot) {
         self.0.answered(session, slot);
+    }
+    fn continues(&mut self, session: SessionId, slot: Slot, list: Sequence, parts: u32) {
+        self.0.continues(session, slot, list, parts);
+    }
+    fn exceeded(&mut self, address: AddressBlock) {
+        self.0.exceeded(address);
     }
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {
         self.0.closed(session, slot, ending);

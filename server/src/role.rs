@@ -1,35 +1,11 @@
-//! What a process is: its name for `ps`, its name in the journal text, and that it dies whole.
+//! What a process is: its name for `ps` and in the log output, and that it dies whole.
 
-use log::{Level, LevelFilter};
-use std::io::Write;
-use std::sync::Mutex;
-
-/// Set right after a fork, while the process has one thread; read by whoever writes a line.
-static ROLE: Mutex<String> = Mutex::new(String::new());
-
-/// Starts the journal text on standard error. `verbose` for what only we care about.
-pub fn start_journal_text(verbose: bool) {
-    let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(level).target(env_logger::Target::Stderr).format(|out, record| {
-        let role = ROLE.lock().map(|role| role.clone()).unwrap_or_default();
-        let level = match record.level() {
-            Level::Error => "error: ",
-            Level::Warn => "warning: ",
-            Level::Info | Level::Debug | Level::Trace => "",
-        };
-        writeln!(out, "{:.3} {role}: {level}{}", jiff::Timestamp::now(), record.args())
-    });
-    // Fails if it was started before.
-    let _ = builder.try_init();
-}
+use crate::log_output;
 
 /// Gives this process its role. A panic in any of its threads ends it from now on: half a process is worse than none.
 pub fn take_on(role: &str) {
     crate::sys::process::set_name(role);
-    if let Ok(mut name) = ROLE.lock() {
-        role.clone_into(&mut name);
-    }
+    log_output::set_role(role);
     std::panic::set_hook(Box::new(|panic| {
         log::error!("{panic}");
         std::process::abort();

@@ -9,14 +9,17 @@ pub mod load;
 pub mod processes;
 pub mod terminal;
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use processes::{children_of, cpu_of, family_of, memory_kib_of, name_of};
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -97,6 +100,7 @@ pub fn has_tool(tool: &str) -> bool {
 pub struct Server {
     child: Child,
     journal_text: Arc<Mutex<String>>,
+    reading: Arc<Reading>,
     /// Where it listens for TCP.
     pub tcp: SocketAddr,
     /// Where it listens for UDP.
@@ -145,10 +149,11 @@ impl Server {
             command.args(["--model", &model]);
         }
         let mut child = command.args(options).spawn().expect("the server starts");
-        let journal_text = collect(child.stderr.take().expect("its standard error is a pipe"));
+        let reading = Arc::new(Reading::default());
+        let journal_text = collect(child.stderr.take().expect("its standard error is a pipe"), reading.clone());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         // Ended also if it never listens.
-        let mut server = Server { tcp: nowhere, udp: nowhere, child, journal_text, data_dir };
+        let mut server = Server { tcp: nowhere, udp: nowhere, child, journal_text, reading, data_dir };
         (server.tcp, server.udp) = (server.listens("tcp"), server.listens("udp"));
         server
     }
@@ -181,6 +186,24 @@ impl Server {
     /// Waits until it has told the operator something.
     pub fn tells(&self, what: &str) {
         wait_for(&format!("the journal text to say {what:?}"), || self.journal_text().contains(what).then_some(()));
+    }
+
+    /// Nobody reads its log output from now on, and the pipe that it is written to is full: a write to it blocks.
+    pub fn stop_reading(&self) {
+        self.reading.is_stopped.store(true, Ordering::Relaxed);
+        // Another opening of the pipe, so that the server's stays as it is.
+        let path = format!("/proc/{}/fd/2", self.process("log"));
+        let mut pipe = OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).expect("the pipe can be opened");
+        wait_for("the reader to stop", || {
+            pipe.write_all(b"(not read from here on)\n").expect("there is room");
+            self.reading.has_stopped.load(Ordering::Relaxed).then_some(())
+        });
+        while pipe.write_all(FILLER.as_bytes()).is_ok() {}
+    }
+
+    /// Its log output is read again.
+    pub fn read_on(&self) {
+        self.reading.is_stopped.store(false, Ordering::Relaxed);
     }
 
     /// Its data directory.
@@ -248,6 +271,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The log process ends when all is written.
+        self.read_on();
         let _ = std::fs::remove_dir_all(&self.data_dir);
         if std::thread::panicking() {
             eprintln!("the server's journal text:\n{}", self.journal_text());
@@ -255,14 +280,29 @@ impl Drop for Server {
     }
 }
 
-fn collect(stderr: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+/// A line of the tests' own, which fills a pipe and is no log output.
+const FILLER: &str = "(filler)\n";
+
+/// Whether the log output is read.
+#[derive(Debug, Default)]
+struct Reading {
+    is_stopped: AtomicBool,
+    has_stopped: AtomicBool,
+}
+
+fn collect(stderr: impl Read + Send + 'static, reading: Arc<Reading>) -> Arc<Mutex<String>> {
     let text = Arc::new(Mutex::new(String::new()));
     let collected = text.clone();
     std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok).filter(|line| line != FILLER.trim_end()) {
             let mut text = collected.lock().unwrap();
             text.push_str(&line);
             text.push('\n');
+            drop(text);
+            while reading.is_stopped.load(Ordering::Relaxed) {
+                reading.has_stopped.store(true, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     });
     text
@@ -366,6 +406,19 @@ impl Client {
     /// Reads to the end.
     pub fn rest(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.line()).collect()
+    }
+
+    /// Reads on to the answer of a `/ping`, or to the end if the server closes the connection.
+    pub fn rest_or_sync(&mut self) {
+        // It may be closed already.
+        let _ = self.stream.write_all(b"/ping rest-or-sync\n");
+        while self.line().is_some_and(|line| !line.contains("* pong rest-or-sync")) {}
+    }
+
+    /// The number of the worker that serves it.
+    pub fn worker_number(&mut self) -> usize {
+        let worker = self.worker();
+        worker.strip_prefix("worker ").and_then(|number| number.parse().ok()).expect("a worker has a number")
     }
 
     /// The worker that serves it.

@@ -1,8 +1,9 @@
 //! `/history` and topics: what outlives a line, a journal, a server.
 
-use forkchat_tests::{Client, Server, wait_for};
+use forkchat_tests::{Client, Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use std::path::Path;
+use std::process::Command;
 
 /// The lines of an answer, without its end.
 fn history(client: &mut Client, count: usize) -> Vec<String> {
@@ -31,6 +32,35 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+#[test]
+fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_question() {
+    let directory = TempDir::new("damaged");
+    let mut server = start_on(&directory.0, &["--rate-limit", "off"]);
+    let mut a = server.join("a");
+    (0..3_000).for_each(|number| a.say(&format!("line {number}")));
+    a.sync();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    drop(a);
+    let server = start_on(&directory.0, &[]);
+    let mut a = server.join("a");
+    // It is open by now, and looked whole.
+    a.say("/history 1");
+    a.reads("line 2999");
+    let path = directory.0.join("history.sqlite3");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let bytes = file.metadata().unwrap().len() as usize;
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xee; bytes - 8 * 4_096], 8 * 4_096).unwrap();
+    for _ in 0..5 {
+        a.say("/history 500");
+        a.reads("! what was said before can't be read now");
+    }
+    server.tells("cannot read the history: ");
+    a.say("/history 500");
+    a.reads("! what was said before can't be read now");
+    assert_eq!(server.journal_text().matches("cannot read the history: ").count(), 1, "{}", server.journal_text());
 }
 
 #[test]
@@ -186,12 +216,26 @@ fn a_data_directory_that_is_taken_away_is_made_again() {
     let data_dir = TempDir::new("taken");
     let server = start_on(&data_dir.0, &[]);
     let mut a = server.join("a");
-    a.say("lost");
-    wait_for("the database", || data_dir.0.join("history.sqlite3").exists().then_some(()));
+    a.say("/topic kept, too");
+    (0..100).for_each(|_| a.say(&"lost".repeat(1_000)));
+    a.sync();
+    let log = data_dir.0.join("history.sqlite3-wal");
+    wait_for("most of it to be stored", || log.metadata().is_ok_and(|file| file.len() > 200_000).then_some(()));
     std::fs::remove_dir_all(&data_dir.0).unwrap();
     a.say("kept");
     wait_for("another database", || data_dir.0.join("history.sqlite3").exists().then_some(()));
     assert_eq!(history(&mut a, 20).last().unwrap(), "[#lobby] a: kept");
+    // What is still known is stored again.
+    let mut server = server;
+    server.signal(Signal::SIGTERM);
+    drop(a);
+    assert_eq!(server.wait().code(), Some(4), "what was said before is lost");
+    let server = start_on(&data_dir.0, &[]);
+    let mut b = server.join("b");
+    wait_for("the topic", || {
+        b.say("/topic");
+        b.sync().contains(&"* topic of #lobby: kept, too".to_owned()).then_some(())
+    });
 }
 
 #[test]
@@ -204,4 +248,212 @@ fn a_second_server_on_one_data_directory_serves_and_says_that_it_stores_nothing(
     second.join("b").sync();
     drop(first);
     second.tells("what is said is stored again");
+}
+
+/// The number behind a word of a line with tags.
+fn number_behind(line: &str, word: &str) -> u64 {
+    let digits = line.split_once(word).unwrap_or_else(|| panic!("{word} in {line}")).1;
+    digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())].parse().unwrap()
+}
+
+/// Asks for the history with tags: the ids of its lines, and from where on it is whole.
+fn tagged_history(client: &mut Client) -> (Vec<u64>, u64) {
+    client.say("/set tags on\n/history 500\n/set tags off");
+    let told = client.reads("to=history;room=#lobby;since=");
+    let ids = told.iter().filter(|line| line.contains("event=say;to=history")).map(|line| number_behind(line, "@id=")).collect();
+    (ids, number_behind(told.last().unwrap(), ";since="))
+}
+
+#[test]
+fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history_does_not_claim_it() {
+    let server = Server::start(&["--ring", "1M", "--rate-limit", "off"]);
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    b.say("/set tags on");
+    b.reads("tags is on");
+    let line = "x".repeat(200);
+    a.say(&line);
+    let first = number_behind(b.reads("event=say").last().unwrap(), "@id=");
+    b.say("/set tags off");
+    // The ring goes around: a successor doesn't read them again.
+    for number in 0..6_000 {
+        a.say(&format!("{number} {line}"));
+        if number % 500 == 499 {
+            b.reads(&format!("a: {number} "));
+        }
+    }
+    let journal = server.process("journal");
+    // It can't notice, and the supervisor ends it.
+    kill(journal, Signal::SIGSTOP).unwrap();
+    for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
+        std::fs::remove_file(server.data_dir().join(name)).unwrap();
+    }
+    server.replaced("journal", journal);
+    server.tells("the history has lost what was stored before another program changed its files, at most ");
+    a.say("the last");
+    b.reads("the last");
+    let (ids, since) = tagged_history(&mut b);
+    assert!(since > first, "{since} claims what is lost at {first}");
+    assert!(ids.iter().all(|&id| id > first), "{ids:?}");
+}
+
+#[test]
+fn a_write_ahead_log_that_is_taken_away_loses_nothing_as_long_as_the_journal_lives() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    a.say("one\ntwo");
+    b.reads("a: two");
+    wait_for("them to be stored", || {
+        server.data_dir().join("history.sqlite3-wal").metadata().is_ok_and(|file| file.len() > 0).then_some(())
+    });
+    for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
+        std::fs::remove_file(server.data_dir().join(name)).unwrap();
+    }
+    server.tells("another program has removed or replaced ");
+    a.say("three");
+    b.reads("a: three");
+    let journal = server.process("journal");
+    wait_for("another log", || server.data_dir().join("history.sqlite3-wal").exists().then_some(()));
+    kill(journal, Signal::SIGKILL).unwrap();
+    server.replaced("journal", journal);
+    assert_eq!(history(&mut b, 20), ["one", "two", "three"].map(|text| format!("[#lobby] a: {text}")));
+    assert!(!server.journal_text().contains("has lost"), "{}", server.journal_text());
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_named_once_and_the_journal_goes_on() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    let mut server = Server::start(&["--ring", "1M", "--rate-limit", "off"]);
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    let journal = server.process("journal");
+    let limit = |bytes: &str| {
+        let status = Command::new("prlimit").args(["--pid", &journal.to_string(), &format!("--fsize={bytes}:unlimited")]).status().unwrap();
+        assert!(status.success());
+    };
+    limit("262144");
+    let line = "x".repeat(1_000);
+    for number in 0..3_000 {
+        a.say(&format!("{number} {line}"));
+        if number % 100 == 99 {
+            b.reads(&format!("a: {number} "));
+        }
+    }
+    server.tells("its files have reached the limit on the size of files, 256 KiB (ulimit -f); raise it and start the server again");
+    server.tells("lines are given up so far, the chat goes on");
+    limit("unlimited");
+    server.tells("what is said is stored again; so far ");
+    assert_eq!(server.journal_text().matches("(ulimit -f)").count(), 1, "{}", server.journal_text());
+    assert_eq!(server.process("journal"), journal, "it was killed by no signal");
+    // What was not stored then is known in the end.
+    server.signal(Signal::SIGTERM);
+    drop((a, b));
+    assert_eq!(server.wait().code(), Some(4));
+    server.tells(" lines that were said could not be stored");
+}
+
+#[test]
+fn a_server_that_stops_with_an_unusable_database_says_in_its_exit_code_that_lines_were_not_stored() {
+    let data_dir = TempDir::new("exit-code");
+    std::fs::create_dir(data_dir.0.join("history.sqlite3")).unwrap();
+    let mut server = start_on(&data_dir.0, &["--grace", "1"]);
+    let mut a = server.join("a");
+    a.say("said");
+    a.sync();
+    server.tells("cannot store what is said: ");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(4));
+    server.tells("not everything that was said could be stored in time");
+    std::fs::remove_dir(data_dir.0.join("history.sqlite3")).unwrap();
+    let mut server = start_on(&data_dir.0, &[]);
+    let mut a = server.join("a");
+    a.say("said");
+    a.sync();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_damaged_database_is_told_once_and_not_for_each_question() {
+    let data_dir = TempDir::new("damaged");
+    let mut server = start_on(&data_dir.0, &["--rate-limit", "off"]);
+    let mut a = server.join("a");
+    let line = "x".repeat(4_000);
+    (0..200).for_each(|number| a.say(&format!("{number} {line}")));
+    a.sync();
+    server.signal(Signal::SIGTERM);
+    drop(a);
+    server.wait();
+    let file = data_dir.0.join("history.sqlite3");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let half = bytes.len() / 2 / 4_096 * 4_096;
+    bytes[half..].fill(0xee);
+    std::fs::write(&file, bytes).unwrap();
+    let server = start_on(&data_dir.0, &[]);
+    let mut b = server.join("b");
+    for _ in 0..5 {
+        b.say("/history 500");
+        b.reads("! what was said before can't be read now");
+    }
+    b.say("the chat goes on");
+    b.sync();
+    let told = server.journal_text();
+    assert_eq!(told.matches("cannot read from the history ").count(), 1, "{told}");
+    assert!(told.matches("it is damaged").count() <= 2, "of reading, and of storing: {told}");
+}
+
+#[test]
+fn a_flood_in_new_rooms_pushes_nothing_out_of_an_old_one() {
+    let server = Server::start(&["--rate-limit", "off", "--history", "1000"]);
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    (0..3).for_each(|number| a.say(&format!("kept {number}")));
+    b.reads("kept 2");
+    // As one room that has most, and as many.
+    a.say("/join #flood");
+    (0..3_000).for_each(|number| a.say(&format!("spam {number}")));
+    for room in 0..40 {
+        a.say(&format!("/join #flood{room}"));
+        (0..50).for_each(|number| a.say(&format!("spam {number}")));
+        a.say("/leave");
+    }
+    a.sync();
+    b.say("/join #flood");
+    b.sync();
+    wait_for("the flood's own lines to go", || (history(&mut b, 500).first()? != "[#flood] a: spam 2500").then_some(()));
+    b.say("/join #lobby");
+    b.sync();
+    assert_eq!(history(&mut b, 500), (0..3).map(|number| format!("[#lobby] a: kept {number}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn ids_grow_over_restarts_also_if_the_clock_was_set_back() {
+    let data_dir = TempDir::new("ids");
+    std::fs::create_dir_all(&data_dir.0).unwrap();
+    // As a run leaves it whose clock was a century ahead.
+    let used = 4_000_000_000_000_000_u64;
+    std::fs::write(data_dir.0.join("sequences"), format!("{used}\n")).unwrap();
+    let (mut latest, mut said) = (used, 0);
+    for ending in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGTERM] {
+        let mut server = start_on(&data_dir.0, &[]);
+        let (mut a, mut b) = (server.join("a"), server.join("b"));
+        a.say("said");
+        b.reads("said");
+        said += 1;
+        let (ids, since) = tagged_history(&mut b);
+        assert_eq!(ids.len(), said);
+        assert!(ids.is_sorted() && ids[said - 1] > latest, "{ids:?} after {latest}");
+        assert!(since <= ids[said - 1]);
+        latest = ids[said - 1];
+        wait_for("what is used to be noted", || {
+            std::fs::read_to_string(data_dir.0.join("sequences")).ok()?.trim().parse::<u64>().ok().filter(|&noted| noted > latest)
+        });
+        server.signal(ending);
+        drop((a, b));
+        server.wait();
+    }
+    // What is no sequence is told, and the clock is what is left.
+    std::fs::write(data_dir.0.join("sequences"), "nonsense").unwrap();
+    let server = start_on(&data_dir.0, &[]);
+    server.tells("cannot read which sequences are used: it holds no sequence");
+    server.join("c").sync();
 }

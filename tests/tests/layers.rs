@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("event_log", &["ipc", "sys"]),
@@ -11,15 +11,34 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("channel", &["ipc"]),
     ("admission", &["ipc"]),
     ("options", &["chat", "event_log", "models", "sys"]),
-    ("role", &["sys"]),
+    ("log_output", &["sys"]),
+    ("role", &["log_output", "sys"]),
     ("faults", &[]),
     ("replica", &["chat", "event_log", "faults", "ipc"]),
-    ("worker", &["faults", "replica", "role", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
+    ("stand_in", &["event_log", "sys"]),
+    ("worker", &["stand_in", "faults", "replica", "role", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
     ("models", &["worker", "channel", "chat", "event_log", "ipc", "sys"]),
-    ("journal", &["chat", "event_log", "ipc", "replica", "sys"]),
+    ("journal", &["chat", "event_log", "ipc", "replica", "stand_in", "sys"]),
     ("doctor", &["ipc", "sys"]),
     ("daemon", &["sys"]),
-    ("supervisor", &["admission", "channel", "doctor", "event_log", "ipc", "journal", "models", "options", "role", "sys", "worker"]),
+    (
+        "supervisor",
+        &[
+            "admission",
+            "channel",
+            "doctor",
+            "event_log",
+            "ipc",
+            "journal",
+            "log_output",
+            "models",
+            "options",
+            "role",
+            "stand_in",
+            "sys",
+            "worker",
+        ],
+    ),
     ("service", &["daemon", "options", "supervisor"]),
     ("lib", &["doctor", "options", "service", "supervisor"]),
 ];

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 fn every_process_has_its_role_as_its_name() {
     let server = Server::start(&["--workers", "3"]);
     assert_eq!(name_of(server.pid()), "supervisor");
-    for name in ["worker 0", "worker 1", "worker 2", "journal"] {
+    for name in ["worker 0", "worker 1", "worker 2", "journal", "log"] {
         server.process(name);
     }
-    assert_eq!(server.processes().len(), 4);
+    assert_eq!(server.processes().len(), 5);
     assert_eq!(threads_of(server.pid()).len(), 1, "a supervisor starts no thread");
     let worker = server.process("worker 1");
     wait_for("a first thread, a receive thread and a send thread", || {
@@ -121,7 +121,7 @@ fn deaf_client(server: &Server) -> Client {
 fn when_the_supervisor_is_killed_everyone_dies_with_it() {
     let server = Server::start(&[]);
     let children = children_of(server.pid());
-    assert_eq!(children.len(), 3);
+    assert_eq!(children.len(), 4);
     server.signal(Signal::SIGKILL);
     wait_for("the children to be gone", || children.iter().all(|&child| is_gone(child)).then_some(()));
 }
@@ -432,4 +432,36 @@ fn a_worker_that_reads_nothing_is_found_by_the_watchdog() {
     server.tells(&format!("worker 0 (pid {worker}) read nothing of the log for 2 s; killing it"));
     server.replaced("worker 0", worker);
     tracer.join().unwrap();
+}
+
+/// Source: proc_pid_stat(5), `state`.
+fn is_asleep(thread: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('S'))
+}
+
+#[test]
+fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watchdog() {
+    for (model, threads) in [("pool", ["receive ", "send "]), ("process", ["receive ", "send "]), ("threads", ["worker ", "worker "])] {
+        for thread in threads {
+            let server = Server::start(&["--model", model]);
+            let mut victim = server.join("victim");
+            let worker = server.process(&victim.worker());
+            victim.sync();
+            let frozen = wait_for("the thread", || threads_of(worker).into_iter().find(|&other| name_of(other).starts_with(thread)));
+            wait_for("the worker to sleep", || threads_of(worker).into_iter().all(is_asleep).then_some(()));
+            let tracer = trace(vec![frozen], |_| ());
+            // Or it was just about to do something, and is seen not to.
+            let found = || {
+                server
+                    .journal_text()
+                    .lines()
+                    .any(|line| line.contains(&format!("(pid {worker}) ")) && line.ends_with(" for 2 s; killing it"))
+            };
+            wait_for(&format!("{thread}of {model} to be found"), || found().then_some(()));
+            // What it says now, or said meanwhile, is answered by the successor.
+            victim.sync();
+            tracer.join().unwrap();
+        }
+    }
 }

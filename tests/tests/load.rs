@@ -260,7 +260,7 @@ fn the_table_csv_and_histograms_tell_the_same() {
 fn running() -> (Child, Pid) {
     let load = load(&["--clients", "20", "--seconds", "60", "--json"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let server = supervisor_of(&load);
-    wait_for("the server's workers", || (children_of(server).len() >= 3).then_some(()));
+    wait_for("the server's workers", || (children_of(server).len() >= 4).then_some(()));
     (load, server)
 }
 

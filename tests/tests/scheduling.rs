@@ -32,7 +32,8 @@ fn scheduling(pid: Pid, threads: usize) -> Scheduling {
 /// Looks how the supervisor, each of two workers and the journal are scheduled; and that those who follow when they are killed are as they were.
 fn are_scheduled(server: &Server, supervisor: &Scheduling, workers: [&Scheduling; 2], journal: &Scheduling) {
     assert_eq!(scheduling(server.pid(), 1), *supervisor, "{}", server.journal_text());
-    for (name, threads, wanted) in [("worker 0", 3, workers[0]), ("worker 1", 3, workers[1]), ("journal", 2, journal)] {
+    for (name, threads, wanted) in [("worker 0", 3, workers[0]), ("worker 1", 3, workers[1]), ("journal", 2, journal), ("log", 1, journal)]
+    {
         let pid = server.process(name);
         assert_eq!(scheduling(pid, threads), *wanted, "{name}");
         kill(pid, Signal::SIGKILL).unwrap();

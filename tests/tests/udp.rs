@@ -455,3 +455,19 @@ fn who_is_at_the_address_of_a_session_with_a_key_gets_in_by_a_cookie() {
     udp.send(b"/whoami\n");
     udp.reads("* you are udp");
 }
+
+#[test]
+fn lines_of_a_datagram_are_answered_in_their_order_whatever_the_answers_take() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    alice.say("said before");
+    alice.sync();
+    let client = join(&server, "bob");
+    client.send(b"/history 3\n/ping same\n/who\n/ping last\n");
+    let answers = client.reads("* pong last");
+    let order: Vec<usize> = ["alice: said before", "end of the history", "pong same", "* in #lobby: ", "pong last"]
+        .iter()
+        .map(|part| answers.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part} in {answers:?}")))
+        .collect();
+    assert!(order.is_sorted(), "{answers:?}");
+}

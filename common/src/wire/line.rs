@@ -13,9 +13,11 @@
 //! Source of the escaping: <https://ircv3.net/specs/extensions/message-tags.html>.
 
 use crate::command::{SETTINGS, TABLE};
-use crate::event::{Event, Refusal, Reply};
+use crate::event::{Event, ListEnd, Refusal, Reply};
 use crate::ids::{Micros, Sequence};
-use crate::limits::{LINE_BYTES_MAX, QUOTED_CHARS_MAX, ROOMS_PER_SESSION_MAX};
+use crate::limits::{
+    ADDRESS_STATE_BYTES_MAX, LINE_BYTES_MAX, QUOTED_CHARS_MAX, ROOMS_PER_SESSION_MAX, TOPIC_CHARS_MAX, TOPIC_LISTED_CHARS_MAX,
+};
 use crate::names::NameError;
 use std::fmt::Write;
 
@@ -24,7 +26,7 @@ use std::fmt::Write;
 pub struct Stamp {
     /// The record's sequence, told as `id`.
     pub id: Sequence,
-    /// The record's time.
+    /// When it happened, by the wall clock: where that was set back, it is earlier than that of the record before.
     pub time: Micros,
 }
 
@@ -50,6 +52,7 @@ pub fn render(event: &Event<'_>, stamp: Stamp, tags: bool, out: &mut String) {
         Event::Quit { nick, reason: "" } => lines.line(format_args!("* {nick} quit")),
         Event::Quit { nick, reason } => lines.line(format_args!("* {nick} quit: {reason}")),
         Event::Renamed { old, new } => lines.line(format_args!("* {old} is now {new}")),
+        Event::TopicSet { room, nick, topic: "" } => lines.line(format_args!("* {nick} removed the topic of {room}")),
         Event::TopicSet { room, nick, topic } => lines.line(format_args!("* {nick} set the topic of {room}: {topic}")),
         Event::Welcome { nick, room, topic, members, names } => welcome(&mut lines, nick, *room, topic, *members, names),
         Event::Pong { text: "" } => lines.line(format_args!("* pong")),
@@ -151,23 +154,32 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
         }
         Reply::Left { room, current: Some(current) } => lines.line(format_args!("* you left {room}; you talk in {current} now")),
         Reply::Left { room, current: None } => lines.line(format_args!("* you left {room}; you are in no room now, /join one")),
-        Reply::Rooms { rooms, more } => {
-            if rooms.is_empty() {
-                lines.line(format_args!("* there is no room; /join #NAME makes one"));
-            }
+        Reply::Rooms { rooms, end } => {
             for (room, members, topic) in rooms {
                 let colon = if topic.is_empty() { "" } else { ": " };
-                lines.line_about("room", room, format_args!("* {room} ({members}){colon}{topic}"));
+                let (topic, cut) = cut(topic, TOPIC_LISTED_CHARS_MAX);
+                let dots = if cut { " …" } else { "" };
+                lines.line_about("room", room, format_args!("* {room} ({members}){colon}{topic}{dots}"));
             }
-            if *more > 0 {
-                lines.line(format_args!("* … and {more} more rooms"));
+            match end {
+                ListEnd::LeftOut(0) if rooms.is_empty() => {
+                    lines.line(format_args!("* no room has such a name; /rooms lists all, /join #NAME makes one"));
+                }
+                ListEnd::LeftOut(more @ 1..) => {
+                    lines.line(format_args!("* … and {more} more rooms; /rooms PATTERN lists those whose names match"));
+                }
+                ListEnd::LeftOut(0) | ListEnd::Part => {}
             }
         }
-        Reply::Who { room, names, more } => {
-            if names.is_empty() {
+        Reply::Who { room, names, end } => {
+            let more = match end {
+                ListEnd::LeftOut(more) => *more,
+                ListEnd::Part => 0,
+            };
+            if names.is_empty() && more == 0 {
                 lines.line(format_args!("* nobody is in {room}"));
             }
-            lines.list(&format!("in {room}"), names.iter().copied(), &and_more(*more));
+            lines.list(&format!("in {room}"), names.iter().copied(), &and_more(more));
         }
         Reply::Whoami { nick, rooms, current, peer, worker } => {
             let rooms = if rooms.is_empty() { "no room".to_owned() } else { rooms.join(" ") };
@@ -197,6 +209,11 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             }
         }
     }
+}
+
+/// The text's first characters, and whether more follow.
+fn cut(text: &str, chars_max: usize) -> (&str, bool) {
+    text.char_indices().nth(chars_max).map_or((text, false), |(end, _)| (&text[..end], true))
 }
 
 fn and_more(more: usize) -> String {
@@ -232,7 +249,15 @@ fn explain(refusal: &Refusal<'_>) -> String {
         Refusal::CharsetNotAscii(name) => {
             format!("charset {name} can't be used: it doesn't contain ASCII; utf-8 has every character it has")
         }
-        Refusal::StillAnswering => "your last /history is still being answered; ask again behind that".to_owned(),
+        Refusal::TopicTooLong => format!("a topic has at most {TOPIC_CHARS_MAX} characters; it was not set, shorten it"),
+        Refusal::TooMuchState => format!(
+            "the rooms made and topics set from your address take {} KiB, no address may add more; /topic - removes a topic",
+            ADDRESS_STATE_BYTES_MAX / 1024
+        ),
+        Refusal::TooMuchWaiting => {
+            "too much was sent while the last answer was under way; this line was not read, send it again".to_owned()
+        }
+        Refusal::TooFast => "you send faster than you may; this line was not read, wait a moment and send it again".to_owned(),
         Refusal::HistoryUnreadable => "what was said before can't be read now; try again later".to_owned(),
         Refusal::AddressNotProven => "the answer is left out, it is too long for what you sent; a /hello COOKIE allows it".to_owned(),
         Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),
@@ -241,7 +266,7 @@ fn explain(refusal: &Refusal<'_>) -> String {
 
 /// The refusal with what somebody typed cut to a readable length: nobody is sent many times what it sent.
 fn brief<'a>(refusal: &Refusal<'a>) -> Refusal<'a> {
-    let cut = |text: &'a str| text.char_indices().nth(QUOTED_CHARS_MAX).map_or(text, |(end, _)| &text[..end]);
+    let cut = |text: &'a str| cut(text, QUOTED_CHARS_MAX).0;
     match refusal.clone() {
         Refusal::UnknownCommand(name) => Refusal::UnknownCommand(cut(name)),
         Refusal::NoSuchNick(nick) => Refusal::NoSuchNick(cut(nick)),
@@ -447,7 +472,7 @@ mod tests {
     #[test]
     fn long_lists_wrap_and_each_line_is_tagged() {
         let names: Vec<String> = (0..200).map(|i| format!("guest{i}")).collect();
-        let reply = Reply::Who { room: "#lobby", names: names.iter().map(String::as_str).collect(), more: 3 };
+        let reply = Reply::Who { room: "#lobby", names: names.iter().map(String::as_str).collect(), end: ListEnd::LeftOut(3) };
         let text = rendered(Event::Reply(reply), true);
         assert!(text.lines().count() > 3);
         assert!(text.ends_with(" … and 3 more\n"));
@@ -463,13 +488,19 @@ mod tests {
 
     #[test]
     fn each_line_of_the_rooms_names_its_room_and_untagged_lists_have_only_prose() {
-        let rooms = Event::Reply(Reply::Rooms { rooms: vec![("#a", 2, "tea"), ("#b", 1, "")], more: 4 });
+        let rooms = Event::Reply(Reply::Rooms { rooms: vec![("#a", 2, "tea"), ("#b", 1, "")], end: ListEnd::LeftOut(4) });
         let text = rendered(rooms.clone(), true);
         let tags: Vec<&str> = text.lines().map(|line| line.split_once(";event=reply;to=rooms").unwrap().1).collect();
-        assert_eq!(tags, [";room=#a * #a (2): tea", ";room=#b * #b (1)", " * … and 4 more rooms"]);
-        assert_eq!(rendered(rooms, false), "* #a (2): tea\n* #b (1)\n* … and 4 more rooms\n");
-        let who = Reply::Who { room: "#a", names: vec!["bob", "eve"], more: 1 };
+        assert_eq!(
+            tags,
+            [";room=#a * #a (2): tea", ";room=#b * #b (1)", " * … and 4 more rooms; /rooms PATTERN lists those whose names match"]
+        );
+        assert_eq!(rendered(rooms, false), "* #a (2): tea\n* #b (1)\n* … and 4 more rooms; /rooms PATTERN lists those whose names match\n");
+        let who = Reply::Who { room: "#a", names: vec!["bob", "eve"], end: ListEnd::LeftOut(1) };
         assert_eq!(rendered(Event::Reply(who), false), "* in #a: bob eve … and 1 more\n");
+        let topic = "x".repeat(TOPIC_LISTED_CHARS_MAX + 1);
+        let long = Reply::Rooms { rooms: vec![("#a", 2, &topic)], end: ListEnd::Part };
+        assert_eq!(rendered(Event::Reply(long), false), format!("* #a (2): {} …\n", &topic[1..]));
     }
 
     #[test]

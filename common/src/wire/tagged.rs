@@ -189,7 +189,7 @@ fn unescape(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::command::{Row, Setting};
-    use crate::event::{Event, Refusal, Reply};
+    use crate::event::{Event, ListEnd, Refusal, Reply};
     use crate::wire::line::{Stamp, render};
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, SocketAddr};
@@ -226,9 +226,9 @@ mod tests {
             reply(joined(false), [r, None, None, Some("join")]),
             reply(Reply::Left { room, current: o }, [r, None, o, Some("leave")]),
             reply(Reply::Left { room, current: None }, [r, None, None, Some("leave")]),
-            reply(Reply::Rooms { rooms: vec![(room, 2, text)], more: 0 }, [r, None, None, Some("rooms")]),
-            reply(Reply::Rooms { rooms: vec![], more: 3 }, [None, None, None, Some("rooms")]),
-            reply(Reply::Who { room, names: names(), more: 3 }, [r, None, None, Some("who")]),
+            reply(Reply::Rooms { rooms: vec![(room, 2, text)], end: ListEnd::Part }, [r, None, None, Some("rooms")]),
+            reply(Reply::Rooms { rooms: vec![], end: ListEnd::LeftOut(3) }, [None, None, None, Some("rooms")]),
+            reply(Reply::Who { room, names: names(), end: ListEnd::LeftOut(3) }, [r, None, None, Some("who")]),
             reply(whoami(r), [r, n, None, Some("whoami")]),
             reply(whoami(None), [None, n, None, Some("whoami")]),
             reply(Reply::Topic { room, topic: text }, [r, None, None, Some("topic")]),

@@ -9,8 +9,8 @@
 
 use super::tell::{Output, Teller};
 use super::{Chat, Session, Transport};
-use forkchat_common::address::{Token, UdpPath};
 use forkchat_common::command::Setting;
+use forkchat_common::endpoint::{Token, UdpPath};
 use forkchat_common::event::{Event, Refusal};
 use forkchat_common::ids::{Micros, SessionId};
 use forkchat_common::limits::{UDP_ANSWER_FACTOR, UDP_PROVEN_BYTES, UDP_PROVEN_SECONDS};
@@ -30,7 +30,7 @@ pub(super) struct Allowance {
     proven: u64,
     /// When those expire.
     proven_until: Micros,
-    /// Something was left out since the last line: the rest of that answer is left out as well, so that no gap is unnoticed.
+    /// Something was left out since the last line was done: the rest of that answer is left out as well, so that no gap is unnoticed.
     is_cut: bool,
 }
 
@@ -38,7 +38,6 @@ impl Allowance {
     /// A line of so many bytes has come, its LF not counted: the last line of a datagram needs none.
     pub fn earn(&mut self, bytes: usize) {
         self.earned = self.earned.saturating_add(bytes as u64 * UDP_ANSWER_FACTOR);
-        self.is_cut = false;
     }
 
     /// The client has proved its address.
@@ -72,6 +71,11 @@ impl Own {
     pub fn earn(&mut self, bytes: usize) {
         self.allowance.earn(bytes);
     }
+
+    /// A line is done now: what follows is another answer.
+    pub fn begin_answer(&mut self) {
+        self.allowance.is_cut = false;
+    }
 }
 
 impl Session {
@@ -101,7 +105,7 @@ impl Chat {
     /// From now on what a session is sent for its own record is limited, if it is over UDP and has no key.
     pub(super) fn limit_own<O>(&self, id: SessionId, tell: &mut Teller<'_, O>) {
         let limited = self.session(id).filter(|session| session.is_udp() && session.key().is_none());
-        tell.own = limited.map(|session| Own { session: id, allowance: session.allowance, now: tell.stamp.time });
+        tell.own = limited.map(|session| Own { session: id, allowance: session.allowance, now: tell.now });
     }
 
     /// A record is applied: what is left of the allowance is part of the state again.
@@ -115,7 +119,7 @@ impl Chat {
 
     /// The client of a UDP session has proved its address, and says whether its datagrams will carry a key.
     pub(super) fn prove<O>(&mut self, id: SessionId, key: Option<Token>, tell: &mut Teller<'_, O>) {
-        let now = tell.stamp.time;
+        let now = tell.now;
         if let Some(session) = self.session_mut(id)
             && let Transport::Udp { local, .. } = session.transport
         {
@@ -157,7 +161,7 @@ impl<O: Output> Teller<'_, O> {
 mod tests {
     use super::*;
     use crate::chat::{Ending, Fact, Forms, RateLimit, Record};
-    use forkchat_common::address::LocalAddress;
+    use forkchat_common::endpoint::LocalAddress;
     use forkchat_common::ids::{Sequence, Slot};
     use forkchat_common::wire::line::Stamp;
     use proptest::prelude::*;
@@ -267,7 +271,7 @@ mod tests {
         own.allowance.earn(100);
         copy.chat.session_mut(UDP).unwrap().allowance = own.allowance;
         let Copy { chat, forms, told, .. } = &mut copy;
-        let mut tell = Teller::new(Stamp::default(), None, forms, told);
+        let mut tell = Teller::new(Stamp::default(), Micros(0), None, forms, told);
         chat.limit_own(UDP, &mut tell);
         for text in [&"0".repeat(400)[..], "1"] {
             chat.tell_one(UDP, &Event::Past { room: "#a", nick: "b", is_action: false, text }, &mut tell);

@@ -3,13 +3,17 @@
 use super::rooms::{Member, RoomId};
 use super::tell::{Ending, Kept, Output, Teller};
 use super::{Chat, Session};
-use forkchat_common::address::plain;
+use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::{Charset, CharsetError};
 use forkchat_common::command::{Command, CommandError, Row, Setting, parse};
+use forkchat_common::endpoint::plain;
 use forkchat_common::event::{Event, Refusal, Reply};
 use forkchat_common::ids::SessionId;
-use forkchat_common::limits::{MEMBERS_LISTED_MAX, ROOMS_LISTED_MAX, ROOMS_PER_SESSION_MAX, WELCOME_NAMES_MAX};
-use forkchat_common::names::{Nick, RoomName, key_of};
+use forkchat_common::limits::{ROOMS_PER_SESSION_MAX, TOPIC_CHARS_MAX, WELCOME_NAMES_MAX};
+use forkchat_common::names::{Nick, RoomName, find_key};
+
+/// Lines of history that cost as much as a line of input.
+const HISTORY_LINES_PER_COST: usize = 20;
 
 type Done<'t> = Result<(), Refusal<'t>>;
 
@@ -18,7 +22,11 @@ impl Chat {
     pub(super) fn obey<O: Output>(&mut self, id: SessionId, line: &str, tell: &mut Teller<'_, O>) {
         let (to, done) = match parse(line) {
             Ok(None) => return,
-            Ok(Some((row, command))) => (row.map(|row| row.name), self.run(id, command, tell)),
+            Ok(Some((row, command))) => {
+                // One line was counted when it was recorded.
+                self.charge(id, row.map_or(0, |row| row.cost - 1), tell);
+                (row.map(|row| row.name), self.run(id, command, tell))
+            }
             Err(CommandError::Usage(row)) => (Some(row.name), Err(Refusal::Usage(row))),
             Err(CommandError::Unknown(name)) => (Some(name), Err(Refusal::UnknownCommand(name))),
         };
@@ -37,11 +45,17 @@ impl Chat {
             Command::Leave(room) => self.leave(id, room, tell),
             Command::Topic(None) => self.show_topic(id, tell),
             Command::Topic(Some(topic)) => self.set_topic(id, topic, tell),
-            Command::Rooms => self.list_rooms(id, tell),
+            Command::Rooms(pattern) => {
+                self.list_rooms(id, pattern, tell);
+                Ok(())
+            }
             Command::Who(room) => self.who(id, room, tell),
             Command::Whoami => self.whoami(id, tell),
             Command::Help(about) => self.help(id, about, tell),
-            Command::History(count) => self.ask(id, count, tell),
+            Command::History(count) => {
+                self.charge(id, (count / HISTORY_LINES_PER_COST) as u64, tell);
+                self.ask(id, count, tell)
+            }
             Command::Charset(name) => self.set_charset(id, name, tell),
             Command::Settings => self.show_settings(id, tell),
             Command::Set(setting, on) => self.set(id, setting, on, tell),
@@ -72,7 +86,8 @@ impl Chat {
 
     fn msg<'t, O: Output>(&self, id: SessionId, nick: &'t str, text: &str, tell: &mut Teller<'_, O>) -> Done<'t> {
         let Some(session) = self.session(id) else { return Ok(()) };
-        let receiver = self.nicks.get(&key_of(nick)).and_then(|&receiver| self.session(receiver)).ok_or(Refusal::NoSuchNick(nick))?;
+        let receiver = find_key(nick).and_then(|key| self.nicks.get(&key)).and_then(|&receiver| self.session(receiver));
+        let receiver = receiver.ok_or(Refusal::NoSuchNick(nick))?;
         let event = |is_echo| Event::Private { from: session.nick.as_str(), to: receiver.nick.as_str(), is_echo, text };
         self.tell_one(receiver.id, &event(false), tell);
         if session.has(Setting::Echo) {
@@ -101,7 +116,8 @@ impl Chat {
 
     fn join<'t, O: Output>(&mut self, id: SessionId, room: &'t str, tell: &mut Teller<'_, O>) -> Done<'t> {
         let name = RoomName::parse(room).map_err(|why| Refusal::BadRoom(room, why))?;
-        let was_in = self.enter(id, name)?;
+        let address = self.session(id).map(Session::address);
+        let was_in = self.enter(id, name, address)?;
         let (room, Some(session)) = (self.state.rooms.get(self.current_room(id)?), self.session(id)) else { return Ok(()) };
         let name = room.name.as_str();
         let reply = Reply::Joined { room: name, was_in, topic: &room.topic, members: room.members.len() };
@@ -112,15 +128,16 @@ impl Chat {
         Ok(())
     }
 
-    /// Makes a room the session's current one, entering it if need be. Whether it was in it before. Tells nobody.
-    pub(super) fn enter(&mut self, id: SessionId, name: RoomName) -> Result<bool, Refusal<'static>> {
+    /// Makes a room the session's current one, entering it if need be. Returns whether it was in it
+    /// before. A room that has to be made counts for `made_by`. Notifies no other session.
+    pub(super) fn enter(&mut self, id: SessionId, name: RoomName, made_by: Option<AddressBlock>) -> Result<bool, Refusal<'static>> {
         let Some(session) = self.session(id) else { return Ok(true) };
         let member = Member { session: id, slot: session.slot };
         let known = self.state.rooms.find(name.key()).filter(|room| session.rooms.contains(room));
         if known.is_none() && session.rooms.len() >= ROOMS_PER_SESSION_MAX {
             return Err(Refusal::TooManyRooms);
         }
-        let room = self.state.rooms.find_or_make(name).ok_or(Refusal::NoMoreRooms)?;
+        let room = self.state.rooms.find_or_make(name, made_by, &mut self.state.addresses)?;
         if known.is_none() {
             self.state.rooms.enter(room, member);
         }
@@ -139,7 +156,7 @@ impl Chat {
             Some(name) => {
                 RoomName::parse(name).map_err(|why| Refusal::BadRoom(name, why))?;
                 let Some(session) = self.session(id) else { return Ok(()) };
-                self.state.rooms.find(&key_of(name)).filter(|room| session.rooms.contains(room)).ok_or(Refusal::NotInRoom(name))?
+                self.room_called(name).filter(|room| session.rooms.contains(room)).ok_or(Refusal::NotInRoom(name))?
             }
         };
         let Some(session) = self.session_mut(id) else { return Ok(()) };
@@ -156,7 +173,7 @@ impl Chat {
         if session.announced {
             self.tell_room(left, Some(id), &Event::Left { room: left.name.as_str(), nick: session.nick.as_str() }, tell);
         }
-        self.state.rooms.leave(room, id, tell.stamp.id);
+        self.state.rooms.leave(room, id, tell.stamp.id, &mut self.state.addresses);
         Ok(())
     }
 
@@ -167,33 +184,29 @@ impl Chat {
 
     fn set_topic<'t, O: Output>(&mut self, id: SessionId, topic: &str, tell: &mut Teller<'_, O>) -> Done<'t> {
         let room = self.current_room(id)?;
+        if topic.chars().nth(TOPIC_CHARS_MAX).is_some() {
+            return Err(Refusal::TopicTooLong);
+        }
+        let address = self.session(id).map(Session::address);
+        self.state.rooms.set_topic(room, topic, address, &mut self.state.addresses)?;
         self.announce(id, tell);
-        self.state.rooms.get_mut(room).topic = topic.into();
         let (room, Some(session)) = (self.state.rooms.get(room), self.session(id)) else { return Ok(()) };
         self.tell_room(room, Some(id), &Event::TopicSet { room: room.name.as_str(), nick: session.nick.as_str(), topic }, tell);
         tell.out.kept(&Kept::Topic { room: &room.name, text: topic });
         self.answer(id, &Event::Reply(Reply::Topic { room: room.name.as_str(), topic }), tell)
     }
 
-    fn list_rooms<'t, O: Output>(&self, id: SessionId, tell: &mut Teller<'_, O>) -> Done<'t> {
-        let all = self.state.rooms.iter();
-        let more = all.len().saturating_sub(ROOMS_LISTED_MAX);
-        let rooms = all.take(ROOMS_LISTED_MAX).map(|room| (room.name.as_str(), room.members.len(), &*room.topic)).collect();
-        self.answer(id, &Event::Reply(Reply::Rooms { rooms, more }), tell)
-    }
-
-    fn who<'t, O: Output>(&self, id: SessionId, room: Option<&'t str>, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn who<'t, O: Output>(&mut self, id: SessionId, room: Option<&'t str>, tell: &mut Teller<'_, O>) -> Done<'t> {
         let room = match room {
             None => self.current_room(id)?,
             Some(name) => {
                 RoomName::parse(name).map_err(|why| Refusal::BadRoom(name, why))?;
-                self.state.rooms.find(&key_of(name)).ok_or(Refusal::NoSuchRoom(name))?
+                self.room_called(name).ok_or(Refusal::NoSuchRoom(name))?
             }
         };
-        let room = self.state.rooms.get(room);
-        let names = self.names(&room.members, MEMBERS_LISTED_MAX);
-        let more = room.members.len() - names.len();
-        self.answer(id, &Event::Reply(Reply::Who { room: room.name.as_str(), names, more }), tell)
+        let room = self.state.rooms.get(room).name.clone();
+        self.list_members(id, room, tell);
+        Ok(())
     }
 
     fn whoami<'t, O: Output>(&self, id: SessionId, tell: &mut Teller<'_, O>) -> Done<'t> {
@@ -275,6 +288,10 @@ impl Chat {
 
     pub(super) fn current_room(&self, id: SessionId) -> Result<RoomId, Refusal<'static>> {
         self.session(id).and_then(|session: &Session| session.current).ok_or(Refusal::InNoRoom)
+    }
+
+    fn room_called(&self, name: &str) -> Option<RoomId> {
+        self.state.rooms.find(&find_key(name)?)
     }
 
     fn names(&self, members: &[Member], at_most: usize) -> Vec<&str> {

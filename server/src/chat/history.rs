@@ -9,10 +9,12 @@
 //! A question stays pending until its last answer is applied. An answer says what it goes on from; one that doesn't fit (the same was given
 //! by a journal that died right after it) is ignored. So the journal answers what is pending, and remembers nothing.
 
+use super::answers::{Pending, Waiting};
 use super::tell::{Output, Teller};
 use super::{Chat, Session};
 use forkchat_common::event::{Event, Refusal, Reply};
 use forkchat_common::ids::{Micros, Sequence, SessionId};
+use forkchat_common::limits::TOPIC_CHARS_MAX;
 use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::Stamp;
 use serde::{Deserialize, Serialize};
@@ -97,12 +99,7 @@ impl Answer<'_> {
 impl Chat {
     /// The pending questions, in the order in which they were asked, and who asks.
     pub fn questions(&self) -> impl Iterator<Item = (&Session, &Question)> {
-        self.questions.values().filter_map(|&id| self.session(id)).filter_map(|session| Some((session, session.question.as_deref()?)))
-    }
-
-    /// Whether a session's lines have to wait: its last question isn't answered.
-    pub fn waits_for_answer(&self, id: SessionId) -> bool {
-        self.session(id).is_some_and(|session| session.question.is_some())
+        self.questions.values().filter_map(|&id| self.session(id)).filter_map(|session| Some((session, session.question()?)))
     }
 
     /// Whether this run has what was kept of earlier ones.
@@ -110,22 +107,25 @@ impl Chat {
         self.state.is_restored
     }
 
+    /// The rooms that have a topic, and those.
+    pub fn topics(&self) -> impl Iterator<Item = (&RoomName, &str)> {
+        self.state.rooms.list(None).map(|(_, room)| room).filter(|room| !room.topic.is_empty()).map(|room| (&room.name, &*room.topic))
+    }
+
     pub(super) fn ask<O: Output>(&mut self, id: SessionId, count: usize, tell: &mut Teller<'_, O>) -> Result<(), Refusal<'static>> {
         let room = self.state.rooms.get(self.current_room(id)?).name.clone();
         let (at, Some(session)) = (tell.stamp.id, self.session_mut(id)) else { return Ok(()) };
-        if session.question.is_some() {
-            return Err(Refusal::StillAnswering);
-        }
-        session.question = Some(Box::new(Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None }));
+        let question = Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None };
+        session.waiting = Some(Waiting::new(Pending::History(question)));
         self.questions.insert(at, id);
         tell.out.asked();
         Ok(())
     }
 
     pub(super) fn hear_answer<O: Output>(&mut self, id: SessionId, answer: Answer<'_>, tell: &mut Teller<'_, O>) {
-        let Some(session) = self.session_mut(id) else { return };
-        let is_meant = |question: &&mut Box<Question>| question.at == answer.question && question.behind == answer.behind;
-        let Some(mut question) = session.question.as_mut().filter(is_meant).cloned() else { return };
+        let is_meant = |question: &&Question| question.at == answer.question && question.behind == answer.behind;
+        let asked = self.session(id).and_then(Session::question).filter(is_meant);
+        let Some(mut question) = asked.cloned() else { return };
         let stamp = tell.stamp;
         for PastLine { sequence, time, nick, is_action, text } in answer.past_lines().take(question.more) {
             (question.told, question.more, question.behind) = (question.told + 1, question.more - 1, sequence);
@@ -134,24 +134,26 @@ impl Chat {
             self.tell_one(id, &Event::Past { room: question.room.as_str(), nick, is_action, text }, tell);
         }
         (tell.stamp, question.told_at) = (stamp, stamp.id);
-        let Some(session) = self.session_mut(id) else { return };
-        let slot = session.slot;
-        if answer.end == AnswerEnd::More {
-            session.question = Some(question);
-            return;
+        match answer.end {
+            AnswerEnd::More => {
+                if let Some(waiting) = self.session_mut(id).and_then(|session| session.waiting.as_mut()) {
+                    waiting.answer = Pending::History(question);
+                }
+                return;
+            }
+            AnswerEnd::Since(since) => {
+                let Question { room, told, first, more, .. } = question;
+                // There may be earlier ones that weren't asked for.
+                let since = first.filter(|_| more == 0).map_or(since, |(line, _)| line.max(since));
+                let reply = Reply::History { room: room.as_str(), lines: told, first: first.map(|(_, time)| time), since };
+                self.tell_one(id, &Event::Reply(reply), tell);
+            }
+            AnswerEnd::Unreadable => {
+                self.tell_one(id, &Event::Refused { to: Some("history"), refusal: Refusal::HistoryUnreadable }, tell);
+            }
         }
-        session.question = None;
         self.questions.remove(&answer.question);
-        tell.out.answered(id, slot);
-        let AnswerEnd::Since(since) = answer.end else {
-            self.tell_one(id, &Event::Refused { to: Some("history"), refusal: Refusal::HistoryUnreadable }, tell);
-            return;
-        };
-        let Question { room, told, first, more, .. } = *question;
-        // There may be earlier ones that weren't asked for.
-        let since = first.filter(|_| more == 0).map_or(since, |(line, _)| line.max(since));
-        let reply = Reply::History { room: room.as_str(), lines: told, first: first.map(|(_, time)| time), since };
-        self.tell_one(id, &Event::Reply(reply), tell);
+        self.finish_answer(id, tell);
     }
 
     /// A topic of an earlier run, for a room that has none in this one.
@@ -159,7 +161,9 @@ impl Chat {
         if !self.state.is_restored
             && let Ok(name) = RoomName::parse(room)
         {
-            self.state.rooms.restore(name, topic, at);
+            // An earlier version had no bound.
+            let end = topic.char_indices().nth(TOPIC_CHARS_MAX).map_or(topic.len(), |(end, _)| end);
+            self.state.rooms.restore(name, &topic[..end], at, &mut self.state.addresses);
         }
     }
 }
@@ -167,13 +171,13 @@ impl Chat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Ending, Fact, Forms, RateLimit, Record, Transport};
+    use crate::chat::{CloseReason, Ending, Fact, Forms, RateLimit, Record, Transport};
     use forkchat_common::ids::Slot;
 
     const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);
 
     #[derive(Default)]
-    struct Told(String, usize);
+    struct Told(String, usize, u64);
 
     impl Output for Told {
         fn serves(&mut self, _: SessionId, _: Slot) -> bool {
@@ -241,17 +245,43 @@ mod tests {
     }
 
     #[test]
-    fn a_second_question_has_to_wait_and_one_whose_session_ends_is_forgotten() {
+    fn what_is_sent_after_a_question_waits_for_its_answer() {
         let (mut chat, mut told) = asked();
-        apply(&mut chat, &mut told, 3, Fact::Line(b"/history"));
-        assert!(told.0.starts_with("! your last /history is still being answered"), "{}", told.0);
-        apply(&mut chat, &mut told, 4, Fact::Line(b"/quit"));
+        for line in [&b"/ping one"[..], b"/history 3", b"/ping two"] {
+            let at = 3 + told.2;
+            told.2 += 1;
+            apply(&mut chat, &mut told, at, Fact::Line(line));
+        }
+        apply(&mut chat, &mut told, 6, Fact::Closed(CloseReason::EndOfInput));
+        assert_eq!(told.0, "");
+        // A copy that starts from a snapshot knows what waits.
+        let mut chat = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
+        answer(&mut chat, &mut told, 7, 0, &[], AnswerEnd::Since(Sequence(0)));
+        assert_eq!(told.0, "* nothing that was said in #lobby before is kept\n* pong one\n");
+        told.0.clear();
+        let (_, question) = chat.questions().next().unwrap();
+        let second = Answer { question: question.at, behind: Sequence(0), lines: &[], end: AnswerEnd::Since(Sequence(0)) };
+        apply(&mut chat, &mut told, 8, Fact::Answer(second));
+        assert_eq!(told.0, "* nothing that was said in #lobby before is kept\n* pong two\n");
+        assert!(chat.session(ME).is_none(), "its input had ended");
+        assert_eq!(told.1, 2);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_a_session_that_ends_is_forgotten() {
+        let (mut chat, mut told) = asked();
+        for at in 3..6 {
+            apply(&mut chat, &mut told, at, Fact::Line(&[b'x'; 2_000]));
+        }
+        assert_eq!(told.0, "! too much was sent while the last answer was under way; this line was not read, send it again\n");
+        apply(&mut chat, &mut told, 7, Fact::Closed(CloseReason::Reset));
         assert_eq!(chat.questions().count(), 0);
     }
 
     #[test]
     fn topics_of_earlier_runs_come_back_once_and_give_way_to_what_is_set_now() {
         let (mut chat, mut told) = asked();
+        answer(&mut chat, &mut told, 3, 0, &[], AnswerEnd::Since(Sequence(0)));
         apply(&mut chat, &mut told, 3, Fact::Line(b"/topic mine"));
         for room in ["#lobby", "#old"] {
             apply(&mut chat, &mut told, 4, Fact::Topic { room, topic: "theirs" });

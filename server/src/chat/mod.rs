@@ -15,12 +15,16 @@
 //! | `session` | one session: its name, rooms, settings; its bytes to text |
 //! | `rooms` | the rooms and who is in them |
 //! | `commands` | what each command does |
+//! | `answers` | long answers, in parts; what a session sends meanwhile |
 //! | `history` | what only the journal knows: earlier lines, topics of earlier runs |
 //! | `tell` | rendering once, and handing the bytes to whoever serves the sessions |
+//! | `rate` | how many lines a session and an address may send |
+//! | `addresses` | what all sessions of one address have used together |
 //! | `allowance` | how much a UDP session may be sent for its own lines |
-//! | `rate` | how many lines a session may send |
 
+mod addresses;
 mod allowance;
+mod answers;
 mod commands;
 mod history;
 mod rate;
@@ -36,10 +40,14 @@ pub use record::{CloseReason, Fact, Record, Transport};
 pub use session::Session;
 pub use tell::{Ending, Forms, Kept, Output};
 
+use addresses::Addresses;
+use forkchat_common::address::AddressBlock;
 use forkchat_common::event::{Event, Refusal};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
+use forkchat_common::limits::{COMMAND_COST_MAX, OPENING_COST};
 use forkchat_common::names::{Nick, RoomName};
 use forkchat_common::wire::line::Stamp;
+use rate::Share;
 use rooms::Rooms;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,6 +73,7 @@ pub struct Chat {
 struct State {
     cells: Vec<Cell>,
     rooms: Rooms,
+    addresses: Addresses,
     /// Guests so far: the next one's number is one more.
     guests: u64,
     /// The latest serial number of a UDP session: the worker that opens them takes the next.
@@ -73,6 +82,8 @@ struct State {
     stopping: bool,
     /// What was kept of earlier runs is here.
     is_restored: bool,
+    /// How far the wall clock is ahead of the records' times, in µs.
+    clock_ahead: i64,
 }
 
 /// A place for one session at a time.
@@ -110,8 +121,9 @@ impl Chat {
     pub fn restore(rate_limit: RateLimit, snapshot: &[u8]) -> Result<Chat, BadSnapshot> {
         let mut state: State = postcard::from_bytes(snapshot).map_err(BadSnapshot)?;
         state.rooms.index();
+        state.addresses.index();
         let nicks = state.sessions().map(|session| (session.nick.key().into(), session.id)).collect();
-        let asked = |session: &Session| session.question.as_ref().map(|question| (question.at, session.id));
+        let asked = |session: &Session| session.question().map(|question| (question.at, session.id));
         let questions = state.sessions().filter_map(asked).collect();
         Ok(Chat { rate_limit, state, nicks, questions, text: String::new() })
     }
@@ -124,11 +136,18 @@ impl Chat {
 
     /// Applies one record, and tells `out` everything that it causes to be said to anyone.
     ///
+    /// The records' times measure durations, and never run backwards. What is shown is the wall clock's time, which is set ahead and back.
+    ///
     /// A record whose time is past (a line that was applied before, a fact that no longer holds, a session that is gone) changes nothing.
     pub fn apply<O: Output>(&mut self, stamp: Stamp, record: &Record<'_>, forms: &mut Forms, out: &mut O) {
-        let mut tell = Teller::new(stamp, self.author(record), forms, out);
+        if let Fact::Clock { ahead } = record.fact {
+            self.state.clock_ahead = ahead;
+        }
+        let shown = Stamp { time: Micros(stamp.time.0.saturating_add_signed(self.state.clock_ahead)), ..stamp };
+        let mut tell = Teller::new(shown, stamp.time, self.author(record), forms, out);
         self.limit_own(record.session, &mut tell);
         match record.fact {
+            Fact::Clock { .. } => {}
             Fact::Stopping => self.stop(&mut tell),
             Fact::Opened { slot, transport, peer } => {
                 // A worker that takes over may not know that its predecessor has recorded this.
@@ -141,15 +160,12 @@ impl Chat {
                     self.close(record.session, CloseReason::Silent, &mut tell);
                 }
             }
-            Fact::Closed(reason) => {
-                if reason == CloseReason::EndOfInput {
-                    self.hear_last_line(record.session, &mut tell);
-                }
-                self.close(record.session, reason, &mut tell);
-            }
+            Fact::Closed(CloseReason::EndOfInput) => self.end_input(record.session, &mut tell),
+            Fact::Closed(reason) => self.close(record.session, reason, &mut tell),
             Fact::Proved { key } => self.prove(record.session, key, &mut tell),
             Fact::Arrived => self.announce(record.session, &mut tell),
             Fact::Answer(answer) => self.hear_answer(record.session, answer, &mut tell),
+            Fact::NextPart { of, parts } => self.send_next_part(record.session, of, parts, &mut tell),
             Fact::Topic { room, topic } => self.restore_topic(room, topic, stamp.id),
             Fact::Restored => self.state.is_restored = true,
             Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
@@ -172,19 +188,41 @@ impl Chat {
         self.state.sessions().filter(move |session| session.slot == slot)
     }
 
-    /// How many lines a session may send at this moment.
+    /// How many lines a session may send at this moment: as many as its own budget and its address's
+    /// have left.
+    pub fn budget(&self, id: SessionId, now: Micros) -> u64 {
+        let Some(session) = self.session(id) else { return 0 };
+        if self.rate_limit.is_off() {
+            return u64::MAX;
+        }
+        let of_address = self.state.addresses.allowed(session.address(), self.rate_limit, now);
+        self.rate_limit.allowed(Share::Session, session.rate, now).min(of_address)
+    }
+
+    /// How many lines of a session may be read at once: so few that the budget lasts even if each is the
+    /// costliest command.
     pub fn lines_allowed(&self, id: SessionId, now: Micros) -> u64 {
-        self.session(id).map_or(0, |session| self.rate_limit.allowed(session.rate, now))
+        match self.budget(id, now) {
+            u64::MAX => u64::MAX,
+            budget => (budget / COMMAND_COST_MAX).max(budget.min(1)),
+        }
     }
 
     /// When a session may send its next line.
     pub fn next_line_at(&self, id: SessionId) -> Micros {
-        self.session(id).map_or(Micros(0), |session| self.rate_limit.next_at(session.rate))
+        let Some(session) = self.session(id) else { return Micros(0) };
+        let of_address = self.state.addresses.next_at(session.address(), self.rate_limit);
+        self.rate_limit.next_at(Share::Session, session.rate).max(of_address)
     }
 
     /// The latest serial number that a UDP session was given.
     pub fn udp_serial(&self) -> u64 {
         self.state.udp_serial
+    }
+
+    /// How far the wall clock is ahead of the records' times, in µs, as far as it is recorded.
+    pub fn clock_ahead(&self) -> i64 {
+        self.state.clock_ahead
     }
 
     /// Whether the server ends.
@@ -215,9 +253,12 @@ impl Chat {
         }
         if session.is_udp() {
             // Its cookie was good.
-            session.allowance.prove(tell.stamp.time);
+            session.allowance.prove(tell.now);
             self.state.udp_serial = self.state.udp_serial.max(id.serial());
         }
+        let address = session.address();
+        self.state.addresses.open(address, tell.now);
+        self.spend(address, OPENING_COST, tell);
         session.nick = self.next_guest();
         self.nicks.insert(session.nick.key().into(), id);
         tell.out.opened(&session);
@@ -230,7 +271,7 @@ impl Chat {
         }
         if let Ok(lobby) = RoomName::parse(LOBBY) {
             // Without room for the lobby one starts in no room; the welcome says so.
-            let _ = self.enter(id, lobby);
+            let _ = self.enter(id, lobby, None);
         }
         self.welcome(id, tell);
     }
@@ -246,29 +287,71 @@ impl Chat {
         }
     }
 
-    /// One line, or what stands for it.
+    /// A line, or what stands for it, was recorded.
     fn hear<O: Output>(&mut self, record: &Record<'_>, tell: &mut Teller<'_, O>) {
-        let (limit, time) = (self.rate_limit, tell.stamp.time);
-        // Read twice by a worker that took over: the second time says nothing.
-        let Some(session) = self.session_mut(record.session).filter(|session| session.input_end < record.input_end) else { return };
+        let (id, time) = (record.session, tell.now);
+        // A worker that took over may have read it a second time.
+        let Some(session) = self.session_mut(id).filter(|session| session.input_end < record.input_end) else { return };
         session.input_end = record.input_end;
         session.last_heard = time;
-        if record.fact != Fact::LongLineEnds {
-            session.rate = limit.spend(session.rate, time);
-        }
         session.in_long_line = record.fact == Fact::LongLineBegins;
+        let (is_waiting, is_udp) = (session.waiting.is_some(), session.is_udp());
+        if record.fact == Fact::LongLineEnds {
+            return;
+        }
+        // Over TCP nothing is read before the budget allows it. A datagram can't be left unread.
+        if is_udp && self.budget(id, time) == 0 {
+            return;
+        }
         if let Some(own) = &mut tell.own {
             own.earn(record.fact.line_len());
         }
-        match record.fact {
-            Fact::Line(bytes) => self.hear_line(record.session, bytes, tell),
+        self.charge(id, 1, tell);
+        match is_waiting {
+            true => self.keep_for_later(id, record.fact, tell),
+            false => self.take_line(id, record.fact, tell),
+        }
+    }
+
+    /// Does what a line, or what stands for it, says.
+    fn take_line<O: Output>(&mut self, id: SessionId, fact: Fact<'_>, tell: &mut Teller<'_, O>) {
+        if let Some(own) = &mut tell.own {
+            own.begin_answer();
+        }
+        let Some(session) = self.session_mut(id) else { return };
+        match fact {
+            Fact::Line(bytes) => self.hear_line(id, bytes, tell),
             Fact::LineBegins(bytes) => session.hold(bytes),
             Fact::LongLineBegins => {
                 session.forget_begun_line();
-                self.tell_one(record.session, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, tell);
+                self.tell_one(id, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, tell);
             }
             _ => {}
         }
+    }
+
+    /// Counts lines against the budgets of a session and of its address.
+    fn charge<O: Output>(&mut self, id: SessionId, lines: u64, tell: &mut Teller<'_, O>) {
+        let (limit, time) = (self.rate_limit, tell.now);
+        let Some(session) = self.session_mut(id).filter(|_| !limit.is_off()) else { return };
+        session.rate = limit.spend(Share::Session, session.rate, lines, time);
+        let address = session.address();
+        self.spend(address, lines, tell);
+    }
+
+    fn spend<O: Output>(&mut self, address: AddressBlock, lines: u64, tell: &mut Teller<'_, O>) {
+        if self.state.addresses.spend(address, self.rate_limit, lines, tell.now) {
+            tell.out.exceeded(address);
+        }
+    }
+
+    /// No more input comes. What waits for an answer is done first.
+    fn end_input<O: Output>(&mut self, id: SessionId, tell: &mut Teller<'_, O>) {
+        if let Some(waiting) = self.session_mut(id).and_then(|session| session.waiting.as_mut()) {
+            return waiting.end_input();
+        }
+        self.hear_last_line(id, tell);
+        self.close(id, CloseReason::EndOfInput, tell);
     }
 
     /// A line's bytes, or their end if the beginning was recorded before.
@@ -324,10 +407,11 @@ impl Chat {
     fn remove<O: Output>(&mut self, id: SessionId, ending: Ending, tell: &mut Teller<'_, O>) {
         let Some(session) = self.state.cells.get_mut(id.cell()).and_then(|cell| cell.session.take()) else { return };
         for &room in &session.rooms {
-            self.state.rooms.leave(room, id, tell.stamp.id);
+            self.state.rooms.leave(room, id, tell.stamp.id, &mut self.state.addresses);
         }
+        self.state.addresses.close(session.address());
         self.nicks.remove(session.nick.key());
-        if let Some(question) = &session.question {
+        if let Some(question) = session.question() {
             self.questions.remove(&question.at);
         }
         tell.out.closed(id, session.slot, ending);

@@ -1,22 +1,51 @@
-//! How many lines a session may send: a token bucket, kept as one moment in time (the generic cell rate algorithm, ITU-T I.371).
+//! How much sessions and addresses may send: token buckets, each kept as one moment in time (the
+//! generic cell rate algorithm, ITU-T I.371).
 //!
-//! It runs on the records' times alone, so every copy of the state has the same, and a worker that takes a session over knows it.
-//! Nothing is refused for it over TCP: a worker just doesn't read on until the next line is due, and TCP slows the client down.
+//! The unit is a line. A command that notifies others or has a long answer costs more lines
+//! (`Row::cost`). The buckets run on the records' times alone, so every replica has the same ones, and
+//! a worker that takes a session over knows them. Over TCP nothing is refused: a worker doesn't read on
+//! until the session's next line is due, and TCP slows the client down.
 
 use forkchat_common::ids::Micros;
-use forkchat_common::limits::RATE_BURST_LINES;
+use forkchat_common::limits::{ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE, RATE_BURST_LINES};
 use serde::{Deserialize, Serialize};
 
 /// `--rate-limit`: how many lines a second a session may send in the long run, or no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// µs a line; 0 for no limit.
+    /// µs a line of a session; 0 for no limit.
     line_micros: u64,
 }
 
-/// How far a session has used what it may: the moment at which it will have sent no more than its rate allows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RateUsed(Micros);
+/// Whose bucket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// One session's.
+    Session,
+    /// That of all sessions of one address.
+    Address,
+}
+
+/// How much of a bucket is used: the moment at which it will be full again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RateUsed(pub(super) Micros);
+
+impl Share {
+    fn burst(self) -> u64 {
+        match self {
+            Share::Session => RATE_BURST_LINES,
+            Share::Address => ADDRESS_BURST_LINES,
+        }
+    }
+
+    /// How long so many lines take in the long run, in µs.
+    fn micros(self, line_micros: u64, lines: u64) -> u64 {
+        match self {
+            Share::Session => line_micros.saturating_mul(lines),
+            Share::Address => line_micros.saturating_mul(lines).div_ceil(ADDRESS_RATE_SHARE),
+        }
+    }
+}
 
 impl RateLimit {
     /// No limit.
@@ -27,22 +56,29 @@ impl RateLimit {
         RateLimit { line_micros: (Micros::SECOND / u64::from(lines.max(1))).max(1) }
     }
 
+    /// Whether there is no limit.
+    pub fn is_off(self) -> bool {
+        self.line_micros == 0
+    }
+
     /// How many lines may be sent at `now`.
-    pub fn allowed(self, used: RateUsed, now: Micros) -> u64 {
-        if self.line_micros == 0 {
+    pub fn allowed(self, share: Share, used: RateUsed, now: Micros) -> u64 {
+        if self.is_off() {
             return u64::MAX;
         }
-        RATE_BURST_LINES.saturating_sub(used.0.since(now).div_ceil(self.line_micros))
+        let whole = share.micros(self.line_micros, share.burst());
+        let left = whole.saturating_sub(used.0.since(now));
+        left.saturating_mul(share.burst()) / whole
     }
 
     /// When the next line may be sent.
-    pub fn next_at(self, used: RateUsed) -> Micros {
-        Micros(used.0.0.saturating_sub(self.line_micros * (RATE_BURST_LINES - 1)))
+    pub fn next_at(self, share: Share, used: RateUsed) -> Micros {
+        Micros(used.0.0.saturating_sub(share.micros(self.line_micros, share.burst() - 1)))
     }
 
-    /// Counts one line.
-    pub fn spend(self, used: RateUsed, now: Micros) -> RateUsed {
-        RateUsed(used.0.max(now).plus(self.line_micros))
+    /// Counts lines.
+    pub fn spend(self, share: Share, used: RateUsed, lines: u64, now: Micros) -> RateUsed {
+        RateUsed(used.0.max(now).plus(share.micros(self.line_micros, lines)))
     }
 }
 
@@ -50,25 +86,36 @@ impl RateLimit {
 mod tests {
     use super::*;
 
+    const START: Micros = Micros(1_000_000_000);
+
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
         let limit = RateLimit::lines_per_second(20);
-        let start = Micros(1_000_000_000);
-        let mut used = RateUsed::default();
-        assert_eq!(limit.allowed(used, start), RATE_BURST_LINES);
-        for _ in 0..RATE_BURST_LINES {
-            used = limit.spend(used, start);
+        for (share, burst, line_micros) in [(Share::Session, RATE_BURST_LINES, 50_000), (Share::Address, ADDRESS_BURST_LINES, 2_500)] {
+            let mut used = RateUsed::default();
+            assert_eq!(limit.allowed(share, used, START), burst);
+            for sent in 0..burst {
+                assert_eq!(limit.allowed(share, used, START), burst - sent);
+                used = limit.spend(share, used, 1, START);
+            }
+            assert_eq!(limit.allowed(share, used, START), 0);
+            assert_eq!(limit.next_at(share, used), START.plus(line_micros));
+            assert_eq!(limit.allowed(share, used, limit.next_at(share, used)), 1);
+            assert_eq!(limit.allowed(share, used, START.plus(3_600 * Micros::SECOND)), burst);
         }
-        assert_eq!(limit.allowed(used, start), 0);
-        assert_eq!(limit.next_at(used), start.plus(50_000));
-        assert_eq!(limit.allowed(used, limit.next_at(used)), 1);
-        assert_eq!(limit.allowed(used, start.plus(3_600 * Micros::SECOND)), RATE_BURST_LINES);
+    }
+
+    #[test]
+    fn what_costs_more_leaves_less() {
+        let limit = RateLimit::lines_per_second(20);
+        let used = limit.spend(Share::Session, RateUsed::default(), 32, START);
+        assert_eq!(limit.allowed(Share::Session, used, START), RATE_BURST_LINES - 32);
     }
 
     #[test]
     fn without_a_limit_everything_passes() {
-        let used = RateLimit::OFF.spend(RateUsed::default(), Micros(5));
-        assert_eq!(RateLimit::OFF.allowed(used, Micros(0)), u64::MAX);
-        assert_eq!(RateLimit::OFF.next_at(used), Micros(5));
+        let used = RateLimit::OFF.spend(Share::Address, RateUsed::default(), 9, Micros(5));
+        assert_eq!(RateLimit::OFF.allowed(Share::Address, used, Micros(0)), u64::MAX);
+        assert_eq!(RateLimit::OFF.next_at(Share::Session, used), Micros(5));
     }
 }

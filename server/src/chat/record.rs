@@ -3,8 +3,8 @@
 //! A line is recorded as the client sent it. What its bytes mean (charset, Telnet, command) is settled when it is applied.
 
 use super::history::Answer;
-use forkchat_common::address::{LocalAddress, Token, whole};
-use forkchat_common::ids::{Micros, SessionId, Slot};
+use forkchat_common::endpoint::{LocalAddress, Token, whole};
+use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -63,6 +63,13 @@ pub enum Fact<'a> {
     Stopping,
     /// A part of the answer to a session's `/history`.
     Answer(#[serde(borrow)] Answer<'a>),
+    /// A part of a list was written to its session, which may be sent the next one.
+    NextPart {
+        /// The list: the record of the command that asked for it.
+        of: Sequence,
+        /// How many parts of it were sent.
+        parts: u32,
+    },
     /// A room had this topic when the last run ended.
     Topic {
         /// The room's name.
@@ -72,6 +79,11 @@ pub enum Fact<'a> {
     },
     /// Nothing more is known of earlier runs.
     Restored,
+    /// The wall clock was set ahead or back: the times that are shown follow it from here on.
+    Clock {
+        /// How far it is ahead of the records' times, in µs.
+        ahead: i64,
+    },
 }
 
 /// How a session is connected.

@@ -1,10 +1,19 @@
-//! The rooms and who is in them. A room lives while somebody is in it, or while it has a topic worth keeping.
+//! The rooms and who is in them. A room lives while a session is in it, or while it has a topic worth
+//! keeping. A room counts for the address that made it, and a topic for the address that set it.
 
+use super::addresses::Addresses;
+use forkchat_common::address::AddressBlock;
+use forkchat_common::event::Refusal;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::limits::{EMPTY_ROOMS_MAX, ROOMS_MAX};
 use forkchat_common::names::RoomName;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+/// What a room takes in the state besides its name and topic, in bytes.
+const ROOM_BYTES: usize = 256;
 
 /// A room's place in the table. Given again when the room is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,6 +37,21 @@ pub(super) struct Room {
     pub members: Vec<Member>,
     /// Where in the log the last member left, if nobody is in it.
     empty_since: Option<Sequence>,
+    /// For whom the room counts; `None` for the lobby and rooms of an earlier run.
+    made_by: Option<AddressBlock>,
+    /// For whom the topic counts.
+    topic_by: Option<AddressBlock>,
+}
+
+/// A room's place in the list of rooms: the largest first, of those with equally many members the one
+/// whose place in the table is lower.
+pub(super) type ListPlace = (Reverse<usize>, RoomId);
+
+impl Room {
+    /// What it takes in the state, without its topic.
+    fn state_bytes(name: &RoomName) -> usize {
+        ROOM_BYTES + name.as_str().len() + name.key().len()
+    }
 }
 
 /// All rooms.
@@ -43,6 +67,9 @@ pub(super) struct Rooms {
     /// Rooms that are kept for their topic, longest empty first.
     #[serde(skip)]
     empty: BTreeSet<(Sequence, RoomId)>,
+    /// All rooms in the order of the list.
+    #[serde(skip)]
+    by_size: BTreeSet<ListPlace>,
 }
 
 impl Rooms {
@@ -53,6 +80,7 @@ impl Rooms {
                 Some(room) => {
                     self.by_name.insert(room.name.key().into(), RoomId(place));
                     self.empty.extend(room.empty_since.map(|since| (since, RoomId(place))));
+                    self.by_size.insert((Reverse(room.members.len()), RoomId(place)));
                 }
                 None => drop(self.free.insert(place)),
             }
@@ -69,91 +97,186 @@ impl Rooms {
         self.table[id.0 as usize].as_ref().expect("a session is in rooms that exist")
     }
 
-    /// As [`Rooms::get`].
-    pub fn get_mut(&mut self, id: RoomId) -> &mut Room {
+    fn get_mut(&mut self, id: RoomId) -> &mut Room {
         self.table[id.0 as usize].as_mut().expect("a session is in rooms that exist")
     }
 
-    /// All rooms, by their keys' order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Room> {
-        self.by_name.values().map(|&id| self.get(id))
+    /// How many rooms there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
     }
 
-    /// The room of this name, made if there is none; `None` if there are as many as there may be.
-    pub fn find_or_make(&mut self, name: RoomName) -> Option<RoomId> {
+    /// The rooms in the order of the list, those that follow `after`.
+    pub fn list(&self, after: Option<ListPlace>) -> impl Iterator<Item = (ListPlace, &Room)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_size.range((start, Bound::Unbounded)).map(|&place| (place, self.get(place.1)))
+    }
+
+    /// The room of this name, made if there is none, for an address if it is to count for one.
+    pub fn find_or_make(
+        &mut self,
+        name: RoomName,
+        made_by: Option<AddressBlock>,
+        addresses: &mut Addresses,
+    ) -> Result<RoomId, Refusal<'static>> {
         if let Some(id) = self.find(name.key()) {
-            return Some(id);
+            return Ok(id);
+        }
+        let bytes = Room::state_bytes(&name);
+        if made_by.is_some_and(|address| !addresses.has_room(address, bytes)) {
+            return Err(Refusal::TooMuchState);
         }
         if self.by_name.len() >= ROOMS_MAX {
-            self.forget_longest_empty();
+            self.forget_longest_empty(addresses);
         }
         if self.by_name.len() >= ROOMS_MAX {
-            return None;
+            return Err(Refusal::NoMoreRooms);
         }
+        made_by.into_iter().for_each(|address| addresses.charge(address, bytes));
         let place = self.free.pop_first().unwrap_or(self.table.len() as u32);
         let id = RoomId(place);
         self.by_name.insert(name.key().into(), id);
-        let room = Some(Room { name, topic: "".into(), members: Vec::new(), empty_since: None });
+        self.by_size.insert((Reverse(0), id));
+        let room = Some(Room { name, topic: "".into(), members: Vec::new(), empty_since: None, made_by, topic_by: None });
         match self.table.get_mut(place as usize) {
             Some(free) => *free = room,
             None => self.table.push(room),
         }
-        Some(id)
+        Ok(id)
+    }
+
+    /// Sets a room's topic, for an address if it is to count for one.
+    pub fn set_topic(
+        &mut self,
+        id: RoomId,
+        topic: &str,
+        set_by: Option<AddressBlock>,
+        addresses: &mut Addresses,
+    ) -> Result<(), Refusal<'static>> {
+        let room = self.get_mut(id);
+        let old = (room.topic_by, room.topic.len());
+        if let (Some(address), bytes) = old {
+            addresses.release(address, bytes);
+        }
+        if set_by.is_some_and(|address| !addresses.has_room(address, topic.len())) {
+            if let (Some(address), bytes) = old {
+                addresses.charge(address, bytes);
+            }
+            return Err(Refusal::TooMuchState);
+        }
+        set_by.into_iter().for_each(|address| addresses.charge(address, topic.len()));
+        (room.topic, room.topic_by) = (topic.into(), set_by);
+        Ok(())
     }
 
     /// Adds a member who isn't one.
     pub fn enter(&mut self, id: RoomId, member: Member) {
         let room = self.get_mut(id);
         room.members.push(member);
-        if let Some(since) = room.empty_since.take() {
+        let (members, empty_since) = (room.members.len(), room.empty_since.take());
+        if let Some(since) = empty_since {
             self.empty.remove(&(since, id));
         }
+        self.resize(id, members - 1, members);
     }
 
     /// Takes a member out. The last one out leaves the room to be forgotten, now or, if it has a topic, when there are too many such.
-    pub fn leave(&mut self, id: RoomId, session: SessionId, at: Sequence) {
+    pub fn leave(&mut self, id: RoomId, session: SessionId, at: Sequence, addresses: &mut Addresses) {
         let room = self.get_mut(id);
+        let before = room.members.len();
         room.members.retain(|member| member.session != session);
-        if !room.members.is_empty() {
-            return;
+        let (members, has_topic) = (room.members.len(), !room.topic.is_empty());
+        self.resize(id, before, members);
+        match (members, has_topic) {
+            (1.., _) => {}
+            (0, true) => self.keep_empty(id, at, addresses),
+            (0, false) => self.forget(id, addresses),
         }
-        if room.topic.is_empty() {
-            self.forget(id);
-            return;
-        }
-        self.keep_empty(id, at);
     }
 
-    /// Gives a room its topic of an earlier run, unless it has one. With nobody in it, it is kept as others are that were left.
-    pub fn restore(&mut self, name: RoomName, topic: &str, at: Sequence) {
-        let Some(id) = self.find_or_make(name) else { return };
+    /// A room has another number of members: it has another place in the list.
+    fn resize(&mut self, id: RoomId, before: usize, after: usize) {
+        self.by_size.remove(&(Reverse(before), id));
+        self.by_size.insert((Reverse(after), id));
+    }
+
+    /// Gives a room its topic of an earlier run, unless it has one. If nobody is in the room, it is kept
+    /// as other empty rooms with a topic are.
+    pub fn restore(&mut self, name: RoomName, topic: &str, at: Sequence, addresses: &mut Addresses) {
+        let Ok(id) = self.find_or_make(name, None, addresses) else { return };
         let room = self.get_mut(id);
         if room.topic.is_empty() {
             room.topic = topic.into();
         }
         if room.members.is_empty() && room.empty_since.is_none() {
-            self.keep_empty(id, at);
+            self.keep_empty(id, at, addresses);
         }
     }
 
-    fn keep_empty(&mut self, id: RoomId, at: Sequence) {
+    fn keep_empty(&mut self, id: RoomId, at: Sequence, addresses: &mut Addresses) {
         self.get_mut(id).empty_since = Some(at);
         self.empty.insert((at, id));
         if self.empty.len() > EMPTY_ROOMS_MAX {
-            self.forget_longest_empty();
+            self.forget_longest_empty(addresses);
         }
     }
 
-    fn forget_longest_empty(&mut self) {
+    fn forget_longest_empty(&mut self, addresses: &mut Addresses) {
         if let Some((_, id)) = self.empty.pop_first() {
-            self.forget(id);
+            self.forget(id, addresses);
         }
     }
 
-    fn forget(&mut self, id: RoomId) {
-        if let Some(room) = self.table[id.0 as usize].take() {
-            self.by_name.remove(room.name.key());
-            self.free.insert(id.0);
+    fn forget(&mut self, id: RoomId, addresses: &mut Addresses) {
+        let Some(room) = self.table[id.0 as usize].take() else { return };
+        self.by_name.remove(room.name.key());
+        self.by_size.remove(&(Reverse(room.members.len()), id));
+        self.free.insert(id.0);
+        let made = room.made_by.map(|address| (address, Room::state_bytes(&room.name)));
+        let topic = room.topic_by.map(|address| (address, room.topic.len()));
+        made.into_iter().chain(topic).for_each(|(address, bytes)| addresses.release(address, bytes));
+    }
+}
+
+/// Whether a room's key matches a pattern: contains it, or, if it has `*` (any text) or `?` (any
+/// character) in it, is matched by it as a whole. Takes time in proportion to the product of the two
+/// lengths at most.
+pub(super) fn matches(pattern: &str, key: &str) -> bool {
+    if !pattern.contains(['*', '?']) {
+        return key.contains(pattern);
+    }
+    let (pattern, key): (Vec<char>, Vec<char>) = (pattern.chars().collect(), key.chars().collect());
+    let (mut at_pattern, mut at_key, mut star) = (0, 0, None);
+    while at_key < key.len() {
+        match pattern.get(at_pattern) {
+            Some('*') => {
+                star = Some((at_pattern, at_key));
+                at_pattern += 1;
+            }
+            Some(&c) if c == '?' || c == key[at_key] => (at_pattern, at_key) = (at_pattern + 1, at_key + 1),
+            // The last star takes one character more.
+            _ => {
+                let Some((star_at, taken_to)) = star else { return false };
+                star = Some((star_at, taken_to + 1));
+                (at_pattern, at_key) = (star_at + 1, taken_to + 1);
+            }
         }
+    }
+    pattern[at_pattern..].iter().all(|&c| c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_a_part_of_a_name_or_has_wildcards() {
+        for pattern in ["rust", "#rust", "#rust-ja", "*rust*", "#r?st*", "*ja", "*", "#*-*a"] {
+            assert!(matches(pattern, "#rust-ja"), "{pattern}");
+        }
+        for pattern in ["java", "rust*", "#r?t*", "*rust", "?", ""] {
+            assert_eq!(matches(pattern, "#rust-ja"), pattern.is_empty(), "{pattern}");
+        }
+        assert!(!matches(&"*a".repeat(20), &"b".repeat(50)));
     }
 }

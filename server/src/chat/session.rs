@@ -1,12 +1,14 @@
 //! One session's part of the state, and how its bytes become text.
 
 use super::allowance::Allowance;
+use super::answers::{Pending, Waiting};
 use super::history::Question;
 use super::rate::RateUsed;
 use super::record::Transport;
 use super::rooms::RoomId;
-use forkchat_common::address::whole;
+use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::Charset;
+use forkchat_common::endpoint::whole;
 use forkchat_common::event::Refusal;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
@@ -45,8 +47,8 @@ pub struct Session {
     pub in_long_line: bool,
     /// When it was last heard.
     pub last_heard: Micros,
-    /// What it waits to be told by the journal. In a box, since few ever ask.
-    pub(super) question: Option<Box<Question>>,
+    /// The long answer that it waits for. In a box, since few ever ask.
+    pub(super) waiting: Option<Box<Waiting>>,
     pub(super) rate: RateUsed,
     /// Over UDP, without a key: what it may be sent for its own lines.
     pub(super) allowance: Allowance,
@@ -72,11 +74,24 @@ impl Session {
             input_end: 0,
             in_long_line: false,
             last_heard: now,
-            question: None,
+            waiting: None,
             rate: RateUsed::default(),
             allowance: Allowance::default(),
             telnet: TelnetFilter::default(),
             held: Vec::new(),
+        }
+    }
+
+    /// Which address its lines count for.
+    pub fn address(&self) -> AddressBlock {
+        AddressBlock::of(self.peer.ip())
+    }
+
+    /// What it asked the journal, and that isn't answered.
+    pub(super) fn question(&self) -> Option<&Question> {
+        match &self.waiting.as_ref()?.answer {
+            Pending::History(question) => Some(question),
+            Pending::List(_) => None,
         }
     }
 

@@ -3,10 +3,11 @@
 use super::allowance::Own;
 use super::rooms::{Member, Room};
 use super::{Chat, Session};
+use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::Charset;
 use forkchat_common::command::Setting;
 use forkchat_common::event::Event;
-use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::{Stamp, render};
 
@@ -42,6 +43,15 @@ pub trait Output {
     /// The session was to be sent more than it may be: its client has to prove its address again, and is sent a cookie for that.
     fn challenged(&mut self, session: SessionId) {
         let _ = session;
+    }
+    /// A list for a session has more parts than so many: the worker that serves it proposes
+    /// [`super::Fact::NextPart`] when it has written this one.
+    fn continues(&mut self, session: SessionId, slot: Slot, list: Sequence, parts: u32) {
+        let _ = (session, slot, list, parts);
+    }
+    /// The sessions of an address have used all of its budget, for the first time.
+    fn exceeded(&mut self, address: AddressBlock) {
+        let _ = address;
     }
     /// The session has ended; nothing more will be told to it.
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending);
@@ -123,7 +133,10 @@ impl Forms {
 
 /// What is needed to tell anyone anything while one record is applied.
 pub(super) struct Teller<'a, O> {
+    /// What is shown with the event: its time is the wall clock's, which may be set back.
     pub stamp: Stamp,
+    /// The record's own time, for durations and rates: it never runs backwards.
+    pub now: Micros,
     forms: &'a mut Forms,
     pub out: &'a mut O,
     /// The session whose record is applied, if what it is sent for that is limited.
@@ -131,9 +144,9 @@ pub(super) struct Teller<'a, O> {
 }
 
 impl<'a, O: Output> Teller<'a, O> {
-    pub fn new(stamp: Stamp, author: Option<Slot>, forms: &'a mut Forms, out: &'a mut O) -> Self {
+    pub fn new(stamp: Stamp, now: Micros, author: Option<Slot>, forms: &'a mut Forms, out: &'a mut O) -> Self {
         out.begin(stamp, author);
-        Teller { stamp, forms, out, own: None }
+        Teller { stamp, now, forms, out, own: None }
     }
 
     /// Another event: what was rendered before is another's.

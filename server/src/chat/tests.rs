@@ -1,6 +1,9 @@
 use super::*;
+use forkchat_common::endpoint::LocalAddress;
 use forkchat_common::ids::Sequence;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 /// A copy of the state that serves the sessions of some slots, and keeps what each was told.
 struct Copy {
@@ -14,6 +17,9 @@ struct Told {
     slots: Vec<Slot>,
     bytes: BTreeMap<SessionId, Vec<u8>>,
     closed: Vec<(SessionId, Ending)>,
+    /// Lists that have another part, the latest last.
+    continues: Vec<(SessionId, Sequence, u32)>,
+    exceeded: Vec<AddressBlock>,
 }
 
 impl Output for Told {
@@ -25,6 +31,12 @@ impl Output for Told {
     }
     fn closed(&mut self, session: SessionId, _: Slot, ending: Ending) {
         self.closed.push((session, ending));
+    }
+    fn continues(&mut self, session: SessionId, _: Slot, list: Sequence, parts: u32) {
+        self.continues.push((session, list, parts));
+    }
+    fn exceeded(&mut self, address: AddressBlock) {
+        self.exceeded.push(address);
     }
 }
 
@@ -331,9 +343,216 @@ fn whoami_tells_the_worker_and_help_reads_the_table() {
     let help = room.told(0);
     assert!(help.contains("/msg NICK TEXT") && !help.contains("/hello"), "{help}");
     room.types(0, "/help msg");
-    assert_eq!(room.told(0), "* /msg NICK TEXT: says something to one person only\n");
+    assert_eq!(room.told(0), "* /msg NICK TEXT: sends a private message\n");
     room.types(0, "/hello x");
     assert!(room.told(0).starts_with("! /hello opens a session over UDP"));
+}
+
+/// How many of a command's lines take effect at once, before a session's budget is used up.
+fn taken_at_once(command: &str) -> usize {
+    let mut room = Room::new(1);
+    let (id, now) = (Room::id(0), Micros(room.at * 1_000));
+    let mut count = 0;
+    while room.copy.chat.lines_allowed(id, now) > 0 {
+        // All in the same moment.
+        room.sent[0] += 10;
+        let record = Record { session: id, input_end: room.sent[0], fact: Fact::Line(command.as_bytes()) };
+        room.copy.chat.apply(Stamp { id: Sequence(room.at), time: now }, &record, &mut room.copy.forms, &mut room.copy.told);
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn what_notifies_others_or_has_a_long_answer_uses_up_the_budget_sooner_than_lines_do() {
+    let lines = taken_at_once("hello");
+    assert_eq!(lines, 512);
+    for (command, at_most) in
+        [("/nick other", 32), ("/topic t", 16), ("/msg guest1 hi", 128), ("/join #x", 64), ("/rooms", 64), ("/who", 64)]
+    {
+        assert!(taken_at_once(command) <= at_most, "{command}");
+    }
+}
+
+#[test]
+fn so_few_lines_are_read_at_once_that_the_budget_lasts_whatever_they_are() {
+    let room = Room::new(1);
+    let (id, now) = (Room::id(0), Micros(room.at * 1_000));
+    let (lines, budget) = (room.copy.chat.lines_allowed(id, now), room.copy.chat.budget(id, now));
+    assert!(lines >= 16 && lines * COMMAND_COST_MAX <= budget, "{lines} lines of {budget}");
+}
+
+#[test]
+fn sessions_of_one_address_share_a_budget_and_the_excess_is_reported_once() {
+    let mut copy = Copy::new(&[0]);
+    let record = |session, input_end, fact| Record { session, input_end, fact };
+    let peer = |host: u8| SocketAddr::from(([10, 0, 0, host], 1));
+    let mut lines = 0;
+    for serial in 1..100 {
+        let session = SessionId::new(serial, 0);
+        let opened = Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer: peer(1) };
+        copy.apply(1, &record(session, 0, opened));
+        for input_end in 1.. {
+            if copy.chat.lines_allowed(session, Micros(1_000)) == 0 {
+                break;
+            }
+            copy.apply(1, &record(session, input_end, Fact::Line(b"spam")));
+            lines += 1;
+        }
+        copy.apply(1, &record(session, 0, Fact::Closed(CloseReason::EndOfInput)));
+    }
+    assert!((3_500..4_096).contains(&lines), "{lines} lines of one address");
+    assert_eq!(copy.told.exceeded, [AddressBlock::of(peer(1).ip())]);
+    let other = SessionId::new(100, 0);
+    copy.apply(1, &record(other, 0, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer: peer(2) }));
+    assert!(copy.chat.lines_allowed(other, Micros(1_000)) >= 15, "another address is not slowed down");
+}
+
+#[test]
+fn sixty_people_behind_one_address_are_not_slowed_down() {
+    let mut room = Room::new(60);
+    // A line each every two seconds, for ten minutes.
+    for round in 0..300 {
+        for person in 0..60 {
+            let at = Micros(1_000_000_000 + round * 2_000_000);
+            assert!(room.copy.chat.lines_allowed(Room::id(person), at) > 0, "person {person} in round {round}");
+            room.sent[person] += 10;
+            let record = Record { session: Room::id(person), input_end: room.sent[person], fact: Fact::Line(b"a line") };
+            room.copy.chat.apply(Stamp { id: Sequence(round), time: at }, &record, &mut room.copy.forms, &mut room.copy.told);
+        }
+    }
+    assert!(room.copy.told.exceeded.is_empty());
+}
+
+#[test]
+fn datagrams_beyond_the_budget_are_dropped() {
+    let mut copy = Copy::new(&[0]);
+    let session = SessionId::new(1, 0);
+    let opened = Fact::Opened {
+        slot: Slot(0),
+        transport: Transport::Udp { local: LocalAddress::default(), key: None },
+        peer: "10.0.0.1:1".parse().unwrap(),
+    };
+    copy.apply(1, &Record { session, input_end: 0, fact: opened });
+    copy.told.bytes.clear();
+    for input_end in 1..=600 {
+        copy.apply(1, &Record { session, input_end, fact: Fact::Line(b"/nick other") });
+    }
+    let told = String::from_utf8(copy.told.bytes.remove(&session).unwrap()).unwrap();
+    assert_eq!(told.lines().count(), 32, "512 lines' worth");
+}
+
+#[test]
+fn rooms_are_listed_by_their_members_and_found_by_a_pattern() {
+    let mut room = Room::new(4);
+    room.types(0, "/join #aaa-spam");
+    for person in 1..4 {
+        room.types(person, "/join #Team");
+    }
+    room.told_all();
+    room.types(0, "/rooms");
+    assert_eq!(room.told(0), "* #lobby (4)\n* #Team (3)\n* #aaa-spam (1)\n");
+    room.types(0, "/rooms TEA");
+    assert_eq!(room.told(0), "* #Team (3)\n");
+    room.types(0, "/rooms *a?");
+    assert_eq!(room.told(0), "* #Team (3)\n* #aaa-spam (1)\n");
+    room.types(0, "/rooms nothing");
+    assert_eq!(room.told(0), "* no room has such a name; /rooms lists all, /join #NAME makes one\n");
+}
+
+#[test]
+fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
+    let mut room = Room::new(3);
+    for (person, first) in [(0, 0), (1, 40)] {
+        for number in first..first + 40 {
+            room.types(person, &format!("/join #r{number:02}-{}", "長".repeat(20)));
+            room.types(person, &format!("/topic {}", "é".repeat(if person == 0 { 100 } else { 10 })));
+        }
+    }
+    room.told_all();
+    room.types(2, "/rooms");
+    room.types(2, "/ping after");
+    let (mut text, mut parts) = (room.told(2), 1);
+    while let Some((session, of, parts_sent)) = room.copy.told.continues.pop() {
+        assert_eq!((session, parts_sent), (Room::id(2), parts));
+        // The same part again, as a worker that took over may propose it, changes nothing.
+        let sent = room.told(2).len();
+        assert!(sent < 16 * 1024, "{sent} bytes in one part");
+        room.fact(2, Fact::NextPart { of, parts: parts_sent });
+        let part = room.told(2);
+        room.fact(2, Fact::NextPart { of, parts: parts_sent });
+        assert_eq!(room.told(2), "");
+        text += &part;
+        parts += 1;
+    }
+    assert!(parts > 3, "{parts} parts");
+    assert!(text.ends_with("* pong after\n"), "{text}");
+    let listed: BTreeSet<&str> = text.lines().filter(|line| line.contains("#r")).collect();
+    assert_eq!(listed.len(), 80, "each room once");
+    assert!(text.starts_with("* #lobby (3)\n"));
+    // The members of a room, too.
+    let mut crowd = Room::new(300);
+    crowd.types(7, "/who");
+    let mut names = crowd.told(7);
+    while let Some((_, of, parts)) = crowd.copy.told.continues.pop() {
+        crowd.fact(7, Fact::NextPart { of, parts });
+        names += &crowd.told(7);
+    }
+    let names: Vec<&str> = names.split_whitespace().filter(|word| word.starts_with("guest")).collect();
+    assert_eq!(names, (1..=300).map(|number| format!("guest{number}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_topic_can_be_removed_and_has_a_bound() {
+    let mut room = Room::new(2);
+    room.types(0, "/topic tea");
+    room.told_all();
+    for removal in ["/topic -", "/topic \"\""] {
+        room.types(0, removal);
+        assert_eq!(room.told_all(), ["* #lobby has no topic; /topic TEXT sets one\n", "* guest1 removed the topic of #lobby\n"]);
+    }
+    room.types(0, &format!("/topic {}", "é".repeat(400)));
+    assert!(room.told(0).starts_with("* topic of #lobby: éé"));
+    room.types(0, &format!("/topic {}", "é".repeat(401)));
+    assert_eq!(room.told(0), "! a topic has at most 400 characters; it was not set, shorten it\n");
+}
+
+#[test]
+fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
+    let mut room = Room::new(60);
+    let topic = format!("/topic {}", "長".repeat(400));
+    for person in 0..60 {
+        for number in 0..45 {
+            room.types(person, &format!("/join #r{person}-{number}"));
+            room.types(person, &topic);
+        }
+    }
+    assert!(room.told_all().iter().any(|told| told.contains("! the rooms made and topics set from your address take 64 KiB")));
+    let bytes = room.copy.chat.snapshot().len();
+    assert!(bytes < 160 * 1024, "{bytes} bytes of state");
+    room.types(0, "/topic -");
+    for person in 0..60 {
+        room.types(person, "/quit");
+    }
+    room.arrive();
+    room.types(60, "/join #r0-0");
+    for number in 0..45 {
+        room.types(60, &format!("/join #r0-{number}"));
+        room.types(60, "/topic -");
+        room.types(60, "/leave");
+    }
+    room.told_all();
+    room.types(60, "/join #new");
+    assert!(room.told(60).starts_with("* you joined #new"));
+}
+
+#[test]
+fn looking_up_a_name_of_any_length_is_refused_at_once() {
+    let mut room = Room::new(1);
+    for line in ["/msg {} hi", "/who #{}", "/leave #{}", "/nick {}", "/join #{}", "/rooms {}"] {
+        room.types(0, &line.replace("{}", &"ß".repeat(2_000)));
+        assert!(room.told(0).starts_with("! "), "{line}");
+    }
 }
 
 #[test]
@@ -354,6 +573,7 @@ enum Act {
     Close(CloseReason),
     LongLine,
     Begin(Vec<u8>),
+    Continue,
 }
 
 fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
@@ -364,6 +584,9 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
         "/nick no name",
         "/join #x",
         "/join #Y",
+        "/join #長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長",
+        "/join #短長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長",
+        "/topic 長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長長",
         "/join lobby",
         "/leave",
         "/leave #x",
@@ -393,7 +616,7 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
     ]);
     let line = prop_oneof![8 => words.prop_map(|word| word.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>().prop_filter("a line has no LF", |&byte| byte != b'\n'), 0..40)];
     let reason = prop::sample::select(vec![CloseReason::EndOfInput, CloseReason::Reset, CloseReason::TooSlow, CloseReason::WorkerDied]);
-    let act = prop_oneof![2 => Just(Act::Arrive), 2 => Just(Act::Announce), 12 => line.prop_map(Act::Type), 1 => reason.prop_map(Act::Close), 1 => Just(Act::LongLine), 1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Act::Begin)];
+    let act = prop_oneof![2 => Just(Act::Arrive), 2 => Just(Act::Announce), 12 => line.prop_map(Act::Type), 1 => reason.prop_map(Act::Close), 1 => Just(Act::LongLine), 2 => Just(Act::Continue), 1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Act::Begin)];
     prop::collection::vec((0usize..6, act), 1..120)
 }
 
@@ -420,6 +643,12 @@ proptest! {
                 Act::Close(reason) => Fact::Closed(*reason),
                 Act::LongLine => Fact::LongLineBegins,
                 Act::Begin(bytes) => Fact::LineBegins(bytes),
+                Act::Continue => {
+                    let lists = (0..2).flat_map(|slot| copies[2].chat.lists_of(Slot(slot)));
+                    let list = lists.into_iter().find(|(session, ..)| session.cell() == *person);
+                    let (_, of, parts) = list.unwrap_or((SessionId::NONE, Sequence(0), 0));
+                    Fact::NextPart { of, parts }
+                }
             };
             let record = Record { session: SessionId::new(serials[*person].max(1), *person), input_end: input[*person], fact };
             copies.iter_mut().for_each(|copy| copy.apply(at, &record));
@@ -433,5 +662,28 @@ proptest! {
         prop_assert_eq!(&halves, &whole.told.bytes);
         prop_assert_eq!(&late.told.bytes, &whole.told.bytes);
         prop_assert!(whole.told.bytes.values().all(|bytes| bytes.is_empty() || bytes.ends_with(b"\n")), "whole lines out");
+    }
+}
+
+#[test]
+fn times_that_are_shown_follow_the_wall_clock_ahead_and_back_and_the_rate_does_not() {
+    const YEAR: i64 = 365 * 24 * 3_600 * 1_000_000;
+    let mut room = Room::new(2);
+    room.types(1, "/set tags on");
+    let id = Room::id(0);
+    for (ahead, year) in [(0, "1970-01-01"), (YEAR, "1971-01-01"), (0, "1970-01-01")] {
+        let clock = Record { session: SessionId::NONE, input_end: 0, fact: Fact::Clock { ahead } };
+        room.at += 1;
+        room.copy.apply(room.at, &clock);
+        room.told_all();
+        let used = room.copy.chat.next_line_at(id);
+        room.types(0, "hi");
+        let told = room.told(1);
+        assert!(told.contains(&format!(";time={year}T00:00:00")), "{told}");
+        let restored = Chat::restore(RateLimit::OFF, &room.copy.chat.snapshot()).unwrap();
+        assert_eq!(restored.clock_ahead(), ahead);
+        // Of one line, whatever the clock is.
+        assert!(room.copy.chat.next_line_at(id).since(used) <= Micros::SECOND / 20);
+        assert_eq!(room.copy.chat.session(id).unwrap().last_heard, Micros(room.at * 1_000));
     }
 }

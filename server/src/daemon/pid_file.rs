@@ -13,27 +13,34 @@
 //!
 //! **Removed while it is locked.** Who had opened it before that gets the lock of a file that has no name any more, and would be one of two; so
 //! whoever has the lock looks whether the path still leads there, and else begins anew. To leave the file in place would be simpler, but there are
-//! programs that take it for a daemon. Who removes the file of a running daemon by hand makes room for a second one.
+//! programs that take it for a daemon. On a frozen file system unlink(2) waits, and not even SIGKILL ends that; so a child of its own removes the
+//! file, and the daemon waits for that only so long. A daemon that starts meanwhile waits until the file is gone, by a third lock.
+//! Who removes the file of a running daemon by hand makes room for a second one.
 
-use crate::sys::process::watch_end;
+use crate::sys::process::{fork_outliving, watch_end};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Once a file vanished or a holder ended between two looks, it is tried again, so often. Each time somebody else got on.
 const TRIES_MAX: usize = 100;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Which byte of the file is locked by whom: the daemon, and whoever has asked it to stop.
+/// Which byte of the file is locked by whom: the daemon, whoever has asked it to stop, and the process that removes the file.
 const HOLDS: libc::off_t = 0;
 const ASKS: libc::off_t = 1;
+const REMOVES: libc::off_t = 2;
+
+/// How long the removal of the file is waited for. On a file system that is frozen it takes until that is thawed.
+const REMOVED: Duration = Duration::from_millis(500);
 
 /// A file longer than this never was a pid file. It isn't emptied, whatever it is.
 const BYTES_MAX: u64 = 64;
@@ -79,6 +86,11 @@ impl PidFile {
             options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
             let file = options.open(path)?;
             match fcntl(&file, FcntlArg::F_SETLK(&lock_of(HOLDS))) {
+                // The one who had it before is about to remove it.
+                Ok(_) if is_locked(&file, REMOVES)? => {
+                    drop(file);
+                    std::thread::sleep(LOOK_AGAIN);
+                }
                 Ok(_) if is_at(&file, path) => {
                     let found = file.metadata()?;
                     if !found.is_file() || found.len() > BYTES_MAX {
@@ -102,6 +114,13 @@ impl PidFile {
         Err(keeps_changing().into())
     }
 
+    fn remove(&self) {
+        // Somebody may have put another there.
+        if is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
     fn write(&self) -> io::Result<()> {
         self.file.set_len(0)?;
         writeln!(&self.file, "{}", std::process::id())
@@ -110,9 +129,21 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Somebody may have put another there. The lock ends behind this, with the descriptor.
-        if is_at(&self.file, &self.path) {
-            let _ = fs::remove_file(&self.path);
+        // The lock ends behind this, with the descriptor.
+        let removing = fork_outliving(&[self.file.as_fd()], |_file| {
+            let _ = fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(REMOVES)));
+            self.remove();
+            0
+        });
+        match removing {
+            Ok(child) => {
+                let deadline = Instant::now() + REMOVED;
+                while waitpid(child, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) && Instant::now() < deadline {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+            }
+            // No process, or this one has other threads.
+            Err(_) => self.remove(),
         }
     }
 }
@@ -176,6 +207,13 @@ fn locked_by(file: &File) -> io::Result<Option<Pid>> {
         (_, pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
         _ => Err(io::Error::other("it is locked by a process that can't be seen from here, in another container or on another machine")),
     }
+}
+
+/// Whether another process has a byte locked.
+fn is_locked(file: &File, byte: libc::off_t) -> io::Result<bool> {
+    let mut lock = lock_of(byte);
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
 /// A lock of one byte, there or not.

@@ -80,7 +80,7 @@ pub(super) struct Header {
     pub snapshot: AtomicU64,
     /// Per buffer, the sequence it was published with; 0 while it never was since it was last written.
     pub snapshot_sequences: [AtomicU64; SNAPSHOT_BUFFERS],
-    /// What is added to the time since boot, in µs. Only grows.
+    /// What is added to the time since boot, in µs. Never changes.
     pub clock_offset: AtomicU64,
     /// One more than the highest session cell ever used.
     pub cells_used: AtomicU64,
@@ -114,7 +114,11 @@ pub(super) struct SlotState {
     /// Not 0 while it sleeps and wants to be rung.
     pub asleep: AtomicU32,
     _pad: [u32; 1],
-    _pad_places: [u64; 11],
+    /// How often the supervisor asked its threads for a sign of life.
+    pub challenge: AtomicU64,
+    /// Per thread: the last challenge that it saw.
+    pub answers: [AtomicU64; 2],
+    _pad_places: [u64; 8],
     /// Per thread: what it is at, see `blame`.
     pub places: [Switched<4>; 2],
     _pad_end: [u64; 14],

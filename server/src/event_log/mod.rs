@@ -46,7 +46,7 @@ pub use append::AppendError;
 pub use batch::Batch;
 pub use blame::{Place, Treatment};
 pub use cells::Checkpoint;
-pub use layout::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN};
+pub use layout::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN, SNAPSHOT_BUFFERS};
 pub use read::{Entry, Reader};
 pub use snapshots::SnapshotWriter;
 #[cfg(test)]
@@ -62,6 +62,8 @@ use layout::{Header, SessionCell, SlotState};
 use nix::time::{ClockId, clock_gettime};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(test)]
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -79,6 +81,9 @@ pub struct EventLog {
     /// What [`EventLog::uptime`] tells in a simulation; 0 for the real one.
     #[cfg(test)]
     simulated_uptime: AtomicU64,
+    /// What [`EventLog::wall_ahead`] tells then.
+    #[cfg(test)]
+    simulated_wall_ahead: AtomicI64,
 }
 
 impl EventLog {
@@ -96,20 +101,32 @@ impl EventLog {
             snapshots: (0..layout::SNAPSHOT_BUFFERS).map(snapshot).collect::<Result<_, _>>()?,
             #[cfg(test)]
             simulated_uptime: AtomicU64::new(0),
+            #[cfg(test)]
+            simulated_wall_ahead: AtomicI64::new(0),
         };
         log.header.lock.init()?;
         log.begin();
         Ok(Box::leak(Box::new(log)))
     }
 
-    /// Sets the first sequence: the time in µs, so that sequences grow from run to run.
+    /// Sets the clock, and the first sequence: the time in µs, so that sequences grow from run to run.
     fn begin(&self) {
-        self.advance_clock();
-        let first = self.now().0;
+        self.header.clock_offset.store(wall_clock().saturating_sub(self.uptime().0), Ordering::Relaxed);
+        self.header.last_time.store(self.now().0, Ordering::Relaxed);
+        self.begin_at(self.now().0);
+    }
+
+    /// Begins above `used`, if it was to begin lower: the clock was set back since an earlier run. To be called before the first fork.
+    pub fn begin_above(&self, used: Sequence) {
+        if used >= self.first() {
+            self.begin_at(used.0 + 1);
+        }
+    }
+
+    fn begin_at(&self, first: u64) {
         self.header.first.store(first, Ordering::Relaxed);
         self.header.tail.store(first, Ordering::Release);
         self.header.least.store(first, Ordering::Relaxed);
-        self.header.last_time.store(first, Ordering::Relaxed);
         self.header.snapshot.store(snapshots::Published::none(Sequence(first)).word(), Ordering::Release);
         for slot in self.slots.iter() {
             slot.cursor.store(layout::NOBODY, Ordering::Release);
@@ -149,15 +166,24 @@ impl EventLog {
         self.bells.iter().map(AsFd::as_fd)
     }
 
-    /// The time as the log counts it: the same clock in every process, and one that never runs backwards.
-    ///
-    /// The wall clock may be set back while the server runs; this one goes on evenly then. Set forward, it follows
-    /// ([`EventLog::advance_clock`]).
+    /// The time as the log counts it: the same clock in every process, and one that makes no step and never runs backwards. It began as the wall
+    /// clock; how far that has been set ahead or back since is [`EventLog::wall_ahead`].
     pub fn now(&self) -> Micros {
         self.uptime().plus(self.header.clock_offset.load(Ordering::Relaxed))
     }
 
-    /// Time since the machine started, for what takes a certain time: unlike [`EventLog::now`] it makes no step.
+    /// How far the wall clock is ahead of the log's, in µs; negative if it was set back. For the one process that records it.
+    pub fn wall_ahead(&self) -> i64 {
+        #[cfg(test)]
+        if let ahead = self.simulated_wall_ahead.load(Ordering::Relaxed)
+            && (ahead != 0 || self.simulated_uptime.load(Ordering::Relaxed) != 0)
+        {
+            return ahead;
+        }
+        wall_clock().cast_signed().saturating_sub(self.now().0.cast_signed())
+    }
+
+    /// Time since the machine started, for what takes a certain time: it makes no step.
     pub fn uptime(&self) -> Micros {
         #[cfg(test)]
         if let simulated @ 1.. = self.simulated_uptime.load(Ordering::Relaxed) {
@@ -173,12 +199,10 @@ impl EventLog {
         self.simulated_uptime.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Follows the wall clock if it is more than a second ahead. The supervisor does this now and then.
-    pub fn advance_clock(&self) {
-        let wall = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        if Micros(wall).since(self.now()) > Micros::SECOND {
-            self.header.clock_offset.store(wall - self.uptime().0, Ordering::Relaxed);
-        }
+    /// Sets the wall clock ahead of the log's in a simulation.
+    #[cfg(test)]
+    pub fn set_wall_ahead(&self, micros: i64) {
+        self.simulated_wall_ahead.store(micros, Ordering::Relaxed);
     }
 
     /// Who holds the log's lock now.
@@ -201,6 +225,11 @@ impl EventLog {
         self.header.snapshot_sequences.iter().for_each(|sequence| sequence.store(0, Ordering::Relaxed));
         self.begin();
     }
+}
+
+/// Microseconds since 1970-01-01 UTC, as the machine's clock has it: it may be set ahead and back.
+fn wall_clock() -> u64 {
+    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -7,9 +7,13 @@
 use super::layout::{NOBODY, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
 use super::{EventLog, Sequence, Slot, step};
 use crate::ipc::mutex::LockError;
+use crate::sys::memory::give_back;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// A buffer may keep so much memory for its next snapshot.
+const KEPT_BYTES: u64 = 64 * 1024;
 
 /// What the published word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +87,7 @@ impl SnapshotWriter {
         let Some(buffer) = self.free_buffer().filter(|_| self.can_write()) else { return false };
         let words = self.log.snapshots[buffer];
         assert!(state.len() <= (words.len() - 1) * 8, "a snapshot of {} bytes fits no buffer", state.len());
-        self.log.header.snapshot_sequences[buffer].store(0, Ordering::Relaxed);
+        self.clear(buffer);
         words[0].store(state.len() as u64, Ordering::Relaxed);
         step();
         for (word, bytes) in words[1..].iter().zip(state.chunks(8)) {
@@ -106,16 +110,42 @@ impl SnapshotWriter {
         self.log.header.snapshot.store(Published { sequence, buffer: Some(buffer) }.word(), Ordering::Release);
         drop(guard);
         self.waiting.drain(..=last);
+        self.give_back();
         self.log.room_was_made();
         true
     }
 
-    /// A buffer that is not published and that nobody may be reading: no cursor stands at or before what it was published with.
+    /// Gives back the memory of buffers that hold a large snapshot which no process needs any more.
+    /// Else all of them would keep what the largest took.
+    fn give_back(&self) {
+        for buffer in self.free_buffers() {
+            self.clear(buffer);
+        }
+    }
+
+    /// Makes sure that a free buffer takes little memory before it is written.
+    fn clear(&self, buffer: usize) {
+        // Nothing in it is anybody's start: so it is free for a journal that takes over, too.
+        self.log.header.snapshot_sequences[buffer].store(0, Ordering::Relaxed);
+        let words = self.log.snapshots[buffer];
+        if words[0].load(Ordering::Relaxed) > KEPT_BYTES
+            && let Err(error) = give_back(*words)
+        {
+            log::debug!("cannot give back the memory of a snapshot: {error}");
+        }
+    }
+
     fn free_buffer(&self) -> Option<usize> {
+        self.free_buffers().next()
+    }
+
+    /// The buffers that are not published and that nobody may be reading: no cursor stands at or
+    /// before what they were published with.
+    fn free_buffers(&self) -> impl Iterator<Item = usize> {
         let published = self.log.published_snapshot().buffer;
         let least = self.log.slots_used().iter().filter(|slot| !std::ptr::eq(*slot, &self.log.slots[self.me.index()]));
         let least = least.map(|slot| slot.cursor.load(Ordering::Acquire)).min().unwrap_or(NOBODY);
-        (0..SNAPSHOT_BUFFERS).find(|&buffer| {
+        (0..SNAPSHOT_BUFFERS).filter(move |&buffer| {
             let sequence = self.log.header.snapshot_sequences[buffer].load(Ordering::Relaxed);
             let is_waiting = self.waiting.iter().any(|waiting| waiting.buffer == Some(buffer));
             Some(buffer) != published && !is_waiting && (sequence == 0 || least > sequence)
@@ -156,10 +186,10 @@ impl EventLog {
         self.abandon(slot);
     }
 
-    /// Nobody has been in a slot for long, and nobody may come soon: the others don't wait for it any longer. Whoever comes there after all finds out
+    /// Nobody has been in a slot for long, or one that can't die, and nobody may come soon: the others don't wait for it any longer. Whoever comes there after all finds out
     /// which sessions can still be followed.
     pub fn abandon(&self, slot: Slot) {
-        // SYNC cursor-reuse: whoever was there is reaped, and reads no more.
+        // SYNC cursor-reuse: whoever was there is reaped, or was killed and executes nothing more: it reads no more.
         self.slots[slot.index()].cursor.store(NOBODY, Ordering::Release);
         self.room_was_made();
     }

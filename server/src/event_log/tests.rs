@@ -96,6 +96,32 @@ fn a_buffer_is_not_reused_while_a_cursor_stands_before_it() {
 }
 
 #[test]
+fn a_large_snapshot_gives_back_its_memory_when_no_process_needs_it() {
+    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 20 }).unwrap();
+    let (start, _) = log.join(ME).unwrap();
+    log.join(OTHER).unwrap();
+    let mut snapshots = SnapshotWriter::new(log, OTHER);
+    // A word that a small snapshot doesn't reach.
+    let is_held = |buffer: usize| log.snapshots[buffer][1_000].load(Ordering::Relaxed) != 0;
+    let at = |place| Sequence(start.0 + place);
+    assert!(snapshots.write(at(1), &[7; 1 << 20]) && snapshots.publish(at(1)));
+    assert!(snapshots.write(at(2), &[8; 1 << 20]) && snapshots.publish(at(2)));
+    assert_eq!([0, 1].map(is_held), [true, true], "a process that stands before the first may still be reading it");
+    log.publish_position(ME, at(2));
+    assert!(snapshots.write(at(3), b"small"));
+    assert_eq!([0, 1].map(is_held), [false, true], "the first is written to");
+    assert!(snapshots.publish(at(3)));
+    assert_eq!([0, 1].map(is_held), [false, true], "a process stands where the second is");
+    log.publish_position(ME, at(4));
+    assert!(snapshots.write(at(4), &[9; 1 << 20]) && snapshots.publish(at(4)));
+    assert_eq!([0, 1].map(is_held), [false, true], "it was written to again");
+    log.publish_position(ME, at(5));
+    assert!(snapshots.write(at(5), b"next") && snapshots.publish(at(5)));
+    assert_eq!([0, 1].map(is_held), [false, false], "what is not published any more is given back");
+    assert_eq!(log.join(ME).unwrap(), (at(5), Some(b"next".to_vec())));
+}
+
+#[test]
 fn several_snapshots_wait_and_the_latest_that_may_is_published() {
     let log = small_log(1 << 16, 2);
     let (start, _) = log.join(ME).unwrap();
@@ -229,4 +255,21 @@ proptest! {
             snapshots.publish(reader.position());
         }
     }
+}
+
+#[test]
+fn a_run_begins_above_what_is_used_and_its_time_is_the_clocks() {
+    let log = small_log(1 << 16, 1);
+    let (first, now) = (log.first(), log.now());
+    log.begin_above(Sequence(first.0 - 1));
+    assert_eq!(log.first(), first, "the clock is ahead of it");
+    let used = Sequence(first.0 + 3_600 * Micros::SECOND);
+    log.begin_above(used);
+    assert_eq!((log.first(), log.tail()), (Sequence(used.0 + 1), Sequence(used.0 + 1)));
+    log.join(Slot(0)).unwrap();
+    let range = log.append(Slot(0), &batch(&[b"said"]), log.now()).unwrap();
+    assert!(range.start > used);
+    let mut reader = Reader::new(log, range.start);
+    assert!(reader.fetch(10).next().unwrap().time.since(now) < 600 * Micros::SECOND);
+    assert!(log.wall_ahead().abs() < Micros::SECOND as i64);
 }

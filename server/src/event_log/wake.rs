@@ -61,6 +61,39 @@ impl EventLog {
         self.end_turn(slot, Thread::Send);
         self.leave(slot, Thread::Receive);
         self.leave(slot, Thread::Send);
+        self.answer(slot, Thread::Receive);
+        self.answer(slot, Thread::Send);
+    }
+
+    /// Asks the threads of the process in `slot` for a sign of life, and wakes its send thread, which wakes the other. By the supervisor alone.
+    pub fn challenge(&self, slot: Slot) {
+        // SYNC challenge: who is woken by the bell sees it.
+        self.slots[slot.index()].challenge.fetch_add(1, Ordering::Release);
+        self.bells[slot.index()].ring_anyway();
+    }
+
+    /// A thread shows that it runs; in each round of its loop. Whether it had been asked to since it last did.
+    pub fn answer(&self, slot: Slot, thread: Thread) -> bool {
+        let state = &self.slots[slot.index()];
+        // SYNC challenge.
+        let challenge = state.challenge.load(Ordering::Acquire);
+        let was_asked = state.answers[thread as usize].load(Ordering::Relaxed) != challenge;
+        if was_asked {
+            state.answers[thread as usize].store(challenge, Ordering::Release);
+        }
+        was_asked
+    }
+
+    /// What a thread has not answered yet, if it could have: while this stays the same, it has done nothing. The send thread is also alive if
+    /// its beat changes, in a turn that takes long; and the receive thread is only asked when the send thread has answered, which wakes it.
+    pub fn unanswered(&self, slot: Slot, thread: Thread) -> Option<(u64, u64)> {
+        let state = &self.slots[slot.index()];
+        let challenge = state.challenge.load(Ordering::Acquire);
+        let has_answered = |thread: Thread| state.answers[thread as usize].load(Ordering::Acquire) == challenge;
+        match thread {
+            Thread::Send => (!has_answered(Thread::Send)).then(|| (challenge, self.beat(slot, Thread::Send))),
+            Thread::Receive => (has_answered(Thread::Send) && !has_answered(Thread::Receive)).then_some((challenge, 0)),
+        }
     }
 
     /// A thread begins a turn: from now on it is busy.

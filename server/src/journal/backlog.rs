@@ -29,6 +29,19 @@ pub struct Tally {
     pub skipped: AtomicU64,
     /// The place of the last that was given up.
     pub given_up: AtomicU64,
+    /// The place up to which this run is stored, and how many of its lines are: a database that knows of less has lost the rest.
+    pub stored_to: AtomicU64,
+    /// See `stored_to`.
+    pub stored_lines: AtomicU64,
+    /// Lines of this run that were stored and lost with the database's files, at most.
+    pub lost: AtomicU64,
+}
+
+impl Tally {
+    /// Lines of this run that were to be stored and aren't, as far as it is known.
+    pub fn missing(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed)
+    }
 }
 
 /// A part of a history to be read.
@@ -81,6 +94,10 @@ struct Inner {
     requests: VecDeque<Request>,
     prepared: Vec<Prepared>,
     topics: Option<Vec<Topic>>,
+    /// The database has lost the topics that are set now.
+    wants_topics: bool,
+    /// Those, to be stored before the entries.
+    lost_topics: Option<Vec<Topic>>,
 }
 
 impl Backlog {
@@ -152,7 +169,9 @@ impl Backlog {
 
     /// Waits for something to do, at most for `timeout`, and when there are only a few entries `gather` longer for more.
     pub fn wait(&self, timeout: Duration, gather: Duration) {
-        let is_idle = |inner: &mut Inner| inner.entries.is_empty() && inner.requests.is_empty() && (!inner.is_closing || inner.is_closed);
+        let is_idle = |inner: &mut Inner| {
+            inner.entries.is_empty() && inner.lost_topics.is_none() && inner.requests.is_empty() && (!inner.is_closing || inner.is_closed)
+        };
         let waited = self.has_work.wait_timeout_while(self.lock(), timeout, is_idle);
         let (inner, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if !waited.timed_out() {
@@ -182,6 +201,9 @@ impl Backlog {
         // It took long, and came to an end all the same.
         self.tally.skipped.fetch_sub(too_late, Ordering::Relaxed);
         self.tally.stored.fetch_add(count, Ordering::Relaxed);
+        if let Some(last) = entries.last() {
+            self.tally.stored_to.fetch_max(last.sequence().0, Ordering::Relaxed);
+        }
         let noted = entries.iter().find(|entry| is_gap(entry)).map(Entry::sequence);
         if inner.gap <= noted {
             inner.gap = None;
@@ -221,6 +243,34 @@ impl Backlog {
     pub fn note_gap(&self, until: Sequence) {
         let mut inner = self.lock();
         inner.gap = inner.gap.max(Some(until));
+    }
+
+    /// The database was lost, and with it the topics that are set now: they are to be given again.
+    pub fn want_topics(&self) {
+        self.lock().wants_topics = true;
+    }
+
+    /// Whether they are to be given.
+    pub fn wants_topics(&self) -> bool {
+        self.lock().wants_topics
+    }
+
+    /// Gives the topics as they are before the entries that are added next.
+    pub fn give_topics(&self, topics: Vec<Topic>) {
+        let mut inner = self.lock();
+        (inner.wants_topics, inner.lost_topics) = (false, Some(topics));
+    }
+
+    /// The topics that are to be stored before the entries which are taken next.
+    pub fn take_lost_topics(&self) -> Option<Vec<Topic>> {
+        self.lock().lost_topics.take()
+    }
+
+    /// Whether there is nothing left to be stored, but for a gap.
+    pub fn is_empty(&self) -> bool {
+        let inner = self.lock();
+        let is_in_flight = inner.in_flight.iter().any(|(_, is_given_up)| !is_given_up);
+        !is_in_flight && inner.entries.is_empty() && !inner.wants_topics && inner.lost_topics.is_none()
     }
 
     /// Nothing more will come.

@@ -13,23 +13,33 @@
 //! | `backlog` | what the two threads have between them |
 //! | `storing` | the storing thread: everything that may wait for a disk |
 //! | `store` | the database |
+//! | `sequences` | which sequences are used up, for the next run |
 //!
 //! It answers no client: what it has to say it appends to the log. A snapshot is published only when no worker and no session could still need
 //! what lies before it (see `event_log/cells.rs`) and when that is stored; so a journal that takes over reads again what wasn't. A disk that is full
 //! or slow stops nothing: what lies more than half the ring back is given up, counted, and told to the operator.
+//!
+//! While there is no journal for long, a worker runs its reading half without a database ([`stand_in`]; see [`crate::stand_in`]): snapshots go on, and what
+//! is said is given up and counted. The next journal notes the gap.
 
 mod backlog;
 mod reading;
+mod sequences;
 pub mod store;
 mod storing;
 
 pub use backlog::{Backlog, Prepared, Request, Tally};
 pub use reading::Journal;
+pub use sequences::used as sequences_used;
+pub use store::Quota;
 
 use crate::chat::RateLimit;
 use crate::event_log::EventLog;
-use crate::sys::process::set_name;
+use crate::replica::JoinError;
+use crate::stand_in::Duty;
+use crate::sys::process::{ignore_signal, set_name};
 use forkchat_common::ids::Slot;
+use nix::sys::signal::Signal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use storing::Storing;
@@ -46,10 +56,27 @@ pub struct JournalConfig {
     pub workers: u16,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
-    /// `--history`: lines that are kept.
-    pub lines_max: u64,
+    /// `--history` and `--history-bytes`: how much is kept.
+    pub quota: Quota,
     /// What it counts.
     pub tally: &'static Tally,
+}
+
+impl JournalConfig {
+    /// Lines of this run that were to be stored and aren't, as far as it is known by now. Without a data directory none is to be.
+    pub fn missing_lines(&self) -> u64 {
+        if self.data_dir.is_some() { self.tally.missing() } else { 0 }
+    }
+}
+
+/// Begins what a worker does that stands in for the journal in slot `me`: the same without a database. What it reads counts as not stored.
+///
+/// # Errors
+/// As a worker's takeover, if the snapshot can't be read.
+pub fn stand_in(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Result<Box<dyn Duty>, JoinError> {
+    let config = JournalConfig { data_dir: None, ..config.clone() };
+    let backlog = Arc::new(Backlog::new(config.tally));
+    Ok(Box::new(Journal::join(log, me, &config, backlog)?))
 }
 
 /// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.
@@ -57,8 +84,15 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
     if config.data_dir.is_none() {
         log::warn!("nothing that is said is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir");
     }
+    // Writing beyond the limit on the size of files is to fail, with words, and not to end the process.
+    if let Err(errno) = ignore_signal(Signal::SIGXFSZ) {
+        log::warn!("cannot ignore {}: {errno}", Signal::SIGXFSZ);
+    }
+    if let Some(limit) = store::file_size_limit().filter(|limit| limit / 2 < config.quota.bytes_max) {
+        log::warn!("files may not be larger than {} KiB (ulimit -f), so the history keeps half as much", limit >> 10);
+    }
     let backlog = Arc::new(Backlog::new(config.tally));
-    let mut storing = Storing::new(log, me, backlog.clone(), config.data_dir.as_deref(), config.lines_max);
+    let mut storing = Storing::new(log, me, backlog.clone(), config.data_dir.as_deref(), config.quota);
     let pool = threadpool::ThreadPool::new(1);
     pool.execute(move || {
         set_name("storing");

@@ -6,7 +6,9 @@ use super::store::{Entry, Line, Topic};
 use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output};
 use crate::event_log::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica, push_fact};
-use forkchat_common::ids::{Sequence, SessionId, Slot};
+use crate::stand_in::Duty;
+use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
+use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::Stamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -30,6 +32,8 @@ const SLEEP_MILLIS: u16 = 500;
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// A question that the storing thread doesn't answer for so long can't be answered.
 const ANSWER: Duration = Duration::from_secs(5);
+/// The wall clock was set if it is so far from where it was: the kernel's small corrections are none.
+const CLOCK_STEP_MICROS: u64 = Micros::SECOND;
 /// As long as a snapshot waits to be published, or a question for its turn.
 const SLEEP_MILLIS_WAITING: u16 = 20;
 
@@ -124,7 +128,7 @@ impl Journal {
             replica: Replica::join(log, me, config.rate_limit)?,
             snapshots: SnapshotWriter::new(log, me),
             snapshot_blocks: 0,
-            gathered: Gathered { keeps_lines: config.lines_max > 0, ..Gathered::default() },
+            gathered: Gathered { keeps_lines: config.quota.lines_max > 0, ..Gathered::default() },
             backlog,
             topics: None,
             asked: BTreeMap::new(),
@@ -140,6 +144,9 @@ impl Journal {
         while !self.has_finished() {
             self.sleep();
             self.log.begin_turn(self.me, Thread::Send);
+            self.log.answer(self.me, Thread::Send);
+            // The storing thread may wait for its disk as long as that takes.
+            self.log.answer(self.me, Thread::Receive);
             self.turn();
             self.log.end_turn(self.me, Thread::Send);
         }
@@ -160,12 +167,21 @@ impl Journal {
         std::mem::take(&mut self.gathered.slots).into_iter().for_each(|slot| self.log.ring(slot));
         self.hand_on();
         self.restore_topics();
+        self.follow_clock();
         self.answer_questions();
         self.make_snapshot();
     }
 
     /// What is to be stored goes to the storing thread; what it couldn't store in time is given up.
     fn hand_on(&mut self) {
+        if self.backlog.wants_topics() {
+            self.backlog.give_topics(self.topics_now());
+        }
+        if !self.stores {
+            // A stand-in begins at a snapshot, and the journal before it had stored more.
+            let reached = self.backlog.tally().stored_to.load(Ordering::Relaxed);
+            self.gathered.entries.retain(|entry| entry.sequence().0 > reached);
+        }
         self.backlog.add(&mut self.gathered.entries);
         let given_up = self.backlog.give_up_before(self.held_from());
         self.is_giving_up |= given_up > 0 && self.stores;
@@ -179,6 +195,17 @@ impl Journal {
         }
         let is_far_back = |oldest| self.replica.position().blocks_since(oldest) > self.interval();
         self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
+    }
+
+    fn topics_now(&self) -> Vec<Topic> {
+        let sequence = Sequence(self.replica.position().0 - 1);
+        let topic = |(room, text): (&RoomName, &str)| Topic {
+            sequence,
+            room: room.as_str().to_owned(),
+            room_key: room.key().to_owned(),
+            text: text.to_owned(),
+        };
+        self.replica.chat.topics().map(topic).collect()
     }
 
     /// What lies before this isn't waited for any longer: half a ring behind, or, when the ring is nearly full, what keeps the next snapshot from
@@ -220,6 +247,22 @@ impl Journal {
             && let Some(topics) = &mut self.topics
         {
             topics.truncate(left);
+        }
+    }
+
+    /// Records that the wall clock was set, so that the times which are shown follow it.
+    fn follow_clock(&mut self) {
+        let (ahead, known) = (self.log.wall_ahead(), self.replica.chat.clock_ahead());
+        // Once appended it is applied before the next turn looks again.
+        if ahead.abs_diff(known) <= CLOCK_STEP_MICROS || self.replica.is_behind() {
+            return;
+        }
+        let mut batch = Batch::default();
+        push_fact(&mut batch, SessionId::NONE, Fact::Clock { ahead });
+        if self.append(&batch) {
+            let seconds = ahead.abs_diff(known) / Micros::SECOND;
+            let direction = if ahead > known { "ahead" } else { "back" };
+            log::warn!("the clock was set {direction} by {seconds} s; the times of what is said follow it");
         }
     }
 
@@ -288,16 +331,21 @@ impl Journal {
         (self.log.geometry().ring_blocks() / 8).min(SNAPSHOT_BLOCKS_MAX)
     }
 
-    fn sleep(&self) {
-        let bell = self.log.bell(self.me);
-        bell.before_sleep();
+    /// How long it may sleep, in milliseconds.
+    fn sleep_millis(&self) -> u16 {
         let is_waiting =
             self.snapshots.is_waiting() || !self.prepared.is_empty() || self.topics.is_some() || self.replica.chat.is_stopping();
-        let millis = match is_waiting || self.replica.chat.questions().next().is_some() {
+        match is_waiting || self.replica.chat.questions().next().is_some() {
             _ if self.replica.is_behind() => 0,
             true => SLEEP_MILLIS_WAITING,
             false => SLEEP_MILLIS,
-        };
+        }
+    }
+
+    fn sleep(&self) {
+        let bell = self.log.bell(self.me);
+        bell.before_sleep();
+        let millis = self.sleep_millis();
         match poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], PollTimeout::from(millis)) {
             Ok(1..) => bell.answer(),
             Ok(_) | Err(Errno::EINTR) => {}
@@ -307,18 +355,61 @@ impl Journal {
     }
 }
 
+/// In a worker that stands in for the journal: it makes snapshots and answers what is asked, as far as that goes without a database.
+impl Duty for Journal {
+    fn turn(&mut self) {
+        Journal::turn(self);
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.sleep_millis().into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::chat::{RateLimit, Record, Transport};
     use crate::event_log::{AppendError, Checkpoint, Geometry};
-    use crate::journal::Tally;
+    use crate::journal::{Quota, Tally};
     use proptest::prelude::*;
     use std::net::SocketAddr;
 
     const WORKER: Slot = Slot(0);
     const JOURNAL: Slot = Slot(1);
     const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);
+
+    #[test]
+    fn that_the_clock_was_set_is_recorded_once_and_the_times_of_lines_follow_it() {
+        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 12 }).unwrap();
+        log.join(WORKER).unwrap();
+        let tally: &'static Tally = Box::leak(Box::default());
+        let quota = Quota { lines_max: 1_000, bytes_max: 1 << 20 };
+        let config = JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, tally };
+        let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
+        let mut opened = Batch::default();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        push_fact(&mut opened, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
+        log.append(WORKER, &opened, log.now()).unwrap();
+        const HOUR: i64 = 3_600_000_000;
+        for (number, ahead) in (1..).zip([-1, 2 * HOUR, 2 * HOUR + 900_000, -HOUR, 1]) {
+            log.set_wall_ahead(ahead);
+            let tail = log.tail();
+            (0..3).for_each(|_| journal.turn());
+            let is_step = number == 2 || number > 3;
+            assert_eq!(log.tail().0 - tail.0, u64::from(is_step), "a record for {ahead}");
+            let now = log.now();
+            let mut batch = Batch::default();
+            batch.push(|payload| Record { session: ME, input_end: number, fact: Fact::Line(b"said") }.encode(payload));
+            log.append(WORKER, &batch, now).unwrap();
+            journal.turn();
+            let entries = journal.backlog.take();
+            journal.backlog.stored(&entries);
+            let [Entry::Line(line)] = &entries[..] else { panic!("{entries:?}") };
+            let shown = line.time.0.cast_signed() - now.0.cast_signed();
+            assert!(shown.abs_diff(ahead) <= CLOCK_STEP_MICROS, "{shown} for {ahead}");
+        }
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -331,8 +422,8 @@ mod tests {
             let log = EventLog::create(Geometry { ring_bytes: 512 * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 }).unwrap();
             log.join(WORKER).unwrap();
             let tally: &'static Tally = Box::leak(Box::default());
-            let config =
-                JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), lines_max: 1_000, tally };
+            let quota = Quota { lines_max: 1_000, bytes_max: 1 << 20 };
+            let config = JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, tally };
             let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
             let mut opened = Batch::default();
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));

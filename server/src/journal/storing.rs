@@ -4,11 +4,13 @@
 //! said, and the chat goes on.
 
 use super::backlog::{Backlog, Prepared, Request};
-use super::store::{Line, Store, StoreError};
+use super::sequences::Ahead;
+use super::store::{Line, Quota, Store, StoreError};
 use crate::chat::{AnswerEnd, PastLine};
 use crate::event_log::EventLog;
 use forkchat_common::ids::{Sequence, Slot};
-use forkchat_common::limits::{EMPTY_ROOMS_MAX, LINE_BYTES_MAX};
+use forkchat_common::limits::EMPTY_ROOMS_MAX;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,8 +24,12 @@ const AGAIN: Duration = Duration::from_millis(500);
 const REQUESTS_PER_TURN: usize = 8;
 /// How long it sleeps when there is nothing to do.
 const SLEEP: Duration = Duration::from_secs(1);
-/// Bytes of one part of an answer: with its record's header it fits a batch of the smallest ring.
-const PART_BYTES: usize = 32 * 1024;
+/// Bytes that a session is sent for one part of an answer, at most one line more: with tags, so that even
+/// in a charset that takes twice as many the part fits the smallest `--sendq`. As a record it fits a batch
+/// of the smallest ring.
+const PART_BYTES: usize = 24 * 1024;
+/// What the tags of a line take, besides its nick and room, which are in the line itself, too.
+const TAGS_BYTES: usize = 160;
 
 /// The storing side.
 #[derive(Debug)]
@@ -33,20 +39,39 @@ pub struct Storing {
     backlog: Arc<Backlog>,
     /// Without one nothing is stored, and every question finds nothing.
     data_dir: Option<PathBuf>,
-    lines_max: u64,
+    quota: Quota,
     store: Option<Store>,
-    /// By this process, into whatever database that was.
-    stored_to: Option<Sequence>,
+    /// `None` without a database of ours: another server may use the directory.
+    sequences: Option<Ahead>,
+    /// What comes from there on is read from the log again: a predecessor may have stored it.
+    read_from: Sequence,
+    /// This process has stored something, into whatever database that was.
+    has_stored: bool,
     /// What the operator was told, until it works.
     failure: Option<String>,
+    /// The same of reading, and how many questions could not be answered for it.
+    read_failure: Option<(String, u64)>,
     try_at: Instant,
 }
 
 impl Storing {
-    /// For the journal in slot `me`.
-    pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, lines_max: u64) -> Storing {
+    /// For the journal in slot `me`, before it reads the log.
+    pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, quota: Quota) -> Storing {
         let data_dir = data_dir.map(Path::to_owned);
-        Storing { log, me, backlog, data_dir, lines_max, store: None, stored_to: None, failure: None, try_at: Instant::now() }
+        Storing {
+            log,
+            me,
+            backlog,
+            data_dir,
+            quota,
+            store: None,
+            sequences: None,
+            read_from: log.snapshot_sequence(),
+            has_stored: false,
+            failure: None,
+            read_failure: None,
+            try_at: Instant::now(),
+        }
     }
 
     /// Runs until the process ends.
@@ -57,8 +82,9 @@ impl Storing {
                 std::thread::sleep(self.try_at.saturating_duration_since(Instant::now()).min(GATHER));
             }
             self.backlog.wait(SLEEP, GATHER);
-            let is_all_stored = self.backlog.oldest().is_none() && (self.backlog.gap().is_none() || self.data_dir.is_none());
+            let is_all_stored = self.backlog.is_empty() && (self.backlog.gap().is_none() || self.data_dir.is_none());
             if self.backlog.is_closing() && is_all_stored && !self.backlog.is_closed() {
+                self.note_sequences(Ahead::end);
                 // Which brings everything into the one file.
                 if let Some(Err(error)) = self.store.take().map(Store::close) {
                     log::warn!("{error}");
@@ -72,8 +98,10 @@ impl Storing {
         if Instant::now() >= self.try_at && !self.backlog.is_closed() {
             let worked = self.open().and_then(|()| self.store_some());
             self.say(worked);
+            self.note_sequences(Ahead::follow);
         }
-        for request in std::iter::from_fn(|| self.backlog.take_request()).take(REQUESTS_PER_TURN) {
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(request) = self.backlog.take_request() else { break };
             let prepared = self.answer(&request);
             self.backlog.prepare(prepared);
             self.log.bell(self.me).ring();
@@ -81,29 +109,64 @@ impl Storing {
     }
 
     fn open(&mut self) -> Result<(), StoreError> {
-        // Taken away under it.
-        self.store.take_if(|store| !store.is_in_place());
+        self.close_what_was_taken_away();
         let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else { return Ok(()) };
         let run = self.log.first();
-        let mut store = Store::open(data_dir, self.lines_max)?;
+        let mut store = Store::open(data_dir, self.quota)?;
         store.begin(run)?;
-        if let Some(lost) = self.stored_to.filter(|&stored_to| store.reached(run).is_ok_and(|reached| reached < Some(stored_to))) {
-            self.backlog.note_gap(lost);
-        }
+        self.note_loss(&store)?;
         self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
         self.log.bell(self.me).ring();
         self.store = Some(store);
+        self.sequences = Some(Ahead::new(data_dir));
+        Ok(())
+    }
+
+    /// Another program may remove, replace or empty the database's files while they are open: what is stored then is lost with them.
+    fn close_what_was_taken_away(&mut self) {
+        let Some(tampered) = self.store.as_ref().and_then(Store::tampered) else { return };
+        log::warn!("{tampered}; the history is opened again");
+        if let Some(store) = self.store.take() {
+            store.rescue(&tampered);
+        }
+    }
+
+    /// Notes a gap if this run has stored more than the database knows of.
+    fn note_loss(&self, store: &Store) -> Result<(), StoreError> {
+        let (run, tally) = (self.log.first(), self.backlog.tally());
+        let (reached, lines) = (store.reached(run)?, store.lines_of_run(run)?);
+        let stored_to = Sequence(tally.stored_to.load(Ordering::Relaxed));
+        // What a predecessor has stored and this process reads again is stored again.
+        let lost_to = if self.has_stored { stored_to } else { stored_to.min(Sequence(self.read_from.0.saturating_sub(1))) };
+        let lost = tally.stored_lines.swap(lines, Ordering::Relaxed).saturating_sub(lines);
+        if lost_to >= run && reached < Some(lost_to) {
+            tally.lost.fetch_add(lost, Ordering::Relaxed);
+            log::warn!("the history has lost what was stored before another program changed its files, at most {lost} lines of this run");
+            self.backlog.note_gap(lost_to);
+            self.backlog.want_topics();
+            self.log.bell(self.me).ring();
+        }
         Ok(())
     }
 
     fn store_some(&mut self) -> Result<(), StoreError> {
         let Some(store) = &mut self.store else { return Ok(()) };
+        // Those that the entries change are stored after them.
+        if let Some(topics) = self.backlog.take_lost_topics()
+            && let Err(error) = store.store_topics(&topics)
+        {
+            self.backlog.give_topics(topics);
+            return Err(error);
+        }
         let entries = self.backlog.take();
         let Some(reached) = entries.last().map(super::store::Entry::sequence) else { return Ok(()) };
         match store.store(self.log.first(), &entries, reached) {
             Ok(()) => {
                 self.backlog.stored(&entries);
-                self.stored_to = Some(reached);
+                self.has_stored = true;
+                let tally = self.backlog.tally();
+                tally.stored_to.fetch_max(reached.0, Ordering::Relaxed);
+                tally.stored_lines.store(store.lines_of_run(self.log.first())?, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
@@ -113,14 +176,24 @@ impl Storing {
         }
     }
 
+    /// Notes how far the log has come, for the next run.
+    fn note_sequences(&mut self, note: fn(&mut Ahead, Sequence) -> io::Result<()>) {
+        let tail = self.log.tail();
+        if let Some(Err(error)) = self.sequences.as_mut().map(|ahead| note(ahead, tail)) {
+            log::warn!("cannot note the sequences that are used: {error}; if the clock is set back, those of the next run are lower");
+            // Until the database is opened again.
+            self.sequences = None;
+        }
+    }
+
     /// Tells the operator when it begins to fail, and when it works again.
     fn say(&mut self, worked: Result<(), StoreError>) {
         match worked {
             Ok(()) => {
                 if self.failure.take().is_some() {
-                    match self.backlog.tally().skipped.load(Ordering::Relaxed) {
+                    match self.backlog.tally().missing() {
                         0 => log::warn!("what is said is stored again, and nothing was missed"),
-                        skipped => log::warn!("what is said is stored again; so far {skipped} lines were not"),
+                        missing => log::warn!("what is said is stored again; so far {missing} lines were not"),
                     }
                 }
             }
@@ -135,12 +208,11 @@ impl Storing {
         }
     }
 
-    fn answer(&self, request: &Request) -> Prepared {
+    fn answer(&mut self, request: &Request) -> Prepared {
         let Request { question, room_key, more, behind } = request;
-        let stored = self.stored_lines(request).unwrap_or_else(|error| {
-            log::warn!("cannot read the history: {error}");
-            None
-        });
+        let read = self.stored_lines(request);
+        self.say_of_reading(&read);
+        let stored = read.unwrap_or(None);
         let (mut lines, since) = stored.map_or((Vec::new(), None), |(lines, since)| (lines, Some(since)));
         let newest = lines.last().map_or(Sequence(0), |line| line.sequence);
         lines.extend(self.backlog.waiting_lines(room_key, *question).into_iter().filter(|line| line.sequence != newest));
@@ -155,14 +227,37 @@ impl Storing {
             lines: Vec::new(),
             end: since.map_or(AnswerEnd::Unreadable, AnswerEnd::Since),
         };
+        let mut sent = 0;
         for Line { sequence, time, nick, is_action, text, .. } in &lines {
-            if prepared.lines.len() >= PART_BYTES - 2 * LINE_BYTES_MAX {
+            if sent >= PART_BYTES {
                 prepared.end = AnswerEnd::More;
                 break;
             }
+            sent += TAGS_BYTES + 2 * (nick.len() + room_key.len()) + text.len();
             PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut prepared.lines);
         }
         prepared
+    }
+
+    /// Tells the operator when reading begins to fail, and when it works again: not at each question, of which there may be many.
+    fn say_of_reading<T>(&mut self, read: &Result<Option<T>, StoreError>) {
+        match read {
+            // Without a database there is nothing to say of it.
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                if let Some((_, count)) = self.read_failure.take() {
+                    log::warn!("the history can be read again; {count} questions could not be answered");
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let (told, count) = self.read_failure.take().unwrap_or_default();
+                if told != text {
+                    log::warn!("{text}");
+                }
+                self.read_failure = Some((text, count + 1));
+            }
+        }
     }
 
     /// A room's lines, and from where on they are all there. `None` if they can't be read; without a data directory there are none.
@@ -171,7 +266,7 @@ impl Storing {
             None => Ok(self.data_dir.is_none().then(|| (Vec::new(), request.question))),
             Some(store) => {
                 let lines = store.last_lines(self.log.first(), &request.room_key, request.question, request.more)?;
-                Ok(Some((lines, store.complete_since()?)))
+                Ok(Some((lines, store.complete_since(&request.room_key)?)))
             }
         }
     }
@@ -183,9 +278,11 @@ mod tests {
     use crate::event_log::Geometry;
     use crate::journal::Tally;
     use crate::journal::store::tests::Home;
+    use crate::journal::store::{Entry, Topic};
+    use forkchat_common::ids::Micros;
 
     const JOURNAL: Slot = Slot(0);
-    const LINES_MAX: u64 = 100;
+    const QUOTA: Quota = Quota { lines_max: 100, bytes_max: 1 << 20 };
 
     /// Waits for something that the storing thread does.
     fn until(what: &str, mut is_done: impl FnMut() -> bool) {
@@ -201,7 +298,7 @@ mod tests {
     fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
         let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
         let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
-        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), data_dir, LINES_MAX);
+        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), data_dir, QUOTA);
         let (run, gap_end) = (log.first(), Sequence(log.first().0 + 100));
         // It answers when it has stored what there was to store in this turn: what is noted behind that is not in it.
         backlog.ask(Request { question: run, room_key: "#a".to_owned(), more: 1, behind: Sequence(0) });
@@ -218,8 +315,169 @@ mod tests {
     fn a_gap_that_is_not_noted_yet_is_stored_at_the_journals_end() {
         let home = Home::new();
         let (run, gap_end) = ends_with_a_gap(Some(&home.0));
-        let store = Store::open(&home.0, LINES_MAX).unwrap();
-        assert_eq!((store.reached(run).unwrap(), store.complete_since().unwrap()), (Some(gap_end), Sequence(gap_end.0 + 1)));
+        let store = Store::open(&home.0, QUOTA).unwrap();
+        assert_eq!((store.reached(run).unwrap(), store.complete_since("#a").unwrap()), (Some(gap_end), Sequence(gap_end.0 + 1)));
+    }
+
+    fn line(place: u64) -> Entry {
+        let [room, room_key, nick, text] = ["#a", "#a", "a", "said"].map(str::to_owned);
+        Entry::Line(Line { sequence: Sequence(place), time: Micros(place), room, room_key, nick, is_action: false, text })
+    }
+
+    /// A log, and a storing thread that has stored three lines there.
+    fn has_stored(home: &Home) -> (&'static EventLog, Storing) {
+        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
+        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), Some(&home.0), QUOTA);
+        storing.turn();
+        backlog.add(&mut (1..=3).map(|place| line(log.first().0 + place)).collect());
+        storing.turn();
+        (log, storing)
+    }
+
+    fn question(storing: &mut Storing, question: Sequence) -> (usize, AnswerEnd) {
+        let request = Request { question, room_key: "#a".to_owned(), more: 10, behind: Sequence(0) };
+        let Prepared { lines, end, .. } = storing.answer(&request);
+        let (mut rest, mut count) = (&lines[..], 0);
+        while let Ok((_, behind)) = postcard::take_from_bytes::<PastLine<'_>>(rest) {
+            (rest, count) = (behind, count + 1);
+        }
+        (count, end)
+    }
+
+    #[test]
+    fn without_the_write_ahead_log_nothing_is_lost_as_long_as_the_journal_lives() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        let first = log.first();
+        for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
+            std::fs::remove_file(home.0.join(name)).unwrap();
+            storing.turn();
+            storing.backlog.add(&mut vec![line(storing.backlog.tally().stored_to.load(Ordering::Relaxed) + 1)]);
+            storing.turn();
+        }
+        assert_eq!(storing.backlog.tally().missing(), 0);
+        drop(storing);
+        let store = Store::open(&home.0, QUOTA).unwrap();
+        assert_eq!(store.lines_of_run(first).unwrap(), 5);
+        assert_eq!(store.complete_since("#a").unwrap(), first, "since the database was made");
+    }
+
+    #[test]
+    fn what_was_stored_and_is_gone_when_a_successor_comes_is_counted_and_a_gap() {
+        let (home, found) = (Home::new(), Home::new());
+        let (log, storing) = has_stored(&home);
+        let (first, tally) = (log.first(), storing.backlog.tally());
+        // What a killed journal leaves when its write-ahead log is taken away: the database's file alone.
+        std::fs::copy(home.0.join("history.sqlite3"), found.0.join("history.sqlite3")).unwrap();
+        let successor = |read_from: u64| {
+            let mut storing = Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&found.0), QUOTA);
+            storing.read_from = Sequence(first.0 + read_from);
+            storing.open().unwrap();
+            storing
+        };
+        // It reads everything again: nothing is lost.
+        assert_eq!((successor(0).backlog.gap(), tally.missing()), (None, 0));
+        tally.stored_lines.store(3, Ordering::Relaxed);
+        let mut storing = successor(3);
+        assert_eq!((storing.backlog.gap(), tally.missing()), (Some(Sequence(first.0 + 2)), 3), "at most three");
+        storing.backlog.add(&mut vec![line(first.0 + 3), line(first.0 + 4)]);
+        let lost_to = Sequence(first.0 + 2);
+        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (2, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+        storing.turn();
+        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (2, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+        assert_eq!((storing.backlog.gap(), tally.missing()), (None, 3));
+        // The next one misses nothing more.
+        drop(storing);
+        assert_eq!((successor(3).backlog.gap(), tally.missing()), (None, 3));
+    }
+
+    #[test]
+    fn whatever_file_is_emptied_or_replaced_what_is_lost_is_counted_and_the_rest_is_whole() {
+        type Change = fn(&Path);
+        let changes: [(&str, Change, bool); 6] = [
+            ("history.sqlite3", |path| std::fs::write(path, b"").unwrap(), true),
+            ("history.sqlite3", |path| std::fs::remove_file(path).unwrap(), true),
+            ("history.sqlite3-wal", |path| std::fs::write(path, b"").unwrap(), true),
+            ("history.sqlite3-wal", |path| std::fs::remove_file(path).unwrap(), false),
+            (
+                "history.sqlite3-wal",
+                |path| {
+                    std::fs::write(path.with_extension("new"), b"")
+                        .and_then(|()| std::fs::rename(path.with_extension("new"), path))
+                        .unwrap()
+                },
+                false,
+            ),
+            ("history.sqlite3-shm", |path| std::fs::remove_file(path).unwrap(), false),
+        ];
+        for (name, change, is_lost) in changes {
+            let home = Home::new();
+            let (log, mut storing) = has_stored(&home);
+            change(&home.0.join(name));
+            storing.turn();
+            let stored_to = log.first().0 + 3;
+            storing.backlog.add(&mut vec![line(stored_to + 1)]);
+            storing.turn();
+            let (lines, since) = if is_lost { (1, Sequence(stored_to + 1)) } else { (4, log.first()) };
+            assert_eq!(question(&mut storing, Sequence(stored_to + 9)), (lines, AnswerEnd::Since(since)), "{name}");
+            assert_eq!(storing.backlog.tally().missing(), if is_lost { 3 } else { 0 }, "{name}");
+            drop(storing);
+            let connection = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
+            let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+            assert_eq!(check, "ok", "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_stored_in_a_directory_that_is_gone_is_counted_and_a_gap() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        std::fs::remove_dir_all(&home.0).unwrap();
+        storing.turn();
+        let lost_to = Sequence(log.first().0 + 3);
+        assert_eq!(storing.backlog.tally().missing(), 3);
+        storing.backlog.add(&mut vec![line(lost_to.0 + 1)]);
+        storing.turn();
+        assert_eq!(question(&mut storing, Sequence(lost_to.0 + 9)), (1, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+    }
+
+    #[test]
+    fn topics_that_are_lost_with_the_database_are_given_again_before_what_comes_after() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        assert!(!storing.backlog.wants_topics());
+        std::fs::remove_file(home.0.join("history.sqlite3")).unwrap();
+        storing.turn();
+        assert!(storing.backlog.wants_topics() && !storing.backlog.is_empty());
+        let topic = |room: &str, place: u64, text: &str| Topic {
+            sequence: Sequence(log.first().0 + place),
+            room: room.to_owned(),
+            room_key: room.to_owned(),
+            text: text.to_owned(),
+        };
+        storing.backlog.give_topics(vec![topic("#a", 4, "tea"), topic("#b", 4, "coffee"), topic("#c", 4, "water")]);
+        storing.backlog.add(&mut vec![Entry::Topic(topic("#b", 5, "")), Entry::Topic(topic("#c", 6, "milk"))]);
+        storing.turn();
+        assert!(storing.backlog.is_empty());
+        let store = storing.store.unwrap();
+        assert_eq!(store.topics(10).unwrap(), [topic("#c", 6, "milk"), topic("#a", 4, "tea")]);
+    }
+
+    #[test]
+    fn a_failure_to_read_is_said_once_and_the_questions_are_counted() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        let other = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
+        other.execute_batch("ALTER TABLE rooms RENAME COLUMN key TO other").unwrap();
+        for count in 1..4 {
+            assert_eq!(question(&mut storing, Sequence(log.first().0 + 9)), (0, AnswerEnd::Unreadable));
+            let (text, counted) = storing.read_failure.clone().unwrap();
+            assert!(text.starts_with("cannot read from the history ") && counted == count, "{count}: {text}");
+        }
+        other.execute_batch("ALTER TABLE rooms RENAME COLUMN other TO key").unwrap();
+        assert_eq!(question(&mut storing, Sequence(log.first().0 + 9)).0, 3);
+        assert_eq!(storing.read_failure, None);
     }
 
     #[test]

@@ -52,10 +52,10 @@ pub struct Takes {
     pub descriptors: u64,
     /// Processes and threads.
     pub tasks: u64,
-    /// Memory in bytes, the kernel's included, measured.
+    /// Memory in bytes while it is idle, the kernel's included, measured. Its part of the state,
+    /// its unread input and output and their socket buffers are counted by the supervisor's memory
+    /// budget (`supervisor/budget.rs`).
     pub bytes: u64,
-    /// More memory for each other connection that there is: its share in a copy of the state that this one has for itself.
-    pub bytes_per_other: u64,
 }
 
 /// The model with a name.

@@ -30,6 +30,6 @@ pub const MODEL: Model = Model {
     name: "pool",
     about: "a worker a CPU, each with one receive and one send thread for all its connections",
     placement: Placement::Shared,
-    takes: Takes { descriptors: 1, tasks: 0, bytes: 16 * 1024, bytes_per_other: 0 },
+    takes: Takes { descriptors: 1, tasks: 0, bytes: 16 * 1024 },
     run: pair::run,
 };

@@ -34,6 +34,6 @@ pub const MODEL: Model = Model {
     about: "a process for each connection, forked when it comes; --workers is ignored",
     placement: Placement::Own,
     // A descriptor of the client's socket, one of its process's bell and one of the queue to it; the process's first thread and the two that work.
-    takes: Takes { descriptors: 3, tasks: 3, bytes: 640 * 1024, bytes_per_other: 512 },
+    takes: Takes { descriptors: 3, tasks: 3, bytes: 640 * 1024 },
     run: pair::run,
 };

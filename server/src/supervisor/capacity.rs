@@ -1,12 +1,14 @@
 //! How many connections there may be: as many as the machine has room for, by what one takes in the concurrency model.
 //!
-//! The limits on open files, on processes and threads, and on memory are asked for once, at the start. Of tasks and memory something is left for others, so
-//! that a server that is full doesn't take the machine with it.
+//! The limits on open files, on processes and threads, and on memory are asked for once, at the
+//! start; `budget` divides the memory. Of tasks and memory something is left for others, so that a
+//! server that is full doesn't take the machine with it.
 
-use super::{StartError, has_capability};
+use super::budget::{Budget, Limit, Limited, Wanted, budget};
+use super::{StartError, has_capability, snapshot_bytes_max};
 use crate::models::{Placement, Takes};
-use crate::options::Options;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use crate::options::{Listen, Options};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,8 +26,6 @@ const DESCRIPTORS_PER_CHILD: u64 = 4;
 const CONNECTIONS_MAX: u64 = 500_000;
 /// With a process each: slots are numbered by 16 bits, and a few are others'.
 const PROCESSES_MAX: u64 = 60_000;
-/// However little memory seems to be available, so many connections are let in: it is a guess.
-const BY_MEMORY_MIN: u64 = 64;
 /// Tasks that a worker has besides those of its connections, at most: with threads that turn somebody away; and the journal.
 const TASKS_PER_WORKER: u64 = 8;
 const TASKS_OF_JOURNAL: u64 = 2;
@@ -33,8 +33,6 @@ const TASKS_OF_JOURNAL: u64 = 2;
 const TASKS_TO_SPARE: u64 = 8;
 /// Of the tasks that the system would still give, one in so many is left for others.
 const TASKS_LEFT_SHARE: u64 = 8;
-/// Of the memory that is available, one part in so many is for connections.
-const MEMORY_SHARE: u64 = 2;
 
 /// Source: capabilities(7).
 const CAP_SYS_ADMIN: u32 = 21;
@@ -49,6 +47,14 @@ pub(super) struct Capacity {
     pub turn_away: usize,
     /// Why not more.
     pub bound: Bound,
+    /// The ring, in bytes.
+    pub ring: usize,
+    /// The limit on memory for which the ring is smaller than by default.
+    pub ring_bound: Option<&'static str>,
+    /// Bytes that the outboxes of each worker that is always there may take together.
+    pub outboxes: usize,
+    /// The same for a worker with a connection of its own.
+    pub own_outboxes: usize,
 }
 
 /// What bounds the connections.
@@ -60,8 +66,8 @@ pub enum Bound {
     Files,
     /// A limit on processes and threads: its name.
     Tasks(&'static str),
-    /// The memory that is available.
-    Memory,
+    /// A limit on memory: its name.
+    Memory(&'static str),
     /// What the program is made for.
     Program,
 }
@@ -71,8 +77,7 @@ impl fmt::Display for Bound {
         f.write_str(match self {
             Bound::Asked => "--max-connections",
             Bound::Files => "the limit on open files (ulimit -Hn)",
-            Bound::Tasks(limit) => limit,
-            Bound::Memory => "the memory that is available",
+            Bound::Tasks(limit) | Bound::Memory(limit) => limit,
             Bound::Program => "what forkchat is made for",
         })
     }
@@ -91,11 +96,21 @@ pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, Star
     if allowed == 0 || asked.is_some_and(|asked| asked > allowed) {
         return Err(StartError::TooManyConnections { asked: asked.unwrap_or(1), allowed, bound });
     }
-    // Memory is no limit to be run into, but a guess: who asks for more gets it.
-    let by_memory = memory_available().map(|available| (by_memory(takes, available / MEMORY_SHARE).max(BY_MEMORY_MIN), Bound::Memory));
-    let by_default = least(&[Some((allowed, bound)), by_memory].into_iter().flatten().collect::<Vec<_>>()).unwrap_or((allowed, bound));
-    let (connections, bound) = asked.map_or(by_default, |asked| (asked, Bound::Asked));
-    Ok(Capacity { connections: connections as usize, turn_away: turn_away as usize, bound })
+    let wanted = Wanted {
+        takes,
+        placement,
+        workers: workers.into(),
+        ring: options.ring,
+        connections: asked,
+        allowed,
+        sendq: options.sendq,
+        udp: options.udp != Listen::Off,
+        snapshot_bytes: |connections| snapshot_bytes_max(connections as usize) as u64,
+    };
+    let Budget { ring, ring_bound, connections, bound: by_memory, outboxes, own_outboxes } =
+        budget(&memory_limits(), &wanted).map_err(StartError::TooLittleMemory)?;
+    let bound = if asked.is_some() { Bound::Asked } else { by_memory.map_or(bound, Bound::Memory) };
+    Ok(Capacity { connections: connections as usize, turn_away: turn_away as usize, bound, ring, ring_bound, outboxes, own_outboxes })
 }
 
 /// Connections, and those who may be being turned away besides.
@@ -116,17 +131,6 @@ fn by_tasks(takes: Takes, workers: u16, placement: Placement) -> (u64, Bound) {
         None => (0, bound),
         Some(left) => ((left - left / TASKS_LEFT_SHARE).checked_div(takes.tasks).unwrap_or(u64::MAX), bound),
     }
-}
-
-/// The most connections that take no more than so many bytes together.
-fn by_memory(takes: Takes, bytes: u64) -> u64 {
-    let needed = |count: u64| count * takes.bytes + count * count * takes.bytes_per_other;
-    let (mut fits, mut too_many) = (0, CONNECTIONS_MAX + 1);
-    while fits + 1 < too_many {
-        let middle = fits.midpoint(too_many);
-        *(if needed(middle) <= bytes { &mut fits } else { &mut too_many }) = middle;
-    }
-    fits
 }
 
 /// Processes and threads that the system would still give, and what bounds them. Sources: getrlimit(2), proc_sys_kernel(5), cgroups(7), proc_sys_vm(5).
@@ -174,15 +178,27 @@ fn is_exempt() -> bool {
     has_capability(CAP_SYS_ADMIN) || has_capability(CAP_SYS_RESOURCE)
 }
 
-/// Memory in bytes that can be had without taking it from others. Source: proc_meminfo(5), cgroups(7).
-fn memory_available() -> Option<u64> {
+/// What limits the memory that the server may take. Sources: proc_meminfo(5), cgroups(7),
+/// getrlimit(2).
+fn memory_limits() -> Vec<Limit> {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    let of_machine = kib.map(|kib| kib * 1024);
-    let version_2 = cgroup_room("memory", "memory.max", "memory.current", Some("inactive_file"));
-    let version_1 = cgroup_room("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", Some("total_inactive_file"));
-    let of_group = version_1.into_iter().chain(version_2);
-    of_machine.into_iter().chain(of_group).min()
+    let group = |max, current, reclaimable| cgroup_room("memory", max, current, Some(reclaimable));
+    let own = |resource| getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY);
+    let limits = [
+        (Limited::All, kib.map(|kib| kib * 1024), "the memory that is available"),
+        (Limited::All, group("memory.max", "memory.current", "inactive_file"), "the control group's memory limit (memory.max)"),
+        // Beyond this the kernel slows the group down until it hardly runs.
+        (Limited::All, group("memory.high", "memory.current", "inactive_file"), "the control group's memory limit (memory.high)"),
+        (
+            Limited::All,
+            group("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+            "the control group's memory limit (memory.limit_in_bytes)",
+        ),
+        (Limited::AddressSpace, own(Resource::RLIMIT_AS), "the limit on address space (ulimit -v)"),
+        (Limited::Data, own(Resource::RLIMIT_DATA), "the limit on private memory (ulimit -d)"),
+    ];
+    limits.into_iter().filter_map(|(what, bytes, name)| Some(Limit { what, bytes: bytes?, name })).collect()
 }
 
 /// What this process's control group and those around it still give: version 2, or a version 1 controller. What is counted as used and can be had back at
@@ -222,19 +238,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_bounds_what_each_takes_and_what_each_takes_for_the_others() {
-        let takes = |bytes, bytes_per_other| Takes { descriptors: 1, tasks: 0, bytes, bytes_per_other };
-        assert_eq!(by_memory(takes(10, 0), 105), 10);
-        assert_eq!(by_memory(takes(10, 1), 200), 10, "10 * 10 + 10 * 10");
-        assert_eq!(by_memory(takes(10, 1), 199), 9);
-        assert_eq!(by_memory(takes(10, 0), 9), 0);
-    }
-
-    #[test]
     fn what_the_system_has_now_can_be_counted() {
         let (all, own) = tasks_now();
         assert!(own >= 1 && all >= own, "{own} of {all}");
-        assert!(memory_available().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(memory_limits().iter().any(|limit| limit.what == Limited::All && limit.bytes > 1 << 20));
         let (free, bound) = tasks_free(1, Placement::Own);
         assert!(free > 0, "{bound}");
     }

@@ -17,11 +17,15 @@ use std::time::{Duration, Instant};
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// The longest.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// The same for a journal that crashes again and again: a worker stands in for it meanwhile, and each try is a moment without snapshots.
+const BACKOFF_MAX_OF_JOURNAL: Duration = Duration::from_secs(5);
+/// After so many crashes one after another, none of which made it recover, nobody waits for a journal.
+const CRASHES_MAX: u32 = 8;
 /// A process that lived this long has recovered: the next pause is the first again.
 const RECOVERED: Duration = Duration::from_secs(10);
 /// One that is stopped is looked at again after this: when the whole server is stopped and goes on (Ctrl-Z, fg), the supervisor may be the first.
 const STOPPED: Duration = Duration::from_millis(20);
-/// Nobody waits longer for one that can't be started.
+/// The others wait no longer for a process that can't be started, or that was killed and is not gone.
 const ABANDONED: Duration = Duration::from_secs(2);
 /// Connections to be turned away that wait for a worker's queue. Beyond it they are closed without a word.
 const TURN_AWAY_MAX: usize = 16;
@@ -47,6 +51,8 @@ pub(super) enum Fault {
     ReadNothing,
     /// One of its threads didn't come to an end.
     Busy,
+    /// One of its threads stands still between two turns.
+    Frozen,
     /// It was at a record that was others' death.
     Hangs,
 }
@@ -58,6 +64,7 @@ impl fmt::Display for Fault {
             Fault::KeptLock => "held the log's lock for 2 s",
             Fault::ReadNothing => "read nothing of the log for 2 s",
             Fault::Busy => "was busy with one thing for 2 s",
+            Fault::Frozen => "had a thread that gave no sign of life for 2 s",
             Fault::Hangs => "was at the record that was the death of others",
         })
     }
@@ -76,15 +83,21 @@ pub(super) struct Child {
     pub respawn_at: Option<Instant>,
     pub started_at: Instant,
     /// Deaths by its own doing, one after another.
-    deaths: u32,
+    pub deaths: u32,
     /// When it was reported to be stopped.
     pub stopped_at: Option<Instant>,
     /// Why we killed it, if we did.
     pub killed_because: Option<Fault>,
+    /// Why it could not be forked, until it is: logged once.
+    pub fork_failure: Option<String>,
     /// How its predecessor died, until the successor is there and both are told in one line.
     pub last_death: Option<String>,
-    /// When it died, until a successor is there or is no longer waited for.
+    /// When it died, until a successor is there.
     pub died_at: Option<Instant>,
+    /// When we killed it, until it is reaped.
+    killed_at: Option<Instant>,
+    /// The others wait neither for it nor for a successor any more.
+    pub is_given_up: bool,
     pub is_drained: bool,
 }
 
@@ -159,6 +172,17 @@ impl Children {
         self.table.iter().filter(|child| child.pid.is_some()).map(|child| child.slot).collect()
     }
 
+    /// The slots in which a process runs that is to move: not those that were killed and can't die.
+    pub fn watched(&self) -> Vec<Slot> {
+        self.table.iter().filter(|child| child.pid.is_some() && !child.is_given_up).map(|child| child.slot).collect()
+    }
+
+    /// A worker that runs, to stand in for the journal: of those that are always there, if any is.
+    pub fn to_stand_in(&self) -> Option<Slot> {
+        let runs = |child: &&Child| child.role != Role::Journal && child.pid.is_some() && child.killed_at.is_none();
+        self.table.iter().filter(runs).min_by_key(|child| child.role != Role::Worker).map(|child| child.slot)
+    }
+
     /// What the process in a slot has used of the CPU; `None` if the kernel doesn't tell. Source: proc_pid_schedstat(5), in nanoseconds; `state` of
     /// proc_pid_stat(5).
     pub fn cpu_use(&self, slot: Slot) -> Option<CpuUse> {
@@ -192,13 +216,18 @@ impl Children {
         self.table.iter().filter_map(|child| child.stopped_at).min().map(|at| at + STOPPED)
     }
 
-    /// Workers' slots in which nobody has been for so long that the others can't wait for them any more; each once. For the journal everyone has to wait:
-    /// without its snapshots no room is made in the ring.
+    /// Slots for which the others can't wait any longer, each once: no process could be started there for too long, or the one that we
+    /// killed is still not gone, since the kernel works for it. What a system call waits for (a disk that hangs, a frozen control group) may last for ever.
     pub fn take_abandoned(&mut self, now: Instant) -> Vec<Slot> {
+        let is_long_ago = |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) > ABANDONED);
         let is_due = |child: &&mut Child| {
-            child.role != Role::Journal && child.pid.is_none() && child.died_at.is_some_and(|at| now.duration_since(at) > ABANDONED)
+            let is_missing = match child.pid {
+                Some(_) => is_long_ago(child.killed_at),
+                None => is_long_ago(child.died_at) || child.role == Role::Journal && child.deaths >= CRASHES_MAX,
+            };
+            is_missing && !child.is_given_up
         };
-        self.table.iter_mut().filter(is_due).filter_map(|child| child.died_at.take().map(|_| child.slot)).collect()
+        self.table.iter_mut().filter(is_due).map(|child| child.give_up()).collect()
     }
 
     /// Those that were stopped a moment ago and still are.
@@ -216,9 +245,10 @@ impl Children {
     /// Kills the process in a slot. Its death is then reaped like any other.
     pub fn kill(&mut self, slot: Slot, why: Fault) {
         let child = self.get(slot);
-        if let Some(pid) = child.pid {
+        if let Some(pid) = child.pid.filter(|_| child.killed_at.is_none()) {
             log::warn!("{} (pid {pid}) {why}; killing it", child.name());
             child.killed_because = Some(why);
+            child.killed_at = Some(Instant::now());
             // It is ours and not reaped, so the pid is its.
             let _ = kill(pid, Signal::SIGKILL);
         }
@@ -227,7 +257,7 @@ impl Children {
     /// The worker that has the fewest connections, of those that run if any does.
     pub fn least_loaded_worker(&self, connections: &Connections) -> Slot {
         let workers = self.table.iter().filter(|child| child.role == Role::Worker);
-        let best = workers.min_by_key(|child| (child.pid.is_none(), connections.count(child.slot)));
+        let best = workers.min_by_key(|child| (child.pid.is_none() || child.killed_at.is_some(), connections.count(child.slot)));
         best.map_or(Slot(0), |child| child.slot)
     }
 
@@ -246,7 +276,7 @@ impl Children {
 
     /// Whether something waits for a queue that a process reads.
     pub fn has_backlog(&self) -> bool {
-        self.table.iter().any(|child| child.channel.is_some() && !child.backlog.is_empty())
+        self.table.iter().any(|child| child.channel.is_some() && !child.is_given_up && !child.backlog.is_empty())
     }
 
     /// Passes on what the queues have room for. Returns the sessions whose socket can't be passed on at all.
@@ -284,8 +314,11 @@ impl Child {
             deaths: 0,
             stopped_at: None,
             killed_because: None,
+            fork_failure: None,
             last_death: None,
             died_at: None,
+            killed_at: None,
+            is_given_up: false,
             is_drained: false,
         }
     }
@@ -302,7 +335,13 @@ impl Child {
     pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
         self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Of(_)));
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
-        (self.respawn_at, self.stopped_at, self.killed_because, self.died_at, self.is_drained) = (None, None, None, None, false);
+        (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) = (None, None, None, false);
+        (self.died_at, self.killed_at, self.is_given_up, self.fork_failure) = (None, None, false, None);
+    }
+
+    fn give_up(&mut self) -> Slot {
+        self.is_given_up = true;
+        self.slot
     }
 
     fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
@@ -341,12 +380,13 @@ impl Child {
             self.deaths = 0;
         }
         self.deaths += 1;
-        backoff(self.deaths)
+        let is_hopeless = self.role == Role::Journal && self.deaths >= CRASHES_MAX;
+        if is_hopeless { BACKOFF_MAX_OF_JOURNAL } else { backoff(self.deaths) }
     }
 }
 
 /// Whether a process stands still after a SIGSTOP. Source: proc_pid_stat(5), `state`.
-fn is_stopped(pid: Pid) -> bool {
+pub(super) fn is_stopped(pid: Pid) -> bool {
     state_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()) == Some('T')
 }
 

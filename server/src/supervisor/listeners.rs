@@ -4,12 +4,13 @@
 
 use super::connections::Connection;
 use super::{StartError, Supervisor, readable};
-use crate::admission::Refused;
+use crate::admission::{OPENINGS_PER_SECOND, Refused};
 use crate::channel::ToWorker;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::sys::socket::report_local_address;
-use forkchat_common::address::plain;
+use forkchat_common::address::AddressBlock;
+use forkchat_common::endpoint::plain;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
@@ -25,6 +26,23 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// How long nothing is accepted when the system has no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// An address that goes on opening connections too fast is logged again after this.
+const REPORT_AGAIN: Duration = Duration::from_secs(600);
+/// What the kernel is asked to hold for a TCP connection at most, in bytes of each direction. It
+/// doubles the number, to count its own structures. A set size keeps it from growing the buffers by
+/// itself, to 4 MiB and more: a client that never reads, or sends what may not be read yet, would
+/// hold all of that.
+const TCP_BUFFER_BYTES: usize = 64 * 1024;
+/// The same for the UDP socket: a room's lines for all its UDP members leave in one turn.
+const UDP_BUFFER_BYTES: usize = 512 * 1024;
+/// What the kernel takes beyond that, since there was still room: measured.
+const LAST_PACKET_BYTES: u64 = 40 * 1024;
+/// The most that the kernel holds for a connection's unread bytes: in each direction twice what it
+/// was asked for, and a last packet.
+pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
+/// The same for the UDP socket.
+pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
+
 /// The listening sockets.
 #[derive(Debug)]
 pub(super) struct Listeners {
@@ -35,6 +53,8 @@ pub(super) struct Listeners {
     pause_end: Option<Instant>,
     /// The operator knows that nobody can be accepted; until one is.
     is_trouble_told: bool,
+    /// The address that was logged last for opening connections too fast, and when.
+    too_fast: Option<(AddressBlock, Instant)>,
     /// The same of those who can't have a process of their own.
     is_fork_trouble_told: bool,
 }
@@ -49,6 +69,7 @@ impl Listeners {
             pause_end: None,
             is_trouble_told: false,
             is_fork_trouble_told: false,
+            too_fast: None,
         })
     }
 
@@ -109,9 +130,23 @@ impl Supervisor {
     }
 
     fn admit(&mut self, socket: Socket, peer: SocketAddr) {
-        match self.admission.admit(peer.ip()) {
+        match self.admission.admit(peer.ip(), self.log.uptime()) {
             Ok(()) => self.assign(socket, peer),
-            Err(refused) => self.turn_away(socket, peer.ip(), refused),
+            Err(refused) => {
+                if refused == Refused::TooFast {
+                    self.report_too_fast(peer.ip());
+                }
+                self.turn_away(socket, peer.ip(), refused);
+            }
+        }
+    }
+
+    /// Logs an address that opens connections too fast, once in a while and once for each.
+    fn report_too_fast(&mut self, from: IpAddr) {
+        let (address, now) = (AddressBlock::of(from), Instant::now());
+        if self.listeners.too_fast.is_none_or(|(last, at)| last != address || now.duration_since(at) > REPORT_AGAIN) {
+            log::warn!("address {address}: it opens connections too fast; those beyond {OPENINGS_PER_SECOND} a second are rejected");
+            self.listeners.too_fast = Some((address, now));
         }
     }
 
@@ -156,7 +191,7 @@ impl Supervisor {
 
     /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for nobody.
     fn turn_away(&mut self, socket: Socket, from: IpAddr, refused: Refused) {
-        log::debug!("turned away a connection from {from}: {refused:?}");
+        log::debug!("turned away a connection from {from}: {}", refused.cause());
         let slot = self.children.least_loaded_worker(&self.connections);
         self.children.send_with(slot, ToWorker::TurnAway { reason: refused.line().to_owned() }, socket.into());
         self.pass_on();
@@ -216,6 +251,10 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(6),
     )?;
+    // Before it listens: the window that is offered to a client is computed from these when it
+    // connects.
+    socket.set_send_buffer_size(TCP_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(TCP_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)
@@ -224,9 +263,9 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
 fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    // As much as the system allows: a room's lines for all its UDP members leave in one turn.
-    let _ = SockRef::from(&socket).set_send_buffer_size(4 << 20);
-    let _ = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
+    // The system may allow less (net.core.wmem_max, rmem_max).
+    let _ = SockRef::from(&socket).set_send_buffer_size(UDP_BUFFER_BYTES);
+    let _ = SockRef::from(&socket).set_recv_buffer_size(UDP_BUFFER_BYTES);
     // On a wildcard address each client is answered from the address that it uses.
     report_local_address(socket.as_fd(), address.is_ipv6())?;
     socket.bind(&address.into())?;

@@ -7,22 +7,28 @@
 //! |---|---|
 //! | `listeners` | the sockets it listens on, and accepting |
 //! | `capacity` | how many connections the machine has room for |
+//! | `budget` | what the memory is divided into |
 //! | `connections` | the duplicates of the clients' sockets, by cell |
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
 //! | `scheduling` | which process runs when and where |
+//! | `oom` | which process the kernel kills first when memory runs out |
 //! | `reap` | wording a death, and answering it |
 //! | `blame` | what killed those who died by their own doing |
 //! | `watchdog` | who doesn't move |
+//! | `log_process` | the process that writes the log output to standard error |
 //! | `stop` | the end: ask, wait, insist |
 //!
 //! One turn of its loop: wait; read the signals; hear the workers; accept; reap; respawn; watch; pass on what didn't fit.
 
 mod blame;
+mod budget;
 mod capacity;
 mod children;
 mod connections;
 mod listeners;
+mod log_process;
+mod oom;
 mod reap;
 mod scheduling;
 mod spawn;
@@ -37,41 +43,53 @@ use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
-use crate::journal::{JournalConfig, Tally};
+use crate::journal::{self, JournalConfig, Quota, Tally, sequences_used};
+use crate::log_output;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::role;
+use crate::stand_in::Post;
 use crate::sys::memory::map_shared;
 use crate::sys::process::reset_signal;
-use crate::worker::{ServingConfig, UdpConfig};
+use crate::worker::{Bounds, ServingConfig, UdpConfig};
 use blame::Blame;
+use budget::InMib;
+pub use budget::TooLittleMemory;
 pub use capacity::Bound;
 use capacity::{Capacity, capacity};
-use children::{Children, Fault};
+use children::{Children, Fault, Role};
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
+use log_process::LogProcess;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use oom::OutOfMemory;
 pub use scheduling::Limit;
 use scheduling::Scheduling;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stop::Stage;
 use watchdog::Watchdog;
 
 /// The server stopped as it was told.
 pub const EXIT_STOPPED: i32 = 0;
+/// It stopped as it was told, but not everything that was said and should outlive it could be stored.
+pub const EXIT_NOT_STORED: i32 = 4;
 /// It could not serve, or was told to stop at once.
 pub const EXIT_FAILED: i32 = 1;
 
 /// UDP sessions at a time, of all that may be.
 const UDP_SESSIONS_MAX: usize = 4_096;
-/// The most that one session, and one room, can add to a snapshot: their names, a topic as long as a line, an unfinished line.
+/// The most that one session, and one room, can add to a snapshot: a session its names, an unfinished line
+/// and lines that wait for an answer, a room its name and topic.
 const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
-const SNAPSHOT_BYTES_PER_ROOM: usize = 24 * 1024;
+const SNAPSHOT_BYTES_PER_ROOM: usize = 4 * 1024;
+/// The addresses in it that are remembered although they have no session: see `chat/addresses.rs`.
+const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 20;
 /// Processes of connections that are over which may be just ending while others come: one for so many connections, and at most.
 const ENDING_SHARE: usize = 8;
 const ENDING_MAX: usize = 64;
@@ -98,6 +116,8 @@ pub enum StartError {
         /// Why not more.
         bound: Bound,
     },
+    /// Less memory than is needed.
+    TooLittleMemory(TooLittleMemory),
     /// Both transports are off.
     NowhereToListen,
     /// Scheduling that needs a right.
@@ -142,6 +162,7 @@ impl fmt::Display for StartError {
             StartError::TooManyConnections { asked, allowed, bound } => {
                 write!(f, "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections")
             }
+            StartError::TooLittleMemory(too_little) => too_little.fmt(f),
             StartError::NotAllowed { asked, limit, at_least, has_right: false } => {
                 write!(f, "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least {at_least}")
             }
@@ -170,28 +191,41 @@ struct Supervisor {
     /// Set when everyone is there: until then nobody begins.
     gate: Event,
     serving: ServingConfig,
+    /// Bytes that the outboxes of a worker with a connection of its own may take together.
+    own_outboxes: usize,
     journal: JournalConfig,
+    /// Of the worker that stands in for the journal.
+    post: Post,
     watchdog: Watchdog,
     blame: Blame,
     stage: Stage,
     scheduling: Scheduling,
+    out_of_memory: OutOfMemory,
+    log_process: LogProcess,
 }
 
 /// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and says whether it is still wanted. Returns its exit code.
 pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bool) -> i32 {
-    role::start_journal_text(options.verbose);
+    log_output::start(options.verbose);
     role::take_on("supervisor");
-    match Supervisor::start(options) {
+    let mut log_process = LogProcess::new();
+    match Supervisor::start(options, &mut log_process) {
         Ok(mut supervisor) => {
-            if started(Ok(())) {
-                return supervisor.supervise();
-            }
-            log::warn!("whoever started it is gone; stopped");
-            supervisor.end_children();
-            EXIT_FAILED
+            supervisor.log_process = log_process;
+            supervisor.log_process.flush();
+            let code = if started(Ok(())) {
+                supervisor.supervise()
+            } else {
+                log::warn!("whoever started it is gone; stopped");
+                supervisor.end_children();
+                EXIT_FAILED
+            };
+            supervisor.log_process.finish(Some(&supervisor.scheduling));
+            code
         }
         Err(error) => {
             log::error!("{error}");
+            log_process.finish(None);
             started(Err(&error));
             error.exit_code()
         }
@@ -199,7 +233,7 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
 }
 
 impl Supervisor {
-    fn start(options: Options) -> Result<Supervisor, StartError> {
+    fn start(options: Options, log_process: &mut LogProcess) -> Result<Supervisor, StartError> {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
         let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
@@ -207,7 +241,10 @@ impl Supervisor {
             return Err(StartError::NowhereToListen);
         }
         let scheduling = Scheduling::take_on(&options)?;
-        let Capacity { connections: connections_max, turn_away: turn_away_max, bound } = capacity(&options, workers)?;
+        let out_of_memory = OutOfMemory::take_on();
+        log_process.start_if_due(&scheduling);
+        let capacity = capacity(&options, workers)?;
+        let Capacity { connections: connections_max, turn_away: turn_away_max, bound, .. } = capacity;
         // One more for the journal, which comes behind the workers that are always there.
         let own = match options.model.placement {
             Placement::Shared => 0,
@@ -217,12 +254,20 @@ impl Supervisor {
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
         let log = EventLog::create(Geometry {
-            ring_bytes: options.ring,
+            ring_bytes: capacity.ring,
             slots,
             sessions_max: udp_cells.end,
-            snapshot_bytes_max: udp_cells.end * SNAPSHOT_BYTES_PER_SESSION + forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM,
+            snapshot_bytes_max: snapshot_bytes_max(connections_max),
         })
         .map_err(share)?;
+        match options.data_dir().as_deref().map(sequences_used) {
+            // It was noted by an earlier run.
+            Some(Ok(Some(used))) => log.begin_above(used),
+            Some(Err(error)) => {
+                log::warn!("cannot read which sequences are used: {error}; if the clock was set back, those of this run are lower")
+            }
+            Some(Ok(None)) | None => {}
+        }
         let units: &'static Semaphore = map_shared("forkchat-admission").map_err(share)?;
         units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
 
@@ -233,9 +278,19 @@ impl Supervisor {
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
             cells: udp_cells,
-            admission: Admission::new(units, 0, options.max_per_address),
+            admission: Admission::new(units, 0, options.max_per_address, !rate_limit.is_off()),
             dropped: Value::map("forkchat-counters").map_err(share)?,
         };
+        let journal = JournalConfig {
+            rate_limit,
+            workers: slots as u16,
+            data_dir: options.data_dir(),
+            quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
+            tally,
+        };
+        let of_stand_in = journal.clone();
+        let begin = move || journal::stand_in(log, Slot(workers), &of_stand_in).map_err(|error| error.to_string());
+        let post = Post::new(Arc::new(begin)).map_err(share)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
         let signals = block_signals().map_err(system("take signals"))?;
         epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
@@ -246,14 +301,26 @@ impl Supervisor {
             listeners,
             children: Children::new(workers, slots),
             connections: Connections::new(connections_max, slots),
-            admission: Admission::new(units, SUPERVISOR, options.max_per_address),
+            admission: Admission::new(units, SUPERVISOR, options.max_per_address, !rate_limit.is_off()),
             gate: Event::map("forkchat-gate").map_err(share)?,
-            serving: ServingConfig { rate_limit, sendq: options.sendq, turn_away_max, journal: Slot(workers), stopping, udp: Some(udp) },
-            journal: JournalConfig { rate_limit, workers: slots as u16, data_dir: options.data_dir(), lines_max: options.history, tally },
+            serving: ServingConfig {
+                rate_limit,
+                outboxes: Bounds { sendq: options.sendq, together: capacity.outboxes },
+                turn_away_max,
+                journal: Slot(workers),
+                stopping,
+                udp: Some(udp),
+                stand_in: Some(post.clone()),
+            },
+            own_outboxes: capacity.own_outboxes,
+            journal,
+            post,
             watchdog: Watchdog::new(slots),
             blame: Blame::default(),
             stage: Stage::Serving,
             scheduling,
+            out_of_memory,
+            log_process: LogProcess::default(),
             options,
         };
         // Only warned of: what isn't guaranteed concerns deaths, and may never be needed.
@@ -269,6 +336,13 @@ impl Supervisor {
         let applied = supervisor.scheduling.to_string();
         if !applied.is_empty() {
             log::info!("scheduling: {applied}");
+        }
+        if let Some(limit) = capacity.ring_bound {
+            log::info!("ring of {}, since {limit} allows no more", InMib(capacity.ring as u64));
+        }
+        if capacity.outboxes < supervisor.options.sendq {
+            let together = InMib(capacity.outboxes as u64);
+            log::info!("slow readers of a worker may be behind by {together} together, less than --sendq allows each");
         }
         let model = supervisor.options.model;
         log::info!("model {}; as many connections as {bound} allows", model.name);
@@ -320,6 +394,7 @@ impl Supervisor {
             .chain(self.listeners.pause_end())
             .chain(self.stage.deadline())
             .chain(self.children.next_look())
+            .chain(self.log_process.next_look())
             .min();
         let until_due = due.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
         let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
@@ -358,7 +433,8 @@ impl Supervisor {
 
     /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
     fn watch(&mut self) {
-        self.log.advance_clock();
+        log_output::report_dropped();
+        self.log_process.kill_if_stopped();
         if self.watchdog.is_due(Instant::now()) {
             // Who has nobody to tell sleeps on, but not for long: it would have much to apply at once, and holds the ring.
             self.log.ring_who_is_behind();
@@ -367,16 +443,48 @@ impl Supervisor {
             self.children.kill(slot, Fault::Stopped);
         }
         for slot in self.children.take_abandoned(Instant::now()) {
-            log::error!(
-                "{} could not be started for 2 s; the others go on without it, and those whom it served may be closed",
-                self.children.name(slot)
-            );
-            self.log.abandon(slot);
+            self.abandon(slot);
         }
-        let alive = self.children.alive();
+        self.keep_stand_in();
+        let alive = self.children.watched();
         let used = |slot| self.children.cpu_use(slot);
         if let Some((slot, why)) = self.watchdog.look(self.log, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
+        }
+    }
+
+    /// The others go on without a process that can't be started, or that was killed and isn't gone.
+    fn abandon(&mut self, slot: Slot) {
+        let child = self.children.get(slot);
+        let (name, is_worker) = (child.name(), child.role != Role::Journal);
+        let what = match child.pid {
+            None if child.deaths > 0 => {
+                format!("{name} does not stay alive: it crashed {} in a row", role::count(child.deaths as usize, "time"))
+            }
+            None => format!("{name} could not be started for 2 s"),
+            Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago and is not gone, since the kernel still works for it"),
+        };
+        let so = if is_worker { "those whom it served wait, and may be closed" } else { "what is said is not stored until it is back" };
+        log::error!("{what}; the others go on without it, and {so}");
+        // Whoever was there is gone, or was killed so long ago that no thread of it is on a CPU: then none executes another instruction of the program.
+        self.post.leave(slot, self.log, self.serving.journal);
+        self.log.abandon(slot);
+    }
+
+    /// While there is no journal, a worker makes the snapshots.
+    fn keep_stand_in(&mut self) {
+        let journal = self.serving.journal;
+        let is_missing = self.children.get(journal).is_given_up;
+        if is_missing
+            && self.post.holder().is_none()
+            && let Some(slot) = self.children.to_stand_in()
+        {
+            log::warn!("{} makes the snapshots in the journal's place", self.children.name(slot));
+            self.post.appoint(slot);
+        }
+        if let Some(slot) = self.post.holder() {
+            // So that it notices, and looks whether a snapshot may be published by now.
+            self.log.bell(slot).ring_anyway();
         }
     }
 
@@ -424,6 +532,13 @@ fn own_mask(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix(field));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// A snapshot of the state with so many connections, and as many UDP sessions as there may be then.
+fn snapshot_bytes_max(connections: usize) -> usize {
+    let sessions = connections + connections.min(UDP_SESSIONS_MAX);
+    let rooms = forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM;
+    sessions * SNAPSHOT_BYTES_PER_SESSION + rooms + SNAPSHOT_BYTES_OF_ADDRESSES
 }
 
 fn random() -> std::io::Result<[u8; 16]> {

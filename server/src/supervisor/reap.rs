@@ -18,6 +18,7 @@ impl Supervisor {
     pub(super) fn reap(&mut self) {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+                Ok(WaitStatus::Stopped(pid, _)) if self.log_process.was_stopped(pid) => {}
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(slot) = self.children.slot_of(pid) {
                         self.children.get(slot).stopped_at = Some(Instant::now());
@@ -25,7 +26,9 @@ impl Supervisor {
                 }
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(status) => {
-                    if let (Some(pid), Some(death)) = (status.pid(), End::of(status)) {
+                    if let (Some(pid), Some(death)) = (status.pid(), End::of(status))
+                        && !self.log_process.has_ended(pid, death)
+                    {
                         self.bury(pid, death);
                     }
                 }
@@ -37,6 +40,7 @@ impl Supervisor {
 
     fn bury(&mut self, pid: Pid, death: End) {
         let Some(slot) = self.children.slot_of(pid) else { return };
+        self.post.leave(slot, self.log, self.serving.journal);
         // What it said before it died counts.
         self.hear(slot);
         self.children.close_channel(slot, &self.epoll);

@@ -1,6 +1,6 @@
 //! Which process runs when and where: what `--nice`, `--sched` and `--pin` give to each.
 //!
-//! | | supervisor | workers | journal |
+//! | | supervisor | workers | journal, log |
 //! |---|---|---|---|
 //! | `--nice N` | N | N | N |
 //! | `--sched other`, `batch`, `idle` | the same | the same | the same |
@@ -71,6 +71,11 @@ impl Scheduling {
         let cpus =
             if pin { cpus_allowed().map_err(|errno| StartError::System("tell which CPUs are allowed", errno.into()))? } else { Vec::new() };
         Ok(Scheduling { nice, policy, cpus })
+    }
+
+    /// Gives the log process its part, which is the journal's: it never has real time, and is never pinned.
+    pub fn take_on_in_log_process(&self) {
+        self.take_on_in_child(Slot(0), Role::Journal);
     }
 
     /// Gives a child its part: in the child, before it has a second thread. What it can't have costs speed at most, so it serves all the same.

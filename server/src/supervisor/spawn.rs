@@ -12,6 +12,7 @@ use forkchat_common::ids::Slot;
 use nix::unistd::Pid;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// When a fork fails, it is tried again after this.
@@ -26,10 +27,12 @@ impl Supervisor {
     /// Starts the processes whose time it is.
     pub(super) fn respawn(&mut self) {
         let now = Instant::now();
+        self.log_process.start_if_due(&self.scheduling);
         for slot in self.children.slots() {
             if self.children.get(slot).respawn_at.is_none_or(|at| at > now) {
                 continue;
             }
+            let was_given_up = self.children.get(slot).is_given_up;
             match self.spawn(slot) {
                 Ok(()) => {
                     let child = self.children.get(slot);
@@ -39,12 +42,21 @@ impl Supervisor {
                             let connections = self.connections.count(slot);
                             log::warn!("{death}; respawned as pid {pid}, {} kept", count(connections, "connection"));
                         }
+                        Role::Journal if was_given_up => {
+                            let skipped = self.journal.tally.skipped.load(Ordering::Relaxed);
+                            log::warn!("{death}; respawned as pid {pid}; {} not stored so far", count(skipped as usize, "line"));
+                        }
                         Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
                     }
                 }
                 Err(error) => {
-                    log::error!("cannot fork {}: {error}; trying again", self.children.name(slot));
-                    self.children.get(slot).respawn_at = Some(now + FORK_AGAIN);
+                    let child = self.children.get(slot);
+                    let failure = error.to_string();
+                    if child.fork_failure.as_ref() != Some(&failure) {
+                        log::error!("cannot fork {}: {failure}; trying again every second", child.name());
+                        child.fork_failure = Some(failure);
+                    }
+                    child.respawn_at = Some(now + FORK_AGAIN);
                 }
             }
         }
@@ -59,6 +71,7 @@ impl Supervisor {
             Role::Journal => {
                 let start = |(), _| {
                     self.begin(slot, role, &name);
+                    self.post.wait_vacant();
                     journal::run(log, slot, &self.journal)
                 };
                 (fork_child((), |()| Vec::new(), log.bells(), &[], start)?, None)
@@ -73,7 +86,10 @@ impl Supervisor {
                     self.connections.of(slot).map(|(session, peer, socket)| ((session, peer), socket)).unzip();
                 let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
                     self.begin(slot, role, &name);
-                    let config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
+                    let mut config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
+                    if role == Role::OwnWorker {
+                        config.outboxes.together = self.own_outboxes;
+                    }
                     let inherited = sessions.iter().zip(sockets);
                     let inherited = inherited.map(|(&(session, peer), connection)| Inherited { session, peer, connection }).collect();
                     let start = Start { channel, udp, inherited, ends_with_connections: role == Role::OwnWorker };
@@ -90,6 +106,9 @@ impl Supervisor {
             }
         };
         self.children.get(slot).begin(pid, channel);
+        if role == Role::Journal {
+            self.post.dismiss();
+        }
         self.watchdog.forget(slot);
         Ok(())
     }
@@ -99,6 +118,7 @@ impl Supervisor {
     fn begin(&self, slot: Slot, role: Role, name: &str) {
         role::take_on(name);
         self.scheduling.take_on_in_child(slot, role);
+        self.out_of_memory.take_on_in_child(role);
         while !self.gate.wait(Duration::MAX) {}
     }
 }

@@ -1,8 +1,10 @@
 //! The end: ask, wait, insist. The same however it was asked for.
 
-use super::{EXIT_FAILED, EXIT_STOPPED, Supervisor};
+use super::{EXIT_FAILED, EXIT_NOT_STORED, EXIT_STOPPED, Supervisor};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
 /// How long the killed may take to be gone: only one that hangs in the kernel takes any time at all.
@@ -66,17 +68,22 @@ impl Supervisor {
         if self.stage != Stage::Serving {
             self.drain();
         }
+        let is_journal_done = self.children.is_journal_done();
         let code = match self.stage {
             Stage::Serving => return None,
             Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => return None,
-            Stage::Draining(_) => EXIT_STOPPED,
+            Stage::Draining(_) if is_journal_done && self.journal.missing_lines() == 0 => EXIT_STOPPED,
+            Stage::Draining(_) => EXIT_NOT_STORED,
             Stage::Now => EXIT_FAILED,
         };
-        if !self.children.are_drained() && code == EXIT_STOPPED {
-            if self.children.is_journal_done() {
-                log::warn!("some clients did not read what they were sent in time");
-            } else {
-                log::warn!("not everything that was said could be stored in time");
+        if !self.children.are_drained() && is_journal_done && code != EXIT_FAILED {
+            log::warn!("some clients did not read what they were sent in time");
+        }
+        if code == EXIT_NOT_STORED {
+            match self.journal.missing_lines() {
+                0 => log::warn!("not everything that was said could be stored in time"),
+                missing if is_journal_done => log::warn!("{missing} lines that were said could not be stored"),
+                missing => log::warn!("not everything that was said could be stored in time, and {missing} lines before could not be"),
             }
         }
         self.end_children();
@@ -84,21 +91,26 @@ impl Supervisor {
         Some(code)
     }
 
-    /// There is one way to stop a process. None is left, and no zombie.
+    /// There is one way to stop a process. None is left, and no zombie, but for one that cannot die: the supervisor waits for it only so long. The log
+    /// process isn't among them: it has yet to write what is logged here.
     pub(super) fn end_children(&mut self) {
-        for slot in self.children.alive() {
-            if let Some(pid) = self.children.get(slot).pid {
-                let _ = kill(pid, Signal::SIGKILL);
-            }
+        let alive = self.children.alive().into_iter();
+        let mut left: Vec<(String, Pid)> =
+            alive.filter_map(|slot| Some((self.children.name(slot), self.children.get(slot).pid?))).collect();
+        for (_, pid) in &left {
+            // It is ours and not reaped, so the pid is its.
+            let _ = kill(*pid, Signal::SIGKILL);
         }
         let deadline = Instant::now() + GONE;
-        while Instant::now() < deadline {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(1)),
-                Ok(_) => {}
-                Err(_) => return,
+        loop {
+            left.retain(|(_, pid)| matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)));
+            if left.is_empty() || Instant::now() >= deadline {
+                break;
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        log::error!("a killed process is still there; it ends with the kernel's work for it");
+        for (name, pid) in left {
+            log::error!("{name} (pid {pid}) was killed and is still there; it ends when the kernel has done its work for it");
+        }
     }
 }

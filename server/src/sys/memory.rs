@@ -5,8 +5,11 @@
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
+use nix::unistd::{SysconfVar, sysconf};
 use std::io;
 use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 use zerocopy::FromBytes;
 
 /// Maps one zeroed `T`. `name` is what `/proc/PID/maps` shows.
@@ -35,16 +38,49 @@ pub fn map_shared_slice<T: FromBytes + Sync + 'static>(name: &str, len: usize) -
     Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<T>(), len) })
 }
 
+/// Gives the memory of a mapping's whole pages back to the system. They read as zeroes afterwards,
+/// and take memory again where they are written. Source: madvise(2), MADV_REMOVE.
+///
+/// # Errors
+/// `EINVAL` for what doesn't begin with a page, or isn't shared.
+pub fn give_back(mapping: &'static [AtomicU64]) -> io::Result<()> {
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(4096);
+    // The kernel would round it up, to memory that may be another's.
+    let whole_pages = size_of_val(mapping) / page * page;
+    let start = NonNull::from(mapping).cast();
+    // SAFETY: the range lies within the slice, which lives for ever. Its words become zeroes, as by
+    // a store in another thread or process, which may happen to an atomic at any time.
+    unsafe { madvise(start, whole_pages, MmapAdvise::MADV_REMOVE) }.map_err(io::Error::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn a_mapping_is_zeroed_named_and_shared_with_a_child() {
         let numbers = map_shared_slice::<AtomicU64>("forkchat-test", 3).unwrap();
         assert!(numbers.iter().all(|number| number.load(Ordering::Relaxed) == 0));
         assert!(std::fs::read_to_string("/proc/self/maps").unwrap().contains("memfd:forkchat-test"));
+    }
+
+    #[test]
+    fn memory_that_is_given_back_is_free_and_reads_as_zeroes() {
+        let words = map_shared_slice::<AtomicU64>("forkchat-given-back", (256 * 1024) / 8).unwrap();
+        let resident_kib = || -> u64 {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let mapping = maps.split_once("memfd:forkchat-given-back").unwrap().1;
+            mapping.split_once("Rss:").unwrap().1.trim_start().split(' ').next().unwrap().parse().unwrap()
+        };
+        words.iter().for_each(|word| word.store(7, Ordering::Relaxed));
+        assert!(resident_kib() >= 256, "{} KiB", resident_kib());
+        give_back(words).unwrap();
+        assert_eq!(resident_kib(), 0);
+        assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        words[0].store(1, Ordering::Relaxed);
+        assert_eq!(words[0].load(Ordering::Relaxed), 1);
+        assert!(give_back(&words[1..]).is_err(), "it begins within a page");
     }
 
     #[test]

@@ -49,7 +49,16 @@ pub fn fork_survivor<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'
     fork_then(|_| reset_signals(), own, keep, std::iter::empty(), &[], |own, _| main(own))
 }
 
-/// The fork of both. The child begins with `prepare`, which is told its parent.
+/// Forks a child that has what [`fork_child`]'s has, the descriptors in `bequeathed` among it, and ends by itself: nothing kills it when its parent
+/// dies.
+///
+/// # Errors
+/// As with [`fork_child`].
+pub fn fork_outliving(bequeathed: &[BorrowedFd<'_>], main: impl FnOnce(Vec<OwnedFd>) -> i32) -> io::Result<Pid> {
+    fork_then(|_| crash_by_default(), (), |()| Vec::new(), std::iter::empty(), bequeathed, |(), inherited| main(inherited))
+}
+
+/// The fork of all three. The child begins with `prepare`, which is told its parent.
 fn fork_then<T>(
     prepare: impl FnOnce(Pid) -> nix::Result<()>,
     own: T,
@@ -158,6 +167,12 @@ fn die_with(parent: Pid) -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     // It may have died before the request; then nobody will send the signal.
     if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// Has a signal do nothing.
+pub fn ignore_signal(which: Signal) -> nix::Result<()> {
+    // SAFETY: no function is installed that could be called at a wrong moment, only the kernel's own ignoring.
+    unsafe { signal(which, SigHandler::SigIgn) }.map(drop)
 }
 
 /// Has a signal do what it does in a program that never heard of it.

@@ -54,8 +54,18 @@ pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Resul
 /// Waits until a socket counts as readable, its peer has ended, or it is broken, for at most so long: what of that it is, nothing of it when the time
 /// is over. In epoll's words, which are poll's. Source: poll(2).
 pub fn wait_for_input(socket: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<EpollFlags> {
-    let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };
     let millis = timeout.map_or(-1, |timeout| i32::try_from(timeout.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX));
+    poll_one(socket, libc::POLLIN | libc::POLLRDHUP, millis)
+}
+
+/// Whether a connection is broken: reset by its peer, or ended in both directions. Unread input may still
+/// be there.
+pub fn is_broken(socket: BorrowedFd<'_>) -> bool {
+    poll_one(socket, 0, 0).is_ok_and(|found| found.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP))
+}
+
+fn poll_one(socket: BorrowedFd<'_>, events: libc::c_short, millis: libc::c_int) -> nix::Result<EpollFlags> {
+    let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
     // SAFETY: one entry, which the kernel reads and writes during the call and which lives as long.
     match Errno::result(unsafe { libc::poll(&raw mut waiting, 1, millis) }) {
         Err(Errno::EINTR) | Ok(0) => Ok(EpollFlags::empty()),

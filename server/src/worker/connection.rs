@@ -5,6 +5,7 @@
 
 use crate::sys::socket::{consume, set_receive_low_water};
 use forkchat_common::ids::SessionId;
+use forkchat_common::limits::{COMMAND_COST_MAX, RATE_BURST_LINES};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,6 +17,14 @@ pub const LINES_PER_PEEK_MAX: u32 = 256;
 pub fn lines_per_peek(allowed: u64) -> u32 {
     u32::try_from(allowed).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX)
 }
+
+/// Lines of a new connection's first look: so few that its budget lasts even if each is the costliest
+/// command.
+pub const LINES_OF_FIRST_LOOK: u32 = (RATE_BURST_LINES / COMMAND_COST_MAX) as u32;
+
+/// In the data of an epoll event: the connection isn't read, only its end is of interest. No session id
+/// has this bit: serial numbers don't come so far.
+pub const WATCHED: u64 = 1 << 62;
 
 /// No mark is like this: a predecessor may have left any.
 const UNKNOWN_LOW_WATER: u32 = 0;
@@ -45,7 +54,7 @@ impl Connection {
             session,
             socket,
             consumed: AtomicU64::new(0),
-            lines_max: AtomicU32::new(LINES_PER_PEEK_MAX),
+            lines_max: AtomicU32::new(LINES_OF_FIRST_LOOK),
             low_water: AtomicU32::new(UNKNOWN_LOW_WATER),
             in_long_line: AtomicBool::new(false),
             is_registered: AtomicBool::new(false),
@@ -97,7 +106,17 @@ impl Connection {
         self.allow(lines_max);
         self.expect_more_than(rest);
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLONESHOT;
-        let mut event = EpollEvent::new(flags, self.session.0);
+        self.register(epoll, EpollEvent::new(flags, self.session.0))
+    }
+
+    /// Has `epoll` tell once if the peer resets the connection, and of nothing else. False if the system
+    /// can't do that now.
+    pub fn watch(&self, epoll: &Epoll) -> bool {
+        // EPOLLERR and EPOLLHUP are always reported. Source: epoll_ctl(2).
+        self.register(epoll, EpollEvent::new(EpollFlags::EPOLLONESHOT, self.session.0 | WATCHED))
+    }
+
+    fn register(&self, epoll: &Epoll, mut event: EpollEvent) -> bool {
         let is_known = self.is_registered.load(Ordering::Relaxed);
         let armed = if is_known { epoll.modify(&self.socket, &mut event) } else { epoll.add(&self.socket, event) };
         self.is_registered.store(is_known || armed.is_ok(), Ordering::Relaxed);

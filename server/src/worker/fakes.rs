@@ -9,7 +9,7 @@ use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
 use crate::sys::memory::map_shared;
 use crate::sys::tcp_position::Positions;
-use forkchat_common::address::{LocalAddress, UdpPath};
+use forkchat_common::endpoint::{LocalAddress, UdpPath};
 use forkchat_common::ids::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -120,7 +120,7 @@ impl Sockets for FakeSockets {
 pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> UdpConfig {
     let units = map_shared::<Semaphore>("test-admission").unwrap();
     units.init(3).unwrap();
-    let admission = Admission::new(units, 0, per_address_max);
+    let admission = Admission::new(units, 0, per_address_max, false);
     UdpConfig { cookie_key: [7; 16], cells, admission, dropped: Value::map("test-dropped").unwrap() }
 }
 

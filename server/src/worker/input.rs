@@ -3,8 +3,8 @@
 use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
 use crate::replica::push_fact;
-use forkchat_common::address::UdpPath;
-use forkchat_common::command::is_question;
+use forkchat_common::command::may_have_long_answer;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, SessionId};
 use forkchat_common::lines::{Piece, cut};
 use std::net::SocketAddr;
@@ -41,6 +41,11 @@ pub enum Input<C> {
         session: SessionId,
         /// Behind it.
         end: Sequence,
+    },
+    /// The peer of an open connection, whose input isn't read now, has reset it.
+    Broken {
+        /// Whose.
+        session: SessionId,
     },
     /// A datagram.
     Datagram {
@@ -85,7 +90,7 @@ impl Lines {
         let mut lines = Lines::default();
         // At once, for lines of usual length: another thread frees it, and the two get in each other's way at each step of its growth.
         lines.batch.reserve(2 * bytes.len().min(lines_max.saturating_mul(128)));
-        // What stands behind a question is looked at when that is answered.
+        // What follows a command with a long answer is read when the answer is complete.
         let mut is_cut_short = false;
         let cut = cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
             let fact = match piece {
@@ -95,7 +100,7 @@ impl Lines {
             };
             lines.batch.push(|payload| Record { session, input_end: offset + end as u64, fact }.encode(payload));
             lines.count += 1;
-            is_cut_short = matches!(piece, Piece::Line(line) if is_question(line)) || lines.count as usize >= lines_max;
+            is_cut_short = matches!(piece, Piece::Line(line) if may_have_long_answer(line)) || lines.count as usize >= lines_max;
             if is_cut_short { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         lines.consume = cut.committed + cut.skipped;

@@ -41,6 +41,7 @@ mod udp;
 pub mod udp_socket;
 
 pub use crate::replica::JoinError;
+pub use outboxes::Bounds;
 pub use serving::ServingConfig;
 pub use takeover::Inherited;
 pub use udp::UdpConfig;

@@ -1,15 +1,20 @@
 //! What each session of this worker is to be sent, and how much of it is out.
 //!
-//! An outbox is bounded: who doesn't read what it is sent is disconnected (`--sendq`), and nobody waits for it. After each turn its checkpoint goes
-//! to the session's cell in shared memory; see `event_log/cells.rs` for what it means.
+//! An outbox is bounded: who doesn't read what it is sent is disconnected (`--sendq`), and nobody
+//! waits for it. All of a worker's outboxes together are bounded, too ([`Bounds`]): many slow
+//! readers, each within `--sendq`, must not take the server's memory. After each turn its
+//! checkpoint goes to the session's cell in shared memory; see `event_log/cells.rs` for what it
+//! means.
 
 use super::sockets::{Sockets, Written};
 use crate::chat::{CloseReason, Ending, Output, Session};
 use crate::event_log::{Checkpoint, EventLog, Thread};
 use crate::faults::{Act, strike};
-use forkchat_common::address::UdpPath;
+use forkchat_common::address::AddressBlock;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// Memory that an empty outbox keeps for its next bytes, until it has been idle for a while.
@@ -18,11 +23,28 @@ const IDLE_BYTES_MAX: usize = 4 * 1024;
 /// As many bytes as a session will ever be sent: taken, when all of its output is out.
 pub const ALL: u64 = u64::MAX;
 
+/// When the outboxes of a worker take more than they may, the sessions that are furthest behind are
+/// disconnected until this part of it is free: else the next line to the same readers would have
+/// all outboxes looked at again.
+const RELIEF_SHARE: usize = 4;
+
+/// How much may wait for readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// `--sendq`: bytes that one session may be behind.
+    pub sendq: usize,
+    /// Memory in bytes that all outboxes of the worker may take together.
+    pub together: usize,
+}
+
 /// The outboxes of one worker, and who of its sessions ended.
 #[derive(Debug)]
 pub struct Outboxes {
     me: Slot,
-    sendq: usize,
+    bounds: Bounds,
+    /// Memory that all outboxes take, without what each keeps while it is idle: the sum of
+    /// [`Outbox::counted`].
+    memory: usize,
     /// By cell.
     boxes: Vec<Option<Box<Outbox>>>,
     open: usize,
@@ -56,6 +78,10 @@ pub struct Outboxes {
     is_asked: bool,
     /// Those whose question was answered since the last call of [`Outboxes::take_answered`].
     answered: Vec<SessionId>,
+    /// Lists that have another part, since the last call of [`Outboxes::take_continuing`].
+    continuing: Vec<(SessionId, Sequence, u32)>,
+    /// Addresses that have exceeded their budget since the last call of [`Outboxes::take_exceeded`].
+    exceeded: Vec<AddressBlock>,
 }
 
 #[derive(Debug)]
@@ -66,6 +92,8 @@ struct Outbox {
     start: usize,
     /// Taken by the outside, and not in the kernel yet when that was last looked at.
     in_flight: usize,
+    /// Its part of [`Outboxes::memory`].
+    counted: usize,
     /// What comes of a record before this was rendered by a predecessor, and is out.
     resumes_at: Sequence,
     /// Output bytes rendered since the session began.
@@ -114,6 +142,19 @@ impl Outbox {
     /// Rendered and not in the kernel.
     fn behind(&self) -> usize {
         self.unwritten() + self.in_flight
+    }
+
+    /// Memory that it takes, without what it keeps while it is idle. What is on its way of a
+    /// session that was given up goes with its connection.
+    fn memory(&self) -> usize {
+        if self.given_up.is_some() { 0 } else { self.bytes.capacity().saturating_sub(IDLE_BYTES_MAX) + self.in_flight }
+    }
+
+    /// Brings its part of `total` up to date.
+    fn count(&mut self, total: &mut usize) {
+        let memory = self.memory();
+        *total = *total + memory - self.counted;
+        self.counted = memory;
     }
 
     /// Rendered and in the kernel.
@@ -191,10 +232,11 @@ impl Outbox {
 
 impl Outboxes {
     /// None yet.
-    pub fn new(me: Slot, sendq: usize) -> Outboxes {
+    pub fn new(me: Slot, bounds: Bounds) -> Outboxes {
         Outboxes {
             me,
-            sendq,
+            bounds,
+            memory: 0,
             boxes: Vec::new(),
             open: 0,
             dirty: Vec::new(),
@@ -212,6 +254,8 @@ impl Outboxes {
             challenged: Vec::new(),
             is_asked: false,
             answered: Vec::new(),
+            continuing: Vec::new(),
+            exceeded: Vec::new(),
         }
     }
 
@@ -245,6 +289,7 @@ impl Outboxes {
     pub fn give_up(&mut self, session: SessionId, why: CloseReason) {
         if let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up.is_none()) {
             outbox.give_up(why);
+            self.count(session);
         }
     }
 
@@ -256,8 +301,21 @@ impl Outboxes {
     /// Takes an outbox away whose session never began.
     pub fn remove(&mut self, session: SessionId) {
         if self.has(session) {
-            self.boxes[session.cell()] = None;
+            self.empty_cell(session.cell());
+        }
+    }
+
+    /// Takes the outbox out of a cell that has one.
+    fn empty_cell(&mut self, cell: usize) {
+        if let Some(outbox) = self.boxes[cell].take() {
+            self.memory -= outbox.counted;
             self.open -= 1;
+        }
+    }
+
+    fn count(&mut self, session: SessionId) {
+        if let Some(outbox) = self.boxes.get_mut(session.cell()).and_then(Option::as_deref_mut) {
+            outbox.count(&mut self.memory);
         }
     }
 
@@ -265,13 +323,15 @@ impl Outboxes {
         if self.boxes.len() <= session.cell() {
             self.boxes.resize_with(session.cell() + 1, || None);
         }
-        let place = &mut self.boxes[session.cell()];
-        self.open += usize::from(place.is_none());
-        place.insert(Box::new(Outbox {
+        // A session may follow in the cell whose end is still in the log.
+        self.empty_cell(session.cell());
+        self.open += 1;
+        self.boxes[session.cell()].insert(Box::new(Outbox {
             session,
             bytes: Vec::new(),
             start: 0,
             in_flight: 0,
+            counted: 0,
             resumes_at: Sequence(0),
             rendered: 0,
             taken: 0,
@@ -313,21 +373,60 @@ impl Outboxes {
         self.tells
     }
 
-    /// Writes to those that are too full, and gives up those that stay so.
+    /// Writes to those that are too full, and gives up those that stay so. If all together take too
+    /// much, does so with all, and gives up those that are furthest behind.
     pub fn relieve<S: Sockets>(&mut self, sockets: &mut S) {
+        let sendq = self.bounds.sendq;
         for session in std::mem::take(&mut self.too_full) {
-            let sendq = self.sendq;
-            let Some(outbox) = self.get(session) else { continue };
-            // It may take more by now, only nobody has had the time to hear of it.
-            outbox.is_blocked = false;
+            if self.try_to_write(session, sockets, sendq) > sendq {
+                self.give_up_slow(session);
+            }
+        }
+        if self.memory > self.bounds.together {
+            self.relieve_all(sockets);
+        }
+    }
+
+    fn relieve_all<S: Sockets>(&mut self, sockets: &mut S) {
+        let counted = |outbox: &Outbox| (outbox.counted > 0).then_some(outbox.session);
+        let sessions: Vec<SessionId> = self.boxes.iter().flatten().filter_map(|outbox| counted(outbox)).collect();
+        for &session in &sessions {
+            self.try_to_write(session, sockets, IDLE_BYTES_MAX);
+        }
+        let enough = self.bounds.together - self.bounds.together / RELIEF_SHARE;
+        let mut by_memory: Vec<(usize, SessionId)> =
+            sessions.into_iter().filter_map(|session| Some((self.look_at(session)?.counted, session))).collect();
+        by_memory.sort_unstable_by_key(|&(counted, session)| (Reverse(counted), session));
+        for (_, session) in by_memory {
+            if self.memory <= enough {
+                break;
+            }
+            self.give_up_slow(session);
+        }
+    }
+
+    /// Writes what the socket takes, and waits a moment for what only waits for its turn while more
+    /// than `enough` is not out. Returns how much is not.
+    fn try_to_write<S: Sockets>(&mut self, session: SessionId, sockets: &mut S, enough: usize) -> usize {
+        let Some(outbox) = self.get(session) else { return 0 };
+        // It may take more by now, only nobody has had the time to hear of it.
+        outbox.is_blocked = false;
+        outbox.write(sockets);
+        while outbox.behind() > enough && sockets.hurry(session) {
             outbox.write(sockets);
-            while outbox.behind() > sendq && sockets.hurry(session) {
-                outbox.write(sockets);
-            }
-            if outbox.behind() > sendq && outbox.given_up.is_none() {
-                outbox.give_up(CloseReason::TooSlow);
-                self.given_up.push((session, CloseReason::TooSlow));
-            }
+        }
+        let behind = outbox.behind();
+        self.count(session);
+        behind
+    }
+
+    fn give_up_slow(&mut self, session: SessionId) {
+        if let Some(outbox) = self.get(session)
+            && outbox.given_up.is_none()
+        {
+            outbox.give_up(CloseReason::TooSlow);
+            self.given_up.push((session, CloseReason::TooSlow));
+            self.count(session);
         }
     }
 
@@ -362,7 +461,9 @@ impl Outboxes {
         for session in std::mem::take(&mut self.dirty) {
             let me = self.me;
             log.begin_turn(me, Thread::Send);
-            let Some(outbox) = self.get(session) else { continue };
+            // As `get`, which would borrow the count of the memory with it.
+            let place = self.boxes.get_mut(session.cell()).and_then(Option::as_deref_mut);
+            let Some(outbox) = place.filter(|outbox| outbox.session == session) else { continue };
             outbox.is_dirty = false;
             if outbox.ending != Some(Ending::Drop) {
                 outbox.write(sockets);
@@ -371,6 +472,7 @@ impl Outboxes {
                     outbox.write(sockets);
                 }
             }
+            outbox.count(&mut self.memory);
             match outbox.ending {
                 Some(ending) if ending == Ending::Drop || outbox.behind() == 0 => {
                     // That all of it is out: until its connection is ended a successor may have to know. A later session may have the cell
@@ -378,8 +480,7 @@ impl Outboxes {
                     if ending == Ending::Finish && log.checkpoint(session.cell()).is_some_and(|checkpoint| checkpoint.session == session) {
                         log.store_checkpoint(outbox.checkpoint(me, position));
                     }
-                    self.boxes[session.cell()] = None;
-                    self.open -= 1;
+                    self.empty_cell(session.cell());
                     sockets.finish(session, ending);
                     flushed.finished.push(session);
                 }
@@ -453,6 +554,22 @@ impl Outboxes {
         std::mem::take(&mut self.answered)
     }
 
+    /// The lists that have another part, found since the last call: whose, which, and how many parts were
+    /// rendered.
+    pub fn take_continuing(&mut self) -> Vec<(SessionId, Sequence, u32)> {
+        std::mem::take(&mut self.continuing)
+    }
+
+    /// The addresses that have exceeded their budget since the last call.
+    pub fn take_exceeded(&mut self) -> Vec<AddressBlock> {
+        std::mem::take(&mut self.exceeded)
+    }
+
+    /// Whether something that was rendered for a session isn't written.
+    pub fn has_unwritten(&self, session: SessionId) -> bool {
+        self.look_at(session).is_some_and(|outbox| outbox.unwritten() > 0)
+    }
+
     fn look_at(&self, session: SessionId) -> Option<&Outbox> {
         self.boxes.get(session.cell())?.as_deref().filter(|outbox| outbox.session == session)
     }
@@ -512,10 +629,12 @@ impl Output for Outboxes {
     }
 
     fn tell(&mut self, session: SessionId, bytes: &[u8]) {
-        let (turn_start, now, sendq) = (self.turn_start, self.now, self.sendq);
+        let (turn_start, now, sendq) = (self.turn_start, self.now, self.bounds.sendq);
         self.tells += 1;
         strike(Act::Rendering, bytes);
-        let Some(outbox) = self.get(session).filter(|outbox| outbox.given_up.is_none() && outbox.resumes_at <= now) else { return };
+        let place = self.boxes.get_mut(session.cell()).and_then(Option::as_deref_mut);
+        let is_sent_to = |outbox: &&mut Outbox| outbox.session == session && outbox.given_up.is_none() && outbox.resumes_at <= now;
+        let Some(outbox) = place.filter(is_sent_to) else { return };
         let start = turn_start.max(outbox.resumes_at);
         if outbox.mark.0 != start {
             if outbox.behind() > 0 {
@@ -529,6 +648,7 @@ impl Output for Outboxes {
         outbox.is_warm = true;
         outbox.bytes.extend_from_slice(&bytes[taken..]);
         outbox.rendered += bytes.len() as u64;
+        outbox.count(&mut self.memory);
         let is_too_full = was_within && outbox.behind() > sendq;
         let was_dirty = std::mem::replace(&mut outbox.is_dirty, true);
         if is_too_full {
@@ -552,6 +672,7 @@ impl Output for Outboxes {
             && let Some(outbox) = self.get(session).filter(may_have_been_told)
         {
             outbox.give_up(CloseReason::WorkerDied);
+            self.count(session);
             self.given_up.push((session, CloseReason::WorkerDied));
         }
     }
@@ -568,6 +689,18 @@ impl Output for Outboxes {
 
     fn challenged(&mut self, session: SessionId) {
         self.challenged.push(session);
+    }
+
+    fn continues(&mut self, session: SessionId, slot: Slot, list: Sequence, parts: u32) {
+        if slot == self.me {
+            self.continuing.push((session, list, parts));
+        }
+    }
+
+    fn exceeded(&mut self, address: AddressBlock) {
+        if self.is_own && self.now >= self.silent_before {
+            self.exceeded.push(address);
+        }
     }
 
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {

@@ -5,7 +5,7 @@
 //! sending side, throws away what still comes in until the peer's end (or two seconds), and only then lets go. Closed with input unread, a socket
 //! is reset, and the peer may lose the last words.
 
-use super::connection::Connection;
+use super::connection::{Connection, WATCHED};
 use super::input::{Input, PEEK_BYTES_MAX};
 use super::peek::{Look, look};
 use super::send_thread::{milliseconds, unless_interrupted};
@@ -34,6 +34,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(50);
 /// How long it looks away while the send thread is at work. Longer, and the send thread would wait for it; shorter, and less is gathered.
 const GATHER: Duration = Duration::from_micros(200);
+/// How often it answers the supervisor while it waits for the send thread.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(200);
 /// Events that are taken from epoll at a time.
 const EVENTS: usize = 256;
 /// Bytes that are looked at at a time by one who has one connection: more than a line.
@@ -170,6 +172,7 @@ impl ReceiveThread {
         loop {
             let count = self.wait(&mut events)?;
             self.log.begin_turn(self.me, Thread::Receive);
+            self.log.answer(self.me, Thread::Receive);
             for event in &events[..count] {
                 match event.data() {
                     BELL => self.bell.answer(),
@@ -247,7 +250,13 @@ impl ReceiveThread {
 
     /// A client's socket has something to say.
     fn look(&mut self, token: u64, flags: EpollFlags) {
+        let is_watched = token < STRANGERS && token & WATCHED != 0;
+        let token = if is_watched { token & !WATCHED } else { token };
         let Some(receiving) = self.table.get_mut(&token) else { return };
+        if is_watched && !receiving.is_lingering {
+            let session = receiving.connection.session;
+            return self.hand_on(Input::Broken { session });
+        }
         if receiving.is_lingering {
             return self.discard(token);
         }
@@ -279,11 +288,14 @@ impl ReceiveThread {
 
     /// Puts something into the queue, waiting if it is full: that holds back the clients, through TCP.
     fn hand_on(&mut self, input: Input<Arc<Connection>>) {
-        if let Err(crossbeam_channel::TrySendError::Full(input)) = self.inputs.try_send(input) {
+        if let Err(crossbeam_channel::TrySendError::Full(mut input)) = self.inputs.try_send(input) {
             self.log.end_turn(self.me, Thread::Receive);
             self.log.ring(self.me);
-            // Fails only if the send thread is gone, and with it the process.
-            let _ = self.inputs.send(input);
+            // Otherwise it fails only if the send thread is gone, and with it the process.
+            while let Err(crossbeam_channel::SendTimeoutError::Timeout(same)) = self.inputs.send_timeout(input, SIGN_OF_LIFE) {
+                self.log.answer(self.me, Thread::Receive);
+                input = same;
+            }
             self.log.begin_turn(self.me, Thread::Receive);
         }
     }

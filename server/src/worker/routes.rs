@@ -1,6 +1,6 @@
 //! How each session of a worker is reached, by cell. `S` is what the worker keeps of a connection.
 
-use forkchat_common::address::UdpPath;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
 
 /// How a session is reached.

@@ -12,7 +12,7 @@ use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
 use crate::sys::tcp_position::{Positions, positions};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use forkchat_common::address::UdpPath;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
@@ -34,6 +34,9 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
     serving.sockets.output.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
     loop {
         log.begin_turn(me, Thread::Send);
+        if log.answer(me, Thread::Send) {
+            serving.sockets.receive_bell.ring_anyway();
+        }
         for _ in 0..INPUTS_PER_TURN {
             if !serving.takes_input() {
                 break;
@@ -157,6 +160,13 @@ impl Sockets for Network {
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
         let connection = self.connection(session).cloned();
         connection.is_none_or(|connection| connection.arm(&self.input, 0, lines_per_peek(lines_max)))
+    }
+
+    fn watch(&mut self, session: SessionId) {
+        if let Some(connection) = self.connection(session).cloned() {
+            // If it can't be watched now, its end is found when its input is read again.
+            connection.watch(&self.input);
+        }
     }
 
     fn finish(&mut self, session: SessionId, ending: Ending) {

@@ -13,7 +13,7 @@
 //! decides. A worker that is killed anywhere in a turn loses nothing that isn't in the log, the kernel or a snapshot.
 
 use super::input::{Input, Lines};
-use super::outboxes::Outboxes;
+use super::outboxes::{Bounds, Outboxes};
 use super::sockets::Sockets;
 use super::takeover::{Inherited, Takeover};
 use super::udp::{UdpConfig, UdpDesk, Verdict};
@@ -23,10 +23,11 @@ use crate::faults::{Act, strike};
 use crate::ipc::doorbell::Doorbell;
 use crate::ipc::event::Event;
 use crate::replica::{JoinError, Replica, push_fact};
-use forkchat_common::address::UdpPath;
+use crate::stand_in::{Post, Reserve};
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -59,8 +60,8 @@ const SILENCE_CHECK: u64 = Micros::SECOND;
 pub struct ServingConfig {
     /// `--rate-limit`.
     pub rate_limit: RateLimit,
-    /// `--sendq`: bytes that a session may be behind.
-    pub sendq: usize,
+    /// How much may wait for readers: `--sendq`, and this worker's part of the memory.
+    pub outboxes: Bounds,
     /// Connections that may be being turned away at a time.
     pub turn_away_max: usize,
     /// The journal's slot.
@@ -69,6 +70,8 @@ pub struct ServingConfig {
     pub stopping: Event,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<UdpConfig>,
+    /// Where the supervisor says which worker stands in for the journal.
+    pub stand_in: Option<Post>,
 }
 
 /// One worker's serving side.
@@ -88,8 +91,14 @@ pub struct Serving<S: Sockets> {
     batch: Batch,
     /// In the log up to there; what is to be done when it is applied.
     committed: VecDeque<(Sequence, Then)>,
-    /// To be armed when their question is answered.
+    /// To be armed when their answer is complete.
     unarmed: HashSet<SessionId>,
+    /// To be armed when their budget, or the system, allows it: each has a timer.
+    delayed: HashSet<SessionId>,
+    /// Those whose peer has reset the connection: what they sent is read as far as their budget goes.
+    broken: HashSet<SessionId>,
+    /// Sessions that are sent a list, which list, and how many parts of it are rendered.
+    continuing: BTreeMap<SessionId, (Sequence, u32)>,
     /// The ring was full: tried again when rung.
     is_waiting_for_room: bool,
     timers: BinaryHeap<Reverse<(Micros, Timer)>>,
@@ -100,6 +109,8 @@ pub struct Serving<S: Sockets> {
     quarantined: u64,
     /// Until it is told.
     takeover: Option<Takeover>,
+    /// It may have to stand in for the journal.
+    reserve: Reserve,
 }
 
 /// Records that are to be appended together.
@@ -148,7 +159,8 @@ impl<S: Sockets> Serving<S> {
             log,
             me,
             replica: Replica::join(log, me, config.rate_limit)?,
-            outboxes: Outboxes::new(me, config.sendq),
+            outboxes: Outboxes::new(me, config.outboxes),
+            reserve: Reserve::new(me, config.stand_in.clone()),
             config,
             sockets,
             udp: None,
@@ -156,6 +168,9 @@ impl<S: Sockets> Serving<S> {
             batch: Batch::default(),
             committed: VecDeque::new(),
             unarmed: HashSet::new(),
+            delayed: HashSet::new(),
+            broken: HashSet::new(),
+            continuing: BTreeMap::new(),
             is_waiting_for_room: false,
             timers: BinaryHeap::new(),
             is_tidying: false,
@@ -187,6 +202,14 @@ impl<S: Sockets> Serving<S> {
                     self.propose_fact(session, Fact::Arrived);
                 }
                 self.committed.push_back((end, Then::Arm(session)));
+            }
+            Input::Broken { session } => {
+                if self.outboxes.is_open(session) {
+                    self.broken.insert(session);
+                }
+                if self.delayed.contains(&session) {
+                    self.arm(session);
+                }
             }
             Input::Datagram { path, bytes } => self.receive_datagram(path, &bytes),
         }
@@ -226,6 +249,9 @@ impl<S: Sockets> Serving<S> {
         }
         for session in &flushed.finished {
             self.unarmed.remove(session);
+            self.delayed.remove(session);
+            self.broken.remove(session);
+            self.continuing.remove(session);
         }
         self.log.publish_position(self.me, self.replica.position());
         self.outboxes.take_others().for_each(|slot| self.log.ring(slot));
@@ -233,6 +259,10 @@ impl<S: Sockets> Serving<S> {
             self.log.ring(self.config.journal);
         }
         self.settle();
+        self.continue_lists();
+        for address in self.outboxes.take_exceeded() {
+            log::warn!("address {address}: its sessions send more than an address may (--rate-limit); they are slowed down");
+        }
         if self.outboxes.is_warm() && !std::mem::replace(&mut self.is_tidying, true) {
             self.set_timer(TIDY, Timer::Tidy);
         }
@@ -240,6 +270,7 @@ impl<S: Sockets> Serving<S> {
         if let Some(takeover) = self.takeover.take() {
             takeover.tell(self.log);
         }
+        self.reserve.turn();
     }
 
     /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or a timer.
@@ -257,7 +288,7 @@ impl<S: Sockets> Serving<S> {
         }
         bell.before_sleep();
         // Whoever stored something before it saw us sleep is seen here; whoever comes later rings.
-        if has_work() { Duration::ZERO } else { self.next_timer().unwrap_or(Duration::MAX) }
+        if has_work() { Duration::ZERO } else { self.next_timer().unwrap_or(Duration::MAX).min(self.reserve.patience()) }
     }
 
     /// One was told that one may sleep for so long, and is awake.
@@ -439,8 +470,29 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    /// Has a session's input looked at again, now or when it may send its next line, or when its question is answered.
+    /// Proposes the next part of each list whose last part is written.
+    fn continue_lists(&mut self) {
+        for (session, list, parts) in self.outboxes.take_continuing() {
+            self.continuing.insert(session, (list, parts));
+        }
+        let (unwritten, written): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.continuing).into_iter().partition(|&(session, _)| self.outboxes.has_unwritten(session));
+        self.continuing = unwritten;
+        for (session, (of, parts)) in written {
+            self.propose_fact(session, Fact::NextPart { of, parts });
+        }
+    }
+
+    /// Lists that a predecessor's sessions wait for.
+    pub(super) fn resume_lists(&mut self) {
+        let lists = self.replica.chat.lists_of(self.me);
+        self.continuing = lists.map(|(session, list, parts)| (session, (list, parts))).collect();
+    }
+
+    /// Has a session's input looked at again: now, when it may send its next line, or when its answer is
+    /// complete.
     pub(super) fn arm(&mut self, session: SessionId) {
+        self.delayed.remove(&session);
         if self.replica.chat.session(session).is_none() {
             return;
         }
@@ -450,13 +502,26 @@ impl<S: Sockets> Serving<S> {
         }
         let now = self.log.now();
         match self.replica.chat.lines_allowed(session, now) {
-            0 => self.set_timer(self.replica.chat.next_line_at(session).since(now).max(1_000), Timer::Arm(session)),
+            0 if self.broken.contains(&session) => {
+                log::debug!("session {session}: its peer has reset the connection; what it sent beyond its budget is dropped");
+                self.propose_fact(session, Fact::Closed(CloseReason::Reset));
+            }
+            0 => {
+                // Meanwhile only the end of a broken connection is of interest.
+                self.sockets.watch(session);
+                self.delay(session, self.replica.chat.next_line_at(session).since(now).max(1_000));
+            }
             lines => {
                 if !self.sockets.arm(session, lines) {
-                    self.set_timer(ARM_AGAIN, Timer::Arm(session));
+                    self.delay(session, ARM_AGAIN);
                 }
             }
         }
+    }
+
+    fn delay(&mut self, session: SessionId, micros: u64) {
+        self.delayed.insert(session);
+        self.set_timer(micros, Timer::Arm(session));
     }
 
     fn set_timer(&mut self, after: u64, timer: Timer) {

@@ -2,7 +2,7 @@
 
 use crate::chat::Ending;
 use crate::sys::tcp_position::Positions;
-use forkchat_common::address::UdpPath;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
 
 /// What became of a write.
@@ -48,6 +48,12 @@ pub trait Sockets {
 
     /// Has the receive side look at the session's input again, for at most `lines_max` lines. False if it can't be done now.
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool;
+
+    /// Has the receive side report, as [`super::input::Input::Broken`], if the peer resets the connection
+    /// while its input isn't looked at. Until [`Sockets::arm`].
+    fn watch(&mut self, session: SessionId) {
+        let _ = session;
+    }
 
     /// Ends the connection: everything is written ([`Ending::Finish`]) or never will be.
     fn finish(&mut self, session: SessionId, ending: Ending);

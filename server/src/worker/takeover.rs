@@ -85,6 +85,7 @@ impl<S: Sockets> Serving<S> {
         let quarantined: BTreeMap<SessionId, Place> = self.log.quarantine_list().map(|place| (place.session(), place)).collect();
         known.iter().for_each(|&(session, peer)| self.resume_session(session, peer, &quarantined));
         self.close_strays(&known);
+        self.resume_lists();
         self.resume_udp();
         self.outboxes.mark_all_dirty();
         let udp = self.udp.as_ref().map_or(0, UdpDesk::count);
@@ -236,6 +237,7 @@ mod tests {
     use super::*;
     use crate::chat::RateLimit;
     use crate::event_log::{Geometry, SnapshotWriter};
+    use crate::worker::Bounds;
     use crate::worker::fakes::{FakeSockets, never, path, peer, udp_config};
     use crate::worker::input::{Behind, Input};
     use crate::worker::serving::ServingConfig;
@@ -251,7 +253,15 @@ mod tests {
 
     fn config() -> ServingConfig {
         let udp = Some(udp_config(4..6, None));
-        ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, journal: JOURNAL, stopping: never(), udp }
+        ServingConfig {
+            rate_limit: RateLimit::OFF,
+            outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
+            turn_away_max: 1,
+            journal: JOURNAL,
+            stopping: never(),
+            udp,
+            stand_in: None,
+        }
     }
 
     fn join(log: &'static EventLog, sockets: FakeSockets) -> Serving<FakeSockets> {

@@ -17,7 +17,7 @@ use crate::chat::{CHALLENGE_BYTES, Chat, Fact, Record, Session, Transport};
 use crate::event_log::Batch;
 use crate::ipc::value::Value;
 use crate::replica::push_fact;
-use forkchat_common::address::{Token, UdpPath};
+use forkchat_common::endpoint::{Token, UdpPath};
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, RATE_BURST_LINES, UDP_SILENCE_SECONDS_MAX};
 use forkchat_common::lines::{Piece, cut};
@@ -207,7 +207,7 @@ impl UdpDesk {
 
     fn open(&mut self, path: UdpPath, key: Option<Token>, rest: &[u8], uptime: Micros) -> Result<Verdict, Refused> {
         let cell = self.free.first().copied().ok_or(Refused::Full)?;
-        self.config.admission.admit(path.peer.ip())?;
+        self.config.admission.admit(path.peer.ip(), uptime)?;
         self.free.remove(&cell);
         self.serial += 1;
         let session = SessionId::new(self.serial, cell);
@@ -228,7 +228,7 @@ impl UdpDesk {
         known.heard = uptime;
         // Its greeting may still be on its way to the log.
         let is_opening = !chat.was_opened(known.session);
-        let allowed = if is_opening { RATE_BURST_LINES } else { chat.lines_allowed(known.session, now) };
+        let allowed = if is_opening { RATE_BURST_LINES } else { chat.budget(known.session, now) };
         let allowed = allowed.saturating_sub(known.unapplied).min(LINES_PER_DATAGRAM_MAX);
         let mut batch = Batch::default();
         if let Some(key) = proof.filter(|_| allowed > 0) {
@@ -322,9 +322,10 @@ fn push_lines(session: SessionId, bytes: &[u8], lines: &mut u64, max: u64, batch
 mod tests {
     use super::*;
     use crate::chat::{Forms, RateLimit};
+    use crate::worker::Bounds;
     use crate::worker::fakes::{path, udp_config};
     use crate::worker::outboxes::Outboxes;
-    use forkchat_common::address::LocalAddress;
+    use forkchat_common::endpoint::LocalAddress;
     use forkchat_common::ids::Sequence;
     use forkchat_common::wire::line::Stamp;
     use proptest::prelude::*;
@@ -340,7 +341,7 @@ mod tests {
         let transport = Transport::Udp { local: path(1).local, key };
         let opened = Record { session, input_end: 0, fact: Fact::Opened { slot: Slot(0), transport, peer: path(1).peer } };
         let stamp = Stamp { id: Sequence(1), time: NOW };
-        chat.apply(stamp, &opened, &mut Forms::default(), &mut Outboxes::new(Slot(0), 1));
+        chat.apply(stamp, &opened, &mut Forms::default(), &mut Outboxes::new(Slot(0), Bounds { sendq: 1, together: 1 }));
         (desk, chat, key)
     }
 
@@ -450,7 +451,7 @@ mod tests {
             matches!(hello(&mut desk, &chat, 3, Micros(0)), Verdict::Open(session, _) if session.cell() == first.cell() && session != first)
         );
         let elsewhere = [10, 0, 0, 1].into();
-        assert_eq!([(); 2].map(|()| desk.config.admission.admit(elsewhere)), [Ok(()), Err(Refused::Full)]);
+        assert_eq!([(); 2].map(|()| desk.config.admission.admit(elsewhere, Micros(0))), [Ok(()), Err(Refused::Full)]);
     }
 
     #[test]

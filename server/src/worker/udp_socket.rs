@@ -4,7 +4,7 @@ use super::datagram;
 use super::input::PEEK_BYTES_MAX;
 use super::sockets::Written;
 use crate::sys::socket::{Received, receive_datagram, send_datagram};
-use forkchat_common::address::{LocalAddress, UdpPath};
+use forkchat_common::endpoint::{LocalAddress, UdpPath};
 use forkchat_common::ids::SessionId;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};

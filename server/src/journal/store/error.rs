@@ -1,7 +1,8 @@
 //! What can go wrong with the history's database, worded for the operator: what failed, and what to do about it.
 
+use super::files::reached_size_limit;
 use rusqlite::ErrorCode;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 /// Why the history can't be read or written. Nothing is ever deleted or overwritten because of it.
@@ -40,6 +41,15 @@ pub enum StoreError {
         /// Its size.
         bytes: u64,
     },
+    /// The limit on the size of files is reached.
+    FileSize {
+        /// What was attempted, as the words before the path.
+        action: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// SQLite can't do what it was asked for.
     Sqlite {
         /// What was attempted, as the words before the path.
@@ -49,6 +59,18 @@ pub enum StoreError {
         /// What SQLite says.
         error: rusqlite::Error,
     },
+}
+
+impl StoreError {
+    /// What SQLite says, unless it is that a file may not be larger: it calls that a failure of the disk.
+    pub(super) fn sqlite(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {
+        use ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
+        let is_growing = matches!(error.sqlite_error_code(), Some(CannotOpen | DiskFull | SystemIoFailure));
+        match path.parent().filter(|_| is_growing).and_then(reached_size_limit) {
+            Some(limit) => StoreError::FileSize { action, path: path.to_owned(), limit },
+            None => StoreError::Sqlite { action, path: path.to_owned(), error },
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
@@ -73,6 +95,13 @@ impl fmt::Display for StoreError {
                 let mib = bytes >> 20;
                 write!(f, "cannot store in the history: another program reads it and holds back {} ({mib} MiB); end it", path.display())
             }
+            StoreError::FileSize { action, path, limit } => write!(
+                f,
+                "cannot {action} the history {}: its files have reached the limit on the size of files, {} KiB (ulimit -f); \
+                 raise it and start the server again",
+                path.display(),
+                limit >> 10
+            ),
             StoreError::Sqlite { action, path, error } => {
                 let path = path.display();
                 match remedy(error) {
@@ -89,7 +118,11 @@ impl std::error::Error for StoreError {
         match self {
             StoreError::Create { error, .. } => Some(error),
             StoreError::Sqlite { error, .. } => Some(error),
-            StoreError::InUse { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } | StoreError::Reader { .. } => None,
+            StoreError::InUse { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Reader { .. }
+            | StoreError::FileSize { .. } => None,
         }
     }
 }

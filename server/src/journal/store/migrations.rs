@@ -57,6 +57,57 @@ pub(super) const MIGRATIONS: &[&str] = &[
     -- Whether the latest run ended with everything stored. Every other write says 0.
     ALTER TABLE progress ADD COLUMN is_closed INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    -- What each room takes: a line counts as 64 bytes more than its nick and text, a room as 128 bytes more than its names, for what SQLite
+    -- keeps beside them. The triggers keep both counts, so that they are also right after another program has changed lines.
+    ALTER TABLE rooms ADD COLUMN lines INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE rooms ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE rooms ADD COLUMN first_time INTEGER NOT NULL DEFAULT 0;     -- when its first line was said
+    ALTER TABLE rooms ADD COLUMN is_established INTEGER NOT NULL DEFAULT 0; -- 0 or 1: see quota.rs
+    ALTER TABLE rooms ADD COLUMN lost_line INTEGER;                         -- the id of its last line that was deleted; NULL if none was
+    ALTER TABLE rooms ADD COLUMN lost_until INTEGER;                        -- that line's sequence
+
+    -- When a room became established last, and the last line that was lost with its room: see lost_line and lost_until.
+    ALTER TABLE progress ADD COLUMN established_time INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE progress ADD COLUMN forgotten_line INTEGER;
+    ALTER TABLE progress ADD COLUMN forgotten_until INTEGER;
+
+    UPDATE rooms SET is_established = 1, (lines, bytes, first_time) = (
+        SELECT count(*), ifnull(sum(64 + length(CAST(nick AS BLOB)) + length(CAST(text AS BLOB))), 0), ifnull(min(time), 0)
+        FROM lines WHERE lines.room = rooms.id);
+    UPDATE rooms SET bytes = bytes + 128 + length(CAST(key AS BLOB)) + length(CAST(name AS BLOB));
+    -- So far the oldest lines of all rooms together were deleted.
+    UPDATE rooms SET lost_line = oldest.id - 1, lost_until = oldest.sequence - 1
+        FROM (SELECT id, sequence FROM lines ORDER BY id LIMIT 1) AS oldest WHERE oldest.id > 1;
+    UPDATE progress SET forgotten_line = oldest.id - 1, forgotten_until = oldest.sequence - 1
+        FROM (SELECT id, sequence FROM lines ORDER BY id LIMIT 1) AS oldest WHERE oldest.id > 1;
+    UPDATE progress SET forgotten_line = next_line - 1, forgotten_until = reached
+        WHERE next_line > 1 AND NOT EXISTS (SELECT 1 FROM lines);
+
+    CREATE INDEX rooms_by_lines ON rooms (is_established, lines);
+    CREATE INDEX rooms_by_bytes ON rooms (is_established, bytes);
+
+    CREATE TRIGGER line_added AFTER INSERT ON lines BEGIN
+        UPDATE rooms SET lines = lines + 1, bytes = bytes + 64 + length(CAST(NEW.nick AS BLOB)) + length(CAST(NEW.text AS BLOB))
+        WHERE id = NEW.room;
+    END;
+    CREATE TRIGGER line_deleted AFTER DELETE ON lines BEGIN
+        UPDATE rooms SET lines = lines - 1, bytes = bytes - 64 - length(CAST(OLD.nick AS BLOB)) - length(CAST(OLD.text AS BLOB)),
+            lost_until = CASE WHEN OLD.id > ifnull(lost_line, 0) THEN OLD.sequence ELSE lost_until END,
+            lost_line = max(OLD.id, ifnull(lost_line, 0))
+        WHERE id = OLD.room;
+    END;
+    CREATE TRIGGER line_changed AFTER UPDATE OF room, nick, text ON lines BEGIN
+        UPDATE rooms SET lines = lines - 1, bytes = bytes - 64 - length(CAST(OLD.nick AS BLOB)) - length(CAST(OLD.text AS BLOB))
+        WHERE id = OLD.room;
+        UPDATE rooms SET lines = lines + 1, bytes = bytes + 64 + length(CAST(NEW.nick AS BLOB)) + length(CAST(NEW.text AS BLOB))
+        WHERE id = NEW.room;
+    END;
+    CREATE TRIGGER room_deleted AFTER DELETE ON rooms BEGIN
+        UPDATE progress SET forgotten_line = OLD.lost_line, forgotten_until = OLD.lost_until
+        WHERE OLD.lost_line > ifnull(forgotten_line, 0);
+    END;
+",
 ];
 
 /// How many of the migrations the file has seen.

@@ -1,7 +1,7 @@
 //! The history on disk: what was said in the rooms, and their topics, in an SQLite database. One thread of the journal uses it.
 //!
 //! ```text
-//!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; the oldest lines go
+//!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; what is too much goes
 //!                                                                     │
 //!                           last_lines, complete_since, topics ◄──────┘
 //! ```
@@ -16,26 +16,36 @@
 //! to the disk at checkpoints only (`synchronous = NORMAL`), so a crash of the machine may lose the transactions since the latest one,
 //! about 4 MiB, the last first; the database is whole at some earlier transaction all the same.
 //!
-//! **Bounds.** Lines by `lines_max`, rooms by the lines, topics by [`ROOMS_MAX`], the write-ahead log by `WAL_BYTES_MAX`. The file
-//! never shrinks: what is freed is used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
+//! **Bounds.** Lines and bytes by [`Quota`], which also says whose lines are deleted; rooms by the lines, topics by [`ROOMS_MAX`], the
+//! write-ahead log by `WAL_BYTES_MAX`. The file never shrinks: what is freed is used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
 
 mod error;
+mod files;
 mod migrations;
+mod progress;
+mod quota;
+mod rooms;
 #[cfg(test)]
 pub(super) mod tests;
 
 pub use error::StoreError;
+pub use quota::Quota;
 
+use files::Files;
+pub use files::{Tampered, file_size_limit};
 use forkchat_common::ids::{Micros, Sequence};
 use forkchat_common::limits::ROOMS_MAX;
 use migrations::{APPLICATION_ID, MIGRATIONS};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use progress::{Gap, Lost, Progress};
+use quota::Totals;
+use rooms::RoomNumbers;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
-use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,14 +54,11 @@ const FILE_NAME: &str = "history.sqlite3";
 /// Held by the one server that stores here.
 const LOCK_NAME: &str = "lock";
 const WAL_NAME: &str = "history.sqlite3-wal";
+const SHM_NAME: &str = "history.sqlite3-shm";
 /// How long another process may keep the lock before a call fails.
 const BUSY_MILLIS: u64 = 250;
 /// The write-ahead log grows while another process reads one old state. Beyond this nothing is stored until that ends.
 const WAL_BYTES_MAX: u64 = 256 << 20;
-/// So many lines more than come in go in one transaction: a lowered `lines_max` is reached in steps.
-const TRIM_LINES_MAX: i64 = 10_000;
-/// Rooms whose number is remembered. Beyond it all are forgotten and looked up again.
-const ROOMS_CACHED_MAX: usize = ROOMS_MAX;
 
 /// A checkpoint after 1,000 pages (4 MiB), after which the write-ahead log is used from its beginning and kept at 8 MiB or less.
 const SETTINGS: &str = "
@@ -63,10 +70,7 @@ const SETTINGS: &str = "
     PRAGMA temp_store = MEMORY;
 ";
 
-const FIND_ROOM: &str = "INSERT INTO rooms (key, name) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET name = excluded.name RETURNING id";
 const ADD_LINE: &str = "INSERT INTO lines (id, sequence, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const TRIM_LINES: &str = "DELETE FROM lines WHERE id < ?1 RETURNING room";
-const FORGET_ROOM: &str = "DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM lines WHERE room = ?1) RETURNING key";
 const SET_TOPIC: &str = "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
 const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
 const TRIM_TOPICS: &str =
@@ -76,13 +80,12 @@ const LAST_LINES: &str = "
     SELECT lines.sequence, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
     WHERE rooms.key = ?1 AND lines.id < ?2 ORDER BY lines.id DESC LIMIT ?3";
 const NEXT_LINE: &str = "SELECT id, sequence FROM lines WHERE id >= ?1 ORDER BY id LIMIT 1";
-const LOAD_PROGRESS: &str = "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
-const SAVE_PROGRESS: &str = "
-    INSERT OR REPLACE INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
+const LOST_IN_ROOM: &str = "SELECT lost_line, lost_until FROM rooms WHERE key = ?1";
+const LOST_WITH_ROOMS: &str = "SELECT forgotten_line, forgotten_until FROM progress";
 const IS_CLOSED: &str = "SELECT is_closed FROM progress";
 const CLOSE: &str = "UPDATE progress SET is_closed = 1";
-/// Statements that are kept prepared: all of the above.
-const STATEMENTS_MAX: usize = 16;
+/// Statements that are kept prepared: all of the above and those of `quota`.
+const STATEMENTS_MAX: usize = 40;
 
 /// A line said in a room, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,23 +149,23 @@ impl Entry {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
-    /// Of the database's file, as it was opened.
-    inode: Option<u64>,
+    files: Files,
     /// Held as long as the database is open.
     _lock: Flock<File>,
-    /// Lines that are kept, of all rooms together.
-    lines_max: i64,
+    quota: Quota,
     wal_bytes_max: u64,
     rooms: RoomNumbers,
+    /// `None` until they are added up: at first, and when they may have changed otherwise than by a commit here.
+    totals: Option<Totals>,
 }
 
 impl Store {
     /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which is made if need be (mode 0700), and brings its schema up
-    /// to date. Of all rooms together about `lines_max` lines are kept. Until it is dropped, or its process has ended, no other store opens there.
+    /// to date. What is kept is bounded by `quota`, and by half of what a file may have (`ulimit -f`). Until it is dropped, or its process has ended, no other store opens there.
     ///
     /// # Errors
     /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left as it is.
-    pub fn open(data_dir: &Path, lines_max: u64) -> Result<Store, StoreError> {
+    pub fn open(data_dir: &Path, quota: Quota) -> Result<Store, StoreError> {
         let lock = lock(data_dir)?;
         let path = data_dir.join(FILE_NAME);
         // What is said in a room is for those who are in it. SQLite gives its other files the same mode.
@@ -171,7 +174,9 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(StoreError::Create { path, error }),
         }
-        let failed = |error| StoreError::Sqlite { action: "open", path: path.clone(), error };
+        let failed = |error| StoreError::sqlite("open", &path, error);
+        // Half of what a file may have: what is deleted leaves holes, and the file never shrinks.
+        let quota = Quota { bytes_max: quota.bytes_max.min(file_size_limit().map_or(u64::MAX, |limit| limit / 2)), ..quota };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(Duration::from_millis(BUSY_MILLIS)).map_err(failed)?;
@@ -184,21 +189,24 @@ impl Store {
         }
         connection.execute_batch(SETTINGS).map_err(failed)?;
         migrations::migrate(&mut connection, MIGRATIONS).map_err(failed)?;
-        let inode = inode(&path);
-        Ok(Store {
-            connection,
-            inode,
-            _lock: lock,
-            path,
-            lines_max: to_sql(lines_max),
-            wal_bytes_max: WAL_BYTES_MAX,
-            rooms: RoomNumbers::default(),
-        })
+        let files = Files::opened(data_dir);
+        Ok(Store { connection, files, _lock: lock, path, quota, wal_bytes_max: WAL_BYTES_MAX, rooms: RoomNumbers::default(), totals: None })
     }
 
-    /// Whether the database is still where it was opened. If not, what is stored is lost with it, and it should be opened anew.
-    pub fn is_in_place(&self) -> bool {
-        self.inode.is_some() && inode(&self.path) == self.inode
+    /// What another program did to the open files. What is stored then is lost: the database should be closed with [`Store::rescue`] and opened again.
+    pub fn tampered(&self) -> Option<Tampered> {
+        self.files.tampered()
+    }
+
+    /// Closes the database after that. If only the write-ahead log's name is gone, what only the log has is brought into the database, and nothing is lost.
+    pub fn rescue(self, tampered: &Tampered) {
+        // A log that was made shorter has holes, which would be brought into the database, too.
+        let is_damaged = matches!(tampered, Tampered::Shortened(_));
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_damaged);
+        if !is_damaged {
+            // Closing it does the same, but not while another program reads.
+            let _ = self.checkpoint("PASSIVE");
+        }
     }
 
     /// Begins a run, or goes on with it. If the run before it did not end with [`Store::close`], or there was none here, nobody knows what was
@@ -211,7 +219,15 @@ impl Store {
         let was_closed = was_closed.map_err(|error| self.failed("read from", error))?.unwrap_or(false);
         let before = Sequence(run.0 - 1);
         let gap = Entry::Gap { until: before };
-        self.store(run, if was_closed { &[] } else { std::slice::from_ref(&gap) }, before)
+        self.store(run, if was_closed { &[] } else { std::slice::from_ref(&gap) }, before)?;
+        // That the run isn't closed must be known also to those who find the database without its write-ahead log.
+        self.checkpoint("PASSIVE").map(drop)
+    }
+
+    /// How many lines of this run were stored, whether they are still here or not. They are numbered in turn.
+    pub fn lines_of_run(&self, run: Sequence) -> Result<u64, StoreError> {
+        let progress = Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
+        Ok(progress.run.filter(|latest| latest.first == run).map_or(0, |latest| from_sql(progress.next_line - latest.line)))
     }
 
     /// The run ended, and everything is stored.
@@ -228,11 +244,32 @@ impl Store {
     /// Nothing is stored then, and the same call may be made again.
     pub fn store(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> Result<(), StoreError> {
         self.bound_wal()?;
-        self.commit(run, entries, reached).map_err(|error| {
-            // The numbers of rooms that were made for it are gone with it.
-            self.rooms.forget();
-            self.failed("store in", error)
-        })
+        match self.commit(run, entries, reached) {
+            Ok(()) => {
+                self.files.written();
+                Ok(())
+            }
+            Err(error) => {
+                // The numbers of rooms that were made for it are gone with it.
+                self.rooms.forget();
+                self.totals = None;
+                Err(self.failed("store in", error))
+            }
+        }
+    }
+
+    /// Stores topics that are set already.
+    ///
+    /// # Errors
+    /// None of them is stored then.
+    pub fn store_topics(&mut self, topics: &[Topic]) -> Result<(), StoreError> {
+        let stored = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
+            topics.iter().try_for_each(|topic| set_topic(&transaction, topic))?;
+            trim_topics(&transaction)?;
+            transaction.commit()
+        });
+        self.files.written();
+        stored.map_err(|error| self.failed("store in", error))
     }
 
     /// The last record of this run whose entries are stored; `None` if nothing of this run is.
@@ -247,13 +284,10 @@ impl Store {
         self.query_lines(run, room_key, before, count).map_err(|error| self.failed("read from", error))
     }
 
-    /// From this record on everything that was said, in any room, is here: 0 if nothing was ever lost, else the oldest line that is kept or what
-    /// follows the latest gap. If all that is missing is of earlier runs it is at most the first sequence of the latest.
-    pub fn complete_since(&self) -> Result<Sequence, StoreError> {
-        let failed = |error| self.failed("read from", error);
-        let progress = Progress::load(&self.connection).map_err(failed)?;
-        let oldest = next_line(&self.connection, 0).map_err(failed)?;
-        Ok(progress.complete_since(oldest))
+    /// From this record on everything that was said in the room is here: 0 if nothing was ever lost, else what follows the last line that was
+    /// deleted or the latest gap. If all that is missing is of earlier runs it is at most the first sequence of the latest.
+    pub fn complete_since(&self, room_key: &str) -> Result<Sequence, StoreError> {
+        self.query_complete_since(room_key).map_err(|error| self.failed("read from", error))
     }
 
     /// The topics with which a run begins: at most `max`, the one that was set last first, none empty.
@@ -263,18 +297,28 @@ impl Store {
 
     fn commit(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        self.rooms.forget_if_changed(&transaction)?;
+        if self.rooms.forget_if_changed(&transaction)? {
+            self.totals = None;
+        }
+        let mut totals = match self.totals {
+            Some(totals) => totals,
+            None => Totals::load(&transaction)?,
+        };
         let mut progress = Progress::load(&transaction)?;
         let reached_before = progress.begin(run);
         let first_new = progress.next_line;
+        // So that there is a row, which the changes of rooms go into.
+        progress.save(&transaction)?;
         {
             let mut add_line = transaction.prepare_cached(ADD_LINE)?;
             for entry in entries.iter().filter(|entry| Some(entry.sequence()) > reached_before) {
                 match entry {
                     Entry::Line(line) => {
                         let (sequence, time) = (to_sql(line.sequence.0), to_sql(line.time.0));
-                        let room = self.rooms.number(&transaction, &line.room_key, &line.room)?;
-                        add_line.execute(params![progress.next_line, sequence, time, room, line.nick, line.is_action, line.text])?;
+                        let room = self.rooms.number(&transaction, &mut totals, line)?;
+                        add_line.execute(params![progress.next_line, sequence, time, room.id, line.nick, line.is_action, line.text])?;
+                        totals.add_line(room.is_established, quota::line_bytes(&line.nick, &line.text));
+                        room.establish(&transaction, &mut totals, line.time)?;
                         progress.next_line += 1;
                     }
                     Entry::Topic(topic) => set_topic(&transaction, topic)?,
@@ -285,10 +329,26 @@ impl Store {
         if entries.iter().any(|entry| matches!(entry, Entry::Topic(_))) {
             trim_topics(&transaction)?;
         }
-        trim_lines(&transaction, &mut self.rooms, progress.next_line - self.lines_max, progress.next_line - first_new)?;
+        quota::trim(&transaction, self.quota, &mut totals, &mut self.rooms, progress.next_line - first_new)?;
         progress.reach(reached);
         progress.save(&transaction)?;
-        transaction.commit()
+        transaction.commit()?;
+        self.totals = Some(totals);
+        Ok(())
+    }
+
+    fn query_complete_since(&self, room_key: &str) -> rusqlite::Result<Sequence> {
+        let read = |row: &Row<'_>| {
+            Ok(match row.get::<_, Option<i64>>(0)? {
+                Some(line) => Some(Lost { line, until: sequence(row, 1)? }),
+                None => None,
+            })
+        };
+        let lost = match self.connection.prepare_cached(LOST_IN_ROOM)?.query_row([room_key], read).optional()? {
+            Some(lost) => lost,
+            None => self.connection.prepare_cached(LOST_WITH_ROOMS)?.query_row([], read).optional()?.flatten(),
+        };
+        Ok(Progress::load(&self.connection)?.complete_since(lost))
     }
 
     fn query_lines(&self, run: Sequence, room_key: &str, before: Sequence, count: usize) -> rusqlite::Result<Vec<Line>> {
@@ -321,21 +381,29 @@ impl Store {
     }
 
     /// Refuses to go on while somebody's reading keeps the write-ahead log from being used again, or a full disk from being copied out of.
-    fn bound_wal(&self) -> Result<(), StoreError> {
+    fn bound_wal(&mut self) -> Result<(), StoreError> {
         let path = self.path.with_file_name(WAL_NAME);
         let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         if bytes <= self.wal_bytes_max {
             return Ok(());
         }
-        let is_held = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-        match is_held.map_err(|error| self.failed("store in", error))? {
+        match self.checkpoint("TRUNCATE")? {
             true => Err(StoreError::Reader { path, bytes }),
-            false => Ok(()),
+            false => {
+                self.files.written();
+                Ok(())
+            }
         }
     }
 
+    /// Brings the write-ahead log into the database's file. Whether another program held that up.
+    fn checkpoint(&self, mode: &str) -> Result<bool, StoreError> {
+        let is_held = self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, bool>(0));
+        is_held.map_err(|error| self.failed("store in", error))
+    }
+
     fn failed(&self, action: &'static str, error: rusqlite::Error) -> StoreError {
-        StoreError::Sqlite { action, path: self.path.clone(), error }
+        StoreError::sqlite(action, &self.path, error)
     }
 }
 
@@ -361,132 +429,6 @@ fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
     })
 }
 
-/// How far the database has come: its one row of `progress`.
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    /// The latest run; `None` in a new database.
-    run: Option<Run>,
-    /// The number of the next line: they count from 1.
-    next_line: i64,
-    gap: Option<Gap>,
-}
-
-/// A run of the server.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    /// Its first sequence, by which it is known.
-    first: Sequence,
-    /// The last record whose entries are stored.
-    reached: Sequence,
-    /// The number of its first line.
-    line: i64,
-}
-
-/// A gap in the history.
-#[derive(Clone, Copy, Debug)]
-struct Gap {
-    /// The number of the first line behind it.
-    line: i64,
-    /// The last record in it.
-    until: Sequence,
-}
-
-impl Progress {
-    fn load(connection: &Connection) -> rusqlite::Result<Progress> {
-        let read = |row: &Row<'_>| {
-            let run = Run { first: sequence(row, 0)?, reached: sequence(row, 1)?, line: row.get(2)? };
-            let gap = match row.get::<_, Option<i64>>(4)? {
-                Some(line) => Some(Gap { line, until: sequence(row, 5)? }),
-                None => None,
-            };
-            Ok(Progress { run: Some(run), next_line: row.get(3)?, gap })
-        };
-        let progress = connection.prepare_cached(LOAD_PROGRESS)?.query_row([], read).optional()?;
-        Ok(progress.unwrap_or(Progress { run: None, next_line: 1, gap: None }))
-    }
-
-    fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let Some(run) = self.run else { return Ok(()) };
-        let (gap_line, gap_until) = (self.gap.map(|gap| gap.line), self.gap.map(|gap| to_sql(gap.until.0)));
-        let mut statement = connection.prepare_cached(SAVE_PROGRESS)?;
-        statement.execute(params![to_sql(run.first.0), to_sql(run.reached.0), run.line, self.next_line, gap_line, gap_until])?;
-        Ok(())
-    }
-
-    /// Begins the run, or goes on with it. What was reached in it before, if anything.
-    fn begin(&mut self, first: Sequence) -> Option<Sequence> {
-        if let Some(run) = self.run.filter(|run| run.first == first) {
-            return Some(run.reached);
-        }
-        self.run = Some(Run { first, reached: Sequence(0), line: self.next_line });
-        // The gap is of an earlier run, whatever the clock was then.
-        if let Some(gap) = &mut self.gap {
-            gap.until = gap.until.min(Sequence(first.0.saturating_sub(1)));
-        }
-        None
-    }
-
-    fn reach(&mut self, reached: Sequence) {
-        if let Some(run) = &mut self.run {
-            run.reached = run.reached.max(reached);
-        }
-    }
-
-    /// See [`Store::complete_since`]. `oldest` is the number and the record of the oldest line.
-    fn complete_since(&self, oldest: Option<(i64, Sequence)>) -> Sequence {
-        let Some(run) = self.run else { return Sequence(0) };
-        let (line, since) = oldest.unwrap_or((self.next_line, after(run.reached)));
-        match self.gap {
-            Some(gap) if gap.line >= line => after(gap.until),
-            _ if line <= 1 => Sequence(0),
-            _ if line < run.line => since.min(run.first),
-            _ => since,
-        }
-    }
-}
-
-/// The numbers of the rooms that were spoken in lately, by key.
-#[derive(Debug, Default)]
-struct RoomNumbers {
-    numbers: HashMap<Box<str>, RoomNumber>,
-    /// SQLite's `data_version` when they were read: it changes when another process writes.
-    data_version: i64,
-}
-
-#[derive(Debug)]
-struct RoomNumber {
-    id: i64,
-    name: Box<str>,
-}
-
-impl RoomNumbers {
-    /// The room's number. A room that has none gets one; one that is spelt differently now gets its new name.
-    fn number(&mut self, connection: &Connection, key: &str, name: &str) -> rusqlite::Result<i64> {
-        if let Some(room) = self.numbers.get(key).filter(|room| &*room.name == name) {
-            return Ok(room.id);
-        }
-        let id = connection.prepare_cached(FIND_ROOM)?.query_row([key, name], |row| row.get(0))?;
-        if self.numbers.len() >= ROOMS_CACHED_MAX {
-            self.numbers.clear();
-        }
-        self.numbers.insert(key.into(), RoomNumber { id, name: name.into() });
-        Ok(id)
-    }
-
-    fn forget(&mut self) {
-        self.numbers.clear();
-    }
-
-    /// An operator may delete what the law wants deleted, with `sqlite3` and while the server runs.
-    fn forget_if_changed(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let data_version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-        if self.data_version != data_version {
-            (self.numbers, self.data_version) = (HashMap::new(), data_version);
-        }
-        Ok(())
-    }
-}
-
 fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
     if topic.text.is_empty() {
         connection.prepare_cached(EMPTY_TOPIC)?.execute([&topic.room_key])?;
@@ -503,21 +445,6 @@ fn trim_topics(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Deletes the lines with numbers below `below`, the oldest first and not many more than were `added`; and the rooms without lines then.
-fn trim_lines(connection: &Connection, numbers: &mut RoomNumbers, below: i64, added: i64) -> rusqlite::Result<()> {
-    let Some((oldest, _)) = next_line(connection, 0)?.filter(|&(oldest, _)| oldest < below) else { return Ok(()) };
-    let below = below.min(oldest + added + TRIM_LINES_MAX);
-    let mut trim = connection.prepare_cached(TRIM_LINES)?;
-    let rooms = trim.query_map([below], |row| row.get(0))?.collect::<rusqlite::Result<BTreeSet<i64>>>()?;
-    let mut forget = connection.prepare_cached(FORGET_ROOM)?;
-    for room in rooms {
-        if let Some(key) = forget.query_row([room], |row| row.get::<_, String>(0)).optional()? {
-            numbers.numbers.remove(&*key);
-        }
-    }
-    Ok(())
-}
-
 /// Makes the directory if need be, and takes it for this process alone.
 fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
     let failed = |error| StoreError::Create { path: data_dir.to_owned(), error };
@@ -529,10 +456,6 @@ fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
         Errno::EWOULDBLOCK => StoreError::InUse { path: data_dir.to_owned() },
         errno => failed(errno.into()),
     })
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 /// The first line with the number `from` or a greater one: its number and its record.
@@ -554,10 +477,6 @@ fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
 
 fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequence> {
     row.get(column).map(from_sql).map(Sequence)
-}
-
-fn after(sequence: Sequence) -> Sequence {
-    Sequence(sequence.0.saturating_add(1))
 }
 
 /// SQLite's integers have a sign: what is more than they hold (no sequence is, and no time) becomes the greatest.

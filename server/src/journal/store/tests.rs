@@ -1,3 +1,4 @@
+use super::quota::TRIM_LINES_MAX;
 use super::*;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -26,12 +27,12 @@ impl Home {
     }
 
     fn open(&self, lines_max: u64) -> Store {
-        Store::open(&self.0, lines_max).unwrap()
+        Store::open(&self.0, at_most(lines_max)).unwrap()
     }
 
     /// What the operator is told when it can't be opened.
     fn refusal(&self) -> String {
-        Store::open(&self.0, 100).unwrap_err().to_string()
+        Store::open(&self.0, at_most(100)).unwrap_err().to_string()
     }
 
     /// As another program would open it.
@@ -44,6 +45,11 @@ impl Drop for Home {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// A bound on lines alone.
+fn at_most(lines_max: u64) -> Quota {
+    Quota { lines_max, bytes_max: u64::MAX }
 }
 
 fn line(room: &str, sequence: u64) -> Line {
@@ -86,7 +92,7 @@ fn what_is_stored_is_read_again_also_after_a_restart() {
     let said = Line { nick: "王小明".to_owned(), text: "\0 ' -- naïve 🦀".to_owned(), ..line("#straße", 1_000_003) };
     {
         let mut opened = home.open(100);
-        assert_eq!((opened.reached(RUN).unwrap(), opened.complete_since().unwrap()), (None, Sequence(0)));
+        assert_eq!((opened.reached(RUN).unwrap(), opened.complete_since("#a").unwrap()), (None, Sequence(0)));
         assert_eq!(opened.last_lines(RUN, "#lobby", Sequence(u64::MAX), 10).unwrap(), []);
         let entries = [Entry::Line(line("#lobby", 1_000_001)), Entry::Line(said.clone()), Entry::Line(line("#lobby", 1_000_005))];
         opened.store(RUN, &entries, Sequence(1_000_009)).unwrap();
@@ -100,7 +106,7 @@ fn what_is_stored_is_read_again_also_after_a_restart() {
     assert_eq!(last(&opened, RUN, "#lobby", 1_000_005, 10), [1_000_001], "before is before");
     assert_eq!(last(&opened, RUN, "#lobby", 1_000_006, 1), [1_000_005], "the last ones");
     assert_eq!(last(&opened, RUN, "#lobby", 1_000_006, 0), [0; 0]);
-    assert_eq!(opened.complete_since().unwrap(), Sequence(0));
+    assert_eq!(opened.complete_since("#a").unwrap(), Sequence(0));
 }
 
 #[test]
@@ -137,24 +143,139 @@ fn a_batch_that_fails_in_its_middle_leaves_nothing() {
 }
 
 #[test]
-fn the_oldest_lines_go_and_rooms_without_lines_with_them() {
+fn the_largest_room_gives_its_oldest_lines_and_rooms_without_lines_go() {
     let home = Home::new();
     let mut opened = home.open(10);
-    store(&mut opened, RUN, &lines("#old", [1_000_001, 1_000_002]));
-    store(&mut opened, RUN, &lines("#new", 1_000_011..1_000_020));
-    assert_eq!(last(&opened, RUN, "#old", u64::MAX, 10), [1_000_002]);
-    assert_eq!(opened.complete_since().unwrap(), Sequence(1_000_002));
-    store(&mut opened, RUN, &lines("#new", [1_000_020]));
-    assert_eq!(last(&opened, RUN, "#old", u64::MAX, 10), [0; 0]);
-    assert_eq!(number(&opened, "SELECT count(*) FROM rooms"), 1);
-    assert_eq!(opened.complete_since().unwrap(), Sequence(1_000_011));
-    store(&mut opened, RUN, &lines("#old", [1_000_021]));
-    assert_eq!(last(&opened, RUN, "#old", u64::MAX, 10), [1_000_021], "a room that was forgotten comes back");
+    store(&mut opened, RUN, &lines("#small", [1_000_001, 1_000_002]));
+    store(&mut opened, RUN, &lines("#large", 1_000_011..1_000_020));
+    assert_eq!(last(&opened, RUN, "#small", u64::MAX, 10), [1_000_001, 1_000_002]);
+    assert_eq!(last(&opened, RUN, "#large", u64::MAX, 10), (1_000_012..1_000_020).collect::<Vec<_>>());
+    let since = |opened: &Store, room| opened.complete_since(room).unwrap();
+    assert_eq!((since(&opened, "#small"), since(&opened, "#large")), (Sequence(0), Sequence(1_000_012)), "each room has its own");
+    drop(opened);
+    let mut one = home.open(1);
+    store(&mut one, RUN, &lines("#new", [1_000_020]));
+    assert_eq!(number(&one, "SELECT count(*) FROM rooms"), 1, "of rooms of one line each the latest is the first to go");
+    assert_eq!(last(&one, RUN, "#small", u64::MAX, 10), [1_000_002]);
+    assert_eq!((since(&one, "#large"), since(&one, "#new")), (Sequence(1_000_021), Sequence(1_000_021)));
+    assert_eq!(since(&one, "#never"), Sequence(1_000_021), "for all that is known here");
+    drop(one);
+    let mut opened = home.open(10);
+    store(&mut opened, RUN, &lines("#large", [1_000_022]));
+    assert_eq!(last(&opened, RUN, "#large", u64::MAX, 10), [1_000_022], "a room that was forgotten comes back");
+    assert_eq!(since(&opened, "#large"), Sequence(1_000_021));
     drop(opened);
     let mut nothing = home.open(0);
-    store(&mut nothing, RUN, &lines("#old", [1_000_022]));
-    assert_eq!(number(&nothing, "SELECT count(*) FROM lines"), 0);
-    assert_eq!(nothing.complete_since().unwrap(), Sequence(1_000_023));
+    store(&mut nothing, RUN, &lines("#small", [1_000_023]));
+    assert_eq!((number(&nothing, "SELECT count(*) FROM lines"), number(&nothing, "SELECT count(*) FROM rooms")), (0, 0));
+    assert_eq!(since(&nothing, "#small"), Sequence(1_000_024));
+}
+
+/// A line of a room, said at a time, with a text of so many bytes.
+fn said(room: &str, sequence: u64, time: u64, length: usize) -> Entry {
+    Entry::Line(Line { time: Micros(time), text: "x".repeat(length), ..line(room, sequence) })
+}
+
+const HOUR: u64 = 3_600 * Micros::SECOND;
+
+/// Rooms that are established, each with so many lines. What comes next in the log.
+fn established(opened: &mut Store, rooms: &[&str], count: u64) -> u64 {
+    let mut sequence = RUN.0;
+    for (room, number) in rooms.iter().zip(0..) {
+        for line in 0..count {
+            sequence += 1;
+            // The first a day ago; the last when it is this room's hour.
+            let time = if line == 0 { 0 } else { 24 * HOUR + number * HOUR };
+            opened.store(RUN, &[said(room, sequence, time, 10)], Sequence(sequence)).unwrap();
+        }
+    }
+    assert_eq!(number(opened, "SELECT count(*) FROM rooms WHERE is_established"), rooms.len() as i64);
+    sequence
+}
+
+fn count(store: &Store, room: &str) -> usize {
+    last(store, RUN, room, u64::MAX, usize::MAX).len()
+}
+
+#[test]
+fn a_flood_in_one_room_deletes_its_own_lines_alone() {
+    let home = Home::new();
+    let mut opened = home.open(1_000);
+    let sequence = established(&mut opened, &["#a", "#b", "#c"], 100);
+    for batch in 0..20 {
+        let first = sequence + 1 + batch * 500;
+        store(&mut opened, RUN, &lines("#c", first..first + 500));
+    }
+    assert_eq!(["#a", "#b", "#c"].map(|room| count(&opened, room)), [100, 100, 800]);
+    assert_eq!(["#a", "#b"].map(|room| opened.complete_since(room).unwrap()), [Sequence(0); 2]);
+    assert_eq!(opened.complete_since("#c").unwrap(), Sequence(sequence + 1 + 20 * 500 - 800));
+}
+
+#[test]
+fn ten_thousand_new_rooms_push_out_no_established_one() {
+    let home = Home::new();
+    let mut opened = home.open(1_000);
+    let mut sequence = established(&mut opened, &["#a", "#b", "#c"], 250);
+    for _ in 0..3 {
+        for room in 0..10_000_u64.div_ceil(500) {
+            let batch: Vec<_> = (1..=500).map(|number| said(&format!("#{room}-{number}"), sequence + number, 30 * HOUR, 10)).collect();
+            sequence += 500;
+            store(&mut opened, RUN, &batch);
+            assert_eq!(number(&opened, "SELECT count(*) FROM lines"), 1_000);
+        }
+    }
+    assert_eq!(["#a", "#b", "#c"].map(|room| count(&opened, room)), [250; 3]);
+    // What the new rooms have more than their quarter is taken back when the others need it.
+    store(&mut opened, RUN, &lines("#a", sequence + 1..sequence + 301));
+    assert_eq!(["#a", "#b", "#c"].map(|room| count(&opened, room)), [250; 3]);
+}
+
+#[test]
+fn one_room_an_hour_becomes_established_when_it_is_spoken_in_a_day_after_its_first_line() {
+    let home = Home::new();
+    let mut opened = home.open(1_000);
+    let is_established =
+        |opened: &Store, room: &str| number(opened, &format!("SELECT is_established FROM rooms WHERE key = '{room}'")) == 1;
+    let mut sequence = RUN.0;
+    let mut say = |opened: &mut Store, room: &str, time: u64| {
+        sequence += 1;
+        opened.store(RUN, &[said(room, sequence, time, 1)], Sequence(sequence)).unwrap();
+        is_established(opened, room)
+    };
+    let day = 24 * HOUR;
+    assert!(!say(&mut opened, "#a", HOUR) && !say(&mut opened, "#b", HOUR) && !say(&mut opened, "#c", HOUR));
+    assert!(!say(&mut opened, "#a", HOUR + day - 1), "not a day old");
+    assert!(say(&mut opened, "#b", HOUR + day));
+    assert!(!say(&mut opened, "#c", HOUR + day), "another was in this hour");
+    drop(opened);
+    let mut opened = home.open(1_000);
+    assert!(!say(&mut opened, "#c", 2 * HOUR + day - 1));
+    assert!(say(&mut opened, "#a", 2 * HOUR + day) && !say(&mut opened, "#c", 2 * HOUR + day));
+    // The clock was a year ahead, and is set right.
+    assert!(say(&mut opened, "#c", 366 * day));
+    assert!(!say(&mut opened, "#d", 2 * day) && say(&mut opened, "#d", 4 * day));
+}
+
+#[test]
+fn many_long_lines_are_bounded_in_bytes_and_so_is_the_file() {
+    let home = Home::new();
+    let quota = Quota { lines_max: 1_000_000, bytes_max: 4 << 20 };
+    let mut opened = Store::open(&home.0, quota).unwrap();
+    let (mut sequence, mut at_bound) = (RUN.0, 0);
+    // Lengths that waste the most of a page, and the longest.
+    for (batch, length) in (0..40).flat_map(|batch| [(batch, 4_000), (batch, 2_100), (batch, 1)]) {
+        let first = sequence + 1;
+        sequence += 500;
+        let batch: Vec<_> =
+            (first..=sequence).map(|sequence| said(&format!("#{}", (sequence + batch) % 7), sequence, sequence, length)).collect();
+        store(&mut opened, RUN, &batch);
+        assert!(number(&opened, "SELECT sum(bytes) FROM rooms") <= 4 << 20);
+        if first == RUN.0 + 1 + 15 * 500 {
+            at_bound = number(&opened, "PRAGMA page_count") * 4_096;
+        }
+    }
+    let bytes = number(&opened, "PRAGMA page_count") * 4_096;
+    assert!(at_bound > 4 << 20 && bytes < 2 * (4 << 20) && bytes < at_bound + at_bound / 2, "{at_bound} at first, {bytes} in the end");
 }
 
 #[test]
@@ -176,16 +297,16 @@ fn behind_a_gap_everything_is_here() {
     let mut opened = home.open(4);
     let gap = Entry::Gap { until: Sequence(1_000_010) };
     store(&mut opened, RUN, &[lines("#a", [1_000_001]), vec![gap.clone()], lines("#a", [1_000_012])].concat());
-    assert_eq!(opened.complete_since().unwrap(), Sequence(1_000_011));
+    assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_011));
     store(&mut opened, RUN, &[gap]);
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 10), [1_000_001, 1_000_012]);
     store(&mut opened, RUN, &lines("#a", [1_000_013, 1_000_014, 1_000_015]));
-    assert_eq!(opened.complete_since().unwrap(), Sequence(1_000_011), "the oldest line is the first behind the gap");
+    assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_011), "the oldest line is the first behind the gap");
     store(&mut opened, RUN, &lines("#a", [1_000_016]));
-    assert_eq!(opened.complete_since().unwrap(), Sequence(1_000_013), "the gap is behind us");
+    assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_013), "the gap is behind us");
     store(&mut opened, RUN, &[Entry::Gap { until: Sequence(1_000_020) }]);
     drop(opened);
-    assert_eq!(home.open(4).complete_since().unwrap(), Sequence(1_000_021));
+    assert_eq!(home.open(4).complete_since("#a").unwrap(), Sequence(1_000_021));
 }
 
 #[test]
@@ -228,11 +349,11 @@ fn a_clock_that_was_set_back_changes_no_order() {
     store(&mut opened, earlier, &lines("#a", [400_001, 400_002]));
     assert_eq!(opened.reached(earlier).unwrap(), Some(Sequence(400_002)));
     assert_eq!(last(&opened, earlier, "#a", 400_002, 3), [1_000_006, 1_000_007, 400_001]);
-    assert_eq!(opened.complete_since().unwrap(), earlier, "what is missing is of the run before");
+    assert_eq!(opened.complete_since("#a").unwrap(), earlier, "what is missing is of the run before");
     store(&mut opened, earlier, &lines("#a", [400_003, 400_004]));
-    assert_eq!(opened.complete_since().unwrap(), earlier, "trimmed, but of the run before");
+    assert_eq!(opened.complete_since("#a").unwrap(), earlier, "trimmed, but of the run before");
     store(&mut opened, earlier, &lines("#a", 400_005..400_008));
-    assert_eq!(opened.complete_since().unwrap(), Sequence(400_002));
+    assert_eq!(opened.complete_since("#a").unwrap(), Sequence(400_002));
     assert_eq!(last(&opened, earlier, "#a", u64::MAX, 9), (400_002..400_008).collect::<Vec<_>>());
 }
 
@@ -266,7 +387,7 @@ fn others_may_read_and_an_operator_may_delete_meanwhile() {
     store(&mut opened, RUN, &lines("#a", [1_000_003]));
     assert_eq!(other.query_row("SELECT count(*) FROM lines", [], |row| row.get::<_, i64>(0)).unwrap(), 2, "its own moment");
     other.execute_batch("COMMIT; DELETE FROM lines; DELETE FROM rooms").unwrap();
-    assert_eq!(opened.complete_since().unwrap(), Sequence(1_000_004));
+    assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_004));
     store(&mut opened, RUN, &lines("#a", [1_000_004]));
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 10), [1_000_004]);
     store(&mut opened, RUN, &lines("#a", 1_000_005..1_000_010));
@@ -334,7 +455,7 @@ fn what_is_no_file_of_ours_is_refused_and_left_alone() {
     let refusal = home.refusal();
     assert!(refusal.contains("it can't be opened as a file; let the server's user write to it"), "{refusal}");
     fs::write(home.0.join("file"), b"").unwrap();
-    let below_a_file = Store::open(&home.0.join("file/nowhere"), 1).unwrap_err().to_string();
+    let below_a_file = Store::open(&home.0.join("file/nowhere"), at_most(1)).unwrap_err().to_string();
     assert!(below_a_file.contains("cannot make the history") && below_a_file.contains("--data-dir"), "{below_a_file}");
 }
 
@@ -342,14 +463,14 @@ fn what_is_no_file_of_ours_is_refused_and_left_alone() {
 fn one_server_at_a_time_stores_in_a_directory_which_is_made_if_need_be() {
     let home = Home::new();
     let data_dir = home.0.join("made/here");
-    let first = Store::open(&data_dir, 1).unwrap();
-    let refusal = Store::open(&data_dir, 1).unwrap_err().to_string();
+    let first = Store::open(&data_dir, at_most(1)).unwrap();
+    let refusal = Store::open(&data_dir, at_most(1)).unwrap_err().to_string();
     assert!(refusal.contains("another server stores in ") && refusal.contains("--data-dir"), "{refusal}");
-    assert!(first.is_in_place());
+    assert_eq!(first.tampered(), None);
     drop(first);
-    let second = Store::open(&data_dir, 1).unwrap();
+    let second = Store::open(&data_dir, at_most(1)).unwrap();
     fs::remove_dir_all(&data_dir).unwrap();
-    assert!(!second.is_in_place());
+    assert_eq!(second.tampered(), Some(Tampered::Taken(data_dir.join(FILE_NAME))));
 }
 
 #[test]
@@ -361,7 +482,7 @@ fn a_damaged_file_is_refused_and_left_alone() {
     let mut damaged = fs::read(home.file()).unwrap();
     damaged[4_096..].fill(0xee);
     fs::write(home.file(), &damaged).unwrap();
-    let error = match Store::open(&home.0, 100) {
+    let error = match Store::open(&home.0, at_most(100)) {
         Ok(mut opened) => opened.store(RUN, &lines("#a", [2_000_000]), Sequence(2_000_000)).unwrap_err(),
         Err(error) => error,
     };
@@ -399,6 +520,35 @@ fn a_database_of_version_1_goes_on() {
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 10), [1_000_001, 1_000_003]);
 }
 
+/// As version 2 left it, with lines of two runs and the oldest trimmed. Never to be changed.
+const VERSION_2: &str = "
+    ALTER TABLE progress ADD COLUMN is_closed INTEGER NOT NULL DEFAULT 0;
+    PRAGMA user_version = 2;
+    INSERT INTO rooms VALUES (4, '#straße', '#Straße');
+    INSERT INTO lines VALUES (8, 1000003, 1000010, 4, '王小明', 0, 'naïve 🦀'), (9, 1000004, 1000011, 3, 'Alice', 1, 'line 1000004');
+    UPDATE progress SET reached = 1000004, next_line = 10;
+";
+
+#[test]
+fn a_database_of_version_2_is_counted_and_its_rooms_are_established() {
+    let home = Home::new();
+    home.sqlite().execute_batch(&[VERSION_1, VERSION_2].concat()).unwrap();
+    let mut opened = home.open(3);
+    let room = |opened: &Store, key: &str| {
+        let sql = "SELECT lines, bytes, first_time, is_established FROM rooms WHERE key = ?1";
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        opened.connection.query_row(sql, [key], read).unwrap()
+    };
+    assert_eq!(room(&opened, "#a"), (2, 128 + 2 + 2 + 2 * (64 + 5 + 12), 1_000_008, 1));
+    assert_eq!(room(&opened, "#straße"), (1, 128 + 8 + 8 + 64 + 9 + 11, 1_000_010, 1));
+    for room in ["#a", "#straße", "#never"] {
+        assert_eq!(opened.complete_since(room).unwrap(), RUN, "what was deleted before is not known by room");
+    }
+    store(&mut opened, RUN, &lines("#straße", [1_000_005]));
+    assert_eq!(["#a", "#straße"].map(|room| count(&opened, room)), [2, 1], "of two that are as large");
+    assert_eq!(["#a", "#straße"].map(|room| opened.complete_since(room).unwrap().0), [RUN.0, 1_000_004]);
+}
+
 #[test]
 fn a_migration_is_carried_out_once_and_all_or_not_at_all() {
     let mut connection = Connection::open_in_memory().unwrap();
@@ -419,7 +569,7 @@ fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     home.sqlite().execute_batch("PRAGMA user_version = 99").unwrap();
     let before = fs::read(home.file()).unwrap();
     let refusal = home.refusal();
-    assert!(refusal.contains("has version 99 and this forkchat reads up to 2; run the forkchat that wrote it"), "{refusal}");
+    assert!(refusal.contains("has version 99 and this forkchat reads up to 3; run the forkchat that wrote it"), "{refusal}");
     assert_eq!(fs::read(home.file()).unwrap(), before);
 }
 
@@ -428,6 +578,8 @@ fn a_database_of_a_newer_version_is_refused_and_left_alone() {
 struct Model {
     /// Run and line, oldest first.
     lines: Vec<(Sequence, Line)>,
+    /// The rooms that have lines, in the order in which they were made.
+    rooms: Vec<String>,
     reached: Option<(Sequence, Sequence)>,
 }
 
@@ -437,9 +589,20 @@ impl Model {
         for entry in entries.iter().filter(|entry| Some(entry.sequence()) > before) {
             if let Entry::Line(line) = entry {
                 self.lines.push((run, line.clone()));
+                if !self.rooms.contains(&line.room_key) {
+                    self.rooms.push(line.room_key.clone());
+                }
             }
         }
-        self.lines.drain(..self.lines.len().saturating_sub(lines_max));
+        let of = |lines: &[(Sequence, Line)], room: &str| lines.iter().filter(|(_, line)| line.room_key == room).count();
+        while self.lines.len() > lines_max {
+            // Of those that are as large the latest.
+            let largest = self.rooms.iter().max_by_key(|room| of(&self.lines, room)).unwrap();
+            let oldest = self.lines.iter().position(|(_, line)| line.room_key == *largest).unwrap();
+            self.lines.remove(oldest);
+            let lines = &self.lines;
+            self.rooms.retain(|room| of(lines, room) > 0);
+        }
         self.reached = Some((run, before.map_or(reached, |before| before.max(reached))));
     }
 
@@ -506,6 +669,84 @@ proptest! {
     }
 }
 
+/// A room, as the rule has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RoomSize {
+    key: String,
+    is_established: bool,
+    lines: i64,
+    bytes: i64,
+}
+
+/// What the rooms have, counted from their lines.
+fn room_sizes(store: &Store) -> Vec<RoomSize> {
+    let sql = "SELECT key, is_established, count(lines.id), 128 + octet_length(key) + octet_length(name)
+            + sum(64 + octet_length(nick) + octet_length(text)), rooms.lines, rooms.bytes
+        FROM rooms JOIN lines ON lines.room = rooms.id GROUP BY rooms.id";
+    let read = |row: &Row<'_>| {
+        let size = RoomSize { key: row.get(0)?, is_established: row.get(1)?, lines: row.get(2)?, bytes: row.get(3)? };
+        assert_eq!((size.lines, size.bytes), (row.get(4)?, row.get(5)?), "the counts of {}", size.key);
+        Ok(size)
+    };
+    store.connection.prepare(sql).unwrap().query_map([], read).unwrap().map(Result::unwrap).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn a_room_within_its_guaranteed_share_never_loses_a_line(
+        batches in prop::collection::vec((prop::collection::vec((0..12u8, 0..200usize), 1..30), 0..60u64), 1..40),
+        lines_max in 1..60i64,
+        bytes_max in 1_000..20_000i64,
+    ) {
+        let home = Home::new();
+        let quota = Quota { lines_max: lines_max as u64, bytes_max: bytes_max as u64 };
+        let mut opened = Store::open(&home.0, quota).unwrap();
+        let mut free = Home::new();
+        let (mut sequence, mut time) = (RUN.0, 0);
+        for (batch, hours) in batches {
+            time += hours * HOUR / 4;
+            let first = sequence + 1;
+            // Small numbers are said more often.
+            let entries: Vec<_> =
+                batch.iter().zip(first..).map(|(&(room, length), at)| said(&format!("#{}", room / (1 + at as u8 % 3)), at, time, length)).collect();
+            sequence += batch.len() as u64;
+            // The same without a bound, from the same state: what there is before anything is deleted.
+            opened.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+            free = Home::new();
+            fs::copy(home.file(), free.file()).unwrap();
+            let mut unbounded = free.open(u64::MAX);
+            store(&mut unbounded, RUN, &entries);
+            let before = room_sizes(&unbounded);
+            store(&mut opened, RUN, &entries);
+            let after = room_sizes(&opened);
+            prop_assert!(after.iter().map(|room| room.lines).sum::<i64>() <= lines_max);
+            prop_assert!(after.iter().map(|room| room.bytes).sum::<i64>() <= bytes_max);
+            prop_assert_eq!(opened.totals, Some(Totals::load(&opened.connection).unwrap()), "what is counted in memory");
+            for room in &before {
+                let kept = after.iter().find(|kept| kept.key == room.key).map_or(0, |kept| kept.lines);
+                let class = || before.iter().filter(|other| other.is_established == room.is_established);
+                let is_over = |size: &dyn Fn(&RoomSize) -> i64, max: i64| {
+                    let part = if room.is_established { max - max / 4 } else { max / 4 };
+                    // Strictly more than an equal share of its part.
+                    size(room) * class().count() as i64 > part && before.iter().map(size).sum::<i64>() > max
+                };
+                if kept < room.lines {
+                    prop_assert!(is_over(&|room| room.lines, lines_max) || is_over(&|room| room.bytes, bytes_max), "{:?} of {:?}", room, before);
+                }
+                // What goes is the oldest, and `since` says so.
+                let found = last(&opened, RUN, &room.key, u64::MAX, usize::MAX);
+                let all = last(&unbounded, RUN, &room.key, u64::MAX, usize::MAX);
+                prop_assert_eq!(&found[..], &all[all.len() - found.len()..]);
+                let since = opened.complete_since(&room.key).unwrap().0;
+                prop_assert!(found.first().is_none_or(|&first| since <= first));
+                prop_assert!(found.len() == all.len() || all[all.len() - found.len() - 1] < since);
+            }
+        }
+        drop(free);
+    }
+}
+
 /// `cargo test --release -p forkchat-server store::tests::how_fast -- --ignored --nocapture --test-threads 1`
 #[test]
 #[ignore = "a measurement"]
@@ -555,18 +796,34 @@ fn what_is_complete_begins_with_a_run_that_was_begun_here_or_behind_one_that_was
     let [first, second, third] = [1_000, 2_000, 3_000].map(Sequence);
     let mut opened = home.open(1_000);
     opened.begin(first).unwrap();
-    assert_eq!(opened.complete_since().unwrap(), first, "nobody knows what was said before there was a database");
+    assert_eq!(opened.complete_since("#a").unwrap(), first, "nobody knows what was said before there was a database");
     opened.begin(first).unwrap();
     opened.close().unwrap();
     let mut opened = home.open(1_000);
     opened.begin(second).unwrap();
-    assert_eq!(opened.complete_since().unwrap(), first, "the first run ended with everything stored");
+    assert_eq!(opened.complete_since("#a").unwrap(), first, "the first run ended with everything stored");
     drop(opened);
     let mut opened = home.open(1_000);
     opened.begin(second).unwrap();
-    assert_eq!(opened.complete_since().unwrap(), first, "the same run goes on, with another journal");
+    assert_eq!(opened.complete_since("#a").unwrap(), first, "the same run goes on, with another journal");
     drop(opened);
     let mut opened = home.open(1_000);
     opened.begin(third).unwrap();
-    assert_eq!(opened.complete_since().unwrap(), third, "the second run was cut off");
+    assert_eq!(opened.complete_since("#a").unwrap(), third, "the second run was cut off");
+}
+
+#[test]
+fn that_a_run_was_cut_off_is_known_without_the_write_ahead_log() {
+    let (home, found) = (Home::new(), Home::new());
+    let [first, second, third] = [1_000, 2_000, 3_000].map(Sequence);
+    let mut opened = home.open(1_000);
+    opened.begin(first).unwrap();
+    opened.close().unwrap();
+    let mut opened = home.open(1_000);
+    opened.begin(second).unwrap();
+    store(&mut opened, second, &lines("#a", [2_001]));
+    fs::copy(home.file(), found.file()).unwrap();
+    let mut opened = found.open(1_000);
+    opened.begin(third).unwrap();
+    assert_eq!(opened.complete_since("#a").unwrap(), third, "what was said in the second run is lost");
 }

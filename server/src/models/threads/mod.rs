@@ -51,7 +51,7 @@ pub const MODEL: Model = Model {
     name: "threads",
     about: "a worker a CPU; each connection has a receive and a send thread of its own, which block",
     placement: Placement::Shared,
-    takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024, bytes_per_other: 0 },
+    takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024 },
     run,
 };
 
@@ -120,6 +120,9 @@ impl MainThread {
         let mut is_called = true;
         loop {
             self.log.begin_turn(self.me, Thread::Send);
+            self.log.answer(self.me, Thread::Send);
+            // Of the threads that receive each serves one client, and waits for that one.
+            self.log.answer(self.me, Thread::Receive);
             if is_called && !self.listen_to_supervisor() {
                 return Ok(());
             }
@@ -162,6 +165,7 @@ impl MainThread {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
                 Notice::Committed { session, end } => self.serving.accept(Input::Committed { session, end }),
+                Notice::Broken(session) => self.serving.accept(Input::Broken { session }),
                 Notice::Out(session) => self.serving.writable(session),
                 Notice::Over(session) => self.serving.sockets.ended(session),
                 Notice::TurnedAway => self.serving.sockets.turned_away(),

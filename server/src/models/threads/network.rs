@@ -13,7 +13,7 @@ use crate::worker::routes::{Route, Routes};
 use crate::worker::sockets::{Sockets, Written};
 use crate::worker::udp_socket::UdpSender;
 use crossbeam_channel::{Sender, TrySendError, bounded};
-use forkchat_common::address::UdpPath;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
 use nix::sys::epoll::Epoll;
 use nix::sys::socket::{MsgFlags, Shutdown, send};

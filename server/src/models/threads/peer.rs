@@ -35,6 +35,8 @@ pub(super) enum Notice {
     Out(SessionId),
     /// This session's connection is ended.
     Over(SessionId),
+    /// The peer of this session, which may not be read now, has reset the connection.
+    Broken(SessionId),
     /// Somebody was told that there is no room.
     TurnedAway,
 }

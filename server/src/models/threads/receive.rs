@@ -2,13 +2,13 @@
 
 use super::peer::{Notice, Peer, Worker};
 use crate::event_log::{AppendError, EventLog, Thread};
-use crate::sys::socket::wait_for_input;
+use crate::sys::socket::{is_broken, wait_for_input};
 use crate::worker::input::{Lines, PEEK_BYTES_MAX};
 use crate::worker::peek::{Look, look};
 use crate::worker::serving::append_or_want_room;
 use crate::worker::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
-use crossbeam_channel::{Receiver, Sender};
-use forkchat_common::address::UdpPath;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, Slot};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +18,8 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_millis(50);
 /// Without room in the log, or without its lock, one tries again after this.
 const APPEND_AGAIN: Duration = Duration::from_millis(1);
+/// While its session may not be read, a receive thread looks so often whether the peer is gone.
+const LOOK_AT_PEER: Duration = Duration::from_secs(1);
 /// Datagrams that are taken before the main thread is rung.
 const BATCH: usize = 64;
 
@@ -49,10 +51,26 @@ impl Desk {
 
 /// A connection's receive thread. Ends with its input, or when the session is over.
 pub(super) fn receive(worker: &Worker, desk: &Desk, peer: &Peer, permits: &Receiver<Permit>) {
-    for Permit { lines_max } in permits {
+    while let Some(Permit { lines_max }) = next_permit(worker, peer, permits) {
         peer.connection.allow(lines_max);
         let Some(end) = read_lines(worker, desk, peer) else { return };
         worker.notify(Notice::Committed { session: peer.session(), end });
+    }
+}
+
+/// Waits until the session's next lines may be read; meanwhile it looks now and then whether the peer has
+/// reset the connection. `None` if the session is over.
+fn next_permit(worker: &Worker, peer: &Peer, permits: &Receiver<Permit>) -> Option<Permit> {
+    loop {
+        if is_broken(peer.connection.as_fd()) {
+            worker.notify(Notice::Broken(peer.session()));
+            return permits.recv().ok();
+        }
+        match permits.recv_timeout(LOOK_AT_PEER) {
+            Ok(permit) => return Some(permit),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::worker::fakes::{FakeSockets, peer};
 use forkchat_common::ids::Micros;
 
 const ME: Slot = Slot(0);
+const BOUNDS: Bounds = Bounds { sendq: 100, together: usize::MAX };
 
 fn begun(session: SessionId) -> Session {
     Session::new(session, ME, Transport::Tcp, peer(1), Micros(0))
@@ -13,7 +14,7 @@ fn begun(session: SessionId) -> Session {
 /// A session with more to write than `sendq` allows.
 fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
     let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
-    let (mut outboxes, session) = (Outboxes::new(ME, 100), SessionId::new(1, 0));
+    let (mut outboxes, session) = (Outboxes::new(ME, BOUNDS), SessionId::new(1, 0));
     outboxes.opened(&begun(session));
     outboxes.begin_turn(Sequence(7));
     outboxes.tell(session, &[b'x'; 101]);
@@ -33,7 +34,7 @@ fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
 #[test]
 fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
     let ((_, earlier, log), session) = (too_full(), SessionId::new(2, 0));
-    let mut outboxes = Outboxes::new(ME, 100);
+    let mut outboxes = Outboxes::new(ME, BOUNDS);
     let checkpoint = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 10, writes: 3, is_lagging: true };
     outboxes.resume(session, Some(checkpoint), 14);
     outboxes.opened(&begun(session));
@@ -55,7 +56,7 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
 #[test]
 fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
     let (_, session, _) = too_full();
-    let mut outboxes = Outboxes::new(ME, 100);
+    let mut outboxes = Outboxes::new(ME, BOUNDS);
     outboxes.resume(session, None, 3);
     outboxes.tell(session, b"ab");
     assert!(outboxes.is_astray(session));
@@ -69,7 +70,7 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
     for (taken, at, slot, is_given_up) in
         [(13, 8, ME, true), (12, 8, ME, false), (ALL, 8, ME, false), (13, 6, ME, false), (13, 8, Slot(1), false)]
     {
-        let mut outboxes = Outboxes::new(ME, 100);
+        let mut outboxes = Outboxes::new(ME, BOUNDS);
         outboxes.resume(session, Some(checkpoint), taken);
         outboxes.begin(Stamp { id: Sequence(7), ..Stamp::default() }, None);
         outboxes.tell(session, b"ab");
@@ -177,4 +178,63 @@ fn who_only_waits_for_its_turn_does_not_fall_far_behind() {
         outboxes.flush(&mut sockets, log, Sequence(position));
         assert_eq!(sockets.in_flight == Some(0), is_hurried, "at {position}");
     }
+}
+
+/// Three sessions with so many bytes to write each, of 100,000 that they may have together.
+fn together(bytes: [usize; 3]) -> (Outboxes, [SessionId; 3]) {
+    let mut outboxes = Outboxes::new(ME, Bounds { sendq: 80_000, together: 100_000 });
+    let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
+    for (session, bytes) in sessions.into_iter().zip(bytes) {
+        outboxes.opened(&begun(session));
+        outboxes.tell(session, &vec![b'x'; bytes]);
+    }
+    (outboxes, sessions)
+}
+
+#[test]
+fn many_slow_readers_together_lose_those_that_are_furthest_behind() {
+    let (mut outboxes, [_, furthest, _]) = together([35_000, 50_000, 30_000]);
+    outboxes.relieve(&mut FakeSockets::deaf());
+    assert_eq!(outboxes.take_given_up(), [(furthest, CloseReason::TooSlow)]);
+    // Those that stay have what they had, and room for more.
+    assert!(outboxes.memory >= 52_000 && outboxes.memory <= 75_000, "{}", outboxes.memory);
+    outboxes.relieve(&mut FakeSockets::deaf());
+    assert_eq!(outboxes.take_given_up(), []);
+}
+
+#[test]
+fn what_readers_take_is_no_reason_to_lose_them() {
+    let (mut outboxes, sessions) = together([35_000, 50_000, 30_000]);
+    let mut peers = FakeSockets::open();
+    outboxes.relieve(&mut peers);
+    assert_eq!((outboxes.take_given_up(), outboxes.memory), (vec![], 0));
+    assert_eq!(sessions.map(|session| peers.heard(session).len()), [35_000, 50_000, 30_000]);
+    // Nor what somebody has in hand who only waits for its turn.
+    let (mut outboxes, _) = together([35_000, 50_000, 30_000]);
+    outboxes.relieve(&mut relayed(true));
+    assert_eq!(outboxes.take_given_up(), []);
+}
+
+#[test]
+fn within_their_bounds_slow_readers_stay() {
+    let (mut outboxes, _) = together([30_000, 30_000, 30_000]);
+    outboxes.relieve(&mut FakeSockets::deaf());
+    assert_eq!(outboxes.take_given_up(), []);
+}
+
+#[test]
+fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
+    let (mut outboxes, [first, second, third]) = together([30_000, 30_000, 0]);
+    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 3, snapshot_bytes_max: 8 }).unwrap();
+    assert_eq!(outboxes.memory, 2 * (30_000 - IDLE_BYTES_MAX));
+    outboxes.tell(third, &[b'x'; IDLE_BYTES_MAX]);
+    assert_eq!(outboxes.memory, 2 * (30_000 - IDLE_BYTES_MAX), "what an idle one keeps isn't counted");
+    outboxes.give_up(first, CloseReason::WorkerDied);
+    assert_eq!(outboxes.memory, 30_000 - IDLE_BYTES_MAX);
+    outboxes.closed(second, ME, Ending::Drop);
+    outboxes.flush(&mut FakeSockets::deaf(), log, Sequence(9));
+    assert_eq!(outboxes.memory, 0);
+    outboxes.remove(third);
+    outboxes.remove(first);
+    assert_eq!((outboxes.memory, outboxes.is_empty()), (0, true));
 }

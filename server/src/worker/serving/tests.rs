@@ -8,8 +8,15 @@ use std::os::fd::AsFd;
 /// Two workers with one session each, both in the lobby, and nothing to do.
 fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
     let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 2, snapshot_bytes_max: 8 }).unwrap();
-    let config =
-        ServingConfig { rate_limit: RateLimit::OFF, sendq: 1 << 20, turn_away_max: 1, journal: Slot(1), stopping: never(), udp: None };
+    let config = ServingConfig {
+        rate_limit: RateLimit::OFF,
+        outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
+        turn_away_max: 1,
+        journal: Slot(1),
+        stopping: never(),
+        udp: None,
+        stand_in: None,
+    };
     let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), FakeSockets::open(), Vec::new()).unwrap());
     for (cell, worker) in workers.iter_mut().enumerate() {
         let opened = Input::Opened { session: SessionId::new(1, cell), peer: peer(1), connection: (), lines: Lines::default() };

@@ -4,7 +4,7 @@ use super::{JOURNAL, WORKERS};
 use crate::chat::{AnswerEnd, PastLine, RateLimit};
 use crate::event_log::{EventLog, step};
 use crate::journal::store::{Entry, Line, Topic};
-use crate::journal::{Backlog, Journal, JournalConfig, Prepared, Request, Tally};
+use crate::journal::{Backlog, Journal, JournalConfig, Prepared, Quota, Request, Tally};
 use forkchat_common::ids::Sequence;
 use std::sync::Arc;
 
@@ -32,7 +32,13 @@ impl JournalProcess {
     pub fn join(log: &'static EventLog, disk: &Disk) -> JournalProcess {
         let backlog = Arc::new(Backlog::new(disk.tally));
         let data_dir = Some("/nowhere".into());
-        let config = JournalConfig { rate_limit: RateLimit::OFF, workers: WORKERS, data_dir, lines_max: 1, tally: disk.tally };
+        let config = JournalConfig {
+            rate_limit: RateLimit::OFF,
+            workers: WORKERS,
+            data_dir,
+            quota: Quota { lines_max: 1, bytes_max: 1 },
+            tally: disk.tally,
+        };
         JournalProcess { reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(), backlog }
     }
 

@@ -18,6 +18,7 @@ mod world;
 
 use super::fakes::never;
 use super::input::Input;
+use super::outboxes::Bounds;
 use super::serving::{Serving, ServingConfig};
 use super::takeover::Inherited;
 use crate::chat::RateLimit;
@@ -37,8 +38,11 @@ const SPY: Slot = Slot(WORKERS + 1);
 const CLIENTS_MAX: usize = 8;
 const STEPS: usize = 400;
 /// In a run in which the ring wraps.
-const LONG_STEPS: usize = 1_600;
+const LONG_STEPS: usize = 2_400;
 const SENDQ: usize = 6_000;
+/// What a worker's sessions may be behind together, beyond what each outbox keeps: reached now and
+/// then.
+const TOGETHER: usize = 2_500;
 const PEEK: usize = 4_500;
 const LINES_PER_PEEK: usize = 4;
 
@@ -84,7 +88,15 @@ struct Simulation {
 }
 
 fn config() -> ServingConfig {
-    ServingConfig { rate_limit: RateLimit::OFF, sendq: SENDQ, turn_away_max: 0, journal: JOURNAL, stopping: never(), udp: None }
+    ServingConfig {
+        rate_limit: RateLimit::OFF,
+        outboxes: Bounds { sendq: SENDQ, together: TOGETHER },
+        turn_away_max: 0,
+        journal: JOURNAL,
+        stopping: never(),
+        udp: None,
+        stand_in: None,
+    }
 }
 impl Simulation {
     fn new(seed: u64, log: &'static EventLog) -> Simulation {
@@ -270,15 +282,16 @@ impl Simulation {
         let text = match self.dice.roll(16) {
             12.. if self.is_long => format!("{} {number}\n", "much ".repeat(self.dice.roll(400))),
             0 => format!("/nick n{}\n", number % 5),
-            1 => format!("/join #r{}\n", number % 3),
+            // Long names and topics, so that the list of the rooms takes several parts.
+            1 => format!("/join #r{}-{}\n", number % 9, "x".repeat(40)),
             2 => "/leave\n".to_owned(),
             3 => "/set tags on\n/set echo on\n".to_owned(),
-            4 => "/who\n/whoami\n/rooms\n".to_owned(),
+            4 => "/who\n/whoami\n/rooms\nafter the rooms\n".to_owned(),
             5 => "x".repeat(6_000) + "\n",
             6 => "/charset gbk\n你好\n".to_owned(),
             7 => "half a li".to_owned(),
             10 => "/history 5\nbehind the history\n".to_owned(),
-            11 => format!("/topic about {number}\n"),
+            11 => format!("/topic about {number} {}\n", "and more ".repeat(self.dice.roll(40))),
             8 if self.dice.roll(4) == 0 => "/quit\nunheard\n".to_owned(),
             9 => format!("{}\n", "words ".repeat(self.dice.roll(200))),
             _ => format!("said {number}\n"),

@@ -6,7 +6,7 @@ use crate::event_log::step;
 use crate::sys::tcp_position::Positions;
 use crate::worker::input::{Behind, Lines};
 use crate::worker::sockets::{Sockets, Written};
-use forkchat_common::address::UdpPath;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{SessionId, Slot};
 use std::cell::RefCell;
 use std::rc::Rc;

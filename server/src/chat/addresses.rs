@@ -1,0 +1,206 @@
+//! What all sessions of one address have used together: lines of the rate limit, and bytes of the
+//! shared state.
+//!
+//! A limit for each session alone limits nothing where anyone may connect again. So lines also spend
+//! from their address's bucket, and a room or topic counts for the address that brought it about, as
+//! long as it exists. An address is forgotten when it has no session, holds no state and its bucket is
+//! full again; of those that only wait for their bucket at most [`RECOVERING_MAX`] are kept.
+
+use super::rate::{RateLimit, RateUsed, Share};
+use forkchat_common::address::AddressBlock;
+use forkchat_common::ids::Micros;
+use forkchat_common::limits::ADDRESS_STATE_BYTES_MAX;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Addresses without sessions and without state that are remembered because they have sent much. Beyond
+/// it the one whose bucket is full first is forgotten.
+const RECOVERING_MAX: usize = 16_384;
+
+/// What one address has used.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Usage {
+    rate: RateUsed,
+    sessions: u32,
+    state_bytes: u32,
+    /// The operator has been notified that it exceeds its rate.
+    is_reported: bool,
+}
+
+/// All addresses that have used something.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Addresses {
+    table: BTreeMap<AddressBlock, Usage>,
+    /// Those that are kept for their bucket alone, the first to be full first. Follows from the table.
+    #[serde(skip)]
+    recovering: BTreeSet<(RateUsed, AddressBlock)>,
+}
+
+impl Usage {
+    fn is_recovering(&self) -> bool {
+        self.sessions == 0 && self.state_bytes == 0
+    }
+}
+
+impl Addresses {
+    /// Makes what follows from the table, after it was read from a snapshot.
+    pub fn index(&mut self) {
+        let recovering = self.table.iter().filter(|(_, usage)| usage.is_recovering());
+        self.recovering = recovering.map(|(&address, usage)| (usage.rate, address)).collect();
+    }
+
+    /// How many lines the sessions of an address may send at `now`, together.
+    pub fn allowed(&self, address: AddressBlock, limit: RateLimit, now: Micros) -> u64 {
+        limit.allowed(Share::Address, self.rate(address), now)
+    }
+
+    /// When the next one of them may send a line.
+    pub fn next_at(&self, address: AddressBlock, limit: RateLimit) -> Micros {
+        limit.next_at(Share::Address, self.rate(address))
+    }
+
+    /// A session of this address begins.
+    pub fn open(&mut self, address: AddressBlock, now: Micros) {
+        self.forget_recovered(now);
+        self.change(address, |usage| usage.sessions += 1);
+    }
+
+    /// A session of this address has ended.
+    pub fn close(&mut self, address: AddressBlock) {
+        self.change(address, |usage| usage.sessions = usage.sessions.saturating_sub(1));
+    }
+
+    /// Counts lines. True if the address has used all it may, for the first time since it is known.
+    pub fn spend(&mut self, address: AddressBlock, limit: RateLimit, lines: u64, now: Micros) -> bool {
+        if limit.is_off() {
+            return false;
+        }
+        let mut is_first_excess = false;
+        self.change(address, |usage| {
+            usage.rate = limit.spend(Share::Address, usage.rate, lines, now);
+            let is_excess = limit.allowed(Share::Address, usage.rate, now) == 0;
+            is_first_excess = is_excess && !usage.is_reported;
+            usage.is_reported |= is_excess;
+        });
+        is_first_excess
+    }
+
+    /// Whether an address may add so many bytes to the state.
+    pub fn has_room(&self, address: AddressBlock, bytes: usize) -> bool {
+        let held = self.table.get(&address).map_or(0, |usage| usage.state_bytes as usize);
+        held + bytes <= ADDRESS_STATE_BYTES_MAX
+    }
+
+    /// An address has added so many bytes to the state.
+    pub fn charge(&mut self, address: AddressBlock, bytes: usize) {
+        self.change(address, |usage| usage.state_bytes += bytes as u32);
+    }
+
+    /// What an address has added is gone.
+    pub fn release(&mut self, address: AddressBlock, bytes: usize) {
+        self.change(address, |usage| usage.state_bytes = usage.state_bytes.saturating_sub(bytes as u32));
+    }
+
+    fn rate(&self, address: AddressBlock) -> RateUsed {
+        self.table.get(&address).map_or(RateUsed::default(), |usage| usage.rate)
+    }
+
+    fn change(&mut self, address: AddressBlock, change: impl FnOnce(&mut Usage)) {
+        let usage = self.table.entry(address).or_default();
+        if usage.is_recovering() {
+            self.recovering.remove(&(usage.rate, address));
+        }
+        change(usage);
+        if usage.is_recovering() {
+            self.recovering.insert((usage.rate, address));
+            if self.recovering.len() > RECOVERING_MAX {
+                self.forget_first();
+            }
+        }
+    }
+
+    fn forget_recovered(&mut self, now: Micros) {
+        while self.recovering.first().is_some_and(|(rate, _)| rate.0 <= now) {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, address)) = self.recovering.pop_first() {
+            self.table.remove(&address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forkchat_common::limits::ADDRESS_BURST_LINES;
+    use std::net::IpAddr;
+
+    fn address(number: u16) -> AddressBlock {
+        let [high, low] = number.to_be_bytes();
+        AddressBlock::of(IpAddr::from([10, 0, high, low]))
+    }
+
+    #[test]
+    fn an_address_that_comes_again_has_no_new_budget() {
+        let (limit, me, now) = (RateLimit::lines_per_second(20), address(1), Micros(5_000_000));
+        let mut addresses = Addresses::default();
+        for _ in 0..8 {
+            addresses.open(me, now);
+            addresses.spend(me, limit, ADDRESS_BURST_LINES / 8, now);
+            addresses.close(me);
+        }
+        assert_eq!(addresses.allowed(me, limit, now), 0);
+        assert_eq!(addresses.allowed(address(2), limit, now), ADDRESS_BURST_LINES);
+        let later = now.plus(3_600 * Micros::SECOND);
+        assert_eq!(addresses.allowed(me, limit, later), ADDRESS_BURST_LINES);
+        addresses.open(address(2), later);
+        assert_eq!(addresses.table.len(), 1, "whose bucket is full again is forgotten");
+    }
+
+    #[test]
+    fn an_excess_is_reported_once() {
+        let (limit, me, now) = (RateLimit::lines_per_second(20), address(1), Micros(5_000_000));
+        let mut addresses = Addresses::default();
+        addresses.open(me, now);
+        let reports = (0..2 * ADDRESS_BURST_LINES).filter(|_| addresses.spend(me, limit, 1, now)).count();
+        assert_eq!(reports, 1);
+    }
+
+    #[test]
+    fn state_is_bounded_and_given_back() {
+        let (me, mut addresses) = (address(1), Addresses::default());
+        assert!(addresses.has_room(me, ADDRESS_STATE_BYTES_MAX) && !addresses.has_room(me, ADDRESS_STATE_BYTES_MAX + 1));
+        addresses.charge(me, ADDRESS_STATE_BYTES_MAX);
+        assert!(!addresses.has_room(me, 1));
+        addresses.release(me, 10);
+        assert!(addresses.has_room(me, 10) && !addresses.has_room(me, 11));
+    }
+
+    #[test]
+    fn memory_is_bounded_whoever_comes() {
+        let mut addresses = Addresses::default();
+        let limit = RateLimit::lines_per_second(1);
+        for number in 0..u16::MAX {
+            let me = address(number);
+            addresses.open(me, Micros(1));
+            addresses.spend(me, limit, 1, Micros(1));
+            addresses.close(me);
+        }
+        assert_eq!((addresses.table.len(), addresses.recovering.len()), (RECOVERING_MAX, RECOVERING_MAX));
+    }
+
+    #[test]
+    fn a_copy_from_a_snapshot_is_the_same() {
+        let mut addresses = Addresses::default();
+        let limit = RateLimit::lines_per_second(1);
+        addresses.open(address(1), Micros(1));
+        addresses.charge(address(2), 5);
+        addresses.spend(address(3), limit, 1, Micros(1));
+        let mut copy: Addresses = postcard::from_bytes(&postcard::to_stdvec(&addresses).unwrap()).unwrap();
+        copy.index();
+        assert_eq!(format!("{copy:?}"), format!("{addresses:?}"));
+    }
+}

@@ -1,0 +1,91 @@
+//! The database's files, as the kernel has them: whether those that are open still have their names, and how large they may become.
+
+use nix::sys::resource::{Resource, getrlimit};
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The database, its write-ahead log, and the index of that.
+const NAMES: [&str; 3] = [super::FILE_NAME, super::WAL_NAME, super::SHM_NAME];
+/// SQLite makes a file longer by at most so much at a time.
+const STEP_BYTES: u64 = 64 << 10;
+
+/// Which files are open, and how long they were when they were written last.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    files: [Opened; 3],
+}
+
+#[derive(Clone, Debug)]
+struct Opened {
+    path: PathBuf,
+    /// Device and inode when it was opened; `None` if it was gone already.
+    identity: Option<(u64, u64)>,
+    length: u64,
+}
+
+/// What another program did to the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tampered {
+    /// It removed or replaced one: what is open is whole, but has no name any more.
+    Taken(PathBuf),
+    /// It made one shorter: what is open is damaged.
+    Shortened(PathBuf),
+}
+
+impl fmt::Display for Tampered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tampered::Taken(path) => write!(f, "another program has removed or replaced {}", path.display()),
+            Tampered::Shortened(path) => write!(f, "another program has made {} shorter", path.display()),
+        }
+    }
+}
+
+impl Files {
+    /// Those of the database in a directory that has just been opened: all three are there then.
+    pub fn opened(data_dir: &Path) -> Files {
+        let opened = |name| {
+            let path = data_dir.join(name);
+            let metadata = fs::metadata(&path).ok();
+            let length = metadata.as_ref().map_or(0, Metadata::len);
+            Opened { path, identity: metadata.as_ref().map(identity), length }
+        };
+        Files { files: NAMES.map(opened) }
+    }
+
+    /// SQLite has written to them. It makes them longer, and now and then shorter.
+    pub fn written(&mut self) {
+        for file in &mut self.files {
+            file.length = fs::metadata(&file.path).map_or(file.length, |metadata| metadata.len());
+        }
+    }
+
+    /// What was done to the first of them that isn't as it was.
+    pub fn tampered(&self) -> Option<Tampered> {
+        self.files.iter().find_map(|file| match fs::metadata(&file.path) {
+            Ok(metadata) if file.identity == Some(identity(&metadata)) => {
+                (metadata.len() < file.length).then(|| Tampered::Shortened(file.path.clone()))
+            }
+            _ => Some(Tampered::Taken(file.path.clone())),
+        })
+    }
+}
+
+/// The limit on the size of files (`ulimit -f`), if there is one.
+pub fn file_size_limit() -> Option<u64> {
+    // A limit beyond what a file can have is none: also RLIM_INFINITY.
+    getrlimit(Resource::RLIMIT_FSIZE).ok().map(|(soft, _)| soft).filter(|&soft| i64::try_from(soft).is_ok())
+}
+
+/// The limit on the size of files, if one of the database's is so large that it can't grow.
+pub(super) fn reached_size_limit(data_dir: &Path) -> Option<u64> {
+    let limit = file_size_limit()?;
+    let length = |name| fs::metadata(data_dir.join(name)).map_or(0, |metadata| metadata.len());
+    NAMES.into_iter().any(|name| length(name) + STEP_BYTES > limit).then_some(limit)
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}

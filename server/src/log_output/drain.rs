@@ -1,0 +1,115 @@
+//! The log process's work: from the pipe to the real standard error. Whatever blocks here blocks nobody else.
+//!
+//! What it has read and not yet written is in shared memory, so a successor writes that first. A piece that was written just before a kill may
+//! be written twice; none is lost.
+
+use super::{PIPE_BUF, SHARED, Shared};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use zerocopy::FromBytes;
+
+/// When standard error can't be written (a full disk, a pipe without a reader), it is tried again after this.
+const AGAIN_MILLIS: u16 = 500;
+
+/// What was read from the pipe and not written yet.
+#[derive(FromBytes, Debug)]
+#[repr(C)]
+pub(super) struct InHand {
+    /// Not 0 from before a piece is taken from the pipe until it is written.
+    is_at_work: AtomicU64,
+    /// Bytes that were read.
+    length: AtomicU64,
+    /// Of these, the first that were written.
+    written: AtomicU64,
+    bytes: [AtomicU8; PIPE_BUF],
+}
+
+impl InHand {
+    /// Whether nothing was taken from the pipe that isn't written. Asked after the pipe was found empty.
+    pub fn is_empty(&self) -> bool {
+        self.is_at_work.load(Ordering::SeqCst) == 0 && self.length.load(Ordering::SeqCst) == 0
+    }
+
+    fn set_at_work(&self, is_at_work: bool) {
+        self.is_at_work.store(is_at_work.into(), Ordering::SeqCst);
+    }
+
+    fn put(&self, bytes: &[u8]) {
+        self.bytes.iter().zip(bytes).for_each(|(cell, byte)| cell.store(*byte, Ordering::Relaxed));
+        self.written.store(0, Ordering::Relaxed);
+        self.length.store(bytes.len() as u64, Ordering::Release);
+    }
+
+    fn rest(&self) -> Vec<u8> {
+        let range = self.written.load(Ordering::Relaxed) as usize..self.length.load(Ordering::Acquire) as usize;
+        let bytes = self.bytes.get(range).unwrap_or_default();
+        bytes.iter().map(|cell| cell.load(Ordering::Relaxed)).collect()
+    }
+
+    fn advance(&self, written: usize) {
+        self.written.fetch_add(written as u64, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.length.store(0, Ordering::SeqCst);
+    }
+}
+
+/// Copies from the pipe to standard error until no process has the pipe's write end any more, and everything is written or cannot be. One process
+/// at a time.
+pub fn drain(mut pipe: PipeReader) {
+    let Some(Shared { in_hand, .. }) = SHARED.get() else { return };
+    let mut piece = [0; PIPE_BUF];
+    loop {
+        if !write_out(in_hand, &pipe) {
+            return;
+        }
+        in_hand.set_at_work(false);
+        let _ = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+        in_hand.set_at_work(true);
+        match pipe.read(&mut piece) {
+            Ok(0) => return,
+            Ok(length) => in_hand.put(&piece[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// False if it can't be written and no process is left that could log more.
+fn write_out(in_hand: &InHand, pipe: &PipeReader) -> bool {
+    let stderr = io::stderr();
+    loop {
+        let rest = in_hand.rest();
+        if rest.is_empty() {
+            in_hand.clear();
+            return true;
+        }
+        match write(&stderr, &rest) {
+            Ok(length) => in_hand.advance(length),
+            Err(Errno::EINTR) => {}
+            // Another program that has it open too made it non-blocking.
+            Err(Errno::EAGAIN) => {
+                let _ = poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
+            }
+            Err(_) if is_abandoned(pipe) => return false,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Waits a moment. Whether meanwhile no process has the pipe's write end any more.
+fn is_abandoned(pipe: &PipeReader) -> bool {
+    let mut hang_up = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    poll(&mut hang_up, PollTimeout::from(AGAIN_MILLIS)).is_ok_and(|found| found > 0)
+}
+
+/// Whether something can be read from a pipe now.
+pub(super) fn has_bytes(pipe: BorrowedFd<'_>) -> bool {
+    let mut readable = [PollFd::new(pipe, PollFlags::POLLIN)];
+    poll(&mut readable, PollTimeout::ZERO).is_ok() && readable[0].revents().is_some_and(|found| found.contains(PollFlags::POLLIN))
+}

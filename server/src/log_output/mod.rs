@@ -1,0 +1,216 @@
+//! Log output: what the operator reads on standard error, and how it gets there without delaying the process that logs.
+//!
+//! ```text
+//!  supervisor ─┐
+//!  workers    ─┼─ write(2), never blocks ──► pipe, 1 MiB ──► log process ── write(2), may block ──► standard error
+//!  journal    ─┘   full: dropped, counted                     (see `drain`)
+//! ```
+//!
+//! Standard error may be a terminal after Ctrl-S, a pipe that its reader has forgotten, or a file on a frozen file system: write(2) then
+//! blocks, perhaps for ever. O_NONBLOCK on it would not help: it does nothing for a file, and elsewhere it would change the open file
+//! for the shell and everyone else who shares it. So [`LogPipe::install`] puts a pipe in the place of file descriptor 2, whose write end
+//! is non-blocking, before the first fork. All that any process writes to standard error from then on goes there, also what
+//! the standard library writes. Only the log process has the real standard error as its descriptor 2.
+//!
+//! | fault | what happens |
+//! |---|---|
+//! | standard error takes nothing | the pipe fills up, further lines are dropped and counted; `37 log lines were dropped` follows when there is room again |
+//! | the log process is killed | the pipe and what it had in hand stay; a successor goes on from there |
+//! | the supervisor is killed | all write ends are closed; the log process writes what is left and ends |
+//! | the pipe cannot be made | lines go to standard error directly, as before |
+//!
+//! A line of up to PIPE_BUF bytes is written by one write(2), which the kernel makes atomic, so lines of different processes never mix. A
+//! longer line is cut.
+
+mod drain;
+
+pub use drain::drain;
+
+use crate::sys::memory::map_shared;
+use drain::InHand;
+use log::{Level, LevelFilter};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{dup2_stderr, write};
+use std::borrow::Cow;
+use std::io::{self, PipeReader, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use zerocopy::FromBytes;
+
+/// The most that a pipe takes in one piece. Source: pipe(7), limits.h of Linux.
+const PIPE_BUF: usize = 4_096;
+/// What the pipe holds: some 10,000 lines. An unprivileged process may ask for as much. Source: pipe(7), `pipe-max-size`.
+const PIPE_BYTES: i32 = 1 << 20;
+/// What a line ends with that was cut.
+const CUT: &[u8] = " … (cut)\n".as_bytes();
+
+/// This process's name in each line. Set right after a fork, while the process has one thread.
+static ROLE: Mutex<String> = Mutex::new(String::new());
+
+/// What the processes share, from [`LogPipe::install`] on.
+static SHARED: OnceLock<&'static Shared> = OnceLock::new();
+
+/// In shared memory: it outlives the log process.
+#[derive(FromBytes, Debug)]
+#[repr(C)]
+struct Shared {
+    /// Lines that were dropped and not reported yet.
+    dropped: AtomicU64,
+    in_hand: InHand,
+}
+
+/// Has this process log to standard error. `verbose`: also what only a developer needs.
+pub fn start(verbose: bool) {
+    let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    let mut builder = env_logger::Builder::new();
+    let target = env_logger::Target::Pipe(Box::new(Sink));
+    builder.filter_level(level).target(target).format(|out, record| writeln!(out, "{}{}", head(record.level()), record.args()));
+    // Fails if it was started before.
+    let _ = builder.try_init();
+}
+
+/// Sets the name of this process that each of its lines begins with.
+pub fn set_role(role: &str) {
+    if let Ok(mut name) = ROLE.lock() {
+        role.clone_into(&mut name);
+    }
+}
+
+fn head(level: Level) -> String {
+    let role = ROLE.lock().map(|role| role.clone()).unwrap_or_default();
+    let level = match level {
+        Level::Error => "error: ",
+        Level::Warn => "warning: ",
+        Level::Info | Level::Debug | Level::Trace => "",
+    };
+    format!("{:.3} {role}: {level}", jiff::Timestamp::now())
+}
+
+/// Where the logger writes: one call for each line. It never blocks once the pipe is installed, and never fails.
+#[derive(Debug)]
+struct Sink;
+
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        report_dropped();
+        if !send(&cut(line)) {
+            count_dropped(1);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs how many lines were dropped since the last report, if any were and there is room again. Each line that is logged does that first;
+/// the supervisor calls it now and then, so that the report comes also when nothing else is logged.
+pub fn report_dropped() {
+    let Some(shared) = SHARED.get() else { return };
+    if shared.dropped.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    // Taken by one process: two would report the same lines.
+    let count = shared.dropped.swap(0, Ordering::Relaxed);
+    let lines = if count == 1 { "line was" } else { "lines were" };
+    let report = format!("{}{count} log {lines} dropped: standard error did not take them in time\n", head(Level::Warn));
+    if count > 0 && !send(report.as_bytes()) {
+        count_dropped(count);
+    }
+}
+
+fn count_dropped(lines: u64) {
+    if let Some(shared) = SHARED.get() {
+        shared.dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
+/// Writes a line to descriptor 2. False if it takes no more.
+fn send(mut line: &[u8]) -> bool {
+    let stderr = io::stderr();
+    while !line.is_empty() {
+        match write(&stderr, line) {
+            Ok(length) => line = &line[length..],
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// A line that a pipe takes in one piece.
+fn cut(line: &[u8]) -> Cow<'_, [u8]> {
+    if line.len() <= PIPE_BUF {
+        return line.into();
+    }
+    let mut length = PIPE_BUF - CUT.len();
+    // Not inside a character.
+    while length > 0 && line[length] & 0b1100_0000 == 0b1000_0000 {
+        length -= 1;
+    }
+    [&line[..length], CUT].concat().into()
+}
+
+/// The pipe, and the standard error that this process was started with.
+#[derive(Debug)]
+pub struct LogPipe {
+    reader: PipeReader,
+    stderr: OwnedFd,
+}
+
+impl LogPipe {
+    /// Puts the write end of a new pipe in the place of descriptor 2. What is logged from then on waits in it for [`drain`].
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`, `EBADF` if the process was started without standard error: then nothing has changed.
+    pub fn install() -> io::Result<LogPipe> {
+        let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+        let (reader, writer) = io::pipe()?;
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // Refused where the user has too many pipes: then it stays at 64 KiB, or one page.
+        let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+        if SHARED.get().is_none() {
+            let _ = SHARED.set(map_shared("forkchat-log-output")?);
+        }
+        dup2_stderr(&writer)?;
+        Ok(LogPipe { reader, stderr })
+    }
+
+    /// Puts the standard error that this process was started with back in its place, and with that closes this process's write end. Once every
+    /// process has done so or ended, the log process ends when it has written everything.
+    pub fn uninstall(&self) {
+        // Cannot fail: both are open. Source: dup(2).
+        let _ = dup2_stderr(&self.stderr);
+    }
+
+    /// What the log process has to be given: the read end of the pipe, and the real standard error.
+    pub fn ends(&self) -> [BorrowedFd<'_>; 2] {
+        [self.reader.as_fd(), self.stderr.as_fd()]
+    }
+
+    /// Whether all that was logged is written.
+    pub fn is_empty(&self) -> bool {
+        // The pipe first: what leaves it is in hand by then.
+        !drain::has_bytes(self.reader.as_fd()) && SHARED.get().is_none_or(|shared| shared.in_hand.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_a_pipe_would_take_in_pieces_is_cut_between_two_characters() {
+        let long = format!("{}\n", "é".repeat(PIPE_BUF));
+        for shift in 0..2 {
+            let cut = cut(&long.as_bytes()[shift * 2..]).into_owned();
+            let text = String::from_utf8(cut).unwrap();
+            assert!(text.len() <= PIPE_BUF && text.len() > PIPE_BUF - 4 && text.ends_with("é … (cut)\n"));
+        }
+        let exact = "x".repeat(PIPE_BUF);
+        assert_eq!(cut(exact.as_bytes()), exact.as_bytes());
+    }
+}

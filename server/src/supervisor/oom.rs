@@ -1,0 +1,77 @@
+//! Which process the kernel ends first when memory runs out. Source: proc_pid_oom_score_adj(5).
+//!
+//! A worker's death costs nothing that isn't in the log, so workers are the first; a journal's
+//! costs some time; the supervisor's ends the server. Every process may raise its own value. To
+//! lower it below what it was started with needs CAP_SYS_RESOURCE, so the supervisor only tries.
+
+use super::children::Role;
+use std::fs;
+
+const VALUE: &str = "/proc/self/oom_score_adj";
+/// The largest value there is. Its negative means never, which would hold for the children too, if
+/// they couldn't raise theirs.
+const MAX: i32 = 1_000;
+/// How far the supervisor goes below the value that the server was started with, where that is
+/// permitted: so many thousandths of all memory.
+const SUPERVISOR_BELOW: i32 = 500;
+/// How far the children go above it.
+const JOURNAL_ABOVE: i32 = 100;
+const WORKER_ABOVE: i32 = 300;
+
+/// Who is ended first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutOfMemory {
+    /// The value that the server was started with, if it can be read.
+    before: Option<i32>,
+}
+
+impl OutOfMemory {
+    /// Makes the supervisor less likely to be ended than it was, where that is permitted. The
+    /// children inherit its value.
+    pub fn take_on() -> OutOfMemory {
+        let before = fs::read_to_string(VALUE).ok().and_then(|text| text.trim().parse().ok());
+        set(before.map(supervisor));
+        OutOfMemory { before }
+    }
+
+    /// Gives a child its value: in the child. One that can't have it is as likely to be ended as
+    /// the supervisor, and serves all the same.
+    pub fn take_on_in_child(&self, role: Role) {
+        set(self.before.map(|before| child(before, role)));
+    }
+}
+
+fn supervisor(before: i32) -> i32 {
+    (before - SUPERVISOR_BELOW).max(1 - MAX).min(before)
+}
+
+fn child(before: i32, role: Role) -> i32 {
+    let above = match role {
+        Role::Worker | Role::OwnWorker => WORKER_ABOVE,
+        Role::Journal => JOURNAL_ABOVE,
+    };
+    (before + above).min(MAX)
+}
+
+fn set(value: Option<i32>) {
+    if let Some(value) = value {
+        // Refused where lowering it isn't permitted.
+        let _ = fs::write(VALUE, value.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_the_first_and_the_supervisor_is_the_last_whatever_the_server_was_started_with() {
+        for before in [-1_000, -999, -700, 0, 200, 850, 1_000] {
+            let [supervisor, journal, worker] = [supervisor(before), child(before, Role::Journal), child(before, Role::Worker)];
+            assert!(supervisor <= before && before <= journal && journal <= worker && worker <= MAX, "{before}");
+            assert!(supervisor < journal && worker > -MAX, "{before}");
+            assert!(before > MAX - WORKER_ABOVE || journal < worker, "{before}");
+            assert_eq!(child(before, Role::OwnWorker), worker);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Processes that are killed and not gone, since the kernel works for them, or that cannot be started: the others continue without them.
+//!
+//! A file system is frozen for that (fsfreeze(8)), or a control group (the freezer of version 1): both need root, and are skipped without.
+
+use forkchat_tests::{Client, Server, has_tool, server_binary, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// More than the smallest ring holds, in lines of this length.
+const LINES: usize = 1_500;
+const LINE_BYTES: usize = 1_000;
+
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
+}
+
+/// Says more than the ring holds, all of which arrives.
+fn fill_the_ring(a: &mut Client, b: &mut Client, what: &str) {
+    let line = "z".repeat(LINE_BYTES);
+    for number in 0..LINES {
+        a.say(&format!("{what} {number} {line}"));
+        if number % 100 == 99 {
+            let heard = b.reads(&format!("{what} {number} "));
+            assert_eq!(heard.len(), 100, "each line once");
+        }
+    }
+}
+
+/// The number that the respawned journal's line names.
+fn not_stored(server: &Server) -> usize {
+    let find = || {
+        let text = server.journal_text();
+        let line = text.lines().find(|line| line.contains(" not stored so far"))?.to_owned();
+        line.split_once(" lines not stored")?.0.rsplit(' ').next()?.parse().ok()
+    };
+    wait_for("the journal to be back", find)
+}
+
+fn start(options: &[&str]) -> (Server, Client, Client) {
+    let server = Server::start(&[&["--ring", "1M", "--rate-limit", "off"], options].concat());
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    a.sync();
+    b.sync();
+    (server, a, b)
+}
+
+#[test]
+fn a_journal_that_cannot_be_forked_holds_up_nobody_and_the_history_says_what_is_missing() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    for model in ["pool", "threads", "process"] {
+        let (server, mut a, mut b) = start(&["--model", model, "--max-connections", "50"]);
+        a.say("said before");
+        b.reads("said before");
+        let pid = server.pid().to_string();
+        // Without a descriptor it can't look whether it has one thread, and forks nobody.
+        assert!(run("prlimit", &["--pid", &pid, "--nofile=1:"]));
+        let journal = server.process("journal");
+        kill(journal, Signal::SIGKILL).unwrap();
+        fill_the_ring(&mut a, &mut b, "without a journal");
+        server.tells(" makes the snapshots in the journal's place");
+        fill_the_ring(&mut a, &mut b, "and on");
+        // A question is answered, though not with what can't be read.
+        a.say("/history");
+        a.reads("can't be read now");
+        assert!(run("prlimit", &["--pid", &pid, "--nofile=1000:"]));
+        server.replaced("journal", journal);
+        assert!(not_stored(&server) >= LINES, "{model}: {}", server.journal_text());
+        fill_the_ring(&mut a, &mut b, "with a journal again");
+        a.say("/history 5");
+        a.reads(&format!("with a journal again {} ", LINES - 1));
+    }
+}
+
+#[test]
+fn a_stand_in_that_is_killed_is_followed_by_another() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    let (server, mut a, b) = start(&[]);
+    let pid = server.pid().to_string();
+    assert!(run("prlimit", &["--pid", &pid, "--nofile=1:"]));
+    kill(server.process("journal"), Signal::SIGKILL).unwrap();
+    server.tells("worker 0 makes the snapshots in the journal's place");
+    let [mut on_worker_1, mut other] = if a.worker() == "worker 1" { [a, b] } else { [b, a] };
+    assert_eq!(on_worker_1.worker(), "worker 1");
+    kill(server.process("worker 0"), Signal::SIGKILL).unwrap();
+    server.tells("worker 1 makes the snapshots in the journal's place");
+    let line = "z".repeat(LINE_BYTES);
+    for number in 0..2 * LINES {
+        on_worker_1.say(&format!("alone {number} {line}"));
+        if number % 100 == 99 {
+            on_worker_1.sync();
+        }
+    }
+    assert!(run("prlimit", &["--pid", &pid, "--nofile=1000:"]));
+    // It was gone for more than half a ring; its client was told everything before that or is disconnected, and others are served.
+    server.process("worker 0");
+    server.process("journal");
+    other.rest_or_sync();
+    server.join("someone").sync();
+}
+
+#[test]
+fn a_journal_that_crashes_again_and_again_holds_up_nobody() {
+    let (server, mut a, mut b) = start(&[]);
+    let mut crashed = Pid::from_raw(0);
+    // As one does that has reached a limit at its first write.
+    for _ in 0..8 {
+        crashed = server.replaced("journal", crashed);
+        kill(crashed, Signal::SIGSEGV).unwrap();
+    }
+    server.tells("journal does not stay alive: it crashed 8 times in a row; the others go on without it");
+    fill_the_ring(&mut a, &mut b, "meanwhile");
+    server.replaced("journal", crashed);
+    fill_the_ring(&mut a, &mut b, "afterwards");
+}
+
+/// A file system of its own, which can be frozen. Unmounted when it is dropped.
+struct Disk {
+    directory: PathBuf,
+}
+
+impl Disk {
+    /// `None` where that isn't allowed.
+    fn new() -> Option<Disk> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !has_tool("mkfs.ext4") || !has_tool("fsfreeze") {
+            return None;
+        }
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("forkchat-disk-{}-{number}", std::process::id()));
+        let image = directory.with_extension("image");
+        fs::create_dir(&directory).unwrap();
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let image = image.to_str().unwrap();
+        let is_made = run("mkfs.ext4", &["-q", image]) && run("mount", &["-o", "loop", image, directory.to_str().unwrap()]);
+        let disk = Disk { directory };
+        (is_made && disk.freeze(true) && disk.freeze(false)).then_some(disk)
+    }
+
+    fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    fn freeze(&self, freeze: bool) -> bool {
+        run("fsfreeze", &[if freeze { "-f" } else { "-u" }, self.directory.to_str().unwrap()])
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("-u").arg(&self.directory).output();
+        // Whoever was stuck in it lets go of it a moment later.
+        wait_for("the file system to be unmounted", || {
+            let unmounted = Command::new("umount").arg(&self.directory).output();
+            let is_mounted = fs::read_to_string("/proc/mounts").unwrap_or_default().contains(self.directory.to_str().unwrap());
+            unmounted.is_ok_and(|output| output.status.success() || !is_mounted).then_some(())
+        });
+        let _ = fs::remove_dir(&self.directory);
+        let _ = fs::remove_file(self.directory.with_extension("image"));
+    }
+}
+
+/// Whether a process that was killed is still there, in the kernel.
+fn hangs(pid: Pid) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().any(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.contains("State:\tD")
+    })
+}
+
+#[test]
+fn a_killed_journal_whose_disk_hangs_holds_up_nobody_and_is_replaced_when_it_is_gone() {
+    let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
+    let data_dir = disk.path().join("data");
+    let (mut server, mut a, mut b) = start(&["--data-dir", data_dir.to_str().unwrap()]);
+    a.say("said before");
+    b.reads("said before");
+    assert!(disk.freeze(true));
+    let journal = server.process("journal");
+    a.say("that hangs");
+    b.reads("that hangs");
+    wait_for("the journal to hang", || hangs(journal).then_some(()));
+    kill(journal, Signal::SIGKILL).unwrap();
+    fill_the_ring(&mut a, &mut b, "while it hangs");
+    server.tells(&format!("journal (pid {journal}) was killed 2 s ago and is not gone"));
+    fill_the_ring(&mut a, &mut b, "and on");
+    assert!(hangs(journal), "it is still not gone");
+    // Workers are replaced meanwhile, from the stand-in's snapshots.
+    for name in ["worker 0", "worker 1"] {
+        let worker = server.process(name);
+        kill(worker, Signal::SIGKILL).unwrap();
+        server.replaced(name, worker);
+        fill_the_ring(&mut a, &mut b, name);
+    }
+    assert!(disk.freeze(false));
+    server.replaced("journal", journal);
+    assert!(not_stored(&server) >= LINES, "{}", server.journal_text());
+    fill_the_ring(&mut a, &mut b, "with a journal again");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_server_whose_journal_hangs_stops_within_its_grace() {
+    let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
+    let data_dir = disk.path().join("data");
+    let (mut server, mut a, _b) = start(&["--grace", "1", "--data-dir", data_dir.to_str().unwrap()]);
+    assert!(disk.freeze(true));
+    a.say("that hangs");
+    let journal = server.process("journal");
+    wait_for("the journal to hang", || hangs(journal).then_some(()));
+    server.signal(Signal::SIGTERM);
+    server.wait();
+    server.tells(&format!("journal (pid {journal}) was killed and is still there"));
+    server.tells("supervisor: stopped");
+}
+
+#[test]
+fn a_server_in_the_background_is_stopped_though_its_pid_file_and_its_log_are_on_a_disk_that_hangs() {
+    let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
+    let data_dir = disk.path().join("data");
+    let command = |name: &str| {
+        let mut command = Command::new(server_binary());
+        command.args([name, "--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "1", "--grace", "1", "--data-dir"]).arg(&data_dir);
+        command.output().unwrap()
+    };
+    assert_eq!(command("start").status.code(), Some(0));
+    let log = fs::read_to_string(data_dir.join("forkchat.log")).unwrap();
+    let tcp = log.split_once("listening on tcp ").unwrap().1.lines().next().unwrap().to_owned();
+    let mut client = Client::new(TcpStream::connect(&tcp).unwrap());
+    client.sync();
+    assert!(disk.freeze(true));
+    client.say("said while the disk hangs");
+    client.sync();
+    let stopped = command("stop");
+    assert_eq!(stopped.status.code(), Some(0), "{}", String::from_utf8_lossy(&stopped.stderr));
+    assert!(TcpStream::connect(&tcp).is_err());
+    assert!(disk.freeze(false));
+    wait_for("the pid file to be gone", || (!data_dir.join("forkchat.pid").exists()).then_some(()));
+    for name in ["start", "stop"] {
+        assert_eq!(command(name).status.code(), Some(0));
+    }
+}
+
+/// A control group of its own whose processes can be frozen: then they can't even be killed. Removed when it is dropped.
+struct Freezer {
+    directory: PathBuf,
+}
+
+impl Freezer {
+    /// `None` where there is no such thing.
+    fn new() -> Option<Freezer> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = Path::new("/sys/fs/cgroup/freezer").join(format!("forkchat-{}-{number}", std::process::id()));
+        fs::create_dir(&directory).ok()?;
+        Some(Freezer { directory })
+    }
+
+    fn freeze(&self, pid: Pid) {
+        fs::write(self.directory.join("cgroup.procs"), pid.to_string()).unwrap();
+        fs::write(self.directory.join("freezer.state"), "FROZEN").unwrap();
+        let is_frozen = || fs::read_to_string(self.directory.join("freezer.state")).is_ok_and(|state| state.trim() == "FROZEN");
+        wait_for("it to be frozen", || is_frozen().then_some(()));
+    }
+
+    fn thaw(&self) {
+        fs::write(self.directory.join("freezer.state"), "THAWED").unwrap();
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        self.thaw();
+        wait_for("the control group to be empty", || fs::remove_dir(&self.directory).is_ok().then_some(()));
+    }
+}
+
+#[test]
+fn a_worker_that_cannot_die_holds_up_nobody_else_and_is_replaced_when_it_is_gone() {
+    let Some(freezer) = Freezer::new() else { return skip("no control group can be frozen") };
+    let (server, mut a, mut b) = start(&[]);
+    let [mut frozen, mut free] = if (a.worker_number(), b.worker_number()) == (0, 1) { [a, b] } else { [b, a] };
+    assert_eq!((frozen.worker_number(), free.worker_number()), (0, 1));
+    let worker = server.process("worker 0");
+    freezer.freeze(worker);
+    let line = "z".repeat(LINE_BYTES);
+    for number in 0..2 * LINES {
+        free.say(&format!("{number} {line}"));
+        if number % 100 == 99 {
+            free.sync();
+        }
+    }
+    server.tells(&format!("worker 0 (pid {worker}) was killed 2 s ago and is not gone"));
+    // Those who come now are served by those who can.
+    let mut comes = server.join("comes");
+    assert_eq!(comes.worker(), "worker 1");
+    freezer.thaw();
+    server.replaced("worker 0", worker);
+    // More was said than could be kept for it.
+    frozen.rest_or_sync();
+    comes.sync();
+}
