@@ -5,7 +5,7 @@
 use crate::ipc::semaphore::{HOLDERS_MAX, Semaphore};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::Micros;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The supervisor's place among the semaphore's holders; a worker's is its slot.
@@ -28,12 +28,14 @@ pub struct Admission {
     holder: usize,
     /// `None`: the default, from which loopback is exempt.
     per_address_max: Option<u32>,
-    per_address: HashMap<AddressBlock, u32>,
+    /// No hash table: its seed would have the supervisor open a file that its children then lack
+    /// (where `getrandom` is refused).
+    per_address: BTreeMap<AddressBlock, u32>,
     /// Whether it limits how fast an address opens connections.
     limits_openings: bool,
     /// Per address, the moment at which all that it may open at once is available again: a token bucket
     /// as in `chat/rate.rs`.
-    openings: HashMap<AddressBlock, Micros>,
+    openings: BTreeMap<AddressBlock, Micros>,
 }
 
 /// Why one isn't let in.
@@ -90,7 +92,7 @@ impl Admission {
     /// Nothing is admitted yet. `holder` is this process's place among the semaphore's holders;
     /// `limits_openings` says whether it matters how fast an address opens connections.
     pub fn new(units: &'static Semaphore, holder: usize, per_address_max: Option<u32>, limits_openings: bool) -> Admission {
-        Admission { units, holder, per_address_max, per_address: HashMap::new(), limits_openings, openings: HashMap::new() }
+        Admission { units, holder, per_address_max, per_address: BTreeMap::new(), limits_openings, openings: BTreeMap::new() }
     }
 
     /// Admits a connection, or says why not. `now` is the time since the machine started.

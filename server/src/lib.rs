@@ -69,10 +69,11 @@ pub use options::CommandLine;
 /// Does what the command line says. Returns the exit code.
 pub fn run(command_line: CommandLine) -> i32 {
     match command_line.command {
-        None => supervisor::run(command_line.options, |_| true),
+        None => service::serve(command_line.options),
         Some(options::Command::Doctor) => doctor::run(),
         Some(options::Command::Start(options)) => service::start(&options),
         Some(options::Command::Stop(options)) => service::stop(&options),
         Some(options::Command::Restart(options)) => service::restart(&options),
+        Some(options::Command::Status(options)) => service::status(&options),
     }
 }

@@ -40,6 +40,11 @@ pub enum Command {
     /// Stop the server that runs in the background, if one does, and start another when it is gone
     #[command(args_override_self = true)]
     Restart(Box<ServiceOptions>),
+    /// Print whether a server runs, its pid and where it listens
+    ///
+    /// The options of start may stand here, too; those below matter. Exit code 0 if one runs, 3 if none does
+    #[command(args_override_self = true, mut_args(hide_what_status_ignores))]
+    Status(Box<ServiceOptions>),
 }
 
 /// How a server in the background serves, and where its files are.
@@ -61,13 +66,15 @@ pub struct ServiceOptions {
 /// How the server serves.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// Where to listen for TCP; port 0 takes a free one
-    #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:9000", value_parser = parse_address)]
-    pub tcp: Listen,
+    /// Where to listen for TCP, on all addresses of a name; several with commas, or given again; port 0 takes a free one
+    #[arg(long, value_name = "ADDR,…|off", default_value = DEFAULT_ADDRESS, value_parser = parse_address, value_delimiter = ',')]
+    #[arg(action = ArgAction::Append)]
+    pub tcp: Vec<Listen>,
 
-    /// Where to listen for UDP; port 0 takes a free one
-    #[arg(long, value_name = "ADDR|off", default_value = "127.0.0.1:9000", value_parser = parse_address)]
-    pub udp: Listen,
+    /// Where to listen for UDP, on one address, of a name the first; port 0 takes a free one
+    #[arg(long, value_name = "ADDR|off", default_value = DEFAULT_ADDRESS, value_parser = parse_address, value_delimiter = ',')]
+    #[arg(action = ArgAction::Append)]
+    pub udp: Vec<Listen>,
 
     /// How connections are served: pool (a worker a CPU, two threads each), threads (a worker a CPU, two threads a connection), or process (a
     /// process a connection)
@@ -138,7 +145,8 @@ BYTES may end in K, M or G. Signals: TERM, INT and HUP stop the server gracefull
 Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong,
 4 stopped as told, but something that was said could not be stored;
 of start and restart: 0 it serves, 1 or 2 as above, 3 one runs already and was left alone;
-of stop: 0 none runs any more, or none ran, 1 it had to be killed or could not be stopped;
+of stop: 0 none runs any more, or none ran, 1 it had to be killed, could not be stopped, or runs in the foreground;
+of status: 0 one runs, 3 none does, 4 that can't be told;
 of doctor: 0 everything holds, 1 something doesn't.
 
 Examples:
@@ -148,11 +156,14 @@ Examples:
   forkchat-server doctor                         see whether this kernel is good enough
   nc 127.0.0.1 9000                              connect and talk";
 
-/// An address to listen on, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where to listen if nothing is said about it.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:9000";
+
+/// What was given as an address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// Here.
-    On(SocketAddr),
+    /// A name or a number: its addresses, which have one port. One at least.
+    On(Vec<SocketAddr>),
     /// Nowhere.
     Off,
 }
@@ -176,7 +187,15 @@ impl Options {
 }
 
 fn hide_what_stop_ignores(argument: Arg) -> Arg {
-    let matters = ["pid_file", "data_dir", "grace", "help"].contains(&argument.get_id().as_str());
+    hide_all_but(argument, &["pid_file", "data_dir", "grace", "help"])
+}
+
+fn hide_what_status_ignores(argument: Arg) -> Arg {
+    hide_all_but(argument, &["pid_file", "data_dir", "help"])
+}
+
+fn hide_all_but(argument: Arg, shown: &[&str]) -> Arg {
+    let matters = shown.contains(&argument.get_id().as_str());
     argument.hide(!matters)
 }
 
@@ -196,8 +215,10 @@ fn parse_address(text: &str) -> Result<Listen, String> {
     if text == "off" {
         return Ok(Listen::Off);
     }
-    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000, or off"))?;
-    addresses.next().map(Listen::On).ok_or_else(|| "no address has this name".to_owned())
+    let addresses = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000, or off"))?;
+    let mut addresses: Vec<SocketAddr> = addresses.collect();
+    addresses.dedup();
+    if addresses.is_empty() { Err("no address has this name".to_owned()) } else { Ok(Listen::On(addresses)) }
 }
 
 fn parse_rate(text: &str) -> Result<RateLimit, String> {
@@ -249,12 +270,24 @@ mod tests {
         use clap::CommandFactory;
         CommandLine::command().debug_assert();
         let CommandLine { command, options } = CommandLine::parse_from(["forkchat-server"]);
-        assert_eq!(options.tcp, Listen::On(([127, 0, 0, 1], 9000).into()));
+        assert_eq!(options.tcp, [on([127, 0, 0, 1])]);
         assert_eq!((options.sendq, options.ring, options.grace, options.rate_limit), (1 << 20, None, 5, RateLimit::lines_per_second(20)));
         assert_eq!((options.history, options.history_bytes), (1_000_000, 256 << 20));
         assert!(options.workers() >= 1);
         assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
         assert!(command.is_none());
+    }
+
+    fn on(ip: impl Into<std::net::IpAddr>) -> Listen {
+        Listen::On(vec![(ip.into(), 9000).into()])
+    }
+
+    #[test]
+    fn addresses_to_listen_on_add_up_and_replace_the_default() {
+        let options =
+            CommandLine::parse_from(["", "--tcp", "127.0.0.2:9000,[::1]:9000", "--udp", "off", "--tcp", "127.0.0.3:9000"]).options;
+        assert_eq!(options.tcp, [on([127, 0, 0, 2]), on([0u16, 0, 0, 0, 0, 0, 0, 1]), on([127, 0, 0, 3])]);
+        assert_eq!(options.udp, [Listen::Off]);
     }
 
     #[test]
@@ -266,13 +299,14 @@ mod tests {
 
     #[test]
     fn a_service_takes_what_the_server_takes_and_where_its_files_are() {
-        for name in ["start", "stop", "restart"] {
+        for name in ["start", "stop", "restart", "status"] {
             let line = ["", name, "--tcp", "off", "--pid-file", "p", "--grace", "7", "--log", "l", "--grace", "9"];
             let command = CommandLine::parse_from(line).command;
-            let (Some(Command::Start(options)) | Some(Command::Stop(options)) | Some(Command::Restart(options))) = command else {
+            let Some(Command::Start(options) | Command::Stop(options) | Command::Restart(options) | Command::Status(options)) = command
+            else {
                 panic!("{command:?} of {name}")
             };
-            assert_eq!((options.serving.tcp, options.serving.grace), (Listen::Off, 9));
+            assert_eq!((options.serving.tcp, options.serving.grace), (vec![Listen::Off], 9));
             assert_eq!((options.pid_file, options.log), (Some("p".into()), Some("l".into())));
         }
         // Without a terminal to go away and a shell's directory to be in, a server has no use for them.

@@ -1,10 +1,13 @@
-//! The server as a service: `start`, `stop` and `restart`, what they print and their exit codes. What happens when the terminal goes away, when two start at
+//! The server as a service: `start`, `stop`, `restart` and `status`, what they print and their exit codes. What happens when the terminal goes away, when two start at
 //! once and when one doesn't end is [`crate::daemon`]'s.
 
+use crate::daemon::pid_file::{Holder, PidFile};
+use crate::daemon::sockets::listening;
 use crate::daemon::{self, Files, Ready, StartError, Stopped};
-use crate::options::ServiceOptions;
+use crate::options::{Options, ServiceOptions};
 use crate::supervisor;
 use crate::supervisor::{EXIT_FAILED, EXIT_USAGE};
+use nix::unistd::Pid;
 use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -19,8 +22,43 @@ pub const EXIT_RUNNING: i32 = 3;
 /// How much longer than its grace a server may take to end: it kills its children, and waits for those that the kernel still works for.
 const MARGIN: Duration = Duration::from_secs(5);
 
+const PID_FILE: &str = "forkchat.pid";
+
 const NO_HOME: &str =
     "cannot tell where the server's files are: neither XDG_STATE_HOME nor HOME is set; give --data-dir, or --pid-file and --log";
+
+/// None runs. The code of the Linux Standard Base for `status`, as is the next.
+pub const EXIT_NOT_RUNNING: i32 = 3;
+/// Whether one runs can't be told.
+pub const EXIT_UNKNOWN: i32 = 4;
+
+/// Serves in the foreground until the server ends. Returns its exit code.
+///
+/// It holds the pid file of its data directory, so that `stop`, `start` and `status` find it. Where it can't have that it serves all the same.
+pub fn serve(options: Options) -> i32 {
+    let _held = options.data_dir().and_then(|data_dir| {
+        make(&data_dir).ok()?;
+        // Relative to where it is now, which stays.
+        PidFile::take_in_foreground(&data_dir.join(PID_FILE)).ok()
+    });
+    supervisor::run(options, |_| true)
+}
+
+/// Prints whether a server runs, and where it listens. Returns the exit code.
+pub fn status(options: &ServiceOptions) -> i32 {
+    let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
+    match Holder::find(&pid_file) {
+        Ok(Some(holder)) => {
+            let listening: Vec<String> =
+                listening(holder.pid).iter().map(|(transport, address)| format!("{transport} {address}")).collect();
+            let listening = if listening.is_empty() { String::new() } else { format!(", listening on {}", listening.join(", ")) };
+            let ground = if holder.is_in_foreground() { " in the foreground" } else { "" };
+            done(format_args!("runs{ground} as pid {}{listening}", holder.pid))
+        }
+        Ok(None) => fail(format_args!("none runs with the pid file {}", pid_file.display()), EXIT_NOT_RUNNING),
+        Err(error) => fail(format_args!("cannot tell whether a server runs with {}: {error}", pid_file.display()), EXIT_UNKNOWN),
+    }
+}
 
 /// Starts a server in the background. Returns the exit code when it serves, or can't.
 pub fn start(options: &ServiceOptions) -> i32 {
@@ -34,7 +72,7 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
     serving.data_dir = serving.data_dir().map(|data_dir| absolute(&data_dir).unwrap_or(data_dir));
     if options.pid_file.is_none() || options.log.is_none() {
         // As the journal makes it.
-        let made = serving.data_dir.as_deref().map_or(Ok(()), |data_dir| DirBuilder::new().recursive(true).mode(0o700).create(data_dir));
+        let made = serving.data_dir.as_deref().map_or(Ok(()), make);
         if let (Err(error), Some(data_dir)) = (made, &serving.data_dir) {
             let data_dir = data_dir.display();
             return fail(format_args!("cannot make the data directory {data_dir}: {error}; choose another with --data-dir"), EXIT_FAILED);
@@ -54,10 +92,12 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
             }
         })
     };
-    match daemon::start(&Files { pid_file, log: Some(log.clone()) }, main) {
+    match daemon::start(&Files { pid_file: pid_file.clone(), log: Some(log.clone()) }, main) {
         Ok(pid) => done(format_args!("serving as pid {pid}; {} tells what happens", log.display())),
+        Err(StartError::Running(pid)) if is_in_foreground(&pid_file) => fail(in_foreground(pid, &pid_file), EXIT_RUNNING),
         Err(error @ StartError::Running(_)) => fail(format_args!("{error}; {advice}"), EXIT_RUNNING),
-        Err(StartError::Failed { code, text }) => fail(text, code),
+        // A server that was stopped before it was ready has ended as it should, and there is none.
+        Err(StartError::Failed { code, text }) => fail(text, code.max(EXIT_FAILED)),
         Err(error @ StartError::Silent) => fail(format_args!("{error}; {} may tell why", log.display()), EXIT_FAILED),
         Err(error @ StartError::System(..)) => fail(error, EXIT_FAILED),
     }
@@ -69,7 +109,7 @@ pub fn stop(options: &ServiceOptions) -> i32 {
     match stop_one(&pid_file, options) {
         Ok(Stopped::Nobody) => fail(format_args!("none runs with the pid file {}", pid_file.display()), EXIT_DONE),
         Ok(Stopped::Ended(_)) => EXIT_DONE,
-        Ok(Stopped::Killed(_)) | Err(_) => EXIT_FAILED,
+        Ok(Stopped::Killed(_) | Stopped::InForeground(_)) | Err(_) => EXIT_FAILED,
     }
 }
 
@@ -77,8 +117,8 @@ pub fn stop(options: &ServiceOptions) -> i32 {
 pub fn restart(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
     match stop_one(&pid_file, options) {
+        Ok(Stopped::InForeground(_)) | Err(_) => EXIT_FAILED,
         Ok(_) => start_unless_running(options, "somebody else has just started it"),
-        Err(_) => EXIT_FAILED,
     }
 }
 
@@ -88,6 +128,7 @@ fn stop_one(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
     let stopped = daemon::stop(pid_file, patience);
     match &stopped {
         Ok(Stopped::Nobody) => {}
+        Ok(Stopped::InForeground(pid)) => _ = fail(in_foreground(*pid, pid_file), EXIT_FAILED),
         Ok(Stopped::Ended(pid)) => _ = done(format_args!("stopped pid {pid}")),
         Ok(Stopped::Killed(pid)) => {
             let words = format_args!("pid {pid} did not end within {} s, and was killed; --grace gives it longer", patience.as_secs());
@@ -101,8 +142,22 @@ fn stop_one(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
     stopped
 }
 
+fn is_in_foreground(pid_file: &Path) -> bool {
+    Holder::find(pid_file).is_ok_and(|holder| holder.is_some_and(|holder| holder.is_in_foreground()))
+}
+
+fn in_foreground(pid: Pid, pid_file: &Path) -> String {
+    let directory = pid_file.parent().unwrap_or(pid_file).display();
+    format!("a server in the foreground (pid {pid}) uses {directory}; end it with kill {pid}, or with Ctrl-C where it was started")
+}
+
+/// Makes the data directory, as the journal does.
+fn make(data_dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
+}
+
 fn pid_file(options: &ServiceOptions) -> Option<PathBuf> {
-    options.pid_file.clone().or_else(|| Some(options.serving.data_dir()?.join("forkchat.pid")))
+    options.pid_file.clone().or_else(|| Some(options.serving.data_dir()?.join(PID_FILE)))
 }
 
 fn log(options: &ServiceOptions) -> Option<PathBuf> {

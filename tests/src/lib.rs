@@ -7,6 +7,7 @@ pub mod chaos;
 pub mod example;
 pub mod load;
 pub mod processes;
+pub mod refuse;
 pub mod terminal;
 
 use nix::fcntl::OFlag;
@@ -95,6 +96,11 @@ pub fn has_tool(tool: &str) -> bool {
     is_there
 }
 
+/// What [`Server::start_limited`] takes for a server to which the kernel refuses these system calls, as `clone3=EPERM,close_range=ENOSYS`.
+pub fn refusing(calls: &str) -> String {
+    format!("UNDER='{} {calls}'", binary_directory().join("forkchat-refuse").display())
+}
+
 /// A running server. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -143,7 +149,13 @@ impl Server {
 
     fn start_at([tcp, udp]: [&str; 2], limit: Option<&str>, options: &[&str]) -> Server {
         let (mut command, data_dir) = command(limit);
-        command.args(["--tcp", tcp, "--udp", udp, "--workers", "2"]);
+        // Addresses add up.
+        for (option, address) in [("--tcp", tcp), ("--udp", udp)] {
+            if !options.contains(&option) {
+                command.args([option, address]);
+            }
+        }
+        command.args(["--workers", "2"]);
         // To run tests that know of no model against another: some of `lifecycle` and `limits` then fail, which count on two workers.
         if let Ok(model) = std::env::var("FORKCHAT_TEST_MODEL") {
             command.args(["--model", &model]);
@@ -159,11 +171,15 @@ impl Server {
     }
 
     fn listens(&self, transport: &str) -> SocketAddr {
-        let head = format!("listening on {transport} ");
         wait_for("the server to listen", || {
-            let text = self.journal_text();
-            text.split_once(&head)?.1.lines().next()?.parse().ok().filter(|_| text.contains(" connections\n"))
+            self.journal_text().contains(" connections\n").then(|| self.addresses(transport).first().copied()).flatten()
         })
+    }
+
+    /// All addresses on which it says that it listens.
+    pub fn addresses(&self, transport: &str) -> Vec<SocketAddr> {
+        let head = format!("listening on {transport} ");
+        self.journal_text().lines().filter_map(|line| line.split_once(&head)?.1.parse().ok()).collect()
     }
 
     /// Runs one that is expected to end by itself: its exit status and journal text.

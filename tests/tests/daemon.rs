@@ -19,7 +19,13 @@ use std::time::Instant;
 /// Exit code of a start that finds a server running.
 const RUNNING: Option<i32> = Some(3);
 /// Any free ports, few processes, and never a long wait.
-const OPTIONS: [&str; 8] = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--workers", "1", "--grace", "2"];
+const OPTIONS: [&str; 4] = ["--workers", "1", "--grace", "2"];
+const ADDRESSES: [&str; 2] = ["--tcp", "--udp"];
+
+/// Any free port for each transport of which these options say nothing: addresses add up.
+fn free_ports(options: &[&str]) -> Vec<&'static str> {
+    ADDRESSES.into_iter().filter(|option| !options.contains(option)).flat_map(|option| [option, "127.0.0.1:0"]).collect()
+}
 
 /// A directory for one server in the background. Whoever was started with it is killed when it is dropped.
 struct Service {
@@ -44,7 +50,7 @@ impl Service {
     }
 
     fn spawn(&self, name: &str, options: &[&str]) -> Child {
-        spawn(self.command(name).args(options))
+        spawn(self.command(name).args(options).args(free_ports(options)))
     }
 
     /// Runs a command to its end.
@@ -181,7 +187,11 @@ fn it_is_started_talked_to_restarted_and_stopped() {
 fn relative_paths_are_meant_from_where_it_was_started() {
     let service = Service::new();
     let mut start = Command::new(server_binary());
-    start.args(["start", "--pid-file", "one.pid", "--log", "one.log", "--data-dir", "data"]).args(OPTIONS).current_dir(&service.directory);
+    start
+        .args(["start", "--pid-file", "one.pid", "--log", "one.log", "--data-dir", "data"])
+        .args(OPTIONS)
+        .args(free_ports(&[]))
+        .current_dir(&service.directory);
     // By its arguments alone nobody would find it if the test failed.
     start.args(["--data-dir", service.directory.to_str().unwrap(), "--data-dir", "data"]);
     Ended::of(&mut spawn(&mut start), "start").said(&["serving as pid"]);
@@ -198,7 +208,8 @@ fn it_has_nothing_of_whoever_started_it() {
     // A descriptor more, which is the pipe of the shell's standard output, signals ignored, a directory and a umask of its own.
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' HUP TERM USR1; umask 0; cd /tmp; \"$@\" 7>&1; echo started by $$", "sh"]);
-    let start = service.command("start");
+    let mut start = service.command("start");
+    start.args(free_ports(&[]));
     let started = Ended::of(&mut spawn(shell.arg(start.get_program()).args(start.get_args())), "the shell, and all who have its output");
     started.said(&["serving as pid", "started by"]);
     let starter = Pid::from_raw(started.words("started by")[2].parse().unwrap());
@@ -216,11 +227,15 @@ fn it_has_nothing_of_whoever_started_it() {
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
     assert_eq!(status(pid, "Umask"), "0077");
     let signals = |field: &str| u64::from_str_radix(&status(pid, field), 16).unwrap();
-    // SIGPIPE alone, as in any Rust program. 32 and 33 are the C library's.
-    assert_eq!(signals("SigIgn") & !(0b11 << 31), bit(Signal::SIGPIPE));
-    // Those that it reads as values.
-    let read = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD];
-    assert_eq!(signals("SigBlk"), read.into_iter().map(bit).sum::<u64>());
+    // Those of writes that fail. 32 and 33 are the C library's.
+    assert_eq!(signals("SigIgn") & !(0b11 << 31), bit(Signal::SIGPIPE) | bit(Signal::SIGXFSZ));
+    // Those that it reads as values: of these, and the real-time signals.
+    let stop = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGXCPU, Signal::SIGCHLD];
+    let ignored = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGVTALRM, Signal::SIGPROF];
+    let others = [Signal::SIGIO, Signal::SIGPWR, Signal::SIGSTKFLT];
+    let real_time = u64::MAX << (34 - 1);
+    let read: u64 = stop.into_iter().chain(ignored).chain(others).map(bit).sum();
+    assert_eq!(signals("SigBlk"), read | real_time);
 
     let mut log_pipes = BTreeSet::new();
     for process in family_of(pid) {
@@ -246,7 +261,8 @@ fn it_has_nothing_of_whoever_started_it() {
 fn it_outlives_its_terminal() {
     let service = Service::new();
     let mut shell = Command::new("sh");
-    let start = service.command("start");
+    let mut start = service.command("start");
+    start.args(free_ports(&[]));
     shell.args(["-c", "\"$@\"; exec cat", "sh"]).arg(start.get_program()).args(start.get_args());
     let mut terminal = Terminal::start(&shell, 24, 80);
     terminal.shows("serving as pid");
@@ -292,7 +308,8 @@ fn however_starts_and_stops_meet_there_are_never_two() {
         for name in names.into_iter().cycle().take(20) {
             let ended = service.run(name, &["--udp", "off"]);
             // A server may be told to stop before it serves.
-            let is_cut_off = ended.code == Some(1) && ended.errors.contains("it ended before it was ready");
+            let is_cut_off = ended.code == Some(1)
+                && ["it ended before it was ready", "stopped before it was ready"].iter().any(|words| ended.errors.contains(words));
             assert!(is_cut_off || ended.code == Some(0) || (name != "stop" && ended.code == RUNNING), "{name}: {ended}");
         }
     };
@@ -584,4 +601,111 @@ fn a_start_that_is_given_up_leaves_no_server() {
         is_given_up
     });
     assert!(given_up);
+}
+
+#[test]
+fn a_server_in_the_foreground_is_found_and_left_alone() {
+    let service = Service::new();
+    let mut server = Server::start(&["--data-dir", service.directory.to_str().unwrap()]);
+    let pid = server.pid();
+    assert_eq!(service.pid(), Some(pid));
+    let words = format!(
+        "a server in the foreground (pid {pid}) uses {}; end it with kill {pid}, or with Ctrl-C where it was started",
+        service.directory.display()
+    );
+    for (name, code) in [("stop", Some(1)), ("restart", Some(1)), ("start", RUNNING)] {
+        let told = service.run(name, &[]);
+        assert_eq!(told.code, code, "{told}");
+        assert!(told.errors.contains(&words), "{told}");
+    }
+    let status = service.run("status", &[]);
+    assert_eq!(status.code, Some(0), "{status}");
+    status.said(&[&format!("runs in the foreground as pid {pid}, listening on tcp {}, udp {}", server.tcp, server.udp)]);
+    server.join("someone").sync();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!service.pid_file().exists());
+    assert_eq!(service.run("stop", &[]).code, Some(0), "none runs any more");
+}
+
+#[test]
+fn a_second_server_in_the_foreground_serves_without_the_pid_file() {
+    let service = Service::new();
+    let pid = service.start(&[]);
+    let server = Server::start(&["--data-dir", service.directory.to_str().unwrap()]);
+    server.join("someone").sync();
+    assert_eq!(service.pid(), Some(pid));
+    service.run("stop", &[]).said(&[&format!("stopped pid {pid}")]);
+    server.join("other").sync();
+}
+
+#[test]
+fn status_says_whether_one_runs_and_where_it_listens() {
+    let service = Service::new();
+    let none = service.run("status", &[]);
+    assert_eq!(none.code, Some(3), "{none}");
+    assert!(none.errors.contains(&format!("none runs with the pid file {}", service.pid_file().display())), "{none}");
+    let pid = service.start(&["--tcp", "127.0.0.1:0,[::1]:0"]);
+    let status = service.run("status", &[]);
+    assert_eq!(status.code, Some(0), "{status}");
+    let log = service.log();
+    let listening = log.lines().filter_map(|line| line.split_once("listening on ").map(|(_, address)| address));
+    status.said(&[&format!("runs as pid {pid}, listening on {}", listening.collect::<Vec<_>>().join(", "))]);
+    // What a server that was killed leaves is none that runs.
+    kill(pid, Signal::SIGKILL).unwrap();
+    service.is_over();
+    assert_eq!(service.run("status", &[]).code, Some(3));
+    assert!(service.pid_file().exists());
+    fs::write(service.directory.join("other"), "no number\n").unwrap();
+    let file = fs::OpenOptions::new().write(true).open(service.directory.join("other")).unwrap();
+    let whole = nix::libc::flock { l_type: nix::libc::F_WRLCK as i16, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(&file, FcntlArg::F_SETLK(&whole)).unwrap();
+    let unknown = service.run("status", &["--pid-file", service.directory.join("other").to_str().unwrap()]);
+    assert_eq!(unknown.code, Some(4), "{unknown}");
+}
+
+#[test]
+fn it_is_stopped_and_killed_where_a_process_can_only_be_watched_by_its_number() {
+    let service = Service::new();
+    let run = |name: &str, options: &[&str]| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{}; exec $UNDER \"$@\"", forkchat_tests::refusing("pidfd_open=ENOSYS")), "sh"]);
+        let command = service.command(name);
+        shell.arg(command.get_program()).args(command.get_args()).args(options).args(free_ports(options)).env_remove("UNDER");
+        Ended::of(&mut spawn(&mut shell), name)
+    };
+    run("start", &[]).said(&["serving as pid"]);
+    let first = service.pid().unwrap();
+    run("restart", &[]).said(&[&format!("stopped pid {first}"), "serving as pid"]);
+    let second = service.pid().unwrap();
+    kill(second, Signal::SIGSTOP).unwrap();
+    let stopped = run("stop", &["--grace", "0"]);
+    assert_eq!(stopped.code, Some(1), "{stopped}");
+    assert!(stopped.errors.contains(&format!("pid {second} did not end within 5 s, and was killed")), "{stopped}");
+    service.is_over();
+}
+
+#[test]
+fn a_start_whose_processes_cannot_begin_says_why() {
+    let service = Service::new();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{}; exec $UNDER \"$@\"", forkchat_tests::refusing("epoll_wait=EPERM")), "sh"]);
+    let command = service.command("start");
+    shell.arg(command.get_program()).args(command.get_args()).args(free_ports(&[])).env_remove("UNDER");
+    let failed = Ended::of(&mut spawn(&mut shell), "start");
+    assert_eq!(failed.code, Some(1), "{failed}");
+    assert!(failed.errors.contains("(epoll_wait): Operation not permitted"), "{failed}");
+    assert!(!service.log().contains("listening on"), "{}", service.log());
+    service.is_over();
+}
+
+#[test]
+fn a_port_that_processes_of_a_killed_server_hold_for_a_moment_is_waited_for() {
+    let service = Service::new();
+    service.start(&["--workers", "8"]);
+    let (tcp, udp) = (service.listens("tcp"), service.listens("udp"));
+    for _ in 0..20 {
+        kill(service.pid().unwrap(), Signal::SIGKILL).unwrap();
+        service.start(&["--workers", "8", "--tcp", &tcp, "--udp", &udp]);
+    }
 }

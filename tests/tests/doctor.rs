@@ -12,6 +12,11 @@ fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert!(text.starts_with(&format!("Linux {release}")), "{text}");
     for name in [
+        "threads",
+        "waiting",
+        "signals",
+        "own descriptors",
+        "robust list",
         "input position",
         "output position",
         "peek and consume",
@@ -25,7 +30,7 @@ fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
     ] {
         assert!(text.lines().any(|line| line.starts_with(&format!("ok   {name:<20} "))), "{name} is in:\n{text}");
     }
-    assert!(text.contains("\n10 of 10 checks hold\nguaranteed here:     a worker's death"), "{text}");
+    assert!(text.contains("\n15 of 15 checks hold\nguaranteed here:     the server's processes start"), "{text}");
     assert!(!text.contains("NOT"), "{text}");
 }
 

@@ -454,6 +454,23 @@ fn ids_grow_over_restarts_also_if_the_clock_was_set_back() {
     // What is no sequence is told, and the clock is what is left.
     std::fs::write(data_dir.0.join("sequences"), "nonsense").unwrap();
     let server = start_on(&data_dir.0, &[]);
-    server.tells("cannot read which sequences are used: it holds no sequence");
+    server.tells("which ids are used: it holds no sequence; if the clock was set back");
     server.join("c").sync();
+}
+
+#[test]
+fn an_index_of_the_write_ahead_log_that_is_emptied_loses_no_line() {
+    let server = Server::start(&[]);
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    a.say("one\ntwo");
+    b.reads("a: two");
+    let index = server.data_dir().join("history.sqlite3-shm");
+    wait_for("the index", || index.metadata().is_ok_and(|file| file.len() > 0).then_some(()));
+    std::fs::write(&index, b"").unwrap();
+    a.say("three");
+    b.reads("a: three");
+    // Mapped memory without a file is the journal's death, or it notices before: then the index is made again.
+    wait_for("another index", || index.metadata().is_ok_and(|file| file.len() > 0).then_some(()));
+    assert_eq!(history(&mut b, 20), ["one", "two", "three"].map(|text| format!("[#lobby] a: {text}")));
+    assert!(!server.journal_text().contains("has lost"), "{}", server.journal_text());
 }

@@ -1,13 +1,14 @@
 //! Starting, stopping, dying: what an operator sees, and what the others notice.
 
 use forkchat_tests::processes::{children_of, family_of, is_stopped, name_of, threads_of};
-use forkchat_tests::{Client, DEADLINE, Server, wait_for};
+use forkchat_tests::{Client, DEADLINE, Server, has_tool, wait_for};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -464,4 +465,20 @@ fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watch
             tracer.join().unwrap();
         }
     }
+}
+
+/// As README has it.
+#[test]
+fn a_kill_by_name_among_the_supervisors_children_hits_no_other_server() {
+    if !has_tool("pkill") {
+        return;
+    }
+    let (server, other) = (Server::start(&[]), Server::start(&[]));
+    let (victim, innocent) = (server.process("worker 0"), other.process("worker 0"));
+    server.tells(&format!("supervisor pid {}", server.pid()));
+    let pid_file = std::fs::read_to_string(server.data_dir().join("forkchat.pid")).unwrap();
+    assert_eq!(pid_file.trim_end(), server.pid().to_string());
+    assert!(Command::new("pkill").args(["-KILL", "-P", pid_file.trim_end(), "-x", "worker 0"]).status().unwrap().success());
+    server.replaced("worker 0", victim);
+    assert_eq!(other.process("worker 0"), innocent);
 }

@@ -268,3 +268,20 @@ fn a_worker_that_cannot_be_started_again_holds_nobody_up() {
     others[0].sync();
     server.join("afterwards").sync();
 }
+
+#[test]
+fn everyone_of_a_crowd_beyond_the_limit_is_told_why() {
+    const CROWD: usize = 120;
+    for model in ["pool", "threads", "process"] {
+        let server = Server::start(&["--model", model, "--max-connections", "1"]);
+        let mut inside = server.join("inside");
+        // Also those that send something at once, as a program does.
+        let mut crowd: Vec<Client> = (0..CROWD).map(|_| server.connect()).collect();
+        crowd.iter_mut().step_by(2).for_each(|client| client.say("hello"));
+        for client in crowd {
+            let mut client = client;
+            assert_eq!(client.line().as_deref(), Some("! the server is full; try again later"), "{model}");
+        }
+        inside.sync();
+    }
+}

@@ -17,7 +17,7 @@ use connection::{receive, send};
 use crossbeam_channel::bounded;
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::value::Array;
-use forkchat_server::sys::process::can_start_threads;
+use forkchat_server::sys::threads::can_start_threads;
 use stage::{Attempt, Failure, exit_code, say};
 use std::io;
 use std::net::TcpListener;

@@ -78,6 +78,7 @@ fn start(pid_file: &Path, notes: Option<&Path>) -> Result<(), Failure> {
 
 fn stop(pid_file: &Path) -> Result<(), Failure> {
     match daemon::stop(pid_file, PATIENCE).cannot(format!("stop the daemon of {}", pid_file.display()))? {
+        Stopped::InForeground(pid) => say!("stop: pid {pid} runs in the foreground, and is left alone"),
         Stopped::Nobody => say!("stop: none runs"),
         Stopped::Ended(pid) => say!("stop: pid {pid} has ended"),
         Stopped::Killed(pid) => say!("stop: pid {pid} did not end in time, and was killed"),

@@ -11,7 +11,7 @@ mod race;
 #[path = "../stage/mod.rs"]
 mod stage;
 
-use forkchat_server::sys::process::can_start_threads;
+use forkchat_server::sys::threads::can_start_threads;
 use pool::Pool;
 use stage::{Attempt, Failure, say, wait_until};
 use std::collections::BTreeMap;

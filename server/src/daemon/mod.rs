@@ -23,8 +23,9 @@
 //! A program that a service manager keeps (systemd, a container) does best with none of this: it stays in the foreground.
 
 pub mod pid_file;
+pub mod sockets;
 
-use crate::sys::process::{fork_survivor, signal_watched, wait_end};
+use crate::sys::process::fork_survivor;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
@@ -91,6 +92,8 @@ pub enum Stopped {
     Ended(Pid),
     /// It did not end in time, and was killed.
     Killed(Pid),
+    /// It runs in the foreground, and was left alone: whoever started it there waits for it.
+    InForeground(Pid),
 }
 
 /// What the daemon tells its starter.
@@ -131,22 +134,25 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
 /// Stops the daemon that runs with this pid file: asks it (SIGTERM, unless another is waiting who has), waits until it is gone, and kills it if it isn't for so long. A restart is
 /// this, and then [`start`]: another may come between the two, and is then told by [`StartError::Running`].
 ///
-/// Only a process that has the file locked is sent anything, whatever stands in the file.
+/// Only a process that has the file locked is sent anything, whatever stands in the file; and one in the foreground is not.
 ///
 /// # Errors
 /// If the file can't be read, or its holder not be seen from here; `EPERM` if it is another user's.
 pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
     let Some(holder) = Holder::find(pid_file)? else { return Ok(Stopped::Nobody) };
-    if holder.is_first_to_ask() {
-        ask(holder.watch.as_fd(), Signal::SIGTERM)?;
+    if holder.is_in_foreground() {
+        return Ok(Stopped::InForeground(holder.pid));
     }
-    let Holder { pid, group, ref watch, .. } = holder;
-    if wait_end(watch.as_fd(), patience)? {
+    if holder.is_first_to_ask() {
+        holder.signal(Signal::SIGTERM)?;
+    }
+    let Holder { pid, group, .. } = holder;
+    if holder.wait(patience)? {
         return Ok(Stopped::Ended(pid));
     }
-    ask(watch.as_fd(), Signal::SIGKILL)?;
+    holder.signal(Signal::SIGKILL)?;
     let deadline = Instant::now() + GONE;
-    if !wait_end(watch.as_fd(), GONE)? {
+    if !holder.wait(GONE)? {
         return Err(io::Error::other(format!("pid {pid} was killed and is still there; it ends with the kernel's work for it")));
     }
     // It could wait for no child. Those that die with it do so a moment later, and may hold a port until then that the next one wants.
@@ -247,12 +253,4 @@ fn pipe_only(pipe: &PipeWriter) -> Vec<BorrowedFd<'_>> {
 /// Whether whoever started it is still there to hear of it.
 fn tell(mut pipe: &PipeWriter, report: &Report) -> bool {
     postcard::to_stdvec(report).is_ok_and(|bytes| pipe.write_all(&bytes).is_ok())
-}
-
-/// Sends a signal, unless it has ended.
-fn ask(watch: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
-    match signal_watched(watch, signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }

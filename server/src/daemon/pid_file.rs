@@ -17,14 +17,15 @@
 //! file, and the daemon waits for that only so long. A daemon that starts meanwhile waits until the file is gone, by a third lock.
 //! Who removes the file of a running daemon by hand makes room for a second one.
 
-use crate::sys::process::{fork_outliving, watch_end};
+use crate::sys::process::{EndWatch, fork_outliving};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,12 +33,16 @@ use std::time::{Duration, Instant};
 /// Once a file vanished or a holder ended between two looks, it is tried again, so often. Each time somebody else got on.
 const TRIES_MAX: usize = 100;
 
+/// One that was killed is given so long to be gone.
+const ENDING_MAX: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Which byte of the file is locked by whom: the daemon, whoever has asked it to stop, and the process that removes the file.
+/// Which byte of the file is locked by which process: the holder, the one that has asked it to stop, the
+/// one that removes the file, and a holder in the foreground once more.
 const HOLDS: libc::off_t = 0;
 const ASKS: libc::off_t = 1;
 const REMOVES: libc::off_t = 2;
+const IN_FOREGROUND: libc::off_t = 3;
 
 /// How long the removal of the file is waited for. On a file system that is frozen it takes until that is thawed.
 const REMOVED: Duration = Duration::from_millis(500);
@@ -68,8 +73,8 @@ pub struct Holder {
     pub pid: Pid,
     /// Its process group.
     pub group: Pid,
-    /// Tells of its end, and takes signals for it: see [`watch_end`].
-    pub watch: OwnedFd,
+    /// Tells of its end, and takes signals for it.
+    watch: EndWatch,
     /// Kept for the lock of who asks it to stop.
     file: File,
 }
@@ -80,12 +85,36 @@ impl PidFile {
     /// # Errors
     /// Those of open(2) (a symbolic link is not followed: what it leads to would be overwritten) and fcntl(2).
     pub fn take(path: &Path) -> Result<PidFile, TakeError> {
+        PidFile::take_as(path, &[HOLDS])
+    }
+
+    /// The same for a process that is no daemon: a terminal, a service manager or a program waits for it. See [`Holder::is_in_foreground`].
+    ///
+    /// # Errors
+    /// As with [`PidFile::take`].
+    pub fn take_in_foreground(path: &Path) -> Result<PidFile, TakeError> {
+        // In this order, so that it never is a holder that seems to be a daemon.
+        PidFile::take_as(path, &[IN_FOREGROUND, HOLDS])
+    }
+
+    /// Tries again for a moment while the holder is ending: one that was killed has the file until it is gone.
+    fn take_as(path: &Path, bytes: &[libc::off_t]) -> Result<PidFile, TakeError> {
+        let start = Instant::now();
+        loop {
+            match PidFile::try_take(path, bytes) {
+                Err(TakeError::Held(pid)) if is_ending(pid) && start.elapsed() < ENDING_MAX => std::thread::sleep(LOOK_AGAIN),
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_take(path: &Path, bytes: &[libc::off_t]) -> Result<PidFile, TakeError> {
         for _ in 0..TRIES_MAX {
             // Not emptied by this: it may be another's.
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
             let file = options.open(path)?;
-            match fcntl(&file, FcntlArg::F_SETLK(&lock_of(HOLDS))) {
+            match bytes.iter().try_for_each(|&byte| fcntl(&file, FcntlArg::F_SETLK(&lock_of(byte))).map(drop)) {
                 // The one who had it before is about to remove it.
                 Ok(_) if is_locked(&file, REMOVES)? => {
                     drop(file);
@@ -104,7 +133,7 @@ impl PidFile {
                 Ok(_) => {}
                 Err(Errno::EAGAIN | Errno::EACCES) => {
                     // Otherwise it has just ended.
-                    if let Some(pid) = locked_by(&file)? {
+                    if let Some(pid) = locked_by(&file, HOLDS)? {
                         return Err(TakeError::Held(pid));
                     }
                 }
@@ -162,14 +191,14 @@ impl Holder {
             Err(error) => return Err(error),
         };
         for _ in 0..TRIES_MAX {
-            let Some(pid) = locked_by(&file)? else { return Ok(None) };
-            let (watch, group) = match (watch_end(pid), getpgid(Some(pid))) {
+            let Some(pid) = locked_by(&file, HOLDS)? else { return Ok(None) };
+            let (watch, group) = match (EndWatch::of(pid), getpgid(Some(pid))) {
                 (Ok(watch), Ok(group)) => (watch, group),
                 (Err(Errno::ESRCH), _) | (_, Err(Errno::ESRCH)) => continue,
                 (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
             };
             // It had the lock before and has it still, so it lived in between, and the pid was nobody else's.
-            if locked_by(&file)? != Some(pid) {
+            if locked_by(&file, HOLDS)? != Some(pid) {
                 continue;
             }
             if has_a_number(&file)? {
@@ -178,11 +207,36 @@ impl Holder {
             // It is about to write it; or it is somebody's database, and whoever has that locked is none of ours.
             std::thread::sleep(LOOK_AGAIN);
         }
-        let why = match locked_by(&file)? {
+        let why = match locked_by(&file, HOLDS)? {
             Some(pid) if !has_a_number(&file)? => io::Error::other(format!("it is no pid file, though pid {pid} has it locked")),
             _ => keeps_changing(),
         };
         Err(why)
+    }
+
+    /// Whether it runs in the foreground.
+    pub fn is_in_foreground(&self) -> bool {
+        locked_by(&self.file, IN_FOREGROUND).is_ok_and(|pid| pid == Some(self.pid))
+    }
+
+    /// Sends it a signal, unless it has ended.
+    ///
+    /// # Errors
+    /// `EPERM` if it is another user's.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        // Its number alone may be another's by now. While it has the lock it lives.
+        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file, HOLDS)? != Some(pid)) {
+            return Ok(());
+        }
+        match self.watch.signal(signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Waits until it has ended, at most for so long. Whether it has.
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        Ok(self.watch.wait(timeout)?)
     }
 
     /// Whether nobody else is waiting for it to stop, who has asked it to. Who asks a second time insists, and that is for people to decide.
@@ -198,9 +252,9 @@ impl From<io::Error> for TakeError {
     }
 }
 
-/// The process that keeps others from locking this file, if one does.
-fn locked_by(file: &File) -> io::Result<Option<Pid>> {
-    let mut lock = lock_of(HOLDS);
+/// The process that keeps others from locking this byte of the file, if one does.
+fn locked_by(file: &File, byte: libc::off_t) -> io::Result<Option<Pid>> {
+    let mut lock = lock_of(byte);
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
     match (i32::from(lock.l_type), lock.l_pid) {
         (libc::F_UNLCK, _) => Ok(None),
@@ -214,6 +268,20 @@ fn is_locked(file: &File, byte: libc::off_t) -> io::Result<bool> {
     let mut lock = lock_of(byte);
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// Whether a process was killed and isn't gone yet. Sources: proc_pid_status(5), `SigPnd`; proc_pid_stat(5), `state` and `flags`.
+fn is_ending(pid: Pid) -> bool {
+    /// Of a process that exits. Source: the kernel's include/linux/sched.h.
+    const PF_EXITING: u64 = 0x4;
+    let text = |file| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let status = text("status");
+    let pending = |field| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(field)?.trim(), 16).ok()).unwrap_or(0);
+    let is_killed = (pending("SigPnd:") | pending("ShdPnd:")) >> (Signal::SIGKILL as u64 - 1) & 1 == 1;
+    let stat = text("stat");
+    let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    let (state, flags) = (fields.next().unwrap_or_default(), fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0));
+    status.is_empty() || is_killed || matches!(state, "Z" | "X") || flags & PF_EXITING != 0
 }
 
 /// A lock of one byte, there or not.

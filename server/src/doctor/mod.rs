@@ -7,12 +7,16 @@
 //! | file | what it checks |
 //! |---|---|
 //! | `connections` | one connection: positions, peeking, urgent data, readiness |
+//! | `beginnings` | what each process needs to begin: threads, waiting, signals, its own descriptors |
 //! | `processes` | several processes: what a death leaves behind, and what passes between them |
 
+mod beginnings;
 mod connections;
 mod processes;
 
 use crate::ipc::pool::{ApplyError, Pool, Ticket};
+use crate::sys::refused::replaced_calls;
+use crate::sys::threads::fall_back_on_clone;
 use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -52,6 +56,8 @@ pub struct Check {
 /// What forkchat guarantees, so far as it rests on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarantee {
+    /// There is a server at all.
+    Service,
     /// Deaths don't show on a connection.
     Connections,
     /// What isn't a line yet costs nothing.
@@ -64,12 +70,14 @@ pub enum Guarantee {
 
 impl Guarantee {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Guarantee; 4] = [Guarantee::Connections, Guarantee::UnfinishedLines, Guarantee::Log, Guarantee::NoOrphans];
+    pub const ALL: [Guarantee; 5] =
+        [Guarantee::Service, Guarantee::Connections, Guarantee::UnfinishedLines, Guarantee::Log, Guarantee::NoOrphans];
 }
 
 impl fmt::Display for Guarantee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Guarantee::Service => "the server's processes start, and clients are served",
             Guarantee::Connections => "a worker's death closes no connection; no byte of it is lost and none comes twice",
             Guarantee::UnfinishedLines => "an unfinished line costs no CPU time",
             Guarantee::Log => "a death at any moment leaves the log whole and its lock free",
@@ -79,7 +87,39 @@ impl fmt::Display for Guarantee {
 }
 
 /// All checks, in the order in which they are run.
-pub const CHECKS: [Check; 10] = [
+pub const CHECKS: [Check; 15] = [
+    Check {
+        name: "threads",
+        law: "a child starts threads (clone3 or clone)",
+        without_it: "no worker can begin",
+        guarantee: Guarantee::Service,
+        is_quick: false,
+        run: beginnings::threads,
+    },
+    Check {
+        name: "waiting",
+        law: "epoll waits for an eventfd, and for no longer than it is to",
+        without_it: "no worker can begin",
+        guarantee: Guarantee::Service,
+        is_quick: false,
+        run: beginnings::waiting,
+    },
+    Check {
+        name: "signals",
+        law: "a signalfd delivers a blocked signal",
+        without_it: "the supervisor can't begin",
+        guarantee: Guarantee::Service,
+        is_quick: false,
+        run: beginnings::signals,
+    },
+    Check {
+        name: "own descriptors",
+        law: "a child has the descriptors that it was given, and no other",
+        without_it: "no child can begin",
+        guarantee: Guarantee::Service,
+        is_quick: false,
+        run: processes::own_descriptors,
+    },
     Check {
         name: "input position",
         law: "TCP_INFO and SIOCINQ tell what a dead worker had taken",
@@ -145,8 +185,16 @@ pub const CHECKS: [Check; 10] = [
         run: processes::robust_mutex,
     },
     Check {
+        name: "robust list",
+        law: "the kernel knows which locks a thread holds (set_robust_list)",
+        without_it: "a death under the log's lock stops every process",
+        guarantee: Guarantee::Log,
+        is_quick: true,
+        run: beginnings::robust_list,
+    },
+    Check {
         name: "shared memory",
-        law: "what a process wrote to a memfd is there for the others, also after its death",
+        law: "what a process wrote to shared memory is there for the others, also after its death",
         without_it: "the processes have no log in common",
         guarantee: Guarantee::Log,
         is_quick: false,
@@ -168,6 +216,8 @@ struct Report {
     /// As uname(2) has it.
     kernel: String,
     results: Vec<(Check, Result<(), Failure>)>,
+    /// System calls that are refused here, and that forkchat does without.
+    replaced: Vec<&'static str>,
 }
 
 /// Runs every check and prints what came out. Returns the exit code. The calling process must have one thread.
@@ -177,8 +227,11 @@ pub fn run() -> i32 {
         |errno| format!("unknown kernel: {errno}"),
         |kernel| format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy()),
     );
+    let replaced = replaced_calls();
+    // As the server does. Where that fails the check of threads tells.
+    let _ = fall_back_on_clone();
     let results = CHECKS.into_iter().zip(run_all()).collect();
-    let report = Report { kernel, results };
+    let report = Report { kernel, results, replaced };
     // Who closes the pipe has read enough; the exit code tells the rest.
     let _ = write!(std::io::stdout(), "{report}");
     if report.results.iter().all(|(_, result)| result.is_ok()) { EXIT_ALL_HOLD } else { EXIT_SOME_FAIL }
@@ -235,6 +288,9 @@ impl fmt::Display for Report {
             let word = if failed.peek().is_none() { "guaranteed here:" } else { "NOT guaranteed here:" };
             writeln!(f, "{word:<20} {guarantee}")?;
         }
+        if !self.replaced.is_empty() {
+            writeln!(f, "refused here, and done without: {}", self.replaced.join(", "))?;
+        }
         Ok(())
     }
 }
@@ -264,10 +320,10 @@ fn wait_until(deadline: Instant, what: &str, mut is_so: impl FnMut() -> bool) ->
 mod tests {
     use super::*;
 
-    fn report(results: [Result<(), &str>; 3]) -> String {
+    fn report(results: [Result<(), &str>; 3], replaced: &[&'static str]) -> String {
         let checks = CHECKS.into_iter().filter(|check| ["input position", "low-water mark", "robust mutex"].contains(&check.name));
         let results = checks.zip(results).map(|(check, result)| (check, result.map_err(str::to_owned))).collect();
-        Report { kernel: "Linux 2.6.18".into(), results }.to_string()
+        Report { kernel: "Linux 2.6.18".into(), results, replaced: replaced.to_vec() }.to_string()
     }
 
     #[test]
@@ -281,13 +337,16 @@ ok   low-water mark       SO_RCVLOWAT holds back readiness until there is enough
 ok   robust mutex         the lock of a killed process goes to the next, who is told
 
 2 of 3 checks hold
+guaranteed here:     the server's processes start, and clients are served
 NOT guaranteed here: a worker's death closes no connection; no byte of it is lost and none comes twice
 guaranteed here:     an unfinished line costs no CPU time
 guaranteed here:     a death at any moment leaves the log whole and its lock free
 guaranteed here:     no process outlives the supervisor
+refused here, and done without: clone3, close_range
 ";
-        assert_eq!(report([Err(&failure), Ok(()), Ok(())]), expected);
-        assert!(!report([Ok(()), Ok(()), Ok(())]).contains("NOT"));
+        assert_eq!(report([Err(&failure), Ok(()), Ok(())], &["clone3", "close_range"]), expected);
+        let all = report([Ok(()), Ok(()), Ok(())], &[]);
+        assert!(!all.contains("NOT") && !all.contains("refused"), "{all}");
     }
 
     #[test]
@@ -295,7 +354,7 @@ guaranteed here:     no process outlives the supervisor
         let failure = wait_until(Instant::now(), "2 more bytes to make it readable", || false).unwrap_err();
         let expected = "cannot rely on low-water mark: waited in vain for 2 more bytes to make it readable; \
             without it an unfinished line costs CPU time, or stays unheard; forkchat-server doctor tells more";
-        assert_eq!(warning(&CHECKS[4], &failure), expected);
+        assert_eq!(warning(&CHECKS[8], &failure), expected);
     }
 
     #[test]

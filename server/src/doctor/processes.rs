@@ -59,6 +59,16 @@ pub(super) fn second_holder(deadline: Instant) -> Result<(), Failure> {
     expect("what the client got from the second holder", read(&connection.client, 5, deadline)?.as_slice(), b"again")
 }
 
+/// The writing end of a pipe that a child was not given closes while the child lives.
+pub(super) fn own_descriptors(deadline: Instant) -> Result<(), Failure> {
+    let (mut reader, writer) = std::io::pipe().map_err(cannot("make a pipe"))?;
+    let started = shared_number()?;
+    let _child = child((), |()| Vec::new(), |()| started.set(1))?;
+    drop(writer);
+    wait_for_number(started, 1, deadline)?;
+    expect("bytes in a pipe of which the child has no end", reader.read(&mut [0; 1]).map_err(cannot("read a pipe"))?, 0)
+}
+
 pub(super) fn descriptor_passing(deadline: Instant) -> Result<(), Failure> {
     let connection = Connection::open(deadline)?;
     let (here, there) = queue::pair::<u32, u32>().map_err(cannot("make a pair of sockets"))?;

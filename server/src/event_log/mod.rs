@@ -59,6 +59,7 @@ use crate::ipc::value::Array;
 use crate::sys::memory::map_shared;
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use layout::{Header, SessionCell, SlotState};
+use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -96,7 +97,7 @@ impl EventLog {
             header: map_shared("forkchat-log")?,
             ring: Array::map("forkchat-ring", geometry.ring_blocks() as usize * layout::BLOCK_WORDS)?,
             slots,
-            bells: slots.iter().map(|slot| Doorbell::new(&slot.asleep)).collect::<Result<_, _>>()?,
+            bells: slots.iter().map(|slot| Doorbell::new(&slot.asleep)).collect::<nix::Result<_>>().map_err(no_bell)?,
             cells: Array::map("forkchat-cells", geometry.sessions_max)?,
             snapshots: (0..layout::SNAPSHOT_BUFFERS).map(snapshot).collect::<Result<_, _>>()?,
             #[cfg(test)]
@@ -162,7 +163,7 @@ impl EventLog {
 
     /// All bells. A process needs them all, those of slots that aren't used yet too: whom it will have to wake is not known when it is forked.
     /// In ascending order of their numbers: each was given the lowest number that was free, and none was given back between.
-    pub fn bells(&'static self) -> impl Iterator<Item = BorrowedFd<'static>> {
+    pub fn bells(&'static self) -> impl Iterator<Item = BorrowedFd<'static>> + Clone {
         self.bells.iter().map(AsFd::as_fd)
     }
 
@@ -230,6 +231,10 @@ impl EventLog {
 /// Microseconds since 1970-01-01 UTC, as the machine's clock has it: it may be set ahead and back.
 fn wall_clock() -> u64 {
     micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn no_bell(errno: Errno) -> io::Error {
+    io::Error::other(format!("eventfd2: {errno}"))
 }
 
 fn micros(duration: Duration) -> u64 {

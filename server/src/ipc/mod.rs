@@ -6,6 +6,7 @@
 //! | [`mutex`] | robust mutex with a known owner | 25 ns | the lock: the next to lock it gets it, and is told |
 //! | [`semaphore`] | counting semaphore | 30 ns with 16 holders, 80 ns with 512 | its units: whoever reaps it gives them back with [`semaphore::Semaphore::release_all_of`] |
 //! | [`event`] | a flag to wait for | 1.5 ns to look, 2.5 ns to set | the flag as it was or is to be; who waits finds it within 100 ms |
+//! | [`start_gate`] | processes report that they are ready, and wait until all are | a store for a report | its report, in which its successor follows it |
 //! | [`event_count`] | waiting for any change | 2 ns | a change that isn't told: who waits looks every 100 ms |
 //! | [`value`] | a number, an array, several words written as one | 1 to 2 ns | the old value, whole, or the new: the switch is one store |
 //! | [`joinable_queue`] | tasks, and when all are done | 0.2 µs for a task, put, taken and done | its tasks: whoever reaps it takes them over with [`joinable_queue::JoinableQueue::take_over`] |
@@ -26,4 +27,5 @@ pub mod pool;
 pub mod process;
 pub mod queue;
 pub mod semaphore;
+pub mod start_gate;
 pub mod value;

@@ -35,17 +35,19 @@ pub use store::Quota;
 
 use crate::chat::RateLimit;
 use crate::event_log::EventLog;
+use crate::ipc::start_gate::Place;
 use crate::replica::JoinError;
 use crate::stand_in::Duty;
-use crate::sys::process::{ignore_signal, set_name};
 use forkchat_common::ids::Slot;
-use nix::sys::signal::Signal;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use storing::Storing;
 
 /// The exit code of a journal that has stored everything when the server ends.
 pub const FINISHED: i32 = 0;
+
+const CANNOT_START: i32 = 1;
 
 /// What the journal is told once, before it starts.
 #[derive(Clone, Debug)]
@@ -80,32 +82,33 @@ pub fn stand_in(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Res
 }
 
 /// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.
-pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig) -> i32 {
+pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig, gate: Place) -> i32 {
     if config.data_dir.is_none() {
         log::warn!("nothing that is said is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir");
-    }
-    // Writing beyond the limit on the size of files is to fail, with words, and not to end the process.
-    if let Err(errno) = ignore_signal(Signal::SIGXFSZ) {
-        log::warn!("cannot ignore {}: {errno}", Signal::SIGXFSZ);
     }
     if let Some(limit) = store::file_size_limit().filter(|limit| limit / 2 < config.quota.bytes_max) {
         log::warn!("files may not be larger than {} KiB (ulimit -f), so the history keeps half as much", limit >> 10);
     }
     let backlog = Arc::new(Backlog::new(config.tally));
     let mut storing = Storing::new(log, me, backlog.clone(), config.data_dir.as_deref(), config.quota);
-    let pool = threadpool::ThreadPool::new(1);
-    pool.execute(move || {
-        set_name("storing");
+    let store = move || {
+        // Nothing on the disk is changed by a server that can't serve.
+        gate.wait();
         storing.run()
-    });
+    };
+    if let Err(error) = thread::Builder::new().name("storing".to_owned()).spawn(store) {
+        log::error!("cannot start the storing thread: {error}");
+        return CANNOT_START;
+    }
     match Journal::join(log, me, config, backlog) {
         Ok(mut journal) => {
+            gate.pass();
             journal.run();
             FINISHED
         }
         Err(error) => {
             log::error!("{error}");
-            1
+            CANNOT_START
         }
     }
 }

@@ -43,13 +43,13 @@ pub struct Storing {
     store: Option<Store>,
     /// `None` without a database of ours: another server may use the directory.
     sequences: Option<Ahead>,
-    /// What comes from there on is read from the log again: a predecessor may have stored it.
+    /// The journal reads the log from here on. A predecessor may have stored some of what follows already.
     read_from: Sequence,
     /// This process has stored something, into whatever database that was.
     has_stored: bool,
     /// What the operator was told, until it works.
     failure: Option<String>,
-    /// The same of reading, and how many questions could not be answered for it.
+    /// The same for reading, and how many questions could not be answered because of it.
     read_failure: Option<(String, u64)>,
     try_at: Instant,
 }
@@ -136,7 +136,7 @@ impl Storing {
         let (run, tally) = (self.log.first(), self.backlog.tally());
         let (reached, lines) = (store.reached(run)?, store.lines_of_run(run)?);
         let stored_to = Sequence(tally.stored_to.load(Ordering::Relaxed));
-        // What a predecessor has stored and this process reads again is stored again.
+        // What this process reads again it stores again.
         let lost_to = if self.has_stored { stored_to } else { stored_to.min(Sequence(self.read_from.0.saturating_sub(1))) };
         let lost = tally.stored_lines.swap(lines, Ordering::Relaxed).saturating_sub(lines);
         if lost_to >= run && reached < Some(lost_to) {
@@ -180,7 +180,8 @@ impl Storing {
     fn note_sequences(&mut self, note: fn(&mut Ahead, Sequence) -> io::Result<()>) {
         let tail = self.log.tail();
         if let Some(Err(error)) = self.sequences.as_mut().map(|ahead| note(ahead, tail)) {
-            log::warn!("cannot note the sequences that are used: {error}; if the clock is set back, those of the next run are lower");
+            let data_dir = self.data_dir.as_deref().unwrap_or(Path::new("")).display();
+            log::warn!("cannot note in {data_dir} which ids are used: {error}; if the clock is set back, those of the next run are lower");
             // Until the database is opened again.
             self.sequences = None;
         }

@@ -61,12 +61,28 @@ struct Shared {
     in_hand: InHand,
 }
 
+/// Receives what is logged as an error, besides the log output.
+static ERROR_SINK: OnceLock<ErrorSink> = OnceLock::new();
+
+type ErrorSink = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Has each line that is logged as an error also go to `sink`, in this process and in those that it
+/// forks. The first call counts.
+pub fn also_report_errors(sink: impl Fn(&str) + Send + Sync + 'static) {
+    let _ = ERROR_SINK.set(Box::new(sink));
+}
+
 /// Has this process log to standard error. `verbose`: also what only a developer needs.
 pub fn start(verbose: bool) {
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
     let mut builder = env_logger::Builder::new();
     let target = env_logger::Target::Pipe(Box::new(Sink));
-    builder.filter_level(level).target(target).format(|out, record| writeln!(out, "{}{}", head(record.level()), record.args()));
+    builder.filter_level(level).target(target).format(|out, record| {
+        if let (Level::Error, Some(sink)) = (record.level(), ERROR_SINK.get()) {
+            sink(&record.args().to_string());
+        }
+        writeln!(out, "{}{}", head(record.level()), record.args())
+    });
     // Fails if it was started before.
     let _ = builder.try_init();
 }

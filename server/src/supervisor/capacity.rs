@@ -104,7 +104,7 @@ pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, Star
         connections: asked,
         allowed,
         sendq: options.sendq,
-        udp: options.udp != Listen::Off,
+        udp: options.udp.iter().any(|listen| *listen != Listen::Off),
         snapshot_bytes: |connections| snapshot_bytes_max(connections as usize) as u64,
     };
     let Budget { ring, ring_bound, connections, bound: by_memory, outboxes, own_outboxes } =

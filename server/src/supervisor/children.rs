@@ -27,9 +27,6 @@ const RECOVERED: Duration = Duration::from_secs(10);
 const STOPPED: Duration = Duration::from_millis(20);
 /// The others wait no longer for a process that can't be started, or that was killed and is not gone.
 const ABANDONED: Duration = Duration::from_secs(2);
-/// Connections to be turned away that wait for a worker's queue. Beyond it they are closed without a word.
-const TURN_AWAY_MAX: usize = 16;
-
 /// What runs in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -115,15 +112,20 @@ pub(super) struct Children {
     table: Vec<Child>,
     /// The most slots that there may be.
     max: usize,
+    /// Connections to be turned away that wait for a worker's queue, and how many may.
+    turned_away: usize,
+    turned_away_max: usize,
     /// Slots of workers with one connection that have none. The lowest is given first, so that the table stays short.
     vacant: BTreeSet<Slot>,
 }
 
 impl Children {
-    /// Slots for so many workers and a journal, with nothing in them; later perhaps for workers with one connection, `max` slots in all.
-    pub fn new(workers: u16, max: usize) -> Children {
+    /// Slots for so many workers and a journal, with nothing in them; later perhaps for workers with one connection, `max` slots in all. At most
+    /// `turned_away_max` connections wait to be turned away.
+    pub fn new(workers: u16, max: usize, turned_away_max: usize) -> Children {
         let role = |slot| if slot < workers { Role::Worker } else { Role::Journal };
-        Children { table: (0..=workers).map(|slot| Child::new(Slot(slot), role(slot))).collect(), max, vacant: BTreeSet::new() }
+        let table = (0..=workers).map(|slot| Child::new(Slot(slot), role(slot))).collect();
+        Children { table, max, turned_away: 0, turned_away_max, vacant: BTreeSet::new() }
     }
 
     /// All slots that there are so far.
@@ -266,12 +268,14 @@ impl Children {
         self.get(slot).backlog.push_back((message, Descriptor::Of(session)));
     }
 
-    /// Says something to a worker, with a socket that is let go of here.
-    pub fn send_with(&mut self, slot: Slot, message: ToWorker, socket: OwnedFd) {
-        let backlog = &mut self.get(slot).backlog;
-        if backlog.len() < TURN_AWAY_MAX {
-            backlog.push_back((message, Descriptor::Own(socket)));
+    /// Says something to a worker, with a socket that is let go of here. Gives it back if as many wait as may.
+    pub fn send_with(&mut self, slot: Slot, message: ToWorker, socket: OwnedFd) -> Result<(), OwnedFd> {
+        if self.turned_away >= self.turned_away_max {
+            return Err(socket);
         }
+        self.turned_away += 1;
+        self.get(slot).backlog.push_back((message, Descriptor::Own(socket)));
+        Ok(())
     }
 
     /// Whether something waits for a queue that a process reads.
@@ -281,7 +285,11 @@ impl Children {
 
     /// Passes on what the queues have room for. Returns the sessions whose socket can't be passed on at all.
     pub fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
-        self.table.iter_mut().flat_map(|child| child.pass_on(connections)).collect()
+        let mut lost = Vec::new();
+        for child in self.table.iter_mut().filter(|child| !child.backlog.is_empty()) {
+            self.turned_away -= child.pass_on(connections, &mut lost);
+        }
+        lost
     }
 
     /// Whether the journal has stored everything.
@@ -344,9 +352,10 @@ impl Child {
         self.slot
     }
 
-    fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
-        let mut lost = Vec::new();
-        let Some(channel) = &self.channel else { return lost };
+    /// Returns how many of those that are to be turned away no longer wait.
+    fn pass_on(&mut self, connections: &Connections, lost: &mut Vec<SessionId>) -> usize {
+        let mut turned_away = 0;
+        let Some(channel) = &self.channel else { return 0 };
         while let Some((message, descriptor)) = self.backlog.front() {
             let sent = match descriptor {
                 Descriptor::Own(socket) => channel.send(message, Some(socket.as_fd())),
@@ -366,9 +375,10 @@ impl Child {
                     }
                 }
             }
+            turned_away += usize::from(matches!(descriptor, Descriptor::Own(_)));
             self.backlog.pop_front();
         }
-        lost
+        turned_away
     }
 
     /// How long to wait before it is started again.
@@ -411,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_connection_goes_to_the_least_loaded_that_runs() {
-        let mut children = Children::new(3, 4);
+        let mut children = Children::new(3, 4, 0);
         let mut connections = Connections::new(9, 3);
         children.get(Slot(1)).pid = Some(Pid::from_raw(1));
         children.get(Slot(2)).pid = Some(Pid::from_raw(1));
@@ -419,5 +429,17 @@ mod tests {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         connections.insert(super::super::connections::Connection::new(socket.into(), ([127, 0, 0, 1], 1).into(), Slot(1)));
         assert_eq!(children.least_loaded_worker(&connections), Slot(2));
+    }
+
+    #[test]
+    fn as_many_wait_to_be_turned_away_as_may_and_the_next_is_given_back() {
+        let mut children = Children::new(1, 2, 2);
+        let socket = || OwnedFd::from(std::os::unix::net::UnixStream::pair().unwrap().0);
+        let send = |children: &mut Children| children.send_with(Slot(0), ToWorker::TurnAway { reason: String::new() }, socket()).is_ok();
+        assert_eq!([(); 3].map(|()| send(&mut children)), [true, true, false]);
+        let (ours, _theirs) = crate::ipc::queue::pair().unwrap();
+        children.get(Slot(0)).begin(Pid::from_raw(1), Some(ours));
+        children.pass_on(&Connections::new(1, 2));
+        assert!(!children.has_backlog() && send(&mut children));
     }
 }

@@ -12,11 +12,12 @@ use crate::sys::socket::report_local_address;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::plain;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::socket::{MsgFlags, send};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Connections that the kernel may hold for us; it caps this at net.core.somaxconn.
@@ -42,11 +43,16 @@ const LAST_PACKET_BYTES: u64 = 40 * 1024;
 pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
 /// The same for the UDP socket.
 pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
+/// A port that was just used may be held for a moment by processes that die with a server that was killed.
+const PORT_FREE: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Free ports that are tried for a name whose addresses are to have one port.
+const FREE_PORTS_TRIED: usize = 16;
 
 /// The listening sockets.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    tcp: Option<Socket>,
+    tcp: Vec<Socket>,
     udp: Option<Socket>,
     /// A descriptor to give up when there is no other left, so that one who comes can be told.
     reserve: Option<File>,
@@ -62,9 +68,16 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Binds what the options say.
     pub fn bind(options: &Options) -> Result<Listeners, StartError> {
+        let (tcp, udp) = (addresses("tcp", &options.tcp)?, addresses("udp", &options.udp)?);
+        if tcp.is_empty() && udp.is_empty() {
+            return Err(StartError::NowhereToListen);
+        }
+        if udp.len() > 1 {
+            return Err(StartError::Contradiction("udp", "UDP is served on one address; give one, or 0.0.0.0:PORT or [::]:PORT for all"));
+        }
         Ok(Listeners {
-            tcp: bind(options.tcp, "tcp", tcp_socket)?,
-            udp: bind(options.udp, "udp", udp_socket)?,
+            tcp: bind_all(&tcp, "tcp", usize::MAX, tcp_socket)?,
+            udp: bind_all(&udp, "udp", 1, udp_socket)?.pop(),
             reserve: reserve(),
             pause_end: None,
             is_trouble_told: false,
@@ -75,13 +88,13 @@ impl Listeners {
 
     /// Has `epoll` tell of new connections.
     pub fn watch(&self, epoll: &Epoll, token: u64) -> nix::Result<()> {
-        self.tcp.as_ref().map_or(Ok(()), |tcp| epoll.add(tcp, readable(token)))
+        self.tcp.iter().try_for_each(|tcp| epoll.add(tcp, readable(token)))
     }
 
     /// Transport and address of each.
     pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-        let listening = [("tcp", &self.tcp), ("udp", &self.udp)].into_iter();
-        listening.filter_map(|(transport, socket)| Some((transport, socket.as_ref()?.local_addr().ok()?.as_socket()?)))
+        let listening = self.tcp.iter().map(|tcp| ("tcp", tcp)).chain(self.udp.iter().map(|udp| ("udp", udp)));
+        listening.filter_map(|(transport, socket)| Some((transport, socket.local_addr().ok()?.as_socket()?)))
     }
 
     /// A duplicate of the UDP socket, for the worker that keeps the UDP sessions.
@@ -91,7 +104,7 @@ impl Listeners {
 
     /// Nobody comes in any more.
     pub fn close(&mut self) {
-        (self.tcp, self.pause_end) = (None, None);
+        (self.tcp, self.pause_end) = (Vec::new(), None);
     }
 
     /// When accepting goes on, if it pauses.
@@ -109,8 +122,17 @@ impl Supervisor {
     /// Accepts those who wait, and passes each to a worker or turns it away.
     pub(super) fn accept(&mut self) {
         self.resume_accepting();
+        for index in 0..self.listeners.tcp.len() {
+            if !self.accept_at(index) {
+                return;
+            }
+        }
+    }
+
+    /// The same at one address. False if accepting pauses.
+    fn accept_at(&mut self, index: usize) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(tcp) = &self.listeners.tcp else { return };
+            let Some(tcp) = self.listeners.tcp.get(index) else { return false };
             match tcp.accept() {
                 Ok((socket, address)) => {
                     self.listeners.is_trouble_told = false;
@@ -119,14 +141,21 @@ impl Supervisor {
                         None => log::error!("a connection without an address; it is closed"),
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) => match error.raw_os_error() {
                     Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => {}
-                    Some(libc::EMFILE | libc::ENFILE) => return self.accept_without_descriptors(),
-                    _ => return self.pause_accepting(&error),
+                    Some(libc::EMFILE | libc::ENFILE) => {
+                        self.accept_without_descriptors();
+                        return false;
+                    }
+                    _ => {
+                        self.pause_accepting(&error);
+                        return false;
+                    }
                 },
             }
         }
+        true
     }
 
     fn admit(&mut self, socket: Socket, peer: SocketAddr) {
@@ -193,14 +222,18 @@ impl Supervisor {
     fn turn_away(&mut self, socket: Socket, from: IpAddr, refused: Refused) {
         log::debug!("turned away a connection from {from}: {}", refused.cause());
         let slot = self.children.least_loaded_worker(&self.connections);
-        self.children.send_with(slot, ToWorker::TurnAway { reason: refused.line().to_owned() }, socket.into());
+        let reason = refused.line();
+        if let Err(socket) = self.children.send_with(slot, ToWorker::TurnAway { reason: reason.to_owned() }, socket.into()) {
+            // As many wait for that as may. A fresh socket takes a line at once; a client that has sent something may miss it.
+            let _ = send(socket.as_raw_fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        }
         self.pass_on();
     }
 
     /// Gives up the reserved descriptor for one who waits, and reserves another when that one is passed on.
     fn accept_without_descriptors(&mut self) {
         self.listeners.reserve = None;
-        let accepted = self.listeners.tcp.as_ref().and_then(|tcp| tcp.accept().ok());
+        let accepted = self.listeners.tcp.iter().find_map(|tcp| tcp.accept().ok());
         if let Some((socket, from)) = accepted {
             let from = from.as_socket().map_or(IpAddr::from([0, 0, 0, 0]), |from| from.ip());
             self.turn_away(socket, from, Refused::NoDescriptors);
@@ -215,31 +248,114 @@ impl Supervisor {
             log::warn!("cannot accept connections: {why}; those that are open go on");
         }
         self.listeners.pause_end = Some(Instant::now() + PAUSE);
-        if let Some(tcp) = &self.listeners.tcp {
+        for tcp in &self.listeners.tcp {
             // It was added when the server started.
             let _ = self.epoll.modify(tcp, &mut EpollEvent::new(EpollFlags::empty(), super::LISTENER));
         }
     }
 
     fn resume_accepting(&mut self) {
-        if self.listeners.pause_end.take().is_some()
-            && let Some(tcp) = &self.listeners.tcp
-        {
-            let _ = self.epoll.modify(tcp, &mut readable(super::LISTENER));
+        if self.listeners.pause_end.take().is_some() {
+            for tcp in &self.listeners.tcp {
+                let _ = self.epoll.modify(tcp, &mut readable(super::LISTENER));
+            }
         }
     }
 }
 
-fn bind(listen: Listen, transport: &'static str, make: fn(SocketAddr) -> io::Result<Socket>) -> Result<Option<Socket>, StartError> {
-    match listen {
-        Listen::Off => Ok(None),
-        Listen::On(address) => make(address).map(Some).map_err(|error| StartError::Listen(transport, address, error)),
+/// What was given for a transport: a list of addresses for each name, empty if it is off.
+fn addresses(transport: &'static str, given: &[Listen]) -> Result<Vec<Vec<SocketAddr>>, StartError> {
+    let names = given.iter().filter_map(|listen| match listen {
+        Listen::On(addresses) => Some(addresses.clone()),
+        Listen::Off => None,
+    });
+    let names: Vec<_> = names.collect();
+    if !names.is_empty() && names.len() < given.len() {
+        return Err(StartError::Contradiction(transport, "off stands alone"));
+    }
+    Ok(names)
+}
+
+/// Binds at most so many addresses of each name, those that this machine has.
+fn bind_all(names: &[Vec<SocketAddr>], transport: &'static str, each_max: usize, make: Make) -> Result<Vec<Socket>, StartError> {
+    let mut sockets: Vec<Socket> = Vec::new();
+    let mut bound: Vec<SocketAddr> = Vec::new();
+    for addresses in names {
+        let make = |address: SocketAddr| {
+            // Only then both get what is meant for them: by default [::] also takes what comes over IPv4.
+            let has_v4 = names.iter().flatten().any(|other| other.is_ipv4() && other.port() == address.port() && address.port() != 0);
+            make(address, address.ip().is_unspecified() && has_v4)
+        };
+        let is_new = |address: &SocketAddr| address.port() == 0 || !bound.contains(address);
+        let addresses: Vec<SocketAddr> = addresses.iter().copied().filter(is_new).collect();
+        sockets.extend(bind_name(&addresses, transport, each_max, make)?);
+        bound.extend(addresses);
+    }
+    Ok(sockets)
+}
+
+/// Binds at most so many addresses of one name, all on one port. An address that this machine hasn't is left out if it has another of them.
+fn bind_name(
+    addresses: &[SocketAddr],
+    transport: &'static str,
+    max: usize,
+    make: impl Fn(SocketAddr) -> io::Result<Socket>,
+) -> Result<Vec<Socket>, StartError> {
+    let mut free_ports_left = FREE_PORTS_TRIED;
+    let (mut sockets, mut missing): (Vec<Socket>, Vec<StartError>) = (Vec::new(), Vec::new());
+    let mut index = 0;
+    while index < addresses.len() && sockets.len() < max {
+        let given = addresses[index];
+        // The port that the first one got.
+        let port = sockets.first().and_then(|first| first.local_addr().ok()?.as_socket()).map_or(given.port(), |first| first.port());
+        let address = SocketAddr::new(given.ip(), port);
+        let made = if given.port() == 0 { make(address) } else { when_free(|| make(address)) };
+        match made {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if given.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && free_ports_left > 0 => {
+                free_ports_left -= 1;
+                sockets.clear();
+                missing.clear();
+                index = 0;
+                continue;
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => {
+                missing.push(StartError::Listen(transport, address, error));
+            }
+            Err(error) => return Err(StartError::Listen(transport, address, error)),
+        }
+        index += 1;
+    }
+    match missing.into_iter().next() {
+        Some(error) if sockets.is_empty() => Err(error),
+        Some(error) => {
+            log::warn!("{error}; the name's other addresses are served");
+            Ok(sockets)
+        }
+        None => Ok(sockets),
     }
 }
 
+/// Tries again for a moment while the address is in use.
+fn when_free(make: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
+    let start = Instant::now();
+    loop {
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PORT_FREE => std::thread::sleep(LOOK_AGAIN),
+            made => return made,
+        }
+    }
+}
+
+/// Makes a socket at an address; for IPv6 alone if so.
+type Make = fn(SocketAddr, bool) -> io::Result<Socket>;
+
 /// What is set here holds for every accepted socket too: Linux copies it.
-fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+fn tcp_socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if only_v6 && address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     // A server that comes back at once finds its port still held by connections that are ending.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -260,7 +376,7 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
+fn udp_socket(address: SocketAddr, _: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     // The system may allow less (net.core.wmem_max, rmem_max).

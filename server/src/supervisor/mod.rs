@@ -11,6 +11,8 @@
 //! | `connections` | the duplicates of the clients' sockets, by cell |
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
+//! | `starting` | waiting until all are ready |
+//! | `signals` | which signals it takes, and what each does |
 //! | `scheduling` | which process runs when and where |
 //! | `oom` | which process the kernel kills first when memory runs out |
 //! | `reap` | wording a death, and answering it |
@@ -31,7 +33,9 @@ mod log_process;
 mod oom;
 mod reap;
 mod scheduling;
+mod signals;
 mod spawn;
+mod starting;
 mod stop;
 mod watchdog;
 
@@ -42,15 +46,17 @@ use crate::event_log::{EventLog, Geometry};
 use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
+use crate::ipc::start_gate::StartGate;
 use crate::ipc::value::Value;
 use crate::journal::{self, JournalConfig, Quota, Tally, sequences_used};
 use crate::log_output;
 use crate::models::Placement;
-use crate::options::{Listen, Options};
+use crate::options::Options;
 use crate::role;
 use crate::stand_in::Post;
 use crate::sys::memory::map_shared;
-use crate::sys::process::reset_signal;
+use crate::sys::signals::ignore_signal;
+use crate::sys::threads::fall_back_on_clone;
 use crate::worker::{Bounds, ServingConfig, UdpConfig};
 use blame::Blame;
 use budget::InMib;
@@ -64,12 +70,15 @@ use listeners::Listeners;
 use log_process::LogProcess;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 use oom::OutOfMemory;
 pub use scheduling::Limit;
 use scheduling::Scheduling;
+use starting::EarlyDeaths;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stop::Stage;
@@ -77,7 +86,7 @@ use watchdog::Watchdog;
 
 /// The server stopped as it was told.
 pub const EXIT_STOPPED: i32 = 0;
-/// It stopped as it was told, but not everything that was said and should outlive it could be stored.
+/// It stopped as it was told, and not everything that was said could be stored.
 pub const EXIT_NOT_STORED: i32 = 4;
 /// It could not serve, or was told to stop at once.
 pub const EXIT_FAILED: i32 = 1;
@@ -120,6 +129,14 @@ pub enum StartError {
     TooLittleMemory(TooLittleMemory),
     /// Both transports are off.
     NowhereToListen,
+    /// What the options say of a transport contradicts itself, or can't be done: which, and why.
+    Contradiction(&'static str, &'static str),
+    /// A process could not begin: which, how it ended and what it said.
+    Child(String),
+    /// A process that was not ready in time.
+    NotReady(String, Duration),
+    /// It was stopped before it was ready.
+    Stopped,
     /// Scheduling that needs a right.
     NotAllowed {
         /// The option and its value.
@@ -138,7 +155,11 @@ pub enum StartError {
 impl StartError {
     /// The exit code of a server that can't start for it.
     pub fn exit_code(&self) -> i32 {
-        if matches!(self, StartError::NowhereToListen) { EXIT_USAGE } else { EXIT_FAILED }
+        match self {
+            StartError::NowhereToListen | StartError::Contradiction(..) => EXIT_USAGE,
+            StartError::Stopped => EXIT_STOPPED,
+            _ => EXIT_FAILED,
+        }
     }
 }
 
@@ -158,6 +179,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on {transport} {address}{remedy}")
             }
             StartError::NowhereToListen => f.write_str("cannot serve anyone with --tcp off and --udp off; leave one on"),
+            StartError::Contradiction(transport, why) => write!(f, "cannot use what --{transport} says: {why}"),
             StartError::TooManyConnections { allowed: 0, bound, .. } => write!(f, "cannot serve anyone: {bound} is too low; raise it"),
             StartError::TooManyConnections { asked, allowed, bound } => {
                 write!(f, "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections")
@@ -172,8 +194,31 @@ impl fmt::Display for StartError {
                     "cannot use {asked}: this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not"
                 )
             }
-            StartError::System(what, error) => write!(f, "cannot {what}: {error}"),
+            StartError::Child(death) => write!(f, "cannot serve: {death}"),
+            StartError::NotReady(name, time) => {
+                write!(f, "cannot serve: {name} was not ready within {} s; is the machine very busy?", time.as_secs())
+            }
+            StartError::Stopped => f.write_str("stopped before it was ready"),
+            StartError::System(what, error) => write!(f, "cannot {what}: {error}{}", advice(error)),
         }
+    }
+}
+
+/// What an operator can do about an error of the system, as the words after it; nothing if that is unknown.
+fn advice(error: &std::io::Error) -> String {
+    let limit = |resource| getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY);
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOMEM) => match limit(Resource::RLIMIT_AS) {
+            Some(bytes) => format!(
+                "; the limit on address space (ulimit -v) is {} MiB: lift it, or lower --ring, --max-connections or --workers",
+                bytes >> 20
+            ),
+            None => "; lower --ring, --max-connections or --workers".to_owned(),
+        },
+        Some(Errno::EAGAIN) => "; raise the limit on processes (ulimit -u, pids.max)".to_owned(),
+        Some(Errno::EMFILE) => "; raise the limit on open files (ulimit -Hn)".to_owned(),
+        Some(Errno::ENOSYS | Errno::EPERM) => "; forkchat-server doctor shows what this system refuses".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -188,8 +233,9 @@ struct Supervisor {
     children: Children,
     connections: Connections,
     admission: Admission,
-    /// Set when everyone is there: until then nobody begins.
-    gate: Event,
+    /// Opened when every process is ready: until then none begins.
+    gate: StartGate,
+    early_deaths: EarlyDeaths,
     serving: ServingConfig,
     /// Bytes that the outboxes of a worker with a connection of its own may take together.
     own_outboxes: usize,
@@ -206,6 +252,8 @@ struct Supervisor {
 
 /// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and says whether it is still wanted. Returns its exit code.
 pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bool) -> i32 {
+    // Whatever reaches the limit on file sizes, the log output too: the write fails, and the process goes on.
+    let _ = ignore_signal(Signal::SIGXFSZ);
     log_output::start(options.verbose);
     role::take_on("supervisor");
     let mut log_process = LogProcess::new();
@@ -235,11 +283,10 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
 impl Supervisor {
     fn start(options: Options, log_process: &mut LogProcess) -> Result<Supervisor, StartError> {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
+        // Where that fails the children's threads do, too, and they say so.
+        let _ = fall_back_on_clone();
         let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
-        if options.tcp == Listen::Off && options.udp == Listen::Off {
-            return Err(StartError::NowhereToListen);
-        }
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();
         log_process.start_if_due(&scheduling);
@@ -260,13 +307,8 @@ impl Supervisor {
             snapshot_bytes_max: snapshot_bytes_max(connections_max),
         })
         .map_err(share)?;
-        match options.data_dir().as_deref().map(sequences_used) {
-            // It was noted by an earlier run.
-            Some(Ok(Some(used))) => log.begin_above(used),
-            Some(Err(error)) => {
-                log::warn!("cannot read which sequences are used: {error}; if the clock was set back, those of this run are lower")
-            }
-            Some(Ok(None)) | None => {}
+        if let Some(data_dir) = options.data_dir() {
+            begin_above_used(log, &data_dir);
         }
         let units: &'static Semaphore = map_shared("forkchat-admission").map_err(share)?;
         units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
@@ -291,18 +333,21 @@ impl Supervisor {
         let of_stand_in = journal.clone();
         let begin = move || journal::stand_in(log, Slot(workers), &of_stand_in).map_err(|error| error.to_string());
         let post = Post::new(Arc::new(begin)).map_err(share)?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events"))?;
-        let signals = block_signals().map_err(system("take signals"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events (epoll_create1)"))?;
+        let signals = signals::take().map_err(system("take signals (signalfd4)"))?;
+        let gate = StartGate::map(slots).map_err(share)?;
+        log_output::also_report_errors(move |reason| gate.note_failure(reason));
         epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
         let mut supervisor = Supervisor {
             log,
             epoll,
             signals,
             listeners,
-            children: Children::new(workers, slots),
+            children: Children::new(workers, slots, turn_away_max),
             connections: Connections::new(connections_max, slots),
             admission: Admission::new(units, SUPERVISOR, options.max_per_address, !rate_limit.is_off()),
-            gate: Event::map("forkchat-gate").map_err(share)?,
+            gate,
+            early_deaths: EarlyDeaths::default(),
             serving: ServingConfig {
                 rate_limit,
                 outboxes: Bounds { sendq: options.sendq, together: capacity.outboxes },
@@ -327,9 +372,11 @@ impl Supervisor {
         for failure in doctor::quick() {
             log::warn!("{failure}");
         }
-        supervisor.spawn_all().map_err(|error| StartError::System("fork", error))?;
-        supervisor.listeners.watch(&supervisor.epoll, LISTENER).map_err(system("wait for connections"))?;
-        supervisor.gate.set();
+        if let Err(error) = supervisor.begin() {
+            supervisor.end_children();
+            return Err(error);
+        }
+        log::info!("forkchat {}, supervisor pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
         for (transport, address) in supervisor.listeners.addresses() {
             log::info!("listening on {transport} {address}");
         }
@@ -352,6 +399,15 @@ impl Supervisor {
         }
         log::info!("{}{and_more}, at most {connections_max} connections", role::count(workers.into(), "worker"));
         Ok(supervisor)
+    }
+
+    /// Starts all processes, and lets them serve when they are ready.
+    fn begin(&mut self) -> Result<(), StartError> {
+        self.spawn_all().map_err(|error| StartError::System("fork", error))?;
+        self.wait_until_ready()?;
+        self.listeners.watch(&self.epoll, LISTENER).map_err(|errno| StartError::System("wait for connections", errno.into()))?;
+        self.gate.open();
+        Ok(())
     }
 
     fn supervise(&mut self) -> i32 {
@@ -400,18 +456,6 @@ impl Supervisor {
         let soon = if self.children.has_backlog() { Duration::from_millis(5) } else { TICK };
         let timeout = until_due.min(soon).as_micros().div_ceil(1_000) as i32;
         EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::ZERO)
-    }
-
-    /// Signals come as values, and are only noted here.
-    fn read_signals(&mut self) {
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            match Signal::try_from(signal.ssi_signo as i32) {
-                // `reap` looks after each wake-up: several of these may have become one.
-                Ok(Signal::SIGCHLD) => {}
-                Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => self.told_to_stop(signal),
-                _ => {}
-            }
-        }
     }
 
     /// Reads what a worker has to say.
@@ -502,24 +546,16 @@ impl Supervisor {
     }
 }
 
-/// Blocks the signals that are read as values. The children inherit that: what comes to the whole group is the supervisor's to answer.
-fn block_signals() -> nix::Result<SignalFd> {
-    // Whoever started this process may ignore it. The kernel would then reap the children itself, and nobody would hear of a death.
-    reset_signal(Signal::SIGCHLD)?;
-    let mut mask = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        // nohup, and a shell's background jobs, have a signal ignored; a blocked one would come all the same.
-        if signal == Signal::SIGCHLD || !is_ignored(signal) {
-            mask.add(signal);
+/// The ids of this run are to be above those of earlier runs, also if the clock was set back between.
+fn begin_above_used(log: &EventLog, data_dir: &Path) {
+    match sequences_used(data_dir) {
+        Ok(None) => {}
+        Ok(Some(used)) => log.begin_above(used),
+        Err(error) => {
+            let data_dir = data_dir.display();
+            log::warn!("cannot read in {data_dir} which ids are used: {error}; if the clock was set back, those of this run are lower");
         }
     }
-    mask.thread_block()?;
-    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-}
-
-/// Whether whoever started this process had it ignore a signal.
-fn is_ignored(signal: Signal) -> bool {
-    own_mask("SigIgn:") >> (signal as i32 - 1) & 1 == 1
 }
 
 /// Whether this process has a capability, by its number. Source: capabilities(7).

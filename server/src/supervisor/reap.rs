@@ -54,7 +54,16 @@ impl Supervisor {
         let by_its_own_doing = was_stalled || death != End::Killed(Signal::SIGKILL);
         let pause = child.backoff(by_its_own_doing);
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
-        let words = format!("{} (pid {pid}) {}{why}", child.name(), death);
+        let mut words = format!("{} (pid {pid}) {}{why}", child.name(), death);
+        if !self.gate.is_open() {
+            let reason = self.gate.take_failure(pid);
+            if let Some(reason) = &reason {
+                words = format!("{words}: {reason}");
+            }
+            if by_its_own_doing {
+                self.early_deaths.note(&words, reason.is_some());
+            }
+        }
         if by_its_own_doing {
             let quarantined = self.blame.count_death(self.log, slot);
             quarantined.into_iter().for_each(|place| self.end_those_at(place));

@@ -70,9 +70,9 @@ impl Supervisor {
         let (pid, channel) = match role {
             Role::Journal => {
                 let start = |(), _| {
-                    self.begin(slot, role, &name);
+                    self.begin_child(slot, role, &name);
                     self.post.wait_vacant();
-                    journal::run(log, slot, &self.journal)
+                    journal::run(log, slot, &self.journal, self.gate.place(slot.index()))
                 };
                 (fork_child((), |()| Vec::new(), log.bells(), &[], start)?, None)
             }
@@ -85,14 +85,15 @@ impl Supervisor {
                 let (sessions, sockets): (Vec<_>, Vec<_>) =
                     self.connections.of(slot).map(|(session, peer, socket)| ((session, peer), socket)).unzip();
                 let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
-                    self.begin(slot, role, &name);
+                    self.begin_child(slot, role, &name);
                     let mut config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
                     if role == Role::OwnWorker {
                         config.outboxes.together = self.own_outboxes;
                     }
                     let inherited = sessions.iter().zip(sockets);
                     let inherited = inherited.map(|(&(session, peer), connection)| Inherited { session, peer, connection }).collect();
-                    let start = Start { channel, udp, inherited, ends_with_connections: role == Role::OwnWorker };
+                    let gate = self.gate.place(slot.index());
+                    let start = Start { channel, udp, inherited, gate, ends_with_connections: role == Role::OwnWorker };
                     (self.options.model.run)(log, slot, config, start)
                 };
                 let pid = fork_child(
@@ -113,12 +114,11 @@ impl Supervisor {
         Ok(())
     }
 
-    /// What a child does first: it takes on what it is, and waits at the gate until all are there and the server is sure to start. Else nobody has done anything
-    /// that would have to be undone.
-    fn begin(&self, slot: Slot, role: Role, name: &str) {
+    /// What a child does first: it takes on what it is. It then makes all that it needs, reports at the start gate that it is ready, and waits there until
+    /// all are and the server is sure to start. Up to there no child has done anything that would have to be undone.
+    fn begin_child(&self, slot: Slot, role: Role, name: &str) {
         role::take_on(name);
         self.scheduling.take_on_in_child(slot, role);
         self.out_of_memory.take_on_in_child(role);
-        while !self.gate.wait(Duration::MAX) {}
     }
 }

@@ -37,6 +37,11 @@ impl Stage {
 impl Supervisor {
     /// The first signal asks, the second insists.
     pub(super) fn told_to_stop(&mut self, signal: Signal) {
+        if !self.gate.is_open() {
+            log::info!("{signal}: stopping before it is ready");
+            self.stage = Stage::Now;
+            return;
+        }
         if self.stage != Stage::Serving {
             log::warn!("{signal} while stopping: stopping at once");
             self.stage = Stage::Now;
@@ -72,23 +77,27 @@ impl Supervisor {
         let code = match self.stage {
             Stage::Serving => return None,
             Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => return None,
-            Stage::Draining(_) if is_journal_done && self.journal.missing_lines() == 0 => EXIT_STOPPED,
-            Stage::Draining(_) => EXIT_NOT_STORED,
+            Stage::Draining(_) => self.code_of_end(is_journal_done),
             Stage::Now => EXIT_FAILED,
         };
-        if !self.children.are_drained() && is_journal_done && code != EXIT_FAILED {
-            log::warn!("some clients did not read what they were sent in time");
-        }
-        if code == EXIT_NOT_STORED {
-            match self.journal.missing_lines() {
-                0 => log::warn!("not everything that was said could be stored in time"),
-                missing if is_journal_done => log::warn!("{missing} lines that were said could not be stored"),
-                missing => log::warn!("not everything that was said could be stored in time, and {missing} lines before could not be"),
-            }
-        }
         self.end_children();
         log::info!("stopped");
         Some(code)
+    }
+
+    /// How the end turned out: the exit code, and what the operator should know.
+    fn code_of_end(&self, is_journal_done: bool) -> i32 {
+        let missing = self.journal.missing_lines();
+        if is_journal_done && !self.children.are_drained() {
+            log::warn!("some clients did not read what they were sent in time");
+        }
+        match (is_journal_done, missing) {
+            (true, 0) => return EXIT_STOPPED,
+            (true, _) => log::error!("{missing} lines that were said could not be stored"),
+            (false, 0) => log::error!("not everything that was said could be stored in time"),
+            (false, _) => log::error!("not everything that was said could be stored in time, and {missing} lines before could not be"),
+        }
+        EXIT_NOT_STORED
     }
 
     /// There is one way to stop a process. None is left, and no zombie, but for one that cannot die: the supervisor waits for it only so long. The log

@@ -1,11 +1,14 @@
 //! Memory that a process shares with those it forks afterwards.
 //!
-//! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. It is never unmapped: it ends with the last process
+//! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. Where memfds are refused (an old kernel, a container's profile, a limit
+//! on file sizes) it has no name. It is never unmapped: it ends with the last process
 //! that has it. Pages are given when they are first written, so a mapping may be made as large as it could ever have to be.
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
-use nix::unistd::{SysconfVar, sysconf};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous};
+use nix::unistd::{SysconfVar, ftruncate, sysconf};
+use std::ffi::c_void;
+use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
@@ -25,16 +28,14 @@ pub fn map_shared_slice<T: FromBytes + Sync + 'static>(name: &str, len: usize) -
     const { assert!(align_of::<T>() <= 4096, "a mapping is aligned to a page") };
     let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, format!("cannot share {len} entries of {name}: too large"));
     let bytes = size_of::<T>().checked_mul(len).and_then(NonZeroUsize::new).ok_or_else(too_large)?;
-    let file = std::fs::File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
-    file.set_len(bytes.get() as u64)?;
-    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
-    let start = unsafe { mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &file, 0)? };
+    // A limit on file sizes (`ulimit -f`) holds for a memfd too, and not for a mapping without a file.
+    let start = memfd(name, bytes).and_then(|file| map_file(&file, bytes)).or_else(|_| map_nothing(bytes))?;
     // SAFETY: the range is the mapping just made. DONTDUMP changes nothing about its contents: it keeps a crash from
-    // writing the whole log into a core file, which would delay the successor.
-    unsafe { madvise(start, bytes.get(), MmapAdvise::MADV_DONTDUMP)? };
-    // SAFETY: the mapping is `bytes` long, page-aligned, zeroed (a new memfd reads as zeroes) and never unmapped, so it is
+    // writing the whole log into a core file, which would delay the successor. Refused, nothing else is different.
+    let _ = unsafe { madvise(start, bytes.get(), MmapAdvise::MADV_DONTDUMP) };
+    // SAFETY: the mapping is `bytes` long, page-aligned, zeroed (a new memfd reads as zeroes, an anonymous mapping too) and never unmapped, so it is
     // valid as `[T]` for 'static; T: FromBytes takes any bytes as values and T: Sync allows use by many at once. Nobody else can
-    // resize the file: its only descriptor is closed when this function ends.
+    // resize the file, if it is one: its only descriptor was closed after the mapping.
     Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<T>(), len) })
 }
 
@@ -51,6 +52,22 @@ pub fn give_back(mapping: &'static [AtomicU64]) -> io::Result<()> {
     // SAFETY: the range lies within the slice, which lives for ever. Its words become zeroes, as by
     // a store in another thread or process, which may happen to an atomic at any time.
     unsafe { madvise(start, whole_pages, MmapAdvise::MADV_REMOVE) }.map_err(io::Error::from)
+}
+
+fn memfd(name: &str, bytes: NonZeroUsize) -> nix::Result<File> {
+    let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+    ftruncate(&file, bytes.get() as libc::off_t)?;
+    Ok(file)
+}
+
+fn map_file(file: &File, bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
+    unsafe { mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, file, 0) }
+}
+
+fn map_nothing(bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
+    // SAFETY: as in `map_file`.
+    unsafe { mmap_anonymous(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED) }
 }
 
 #[cfg(test)]

@@ -8,16 +8,24 @@
 //! | [`memory`] | `memfd_create` + `mmap`: memory that a process shares with those it forks |
 //! | [`robust_mutex`] | `pthread_mutex_t`, process-shared and robust |
 //! | [`futex`] | waiting for a shared word to change |
-//! | [`process`] | `fork`, descriptors and signals of a child, its end |
+//! | [`process`] | `fork`, a child's descriptors, its end |
+//! | `descriptors` | closing those that a child shall not have |
+//! | [`signals`] | what this process does with signals |
+//! | [`refused`] | which calls are refused here and replaced |
+//! | [`threads`] | whether the system gives threads |
 //! | [`scheduling`] | nice values and scheduling policies |
 //! | [`socket`] | consuming without copying, low-water mark, descriptors in messages, a datagram's own address |
 //! | [`tcp_position`] | what was taken from a TCP connection and what was handed over to it |
 #![allow(unsafe_code)]
 
+mod descriptors;
 pub mod futex;
 pub mod memory;
 pub mod process;
+pub mod refused;
 pub mod robust_mutex;
 pub mod scheduling;
+pub mod signals;
 pub mod socket;
 pub mod tcp_position;
+pub mod threads;

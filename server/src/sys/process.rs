@@ -1,22 +1,26 @@
-//! Starting a process: `fork`, the descriptors that it keeps, its signals, and its end: with its parent, or watched from elsewhere.
+//! Starting a process: `fork`, the descriptors that it keeps, and its end: with its parent, or watched from elsewhere.
 
+use super::descriptors::close_all_but;
+use super::signals::{crash_by_default, reset_signals};
 use super::socket::wait_for_input;
+use super::threads::is_alone;
 use nix::errno::Errno;
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Exit code of a child whose parent was gone before it began.
+/// Exit code of a child that couldn't begin: its parent was gone, or the system refused what it needs first.
 pub const EXIT_ORPHANED: i32 = 70;
 /// Exit code of a child whose main function panicked, as that of any Rust program.
 pub const EXIT_PANICKED: i32 = 101;
+
+/// Without a descriptor that becomes readable at a process's end it is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Forks a child that runs `main` and exits with what it returns. Returns the child's pid.
 ///
@@ -32,11 +36,15 @@ pub const EXIT_PANICKED: i32 = 101;
 pub fn fork_child<T>(
     own: T,
     keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
-    lasting: impl Iterator<Item = BorrowedFd<'static>>,
+    lasting: impl Iterator<Item = BorrowedFd<'static>> + Clone,
     bequeathed: &[BorrowedFd<'_>],
     main: impl FnOnce(T, Vec<OwnedFd>) -> i32,
 ) -> io::Result<Pid> {
-    fork_then(|parent| die_with(parent).and_then(|()| crash_by_default()), own, keep, lasting, bequeathed, main)
+    let prepare = |parent| {
+        die_with(parent).map_err(|errno| ("ask to be killed with its parent (prctl)", errno))?;
+        crash_by_default().map_err(|errno| ("reset its signals", errno))
+    };
+    fork_then(prepare, own, keep, lasting, bequeathed, main)
 }
 
 /// The same for a process that may outlive this one: nothing kills it when its parent dies. It has `own`, with the descriptors in it that `keep`
@@ -46,7 +54,7 @@ pub fn fork_child<T>(
 /// # Errors
 /// As with [`fork_child`].
 pub fn fork_survivor<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, main: impl FnOnce(T) -> i32) -> io::Result<Pid> {
-    fork_then(|_| reset_signals(), own, keep, std::iter::empty(), &[], |own, _| main(own))
+    fork_then(|_| reset_signals().map_err(|errno| ("reset its signals", errno)), own, keep, std::iter::empty(), &[], |own, _| main(own))
 }
 
 /// Forks a child that has what [`fork_child`]'s has, the descriptors in `bequeathed` among it, and ends by itself: nothing kills it when its parent
@@ -55,19 +63,26 @@ pub fn fork_survivor<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'
 /// # Errors
 /// As with [`fork_child`].
 pub fn fork_outliving(bequeathed: &[BorrowedFd<'_>], main: impl FnOnce(Vec<OwnedFd>) -> i32) -> io::Result<Pid> {
-    fork_then(|_| crash_by_default(), (), |()| Vec::new(), std::iter::empty(), bequeathed, |(), inherited| main(inherited))
+    fork_then(
+        |_| crash_by_default().map_err(|errno| ("reset its signals", errno)),
+        (),
+        |()| Vec::new(),
+        std::iter::empty(),
+        bequeathed,
+        |(), inherited| main(inherited),
+    )
 }
 
 /// The fork of all three. The child begins with `prepare`, which is told its parent.
 fn fork_then<T>(
-    prepare: impl FnOnce(Pid) -> nix::Result<()>,
+    prepare: impl FnOnce(Pid) -> Result<(), (&'static str, Errno)>,
     own: T,
     keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
-    lasting: impl Iterator<Item = BorrowedFd<'static>>,
+    lasting: impl Iterator<Item = BorrowedFd<'static>> + Clone,
     bequeathed: &[BorrowedFd<'_>],
     main: impl FnOnce(T, Vec<OwnedFd>) -> i32,
 ) -> io::Result<Pid> {
-    if threads()? != 1 {
+    if !is_alone()? {
         return Err(Errno::EDEADLK.into());
     }
     if bequeathed.iter().map(AsRawFd::as_raw_fd).collect::<BTreeSet<_>>().len() < bequeathed.len() {
@@ -81,7 +96,8 @@ fn fork_then<T>(
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let code = match prepare(parent).and_then(|()| close_all_but(kept.into_iter(), lasting)) {
+            let closed = |()| close_all_but(kept.iter().copied(), lasting).map_err(|errno| ("close the parent's descriptors", errno));
+            let code = match prepare(parent).and_then(closed) {
                 Ok(()) => {
                     // SAFETY: each is open, was just kept, and is named once. Whoever owned it in the parent is a copied value that this
                     // process neither uses nor drops: `main` is told so, and the child leaves with _exit.
@@ -90,7 +106,11 @@ fn fork_then<T>(
                     // A panic must end here: above are the parent's callers, who would go on as if they were it.
                     catch_unwind(AssertUnwindSafe(|| main(own, inherited))).unwrap_or(EXIT_PANICKED)
                 }
-                Err(_) => EXIT_ORPHANED,
+                Err((what, errno)) => {
+                    // The role is still the parent's, and says whose child it is.
+                    log::error!("a child cannot {what}: {errno}");
+                    EXIT_ORPHANED
+                }
             };
             exit_now(code)
         }
@@ -124,6 +144,60 @@ pub fn wait_end(watch: BorrowedFd<'_>, timeout: Duration) -> nix::Result<bool> {
     }
 }
 
+/// A process whose end is watched: by a descriptor, or by its number alone where the system gives none (Linux before 5.3, a container's profile).
+#[derive(Debug)]
+pub enum EndWatch {
+    /// As [`watch_end`] has it.
+    Descriptor(OwnedFd),
+    /// Its number, which is another's some time after its end: the caller looks whether the process is still the same.
+    Number(Pid),
+}
+
+impl EndWatch {
+    /// Begins to watch. The pid must be the process's own, as with [`watch_end`].
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such process, `EMFILE`.
+    pub fn of(pid: Pid) -> nix::Result<EndWatch> {
+        match watch_end(pid) {
+            Ok(watch) => Ok(EndWatch::Descriptor(watch)),
+            Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => match kill(pid, None) {
+                Err(Errno::ESRCH) => Err(Errno::ESRCH),
+                // Another user's process is there, too.
+                Ok(()) | Err(_) => Ok(EndWatch::Number(pid)),
+            },
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Waits until the process has ended, at most for so long. Whether it has.
+    pub fn wait(&self, timeout: Duration) -> nix::Result<bool> {
+        let pid = match self {
+            EndWatch::Descriptor(watch) => return wait_end(watch.as_fd(), timeout),
+            EndWatch::Number(pid) => *pid,
+        };
+        let start = Instant::now();
+        while kill(pid, None) != Err(Errno::ESRCH) {
+            if start.elapsed() >= timeout {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_AGAIN.min(timeout));
+        }
+        Ok(true)
+    }
+
+    /// Sends the process a signal.
+    ///
+    /// # Errors
+    /// `ESRCH` if it has ended, `EPERM` if it is another user's.
+    pub fn signal(&self, signal: Signal) -> nix::Result<()> {
+        match self {
+            EndWatch::Descriptor(watch) => signal_watched(watch.as_fd(), signal),
+            EndWatch::Number(pid) => kill(*pid, signal),
+        }
+    }
+}
+
 /// Sends a signal to the process that is watched: to no other, whoever has its pid by now. Source: pidfd_send_signal(2).
 ///
 /// # Errors
@@ -140,20 +214,6 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Whether the system gives so many threads more at the same time, with such stacks. A thread pool would panic if it didn't.
-pub fn can_start_threads(count: usize, stack_bytes: usize) -> bool {
-    let (release, held) = channel::<()>();
-    let held = Arc::new(Mutex::new(held));
-    let start = |_| {
-        let held = held.clone();
-        // Until the other end is let go.
-        std::thread::Builder::new().stack_size(stack_bytes).spawn(move || held.lock().is_ok_and(|held| held.recv().is_err()))
-    };
-    let started: Vec<_> = (0..count).map(start).collect();
-    drop(release);
-    started.into_iter().all(|thread| thread.is_ok_and(|thread| thread.join().is_ok()))
-}
-
 /// Names the calling thread for `ps` and `top`, or the process if it is its first; what is longer than 15 bytes is cut.
 pub fn set_name(name: &str) {
     if let Ok(name) = CString::new(name) {
@@ -167,61 +227,4 @@ fn die_with(parent: Pid) -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     // It may have died before the request; then nobody will send the signal.
     if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
-}
-
-/// Has a signal do nothing.
-pub fn ignore_signal(which: Signal) -> nix::Result<()> {
-    // SAFETY: no function is installed that could be called at a wrong moment, only the kernel's own ignoring.
-    unsafe { signal(which, SigHandler::SigIgn) }.map(drop)
-}
-
-/// Has a signal do what it does in a program that never heard of it.
-pub fn reset_signal(which: Signal) -> nix::Result<()> {
-    // SAFETY: the default action runs no code of ours.
-    unsafe { signal(which, SigHandler::SigDfl) }.map(drop)
-}
-
-/// Has a fault end the process. Rust's handler looks whether a stack overflowed and returns, so a SIGSEGV that somebody sent would do nothing.
-fn crash_by_default() -> nix::Result<()> {
-    [Signal::SIGSEGV, Signal::SIGBUS].into_iter().try_for_each(reset_signal)
-}
-
-/// Forgets what whoever started this process had it do with signals: none is blocked, none ignored (`nohup`, a shell's `trap ''`), none handled. But for
-/// SIGPIPE, which every Rust program ignores: a peer that has gone is an error of a write, not the writer's end. Source: daemon(7), steps 2 and 3.
-fn reset_signals() -> nix::Result<()> {
-    for number in 1..=libc::SIGRTMAX() {
-        let action = if number == libc::SIGPIPE { libc::SIG_IGN } else { libc::SIG_DFL };
-        // SAFETY: neither action runs any code of ours. Refused for those that can't be changed: SIGKILL, SIGSTOP, and the C library's own two.
-        unsafe { libc::signal(number, action) };
-    }
-    SigSet::empty().thread_set_mask()
-}
-
-/// All but standard input, output and error and these: two lists, each in order.
-fn close_all_but(kept: impl Iterator<Item = RawFd>, lasting: impl Iterator<Item = BorrowedFd<'static>>) -> nix::Result<()> {
-    let (mut kept, mut lasting) = (kept.peekable(), lasting.map(|descriptor| descriptor.as_raw_fd()).peekable());
-    let mut first = 3;
-    loop {
-        let next = match (kept.peek(), lasting.peek()) {
-            (Some(one), Some(other)) if one > other => lasting.next(),
-            (None, _) => lasting.next(),
-            (Some(_), _) => kept.next(),
-        };
-        let Some(fd) = next else { return close_range(first, RawFd::MAX) };
-        close_range(first, fd - 1)?;
-        first = first.max(fd + 1);
-    }
-}
-
-fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {
-    if first > last {
-        return Ok(());
-    }
-    // SAFETY: this runs in a child right after fork, on its copies of the descriptors. Whoever owned them in the parent is a copied
-    // value that the child neither uses nor drops: `main` is told which descriptors it may use, and the child leaves with _exit.
-    Errno::result(unsafe { libc::close_range(first.cast_unsigned(), last.cast_unsigned(), 0) }).map(drop)
-}
-
-fn threads() -> io::Result<usize> {
-    Ok(std::fs::read_dir("/proc/self/task")?.count())
 }

@@ -95,6 +95,17 @@ impl Drop for RawGuard {
     }
 }
 
+/// Whether the kernel knows which robust mutexes the calling thread holds: without that a killed owner's lock is nobody's.
+///
+/// # Errors
+/// If it doesn't tell.
+pub fn has_robust_list() -> nix::Result<bool> {
+    let (mut head, mut length) = (std::ptr::null_mut::<libc::c_void>(), 0usize);
+    // SAFETY: 0 is the calling thread, and the kernel writes one pointer and one size, to where they live as long as the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) })?;
+    Ok(!head.is_null())
+}
+
 fn check(result: libc::c_int) -> Result<(), Errno> {
     if result == 0 { Ok(()) } else { Err(Errno::from_raw(result)) }
 }

@@ -51,6 +51,18 @@ impl Policy {
     }
 }
 
+/// The calling thread's nice value.
+pub fn nice() -> nix::Result<i8> {
+    Errno::clear();
+    // SAFETY: it takes two numbers; 0 is the calling thread.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // -1 is a nice value, too.
+    match Errno::last_raw() {
+        0 => Ok(nice as i8),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}
+
 /// Gives the calling thread a nice value, -20 to 19: the lower, the larger its share; a step is about a tenth of the CPU between two who compete for it.
 ///
 /// # Errors

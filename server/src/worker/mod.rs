@@ -47,6 +47,7 @@ pub use takeover::Inherited;
 pub use udp::UdpConfig;
 
 use crate::channel::WorkerEnd;
+use crate::ipc::start_gate::Place;
 use std::os::fd::OwnedFd;
 
 /// Exit code of a worker whose connections are all over, and which was to end with them.
@@ -61,6 +62,8 @@ pub struct Start {
     pub udp: Option<OwnedFd>,
     /// What its predecessor had; or, if it has none, what it was started for.
     pub inherited: Vec<Inherited<OwnedFd>>,
+    /// Where it reports that it serves, and waits until the server does.
+    pub gate: Place,
     /// Whether it ends, with [`FINISHED`], when none of its connections is left.
     pub ends_with_connections: bool,
 }

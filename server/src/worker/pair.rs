@@ -13,7 +13,7 @@
 
 use super::connection::Connection;
 use super::receive_thread::{Ended, ReceiveThread, Wiring};
-use super::send_thread::{self, Network};
+use super::send_thread::{self, Network, unless_interrupted};
 use super::serving::{Serving, ServingConfig};
 use super::supervisor_channel::SupervisorChannel;
 use super::{FINISHED, Inherited, Start, udp_socket};
@@ -21,7 +21,7 @@ use crate::event_log::EventLog;
 use crate::ipc::doorbell::Doorbell;
 use crate::sys::process::exit_now;
 use forkchat_common::ids::Slot;
-use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -49,7 +49,11 @@ pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start
 /// Makes the two threads' parts, starts the receive thread, and is the send thread.
 fn start_and_send(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> io::Result<()> {
     let epoll = || Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
-    let (input, output) = (Arc::new(epoll()?), epoll()?);
+    let (input, output): (Arc<Epoll>, Epoll) = (Arc::new(epoll()?), epoll()?);
+    // What can't be waited for shows here, and not when the first client is let in.
+    for epoll in [&input, &output] {
+        unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
+    }
     let (udp_receiver, udp_sender) = start.udp.map(|udp| udp_socket::sides(udp, &output, send_thread::UDP)).transpose()?.unzip();
     let asleep: &'static AtomicU32 = Box::leak(Box::default());
     let receive_bell = Arc::new(Doorbell::new(asleep)?);
@@ -80,7 +84,10 @@ fn start_and_send(log: &'static EventLog, me: Slot, config: ServingConfig, start
         log.bell(me).ring_anyway();
     })?;
     match Serving::join(log, me, config, network, inherited) {
-        Ok(serving) => Ok(send_thread::run(log, me, serving, &queue)?),
+        Ok(serving) => {
+            start.gate.pass();
+            Ok(send_thread::run(log, me, serving, &queue)?)
+        }
         Err(error) => {
             log::error!("{error}");
             exit_now(1);

@@ -82,7 +82,7 @@ pub struct Wiring {
     pub udp: Option<UdpReceiver>,
     /// What a predecessor was given. The send thread arms those whose sessions go on, and ends the others.
     pub inherited: Vec<Arc<Connection>>,
-    /// Connections that may be being turned away at a time; beyond it they are closed without a word.
+    /// Connections that may be being turned away at a time; beyond it they are closed at once.
     pub turn_away_max: usize,
     /// Whether it ends when no connection is left.
     pub ends_with_connections: bool,
@@ -236,11 +236,12 @@ impl ReceiveThread {
 
     /// Says why, and closes as one closes any connection. It is no session and leaves no trace.
     fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
-        if self.strangers_open >= self.turn_away_max {
-            return;
-        }
         // A fresh socket takes a line at once.
         let _ = send(socket.as_raw_fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        if self.strangers_open >= self.turn_away_max {
+            // One that has sent something itself may miss it.
+            return;
+        }
         self.strangers += 1;
         self.strangers_open += 1;
         let connection = Arc::new(Connection::new(SessionId(self.strangers), socket));

@@ -31,7 +31,8 @@ mod send;
 
 use super::{Model, Placement, Takes};
 use crate::event_log::{EventLog, Thread};
-use crate::sys::process::{can_start_threads, set_name};
+use crate::sys::process::set_name;
+use crate::sys::threads::start_threads;
 use crate::worker::input::{Input, Lines};
 use crate::worker::send_thread::{milliseconds, unless_interrupted};
 use crate::worker::serving::Serving;
@@ -41,7 +42,7 @@ use crossbeam_channel::Receiver;
 use forkchat_common::ids::Slot;
 use network::Network;
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use peer::{Notice, Worker};
 use receive::Datagram;
 use std::sync::Arc;
@@ -90,7 +91,8 @@ struct MainThread {
 
 impl MainThread {
     fn start(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> nix::Result<Result<MainThread, JoinError>> {
-        if !can_start_threads(1, network::STACK_BYTES) {
+        if let Err(error) = start_threads(1, network::STACK_BYTES) {
+            log::error!("cannot start a thread: {error}");
             return Err(Errno::EAGAIN);
         }
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
@@ -110,6 +112,10 @@ impl MainThread {
         }
         network.expect(start.inherited.len());
         let joined = Serving::join(log, me, config, network, start.inherited);
+        unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
+        if joined.is_ok() {
+            start.gate.pass();
+        }
         let main = |serving| MainThread { log, me, supervisor, epoll, serving, notices, datagrams };
         Ok(joined.map(main))
     }
@@ -129,6 +135,7 @@ impl MainThread {
             self.hear_threads();
             self.serving.turn();
             let network = &mut self.serving.sockets;
+            network.let_strangers_go();
             network.take_ended().for_each(|session| self.supervisor.closed(session));
             if network.take_drained() {
                 self.supervisor.drained();
@@ -168,7 +175,6 @@ impl MainThread {
                 Notice::Broken(session) => self.serving.accept(Input::Broken { session }),
                 Notice::Out(session) => self.serving.writable(session),
                 Notice::Over(session) => self.serving.sockets.ended(session),
-                Notice::TurnedAway => self.serving.sockets.turned_away(),
             }
         }
         for Datagram { path, bytes } in self.datagrams.try_iter().take(BATCH) {

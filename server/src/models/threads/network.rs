@@ -6,8 +6,10 @@ use super::peer::{Notice, Peer, Worker};
 use super::receive::{Desk, Permit, receive};
 use super::send::{Chunk, linger, write};
 use crate::chat::Ending;
-use crate::sys::process::{can_start_threads, set_name};
+use crate::sys::process::set_name;
+use crate::sys::socket::consume;
 use crate::sys::tcp_position::{Positions, positions};
+use crate::sys::threads::can_start_threads;
 use crate::worker::connection::{Connection, lines_per_peek};
 use crate::worker::routes::{Route, Routes};
 use crate::worker::sockets::{Sockets, Written};
@@ -15,9 +17,11 @@ use crate::worker::udp_socket::UdpSender;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
+use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
-use nix::sys::socket::{MsgFlags, Shutdown, send};
-use std::os::fd::{AsFd, OwnedFd};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,8 +29,12 @@ use threadpool::ThreadPool;
 
 /// A thread's stack: enough for what these threads do, and little, since there are two for each connection. Only what is used of it takes memory.
 pub(super) const STACK_BYTES: usize = 64 * 1024;
-/// Threads that wait for the end of somebody who was turned away: they are not to take those of whom is served.
-const STRANGERS_MAX: usize = 4;
+/// A client that was turned away may take so long to send its end of input.
+const STRANGER_LINGER: Duration = Duration::from_secs(2);
+/// It is looked this often whether it has.
+const STRANGERS_AGAIN: Duration = Duration::from_millis(50);
+/// How much input of it is thrown away at a time.
+const DISCARD_BYTES: usize = 1 << 20;
 /// What a thread is called that waits in the thread pool.
 const IDLE: &str = "idle";
 /// Threads that a connection has.
@@ -56,7 +64,8 @@ pub(super) struct Network {
     ended: Vec<SessionId>,
     /// Connections that are not ended yet.
     open: usize,
-    strangers: usize,
+    /// Connections that were told why they can't be served, and until when their end is waited for. They take no thread of those that are served.
+    strangers: VecDeque<(Instant, OwnedFd)>,
     strangers_max: usize,
     is_drained: bool,
     /// The operator knows that the system gives no threads.
@@ -90,7 +99,7 @@ impl Network {
             starved: Vec::new(),
             ended: Vec::new(),
             open: 0,
-            strangers: 0,
+            strangers: VecDeque::new(),
             strangers_max,
             is_drained: false,
             is_trouble_told: false,
@@ -123,7 +132,7 @@ impl Network {
 
     /// Whether some connection is not ended yet.
     pub fn has_connections(&self) -> bool {
-        self.open + self.strangers > 0
+        self.open > 0 || !self.strangers.is_empty()
     }
 
     /// Those whose output may be tried again: for want of threads, or if `udp_takes_more`.
@@ -135,9 +144,10 @@ impl Network {
         blocked
     }
 
-    /// When to try again at the latest what failed for want of threads.
+    /// When to try again at the latest what failed for want of threads, and to look after those who were turned away.
     pub fn again(&self) -> Duration {
-        if self.starved.is_empty() { Duration::MAX } else { THREADS_AGAIN }
+        let threads = if self.starved.is_empty() { Duration::MAX } else { THREADS_AGAIN };
+        if self.strangers.is_empty() { threads } else { threads.min(STRANGERS_AGAIN) }
     }
 
     /// A session's threads have ended its connection.
@@ -148,22 +158,22 @@ impl Network {
 
     /// Says why somebody can't be served, and closes as one closes any connection. It is no session and leaves no trace.
     pub fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
-        let worker = self.worker.clone();
-        let peer = Peer::new(Connection::new(SessionId::NONE, socket));
         // A fresh socket takes a line at once.
-        let _ = send(peer.fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
-        // Without a thread that waits for its end it may miss that, if it has said something itself.
-        let waits = self.strangers < self.strangers_max.min(STRANGERS_MAX)
-            && self.run(move || {
-                linger(&peer);
-                worker.notify(Notice::TurnedAway);
-            });
-        self.strangers += usize::from(waits);
+        let _ = send(socket.as_raw_fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        // Closed at once it may miss that, if it has sent something itself.
+        if self.strangers.len() < self.strangers_max && shutdown(socket.as_raw_fd(), Shutdown::Write).is_ok() {
+            self.strangers.push_back((Instant::now() + STRANGER_LINGER, socket));
+        }
     }
 
-    /// Somebody was turned away.
-    pub fn turned_away(&mut self) {
-        self.strangers -= 1;
+    /// Lets go of those who were turned away and have ended their side, or have had their time.
+    pub fn let_strangers_go(&mut self) {
+        if self.strangers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let is_there = |socket: &OwnedFd| matches!(consume(socket.as_fd(), DISCARD_BYTES), Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR));
+        self.strangers.retain(|(until, socket)| *until > now && is_there(socket));
     }
 
     /// Makes sure that so many jobs more find a thread of the pool at once.

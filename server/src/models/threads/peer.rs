@@ -37,8 +37,6 @@ pub(super) enum Notice {
     Over(SessionId),
     /// The peer of this session, which may not be read now, has reset the connection.
     Broken(SessionId),
-    /// Somebody was told that there is no room.
-    TurnedAway,
 }
 
 /// What the threads of a worker have in common.

@@ -1,0 +1,153 @@
+//! A start gate: processes report that they are ready, or why they can't be, and wait; the process that made the gate sees that all are, and opens it.
+//!
+//! Costs: a report is a store, the wait a system call. A process that dies before its report is seen by its parent's waitpid; a successor reports in its place.
+//! After the gate has opened, a report does nothing and the wait is over at once.
+
+use super::event::Event;
+use super::value::Array;
+use crate::sys::memory;
+use nix::unistd::{Pid, getpid};
+use std::io;
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
+use std::time::Duration;
+use zerocopy::FromBytes;
+
+/// Of the reason for a failure no more bytes are kept.
+const REASON_BYTES_MAX: usize = 480;
+
+/// A gate, as every process has it that was forked after it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct StartGate {
+    opened: Event,
+    ready: Array<AtomicU32>,
+    failure: &'static Failure,
+    /// The process that opens it.
+    maker: Pid,
+}
+
+/// Why a process could not begin. It is kept for one process at a time.
+#[derive(FromBytes, Debug)]
+#[repr(C)]
+struct Failure {
+    /// The process that it is of; 0 for none.
+    pid: AtomicI32,
+    /// Set when the bytes are there.
+    length: AtomicU32,
+    bytes: [AtomicU8; REASON_BYTES_MAX],
+}
+
+/// A process's place at a gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    gate: StartGate,
+    party: usize,
+}
+
+impl StartGate {
+    /// Makes a closed one for so many processes.
+    pub fn map(parties: usize) -> io::Result<StartGate> {
+        Ok(StartGate {
+            opened: Event::map("forkchat-gate")?,
+            ready: Array::map("forkchat-ready", parties)?,
+            failure: memory::map_shared("forkchat-failure")?,
+            maker: getpid(),
+        })
+    }
+
+    /// The place of one of the processes, below the number for which the gate was made.
+    pub fn place(self, party: usize) -> Place {
+        Place { gate: self, party }
+    }
+
+    /// Whether a process has reported that it is ready.
+    pub fn is_ready(self, party: usize) -> bool {
+        // SYNC start-ready.
+        self.ready[party].load(Ordering::Acquire) != 0
+    }
+
+    /// Lets everyone go on, now and later.
+    pub fn open(self) {
+        self.opened.set();
+    }
+
+    /// Whether it was opened.
+    pub fn is_open(self) -> bool {
+        self.opened.is_set()
+    }
+
+    /// A process that can't begin reports why. Dropped if the gate is open, if another's reason waits to be taken, and if the gate's maker reports it.
+    pub fn note_failure(self, reason: &str) {
+        let me = getpid();
+        let is_free = || self.failure.pid.compare_exchange(0, me.as_raw(), Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if me == self.maker || self.is_open() || !is_free() {
+            return;
+        }
+        for (cell, byte) in self.failure.bytes.iter().zip(reason.bytes()) {
+            cell.store(byte, Ordering::Relaxed);
+        }
+        // SYNC start-failure: with the load in `take_failure`.
+        self.failure.length.store(reason.len().min(REASON_BYTES_MAX) as u32, Ordering::Release);
+    }
+
+    /// The reason that a process reported, which has ended. Another may report then.
+    pub fn take_failure(self, pid: Pid) -> Option<String> {
+        if self.failure.pid.load(Ordering::Acquire) != pid.as_raw() {
+            return None;
+        }
+        // SYNC start-failure. A process that was killed before it had written everything leaves 0.
+        let length = self.failure.length.swap(0, Ordering::Acquire) as usize;
+        let bytes: Vec<u8> = self.failure.bytes[..length.min(REASON_BYTES_MAX)].iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+        self.failure.pid.store(0, Ordering::Release);
+        Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|reason| !reason.is_empty())
+    }
+}
+
+impl Place {
+    /// Reports that this process is ready, and waits until the gate is opened.
+    pub fn pass(self) {
+        // SYNC start-ready: with the load in `is_ready`.
+        self.gate.ready[self.party].store(1, Ordering::Release);
+        self.wait();
+    }
+
+    /// Waits until the gate is opened, without a report.
+    pub fn wait(self) {
+        while !self.gate.opened.wait(Duration::MAX) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_is_passed_when_it_is_opened_and_not_before() {
+        let gate = StartGate::map(2).unwrap();
+        let passing: Vec<_> = (0..2).map(|party| std::thread::spawn(move || gate.place(party).pass())).collect();
+        while !(gate.is_ready(0) && gate.is_ready(1)) {
+            std::thread::yield_now();
+        }
+        assert!(!gate.is_open() && passing.iter().all(|thread| !thread.is_finished()));
+        gate.open();
+        passing.into_iter().for_each(|thread| thread.join().unwrap());
+        gate.place(0).pass();
+    }
+
+    #[test]
+    fn a_reason_is_one_processs_until_it_is_taken() {
+        let made = StartGate::map(1).unwrap();
+        made.note_failure("its maker's own");
+        // As a child has it.
+        let gate = StartGate { maker: Pid::from_raw(1), ..made };
+        let (me, other) = (getpid(), Pid::from_raw(1));
+        assert_eq!(gate.take_failure(me), None);
+        gate.note_failure("first");
+        gate.note_failure("second");
+        assert_eq!((gate.take_failure(other), gate.take_failure(me).as_deref(), gate.take_failure(me)), (None, Some("first"), None));
+        gate.note_failure(&"ä".repeat(REASON_BYTES_MAX));
+        assert_eq!(gate.take_failure(me).map(|reason| reason.chars().count()), Some(REASON_BYTES_MAX / 2));
+        gate.open();
+        gate.note_failure("too late");
+        assert_eq!(gate.take_failure(me), None);
+    }
+}

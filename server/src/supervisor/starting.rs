@@ -1,0 +1,94 @@
+//! The start: the server serves when each of its processes has reported that it is ready, and not before.
+//!
+//! Until then no connection is accepted and the start gate is closed. A child that dies by a fault of its own is started again a few times, since what it
+//! lacked may be there a moment later; then the server ends, with the child's reason.
+
+use super::stop::Stage;
+use super::{SIGNALS, StartError, Supervisor, TICK};
+use forkchat_common::ids::Slot;
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
+use std::time::{Duration, Instant};
+
+/// How long the processes may take to be ready. They take milliseconds; on a machine that is busy with others, and with `--sched idle`, seconds.
+const READY: Duration = Duration::from_secs(20);
+/// After so many deaths by a fault of their own the start has failed.
+const DEATHS_MAX: usize = 3;
+/// How often it looks whether they are ready.
+const LOOK_AGAIN: u8 = 1;
+
+/// Processes that ended by a fault of their own before they were ready.
+#[derive(Debug, Default)]
+pub(super) struct EarlyDeaths {
+    count: usize,
+    /// The words for the latest whose reason is known, or else for the latest; and whether the reason is.
+    telling: Option<(String, bool)>,
+}
+
+impl Supervisor {
+    /// Waits until every process is ready, and replaces those that die.
+    pub(super) fn wait_until_ready(&mut self) -> Result<(), StartError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let unready: Vec<Slot> = self.children.slots().filter(|slot| !self.gate.is_ready(slot.index())).collect();
+            if self.stage != Stage::Serving {
+                return Err(StartError::Stopped);
+            }
+            let Some(&first) = unready.first() else { return Ok(()) };
+            let is_late = waited >= READY;
+            let has_failed = is_late || self.early_deaths.count >= DEATHS_MAX;
+            match self.early_deaths.telling.take_if(|_| has_failed) {
+                Some((words, _)) => return Err(StartError::Child(words)),
+                None if is_late => return Err(StartError::NotReady(self.children.name(first), READY)),
+                None => {}
+            }
+            let start = Instant::now();
+            self.look_after_children()?;
+            // A server that was stopped as a whole (Ctrl-Z) and goes on is not to blame for the time between.
+            waited += start.elapsed().min(TICK);
+        }
+    }
+
+    fn look_after_children(&mut self) -> Result<(), StartError> {
+        let mut events = [EpollEvent::empty(); 64];
+        let count = match self.epoll.wait(&mut events, EpollTimeout::from(LOOK_AGAIN)) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(StartError::System("wait for events (epoll_wait)", errno.into())),
+        };
+        for token in events[..count].iter().map(EpollEvent::data) {
+            match token {
+                SIGNALS => self.read_signals(),
+                slot => self.hear(Slot(slot as u16)),
+            }
+        }
+        self.reap();
+        self.respawn();
+        Ok(())
+    }
+}
+
+impl EarlyDeaths {
+    /// Notes one, as it is worded for the operator; whether the reason is in the words.
+    pub fn note(&mut self, words: &str, has_reason: bool) {
+        self.count += 1;
+        if has_reason || self.telling.as_ref().is_none_or(|(_, has_reason)| !has_reason) {
+            self.telling = Some((words.to_owned(), has_reason));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_with_a_reason_says_more_than_a_later_one_without() {
+        let mut deaths = EarlyDeaths::default();
+        for (words, has_reason, telling) in [("1", false, "1"), ("2", false, "2"), ("3", true, "3"), ("4", false, "3"), ("5", true, "5")] {
+            deaths.note(words, has_reason);
+            assert_eq!(deaths.telling.as_ref().map(|(words, _)| words.as_str()), Some(telling));
+        }
+        assert_eq!(deaths.count, 5);
+    }
+}

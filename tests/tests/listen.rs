@@ -1,0 +1,91 @@
+//! Where the server listens: lists of addresses, names with several, both families.
+
+use forkchat_tests::{Client, Server, wait_for};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+
+fn talks(address: SocketAddr) {
+    Client::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"))).sync();
+}
+
+fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
+}
+
+#[test]
+fn several_addresses_are_all_listened_on() {
+    for (given, count) in
+        [(&["--tcp", "127.0.0.1:0,127.0.0.2:0"][..], 2), (&["--tcp", "127.0.0.3:0", "--tcp", "127.0.0.4:0,127.0.0.5:0"], 3)]
+    {
+        let server = Server::start(given);
+        let addresses = server.addresses("tcp");
+        assert_eq!(addresses.len(), count, "{}", server.journal_text());
+        addresses.into_iter().for_each(talks);
+    }
+}
+
+#[test]
+fn all_addresses_of_a_name_are_listened_on_with_one_port() {
+    let server = Server::start(&["--tcp", "localhost:0"]);
+    let addresses = server.addresses("tcp");
+    let known: Vec<SocketAddr> = std::net::ToSocketAddrs::to_socket_addrs("localhost:0").unwrap().collect();
+    assert!(addresses.iter().all(|address| known.iter().any(|other| other.ip() == address.ip())), "{addresses:?}");
+    assert!(addresses.len() == known.len() || !has_ipv6(), "{addresses:?} of {known:?}");
+    assert!(addresses.iter().all(|address| address.port() == server.tcp.port()), "{addresses:?}");
+    addresses.into_iter().for_each(talks);
+}
+
+#[test]
+fn both_families_unspecified_addresses_are_listened_on_at_one_port() {
+    if !has_ipv6() {
+        return;
+    }
+    for order in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] {
+        // A port that was free a moment ago.
+        let server = (0..20).find_map(|_| {
+            let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+            let list = order.map(|ip| format!("{ip}:{port}")).join(",");
+            let is_free = TcpListener::bind(("::", port)).is_ok();
+            is_free.then(|| (Server::start(&["--tcp", &list]), port))
+        });
+        let (server, port) = server.expect("a free port");
+        assert_eq!(server.addresses("tcp").len(), 2, "{}", server.journal_text());
+        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv4Addr::new(127, 0, 0, 9).into(), Ipv6Addr::LOCALHOST.into()] {
+            talks((ip, port).into());
+        }
+    }
+    // Alone it takes both.
+    let server = Server::start(&["--tcp", "[::]:0"]);
+    talks((Ipv4Addr::LOCALHOST, server.tcp.port()).into());
+}
+
+#[test]
+fn one_that_is_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let (status, text) = Server::fails(&["--tcp", &format!("127.0.0.2:0,{address}"), "--udp", "off"]);
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("cannot listen on tcp {address}: address already in use")), "{text}");
+}
+
+#[test]
+fn a_list_that_contradicts_itself_is_refused() {
+    for (options, words) in [
+        (&["--tcp", "127.0.0.1:0,off", "--udp", "off"][..], "cannot use what --tcp says: off stands alone"),
+        (&["--tcp", "off", "--udp", "127.0.0.1:0", "--udp", "127.0.0.2:0"], "cannot use what --udp says: UDP is served on one address"),
+        (&["--tcp", "off", "--udp", "off"], "cannot serve anyone with --tcp off and --udp off"),
+    ] {
+        let (status, text) = Server::fails(options);
+        assert_eq!(status.code(), Some(2), "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn one_address_given_twice_is_one() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let server = Server::start(&["--tcp", &address, "--tcp", &address]);
+    assert_eq!(server.addresses("tcp").len(), 1);
+    wait_for("a talk", || TcpStream::connect(&address).ok()).set_nodelay(true).unwrap();
+    talks(server.tcp);
+}

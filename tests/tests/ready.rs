@@ -1,0 +1,248 @@
+//! Ready means that a client can be served: what the server does where the kernel refuses it something, and that it doesn't say that it listens before.
+
+use forkchat_tests::processes::threads_of;
+use forkchat_tests::{Server, has_tool, refusing, wait_for};
+use nix::sys::signal::{Signal, kill};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+const MODELS: [&str; 3] = ["pool", "threads", "process"];
+
+/// A client is served, also after its worker's death.
+fn serves(server: &Server) {
+    let mut person = server.join("person");
+    let worker = person.worker();
+    let old = server.process(&worker);
+    kill(old, Signal::SIGKILL).unwrap();
+    server.replaced(&worker, old);
+    person.sync();
+    server.join("another").sync();
+}
+
+#[test]
+fn calls_that_can_be_done_without_are() {
+    // What containers' profiles and kernels before 5.9 refuse; and all that is asked for and isn't needed.
+    for calls in [
+        "close_range=ENOSYS",
+        "close_range=EPERM",
+        "clone3=EPERM",
+        "clone3=ENOSYS",
+        "getrandom=EPERM",
+        "getrandom=ENOSYS",
+        "memfd_create=EPERM,madvise=EPERM",
+        "rseq=EPERM,statx=ENOSYS,sched_getaffinity=EPERM,pidfd_open=EPERM",
+        "close_range=EPERM,clone3=EPERM,getrandom=EPERM,memfd_create=EPERM",
+    ] {
+        for model in MODELS {
+            let server = Server::start_limited(Some(&refusing(calls)), &["--model", model]);
+            serves(&server);
+            let text = server.journal_text();
+            assert!(!text.contains("exited with code") && !text.contains("error: "), "{calls} in {model}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_needed_ends_the_server_with_its_name_before_it_listens() {
+    for (calls, words) in [
+        ("prctl=EPERM", "cannot serve: ", "a child cannot ask to be killed with its parent (prctl): EPERM"),
+        ("epoll_create1=ENOSYS", "cannot wait for events (epoll_create1): Function not implemented", "forkchat-server doctor"),
+        ("epoll_wait=EPERM", "cannot wait for events (epoll_wait): Operation not permitted", "forkchat-server doctor"),
+        ("eventfd2=EPERM", "cannot share memory: ", "eventfd2: EPERM"),
+        ("signalfd4=EPERM", "cannot take signals (signalfd4): Operation not permitted", "forkchat-server doctor"),
+        ("clone3=EPERM,clone=EPERM", "cannot fork: Operation not permitted", "forkchat-server doctor"),
+    ]
+    .map(|(calls, one, other)| (calls, [one, other]))
+    {
+        for model in MODELS {
+            let (status, text) = Server::fails_limited(Some(&refusing(calls)), &["--tcp", "127.0.0.1:0", "--udp", "off", "--model", model]);
+            assert_eq!(status.code(), Some(1), "{calls} in {model}: {text}");
+            let last = text.lines().last().unwrap_or_default();
+            assert!(words.iter().all(|words| last.contains(words)), "{calls} in {model}: {text}");
+            assert!(!text.contains("listening on"), "{calls} in {model}: {text}");
+        }
+    }
+}
+
+/// The C library has its own words for it, on standard error.
+#[test]
+fn processes_that_crash_at_their_start_end_the_server() {
+    let (status, text) = Server::fails_limited(Some(&refusing("futex=EPERM")), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains("error: cannot serve: ") && text.contains("killed by signal 6"), "{text}");
+    assert!(!text.contains("listening on"), "{text}");
+}
+
+#[test]
+fn a_mutex_that_is_not_robust_is_warned_of() {
+    let server = Server::start_limited(Some(&refusing("set_robust_list=EPERM")), &[]);
+    server.tells("cannot rely on robust list: ");
+    server.join("person").sync();
+}
+
+#[test]
+fn every_process_has_its_threads_when_the_server_says_that_it_listens() {
+    for _ in 0..10 {
+        let server = Server::start(&["--workers", "4"]);
+        let threads: Vec<usize> = server.processes().into_iter().map(|(pid, _)| threads_of(pid).len()).collect();
+        assert_eq!(threads.len(), 5);
+        assert!(threads.iter().all(|&count| count >= 2), "{threads:?}");
+        assert!(server.data_dir().exists());
+    }
+}
+
+#[test]
+fn a_server_without_proc_serves() {
+    let unshare = Command::new("unshare").args(["-m", "true"]).output();
+    if !has_tool("unshare") || !unshare.is_ok_and(|unshare| unshare.status.success()) {
+        return;
+    }
+    let script = std::env::temp_dir().join(format!("forkchat-no-proc-{}", std::process::id()));
+    fs::write(&script, "#!/bin/sh\nmount -t tmpfs none /proc && exec \"$@\"\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    let limit = format!("UNDER='unshare -m {}'", script.display());
+    for calls in ["", "close_range=ENOSYS"] {
+        let limit = if calls.is_empty() { limit.clone() } else { limit.replace('\'', "") };
+        let limit = match calls {
+            "" => limit,
+            calls => format!(
+                "UNDER='{} {}'",
+                limit.trim_start_matches("UNDER="),
+                refusing(calls).trim_start_matches("UNDER=").trim_matches('\'')
+            ),
+        };
+        for model in MODELS {
+            let server = Server::start_limited(Some(&limit), &["--model", model]);
+            serves(&server);
+        }
+    }
+    // Where nothing tells how many threads there are, the words say so.
+    let both = format!("UNDER='{} {}'", limit.trim_start_matches("UNDER='").trim_end_matches('\''), "REFUSE unshare=EPERM");
+    let refuse = refusing("unshare=EPERM");
+    let both = both.replace("REFUSE unshare=EPERM", refuse.trim_start_matches("UNDER='").trim_end_matches('\''));
+    let (status, text) = Server::fails_limited(Some(&both), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+    let _ = fs::remove_file(&script);
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains("cannot fork: ") && text.contains("/proc") && text.contains("mount /proc"), "{text}");
+}
+
+#[test]
+fn a_limit_on_file_sizes_ends_no_process() {
+    let mut server = Server::start_limited(Some("ulimit -f 64"), &["--rate-limit", "off", "--grace", "1"]);
+    let (mut one, mut other) = (server.join("one"), server.join("other"));
+    let processes = server.processes();
+    let line = "x".repeat(1_000);
+    // More than the database may have.
+    for number in 0..500 {
+        one.say(&format!("{number} {line}"));
+    }
+    other.reads("one: 499 ");
+    server.tells("cannot store what is said: ");
+    serves(&server);
+    let journal = |processes: &[(nix::unistd::Pid, String)]| processes.iter().find(|(_, name)| name == "journal").cloned();
+    assert_eq!(journal(&processes), journal(&server.processes()), "{}", server.journal_text());
+    assert!(!server.journal_text().contains("killed by signal 25"), "{}", server.journal_text());
+    drop((one, other));
+    server.signal(Signal::SIGTERM);
+    // Lines were not stored.
+    assert_eq!(server.wait().code(), Some(4), "{}", server.journal_text());
+    server.tells("not everything that was said could be stored");
+}
+
+#[test]
+fn a_server_that_could_not_store_says_so_at_its_end() {
+    let mut server = Server::start(&["--grace", "1"]);
+    // A directory in the database's place, from the beginning: nothing was ever stored.
+    let data_dir = server.data_dir().to_owned();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0), "nothing was said");
+    let database = data_dir.join("history.sqlite3");
+    ["", "-wal", "-shm"].iter().for_each(|end| drop(fs::remove_file(data_dir.join(format!("history.sqlite3{end}")))));
+    fs::create_dir(&database).unwrap();
+    let mut server = Server::start(&["--grace", "1", "--data-dir", data_dir.to_str().unwrap()]);
+    let mut person = server.join("person");
+    person.say("said, and never stored");
+    person.sync();
+    server.tells("cannot store what is said: ");
+    drop(person);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(4), "{}", server.journal_text());
+    server.tells("not everything that was said could be stored in time");
+}
+
+#[test]
+fn a_limit_on_address_space_is_refused_with_advice() {
+    let (status, text) = Server::fails_limited(Some("ulimit -v 60000"), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains("the limit on address space (ulimit -v) is 58 MiB: lift it, or lower --ring"), "{text}");
+}
+
+/// The names of signals whose default action is death, as kill(1) has them, but for those that stop the server and those of a crash.
+const IGNORED: [&str; 9] = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "RTMIN+3"];
+
+fn send(pid: nix::unistd::Pid, signal: &str) {
+    let sent = Command::new("bash").args(["-c", &format!("kill -{signal} {pid}")]).status();
+    assert!(sent.is_ok_and(|sent| sent.success()), "{signal}");
+}
+
+#[test]
+fn signals_that_mean_nothing_are_ignored_and_logged() {
+    if !has_tool("bash") {
+        return;
+    }
+    for model in MODELS {
+        let server = Server::start(&["--model", model]);
+        let mut person = server.join("person");
+        let processes = server.processes();
+        for signal in IGNORED {
+            send(server.pid(), signal);
+            let name = if signal.starts_with("RT") { "real-time signal 3".to_owned() } else { format!("SIG{signal}") };
+            server.tells(&format!("{name} from pid "));
+            // What is sent to another process does nothing there.
+            processes.iter().for_each(|(pid, _)| send(*pid, signal));
+        }
+        for signal in ["PIPE", "XFSZ"] {
+            send(server.pid(), signal);
+            processes.iter().for_each(|(pid, _)| send(*pid, signal));
+        }
+        person.sync();
+        server.join("another").sync();
+        assert!(processes.iter().all(|process| server.processes().contains(process)), "{}", server.journal_text());
+    }
+}
+
+#[test]
+fn sigxcpu_stops_the_server_and_says_why() {
+    let mut server = Server::start(&[]);
+    let mut person = server.join("person");
+    server.signal(Signal::SIGXCPU);
+    // It comes each second.
+    server.signal(Signal::SIGXCPU);
+    assert_eq!(person.rest().last().map(String::as_str), Some("* the server is stopping; goodbye"));
+    drop(person);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+    server.tells("the limit on CPU time (ulimit -t) is reached");
+}
+
+#[test]
+fn sigquit_ends_the_server_and_is_logged() {
+    let mut server = Server::start_limited(Some("ulimit -c 0"), &[]);
+    let children = server.processes();
+    server.signal(Signal::SIGQUIT);
+    assert_eq!(server.wait().signal(), Some(Signal::SIGQUIT as i32));
+    server.tells("SIGQUIT: ending at once, with a core if one is allowed");
+    let is_gone = |pid| fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| status.contains("State:\tZ"));
+    wait_for("its children to be gone", || children.iter().all(|(pid, _)| is_gone(*pid)).then_some(()));
+}
+
+#[test]
+fn signals_that_the_starter_ignored_stay_ignored() {
+    let server = Server::start_limited(Some("trap '' HUP QUIT INT"), &[]);
+    [Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGINT].into_iter().for_each(|signal| server.signal(signal));
+    server.signal(Signal::SIGUSR1);
+    server.tells("SIGUSR1 from pid ");
+    server.join("person").sync();
+    assert!(!server.journal_text().contains("stopping"), "{}", server.journal_text());
+}
