@@ -218,6 +218,8 @@ pub enum Reply<'a> {
     Set(Setting, bool),
     /// `/set` alone: echo, joins, tags.
     Settings([bool; 3]),
+    /// `/hello` of a UDP session that has a key: what each of its datagrams is to begin with.
+    Key(&'a str),
     /// `/quit`.
     Goodbye,
 }
@@ -255,6 +257,8 @@ pub enum Refusal<'a> {
     UnknownCharset(&'a str),
     /// A charset without ASCII in it.
     CharsetNotAscii(&'a str),
+    /// What was to be sent is too much for a UDP session that hasn't proved its address lately.
+    AddressNotProven,
     /// `/hello` where no greeting is needed.
     HelloIsForUdp,
     /// A topic longer than the bound.

@@ -9,6 +9,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`address`] | which addresses count as one |
+//! | [`endpoint`] | network addresses as they are stored and sent; cookies and keys |
 //! | [`ids`] | the numbers that name things: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
 //! | [`limits`] | every bound of the protocol, by name |
 //! | [`names`] | nicknames and room names, with their own rule of equality |
@@ -24,6 +25,7 @@
 pub mod address;
 pub mod charset;
 pub mod command;
+pub mod endpoint;
 pub mod event;
 pub mod foreign;
 pub mod ids;

@@ -45,6 +45,12 @@ pub const SUBNEGOTIATION_BYTES_MAX: usize = 512;
 pub const DATAGRAM_BYTES_MAX: usize = 1_200;
 /// Silence after which a UDP session ends, in seconds.
 pub const UDP_SILENCE_SECONDS_MAX: u64 = 120;
+/// What a UDP session without a key is sent for its own lines is at most so many times what it sent. Source of the number: RFC 9000, section 8.1.
+pub const UDP_ANSWER_FACTOR: u64 = 3;
+/// Bytes that it may be sent beyond that for each proof of its address.
+pub const UDP_PROVEN_BYTES: u64 = 64 * 1024;
+/// For so many seconds after the proof.
+pub const UDP_PROVEN_SECONDS: u64 = 60;
 /// Lines that a session may send at once before `--rate-limit` slows it (a paste of 500 lines passes).
 pub const RATE_BURST_LINES: u64 = 512;
 /// What all sessions of one address may send together, in the long run and at once, as a multiple of

@@ -2,6 +2,7 @@
 //!
 //! A worker's successor gets a new queue; the dead one's is read to its end first, so nothing that it said is lost.
 
+use forkchat_common::endpoint::whole;
 use forkchat_common::ids::SessionId;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ pub enum ToWorker {
         /// The session it is to be.
         session: SessionId,
         /// Where it comes from.
+        #[serde(with = "whole")]
         peer: SocketAddr,
     },
     /// Tell this connection why it can't be served, and close it. The socket comes with the message; it is no session.

@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::chat::Transport;
     use crate::event_log::Geometry;
+    use forkchat_common::endpoint::LocalAddress;
 
     const ME: Slot = Slot(0);
 
@@ -168,7 +169,11 @@ mod tests {
         let (session, mut batch) = (SessionId::new(1, 0), Batch::default());
         let peer = ([127, 0, 0, 1], 1).into();
         // Over UDP the welcome comes at once.
-        push_fact(&mut batch, session, Fact::Opened { slot: ME, transport: Transport::Udp, peer });
+        push_fact(
+            &mut batch,
+            session,
+            Fact::Opened { slot: ME, transport: Transport::Udp { local: LocalAddress::default(), key: None }, peer },
+        );
         let sequence = log.append(ME, &batch, log.now()).unwrap().start;
         let mut place = Place::Record { sequence, session, treatment: Treatment::Apply };
         (0..pairs).for_each(|_| place = log.quarantine(place));

@@ -4,8 +4,8 @@ use forkchat_tests::{Server, client_binary, wait_for};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Stands between one client and the server; loses every so-manieth datagram of each way once the session is open.
@@ -14,6 +14,9 @@ struct Network {
     is_over: Arc<AtomicBool>,
     /// While it is set, nothing comes back.
     is_deaf: Arc<AtomicBool>,
+    /// What stands between, towards the client and towards the server, and where the client is: for forged datagrams.
+    sockets: [Arc<UdpSocket>; 2],
+    client: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 impl Network {
@@ -25,9 +28,15 @@ impl Network {
             socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         }
         let (is_over, is_deaf) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let network = Network { address: near.local_addr().unwrap(), is_over: is_over.clone(), is_deaf: is_deaf.clone() };
-        let client = Arc::new(std::sync::Mutex::new(None));
+        let client = Arc::new(Mutex::new(None));
         let (near, far) = (Arc::new(near), Arc::new(far));
+        let network = Network {
+            address: near.local_addr().unwrap(),
+            is_over: is_over.clone(),
+            is_deaf: is_deaf.clone(),
+            sockets: [near.clone(), far.clone()],
+            client: client.clone(),
+        };
         let carry = |from: Arc<UdpSocket>, to: Arc<UdpSocket>, loses: usize, is_back: bool| {
             let (client, is_over, is_deaf) = (client.clone(), is_over.clone(), is_deaf.clone());
             std::thread::spawn(move || {
@@ -54,6 +63,15 @@ impl Network {
         carry(near.clone(), far.clone(), loses_to_server, false);
         carry(far, near, loses_to_client, true);
         network
+    }
+}
+
+impl Network {
+    /// To the server it comes from the client's address, to the client from the server's.
+    fn forge(&self, to_server: &str, to_client: &str) {
+        let [near, far] = &self.sockets;
+        far.send(to_server.as_bytes()).unwrap();
+        near.send_to(to_client.as_bytes(), self.client.lock().unwrap().unwrap()).unwrap();
     }
 }
 
@@ -127,4 +145,29 @@ fn a_server_that_is_not_heard_any_more_is_given_up() {
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert!(told.contains("perhaps not said: two\n") && told.contains("the server doesn't answer any more"), "{told}");
+}
+
+#[test]
+fn forged_datagrams_neither_speak_for_a_client_nor_end_its_session() {
+    let server = Server::start(&[]);
+    let network = Network::to(server.udp, usize::MAX, usize::MAX);
+    let mut command = Command::new(client_binary());
+    command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut alice = server.join("alice");
+    let mut input = child.stdin.take().unwrap();
+    for round in 0..5 {
+        input.write_all(format!("round {round}\n").as_bytes()).unwrap();
+        let heard = alice.reads(&format!("bob: round {round}"));
+        assert!(heard.iter().all(|line| !line.contains("evil") && !line.contains("quit")), "{heard:?}");
+        for _ in 0..5 {
+            network.forge("evil\n", "* /hello aaaaaaaaaaaaa\n");
+            network.forge("/quit evil\n", "* /hello aaaaaaaaaaaaa key\n");
+            network.forge("/hello                                \n", "* /key evil\n");
+        }
+    }
+    drop(input);
+    assert!(wait_for("the client to end", || child.try_wait().unwrap()).success());
+    let heard = alice.reads("bob quit");
+    assert!(heard.iter().all(|line| !line.contains("evil")), "{heard:?}");
 }

@@ -9,7 +9,8 @@ struct Datagrams(UdpSocket);
 
 impl Datagrams {
     fn new(server: SocketAddr) -> Datagrams {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
+        // Connected, it takes only what comes from this very address.
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         Datagrams(socket)
@@ -122,10 +123,10 @@ fn over_the_rate_limit_datagrams_are_dropped_and_the_rest_goes_on() {
     }
     let said = |client: &mut Client| client.sync().iter().filter(|line| line.contains("udp: flood")).count();
     let mut heard = 0;
-    // The burst passes; then they come at their rate.
+    // The burst passes, less what the nickname cost; then they come at their rate.
     wait_for("the burst", || {
         heard += said(&mut alice);
-        (heard >= 500).then_some(())
+        (heard >= 450).then_some(())
     });
     assert!(heard < 650, "{heard} of 700 lines at once at 20 a second");
     wait_for("the next line", || {
@@ -223,6 +224,236 @@ fn udp_sessions_outlive_their_worker_and_count_once() {
     tcp.reads("* second quit");
     kill(server.process("worker 0"), Signal::SIGKILL).unwrap();
     join(&server, "afterwards");
+}
+
+/// Every datagram that has come within a moment.
+fn flood(client: &Datagrams) -> Vec<String> {
+    client.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut bytes = [0; 65_536];
+    let mut datagrams = Vec::new();
+    while let Ok(length) = client.0.recv(&mut bytes) {
+        datagrams.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+    }
+    client.0.set_read_timeout(Some(DEADLINE)).unwrap();
+    datagrams
+}
+
+#[test]
+fn each_client_is_answered_from_the_address_that_it_uses_also_after_a_takeover() {
+    for (listen, addresses) in [
+        ("0.0.0.0:0", &["127.0.0.1", "127.0.0.2", "127.9.9.9"][..]),
+        ("[::]:0", &["::1", "127.0.0.1", "127.0.0.2"]),
+        ("127.0.0.3:0", &["127.0.0.3"]),
+    ] {
+        let server = Server::start(&["--udp", listen]);
+        let clients: Vec<Datagrams> = (addresses.iter().enumerate())
+            .map(|(number, address)| {
+                let client = Datagrams::new(SocketAddr::new(address.parse().unwrap(), server.udp.port()));
+                client.hello(&format!("/nick udp{number}\n"));
+                client.reads(&format!("* you are now udp{number}"));
+                client
+            })
+            .collect();
+        let worker = server.process("worker 0");
+        kill(worker, Signal::SIGKILL).unwrap();
+        server.replaced("worker 0", worker);
+        for client in &clients {
+            client.send(b"/ping after the takeover\n");
+            client.reads("* pong after the takeover");
+        }
+        clients[0].send(b"hello\n");
+        clients[1..].iter().for_each(|client| drop(client.reads("udp0: hello")));
+        // One socket that uses two of the server's addresses has two sessions.
+        if let [first, second, ..] = addresses[..]
+            && first.contains('.')
+        {
+            let socket = &clients[0].0;
+            socket.connect(SocketAddr::new(second.parse().unwrap(), server.udp.port())).unwrap();
+            clients[0].send(b"/whoami, as one who is unknown\n");
+            assert!(clients[0].receive().starts_with("* /hello "));
+        }
+    }
+}
+
+/// A link of our own with two ends, if this machine lets us make one.
+struct Link;
+
+impl Link {
+    const ENDS: [&str; 2] = ["fctest0", "fctest1"];
+
+    fn make() -> Option<Link> {
+        let ip = |arguments: &[&str]| std::process::Command::new("ip").args(arguments).output().is_ok_and(|output| output.status.success());
+        let [one, other] = Link::ENDS;
+        if !ip(&["link", "add", one, "type", "veth", "peer", "name", other]) {
+            return None;
+        }
+        let link = Link;
+        for (end, address) in [(one, "fe80::fc:1/64"), (other, "fe80::fc:2/64")] {
+            if !ip(&["addr", "add", address, "dev", end, "nodad"]) || !ip(&["link", "set", end, "up"]) {
+                return None;
+            }
+        }
+        Some(link)
+    }
+
+    fn index(end: &str) -> u32 {
+        nix::net::if_::if_nametoindex(end).expect("the link is there")
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("ip").args(["link", "del", Link::ENDS[0]]).output();
+    }
+}
+
+#[test]
+fn a_link_local_client_keeps_its_scope_after_the_cookie_and_after_a_takeover() {
+    let Some(_link) = Link::make() else {
+        eprintln!("skipped: no link can be made here");
+        return;
+    };
+    let server = Server::start(&["--udp", "[::]:0", "--tcp", "[::]:0"]);
+    let [one, other] = Link::ENDS.map(Link::index);
+    // Both ends are this machine's, so what is sent to the other end's address on this end's link crosses it.
+    let at = |ip: &str, port, scope| SocketAddr::V6(std::net::SocketAddrV6::new(ip.parse().unwrap(), port, 0, scope));
+    let socket = UdpSocket::bind(at("fe80::fc:1", 0, one)).unwrap();
+    socket.connect(at("fe80::fc:2", server.udp.port(), one)).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let client = Datagrams(socket);
+    client.hello("/whoami\n");
+    let whoami = client.reads("served by worker 0").pop().unwrap();
+    assert!(whoami.contains(&format!("[fe80::fc:1%{other}]:")) || whoami.contains(&format!("[fe80::fc:1%{one}]:")), "{whoami}");
+    let worker = server.process("worker 0");
+    kill(worker, Signal::SIGKILL).unwrap();
+    server.replaced("worker 0", worker);
+    client.send(b"/ping after the takeover\n");
+    client.reads("* pong after the takeover");
+    // Over TCP the supervisor sends the address to the worker.
+    let mut tcp = Client::new(std::net::TcpStream::connect(at("fe80::fc:2", server.tcp.port(), one)).unwrap());
+    tcp.say("/whoami");
+    let whoami = tcp.reads("served by").pop().unwrap();
+    assert!(whoami.contains("%"), "{whoami}");
+}
+
+#[test]
+fn a_session_without_a_key_is_sent_at_most_three_times_what_it_sent_and_what_a_proof_allows() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let mut alice = server.join("alice");
+    for room in 0..40 {
+        alice.say(&format!("/join #room-{room}"));
+        alice.say(&format!("/topic {}", "a topic ".repeat(40)));
+    }
+    alice.sync();
+    let udp = join(&server, "udp");
+    udp.send(b"/rooms\n");
+    assert!(udp.reads("#room-39 (1): a topic").len() > 30, "the cookie that opened the session allows that");
+    // A forger has only to know the address. What the proof allows is soon used up.
+    let (mut sent, mut received) = (0, 0);
+    for _ in 0..20 {
+        udp.send(b"/rooms\n");
+        sent += "/rooms\n".len();
+    }
+    for line in ["/rooms\n", "/help\n", "/who\n", "/history 500\n", "/hello\n", "/set\n", "/dance\n", "x\n"].iter().cycle().take(80) {
+        udp.send(line.as_bytes());
+        sent += line.len();
+        received += flood(&udp).concat().len();
+    }
+    assert!((32 << 10..=(64 << 10) + 3 * sent).contains(&received), "{received} bytes for {sent}");
+    // What others say is not limited by that.
+    alice.say("/join #lobby");
+    alice.say(&"long ".repeat(600));
+    udp.reads("alice: long long");
+    // The owner of the address proves it again, and asks again.
+    let cookie = loop {
+        udp.send(b"/hello                      \n");
+        if let Some(cookie) = flood(&udp).iter().find_map(|datagram| datagram.strip_prefix("* /hello ").map(str::to_owned)) {
+            break cookie;
+        }
+    };
+    udp.send(format!("/hello {cookie}").as_bytes());
+    udp.reads("* Welcome to forkchat, udp.");
+    udp.send(b"/rooms\n");
+    udp.reads("#room-39 (1): a topic");
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_replaced_by_a_cookie() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let udp = join(&server, "udp");
+    // Until what the first proof allows is used up.
+    let told = loop {
+        udp.send(format!("/help{}\n", " ".repeat(100)).as_bytes());
+        let told = flood(&udp).concat();
+        if !told.contains("* what you type is said") {
+            break told;
+        }
+    };
+    let cookie =
+        told.strip_prefix("! the answer is left out, it is too long for what you sent; a /hello COOKIE allows it\n* ").expect(&told);
+    udp.send(format!("{cookie}/help\n").as_bytes());
+    udp.reads("/quit [REASON]");
+}
+
+/// A session with a key: the client, and what each of its datagrams begins with.
+fn join_with_key(server: &Server, nick: &str) -> (Datagrams, String) {
+    let client = Datagrams::new(server.udp);
+    client.send(b"/hello key                     \n");
+    let cookie = client.receive();
+    assert!(cookie.ends_with(" key\n"), "{cookie}");
+    client.send(format!("{}/nick {nick}\n", &cookie[2..]).as_bytes());
+    let lines = client.reads(&format!("* you are now {nick}"));
+    let key = lines[0].strip_prefix("* ").filter(|key| key.starts_with("/key ")).expect("the first line has the key");
+    (client, key.to_owned())
+}
+
+#[test]
+fn with_a_key_forged_datagrams_say_nothing_end_nothing_and_are_not_answered() {
+    let server = Server::start(&["--rate-limit", "off"]);
+    let mut alice = server.join("alice");
+    let (udp, key) = join_with_key(&server, "udp");
+    alice.reads("* udp joined #lobby");
+    flood(&udp);
+    // They come from its own address, as forged ones do.
+    for forged in [
+        "/rooms\n",
+        "/quit\n",
+        "I am not udp\n",
+        "/key aaaaaaaaaaaaa\n/quit\n",
+        "/nick mallory\n",
+        "a line that is longer than the answer\n",
+    ] {
+        (0..20).for_each(|_| udp.send(forged.as_bytes()));
+    }
+    assert_eq!(flood(&udp), [""; 0]);
+    for worker_dies in [false, true] {
+        if worker_dies {
+            let worker = server.process("worker 0");
+            kill(worker, Signal::SIGKILL).unwrap();
+            server.replaced("worker 0", worker);
+            udp.send(b"/quit\n");
+        }
+        udp.send(format!("{key}\nhello\n").as_bytes());
+        assert_eq!(alice.reads("udp: hello").len(), 1, "nothing was said before it");
+        udp.send(format!("{key} on one line").as_bytes());
+        alice.reads("udp: on one line");
+        // Each datagram proves the address: more is sent than the first proof would allow.
+        udp.send(format!("{key}\n{}", "/help\n".repeat(60)).as_bytes());
+        assert_eq!(flood(&udp).concat().matches("* what you type is said").count(), 60);
+    }
+    udp.send(format!("{key}\n/quit\n").as_bytes());
+    udp.reads("* goodbye");
+}
+
+#[test]
+fn who_is_at_the_address_of_a_session_with_a_key_gets_in_by_a_cookie() {
+    let server = Server::start(&[]);
+    let (udp, _) = join_with_key(&server, "udp");
+    // Another program at the same port, which knows no key.
+    udp.hello("/ping I am new\n");
+    udp.reads("* pong I am new");
+    udp.send(b"/whoami\n");
+    udp.reads("* you are udp");
 }
 
 #[test]

@@ -84,6 +84,7 @@ impl Session {
         self.spoken_in.decode(&bytes, &mut line.arrives_as);
         bytes.push(b'\n');
         self.signs.sent(now);
+        self.note_history_wish(&line);
         self.push(Output::Send(bytes));
         self.in_flight.push(line);
     }

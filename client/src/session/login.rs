@@ -45,6 +45,9 @@ pub(super) struct Login {
     /// When its last lines were sent, while their answers are awaited; and whether they were awaited in vain.
     began: Option<Instant>,
     is_given_up: bool,
+    /// Whether the last `/history` that was sent was typed: then its lines are shown. Others are this client's own business, also those that come
+    /// late, when a part was lost and it was asked for again.
+    is_history_wanted: bool,
     /// What the history told, and from which place on it has everything, by room.
     history: Vec<Told>,
     complete_since: HashMap<String, Sequence>,
@@ -214,16 +217,24 @@ impl Session {
         true
     }
 
-    /// Keeps what the history tells while settling; gives back whether this line is of it.
+    /// A line is sent: whether somebody wants to see the history is known by the last that asked for it.
+    pub(super) fn note_history_wish(&mut self, line: &Line) {
+        if line.asks == Asks::Do("history".to_owned()) {
+            self.login.is_history_wanted = line.is_typed();
+        }
+    }
+
+    /// Keeps what the history tells while settling; gives back whether this line is of it, or of an earlier answer that nobody wants to see.
     pub(super) fn is_history(&mut self, line: &Tagged<'_>, told: &Told) -> bool {
-        let is_history = self.phase == Phase::Settling && told.to.as_deref() == Some("history");
+        let is_of_history = told.to.as_deref() == Some("history");
+        let is_history = self.phase == Phase::Settling && is_of_history;
         if is_history && matches!(told.kind, Some(Kind::Say | Kind::Action)) && self.login.history.len() < HISTORY_KEPT_MAX {
             self.login.history.push(told.clone());
         }
         if let (true, Some(room), Some(since)) = (is_history, &line.room, line.since) {
             self.login.complete_since.insert(room.clone(), since);
         }
-        is_history
+        is_history || is_of_history && !self.login.is_history_wanted
     }
 
     /// When a login that is not answered is given up.

@@ -345,7 +345,8 @@ impl Session {
         self.learn(&tagged, is_own);
         let mut told = Told::tagged(&tagged);
         told.is_own = answered.is_some() && told.to.is_none() && is_own;
-        told.is_for_me = !is_own && self.is_for_me(&told);
+        // What was said earlier calls nobody.
+        told.is_for_me = !is_own && told.to.is_none() && self.is_for_me(&told);
         if !self.is_history(&tagged, &told) && self.is_shown(&tagged, answered.as_ref()) {
             self.show(Shown::Told(told));
         }

@@ -499,6 +499,33 @@ fn over_udp_a_login_that_was_lost_is_sent_again_and_its_signs_of_life_are_not_sh
 }
 
 #[test]
+fn over_udp_the_clients_own_question_is_not_shown_however_late_and_often_its_answer_comes() {
+    let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
+    world.settle();
+    let past = "@id=7;event=say;to=history;room=#rust;nick=eve [#rust] eve: look here, me";
+    let end = "@id=9;event=reply;to=history;room=#rust;since=0 * end of the history";
+    // A line of one's own that the history has is shown as accepted.
+    let is_history = |shown: &&Shown| matches!(shown, Shown::Told(told) if told.to.as_deref() == Some("history") && !told.is_own);
+    world.say("hi");
+    while world.read() {}
+    world.cut();
+    world.settle();
+    // The answer comes again after all that was asked is settled: it was thought lost, and asked for twice.
+    for line in [past, end, past, end] {
+        world.session.told(line.as_bytes(), world.now);
+    }
+    world.obey();
+    assert_eq!(world.shown.iter().find(is_history), None);
+    world.say("/history");
+    for line in [past, end] {
+        world.session.told(line.as_bytes(), world.now);
+    }
+    world.obey();
+    let shown: Vec<_> = world.shown.iter().filter(is_history).collect();
+    assert!(matches!(shown[..], [Shown::Told(told), Shown::Told(_)] if !told.is_for_me), "what was said earlier rings no bell: {shown:?}");
+}
+
+#[test]
 fn a_history_that_does_not_reach_back_proves_nothing() {
     let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
     world.settle();

@@ -203,6 +203,7 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             let (_, name, does) = SETTINGS[*setting as usize];
             lines.line(format_args!("* {name} is {}: {does}", on_or_off(*on)));
         }
+        Reply::Key(key) => lines.line(format_args!("* /key {key}")),
         Reply::Goodbye => lines.line(format_args!("* goodbye")),
         Reply::Settings(values) => {
             for ((_, name, does), on) in SETTINGS.iter().zip(values) {
@@ -265,6 +266,7 @@ fn explain(refusal: &Refusal<'_>) -> String {
         }
         Refusal::TooFast => "you send faster than you may; this line was not read, wait a moment and send it again".to_owned(),
         Refusal::HistoryUnreadable => "what was said before can't be read now; try again later".to_owned(),
+        Refusal::AddressNotProven => "the answer is left out, it is too long for what you sent; a /hello COOKIE allows it".to_owned(),
         Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),
     }
 }
@@ -405,6 +407,7 @@ fn reply_tags<'a>(reply: &Reply<'a>) -> (&'static str, Option<&'a str>, Option<&
         Reply::History { room, .. } => ("history", Some(room), None),
         Reply::Charset(_) => ("charset", None, None),
         Reply::Set(..) | Reply::Settings(_) => ("set", None, None),
+        Reply::Key(_) => ("hello", None, None),
         Reply::Goodbye => ("quit", None, None),
     }
 }

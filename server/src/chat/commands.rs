@@ -2,15 +2,15 @@
 
 use super::rooms::{Member, RoomId};
 use super::tell::{Ending, Kept, Output, Teller};
-use super::{Chat, Session, Transport};
+use super::{Chat, Session};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::{Charset, CharsetError};
 use forkchat_common::command::{Command, CommandError, Row, Setting, parse};
+use forkchat_common::endpoint::plain;
 use forkchat_common::event::{Event, Refusal, Reply};
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::{ROOMS_PER_SESSION_MAX, TOPIC_CHARS_MAX, WELCOME_NAMES_MAX};
 use forkchat_common::names::{Nick, RoomName, find_key};
-use std::net::SocketAddr;
 
 /// Lines of history that cost as much as a line of input.
 const HISTORY_LINES_PER_COST: usize = 20;
@@ -218,8 +218,8 @@ impl Chat {
             nick: session.nick.as_str(),
             rooms: session.rooms.iter().map(|&room| name(room)).collect(),
             current: session.current.map(name),
-            // On a socket for both, IPv4 comes dressed as IPv6: replies need that, people don't.
-            peer: SocketAddr::new(session.peer.ip().to_canonical(), session.peer.port()),
+            // On a socket for both, IPv4 comes mapped into IPv6: replies need that, people don't.
+            peer: plain(session.peer),
             worker: session.slot.0,
         };
         self.answer(id, &Event::Reply(reply), tell)
@@ -257,7 +257,7 @@ impl Chat {
 
     /// Over UDP the welcome may have been lost, so it is said again.
     fn hello<'t, O: Output>(&self, id: SessionId, tell: &mut Teller<'_, O>) -> Done<'t> {
-        if self.session(id).is_none_or(|session| session.transport == Transport::Tcp) {
+        if self.session(id).is_none_or(|session| !session.is_udp()) {
             return Err(Refusal::HelloIsForUdp);
         }
         self.welcome(id, tell);
@@ -274,6 +274,9 @@ impl Chat {
     /// The first thing a session is told: its name, where it is, who is there.
     pub(super) fn welcome<O: Output>(&self, id: SessionId, tell: &mut Teller<'_, O>) {
         let Some(session) = self.session(id) else { return };
+        if let Some(key) = session.key() {
+            self.tell_one(id, &Event::Reply(Reply::Key(&key.to_string())), tell);
+        }
         let room = session.current.map(|room| self.state.rooms.get(room));
         let event = Event::Welcome {
             nick: session.nick.as_str(),

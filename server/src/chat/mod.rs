@@ -21,8 +21,10 @@
 //! | `tell` | rendering once, and handing the bytes to whoever serves the sessions |
 //! | `rate` | how many lines a session and an address may send |
 //! | `addresses` | what all sessions of one address have used together |
+//! | `allowance` | how much a UDP session may be sent for its own lines |
 
 mod addresses;
+mod allowance;
 mod answers;
 mod arrival;
 mod commands;
@@ -33,6 +35,7 @@ mod rooms;
 mod session;
 mod tell;
 
+pub use allowance::CHALLENGE_BYTES;
 pub use history::{Answer, AnswerEnd, PastLine, Question};
 pub use rate::RateLimit;
 pub use record::{CloseReason, Fact, Record, Transport};
@@ -142,6 +145,7 @@ impl Chat {
         }
         let shown = Stamp { time: Micros(stamp.time.0.saturating_add_signed(self.state.clock_ahead)), ..stamp };
         let mut tell = Teller::new(shown, stamp.time, self.author(record), forms, out);
+        self.limit_own(record.session, &mut tell);
         match record.fact {
             Fact::Clock { .. } => {}
             Fact::Stopping => self.stop(&mut tell),
@@ -158,6 +162,7 @@ impl Chat {
             }
             Fact::Closed(CloseReason::EndOfInput) => self.end_input(record.session, &mut tell),
             Fact::Closed(reason) => self.close(record.session, reason, &mut tell),
+            Fact::Proved { key } => self.prove(record.session, key, &mut tell),
             Fact::Arrived => {
                 self.arrive(record.session, &mut tell);
                 self.announce(record.session, &mut tell);
@@ -168,6 +173,7 @@ impl Chat {
             Fact::Restored => self.state.is_restored = true,
             Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
         }
+        self.keep_own(&tell);
     }
 
     /// A session that is open.
@@ -239,7 +245,7 @@ impl Chat {
         self.state.cells.get_mut(id.cell())?.session.as_deref_mut().filter(|session| session.id == id)
     }
 
-    fn open<O: Output>(&mut self, session: Session, tell: &mut Teller<'_, O>) {
+    fn open<O: Output>(&mut self, mut session: Session, tell: &mut Teller<'_, O>) {
         let id = session.id;
         if self.state.cells.len() <= id.cell() {
             self.state.cells.resize_with(id.cell() + 1, Cell::default);
@@ -248,15 +254,18 @@ impl Chat {
         if let Some(old) = self.state.cells[id.cell()].session.as_ref().map(|old| old.id) {
             self.close(old, CloseReason::WorkerDied, tell);
         }
-        if session.transport == Transport::Udp {
+        if session.is_udp() {
+            // Its cookie was good.
+            session.allowance.prove(tell.now);
             self.state.udp_serial = self.state.udp_serial.max(id.serial());
         }
         let address = session.address();
         self.state.addresses.open(address, tell.now);
         self.spend(address, OPENING_COST, tell);
-        let is_proven = session.transport == Transport::Udp;
+        let is_proven = session.is_udp();
         tell.out.opened(&session);
         self.state.cells[id.cell()] = Cell { latest: id, session: Some(Box::new(session)) };
+        self.limit_own(id, tell);
         if self.state.stopping {
             self.tell_one(id, &Event::Stopping, tell);
             self.remove(id, Ending::Finish, tell);
@@ -276,14 +285,17 @@ impl Chat {
         session.input_end = record.input_end;
         session.last_heard = time;
         session.in_long_line = record.fact == Fact::LongLineBegins;
-        let (is_waiting, is_udp) = (session.waiting.is_some(), session.transport == Transport::Udp);
-        let is_at_beginning = session.is_at_beginning();
+        let (is_waiting, is_udp) = (session.waiting.is_some(), session.is_udp());
+        let is_at_beginning = !is_udp && session.is_at_beginning();
         if record.fact == Fact::LongLineEnds {
             return;
         }
         // Over TCP nothing is read before the budget allows it. A datagram can't be left unread.
         if is_udp && self.budget(id, time) == 0 {
             return;
+        }
+        if let Some(own) = &mut tell.own {
+            own.earn(record.fact.line_len());
         }
         self.charge(id, 1, tell);
         if let Fact::Line(bytes) | Fact::LineBegins(bytes) = record.fact
@@ -301,6 +313,9 @@ impl Chat {
 
     /// Does what a line, or what stands for it, says.
     fn take_line<O: Output>(&mut self, id: SessionId, fact: Fact<'_>, tell: &mut Teller<'_, O>) {
+        if let Some(own) = &mut tell.own {
+            own.begin_answer();
+        }
         let Some(session) = self.session_mut(id) else { return };
         match fact {
             Fact::Line(bytes) => self.hear_line(id, bytes, tell),

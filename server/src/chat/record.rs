@@ -3,7 +3,9 @@
 //! A line is recorded as the client sent it. What its bytes mean (charset, Telnet, command) is settled when it is applied.
 
 use super::history::Answer;
+use forkchat_common::endpoint::{LocalAddress, Token, whole};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
+use forkchat_common::limits::LINE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -29,7 +31,13 @@ pub enum Fact<'a> {
         /// How it is connected.
         transport: Transport,
         /// Where it comes from.
+        #[serde(with = "whole")]
         peer: SocketAddr,
+    },
+    /// A UDP client has proved again that it receives what is sent to its address.
+    Proved {
+        /// What each of its datagrams has to carry from now on, if it wants that.
+        key: Option<Token>,
     },
     /// What came together with the connection is all before this: now the others may hear of the arrival.
     Arrived,
@@ -84,7 +92,12 @@ pub enum Transport {
     /// A stream.
     Tcp,
     /// Datagrams.
-    Udp,
+    Udp {
+        /// The address to which the client sends, and from which it is answered.
+        local: LocalAddress,
+        /// What each of its datagrams has to carry, if it asked for a key.
+        key: Option<Token>,
+    },
 }
 
 /// Why a session ends.
@@ -130,6 +143,17 @@ impl CloseReason {
     }
 }
 
+impl Fact<'_> {
+    /// How many bytes of a line it holds. Of a line too long nothing is held, but it is known that as many came as a line may have.
+    pub(super) fn line_len(&self) -> usize {
+        match self {
+            Fact::Line(bytes) | Fact::LineBegins(bytes) => bytes.len(),
+            Fact::LongLineBegins => LINE_BYTES_MAX - 1,
+            _ => 0,
+        }
+    }
+}
+
 impl<'a> Record<'a> {
     /// Appends the record's bytes, for [`Record::decode`].
     pub fn encode(&self, bytes: &mut Vec<u8>) {
@@ -161,5 +185,17 @@ mod tests {
             Record { session: SessionId::new(1, 5), input_end: 0, fact: Fact::Opened { slot: Slot(1), transport: Transport::Tcp, peer } };
         assert_eq!(Record::decode(&encoded(&opened)), Some(opened));
         assert_eq!(Record::decode(b"\xff"), None);
+    }
+
+    #[test]
+    fn a_link_local_address_keeps_its_scope_and_a_udp_session_its_own_end_and_key() {
+        let local = LocalAddress { ip: Some("fe80::2".parse().unwrap()), interface: 3 };
+        for transport in [Transport::Tcp, Transport::Udp { local, key: Some(Token(7)) }] {
+            let peer = SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 9000, 5, 3));
+            let opened = Record { session: SessionId::new(1, 5), input_end: 0, fact: Fact::Opened { slot: Slot(1), transport, peer } };
+            let mut bytes = Vec::new();
+            opened.encode(&mut bytes);
+            assert_eq!(Record::decode(&bytes), Some(opened));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One session's part of the state, and how its bytes become text.
 
+use super::allowance::Allowance;
 use super::answers::{Pending, Waiting};
 use super::history::Question;
 use super::rate::RateUsed;
@@ -7,6 +8,7 @@ use super::record::Transport;
 use super::rooms::RoomId;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::Charset;
+use forkchat_common::endpoint::whole;
 use forkchat_common::event::Refusal;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
@@ -25,6 +27,7 @@ pub struct Session {
     /// How it is connected.
     pub transport: Transport,
     /// Where it comes from.
+    #[serde(with = "whole")]
     pub peer: SocketAddr,
     /// Its name.
     pub(super) nick: Nick,
@@ -53,6 +56,8 @@ pub struct Session {
     /// The long answer that it waits for. In a box, since few ever ask.
     pub(super) waiting: Option<Box<Waiting>>,
     pub(super) rate: RateUsed,
+    /// Over UDP, without a key: what it may be sent for its own lines.
+    pub(super) allowance: Allowance,
     telnet: Telnet,
     /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet negotiation.
     held: Vec<u8>,
@@ -79,6 +84,7 @@ impl Session {
             last_heard: now,
             waiting: None,
             rate: RateUsed::default(),
+            allowance: Allowance::default(),
             telnet: Telnet::default(),
             held: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! Telling people things: an event is rendered once for each form in which somebody wants it, and its bytes handed to whoever serves them.
 
+use super::allowance::Own;
 use super::rooms::{Member, Room};
 use super::{Chat, Session};
 use forkchat_common::address::AddressBlock;
@@ -39,6 +40,10 @@ pub trait Output {
     /// A session's question is answered: what it sent behind it is next.
     fn answered(&mut self, session: SessionId, slot: Slot) {
         let _ = (session, slot);
+    }
+    /// The session was to be sent more than it may be: its client has to prove its address again, and is sent a cookie for that.
+    fn challenged(&mut self, session: SessionId) {
+        let _ = session;
     }
     /// A list for a session has more parts than so many: the worker that serves it proposes
     /// [`super::Fact::NextPart`] when it has written this one.
@@ -104,6 +109,11 @@ struct Form {
 }
 
 impl Form {
+    fn of(session: &Session) -> Form {
+        let doubles_ff = session.speaks_telnet() && session.charset.has_byte_ff();
+        Form { charset: session.charset, tags: session.has(Setting::Tags), doubles_ff }
+    }
+
     fn encode(self, text: &str, bytes: &mut Vec<u8>) {
         self.charset.encode(text, bytes);
         if self.doubles_ff {
@@ -144,24 +154,29 @@ pub(super) struct Teller<'a, O> {
     pub now: Micros,
     forms: &'a mut Forms,
     pub out: &'a mut O,
+    /// The session whose record is applied, if what it is sent for that is limited.
+    pub own: Option<Own>,
 }
 
 impl<'a, O: Output> Teller<'a, O> {
     pub fn new(stamp: Stamp, now: Micros, author: Option<Slot>, forms: &'a mut Forms, out: &'a mut O) -> Self {
         out.begin(stamp, author);
-        Teller { stamp, now, forms, out }
+        Teller { stamp, now, forms, out, own: None }
     }
 
     /// Another event: what was rendered before is another's.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.forms.used = 0;
     }
 
     /// To a session that is served here.
-    fn render(&mut self, session: &Session, event: &Event<'_>) {
-        let doubles_ff = session.speaks_telnet() && session.charset.has_byte_ff();
-        let form = Form { charset: session.charset, tags: session.has(Setting::Tags), doubles_ff };
-        self.out.tell(session.id, self.forms.bytes(form, event, self.stamp));
+    pub(super) fn render(&mut self, session: &Session, event: &Event<'_>) {
+        self.out.tell(session.id, self.forms.bytes(Form::of(session), event, self.stamp));
+    }
+
+    /// The event's bytes, as they would be for a session.
+    pub(super) fn bytes(&mut self, session: &Session, event: &Event<'_>) -> &[u8] {
+        self.forms.bytes(Form::of(session), event, self.stamp)
     }
 }
 
@@ -173,10 +188,10 @@ impl Session {
 
 impl Chat {
     pub(super) fn tell_one<O: Output>(&self, id: SessionId, event: &Event<'_>, tell: &mut Teller<'_, O>) {
-        if let Some(session) = self.session(id)
-            && tell.out.serves(id, session.slot)
-        {
-            tell.begin();
+        let Some(session) = self.session(id) else { return };
+        tell.begin();
+        // What is allowed is decided in every copy, whether it serves the session or not.
+        if tell.may_send(session, event) && tell.out.serves(id, session.slot) {
             tell.render(session, event);
         }
     }
@@ -199,9 +214,12 @@ impl Chat {
 
     fn tell_each<O: Output>(&self, members: &[Member], except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
         tell.begin();
+        let own = tell.own.map(|own| own.session);
+        let is_own = |session| own == Some(session);
         for &Member { session, slot } in members {
             if Some(session) != except
                 && (!event.is_presence() || self.session(session).is_some_and(|session| session.has(Setting::Joins)))
+                && (!is_own(session) || self.session(session).is_some_and(|session| tell.may_send(session, event)))
                 && tell.out.serves(session, slot)
                 && let Some(session) = self.session(session)
             {

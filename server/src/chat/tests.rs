@@ -1,4 +1,5 @@
 use super::*;
+use forkchat_common::endpoint::LocalAddress;
 use forkchat_common::ids::Sequence;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -516,7 +517,11 @@ fn sixty_people_behind_one_address_are_not_slowed_down() {
 fn datagrams_beyond_the_budget_are_dropped() {
     let mut copy = Copy::new(&[0]);
     let session = SessionId::new(1, 0);
-    let opened = Fact::Opened { slot: Slot(0), transport: Transport::Udp, peer: "10.0.0.1:1".parse().unwrap() };
+    let opened = Fact::Opened {
+        slot: Slot(0),
+        transport: Transport::Udp { local: LocalAddress::default(), key: None },
+        peer: "10.0.0.1:1".parse().unwrap(),
+    };
     copy.apply(1, &Record { session, input_end: 0, fact: opened });
     copy.told.bytes.clear();
     for input_end in 1..=600 {

@@ -8,14 +8,16 @@ use crate::admission::{OPENINGS_PER_SECOND, Refused};
 use crate::channel::ToWorker;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
+use crate::sys::socket::report_local_address;
 use forkchat_common::address::AddressBlock;
+use forkchat_common::endpoint::plain;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, send};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Connections that the kernel may hold for us; it caps this at net.core.somaxconn.
@@ -135,7 +137,7 @@ impl Supervisor {
                 Ok((socket, address)) => {
                     self.listeners.is_trouble_told = false;
                     match address.as_socket() {
-                        Some(peer) => self.admit(socket, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+                        Some(peer) => self.admit(socket, plain(peer)),
                         None => log::error!("a connection without an address; it is closed"),
                     }
                 }
@@ -380,6 +382,8 @@ fn udp_socket(address: SocketAddr, _: bool) -> io::Result<Socket> {
     // The system may allow less (net.core.wmem_max, rmem_max).
     let _ = SockRef::from(&socket).set_send_buffer_size(UDP_BUFFER_BYTES);
     let _ = SockRef::from(&socket).set_recv_buffer_size(UDP_BUFFER_BYTES);
+    // On a wildcard address each client is answered from the address that it uses.
+    report_local_address(socket.as_fd(), address.is_ipv6())?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

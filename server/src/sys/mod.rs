@@ -14,7 +14,7 @@
 //! | [`refused`] | which calls are refused here and replaced |
 //! | [`threads`] | whether the system gives threads |
 //! | [`scheduling`] | nice values and scheduling policies |
-//! | [`socket`] | consuming without copying, low-water mark, descriptors in messages |
+//! | [`socket`] | consuming without copying, low-water mark, descriptors in messages, a datagram's own address |
 //! | [`tcp_position`] | what was taken from a TCP connection and what was handed over to it |
 #![allow(unsafe_code)]
 

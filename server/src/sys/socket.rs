@@ -2,8 +2,9 @@
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt};
 use std::io::{IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -102,4 +103,70 @@ pub fn receive_message(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result
         }
     }
     Ok((message.bytes, received))
+}
+
+/// Has a UDP socket report with each datagram to which of this machine's addresses it was sent. Sources: ip(7), `IP_PKTINFO`; ipv6(7),
+/// `IPV6_RECVPKTINFO`. A socket for both protocols reports both ways.
+pub fn report_local_address(socket: BorrowedFd<'_>, is_ipv6: bool) -> nix::Result<()> {
+    if is_ipv6 {
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    }
+    setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)
+}
+
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its length.
+    pub length: usize,
+    /// Where it comes from.
+    pub from: Option<SocketAddr>,
+    /// To which of this machine's addresses it was sent, and the interface that it came in by, if that was reported.
+    pub to: Option<(IpAddr, u32)>,
+}
+
+/// Receives a datagram into `buffer`. Never waits: `EAGAIN`.
+pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<Received> {
+    let mut control = nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+    let from = message.address.as_ref().and_then(socket_address);
+    let (mut v4, mut v6) = (None, None);
+    // Reports that didn't fit were left out; they would be about something else.
+    for report in message.cmsgs().into_iter().flatten() {
+        match report {
+            // Not the address in the datagram, which may be a broadcast's, but the one of ours that took it.
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                let ip = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+                v4 = Some((IpAddr::from(ip), info.ipi_ifindex.cast_unsigned()));
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => v6 = Some((IpAddr::from(info.ipi6_addr.s6_addr), info.ipi6_ifindex)),
+            _ => {}
+        }
+    }
+    Ok(Received { length: message.bytes, from, to: v4.or(v6) })
+}
+
+/// Sends a datagram, from this address of this machine if one is given, on this interface if it isn't 0. Never waits: `EAGAIN`.
+pub fn send_datagram(socket: BorrowedFd<'_>, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>, interface: u32) -> nix::Result<usize> {
+    let v4 = from.and_then(|from| match from.to_canonical() {
+        IpAddr::V4(ip) => Some(libc::in_pktinfo {
+            ipi_ifindex: interface.cast_signed(),
+            ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        }),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = from.and_then(|from| match from.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => Some(libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: interface }),
+    });
+    let v4 = v4.as_ref().map(ControlMessage::Ipv4PacketInfo);
+    let control: Vec<ControlMessage<'_>> = v4.into_iter().chain(v6.as_ref().map(ControlMessage::Ipv6PacketInfo)).collect();
+    sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, MsgFlags::MSG_DONTWAIT, Some(&SockaddrStorage::from(to)))
+}
+
+fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(SocketAddrV4::from(v4)));
+    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(SocketAddrV6::from(v6))))
 }

@@ -9,6 +9,7 @@ use crate::ipc::semaphore::Semaphore;
 use crate::ipc::value::Value;
 use crate::sys::memory::map_shared;
 use crate::sys::tcp_position::Positions;
+use forkchat_common::endpoint::{LocalAddress, UdpPath};
 use forkchat_common::ids::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +36,7 @@ pub(super) struct FakeSockets {
     /// The connections that were ended.
     pub finished: Vec<(SessionId, Ending)>,
     /// What those without a session were answered.
-    pub answers: Vec<(SocketAddr, Vec<u8>)>,
+    pub answers: Vec<(UdpPath, Vec<u8>)>,
 }
 
 impl FakeSockets {
@@ -64,7 +65,7 @@ impl Sockets for FakeSockets {
     type Connection = ();
 
     fn add(&mut self, _: SessionId, (): ()) {}
-    fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
+    fn add_peer(&mut self, _: SessionId, _: UdpPath) {}
 
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
         self.numbers.push(number);
@@ -108,8 +109,8 @@ impl Sockets for FakeSockets {
 
     fn resume_input(&mut self, _: SessionId, _: u64, _: bool) {}
 
-    fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]) {
-        self.answers.push((peer, bytes.to_vec()));
+    fn answer_stranger(&mut self, path: UdpPath, bytes: &[u8]) {
+        self.answers.push((path, bytes.to_vec()));
     }
 
     fn drained(&mut self) {}
@@ -132,4 +133,9 @@ pub(super) fn never() -> Event {
 /// Where a client comes from.
 pub(super) fn peer(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)
+}
+
+/// The path of a UDP client from this port.
+pub(super) fn path(port: u16) -> UdpPath {
+    UdpPath { peer: peer(port), local: LocalAddress::default() }
 }

@@ -4,6 +4,7 @@ use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
 use crate::replica::push_fact;
 use forkchat_common::command::may_have_long_answer;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::foreign;
 use forkchat_common::ids::{Sequence, SessionId};
 use forkchat_common::lines::{Piece, cut};
@@ -50,8 +51,8 @@ pub enum Input<C> {
     },
     /// A datagram.
     Datagram {
-        /// From where.
-        peer: SocketAddr,
+        /// From where, and to which of our addresses.
+        path: UdpPath,
         /// What.
         bytes: Vec<u8>,
     },

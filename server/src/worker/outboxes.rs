@@ -7,15 +7,15 @@
 //! means.
 
 use super::sockets::{Sockets, Written};
-use crate::chat::{CloseReason, Ending, Output, Session, Transport};
+use crate::chat::{CloseReason, Ending, Output, Session};
 use crate::event_log::{Checkpoint, EventLog, Thread};
 use crate::faults::{Act, strike};
 use forkchat_common::address::AddressBlock;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::wire::line::Stamp;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 /// Memory that an empty outbox keeps for its next bytes, until it has been idle for a while.
 const IDLE_BYTES_MAX: usize = 4 * 1024;
@@ -71,7 +71,9 @@ pub struct Outboxes {
     /// By slot: whether another worker has somebody to tell and is to be woken.
     others: Vec<bool>,
     /// The addresses of UDP sessions that began since the last call of [`Outboxes::take_peers`].
-    peers: Vec<(SessionId, SocketAddr)>,
+    peers: Vec<(SessionId, UdpPath)>,
+    /// UDP sessions whose client has to prove its address, since the last call of [`Outboxes::take_challenged`].
+    challenged: Vec<SessionId>,
     /// Whether there is a question for the journal.
     is_asked: bool,
     /// Those whose question was answered since the last call of [`Outboxes::take_answered`].
@@ -249,6 +251,7 @@ impl Outboxes {
             is_own: false,
             others: Vec::new(),
             peers: Vec::new(),
+            challenged: Vec::new(),
             is_asked: false,
             answered: Vec::new(),
             continuing: Vec::new(),
@@ -527,8 +530,13 @@ impl Outboxes {
     }
 
     /// The UDP sessions that began since the last call, and their addresses.
-    pub fn take_peers(&mut self) -> Vec<(SessionId, SocketAddr)> {
+    pub fn take_peers(&mut self) -> Vec<(SessionId, UdpPath)> {
         std::mem::take(&mut self.peers)
+    }
+
+    /// The UDP sessions that were challenged since the last call.
+    pub fn take_challenged(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.challenged)
     }
 
     /// Whether a session has an outbox in this cell, open or ended.
@@ -586,7 +594,7 @@ impl Output for Outboxes {
     }
 
     fn opened(&mut self, session: &Session) {
-        let (now, &Session { id: session, slot, transport, peer, .. }) = (self.now, session);
+        let (now, path, &Session { id: session, slot, .. }) = (self.now, session.path(), session);
         if slot != self.me {
             return;
         }
@@ -600,8 +608,8 @@ impl Output for Outboxes {
             // The first checkpoint is right before it begins, and not where the turn begins: a snapshot may lie between.
             (outbox.resumes_at, outbox.mark) = (now, (now, 0));
         }
-        if transport == Transport::Udp {
-            self.peers.push((session, peer));
+        if let Some(path) = path {
+            self.peers.push((session, path));
         }
         // It has a checkpoint from its first turn on, told anything or not.
         self.mark_dirty(session);
@@ -677,6 +685,10 @@ impl Output for Outboxes {
         if slot == self.me {
             self.answered.push(session);
         }
+    }
+
+    fn challenged(&mut self, session: SessionId) {
+        self.challenged.push(session);
     }
 
     fn continues(&mut self, session: SessionId, slot: Slot, list: Sequence, parts: u32) {

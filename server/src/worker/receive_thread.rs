@@ -281,9 +281,9 @@ impl ReceiveThread {
 
     fn receive_datagrams(&mut self) {
         let Some(udp) = self.udp.clone() else { return };
-        for (peer, bytes) in std::iter::from_fn(|| udp.receive(&mut self.buffer)).take(BATCH) {
+        for (path, bytes) in std::iter::from_fn(|| udp.receive(&mut self.buffer)).take(BATCH) {
             // Without room in the queue it is lost, as datagrams are.
-            let _ = self.inputs.try_send(Input::Datagram { peer, bytes });
+            let _ = self.inputs.try_send(Input::Datagram { path, bytes });
         }
     }
 

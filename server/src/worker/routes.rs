@@ -1,15 +1,15 @@
 //! How each session of a worker is reached, by cell. `S` is what the worker keeps of a connection.
 
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
-use std::net::SocketAddr;
 
 /// How a session is reached.
 #[derive(Debug)]
 pub enum Route<S> {
     /// Over its connection.
     Stream(S),
-    /// Over the UDP socket, at this address.
-    Datagrams(SocketAddr),
+    /// Over the UDP socket, between these addresses.
+    Datagrams(UdpPath),
 }
 
 /// The routes of all sessions. A session that isn't there any more has none, also when another has its cell.

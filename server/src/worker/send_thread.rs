@@ -12,11 +12,11 @@ use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
 use crate::sys::tcp_position::{Positions, positions};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,15 +120,15 @@ impl Sockets for Network {
         self.routes.insert(session, Route::Stream(Stream { connection, is_watched: false }));
     }
 
-    fn add_peer(&mut self, session: SessionId, peer: SocketAddr) {
-        self.routes.insert(session, Route::Datagrams(peer));
+    fn add_peer(&mut self, session: SessionId, path: UdpPath) {
+        self.routes.insert(session, Route::Datagrams(path));
     }
 
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
         match self.routes.get(session) {
             None => Written::Gone,
-            Some(&mut Route::Datagrams(peer)) => {
-                self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, peer, bytes, number, &self.output))
+            Some(&mut Route::Datagrams(path)) => {
+                self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, path, bytes, number, &self.output))
             }
             Some(Route::Stream(Stream { connection, is_watched })) => {
                 match send(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
@@ -190,10 +190,10 @@ impl Sockets for Network {
         }
     }
 
-    fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]) {
+    fn answer_stranger(&mut self, path: UdpPath, bytes: &[u8]) {
         if let Some(udp) = &self.udp {
             // Lost if it can't be sent now: the stranger asks again.
-            let _ = udp.send(peer, bytes);
+            let _ = udp.send(path, bytes);
         }
     }
 

@@ -24,6 +24,7 @@ use crate::ipc::doorbell::Doorbell;
 use crate::ipc::event::Event;
 use crate::replica::{JoinError, Replica, push_fact};
 use crate::stand_in::{Post, Reserve};
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet, VecDeque};
@@ -212,7 +213,7 @@ impl<S: Sockets> Serving<S> {
                     self.arm(session);
                 }
             }
-            Input::Datagram { peer, bytes } => self.receive_datagram(peer, &bytes),
+            Input::Datagram { path, bytes } => self.receive_datagram(path, &bytes),
         }
     }
 
@@ -243,6 +244,7 @@ impl<S: Sockets> Serving<S> {
         for session in flushed.waiting {
             self.set_timer(LAST_WORDS, Timer::LastWords(session));
         }
+        self.challenge();
         if let Some(desk) = &mut self.udp {
             let over_udp = flushed.finished.iter().filter(|&&session| desk.close(session));
             over_udp.for_each(|&session| self.log.clear_checkpoint(session));
@@ -362,19 +364,19 @@ impl<S: Sockets> Serving<S> {
         self.propose(session, fact_batch(session, fact), Then::Nothing);
     }
 
-    fn receive_datagram(&mut self, peer: SocketAddr, bytes: &[u8]) {
+    fn receive_datagram(&mut self, path: UdpPath, bytes: &[u8]) {
         let Some(desk) = &mut self.udp else { return };
         if self.drain != Drain::No {
             return;
         }
-        let (session, offset) = desk.place_of(peer);
+        let (session, offset) = desk.place_of(path);
         self.log.enter(self.me, Thread::Send, Place::Input { session, offset });
         strike(Act::Decoding, bytes);
-        let verdict = desk.receive(peer, bytes, &self.replica.chat, self.log.now(), self.log.uptime());
+        let verdict = desk.receive(path, bytes, &self.replica.chat, self.log.now(), self.log.uptime());
         self.log.leave(self.me, Thread::Send);
         match verdict {
             Verdict::Ignore => {}
-            Verdict::Answer(answer) => self.sockets.answer_stranger(peer, &answer),
+            Verdict::Answer(answer) => self.sockets.answer_stranger(path, &answer),
             Verdict::Lines(session, batch, lines) => self.propose(session, batch, Then::CountUdp { session, lines }),
             Verdict::Open(session, batch) => {
                 self.propose(session, batch, Then::Nothing);
@@ -432,8 +434,17 @@ impl<S: Sockets> Serving<S> {
 
     /// UDP sessions that have begun are sent what they are told.
     pub(super) fn route_peers(&mut self) {
-        for (session, peer) in self.outboxes.take_peers() {
-            self.sockets.add_peer(session, peer);
+        for (session, path) in self.outboxes.take_peers() {
+            self.sockets.add_peer(session, path);
+        }
+    }
+
+    /// Sends a cookie to the UDP clients that have to prove their address. Lost if it can't be sent now: the next answer that is too long has another.
+    fn challenge(&mut self) {
+        let challenged = self.outboxes.take_challenged();
+        let Some(desk) = &self.udp else { return };
+        for (path, line) in challenged.into_iter().filter_map(|session| desk.challenge(session, self.log.now())) {
+            self.sockets.answer_stranger(path, line.as_bytes());
         }
     }
 

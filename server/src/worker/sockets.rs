@@ -2,8 +2,8 @@
 
 use crate::chat::Ending;
 use crate::sys::tcp_position::Positions;
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
-use std::net::SocketAddr;
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub trait Sockets {
     /// A session's connection, which from now on is known by the session's id.
     fn add(&mut self, session: SessionId, connection: Self::Connection);
 
-    /// A UDP session's address, which from now on is known by the session's id.
-    fn add_peer(&mut self, session: SessionId, peer: SocketAddr);
+    /// A UDP session's addresses, which from now on are known by the session's id.
+    fn add_peer(&mut self, session: SessionId, path: UdpPath);
 
     /// Writes output bytes. Never waits. `number` counts the session's writes that were taken, and this one: over UDP each is a datagram.
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written;
@@ -65,8 +65,8 @@ pub trait Sockets {
     /// So much of a session's input was taken out of the kernel by a predecessor, and the next byte may belong to a line that is too long.
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool);
 
-    /// Sends a datagram to an address that has no session.
-    fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]);
+    /// Sends a datagram that is no part of a session's output.
+    fn answer_stranger(&mut self, path: UdpPath, bytes: &[u8]);
 
     /// The server ends, and nothing is left to write.
     fn drained(&mut self);

@@ -27,7 +27,7 @@ use super::outboxes::{ALL, Outboxes};
 use super::serving::Serving;
 use super::sockets::Sockets;
 use super::udp::UdpDesk;
-use crate::chat::{CloseReason, Ending, Fact, Session, Transport};
+use crate::chat::{CloseReason, Ending, Fact, Session};
 use crate::event_log::{EventLog, Place, Thread};
 use crate::role::count;
 use forkchat_common::ids::{Micros, Sequence, SessionId};
@@ -107,11 +107,10 @@ impl<S: Sockets> Serving<S> {
             silent_before = silent_before.min(self.resume_output(session, |_| handed_over));
         }
         // Over UDP nobody knows what arrived: what comes behind the checkpoint is sent, perhaps again.
-        let over_udp = |session: &&Session| session.transport == Transport::Udp;
         let cells = self.config.udp.as_ref().map_or(0..0, |udp| udp.cells.clone());
         let in_cells = cells.filter_map(|cell| self.log.checkpoint(cell)).map(|checkpoint| checkpoint.session);
-        let in_state: Vec<_> = self.replica.chat.sessions_of(self.me).filter(over_udp).map(|session| (session.id, session.peer)).collect();
-        in_state.iter().for_each(|&(session, peer)| self.sockets.add_peer(session, peer));
+        let in_state: Vec<_> = self.replica.chat.sessions_of(self.me).filter_map(|session| Some((session.id, session.path()?))).collect();
+        in_state.iter().for_each(|&(session, path)| self.sockets.add_peer(session, path));
         let in_state = in_state.into_iter().map(|(session, _)| session);
         for session in in_cells.chain(in_state).collect::<BTreeSet<_>>() {
             if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session) {
@@ -212,7 +211,7 @@ impl<S: Sockets> Serving<S> {
     /// Sessions that are open by the log, and nobody has a socket for. There should be none: a socket is kept until the log has the session's end.
     fn close_strays(&mut self, known: &[(SessionId, SocketAddr)]) {
         let known: BTreeSet<SessionId> = known.iter().map(|(session, _)| *session).collect();
-        let has_socket = |session: &Session| session.transport == Transport::Udp || known.contains(&session.id);
+        let has_socket = |session: &Session| session.is_udp() || known.contains(&session.id);
         let of_mine = self.replica.chat.sessions_of(self.me);
         let strays: Vec<SessionId> = of_mine.filter(|session| !has_socket(session)).map(|session| session.id).collect();
         for session in strays {
@@ -239,7 +238,7 @@ mod tests {
     use crate::chat::RateLimit;
     use crate::event_log::{Geometry, SnapshotWriter};
     use crate::worker::Bounds;
-    use crate::worker::fakes::{FakeSockets, never, peer, udp_config};
+    use crate::worker::fakes::{FakeSockets, never, path, peer, udp_config};
     use crate::worker::input::{Behind, Input};
     use crate::worker::serving::ServingConfig;
     use forkchat_common::ids::Slot;
@@ -285,7 +284,7 @@ mod tests {
     }
 
     fn says_over_udp(worker: &mut Serving<FakeSockets>, port: u16, line: &[u8]) {
-        worker.accept(Input::Datagram { peer: peer(port), bytes: line.to_vec() });
+        worker.accept(Input::Datagram { path: path(port), bytes: line.to_vec() });
         worker.turn();
     }
 

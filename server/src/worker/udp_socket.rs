@@ -3,12 +3,13 @@
 use super::datagram;
 use super::input::PEEK_BYTES_MAX;
 use super::sockets::Written;
+use crate::sys::socket::{Received, receive_datagram, send_datagram};
+use forkchat_common::endpoint::{LocalAddress, UdpPath};
 use forkchat_common::ids::SessionId;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use nix::sys::socket::{MsgFlags, SockaddrStorage, recvfrom, sendto};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// A datagram is never longer. Source: udp(7).
@@ -35,17 +36,16 @@ pub fn sides(socket: OwnedFd, epoll: &Epoll, token: u64) -> nix::Result<(UdpRece
 }
 
 impl UdpReceiver {
-    /// The next datagram and where it comes from, without what is beyond the bounds; `None` if there is none now. `buffer` has
+    /// The next datagram and both its ends, without what is beyond the bounds; `None` if there is none now. `buffer` has
     /// [`DATAGRAM_BYTES_MAX`] bytes.
-    pub fn receive(&self, buffer: &mut [u8]) -> Option<(SocketAddr, Vec<u8>)> {
+    pub fn receive(&self, buffer: &mut [u8]) -> Option<(UdpPath, Vec<u8>)> {
         loop {
-            match recvfrom::<SockaddrStorage>(self.0.as_raw_fd(), buffer) {
-                Ok((length, Some(from))) => {
-                    if let Some(peer) = socket_address(&from) {
-                        return Some((peer, within_bounds(&buffer[..length]).to_vec()));
-                    }
+            match receive_datagram(self.0.as_fd(), buffer) {
+                Ok(Received { length, from: Some(peer), to }) => {
+                    let path = UdpPath { peer, local: local_address(to) };
+                    return Some((path, within_bounds(&buffer[..length]).to_vec()));
                 }
-                Ok((_, None)) | Err(Errno::EINTR) => {}
+                Ok(Received { from: None, .. }) | Err(Errno::EINTR) => {}
                 Err(_) => return None,
             }
         }
@@ -60,9 +60,9 @@ impl AsFd for UdpReceiver {
 
 impl UdpSender {
     /// Sends the next datagram of a session's output.
-    pub fn write(&mut self, session: SessionId, peer: SocketAddr, output: &[u8], number: u64, epoll: &Epoll) -> Written {
+    pub fn write(&mut self, session: SessionId, path: UdpPath, output: &[u8], number: u64, epoll: &Epoll) -> Written {
         let datagram = datagram::cut(output, number);
-        match self.send(peer, &datagram.bytes) {
+        match self.send(path, &datagram.bytes) {
             Err(Errno::EAGAIN) => {
                 self.blocked.push(session);
                 let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, self.token);
@@ -76,8 +76,8 @@ impl UdpSender {
     }
 
     /// Sends a datagram.
-    pub fn send(&self, peer: SocketAddr, bytes: &[u8]) -> nix::Result<usize> {
-        sendto(self.socket.as_raw_fd(), bytes, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT)
+    pub fn send(&self, path: UdpPath, bytes: &[u8]) -> nix::Result<usize> {
+        send_datagram(self.socket.as_fd(), bytes, path.peer, path.local.ip, path.local.interface)
     }
 
     /// The sessions that were kept waiting: the socket takes more.
@@ -94,7 +94,29 @@ fn within_bounds(datagram: &[u8]) -> &[u8] {
     end.map_or(within, |end| &within[..=end])
 }
 
-fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|&v4| SocketAddr::V4(SocketAddrV4::from(v4)));
-    v4.or_else(|| address.as_sockaddr_in6().map(|&v6| SocketAddr::V6(SocketAddrV6::from(v6))))
+/// The end of a path that is ours, from what was reported of a datagram.
+fn local_address(reported: Option<(IpAddr, u32)>) -> LocalAddress {
+    let Some((ip, interface)) = reported else { return LocalAddress::default() };
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let can_be_source = !ip.is_multicast() && !ip.is_unspecified();
+    LocalAddress { ip: can_be_source.then_some(ip), interface: if is_link_local { interface } else { 0 } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_counts_where_the_address_means_something_only_there() {
+        let local = |ip: &str| local_address(Some((ip.parse().unwrap(), 3)));
+        let address = |ip: &str, interface| LocalAddress { ip: Some(ip.parse().unwrap()), interface };
+        assert_eq!(local("127.0.0.2"), address("127.0.0.2", 0), "elsewhere the routes decide, also when they change");
+        assert_eq!(local("::ffff:127.0.0.2"), address("::ffff:127.0.0.2", 0));
+        assert_eq!(local("fe80::2"), address("fe80::2", 3));
+        assert_eq!(local("ff02::1"), LocalAddress::default(), "no source of an answer");
+        assert_eq!(local_address(None), LocalAddress::default());
+    }
 }

@@ -10,7 +10,7 @@
 
 use super::faults::{Faults, Kind};
 use super::listener::{Attendance, Listener, Pending, Reply};
-use super::tags::{Tagged, number_of, split_tags, text, to_utf8, worker_of};
+use super::tags::{Tagged, key_in, number_of, split_tags, text, to_utf8, worker_of};
 use super::transcript::{Entry, Transcript, What, read_move};
 use super::voice::Voice;
 use crate::load::payload::Payload;
@@ -49,6 +49,8 @@ pub enum Heard {
     Worker(usize),
     /// Over UDP: the server doesn't know us, and asks for a greeting.
     Cookie,
+    /// Over UDP: the session's key.
+    Key,
     /// Something else.
     Other,
 }
@@ -83,6 +85,9 @@ impl Checker {
     /// A client is told a line, here without its LF.
     pub fn hear(&mut self, index: usize, line: &[u8], now: u64) -> Heard {
         let listener = &self.listeners[index];
+        if listener.is_udp && !key_in(line).is_empty() {
+            return Heard::Key;
+        }
         if listener.attendance == Attendance::Entering {
             return self.hear_at_login(index, line);
         }

@@ -13,6 +13,9 @@ const SLOW_SEGMENT_BYTES: u32 = 536;
 /// What a UDP client may have waiting to be read, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
 
+/// Behind what is said over UDP, so that a server that doesn't know us can answer: empty lines are nothing.
+pub const PADDING: &str = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n";
+
 /// How a client hands its lines to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
@@ -66,6 +69,12 @@ pub struct Client {
     pub held: (usize, u64),
     /// A line's beginning that has been read.
     pub unfinished: Vec<u8>,
+    /// Over UDP: what each datagram begins with once the server has given the session a key.
+    pub key: Vec<u8>,
+    /// Over UDP: how many of its greetings that ask for a cookie may still be answered.
+    pub knocks: u32,
+    /// Over UDP: when it last sent its login, in ns.
+    pub greeted_at: Option<u64>,
     /// What it says to log in.
     pub login: String,
     /// Whether its input is to be ended behind what it has to send.
@@ -92,7 +101,29 @@ impl Client {
         socket.set_nonblocking(true)?;
         let (unsent, unfinished) = (Vec::new(), Vec::new());
         let stage = Stage::LoggingIn(0);
-        Ok(Client { socket, stage, manner, is_slow, unsent, held: (0, 0), unfinished, login, ends_input: false, is_udp })
+        let key = Vec::new();
+        Ok(Client {
+            socket,
+            stage,
+            manner,
+            is_slow,
+            unsent,
+            held: (0, 0),
+            unfinished,
+            key,
+            knocks: 0,
+            greeted_at: None,
+            login,
+            ends_input: false,
+            is_udp,
+        })
+    }
+
+    /// Asks for a cookie.
+    pub fn knock(&mut self) {
+        self.knocks += 1;
+        // Long enough for the answer.
+        self.unsent.extend_from_slice(format!("/hello{PADDING}").as_bytes());
     }
 
     /// Whether it waits with a line's rest.
@@ -109,7 +140,7 @@ impl Client {
         if self.is_udp {
             if !self.unsent.is_empty() {
                 // What the network doesn't take is lost. The server's port is there, whoever reads it.
-                let _ = send(self.socket.as_raw_fd(), &self.unsent, flags);
+                let _ = send(self.socket.as_raw_fd(), &[self.key.as_slice(), &self.unsent].concat(), flags);
                 self.unsent.clear();
             }
             return Ok(());

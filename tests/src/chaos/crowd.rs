@@ -1,6 +1,6 @@
 //! The crowd: clients of all kinds, how they log in, and visitors, who come and go all the time.
 
-use super::client::{Client, Manner, Stage};
+use super::client::{Client, Manner, PADDING, Stage};
 use super::listener::{Attendance, Form, Listener, Reply};
 use super::play::Play;
 use super::transcript::Transcript;
@@ -14,8 +14,6 @@ const KNOCK_AGAIN: u64 = 500_000_000;
 const ROOMS_PER_SLOW: u32 = 5;
 /// Visitors of a room that has members enough.
 const VISITORS: u32 = 2;
-/// Behind what is said over UDP, so that a server that doesn't know us can answer: empty lines are nothing.
-const PADDING: &str = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n";
 
 const MS: u64 = 1_000_000;
 
@@ -97,7 +95,7 @@ impl Play<'_> {
         let ping = listener.ping();
         client.stage = Stage::LoggingIn(self.now);
         if listener.is_udp {
-            client.unsent.extend_from_slice(format!("/ping in{PADDING}").as_bytes());
+            client.knock();
         } else {
             client.unsent.extend_from_slice(format!("{}{ping}", client.login).as_bytes());
         }
@@ -114,12 +112,27 @@ impl Play<'_> {
         self.epoll.add(&self.clients[index], event).map_err(|error| format!("cannot wait for a connection: {error}"))
     }
 
-    /// Over UDP: the server asks for a greeting with this cookie.
+    /// Over UDP: a cookie has come to one who is in. Either it asked more than once, or the server doesn't know it any more.
+    pub(super) fn hear_cookie(&mut self, index: usize) {
+        match self.clients[index].knocks {
+            0 => self.closed(index, "the server doesn't know the session any more"),
+            knocks => self.clients[index].knocks = knocks - 1,
+        }
+    }
+
+    /// Over UDP: the server asks for a greeting with this cookie. A key is asked for with it: without one, answers and echoes might be left out.
     pub(super) fn greet_with(&mut self, index: usize, line: &[u8]) {
         let client = &mut self.clients[index];
         let pings = self.checker.listeners[index].pings;
+        client.knocks = client.knocks.saturating_sub(1);
+        if client.greeted_at.is_some_and(|at| at + KNOCK_AGAIN > self.now) {
+            // The answer to an earlier knock.
+            return;
+        }
+        client.greeted_at = Some(self.now);
+        client.stage = Stage::LoggingIn(self.now);
         client.unsent.extend_from_slice(&line[2..]);
-        client.unsent.extend_from_slice(format!("\n{}/ping p{pings}\n", client.login).as_bytes());
+        client.unsent.extend_from_slice(format!(" key\n{}/ping p{pings}\n", client.login).as_bytes());
         self.flush(index);
     }
 
@@ -133,7 +146,11 @@ impl Play<'_> {
             {
                 let (client, pings) = (&mut self.clients[index], listener.pings);
                 client.stage = Stage::LoggingIn(self.now);
-                client.unsent.extend_from_slice(format!("/ping p{pings}{PADDING}").as_bytes());
+                if client.key.is_empty() {
+                    client.knock();
+                } else {
+                    client.unsent.extend_from_slice(format!("/ping p{pings}{PADDING}").as_bytes());
+                }
                 self.flush(index);
             }
         }

@@ -10,6 +10,7 @@ use super::listener::{Attendance, Reply};
 use super::options::Options;
 use super::pauses::Pauses;
 use super::server::Server;
+use super::tags::key_in;
 use crate::load::client::each_line;
 use crate::load::is_interrupted;
 use crate::load::pace::Pace;
@@ -287,13 +288,14 @@ impl<'o> Play<'o> {
             Heard::Reply(reply) => self.answered(index, reply),
             Heard::Worker(slot) => self.checker.faults.slots[index] = slot,
             Heard::Cookie if matches!(self.clients[index].stage, Stage::LoggingIn(_)) => self.greet_with(index, line),
-            Heard::Cookie => self.closed(index, "the server doesn't know the session any more"),
+            Heard::Cookie => self.hear_cookie(index),
+            Heard::Key => self.clients[index].key = key_in(line),
             Heard::Other => {}
         }
     }
 
     /// A connection is over, as was wished or not.
-    fn closed(&mut self, index: usize, why: &str) {
+    pub(super) fn closed(&mut self, index: usize, why: &str) {
         // So that it is known what it follows.
         self.take_kills();
         match self.clients[index].stage {

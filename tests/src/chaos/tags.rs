@@ -33,6 +33,12 @@ pub fn split_tags(line: &[u8]) -> Option<Tagged<'_>> {
     Some(Tagged { id, stamp: id.rotate_left(32) ^ stamp_of(time), tail, prose })
 }
 
+/// The key that the server gives to a UDP session, as each of its datagrams begins: `/key KEY` and LF. Empty if the line has none.
+pub fn key_in(line: &[u8]) -> Vec<u8> {
+    let prose = split_tags(line).map_or(line, |tagged| tagged.prose);
+    if prose.starts_with(b"* /key ") { [&prose[2..], b"\n"].concat() } else { Vec::new() }
+}
+
 /// A number in decimal digits.
 pub fn number_of(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()

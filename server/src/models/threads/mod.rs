@@ -177,8 +177,8 @@ impl MainThread {
                 Notice::Over(session) => self.serving.sockets.ended(session),
             }
         }
-        for Datagram { peer, bytes } in self.datagrams.try_iter().take(BATCH) {
-            self.serving.accept(Input::Datagram { peer, bytes });
+        for Datagram { path, bytes } in self.datagrams.try_iter().take(BATCH) {
+            self.serving.accept(Input::Datagram { path, bytes });
         }
     }
 

@@ -15,12 +15,12 @@ use crate::worker::routes::{Route, Routes};
 use crate::worker::sockets::{Sockets, Written};
 use crate::worker::udp_socket::UdpSender;
 use crossbeam_channel::{Sender, TrySendError, bounded};
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
 use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -277,13 +277,13 @@ impl Sockets for Network {
         self.open += 1;
     }
 
-    fn add_peer(&mut self, session: SessionId, peer: SocketAddr) {
-        self.routes.insert(session, Route::Datagrams(peer));
+    fn add_peer(&mut self, session: SessionId, path: UdpPath) {
+        self.routes.insert(session, Route::Datagrams(path));
     }
 
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
-        if let Some(&mut Route::Datagrams(peer)) = self.routes.get(session) {
-            return self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, peer, bytes, number, &self.epoll));
+        if let Some(&mut Route::Datagrams(path)) = self.routes.get(session) {
+            return self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, path, bytes, number, &self.epoll));
         }
         let has_threads = self.start_threads(session);
         match self.routes.stream(session) {
@@ -365,10 +365,10 @@ impl Sockets for Network {
         }
     }
 
-    fn answer_stranger(&mut self, peer: SocketAddr, bytes: &[u8]) {
+    fn answer_stranger(&mut self, path: UdpPath, bytes: &[u8]) {
         if let Some(udp) = &self.udp {
             // Lost if it can't be sent now: the stranger asks again.
-            let _ = udp.send(peer, bytes);
+            let _ = udp.send(path, bytes);
         }
     }
 

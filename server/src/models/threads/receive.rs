@@ -8,8 +8,8 @@ use crate::worker::peek::{Look, look};
 use crate::worker::serving::append_or_want_room;
 use crate::worker::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, Slot};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -36,10 +36,10 @@ pub(super) struct Permit {
     pub lines_max: u32,
 }
 
-/// A datagram, and where it comes from.
+/// A datagram, where it comes from, and to which of our addresses.
 #[derive(Debug)]
 pub(super) struct Datagram {
-    pub peer: SocketAddr,
+    pub path: UdpPath,
     pub bytes: Vec<u8>,
 }
 
@@ -138,9 +138,9 @@ pub(super) fn receive_datagrams(log: &EventLog, me: Slot, udp: &UdpReceiver, dat
         if wait_for_input(udp.as_fd(), None).is_err() {
             std::thread::sleep(QUIET);
         }
-        for (peer, bytes) in std::iter::from_fn(|| udp.receive(&mut buffer)).take(BATCH) {
+        for (path, bytes) in std::iter::from_fn(|| udp.receive(&mut buffer)).take(BATCH) {
             // Without room it is lost, as datagrams are.
-            let _ = datagrams.try_send(Datagram { peer, bytes });
+            let _ = datagrams.try_send(Datagram { path, bytes });
         }
         log.ring(me);
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::chat::Transport;
 use crate::event_log::Geometry;
 use crate::worker::fakes::{FakeSockets, peer};
 use forkchat_common::ids::Micros;

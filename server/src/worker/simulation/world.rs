@@ -6,9 +6,9 @@ use crate::event_log::step;
 use crate::sys::tcp_position::Positions;
 use crate::worker::input::{Behind, Lines};
 use crate::worker::sockets::{Sockets, Written};
+use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{SessionId, Slot};
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// A client and the kernel between it and its worker.
@@ -82,7 +82,7 @@ impl Sockets for Wires {
     type Connection = ();
 
     fn add(&mut self, _: SessionId, (): ()) {}
-    fn add_peer(&mut self, _: SessionId, _: SocketAddr) {}
+    fn add_peer(&mut self, _: SessionId, _: UdpPath) {}
 
     fn write(&mut self, session: SessionId, bytes: &[u8], _: u64) -> Written {
         step();
@@ -139,7 +139,7 @@ impl Sockets for Wires {
         });
     }
 
-    fn answer_stranger(&mut self, _: SocketAddr, _: &[u8]) {}
+    fn answer_stranger(&mut self, _: UdpPath, _: &[u8]) {}
     fn drained(&mut self) {}
 }
 /// The lines that a client sent and that are not too long; the last one counts without its LF if it ended its input.
