@@ -1,6 +1,7 @@
 //! The commands: one table, which the parser, `/help` and a client's completion all read.
 
 use crate::limits::{HISTORY_LINES, HISTORY_LINES_MAX};
+use std::borrow::Cow;
 use std::fmt;
 
 /// What a line asks for. Borrows from the line.
@@ -183,6 +184,15 @@ pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, 
     }
 }
 
+/// What to send so that exactly `text` is said, whatever it looks like: a slash before a line that would be read as a command.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    match parse(text) {
+        Ok(None) => Cow::Borrowed(text),
+        Ok(Some((_, Command::Say(said)))) if said == text => Cow::Borrowed(text),
+        _ => Cow::Owned(format!("/{text}")),
+    }
+}
+
 /// Whether a line, as a client sent it, asks what is answered later than the lines behind it could be: those wait until it is.
 pub fn is_question(line: &[u8]) -> bool {
     const QUESTION: &[u8] = b"/history";
@@ -224,9 +234,90 @@ fn parse_set(rest: &str) -> Option<Command<'_>> {
     }
 }
 
+/// What other chat programs call a command, and what to use here instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// This command does it.
+    Command(&'static Row),
+    /// A sentence says what there is.
+    Words(&'static str),
+}
+
+/// Finds what a command of other chat programs is called here; `None` for a name that is not known from them.
+pub fn hint(name: &str) -> Option<Hint> {
+    let is_same = |known: &&str| known.eq_ignore_ascii_case(name);
+    let command = HINTS.iter().find(|(_, names)| names.iter().any(|known| is_same(&known)));
+    let words = || HINTS_IN_WORDS.iter().find(|(names, _)| names.iter().any(|known| is_same(&known)));
+    match command {
+        Some((here, _)) => Row::by_name(here).map(Hint::Command),
+        None => words().map(|(_, words)| Hint::Words(words)),
+    }
+}
+
+/// Commands, and what other chat programs call them.
+const HINTS: [(&str, &[&str]); 11] = [
+    ("help", &["?", "h", "commands", "man"]),
+    ("nick", &["name", "rename"]),
+    ("join", &["j", "channel", "enter", "room", "switch", "create"]),
+    ("leave", &["part", "close", "wc"]),
+    ("rooms", &["list", "channels"]),
+    ("who", &["names", "users", "n"]),
+    ("msg", &["query", "w", "whisper", "tell", "dm", "pm", "m", "t", "notice"]),
+    ("me", &["action", "em", "emote"]),
+    ("history", &["log", "last", "lastlog", "backlog", "scrollback", "chathistory"]),
+    ("charset", &["encoding", "codepage"]),
+    ("quit", &["exit", "bye", "disconnect", "logout", "signoff", "end"]),
+];
+
+/// Commands of other chat programs that have no counterpart.
+const HINTS_IN_WORDS: [(&[&str], &str); 5] = [
+    (&["q"], "/quit leaves, /msg NICK TEXT says something to one person only"),
+    (&["say", "s"], "what is typed without a slash is said"),
+    (&["away", "back", "afk", "status"], "nobody is marked as away here; /me TEXT tells the room what you do"),
+    (&["whois", "wii", "whowas"], "/who lists who is in a room, and no more is told of others"),
+    (&["kick", "ban", "op", "deop", "voice", "mode", "invite", "ignore", "oper"], "nobody has power over others here"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_escaped_text_is_said_exactly(text in "[ \\t\u{3000}\u{feff}]{0,2}[/\u{ff0f}\u{2044}]{0,3}(msg bob|who|quit|usr|)[^\\p{C}]{0,20}") {
+            match parse(&escape(&text)) {
+                Ok(Some((_, Command::Say(said)))) => prop_assert_eq!(said, text.as_str()),
+                // Where nothing can be seen, nothing is said.
+                Ok(None) => prop_assert_eq!(parse(&text), Ok(None)),
+                other => prop_assert!(false, "{:?}: {:?}", text, other),
+            }
+        }
+    }
+
+    #[test]
+    fn paths_and_comments_are_escaped_and_other_text_is_not() {
+        for (text, sent) in [("/usr/bin/ld: no", "//usr/bin/ld: no"), ("/quit", "//quit"), ("// x", "/// x"), ("a /b", "a /b"), ("", "")] {
+            assert_eq!(escape(text), sent);
+        }
+        assert_eq!(command("/// x"), Command::Say("// x"));
+    }
+
+    #[test]
+    fn names_from_other_programs_lead_to_the_command_here() {
+        for (name, here) in [("j", "join"), ("PART", "leave"), ("names", "who"), ("list", "rooms"), ("exit", "quit"), ("query", "msg"), ("w", "msg")] {
+            assert_eq!(hint(name), Row::by_name(here).map(Hint::Command), "{name}");
+        }
+        assert!(matches!(hint("away"), Some(Hint::Words(_))) && hint("dance").is_none());
+        let names = || HINTS.iter().flat_map(|(_, names)| *names).chain(HINTS_IN_WORDS.iter().flat_map(|(names, _)| *names));
+        for (here, _) in HINTS {
+            assert!(Row::by_name(here).is_some(), "{here}");
+        }
+        for name in names() {
+            assert!(Row::by_name(name).is_none(), "{name} is a command itself");
+            assert_eq!(names().filter(|other| *other == name).count(), 1, "{name} is there twice");
+        }
+    }
 
     fn command(line: &str) -> Command<'_> {
         parse(line).unwrap().unwrap().1
