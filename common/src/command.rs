@@ -305,7 +305,9 @@ mod tests {
 
     #[test]
     fn names_from_other_programs_lead_to_the_command_here() {
-        for (name, here) in [("j", "join"), ("PART", "leave"), ("names", "who"), ("list", "rooms"), ("exit", "quit"), ("query", "msg"), ("w", "msg")] {
+        for (name, here) in
+            [("j", "join"), ("PART", "leave"), ("names", "who"), ("list", "rooms"), ("exit", "quit"), ("query", "msg"), ("w", "msg")]
+        {
             assert_eq!(hint(name), Row::by_name(here).map(Hint::Command), "{name}");
         }
         assert!(matches!(hint("away"), Some(Hint::Words(_))) && hint("dance").is_none());

@@ -48,8 +48,18 @@ fn prompt(terminal: &Terminal, prompt: &str) {
     terminal.waits(&format!("the prompt {prompt:?}"), |terminal| (edited(terminal) == prompt.trim_end()).then_some(()));
 }
 
-/// The line that is being edited, with its prompt. Where it exactly fills a row the editor ends the row itself.
+/// The line that is being edited, with its prompt from the room on. Where it exactly fills a row the editor ends the row itself.
 fn edited(terminal: &Terminal) -> String {
+    let whole = edited_whole(terminal);
+    // What stands before the room is the nick.
+    match whole.split_once(' ') {
+        Some((nick, rest)) if !nick.starts_with('#') && rest.starts_with('#') => rest.to_owned(),
+        _ => whole,
+    }
+}
+
+/// The line that is being edited, with its whole prompt.
+fn edited_whole(terminal: &Terminal) -> String {
     let lines = terminal.lines();
     let has_time = |line: &String| line.get(..5).is_some_and(|time| time.as_bytes()[2] == b':');
     let is_prompt = |line: &String| line.ends_with('>') || line.contains("> ") && !has_time(line);
@@ -219,6 +229,55 @@ fn when_the_server_is_killed_and_comes_back_so_does_the_client() {
     bob.say("/who #lobby");
     let who = bob.reads("in #lobby").pop().unwrap();
     assert_eq!(who, "* in #lobby: bob");
+}
+
+#[test]
+fn the_prompt_keeps_nick_and_room_while_the_server_is_away() {
+    let mut server = Server::start(&[]);
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    let shows = |wanted: &str| terminal.waits(wanted, |terminal| (edited_whole(terminal) == wanted).then_some(()));
+    shows("alice #lobby>");
+    terminal.type_keys("/join #rust\r");
+    shows("alice #rust>");
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    terminal.shows("; trying again in ");
+    // Each Enter begins another prompt.
+    terminal.type_keys("\r");
+    terminal.type_keys("typed meanwhile\r");
+    terminal.shows("… alice: typed meanwhile");
+    terminal.waits("the prompt that waits", |terminal| terminal.lines().iter().any(|line| line.trim_end() == "alice #rust…").then_some(()));
+    terminal.type_keys("\r");
+    let _server = Server::start_in_place_of(&server, &[]);
+    terminal.shows("connected again");
+    shows("alice #rust>");
+}
+
+#[test]
+fn what_others_said_while_the_connection_was_lost_is_shown_as_earlier() {
+    let mut server = Server::start(&[]);
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice", "--join", "#lobby"]);
+    terminal.type_keys("here\r");
+    terminal.shows("✓ [#lobby] alice: here");
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    terminal.shows("; trying again in ");
+    // It comes back when the line is said.
+    terminal.signal(Signal::SIGSTOP);
+    let server = Server::start_in_place_of(&server, &[]);
+    let mut bob = server.join("bob");
+    bob.say("alice, where are you?");
+    bob.sync();
+    terminal.signal(Signal::SIGCONT);
+    terminal.shows("connected again");
+    terminal.shows("~ [#lobby] bob: alice, where are you?");
+    terminal.shows("private messages of that time are not kept");
+    bob.say("welcome back");
+    terminal.shows("  [#lobby] bob: welcome back");
+    assert_eq!(terminal.bells(), 0);
+    assert_eq!(terminal.lines().iter().filter(|line| line.contains("where are you?")).count(), 1);
 }
 
 #[test]

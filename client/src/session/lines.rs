@@ -166,7 +166,12 @@ impl Line {
     /// How it looks while it isn't accepted.
     pub fn shown(&self, standing: Standing) -> Shown {
         let room = self.room.clone().filter(|_| self.is_in_history());
-        Shown::Own { room, text: self.text.clone(), standing }
+        // What is said is shown as it would be said, without the slash that escapes it.
+        let text = match parse(&self.text) {
+            Ok(Some((_, Command::Say(said)))) => said,
+            _ => &self.text,
+        };
+        Shown::Own { room, text: text.to_owned(), standing }
     }
 
     /// Whether a person typed it.

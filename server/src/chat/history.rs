@@ -121,7 +121,8 @@ impl Chat {
         if session.question.is_some() {
             return Err(Refusal::StillAnswering);
         }
-        session.question = Some(Box::new(Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None, day: None }));
+        session.question =
+            Some(Box::new(Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None, day: None }));
         self.questions.insert(at, id);
         tell.out.asked();
         Ok(())
