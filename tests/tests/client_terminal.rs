@@ -152,21 +152,28 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
         |name: &str| -> Vec<String> { (0..500).map(|number| format!("{name} {number}\t贴 {}", "x".repeat(number % 150))).collect() };
     let bracketed = lines("bracketed");
     assert!(terminal.bracketed_paste());
-    terminal.paste(&(bracketed.join("\n") + "\nand more"));
     let said = |heard: Vec<String>| {
         heard.into_iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ").map(str::to_owned)).collect::<Vec<_>>()
     };
+    terminal.paste(&(bracketed.join("\n") + "\nand more"));
+    terminal.shows("- 500 lines pasted; Enter sends them, Ctrl-C drops them");
+    prompt(&terminal, "#lobby> and more");
+    bob.say("nothing yet");
+    assert_eq!(said(bob.sync()), Vec::<String>::new());
+    terminal.type_keys("\r");
     // Others talk at the same time.
     for number in 0..200 {
         bob.say(&format!("meanwhile {number}"));
     }
     let heard = said(bob.reads("alice: bracketed 499"));
     assert_eq!(heard, bracketed);
-    prompt(&terminal, "#lobby> and more");
-    terminal.type_keys("\x15");
+    bob.reads("[#lobby] alice: and more");
+    prompt(&terminal, "#lobby> ");
     // As a terminal does it that knows no brackets; tabs are the business of completion then.
     let bare: Vec<String> = lines("bare").into_iter().map(|line| line.replace('\t', " ")).collect();
     terminal.type_keys(bare.join("\r") + "\r");
+    terminal.shows("- many lines came at once, perhaps pasted; Enter sends the rest, Ctrl-C drops it");
+    terminal.type_keys("\r");
     assert_eq!(said(bob.reads("alice: bare 499")), bare);
     terminal.shows("✓ [#lobby] alice: bare 499");
     prompt(&terminal, "#lobby> ");
@@ -440,6 +447,43 @@ fn ctrl_c_clears_the_line_and_history_outlives_the_client() {
     prompt(&terminal, "#lobby> first");
     terminal.type_keys("\x1b[B");
     prompt(&terminal, "#lobby> second");
+}
+
+#[test]
+fn a_paste_that_is_dropped_is_never_said_and_a_short_one_needs_no_answer() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    terminal.paste(&"dropped\n".repeat(11));
+    terminal.shows("- 11 lines pasted; Enter sends them, Ctrl-C drops them");
+    terminal.type_keys("\x03");
+    terminal.shows("- the pasted lines are dropped");
+    terminal.paste(&"said\n".repeat(10));
+    terminal.shows("✓ [#lobby] alice: said");
+    terminal.type_keys("last\r");
+    let heard = bob.reads("alice: last");
+    assert!(!heard.iter().any(|line| line.contains("dropped")), "{heard:?}");
+    assert_eq!(heard.iter().filter(|line| line.ends_with(": said")).count(), 10);
+}
+
+#[test]
+fn ctrl_c_where_there_is_nothing_to_clear_says_how_to_leave() {
+    let server = Server::start(&[]);
+    let home = Home::new();
+    let mut terminal = client(&server, &home, &["--nick", "alice"]);
+    terminal.type_keys("half");
+    prompt(&terminal, "#lobby> half");
+    terminal.type_keys("\x03");
+    prompt(&terminal, "#lobby> ");
+    assert!(!terminal.lines().iter().any(|line| line.contains("Ctrl-D")));
+    terminal.type_keys("\x03\x03\x03");
+    terminal.shows("- Ctrl-C clears the line; Ctrl-D leaves, or /quit");
+    terminal.type_keys("/part\r");
+    terminal.shows("! no command /part; /leave [#ROOM] leaves a room");
+    assert_eq!(terminal.lines().iter().filter(|line| line.contains("Ctrl-D")).count(), 1, "once is enough");
+    terminal.type_keys("\x04");
+    assert_eq!(terminal.wait().code(), Some(0));
 }
 
 #[test]

@@ -112,6 +112,10 @@ pub struct Line {
     pub gaps: u64,
     /// How often it was sent.
     pub tries: u32,
+    /// Whether it waited while there was no connection.
+    pub is_from_outage: bool,
+    /// Until when it is sent again to a receiver who is not back yet.
+    pub retried_until: Option<Instant>,
     /// Its text as the server reads it: what the charset lacks is gone.
     pub arrives_as: String,
 }
@@ -131,6 +135,8 @@ impl Line {
             is_told: false,
             gaps: 0,
             tries: 0,
+            is_from_outage: false,
+            retried_until: None,
             arrives_as: String::new(),
         })
     }

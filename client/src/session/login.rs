@@ -121,7 +121,7 @@ impl Session {
         if !self.login.is_return() && self.login.place.is_some() {
             self.login.former = Some((self.nick.clone(), std::mem::take(&mut self.rooms), self.current.take()));
         }
-        if self.login.place.is_some() {
+        if self.login.was_done() {
             self.catch_up.lost();
         }
         self.rooms.clear();
@@ -323,7 +323,7 @@ impl Session {
         self.queue_again(lines);
     }
 
-    fn queue_again(&mut self, lines: Vec<Line>) {
+    pub(super) fn queue_again(&mut self, lines: Vec<Line>) {
         for line in lines.into_iter().rev() {
             self.queue_bytes += line.text.len();
             self.queue.push_front(line);

@@ -14,6 +14,7 @@
 //! session has ended and reads no more lines; the room's history reaches back to before the line was sent; and the line isn't there. Over UDP it takes
 //! the answer to a later line with no datagram missing in between.
 
+mod absent;
 mod catch_up;
 mod deliver;
 mod learn;
@@ -25,6 +26,7 @@ mod signs_of_life;
 mod tests;
 
 use crate::backoff::Backoff;
+use absent::Absent;
 use catch_up::CatchUp;
 use forkchat_common::charset::Charset;
 use forkchat_common::command::{Command, Setting, escape, parse};
@@ -146,6 +148,7 @@ pub struct Session {
     last_echo: HashMap<String, (Sequence, usize)>,
     signs: SignsOfLife,
     catch_up: CatchUp,
+    absent: Absent,
 
     /// The last answer: its command and id, and whether it is shown; its further lines go the same way.
     last_answer: Option<(String, Option<Sequence>, bool)>,
@@ -181,6 +184,7 @@ impl Session {
             last_echo: HashMap::new(),
             signs: SignsOfLife::new(now),
             catch_up: CatchUp::default(),
+            absent: Absent::default(),
             last_answer: None,
             nicks: Vec::new(),
             known_rooms: Vec::new(),
@@ -233,7 +237,7 @@ impl Session {
     pub fn typed(&mut self, text: &str, now: Instant) {
         let text: String = text.chars().filter(|&c| c == '\t' || !c.is_control()).collect();
         let text = if self.wishes.commands { text } else { escape(&text).into_owned() };
-        let Some(line) = Line::new(&text, Purpose::Typed, now) else {
+        let Some(mut line) = Line::new(&text, Purpose::Typed, now) else {
             if let Phase::Offline(_) = self.phase {
                 self.phase = Phase::Offline(now);
             }
@@ -248,6 +252,7 @@ impl Session {
             // Nobody hears it.
             return self.leave(now);
         }
+        line.is_from_outage = self.is_waiting() || self.phase == Phase::Settling;
         self.queue_bytes += text.len();
         self.queue.push_back(line);
         if is_quit && self.wishes.interactive {
@@ -283,6 +288,9 @@ impl Session {
         let why = self.signs.given_up().or(self.login.given_up()).unwrap_or_else(|| in_words(why));
         self.remember_for_return();
         self.show_held();
+        let held = self.absent.take();
+        self.queue_again(held);
+        self.queue.iter_mut().for_each(|line| line.is_from_outage = true);
         let in_flight = self.in_flight.take();
         self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
         if !self.wishes.interactive || self.input_ended.is_some() {
@@ -305,7 +313,7 @@ impl Session {
         };
         let is_leaving = matches!(self.phase, Phase::Leaving(_) | Phase::Ended);
         let last_lines = self.input_ended.filter(|_| self.wishes.interactive && !is_leaving).map(|since| since + LAST_LINES);
-        waiting.chain(phase).chain(last_lines).chain(self.login_deadline()).chain(self.next_sign_of_life()).min()
+        waiting.chain(phase).chain(last_lines).chain(self.login_deadline()).chain(self.next_sign_of_life()).chain(self.absent.again()).min()
     }
 
     /// Time has passed.
@@ -328,6 +336,7 @@ impl Session {
             return self.give_up_login();
         }
         self.tell_waiting(now);
+        self.try_absent_again(now);
         if self.next_sign_of_life().is_some_and(|at| now >= at) {
             self.show_life(now);
         }
@@ -355,11 +364,17 @@ impl Session {
         }
         let is_own = tagged.nick.as_deref().is_some_and(|nick| key_of(nick) == self.key);
         let answered = self.in_flight.answered(&tagged, is_own, self.wishes.udp, self.current.is_none());
+        let was_answer = answered.is_some();
+        let answered = answered.and_then(|line| self.kept_for_absent(line, &tagged, now));
+        if was_answer && answered.is_none() {
+            return self.proceed(now);
+        }
         self.learn(&tagged, is_own);
         let mut told = Told::tagged(&tagged);
         told.is_own = answered.is_some() && told.to.is_none() && is_own;
         told.is_for_me = !is_own && self.is_for_me(&told);
         self.note_received(&tagged, &told);
+        self.look_for_absent(&told);
         if !self.is_history(&tagged, &told, now) && self.is_shown(&tagged, answered.as_ref()) {
             self.show_in_order(told);
         }
@@ -451,6 +466,8 @@ impl Session {
     }
 
     fn show_queue_as_not_sent(&mut self) {
+        let held = self.absent.take();
+        self.queue_again(held);
         let queue = std::mem::take(&mut self.queue);
         self.queue_bytes = 0;
         self.show_all(queue.iter().filter(|line| !line.is_quit()), Standing::NotSent);

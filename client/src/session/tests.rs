@@ -13,6 +13,8 @@ struct Server {
     guests: usize,
     /// The history's first place.
     remembers_from: usize,
+    /// Private messages that were received.
+    messages: Vec<String>,
 }
 
 #[derive(Default)]
@@ -30,7 +32,7 @@ struct Connection {
 
 impl Server {
     fn new(has_history: bool, is_udp: bool) -> Server {
-        Server { has_history, is_udp, log: Vec::new(), connections: Vec::new(), guests: 0, remembers_from: 0 }
+        Server { has_history, is_udp, log: Vec::new(), connections: Vec::new(), guests: 0, remembers_from: 0, messages: Vec::new() }
     }
 
     fn connect(&mut self) -> usize {
@@ -115,6 +117,14 @@ impl Server {
             Ok(Some((_, Command::Who(_)))) => {
                 self.tell(number, &format!("event=reply;to=who;room={room};names={nick}"), "* in");
                 self.tell(number, &format!("event=reply;to=who;room={room}"), "* … and more");
+            }
+            Ok(Some((_, Command::Msg { nick: to, text }))) => {
+                if self.connections.iter().any(|connection| connection.is_open && connection.nick == to) {
+                    self.messages.push(text.to_owned());
+                    self.tell(number, &format!("event=private;nick={nick};target={to}"), &format!("[@{to}] {nick}: {text}"));
+                } else {
+                    self.tell(number, "event=error;to=msg", &format!("! nobody is called {to}; /who tells who is here"));
+                }
             }
             Ok(Some((_, Command::Ping(text)))) => self.tell(number, "event=pong;to=ping", format!("* pong {text}").trim_end()),
             Ok(Some((_, Command::Quit(_)))) => {
@@ -442,6 +452,59 @@ fn where_the_history_has_not_everything_it_is_said_that_more_may_be_missing() {
         world.settle();
         assert_eq!(world.server.log.len(), 1);
     }
+}
+
+#[test]
+fn a_message_typed_during_an_outage_waits_for_its_receiver_to_come_back_too() {
+    for is_seen in [true, false] {
+        let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+        world.settle();
+        world.cut();
+        while world.server.connections[0].is_open {
+            world.bury();
+        }
+        world.say("/msg carol one");
+        let reads = |world: &mut World, millis: u64| {
+            for _ in 0..millis / 100 {
+                while world.read() || world.hear() {}
+                world.pass(100);
+            }
+        };
+        reads(&mut world, 5_000);
+        world.say("/msg Carol two");
+        reads(&mut world, 1_000);
+        assert!(world.server.messages.is_empty());
+        assert!(world.notices().contains(&"carol is not back yet; your message is sent again for 30 s"), "{:?}", world.notices());
+        let carol = world.server.connect();
+        world.server.connections[carol].nick = "carol".to_owned();
+        world.server.connections.push(Connection { nick: "Carol".to_owned(), is_open: true, ..Connection::default() });
+        if is_seen {
+            world.session.told(b"@id=1;event=join;room=#rust;nick=carol * carol joined #rust", world.now);
+            world.obey();
+            while world.read() || world.hear() {}
+        } else {
+            reads(&mut world, 4_000);
+        }
+        assert_eq!(world.server.messages, ["one", "two"], "seen: {is_seen}");
+        let refused = |shown: &&Shown| matches!(shown, Shown::Told(Told { kind: Some(Kind::Error), .. }));
+        assert_eq!(world.shown.iter().filter(refused).count(), 0, "{:?}", world.shown);
+    }
+}
+
+#[test]
+fn a_receiver_who_does_not_come_back_is_waited_for_no_longer_than_that() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.say("/msg carol now");
+    world.settle();
+    assert!(matches!(world.shown.last(), Some(Shown::Told(Told { kind: Some(Kind::Error), .. }))), "no outage, no wait");
+    world.cut();
+    world.say("/msg carol later");
+    world.settle();
+    let last: Vec<&Shown> = world.shown.iter().rev().take(2).collect();
+    assert!(matches!(last[0], Shown::Told(Told { kind: Some(Kind::Error), .. })), "{last:?}");
+    assert!(matches!(last[1], Shown::Own { text, standing: Standing::NotSent, .. } if text == "/msg carol later"), "{last:?}");
+    assert_eq!((world.session.unaccepted(), world.server.messages.len()), (0, 0));
 }
 
 #[test]
