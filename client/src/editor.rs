@@ -28,7 +28,7 @@ const ESCAPE_MILLIS: u16 = 50;
 
 /// A paste of more lines than this is sent only after the person has agreed.
 const PASTE_LINES_MAX: usize = 10;
-/// A line that ends sooner than this after the one before was not typed by hand.
+/// A line that ends sooner than this after the one before, or whose beginning was there with that one's end, was not typed by hand.
 const BY_HAND: Duration = Duration::from_millis(30);
 
 /// What a person did.
@@ -54,6 +54,8 @@ pub struct LineEditor {
     begun: String,
     /// How many lines came faster than a hand types, one after the other: a paste by a terminal that doesn't mark it.
     burst: usize,
+    /// When the last line ended, more input was there.
+    has_more: bool,
 }
 
 /// What the keys know of a paste.
@@ -82,7 +84,7 @@ impl LineEditor {
         let mut editor = editor()?;
         let screen = Arc::new(Screen::new(Box::new(editor.create_external_printer()?), has_colors, terminal::size));
         let (paste, pasted, begun) = (Arc::default(), Vec::new(), String::new());
-        let mut editor = LineEditor { editor, screen, history: history_path(), words, paste, pasted, begun, burst: 0 };
+        let mut editor = LineEditor { editor, screen, history: history_path(), words, paste, pasted, begun, burst: 0, has_more: false };
         editor.bind();
         editor.recall();
         Ok(editor)
@@ -144,7 +146,8 @@ impl LineEditor {
         }
         // Without marks the first lines of a paste can't be told from typed ones.
         let is_pasting = self.paste.is_pasting.load(Ordering::Relaxed);
-        let is_by_hand = is_pasting || text.is_empty() || began.elapsed() >= BY_HAND;
+        let had_more = std::mem::replace(&mut self.has_more, terminal::has_input());
+        let is_by_hand = is_pasting || text.is_empty() || !had_more && began.elapsed() >= BY_HAND;
         self.burst = if is_by_hand { 0 } else { self.burst + 1 };
         if is_pasting || self.burst > PASTE_LINES_MAX {
             self.pasted.push(text);
