@@ -246,8 +246,8 @@ pub enum Hint {
 /// Finds what a command of other chat programs is called here; `None` for a name that is not known from them.
 pub fn hint(name: &str) -> Option<Hint> {
     let is_same = |known: &&str| known.eq_ignore_ascii_case(name);
-    let command = HINTS.iter().find(|(_, names)| names.iter().any(|known| is_same(known)));
-    let words = || HINTS_IN_WORDS.iter().find(|(names, _)| names.iter().any(|known| is_same(known)));
+    let command = HINTS.iter().find(|(_, names)| names.iter().any(is_same));
+    let words = || HINTS_IN_WORDS.iter().find(|(names, _)| names.iter().any(is_same));
     match command {
         Some((here, _)) => Row::by_name(here).map(Hint::Command),
         None => words().map(|(_, words)| Hint::Words(words)),

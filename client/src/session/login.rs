@@ -268,7 +268,7 @@ impl Session {
         let mut arrived = Vec::new();
         for line in std::mem::take(&mut self.doubtful) {
             match self.verdict(&line, &mut history) {
-                Verdict::Arrived(told) => arrived.push(Told { is_earlier: false, ..told }),
+                Verdict::Arrived(told) => arrived.push(Told { is_earlier: false, ..*told }),
                 Verdict::Missing => again.push(line),
                 // A command such as /join is done again in any case: what is typed behind it is meant for where it leads.
                 Verdict::Unknown if line.is_repeatable() => again.push(line),
@@ -305,7 +305,7 @@ impl Session {
         });
         if let Some(at) = found {
             history[at].is_own = true;
-            return Verdict::Arrived(history[at].clone());
+            return Verdict::Arrived(Box::new(history[at].clone()));
         }
         // Over UDP echoes may be lost, so it may also stand before the last one that came; and the history has to be whole from the very beginning.
         let begins = if self.wishes.udp { place } else { last };
@@ -351,7 +351,7 @@ impl Session {
 /// What became of a line.
 enum Verdict {
     /// It was said: so it was told.
-    Arrived(Told),
+    Arrived(Box<Told>),
     /// It is not there.
     Missing,
     /// Nobody can tell.

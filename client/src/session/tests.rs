@@ -262,8 +262,8 @@ impl World {
 
     /// What was shown of somebody.
     fn heard_from(&self, nick: &str) -> Vec<&Told> {
-        let told = |shown| if let &Shown::Told(ref told) = shown { Some(told) } else { None };
-        self.shown.iter().filter_map(told).filter(|told| told.nick.as_deref() == Some(nick)).collect()
+        let told = self.shown.iter().filter_map(|shown| if let Shown::Told(told) = shown { Some(told) } else { None });
+        told.filter(|told| told.nick.as_deref() == Some(nick)).collect()
     }
 
     fn notices(&self) -> Vec<&str> {
