@@ -19,7 +19,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Lines that the history keeps.
 const HISTORY_LINES_MAX: usize = 10_000;
@@ -28,8 +27,6 @@ const ESCAPE_MILLIS: u16 = 50;
 
 /// A paste of more lines than this is sent only after the person has agreed.
 const PASTE_LINES_MAX: usize = 10;
-/// A line that ends sooner than this after the one before, or whose beginning was there with that one's end, was not typed by hand.
-const BY_HAND: Duration = Duration::from_millis(30);
 
 /// What a person did.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,10 +49,6 @@ pub struct LineEditor {
     pasted: Vec<String>,
     /// What stands in the line when it is edited next.
     begun: String,
-    /// How many lines came faster than a hand types, one after the other: a paste by a terminal that doesn't mark it.
-    burst: usize,
-    /// When the last line ended, more input was there.
-    has_more: bool,
 }
 
 /// What the keys know of a paste.
@@ -84,7 +77,7 @@ impl LineEditor {
         let mut editor = editor()?;
         let screen = Arc::new(Screen::new(Box::new(editor.create_external_printer()?), has_colors, terminal::size));
         let (paste, pasted, begun) = (Arc::default(), Vec::new(), String::new());
-        let mut editor = LineEditor { editor, screen, history: history_path(), words, paste, pasted, begun, burst: 0, has_more: false };
+        let mut editor = LineEditor { editor, screen, history: history_path(), words, paste, pasted, begun };
         editor.bind();
         editor.recall();
         Ok(editor)
@@ -99,7 +92,7 @@ impl LineEditor {
     pub fn read(&mut self) -> Typed {
         loop {
             let prompt = self.screen.begin();
-            let (began, begun) = (Instant::now(), std::mem::take(&mut self.begun));
+            let begun = std::mem::take(&mut self.begun);
             let result = self.editor.readline_with_initial(&prompt, (&begun, ""));
             self.screen.ends();
             if self.paste.is_dropped.swap(false, Ordering::Relaxed) {
@@ -108,7 +101,7 @@ impl LineEditor {
             match result {
                 Ok(text) => {
                     self.erase(&prompt, &text);
-                    if let Some(lines) = self.taken(text, began) {
+                    if let Some(lines) = self.taken(text) {
                         lines.iter().for_each(|line| self.remember(line));
                         return Typed::Lines(lines);
                     }
@@ -135,7 +128,7 @@ impl LineEditor {
     }
 
     /// A line, or the rest of a paste, was read: gives back what is to be sent now.
-    fn taken(&mut self, text: String, began: Instant) -> Option<Vec<String>> {
+    fn taken(&mut self, text: String) -> Option<Vec<String>> {
         if self.paste.has_ended.swap(false, Ordering::Relaxed) {
             self.begun = text;
             if self.pasted.len() <= PASTE_LINES_MAX {
@@ -144,17 +137,9 @@ impl LineEditor {
             self.ask();
             return None;
         }
-        // Without marks the first lines of a paste can't be told from typed ones.
-        let is_pasting = self.paste.is_pasting.load(Ordering::Relaxed);
-        let had_more = std::mem::replace(&mut self.has_more, terminal::has_input());
-        let is_by_hand = is_pasting || text.is_empty() || !had_more && began.elapsed() >= BY_HAND;
-        self.burst = if is_by_hand { 0 } else { self.burst + 1 };
-        if is_pasting || self.burst > PASTE_LINES_MAX {
+        if self.paste.is_pasting.load(Ordering::Relaxed) {
             self.pasted.push(text);
             self.paste.has_lines.store(true, Ordering::Relaxed);
-            if self.burst > PASTE_LINES_MAX && !self.paste.is_asked.swap(true, Ordering::Relaxed) {
-                self.screen.show("      - many lines came at once, perhaps pasted; Enter sends the rest, Ctrl-C drops it\r\n");
-            }
             return None;
         }
         let mut lines = self.forget_paste();
@@ -175,7 +160,6 @@ impl LineEditor {
         self.paste.has_lines.store(false, Ordering::Relaxed);
         self.paste.is_asked.store(false, Ordering::Relaxed);
         self.paste.is_hinted.store(false, Ordering::Relaxed);
-        self.burst = 0;
         std::mem::take(&mut self.pasted)
     }
 

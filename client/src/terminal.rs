@@ -85,13 +85,6 @@ pub fn size() -> (usize, usize) {
     tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()))
 }
 
-/// Whether the kernel has input of the terminal that was not read yet.
-pub fn has_input() -> bool {
-    let input = io::stdin();
-    let mut readable = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    poll(&mut readable, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-}
-
 /// Stops the program, as Ctrl-Z does everywhere, with the terminal as it was; takes it again when it goes on.
 pub fn suspend() {
     let Ok(editing) = tcgetattr(io::stdin()) else { return };

@@ -172,8 +172,6 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
     // As a terminal does it that knows no brackets; tabs are the business of completion then.
     let bare: Vec<String> = lines("bare").into_iter().map(|line| line.replace('\t', " ")).collect();
     terminal.type_keys(bare.join("\r") + "\r");
-    terminal.shows("- many lines came at once, perhaps pasted; Enter sends the rest, Ctrl-C drops it");
-    terminal.type_keys("\r");
     assert_eq!(said(bob.reads("alice: bare 499")), bare);
     terminal.shows("✓ [#lobby] alice: bare 499");
     prompt(&terminal, "#lobby> ");
