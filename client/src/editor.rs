@@ -25,6 +25,9 @@ const HISTORY_LINES_MAX: usize = 10_000;
 /// What follows an Esc within this is a key's escape sequence; an Esc alone would otherwise keep rows waiting for the next key.
 const ESCAPE_MILLIS: u16 = 50;
 
+/// A paste of more lines than this is sent only after the person has agreed.
+const PASTE_LINES_MAX: usize = 10;
+
 /// What a person did.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Typed {
@@ -41,8 +44,28 @@ pub struct LineEditor {
     screen: Arc<Screen>,
     history: Option<PathBuf>,
     words: Arc<Mutex<Words>>,
+    paste: Arc<Paste>,
+    /// Lines of a paste that are not sent yet.
+    pasted: Vec<String>,
+    /// What stands in the line when it is edited next.
+    begun: String,
+}
+
+/// What the keys know of a paste.
+#[derive(Debug, Default)]
+struct Paste {
     /// A paste has begun and not ended.
-    is_pasting: Arc<AtomicBool>,
+    is_pasting: AtomicBool,
+    /// Lines of it were read.
+    has_lines: AtomicBool,
+    /// It ended behind such lines, so the editor was made to return.
+    has_ended: AtomicBool,
+    /// The person is asked whether to send it.
+    is_asked: AtomicBool,
+    /// Ctrl-C was pressed on an empty line, and what it does not do was said.
+    is_hinted: AtomicBool,
+    /// The paste is to be dropped.
+    is_dropped: AtomicBool,
 }
 
 impl LineEditor {
@@ -53,8 +76,8 @@ impl LineEditor {
     pub fn new(words: Arc<Mutex<Words>>, has_colors: bool) -> rustyline::Result<LineEditor> {
         let mut editor = editor()?;
         let screen = Arc::new(Screen::new(Box::new(editor.create_external_printer()?), has_colors, terminal::size));
-        let is_pasting = Arc::new(AtomicBool::new(false));
-        let mut editor = LineEditor { editor, screen, history: history_path(), words, is_pasting };
+        let (paste, pasted, begun) = (Arc::default(), Vec::new(), String::new());
+        let mut editor = LineEditor { editor, screen, history: history_path(), words, paste, pasted, begun };
         editor.bind();
         editor.recall();
         Ok(editor)
@@ -65,33 +88,79 @@ impl LineEditor {
         self.screen.clone()
     }
 
-    /// Waits until something was typed.
+    /// Waits until something was typed, or pasted and agreed to.
     pub fn read(&mut self) -> Typed {
-        let mut begun = String::new();
         loop {
             let prompt = self.screen.begin();
+            let begun = std::mem::take(&mut self.begun);
             let result = self.editor.readline_with_initial(&prompt, (&begun, ""));
             self.screen.ends();
+            if self.paste.is_dropped.swap(false, Ordering::Relaxed) {
+                self.forget_paste();
+            }
             match result {
                 Ok(text) => {
                     self.erase(&prompt, &text);
-                    self.remember(&text);
-                    return Typed::Lines(text.split('\n').map(str::to_owned).collect());
+                    if let Some(lines) = self.taken(text) {
+                        lines.iter().for_each(|line| self.remember(line));
+                        return Typed::Lines(lines);
+                    }
+                    continue;
                 }
-                Err(ReadlineError::Interrupted) => begun.clear(),
+                Err(ReadlineError::Interrupted) => {}
                 Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                    begun = self.screen.line();
+                    self.begun = self.screen.line();
+                    let begun = self.begun.clone();
                     self.erase(&prompt, &begun);
                     self.screen.show("      - the terminal sent bytes that are not UTF-8: they are left out, and perhaps what came right behind them\r\n");
                 }
                 Err(_) => return Typed::End,
             }
             // It ended without a word.
-            self.is_pasting.store(false, Ordering::Relaxed);
+            self.paste.is_pasting.store(false, Ordering::Relaxed);
             if self.renew().is_err() {
                 return Typed::End;
             }
+            if !self.pasted.is_empty() {
+                self.ask();
+            }
         }
+    }
+
+    /// A line, or the rest of a paste, was read: gives back what is to be sent now.
+    fn taken(&mut self, text: String) -> Option<Vec<String>> {
+        if self.paste.has_ended.swap(false, Ordering::Relaxed) {
+            self.begun = text;
+            if self.pasted.len() <= PASTE_LINES_MAX {
+                return Some(self.forget_paste());
+            }
+            self.ask();
+            return None;
+        }
+        if self.paste.is_pasting.load(Ordering::Relaxed) {
+            self.pasted.push(text);
+            self.paste.has_lines.store(true, Ordering::Relaxed);
+            return None;
+        }
+        let mut lines = self.forget_paste();
+        if !text.is_empty() || lines.is_empty() {
+            lines.extend(text.split('\n').map(str::to_owned));
+        }
+        Some(lines)
+    }
+
+    fn ask(&mut self) {
+        self.paste.is_asked.store(true, Ordering::Relaxed);
+        let count = self.pasted.len();
+        self.screen.show(&format!("      - {count} lines pasted; Enter sends them, Ctrl-C drops them\r\n"));
+    }
+
+    /// Gives back the lines of the paste; nothing is kept of it.
+    fn forget_paste(&mut self) -> Vec<String> {
+        self.paste.has_lines.store(false, Ordering::Relaxed);
+        self.paste.is_asked.store(false, Ordering::Relaxed);
+        self.paste.is_hinted.store(false, Ordering::Relaxed);
+        std::mem::take(&mut self.pasted)
     }
 
     /// Another editor, with the history of this one.
@@ -121,7 +190,7 @@ impl LineEditor {
         let completing = Completing { words: self.words.clone(), last: Mutex::default() };
         self.editor.set_helper(Some(Keys { screen: self.screen.clone(), completing }));
         let mut bind = |event: Event, what: Key| {
-            let handler = Handler { what, screen: self.screen.clone(), is_pasting: self.is_pasting.clone() };
+            let handler = Handler { what, screen: self.screen.clone(), paste: self.paste.clone() };
             self.editor.bind_sequence(event, EventHandler::Conditional(Box::new(handler)));
         };
         bind(Event::from(KeyEvent::ctrl('C')), Key::Clear);
@@ -254,20 +323,29 @@ fn is_text(event: &Event) -> bool {
 struct Handler {
     what: Key,
     screen: Arc<Screen>,
-    is_pasting: Arc<AtomicBool>,
+    paste: Arc<Paste>,
 }
 
 impl ConditionalEventHandler for Handler {
     fn handle(&self, event: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        let is_pasting = self.is_pasting.load(Ordering::Relaxed);
+        let is_pasting = self.paste.is_pasting.load(Ordering::Relaxed);
         match &self.what {
-            Key::PasteBegins => self.is_pasting.store(true, Ordering::Relaxed),
-            Key::PasteEnds => self.is_pasting.store(false, Ordering::Relaxed),
+            Key::PasteBegins => self.paste.is_pasting.store(true, Ordering::Relaxed),
+            Key::PasteEnds => {
+                self.paste.is_pasting.store(false, Ordering::Relaxed);
+                if self.paste.has_lines.load(Ordering::Relaxed) {
+                    self.paste.has_ended.store(true, Ordering::Relaxed);
+                    return Some(Cmd::AcceptLine);
+                }
+            }
             Key::Tab if is_pasting => return Some(Cmd::Insert(1, "\t".to_owned())),
             Key::Other if is_pasting && !is_text(event) => {}
             Key::Other => return None,
             _ if is_pasting => {}
-            Key::Clear => return Some(Cmd::Kill(Movement::WholeBuffer)),
+            Key::Clear => {
+                self.clear(context.line().is_empty());
+                return Some(Cmd::Kill(Movement::WholeBuffer));
+            }
             Key::Leave => {
                 if context.line().is_empty() {
                     self.screen.ends();
@@ -281,6 +359,19 @@ impl ConditionalEventHandler for Handler {
             Key::Tab => return None,
         }
         Some(Cmd::Noop)
+    }
+}
+
+impl Handler {
+    /// Ctrl-C clears the line and drops a paste; where there is nothing to clear it says which key leaves.
+    fn clear(&self, is_empty: bool) {
+        if self.paste.is_asked.swap(false, Ordering::Relaxed) {
+            self.paste.is_dropped.store(true, Ordering::Relaxed);
+            self.paste.has_lines.store(false, Ordering::Relaxed);
+            self.screen.show("      - the pasted lines are dropped\r\n");
+        } else if is_empty && !self.paste.is_hinted.swap(true, Ordering::Relaxed) {
+            self.screen.show("      - Ctrl-C clears the line; Ctrl-D leaves, or /quit\r\n");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use forkchat_common::ids::Micros;
 use forkchat_common::names::key_of;
 use forkchat_common::wire::tagged::Kind;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::hash::Hasher;
@@ -30,12 +31,14 @@ pub struct TerminalLook {
     zone: TimeZone,
     lookalikes: Lookalikes,
     nick: String,
+    /// The day of the last row; today before the first.
+    day: Option<Date>,
 }
 
 impl TerminalLook {
     /// With or without colours, with or without a bell; times are told in `zone`.
     pub fn new(has_colors: bool, has_bell: bool, zone: TimeZone) -> TerminalLook {
-        TerminalLook { has_colors, has_bell, zone, lookalikes: Lookalikes::default(), nick: String::new() }
+        TerminalLook { has_colors, has_bell, zone, lookalikes: Lookalikes::default(), nick: String::new(), day: None }
     }
 
     /// One's own name, which nobody else's is taken for.
@@ -46,8 +49,10 @@ impl TerminalLook {
         }
     }
 
-    /// One or more rows, each with its line end.
+    /// One or more rows, each with its line end. Where the day changes, forwards at midnight or backwards in a history, its date stands first.
     pub fn render(&mut self, shown: &Shown, now: Timestamp) -> String {
+        let time = if let Shown::Told(told) = shown { told.time.map_or(now, timestamp) } else { now };
+        let date = self.date_row(time, now);
         let row = match shown {
             Shown::Told(told) => self.told(told, now),
             Shown::Own { room, text, standing } => {
@@ -66,7 +71,24 @@ impl TerminalLook {
             Shown::Notice(text) => self.row(now, "-", &self.in_style(DIM, &defuse(text))),
             Shown::Refusal(text) => self.row(now, &self.in_style(RED, "!"), &self.in_style(RED, &defuse(text))),
         };
-        format!("{row}\r\n")
+        format!("{date}{row}\r\n")
+    }
+
+    /// The date, if it isn't that of the row before.
+    fn date_row(&mut self, time: Timestamp, now: Timestamp) -> String {
+        let day_of = |time: Timestamp| time.to_zoned(self.zone.clone()).date();
+        let (day, today) = (day_of(time), day_of(now));
+        if self.day.replace(day).unwrap_or(today) == day {
+            return String::new();
+        }
+        let ago = match today.since(day).map_or(0, |span| span.get_days()) {
+            0 => ", today".to_owned(),
+            1 => ", yesterday".to_owned(),
+            days @ 2.. => format!(", {days} days ago"),
+            // The server's clock is ahead of ours.
+            _ => String::new(),
+        };
+        format!("{}\r\n", self.in_style(DIM, &format!("— {day}{ago} —")))
     }
 
     fn told(&mut self, told: &Told, now: Timestamp) -> String {
@@ -100,10 +122,11 @@ impl TerminalLook {
         };
         let mark = match told {
             Told { is_own: true, .. } => self.in_style(GREEN, "✓"),
+            Told { is_earlier: true, .. } => self.in_style(if told.is_for_me { YELLOW } else { DIM }, "~"),
             Told { is_for_me: true, .. } => self.in_style(YELLOW, "»"),
             _ => " ".to_owned(),
         };
-        let bell = if told.is_for_me && self.has_bell { "\x07" } else { "" };
+        let bell = if told.is_for_me && !told.is_earlier && self.has_bell { "\x07" } else { "" };
         format!("{bell}{}", self.row(time, &mark, &content))
     }
 
@@ -161,6 +184,8 @@ pub fn json(told: &Told) -> String {
     put("nick", text(&told.nick));
     put("target", text(&told.target));
     put("to", text(&told.to));
+    put("names", (!told.names.is_empty()).then(|| told.names.clone().into()));
+    put("since", told.since.map(|since| since.0.into()));
     put("own", told.is_own.then(|| true.into()));
     put("text", Some(told.text.clone().into()));
     format!("{}\n", Value::Object(object))
@@ -174,5 +199,62 @@ pub fn remark(shown: &Shown) -> Option<String> {
         Shown::Own { text, standing: Standing::NotSent, .. } => Some(format!("not said: {text}")),
         Shown::Own { .. } => None,
         Shown::Notice(text) | Shown::Refusal(text) => Some(text.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+    use jiff::tz::Offset;
+
+    /// A look without colours in a zone two hours ahead of UTC.
+    fn look() -> TerminalLook {
+        TerminalLook::new(false, true, TimeZone::fixed(Offset::constant(2)))
+    }
+
+    fn at(day: i8, hour: i8, minute: i8) -> Timestamp {
+        date(2026, 11, day).at(hour, minute, 0, 0).to_zoned(TimeZone::fixed(Offset::constant(2))).unwrap().timestamp()
+    }
+
+    fn told(time: Timestamp, is_earlier: bool) -> Shown {
+        let time = Some(Micros(u64::try_from(time.as_microsecond()).unwrap()));
+        let (kind, nick, room) = (Some(Kind::Say), Some("bob".to_owned()), Some("#a".to_owned()));
+        Shown::Told(Told { kind, time, nick, room, text: "hi".to_owned(), is_for_me: true, is_earlier, ..Told::default() })
+    }
+
+    #[test]
+    fn in_a_history_dates_stand_where_they_change_and_its_lines_are_marked_without_a_bell() {
+        let (mut look, now) = (look(), at(21, 9, 30));
+        let times = [at(18, 23, 59), at(20, 0, 0), at(20, 8, 15), at(21, 0, 30)];
+        let rows: String = times.iter().map(|&time| look.render(&told(time, true), now)).collect();
+        assert_eq!(
+            rows,
+            "— 2026-11-18, 3 days ago —\r\n23:59 ~ [#a] bob: hi\r\n\
+             — 2026-11-20, yesterday —\r\n00:00 ~ [#a] bob: hi\r\n08:15 ~ [#a] bob: hi\r\n\
+             — 2026-11-21, today —\r\n00:30 ~ [#a] bob: hi\r\n"
+        );
+        assert_eq!(look.render(&told(now, false), now), "\x0709:30 » [#a] bob: hi\r\n");
+        // Over the end of a month and of a year.
+        let long_ago = date(2025, 10, 31).at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp();
+        assert!(look.render(&told(long_ago, true), now).starts_with("— 2025-10-31, 386 days ago —\r\n"));
+    }
+
+    #[test]
+    fn midnight_is_seen_while_the_client_runs_and_today_needs_no_date_at_the_start() {
+        let mut look = look();
+        assert_eq!(look.render(&told(at(21, 23, 59), false), at(21, 23, 59)), "\x0723:59 » [#a] bob: hi\r\n");
+        let notice = Shown::Notice("hm".to_owned());
+        assert_eq!(look.render(&notice, at(22, 0, 1)), "— 2026-11-22, today —\r\n00:01 - hm\r\n");
+        assert_eq!(look.render(&notice, at(22, 0, 2)), "00:02 - hm\r\n");
+    }
+
+    #[test]
+    fn an_object_has_the_names_and_the_beginning_of_a_history() {
+        let names = vec!["alice".to_owned(), "bob".to_owned()];
+        let object: Value =
+            serde_json::from_str(&json(&Told { names, since: Some(forkchat_common::ids::Sequence(7)), ..Told::default() })).unwrap();
+        assert_eq!((&object["names"], &object["since"]), (&serde_json::json!(["alice", "bob"]), &serde_json::json!(7)));
+        assert!(json(&Told::default()).find("names").is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: definitions only. What they mean is decided in [`crate::run`].
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 use forkchat_common::charset::{Charset, CharsetError};
 use forkchat_common::names::{Nick, RoomName};
 
@@ -12,10 +13,8 @@ const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{positionals}\n{op
 const AFTER_HELP: &str = "\
 Examples:
   forkchat-client --nick alice --join '#rust'     talk on this machine
-  forkchat-client --udp chat.example              talk over UDP
   make 2>&1 | forkchat-client --nick builder      say what a program prints
   forkchat-client --json < lines | tee log        lines in, an object a line out
-
 At a terminal: Tab completes, Ctrl-C clears the line, Ctrl-D leaves.
 Signs: ✓ accepted, … waits, ? in doubt, ✗ not sent, » for you, - the client
 Exit codes: 0 done, 1 connection, login or a line refused or lost, 2 usage";
@@ -24,9 +23,12 @@ Exit codes: 0 done, 1 connection, login or a line refused or lost, 2 usage";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-client", version, after_help = AFTER_HELP, help_template = TEMPLATE)]
 pub struct Options {
-    /// The server; the port is 9000 unless named
-    #[arg(value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = with_port)]
+    /// The server: HOST, HOST:PORT, or HOST PORT
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = checked_address)]
     pub address: String,
+    /// The port, if ADDR names none; otherwise 9000
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// Talk over UDP
     #[arg(long)]
     pub udp: bool,
@@ -45,6 +47,9 @@ pub struct Options {
     /// No bell when one's name is said
     #[arg(long)]
     pub no_bell: bool,
+    /// In a pipe: execute lines that start with /
+    #[arg(long)]
+    pub commands: bool,
     /// Print an object a line, also on a terminal
     #[arg(long)]
     pub json: bool,
@@ -72,16 +77,45 @@ impl Color {
     }
 }
 
-fn with_port(address: &str) -> Result<String, String> {
+impl Options {
+    /// Reads the command line of this process; ends it with exit code 2 if that is wrong.
+    pub fn read() -> Options {
+        Options::try_parse().and_then(Options::completed).unwrap_or_else(|error| error.exit())
+    }
+
+    /// With the port in the address.
+    ///
+    /// # Errors
+    /// The address names a port, and another one stands after it.
+    fn completed(mut self) -> Result<Options, clap::Error> {
+        self.address =
+            with_port(&self.address, self.port.take()).map_err(|why| Options::command().error(ErrorKind::ArgumentConflict, why))?;
+        Ok(self)
+    }
+}
+
+fn checked_address(address: &str) -> Result<String, String> {
+    with_port(address, None).map(|_| address.to_owned())
+}
+
+/// The address as HOST:PORT. An IPv6 address needs no brackets if it is alone; its scope (`%eth0`) is kept.
+fn with_port(address: &str, port: Option<u16>) -> Result<String, String> {
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-    if bare.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Ok(format!("[{bare}]:{PORT}"));
+    let (number, scope) = bare.split_once('%').map_or((bare, None), |(number, scope)| (number, Some(scope)));
+    if number.parse::<std::net::Ipv6Addr>().is_ok() && scope.is_none_or(|scope| !scope.is_empty()) {
+        let port = port.unwrap_or(PORT);
+        // A scope's name is looked up by the system's resolver, which takes no brackets.
+        return Ok(if scope.is_some() { format!("{bare}:{port}") } else { format!("[{bare}]:{port}") });
     }
     match address.rsplit_once(':') {
-        None if address.is_empty() => Err("an address is HOST or HOST:PORT".to_owned()),
-        None => Ok(format!("{address}:{PORT}")),
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => Ok(address.to_owned()),
-        Some(_) => Err("an address is HOST or HOST:PORT, the port from 1 to 65535".to_owned()),
+        None if address.is_empty() => Err("an address is HOST, HOST:PORT or HOST PORT".to_owned()),
+        None => Ok(format!("{address}:{}", port.unwrap_or(PORT))),
+        Some((host, named)) if !host.is_empty() && named.parse::<u16>().is_ok_and(|named| named != 0) => match port {
+            Some(port) => Err(format!("{address} names a port already, and {port} stands after it; give one of them")),
+            None if host.contains('%') => Ok(address.replace(['[', ']'], "")),
+            None => Ok(address.to_owned()),
+        },
+        Some(_) => Err("an address is HOST, HOST:PORT or HOST PORT, the port from 1 to 65535".to_owned()),
     }
 }
 
@@ -132,11 +166,34 @@ mod tests {
             ("[::1]", "[::1]:9000"),
             ("[::1]:7", "[::1]:7"),
             ("host:80", "host:80"),
+            ("fe80::1%eth0", "fe80::1%eth0:9000"),
+            ("[fe80::1%eth0]:7", "fe80::1%eth0:7"),
         ] {
-            assert_eq!(with_port(given).as_deref(), Ok(meant));
+            assert_eq!(with_port(given, None).as_deref(), Ok(meant));
         }
         for wrong in ["", ":9000", "host:", "host:0", "host:65536", "host:http"] {
-            assert!(with_port(wrong).is_err(), "{wrong}");
+            assert!(with_port(wrong, None).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn host_and_port_may_be_two_arguments_as_for_nc() {
+        let address = |arguments: &[&str]| {
+            let arguments = ["forkchat-client"].iter().chain(arguments);
+            Options::try_parse_from(arguments).and_then(Options::completed).map(|options| options.address)
+        };
+        for (given, meant) in [
+            (&[] as &[&str], "127.0.0.1:9000"),
+            (&["localhost", "7"], "localhost:7"),
+            (&["::1", "7"], "[::1]:7"),
+            (&["[::1]", "7"], "[::1]:7"),
+            (&["fe80::1%eth0", "7"], "fe80::1%eth0:7"),
+            (&["localhost:7"], "localhost:7"),
+        ] {
+            assert_eq!(address(given).unwrap(), meant);
+        }
+        for wrong in [&["localhost:7", "8"] as &[&str], &["[::1]:7", "8"], &["localhost", "0"], &["localhost", "http"], &["a", "1", "2"]] {
+            assert_eq!(address(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
         }
     }
 

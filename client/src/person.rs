@@ -6,7 +6,7 @@ use crate::defuse::defuse;
 use crate::editor::{LineEditor, Typed};
 use crate::look::{self, TerminalLook};
 use crate::options::Options;
-use crate::screen::Screen;
+use crate::screen::{NICK_COLUMNS_MAX, ROOM_COLUMNS_MAX, Screen, shortened};
 use crate::session::{Session, Shown, Told, moves};
 use crate::terminal::{self, Terminal};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -125,8 +125,7 @@ impl Person {
     pub fn keep_up(&mut self, session: &mut Session) {
         let Person::Here(here) = self else { return };
         here.look.own_nick(session.nick());
-        let room: String = session.room().unwrap_or_default().chars().take(ROOM_CHARS_MAX + 1).collect();
-        here.screen.prompt(&defuse(&room), session.is_waiting(), session.is_moving());
+        here.screen.prompt(&label(session.prompt_nick(), session.room()), session.is_waiting(), session.is_moving());
         if let Some((nicks, rooms)) = session.words() {
             *here.words.lock().unwrap_or_else(PoisonError::into_inner) = Words { nicks, rooms };
         }
@@ -156,6 +155,17 @@ impl Elsewhere {
         let mut bytes = Vec::new();
         self.charset.encode(&line, &mut bytes);
         output.write_all(&bytes)
+    }
+}
+
+/// What stands before the prompt's sign: `alice #lobby`, each shortened if it is long.
+fn label(nick: &str, room: Option<&str>) -> String {
+    let harmless = |name: &str| defuse(&name.chars().take(ROOM_CHARS_MAX + 1).collect::<String>());
+    let nick = shortened(&harmless(nick), NICK_COLUMNS_MAX);
+    match room {
+        Some(room) if nick.is_empty() => shortened(&harmless(room), ROOM_COLUMNS_MAX),
+        Some(room) => format!("{nick} {}", shortened(&harmless(room), ROOM_COLUMNS_MAX)),
+        None => nick,
     }
 }
 
@@ -214,5 +224,18 @@ fn read_lines(mut source: impl BufRead, charset: Charset, queue: &Sender<FromPer
         if queue.send(FromPerson::Line(text)).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prompt_names_nick_and_room_and_shortens_long_ones() {
+        assert_eq!(label("alice", Some("#lobby")), "alice #lobby");
+        assert_eq!((label("alice", None), label("", Some("#lobby"))), ("alice".to_owned(), "#lobby".to_owned()));
+        assert_eq!(label("a_very_long_nickname", Some("#a_room_with_a_name_without_end")), "a_very_long… #a_room_with_a_name…");
+        assert_eq!(label("\u{202e}bob", Some("#\u{1b}x")), "bob #x");
     }
 }

@@ -32,8 +32,11 @@ const MOVING: Duration = Duration::from_secs(1);
 /// What ends the prompt: lines are sent as they are typed, or they wait. Equally wide.
 const READY_SIGN: char = '>';
 const WAITING_SIGN: char = '…';
+/// A nickname takes no more of the prompt than this.
+pub const NICK_COLUMNS_MAX: usize = 12;
 /// A room's name takes no more of the prompt than this.
-const LABEL_COLUMNS_MAX: usize = 24;
+pub const ROOM_COLUMNS_MAX: usize = 20;
+const LABEL_COLUMNS_MAX: usize = NICK_COLUMNS_MAX + 1 + ROOM_COLUMNS_MAX;
 /// How long the end waits for the editor to stand still.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -358,6 +361,11 @@ fn without_styles(row: &str) -> String {
     let plain = parts.next().unwrap_or_default().to_owned();
     let seen = parts.fold(plain, |seen, part| seen + part.split_once('m').map_or("", |(_, text)| text));
     seen.replace(['\x07', '\r'], "")
+}
+
+/// `text` in at most `columns` columns: cut if it is longer.
+pub fn shortened(text: &str, columns: usize) -> String {
+    fit(text, text.width().min(columns)).trim_end().to_owned()
 }
 
 /// `text` in exactly `width` columns: cut, or filled up with blanks.

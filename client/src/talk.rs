@@ -29,6 +29,7 @@ pub fn run(options: &Options) -> i32 {
         charset: options.charset,
         udp: options.udp,
         interactive: person.is_here(),
+        commands: options.commands || person.is_here(),
     };
     let (network, heard) = Network::new(&options.address, options.udp);
     let mut talk = Talk {

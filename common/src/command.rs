@@ -418,9 +418,79 @@ fn parse_set(rest: &str) -> Option<Command<'_>> {
     }
 }
 
+/// What other chat programs call a command, and what to use here instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// This command does it.
+    Command(&'static Row),
+    /// A sentence says what there is.
+    Words(&'static str),
+}
+
+/// Finds what a command of other chat programs is called here; `None` for a name that is not known from them.
+pub fn hint(name: &str) -> Option<Hint> {
+    let is_same = |known: &&str| known.eq_ignore_ascii_case(name);
+    let command = HINTS.iter().find(|(_, names)| names.iter().any(is_same));
+    let words = || HINTS_IN_WORDS.iter().find(|(names, _)| names.iter().any(is_same));
+    match command {
+        Some((here, _)) => Row::by_name(here).map(Hint::Command),
+        None => words().map(|(_, words)| Hint::Words(words)),
+    }
+}
+
+/// Commands, and what other chat programs call them.
+const HINTS: [(&str, &[&str]); 11] = [
+    ("help", &["?", "h", "commands", "man"]),
+    ("nick", &["name", "rename"]),
+    ("join", &["j", "channel", "enter", "room", "switch", "create"]),
+    ("leave", &["part", "close", "wc"]),
+    ("rooms", &["list", "channels"]),
+    ("who", &["names", "users", "n"]),
+    ("msg", &["query", "w", "whisper", "tell", "dm", "pm", "m", "t", "notice"]),
+    ("me", &["action", "em", "emote"]),
+    ("history", &["log", "last", "lastlog", "backlog", "scrollback", "chathistory"]),
+    ("charset", &["encoding", "codepage"]),
+    ("quit", &["exit", "bye", "disconnect", "logout", "signoff", "end"]),
+];
+
+/// Commands of other chat programs that have no counterpart.
+const HINTS_IN_WORDS: [(&[&str], &str); 5] = [
+    (&["q"], "/quit leaves, /msg NICK TEXT says something to one person only"),
+    (&["say", "s"], "what is typed without a slash is said"),
+    (&["away", "back", "afk", "status"], "nobody is marked as away here; /me TEXT tells the room what you do"),
+    (&["whois", "wii", "whowas"], "/who lists who is in a room, and no more is told of others"),
+    (&["kick", "ban", "op", "deop", "voice", "mode", "invite", "ignore", "oper"], "nobody has power over others here"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_and_comments_are_escaped_and_other_text_is_not() {
+        for (text, sent) in [("/usr/bin/ld: no", "//usr/bin/ld: no"), ("/quit", "//quit"), ("// x", "/// x"), ("a /b", "a /b"), ("", "")] {
+            assert_eq!(literal(text), sent);
+        }
+        assert_eq!(command("/// x"), Command::Say("// x"));
+    }
+
+    #[test]
+    fn names_from_other_programs_lead_to_the_command_here() {
+        for (name, here) in
+            [("j", "join"), ("PART", "leave"), ("names", "who"), ("list", "rooms"), ("exit", "quit"), ("query", "msg"), ("w", "msg")]
+        {
+            assert_eq!(hint(name), Row::by_name(here).map(Hint::Command), "{name}");
+        }
+        assert!(matches!(hint("away"), Some(Hint::Words(_))) && hint("dance").is_none());
+        let names = || HINTS.iter().flat_map(|(_, names)| *names).chain(HINTS_IN_WORDS.iter().flat_map(|(names, _)| *names));
+        for (here, _) in HINTS {
+            assert!(Row::by_name(here).is_some(), "{here}");
+        }
+        for name in names() {
+            assert!(Row::by_name(name).is_none(), "{name} is a command itself");
+            assert_eq!(names().filter(|other| *other == name).count(), 1, "{name} is there twice");
+        }
+    }
 
     fn command(line: &str) -> Command<'_> {
         parse(line).unwrap().unwrap().1

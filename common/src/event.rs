@@ -37,6 +37,8 @@ pub enum Event<'a> {
         /// What.
         text: &'a str,
     },
+    /// The day (UTC) on which the lines of an answer to `/history` that follow were said: that of its stamp.
+    Day,
     /// A private message, as its receiver is told it and, with `echo`, as its sender is.
     Private {
         /// By whom.

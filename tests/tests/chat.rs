@@ -3,6 +3,7 @@
 use forkchat_tests::processes::is_stopped;
 use forkchat_tests::{Server, has_tool, wait_for};
 use nix::sys::signal::Signal;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -159,4 +160,39 @@ fn rooms_vanish_with_their_last_member_unless_they_have_a_topic() {
     alice.reads("* bob quit");
     alice.say("/rooms");
     assert_eq!(alice.sync(), ["* #kept (0): worth keeping", "* #lobby (1)"]);
+}
+
+#[test]
+fn enter_after_the_goodbye_ends_a_connection_that_the_client_keeps_open() {
+    for model in ["pool", "threads", "process"] {
+        let server = Server::start(&["--model", model]);
+        let mut alice = server.join("alice");
+        alice.say("/quit");
+        assert_eq!(alice.rest().last().unwrap(), "* goodbye");
+        // Once, as a person does whose program has not noticed.
+        alice.send(b"\n");
+        wait_for(&format!("the connection to be reset ({model})"), || alice.stream().take_error().unwrap());
+    }
+}
+
+#[test]
+fn nc_ends_with_the_first_enter_after_quit() {
+    if !has_tool("nc") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut nc = Command::new("nc")
+        .args([server.tcp.ip().to_string(), server.tcp.port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, output) = (nc.stdin.take().unwrap(), nc.stdout.take().unwrap());
+    input.write_all(b"/quit\n").unwrap();
+    let mut lines = BufReader::new(output).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap() == "* goodbye"));
+    // Its input and output stay open. Where it has ended by itself, this goes nowhere.
+    let _ = input.write_all(b"\n");
+    wait_for("nc to end", || nc.try_wait().unwrap());
+    drop((input, lines));
 }

@@ -86,7 +86,7 @@ fn a_file_is_said_over_udp_too_in_order_and_nothing_twice() {
 #[test]
 fn the_output_is_text_without_escapes_or_prompt() {
     let server = Server::start(&[]);
-    let output = filter(&server, &["--color", "always", "--join", "#rust"], "你好\n/me waves\n/dance\n//etc\n".as_bytes());
+    let output = filter(&server, &["--commands", "--color", "always", "--join", "#rust"], "你好\n/me waves\n/dance\n//etc\n".as_bytes());
     let lines = text(&output.stdout);
     assert!(!lines.contains(['\x1b', '\r', '\x07']), "{lines:?}");
     let lines: Vec<&str> = lines.lines().collect();
@@ -104,10 +104,45 @@ fn the_output_is_text_without_escapes_or_prompt() {
 }
 
 #[test]
+fn in_a_pipe_lines_are_text_and_none_is_executed() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let texts = ["/usr/bin/ld: cannot find -lfoo", "/nick ceo", "/topic pwned", "/quit", "//x", "/set tags off", "last"];
+    for arguments in [&["--nick", "bob"] as &[&str], &["--nick", "bob", "--json"], &["--nick", "bob", "--udp"]] {
+        let output = filter(&server, arguments, texts.join("\n").as_bytes());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let heard: Vec<String> = alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
+        assert_eq!(heard, texts.map(|text| format!("[#lobby] bob: {text}")));
+    }
+}
+
+#[test]
+fn a_message_that_nobody_receives_is_named_and_fails() {
+    let server = Server::start(&[]);
+    let output = filter(&server, &["--commands"], b"/msg carol psst\n/dance\n");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(text(&output.stderr).lines().next(), Some("forkchat-client: not said: /msg carol psst"));
+}
+
+#[test]
+fn host_and_port_are_taken_as_nc_takes_them() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    let (host, port) = (server.tcp.ip().to_string(), server.tcp.port().to_string());
+    for address in [vec![host.clone(), port.clone()], vec![format!("{host}:{port}")]] {
+        let mut client = Command::new(client_binary());
+        client.args(["--nick", "bob"]).args(&address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let output = client.spawn().map(|mut child| wait_for("the client to end", || child.try_wait().unwrap())).unwrap();
+        assert_eq!(output.code(), Some(0), "{address:?}");
+        alice.reads("* bob quit");
+    }
+}
+
+#[test]
 fn json_is_an_object_a_line() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
-    let mut child = command(&server, &["--json", "--nick", "bob"]).spawn().unwrap();
+    let mut child = command(&server, &["--json", "--commands", "--nick", "bob"]).spawn().unwrap();
     alice.reads("bob");
     alice.say("hi \"bob\"\\");
     alice.say("/msg bob psst");
@@ -129,6 +164,7 @@ fn json_is_an_object_a_line() {
     assert!(said[0]["id"].as_u64() < said[1]["id"].as_u64() && said[0]["time"].as_str().is_some_and(|time| time.ends_with('Z')));
     assert_eq!((find("private")[0]["text"].as_str(), find("private")[0]["target"].as_str()), (Some("psst"), Some("bob")));
     assert_eq!(find("topic")[0]["text"].as_str(), Some("alice set the topic of #lobby: tea"));
+    assert_eq!(find("reply").iter().find(|reply| reply["to"] == "who").unwrap()["names"], serde_json::json!(["alice", "robert"]));
 }
 
 #[test]
@@ -242,7 +278,7 @@ fn odd_input_loses_nothing_but_what_cannot_be_said() {
     let mut alice = server.join("alice");
     let long = "x".repeat(2 * 1024 * 1024);
     let input = format!("one\r\n\n\x1b[2J\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end");
-    let output = filter(&server, &["--nick", "bob"], input.as_bytes());
+    let output = filter(&server, &["--nick", "bob", "--commands"], input.as_bytes());
     assert_eq!(output.status.code(), Some(1), "three lines were not said: {output:?}");
     let heard: Vec<String> = alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
     assert_eq!(heard, ["[#lobby] bob: one", "[#lobby] bob: [2J", "[#lobby] bob: twoÿ", "[#lobby] bob: last without an end"]);
@@ -254,7 +290,7 @@ fn odd_input_loses_nothing_but_what_cannot_be_said() {
 fn quit_in_the_input_ends_it() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
-    let mut child = command(&server, &["--nick", "bob"]).spawn().unwrap();
+    let mut child = command(&server, &["--nick", "bob", "--commands"]).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     input.write_all(b"hi\n/quit done\n").unwrap();
     assert_eq!(finished(child).status.code(), Some(0), "with its input still open");

@@ -48,8 +48,18 @@ fn prompt(terminal: &Terminal, prompt: &str) {
     terminal.waits(&format!("the prompt {prompt:?}"), |terminal| (edited(terminal) == prompt.trim_end()).then_some(()));
 }
 
-/// The line that is being edited, with its prompt. Where it exactly fills a row the editor ends the row itself.
+/// The line that is being edited, with its prompt from the room on. Where it exactly fills a row the editor ends the row itself.
 fn edited(terminal: &Terminal) -> String {
+    let whole = edited_whole(terminal);
+    // What stands before the room is the nick.
+    match whole.split_once(' ') {
+        Some((nick, rest)) if !nick.starts_with('#') && rest.starts_with('#') => rest.to_owned(),
+        _ => whole,
+    }
+}
+
+/// The line that is being edited, with its whole prompt.
+fn edited_whole(terminal: &Terminal) -> String {
     let lines = terminal.lines();
     let has_time = |line: &String| line.get(..5).is_some_and(|time| time.as_bytes()[2] == b':');
     let is_prompt = |line: &String| line.ends_with('>') || line.contains("> ") && !has_time(line);
@@ -142,18 +152,23 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
         |name: &str| -> Vec<String> { (0..500).map(|number| format!("{name} {number}\t贴 {}", "x".repeat(number % 150))).collect() };
     let bracketed = lines("bracketed");
     assert!(terminal.bracketed_paste());
-    terminal.paste(&(bracketed.join("\n") + "\nand more"));
     let said = |heard: Vec<String>| {
         heard.into_iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ").map(str::to_owned)).collect::<Vec<_>>()
     };
+    terminal.paste(&(bracketed.join("\n") + "\nand more"));
+    terminal.shows("- 500 lines pasted; Enter sends them, Ctrl-C drops them");
+    prompt(&terminal, "#lobby> and more");
+    bob.say("nothing yet");
+    assert_eq!(said(bob.sync()), Vec::<String>::new());
+    terminal.type_keys("\r");
     // Others talk at the same time.
     for number in 0..200 {
         bob.say(&format!("meanwhile {number}"));
     }
     let heard = said(bob.reads("alice: bracketed 499"));
     assert_eq!(heard, bracketed);
-    prompt(&terminal, "#lobby> and more");
-    terminal.type_keys("\x15");
+    bob.reads("[#lobby] alice: and more");
+    prompt(&terminal, "#lobby> ");
     // As a terminal does it that knows no brackets; tabs are the business of completion then.
     let bare: Vec<String> = lines("bare").into_iter().map(|line| line.replace('\t', " ")).collect();
     terminal.type_keys(bare.join("\r") + "\r");
@@ -219,6 +234,55 @@ fn when_the_server_is_killed_and_comes_back_so_does_the_client() {
     bob.say("/who #lobby");
     let who = bob.reads("in #lobby").pop().unwrap();
     assert_eq!(who, "* in #lobby: bob");
+}
+
+#[test]
+fn the_prompt_keeps_nick_and_room_while_the_server_is_away() {
+    let mut server = Server::start(&[]);
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    let shows = |wanted: &str| terminal.waits(wanted, |terminal| (edited_whole(terminal) == wanted).then_some(()));
+    shows("alice #lobby>");
+    terminal.type_keys("/join #rust\r");
+    shows("alice #rust>");
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    terminal.shows("; trying again in ");
+    // Each Enter begins another prompt.
+    terminal.type_keys("\r");
+    terminal.type_keys("typed meanwhile\r");
+    terminal.shows("… alice: typed meanwhile");
+    terminal.waits("the prompt that waits", |terminal| terminal.lines().iter().any(|line| line.trim_end() == "alice #rust…").then_some(()));
+    terminal.type_keys("\r");
+    let _server = Server::start_in_place_of(&server, &[]);
+    terminal.shows("connected again");
+    shows("alice #rust>");
+}
+
+#[test]
+fn what_others_said_while_the_connection_was_lost_is_shown_as_earlier() {
+    let mut server = Server::start(&[]);
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice", "--join", "#lobby"]);
+    terminal.type_keys("here\r");
+    terminal.shows("✓ [#lobby] alice: here");
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    terminal.shows("; trying again in ");
+    // It comes back when the line is said.
+    terminal.signal(Signal::SIGSTOP);
+    let server = Server::start_in_place_of(&server, &[]);
+    let mut bob = server.join("bob");
+    bob.say("alice, where are you?");
+    bob.sync();
+    terminal.signal(Signal::SIGCONT);
+    terminal.shows("connected again");
+    terminal.shows("~ [#lobby] bob: alice, where are you?");
+    terminal.shows("private messages of that time are not kept");
+    bob.say("welcome back");
+    terminal.shows("  [#lobby] bob: welcome back");
+    assert_eq!(terminal.bells(), 0);
+    assert_eq!(terminal.lines().iter().filter(|line| line.contains("where are you?")).count(), 1);
 }
 
 #[test]
@@ -381,6 +445,43 @@ fn ctrl_c_clears_the_line_and_history_outlives_the_client() {
     prompt(&terminal, "#lobby> first");
     terminal.type_keys("\x1b[B");
     prompt(&terminal, "#lobby> second");
+}
+
+#[test]
+fn a_paste_that_is_dropped_is_never_said_and_a_short_one_needs_no_answer() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    terminal.paste(&"dropped\n".repeat(11));
+    terminal.shows("- 11 lines pasted; Enter sends them, Ctrl-C drops them");
+    terminal.type_keys("\x03");
+    terminal.shows("- the pasted lines are dropped");
+    terminal.paste(&"said\n".repeat(10));
+    terminal.shows("✓ [#lobby] alice: said");
+    terminal.type_keys("last\r");
+    let heard = bob.reads("alice: last");
+    assert!(!heard.iter().any(|line| line.contains("dropped")), "{heard:?}");
+    assert_eq!(heard.iter().filter(|line| line.ends_with(": said")).count(), 10);
+}
+
+#[test]
+fn ctrl_c_where_there_is_nothing_to_clear_says_how_to_leave() {
+    let server = Server::start(&[]);
+    let home = Home::new();
+    let mut terminal = client(&server, &home, &["--nick", "alice"]);
+    terminal.type_keys("half");
+    prompt(&terminal, "#lobby> half");
+    terminal.type_keys("\x03");
+    prompt(&terminal, "#lobby> ");
+    assert!(!terminal.lines().iter().any(|line| line.contains("Ctrl-D")));
+    terminal.type_keys("\x03\x03\x03");
+    terminal.shows("- Ctrl-C clears the line; Ctrl-D leaves, or /quit");
+    terminal.type_keys("/part\r");
+    terminal.shows("! no command /part; /leave [#ROOM] leaves a room");
+    assert_eq!(terminal.lines().iter().filter(|line| line.contains("Ctrl-D")).count(), 1, "once is enough");
+    terminal.type_keys("\x04");
+    assert_eq!(terminal.wait().code(), Some(0));
 }
 
 #[test]

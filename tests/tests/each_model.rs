@@ -56,7 +56,7 @@ fn people_talk_over_tcp_and_udp() {
         bob.reads("alice: a long line");
         alice.reads("* in #lobby: alice bob");
         bob.say("/history 2");
-        assert_eq!(bob.reads("a long line").len(), 2, "{model}");
+        assert_eq!(bob.reads("a long line").len(), 3, "{model}: the date and two lines");
         bob.say("/quit bye");
         alice.reads("* bob quit: bye");
         assert_eq!(bob.rest().last().unwrap(), "* goodbye");

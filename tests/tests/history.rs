@@ -5,12 +5,21 @@ use nix::sys::signal::{Signal, kill};
 use std::path::Path;
 use std::process::Command;
 
-/// The lines of an answer, without its end.
+/// The lines of an answer, without its dates and its end.
 fn history(client: &mut Client, count: usize) -> Vec<String> {
     client.say(&format!("/history {count}"));
     let mut lines = client.reads("* end of the history of ");
     lines.pop();
+    let dates = lines.len();
+    lines.retain(|line| !is_date(line));
+    assert!(lines.is_empty() || lines.len() < dates, "no date stands before {lines:?}");
     lines
+}
+
+/// Whether a line is the date of the lines that follow: `* 2026-11-21`.
+fn is_date(line: &str) -> bool {
+    let mut parts = line.strip_prefix("* ").unwrap_or_default().split('-').map(|part| (part.len(), part.parse::<u32>().is_ok()));
+    parts.by_ref().take(3).eq([(4, true), (2, true), (2, true)]) && parts.next().is_none()
 }
 
 /// Starts a server on a data directory that stays.
@@ -202,6 +211,7 @@ fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
     server.tells("lines are given up so far, the chat goes on");
     b.say("/history 3");
     let waiting = b.reads("! what was said before can't be read now");
+    assert!(is_date(&waiting[waiting.len() - 5]), "{waiting:?}");
     assert_eq!(waiting[waiting.len() - 2], format!("[#lobby] a: 2999 {line}"), "what isn't stored is told all the same");
     // When it can be used it is.
     std::fs::remove_dir(data_dir.0.join("history.sqlite3")).unwrap();

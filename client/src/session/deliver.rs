@@ -58,7 +58,9 @@ impl Session {
             }
             let Some(line) = self.queue.pop_front() else { break };
             self.queue_bytes -= line.text.len();
-            self.send(line, now);
+            if let Some(line) = self.kept_after_others(line) {
+                self.send(line, now);
+            }
         }
         let is_quitting = || self.in_flight.iter().chain(&self.queue).any(Line::is_quit);
         if self.input_ended.is_some() && self.unaccepted() == 0 && !is_quitting() {
@@ -117,6 +119,12 @@ impl Session {
 
     /// How many typed lines are not accepted.
     pub(super) fn unaccepted(&self) -> usize {
-        self.in_flight.iter().chain(&self.queue).chain(&self.doubtful).filter(|line| line.is_typed() && !line.is_quit()).count()
+        self.in_flight
+            .iter()
+            .chain(&self.queue)
+            .chain(&self.doubtful)
+            .chain(self.absent.held())
+            .filter(|line| line.is_typed() && !line.is_quit())
+            .count()
     }
 }

@@ -113,6 +113,10 @@ pub struct Line {
     pub gaps: u64,
     /// How often it was sent.
     pub tries: u32,
+    /// Whether it waited while there was no connection.
+    pub is_from_outage: bool,
+    /// Until when it is sent again to a receiver who is not back yet.
+    pub retried_until: Option<Instant>,
     /// Its text as the server reads it: what the charset lacks is gone.
     pub arrives_as: String,
 }
@@ -132,6 +136,8 @@ impl Line {
             is_told: false,
             gaps: 0,
             tries: 0,
+            is_from_outage: false,
+            retried_until: None,
             arrives_as: String::new(),
         })
     }
@@ -168,7 +174,12 @@ impl Line {
     /// How it looks while it isn't accepted.
     pub fn shown(&self, standing: Standing) -> Shown {
         let room = self.room.clone().filter(|_| self.is_in_history());
-        Shown::Own { room, text: self.text.clone(), standing }
+        // What is said is shown as it would be said, without the slash that escapes it.
+        let text = match parse(&self.text) {
+            Ok(Some((_, Command::Say(said)))) => said,
+            _ => &self.text,
+        };
+        Shown::Own { room, text: text.to_owned(), standing }
     }
 
     /// Whether a person typed it.

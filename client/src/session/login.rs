@@ -3,8 +3,9 @@
 //! After a loss the nickname is the key: while somebody bears it, the old session may still be there and read lines; once it is one's own again, what the
 //! old session was to say is said, and the history knows it.
 
+use super::catch_up::CatchUp;
 use super::lines::{Asks, Fence, Line, Purpose};
-use super::shown::{Shown, Standing, Told};
+use super::shown::{Standing, Told};
 use super::{Output, Phase, Session, lines_of};
 use crate::backoff::Backoff;
 use forkchat_common::charset::Charset;
@@ -61,6 +62,16 @@ impl Login {
         self.is_given_up.then_some("the server doesn't answer")
     }
 
+    /// Whether a login has succeeded since the start.
+    pub fn was_done(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// The name and the room of before the loss, while they are taken back.
+    pub fn former(&self) -> Option<(&str, Option<&str>)> {
+        self.former.as_ref().map(|(nick, _, room)| (nick.as_str(), room.as_deref()))
+    }
+
     /// Whether one was logged in before and takes back what one had.
     pub fn is_return(&self) -> bool {
         self.former.is_some()
@@ -72,6 +83,7 @@ impl Session {
     pub fn connected(&mut self, now: Instant) {
         (self.heard_in, self.spoken_in) = (Charset::default(), Charset::default());
         self.signs.connected(now);
+        self.catch_up.connected();
         (self.login.is_given_up, self.login.tries) = (false, 0);
         self.log_in(now);
     }
@@ -111,6 +123,9 @@ impl Session {
     pub(super) fn remember_for_return(&mut self) {
         if !self.login.is_return() && self.login.place.is_some() {
             self.login.former = Some((self.nick.clone(), std::mem::take(&mut self.rooms), self.current.take()));
+        }
+        if self.login.was_done() {
+            self.catch_up.lost();
         }
         self.rooms.clear();
     }
@@ -160,6 +175,7 @@ impl Session {
                 }
                 self.phase = Phase::Regaining(now + Duration::from_secs(REGAIN_SECONDS[self.login.regains]));
                 self.login.regains += 1;
+                self.show_held();
                 return;
             }
             self.login.former = None;
@@ -193,12 +209,15 @@ impl Session {
         self.send_for("/whoami", Purpose::Fence(Fence::Login), now);
     }
 
-    /// Asks for the histories of the rooms in which lines are in doubt; `false` if there is nothing to ask for.
+    /// Asks for the histories of the rooms in which lines are in doubt, or others may have spoken; `false` if there is nothing to ask for.
     fn ask_for_history(&mut self, now: Instant) -> bool {
-        let mut rooms: Vec<String> =
-            self.doubtful.iter().filter(|line| line.is_in_history()).filter_map(|line| line.room.clone()).collect();
-        rooms.dedup();
-        rooms.retain(|room| self.rooms.contains(room));
+        let in_doubt: Vec<&String> =
+            self.doubtful.iter().filter(|line| line.is_in_history()).filter_map(|line| line.room.as_ref()).collect();
+        let lines = CatchUp::lines_of_each(self.rooms.len());
+        let is_asked = |room: &&String| self.catch_up.is_pending() || in_doubt.contains(room);
+        let rooms: Vec<(String, usize)> = (self.rooms.iter().filter(is_asked))
+            .map(|room| (room.clone(), if in_doubt.contains(&room) { HISTORY_LINES } else { lines }))
+            .collect();
         if rooms.is_empty() {
             return false;
         }
@@ -206,9 +225,9 @@ impl Session {
         (self.login.history, self.login.complete_since, self.login.began) = (Vec::new(), HashMap::new(), Some(now));
         self.login.gaps = self.signs.gaps();
         let current = self.current.clone();
-        for room in rooms {
+        for (room, lines) in rooms {
             self.send_for(&format!("/join {room}"), Purpose::Setup, now);
-            self.send_for(&format!("/history {HISTORY_LINES}"), Purpose::History(room), now);
+            self.send_for(&format!("/history {lines}"), Purpose::History(room), now);
         }
         if let Some(current) = current {
             self.send_for(&format!("/join {current}"), Purpose::Setup, now);
@@ -225,9 +244,13 @@ impl Session {
     }
 
     /// Keeps what the history tells while settling; gives back whether this line is of it, or of an earlier answer that nobody wants to see.
-    pub(super) fn is_history(&mut self, line: &Tagged<'_>, told: &Told) -> bool {
+    pub(super) fn is_history(&mut self, line: &Tagged<'_>, told: &Told, now: Instant) -> bool {
         let is_of_history = told.to.as_deref() == Some("history");
         let is_history = self.phase == Phase::Settling && is_of_history;
+        if is_history {
+            // However long it takes, it is being answered.
+            self.login.began = Some(now);
+        }
         if is_history && matches!(told.kind, Some(Kind::Say | Kind::Action)) && self.login.history.len() < HISTORY_KEPT_MAX {
             self.login.history.push(told.clone());
         }
@@ -252,10 +275,11 @@ impl Session {
     fn settle(&mut self, now: Instant) {
         self.login.began = None;
         let (mut again, mut doubtful) = (Vec::new(), Vec::new());
-        let mut arrived: Vec<Told> = std::mem::take(&mut self.login.history);
+        let mut history: Vec<Told> = std::mem::take(&mut self.login.history);
+        let mut arrived = Vec::new();
         for line in std::mem::take(&mut self.doubtful) {
-            match self.verdict(&line, &mut arrived) {
-                Verdict::Arrived(told) => self.show(Shown::Told(told)),
+            match self.verdict(&line, &mut history) {
+                Verdict::Arrived(told) => arrived.push(Told { is_earlier: false, ..*told }),
                 Verdict::Missing => again.push(line),
                 // A command such as /join is done again in any case: what is typed behind it is meant for where it leads.
                 Verdict::Unknown if line.is_repeatable() => again.push(line),
@@ -263,6 +287,8 @@ impl Session {
             }
         }
         self.doubtful = doubtful;
+        let complete_since = std::mem::take(&mut self.login.complete_since);
+        self.show_missed(history, arrived, &complete_since, self.login.gaps == self.signs.gaps());
         self.send_again(again);
         self.doubt(now);
     }
@@ -290,7 +316,7 @@ impl Session {
         });
         if let Some(at) = found {
             history[at].is_own = true;
-            return Verdict::Arrived(history[at].clone());
+            return Verdict::Arrived(Box::new(history[at].clone()));
         }
         // Over UDP echoes may be lost, so it may also stand before the last one that came; and the history has to be whole from the very beginning.
         let begins = if self.wishes.udp { place } else { last };
@@ -308,7 +334,7 @@ impl Session {
         self.queue_again(lines);
     }
 
-    fn queue_again(&mut self, lines: Vec<Line>) {
+    pub(super) fn queue_again(&mut self, lines: Vec<Line>) {
         for line in lines.into_iter().rev() {
             self.queue_bytes += line.text.len();
             self.queue.push_front(line);
@@ -317,6 +343,7 @@ impl Session {
 
     /// Nothing more can be learned about the lines in doubt: shows them so. From now on lines are sent as they are typed.
     fn doubt(&mut self, now: Instant) {
+        self.catch_up_in_vain();
         let (again, doubtful): (Vec<Line>, Vec<Line>) = std::mem::take(&mut self.doubtful).into_iter().partition(Line::is_repeatable);
         self.queue_again(again);
         self.show_all(doubtful.iter(), Standing::Doubtful);
@@ -335,7 +362,7 @@ impl Session {
 /// What became of a line.
 enum Verdict {
     /// It was said: so it was told.
-    Arrived(Told),
+    Arrived(Box<Told>),
     /// It is not there.
     Missing,
     /// Nobody can tell.

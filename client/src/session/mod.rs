@@ -14,6 +14,8 @@
 //! session has ended and reads no more lines; the room's history reaches back to before the line was sent; and the line isn't there. Over UDP it takes
 //! the answer to a later line with no datagram missing in between.
 
+mod absent;
+mod catch_up;
 mod deliver;
 mod learn;
 mod lines;
@@ -24,8 +26,10 @@ mod signs_of_life;
 mod tests;
 
 use crate::backoff::Backoff;
+use absent::Absent;
+use catch_up::CatchUp;
 use forkchat_common::charset::Charset;
-use forkchat_common::command::{Command, Setting, parse};
+use forkchat_common::command::{Command, Setting, literal, parse};
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
 use forkchat_common::wire::tagged::{Kind, Tagged};
@@ -59,6 +63,8 @@ pub struct Wishes {
     pub udp: bool,
     /// Whether a person is there, who sees what happens: then a lost connection is taken up again.
     pub interactive: bool,
+    /// Whether typed commands are executed; otherwise every line is text, and said exactly.
+    pub commands: bool,
 }
 
 /// What is to be done.
@@ -141,6 +147,8 @@ pub struct Session {
     /// Of one's own echoes in each room the last place in the log, and how many were there.
     last_echo: HashMap<String, (Sequence, usize)>,
     signs: SignsOfLife,
+    catch_up: CatchUp,
+    absent: Absent,
 
     /// The last answer: its command and id, and whether it is shown; its further lines go the same way.
     last_answer: Option<(String, Option<Sequence>, bool)>,
@@ -175,6 +183,8 @@ impl Session {
             backoff: Backoff::default(),
             last_echo: HashMap::new(),
             signs: SignsOfLife::new(now),
+            catch_up: CatchUp::default(),
+            absent: Absent::default(),
             last_answer: None,
             nicks: Vec::new(),
             known_rooms: Vec::new(),
@@ -187,9 +197,14 @@ impl Session {
         self.outputs.pop_front()
     }
 
-    /// The room one talks in.
+    /// The room one talks in; without a connection the one that is taken back.
     pub fn room(&self) -> Option<&str> {
-        self.current.as_deref()
+        self.login.former().map_or(self.current.as_deref(), |(_, room)| room)
+    }
+
+    /// The name for the prompt: one's own, or without a connection the one that is taken back. Empty before the login.
+    pub fn prompt_nick(&self) -> &str {
+        self.login.former().map_or(&self.nick, |(nick, _)| nick)
     }
 
     /// One's name; empty before the login.
@@ -221,7 +236,8 @@ impl Session {
     /// A line was typed. Empty ones do nothing, except that they end the wait for the next attempt to connect.
     pub fn typed(&mut self, text: &str, now: Instant) {
         let text: String = text.chars().filter(|&c| c == '\t' || !c.is_control()).collect();
-        let Some(line) = Line::new(&text, Purpose::Typed, now) else {
+        let text = if self.wishes.commands { text } else { literal(&text).into_owned() };
+        let Some(mut line) = Line::new(&text, Purpose::Typed, now) else {
             if let Phase::Offline(_) = self.phase {
                 self.phase = Phase::Offline(now);
             }
@@ -236,6 +252,7 @@ impl Session {
             // Nobody hears it.
             return self.leave(now);
         }
+        line.is_from_outage = self.is_waiting() || self.phase == Phase::Settling;
         self.queue_bytes += text.len();
         self.queue.push_back(line);
         if is_quit && self.wishes.interactive {
@@ -270,6 +287,10 @@ impl Session {
         }
         let why = self.signs.given_up().or(self.login.given_up()).unwrap_or_else(|| in_words(why));
         self.remember_for_return();
+        self.show_held();
+        let held = self.absent.take();
+        self.queue_again(held);
+        self.queue.iter_mut().for_each(|line| line.is_from_outage = true);
         let in_flight = self.in_flight.take();
         self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
         if !self.wishes.interactive || self.input_ended.is_some() {
@@ -292,7 +313,7 @@ impl Session {
         };
         let is_leaving = matches!(self.phase, Phase::Leaving(_) | Phase::Ended);
         let last_lines = self.input_ended.filter(|_| self.wishes.interactive && !is_leaving).map(|since| since + LAST_LINES);
-        waiting.chain(phase).chain(last_lines).chain(self.login_deadline()).chain(self.next_sign_of_life()).min()
+        waiting.chain(phase).chain(last_lines).chain(self.login_deadline()).chain(self.next_sign_of_life()).chain(self.absent.again()).min()
     }
 
     /// Time has passed.
@@ -315,6 +336,7 @@ impl Session {
             return self.give_up_login();
         }
         self.tell_waiting(now);
+        self.try_absent_again(now);
         if self.next_sign_of_life().is_some_and(|at| now >= at) {
             self.show_life(now);
         }
@@ -342,18 +364,33 @@ impl Session {
         }
         let is_own = tagged.nick.as_deref().is_some_and(|nick| key_of(nick) == self.key);
         let answered = self.in_flight.answered(&tagged, is_own, self.wishes.udp, self.current.is_none());
+        let was_answer = answered.is_some();
+        let answered = answered.and_then(|line| self.kept_for_absent(line, &tagged, now));
+        if was_answer && answered.is_none() {
+            return self.proceed(now);
+        }
         self.learn(&tagged, is_own);
         let mut told = Told::tagged(&tagged);
         told.is_own = answered.is_some() && told.to.is_none() && is_own;
         // What was said earlier calls nobody.
         told.is_for_me = !is_own && told.to.is_none() && self.is_for_me(&told);
-        if !self.is_history(&tagged, &told) && self.is_shown(&tagged, answered.as_ref()) {
-            self.show(Shown::Told(told));
+        self.note_received(&tagged, &told);
+        self.look_for_absent(&told);
+        if !self.is_history(&tagged, &told, now) && self.is_shown(&tagged, answered.as_ref()) {
+            self.show_in_order(told);
         }
         if let Some(line) = answered {
+            self.note_refusal(&line, &tagged);
             self.answered(&line, &tagged, now);
         }
         self.proceed(now);
+    }
+
+    /// A filter names a line that others were to see and that the server refused: it was not said, and the exit code says so.
+    fn note_refusal(&mut self, line: &Line, told: &Tagged<'_>) {
+        if !self.wishes.interactive && told.event == Kind::Error && line.is_typed() && line.asks.is_heard() {
+            self.show_all(std::iter::once(line), Standing::NotSent);
+        }
     }
 
     /// Whether a person wants to see a line: not what the client itself asked for. Further lines of an answer go the way of the first.
@@ -421,6 +458,7 @@ impl Session {
     /// Ends, and says which lines are in doubt and which were never sent.
     fn fail(&mut self, why: String) {
         self.phase = Phase::Ended;
+        self.show_held();
         let in_doubt: Vec<Line> = std::mem::take(&mut self.doubtful).into_iter().chain(self.in_flight.take()).collect();
         self.show_all(in_doubt.iter().filter(|line| line.is_typed() && !line.is_quit()), Standing::Doubtful);
         self.show_queue_as_not_sent();
@@ -429,6 +467,8 @@ impl Session {
     }
 
     fn show_queue_as_not_sent(&mut self) {
+        let held = self.absent.take();
+        self.queue_again(held);
         let queue = std::mem::take(&mut self.queue);
         self.queue_bytes = 0;
         self.show_all(queue.iter().filter(|line| !line.is_quit()), Standing::NotSent);

@@ -51,6 +51,10 @@ pub struct Told {
     pub target: Option<String>,
     /// The command that it answers.
     pub to: Option<String>,
+    /// The names in this line of a list.
+    pub names: Vec<String>,
+    /// In the answer to `/history`: from which position on all of the room's lines are known.
+    pub since: Option<Sequence>,
     /// What was said, without its frame.
     pub text: String,
     /// The whole line as people read it.
@@ -59,6 +63,8 @@ pub struct Told {
     pub is_own: bool,
     /// Whether it is meant for this person: it names them, or nobody else hears it.
     pub is_for_me: bool,
+    /// Whether it was said earlier and comes from the history: no bell rings for it.
+    pub is_earlier: bool,
 }
 
 impl Told {
@@ -78,10 +84,13 @@ impl Told {
             nick: line.nick.clone(),
             target: line.target.clone(),
             to: line.to.clone(),
+            names: line.names.clone(),
+            since: line.since,
             text: line.text().to_owned(),
             prose: line.prose.to_owned(),
             is_own: false,
             is_for_me: false,
+            is_earlier: line.to.as_deref() == Some("history") && matches!(line.event, Kind::Say | Kind::Action),
         }
     }
 }

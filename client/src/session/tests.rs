@@ -13,6 +13,8 @@ struct Server {
     guests: usize,
     /// The history's first place.
     remembers_from: usize,
+    /// Private messages that were received.
+    messages: Vec<String>,
 }
 
 #[derive(Default)]
@@ -30,7 +32,7 @@ struct Connection {
 
 impl Server {
     fn new(has_history: bool, is_udp: bool) -> Server {
-        Server { has_history, is_udp, log: Vec::new(), connections: Vec::new(), guests: 0, remembers_from: 0 }
+        Server { has_history, is_udp, log: Vec::new(), connections: Vec::new(), guests: 0, remembers_from: 0, messages: Vec::new() }
     }
 
     fn connect(&mut self) -> usize {
@@ -49,6 +51,16 @@ impl Server {
         let datagram = if self.is_udp { format!(";datagram={}", connection.datagrams) } else { String::new() };
         let tags = if connection.tags { format!("@id={id}{datagram};{tags} ") } else { String::new() };
         connection.told.push_back(format!("{tags}{prose}"));
+    }
+
+    /// Somebody else says something in a room.
+    fn other_says(&mut self, room: &str, text: &str) {
+        self.log.push((room.to_owned(), "bob".to_owned(), text.to_owned(), false));
+        for number in 0..self.connections.len() {
+            if self.connections[number].is_open && self.connections[number].rooms.iter().any(|member| member == room) {
+                self.tell(number, &format!("event=say;room={room};nick=bob"), &format!("[{room}] bob: {text}"));
+            }
+        }
     }
 
     /// Reads one line of a connection; `false` if there is none.
@@ -105,6 +117,14 @@ impl Server {
             Ok(Some((_, Command::Who(_)))) => {
                 self.tell(number, &format!("event=reply;to=who;room={room};names={nick}"), "* in");
                 self.tell(number, &format!("event=reply;to=who;room={room}"), "* … and more");
+            }
+            Ok(Some((_, Command::Msg { nick: to, text }))) => {
+                if self.connections.iter().any(|connection| connection.is_open && connection.nick == to) {
+                    self.messages.push(text.to_owned());
+                    self.tell(number, &format!("event=private;nick={nick};target={to}"), &format!("[@{to}] {nick}: {text}"));
+                } else {
+                    self.tell(number, "event=error;to=msg", &format!("! nobody is called {to}; /who tells who is here"));
+                }
             }
             Ok(Some((_, Command::Ping(text)))) => self.tell(number, "event=pong;to=ping", format!("* pong {text}").trim_end()),
             Ok(Some((_, Command::Quit(_)))) => {
@@ -240,6 +260,16 @@ impl World {
         }
     }
 
+    /// What was shown of somebody.
+    fn heard_from(&self, nick: &str) -> Vec<&Told> {
+        let told = self.shown.iter().filter_map(|shown| if let Shown::Told(told) = shown { Some(told) } else { None });
+        told.filter(|told| told.nick.as_deref() == Some(nick)).collect()
+    }
+
+    fn notices(&self) -> Vec<&str> {
+        self.shown.iter().filter_map(|shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None }).collect()
+    }
+
     /// How often each text was said, shown as accepted, and shown as doubtful or not sent.
     fn fates(&self, texts: &[String]) -> BTreeMap<String, (usize, usize, usize)> {
         let said = |text: &String| self.server.log.iter().filter(|(_, _, said, _)| said == text).count();
@@ -255,7 +285,7 @@ impl World {
 }
 
 fn wishes(interactive: bool, udp: bool) -> Wishes {
-    Wishes { nick: Some("me".to_owned()), rooms: vec!["#rust".to_owned()], charset: Charset::default(), udp, interactive }
+    Wishes { nick: Some("me".to_owned()), rooms: vec!["#rust".to_owned()], charset: Charset::default(), udp, interactive, commands: true }
 }
 
 /// Types, reads, hears, cuts and waits by chance; gives back the world at rest and what was typed.
@@ -276,6 +306,10 @@ fn run(seed: u64, has_history: bool, is_udp: bool) -> (World, Vec<String>) {
                 world.say(["/join #rust", "/join #c", "/who", "/dance", "/nick other", "/nick me", "/leave #c"][which]);
             }
             17..20 => world.cut(),
+            20..25 if world.session.login.was_done() => {
+                let text = format!("other {}", world.server.log.len());
+                world.server.other_says("#rust", &text);
+            }
             20..55 => drop(world.read()),
             55..80 => drop(world.hear()),
             80..85 => world.bury(),
@@ -297,6 +331,17 @@ fn a_line_is_said_once_or_doubted_however_the_connection_breaks() {
         for (has_history, is_udp) in [(true, false), (false, false), (false, true), (true, true)] {
             let (world, texts) = run(seed, has_history, is_udp);
             assert!(texts.len() > 20, "seed {seed}");
+            if has_history && !is_udp {
+                let said: Vec<&str> =
+                    world.server.log.iter().filter(|(_, nick, ..)| nick == "bob").map(|(_, _, text, _)| text.as_str()).collect();
+                let mut heard = world.heard_from("bob");
+                let live: Vec<_> = heard.iter().filter(|told| !told.is_earlier).map(|told| told.id).collect();
+                assert!(live.is_sorted(), "seed {seed}: reordered: {live:?}");
+                // While the nickname is asked for again, what is said just then is shown before what was missed.
+                heard.sort_by_key(|told| told.id);
+                let heard: Vec<&str> = heard.iter().map(|told| told.text.as_str()).collect();
+                assert_eq!(heard, said, "seed {seed}: lost or doubled");
+            }
             for (text, (said, accepted, doubted)) in world.fates(&texts) {
                 let what = format!(
                     "seed {seed}, history {has_history}, udp {is_udp}: {text:?} said {said}, accepted {accepted}, doubted {doubted}"
@@ -349,6 +394,120 @@ fn after_a_loss_nick_rooms_and_settings_are_taken_back() {
 }
 
 #[test]
+fn what_others_said_meanwhile_is_shown_once_as_earlier_and_in_order() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.say("/join #c");
+    world.settle();
+    world.server.other_says("#rust", "me: before");
+    world.settle();
+    // Received by nobody.
+    world.server.other_says("#rust", "me: unread");
+    world.cut();
+    for (room, text) in [("#c", "in c"), ("#rust", "me: in rust"), ("#other", "not there"), ("#c", "again in c")] {
+        world.server.other_says(room, text);
+    }
+    world.settle();
+    world.server.other_says("#c", "after");
+    world.settle();
+    let heard: Vec<(&str, bool)> = world.heard_from("bob").iter().map(|told| (told.text.as_str(), told.is_earlier)).collect();
+    let missed = ["me: unread", "in c", "me: in rust", "again in c"].map(|text| (text, true));
+    assert_eq!(heard[1..5], missed);
+    assert_eq!((heard[0], heard[5], heard.len()), (("me: before", false), ("after", false), 6));
+    assert!(
+        world.notices().contains(&"4 lines said meanwhile are marked ~; private messages of that time are not kept"),
+        "{:?}",
+        world.notices()
+    );
+    assert_eq!(world.session.room(), Some("#c"));
+    // Nothing is asked for twice.
+    world.cut();
+    world.settle();
+    assert_eq!(world.heard_from("bob").len(), 6);
+    assert!(world.notices().contains(&"nothing was said in your rooms meanwhile; private messages of that time are not kept"));
+}
+
+#[test]
+fn where_the_history_has_not_everything_it_is_said_that_more_may_be_missing() {
+    // Its history begins later than what was received; it has none; its clock was set back.
+    for (has_history, remembers_from, id, notice) in [
+        (true, 1_000, 0, "in #rust more may have been said; private messages of that time are not kept"),
+        (false, 0, 0, "in #rust more may have been said; private messages of that time are not kept"),
+        (
+            true,
+            0,
+            5_000,
+            "what others said meanwhile is unknown: the server's line numbers can't be compared; /history tells a room's last lines",
+        ),
+    ] {
+        let mut server = Server::new(has_history, false);
+        server.remembers_from = remembers_from;
+        let mut world = World::new(1, wishes(true, false), server, 0);
+        world.settle();
+        world.session.told(format!("@id={id};event=say;room=#rust;nick=bob [#rust] bob: hi").as_bytes(), world.now);
+        world.cut();
+        world.settle();
+        assert!(world.notices().contains(&notice), "{:?}", world.notices());
+        world.say("still here");
+        world.settle();
+        assert_eq!(world.server.log.len(), 1);
+    }
+}
+
+#[test]
+fn a_message_typed_during_an_outage_waits_for_its_receiver_to_come_back_too() {
+    for is_seen in [true, false] {
+        let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+        world.settle();
+        world.cut();
+        while world.server.connections[0].is_open {
+            world.bury();
+        }
+        world.say("/msg carol one");
+        let reads = |world: &mut World, millis: u64| {
+            for _ in 0..millis / 100 {
+                while world.read() || world.hear() {}
+                world.pass(100);
+            }
+        };
+        reads(&mut world, 5_000);
+        world.say("/msg Carol two");
+        reads(&mut world, 1_000);
+        assert!(world.server.messages.is_empty());
+        assert!(world.notices().contains(&"carol is not back yet; your message is sent again for 30 s"), "{:?}", world.notices());
+        let carol = world.server.connect();
+        world.server.connections[carol].nick = "carol".to_owned();
+        world.server.connections.push(Connection { nick: "Carol".to_owned(), is_open: true, ..Connection::default() });
+        if is_seen {
+            world.session.told(b"@id=1;event=join;room=#rust;nick=carol * carol joined #rust", world.now);
+            world.obey();
+            while world.read() || world.hear() {}
+        } else {
+            reads(&mut world, 4_000);
+        }
+        assert_eq!(world.server.messages, ["one", "two"], "seen: {is_seen}");
+        let refused = |shown: &&Shown| matches!(shown, Shown::Told(Told { kind: Some(Kind::Error), .. }));
+        assert_eq!(world.shown.iter().filter(refused).count(), 0, "{:?}", world.shown);
+    }
+}
+
+#[test]
+fn a_receiver_who_does_not_come_back_is_waited_for_no_longer_than_that() {
+    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    world.settle();
+    world.say("/msg carol now");
+    world.settle();
+    assert!(matches!(world.shown.last(), Some(Shown::Told(Told { kind: Some(Kind::Error), .. }))), "no outage, no wait");
+    world.cut();
+    world.say("/msg carol later");
+    world.settle();
+    let last: Vec<&Shown> = world.shown.iter().rev().take(2).collect();
+    assert!(matches!(last[0], Shown::Told(Told { kind: Some(Kind::Error), .. })), "{last:?}");
+    assert!(matches!(last[1], Shown::Own { text, standing: Standing::NotSent, .. } if text == "/msg carol later"), "{last:?}");
+    assert_eq!((world.session.unaccepted(), world.server.messages.len()), (0, 0));
+}
+
+#[test]
 fn while_the_old_session_bears_the_nick_nothing_is_said_under_another() {
     let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
     world.settle();
@@ -383,6 +542,33 @@ fn a_filter_ends_behind_its_last_line_and_fails_with_a_refused_wish() {
     while world.read() || world.hear() {}
     assert_eq!((world.ended, world.server.log.len()), (Some(Ended::Failed("taken".to_owned())), 0));
     assert!(world.shown.iter().any(|shown| matches!(shown, Shown::Own { standing: Standing::NotSent, .. })));
+}
+
+#[test]
+fn without_commands_every_line_is_text_and_said_exactly() {
+    let mut world = World::new(1, Wishes { commands: false, ..wishes(false, false) }, Server::new(true, false), 0);
+    let texts = ["/usr/bin/ld: cannot find -lfoo", "// a comment", "/quit", "/topic x", "/", "/set tags off", " /me"];
+    for text in texts {
+        world.say(text);
+    }
+    world.session.input_ended(world.now);
+    world.settle();
+    assert_eq!(world.ended, Some(Ended::Done));
+    assert!(world.server.log.iter().map(|(_, _, text, _)| text.as_str()).eq(texts), "{:?}", world.server.log);
+}
+
+#[test]
+fn a_filter_whose_line_was_refused_names_it_as_it_was_read_and_fails() {
+    let mut world = World::new(1, Wishes { commands: false, ..wishes(false, false) }, Server::new(true, false), 0);
+    while world.read() || world.hear() {}
+    world.server.connections[0].rooms.clear();
+    world.session.told(b"@id=1;event=reply;to=leave;room=#rust * you left #rust", world.now);
+    world.say("/etc/passwd");
+    world.session.input_ended(world.now);
+    world.settle();
+    assert_eq!(world.ended, Some(Ended::Failed("a line was not accepted".to_owned())));
+    let refused = |shown: &Shown| matches!(shown, Shown::Own { text, standing: Standing::NotSent, .. } if text == "/etc/passwd");
+    assert!(world.shown.iter().any(refused), "{:?}", world.shown);
 }
 
 #[test]

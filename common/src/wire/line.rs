@@ -12,7 +12,7 @@
 //! A line of a list says which names stand in it (`names=`) or which room it is about (`room=`).
 //! Source of the escaping: <https://ircv3.net/specs/extensions/message-tags.html>.
 
-use crate::command::{SETTINGS, TABLE};
+use crate::command::{Hint, SETTINGS, TABLE, hint};
 use crate::event::{Event, ListEnd, Refusal, Reply};
 use crate::ids::{Micros, Sequence};
 use crate::limits::{
@@ -42,6 +42,13 @@ pub fn render(event: &Event<'_>, stamp: Stamp, tags: bool, out: &mut String) {
         }
         Event::Action { room, nick, text } | Event::Past { room, nick, text, is_action: true } => {
             lines.line(format_args!("[{room}] * {nick} {text}"));
+        }
+        // With tags each line has its time.
+        Event::Day if tags => {}
+        Event::Day => {
+            let mut time = String::new();
+            push_time(stamp.time, &mut time);
+            lines.line(format_args!("* {}", time.split('T').next().unwrap_or_default()));
         }
         Event::Private { from, to, is_echo, text } => {
             let with = if *is_echo { to } else { from };
@@ -226,16 +233,23 @@ fn on_or_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
+/// How the refusal of a private message begins whose receiver isn't there.
+pub const NOBODY_IS_CALLED: &str = "nobody is called ";
+
 /// What was wrong and what to do, in one line.
 fn explain(refusal: &Refusal<'_>) -> String {
     match &brief(refusal) {
-        Refusal::UnknownCommand(name) => format!("no command /{name}; /help lists the commands, //{name} says \"/{name}\""),
+        Refusal::UnknownCommand(name) => match hint(name) {
+            Some(Hint::Command(row)) => format!("no command /{name}; {row} {}", row.does),
+            Some(Hint::Words(words)) => format!("no command /{name}; {words}"),
+            None => format!("no command /{name}; /help lists the commands, //{name} says \"/{name}\""),
+        },
         Refusal::SlashLookalike(slash, name) => {
             format!("{slash}{name} starts with U+{:04X}, not with /, and was not said; /{name} is the command", u32::from(*slash))
         }
         Refusal::Usage(row) => format!("usage: {row}"),
         Refusal::LineTooLong => format!("line too long: at most {} bytes are read; it was not said, send it in parts", LINE_BYTES_MAX - 1),
-        Refusal::NoSuchNick(nick) => format!("nobody is called {nick}; /who tells who is here"),
+        Refusal::NoSuchNick(nick) => format!("{NOBODY_IS_CALLED}{nick}; /who tells who is here"),
         Refusal::NoSuchRoom(room) => format!("no room {room}; /rooms lists them, /join {room} makes it"),
         Refusal::NotInRoom(room) => format!("you are not in {room}; /whoami lists your rooms"),
         Refusal::InNoRoom => "you are in no room; /join #ROOM first".to_owned(),
@@ -320,6 +334,7 @@ fn push_tags(event: &Event<'_>, stamp: Stamp, out: &mut String) {
             tag("room", room);
             tag("nick", nick);
         }
+        Event::Day => {}
         Event::Private { from, to, .. } => {
             tag("event", "private");
             tag("nick", from);
@@ -471,6 +486,20 @@ mod tests {
             ),
             "{some}"
         );
+    }
+
+    #[test]
+    fn the_day_of_a_history_stands_alone_and_only_without_tags() {
+        assert_eq!(rendered(Event::Day, false), "* 2026-11-21\n");
+        assert_eq!(rendered(Event::Day, true), "");
+    }
+
+    #[test]
+    fn a_command_of_another_program_is_refused_with_its_name_here() {
+        let refused = |name| rendered(Event::Refused { to: None, refusal: Refusal::UnknownCommand(name) }, false);
+        assert_eq!(refused("part"), "! no command /part; /leave [#ROOM] leaves a room\n");
+        assert_eq!(refused("q"), "! no command /q; /quit leaves, /msg NICK TEXT says something to one person only\n");
+        assert_eq!(refused("dance"), "! no command /dance; /help lists the commands, //dance says \"/dance\"\n");
     }
 
     #[test]

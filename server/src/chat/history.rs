@@ -19,6 +19,9 @@ use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::Stamp;
 use serde::{Deserialize, Serialize};
 
+/// A day's length in the times of lines.
+const MICROS_PER_DAY: u64 = 86_400 * Micros::SECOND;
+
 /// A question that the journal is to answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
@@ -36,6 +39,8 @@ pub struct Question {
     pub told_at: Sequence,
     /// The first of them, and when it was said.
     pub first: Option<(Sequence, Micros)>,
+    /// The day of the last line sent, in days since 1970-01-01 UTC; `None` before the first.
+    pub day: Option<u64>,
 }
 
 /// A part of the answer.
@@ -115,7 +120,7 @@ impl Chat {
     pub(super) fn ask<O: Output>(&mut self, id: SessionId, count: usize, tell: &mut Teller<'_, O>) -> Result<(), Refusal<'static>> {
         let room = self.state.rooms.get(self.current_room(id)?).name.clone();
         let (at, Some(session)) = (tell.stamp.id, self.session_mut(id)) else { return Ok(()) };
-        let question = Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None };
+        let question = Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None, day: None };
         session.waiting = Some(Waiting::new(Pending::History(question)));
         self.questions.insert(at, id);
         tell.out.asked();
@@ -131,6 +136,11 @@ impl Chat {
             (question.told, question.more, question.behind) = (question.told + 1, question.more - 1, sequence);
             question.first = question.first.or(Some((sequence, time)));
             tell.stamp = Stamp { id: sequence, time };
+            let day = Some(time.0 / MICROS_PER_DAY);
+            if std::mem::replace(&mut question.day, day) != day {
+                // Renders to nothing with tags: there each line has its time.
+                self.tell_one(id, &Event::Day, tell);
+            }
             self.tell_one(id, &Event::Past { room: question.room.as_str(), nick, is_action, text }, tell);
         }
         (tell.stamp, question.told_at) = (stamp, stamp.id);
@@ -222,7 +232,7 @@ mod tests {
         let (mut chat, mut told) = asked();
         answer(&mut chat, &mut told, 3, 0, &[10, 11], AnswerEnd::More);
         answer(&mut chat, &mut told, 4, 0, &[10, 11], AnswerEnd::More);
-        assert_eq!(told.0, "[#lobby] a: 10\n[#lobby] a: 11\n");
+        assert_eq!(told.0, "* 1970-01-01\n[#lobby] a: 10\n[#lobby] a: 11\n");
         assert!(chat.waits_for_answer(ME) && chat.questions().count() == 1);
         // A copy that starts from a snapshot knows what was told.
         let mut copy = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
@@ -237,10 +247,39 @@ mod tests {
     }
 
     #[test]
+    fn a_date_stands_before_the_first_line_and_wherever_the_day_changes_across_parts() {
+        let (mut chat, mut told) = asked();
+        answer(&mut chat, &mut told, 3, 0, &[MICROS_PER_DAY - 1], AnswerEnd::More);
+        let mut copy = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
+        let before = told.0.clone();
+        for chat in [&mut chat, &mut copy] {
+            told.0.clone_from(&before);
+            let end = AnswerEnd::Since(Sequence(0));
+            answer(chat, &mut told, 4, MICROS_PER_DAY - 1, &[MICROS_PER_DAY, MICROS_PER_DAY + 1], end);
+            let told: Vec<&str> = told.0.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+            assert_eq!(told[..5], ["1970-01-01", "86399999999", "1970-01-02", "86400000000", "86400000001"]);
+        }
+    }
+
+    #[test]
+    fn with_tags_no_date_stands_between_the_lines_of_a_history() {
+        let (mut chat, mut told) = asked();
+        answer(&mut chat, &mut told, 3, 0, &[10], AnswerEnd::Since(Sequence(0)));
+        apply(&mut chat, &mut told, 4, Fact::Line(b"/set tags on"));
+        apply(&mut chat, &mut told, 5, Fact::Line(b"/history 3"));
+        told.0.clear();
+        let mut lines = Vec::new();
+        PastLine { sequence: Sequence(10), time: Micros(10), nick: "a", is_action: false, text: "hi" }.encode(&mut lines);
+        let answer = Answer { question: Sequence(5), behind: Sequence(0), lines: &lines, end: AnswerEnd::More };
+        apply(&mut chat, &mut told, 6, Fact::Answer(answer));
+        assert_eq!(told.0, "@id=10;time=1970-01-01T00:00:00.000Z;event=say;to=history;room=#lobby;nick=a [#lobby] a: hi\n");
+    }
+
+    #[test]
     fn a_history_that_cannot_be_read_is_no_empty_one() {
         let (mut chat, mut told) = asked();
         answer(&mut chat, &mut told, 3, 0, &[10], AnswerEnd::Unreadable);
-        assert_eq!(told.0, "[#lobby] a: 10\n! what was said before can't be read now; try again later\n");
+        assert_eq!(told.0, "* 1970-01-01\n[#lobby] a: 10\n! what was said before can't be read now; try again later\n");
         assert_eq!((told.1, chat.waits_for_answer(ME)), (1, false));
     }
 

@@ -24,6 +24,14 @@ pub fn unread(socket: BorrowedFd<'_>) -> nix::Result<usize> {
     Errno::result(result).map(|_| usize::try_from(bytes).unwrap_or(0))
 }
 
+/// Whether the peer's kernel has confirmed everything that was sent on a TCP socket, the end of output included. Source: tcp(7), SIOCOUTQ.
+pub fn is_all_acknowledged(socket: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to where the pointer says, and that lives as long as the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    Errno::result(result).is_ok() && bytes == 0
+}
+
 /// How much kernel memory a socket's unread input holds, and how much it may: once it is about half, no window is offered and the
 /// peer can send no more. Source: socket(7), SO_MEMINFO; the order of the words is linux/sock_diag.h's.
 pub fn receive_memory(socket: BorrowedFd<'_>) -> nix::Result<(u32, u32)> {

@@ -14,7 +14,7 @@ use super::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
 use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
-use crate::sys::socket::consume;
+use crate::sys::socket::{consume, is_all_acknowledged};
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::ids::{SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
@@ -30,6 +30,9 @@ use std::time::{Duration, Instant};
 
 /// How long a closing connection's peer may take to send its end of input.
 const LINGER: Duration = Duration::from_secs(2);
+/// When the peer has had so long for the last words, and its kernel has them all, more input ends the connection at once, by a reset:
+/// somebody pressed Enter in an `nc` that has printed the goodbye, and it notices only so.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// An event that brought nothing new is not armed again at once.
 const QUIET: Duration = Duration::from_millis(50);
 /// How long it looks away while the send thread is at work. Longer, and the send thread would wait for it; shorter, and less is gathered.
@@ -123,12 +126,16 @@ struct Receiving {
     connection: Arc<Connection>,
     /// Bytes that were there at the last look and made no whole line.
     seen: usize,
-    is_lingering: bool,
+    /// Since when the sending side is shut.
+    lingers: Option<Instant>,
+    /// Input came since then.
+    has_spoken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Arm,
+    LastWords,
     LingerEnd,
 }
 
@@ -254,11 +261,11 @@ impl ReceiveThread {
         let is_watched = token < STRANGERS && token & WATCHED != 0;
         let token = if is_watched { token & !WATCHED } else { token };
         let Some(receiving) = self.table.get_mut(&token) else { return };
-        if is_watched && !receiving.is_lingering {
+        if is_watched && receiving.lingers.is_none() {
             let session = receiving.connection.session;
             return self.hand_on(Input::Broken { session });
         }
-        if receiving.is_lingering {
+        if receiving.lingers.is_some() {
             return self.discard(token);
         }
         let seen = std::mem::take(&mut receiving.seen);
@@ -305,11 +312,8 @@ impl ReceiveThread {
         match order {
             Order::Finish { session, ending: Ending::Finish } => self.linger(session.0),
             Order::Finish { session, ending: Ending::Drop } => {
-                if let Some(receiving) = self.table.get(&session.0) {
-                    // It doesn't read: what the kernel still holds for it is let go when the last descriptor is closed.
-                    let _ = socket2::SockRef::from(&receiving.connection).set_linger(Some(Duration::ZERO));
-                }
-                self.end(session.0);
+                // It doesn't read: what the kernel still holds for it is let go when the last descriptor is closed.
+                self.reset(session.0);
             }
             Order::Drained => self.supervisor.drained(),
         }
@@ -318,19 +322,45 @@ impl ReceiveThread {
     /// Everything is written: shut the sending side, and wait for the peer to do the same.
     fn linger(&mut self, token: u64) {
         let Some(receiving) = self.table.get_mut(&token) else { return };
-        (receiving.is_lingering, receiving.seen) = (true, 0);
+        // What is there was sent before the goodbye.
+        let _ = consume(receiving.connection.as_fd(), DISCARD_BYTES);
+        let now = Instant::now();
+        (receiving.lingers, receiving.seen) = (Some(now), 0);
         // Fails if the peer is gone already.
         let _ = shutdown(receiving.connection.as_fd().as_raw_fd(), Shutdown::Write);
-        self.timers.push(Reverse((Instant::now() + LINGER, token, Timer::LingerEnd)));
+        self.timers.push(Reverse((now + LINGER, token, Timer::LingerEnd)));
+        if token < STRANGERS {
+            self.timers.push(Reverse((now + LAST_WORDS, token, Timer::LastWords)));
+        }
         self.discard(token);
     }
 
     fn discard(&mut self, token: u64) {
-        let Some(receiving) = self.table.get(&token) else { return };
-        match consume(receiving.connection.as_fd(), DISCARD_BYTES) {
+        let Some(receiving) = self.table.get_mut(&token) else { return };
+        let taken = consume(receiving.connection.as_fd(), DISCARD_BYTES);
+        receiving.has_spoken |= matches!(taken, Ok(1..));
+        match taken {
+            Ok(1..) if self.has_had_the_last_words(token) => self.reset(token),
             Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => self.arm(token),
             Ok(0) | Err(_) => self.end(token),
         }
+    }
+
+    /// Whether the peer speaks on after it has received everything, and had time to read it.
+    fn has_had_the_last_words(&self, token: u64) -> bool {
+        let Some(receiving) = self.table.get(&token).filter(|_| token < STRANGERS) else { return false };
+        receiving.has_spoken
+            && receiving.lingers.is_some_and(|since| since.elapsed() >= LAST_WORDS)
+            && is_all_acknowledged(receiving.connection.as_fd())
+    }
+
+    /// Ends a connection so that the peer notices.
+    fn reset(&mut self, token: u64) {
+        if let Some(receiving) = self.table.get(&token) {
+            // If it can't be had, the connection ends as others do.
+            let _ = socket2::SockRef::from(&receiving.connection).set_linger(Some(Duration::ZERO));
+        }
+        self.end(token);
     }
 
     /// Has the kernel tell when there is more than what was seen; tries again later if that can't be had now.
@@ -362,6 +392,8 @@ impl ReceiveThread {
             self.timers.pop();
             match timer {
                 Timer::LingerEnd => self.end(token),
+                Timer::LastWords if self.has_had_the_last_words(token) => self.reset(token),
+                Timer::LastWords => {}
                 Timer::Arm => self.arm(token),
             }
         }
@@ -375,6 +407,6 @@ impl ReceiveThread {
 
 impl Receiving {
     fn new(connection: Arc<Connection>) -> Receiving {
-        Receiving { connection, seen: 0, is_lingering: false }
+        Receiving { connection, seen: 0, lingers: None, has_spoken: false }
     }
 }

@@ -1,7 +1,7 @@
 //! The send threads. One for each connection: it writes what the main thread has rendered, and waits for a client that reads slowly.
 
 use super::peer::{Notice, Peer, Worker};
-use crate::sys::socket::{consume, wait_for_input};
+use crate::sys::socket::{consume, is_all_acknowledged, wait_for_input};
 use crossbeam_channel::Receiver;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, send};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long a closing connection's peer may take to send its end of input.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long the peer has to read the last words before more input ends the connection.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How much input of a closing connection is thrown away at a time.
 const DISCARD_BYTES: usize = 1 << 20;
 
@@ -37,7 +39,7 @@ pub(super) fn write(worker: &Worker, peer: &Peer, chunks: &Receiver<Chunk>) {
                 }
             }
             Chunk::Finish => {
-                linger(peer);
+                linger_for_session(peer);
                 break;
             }
         }
@@ -68,22 +70,46 @@ fn write_all(peer: &Peer, mut bytes: &[u8]) -> nix::Result<()> {
 /// Shuts the sending side, and throws away what still comes in until the peer's end. Closed with input unread, a socket is reset, and the peer
 /// may lose the last words.
 pub(super) fn linger(peer: &Peer) {
+    discard(peer, |_, _| false);
+}
+
+/// The same for a session: where the peer speaks on although it has received everything, and had time to read it, the connection is reset, so that an
+/// `nc` in which Enter is pressed notices.
+fn linger_for_session(peer: &Peer) {
+    let is_reset =
+        discard(peer, |since, has_spoken| has_spoken && since.elapsed() >= LAST_WORDS && is_all_acknowledged(peer.connection.as_fd()));
+    if is_reset {
+        // If it can't be had, the connection ends as others do.
+        let _ = socket2::SockRef::from(&peer.connection).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// Shuts the sending side and discards input until the peer's end, until [`LINGER`] is over, or until `is_enough`, given since when it waits and whether
+/// input came: then gives back true.
+fn discard(peer: &Peer, is_enough: impl Fn(Instant, bool) -> bool) -> bool {
+    // What is there was sent before the goodbye.
+    let _ = consume(peer.connection.as_fd(), DISCARD_BYTES);
     peer.shut(Shutdown::Write);
-    let deadline = Instant::now() + LINGER;
+    let since = Instant::now();
+    let (deadline, mut has_spoken) = (since + LINGER, false);
     peer.connection.expect_more_than(0);
     loop {
         match consume(peer.connection.as_fd(), DISCARD_BYTES) {
-            Ok(1..) => {}
+            Ok(1..) => has_spoken = true,
             Err(Errno::EAGAIN | Errno::EINTR) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() || wait_for_input(peer.connection.as_fd(), Some(left)).is_err() {
-                    return;
+                let until = if has_spoken && since.elapsed() < LAST_WORDS { since + LAST_WORDS } else { deadline };
+                let left = until.saturating_duration_since(Instant::now());
+                if wait_for_input(peer.connection.as_fd(), Some(left)).is_err() {
+                    return false;
                 }
             }
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return false,
         }
-        if Instant::now() > deadline {
-            return;
+        if is_enough(since, has_spoken) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
         }
     }
 }
