@@ -74,17 +74,21 @@ impl CatchUp {
         }
     }
 
-    /// Leaves those lines of a history that were not shown.
+    /// Leaves those lines of a history that were not shown. They count as shown from now on.
     fn missed(&mut self, history: Vec<Told>) -> Vec<Told> {
+        let mut shown_before = self.shown.clone();
         let mut is_missed = |told: &Told| {
             let (Some(id), Some(room)) = (told.id, &told.room) else { return false };
-            match self.shown.get_mut(&(id, room.clone())) {
-                Some(count) if *count > 0 => {
-                    *count -= 1;
-                    false
-                }
-                _ => id >= self.last && !self.is_unknown,
+            let place = (id, room.clone());
+            if let Some(count) = shown_before.get_mut(&place).filter(|count| **count > 0) {
+                *count -= 1;
+                return false;
             }
+            let is_missed = id >= self.last && !self.is_unknown;
+            if is_missed {
+                *self.shown.entry(place).or_default() += 1;
+            }
+            is_missed
         };
         history.into_iter().filter(|told| is_missed(told)).collect()
     }

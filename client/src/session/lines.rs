@@ -176,10 +176,11 @@ impl Line {
         let room = self.room.clone().filter(|_| self.is_in_history());
         // What is said is shown as it would be said, without the slash that escapes it.
         let text = match parse(&self.text) {
-            Ok(Some((_, Command::Say(said)))) => said,
-            _ => &self.text,
+            Ok(Some((_, Command::Say(said)))) => said.to_owned(),
+            Ok(Some((_, Command::SayIndented(indent, rest)))) => format!("{indent}{rest}"),
+            _ => self.text.clone(),
         };
-        Shown::Own { room, text: text.to_owned(), standing }
+        Shown::Own { room, text, standing }
     }
 
     /// Whether a person typed it.

@@ -67,12 +67,19 @@ impl Server {
     fn read(&mut self, number: usize) -> bool {
         let Some(line) = self.connections[number].unread.pop_front() else { return false };
         let (nick, room) = (self.connections[number].nick.clone(), self.connections[number].rooms.last().cloned().unwrap_or_default());
-        match parse(&line) {
-            Ok(Some((_, Command::Say(text)))) if room.is_empty() => {
-                self.tell(number, "event=error", &format!("! you are in no room: {text}"));
+        let parsed = parse(&line);
+        let said = match &parsed {
+            Ok(Some((_, Command::Say(text)))) => (*text).to_owned(),
+            Ok(Some((_, Command::SayIndented(indent, rest)))) => format!("{indent}{rest}"),
+            _ => String::new(),
+        };
+        match parsed {
+            Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) if room.is_empty() => {
+                self.tell(number, "event=error", &format!("! you are in no room: {said}"));
             }
-            Ok(Some((_, Command::Say(text)))) => {
-                self.log.push((room.clone(), nick.clone(), text.to_owned(), false));
+            Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) => {
+                let text = &said;
+                self.log.push((room.clone(), nick.clone(), text.clone(), false));
                 self.tell(number, &format!("event=say;room={room};nick={nick}"), &format!("[{room}] {nick}: {text}"));
             }
             Ok(Some((_, Command::Me(text)))) => {
