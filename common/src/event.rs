@@ -253,7 +253,7 @@ pub enum Refusal<'a> {
     BadRoom(&'a str, NameError),
     /// In as many rooms as one may be.
     TooManyRooms,
-    /// As many rooms as there may be.
+    /// As many rooms as there may be, or rooms and topics that take as much memory as they may.
     NoMoreRooms,
     /// No charset has this name.
     UnknownCharset(&'a str),

@@ -17,6 +17,9 @@ pub const TOPIC_CHARS_MAX: usize = 400;
 /// Bytes of shared state that one address may add: rooms it made and topics it set, as long as they
 /// exist. A new room or topic beyond it is refused.
 pub const ADDRESS_STATE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of shared state that all rooms and topics together may take in any case. Where there is memory
+/// the server allows more, see `supervisor/budget.rs`. A new room or topic beyond it is refused.
+pub const ROOMS_BYTES_MIN: usize = 1024 * 1024;
 /// Rooms that `/rooms` lists; the answer ends with the number of the others.
 pub const ROOMS_LISTED_MAX: usize = 100;
 /// Characters of each topic in the answer to `/rooms`. The rest of a longer one is left out.

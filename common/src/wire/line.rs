@@ -261,7 +261,9 @@ fn explain(refusal: &Refusal<'_>) -> String {
             format!("{room} is no room: {}", explain_name(why, "# and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in #lobby"))
         }
         Refusal::TooManyRooms => format!("you are in {ROOMS_PER_SESSION_MAX} rooms, no one may be in more; /leave one first"),
-        Refusal::NoMoreRooms => "there are as many rooms as there may be; /rooms lists some to join".to_owned(),
+        Refusal::NoMoreRooms => {
+            "there are as many rooms and topics as there may be; /rooms lists some to join, /topic - removes a topic".to_owned()
+        }
         Refusal::UnknownCharset(name) => format!(
             "no charset {name}; known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251, iso-8859-1 and others by their WHATWG names"
         ),

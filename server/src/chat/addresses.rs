@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Addresses without sessions and without state that are remembered because they have sent much. Beyond
 /// it the one whose bucket is full first is forgotten.
-const RECOVERING_MAX: usize = 16_384;
+const RECOVERING_MAX: usize = 4_096;
 
 /// What one address has used.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -171,6 +171,7 @@ impl Chat {
             Fact::NextPart { of, parts } => self.send_next_part(record.session, of, parts, &mut tell),
             Fact::Topic { room, topic } => self.restore_topic(room, topic, stamp.id),
             Fact::Restored => self.state.is_restored = true,
+            Fact::Configured { rooms_bytes_max } => self.state.rooms.set_bytes_max(rooms_bytes_max),
             Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
         }
         self.keep_own(&tell);
@@ -226,6 +227,11 @@ impl Chat {
     /// How far the wall clock is ahead of the records' times, in µs, as far as it is recorded.
     pub fn clock_ahead(&self) -> i64 {
         self.state.clock_ahead
+    }
+
+    /// What all rooms and topics together may take, in bytes, as far as it is recorded.
+    pub fn rooms_bytes_max(&self) -> u64 {
+        self.state.rooms.bytes_max()
     }
 
     /// Whether the server ends.

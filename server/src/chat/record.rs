@@ -79,6 +79,11 @@ pub enum Fact<'a> {
     },
     /// Nothing more is known of earlier runs.
     Restored,
+    /// What the state machine reads of the server's configuration.
+    Configured {
+        /// What all rooms and topics together may take, in bytes.
+        rooms_bytes_max: u64,
+    },
     /// The wall clock was set ahead or back: the times that are shown follow it from here on.
     Clock {
         /// How far it is ahead of the records' times, in µs.

@@ -5,7 +5,7 @@ use super::addresses::Addresses;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::event::Refusal;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::limits::{EMPTY_ROOMS_MAX, ROOMS_MAX};
+use forkchat_common::limits::{EMPTY_ROOMS_MAX, ROOMS_BYTES_MIN, ROOMS_MAX};
 use forkchat_common::names::RoomName;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -58,7 +58,12 @@ impl Room {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Rooms {
     table: Vec<Option<Room>>,
-    /// By the name's key. Follows from the table, like all below.
+    /// What all rooms and topics together may take, if more than [`ROOMS_BYTES_MIN`].
+    bytes_max: u64,
+    /// What they take. Follows from the table, like all below.
+    #[serde(skip)]
+    bytes: usize,
+    /// By the name's key.
     #[serde(skip)]
     by_name: BTreeMap<Box<str>, RoomId>,
     /// Places in the table that are free. The lowest is given first, so all copies agree.
@@ -78,6 +83,7 @@ impl Rooms {
         for (place, room) in (0..).zip(&self.table) {
             match room {
                 Some(room) => {
+                    self.bytes += Room::state_bytes(&room.name) + room.topic.len();
                     self.by_name.insert(room.name.key().into(), RoomId(place));
                     self.empty.extend(room.empty_since.map(|since| (since, RoomId(place))));
                     self.by_size.insert((Reverse(room.members.len()), RoomId(place)));
@@ -101,6 +107,22 @@ impl Rooms {
         self.table[id.0 as usize].as_mut().expect("a session is in rooms that exist")
     }
 
+    /// What all rooms and topics together may take, in bytes.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max.max(ROOMS_BYTES_MIN as u64)
+    }
+
+    /// Sets what all rooms and topics together may take. What there is already stays.
+    pub fn set_bytes_max(&mut self, bytes: u64) {
+        self.bytes_max = bytes;
+    }
+
+    /// Whether so many bytes more may be taken, once empty rooms have made place for them.
+    fn make_place(&mut self, bytes: usize, addresses: &mut Addresses) -> bool {
+        while (self.bytes + bytes) as u64 > self.bytes_max() && self.forget_longest_empty(addresses) {}
+        (self.bytes + bytes) as u64 <= self.bytes_max()
+    }
+
     /// How many rooms there are.
     pub fn len(&self) -> usize {
         self.by_name.len()
@@ -113,6 +135,9 @@ impl Rooms {
     }
 
     /// The room of this name, made if there is none, for an address if it is to count for one.
+    ///
+    /// # Errors
+    /// The address, or all together, have as many rooms and topics as they may.
     pub fn find_or_make(
         &mut self,
         name: RoomName,
@@ -129,9 +154,12 @@ impl Rooms {
         if self.by_name.len() >= ROOMS_MAX {
             self.forget_longest_empty(addresses);
         }
-        if self.by_name.len() >= ROOMS_MAX {
+        // The lobby is made in any case.
+        let has_place = self.make_place(bytes, addresses) || made_by.is_none();
+        if self.by_name.len() >= ROOMS_MAX || !has_place {
             return Err(Refusal::NoMoreRooms);
         }
+        self.bytes += bytes;
         made_by.into_iter().for_each(|address| addresses.charge(address, bytes));
         let place = self.free.pop_first().unwrap_or(self.table.len() as u32);
         let id = RoomId(place);
@@ -153,6 +181,10 @@ impl Rooms {
         set_by: Option<AddressBlock>,
         addresses: &mut Addresses,
     ) -> Result<(), Refusal<'static>> {
+        let more = topic.len().saturating_sub(self.get(id).topic.len());
+        if more > 0 && !self.make_place(more, addresses) {
+            return Err(Refusal::NoMoreRooms);
+        }
         let room = self.get_mut(id);
         let old = (room.topic_by, room.topic.len());
         if let (Some(address), bytes) = old {
@@ -166,6 +198,7 @@ impl Rooms {
         }
         set_by.into_iter().for_each(|address| addresses.charge(address, topic.len()));
         (room.topic, room.topic_by) = (topic.into(), set_by);
+        self.bytes = self.bytes - old.1 + topic.len();
         Ok(())
     }
 
@@ -203,11 +236,15 @@ impl Rooms {
     /// Gives a room its topic of an earlier run, unless it has one. If nobody is in the room, it is kept
     /// as other empty rooms with a topic are.
     pub fn restore(&mut self, name: RoomName, topic: &str, at: Sequence, addresses: &mut Addresses) {
-        let Ok(id) = self.find_or_make(name, None, addresses) else { return };
-        let room = self.get_mut(id);
-        if room.topic.is_empty() {
-            room.topic = topic.into();
+        if !self.make_place(Room::state_bytes(&name) + topic.len(), addresses) {
+            return;
         }
+        let Ok(id) = self.find_or_make(name, None, addresses) else { return };
+        if self.get(id).topic.is_empty() {
+            self.bytes += topic.len();
+            self.get_mut(id).topic = topic.into();
+        }
+        let room = self.get(id);
         if room.members.is_empty() && room.empty_since.is_none() {
             self.keep_empty(id, at, addresses);
         }
@@ -221,10 +258,11 @@ impl Rooms {
         }
     }
 
-    fn forget_longest_empty(&mut self, addresses: &mut Addresses) {
-        if let Some((_, id)) = self.empty.pop_first() {
-            self.forget(id, addresses);
-        }
+    /// False if no room is kept for its topic alone.
+    fn forget_longest_empty(&mut self, addresses: &mut Addresses) -> bool {
+        let Some((_, id)) = self.empty.pop_first() else { return false };
+        self.forget(id, addresses);
+        true
     }
 
     fn forget(&mut self, id: RoomId, addresses: &mut Addresses) {
@@ -232,6 +270,7 @@ impl Rooms {
         self.by_name.remove(room.name.key());
         self.by_size.remove(&(Reverse(room.members.len()), id));
         self.free.insert(id.0);
+        self.bytes -= Room::state_bytes(&room.name) + room.topic.len();
         let made = room.made_by.map(|address| (address, Room::state_bytes(&room.name)));
         let topic = room.topic_by.map(|address| (address, room.topic.len()));
         made.into_iter().chain(topic).for_each(|(address, bytes)| addresses.release(address, bytes));

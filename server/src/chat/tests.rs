@@ -636,6 +636,38 @@ fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
 }
 
 #[test]
+fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
+    let mut room = Room::new(1);
+    let mut people = 1;
+    let mut fill = |room: &mut Room| {
+        // Each comes from an address of its own.
+        for _ in 0..60 {
+            let (session, peer) = (Room::id(people), SocketAddr::from(([10, 0, 0, people as u8], 1)));
+            room.sent.push(0);
+            people += 1;
+            room.fact(people - 1, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer });
+            for number in 0..40 {
+                room.types(people - 1, &format!("/join #r{people}-{number}"));
+                room.types(people - 1, &format!("/topic {}", "長".repeat(400)));
+            }
+            assert!(room.copy.chat.session(session).is_some());
+        }
+        room.told_all().iter().map(|told| told.matches("! there are as many rooms and topics as there may be").count()).sum::<usize>()
+    };
+    assert!(fill(&mut room) > 0);
+    let full = room.copy.chat.snapshot().len();
+    assert!(full < (1 << 20) + 100_000, "{full} bytes");
+    room.fact(0, Fact::Configured { rooms_bytes_max: 8 << 20 });
+    assert_eq!(fill(&mut room), 0);
+    let copy = Chat::restore(RateLimit::lines_per_second(20), &room.copy.chat.snapshot()).unwrap();
+    assert_eq!(copy.rooms_bytes_max(), 8 << 20);
+    // Who comes first can always enter the lobby.
+    room.arrive();
+    room.types(people, "hello");
+    assert!(room.told(people).contains("You are in #lobby"));
+}
+
+#[test]
 fn looking_up_a_name_of_any_length_is_refused_at_once() {
     let mut room = Room::new(1);
     for line in ["/msg {} hi", "/who #{}", "/leave #{}", "/nick {}", "/join #{}", "/rooms {}"] {

@@ -60,6 +60,8 @@ pub struct JournalConfig {
     pub data_dir: Option<PathBuf>,
     /// `--history` and `--history-bytes`: how much is kept.
     pub quota: Quota,
+    /// What all rooms and topics together may take, in bytes: the journal records it when a run begins.
+    pub rooms_bytes_max: u64,
     /// What it counts.
     pub tally: &'static Tally,
 }

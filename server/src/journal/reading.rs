@@ -8,6 +8,7 @@ use crate::event_log::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica, push_fact};
 use crate::stand_in::Duty;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
+use forkchat_common::limits::ROOMS_BYTES_MIN;
 use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::Stamp;
 use nix::errno::Errno;
@@ -44,6 +45,7 @@ pub struct Journal {
     me: Slot,
     workers: u16,
     stores: bool,
+    rooms_bytes_max: u64,
     replica: Replica,
     snapshots: SnapshotWriter,
     /// The size of the last one made, in blocks.
@@ -125,6 +127,7 @@ impl Journal {
             me,
             workers: config.workers,
             stores: config.data_dir.is_some(),
+            rooms_bytes_max: config.rooms_bytes_max.max(ROOMS_BYTES_MIN as u64),
             replica: Replica::join(log, me, config.rate_limit)?,
             snapshots: SnapshotWriter::new(log, me),
             snapshot_blocks: 0,
@@ -167,6 +170,7 @@ impl Journal {
         std::mem::take(&mut self.gathered.slots).into_iter().for_each(|slot| self.log.ring(slot));
         self.hand_on();
         self.restore_topics();
+        self.configure();
         self.follow_clock();
         self.answer_questions();
         self.make_snapshot();
@@ -248,6 +252,19 @@ impl Journal {
         {
             topics.truncate(left);
         }
+    }
+
+    /// Records what the state machine reads of the configuration.
+    fn configure(&mut self) {
+        let rooms_bytes_max = self.rooms_bytes_max;
+        // Once appended it is applied before the next turn looks again.
+        if self.replica.chat.rooms_bytes_max() == rooms_bytes_max || self.replica.is_behind() {
+            return;
+        }
+        let mut batch = Batch::default();
+        push_fact(&mut batch, SessionId::NONE, Fact::Configured { rooms_bytes_max });
+        // Without room now it is tried again in the next turn.
+        self.append(&batch);
     }
 
     /// Records that the wall clock was set, so that the times which are shown follow it.
@@ -400,6 +417,7 @@ mod tests {
             workers: 1,
             data_dir,
             quota: Quota { lines_max: 1_000, bytes_max: 1 << 30 },
+            rooms_bytes_max: 0,
             tally,
         };
         let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
@@ -440,7 +458,8 @@ mod tests {
         log.join(WORKER).unwrap();
         let tally: &'static Tally = Box::leak(Box::default());
         let quota = Quota { lines_max: 1_000, bytes_max: 1 << 20 };
-        let config = JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, tally };
+        let config =
+            JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, rooms_bytes_max: 0, tally };
         let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
         let mut opened = Batch::default();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -478,7 +497,7 @@ mod tests {
             log.join(WORKER).unwrap();
             let tally: &'static Tally = Box::leak(Box::default());
             let quota = Quota { lines_max: 1_000, bytes_max: 1 << 20 };
-            let config = JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, tally };
+            let config = JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, rooms_bytes_max: 0, tally };
             let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
             let mut opened = Batch::default();
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));

@@ -9,13 +9,14 @@
 //! |---|---|
 //! | supervisor, journal with SQLite's cache, workers | constants |
 //! | ring | its size: every page of it is written sooner or later; and half as much again, for lines that wait to be stored |
-//! | state | each session and a share of what an address may add, once for each process that has a copy and for each snapshot |
+//! | state | each session, all rooms and topics, and lines that wait, once for each process that has a copy and for each snapshot |
 //! | outboxes | an eighth of the budget; the workers enforce it ([`crate::worker::Bounds`]) |
 //! | connections | the process's and threads' memory, input that waits for the log, and full socket buffers in both directions |
 
 use super::listeners::{TCP_KERNEL_BYTES, UDP_KERNEL_BYTES};
 use crate::event_log::{RING_BYTES_MIN, SNAPSHOT_BUFFERS};
 use crate::models::{Placement, Takes};
+use forkchat_common::limits::{LINE_BYTES_MAX, ROOMS_BYTES_MIN, WAITING_LINES_BYTES_MAX};
 use std::fmt;
 
 const KIB: u64 = 1024;
@@ -51,17 +52,17 @@ const DATA_BYTES: u64 = 8 * MIB;
 /// Lines of one session that are read and not in the log yet: `worker::input::PEEK_BYTES_MAX`, as
 /// records.
 const INPUT_BYTES: u64 = 48 * KIB;
-/// A session in the state: its name, its rooms, what it has set.
-const SESSION_STATE_BYTES: u64 = 768;
-/// Empty rooms with a topic, and the tables of all rooms.
-const ROOMS_STATE_BYTES: u64 = MIB;
-/// What one address may add to the state with the rooms that it makes, their topics, and lines that
-/// wait.
-const ADDRESS_STATE_BYTES: u64 = 96 * KIB;
-/// One connection in so many is counted as one whose address adds all that it may; so many at least
-/// are.
-const ADDRESSES_SHARE: u64 = 16;
-const ADDRESSES_MIN: u64 = 4;
+/// A session in the state: its name, its rooms, what it has set, and its address.
+const SESSION_STATE_BYTES: u64 = 1024;
+/// Lines of a session that wait in the state for an answer, and one that isn't complete.
+const SESSION_LINES_BYTES: u64 = (WAITING_LINES_BYTES_MAX + LINE_BYTES_MAX) as u64;
+/// One session in so many is counted as one that has as many of those as it may.
+const SESSIONS_WITH_LINES_SHARE: u64 = 4;
+/// All rooms and topics may take so much for each connection, and [`ROOMS_BYTES_MIN`] besides. The state
+/// machine enforces it (`chat/rooms.rs`).
+const ROOMS_BYTES_PER_CONNECTION: u64 = 512;
+/// Addresses that are remembered although they have no session: see `chat/addresses.rs`.
+const ADDRESSES_BYTES: u64 = 512 * KIB;
 /// Copies of the state in snapshots: one is published, one waits, one is being made. The others'
 /// memory is given back.
 const SNAPSHOT_COPIES: u64 = 3;
@@ -119,6 +120,8 @@ pub(super) struct Budget {
     pub connections: u64,
     /// What limits them, if it is memory.
     pub bound: Option<&'static str>,
+    /// What all rooms and topics together may take, in bytes.
+    pub rooms_bytes: u64,
     /// Bytes that the outboxes of each worker that is always there may take together.
     pub outboxes: usize,
     /// The same for a worker with a connection of its own.
@@ -195,7 +198,20 @@ pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLit
     };
     let ring_bound = (wanted.ring.is_none() && ring < RING_BYTES_DEFAULT as u64).then(|| tightest(limits)).flatten();
     let (outboxes, own_outboxes) = careful(ring, connections).outboxes_of_workers();
-    Ok(Budget { ring: ring as usize, ring_bound, connections, bound, outboxes: outboxes as usize, own_outboxes: own_outboxes as usize })
+    Ok(Budget {
+        ring: ring as usize,
+        ring_bound,
+        connections,
+        bound,
+        rooms_bytes: rooms_bytes(connections),
+        outboxes: outboxes as usize,
+        own_outboxes: own_outboxes as usize,
+    })
+}
+
+/// What all rooms and topics together may take with so many connections, in bytes.
+fn rooms_bytes(connections: u64) -> u64 {
+    ROOMS_BYTES_MIN as u64 + connections * ROOMS_BYTES_PER_CONNECTION
 }
 
 /// The name of the limit that allows the least.
@@ -296,8 +312,8 @@ impl Plan<'_> {
         match self.case {
             Case::Asked => sessions,
             Case::Careful => {
-                let addresses = (self.connections / ADDRESSES_SHARE).max(ADDRESSES_MIN);
-                sessions + ROOMS_STATE_BYTES + addresses * ADDRESS_STATE_BYTES
+                let lines = self.connections.div_ceil(SESSIONS_WITH_LINES_SHARE) * SESSION_LINES_BYTES;
+                sessions + lines + rooms_bytes(self.connections) + ADDRESSES_BYTES
             }
         }
     }

@@ -51,6 +51,8 @@ pub(super) struct Capacity {
     pub ring: usize,
     /// The limit on memory for which the ring is smaller than by default.
     pub ring_bound: Option<&'static str>,
+    /// What all rooms and topics together may take, in bytes.
+    pub rooms_bytes: u64,
     /// Bytes that the outboxes of each worker that is always there may take together.
     pub outboxes: usize,
     /// The same for a worker with a connection of its own.
@@ -107,10 +109,19 @@ pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, Star
         udp: options.udp.iter().any(|listen| *listen != Listen::Off),
         snapshot_bytes: |connections| snapshot_bytes_max(connections as usize) as u64,
     };
-    let Budget { ring, ring_bound, connections, bound: by_memory, outboxes, own_outboxes } =
+    let Budget { ring, ring_bound, connections, bound: by_memory, rooms_bytes, outboxes, own_outboxes } =
         budget(&memory_limits(), &wanted).map_err(StartError::TooLittleMemory)?;
     let bound = if asked.is_some() { Bound::Asked } else { by_memory.map_or(bound, Bound::Memory) };
-    Ok(Capacity { connections: connections as usize, turn_away: turn_away as usize, bound, ring, ring_bound, outboxes, own_outboxes })
+    Ok(Capacity {
+        connections: connections as usize,
+        turn_away: turn_away as usize,
+        bound,
+        ring,
+        ring_bound,
+        rooms_bytes,
+        outboxes,
+        own_outboxes,
+    })
 }
 
 /// Connections, and those who may be being turned away besides.

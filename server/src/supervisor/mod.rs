@@ -100,7 +100,7 @@ const UDP_SESSIONS_MAX: usize = 4_096;
 const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
 const SNAPSHOT_BYTES_PER_ROOM: usize = 4 * 1024;
 /// The addresses in it that are remembered although they have no session: see `chat/addresses.rs`.
-const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 20;
+const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 18;
 /// Processes of connections that are over which may be just ending while others come: one for so many connections, and at most.
 const ENDING_SHARE: usize = 8;
 const ENDING_MAX: usize = 64;
@@ -330,6 +330,7 @@ impl Supervisor {
             workers: slots as u16,
             data_dir: options.data_dir(),
             quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
+            rooms_bytes_max: capacity.rooms_bytes,
             tally,
         };
         let of_stand_in = journal.clone();

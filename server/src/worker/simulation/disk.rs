@@ -37,6 +37,7 @@ impl JournalProcess {
             workers: WORKERS,
             data_dir,
             quota: Quota { lines_max: 1, bytes_max: 1 },
+            rooms_bytes_max: 0,
             tally: disk.tally,
         };
         JournalProcess { reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(), backlog }
