@@ -159,7 +159,7 @@ fn rooms_vanish_with_their_last_member_unless_they_have_a_topic() {
     bob.say("/quit");
     alice.reads("* bob quit");
     alice.say("/rooms");
-    assert_eq!(alice.sync(), ["* #kept (0): worth keeping", "* #lobby (1)"]);
+    assert_eq!(alice.sync(), ["* #lobby (1)", "* #kept (0): worth keeping"]);
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! | `serving` | what a worker does in a turn, without sockets |
 //! | `takeover` | what it does first: going on where a predecessor was cut off |
 //! | `input` | peeked bytes to records |
-//! | `outboxes` | what is to be written to each session, and its checkpoint |
+//! | `outbox` | what is to be written to one session, and its checkpoint |
+//! | `outboxes` | those of all sessions of a worker, and what else applying leaves to be done |
 //! | `sockets` | what `serving` needs of the outside |
 //! | `connection` | a client's socket, as the threads share it |
 //! | `peek` | looking at a client's input, and leaving it in the kernel |
@@ -25,6 +26,7 @@ mod datagram;
 #[cfg(test)]
 mod fakes;
 pub mod input;
+mod outbox;
 mod outboxes;
 pub mod pair;
 pub mod peek;

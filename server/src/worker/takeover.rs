@@ -23,7 +23,8 @@
 //! | open, but its unwritten output began before the snapshot | it is closed: it reads too slowly to be followed, or nobody could be started here for long |
 
 use super::input::Lines;
-use super::outboxes::{ALL, Outboxes};
+use super::outbox::ALL;
+use super::outboxes::Outboxes;
 use super::serving::Serving;
 use super::sockets::Sockets;
 use super::udp::UdpDesk;

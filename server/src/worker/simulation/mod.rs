@@ -483,7 +483,7 @@ fn run_seeds(oddness: u64) {
     let log = small_log();
     let seeds = match number("FORKCHAT_SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("FORKCHAT_SIM_SEEDS").unwrap_or(10_000),
+        None => 0..number("FORKCHAT_SIM_SEEDS").unwrap_or(6_000),
     };
     let mut crashes = [0; WORKERS as usize + 1];
     let mut wraps = 0;
