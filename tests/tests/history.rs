@@ -66,10 +66,10 @@ fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_que
         a.say("/history 500");
         a.reads("! what was said before can't be read now");
     }
-    server.tells("cannot read the history: ");
+    server.tells("cannot read from the history ");
     a.say("/history 500");
     a.reads("! what was said before can't be read now");
-    assert_eq!(server.journal_text().matches("cannot read the history: ").count(), 1, "{}", server.journal_text());
+    assert_eq!(server.journal_text().matches("cannot read from the history ").count(), 1, "{}", server.journal_text());
 }
 
 #[test]

@@ -87,14 +87,14 @@ fn a_server_that_was_started_with_sigchld_ignored_hears_of_deaths_all_the_same()
 
 #[test]
 fn the_grace_is_a_bound_and_a_second_signal_ends_it_at_once() {
-    let mut server = Server::start(&["--grace", "1", "--sendq", "1G"]);
+    let mut server = Server::start(&["--grace", "1", "--sendq", "1G", "--rate-limit", "off"]);
     let _deaf = deaf_client(&server);
     server.signal(Signal::SIGTERM);
     let start = Instant::now();
     assert_eq!(server.wait().code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(10));
 
-    let mut server = Server::start(&["--grace", "3600", "--sendq", "1G"]);
+    let mut server = Server::start(&["--grace", "3600", "--sendq", "1G", "--rate-limit", "off"]);
     let _deaf = deaf_client(&server);
     server.signal(Signal::SIGTERM);
     server.tells("SIGTERM: stopping");

@@ -202,6 +202,8 @@ fn a_worker_that_dies_makes_the_run_fail_and_is_named() {
     let arguments = ["--clients", "40", "--rate", "100", "--seconds", "3"];
     let load = load(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let server = supervisor_of(&load);
+    // Before it serves, a death is no fault of the run.
+    wait_for("the clients to be there", || (std::fs::read_dir(format!("/proc/{server}/fd")).ok()?.count() > 40).then_some(()));
     kill(wait_for("a worker", || children_of(server).into_iter().find(|&child| name_of(child) == "worker 1")), Signal::SIGKILL).unwrap();
     let output = load.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -212,8 +212,8 @@ fn many_slow_readers_together_take_a_share_of_the_memory_and_a_reader_that_reads
     for part in 0..20 {
         let lines: String = (0..25).map(|number| format!("{part} {number} {line}\n")).collect();
         alice.send(lines.as_bytes());
-        bob.reads(&format!("alice: {part} 24 "));
-        lost += bob.sync().iter().filter(|line| line.ends_with("did not read what it was sent")).count();
+        let lines = [bob.reads(&format!("alice: {part} 24 ")), bob.sync()].concat();
+        lost += lines.iter().filter(|line| line.ends_with("did not read what it was sent")).count();
     }
     assert!((1..=30).contains(&lost), "{lost} were disconnected");
     let grown = server.memory_kib() - before;
