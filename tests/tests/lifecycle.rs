@@ -282,7 +282,8 @@ fn a_server_that_is_stopped_as_a_whole_goes_on_as_a_whole() {
 
 #[test]
 fn workers_stopped_again_and_again_in_full_traffic() {
-    let server = Server::start(&["--rate-limit", "off"]);
+    // The witness doesn't read while it waits for a successor.
+    let server = Server::start(&["--rate-limit", "off", "--sendq", "1G"]);
     let [victim, mut witness] = one_on_each(&server);
     let mut flood = victim.stream().try_clone().unwrap();
     let is_over = Arc::new(AtomicBool::new(false));

@@ -54,6 +54,15 @@ pub struct Storing {
     try_at: Instant,
 }
 
+/// What the database has of a room.
+struct Stored {
+    lines: Vec<Line>,
+    /// From where on they are all there.
+    since: Sequence,
+    /// Everything of this run up to there is stored, or was given up.
+    reached: Option<Sequence>,
+}
+
 impl Storing {
     /// For the journal in slot `me`, before it reads the log.
     pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, quota: Quota) -> Storing {
@@ -214,9 +223,10 @@ impl Storing {
         let read = self.stored_lines(request);
         self.say_of_reading(&read);
         let stored = read.unwrap_or(None);
-        let (mut lines, since) = stored.map_or((Vec::new(), None), |(lines, since)| (lines, Some(since)));
-        let newest = lines.last().map_or(Sequence(0), |line| line.sequence);
-        lines.extend(self.backlog.waiting_lines(room_key, *question).into_iter().filter(|line| line.sequence != newest));
+        let (mut lines, since, reached) =
+            stored.map_or((Vec::new(), None, None), |stored| (stored.lines, Some(stored.since), stored.reached));
+        // A journal that was replaced reads again what its predecessor has stored.
+        lines.extend(self.backlog.waiting_lines(room_key, *question).into_iter().filter(|line| Some(line.sequence) > reached));
         let since = since.map(|since| since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1))));
         lines.drain(..lines.len().saturating_sub(*more));
         if let Some(told) = lines.iter().position(|line| line.sequence == *behind) {
@@ -261,15 +271,17 @@ impl Storing {
         }
     }
 
-    /// A room's lines, and from where on they are all there. `None` if they can't be read; without a data directory there are none.
-    fn stored_lines(&self, request: &Request) -> Result<Option<(Vec<Line>, Sequence)>, StoreError> {
-        match &self.store {
-            None => Ok(self.data_dir.is_none().then(|| (Vec::new(), request.question))),
-            Some(store) => {
-                let lines = store.last_lines(self.log.first(), &request.room_key, request.question, request.more)?;
-                Ok(Some((lines, store.complete_since(&request.room_key)?)))
-            }
-        }
+    /// `None` if they can't be read; without a data directory there are none.
+    fn stored_lines(&self, request: &Request) -> Result<Option<Stored>, StoreError> {
+        let Some(store) = &self.store else {
+            return Ok(self.data_dir.is_none().then(|| Stored { lines: Vec::new(), since: request.question, reached: None }));
+        };
+        let run = self.log.first();
+        Ok(Some(Stored {
+            lines: store.last_lines(run, &request.room_key, request.question, request.more)?,
+            since: store.complete_since(&request.room_key)?,
+            reached: store.reached(run)?,
+        }))
     }
 }
 
@@ -441,6 +453,21 @@ mod tests {
         storing.backlog.add(&mut vec![line(lost_to.0 + 1)]);
         storing.turn();
         assert_eq!(question(&mut storing, Sequence(lost_to.0 + 9)), (1, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+    }
+
+    #[test]
+    fn what_a_successor_reads_again_is_told_once() {
+        let home = Home::new();
+        let (log, storing) = has_stored(&home);
+        let (first, tally) = (log.first(), storing.backlog.tally());
+        drop(storing);
+        let mut storing = Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&home.0), QUOTA);
+        storing.open().unwrap();
+        // The question comes before any of it went to the database.
+        storing.backlog.add(&mut (1..=5).map(|place| line(first.0 + place)).collect());
+        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (5, AnswerEnd::Since(first)));
+        storing.turn();
+        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (5, AnswerEnd::Since(first)));
     }
 
     #[test]
