@@ -352,9 +352,11 @@ fn is_blank(c: char) -> bool {
 /// line that doesn't begin as ordinary text does; a wrong yes only costs some speed.
 pub fn may_have_long_answer(line: &[u8]) -> bool {
     match line.trim_ascii_start() {
-        // A name in full-width letters.
-        [b'/', first, ..] if !first.is_ascii() => true,
         [b'/', name @ ..] => {
+            // It may have full-width letters.
+            if !name.split(u8::is_ascii_whitespace).next().is_none_or(<[u8]>::is_ascii) {
+                return true;
+            }
             let is_head = |row: &&Row| name.get(..row.name.len()).is_some_and(|head| head.eq_ignore_ascii_case(row.name.as_bytes()));
             TABLE.iter().filter(|row| row.has_long_answer).any(|row| is_head(&row))
         }
@@ -625,7 +627,9 @@ mod tests {
 
     #[test]
     fn a_line_that_may_have_a_long_answer_is_recognised_by_its_bytes() {
-        for line in ["/history", "/HISTORY 3", "  /rooms", "/who #x", "\u{feff}/history", "／history", "/ｗｈｏ", "\u{1}/who"] {
+        for line in
+            ["/history", "/HISTORY 3", "  /rooms", "/who #x", "\u{feff}/history", "／history", "/ｗｈｏ", "/hｉstory 3", "\u{1}/who"]
+        {
             assert!(may_have_long_answer(line.as_bytes()), "{line:?}");
         }
         for line in ["", "hello", "/nick who", "//history", "/me asks who is here", "[a]"] {

@@ -76,9 +76,11 @@ impl RateLimit {
         Micros(used.0.0.saturating_sub(share.micros(self.line_micros, share.burst() - 1)))
     }
 
-    /// Counts lines.
+    /// Counts lines. What is used beyond a whole burst counts no further than another one: connections cost lines, too, and nothing stops an
+    /// address from opening more than it earns. Those who share it wait no longer than a burst takes once that has ended.
     pub fn spend(self, share: Share, used: RateUsed, lines: u64, now: Micros) -> RateUsed {
-        RateUsed(used.0.max(now).plus(share.micros(self.line_micros, lines)))
+        let most = now.plus(share.micros(self.line_micros, share.burst()).saturating_mul(2));
+        RateUsed(used.0.max(now).plus(share.micros(self.line_micros, lines)).min(most))
     }
 }
 
@@ -103,6 +105,19 @@ mod tests {
             assert_eq!(limit.allowed(share, used, limit.next_at(share, used)), 1);
             assert_eq!(limit.allowed(share, used, START.plus(3_600 * Micros::SECOND)), burst);
         }
+    }
+
+    #[test]
+    fn a_debt_is_no_more_than_another_burst() {
+        let limit = RateLimit::lines_per_second(20);
+        let mut used = RateUsed::default();
+        for second in 0..3_600 {
+            used = limit.spend(Share::Address, used, 512, START.plus(second * Micros::SECOND));
+        }
+        let end = START.plus(3_599 * Micros::SECOND);
+        assert_eq!(limit.allowed(Share::Address, used, end), 0);
+        let burst_micros = ADDRESS_BURST_LINES * 2_500;
+        assert_eq!(limit.next_at(Share::Address, used), end.plus(burst_micros + 2_500));
     }
 
     #[test]

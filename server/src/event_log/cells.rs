@@ -76,6 +76,10 @@ impl EventLog {
         let mut ceiling = in_use.map(|slot| self.stable(slot)).min().unwrap_or(Sequence(u64::MAX));
         let used = (self.header.cells_used.load(Ordering::Relaxed) as usize).min(self.cells.len());
         for checkpoint in (0..used).filter_map(|cell| self.checkpoint(cell)).filter(|checkpoint| checkpoint.is_lagging) {
+            // Nobody waits for a worker that can't be replaced, nor for its sessions.
+            if self.cursor(checkpoint.slot).is_none() {
+                continue;
+            }
             let behind = self.stable(checkpoint.slot).blocks_since(checkpoint.sequence);
             if behind <= self.geometry.ring_blocks() / 4 {
                 ceiling = ceiling.min(checkpoint.sequence);

@@ -152,6 +152,18 @@ fn a_lagging_session_holds_snapshots_back_until_it_is_a_quarter_of_the_ring_behi
 }
 
 #[test]
+fn a_lagging_session_of_a_worker_that_is_given_up_holds_no_snapshot_back() {
+    let log = small_log(64 * 64, 1);
+    let (start, _) = log.join(ME).unwrap();
+    let checkpoint = Checkpoint { session: SessionId::new(1, 3), slot: ME, sequence: start, offset: 9, writes: 2, is_lagging: true };
+    log.store_checkpoint(checkpoint);
+    log.publish_position(ME, Sequence(start.0 + 1));
+    assert_eq!(log.snapshot_ceiling([ME].into_iter()), start);
+    log.abandon(ME);
+    assert_eq!(log.snapshot_ceiling([ME].into_iter()), Sequence(u64::MAX));
+}
+
+#[test]
 fn a_clean_sessions_checkpoint_is_as_late_as_its_workers_stable() {
     let log = small_log(64 * 64, 1);
     let (start, _) = log.join(ME).unwrap();

@@ -73,6 +73,8 @@ pub struct Prepared {
 /// See the module.
 #[derive(Debug)]
 pub struct Backlog {
+    /// A stand-in has no storing thread.
+    is_attended: bool,
     inner: Mutex<Inner>,
     has_work: Condvar,
     tally: &'static Tally,
@@ -105,7 +107,12 @@ impl Backlog {
     pub fn new(tally: &'static Tally) -> Backlog {
         let given_up = Sequence(tally.given_up.load(Ordering::Relaxed));
         let inner = Inner { gap: (given_up > Sequence(0)).then_some(given_up), ..Inner::default() };
-        Backlog { inner: Mutex::new(inner), has_work: Condvar::new(), tally }
+        Backlog { is_attended: true, inner: Mutex::new(inner), has_work: Condvar::new(), tally }
+    }
+
+    /// A stand-in's: nobody stores or reads, so every question is answered at once with that.
+    pub fn unattended(tally: &'static Tally) -> Backlog {
+        Backlog { is_attended: false, ..Backlog::new(tally) }
     }
 
     /// Adds what was read, and leaves `entries` empty.
@@ -153,6 +160,11 @@ impl Backlog {
 
     /// Asks for a part of a history.
     pub fn ask(&self, request: Request) {
+        if !self.is_attended {
+            let Request { question, behind, .. } = request;
+            self.prepare(Prepared { question, behind, lines: Vec::new(), end: AnswerEnd::Unreadable });
+            return;
+        }
         self.lock().requests.push_back(request);
         self.has_work.notify_one();
     }

@@ -79,7 +79,7 @@ impl JournalConfig {
 /// As a worker's takeover, if the snapshot can't be read.
 pub fn stand_in(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Result<Box<dyn Duty>, JoinError> {
     let config = JournalConfig { data_dir: None, ..config.clone() };
-    let backlog = Arc::new(Backlog::new(config.tally));
+    let backlog = Arc::new(Backlog::unattended(config.tally));
     Ok(Box::new(Journal::join(log, me, &config, backlog)?))
 }
 

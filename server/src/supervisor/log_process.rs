@@ -132,6 +132,8 @@ impl LogProcess {
     pub fn finish(&mut self, scheduling: Option<&Scheduling>) {
         let Some(pipe) = &self.pipe else { return };
         pipe.uninstall();
+        // Nobody has looked since the last of the others ended.
+        self.pid = self.pid.filter(|&pid| waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive));
         if self.pid.is_none() && !pipe.is_empty() {
             // A server that can't even start has none yet.
             self.pid = fork_outliving(&pipe.ends(), |ends| {

@@ -261,7 +261,6 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
     let mut log_process = LogProcess::new();
     match Supervisor::start(options, &mut log_process) {
         Ok(mut supervisor) => {
-            supervisor.log_process = log_process;
             supervisor.log_process.flush();
             let code = if started(Ok(())) {
                 supervisor.supervise()
@@ -368,7 +367,8 @@ impl Supervisor {
             stage: Stage::Serving,
             scheduling,
             out_of_memory,
-            log_process: LogProcess::default(),
+            // Its death is noticed from now on.
+            log_process: std::mem::take(log_process),
             options,
         };
         // Only warned of: what isn't guaranteed concerns deaths, and may never be needed.
@@ -377,6 +377,7 @@ impl Supervisor {
         }
         if let Err(error) = supervisor.begin() {
             supervisor.end_children();
+            *log_process = std::mem::take(&mut supervisor.log_process);
             return Err(error);
         }
         log::info!("forkchat {}, supervisor pid {}", env!("CARGO_PKG_VERSION"), std::process::id());

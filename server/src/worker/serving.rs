@@ -544,6 +544,8 @@ impl<S: Sockets> Serving<S> {
         {
             self.timers.pop();
             match timer {
+                // It is armed already if something else has happened meanwhile.
+                Timer::Arm(session) if !self.delayed.contains(&session) => {}
                 Timer::Arm(session) => self.arm(session),
                 Timer::Arrival(session) => {
                     if !self.is_announced(session) {
