@@ -212,6 +212,17 @@ pub enum CommandError<'a> {
     Usage(&'static Row),
 }
 
+impl<'a> Command<'a> {
+    /// The text that is said in the current room, as it is heard there; `None` for what isn't said, or as an action.
+    pub fn said(&self) -> Option<Cow<'a, str>> {
+        match *self {
+            Command::Say(text) => Some(text.into()),
+            Command::SayIndented(indent, rest) => Some(format!("{indent}{rest}").into()),
+            _ => None,
+        }
+    }
+}
+
 impl PartialEq for Row {
     fn eq(&self, other: &Row) -> bool {
         self.name == other.name
@@ -329,8 +340,7 @@ const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571
 
 /// Whether it looks like a command's name: letters of ASCII, or their full-width forms.
 fn is_word(name: &str) -> bool {
-    let is_letter = |c: char| c.is_ascii_alphabetic() || matches!(c, '\u{ff21}'..='\u{ff3a}' | '\u{ff41}'..='\u{ff5a}');
-    name.chars().next().is_some_and(is_letter)
+    name.chars().next().is_some_and(|c| narrow(c).is_ascii_lowercase())
 }
 
 /// Whether nothing is seen of a character: spaces of every kind and width, and what has no width.

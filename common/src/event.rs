@@ -269,8 +269,6 @@ pub enum Refusal<'a> {
     TooMuchState,
     /// Too many lines came while a long answer was under way.
     TooMuchWaiting,
-    /// The session sends faster than it may, over a transport that can't be slowed down.
-    TooFast,
     /// The history can't be read.
     HistoryUnreadable,
 }

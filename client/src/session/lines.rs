@@ -145,8 +145,8 @@ impl Line {
     /// What others hear of it.
     pub fn heard(&self) -> Option<Cow<'_, str>> {
         match parse(&self.arrives_as) {
-            Ok(Some((_, Command::Say(text) | Command::Me(text) | Command::Msg { text, .. }))) => Some(text.into()),
-            Ok(Some((_, Command::SayIndented(indent, rest)))) => Some(format!("{indent}{rest}").into()),
+            Ok(Some((_, Command::Me(text) | Command::Msg { text, .. }))) => Some(text.into()),
+            Ok(Some((_, command))) => command.said(),
             _ => None,
         }
     }
@@ -175,11 +175,8 @@ impl Line {
     pub fn shown(&self, standing: Standing) -> Shown {
         let room = self.room.clone().filter(|_| self.is_in_history());
         // What is said is shown as it would be said, without the slash that escapes it.
-        let text = match parse(&self.text) {
-            Ok(Some((_, Command::Say(said)))) => said.to_owned(),
-            Ok(Some((_, Command::SayIndented(indent, rest)))) => format!("{indent}{rest}"),
-            _ => self.text.clone(),
-        };
+        let said = parse(&self.text).ok().flatten().and_then(|(_, command)| command.said());
+        let text = said.map_or_else(|| self.text.clone(), Cow::into_owned);
         Shown::Own { room, text, standing }
     }
 

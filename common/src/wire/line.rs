@@ -280,7 +280,6 @@ fn explain(refusal: &Refusal<'_>) -> String {
         Refusal::TooMuchWaiting => {
             "too much was sent while the last answer was under way; this line was not read, send it again".to_owned()
         }
-        Refusal::TooFast => "you send faster than you may; this line was not read, wait a moment and send it again".to_owned(),
         Refusal::HistoryUnreadable => "what was said before can't be read now; try again later".to_owned(),
         Refusal::AddressNotProven => "the answer is left out, it is too long for what you sent; a /hello COOKIE allows it".to_owned(),
         Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),

@@ -38,8 +38,7 @@ impl Chat {
 
     fn run<'t, O: Output>(&mut self, id: SessionId, command: Command<'t>, tell: &mut Teller<'_, O>) -> Done<'t> {
         match command {
-            Command::Say(text) => self.say(id, text, false, tell),
-            Command::SayIndented(indent, rest) => self.say(id, &format!("{indent}{rest}"), false, tell),
+            Command::Say(_) | Command::SayIndented(..) => self.say(id, &command.said().unwrap_or_default(), false, tell),
             Command::Me(text) => self.say(id, text, true, tell),
             Command::Msg { nick, text } => self.msg(id, nick, text, tell),
             Command::Nick(name) => self.nick(id, name, tell),
