@@ -173,9 +173,8 @@ impl Storing {
             Ok(()) => {
                 self.backlog.stored(&entries);
                 self.has_stored = true;
-                let tally = self.backlog.tally();
-                tally.stored_to.fetch_max(reached.0, Ordering::Relaxed);
-                tally.stored_lines.store(store.lines_of_run(self.log.first())?, Ordering::Relaxed);
+                let lines = store.lines_of_run(self.log.first())?;
+                self.backlog.tally().stored_lines.store(lines, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
