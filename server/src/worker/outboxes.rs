@@ -171,7 +171,7 @@ impl Outboxes {
     }
 
     fn count(&mut self, session: SessionId) {
-        if let Some(outbox) = self.boxes.get_mut(session.cell()).and_then(Option::as_deref_mut) {
+        if let Some(outbox) = find(&mut self.boxes, session) {
             outbox.count(&mut self.memory);
         }
     }
@@ -300,9 +300,7 @@ impl Outboxes {
         for session in std::mem::take(&mut self.dirty) {
             let me = self.me;
             log.begin_turn(me, Thread::Send);
-            // As `get`, which would borrow the count of the memory with it.
-            let place = self.boxes.get_mut(session.cell()).and_then(Option::as_deref_mut);
-            let Some(outbox) = place.filter(|outbox| outbox.session == session) else { continue };
+            let Some(outbox) = find(&mut self.boxes, session) else { continue };
             outbox.is_dirty = false;
             if outbox.ending != Some(Ending::Drop) {
                 outbox.write(sockets);
@@ -414,7 +412,7 @@ impl Outboxes {
     }
 
     fn get(&mut self, session: SessionId) -> Option<&mut Outbox> {
-        self.boxes.get_mut(session.cell())?.as_deref_mut().filter(|outbox| outbox.session == session)
+        find(&mut self.boxes, session)
     }
 
     fn mark_dirty(&mut self, session: SessionId) {
@@ -424,6 +422,11 @@ impl Outboxes {
             self.dirty.push(session);
         }
     }
+}
+
+/// A session's outbox. Borrows the outboxes alone, and not what is counted of them.
+fn find(boxes: &mut [Option<Box<Outbox>>], session: SessionId) -> Option<&mut Outbox> {
+    boxes.get_mut(session.cell())?.as_deref_mut().filter(|outbox| outbox.session == session)
 }
 
 impl Output for Outboxes {
@@ -471,9 +474,8 @@ impl Output for Outboxes {
         let (turn_start, now, sendq) = (self.turn_start, self.now, self.bounds.sendq);
         self.tells += 1;
         strike(Act::Rendering, bytes);
-        let place = self.boxes.get_mut(session.cell()).and_then(Option::as_deref_mut);
-        let is_sent_to = |outbox: &&mut Outbox| outbox.session == session && outbox.given_up.is_none() && outbox.resumes_at <= now;
-        let Some(outbox) = place.filter(is_sent_to) else { return };
+        let is_sent_to = |outbox: &&mut Outbox| outbox.given_up.is_none() && outbox.resumes_at <= now;
+        let Some(outbox) = find(&mut self.boxes, session).filter(is_sent_to) else { return };
         let start = turn_start.max(outbox.resumes_at);
         if outbox.mark.0 != start {
             if outbox.behind() > 0 {
