@@ -186,19 +186,16 @@ impl Rooms {
             return Err(Refusal::NoMoreRooms);
         }
         let room = self.get_mut(id);
-        let old = (room.topic_by, room.topic.len());
-        if let (Some(address), bytes) = old {
-            addresses.release(address, bytes);
-        }
-        if set_by.is_some_and(|address| !addresses.has_room(address, topic.len())) {
-            if let (Some(address), bytes) = old {
-                addresses.charge(address, bytes);
-            }
+        let (old_by, old_bytes) = (room.topic_by, room.topic.len());
+        // What the same address gives back counts for it.
+        let of_same = if old_by == set_by { old_bytes } else { 0 };
+        if set_by.is_some_and(|address| !addresses.has_room(address, topic.len().saturating_sub(of_same))) {
             return Err(Refusal::TooMuchState);
         }
-        set_by.into_iter().for_each(|address| addresses.charge(address, topic.len()));
         (room.topic, room.topic_by) = (topic.into(), set_by);
-        self.bytes = self.bytes - old.1 + topic.len();
+        old_by.into_iter().for_each(|address| addresses.release(address, old_bytes));
+        set_by.into_iter().for_each(|address| addresses.charge(address, topic.len()));
+        self.bytes = self.bytes - old_bytes + topic.len();
         Ok(())
     }
 
