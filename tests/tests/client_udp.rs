@@ -3,7 +3,7 @@
 use forkchat_tests::{Server, client_binary, wait_for};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -126,13 +126,18 @@ fn lines_that_are_lost_on_the_way_are_said_once_and_losses_are_noted() {
     assert!(doubtful > 0 && told.contains("lost on the way: here some lines are missing"), "{told}");
 }
 
+/// A filter called bob that talks through this network.
+fn bob_over(network: &Network) -> Child {
+    let mut command = Command::new(client_binary());
+    command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
 #[test]
 fn a_server_that_is_not_heard_any_more_is_given_up() {
     let server = Server::start(&[]);
     let network = Network::to(server.udp, usize::MAX, usize::MAX);
-    let mut command = Command::new(client_binary());
-    command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = bob_over(&network);
     let mut alice = server.join("alice");
     let mut input = child.stdin.take().unwrap();
     input.write_all(b"one\n").unwrap();
@@ -151,9 +156,7 @@ fn a_server_that_is_not_heard_any_more_is_given_up() {
 fn forged_datagrams_neither_speak_for_a_client_nor_end_its_session() {
     let server = Server::start(&[]);
     let network = Network::to(server.udp, usize::MAX, usize::MAX);
-    let mut command = Command::new(client_binary());
-    command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = bob_over(&network);
     let mut alice = server.join("alice");
     let mut input = child.stdin.take().unwrap();
     for round in 0..5 {

@@ -27,6 +27,18 @@ fn start_on(data_dir: &Path, options: &[&str]) -> Server {
     Server::start(&[options, &["--data-dir", data_dir.to_str().unwrap()]].concat())
 }
 
+/// Has `a` say 3,000 lines of 1,000 bytes, no faster than `b` hears them. Gives back what each ends with.
+fn say_three_megabytes(a: &mut Client, b: &mut Client) -> String {
+    let line = "x".repeat(1_000);
+    for number in 0..3_000 {
+        a.say(&format!("{number} {line}"));
+        if number % 100 == 99 {
+            b.reads(&format!("a: {number} "));
+        }
+    }
+    line
+}
+
 struct TempDir(std::path::PathBuf);
 
 impl TempDir {
@@ -201,13 +213,7 @@ fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
     let server = start_on(&data_dir.0, &["--ring", "1M", "--rate-limit", "off"]);
     server.tells("journal: warning: cannot store what is said: ");
     let (mut a, mut b) = (server.join("a"), server.join("b"));
-    let line = "x".repeat(1_000);
-    for number in 0..3_000 {
-        a.say(&format!("{number} {line}"));
-        if number % 100 == 99 {
-            b.reads(&format!("a: {number} "));
-        }
-    }
+    let line = say_three_megabytes(&mut a, &mut b);
     server.tells("lines are given up so far, the chat goes on");
     b.say("/history 3");
     let waiting = b.reads("! what was said before can't be read now");
@@ -342,13 +348,7 @@ fn a_limit_on_the_size_of_files_is_named_once_and_the_journal_goes_on() {
         assert!(status.success());
     };
     limit("262144");
-    let line = "x".repeat(1_000);
-    for number in 0..3_000 {
-        a.say(&format!("{number} {line}"));
-        if number % 100 == 99 {
-            b.reads(&format!("a: {number} "));
-        }
-    }
+    say_three_megabytes(&mut a, &mut b);
     server.tells("its files have reached the limit on the size of files, 256 KiB (ulimit -f); raise it and start the server again");
     server.tells("lines are given up so far, the chat goes on");
     limit("unlimited");
