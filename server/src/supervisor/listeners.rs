@@ -8,16 +8,15 @@ use crate::admission::{OPENINGS_PER_SECOND, Refused};
 use crate::channel::ToWorker;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
-use crate::sys::socket::report_local_address;
+use crate::sys::socket::{report_local_address, send_at_once};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::plain;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use nix::sys::socket::{MsgFlags, send};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Connections that the kernel may hold for us; it caps this at net.core.somaxconn.
@@ -59,10 +58,10 @@ pub(super) struct Listeners {
     pause_end: Option<Instant>,
     /// The operator knows that nobody can be accepted; until one is.
     is_trouble_told: bool,
-    /// The address that was logged last for opening connections too fast, and when.
-    too_fast: Option<(AddressBlock, Instant)>,
     /// The same of those who can't have a process of their own.
     is_fork_trouble_told: bool,
+    /// The address that was logged last for opening connections too fast, and when.
+    too_fast: Option<(AddressBlock, Instant)>,
 }
 
 impl Listeners {
@@ -225,7 +224,7 @@ impl Supervisor {
         let reason = refused.line();
         if let Err(socket) = self.children.send_with(slot, ToWorker::TurnAway { reason: reason.to_owned() }, socket.into()) {
             // As many wait for that as may. A fresh socket takes a line at once; a client that has sent something may miss it.
-            let _ = send(socket.as_raw_fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+            let _ = send_at_once(socket.as_fd(), reason.as_bytes());
         }
         self.pass_on();
     }

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, send, sendmsg, setsockopt, sockopt};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -14,6 +14,11 @@ pub fn consume(socket: BorrowedFd<'_>, len: usize) -> nix::Result<usize> {
     // SAFETY: with MSG_TRUNC a TCP socket discards and writes nothing, so a null buffer is never touched.
     let taken = unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), len, libc::MSG_TRUNC | libc::MSG_DONTWAIT) };
     Errno::result(taken).map(isize::cast_unsigned)
+}
+
+/// Sends what a socket takes at once. Returns how many bytes that is: `EAGAIN` for none. A peer that is gone is an error and no signal.
+pub fn send_at_once(socket: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
+    send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
 }
 
 /// Bytes that have arrived on a TCP socket, or in a pipe, and were not taken. The peer's end of input is not among them. Sources: tcp(7), SIOCINQ; pipe(7).

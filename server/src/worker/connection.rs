@@ -3,12 +3,14 @@
 //! Its input belongs to one of them at a time. In a [`super::pair`] the epoll registration is one-shot: an event gives the input to the receive
 //! thread; a batch in the queue passes it on to the send thread; arming the socket again gives it back to the kernel.
 
-use crate::sys::socket::{consume, set_receive_low_water};
+use crate::sys::socket::{consume, is_all_acknowledged, set_receive_low_water};
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::{COMMAND_COST_MAX, RATE_BURST_LINES};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use socket2::SockRef;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Lines that one peek may make of what it found: a batch of them fits the smallest ring's batch, see [`super::input::PEEK_BYTES_MAX`].
 pub const LINES_PER_PEEK_MAX: u32 = 256;
@@ -25,6 +27,14 @@ pub const LINES_OF_FIRST_LOOK: u32 = (RATE_BURST_LINES / COMMAND_COST_MAX) as u3
 /// In the data of an epoll event: the connection isn't read, only its end is of interest. No session id
 /// has this bit: serial numbers don't come so far.
 pub const WATCHED: u64 = 1 << 62;
+
+/// How long a closing connection's peer may take to send its end of input.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// When the peer has had so long for the last words, and its kernel has them all, more input ends the connection at once, by a reset:
+/// somebody pressed Enter in an `nc` that has printed the goodbye, and it notices only so.
+pub const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How much input of a closing connection is thrown away at a time.
+pub const DISCARD_BYTES: usize = 1 << 20;
 
 /// No mark is like this: a predecessor may have left any.
 const UNKNOWN_LOW_WATER: u32 = 0;
@@ -135,6 +145,17 @@ impl Connection {
             // If it can't be set there are more events than need be.
             let _ = set_receive_low_water(self.socket.as_fd(), low_water as usize);
         }
+    }
+
+    /// Whether the peer has received everything that it was sent, and had time to read it: `since` is when its output was shut here.
+    pub fn has_had_the_last_words(&self, since: Instant) -> bool {
+        since.elapsed() >= LAST_WORDS && is_all_acknowledged(self.socket.as_fd())
+    }
+
+    /// When the last descriptor is closed, the connection is reset: what the kernel still holds for the peer is let go, and the peer notices.
+    pub fn reset_when_closed(&self) {
+        // If it can't be had, the connection ends as others do.
+        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 
     /// Has `epoll` forget it. Before the descriptor is closed: the supervisor holds a duplicate, so a registration would outlive it.

@@ -5,7 +5,7 @@
 //! sending side, throws away what still comes in until the peer's end (or two seconds), and only then lets go. Closed with input unread, a socket
 //! is reset, and the peer may lose the last words.
 
-use super::connection::{Connection, WATCHED};
+use super::connection::{Connection, DISCARD_BYTES, LAST_WORDS, LINGER, WATCHED};
 use super::input::{Input, PEEK_BYTES_MAX};
 use super::peek::{Look, look};
 use super::send_thread::{milliseconds, unless_interrupted};
@@ -14,13 +14,13 @@ use super::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
 use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
-use crate::sys::socket::{consume, is_all_acknowledged};
+use crate::sys::socket::{consume, send_at_once};
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::ids::{SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use nix::sys::socket::{Shutdown, shutdown};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
@@ -28,11 +28,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a closing connection's peer may take to send its end of input.
-const LINGER: Duration = Duration::from_secs(2);
-/// When the peer has had so long for the last words, and its kernel has them all, more input ends the connection at once, by a reset:
-/// somebody pressed Enter in an `nc` that has printed the goodbye, and it notices only so.
-const LAST_WORDS: Duration = Duration::from_millis(100);
 /// An event that brought nothing new is not armed again at once.
 const QUIET: Duration = Duration::from_millis(50);
 /// How long it looks away while the send thread is at work. Longer, and the send thread would wait for it; shorter, and less is gathered.
@@ -45,8 +40,6 @@ const EVENTS: usize = 256;
 const PEEK_BYTES_OF_ONE: usize = 2 * LINE_BYTES_MAX;
 /// Messages, and datagrams, that are taken in one turn.
 const BATCH: usize = 64;
-/// How much input of a closing connection is thrown away at a time.
-const DISCARD_BYTES: usize = 1 << 20;
 
 const CHANNEL: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
@@ -244,7 +237,7 @@ impl ReceiveThread {
     /// Says why, and closes as one closes any connection. It is no session and leaves no trace.
     fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
         // A fresh socket takes a line at once.
-        let _ = send(socket.as_raw_fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        let _ = send_at_once(socket.as_fd(), reason.as_bytes());
         if self.strangers_open >= self.turn_away_max {
             // One that has sent something itself may miss it.
             return;
@@ -349,16 +342,13 @@ impl ReceiveThread {
     /// Whether the peer speaks on after it has received everything, and had time to read it.
     fn has_had_the_last_words(&self, token: u64) -> bool {
         let Some(receiving) = self.table.get(&token).filter(|_| token < STRANGERS) else { return false };
-        receiving.has_spoken
-            && receiving.lingers.is_some_and(|since| since.elapsed() >= LAST_WORDS)
-            && is_all_acknowledged(receiving.connection.as_fd())
+        receiving.has_spoken && receiving.lingers.is_some_and(|since| receiving.connection.has_had_the_last_words(since))
     }
 
     /// Ends a connection so that the peer notices.
     fn reset(&mut self, token: u64) {
         if let Some(receiving) = self.table.get(&token) {
-            // If it can't be had, the connection ends as others do.
-            let _ = socket2::SockRef::from(&receiving.connection).set_linger(Some(Duration::ZERO));
+            receiving.connection.reset_when_closed();
         }
         self.end(token);
     }

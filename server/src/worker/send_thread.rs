@@ -10,13 +10,14 @@ use super::udp_socket::UdpSender;
 use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
+use crate::sys::socket::send_at_once;
 use crate::sys::tcp_position::{Positions, positions};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use nix::sys::socket::{Shutdown, shutdown};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +132,7 @@ impl Sockets for Network {
                 self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, path, bytes, number, &self.output))
             }
             Some(Route::Stream(Stream { connection, is_watched })) => {
-                match send(connection.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                match send_at_once(connection.as_fd(), bytes) {
                     Ok(written) => Written::Bytes(written),
                     Err(Errno::EAGAIN) => {
                         let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, session.0);

@@ -7,10 +7,10 @@ use super::receive::{Desk, Permit, receive};
 use super::send::{Chunk, linger, write};
 use crate::chat::Ending;
 use crate::sys::process::set_name;
-use crate::sys::socket::consume;
+use crate::sys::socket::{consume, send_at_once};
 use crate::sys::tcp_position::{Positions, positions};
 use crate::sys::threads::can_start_threads;
-use crate::worker::connection::{Connection, lines_per_peek};
+use crate::worker::connection::{Connection, DISCARD_BYTES, LINGER, lines_per_peek};
 use crate::worker::routes::{Route, Routes};
 use crate::worker::sockets::{Sockets, Written};
 use crate::worker::udp_socket::UdpSender;
@@ -19,7 +19,7 @@ use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;
 use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
-use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -29,12 +29,8 @@ use threadpool::ThreadPool;
 
 /// A thread's stack: enough for what these threads do, and little, since there are two for each connection. Only what is used of it takes memory.
 pub(super) const STACK_BYTES: usize = 64 * 1024;
-/// A client that was turned away may take so long to send its end of input.
-const STRANGER_LINGER: Duration = Duration::from_secs(2);
-/// It is looked this often whether it has.
+/// It is looked this often whether a client that was turned away has ended its side.
 const STRANGERS_AGAIN: Duration = Duration::from_millis(50);
-/// How much input of it is thrown away at a time.
-const DISCARD_BYTES: usize = 1 << 20;
 /// What a thread is called that waits in the thread pool.
 const IDLE: &str = "idle";
 /// Threads that a connection has.
@@ -159,10 +155,10 @@ impl Network {
     /// Says why somebody can't be served, and closes as one closes any connection. It is no session and leaves no trace.
     pub fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
         // A fresh socket takes a line at once.
-        let _ = send(socket.as_raw_fd(), reason.as_bytes(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+        let _ = send_at_once(socket.as_fd(), reason.as_bytes());
         // Closed at once it may miss that, if it has sent something itself.
         if self.strangers.len() < self.strangers_max && shutdown(socket.as_raw_fd(), Shutdown::Write).is_ok() {
-            self.strangers.push_back((Instant::now() + STRANGER_LINGER, socket));
+            self.strangers.push_back((Instant::now() + LINGER, socket));
         }
     }
 
@@ -342,7 +338,7 @@ impl Sockets for Network {
         peer.end();
         if ending == Ending::Drop {
             // It doesn't read: what the kernel still holds for it is let go when the last descriptor is closed. Whoever waits for it is woken.
-            let _ = socket2::SockRef::from(&peer.connection).set_linger(Some(Duration::ZERO));
+            peer.connection.reset_when_closed();
             peer.shut(Shutdown::Both);
         }
         match threads {

@@ -1,20 +1,14 @@
 //! The send threads. One for each connection: it writes what the main thread has rendered, and waits for a client that reads slowly.
 
 use super::peer::{Notice, Peer, Worker};
-use crate::sys::socket::{consume, is_all_acknowledged, wait_for_input};
+use crate::sys::socket::{consume, wait_for_input};
+use crate::worker::connection::{DISCARD_BYTES, LAST_WORDS, LINGER};
 use crossbeam_channel::Receiver;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, send};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-
-/// How long a closing connection's peer may take to send its end of input.
-const LINGER: Duration = Duration::from_secs(2);
-/// How long the peer has to read the last words before more input ends the connection.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-/// How much input of a closing connection is thrown away at a time.
-const DISCARD_BYTES: usize = 1 << 20;
+use std::time::Instant;
 
 /// What a send thread is given to do.
 #[derive(Debug)]
@@ -73,14 +67,11 @@ pub(super) fn linger(peer: &Peer) {
     discard(peer, |_, _| false);
 }
 
-/// The same for a session: where the peer speaks on although it has received everything, and had time to read it, the connection is reset, so that an
+/// The same for a session to which something was written: where the peer speaks on although it has received everything, and had time to read it, the connection is reset, so that an
 /// `nc` in which Enter is pressed notices.
 fn linger_for_session(peer: &Peer) {
-    let is_reset =
-        discard(peer, |since, has_spoken| has_spoken && since.elapsed() >= LAST_WORDS && is_all_acknowledged(peer.connection.as_fd()));
-    if is_reset {
-        // If it can't be had, the connection ends as others do.
-        let _ = socket2::SockRef::from(&peer.connection).set_linger(Some(Duration::ZERO));
+    if discard(peer, |since, has_spoken| has_spoken && peer.connection.has_had_the_last_words(since)) {
+        peer.connection.reset_when_closed();
     }
 }
 
