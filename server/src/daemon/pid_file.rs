@@ -17,11 +17,10 @@
 //! file, and the daemon waits for that only so long. A daemon that starts meanwhile waits until the file is gone, by a third lock.
 //! Who removes the file of a running daemon by hand makes room for a second one.
 
-use crate::sys::process::{EndWatch, fork_outliving};
+use crate::sys::process::{EndWatch, fork_outliving, reap_within};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -165,12 +164,7 @@ impl Drop for PidFile {
             0
         });
         match removing {
-            Ok(child) => {
-                let deadline = Instant::now() + REMOVED;
-                while waitpid(child, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) && Instant::now() < deadline {
-                    std::thread::sleep(LOOK_AGAIN);
-                }
-            }
+            Ok(child) => reap_within(child, REMOVED),
             // No process, or this one has other threads.
             Err(_) => self.remove(),
         }
@@ -254,8 +248,7 @@ impl From<io::Error> for TakeError {
 
 /// The process that keeps others from locking this byte of the file, if one does.
 fn locked_by(file: &File, byte: libc::off_t) -> io::Result<Option<Pid>> {
-    let mut lock = lock_of(byte);
-    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    let lock = lock_found(file, byte)?;
     match (i32::from(lock.l_type), lock.l_pid) {
         (libc::F_UNLCK, _) => Ok(None),
         (_, pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
@@ -265,9 +258,14 @@ fn locked_by(file: &File, byte: libc::off_t) -> io::Result<Option<Pid>> {
 
 /// Whether another process has a byte locked.
 fn is_locked(file: &File, byte: libc::off_t) -> io::Result<bool> {
+    Ok(i32::from(lock_found(file, byte)?.l_type) != libc::F_UNLCK)
+}
+
+/// The lock that keeps this process from locking a byte of the file; of type `F_UNLCK` if there is none. Source: fcntl(2), F_GETLK.
+fn lock_found(file: &File, byte: libc::off_t) -> io::Result<libc::flock> {
     let mut lock = lock_of(byte);
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
-    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+    Ok(lock)
 }
 
 /// Whether a process was killed and isn't gone yet. Sources: proc_pid_status(5), `SigPnd`; proc_pid_stat(5), `state` and `flags`.

@@ -47,16 +47,8 @@ pub(super) struct Capacity {
     pub turn_away: usize,
     /// Why not more.
     pub bound: Bound,
-    /// The ring, in bytes.
-    pub ring: usize,
-    /// The limit on memory for which the ring is smaller than by default.
-    pub ring_bound: Option<&'static str>,
-    /// What all rooms and topics together may take, in bytes.
-    pub rooms_bytes: u64,
-    /// Bytes that the outboxes of each worker that is always there may take together.
-    pub outboxes: usize,
-    /// The same for a worker with a connection of its own.
-    pub own_outboxes: usize,
+    /// What the memory is divided into.
+    pub budget: Budget,
 }
 
 /// What bounds the connections.
@@ -109,19 +101,9 @@ pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, Star
         udp: options.udp.iter().any(|listen| *listen != Listen::Off),
         snapshot_bytes: |connections| snapshot_bytes_max(connections as usize) as u64,
     };
-    let Budget { ring, ring_bound, connections, bound: by_memory, rooms_bytes, outboxes, own_outboxes } =
-        budget(&memory_limits(), &wanted).map_err(StartError::TooLittleMemory)?;
-    let bound = if asked.is_some() { Bound::Asked } else { by_memory.map_or(bound, Bound::Memory) };
-    Ok(Capacity {
-        connections: connections as usize,
-        turn_away: turn_away as usize,
-        bound,
-        ring,
-        ring_bound,
-        rooms_bytes,
-        outboxes,
-        own_outboxes,
-    })
+    let budget = budget(&memory_limits(), &wanted).map_err(StartError::TooLittleMemory)?;
+    let bound = if asked.is_some() { Bound::Asked } else { budget.bound.map_or(bound, Bound::Memory) };
+    Ok(Capacity { connections: budget.connections as usize, turn_away: turn_away as usize, bound, budget })
 }
 
 /// Connections, and those who may be being turned away besides.
@@ -195,7 +177,6 @@ fn memory_limits() -> Vec<Limit> {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let group = |max, current, reclaimable| cgroup_room("memory", max, current, Some(reclaimable));
-    let own = |resource| getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY);
     let limits = [
         (Limited::All, kib.map(|kib| kib * 1024), "the memory that is available"),
         (Limited::All, group("memory.max", "memory.current", "inactive_file"), "the control group's memory limit (memory.max)"),
@@ -206,10 +187,15 @@ fn memory_limits() -> Vec<Limit> {
             group("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
             "the control group's memory limit (memory.limit_in_bytes)",
         ),
-        (Limited::AddressSpace, own(Resource::RLIMIT_AS), "the limit on address space (ulimit -v)"),
-        (Limited::Data, own(Resource::RLIMIT_DATA), "the limit on private memory (ulimit -d)"),
+        (Limited::AddressSpace, own_limit(Resource::RLIMIT_AS), "the limit on address space (ulimit -v)"),
+        (Limited::Data, own_limit(Resource::RLIMIT_DATA), "the limit on private memory (ulimit -d)"),
     ];
     limits.into_iter().filter_map(|(what, bytes, name)| Some(Limit { what, bytes: bytes?, name })).collect()
+}
+
+/// A limit of this process, if there is one. Source: getrlimit(2), the soft limit.
+pub(super) fn own_limit(resource: Resource) -> Option<u64> {
+    getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY)
 }
 
 /// What this process's control group and those around it still give: version 2, or a version 1 controller. What is counted as used and can be had back at

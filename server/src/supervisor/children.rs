@@ -24,7 +24,7 @@ const CRASHES_MAX: u32 = 8;
 /// A process that lived this long has recovered: the next pause is the first again.
 const RECOVERED: Duration = Duration::from_secs(10);
 /// One that is stopped is looked at again after this: when the whole server is stopped and goes on (Ctrl-Z, fg), the supervisor may be the first.
-const STOPPED: Duration = Duration::from_millis(20);
+pub(super) const STOPPED: Duration = Duration::from_millis(20);
 /// The others wait no longer for a process that can't be started, or that was killed and is not gone.
 const ABANDONED: Duration = Duration::from_secs(2);
 /// What runs in a slot.

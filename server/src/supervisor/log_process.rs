@@ -4,16 +4,16 @@
 //! It isn't killed when the supervisor dies, as all others are: what the server logged last is what an operator needs most then. It ends when
 //! all is written.
 
-use super::children::is_stopped;
+use super::children::{STOPPED, is_stopped};
 use super::scheduling::Scheduling;
 use crate::ipc::process::End;
 use crate::log_output::{self, LogPipe};
 use crate::role;
-use crate::sys::process::fork_outliving;
+use crate::sys::process::{fork_outliving, reap_within};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stderr};
-use std::io::PipeReader;
+use std::io::{self, PipeReader};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,6 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// How long the killed one may take to be gone.
 const GONE: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// One that is stopped is looked at again after this, as the supervisor's other children are.
-const STOPPED: Duration = Duration::from_millis(20);
 
 /// The pipe and the process that empties it. Neither, by default: lines go to standard error directly.
 #[derive(Debug, Default)]
@@ -59,10 +57,7 @@ impl LogProcess {
     pub fn start_if_due(&mut self, scheduling: &Scheduling) {
         let now = Instant::now();
         let Some(pipe) = self.pipe.as_ref().filter(|_| self.start_at.is_some_and(|at| at <= now)) else { return };
-        match fork_outliving(&pipe.ends(), |ends| {
-            scheduling.take_on_in_log_process();
-            run(ends)
-        }) {
+        match fork(pipe, Some(scheduling)) {
             Ok(pid) => {
                 if let Some(death) = self.last_death.take() {
                     log::warn!("{death}; respawned as pid {pid}");
@@ -136,11 +131,7 @@ impl LogProcess {
         self.pid = self.pid.filter(|&pid| waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive));
         if self.pid.is_none() && !pipe.is_empty() {
             // A server that can't even start has none yet.
-            self.pid = fork_outliving(&pipe.ends(), |ends| {
-                scheduling.inspect(|scheduling| scheduling.take_on_in_log_process());
-                run(ends)
-            })
-            .ok();
+            self.pid = fork(pipe, scheduling).ok();
         }
         if self.pid.is_none() {
             pipe.write_out();
@@ -153,6 +144,13 @@ impl LogProcess {
         }
         self.pipe = None;
     }
+}
+
+fn fork(pipe: &LogPipe, scheduling: Option<&Scheduling>) -> io::Result<Pid> {
+    fork_outliving(&pipe.ends(), |ends| {
+        scheduling.inspect(|scheduling| scheduling.take_on_in_log_process());
+        run(ends)
+    })
 }
 
 /// The process: with the pipe's read end and the real standard error.
@@ -169,12 +167,4 @@ fn run(ends: Vec<OwnedFd>) -> i32 {
     role::take_on(NAME);
     log_output::drain(PipeReader::from(pipe));
     0
-}
-
-/// Reaps a child that was killed, unless it isn't gone by then.
-fn reap_within(pid: Pid, time: Duration) {
-    let deadline = Instant::now() + time;
-    while waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) && Instant::now() < deadline {
-        std::thread::sleep(LOOK_AGAIN);
-    }
 }

@@ -64,7 +64,7 @@ use blame::Blame;
 use budget::InMib;
 pub use budget::TooLittleMemory;
 pub use capacity::Bound;
-use capacity::{Capacity, capacity};
+use capacity::{Capacity, capacity, own_limit};
 use children::{Children, Fault};
 use connections::Connections;
 use forkchat_common::ids::{SessionId, Slot};
@@ -72,7 +72,7 @@ use listeners::Listeners;
 use log_process::LogProcess;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use oom::OutOfMemory;
@@ -208,9 +208,8 @@ impl fmt::Display for StartError {
 
 /// What an operator can do about an error of the system, as the words after it; nothing if that is unknown.
 fn advice(error: &std::io::Error) -> String {
-    let limit = |resource| getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY);
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOMEM) => match limit(Resource::RLIMIT_AS) {
+        Some(Errno::ENOMEM) => match own_limit(Resource::RLIMIT_AS) {
             Some(bytes) => format!(
                 "; the limit on address space (ulimit -v) is {} MiB: lift it, or lower --ring, --max-connections or --workers",
                 bytes >> 20
@@ -291,8 +290,7 @@ impl Supervisor {
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();
         log_process.start_if_due(&scheduling);
-        let capacity = capacity(&options, workers)?;
-        let Capacity { connections: connections_max, turn_away: turn_away_max, bound, .. } = capacity;
+        let Capacity { connections: connections_max, turn_away: turn_away_max, bound, budget } = capacity(&options, workers)?;
         // One more for the journal, which comes behind the workers that are always there.
         let own = match options.model.placement {
             Placement::Shared => 0,
@@ -302,7 +300,7 @@ impl Supervisor {
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
         let log = EventLog::create(Geometry {
-            ring_bytes: capacity.ring,
+            ring_bytes: budget.ring,
             slots,
             sessions_max: udp_cells.end,
             snapshot_bytes_max: snapshot_bytes_max(connections_max),
@@ -329,7 +327,7 @@ impl Supervisor {
             workers: slots as u16,
             data_dir: options.data_dir(),
             quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
-            rooms_bytes_max: capacity.rooms_bytes,
+            rooms_bytes_max: budget.rooms_bytes,
             tally,
         };
         let of_stand_in = journal.clone();
@@ -352,14 +350,14 @@ impl Supervisor {
             early_deaths: EarlyDeaths::default(),
             serving: ServingConfig {
                 rate_limit,
-                outboxes: Bounds { sendq: options.sendq, together: capacity.outboxes },
+                outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
                 turn_away_max,
                 journal: Slot(workers),
                 stopping,
                 udp: Some(udp),
                 stand_in: Some(post.clone()),
             },
-            own_outboxes: capacity.own_outboxes,
+            own_outboxes: budget.own_outboxes,
             journal,
             post,
             watchdog: Watchdog::new(slots),
@@ -388,11 +386,11 @@ impl Supervisor {
         if !applied.is_empty() {
             log::info!("scheduling: {applied}");
         }
-        if let Some(limit) = capacity.ring_bound {
-            log::info!("ring of {}, since {limit} allows no more", InMib(capacity.ring as u64));
+        if let Some(limit) = budget.ring_bound {
+            log::info!("ring of {}, since {limit} allows no more", InMib(budget.ring as u64));
         }
-        if capacity.outboxes < supervisor.options.sendq {
-            let together = InMib(capacity.outboxes as u64);
+        if budget.outboxes < supervisor.options.sendq {
+            let together = InMib(budget.outboxes as u64);
             log::info!("slow readers of a worker may be behind by {together} together, less than --sendq allows each");
         }
         let model = supervisor.options.model;

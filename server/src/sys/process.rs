@@ -6,6 +6,7 @@ use super::socket::wait_for_input;
 use super::threads::is_alone;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -21,6 +22,8 @@ pub const EXIT_PANICKED: i32 = 101;
 
 /// Without a descriptor that becomes readable at a process's end it is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// A child that is about to end is looked at this often.
+const REAP_AGAIN: Duration = Duration::from_millis(1);
 
 /// Forks a child that runs `main` and exits with what it returns. Returns the child's pid.
 ///
@@ -141,6 +144,14 @@ pub fn wait_end(watch: BorrowedFd<'_>, timeout: Duration) -> nix::Result<bool> {
         if left.is_zero() {
             return Ok(false);
         }
+    }
+}
+
+/// Waits for a child's end, at most for so long, and reaps it if it has ended by then.
+pub fn reap_within(child: Pid, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    while waitpid(child, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) && Instant::now() < deadline {
+        std::thread::sleep(REAP_AGAIN);
     }
 }
 
