@@ -3,7 +3,8 @@
 //! Without snapshots the ring would be full soon, and everyone would wait. A journal may be missing for long: it was killed while a system call
 //! of its waits for a disk that hangs, so it is not gone and can have no successor; or the system gives no process. After a bounded time the
 //! supervisor then appoints a worker. That worker runs a second reader of the log in the journal's slot, which makes snapshots and
-//! answers what is asked, and stores nothing: lines are counted as not stored, and the history has a gap there.
+//! answers what is asked, and stores nothing. It holds what is to be stored as a journal does whose disk hangs: no snapshot passes it, so the next
+//! journal finds it in the ring; what lies more than half a ring back is given up and counted, and the history has a gap there.
 //!
 //! **One at a time writes snapshots.** A second writer could choose the same buffer, or publish an older snapshot after a later one, whose records are gone. One
 //! word in shared memory says who may:

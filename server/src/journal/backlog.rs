@@ -25,9 +25,9 @@ const BATCH_ENTRIES_MAX: usize = 1_000;
 pub struct Tally {
     /// Lines and topics that were stored, by this run.
     pub stored: AtomicU64,
-    /// Those that were given up: the disk is full or too slow, or there is no database.
+    /// Those that were given up: the disk is full or too slow, or there is no journal.
     pub skipped: AtomicU64,
-    /// The place of the last that was given up.
+    /// The place of the last that was given up. What isn't stored up to there is counted in `skipped`.
     pub given_up: AtomicU64,
     /// The place up to which this run is stored, and how many of its lines are: a database that knows of less has lost the rest.
     pub stored_to: AtomicU64,
@@ -106,7 +106,9 @@ impl Backlog {
     /// Empty. What a predecessor gave up is known from the tally.
     pub fn new(tally: &'static Tally) -> Backlog {
         let given_up = Sequence(tally.given_up.load(Ordering::Relaxed));
-        let inner = Inner { gap: (given_up > Sequence(0)).then_some(given_up), ..Inner::default() };
+        let gap = (given_up > Sequence(0)).then_some(given_up);
+        // Topics may be among what was given up.
+        let inner = Inner { gap, wants_topics: gap.is_some(), ..Inner::default() };
         Backlog { is_attended: true, inner: Mutex::new(inner), has_work: Condvar::new(), tally }
     }
 

@@ -20,7 +20,7 @@
 //! or slow stops nothing: what lies more than half the ring back is given up, counted, and told to the operator.
 //!
 //! While there is no journal for long, a worker runs its reading half without a database ([`stand_in`]; see [`crate::stand_in`]): snapshots go on, and what
-//! is said is given up and counted. The next journal notes the gap.
+//! is said waits in the ring for the next journal, until it lies too far back.
 
 mod backlog;
 mod reading;
@@ -73,7 +73,7 @@ impl JournalConfig {
     }
 }
 
-/// Begins what a worker does that stands in for the journal in slot `me`: the same without a database. What it reads counts as not stored.
+/// Begins what a worker does that stands in for the journal in slot `me`: the same without a database. What it reads is never stored by it.
 ///
 /// # Errors
 /// As a worker's takeover, if the snapshot can't be read.

@@ -181,11 +181,8 @@ impl Journal {
         if self.backlog.wants_topics() {
             self.backlog.give_topics(self.topics_now());
         }
-        if !self.stores {
-            // A stand-in begins at a snapshot, and the journal before it had stored more.
-            let reached = self.backlog.tally().stored_to.load(Ordering::Relaxed);
-            self.gathered.entries.retain(|entry| entry.sequence().0 > reached);
-        }
+        let settled = self.settled();
+        self.gathered.entries.retain(|entry| entry.sequence() > settled);
         self.backlog.add(&mut self.gathered.entries);
         let given_up = self.backlog.give_up_before(self.held_from());
         self.is_giving_up |= given_up > 0 && self.stores;
@@ -199,6 +196,14 @@ impl Journal {
         }
         let is_far_back = |oldest| self.replica.position().blocks_since(oldest) > self.interval();
         self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
+    }
+
+    /// Up to here nothing is left to be stored. Whoever begins at a snapshot reads again what is behind it: what a predecessor gave up is counted, and
+    /// isn't counted again. A stand-in goes by the tally for what is stored, too; a journal asks the database, and stores again what that has lost.
+    fn settled(&self) -> Sequence {
+        let tally = self.backlog.tally();
+        let stored_to = if self.stores { 0 } else { tally.stored_to.load(Ordering::Relaxed) };
+        Sequence(tally.given_up.load(Ordering::Relaxed).max(stored_to))
     }
 
     fn topics_now(&self) -> Vec<Topic> {
@@ -216,9 +221,6 @@ impl Journal {
     /// being published. Snapshots are no even steps, so the first alone could leave the ring full with none that may be.
     fn held_from(&self) -> Sequence {
         let (position, ring) = (self.replica.position(), self.log.geometry().ring_blocks());
-        if !self.stores {
-            return position;
-        }
         let half_back = Sequence(position.0.saturating_sub(ring / 2));
         let is_nearly_full = self.log.tail().blocks_since(self.log.snapshot_sequence()) > ring / 4 * 3;
         self.snapshots.next().filter(|_| is_nearly_full).map_or(half_back, |next| next.max(half_back))
@@ -406,46 +408,83 @@ mod tests {
         log.publish_position(WORKER, log.tail());
     }
 
-    #[test]
-    fn a_stand_in_makes_snapshots_and_counts_each_line_that_its_predecessor_had_not_stored() {
-        let log = EventLog::create(Geometry { ring_bytes: 1_024 * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 }).unwrap();
+    /// A log for a worker and a journal, with the configuration of the journal, which stores.
+    fn with_a_disk(ring_blocks: usize) -> (&'static EventLog, JournalConfig) {
+        let geometry = Geometry { ring_bytes: ring_blocks * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 };
+        let log = EventLog::create(geometry).unwrap();
         log.join(WORKER).unwrap();
-        let tally: &'static Tally = Box::leak(Box::default());
-        let data_dir = Some("/nowhere".into());
         let config = JournalConfig {
             rate_limit: RateLimit::OFF,
             workers: 1,
-            data_dir,
+            data_dir: Some("/nowhere".into()),
             quota: Quota { lines_max: 1_000, bytes_max: 1 << 30 },
             rooms_bytes_max: 0,
-            tally,
+            tally: Box::leak(Box::default()),
         };
-        let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
-        say(log, 0, 10);
-        journal.turn();
-        let stored = journal.backlog.take();
-        journal.backlog.stored(&stored);
-        assert_eq!(stored.len(), 10);
-        say(log, 10, 15);
-        journal.turn();
-        // It dies, and has not stored five. Nobody has its slot for long.
-        drop(journal);
-        log.abandon(JOURNAL);
-        let mut stand_in = crate::journal::stand_in(log, JOURNAL, &config).unwrap();
-        let mut said = 15;
-        while said < 2_000 {
-            say(log, said, said + 5);
-            said += 5;
-            stand_in.turn();
+        (log, config)
+    }
+
+    /// A journal stores all that it finds. Returns how many entries that were.
+    fn store_all(log: &'static EventLog, config: &JournalConfig) -> u64 {
+        let mut journal = Journal::join(log, JOURNAL, config, Arc::new(Backlog::new(config.tally))).unwrap();
+        let mut count = 0;
+        for turn in 0.. {
+            journal.turn();
+            let entries = journal.backlog.take();
+            journal.backlog.stored(&entries);
+            count += entries.iter().filter(|entry| matches!(entry, Entry::Line(_))).count() as u64;
+            if turn > 100 && entries.is_empty() {
+                break;
+            }
         }
-        assert_eq!(tally.skipped.load(Ordering::Relaxed), said - 10);
-        assert!(log.tail().blocks_since(log.snapshot_sequence()) < 512, "there is room");
-        drop(stand_in);
-        // The next journal begins at its snapshot, and knows of the gap.
-        let backlog = Arc::new(Backlog::new(tally));
-        let next = Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap();
-        assert_eq!(next.replica.position(), log.snapshot_sequence());
-        assert!(backlog.gap() >= Some(next.replica.position()));
+        log.abandon(JOURNAL);
+        count
+    }
+
+    #[test]
+    fn what_is_said_while_a_worker_stands_in_is_stored_by_the_next_journal() {
+        let (log, config) = with_a_disk(1_024);
+        say(log, 0, 10);
+        assert_eq!(store_all(log, &config), 10);
+        // Less than half the ring, heard by one stand-in after another, as when a journal is tried again and crashes.
+        for said in (10..200).step_by(10) {
+            let mut stand_in = crate::journal::stand_in(log, JOURNAL, &config).unwrap();
+            say(log, said, said + 10);
+            (0..20).for_each(|_| stand_in.turn());
+            log.abandon(JOURNAL);
+        }
+        assert_eq!(config.tally.skipped.load(Ordering::Relaxed), 0);
+        store_all(log, &config);
+        // A predecessor's are read again: the snapshot that it began at is not the last word.
+        assert_eq!(config.tally.stored_to.load(Ordering::Relaxed), log.tail().0 - 1, "all of them");
+        assert_eq!(config.tally.missing(), 0);
+    }
+
+    #[test]
+    fn stand_ins_make_snapshots_and_what_they_give_up_counts_once() {
+        let (log, config) = with_a_disk(1_024);
+        say(log, 0, 15);
+        let mut stored = store_all(log, &config);
+        let mut said = 15;
+        for _ in 0..5 {
+            let mut stand_in = crate::journal::stand_in(log, JOURNAL, &config).unwrap();
+            for _ in 0..100 {
+                say(log, said, said + 5);
+                said += 5;
+                stand_in.turn();
+                assert!(log.tail().blocks_since(log.snapshot_sequence()) < 1_000, "there is room");
+            }
+            log.abandon(JOURNAL);
+        }
+        let skipped = config.tally.skipped.load(Ordering::Relaxed);
+        assert!(skipped > 0);
+        let given_up = Sequence(config.tally.given_up.load(Ordering::Relaxed));
+        // The next journal stores what wasn't given up, and that only, and knows of the gap.
+        let before = config.tally.stored.load(Ordering::Relaxed);
+        stored += store_all(log, &config);
+        assert_eq!(config.tally.stored.load(Ordering::Relaxed) - before, stored - 15);
+        assert_eq!((config.tally.skipped.load(Ordering::Relaxed), stored), (skipped, said - skipped));
+        assert_eq!(Backlog::new(config.tally).gap(), Some(given_up));
     }
 
     const WORKER: Slot = Slot(0);

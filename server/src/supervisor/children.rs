@@ -225,7 +225,8 @@ impl Children {
         let is_due = |child: &&mut Child| {
             let is_missing = match child.pid {
                 Some(_) => is_long_ago(child.killed_at),
-                None => is_long_ago(child.died_at) || child.crashes_on(),
+                // A journal that has ended as it should isn't missed.
+                None => !child.is_drained && (is_long_ago(child.died_at) || child.crashes_on()),
             };
             is_missing && !child.is_given_up
         };
@@ -237,6 +238,12 @@ impl Children {
         let is_due = |child: &&mut Child| child.stopped_at.is_some_and(|at| now >= at + STOPPED);
         let due = self.table.iter_mut().filter(is_due);
         due.filter_map(|child| child.stopped_at.take().and(child.pid).filter(|&pid| is_stopped(pid)).map(|_| child.slot)).collect()
+    }
+
+    /// Those who wait to be started again are started now.
+    pub fn hasten_respawns(&mut self) {
+        let now = Instant::now();
+        self.table.iter_mut().filter_map(|child| child.respawn_at.as_mut()).for_each(|at| *at = now.min(*at));
     }
 
     /// When the next process is to be started again.

@@ -48,8 +48,13 @@ impl Supervisor {
         if has_ended && death == End::Exited(worker::FINISHED) {
             return self.vacate(slot);
         }
+        let is_stopping = self.stage != Stage::Serving;
         let child = self.children.get(slot);
         child.pid = None;
+        if is_stopping && child.role == Role::Journal && death == End::Exited(journal::FINISHED) {
+            child.is_drained = true;
+            return;
+        }
         let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
         let by_its_own_doing = was_stalled || death != End::Killed(Signal::SIGKILL);
         let pause = child.backoff(by_its_own_doing);
@@ -78,10 +83,6 @@ impl Supervisor {
             return self.vacate(slot);
         }
         let child = self.children.get(slot);
-        if self.stage != Stage::Serving && child.role == Role::Journal && death == End::Exited(journal::FINISHED) {
-            child.is_drained = true;
-            return;
-        }
         child.respawn_at = Some(Instant::now() + pause);
         child.died_at = Some(Instant::now());
         if !pause.is_zero() {
