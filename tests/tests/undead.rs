@@ -36,11 +36,11 @@ fn fill_the_ring(a: &mut Client, b: &mut Client, what: &str) {
 }
 
 /// The number that the respawned journal's line names.
-fn not_stored(server: &Server) -> usize {
+fn given_up(server: &Server) -> usize {
     let find = || {
         let text = server.journal_text();
-        let line = text.lines().find(|line| line.contains(" not stored so far"))?.to_owned();
-        line.split_once(" lines not stored")?.0.rsplit(' ').next()?.parse().ok()
+        let line = text.lines().find(|line| line.contains(" given up so far"))?.to_owned();
+        line.split_once(" lines given up")?.0.rsplit(' ').next()?.parse().ok()
     };
     wait_for("the journal to be back", find)
 }
@@ -109,7 +109,7 @@ fn a_journal_that_cannot_be_forked_holds_up_nobody_and_the_history_says_what_is_
         a.reads("can't be read now");
         forks.open();
         server.replaced("journal", journal);
-        assert!(not_stored(&server) >= LINES, "{model}: {}", server.journal_text());
+        assert!(given_up(&server) >= LINES, "{model}: {}", server.journal_text());
         fill_the_ring(&mut a, &mut b, "with a journal again");
         a.say("/history 5");
         a.reads(&format!("with a journal again {} ", LINES - 1));
@@ -142,21 +142,69 @@ fn a_stand_in_that_is_killed_is_followed_by_another() {
     server.join("someone").sync();
 }
 
-#[test]
-fn a_journal_that_crashes_again_and_again_holds_up_nobody() {
-    let (server, mut a, mut b) = start(&[]);
+/// Has the journal crash until the others go on without it, as one does that has reached a limit at its first write. `between` is called before each crash.
+fn crash_the_journal(server: &Server, mut between: impl FnMut()) -> Pid {
     let mut crashed = Pid::from_raw(0);
-    // As one does that has reached a limit at its first write.
     for _ in 0..8 {
+        between();
         crashed = server.replaced("journal", crashed);
         // Not while it applies a record: that would be quarantined, with the session that it came from.
         wait_for("the journal to have nothing to do", || sleeps(crashed).then_some(()));
         kill(crashed, Signal::SIGSEGV).unwrap();
     }
     server.tells("journal does not stay alive: it crashed 8 times in a row; the others go on without it");
+    crashed
+}
+
+#[test]
+fn a_journal_that_crashes_again_and_again_holds_up_nobody() {
+    let (server, mut a, mut b) = start(&[]);
+    let crashed = crash_the_journal(&server, || ());
     fill_the_ring(&mut a, &mut b, "meanwhile");
     server.replaced("journal", crashed);
     fill_the_ring(&mut a, &mut b, "afterwards");
+}
+
+#[test]
+fn what_is_said_while_a_journal_crashes_again_and_again_is_stored_and_none_counts_as_missing() {
+    for model in ["pool", "threads", "process"] {
+        let (mut server, mut a, mut b) = start(&["--model", model, "--max-connections", "50"]);
+        let mut said = 0;
+        let mut say_ten = |a: &mut Client, b: &mut Client| {
+            for _ in 0..10 {
+                a.say(&format!("line {said}"));
+                said += 1;
+            }
+            b.reads(&format!("line {}", said - 1));
+        };
+        let crashed = crash_the_journal(&server, || say_ten(&mut a, &mut b));
+        // While a worker stands in, while that is replaced, and when the next journal is there.
+        server.tells(" makes the snapshots in the journal's place");
+        say_ten(&mut a, &mut b);
+        let stand_in = server.process("worker 0");
+        kill(stand_in, Signal::SIGKILL).unwrap();
+        server.replaced("worker 0", stand_in);
+        say_ten(&mut a, &mut b);
+        let next = server.replaced("journal", crashed);
+        say_ten(&mut a, &mut b);
+        // Once more, and this time the server ends before the next one is due.
+        wait_for("the journal to have nothing to do", || sleeps(next).then_some(()));
+        kill(next, Signal::SIGSEGV).unwrap();
+        say_ten(&mut a, &mut b);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait().code(), Some(0), "{model}: {}", server.journal_text());
+        server.tells("supervisor: stopped");
+        let text = server.journal_text();
+        let (_, end) = text.split_once("SIGTERM: stopping").unwrap();
+        assert!(!end.contains("error"), "{text}");
+        let again = Server::start(&["--data-dir", server.data_dir().to_str().unwrap()]);
+        let mut reader = again.join("reader");
+        reader.say("/history 500");
+        let history = reader.reads("* end of the history of ");
+        let stored: Vec<&str> = history.iter().filter_map(|line| line.split_once("a: ")).map(|(_, text)| text).collect();
+        let expected: Vec<String> = (0..said).map(|number| format!("line {number}")).collect();
+        assert_eq!(stored, expected, "{model}");
+    }
 }
 
 /// A file system of its own, which can be frozen. Unmounted when it is dropped.
@@ -246,7 +294,7 @@ fn a_killed_journal_whose_disk_hangs_holds_up_nobody_and_is_replaced_when_it_is_
     }
     assert!(disk.freeze(false));
     server.replaced("journal", journal);
-    assert!(not_stored(&server) >= LINES, "{}", server.journal_text());
+    assert!(given_up(&server) >= LINES, "{}", server.journal_text());
     fill_the_ring(&mut a, &mut b, "with a journal again");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4), "not everything was stored");

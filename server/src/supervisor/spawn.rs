@@ -44,7 +44,7 @@ impl Supervisor {
                         }
                         Role::Journal if was_given_up => {
                             let skipped = self.journal.tally.skipped.load(Ordering::Relaxed);
-                            log::warn!("{death}; respawned as pid {pid}; {} not stored so far", count(skipped as usize, "line"));
+                            log::warn!("{death}; respawned as pid {pid}; {} given up so far", count(skipped as usize, "line"));
                         }
                         Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
                     }
