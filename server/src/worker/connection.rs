@@ -36,6 +36,9 @@ pub const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How much input of a closing connection is thrown away at a time.
 pub const DISCARD_BYTES: usize = 1 << 20;
 
+/// CR and LF.
+const LINE_END_BYTES_MAX: usize = 2;
+
 /// No mark is like this: a predecessor may have left any.
 const UNKNOWN_LOW_WATER: u32 = 0;
 
@@ -145,6 +148,12 @@ impl Connection {
             // If it can't be set there are more events than need be.
             let _ = set_receive_low_water(self.socket.as_fd(), low_water as usize);
         }
+    }
+
+    /// Throws away what came before the sending side is shut: it was sent before the goodbye was read. Whether it is no more than a line end: then it may
+    /// be somebody's Enter behind the goodbye all the same, which was faster than this.
+    pub fn discard_what_is_there(&self) -> bool {
+        matches!(consume(self.socket.as_fd(), DISCARD_BYTES), Ok(1..=LINE_END_BYTES_MAX))
     }
 
     /// Whether the peer has received everything that it was sent, and had time to read it: `since` is when its output was shut here.

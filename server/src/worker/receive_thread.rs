@@ -315,8 +315,7 @@ impl ReceiveThread {
     /// Everything is written: shut the sending side, and wait for the peer to do the same.
     fn linger(&mut self, token: u64) {
         let Some(receiving) = self.table.get_mut(&token) else { return };
-        // What is there was sent before the goodbye.
-        let _ = consume(receiving.connection.as_fd(), DISCARD_BYTES);
+        receiving.has_spoken = receiving.connection.discard_what_is_there();
         let now = Instant::now();
         (receiving.lingers, receiving.seen) = (Some(now), 0);
         // Fails if the peer is gone already.

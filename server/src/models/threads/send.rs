@@ -78,11 +78,10 @@ fn linger_for_session(peer: &Peer) {
 /// Shuts the sending side and discards input until the peer's end, until [`LINGER`] is over, or until `is_enough`, given since when it waits and whether
 /// input came: then gives back true.
 fn discard(peer: &Peer, is_enough: impl Fn(Instant, bool) -> bool) -> bool {
-    // What is there was sent before the goodbye.
-    let _ = consume(peer.connection.as_fd(), DISCARD_BYTES);
+    let mut has_spoken = peer.connection.discard_what_is_there();
     peer.shut(Shutdown::Write);
     let since = Instant::now();
-    let (deadline, mut has_spoken) = (since + LINGER, false);
+    let deadline = since + LINGER;
     peer.connection.expect_more_than(0);
     loop {
         match consume(peer.connection.as_fd(), DISCARD_BYTES) {
