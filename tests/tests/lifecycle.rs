@@ -3,7 +3,7 @@
 use forkchat_tests::processes::{children_of, family_of, is_stopped, name_of, threads_of};
 use forkchat_tests::{Client, DEADLINE, Server, has_tool, wait_for};
 use nix::sys::ptrace;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -266,14 +266,14 @@ fn a_stopped_worker_is_replaced_at_once() {
 
 #[test]
 fn a_server_that_is_stopped_as_a_whole_goes_on_as_a_whole() {
-    let server = Server::start(&[]);
+    // It leads a group, which Ctrl-Z stops and fg continues with one call each.
+    let server = Server::start_limited(Some("UNDER=setsid"), &[]);
     let [mut a, mut b] = one_on_each(&server);
     let family = family_of(server.pid());
     for round in 0..10 {
-        // As Ctrl-Z and fg do to a group, each one after the other, the supervisor first.
-        family.iter().for_each(|&pid| kill(pid, Signal::SIGSTOP).unwrap());
+        killpg(server.pid(), Signal::SIGSTOP).unwrap();
         wait_for("everyone to stand still", || family.iter().all(|&pid| is_stopped(pid)).then_some(()));
-        family.iter().for_each(|&pid| kill(pid, Signal::SIGCONT).unwrap());
+        killpg(server.pid(), Signal::SIGCONT).unwrap();
         a.say(&format!("round {round}"));
         b.reads(&format!("a: round {round}"));
     }

@@ -32,7 +32,7 @@ const SLEEP_MILLIS: u16 = 500;
 /// That lines are given up is told the operator no oftener.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// A question that the storing thread doesn't answer for so long can't be answered.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(2);
 /// The wall clock was set if it is so far from where it was: the kernel's small corrections are none.
 const CLOCK_STEP_MICROS: u64 = Micros::SECOND;
 /// As long as a snapshot waits to be published, or a question for its turn.
