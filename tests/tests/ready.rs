@@ -10,6 +10,11 @@ use std::process::Command;
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
 
+/// Whether a process has ended, waited for or not.
+fn is_gone(pid: nix::unistd::Pid) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| status.contains("State:\tZ"))
+}
+
 /// A client is served, also after its worker's death.
 fn serves(server: &Server) {
     let mut person = server.join("person");
@@ -183,16 +188,43 @@ fn a_limit_on_address_space_is_refused_with_advice() {
     );
 }
 
-/// The names of signals whose default action is death, as kill(1) has them, but for those that stop the server and those of a crash.
-const IGNORED: [&str; 9] = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "RTMIN+3"];
+/// What ends a process that has a fault, and is sent to others by mistake.
+const FAULTS: [Signal; 7] =
+    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGSYS, Signal::SIGTRAP];
+/// All that stop the server or end it.
+const ENDING: [Signal; 6] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGXCPU, Signal::SIGQUIT, Signal::SIGKILL];
+/// All that no program dies of.
+const HARMLESS: [Signal; 8] = [
+    Signal::SIGCHLD,
+    Signal::SIGCONT,
+    Signal::SIGURG,
+    Signal::SIGWINCH,
+    Signal::SIGSTOP,
+    Signal::SIGTSTP,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+];
+const NUMBER_MAX: i32 = 64;
+/// The first two of those without a name are the C library's own.
+const REAL_TIME_MIN: i32 = 34;
 
-fn send(pid: nix::unistd::Pid, signal: &str) {
-    let sent = Command::new("bash").args(["-c", &format!("kill -{signal} {pid}")]).status();
-    assert!(sent.is_ok_and(|sent| sent.success()), "{signal}");
+/// Also those that have no name.
+fn send(pid: nix::unistd::Pid, number: i32) {
+    let sent = Command::new("bash").args(["-c", &format!("kill -{number} {pid}")]).status();
+    assert!(sent.is_ok_and(|sent| sent.success()), "{number}");
+}
+
+/// How the server calls it.
+fn name_of_signal(number: i32) -> String {
+    match Signal::try_from(number) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) if number >= REAL_TIME_MIN => format!("real-time signal {}", number - REAL_TIME_MIN),
+        Err(_) => format!("signal {number}"),
+    }
 }
 
 #[test]
-fn signals_that_mean_nothing_are_ignored_and_logged() {
+fn every_signal_that_would_be_a_programs_death_is_logged_and_ignored_if_it_does_not_stop_the_server() {
     if !has_tool("bash") {
         return;
     }
@@ -200,21 +232,86 @@ fn signals_that_mean_nothing_are_ignored_and_logged() {
         let server = Server::start(&["--model", model]);
         let mut person = server.join("person");
         let processes = server.processes();
-        for signal in IGNORED {
-            send(server.pid(), signal);
-            let name = if signal.starts_with("RT") { "real-time signal 3".to_owned() } else { format!("SIG{signal}") };
-            server.tells(&format!("{name} from pid "));
+        let is_named = |number: &i32, names: &[Signal]| Signal::try_from(*number).is_ok_and(|signal| names.contains(&signal));
+        for number in (1..=NUMBER_MAX).filter(|number| !is_named(number, &ENDING) && !is_named(number, &HARMLESS)) {
+            let words = format!(" supervisor: warning: {} from pid ", name_of_signal(number));
+            // Also a second time, of those that Rust handles once.
+            for times in 1..=2 {
+                send(server.pid(), number);
+                wait_for(&words, || (server.journal_text().matches(&words).count() == times).then_some(()));
+            }
             // What is sent to another process does nothing there.
-            processes.iter().for_each(|(pid, _)| send(*pid, signal));
+            if !is_named(&number, &FAULTS) && !(32..REAL_TIME_MIN).contains(&number) {
+                processes.iter().for_each(|(pid, _)| send(*pid, number));
+            }
+            person.sync();
         }
-        for signal in ["PIPE", "XFSZ"] {
-            send(server.pid(), signal);
-            processes.iter().for_each(|(pid, _)| send(*pid, signal));
-        }
-        person.sync();
         server.join("another").sync();
         assert!(processes.iter().all(|process| server.processes().contains(process)), "{}", server.journal_text());
     }
+}
+
+#[test]
+fn a_process_that_is_sent_a_fault_dies_of_it_and_is_replaced() {
+    let server = Server::start(&[]);
+    let mut person = server.join("person");
+    for signal in FAULTS {
+        for name in [person.worker().as_str(), "journal"] {
+            let old = server.process(name);
+            kill(old, signal).unwrap();
+            server.replaced(name, old);
+            server.tells(&format!("{name} (pid {old}) killed by signal {}; respawned as pid ", signal as i32));
+        }
+        person.sync();
+    }
+}
+
+/// Has a process go on at an address where nothing is.
+#[cfg(target_arch = "x86_64")]
+fn jump_to_nothing(pid: nix::unistd::Pid) {
+    use nix::sys::ptrace;
+    use nix::sys::wait::waitpid;
+    ptrace::attach(pid).unwrap();
+    waitpid(pid, None).unwrap();
+    let mut registers = ptrace::getregs(pid).unwrap();
+    // And not with the call again that it was in.
+    (registers.rip, registers.orig_rax) = (0, u64::MAX);
+    ptrace::setregs(pid, registers).unwrap();
+    ptrace::detach(pid, None).unwrap();
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_fault_of_the_supervisors_own_is_its_death_and_logged() {
+    let mut server = Server::start_limited(Some("ulimit -c 0"), &[]);
+    let mut person = server.join("person");
+    let children = server.processes();
+    server.signal(Signal::SIGSEGV);
+    server.tells("SIGSEGV from pid ");
+    person.sync();
+    jump_to_nothing(server.pid());
+    assert_eq!(server.wait().signal(), Some(Signal::SIGSEGV as i32));
+    server.tells("log: error: the supervisor has crashed or was killed; the server has ended with it");
+    wait_for("its children to be gone", || children.iter().all(|(pid, _)| is_gone(*pid)).then_some(()));
+}
+
+#[test]
+fn only_a_supervisor_that_ends_without_a_word_is_said_to_have_crashed() {
+    const WORDS: &str = "the supervisor has crashed or was killed";
+    for (signal, is_said) in [(Signal::SIGKILL, true), (Signal::SIGQUIT, false), (Signal::SIGTERM, false)] {
+        let mut server = Server::start_limited(Some("ulimit -c 0"), &[]);
+        server.join("person").sync();
+        let log = server.process("log");
+        server.signal(signal);
+        server.wait();
+        wait_for("the log process to end", || is_gone(log).then_some(()));
+        if is_said {
+            server.tells(WORDS);
+        }
+        assert_eq!(server.journal_text().contains(WORDS), is_said, "{signal}: {}", server.journal_text());
+    }
+    let (_, text) = Server::fails(&["--tcp", "off", "--udp", "off"]);
+    assert!(text.contains("cannot serve anyone") && !text.contains(WORDS), "{text}");
 }
 
 #[test]
@@ -237,7 +334,6 @@ fn sigquit_ends_the_server_and_is_logged() {
     server.signal(Signal::SIGQUIT);
     assert_eq!(server.wait().signal(), Some(Signal::SIGQUIT as i32));
     server.tells("SIGQUIT: ending at once, with a core if one is allowed");
-    let is_gone = |pid| fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| status.contains("State:\tZ"));
     wait_for("its children to be gone", || children.iter().all(|(pid, _)| is_gone(*pid)).then_some(()));
 }
 

@@ -62,8 +62,12 @@ impl InHand {
 /// Copies from the pipe to standard error until no process has the pipe's write end any more, and everything is written or cannot be. One process
 /// at a time.
 pub fn drain(mut pipe: PipeReader) {
-    let Some(Shared { in_hand, .. }) = SHARED.get() else { return };
+    let Some(Shared { in_hand, is_end_expected, .. }) = SHARED.get() else { return };
     copy(&mut pipe, in_hand);
+    // It can't do that itself.
+    if is_end_expected.load(Ordering::Relaxed) == 0 {
+        log::error!("the supervisor has crashed or was killed; the server has ended with it");
+    }
     // Nothing is left, or what is left can't be written: nobody waits for it.
     in_hand.clear();
     in_hand.set_at_work(false);

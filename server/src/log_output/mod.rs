@@ -16,7 +16,7 @@
 //! |---|---|
 //! | standard error takes nothing | the pipe fills up, further lines are dropped and counted; `37 log lines were dropped` follows when there is room again |
 //! | the log process is killed | the pipe and what it had in hand stay; a successor goes on from there |
-//! | the supervisor is killed | all write ends are closed; the log process writes what is left and ends |
+//! | the supervisor crashes or is killed | all write ends are closed; the log process writes what is left, logs that, and ends |
 //! | the pipe cannot be made | lines go to standard error directly, as before |
 //!
 //! A line of up to PIPE_BUF bytes is written by one write(2), which the kernel makes atomic, so lines of different processes never mix. A
@@ -60,6 +60,8 @@ static SHARED: OnceLock<&'static Shared> = OnceLock::new();
 struct Shared {
     /// Lines that were dropped and not reported yet.
     dropped: AtomicU64,
+    /// Not 0 once the end of the last process that logs is no surprise.
+    is_end_expected: AtomicU64,
     in_hand: InHand,
 }
 
@@ -137,6 +139,13 @@ pub fn report_dropped() {
     let report = format!("{}{count} log {lines} dropped: standard error did not take them in time\n", head(Level::Warn));
     if count > 0 && !send(report.as_bytes()) {
         count_dropped(count);
+    }
+}
+
+/// The processes that log will end as they should, or the operator was told how: the log process has nothing to say of it.
+pub fn expect_end() {
+    if let Some(shared) = SHARED.get() {
+        shared.is_end_expected.store(1, Ordering::Relaxed);
     }
 }
 

@@ -126,6 +126,7 @@ impl LogProcess {
     /// children have ended: they have the pipe, too.
     pub fn finish(&mut self, scheduling: Option<&Scheduling>) {
         let Some(pipe) = &self.pipe else { return };
+        log_output::expect_end();
         pipe.uninstall();
         // Nobody has looked since the last of the others ended.
         self.pid = self.pid.filter(|&pid| waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive));

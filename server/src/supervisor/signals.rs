@@ -5,32 +5,42 @@
 //! | TERM, INT, HUP | the server stops: `stop` |
 //! | XCPU | the same: the limit on CPU time is reached, and at the hard limit the kernel kills |
 //! | QUIT | logged; then the supervisor ends by it and may leave a core, and its children die with it |
-//! | USR1, USR2, ALRM, VTALRM, PROF, IO, PWR, STKFLT, real-time | logged, and ignored |
-//! | PIPE, XFSZ | ignored: the write that causes one fails, and its caller deals with that |
-//! | SEGV, BUS, ILL, FPE, ABRT, SYS, TRAP | a crash, also if another process sent it |
+//! | all others that are the death of a program that doesn't handle them, real-time signals among them | logged, and ignored |
+//! | KILL | the end. The log process, which is left, logs that |
+//!
+//! PIPE and XFSZ also come of a write of the supervisor's own. The write fails, its caller deals with that, and the signal isn't logged.
+//!
+//! SEGV, BUS, ILL, FPE, ABRT, SYS and TRAP are logged and ignored if another process sent them. The supervisor's own fault ends it with that signal all the same,
+//! and with a core if one is allowed: see [`FAULTS`]. The log process logs that it has ended.
 //!
 //! Signals become values that are read in one place. They are blocked for that, and the children inherit it: a signal that comes to the whole group, as from a
-//! terminal, is the supervisor's to answer, and one that is sent to a worker or the journal does nothing there.
+//! terminal, is the supervisor's to answer, and one that is sent to a worker or the journal does nothing there. But for `FAULTS`, which children unblock: a
+//! worker's end by one of them is answered like any other.
 
 use super::Supervisor;
 use super::stop::Stage;
-use crate::sys::signals::{die_by, is_ignored, real_time_signals, reset_signal, signal_set};
+use crate::log_output;
+use crate::sys::signals::{FAULTS, block, die_by, is_ignored, real_time_signals, reset_signal, signal_set};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Those that stop the server or end it. A program that starts it may have them ignored: `nohup`, and a shell for its background jobs.
 const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
-/// Those that would be the end of a program that never heard of them.
-const IGNORED: [Signal; 8] = [
+/// The others that have a name and would be the end of a program that never heard of them.
+const IGNORED: [Signal; 10] = [
     Signal::SIGUSR1,
     Signal::SIGUSR2,
+    Signal::SIGPIPE,
     Signal::SIGALRM,
+    Signal::SIGSTKFLT,
+    Signal::SIGXFSZ,
     Signal::SIGVTALRM,
     Signal::SIGPROF,
     Signal::SIGIO,
     Signal::SIGPWR,
-    Signal::SIGSTKFLT,
 ];
+/// What those behind them would be the end of, too: the C library keeps the first for itself, the others are the real-time signals.
+const UNNAMED_MIN: i32 = 32;
 
 /// Blocks the signals that are read as values. The children inherit that.
 pub(super) fn take() -> nix::Result<SignalFd> {
@@ -38,24 +48,29 @@ pub(super) fn take() -> nix::Result<SignalFd> {
     reset_signal(Signal::SIGCHLD)?;
     // A blocked signal would come although it is ignored.
     let ending = ENDING.into_iter().filter(|&signal| !is_ignored(signal));
-    let numbers = ending.chain(IGNORED).chain([Signal::SIGCHLD, Signal::SIGXCPU]).map(|signal| signal as i32);
-    let mask = signal_set(numbers.chain(real_time_signals()))?;
-    mask.thread_block()?;
+    let named = ending.chain(IGNORED).chain(FAULTS).chain([Signal::SIGCHLD, Signal::SIGXCPU]);
+    let mask = signal_set(named.map(|signal| signal as i32).chain(UNNAMED_MIN..=*real_time_signals().end()))?;
+    block(&mask)?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
 impl Supervisor {
     pub(super) fn read_signals(&mut self) {
         while let Ok(Some(received)) = self.signals.read_signal() {
-            let number = received.ssi_signo as i32;
+            let (number, sender) = (received.ssi_signo as i32, received.ssi_pid);
             match Signal::try_from(number) {
                 // `reap` looks after each wake-up: several of these may have become one.
                 Ok(Signal::SIGCHLD) => {}
                 Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => self.told_to_stop(signal),
                 Ok(Signal::SIGXCPU) => self.out_of_cpu_time(),
                 Ok(Signal::SIGQUIT) => self.dump_core(),
-                Ok(signal) => ignore(signal.as_str(), received.ssi_pid),
-                Err(_) => ignore(&format!("real-time signal {}", number - real_time_signals().start()), received.ssi_pid),
+                // A write of its own that failed.
+                Ok(Signal::SIGPIPE | Signal::SIGXFSZ) if sender == std::process::id() => {}
+                Ok(signal) => ignore(signal.as_str(), sender),
+                Err(_) if real_time_signals().contains(&number) => {
+                    ignore(&format!("real-time signal {}", number - real_time_signals().start()), sender);
+                }
+                Err(_) => ignore(&format!("signal {number}"), sender),
             }
         }
     }
@@ -70,6 +85,7 @@ impl Supervisor {
 
     fn dump_core(&mut self) {
         log::error!("SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP stop the server");
+        log_output::expect_end();
         self.log_process.flush();
         // Its children die with it.
         if let Err(errno) = die_by(Signal::SIGQUIT) {

@@ -15,7 +15,9 @@ use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::ipc::value::Switched;
 use forkchat_server::sys::memory::map_shared;
 use forkchat_server::sys::process::fork_child;
-use nix::sys::signal::Signal;
+use forkchat_server::sys::signals::{FAULTS, block, signal_set};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -38,6 +40,8 @@ const TESTS: &[(&str, fn())] = tests![
     a_child_dies_with_its_parent,
     a_consumer_that_waits_sleeps,
     a_child_inherits_descriptors_as_its_own_and_no_others,
+    a_fault_ends_a_process_that_sees_faults_sent_by_others_as_values,
+    a_child_dies_of_a_fault_that_another_process_sends,
     at_each_step::mutex,
     at_each_step::semaphore,
     at_each_step::event,
@@ -76,6 +80,60 @@ fn child(main: impl FnOnce()) -> Process {
         0
     };
     Process::start(run).expect("a process with one thread forks")
+}
+
+/// A call that no stack is deep enough for.
+#[allow(unconditional_recursion, reason = "it is to overflow the stack")]
+fn overflow_stack(depth: u64) -> u64 {
+    std::hint::black_box(overflow_stack(std::hint::black_box(depth) + 1)) + 1
+}
+
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("a second panic");
+    }
+}
+
+/// And leaves no core.
+fn block_faults() {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).unwrap();
+    block(&signal_set(FAULTS.map(|signal| signal as i32)).unwrap()).unwrap();
+}
+
+/// As the supervisor, which has them blocked: its own faults are the kernel's and the C library's to send, who don't mind.
+fn a_fault_ends_a_process_that_sees_faults_sent_by_others_as_values() {
+    let end_of = |fault: fn()| {
+        let mut process = child(|| {
+            block_faults();
+            FAULTS.into_iter().for_each(|signal| raise(signal).unwrap());
+            std::panic::set_hook(Box::new(|_| {}));
+            fault();
+        });
+        process.join()
+    };
+    assert_eq!(end_of(|| ()), End::Exited(0), "what was sent did nothing");
+    assert_eq!(end_of(|| std::process::abort()), End::Killed(Signal::SIGABRT));
+    assert_eq!(end_of(|| _ = overflow_stack(0)), End::Killed(Signal::SIGSEGV));
+    let panic_twice = || {
+        let _drop = PanicsWhenDropped;
+        panic!("a first panic");
+    };
+    assert_eq!(end_of(panic_twice), End::Killed(Signal::SIGABRT));
+}
+
+fn a_child_dies_of_a_fault_that_another_process_sends() {
+    for signal in FAULTS {
+        // The supervisor has them blocked, and its children begin like this one.
+        let mut parent = child(|| {
+            block_faults();
+            let mut process = child(|| std::thread::sleep(Duration::from_secs(60)));
+            process.signal(signal);
+            assert_eq!(process.join(), End::Killed(signal));
+        });
+        assert_eq!(parent.join(), End::Exited(0), "{signal}");
+    }
 }
 
 fn end(mut process: Process) {
