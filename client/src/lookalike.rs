@@ -1,4 +1,4 @@
-//! Names that look like another's. Two names with different letters may look the same (`аlice` with a Cyrillic а, `guestl` for `guest1`): the first one
+//! Names that look like another's. Two names with different letters may look the same (`аӏісе` in Cyrillic, `guestl` for `guest1`): the first one
 //! that was seen keeps its face, and whoever looks like it is shown with a note that says whom it isn't.
 //!
 //! Source: Unicode Technical Standard #39, section 4, "Confusable Detection": names with the same skeleton look alike.
@@ -60,6 +60,7 @@ mod tests {
         assert_eq!(seen.imitated("alice"), None);
         assert_eq!(seen.imitated("ALICE"), None, "the same person");
         assert_eq!(seen.imitated("\u{430}lice"), Some("alice"), "a Cyrillic а");
+        assert_eq!(seen.imitated("\u{430}\u{4cf}\u{456}\u{441}\u{435}"), Some("alice"), "all Cyrillic");
         assert_eq!(seen.imitated("bob"), None);
         seen.own("guest1");
         assert_eq!(seen.imitated("guestl"), Some("guest1"));

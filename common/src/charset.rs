@@ -10,6 +10,7 @@ use crate::telnet::Bytes;
 use encoding_rs::{Encoding, UTF_8, X_USER_DEFINED};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod escapes;
 mod substitutes;
 
 /// How a client's bytes are read, and how it is written to. UTF-8 unless it said otherwise.
@@ -61,9 +62,10 @@ impl Charset {
     }
 
     /// Reads one line's bytes and appends its text, without its line end, to `text`. What isn't
-    /// valid becomes U+FFFD; control characters other than tab are taken out, so that nobody writes
-    /// escape sequences to another's terminal, and so are those that turn the direction of what
-    /// stands beside them. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
+    /// valid becomes U+FFFD; escape sequences and control characters other than tab are taken out,
+    /// so that nobody writes to another's terminal what it acts on, and so are those that turn the
+    /// direction of what stands beside them. Backspace and DEL take back the character before them.
+    /// What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
         let bytes = without_line_end(bytes);
         if self.0 == UTF_8
@@ -122,11 +124,15 @@ fn push_printable(decoded: &str, text: &mut String) {
         text.push_str(decoded);
         return;
     }
-    let mut is_in_flag = false;
-    for c in decoded.chars() {
+    let (start, mut is_in_flag, mut rest) = (text.len(), false, decoded);
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
         is_in_flag = c == '\u{1f3f4}' || (is_in_flag && is_tag(c));
         match c {
             '\t' => text.push(c),
+            '\u{1b}' => rest = escapes::after_escape(rest),
+            '\u{9b}' => rest = escapes::after_control_sequence(rest),
+            '\u{8}' | '\u{7f}' if text.len() > start => drop(text.pop()),
             '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => text.push(' '),
             c if c.is_control() || acts_on_others(c) || (is_tag(c) && !is_in_flag) => {}
             c => text.push(c),
@@ -194,9 +200,63 @@ mod tests {
 
     #[test]
     fn what_is_invalid_is_replaced_and_controls_are_gone() {
-        assert_eq!(decoded("utf-8", b"a\xffb\x1b[31m\0\tc\x7f"), "a\u{fffd}b[31m\tc");
-        assert_eq!(decoded("utf-8", "a\u{9b}31mb".as_bytes()), "a31mb");
+        assert_eq!(decoded("utf-8", b"a\xffb\x1b[31m\0\tc\x07"), "a\u{fffd}b\tc");
+        assert_eq!(decoded("utf-8", "a\u{9b}31mb".as_bytes()), "ab");
         assert_eq!(decoded("gbk", b"\xc4"), "\u{fffd}");
+    }
+
+    #[test]
+    fn keys_and_colours_leave_nothing_behind() {
+        for sequence in [
+            "\x1b[A",
+            "\x1b[1;5C",
+            "\x1b[3~",
+            "\x1b[200~",
+            "\x1b[[A",
+            "\x1bOA",
+            "\x1bO5P",
+            "\x1b\x1b[D",
+            "\x1b[31;1m",
+            "\x1b[?25l",
+            "\x1b[2 q",
+            "\x1b(B",
+            "\x1b]0;title\x07",
+            "\x1b]11;rgb:f/f/f\x1b\\",
+            "\x1bP1$r0m\x1b\\",
+            "\u{9b}A",
+            "\x1bb",
+            "\x1bb\x1bf",
+            "\x1bb\x03",
+            "\x1b",
+            "\x1b[",
+            "\x1b[ ",
+            "\x1b[1;",
+            "\x1b[A\x1b[A\x1bOC",
+            "\x01\x15\x03",
+            "ab\x08\x08",
+            "é\x7f",
+            "\x7f\x08",
+            "\x08x\x1b[D\x7f",
+        ] {
+            assert_eq!(decoded("utf-8", format!("{sequence}/who").as_bytes()), "/who", "{sequence:?}");
+        }
+        assert_eq!(decoded("utf-8", b"\x1b[200~/msg bob hi\x1b[201~"), "/msg bob hi");
+        assert_eq!(decoded("utf-8", b"\x1b[1mbold\x1b[m, N\x08NA\x08A, 1%\x08\x082%"), "bold, NA, 2%");
+        assert_eq!(decoded("utf-8", "你好\x7f们\x08".as_bytes()), "你");
+    }
+
+    #[test]
+    fn what_was_typed_after_esc_stays() {
+        for text in ["hello", "Oh dear", "OK", "On time", "]x", "Please", "X marks it", "^_^", "(hello)", "你好", "/who", "//who"] {
+            assert_eq!(decoded("utf-8", format!("\x1b{text}").as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn only_characters_of_the_same_line_are_taken_back() {
+        let mut text = "before".to_owned();
+        Charset::default().decode(b"a\x08\x08\x7fb", &mut text);
+        assert_eq!(text, "beforeb");
     }
 
     #[test]
@@ -299,6 +359,11 @@ mod tests {
             let text = decoded(label, &bytes);
             prop_assert!(text.chars().all(|c| c == '\t' || !c.is_control()));
             prop_assert!(!encoded(label, &text).contains(&b'\n'));
+        }
+
+        #[test]
+        fn a_command_after_keys_is_a_command(keys in prop::collection::vec(prop::sample::select(vec!["\x1b[A", "\x1b[1;2~", "\x1bOB", "\x1b", "\x1b[", "\x1b]0;t\x07", "\x08", "\x7f", "\x03", "x\x7f", "\u{9b}5m"]), 0..6)) {
+            prop_assert_eq!(decoded("utf-8", format!("{}/who", keys.concat()).as_bytes()), "/who");
         }
     }
 }

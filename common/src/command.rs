@@ -1,6 +1,7 @@
 //! The commands: one table, which the parser, `/help` and a client's completion all read.
 
 use crate::limits::{HISTORY_LINES, HISTORY_LINES_MAX, ROOM_CHARS_MAX};
+use crate::names::is_seen_alone;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -264,9 +265,11 @@ impl fmt::Display for Row {
 /// Reads a line's text. `Ok(None)` is a line in which nothing can be seen: nothing. The row is the
 /// command's own, `None` for what is said.
 ///
-/// What was meant as a command is never said: a private message would be public. So a command is
-/// done also when blanks stand before its slash, and when the slash is the full-width one that a
-/// Chinese or Japanese keyboard types.
+/// What was meant as a command is never said: a private message would be public. So the first
+/// character that is seen decides: a command is done also when blanks or other characters that
+/// show nothing stand before its slash, and when the slash is the full-width one that a Chinese or
+/// Japanese keyboard types. With a character that only looks like a slash, or a backslash, it is
+/// refused.
 pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, CommandError<'_>> {
     if line.chars().all(is_blank) {
         return Ok(None);
@@ -279,7 +282,7 @@ pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, 
         return Ok(Some((None, said)));
     }
     let row = row.ok_or(CommandError::Unknown(name))?;
-    if SLASH_LOOKALIKES.contains(&slash) {
+    if is_lookalike(slash) {
         return Err(CommandError::Lookalike(slash, name));
     }
     match (row.parse)(arguments.trim_matches(is_blank)) {
@@ -316,8 +319,8 @@ struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     fn of(line: &'a str) -> Option<Attempt<'a>> {
-        let visible = line.trim_start_matches(is_blank);
-        let slash = visible.chars().next().filter(|c| matches!(*c, '/' | FULL_WIDTH_SLASH) || SLASH_LOOKALIKES.contains(c))?;
+        let visible = line.trim_start_matches(is_stray);
+        let slash = visible.chars().next().filter(|c| matches!(*c, '/' | FULL_WIDTH_SLASH) || is_lookalike(*c))?;
         let (indent, rest) = (&line[..line.len() - visible.len()], &visible[slash.len_utf8()..]);
         let words = rest.trim_start_matches(slash);
         let (name, arguments) = words.split_once(is_blank).unwrap_or((words, ""));
@@ -325,9 +328,9 @@ impl<'a> Attempt<'a> {
         let is_meant = match (slash, row) {
             (_, Some(_)) => true,
             // An indented path is text, and so is a face such as ／(^o^)＼.
-            ('/', None) => indent.is_empty(),
-            (FULL_WIDTH_SLASH, None) => is_word(name),
-            (_, None) => false,
+            ('/', None) => indent.is_empty() || hint(name).is_some() || (!indent.chars().all(char::is_whitespace) && is_letters(name)),
+            (_, None) if BACKSLASHES.contains(&slash) => false,
+            (_, None) => is_word(name),
         };
         is_meant.then_some(Attempt { indent, slash, rest, name, arguments, row })
     }
@@ -337,10 +340,29 @@ const FULL_WIDTH_SLASH: char = '\u{ff0f}';
 /// Fraction slash, division slash, big solidus, box drawings' diagonal, mathematical rising
 /// diagonal.
 const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
+/// Backslash, its full-width and small forms, set minus, reverse solidus operator, big reverse
+/// solidus. Much begins with one (`\o/`, `\n`), so only a command's name makes it an attempt.
+const BACKSLASHES: &[char] = &['\\', '\u{ff3c}', '\u{fe68}', '\u{2216}', '\u{29f5}', '\u{29f9}'];
+
+/// Whether it is not a slash, and may have been typed or pasted for one.
+fn is_lookalike(c: char) -> bool {
+    SLASH_LOOKALIKES.contains(&c) || BACKSLASHES.contains(&c)
+}
 
 /// Whether it looks like a command's name: letters of ASCII, or their full-width forms.
 fn is_word(name: &str) -> bool {
     name.chars().next().is_some_and(|c| narrow(c).is_ascii_lowercase())
+}
+
+/// Whether it is one word of such letters.
+fn is_letters(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| narrow(c).is_ascii_lowercase())
+}
+
+/// Whether nobody types a character before a command for what it shows: blanks, marks without a
+/// letter to stand on, what isn't assigned, what couldn't be decoded.
+fn is_stray(c: char) -> bool {
+    is_blank(c) || (!c.is_ascii() && !is_seen_alone(c))
 }
 
 /// Whether nothing is seen of a character: spaces of every kind and width, and what has no width.
@@ -370,7 +392,8 @@ pub fn may_have_long_answer(line: &[u8]) -> bool {
             let is_head = |row: &&Row| name.get(..row.name.len()).is_some_and(|head| head.eq_ignore_ascii_case(row.name.as_bytes()));
             TABLE.iter().filter(|row| row.has_long_answer).any(|row| is_head(&row))
         }
-        [first, ..] => !first.is_ascii_graphic(),
+        // What stands before the slash may be taken back.
+        line @ [first, ..] => !first.is_ascii_graphic() || memchr::memchr2(0x08, 0x7f, line).is_some(),
         [] => false,
     }
 }
@@ -477,6 +500,7 @@ const HINTS_IN_WORDS: [(&[&str], &str); 5] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn paths_and_comments_are_escaped_and_other_text_is_not() {
@@ -532,21 +556,75 @@ mod tests {
             "/msg\u{a0}bob\u{a0}a secret\u{a0}",
             "/msg\u{2003}bob\u{3000}a secret",
             "/ｍｓｇ bob a secret",
+            "\u{fffd}/msg bob a secret",
+            "\u{fffd} \u{fffd}／msg bob a secret",
+            "\u{301}/msg bob a secret",
+            "\u{20dd}\u{93f}/msg bob a secret",
+            "\u{ad}\u{200d}\u{fe0f}\u{200e}/msg bob a secret",
+            "\u{f700}\u{ffff}\u{378}/msg bob a secret",
         ] {
             assert_eq!(command(line), secret, "{line:?}");
         }
-        for line in ["⁄msg bob a secret", "∕msg bob a secret", "⧸MSG bob a secret", " ⁄msg bob"] {
+        for line in [
+            "⁄msg bob a secret",
+            "∕msg bob a secret",
+            "⧸MSG bob a secret",
+            " ⁄msg bob",
+            "\\msg bob a secret",
+            " \\MSG bob a secret",
+            "\u{301}\\msg bob a secret",
+            "＼msg bob a secret",
+            "﹨msg bob a secret",
+            "∖msg bob",
+            "⧵msg bob",
+            "⧹ｍｓｇ bob",
+            "\\quit",
+        ] {
             assert!(matches!(parse(line), Err(CommandError::Lookalike(..))), "{line}");
         }
-        for line in ["／mgs bob a secret", "／ｄａｎｃｅ", "/mgs\u{a0}bob", "/ msg bob a secret", "/", "/m\u{301}sg bob"] {
+        for line in [
+            "／mgs bob a secret",
+            "／ｄａｎｃｅ",
+            "/mgs\u{a0}bob",
+            "/ msg bob a secret",
+            "/",
+            "/m\u{301}sg bob",
+            "\u{fffd}/mgs bob a secret",
+            "\u{200b}/mgs bob a secret",
+            "⁄mgs bob a secret",
+            " /query bob a secret",
+            " /w bob a secret",
+        ] {
             assert!(matches!(parse(line), Err(CommandError::Unknown(_))), "{line}");
         }
     }
 
     #[test]
     fn paths_faces_and_fractions_are_said() {
-        for line in [" /etc/passwd", "  //etc", "／(^o^)＼", "／人◕ ‿‿ ◕人＼", "／", "⁄10", "1／2", "╱╲", "  indented", "\u{200f}שלום"]
-        {
+        for line in [
+            " /etc/passwd",
+            "  //etc",
+            "／(^o^)＼",
+            "／人◕ ‿‿ ◕人＼",
+            "／",
+            "⁄10",
+            "1／2",
+            "╱╲",
+            "  indented",
+            "\u{200f}שלום",
+            "\\o/",
+            "\\",
+            "\\n ends a line",
+            "\\\\server\\share",
+            "\\begin{document}",
+            "C:\\dir",
+            "＼(^o^)／",
+            "\u{fffd}/etc/passwd",
+            "\u{fffd}/\u{fffd}",
+            "\u{301}hello",
+            "<3 you all",
+            "❤\u{fe0f}/me",
+        ] {
             assert_eq!(command(line), Command::Say(line));
         }
         assert_eq!(command("／／me"), Command::Say("／me"));
@@ -576,6 +654,14 @@ mod tests {
             " ⁄me",
             "1/2",
             "/ msg",
+            "\\msg bob",
+            "\\\\msg bob",
+            "\\o/",
+            "\u{301}/msg bob",
+            "\u{fffd}/mgs",
+            "\u{fffd}//mgs",
+            " /query",
+            "⁄mgs",
         ] {
             let line = literal(text);
             let said = match command(&line) {
@@ -584,6 +670,18 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             };
             assert_eq!(said, text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_said_or_refused_and_its_literal_is_said(text in "[ \t\u{301}\u{200b}\u{fffd}]{0,2}[/／⁄＼\\\\]{0,3}(me|mgs|w|quit x|o/|(\\^))?") {
+            let literal = literal(&text).into_owned();
+            match parse(&literal) {
+                Ok(None) => prop_assert!(text.chars().all(is_blank)),
+                Ok(Some((None, said))) => prop_assert_eq!(said.said().unwrap(), text.as_str()),
+                other => prop_assert!(false, "{:?} of {:?}: {:?}", literal, text, other),
+            }
         }
     }
 
@@ -645,6 +743,8 @@ mod tests {
         for line in ["", "hello", "/nick who", "//history", "/me asks who is here", "[a]"] {
             assert!(!may_have_long_answer(line.as_bytes()), "{line:?}");
         }
-        assert!(may_have_long_answer(b"\xff\xfd\x06/history"));
+        for line in [&b"\xff\xfd\x06/history"[..], b"x\x08/history", b"xy\x7f\x7f/who", b"\x1b[A/who", b"\xa0/rooms"] {
+            assert!(may_have_long_answer(line), "{line:?}");
+        }
     }
 }

@@ -7,8 +7,14 @@
 //! Besides letters and digits a name has the marks that its script writes words with: they stand on
 //! a letter of their own script, and not too many on one. Joiners without width are allowed where
 //! they change what is seen, and don't count when names are compared.
+//!
+//! The letters of some scripts look like those of another. A name has letters of one of those
+//! scripts only, so `wаtch` with a Cyrillic а is none. That a whole name in one script may look
+//! like one in another (`сосо` and `coco`) is left to the client, which says so.
+//!
 //! Source: Unicode Standard Annex #15 (normalisation), section 3.13 (default caseless matching),
-//! Annex #31 (identifiers); RFC 5892, appendix A (joiners and middle dots).
+//! Annex #31 (identifiers); RFC 5892, appendix A (joiners and middle dots); Unicode Technical
+//! Standard #39, section 5.2 (scripts in one name).
 
 use crate::limits::{NICK_CHARS_MAX, ROOM_CHARS_MAX};
 use icu_casemap::CaseMapper;
@@ -36,6 +42,8 @@ pub enum NameError {
     TooLong(usize),
     /// A character that names don't have.
     Character(char),
+    /// A letter of another script than a letter before it, of which the letters look alike.
+    MixedScripts(char),
     /// A room's name that doesn't start with `#`.
     NoHash,
 }
@@ -155,6 +163,9 @@ fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Resul
     if let Some(c) = key.chars().find(|&c| !is_base(c, punctuation) && !is_mark(c) && !is_middle_dot(c)) {
         return Err(NameError::Character(c));
     }
+    if let Some(c) = first_of_another_script(&key) {
+        return Err(NameError::MixedScripts(c));
+    }
     let (spelling, key) = (format!("{prefix}{spelling}"), format!("{prefix}{key}"));
     let key = (key != spelling).then(|| key.into());
     Ok(Name { spelling: spelling.into(), key })
@@ -188,6 +199,22 @@ fn first_misplaced(name: &str, punctuation: &str) -> Option<char> {
         }
     }
     None
+}
+
+/// Scripts with letters that look like those of another of them.
+const ALIKE: [Script; 7] =
+    [Script::Latin, Script::Cyrillic, Script::Greek, Script::Armenian, Script::Cherokee, Script::Coptic, Script::Lisu];
+
+/// The first letter of a second script of those. In a key, since there the letters for mathematics
+/// are those that they look like.
+fn first_of_another_script(key: &str) -> Option<char> {
+    if key.is_ascii() {
+        return None;
+    }
+    // The sign for micro is a Greek letter in a key, and looks like itself.
+    let script = |c: char| Some(script_of(c)).filter(|script| ALIKE.contains(script) && c != 'μ');
+    let first = key.chars().find_map(script)?;
+    key.chars().find(|&c| script(c).is_some_and(|script| script != first))
 }
 
 /// What a name may begin with. Letters that nobody sees (Hangul fillers) are none: with them one
@@ -267,11 +294,13 @@ fn is_between(dot: char, before: &str, behind: &str) -> bool {
     }
 }
 
-/// Whether a character can be shown by itself: it is no mark, and it isn't invisible.
+/// Whether a character can be shown by itself: it is no mark, it isn't invisible, and it stands
+/// for something.
 pub(crate) fn is_seen_alone(c: char) -> bool {
+    use GeneralCategory::{EnclosingMark, NonspacingMark, PrivateUse, SpacingMark, Unassigned};
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    let is_mark = matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark | GeneralCategory::EnclosingMark);
-    !is_mark && !is_ignorable(c) && !c.is_whitespace() && !c.is_control()
+    let is_shown = !matches!(category, NonspacingMark | SpacingMark | EnclosingMark | PrivateUse | Unassigned);
+    is_shown && !is_ignorable(c) && !c.is_whitespace() && !c.is_control() && c != char::REPLACEMENT_CHARACTER
 }
 
 fn fold(text: &str) -> String {
@@ -296,7 +325,29 @@ mod tests {
         for (a, b) in [("Alice", "aLICE"), ("ＡＬＩＣＥ", "alice"), ("straße", "STRASSE"), ("e\u{301}va", "ÉVA"), ("ﬁn", "FIN")] {
             assert_eq!(Nick::parse(a).unwrap(), Nick::parse(b).unwrap(), "{a} and {b}");
         }
-        assert_ne!(Nick::parse("alice").unwrap(), Nick::parse("alicе").unwrap(), "a Cyrillic е is another letter");
+        assert_ne!(Nick::parse("coco").unwrap(), Nick::parse("сосо").unwrap(), "a Cyrillic о is another letter");
+    }
+
+    #[test]
+    fn a_name_is_not_made_of_scripts_that_look_alike() {
+        for (name, foreign) in [
+            ("w\u{430}tch", '\u{430}'),
+            ("\u{430}lice", 'l'),
+            ("\u{391}lice", 'l'),
+            ("b\u{3bf}b", '\u{3bf}'),
+            ("b_\u{585}_b", '\u{585}'),
+            ("\u{1d430}\u{430}tch", '\u{430}'),
+            ("ｗ\u{430}tch", '\u{430}'),
+            ("п\u{3bf}п", '\u{3bf}'),
+        ] {
+            assert_eq!(Nick::parse(name), Err(NameError::MixedScripts(foreign)), "{name}");
+            assert_eq!(RoomName::parse(&format!("#{name}")), Err(NameError::MixedScripts(foreign)), "{name}");
+        }
+        for name in
+            ["Иван-007", "Νίκος", "tanaka田中たなかタナカ", "김chulsoo", "王bobㄅ", "ไทยthai", "µTorrent", "5μm", "éßİ", "[Բարեւ]", "𝐛ob"]
+        {
+            assert!(Nick::parse(name).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -523,7 +523,7 @@ fn tab_completes_commands_nicks_and_rooms() {
 fn what_others_send_does_not_harm_the_terminal() {
     let server = Server::start(&[]);
     let mut eve = server.join("eve");
-    let mut imitator = server.join("\u{430}lice");
+    let mut imitator = server.join("аӏісе");
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice"]);
     eve.reads("alice");
@@ -532,10 +532,10 @@ fn what_others_send_does_not_harm_the_terminal() {
     eve.say(&format!("Z{} end", "\u{335}".repeat(1_500)));
     eve.say("wide \u{fdfd}\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467} end");
     imitator.say("it is me");
-    for whole in ["red[31m ]0;title2J end", "turned dnuora end", "wide "] {
+    for whole in ["red  end", "turned dnuora end", "wide "] {
         terminal.shows(&format!("[#lobby] eve: {whole}"));
     }
-    terminal.shows("\u{430}lice (not alice): it is me");
+    terminal.shows("аӏісе (not alice): it is me");
     let output = String::from_utf8_lossy(&terminal.raw_output()).into_owned();
     for harm in ['\u{202e}', '\u{2066}', '\u{9b}', '\x07'] {
         assert!(!output.contains(harm), "{harm:?}");
@@ -543,7 +543,7 @@ fn what_others_send_does_not_harm_the_terminal() {
     assert!(!output.contains("\x1b[31m]") && !output.contains("\x1b]0;") && output.matches('\u{335}').count() < 10);
     terminal.type_keys("still here\r");
     terminal.shows("✓ [#lobby] alice: still here");
-    assert_ne!(terminal.cell_of("\u{430}lice (not"), terminal.cell_of("alice: still here"), "nor do they look alike");
+    assert_ne!(terminal.cell_of("аӏісе (not"), terminal.cell_of("alice: still here"), "nor do they look alike");
 }
 
 #[test]

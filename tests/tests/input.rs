@@ -47,9 +47,9 @@ fn the_longest_line_passes_and_one_byte_more_does_not() {
 fn nul_control_bytes_and_invalid_utf8_are_made_harmless() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
-    alice.send(b"a\0b\x1b[2Jc\x07\x7f\td\xff\xfed\xc3\n");
+    alice.send(b"a\0b\x1b[2Jc\x07x\x7f\td\xff\xfed\xc3\n");
     let line = bob.reads("alice: ").pop().unwrap();
-    assert_eq!(line, "[#lobby] alice: ab[2Jc\td\u{fffd}");
+    assert_eq!(line, "[#lobby] alice: abc\td\u{fffd}");
     // 0xFF 0xFE is Telnet's DONT and takes the byte behind it along; elsewhere what is invalid is replaced.
     alice.send(b"\x80\xbf\xc0\xaf\xed\xa0\x80\n");
     let line = bob.reads("alice: ").pop().unwrap();
@@ -307,6 +307,56 @@ fn a_byte_order_mark_and_other_blanks_do_not_make_a_command_speech() {
     alice.say(" /usr/bin/ld: cannot find -lfoo");
     let heard: Vec<String> = eve.reads("-lfoo").into_iter().filter(|line| line.starts_with('[')).collect();
     assert_eq!(heard, ["[#lobby] alice:  /usr/bin/ld: cannot find -lfoo"]);
+}
+
+#[test]
+fn keys_and_stray_bytes_before_a_command_do_not_make_it_speech() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob, mut eve) = (server.join("alice"), server.join("bob"), server.join("eve"));
+    for line in [
+        &b"\x1b[A/msg bob secret"[..],
+        b"\x1b[C\x1b[D/msg bob secret",
+        b"\x1bOA/msg bob secret",
+        b"\x1b[200~/msg bob secret\x1b[201~",
+        b"\x1b/msg bob secret",
+        b"\x1bb/msg bob secret",
+        b"\x01\x02/msg bob secret",
+        b"\x08\x7f/msg bob secret",
+        b"hi\x7f\x08/msg bob secret",
+        b"\xa0/msg bob secret",
+        b"\x80\x1b[A\xa0/msg bob secret",
+        "\u{301}/msg bob secret".as_bytes(),
+        "\u{ad}\u{200d}\u{fe0f}\u{200f}/msg bob secret".as_bytes(),
+    ] {
+        alice.send(&[line, b"\n"].concat());
+        assert_eq!(bob.reads("alice: ").pop().unwrap(), "[@alice] alice: secret", "{:?}", String::from_utf8_lossy(line));
+    }
+    for (line, refusal) in [
+        ("\\msg bob secret", "! \\msg starts with U+005C"),
+        ("＼msg bob secret", "! ＼msg starts with U+FF3C"),
+        ("\u{1b}[A/mgs bob secret", "! no command /mgs"),
+        ("\u{301}/mgs bob secret", "! no command /mgs"),
+        (" /query bob secret", "! no command /query"),
+    ] {
+        alice.say(line);
+        alice.reads(refusal);
+    }
+    alice.say("\\o/");
+    let heard: Vec<String> = eve.reads("\\o/").into_iter().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(heard, ["[#lobby] alice: \\o/"]);
+}
+
+#[test]
+fn a_nickname_is_not_made_of_scripts_that_look_alike() {
+    let server = Server::start(&[]);
+    let (mut eve, _watch) = (server.join("eve"), server.join("watch"));
+    eve.say("/nick w\u{430}tch");
+    eve.reads("! w\u{430}tch is no nickname: its \u{430} (U+0430) is a letter of another script");
+    eve.say("/join #l\u{43e}bby");
+    eve.reads("! #l\u{43e}bby is no room: its \u{43e} (U+043E) is a letter of another script");
+    for name in ["Иван", "Νίκος", "tanaka田中", "김chulsoo"] {
+        server.join(name);
+    }
 }
 
 #[test]

@@ -235,8 +235,10 @@ impl Session {
 
     /// A line was typed. Empty ones do nothing, except that they end the wait for the next attempt to connect.
     pub fn typed(&mut self, text: &str, now: Instant) {
-        let text: String = text.chars().filter(|&c| c == '\t' || !c.is_control()).collect();
-        let text = if self.wishes.commands { text } else { literal(&text).into_owned() };
+        // As the server reads it: what it takes out may stand before a slash.
+        let mut read = String::new();
+        Charset::default().decode(text.as_bytes(), &mut read);
+        let text = if self.wishes.commands { read } else { literal(&read).into_owned() };
         let Some(mut line) = Line::new(&text, Purpose::Typed, now) else {
             if let Phase::Offline(_) = self.phase {
                 self.phase = Phase::Offline(now);

@@ -565,6 +565,17 @@ fn without_commands_every_line_is_text_and_said_exactly() {
 }
 
 #[test]
+fn what_the_server_takes_out_before_a_slash_makes_no_command_of_text() {
+    let mut world = World::new(1, Wishes { commands: false, ..wishes(false, false) }, Server::new(true, false), 0);
+    ["\x1b/quit", "\x1b[A/quit", "a\x08/quit", "\u{202a}/usr", "\u{feff}/topic x", "\u{301}/quit"].iter().for_each(|text| world.say(text));
+    world.session.input_ended(world.now);
+    world.settle();
+    assert_eq!(world.ended, Some(Ended::Done));
+    let said = world.server.log.iter().map(|(_, _, text, _)| text.as_str());
+    assert!(said.eq(["/quit", "/quit", "/quit", "/usr", "/topic x", "\u{301}/quit"]), "{:?}", world.server.log);
+}
+
+#[test]
 fn a_filter_whose_line_was_refused_names_it_as_it_was_read_and_fails() {
     let mut world = World::new(1, Wishes { commands: false, ..wishes(false, false) }, Server::new(true, false), 0);
     while world.read() || world.hear() {}

@@ -245,7 +245,10 @@ fn explain(refusal: &Refusal<'_>) -> String {
             None => format!("no command /{name}; /help lists the commands, //{name} says \"/{name}\""),
         },
         Refusal::SlashLookalike(slash, name) => {
-            format!("{slash}{name} starts with U+{:04X}, not with /, and was not said; /{name} is the command", u32::from(*slash))
+            let code = u32::from(*slash);
+            format!(
+                "{slash}{name} starts with U+{code:04X}, not with /, and was not said; /{name} is the command, {slash}{slash}{name} says it"
+            )
         }
         Refusal::Usage(row) => format!("usage: {row}"),
         Refusal::LineTooLong => format!("line too long: at most {} bytes are read; it was not said, send it in parts", LINE_BYTES_MAX - 1),
@@ -310,6 +313,12 @@ fn explain_name(error: &NameError, rule: &str) -> String {
         NameError::Character(c) if c.is_whitespace() => format!("it may not contain a space; it is {rule}"),
         NameError::Character(c) if is_seen_alone(*c) => format!("it may not contain {c}; it is {rule}"),
         NameError::Character(c) => format!("it may not contain U+{:04X} there; it is {rule}", u32::from(*c)),
+        NameError::MixedScripts(c) => {
+            format!(
+                "its {c} (U+{:04X}) is a letter of another script, which may look like another letter; it is {rule}, of one script",
+                u32::from(*c)
+            )
+        }
         NameError::NoHash => format!("it is {rule}"),
     }
 }
@@ -551,6 +560,7 @@ mod tests {
             Refusal::BadNick("a\u{200b}", NameError::Character('\u{200b}')),
             Refusal::NickTaken("alice"),
             Refusal::BadRoom("lobby", NameError::NoHash),
+            Refusal::BadNick("w\u{430}tch", NameError::MixedScripts('\u{430}')),
             Refusal::BadNick("a b", NameError::Character(' ')),
             Refusal::LineTooLong,
             Refusal::InNoRoom,
