@@ -2,10 +2,13 @@
 //! own protocol where a short answer exists.
 //!
 //! [`recognise`] reads one table. A row matches only bytes that a person doesn't type as a first
-//! line: `GET / HTTP/1.1` is a request, `GET well soon` is said. Clients that wait for the server
-//! to speak first (SMTP, FTP, MySQL) read the welcome and can't be recognised.
+//! line: `GET / HTTP/1.1` is a request, `GET well soon` is said. Where a person may go on typing
+//! (`GET /` off my lawn), the line has to be whole. What may be either is said: `PING`, `AUTH x`,
+//! `SET a b`, `get key`, `stats`. Clients that wait for the server to speak first (SMTP, FTP,
+//! MySQL) read the welcome and can't be recognised.
 
 use crate::limits::LINE_BYTES_MAX;
+use memchr::memmem;
 
 /// One row of the table: a protocol that isn't spoken here.
 #[derive(Debug)]
@@ -50,9 +53,15 @@ macro_rules! bad_request {
 /// Alert, TLS 1.0, two bytes: fatal, protocol_version (RFC 5246, section 7.2).
 const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
 
+/// An empty SETTINGS frame, then GOAWAY: no stream, HTTP_1_1_REQUIRED, and what a person may read
+/// (RFC 9113, sections 3.4, 6.5 and 6.8).
+const GOAWAY: &[u8] =
+    b"\0\0\0\x04\0\0\0\0\0\0\0\x4b\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0dthis is forkchat, a chat server; connect with forkchat-client or nc";
+
 /// The first row that matches decides: what is particular stands before what is general.
 const TABLE: &[Protocol] = &[
-    Protocol { name: "HTTP", answer: bad_request!("HTTP/1.1"), matches: |bytes| is_request(bytes, b"HTTP") },
+    Protocol { name: "HTTP/2", answer: GOAWAY, matches: |bytes| bytes.starts_with(b"PRI * HTTP/2.0\r\n") },
+    Protocol { name: "HTTP", answer: bad_request!("HTTP/1.1"), matches: |bytes| is_request(bytes, b"HTTP") || is_http_0_9(bytes) },
     Protocol { name: "RTSP", answer: bad_request!("RTSP/1.0"), matches: |bytes| is_request(bytes, b"RTSP") },
     Protocol { name: "SIP", answer: bad_request!("SIP/2.0"), matches: |bytes| is_request(bytes, b"SIP") },
     Protocol { name: "ICAP", answer: bad_request!("ICAP/1.0"), matches: |bytes| is_request(bytes, b"ICAP") },
@@ -63,6 +72,12 @@ const TABLE: &[Protocol] = &[
     Protocol { name: "IRC", answer: concat!("ERROR :", explanation!()).as_bytes(), matches: is_irc },
     Protocol { name: "SMTP", answer: concat!("554 ", explanation!()).as_bytes(), matches: is_smtp },
     Protocol { name: "XMPP", answer: refusal!("a stream of XMPP"), matches: is_xmpp },
+    Protocol {
+        name: "Flash",
+        answer: refusal!("a request for a policy file"),
+        matches: |bytes| bytes.starts_with(b"<policy-file-request/>"),
+    },
+    Protocol { name: "memcached", answer: concat!("SERVER_ERROR ", explanation!()).as_bytes(), matches: is_memcached },
     Protocol { name: "Redis", answer: concat!("-ERR ", explanation!()).as_bytes(), matches: is_redis },
     Protocol { name: "STOMP", answer: refusal!("a frame of STOMP"), matches: is_stomp },
     Protocol { name: "Git", answer: refusal!("a request of Git"), matches: is_git },
@@ -89,19 +104,24 @@ const TABLE: &[Protocol] = &[
 /// The protocol that the first bytes of a connection belong to, if they can't be meant for the
 /// chat.
 ///
-/// `bytes` is what has arrived so far, or a first line without its LF. `None` also means that more
-/// bytes may decide.
+/// `bytes` is what has arrived so far. `None` also means that more bytes may decide.
 ///
 /// ```
 /// use forkchat_common::foreign::recognise;
 /// assert_eq!(recognise(b"GET / HTTP/1.1\r\n").unwrap().name, "HTTP");
 /// assert!(recognise(b"GET well soon\n").is_none());
+/// assert!(recognise(b"GET /").is_none() && recognise(b"GET /\n").is_some());
 /// ```
 pub fn recognise(bytes: &[u8]) -> Option<&'static Protocol> {
     // Empty lines may stand before a request.
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let bytes = &bytes[start..];
     TABLE.iter().find(|protocol| (protocol.matches)(bytes))
+}
+
+/// As [`recognise`], for a first line that is whole, without its LF.
+pub fn recognise_line(line: &[u8]) -> Option<&'static Protocol> {
+    recognise(&[line, b"\n"].concat())
 }
 
 /// Of a connection's first bytes as many as [`recognise`] needs, if it recognises them; fewer than
@@ -120,6 +140,11 @@ fn first_line(bytes: &[u8]) -> &[u8] {
     lines(bytes).next().unwrap_or_default()
 }
 
+/// The first line, if its end has come.
+fn whole_line(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.contains(&b'\n').then(|| first_line(bytes))
+}
+
 fn second_line(bytes: &[u8]) -> &[u8] {
     lines(bytes).nth(1).unwrap_or_default()
 }
@@ -129,16 +154,28 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// `METHOD TARGET NAME/1.1`, RFC 9112, section 3. Of one too long for a line only the beginning is
-/// seen.
+/// seen. People who try it out by hand write it in lower case.
 fn is_request(bytes: &[u8], name: &[u8]) -> bool {
     let line = first_line(bytes);
     let mut words = words(line);
     let (Some(method), Some(target), version) = (words.next(), words.next(), words.next()) else { return false };
-    let is_method = !method.is_empty() && method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
+    let is_method = method.len() > 2 && method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
+    let is_known = [&b"get"[..], b"head", b"post", b"put", b"options", b"connect"].iter().any(|known| known.eq_ignore_ascii_case(method));
     let is_too_long = name == b"HTTP" && version.is_none() && bytes.len() == line.len() && line.len() >= LINE_BYTES_MAX - 1;
-    let is_address = target.starts_with(b"/") || target.starts_with(b"http://");
-    let ends_in_version = version.and_then(|version| version.strip_prefix(name)).is_some_and(is_version) && words.next().is_none();
-    is_method && !target.is_empty() && (ends_in_version || (is_too_long && is_address))
+    let version = version.filter(|_| words.next().is_none()).and_then(|version| version.split_at_checked(name.len()));
+    let ends_in_version = version.is_some_and(|(word, number)| word.eq_ignore_ascii_case(name) && is_version(number));
+    let is_address = is_address(target);
+    (ends_in_version && (is_method && !target.is_empty() || is_known && is_address)) || (is_too_long && is_method && is_address)
+}
+
+/// `GET /index.html`
+fn is_http_0_9(bytes: &[u8]) -> bool {
+    whole_line(bytes).and_then(|line| line.strip_prefix(b"GET ")).is_some_and(|target| !target.contains(&b' ') && is_address(target))
+}
+
+/// A path or an absolute URI; `*` and `host:port` for the methods that have them.
+fn is_address(target: &[u8]) -> bool {
+    target.starts_with(b"/") || target == b"*" || target.contains(&b':')
 }
 
 /// `/1.1`
@@ -191,24 +228,63 @@ fn is_irc(bytes: &[u8]) -> bool {
     is_cap(line) || is_user(line) || (opens && (is_cap(second) || is_user(second) || (second.starts_with(b"NICK ") && is_user(third))))
 }
 
-/// `EHLO host` and `MAIL FROM:` without a wait for the answer, as senders of spam do; `EHLO` alone
-/// may be a person's.
+/// `EHLO mail.example.org`, or with any word when the next command is sent without a wait for the
+/// answer, as senders of spam do; `EHLO everyone` alone may be a person's.
 fn is_smtp(bytes: &[u8]) -> bool {
     let is = |line: &[u8], word: &[u8]| line.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+    let is_hello = |line: &[u8]| [b"EHLO ", b"HELO ", b"LHLO "].iter().any(|word| is(line, *word));
     let (first, second) = (first_line(bytes), second_line(bytes));
-    is(first, b"MAIL FROM:<") || ((is(first, b"EHLO ") || is(first, b"HELO ")) && is(second, b"MAIL FROM:"))
+    let goes_on = [&b"MAIL FROM:"[..], b"STARTTLS", b"AUTH "].iter().any(|word| is(second, word));
+    is(first, b"MAIL FROM:<") || (is_hello(first) && (goes_on || whole_line(bytes).is_some_and(|line| is_host(line[5..].trim_ascii()))))
+}
+
+/// A host's full name, or its address in brackets: RFC 5321, section 4.1.3.
+fn is_host(text: &[u8]) -> bool {
+    let is_label = |label: &[u8]| !label.is_empty() && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let is_literal = text.starts_with(b"[") && text.ends_with(b"]") && text.iter().any(|byte| matches!(byte, b'.' | b':'));
+    let is_name = text.contains(&b'.') && text.split(|&byte| byte == b'.').all(is_label);
+    (is_literal && !text.contains(&b' ')) || is_name || text.eq_ignore_ascii_case(b"localhost")
 }
 
 /// RFC 6120, section 4.2. It is sent without a line end.
 fn is_xmpp(bytes: &[u8]) -> bool {
-    (bytes.starts_with(b"<?xml") || bytes.starts_with(b"<stream:stream"))
-        && memchr::memmem::find(bytes, b"http://etherx.jabber.org/streams").is_some()
+    let is_stream = |text: &[u8]| text.trim_ascii_start().starts_with(b"<stream:stream");
+    is_stream(bytes) || (bytes.starts_with(b"<?xml") && memmem::find(bytes, b"?>").is_some_and(|end| is_stream(&bytes[end + 2..])))
 }
 
-/// `*1`, `$4`, `PING`: an array of strings. Its first line alone may be a person's.
+/// `set key flags exptime bytes`, and the like, before as many bytes of data.
+fn is_memcached(bytes: &[u8]) -> bool {
+    let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    let Some(line) = whole_line(bytes) else { return false };
+    let mut words = words(line);
+    let stores = words.next().is_some_and(|word| [&b"set"[..], b"add", b"replace", b"append", b"prepend", b"cas"].contains(&word));
+    // A person may add numbers.
+    let has_key = words.next().is_some_and(|key| !key.is_empty() && !is_number(key));
+    let has_numbers = words.by_ref().take(3).filter(|word| is_number(word)).count() == 3;
+    stores && has_key && has_numbers && words.all(|word| is_number(word) || word == b"noreply")
+}
+
+/// `*1`, `$4`, `PING`: an array of strings, of which the first line alone may be a person's; or a
+/// line of words that nobody says.
 fn is_redis(bytes: &[u8]) -> bool {
     let is = |line: &[u8], sign: u8| matches!(line, [first, digits @ ..] if *first == sign && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
-    is(first_line(bytes), b'*') && is(second_line(bytes), b'$')
+    (is(first_line(bytes), b'*') && is(second_line(bytes), b'$')) || whole_line(bytes).is_some_and(is_redis_in_words)
+}
+
+/// In capitals, as its manual has them, with what belongs to them.
+fn is_redis_in_words(line: &[u8]) -> bool {
+    // One more than is looked at.
+    let words: Vec<&[u8]> = words(line).take(5).collect();
+    let is_quoted = |script: &[u8]| script.starts_with(b"\"") || script.starts_with(b"'");
+    match words[..] {
+        [b"FLUSHALL" | b"FLUSHDB" | b"BGSAVE" | b"BGREWRITEAOF" | b"DBSIZE"] => true,
+        [b"FLUSHALL" | b"FLUSHDB", b"ASYNC" | b"SYNC"] | [b"KEYS", b"*"] | [b"HELLO", b"2" | b"3"] => true,
+        [b"CONFIG", b"GET", _] | [b"CONFIG", b"SET", _, _] | [b"CLIENT" | b"MODULE", b"LIST"] | [b"CLIENT", b"SETNAME", _] => true,
+        [b"COMMAND", b"DOCS" | b"COUNT"] | [b"SLAVEOF" | b"REPLICAOF", b"NO", b"ONE"] => true,
+        [b"SLAVEOF" | b"REPLICAOF", _, port] => !port.is_empty() && port.iter().all(u8::is_ascii_digit),
+        [b"EVAL", script, _, ..] | [b"SCRIPT", b"LOAD", script, ..] => is_quoted(script),
+        _ => false,
+    }
 }
 
 fn is_stomp(bytes: &[u8]) -> bool {
@@ -277,10 +353,17 @@ mod tests {
             (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], "HTTP"),
             (b"POST /x?y HTTP/1.0\r", "HTTP"),
             (b"\r\nGET / HTTP/1.1\r\n", "HTTP"),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP"),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
+            (b"GET /\r\n", "HTTP"),
+            (b"GET /index.html\n", "HTTP"),
+            (b"GET http://example.org/ HTTP/1.1\r\n", "HTTP"),
+            (b"get / http/1.1\r\n", "HTTP"),
+            (b"Get /x HTTP/1.0\n", "HTTP"),
+            (b"OPTIONS * HTTP/1.1\r\n", "HTTP"),
             (b"CONNECT example.org:443 HTTP/1.1\r\n", "HTTP"),
             (b"M-SEARCH * HTTP/1.1\r\n", "HTTP"),
             (b"OPTIONS / RTSP/1.0\r\n", "RTSP"),
+            (b"OPTIONS * RTSP/1.0\r\n", "RTSP"),
             (b"OPTIONS sip:nm SIP/2.0\r\n", "SIP"),
             (b"HTTP/1.1 200 OK\r\n", "a response of HTTP"),
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS"),
@@ -294,8 +377,29 @@ mod tests {
             (b"NICK bob\r\nUSER bob 0 * :Bob B\r\n", "IRC"),
             (b"PASS x\r\nNICK bob\r\nUSER bob 0 * :Bob\r\n", "IRC"),
             (b"EHLO x\r\nMAIL FROM:<a@b>\r\n", "SMTP"),
+            (b"EHLO x\r\nSTARTTLS\r\n", "SMTP"),
+            (b"EHLO a.b\r\n", "SMTP"),
+            (b"helo mail.example.org \n", "SMTP"),
+            (b"LHLO localhost\r\n", "SMTP"),
+            (b"EHLO [127.0.0.1]\r\n", "SMTP"),
+            (b"EHLO [IPv6:::1]\r\n", "SMTP"),
             (b"<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", "XMPP"),
+            (b"<?xml version='1.0'?><stream:stream to='x'", "XMPP"),
+            (b"<?xml version='1.0'?>\n <stream:stream ", "XMPP"),
+            (b"<stream:stream to='x'>", "XMPP"),
+            (b"<policy-file-request/>\0", "Flash"),
+            (b"set k 0 0 5\r\nhello\r\n", "memcached"),
+            (b"add user:1 0 3600 5 noreply\r\n", "memcached"),
+            (b"cas k 0 0 5 77\r\n", "memcached"),
             (b"*1\r\n$4\r\nPING\r\n", "Redis"),
+            (b"FLUSHALL\r\n", "Redis"),
+            (b"CONFIG GET *\r\n", "Redis"),
+            (b"CONFIG SET dir /var/spool/cron\n", "Redis"),
+            (b"EVAL \"return 1\" 0\r\n", "Redis"),
+            (b"SLAVEOF 10.0.0.1 6379\r\n", "Redis"),
+            (b"REPLICAOF NO ONE\r\n", "Redis"),
+            (b"HELLO 3\r\n", "Redis"),
+            (b"KEYS *\r\n", "Redis"),
             (b"CONNECT\naccept-version:1.2\n\n\0", "STOMP"),
             (b"0033git-upload-pack /x.git\0host=y\0", "Git"),
             (b"@RSYNCD: 31.0 sha512\n", "rsync"),
@@ -326,10 +430,13 @@ mod tests {
         for line in [
             "GET well soon",
             "GET / off my lawn",
-            "GET /etc/passwd",
+            "GET /etc/passwd now",
+            "get /",
             "POST it on the wall",
             "PUT the kettle on HTTP/1.1 please",
-            "get / HTTP/1.1",
+            "I love HTTP/1.1",
+            "get better HTTP/1.1",
+            "talk about: HTTP/1.1",
             "HTTP/1.1 is old",
             "HTTP is fun",
             "SSH is great",
@@ -337,6 +444,33 @@ mod tests {
             "SSH-2.0 is what you want",
             "HELO folks",
             "EHLO everyone",
+            "helo everybody",
+            "helo all. how are you?",
+            "HELO everyone...",
+            "EHLO [everyone]",
+            "is it EHLO a.b or HELO a.b?",
+            "set a date for lunch",
+            "set a b c d",
+            "set x 1 2",
+            "add 1 2 3 4",
+            "add apples 1 2 3 please",
+            "SET sail tomorrow",
+            "SET a b",
+            "AUTH x",
+            "KEYS",
+            "HELLO",
+            "HELLO 3 of you",
+            "CONFIG GET",
+            "EVAL is evil",
+            "SLAVEOF NO",
+            "COMMAND me",
+            "get key",
+            "<3 you all",
+            "<policy>",
+            "<stream>",
+            "// comment",
+            "\\o/",
+            "C:\\dir",
             "QUIT",
             "USER error",
             "USER a b c",
@@ -375,6 +509,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_may_go_on_with_is_recognised_when_its_line_ends() {
+        for line in ["GET /", "EHLO a.b", "set k 0 0 5", "FLUSHALL", "CONFIG GET *", "KEYS *"] {
+            assert_eq!(name(line.as_bytes()), None, "{line}");
+            assert!(recognise_line(line.as_bytes()).is_some() && recognise_line(format!("{line}\r").as_bytes()).is_some(), "{line}");
+            assert!(recognise_line(format!("{line} off my lawn, all of you").as_bytes()).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_frames_of_http_2_have_the_lengths_that_they_say() {
+        let frame = |bytes: &[u8]| usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
+        let goaway = 9 + frame(GOAWAY);
+        assert_eq!((GOAWAY[3], GOAWAY[goaway + 3]), (4, 7), "SETTINGS, GOAWAY");
+        assert_eq!(goaway + 9 + frame(&GOAWAY[goaway..]), GOAWAY.len());
+    }
+
+    #[test]
     fn a_request_longer_than_a_line_is_recognised_by_its_beginning() {
         let mut bytes = b"GET /".to_vec();
         bytes.resize(2 * LINE_BYTES_MAX, b'x');
@@ -388,7 +539,7 @@ mod tests {
     fn answers_are_complete_and_short() {
         for Protocol { name, answer, .. } in TABLE {
             assert!(answer.len() < 300, "{name}");
-            if let Some(at) = memchr::memmem::find(answer, b"\r\n\r\n") {
+            if let Some(at) = memmem::find(answer, b"\r\n\r\n") {
                 let body = &answer[at + 4..];
                 let head = String::from_utf8_lossy(&answer[..at]);
                 assert!(
@@ -411,6 +562,7 @@ mod tests {
         #[test]
         fn words_are_never_taken_for_a_protocol(text in "[a-zA-Z][a-zA-Z ,.!?]{0,60}") {
             prop_assert_eq!(name(text.as_bytes()), None);
+            prop_assert!(recognise_line(text.as_bytes()).is_none());
         }
     }
 }

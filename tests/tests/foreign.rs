@@ -5,6 +5,7 @@ use forkchat_tests::{Client, Server, has_tool};
 use nix::sys::signal::{Signal, kill};
 use std::io::Read;
 use std::process::Command;
+use std::time::Duration;
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
 
@@ -79,6 +80,17 @@ fn each_protocol_gets_its_answer_also_without_a_line_end() {
         (b"\0\0\0\x45\xffSMBr", b"! this is forkchat"),
         (b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04", b"\x20\x02\x00\x01"),
         (&long, b"HTTP/1.1 400 Bad Request\r\n"),
+        (b"GET /\r\n", b"HTTP/1.1 400 Bad Request\r\n"),
+        (b"get / http/1.1\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", b"\0\0\0\x04\0\0\0\0\0"),
+        (b"OPTIONS * RTSP/1.0\r\n\r\n", b"RTSP/1.0 400 Bad Request\r\n"),
+        (b"EHLO a.b\r\n", b"554 This is forkchat"),
+        (b"HELO [127.0.0.1]\r\n", b"554 This is forkchat"),
+        (b"<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client'>", b"! this is forkchat"),
+        (b"<policy-file-request/>\0", b"! this is forkchat"),
+        (b"set k 0 0 5\r\nhello\r\n", b"SERVER_ERROR This is forkchat"),
+        (b"CONFIG SET dir /var/spool/cron\r\n", b"-ERR This is forkchat"),
+        (b"\r\nFLUSHALL\r\n", b"-ERR This is forkchat"),
     ] {
         let answered = answer(&server, request);
         assert!(answered.starts_with(expected), "{:?}: {:?}", String::from_utf8_lossy(request), String::from_utf8_lossy(&answered));
@@ -90,13 +102,66 @@ fn each_protocol_gets_its_answer_also_without_a_line_end() {
 fn people_may_begin_as_protocols_do() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
-    for line in
-        ["GET well soon", "POST it on the wall", "SSH is great", "HELO folks", "QUIT", "USER error", "EHLO everyone", "NICK bob", "*1"]
-    {
+    for line in [
+        "GET well soon",
+        "POST it on the wall",
+        "SSH is great",
+        "HELO folks",
+        "QUIT",
+        "USER error",
+        "EHLO everyone",
+        "NICK bob",
+        "*1",
+        "set a date for lunch",
+        "helo everybody",
+        "<3 you all",
+        "// comment",
+        "\\o/",
+        "C:\\dir",
+        "PING",
+        "AUTH x",
+        "get key",
+        "stats",
+    ] {
         let mut person = server.connect();
         person.say(line);
-        let heard = bob.reads(line).pop().unwrap();
-        assert!(heard.starts_with("[#lobby] guest") && heard.ends_with(line), "{heard}");
+        let said = line.strip_prefix('/').unwrap_or(line);
+        let heard = bob.reads(said).pop().unwrap();
+        assert!(heard.starts_with("[#lobby] guest") && heard.ends_with(said), "{heard}");
+    }
+}
+
+#[test]
+fn a_request_in_pieces_is_one_and_nobody_hears_of_it() {
+    for model in MODELS {
+        let server = Server::start(&["--model", model]);
+        let mut bob = server.join("bob");
+        bob.sync();
+        for pieces in [["GE", "T / HT", "TP/1.1\r\nHost: x\r\n\r\n"], ["GET", " ", "/\r\n"], ["P", "OST", " / HTTP/1.1\r\n\r\n/nick ceo\n"]]
+        {
+            let mut client = server.connect();
+            for piece in pieces {
+                client.send(piece.as_bytes());
+                // Far longer than a client is waited for that sends nothing.
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            let answered = String::from_utf8(all(&client)).unwrap();
+            assert!(answered.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{model}: {answered}");
+        }
+        hears_only(&mut bob, &server, "nothing happened");
+    }
+}
+
+#[test]
+fn who_sends_nothing_or_half_a_line_is_welcomed_all_the_same() {
+    for model in MODELS {
+        let server = Server::start(&["--model", model]);
+        let (mut silent, mut slow) = (server.connect(), server.connect());
+        slow.send(b"GET / off");
+        silent.reads("* Welcome");
+        slow.reads("* Welcome");
+        slow.say(" my lawn");
+        silent.reads("GET / off my lawn");
     }
 }
 

@@ -1,7 +1,8 @@
 //! How a session begins. A connection is nobody until it is known that a client of the chat is at
-//! its other end: its first line says so, or that nothing has come for a moment. Only then it is
-//! given a name and a room, and welcomed. A client of another protocol gets that protocol's answer
-//! instead, as the first bytes that it is sent, and nobody else hears of it.
+//! its other end: its first line says so, or that nothing has come for a moment, or not all of a
+//! line for some seconds. Only then it is given a name and a room, and welcomed. A client of another
+//! protocol gets that protocol's answer instead, as the first bytes that it is sent, and nobody else
+//! hears of it.
 
 use super::Chat;
 use super::tell::{Ending, Output, Teller};

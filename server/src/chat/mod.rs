@@ -45,7 +45,7 @@ pub use tell::{Ending, Forms, Kept, Output};
 use addresses::Addresses;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::event::{Event, Refusal};
-use forkchat_common::foreign::recognise;
+use forkchat_common::foreign::{recognise, recognise_line};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::limits::{COMMAND_COST_MAX, OPENING_COST};
 use forkchat_common::telnet::Answers;
@@ -304,10 +304,12 @@ impl Chat {
             own.earn(record.fact.line_len());
         }
         self.charge(id, 1, tell);
-        if let Fact::Line(bytes) | Fact::LineBegins(bytes) = record.fact
-            && is_at_beginning
-            && let Some(protocol) = recognise(bytes)
-        {
+        let protocol = match record.fact {
+            Fact::Line(bytes) if is_at_beginning => recognise_line(bytes),
+            Fact::LineBegins(bytes) if is_at_beginning => recognise(bytes),
+            _ => None,
+        };
+        if let Some(protocol) = protocol {
             return self.dismiss_foreign(id, protocol, tell);
         }
         self.arrive(id, tell);

@@ -249,7 +249,7 @@ fn a_line_end_inside_a_telnet_negotiation_does_not_end_the_line() {
     room.fact(0, Fact::Line(b"\xff\xf0line\r"));
     assert_eq!(room.told(1), "[#lobby] guest1: one line\n");
     room.fact(0, Fact::Line(b"\xff\xfd\x01\xff\xf2\x1b[2Jnot erased"));
-    assert_eq!(room.told(1), "[#lobby] guest1: [2Jnot erased\n");
+    assert_eq!(room.told(1), "[#lobby] guest1: not erased\n");
 }
 
 #[test]
@@ -308,12 +308,15 @@ fn what_was_meant_for_one_is_not_said_to_all() {
         "/msg\u{a0}guest2\u{a0}psst",
         "\u{feff}/msg guest2 psst",
         "\u{3000}／ｍｓｇ　guest2　psst",
+        "\x1b[A/msg guest2 psst",
+        "\u{301}/msg guest2 psst",
+        "hi\x08\x7f/msg guest2 psst",
     ] {
         room.types(0, line);
         assert_eq!(room.told_all(), ["", "[@guest1] guest1: psst\n", ""], "{line:?}");
     }
     room.types(0, "⁄msg guest2 psst");
-    assert_eq!(room.told_all(), ["! ⁄msg starts with U+2044, not with /, and was not said; /msg is the command\n", "", ""]);
+    assert_eq!(room.told_all(), ["! ⁄msg starts with U+2044, not with /, and was not said; /msg is the command, ⁄⁄msg says it\n", "", ""]);
     for line in ["\u{3000}", " \t ", "\u{a0}", "\u{200b}"] {
         room.types(0, line);
     }

@@ -31,6 +31,8 @@ pub(super) struct FakeSockets {
     pub heard: BTreeMap<SessionId, Vec<u8>>,
     /// How much of each session's input was taken out.
     pub consumed: BTreeMap<SessionId, usize>,
+    /// Those of whose input something is in the kernel.
+    pub unread: BTreeSet<SessionId>,
     /// Those of whom nobody can tell where they stand.
     pub unreadable: BTreeSet<SessionId>,
     /// The connections that were ended.
@@ -91,6 +93,10 @@ impl Sockets for FakeSockets {
 
     fn consume(&mut self, session: SessionId, len: usize) {
         *self.consumed.entry(session).or_default() += len;
+    }
+
+    fn has_unread(&mut self, session: SessionId) -> bool {
+        self.unread.contains(&session)
     }
 
     fn arm(&mut self, _: SessionId, _: u64) -> bool {

@@ -44,6 +44,9 @@ const PUBLISH_BLOCKS: u64 = 512;
 /// client that sends nothing is welcomed then: one of another protocol has sent its request by that
 /// time, and is answered with nothing before it.
 const ARRIVAL: u64 = Micros::SECOND / 20;
+/// How long a first line that has begun by then is waited for: over a slow network a request comes in
+/// pieces.
+const FIRST_LINE: u64 = 5 * Micros::SECOND;
 /// How long an ended session's last words wait for their reader.
 const LAST_WORDS: u64 = 10 * Micros::SECOND;
 /// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held back.
@@ -135,7 +138,8 @@ enum Then {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Arm(SessionId),
-    Arrival(SessionId),
+    /// And since when its first line is waited for.
+    Arrival(SessionId, Micros),
     LastWords(SessionId),
     Silence,
     Tidy,
@@ -336,7 +340,7 @@ impl<S: Sockets> Serving<S> {
 
     /// A program's first lines come a moment after its connection, and belong to it: only then the others may hear of it.
     pub(super) fn set_arrival_timer(&mut self, session: SessionId) {
-        self.set_timer(ARRIVAL, Timer::Arrival(session));
+        self.set_timer(ARRIVAL, Timer::Arrival(session, self.log.uptime()));
     }
 
     /// Behind its first lines the others may hear of a session; of one that ends with them, nobody need hear.
@@ -547,11 +551,13 @@ impl<S: Sockets> Serving<S> {
                 // It is armed already if something else has happened meanwhile.
                 Timer::Arm(session) if !self.delayed.contains(&session) => {}
                 Timer::Arm(session) => self.arm(session),
-                Timer::Arrival(session) => {
-                    if !self.is_announced(session) {
-                        self.propose_fact(session, Fact::Arrived);
-                    }
+                Timer::Arrival(session, _) if self.is_announced(session) => {}
+                Timer::Arrival(session, since) if now.since(since) < FIRST_LINE && self.sockets.has_unread(session) => {
+                    // Each time twice as long, so that it is looked at a few times only.
+                    let waited = now.since(since);
+                    self.set_timer(waited.min(FIRST_LINE - waited), timer);
                 }
+                Timer::Arrival(session, _) => self.propose_fact(session, Fact::Arrived),
                 Timer::LastWords(session) => self.outboxes.drop_unwritten(session),
                 Timer::Silence => self.end_silent(),
                 Timer::Tidy => {

@@ -46,6 +46,9 @@ pub trait Sockets {
     /// Takes input bytes out of the kernel: their records are in the log.
     fn consume(&mut self, session: SessionId, len: usize);
 
+    /// Whether something of a session's input is in the kernel, such as a line that hasn't ended.
+    fn has_unread(&mut self, session: SessionId) -> bool;
+
     /// Has the receive side look at the session's input again, for at most `lines_max` lines. False if it can't be done now.
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool;
 

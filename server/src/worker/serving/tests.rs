@@ -5,10 +5,8 @@ use crate::worker::input::Behind;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 
-/// Two workers with one session each, both in the lobby, and nothing to do.
-fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
-    let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 2, snapshot_bytes_max: 8 }).unwrap();
-    let config = ServingConfig {
+fn config() -> ServingConfig {
+    ServingConfig {
         rate_limit: RateLimit::OFF,
         outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
         turn_away_max: 1,
@@ -16,8 +14,13 @@ fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
         stopping: never(),
         udp: None,
         stand_in: None,
-    };
-    let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config.clone(), FakeSockets::open(), Vec::new()).unwrap());
+    }
+}
+
+/// Two workers with one session each, both in the lobby, and nothing to do.
+fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
+    let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 2, snapshot_bytes_max: 8 }).unwrap();
+    let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config(), FakeSockets::open(), Vec::new()).unwrap());
     for (cell, worker) in workers.iter_mut().enumerate() {
         let opened = Input::Opened { session: SessionId::new(1, cell), peer: peer(1), connection: (), lines: Lines::default() };
         worker.accept(opened);
@@ -76,4 +79,33 @@ fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was
         speaker.turn();
     }
     assert!(is_rung(log, Slot(1)));
+}
+
+#[test]
+fn a_begun_line_is_waited_for_before_its_client_is_announced() {
+    let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 3, snapshot_bytes_max: 8 }).unwrap();
+    log.pass_time(1);
+    let mut worker = Serving::join(log, Slot(0), config(), FakeSockets::open(), Vec::new()).unwrap();
+    let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
+    let [_, slow, unfinished] = sessions;
+    for session in sessions {
+        worker.accept(Input::Opened { session, peer: peer(1), connection: (), lines: Lines::default() });
+    }
+    worker.sockets.unread.extend([slow, unfinished]);
+    let announced_after = |worker: &mut Serving<FakeSockets>, micros| {
+        log.pass_time(micros);
+        worker.turn();
+        while worker.has_work() {
+            worker.turn();
+        }
+        sessions.map(|session| worker.is_announced(session))
+    };
+    assert_eq!(announced_after(&mut worker, ARRIVAL - 1), [false, false, false]);
+    assert_eq!(announced_after(&mut worker, 1), [true, false, false]);
+    assert_eq!(announced_after(&mut worker, ARRIVAL), [true, false, false]);
+    let lines = Lines::of(slow, b"hello\n", 0, false, Behind::More, 10);
+    worker.accept(Input::Lines { session: slow, lines });
+    assert_eq!(announced_after(&mut worker, 1), [true, true, false]);
+    assert_eq!(announced_after(&mut worker, FIRST_LINE - 2 * ARRIVAL - 2), [true, true, false]);
+    assert_eq!(announced_after(&mut worker, 1), [true, true, true]);
 }

@@ -108,6 +108,10 @@ impl Sockets for Wires {
         self.with(session, |client| client.consumed += len);
     }
 
+    fn has_unread(&mut self, session: SessionId) -> bool {
+        self.with(session, |client| client.consumed < client.sent.len()).unwrap_or(false)
+    }
+
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
         step();
         self.with(session, |client| client.armed = Some((0, lines_max)));
