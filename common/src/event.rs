@@ -140,6 +140,8 @@ pub enum ListEnd {
     Part,
     /// The end of the list, which leaves out so many items.
     LeftOut(usize),
+    /// The end of a list without items, in all its parts.
+    Empty,
 }
 
 /// The answer to a command, by command.

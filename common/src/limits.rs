@@ -22,6 +22,9 @@ pub const ADDRESS_STATE_BYTES_MAX: usize = 64 * 1024;
 pub const ROOMS_BYTES_MIN: usize = 1024 * 1024;
 /// Rooms that `/rooms` lists; the answer ends with the number of the others.
 pub const ROOMS_LISTED_MAX: usize = 100;
+/// Rooms that one part of the answer to `/rooms` looks at, whether they are listed or not. The next part
+/// goes on after them.
+pub const ROOMS_PER_PART_MAX: usize = 500;
 /// Characters of each topic in the answer to `/rooms`. The rest of a longer one is left out.
 pub const TOPIC_LISTED_CHARS_MAX: usize = 80;
 /// Names and topics in one part of a long answer, in bytes. The next part is sent when the client has

@@ -171,7 +171,7 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
                 lines.line_about("room", room, format_args!("* {room} ({members}){colon}{topic}{dots}"));
             }
             match end {
-                ListEnd::LeftOut(0) if rooms.is_empty() => {
+                ListEnd::Empty => {
                     lines.line(format_args!("* no room has such a name; /rooms lists all, /join #NAME makes one"));
                 }
                 ListEnd::LeftOut(more @ 1..) => {
@@ -183,9 +183,9 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
         Reply::Who { room, names, end } => {
             let more = match end {
                 ListEnd::LeftOut(more) => *more,
-                ListEnd::Part => 0,
+                ListEnd::Part | ListEnd::Empty => 0,
             };
-            if names.is_empty() && more == 0 {
+            if *end == ListEnd::Empty {
                 lines.line(format_args!("* nobody is in {room}"));
             }
             lines.list(&format!("in {room}"), names.iter().copied(), &and_more(more));

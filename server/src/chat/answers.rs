@@ -1,5 +1,6 @@
 //! Long answers: the rooms, the members of a room, the history. They are sent in parts, each when the
-//! client has taken the one before, so an answer takes no more of an outbox than a small part of it.
+//! client has taken the one before, so an answer takes no more of an outbox than a small part of it, and
+//! no more of a replica's time: a part looks at a bounded number of rooms, and may list none of them.
 //!
 //! ```text
 //!  /rooms ──► first part ──► the session waits ──► its worker has written the part: NextPart, a record
@@ -18,7 +19,9 @@ use super::rooms::{ListPlace, matches};
 use super::tell::{Output, Teller};
 use forkchat_common::event::{Event, ListEnd, Refusal, Reply};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::limits::{ANSWER_PART_BYTES, MEMBERS_LISTED_MAX, ROOMS_LISTED_MAX, TOPIC_LISTED_CHARS_MAX, WAITING_LINES_BYTES_MAX};
+use forkchat_common::limits::{
+    ANSWER_PART_BYTES, MEMBERS_LISTED_MAX, ROOMS_LISTED_MAX, ROOMS_PER_PART_MAX, TOPIC_LISTED_CHARS_MAX, WAITING_LINES_BYTES_MAX,
+};
 use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::Stamp;
 use serde::{Deserialize, Serialize};
@@ -57,11 +60,20 @@ pub(super) struct List {
     of: Items,
 }
 
-/// What a list lists, and the last item that was sent.
+/// What a list lists, and how far it was sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Items {
-    Rooms { pattern: Option<Box<str>>, after: Option<ListPlace> },
-    Members { room: RoomName, after: SessionId },
+    Rooms {
+        pattern: Option<Box<str>>,
+        /// Rooms up to here were looked at, and listed if they match.
+        after: Option<ListPlace>,
+        /// Rooms that match and come after as many as are listed.
+        left_out: usize,
+    },
+    Members {
+        room: RoomName,
+        after: SessionId,
+    },
 }
 
 /// A room's name, number of members and topic.
@@ -132,7 +144,7 @@ impl Chat {
     pub(super) fn list_rooms<O: Output>(&mut self, id: SessionId, pattern: Option<&str>, tell: &mut Teller<'_, O>) {
         // The parser bounds its length.
         let pattern = pattern.map(forkchat_common::names::key_of);
-        self.send_part(id, List::new(tell.stamp.id, Items::Rooms { pattern, after: None }), tell);
+        self.send_part(id, List::new(tell.stamp.id, Items::Rooms { pattern, after: None, left_out: 0 }), tell);
     }
 
     pub(super) fn list_members<O: Output>(&mut self, id: SessionId, room: RoomName, tell: &mut Teller<'_, O>) {
@@ -153,11 +165,14 @@ impl Chat {
         let stamp = tell.stamp;
         tell.stamp = Stamp { id: list.at, ..stamp };
         let end = match &list.of {
-            Items::Rooms { pattern, after } => {
-                let (rooms, last, end) = self.part_of_rooms(pattern.as_deref(), *after, list.sent);
+            Items::Rooms { pattern, after, left_out } => {
+                let (rooms, last, left_out, end) = self.part_of_rooms(pattern.as_deref(), *after, list.sent, *left_out);
                 list.sent += rooms.len();
-                self.tell_one(id, &Event::Reply(Reply::Rooms { rooms, end }), tell);
-                list.of = Items::Rooms { pattern: pattern.clone(), after: last };
+                let has_lines = !rooms.is_empty() || !matches!(end, ListEnd::Part | ListEnd::LeftOut(0));
+                if has_lines {
+                    self.tell_one(id, &Event::Reply(Reply::Rooms { rooms, end }), tell);
+                }
+                list.of = Items::Rooms { pattern: pattern.clone(), after: last, left_out };
                 end
             }
             Items::Members { room, after } => {
@@ -182,29 +197,45 @@ impl Chat {
         }
     }
 
+    /// The rooms of a part, the last place that was looked at, how many rooms that match are left out so
+    /// far, and what follows. A part may have no rooms.
     fn part_of_rooms(
         &self,
         pattern: Option<&str>,
         after: Option<ListPlace>,
         sent: usize,
-    ) -> (Vec<RoomItem<'_>>, Option<ListPlace>, ListEnd) {
-        let fits = |room: &super::rooms::Room| pattern.is_none_or(|pattern| matches(pattern, room.name.key()));
-        let mut left = self.state.rooms.list(after).filter(|(_, room)| fits(room)).peekable();
+        mut left_out: usize,
+    ) -> (Vec<RoomItem<'_>>, Option<ListPlace>, usize, ListEnd) {
         let (mut rooms, mut last, mut bytes) = (Vec::new(), after, 0);
-        while bytes < ANSWER_PART_BYTES && sent + rooms.len() < ROOMS_LISTED_MAX {
+        let mut left = self.state.rooms.list(after).peekable();
+        for _ in 0..ROOMS_PER_PART_MAX {
+            let is_full = sent + rooms.len() >= ROOMS_LISTED_MAX;
+            if is_full && pattern.is_none() {
+                // All others match: they needn't be looked at.
+                let others = self.state.rooms.len().saturating_sub(sent + rooms.len());
+                return (rooms, last, 0, ListEnd::LeftOut(others));
+            }
+            if bytes >= ANSWER_PART_BYTES {
+                break;
+            }
             let Some((place, room)) = left.next() else { break };
-            let topic = room.topic.len().min(4 * TOPIC_LISTED_CHARS_MAX);
-            bytes += 2 * room.name.as_str().len() + topic;
-            rooms.push((room.name.as_str(), room.members.len(), &*room.topic));
             last = Some(place);
+            if pattern.is_some_and(|pattern| !matches(pattern, room.name.key())) {
+                continue;
+            }
+            if is_full {
+                left_out += 1;
+                continue;
+            }
+            bytes += 2 * room.name.as_str().len() + room.topic.len().min(4 * TOPIC_LISTED_CHARS_MAX);
+            rooms.push((room.name.as_str(), room.members.len(), &*room.topic));
         }
-        let is_last = sent + rooms.len() >= ROOMS_LISTED_MAX || left.peek().is_none();
-        let left_out = || match pattern {
-            Some(_) => left.count(),
-            None => self.state.rooms.len().saturating_sub(sent + rooms.len()),
+        let end = match (left.peek(), sent + rooms.len()) {
+            (Some(_), _) => ListEnd::Part,
+            (None, 0) => ListEnd::Empty,
+            (None, _) => ListEnd::LeftOut(left_out),
         };
-        let end = if is_last { ListEnd::LeftOut(left_out()) } else { ListEnd::Part };
-        (rooms, last, end)
+        (rooms, last, left_out, end)
     }
 
     fn part_of_members(&self, room: &RoomName, after: SessionId, sent: usize) -> (Vec<&str>, SessionId, ListEnd) {
@@ -226,7 +257,11 @@ impl Chat {
             names.push(session.nick.as_str());
             last = member.session;
         }
-        (names, last, ListEnd::LeftOut(members.len() - start - room_for))
+        let end = match members.len() - start - room_for {
+            0 if sent + names.len() == 0 => ListEnd::Empty,
+            left_out => ListEnd::LeftOut(left_out),
+        };
+        (names, last, end)
     }
 
     /// A session's answer is complete: what it sent meanwhile is done now, up to the next long answer.

@@ -188,6 +188,10 @@ impl Chat {
         if topic.chars().nth(TOPIC_CHARS_MAX).is_some() {
             return Err(Refusal::TopicTooLong);
         }
+        if *self.state.rooms.get(room).topic == *topic {
+            // Nothing changes, so there is nothing to notify the room of.
+            return self.show_topic(id, tell);
+        }
         let address = self.session(id).map(Session::address);
         self.state.rooms.set_topic(room, topic, address, &mut self.state.addresses)?;
         self.announce(id, tell);

@@ -1,6 +1,7 @@
 use super::*;
 use forkchat_common::endpoint::LocalAddress;
 use forkchat_common::ids::Sequence;
+use forkchat_common::names::RoomName;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ struct Told {
     /// Lists that have another part, the latest last.
     continues: Vec<(SessionId, Sequence, u32)>,
     exceeded: Vec<AddressBlock>,
+    /// Topics that the journal was to store.
+    topics_kept: usize,
 }
 
 impl Output for Told {
@@ -37,6 +40,9 @@ impl Output for Told {
     }
     fn exceeded(&mut self, address: AddressBlock) {
         self.exceeded.push(address);
+    }
+    fn kept(&mut self, kept: &Kept<'_>) {
+        self.topics_kept += usize::from(matches!(kept, Kept::Topic { .. }));
     }
 }
 
@@ -594,12 +600,50 @@ fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
     assert_eq!(names, (1..=300).map(|number| format!("guest{number}")).collect::<Vec<_>>());
 }
 
+/// The parts of the answer to a command, the first one included.
+fn parts(room: &mut Room, person: usize, command: &str) -> Vec<String> {
+    room.types(person, command);
+    let mut parts = vec![room.told(person)];
+    while let Some((_, of, number)) = room.copy.told.continues.pop() {
+        // Whoever goes on from a snapshot goes on in the same place.
+        room.copy.chat = Chat::restore(RateLimit::OFF, &room.copy.chat.snapshot()).unwrap();
+        room.fact(person, Fact::NextPart { of, parts: number });
+        parts.push(room.told(person));
+    }
+    parts
+}
+
+#[test]
+fn a_part_of_the_rooms_looks_at_a_bounded_number_of_them_whatever_it_finds() {
+    let mut room = Room::new(60);
+    room.copy.chat.rate_limit = RateLimit::OFF;
+    for number in 0..1_700 {
+        // They count for no address.
+        let name = RoomName::parse(&format!("#x{number:04}")).unwrap();
+        room.copy.chat.enter(Room::id(1 + number / 40), name, None).unwrap();
+    }
+    room.types(50, "/join #needle");
+    room.told_all();
+    // The lobby, 1,700 rooms and the needle: four parts.
+    let none = parts(&mut room, 0, "/rooms nothing");
+    assert_eq!(none, ["", "", "", "* no room has such a name; /rooms lists all, /join #NAME makes one\n"]);
+    assert_eq!(parts(&mut room, 0, "/rooms needle"), ["", "", "", "* #needle (1)\n"]);
+    assert_eq!(parts(&mut room, 0, "/rooms x0000"), ["* #x0000 (1)\n", "", "", ""]);
+    let many = parts(&mut room, 0, "/rooms #x*");
+    assert_eq!(many.len(), 4);
+    assert_eq!(many.iter().map(|part| part.matches("* #x").count()).collect::<Vec<_>>(), [100, 0, 0, 0]);
+    assert_eq!(many[3], "* … and 1600 more rooms; /rooms PATTERN lists those whose names match\n");
+    let all = parts(&mut room, 0, "/rooms");
+    assert_eq!(all.len(), 1, "without a pattern the others needn't be looked at");
+    assert!(all[0].ends_with("* … and 1602 more rooms; /rooms PATTERN lists those whose names match\n"));
+}
+
 #[test]
 fn a_topic_can_be_removed_and_has_a_bound() {
     let mut room = Room::new(2);
-    room.types(0, "/topic tea");
-    room.told_all();
     for removal in ["/topic -", "/topic \"\""] {
+        room.types(0, "/topic tea");
+        room.told_all();
         room.types(0, removal);
         assert_eq!(room.told_all(), ["* #lobby has no topic; /topic TEXT sets one\n", "* guest1 removed the topic of #lobby\n"]);
     }
@@ -607,6 +651,20 @@ fn a_topic_can_be_removed_and_has_a_bound() {
     assert!(room.told(0).starts_with("* topic of #lobby: éé"));
     room.types(0, &format!("/topic {}", "é".repeat(401)));
     assert_eq!(room.told(0), "! a topic has at most 400 characters; it was not set, shorten it\n");
+}
+
+#[test]
+fn a_topic_that_does_not_change_is_told_to_who_set_it_alone() {
+    let mut room = Room::new(2);
+    for removal in ["/topic -", "/topic \"\""] {
+        room.types(1, removal);
+        assert_eq!(room.told_all(), ["", "* #lobby has no topic; /topic TEXT sets one\n"], "{removal}");
+    }
+    room.types(0, "/topic tea");
+    assert_eq!(room.told_all(), ["* topic of #lobby: tea\n", "* guest1 set the topic of #lobby: tea\n"]);
+    room.types(1, "/topic tea");
+    assert_eq!(room.told_all(), ["", "* topic of #lobby: tea\n"]);
+    assert_eq!(room.copy.told.topics_kept, 1);
 }
 
 #[test]
