@@ -1,6 +1,7 @@
 //! Cutting peeked bytes into lines. A pure function: what is cut and what is left over depends on the bytes alone.
 
 use crate::limits::LINE_BYTES_MAX;
+use crate::telnet::text_len;
 use std::ops::ControlFlow;
 
 /// One piece that [`cut`] found, in order. Lines come without their LF.
@@ -8,6 +9,8 @@ use std::ops::ControlFlow;
 pub enum Piece<'a> {
     /// A line, as the client sent it, without its LF.
     Line(&'a [u8]),
+    /// The beginning of a line that is longer than a line may be, but only by its Telnet negotiations.
+    LineBegins(&'a [u8]),
     /// So many bytes that no line may be that long: the line they begin is refused, its rest skipped.
     LongLineBegins,
     /// The LF that ends a line that was too long.
@@ -53,6 +56,10 @@ pub fn cut<'a>(
                     cut.committed += end + 1;
                     Piece::Line(&rest[..end])
                 }
+                None if rest.len() >= LINE_BYTES_MAX && is_long_by_telnet(rest) => {
+                    cut.committed += LINE_BYTES_MAX - 1;
+                    Piece::LineBegins(&rest[..LINE_BYTES_MAX - 1])
+                }
                 None if rest.len() >= LINE_BYTES_MAX => {
                     cut.committed += LINE_BYTES_MAX - 1;
                     cut.in_long_line = true;
@@ -76,6 +83,13 @@ fn find_line_end(bytes: &[u8]) -> Option<usize> {
     memchr::memchr(b'\n', bytes)
 }
 
+/// Whether the first line in `bytes`, as far as it is there, is no longer than a line may be once Telnet's
+/// negotiations are taken out.
+fn is_long_by_telnet(bytes: &[u8]) -> bool {
+    let line = find_line_end(bytes).map_or(bytes, |end| &bytes[..end]);
+    text_len(line) < LINE_BYTES_MAX
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +103,7 @@ mod tests {
             let cut = cut(&bytes[start..seen], in_long_line, seen == bytes.len(), usize::MAX, |piece, _| {
                 lines.push(match piece {
                     Piece::Line(line) => line.to_vec(),
+                    Piece::LineBegins(beginning) => [b"<begins>", beginning].concat(),
                     Piece::LongLineBegins => b"<long>".to_vec(),
                     Piece::LongLineEnds => b"</long>".to_vec(),
                 });
@@ -118,6 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_long_by_telnet_is_not_refused_and_handed_on_in_parts() {
+        let negotiations = b"\xff\xfd\x06".repeat(5_000);
+        for step in [usize::MAX / 2, LINE_BYTES_MAX] {
+            let lines = all_lines(&[&negotiations[..], b"/ping b\n"].concat(), step);
+            let (last, begin) = lines.split_last().unwrap();
+            assert!(last.ends_with(b"/ping b") && begin.len() == 3 && begin.iter().all(|piece| piece.starts_with(b"<begins>")));
+        }
+        for end in [&b"\n\xff\xfd\x06\n"[..], b"\xff\xfd\x06\n"] {
+            let long = [&vec![b'x'; LINE_BYTES_MAX][..], end].concat();
+            assert_eq!(all_lines(&long, usize::MAX / 2)[0], b"<long>", "by its text, or before another line's negotiation");
+        }
+    }
+
+    #[test]
     fn no_more_pieces_than_asked_for() {
         let mut count = 0;
         let cut = cut(b"a\nb\nc\n", false, true, 2, |_, _| {
@@ -130,7 +159,8 @@ mod tests {
     proptest! {
         #[test]
         fn how_bytes_arrive_does_not_matter(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20), step in 1usize..300, lines_long in 0usize..3) {
-            let mut bytes = lines.join(&b'\n');
+            // With Telnet it may: a line that is too long is then refused at its beginning or at its end.
+            let mut bytes = lines.join(&b'\n').into_iter().map(|byte| if byte == 0xff { b'x' } else { byte }).collect::<Vec<u8>>();
             for _ in 0..lines_long {
                 bytes.extend_from_slice(&[b'z'; LINE_BYTES_MAX + 7]);
                 bytes.extend_from_slice(b"\nafter\n");

@@ -245,6 +245,17 @@ pub fn has_command(bytes: &[u8]) -> bool {
     false
 }
 
+/// How many bytes of a line are left when negotiations and commands are taken out and obeyed. Where 0xFF is a character, a few
+/// letters may be taken for them.
+pub fn text_len(line: &[u8]) -> usize {
+    if memchr::memchr(IAC, line).is_none() {
+        return line.len();
+    }
+    let (mut text, utf_8) = (Vec::new(), Bytes { has_ff: false, is_single: false, is_utf8: true });
+    Telnet::default().filter(line, utf_8, &mut text, &mut Answers::default());
+    text.len()
+}
+
 /// Doubles each 0xFF, as text is sent to a client that speaks Telnet.
 pub fn double_iac(bytes: &mut Vec<u8>) {
     if bytes.contains(&IAC) {
@@ -366,6 +377,13 @@ mod tests {
         for bytes in [&b"text"[..], b"\xff", b"\xff\xfd", b"a\xff\xff", b"\xff\xff\xf6", b"\xff\xfa\x1f\0\x50", b""] {
             assert!(!has_command(bytes), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn negotiations_do_not_count_as_text() {
+        assert_eq!(text_len(b"text"), 4);
+        assert_eq!(text_len(&[&b"\xff\xfd\x06".repeat(5_000)[..], b"te\xff\xf1xt\xff"].concat()), 4);
+        assert_eq!(text_len(b"wrong\xff\xf4\xff\xfd\x06right"), 5);
     }
 
     proptest! {

@@ -261,6 +261,43 @@ fn telnets_answers_survive_the_workers_death_and_come_once() {
 }
 
 #[test]
+fn negotiations_do_not_make_a_line_too_long() {
+    for model in ["pool", "threads", "process"] {
+        let server = Server::start(&["--model", model]);
+        let mut telnet = server.join("telnet");
+        telnet.sync();
+        let asked = 5_000;
+        telnet.send(&[&b"\xff\xfd\x06".repeat(asked)[..], b"/ping b\n"].concat());
+        let answer = telnet.line_bytes().unwrap();
+        assert!(answer == [&b"\xff\xfc\x06".repeat(asked)[..], b"* pong b"].concat(), "{model}: {} bytes", answer.len());
+        // As long as a line may be, with some between.
+        let mut bob = server.join("bob");
+        telnet.send(&[&[b'x'; 2_000][..], &b"\xff\xf1".repeat(3_000), &[b'y'; 2_095], b"\n"].concat());
+        let said = bob.reads("telnet: xxx").pop().unwrap();
+        assert!(said == format!("[#lobby] telnet: {}{}", "x".repeat(2_000), "y".repeat(2_095)), "{model}: {} bytes", said.len());
+    }
+}
+
+#[test]
+fn a_worker_that_dies_between_negotiations_answers_each_once() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut telnet = server.join("telnet");
+    telnet.sync();
+    let mut asked = Vec::new();
+    for option in 1..=5u8 {
+        let part = [0xff, 0xfd, 40 + option].repeat(1_000);
+        telnet.send(&part);
+        asked.extend_from_slice(&part);
+        let worker = server.process("worker 0");
+        nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
+        server.replaced("worker 0", worker);
+    }
+    telnet.say("/ping end");
+    let refused: Vec<u8> = asked.iter().map(|&byte| if byte == 0xfd { 0xfc } else { byte }).collect();
+    assert!(telnet.line_bytes().unwrap() == [&refused[..], b"* pong end"].concat());
+}
+
+#[test]
 fn in_windows_1251_0xff_is_doubled_for_telnet_alone() {
     let server = Server::start(&[]);
     let (mut raw, mut telnet, mut bob) = (server.join("raw"), server.join("telnet"), server.join("bob"));

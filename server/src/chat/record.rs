@@ -45,7 +45,8 @@ pub enum Fact<'a> {
     #[serde(with = "serde_bytes")]
     Line(#[serde(borrow)] &'a [u8]),
     /// The beginning of a line that can't stay in the kernel until its end is there: urgent data is behind it, past which nobody can look, or it
-    /// holds so much of the kernel's memory that the end couldn't come.
+    /// holds so much of the kernel's memory that the end couldn't come. Or it has Telnet negotiations in it: they wait for an answer, and may make
+    /// it longer than a line may be.
     #[serde(with = "serde_bytes")]
     LineBegins(#[serde(borrow)] &'a [u8]),
     /// A line that is longer than lines may be begins.

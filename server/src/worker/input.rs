@@ -102,11 +102,7 @@ impl Lines {
         // What follows a command with a long answer is read when the answer is complete.
         let mut is_cut_short = false;
         let cut = cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
-            let fact = match piece {
-                Piece::Line(line) => Fact::Line(line),
-                Piece::LongLineBegins => Fact::LongLineBegins,
-                Piece::LongLineEnds => Fact::LongLineEnds,
-            };
+            let fact = fact_of(piece);
             lines.batch.push(|payload| Record { session, input_end: offset + end as u64, fact }.encode(payload));
             lines.count += 1;
             is_cut_short = matches!(piece, Piece::Line(line) if may_have_long_answer(line)) || lines.count as usize >= lines_max;
@@ -157,6 +153,16 @@ impl Lines {
     /// Whether there is nothing to append.
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
+    }
+}
+
+/// What is recorded of a piece of input.
+pub fn fact_of(piece: Piece<'_>) -> Fact<'_> {
+    match piece {
+        Piece::Line(line) => Fact::Line(line),
+        Piece::LineBegins(beginning) => Fact::LineBegins(beginning),
+        Piece::LongLineBegins => Fact::LongLineBegins,
+        Piece::LongLineEnds => Fact::LongLineEnds,
     }
 }
 
@@ -228,12 +234,16 @@ mod tests {
     fn what_one_peek_makes_fits_a_batch_of_the_smallest_ring() {
         let geometry = Geometry { ring_bytes: RING_BYTES_MIN, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 };
         // The worst case: each line as long as it must be to take the most of the ring.
-        for length in [0, 1, 38, 39, 40, 127] {
+        let of_lines = |length: usize| {
             let mut bytes = Vec::new();
             while bytes.len() + length < PEEK_BYTES_MAX {
                 bytes.resize(bytes.len() + length, b'x');
                 bytes.push(b'\n');
             }
+            (length, bytes)
+        };
+        let of_telnet = (usize::MAX, b"\xff\xf1".repeat(PEEK_BYTES_MAX / 2));
+        for (length, bytes) in [0, 1, 38, 39, 40, 127].map(of_lines).into_iter().chain([of_telnet]) {
             let id = SessionId(u64::MAX >> 1);
             let lines = Lines::of(id, &bytes, u64::MAX / 2, false, Behind::EndOfInput, LINES_PER_PEEK_MAX as usize);
             // And room for the session's Opened and Arrived.

@@ -17,10 +17,11 @@ use crate::chat::{CHALLENGE_BYTES, Chat, Fact, Record, Session, Transport};
 use crate::event_log::Batch;
 use crate::ipc::value::Value;
 use crate::replica::push_fact;
+use crate::worker::input::fact_of;
 use forkchat_common::endpoint::{Token, UdpPath};
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, RATE_BURST_LINES, UDP_SILENCE_SECONDS_MAX};
-use forkchat_common::lines::{Piece, cut};
+use forkchat_common::lines::cut;
 use siphasher::sip::SipHasher24;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hasher;
@@ -308,11 +309,7 @@ fn push_lines(session: SessionId, bytes: &[u8], lines: &mut u64, max: u64, batch
         batch.push(|payload| Record { session, input_end: *lines, fact }.encode(payload));
     };
     let cut = cut(bytes, false, true, max as usize, |piece, _| {
-        push(match piece {
-            Piece::Line(line) => Fact::Line(line),
-            Piece::LongLineBegins => Fact::LongLineBegins,
-            Piece::LongLineEnds => Fact::LongLineEnds,
-        });
+        push(fact_of(piece));
         ControlFlow::Continue(())
     });
     cut.committed + cut.skipped == bytes.len()
