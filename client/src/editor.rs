@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Lines that the history keeps.
 const HISTORY_LINES_MAX: usize = 10_000;
@@ -56,6 +56,8 @@ pub struct LineEditor {
 struct Paste {
     /// A paste has begun and not ended.
     is_pasting: AtomicBool,
+    /// What came of its line, and isn't in the line that is edited: it comes there as a whole, or the line is redrawn with each character.
+    text: Mutex<PastedText>,
     /// Lines of it were read.
     has_lines: AtomicBool,
     /// It ended behind such lines, so the editor was made to return.
@@ -66,6 +68,41 @@ struct Paste {
     is_hinted: AtomicBool,
     /// The paste is to be dropped.
     is_dropped: AtomicBool,
+}
+
+/// The text that a paste brings into a line.
+#[derive(Debug, Default)]
+struct PastedText {
+    text: String,
+    /// Where in the line it belongs.
+    pos: usize,
+}
+
+impl Paste {
+    fn text(&self) -> MutexGuard<'_, PastedText> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, character: char, pos: usize) {
+        let mut pasted = self.text();
+        if pasted.text.is_empty() {
+            pasted.pos = pos;
+        }
+        pasted.text.push(character);
+    }
+
+    /// Takes what the paste brings, to be put into the line.
+    fn take(&self) -> String {
+        std::mem::take(&mut self.text().text)
+    }
+
+    /// Puts what the paste brings into the line, which is not edited any more.
+    fn complete(&self, mut line: String) -> String {
+        let pasted = std::mem::take(&mut *self.text());
+        let pos = if line.is_char_boundary(pasted.pos) { pasted.pos } else { line.len() };
+        line.insert_str(pos, &pasted.text);
+        line
+    }
 }
 
 impl LineEditor {
@@ -101,6 +138,7 @@ impl LineEditor {
             match result {
                 Ok(text) => {
                     self.erase(&prompt, &text);
+                    let text = self.paste.complete(text);
                     if let Some(lines) = self.taken(text) {
                         lines.iter().for_each(|line| self.remember(line));
                         return Typed::Lines(lines);
@@ -112,12 +150,14 @@ impl LineEditor {
                     self.begun = self.screen.line();
                     let begun = self.begun.clone();
                     self.erase(&prompt, &begun);
+                    self.begun = self.paste.complete(begun);
                     self.screen.show("      - the terminal sent bytes that are not UTF-8: they are left out, and perhaps what came right behind them\r\n");
                 }
                 Err(_) => return Typed::End,
             }
             // It ended without a word.
             self.paste.is_pasting.store(false, Ordering::Relaxed);
+            self.paste.take();
             if self.renew().is_err() {
                 return Typed::End;
             }
@@ -281,10 +321,8 @@ impl Highlighter for Keys {
         self.screen.draw(prompt, default)
     }
 
-    fn highlight_char(&self, line: &str, _: usize, _: CmdKind) -> bool {
-        self.screen.redraws(line);
-        // Yes, always redraw: only so is every redraw of the editor's own known from one that the screen asked for.
-        true
+    fn highlight_char(&self, line: &str, pos: usize, _: CmdKind) -> bool {
+        self.screen.redraws(line, pos)
     }
 }
 
@@ -313,11 +351,20 @@ enum Key {
     Other,
 }
 
-/// Whether a key is a character, or ends a line.
-fn is_text(event: &Event) -> bool {
-    let ends_line = [KeyEvent::ctrl('J'), KeyEvent(KeyCode::Enter, Modifiers::NONE)];
-    let Event::KeySeq(keys) = event else { return false };
-    keys.iter().all(|key| matches!(key, KeyEvent(KeyCode::Char(_), Modifiers::NONE)) || ends_line.contains(key))
+/// The character that a key is.
+fn character(event: &Event) -> Option<char> {
+    match event {
+        Event::KeySeq(keys) => match keys[..] {
+            [KeyEvent(KeyCode::Char(character), Modifiers::NONE)] => Some(character),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a key ends a line.
+fn ends_line(event: &Event) -> bool {
+    [KeyEvent::ctrl('J'), KeyEvent(KeyCode::Enter, Modifiers::NONE)].map(Event::from).contains(event)
 }
 
 struct Handler {
@@ -329,6 +376,8 @@ struct Handler {
 impl ConditionalEventHandler for Handler {
     fn handle(&self, event: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
         let is_pasting = self.paste.is_pasting.load(Ordering::Relaxed);
+        let character = character(event).filter(|_| matches!(self.what, Key::Other));
+        self.screen.presses(character.is_some() && !is_pasting);
         match &self.what {
             Key::PasteBegins => self.paste.is_pasting.store(true, Ordering::Relaxed),
             Key::PasteEnds => {
@@ -337,9 +386,15 @@ impl ConditionalEventHandler for Handler {
                     self.paste.has_ended.store(true, Ordering::Relaxed);
                     return Some(Cmd::AcceptLine);
                 }
+                let text = self.paste.take();
+                if !text.is_empty() {
+                    return Some(Cmd::Insert(1, text));
+                }
             }
-            Key::Tab if is_pasting => return Some(Cmd::Insert(1, "\t".to_owned())),
-            Key::Other if is_pasting && !is_text(event) => {}
+            Key::Tab if is_pasting => self.paste.push('\t', context.pos()),
+            Key::Other if is_pasting && !ends_line(event) => {
+                character.into_iter().for_each(|character| self.paste.push(character, context.pos()));
+            }
             Key::Other => return None,
             _ if is_pasting => {}
             Key::Clear => {

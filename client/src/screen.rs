@@ -10,6 +10,9 @@
 //!
 //! What the printer does with a message depends on whether a line is being edited at that moment, and it can't be asked; so this keeps its own account
 //! (`Stage`) of the editor's callbacks, and rings only while one is.
+//!
+//! A character that is typed at the line's end is written alone, if it fits the row: redrawn with each character, a long line would cost the square of
+//! its length. So here is counted, as the editor does, where the line ends (`Typing`).
 
 use rustyline::{ExternalPrinter, GraphemeClusterMode};
 use std::borrow::Cow;
@@ -69,12 +72,24 @@ struct State {
     has_colors: bool,
     /// The line that is edited, as it was last drawn.
     line: String,
+    typing: Typing,
     /// The last rows that were drawn.
     recent: VecDeque<String>,
     /// Tells how many columns and rows the window has, 0 if nobody knows.
     size: fn() -> (usize, usize),
     /// How many columns it had when the prompt was last drawn.
     columns: usize,
+}
+
+/// What is known of the editor that lets it write a typed character alone.
+#[derive(Debug, Default)]
+struct Typing {
+    /// The last key is a character.
+    is_character: bool,
+    /// The editor was made to redraw the last time. The next time it redraws by itself.
+    was_made_to_redraw: bool,
+    /// The column behind the line's end, if the cursor stands there.
+    column: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +131,7 @@ impl Screen {
             untaken: 0,
             has_colors,
             line: String::new(),
+            typing: Typing::default(),
             recent: VecDeque::new(),
             size,
             columns: 0,
@@ -177,7 +193,7 @@ impl Screen {
         let is_moving = |state: &mut State| (state.is_moving || state.untaken > 0) && !state.is_frozen;
         let (state, _) = self.settled.wait_timeout_while(self.lock_to_edit(), MOVING, is_moving).unwrap_or_else(PoisonError::into_inner);
         let mut state = self.stay_if_frozen(state, true);
-        state.stage = Stage::Starting;
+        (state.stage, state.typing) = (Stage::Starting, Typing::default());
         state.width = state.label.width().min(LABEL_COLUMNS_MAX);
         format!("{}{} ", fit(&state.label, state.width), state.sign)
     }
@@ -206,11 +222,23 @@ impl Screen {
         state.write();
     }
 
-    /// The editor will redraw for a reason of its own; this is the line.
-    pub fn redraws(&self, line: &str) {
+    /// A key was pressed: a character, which is put into the line, or another.
+    pub fn presses(&self, is_character: bool) {
+        self.lock_to_edit().typing.is_character = is_character;
+    }
+
+    /// The editor has changed the line, or moves the cursor to `pos` in it, and asks whether it must redraw for that. If not it writes the character
+    /// that was typed.
+    pub fn redraws(&self, line: &str, pos: usize) -> bool {
         let mut state = self.lock_to_edit();
-        state.is_own_redraw = true;
+        let column = state.column_if_written_alone(line, pos);
+        let must_redraw = column.is_none();
+        // Only so is every redraw of the editor's own known from one that the screen asked for.
+        state.is_own_redraw = must_redraw || state.typing.was_made_to_redraw;
+        state.typing.was_made_to_redraw = must_redraw;
         line.clone_into(&mut state.line);
+        state.typing.column = column.or_else(|| state.column_of_end(pos));
+        must_redraw
     }
 
     /// The line as it was last drawn.
@@ -289,6 +317,24 @@ impl State {
         }
     }
 
+    /// Where the line ends if the editor writes the character that was typed, and nothing else. It does if that is the line's last and fits the row.
+    fn column_if_written_alone(&self, line: &str, pos: usize) -> Option<usize> {
+        let typed = line.strip_prefix(self.line.as_str())?;
+        // A character that joins the one before it changes how that is drawn.
+        let is_one = typed.chars().count() == 1 && line.graphemes(true).next_back() == Some(typed);
+        let can_write = is_one && pos == line.len() && self.typing.is_character && self.stage == Stage::Editing;
+        let (width, columns) = (typed.width(), (self.size)().0);
+        let column = self.typing.column? + width;
+        (can_write && width > 0 && columns == self.columns && column < columns).then_some(column)
+    }
+
+    /// Where the line ends when it is drawn, if the cursor is at its end.
+    fn column_of_end(&self, pos: usize) -> Option<usize> {
+        let columns = (self.size)().0;
+        let drawn = format!("{}{} {}", " ".repeat(self.width), self.sign, self.line);
+        (pos == self.line.len() && columns > 0).then(|| place_of_end(&drawn, columns, GraphemeClusterMode::from_env()).1)
+    }
+
     /// The rows to draw. If the window was made wider or narrower under a line of several rows, the editor has cleared as many rows as the line took
     /// before, and most terminals have wrapped everything anew: then what stood above is drawn again, on a clear screen.
     fn mended(&mut self, rows: String) -> String {
@@ -337,9 +383,14 @@ impl State {
     }
 }
 
-/// How many rows a text takes, counted as the editor counts: a character that doesn't fit goes to the next row whole, and a full last row is followed by
-/// an empty one.
+/// How many rows a text takes.
 pub fn rows_of(text: &str, columns: usize, mode: GraphemeClusterMode) -> usize {
+    place_of_end(text, columns, mode).0
+}
+
+/// The row, from 1, and the column, from 0, behind a text, counted as the editor counts: a character that doesn't fit goes to the next row whole, and a
+/// full last row is followed by an empty one.
+fn place_of_end(text: &str, columns: usize, mode: GraphemeClusterMode) -> (usize, usize) {
     let (mut row, mut column) = (1, 0);
     for grapheme in text.graphemes(true) {
         if grapheme == "\n" {
@@ -352,7 +403,7 @@ pub fn rows_of(text: &str, columns: usize, mode: GraphemeClusterMode) -> usize {
             (row, column) = (row + 1, width);
         }
     }
-    if column == columns { row + 1 } else { row }
+    if column == columns { (row + 1, 0) } else { (row, column) }
 }
 
 /// A row as it is seen: without what sets colours and rings the bell.
@@ -415,7 +466,7 @@ mod tests {
         let (screen, rings) = screen();
         screen.show("one\r\n");
         assert_eq!((screen.begin(), *rings.lock().unwrap()), ("#lobby> ".to_owned(), 0));
-        screen.redraws("");
+        screen.redraws("", 0);
         assert_eq!(screen.draw("", true), "one\r\n#lobby> ");
         screen.show("two\r\n");
         screen.show("three\r\n");
@@ -427,24 +478,60 @@ mod tests {
     fn a_redraw_before_the_bell_is_heard_takes_the_rows_and_the_bell_moves_nothing() {
         let (screen, _) = screen();
         screen.begin();
-        screen.redraws("");
+        screen.redraws("", 0);
         screen.draw("", true);
         screen.show("one\r\n");
-        screen.redraws("");
+        screen.redraws("", 0);
         assert_eq!(screen.draw("", true), "one\r\n#lobby> ", "a key was pressed");
         assert_eq!(screen.draw("", true), "\x1b[A#lobby> ", "the bell");
+    }
+
+    #[test]
+    fn a_character_at_the_lines_end_is_written_alone_if_it_fits_the_row() {
+        let (screen, _) = screen();
+        screen.begin();
+        let types = |line: &str, pos: usize| {
+            screen.presses(true);
+            screen.redraws(line, pos)
+        };
+        assert!(screen.redraws("", 0), "the first drawing");
+        screen.draw("", true);
+        assert!(!types("a", 1) && screen.lock().is_own_redraw, "the editor draws all the same: it was made to before");
+        screen.draw("", true);
+        assert!(!types("a你", 4) && !screen.lock().is_own_redraw);
+        screen.show("one\r\n");
+        assert_eq!(screen.draw("", true), "\x1b[Aone\r\n#lobby> ", "so this is for the bell");
+        assert!(types("xa你", 1), "not at the end");
+        screen.draw("", true);
+        screen.presses(false);
+        assert!(screen.redraws("xa你b", 6), "no key's character");
+        screen.draw("", true);
+        assert!(types("xa你be\u{301}", 9), "two at once");
+        screen.draw("", true);
+        assert!(types("xa你be\u{301}\u{323}", 11), "it joins the one before");
+        screen.draw("", true);
+        let mut line = "x".repeat(70);
+        screen.redraws(&line, 70);
+        screen.draw("", true);
+        line.push('y');
+        assert!(!types(&line, 71), "column 79 of 80");
+        line.push('z');
+        assert!(types(&line, 72), "the row is full");
+        screen.draw("", true);
+        line.push('z');
+        assert!(!types(&line, 73), "the next row");
     }
 
     #[test]
     fn between_two_lines_and_during_a_search_nobody_is_woken() {
         let (screen, rings) = screen();
         screen.begin();
-        screen.redraws("");
+        screen.redraws("", 0);
         screen.draw("", true);
-        screen.redraws("");
+        screen.redraws("", 0);
         assert_eq!(screen.draw("(search)", false), "(search)");
         screen.show("one\r\n");
-        screen.redraws("");
+        screen.redraws("", 0);
         assert_eq!(screen.draw("", true), "one\r\n#lobby> ");
         screen.ends();
         screen.show("two\r\n");
@@ -458,7 +545,7 @@ mod tests {
         screen.begin();
         for (label, drawn) in [("#general", "#gene…> "), ("#a", "#a    > "), ("#你好吗", "#你好…> ".trim_end())] {
             screen.prompt(label, false, false);
-            screen.redraws("");
+            screen.redraws("", 0);
             let prompt = screen.draw("", true).into_owned();
             let prompt = prompt.trim_start_matches("\x1b[A");
             assert!(prompt.starts_with(drawn.trim_end()) && prompt.width() == 8, "{prompt:?}");
@@ -479,16 +566,16 @@ mod tests {
         let (screen, _) = screen();
         screen.begin();
         screen.show("one\r\ntwo\r\n");
-        screen.redraws(&"x".repeat(100));
+        screen.redraws(&"x".repeat(100), 100);
         screen.draw("", true);
         screen.lock().size = || (120, 24);
-        screen.redraws(&"x".repeat(100));
+        screen.redraws(&"x".repeat(100), 100);
         assert_eq!(screen.draw("", true), "\x1b[H\x1b[2Jone\r\ntwo\r\n#lobby> ");
         screen.lock().size = || (60, 3);
-        screen.redraws(&"x".repeat(100));
+        screen.redraws(&"x".repeat(100), 100);
         assert_eq!(screen.draw("", true), "\x1b[H\x1b[2Jtwo\r\n#lobby> ", "as many as there is room for");
         screen.lock().size = || (70, 24);
-        screen.redraws("short");
+        screen.redraws("short", 5);
         assert_eq!(screen.draw("", true), "#lobby> ", "nothing was hurt");
     }
 

@@ -184,6 +184,36 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
 }
 
 #[test]
+fn a_long_line_costs_as_many_bytes_of_output_as_it_has_and_not_their_square() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    prompt(&terminal, "#lobby> ");
+    let written = |keys: &dyn Fn(), ends_with: &str| {
+        let before = terminal.raw_output().len();
+        keys();
+        terminal.waits("the line to be shown", |terminal| edited(terminal).ends_with(ends_with).then_some(()));
+        terminal.raw_output().len() - before
+    };
+    // In the row of the prompt: the first character is drawn with its prompt, each other alone.
+    let typed = "0123456789".repeat(5);
+    let row = written(&|| terminal.type_keys(&typed), &typed);
+    assert!(row < 200, "{row} bytes for 50 characters that were typed");
+    let long = "y".repeat(3_990) + "end";
+    let pasted = written(&|| terminal.paste(&long), "yend");
+    assert!(pasted < 3 * 4_000, "{pasted} bytes for 4,000 characters that were pasted");
+    terminal.type_keys("\r");
+    assert!(bob.reads("alice: ").pop().unwrap().ends_with(&(typed + &long)));
+    prompt(&terminal, "#lobby> ");
+    // Where a row is full the line is redrawn.
+    let rows = written(&|| terminal.type_keys(&long), "yend");
+    assert!(rows < 100 * 4_000, "{rows} bytes for 4,000 characters that were typed");
+    terminal.type_keys("\r");
+    assert!(bob.reads("alice: ").pop().unwrap().ends_with(&long));
+}
+
+#[test]
 fn a_resize_keeps_the_line_and_what_comes_after() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
