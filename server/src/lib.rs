@@ -27,6 +27,7 @@
 //! | [`chat`] | the state machine: records in, bytes out; no I/O | `forkchat-common` |
 //! | [`channel`] | what supervisor and workers say to each other | `ipc` |
 //! | [`admission`] | who may come in | `ipc` |
+//! | [`dropped`] | what is dropped of what clients send, counted and reported | `ipc` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
 //! | [`stand_in`] | which worker makes the snapshots while there is no journal | `event_log`, `sys` |
 //! | [`worker`] | serves connections and applies the log: what the models share | all above |
@@ -49,6 +50,7 @@ pub mod channel;
 pub mod chat;
 pub mod daemon;
 pub mod doctor;
+pub mod dropped;
 pub mod event_log;
 pub mod faults;
 pub mod ipc;

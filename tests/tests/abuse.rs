@@ -64,6 +64,8 @@ fn a_connection_whose_peer_is_gone_ends_although_its_backlog_is_long() {
         ghost.write_all("\n".repeat(118_000).as_bytes()).unwrap();
         reset(ghost);
         alice.reads("* ghost quit: connection reset");
+        // Counted, and told to the operator.
+        server.tells("bytes that clients had sent beyond their budget before a reset; connections: 1");
         who(&mut alice, "the ghost to be gone", |line| line == "* in #lobby: alice");
     }
 }

@@ -3,20 +3,21 @@
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("event_log", &["ipc", "sys"]),
     ("chat", &[]),
     ("channel", &["ipc"]),
     ("admission", &["ipc"]),
+    ("dropped", &["ipc"]),
     ("options", &["chat", "event_log", "models", "sys"]),
     ("log_output", &["sys"]),
     ("role", &["log_output", "sys"]),
     ("faults", &[]),
     ("replica", &["chat", "event_log", "faults", "ipc"]),
     ("stand_in", &["event_log", "sys"]),
-    ("worker", &["stand_in", "faults", "replica", "role", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
+    ("worker", &["stand_in", "dropped", "faults", "replica", "role", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
     ("models", &["worker", "channel", "chat", "event_log", "ipc", "sys"]),
     ("journal", &["chat", "event_log", "ipc", "replica", "stand_in", "sys"]),
     ("doctor", &["ipc", "sys"]),
@@ -27,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "admission",
             "channel",
             "doctor",
+            "dropped",
             "event_log",
             "ipc",
             "journal",

@@ -44,12 +44,12 @@ mod watchdog;
 use crate::admission::{Admission, SUPERVISOR};
 use crate::channel::ToSupervisor;
 use crate::doctor;
+use crate::dropped::{self, Dropped};
 use crate::event_log::{EventLog, Geometry};
 use crate::ipc::event::Event;
 use crate::ipc::queue::Received;
 use crate::ipc::semaphore::Semaphore;
 use crate::ipc::start_gate::StartGate;
-use crate::ipc::value::Value;
 use crate::journal::{self, JournalConfig, Quota, Tally, sequences_used};
 use crate::log_output;
 use crate::models::Placement;
@@ -245,6 +245,7 @@ struct Supervisor {
     post: Post,
     watchdog: Watchdog,
     blame: Blame,
+    dropped: dropped::Report,
     stage: Stage,
     scheduling: Scheduling,
     out_of_memory: OutOfMemory,
@@ -316,11 +317,12 @@ impl Supervisor {
 
         let rate_limit = options.rate_limit;
         let stopping = Event::map("forkchat-stopping").map_err(share)?;
+        let dropped = Dropped::map().map_err(share)?;
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
             cells: udp_cells,
             admission: Admission::new(units, 0, options.max_per_address, !rate_limit.is_off()),
-            dropped: Value::map("forkchat-counters").map_err(share)?,
+            dropped,
         };
         let journal = JournalConfig {
             rate_limit,
@@ -354,6 +356,7 @@ impl Supervisor {
                 turn_away_max,
                 journal: Slot(workers),
                 stopping,
+                dropped,
                 udp: Some(udp),
                 stand_in: Some(post.clone()),
             },
@@ -362,6 +365,7 @@ impl Supervisor {
             post,
             watchdog: Watchdog::new(slots),
             blame: Blame::default(),
+            dropped: dropped::Report::new(dropped),
             stage: Stage::Serving,
             scheduling,
             out_of_memory,
@@ -439,6 +443,7 @@ impl Supervisor {
             self.watch();
             self.pass_on();
             if let Some(code) = self.stop() {
+                self.dropped.rest().iter().for_each(|line| log::warn!("{line}"));
                 return code;
             }
         }
@@ -480,6 +485,7 @@ impl Supervisor {
     /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
     fn watch(&mut self) {
         log_output::report_dropped();
+        self.dropped.next(Instant::now()).iter().for_each(|line| log::warn!("{line}"));
         self.log_process.kill_if_stopped();
         if self.watchdog.is_due(Instant::now()) {
             // Who has nobody to tell sleeps on, but not for long: it would have much to apply at once, and holds the ring.

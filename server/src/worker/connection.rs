@@ -3,7 +3,7 @@
 //! Its input belongs to one of them at a time. In a [`super::pair`] the epoll registration is one-shot: an event gives the input to the receive
 //! thread; a batch in the queue passes it on to the send thread; arming the socket again gives it back to the kernel.
 
-use crate::sys::socket::{consume, is_all_acknowledged, set_receive_low_water};
+use crate::sys::socket::{consume, is_all_acknowledged, set_receive_low_water, unread};
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::{COMMAND_COST_MAX, RATE_BURST_LINES};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
@@ -98,6 +98,11 @@ impl Connection {
     /// Lines that the next peek may take.
     pub fn lines_max(&self) -> usize {
         self.lines_max.load(Ordering::Relaxed) as usize
+    }
+
+    /// Input bytes that are in the kernel; 0 also if that can't be had.
+    pub fn unread(&self) -> usize {
+        unread(self.socket.as_fd()).unwrap_or(0)
     }
 
     /// Takes `len` bytes of input out of the kernel: what they say is in the log, or need not be.

@@ -152,6 +152,10 @@ impl Sockets for Network {
         }
     }
 
+    fn unread(&mut self, session: SessionId) -> usize {
+        self.connection(session).map_or(0, |connection| connection.unread())
+    }
+
     fn consume(&mut self, session: SessionId, len: usize) {
         if let Some(connection) = self.connection(session) {
             connection.consume(len);

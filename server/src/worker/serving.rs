@@ -18,6 +18,7 @@ use super::sockets::Sockets;
 use super::takeover::{Inherited, Takeover};
 use super::udp::{UdpConfig, UdpDesk, Verdict};
 use crate::chat::{CloseReason, Fact, RateLimit, Session, Transport};
+use crate::dropped::Dropped;
 use crate::event_log::{AppendError, Batch, EventLog, Place, Thread};
 use crate::faults::{Act, strike};
 use crate::ipc::doorbell::Doorbell;
@@ -73,6 +74,8 @@ pub struct ServingConfig {
     pub journal: Slot,
     /// Set when the server ends: whoever has come in is told, and nothing more is taken in.
     pub stopping: Event,
+    /// Counts what is dropped of what clients send.
+    pub dropped: Dropped,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<UdpConfig>,
     /// Where the supervisor says which worker stands in for the journal.
@@ -509,7 +512,11 @@ impl<S: Sockets> Serving<S> {
         let now = self.log.now();
         match self.replica.chat.lines_allowed(session, now) {
             0 if self.broken.contains(&session) => {
-                log::debug!("session {session}: its peer has reset the connection; what it sent beyond its budget is dropped");
+                let bytes = self.sockets.unread(session);
+                self.config.dropped.backlog(bytes);
+                log::debug!(
+                    "session {session}: its peer has reset the connection; {bytes} bytes that it sent beyond its budget are dropped"
+                );
                 self.propose_fact(session, Fact::Closed(CloseReason::Reset));
             }
             0 => {

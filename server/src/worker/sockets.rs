@@ -43,6 +43,12 @@ pub trait Sockets {
         false
     }
 
+    /// Input bytes of a session that have arrived and were not taken.
+    fn unread(&mut self, session: SessionId) -> usize {
+        let _ = session;
+        0
+    }
+
     /// Takes input bytes out of the kernel: their records are in the log.
     fn consume(&mut self, session: SessionId, len: usize);
 

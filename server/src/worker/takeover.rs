@@ -239,7 +239,7 @@ mod tests {
     use crate::chat::RateLimit;
     use crate::event_log::{Geometry, SnapshotWriter};
     use crate::worker::Bounds;
-    use crate::worker::fakes::{FakeSockets, never, path, peer, udp_config};
+    use crate::worker::fakes::{FakeSockets, dropped, never, path, peer, udp_config};
     use crate::worker::input::{Behind, Input};
     use crate::worker::serving::ServingConfig;
     use forkchat_common::ids::Slot;
@@ -260,6 +260,7 @@ mod tests {
             turn_away_max: 1,
             journal: JOURNAL,
             stopping: never(),
+            dropped: dropped(),
             udp,
             stand_in: None,
         }

@@ -14,8 +14,8 @@
 
 use crate::admission::{Admission, Refused};
 use crate::chat::{CHALLENGE_BYTES, Chat, Fact, Record, Session, Transport};
+use crate::dropped::Dropped;
 use crate::event_log::Batch;
-use crate::ipc::value::Value;
 use crate::replica::push_fact;
 use crate::worker::input::fact_of;
 use forkchat_common::endpoint::{Token, UdpPath};
@@ -42,8 +42,8 @@ pub struct UdpConfig {
     pub cells: Range<usize>,
     /// Who may come in.
     pub admission: Admission,
-    /// Datagrams that were dropped because their sender sends too much, or because they lack the session's key.
-    pub dropped: Value,
+    /// Counts the datagrams that are dropped.
+    pub dropped: Dropped,
 }
 
 /// The UDP sessions, as their worker knows them.
@@ -140,7 +140,7 @@ impl UdpDesk {
                 match known.key.map_or(Some(bytes), |key| without_key(bytes, key)) {
                     Some(lines) => self.lines(path, lines, None, chat, now, uptime),
                     None => {
-                        let dropped = self.config.dropped.increase(1);
+                        let dropped = self.config.dropped.datagram();
                         log::debug!("dropped a datagram of {} without its session's key; {dropped} so far", path.peer);
                         Verdict::Ignore
                     }
@@ -239,7 +239,7 @@ impl UdpDesk {
         let before = known.lines;
         let is_whole = push_lines(known.session, bytes, &mut known.lines, allowed, &mut batch);
         if !is_whole {
-            let dropped = self.config.dropped.increase(1);
+            let dropped = self.config.dropped.datagram();
             log::debug!("dropped a datagram of {}, or its last lines: too many; {dropped} so far", path.peer);
         }
         let lines = known.lines - before;
@@ -359,7 +359,7 @@ mod tests {
             assert!(matches!(send(&own), Verdict::Lines(_, _, 1)), "{own}");
         }
         assert_eq!(desk.known[&path(1)].heard, later);
-        assert_eq!(desk.config.dropped.get(), 6);
+        assert_eq!(desk.config.dropped.datagram(), 7, "and 6 before");
     }
 
     #[test]

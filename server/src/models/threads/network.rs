@@ -314,6 +314,10 @@ impl Sockets for Network {
         stream.peer.out() != out
     }
 
+    fn unread(&mut self, session: SessionId) -> usize {
+        self.routes.stream(session).map_or(0, |stream| stream.peer.connection.unread())
+    }
+
     fn consume(&mut self, session: SessionId, len: usize) {
         if let Some(stream) = self.routes.stream(session) {
             stream.peer.connection.consume(len);

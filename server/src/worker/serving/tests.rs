@@ -1,6 +1,6 @@
 use super::*;
 use crate::event_log::Geometry;
-use crate::worker::fakes::{FakeSockets, never, peer};
+use crate::worker::fakes::{FakeSockets, dropped, never, peer};
 use crate::worker::input::Behind;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
@@ -12,6 +12,7 @@ fn config() -> ServingConfig {
         turn_away_max: 1,
         journal: Slot(1),
         stopping: never(),
+        dropped: dropped(),
         udp: None,
         stand_in: None,
     }

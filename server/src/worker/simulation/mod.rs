@@ -16,7 +16,7 @@ mod disk;
 mod spy;
 mod world;
 
-use super::fakes::never;
+use super::fakes::{dropped, never};
 use super::input::Input;
 use super::outboxes::Bounds;
 use super::serving::{Serving, ServingConfig};
@@ -94,6 +94,7 @@ fn config() -> ServingConfig {
         turn_away_max: 0,
         journal: JOURNAL,
         stopping: never(),
+        dropped: dropped(),
         udp: None,
         stand_in: None,
     }
