@@ -37,7 +37,11 @@ impl Supervisor {
             None => format!("{name} could not be started for 2 s"),
             Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago and is not gone, since the kernel still works for it"),
         };
-        let so = if is_worker { "those whom it served wait, and may be closed" } else { "what is said waits in the ring until it is back, as far as that has room" };
+        let so = if is_worker {
+            "those whom it served wait, and may be closed"
+        } else {
+            "what is said waits in the ring until it is back, as far as that has room"
+        };
         log::error!("{what}; the others go on without it, and {so}");
         // Whoever was there is gone; or it was killed so long ago that none of its threads is on a CPU any more. Then none executes another
         // instruction of the program: whatever a thread waits for in the kernel, it finds the signal before it leaves it.

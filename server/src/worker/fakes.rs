@@ -95,8 +95,8 @@ impl Sockets for FakeSockets {
         *self.consumed.entry(session).or_default() += len;
     }
 
-    fn has_unread(&mut self, session: SessionId) -> bool {
-        self.unread.contains(&session)
+    fn unread(&mut self, session: SessionId) -> usize {
+        usize::from(self.unread.contains(&session))
     }
 
     fn arm(&mut self, _: SessionId, _: u64) -> bool {

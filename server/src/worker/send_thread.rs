@@ -10,7 +10,7 @@ use super::udp_socket::UdpSender;
 use crate::chat::Ending;
 use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
-use crate::sys::socket::{send_at_once, unread};
+use crate::sys::socket::send_at_once;
 use crate::sys::tcp_position::{Positions, positions};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use forkchat_common::endpoint::UdpPath;
@@ -160,10 +160,6 @@ impl Sockets for Network {
         if let Some(connection) = self.connection(session) {
             connection.consume(len);
         }
-    }
-
-    fn has_unread(&mut self, session: SessionId) -> bool {
-        self.connection(session).is_some_and(|connection| unread(connection.as_fd()).is_ok_and(|bytes| bytes > 0))
     }
 
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {

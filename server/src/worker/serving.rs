@@ -559,7 +559,7 @@ impl<S: Sockets> Serving<S> {
                 Timer::Arm(session) if !self.delayed.contains(&session) => {}
                 Timer::Arm(session) => self.arm(session),
                 Timer::Arrival(session, _) if self.is_announced(session) => {}
-                Timer::Arrival(session, since) if now.since(since) < FIRST_LINE && self.sockets.has_unread(session) => {
+                Timer::Arrival(session, since) if now.since(since) < FIRST_LINE && self.sockets.unread(session) > 0 => {
                     // Each time twice as long, so that it is looked at a few times only.
                     let waited = now.since(since);
                     self.set_timer(waited.min(FIRST_LINE - waited), timer);

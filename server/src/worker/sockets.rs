@@ -43,17 +43,11 @@ pub trait Sockets {
         false
     }
 
-    /// Input bytes of a session that have arrived and were not taken.
-    fn unread(&mut self, session: SessionId) -> usize {
-        let _ = session;
-        0
-    }
+    /// Input bytes of a session that are in the kernel, such as a line that hasn't ended; 0 also if that can't be had.
+    fn unread(&mut self, session: SessionId) -> usize;
 
     /// Takes input bytes out of the kernel: their records are in the log.
     fn consume(&mut self, session: SessionId, len: usize);
-
-    /// Whether something of a session's input is in the kernel, such as a line that hasn't ended.
-    fn has_unread(&mut self, session: SessionId) -> bool;
 
     /// Has the receive side look at the session's input again, for at most `lines_max` lines. False if it can't be done now.
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool;

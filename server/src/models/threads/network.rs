@@ -7,7 +7,7 @@ use super::receive::{Desk, Permit, receive};
 use super::send::{Chunk, linger, write};
 use crate::chat::Ending;
 use crate::sys::process::set_name;
-use crate::sys::socket::{consume, send_at_once, unread};
+use crate::sys::socket::{consume, send_at_once};
 use crate::sys::tcp_position::{Positions, positions};
 use crate::sys::threads::can_start_threads;
 use crate::worker::connection::{Connection, DISCARD_BYTES, LINGER, lines_per_peek};
@@ -322,10 +322,6 @@ impl Sockets for Network {
         if let Some(stream) = self.routes.stream(session) {
             stream.peer.connection.consume(len);
         }
-    }
-
-    fn has_unread(&mut self, session: SessionId) -> bool {
-        self.routes.stream(session).is_some_and(|stream| unread(stream.peer.connection.as_fd()).is_ok_and(|bytes| bytes > 0))
     }
 
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {

@@ -108,8 +108,8 @@ impl Sockets for Wires {
         self.with(session, |client| client.consumed += len);
     }
 
-    fn has_unread(&mut self, session: SessionId) -> bool {
-        self.with(session, |client| client.consumed < client.sent.len()).unwrap_or(false)
+    fn unread(&mut self, session: SessionId) -> usize {
+        self.with(session, |client| client.sent.len().saturating_sub(client.consumed)).unwrap_or(0)
     }
 
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
