@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
@@ -618,6 +619,29 @@ fn over_udp_it_is_the_same() {
     let mut bob = server.join("bob");
     bob.say("/who #rust");
     bob.reads("* in #rust: alice");
+}
+
+#[test]
+fn over_udp_a_client_that_only_reads_notices_that_the_server_was_restarted() {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let mut server = Server::start(&[]);
+        let home = Home::new();
+        let terminal = client(&server, &home, &["--nick", "alice", "--udp"]);
+        terminal.type_keys("/join #rust\r");
+        prompt(&terminal, "#rust> ");
+        server.signal(signal);
+        server.wait();
+        let server = Server::start_in_place_of(&server, &[]);
+        // A server that is stopped says goodbye, and the client asks whether it is still there. Of one that is killed it learns by its next sign of
+        // life.
+        let since = Instant::now();
+        terminal.shows("the connection is lost");
+        assert!(signal == Signal::SIGKILL || since.elapsed() < Duration::from_secs(15), "{:?} after the goodbye", since.elapsed());
+        terminal.shows("connected again");
+        let mut bob = server.join("bob");
+        bob.say("/join #rust\nwelcome back");
+        terminal.shows("[#rust] bob: welcome back");
+    }
 }
 
 #[test]

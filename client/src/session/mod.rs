@@ -361,6 +361,7 @@ impl Session {
             return self.show(Shown::Told(told));
         };
         self.count_datagram(&tagged);
+        self.doubt_session(&tagged);
         if self.is_sign_of_life(&tagged, now) {
             return self.proceed(now);
         }

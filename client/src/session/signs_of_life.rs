@@ -27,15 +27,17 @@ pub(super) struct SignsOfLife {
     last_sent: Instant,
     pings: u64,
     tries: u32,
+    /// The server told something that may be the end of the session, and was not asked since.
+    is_in_doubt: bool,
 }
 
 impl SignsOfLife {
     pub fn new(now: Instant) -> SignsOfLife {
-        SignsOfLife { last_datagram: 0, gaps: 0, last_sent: now, pings: 0, tries: 0 }
+        SignsOfLife { last_datagram: 0, gaps: 0, last_sent: now, pings: 0, tries: 0, is_in_doubt: false }
     }
 
     pub fn connected(&mut self, now: Instant) {
-        (self.last_datagram, self.last_sent, self.tries) = (0, now, 0);
+        (self.last_datagram, self.last_sent, self.tries, self.is_in_doubt) = (0, now, 0, false);
     }
 
     pub fn sent(&mut self, now: Instant) {
@@ -70,6 +72,12 @@ impl Session {
         }
     }
 
+    /// The server told a line that answers nothing. It may be its goodbye, which no end of the connection follows: it is asked soon whether the session
+    /// goes on. Whoever forges such a line gains no more than that.
+    pub(super) fn doubt_session(&mut self, told: &Tagged<'_>) {
+        self.signs.is_in_doubt |= told.to.is_none() && matches!(told.event, Kind::Reply | Kind::Error);
+    }
+
     /// When the next sign of life is due.
     pub(super) fn next_sign_of_life(&self) -> Option<Instant> {
         match self.phase {
@@ -83,6 +91,7 @@ impl Session {
         Some(match overdue {
             Some(_) if self.signs.tries > 0 => self.signs.last_sent + AGAIN,
             Some(at) => at,
+            None if self.signs.is_in_doubt => self.signs.last_sent + AGAIN,
             None => self.signs.last_sent + AFTER,
         })
     }
@@ -92,7 +101,7 @@ impl Session {
         if matches!(self.phase, Phase::Leaving(_)) {
             return self.send_for("/quit", Purpose::Goodbye, now);
         }
-        self.signs.tries += 1;
+        (self.signs.tries, self.signs.is_in_doubt) = (self.signs.tries + 1, false);
         if self.signs.given_up().is_some() {
             return self.push(Output::Close);
         }

@@ -730,6 +730,26 @@ fn over_udp_the_clients_own_question_is_not_shown_however_late_and_often_its_ans
 }
 
 #[test]
+fn over_udp_a_goodbye_is_looked_into_soon_and_once() {
+    let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
+    world.settle();
+    world.say("hi");
+    while world.read() {}
+    while world.hear() {}
+    world.now += Duration::from_secs(10);
+    let due_in = |world: &World| world.session.next_tick().map(|at| at.saturating_duration_since(world.now).as_secs());
+    assert!(due_in(&world) > Some(10));
+    world.session.told(b"@id=9;event=say;room=#rust;nick=eve [#rust] eve: goodbye", world.now);
+    assert!(due_in(&world) > Some(10), "that is no goodbye of the server's");
+    world.session.told(b"@id=9;event=reply * the server is stopping; goodbye", world.now);
+    assert_eq!(due_in(&world), Some(0));
+    world.pass(0);
+    while world.read() {}
+    while world.hear() {}
+    assert!(due_in(&world) > Some(10), "the session goes on");
+}
+
+#[test]
 fn a_history_that_does_not_reach_back_proves_nothing() {
     let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
     world.settle();
