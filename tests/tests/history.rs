@@ -1,9 +1,11 @@
 //! `/history` and topics: what outlives a line, a journal, a server.
 
+use forkchat_tests::processes::cpu_of;
 use forkchat_tests::{Client, Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// The lines of an answer, without its dates and its end.
 fn history(client: &mut Client, count: usize) -> Vec<String> {
@@ -360,6 +362,97 @@ fn a_limit_on_the_size_of_files_is_named_once_and_the_journal_goes_on() {
     drop((a, b));
     assert_eq!(server.wait().code(), Some(4));
     server.tells(" lines that were said could not be stored");
+}
+
+/// The limit is in blocks of 512 bytes, as a plain `sh` has it.
+#[test]
+fn under_a_limit_on_the_size_of_files_the_last_lines_are_kept_and_it_ends_well() {
+    for blocks in [512_u64, 2_000, 8_400] {
+        let directory = TempDir::new(&format!("file-size-{blocks}"));
+        let limit = format!("ulimit -f {blocks}");
+        let options = ["--rate-limit", "off", "--data-dir", directory.0.to_str().unwrap()];
+        let mut server = Server::start_limited(Some(&limit), &options);
+        let kept_kib = blocks / 8 - 32;
+        server
+            .tells(&format!("the history keeps at most {kept_kib} KiB, since files may not be larger than {} KiB (ulimit -f)", blocks / 2));
+        let (mut a, mut b) = (server.join("a"), server.join("b"));
+        let line = "x".repeat(300);
+        // Then long ones, a batch of which is larger than the file may be.
+        for (count, line) in [(8_000, line.as_str()), (1_000, &"y".repeat(4_000))] {
+            for number in 1..=count {
+                a.say(&format!("{number} {line}"));
+                if number % 100 == 0 {
+                    b.reads(&format!("a: {number} "));
+                }
+            }
+        }
+        (0..100).for_each(|number| a.say(&format!("last {number} {line}")));
+        b.reads("a: last 99 ");
+        let count = 20;
+        let expected: Vec<String> = (100 - count..100).map(|number| format!("[#lobby] a: last {number} {line}")).collect();
+        assert_eq!(history(&mut b, count), expected, "{limit}");
+        server.signal(Signal::SIGTERM);
+        drop((a, b));
+        assert_eq!(server.wait().code(), Some(0), "{limit}: {}", server.journal_text());
+        assert!(!server.journal_text().contains("cannot store"), "{limit}: {}", server.journal_text());
+        let server = Server::start_limited(Some(&limit), &options);
+        assert_eq!(history(&mut server.join("c"), count), expected, "{limit}");
+    }
+}
+
+#[test]
+fn a_limit_that_is_too_low_for_a_history_is_told_at_the_start_and_the_chat_goes_on() {
+    let mut server = Server::start_limited(Some("ulimit -f 400"), &["--grace", "1"]);
+    server.tells(
+        "cannot store what is said: files may not be larger than 200 KiB (ulimit -f), and a history takes 256 KiB at least; raise it",
+    );
+    let mut a = server.join("a");
+    a.say("said");
+    a.sync();
+    server.signal(Signal::SIGTERM);
+    drop(a);
+    assert_eq!(server.wait().code(), Some(4), "{}", server.journal_text());
+}
+
+#[test]
+fn a_write_ahead_log_that_cannot_grow_is_emptied_and_nothing_is_lost() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    // As a disk's quota would: SQLite knows nothing of it. The database has room, but the log never comes to the 4 MiB at which it is emptied.
+    let mut server = Server::start(&["--rate-limit", "off", "--history", "1000"]);
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    let journal = server.process("journal");
+    assert!(Command::new("prlimit").args(["--pid", &journal.to_string(), "--fsize=3000000:unlimited"]).status().unwrap().success());
+    (0..3).for_each(|_| drop(say_three_megabytes(&mut a, &mut b)));
+    assert_eq!(history(&mut b, 1).len(), 1);
+    server.signal(Signal::SIGTERM);
+    drop((a, b));
+    assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+    assert!(!server.journal_text().contains("cannot store"), "{}", server.journal_text());
+}
+
+#[test]
+fn a_journal_that_cannot_store_costs_next_to_no_cpu() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    let mut server = Server::start(&["--grace", "1", "--rate-limit", "off"]);
+    let data_dir = server.data_dir().to_owned();
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    let journal = server.process("journal");
+    wait_for("the database", || data_dir.join("history.sqlite3-wal").exists().then_some(()));
+    // So little that no line has room.
+    assert!(Command::new("prlimit").args(["--pid", &journal.to_string(), "--fsize=32768:unlimited"]).status().unwrap().success());
+    say_three_megabytes(&mut a, &mut b);
+    server.tells("cannot store what is said: ");
+    let before = cpu_of(journal);
+    std::thread::sleep(Duration::from_secs(5));
+    let used = cpu_of(journal) - before;
+    assert!(used <= Duration::from_millis(75), "{used:?} in 5 s");
+    server.signal(Signal::SIGTERM);
+    drop((a, b));
+    assert_eq!(server.wait().code(), Some(4));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use zerocopy::FromBytes;
 
 /// Entries that go into one transaction.
-const BATCH_ENTRIES_MAX: usize = 1_000;
+pub(super) const BATCH_ENTRIES_MAX: usize = 1_000;
 
 /// What the journal counts, in memory that outlives it.
 #[derive(Debug, Default, FromBytes)]
@@ -199,8 +199,13 @@ impl Backlog {
     /// Takes the entries that are to be stored next, behind a gap if there is one. They count as under way until [`Backlog::stored`] or
     /// [`Backlog::not_stored`].
     pub fn take(&self) -> Vec<Entry> {
+        self.take_at_most(BATCH_ENTRIES_MAX)
+    }
+
+    /// The same with so many entries at most.
+    pub fn take_at_most(&self, count_max: usize) -> Vec<Entry> {
         let mut inner = self.lock();
-        let count = inner.entries.len().min(BATCH_ENTRIES_MAX);
+        let count = inner.entries.len().min(count_max);
         let gap = inner.gap.map(|until| Entry::Gap { until });
         let entries: Vec<Entry> = gap.into_iter().chain(inner.entries.drain(..count)).collect();
         inner.in_flight = entries.iter().filter(|entry| !is_gap(entry)).map(|entry| (entry.sequence(), false)).collect();

@@ -88,9 +88,7 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig, gate: Place
     if config.data_dir.is_none() {
         log::warn!("nothing that is said is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir");
     }
-    if let Some(limit) = store::file_size_limit().filter(|limit| limit / 2 < config.quota.bytes_max) {
-        log::warn!("files may not be larger than {} KiB (ulimit -f), so the history keeps half as much", limit >> 10);
-    }
+    warn_of_file_size(config);
     let backlog = Arc::new(Backlog::new(config.tally));
     let mut storing = Storing::new(log, me, backlog.clone(), config.data_dir.as_deref(), config.quota);
     let store = move || {
@@ -112,5 +110,15 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig, gate: Place
             log::error!("{error}");
             CANNOT_START
         }
+    }
+}
+
+/// Tells the operator if less is kept than was asked for. That nothing is, the storing thread tells.
+fn warn_of_file_size(config: &JournalConfig) {
+    let Some(limit) = store::file_size_limit().filter(|_| config.data_dir.is_some()) else { return };
+    let kept = config.quota.within(Some(limit)).bytes_max;
+    if 0 < kept && kept < config.quota.bytes_max {
+        let (kept, limit) = (kept >> 10, limit >> 10);
+        log::warn!("the history keeps at most {kept} KiB, since files may not be larger than {limit} KiB (ulimit -f)");
     }
 }

@@ -3,7 +3,7 @@
 //! When the database can't be opened or written it says so once, keeps trying, and says when it works again; meanwhile the backlog holds what was
 //! said, and the chat goes on.
 
-use super::backlog::{Backlog, Prepared, Request};
+use super::backlog::{BATCH_ENTRIES_MAX, Backlog, Prepared, Request};
 use super::sequences::Ahead;
 use super::store::{Line, Quota, Store, StoreError};
 use crate::chat::{AnswerEnd, PastLine};
@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 /// How long a few entries wait for more to share a transaction with.
 const GATHER: Duration = Duration::from_millis(50);
-/// What failed is tried again after this.
+/// What failed is tried again after this, and after twice as long each time that it fails again,
 const AGAIN: Duration = Duration::from_millis(500);
+/// at most.
+const AGAIN_MAX: Duration = Duration::from_secs(4);
 /// Requests that are answered before it stores again.
 const REQUESTS_PER_TURN: usize = 8;
 /// How long it sleeps when there is nothing to do.
@@ -51,7 +53,11 @@ pub struct Storing {
     failure: Option<String>,
     /// The same for reading, and how many questions could not be answered because of it.
     read_failure: Option<(String, u64)>,
-    try_at: Instant,
+    failed_at: Instant,
+    /// How long after that it is tried again; 0 while it works.
+    pause: Duration,
+    /// Entries of the next transaction: one after a failure, since each try costs as much as what it can't store, and then twice as many each time.
+    batch_max: usize,
 }
 
 /// What the database has of a room.
@@ -79,7 +85,9 @@ impl Storing {
             has_stored: false,
             failure: None,
             read_failure: None,
-            try_at: Instant::now(),
+            failed_at: Instant::now(),
+            pause: Duration::ZERO,
+            batch_max: BATCH_ENTRIES_MAX,
         }
     }
 
@@ -88,7 +96,7 @@ impl Storing {
         loop {
             self.turn();
             if self.failure.is_some() {
-                std::thread::sleep(self.try_at.saturating_duration_since(Instant::now()).min(GATHER));
+                std::thread::sleep(self.until_next_try().min(GATHER));
             }
             self.backlog.wait(SLEEP, GATHER);
             let is_all_stored = self.backlog.is_empty() && (self.backlog.gap().is_none() || self.data_dir.is_none());
@@ -104,7 +112,7 @@ impl Storing {
     }
 
     fn turn(&mut self) {
-        if Instant::now() >= self.try_at && !self.backlog.is_closed() {
+        if self.until_next_try().is_zero() && !self.backlog.is_closed() {
             let worked = self.open().and_then(|()| self.store_some());
             self.say(worked);
             self.note_sequences(Ahead::follow);
@@ -115,6 +123,12 @@ impl Storing {
             self.backlog.prepare(prepared);
             self.log.bell(self.me).ring();
         }
+    }
+
+    /// When the server ends there is little time left.
+    fn until_next_try(&self) -> Duration {
+        let pause = if self.backlog.is_closing() { self.pause.min(AGAIN) } else { self.pause };
+        pause.saturating_sub(self.failed_at.elapsed())
     }
 
     fn open(&mut self) -> Result<(), StoreError> {
@@ -167,7 +181,7 @@ impl Storing {
             self.backlog.give_topics(topics);
             return Err(error);
         }
-        let entries = self.backlog.take();
+        let entries = self.backlog.take_at_most(self.batch_max);
         let Some(reached) = entries.last().map(super::store::Entry::sequence) else { return Ok(()) };
         match store.store(self.log.first(), &entries, reached) {
             Ok(()) => {
@@ -199,6 +213,7 @@ impl Storing {
     fn say(&mut self, worked: Result<(), StoreError>) {
         match worked {
             Ok(()) => {
+                (self.pause, self.batch_max) = (Duration::ZERO, (2 * self.batch_max).min(BATCH_ENTRIES_MAX));
                 if self.failure.take().is_some() {
                     match self.backlog.tally().missing() {
                         0 => log::warn!("what is said is stored again, and nothing was missed"),
@@ -212,7 +227,8 @@ impl Storing {
                     log::warn!("cannot store what is said: {text}");
                     self.failure = Some(text);
                 }
-                self.try_at = Instant::now() + AGAIN;
+                (self.failed_at, self.batch_max) = (Instant::now(), 1);
+                self.pause = (2 * self.pause).clamp(AGAIN, AGAIN_MAX);
             }
         }
     }
@@ -505,6 +521,36 @@ mod tests {
         other.execute_batch("ALTER TABLE rooms RENAME COLUMN other TO key").unwrap();
         assert_eq!(question(&mut storing, Sequence(log.first().0 + 9)).0, 3);
         assert_eq!(storing.read_failure, None);
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_with_one_line_and_ever_longer_pauses() {
+        let home = Home::new();
+        let (log, mut storing) = has_stored(&home);
+        let other = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
+        let hinder = "CREATE TRIGGER hinder BEFORE INSERT ON lines BEGIN SELECT RAISE(ABORT, 'hindered'); END";
+        other.execute_batch(hinder).unwrap();
+        storing.backlog.add(&mut (4..=9).map(|place| line(log.first().0 + place)).collect());
+        for millis in [500, 1_000, 2_000, 4_000, 4_000] {
+            storing.turn();
+            assert_eq!((storing.pause, storing.batch_max), (Duration::from_millis(millis), 1));
+            assert!(storing.until_next_try() > Duration::from_millis(millis / 2));
+            // As if the pause were over.
+            storing.failed_at -= storing.pause;
+        }
+        assert_eq!(storing.backlog.waiting_lines("#a", Sequence(u64::MAX)).len(), 6, "nothing is given up");
+        other.execute_batch("DROP TRIGGER hinder").unwrap();
+        for (left, batch_max) in [(5, 2), (3, 4), (0, 8)] {
+            storing.turn();
+            assert_eq!((storing.backlog.waiting_lines("#a", Sequence(u64::MAX)).len(), storing.batch_max), (left, batch_max));
+        }
+        assert!(storing.failure.is_none() && storing.until_next_try().is_zero());
+        // At the end of the server it is tried more often.
+        other.execute_batch(hinder).unwrap();
+        storing.pause = AGAIN_MAX;
+        storing.failed_at = Instant::now();
+        storing.backlog.close();
+        assert!(storing.until_next_try() <= AGAIN);
     }
 
     #[test]

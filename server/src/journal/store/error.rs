@@ -1,6 +1,7 @@
 //! What can go wrong with the history's database, worded for the operator: what failed, and what to do about it.
 
 use super::files::reached_size_limit;
+use super::sizes::LIMIT_MIN;
 use rusqlite::ErrorCode;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -50,6 +51,11 @@ pub enum StoreError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// The limit on the size of files leaves no room for a history.
+    NoFileSize {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// SQLite can't do what it was asked for.
     Sqlite {
         /// What was attempted, as the words before the path.
@@ -92,8 +98,8 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             StoreError::Reader { path, bytes } => {
-                let mib = bytes >> 20;
-                write!(f, "cannot store in the history: another program reads it and holds back {} ({mib} MiB); end it", path.display())
+                let kib = bytes >> 10;
+                write!(f, "cannot store in the history: another program reads it and holds back {} ({kib} KiB); end it", path.display())
             }
             StoreError::FileSize { action, path, limit } => write!(
                 f,
@@ -101,6 +107,12 @@ impl fmt::Display for StoreError {
                  raise it and start the server again",
                 path.display(),
                 limit >> 10
+            ),
+            StoreError::NoFileSize { limit } => write!(
+                f,
+                "files may not be larger than {} KiB (ulimit -f), and a history takes {} KiB at least; raise it and start the server again",
+                limit >> 10,
+                LIMIT_MIN >> 10
             ),
             StoreError::Sqlite { action, path, error } => {
                 let path = path.display();
@@ -122,7 +134,8 @@ impl std::error::Error for StoreError {
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. }
             | StoreError::Reader { .. }
-            | StoreError::FileSize { .. } => None,
+            | StoreError::FileSize { .. }
+            | StoreError::NoFileSize { .. } => None,
         }
     }
 }

@@ -17,7 +17,8 @@
 //! about 4 MiB, the last first; the database is whole at some earlier transaction all the same.
 //!
 //! **Bounds.** Lines and bytes by [`Quota`], which also says whose lines are deleted; rooms by the lines, topics by [`ROOMS_MAX`], the
-//! write-ahead log by `WAL_BYTES_MAX`. The file never shrinks: what is freed is used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
+//! write-ahead log by `sizes`, which also says how much is kept where files may not be large (`ulimit -f`). The file never shrinks: what is freed is
+//! used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
 
 mod error;
 mod files;
@@ -25,6 +26,7 @@ mod migrations;
 mod progress;
 mod quota;
 mod rooms;
+mod sizes;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -42,7 +44,8 @@ use progress::{Gap, Lost, Progress};
 use quota::Totals;
 use rooms::RoomNumbers;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+use sizes::{LIMIT_MIN, Sizes};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -57,24 +60,18 @@ const WAL_NAME: &str = "history.sqlite3-wal";
 const SHM_NAME: &str = "history.sqlite3-shm";
 /// How long another process may keep the lock before a call fails.
 const BUSY_MILLIS: u64 = 250;
-/// The write-ahead log grows while another process reads one old state. Beyond this nothing is stored until that ends.
-const WAL_BYTES_MAX: u64 = 256 << 20;
-
-/// A checkpoint after 1,000 pages (4 MiB), after which the write-ahead log is used from its beginning and kept at 8 MiB or less.
-const SETTINGS: &str = "
-    PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = NORMAL;
-    PRAGMA wal_autocheckpoint = 1000;
-    PRAGMA journal_size_limit = 8388608;
-    PRAGMA cache_size = -8192;
-    PRAGMA temp_store = MEMORY;
-";
+/// A batch that is large against the quota is trimmed after each such part of it, so that the file doesn't become larger meanwhile.
+const TRIM_PART: u64 = 8;
 
 const ADD_LINE: &str = "INSERT INTO lines (id, sequence, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const SET_TOPIC: &str = "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
 const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
 const TRIM_TOPICS: &str =
     "DELETE FROM topics WHERE id IN (SELECT id FROM topics ORDER BY id LIMIT max(0, (SELECT count(*) FROM topics) - ?1))";
+const TRIM_TOPICS_BYTES: &str = "
+    DELETE FROM topics WHERE id <= (SELECT max(id) FROM
+        (SELECT id, sum(64 + length(CAST(key AS BLOB)) + length(CAST(name AS BLOB)) + length(CAST(text AS BLOB))) OVER (ORDER BY id DESC) AS bytes
+        FROM topics) WHERE bytes > ?1)";
 const LAST_TOPICS: &str = "SELECT sequence, name, key, text FROM topics ORDER BY id DESC LIMIT ?1";
 const LAST_LINES: &str = "
     SELECT lines.sequence, time, name, key, nick, is_action, text FROM rooms JOIN lines ON lines.room = rooms.id
@@ -153,7 +150,7 @@ pub struct Store {
     /// Held as long as the database is open.
     _lock: Flock<File>,
     quota: Quota,
-    wal_bytes_max: u64,
+    sizes: Sizes,
     rooms: RoomNumbers,
     /// `None` until they are added up: at first, and when they may have changed otherwise than by a commit here.
     totals: Option<Totals>,
@@ -161,11 +158,18 @@ pub struct Store {
 
 impl Store {
     /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which is made if need be (mode 0700), and brings its schema up
-    /// to date. What is kept is bounded by `quota`, and by half of what a file may have (`ulimit -f`). Until it is dropped, or its process has ended, no other store opens there.
+    /// to date. What is kept is bounded by `quota`, and by what fits a file (`ulimit -f`): [`Quota::within`]. Until it is dropped, or its process has ended, no other store opens there.
     ///
     /// # Errors
     /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left as it is.
     pub fn open(data_dir: &Path, quota: Quota) -> Result<Store, StoreError> {
+        Store::open_within(data_dir, quota, file_size_limit())
+    }
+
+    fn open_within(data_dir: &Path, quota: Quota, limit: Option<u64>) -> Result<Store, StoreError> {
+        if let Some(limit) = limit.filter(|&limit| limit < LIMIT_MIN) {
+            return Err(StoreError::NoFileSize { limit });
+        }
         let lock = lock(data_dir)?;
         let path = data_dir.join(FILE_NAME);
         // What is said in a room is for those who are in it. SQLite gives its other files the same mode.
@@ -175,8 +179,7 @@ impl Store {
             Err(error) => return Err(StoreError::Create { path, error }),
         }
         let failed = |error| StoreError::sqlite("open", &path, error);
-        // Half of what a file may have: what is deleted leaves holes, and the file never shrinks.
-        let quota = Quota { bytes_max: quota.bytes_max.min(file_size_limit().map_or(u64::MAX, |limit| limit / 2)), ..quota };
+        let (quota, sizes) = (quota.within(limit), Sizes::within(limit));
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(Duration::from_millis(BUSY_MILLIS)).map_err(failed)?;
@@ -187,10 +190,10 @@ impl Store {
             Identity::Foreign => return Err(StoreError::Foreign { path }),
             Identity::Newer(version) => return Err(StoreError::Newer { path, version, known: MIGRATIONS.len() }),
         }
-        connection.execute_batch(SETTINGS).map_err(failed)?;
+        connection.execute_batch(&settings(sizes)).map_err(failed)?;
         migrations::migrate(&mut connection, MIGRATIONS).map_err(failed)?;
         let files = Files::opened(data_dir);
-        Ok(Store { connection, files, _lock: lock, path, quota, wal_bytes_max: WAL_BYTES_MAX, rooms: RoomNumbers::default(), totals: None })
+        Ok(Store { connection, files, _lock: lock, path, quota, sizes, rooms: RoomNumbers::default(), totals: None })
     }
 
     /// What another program did to the open files. What is stored then is lost: the database should be closed with [`Store::rescue`] and opened again.
@@ -243,19 +246,7 @@ impl Store {
     /// # Errors
     /// Nothing is stored then, and the same call may be made again.
     pub fn store(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> Result<(), StoreError> {
-        self.bound_wal()?;
-        match self.commit(run, entries, reached) {
-            Ok(()) => {
-                self.files.written();
-                Ok(())
-            }
-            Err(error) => {
-                // The numbers of rooms that were made for it are gone with it.
-                self.rooms.forget();
-                self.totals = None;
-                Err(self.failed("store in", error))
-            }
-        }
+        self.write(|store| store.commit(run, entries, reached))
     }
 
     /// Stores topics that are set already.
@@ -263,13 +254,33 @@ impl Store {
     /// # Errors
     /// None of them is stored then.
     pub fn store_topics(&mut self, topics: &[Topic]) -> Result<(), StoreError> {
-        let stored = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
-            topics.iter().try_for_each(|topic| set_topic(&transaction, topic))?;
-            trim_topics(&transaction)?;
-            transaction.commit()
-        });
-        self.files.written();
-        stored.map_err(|error| self.failed("store in", error))
+        self.write(|store| store.commit_topics(topics))
+    }
+
+    /// Carries out a transaction. Where the write-ahead log finds no room it is emptied, and the transaction carried out again.
+    fn write(&mut self, mut commit: impl FnMut(&mut Store) -> rusqlite::Result<()>) -> Result<(), StoreError> {
+        self.bound_wal()?;
+        let mut committed = commit(self);
+        if committed.as_ref().is_err_and(finds_no_room) && self.empty_wal() {
+            self.forget();
+            committed = commit(self);
+        }
+        match committed {
+            Ok(()) => {
+                self.files.written();
+                Ok(())
+            }
+            Err(error) => {
+                self.forget();
+                Err(self.failed("store in", error))
+            }
+        }
+    }
+
+    /// Of a transaction that failed: the numbers of rooms that were made for it are gone with it.
+    fn forget(&mut self) {
+        self.rooms.forget();
+        self.totals = None;
     }
 
     /// The last record of this run whose entries are stored; `None` if nothing of this run is.
@@ -309,32 +320,58 @@ impl Store {
         let first_new = progress.next_line;
         // So that there is a row, which the changes of rooms go into.
         progress.save(&transaction)?;
+        let (mut untrimmed_bytes, mut untrimmed_line) = (0, first_new);
         {
             let mut add_line = transaction.prepare_cached(ADD_LINE)?;
             for entry in entries.iter().filter(|entry| Some(entry.sequence()) > reached_before) {
                 match entry {
                     Entry::Line(line) => {
                         let (sequence, time) = (to_sql(line.sequence.0), to_sql(line.time.0));
+                        let bytes = quota::line_bytes(&line.nick, &line.text);
                         let room = self.rooms.number(&transaction, &mut totals, line)?;
                         add_line.execute(params![progress.next_line, sequence, time, room.id, line.nick, line.is_action, line.text])?;
-                        totals.add_line(room.is_established, quota::line_bytes(&line.nick, &line.text));
+                        totals.add_line(room.is_established, bytes);
                         room.establish(&transaction, &mut totals, line.time)?;
                         progress.next_line += 1;
+                        untrimmed_bytes += from_sql(bytes);
                     }
-                    Entry::Topic(topic) => set_topic(&transaction, topic)?,
+                    Entry::Topic(topic) => {
+                        set_topic(&transaction, topic)?;
+                        untrimmed_bytes += topic_bytes(topic);
+                    }
                     Entry::Gap { until } => progress.gap = Some(Gap { line: progress.next_line, until: *until }),
+                }
+                if untrimmed_bytes > self.quota.bytes_max / TRIM_PART {
+                    quota::trim(&transaction, self.quota, &mut totals, &mut self.rooms, progress.next_line - untrimmed_line)?;
+                    trim_topics(&transaction, self.sizes)?;
+                    (untrimmed_bytes, untrimmed_line) = (0, progress.next_line);
                 }
             }
         }
         if entries.iter().any(|entry| matches!(entry, Entry::Topic(_))) {
-            trim_topics(&transaction)?;
+            trim_topics(&transaction, self.sizes)?;
         }
-        quota::trim(&transaction, self.quota, &mut totals, &mut self.rooms, progress.next_line - first_new)?;
+        quota::trim(&transaction, self.quota, &mut totals, &mut self.rooms, progress.next_line - untrimmed_line)?;
         progress.reach(reached);
         progress.save(&transaction)?;
         transaction.commit()?;
         self.totals = Some(totals);
         Ok(())
+    }
+
+    fn commit_topics(&mut self, topics: &[Topic]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut untrimmed_bytes = 0;
+        for topic in topics {
+            set_topic(&transaction, topic)?;
+            untrimmed_bytes += topic_bytes(topic);
+            if untrimmed_bytes > self.quota.bytes_max / TRIM_PART {
+                trim_topics(&transaction, self.sizes)?;
+                untrimmed_bytes = 0;
+            }
+        }
+        trim_topics(&transaction, self.sizes)?;
+        transaction.commit()
     }
 
     fn query_complete_since(&self, room_key: &str) -> rusqlite::Result<Sequence> {
@@ -382,18 +419,30 @@ impl Store {
 
     /// Refuses to go on while somebody's reading keeps the write-ahead log from being used again, or a full disk from being copied out of.
     fn bound_wal(&mut self) -> Result<(), StoreError> {
-        let path = self.path.with_file_name(WAL_NAME);
-        let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        if bytes <= self.wal_bytes_max {
+        let bytes = self.wal_bytes();
+        if bytes <= self.sizes.wal_bytes_max {
             return Ok(());
         }
         match self.checkpoint("TRUNCATE")? {
-            true => Err(StoreError::Reader { path, bytes }),
+            true => Err(StoreError::Reader { path: self.path.with_file_name(WAL_NAME), bytes }),
             false => {
                 self.files.written();
                 Ok(())
             }
         }
+    }
+
+    /// Whether the write-ahead log had something in it, and has nothing any more. What another program has damaged stays as it is: see [`Store::rescue`].
+    fn empty_wal(&mut self) -> bool {
+        let is_emptied = self.tampered().is_none() && self.wal_bytes() > 0 && matches!(self.checkpoint("TRUNCATE"), Ok(false));
+        if is_emptied {
+            self.files.written();
+        }
+        is_emptied
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        fs::metadata(self.path.with_file_name(WAL_NAME)).map_or(0, |metadata| metadata.len())
     }
 
     /// Brings the write-ahead log into the database's file. Whether another program held that up.
@@ -405,6 +454,25 @@ impl Store {
     fn failed(&self, action: &'static str, error: rusqlite::Error) -> StoreError {
         StoreError::sqlite(action, &self.path, error)
     }
+}
+
+fn settings(sizes: Sizes) -> String {
+    let Sizes { checkpoint_pages, wal_bytes_kept, .. } = sizes;
+    format!(
+        "
+        PRAGMA journal_mode = WAL;
+        PRAGMA synchronous = NORMAL;
+        PRAGMA wal_autocheckpoint = {checkpoint_pages};
+        PRAGMA journal_size_limit = {wal_bytes_kept};
+        PRAGMA cache_size = -8192;
+        PRAGMA temp_store = MEMORY;
+        "
+    )
+}
+
+/// Whether a file could not be made longer: the disk is full, or a limit or a quota is reached, which SQLite calls a failure of the disk.
+fn finds_no_room(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
 }
 
 /// Whose database it is.
@@ -439,10 +507,18 @@ fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Deletes the topics that were set longest ago where there are more than rooms may exist.
-fn trim_topics(connection: &Connection) -> rusqlite::Result<()> {
+/// Deletes the topics that were set longest ago where there are more than rooms may exist, or than fit the file.
+fn trim_topics(connection: &Connection, sizes: Sizes) -> rusqlite::Result<()> {
     connection.prepare_cached(TRIM_TOPICS)?.execute([limit(ROOMS_MAX)])?;
+    if let Some(bytes_max) = sizes.topics_bytes_max {
+        connection.prepare_cached(TRIM_TOPICS_BYTES)?.execute([to_sql(bytes_max)])?;
+    }
     Ok(())
+}
+
+/// What a topic counts as: the same as `TRIM_TOPICS_BYTES` has it.
+fn topic_bytes(topic: &Topic) -> u64 {
+    (64 + topic.room_key.len() + topic.room.len() + topic.text.len()) as u64
 }
 
 /// Makes the directory if need be, and takes it for this process alone.

@@ -278,6 +278,58 @@ fn many_long_lines_are_bounded_in_bytes_and_so_is_the_file() {
     assert!(at_bound > 4 << 20 && bytes < 2 * (4 << 20) && bytes < at_bound + at_bound / 2, "{at_bound} at first, {bytes} in the end");
 }
 
+/// The largest of the database's files.
+fn largest_file(home: &Home) -> u64 {
+    [FILE_NAME, WAL_NAME, SHM_NAME]
+        .map(|name| fs::metadata(home.0.join(name)).map_or(0, |metadata| metadata.len()))
+        .into_iter()
+        .max()
+        .unwrap()
+}
+
+#[test]
+fn where_files_may_not_be_large_none_becomes_so_whatever_is_said() {
+    for limit in [LIMIT_MIN, 1_024_000, 4_300_800] {
+        let home = Home::new();
+        let mut opened = Store::open_within(&home.0, at_most(1_000_000), Some(limit)).unwrap();
+        let mut sequence = RUN.0;
+        // Batches that are larger than the limit; lines that waste the most of a page, short ones, and as many rooms as lines.
+        for (length, rooms) in [(4_000, 1), (300, 3), (2_100, 7), (1, 1), (4_000, 1_000), (1, 1_000), (300, 1)] {
+            for _ in 0..4 {
+                let batch: Vec<Entry> =
+                    (1..=1_000).map(|number| said(&format!("#{}", number % rooms), sequence + number, sequence, length)).collect();
+                sequence += 1_000;
+                store(&mut opened, RUN, &batch);
+                let largest = largest_file(&home);
+                assert!(largest < limit, "{largest} with {limit}, after lines of {length} bytes in {rooms} rooms");
+            }
+            let long = "\u{1f980}".repeat(400);
+            let topics: Vec<Topic> = (1..=500).map(|number| topic(&format!("#{number}"), sequence + number, &long)).collect();
+            opened.store_topics(&topics).unwrap();
+            sequence += 500;
+            store(&mut opened, RUN, &topics.into_iter().map(Entry::Topic).collect::<Vec<_>>());
+            let largest = largest_file(&home);
+            assert!(largest < limit, "{largest} with {limit}, after topics");
+        }
+        // What fits is kept.
+        let bytes = number(&opened, "SELECT sum(bytes) FROM rooms") as u64;
+        assert!(bytes <= opened.quota.bytes_max && bytes > opened.quota.bytes_max * 3 / 4, "{bytes} of {:?}", opened.quota);
+        assert_eq!(opened.topics(1).unwrap()[0].room_key, "#500");
+        drop(opened);
+        assert_eq!(Store::open_within(&home.0, at_most(1), Some(limit)).unwrap().reached(RUN).unwrap(), Some(Sequence(sequence)));
+    }
+}
+
+#[test]
+fn with_less_than_a_history_takes_nothing_is_made() {
+    let home = Home::new();
+    let error = Store::open_within(&home.0, at_most(100), Some(LIMIT_MIN - 1)).unwrap_err().to_string();
+    let words =
+        "files may not be larger than 255 KiB (ulimit -f), and a history takes 256 KiB at least; raise it and start the server again";
+    assert_eq!(error, words);
+    assert!(!home.file().exists());
+}
+
 #[test]
 fn a_lowered_bound_is_reached_in_steps() {
     let home = Home::new();
@@ -405,7 +457,7 @@ fn a_reader_that_never_ends_does_not_fill_the_disk() {
     let home = Home::new();
     let mut opened = home.open(100);
     store(&mut opened, RUN, &lines("#a", [1_000_001]));
-    opened.wal_bytes_max = 100_000;
+    opened.sizes.wal_bytes_max = 100_000;
     let other = home.sqlite();
     other.execute_batch("BEGIN; SELECT * FROM lines").unwrap();
     let mut sequences = 1_000_002..1_001_000;

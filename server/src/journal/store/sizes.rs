@@ -1,0 +1,87 @@
+//! How large the database's files become, and how much is kept in them, where files may not be larger than a limit (`ulimit -f`).
+//!
+//! | of the limit | what takes it |
+//! |---|---|
+//! | an eighth | the write-ahead log before it is brought into the database and used from its beginning |
+//! | a quarter, less 32 KiB | lines and rooms as the quota counts them: twice that and 64 KiB are the most that they take of the database's file |
+//! | a 32nd | topics, which take at most twice that of the file |
+//!
+//! So the file stays below five eighths of the limit. What one transaction adds to the write-ahead log is each changed page once, so at most the file's size; and
+//! none begins when the log is larger than a quarter. Neither file reaches the limit, as long as the database was made within it.
+
+use super::quota::Quota;
+
+/// The write-ahead log grows while another process reads one old state. Beyond this nothing is stored until that ends.
+const WAL_BYTES_MAX: u64 = 256 << 20;
+/// It is brought into the database when it has so many pages (4 MiB),
+const CHECKPOINT_PAGES: u64 = 1_000;
+/// and cut to this when it is used from its beginning.
+const WAL_BYTES_KEPT: u64 = 8 << 20;
+const PAGE_BYTES: u64 = 4_096;
+/// The schema's pages take twice this.
+const SCHEMA_BYTES: u64 = 32 << 10;
+
+/// With a lower limit there is no room for anything.
+pub(super) const LIMIT_MIN: u64 = 256 << 10;
+
+/// How large the files become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Pages of the write-ahead log after which it is brought into the database.
+    pub checkpoint_pages: u64,
+    /// What is left of its file then, in bytes.
+    pub wal_bytes_kept: u64,
+    /// The largest with which a transaction may begin, in bytes.
+    pub wal_bytes_max: u64,
+    /// What topics may take, as they are counted; `None` if their number bounds them well enough.
+    pub topics_bytes_max: Option<u64>,
+}
+
+impl Sizes {
+    /// With this limit on the size of files, if there is one.
+    pub fn within(limit: Option<u64>) -> Sizes {
+        let part = |divisor| limit.map_or(u64::MAX, |limit| limit / divisor);
+        Sizes {
+            checkpoint_pages: CHECKPOINT_PAGES.min(part(8) / PAGE_BYTES),
+            wal_bytes_kept: WAL_BYTES_KEPT.min(part(8)),
+            wal_bytes_max: WAL_BYTES_MAX.min(part(4)),
+            topics_bytes_max: limit.map(|limit| limit / 32),
+        }
+    }
+}
+
+impl Quota {
+    /// As much of it as fits a file where files may not be larger than `limit` bytes; no bytes if a history doesn't fit at all.
+    pub fn within(self, limit: Option<u64>) -> Quota {
+        let fits = limit.map_or(u64::MAX, |limit| if limit < LIMIT_MIN { 0 } else { limit / 4 - SCHEMA_BYTES });
+        Quota { bytes_max: self.bytes_max.min(fits), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_limit_or_with_a_high_one_all_is_as_usual() {
+        let usual = Sizes { checkpoint_pages: 1_000, wal_bytes_kept: 8 << 20, wal_bytes_max: 256 << 20, topics_bytes_max: None };
+        assert_eq!(Sizes::within(None), usual);
+        assert_eq!(Sizes::within(Some(1 << 30)), Sizes { topics_bytes_max: Some(32 << 20), ..usual });
+        let quota = Quota { lines_max: 7, bytes_max: 1 << 20 };
+        assert_eq!((quota.within(None), quota.within(Some(1 << 30))), (quota, quota));
+        assert_eq!(quota.within(Some(1_024_000)), Quota { lines_max: 7, bytes_max: 223_232 });
+        assert_eq!(quota.within(Some(LIMIT_MIN - 1)), Quota { lines_max: 7, bytes_max: 0 });
+    }
+
+    #[test]
+    fn the_files_stay_below_every_limit() {
+        for limit in (LIMIT_MIN..100 << 20).step_by(1_000_003) {
+            let (sizes, quota) = (Sizes::within(Some(limit)), Quota { lines_max: 7, bytes_max: u64::MAX }.within(Some(limit)));
+            let file = 2 * (quota.bytes_max + sizes.topics_bytes_max.unwrap()) + 2 * SCHEMA_BYTES;
+            // A frame of the log is a page and 24 bytes. Source: sqlite.org/fileformat.html.
+            let wal = sizes.wal_bytes_max + file / PAGE_BYTES * (PAGE_BYTES + 24);
+            assert!(file <= limit * 5 / 8 && wal < limit, "{limit}: {file}, {wal}");
+            assert!(sizes.checkpoint_pages >= 8 && quota.bytes_max >= 32 << 10, "{limit}");
+        }
+    }
+}
