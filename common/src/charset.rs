@@ -64,8 +64,8 @@ impl Charset {
     /// Reads one line's bytes and appends its text, without its line end, to `text`. What isn't
     /// valid becomes U+FFFD; escape sequences and control characters other than tab are taken out,
     /// so that nobody writes to another's terminal what it acts on, and so are those that turn the
-    /// direction of what stands beside them. Backspace and DEL take back the character before them.
-    /// What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
+    /// direction of what stands beside them. Backspace and DEL take back the character before them,
+    /// Ctrl-U all before it. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
         let bytes = without_line_end(bytes);
         if self.0 == UTF_8
@@ -132,6 +132,7 @@ fn push_printable(decoded: &str, text: &mut String) {
             '\t' => text.push(c),
             '\u{1b}' => rest = escapes::after_escape(rest),
             '\u{9b}' => rest = escapes::after_control_sequence(rest),
+            '\u{15}' => text.truncate(start),
             '\u{8}' | '\u{7f}' if text.len() > start => drop(text.pop()),
             '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => text.push(' '),
             c if c.is_control() || acts_on_others(c) || (is_tag(c) && !is_in_flag) => {}
@@ -234,6 +235,7 @@ mod tests {
             "\x1b[A\x1b[A\x1bOC",
             "\x01\x15\x03",
             "ab\x08\x08",
+            "abc\x15",
             "é\x7f",
             "\x7f\x08",
             "\x08x\x1b[D\x7f",
@@ -255,7 +257,7 @@ mod tests {
     #[test]
     fn only_characters_of_the_same_line_are_taken_back() {
         let mut text = "before".to_owned();
-        Charset::default().decode(b"a\x08\x08\x7fb", &mut text);
+        Charset::default().decode(b"\x15a\x08\x08\x7fb", &mut text);
         assert_eq!(text, "beforeb");
     }
 

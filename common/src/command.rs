@@ -393,7 +393,7 @@ pub fn may_have_long_answer(line: &[u8]) -> bool {
             TABLE.iter().filter(|row| row.has_long_answer).any(|row| is_head(&row))
         }
         // What stands before the slash may be taken back.
-        line @ [first, ..] => !first.is_ascii_graphic() || memchr::memchr2(0x08, 0x7f, line).is_some(),
+        line @ [first, ..] => !first.is_ascii_graphic() || memchr::memchr3(0x08, 0x15, 0x7f, line).is_some(),
         [] => false,
     }
 }
@@ -743,7 +743,7 @@ mod tests {
         for line in ["", "hello", "/nick who", "//history", "/me asks who is here", "[a]"] {
             assert!(!may_have_long_answer(line.as_bytes()), "{line:?}");
         }
-        for line in [&b"\xff\xfd\x06/history"[..], b"x\x08/history", b"xy\x7f\x7f/who", b"\x1b[A/who", b"\xa0/rooms"] {
+        for line in [&b"\xff\xfd\x06/history"[..], b"x\x08/history", b"xy\x7f\x7f/who", b"xy\x15/who", b"\x1b[A/who", b"\xa0/rooms"] {
             assert!(may_have_long_answer(line), "{line:?}");
         }
     }

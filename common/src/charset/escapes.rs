@@ -1,11 +1,13 @@
-//! Escape sequences in what a client sends. A terminal sends them for keys that have no character (arrows, the marks
-//! around a paste), and programs write them for colours. Nothing of them is text, so each is taken out whole: what was
-//! left of one would stand before the slash of a command, and the command would be said.
+//! Escape sequences in what a client sends. A terminal sends them for keys that have no character
+//! (arrows, the marks around a paste), and programs write them for colours. Nothing of them is text,
+//! so each is taken out whole: what was left of one would stand before the slash of a command, and
+//! the command would be said.
 //!
-//! Sources: ECMA-48, sections 5.4 (control sequences) and 5.6 (control strings); xterm's ctlseqs (keys).
+//! Sources: ECMA-48, sections 5.4 (control sequences) and 5.6 (control strings); xterm's ctlseqs
+//! (keys).
 
-/// What follows an escape sequence; `rest` is what follows its ESC. A person may have pressed Esc and typed on, so what
-/// isn't known as a sequence stays.
+/// What follows an escape sequence; `rest` is what follows its ESC. A person may have pressed Esc and
+/// typed on, so what isn't known as a sequence stays.
 pub fn after_escape(rest: &str) -> &str {
     let end = match rest.as_bytes() {
         // Function keys of the Linux console.
@@ -20,8 +22,9 @@ pub fn after_escape(rest: &str) -> &str {
     &rest[end.or_else(|| key_with_alt_end(rest)).unwrap_or(0)..]
 }
 
-/// What follows a control sequence; `rest` is what follows its CSI. A sequence that isn't complete ends at the first
-/// character that doesn't belong to it. No known sequence has a slash in it, so a slash doesn't belong to it either.
+/// What follows a control sequence; `rest` is what follows its CSI. A sequence that isn't complete
+/// ends at the first character that doesn't belong to it. No known sequence has a slash in it, so a
+/// slash doesn't belong to it either.
 pub fn after_control_sequence(rest: &str) -> &str {
     let rest = rest.trim_start_matches(|c| matches!(c, '0'..='?'));
     let rest = rest.trim_start_matches(|c| matches!(c, ' '..='.'));
@@ -41,8 +44,8 @@ fn string_end(rest: &str) -> Option<usize> {
     Some(end + terminator.len())
 }
 
-/// Where a key ends that was pressed together with Alt. It looks like a character that was typed after Esc, so it is one
-/// unless a command or another control character follows.
+/// Where a key ends that was pressed together with Alt. It looks like a character that was typed
+/// after Esc, so it is taken for one unless a command or a control character follows.
 fn key_with_alt_end(rest: &str) -> Option<usize> {
     matches!(rest.as_bytes(), [key, b'/' | 0..=0x1f, ..] if key.is_ascii_graphic() && *key != b'/').then_some(1)
 }
