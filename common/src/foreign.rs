@@ -170,10 +170,11 @@ fn is_request(bytes: &[u8], name: &[u8]) -> bool {
 
 /// `GET /index.html`
 fn is_http_0_9(bytes: &[u8]) -> bool {
-    whole_line(bytes).and_then(|line| line.strip_prefix(b"GET ")).is_some_and(|target| !target.contains(&b' ') && is_address(target))
+    let is_path = |target: &[u8]| target.starts_with(b"/") || memmem::find(target, b"://").is_some();
+    whole_line(bytes).and_then(|line| line.strip_prefix(b"GET ")).is_some_and(|target| !target.contains(&b' ') && is_path(target))
 }
 
-/// A path or an absolute URI; `*` and `host:port` for the methods that have them.
+/// A path or a URI; `*` and `host:port` for the methods that have them.
 fn is_address(target: &[u8]) -> bool {
     target.starts_with(b"/") || target == b"*" || target.contains(&b':')
 }
@@ -252,13 +253,13 @@ fn is_xmpp(bytes: &[u8]) -> bool {
     is_stream(bytes) || (bytes.starts_with(b"<?xml") && memmem::find(bytes, b"?>").is_some_and(|end| is_stream(&bytes[end + 2..])))
 }
 
-/// `set key flags exptime bytes`, and the like, before as many bytes of data.
+/// `set key flags exptime bytes`, and the like, before as many bytes of data. The line ends in CR LF;
+/// a person whose line does may add numbers, and no key is one.
 fn is_memcached(bytes: &[u8]) -> bool {
     let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
-    let Some(line) = whole_line(bytes) else { return false };
+    let Some(line) = memchr::memchr(b'\n', bytes).and_then(|end| bytes[..end].strip_suffix(b"\r")) else { return false };
     let mut words = words(line);
     let stores = words.next().is_some_and(|word| [&b"set"[..], b"add", b"replace", b"append", b"prepend", b"cas"].contains(&word));
-    // A person may add numbers.
     let has_key = words.next().is_some_and(|key| !key.is_empty() && !is_number(key));
     let has_numbers = words.by_ref().take(3).filter(|word| is_number(word)).count() == 3;
     stores && has_key && has_numbers && words.all(|word| is_number(word) || word == b"noreply")
@@ -278,7 +279,7 @@ fn is_redis_in_words(line: &[u8]) -> bool {
     let is_quoted = |script: &[u8]| script.starts_with(b"\"") || script.starts_with(b"'");
     match words[..] {
         [b"FLUSHALL" | b"FLUSHDB" | b"BGSAVE" | b"BGREWRITEAOF" | b"DBSIZE"] => true,
-        [b"FLUSHALL" | b"FLUSHDB", b"ASYNC" | b"SYNC"] | [b"KEYS", b"*"] | [b"HELLO", b"2" | b"3"] => true,
+        [b"FLUSHALL" | b"FLUSHDB", b"ASYNC" | b"SYNC"] | [b"KEYS", b"*"] | [b"HELLO", b"2" | b"3", b"AUTH", _, _] => true,
         [b"CONFIG", b"GET", _] | [b"CONFIG", b"SET", _, _] | [b"CLIENT" | b"MODULE", b"LIST"] | [b"CLIENT", b"SETNAME", _] => true,
         [b"COMMAND", b"DOCS" | b"COUNT"] | [b"SLAVEOF" | b"REPLICAOF", b"NO", b"ONE"] => true,
         [b"SLAVEOF" | b"REPLICAOF", _, port] => !port.is_empty() && port.iter().all(u8::is_ascii_digit),
@@ -398,7 +399,7 @@ mod tests {
             (b"EVAL \"return 1\" 0\r\n", "Redis"),
             (b"SLAVEOF 10.0.0.1 6379\r\n", "Redis"),
             (b"REPLICAOF NO ONE\r\n", "Redis"),
-            (b"HELLO 3\r\n", "Redis"),
+            (b"HELLO 3 AUTH default secret\r\n", "Redis"),
             (b"KEYS *\r\n", "Redis"),
             (b"CONNECT\naccept-version:1.2\n\n\0", "STOMP"),
             (b"0033git-upload-pack /x.git\0host=y\0", "Git"),
@@ -432,6 +433,8 @@ mod tests {
             "GET / off my lawn",
             "GET /etc/passwd now",
             "get /",
+            "GET :)",
+            "GET this:",
             "POST it on the wall",
             "PUT the kettle on HTTP/1.1 please",
             "I love HTTP/1.1",
@@ -459,6 +462,7 @@ mod tests {
             "AUTH x",
             "KEYS",
             "HELLO",
+            "HELLO 3",
             "HELLO 3 of you",
             "CONFIG GET",
             "EVAL is evil",
@@ -502,6 +506,7 @@ mod tests {
             assert_eq!(name(line.as_bytes()), None, "{line:?}");
             assert_eq!(name(format!("{line}\r\n").as_bytes()), None, "{line:?}");
         }
+        assert_eq!(name(b"set alarm 7 30 0\n"), None);
         // Telnet's negotiations, also such as hold a NUL.
         for bytes in [&b"\xff\xfd\x03\xff\xfb\x18"[..], b"\xff\xfd\0\xff\xfb\0", b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0", b"hi\xff\xfb\0"] {
             assert_eq!(name(bytes), None, "{bytes:?}");
@@ -512,7 +517,7 @@ mod tests {
     fn what_a_person_may_go_on_with_is_recognised_when_its_line_ends() {
         for line in ["GET /", "EHLO a.b", "set k 0 0 5", "FLUSHALL", "CONFIG GET *", "KEYS *"] {
             assert_eq!(name(line.as_bytes()), None, "{line}");
-            assert!(recognise_line(line.as_bytes()).is_some() && recognise_line(format!("{line}\r").as_bytes()).is_some(), "{line}");
+            assert!(recognise_line(format!("{line}\r").as_bytes()).is_some(), "{line}");
             assert!(recognise_line(format!("{line} off my lawn, all of you").as_bytes()).is_none(), "{line}");
         }
     }
