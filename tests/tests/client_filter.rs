@@ -277,11 +277,11 @@ fn odd_input_loses_nothing_but_what_cannot_be_said() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let long = "x".repeat(2 * 1024 * 1024);
-    let input = format!("one\r\n\n\x1b[2J\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end");
+    let input = format!("one\r\n\n\x1b[2Jcleared\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end");
     let output = filter(&server, &["--nick", "bob", "--commands"], input.as_bytes());
     assert_eq!(output.status.code(), Some(1), "three lines were not said: {output:?}");
     let heard: Vec<String> = alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
-    assert_eq!(heard, ["[#lobby] bob: one", "[#lobby] bob: [2J", "[#lobby] bob: twoÿ", "[#lobby] bob: last without an end"]);
+    assert_eq!(heard, ["[#lobby] bob: one", "[#lobby] bob: cleared", "[#lobby] bob: twoÿ", "[#lobby] bob: last without an end"]);
     let stderr = text(&output.stderr);
     assert!(stderr.contains("line too long: 1048576 bytes") && stderr.contains("needs echo and tags"), "{stderr}");
 }
