@@ -441,15 +441,22 @@ fn a_journal_that_cannot_store_costs_next_to_no_cpu() {
     let data_dir = server.data_dir().to_owned();
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let journal = server.process("journal");
-    wait_for("the database", || data_dir.join("history.sqlite3-wal").exists().then_some(()));
+    // Written when the database is open.
+    wait_for("the database", || data_dir.join("sequences").exists().then_some(()));
     // So little that no line has room.
     assert!(Command::new("prlimit").args(["--pid", &journal.to_string(), "--fsize=32768:unlimited"]).status().unwrap().success());
     say_three_megabytes(&mut a, &mut b);
     server.tells("cannot store what is said: ");
-    let before = cpu_of(journal);
-    std::thread::sleep(Duration::from_secs(5));
-    let used = cpu_of(journal) - before;
-    assert!(used <= Duration::from_millis(75), "{used:?} in 5 s");
+    // The first of these may still see what was said.
+    let mut used: Vec<Duration> = (0..5)
+        .map(|_| {
+            let before = cpu_of(journal);
+            std::thread::sleep(Duration::from_secs(1));
+            cpu_of(journal) - before
+        })
+        .collect();
+    used.sort();
+    assert!(used[2] <= Duration::from_millis(25), "{used:?} in a second each");
     server.signal(Signal::SIGTERM);
     drop((a, b));
     assert_eq!(server.wait().code(), Some(4));

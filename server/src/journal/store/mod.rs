@@ -60,8 +60,6 @@ const WAL_NAME: &str = "history.sqlite3-wal";
 const SHM_NAME: &str = "history.sqlite3-shm";
 /// How long another process may keep the lock before a call fails.
 const BUSY_MILLIS: u64 = 250;
-/// A batch that is large against the quota is trimmed after each such part of it, so that the file doesn't become larger meanwhile.
-const TRIM_PART: u64 = 8;
 
 const ADD_LINE: &str = "INSERT INTO lines (id, sequence, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 const SET_TOPIC: &str = "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
@@ -341,7 +339,7 @@ impl Store {
                     }
                     Entry::Gap { until } => progress.gap = Some(Gap { line: progress.next_line, until: *until }),
                 }
-                if untrimmed_bytes > self.quota.bytes_max / TRIM_PART {
+                if untrimmed_bytes > self.sizes.untrimmed_bytes_max {
                     quota::trim(&transaction, self.quota, &mut totals, &mut self.rooms, progress.next_line - untrimmed_line)?;
                     trim_topics(&transaction, self.sizes)?;
                     (untrimmed_bytes, untrimmed_line) = (0, progress.next_line);
@@ -365,7 +363,7 @@ impl Store {
         for topic in topics {
             set_topic(&transaction, topic)?;
             untrimmed_bytes += topic_bytes(topic);
-            if untrimmed_bytes > self.quota.bytes_max / TRIM_PART {
+            if untrimmed_bytes > self.sizes.untrimmed_bytes_max {
                 trim_topics(&transaction, self.sizes)?;
                 untrimmed_bytes = 0;
             }

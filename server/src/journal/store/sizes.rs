@@ -6,7 +6,7 @@
 //! | a quarter, less 32 KiB | lines and rooms as the quota counts them: twice that and 64 KiB are the most that they take of the database's file |
 //! | a 32nd | topics, which take at most twice that of the file |
 //!
-//! So the file stays below five eighths of the limit. What one transaction adds to the write-ahead log is each changed page once, so at most the file's size; and
+//! A batch is trimmed after each 32nd of the limit, so that the file doesn't become larger meanwhile. So the file stays below five eighths of the limit. What one transaction adds to the write-ahead log is each changed page once, so at most the file's size; and
 //! none begins when the log is larger than a quarter. Neither file reaches the limit, as long as the database was made within it.
 
 use super::quota::Quota;
@@ -33,6 +33,8 @@ pub(super) struct Sizes {
     pub wal_bytes_kept: u64,
     /// The largest with which a transaction may begin, in bytes.
     pub wal_bytes_max: u64,
+    /// What may be added in a transaction before what is too much goes, in bytes.
+    pub untrimmed_bytes_max: u64,
     /// What topics may take, as they are counted; `None` if their number bounds them well enough.
     pub topics_bytes_max: Option<u64>,
 }
@@ -45,6 +47,7 @@ impl Sizes {
             checkpoint_pages: CHECKPOINT_PAGES.min(part(8) / PAGE_BYTES),
             wal_bytes_kept: WAL_BYTES_KEPT.min(part(8)),
             wal_bytes_max: WAL_BYTES_MAX.min(part(4)),
+            untrimmed_bytes_max: part(32),
             topics_bytes_max: limit.map(|limit| limit / 32),
         }
     }
@@ -64,9 +67,16 @@ mod tests {
 
     #[test]
     fn without_a_limit_or_with_a_high_one_all_is_as_usual() {
-        let usual = Sizes { checkpoint_pages: 1_000, wal_bytes_kept: 8 << 20, wal_bytes_max: 256 << 20, topics_bytes_max: None };
+        let usual = Sizes {
+            checkpoint_pages: 1_000,
+            wal_bytes_kept: 8 << 20,
+            wal_bytes_max: 256 << 20,
+            untrimmed_bytes_max: u64::MAX,
+            topics_bytes_max: None,
+        };
         assert_eq!(Sizes::within(None), usual);
-        assert_eq!(Sizes::within(Some(1 << 30)), Sizes { topics_bytes_max: Some(32 << 20), ..usual });
+        let with_a_high_one = Sizes { untrimmed_bytes_max: 32 << 20, topics_bytes_max: Some(32 << 20), ..usual };
+        assert_eq!(Sizes::within(Some(1 << 30)), with_a_high_one);
         let quota = Quota { lines_max: 7, bytes_max: 1 << 20 };
         assert_eq!((quota.within(None), quota.within(Some(1 << 30))), (quota, quota));
         assert_eq!(quota.within(Some(1_024_000)), Quota { lines_max: 7, bytes_max: 223_232 });
@@ -77,9 +87,9 @@ mod tests {
     fn the_files_stay_below_every_limit() {
         for limit in (LIMIT_MIN..100 << 20).step_by(1_000_003) {
             let (sizes, quota) = (Sizes::within(Some(limit)), Quota { lines_max: 7, bytes_max: u64::MAX }.within(Some(limit)));
-            let file = 2 * (quota.bytes_max + sizes.topics_bytes_max.unwrap()) + 2 * SCHEMA_BYTES;
+            let file = 2 * (quota.bytes_max + sizes.topics_bytes_max.unwrap() + SCHEMA_BYTES);
             // A frame of the log is a page and 24 bytes. Source: sqlite.org/fileformat.html.
-            let wal = sizes.wal_bytes_max + file / PAGE_BYTES * (PAGE_BYTES + 24);
+            let wal = sizes.wal_bytes_max + (file + 2 * sizes.untrimmed_bytes_max) / PAGE_BYTES * (PAGE_BYTES + 24);
             assert!(file <= limit * 5 / 8 && wal < limit, "{limit}: {file}, {wal}");
             assert!(sizes.checkpoint_pages >= 8 && quota.bytes_max >= 32 << 10, "{limit}");
         }
