@@ -35,8 +35,8 @@ const REPORT_AGAIN: Duration = Duration::from_secs(600);
 const TCP_BUFFER_BYTES: usize = 64 * 1024;
 /// The same for the UDP socket: a room's lines for all its UDP members leave in one turn.
 const UDP_BUFFER_BYTES: usize = 512 * 1024;
-/// What the kernel takes beyond that, since there was still room: measured.
-const LAST_PACKET_BYTES: u64 = 40 * 1024;
+/// What the kernel takes beyond that, since there was still room: a packet of the largest size that it makes (45 KB were measured).
+const LAST_PACKET_BYTES: u64 = 64 * 1024;
 /// The most that the kernel holds for a connection's unread bytes: in each direction twice what it
 /// was asked for, and a last packet.
 pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
