@@ -315,7 +315,7 @@ fn explain_name(error: &NameError, rule: &str) -> String {
         NameError::Character(c) => format!("it may not contain U+{:04X} there; it is {rule}", u32::from(*c)),
         NameError::MixedScripts(c) => {
             format!(
-                "its {c} (U+{:04X}) is a letter of another script, which may look like another letter; it is {rule}, of one script",
+                "its {c} (U+{:04X}) is a letter of another script, which looks like one of the others' script; it is {rule}",
                 u32::from(*c)
             )
         }

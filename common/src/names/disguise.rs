@@ -1,0 +1,95 @@
+//! Names that mix scripts and could pass for a name in one of them: `wаtch` with a Cyrillic а.
+//!
+//! People mix scripts in their names (`Вася_dev`), so only such a mixture is found of which each letter
+//! has its like in one script. Letters that no name in that script would have (phonetic, historic) are
+//! nobody's like.
+//!
+//! Source: Unicode Technical Standard #39, sections 4 (mixed-script confusables) and 3.1 (letters that
+//! are in use).
+
+use super::script_of;
+use icu_properties::props::Script;
+use std::collections::HashSet;
+use std::sync::LazyLock;
+use unicode_security::GeneralSecurityProfile;
+use unicode_security::confusable_detection::skeleton;
+
+/// Scripts with letters that look like those of another of them.
+const ALIKE: [Script; 7] =
+    [Script::Latin, Script::Cyrillic, Script::Greek, Script::Armenian, Script::Cherokee, Script::Coptic, Script::Lisu];
+/// All letters of those are below this.
+const END: char = '\u{20000}';
+
+/// The first letter of another script than the one that a name seems to be in; `None` for a name in one
+/// script, and for one that is seen to mix them.
+pub fn first_disguised(name: &str) -> Option<char> {
+    if name.is_ascii() {
+        return None;
+    }
+    let letters: Vec<(char, Script)> = name.chars().map(|c| (c, script_of(c))).filter(|(_, script)| ALIKE.contains(script)).collect();
+    let has_others = |script| letters.iter().any(|&(_, other)| other != script);
+    let seems = |script| letters.iter().all(|&(c, own)| own == script || has_like(c, script));
+    let script = letters.iter().map(|&(_, script)| script).find(|&script| has_others(script) && seems(script))?;
+    letters.iter().find(|&&(_, other)| other != script).map(|&(c, _)| c)
+}
+
+/// Whether a letter looks like one of this script.
+fn has_like(c: char, script: Script) -> bool {
+    /// Of each of those scripts what its letters look like.
+    static LOOKS: LazyLock<HashSet<(Script, String)>> = LazyLock::new(|| {
+        let letters = ('A'..END).map(|c| (script_of(c), c)).filter(|(script, c)| ALIKE.contains(script) && c.identifier_allowed());
+        letters.map(|(script, c)| (script, look(c))).collect()
+    });
+    LOOKS.contains(&(script, look(c)))
+}
+
+fn look(c: char) -> String {
+    skeleton(c.encode_utf8(&mut [0; 4])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mixture_that_could_pass_for_one_script_is_found() {
+        for (name, foreign) in [
+            ("w\u{430}tch", '\u{430}'),
+            ("\u{430}lice", 'l'),
+            ("\u{391}lice", '\u{391}'),
+            ("b\u{3bf}b", '\u{3bf}'),
+            ("b_\u{585}_b", '\u{585}'),
+            ("п\u{3bf}п", '\u{3bf}'),
+            ("Ив\u{61}н", '\u{61}'),
+            ("\u{412}ob", 'o'),
+        ] {
+            assert_eq!(first_disguised(name), Some(foreign), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_one_script_and_one_that_is_seen_to_mix_them_are_none() {
+        for name in [
+            "alice",
+            "Иван-007",
+            "Вася_dev",
+            "Лена_UK",
+            "Иван_v2",
+            "жm0",
+            "Νίκος",
+            "Νίκος_dev",
+            "tanaka田中たなかタナカ",
+            "김chulsoo",
+            "王bobㄅ",
+            "ไทยthai",
+            "µTorrent",
+            "μtorrent",
+            "5μm",
+            "éßİ",
+            "[Բարեւ]",
+            "сосо",
+        ] {
+            assert_eq!(first_disguised(name), None, "{name}");
+        }
+    }
+}
