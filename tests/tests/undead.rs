@@ -280,6 +280,9 @@ fn a_killed_journal_whose_disk_hangs_holds_up_nobody_and_is_replaced_when_it_is_
     a.say("that hangs");
     b.reads("that hangs");
     wait_for("the journal to hang", || hangs(journal).then_some(()));
+    // A question isn't answered by the disk, and the client isn't held up for it.
+    a.say("/history");
+    a.reads("can't be read now");
     kill(journal, Signal::SIGKILL).unwrap();
     fill_the_ring(&mut a, &mut b, "while it hangs");
     server.tells(&format!("journal (pid {journal}) was killed 2 s ago and is not gone"));
