@@ -19,6 +19,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The same for a journal that crashes again and again: a worker stands in for it meanwhile, and each try is a moment without snapshots.
 const BACKOFF_MAX_OF_JOURNAL: Duration = Duration::from_secs(5);
+/// The same for all when the server ends: there is little time left.
+const BACKOFF_MAX_AT_END: Duration = Duration::from_millis(100);
 /// After so many crashes one after another, none of which made it recover, nobody waits for a journal.
 const CRASHES_MAX: u32 = 8;
 /// A process that lived this long has recovered: the next pause is the first again.
@@ -218,15 +220,16 @@ impl Children {
         self.table.iter().filter_map(|child| child.stopped_at).min().map(|at| at + STOPPED)
     }
 
-    /// Slots for which the others can't wait any longer, each once: no process could be started there for too long, or the one that we
+    /// Slots for which the others can't wait any longer, each once: no process could be started there for too long, or none will be for as long, or the one that we
     /// killed is still not gone, since the kernel works for it. What a system call waits for (a disk that hangs, a frozen control group) may last for ever.
     pub fn take_abandoned(&mut self, now: Instant) -> Vec<Slot> {
         let is_long_ago = |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) > ABANDONED);
+        let is_far = |at: Option<Instant>| at.is_some_and(|at| at.saturating_duration_since(now) > ABANDONED);
         let is_due = |child: &&mut Child| {
             let is_missing = match child.pid {
                 Some(_) => is_long_ago(child.killed_at),
                 // A journal that has ended as it should isn't missed.
-                None => !child.is_drained && (is_long_ago(child.died_at) || child.crashes_on()),
+                None => !child.is_drained && (is_long_ago(child.died_at) || is_far(child.respawn_at)),
             };
             is_missing && !child.is_given_up
         };
@@ -393,8 +396,8 @@ impl Child {
         turned_away
     }
 
-    /// How long to wait before it is started again.
-    pub fn backoff(&mut self, by_its_own_doing: bool) -> Duration {
+    /// How long to wait before it is started again, given whether the server ends.
+    pub fn backoff(&mut self, by_its_own_doing: bool, is_stopping: bool) -> Duration {
         if !by_its_own_doing {
             return Duration::ZERO;
         }
@@ -402,7 +405,11 @@ impl Child {
             self.deaths = 0;
         }
         self.deaths += 1;
-        if self.crashes_on() { BACKOFF_MAX_OF_JOURNAL } else { backoff(self.deaths) }
+        match backoff(self.deaths) {
+            pause if is_stopping => pause.min(BACKOFF_MAX_AT_END),
+            _ if self.crashes_on() => BACKOFF_MAX_OF_JOURNAL,
+            pause => pause,
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Supervisor {
         }
         let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
         let by_its_own_doing = was_stalled || death != End::Killed(Signal::SIGKILL);
-        let pause = child.backoff(by_its_own_doing);
+        let pause = child.backoff(by_its_own_doing, is_stopping);
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
         let mut words = format!("{} (pid {pid}) {}{why}", child.name(), death);
         if !self.gate.is_open() {

@@ -53,8 +53,7 @@ impl Supervisor {
             self.accept();
         }
         self.listeners.close();
-        // Whoever crashed a moment ago is needed once more: its clients are to be told, or what was said is to be stored.
-        self.reap();
+        // Whoever crashed is needed once more: its clients are to be told, or what was said is to be stored.
         self.children.hasten_respawns();
         self.stage = Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
     }
