@@ -271,6 +271,8 @@ pub enum Refusal<'a> {
     TooMuchState,
     /// Too many lines came while a long answer was under way.
     TooMuchWaiting,
+    /// All sessions of the address together have sent more than they may, and the command costs more than a line.
+    AddressTooFast,
     /// The history can't be read.
     HistoryUnreadable,
 }

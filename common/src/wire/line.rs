@@ -283,6 +283,7 @@ fn explain(refusal: &Refusal<'_>) -> String {
         Refusal::TooMuchWaiting => {
             "too much was sent while the last answer was under way; this line was not read, send it again".to_owned()
         }
+        Refusal::AddressTooFast => "too much comes from your address; this was not done, wait a moment and send it again".to_owned(),
         Refusal::HistoryUnreadable => "what was said before can't be read now; try again later".to_owned(),
         Refusal::AddressNotProven => "the answer is left out, it is too long for what you sent; a /hello COOKIE allows it".to_owned(),
         Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),
@@ -563,6 +564,7 @@ mod tests {
             Refusal::BadNick("w\u{430}tch", NameError::MixedScripts('\u{430}')),
             Refusal::BadNick("a b", NameError::Character(' ')),
             Refusal::LineTooLong,
+            Refusal::AddressTooFast,
             Refusal::InNoRoom,
         ] {
             let text = rendered(Event::Refused { to: None, refusal }, false);

@@ -59,6 +59,11 @@ impl Addresses {
         limit.next_at(Share::Address, self.rate(address))
     }
 
+    /// Whether an address had used all it may before its last line.
+    pub fn is_overdrawn(&self, address: AddressBlock, limit: RateLimit, now: Micros) -> bool {
+        !limit.is_off() && self.next_at(address, limit) > limit.after_a_line(Share::Address, now)
+    }
+
     /// A session of this address begins.
     pub fn open(&mut self, address: AddressBlock, now: Micros) {
         self.forget_recovered(now);

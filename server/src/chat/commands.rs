@@ -22,6 +22,9 @@ impl Chat {
     pub(super) fn obey<O: Output>(&mut self, id: SessionId, line: &str, tell: &mut Teller<'_, O>) {
         let (to, done) = match parse(line) {
             Ok(None) => return,
+            Ok(Some((Some(row), command))) if row.cost > 1 && !self.is_login(id, &command) && self.is_address_overdrawn(id, tell.now) => {
+                (Some(row.name), Err(Refusal::AddressTooFast))
+            }
             Ok(Some((row, command))) => {
                 // One line was counted when it was recorded.
                 self.charge(id, row.map_or(0, |row| row.cost - 1), tell);
@@ -34,6 +37,11 @@ impl Chat {
         if let Err(refusal) = done {
             self.tell_one(id, &Event::Refused { to, refusal }, tell);
         }
+    }
+
+    /// Whether a command is a client's first, of which nobody hears yet. However many come at once, they get their names and rooms.
+    fn is_login(&self, id: SessionId, command: &Command<'_>) -> bool {
+        matches!(command, Command::Nick(_) | Command::Join(_)) && self.session(id).is_some_and(|session| !session.announced)
     }
 
     fn run<'t, O: Output>(&mut self, id: SessionId, command: Command<'t>, tell: &mut Teller<'_, O>) -> Done<'t> {

@@ -349,6 +349,12 @@ impl Chat {
         self.spend(address, lines, tell);
     }
 
+    /// Whether a session's address had used its budget before the session's last line. Each of many sessions is read as far as the budget
+    /// allows one of them, before what they said is charged.
+    fn is_address_overdrawn(&self, id: SessionId, now: Micros) -> bool {
+        self.session(id).is_some_and(|session| self.state.addresses.is_overdrawn(session.address(), self.rate_limit, now))
+    }
+
     fn spend<O: Output>(&mut self, address: AddressBlock, lines: u64, tell: &mut Teller<'_, O>) {
         if self.state.addresses.spend(address, self.rate_limit, lines, tell.now) {
             tell.out.exceeded(address);

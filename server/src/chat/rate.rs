@@ -3,8 +3,10 @@
 //!
 //! The unit is a line. A command that notifies others or has a long answer costs more lines
 //! (`Row::cost`). The buckets run on the records' times alone, so every replica has the same ones, and
-//! a worker that takes a session over knows them. Over TCP nothing is refused: a worker doesn't read on
-//! until the session's next line is due, and TCP slows the client down.
+//! a worker that takes a session over knows them. Over TCP a worker doesn't read on until the session's
+//! next line is due, and TCP slows the client down. Many sessions of one address may be read at once, each
+//! as far as the address's budget allows one of them: of what they say then only lines that cost no more
+//! than themselves are heard, and a command is refused.
 
 use forkchat_common::ids::Micros;
 use forkchat_common::limits::{ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE, RATE_BURST_LINES};
@@ -74,6 +76,11 @@ impl RateLimit {
     /// When the next line may be sent.
     pub fn next_at(self, share: Share, used: RateUsed) -> Micros {
         Micros(used.0.0.saturating_sub(share.micros(self.line_micros, share.burst() - 1)))
+    }
+
+    /// When the next line may be sent if the one before was the last that might be, and came at `now`.
+    pub fn after_a_line(self, share: Share, now: Micros) -> Micros {
+        now.plus(share.micros(self.line_micros, 1))
     }
 
     /// Counts lines. What is used beyond a whole burst counts no further than another one: connections cost lines, too, and nothing stops an

@@ -1,6 +1,7 @@
 use super::*;
 use forkchat_common::endpoint::LocalAddress;
 use forkchat_common::ids::Sequence;
+use forkchat_common::limits::ADDRESS_BURST_LINES;
 use forkchat_common::names::RoomName;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -561,6 +562,7 @@ fn rooms_are_listed_by_their_members_and_found_by_a_pattern() {
 #[test]
 fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
     let mut room = Room::new(3);
+    room.copy.chat.rate_limit = RateLimit::OFF;
     for (person, first) in [(0, 0), (1, 40)] {
         for number in first..first + 40 {
             room.types(person, &format!("/join #r{number:02}-{}", "長".repeat(20)));
@@ -590,6 +592,7 @@ fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
     assert!(text.starts_with("* #lobby (3)\n"));
     // The members of a room, too.
     let mut crowd = Room::new(300);
+    crowd.copy.chat.rate_limit = RateLimit::OFF;
     crowd.types(7, "/who");
     let mut names = crowd.told(7);
     while let Some((_, of, parts)) = crowd.copy.told.continues.pop() {
@@ -668,8 +671,41 @@ fn a_topic_that_does_not_change_is_told_to_who_set_it_alone() {
 }
 
 #[test]
+fn many_sessions_of_an_address_notify_others_no_more_than_its_budget_allows() {
+    for (command, notice, cost) in [("/topic", "set the topic", 32), ("/nick", "is now", 16), ("/msg guest1", "[@guest", 4)] {
+        let mut room = Room::new(101);
+        // What the openings cost is earned again.
+        room.at += 60_000;
+        let start = room.at;
+        for number in 0..16 {
+            for person in 1..=100 {
+                room.types(person, &format!("{command} x{person}n{number}"));
+            }
+        }
+        let reached = room.told(0).matches(notice).count() as u64;
+        // A line each millisecond. What is refused costs a line, too.
+        let allowed = (ADDRESS_BURST_LINES + (room.at - start) * 2 / 5) / cost;
+        assert!((allowed / 2..=allowed + 1).contains(&reached), "{reached} of {allowed}: {command}");
+        assert!(room.told(50).contains("! too much comes from your address; this was not done"));
+        // Who comes now gets a name and a room all the same.
+        room.arrive();
+        room.types(101, "/nick late");
+        room.types(101, "/join #late");
+        assert!(room.told(101).contains("* you are now late\n* you joined #late"), "{command}");
+        // Who has waited until it is their turn isn't refused.
+        while room.copy.chat.lines_allowed(Room::id(7), Micros(room.at * 1_000)) == 0 {
+            room.at += 1;
+        }
+        room.told(7);
+        room.types(7, "/whoami");
+        assert!(room.told(7).starts_with("* you are"), "{command}");
+    }
+}
+
+#[test]
 fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
     let mut room = Room::new(60);
+    room.copy.chat.rate_limit = RateLimit::OFF;
     let topic = format!("/topic {}", "長".repeat(400));
     for person in 0..60 {
         for number in 0..45 {
