@@ -473,7 +473,7 @@ fn a_server_that_stops_with_an_unusable_database_says_in_its_exit_code_that_line
     server.tells("cannot store what is said: ");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4));
-    server.tells("not everything that was said could be stored in time");
+    server.tells("error: 1 line that was said could not be stored");
     std::fs::remove_dir(data_dir.0.join("history.sqlite3")).unwrap();
     let mut server = start_on(&data_dir.0, &[]);
     let mut a = server.join("a");

@@ -175,7 +175,7 @@ fn a_server_that_could_not_store_says_so_at_its_end() {
     drop(person);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4), "{}", server.journal_text());
-    server.tells("not everything that was said could be stored in time");
+    server.tells("error: 1 line that was said could not be stored");
 }
 
 #[test]

@@ -312,8 +312,11 @@ fn a_server_whose_journal_hangs_stops_within_its_grace() {
     a.say("that hangs");
     let journal = server.process("journal");
     wait_for("the journal to hang", || hangs(journal).then_some(()));
+    // The operator is told so, though nobody asks and nothing is lost yet.
+    server.tells("what is said is not stored now: the disk doesn't answer");
     server.signal(Signal::SIGTERM);
-    server.wait();
+    assert_eq!(server.wait().code(), Some(4));
+    server.tells("1 line that was said could not be stored");
     server.tells(&format!("journal (pid {journal}) was killed and is still there"));
     server.tells("supervisor: stopped");
 }

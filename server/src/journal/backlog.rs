@@ -13,7 +13,7 @@ use forkchat_common::ids::Sequence;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zerocopy::FromBytes;
 
 /// Entries that go into one transaction.
@@ -27,6 +27,8 @@ pub struct Tally {
     pub stored: AtomicU64,
     /// Those that were given up: the disk is full or too slow, or there is no journal.
     pub skipped: AtomicU64,
+    /// Those that wait to be stored, as of the reading thread's last turn.
+    pub waiting: AtomicU64,
     /// The place of the last that was given up. What isn't stored up to there is counted in `skipped`.
     pub given_up: AtomicU64,
     /// The place up to which this run is stored, and how many of its lines are: a database that knows of less has lost the rest.
@@ -88,6 +90,8 @@ struct Inner {
     in_flight: VecDeque<(Sequence, bool)>,
     /// Everything up to there that isn't stored was given up, and that isn't noted in the database yet.
     gap: Option<Sequence>,
+    /// Since when the storing thread is at its present turn.
+    at_work_since: Option<Instant>,
     /// It grows: the storing thread is not to wait for more.
     is_urgent: bool,
     /// The server ends: what is stored is closed when all is stored, and whether it is.
@@ -123,6 +127,23 @@ impl Backlog {
             self.lock().entries.extend(entries.drain(..));
             self.has_work.notify_one();
         }
+    }
+
+    /// The storing thread begins a turn, or has ended it.
+    pub fn set_at_work(&self, is_at_work: bool) {
+        self.lock().at_work_since = is_at_work.then(Instant::now);
+    }
+
+    /// For how long the storing thread has been at one turn; 0 if it is at none.
+    pub fn at_work_for(&self) -> Duration {
+        self.lock().at_work_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// How many entries are neither stored nor given up.
+    pub fn waiting(&self) -> u64 {
+        let inner = self.lock();
+        let in_flight = inner.in_flight.iter().filter(|(_, is_given_up)| !is_given_up).count();
+        (in_flight + inner.entries.len()) as u64
     }
 
     /// Whether what waits takes so much of the ring that it should be stored at once.

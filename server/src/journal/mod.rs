@@ -41,6 +41,7 @@ use crate::stand_in::Duty;
 use forkchat_common::ids::Slot;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use storing::Storing;
 
@@ -67,9 +68,15 @@ pub struct JournalConfig {
 }
 
 impl JournalConfig {
-    /// Lines of this run that were to be stored and aren't, as far as it is known by now. Without a data directory none is to be.
-    pub fn missing_lines(&self) -> u64 {
-        if self.data_dir.is_some() { self.tally.missing() } else { 0 }
+    /// Lines of this run that were to be stored and aren't, in words: `at most 3 lines that were said`; `None` if all are. Without a data directory none is to be. Those that
+    /// wait count if the journal `is_done` with none of them.
+    pub fn missing_lines(&self, is_done: bool) -> Option<String> {
+        let Tally { skipped, waiting, lost, .. } = self.tally;
+        let [skipped, waiting, lost] = [skipped, waiting, lost].map(|count| count.load(Ordering::Relaxed));
+        let missing = skipped + lost + if is_done { 0 } else { waiting };
+        let at_most = if lost > 0 { "at most " } else { "" };
+        let lines = if missing == 1 { "line that was said" } else { "lines that were said" };
+        (self.data_dir.is_some() && missing > 0).then(|| format!("{at_most}{missing} {lines}"))
     }
 }
 

@@ -33,6 +33,8 @@ const SLEEP_MILLIS: u16 = 500;
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// A question that the storing thread doesn't answer for so long can't be answered.
 const ANSWER: Duration = Duration::from_secs(2);
+/// The operator is told that the storing thread hangs when it has been at one turn for so long.
+const HANGS: Duration = Duration::from_secs(3);
 /// The wall clock was set if it is so far from where it was: the kernel's small corrections are none.
 const CLOCK_STEP_MICROS: u64 = Micros::SECOND;
 /// As long as a snapshot waits to be published, or a question for its turn.
@@ -63,6 +65,8 @@ pub struct Journal {
     /// Lines were given up since the operator was told so.
     is_giving_up: bool,
     told_at: Option<Instant>,
+    /// The operator was told that the storing thread hangs.
+    is_hanging: bool,
 }
 
 /// What the storing thread was asked.
@@ -139,6 +143,7 @@ impl Journal {
             appended: Sequence(0),
             is_giving_up: false,
             told_at: None,
+            is_hanging: false,
         })
     }
 
@@ -194,8 +199,22 @@ impl Journal {
             );
             (self.is_giving_up, self.told_at) = (false, Some(Instant::now()));
         }
+        self.backlog.tally().waiting.store(self.backlog.waiting(), Ordering::Relaxed);
+        self.watch_storing();
         let is_far_back = |oldest| self.replica.position().blocks_since(oldest) > self.interval();
         self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
+    }
+
+    /// Tells the operator when the storing thread begins to hang, and when it goes on. It can't do that itself.
+    fn watch_storing(&mut self) {
+        let is_hanging = self.backlog.at_work_for() > HANGS;
+        match (std::mem::replace(&mut self.is_hanging, is_hanging), is_hanging) {
+            (false, true) => {
+                log::warn!("what is said is not stored now: the disk doesn't answer; the chat goes on, and what is said waits in the ring");
+            }
+            (true, false) => log::warn!("the disk answers again"),
+            _ => {}
+        }
     }
 
     /// Up to here nothing is left to be stored. Whoever begins at a snapshot reads again what is behind it: what a predecessor gave up is counted, and

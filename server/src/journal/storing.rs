@@ -94,7 +94,9 @@ impl Storing {
     /// Runs until the process ends.
     pub fn run(&mut self) -> ! {
         loop {
+            self.backlog.set_at_work(true);
             self.turn();
+            self.backlog.set_at_work(false);
             if self.failure.is_some() {
                 std::thread::sleep(self.until_next_try().min(GATHER));
             }

@@ -89,15 +89,13 @@ impl Supervisor {
 
     /// How the end turned out: the exit code, and what the operator should know.
     fn code_of_end(&self, is_journal_done: bool) -> i32 {
-        let missing = self.journal.missing_lines();
         if is_journal_done && !self.children.are_drained() {
             log::warn!("some clients did not read what they were sent in time");
         }
-        match (is_journal_done, missing) {
-            (true, 0) => return EXIT_STOPPED,
-            (true, _) => log::error!("{missing} lines that were said could not be stored"),
-            (false, 0) => log::error!("not everything that was said could be stored in time"),
-            (false, _) => log::error!("not everything that was said could be stored in time, and {missing} lines before could not be"),
+        match (is_journal_done, self.journal.missing_lines(is_journal_done)) {
+            (true, None) => return EXIT_STOPPED,
+            (_, Some(missing)) => log::error!("{missing} could not be stored"),
+            (false, None) => log::error!("not everything that was said could be stored in time"),
         }
         EXIT_NOT_STORED
     }
