@@ -300,11 +300,16 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
         }
     }
     let journal = server.process("journal");
-    // It can't notice, and the supervisor ends it.
-    kill(journal, Signal::SIGSTOP).unwrap();
+    // It can't notice, and nobody takes its place before they are gone.
+    server.signal(Signal::SIGSTOP);
+    kill(journal, Signal::SIGKILL).unwrap();
+    wait_for("the journal to be dead", || {
+        std::fs::read_to_string(format!("/proc/{journal}/status")).unwrap().contains("State:\tZ").then_some(())
+    });
     for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
         std::fs::remove_file(server.data_dir().join(name)).unwrap();
     }
+    server.signal(Signal::SIGCONT);
     server.replaced("journal", journal);
     server.tells("the history has lost what was stored before another program changed its files, at most ");
     a.say("the last");
