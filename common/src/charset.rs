@@ -65,9 +65,11 @@ impl Charset {
     /// valid becomes U+FFFD; escape sequences and control characters other than tab are taken out,
     /// so that nobody writes to another's terminal what it acts on, and so are those that turn the
     /// direction of what stands beside them. Backspace and DEL take back the character before them,
-    /// Ctrl-U all before it. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
+    /// Ctrl-W the word and Ctrl-U all before it. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
         let bytes = without_line_end(bytes);
+        // A program that was told another charset may still begin with it, and with a command behind it.
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).filter(|rest| rest.starts_with(b"/")).unwrap_or(bytes);
         if self.0 == UTF_8
             && let Ok(valid) = std::str::from_utf8(bytes)
         {
@@ -109,6 +111,9 @@ impl Charset {
     }
 }
 
+/// That of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A line without its end: CR LF, LF, or Telnet's CR NUL.
 fn without_line_end(mut line: &[u8]) -> &[u8] {
     while let Some(shorter) = [&b"\n"[..], b"\r", b"\r\0"].iter().find_map(|end| line.strip_suffix(*end)) {
@@ -133,6 +138,10 @@ fn push_printable(decoded: &str, text: &mut String) {
             '\u{1b}' => rest = escapes::after_escape(rest),
             '\u{9b}' => rest = escapes::after_control_sequence(rest),
             '\u{15}' => text.truncate(start),
+            '\u{17}' => {
+                let before = text[start..].trim_end().trim_end_matches(|c: char| !c.is_whitespace());
+                text.truncate(start + before.len());
+            }
             '\u{8}' | '\u{7f}' if text.len() > start => drop(text.pop()),
             '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => text.push(' '),
             c if c.is_control() || acts_on_others(c) || (is_tag(c) && !is_in_flag) => {}
@@ -221,6 +230,10 @@ mod tests {
             "\x1b[?25l",
             "\x1b[2 q",
             "\x1b(B",
+            "\x1b%G",
+            "\x1b#8",
+            "word\x17",
+            "two words\x17\x17",
             "\x1b]0;title\x07",
             "\x1b]11;rgb:f/f/f\x1b\\",
             "\x1bP1$r0m\x1b\\",

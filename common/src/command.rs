@@ -342,7 +342,7 @@ const FULL_WIDTH_SLASH: char = '\u{ff0f}';
 const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
 /// Backslash, its full-width and small forms, set minus, reverse solidus operator, big reverse
 /// solidus. Much begins with one (`\o/`, `\n`), so only a command's name makes it an attempt.
-const BACKSLASHES: &[char] = &['\\', '\u{ff3c}', '\u{fe68}', '\u{2216}', '\u{29f5}', '\u{29f9}'];
+const BACKSLASHES: &[char] = &['\\', '¥', '₩', '\u{ff3c}', '\u{fe68}', '\u{2216}', '\u{29f5}', '\u{29f9}'];
 
 /// Whether it is not a slash, and may have been typed or pasted for one.
 fn is_lookalike(c: char) -> bool {
@@ -481,7 +481,7 @@ const HINTS: [(&str, &[&str]); 11] = [
     ("leave", &["part", "close", "wc"]),
     ("rooms", &["list", "channels"]),
     ("who", &["names", "users", "n"]),
-    ("msg", &["query", "w", "whisper", "tell", "dm", "pm", "m", "t", "notice"]),
+    ("msg", &["query", "w", "whisper", "tell", "dm", "pm", "m", "t", "notice", "privmsg"]),
     ("me", &["action", "em", "emote"]),
     ("history", &["log", "last", "lastlog", "backlog", "scrollback", "chathistory"]),
     ("charset", &["encoding", "codepage"]),
@@ -574,6 +574,7 @@ mod tests {
             " \\MSG bob a secret",
             "\u{301}\\msg bob a secret",
             "＼msg bob a secret",
+            "¥msg bob a secret",
             "﹨msg bob a secret",
             "∖msg bob",
             "⧵msg bob",

@@ -65,6 +65,14 @@ const TABLE: &[Protocol] = &[
     Protocol { name: "RTSP", answer: bad_request!("RTSP/1.0"), matches: |bytes| is_request(bytes, b"RTSP") },
     Protocol { name: "SIP", answer: bad_request!("SIP/2.0"), matches: |bytes| is_request(bytes, b"SIP") },
     Protocol { name: "ICAP", answer: bad_request!("ICAP/1.0"), matches: |bytes| is_request(bytes, b"ICAP") },
+    Protocol { name: "Icecast", answer: bad_request!("HTTP/1.0"), matches: |bytes| is_request(bytes, b"ICE") },
+    Protocol { name: "JSON-RPC", answer: refusal!("a request of JSON-RPC"), matches: is_json_rpc },
+    Protocol { name: "NATS", answer: concat!("-ERR '", explanation!(), "'").as_bytes(), matches: |bytes| bytes.starts_with(b"CONNECT {") },
+    Protocol {
+        name: "ZeroMQ",
+        answer: refusal!("a greeting of ZeroMQ"),
+        matches: |bytes| matches!(bytes, [0xff, _, _, _, _, _, _, _, 1, 0x7f, ..]),
+    },
     Protocol { name: "a response of HTTP", answer: refusal!("a response of HTTP"), matches: is_response },
     Protocol { name: "TLS", answer: TLS_ALERT, matches: is_tls },
     Protocol { name: "SSH", answer: refusal!("a banner of SSH"), matches: is_ssh },
@@ -81,9 +89,13 @@ const TABLE: &[Protocol] = &[
     Protocol { name: "Redis", answer: concat!("-ERR ", explanation!()).as_bytes(), matches: is_redis },
     Protocol { name: "STOMP", answer: refusal!("a frame of STOMP"), matches: is_stomp },
     Protocol { name: "Git", answer: refusal!("a request of Git"), matches: is_git },
-    Protocol { name: "rsync", answer: b"@ERROR: this is forkchat, a chat server\n", matches: |bytes| bytes.starts_with(b"@RSYNCD: ") },
+    Protocol { name: "rsync", answer: b"@ERROR: this is forkchat, a chat server\n", matches: is_rsync },
     Protocol { name: "VNC", answer: refusal!("a version of VNC"), matches: is_vnc },
-    Protocol { name: "JDWP", answer: refusal!("a handshake of JDWP"), matches: |bytes| bytes.starts_with(b"JDWP-Handshake") },
+    Protocol {
+        name: "JDWP",
+        answer: refusal!("a handshake of JDWP"),
+        matches: |bytes| matches!(bytes.strip_prefix(b"JDWP-Handshake"), Some([] | [0, ..])),
+    },
     Protocol { name: "AMQP", answer: refusal!("a header of AMQP"), matches: is_amqp },
     Protocol {
         name: "BitTorrent",
@@ -157,24 +169,36 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// seen. People who try it out by hand write it in lower case.
 fn is_request(bytes: &[u8], name: &[u8]) -> bool {
     let line = first_line(bytes);
-    let mut words = words(line);
-    let (Some(method), Some(target), version) = (words.next(), words.next(), words.next()) else { return false };
-    let is_method = method.len() > 2 && method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
-    let is_known = [&b"get"[..], b"head", b"post", b"put", b"options", b"connect"].iter().any(|known| known.eq_ignore_ascii_case(method));
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return false };
+    let (between, version) = (words.clone().count().saturating_sub(1), words.last());
+    let is_word = method.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'));
+    let is_method = is_word && method.len() > 2 && !method.iter().any(u8::is_ascii_lowercase);
+    let is_known = [&b"GET"[..], b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"].contains(&method);
     let is_too_long = name == b"HTTP" && version.is_none() && bytes.len() == line.len() && line.len() >= LINE_BYTES_MAX - 1;
-    let version = version.filter(|_| words.next().is_none()).and_then(|version| version.split_at_checked(name.len()));
-    let ends_in_version = version.is_some_and(|(word, number)| word.eq_ignore_ascii_case(name) && is_version(number));
+    let ends_in_version = version
+        .and_then(|version| version.split_at_checked(name.len()))
+        .is_some_and(|(word, number)| word.eq_ignore_ascii_case(name) && is_version(number));
     let is_address = is_address(target);
-    (ends_in_version && (is_method && !target.is_empty() || is_known && is_address)) || (is_too_long && is_method && is_address)
+    match between {
+        0 if ends_in_version => is_method || is_word && is_path(target),
+        0 => is_too_long && is_method && is_address,
+        // A path with spaces in it.
+        _ => ends_in_version && is_known && is_address,
+    }
 }
 
 /// `GET /index.html`
 fn is_http_0_9(bytes: &[u8]) -> bool {
-    let is_path = |target: &[u8]| target.starts_with(b"/") || memmem::find(target, b"://").is_some();
     whole_line(bytes).and_then(|line| line.strip_prefix(b"GET ")).is_some_and(|target| !target.contains(&b' ') && is_path(target))
 }
 
-/// A path or a URI; `*` and `host:port` for the methods that have them.
+/// A path or an absolute URI.
+fn is_path(target: &[u8]) -> bool {
+    target.starts_with(b"/") || memmem::find(target, b"://").is_some()
+}
+
+/// The same, and `*` and `host:port` for the methods that have them.
 fn is_address(target: &[u8]) -> bool {
     target.starts_with(b"/") || target == b"*" || target.contains(&b':')
 }
@@ -192,6 +216,12 @@ fn is_response(bytes: &[u8]) -> bool {
         && words.next().is_some_and(|code| code.len() == 3 && code.iter().all(u8::is_ascii_digit))
 }
 
+/// An object with the members of a request, as miners of Stratum send it.
+fn is_json_rpc(bytes: &[u8]) -> bool {
+    let has = |member: &[u8]| memmem::find(bytes, member).is_some();
+    bytes.starts_with(b"{") && has(b"\"method\"") && (has(b"\"params\"") || has(b"\"jsonrpc\""))
+}
+
 /// A handshake record of SSL 3 to TLS 1.3, or SSL 2's ClientHello.
 fn is_tls(bytes: &[u8]) -> bool {
     matches!(bytes, [0x16, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 0, 2, ..])
@@ -207,8 +237,13 @@ fn is_ssh(bytes: &[u8]) -> bool {
 /// `PROXY TCP4 …`, or the signature of its second version without the line ends that it begins
 /// with.
 fn is_proxy(bytes: &[u8]) -> bool {
-    let mut words = words(first_line(bytes));
-    (words.next() == Some(b"PROXY") && matches!(words.next(), Some(b"TCP4" | b"TCP6" | b"UNKNOWN"))) || bytes.starts_with(b"\0\r\nQUIT\n")
+    let words: Vec<&[u8]> = words(first_line(bytes)).collect();
+    let is_first = match words[..] {
+        [b"PROXY", b"TCP4" | b"TCP6", _, _, from, to] => [from, to].concat().iter().all(u8::is_ascii_digit),
+        [b"PROXY", b"UNKNOWN"] => true,
+        _ => false,
+    };
+    is_first || bytes.starts_with(b"\0\r\nQUIT\n")
 }
 
 /// `CAP LS 302`, `USER name mode unused :real name`, or a registration that begins with `NICK` or
@@ -249,8 +284,10 @@ fn is_host(text: &[u8]) -> bool {
 
 /// RFC 6120, section 4.2. It is sent without a line end.
 fn is_xmpp(bytes: &[u8]) -> bool {
-    let is_stream = |text: &[u8]| text.trim_ascii_start().starts_with(b"<stream:stream");
-    is_stream(bytes) || (bytes.starts_with(b"<?xml") && memmem::find(bytes, b"?>").is_some_and(|end| is_stream(&bytes[end + 2..])))
+    let is_stream = |text: &[u8]| text.trim_ascii_start().starts_with(b"<stream:stream ");
+    let has_attribute = [&b"to="[..], b"xmlns"].iter().any(|name| memmem::find(bytes, name).is_some());
+    (is_stream(bytes) && has_attribute)
+        || (bytes.starts_with(b"<?xml") && memmem::find(bytes, b"?>").is_some_and(|end| is_stream(&bytes[end + 2..])))
 }
 
 /// `set key flags exptime bytes`, and the like, before as many bytes of data. The line ends in CR LF;
@@ -278,7 +315,6 @@ fn is_redis_in_words(line: &[u8]) -> bool {
     let words: Vec<&[u8]> = words(line).take(5).collect();
     let is_quoted = |script: &[u8]| script.starts_with(b"\"") || script.starts_with(b"'");
     match words[..] {
-        [b"FLUSHALL" | b"FLUSHDB" | b"BGSAVE" | b"BGREWRITEAOF" | b"DBSIZE"] => true,
         [b"FLUSHALL" | b"FLUSHDB", b"ASYNC" | b"SYNC"] | [b"KEYS", b"*"] | [b"HELLO", b"2" | b"3", b"AUTH", _, _] => true,
         [b"CONFIG", b"GET", _] | [b"CONFIG", b"SET", _, _] | [b"CLIENT" | b"MODULE", b"LIST"] | [b"CLIENT", b"SETNAME", _] => true,
         [b"COMMAND", b"DOCS" | b"COUNT"] | [b"SLAVEOF" | b"REPLICAOF", b"NO", b"ONE"] => true,
@@ -296,7 +332,13 @@ fn is_stomp(bytes: &[u8]) -> bool {
 fn is_git(bytes: &[u8]) -> bool {
     bytes.len() > 4
         && bytes[..4].iter().all(u8::is_ascii_hexdigit)
-        && (bytes[4..].starts_with(b"git-upload-pack ") || bytes[4..].starts_with(b"git-receive-pack "))
+        && (bytes[4..].starts_with(b"git-upload-pack /") || bytes[4..].starts_with(b"git-receive-pack /"))
+}
+
+/// `@RSYNCD: 31.0 sha512 sha256`
+fn is_rsync(bytes: &[u8]) -> bool {
+    let Some(rest) = first_line(bytes).strip_prefix(b"@RSYNCD: ") else { return false };
+    words(rest).all(|word| word.iter().any(u8::is_ascii_digit) && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'.'))
 }
 
 /// `RFB 003.008`, RFC 6143, section 7.1.1.
@@ -393,7 +435,16 @@ mod tests {
             (b"add user:1 0 3600 5 noreply\r\n", "memcached"),
             (b"cas k 0 0 5 77\r\n", "memcached"),
             (b"*1\r\n$4\r\nPING\r\n", "Redis"),
-            (b"FLUSHALL\r\n", "Redis"),
+            (b"FLUSHALL ASYNC\r\n", "Redis"),
+            (b"delete /x HTTP/1.1\r\n", "HTTP"),
+            (b"X / HTTP/1.1\r\n", "HTTP"),
+            (b"GET  / HTTP/1.1 \r\n", "HTTP"),
+            (b"GET\t/\tHTTP/1.1\r\n", "HTTP"),
+            (b"GET /my file.txt HTTP/1.1\r\n", "HTTP"),
+            (b"SOURCE /mount ICE/1.0\r\n", "Icecast"),
+            (b"{\"id\": 1, \"method\": \"mining.subscribe\", \"params\": []}\n", "JSON-RPC"),
+            (b"CONNECT {\"user\":\"a\",\"pass\":\"b\"}\r\n", "NATS"),
+            (b"\xff\0\0\0\0\0\0\0\x01\x7f\x03", "ZeroMQ"),
             (b"CONFIG GET *\r\n", "Redis"),
             (b"CONFIG SET dir /var/spool/cron\n", "Redis"),
             (b"EVAL \"return 1\" 0\r\n", "Redis"),
@@ -430,6 +481,15 @@ mod tests {
     fn what_people_say_first_is_said() {
         for line in [
             "GET well soon",
+            "JDWP-Handshake is what debuggers of Java say",
+            "PROXY UNKNOWN, what is that?",
+            "PROXY TCP4 is the first version",
+            "@RSYNCD: 31.0 is what rsync says",
+            "<stream:stream what?",
+            "0033git-upload-pack is a packet line",
+            "FLUSHALL",
+            "{\"method\": \"x\"} is JSON",
+            "CONNECT me",
             "GET / off my lawn",
             "GET /etc/passwd now",
             "get /",
@@ -515,7 +575,7 @@ mod tests {
 
     #[test]
     fn what_a_person_may_go_on_with_is_recognised_when_its_line_ends() {
-        for line in ["GET /", "EHLO a.b", "set k 0 0 5", "FLUSHALL", "CONFIG GET *", "KEYS *"] {
+        for line in ["GET /", "EHLO a.b", "set k 0 0 5", "FLUSHALL SYNC", "CONFIG GET *", "KEYS *"] {
             assert_eq!(name(line.as_bytes()), None, "{line}");
             assert!(recognise_line(format!("{line}\r").as_bytes()).is_some(), "{line}");
             assert!(recognise_line(format!("{line} off my lawn, all of you").as_bytes()).is_none(), "{line}");

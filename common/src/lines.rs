@@ -79,8 +79,9 @@ pub fn cut<'a>(
     cut
 }
 
+/// Where a line's last byte is: its LF, or the NUL of CR NUL, which Telnet sends for Enter without an LF (RFC 854).
 fn find_line_end(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr(b'\n', bytes)
+    memchr::memchr2_iter(b'\n', 0, bytes).find(|&at| bytes[at] == b'\n' || (at > 0 && bytes[at - 1] == b'\r'))
 }
 
 /// Whether the first line in `bytes`, as far as it is there, is no longer than a line may be once Telnet's
@@ -147,6 +148,11 @@ mod tests {
     }
 
     #[test]
+    fn telnets_cr_nul_ends_a_line_and_a_nul_does_not() {
+        assert_eq!(all_lines(b"one\r\0/two\r\0th\0ree\r\n\0", 100), [&b"one\r"[..], b"/two\r", b"th\0ree\r", b"\0"]);
+    }
+
+    #[test]
     fn no_more_pieces_than_asked_for() {
         let mut count = 0;
         let cut = cut(b"a\nb\nc\n", false, true, 2, |_, _| {
@@ -170,6 +176,7 @@ mod tests {
 
         #[test]
         fn any_bytes_in_whole_lines_out(bytes: Vec<u8>) {
+            prop_assume!(!bytes.windows(2).any(|pair| pair == b"\r\0"));
             let lines = all_lines(&bytes, 7);
             let mut joined = lines.join(&b'\n');
             if bytes.last() == Some(&b'\n') { joined.push(b'\n'); }

@@ -287,7 +287,7 @@ pub(crate) fn is_seen_alone(c: char) -> bool {
     use GeneralCategory::{EnclosingMark, NonspacingMark, PrivateUse, SpacingMark, Unassigned};
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
     let is_shown = !matches!(category, NonspacingMark | SpacingMark | EnclosingMark | PrivateUse | Unassigned);
-    is_shown && !is_ignorable(c) && !c.is_whitespace() && !c.is_control() && c != char::REPLACEMENT_CHARACTER
+    is_shown && !is_ignorable(c) && !c.is_whitespace() && !c.is_control() && !matches!(c, '\u{fffc}' | char::REPLACEMENT_CHARACTER)
 }
 
 fn fold(text: &str) -> String {

@@ -90,7 +90,7 @@ fn each_protocol_gets_its_answer_also_without_a_line_end() {
         (b"<policy-file-request/>\0", b"! this is forkchat"),
         (b"set k 0 0 5\r\nhello\r\n", b"SERVER_ERROR This is forkchat"),
         (b"CONFIG SET dir /var/spool/cron\r\n", b"-ERR This is forkchat"),
-        (b"\r\nFLUSHALL\r\n", b"-ERR This is forkchat"),
+        (b"\r\nFLUSHALL SYNC\r\n", b"-ERR This is forkchat"),
     ] {
         let answered = answer(&server, request);
         assert!(answered.starts_with(expected), "{:?}: {:?}", String::from_utf8_lossy(request), String::from_utf8_lossy(&answered));

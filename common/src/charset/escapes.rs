@@ -16,7 +16,7 @@ pub fn after_escape(rest: &str) -> &str {
         [b'O', ..] => key_end(rest),
         [b']' | b'P' | b'X' | b'^' | b'_', ..] => string_end(rest),
         // Which character set the terminal shows.
-        [b'('..=b'+', b'0'..=b'9' | b'A'..=b'Z', ..] => Some(2),
+        [b'('..=b'+', b'0'..=b'9' | b'A'..=b'Z', ..] | [b'%', b'@' | b'G', ..] | [b'#', b'3'..=b'8', ..] => Some(2),
         _ => None,
     };
     &rest[end.or_else(|| key_with_alt_end(rest)).unwrap_or(0)..]
