@@ -15,7 +15,7 @@ Examples:
   forkchat-client --nick alice --join '#rust'     talk on this machine
   make 2>&1 | forkchat-client --nick builder      say what a program prints
   forkchat-client --json < lines | tee log        lines in, an object a line out
-At a terminal: Tab completes, Ctrl-C clears the line, Ctrl-D leaves.
+Typed: / begins a command, wherever output goes; Tab completes, Ctrl-D leaves.
 Signs: ✓ accepted, … waits, ? in doubt, ✗ not sent, » for you, - the client
 Exit codes: 0 done, 1 connection, login or a line refused or lost, 2 usage";
 
@@ -47,7 +47,7 @@ pub struct Options {
     /// No bell when one's name is said
     #[arg(long)]
     pub no_bell: bool,
-    /// In a pipe: execute lines that start with /
+    /// If input is no terminal: execute lines that start with /
     #[arg(long)]
     pub commands: bool,
     /// Print an object a line, also on a terminal

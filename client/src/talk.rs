@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::person::{FromPerson, Person, aside};
 use crate::session::{Ended, Output, Session, Wishes};
 use crossbeam_channel::{Receiver, after, never, select};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
 /// Everything was said and heard.
@@ -29,7 +29,8 @@ pub fn run(options: &Options) -> i32 {
         charset: options.charset,
         udp: options.udp,
         interactive: person.is_here(),
-        commands: options.commands || person.is_here(),
+        // The input alone decides: whoever types a command means one, wherever the output goes, and said in public it would be a secret told.
+        commands: options.commands || io::stdin().is_terminal(),
     };
     let (network, heard) = Network::new(&options.address, options.udp);
     let mut talk = Talk {

@@ -701,6 +701,30 @@ fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
 }
 
 #[test]
+fn commands_typed_at_a_terminal_are_executed_wherever_the_output_goes() {
+    let server = Server::start(&[]);
+    let home = Home::new();
+    for (shell, options) in
+        [(r#""$0" "$@" | cat"#, &[] as &[&str]), (r#""$0" "$@" | cat"#, &["--json"]), (r#"exec "$0" "$@""#, &["--json"])]
+    {
+        let mut bob = server.join("bob");
+        let client = command(&server, &home, &[&["--nick", "alice"], options].concat());
+        let mut piped = Command::new("sh");
+        piped.args(["-c", shell]).arg(client.get_program()).args(client.get_args()).env("XDG_STATE_HOME", &home.0);
+        let mut terminal = Terminal::start(&piped, ROWS, COLUMNS);
+        bob.reads("alice");
+        terminal.type_keys("/msg bob my secret\r/nick carol\r//etc\rhi\r");
+        let heard = bob.reads("[#lobby] carol: hi");
+        let said: Vec<&str> = heard.iter().map(String::as_str).filter(|line| line.starts_with('[')).collect();
+        assert_eq!(said, ["[@alice] alice: my secret", "[#lobby] carol: /etc", "[#lobby] carol: hi"], "{shell} {options:?}");
+        terminal.type_keys("\x04");
+        assert_eq!(terminal.wait().code(), Some(0), "{shell} {options:?}");
+        bob.say("/quit");
+        bob.rest();
+    }
+}
+
+#[test]
 fn control_characters_in_a_paste_and_a_lone_escape_do_nothing() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");

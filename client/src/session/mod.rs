@@ -63,7 +63,7 @@ pub struct Wishes {
     pub udp: bool,
     /// Whether a person is there, who sees what happens: then a lost connection is taken up again.
     pub interactive: bool,
-    /// Whether typed commands are executed; otherwise every line is text, and said exactly.
+    /// Whether lines may be commands, which are executed; otherwise every line is text, and said exactly.
     pub commands: bool,
 }
 
