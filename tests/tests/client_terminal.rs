@@ -268,6 +268,25 @@ fn when_the_server_is_killed_and_comes_back_so_does_the_client() {
 }
 
 #[test]
+fn a_client_that_was_started_with_a_room_is_in_the_lobby_too_when_it_has_come_back() {
+    let mut server = Server::start(&[]);
+    let home = Home::new();
+    let terminal = Terminal::start(&command(&server, &home, &["--nick", "alice", "--join", "#rust"]), ROWS, COLUMNS);
+    prompt(&terminal, "#rust> ");
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    terminal.shows("; trying again in ");
+    let server = Server::start_in_place_of(&server, &[]);
+    terminal.shows("connected again, as alice, in #rust");
+    let mut bob = server.join("bob");
+    bob.say("/who #lobby");
+    assert_eq!(bob.reads("in #lobby").pop().unwrap(), "* in #lobby: alice bob");
+    bob.say("tea?");
+    terminal.shows("[#lobby] bob: tea?");
+    prompt(&terminal, "#rust> ");
+}
+
+#[test]
 fn the_prompt_keeps_nick_and_room_while_the_server_is_away() {
     let mut server = Server::start(&[]);
     let home = Home::new();

@@ -9,6 +9,7 @@ use super::shown::{Standing, Told};
 use super::{Output, Phase, Session, lines_of};
 use crate::backoff::Backoff;
 use forkchat_common::charset::Charset;
+use forkchat_common::command::{Command, parse};
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
 use forkchat_common::wire::tagged::{Kind, Tagged};
@@ -27,7 +28,7 @@ const LOGIN: Duration = Duration::from_secs(30);
 const HISTORY_KEPT_MAX: usize = 64 * HISTORY_LINES;
 /// Lines of a room's history asked for: as many as the server gives.
 const HISTORY_LINES: usize = 500;
-/// The room that the server puts everyone in.
+/// The room that the server puts everyone in, before anything else.
 const FIRST_ROOM: &str = "#lobby";
 
 /// What a login needs to remember.
@@ -85,6 +86,8 @@ impl Session {
         self.signs.connected(now);
         self.catch_up.connected();
         (self.login.is_given_up, self.login.tries) = (false, 0);
+        // No answer names it when the login enters further rooms.
+        self.rooms = vec![FIRST_ROOM.to_owned()];
         self.log_in(now);
     }
 
@@ -110,11 +113,12 @@ impl Session {
         if let Some(nick) = nick {
             self.send_for(&format!("/nick {nick}"), Purpose::Nick, now);
         }
-        for room in &rooms {
-            self.send_for(&format!("/join {room}"), Purpose::Room, now);
-        }
+        // Before the others are entered: in as many rooms as the server allows there is no place for it.
         if self.login.is_return() && !rooms.iter().any(|room| room == FIRST_ROOM) {
             self.send_for(&format!("/leave {FIRST_ROOM}"), Purpose::Setup, now);
+        }
+        for room in &rooms {
+            self.send_for(&format!("/join {room}"), Purpose::Room, now);
         }
         self.send_for("/whoami", Purpose::Fence(Fence::Login), now);
     }
@@ -133,6 +137,10 @@ impl Session {
     /// What follows from an answer, by the purpose of its line.
     pub(super) fn answered(&mut self, line: &Line, told: &Tagged<'_>, now: Instant) {
         let is_refused = told.event == Kind::Error;
+        if let (true, Ok(Some((_, Command::Leave(Some(room)))))) = (is_refused, parse(&line.text)) {
+            // One isn't in it: over UDP the answer that told so may have been lost.
+            self.rooms.retain(|known| key_of(known) != key_of(room));
+        }
         match &line.purpose {
             Purpose::Nick | Purpose::Room if is_refused => {
                 self.login.refused = Some(told.text().to_owned());
