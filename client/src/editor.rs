@@ -2,6 +2,7 @@
 
 use crate::complete::Words;
 use crate::screen::{Screen, TAB_COLUMNS, rows_of};
+use crate::session::{begins_with_slash, is_command};
 use crate::terminal;
 use rustyline::completion::Completer;
 use rustyline::config::{BellStyle, Configurer};
@@ -25,7 +26,7 @@ const HISTORY_LINES_MAX: usize = 10_000;
 /// What follows an Esc within this is a key's escape sequence; an Esc alone would otherwise keep rows waiting for the next key.
 const ESCAPE_MILLIS: u16 = 50;
 
-/// A paste of more lines than this is sent only after the person has agreed.
+/// A paste of more lines than this is sent only after the person has agreed; so is one of several lines with a slash at a line's start.
 const PASTE_LINES_MAX: usize = 10;
 
 /// What a person did.
@@ -171,7 +172,7 @@ impl LineEditor {
     fn taken(&mut self, text: String) -> Option<Vec<String>> {
         if self.paste.has_ended.swap(false, Ordering::Relaxed) {
             self.begun = text;
-            if self.pasted.len() <= PASTE_LINES_MAX {
+            if !needs_agreement(&self.pasted, &self.begun) {
                 return Some(self.forget_paste());
             }
             self.ask();
@@ -191,8 +192,7 @@ impl LineEditor {
 
     fn ask(&mut self) {
         self.paste.is_asked.store(true, Ordering::Relaxed);
-        let count = self.pasted.len();
-        self.screen.show(&format!("      - {count} lines pasted; Enter sends them, Ctrl-C drops them\r\n"));
+        self.screen.show(&format!("      - {}\r\n", question(&self.pasted, &self.begun)));
     }
 
     /// Gives back the lines of the paste; nothing is kept of it.
@@ -265,6 +265,32 @@ impl LineEditor {
             self.history = None;
         }
     }
+}
+
+/// Whether the person has to agree before pasted lines are sent. `rest` is the last line, which has no end and stays in the editor.
+///
+/// A line that begins with a slash may be a secret for one person or a line of a log: nothing shows whether it was to be executed or said.
+fn needs_agreement(lines: &[String], rest: &str) -> bool {
+    lines.len() > PASTE_LINES_MAX || pasted(lines, rest).count() > 1 && pasted(lines, rest).any(begins_with_slash)
+}
+
+/// What the person is asked then.
+fn question(lines: &[String], rest: &str) -> String {
+    let count = match pasted(lines, rest).count() {
+        1 => "a line".to_owned(),
+        count => format!("{count} lines"),
+    };
+    let commands = match pasted(lines, rest).filter(|line| is_command(line)).count() {
+        0 => String::new(),
+        1 => ", 1 of them a command".to_owned(),
+        commands => format!(", {commands} of them commands"),
+    };
+    format!("{count} pasted{commands}; Enter sends them, Ctrl-C drops them")
+}
+
+/// All lines of a paste.
+fn pasted<'l>(lines: &'l [String], rest: &'l str) -> impl Iterator<Item = &'l str> {
+    lines.iter().map(String::as_str).chain(Some(rest).filter(|rest| !rest.is_empty()))
 }
 
 fn editor() -> rustyline::Result<Editor<Keys, FileHistory>> {
@@ -474,6 +500,30 @@ impl Completing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_paste_of_several_lines_is_asked_about_if_it_is_long_or_has_commands() {
+        let asked = |lines: &[&str], rest: &str| {
+            let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+            let question = question(&lines, rest);
+            let question = question.strip_suffix("; Enter sends them, Ctrl-C drops them").unwrap();
+            needs_agreement(&lines, rest).then(|| question.to_owned())
+        };
+        for at_once in [&["hi"] as &[&str], &["/quit"], &["1/2", "a /quit", "\\o/"], &["  /usr/bin/x", "two"], &["x"; 10]] {
+            assert_eq!(asked(at_once, ""), None, "{at_once:?}");
+        }
+        for (lines, rest, question) in [
+            (&["hi", "/nick evil"] as &[&str], "", "2 lines pasted, 1 of them a command"),
+            (&["/msg bob secret"], "rest", "2 lines pasted, 1 of them a command"),
+            (&["hi"], "/quit", "2 lines pasted, 1 of them a command"),
+            (&["/usr/bin/ld: x", "\u{200b}/quit", "\\nick"], "", "3 lines pasted, 3 of them commands"),
+            (&["// a comment", "x"], "", "2 lines pasted"),
+            (&["x"; 11], "", "11 lines pasted"),
+            (&["x"; 11], "and more", "12 lines pasted"),
+        ] {
+            assert_eq!(asked(lines, rest).as_deref(), Some(question), "{lines:?} {rest:?}");
+        }
+    }
 
     #[test]
     fn each_press_offers_the_next_one() {

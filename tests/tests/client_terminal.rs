@@ -157,7 +157,7 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
         heard.into_iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ").map(str::to_owned)).collect::<Vec<_>>()
     };
     terminal.paste(&(bracketed.join("\n") + "\nand more"));
-    terminal.shows("- 500 lines pasted; Enter sends them, Ctrl-C drops them");
+    terminal.shows("- 501 lines pasted; Enter sends them, Ctrl-C drops them");
     prompt(&terminal, "#lobby> and more");
     bob.say("nothing yet");
     assert_eq!(said(bob.sync()), Vec::<String>::new());
@@ -182,6 +182,38 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
     assert_eq!(shown, expected, "and each stands once on the screen");
     let meanwhile = contents(&terminal).iter().filter(|line| line.starts_with("[#lobby] bob: meanwhile ")).count();
     assert_eq!(meanwhile, 200);
+}
+
+#[test]
+fn a_paste_with_commands_waits_for_enter() {
+    let server = Server::start(&[]);
+    let mut bob = server.join("bob");
+    let home = Home::new();
+    let terminal = client(&server, &home, &["--nick", "alice"]);
+    bob.reads("alice");
+    let question = "- 3 lines pasted, 2 of them commands; Enter sends them, Ctrl-C drops them";
+    let paste = "/msg bob secret\none\n/nick evil\n";
+    terminal.paste(paste);
+    terminal.shows(question);
+    assert!(bob.sync().is_empty(), "nothing yet");
+    terminal.type_keys("\x03");
+    terminal.shows("- the pasted lines are dropped");
+    terminal.type_keys("two\r");
+    assert_eq!(bob.reads("two"), ["[#lobby] alice: two"]);
+    terminal.paste(paste);
+    terminal.waits("the question again", |terminal| {
+        (terminal.lines().iter().filter(|line| line.contains(question)).count() == 2).then_some(())
+    });
+    terminal.type_keys("\r");
+    let heard = bob.reads("evil");
+    assert_eq!(heard[..2], ["[@alice] alice: secret", "[#lobby] alice: one"]);
+    // A single line is what it is, and so are several without a slash.
+    prompt(&terminal, "#lobby> ");
+    terminal.paste("/nick alice\n");
+    bob.reads("alice");
+    prompt(&terminal, "#lobby> ");
+    terminal.paste("three\n1/2\n");
+    assert_eq!(bob.reads("1/2"), ["[#lobby] alice: three", "[#lobby] alice: 1/2"]);
 }
 
 #[test]

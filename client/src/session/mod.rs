@@ -235,9 +235,7 @@ impl Session {
 
     /// A line was typed. Empty ones do nothing, except that they end the wait for the next attempt to connect.
     pub fn typed(&mut self, text: &str, now: Instant) {
-        // As the server reads it: what it takes out may stand before a slash.
-        let mut read = String::new();
-        Charset::default().decode(text.as_bytes(), &mut read);
+        let read = as_read(text);
         let text = if self.wishes.commands { read } else { literal(&read).into_owned() };
         let Some(mut line) = Line::new(&text, Purpose::Typed, now) else {
             if let Phase::Offline(_) = self.phase {
@@ -504,6 +502,24 @@ impl Session {
     fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
+}
+
+/// A line as the server reads it: what it takes out may stand before a slash.
+fn as_read(text: &str) -> String {
+    let mut read = String::new();
+    Charset::default().decode(text.as_bytes(), &mut read);
+    read
+}
+
+/// Whether a line begins with a slash for the server: then it is a command, or refused, or said without a doubled slash.
+pub fn begins_with_slash(text: &str) -> bool {
+    let read = as_read(text);
+    literal(&read) != read
+}
+
+/// Whether the server doesn't say a line but executes or refuses it.
+pub fn is_command(text: &str) -> bool {
+    !matches!(parse(&as_read(text)), Ok(None | Some((None, _))))
 }
 
 /// Whether one may talk in another room after this line, or nowhere.
