@@ -125,6 +125,26 @@ fn a_message_that_nobody_receives_is_named_and_fails() {
 }
 
 #[test]
+fn a_line_that_begins_as_a_command_only_for_the_eye_is_named_and_fails() {
+    let server = Server::start(&[]);
+    let mut alice = server.join("alice");
+    for udp in [&[] as &[&str], &["--udp"]] {
+        let arguments = [&["--nick", "bob", "--commands"], udp].concat();
+        let output = filter(&server, &arguments, "\\nick is a macro\n\u{2215}dance\nhi\n".as_bytes());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let stderr = text(&output.stderr);
+        let lines: Vec<&str> = stderr.lines().collect();
+        assert_eq!(lines[..2], ["forkchat-client: not said: \\nick is a macro", "forkchat-client: not said: \u{2215}dance"], "{stderr}");
+        assert!(lines[2].ends_with("2 lines were not accepted"), "{stderr}");
+        alice.reads("[#lobby] bob: hi");
+        alice.reads("* bob quit");
+    }
+    // What begins with a slash is a command, and its refusal an answer.
+    let output = filter(&server, &["--commands"], b"/dance\n");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
+
+#[test]
 fn host_and_port_are_taken_as_nc_takes_them() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");

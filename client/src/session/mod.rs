@@ -389,7 +389,8 @@ impl Session {
 
     /// A filter names a line that others were to see and that the server refused: it was not said, and the exit code says so.
     fn note_refusal(&mut self, line: &Line, told: &Tagged<'_>) {
-        if !self.wishes.interactive && told.event == Kind::Error && line.is_typed() && line.asks.is_heard() {
+        let is_to_be_heard = line.asks.is_heard() || lines::begins_with_lookalike(&line.text);
+        if !self.wishes.interactive && told.event == Kind::Error && line.is_typed() && is_to_be_heard {
             self.show_all(std::iter::once(line), Standing::NotSent);
         }
     }
