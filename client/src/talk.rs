@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> i32 {
         charset: options.charset,
         udp: options.udp,
         interactive: person.is_here(),
-        // The input alone decides: whoever types a command means one, wherever the output goes, and said in public it would be a secret told.
+        // The input alone decides: a person who types `/msg bob secret` must not say it in public because the output goes to a file.
         commands: options.commands || io::stdin().is_terminal(),
     };
     let (network, heard) = Network::new(&options.address, options.udp);
