@@ -36,6 +36,8 @@ const FIRST_ROOM: &str = "#lobby";
 pub(super) struct Login {
     /// After a loss: who one was, where, and where one talked.
     former: Option<(String, Vec<String>, Option<String>)>,
+    /// While histories are asked for, which takes going from room to room: where one talked, and will again; `None` otherwise.
+    talked_in: Option<Option<String>>,
     /// The server's words if a wish was refused, and whether it was the nickname.
     refused: Option<String>,
     is_nick_refused: bool,
@@ -71,6 +73,11 @@ impl Login {
     /// The name and the room of before the loss, while they are taken back.
     pub fn former(&self) -> Option<(&str, Option<&str>)> {
         self.former.as_ref().map(|(nick, _, room)| (nick.as_str(), room.as_deref()))
+    }
+
+    /// The room of before the histories were asked for, while they are.
+    pub fn talked_in(&self) -> Option<&Option<String>> {
+        self.talked_in.as_ref()
     }
 
     /// Whether one was logged in before and takes back what one had.
@@ -125,8 +132,10 @@ impl Session {
 
     /// The connection is lost: what is there is to be taken back.
     pub(super) fn remember_for_return(&mut self) {
+        let talked_in = self.login.talked_in.take();
         if !self.login.is_return() && self.login.place.is_some() {
-            self.login.former = Some((self.nick.clone(), std::mem::take(&mut self.rooms), self.current.take()));
+            let current = talked_in.unwrap_or_else(|| self.current.take());
+            self.login.former = Some((self.nick.clone(), std::mem::take(&mut self.rooms), current));
         }
         if self.login.was_done() {
             self.catch_up.lost();
@@ -232,7 +241,7 @@ impl Session {
         self.phase = Phase::Settling;
         (self.login.history, self.login.complete_since, self.login.began) = (Vec::new(), HashMap::new(), Some(now));
         self.login.gaps = self.signs.gaps();
-        let current = self.current.clone();
+        let current = self.login.talked_in.get_or_insert_with(|| self.current.clone()).clone();
         for (room, lines) in rooms {
             self.send_for(&format!("/join {room}"), Purpose::Setup, now);
             self.send_for(&format!("/history {lines}"), Purpose::History(room), now);
@@ -351,6 +360,7 @@ impl Session {
 
     /// Nothing more can be learned about the lines in doubt: shows them so. From now on lines are sent as they are typed.
     fn doubt(&mut self, now: Instant) {
+        self.login.talked_in = None;
         self.catch_up_in_vain();
         let (again, doubtful): (Vec<Line>, Vec<Line>) = std::mem::take(&mut self.doubtful).into_iter().partition(Line::is_repeatable);
         self.queue_again(again);

@@ -197,9 +197,10 @@ impl Session {
         self.outputs.pop_front()
     }
 
-    /// The room one talks in; without a connection the one that is taken back.
+    /// The room one talks in; without a connection, or until everything is as before, the one that is taken back.
     pub fn room(&self) -> Option<&str> {
-        self.login.former().map_or(self.current.as_deref(), |(_, room)| room)
+        let current = self.login.talked_in().unwrap_or(&self.current);
+        self.login.former().map_or(current.as_deref(), |(_, room)| room)
     }
 
     /// The name for the prompt: one's own, or without a connection the one that is taken back. Empty before the login.

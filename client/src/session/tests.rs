@@ -440,6 +440,33 @@ fn the_rooms_after_a_loss_are_exactly_those_before_it() {
 }
 
 #[test]
+fn a_second_loss_at_any_moment_of_the_return_changes_no_room() {
+    for is_udp in [false, true] {
+        for steps in 0..40 {
+            let mut world = World::new(1, wishes(true, is_udp), Server::new(true, is_udp), 0);
+            world.settle();
+            world.cut();
+            while world.number.is_none() {
+                world.bury();
+                world.pass(100);
+            }
+            for _ in 0..steps {
+                world.read();
+                world.hear();
+            }
+            world.cut();
+            world.settle();
+            let rooms = &world.server.connections.last().unwrap().rooms;
+            assert_eq!(
+                (rooms.as_slice(), world.session.room()),
+                (["#lobby".to_owned(), "#rust".to_owned()].as_slice(), Some("#rust")),
+                "{steps}"
+            );
+        }
+    }
+}
+
+#[test]
 fn over_udp_a_room_whose_farewell_was_lost_is_not_entered_again() {
     let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
     world.settle();
