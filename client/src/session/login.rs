@@ -157,7 +157,7 @@ impl Session {
             }
             Purpose::Setup if told.to.as_deref() == Some("charset") && !is_refused => self.heard_in = self.wishes.charset,
             Purpose::Fence(Fence::Login) => self.logged_in(told.id, now),
-            Purpose::Fence(Fence::Settled) => self.settle(now),
+            Purpose::Fence(Fence::Settled) if !self.goes_back(now) => self.settle(now),
             Purpose::Typed if told.event == Kind::Reply => self.obeyed(line, now),
             Purpose::Goodbye => self.end(),
             _ => {}
@@ -258,6 +258,18 @@ impl Session {
         if line.asks == Asks::Do("history".to_owned()) {
             self.login.is_history_wanted = line.is_typed();
         }
+    }
+
+    /// Over UDP the line that goes back to the room one talked in may be lost: then sends it again; `false` if one is there, or it was tried often.
+    fn goes_back(&mut self, now: Instant) -> bool {
+        let Some(Some(room)) = self.login.talked_in.clone().filter(|room| *room != self.current) else { return false };
+        self.login.tries += 1;
+        if !self.wishes.udp || self.login.tries > LOGIN_TRIES_MAX {
+            return false;
+        }
+        self.send_for(&format!("/join {room}"), Purpose::Setup, now);
+        self.send_for("/ping", Purpose::Fence(Fence::Settled), now);
+        true
     }
 
     /// Keeps what the history tells while settling; gives back whether this line is of it, or of an earlier answer that nobody wants to see.

@@ -467,6 +467,37 @@ fn a_second_loss_at_any_moment_of_the_return_changes_no_room() {
 }
 
 #[test]
+fn over_udp_no_single_datagram_that_is_lost_on_the_return_changes_a_room() {
+    // Its history is the first that is asked for.
+    let wishes = Wishes { rooms: vec!["#rust".to_owned(), "#lobby".to_owned()], ..wishes(true, true) };
+    for lost in 0..40 {
+        let mut world = World::new(1, wishes.clone(), Server::new(true, true), 0);
+        world.settle();
+        world.cut();
+        while world.number.is_none() {
+            world.bury();
+            world.pass(100);
+        }
+        // Line by line; one of them or its answer doesn't arrive.
+        for step in 0..40 {
+            let connection = world.server.connections.last_mut().unwrap();
+            if step * 2 == lost {
+                connection.unread.pop_front();
+            }
+            world.read();
+            if step * 2 + 1 == lost {
+                world.server.connections.last_mut().unwrap().told.pop_front();
+            }
+            world.hear();
+        }
+        world.settle();
+        let mut rooms = world.server.connections.last().unwrap().rooms.clone();
+        assert_eq!((rooms.pop().as_deref(), world.session.room()), (Some("#lobby"), Some("#lobby")), "{lost}");
+        assert_eq!(rooms, ["#rust"], "{lost}");
+    }
+}
+
+#[test]
 fn over_udp_a_room_whose_farewell_was_lost_is_not_entered_again() {
     let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
     world.settle();
