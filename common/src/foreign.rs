@@ -171,7 +171,7 @@ fn is_request(bytes: &[u8], name: &[u8]) -> bool {
     let line = first_line(bytes);
     let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return false };
-    let (between, version) = (words.clone().count().saturating_sub(1), words.last());
+    let (between, version) = (words.clone().count().saturating_sub(1), words.next_back());
     let is_word = method.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'));
     let is_method = is_word && method.len() > 2 && !method.iter().any(u8::is_ascii_lowercase);
     let is_known = [&b"GET"[..], b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"].contains(&method);
