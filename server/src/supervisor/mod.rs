@@ -443,7 +443,6 @@ impl Supervisor {
             self.watch();
             self.pass_on();
             if let Some(code) = self.stop() {
-                self.dropped.rest().iter().for_each(|line| log::warn!("{line}"));
                 return code;
             }
         }

@@ -83,6 +83,7 @@ impl Supervisor {
             Stage::Now => EXIT_FAILED,
         };
         self.end_children();
+        self.dropped.rest().iter().for_each(|line| log::warn!("{line}"));
         log::info!("stopped");
         Some(code)
     }
