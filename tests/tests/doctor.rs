@@ -1,7 +1,15 @@
 //! `forkchat-server doctor`, on the kernel that the tests run on.
 
-use forkchat_tests::server_binary;
-use std::process::Command;
+use forkchat_tests::{refusing, server_binary};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// Runs the doctor from a shell that has run `limit` before, as `Server::start_limited` has it.
+fn doctor_limited(limit: &str) -> Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limit} && exec $UNDER \"$0\" doctor")]).env_remove("UNDER").arg(server_binary());
+    shell.output().expect("the doctor runs")
+}
 
 #[test]
 fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
@@ -12,6 +20,9 @@ fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     assert!(text.starts_with(&format!("Linux {release}")), "{text}");
     for name in [
+        "clients' calls",
+        "waiting for an end",
+        "killing",
         "threads",
         "waiting",
         "signals",
@@ -30,20 +41,32 @@ fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
     ] {
         assert!(text.lines().any(|line| line.starts_with(&format!("ok   {name:<20} "))), "{name} is in:\n{text}");
     }
-    assert!(text.contains("\n15 of 15 checks hold\nguaranteed here:     the server's processes start"), "{text}");
+    assert!(text.contains("\n18 of 18 checks hold\nguaranteed here:     the server's processes start"), "{text}");
     assert!(!text.contains("NOT"), "{text}");
 }
 
 #[test]
 fn what_cannot_be_tried_is_a_failure_that_says_why() {
-    let mut shell = Command::new("sh");
-    let output = shell.args(["-c", "ulimit -n 5 && exec \"$0\" doctor"]).arg(server_binary()).output().expect("the doctor runs");
+    let output = doctor_limited("ulimit -n 5");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     let failure = "FAIL input position: cannot connect over loopback: Too many open files (os error 24); \
         without it: after a worker's death a line may be lost or said twice\n";
     assert!(text.contains(failure), "{text}");
     assert!(text.contains("\nNOT guaranteed here: a worker's death closes no connection"), "{text}");
+}
+
+#[test]
+fn a_refused_call_that_clients_need_is_named_and_service_is_not_guaranteed() {
+    for call in ["accept4", "recvfrom", "sendto", "recvmsg", "sendmsg", "wait4", "kill"] {
+        let start = Instant::now();
+        let output = doctor_limited(&refusing(&format!("{call}=EPERM")));
+        assert!(start.elapsed() < Duration::from_secs(5), "{call}: {:?}", start.elapsed());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{call}: {text}");
+        assert!(text.contains(&format!(" ({call}): EPERM: Operation not permitted; without it: no ")), "{call}: {text}");
+        assert!(text.contains("\nNOT guaranteed here: the server's processes start, and clients are served\n"), "{call}: {text}");
+    }
 }
 
 #[test]

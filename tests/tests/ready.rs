@@ -57,6 +57,14 @@ fn a_call_that_is_needed_ends_the_server_with_its_name_before_it_listens() {
         ("epoll_wait=EPERM", "cannot wait for events (epoll_wait): Operation not permitted", "forkchat-server doctor"),
         ("eventfd2=EPERM", "cannot share memory: ", "eventfd2: EPERM"),
         ("signalfd4=EPERM", "cannot take signals (signalfd4): Operation not permitted", "forkchat-server doctor"),
+        ("accept4=EPERM", "cannot accept connections (accept4): EPERM", "forkchat-server doctor"),
+        ("accept4=ENOSYS", "cannot accept connections (accept4): ENOSYS", "forkchat-server doctor"),
+        ("recvfrom=EPERM", "cannot read from clients (recvfrom): EPERM", "forkchat-server doctor"),
+        ("sendto=EACCES", "cannot write to clients (sendto): EACCES", "forkchat-server doctor"),
+        ("recvmsg=EPERM", "from another process (recvmsg): EPERM", "forkchat-server doctor"),
+        ("sendmsg=EINVAL", "to another process (sendmsg): EINVAL", "forkchat-server doctor"),
+        ("wait4=EPERM", "cannot wait for a child's end (wait4): EPERM", "forkchat-server doctor"),
+        ("accept4=EPERM,wait4=ENOSYS", "(accept4): EPERM", "(wait4): ENOSYS"),
         ("clone3=EPERM,clone=EPERM", "cannot fork: Operation not permitted", "forkchat-server doctor"),
     ]
     .map(|(calls, one, other)| (calls, [one, other]))
@@ -69,6 +77,13 @@ fn a_call_that_is_needed_ends_the_server_with_its_name_before_it_listens() {
             assert!(!text.contains("listening on"), "{calls} in {model}: {text}");
         }
     }
+}
+
+#[test]
+fn a_server_that_cannot_kill_warns_and_serves() {
+    let server = Server::start_limited(Some(&refusing("kill=EPERM")), &[]);
+    server.tells("cannot rely on killing: cannot kill a child (kill): EPERM");
+    server.join("person").sync();
 }
 
 /// The C library has its own words for it, on standard error.

@@ -1,16 +1,19 @@
 //! The doctor: tries out on this machine what forkchat needs of the kernel, and tells which of its guarantees hold here.
 //!
 //! `forkchat-server doctor` runs [`CHECKS`] in a pool of processes, over loopback and with children of their own, and prints a line for each.
-//! The server runs those that need no fork at its start ([`quick`]), warns of what doesn't hold, and serves all the same.
+//! The server runs those that need no fork at its start. It refuses to go on without what no client can be served without ([`needed`]), and only warns of
+//! the rest ([`quick`]).
 //! A check changes nothing on the machine, has a deadline, and leaves neither process nor socket behind.
 //!
 //! | file | what it checks |
 //! |---|---|
+//! | `calls` | the system calls that have no replacement |
 //! | `connections` | one connection: positions, peeking, urgent data, readiness |
 //! | `beginnings` | what each process needs to begin: threads, waiting, signals, its own descriptors |
 //! | `processes` | several processes: what a death leaves behind, and what passes between them |
 
 mod beginnings;
+mod calls;
 mod connections;
 mod processes;
 
@@ -46,11 +49,22 @@ pub struct Check {
     pub law: &'static str,
     /// What happens if it doesn't.
     pub without_it: &'static str,
-    /// Which of forkchat's guarantees rests on it.
-    pub guarantee: Guarantee,
-    /// It needs no other process, so the server tries it at its start.
-    pub is_quick: bool,
+    /// Which of forkchat's guarantees rest on it.
+    pub guarantees: &'static [Guarantee],
+    /// When the server itself tries it.
+    pub at_start: AtStart,
     run: fn(Instant) -> Result<(), Failure>,
+}
+
+/// Whether the server tries a check at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStart {
+    /// It does, and refuses to start if the check fails.
+    Needed,
+    /// It does, and only warns if the check fails.
+    Warned,
+    /// It doesn't: the check takes other processes, or time; or the start itself shows it.
+    Untried,
 }
 
 /// What forkchat guarantees, so far as it rests on the kernel.
@@ -87,125 +101,149 @@ impl fmt::Display for Guarantee {
 }
 
 /// All checks, in the order in which they are run.
-pub const CHECKS: [Check; 15] = [
+pub const CHECKS: [Check; 18] = [
+    Check {
+        name: "clients' calls",
+        law: "accept4, recvfrom, sendto, recvmsg and sendmsg are allowed",
+        without_it: "no client is served, and the server doesn't start",
+        guarantees: &[Guarantee::Service, Guarantee::Connections],
+        at_start: AtStart::Needed,
+        run: calls::of_clients,
+    },
+    Check {
+        name: "waiting for an end",
+        law: "a process waits for the end of its children (wait4)",
+        without_it: "no process that died is replaced, and the server doesn't start",
+        guarantees: &[Guarantee::Service, Guarantee::Connections],
+        at_start: AtStart::Needed,
+        run: calls::of_waiting,
+    },
+    Check {
+        name: "killing",
+        law: "a process kills its children (kill)",
+        without_it: "no process that hangs is replaced",
+        guarantees: &[Guarantee::Service, Guarantee::Connections],
+        at_start: AtStart::Warned,
+        run: calls::of_killing,
+    },
     Check {
         name: "threads",
         law: "a child starts threads (clone3 or clone)",
         without_it: "no worker can begin",
-        guarantee: Guarantee::Service,
-        is_quick: false,
+        guarantees: &[Guarantee::Service],
+        at_start: AtStart::Untried,
         run: beginnings::threads,
     },
     Check {
         name: "waiting",
         law: "epoll waits for an eventfd, and for no longer than it is to",
         without_it: "no worker can begin",
-        guarantee: Guarantee::Service,
-        is_quick: false,
+        guarantees: &[Guarantee::Service],
+        at_start: AtStart::Untried,
         run: beginnings::waiting,
     },
     Check {
         name: "signals",
         law: "a signalfd delivers a blocked signal",
         without_it: "the supervisor can't begin",
-        guarantee: Guarantee::Service,
-        is_quick: false,
+        guarantees: &[Guarantee::Service],
+        at_start: AtStart::Untried,
         run: beginnings::signals,
     },
     Check {
         name: "own descriptors",
         law: "a child has the descriptors that it was given, and no other",
         without_it: "no child can begin",
-        guarantee: Guarantee::Service,
-        is_quick: false,
+        guarantees: &[Guarantee::Service],
+        at_start: AtStart::Untried,
         run: processes::own_descriptors,
     },
     Check {
         name: "input position",
         law: "TCP_INFO and SIOCINQ tell what a dead worker had taken",
         without_it: "after a worker's death a line may be lost or said twice",
-        guarantee: Guarantee::Connections,
-        is_quick: true,
+        guarantees: &[Guarantee::Connections],
+        at_start: AtStart::Warned,
         run: connections::input_position,
     },
     Check {
         name: "output position",
         law: "TCP_INFO and SIOCOUTQ tell what a dead worker had written",
         without_it: "after a worker's death a client may miss output or get it twice",
-        guarantee: Guarantee::Connections,
-        is_quick: true,
+        guarantees: &[Guarantee::Connections],
+        at_start: AtStart::Warned,
         run: connections::output_position,
     },
     Check {
         name: "peek and consume",
         law: "MSG_PEEK leaves input where it is, MSG_TRUNC takes it without a copy",
         without_it: "a line that a worker had read when it died may be lost",
-        guarantee: Guarantee::Connections,
-        is_quick: true,
+        guarantees: &[Guarantee::Connections],
+        at_start: AtStart::Warned,
         run: connections::peek_and_consume,
     },
     Check {
         name: "urgent data",
         law: "SO_OOBINLINE makes urgent bytes a part of the stream",
         without_it: "urgent data, as in Telnet's Synch, makes the input position wrong",
-        guarantee: Guarantee::Connections,
-        is_quick: true,
+        guarantees: &[Guarantee::Connections],
+        at_start: AtStart::Warned,
         run: connections::urgent_data,
     },
     Check {
         name: "low-water mark",
         law: "SO_RCVLOWAT holds back readiness until there is enough, or the end",
         without_it: "an unfinished line costs CPU time, or stays unheard",
-        guarantee: Guarantee::UnfinishedLines,
-        is_quick: true,
+        guarantees: &[Guarantee::UnfinishedLines],
+        at_start: AtStart::Warned,
         run: connections::low_water_mark,
     },
     Check {
         name: "second holder",
         law: "a connection outlives the process that served it while another holds it",
         without_it: "a worker's death ends its connections, or leaves them unusable",
-        guarantee: Guarantee::Connections,
-        is_quick: false,
+        guarantees: &[Guarantee::Connections],
+        at_start: AtStart::Untried,
         run: processes::second_holder,
     },
     Check {
         name: "descriptor passing",
         law: "a message carries a descriptor to another process",
         without_it: "no worker gets a connection",
-        guarantee: Guarantee::Connections,
-        is_quick: false,
+        guarantees: &[Guarantee::Service, Guarantee::Connections],
+        at_start: AtStart::Untried,
         run: processes::descriptor_passing,
     },
     Check {
         name: "robust mutex",
         law: "the lock of a killed process goes to the next, who is told",
         without_it: "a death under the log's lock stops every process",
-        guarantee: Guarantee::Log,
-        is_quick: false,
+        guarantees: &[Guarantee::Log],
+        at_start: AtStart::Untried,
         run: processes::robust_mutex,
     },
     Check {
         name: "robust list",
         law: "the kernel knows which locks a thread holds (set_robust_list)",
         without_it: "a death under the log's lock stops every process",
-        guarantee: Guarantee::Log,
-        is_quick: true,
+        guarantees: &[Guarantee::Log],
+        at_start: AtStart::Warned,
         run: beginnings::robust_list,
     },
     Check {
         name: "shared memory",
         law: "what a process wrote to shared memory is there for the others, also after its death",
         without_it: "the processes have no log in common",
-        guarantee: Guarantee::Log,
-        is_quick: false,
+        guarantees: &[Guarantee::Service, Guarantee::Log],
+        at_start: AtStart::Untried,
         run: processes::shared_memory,
     },
     Check {
         name: "parent-death signal",
         law: "a process is killed when its parent is",
         without_it: "workers are left over when the supervisor is killed",
-        guarantee: Guarantee::NoOrphans,
-        is_quick: false,
+        guarantees: &[Guarantee::NoOrphans],
+        at_start: AtStart::Untried,
         run: processes::parent_death_signal,
     },
 ];
@@ -239,7 +277,14 @@ pub fn run() -> i32 {
 
 /// What comes of each check, in order. A check that dies is one that fails, and a kernel that does what it must not may well have it die.
 fn run_all() -> Vec<Result<(), Failure>> {
-    let run = |index: usize| (CHECKS[index].run)(Instant::now() + DEADLINE);
+    // What is refused never comes, however long a check waits for it.
+    let patience = if calls::of_clients(Instant::now()).is_ok() { DEADLINE } else { DEADLINE_QUICK };
+    let run = move |index: usize| (CHECKS[index].run)(Instant::now() + patience);
+    if let Err(failure) = calls::of_waiting(Instant::now()).and_then(|()| calls::of_killing(Instant::now())) {
+        // A check that ends its child would wait for that for ever.
+        let not_tried = || Err(format!("not tried, since it takes children: {failure}"));
+        return (0..CHECKS.len()).map(|index| if CHECKS[index].at_start == AtStart::Untried { not_tried() } else { run(index) }).collect();
+    }
     // Where there is no pool to be had, the checks tell why.
     match Pool::start("doctor", PROCESSES, run) {
         Ok(mut pool) => {
@@ -264,8 +309,21 @@ fn run_all() -> Vec<Result<(), Failure>> {
 /// Runs the checks that need no other process: a line for each that doesn't hold, saying what is not guaranteed. Takes about
 /// 0.6 ms if all hold, and at most 1.25 s if none does.
 pub fn quick() -> Vec<String> {
-    let checks = CHECKS.iter().filter(|check| check.is_quick);
-    checks.filter_map(|check| Some(warning(check, &(check.run)(Instant::now() + DEADLINE_QUICK).err()?))).collect()
+    failures(AtStart::Warned).map(|(check, failure)| warning(check, &failure)).collect()
+}
+
+/// Runs the checks without which no client can be served. Takes some microseconds.
+///
+/// # Errors
+/// What was seen instead in all that fail.
+pub fn needed() -> Result<(), String> {
+    let failures: Vec<Failure> = failures(AtStart::Needed).map(|(_, failure)| failure).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join(", ")) }
+}
+
+fn failures(at_start: AtStart) -> impl Iterator<Item = (&'static Check, Failure)> {
+    let checks = CHECKS.iter().filter(move |check| check.at_start == at_start);
+    checks.filter_map(|check| Some((check, (check.run)(Instant::now() + DEADLINE_QUICK).err()?)))
 }
 
 fn warning(check: &Check, failure: &Failure) -> String {
@@ -284,7 +342,8 @@ impl fmt::Display for Report {
         let holding = self.results.iter().filter(|(_, result)| result.is_ok()).count();
         writeln!(f, "\n{holding} of {} checks hold", self.results.len())?;
         for guarantee in Guarantee::ALL {
-            let mut failed = self.results.iter().filter(|(check, result)| check.guarantee == guarantee && result.is_err()).peekable();
+            let mut failed =
+                self.results.iter().filter(|(check, result)| check.guarantees.contains(&guarantee) && result.is_err()).peekable();
             let word = if failed.peek().is_none() { "guaranteed here:" } else { "NOT guaranteed here:" };
             writeln!(f, "{word:<20} {guarantee}")?;
         }
@@ -351,16 +410,17 @@ refused here, and done without: clone3, close_range
 
     #[test]
     fn a_warning_names_the_check_what_was_seen_and_what_is_lost() {
+        let low_water = CHECKS.iter().find(|check| check.name == "low-water mark").unwrap();
         let failure = wait_until(Instant::now(), "2 more bytes to make it readable", || false).unwrap_err();
         let expected = "cannot rely on low-water mark: waited in vain for 2 more bytes to make it readable; \
             without it an unfinished line costs CPU time, or stays unheard; forkchat-server doctor tells more";
-        assert_eq!(warning(&CHECKS[8], &failure), expected);
+        assert_eq!(warning(low_water, &failure), expected);
     }
 
     #[test]
     fn what_needs_no_fork_holds_here_and_every_guarantee_is_checked() {
-        assert_eq!(quick(), Vec::<String>::new());
-        assert!(Guarantee::ALL.iter().all(|guarantee| CHECKS.iter().any(|check| check.guarantee == *guarantee)));
+        assert_eq!((quick(), needed()), (Vec::new(), Ok(())));
+        assert!(Guarantee::ALL.iter().all(|guarantee| CHECKS.iter().any(|check| check.guarantees.contains(guarantee))));
     }
 
     #[test]

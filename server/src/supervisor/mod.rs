@@ -110,6 +110,9 @@ const TICK: Duration = Duration::from_millis(250);
 const SIGNALS: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
+/// The advice where a system call is refused, as words after an error.
+const DOCTOR_SHOWS: &str = "; forkchat-server doctor shows what this system refuses";
+
 /// The command line asks for nothing that could be done.
 pub const EXIT_USAGE: i32 = 2;
 
@@ -150,6 +153,8 @@ pub enum StartError {
         /// This process seems to have the right, so something else forbids it.
         has_right: bool,
     },
+    /// System calls that are refused, without which no client can be served.
+    Refused(String),
     /// Something that the system refused.
     System(&'static str, std::io::Error),
 }
@@ -201,6 +206,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot serve: {name} was not ready within {} s; is the machine very busy?", time.as_secs())
             }
             StartError::Stopped => f.write_str("stopped before it was ready"),
+            StartError::Refused(failure) => write!(f, "{failure}{DOCTOR_SHOWS}"),
             StartError::System(what, error) => write!(f, "cannot {what}: {error}{}", advice(error)),
         }
     }
@@ -218,7 +224,7 @@ fn advice(error: &std::io::Error) -> String {
         },
         Some(Errno::EAGAIN) => "; raise the limit on processes (ulimit -u, pids.max)".to_owned(),
         Some(Errno::EMFILE) => "; raise the limit on open files (ulimit -Hn)".to_owned(),
-        Some(Errno::ENOSYS | Errno::EPERM) => "; forkchat-server doctor shows what this system refuses".to_owned(),
+        Some(Errno::ENOSYS | Errno::EPERM) => DOCTOR_SHOWS.to_owned(),
         _ => String::new(),
     }
 }
@@ -286,6 +292,7 @@ impl Supervisor {
         let system = |what| move |errno: Errno| StartError::System(what, errno.into());
         // Where that fails the children's threads do, too, and they say so.
         let _ = fall_back_on_clone();
+        doctor::needed().map_err(StartError::Refused)?;
         let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
         let scheduling = Scheduling::take_on(&options)?;

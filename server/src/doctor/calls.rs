@@ -1,0 +1,86 @@
+//! Checks that the system calls by which a client is served are allowed. The server's start refuses to go on without them.
+//!
+//! A profile (seccomp) refuses a call whatever its arguments are. So each is tried with arguments for which the kernel does
+//! nothing and has one answer; any other answer is a refusal. That takes a microsecond, and needs no network.
+
+use super::Failure;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, recvmsg, send, sendmsg};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+/// The number of no descriptor.
+const NO_DESCRIPTOR: RawFd = -1;
+
+/// A system call that has no replacement.
+struct Call {
+    /// What it is for, and its name.
+    what: &'static str,
+    /// Tries it without any effect.
+    attempt: fn() -> nix::Result<()>,
+    /// What the kernel answers if the call is allowed.
+    answer: nix::Result<()>,
+}
+
+const OF_CLIENTS: [Call; 5] = [
+    Call {
+        what: "accept connections (accept4)",
+        attempt: || accept4(NO_DESCRIPTOR, SockFlag::empty()).map(drop),
+        answer: Err(Errno::EBADF),
+    },
+    Call {
+        what: "read from clients (recvfrom)",
+        attempt: || recv(NO_DESCRIPTOR, &mut [0], MsgFlags::MSG_DONTWAIT).map(drop),
+        answer: Err(Errno::EBADF),
+    },
+    Call {
+        what: "write to clients (sendto)",
+        attempt: || send(NO_DESCRIPTOR, &[0], MsgFlags::MSG_DONTWAIT).map(drop),
+        answer: Err(Errno::EBADF),
+    },
+    Call {
+        what: "receive messages and connections from another process (recvmsg)",
+        attempt: || recvmsg::<()>(NO_DESCRIPTOR, &mut [], None, MsgFlags::MSG_DONTWAIT).map(drop),
+        answer: Err(Errno::EBADF),
+    },
+    Call {
+        what: "send messages and connections to another process (sendmsg)",
+        attempt: || sendmsg::<()>(NO_DESCRIPTOR, &[], &[], MsgFlags::MSG_DONTWAIT, None).map(drop),
+        answer: Err(Errno::EBADF),
+    },
+];
+
+const OF_WAITING: [Call; 1] = [Call {
+    what: "wait for a child's end (wait4)",
+    // No process is its own child.
+    attempt: || waitpid(Pid::this(), Some(WaitPidFlag::WNOHANG)).map(drop),
+    answer: Err(Errno::ECHILD),
+}];
+
+const OF_KILLING: [Call; 1] = [Call { what: "kill a child (kill)", attempt: || kill(Pid::this(), None), answer: Ok(()) }];
+
+pub(super) fn of_clients(_: Instant) -> Result<(), Failure> {
+    are_allowed(&OF_CLIENTS)
+}
+
+pub(super) fn of_waiting(_: Instant) -> Result<(), Failure> {
+    are_allowed(&OF_WAITING)
+}
+
+pub(super) fn of_killing(_: Instant) -> Result<(), Failure> {
+    are_allowed(&OF_KILLING)
+}
+
+/// A failure that names all that are refused.
+fn are_allowed(calls: &[Call]) -> Result<(), Failure> {
+    let refusal = |call: &Call| match (call.attempt)() {
+        found if found == call.answer => None,
+        Err(errno) => Some(format!("cannot {}: {errno}", call.what)),
+        Ok(()) => Some(format!("cannot {}: it does nothing", call.what)),
+    };
+    let refusals: Vec<String> = calls.iter().filter_map(refusal).collect();
+    if refusals.is_empty() { Ok(()) } else { Err(refusals.join(", ")) }
+}
