@@ -86,6 +86,18 @@ fn a_server_that_cannot_kill_warns_and_serves() {
     server.join("person").sync();
 }
 
+#[test]
+fn a_refused_call_is_not_taken_for_a_low_port() {
+    for calls in ["setsockopt=EPERM", "fcntl=EPERM"] {
+        let (status, text) = Server::fails_limited(Some(&refusing(calls)), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+        assert_eq!(status.code(), Some(1), "{calls}: {text}");
+        let words = "cannot listen on tcp 127.0.0.1:0: Operation not permitted (os error 1); forkchat-server doctor";
+        assert!(text.contains(words) && !text.contains("1024"), "{calls}: {text}");
+    }
+    let (_, text) = Server::fails_limited(Some(&refusing("bind=EACCES")), &["--tcp", "127.0.0.1:1023", "--udp", "off"]);
+    assert!(text.contains("cannot listen on tcp 127.0.0.1:1023: permission denied; ports below 1024 need a privilege"), "{text}");
+}
+
 /// The C library has its own words for it, on standard error.
 #[test]
 fn processes_that_crash_at_their_start_end_the_server() {

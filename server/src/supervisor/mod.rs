@@ -110,6 +110,9 @@ const TICK: Duration = Duration::from_millis(250);
 const SIGNALS: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
+/// Port 0 isn't among them: it stands for a free port, which is a higher one.
+const PORTS_THAT_NEED_A_PRIVILEGE: std::ops::Range<u16> = 1..1_024;
+
 /// The advice where a system call is refused, as words after an error.
 const DOCTOR_SHOWS: &str = "; forkchat-server doctor shows what this system refuses";
 
@@ -178,10 +181,10 @@ impl fmt::Display for StartError {
                     std::io::ErrorKind::AddrInUse => {
                         format!(": address already in use; is a server running? --{transport} chooses another")
                     }
-                    std::io::ErrorKind::PermissionDenied => {
+                    std::io::ErrorKind::PermissionDenied if PORTS_THAT_NEED_A_PRIVILEGE.contains(&address.port()) => {
                         format!(": permission denied; ports below 1024 need a privilege, --{transport} chooses another")
                     }
-                    _ => format!(": {error}"),
+                    _ => format!(": {error}{}", advice(error)),
                 };
                 write!(f, "cannot listen on {transport} {address}{remedy}")
             }
