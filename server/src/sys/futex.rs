@@ -1,5 +1,6 @@
 //! Waiting for a word in shared memory to change. Source: futex(2).
 
+use nix::errno::Errno;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -14,6 +15,12 @@ pub fn wait(word: &AtomicU32, expected: u32, timeout: Duration) {
 
 /// Wakes all who wait for `word`, in every process.
 pub fn wake_all(word: &AtomicU32) {
+    // It fails for no word of ours.
+    let _ = try_to_wake_all(word);
+}
+
+/// The same, to learn whether the system allows it.
+pub fn try_to_wake_all(word: &AtomicU32) -> nix::Result<()> {
     // SAFETY: FUTEX_WAKE uses the word's address alone.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    Errno::result(unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) }).map(drop)
 }
