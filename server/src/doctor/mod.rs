@@ -104,7 +104,7 @@ impl fmt::Display for Guarantee {
 pub const CHECKS: [Check; 18] = [
     Check {
         name: "clients' calls",
-        law: "accept4, recvfrom, sendto, recvmsg and sendmsg are allowed",
+        law: "futex, accept4, recvfrom, sendto, recvmsg and sendmsg are allowed",
         without_it: "no client is served, and the server doesn't start",
         guarantees: &[Guarantee::Service, Guarantee::Connections],
         at_start: AtStart::Needed,
