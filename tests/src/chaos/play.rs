@@ -35,7 +35,7 @@ const AFTERMATH: u64 = 300_000_000;
 /// A room's senders wait for listeners that are further behind, so that no reader is ever cut off with good reason. In a room with a slow
 /// reader it is more than the kernel takes for that one, and less than that and the server's `--sendq`.
 const LAG_BYTES_MAX: usize = 160 << 10;
-const LAG_BYTES_MAX_SLOW: usize = 720 << 10;
+const LAG_BYTES_MAX_SLOW: usize = 400 << 10;
 /// What the server puts before a line, tags included.
 const BYTES_BEFORE_LINE: usize = 95;
 /// Who has so much to send says no more for now.
