@@ -291,6 +291,12 @@ pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, 
     }
 }
 
+/// Whether a line is refused for what stands where a command has its slash, and only looks like one:
+/// a backslash, or another character.
+pub fn begins_with_lookalike(line: &str) -> bool {
+    parse(line).is_err() && Attempt::of(line).is_some_and(|attempt| is_lookalike(attempt.slash))
+}
+
 /// The line that says this text, whatever it begins with: a slash is doubled where it would make
 /// the text a command.
 ///
@@ -597,6 +603,16 @@ mod tests {
             " /w bob a secret",
         ] {
             assert!(matches!(parse(line), Err(CommandError::Unknown(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_slash_begins_no_command() {
+        for text in ["\\nick is a macro", " \\msg bob x", "\u{2044}msg bob x", "\u{2215}dance"] {
+            assert!(begins_with_lookalike(text), "{text}");
+        }
+        for text in ["/nick", "/dance", "\u{ff0f}dance", "\u{200b}/dance", "/", "//nick", "\\o/", "hi", ""] {
+            assert!(!begins_with_lookalike(text), "{text}");
         }
     }
 

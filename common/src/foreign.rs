@@ -200,7 +200,7 @@ fn is_path(target: &[u8]) -> bool {
 
 /// The same, and `*` and `host:port` for the methods that have them.
 fn is_address(target: &[u8]) -> bool {
-    target.starts_with(b"/") || target == b"*" || target.contains(&b':')
+    is_path(target) || target == b"*" || target.contains(&b':')
 }
 
 /// `/1.1`

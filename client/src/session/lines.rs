@@ -186,19 +186,6 @@ impl Line {
     }
 }
 
-/// Whether the server takes a line for a command and refuses it, because what stands where a command has its slash only looks like one. A filter
-/// promises to execute what begins with a slash, so such a line was to be said.
-pub fn begins_with_lookalike(text: &str) -> bool {
-    match parse(text) {
-        Err(CommandError::Lookalike(..)) => true,
-        // The name follows its slash at once.
-        Err(CommandError::Unknown(name)) if !name.is_empty() => {
-            text.split_once(name).is_some_and(|(before, _)| !before.ends_with(['/', '\u{ff0f}']))
-        }
-        _ => false,
-    }
-}
-
 /// The lines that were sent and not answered.
 #[derive(Debug, Default)]
 pub struct InFlight {
@@ -338,16 +325,6 @@ mod tests {
         let told = Tagged::parse("@id=1;event=error ! you are in no room; /join #ROOM first").unwrap();
         assert!(flight.answered(&told, false, false, false).is_none(), "a dismissal");
         assert!(flight.answered(&told, false, false, true).is_some());
-    }
-
-    #[test]
-    fn what_only_looks_like_a_slash_begins_no_command() {
-        for text in ["\\nick is a macro", " \\msg bob x", "\u{2044}msg bob x", "\u{2215}dance"] {
-            assert!(begins_with_lookalike(text), "{text}");
-        }
-        for text in ["/nick", "/dance", "\u{ff0f}dance", "\u{200b}/dance", "/", "//nick", "\\o/", "hi", ""] {
-            assert!(!begins_with_lookalike(text), "{text}");
-        }
     }
 
     #[test]

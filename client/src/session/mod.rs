@@ -29,7 +29,7 @@ use crate::backoff::Backoff;
 use absent::Absent;
 use catch_up::CatchUp;
 use forkchat_common::charset::Charset;
-use forkchat_common::command::{Command, Setting, literal, parse};
+use forkchat_common::command::{Command, Setting, begins_with_lookalike, literal, parse};
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
 use forkchat_common::wire::tagged::{Kind, Tagged};
@@ -390,7 +390,8 @@ impl Session {
 
     /// A filter names a line that others were to see and that the server refused: it was not said, and the exit code says so.
     fn note_refusal(&mut self, line: &Line, told: &Tagged<'_>) {
-        let is_to_be_heard = line.asks.is_heard() || lines::begins_with_lookalike(&line.text);
+        // It promises to execute what begins with a slash, so what doesn't was to be said.
+        let is_to_be_heard = line.asks.is_heard() || begins_with_lookalike(&line.text);
         if !self.wishes.interactive && told.event == Kind::Error && line.is_typed() && is_to_be_heard {
             self.show_all(std::iter::once(line), Standing::NotSent);
         }

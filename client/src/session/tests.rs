@@ -182,6 +182,14 @@ impl World {
         world
     }
 
+    /// Time passes until there is a connection.
+    fn reconnect(&mut self) {
+        while self.number.is_none() {
+            self.bury();
+            self.pass(100);
+        }
+    }
+
     fn is_lost(&mut self) -> bool {
         self.loss > 0 && self.random.usize(..self.loss) == 0
     }
@@ -446,10 +454,7 @@ fn a_second_loss_at_any_moment_of_the_return_changes_no_room() {
             let mut world = World::new(1, wishes(true, is_udp), Server::new(true, is_udp), 0);
             world.settle();
             world.cut();
-            while world.number.is_none() {
-                world.bury();
-                world.pass(100);
-            }
+            world.reconnect();
             for _ in 0..steps {
                 world.read();
                 world.hear();
@@ -474,10 +479,7 @@ fn over_udp_no_single_datagram_that_is_lost_on_the_return_changes_a_room() {
         let mut world = World::new(1, wishes.clone(), Server::new(true, true), 0);
         world.settle();
         world.cut();
-        while world.number.is_none() {
-            world.bury();
-            world.pass(100);
-        }
+        world.reconnect();
         // Line by line; one of them or its answer doesn't arrive.
         for step in 0..40 {
             let connection = world.server.connections.last_mut().unwrap();
