@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use zerocopy::FromBytes;
 
 /// Entries that go into one transaction.
-pub(super) const BATCH_ENTRIES_MAX: usize = 1_000;
+pub const BATCH_ENTRIES_MAX: usize = 1_000;
 
 /// What the journal counts, in memory that outlives it.
 #[derive(Debug, Default, FromBytes)]
@@ -217,14 +217,9 @@ impl Backlog {
         }
     }
 
-    /// Takes the entries that are to be stored next, behind a gap if there is one. They count as under way until [`Backlog::stored`] or
+    /// Takes the entries that are to be stored next, at most so many, behind a gap if there is one. They count as under way until [`Backlog::stored`] or
     /// [`Backlog::not_stored`].
-    pub fn take(&self) -> Vec<Entry> {
-        self.take_at_most(BATCH_ENTRIES_MAX)
-    }
-
-    /// The same with so many entries at most.
-    pub fn take_at_most(&self, count_max: usize) -> Vec<Entry> {
+    pub fn take(&self, count_max: usize) -> Vec<Entry> {
         let mut inner = self.lock();
         let count = inner.entries.len().min(count_max);
         let gap = inner.gap.map(|until| Entry::Gap { until });
@@ -383,7 +378,7 @@ mod tests {
         let (backlog, tally) = backlog(1..10);
         assert_eq!((backlog.oldest(), backlog.give_up_before(Sequence(4))), (Some(Sequence(1)), 3));
         assert_eq!((backlog.oldest(), counts(tally)), (Some(Sequence(4)), [0, 3, 3]));
-        let taken = backlog.take();
+        let taken = backlog.take(BATCH_ENTRIES_MAX);
         assert_eq!((taken.len(), &taken[0]), (7, &Entry::Gap { until: Sequence(3) }));
         backlog.stored(&taken);
         assert_eq!((backlog.oldest(), backlog.gap(), counts(tally)), (None, None, [6, 3, 3]));
@@ -392,18 +387,18 @@ mod tests {
     #[test]
     fn what_fails_waits_in_order_but_for_what_was_given_up_meanwhile() {
         let (backlog, tally) = backlog(1..4);
-        let taken = backlog.take();
+        let taken = backlog.take(BATCH_ENTRIES_MAX);
         backlog.add(&mut vec![topic(4)]);
         assert_eq!((backlog.give_up_before(Sequence(3)), backlog.oldest()), (2, Some(Sequence(3))));
         backlog.not_stored(taken);
-        let places: Vec<u64> = backlog.take().iter().map(|entry| entry.sequence().0).collect();
+        let places: Vec<u64> = backlog.take(BATCH_ENTRIES_MAX).iter().map(|entry| entry.sequence().0).collect();
         assert_eq!((places, counts(tally)), (vec![2, 3, 4], [0, 2, 2]), "a gap, and two entries");
     }
 
     #[test]
     fn what_was_given_up_and_stored_in_the_end_is_not_counted_as_skipped() {
         let (backlog, tally) = backlog(1..4);
-        let taken = backlog.take();
+        let taken = backlog.take(BATCH_ENTRIES_MAX);
         assert_eq!((backlog.give_up_before(Sequence(9)), counts(tally)), (3, [0, 3, 3]));
         backlog.stored(&taken);
         assert_eq!(counts(tally), [3, 0, 3]);
@@ -413,6 +408,6 @@ mod tests {
     fn a_successor_knows_what_was_given_up() {
         let (first, tally) = backlog(1..4);
         first.give_up_before(Sequence(3));
-        assert_eq!(Backlog::new(tally).take(), [Entry::Gap { until: Sequence(2) }]);
+        assert_eq!(Backlog::new(tally).take(BATCH_ENTRIES_MAX), [Entry::Gap { until: Sequence(2) }]);
     }
 }

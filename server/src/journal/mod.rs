@@ -28,7 +28,7 @@ mod sequences;
 pub mod store;
 mod storing;
 
-pub use backlog::{Backlog, Prepared, Request, Tally};
+pub use backlog::{BATCH_ENTRIES_MAX, Backlog, Prepared, Request, Tally};
 pub use reading::Journal;
 pub use sequences::used as sequences_used;
 pub use store::Quota;
@@ -68,13 +68,12 @@ pub struct JournalConfig {
 }
 
 impl JournalConfig {
-    /// Lines of this run that were to be stored and aren't, in words: `at most 3 lines that were said`; `None` if all are. Without a data directory none is to be. Those that
-    /// wait count if the journal `is_done` with none of them.
+    /// Lines of this run that were to be stored and aren't, in words: `at most 3 lines that were said`; `None` if all are, or if
+    /// none is to be, without a data directory. Those that wait count unless the journal `is_done`.
     pub fn missing_lines(&self, is_done: bool) -> Option<String> {
-        let Tally { skipped, waiting, lost, .. } = self.tally;
-        let [skipped, waiting, lost] = [skipped, waiting, lost].map(|count| count.load(Ordering::Relaxed));
-        let missing = skipped + lost + if is_done { 0 } else { waiting };
-        let at_most = if lost > 0 { "at most " } else { "" };
+        let waiting = if is_done { 0 } else { self.tally.waiting.load(Ordering::Relaxed) };
+        let missing = self.tally.missing() + waiting;
+        let at_most = if self.tally.lost.load(Ordering::Relaxed) > 0 { "at most " } else { "" };
         let lines = if missing == 1 { "line that was said" } else { "lines that were said" };
         (self.data_dir.is_some() && missing > 0).then(|| format!("{at_most}{missing} {lines}"))
     }

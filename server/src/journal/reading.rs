@@ -409,16 +409,23 @@ mod tests {
     use super::*;
     use crate::chat::{RateLimit, Record, Transport};
     use crate::event_log::{AppendError, Checkpoint, Geometry};
-    use crate::journal::{Quota, Tally};
+    use crate::journal::{BATCH_ENTRIES_MAX, Quota};
     use proptest::prelude::*;
     use std::net::SocketAddr;
+
+    /// Opens the session.
+    fn open(log: &EventLog) {
+        let mut batch = Batch::default();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        push_fact(&mut batch, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
+        log.append(WORKER, &batch, log.now()).unwrap();
+    }
 
     /// Appends lines of one session, which is opened first, and says that the worker has read them.
     fn say(log: &EventLog, from: u64, to: u64) {
         let mut batch = Batch::default();
         if from == 0 {
-            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            push_fact(&mut batch, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
+            open(log);
         }
         for input_end in from + 1..=to {
             batch.push(|payload| Record { session: ME, input_end, fact: Fact::Line(b"said") }.encode(payload));
@@ -449,7 +456,7 @@ mod tests {
         let mut count = 0;
         for turn in 0.. {
             journal.turn();
-            let entries = journal.backlog.take();
+            let entries = journal.backlog.take(BATCH_ENTRIES_MAX);
             journal.backlog.stored(&entries);
             count += entries.iter().filter(|entry| matches!(entry, Entry::Line(_))).count() as u64;
             if turn > 100 && entries.is_empty() {
@@ -512,17 +519,9 @@ mod tests {
 
     #[test]
     fn that_the_clock_was_set_is_recorded_once_and_the_times_of_lines_follow_it() {
-        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 12 }).unwrap();
-        log.join(WORKER).unwrap();
-        let tally: &'static Tally = Box::leak(Box::default());
-        let quota = Quota { lines_max: 1_000, bytes_max: 1 << 20 };
-        let config =
-            JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, rooms_bytes_max: 0, tally };
-        let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
-        let mut opened = Batch::default();
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        push_fact(&mut opened, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
-        log.append(WORKER, &opened, log.now()).unwrap();
+        let (log, config) = with_a_disk(1_024);
+        let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
+        open(log);
         const HOUR: i64 = 3_600_000_000;
         for (number, ahead) in (1..).zip([-1, 2 * HOUR, 2 * HOUR + 900_000, -HOUR, 1]) {
             log.set_wall_ahead(ahead);
@@ -535,7 +534,7 @@ mod tests {
             batch.push(|payload| Record { session: ME, input_end: number, fact: Fact::Line(b"said") }.encode(payload));
             log.append(WORKER, &batch, now).unwrap();
             journal.turn();
-            let entries = journal.backlog.take();
+            let entries = journal.backlog.take(BATCH_ENTRIES_MAX);
             journal.backlog.stored(&entries);
             let [Entry::Line(line)] = &entries[..] else { panic!("{entries:?}") };
             let shown = line.time.0.cast_signed() - now.0.cast_signed();
@@ -551,16 +550,9 @@ mod tests {
             stores: bool,
             lags: bool,
         ) {
-            let log = EventLog::create(Geometry { ring_bytes: 512 * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 }).unwrap();
-            log.join(WORKER).unwrap();
-            let tally: &'static Tally = Box::leak(Box::default());
-            let quota = Quota { lines_max: 1_000, bytes_max: 1 << 20 };
-            let config = JournalConfig { rate_limit: RateLimit::OFF, workers: 1, data_dir: Some("/nowhere".into()), quota, rooms_bytes_max: 0, tally };
-            let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(tally))).unwrap();
-            let mut opened = Batch::default();
-            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            push_fact(&mut opened, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
-            log.append(WORKER, &opened, log.now()).unwrap();
+            let (log, config) = with_a_disk(512);
+            let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
+            open(log);
             let mut input_end = 0;
             for (number, (lines, turns)) in batches.into_iter().enumerate() {
                 if lags && number % 25 == 0 {
@@ -568,7 +560,7 @@ mod tests {
                     log.store_checkpoint(checkpoint);
                 }
                 if stores && turns % 2 == 0 {
-                    let entries = journal.backlog.take();
+                    let entries = journal.backlog.take(BATCH_ENTRIES_MAX);
                     journal.backlog.stored(&entries);
                 }
                 let mut batch = Batch::default();
@@ -589,7 +581,7 @@ mod tests {
                 }
                 log.publish_position(WORKER, log.tail());
             }
-            prop_assert!(stores || tally.skipped.load(Ordering::Relaxed) > 0);
+            prop_assert!(stores || config.tally.skipped.load(Ordering::Relaxed) > 0);
         }
     }
 }

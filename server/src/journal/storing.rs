@@ -183,7 +183,7 @@ impl Storing {
             self.backlog.give_topics(topics);
             return Err(error);
         }
-        let entries = self.backlog.take_at_most(self.batch_max);
+        let entries = self.backlog.take(self.batch_max);
         let Some(reached) = entries.last().map(super::store::Entry::sequence) else { return Ok(()) };
         match store.store(self.log.first(), &entries, reached) {
             Ok(()) => {

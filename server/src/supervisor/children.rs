@@ -220,8 +220,8 @@ impl Children {
         self.table.iter().filter_map(|child| child.stopped_at).min().map(|at| at + STOPPED)
     }
 
-    /// Slots for which the others can't wait any longer, each once: no process could be started there for too long, or none will be for as long, or the one that we
-    /// killed is still not gone, since the kernel works for it. What a system call waits for (a disk that hangs, a frozen control group) may last for ever.
+    /// Slots for which the others can't wait any longer, each once: no process could be started there for too long, or none will be
+    /// for as long, or the one that we killed is still not gone, since the kernel works for it. What a system call waits for (a disk that hangs, a frozen control group) may last for ever.
     pub fn take_abandoned(&mut self, now: Instant) -> Vec<Slot> {
         let is_long_ago = |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) > ABANDONED);
         let is_far = |at: Option<Instant>| at.is_some_and(|at| at.saturating_duration_since(now) > ABANDONED);

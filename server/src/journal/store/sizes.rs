@@ -6,8 +6,9 @@
 //! | a quarter, less 32 KiB | lines and rooms as the quota counts them: twice that and 64 KiB are the most that they take of the database's file |
 //! | a 32nd | topics, which take at most twice that of the file |
 //!
-//! A batch is trimmed after each 32nd of the limit, so that the file doesn't become larger meanwhile. So the file stays below five eighths of the limit. What one transaction adds to the write-ahead log is each changed page once, so at most the file's size; and
-//! none begins when the log is larger than a quarter. Neither file reaches the limit, as long as the database was made within it.
+//! A batch is trimmed after each 32nd of the limit, so that the file doesn't become larger meanwhile. So the file stays below five
+//! eighths of the limit. What one transaction adds to the write-ahead log is each changed page once, so at most the file's size;
+//! and none begins when the log is larger than a quarter. Neither file reaches the limit, as long as the database was made within it.
 
 use super::quota::Quota;
 

@@ -67,8 +67,8 @@ pub(super) fn linger(peer: &Peer) {
     discard(peer, |_, _| false);
 }
 
-/// The same for a session to which something was written: where the peer speaks on although it has received everything, and had time to read it, the connection is reset, so that an
-/// `nc` in which Enter is pressed notices.
+/// The same for a session to which something was written: where the peer speaks on although it has received everything, and had
+/// time to read it, the connection is reset, so that an `nc` in which Enter is pressed notices.
 fn linger_for_session(peer: &Peer) {
     if discard(peer, |since, has_spoken| has_spoken && peer.connection.has_had_the_last_words(since)) {
         peer.connection.reset_when_closed();

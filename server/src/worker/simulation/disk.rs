@@ -4,7 +4,7 @@ use super::{JOURNAL, WORKERS};
 use crate::chat::{AnswerEnd, PastLine, RateLimit};
 use crate::event_log::{EventLog, step};
 use crate::journal::store::{Entry, Line, Topic};
-use crate::journal::{Backlog, Journal, JournalConfig, Prepared, Quota, Request, Tally};
+use crate::journal::{BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Prepared, Quota, Request, Tally};
 use forkchat_common::ids::Sequence;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl JournalProcess {
             room_key: "#kept".into(),
             text: "tea".into(),
         }]);
-        let entries = self.backlog.take();
+        let entries = self.backlog.take(BATCH_ENTRIES_MAX);
         step();
         if disk.is_full {
             self.backlog.not_stored(entries);
