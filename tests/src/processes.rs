@@ -29,6 +29,11 @@ pub fn threads_of(pid: Pid) -> Vec<Pid> {
     threads.into_iter().map(Pid::from_raw).collect()
 }
 
+/// Whether a process has ended, waited for or not. Source: proc_pid_status(5), `State`.
+pub fn has_ended(pid: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| status.is_empty() || status.contains("State:\tZ"))
+}
+
 /// Whether all threads of a process stand still after a SIGSTOP, which takes a moment. Source: proc_pid_stat(5), `state`.
 pub fn is_stopped(pid: Pid) -> bool {
     threads_of(pid).into_iter().all(|thread| {

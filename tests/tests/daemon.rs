@@ -1,7 +1,7 @@
 //! The server in the background: that there is one at a time, that it is apart from whoever started it, and that it is gone when it is said to be.
 
 use forkchat_tests::example::{Ended, Example};
-use forkchat_tests::processes::{children_of, family_of, name_of};
+use forkchat_tests::processes::{children_of, family_of, has_ended, name_of};
 use forkchat_tests::terminal::Terminal;
 use forkchat_tests::{Client, DEADLINE, Server, server_binary, wait_for};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -137,10 +137,6 @@ fn bit(signal: Signal) -> u64 {
     1 << (signal as i32 - 1)
 }
 
-fn is_gone(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| status.contains("State:\tZ"))
-}
-
 /// What a process has open: number and what it leads to.
 fn descriptors(pid: Pid) -> Vec<(u32, PathBuf)> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
@@ -160,7 +156,7 @@ fn it_is_started_talked_to_restarted_and_stopped() {
     assert_eq!(anna.rest().last().unwrap(), "* the server is stopping; goodbye");
     let second = service.pid().unwrap();
     assert_ne!(first, second);
-    assert!(is_gone(first));
+    assert!(has_ended(first));
     // What was said in the first is in the second's database, which is opened by a path and made for its user alone.
     let mut berta = service.join("berta");
     wait_for("the history", || {
@@ -173,7 +169,7 @@ fn it_is_started_talked_to_restarted_and_stopped() {
     }
     drop(berta);
     service.run("stop", &[]).said(&[&format!("stopped pid {second}")]);
-    assert!(is_gone(second) && !service.pid_file().exists());
+    assert!(has_ended(second) && !service.pid_file().exists());
     service.is_over();
     let stopped = service.run("stop", &[]);
     assert_eq!(stopped.code, Some(0), "{stopped}");
@@ -219,7 +215,7 @@ fn it_has_nothing_of_whoever_started_it() {
     let stat: Vec<i32> = stat.rsplit(')').next().unwrap().split_whitespace().skip(1).take(5).map(|field| field.parse().unwrap()).collect();
     let [parent, group, session, terminal, terminal_group] = stat[..] else { panic!("five fields of {stat:?}") };
     assert_ne!(Pid::from_raw(parent), starter);
-    assert!(session != pid.as_raw() && is_gone(Pid::from_raw(session)), "it leads no session, and its leader is gone");
+    assert!(session != pid.as_raw() && has_ended(Pid::from_raw(session)), "it leads no session, and its leader is gone");
     assert_eq!((group, Some(Pid::from_raw(group))), (session, getpgid(Some(pid)).ok()));
     assert_ne!(getsid(Some(pid)).unwrap(), getsid(None).unwrap());
     assert_eq!((terminal, terminal_group), (0, -1), "it has no terminal");
@@ -250,7 +246,7 @@ fn it_has_nothing_of_whoever_started_it() {
     }
     assert_eq!(log_pipes.len(), 1, "{log_pipes:?}");
     kill(pid, Signal::SIGHUP).unwrap();
-    wait_for("its end: a daemon has no terminal, but the signal means what it always does", || is_gone(pid).then_some(()));
+    wait_for("its end: a daemon has no terminal, but the signal means what it always does", || has_ended(pid).then_some(()));
     assert!(service.log().ends_with("supervisor: stopped\n"));
     assert!(!service.pid_file().exists());
 }
@@ -332,7 +328,7 @@ fn what_is_left_in_a_pid_file_is_nobodys_pid() {
     let children = children_of(killed);
     kill(killed, Signal::SIGKILL).unwrap();
     // So that what comes next is about the file, not about what dies a moment later.
-    wait_for("it and its children to be gone", || children.iter().chain([&killed]).all(|&pid| is_gone(pid)).then_some(()));
+    wait_for("it and its children to be gone", || children.iter().chain([&killed]).all(|&pid| has_ended(pid)).then_some(()));
     assert_eq!(service.pid(), Some(killed), "nobody took the file away");
 
     let mut innocent = Innocent(Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap());
@@ -389,7 +385,7 @@ fn a_restart_begins_when_the_old_one_is_gone() {
     let _deaf = deaf_client(&service);
     let mut restart = service.spawn("restart", &["--tcp", &tcp]);
     let new = wait_for("the new one's pid", || service.pid().filter(|&pid| pid != old));
-    assert!(is_gone(old));
+    assert!(has_ended(old));
     Ended::of(&mut restart, "restart").said(&[&format!("stopped pid {old}"), &format!("serving as pid {new}")]);
     let log = service.log();
     let place = |part: &str| log.find(part).unwrap_or_else(|| panic!("no {part:?} in {log}"));
@@ -444,7 +440,7 @@ fn one_that_does_not_end_is_killed_and_its_children_are_gone_with_it() {
     let new = service.pid().unwrap();
     restarted.said(&[&format!("serving as pid {new}")]);
     assert!(restarted.errors.contains(&format!("pid {killed} did not end within 5 s, and was killed")), "{restarted}");
-    assert!(family.len() == 11 && family.into_iter().all(is_gone));
+    assert!(family.len() == 11 && family.into_iter().all(has_ended));
     kill(new, Signal::SIGSTOP).unwrap();
     let stopped = service.run("stop", &["--grace", "0"]);
     assert_eq!(stopped.code, Some(1), "{stopped}");

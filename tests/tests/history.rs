@@ -1,8 +1,9 @@
 //! `/history` and topics: what outlives a line, a journal, a server.
 
-use forkchat_tests::processes::cpu_of;
+use forkchat_tests::processes::{cpu_of, has_ended};
 use forkchat_tests::{Client, Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -39,6 +40,12 @@ fn say_three_megabytes(a: &mut Client, b: &mut Client) -> String {
         }
     }
     line
+}
+
+/// Sets how large a running process may make a file, as prlimit(1) takes it.
+fn limit_file_size(process: Pid, bytes: &str) {
+    let status = Command::new("prlimit").args(["--pid", &process.to_string(), &format!("--fsize={bytes}:unlimited")]).status().unwrap();
+    assert!(status.success());
 }
 
 struct TempDir(std::path::PathBuf);
@@ -303,9 +310,7 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
     // It can't notice, and nobody takes its place before they are gone.
     server.signal(Signal::SIGSTOP);
     kill(journal, Signal::SIGKILL).unwrap();
-    wait_for("the journal to be dead", || {
-        std::fs::read_to_string(format!("/proc/{journal}/status")).unwrap().contains("State:\tZ").then_some(())
-    });
+    wait_for("the journal to be dead", || has_ended(journal).then_some(()));
     for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
         std::fs::remove_file(server.data_dir().join(name)).unwrap();
     }
@@ -350,15 +355,11 @@ fn a_limit_on_the_size_of_files_is_named_once_and_the_journal_goes_on() {
     let mut server = Server::start(&["--ring", "1M", "--rate-limit", "off"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let journal = server.process("journal");
-    let limit = |bytes: &str| {
-        let status = Command::new("prlimit").args(["--pid", &journal.to_string(), &format!("--fsize={bytes}:unlimited")]).status().unwrap();
-        assert!(status.success());
-    };
-    limit("262144");
+    limit_file_size(journal, "262144");
     say_three_megabytes(&mut a, &mut b);
     server.tells("its files have reached the limit on the size of files, 256 KiB (ulimit -f); raise it and start the server again");
     server.tells("lines are given up so far, the chat goes on");
-    limit("unlimited");
+    limit_file_size(journal, "unlimited");
     server.tells("what is said is stored again; so far ");
     assert_eq!(server.journal_text().matches("(ulimit -f)").count(), 1, "{}", server.journal_text());
     assert_eq!(server.process("journal"), journal, "it was killed by no signal");
@@ -428,7 +429,7 @@ fn a_write_ahead_log_that_cannot_grow_is_emptied_and_nothing_is_lost() {
     let mut server = Server::start(&["--rate-limit", "off", "--history", "1000"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let journal = server.process("journal");
-    assert!(Command::new("prlimit").args(["--pid", &journal.to_string(), "--fsize=3000000:unlimited"]).status().unwrap().success());
+    limit_file_size(journal, "3000000");
     (0..3).for_each(|_| drop(say_three_megabytes(&mut a, &mut b)));
     assert_eq!(history(&mut b, 1).len(), 1);
     server.signal(Signal::SIGTERM);
@@ -449,7 +450,7 @@ fn a_journal_that_cannot_store_costs_next_to_no_cpu() {
     // Written when the database is open.
     wait_for("the database", || data_dir.join("sequences").exists().then_some(()));
     // So little that no line has room.
-    assert!(Command::new("prlimit").args(["--pid", &journal.to_string(), "--fsize=32768:unlimited"]).status().unwrap().success());
+    limit_file_size(journal, "32768");
     say_three_megabytes(&mut a, &mut b);
     server.tells("cannot store what is said: ");
     // The first of these may still see what was said.

@@ -1,6 +1,6 @@
 //! Starting, stopping, dying: what an operator sees, and what the others notice.
 
-use forkchat_tests::processes::{children_of, family_of, is_stopped, name_of, threads_of};
+use forkchat_tests::processes::{children_of, family_of, has_ended, is_stopped, name_of, threads_of};
 use forkchat_tests::{Client, DEADLINE, Server, has_tool, wait_for};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -124,12 +124,7 @@ fn when_the_supervisor_is_killed_everyone_dies_with_it() {
     let children = children_of(server.pid());
     assert_eq!(children.len(), 4);
     server.signal(Signal::SIGKILL);
-    wait_for("the children to be gone", || children.iter().all(|&child| is_gone(child)).then_some(()));
-}
-
-fn is_gone(pid: Pid) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.is_empty() || status.contains("State:\tZ")
+    wait_for("the children to be gone", || children.iter().all(|&child| has_ended(child)).then_some(()));
 }
 
 /// A client on each of two workers, the first on worker 0.
@@ -163,7 +158,7 @@ fn a_killed_worker_is_replaced_and_nobody_notices() {
         assert_eq!(victim.worker(), "worker 0");
     }
     server.tells("worker 0: took over 1 session in ");
-    let zombies = server.processes().into_iter().filter(|&(pid, _)| is_gone(pid)).count();
+    let zombies = server.processes().into_iter().filter(|&(pid, _)| has_ended(pid)).count();
     assert_eq!(zombies, 0);
 }
 

@@ -1,6 +1,6 @@
 //! Ready means that a client can be served: what the server does where the kernel refuses it something, and that it doesn't say that it listens before.
 
-use forkchat_tests::processes::threads_of;
+use forkchat_tests::processes::{has_ended, threads_of};
 use forkchat_tests::{Server, has_tool, refusing, wait_for};
 use nix::sys::signal::{Signal, kill};
 use std::fs;
@@ -9,11 +9,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
-
-/// Whether a process has ended, waited for or not.
-fn is_gone(pid: nix::unistd::Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| status.contains("State:\tZ"))
-}
 
 /// A client is served, also after its worker's death.
 fn serves(server: &Server) {
@@ -311,7 +306,7 @@ fn a_fault_of_the_supervisors_own_is_its_death_and_logged() {
     jump_to_nothing(server.pid());
     assert_eq!(server.wait().signal(), Some(Signal::SIGSEGV as i32));
     server.tells("log: error: the supervisor has crashed or was killed; the server has ended with it");
-    wait_for("its children to be gone", || children.iter().all(|(pid, _)| is_gone(*pid)).then_some(()));
+    wait_for("its children to be gone", || children.iter().all(|(pid, _)| has_ended(*pid)).then_some(()));
 }
 
 #[test]
@@ -323,7 +318,7 @@ fn only_a_supervisor_that_ends_without_a_word_is_said_to_have_crashed() {
         let log = server.process("log");
         server.signal(signal);
         server.wait();
-        wait_for("the log process to end", || is_gone(log).then_some(()));
+        wait_for("the log process to end", || has_ended(log).then_some(()));
         if is_said {
             server.tells(WORDS);
         }
@@ -353,7 +348,7 @@ fn sigquit_ends_the_server_and_is_logged() {
     server.signal(Signal::SIGQUIT);
     assert_eq!(server.wait().signal(), Some(Signal::SIGQUIT as i32));
     server.tells("SIGQUIT: ending at once, with a core if one is allowed");
-    wait_for("its children to be gone", || children.iter().all(|(pid, _)| is_gone(*pid)).then_some(()));
+    wait_for("its children to be gone", || children.iter().all(|(pid, _)| has_ended(*pid)).then_some(()));
 }
 
 #[test]
