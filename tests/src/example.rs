@@ -210,7 +210,7 @@ impl std::fmt::Display for Ended {
 
 fn spawn(name: &str, arguments: &[&str], mark: &str, directory: &Path, input: impl Into<Stdio>) -> Child {
     let mut command = Command::new(examples().join(name));
-    command.args(arguments).env(MARK, mark).env("TMPDIR", directory).env_remove("RUST_BACKTRACE").current_dir(directory);
+    command.args(arguments).env(MARK, mark).env("TMPDIR", directory).env("RUST_BACKTRACE", "1").env("LC_ALL", "C").current_dir(directory);
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts")
 }
 

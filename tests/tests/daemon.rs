@@ -453,7 +453,7 @@ fn a_log_that_is_emptied_is_written_on_from_its_beginning() {
     let pid = service.start(&[]);
     fs::write(service.directory.join("forkchat.log"), "").unwrap();
     kill(children_of(pid)[0], Signal::SIGKILL).unwrap();
-    wait_for("a line", || service.log().contains("killed by signal 9; respawned").then_some(()));
+    wait_for("a line", || service.log().contains("killed by signal 9; restarted").then_some(()));
     assert!(service.log().starts_with("20"), "{:?}", service.log());
 }
 

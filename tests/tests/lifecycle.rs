@@ -82,7 +82,7 @@ fn a_server_that_was_started_with_sigchld_ignored_hears_of_deaths_all_the_same()
     let worker = server.process(&person.worker());
     kill(worker, Signal::SIGKILL).unwrap();
     person.sync();
-    server.tells(&format!("(pid {worker}) killed by signal 9; respawned as pid "));
+    server.tells(&format!("(pid {worker}) was killed by signal 9; restarted as pid "));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_killed_worker_is_replaced_and_nobody_notices() {
         kill(worker, Signal::SIGKILL).unwrap();
         victim.say(&format!("said behind {round}"));
         let successor = server.replaced("worker 0", worker);
-        server.tells(&format!("worker 0 (pid {worker}) killed by signal 9; respawned as pid {successor}, 1 connection kept"));
+        server.tells(&format!("worker 0 (pid {worker}) was killed by signal 9; restarted as pid {successor}; 1 connection kept"));
         let heard = witness.reads(&format!("[#lobby] a: said behind {round}"));
         assert_eq!(heard, [format!("[#lobby] a: said before {round}"), format!("[#lobby] a: said behind {round}")]);
         witness.say(&format!("good {round}"));

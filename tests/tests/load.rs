@@ -207,7 +207,7 @@ fn a_worker_that_dies_makes_the_run_fail_and_is_named() {
     kill(wait_for("a worker", || children_of(server).into_iter().find(|&child| name_of(child) == "worker 1")), Signal::SIGKILL).unwrap();
     let output = load.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("killed by signal 9; respawned"), "{}", said(&output));
+    assert!(said(&output).contains("killed by signal 9; restarted"), "{}", said(&output));
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn a_terminal_after_ctrl_s_holds_up_nobody_and_shows_everything_after_ctrl_q() {
     kill_and_chat(tcp, process, 0..2);
     assert!(!terminal.lines().iter().any(|line| line.contains("killed by signal 9")), "the output is stopped");
     terminal.type_keys("\x11");
-    let deaths = || terminal.lines().iter().filter(|line| line.contains("killed by signal 9; respawned")).count();
+    let deaths = || terminal.lines().iter().filter(|line| line.contains("killed by signal 9; restarted")).count();
     wait_for("the deaths to be shown", || (deaths() == 6).then_some(()));
     terminal.type_keys("\x13");
     kill_and_chat(tcp, process, 2..3);
@@ -164,7 +164,7 @@ fn a_killed_log_process_loses_nothing_and_nobody_notices() {
         assert!(one.sync().is_empty());
         server.read_on();
         has(&server, round, "worker 1 (pid ");
-        server.tells(&format!("supervisor: warning: log (pid {log}) killed by signal 9; respawned as pid "));
+        server.tells(&format!("supervisor: warning: log (pid {log}) was killed by signal 9; restarted as pid "));
     }
 }
 
@@ -175,7 +175,7 @@ fn a_stopped_log_process_is_replaced() {
     kill(log, Signal::SIGSTOP).unwrap();
     server.replaced("log", log);
     server.tells(&format!("log (pid {log}) was stopped; killing it"));
-    server.tells(&format!("log (pid {log}) killed by signal 9; respawned as pid "));
+    server.tells(&format!("log (pid {log}) was killed by signal 9; restarted as pid "));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn what_the_supervisor_logged_before_it_was_killed_comes_out_and_the_log_process
     wait_for("the worker to die with the supervisor", || name_of(worker).is_empty().then_some(()));
     assert_eq!(name_of(log), "log");
     server.read_on();
-    server.tells(&format!("worker 1 (pid {worker}) killed by signal 9; respawned as pid "));
+    server.tells(&format!("worker 1 (pid {worker}) was killed by signal 9; restarted as pid "));
     wait_for("the log process to end", || name_of(log).is_empty().then_some(()));
 }
 

@@ -114,7 +114,7 @@ fn a_client_that_leaves_sees_the_end_and_no_process_keeps_its_socket() {
 #[test]
 fn an_error_in_a_pools_job_is_told() {
     let example = Example::run("process_pool", &[]);
-    example.said(&["100000: the job panicked: 100000 is too much for me", "0: the process that did the job killed by signal 6"]);
+    example.said(&["100000: the job panicked: 100000 is too much for me", "0: the process that did the job was killed by signal 6"]);
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn a_process_that_is_sent_a_fault_dies_of_it_and_is_replaced() {
             let old = server.process(name);
             kill(old, signal).unwrap();
             server.replaced(name, old);
-            server.tells(&format!("{name} (pid {old}) killed by signal {}; respawned as pid ", signal as i32));
+            server.tells(&format!("{name} (pid {old}) was killed by signal {}; restarted as pid ", signal as i32));
         }
         person.sync();
     }

@@ -32,7 +32,7 @@ type Way = fn(Run) -> Result<(), Failure>;
 
 fn main() -> Result<(), Failure> {
     say!("{TASKS} tasks; this machine gives us {} CPUs", thread::available_parallelism().map_or(1, |count| count.get()));
-    say!("{:<11}{:<12}{:>8}{:>8}{:>11}{:>14}{:>10}", "work", "way", "ms", "CPU ms", "under way", "CPUs at work", "found");
+    say!("{:<11}{:<12}{:>8}{:>8}{:>11}{:>14}{:>10}", ("work"), "way", "ms", "CPU ms", "under way", "CPUs at work", "found");
     let works: [(&str, Task); 2] = [("computing", count_primes), ("waiting", wait)];
     let ways: [(&str, Way); 3] = [("serial", serial), ("threads", threads), ("processes", processes)];
     let mut computing_threads = 0.0;

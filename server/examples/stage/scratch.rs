@@ -1,4 +1,4 @@
-//! A directory for an example's files. It is gone when the example has ended, also when Ctrl-C ended it.
+//! A directory for an example's files. It is removed when the example has ended, also when Ctrl-C ended it.
 
 use super::{Attempt, Failure, exit_code, wait_until};
 use forkchat_server::ipc::process::{End, Process};
@@ -11,16 +11,16 @@ use std::time::Duration;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Has a child do `work` in a new directory, waits for its end, whatever that is, and removes the directory. Returns the child's exit code, or the
-/// one that a shell would give for it: 128 and the number of the signal that ended it.
+/// Starts a child that does `work` in a new directory, waits for the child's end, however it ends, and removes the directory. Returns the child's exit code,
+/// or what a shell would report for it: 128 plus the number of the signal that killed it.
 ///
-/// SIGINT and SIGTERM end the child and not this process, so somebody is left to tidy up. From a terminal they come to both; those that come to
-/// this process are passed on, for it may have been meant alone.
+/// SIGINT and SIGTERM end the child and not this process, so this process is left to tidy up. A terminal sends them to both; `kill` may send them to this
+/// process alone, so it forwards them.
 pub fn in_scratch(name: &str, work: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-    // Before there is anything to tidy up. What comes before the fork waits, and is passed on after it.
+    // Before there is anything to tidy up. A signal that comes before the fork stays pending and is forwarded after it.
     signals.thread_block()?;
-    let told = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK).cannot("watch for signals")?;
+    let pending = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK).cannot("watch for signals")?;
     let directory = std::env::temp_dir().join(format!("forkchat-example-{name}-{}", std::process::id()));
     fs::create_dir(&directory).cannot(format!("make the directory {}", directory.display()))?;
     let child = Process::start(|| exit_code(signals.thread_unblock().cannot("unblock signals").and_then(|()| work(&directory))));
@@ -29,12 +29,12 @@ pub fn in_scratch(name: &str, work: impl FnOnce(&Path) -> Result<(), Failure>) -
             if let Some(end) = child.join_timeout(LOOK_AGAIN) {
                 return end;
             }
-            if let Ok(Some(signal)) = told.read_signal() {
+            if let Ok(Some(signal)) = pending.read_signal() {
                 Signal::try_from(signal.ssi_signo as i32).into_iter().for_each(|signal| child.signal(signal));
             }
         }
     });
-    // The child's children die with it, but a moment later, and may put a file there until then. Where there is no directory nobody can.
+    // The child's children die a moment after it, and may still create a file until then. Without the directory they can't.
     wait_until(&format!("{} to be removed", directory.display()), || {
         let _ = fs::remove_dir_all(&directory);
         !directory.exists()

@@ -18,7 +18,7 @@ pub const EXIT_UNKNOWN: i32 = -1;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// How a process ended. Shown, it is what comes behind the process's name: `exited with code 3`, `killed by signal 9`.
+/// How a process ended. Displayed, it is the rest of a sentence that begins with the process's name: `exited with code 3`, `was killed by signal 9`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It left, with this code.
@@ -131,7 +131,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             End::Exited(code) => write!(f, "exited with code {code}"),
-            End::Killed(signal) => write!(f, "killed by signal {}", *signal as i32),
+            End::Killed(signal) => write!(f, "was killed by signal {}", *signal as i32),
         }
     }
 }

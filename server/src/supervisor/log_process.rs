@@ -60,7 +60,7 @@ impl LogProcess {
         match fork(pipe, Some(scheduling)) {
             Ok(pid) => {
                 if let Some(death) = self.last_death.take() {
-                    log::warn!("{death}; respawned as pid {pid}");
+                    log::warn!("{death}; restarted as pid {pid}");
                 }
                 (self.pid, self.started_at, self.start_at, self.last_failure) = (Some(pid), Some(now), None, None);
             }

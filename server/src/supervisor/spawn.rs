@@ -40,13 +40,13 @@ impl Supervisor {
                     match child.role {
                         Role::Worker | Role::OwnWorker => {
                             let connections = self.connections.count(slot);
-                            log::warn!("{death}; respawned as pid {pid}, {} kept", count(connections, "connection"));
+                            log::warn!("{death}; restarted as pid {pid}; {} kept", count(connections, "connection"));
                         }
                         Role::Journal if was_given_up => {
                             let skipped = self.journal.tally.skipped.load(Ordering::Relaxed);
-                            log::warn!("{death}; respawned as pid {pid}; {} given up so far", count(skipped as usize, "line"));
+                            log::warn!("{death}; restarted as pid {pid}; {} given up so far", count(skipped as usize, "line"));
                         }
-                        Role::Journal => log::warn!("{death}; respawned as pid {pid}"),
+                        Role::Journal => log::warn!("{death}; restarted as pid {pid}"),
                     }
                 }
                 Err(error) => {

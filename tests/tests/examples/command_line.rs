@@ -1,0 +1,22 @@
+//! A wrong command line, and a directory that can't be made: the error says what was attempted.
+
+use crate::interrupted::in_own_group;
+use forkchat_tests::example::Example;
+
+#[test]
+fn what_cannot_be_done_is_said_in_a_sentence() {
+    for (example, argument, why) in [
+        ("ack_server", "127.0.0.1:nonsense", "Error: cannot listen on 127.0.0.1:nonsense: "),
+        ("daemon", "nonsense", "Error: no such thing to do: nonsense; give start, stop, restart or nothing"),
+    ] {
+        let ended = Example::run(example, &[argument]);
+        assert_eq!(ended.code, Some(1), "{ended}");
+        assert!(ended.errors.starts_with(why), "{ended}");
+    }
+    for name in ["daemon", "ticket_lock"] {
+        let ended = in_own_group(name, "/nowhere/at all".as_ref()).wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{errors}");
+        assert!(errors.starts_with(&format!("Error: cannot make the directory /nowhere/at all/forkchat-example-{name}-")), "{errors}");
+    }
+}

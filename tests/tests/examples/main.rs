@@ -1,0 +1,18 @@
+//! Each example of a building block, run as a person would: it shows what it says it shows, ends by itself, and leaves nothing behind.
+
+mod ack_server;
+mod command_line;
+mod cpu_or_io;
+mod echo_per_process;
+mod interrupted;
+mod karaoke_semaphore;
+mod pipe_talk;
+mod process_pool;
+mod producer_consumer;
+mod separate_memory;
+mod start_and_join;
+mod thread_pool;
+mod ticket_lock;
+mod traffic_light_event;
+mod udp_talk;
+mod zombie_and_orphan;
