@@ -40,6 +40,7 @@
 //! | [`log_output`] | what the operator reads, on its way to standard error | `sys` |
 //! | [`role`], [`options`] | a process's name and words; the command line | |
 //! | [`faults`] | failing on purpose, in test builds | |
+//! | [`guide`] | guides for operators, for writers of clients, and for readers of this code | |
 //!
 //! To follow one line of chat (in model `pool`): [`worker`]'s `receive_thread` looks at it with `peek`, `input` makes a record of it, `serving` appends it
 //! and consumes it; every worker's `serving` applies it with [`chat`], which renders it into `outboxes`, which are written.
@@ -53,6 +54,7 @@ pub mod doctor;
 pub mod dropped;
 pub mod event_log;
 pub mod faults;
+pub mod guide;
 pub mod ipc;
 pub mod journal;
 pub mod log_output;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The server's parts, and which of the others each may use.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("sys", &[]),
     ("ipc", &["sys"]),
     ("event_log", &["ipc", "sys"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("log_output", &["sys"]),
     ("role", &["log_output", "sys"]),
     ("faults", &[]),
+    ("guide", &[]),
     ("replica", &["chat", "event_log", "faults", "ipc"]),
     ("stand_in", &["event_log", "sys"]),
     ("worker", &["stand_in", "dropped", "faults", "replica", "role", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
