@@ -16,6 +16,8 @@ macro_rules! guides {
 }
 
 guides! {
+    learning: "learning.md",
+    learning_zh: "learning.zh-CN.md",
     operating: "operating.md",
     protocol: "protocol.md",
     client: "client.md",

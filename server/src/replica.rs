@@ -109,7 +109,7 @@ impl Replica {
             // What is passed over is not even decoded.
             match (treatment != Treatment::PassOver).then(|| Record::decode(payload)) {
                 None => {}
-                Some(None) => log::error!("the record at {sequence} is none; it is passed over"),
+                Some(None) => log::error!("the record at {sequence} can't be read; it is skipped"),
                 Some(Some(record)) => {
                     self.log.enter(self.slot, Thread::Send, at(record.session));
                     strike(Act::Applying, payload);

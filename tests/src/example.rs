@@ -214,8 +214,8 @@ fn spawn(name: &str, arguments: &[&str], mark: &str, directory: &Path, input: im
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts")
 }
 
-/// Where the examples are, built as the tests are.
-fn examples() -> &'static PathBuf {
+/// The directory of the examples, built as the tests are.
+pub fn examples() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
         build("forkchat-server", &["--examples"]);

@@ -281,7 +281,7 @@ fn of_ten_that_are_started_at_once_one_serves() {
         serving[0].said(&[&format!("serving as pid {pid}")]);
         for other in others {
             assert_eq!(other.code, RUNNING, "{other}");
-            assert!(other.errors.contains(&format!("one runs already, as pid {pid}; restart puts another in its place")), "{other}");
+            assert!(other.errors.contains(&format!("a server already runs, as pid {pid}; restart puts another in its place")), "{other}");
         }
         service.join("someone").sync();
         // Nobody else is there or was.
@@ -344,7 +344,7 @@ fn what_is_left_in_a_pid_file_is_nobodys_pid() {
         fs::write(service.pid_file(), &of_innocent).unwrap();
         let refused = service.run("start", &[]);
         assert_eq!(refused.code, RUNNING);
-        assert!(refused.errors.contains(&format!("one runs already, as pid {pid}")), "{refused}");
+        assert!(refused.errors.contains(&format!("a server already runs, as pid {pid}")), "{refused}");
         service.run("stop", &[]).said(&[&format!("stopped pid {pid}")]);
     }
     assert!(innocent.0.try_wait().unwrap().is_none(), "nobody sent it a signal");
@@ -390,7 +390,7 @@ fn a_restart_begins_when_the_old_one_is_gone() {
     let log = service.log();
     let place = |part: &str| log.find(part).unwrap_or_else(|| panic!("no {part:?} in {log}"));
     // It took its time: all of its grace.
-    assert!(place("SIGTERM: stopping") < place("some clients did not read what they were sent in time"));
+    assert!(place("SIGTERM: stopping") < place("some clients did not read everything in time"));
     let second = log.rfind("listening on tcp").unwrap();
     assert!(place("supervisor: stopped\n") < second && place("listening on tcp") < second, "{log}");
     service.join("someone").sync();
@@ -413,7 +413,7 @@ fn one_that_cannot_serve_says_why_and_leaves_nothing() {
     let port = other.tcp.to_string();
     for (options, code, text) in [
         (vec!["--tcp", &*port], 1, format!("cannot listen on tcp {port}: address already in use")),
-        (vec!["--tcp", "off", "--udp", "off"], 2, "cannot serve anyone with --tcp off and --udp off".to_owned()),
+        (vec!["--tcp", "off", "--udp", "off"], 2, "nothing to listen on: --tcp and --udp are both off".to_owned()),
         (vec!["--log", "/nowhere/log"], 1, "cannot write the log /nowhere/log: No such file or directory".to_owned()),
         (vec!["--pid-file", "/nowhere/pid"], 1, "cannot take /nowhere/pid for a pid file: No such file or directory".to_owned()),
         (vec!["--workers", "0"], 2, "--workers".to_owned()),
@@ -538,7 +538,7 @@ fn who_has_some_other_file_locked_is_left_alone() {
     fcntl(&file, FcntlArg::F_SETLK(&whole)).unwrap();
     let told = service.run("stop", &["--pid-file", other.to_str().unwrap()]);
     assert_eq!(told.code, Some(1), "{told}");
-    assert!(told.errors.contains(&format!("it is no pid file, though pid {} has it locked", std::process::id())), "{told}");
+    assert!(told.errors.contains(&format!("it is not a pid file, although pid {} holds a lock on it", std::process::id())), "{told}");
 }
 
 #[test]
@@ -587,7 +587,7 @@ fn a_start_that_is_given_up_leaves_no_server() {
         let _ = start.kill();
         let _ = start.wait();
         wait_for("an end, or a server", || (service.processes().is_empty() || service.log().contains(" connections\n")).then_some(()));
-        let is_given_up = service.log().contains("whoever started it is gone; stopped");
+        let is_given_up = service.log().contains("the process that started the server has ended; stopped");
         if !is_given_up {
             service.run("stop", &[]);
         }

@@ -1,5 +1,6 @@
 //! What the documentation says about links, files, options, functions and messages is true: README and the guides in `server/doc`, in every language.
 
+use forkchat_tests::example::examples;
 use forkchat_tests::{client_binary, server_binary};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -198,7 +199,7 @@ fn each_reference_of_a_guide_is_defined_for_the_tree_and_for_rustdoc() {
 fn each_code_block_of_a_guide_names_its_language() {
     for guide in guides_in_rustdoc() {
         let fences: Vec<&str> = guide.text.lines().filter_map(|line| line.trim_start().strip_prefix("```")).collect();
-        let is_named = fences.iter().step_by(2).all(|language| matches!(*language, "sh" | "text"));
+        let is_named = fences.iter().step_by(2).all(|language| matches!(*language, "sh" | "text" | "python"));
         assert!(is_named, "{}: {fences:?}", guide.path.display());
     }
 }
@@ -263,7 +264,9 @@ fn options_that_are_named_are_some_programs() {
     let subcommands = ["start", "stop", "restart", "status", "doctor"].map(|subcommand| help(server, &[subcommand]));
     let programs =
         [server, client_binary(), Path::new(env!("CARGO_BIN_EXE_forkchat-load")), Path::new(env!("CARGO_BIN_EXE_forkchat-chaos"))];
-    let helps = programs.map(|program| help(program, &[])).concat() + &subcommands.concat();
+    // Those of the examples in which one can take part; all others have a part of the same options.
+    let examples = ["ack_server", "echo_per_process", "udp_talk"].map(|name| help(&examples().join(name), &[]));
+    let helps = programs.map(|program| help(program, &[])).concat() + &subcommands.concat() + &examples.concat();
     let goes_on = |c: char| c.is_ascii_lowercase() || c == '-';
     let known: BTreeSet<&str> = words(&helps, "--", goes_on).chain(OPTIONS_OF_OTHERS).collect();
     let mut checked = 0;

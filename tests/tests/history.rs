@@ -220,17 +220,17 @@ fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
     let data_dir = TempDir::new("unusable");
     std::fs::create_dir(data_dir.0.join("history.sqlite3")).unwrap();
     let server = start_on(&data_dir.0, &["--ring", "1M", "--rate-limit", "off"]);
-    server.tells("journal: warning: cannot store what is said: ");
+    server.tells("journal: warning: cannot store lines: ");
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let line = say_three_megabytes(&mut a, &mut b);
-    server.tells("lines are given up so far, the chat goes on");
+    server.tells("are missing from the history so far, the chat goes on");
     b.say("/history 3");
     let waiting = b.reads("! what was said before can't be read now");
     assert!(is_date(&waiting[waiting.len() - 5]), "{waiting:?}");
     assert_eq!(waiting[waiting.len() - 2], format!("[#lobby] a: 2999 {line}"), "what isn't stored is told all the same");
     // When it can be used it is.
     std::fs::remove_dir(data_dir.0.join("history.sqlite3")).unwrap();
-    server.tells("what is said is stored again; so far ");
+    server.tells("lines are stored again; ");
     a.say("and now");
     b.reads("and now");
     assert_eq!(history(&mut b, 1), ["[#lobby] a: and now"]);
@@ -316,7 +316,7 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
     }
     server.signal(Signal::SIGCONT);
     server.replaced("journal", journal);
-    server.tells("the history has lost what was stored before another program changed its files, at most ");
+    server.tells("the history lost what was stored before another program changed its files: at most ");
     a.say("the last");
     b.reads("the last");
     let (ids, since) = tagged_history(&mut b);
@@ -358,9 +358,9 @@ fn a_limit_on_the_size_of_files_is_named_once_and_the_journal_goes_on() {
     limit_file_size(journal, "262144");
     say_three_megabytes(&mut a, &mut b);
     server.tells("its files have reached the limit on the size of files, 256 KiB (ulimit -f); raise it and start the server again");
-    server.tells("lines are given up so far, the chat goes on");
+    server.tells("are missing from the history so far, the chat goes on");
     limit_file_size(journal, "unlimited");
-    server.tells("what is said is stored again; so far ");
+    server.tells("lines are stored again; ");
     assert_eq!(server.journal_text().matches("(ulimit -f)").count(), 1, "{}", server.journal_text());
     assert_eq!(server.process("journal"), journal, "it was killed by no signal");
     // What was not stored then is known in the end.
@@ -409,9 +409,7 @@ fn under_a_limit_on_the_size_of_files_the_last_lines_are_kept_and_it_ends_well()
 #[test]
 fn a_limit_that_is_too_low_for_a_history_is_told_at_the_start_and_the_chat_goes_on() {
     let mut server = Server::start_limited(Some("ulimit -f 400"), &["--grace", "1"]);
-    server.tells(
-        "cannot store what is said: files may not be larger than 200 KiB (ulimit -f), and a history takes 256 KiB at least; raise it",
-    );
+    server.tells("cannot store lines: files may not be larger than 200 KiB (ulimit -f), and a history takes 256 KiB at least; raise it");
     let mut a = server.join("a");
     a.say("said");
     a.sync();
@@ -452,7 +450,7 @@ fn a_journal_that_cannot_store_costs_next_to_no_cpu() {
     // So little that no line has room.
     limit_file_size(journal, "32768");
     say_three_megabytes(&mut a, &mut b);
-    server.tells("cannot store what is said: ");
+    server.tells("cannot store lines: ");
     // The first of these may still see what was said.
     let mut used: Vec<Duration> = (0..5)
         .map(|_| {
@@ -476,7 +474,7 @@ fn a_server_that_stops_with_an_unusable_database_says_in_its_exit_code_that_line
     let mut a = server.join("a");
     a.say("said");
     a.sync();
-    server.tells("cannot store what is said: ");
+    server.tells("cannot store lines: ");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4));
     server.tells("error: 1 line that was said could not be stored");

@@ -70,9 +70,9 @@ fn one_that_is_in_use_is_named() {
 #[test]
 fn a_list_that_contradicts_itself_is_refused() {
     for (options, words) in [
-        (&["--tcp", "127.0.0.1:0,off", "--udp", "off"][..], "cannot use what --tcp says: off stands alone"),
-        (&["--tcp", "off", "--udp", "127.0.0.1:0", "--udp", "127.0.0.2:0"], "cannot use what --udp says: UDP is served on one address"),
-        (&["--tcp", "off", "--udp", "off"], "cannot serve anyone with --tcp off and --udp off"),
+        (&["--tcp", "127.0.0.1:0,off", "--udp", "off"][..], "cannot use --tcp: off stands alone"),
+        (&["--tcp", "off", "--udp", "127.0.0.1:0", "--udp", "127.0.0.2:0"], "cannot use --udp: UDP is served on one address"),
+        (&["--tcp", "off", "--udp", "off"], "nothing to listen on: --tcp and --udp are both off"),
     ] {
         let (status, text) = Server::fails(options);
         assert_eq!(status.code(), Some(2), "{text}");

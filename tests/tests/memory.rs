@@ -196,7 +196,7 @@ fn a_limit_on_address_space_is_refused_with_advice_and_one_as_large_as_it_says_i
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     alice.say("there is room");
     bob.reads("alice: there is room");
-    assert!(server.journal_text().contains("as many connections as the limit on address space (ulimit -v) allows"));
+    assert!(server.journal_text().contains("the number of connections is limited by the limit on address space (ulimit -v)"));
 }
 
 #[test]

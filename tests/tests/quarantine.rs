@@ -60,7 +60,7 @@ fn input_that_kills_before_it_is_in_the_log() {
     let server = deadly_server();
     is_quarantined(&server, "die in decoding");
     server.tells(", from byte ");
-    server.tells(" on, was the death of two processes: the session is ended");
+    server.tells(" on: the session is closed");
     server.tells("killed by signal 6");
 }
 
@@ -78,7 +78,7 @@ fn input_that_kills_and_comes_with_the_connection() {
 fn a_record_that_kills_everyone_who_applies_it_is_passed_over_in_every_copy_alike() {
     let server = deadly_server();
     let mut people = is_quarantined(&server, "die in applying");
-    server.tells("is still the death of processes: it is passed over");
+    server.tells("it is skipped");
     for person in &mut people {
         person.say("/who");
         let who = person.reads("in #lobby").pop().unwrap();

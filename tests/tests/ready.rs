@@ -159,7 +159,7 @@ fn a_limit_on_file_sizes_ends_no_process() {
         one.say(&format!("{number} {line}"));
     }
     other.reads("one: 499 ");
-    server.tells("cannot store what is said: ");
+    server.tells("cannot store lines: ");
     serves(&server);
     let journal = |processes: &[(nix::unistd::Pid, String)]| processes.iter().find(|(_, name)| name == "journal").cloned();
     assert_eq!(journal(&processes), journal(&server.processes()), "{}", server.journal_text());
@@ -185,7 +185,7 @@ fn a_server_that_could_not_store_says_so_at_its_end() {
     let mut person = server.join("person");
     person.say("said, and never stored");
     person.sync();
-    server.tells("cannot store what is said: ");
+    server.tells("cannot store lines: ");
     drop(person);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4), "{}", server.journal_text());
@@ -325,7 +325,7 @@ fn only_a_supervisor_that_ends_without_a_word_is_said_to_have_crashed() {
         assert_eq!(server.journal_text().contains(WORDS), is_said, "{signal}: {}", server.journal_text());
     }
     let (_, text) = Server::fails(&["--tcp", "off", "--udp", "off"]);
-    assert!(text.contains("cannot serve anyone") && !text.contains(WORDS), "{text}");
+    assert!(text.contains("no connection fits") && !text.contains(WORDS), "{text}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn fill_the_ring(a: &mut Client, b: &mut Client, what: &str) {
 fn given_up(server: &Server) -> usize {
     let find = || {
         let text = server.journal_text();
-        let line = text.lines().find(|line| line.contains(" given up so far"))?.to_owned();
+        let line = text.lines().find(|line| line.contains(" missing from the history so far"))?.to_owned();
         line.split_once(" lines given up")?.0.rsplit(' ').next()?.parse().ok()
     };
     wait_for("the journal to be back", find)
@@ -102,7 +102,7 @@ fn a_journal_that_cannot_be_forked_holds_up_nobody_and_the_history_says_what_is_
         let journal = server.process("journal");
         kill(journal, Signal::SIGKILL).unwrap();
         fill_the_ring(&mut a, &mut b, "without a journal");
-        server.tells(" makes the snapshots in the journal's place");
+        server.tells(" makes the snapshots in place of the journal");
         fill_the_ring(&mut a, &mut b, "and on");
         // A question is answered, though not with what can't be read.
         a.say("/history");
@@ -122,11 +122,11 @@ fn a_stand_in_that_is_killed_is_followed_by_another() {
     let Some(forks) = NoForks::of(&server) else { return skip("no control group for processes can be made") };
     forks.close();
     kill(server.process("journal"), Signal::SIGKILL).unwrap();
-    server.tells("worker 0 makes the snapshots in the journal's place");
+    server.tells("worker 0 makes the snapshots in place of the journal");
     let [mut on_worker_1, mut other] = if a.worker() == "worker 1" { [a, b] } else { [b, a] };
     assert_eq!(on_worker_1.worker(), "worker 1");
     kill(server.process("worker 0"), Signal::SIGKILL).unwrap();
-    server.tells("worker 1 makes the snapshots in the journal's place");
+    server.tells("worker 1 makes the snapshots in place of the journal");
     let line = "z".repeat(LINE_BYTES);
     for number in 0..2 * LINES {
         on_worker_1.say(&format!("alone {number} {line}"));
@@ -152,7 +152,7 @@ fn crash_the_journal(server: &Server, mut between: impl FnMut()) -> Pid {
         wait_for("the journal to have nothing to do", || sleeps(crashed).then_some(()));
         kill(crashed, Signal::SIGSEGV).unwrap();
     }
-    server.tells("journal does not stay alive: it crashed 8 times in a row; the others go on without it");
+    server.tells("journal keeps crashing: 8 times in a row; the others go on without it");
     crashed
 }
 
@@ -179,7 +179,7 @@ fn what_is_said_while_a_journal_crashes_again_and_again_is_stored_and_none_count
         };
         let crashed = crash_the_journal(&server, || say_ten(&mut a, &mut b));
         // While a worker stands in, while that is replaced, and when the next journal is there.
-        server.tells(" makes the snapshots in the journal's place");
+        server.tells(" makes the snapshots in place of the journal");
         say_ten(&mut a, &mut b);
         let stand_in = server.process("worker 0");
         kill(stand_in, Signal::SIGKILL).unwrap();

@@ -69,7 +69,7 @@ fn start(pid_file: &Path, notes: Option<&Path>) -> Result<(), Failure> {
             Ok(())
         }
         Err(StartError::Running(pid)) => {
-            say!("start: one runs already, as pid {pid}");
+            say!("start: a server already runs, as pid {pid}");
             Ok(())
         }
         error => error.map(drop).cannot(format!("start a daemon with the pid file {}", pid_file.display())),

@@ -153,7 +153,7 @@ pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
     holder.signal(Signal::SIGKILL)?;
     let deadline = Instant::now() + GONE;
     if !holder.wait(GONE)? {
-        return Err(io::Error::other(format!("pid {pid} was killed and is still there; it ends with the kernel's work for it")));
+        return Err(io::Error::other(format!("pid {pid} was killed but has not ended yet, since the kernel still works for it")));
     }
     // It could wait for no child. Those that die with it do so a moment later, and may hold a port until then that the next one wants.
     while killpg(group, None) != Err(Errno::ESRCH) && Instant::now() < deadline {
@@ -183,7 +183,7 @@ impl Ready<'_> {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Running(pid) => write!(f, "one runs already, as pid {pid}"),
+            StartError::Running(pid) => write!(f, "a server already runs, as pid {pid}"),
             StartError::Failed { text, .. } => f.write_str(text),
             StartError::Silent => f.write_str("it ended before it was ready"),
             StartError::System(what, error) => write!(f, "cannot {what}: {error}"),

@@ -202,7 +202,7 @@ impl Holder {
             std::thread::sleep(LOOK_AGAIN);
         }
         let why = match locked_by(&file, HOLDS)? {
-            Some(pid) if !has_a_number(&file)? => io::Error::other(format!("it is no pid file, though pid {pid} has it locked")),
+            Some(pid) if !has_a_number(&file)? => io::Error::other(format!("it is not a pid file, although pid {pid} holds a lock on it")),
             _ => keeps_changing(),
         };
         Err(why)

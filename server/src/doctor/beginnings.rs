@@ -28,7 +28,7 @@ fn in_child(what: &str, deadline: Instant, work: impl FnOnce() -> i32) -> Result
         Some(End::Exited(0)) => Ok(()),
         Some(End::Exited(number @ 1..FAILED)) => Err(format!("cannot {what}: {}", Errno::from_raw(number))),
         Some(end) => Err(format!("cannot {what}: the child that tried {end}")),
-        None => Err(format!("cannot {what}: the child that tried came to no end")),
+        None => Err(format!("cannot {what}: the child that tried did not end")),
     }
 }
 

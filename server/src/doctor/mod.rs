@@ -282,7 +282,7 @@ fn run_all() -> Vec<Result<(), Failure>> {
     let run = move |index: usize| (CHECKS[index].run)(Instant::now() + patience);
     if let Err(failure) = calls::of_waiting(Instant::now()).and_then(|()| calls::of_killing(Instant::now())) {
         // A check that ends its child would wait for that for ever.
-        let not_tried = || Err(format!("not tried, since it takes children: {failure}"));
+        let not_tried = || Err(format!("not tried, since it needs child processes: {failure}"));
         return (0..CHECKS.len()).map(|index| if CHECKS[index].at_start == AtStart::Untried { not_tried() } else { run(index) }).collect();
     }
     // Where there is no pool to be had, the checks tell why.
@@ -296,7 +296,7 @@ fn run_all() -> Vec<Result<(), Failure>> {
                 match ticket.map(|ticket| pool.get_timeout(ticket, left)) {
                     Ok(Some(Ok(found))) => found,
                     Ok(Some(Err(error))) => Err(error.to_string()),
-                    Ok(None) => Err(format!("it came to no end in {} s", (DEADLINE * 2).as_secs())),
+                    Ok(None) => Err(format!("it did not end within {} s", (DEADLINE * 2).as_secs())),
                     Err(error) => Err(error.to_string()),
                 }
             };
@@ -327,7 +327,7 @@ fn failures(at_start: AtStart) -> impl Iterator<Item = (&'static Check, Failure)
 }
 
 fn warning(check: &Check, failure: &Failure) -> String {
-    format!("cannot rely on {}: {failure}; without it {}; forkchat-server doctor tells more", check.name, check.without_it)
+    format!("cannot rely on {}: {failure}; without it {}; forkchat-server doctor shows more", check.name, check.without_it)
 }
 
 impl fmt::Display for Report {
@@ -413,7 +413,7 @@ refused here, and done without: clone3, close_range
         let low_water = CHECKS.iter().find(|check| check.name == "low-water mark").unwrap();
         let failure = wait_until(Instant::now(), "2 more bytes to make it readable", || false).unwrap_err();
         let expected = "cannot rely on low-water mark: waited in vain for 2 more bytes to make it readable; \
-            without it an unfinished line costs CPU time, or stays unheard; forkchat-server doctor tells more";
+            without it an unfinished line costs CPU time, or stays unheard; forkchat-server doctor shows more";
         assert_eq!(warning(low_water, &failure), expected);
     }
 

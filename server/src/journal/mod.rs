@@ -92,7 +92,7 @@ pub fn stand_in(log: &'static EventLog, me: Slot, config: &JournalConfig) -> Res
 /// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.
 pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig, gate: Place) -> i32 {
     if config.data_dir.is_none() {
-        log::warn!("nothing that is said is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir");
+        log::warn!("no history is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir");
     }
     warn_of_file_size(config);
     let backlog = Arc::new(Backlog::new(config.tally));

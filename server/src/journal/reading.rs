@@ -195,7 +195,7 @@ impl Journal {
         if self.is_giving_up && self.told_at.is_none_or(|told_at| told_at.elapsed() > TELL_AGAIN) {
             let skipped = self.backlog.tally().skipped.load(Ordering::Relaxed);
             log::warn!(
-                "what is said is not stored fast enough: {skipped} lines are given up so far, the chat goes on; a larger --ring holds more"
+                "lines are not stored fast enough: {skipped} are missing from the history so far, the chat goes on; a larger --ring holds more"
             );
             (self.is_giving_up, self.told_at) = (false, Some(Instant::now()));
         }
@@ -210,7 +210,7 @@ impl Journal {
         let is_hanging = self.backlog.at_work_for() > HANGS;
         match (std::mem::replace(&mut self.is_hanging, is_hanging), is_hanging) {
             (false, true) => {
-                log::warn!("what is said is not stored now: the disk doesn't answer; the chat goes on, and what is said waits in the ring");
+                log::warn!("the disk does not answer, so nothing is stored now; the chat goes on, and its lines wait in the ring");
             }
             (true, false) => log::warn!("the disk answers again"),
             _ => {}
@@ -300,7 +300,7 @@ impl Journal {
         if self.append(&batch) {
             let seconds = ahead.abs_diff(known) / Micros::SECOND;
             let direction = if ahead > known { "ahead" } else { "back" };
-            log::warn!("the clock was set {direction} by {seconds} s; the times of what is said follow it");
+            log::warn!("the clock was set {direction} by {seconds} s; the times of new lines follow it");
         }
     }
 
@@ -387,7 +387,7 @@ impl Journal {
         match poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], PollTimeout::from(millis)) {
             Ok(1..) => bell.answer(),
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => log::error!("cannot wait to be rung: {errno}"),
+            Err(errno) => log::error!("cannot wait for new records: {errno}"),
         }
         bell.after_sleep();
     }

@@ -51,7 +51,7 @@ pub struct Storing {
     has_stored: bool,
     /// What the operator was told, until it works.
     failure: Option<String>,
-    /// The same for reading, and how many questions could not be answered because of it.
+    /// The same for reading, and how many requests could not be answered because of it.
     read_failure: Option<(String, u64)>,
     failed_at: Instant,
     /// How long after that it is tried again; 0 while it works.
@@ -166,7 +166,7 @@ impl Storing {
         let lost = tally.stored_lines.swap(lines, Ordering::Relaxed).saturating_sub(lines);
         if lost_to >= run && reached < Some(lost_to) {
             tally.lost.fetch_add(lost, Ordering::Relaxed);
-            log::warn!("the history has lost what was stored before another program changed its files, at most {lost} lines of this run");
+            log::warn!("the history lost what was stored before another program changed its files: at most {lost} lines of this run");
             self.backlog.note_gap(lost_to);
             self.backlog.want_topics();
             self.log.bell(self.me).ring();
@@ -205,7 +205,9 @@ impl Storing {
         let tail = self.log.tail();
         if let Some(Err(error)) = self.sequences.as_mut().map(|ahead| note(ahead, tail)) {
             let data_dir = self.data_dir.as_deref().unwrap_or(Path::new("")).display();
-            log::warn!("cannot note in {data_dir} which ids are used: {error}; if the clock is set back, those of the next run are lower");
+            log::warn!(
+                "cannot store in {data_dir} which ids are used: {error}; if the clock is set back, the ids of the next run are lower than those of this one"
+            );
             // Until the database is opened again.
             self.sequences = None;
         }
@@ -218,15 +220,15 @@ impl Storing {
                 (self.pause, self.batch_max) = (Duration::ZERO, (2 * self.batch_max).min(BATCH_ENTRIES_MAX));
                 if self.failure.take().is_some() {
                     match self.backlog.tally().missing() {
-                        0 => log::warn!("what is said is stored again, and nothing was missed"),
-                        missing => log::warn!("what is said is stored again; so far {missing} lines were not"),
+                        0 => log::warn!("lines are stored again; none is missing"),
+                        missing => log::warn!("lines are stored again; {missing} are missing so far"),
                     }
                 }
             }
             Err(error) => {
                 let text = error.to_string();
                 if self.failure.as_ref() != Some(&text) {
-                    log::warn!("cannot store what is said: {text}");
+                    log::warn!("cannot store lines: {text}");
                     self.failure = Some(text);
                 }
                 (self.failed_at, self.batch_max) = (Instant::now(), 1);
@@ -274,7 +276,7 @@ impl Storing {
             Ok(None) => {}
             Ok(Some(_)) => {
                 if let Some((_, count)) = self.read_failure.take() {
-                    log::warn!("the history can be read again; {count} questions could not be answered");
+                    log::warn!("the history can be read again; {count} requests for it were not answered");
                 }
             }
             Err(error) => {

@@ -38,15 +38,15 @@ impl Blame {
 fn tell(quarantined: Place) {
     match quarantined {
         Place::Input { session, offset } => {
-            log::error!("input of session {session}, from byte {offset} on, was the death of two processes: the session is ended");
+            log::error!("two processes crashed at the input of session {session}, from byte {offset} on: the session is closed");
         }
         Place::Record { sequence, session, treatment: Treatment::ApplySilently } => {
             log::error!(
-                "record {sequence} of session {session} was the death of two processes: nobody is told of it any more, the session is ended"
+                "two processes crashed at record {sequence} of session {session}: it is no longer delivered, and the session is closed"
             );
         }
         Place::Record { sequence, session, .. } => {
-            log::error!("record {sequence} of session {session} is still the death of processes: it is passed over");
+            log::error!("processes still crash at record {sequence} of session {session}: it is skipped");
         }
     }
 }

@@ -63,8 +63,8 @@ impl fmt::Display for Fault {
             Fault::KeptLock => "held the log's lock for 2 s",
             Fault::ReadNothing => "read nothing of the log for 2 s",
             Fault::Busy => "was busy with one thing for 2 s",
-            Fault::Frozen => "had a thread that gave no sign of life for 2 s",
-            Fault::Hangs => "was at the record that was the death of others",
+            Fault::Frozen => "had a thread that did not answer for 2 s",
+            Fault::Hangs => "was at a record at which other processes crashed",
         })
     }
 }

@@ -137,7 +137,7 @@ impl Supervisor {
                     self.listeners.is_trouble_told = false;
                     match address.as_socket() {
                         Some(peer) => self.admit(socket, plain(peer)),
-                        None => log::error!("a connection without an address; it is closed"),
+                        None => log::error!("closed a connection that has no address"),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -173,7 +173,7 @@ impl Supervisor {
     fn report_too_fast(&mut self, from: IpAddr) {
         let (address, now) = (AddressBlock::of(from), Instant::now());
         if self.listeners.too_fast.is_none_or(|(last, at)| last != address || now.duration_since(at) > REPORT_AGAIN) {
-            log::warn!("address {address}: it opens connections too fast; those beyond {OPENINGS_PER_SECOND} a second are rejected");
+            log::warn!("address {address} opens connections too fast; more than {OPENINGS_PER_SECOND} per second are rejected");
             self.listeners.too_fast = Some((address, now));
         }
     }
@@ -206,7 +206,7 @@ impl Supervisor {
             Ok(()) => self.listeners.is_fork_trouble_told = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.listeners.is_fork_trouble_told, true) {
-                    log::warn!("cannot fork a worker for a connection: {error}; those that are open go on");
+                    log::warn!("cannot fork a worker for a connection: {error}; open connections are not affected");
                 }
                 self.children.vacate(slot);
                 if let Some(Connection { socket, .. }) = self.connections.remove(session) {
@@ -244,7 +244,7 @@ impl Supervisor {
     /// Stops listening for a moment: the connections that wait would wake us again and again for nothing.
     fn pause_accepting(&mut self, why: &io::Error) {
         if !std::mem::replace(&mut self.listeners.is_trouble_told, true) {
-            log::warn!("cannot accept connections: {why}; those that are open go on");
+            log::warn!("cannot accept connections: {why}; open connections are not affected");
         }
         self.listeners.pause_end = Some(Instant::now() + PAUSE);
         for tcp in &self.listeners.tcp {
@@ -328,7 +328,7 @@ fn bind_name(
     match missing.into_iter().next() {
         Some(error) if sockets.is_empty() => Err(error),
         Some(error) => {
-            log::warn!("{error}; the name's other addresses are served");
+            log::warn!("{error}; the other addresses of the name are served");
             Ok(sockets)
         }
         None => Ok(sockets),

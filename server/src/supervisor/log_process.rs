@@ -47,7 +47,7 @@ impl LogProcess {
         match LogPipe::install() {
             Ok(pipe) => LogProcess { pipe: Some(pipe), start_at: Some(Instant::now()), ..LogProcess::default() },
             Err(error) => {
-                log::warn!("cannot make a pipe for the log output: {error}; when standard error blocks, the server does");
+                log::warn!("cannot make a pipe for the log output: {error}; if standard error blocks, the server blocks too");
                 LogProcess::default()
             }
         }

@@ -18,7 +18,7 @@ impl Supervisor {
             && self.post.holder().is_none()
             && let Some(slot) = self.children.to_stand_in()
         {
-            log::warn!("{} makes the snapshots in the journal's place", self.children.name(slot));
+            log::warn!("{} makes the snapshots in place of the journal", self.children.name(slot));
             self.post.appoint(slot);
         }
         if let Some(slot) = self.post.holder() {
@@ -32,10 +32,10 @@ impl Supervisor {
         let (name, is_worker) = (child.name(), child.role != Role::Journal);
         let what = match child.pid {
             None if child.crashes_on() => {
-                format!("{name} does not stay alive: it crashed {} in a row", count(child.deaths as usize, "time"))
+                format!("{name} keeps crashing: {} in a row", count(child.deaths as usize, "time"))
             }
             None => format!("{name} could not be started for 2 s"),
-            Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago and is not gone, since the kernel still works for it"),
+            Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago but has not ended yet, since the kernel still works for it"),
         };
         let so = if is_worker {
             "those whom it served wait, and may be closed"

@@ -188,9 +188,9 @@ impl fmt::Display for StartError {
                 };
                 write!(f, "cannot listen on {transport} {address}{remedy}")
             }
-            StartError::NowhereToListen => f.write_str("cannot serve anyone with --tcp off and --udp off; leave one on"),
-            StartError::Contradiction(transport, why) => write!(f, "cannot use what --{transport} says: {why}"),
-            StartError::TooManyConnections { allowed: 0, bound, .. } => write!(f, "cannot serve anyone: {bound} is too low; raise it"),
+            StartError::NowhereToListen => f.write_str("nothing to listen on: --tcp and --udp are both off; leave one on"),
+            StartError::Contradiction(transport, why) => write!(f, "cannot use --{transport}: {why}"),
+            StartError::TooManyConnections { allowed: 0, bound, .. } => write!(f, "no connection fits: {bound} is too low; raise it"),
             StartError::TooManyConnections { asked, allowed, bound } => {
                 write!(f, "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections")
             }
@@ -274,7 +274,7 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
             let code = if started(Ok(())) {
                 supervisor.supervise()
             } else {
-                log::warn!("whoever started it is gone; stopped");
+                log::warn!("the process that started the server has ended; stopped");
                 supervisor.end_children();
                 EXIT_FAILED
             };
@@ -401,17 +401,17 @@ impl Supervisor {
             log::info!("scheduling: {applied}");
         }
         if let Some(limit) = budget.ring_bound {
-            log::info!("ring of {}, since {limit} allows no more", InMib(budget.ring as u64));
+            log::info!("ring of {}: {limit} allows no more", InMib(budget.ring as u64));
         }
         if budget.outboxes < supervisor.options.sendq {
             let together = InMib(budget.outboxes as u64);
-            log::info!("slow readers of a worker may be behind by {together} together, less than --sendq allows each");
+            log::info!("unread output of all clients of a worker may take {together}, less than --sendq allows for each client");
         }
         let model = supervisor.options.model;
-        log::info!("model {}; as many connections as {bound} allows", model.name);
+        log::info!("model {}; the number of connections is limited by {bound}", model.name);
         let and_more = if model.placement == Placement::Own { " and one for each connection" } else { "" };
         if model.placement == Placement::Own && supervisor.options.workers.is_some() {
-            log::info!("--workers is ignored: in model {} each connection has its own", model.name);
+            log::info!("--workers is ignored: in model {} each connection has a worker of its own", model.name);
         }
         log::info!("{}{and_more}, at most {connections_max} connections", role::count(workers.into(), "worker"));
         Ok(supervisor)
@@ -480,7 +480,7 @@ impl Supervisor {
             match channel.receive() {
                 Received::Message(ToSupervisor::Closed { session }, _) => self.let_go(session),
                 Received::Message(ToSupervisor::Drained, _) => self.children.set_drained(slot),
-                Received::Garbled => log::error!("{} said something that is no message", self.children.name(slot)),
+                Received::Garbled => log::error!("{} sent something that is not a message", self.children.name(slot)),
                 Received::Empty => return,
                 Received::Closed => {
                     // It is dying; `reap` will see. Until then epoll must not tell of it again.
@@ -532,7 +532,9 @@ fn begin_above_used(log: &EventLog, data_dir: &Path) {
         Ok(Some(used)) => log.begin_above(used),
         Err(error) => {
             let data_dir = data_dir.display();
-            log::warn!("cannot read in {data_dir} which ids are used: {error}; if the clock was set back, those of this run are lower");
+            log::warn!(
+                "cannot read in {data_dir} which ids are used: {error}; if the clock was set back, the ids of this run are lower than earlier ones"
+            );
         }
     }
 }

@@ -79,7 +79,7 @@ impl Supervisor {
             return;
         }
         if has_ended {
-            log::warn!("{words}; its connection was over");
+            log::warn!("{words}; its connection had already ended");
             return self.vacate(slot);
         }
         let child = self.children.get(slot);

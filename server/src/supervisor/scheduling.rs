@@ -82,7 +82,7 @@ impl Scheduling {
     pub fn take_on_in_child(&self, slot: Slot, role: Role) {
         let policy = self.policy.map(|policy| if role == Role::Journal && policy.is_real_time() { Policy::Other } else { policy });
         if let Some(Err(errno)) = policy.map(|policy| set_policy(policy, OF_WORKERS)) {
-            log::warn!("cannot take on its scheduling policy: {errno}; it keeps the supervisor's");
+            log::warn!("cannot set its scheduling policy: {errno}; it keeps the supervisor's");
         }
         if role == Role::Journal || self.cpus.is_empty() {
             return;

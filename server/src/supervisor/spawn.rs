@@ -44,7 +44,10 @@ impl Supervisor {
                         }
                         Role::Journal if was_given_up => {
                             let skipped = self.journal.tally.skipped.load(Ordering::Relaxed);
-                            log::warn!("{death}; restarted as pid {pid}; {} given up so far", count(skipped as usize, "line"));
+                            log::warn!(
+                                "{death}; restarted as pid {pid}; {} missing from the history so far",
+                                count(skipped as usize, "line")
+                            );
                         }
                         Role::Journal => log::warn!("{death}; restarted as pid {pid}"),
                     }

@@ -38,7 +38,7 @@ impl Supervisor {
     /// The first signal asks, the second insists.
     pub(super) fn told_to_stop(&mut self, signal: Signal) {
         if !self.gate.is_open() {
-            log::info!("{signal}: stopping before it is ready");
+            log::info!("{signal}: stopping before the server is ready");
             self.stage = Stage::Now;
             return;
         }
@@ -47,7 +47,7 @@ impl Supervisor {
             self.stage = Stage::Now;
             return;
         }
-        log::info!("{signal}: stopping; the clients have {} s to read what they were sent", self.options.grace);
+        log::info!("{signal}: stopping; clients have {} s to read what was sent to them", self.options.grace);
         // Who has come before is told, too.
         for _ in 0..LAST_TURNS {
             self.accept();
@@ -91,12 +91,12 @@ impl Supervisor {
     /// How the end turned out: the exit code, and what the operator should know.
     fn code_of_end(&self, is_journal_done: bool) -> i32 {
         if is_journal_done && !self.children.are_drained() {
-            log::warn!("some clients did not read what they were sent in time");
+            log::warn!("some clients did not read everything in time");
         }
         match (is_journal_done, self.journal.missing_lines(is_journal_done)) {
             (true, None) => return EXIT_STOPPED,
             (_, Some(missing)) => log::error!("{missing} could not be stored"),
-            (false, None) => log::error!("not everything that was said could be stored in time"),
+            (false, None) => log::error!("not every line could be stored in time"),
         }
         EXIT_NOT_STORED
     }
@@ -120,7 +120,7 @@ impl Supervisor {
             std::thread::sleep(Duration::from_millis(1));
         }
         for (name, pid) in left {
-            log::error!("{name} (pid {pid}) was killed and is still there; it ends when the kernel has done its work for it");
+            log::error!("{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for it");
         }
     }
 }

@@ -186,7 +186,7 @@ impl Sockets for Network {
 
     fn positions(&mut self, session: SessionId) -> Option<Positions> {
         let found = positions(self.connection(session)?.as_fd());
-        found.inspect_err(|errno| log::error!("cannot read where session {session} stands: {errno}")).ok()
+        found.inspect_err(|errno| log::error!("cannot read the kernel's counters of session {session}: {errno}")).ok()
     }
 
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {

@@ -270,7 +270,7 @@ impl<S: Sockets> Serving<S> {
         self.settle();
         self.continue_lists();
         for address in self.outboxes.take_exceeded() {
-            log::warn!("address {address}: its sessions send more than an address may (--rate-limit); they are slowed down");
+            log::warn!("the sessions of address {address} send more than an address may (--rate-limit); they are slowed down");
         }
         if self.outboxes.is_warm() && !std::mem::replace(&mut self.is_tidying, true) {
             self.set_timer(TIDY, Timer::Tidy);

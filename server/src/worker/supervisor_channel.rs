@@ -53,7 +53,7 @@ impl SupervisorChannel {
                 }
                 Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => return Heard::TurnAway(socket, reason),
                 Received::Message(ToWorker::TurnAway { .. }, None) => {}
-                Received::Garbled => log::error!("the supervisor said something that is no message"),
+                Received::Garbled => log::error!("the supervisor sent something that is not a message"),
                 Received::Empty => return Heard::Nothing,
                 Received::Closed => return Heard::Gone,
             }

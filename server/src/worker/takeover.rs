@@ -70,7 +70,9 @@ impl Takeover {
         }
         if self.too_slow > 0 {
             let sessions = count(self.too_slow, "session");
-            log::warn!("{sessions} read too slowly to be taken over: what is unread began more than a quarter of the ring ago (--ring)");
+            log::warn!(
+                "{sessions} could not be taken over: the clients read too slowly, and what they have not read begins more than a quarter of the ring ago (--ring)"
+            );
         }
     }
 }
@@ -171,7 +173,7 @@ impl<S: Sockets> Serving<S> {
         match (self.replica.chat.session(session), self.outboxes.given_up(session)) {
             (Some(_), Some(why)) => self.propose_fact(session, Fact::Closed(why)),
             (Some(_), None) if positions.is_none_or(|positions| self.outboxes.is_astray(session) && !positions.is_closed) => {
-                log::error!("session {session} is closed: what the kernel says of it doesn't fit the log");
+                log::error!("session {session} is closed: the kernel's counters do not match the log");
                 self.outboxes.give_up(session, CloseReason::WorkerDied);
                 self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
             }

@@ -180,7 +180,7 @@ impl Network {
         let missing = needed.saturating_sub(self.pool.max_count());
         let has_threads = missing == 0 || self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing);
         if !has_threads && !self.is_trouble_told {
-            log::warn!("cannot start more threads; connections without wait until it can, those that have theirs go on");
+            log::warn!("cannot start more threads; new connections wait, the others go on");
         }
         self.is_trouble_told = !has_threads;
         has_threads
@@ -356,7 +356,7 @@ impl Sockets for Network {
 
     fn positions(&mut self, session: SessionId) -> Option<Positions> {
         let found = positions(self.routes.stream(session)?.peer.connection.as_fd());
-        found.inspect_err(|errno| log::error!("cannot read where session {session} stands: {errno}")).ok()
+        found.inspect_err(|errno| log::error!("cannot read the kernel's counters of session {session}: {errno}")).ok()
     }
 
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {
