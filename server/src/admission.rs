@@ -1,6 +1,6 @@
-//! Which connections are admitted: so many in all, by a counting semaphore that the supervisor and the
-//! worker of the UDP sessions share; so many at a time from one address, and so many a second, which
-//! each of them counts for its own transport. All addresses of an IPv6 /64 count as one.
+//! Decides which connections are admitted. Three limits: connections in all (a counting semaphore that the supervisor and
+//! the worker of the UDP sessions share), connections at a time from one address, and new connections per second from one
+//! address. The last two are counted for TCP and for UDP apart. All addresses of an IPv6 /64 count as one.
 
 use crate::ipc::semaphore::{HOLDERS_MAX, Semaphore};
 use forkchat_common::address::AddressBlock;

@@ -1,6 +1,6 @@
-//! What the supervisor and a worker say to each other, over a [`crate::ipc::queue`] of their own.
+//! The messages between the supervisor and a worker, over a [`crate::ipc::queue`] for each worker.
 //!
-//! A worker's successor gets a new queue; the dead one's is read to its end first, so nothing that it said is lost.
+//! A successor gets a new queue. The queue of the dead worker is read to its end first, so none of its messages is lost.
 
 use forkchat_common::endpoint::whole;
 use forkchat_common::ids::SessionId;

@@ -1,5 +1,5 @@
-//! What the workers drop of what clients send, counted in shared memory. The supervisor reports it to the operator: sums, now and then, so that
-//! no client can flood the log output.
+//! Counts, in shared memory, what the workers drop of the clients' input. The supervisor reports sums to the operator
+//! every few seconds, so that no client can flood the log output.
 
 use crate::ipc::value::Value;
 use std::io;

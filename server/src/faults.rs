@@ -1,9 +1,10 @@
-//! Faults on purpose, to test what happens then. No release build has them: they need debug assertions, and `FORKCHAT_FAULT` in the environment.
+//! Faults on purpose, for tests. No release build has them: they need debug assertions, and `FORKCHAT_FAULT` in the
+//! environment.
 //!
-//! | `FORKCHAT_FAULT` | then |
+//! | `FORKCHAT_FAULT` | effect |
 //! |---|---|
-//! | `read-first` | a worker takes its input out of the kernel before it is in the log: the negative control of every test of recovery |
-//! | `deadly` | a line that says so is the death of whoever does this with it: `die in decoding`, `die in applying`, `spin in applying`, `die in rendering` |
+//! | `read-first` | a worker takes input out of the kernel before it is in the log: the negative control of every test of recovery |
+//! | `deadly` | a line of chat makes the process fail that works on it: `die in decoding`, `die in applying`, `spin in applying`, `die in rendering` |
 
 /// What is about to be done with some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

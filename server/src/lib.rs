@@ -3,7 +3,7 @@
 //! **Everything that happens is a record in one log. A worker is a function from the log to bytes.**
 //!
 //! ```text
-//!                           ┌────────────┐  forks, reaps, respawns; keeps a duplicate of every client's socket
+//!                           ┌────────────┐  forks, reaps, restarts; keeps a duplicate of every client's socket
 //!                           │ supervisor │
 //!                           └─────┬──────┘
 //!            sockets, by message  │
@@ -25,20 +25,20 @@
 //! | [`ipc`] | primitives between processes, a library by itself: process, mutex, semaphore, event, value, queues, pool | `sys` |
 //! | [`event_log`] | the ring, its readers and writers, checkpoints, snapshots | `ipc`, `sys` |
 //! | [`chat`] | the state machine: records in, bytes out; no I/O | `forkchat-common` |
-//! | [`channel`] | what supervisor and workers say to each other | `ipc` |
-//! | [`admission`] | who may come in | `ipc` |
-//! | [`dropped`] | what is dropped of what clients send, counted and reported | `ipc` |
+//! | [`channel`] | the messages between supervisor and workers | `ipc` |
+//! | [`admission`] | which connections are admitted | `ipc` |
+//! | [`dropped`] | counts and reports the dropped part of the clients' input | `ipc` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
 //! | [`stand_in`] | which worker makes the snapshots while there is no journal | `event_log`, `sys` |
 //! | [`worker`] | serves connections and applies the log: what the models share | all above |
 //! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `event_log`, `ipc`, `sys` |
-//! | [`doctor`] | tries out what the kernel must do | `ipc`, `sys` |
+//! | [`doctor`] | tests what the kernel must be able to do | `ipc`, `sys` |
 //! | [`daemon`] | a process in the background: started, found, stopped | `sys` |
-//! | [`supervisor`] | makes everything, forks everyone, keeps them going | all but the records |
+//! | [`supervisor`] | creates all that is shared, forks all processes, keeps them running | all but the records |
 //! | [`service`] | the server as a daemon | `daemon`, `options`, `supervisor` |
 //! | [`log_output`] | what the operator reads, on its way to standard error | `sys` |
-//! | [`role`], [`options`] | a process's name and words; the command line | |
+//! | [`role`], [`options`] | a process's name; the command line | |
 //! | [`faults`] | failing on purpose, in test builds | |
 //! | [`guide`] | guides for operators, for writers of clients, and for readers of this code | |
 //!

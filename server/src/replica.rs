@@ -1,4 +1,5 @@
-//! A process's copy of the chat, kept up with the log: how a worker and the journal begin, and how they go on.
+//! A process's copy of the chat state, kept up to date with the log: how a worker and the journal begin, and how they go
+//! on.
 
 use crate::chat::{BadSnapshot, Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record, Session};
 use crate::event_log::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};

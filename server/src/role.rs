@@ -1,4 +1,4 @@
-//! What a process is: its name for `ps` and in the log output, and that it dies whole.
+//! The role of a process: its name for `ps` and in the log output. Also: a panic in any thread ends the whole process.
 
 use crate::log_output;
 

@@ -1,13 +1,14 @@
-//! The stand-in: a worker that does what the others need of a journal while there is none.
+//! The stand-in: a worker that does the journal's indispensable work while there is no journal.
 //!
-//! Without snapshots the ring would be full soon, and everyone would wait. A journal may be missing for long: it was killed while a system call
-//! of its waits for a disk that hangs, so it is not gone and can have no successor; or the system gives no process. After a bounded time the
-//! supervisor then appoints a worker. That worker runs a second reader of the log in the journal's slot, which makes snapshots and
-//! answers what is asked, and stores nothing. It holds what is to be stored as a journal does whose disk hangs: no snapshot passes it, so the next
-//! journal finds it in the ring; what lies more than half a ring back is given up and counted, and the history has a gap there.
+//! Without snapshots the ring would soon be full, and all would wait. A journal may be missing for long: a killed journal
+//! can't end while a system call of it waits for a disk that hangs, so it can have no successor; or the system gives no
+//! process. After a bounded time the supervisor then appoints a worker. That worker runs a second reader of the log in
+//! the journal's slot, which makes snapshots and answers requests, and stores nothing. It holds back the snapshots for
+//! lines that are not stored, as a journal with a hanging disk does. So the next journal finds those lines in the ring.
+//! What lies more than half a ring back is dropped and counted, and the history has a gap there.
 //!
-//! **One at a time writes snapshots.** A second writer could choose the same buffer, or publish an older snapshot after a later one, whose records are gone. One
-//! word in shared memory says who may:
+//! **Only one process at a time writes snapshots.** A second writer could choose the same buffer, or publish an older
+//! snapshot after a later one, whose records are gone. One word in shared memory says which process may write:
 //!
 //! ```text
 //!            appoint(slot)              dismiss()                next turn of the worker
@@ -16,8 +17,8 @@
 //!    └──────────────────────────┴───────────────────────────────────────────┘       a new journal begins
 //! ```
 //!
-//! The supervisor appoints only when no journal runs, or when the one that was killed will never execute an instruction again. A journal begins
-//! only when the post is vacant: it waits for that after its fork.
+//! The supervisor appoints a worker only when no journal runs, or when the killed journal can never execute another
+//! instruction. A journal begins only when the post is vacant: it waits for that after its fork.
 
 use crate::event_log::EventLog;
 use crate::sys::memory::map_shared;

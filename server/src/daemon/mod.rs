@@ -1,4 +1,6 @@
-//! A daemon: a process that serves in the background, apart from whoever started it. With it comes what a service needs: one at a time, started for sure, stopped for sure.
+//! A daemon: a process that serves in the background, detached from the process that started it. This module also gives
+//! what a service needs: only one instance at a time, a start that reports success only when the daemon serves, and a
+//! stop that returns only when it has ended.
 //!
 //! ```text
 //!  start ──fork──► session leader ──fork──► daemon: pid file, /dev/null, log ──► main
@@ -8,19 +10,20 @@
 //!
 //! | step | what for |
 //! |---|---|
-//! | descriptors closed, signals as at a program's start | it is the same wherever it was started, and whoever reads the starter's output gets its end |
-//! | fork, the parent returns | the shell's command ends, and the child leads no process group, so that it may |
-//! | `setsid` | it has no controlling terminal, no Ctrl-C and no hang-up |
-//! | fork again | it leads no session, so it never gets a terminal by opening one |
-//! | umask 077 | what it makes is for its user alone, until it says otherwise itself |
-//! | `chdir("/")` | it keeps no file system from being unmounted |
-//! | 0 and 1 to `/dev/null`, 2 to the log | whoever writes there by habit does no harm |
-//! | pid file | there is one at a time: [`pid_file`] |
-//! | word through the pipe | `start` returns when it serves, not when it was forked |
+//! | descriptors closed, signals reset to their defaults | the daemon is the same wherever it was started, and a reader of the starter's output sees its end |
+//! | fork, the parent returns | the shell's command ends, and the child is no process group leader, which `setsid` requires |
+//! | `setsid` | no controlling terminal: no Ctrl-C, no hang-up |
+//! | fork again | not a session leader, so it never gets a terminal by opening one |
+//! | umask 077 | only its user may use the files that it creates, unless it sets another mode |
+//! | `chdir("/")` | it does not keep a file system from being unmounted |
+//! | 0 and 1 to `/dev/null`, 2 to the log | a write to standard output does no harm |
+//! | pid file | only one instance at a time: [`pid_file`] |
+//! | report through the pipe | `start` returns when the daemon serves, not when it was forked |
 //!
-//! Source: daemon(7), "SysV Daemons", whose order this is but for two steps: the environment is left as it is, and the umask isn't 0.
+//! Source: daemon(7), "SysV Daemons", in that order, with two differences: the environment is left as it is, and the
+//! umask is not 0.
 //!
-//! A program that a service manager keeps (systemd, a container) does best with none of this: it stays in the foreground.
+//! A program that is run by a service manager (systemd, a container) needs none of this: it stays in the foreground.
 
 pub mod pid_file;
 pub mod sockets;

@@ -1,21 +1,24 @@
-//! The pid file: that there is one daemon at a time, and which process it is.
+//! The pid file: it makes sure that only one daemon runs at a time, and says which process it is.
 //!
-//! **The lock tells, not the file.** A file is left behind by whoever is killed, and its number may be anybody's by then. The lock goes with the
-//! process, however that ends. What stands in the file is for people and their scripts; here it is only
-//! looked whether it is a number, lest the holder of some other file's lock be taken for a daemon.
+//! **The lock counts, not the file.** A killed daemon leaves its file behind, and by then another process may have its
+//! pid. The lock ends with the process, however it ends. The number in the file is for people and scripts. This module
+//! only checks that it is a number, so that a process that has locked some other file is not taken for a daemon.
 //!
-//! **A record lock** (`F_SETLK`, see fcntl_locking(2)) and not `flock`: it belongs to the process, so no child that is forked later holds it on, and the
-//! kernel tells who has it (`F_GETLK`), by the number that it has for the one who asks. With `flock` one has to read the pid out of the
-//! file: between locking and writing that is still the last daemon's, and a container's means another process outside. Its price: the lock is
-//! gone when its process closes *any* descriptor of the file, so the daemon itself must not look with [`Holder::find`], nor read the file.
+//! **A record lock** (`F_SETLK`, see fcntl_locking(2)), not `flock`. A child that is forked later does not hold it, and
+//! the kernel says which process has it (`F_GETLK`), by the pid that is valid for the asking process. With `flock` the
+//! pid must be read from the file: between locking and writing the file still names the last daemon, and in a container
+//! the number means another process outside. The price: the lock is released when its process closes *any* descriptor of
+//! the file. So the daemon itself must not call [`Holder::find`], nor read the file.
 //!
-//! **Locked first, then emptied and written:** who tests whether there is a file and then writes it is two when two start at once.
+//! **Locked first, then emptied and written.** If two processes that start at once each checked for the file and then
+//! wrote it, both would run.
 //!
-//! **Removed while it is locked.** Who had opened it before that gets the lock of a file that has no name any more, and would be one of two; so
-//! whoever has the lock looks whether the path still leads there, and else begins anew. To leave the file in place would be simpler, but there are
-//! programs that take it for a daemon. On a frozen file system unlink(2) waits, and not even SIGKILL ends that; so a child of its own removes the
-//! file, and the daemon waits for that only so long. A daemon that starts meanwhile waits until the file is gone, by a third lock.
-//! Who removes the file of a running daemon by hand makes room for a second one.
+//! **Removed while it is locked.** A process that opened the file before that would get the lock of a file without a
+//! name, and two would run. So a process that has the lock checks whether the path still leads to the locked file, and if
+//! not, starts again. Leaving the file in place would be simpler, but some programs take the file for a running daemon.
+//! On a frozen file system unlink(2) blocks, and not even SIGKILL ends that. So a child process removes the file, and the
+//! daemon waits for it for a bounded time. A daemon that starts meanwhile waits until the file is gone, by a third lock.
+//! If a user removes the file of a running daemon by hand, a second daemon can start.
 
 use crate::sys::process::{EndWatch, fork_outliving, reap_within};
 use nix::errno::Errno;

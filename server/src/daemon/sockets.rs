@@ -1,4 +1,5 @@
-//! Where a process listens, as the kernel tells: its sockets, looked up in its network namespace's tables.
+//! The addresses on which a process listens, as the kernel reports them: its sockets, looked up in the tables of its
+//! network namespace.
 //!
 //! Sources: proc_pid_fd(5), proc_pid_net(5), `tcp`, `tcp6`, `udp`, `udp6`.
 

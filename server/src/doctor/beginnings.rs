@@ -1,4 +1,4 @@
-//! Checks of what each process needs to begin. A failure names the system call.
+//! Checks of what each process needs at its start. A failure names the system call.
 
 use super::{Failure, cannot, expect};
 use crate::ipc::process::{End, Process};

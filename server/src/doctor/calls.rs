@@ -1,7 +1,9 @@
-//! Checks that the system calls by which a client is served are allowed. The server's start refuses to go on without them.
+//! Checks that the system calls without which no client can be served are allowed. The server does not start without
+//! them.
 //!
-//! A profile (seccomp) refuses a call whatever its arguments are. So each is tried with arguments for which the kernel does
-//! nothing and has one answer; any other answer is a refusal. That takes a microsecond, and needs no network.
+//! A seccomp profile refuses a call whatever its arguments are. So each call is tried with arguments for which the kernel
+//! does nothing and has exactly one answer. Any other answer is a refusal. A try takes a microsecond and needs no
+//! network.
 
 use super::Failure;
 use crate::sys::futex::try_to_wake_all;

@@ -1,16 +1,16 @@
-//! The doctor: tries out on this machine what forkchat needs of the kernel, and tells which of its guarantees hold here.
+//! The doctor: tries what forkchat needs of the kernel on this machine, and reports which guarantees hold.
 //!
-//! `forkchat-server doctor` runs [`CHECKS`] in a pool of processes, over loopback and with children of their own, and prints a line for each.
-//! The server runs those that need no fork at its start. It refuses to go on without what no client can be served without ([`needed`]), and only warns of
-//! the rest ([`quick`]).
-//! A check changes nothing on the machine, has a deadline, and leaves neither process nor socket behind.
+//! `forkchat-server doctor` runs [`CHECKS`] in a pool of processes, over loopback and with child processes, and prints a
+//! line for each. At its start the server runs the checks that need no fork. It refuses to start without the calls that
+//! are indispensable ([`needed`]), and warns about the rest ([`quick`]). A check changes nothing on the machine, has a
+//! deadline, and leaves no process and no socket behind.
 //!
 //! | file | what it checks |
 //! |---|---|
 //! | `calls` | the system calls that have no replacement |
 //! | `connections` | one connection: positions, peeking, urgent data, readiness |
-//! | `beginnings` | what each process needs to begin: threads, waiting, signals, its own descriptors |
-//! | `processes` | several processes: what a death leaves behind, and what passes between them |
+//! | `beginnings` | what each process needs at its start: threads, waiting, signals, its own descriptors |
+//! | `processes` | several processes: what a death leaves behind, and what they can pass to each other |
 
 mod beginnings;
 mod calls;

@@ -1,6 +1,7 @@
-//! Checks with children, who are killed. The calling process must have one thread.
+//! Checks with child processes that are killed. The calling process must have one thread.
 //!
-//! Each child ends by itself after a while: where the kernel doesn't kill it with its parent nobody else will.
+//! Each child ends by itself after a while, since the kernel may not kill it with its parent: that is one of the things
+//! that are checked.
 
 use super::connections::{Connection, read};
 use super::{DEADLINE, Failure, cannot, expect, wait_until};

@@ -1,4 +1,5 @@
-//! Writing to the log: lock, write past the tail, publish the new tail by one store, unlock. It never waits for room under the lock.
+//! Writing to the log: lock, write after the tail, publish the new tail with one store, unlock. A writer never waits for
+//! room while it holds the lock.
 
 use super::batch::{Batch, blocks_of};
 use super::layout::BLOCK_WORDS;

@@ -1,4 +1,4 @@
-//! Records made ready outside the lock, in the form in which they'll lie in the ring.
+//! Records prepared outside the lock, in the form that they have in the ring.
 
 use super::layout::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
 

@@ -1,13 +1,15 @@
-//! What each thread is at, told before it touches the bytes, so that whoever reaps it knows what killed it; and what is quarantined for that.
+//! What each thread works on, stored before it touches the bytes. So the supervisor knows at what a process crashed. Also
+//! the list of what is quarantined.
 //!
-//! | died twice, by its own doing, at | then |
+//! | two processes crashed at | then |
 //! |---|---|
-//! | input that is in no record | the session's input is never looked at again |
-//! | a record | the record is applied, but nobody is told anything of it by those who come to it after that |
-//! | that record, told to nobody | the record is passed over: applying is the same in every copy, so none can have come past it |
+//! | input that is in no record yet | the session's input is never read again |
+//! | a record | the record is applied, but processes that apply it from then on deliver nothing of it |
+//! | that record, without delivering it | the record is skipped: applying it crashes every copy, so no process can be past it |
 //!
-//! In each case the session that it came from is ended, and told why. Rendering is not the same in every copy: each renders for its own sessions
-//! only. So the one copy that can't goes on without, and all have the same state.
+//! In each case the session that sent it is closed, and its client is sent the reason. Rendering differs from copy to
+//! copy, since each worker renders for its own sessions only. So one worker may skip the delivery, and all still have the
+//! same state.
 
 use super::{EventLog, Sequence, Slot, Thread};
 use forkchat_common::ids::SessionId;

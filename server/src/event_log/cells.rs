@@ -1,8 +1,9 @@
-//! Per session, how much of its output is out. Written by its worker alone; read by the journal, which must not publish a snapshot
-//! that a successor couldn't start from, and by a successor.
+//! How much of each session's output has been written. The session's worker writes it. Two others read it: the journal,
+//! which must not publish a snapshot from which a successor could not start, and a successor.
 //!
-//! A *checkpoint* (sequence, offset) says: all bytes of all records before that sequence are the session's first `offset`
-//! output bytes, and they have been written. A clean session's is as late as its worker's `stable`; a lagging one's stays where its unwritten bytes begin.
+//! A *checkpoint* (sequence, offset) says: all bytes that all records before that sequence cause are the first `offset`
+//! bytes of the session's output, and they have been written. If a session has nothing unwritten, its worker's `stable`
+//! is its checkpoint. Otherwise the checkpoint stays where the unwritten bytes begin.
 
 use super::{EventLog, Sequence, Slot, step};
 use forkchat_common::ids::SessionId;

@@ -1,4 +1,5 @@
-//! Where each word lies. Every structure here is in shared memory: words only, no pointers, zeroes are valid.
+//! The place of each word. Every structure here is in shared memory: only words, no pointers, and all zeroes is a valid
+//! state.
 //!
 //! A record in the ring, in blocks of 64 bytes (8 words):
 //!
@@ -10,8 +11,8 @@
 //! └───────────┴────────────┴──────────────────────────────┴─────────┘
 //! ```
 //!
-//! A record's sequence is the number of the block that it begins in, counted from the run's start time in µs. So a sequence is an address:
-//! block `sequence mod ring_blocks`. Records wrap around the ring's end wherever a block ends.
+//! A record's sequence is the number of the block in which it begins, counted from the run's start time in µs. So a
+//! sequence is an address: block `sequence mod ring_blocks`. Records wrap around the ring's end at any block.
 
 use super::blame::QUARANTINE_MAX;
 use crate::ipc::mutex::Mutex;

@@ -1,4 +1,4 @@
-//! The event log: one ring in shared memory, one order for everyone.
+//! The event log: one ring in shared memory, one order for all processes.
 //!
 //! ```text
 //!            least of all cursors                                  tail
@@ -12,25 +12,25 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `layout` | where each word lies in shared memory |
-//! | `batch` | records made ready outside the lock |
-//! | `append` | writing: lock, write past the tail, publish by one store, unlock |
-//! | `read` | reading, and saying how far one has read |
-//! | `cells` | per session, how much of its output is out: what a successor and the snapshots go by |
+//! | `batch` | records prepared outside the lock |
+//! | `append` | writing: lock, write after the tail, publish with one store, unlock |
+//! | `read` | reading, and publishing how far a process has read |
+//! | `cells` | how much of each session's output has been written: successors and snapshots depend on it |
 //! | `snapshots` | the state at some sequence, from which a successor starts |
-//! | `blame` | what each thread is at, and what is quarantined because it kills |
-//! | `step` | where a simulated process is cut off |
-//! | `wake` | who sleeps, and who is woken |
+//! | `blame` | what each thread works on, and what is quarantined because processes crash at it |
+//! | `step` | points at which the simulation kills a process |
+//! | `wake` | which processes sleep, and waking them |
 //!
 //! What a death leaves behind at each step of an append:
 //!
-//! | killed | left | mended by |
+//! | killed | left behind | repaired by |
 //! |---|---|---|
 //! | before the lock | nothing | |
-//! | with the lock, before the tail's store | bytes past the tail | nobody: the next writer writes over them; it gets the lock with `owner_died` |
-//! | behind the tail's store, with the lock | a published batch | the next writer gets the lock; the batch counts |
-//! | before it woke those who should know | sleepers with news | the supervisor, which rings all bells when it reaps |
+//! | with the lock, before the store of the tail | bytes after the tail | nothing to repair: the next writer gets the lock with `owner_died`, and overwrites the bytes |
+//! | after the store of the tail, with the lock | a published batch | the next writer gets the lock; the batch counts |
+//! | before it woke the others | processes that sleep although there is news | the supervisor, which rings all doorbells when it reaps |
 //!
-//! A slow reader is waited for: writers stop when the ring is full, and the watchdog ends the reader that doesn't move.
+//! Writers wait for a slow reader when the ring is full. The watchdog kills a reader that makes no progress.
 
 mod append;
 mod batch;

@@ -1,4 +1,4 @@
-//! Reading the log: a piece of it is copied out, its records are gone through, and then the cursor says so.
+//! Reading the log: copy a piece of it, process its records, then move the cursor.
 
 use super::batch::blocks_of;
 use super::layout::{BLOCK_WORDS, RECORD_HEADER_WORDS};

@@ -1,8 +1,9 @@
-//! The state at some sequence, in shared memory: what a process starts from. The journal makes them; they are never on disk.
+//! The state at some sequence, in shared memory. A process starts from it. The journal makes the snapshots; they are
+//! never on disk.
 //!
-//! Which snapshot counts is one word, its sequence and its buffer together, changed under the log's lock. A process that
-//! starts takes it under the same lock and sets its own cursor to its sequence, which keeps both the buffer and the records
-//! behind it until the process has moved on.
+//! One word says which snapshot is valid: its sequence and its buffer together, changed under the log's lock. A process
+//! that starts reads this word under the same lock and sets its own cursor to the sequence. That keeps both the buffer
+//! and the records after it until the process has moved on.
 
 use super::layout::{NOBODY, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
 use super::{EventLog, Sequence, Slot, step};

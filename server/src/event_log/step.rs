@@ -1,4 +1,4 @@
-//! Points between which a simulated process is cut off. In a real one they are nothing.
+//! Points at which the simulation may kill a process. In a real process they do nothing.
 
 /// One thing that another process could see is done, or about to be done.
 #[inline]

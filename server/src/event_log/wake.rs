@@ -1,4 +1,4 @@
-//! Who sleeps, who is woken, and who seems dead.
+//! Which processes sleep, which are woken, and which seem to hang.
 
 use super::{EventLog, Slot};
 use std::sync::atomic::Ordering;

@@ -1,7 +1,8 @@
-//! An event between processes: a flag that one sets and clears, and others wait for.
+//! An event between processes: a flag that one process sets and clears, and that others wait for.
 //!
-//! Costs: a load to look at it (1.5 ns); to set it an atomic exchange (2.5 ns), and a system call if somebody waits. Who is killed while it sets or clears the
-//! event has done so or not, and has at the worst woken nobody: those who wait find it set within [`LOOK_AGAIN`](super::event_count::LOOK_AGAIN).
+//! Costs: a load to look at it (1.5 ns); an atomic exchange to set it (2.5 ns), and a system call if a process waits. A
+//! process that is killed while it sets or clears the event has done so or not. At worst it has woken no waiter: these
+//! find the flag set within [`LOOK_AGAIN`](super::event_count::LOOK_AGAIN).
 
 use super::event_count::EventCount;
 use crate::sys::memory;

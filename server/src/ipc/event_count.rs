@@ -1,9 +1,12 @@
-//! Waiting for something to change, in any process: an eventcount (Reed & Kanodia, *Synchronization with eventcounts and sequencers*, CACM 22(2), 1979).
+//! Waiting for a change that any process may make: an eventcount (Reed & Kanodia, *Synchronization with eventcounts and
+//! sequencers*, CACM 22(2), 1979).
 //!
-//! Who waits reads the count, looks whether what it waits for is so, and sleeps only while the count is what it read. Who changes something advances
-//! the count behind the change. Costs: nothing but the addition while nobody waits; else a system call on either side, and a wake-up of 30 µs.
+//! A waiter reads the count, checks its condition, and sleeps only while the count is what it read. A process that
+//! changes something advances the count after the change. Costs: only the addition if there is no waiter; otherwise a
+//! system call on either side, and a wake-up of 30 µs.
 //!
-//! Who is killed between its change and the advance leaves the others asleep; so nobody sleeps longer than [`LOOK_AGAIN`] without looking.
+//! A process that is killed between its change and the advance leaves the waiters asleep. So no waiter sleeps longer than
+//! [`LOOK_AGAIN`] without checking its condition.
 
 use crate::sys::futex;
 use std::sync::atomic::{AtomicU32, Ordering};

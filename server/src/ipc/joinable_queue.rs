@@ -1,4 +1,5 @@
-//! A queue of tasks between any number of processes, which knows of each task whether somebody works at it, and when all are done.
+//! A queue of tasks between any number of processes. It knows for each task whether a consumer works on it, and when all
+//! tasks are done.
 //!
 //! ```text
 //!   put ──► waiting ──► take ──► taken by consumer 3 ──► done ──► free
@@ -6,12 +7,14 @@
 //!              └──── dropped undone, or its consumer's death, and somebody has taken it over
 //! ```
 //!
-//! Each arrow is one store, so a death leaves a task where it was or where it was to go. A plain queue forgets what a consumer that is killed had in
-//! hand, and who waits for all to be done waits for ever; here whoever reaps the dead takes its tasks over ([`JoinableQueue::take_over`]).
-//! Tasks are taken in the order in which they were put; one that comes back is the next again.
+//! Each arrow is one store, so a death leaves a task where it was or where it was going. In a plain queue a killed
+//! consumer's task is lost, and a process that waits for all tasks waits for ever. Here the process that reaps the dead
+//! consumer takes over its tasks ([`JoinableQueue::take_over`]). Tasks are taken in the order in which they were put; a
+//! task that comes back is the next one.
 //!
-//! Costs: an uncontended lock (about 25 ns), a look at every place, and a copy of the task's bytes for each put and take (0.2 µs together for a small task
-//! and 64 places); a system call to sleep, and one to wake those who sleep. A place takes a little more than [`TASK_BYTES_MAX`] of memory, once it was used.
+//! Costs: an uncontended lock (about 25 ns), a look at every place, and a copy of the task's bytes for each put and take
+//! (0.2 µs together for a small task and 64 places). Sleeping is a system call, and so is waking. A place takes a little
+//! more than [`TASK_BYTES_MAX`] of memory once it has been used.
 
 use super::event_count::EventCount;
 use super::mutex::{BRIEFLY, Guard, LockError, Mutex, or_later};

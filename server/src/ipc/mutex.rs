@@ -1,8 +1,9 @@
-//! A mutex between processes that outlives its owner's death and says who owns it.
+//! A mutex between processes that survives its owner's death and knows its owner.
 //!
-//! Costs: about 25 ns to lock and unlock when nobody else wants it, a system call on either side when somebody does. When the owner is
-//! killed the kernel hands the lock to the next who asks ([`Guard::owner_died`]); what it guards must be such that it can be
-//! mended then. The event log needs no mending: what was written past the published tail never happened.
+//! Costs: about 25 ns to lock and unlock without contention, and a system call on either side with it. When the owner is
+//! killed, the kernel hands the lock to the next process that asks for it ([`Guard::owner_died`]). The data that the
+//! mutex guards must be such that it can be repaired then. The event log needs no repair: what was written after the
+//! published tail does not count.
 
 use crate::sys::robust_mutex::{RawGuard, RawMutex};
 use nix::errno::Errno;

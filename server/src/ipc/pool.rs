@@ -1,14 +1,17 @@
-//! A pool of processes that do jobs: one function, called with many arguments, in as many processes at a time as there are in the pool.
+//! A pool of processes that do jobs: one function, called with many arguments, in as many processes at a time as the pool
+//! has.
 //!
 //! ```text
 //!   apply_async ──► jobs (joinable queue) ──► process 0, 1, … ──► results (joinable queue) ──► get, map, imap
 //! ```
 //!
-//! A job that panics is an error that says so, and so is one in which its process dies: the process is replaced, and the others don't notice. Nobody waits
-//! for a job that nobody does. Nothing happens to a job that waits while a process dies.
+//! A job that panics gives an error that says so, and so does a job in which its process dies: the process is replaced,
+//! and the other jobs are not affected. No caller waits for a job that no process does. A job that is still waiting when
+//! a process dies is done later.
 //!
-//! Costs: a job that does nothing takes 8 µs if there are many, and 18 µs if each is waited for: two trips through a queue, and wake-ups. A death is noticed
-//! when a job is given in, and while results are waited for within [`LOOK_AGAIN`]; whoever does neither has jobs done by those who are left.
+//! Costs: a job that does nothing takes 8 µs if there are many, and 18 µs if each is waited for: two trips through a
+//! queue, and wake-ups. The pool notices a death when a job is submitted, and while results are waited for within
+//! [`LOOK_AGAIN`]. Between such calls, the remaining processes do the jobs.
 
 use super::event_count::LOOK_AGAIN;
 use super::joinable_queue::{JoinableQueue, PutError, TASK_BYTES_MAX, Taken};

@@ -1,7 +1,8 @@
-//! A process of one's own: started with a function, looked at, waited for, ended.
+//! A child process: start it with a function, look at it, wait for it, end it.
 //!
-//! Costs: to fork, and to wait for the end, takes 0.15 ms, and more with more memory to share. A process that its parent doesn't wait for stays in the kernel's table
-//! as a zombie when it has ended, so it is killed and waited for when its [`Process`] is dropped. It dies with the thread that started it.
+//! Costs: fork and wait together take 0.15 ms, and more if the parent has more memory. A process that has ended stays in
+//! the kernel's table as a zombie until its parent waits for it. So a [`Process`] that is dropped is killed and waited
+//! for. A child dies with the thread that started it.
 
 use crate::sys::process::{fork_child, wait_end, watch_end};
 use nix::errno::Errno;

@@ -1,8 +1,9 @@
-//! A queue of typed messages between two processes, each with a descriptor if need be.
+//! A queue of typed messages between two processes, each with a descriptor if needed.
 //!
-//! A pair of sequenced-packet sockets: messages keep their borders and their order, the kernel bounds how many wait (278 small ones,
-//! measured), and neither end ever blocks here: [`SendError::Full`], [`Received::Empty`]. When one end's process dies, what it had sent
-//! is still received, then comes [`Received::Closed`]; what was sent to it is gone. Source: unix(7), SCM_RIGHTS.
+//! A pair of sequenced-packet sockets: messages keep their boundaries and their order, and the kernel bounds how many
+//! wait (278 small ones, measured). Neither end ever blocks: [`SendError::Full`], [`Received::Empty`]. When the process
+//! of one end dies, the other end still receives what it had sent, and then [`Received::Closed`]. What was sent to the
+//! dead process is lost. Source: unix(7), SCM_RIGHTS.
 
 use crate::sys::socket::{receive_message, send_message};
 use nix::errno::Errno;

@@ -1,10 +1,12 @@
-//! A counting semaphore between processes that knows who holds its units.
+//! A counting semaphore between processes that knows which holder has its units.
 //!
-//! A POSIX semaphore forgets: a holder that is killed takes its units with it. This one counts them by holder, so that
-//! whoever reaps a dead holder gives them back ([`Semaphore::release_all_of`]). Taking and giving is one store each, so a unit is
-//! either its holder's or free, never neither; who dies in the middle of taking leaves the inner lock to the next, who counts anew.
+//! A POSIX semaphore does not know its holders: the units of a killed holder are lost. This one counts them for each
+//! holder, so the process that reaps a dead holder gives them back ([`Semaphore::release_all_of`]). Taking and giving is
+//! one store each, so a unit is either free or its holder's. A holder that dies while it takes a unit leaves the inner
+//! lock to the next process, which counts again.
 //!
-//! Costs: an uncontended lock (about 25 ns) and a look at each holder to take (60 ns for 512); an addition to give back; a system call to sleep, and one to wake those who sleep.
+//! Costs: an uncontended lock (about 25 ns) and a look at each holder to take a unit (60 ns for 512); an addition to give
+//! it back; a system call to sleep, and one to wake the sleepers.
 
 use crate::ipc::event_count::EventCount;
 use crate::ipc::mutex::{BRIEFLY, Guard, LockError, Mutex, or_later};

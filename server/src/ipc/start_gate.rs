@@ -1,7 +1,9 @@
-//! A start gate: processes report that they are ready, or why they can't be, and wait; the process that made the gate sees that all are, and opens it.
+//! A start gate: processes report that they are ready, or why they can't be, and wait. The process that made the gate
+//! sees when all are ready, and opens it.
 //!
-//! Costs: a report is a store, the wait a system call. A process that dies before its report is seen by its parent's waitpid; a successor reports in its place.
-//! After the gate has opened, a report does nothing and the wait is over at once.
+//! Costs: a report is a store, a wait is a system call. If a process dies before its report, its parent's waitpid
+//! notices; a successor reports in its place. After the gate has opened, a report does nothing and a wait returns at
+//! once.
 
 use super::event::Event;
 use super::value::Array;

@@ -1,4 +1,5 @@
-//! Values and arrays in shared memory. Each store is done or not done: no death tears one, and nothing has to be mended.
+//! Values and arrays in shared memory. Each store is done or not done: no death leaves half a value, and nothing needs
+//! repair.
 
 use crate::sys::memory;
 use std::io;

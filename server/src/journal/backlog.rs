@@ -1,11 +1,13 @@
-//! What the journal's two threads have between them: what was read from the log and isn't stored, and what is asked of the storing thread.
+//! What the journal's two threads exchange: entries that were read from the log and are not stored yet, and requests to
+//! the storing thread.
 //!
 //! ```text
 //!  reading thread ── entries, requests ──►  backlog  ──► storing thread ──► SQLite
 //!                 ◄── how far, prepared answers, topics ─┘
 //! ```
 //!
-//! It is bounded by the ring: what lies further back than half of it is given up ([`Backlog::give_up_before`]), counted, and noted as a gap.
+//! The ring bounds it. Entries that lie further back than half the ring are dropped ([`Backlog::give_up_before`]),
+//! counted, and noted as a gap.
 
 use super::store::{Entry, Line, Topic};
 use crate::chat::AnswerEnd;

@@ -1,5 +1,6 @@
-//! The journal process: one more reader of the log. It keeps a copy of the state and publishes snapshots of it, from which a
-//! worker that takes over starts, and without which the ring would fill up; and it stores what is said, for `/history` and for the next run.
+//! The journal process: one more reader of the log. It keeps a copy of the state and publishes snapshots of it.
+//! Successors start from a snapshot, and without snapshots the ring would fill up. It also stores the lines, for
+//! `/history` and for the next run.
 //!
 //! ```text
 //!  event log ──► reading thread: state, snapshots ──► what is to be stored ──► storing thread ──► SQLite
@@ -10,17 +11,19 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `reading` | the reading thread: what it does in a turn |
-//! | `backlog` | what the two threads have between them |
-//! | `storing` | the storing thread: everything that may wait for a disk |
+//! | `backlog` | what the two threads exchange |
+//! | `storing` | the storing thread: all work that may wait for a disk |
 //! | `store` | the database |
-//! | `sequences` | which sequences are used up, for the next run |
+//! | `sequences` | the last sequence that was used, for the next run |
 //!
-//! It answers no client: what it has to say it appends to the log. A snapshot is published only when no worker and no session could still need
-//! what lies before it (see `event_log/cells.rs`) and when that is stored; so a journal that takes over reads again what wasn't. A disk that is full
-//! or slow stops nothing: what lies more than half the ring back is given up, counted, and told to the operator.
+//! It sends nothing to clients: it appends its answers to the log. It publishes a snapshot only when no worker and no
+//! session can still need what lies before it (see `event_log/cells.rs`), and when that is stored. So a new journal reads
+//! again what was not stored. A disk that is full or slow stops nothing: entries that lie more than half the ring back
+//! are dropped, counted, and reported to the operator.
 //!
-//! While there is no journal for long, a worker runs its reading half without a database ([`stand_in`]; see [`crate::stand_in`]): snapshots go on, and what
-//! is said waits in the ring for the next journal, until it lies too far back.
+//! If there is no journal for long, a worker runs its reading half without a database ([`stand_in`]; see
+//! [`crate::stand_in`]). It makes the snapshots. The lines wait in the ring for the next journal, until they lie too far
+//! back.
 
 mod backlog;
 mod reading;

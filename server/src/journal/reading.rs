@@ -1,4 +1,5 @@
-//! The reading thread: applies the log, makes snapshots, hands on what is to be stored, and appends what only the journal knows.
+//! The reading thread: applies the log, makes snapshots, hands entries to the storing thread, and appends answers and
+//! facts to the log.
 
 use super::JournalConfig;
 use super::backlog::{Backlog, Prepared, Request};

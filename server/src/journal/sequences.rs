@@ -1,7 +1,9 @@
-//! The sequences that are used up, in a small file beside the database: a run begins above all of earlier runs, also if the clock was set back.
+//! The last sequence that was used, in a small file beside the database. So a run begins above all earlier runs, also if
+//! the clock was set back.
 //!
-//! A run's first sequence is its start time in µs, or what is noted here if that is more. The file is written ahead: it names a sequence which
-//! the log has yet to come to, and is written again when the log has come half the way there. So it is right also after a crash.
+//! A run's first sequence is its start time in µs, or the number in the file if that is larger. The file is written
+//! ahead: it names a sequence that the log has not reached, and is written again when the log has come half the way
+//! there. So it is right also after a crash.
 
 use forkchat_common::ids::Sequence;
 use nix::libc::O_NONBLOCK;

@@ -1,7 +1,7 @@
-//! The storing thread: everything that may wait for a disk.
+//! The storing thread: all work that may wait for a disk.
 //!
-//! When the database can't be opened or written it says so once, keeps trying, and says when it works again; meanwhile the backlog holds what was
-//! said, and the chat goes on.
+//! If the database can't be opened or written, the thread says so once, keeps trying, and says when it works again.
+//! Meanwhile the backlog holds the lines, and the chat goes on.
 
 use super::backlog::{BATCH_ENTRIES_MAX, Backlog, Prepared, Request};
 use super::sequences::Ahead;

@@ -1,7 +1,7 @@
-//! The log process's work: from the pipe to the real standard error. Whatever blocks here blocks nobody else.
+//! The work of the log process: copy from the pipe to the real standard error. If it blocks, no other process does.
 //!
-//! What it has read and not yet written is in shared memory, so a successor writes that first. A piece that was written just before a kill may
-//! be written twice; none is lost.
+//! What it has read and not yet written is in shared memory, so a successor writes that first. A piece that was written
+//! just before a kill may be written twice; none is lost.
 
 use super::{PIPE_BUF, SHARED, Shared};
 use nix::errno::Errno;

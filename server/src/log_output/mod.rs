@@ -6,11 +6,12 @@
 //!  journal    ─┘   full: dropped, counted                     (see `drain`)
 //! ```
 //!
-//! Standard error may be a terminal after Ctrl-S, a pipe that its reader has forgotten, or a file on a frozen file system: write(2) then
-//! blocks, perhaps for ever. O_NONBLOCK on it would not help: it does nothing for a file, and elsewhere it would change the open file
-//! for the shell and everyone else who shares it. So [`LogPipe::install`] puts a pipe in the place of file descriptor 2, whose write end
-//! is non-blocking, before the first fork. All that any process writes to standard error from then on goes there, also what
-//! the standard library writes. Only the log process has the real standard error as its descriptor 2.
+//! Standard error may be a terminal after Ctrl-S, a pipe that is not read, or a file on a frozen file system. Then
+//! write(2) blocks, perhaps for ever. O_NONBLOCK on it would not help: it has no effect on a file, and elsewhere it would
+//! change the open file for the shell and all others that share it. So before the first fork [`LogPipe::install`]
+//! replaces file descriptor 2 by a pipe whose write end is non-blocking. All that any process writes to standard error
+//! from then on goes there, also what the standard library writes. Only the log process has the real standard error as
+//! its descriptor 2.
 //!
 //! | fault | what happens |
 //! |---|---|

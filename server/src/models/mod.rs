@@ -1,14 +1,14 @@
 //! The concurrency models: three ways to serve the same chat, so that they can be compared. `--model` chooses one.
 //!
-//! A model is a row of [`MODELS`] and a file or folder of its own, which says how connections get to processes and what runs in a process, and where
-//! to read on. Everything else is the same in all of them and asks for none: the chat, the log, taking over from a worker that died ([`crate::worker`]),
-//! and the supervisor, which knows a model by its row alone.
+//! A model is a row of [`MODELS`] and a file or folder, which says how connections get to processes and what runs in a
+//! process, and which files to read. All else is the same in every model and does not depend on it: the chat, the log,
+//! taking over from a dead worker ([`crate::worker`]), and the supervisor, which knows a model by its row alone.
 //!
 //! | model | processes | threads |
 //! |---|---|---|
-//! | [`pool`] | a worker a CPU | a receive and a send thread, for all its connections |
-//! | [`threads`] | a worker a CPU | for each connection a receive and a send thread that block, and one that applies the log |
-//! | [`process`] | one for each connection, forked when it comes | a receive and a send thread |
+//! | [`pool`] | one worker per CPU | a receive and a send thread, for all its connections |
+//! | [`threads`] | one worker per CPU | for each connection a receive and a send thread that block, and one that applies the log |
+//! | [`process`] | one for each connection, forked when it is made | a receive and a send thread |
 
 pub mod pool;
 pub mod process;

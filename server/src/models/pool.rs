@@ -1,4 +1,4 @@
-//! `--model pool`: a worker a CPU, and in each a receive and a send thread for all its connections.
+//! `--model pool`: one worker per CPU, and in each a receive and a send thread for all its connections.
 //!
 //! ```text
 //!                     supervisor
@@ -12,14 +12,14 @@
 //!     a third          a third          a third       of the connections
 //! ```
 //!
-//! A connection costs a descriptor and a few KiB, and what is said at the same time is appended, applied and written together: the more there is to do,
-//! the less each of it costs. What it asks for in return is that nothing here ever blocks.
+//! A connection costs a descriptor and a few KiB. Lines that arrive at the same time are appended, applied and written
+//! together: under load each of them costs less. In return, nothing in these threads may ever block.
 //!
 //! | to follow a connection | read |
 //! |---|---|
 //! | it is accepted and passed to a worker | `supervisor/listeners.rs`, `pass_to_worker` |
-//! | its lines are looked at; in the end it is ended | `worker/receive_thread.rs` |
-//! | they go into the log, and what everyone is told goes out | `worker/send_thread.rs`, `worker/serving.rs` |
+//! | its lines are read; at the end it is closed | `worker/receive_thread.rs` |
+//! | they go into the log, and the output goes to the clients | `worker/send_thread.rs`, `worker/serving.rs` |
 //! | how the two threads are joined | `worker/pair.rs` |
 
 use super::{Model, Placement, Takes};

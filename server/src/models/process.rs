@@ -1,4 +1,5 @@
-//! `--model process`: a process for each connection, forked when it comes, with a receive and a send thread in it.
+//! `--model process`: a process for each connection, forked when the connection is made, with a receive and a send thread
+//! in it.
 //!
 //! ```text
 //!                      supervisor  accepts, forks, reaps
@@ -12,11 +13,12 @@
 //!   all of UDP   a client     a client     a client
 //! ```
 //!
-//! The process of a connection begins as one does that takes over from a dead one: with a connection that was accepted and of which the log knows nothing.
-//! When that is over it exits, and its slot is free for another. (Slot 1 is the journal's.) Any process may have to wake any other, also one that is
-//! forked later, so each has a descriptor of every bell that there may ever be. Nothing that happens to one client's process touches another's connection, and the kernel accounts for each client by itself. The price:
-//! each process has a copy of the state and applies the whole log, so what each costs grows with how many there are, and a line to a room wakes a process for
-//! each who hears it.
+//! The process of a connection begins as a successor of a dead worker does: with a connection that was accepted and that
+//! the log does not know. When the connection is over, the process exits, and its slot is free for another. (Slot 1 is
+//! the journal's.) Any process may have to wake any other, also one that is forked later, so each has a descriptor of
+//! every doorbell that may ever exist. Nothing that happens to one client's process touches another's connection, and the
+//! kernel accounts for each client separately. The price: each process has a copy of the state and applies the whole log,
+//! so the cost of each grows with the number of processes, and a line wakes a process for each member of the room.
 //!
 //! | to follow a connection | read |
 //! |---|---|

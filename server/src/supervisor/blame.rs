@@ -1,4 +1,5 @@
-//! Who is to blame when processes die by their own doing: what their threads were at. At the second death at one place it is quarantined.
+//! Finds what processes crash at: what their threads worked on. At the second crash at one place, that place is
+//! quarantined.
 
 use crate::event_log::{EventLog, Place, Thread, Treatment};
 use forkchat_common::ids::Slot;

@@ -1,9 +1,9 @@
-//! The memory budget: how large the ring may be, how many connections there may be, and how much
-//! may wait for slow readers, so that all of it fits into the memory that is available.
+//! The memory budget: how large the ring may be, how many connections are admitted, and how much output may wait for slow
+//! readers, so that all of it fits into the available memory.
 //!
-//! Pure computation: `capacity` reads the machine's limits and passes them in. What one connection
-//! takes in a concurrency model is in the model's row ([`Takes`]); everything else that takes
-//! memory is a constant here, measured, or follows from a bound that is enforced elsewhere.
+//! Pure computation: `capacity` reads the machine's limits and passes them in. The memory of one connection in a
+//! concurrency model is in the model's row ([`Takes`]). All other memory is a measured constant here, or follows from a
+//! bound that is enforced elsewhere.
 //!
 //! | part | counted as |
 //! |---|---|

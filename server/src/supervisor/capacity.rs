@@ -1,8 +1,7 @@
-//! How many connections there may be: as many as the machine has room for, by what one takes in the concurrency model.
+//! How many connections are admitted: as many as the machine has room for, depending on the concurrency model.
 //!
-//! The limits on open files, on processes and threads, and on memory are asked for once, at the
-//! start; `budget` divides the memory. Of tasks and memory something is left for others, so that a
-//! server that is full doesn't take the machine with it.
+//! The limits on open files, on processes and threads, and on memory are read once, at the start; `budget` divides the
+//! memory. Some tasks and memory are left for other programs, so that a full server does not bring the machine down.
 
 use super::budget::{Budget, Limit, Limited, Wanted, budget};
 use super::{StartError, has_capability, snapshot_bytes_max};

@@ -1,4 +1,4 @@
-//! The table of processes. A slot is what stays; the process in it comes and goes.
+//! The table of processes. A slot stays; the process in it changes.
 
 use super::connections::Connections;
 use super::watchdog::CpuUse;

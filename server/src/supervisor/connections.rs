@@ -1,4 +1,5 @@
-//! The supervisor's duplicates of the clients' sockets, by cell. While it holds one, no worker's death closes the connection.
+//! The supervisor's duplicates of the clients' sockets, by cell. While it holds a duplicate, the death of a worker does
+//! not close the connection.
 
 use forkchat_common::ids::{SessionId, Slot};
 use std::collections::BTreeSet;

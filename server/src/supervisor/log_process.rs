@@ -1,8 +1,8 @@
-//! The log process: forked first, started again when it dies, ended last. It is in no slot, since it neither reads the log nor serves a client,
-//! and nobody waits for it: see [`crate::log_output`].
+//! The log process: forked first, restarted when it dies, ended last. It has no slot, since it neither reads the log nor
+//! serves a client, and no process waits for it: see [`crate::log_output`].
 //!
-//! It isn't killed when the supervisor dies, as all others are: what the server logged last is what an operator needs most then. It ends when
-//! all is written.
+//! Unlike all other processes it is not killed when the supervisor dies, since an operator then needs the last lines
+//! most. It ends when all is written.
 
 use super::children::{STOPPED, is_stopped};
 use super::scheduling::Scheduling;

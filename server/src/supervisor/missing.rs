@@ -1,4 +1,4 @@
-//! Going on without a process: none can be started in its slot, it crashes again and again, or it was killed and can't die.
+//! Going on without a process that can't be started, that crashes again and again, or that was killed and does not end.
 
 use super::Supervisor;
 use super::children::Role;

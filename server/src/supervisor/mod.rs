@@ -1,7 +1,7 @@
-//! The supervisor: makes everything that is shared, forks the others, and keeps them going.
+//! The supervisor: creates everything that is shared, forks the other processes, and keeps them running.
 //!
-//! It is dull on purpose. It starts no thread, reads no client's byte, reads and writes no record, and waits for no child. It
-//! keeps a duplicate of every client's socket, so that a worker's death alone closes none.
+//! It is simple on purpose. It starts no thread, reads no byte of a client, neither reads nor writes a record, and never
+//! blocks on a child. It keeps a duplicate of every client's socket, so that a worker's death alone closes no connection.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -12,17 +12,18 @@
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
 //! | `starting` | waiting until all are ready |
-//! | `signals` | which signals it takes, and what each does |
+//! | `signals` | which signals it handles, and what each does |
 //! | `scheduling` | which process runs when and where |
 //! | `oom` | which process the kernel kills first when memory runs out |
-//! | `reap` | wording a death, and answering it |
-//! | `blame` | what killed those who died by their own doing |
-//! | `watchdog` | who doesn't move |
-//! | `missing` | going on without a process that can't be started or can't die |
+//! | `reap` | reporting a death, and what follows from it |
+//! | `blame` | finding what processes crash at |
+//! | `watchdog` | finding processes that hang |
+//! | `missing` | going on without a process that can't be started or does not end |
 //! | `log_process` | the process that writes the log output to standard error |
-//! | `stop` | the end: ask, wait, insist |
+//! | `stop` | stopping: ask, wait, insist |
 //!
-//! One turn of its loop: wait; read the signals; hear the workers; accept; reap; respawn; watch; pass on what didn't fit.
+//! One turn of its loop: wait; read the signals; read the workers' messages; accept; reap; restart; watch; send the
+//! messages that did not fit before.
 
 mod blame;
 mod budget;

@@ -1,8 +1,8 @@
-//! Which process the kernel ends first when memory runs out. Source: proc_pid_oom_score_adj(5).
+//! Which process the kernel kills first when memory runs out. Source: proc_pid_oom_score_adj(5).
 //!
-//! A worker's death costs nothing that isn't in the log, so workers are the first; a journal's
-//! costs some time; the supervisor's ends the server. Every process may raise its own value. To
-//! lower it below what it was started with needs CAP_SYS_RESOURCE, so the supervisor only tries.
+//! A worker's death costs nothing that is not in the log, so workers come first. A journal's death costs some time, and
+//! the supervisor's ends the server. Every process may raise its own value. To lower it below the value with which it was
+//! started needs CAP_SYS_RESOURCE, so the supervisor only tries.
 
 use super::children::Role;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Reaping: every death is noticed, worded, and answered.
+//! Reaping: every death is noticed, reported, and answered.
 
 use super::children::{Fault, Role};
 use super::{Stage, Supervisor};

@@ -1,21 +1,24 @@
-//! Which signals the supervisor takes, and what each does. Source: signal(7).
+//! Which signals the supervisor handles, and what each does. Source: signal(7).
 //!
 //! | signal | what it does |
 //! |---|---|
 //! | TERM, INT, HUP | the server stops: `stop` |
-//! | XCPU | the same: the limit on CPU time is reached, and at the hard limit the kernel kills |
-//! | QUIT | logged; then the supervisor ends by it and may leave a core, and its children die with it |
-//! | all others that are the death of a program that doesn't handle them, real-time signals among them | logged, and ignored |
-//! | KILL | the end. The log process, which is left, logs that |
+//! | XCPU | the same: the soft limit on CPU time is reached; at the hard limit the kernel kills |
+//! | QUIT | logged; then the supervisor ends by this signal and may leave a core; its children die with it |
+//! | all others whose default is to end the process, real-time signals among them | logged and ignored |
+//! | KILL | ends the server. The log process, which survives, logs that |
 //!
-//! PIPE and XFSZ also come of a write of the supervisor's own. The write fails, its caller deals with that, and the signal isn't logged.
+//! PIPE and XFSZ may also be caused by a write of the supervisor's own. The write fails, its caller handles that, and the
+//! signal is not logged.
 //!
-//! SEGV, BUS, ILL, FPE, ABRT, SYS and TRAP are logged and ignored if another process sent them. The supervisor's own fault ends it with that signal all the same,
-//! and with a core if one is allowed: see [`FAULTS`]. The log process logs that it has ended.
+//! SEGV, BUS, ILL, FPE, ABRT, SYS and TRAP are logged and ignored if another process sent them. A fault of the
+//! supervisor's own still ends it with that signal, and with a core if one is allowed: see [`FAULTS`]. The log process
+//! logs that it has ended.
 //!
-//! Signals become values that are read in one place. They are blocked for that, and the children inherit it: a signal that comes to the whole group, as from a
-//! terminal, is the supervisor's to answer, and one that is sent to a worker or the journal does nothing there. But for `FAULTS`, which children unblock: a
-//! worker's end by one of them is answered like any other.
+//! Signals are blocked and read as values in one place. Children inherit the blocked signals: the supervisor answers a
+//! signal that goes to the whole group, as from a terminal, and a signal that is sent to a worker or the journal has no
+//! effect there. The exception is `FAULTS`, which children unblock: a worker that ends by one of them is handled like any
+//! other death.
 
 use super::Supervisor;
 use super::stop::Stage;

@@ -1,4 +1,5 @@
-//! Forking a process into a slot. There is one way to start one, at first and ever after: it takes the published snapshot and the log, and goes on.
+//! Forking a process into a slot. There is only one way to start a process, for the first start and for every restart: it
+//! takes the published snapshot and the log, and goes on.
 
 use super::children::Role;
 use super::{Supervisor, readable};

@@ -1,7 +1,7 @@
 //! The start: the server serves when each of its processes has reported that it is ready, and not before.
 //!
-//! Until then no connection is accepted and the start gate is closed. A child that dies by a fault of its own is started again a few times, since what it
-//! lacked may be there a moment later; then the server ends, with the child's reason.
+//! Until then no connection is accepted and the start gate is closed. A child that crashes is restarted a few times,
+//! since what it lacked may be available a moment later. Then the server ends, and logs the child's reason.
 
 use super::stop::Stage;
 use super::{SIGNALS, StartError, Supervisor, TICK};

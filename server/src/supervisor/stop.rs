@@ -1,4 +1,4 @@
-//! The end: ask, wait, insist. The same however it was asked for.
+//! Stopping: ask, wait, insist. It is the same however the stop was requested.
 
 use super::{EXIT_FAILED, EXIT_NOT_STORED, EXIT_STOPPED, Supervisor};
 use nix::errno::Errno;

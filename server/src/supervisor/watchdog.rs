@@ -1,15 +1,19 @@
-//! Who doesn't move. A process that lives but is stuck holds the others up: by the lock, or by a cursor that keeps the ring full.
+//! Finds processes that hang. A process that lives but is stuck blocks the others: it holds the lock, or its cursor keeps
+//! the ring full.
 //!
-//! It looks from outside, at numbers in shared memory, and needs no clock of those it watches. Stalled is who has kept the same
-//! number for two seconds while it should have changed: the log's lock in the same hold, a cursor behind the tail, a thread in the
-//! same turn. Waiting for room, for the lock or for a peer is done between turns and counts as nothing.
-//! A thread may also stand still between two turns, where it should wake up when there is something to do, and nothing shows from outside what that is. So the supervisor
-//! asks each process for a sign of life now and then, which both of its threads have to give. A few at a time: an idle process has to be woken for it, three times in all, which
-//! takes some 100 µs of CPU. That is 0.005 % of a CPU for each process, and with a thousand processes no more than 0.4 % together, where it takes half a minute to come to each.
-//! One at a time is killed, the lock's owner first; then everyone gets two seconds again.
+//! The watchdog looks from outside, at numbers in shared memory, and needs no clock of the processes that it watches. A
+//! process is stalled if a number that should have changed has stayed the same for two seconds: the log's lock in the
+//! same hold, a cursor behind the tail, a thread in the same turn. Waiting for room, for the lock or for a peer happens
+//! between turns and does not count. A thread may also hang between two turns, where it should wake up when there is
+//! work; that does not show from outside. So the supervisor asks each process for an answer now and then, which both of
+//! its threads have to give. It asks a few processes at a time, since an idle process has to be woken three times for it,
+//! which takes some 100 µs of CPU. That is 0.005 % of a CPU for each process, and with a thousand processes no more than
+//! 0.4 % together, where it takes half a minute to ask each one. One process at a time is killed, the lock's owner first;
+//! then all the others get two seconds again.
 //!
-//! Who waits for the CPU isn't stuck, and its successor wouldn't get it any sooner: on a machine that is busy with others, and above all with `--nice` or
-//! `--sched idle`, that may be for seconds. The kernel tells how long each thread ran, and how long it waited to (proc_pid_schedstat(5), proc_pid_stat(5)).
+//! A process that waits for the CPU is not stuck, and its successor would not get the CPU any sooner. On a machine that
+//! is busy with other programs, and above all with `--nice` or `--sched idle`, that may take seconds. The kernel says how
+//! long each thread ran, and how long it waited to run (proc_pid_schedstat(5), proc_pid_stat(5)).
 
 use super::children::Fault;
 use crate::event_log::{EventLog, Thread};

@@ -1,7 +1,7 @@
-//! Closing the descriptors that a forked child shall not have.
+//! Closing the descriptors that a forked child must not have.
 //!
-//! `close_range` does it in a few calls. Where it is refused (Linux before 5.9, some containers) the open ones are listed in /proc, and
-//! without that every number is tried.
+//! `close_range` does it in a few calls. Where it is refused (Linux before 5.9, some containers), the open descriptors
+//! are listed in /proc, and without /proc every number is tried.
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};

@@ -1,8 +1,9 @@
-//! Memory that a process shares with those it forks afterwards.
+//! Memory that a process shares with the processes that it forks afterwards.
 //!
-//! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. Where memfds are refused (an old kernel, a container's profile, a limit
-//! on file sizes) it has no name. It is never unmapped: it ends with the last process
-//! that has it. Pages are given when they are first written, so a mapping may be made as large as it could ever have to be.
+//! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. Where memfds are refused (an old kernel, a
+//! container's profile, a limit on file sizes) it has no name. It is never unmapped: it ends with the last process that
+//! has it. The kernel allocates a page when it is first written, so a mapping may be as large as it could ever need to
+//! be.
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous};

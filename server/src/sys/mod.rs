@@ -9,13 +9,13 @@
 //! | [`robust_mutex`] | `pthread_mutex_t`, process-shared and robust |
 //! | [`futex`] | waiting for a shared word to change |
 //! | [`process`] | `fork`, a child's descriptors, its end |
-//! | `descriptors` | closing those that a child shall not have |
+//! | `descriptors` | closing the descriptors that a child must not have |
 //! | [`signals`] | what this process does with signals |
-//! | [`refused`] | which calls are refused here and replaced |
+//! | [`refused`] | which calls are refused on this machine and replaced |
 //! | [`threads`] | whether the system gives threads |
 //! | [`scheduling`] | nice values and scheduling policies |
 //! | [`socket`] | consuming without copying, low-water mark, descriptors in messages, a datagram's own address |
-//! | [`tcp_position`] | what was taken from a TCP connection and what was handed over to it |
+//! | [`tcp_position`] | how many bytes were taken from a TCP connection and handed over to it |
 #![allow(unsafe_code)]
 
 mod descriptors;

@@ -1,4 +1,5 @@
-//! Starting a process: `fork`, the descriptors that it keeps, and its end: with its parent, or watched from elsewhere.
+//! Starting a process: `fork`, the descriptors that it keeps, and its end: together with its parent, or watched by
+//! another process.
 
 use super::descriptors::close_all_but;
 use super::signals::{crash_by_default, reset_signals};

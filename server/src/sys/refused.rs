@@ -1,4 +1,4 @@
-//! System calls that this machine refuses and that forkchat does without.
+//! System calls that this machine refuses and that forkchat can do without.
 
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};

@@ -1,4 +1,5 @@
-//! `pthread_mutex_t`, shared between processes and robust: when its owner dies, the next to lock it is told.
+//! `pthread_mutex_t`, shared between processes and robust: when its owner dies, the next process that locks it is
+//! informed.
 //!
 //! Source: pthread_mutexattr_setrobust(3), pthread_mutex_consistent(3), get_robust_list(2).
 

@@ -1,7 +1,7 @@
-//! When a thread runs: its nice value and its scheduling policy. (On which CPU it runs is nix's to set: `sched_setaffinity` is safe.)
+//! Scheduling of a thread: its nice value and its policy. (Its CPUs are set through nix: `sched_setaffinity` is safe.)
 //!
-//! Both are the calling thread's alone. A thread or process that it starts afterwards begins with the same.
-//! Sources: sched(7), setpriority(2), sched_setscheduler(2).
+//! Both belong to the calling thread alone. A thread or process that it starts afterwards inherits them. Sources:
+//! sched(7), setpriority(2), sched_setscheduler(2).
 
 use nix::errno::Errno;
 

@@ -1,4 +1,4 @@
-//! What sockets can do that the crates don't offer.
+//! Socket operations that the crates do not offer.
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;

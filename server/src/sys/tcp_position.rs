@@ -1,4 +1,5 @@
-//! Where a TCP connection's two streams stand, read off the kernel's counters: how a successor knows what a dead worker had done.
+//! The positions of a TCP connection's two streams, from the kernel's counters: so a successor knows what a dead worker
+//! had read and written.
 //!
 //! With the 64-bit counters of `TCP_INFO`, `SIOCINQ` and `SIOCOUTQ`, on a socket that was accepted and has `SO_OOBINLINE`:
 //!
@@ -7,9 +8,10 @@
 //! handed over = tcpi_bytes_acked + SIOCOUTQ - OWN_FIN    OWN_FIN: we have shut our side; both may count it
 //! ```
 //!
-//! What was handed over is delivered without us, so long as somebody holds the socket. Of what was taken nothing can be read again.
-//! Without `SO_OOBINLINE` `SIOCINQ` stops at the urgent mark and tells too little. `tcpi_bytes_sent` counts what is sent again and
-//! `tcpi_unacked` packets: neither is a position. A socket that was connected starts at 1, for its SYN. Source: tcp(7), linux/tcp.h.
+//! The kernel delivers what was handed over, as long as some process holds the socket. What was taken can't be read
+//! again. Without `SO_OOBINLINE`, `SIOCINQ` stops at the urgent mark and reports too little. `tcpi_bytes_sent` counts
+//! retransmissions and `tcpi_unacked` counts packets: neither is a position. A socket that was connected, not accepted,
+//! starts at 1, for its SYN. Source: tcp(7), linux/tcp.h.
 
 use crate::sys::socket::unread;
 use nix::errno::Errno;

@@ -1,7 +1,8 @@
 //! A client's socket, as the threads of a worker share it.
 //!
-//! Its input belongs to one of them at a time. In a [`super::pair`] the epoll registration is one-shot: an event gives the input to the receive
-//! thread; a batch in the queue passes it on to the send thread; arming the socket again gives it back to the kernel.
+//! Its input belongs to one thread at a time. In a [`super::pair`] the epoll registration is one-shot: an event gives the
+//! input to the receive thread; a batch in the queue passes it on to the send thread; arming the socket again gives it
+//! back to the kernel.
 
 use crate::sys::socket::{consume, is_all_acknowledged, set_receive_low_water, unread};
 use forkchat_common::ids::SessionId;

@@ -1,7 +1,7 @@
-//! Output bytes to datagrams: where they are cut, and the number that lets a program see which of them got lost.
+//! Cuts output bytes into datagrams, and numbers these so that a program can see which of them were lost.
 //!
-//! Ids can't show it: they skip what happened in others' rooms. So the first line of a datagram, if it has tags, gets one more:
-//! `@id=1042;datagram=7;time=…`.
+//! Ids can't show it: they also skip records of other rooms. So the first line of a datagram, if it has tags, gets one
+//! more: `@id=1042;datagram=7;time=…`.
 
 use forkchat_common::limits::DATAGRAM_BYTES_MAX;
 

@@ -1,4 +1,4 @@
-//! What the tests of this worker's parts put in the place of its outside: sockets of memory, and what a supervisor would have given it.
+//! What the tests use in place of the outside: sockets in memory, and the configuration that a supervisor would give.
 
 use super::sockets::{Sockets, Written};
 use super::udp::UdpConfig;

@@ -1,4 +1,4 @@
-//! What the receive side hands to the send side, and how peeked bytes become it. Pure: bytes in, a batch out.
+//! The input that the receive side hands to the send side, and how peeked bytes become it. Pure: bytes in, a batch out.
 
 use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;

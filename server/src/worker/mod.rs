@@ -1,13 +1,13 @@
-//! A worker: serves connections and applies the log. What is the same in every concurrency model, and the pair of threads that serves the connections of
-//! two of them; the rest of what differs is in [`crate::models`].
+//! A worker: serves connections and applies the log. This folder holds what is the same in every concurrency model, and
+//! the pair of threads that two of them use. What differs is in [`crate::models`].
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `serving` | what a worker does in a turn, without sockets |
-//! | `takeover` | what it does first: going on where a predecessor was cut off |
+//! | `takeover` | what it does first: going on where its predecessor died |
 //! | `input` | peeked bytes to records |
-//! | `outbox` | what is to be written to one session, and its checkpoint |
-//! | `outboxes` | those of all sessions of a worker, and what else applying leaves to be done |
+//! | `outbox` | the output of one session that is not written yet, and its checkpoint |
+//! | `outboxes` | those of all sessions of a worker, and other work that follows from applying a record |
 //! | `sockets` | what `serving` needs of the outside |
 //! | `connection` | a client's socket, as the threads share it |
 //! | `peek` | looking at a client's input, and leaving it in the kernel |
@@ -15,11 +15,12 @@
 //! | `receive_thread` | the first of them: waits for the supervisor and for input; peeks; ends connections |
 //! | `send_thread` | the second: waits for everything else; the sockets' writing side |
 //! | `routes` | how each session is reached |
-//! | `supervisor_channel` | what is heard from the supervisor, and told to it |
+//! | `supervisor_channel` | messages from and to the supervisor |
 //! | `udp` | UDP sessions: cookies, addresses, admission |
 //! | `udp_socket`, `datagram` | their socket; output bytes to datagrams |
 //!
-//! A worker holds nothing that isn't in the log, the kernel or a snapshot. A panic in any of its threads ends the process.
+//! A worker holds nothing that is not in the log, the kernel or a snapshot. A panic in any of its threads ends the
+//! process.
 
 pub mod connection;
 mod datagram;

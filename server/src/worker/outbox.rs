@@ -1,4 +1,4 @@
-//! One session's outbox: what is rendered and not written, and its checkpoint.
+//! One session's outbox: output that is rendered and not written, and the session's checkpoint.
 
 use super::sockets::{Sockets, Written};
 use crate::chat::{CloseReason, Ending};

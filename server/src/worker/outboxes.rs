@@ -1,10 +1,9 @@
-//! What each session of this worker is to be sent, and how much of it is out.
+//! The output of each session of this worker, and how much of it has been written.
 //!
-//! An outbox is bounded: who doesn't read what it is sent is disconnected (`--sendq`), and nobody
-//! waits for it. All of a worker's outboxes together are bounded, too ([`Bounds`]): many slow
-//! readers, each within `--sendq`, must not take the server's memory. After each turn its
-//! checkpoint goes to the session's cell in shared memory; see `event_log/cells.rs` for what it
-//! means.
+//! An outbox is bounded: a client that does not read its output is disconnected (`--sendq`), and nothing waits for it.
+//! All outboxes of a worker together are bounded, too ([`Bounds`]): many slow readers, each within `--sendq`, must not
+//! take the server's memory. After each turn a session's checkpoint goes to its cell in shared memory;
+//! `event_log/cells.rs` explains what it means.
 
 use super::outbox::{ALL, IDLE_BYTES_MAX, Outbox};
 use super::sockets::Sockets;

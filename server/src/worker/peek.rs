@@ -1,4 +1,4 @@
-//! Looking at a client's input, and leaving it in the kernel.
+//! Looks at a client's input, and leaves it in the kernel.
 
 use super::connection::Connection;
 use super::input::{Behind, Lines, PEEK_BYTES_MAX};

@@ -1,9 +1,10 @@
-//! The receive thread: listens to the supervisor and to the clients, peeks at what arrived, and hands it on through the queue.
+//! The receive thread: reads the supervisor's messages, peeks at the clients' input, and hands it to the send thread
+//! through the queue.
 //!
-//! It takes nothing out of the kernel that could matter: that is done by the send thread, when the records are in the log. It owns each
-//! connection's beginning and end: it gets the socket from the supervisor, and when the send thread has written the last byte it shuts the
-//! sending side, throws away what still comes in until the peer's end (or two seconds), and only then lets go. Closed with input unread, a socket
-//! is reset, and the peer may lose the last words.
+//! It takes no line out of the kernel: the send thread does that, when the records are in the log. It opens and closes
+//! each connection. It gets the socket from the supervisor. When the send thread has written the last byte, it shuts the
+//! sending side, discards what still arrives until the peer's end (for at most two seconds), and only then closes the
+//! socket. A socket that is closed with unread input is reset, and the peer may lose the last lines.
 
 use super::connection::{Connection, DISCARD_BYTES, LAST_WORDS, LINGER, WATCHED};
 use super::input::{Input, PEEK_BYTES_MAX};

@@ -1,4 +1,4 @@
-//! How each session of a worker is reached, by cell. `S` is what the worker keeps of a connection.
+//! How each session of a worker is reached, by cell. `S` is what the worker keeps for a connection.
 
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::SessionId;

@@ -1,4 +1,5 @@
-//! The send thread: the only one that writes to the log and to clients. It waits; what it does between is [`Serving::turn`].
+//! The send thread: the only thread of a worker that writes to the log and to clients. It waits for input and events, and
+//! then runs [`Serving::turn`].
 
 use super::connection::{Connection, lines_per_peek};
 use super::input::Input;

@@ -1,5 +1,5 @@
-//! The serving side of a worker: from what came in to the log, and from the log to bytes. No socket and no thread in it, so that a
-//! simulation can run several of them step by step.
+//! The serving side of a worker: from input to the log, and from the log to bytes. It has no socket and no thread, so
+//! that a simulation can run several workers step by step.
 //!
 //! One [`Serving::turn`]:
 //!
@@ -9,8 +9,9 @@
 //!        → wake the workers that have somebody to tell → arm the sockets whose lines are applied
 //! ```
 //!
-//! A line counts as accepted when its record is published: before that nothing of it has left the kernel, after it the record alone
-//! decides. A worker that is killed anywhere in a turn loses nothing that isn't in the log, the kernel or a snapshot.
+//! A line is accepted when its record is published. Before that, all of it is still in the kernel; after that, the record
+//! alone counts. A worker that is killed anywhere in a turn loses nothing that is not in the log, the kernel or a
+//! snapshot.
 
 use super::input::{Input, Lines};
 use super::outboxes::{Bounds, Outboxes};

@@ -1,4 +1,4 @@
-//! What the serving side needs of the outside. The server's is made of sockets; the simulation's of byte queues.
+//! What the serving side needs of the outside. In the server it is made of sockets, in the simulation of byte queues.
 
 use crate::chat::Ending;
 use crate::sys::tcp_position::Positions;

@@ -1,4 +1,4 @@
-//! What a worker and the supervisor have to say to each other: in order, and without waiting for it.
+//! A worker's messages from and to the supervisor: in order, and without waiting for it.
 
 use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
 use crate::event_log::EventLog;

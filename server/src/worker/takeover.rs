@@ -1,6 +1,6 @@
-//! Taking over: what a worker does before anything else, at its first start as at every later one.
+//! Taking over: the first work of every worker, at its first start and at every restart.
 //!
-//! A predecessor may have been cut off anywhere. What it knew is in three places, and is put together from them:
+//! A predecessor may have died anywhere. What it knew is in three places, from which the successor rebuilds it:
 //!
 //! ```text
 //! snapshot ──► state at some sequence ──► log from there to its tail ──► state now
@@ -10,17 +10,18 @@
 //!        ────► bytes taken ──────────────► input: less the lines that the log has, what is read next
 //! ```
 //!
-//! Nothing is said about anyone's output, and nobody's input is touched, before everything up to the tail is applied: a successor of the
-//! successor finds what this one found. The predecessor is reaped by then, so nobody else moves these sockets.
+//! Before everything up to the tail is applied, the successor publishes no checkpoint and reads no input. So if it dies
+//! too, its own successor finds the same situation. The predecessor has been reaped by then, so no other process uses
+//! these sockets.
 //!
-//! A session that was given to the predecessor is in one of four states:
+//! A session of the predecessor is in one of four states:
 //!
 //! | the log says | then |
 //! |---|---|
 //! | it is open | it goes on |
-//! | it never began | it begins: the predecessor had the socket and nothing else |
-//! | it is over | its connection is ended, and the supervisor told, perhaps again |
-//! | open, but its unwritten output began before the snapshot | it is closed: it reads too slowly to be followed, or nobody could be started here for long |
+//! | it was never opened | it is opened: the predecessor had the socket and had done nothing yet |
+//! | it is over | its connection is closed, and the supervisor is informed, perhaps again |
+//! | open, but its unwritten output begins before the snapshot | it is closed: its client reads too slowly, or no worker could be started here for long |
 
 use super::input::Lines;
 use super::outbox::ALL;

@@ -1,8 +1,9 @@
-//! UDP sessions: who may have one, and whose a datagram is. Worker 0 keeps them all.
+//! UDP sessions: which peer may have one, and to which session a datagram belongs. Worker 0 has them all.
 //!
-//! An unknown peer is answered with a cookie, a keyed hash of its address and the time, and only if it sent at least as many bytes as the
-//! answer has: so no state is kept for it, and nobody can have the chat sent to somebody else's address. `/hello COOKIE` from that address
-//! proves that it receives what is sent there, and opens a session; from one that has a session it is a fresh proof.
+//! An unknown peer is answered with a cookie, a keyed hash of its address and the time, and only if its datagram was at
+//! least as long as the answer. So the server keeps no state for it, and an attacker can't have the chat sent to another
+//! address. `/hello COOKIE` from that address proves that the peer receives what is sent there, and opens a session. From
+//! a peer that has a session it is a new proof.
 //!
 //! ```text
 //! first line of a datagram        unknown peer   session without a key   session with a key

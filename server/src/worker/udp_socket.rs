@@ -1,4 +1,4 @@
-//! The UDP socket, as the threads of the worker share it that keeps the UDP sessions. Nothing here waits.
+//! The UDP socket, as the threads of its worker share it. Nothing here waits.
 
 use super::datagram;
 use super::input::PEEK_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! What can go wrong with the history's database, worded for the operator: what failed, and what to do about it.
+//! Errors of the history's database, worded for the operator: what failed, and what to do about it.
 
 use super::files::reached_size_limit;
 use super::sizes::LIMIT_MIN;

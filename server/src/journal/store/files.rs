@@ -1,4 +1,4 @@
-//! The database's files, as the kernel has them: whether those that are open still have their names, and how large they may become.
+//! The database's files in the kernel: whether the open files still have their names, and how large they may become.
 
 use nix::sys::resource::{Resource, getrlimit};
 use std::fmt;

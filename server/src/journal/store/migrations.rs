@@ -1,7 +1,8 @@
-//! The schema of the history's database: the list of changes that led to it, and carrying out those that a file has yet to see.
+//! The schema of the history's database: the list of changes that led to it, and applying those that a file does not have
+//! yet.
 //!
-//! The list only ever grows at its end: what stands here was carried out on somebody's disk. A file says in `PRAGMA user_version` how many
-//! of them it has seen, and in `PRAGMA application_id` that it is ours.
+//! The list only grows at its end, since earlier changes have been applied to files on users' disks. `PRAGMA
+//! user_version` of a file says how many of them it has, and `PRAGMA application_id` that the file is ours.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 

@@ -1,4 +1,5 @@
-//! The history on disk: what was said in the rooms, and their topics, in an SQLite database. One thread of the journal uses it.
+//! The history on disk: the lines of the rooms, and their topics, in an SQLite database. One thread of the journal uses
+//! it.
 //!
 //! ```text
 //!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; what is too much goes
@@ -6,19 +7,22 @@
 //!                           last_lines, complete_since, topics ◄──────┘
 //! ```
 //!
-//! **What is stored once.** Entries and the sequence that they reach are committed together. A journal that was killed asks how far
-//! this run is [`Store::reached`], reads the log again from its snapshot, and hands over everything: what was stored is passed over.
+//! **Everything is stored once.** Entries and the sequence that they reach are committed together. A journal that takes
+//! over asks how far this run is stored ([`Store::reached`]), reads the log again from its snapshot, and hands over
+//! everything: the store skips what it has.
 //!
-//! **Order.** Lines are in the order in which they were stored. Sequences are compared within one run of the server only: the clock may have
-//! been set back between two. A run begins with its first [`Store::store`].
+//! **Order.** Lines are in the order in which they were stored. Sequences are compared within one run of the server only,
+//! since the clock may have been set back between two runs. A run begins with its first [`Store::store`].
 //!
-//! **What a crash may lose.** A killed process loses nothing that was stored: the write-ahead log is in the kernel's hands. It is brought
-//! to the disk at checkpoints only (`synchronous = NORMAL`), so a crash of the machine may lose the transactions since the latest one,
-//! about 4 MiB, the last first; the database is whole at some earlier transaction all the same.
+//! **What a crash may lose.** A killed process loses nothing that was stored, since the kernel has the write-ahead log.
+//! It is written to the disk at checkpoints only (`synchronous = NORMAL`). So a crash of the machine may lose the
+//! transactions since the latest checkpoint, about 4 MiB, the latest first. The database is then in the state after some
+//! earlier transaction.
 //!
-//! **Bounds.** Lines and bytes by [`Quota`], which also says whose lines are deleted; rooms by the lines, topics by [`ROOMS_MAX`], the
-//! write-ahead log by `sizes`, which also says how much is kept where files may not be large (`ulimit -f`). The file never shrinks: what is freed is
-//! used again. Others may read it meanwhile (`sqlite3 -readonly history.sqlite3`).
+//! **Bounds.** [`Quota`] bounds lines and bytes, and says whose lines are deleted. The lines bound the rooms, and
+//! [`ROOMS_MAX`] bounds the topics. `sizes` bounds the write-ahead log, and says how much is kept where files may not be
+//! large (`ulimit -f`). The file never shrinks: freed space is used again. Other programs may read it meanwhile (`sqlite3
+//! -readonly history.sqlite3`).
 
 mod error;
 mod files;

@@ -1,4 +1,4 @@
-//! How far the database has come, what is missing in it, and from where on a room's lines are whole.
+//! How far this run is stored, which lines are missing, and from where on a room's lines are complete.
 
 use super::{sequence, to_sql};
 use forkchat_common::ids::Sequence;

@@ -1,10 +1,11 @@
-//! How much is kept, and which lines are deleted for it.
+//! How much is kept, and which lines are deleted when it is too much.
 //!
-//! The rule, as the manual states it: when the history is full, the room that has the most gives its oldest lines. Rooms that are not
-//! *established* give first, as long as they have more than a quarter of it together; a room becomes established when it is spoken in a day
-//! after its first line, and at most one room does in an hour.
+//! The rule, as the operating guide states it: when the history is full, the oldest lines of the largest room are
+//! deleted. Rooms that are not *established* come first, as long as they have more than a quarter of the history
+//! together. A room becomes established when a line is said in it a day after its first line, and at most one room does
+//! so in an hour.
 //!
-//! What it guarantees:
+//! Guarantees:
 //!
 //! - Among `n` established rooms each keeps at least its last three quarters of an `n`th part, whatever is said elsewhere: lines
 //!   are taken from the largest, which has more than that. A flood in one room takes that room's own lines.
@@ -12,8 +13,8 @@
 //!   `n` established rooms, a patient flooder has to speak in `n` rooms of its own over more than `n` hours.
 //! - The same holds among the new rooms with a quarter. On a server's first day all rooms are new.
 //!
-//! It holds for lines and for bytes, each by itself. The bookkeeping is kept by triggers (`migrations`); the sums over all rooms are in memory, read
-//! when the database is opened and when another program has changed it.
+//! This holds for lines and for bytes, each separately. Triggers keep the sums for each room (`migrations`). The sums
+//! over all rooms are in memory, and are read when the database is opened and when another program has changed it.
 
 use super::rooms::RoomNumbers;
 use super::{from_sql, to_sql};

@@ -1,4 +1,4 @@
-//! The rooms' rows: found by key, made when a room is first spoken in, and remembered.
+//! The rows of the rooms: found by key, created when the first line is said in a room, and cached.
 
 use super::quota::{self, Totals};
 use super::{Line, from_sql, to_sql};

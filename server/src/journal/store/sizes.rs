@@ -1,14 +1,15 @@
-//! How large the database's files become, and how much is kept in them, where files may not be larger than a limit (`ulimit -f`).
+//! How large the database's files become, and how much is kept in them where the size of files is limited (`ulimit -f`).
 //!
-//! | of the limit | what takes it |
+//! | part of the limit | used by |
 //! |---|---|
 //! | an eighth | the write-ahead log before it is brought into the database and used from its beginning |
 //! | a quarter, less 32 KiB | lines and rooms as the quota counts them: twice that and 64 KiB are the most that they take of the database's file |
 //! | a 32nd | topics, which take at most twice that of the file |
 //!
-//! A batch is trimmed after each 32nd of the limit, so that the file doesn't become larger meanwhile. So the file stays below five
-//! eighths of the limit. What one transaction adds to the write-ahead log is each changed page once, so at most the file's size;
-//! and none begins when the log is larger than a quarter. Neither file reaches the limit, as long as the database was made within it.
+//! A batch is trimmed after each 32nd of the limit, so that the file does not grow meanwhile. So the file stays below
+//! five eighths of the limit. One transaction adds each changed page to the write-ahead log once, so at most the file's
+//! size, and none begins when that log is larger than a quarter. So neither file reaches the limit, if the database was
+//! made within it.
 
 use super::quota::Quota;
 

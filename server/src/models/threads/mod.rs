@@ -1,4 +1,5 @@
-//! `--model threads`: a worker a CPU, and for each of its connections a receive and a send thread that do nothing but wait for that one.
+//! `--model threads`: one worker per CPU, and for each of its connections a receive and a send thread that wait for this
+//! connection alone.
 //!
 //! ```text
 //!   worker 0                      ┌───────────────────── event log ◄───────┐
@@ -20,9 +21,10 @@
 //! | `send` | the send threads |
 //! | `network` | the main thread's side of them; the pool that they come from |
 //!
-//! Each thread reads like a program for one client, which is why servers were written so for so long. The price: two stacks for each connection, and a
-//! thread to be woken for each line that somebody says and for each who hears it. The threads come from a thread pool and go back to it when the
-//! connection is over; there they wait, as `idle`, for the next one. It has as many as there were connections at most, and doesn't shrink.
+//! Each thread reads like a program for one client, which is why servers were written this way for decades. The price:
+//! two stacks for each connection, and a thread to wake for each line that a client sends and for each client that
+//! receives it. The threads come from a thread pool and go back to it when the connection is over. There they wait, as
+//! `idle`, for the next one. The pool has at most as many as there were connections at a time, and does not shrink.
 
 mod network;
 mod peer;

@@ -1,6 +1,7 @@
 //! The main thread's side of the connections, and the thread pool that their threads come from.
 //!
-//! A connection gets its two threads when something is first to be read from it or written to it. If the system gives none, both wait until it does.
+//! A connection gets its two threads when something is to be read from it or written to it for the first time. If the
+//! system can't give both, they wait until it can.
 
 use super::peer::{Notice, Peer, Worker};
 use super::receive::{Desk, Permit, receive};

@@ -1,4 +1,5 @@
-//! The receive threads. One for each connection: it waits for input, peeks, appends, consumes, and then until it may read on.
+//! The receive threads, one for each connection: it waits for input, peeks, appends, consumes, and then waits until it
+//! may read on.
 
 use super::peer::{Notice, Peer, Worker};
 use crate::event_log::{AppendError, EventLog, Thread};

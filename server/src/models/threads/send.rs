@@ -1,4 +1,5 @@
-//! The send threads. One for each connection: it writes what the main thread has rendered, and waits for a client that reads slowly.
+//! The send threads, one for each connection: it writes what the main thread has rendered, and waits for a client that
+//! reads slowly.
 
 use super::peer::{Notice, Peer, Worker};
 use crate::sys::socket::{consume, wait_for_input};

@@ -1,4 +1,4 @@
-//! The simulated journal: its two threads take turns, and what they have stored outlives them.
+//! The simulated journal: its two threads take turns, and what they have stored survives them.
 
 use super::{JOURNAL, WORKERS};
 use crate::chat::{AnswerEnd, PastLine, RateLimit};

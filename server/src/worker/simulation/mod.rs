@@ -1,13 +1,14 @@
-//! Seeded simulation: several workers and a journal over one real log in one thread, with simulated clients. One seed, one run.
+//! Seeded simulation: several workers and a journal over one real log in one thread, with simulated clients. The same
+//! seed gives the same run.
 //!
-//! Workers and the journal die between any two steps: in a turn, in a takeover, in a snapshot, at each thing that one does outside (a write, a
-//! consumption, an arming) and at each store in the log's memory it may be cut off. A successor takes over. A spy reads the whole log and renders
-//! everything for everyone; what the clients got must be that.
+//! Workers and the journal are killed between any two steps: in a turn, in a takeover, in a snapshot, at each action on
+//! the outside (a write, a consumption, an arming) and at each store in the log's memory. A successor takes over. A spy
+//! reads the whole log and renders everything for every client; the clients must have received exactly that.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `world` | the clients, and the kernel between them and their workers |
-//! | `spy` | what everyone should have been sent |
+//! | `spy` | what each client should have received |
 //! | `disk` | the journal's two threads, and what they have stored |
 //!
 //! `FORKCHAT_SIM_SEEDS=100000 cargo test --release -p forkchat-server simulation` runs more, `FORKCHAT_SIM_SEED=7` one.

@@ -1,4 +1,4 @@
-//! The spy: reads the whole log and renders everything for everyone. What clients got must be that.
+//! The spy: reads the whole log and renders everything for every client. The clients must have received exactly that.
 
 use super::SPY;
 use crate::chat::{Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record};
