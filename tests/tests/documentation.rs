@@ -1,4 +1,5 @@
-//! What the documentation says about links, files, options, functions and messages is true: README and the guides in `server/doc`, in every language.
+//! What the documentation says about links, files, options, functions and messages is true. It is
+//! README and the guides in `server/doc`, in every language.
 
 use forkchat_tests::example::examples;
 use forkchat_tests::{client_binary, server_binary};
