@@ -11,7 +11,10 @@ use encoding_rs::{Encoding, UTF_8, X_USER_DEFINED};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod escapes;
+mod stream;
 mod substitutes;
+
+pub use stream::StreamDecoder;
 
 /// How a client's bytes are read, and how it is written to. UTF-8 unless it said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
