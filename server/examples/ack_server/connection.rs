@@ -1,48 +1,79 @@
-//! What the two threads of a client do, which a queue of answers joins.
+//! What the two threads of a client do. A queue of messages joins them.
 
+use crate::network::acknowledgement;
+use crate::network::messages::{Framing, Input, Messages, bytes_kept, refusal};
+use crate::network::quoted;
+use crate::stage::say;
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::charset::Charset;
-use forkchat_common::limits::LINE_BYTES_MAX;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use forkchat_server::ipc::value::Value;
+use nix::unistd::gettid;
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
-/// An answer, and the charset that its client speaks.
-pub type Answer = (Charset, String);
+/// A client, as each of its threads has it.
+pub struct Client {
+    pub socket: TcpStream,
+    pub address: SocketAddr,
+    pub charset: Charset,
+    pub framing: Framing,
+}
 
-/// Reads messages until the client ends. What is left without an LF at the end is a message, too.
-pub fn receive(client: TcpStream, answers: &Sender<Answer>) {
-    let mut charset = Charset::by_label("gbk").unwrap_or_default();
-    let (mut reader, mut line) = (BufReader::new(client), Vec::new());
-    // One byte more, which is the LF, or shows that the line is too long.
-    while matches!((&mut reader).take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line), Ok(1..)) {
-        let answer = if line.len() > LINE_BYTES_MAX && !line.ends_with(b"\n") {
-            // Cut anywhere it might be cut in the middle of a character. The rest is read and not kept.
-            if reader.skip_until(b'\n').is_err() {
-                return;
+/// Reads messages until the client sends `exit` or no more, and puts an answer to each in the queue.
+pub fn receive(client: Client, answers: &Sender<String>) {
+    let (address, mut count) = (client.address, 0);
+    let mut messages = Messages::new(client.socket, client.charset, client.framing);
+    loop {
+        let (answer, is_exit) = match messages.next() {
+            Ok(Input::Message(message)) => {
+                message.report(address);
+                if !message.has_text() {
+                    continue;
+                }
+                count += 1;
+                (acknowledgement(&message.text), message.is_exit())
             }
-            format!("refused: a line of more than {LINE_BYTES_MAX} bytes; send it in several")
-        } else {
-            let mut text = String::new();
-            charset.decode(line.trim_ascii_end(), &mut text);
-            charset = text.strip_prefix("/charset ").and_then(|label| Charset::by_label(label).ok()).unwrap_or(charset);
-            format!("received: {text}")
+            Ok(Input::TooLong) => (refusal(), false),
+            Ok(Input::End(kept)) => return report_end(address, count, kept),
+            Err(error) => return say!("{address} is gone: {error}", "{address} 已断开：{error}"),
         };
-        if answers.send((charset, answer)).is_err() {
-            return;
+        // It waits while the queue is full, and fails when the other thread can send no more.
+        if answers.send(answer).is_err() {
+            return say!("{address} is gone, and takes no more answers", "{address} 已断开，不再接收应答");
         }
-        line.clear();
+        if is_exit {
+            return say!("{address} said exit: the server closes the connection", "{address} 发来 exit：服务器关闭连接");
+        }
     }
 }
 
-/// Sends the answers. When there will be no more the client is told so.
-pub fn send(mut client: &TcpStream, answers: &Receiver<Answer>) {
-    for (charset, text) in answers {
+fn report_end(address: SocketAddr, count: u32, kept: usize) {
+    match count {
+        0 => say!("{address} has closed the connection without a message", "{address} 没有发送消息就关闭了连接"),
+        _ => say!("{address} sends no more; messages received: {count}", "{address} 不再发送；共收到 {count} 条消息"),
+    }
+    if kept > 0 {
+        let kept = bytes_kept(kept);
+        say!("{address}: half a character is left ({kept}), and never completed", "{address}：剩下半个字符（{kept}），再也不会补全");
+    }
+}
+
+/// Sends the answers, and closes the connection when there will be no more.
+pub fn send(client: Client, answers: &Receiver<String>, sent: Value) {
+    let Client { mut socket, address, charset, framing } = client;
+    for answer in answers {
         let mut bytes = Vec::new();
-        charset.encode(&format!("{text}\n"), &mut bytes);
-        if client.write_all(&bytes).is_err() {
+        charset.encode(&answer, &mut bytes);
+        if framing == Framing::Lines {
+            bytes.push(b'\n');
+        }
+        // Before the client has the answer, so that the lines of a conversation are in order.
+        say!("{address}: thread {} answers {}", "{address}：线程 {} 应答 {}", gettid(), quoted(&answer));
+        if socket.write_all(&bytes).is_err() {
             break;
         }
+        sent.increase(1);
     }
-    // Also ends the wait of the thread that reads, if it was the client that went away.
-    let _ = client.shutdown(Shutdown::Both);
+    // This also ends the wait of the thread that receives, if the client is gone.
+    let _ = socket.shutdown(Shutdown::Both);
 }

@@ -1,105 +1,84 @@
-//! The smallest whole: a process for each CPU, and in it for each client two threads joined by a queue, which answer every message in the client's charset.
+//! The smallest whole server: a process for each CPU, and in it two threads for each client, joined by a queue.
 //!
-//! Watch for: the processes share the listening socket, and whoever is free accepts; a message is a line, however the bytes arrive, and it is decoded when
-//! it is whole, so a character of two bytes in two pieces is one character; a client that says that it will send no more (`nc -N`) is answered to the
-//! end; a message of more than 4,096 bytes (`LINE_BYTES_MAX`) is refused as a whole; who says nothing of a charset speaks GBK.
+//! Without `--serve` it shows itself with clients of its own. `--help` says how to use it with other clients.
 //!
-//! `ack_server ADDR` listens there, and ends when nobody has been there for 2 s. Try `printf '/charset utf-8\n你好\n' | nc -N HOST PORT`.
+//! | file | what it does |
+//! |---|---|
+//! | `show.rs` | the clients of its own: one part without framing, one with |
+//! | `server.rs` | starts the processes, watches and ends them; what one of them does |
+//! | `connection.rs` | the two threads of a client |
 //!
-//! At work in the server: the worker (`worker/pair.rs`). It does this for all its clients with one such pair, and everyone is told.
+//! In the server: `worker/pair.rs` has one such pair of threads for all its clients.
 
 mod connection;
+#[path = "../network/mod.rs"]
+mod network;
+mod server;
+mod show;
 #[path = "../stage/mod.rs"]
 mod stage;
-mod talk;
 
-use connection::{receive, send};
-use crossbeam_channel::bounded;
-use forkchat_server::ipc::process::{End, Process};
-use forkchat_server::ipc::value::Array;
-use forkchat_server::sys::threads::can_start_threads;
-use stage::{Attempt, Failure, exit_code, say};
-use std::io;
-use std::net::TcpListener;
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{available_parallelism, sleep};
-use std::time::{Duration, Instant};
-use talk::talk;
+use forkchat_common::charset::Charset;
+use network::address;
+use network::messages::Framing;
+use server::serve;
+use stage::Lesson;
+use std::net::SocketAddr;
+use std::process::ExitCode;
 
-/// Clients at a time, for each process. The others wait in the kernel's queue.
-const CLIENTS_MAX: usize = 16;
-/// Messages that wait to be answered. With more the client is not read: its kernel soon makes it wait.
-const QUEUE: usize = 8;
-const STACK_BYTES: usize = 256 * 1024;
-const IDLE: Duration = Duration::from_secs(2);
+const LESSON: Lesson = Lesson {
+    about: ["A server: a process for each CPU, two threads for each client", "服务器：每个 CPU 一个进程，每个客户端两个线程"],
+    watch_for: &[
+        [
+            "the processes share one listening socket: the pid shows which of them accepted a client",
+            "各进程共享同一个监听套接字：由 pid 可见哪个进程接受了客户端",
+        ],
+        ["one thread receives and another one answers; a queue joins them", "一个线程接收，另一个线程应答，两者由队列相连"],
+        [
+            "TCP carries bytes, not messages: two quick messages arrive glued together in one recv, unless a line end frames each",
+            "TCP 传输的是字节流而不是消息：连续发送的两条消息会粘在一次 recv 里（粘包），除非用换行符分隔",
+        ],
+        ["a recv may end in half a character, which is kept until its other half comes", "一次 recv 可能止于半个字符，要保留到另一半到达"],
+    ],
+};
 
-fn main() -> Result<(), Failure> {
-    let address = std::env::args_os().nth(1).map_or("127.0.0.1:0".to_owned(), |address| address.to_string_lossy().into_owned());
-    let listener = TcpListener::bind(&address).cannot(format!("listen on {address}"))?;
-    let address = listener.local_addr().cannot("ask for the address")?;
-    let count = available_parallelism().cannot("count the CPUs")?.get();
-    let clients: Array<AtomicU64> = Array::map("clients", count).cannot("map the number of clients")?;
-    let start = |number: usize| {
-        let own = listener.try_clone()?;
-        Process::start_with(own, |own| vec![own.as_fd()], move |own| exit_code(serve(&own, &clients[number])))
-    };
-    let mut workers = (0..count).map(|number| Ok((number, start(number)?))).collect::<io::Result<Vec<_>>>().cannot("start the workers")?;
-    // Whoever comes is the workers' to accept: with the last of them the socket is closed.
-    drop(listener);
-    say!("listening on {address}, {count} processes");
+const AFTER_HELP: &str = "\
+With --serve:
+  What one recv (of up to 1024 bytes) brings is a message, and is answered at once with
+  `您的消息 【…】 已收到, over !`, without a line end. No message needs a line end; one at its
+  end is not part of it. The message `exit` is answered, and then the server closes the connection.
+  With --lines a message is a line of at most 4096 bytes, and each answer ends with an LF.
+  Each process serves 32 clients at a time; more clients wait until another one leaves.
+  Ctrl-C or SIGTERM ends the server, with exit code 0.
 
-    let talkers = [(None, "你好"), (Some("utf-8"), "grüß dich"), (Some("windows-1251"), "привет")];
-    let talkers = talkers.map(|(charset, text)| Process::start(move || exit_code(talk(address, charset, text))).cannot("start a client"));
-    // Those who ended and should not have, or not like that.
-    let mut failed = 0;
-    for talker in talkers {
-        let mut talker = talker?;
-        failed += usize::from(talker.join() != End::Exited(0));
-        say!("a client of our own, pid {}: {}", talker.pid(), talker.join());
-    }
-    let mut last_seen = Instant::now();
-    while last_seen.elapsed() < IDLE && !workers.is_empty() {
-        workers.retain_mut(|(number, worker)| {
-            if !worker.is_alive() {
-                say!("worker {number}, pid {}: {}", worker.pid(), worker.join());
-                failed += 1;
-            // Only those who live have clients.
-            } else if clients[*number].load(Ordering::Relaxed) > 0 {
-                last_seen = Instant::now();
-            }
-            worker.is_alive()
-        });
-        sleep(Duration::from_millis(10));
-    }
-    if workers.is_empty() {
-        return Err(Failure("no worker is left: each has ended as told above".to_owned()));
-    }
-    say!("nobody has been there for {} s; the end", IDLE.as_secs());
-    if failed == 0 { Ok(()) } else { Err(Failure(format!("{failed} of the processes ended that should not have, as told above"))) }
+Exit codes: 0 all went well, 1 failure, 2 wrong command line.
+
+Try: ack_server --serve
+     python3 -c \"import socket; s = socket.create_connection(('127.0.0.1', 9000));
+     s.send('你好'.encode('gbk')); print(s.recv(1024).decode('gbk'))\"
+     ack_server --serve --lines --charset utf-8    and then    nc 127.0.0.1 9000";
+
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct Own {
+    /// Serves other programs until Ctrl-C, at this address [without ADDR: 127.0.0.1:9000; port 0: any free port]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9000", value_parser = address::parse)]
+    serve: Option<SocketAddr>,
+    /// A message is a line, and not what one recv brings
+    #[arg(long, requires = "serve")]
+    lines: bool,
+    /// The charset of the clients: gbk, utf-8, big5 and others
+    #[arg(long, value_name = "NAME", default_value = "gbk", requires = "serve", hide_default_value = false, value_parser = charset)]
+    charset: Charset,
 }
 
-/// What a process does: two threads of its pool for each client.
-fn serve(listener: &TcpListener, count: &'static AtomicU64) -> Result<(), Failure> {
-    let threads = 2 * CLIENTS_MAX;
-    // It would panic.
-    if !can_start_threads(threads, STACK_BYTES) {
-        return Err(Failure(format!("cannot start {threads} threads: the system gives no more; see ulimit -u")));
-    }
-    let pool = threadpool::Builder::new().num_threads(threads).thread_stack_size(STACK_BYTES).build();
-    // A client whose second thread had to wait for another's end might wait for ever.
-    let (come, gone) = bounded(CLIENTS_MAX);
-    loop {
-        come.send(())?;
-        let (client, _) = listener.accept().cannot("accept a client")?;
-        let other = client.try_clone().cannot("duplicate a client's descriptor")?;
-        count.fetch_add(1, Ordering::Relaxed);
-        let ((answers, queue), gone) = (bounded(QUEUE), gone.clone());
-        pool.execute(move || receive(client, &answers));
-        pool.execute(move || {
-            send(&other, &queue);
-            count.fetch_sub(1, Ordering::Relaxed);
-            let _ = gone.recv();
-        });
-    }
+fn charset(name: &str) -> Result<Charset, String> {
+    Charset::by_label(name).map_err(|_| "give a charset that contains ASCII, such as gbk or utf-8".to_owned())
+}
+
+fn main() -> ExitCode {
+    stage::play(&LESSON, |own: Own| match own.serve {
+        Some(address) => serve(address, own.charset, if own.lines { Framing::Lines } else { Framing::Reads }),
+        None => show::show(),
+    })
 }

@@ -9,6 +9,7 @@ mod karaoke_semaphore;
 mod pipe_talk;
 mod process_pool;
 mod producer_consumer;
+mod python;
 mod separate_memory;
 mod start_and_join;
 mod thread_pool;
