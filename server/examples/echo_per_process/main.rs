@@ -1,94 +1,89 @@
-//! A server with a process for each connection: it sends back each line, with a suffix. `--client [ADDR]` is the other end, and so is `nc 127.0.0.1 PORT`.
+//! A server with a process for each connection. It sends back each message with `_sb` after it.
 //!
-//! Watch for: a pid for each client; what becomes of the others when one of the processes is killed (nothing); that no zombie is left. It ends when nobody
-//! has been there for 3 seconds.
+//! Without `--serve` it shows itself with clients of its own. `--help` says how to use it with other clients.
 //!
-//! At work in the server: `--model process` (`models/process.rs`), whose supervisor accepts, forks and reaps (`supervisor/listeners.rs`).
+//! | file | what it does |
+//! |---|---|
+//! | `show.rs` | the clients of its own |
+//! | `server.rs` | accepts, forks, and takes away the zombies |
+//! | `connection.rs` | the process of a connection |
+//! | `converse.rs` | `--client` |
+//!
+//! In the server: `--model process` (`models/process.rs`), whose supervisor accepts, forks and reaps (`supervisor/listeners.rs`).
 
-mod client;
 mod connection;
+mod converse;
+#[path = "../network/mod.rs"]
+mod network;
+mod server;
+mod show;
 #[path = "../stage/mod.rs"]
 mod stage;
 
-use client::{converse, standard_input, three_lines};
-use connection::{Serving, accept, watched};
-use forkchat_server::ipc::process::{End, Process};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use stage::{Attempt, Failure, exit_code, say};
-use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
+use network::address;
+use network::messages::Framing;
+use stage::Lesson;
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-/// Where it listens, and `--client` looks, unless another one does so already: then it is any port.
-const PORT: u16 = 7_007;
-/// More clients wait in the kernel until one of these has left.
-const PROCESSES_MAX: usize = 16;
-const QUIET: Duration = Duration::from_secs(3);
+const LESSON: Lesson = Lesson {
+    about: ["A server with a process for each connection", "每个连接一个进程的服务器"],
+    watch_for: &[
+        [
+            "each client has a pid of its own, whose only thread receives and answers",
+            "每个客户端对应一个独立的 pid，该进程唯一的线程负责收和发",
+        ],
+        [
+            "when one of these processes is killed, its client is disconnected and the others go on",
+            "杀死其中一个进程，只有它的客户端断开，其余不受影响",
+        ],
+        ["the parent waits for each process that ends, so no zombie stays", "父进程回收每个结束的子进程，因此没有僵尸进程"],
+        [
+            "TCP carries bytes, not messages: two quick messages arrive glued together, unless a line end frames each",
+            "TCP 传输的是字节流而不是消息：连续发送的两条消息会粘在一起（粘包），除非用换行符分隔",
+        ],
+    ],
+};
+
+const AFTER_HELP: &str = "\
+With --serve:
+  What one recv (of up to 1024 bytes) brings is a message in UTF-8, and is sent back at once with
+  `_sb` after it, without a line end. No message needs a line end; one at its end is not part of it.
+  The message `exit` is answered, and then the server closes the connection.
+  With --lines a message is a line of at most 4096 bytes, and each answer ends with an LF.
+  16 clients have a process at a time; more clients wait until another one leaves.
+  Ctrl-C or SIGTERM ends the server, with exit code 0. To try: kill the process of one client.
+
+Exit codes: 0 all went well, 1 failure, 2 wrong command line.
+
+Try: echo_per_process --serve
+     echo_per_process --client
+     python3 -c \"import socket; s = socket.create_connection(('127.0.0.1', 9595));
+     s.send('你好'.encode()); print(s.recv(1024).decode())\"
+     echo_per_process --serve --lines    and then    nc 127.0.0.1 9595";
+
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+struct Own {
+    /// Serves other programs until Ctrl-C, at this address [without ADDR: 127.0.0.1:9595; port 0: any free port]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9595", value_parser = address::parse)]
+    serve: Option<SocketAddr>,
+    /// Sends the lines of standard input to a server, and prints each answer [without ADDR: 127.0.0.1:9595]
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9595", value_parser = address::parse)]
+    #[arg(conflicts_with = "serve")]
+    client: Option<SocketAddr>,
+    /// A message is a line, and not what one recv brings
+    #[arg(long)]
+    lines: bool,
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let code = match arguments[..] {
-        [] => exit_code(serve()),
-        ["--client"] => exit_code(client(&format!("127.0.0.1:{PORT}"))),
-        ["--client", address] => exit_code(client(address)),
-        _ => {
-            say!("usage: echo_per_process [--client [ADDR]]");
-            2
+    stage::play(&LESSON, |own: Own| {
+        let framing = if own.lines { Framing::Lines } else { Framing::Reads };
+        match own {
+            Own { serve: Some(address), .. } => server::serve(address, framing),
+            Own { client: Some(address), .. } => converse::converse(address, framing),
+            _ => show::show(),
         }
-    };
-    ExitCode::from(code as u8)
-}
-
-fn client(address: &str) -> Result<(), Failure> {
-    converse(address, standard_input().cannot("read standard input")?)
-}
-
-fn serve() -> Result<(), Failure> {
-    let ports = [PORT, 0].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let listener = TcpListener::bind(ports.as_slice()).cannot("listen on 127.0.0.1")?;
-    // Who came may be gone before it is accepted: then there is nobody to wait for.
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    say!("listening on {address}");
-    // A client of our own, so that there is something to see.
-    let own = Process::start(|| exit_code(converse(&address.to_string(), three_lines()))).and_then(watched);
-    let mut processes = vec![own.cannot("start a client")?];
-    let (mut last_seen, mut failed) = (Instant::now(), 0);
-    while !processes.is_empty() || last_seen.elapsed() < QUIET {
-        wait(&listener, &processes, QUIET.saturating_sub(last_seen.elapsed())).cannot("wait for clients")?;
-        processes.retain_mut(|(process, _)| {
-            // A look takes away the zombie of one that has ended.
-            let is_alive = process.is_alive();
-            if !is_alive {
-                let end = process.join();
-                say!("pid {}: {end}", process.pid());
-                // Who is killed has not failed: somebody tried out what becomes of the others.
-                failed += usize::from(matches!(end, End::Exited(1..)));
-            }
-            is_alive
-        });
-        if processes.len() < PROCESSES_MAX {
-            processes.extend(accept(&listener));
-        }
-        if !processes.is_empty() {
-            last_seen = Instant::now();
-        }
-    }
-    say!("nobody has been here for {QUIET:?}");
-    if failed == 0 { Ok(()) } else { Err(Failure(format!("{failed} of the processes failed, as they say above"))) }
-}
-
-/// Waits for a client or the end of a process; for a client only if there may be one more.
-fn wait(listener: &TcpListener, processes: &[Serving], timeout: Duration) -> io::Result<()> {
-    let clients = (processes.len() < PROCESSES_MAX).then(|| listener.as_fd());
-    let descriptors = clients.into_iter().chain(processes.iter().map(|(_, end)| end.as_fd()));
-    let mut waiting: Vec<_> = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
-    match poll(&mut waiting, PollTimeout::try_from(timeout.as_millis() + 1).unwrap_or(PollTimeout::MAX)) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
+    })
 }
