@@ -1,7 +1,7 @@
 //! What the two threads of a client do. A queue of messages joins them.
 
 use crate::network::acknowledgement;
-use crate::network::messages::{Framing, Input, Messages, bytes_kept, refusal};
+use crate::network::messages::{Framing, Input, Messages, refusal, report_end};
 use crate::network::quoted;
 use crate::stage::say;
 use crossbeam_channel::{Receiver, Sender};
@@ -47,17 +47,6 @@ pub fn receive(client: Client, answers: &Sender<String>) {
     }
 }
 
-fn report_end(address: SocketAddr, count: u32, kept: usize) {
-    match count {
-        0 => say!("{address} has closed the connection without a message", "{address} 没有发送消息就关闭了连接"),
-        _ => say!("{address} sends no more; messages received: {count}", "{address} 不再发送；共收到 {count} 条消息"),
-    }
-    if kept > 0 {
-        let kept = bytes_kept(kept);
-        say!("{address}: half a character is left ({kept}), and never completed", "{address}：剩下半个字符（{kept}），再也不会补全");
-    }
-}
-
 /// Sends the answers, and closes the connection when there will be no more.
 pub fn send(client: Client, answers: &Receiver<String>, sent: Value) {
     let Client { mut socket, address, charset, framing } = client;
@@ -69,10 +58,11 @@ pub fn send(client: Client, answers: &Receiver<String>, sent: Value) {
         }
         // Before the client has the answer, so that the lines of a conversation are in order.
         say!("{address}: thread {} answers {}", "{address}：线程 {} 应答 {}", gettid(), quoted(&answer));
+        // Counted before: a client that has its answer may end the server at once.
+        sent.increase(1);
         if socket.write_all(&bytes).is_err() {
             break;
         }
-        sent.increase(1);
     }
     // This also ends the wait of the thread that receives, if the client is gone.
     let _ = socket.shutdown(Shutdown::Both);

@@ -1,7 +1,7 @@
 //! The process of a connection.
 
 use crate::network::interrupt::end_by_sigterm;
-use crate::network::messages::{Framing, Input, Messages, bytes_kept, refusal};
+use crate::network::messages::{Framing, Input, Messages, refusal, report_end};
 use crate::network::quoted;
 use crate::stage::say;
 use forkchat_common::charset::Charset;
@@ -45,22 +45,12 @@ fn answer_each(mut socket: &TcpStream, client: SocketAddr, framing: Framing, ans
         if framing == Framing::Lines {
             answer.push('\n');
         }
-        socket.write_all(answer.as_bytes())?;
+        // Counted before: a client that has its answer may end the server at once.
         answered.increase(1);
+        socket.write_all(answer.as_bytes())?;
         if is_exit {
             say!("{client} said exit: the server closes the connection", "{client} 发来 exit：服务器关闭连接");
             return Ok(());
         }
-    }
-}
-
-fn report_end(client: SocketAddr, count: u32, kept: usize) {
-    match count {
-        0 => say!("{client} has closed the connection without a message", "{client} 没有发送消息就关闭了连接"),
-        _ => say!("{client} sends no more; messages received: {count}", "{client} 不再发送；共收到 {count} 条消息"),
-    }
-    if kept > 0 {
-        let kept = bytes_kept(kept);
-        say!("{client}: half a character is left ({kept}), and never completed", "{client}：剩下半个字符（{kept}），再也不会补全");
     }
 }

@@ -2,10 +2,14 @@
 
 use super::messages::{Framing, Input, Messages};
 use super::quoted;
-use crate::stage::{Attempt, Failure, patience, say, text};
+use crate::stage::{Attempt, Failure, patience, say, slowed, text};
 use forkchat_common::charset::Charset;
 use std::io::{Error, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::Duration;
+
+const STEP: Duration = Duration::from_millis(50);
 
 pub struct Client {
     name: &'static str,
@@ -26,19 +30,21 @@ impl Client {
         Ok(Client { name, messages: Messages::new(reader, charset, framing), socket, charset, framing })
     }
 
-    /// Sends a message: with framing its LF, too.
+    /// Sends a message; with framing its LF, too.
     pub fn send(&mut self, text: &str) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         self.charset.encode(text, &mut bytes);
         if self.framing == Framing::Lines {
             bytes.push(b'\n');
         }
+        pace();
         say!("{} sends {}", "{} 发送 {}", self.name, quoted(text));
         self.socket.write_all(&bytes).cannot("send a message")
     }
 
     /// Sends bytes as they are.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        pace();
         say!("{} sends the bytes {bytes:02x?}", "{} 发送字节 {bytes:02x?}", self.name);
         self.socket.write_all(bytes).cannot("send bytes")
     }
@@ -68,6 +74,11 @@ impl Client {
         self.socket.shutdown(Shutdown::Write).cannot("end the output")?;
         std::iter::from_fn(|| self.answer().transpose()).collect()
     }
+}
+
+/// A pause for the reader, with `--slow` alone.
+fn pace() {
+    sleep(slowed(STEP) - STEP);
 }
 
 fn cannot_connect(address: SocketAddr, error: &Error) -> Failure {

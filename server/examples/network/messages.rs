@@ -115,20 +115,32 @@ impl Message {
 
     /// Prints what came from `client`, and what had to be done to its characters.
     pub fn report(&self, client: impl fmt::Display) {
-        let (bytes, thread, text) = (self.bytes, gettid(), quoted(&self.text));
-        say!("{client}: thread {thread} received {text} ({bytes} bytes)", "{client}：线程 {thread} 收到 {text}（{bytes} 字节）");
+        let (size, thread, text) = (in_bytes(self.bytes), gettid(), quoted(&self.text));
+        say!("{client}: thread {thread} received {text} ({size})", "{client}：线程 {thread} 收到 {text}（{size}）");
         if self.completes {
             say!("{client}: the half character kept before is completed by these bytes", "{client}：之前保留的半个字符由这些字节补全了");
         }
         if self.kept > 0 {
-            let kept = bytes_kept(self.kept);
+            let kept = in_bytes(self.kept);
             say!("{client}: the message ended in half a character ({kept} kept)", "{client}：消息以半个字符结尾（保留 {kept}）");
         }
     }
 }
 
+/// Prints that `client` sends no more, after `count` messages, with `kept` bytes of an incomplete character.
+pub fn report_end(client: impl fmt::Display, count: u32, kept: usize) {
+    match count {
+        0 => say!("{client} has closed the connection without a message", "{client} 没有发送消息就关闭了连接"),
+        _ => say!("{client} sends no more; messages received: {count}", "{client} 不再发送；共收到 {count} 条消息"),
+    }
+    if kept > 0 {
+        let kept = in_bytes(kept);
+        say!("{client}: half a character is left ({kept}), and never completed", "{client}：剩下半个字符（{kept}），再也不会补全");
+    }
+}
+
 /// "1 byte", "2 bytes".
-pub fn bytes_kept(count: usize) -> String {
+fn in_bytes(count: usize) -> String {
     if count == 1 { text!("1 byte", "1 字节") } else { text!("{count} bytes", "{count} 字节") }
 }
 

@@ -100,9 +100,7 @@ impl End {
         if is_acknowledgement(text) {
             return;
         }
-        if self.send(&acknowledgement(text), sender) {
-            self.acknowledged.fetch_add(1, Ordering::Relaxed);
-        }
+        self.send(&acknowledgement(text), sender, &self.acknowledged);
         if has_left {
             say!("{sender} said exit; this program goes on", "{sender} 发来 exit；本程序继续运行");
         }
@@ -114,9 +112,7 @@ impl End {
         loop {
             match input.next() {
                 Ok(Input::Message(line)) => {
-                    if self.send(&line.text, self.peer()) {
-                        self.sent.fetch_add(1, Ordering::Relaxed);
-                    }
+                    self.send(&line.text, self.peer(), &self.sent);
                     if line.is_exit() {
                         let _ = typed_exit.write_all(b"e");
                         return;
@@ -143,16 +139,17 @@ impl End {
         }
     }
 
-    /// Whether it was sent. That says nothing of whether it arrives.
-    fn send(&self, text: &str, to: SocketAddr) -> bool {
+    /// Sends a datagram, and counts it. Whether it arrives is unknown.
+    fn send(&self, text: &str, to: SocketAddr, count: &AtomicU64) {
         let mut bytes = Vec::new();
         self.gbk.encode(text, &mut bytes);
         let (thread, shown) = (gettid(), quoted(text));
         say!("thread {thread} sends {shown} to {to}", "线程 {thread} 向 {to} 发送 {shown}");
-        let result = self.socket.send_to(&bytes, to);
-        if let Err(error) = &result {
+        // Counted before: a peer that has the datagram may end this program at once.
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.socket.send_to(&bytes, to) {
+            count.fetch_sub(1, Ordering::Relaxed);
             say!("cannot send to {to}: {error}", "无法发送到 {to}：{error}");
         }
-        result.is_ok()
     }
 }

@@ -5,7 +5,10 @@ use forkchat_tests::example::Example;
 
 #[test]
 fn what_cannot_be_done_is_said_in_a_sentence() {
-    for (example, argument, why) in [("daemon", "nonsense", "Error: no such thing to do: nonsense; give start, stop, restart or nothing")] {
+    for (example, argument, why) in [
+        ("echo_per_process", "--client=127.0.0.1:1", "Error: cannot connect to 127.0.0.1:1: "),
+        ("daemon", "nonsense", "Error: no such thing to do: nonsense; give start, stop, restart or nothing"),
+    ] {
         let ended = Example::run(example, &[argument]);
         assert_eq!(ended.code, Some(1), "{ended}");
         assert!(ended.errors.starts_with(why), "{ended}");

@@ -1,7 +1,7 @@
 use crate::python::Python;
 use forkchat_tests::example::{Ended, Example};
 use forkchat_tests::processes::children_of;
-use forkchat_tests::{Client, wait_for};
+use forkchat_tests::{Client, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::Write;
@@ -61,6 +61,9 @@ fn echo_per_process() {
 
 #[test]
 fn an_echo_server_answers_pythons_clients() {
+    if !has_tool("python3") {
+        return;
+    }
     let (example, address) = serve(&[]);
     let mut python = Python::start("echo_client.py", address, &[]);
     for text in ["你好", "grüß dich", "😀"] {

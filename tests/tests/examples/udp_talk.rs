@@ -1,5 +1,6 @@
 use crate::python::Python;
 use forkchat_tests::example::Example;
+use forkchat_tests::has_tool;
 use nix::sys::signal::{Signal, kill};
 use std::io::{PipeWriter, Write};
 use std::net::{SocketAddr, UdpSocket};
@@ -41,6 +42,9 @@ fn acknowledged(text: &str) -> String {
 
 #[test]
 fn udp_talk_answers_pythons_clients() {
+    if !has_tool("python3") {
+        return;
+    }
     let (example, address, mut typed) = serve(&[]);
     let mut python = Python::start("udp_client.py", address, &[]);
     let port = python.prints().rsplit(' ').next().unwrap().to_owned();

@@ -21,7 +21,7 @@ impl Python {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples/python").join(program);
         let mut command = Command::new("python3");
         command.arg(path).args([server.ip().to_string(), server.port().to_string()]).args(arguments).env("PYTHONIOENCODING", "utf-8");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is installed");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 starts");
         let output = BufReader::new(child.stdout.take().expect("its standard output is a pipe"));
         let (sender, lines) = channel();
         spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
