@@ -86,18 +86,13 @@ fn fork_then<T>(
     bequeathed: &[BorrowedFd<'_>],
     main: impl FnOnce(T, Vec<OwnedFd>) -> i32,
 ) -> io::Result<Pid> {
-    if !is_alone()? {
-        return Err(Errno::EDEADLK.into());
-    }
     if bequeathed.iter().map(AsRawFd::as_raw_fd).collect::<BTreeSet<_>>().len() < bequeathed.len() {
         return Err(Errno::EINVAL.into());
     }
     let mut kept: Vec<RawFd> = keep(&own).iter().chain(bequeathed).map(AsRawFd::as_raw_fd).collect();
     kept.sort_unstable();
     let parent = getpid();
-    // SAFETY: the only condition of fork is that the child of a process with several threads calls nothing but
-    // async-signal-safe functions; this process has one thread, as was just counted, and it is this one.
-    match unsafe { fork()? } {
+    match bare_fork()? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             let closed = |()| close_all_but(kept.iter().copied(), lasting).map_err(|errno| ("close the parent's descriptors", errno));
@@ -119,6 +114,22 @@ fn fork_then<T>(
             exit_now(code)
         }
     }
+}
+
+/// fork(2) itself, which returns twice: in this process, and in the child, which goes on from here with a copy of all memory and of all descriptors.
+///
+/// The child returns to the caller and to the caller's callers, unless it ends before, with [`std::process::exit`] or [`exit_now`]. Nothing kills it when its parent dies.
+/// A function of the child's own prevents both: see [`fork_child`].
+///
+/// # Errors
+/// `EDEADLK` if this process has more than one thread, as with [`fork_child`]. Otherwise those of fork(2): `EAGAIN`, `ENOMEM`.
+pub fn bare_fork() -> io::Result<ForkResult> {
+    if !is_alone()? {
+        return Err(Errno::EDEADLK.into());
+    }
+    // SAFETY: the only condition of fork is that the child of a process with several threads calls nothing but
+    // async-signal-safe functions; this process has one thread, as was just counted, and it is this one.
+    Ok(unsafe { fork()? })
 }
 
 /// A descriptor that becomes readable when a process has ended. It stands for that process alone, also when the pid is another's by then; so

@@ -1,6 +1,7 @@
 //! Each example of a building block, run as a person would: it shows what it says it shows, ends by itself, and leaves nothing behind.
 
 mod ack_server;
+mod bare_fork;
 mod command_line;
 mod cpu_or_io;
 mod echo_per_process;

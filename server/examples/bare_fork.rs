@@ -1,0 +1,162 @@
+//! Shows what fork(2) itself does: it returns twice, and both processes go on from there, each with its own copy of everything, buffered output included.
+//!
+//! In the server: in `sys/process.rs`, `fork_then` gives every child a function of its own and lets it leave with `_exit` (`exit_now`). So a child never comes back to its
+//! parent's code, and no text that the parent had buffered comes out twice.
+
+mod stage;
+
+use forkchat_server::ipc::process::{End, Process};
+use forkchat_server::ipc::value::Value;
+use forkchat_server::sys::process::{bare_fork, exit_now};
+use nix::sys::wait::{wait, waitpid};
+use nix::unistd::{ForkResult, Pid, dup2_stdout, getpid, getppid};
+use stage::{Attempt, Failure, Lesson, ended, exit_code, nap, part, say, shown, went_well};
+use std::io::{self, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{ExitCode, exit};
+
+const LESSON: Lesson = Lesson {
+    about: ["fork returns twice; exit and _exit", "fork 返回两次；exit 与 _exit"],
+    watch_for: &[
+        [
+            "fork is called once and returns twice: in the parent the child's pid, in the child 0",
+            "fork 调用一次，返回两次：在父进程中返回子进程的 pid，在子进程中返回 0",
+        ],
+        ["the line after the fork is printed twice, by two pids", "fork 之后的那一行打印了两次，pid 不同"],
+        ["only the parent reaches the line after the child's exit", "子进程退出之后的代码，只有父进程会执行到"],
+        ["a child that forgets to exit goes on in the loop, and forks too", "忘记退出的子进程会继续循环，也跟着 fork"],
+        [
+            "text in a buffer is copied by the fork: exit writes it, _exit does not",
+            "缓冲区里的文本会随 fork 一起被复制：exit 会把它写出，_exit 不会",
+        ],
+    ],
+};
+
+const FORKS: u32 = 3;
+const TEXT: &str = "hello ";
+
+/// A way to leave a process: its name, and the function, which does not return.
+type Leave = (&'static str, fn(i32) -> !);
+const EXIT: Leave = ("exit", exit);
+const UNDERSCORE_EXIT: Leave = ("_exit", exit_now);
+
+fn main() -> ExitCode {
+    stage::play(&LESSON, |()| {
+        returns_twice()?;
+        no_exit_in_a_loop()?;
+        buffered_text()
+    })
+}
+
+fn returns_twice() -> Result<(), Failure> {
+    part!("fork returns twice", "fork 返回两次");
+    // Shared between the two processes, so that both can count.
+    let after_fork = Value::map("example-after-fork").cannot("map a shared value")?;
+    let after_exit = Value::map("example-after-exit").cannot("map a shared value")?;
+    say!("there is one process, and it calls fork", "现在只有一个进程，它调用 fork");
+    let returned = bare_fork().cannot("fork")?;
+    after_fork.increase(1);
+    say!("this line follows the fork", "这一行紧跟在 fork 之后");
+    match returned {
+        ForkResult::Child => {
+            say!("fork returned 0: this is the child; its parent is pid {}", "fork 返回 0：这是子进程，父进程是 pid {}", getppid());
+            nap(20);
+            exit(3);
+        }
+        ForkResult::Parent { child } => {
+            say!("fork returned {child}: this is the parent; it waits for the child", "fork 返回 {child}：这是父进程，它等待子进程");
+            say!("the child, pid {child}, {}", "子进程 pid {child} {}", ended(join(child)?));
+        }
+    }
+    after_exit.increase(1);
+    say!("this line follows the child's exit: the child never reaches it", "这一行在子进程的 exit 之后：子进程永远到不了这里");
+    shown!(
+        "processes that reached the line after the fork: {}; the line after the child's exit: {}",
+        "到达 fork 之后那一行的进程数：{}；到达子进程 exit 之后那一行的进程数：{}",
+        after_fork.get(),
+        after_exit.get()
+    );
+    Ok(())
+}
+
+fn no_exit_in_a_loop() -> Result<(), Failure> {
+    part!("a loop forks {FORKS} times, and no child exits in it", "循环 fork {FORKS} 次，子进程都不在循环中退出");
+    let processes = Value::map("example-processes").cannot("map a shared value")?;
+    let first = getpid();
+    for _ in 0..FORKS {
+        // Not what a beginner means: parent and child both go on with the loop.
+        bare_fork().cannot("fork")?;
+    }
+    processes.increase(1);
+    say!("out of the loop; the parent is pid {}", "走出循环；父进程是 pid {}", getppid());
+    // Until there is no child left.
+    while wait().is_ok() {}
+    if getpid() != first {
+        exit(0);
+    }
+    let processes = processes.get();
+    shown!(
+        "{FORKS} forks made {processes} processes out of one, not {}",
+        "{FORKS} 次 fork 把一个进程变成了 {processes} 个，而不是 {} 个",
+        FORKS + 1
+    );
+    Ok(())
+}
+
+fn buffered_text() -> Result<(), Failure> {
+    part!("text in the buffer when the process forks", "fork 时缓冲区里还有文本");
+    say!(
+        "a program prints {TEXT:?} without an end of line, forks, and both processes end; its output goes to a pipe, which this process reads",
+        "程序打印 {TEXT:?}（没有换行），然后 fork，两个进程都结束；输出进入管道，由本进程读取"
+    );
+    let buffered = |child, parent| times_printed(false, child, parent);
+    let both = buffered(EXIT, EXIT)?;
+    let parent_alone = buffered(UNDERSCORE_EXIT, EXIT)?;
+    let neither = buffered(UNDERSCORE_EXIT, UNDERSCORE_EXIT)?;
+    let flushed = times_printed(true, EXIT, EXIT)?;
+    shown!(
+        "the text came out {both} times when both called exit, {parent_alone} time when the child called _exit, {neither} times when both did: it was lost",
+        "两个进程都调用 exit，文本出现 {both} 次；子进程改用 _exit，出现 {parent_alone} 次；两个都用 _exit，出现 {neither} 次：文本丢失了"
+    );
+    shown!("flushed before the fork, it came out {flushed} time", "在 fork 之前 flush，文本只出现 {flushed} 次");
+    Ok(())
+}
+
+/// Runs the program with its standard output in a pipe. Returns how often the text came out.
+fn times_printed(flushes: bool, child: Leave, parent: Leave) -> Result<usize, Failure> {
+    let (mut reader, writer) = io::pipe()?;
+    let main = |output| exit_code(program(output, flushes, child.1, parent.1));
+    let mut process = Process::start_with(writer, |writer| vec![writer.as_fd()], main).cannot("start the program")?;
+    let mut output = String::new();
+    reader.read_to_string(&mut output)?;
+    went_well("the program", process.join())?;
+    let flush = if flushes { "flush, " } else { "" };
+    say!(
+        "{flush}fork, child: {}, parent: {}; the pipe had {output:?}",
+        "{flush}fork，子进程：{}，父进程：{}；管道里是 {output:?}",
+        child.0,
+        parent.0
+    );
+    Ok(output.matches(TEXT).count())
+}
+
+fn program(output: PipeWriter, flushes: bool, child_leaves: fn(i32) -> !, parent_leaves: fn(i32) -> !) -> Result<(), Failure> {
+    dup2_stdout(&output)?;
+    drop(output);
+    // Rust buffers standard output up to the end of a line. C and Python do so on a terminal alone: in a pipe or a file whole lines stay in the buffer, too.
+    print!("{TEXT}");
+    if flushes {
+        io::stdout().flush()?;
+    }
+    match bare_fork()? {
+        ForkResult::Child => child_leaves(0),
+        ForkResult::Parent { child } => {
+            waitpid(child, None)?;
+            parent_leaves(0)
+        }
+    }
+}
+
+fn join(child: Pid) -> Result<End, Failure> {
+    End::of(waitpid(child, None)?).ok_or_else(|| Failure(format!("pid {child} has not ended")))
+}
