@@ -1,4 +1,4 @@
-//! Each example of a building block, run as a person would: it shows what it says it shows, ends by itself, and leaves nothing behind.
+//! Each example of a building block, run as a user would run it: it shows what it says it shows, ends by itself, and leaves nothing behind.
 
 mod ack_server;
 mod bare_fork;
@@ -11,6 +11,7 @@ mod pipe_talk;
 mod process_pool;
 mod producer_consumer;
 mod python;
+mod run_program;
 mod separate_memory;
 mod start_and_join;
 mod thread_pool;
