@@ -8,6 +8,7 @@ mod echo_per_process;
 mod interrupted;
 mod karaoke_semaphore;
 mod pipe_talk;
+mod process_group;
 mod process_pool;
 mod producer_consumer;
 mod python;
