@@ -112,7 +112,14 @@ fn whom_waitpid_waits_for() -> Result<(), Failure> {
 
 fn stopped_and_continued() -> Result<(), Failure> {
     part!("the parent sees a child stop and continue", "父进程看到子进程暂停和恢复");
-    let child = start(OWN_GROUP, wait_for_signal).cannot("start a child")?;
+    let has_begun = Value::map("example-has-begun").cannot("map a shared value")?;
+    let child = start(OWN_GROUP, || {
+        has_begun.set(1);
+        wait_for_signal()
+    })
+    .cannot("start a child")?;
+    // Until it has asked to be killed with its parent: that must not find it stopped.
+    wait_until("the child to begin", || has_begun.get() == 1)?;
     kill(child, Signal::SIGSTOP)?;
     let stopped = waitpid(child, Some(WaitPidFlag::WUNTRACED))?;
     say!("SIGSTOP; waitpid({child}, WUNTRACED): it {}", "SIGSTOP；waitpid({child}, WUNTRACED)：{}", seen(stopped));
