@@ -1,97 +1,141 @@
-//! A process that ended is a zombie until its parent waits for it; one whose parent ended is an orphan and gets another; or it dies with its parent.
+//! Shows the states of a process, what is left of a process that has ended (a zombie), and what becomes of a process whose parent has ended (an orphan).
 //!
-//! Watch for: the state Z, and what is left of a zombie; the orphan's parent before and after; that the third family differs from the
-//! second by one system call, and that nobody but the kernel ends its child.
-//!
-//! At work in the server: `supervisor/reap.rs` waits for all who ended; `sys/process.rs` (`die_with`, PR_SET_PDEATHSIG) has every child die with the
-//! supervisor, so none goes on alone with its clients' sockets.
+//! In the server: `supervisor/reap.rs` waits for every process that has ended; in `sys/process.rs`, `die_with` (`PR_SET_PDEATHSIG`) lets every child die with the
+//! supervisor, so that no worker lives on alone with its clients' sockets.
 
+#[path = "../stage/mod.rs"]
 mod stage;
+mod states;
 
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::value::Value;
 use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
-use stage::{Attempt, Failure, PATIENCE, exit_code, say, wait_until};
+use stage::{Attempt, Failure, Lesson, ended, exit_code, part, patience, say, shown, text, wait_until};
 use std::fs;
-use std::io;
+use std::process::ExitCode;
 use std::thread::sleep;
 
-fn main() -> Result<(), Failure> {
-    zombie().cannot("show a zombie")?;
-    // An orphan goes to its nearest ancestor that has asked for orphans, or else to process 1, which waits for whoever comes.
-    // This one asks, so that it can wait for them itself and leaves nothing behind.
-    set_child_subreaper(true).cannot("take in orphans")?;
-    say!("now the parent takes in orphans, as process 1 does for those whom nobody else takes in");
-    orphan(false).cannot("show an orphan")?;
-    orphan(true).cannot("show a child that dies with its parent")
+const LESSON: Lesson = Lesson {
+    about: ["The states of a process; zombies and orphans", "进程的状态；僵尸进程与孤儿进程"],
+    watch_for: &[
+        ["the states: R runs, S sleeps, T is stopped, Z is a zombie", "状态：R 运行，S 睡眠，T 暂停，Z 僵尸"],
+        [
+            "a zombie has no memory any more, only a pid and an exit code, until its parent waits for it",
+            "僵尸进程不再占用内存，只剩 pid 和退出码，直到父进程 wait",
+        ],
+        ["an orphan lives on with another parent", "孤儿进程继续运行，由另一个父进程收养"],
+        ["with PR_SET_PDEATHSIG the kernel kills the child when its parent dies", "设置 PR_SET_PDEATHSIG 后，父进程一死，内核就杀死子进程"],
+    ],
+};
+
+fn main() -> ExitCode {
+    stage::play(&LESSON, |()| {
+        states::four_states()?;
+        zombie()?;
+        orphans()
+    })
 }
 
-fn zombie() -> io::Result<()> {
-    let mut child = Process::start(|| 3)?;
+fn zombie() -> Result<(), Failure> {
+    part!("a zombie", "僵尸进程");
+    let mut child = Process::start(|| 3).cannot("start a child")?;
     let pid = child.pid();
-    // Waits for the end, and leaves the zombie where it is: a look at the status, which `join` would take away.
+    // Waits for the end and leaves the zombie there, which `join` would take away.
     waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
-    say!("pid {pid} has ended and nobody has waited for it: {}", in_proc(pid));
+    say!("pid {pid} has ended, and its parent has not waited for it: {}", "pid {pid} 已结束，父进程还没有 wait：{}", in_proc(pid));
     let memory = fs::read_to_string(format!("/proc/{pid}/statm"))?;
-    say!(
-        "its memory is given back ({} pages); it keeps its pid and its exit code, until somebody asks for it",
-        memory.split(' ').next().unwrap_or("?")
-    );
-    let end = child.join();
-    say!("waited for: pid {pid}: {end}; {}", in_proc(pid));
+    let pages = memory.split(' ').next().unwrap_or("?");
+    say!("its memory is {pages} pages; it keeps its pid and its exit code", "它占用的内存是 {pages} 页；只保留 pid 和退出码");
+    let end = ended(child.join());
+    say!("after wait: pid {pid} {end}; it is {}", "wait 之后：pid {pid} {end}；{}", in_proc(pid));
+    shown!("a zombie with {pages} pages of memory; after wait: {}", "僵尸进程占用 {pages} 页内存；wait 之后：{}", in_proc(pid));
     Ok(())
 }
 
-/// A parent with a child; the parent is killed.
-fn orphan(dies_with_parent: bool) -> io::Result<()> {
+fn orphans() -> Result<(), Failure> {
+    // An orphan goes to its nearest ancestor that has asked for orphans, or else to process 1, which waits for all children.
+    // This process asks, so that it can wait for the orphan itself and leaves nothing behind.
+    set_child_subreaper(true).cannot("take in orphans")?;
+    part!("a child that outlives its parent", "比父进程活得更久的子进程");
+    say!(
+        "the first process takes in orphans (PR_SET_CHILD_SUBREAPER), as process 1 does otherwise",
+        "第一个进程收养孤儿（PR_SET_CHILD_SUBREAPER）；通常由 1 号进程收养"
+    );
+    let outlives = parent_killed(false)?;
+    part!("a child that dies with its parent", "随父进程一起死亡的子进程");
+    let dies = parent_killed(true)?;
+    shown!(
+        "after the parent's death the orphan went on and {}; the child with PR_SET_PDEATHSIG {}",
+        "父进程死后，孤儿继续运行，自行结束（{}）；设置了 PR_SET_PDEATHSIG 的子进程{}",
+        ended(outlives),
+        ended(dies)
+    );
+    Ok(())
+}
+
+/// Kills a parent that has a child. Returns how the child ended.
+fn parent_killed(dies_with_parent: bool) -> Result<End, Failure> {
     let (born, adopted_by) = (Value::map("example-born")?, Value::map("example-adopted-by")?);
     let mut parent = Process::start(|| {
-        let Ok(_child) = Process::start(|| exit_code(lonely_child(dies_with_parent, born, adopted_by).cannot("be a child"))) else {
+        let Ok(_child) = Process::start(|| exit_code(lonely_child(dies_with_parent, born, adopted_by))) else {
             return 1;
         };
-        // Until it is killed. It is given no chance to take its child with it, as a `Process` that is dropped would.
-        sleep(PATIENCE);
+        // Until it is killed. So it can't kill its child, as a `Process` that is dropped would.
+        sleep(patience());
         1
-    })?;
+    })
+    .cannot("start a parent")?;
     wait_until("a child", || born.get() != 0)?;
     let child = Pid::from_raw(born.get() as i32);
-    say!("pid {child}: {}", in_proc(child));
+    say!("the child, pid {child}: {}", "子进程 pid {child}：{}", in_proc(child));
     parent.kill();
-    say!("the parent of pid {child}, pid {}, was {}", parent.pid(), parent.join());
+    say!("the parent of pid {child}, pid {}, {}", "pid {child} 的父进程 pid {} {}", parent.pid(), ended(parent.join()));
     if !dies_with_parent {
         wait_until("an adoption", || adopted_by.get() != 0)?;
-        say!("the orphan lives: pid {child}, {}", in_proc(child));
+        say!("the orphan lives: pid {child}, {}", "孤儿还活着：pid {child}，{}", in_proc(child));
         adopted_by.set(0);
     }
-    // It is no child that was started here, but has become one.
-    let end = waitpid(child, None).map(End::of)?;
-    say!("pid {child}: {}", end.map_or("was stopped".to_owned(), |end| end.to_string()));
-    Ok(())
+    // This process did not start it, but has become its parent.
+    let end = End::of(waitpid(child, None)?).ok_or_else(|| Failure(format!("pid {child} has not ended")))?;
+    say!("pid {child} {}", "pid {child} {}", ended(end));
+    Ok(end)
 }
 
-fn lonely_child(dies_with_parent: bool, born: Value, adopted_by: Value) -> io::Result<()> {
+fn lonely_child(dies_with_parent: bool, born: Value, adopted_by: Value) -> Result<(), Failure> {
     let parent = getppid();
     if dies_with_parent {
-        say!("a child that dies with its parent, pid {parent}: `Process` has asked for that");
+        say!(
+            "this child dies with its parent, pid {parent}: `Process` has set PR_SET_PDEATHSIG",
+            "这个子进程随父进程 pid {parent} 一起死亡：`Process` 设置了 PR_SET_PDEATHSIG"
+        );
     } else {
         set_pdeathsig(None)?;
-        say!("a child that outlives its parent, pid {parent}: it has taken back what `Process` asked for");
+        say!(
+            "this child outlives its parent, pid {parent}: it has cleared PR_SET_PDEATHSIG",
+            "这个子进程比父进程 pid {parent} 活得更久：它清除了 PR_SET_PDEATHSIG"
+        );
     }
     born.set(getpid().as_raw() as u64);
-    // One that dies with its parent doesn't come farther.
+    // A child that dies with its parent does not get farther.
     wait_until("the parent's death", || getppid() != parent)?;
-    say!("an orphan: its parent was pid {parent} and is pid {}", getppid());
+    say!("an orphan: its parent was pid {parent}, and is now pid {}", "成为孤儿：父进程原来是 pid {parent}，现在是 pid {}", getppid());
     adopted_by.set(getppid().as_raw() as u64);
-    wait_until("a look at the orphan", || adopted_by.get() == 0)
+    Ok(wait_until("a look at the orphan", || adopted_by.get() == 0)?)
 }
 
-/// A process's state and parent, as everyone may read them. Source: proc_pid_stat(5), the fields behind the name.
+/// A process's state and parent, in words.
 fn in_proc(pid: Pid) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    match stat.rsplit(") ").next().map(|fields| fields.split(' ').collect::<Vec<_>>()).as_deref() {
-        Some([state, parent, ..]) => format!("state {state}, parent pid {parent}"),
-        _ => "not in /proc".to_owned(),
+    match stat_of(pid) {
+        Some((state, parent)) => text!("state {state}, parent pid {parent}", "状态 {state}，父进程 pid {parent}"),
+        None => text!("not in /proc any more", "/proc 中已没有它"),
     }
+}
+
+/// A process's state and parent, as every user may read them. Source: proc_pid_stat(5), the fields after the name.
+pub fn stat_of(pid: Pid) -> Option<(String, String)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit(") ").next()?.split(' ').map(str::to_owned);
+    Some((fields.next()?, fields.next()?))
 }
