@@ -1,6 +1,6 @@
 //! The server in the background: that there is one at a time, that it is apart from whoever started it, and that it is gone when it is said to be.
 
-use forkchat_tests::example::{Ended, Example};
+use forkchat_tests::example::Ended;
 use forkchat_tests::processes::{children_of, family_of, has_ended, name_of};
 use forkchat_tests::terminal::Terminal;
 use forkchat_tests::{Client, DEADLINE, Server, server_binary, wait_for};
@@ -455,62 +455,6 @@ fn a_log_that_is_emptied_is_written_on_from_its_beginning() {
     kill(children_of(pid)[0], Signal::SIGKILL).unwrap();
     wait_for("a line", || service.log().contains("killed by signal 9; restarted").then_some(()));
     assert!(service.log().starts_with("20"), "{:?}", service.log());
-}
-
-/// What the example says a process has of others: parent, session, and what comes behind them.
-fn surroundings(example: &Ended, of: &str) -> (Pid, Pid, String) {
-    let words = example.words(of).join(" ");
-    let (parent, rest) = words.split_once("parent ").unwrap().1.split_once(", session ").unwrap();
-    let (session, rest) = rest.split_once(", ").unwrap();
-    let pid = |text: &str| Pid::from_raw(text.parse().unwrap());
-    (pid(parent), pid(session), rest.to_owned())
-}
-
-#[test]
-fn the_example_shows_all_of_it() {
-    let example = Example::run("daemon", &[]);
-    let first = example.words("start: pid ")[2];
-    let restarted = example.text.lines().filter(|line| line.contains("is ready")).nth(1).unwrap();
-    let second = restarted.split("start: pid ").nth(1).unwrap().split(' ').next().unwrap();
-    assert_ne!(first, second);
-    example.said(&[
-        &format!("start: pid {first} is ready; has it the pid file? true"),
-        &format!("start: one runs already, as pid {first}"),
-        &format!("stop: pid {first} has ended"),
-        &format!("start: pid {second} is ready; has it the pid file? true"),
-        &format!("stop: pid {second} has ended"),
-        "is the pid file there? false",
-        &format!("noted: pid {first} begins"),
-        &format!("noted: pid {first} ends"),
-        &format!("noted: pid {second} begins"),
-        &format!("noted: pid {second} ends"),
-    ]);
-    assert_eq!(example.text.matches("noted: ").count(), 4, "who was refused never began");
-    let starter = Pid::from_raw(example.words("pid ")[1].parse().unwrap());
-    let (_, session, _) = surroundings(&example, "the starter: ");
-    for pid in [first, second] {
-        let of_daemon = surroundings(&example, &format!("pid {pid} ends"));
-        assert!(of_daemon.0 != starter && of_daemon.1 != session && of_daemon.1.to_string() != pid, "{example}");
-        assert_eq!(of_daemon.2, "directory /, umask 077, 0 1 2 are /dev/null /dev/null /dev/null");
-    }
-}
-
-#[test]
-fn the_examples_parts_find_each_other_and_nothing_is_left() {
-    let example = Example::start("daemon", &["stop"]);
-    // Before there is one: else it might be the one that is started next.
-    example.reads("stop: none runs");
-    let started = example.again(&["start"]);
-    let first = started.words("start: pid ")[2];
-    example.again(&["start"]).said(&[&format!("start: one runs already, as pid {first}")]);
-    let restarted = example.again(&["restart"]);
-    let second = restarted.words("start: pid ")[2];
-    restarted.said(&[&format!("stop: pid {first} has ended"), &format!("start: pid {second} is ready")]);
-    example.again(&["stop"]).said(&[&format!("stop: pid {second} has ended")]);
-    example.again(&["stop"]).said(&["stop: none runs"]);
-    example.again(&["restart"]).said(&["stop: none runs", "is ready"]);
-    // The last one ends by itself, and takes its pid file away.
-    example.finish().said(&["stop: none runs"]);
 }
 
 /// A process that has another program's file locked, as SQLite has its databases, is none of ours.

@@ -1,13 +1,9 @@
-//! A process goes into the background, is found there by its pid file, and is stopped, restarted, and gone when it is said to be.
+//! Shows a daemon: a process in the background, which is found by its pid file, stopped, and restarted.
 //!
-//! Without an argument it shows all of that in a directory of its own. With `start`, `stop` or `restart` it does that one thing, with a daemon that ends
+//! Without an argument it shows all of that in a directory of its own. With `start`, `stop` or `restart` it does that alone, with a daemon that ends
 //! by itself after ten seconds: `cargo run -p forkchat-server --example daemon -- start`, and then `stop`, or `start` again.
 //!
-//! Watch for: what the daemon has of its starter (nothing: another session, directory, umask, `/dev/null` three times, and soon no parent but init); that the second
-//! start is refused with the first one's pid; that of the notes, `ends` of the old one comes before `begins` of the new one.
-//! The session's number is that of a process between the two, which led it and has ended: who leads none (the second fork) can't get a terminal by opening one.
-//!
-//! At work in the server: `service.rs` is `forkchat-server start`, `stop` and `restart`. The steps and their reasons: `daemon/mod.rs`.
+//! In the server: `service.rs` is `forkchat-server start`, `stop` and `restart`. `daemon/mod.rs` has the steps and their reasons.
 
 #[path = "../stage/mod.rs"]
 mod stage;
@@ -18,98 +14,171 @@ use forkchat_server::daemon::{self, Files, Ready, StartError, Stopped};
 use forkchat_server::sys::socket::wait_for_input;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 use stage::scratch::in_scratch;
-use stage::{Attempt, Failure, say};
+use stage::{Attempt, Failure, Lesson, part, patience, say, shown, slowed, text};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use surroundings::Surroundings;
 
-/// How long a daemon lives that nobody stops, and how long it may take to end when somebody does.
-const LIFE: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(2);
+const LESSON: Lesson = Lesson {
+    about: ["A daemon: start, stop, restart", "守护进程：启动、停止、重启"],
+    watch_for: &[
+        [
+            "the daemon keeps nothing of its starter's: another session, directory, umask, and /dev/null three times",
+            "守护进程不保留启动者的任何环境：会话、工作目录、umask 都不同，标准输入、输出、错误都是 /dev/null",
+        ],
+        ["its parent has ended, so it gets another: process 1, as a rule", "它的父进程已经结束，于是被收养，通常由 1 号进程收养"],
+        [
+            "the leader of its session has ended: a process that does not lead its session can't get a terminal by opening one",
+            "它所在会话的首进程已经结束：不是会话首进程，打开终端时就不会得到控制终端",
+        ],
+        ["a second start is refused, with the pid of the first daemon", "第二次 start 被拒绝，并给出第一个守护进程的 pid"],
+        [
+            "a restart is a stop and a start: the old daemon ends before the new one begins",
+            "restart 就是先 stop 再 start：旧的结束之后，新的才开始",
+        ],
+    ],
+};
 
-fn main() -> Result<ExitCode, Failure> {
+/// How long a daemon lives that is not stopped.
+const LIFE: Duration = Duration::from_secs(10);
+/// How often the daemon looks whether its directory is still there.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+#[derive(clap::Args)]
+struct Own {
+    /// What to do alone; without it everything is shown
+    task: Option<Task>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Task {
+    Start,
+    Stop,
+    Restart,
+}
+
+fn main() -> ExitCode {
+    stage::play(&LESSON, |own: Own| match own.task {
+        None => in_scratch("daemon", show),
+        Some(task) => perform(task).map(|()| ExitCode::SUCCESS),
+    })
+}
+
+/// One task, with a pid file that is the user's: the next call finds the daemon.
+fn perform(task: Task) -> Result<(), Failure> {
     let user = fs::metadata("/proc/self").cannot("look at /proc/self")?.uid();
     let pid_file = std::env::temp_dir().join(format!("forkchat-example-daemon-of-{user}.pid"));
-    match std::env::args_os().nth(1).as_ref().map(|argument| argument.to_string_lossy()).as_deref() {
-        None => return in_scratch("daemon", show),
-        Some("start") => start(&pid_file, None)?,
-        Some("stop") => stop(&pid_file)?,
-        Some("restart") => stop(&pid_file).and_then(|()| start(&pid_file, None))?,
-        Some(other) => return Err(Failure(format!("no such thing to do: {other}; give start, stop, restart or nothing"))),
+    match task {
+        Task::Start => start(&pid_file, None).map(drop),
+        Task::Stop => stop(&pid_file),
+        Task::Restart => stop(&pid_file).and_then(|()| start(&pid_file, None).map(drop)),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn show(directory: &Path) -> Result<(), Failure> {
     let (pid_file, notes) = (directory.join("pid"), directory.join("notes"));
-    format!("the starter: {:#}", Surroundings::look()?).lines().for_each(|line| say!("{line}"));
-    let starts = (0..2).try_for_each(|_| start(&pid_file, Some(&notes)));
-    let restarts = starts.and_then(|()| stop(&pid_file)).and_then(|()| start(&pid_file, Some(&notes)));
+    part!("start, start again, restart, stop", "启动、再次启动、重启、停止");
+    let starter = Surroundings::look()?;
+    say!("the starter:", "启动者：");
+    starter.lines().for_each(|line| say!("    {line}", "    {line}"));
+    let started = start_and_restart(&pid_file, &notes);
     // Also when something went wrong.
-    let stops = stop(&pid_file);
-    say!("is the pid file there? {}", pid_file.exists());
-    let noted = fs::read_to_string(&notes).cannot(format!("read {}", notes.display()));
-    noted.iter().flat_map(|noted| noted.lines()).for_each(|line| say!("{line}"));
-    restarts.and(stops).and(noted.map(drop))
+    let stopped = stop(&pid_file);
+    let is_there = pid_file.exists();
+    say!("is the pid file there? {is_there}", "pid 文件还在吗？{is_there}");
+    part!("what the daemons noted in a file", "守护进程在文件中的记录");
+    fs::read_to_string(&notes).cannot(format!("read {}", notes.display()))?.lines().for_each(|line| say!("{line}", "{line}"));
+    let pids: Vec<String> = started?.iter().map(Pid::to_string).collect();
+    stopped?;
+    shown!(
+        "3 starts made {} daemons, one after the other: pid {}; is the pid file left? {is_there}",
+        "3 次 start 先后产生了 {} 个守护进程：pid {}；留下 pid 文件了吗？{is_there}",
+        pids.len(),
+        pids.join(", ")
+    );
+    Ok(())
 }
 
-fn start(pid_file: &Path, notes: Option<&Path>) -> Result<(), Failure> {
+/// Returns the daemons that were started.
+fn start_and_restart(pid_file: &Path, notes: &Path) -> Result<Vec<Pid>, Failure> {
+    let mut daemons = Vec::new();
+    daemons.extend(start(pid_file, Some(notes))?);
+    daemons.extend(start(pid_file, Some(notes))?);
+    stop(pid_file)?;
+    daemons.extend(start(pid_file, Some(notes))?);
+    Ok(daemons)
+}
+
+/// Returns the daemon; `None` if there was one already.
+fn start(pid_file: &Path, notes: Option<&Path>) -> Result<Option<Pid>, Failure> {
     let files = Files { pid_file: pid_file.to_owned(), log: None };
     match daemon::start(&files, |ready| serve(ready, notes)) {
         Ok(pid) => {
             let holder = Holder::find(pid_file).cannot(format!("look into {}", pid_file.display()))?;
-            say!("start: pid {pid} is ready; has it the pid file? {}", holder.is_some_and(|holder| holder.pid == pid));
-            Ok(())
+            let has_file = holder.is_some_and(|holder| holder.pid == pid);
+            say!(
+                "start: pid {pid} is ready; does it hold the pid file? {has_file}",
+                "start：pid {pid} 已就绪；它持有 pid 文件吗？{has_file}"
+            );
+            Ok(Some(pid))
         }
         Err(StartError::Running(pid)) => {
-            say!("start: a server already runs, as pid {pid}");
-            Ok(())
+            say!("start: a daemon runs already, as pid {pid}", "start：已有守护进程在运行，pid {pid}");
+            Ok(None)
         }
-        error => error.map(drop).cannot(format!("start a daemon with the pid file {}", pid_file.display())),
+        error => error.map(Some).cannot(format!("start a daemon with the pid file {}", pid_file.display())),
     }
 }
 
 fn stop(pid_file: &Path) -> Result<(), Failure> {
-    match daemon::stop(pid_file, PATIENCE).cannot(format!("stop the daemon of {}", pid_file.display()))? {
-        Stopped::InForeground(pid) => say!("stop: pid {pid} runs in the foreground, and is left alone"),
-        Stopped::Nobody => say!("stop: none runs"),
-        Stopped::Ended(pid) => say!("stop: pid {pid} has ended"),
-        Stopped::Killed(pid) => say!("stop: pid {pid} did not end in time, and was killed"),
+    match daemon::stop(pid_file, patience()).cannot(format!("stop the daemon of {}", pid_file.display()))? {
+        Stopped::InForeground(pid) => {
+            say!("stop: pid {pid} runs in the foreground, and is left alone", "stop：pid {pid} 在前台运行，不去动它")
+        }
+        Stopped::Nobody => say!("stop: no daemon runs", "stop：没有守护进程在运行"),
+        Stopped::Ended(pid) => say!("stop: pid {pid} has ended", "stop：pid {pid} 已结束"),
+        Stopped::Killed(pid) => say!("stop: pid {pid} did not end in time, and was killed", "stop：pid {pid} 没有及时结束，已被杀死"),
     }
     Ok(())
 }
 
 /// The daemon. Returns its exit code.
 fn serve(ready: Ready<'_>, notes: Option<&Path>) -> i32 {
-    let told = match begin(notes) {
-        Ok(told) => told,
+    let terminate = match begin(notes) {
+        Ok(terminate) => terminate,
         Err(failure) => {
             ready.failed(1, failure.to_string());
             return 1;
         }
     };
     ready.serving();
-    i32::from(wait_for_input(told.as_fd(), Some(LIFE)).is_err() || note(notes, "ends").is_err())
+    let end = Instant::now() + slowed(LIFE);
+    // Ctrl-C doesn't reach a daemon, but the starter removes the directory then.
+    let has_place = || notes.is_none_or(Path::exists);
+    let is_asked_to_end = || wait_for_input(terminate.as_fd(), Some(LOOK_AGAIN)).map_or(true, |events| !events.is_empty());
+    while !is_asked_to_end() && has_place() && Instant::now() < end {}
+    i32::from(has_place() && note(notes, &text!("ends", "结束")).is_err())
 }
 
 fn begin(notes: Option<&Path>) -> Result<SignalFd, Failure> {
-    note(notes, "begins").cannot(format!("write {notes:?}"))?;
-    // As a value it doesn't cut the daemon off: the pid file is taken away at the end.
+    note(notes, &text!("begins", "开始")).cannot(format!("write {notes:?}"))?;
+    // Read from a descriptor, the signal doesn't kill the daemon, which can remove the pid file at its end.
     let terminate = SigSet::from(Signal::SIGTERM);
     terminate.thread_block().and_then(|()| SignalFd::new(&terminate)).cannot("watch for SIGTERM")
 }
 
+/// A daemon has no terminal, so it writes to a file.
 fn note(notes: Option<&Path>, what: &str) -> io::Result<()> {
     let Some(notes) = notes else { return Ok(()) };
-    let (pid, surroundings) = (getpid(), Surroundings::look()?);
-    // The end has them again, for one glance: by then init is the parent.
-    let line = if what == "begins" { format!("{surroundings:#}") } else { surroundings.to_string() };
-    OpenOptions::new().append(true).create(true).open(notes)?.write_all(format!("noted: pid {pid} {what}: {line}\n").as_bytes())
+    // At the end once more: by then the daemon has its new parent.
+    let mut lines = text!("pid {} {what}:\n", "pid {} {what}：\n", getpid());
+    Surroundings::look()?.lines().for_each(|line| lines.extend(["    ", &line, "\n"]));
+    OpenOptions::new().append(true).create(true).open(notes)?.write_all(lines.as_bytes())
 }

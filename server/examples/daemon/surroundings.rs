@@ -1,12 +1,12 @@
-//! What a process has of others.
+//! What a process has from its parent.
 
+use crate::stage::text;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getppid, getsid};
-use std::fmt;
 use std::fs;
 use std::io;
 
-/// What a process was given by whoever started it. Shown, it is one line; `{:#}` makes several short ones of it.
+/// What a process inherits, unless it changes that.
 pub struct Surroundings {
     place: String,
     mask: String,
@@ -16,21 +16,24 @@ pub struct Surroundings {
 impl Surroundings {
     /// Those of this process.
     pub fn look() -> io::Result<Surroundings> {
-        // It can be looked at only by setting it.
+        // The only way to read it is to set it.
         let mask = umask(Mode::empty());
         umask(mask);
-        let leads = |number| fs::read_link(format!("/proc/self/fd/{number}")).map(|path| path.display().to_string());
+        let (parent, session, directory) = (getppid(), getsid(None)?, std::env::current_dir()?);
+        let file = |descriptor| fs::read_link(format!("/proc/self/fd/{descriptor}")).map(|path| path.display().to_string());
         Ok(Surroundings {
-            place: format!("parent {}, session {}, directory {}", getppid(), getsid(None)?, std::env::current_dir()?.display()),
+            place: text!(
+                "parent {parent}, session {session}, directory {}",
+                "父进程 {parent}，会话 {session}，工作目录 {}",
+                directory.display()
+            ),
             mask: format!("umask {:03o}", mask.bits()),
-            standard: format!("0 1 2 are {} {} {}", leads(0)?, leads(1)?, leads(2)?),
+            standard: text!("0, 1, 2 are {}, {}, {}", "0、1、2 是 {}、{}、{}", file(0)?, file(1)?, file(2)?),
         })
     }
-}
 
-impl fmt::Display for Surroundings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let between = if f.alternate() { "\n    " } else { ", " };
-        f.write_str(&[&*self.place, &self.mask, &self.standard].join(between))
+    /// Three short lines.
+    pub fn lines(self) -> impl Iterator<Item = String> {
+        [self.place, self.mask, self.standard].into_iter()
     }
 }

@@ -5,12 +5,12 @@ use forkchat_tests::example::Example;
 
 #[test]
 fn what_cannot_be_done_is_said_in_a_sentence() {
-    for (example, argument, why) in [
-        ("echo_per_process", "--client=127.0.0.1:1", "Error: cannot connect to 127.0.0.1:1: "),
-        ("daemon", "nonsense", "Error: no such thing to do: nonsense; give start, stop, restart or nothing"),
+    for (example, argument, code, why) in [
+        ("echo_per_process", "--client=127.0.0.1:1", 1, "Error: cannot connect to 127.0.0.1:1: "),
+        ("daemon", "nonsense", 2, "error: invalid value 'nonsense' for '[TASK]'\n  [possible values: start, stop, restart]"),
     ] {
         let ended = Example::run(example, &[argument]);
-        assert_eq!(ended.code, Some(1), "{ended}");
+        assert_eq!(ended.code, Some(code), "{ended}");
         assert!(ended.errors.starts_with(why), "{ended}");
     }
     for name in ["daemon", "ticket_lock"] {

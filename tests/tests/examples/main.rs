@@ -4,6 +4,7 @@ mod ack_server;
 mod bare_fork;
 mod command_line;
 mod cpu_or_io;
+mod daemon;
 mod echo_per_process;
 mod interrupted;
 mod karaoke_semaphore;

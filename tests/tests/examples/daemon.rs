@@ -1,0 +1,60 @@
+use forkchat_tests::example::{Ended, Example};
+
+/// The three lines that the example prints after a line about a process: its parent, its session, and the rest.
+fn surroundings(example: &Ended, of: &str) -> (u64, u64, String) {
+    let after = example.text.split_once(of).unwrap_or_else(|| panic!("{of:?} is missing in\n{example}")).1;
+    let texts = after.lines().skip(1).filter_map(|line| line.split_once(" s  pid ")?.1.split_once(' '));
+    let lines: Vec<_> = texts.map(|(_, text)| text.trim()).take(3).collect();
+    let (parent, rest) = lines[0].strip_prefix("parent ").unwrap().split_once(", session ").unwrap();
+    let (session, directory) = rest.split_once(", ").unwrap();
+    (parent.parse().unwrap(), session.parse().unwrap(), format!("{directory}, {}, {}", lines[1], lines[2]))
+}
+
+#[test]
+fn daemon() {
+    let example = Example::run("daemon", &[]);
+    let pids = example.behind("start: pid ");
+    let [first, second] = pids[..] else { panic!("{example}") };
+    assert_ne!(first, second);
+    example.said(&[
+        "watch for: the daemon keeps nothing",
+        &format!("start: pid {first} is ready; does it hold the pid file? true"),
+        &format!("start: a daemon runs already, as pid {first}"),
+        &format!("stop: pid {first} has ended"),
+        &format!("start: pid {second} is ready; does it hold the pid file? true"),
+        &format!("stop: pid {second} has ended"),
+        "is the pid file there? false",
+        &format!("pid {first} begins:"),
+        &format!("pid {first} ends:"),
+        &format!("pid {second} begins:"),
+        &format!("pid {second} ends:"),
+        &format!("shown: 3 starts made 2 daemons, one after the other: pid {first}, {second}; is the pid file left? false"),
+    ]);
+    assert_eq!(example.text.matches(" begins:").count(), 2, "a daemon that was refused never began: {example}");
+    let starter: u64 = example.words("pid ")[1].parse().unwrap();
+    let (_, session, _) = surroundings(&example, "the starter:");
+    for pid in [first, second] {
+        let (parent, its_session, rest) = surroundings(&example, &format!("pid {pid} ends:"));
+        assert!(parent != starter && its_session != session && its_session.to_string() != pid, "{example}");
+        assert_eq!(rest, "directory /, umask 077, 0, 1, 2 are /dev/null, /dev/null, /dev/null");
+    }
+    assert_eq!(example.errors, "");
+}
+
+#[test]
+fn the_tasks_find_each_others_daemon_and_leave_nothing() {
+    let example = Example::start("daemon", &["stop"]);
+    // Before there is one: else it might be the one that is started next.
+    example.reads("stop: no daemon runs");
+    let started = example.again(&["start"]);
+    let first = started.words("start: pid ")[2];
+    example.again(&["start"]).said(&[&format!("start: a daemon runs already, as pid {first}")]);
+    let restarted = example.again(&["restart"]);
+    let second = restarted.words("start: pid ")[2];
+    restarted.said(&[&format!("stop: pid {first} has ended"), &format!("start: pid {second} is ready")]);
+    example.again(&["stop"]).said(&[&format!("stop: pid {second} has ended")]);
+    example.again(&["stop"]).said(&["stop: no daemon runs"]);
+    example.again(&["restart"]).said(&["stop: no daemon runs", "is ready"]);
+    // The last one ends by itself, and takes its pid file away.
+    example.finish().said(&["stop: no daemon runs"]);
+}
