@@ -1,9 +1,6 @@
-//! Ten guests and four rooms: a counting semaphore lets in as many as there is room for, and the others wait.
+//! Ten guests and four rooms: a counting semaphore admits as many guests as there are rooms, and the others wait.
 //!
-//! Watch for: that never more than four are inside, and that they come in as others leave; that the room of a guest who is killed inside stays
-//! taken, until whoever reaps the guest gives it back. (A POSIX semaphore forgets who has its units, so there nobody could.)
-//!
-//! At work in the server: `admission.rs`: the supervisor and the worker that keeps the UDP sessions let in so many clients together.
+//! In the server: `admission.rs` counts the clients that are admitted. The supervisor and the worker that has the UDP sessions share this count.
 
 mod stage;
 
@@ -11,79 +8,118 @@ use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::ipc::value::{Array, Value};
 use forkchat_server::sys::memory::map_shared;
-use stage::{Attempt, Failure, PATIENCE, exit_code, say, wait_until};
+use stage::{Attempt, Failure, Lesson, ended, exit_code, nap, part, patience, say, shown, slowed, wait_until, went_well};
 use std::io;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+const LESSON: Lesson = Lesson {
+    about: ["A karaoke house: a counting semaphore", "卡拉 OK 包厢：计数信号量"],
+    watch_for: &[
+        ["never more than four guests are inside", "屋里从来不超过四位客人"],
+        ["a guest comes in when another one leaves", "有客人离开，下一位才能进去"],
+        [
+            "the room of a guest who is killed stays taken until the parent gives it back",
+            "客人被杀死后，他的包厢仍被占用，直到父进程替他归还",
+        ],
+        [
+            "a POSIX semaphore does not know which process holds its units: there the room would be lost for ever",
+            "POSIX 信号量不记录单位由哪个进程持有：换成它，这间包厢就永远收不回来了",
+        ],
+    ],
+};
 const ROOMS: u32 = 4;
 const GUESTS: usize = 10;
-const SONG: Duration = Duration::from_millis(50);
-/// So long it may take to see whether there is a room.
-const MOMENT: Duration = Duration::from_millis(100);
+const SONG_MS: u64 = 80;
 
-fn main() -> Result<(), Failure> {
-    let rooms = map_shared::<Semaphore<GUESTS>>("example-rooms").cannot("map the rooms")?;
-    rooms.init(ROOMS).cannot("make the rooms")?;
-    evening(rooms).cannot("show an evening")?;
-    accident(rooms).cannot("show an accident")
+fn main() -> ExitCode {
+    stage::play(&LESSON, |()| {
+        let rooms = map_shared::<Semaphore<GUESTS>>("example-rooms").cannot("map the rooms")?;
+        rooms.init(ROOMS).cannot("make the rooms")?;
+        evening(rooms)?;
+        accident(rooms)
+    })
 }
 
-fn evening(rooms: &'static Semaphore<GUESTS>) -> io::Result<()> {
-    say!("{ROOMS} rooms, {GUESTS} guests");
-    let counts = Array::<AtomicU32>::map("example-counts", 2)?;
+fn evening(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
+    part!("{GUESTS} guests, {ROOMS} rooms", "{GUESTS} 位客人，{ROOMS} 间包厢");
+    let counts = Array::<AtomicU32>::map("example-counts", 2).cannot("map the counts")?;
     let (inside, most) = (&counts[0], &counts[1]);
     let sing = |guest| {
+        let came = Instant::now();
         enter(rooms, guest)?;
-        // Counted between taking and giving back, so those counted at a time are never more than those who have a room.
+        // Counted between acquire and release. So the count is never higher than the number of rooms that are taken.
         let now = inside.fetch_add(1, Ordering::Relaxed) + 1;
         most.fetch_max(now, Ordering::Relaxed);
-        say!("guest {guest} sings; inside are now {now}");
-        sleep(SONG);
+        let waited = came.elapsed().as_millis();
+        say!(
+            "guest {guest} waited {waited} ms and sings; guests inside: {now}",
+            "客人 {guest} 等了 {waited} 毫秒，开唱；屋里有 {now} 位客人"
+        );
+        nap(SONG_MS);
         inside.fetch_sub(1, Ordering::Relaxed);
+        say!("guest {guest} leaves", "客人 {guest} 离开");
         rooms.release(guest);
         Ok(())
     };
+    let began = Instant::now();
     let guests: io::Result<Vec<_>> = (0..GUESTS).map(|guest| Process::start(|| exit_code(sing(guest)))).collect();
-    let happy = guests?.iter_mut().map(Process::join).filter(|&end| end == End::Exited(0)).count();
-    say!("{happy} guests have sung; inside were at most {}; rooms free: {}", most.load(Ordering::Relaxed), rooms.available());
+    let have_sung = guests.cannot("start the guests")?.iter_mut().map(Process::join).filter(|&end| end == End::Exited(0)).count();
+    shown!(
+        "{have_sung} guests sang in {} ms, at most {} at a time; rooms free: {}",
+        "{have_sung} 位客人唱完，共 {} 毫秒，同时最多 {} 位；空包厢：{}",
+        began.elapsed().as_millis(),
+        most.load(Ordering::Relaxed),
+        rooms.available()
+    );
     Ok(())
 }
 
-fn accident(rooms: &'static Semaphore<GUESTS>) -> io::Result<()> {
+fn accident(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
+    part!("a guest is killed inside", "一位客人在包厢里被杀死");
     let (is_waiting, is_closing) = (Value::map("example-is-waiting")?, Value::map("example-is-closing")?);
     let stay = |guest| {
-        if !rooms.acquire(guest, MOMENT).map_err(io::Error::other)? {
-            say!("guest {guest} finds no room free and waits");
+        if !rooms.acquire(guest, slowed(Duration::from_millis(100))).cannot("acquire a room")? {
+            say!("guest {guest} finds no room free and waits", "客人 {guest} 发现没有空包厢，等待");
             is_waiting.set(1);
             enter(rooms, guest)?;
         }
-        say!("guest {guest} sings until the house closes");
+        say!("guest {guest} has a room until the house closes", "客人 {guest} 占用包厢，直到打烊");
         wait_until("the house to close", || is_closing.get() == 1)?;
         rooms.release(guest);
         Ok(())
     };
-    let start = |guest| Process::start(|| exit_code(stay(guest)));
-    let mut guests = (0..ROOMS as usize).map(start).collect::<io::Result<Vec<_>>>()?;
+    let start = |guest| Process::start(|| exit_code(stay(guest))).cannot(format!("start guest {guest}"));
+    let mut guests = (0..ROOMS as usize).map(start).collect::<Result<Vec<_>, _>>()?;
     wait_until("all rooms to be taken", || rooms.available() == 0)?;
     guests.push(start(4)?);
     wait_until("guest 4 to wait", || is_waiting.get() == 1)?;
 
     guests[2].kill();
-    say!("guest 2: {}; rooms free: {}, for a room that nobody gives back stays taken", guests[2].join(), rooms.available());
-    say!("the host has given back what guest 2 had: {}", rooms.release_all_of(2));
+    let end = ended(guests[2].join());
+    nap(100);
+    let free_after_the_death = rooms.available();
+    say!(
+        "guest 2 {end}; rooms free: {free_after_the_death}, since its room was not given back",
+        "客人 2 {end}；空包厢：{free_after_the_death}，因为他的包厢没有归还"
+    );
+    let given_back = rooms.release_all_of(2);
+    say!("the parent gives back what guest 2 held: {given_back}", "父进程归还客人 2 持有的单位：{given_back}");
     wait_until("guest 4 to have it", || rooms.held_by(4) == 1)?;
-    say!("guest 4 has a room; rooms free: {}", rooms.available());
     is_closing.set(1);
-    guests.iter_mut().enumerate().for_each(|(number, guest)| say!("guest {number}: {}", guest.join()));
-    say!("rooms free: {}", rooms.available());
+    for guest in [0, 1, 3, 4] {
+        went_well(format!("guest {guest}"), guests[guest].join())?;
+    }
+    shown!(
+        "after the death {free_after_the_death} rooms were free; the parent gave {given_back} back, and guest 4 got it; rooms free at the end: {}",
+        "客人死后空包厢 {free_after_the_death} 间；父进程归还 {given_back} 间，客人 4 得到了它；最后空包厢 {} 间",
+        rooms.available()
+    );
     Ok(())
 }
 
-fn enter(rooms: &'static Semaphore<GUESTS>, guest: usize) -> io::Result<()> {
-    match rooms.acquire(guest, PATIENCE).map_err(io::Error::other)? {
-        true => Ok(()),
-        false => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no room came free for guest {guest}"))),
-    }
+fn enter(rooms: &'static Semaphore<GUESTS>, guest: usize) -> Result<(), Failure> {
+    let has_room = rooms.acquire(guest, patience()).cannot("acquire a room")?;
+    if has_room { Ok(()) } else { Err(Failure(format!("no room came free for guest {guest}"))) }
 }

@@ -1,16 +1,17 @@
-//! The office whose tickets are sold: a file that says how many are left. It knows of no lock.
+//! The office whose tickets are sold: a file that says how many are left. It has no lock of its own.
 
-use crate::stage::{Attempt, Failure};
+use crate::stage::{Attempt, Failure, nap};
+use forkchat_server::ipc::value::Array;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io;
 use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How long a sale takes, and how long it is until the next customer comes.
-pub const NAP: Duration = Duration::from_millis(2);
+pub const NAP_MS: u64 = 2;
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Serialize, Deserialize)]
 pub struct Tickets {
     /// How many are left.
@@ -28,13 +29,14 @@ impl Office<'_> {
         Office { directory }
     }
 
-    /// Sells a ticket. False if there was none left.
-    pub fn sell_one(&self) -> Result<bool, Failure> {
-        let Some(left) = self.read()?.left.checked_sub(1) else { return Ok(false) };
-        // The ticket is printed. There is always some time between a look and what is done about it; so long it is sure to be seen what comes of that.
-        sleep(NAP);
+    /// Sells a ticket. Returns how many the seller had read to be left; `None` if there was none.
+    pub fn sell_one(&self) -> Result<Option<u64>, Failure> {
+        let before = self.read()?.left;
+        let Some(left) = before.checked_sub(1) else { return Ok(None) };
+        // The ticket is printed. Some time always passes between a look and what is done about it; here it is long enough to see what happens then.
+        nap(NAP_MS);
         self.write(&Tickets { left })?;
-        Ok(true)
+        Ok(Some(before))
     }
 
     /// How many are left.
@@ -44,10 +46,33 @@ impl Office<'_> {
         serde_json::from_slice(&text).cannot(format!("understand {}", file.display()))
     }
 
-    /// Replaces the file as a whole: nobody ever reads half of one, whatever becomes of the writer.
+    /// Replaces the file as a whole: no reader ever sees half of it, whatever happens to the writer.
     pub fn write(&self, tickets: &Tickets) -> Result<(), Failure> {
         let (new, file) = (self.directory.join(format!("new-{}.json", std::process::id())), self.directory.join("tickets.json"));
         fs::write(&new, serde_json::to_vec(tickets)?).cannot(format!("write {}", new.display()))?;
         fs::rename(&new, &file).cannot(format!("rename {} to {}", new.display(), file.display()))
+    }
+}
+
+/// Which seller sold a ticket after it had read which number, in shared memory: a table with a row for each number and a column for each seller.
+pub struct Reads {
+    times: Array<AtomicU32>,
+    sellers: usize,
+}
+
+impl Reads {
+    pub fn map(tickets: u64, sellers: u32) -> io::Result<Reads> {
+        let (rows, sellers) = (tickets as usize + 1, sellers as usize);
+        Ok(Reads { times: Array::map("example-reads", rows * sellers)?, sellers })
+    }
+
+    pub fn note(&self, number: u64, seller: u32) {
+        self.times[number as usize * self.sellers + seller as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often each seller read this number.
+    pub fn of(&self, number: u64) -> impl Iterator<Item = u32> {
+        let row = number as usize * self.sellers;
+        self.times[row..row + self.sellers].iter().map(|times| times.load(Ordering::Relaxed))
     }
 }

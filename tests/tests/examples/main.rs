@@ -2,6 +2,7 @@
 
 mod ack_server;
 mod bare_fork;
+mod clock_process;
 mod command_line;
 mod cpu_or_io;
 mod daemon;
@@ -17,7 +18,10 @@ mod run_program;
 mod separate_memory;
 mod start_and_join;
 mod thread_pool;
+mod threads_at_the_end;
 mod ticket_lock;
+mod timeouts;
 mod traffic_light_event;
+mod two_locks;
 mod udp_talk;
 mod zombie_and_orphan;
