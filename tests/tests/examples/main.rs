@@ -16,6 +16,7 @@ mod producer_consumer;
 mod python;
 mod run_program;
 mod separate_memory;
+mod shared_dict;
 mod start_and_join;
 mod thread_pool;
 mod threads_at_the_end;
