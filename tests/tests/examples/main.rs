@@ -14,6 +14,7 @@ mod process_group;
 mod process_pool;
 mod producer_consumer;
 mod python;
+mod queue_of_threads;
 mod run_program;
 mod separate_memory;
 mod shared_dict;
