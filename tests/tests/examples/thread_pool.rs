@@ -25,5 +25,23 @@ fn thread_pool() {
         "all threads have stopped, after ",
     ]);
     assert!(example.numbers_behind("all threads have stopped, after ")[0] >= 40, "{example}");
-    assert!(example.errors.contains("our own pool goes wrong") && example.errors.contains("the crate's pool goes wrong"), "{example}");
+    example.said(&[
+        "goes wrong",
+        "shown: the race lost ",
+        "after the threads, the main thread sees 4",
+        "after the child processes, the parent sees 4",
+        "shown: 4 threads changed the global variable from 0 to 4; 4 child processes changed copies of it, and it is still 4",
+    ]);
+    let seen = |by: &str| (1..=4).map(|number| example.numbers_behind(&format!("{by} {number} added 1 and sees "))[0]).collect::<Vec<_>>();
+    let mut by_threads = seen("thread");
+    by_threads.sort_unstable();
+    assert_eq!(
+        (by_threads, seen("child process")),
+        (vec![1, 2, 3, 4], vec![5; 4]),
+        "one for all threads, a copy for each process: {example}"
+    );
+    for job in ["a job for our own pool goes wrong", "a job for the crate's pool goes wrong"] {
+        assert_eq!(example.text.lines().filter(|line| line.contains("panic at ") && line.ends_with(job)).count(), 1, "{example}");
+    }
+    assert_eq!(example.errors, "", "a panic is a line among the others, without a backtrace");
 }
