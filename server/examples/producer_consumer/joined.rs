@@ -1,7 +1,7 @@
-//! A queue that knows when all is done; a consumer that is killed with a task in hand; consumers that die with their parent.
+//! A queue that knows when all is done; a consumer that is killed with an item in hand; consumers that die with their parent.
 
-use crate::stage::{Attempt, Failure, PATIENCE, exit_code, say, wait_until, went_well};
-use crate::{CONSUMERS, SUM, TASKS};
+use crate::stage::{Attempt, Failure, ended, exit_code, nap, part, patience, say, shown, slowed, wait_until, went_well};
+use crate::{CONSUMERS, ITEMS, SUM, WORK_MS};
 use forkchat_server::ipc::joinable_queue::{JoinableQueue, Taken};
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::value::{Array, Value};
@@ -12,69 +12,101 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
+/// Longer than the consumers work, to see that the killed consumer's item is missing.
+const A_WHILE: Duration = Duration::from_millis(300);
+/// The consumer's number of the parent, when it takes over a dead consumer's item.
+const PARENT: u16 = CONSUMERS + 1;
+
 /// The consumers' pids. Their parent notes them for this process, whose grandchildren they are.
 type Pids = Array<AtomicU64>;
 
-/// Nobody counts end markers: `join` returns when every task is done, and then the consumers may end as their parent does.
+/// Without end markers: `join` returns when every item is done, and then the consumers may end as their parent does.
 pub fn joined() -> Result<(), Failure> {
-    // Orphans come to this process, so it can see how they end.
-    set_child_subreaper(true).cannot("take in orphans")?;
+    part!("a joinable queue, and {CONSUMERS} consumers", "可 join 的队列，{CONSUMERS} 个消费者");
+    // Orphans become children of this process, so it can see how they end.
+    set_child_subreaper(true).cannot("become the parent of orphans")?;
     let pids = Pids::map("pids", usize::from(CONSUMERS)).cannot("map the pids")?;
     let mut parent = Process::start(|| exit_code(parent(pids))).cannot("start the consumers' parent")?;
     let end = parent.join();
-    say!("the consumers' parent, pid {}: {end}", parent.pid());
+    say!("the consumers' parent, pid {}, {}", "消费者的父进程 pid {} {}", parent.pid(), ended(end));
     went_well("the consumers' parent", end)?;
+    let mut dead = 0;
     for pid in pids.iter().map(|pid| Pid::from_raw(pid.load(Ordering::Relaxed) as i32)) {
         let mut end = None;
         wait_until(&format!("the end of consumer {pid}"), || {
             end = waitpid(pid, Some(WaitPidFlag::WNOHANG)).ok().and_then(End::of);
             end.is_some()
         })?;
-        say!("a consumer, pid {pid}: {}", end.map_or("not ended".to_owned(), |end| end.to_string()));
+        if let Some(end) = end {
+            say!("a consumer, pid {pid}, {}", "消费者 pid {pid} {}", ended(end));
+            dead += 1;
+        }
     }
+    shown!(
+        "all {ITEMS} items were done although a consumer was killed; {dead} consumers died with their parent",
+        "虽然有一个消费者被杀，{ITEMS} 项全部做完；{dead} 个消费者随父进程一起结束"
+    );
     Ok(())
 }
 
 fn parent(pids: Pids) -> Result<(), Failure> {
-    let queue: JoinableQueue<u64> = JoinableQueue::map("tasks", TASKS as usize).cannot("map a queue")?;
-    let (taken, done) = (Value::map("taken").cannot("map a value")?, Value::map("done").cannot("map the sum")?);
-    (1..=TASKS).try_for_each(|task| queue.put(&task, PATIENCE).cannot(format!("put {task}")))?;
+    let queue: JoinableQueue<u64> = JoinableQueue::map("items", ITEMS as usize).cannot("map a queue")?;
+    (1..=ITEMS).try_for_each(|item| queue.put(&item, patience()).cannot(format!("put {item}")))?;
+    killed_with_an_item(queue)?;
 
+    let done = Value::map("done").cannot("map the sum")?;
+    let consumers = (0..CONSUMERS).map(|me| Process::start(|| consume(queue, me, done))).collect::<Result<Vec<_>, _>>();
+    let mut consumers = consumers.cannot("start the consumers")?;
+    consumers.iter().zip(*pids).for_each(|(consumer, pid)| pid.store(consumer.pid().as_raw() as u64, Ordering::Relaxed));
+    let all_done = queue.join(slowed(A_WHILE))?;
+    say!(
+        "{CONSUMERS} other consumers are at work; all of {ITEMS} items done? {all_done}: the killed consumer has one",
+        "另外 {CONSUMERS} 个消费者在工作；{ITEMS} 项都做完了吗？{all_done}：有一项在被杀的消费者手里"
+    );
+    // Dropped without `done`, the item waits again.
+    drop(queue.take_over(CONSUMERS, PARENT)?);
+    let all_done = queue.join(patience())?;
+    say!(
+        "its item waits again; all done? {all_done}; the sum of what is done is {}",
+        "那一项重新排队；都做完了吗？{all_done}；做完的各项总和是 {}",
+        done.get()
+    );
+    if !all_done || done.get() != SUM {
+        return Err(Failure(format!("not every item was done once: the sum was to be {SUM}")));
+    }
+    let alive = consumers.iter_mut().filter_map(|consumer| consumer.is_alive().then(|| consumer.pid().to_string()));
+    let alive = alive.collect::<Vec<_>>().join(", ");
+    say!("the consumers {alive} wait for more; they die with their parent", "消费者 {alive} 还在等；它们随父进程一起结束");
+    // As a parent that is killed, this one ends without ending its children.
+    std::mem::forget(consumers);
+    Ok(())
+}
+
+/// Starts a consumer that takes an item, and kills it.
+fn killed_with_an_item(queue: JoinableQueue<u64>) -> Result<(), Failure> {
+    let taken = Value::map("taken").cannot("map a value")?;
     let victim = move || {
-        if let Ok(Taken::Task(task, _claim)) = queue.take(CONSUMERS, PATIENCE) {
-            taken.set(task);
-            sleep(PATIENCE);
+        if let Ok(Taken::Task(item, _claim)) = queue.take(CONSUMERS, patience()) {
+            say!("a consumer takes item {item}", "一个消费者取走第 {item} 项");
+            taken.set(item);
+            sleep(patience());
         }
         0
     };
     let mut victim = Process::start(victim).cannot("start a consumer")?;
-    wait_until("a consumer to take a task, or to end", || taken.get() != 0 || !victim.is_alive())?;
+    wait_until("a consumer to take an item, or to end", || taken.get() != 0 || !victim.is_alive())?;
     victim.kill();
-    say!("a consumer with task {} in hand: {}", taken.get(), victim.join());
-
-    let consume = move |me| {
-        while let Ok(Taken::Task(task, claim)) = queue.take(me, PATIENCE) {
-            sleep(Duration::from_millis(5));
-            done.increase(task);
-            claim.done();
-        }
-        0
-    };
-    let consumers = (0..CONSUMERS).map(|me| Process::start(|| consume(me))).collect::<Result<Vec<_>, _>>();
-    let mut consumers = consumers.cannot("start the consumers")?;
-    consumers.iter().zip(*pids).for_each(|(consumer, pid)| pid.store(consumer.pid().as_raw() as u64, Ordering::Relaxed));
-    let all_done = queue.join(Duration::from_millis(300))?;
-    say!("{CONSUMERS} others are at work; all of {TASKS} tasks done? {all_done}: one is with the dead");
-    // Dropped undone, its task waits again.
-    drop(queue.take_over(CONSUMERS, CONSUMERS + 1)?);
-    let all_done = queue.join(PATIENCE)?;
-    say!("its task waits again; all done? {all_done}; the sum of what is done is {}", done.get());
-    if !all_done || done.get() != SUM {
-        return Err(Failure(format!("not every task was done once: the sum was to be {SUM}")));
-    }
-    let alive = consumers.iter_mut().filter_map(|consumer| consumer.is_alive().then(|| consumer.pid().to_string()));
-    say!("the consumers {} wait for more; they die with their parent", alive.collect::<Vec<_>>().join(", "));
-    // As a parent ends that is killed: without a word to its children.
-    std::mem::forget(consumers);
+    say!("the consumer with item {} in hand {}", "手里有第 {} 项的消费者{}", taken.get(), ended(victim.join()));
     Ok(())
+}
+
+/// What a consumer does. Returns its exit code.
+fn consume(queue: JoinableQueue<u64>, me: u16, done: Value) -> i32 {
+    while let Ok(Taken::Task(item, claim)) = queue.take(me, patience()) {
+        say!("consumer {me} takes item {item}", "消费者 {me} 取走第 {item} 项");
+        nap(WORK_MS);
+        done.increase(item);
+        claim.done();
+    }
+    0
 }

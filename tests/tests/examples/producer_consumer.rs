@@ -4,22 +4,38 @@ use forkchat_tests::example::Example;
 fn producer_consumer() {
     let example = Example::run("producer_consumer", &[]);
     example.said(&[
+        "watch for: which consumer takes which item",
         "a queue of 4 places",
-        "the sum of all numbers is 78, and is to be 78",
-        "in hand: killed by signal 9",
-        "all of 12 tasks done? false: one is with the dead",
-        "its task waits again; all done? true; the sum of what is done is 78",
+        "shown: 12 items were taken, each once: their sum is 78, and is to be 78",
+        "a producer that forgets an end marker",
+        "the producer has put 12 items and 2 end markers",
+        ": no item came, nor an end marker",
+        "shown: 2 of 3 consumers got an end marker; 1 would wait for ever",
+        "in hand was killed by signal 9",
+        "all of 12 items done? false: the killed consumer has one",
+        "its item waits again; all done? true; the sum of what is done is 78",
         "wait for more; they die with their parent",
+        "shown: all 12 items were done although a consumer was killed; 3 consumers died with their parent",
     ]);
-    let taken = (0..3).map(|me| example.words(&format!("consumer {me} took"))[3].parse::<u32>().unwrap()).sum::<u32>();
-    assert_eq!(taken, 12, "{example}");
-    assert_eq!(example.text.matches(" numbers and an end marker").count(), 3, "one for each\n{example}");
+    let parts: Vec<&str> = example.text.split("── ").collect();
+    let (markers, forgotten, joined) = (parts[2], parts[3], parts[4]);
+    // Of the joinable queue, the killed consumer's item is taken twice.
+    for (part, twice) in [(markers, None), (forgotten, None), (joined, Some(1))] {
+        let items = part.lines().filter_map(|line| line.split_once(" takes item ")?.1.parse().ok());
+        let mut items: Vec<u64> = items.collect();
+        items.sort_unstable();
+        let expected: Vec<u64> = twice.into_iter().chain(1..=12).collect();
+        assert_eq!(items, expected, "every item is shown: {example}");
+    }
+    assert_eq!(markers.matches(" items and an end marker").count(), 3, "one for each\n{example}");
+    assert_eq!(forgotten.matches(" items and an end marker").count(), 2, "one is missing\n{example}");
     let consumers = example.words("the consumers ").into_iter().skip(2).take(3).map(|pid| pid.trim_end_matches(','));
     let (consumers, parent) = (consumers.collect::<Vec<_>>(), example.behind("the consumers' parent, pid ")[0]);
     assert_ne!(parent, example.behind(" s  pid ")[0], "{example}");
-    assert!(example.text.contains(&format!("the consumers' parent, pid {parent}: exited with code 0")), "{example}");
+    assert!(example.text.contains(&format!("the consumers' parent, pid {parent}, exited with code 0")), "{example}");
     assert_eq!(example.behind("a consumer, pid "), consumers, "all are seen to be gone: {example}");
     for pid in consumers {
-        assert!(example.text.contains(&format!("a consumer, pid {pid}: killed by signal 9")), "{example}");
+        assert!(example.text.contains(&format!("a consumer, pid {pid}, was killed by signal 9")), "{example}");
     }
+    assert_eq!(example.errors, "");
 }
