@@ -1,63 +1,142 @@
-//! The same tasks one after the other, in threads and in processes: some that compute, some that wait.
+//! The same tasks in four ways, some that compute and some that wait: concurrency and parallelism.
 //!
-//! Concurrency is that several tasks are under way at the same time: a matter of how a program is made. Parallelism is that several are computed at the
-//! same instant: a matter of how many CPUs there are for it. Who waits needs the first alone.
+//! Concurrency: several tasks are under way at the same time, which is a matter of the program. Parallelism: several tasks are computed at the same instant,
+//! which is a matter of the CPUs.
 //!
-//! Watch for: the columns "under way" and "CPUs at work"; that waiting at the same time takes a fraction of the time and no CPU, and computing takes less
-//! time only where there are several CPUs; that the CPU time is about the same however it is done.
-//!
-//! At work in the server: the choice of a model (`models/mod.rs`): a worker a CPU for what is computed, and in it as many connections as like to wait.
+//! In the server: the choice of a model (`models/mod.rs`): a worker for each CPU, which computes, and in each worker many connections, which wait.
 
+mod event_loop;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod table;
 mod task;
 
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Array;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use stage::{Attempt, Failure, say, wait_until, went_well};
+use stage::{Attempt, Failure, Lesson, part, shown, text, wait_until, went_well};
 use std::fs;
 use std::io;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
-use task::{Entry, Run, Task, count_primes, wait};
+use task::{Entry, Run, Task};
 
 const TASKS: usize = 4;
-/// With so many CPUs at work there must have been two at the same time, also when the clocks are a little off.
+/// With so many CPUs at work two must have worked at the same time, even if the clocks are a little off.
 const PARALLEL: f64 = 1.2;
 
-type Way = fn(Run) -> Result<(), Failure>;
+const LESSON: Lesson = Lesson {
+    about: ["Computing or waiting: concurrency and parallelism", "计算还是等待：并发与并行"],
+    watch_for: &[
+        ["the columns \"under way\" (concurrency) and \"CPUs at work\" (parallelism)", "“进行中”一列（并发）和“工作 CPU”一列（并行）"],
+        ["waiting at the same time takes a fraction of the time, and no CPU", "同时等待只需几分之一的时间，也不占 CPU"],
+        ["computing gets faster only by several CPUs: with threads or processes", "计算只有靠多个 CPU 才能变快：用线程或进程"],
+        [
+            "an event loop waits for all tasks in one thread; for computing it is as serial as serial",
+            "事件循环用一个线程等待所有任务；做计算时它与串行无异",
+        ],
+        ["the CPU time is about the same in every way", "无论哪种方式，CPU 时间都差不多"],
+    ],
+};
 
-fn main() -> Result<(), Failure> {
-    say!("{TASKS} tasks; this machine gives us {} CPUs", thread::available_parallelism().map_or(1, |count| count.get()));
-    say!("{:<11}{:<12}{:>8}{:>8}{:>11}{:>14}{:>10}", ("work"), "way", "ms", "CPU ms", "under way", "CPUs at work", "found");
-    let works: [(&str, Task); 2] = [("computing", count_primes), ("waiting", wait)];
-    let ways: [(&str, Way); 3] = [("serial", serial), ("threads", threads), ("processes", processes)];
-    let mut computing_threads = 0.0;
-    for (work, task) in works {
-        for (way, run_all) in ways {
-            let (start, cpu) = (Instant::now(), cpu_used().cannot("ask for the CPU time")?);
-            let run = Run { task, entries: Array::map("example-entries", TASKS).cannot("map the entries")? };
-            run_all(run)?;
-            let (wall, cpu) = (start.elapsed().as_micros() as f64, (cpu_used().cannot("ask for the CPU time")? - cpu) as f64);
-            let sum = |of: fn(&Entry) -> &AtomicU64| run.entries.iter().map(|entry| of(entry).load(Ordering::Relaxed)).sum::<u64>();
-            let (under_way, found) = (sum(|entry| &entry.micros) as f64 / wall, sum(|entry| &entry.found));
-            say!("{work:<11}{way:<12}{:>8.0}{:>8.0}{under_way:>11.1}{:>14.1}{found:>10}", wall / 1e3, cpu / 1e3, cpu / wall);
-            if (work, way) == ("computing", "threads") {
-                computing_threads = cpu / wall;
-            }
-        }
-    }
-    say!("concurrency: so many tasks were under way at the same time; parallelism: so many CPUs were at work on them");
-    // As those of CPython and Ruby do: with them threads are good for waiting, and only processes make computing faster.
-    if computing_threads >= PARALLEL {
-        say!("threads computed in parallel, on {computing_threads:.1} CPUs: no interpreter lock held them to one at a time");
+/// A way to do all tasks.
+#[derive(Clone, Copy)]
+struct Way {
+    name: [&'static str; 2],
+    run_all: fn(Run) -> Result<(), Failure>,
+}
+
+const WAYS: [Way; 4] = [
+    Way { name: ["serial", "串行"], run_all: serial },
+    Way { name: ["threads", "线程"], run_all: threads },
+    Way { name: ["processes", "进程"], run_all: processes },
+    Way { name: ["event loop", "事件循环"], run_all: event_loop::run_all },
+];
+
+/// What was measured.
+struct Measured {
+    milliseconds: f64,
+    under_way: f64,
+    at_work: f64,
+}
+
+fn main() -> ExitCode {
+    stage::play(&LESSON, |()| {
+        let cpus = thread::available_parallelism().map_or(1, |count| count.get());
+        part!("{TASKS} tasks; this machine gives us {cpus} CPUs", "{TASKS} 个任务；本机可用 {cpus} 个 CPU");
+        let titles = [
+            text!("work", "工作"),
+            text!("way", "方式"),
+            text!("ms", "毫秒"),
+            text!("CPU ms", "CPU 毫秒"),
+            text!("under way", "进行中"),
+            text!("CPUs at work", "工作 CPU"),
+            text!("found", "结果"),
+        ];
+        stage::line(table::row(titles));
+        let computing = all_ways(Task::Compute, text!("computing", "计算"))?;
+        let waiting = all_ways(Task::Wait, text!("waiting", "等待"))?;
+        conclude(&computing, &waiting);
+        Ok(())
+    })
+}
+
+/// In the order of [`WAYS`].
+fn all_ways(task: Task, name: String) -> Result<Vec<Measured>, Failure> {
+    WAYS.iter().map(|way| measure(task, &name, *way)).collect()
+}
+
+fn measure(task: Task, name: &str, way: Way) -> Result<Measured, Failure> {
+    let (start, cpu) = (Instant::now(), cpu_used().cannot("ask for the CPU time")?);
+    let run = Run { task, entries: Array::map("example-entries", TASKS).cannot("map the entries")? };
+    (way.run_all)(run)?;
+    let (wall, cpu) = (start.elapsed().as_micros() as f64, (cpu_used().cannot("ask for the CPU time")? - cpu) as f64);
+    let sum = |of: fn(&Entry) -> &AtomicU64| run.entries.iter().map(|entry| of(entry).load(Ordering::Relaxed)).sum::<u64>();
+    let (under_way, found) = (sum(|entry| &entry.micros) as f64 / wall, sum(|entry| &entry.found));
+    stage::line(table::row([
+        name.to_owned(),
+        way.name[usize::from(stage::is_chinese())].to_owned(),
+        format!("{:.0}", wall / 1e3),
+        format!("{:.0}", cpu / 1e3),
+        format!("{under_way:.1}"),
+        format!("{:.1}", cpu / wall),
+        found.to_string(),
+    ]));
+    Ok(Measured { milliseconds: wall / 1e3, under_way, at_work: cpu / wall })
+}
+
+fn conclude(computing: &[Measured], waiting: &[Measured]) {
+    let ([serial, threads, _, event_loop], [waited, .., in_loop]) = (computing, waiting) else { return };
+    shown!(
+        "waiting, event loop: one thread had {:.1} tasks under way at the same time, and took {:.0} ms instead of {:.0} ms (concurrency)",
+        "等待 + 事件循环：一个线程同时进行 {:.1} 个任务，耗时 {:.0} 毫秒，串行为 {:.0} 毫秒（并发）",
+        in_loop.under_way,
+        in_loop.milliseconds,
+        waited.milliseconds
+    );
+    shown!(
+        "computing, event loop: {:.1} task under way at a time, {:.0} ms; serial {:.0} ms",
+        "计算 + 事件循环：同时只进行 {:.1} 个任务，耗时 {:.0} 毫秒；串行 {:.0} 毫秒",
+        event_loop.under_way,
+        event_loop.milliseconds,
+        serial.milliseconds
+    );
+    // CPython and Ruby have an interpreter lock: with it, threads are good for waiting, and only processes make computing faster.
+    let at_work = threads.at_work;
+    if at_work >= PARALLEL {
+        shown!(
+            "threads computed in parallel, on {at_work:.1} CPUs: no interpreter lock held them to one at a time",
+            "线程在 {at_work:.1} 个 CPU 上并行计算：没有解释器锁（GIL）限制一次只能运行一个线程"
+        );
     } else {
-        say!("threads computed on {computing_threads:.1} CPUs: with more than one CPU free they compute in parallel, as processes do");
+        shown!(
+            "threads computed on {at_work:.1} CPUs: with more than one CPU free they compute in parallel, as processes do",
+            "线程在 {at_work:.1} 个 CPU 上计算：空闲 CPU 多于一个时，它们会像进程一样并行计算"
+        );
     }
-    Ok(())
 }
 
 fn serial(run: Run) -> Result<(), Failure> {
@@ -82,7 +161,7 @@ fn threads(run: Run) -> Result<(), Failure> {
     for thread in threads.cannot("start the threads")? {
         thread.join().map_err(|_| Failure("a thread panicked".to_owned()))?;
     }
-    // The kernel does away with a thread a moment after it was joined, and as long as there are several this process doesn't fork.
+    // The kernel removes a thread a moment after it was joined. Beside other threads this program refuses to fork.
     wait_until("the threads' end", || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1))?;
     Ok(())
 }

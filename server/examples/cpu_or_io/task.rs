@@ -1,5 +1,6 @@
-//! What is to be done: computing, and waiting.
+//! The tasks: computing, and waiting.
 
+use crate::stage::slowed;
 use forkchat_server::ipc::value::Array;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,15 @@ use zerocopy::FromBytes;
 const WAIT: Duration = Duration::from_millis(100);
 const NUMBERS: u64 = 200_000;
 
-/// Returns what was found.
-pub type Task = fn() -> u64;
+#[derive(Clone, Copy, PartialEq)]
+pub enum Task {
+    /// Counts primes.
+    Compute,
+    /// As a task that waits for a disk, a client, another server.
+    Wait,
+}
 
-/// What became of a task.
+/// The result of a task.
 #[derive(FromBytes)]
 #[repr(C)]
 pub struct Entry {
@@ -23,33 +29,41 @@ pub struct Entry {
     pub found: AtomicU64,
 }
 
-/// A task that is to be done several times, each with an entry of its own. The entries are shared, for processes have nothing else in common.
+/// A task that is done several times, each with an entry of its own. The entries are in shared memory, where processes can write them, too.
 #[derive(Clone, Copy)]
 pub struct Run {
-    /// What.
     pub task: Task,
-    /// What became of each.
     pub entries: Array<Entry>,
 }
 
 impl Run {
-    /// Does one of them.
+    /// Does one of the tasks.
     pub fn perform(self, place: usize) {
         let start = Instant::now();
-        self.entries[place].found.store((self.task)(), Ordering::Relaxed);
-        self.entries[place].micros.store(start.elapsed().as_micros() as u64, Ordering::Relaxed);
+        let found = match self.task {
+            Task::Compute => count_primes(),
+            Task::Wait => {
+                sleep(wait_time());
+                1
+            }
+        };
+        self.note(place, start.elapsed(), found);
+    }
+
+    /// Notes that a task is done.
+    pub fn note(self, place: usize, under_way: Duration, found: u64) {
+        self.entries[place].found.store(found, Ordering::Relaxed);
+        self.entries[place].micros.store(under_way.as_micros() as u64, Ordering::Relaxed);
     }
 }
 
-/// As one computes.
-pub fn count_primes() -> u64 {
+/// How long a task waits.
+pub fn wait_time() -> Duration {
+    slowed(WAIT)
+}
+
+fn count_primes() -> u64 {
     let is_prime =
         |number: &u64| (2..*number).take_while(|divisor| divisor * divisor <= *number).all(|divisor| !number.is_multiple_of(divisor));
     (2..black_box(NUMBERS)).filter(is_prime).count() as u64
-}
-
-/// As one waits for a disk, a client, another server.
-pub fn wait() -> u64 {
-    sleep(WAIT);
-    1
 }
