@@ -66,7 +66,7 @@ struct Measured {
 fn main() -> ExitCode {
     stage::play(&LESSON, |()| {
         let cpus = thread::available_parallelism().map_or(1, |count| count.get());
-        part!("{TASKS} tasks; this machine gives us {cpus} CPUs", "{TASKS} 个任务；本机可用 {cpus} 个 CPU");
+        part!("{TASKS} tasks; CPUs that this process may use: {cpus}", "{TASKS} 个任务；本进程可用的 CPU 数：{cpus}");
         let titles = [
             text!("work", "工作"),
             text!("way", "方式"),

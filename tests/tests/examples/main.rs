@@ -16,6 +16,7 @@ mod producer_consumer;
 mod python;
 mod queue_of_threads;
 mod run_program;
+mod scheduling;
 mod separate_memory;
 mod shared_dict;
 mod start_and_join;
