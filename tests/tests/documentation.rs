@@ -7,9 +7,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A guide that others link to already. Its own links are checked as soon as it exists.
-const ANNOUNCED: &str = "server/doc/learning.md";
-
 /// Options of other programs that the documentation mentions: cargo's.
 const OPTIONS_OF_OTHERS: [&str; 6] = ["--example", "--no-deps", "--open", "--release", "--test", "--workspace"];
 
@@ -143,9 +140,6 @@ fn links_lead_to_files_and_headings_that_exist() {
             let (path, anchor) = target.split_once('#').map_or((target.as_str(), None), |(path, anchor)| (path, Some(anchor)));
             let file = if path.is_empty() { document.path.clone() } else { document.resolve(path) };
             let name = document.path.display();
-            if !root().join(&file).exists() && root().join(ANNOUNCED) == normalised(&root().join(&file)) {
-                continue;
-            }
             assert!(root().join(&file).exists(), "{name} links to {target}, which doesn't exist");
             if let Some(anchor) = anchor {
                 let anchors = Document { text: read(&file), path: file }.anchors();
@@ -183,14 +177,12 @@ fn each_reference_of_a_guide_is_defined_for_the_tree_and_for_rustdoc() {
             assert!(inline.starts_with('#') || inline.contains("://"), "{name}: make a reference of the link to {inline}");
         }
         let in_tree: BTreeSet<String> = definitions(&prose).into_iter().map(|(label, _)| label).collect();
-        let announced =
-            |label: &str| definitions(&prose).iter().any(|(other, target)| other == label && guide.resolve(target) == Path::new(ANNOUNCED));
         let used = prose.split("][").skip(1).filter_map(|rest| rest.split_once(']')).map(|(label, _)| label.to_owned());
         let code = prose.split("[`").skip(1).filter_map(|rest| rest.split_once("`]")).map(|(label, _)| format!("`{label}`"));
         let alone = in_tree.iter().filter(|label| prose.contains(&format!("[{label}]"))).cloned();
         for label in used.chain(code.filter(|label| label.contains('/') && !label.contains(' '))).chain(alone) {
             assert!(in_tree.contains(&label), "{name}: [{label}] is not defined at its end");
-            assert!(in_rustdoc.contains(&label) || announced(&label), "{name}: [{label}] is not defined in server/src/guide/links.md");
+            assert!(in_rustdoc.contains(&label), "{name}: [{label}] is not defined in server/src/guide/links.md");
         }
     }
 }

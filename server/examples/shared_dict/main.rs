@@ -180,7 +180,7 @@ fn get_and_set(client: &Client) -> Result<(), Failure> {
 fn with_manager(work: impl Fn(&Client, u64) -> Result<(), Failure>) -> Result<Outcome, Failure> {
     // One for each worker, and one for this process.
     let pairs = (0..=WORKERS).map(|_| pair()).collect::<nix::Result<Vec<_>>>().cannot("make the connections")?;
-    let (ends, managers): (Vec<QueueEnd<Request, Answer>>, Vec<QueueEnd<Answer, Request>>) = pairs.into_iter().unzip();
+    let (ends, managers): (Vec<_>, Vec<QueueEnd<Answer, Request>>) = pairs.into_iter().unzip();
     let mut manager = Process::start_with(managers, |ends| ends.iter().map(AsFd::as_fd).collect(), |ends| exit_code(manage(ends)))
         .cannot("start the manager")?;
     let mut clients: Vec<Client> = ends.into_iter().map(Client).collect();

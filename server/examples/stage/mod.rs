@@ -31,8 +31,6 @@ macro_rules! say {
     ($english:literal, $chinese:literal $(, $($argument:tt)*)?) => {
         $crate::stage::line($crate::stage::text!($english, $chinese $(, $($argument)*)?))
     };
-    // TRANSITION: removed when every example speaks both languages.
-    ($($text:tt)*) => { $crate::stage::line(format!($($text)*)) };
 }
 /// `text!("English", "中文", arguments…)` is the text in the language of the reader, for a sentence that is put together from several.
 macro_rules! text {
@@ -58,8 +56,7 @@ macro_rules! part {
 pub(crate) use {part, say, shown, text};
 
 /// Much longer than anything takes here. A process that has waited this long gives up, so that no process stays behind. See [`patience`].
-#[allow(dead_code, reason = "TRANSITION")]
-pub const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// With `--slow`.
 const TIMES_SLOWER: u32 = 10;
 /// How long the reader has for a heading, with `--slow`.
@@ -91,7 +88,6 @@ struct Options<Own: clap::Args> {
 }
 
 /// Runs an example: `run` gets its own options (`()` if it has none). Exit code 0 if all went well, 1 after a failure, 2 for a wrong command line.
-#[allow(dead_code, reason = "TRANSITION")]
 pub fn play<Own: clap::Args, T: Termination>(lesson: &Lesson, run: impl FnOnce(Own) -> Result<T, Failure>) -> ExitCode {
     START.get_or_init(Instant::now);
     let matches = Options::<Own>::command().about(lesson.about[0]).get_matches();
@@ -183,14 +179,8 @@ pub fn ended(end: End) -> String {
 }
 
 /// Why an example can't go on: a sentence.
+#[derive(Debug)]
 pub struct Failure(pub String);
-
-/// TRANSITION
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
