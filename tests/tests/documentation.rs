@@ -151,19 +151,6 @@ fn links_lead_to_files_and_headings_that_exist() {
     assert!(checked > 100, "the links were read: {checked}");
 }
 
-/// Without `..`, also of a file that doesn't exist.
-fn normalised(path: &Path) -> PathBuf {
-    let mut parts = PathBuf::new();
-    for part in path.components() {
-        if part.as_os_str() == ".." {
-            parts.pop();
-        } else {
-            parts.push(part);
-        }
-    }
-    parts
-}
-
 /// In rustdoc a guide is not at its place in the tree. So it links by reference alone, and each reference is defined for rustdoc, too.
 #[test]
 fn each_reference_of_a_guide_is_defined_for_the_tree_and_for_rustdoc() {
