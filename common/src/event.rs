@@ -197,6 +197,8 @@ pub enum Reply<'a> {
         peer: SocketAddr,
         /// The worker's slot that serves one.
         worker: u16,
+        /// The process in that slot; `None` if it has not been recorded.
+        pid: Option<u32>,
     },
     /// `/topic` without a text: the topic, empty if there is none.
     Topic {

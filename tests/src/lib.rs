@@ -463,8 +463,15 @@ impl Client {
 
     /// The worker that serves it.
     pub fn worker(&mut self) -> String {
+        self.worker_and_pid().0
+    }
+
+    /// The worker that serves it, and its process, as `/whoami` says.
+    pub fn worker_and_pid(&mut self) -> (String, Pid) {
         self.say("/whoami");
         let line = self.reads("served by ").pop().unwrap_or_default();
-        line.rsplit("served by ").next().unwrap_or_default().to_owned()
+        let served_by = line.rsplit("served by ").next().unwrap_or_default();
+        let (worker, pid) = served_by.split_once(" (pid ").expect("the pid is named");
+        (worker.to_owned(), Pid::from_raw(pid.trim_end_matches(')').parse().expect("a pid is a number")))
     }
 }

@@ -190,10 +190,11 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             }
             lines.list(&format!("in {room}"), names.iter().copied(), &and_more(more));
         }
-        Reply::Whoami { nick, rooms, current, peer, worker } => {
+        Reply::Whoami { nick, rooms, current, peer, worker, pid } => {
             let rooms = if rooms.is_empty() { "no room".to_owned() } else { rooms.join(" ") };
             let talks = current.map(|room| format!(", talking in {room}")).unwrap_or_default();
-            lines.line(format_args!("* you are {nick}, in {rooms}{talks}, from {peer}, served by worker {worker}"));
+            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            lines.line(format_args!("* you are {nick}, in {rooms}{talks}, from {peer}, served by worker {worker}{pid}"));
         }
         Reply::Topic { room, topic: "" } => lines.line(format_args!("* {room} has no topic; /topic TEXT sets one")),
         Reply::Topic { room, topic } => lines.line(format_args!("* topic of {room}: {topic}")),

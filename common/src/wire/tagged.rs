@@ -204,8 +204,14 @@ mod tests {
         let reply = |reply: Reply<'a>, tags| (Event::Reply(reply), Kind::Reply, tags);
         let private = |is_echo| (Event::Private { from: nick, to: other, is_echo, text }, Kind::Private, [None, n, o, None]);
         let joined = |was_in| Reply::Joined { room, was_in, topic: text, members: 2 };
-        let whoami =
-            |current| Reply::Whoami { nick, rooms: vec![room], current, peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)), worker: 0 };
+        let whoami = |current| Reply::Whoami {
+            nick,
+            rooms: vec![room],
+            current,
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
+            worker: 0,
+            pid: Some(1),
+        };
         vec![
             (Event::Said { room, nick, text }, Kind::Say, [r, n, None, None]),
             (Event::Action { room, nick, text }, Kind::Action, [r, n, None, None]),

@@ -232,6 +232,8 @@ impl Chat {
             // On a socket for both, IPv4 comes mapped into IPv6: replies need that, people don't.
             peer: plain(session.peer),
             worker: session.slot.0,
+            // From the log, so that each process that renders this record names the same one.
+            pid: self.state.pids.get(&session.slot).copied(),
         };
         self.answer(id, &Event::Reply(reply), tell)
     }

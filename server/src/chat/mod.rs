@@ -84,6 +84,8 @@ struct State {
     is_restored: bool,
     /// How far the wall clock is ahead of the records' times, in µs.
     clock_ahead: i64,
+    /// The process in each worker's slot, as its record says. A slot that is vacant keeps its last: the next process's record comes before its session's.
+    pids: BTreeMap<Slot, u32>,
 }
 
 /// A place for one session at a time.
@@ -172,6 +174,7 @@ impl Chat {
             Fact::Topic { room, topic } => self.restore_topic(room, topic, stamp.id),
             Fact::Restored => self.state.is_restored = true,
             Fact::Configured { rooms_bytes_max } => self.state.rooms.set_bytes_max(rooms_bytes_max),
+            Fact::Started { slot, pid } => _ = self.state.pids.insert(slot, pid),
             Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
         }
         self.keep_own(&tell);

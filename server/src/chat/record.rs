@@ -90,6 +90,13 @@ pub enum Fact<'a> {
         /// How far it is ahead of the records' times, in µs.
         ahead: i64,
     },
+    /// Another process runs in a worker's slot. The process appends this itself, before it takes on anything that its clients send.
+    Started {
+        /// The slot.
+        slot: Slot,
+        /// The process.
+        pid: u32,
+    },
 }
 
 /// How a session is connected.

@@ -434,6 +434,24 @@ fn when_the_server_stops_everyone_is_told_and_nobody_comes_in() {
 }
 
 #[test]
+fn whoami_names_the_process_that_the_log_names_in_every_copy_and_from_a_snapshot_on() {
+    let mut room = Room::new(1);
+    let started = |pid| Record { session: SessionId::NONE, input_end: 0, fact: Fact::Started { slot: Slot(1), pid } };
+    for pid in [4711, 4790] {
+        room.at += 1;
+        room.copy.apply(room.at, &started(pid));
+        let mut successor = Copy::new(&[1]);
+        successor.chat = Chat::restore(room.copy.chat.rate_limit, &room.copy.chat.snapshot()).unwrap();
+        room.types(0, "/whoami");
+        let told = room.told(0);
+        assert!(told.ends_with(&format!(", served by worker 1 (pid {pid})\n")), "{told}");
+        successor.apply(room.at, &Record { session: Room::id(0), input_end: room.sent[0], fact: Fact::Line(b"/whoami") });
+        assert_eq!(String::from_utf8_lossy(&successor.told.bytes[&Room::id(0)]), told);
+        assert!(successor.chat.snapshot() == room.copy.chat.snapshot());
+    }
+}
+
+#[test]
 fn whoami_tells_the_worker_and_help_reads_the_table() {
     let mut room = Room::new(1);
     room.types(0, "/whoami");

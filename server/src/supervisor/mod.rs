@@ -362,6 +362,8 @@ impl Supervisor {
             gate,
             early_deaths: EarlyDeaths::default(),
             serving: ServingConfig {
+                // Each worker has its own: see `spawn`.
+                pid: 0,
                 rate_limit,
                 outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
                 turn_away_max,

@@ -90,7 +90,8 @@ impl Supervisor {
                     self.connections.of(slot).map(|(session, peer, socket)| ((session, peer), socket)).unzip();
                 let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
                     self.begin_child(slot, role, &name);
-                    let mut config = ServingConfig { udp: self.serving.udp.clone().filter(|_| udp.is_some()), ..self.serving.clone() };
+                    let udp_config = self.serving.udp.clone().filter(|_| udp.is_some());
+                    let mut config = ServingConfig { pid: std::process::id(), udp: udp_config, ..self.serving.clone() };
                     if role == Role::OwnWorker {
                         config.outboxes.together = self.own_outboxes;
                     }

@@ -65,6 +65,8 @@ const SILENCE_CHECK: u64 = Micros::SECOND;
 /// What a worker is told once, before it starts.
 #[derive(Clone, Debug)]
 pub struct ServingConfig {
+    /// This process, as `/whoami` names it.
+    pub pid: u32,
     /// `--rate-limit`.
     pub rate_limit: RateLimit,
     /// How much may wait for readers: `--sendq`, and this worker's part of the memory.
@@ -394,7 +396,7 @@ impl<S: Sockets> Serving<S> {
     }
 
     /// Appends as many of the pending proposals as one batch holds.
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         let room = self.log.geometry().batch_blocks_max();
         let mut count = 0;
         self.batch.clear();

@@ -86,6 +86,7 @@ impl<S: Sockets> Serving<S> {
         inherited.into_iter().for_each(|inherited| self.sockets.add(inherited.session, inherited.connection));
         self.resume_outputs(&known);
         let records = self.catch_up();
+        self.record_pid();
         let quarantined: BTreeMap<SessionId, Place> = self.log.quarantine_list().map(|place| (place.session(), place)).collect();
         known.iter().for_each(|&(session, peer)| self.resume_session(session, peer, &quarantined));
         self.close_strays(&known);
@@ -165,6 +166,14 @@ impl<S: Sockets> Serving<S> {
         self.route_peers();
         self.log.end_turn(self.me, Thread::Send);
         records
+    }
+
+    /// Puts into the log which process this is, before a line is read: what a client asks from now on is answered with this pid. What was asked before is
+    /// answered with the predecessor's, also if this process renders it: that is what the log says at the question.
+    fn record_pid(&mut self) {
+        self.propose_fact(SessionId::NONE, Fact::Started { slot: self.me, pid: self.config.pid });
+        // Where a session has a thread that appends what it reads, that thread doesn't wait for the first turn.
+        self.commit();
     }
 
     /// A session whose socket was kept goes on, begins, or ends, as the log says.
@@ -258,6 +267,7 @@ mod tests {
     fn config() -> ServingConfig {
         let udp = Some(udp_config(4..6, None));
         ServingConfig {
+            pid: 1,
             rate_limit: RateLimit::OFF,
             outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
             turn_away_max: 1,

@@ -44,10 +44,11 @@ pub fn number_of(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The N of `…, served by worker N`.
+/// The N of `…, served by worker N (pid P)`.
 pub fn worker_of(line: &[u8]) -> Option<usize> {
-    let at = memchr::memmem::rfind(line, b", served by worker ")?;
-    std::str::from_utf8(&line[at..]).ok()?.rsplit(' ').next()?.parse().ok()
+    const BEFORE: &[u8] = b", served by worker ";
+    let at = memchr::memmem::rfind(line, BEFORE)?;
+    std::str::from_utf8(&line[at + BEFORE.len()..]).ok()?.split(' ').next()?.parse().ok()
 }
 
 /// A line in the one charset in which lines are compared.
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_worker_is_read_off_the_answer_to_whoami() {
-        assert_eq!(worker_of(b"* you are a, in #r, talking in #r, from 127.0.0.1:5, served by worker 12"), Some(12));
+        assert_eq!(worker_of(b"* you are a, in #r, talking in #r, from 127.0.0.1:5, served by worker 12 (pid 47)"), Some(12));
         assert_eq!(worker_of(b"* pong"), None);
     }
 

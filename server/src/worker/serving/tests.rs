@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 fn config() -> ServingConfig {
     ServingConfig {
+        pid: 1,
         rate_limit: RateLimit::OFF,
         outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
         turn_away_max: 1,

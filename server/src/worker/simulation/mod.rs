@@ -80,6 +80,8 @@ struct Simulation {
     disk: Disk,
     spy: Spy,
     serial: u64,
+    /// The latest pid that a worker was given: each life has another.
+    pid: u32,
     /// By slot, then the journal's.
     crashes: Vec<usize>,
     /// Cells whose sessions are over.
@@ -88,8 +90,9 @@ struct Simulation {
     gone: Vec<Client>,
 }
 
-fn config() -> ServingConfig {
+fn config(pid: u32) -> ServingConfig {
     ServingConfig {
+        pid,
         rate_limit: RateLimit::OFF,
         outboxes: Bounds { sendq: SENDQ, together: TOGETHER },
         turn_away_max: 0,
@@ -121,6 +124,7 @@ impl Simulation {
             disk: Disk::default(),
             spy,
             serial: 0,
+            pid: 0,
             crashes: vec![0; usize::from(WORKERS) + 1],
             free: (0..CLIENTS_MAX).rev().collect(),
             gone: Vec::new(),
@@ -161,8 +165,10 @@ impl Simulation {
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));
             inherited.push(Inherited { session: client.session, peer, connection: () });
         }
+        self.pid += 1;
+        let config = config(self.pid);
         let (log, wires) = (self.log, Wires { world: self.world.clone(), blocked: Vec::new() });
-        let joined = self.cut_off(slot, steps, || Serving::join(log, slot, config(), wires, inherited).unwrap());
+        let joined = self.cut_off(slot, steps, || Serving::join(log, slot, config, wires, inherited).unwrap());
         self.workers[slot.index()] = joined;
     }
 
