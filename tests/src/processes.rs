@@ -76,6 +76,19 @@ pub fn scheduling_of(thread: Pid) -> Option<Scheduling> {
     })
 }
 
+/// A process's soft and hard limit on open files, as the kernel prints them. Source: proc_pid_limits(5).
+pub fn open_files_limit_of(pid: Pid) -> Option<[String; 2]> {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let mut words = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace();
+    Some([words.next()?.to_owned(), words.next()?.to_owned()])
+}
+
+/// A process's control group of version 2. Source: cgroups(7).
+pub fn group_of(pid: Pid) -> Option<String> {
+    let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    membership.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
 /// CPU time, user and system, that all threads of a process have used, to the nanosecond; 0 if there is none such.
 /// Source: clock_getcpuclockid(3).
 pub fn cpu_of(pid: Pid) -> Duration {

@@ -2,8 +2,8 @@
 //! sees when all are ready, and opens it.
 //!
 //! Costs: a report is a store, a wait is a system call. If a process dies before its report, its parent's waitpid
-//! notices; a successor reports in its place. After the gate has opened, a report does nothing and a wait returns at
-//! once.
+//! notices; a successor reports in its place. After the gate has opened, a wait returns at once; a report still shows
+//! how far the process has come.
 
 use super::event::Event;
 use super::value::Array;
@@ -14,6 +14,11 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 use zerocopy::FromBytes;
 
+/// How far a process has come: it has just been forked, it has begun, it is ready.
+const FORKED: u32 = 0;
+const BEGUN: u32 = 1;
+const READY: u32 = 2;
+
 /// Of the reason for a failure no more bytes are kept.
 const REASON_BYTES_MAX: usize = 480;
 
@@ -21,7 +26,7 @@ const REASON_BYTES_MAX: usize = 480;
 #[derive(Clone, Copy, Debug)]
 pub struct StartGate {
     opened: Event,
-    ready: Array<AtomicU32>,
+    stages: Array<AtomicU32>,
     failure: &'static Failure,
     /// The process that opens it.
     maker: Pid,
@@ -50,7 +55,7 @@ impl StartGate {
     pub fn map(parties: usize) -> io::Result<StartGate> {
         Ok(StartGate {
             opened: Event::map("forkchat-gate")?,
-            ready: Array::map("forkchat-ready", parties)?,
+            stages: Array::map("forkchat-ready", parties)?,
             failure: memory::map_shared("forkchat-failure")?,
             maker: getpid(),
         })
@@ -61,10 +66,21 @@ impl StartGate {
         Place { gate: self, party }
     }
 
+    /// A process is about to be forked: nothing is reported of it.
+    pub fn expect(self, party: usize) {
+        self.stages[party].store(FORKED, Ordering::Release);
+    }
+
+    /// Whether a process has reported that it has begun, or more.
+    pub fn has_begun(self, party: usize) -> bool {
+        // SYNC start-begun.
+        self.stages[party].load(Ordering::Acquire) >= BEGUN
+    }
+
     /// Whether a process has reported that it is ready.
     pub fn is_ready(self, party: usize) -> bool {
         // SYNC start-ready.
-        self.ready[party].load(Ordering::Acquire) != 0
+        self.stages[party].load(Ordering::Acquire) == READY
     }
 
     /// Lets everyone go on, now and later.
@@ -105,10 +121,16 @@ impl StartGate {
 }
 
 impl Place {
+    /// Reports that this process has begun: it is what its parent wanted it to be, but not ready.
+    pub fn begin(self) {
+        // SYNC start-begun: with the load in `has_begun`.
+        self.gate.stages[self.party].store(BEGUN, Ordering::Release);
+    }
+
     /// Reports that this process is ready, and waits until the gate is opened.
     pub fn pass(self) {
         // SYNC start-ready: with the load in `is_ready`.
-        self.gate.ready[self.party].store(1, Ordering::Release);
+        self.gate.stages[self.party].store(READY, Ordering::Release);
         self.wait();
     }
 
@@ -133,6 +155,22 @@ mod tests {
         gate.open();
         passing.into_iter().for_each(|thread| thread.join().unwrap());
         gate.place(0).pass();
+    }
+
+    #[test]
+    fn a_successor_is_where_it_is_and_not_where_its_predecessor_was() {
+        let gate = StartGate::map(2).unwrap();
+        gate.open();
+        let stage = || (gate.has_begun(1), gate.is_ready(1));
+        for _life in 0..2 {
+            gate.expect(1);
+            assert_eq!(stage(), (false, false));
+            gate.place(1).begin();
+            assert_eq!(stage(), (true, false));
+            gate.place(1).pass();
+            assert_eq!(stage(), (true, true));
+        }
+        assert!(!gate.has_begun(0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The table of processes. A slot stays; the process in it changes.
 
+use super::carried_over::{FAILURES_MAX, Settings};
 use super::connections::Connections;
 use super::watchdog::CpuUse;
 use crate::channel::{SupervisorEnd, ToWorker};
@@ -98,6 +99,12 @@ pub(super) struct Child {
     /// The others wait neither for it nor for a successor any more.
     pub is_given_up: bool,
     pub is_drained: bool,
+    /// What the supervisor gave to the process that runs in it, or ran last.
+    pub given: Box<Settings>,
+    /// What was set from outside on it or a predecessor, for successors to take on.
+    pub carried_over: Option<Box<Settings>>,
+    /// Failures under that, one after another.
+    failures: u32,
 }
 
 #[derive(Debug)]
@@ -159,6 +166,11 @@ impl Children {
     /// What a slot is for.
     pub fn role(&self, slot: Slot) -> Role {
         self.table[slot.index()].role
+    }
+
+    /// What the next process in a slot is to take on of what was set from outside.
+    pub fn carried_over(&self, slot: Slot) -> Option<&Settings> {
+        self.table[slot.index()].carried_over.as_deref()
     }
 
     /// What the process in a slot is called.
@@ -338,6 +350,9 @@ impl Child {
             killed_at: None,
             is_given_up: false,
             is_drained: false,
+            given: Box::default(),
+            carried_over: None,
+            failures: 0,
         }
     }
 
@@ -360,6 +375,21 @@ impl Child {
     /// Whether it is a journal that crashes again and again. Nobody waits for one until it recovers.
     pub fn crashes_on(&self) -> bool {
         self.role == Role::Journal && self.deaths >= CRASHES_MAX
+    }
+
+    /// Whether the kernel may have killed it since a control group that an operator moved it to has too little memory: it lived for a moment only, and the next
+    /// may live no longer.
+    pub fn may_lack_memory(&self) -> bool {
+        self.carried_over.as_ref().is_some_and(|settings| settings.has_group()) && self.started_at.elapsed() < BACKOFF_MAX
+    }
+
+    /// It failed. Returns what was set from outside if so many failed under that one after another that their successor is to begin without it.
+    pub fn count_failure(&mut self) -> Option<Box<Settings>> {
+        if self.carried_over.is_none() || self.started_at.elapsed() > RECOVERED {
+            self.failures = 0;
+        }
+        self.failures += u32::from(self.carried_over.is_some());
+        self.carried_over.take_if(|_| self.failures >= FAILURES_MAX)
     }
 
     fn give_up(&mut self) -> Slot {
@@ -435,6 +465,30 @@ mod tests {
     fn the_pause_doubles_up_to_a_second() {
         let millis: Vec<u128> = [1, 2, 3, 7, 8, 1_000].map(|deaths| backoff(deaths).as_millis()).into();
         assert_eq!(millis, [10, 20, 40, 640, 1_000, 1_000]);
+    }
+
+    #[test]
+    fn what_was_set_from_outside_is_dropped_when_processes_fail_under_it_in_a_row_and_not_before() {
+        let mut children = Children::new(1, 2, 0);
+        let set = || Some(Box::new(Settings::default()));
+        let child = children.get(Slot(0));
+        assert_eq!([(); 5].map(|()| child.count_failure()), [const { None }; 5], "nothing was set");
+        child.carried_over = set();
+        assert_eq!((child.count_failure(), child.count_failure()), (None, None));
+        // It lived long.
+        child.started_at -= 2 * RECOVERED;
+        assert_eq!(child.count_failure(), None);
+        child.started_at = Instant::now();
+        assert_eq!((child.count_failure(), child.count_failure(), child.count_failure()), (None, set(), None));
+    }
+
+    #[test]
+    fn what_was_set_on_the_process_of_a_connection_ends_with_it() {
+        let mut children = Children::new(1, 3, 0);
+        let slot = children.take_vacant().unwrap();
+        children.get(slot).carried_over = Some(Box::default());
+        children.vacate(slot);
+        assert_eq!((children.take_vacant(), children.carried_over(slot)), (Some(slot), None));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | `signals` | which signals it handles, and what each does |
 //! | `scheduling` | which process runs when and where |
 //! | `oom` | which process the kernel kills first when memory runs out |
+//! | `carried_over` | what was set on a process from outside, for its successor |
 //! | `reap` | reporting a death, and what follows from it |
 //! | `blame` | finding what processes crash at |
 //! | `watchdog` | finding processes that hang |
@@ -28,6 +29,7 @@
 mod blame;
 mod budget;
 mod capacity;
+mod carried_over;
 mod children;
 mod connections;
 mod listeners;

@@ -37,7 +37,12 @@ impl OutOfMemory {
     /// Gives a child its value: in the child. One that can't have it is as likely to be ended as
     /// the supervisor, and serves all the same.
     pub fn take_on_in_child(&self, role: Role) {
-        set(self.before.map(|before| child(before, role)));
+        set(self.value_of_child(role));
+    }
+
+    /// The value that a child is given, if it is known.
+    pub fn value_of_child(&self, role: Role) -> Option<i32> {
+        self.before.map(|before| child(before, role))
     }
 }
 

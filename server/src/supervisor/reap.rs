@@ -1,5 +1,6 @@
 //! Reaping: every death is noticed, reported, and answered.
 
+use super::carried_over::{FAILURES_MAX, Settings};
 use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
 use crate::event_log::{Place, Thread};
@@ -9,7 +10,7 @@ use crate::worker;
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use std::time::Instant;
 
@@ -17,7 +18,19 @@ impl Supervisor {
     /// Reaps all who died, and notes who was stopped: several SIGCHLD may have become one, so it looks until there is nothing.
     pub(super) fn reap(&mut self) {
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+            // Looked at first, and left as it is: when it has been waited for, nothing can be read of it any more.
+            let next = match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(status) => {
+                    self.note_settings(status);
+                    status.pid()
+                }
+                // The system refuses it. Then processes are reaped without a look, and nothing is carried over.
+                Err(_) => None,
+            };
+            match waitpid(next, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+                // It was stopped, and goes on.
+                Ok(WaitStatus::StillAlive) if next.is_some() => {}
                 Ok(WaitStatus::Stopped(pid, _)) if self.log_process.was_stopped(pid) => {}
                 Ok(WaitStatus::Stopped(pid, _)) => {
                     if let Some(slot) = self.children.slot_of(pid) {
@@ -35,6 +48,23 @@ impl Supervisor {
                 Err(Errno::EINTR) => {}
                 Err(errno) => return log::error!("cannot wait for children: {errno}"),
             }
+        }
+    }
+
+    /// Notes what was set from outside on a process that has ended, for its successor.
+    fn note_settings(&mut self, status: WaitStatus) {
+        let pid = match status {
+            // That is how the process of a connection ends which is over: it has no successor.
+            WaitStatus::Exited(_, worker::FINISHED) => None,
+            WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => Some(pid),
+            _ => None,
+        };
+        let slot = pid.and_then(|pid| self.children.slot_of(pid));
+        // One that hadn't begun may not have taken on what it was to have: that stays as it was.
+        if let Some((pid, slot)) = pid.zip(slot).filter(|(_, slot)| self.gate.has_begun(slot.index())) {
+            let now = self.given(slot);
+            let child = self.children.get(slot);
+            child.carried_over = Settings::of(pid).apart_from([&*child.given, &now]).map(Box::new);
         }
     }
 
@@ -57,7 +87,7 @@ impl Supervisor {
         }
         let was_stalled = child.killed_because.is_some_and(|fault| fault != Fault::Stopped);
         let by_its_own_doing = was_stalled || death != End::Killed(Signal::SIGKILL);
-        let pause = child.backoff(by_its_own_doing, is_stopping);
+        let pause = child.backoff(by_its_own_doing || child.may_lack_memory(), is_stopping);
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
         let mut words = format!("{} (pid {pid}) {}{why}", child.name(), death);
         if !self.gate.is_open() {
@@ -69,7 +99,18 @@ impl Supervisor {
                 self.early_deaths.note(&words, reason.is_some());
             }
         }
-        if by_its_own_doing {
+        let may_be_limits = self.children.carried_over(slot).is_some_and(Settings::may_fail_it);
+        // A process that was killed before it served may have been killed by its control group's limit on memory.
+        if (by_its_own_doing || !self.gate.is_ready(slot.index()))
+            && let Some(settings) = self.children.get(slot).count_failure()
+        {
+            log::warn!(
+                "{words}: {FAILURES_MAX} in a row failed under what was set from outside ({settings}); the next begins without it; \
+                 to limit it all the same, set it again and leave it more"
+            );
+        }
+        // What fails for want of something says nothing about the record or the input that it was at.
+        if by_its_own_doing && !may_be_limits {
             let quarantined = self.blame.count_death(self.log, slot);
             quarantined.into_iter().for_each(|place| self.end_those_at(place));
         }

@@ -20,12 +20,11 @@ use super::children::Role;
 use super::{StartError, has_capability};
 use crate::options::Options;
 use crate::role::count;
-use crate::sys::scheduling::{Policy, set_nice, set_policy};
+use crate::sys::scheduling::{Policy, THIS_THREAD, set_nice, set_policy};
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::unistd::Pid;
 use std::fmt;
 
 /// Real-time priorities: the two lowest. Whatever else is real time on the machine comes first.
@@ -37,9 +36,6 @@ const NICE_LIMIT_ORIGIN: i8 = 20;
 
 /// Source: capabilities(7).
 const CAP_SYS_NICE: u32 = 23;
-
-/// The calling thread, for sched_setaffinity(2).
-const MYSELF: Pid = Pid::from_raw(0);
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -80,17 +76,25 @@ impl Scheduling {
 
     /// Gives a child its part: in the child, before it has a second thread. What it can't have costs speed at most, so it serves all the same.
     pub fn take_on_in_child(&self, slot: Slot, role: Role) {
-        let policy = self.policy.map(|policy| if role == Role::Journal && policy.is_real_time() { Policy::Other } else { policy });
-        if let Some(Err(errno)) = policy.map(|policy| set_policy(policy, OF_WORKERS)) {
+        if let Some(Err(errno)) = self.policy_of_child(role).map(|policy| set_policy(policy, OF_WORKERS)) {
             log::warn!("cannot set its scheduling policy: {errno}; it keeps the supervisor's");
         }
-        if role == Role::Journal || self.cpus.is_empty() {
-            return;
-        }
-        let cpu = self.cpus[slot.index() % self.cpus.len()];
-        if let Err(errno) = pin_to(cpu) {
+        if let Some(cpu) = self.cpu_of_child(slot, role)
+            && let Err(errno) = only(cpu).and_then(|cpu| sched_setaffinity(THIS_THREAD, &cpu))
+        {
             log::warn!("cannot be pinned to CPU {cpu}: {errno}; it runs on any");
         }
+    }
+
+    /// The policy that a child is given; `None` if it keeps the supervisor's.
+    pub fn policy_of_child(&self, role: Role) -> Option<Policy> {
+        self.policy.map(|policy| if role == Role::Journal && policy.is_real_time() { Policy::Other } else { policy })
+    }
+
+    /// The CPU that a child is pinned to, if it is.
+    pub fn cpu_of_child(&self, slot: Slot, role: Role) -> Option<usize> {
+        let is_pinned = role != Role::Journal && !self.cpus.is_empty();
+        is_pinned.then(|| self.cpus[slot.index() % self.cpus.len()])
     }
 }
 
@@ -145,12 +149,13 @@ fn refused(asked: String, limit: Limit, at_least: u8, errno: Errno) -> StartErro
 }
 
 fn cpus_allowed() -> nix::Result<Vec<usize>> {
-    let allowed = sched_getaffinity(MYSELF)?;
+    let allowed = sched_getaffinity(THIS_THREAD)?;
     Ok((0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect())
 }
 
-fn pin_to(cpu: usize) -> nix::Result<()> {
+/// One CPU alone.
+pub(super) fn only(cpu: usize) -> nix::Result<CpuSet> {
     let mut one = CpuSet::new();
     one.set(cpu)?;
-    sched_setaffinity(MYSELF, &one)
+    Ok(one)
 }

@@ -1,6 +1,7 @@
 //! Forking a process into a slot. There is only one way to start a process, for the first start and for every restart: it
 //! takes the published snapshot and the log, and goes on.
 
+use super::carried_over::Settings;
 use super::children::Role;
 use super::{Supervisor, readable};
 use crate::channel::WorkerEnd;
@@ -70,7 +71,9 @@ impl Supervisor {
     pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
         let (name, log) = (self.children.name(slot), self.log);
         log.rest_threads(slot);
+        self.gate.expect(slot.index());
         let role = self.children.role(slot);
+        self.children.get(slot).given = Box::new(self.given(slot));
         let (pid, channel) = match role {
             Role::Journal => {
                 let start = |(), _| {
@@ -125,5 +128,14 @@ impl Supervisor {
         role::take_on(name);
         self.scheduling.take_on_in_child(slot, role);
         self.out_of_memory.take_on_in_child(role);
+        if let Some(carried_over) = self.children.carried_over(slot) {
+            carried_over.take_on_in_child();
+        }
+        self.gate.place(slot.index()).begin();
+    }
+
+    /// What the process in a slot is given if it is forked now.
+    pub(super) fn given(&self, slot: Slot) -> Settings {
+        Settings::of(Pid::this()).of_child(slot, self.children.role(slot), &self.scheduling, &self.out_of_memory)
     }
 }

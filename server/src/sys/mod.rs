@@ -14,12 +14,14 @@
 //! | [`refused`] | which calls are refused on this machine and replaced |
 //! | [`threads`] | whether the system gives threads |
 //! | [`scheduling`] | nice values and scheduling policies |
+//! | [`limits`] | another process's resource limits |
 //! | [`socket`] | consuming without copying, low-water mark, descriptors in messages, a datagram's own address |
 //! | [`tcp_position`] | how many bytes were taken from a TCP connection and handed over to it |
 #![allow(unsafe_code)]
 
 mod descriptors;
 pub mod futex;
+pub mod limits;
 pub mod memory;
 pub mod process;
 pub mod refused;

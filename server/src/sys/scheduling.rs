@@ -1,9 +1,14 @@
 //! Scheduling of a thread: its nice value and its policy. (Its CPUs are set through nix: `sched_setaffinity` is safe.)
 //!
-//! Both belong to the calling thread alone. A thread or process that it starts afterwards inherits them. Sources:
-//! sched(7), setpriority(2), sched_setscheduler(2).
+//! Both belong to one thread: a thread sets its own. They can be read of any thread, also of a process that has ended and
+//! was not waited for yet. A thread or process that is started afterwards inherits them. Sources: sched(7),
+//! setpriority(2), sched_setscheduler(2).
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
+
+/// The calling thread, for those calls that take one.
+pub const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// By what rule the kernel chooses who runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,10 @@ impl Policy {
         }
     }
 
+    fn of_number(number: libc::c_int) -> Option<Policy> {
+        Policy::ALL.into_iter().find(|policy| policy.number() == number)
+    }
+
     /// Whether those who have it come before all who don't.
     pub fn is_real_time(self) -> bool {
         matches!(self, Policy::RoundRobin | Policy::Fifo)
@@ -53,9 +62,17 @@ impl Policy {
 
 /// The calling thread's nice value.
 pub fn nice() -> nix::Result<i8> {
+    nice_of(THIS_THREAD)
+}
+
+/// The nice value of a thread, or of a process's first one.
+///
+/// # Errors
+/// `ESRCH` if there is none such.
+pub fn nice_of(thread: Pid) -> nix::Result<i8> {
     Errno::clear();
-    // SAFETY: it takes two numbers; 0 is the calling thread.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // SAFETY: it takes two numbers, and changes nothing.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, thread.as_raw().cast_unsigned()) };
     // -1 is a nice value, too.
     match Errno::last_raw() {
         0 => Ok(nice as i8),
@@ -70,6 +87,16 @@ pub fn nice() -> nix::Result<i8> {
 pub fn set_nice(nice: i8) -> nix::Result<()> {
     // SAFETY: it takes three numbers; 0 is the calling thread, and what is out of range is clamped.
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.into()) }).map(drop)
+}
+
+/// The policy of a thread, or of a process's first one; `None` for one that [`Policy`] doesn't have (`SCHED_DEADLINE`, say).
+///
+/// # Errors
+/// `ESRCH` if there is none such.
+pub fn policy_of(thread: Pid) -> nix::Result<Option<Policy>> {
+    // SAFETY: it takes a number, and changes nothing.
+    let number = Errno::result(unsafe { libc::sched_getscheduler(thread.as_raw()) })?;
+    Ok(Policy::of_number(number & !libc::SCHED_RESET_ON_FORK))
 }
 
 /// Gives the calling thread a policy. Among real-time threads, whichever of the two policies they have, the one of the highest `priority` runs, 1 to 99;
@@ -108,6 +135,18 @@ mod tests {
         });
         assert_eq!(thread.join().unwrap(), ([19, 0, libc::SCHED_BATCH], [19, 0, libc::SCHED_IDLE]));
         assert_eq!(scheduling(), before, "nobody else has it");
+    }
+
+    #[test]
+    fn what_a_thread_has_can_be_read_from_outside() {
+        let thread = std::thread::spawn(|| {
+            set_nice(19).unwrap();
+            set_policy(Policy::Batch, 0).unwrap();
+            let me = nix::unistd::gettid();
+            std::thread::spawn(move || (nice_of(me), policy_of(me))).join().unwrap()
+        });
+        assert_eq!(thread.join().unwrap(), (Ok(19), Ok(Some(Policy::Batch))));
+        assert_eq!((nice_of(Pid::from_raw(i32::MAX)), policy_of(Pid::from_raw(i32::MAX))), (Err(Errno::ESRCH), Err(Errno::ESRCH)));
     }
 
     #[test]

@@ -1,0 +1,359 @@
+//! What an operator set on a process from outside (`renice`, `chrt`, `taskset`, `prlimit`, `choom`, a control group) lasts: its successor takes it on.
+//!
+//! The supervisor reads it from the dead process, which has all of it until it is waited for, and keeps it in the slot. What counts as set from outside is what
+//! differs from what the supervisor gave to that process, and from what it would give to one now. The successor takes it on right after the fork, while it has one
+//! thread; all its threads then have what the first thread of its predecessor had.
+//!
+//! | setting | how it is read from the dead process |
+//! |---|---|
+//! | nice value | getpriority(2) |
+//! | policy (`other`, `batch`, `idle`) | sched_getscheduler(2) |
+//! | CPUs | sched_getaffinity(2) |
+//! | resource limits | prlimit(2) |
+//! | control group (version 2) | `/proc/PID/cgroup` |
+//! | `oom_score_adj` | `/proc/PID/oom_score_adj` |
+//!
+//! Not carried over: a real-time policy, since the supervisor could not end a process that spins above it (`--sched` gives real time); a control group of version
+//! 1, which a dead process no longer has; a control group that was removed.
+//!
+//! A setting may be so tight that no successor can live with it. After [`FAILURES_MAX`] failures in a row all of it is dropped, and the log output says so.
+
+use super::children::Role;
+use super::oom::OutOfMemory;
+use super::scheduling::{Scheduling, only};
+use crate::sys::limits::{SoftAndHard, limit_of};
+use crate::sys::scheduling::{Policy, THIS_THREAD, nice_of, policy_of, set_nice, set_policy};
+use forkchat_common::ids::Slot;
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// So many processes in a row may fail under what was set from outside. The first of them is the one on which it was set.
+pub(super) const FAILURES_MAX: u32 = 3;
+
+/// All resource limits, as prlimit(1) describes them.
+const LIMITS: [(Resource, &str); 16] = [
+    (Resource::RLIMIT_AS, "address space"),
+    (Resource::RLIMIT_CORE, "core file size"),
+    (Resource::RLIMIT_CPU, "CPU time"),
+    (Resource::RLIMIT_DATA, "data size"),
+    (Resource::RLIMIT_FSIZE, "file size"),
+    (Resource::RLIMIT_LOCKS, "file locks"),
+    (Resource::RLIMIT_MEMLOCK, "locked memory"),
+    (Resource::RLIMIT_MSGQUEUE, "message queues"),
+    (Resource::RLIMIT_NICE, "nice"),
+    (Resource::RLIMIT_NOFILE, "open files"),
+    (Resource::RLIMIT_NPROC, "processes"),
+    (Resource::RLIMIT_RSS, "resident set"),
+    (Resource::RLIMIT_RTPRIO, "real-time priority"),
+    (Resource::RLIMIT_RTTIME, "real-time CPU time"),
+    (Resource::RLIMIT_SIGPENDING, "pending signals"),
+    (Resource::RLIMIT_STACK, "stack size"),
+];
+
+/// What a process runs under, as far as it can be set from outside. `None` is what is unknown, or is not to be taken on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Settings {
+    nice: Option<i8>,
+    policy: Option<Policy>,
+    cpus: Option<CpuSet>,
+    limits: [Option<SoftAndHard>; LIMITS.len()],
+    group: Option<String>,
+    oom_score_adj: Option<i32>,
+}
+
+impl Settings {
+    /// Those of a child, or of this process. A child that has ended still has them until it is waited for.
+    ///
+    /// Nothing of this blocks: these are a few system calls, and two files that the kernel writes from memory.
+    pub fn of(pid: Pid) -> Settings {
+        let file = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+        Settings {
+            nice: nice_of(pid).ok(),
+            policy: policy_of(pid).ok().flatten(),
+            cpus: sched_getaffinity(pid).ok(),
+            limits: LIMITS.map(|(resource, _)| limit_of(pid, resource).ok()),
+            group: file("cgroup").as_deref().and_then(group_in).map(str::to_owned),
+            oom_score_adj: file("oom_score_adj").and_then(|text| text.trim().parse().ok()),
+        }
+    }
+
+    /// What the supervisor gives to a child if it has these settings itself.
+    pub fn of_child(self, slot: Slot, role: Role, scheduling: &Scheduling, out_of_memory: &OutOfMemory) -> Settings {
+        let pinned = scheduling.cpu_of_child(slot, role).and_then(|cpu| only(cpu).ok());
+        Settings {
+            policy: scheduling.policy_of_child(role).or(self.policy),
+            cpus: pinned.or(self.cpus),
+            oom_score_adj: out_of_memory.value_of_child(role).or(self.oom_score_adj),
+            ..self
+        }
+    }
+
+    /// What of these was set from outside: what differs from all that the supervisor may have given. `None` if nothing was.
+    pub fn apart_from(self, given: [&Settings; 2]) -> Option<Settings> {
+        fn apart<T: PartialEq>(had: Option<T>, given: [&Option<T>; 2]) -> Option<T> {
+            had.filter(|had| given.iter().all(|given| given.as_ref().is_some_and(|given| given != had)))
+        }
+        let mut limits = self.limits;
+        for (index, limit) in limits.iter_mut().enumerate() {
+            *limit = apart(limit.take(), given.map(|given| &given.limits[index]));
+        }
+        let set = Settings {
+            nice: apart(self.nice, given.map(|given| &given.nice)),
+            policy: apart(self.policy, given.map(|given| &given.policy)),
+            cpus: apart(self.cpus, given.map(|given| &given.cpus)),
+            limits,
+            group: apart(self.group, given.map(|given| &given.group)),
+            oom_score_adj: apart(self.oom_score_adj, given.map(|given| &given.oom_score_adj)),
+        };
+        (set != Settings::default()).then_some(set)
+    }
+
+    /// Whether they may make a process fail that is in order: it can't have what it needs.
+    pub fn may_fail_it(&self) -> bool {
+        self.group.is_some() || self.limits.iter().any(Option::is_some)
+    }
+
+    /// Whether a control group is among them.
+    pub fn has_group(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// Takes them on: in the child, before it has a second thread. It serves without what it can't have, and says so.
+    pub fn take_on_in_child(&self) {
+        let mut taken_on = self.clone();
+        if let Some(group) = &self.group
+            && let Err(error) = join_group(group)
+        {
+            refused(&format!("control group {group}"), &error, "move it there again, or let the server's user write to cgroup.procs there");
+            taken_on.group = None;
+        }
+        if let Some(value) = self.oom_score_adj
+            && let Err(error) = fs::write("/proc/self/oom_score_adj", value.to_string())
+        {
+            refused(&format!("oom_score_adj {value}"), &error, "set it again (choom), or give the server CAP_SYS_RESOURCE");
+            taken_on.oom_score_adj = None;
+        }
+        // Before the nice value: what isn't idle any more may need the right to the nice value that it has.
+        match self.policy {
+            Some(policy) if policy.is_real_time() => {
+                let name = policy.name();
+                log::warn!("does not take on policy {name}, which was set on its predecessor from outside; --sched {name} gives real time");
+                taken_on.policy = None;
+            }
+            Some(policy) => {
+                if let Err(errno) = set_policy(policy, 0) {
+                    refused(&format!("policy {}", policy.name()), &errno.into(), "set it again (chrt), or give the server CAP_SYS_NICE");
+                    taken_on.policy = None;
+                }
+            }
+            None => {}
+        }
+        if let Some(nice) = self.nice
+            && let Err(errno) = set_nice(nice)
+        {
+            let remedy = "set it again (renice), or give the server CAP_SYS_NICE or a limit on nice (ulimit -e)";
+            refused(&format!("nice {nice}"), &errno.into(), remedy);
+            taken_on.nice = None;
+        }
+        if let Some(cpus) = &self.cpus
+            && let Err(errno) = sched_setaffinity(THIS_THREAD, cpus)
+        {
+            refused(&format!("CPUs {}", Cpus(cpus)), &errno.into(), "set them again (taskset)");
+            taken_on.cpus = None;
+        }
+        // Last: with less of everything else the above might fail.
+        for (index, (resource, name)) in LIMITS.into_iter().enumerate() {
+            if let Some(limit) = self.limits[index]
+                && let Err(errno) = set_limit(resource, limit)
+            {
+                let remedy = "set it again (prlimit), or give the server CAP_SYS_RESOURCE";
+                refused(&format!("limit on {name} {}", Limit(limit)), &errno.into(), remedy);
+                taken_on.limits[index] = None;
+            }
+        }
+        if taken_on != Settings::default() {
+            log::info!("goes on under what was set on its predecessor from outside: {taken_on}");
+        }
+    }
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = LIMITS.iter().zip(self.limits).filter_map(|((_, name), limit)| Some(format!("limit on {name} {}", Limit(limit?))));
+        let words = [
+            self.nice.map(|nice| format!("nice {nice}")),
+            self.policy.map(|policy| format!("policy {}", policy.name())),
+            self.cpus.as_ref().map(|cpus| format!("CPUs {}", Cpus(cpus))),
+            self.group.as_ref().map(|group| format!("control group {group}")),
+            self.oom_score_adj.map(|value| format!("oom_score_adj {value}")),
+        ];
+        f.write_str(&words.into_iter().flatten().chain(named).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// CPUs as taskset(1) lists them: `0-2,5`.
+struct Cpus<'a>(&'a CpuSet);
+
+impl fmt::Display for Cpus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = |cpu| self.0.is_set(cpu) == Ok(true);
+        let firsts = (0..CpuSet::count()).filter(|&cpu| has(cpu) && (cpu == 0 || !has(cpu - 1)));
+        let ranges = firsts.map(|first| {
+            let last = (first..CpuSet::count()).take_while(|&cpu| has(cpu)).last().unwrap_or(first);
+            if last == first { first.to_string() } else { format!("{first}-{last}") }
+        });
+        f.write_str(&ranges.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// `500:1000`, soft and hard, as prlimit(1) takes it; `500` if they are the same.
+struct Limit(SoftAndHard);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (soft, hard) = self.0;
+        let word = |value| if value == RLIM_INFINITY { "unlimited".to_owned() } else { format!("{value}") };
+        if soft == hard { f.write_str(&word(soft)) } else { write!(f, "{}:{}", word(soft), word(hard)) }
+    }
+}
+
+fn refused(what: &str, error: &io::Error, remedy: &str) {
+    log::warn!("cannot take on {what}, which was set on its predecessor from outside: {error}; {remedy}");
+}
+
+/// Sets a limit of this process. If the hard limit can't be raised so far, the soft one is set as near as may be, and the error is returned all the same.
+fn set_limit(resource: Resource, (soft, hard): SoftAndHard) -> nix::Result<()> {
+    setrlimit(resource, soft, hard).inspect_err(|&errno| {
+        if errno == Errno::EPERM
+            && let Ok((_, own_hard)) = getrlimit(resource)
+        {
+            let _ = setrlimit(resource, soft.min(own_hard), own_hard);
+        }
+    })
+}
+
+/// The control group of version 2 in a process's `/proc/PID/cgroup`; `None` if it was removed. Source: cgroups(7).
+fn group_in(membership: &str) -> Option<&str> {
+    let group = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
+    (!group.ends_with(" (deleted)")).then_some(group)
+}
+
+/// Moves this process to a control group of version 2.
+fn join_group(group: &str) -> io::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let directory = directory_of(group, &mounts)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no control group file system (version 2) is mounted here that has it"))?;
+    // 0 is the process that writes.
+    fs::write(directory.join("cgroup.procs"), "0")
+}
+
+/// Where a control group of version 2 is in the file system. Source: proc_pid_mountinfo(5): root, mount point, and behind the dash the type.
+fn directory_of(group: &str, mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        let below = Path::new(group).strip_prefix(root).ok().filter(|_| kind.starts_with("cgroup2 "))?;
+        Some(Path::new(point).join(below))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    use std::process::Command;
+
+    fn cpus(numbers: &[usize]) -> CpuSet {
+        let mut set = CpuSet::new();
+        numbers.iter().for_each(|&cpu| set.set(cpu).unwrap());
+        set
+    }
+
+    fn limit_on(resource: Resource) -> usize {
+        LIMITS.iter().position(|(other, _)| *other == resource).unwrap()
+    }
+
+    fn some() -> Settings {
+        let mut limits = [Some((10, 20)); LIMITS.len()];
+        limits[limit_on(Resource::RLIMIT_AS)] = Some((RLIM_INFINITY, RLIM_INFINITY));
+        Settings {
+            nice: Some(0),
+            policy: Some(Policy::Other),
+            cpus: Some(cpus(&[0, 1])),
+            limits,
+            group: Some("/a".to_owned()),
+            oom_score_adj: Some(300),
+        }
+    }
+
+    #[test]
+    fn what_differs_from_what_was_given_then_and_would_be_given_now_was_set_from_outside() {
+        let given = some();
+        assert_eq!(given.clone().apart_from([&given, &given]), None);
+        let mut had = Settings { nice: Some(7), cpus: Some(cpus(&[1])), ..some() };
+        had.limits[limit_on(Resource::RLIMIT_NOFILE)] = Some((5, 20));
+        let set = had.clone().apart_from([&given, &given]).unwrap();
+        assert_eq!(set.to_string(), "nice 7; CPUs 1; limit on open files 5:20");
+        assert!(set.may_fail_it());
+        // The supervisor itself was given another nice value meanwhile: then or now it gave what the process had.
+        let now = Settings { nice: Some(7), ..some() };
+        assert_eq!(had.clone().apart_from([&given, &now]).unwrap().nice, None);
+        assert_eq!(had.clone().apart_from([&now, &given]).unwrap().nice, None);
+        // What is unknown can't be compared.
+        assert_eq!(had.apart_from([&given, &Settings::default()]), None);
+        let only_nice = Settings { nice: Some(7), ..some() }.apart_from([&given, &given]).unwrap();
+        assert!(!only_nice.may_fail_it());
+    }
+
+    #[test]
+    fn settings_are_worded_as_the_tools_take_them() {
+        let mut limits = [None; LIMITS.len()];
+        limits[limit_on(Resource::RLIMIT_AS)] = Some((1 << 30, RLIM_INFINITY));
+        limits[limit_on(Resource::RLIMIT_CORE)] = Some((RLIM_INFINITY, RLIM_INFINITY));
+        let all = Settings { cpus: Some(cpus(&[0, 1, 2, 5, 7, 8])), limits, ..some() };
+        let words = "nice 0; policy other; CPUs 0-2,5,7-8; control group /a; oom_score_adj 300; \
+                     limit on address space 1073741824:unlimited; limit on core file size unlimited";
+        assert_eq!(all.to_string(), words);
+    }
+
+    #[test]
+    fn a_control_group_is_found_where_it_is_mounted() {
+        let membership = "4:memory:/x\n0::/a/b\n";
+        assert_eq!((group_in(membership), group_in("0::/a/b (deleted)\n"), group_in("4:memory:/x\n")), (Some("/a/b"), None, None));
+        let mounts = "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+                      31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                      41 30 0:37 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(directory_of("/a/b", mounts), Some(PathBuf::from("/sys/fs/cgroup/unified/a/b")));
+        // Of a container only its own part is mounted.
+        let part = "41 30 0:37 /docker/7 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        assert_eq!((directory_of("/docker/7/x", part), directory_of("/x", part)), (Some(PathBuf::from("/sys/fs/cgroup/x")), None));
+        assert_eq!(directory_of("/a", ""), None);
+    }
+
+    #[test]
+    fn a_child_that_has_ended_has_all_of_it_until_it_is_waited_for() {
+        let mut child = Command::new("nice").args(["-n", "3", "sleep", "1000"]).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        // It is nicer when it becomes another program.
+        while fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+            std::thread::yield_now();
+        }
+        let alive = Settings::of(pid);
+        child.kill().unwrap();
+        assert!(matches!(waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT), Ok(WaitStatus::Signaled(..))));
+        assert_eq!(Settings::of(pid), alive);
+        // Only that is looked at: other tests set limits of this process.
+        let own = Settings::of(Pid::this());
+        let set = alive.apart_from([&own, &own]).unwrap();
+        assert_eq!(set.nice, own.nice.map(|nice| (nice + 3).min(19)));
+        child.wait().unwrap();
+        assert_eq!(Settings::of(pid), Settings::default());
+    }
+}

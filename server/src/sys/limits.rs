@@ -1,0 +1,34 @@
+//! Resource limits of any process, also of one that has ended and was not waited for. (A process's own are nix's to read and set: `getrlimit`, `setrlimit`.)
+
+use nix::errno::Errno;
+use nix::sys::resource::Resource;
+use nix::unistd::Pid;
+
+/// A limit: soft and hard, `RLIM_INFINITY` for none.
+pub type SoftAndHard = (u64, u64);
+
+/// A resource limit of a process; 0 is the calling one. Source: prlimit(2).
+///
+/// # Errors
+/// `ESRCH` if there is none such, `EPERM` if it is another user's, `EINVAL` if the kernel doesn't know the resource.
+pub fn limit_of(process: Pid, resource: Resource) -> nix::Result<SoftAndHard> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the new limit is null, so nothing is set; the old one is written to `limit`, which outlives the call.
+    Errno::result(unsafe { libc::prlimit(process.as_raw(), resource as _, std::ptr::null(), &raw mut limit) })?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::resource::getrlimit;
+
+    #[test]
+    fn the_limits_of_a_process_are_those_that_it_sees_itself() {
+        for resource in [Resource::RLIMIT_NOFILE, Resource::RLIMIT_AS, Resource::RLIMIT_CORE] {
+            let own = limit_of(Pid::from_raw(0), resource).unwrap();
+            assert_eq!((Ok(own), Ok(own)), (limit_of(Pid::this(), resource), getrlimit(resource)));
+        }
+        assert_eq!(limit_of(Pid::from_raw(i32::MAX), Resource::RLIMIT_CORE), Err(Errno::ESRCH));
+    }
+}
