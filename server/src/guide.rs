@@ -21,6 +21,7 @@ guides! {
     learning: "learning.md",
     learning_zh: "learning.zh-CN.md",
     operating: "operating.md",
+    limits: "limits.md",
     protocol: "protocol.md",
     client: "client.md",
     recovery: "recovery.md",

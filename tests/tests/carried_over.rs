@@ -82,7 +82,7 @@ fn what_was_set_on_a_worker_lasts_in_each_model() {
             alice.say(&format!("here in life {life}"));
             bob.reads(&format!("[#lobby] alice: here in life {life}"));
         }
-        server.tells(&format!("{worker}: goes on under what was set on its predecessor from outside: nice "));
+        server.tells(&format!("{worker}: has the settings that were made from outside on its predecessor: nice "));
         for (pid, set) in others {
             assert_eq!(set_of(pid), Some(set), "{model}: nobody else has it");
         }
@@ -127,7 +127,7 @@ fn a_limit_too_tight_for_any_successor_is_dropped_and_its_clients_go_on() {
         let before = set_of(pid).unwrap();
         run("prlimit", &["--pid", &pid.to_string(), "--nofile=3:3"]);
         kill(pid, Signal::SIGKILL).unwrap();
-        server.tells("3 in a row failed under what was set from outside (limit on open files 3); the next begins without it");
+        server.tells("3 processes in a row failed with the settings made from outside (limit on open files 3); the next one starts without them");
         alice.sync();
         let (still, pid) = alice.worker_and_pid();
         assert_eq!((still, set_of(pid)), (worker, Some(before)), "{model}");
@@ -157,10 +157,10 @@ fn what_a_successor_may_not_take_on_is_logged_and_it_serves_all_the_same() {
         Command::new("chrt").args(["--fifo", "-p", "1", &pid.to_string()]).output().is_ok_and(|output| output.status.success());
     kill_worker_of(&server, &mut alice);
     if is_real_time {
-        server.tells("warning: does not take on policy fifo, which was set on its predecessor from outside; --sched fifo gives real time");
+        server.tells("warning: policy fifo, which was set from outside on its predecessor, is not applied; --sched fifo gives real time");
     }
-    server.tells(&format!("warning: cannot take on nice {nice}, which was set on its predecessor from outside: "));
-    server.tells(&format!("warning: cannot take on limit on open files {more}, which was set on its predecessor from outside: "));
+    server.tells(&format!("warning: cannot apply nice {nice}, which was set from outside on its predecessor: "));
+    server.tells(&format!("warning: cannot apply limit on open files {more}, which was set from outside on its predecessor: "));
     alice.sync();
 }
 
@@ -213,7 +213,7 @@ fn a_control_group_lasts_in_each_model() {
         }
         assert_eq!(group_of(server.pid()), before, "{model}: the supervisor is where it was");
         let text = server.journal_text();
-        assert!(text.contains(&format!("from outside: control group {}\n", inside.unwrap())), "{text}");
+        assert!(text.contains(&format!("made from outside on its predecessor: control group {}\n", inside.unwrap())), "{text}");
     }
 }
 

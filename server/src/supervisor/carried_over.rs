@@ -1,8 +1,10 @@
-//! What an operator set on a process from outside (`renice`, `chrt`, `taskset`, `prlimit`, `choom`, a control group) lasts: its successor takes it on.
+//! Settings that an operator made on a process from outside (`renice`, `chrt`, `taskset`, `prlimit`, `choom`, a control
+//! group) last: its successor gets them.
 //!
-//! The supervisor reads it from the dead process, which has all of it until it is waited for, and keeps it in the slot. What counts as set from outside is what
-//! differs from what the supervisor gave to that process, and from what it would give to one now. The successor takes it on right after the fork, while it has one
-//! thread; all its threads then have what the first thread of its predecessor had.
+//! The supervisor reads them from the dead process, which has all of them until it is reaped, and keeps them in the slot.
+//! A setting was made from outside if it differs from what the supervisor gave to that process, and from what it would
+//! give to a process now. The successor applies them right after the fork, while it has one thread. All its threads then
+//! have what the first thread of its predecessor had.
 //!
 //! | setting | how it is read from the dead process |
 //! |---|---|
@@ -13,10 +15,12 @@
 //! | control group (version 2) | `/proc/PID/cgroup` |
 //! | `oom_score_adj` | `/proc/PID/oom_score_adj` |
 //!
-//! Not carried over: a real-time policy, since the supervisor could not end a process that spins above it (`--sched` gives real time); a control group of version
-//! 1, which a dead process no longer has; a control group that was removed.
+//! Not carried over: a real-time policy, since the supervisor could not kill a process that spins with a higher priority
+//! (`--sched` gives real time); a control group of version 1, which a dead process no longer has; a control group that
+//! was removed.
 //!
-//! A setting may be so tight that no successor can live with it. After [`FAILURES_MAX`] failures in a row all of it is dropped, and the log output says so.
+//! A setting may be so tight that no successor can run with it. After [`FAILURES_MAX`] failures in a row all of them are
+//! dropped, and the log output says so.
 
 use super::children::Role;
 use super::oom::OutOfMemory;
@@ -143,7 +147,7 @@ impl Settings {
         match self.policy {
             Some(policy) if policy.is_real_time() => {
                 let name = policy.name();
-                log::warn!("does not take on policy {name}, which was set on its predecessor from outside; --sched {name} gives real time");
+                log::warn!("policy {name}, which was set from outside on its predecessor, is not applied; --sched {name} gives real time");
                 taken_on.policy = None;
             }
             Some(policy) => {
@@ -178,7 +182,7 @@ impl Settings {
             }
         }
         if taken_on != Settings::default() {
-            log::info!("goes on under what was set on its predecessor from outside: {taken_on}");
+            log::info!("has the settings that were made from outside on its predecessor: {taken_on}");
         }
     }
 }
@@ -224,7 +228,7 @@ impl fmt::Display for Limit {
 }
 
 fn refused(what: &str, error: &io::Error, remedy: &str) {
-    log::warn!("cannot take on {what}, which was set on its predecessor from outside: {error}; {remedy}");
+    log::warn!("cannot apply {what}, which was set from outside on its predecessor: {error}; {remedy}");
 }
 
 /// Sets a limit of this process. If the hard limit can't be raised so far, the soft one is set as near as may be, and the error is returned all the same.

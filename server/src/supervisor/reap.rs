@@ -105,8 +105,8 @@ impl Supervisor {
             && let Some(settings) = self.children.get(slot).count_failure()
         {
             log::warn!(
-                "{words}: {FAILURES_MAX} in a row failed under what was set from outside ({settings}); the next begins without it; \
-                 to limit it all the same, set it again and leave it more"
+                "{words}: {FAILURES_MAX} processes in a row failed with the settings made from outside ({settings}); the next one starts without \
+                 them; set looser ones if you need them"
             );
         }
         // What fails for want of something says nothing about the record or the input that it was at.
