@@ -1,10 +1,11 @@
 //! One row of the table: a shape, put to a server and, for comparison, to the bare broadcaster, slice by slice in turn.
 
-use super::generator::Generator;
+use super::generator::{Cost, Generator};
 use super::ledger::Tally;
 use super::progress::Progress;
 use super::shape::{Shape, Traffic};
 use super::target::{Cpu, Target};
+use super::victim::Connections;
 use crate::processes::{Memory, cpu_of};
 use hdrhistogram::Histogram;
 use nix::unistd::Pid;
@@ -24,6 +25,10 @@ const RATE_SHARE_MIN: f64 = 0.95;
 /// Something stood still if a delivery took longer than this, in ms, and so many times longer than usual.
 const STALL_MS_MIN: f64 = 200.0;
 const STALL_TIMES_MIN: f64 = 20.0;
+/// A slice with a kill takes at least this long, so that there is steady traffic before it and after it.
+const KILL_SLICE_MIN: Duration = Duration::from_millis(300);
+/// How long a client may wait, after a kill, for a line.
+const RECOVERY_MAX: Duration = Duration::from_secs(8);
 
 /// How long what takes.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +123,10 @@ pub struct Outcome {
     pub complaints: Vec<String>,
     /// Faults that the bare broadcaster was asked to make, and made.
     pub faults: Option<u64>,
+    /// What the kill of one of the server's processes cost, if one was killed.
+    pub kill: Option<Cost>,
+    /// The samples of which this is the summary; empty in a sample.
+    pub samples: Vec<Outcome>,
 }
 
 impl Side {
@@ -224,7 +233,19 @@ impl Side {
             rate_share,
             complaints,
             faults,
+            kill: None,
+            samples: Vec::new(),
         })
+    }
+
+    /// A process of the server that serves clients, and which of them: the one in place `turn`, counted around.
+    fn victim(&self, turn: usize) -> Result<(Pid, Vec<bool>), String> {
+        let (ports, connections) = (self.generator.ports(), Connections::read(self.target.tcp.port()));
+        let workers = self.target.workers();
+        let in_turn = (0..workers.len()).map(|place| workers[(place + turn) % workers.len()]);
+        let served = in_turn.map(|pid| (pid, connections.of(pid))).find(|(_, of_pid)| ports.iter().any(|port| of_pid.contains(port)));
+        let (pid, of_pid) = served.ok_or("no process of the server was found that serves a client")?;
+        Ok((pid, ports.iter().map(|port| of_pid.contains(port)).collect()))
     }
 }
 
@@ -245,8 +266,13 @@ impl Outcome {
         self.rate_share.is_some_and(|share| share < RATE_SHARE_MIN)
     }
 
-    /// The longest latency, if something stood still meanwhile. Who is always as slow has not stood still.
+    /// The longest latency in ms, if the server or the machine stood still meanwhile. A server that is always slow has not stood still. In a
+    /// summary most samples must have it, since a single one does not move the median.
     pub fn stall_ms(&self) -> Option<f64> {
+        if !self.samples.is_empty() {
+            let stalls: Vec<f64> = self.samples.iter().filter_map(Outcome::stall_ms).collect();
+            return stalls.iter().copied().reduce(f64::max).filter(|_| stalls.len() * 2 > self.samples.len());
+        }
         let (usual, longest) = (self.latency_ms(0.5)?, self.latency_ms(1.0)?);
         (longest > STALL_MS_MIN && longest > usual * STALL_TIMES_MIN).then_some(longest)
     }
@@ -256,17 +282,18 @@ impl Outcome {
         self.tally.is_clean() && self.dropped == 0 && self.complaints.is_empty()
     }
 
-    /// A quantile of the latencies, in ms; `None` if there are none.
+    /// A quantile of the latencies, in ms; `None` if there are none. In a summary the median of the samples' quantiles, but for the longest.
     pub fn latency_ms(&self, quantile: f64) -> Option<f64> {
+        if !self.samples.is_empty() && quantile < 1.0 {
+            return median_of(self.samples.iter().filter_map(|sample| sample.latency_ms(quantile)));
+        }
         (!self.latency.is_empty()).then(|| self.latency.value_at_quantile(quantile) as f64 / 1e6)
     }
 
     /// How many times another's CPU time a unit this one's is: the median of the slices, pair by pair.
     pub fn times_cpu_of(&self, other: &Outcome) -> Option<f64> {
         let pairs = self.cpu_micros_of_slices.iter().zip(&other.cpu_micros_of_slices);
-        let mut ratios: Vec<f64> = pairs.filter_map(|(own, others)| Some((*own)? / (*others)?)).collect();
-        ratios.sort_by(f64::total_cmp);
-        median(&ratios)
+        median_of(pairs.filter_map(|(own, others)| Some((*own)? / (*others)?)))
     }
 }
 
@@ -283,8 +310,72 @@ pub fn measure(mut sides: Vec<Side>, shape: &Shape, each: Duration, progress: &P
     sides.into_iter().map(|side| side.end(shape)).collect()
 }
 
-/// The middle of sorted numbers, or of the middle two; `None` if there are none.
-fn median(sorted: &[f64]) -> Option<f64> {
+/// Puts a server under load, kills one of its processes in the middle and goes on until every client receives lines again. `turn` chooses
+/// among the processes.
+///
+/// # Errors
+/// If a client receives no line after the kill.
+pub fn measure_kill(mut side: Side, shape: &Shape, each: Duration, turn: usize, progress: &Progress) -> Result<Outcome, String> {
+    let (victim, served) = side.victim(turn)?;
+    let length = each.max(KILL_SLICE_MIN);
+    side.generator.prepare_kill(victim, served, length / 3);
+    side.slice(length, length + RECOVERY_MAX)?;
+    progress.pass(each);
+    let cost = side.generator.take_kill().and_then(|kill| kill.cost());
+    let cost = cost.ok_or_else(|| format!("{} s after a kill a client had still received no line", RECOVERY_MAX.as_secs()))?;
+    let outcome = side.end(shape)?;
+    // The server reports the kill, and rightly. Another death would be a fault.
+    let is_other = |complaint: &String| !complaint.contains(&format!("(pid {victim})"));
+    let complaints = outcome.complaints.iter().filter(|&complaint| is_other(complaint)).cloned().collect();
+    Ok(Outcome { kill: Some(cost), complaints, ..outcome })
+}
+
+impl Outcome {
+    /// One outcome of several samples of the same load: medians of what is measured, sums of what is counted. `None` without samples.
+    pub fn of_samples(samples: Vec<Outcome>) -> Option<Outcome> {
+        let first = samples.first()?;
+        let sum = |part: fn(&Outcome) -> u64| samples.iter().map(part).sum();
+        let middle = |part: fn(&Outcome) -> Option<f64>| median_of(samples.iter().filter_map(part));
+        let count = |part: fn(&Outcome) -> Option<usize>| median_of(samples.iter().filter_map(part).map(|count| count as f64));
+        let (mut latency, mut tally) = (first.latency.clone(), Tally::default());
+        samples.iter().for_each(|sample| tally += sample.tally);
+        // All have the same bounds.
+        for sample in &samples[1..] {
+            let _ = latency.add(&sample.latency);
+        }
+        let kill = Option::zip(middle(|sample| Some(sample.kill?.share)), middle(|sample| Some(sample.kill?.wait_ms)));
+        let others_ms = middle(|sample| sample.kill?.others_ms);
+        Some(Outcome {
+            connections: first.connections,
+            units: sum(|sample| sample.units),
+            lines: sum(|sample| sample.lines),
+            logins: sum(|sample| sample.logins),
+            per_second: middle(|sample| Some(sample.per_second))?,
+            cpu_micros: middle(|sample| sample.cpu_micros),
+            journal_micros: middle(|sample| sample.journal_micros),
+            cpu_micros_of_slices: samples.iter().flat_map(|sample| sample.cpu_micros_of_slices.clone()).collect(),
+            server_share: middle(|sample| sample.server_share),
+            generator_share: middle(|sample| Some(sample.generator_share))?,
+            latency,
+            tally,
+            dropped: sum(|sample| sample.dropped),
+            memory_per_connection: middle(|sample| sample.memory_per_connection),
+            private_per_connection: middle(|sample| sample.private_per_connection),
+            processes: count(|sample| sample.processes).map(|count| count as usize),
+            threads: count(|sample| sample.threads).map(|count| count as usize),
+            rate_share: middle(|sample| sample.rate_share),
+            complaints: samples.iter().flat_map(|sample| sample.complaints.clone()).collect(),
+            faults: first.faults.map(|_| sum(|sample| sample.faults.unwrap_or(0))),
+            kill: kill.map(|(share, wait_ms)| Cost { share, wait_ms, others_ms }),
+            samples,
+        })
+    }
+}
+
+/// The middle of some numbers, or of the middle two; `None` if there are none.
+pub fn median_of(numbers: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = numbers.collect();
+    sorted.sort_by(f64::total_cmp);
     let upper = sorted.get(sorted.len() / 2)?;
     let lower = sorted.get((sorted.len() - 1) / 2)?;
     Some((lower + upper) / 2.0)
@@ -331,6 +422,8 @@ pub fn outcome_of(latencies_ms: &[u64]) -> Outcome {
         rate_share: None,
         complaints: Vec::new(),
         faults: None,
+        kill: None,
+        samples: Vec::new(),
     }
 }
 
@@ -347,6 +440,32 @@ mod tests {
 
     #[test]
     fn the_median_of_an_even_number_is_between_the_middle_two() {
-        assert_eq!([&[][..], &[1.0], &[1.0, 2.0], &[1.0, 2.0, 9.0]].map(median), [None, Some(1.0), Some(1.5), Some(2.0)]);
+        assert_eq!(
+            [&[][..], &[1.0], &[2.0, 1.0], &[9.0, 1.0, 2.0]].map(|numbers| median_of(numbers.iter().copied())),
+            [None, Some(1.0), Some(1.5), Some(2.0)]
+        );
+    }
+
+    #[test]
+    fn a_summary_has_medians_of_what_is_measured_and_sums_of_what_is_counted() {
+        let sample = |ms: u64, cost: f64| Outcome {
+            cpu_micros: Some(cost),
+            tally: Tally { lost: 1, ..Tally::default() },
+            kill: Some(Cost { share: 0.5, wait_ms: cost, others_ms: None }),
+            ..outcome_of(&[ms, ms])
+        };
+        let summary = Outcome::of_samples(vec![sample(1, 7.0), sample(9, 5.0), sample(3, 6.0)]).unwrap();
+        assert_eq!((summary.units, summary.tally.lost, summary.cpu_micros), (6, 3, Some(6.0)));
+        assert_eq!(summary.kill.unwrap().wait_ms, 6.0);
+        let [half, longest] = [0.5, 1.0].map(|quantile| summary.latency_ms(quantile).unwrap().round());
+        assert_eq!((half, longest), (3.0, 9.0), "the median of three medians, and the longest of all");
+        assert!(Outcome::of_samples(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn one_sample_that_stood_still_does_not_spoil_the_median() {
+        let (calm, stalled) = (|| outcome_of(&[1, 1, 1, 2]), || outcome_of(&[1, 1, 1, 300]));
+        let stall_of = |samples| Outcome::of_samples(samples).unwrap().stall_ms().is_some();
+        assert!(!stall_of(vec![calm(), stalled(), calm()]) && stall_of(vec![stalled(), stalled(), calm()]));
     }
 }

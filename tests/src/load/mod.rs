@@ -29,6 +29,7 @@
 //! | `growth`, `choose` | its metrics by number of connections; what follows from them |
 //! | `plot`, `html` | its report |
 
+mod bars;
 mod broadcaster;
 mod choose;
 pub(crate) mod client;
@@ -51,6 +52,7 @@ mod senders;
 pub(crate) mod shape;
 mod subject;
 pub(crate) mod target;
+mod victim;
 
 use clap::{Parser, ValueEnum};
 use compared::{begin_compared, check_compared};

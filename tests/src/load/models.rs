@@ -1,95 +1,124 @@
-//! The comparison of the server's models (`--models`): every family of shapes, at every number of connections, put to each model and to the
-//! bare broadcaster, each time to a server of its own. The report is written anew after every row, so that it is there however this ends.
+//! The comparison of the server's models (`--models`). Every family of shapes is put to each model and to the bare broadcaster with every
+//! number of connections. Each cell is measured three times, each time with a server of its own. The subjects take turns, so that a machine
+//! that becomes slower or faster meanwhile favours none of them. The report is written again after every row, so that there is one even if
+//! the run is interrupted.
 //!
 //! ```text
-//!   sizes × families ──► row ──► cell (a server, its clients, a bound in time) ──► outcome, or why there is none
+//!   sizes × families ──► row ──► cell: 3 samples (a server, its clients, a time limit) ──► outcome, or the reason why there is none
 //!                         │
-//!                         └────► table, JSON or CSV; html (curves from growth, pictures from plot, sentences from choose)
+//!                         └────► table, JSON or CSV; html (curves from growth, pictures from plot and bars, sentences from choose)
 //! ```
 
 use super::broadcaster::Fault;
+use super::choose::Choice;
 use super::compared::begin_compared;
+use super::growth::number;
 use super::html::{Report, document};
-use super::measure::{Outcome, Side, Timing, measure};
+use super::measure::{Outcome, Side, Timing, measure, measure_kill};
 use super::options::Options;
 use super::progress::Progress;
 use super::report::{Format, Missing, Row};
 use super::shape::{Shape, Traffic};
 use super::subject::{Model, Subject};
-use super::target::{Start, Target};
+use super::target::{Capacity, Start, Target};
 use super::{check_files, error, is_interrupted, machine, tell, write_histograms};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// Connections that are tried; with `--quick` the latter.
+/// How often each cell is measured.
+pub const SAMPLES: usize = 3;
+/// The numbers of connections, without `--quick` and with it.
 pub const SIZES: [usize; 4] = [10, 100, 1_000, 5_000];
 const SIZES_QUICK: [usize; 3] = [10, 100, 300];
 /// In the paced family, deliveries a second of all rooms together, whatever the number of connections.
 pub const PACED_DELIVERIES: f64 = 5_000.0;
-/// A room of more takes more datagrams at once than the sockets' buffers hold: loss would be the network's, not the server's.
+/// A larger room sends more datagrams at once than the sockets' buffers hold. Then the network would lose lines, not the server.
 const UDP_SIZE_MAX: usize = 100;
+/// The family in which a process of the server is killed.
+const KILL: &str = "kill";
+/// In a larger room the lines of the kill family would be so far apart that they could not show how long a client waits.
+pub const KILL_SIZE_MAX: usize = 1_000;
+/// In the kill family, at most so many lines and deliveries per second,
+const KILL_LINES_MAX: f64 = 200.0;
+const KILL_DELIVERIES_MAX: f64 = 20_000.0;
+/// and so many members of the room that speak in turn.
+const KILL_SENDERS: usize = 8;
 /// Members of a small room.
 pub const SMALL_ROOM: usize = 10;
 
-/// Shapes that differ in the number of connections only.
+/// Shapes that differ only in the number of connections.
 #[derive(Debug)]
 pub struct Family {
-    /// Its rows' names begin with it.
+    /// The beginning of its rows' names.
     pub name: &'static str,
-    /// For a heading.
+    /// Its heading.
     pub title: &'static str,
-    /// What is done.
+    /// What the clients do.
     pub about: &'static str,
-    /// The shape, for so many connections.
+    /// The shape with so many connections.
     shape: fn(usize) -> Shape,
-    /// More connections are not tried.
+    /// The most connections that are tried.
     size_max: usize,
 }
 
 /// All families, in the order in which they are run.
-pub const FAMILIES: [Family; 6] = [
+pub const FAMILIES: [Family; 7] = [
     Family {
         name: "storm",
         title: "Connect storm",
-        about: "everybody connects and logs in, 256 at a time, and leaves again; over and over",
+        about: "all clients connect and log in, 256 at a time, and leave again, over and over",
         shape: |size| Shape { senders: 0, traffic: Traffic::Storm, ..in_small_rooms(size) },
         size_max: usize::MAX,
     },
     Family {
         name: "idle",
         title: "Idle crowd",
-        about: "everybody is connected and says nothing",
+        about: "all clients are connected and say nothing",
         shape: |size| Shape { senders: 0, traffic: Traffic::Quiet, ..in_small_rooms(size) },
         size_max: usize::MAX,
     },
     Family {
         name: "rooms",
         title: "Small rooms",
-        about: "rooms of 10, in each of which one speaks as fast as its lines are read, 4 in flight",
+        about: "rooms of 10. In each of them one member speaks as fast as its lines are read, with 4 lines in flight (a closed loop)",
         shape: |size| Shape { traffic: Traffic::Window(4), ..in_small_rooms(size) },
         size_max: usize::MAX,
     },
     Family {
         name: "room",
         title: "One big room",
-        about: "everybody is in one room, in which two speak as fast as their lines are read, 4 of each in flight",
+        about: "all clients are in one room. Two members speak as fast as their lines are read, each with 4 lines in flight (a closed loop)",
         shape: |size| Shape { name: "room", clients: size, rooms: 1, senders: 2, traffic: Traffic::Window(4), ..Shape::custom() },
         size_max: usize::MAX,
     },
     Family {
         name: "paced",
         title: "Paced",
-        about: "rooms of 10 in which lines are said on time, all rooms together for 5,000 deliveries a second, however many are connected",
+        about: "rooms of 10 in which lines are said on time (an open loop): 5,000 deliveries per second in all rooms together, however many clients are connected",
         shape: |size| Shape { traffic: Traffic::Rate(PACED_DELIVERIES / (size.min(SMALL_ROOM) - 1) as f64), ..in_small_rooms(size) },
         size_max: usize::MAX,
     },
     Family {
         name: "udp",
         title: "UDP room",
-        about: "one room over UDP, in which two speak as fast as their lines are read, 4 of each in flight",
+        about: "one room over UDP. Two members speak as fast as their lines are read, each with 4 lines in flight (a closed loop)",
         shape: |size| Shape { clients: size, rooms: 1, senders: 2, traffic: Traffic::Window(4), udp: true, ..Shape::custom() },
         size_max: UDP_SIZE_MAX,
+    },
+    Family {
+        name: KILL,
+        title: "Kill",
+        about: "all clients are in one room in which 8 members speak in turn, on time (an open loop): 200 lines per second, or 20,000 deliveries if \
+            those are fewer lines. In the middle of it a process that serves clients is killed with kill -9",
+        shape: |size| Shape {
+            clients: size,
+            rooms: 1,
+            senders: KILL_SENDERS.min(size),
+            traffic: Traffic::Rate(KILL_LINES_MAX.min(KILL_DELIVERIES_MAX / (size - 1) as f64)),
+            ..Shape::custom()
+        },
+        size_max: KILL_SIZE_MAX,
     },
 ];
 
@@ -98,26 +127,31 @@ fn in_small_rooms(size: usize) -> Shape {
 }
 
 impl Family {
-    /// One of its shapes.
+    /// Its shape with so many connections.
     pub fn shape(&self, size: usize) -> Shape {
         Shape { name: self.name, ..(self.shape)(size) }
     }
+
+    /// Whether the load makes sense for a subject: only a model's processes are known, so only they are killed.
+    fn is_for(&self, subject: Subject) -> bool {
+        self.name != KILL || matches!(subject, Subject::Model(_))
+    }
 }
 
-/// A run: what is tried, and what is known of it so far.
+/// A run: what is measured, and the results so far.
 struct Comparison<'o> {
     options: &'o Options,
     subjects: Vec<Subject>,
     timing: Timing,
-    /// How many connections a model has said that it takes.
-    capacities: HashMap<&'static str, usize>,
+    /// By subject's key, how many connections a model takes at a time.
+    capacities: HashMap<&'static str, Capacity>,
     rows: Vec<Row>,
 }
 
-/// Runs all of it and writes the report: the rows. Was it interrupted, those till then.
+/// Runs the comparison and writes the report. Returns the rows; if the run was interrupted, those that were measured until then.
 ///
 /// # Errors
-/// If the report, or a row, can't be written. What can't be measured is in its row.
+/// If the report or a row cannot be written. A cell that cannot be measured is not an error: its row has the reason.
 pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Vec<Row>, String> {
     let path = options.report();
     let mut subjects: Vec<Subject> = Model::ALL.into_iter().filter(|model| models.contains(model)).map(Subject::Model).collect();
@@ -125,7 +159,7 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
     subjects.extend(options.compare.map(|_| Subject::Compared));
     let timing = timing(options);
     let mut comparison = Comparison { options, subjects, timing, capacities: HashMap::new(), rows: Vec::new() };
-    // Who can't write it shall know now, and not in ten minutes.
+    // If the report cannot be written, say so now and not after eight minutes.
     comparison.write(&path, Some("nothing was measured yet"))?;
     let sizes = sizes(options);
     let plan: Vec<(usize, &Family)> = sizes
@@ -133,7 +167,7 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
         .flat_map(|&size| FAMILIES.iter().map(move |family| (size, family)))
         .filter(|(size, family)| *size <= family.size_max)
         .collect();
-    let progress = Progress::begin(timing.each * (plan.len() * comparison.subjects.len()) as u32);
+    let progress = Progress::begin(timing.each * (plan.len() * comparison.subjects.len() * SAMPLES) as u32);
     if let Some(head) = format.head(&machine()) {
         tell(&head)?;
     }
@@ -151,6 +185,9 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
         }
     }
     progress.end();
+    if format == Format::Table {
+        comparison.answer().iter().try_for_each(|line| tell(line))?;
+    }
     eprintln!("the report is in {}", path.display());
     Ok(comparison.rows)
 }
@@ -158,8 +195,8 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
 fn timing(options: &Options) -> Timing {
     let ms = Duration::from_millis;
     let (each, warm_up, quiet_down, limit) =
-        if options.quick { (ms(300), ms(100), ms(200), ms(10_000)) } else { (ms(4_000), ms(300), ms(1_000), ms(45_000)) };
-    let each = options.seconds.unwrap_or(each);
+        if options.quick { (ms(300), ms(50), ms(100), ms(10_000)) } else { (ms(3_000), ms(200), ms(500), ms(45_000)) };
+    let each = options.seconds.unwrap_or(each) / SAMPLES as u32;
     Timing { each, warm_up: warm_up.min(each), quiet_down: quiet_down.min(each), limit: Some(limit + each) }
 }
 
@@ -175,56 +212,73 @@ impl Comparison<'_> {
     fn measure_row(&mut self, family: &Family, size: usize, progress: &Progress, before: usize) {
         let shape = family.shape(size);
         let mut row = Row { shape, workers: None, size: Some(size), sides: Vec::new(), missing: Vec::new() };
-        for (place, subject) in self.subjects.clone().into_iter().enumerate() {
-            if is_interrupted() {
-                row.missing.push((subject, Missing::NotRun("interrupted".into())));
-                continue;
+        let subjects: Vec<Subject> = self.subjects.iter().copied().filter(|&subject| family.is_for(subject)).collect();
+        let mut cells: Vec<Result<Vec<Outcome>, Missing>> = subjects.iter().map(|&subject| self.begin_cell(subject, family)).collect();
+        for sample in 0..SAMPLES {
+            for turn in 0..subjects.len() {
+                // Each round begins with another subject.
+                let place = (turn + sample) % subjects.len();
+                let Ok(outcomes) = &mut cells[place] else { continue };
+                let done = before * self.subjects.len() * SAMPLES + sample * subjects.len() + turn;
+                progress.reach(self.timing.each * done as u32);
+                progress.tell(format!("{}: {}, sample {} of {SAMPLES}", row.name(), subjects[place].text(), sample + 1));
+                match self.measure_sample(subjects[place], shape, sample, progress) {
+                    Ok(outcome) => outcomes.push(outcome),
+                    Err(_) if is_interrupted() => cells[place] = Err(Missing::NotRun("interrupted".into())),
+                    Err(missing) => cells[place] = Err(missing),
+                }
             }
-            progress.reach(self.timing.each * (before * self.subjects.len() + place) as u32);
-            progress.tell(format!("{}: {}", row.name(), subject.text()));
-            let outcome = match self.given_up_before(subject, family) {
-                Some(why) => Err(Missing::NotRun(why)),
-                None => self.measure_cell(subject, shape, progress),
-            };
-            match outcome {
-                Ok(outcome) => row.sides.push((subject, outcome)),
-                Err(_) if is_interrupted() => row.missing.push((subject, Missing::NotRun("interrupted".into()))),
+        }
+        for (subject, cell) in subjects.into_iter().zip(cells) {
+            match cell.map(Outcome::of_samples) {
+                Ok(Some(outcome)) => row.sides.push((subject, outcome)),
+                Ok(None) => row.missing.push((subject, Missing::Failed("nothing was measured".into()))),
                 Err(missing) => row.missing.push((subject, missing)),
             }
         }
         self.rows.push(row);
     }
 
-    /// Who has failed with fewer connections isn't tried with more: that takes long, and tells nothing new.
-    fn given_up_before(&self, subject: Subject, family: &Family) -> Option<String> {
+    /// No samples yet, or the reason why there will be none. A subject that failed with fewer connections is not tried with more: that would
+    /// take long and show nothing new.
+    fn begin_cell(&self, subject: Subject, family: &Family) -> Result<Vec<Outcome>, Missing> {
         let has_failed = |row: &&Row| {
             row.shape.name == family.name
                 && row.missing.iter().any(|(side, missing)| *side == subject && matches!(missing, Missing::Failed(_)))
         };
-        let size = self.rows.iter().find(has_failed)?.size?;
-        Some(format!("failed with {size} connections already"))
+        match self.rows.iter().find(has_failed).and_then(|row| row.size) {
+            Some(size) => Err(Missing::NotRun(format!("it failed with {size} connections already"))),
+            None => Ok(Vec::new()),
+        }
     }
 
-    fn measure_cell(&mut self, subject: Subject, shape: Shape, progress: &Progress) -> Result<Outcome, Missing> {
-        // It needn't be started to say it again.
-        self.capacities.get(subject.key()).map_or(Ok(()), |&capacity| check_capacity(capacity, shape))?;
+    fn measure_sample(&mut self, subject: Subject, shape: Shape, sample: usize, progress: &Progress) -> Result<Outcome, Missing> {
+        if is_interrupted() {
+            return Err(Missing::NotRun("interrupted".into()));
+        }
+        // Without starting it again for an answer that is known.
+        self.capacities.get(subject.key()).map_or(Ok(()), |capacity| check_capacity(capacity, shape))?;
         check_files(shape).map_err(Missing::NotRun)?;
         let side = match self.options.compare.filter(|_| subject == Subject::Compared) {
             Some(other) => begin_compared(other, shape, &self.timing)?,
             None => self.begin(subject, shape)?,
         };
+        if shape.name == KILL {
+            return measure_kill(side, &shape, self.timing.each, sample, progress).map_err(Missing::Failed);
+        }
         let mut outcomes = measure(vec![side], &shape, self.timing.each, progress).map_err(Missing::Failed)?;
         outcomes.pop().ok_or_else(|| Missing::Failed("nothing was measured".into()))
     }
 
-    /// Starts one of our own.
+    /// Starts a server of our own, or the bare broadcaster, and connects the clients.
     fn begin(&mut self, subject: Subject, shape: Shape) -> Result<Side, Missing> {
         let target = self.start(subject, shape).map_err(Missing::Failed)?;
         if let Subject::Model(_) = subject
             && let Some(capacity) = target.capacity()
         {
+            let checked = check_capacity(&capacity, shape);
             self.capacities.insert(subject.key(), capacity);
-            check_capacity(capacity, shape)?;
+            checked?;
         }
         Side::begin(target, shape, &self.timing).map_err(Missing::Failed)
     }
@@ -238,34 +292,51 @@ impl Comparison<'_> {
         Target::forkchat(self.options, Start { workers: None, udp: shape.udp, model })
     }
 
-    /// The broadcaster makes faults where lines are said.
+    /// The bare broadcaster makes faults only where lines are said.
     fn fault_for(&self, shape: Shape) -> Option<Fault> {
         self.options.fault.filter(|_| shape.has_lines())
     }
 
     fn write(&self, path: &Path, unfinished: Option<&str>) -> Result<(), String> {
-        let report = Report {
+        std::fs::write(path, document(&self.report(unfinished)))
+            .map_err(error(&format!("cannot write the report to {}", path.display())))
+            .map_err(|said| if self.rows.is_empty() { format!("{said}; give --report FILE with a file that can be written") } else { said })
+    }
+
+    fn report<'r>(&'r self, unfinished: Option<&'r str>) -> Report<'r> {
+        Report {
             machine: machine(),
             command: command(std::env::args().skip(1)),
             subjects: &self.subjects,
             seconds: self.timing.each,
             limit: self.timing.limit,
+            capacities: &self.capacities,
             rows: &self.rows,
             compared: self.options.compare,
             unfinished,
-        };
-        std::fs::write(path, document(&report))
-            .map_err(error(&format!("cannot write the report to {}", path.display())))
-            .map_err(|said| if self.rows.is_empty() { format!("{said}; give --report FILE, where one may write") } else { said })
+        }
+    }
+
+    /// The answer, as lines of text.
+    fn answer(&self) -> Vec<String> {
+        let report = self.report(None);
+        let models = report.models();
+        let questions = report.questions(&models);
+        let Some(choice) = Choice::new(&questions, &models) else { return Vec::new() };
+        let verdict =
+            choice.verdicts().into_iter().map(|verdict| format!("  {:>6} connections: {}. {}", verdict.size, verdict.choose, verdict.why));
+        let rest = choice.kill().into_iter().chain(report.room());
+        ["\nWhich model to choose:".to_owned()].into_iter().chain(verdict).chain(rest).collect()
     }
 }
 
-fn check_capacity(capacity: usize, shape: Shape) -> Result<(), Missing> {
-    let has_room = shape.connections() <= capacity;
-    has_room.then_some(()).ok_or_else(|| Missing::NotRun(format!("it takes at most {capacity} connections here")))
+fn check_capacity(capacity: &Capacity, shape: Shape) -> Result<(), Missing> {
+    let most = capacity.connections;
+    let has_room = shape.connections() <= most;
+    has_room.then_some(()).ok_or_else(|| Missing::NotRun(format!("at most {} connections fit on this machine", number(most as f64))))
 }
 
-/// How it is asked for again, as one types it to a shell.
+/// The command that does it again, quoted for a shell.
 fn command(arguments: impl Iterator<Item = String>) -> String {
     let is_plain = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:/+@%#".contains(c));
     let quoted = arguments.map(|text| if is_plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) });

@@ -1,17 +1,17 @@
-//! A plot of some curves, as SVG: connections to the right, a metric upwards, both axes logarithmic, one line for each subject. Ink and grid
-//! have colours that the report's style sheet finds and changes where the background is dark.
+//! A plot of some curves, as SVG: connections to the right, a metric upwards, both axes logarithmic, one line for each subject. A whisker at
+//! each point spans its samples. The style sheet of the report finds the colours of ink and grid and replaces them on a dark background.
 
-use super::growth::{Curve, number};
+use super::growth::{Curve, Point, number};
 use super::subject::{Model, Subject};
 use plotters::coord::Shift;
 use plotters::coord::combinators::{BindKeyPoints, LogCoord};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Its size, in units of its own; the page stretches it.
-const SIZE: (u32, u32) = (720, 400);
-/// The strip above the axes with everybody's name.
-const LEGEND_HEIGHT: u32 = 34;
+/// Its size, in units of its own. The page scales it; the text must be readable at 340 pixels.
+const SIZE: (u32, u32) = (520, 390);
+/// A row of names above the axes.
+const LEGEND_HEIGHT: i32 = 28;
 /// Text and axes.
 pub const INK: RGBColor = RGBColor(0x20, 0x21, 0x24);
 /// The lines behind the curves.
@@ -19,14 +19,18 @@ pub const GRID: RGBColor = RGBColor(0xd8, 0xda, 0xde);
 const FONT: (&str, u32) = ("sans-serif", 18);
 /// Room beside the outermost points, as a factor.
 const MARGIN: f64 = 1.4;
-/// The axis upwards spans at least so much, as a factor: small differences shall look small.
+/// The axis upwards spans at least this factor, so that small differences look small.
 const SPAN_MIN: f64 = 8.0;
 const MARKER: i32 = 5;
+/// Half the width of a whisker's ends.
+const WHISKER: i32 = 6;
+/// The width of a name's letter in the legend, about.
+const LETTER: i32 = 9;
 
 type Area<'b> = DrawingArea<SVGBackend<'b>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// The same for a subject everywhere. Source: Okabe and Ito, colours that the colour-blind can tell apart.
+/// A subject's colour in all pictures. Source: Okabe and Ito, colours that colour-blind readers can tell apart.
 pub fn color_of(subject: Subject) -> RGBColor {
     match subject {
         Subject::Model(Model::Pool) | Subject::Server => RGBColor(0x00, 0x72, 0xb2),
@@ -42,8 +46,8 @@ pub fn hex(color: RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2)
 }
 
-/// Draws the curves. `label` is for who can't see it, without markup; `axis` names what goes upwards, with its unit; `compared` is the
-/// compared server's name in the legend.
+/// Draws the curves. `label` describes the plot, without markup, to readers who cannot see it; `axis` is the title of the axis upwards, with
+/// the unit; `compared` is the compared server's name in the legend.
 ///
 /// # Errors
 /// If there is nothing to draw.
@@ -57,23 +61,25 @@ pub fn svg(label: &str, axis: &str, curves: &[Curve], compared: &str) -> Result<
 
 fn draw(text: &mut String, axis: &str, curves: &[Curve], compared: &str) -> Result<(), String> {
     let points = || curves.iter().flat_map(|curve| curve.points.iter());
-    let mut sizes: Vec<f64> = points().map(|&(size, _)| size as f64).collect();
+    let mut sizes: Vec<f64> = points().map(|point| point.size as f64).collect();
     sizes.sort_by(f64::total_cmp);
     sizes.dedup();
-    let values: Vec<f64> = points().map(|&(_, value)| value).collect();
+    let values: Vec<f64> = points().flat_map(|point| [point.spread.low, point.spread.high]).collect();
     let (Some(across), Some(upwards)) = (span(&sizes, 1.0), span(&values, SPAN_MIN)) else { return Err("there are no numbers".into()) };
     let failed = |error: DrawingAreaErrorKind<_>| format!("cannot draw: {error}");
 
     let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
-    let (legend, plot) = root.split_vertically(LEGEND_HEIGHT);
-    draw_legend(&legend, curves, compared).map_err(failed)?;
+    let names = legend(curves, compared);
+    let rows = names.last().map_or(1, |(_, _, (_, row))| row + 1);
+    let (strip, plot) = root.split_vertically(rows * LEGEND_HEIGHT);
+    draw_legend(&strip, &names).map_err(failed)?;
     let x = LogCoord::from((across.0..across.1).log_scale()).with_key_points(sizes);
     let y = LogCoord::from((upwards.0..upwards.1).log_scale()).with_key_points(ticks(upwards));
     let mut chart = ChartBuilder::on(&plot)
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(52)
-        .y_label_area_size(92)
+        .margin(6)
+        .margin_right(20)
+        .x_label_area_size(48)
+        .y_label_area_size(86)
         .build_cartesian_2d(x, y)
         .map_err(failed)?;
     let style = FONT.into_font().color(&INK);
@@ -82,39 +88,68 @@ fn draw(text: &mut String, axis: &str, curves: &[Curve], compared: &str) -> Resu
     mesh.label_style(style.clone()).axis_desc_style(style).axis_style(INK).bold_line_style(GRID).light_line_style(TRANSPARENT);
     mesh.draw().map_err(failed)?;
     for curve in curves {
-        let (color, points) = (color_of(curve.subject), curve.points.iter().map(|&(size, value)| (size as f64, value)));
+        let (color, points) = (color_of(curve.subject), curve.points.iter().map(|point| (point.size as f64, point.spread.median)));
         if is_forkchat(curve.subject) {
             chart.draw_series(LineSeries::new(points, color.stroke_width(3))).map_err(failed)?;
         } else {
             chart.draw_series(DashedLineSeries::new(points, 7, 5, color.stroke_width(2))).map_err(failed)?;
         }
-        for &(size, value) in &curve.points {
-            let at = chart.plotting_area().map_coordinate(&(size as f64, value));
-            mark(&root, curve.subject, at, curve.doubt(size).is_none()).map_err(failed)?;
+        for point in &curve.points {
+            let at = |value: f64| chart.plotting_area().map_coordinate(&(point.size as f64, value));
+            draw_whisker(&root, curve.subject, at(point.spread.low), at(point.spread.high)).map_err(failed)?;
+            mark(&root, curve.subject, at(point.spread.median), is_sound(point)).map_err(failed)?;
         }
     }
     root.present().map_err(failed)
 }
 
-/// The names in a row, each behind its line and marker.
-fn draw_legend(area: &Area, curves: &[Curve], compared: &str) -> Drawn {
+fn is_sound(point: &Point) -> bool {
+    point.doubt.is_none()
+}
+
+/// From the lowest to the highest sample.
+fn draw_whisker(area: &Area, subject: Subject, low: (i32, i32), high: (i32, i32)) -> Drawn {
+    let style = color_of(subject).stroke_width(2);
+    if low == high {
+        return Ok(());
+    }
+    area.draw(&PathElement::new([low, high], style))?;
+    [low, high].into_iter().try_for_each(|(x, y)| area.draw(&PathElement::new([(x - WHISKER, y), (x + WHISKER, y)], style)))
+}
+
+/// Each curve's subject, its name, and where that stands: how far to the right, and in which row.
+fn legend(curves: &[Curve], compared: &str) -> Vec<(Subject, String, (i32, i32))> {
+    let (mut x, mut row) = (10, 0);
+    let place = |curve: &Curve| {
+        let name = if curve.subject == Subject::Compared { compared } else { curve.subject.text() };
+        let width = 44 + LETTER * name.len() as i32 + 14;
+        if x + width > SIZE.0 as i32 && x > 10 {
+            (x, row) = (10, row + 1);
+        }
+        let at = (x, row);
+        x += width;
+        (curve.subject, name.to_owned(), at)
+    };
+    curves.iter().map(place).collect()
+}
+
+/// The names, each after its line and mark.
+fn draw_legend(area: &Area, names: &[(Subject, String, (i32, i32))]) -> Drawn {
     let style = FONT.into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
-    let (mut x, y) = (10, LEGEND_HEIGHT as i32 / 2);
-    for curve in curves {
-        let color = color_of(curve.subject);
-        let gap = if is_forkchat(curve.subject) { 0 } else { 12 };
+    for (subject, name, (x, row)) in names {
+        let (x, y) = (*x, row * LEGEND_HEIGHT + LEGEND_HEIGHT / 2);
+        let color = color_of(*subject);
+        let gap = if is_forkchat(*subject) { 0 } else { 12 };
         for (from, to) in [(x, x + 18 - gap / 2), (x + 18 + gap / 2, x + 36)] {
             area.draw(&PathElement::new([(from, y), (to, y)], color.stroke_width(3)))?;
         }
-        mark(area, curve.subject, (x + 18, y), true)?;
-        let name = if curve.subject == Subject::Compared { compared } else { curve.subject.text() };
-        area.draw(&Text::new(name, (x + 44, y), style.clone()))?;
-        x += 44 + 8 * name.len() as i32 + 14;
+        mark(area, *subject, (x + 18, y), true)?;
+        area.draw(&Text::new(name.clone(), (x + 44, y), style.clone()))?;
     }
     Ok(())
 }
 
-/// A mark of its own for each, since colours alone don't tell everybody enough. Hollow, if the number is doubtful.
+/// A mark for each subject, since not every reader can tell the colours apart. A doubtful number's mark is hollow.
 fn mark(area: &Area, subject: Subject, at: (i32, i32), is_sound: bool) -> Drawn {
     let color = color_of(subject);
     let style = if is_sound { color.filled() } else { color.stroke_width(2) };
@@ -164,10 +199,15 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::growth::Spread;
+
+    fn point(size: usize, value: f64, width: f64) -> Point {
+        Point { size, spread: Spread { low: value * (1.0 - width), median: value, high: value * (1.0 + width) }, doubt: None }
+    }
 
     #[test]
     fn a_plot_has_every_curve_and_nothing_from_outside() {
-        let curve = |subject, factor: f64| Curve { subject, points: vec![(10, factor), (5_000, 3.0 * factor)], doubts: Vec::new() };
+        let curve = |subject, factor: f64| Curve { subject, points: vec![point(10, factor, 0.0), point(5_000, 3.0 * factor, 0.0)] };
         let subjects = [Subject::Model(Model::Pool), Subject::Model(Model::Process), Subject::Bare, Subject::Compared];
         let text = svg("a plot", "µs", &subjects.map(|subject| curve(subject, 2.0)), "127.0.0.1:6667").unwrap();
         for subject in subjects {
@@ -179,17 +219,36 @@ mod tests {
     }
 
     #[test]
+    fn the_spread_of_the_samples_is_drawn() {
+        let lines = |width: f64| {
+            let curve = Curve { subject: Subject::Model(Model::Pool), points: vec![point(10, 4.0, width), point(100, 9.0, width)] };
+            svg("", "ms", &[curve], "").unwrap().matches("<polyline").count()
+        };
+        assert_eq!(lines(0.2), lines(0.0) + 6, "a line and two ends at each of two points");
+    }
+
+    #[test]
+    fn names_that_do_not_fit_go_to_a_second_row() {
+        let curve = |subject| Curve { subject, points: vec![point(10, 1.0, 0.0)] };
+        let all = Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared]);
+        let names = legend(&all.map(curve).collect::<Vec<_>>(), "127.0.0.1:6667");
+        assert!(names.iter().all(|(_, name, (x, _))| x + 44 + LETTER * name.len() as i32 <= SIZE.0 as i32), "{names:?}");
+        assert_eq!((names[0].2.1, names[4].2.1), (0, 1));
+    }
+
+    #[test]
     fn one_point_is_a_plot_and_none_is_not() {
-        let one = Curve { subject: Subject::Bare, points: vec![(10, 0.001)], doubts: Vec::new() };
+        let one = Curve { subject: Subject::Bare, points: vec![point(10, 0.001, 0.0)] };
         assert!(svg("", "ms", &[one], "").is_ok());
         assert!(svg("", "ms", &[], "").is_err());
     }
 
     #[test]
     fn a_doubtful_point_is_hollow() {
-        let sound = |subject| Curve { subject, points: vec![(10, 1.0), (100, 2.0)], doubts: Vec::new() };
+        let sound = |subject| Curve { subject, points: vec![point(10, 1.0, 0.0), point(100, 2.0, 0.0)] };
         for model in Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared]) {
-            let doubtful = Curve { doubts: vec![(100, "why".into())], ..sound(model) };
+            let mut doubtful = sound(model);
+            doubtful.points[1].doubt = Some("why".into());
             assert_ne!(svg("", "ms", &[sound(model)], ""), svg("", "ms", &[doubtful], ""), "{}", model.text());
         }
     }

@@ -1,4 +1,4 @@
-//! What was measured, as a table for people, and as JSON and CSV for programs.
+//! The results as a table for people, and as JSON and CSV for programs. Where a cell has several samples, its number is their median.
 
 use super::compared::{WAIT_CAUSES, waits};
 use super::measure::Outcome;
@@ -9,24 +9,24 @@ use serde_json::{Value, json};
 /// One row.
 #[derive(Debug)]
 pub struct Row {
-    /// What was asked of the server.
+    /// The load.
     pub shape: Shape,
-    /// Its workers, if that was said.
+    /// The server's number of workers, if it was given.
     pub workers: Option<u16>,
-    /// In a table of models: for how many connections it stands.
+    /// In a comparison of models: the number of connections.
     pub size: Option<usize>,
-    /// What came of it. The first is the one that the row is about.
+    /// The outcomes. The row is about the first one.
     pub sides: Vec<(Subject, Outcome)>,
-    /// Those of which there is nothing, and why.
+    /// The subjects without an outcome, and why.
     pub missing: Vec<(Subject, Missing)>,
 }
 
 /// Why there are no measurements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// It was not tried, and that is no fault.
+    /// It was not tried, which is not a fault.
     NotRun(String),
-    /// It was tried in vain.
+    /// It was tried and failed.
     Failed(String),
 }
 
@@ -43,11 +43,11 @@ impl Missing {
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// A table for people.
     Table,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
-    /// A header, and a line a row.
+    /// Comma-separated values: a header, and one line per outcome.
     Csv,
 }
 
@@ -58,13 +58,13 @@ const TABLE_HEAD: &str = concat!(
     "   lost doubled ordered   wrong  connection   CPU %      CPU %",
 );
 
-/// With fewer connections than this, the memory that is there anyway hides what each takes.
+/// With fewer connections the memory that the server uses anyway hides the memory of a connection.
 const CONNECTIONS_MIN: usize = 500;
 /// The same where models are compared.
 pub const CONNECTIONS_MIN_OF_MODELS: usize = 100;
 
 impl Format {
-    /// What stands above the rows.
+    /// The lines above the rows.
     pub fn head(self, machine: &str) -> Option<String> {
         match self {
             Format::Table => Some(format!("{machine}\n\n{TABLE_HEAD}")),
@@ -73,7 +73,7 @@ impl Format {
         }
     }
 
-    /// A row.
+    /// A row as text.
     pub fn row(self, row: &Row) -> String {
         match self {
             Format::Table => row.text(),
@@ -87,24 +87,25 @@ impl Format {
 }
 
 impl Row {
-    /// Its name, by which it can be told from the others.
+    /// Its name, which no other row has.
     pub fn name(&self) -> String {
         let number = self.size.map(|size| size.to_string()).or(self.workers.map(|workers| workers.to_string()));
         number.map_or(self.shape.name.into(), |number| format!("{}-{number}", self.shape.name))
     }
 
-    /// What came of one side.
+    /// A subject's outcome.
     pub fn of(&self, subject: Subject) -> Option<&Outcome> {
         self.sides.iter().find(|(side, _)| *side == subject).map(|(_, outcome)| outcome)
     }
 
-    /// Whether all that was measured was right, and all that was tried was measured.
+    /// Whether everything that was tried could be measured and was without a fault.
     pub fn is_clean(&self) -> bool {
         let has_failed = self.missing.iter().any(|(_, missing)| matches!(missing, Missing::Failed(_)));
         !has_failed && self.sides.iter().all(|(_, outcome)| outcome.is_clean())
     }
 
-    /// The one that the row is about, and the bare broadcaster that had the same load in turn with it. Where models are compared, none had.
+    /// The outcome that the row is about, and that of the bare broadcaster, which had the same load in turn with it. In a comparison of models
+    /// the two are not compared slice by slice.
     fn server_and_bare(&self) -> Option<(&Outcome, &Outcome)> {
         let (first, others) = self.sides.split_first().filter(|_| self.size.is_none())?;
         Some((&first.1, &others.iter().find(|(side, _)| *side == Subject::Bare)?.1))
@@ -112,7 +113,7 @@ impl Row {
 
     /// How many times the bare broadcaster's CPU time a unit costs, if that was measured.
     ///
-    /// Where there are no units, since nobody says anything, of the CPU time in all.
+    /// Where there are no units, since no client speaks, the ratio of all CPU time.
     pub fn times_cpu(&self) -> Option<f64> {
         let (server, bare) = self.server_and_bare()?;
         if server.units == 0 {
@@ -121,7 +122,7 @@ impl Row {
         server.times_cpu_of(bare)
     }
 
-    /// The same of the latency's 99th percentile.
+    /// The same ratio of the latency's 99th percentile.
     pub fn times_p99(&self) -> Option<f64> {
         let (server, bare) = self.server_and_bare()?;
         Some(server.latency_ms(0.99)? / bare.latency_ms(0.99)?)
@@ -175,8 +176,8 @@ impl Row {
         )
     }
 
-    /// What each connection takes, if they are so many that the memory that is there anyway doesn't hide it. Models differ by so much that
-    /// it shows earlier.
+    /// The memory of a connection; `None` if so few are connected that the memory that the server uses anyway hides it. Models differ by so
+    /// much that it shows with fewer connections.
     pub fn memory_of(&self, kib_per_connection: Option<f64>) -> Option<f64> {
         let size_min = if self.size.is_some() { CONNECTIONS_MIN_OF_MODELS } else { CONNECTIONS_MIN };
         kib_per_connection.filter(|_| self.shape.connections() >= size_min)
@@ -195,7 +196,7 @@ impl Row {
     }
 }
 
-/// A share of a core for people; the few hundredths of a server that has nothing to do, too.
+/// A share of a core in percent, with more digits for the few hundredths that an idle server uses.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), |share| format!("{:.*}", if share < 0.1 { 2 } else { 0 }, share * 100.0))
 }
@@ -229,13 +230,17 @@ fn json_of(outcome: &Outcome) -> Value {
         "rate_share": outcome.rate_share,
         "complaints": outcome.complaints,
         "faults": outcome.faults,
+        "kill_share": outcome.kill.map(|kill| kill.share),
+        "kill_wait_ms": outcome.kill.map(|kill| kill.wait_ms),
+        "kill_others_ms": outcome.kill.and_then(|kill| kill.others_ms),
+        "samples": outcome.samples.iter().map(json_of).collect::<Vec<_>>(),
     })
 }
 
 /// The columns of CSV: members of the row's object, of its shape, and of a side's object.
 const CSV_OF_ROW: [&str; 4] = ["row", "workers", "times_bare_cpu", "times_bare_p99"];
 const CSV_OF_SHAPE: [&str; 8] = ["clients", "rooms", "senders", "bytes", "traffic", "idle", "churn", "udp"];
-const CSV_OF_SIDE: [&str; 24] = [
+const CSV_OF_SIDE: [&str; 27] = [
     "connections",
     "units",
     "lines",
@@ -260,6 +265,9 @@ const CSV_OF_SIDE: [&str; 24] = [
     "generator_share",
     "generator_was_limit",
     "rate_share",
+    "kill_share",
+    "kill_wait_ms",
+    "kill_others_ms",
 ];
 
 fn csv_head() -> String {
@@ -278,7 +286,7 @@ fn csv_of(row: &Value, side: &str) -> String {
     [side.to_owned()].into_iter().chain(cells.map(text)).collect::<Vec<_>>().join(",")
 }
 
-/// What one should know before one believes the rows.
+/// What a reader should know before trusting the rows.
 pub fn remarks(rows: &[Row]) -> Vec<String> {
     let mut remarks = Vec::new();
     let sides =
@@ -314,7 +322,7 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
     remarks
 }
 
-/// What idle connections cost those who talk, beside what they cost the bare broadcaster: from two rows that differ only in them.
+/// What idle connections cost the clients that speak, relative to the bare broadcaster, from two rows that differ only in the idle connections.
 fn price_of_idle(crowded: &Row, rows: &[Row]) -> Option<String> {
     let (idle, unnamed) = (crowded.shape.idle, |shape: Shape| Shape { name: "", idle: 0, ..shape });
     let is_alone = |row: &&Row| row.shape.idle == 0 && unnamed(row.shape) == unnamed(crowded.shape) && row.workers == crowded.workers;

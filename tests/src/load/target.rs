@@ -72,6 +72,15 @@ struct Process {
     data_dir: Option<PathBuf>,
 }
 
+/// How many connections a server takes at a time, as it logs at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Their number.
+    pub connections: usize,
+    /// What allows no more, in the server's words.
+    pub because: Option<String>,
+}
+
 /// CPU time that was used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu {
@@ -166,12 +175,13 @@ impl Target {
     }
 
     /// How many connections a server of ours says it takes. To be asked once, at the beginning.
-    pub fn capacity(&self) -> Option<usize> {
+    pub fn capacity(&self) -> Option<Capacity> {
         let said = &self.process.as_ref().filter(|_| self.dialect == Dialect::Lines)?.said;
-        let deadline = Instant::now() + CAPACITY_PATIENCE;
+        let (deadline, mut because) = (Instant::now() + CAPACITY_PATIENCE, None);
         while let Ok(line) = said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if let Some(capacity) = capacity_in(&line) {
-                return Some(capacity);
+            because = bound_in(&line).or(because);
+            if let Some(connections) = capacity_in(&line) {
+                return Some(Capacity { connections, because });
             }
         }
         None
@@ -200,6 +210,13 @@ impl Target {
         let journal = self.journal.get().filter(is_journal).or_else(|| pids.iter().copied().find(is_journal));
         self.journal.set(journal);
         journal
+    }
+
+    /// The processes of a server of ours that serve clients.
+    pub fn workers(&self) -> Vec<Pid> {
+        let mut pids = self.pids().unwrap_or_default();
+        pids.retain(|&pid| name_of(pid).starts_with("worker "));
+        pids
     }
 
     /// Its memory, if that can be seen.
@@ -256,14 +273,19 @@ pub fn forget_the_dead(prefix: &str) {
     }
 }
 
+/// What bounds the connections, in a server's `as many connections as BOUND allows`.
+fn bound_in(line: &str) -> Option<String> {
+    Some(line.split_once("as many connections as ")?.1.split_once(" allows")?.0.to_owned())
+}
+
 /// The N of a server's `at most N connections`.
 fn capacity_in(line: &str) -> Option<usize> {
     line.split_once("at most ")?.1.split_once(" connections")?.0.parse().ok()
 }
 
-/// Whether a line of the server's journal text tells of a process that died.
+/// Whether a line of the server's log output reports that a process died and was started again.
 fn is_complaint(line: &str) -> bool {
-    line.contains("respawned")
+    line.contains(" as pid ")
 }
 
 /// Runs a program in this one's place, that ends when this one's parent does. Returns only if it can't.
@@ -313,5 +335,7 @@ mod tests {
         assert_eq!(capacity_in("2026-11-21T16:23:29.627Z supervisor: 2 workers, at most 18932 connections"), Some(18_932));
         assert_eq!(capacity_in("supervisor: listening on tcp 127.0.0.1:46721"), None);
         assert_eq!(capacity_in("at most many connections"), None);
+        let line = "2026-11-21T16:23:29.627Z supervisor: model pool; as many connections as the limit on open files (ulimit -Hn) allows";
+        assert_eq!(bound_in(line).as_deref(), Some("the limit on open files (ulimit -Hn)"));
     }
 }

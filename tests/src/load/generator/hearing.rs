@@ -115,6 +115,7 @@ impl Generator {
             skipped.for_each(|number| sender.missed(number));
             if let Some(latency) = sender.heard(number, now) {
                 self.count.latency.saturating_record(latency);
+                self.note_after_kill(index, now - latency, now);
             }
         }
     }

@@ -10,8 +10,11 @@
 
 mod crowd;
 mod hearing;
+mod killing;
 mod speaking;
 mod waiting;
+
+pub use killing::Cost;
 
 use super::client::{Client, Role, Stage};
 use super::dialect::Dialect;
@@ -92,6 +95,8 @@ pub struct Generator {
     pub silence: Duration,
     /// What was said to somebody who was logging in, and is nothing that one says then.
     strange: Option<String>,
+    /// A process of the server that is killed in the next slice.
+    kill: Option<killing::Kill>,
     /// What those saw who are gone.
     gone: Tally,
     /// What was counted so far.
@@ -152,6 +157,7 @@ impl Generator {
             heard_at: 0,
             silence: Duration::ZERO,
             strange: None,
+            kill: None,
             gone: Tally::default(),
             count: Count::new()?,
         };
@@ -206,13 +212,14 @@ impl Generator {
             Traffic::Window(_) | Traffic::Rate(_) => {
                 self.paces().for_each(|pace| pace.resume(began));
                 let mut now = began;
-                while now < end || (self.lines.is_some() && now < latest && !self.is_quiet()) {
+                while now < end || (self.lines.is_some() && now < latest && !(self.is_quiet() && self.has_recovered())) {
                     let next = match self.shape.traffic {
                         Traffic::Window(window) => self.speak_in_window(window, now)?,
                         _ => self.speak_at_rate(now)?,
                     };
                     self.visit(now)?;
-                    self.pump(next.min(if now < end { end } else { latest }))?;
+                    let kill_due = self.kill_if_due(began)?;
+                    self.pump(next.min(kill_due).min(if now < end { end } else { latest }))?;
                     now = self.now();
                 }
                 self.paces().for_each(|pace| pace.pause(now));

@@ -1,0 +1,53 @@
+//! Which of a server's processes serves which client, seen from outside: a process holds a socket, the kernel's table of connections names
+//! the socket's peer, and the peer is a client's port.
+
+use nix::unistd::Pid;
+use std::collections::{HashMap, HashSet};
+
+/// By process, the ports of the clients that it serves. `server_port` is the port at which the server listens on the loopback.
+/// Sources: proc_pid_fd(5); proc_pid_net(5), `tcp`.
+#[derive(Debug)]
+pub struct Connections(HashMap<String, u16>);
+
+impl Connections {
+    /// Reads the kernel's table of the connections to a port.
+    pub fn read(server_port: u16) -> Connections {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        Connections(table.lines().filter_map(|line| peer_in(line, server_port)).collect())
+    }
+
+    /// The ports of the clients that a process serves.
+    pub fn of(&self, pid: Pid) -> HashSet<u16> {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let links = files.filter_map(|file| std::fs::read_link(file.path()).ok()?.to_str().map(str::to_owned));
+        links.filter_map(|link| self.0.get(&link).copied()).collect()
+    }
+}
+
+/// A connection's socket, as a link in `/proc/PID/fd` names it, and its peer's port.
+fn peer_in(line: &str, server_port: u16) -> Option<(String, u16)> {
+    const ESTABLISHED: &str = "01";
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let port = |field: &str| u16::from_str_radix(field.split_once(':')?.1, 16).ok();
+    let is_ours = *fields.get(3)? == ESTABLISHED && port(fields.get(1)?)? == server_port;
+    let (peer, inode) = (port(fields.get(2)?)?, fields.get(9)?);
+    is_ours.then(|| (format!("socket:[{inode}]"), peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn the_process_that_holds_a_connection_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let accepted = listener.accept().unwrap();
+        let ports = || Connections::read(port).of(Pid::this());
+        assert_eq!(ports(), HashSet::from([client.local_addr().unwrap().port()]));
+        drop(accepted);
+        assert_eq!(ports(), HashSet::new());
+    }
+}
