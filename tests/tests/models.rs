@@ -1,4 +1,5 @@
-//! The comparison of the server's models, and the comparison with somebody else's server: what they find, what they say, what they leave.
+//! The comparison of the server's models, and the comparison with another chat server: what they find, what they report, and that they leave
+//! nothing behind.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::{Server, server_binary, wait_for};
@@ -11,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
-const FAMILIES: [&str; 6] = ["storm", "idle", "rooms", "room", "paced", "udp"];
+const FAMILIES: [&str; 7] = ["storm", "idle", "rooms", "room", "paced", "udp", "kill"];
 /// The ids of the report's plots.
-const PLOTS: [&str; 14] = [
+const PLOTS: [&str; 16] = [
     "deliveries-rooms",
     "deliveries-room",
     "cpu-rooms",
@@ -28,6 +29,8 @@ const PLOTS: [&str; 14] = [
     "storm",
     "threads",
     "processes",
+    "kill-share",
+    "kill-wait",
 ];
 
 fn load(arguments: &[&str]) -> Command {
@@ -105,7 +108,7 @@ fn assert_self_contained(text: &str) {
     for outside in ["http", "<script", "<link", "<img", "@import", "url(", "src="] {
         assert!(!text.contains(outside), "{outside} in the report");
     }
-    for tag in ["svg", "section", "figure", "table", "ul", "li", "p", "div", "main", "style", "tr", "td", "th"] {
+    for tag in ["svg", "section", "figure", "table", "ul", "li", "p", "div", "main", "style", "tr", "td", "th", "nav", "dl", "details"] {
         let opened = text.matches(&format!("<{tag}>")).count() + text.matches(&format!("<{tag} ")).count();
         assert_eq!(opened, text.matches(&format!("</{tag}>")).count(), "<{tag}>");
     }
@@ -120,7 +123,9 @@ fn every_model_is_measured_and_the_report_shows_it() {
     let names: Vec<String> = rows.iter().map(|row| row["row"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names, FAMILIES.map(|family| format!("{family}-100")));
     for row in &rows {
-        for side in MODELS.into_iter().chain(["bare"]) {
+        let is_kill = row["row"] == "kill-100";
+        for side in MODELS.into_iter().chain((!is_kill).then_some("bare")) {
+            assert_eq!(row[side]["samples"].as_array().map(Vec::len), Some(3), "{side}: {row}");
             let is_quiet = row["shape"]["traffic"] == "quiet";
             assert!(is_quiet || row[side]["units"].as_u64().is_some_and(|units| units > 0), "{side}: {row}");
             assert!(
@@ -134,11 +139,21 @@ fn every_model_is_measured_and_the_report_shows_it() {
     assert!(of_idle("process", "processes") > 100 && of_idle("pool", "processes") < 100, "{}", rows[1]);
     assert!(of_idle("threads", "threads") > 200 && of_idle("threads", "processes") < 100, "{}", rows[1]);
 
+    // A kill touches the connections of one process: one of 100 where each has its own, else those of a worker. Nothing is lost by it.
+    let of_kill = |model: &str, what: &str| rows[6][model][what].as_f64().unwrap();
+    assert_eq!(of_kill("process", "kill_share"), 0.01, "{}", rows[6]);
+    for model in MODELS {
+        assert!(of_kill(model, "kill_share") <= 1.0 && of_kill(model, "kill_wait_ms") > 0.0, "{}", rows[6]);
+        assert_eq!(["lost", "doubled", "reordered", "wrong", "dropped_connections"].map(|what| of_kill(model, what)), [0.0; 5]);
+        assert_eq!(rows[6][model]["complaints"], serde_json::json!([]), "the kill that was asked for is no fault");
+    }
+    assert!(["pool", "threads"].iter().all(|model| of_kill(model, "kill_share") > 0.01), "{}", rows[6]);
+
     let text = report.text();
     assert_self_contained(&text);
     assert!(MODELS.iter().all(|model| text.contains(&format!(">{model}</h3>"))));
     for plot in PLOTS {
-        let section = text.split_once(&format!("<section id=\"{plot}\">")).unwrap_or_else(|| panic!("no plot {plot}")).1;
+        let section = text.split_once(&format!("<section class=\"plot\" id=\"{plot}\">")).unwrap_or_else(|| panic!("no plot {plot}")).1;
         let figure = section.split_once("</section>").unwrap().0;
         // What takes no memory of its own is told in words.
         assert!(
@@ -147,11 +162,15 @@ fn every_model_is_measured_and_the_report_shows_it() {
             "{plot}"
         );
     }
-    let choice = text.split_once("Which to choose").unwrap().1.split_once("The models").unwrap().0;
-    assert!(
-        choice.contains("With 100 connections, the most that all models reached") && choice.matches("By design, not measured").count() == 6
-    );
-    assert_eq!(choice.matches("<tr><td>").count(), 6 + MODELS.len(), "six goals, and the models: {choice}");
+    let part = |from: &str, to: &str| text.split_once(from).unwrap().1.split_once(to).unwrap().0;
+    let answer = part("<section id=\"answer\">", "</section>");
+    assert!(answer.contains(">100 connections</th>") && answer.contains("When a process of the server is killed"), "{answer}");
+    assert!(answer.contains("in process 1 of 100 clients for ") && answer.contains("Connections that fit on this machine"), "{answer}");
+    let choice = part("<section id=\"comparison\">", "</section>");
+    assert!(choice.contains("<h3>With 100 connections</h3>") && choice.matches("By design, not measured").count() == 6);
+    // Six goals, what a kill costs in two rows, how many connections fit, and the models.
+    assert_eq!(choice.matches("<tr><th scope=\"row\">").count(), 6 + 3 + MODELS.len(), "{choice}");
+    assert!(choice.contains("class=\"whisker\""), "the spread is drawn");
     assert!(text.contains("process ") && text.contains(" KiB private and "), "the memory's parts");
     assert!(text.contains("Nothing was lost") && !text.contains("not complete") && text.contains("With 100 connections, "));
 }
@@ -188,13 +207,13 @@ fn what_a_model_has_no_room_for_is_not_run_and_no_fault() {
     let output = load(&arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let rows = rows(&output);
-    for (row, family) in rows[6..].iter().zip(FAMILIES) {
+    for (row, family) in rows[FAMILIES.len()..].iter().zip(FAMILIES) {
         assert_eq!(row["row"], format!("{family}-30"));
-        assert_eq!(row["threads"]["missing"], "not run: it takes at most 20 connections here");
-        assert!(row["bare"]["units"].is_u64(), "{row}");
+        assert_eq!(row["threads"]["missing"], "not run: at most 20 connections fit on this machine");
+        assert!(family == "kill" || row["bare"]["units"].is_u64(), "{row}");
     }
     assert!(rows[0]["process"].is_null(), "not asked for");
-    assert!(report.text().contains("threads with 30 connections: not run: it takes at most 20"));
+    assert!(report.text().contains("threads with 30 connections: not run: at most 20"));
 }
 
 #[test]
@@ -228,10 +247,7 @@ fn what_was_measured_until_it_was_interrupted_is_in_the_report() {
         .for_each(|process| wait_for("its processes to end", || kill(process, None).is_err().then_some(())));
     let text = report.text();
     assert_self_contained(&text);
-    assert!(
-        text.contains("not complete: it was interrupted") && text.contains("storm-10") && text.contains("<section id=\"storm\">"),
-        "{text}"
-    );
+    assert!(text.contains("not complete: it was interrupted") && text.contains("storm-10") && text.contains("id=\"storm\""), "{text}");
 }
 
 #[test]
@@ -270,7 +286,7 @@ fn another_server_stands_beside_the_models_too() {
     let arguments = ["--models=pool", "--sizes", "10", "--seconds", "0.1", "--json", "--report", report.path(), "--compare"];
     let output = load(&[&arguments[..], &[&irc.argument()]].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let is_there = |row: &Value| row["compared"]["connections"] == 10 || row["row"] == "udp-10";
+    let is_there = |row: &Value| row["compared"]["connections"] == 10 || row["row"] == "udp-10" || row["row"] == "kill-10";
     assert!(rows(&output).iter().all(is_there), "{}", said(&output));
     let text = report.text();
     assert_self_contained(&text);

@@ -17,6 +17,9 @@ const LIVELY_MS_MAX: f64 = 20.0;
 /// and all connections together use at most this much memory, in KiB.
 const LIVELY_KIB_MAX: f64 = 64.0 * 1024.0;
 
+/// How the best number relates to itself.
+pub const BEST: &str = "best";
+
 /// A metric and its curves.
 #[derive(Debug)]
 pub struct Question<'m> {
@@ -60,9 +63,17 @@ impl Standing {
 
     /// A number relative to the best.
     fn beside(&self, place: &Place) -> String {
+        format!("{} {} ({})", place.subject.text(), number(place.spread.median), self.relation(place))
+    }
+
+    /// How a number relates to the best: `best`, `within the spread`, or as a multiple.
+    fn relation(&self, place: &Place) -> String {
         let best = &self.order[0];
-        let (subject, median) = (place.subject.text(), place.spread.median);
-        format!("{subject} {} ({})", number(median), share(median, best.spread.median, best.subject))
+        match place.is_behind {
+            _ if place.subject == best.subject => BEST.into(),
+            true => share(place.spread.median, best.spread.median, best.subject),
+            false => "within the spread".into(),
+        }
     }
 }
 
@@ -109,15 +120,14 @@ impl Question<'_> {
         let (best, unit) = (last.best(), self.metric.unit);
         let mut text = format!("With {} connections ", number(last.size as f64));
         if last.is_decided() {
-            let equally = if best.len() > 1 { " (equally good within the spread)" } else { "" };
-            let values: Vec<String> = last.order[..best.len()].iter().map(|place| number(place.spread.median)).collect();
-            let behind: Vec<String> = last.behind().map(|place| last.beside(place)).collect();
+            let first = &last.order[0];
+            let others: Vec<String> = last.order[1..].iter().map(|place| last.beside(place)).collect();
             text.push_str(&format!(
-                "{} {}{equally}: {} {unit}; {}",
-                names(&best),
+                "{} {}: {} {unit}; {}",
+                first.subject.text(),
                 self.metric.wins,
-                values.join(" and "),
-                behind.join(", ")
+                number(first.spread.median),
+                others.join(", ")
             ));
         } else {
             let all: Vec<String> =
@@ -261,13 +271,9 @@ impl<'q> Choice<'q> {
             (_, Some(leaders)) => {
                 let ahead = format!("{} in {} of {goals}", is_are_best(&leaders.subjects), leaders.won);
                 match self.lively(size, &present) {
-                    Some(lively) => verdict(
-                        "any model".into(),
-                        format!(
-                            "{lively} Only where the load or the number of connections is much higher does the difference count: {ahead}; {}.",
-                            same_text(standings.len() - decided)
-                        ),
-                    ),
+                    Some(lively) => {
+                        verdict("any model".into(), format!("{lively} At higher loads {ahead}; {}.", same_text(standings.len() - decided)))
+                    }
                     None => {
                         let behind = self.behind_text(&standings, &leaders.subjects);
                         let choose = names_or(&leaders.subjects);
@@ -292,8 +298,8 @@ impl<'q> Choice<'q> {
         let is_enough = share <= LIVELY_SHARE_MAX && ms <= LIVELY_MS_MAX && kib <= LIVELY_KIB_MAX;
         is_enough.then(|| {
             format!(
-                "All are as good for people who chat: a line from each every ten seconds, in rooms of ten, takes at most about {} % of one CPU in any model, \
-                 and 99 of 100 lines arrive within {} ms.",
+                "All models are as good for people who chat: if each says a line every ten seconds in rooms of ten, that takes at most about {} % of one CPU \
+                 in any model, and 99 of 100 lines arrive within {} ms.",
                 number(share * 100.0),
                 number(ms)
             )
@@ -329,14 +335,7 @@ impl<'q> Choice<'q> {
             Some(point) => {
                 let place = standing.as_ref().and_then(|standing| standing.order.iter().find(|place| place.subject == model));
                 let decided = standing.as_ref().filter(|standing| standing.is_decided()).zip(place);
-                let relation = match decided {
-                    None => String::new(),
-                    Some((_, place)) if !place.is_behind => "best".into(),
-                    Some((standing, place)) => {
-                        let best = &standing.order[0];
-                        share(place.spread.median, best.spread.median, best.subject)
-                    }
-                };
+                let relation = decided.map_or(String::new(), |(standing, place)| standing.relation(place));
                 Cell::Measured(point.spread.text(), relation)
             }
             None => {
@@ -607,7 +606,7 @@ mod tests {
         let small = verdict(34.0, 0.4, 10);
         assert_eq!(small.choose, "any model");
         assert!(small.why.contains("at most about 0.0306 % of one CPU") && small.why.contains("within 0.4 ms"), "{}", small.why);
-        assert!(small.why.contains("pool is the best, or as good as the best, in 1 of 2 goals"), "{}", small.why);
+        assert!(small.why.contains("At higher loads pool is the best, or as good as the best, in 1 of 2 goals"), "{}", small.why);
         assert_eq!(verdict(130.0, 0.4, 1_000).choose, "pool", "12 % of a core");
         assert_eq!(verdict(34.0, 50.0, 10).choose, "pool", "people notice that");
     }

@@ -364,7 +364,7 @@ pub const METRICS: [Metric; 16] = [
     },
     Metric {
         id: "kill-wait",
-        title: "How long they wait",
+        title: "How long clients wait after a kill",
         axis: "wait after a kill, ms",
         unit: "ms",
         family: "kill",

@@ -39,14 +39,16 @@ pub struct Timing {
     pub warm_up: Duration,
     /// The same of a quiet server: it still has to do with those who came.
     pub quiet_down: Duration,
-    /// A side that takes longer in all is given up.
+    /// The time limit of a side, all in all.
     pub limit: Option<Duration>,
+    /// Whether memory is measured under every load, or only of clients that are silent. It takes a moment to settle.
+    pub measures_memory: bool,
 }
 
 impl Timing {
     /// So long under load, and no bound on what else it takes.
     pub fn of(each: Duration) -> Timing {
-        Timing { each, warm_up: Duration::from_millis(300), quiet_down: Duration::from_secs(2), limit: None }
+        Timing { each, warm_up: Duration::from_millis(300), quiet_down: Duration::from_secs(2), limit: None, measures_memory: true }
     }
 }
 
@@ -136,14 +138,13 @@ impl Side {
     /// If somebody can't connect or log in, or if it takes longer than allowed.
     pub fn begin(target: Target, shape: Shape, timing: &Timing) -> Result<Side, String> {
         let is_storm = shape.traffic == Traffic::Storm;
-        let empty = if is_storm { None } else { settled_memory(&target) };
+        let needs_memory = !is_storm && (timing.measures_memory || shape.traffic == Traffic::Quiet);
+        let empty = if needs_memory { settled_memory(&target) } else { None };
         let mut generator = Generator::new(&target, shape, timing.limit)?;
         generator.enter()?;
         let warm_up = if shape.traffic == Traffic::Quiet { timing.quiet_down } else { timing.warm_up };
         let mut usage = Usage::default();
-        if !is_storm {
-            usage.memory = empty.and_then(|empty| Some(settled_memory(&target)?.since(empty)));
-        }
+        usage.memory = empty.and_then(|empty| Some(settled_memory(&target)?.since(empty)));
         generator.slice(warm_up, warm_up)?;
         // In a storm everybody is there now, and not before.
         usage.census = target.census();

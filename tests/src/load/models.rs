@@ -197,7 +197,7 @@ fn timing(options: &Options) -> Timing {
     let (each, warm_up, quiet_down, limit) =
         if options.quick { (ms(300), ms(50), ms(100), ms(10_000)) } else { (ms(3_000), ms(200), ms(500), ms(45_000)) };
     let each = options.seconds.unwrap_or(each) / SAMPLES as u32;
-    Timing { each, warm_up: warm_up.min(each), quiet_down: quiet_down.min(each), limit: Some(limit + each) }
+    Timing { each, warm_up: warm_up.min(each), quiet_down: quiet_down.min(each), limit: Some(limit + each), measures_memory: false }
 }
 
 fn sizes(options: &Options) -> Vec<usize> {

@@ -2,9 +2,9 @@
 
 use super::{Report, escape, paragraph, size_of};
 use crate::load::bars::{Bar, bars};
-use crate::load::choose::{Cell, Choice, Question};
+use crate::load::choose::{BEST, Cell, Choice, Question};
 use crate::load::compared::{WAIT_CAUSES, waits};
-use crate::load::growth::{METRICS, Metric, Rank, number};
+use crate::load::growth::{Better, METRICS, Metric, Rank, number};
 use crate::load::html::list;
 use crate::load::models::KILL_SIZE_MAX;
 use crate::load::report::Missing;
@@ -104,7 +104,7 @@ fn table(report: &Report, choice: &Choice, size: usize) -> String {
             let because = capacity
                 .because
                 .as_ref()
-                .map_or(String::new(), |because| format!(" <span class=\"soft\">limited by {}</span>", escape(because)));
+                .map_or(String::new(), |because| format!("<br><span class=\"soft\">limited by {}</span>", escape(because)));
             format!("{}{because}", number(capacity.connections as f64))
         });
         td(model, &text)
@@ -122,9 +122,9 @@ fn td(model: Subject, html: &str) -> String {
 
 fn cell_text(report: &Report, question: &Question, size: usize, model: Subject, cell: &Cell) -> String {
     match cell {
-        Cell::Measured(value, relation) if relation == "best" => format!("<strong>{value}</strong> <span class=\"best\">best</span>"),
-        Cell::Measured(value, relation) => format!("{value} <span class=\"soft\">{}</span>", escape(relation)),
-        Cell::Doubtful(value, why) => format!("{value} <span class=\"bad\">doubtful: {}</span>", escape(why)),
+        Cell::Measured(value, relation) if relation == BEST => format!("<strong>{value}</strong><br><span class=\"best\">{BEST}</span>"),
+        Cell::Measured(value, relation) => format!("{value}<br><span class=\"soft\">{}</span>", escape(relation)),
+        Cell::Doubtful(value, why) => format!("{value}<br><span class=\"bad\">doubtful: {}</span>", escape(why)),
         Cell::Missing(smaller) => {
             let why = why_missing(report, question.metric, size, model);
             let smaller = smaller.as_ref().map_or(String::new(), |smaller| format!("; it was {smaller}"));
@@ -164,10 +164,7 @@ fn charts(report: &Report, size: usize) -> String {
             Some(Bar { subject, name: report.name_of(subject), number })
         };
         let all: Vec<Bar> = report.subjects.iter().filter_map(bar).collect();
-        let better = match metric.better {
-            crate::load::growth::Better::Higher => "longer is better",
-            crate::load::growth::Better::Lower => "shorter is better",
-        };
+        let better = if metric.better == Better::Higher { "longer is better" } else { "shorter is better" };
         let title = escape(metric.title);
         let label = format!("{title}, with {} connections, a bar for each model", size_of(row));
         Some(format!(
