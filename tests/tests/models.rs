@@ -172,7 +172,7 @@ fn every_model_is_measured_and_the_report_shows_it() {
     assert_eq!(choice.matches("<tr><th scope=\"row\">").count(), 6 + 3 + MODELS.len(), "{choice}");
     assert!(choice.contains("class=\"whisker\""), "the spread is drawn");
     assert!(text.contains("process ") && text.contains(" KiB private and "), "the memory's parts");
-    assert!(text.contains("Nothing was lost") && !text.contains("not complete") && text.contains("With 100 connections, "));
+    assert!(text.contains("Nothing was lost") && !text.contains("not complete") && text.contains("With 100 connections "));
 }
 
 #[test]

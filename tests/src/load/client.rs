@@ -1,4 +1,4 @@
-//! One client of the load generator: a socket, and what it has still to send and to understand.
+//! One client of the load generator: its socket, the bytes that it still has to send, and the beginning of a line that it has received.
 
 use super::dialect::Login;
 use super::ledger::Ledger;
@@ -9,11 +9,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// A datagram with lines is at most so long.
+/// The longest datagram that a client sends.
 const DATAGRAM_BYTES_MAX: usize = 8 << 10;
-/// What a UDP client may have waiting to be read, in bytes; the system may allow less.
+/// The receive buffer of a UDP client, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
-/// To a server that doesn't know the address a stranger's words, longer than its answer, a cookie; to one that does a question whether we are in.
+/// The first datagram of a UDP client. A server that does not know the address answers with a cookie, which is shorter. A server that knows it
+/// answers whether the client is in its room.
 const UDP_KNOCK: &[u8] = b"/ping ready\n/ping is anybody there\n";
 
 /// A connection.
@@ -21,51 +22,51 @@ const UDP_KNOCK: &[u8] = b"/ping ready\n/ping is anybody there\n";
 pub struct Client {
     /// Its socket, not blocking.
     pub socket: Socket,
-    /// What it is there for.
+    /// Its role.
     pub role: Role,
-    /// How far it is.
+    /// How far its login is.
     pub stage: Stage,
-    /// What it has seen of its room's senders.
+    /// What it has received from its room's senders.
     pub ledger: Ledger,
-    /// A line's beginning that has been read.
+    /// The beginning of a line that was received.
     pub unfinished: Vec<u8>,
-    /// Not yet taken by the socket.
+    /// Bytes that the socket has not taken yet.
     pub unsent: Vec<u8>,
-    /// What it says to be let in.
+    /// What it sends to log in.
     login: Login,
-    /// Whether it has said that.
+    /// Whether it has sent that.
     pub has_greeted: bool,
-    /// Whether one waits for the socket to take more.
+    /// Whether the socket takes no more bytes for now.
     pub is_blocked: bool,
     is_udp: bool,
 }
 
-/// What a client is there for.
+/// The role of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A room's member, from the first line to the last. By room.
+    /// A member of a room, from the first line to the last. By room.
     Member(usize),
-    /// As a member, but comes while the others speak, and goes.
+    /// A member of a room that comes while others speak, and leaves again. By room.
     Visitor(usize),
-    /// Nothing.
+    /// It is connected and does nothing.
     Idle,
 }
 
-/// How far a client is.
+/// How far a client's login is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It has sent its login; when it began, in ns.
     LoggingIn(u64),
     /// It is in its room.
     Ready,
-    /// It has said that it goes.
+    /// It has sent its farewell.
     Leaving,
     /// Its connection is over.
     Gone,
 }
 
 impl Client {
-    /// Begins to connect, and to log in.
+    /// Starts to connect and to log in.
     pub fn connect(address: SocketAddr, is_udp: bool, role: Role, ledger: Ledger, login: Login, now: u64) -> io::Result<Client> {
         let (kind, protocol) = if is_udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
         let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
@@ -93,12 +94,12 @@ impl Client {
         })
     }
 
-    /// Over UDP: has the server answer with a cookie, or say that it knows us.
+    /// Over UDP: asks the server for a cookie, or whether it knows this client.
     pub fn knock(&mut self) {
         self.unsent.extend_from_slice(UDP_KNOCK);
     }
 
-    /// Says who it is, over UDP behind the greeting with the cookie, in one datagram.
+    /// Sends its login; over UDP in one datagram with the cookie before it.
     pub fn greet(&mut self, greeting: &[u8]) {
         self.unsent.extend_from_slice(greeting);
         self.unsent.extend_from_slice(if greeting.is_empty() { b"" } else { b"\n" });
@@ -106,7 +107,7 @@ impl Client {
         self.has_greeted = true;
     }
 
-    /// Says what is left to say once it is welcome.
+    /// Sends the rest of its login when the server has welcomed it.
     pub fn go_on(&mut self) {
         self.unsent.extend_from_slice(self.login.then.as_bytes());
     }
@@ -118,7 +119,7 @@ impl Client {
             match send(self.socket.as_raw_fd(), &self.unsent[..length], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
                 Ok(sent) if sent == self.unsent.len() => self.unsent.clear(),
                 Ok(sent) => drop(self.unsent.drain(..sent)),
-                // While it isn't connected yet, too.
+                // ENOTCONN: it is still connecting.
                 Err(Errno::EAGAIN | Errno::ENOTCONN) => self.is_blocked = true,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
@@ -127,12 +128,12 @@ impl Client {
         Ok(())
     }
 
-    /// Whether it takes part from the first line to the last.
+    /// Whether it is a member from the first line to the last.
     pub fn is_member(&self) -> bool {
         matches!(self.role, Role::Member(_))
     }
 
-    /// The room whose lines it is to hear.
+    /// The room whose lines it is to receive.
     pub fn room(&self) -> Option<usize> {
         match self.role {
             Role::Member(room) | Role::Visitor(room) => Some(room),
@@ -141,7 +142,7 @@ impl Client {
     }
 }
 
-/// How many bytes are whole lines that fit a datagram.
+/// How many bytes, in whole lines, fit a datagram.
 fn datagram_of(lines: &[u8]) -> usize {
     memchr::memrchr(b'\n', &lines[..lines.len().min(DATAGRAM_BYTES_MAX)]).map_or(lines.len(), |end| end + 1)
 }
@@ -152,7 +153,7 @@ impl AsFd for Client {
     }
 }
 
-/// Gives each whole line of `unfinished` and the `bytes` behind it to `each`, without its LF, and leaves the rest in `unfinished`.
+/// Gives each whole line of `unfinished` and the `bytes` after it to `each`, without its LF, and leaves the rest in `unfinished`.
 /// Ends at the first error.
 pub fn each_line<E>(unfinished: &mut Vec<u8>, bytes: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
     let joined;

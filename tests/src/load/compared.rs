@@ -1,4 +1,4 @@
-//! Somebody else's server beside ours (`--compare`): whether it is there and lets one in, and which shapes can be put to it.
+//! Another chat server beside ours (`--compare`): whether it can be reached and lets a client log in, and which shapes make sense for it.
 
 use super::dialect::{Dialect, IRC_BYTES_MAX};
 use super::generator::Generator;
@@ -13,17 +13,17 @@ use std::time::Duration;
 /// How long one client may take to log in.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// With less than this share of a core in use, a server isn't slow by working.
+/// A server that is slow and uses less than this share of a core is waiting, not working.
 const IDLE_SHARE_MAX: f64 = 0.2;
-/// A p99 of more, in ms, is slow in a closed loop on one machine.
+/// A higher p99, in ms, is slow in a closed loop on one machine.
 const SLOW_MS: f64 = 20.0;
 /// Fewer logins a second are slow.
 const FEW_LOGINS: f64 = 500.0;
 
-/// Logs in once, so that one who can't knows it before all else is measured.
+/// Logs in once, so that an error shows before anything is measured.
 ///
 /// # Errors
-/// If nobody listens there, or it doesn't let one in; with what it said.
+/// If no server listens there, or if it rejects the login; with its answer.
 pub fn check_compared(other: Other) -> Result<(), String> {
     let shape = Shape { clients: 1, senders: 0, traffic: Traffic::Storm, ..Shape::custom() };
     let tried = Generator::new(&Target::compared(other), shape, Some(PATIENCE)).and_then(|mut generator| {
@@ -33,10 +33,10 @@ pub fn check_compared(other: Other) -> Result<(), String> {
     tried.map_err(|error| format!("cannot compare with {}: {error}", other.address))
 }
 
-/// Connects everyone to it, as [`Side::begin`] does.
+/// Connects all clients to it, as [`Side::begin`] does.
 ///
 /// # Errors
-/// If the shape makes no sense there, or somebody isn't let in.
+/// If the shape makes no sense there, or if it rejects a client.
 pub fn begin_compared(other: Other, shape: Shape, timing: &Timing) -> Result<Side, Missing> {
     if let Some(why) = senseless(other.dialect, shape) {
         return Err(Missing::NotRun(why));
@@ -44,13 +44,13 @@ pub fn begin_compared(other: Other, shape: Shape, timing: &Timing) -> Result<Sid
     Side::begin(Target::compared(other), shape, timing).map_err(Missing::Failed)
 }
 
-/// Where it was slow and yet had next to nothing to do, row by row.
+/// The rows in which it was slow although it had next to nothing to do.
 pub fn waits(rows: &[Row]) -> Vec<String> {
     let wait = |row: &Row| Some(format!("{}: {}", row.name(), wait_in(row.shape, row.of(Subject::Compared)?)?));
     rows.iter().filter_map(wait).collect()
 }
 
-/// Why one waits for a server that does nothing.
+/// Likely reasons why a server waits.
 pub const WAIT_CAUSES: &str = "likely because of its flood protection or rate limit (start it without), Nagle's algorithm together with delayed \
      acknowledgements, or a short listen queue (see ss -ltn)";
 
@@ -65,10 +65,10 @@ fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
         Traffic::Storm if outcome.per_second < FEW_LOGINS => format!("{:.0} logins/s", outcome.per_second),
         _ => return None,
     };
-    Some(format!("{slow}, while the compared server used {} % of a core: it waited, it didn't work", percent(Some(share))))
+    Some(format!("{slow}, while the compared server used {} % of a core: it waited and did not work", percent(Some(share))))
 }
 
-/// Why a shape can't be put to a server that speaks this.
+/// Why a shape makes no sense for a server with this protocol.
 fn senseless(dialect: Dialect, shape: Shape) -> Option<String> {
     let is_irc = dialect == Dialect::Irc;
     if is_irc && shape.udp {

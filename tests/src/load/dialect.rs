@@ -1,5 +1,5 @@
-//! How one talks with a server: forkchat's line protocol, the bare broadcaster's, or IRC (RFC 2812, as far as a room's talk goes). What is said
-//! to it, and what it has told; no I/O.
+//! How a client talks with a server: in forkchat's line protocol, in the bare broadcaster's protocol, or in IRC (as much of RFC 2812 as a
+//! room needs). It makes what clients send and interprets what they receive. It does no I/O.
 
 use super::broadcaster::READY;
 
@@ -7,12 +7,12 @@ use super::broadcaster::READY;
 /// Source: RFC 2812, 2.3; the rest is for the longest `:nick!user@host PRIVMSG #room :` there can be.
 pub const IRC_BYTES_MAX: usize = 400;
 
-/// How one enters a room, and what a line looks like that comes from it.
+/// A protocol: how a client enters a room, and what a line from the room looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// forkchat's line protocol.
     Lines,
-    /// The bare broadcaster's.
+    /// The bare broadcaster's protocol.
     Bare,
     /// IRC.
     Irc,
@@ -21,33 +21,33 @@ pub enum Dialect {
 /// What a client sends to be in its room.
 #[derive(Debug)]
 pub struct Login {
-    /// At first.
+    /// Sent immediately.
     pub first: String,
-    /// When it is welcome.
+    /// Sent when the server has welcomed the client.
     pub then: String,
 }
 
-/// What a line means that nobody said in a room.
+/// The meaning of a line that no client said in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told<'l> {
-    /// One is in the room.
+    /// The client is in the room.
     Ready,
-    /// One is in, and may go on with [`Login::then`].
+    /// The client is welcome and goes on with [`Login::then`].
     Welcome,
-    /// Over UDP: one shall say this to be let in.
+    /// Over UDP: the client must send this to log in.
     Cookie(&'l [u8]),
-    /// One shall answer with this.
+    /// The client must answer with this.
     Ping(&'l [u8]),
-    /// The server's own.
+    /// A notice of the server.
     Notice,
-    /// Something was refused.
+    /// The server rejected something.
     Refusal,
-    /// Nothing that this dialect has.
+    /// No line of this protocol.
     Strange,
 }
 
 impl Dialect {
-    /// Its name for people.
+    /// Its name in texts.
     pub fn name(self) -> &'static str {
         match self {
             Dialect::Lines => "forkchat's line protocol",
@@ -64,7 +64,7 @@ impl Dialect {
         }
     }
 
-    /// What a client sends, to be in its room.
+    /// What a client sends to enter its room.
     pub fn login(self, nick: &str, room: &str) -> Login {
         let (first, then) = match self {
             Dialect::Lines => (format!("/set joins off\n/nick {nick}\n/join {room}\n/leave #lobby\n/ping ready\n"), String::new()),
@@ -79,12 +79,12 @@ impl Dialect {
         if self == Dialect::Irc { format!("PRIVMSG {room} :") } else { String::new() }
     }
 
-    /// What stands before what somebody says in a room, as far as it is known beforehand.
+    /// What the server puts before a line that `nick` says in a room, as far as it is known.
     pub fn prefix(self, nick: &str, room: &str) -> String {
         match self {
             Dialect::Lines => format!("[{room}] {nick}: "),
             Dialect::Bare => String::new(),
-            // Between the two, the server says who that is.
+            // Between the two, the server names the user and the host.
             Dialect::Irc => format!(":{nick}! PRIVMSG {room} :"),
         }
     }
@@ -97,7 +97,7 @@ impl Dialect {
         bang < space && known.len() == bang + 1 + seen.len() - space && known.starts_with(&seen[..=bang]) && known.ends_with(&seen[space..])
     }
 
-    /// What says that one goes; where there is nothing, one goes.
+    /// What a client sends before it leaves; empty if it just closes the connection.
     pub fn farewell(self) -> &'static [u8] {
         match self {
             Dialect::Lines => b"/quit\n",
@@ -106,7 +106,7 @@ impl Dialect {
         }
     }
 
-    /// A line without what ends it.
+    /// A line without its end.
     pub fn trimmed(self, line: &[u8]) -> &[u8] {
         if self == Dialect::Irc { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
     }

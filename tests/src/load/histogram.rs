@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
-/// Lines between two halvings of what is left.
+/// Lines for each halving of the remaining share.
 const TICKS_PER_HALF: u32 = 5;
 
 /// The distribution of latencies in ns, as text in ms.

@@ -1,4 +1,4 @@
-//! What one receiver has seen of each sender's numbers, and what is wrong with it.
+//! What one receiver has received of each sender's numbered lines, and what is wrong with it.
 
 use serde::Serialize;
 use std::ops::{AddAssign, Range};
@@ -10,9 +10,9 @@ pub struct Tally {
     pub lost: u64,
     /// Came again.
     pub doubled: u64,
-    /// Came behind a later one of the same sender; or a member saw all lines, and in another order than the others.
+    /// Came after a later line of the same sender; or a member received all lines, but in another order than the others.
     pub reordered: u64,
-    /// Came with other bytes than were sent, or to somebody they were not for. What was sent is lost, too.
+    /// Came with other bytes than were sent, or to a client for which they were not meant. Then the original line counts as lost, too.
     pub wrong: u64,
 }
 
@@ -35,11 +35,12 @@ impl AddAssign for Tally {
 /// One receiver's view of one room's senders.
 #[derive(Debug)]
 pub struct Ledger {
-    /// By sender's place in the room: the number that should come next; `None` for one who came in later and hasn't heard this sender.
+    /// By the sender's place in the room: the number that should come next. `None` if this receiver came later and has received nothing from the
+    /// sender yet.
     next: Box<[Option<u32>]>,
-    /// Numbers that were jumped over: the sender's place, and which.
+    /// Numbers that were skipped, with the sender's place.
     missing: Vec<(usize, Range<u32>)>,
-    /// Follows from all that came, in its order.
+    /// A hash of all lines in the order in which they came.
     order: u64,
     tally: Tally,
 }
@@ -47,21 +48,21 @@ pub struct Ledger {
 /// What an arrival was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Not seen before, nor any later one of its sender. The numbers before it that are missing for now.
+    /// A new line, later than all earlier ones of its sender. With the numbers before it that are missing for now.
     New(Range<u32>),
-    /// One of those that were missing.
+    /// A line that was missing.
     Late,
-    /// Seen before.
+    /// A line that was received before.
     Again,
 }
 
 impl Ledger {
-    /// For who is there before the first line of these senders.
+    /// For a receiver that is there before the first line.
     pub fn from_start(senders: usize) -> Ledger {
         Ledger { next: vec![Some(0); senders].into(), missing: Vec::new(), order: 0, tally: Tally::default() }
     }
 
-    /// For who comes while they speak.
+    /// For a receiver that comes later.
     pub fn from_now(senders: usize) -> Ledger {
         Ledger { next: vec![None; senders].into(), ..Ledger::from_start(0) }
     }
@@ -88,25 +89,25 @@ impl Ledger {
         Arrival::Late
     }
 
-    /// The number that should come next from the sender in `place`; `None` if it hasn't been heard yet.
+    /// The number that should come next from the sender in `place`; `None` if nothing has come from it yet.
     pub fn next(&self, place: usize) -> Option<u32> {
         self.next[place]
     }
 
-    /// Notes something that can't be right.
+    /// Notes a line that cannot be right.
     pub fn note_wrong(&mut self) {
         self.tally.wrong += 1;
     }
 
-    /// The balance. `sent` gives, for each sender's place, how many numbers there were; `None` for those who didn't stay to the end,
-    /// and for a receiver's own lines.
+    /// The result. `sent` gives, for each sender's place, how many lines it said; `None` for senders that did not stay to the end, and for the
+    /// receiver's own lines.
     pub fn close(&self, sent: impl Iterator<Item = Option<u32>>) -> Tally {
         let never = self.next.iter().zip(sent).map(|(next, sent)| u64::from(next.zip(sent).map_or(0, |(next, sent)| sent - next)));
         let jumped: u64 = self.missing.iter().map(|(_, range)| range.len() as u64).sum();
         Tally { lost: never.sum::<u64>() + jumped, ..self.tally }
     }
 
-    /// Two receivers of the same lines in the same order have the same.
+    /// The same for two receivers of the same lines in the same order.
     pub fn order(&self) -> u64 {
         self.order
     }

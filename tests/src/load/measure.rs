@@ -1,4 +1,5 @@
-//! One row of the table: a shape, put to a server and, for comparison, to the bare broadcaster, slice by slice in turn.
+//! One row of the table: a shape is put to a server and, for comparison, to the bare broadcaster, slice by slice in turn. Also the summary of
+//! several samples, and the measurement of a kill.
 
 use super::generator::{Cost, Generator};
 use super::ledger::Tally;
@@ -11,18 +12,18 @@ use hdrhistogram::Histogram;
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
-/// How long one side is under load before it is the other's turn, and into how many slices a short run is cut.
+/// How long one side is under load before it is the other's turn, and the least number of slices of a short run.
 const SLICE_MAX: Duration = Duration::from_millis(500);
 const SLICES_MIN: u32 = 8;
-/// How long memory may take to stand still.
+/// How long memory may take to settle.
 const MEMORY_SETTLES: Duration = Duration::from_secs(2);
-/// With more than this share of a core for itself, the load generator was the limit.
+/// If the load generator uses more than this share of a core, it was the limit.
 const GENERATOR_SHARE_MAX: f64 = 0.9;
-/// With more than this share of all CPUs for both, the machine was the limit.
+/// If server and load generator use more than this share of all CPUs, the machine was the limit.
 const CPUS_SHARE_MAX: f64 = 0.95;
-/// An open loop that has said less than this share of what it was to say did not keep its rate.
+/// An open loop that has sent less than this share of its lines did not keep its rate.
 const RATE_SHARE_MIN: f64 = 0.95;
-/// Something stood still if a delivery took longer than this, in ms, and so many times longer than usual.
+/// Server or machine stood still if a delivery took longer than this, in ms, and this many times longer than usual.
 const STALL_MS_MIN: f64 = 200.0;
 const STALL_TIMES_MIN: f64 = 20.0;
 /// A slice with a kill takes at least this long, so that there is steady traffic before it and after it.
@@ -30,14 +31,14 @@ const KILL_SLICE_MIN: Duration = Duration::from_millis(300);
 /// How long a client may wait, after a kill, for a line.
 const RECOVERY_MAX: Duration = Duration::from_secs(8);
 
-/// How long what takes.
+/// How long each part of a measurement takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// How long each side is under load.
     pub each: Duration,
-    /// Not measured before it: memory is touched for the first time, buffers grow.
+    /// The time under load before the measurement, in which memory is touched for the first time and buffers grow.
     pub warm_up: Duration,
-    /// The same of a quiet server: it still has to do with those who came.
+    /// The same for silent clients: the server is still busy with their logins.
     pub quiet_down: Duration,
     /// The time limit of a side, all in all.
     pub limit: Option<Duration>,
@@ -46,7 +47,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// So long under load, and no bound on what else it takes.
+    /// This long under load, without a time limit.
     pub fn of(each: Duration) -> Timing {
         Timing { each, warm_up: Duration::from_millis(300), quiet_down: Duration::from_secs(2), limit: None, measures_memory: true }
     }
@@ -55,17 +56,17 @@ impl Timing {
 /// A server and the clients that put it under load.
 #[derive(Debug)]
 pub struct Side {
-    /// Let go of before the target: a server that is told to stop waits for its clients.
+    /// Dropped before the target, since a server that stops waits for its clients.
     generator: Generator,
     target: Target,
     usage: Usage,
     slices: Vec<Slice>,
 }
 
-/// What a server has in use when all clients are there.
+/// What a server uses when all clients are connected.
 #[derive(Clone, Copy, Debug, Default)]
 struct Usage {
-    /// Growth of its memory over the empty server.
+    /// Growth of its memory since it had no clients.
     memory: Option<Memory>,
     /// Processes and threads.
     census: Option<(usize, usize)>,
@@ -82,16 +83,16 @@ struct Slice {
     logins: u64,
 }
 
-/// What came of one side.
+/// The result of one side, or the summary of several samples.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Connections that were there to the end, or logged in at a time.
+    /// Connections that stay, or that log in together.
     pub connections: usize,
     /// Deliveries, or logins in a storm.
     pub units: u64,
     /// Lines that were said.
     pub lines: u64,
-    /// Logins while it was measured.
+    /// Logins during the measurement.
     pub logins: u64,
     /// Units a second.
     pub per_second: f64,
@@ -107,21 +108,21 @@ pub struct Outcome {
     pub generator_share: f64,
     /// Latencies, in ns.
     pub latency: Histogram<u64>,
-    /// What was not as it should be.
+    /// Faults.
     pub tally: Tally,
     /// Connections that the server ended.
     pub dropped: u64,
-    /// Growth of the server's memory over the empty server, by connection, in KiB.
+    /// Growth of the server's PSS per connection, in KiB.
     pub memory_per_connection: Option<f64>,
     /// The part of it that no other process shares, in KiB.
     pub private_per_connection: Option<f64>,
-    /// Processes of the server, all of them, when everybody was connected.
+    /// All processes of the server, when all clients were connected.
     pub processes: Option<usize>,
-    /// Their threads, first ones included.
+    /// All their threads.
     pub threads: Option<usize>,
-    /// In an open loop, how much of what was to be said was said in time.
+    /// In an open loop, the share of the lines that were sent in time.
     pub rate_share: Option<f64>,
-    /// What a server of our own warned of.
+    /// Warnings of a server that this program started.
     pub complaints: Vec<String>,
     /// Faults that the bare broadcaster was asked to make, and made.
     pub faults: Option<u64>,
@@ -132,10 +133,10 @@ pub struct Outcome {
 }
 
 impl Side {
-    /// Connects everyone who is to stay, and warms up.
+    /// Connects all clients that stay, and warms up.
     ///
     /// # Errors
-    /// If somebody can't connect or log in, or if it takes longer than allowed.
+    /// If a client cannot connect or log in, or if it takes longer than the time limit.
     pub fn begin(target: Target, shape: Shape, timing: &Timing) -> Result<Side, String> {
         let is_storm = shape.traffic == Traffic::Storm;
         let needs_memory = !is_storm && (timing.measures_memory || shape.traffic == Traffic::Quiet);
@@ -146,7 +147,7 @@ impl Side {
         let mut usage = Usage::default();
         usage.memory = empty.and_then(|empty| Some(settled_memory(&target)?.since(empty)));
         generator.slice(warm_up, warm_up)?;
-        // In a storm everybody is there now, and not before.
+        // In a storm all clients are connected now, and not before.
         usage.census = target.census();
         generator.after_slice()?;
         generator.count.latency.reset();
@@ -154,7 +155,7 @@ impl Side {
     }
 
     fn slice(&mut self, min: Duration, max: Duration) -> Result<(), String> {
-        // Looking at thousands of processes takes time of its own, which is not the load's.
+        // Reading the counters of thousands of processes takes CPU time that is not part of the load.
         let mut before = self.reading();
         before.generator = cpu_of(Pid::this());
         let start = Instant::now();
@@ -177,7 +178,7 @@ impl Side {
         self.generator.after_slice()
     }
 
-    /// All counters as they stand, but for the generator's own time.
+    /// All counters, without the generator's own time.
     fn reading(&self) -> Slice {
         let count = &self.generator.count;
         Slice {
@@ -251,18 +252,18 @@ impl Side {
 }
 
 impl Outcome {
-    /// Whether the load generator, and not the server, was what it could not go faster than.
+    /// Whether the load generator, not the server, was the limit.
     pub fn is_limited_by_generator(&self) -> bool {
         self.generator_share > GENERATOR_SHARE_MAX
     }
 
-    /// Whether server and load generator together left next to nothing of the machine's CPUs.
+    /// Whether server and load generator together used almost all of the machine's CPUs.
     pub fn has_used_all_cpus(&self) -> bool {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         self.server_share.is_some_and(|share| share + self.generator_share > CPUS_SHARE_MAX * cpus)
     }
 
-    /// Whether an open loop could not say what it was to say.
+    /// Whether an open loop could not keep its rate.
     pub fn missed_its_rate(&self) -> bool {
         self.rate_share.is_some_and(|share| share < RATE_SHARE_MIN)
     }
@@ -278,7 +279,7 @@ impl Outcome {
         (longest > STALL_MS_MIN && longest > usual * STALL_TIMES_MIN).then_some(longest)
     }
 
-    /// Whether nothing was lost, nothing came that should not, and no process of the server died.
+    /// Whether there was no fault and no process of the server died.
     pub fn is_clean(&self) -> bool {
         self.tally.is_clean() && self.dropped == 0 && self.complaints.is_empty()
     }
@@ -291,14 +292,14 @@ impl Outcome {
         (!self.latency.is_empty()).then(|| self.latency.value_at_quantile(quantile) as f64 / 1e6)
     }
 
-    /// How many times another's CPU time a unit this one's is: the median of the slices, pair by pair.
+    /// The ratio of CPU time per unit to that of another outcome: the median over pairs of slices.
     pub fn times_cpu_of(&self, other: &Outcome) -> Option<f64> {
         let pairs = self.cpu_micros_of_slices.iter().zip(&other.cpu_micros_of_slices);
         median_of(pairs.filter_map(|(own, others)| Some((*own)? / (*others)?)))
     }
 }
 
-/// Puts all sides under load in turn, each for so long in all.
+/// Puts all sides under load in turn, each for the time `each` in all.
 pub fn measure(mut sides: Vec<Side>, shape: &Shape, each: Duration, progress: &Progress) -> Result<Vec<Outcome>, String> {
     let slice = SLICE_MAX.min(each / SLICES_MIN);
     while sides.iter().any(|side| side.wall() < each) {
@@ -382,7 +383,7 @@ pub fn median_of(numbers: impl Iterator<Item = f64>) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
-/// Its memory once it has stopped changing, if it can be seen.
+/// The server's memory once it has settled; `None` if it cannot be seen.
 fn settled_memory(target: &Target) -> Option<Memory> {
     let deadline = Instant::now() + MEMORY_SETTLES;
     let mut before = target.memory()?;
@@ -396,7 +397,7 @@ fn settled_memory(target: &Target) -> Option<Memory> {
     }
 }
 
-/// What came of a side whose deliveries took so long, in ms, and of which nothing else is known.
+/// An outcome with these latencies in ms and without any other numbers.
 #[cfg(test)]
 pub fn outcome_of(latencies_ms: &[u64]) -> Outcome {
     let mut latency = Histogram::new(3).expect("three digits are allowed");

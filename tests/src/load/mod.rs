@@ -1,4 +1,4 @@
-//! The load test: `forkchat-load` puts a chat server under load and checks what every client is sent.
+//! The load test: `forkchat-load` puts a chat server under load and checks what every client receives.
 //!
 //! ```text
 //!             shapes (presets)                ┌─ slice ─► forkchat-server (started for the row)
@@ -11,23 +11,24 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `options` | the command line |
-//! | `shape` | what is asked of a server; the presets |
-//! | `subject` | who is put under load, by name; the server's models |
+//! | `shape` | the shape of a load; the presets |
+//! | `subject` | what is put under load, by name; the server's models |
 //! | `target` | what is put under load; its CPU time and memory |
-//! | `dialect` | how one talks with it |
-//! | `compared` | somebody else's server beside it |
-//! | `broadcaster` | the yardstick, and the faults that it can be made to make |
-//! | `generator` | all the clients of a shape, in one epoll loop |
-//! | `client` | one of them |
-//! | `senders` | who speaks, and which lines are under way |
-//! | `pace` | what is due at an even rate |
+//! | `victim` | which of its processes serves which client |
+//! | `dialect` | the protocol in which clients talk with it |
+//! | `compared` | another chat server beside it |
+//! | `broadcaster` | the bare broadcaster, for comparison, and the faults that it makes on request |
+//! | `generator` | all clients of a shape, in one epoll loop |
+//! | `client` | one client |
+//! | `senders` | the clients that speak, and their lines in flight |
+//! | `pace` | events that are due at an even rate |
 //! | `payload` | lines of which every byte is known |
-//! | `ledger` | what one receiver saw: lost, doubled, reordered |
-//! | `measure` | slices, in turn; what came of them |
-//! | `report`, `histogram`, `progress` | how it is told |
-//! | `models` | the comparison of the server's models: what is run, in which order |
-//! | `growth`, `choose` | its metrics by number of connections; what follows from them |
-//! | `plot`, `html` | its report |
+//! | `ledger` | what one receiver received: lost, doubled, reordered lines |
+//! | `measure` | slices in turn, their outcome, and the summary of several samples; the kill of a process |
+//! | `report`, `histogram`, `progress` | the output |
+//! | `models` | the comparison of the server's models: what is measured, in which order |
+//! | `growth`, `choose` | its metrics by number of connections, and the sentences that follow from them |
+//! | `plot`, `bars`, `html` | its report |
 
 mod bars;
 mod broadcaster;
@@ -71,10 +72,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use subject::Subject;
 use target::{BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, SPEAK_IRC, Start, Target, run_until_parent_ends};
 
-/// Open files that are no connections: here, and those that the server keeps for itself.
+/// Open files that are not connections: those of this program, and those that the server keeps for itself.
 const FILES_BESIDES: usize = 100;
 
-/// The program. It is also the processes that it starts: see `target`.
+/// The program. It also runs as the processes that it starts: see `target`.
 pub fn main() -> ExitCode {
     let text = |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
     let (first, second) = (text(1), text(2));
@@ -98,13 +99,13 @@ pub fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Whether somebody wants the program to end. Then everything is taken down in order.
+/// Whether a signal asked the program to end. Then it ends its servers in order.
 pub(crate) fn is_interrupted() -> bool {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let flag = FLAG.get_or_init(|| {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-            // Fails for no signal that one may catch; without it the processes end all the same, only less tidily.
+            // Fails only for signals that cannot be caught. Without it the processes end all the same, but leave files behind.
             let _ = signal_hook::flag::register(signal, flag.clone());
         }
         flag
@@ -112,7 +113,7 @@ pub(crate) fn is_interrupted() -> bool {
     flag.load(Ordering::Relaxed)
 }
 
-/// Says what could not be done.
+/// Makes an error message of what could not be done.
 fn error<E: Display>(what: &str) -> impl Fn(E) -> String {
     move |error| format!("{what}: {error}")
 }
@@ -145,7 +146,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     Ok(if is_clean && !is_interrupted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The rows that could be measured, and why others could not.
+/// The rows that could be measured, and the reasons why others could not.
 fn measure_rows(options: &Options, shapes: &[Shape], format: Format) -> Result<(Vec<Row>, Vec<String>), String> {
     let plan: Vec<_> = shapes.iter().flat_map(|&shape| options.workers().into_iter().map(move |workers| (shape, workers))).collect();
     let sides = 1 + u32::from(options.baseline) + u32::from(options.compare.is_some());
@@ -207,13 +208,13 @@ fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), S
     Ok(())
 }
 
-/// Prints a line of the result at once.
+/// Prints a line of the result immediately.
 pub(crate) fn tell(line: &str) -> Result<(), String> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(error("cannot write the result"))
 }
 
-/// As many open files as this user may have: each client is one, here and in the server.
+/// Raises the limit on open files as far as this user may: each client is an open file, here and in the server.
 pub(crate) fn allow_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Raising the soft limit to the hard one is always allowed.
@@ -232,7 +233,7 @@ fn check_files(shape: Shape) -> Result<(), String> {
     }
 }
 
-/// Where it was measured, and when.
+/// The machine and the time of the measurement.
 fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

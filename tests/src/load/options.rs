@@ -9,43 +9,43 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Puts a chat server under load and checks what every client is sent: nothing lost, doubled, reordered or changed.
+/// Puts a chat server under load and checks every line that a client receives: none may be lost, doubled, reordered or changed.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-load", version, max_term_width = 110, after_help = epilogue())]
 #[command(group = ArgGroup::new("traffic").args(["window", "rate", "storm", "quiet"]))]
 #[command(group = ArgGroup::new("output").args(["json", "csv"]))]
 pub struct Options {
-    /// Rows of the table, in this order [default: all, or a room of 100 if a shape is given]
+    /// Rows of the table, in this order [default: all, or one room of 100 if a shape is given]
     #[arg(value_name = "PRESET", value_parser = parse_preset)]
     pub presets: Vec<Shape>,
 
-    /// All of it in about 20 seconds: a second a row; with --models in under a minute
+    /// A short run: one second per row, about 20 seconds in all; with --models about one and a half minutes
     #[arg(long, conflicts_with = "seconds")]
     pub quick: bool,
 
-    /// The same load to a bare broadcaster in turn: how many times its CPU time does a chat cost?
+    /// Put the same load to a bare broadcaster, too: how many times its CPU time does a chat cost?
     #[arg(long, conflicts_with_all = ["addr", "fault"])]
     pub baseline: bool,
 
-    /// Compare the server's models, and how each grows with the number of connections; writes a report with plots
+    /// Compare the server's models with several numbers of connections, and write a report that says which to choose
     #[arg(long, value_name = "MODEL,…", num_args = 0..=1, require_equals = true, value_delimiter = ',', help_heading = "Models")]
     #[arg(default_missing_values = ["pool", "threads", "process"], conflicts_with_all = NOT_WITH_MODELS)]
     pub models: Option<Vec<Model>>,
 
-    /// Numbers of connections to try [default: 10,100,1000,5000, with --quick 10,100,300]
+    /// Numbers of connections to measure [default: 10,100,1000,5000, with --quick 10,100,300]
     #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "models", help_heading = "Models")]
     #[arg(value_parser = clap::value_parser!(u32).range(2..=100_000))]
     pub sizes: Vec<u32>,
 
-    /// Where the report goes, as HTML [default: forkchat-models.html]
+    /// The file for the report, as HTML [default: forkchat-models.html]
     #[arg(long, value_name = "FILE", requires = "models", help_heading = "Models")]
     pub report: Option<PathBuf>,
 
-    /// Members of rooms, all rooms together
+    /// Clients in rooms, all rooms together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Shape")]
     pub clients: Option<u32>,
 
-    /// Rooms
+    /// Number of rooms
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
     pub rooms: Option<u32>,
 
@@ -53,72 +53,72 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Shape")]
     pub senders: Option<u32>,
 
-    /// Length of a line, its LF included
+    /// Length of a line in bytes, with its LF
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64), help_heading = "Shape")]
     pub bytes: Option<u32>,
 
-    /// Closed loop: each sender keeps so many lines in flight; a line lands when all members have read it
+    /// Closed loop: each sender keeps this many lines in flight, until all members have read them
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
     pub window: Option<u32>,
 
-    /// Open loop: so many lines a second in all, on time; latency counts from when a line was due
+    /// Open loop: this many lines per second in all, on time; latency counts from when a line was due
     #[arg(long, value_name = "LINES", value_parser = parse_per_second, help_heading = "Shape")]
     pub rate: Option<f64>,
 
-    /// Connect, log in and leave, over and over
+    /// All clients connect, log in and leave, over and over
     #[arg(long, help_heading = "Shape")]
     pub storm: bool,
 
-    /// Say nothing: what does the server do then?
+    /// The clients say nothing: what does an idle server cost?
     #[arg(long, help_heading = "Shape")]
     pub quiet: bool,
 
-    /// More connections that do nothing
+    /// More connections, which do nothing
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = "Shape")]
     pub idle: Option<u32>,
 
-    /// More clients that come and go, so many a second, each for half a second
+    /// More clients that come and go: this many per second, each for half a second
     #[arg(long, value_name = "N", value_parser = parse_per_second, help_heading = "Shape")]
     pub churn: Option<f64>,
 
-    /// Over UDP
+    /// Use UDP
     #[arg(long, help_heading = "Shape")]
     pub udp: bool,
 
-    /// How long each row, and each side of it, is under load [default: 10, with --models 4]
+    /// Seconds under load for each row and each side of it [default: 10, with --models 3, in three samples]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub seconds: Option<Duration>,
 
-    /// Workers of the server; with several numbers, each row once for each [default: the server's own]
+    /// The server's number of workers; several numbers measure each row with each [default: the server's own]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Vec<u16>,
 
-    /// A server that runs already, best with --rate-limit off: only what can be seen from outside
+    /// Use a server that runs already, best with --rate-limit off; its CPU time and memory are not measured
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
     pub addr: Option<SocketAddr>,
 
-    /// The same load to another chat server that runs already, too; with :irc behind it, it speaks IRC; best started
-    /// without its rate limit/flood protection
+    /// Put the same load to another chat server that runs already, too; with :irc at the end in IRC; best without its
+    /// rate limit or flood protection
     #[arg(long, value_name = "HOST:PORT[:irc]", value_parser = parse_other)]
     pub compare: Option<Other>,
 
-    /// Load the bare broadcaster, and make it lose, double, swap, corrupt, stray or stall
+    /// Put the load to the bare broadcaster, and let it make faults: lose, double, swap, corrupt, stray or stall
     #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers"])]
     pub fault: Option<Fault>,
 
-    /// The server's binary [default: forkchat-server beside this one]
+    /// The server's program [default: forkchat-server in the directory of this program]
     #[arg(long, value_name = "FILE")]
     pub server: Option<PathBuf>,
 
-    /// A JSON object a row instead of the table
+    /// Print one JSON object per row instead of the table
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
-    /// Comma-separated values instead of the table
+    /// Print comma-separated values instead of the table
     #[arg(long, help_heading = "Output")]
     pub csv: bool,
 
-    /// Where to write each row's latencies, in ms, as HdrHistogram text: 01-ROW.hgrm
+    /// Write each row's latencies, in ms, as HdrHistogram text to DIR/01-ROW.hgrm
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub histograms: Option<PathBuf>,
 
@@ -127,16 +127,16 @@ pub struct Options {
     pub server_arguments: Vec<String>,
 }
 
-/// Somebody else's server.
+/// Another chat server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Other {
     /// Where it listens.
     pub address: SocketAddr,
-    /// How one talks with it.
+    /// Its protocol.
     pub dialect: Dialect,
 }
 
-/// The comparison of models has shapes of its own.
+/// The comparison of models has its own shapes.
 const NOT_WITH_MODELS: [&str; 15] = [
     "presets", "baseline", "addr", "workers", "clients", "rooms", "senders", "bytes", "window", "rate", "storm", "quiet", "idle", "churn",
     "udp",
@@ -145,23 +145,23 @@ const NOT_WITH_MODELS: [&str; 15] = [
 fn epilogue() -> String {
     let presets: String = PRESETS.iter().map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about)).collect();
     format!(
-        "Each row has a forkchat-server of its own, on free ports of the loopback; all presets take about two minutes, all models about eight.\n\n\
-        Presets (4 senders a room, 8 lines in flight each, 100 bytes a line, where nothing else is said):\n{presets}\n\
-        Shape options change the presets given, or a room of 100.\n\
-        Exit codes: 0 all is well, 1 something was lost, doubled, reordered, wrong or dropped, or it could not be measured, 2 the command line is wrong.\n\n\
+        "Each row gets a new forkchat-server on free ports of the loopback. All presets take about two minutes, the models about eight.\n\n\
+        Presets (where nothing else is said: 4 senders per room, each with 8 lines in flight, 100 bytes per line):\n{presets}\n\
+        A delivery is one line that arrives at one client. Shape options change the given presets, or one room of 100.\n\
+        Exit codes: 0 no fault, 1 something was lost, doubled, reordered, wrong or dropped, or could not be measured, 2 the command line is wrong.\n\n\
         Examples:\n  \
-        forkchat-load --baseline --workers 1,2 room-100 rooms-100x10   what a chat costs beside a bare broadcaster\n  \
+        forkchat-load --baseline --workers 1,2 room-100 rooms-100x10   the cost of a chat relative to a bare broadcaster\n  \
         forkchat-load --clients 300 --rate 2000 --seconds 20           latency at a steady rate\n  \
-        forkchat-load --addr 127.0.0.1:9000 room-100                   a server that is running already\n  \
-        forkchat-load --models --report models.html                    which model to choose, and how each grows"
+        forkchat-load --addr 127.0.0.1:9000 room-100                   a server that runs already\n  \
+        forkchat-load --models --report models.html                    which model to choose"
     )
 }
 
 impl Options {
-    /// The rows, as asked for.
+    /// The shapes of the rows.
     ///
     /// # Errors
-    /// With what is wrong with them.
+    /// If options contradict each other or a shape is impossible; the text says why.
     pub fn shapes(&self) -> Result<Vec<Shape>, String> {
         if self.fault.is_some() && self.models.is_none() && (self.server.is_some() || !self.server_arguments.is_empty()) {
             return Err("--fault loads the bare broadcaster: --server and options for it go with --fault only beside --models".into());
@@ -195,7 +195,7 @@ impl Options {
             _ => shape.traffic,
         };
         let (clients, rooms) = (or(self.clients, shape.clients), or(self.rooms, shape.rooms));
-        // As many as the preset has, or as there are.
+        // As many as the preset has, but not more than there are members.
         let usual = if shape.senders == 0 { Shape::custom().senders } else { shape.senders };
         let mut changed = Shape {
             name: shape.name,
@@ -214,7 +214,7 @@ impl Options {
         changed
     }
 
-    /// Where the report of `--models` goes.
+    /// The file for the report of `--models`.
     pub fn report(&self) -> PathBuf {
         self.report.clone().unwrap_or_else(|| "forkchat-models.html".into())
     }
@@ -229,7 +229,7 @@ impl Options {
         if self.workers.is_empty() { vec![None] } else { self.workers.iter().copied().map(Some).collect() }
     }
 
-    /// The server's binary.
+    /// The server's program.
     pub fn server(&self) -> Result<PathBuf, String> {
         if let Some(server) = &self.server {
             return server.exists().then(|| server.clone()).ok_or_else(|| format!("there is no {}", server.display()));

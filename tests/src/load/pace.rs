@@ -1,4 +1,4 @@
-//! What is due at an even rate, whatever becomes of what was due before.
+//! Events that are due at an even rate, whatever happens to the earlier ones.
 
 /// A schedule that can be interrupted: the time between [`Pace::pause`] and [`Pace::resume`] doesn't count.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +10,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// So many a second, the first at once. Paused.
+    /// This many events per second, the first one immediately. It begins paused.
     pub fn new(per_second: f64) -> Pace {
         Pace { interval: 1e9 / per_second, next: 0.0 }
     }
@@ -20,17 +20,17 @@ impl Pace {
         self.next += now as f64;
     }
 
-    /// Time doesn't count any more. What is due and wasn't taken is due when it goes on.
+    /// Time doesn't count from now on. An event that is due and was not taken is due when time counts again.
     pub fn pause(&mut self, now: u64) {
         self.next = (self.next - now as f64).max(0.0);
     }
 
-    /// When the next one is due.
+    /// When the next event is due.
     pub fn next(&self) -> u64 {
         self.next as u64
     }
 
-    /// Takes the next one if it is due: when it was.
+    /// Takes the next event if it is due, and returns when it was due.
     pub fn take(&mut self, now: u64) -> Option<u64> {
         let due = self.next();
         (due <= now).then(|| {

@@ -1,18 +1,18 @@
-//! A line that says whose it is and which, and that can be told from any other:
+//! The text of a line: it names its sender and its number, and differs from every other line:
 //!
 //! ```text
 //! ~0a3f 0000002c ^h9Kd…filler…
 //!  └ sender └ number  └ follows from both
 //! ```
 //!
-//! Every receiver knows what each byte must be, so a changed one is found.
+//! Every receiver knows what each byte must be, so a changed byte is found.
 
 use super::shape::{BYTES_MAX, BYTES_MIN};
 
 /// `~`, sender, space, number, space.
 const HEAD: usize = 1 + 4 + 1 + 8 + 1;
 const _: () = assert!(HEAD < BYTES_MIN);
-/// Places in the filler where a line's may begin.
+/// Positions in the filler where a line's part may begin.
 const STARTS: usize = 1 << 16;
 
 /// Writes and reads lines of one length.
@@ -24,7 +24,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// For lines of so many bytes, the LF among them.
+    /// For lines of this many bytes, with the LF.
     pub fn new(bytes: usize) -> Payload {
         // Xorshift, from 64 bits that are always the same. Source: Marsaglia, Xorshift RNGs, 2003.
         let mut state = 0x2545_f491_4f6c_dd1d_u64;

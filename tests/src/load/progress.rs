@@ -1,14 +1,14 @@
-//! A line on the terminal that tells how far it is, if there is one.
+//! A progress bar on the terminal, if standard error is a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
-/// The line.
+/// The progress bar.
 #[derive(Debug)]
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// For a run of about this long. Shows nothing if standard error is no terminal.
+    /// For a run of about this length. Shows nothing if standard error is not a terminal.
     pub fn begin(all: Duration) -> Progress {
         let bar = ProgressBar::new(all.as_millis() as u64);
         // The template is right, or it is left as it was.
@@ -18,27 +18,27 @@ impl Progress {
         Progress(bar)
     }
 
-    /// What is going on now.
+    /// Shows what is being done now.
     pub fn tell(&self, what: String) {
         self.0.set_message(what);
     }
 
-    /// So much is done.
+    /// Adds to the time that is done.
     pub fn pass(&self, time: Duration) {
         self.0.inc(time.as_millis() as u64);
     }
 
-    /// So much is done in all.
+    /// Sets the time that is done.
     pub fn reach(&self, time: Duration) {
         self.0.set_position(time.as_millis() as u64);
     }
 
-    /// Makes room on the terminal for something else.
+    /// Hides the bar while something else is printed.
     pub fn hide_while<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }
 
-    /// Takes the line away.
+    /// Removes the bar.
     pub fn end(&self) {
         self.0.finish_and_clear();
     }

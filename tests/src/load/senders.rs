@@ -1,14 +1,14 @@
-//! Who speaks, and which of the lines are under way.
+//! The clients that speak, and which of their lines are in flight.
 
 use std::collections::VecDeque;
 
-/// A line that not everyone has read after this long, in ns, holds no place in a window any more: it may be lost, and the load goes on.
+/// A line that some member has not read after this time, in ns, no longer counts in a window: it may be lost, and the load goes on.
 const WINDOW_NANOS_MAX: u64 = 2_000_000_000;
 
 /// One sender.
 #[derive(Debug)]
 pub struct Sender {
-    /// Which client it is.
+    /// The client's index.
     pub client: usize,
     /// Its room.
     pub room: usize,
@@ -16,27 +16,27 @@ pub struct Sender {
     pub place: usize,
     /// What the server puts before its lines.
     pub prefix: Vec<u8>,
-    /// What it puts before them itself.
+    /// What the client itself puts before them.
     pub head: Vec<u8>,
-    /// How many members hear it.
+    /// How many members receive its lines.
     hearers: u32,
     /// The number of the first line in `flights`.
     first: u32,
-    /// Its lines from the first on that not everyone has read.
+    /// Its lines, from the first one that some member has not read.
     flights: VecDeque<Flight>,
 }
 
-/// A line under way.
+/// A line in flight.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     /// When it was sent, or should have been, in ns.
     since: u64,
-    /// Members that haven't read it.
+    /// Members that have not read it yet.
     waiting: u32,
 }
 
 impl Sender {
-    /// One that has said nothing.
+    /// A sender that has said nothing yet.
     pub fn new(client: usize, room: usize, place: usize, prefix: Vec<u8>, hearers: usize) -> Sender {
         Sender { client, room, place, prefix, head: Vec::new(), hearers: hearers as u32, first: 0, flights: VecDeque::new() }
     }
@@ -50,12 +50,13 @@ impl Sender {
     pub fn say(&mut self, since: u64) -> u32 {
         self.flights.push_back(Flight { since, waiting: self.hearers });
         let number = self.sent() - 1;
-        // With nobody to hear it, it has landed.
+        // Without receivers it has arrived already.
         self.land();
         number
     }
 
-    /// A member has read one of its lines: how long it was under way. `None` if everyone had it already, or was taken to have lost it.
+    /// A member has read one of its lines. Returns how long the line was in flight; `None` if all members had it already or count as having lost
+    /// it.
     pub fn heard(&mut self, number: u32, now: u64) -> Option<u64> {
         let flight = self.flights.get_mut(number.checked_sub(self.first)? as usize)?;
         flight.waiting = flight.waiting.saturating_sub(1);
@@ -64,7 +65,7 @@ impl Sender {
         Some(now.saturating_sub(since))
     }
 
-    /// A member has read a later line, and is taken to have lost this one.
+    /// A member has read a later line, so this one counts as lost for it.
     pub fn missed(&mut self, number: u32) {
         let index = number.checked_sub(self.first).map(|index| index as usize);
         if let Some(flight) = index.and_then(|index| self.flights.get_mut(index)) {
@@ -73,18 +74,18 @@ impl Sender {
         }
     }
 
-    /// A member that had heard everything before `next` hears nothing any more.
+    /// A member that has received everything before `next` receives nothing any more.
     pub fn lose_hearer(&mut self, next: u32) {
         (next..self.sent()).for_each(|number| self.missed(number));
         self.hearers -= 1;
     }
 
-    /// Whether all that it said has been read.
+    /// Whether all its lines have been read.
     pub fn is_quiet(&self) -> bool {
         self.flights.is_empty()
     }
 
-    /// How many lines it may say now, with a window of so many.
+    /// How many lines it may say now, with a window of this many lines.
     pub fn free(&self, window: usize, now: u64) -> usize {
         if self.flights.len() < window {
             return window - self.flights.len();

@@ -1,32 +1,32 @@
-//! What is asked of a server: who is there, who speaks, how fast.
+//! The shape of a load: how many clients there are, which of them speak, and how fast.
 
 use serde::Serialize;
 
 /// The shortest line that can carry its sender and number, with its LF.
 pub const BYTES_MIN: usize = 24;
-/// The longest line that the line protocol takes, with its LF.
+/// The longest line that the line protocol accepts, with its LF.
 pub const BYTES_MAX: usize = 4_096;
 
 /// One shape of load.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Shape {
-    /// The preset it comes from.
+    /// The preset's name.
     pub name: &'static str,
-    /// Members of the rooms, all rooms together.
+    /// Clients in rooms, all rooms together.
     pub clients: usize,
-    /// Rooms, of equal size as far as that goes.
+    /// Number of rooms. Their sizes differ by one at most.
     pub rooms: usize,
     /// Members of each room that speak.
     pub senders: usize,
-    /// A line as it is sent, with its LF.
+    /// Length of a line as it is sent, with its LF.
     pub bytes: usize,
-    /// What they do.
+    /// What the clients do.
     pub traffic: Traffic,
-    /// More connections, in rooms of their own, that do nothing.
+    /// More connections, in other rooms, that do nothing.
     pub idle: usize,
-    /// More clients that come and go, so many a second.
+    /// More clients that come and go, per second.
     pub churn: f64,
-    /// Over UDP.
+    /// Whether the clients use UDP.
     pub udp: bool,
 }
 
@@ -34,20 +34,20 @@ pub struct Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Traffic {
-    /// A closed loop: each sender keeps so many lines in flight. A line is in flight until every member has read it.
+    /// A closed loop: each sender keeps this many lines in flight. A line is in flight until every member has read it.
     Window(usize),
-    /// An open loop: so many lines a second, all senders together, whatever becomes of those before.
+    /// An open loop: this many lines per second, all senders together, whether or not earlier lines have arrived.
     Rate(f64),
-    /// All connect and log in, 256 at a time, and leave again; over and over.
+    /// All clients connect and log in, 256 at a time, and leave again, over and over.
     Storm,
-    /// Nobody says anything; every tenth has begun a line and not ended it.
+    /// The clients say nothing; every tenth has sent the beginning of a line.
     Quiet,
 }
 
 /// A shape with a name.
 #[derive(Debug)]
 pub struct Preset {
-    /// What it is for.
+    /// What it shows.
     pub about: &'static str,
     /// The shape.
     pub shape: Shape,
@@ -56,35 +56,35 @@ pub struct Preset {
 const ROOM: Shape =
     Shape { name: "custom", clients: 100, rooms: 1, senders: 4, bytes: 100, traffic: Traffic::Window(8), idle: 0, churn: 0.0, udp: false };
 
-/// All presets, in the order of the table that is made without arguments.
+/// All presets, in the order of the table that is printed without arguments.
 pub const PRESETS: [Preset; 11] = [
-    Preset { about: "a room of 10: what a small room's line costs", shape: Shape { name: "room-10", clients: 10, ..ROOM } },
+    Preset { about: "a room of 10: the cost of a line in a small room", shape: Shape { name: "room-10", clients: 10, ..ROOM } },
     Preset { about: "a room of 100", shape: Shape { name: "room-100", ..ROOM } },
     Preset { about: "a room of 1,000", shape: Shape { name: "room-1000", clients: 1_000, ..ROOM } },
     Preset { about: "100 rooms of 10", shape: Shape { name: "rooms-100x10", clients: 1_000, rooms: 100, ..ROOM } },
     Preset {
-        about: "one line in flight to a room of 100: nothing to share a send or a wake-up with",
+        about: "one line in flight to a room of 100: no line shares a send or a wake-up with another",
         shape: Shape { name: "one-line", senders: 1, traffic: Traffic::Window(1), ..ROOM },
     },
-    Preset { about: "200 lines a second to a room of 100", shape: Shape { name: "paced", traffic: Traffic::Rate(200.0), ..ROOM } },
-    Preset { about: "a room of 100 beside 5,000 who say nothing", shape: Shape { name: "crowd", idle: 5_000, ..ROOM } },
+    Preset { about: "200 lines per second to a room of 100", shape: Shape { name: "paced", traffic: Traffic::Rate(200.0), ..ROOM } },
+    Preset { about: "a room of 100 beside 5,000 clients that say nothing", shape: Shape { name: "crowd", idle: 5_000, ..ROOM } },
     Preset {
-        about: "a paced room of 100 where 50 a second come and go",
+        about: "a paced room of 100 where 50 clients per second come and go",
         shape: Shape { name: "churn", churn: 50.0, traffic: Traffic::Rate(200.0), ..ROOM },
     },
     Preset { about: "a room of 100 over UDP", shape: Shape { name: "udp", udp: true, ..ROOM } },
     Preset {
-        about: "1,000 in rooms of 10 connect and log in, 256 at a time (measured), and leave again (not)",
+        about: "1,000 clients in rooms of 10 connect and log in, 256 at a time (measured), and leave again (not measured)",
         shape: Shape { name: "storm", clients: 1_000, rooms: 100, senders: 0, traffic: Traffic::Storm, ..ROOM },
     },
     Preset {
-        about: "1,000 connections that say nothing, some in the middle of a line",
+        about: "1,000 clients that say nothing, some in the middle of a line",
         shape: Shape { name: "idle", clients: 1_000, rooms: 100, senders: 0, traffic: Traffic::Quiet, ..ROOM },
     },
 ];
 
 impl Shape {
-    /// The shape that options alone describe: a room of 100.
+    /// The shape without a preset: a room of 100.
     pub fn custom() -> Shape {
         ROOM
     }
@@ -104,7 +104,10 @@ impl Shape {
         matches!(self.traffic, Traffic::Window(_) | Traffic::Rate(_))
     }
 
-    /// What is wrong with it, in words for who asked for it.
+    /// Checks that the shape is possible.
+    ///
+    /// # Errors
+    /// With what is wrong, and how to change the command line.
     pub fn check(&self) -> Result<(), String> {
         let smallest = self.members_of(self.rooms - 1);
         if self.has_lines() && self.senders == 0 {

@@ -1,4 +1,4 @@
-//! Who is put under load, by name: a server, one of the models that forkchat can be run in, the yardstick, or somebody else's server.
+//! What is put under load, by name: a server, one of the models that forkchat can run in, the bare broadcaster, or another chat server.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -15,10 +15,10 @@ pub enum Model {
     Process,
 }
 
-/// Whose measurements these are.
+/// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A forkchat server, as it is without `--model`, or one that is there already.
+    /// A forkchat server without `--model`, or one that runs already.
     Server,
     /// A forkchat server of this model.
     Model(Model),
@@ -29,7 +29,7 @@ pub enum Subject {
 }
 
 impl Model {
-    /// All of them, in the order in which they are shown.
+    /// All models, in the order in which they are shown.
     pub const ALL: [Model; 3] = [Model::Pool, Model::Threads, Model::Process];
 
     /// As the server's `--model` takes it.
@@ -41,7 +41,7 @@ impl Model {
         }
     }
 
-    /// What it is, in a sentence or two for who has never read the code.
+    /// What the model is, for readers who do not know the code.
     pub fn about(self) -> &'static str {
         match self {
             Model::Pool => {
@@ -49,39 +49,41 @@ impl Model {
                  one thread sends to all of them, and a queue joins the two. The number of processes and threads doesn't depend on the number of connections."
             }
             Model::Threads => {
-                "One worker process for each CPU. Each connection has two threads of its own in its worker, one that blocks in receiving and one that blocks in \
-                 sending; the worker's main thread applies the log and renders what everybody is to be sent. Threads grow with the connections, processes don't."
+                "One worker process for each CPU. Each connection has two threads in its worker: one waits for input, the other for room to write. The worker's \
+                 main thread applies the log and renders the output. The number of threads grows with the connections, the number of processes does not."
             }
             Model::Process => {
-                "Each TCP connection is served by a process of its own, forked when it comes, with a receive and a send thread. Each process has its own copy of the \
-                 chat's state, and a line to a room of N wakes N processes. What goes wrong in one process is one connection's affair. UDP sessions share one worker."
+                "Each TCP connection is served by its own process, which is forked when the client connects and has a receive thread and a send thread. Each process \
+                 has a copy of the chat's state, and a line to a room of N wakes N processes. A fault in one process affects one connection. UDP sessions share one worker."
             }
         }
     }
 
-    /// What speaks for it that no load shows: a property of the model, not a measurement.
+    /// What speaks for the model by its design, which no load shows.
     pub fn choose_if(self) -> &'static str {
         match self {
-            Model::Pool => "you have no reason for another one: it is the default, and the cheapest for each client",
-            Model::Threads => "the code for one client shall read straight from top to bottom, and may block",
+            Model::Pool => {
+                "you have no reason for another model: it is the default, and its number of processes and threads stays the same"
+            }
+            Model::Threads => "you want the code for one client to read from top to bottom, with calls that block",
             Model::Process => {
-                "a client's process shall be limited, accounted, traced or killed by itself; nothing that happens in it touches another's memory"
+                "you want to limit, account, trace or kill the process of a single client; no process touches another one's memory"
             }
         }
     }
 
-    /// What speaks against it that no load shows.
+    /// What speaks against the model by its design, which no load shows.
     pub fn choose_not_if(self) -> &'static str {
         match self {
-            Model::Pool => "something that is done for a client may block: everybody of its worker would wait",
+            Model::Pool => "you add code that may block: all clients of the worker would wait for it",
             Model::Threads => {
-                "you count stacks and wake-ups, two of each for a client, or threads: they stay in their thread pool after clients leave"
+                "stacks and wake-ups are scarce: each client has two threads, and threads stay in their pool after clients have left"
             }
-            Model::Process => "the chat's state is large, or changes often: each process has a copy of it",
+            Model::Process => "the chat's state is large or changes often: each process has a copy of it",
         }
     }
 
-    /// Who stands in the picture between the supervisor and the log.
+    /// A picture of the processes and threads between the connections and the log.
     pub fn picture(self) -> &'static str {
         match self {
             Model::Pool => {
@@ -110,7 +112,7 @@ impl Model {
 }
 
 impl Subject {
-    /// Its name among a row's members in JSON, and in CSV.
+    /// Its name in JSON and CSV.
     pub fn key(self) -> &'static str {
         match self {
             Subject::Server => "server",
@@ -120,7 +122,7 @@ impl Subject {
         }
     }
 
-    /// Its name for people.
+    /// Its name in texts.
     pub fn text(self) -> &'static str {
         match self {
             Subject::Bare => "bare broadcaster",

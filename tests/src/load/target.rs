@@ -1,4 +1,4 @@
-//! What is put under load: a server of our own starting, the bare broadcaster, or a server that is there already.
+//! What is put under load: a server that this program starts, the bare broadcaster, or a server that runs already.
 
 use super::broadcaster::Fault;
 use super::dialect::Dialect;
@@ -20,54 +20,54 @@ use std::time::{Duration, Instant};
 
 /// How long a process may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a server may take, once it listens, to say how many connections it takes.
+/// How long a server that listens may take to log how many connections it takes.
 const CAPACITY_PATIENCE: Duration = Duration::from_secs(2);
-/// Of what a server has warned of, so much is told.
+/// At most this many of a server's warnings are reported.
 const COMPLAINTS_MAX: usize = 5;
-/// Where a server of ours keeps its data: this and our pid, in the directory for temporary files.
+/// The data directory of a server that this program starts: this name and the pid of this program, in the directory for temporary files.
 const DATA_DIR: &str = "forkchat-load-";
-/// The first argument with which this program runs another one that ends when this one does.
+/// The first argument with which this program runs another program that ends when this one ends.
 pub const RUN_UNTIL_PARENT_ENDS: &str = "run-until-parent-ends";
 /// The first argument with which this program is the bare broadcaster.
 pub const BE_BROADCASTER: &str = "be-broadcaster";
-/// The second one, where that is to speak IRC.
+/// The second argument, if the bare broadcaster is to speak IRC.
 pub const SPEAK_IRC: &str = "irc";
 
-/// Something to connect to.
+/// A server to connect to.
 #[derive(Debug)]
 pub struct Target {
     /// Where it listens for TCP.
     pub tcp: SocketAddr,
     /// Where it listens for UDP.
     pub udp: SocketAddr,
-    /// How one talks with it.
+    /// Its protocol.
     pub dialect: Dialect,
     process: Option<Process>,
-    /// Whether it is none of ours.
+    /// Whether this program did not start it and it is not forkchat.
     pub is_elsewhere: bool,
-    /// The process of a server that isn't ours, if it can be looked at.
+    /// The process of another server, if it can be seen.
     seen: Option<Pid>,
-    /// Whether it was asked to make faults.
+    /// Whether it makes faults on request.
     makes_faults: bool,
-    /// Its journal, as far as is known: of thousands of processes not each is asked for its name each time.
+    /// Its journal, once it is known, so that the names of thousands of processes are not read each time.
     journal: Cell<Option<Pid>>,
 }
 
-/// How a server of ours is started.
+/// How a server is started.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Start {
-    /// Its workers, if not as many as it likes.
+    /// Its number of workers; `None` for its default.
     pub workers: Option<u16>,
     /// Whether it listens for UDP.
     pub udp: bool,
-    /// Its model, if not the one it has by itself.
+    /// Its model; `None` for its default.
     pub model: Option<Model>,
 }
 
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// What it says, line by line, while it is being listened to.
+    /// Its output, line by line.
     said: Receiver<String>,
     data_dir: Option<PathBuf>,
 }
@@ -81,10 +81,10 @@ pub struct Capacity {
     pub because: Option<String>,
 }
 
-/// CPU time that was used so far.
+/// CPU time used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu {
-    /// By all processes of the server but the journal.
+    /// By all processes of the server except the journal.
     pub server: Duration,
     /// By the journal.
     pub journal: Duration,
@@ -94,7 +94,7 @@ impl Target {
     /// Starts a server on free ports, with a data directory of its own.
     ///
     /// # Errors
-    /// If there is none to start, or it doesn't listen in time; with what it said.
+    /// If there is no program to start, or the server does not listen in time; with its output.
     pub fn forkchat(options: &Options, start: Start) -> Result<Target, String> {
         forget_the_dead(DATA_DIR);
         let data_dir = std::env::temp_dir().join(format!("{DATA_DIR}{}", std::process::id()));
@@ -123,7 +123,7 @@ impl Target {
         Ok(Target { makes_faults: fault.is_some(), ..target })
     }
 
-    /// A server of which only the outside can be seen.
+    /// A server that runs already. Its processes are not looked at.
     pub fn running(address: SocketAddr) -> Target {
         Target {
             tcp: address,
@@ -137,7 +137,7 @@ impl Target {
         }
     }
 
-    /// Somebody else's server. If it runs on this machine and may be looked at, its CPU time and memory are known.
+    /// Another chat server. If it runs on this machine and its process can be seen, its CPU time and memory are known.
     pub fn compared(other: Other) -> Target {
         Target { dialect: other.dialect, is_elsewhere: true, seen: listener_of(other.address), ..Target::running(other.address) }
     }
@@ -174,7 +174,7 @@ impl Target {
         Err(format!("the server did not start; it said:\n{said}"))
     }
 
-    /// How many connections a server of ours says it takes. To be asked once, at the beginning.
+    /// How many connections a server of ours takes, as it logs at its start. To be called once, right after the start.
     pub fn capacity(&self) -> Option<Capacity> {
         let said = &self.process.as_ref().filter(|_| self.dialect == Dialect::Lines)?.said;
         let (deadline, mut because) = (Instant::now() + CAPACITY_PATIENCE, None);
@@ -230,10 +230,10 @@ impl Target {
         Some((pids.len(), pids.into_iter().map(|pid| threads_of(pid).len()).sum()))
     }
 
-    /// Ends it: what a server has warned of, and how many faults the bare broadcaster has made, if it was to.
+    /// Ends it. Returns a server's warnings and, if the bare broadcaster made faults on request, their number.
     pub fn end(mut self) -> (Vec<String>, Option<u64>) {
         let Some(process) = self.process.as_mut() else { return (Vec::new(), None) };
-        // The bare broadcaster ends with its standard input, and the server when it is told to.
+        // The bare broadcaster ends with its standard input, the server with a signal when it is dropped.
         drop(process.child.stdin.take());
         match self.dialect {
             Dialect::Lines => (process.said.try_iter().filter(|line| is_complaint(line)).take(COMPLAINTS_MAX).collect(), None),
@@ -261,13 +261,13 @@ impl Drop for Process {
     }
 }
 
-/// Removes what runs have left that were killed: directories for temporary files whose name is this and a pid.
+/// Removes the temporary directories of runs that were killed. Their names are `prefix` and a pid.
 pub fn forget_the_dead(prefix: &str) {
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<i32>().ok());
         if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
-            // Somebody else's, perhaps.
+            // It may belong to another user.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -288,7 +288,7 @@ fn is_complaint(line: &str) -> bool {
     line.contains(" as pid ")
 }
 
-/// Runs a program in this one's place, that ends when this one's parent does. Returns only if it can't.
+/// Runs a program in place of this one. The program ends when its parent ends. Returns only if that fails.
 pub fn run_until_parent_ends(parent: Option<&str>, mut command: impl Iterator<Item = std::ffi::OsString>) -> String {
     let Some(program) = command.next() else { return "no program to run".into() };
     if let Err(errno) = set_pdeathsig(Signal::SIGTERM) {
@@ -301,7 +301,7 @@ pub fn run_until_parent_ends(parent: Option<&str>, mut command: impl Iterator<It
     format!("cannot run {}: {}", program.display(), Command::new(&program).args(command).exec())
 }
 
-/// A command that ends when this program does, however that ends.
+/// A command that ends when this program ends, even if it is killed.
 pub fn until_we_end(program: &Path) -> Result<Command, String> {
     let mut command = Command::new(this_program()?);
     command.arg(RUN_UNTIL_PARENT_ENDS).arg(std::process::id().to_string()).arg(program).stdin(Stdio::piped()).stdout(Stdio::null());
@@ -312,13 +312,13 @@ fn this_program() -> Result<PathBuf, String> {
     std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))
 }
 
-/// Reads a process's lines, to the end, so that it never waits for a reader.
+/// Reads all lines of a process, so that it never waits for a reader.
 fn listen(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (sender, said) = channel();
     if let Some(output) = output {
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // If nobody wants to know: read on all the same.
+                // Without a receiver, read on all the same.
                 let _ = sender.send(line);
             }
         });

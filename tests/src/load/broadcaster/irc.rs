@@ -1,5 +1,6 @@
-//! The bare broadcaster's IRC: as much of RFC 2812 as clients need to enter a room and talk there, so that what speaks IRC can be tried where no
-//! IRC server is installed. Strict where real servers are: it asks for a PONG before anyone is welcome, and refuses what is too long or taken.
+//! The bare broadcaster's IRC: as much of RFC 2812 as clients need to enter a room and talk there. With it the IRC side of the load generator can
+//! be tested where no IRC server is installed. It is as strict as real servers are: it asks for a PONG before it welcomes a client, and rejects
+//! lines that are too long and nicknames that are taken.
 
 use super::Broadcaster;
 
@@ -7,7 +8,7 @@ use super::Broadcaster;
 const NICK_BYTES_MAX: usize = 9;
 const LINE_BYTES_MAX: usize = 512;
 
-/// Who somebody says they are.
+/// A client's registration.
 #[derive(Debug, Default)]
 pub struct Registration {
     nick: String,

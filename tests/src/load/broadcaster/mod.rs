@@ -1,7 +1,9 @@
-//! The yardstick: a bare broadcaster. One thread, epoll; it splits lines, copies each to the others of the sender's room, and makes one send
-//! for each client and turn. No names, no commands, no log, no bounds: what any chat server must do, and nothing else.
+//! The bare broadcaster, a program for comparison. One thread with epoll splits lines, copies each line to the other members of the sender's
+//! room and makes one send per client and turn. It has no names, no commands, no log and no bounds: it does what every chat server must do and
+//! nothing else.
 //!
-//! A client's first line is the name of its room; the answer is [`READY`]. It can be made to speak IRC instead. And it can be made to do wrong, to see whether that is found.
+//! The first line of a client is the name of its room; the answer is [`READY`]. It can speak IRC instead. It can also make faults on request, to
+//! test whether the load generator finds them.
 
 mod irc;
 
@@ -15,21 +17,21 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-/// What a client is sent when it is in its room.
+/// The answer to a client that has entered its room.
 pub const READY: &[u8] = b"ready";
-/// Of so many deliveries one goes wrong, if that was asked for.
+/// One of this many deliveries is faulty, if faults were requested.
 const FAULT_EVERY: u64 = 997;
-/// How long it stands still once, if that was asked for, and how long after its first delivery.
+/// How long it stands still, if that was requested, and how long after its first delivery.
 const STALL: Duration = Duration::from_millis(300);
 const STALL_AFTER: Duration = Duration::from_secs(1);
-/// A datagram holds whole lines up to so many bytes.
+/// The longest datagram, in whole lines.
 const DATAGRAM_BYTES_MAX: usize = 1_200;
 
 const LISTENER: u64 = u64::MAX;
 const DATAGRAMS: u64 = u64::MAX - 1;
 const PARENT: u64 = u64::MAX - 2;
 
-/// What it does wrong.
+/// The kind of fault that it makes on request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
     /// Leaves a delivery out.
@@ -49,9 +51,9 @@ pub enum Fault {
 struct Peer {
     link: Link,
     room: Option<usize>,
-    /// Who it is, where IRC is spoken.
+    /// Its registration, in IRC.
     irc: Option<Box<Registration>>,
-    /// A line's beginning.
+    /// The beginning of a line.
     unfinished: Vec<u8>,
     output: Vec<u8>,
     is_dirty: bool,

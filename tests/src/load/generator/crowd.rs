@@ -1,4 +1,4 @@
-//! The crowd: clients that connect, log in, and leave; and what becomes of those whom the server drops.
+//! The clients of a shape: they connect, log in and leave. Also what happens when the server drops a client.
 
 use super::Generator;
 use crate::load::client::{Client, Role, Stage};
@@ -10,14 +10,14 @@ use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::net::{Shutdown, SocketAddr};
 
-/// Logins that are under way at a time. Over UDP fewer, since nobody repeats a datagram that finds a full buffer.
+/// Logins at a time. Over UDP there are fewer, since a datagram that meets a full buffer is lost.
 const LOGINS_AT_ONCE: usize = 256;
 const UDP_LOGINS_AT_ONCE: usize = 32;
-/// To somebody else's server, but in a storm: the queue of those whom it hasn't accepted yet may be as short as this.
+/// Logins at a time to another chat server, except in a storm: its listen queue may be this short.
 const LOGINS_AT_ONCE_ELSEWHERE: usize = 8;
-/// Over UDP, how long one waits for an answer, in ns.
+/// Over UDP, how long a client waits for an answer, in ns.
 const KNOCK_AGAIN: u64 = 500_000_000;
-/// Over UDP, how often those who have nothing to say give a sign of life, in ns.
+/// Over UDP, how often silent clients send a sign of life, in ns.
 const SIGN_OF_LIFE: u64 = 30_000_000_000;
 /// Members of a room of idle clients.
 const IDLE_ROOM: usize = 100;
@@ -74,7 +74,7 @@ impl Generator {
         self.flush(index)
     }
 
-    /// Sends what a client has to send; what the socket doesn't take now it will be asked to take later.
+    /// Sends a client's bytes. What the socket does not take now is sent when it can take more.
     pub(super) fn flush(&mut self, index: usize) -> Result<(), String> {
         let client = &mut self.clients[index];
         let was_blocked = client.is_blocked;
@@ -86,7 +86,7 @@ impl Generator {
         result.or_else(|error| self.closed(index, Some(error)))
     }
 
-    /// A datagram may be lost, or come to a session that is just ending: who gets no answer knocks again.
+    /// A datagram may be lost, or reach a session that is just ending: a client without an answer tries again.
     pub(super) fn knock_again(&mut self, now: u64) -> Result<(), String> {
         if self.shape.udp && self.logging_in > 0 && self.dialect == Dialect::Lines && now > self.knocked_at + KNOCK_AGAIN {
             self.knocked_at = now;
@@ -100,7 +100,7 @@ impl Generator {
         Ok(())
     }
 
-    /// A UDP session from which nothing comes for two minutes is over.
+    /// The server ends a UDP session from which nothing comes for two minutes.
     pub(super) fn keep_alive(&mut self, now: u64) -> Result<(), String> {
         if self.shape.udp && self.dialect == Dialect::Lines && now > self.alive_at + SIGN_OF_LIFE {
             self.alive_at = now;
@@ -130,11 +130,11 @@ impl Generator {
             Dialect::Bare if self.shape.udp => drop(client.socket.send(b"")),
             Dialect::Bare => drop(client.socket.shutdown(Shutdown::Write)),
         }
-        // Datagrams have no end that could be waited for.
+        // A UDP session has no end that could be waited for.
         if self.shape.udp { self.closed(index, None) } else { Ok(()) }
     }
 
-    /// A connection is over.
+    /// A connection has ended.
     pub(super) fn closed(&mut self, index: usize, why: Option<std::io::Error>) -> Result<(), String> {
         let client = &mut self.clients[index];
         match std::mem::replace(&mut client.stage, Stage::Gone) {
@@ -149,7 +149,7 @@ impl Generator {
             Stage::Leaving => self.leaving -= 1,
             Stage::Ready => self.count.dropped += 1,
         }
-        // Fails only for what isn't registered.
+        // Fails only if it is not registered.
         let _ = self.epoll.delete(&*client);
         let _ = client.socket.shutdown(Shutdown::Both);
         client.unsent = Vec::new();
@@ -164,7 +164,7 @@ impl Generator {
         Ok(())
     }
 
-    /// A member that was dropped holds nobody's window up.
+    /// No sender's window waits for a member that was dropped.
     fn go_on_without(&mut self, index: usize, room: usize) {
         let senders = self.places_of(room);
         for sender in self.senders[senders].iter_mut().filter(|sender| sender.client != index) {

@@ -1,4 +1,4 @@
-//! Hearing: what comes in on all connections, understood and checked line by line.
+//! Receiving: the bytes that arrive on all connections are split into lines, and each line is checked.
 
 use super::{Generator, TIMER};
 use crate::load::client::{Role, Stage, each_line};
@@ -14,13 +14,13 @@ use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-/// So much is told of a line that isn't understood.
+/// At most this many bytes of a line outside the protocol are reported.
 const STRANGE_BYTES_MAX: usize = 200;
 /// How long a visitor stays, in ns.
 const VISIT: u64 = 500_000_000;
 
 impl Generator {
-    /// Waits for something to happen, at most until `until`, and takes it in.
+    /// Waits for input, at most until `until`, and handles it.
     pub(super) fn pump(&mut self, until: u64) -> Result<(), String> {
         if is_interrupted() {
             return Err("interrupted".into());
@@ -32,7 +32,7 @@ impl Generator {
         let left = Duration::from_nanos(until.saturating_sub(self.now()));
         let mut timeout = EpollTimeout::try_from(left.min(Duration::from_millis(100))).unwrap_or(EpollTimeout::ZERO);
         if left > Duration::ZERO && left < Duration::from_millis(20) {
-            // To the millisecond is not good enough for a rate.
+            // A millisecond's precision is not enough for a rate.
             let set = self.timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
             set.map_err(error("cannot set a timer"))?;
             timeout = EpollTimeout::NONE;
@@ -45,7 +45,7 @@ impl Generator {
         };
         for event in &events[..count] {
             if event.data() == TIMER {
-                // EAGAIN: set anew meanwhile.
+                // EAGAIN: it was set again meanwhile.
                 let _ = self.timer.wait();
                 continue;
             }
@@ -94,7 +94,7 @@ impl Generator {
         Ok(())
     }
 
-    /// Somebody has said something.
+    /// A client receives a line that a sender said.
     fn hear_said(&mut self, index: usize, prefix: &[u8], sender: usize, number: u32, now: u64) {
         let (client, dialect) = (&mut self.clients[index], self.dialect);
         let is_for = |sender: &&mut Sender| {
@@ -110,7 +110,7 @@ impl Generator {
         }
         self.heard_at = now;
         self.count.deliveries += 1;
-        // A late line is not waited for any more.
+        // No window waits for a late line any more.
         if let (true, Arrival::New(skipped)) = (client.is_member(), arrival) {
             skipped.for_each(|number| sender.missed(number));
             if let Some(latency) = sender.heard(number, now) {
@@ -120,12 +120,12 @@ impl Generator {
         }
     }
 
-    /// The server tells something.
+    /// A client receives a line that no sender said.
     fn hear_told(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
         let client = &mut self.clients[index];
         match (self.dialect.told(line), client.stage) {
             (Told::Ready, Stage::LoggingIn(_)) if !client.has_greeted => {
-                // It answers before we have said who we are: an old session has had this address. That one ends, and we knock again.
+                // It answers before the login: an older session had this address. End that session, and try again.
                 client.unsent.extend_from_slice(self.dialect.farewell());
                 return self.flush(index);
             }
@@ -142,7 +142,7 @@ impl Generator {
                 client.unsent.extend_from_slice(&[b"PONG ", question, b"\r\n"].concat());
                 return self.flush(index);
             }
-            // Some say ERROR to everyone who goes.
+            // Some servers send ERROR to every client that leaves.
             (Told::Refusal, Stage::Leaving) if self.dialect == Dialect::Irc => {}
             (Told::Refusal, _) => return Err(format!("the server refused: {}", String::from_utf8_lossy(line))),
             (Told::Notice | Told::Cookie(_) | Told::Welcome, _) => {}

@@ -1,12 +1,12 @@
-//! The load generator: one thread with an epoll loop that is all the clients of a shape at once, speaks in their names, and checks what each
-//! of them is sent.
+//! The load generator: one thread with an epoll loop that plays all clients of a shape. It sends their lines and checks every line that each of
+//! them receives.
 //!
 //! ```text
 //! new → enter (all log in) → slice, slice, … → finish (what was lost, doubled, …)
 //! ```
 //!
-//! Here is what it does in a slice; `crowd` connects and lets go of clients, `speaking` says what they say, `hearing` understands what they are
-//! sent, `waiting` waits for what must come and says when it doesn't.
+//! Here is what it does in a slice. `crowd` connects clients and lets them leave, `speaking` sends lines, `hearing` checks the lines that arrive,
+//! `waiting` waits for what must arrive, and `killing` kills a process of the server and measures how long clients wait.
 
 mod crowd;
 mod hearing;
@@ -34,15 +34,15 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// The longest latency that is told apart from longer ones, in ns.
+/// The longest latency that is recorded exactly, in ns.
 const LATENCY_MAX: u64 = 60_000_000_000;
 
 const TIMER: u64 = u64::MAX;
 
-/// What was counted so far.
+/// Counters.
 #[derive(Debug)]
 pub struct Count {
-    /// Lines that a client was sent for the first time.
+    /// Lines that a client received for the first time.
     pub deliveries: u64,
     /// Logins.
     pub logins: u64,
@@ -57,21 +57,21 @@ pub struct Count {
 pub struct Generator {
     address: SocketAddr,
     dialect: Dialect,
-    /// The server is none of ours.
+    /// Whether it is another chat server.
     is_elsewhere: bool,
     shape: Shape,
-    /// Sets the names of this run's clients and rooms apart from all others'.
+    /// Makes the names of this run's clients and rooms differ from those of other runs.
     run: String,
-    /// When it gives up, whatever it is at, and how long after its beginning that is.
+    /// The time limit: when it ends, and its length.
     limit: Option<(Instant, Duration)>,
     epoll: Epoll,
     timer: TimerFd,
     start: Instant,
     payload: Payload,
     clients: Vec<Client>,
-    /// Clients that are gone, and whose place may be given again.
+    /// Indices of clients that have left, for new clients.
     free: Vec<usize>,
-    /// All clients so far.
+    /// The number of clients so far.
     serial: usize,
     senders: Vec<Sender>,
     /// The sender whose turn it is in an open loop.
@@ -80,26 +80,26 @@ pub struct Generator {
     lines: Option<Pace>,
     /// Arrivals of visitors.
     arrivals: Option<Pace>,
-    /// Visitors that are there, and when they go.
+    /// Visitors that are connected, and when they leave.
     visitors: VecDeque<(u64, usize)>,
     logging_in: usize,
     leaving: usize,
-    /// When those who only listen over UDP last gave a sign of life, in ns.
+    /// When silent UDP clients last sent a sign of life, in ns.
     alive_at: u64,
-    /// When those who log in over UDP were last looked at for a lost answer, in ns.
+    /// When UDP clients that log in were last checked for a lost answer, in ns.
     knocked_at: u64,
     buffer: Vec<u8>,
-    /// When something last came that was waited for, in ns.
+    /// When something that was waited for last arrived, in ns.
     heard_at: u64,
-    /// How long one has waited in vain for lines that never came.
+    /// How long it has waited in vain for lines that never came.
     pub silence: Duration,
-    /// What was said to somebody who was logging in, and is nothing that one says then.
+    /// A line that a client received while it logged in and that does not belong to the protocol.
     strange: Option<String>,
     /// A process of the server that is killed in the next slice.
     kill: Option<killing::Kill>,
-    /// What those saw who are gone.
+    /// Faults that clients saw which have left.
     gone: Tally,
-    /// What was counted so far.
+    /// Counters.
     pub count: Count,
 }
 
@@ -111,17 +111,17 @@ impl Count {
 }
 
 impl Drop for Generator {
-    /// The end of a connection is told by the kernel; without one, somebody has to say it.
+    /// The kernel reports the end of a connection. A UDP client must report it itself.
     fn drop(&mut self) {
         if self.shape.udp {
-            // Those who can't say it are forgotten by the server after a while.
+            // If that fails, the server forgets the client after a while.
             (0..self.clients.len()).for_each(|index| drop(self.leave(index)));
         }
     }
 }
 
 impl Generator {
-    /// Nobody is connected yet. What takes longer than `limit` from now on is given up.
+    /// Without connections. `limit` is the time limit from now on.
     ///
     /// # Errors
     /// If the system is short of descriptors or memory.
@@ -182,7 +182,7 @@ impl Generator {
         }
     }
 
-    /// Lets everyone connect and log in who is to stay.
+    /// Connects and logs in all clients that stay.
     pub fn enter(&mut self) -> Result<(), String> {
         if self.shape.traffic == Traffic::Storm {
             return Ok(());
@@ -190,7 +190,7 @@ impl Generator {
         let idle = self.shape.idle;
         self.log_in_members()?;
         self.log_in(std::iter::repeat_n(Role::Idle, idle))?;
-        // Over UDP there is no such thing as half a line.
+        // Over UDP there is no half line.
         if self.shape.traffic == Traffic::Quiet && !self.shape.udp {
             for index in (0..self.clients.len()).step_by(10) {
                 self.clients[index].unsent.extend_from_slice(b"a line that has only begu");
@@ -200,9 +200,10 @@ impl Generator {
         Ok(())
     }
 
-    /// One slice of the traffic: all that is said in it is delivered when this returns, or lost.
+    /// One slice of the traffic. All lines that were said in it have been delivered when this returns, or count as lost.
     ///
-    /// An open loop goes on while something is under way, at most for `max`: if the server stands still or can't keep up, lines go on to be due.
+    /// An open loop goes on while lines are in flight, or clients wait because of a kill, at most for `max`: if the server stands still or cannot
+    /// keep up, more lines become due.
     pub fn slice(&mut self, min: Duration, max: Duration) -> Result<(), String> {
         let began = self.now();
         let [end, latest] = [min, max].map(|length| began + length.as_nanos() as u64);
@@ -228,7 +229,7 @@ impl Generator {
         }
     }
 
-    /// What has to be done between two slices, and belongs to neither.
+    /// Work between two slices that belongs to neither.
     pub fn after_slice(&mut self) -> Result<(), String> {
         if self.shape.traffic == Traffic::Storm {
             for index in 0..self.clients.len() {
@@ -239,13 +240,13 @@ impl Generator {
         Ok(())
     }
 
-    /// The balance of all that was said. Whether members saw the same order is compared among those of a room who only listen.
+    /// The faults of all that was said. The order of lines is compared among those members of a room that only listen.
     pub fn finish(&self) -> Tally {
         let mut tally = self.gone;
-        // By room, what each member saw who heard all senders.
+        // By room, what each member saw that receives all senders' lines.
         let mut orders: HashMap<usize, Vec<(Tally, u64)>> = HashMap::new();
         for (index, client) in self.clients.iter().enumerate() {
-            // Of who was dropped there is a count, and what it saw till then is counted.
+            // Dropped clients are counted apart, and what they saw is in `gone`.
             if client.stage == Stage::Gone {
                 continue;
             }
@@ -254,7 +255,7 @@ impl Generator {
                 continue;
             };
             let own = |sender: &Sender| sender.client == index;
-            // What a sender said whose connection was ended may never have been accepted.
+            // Lines of a sender whose connection ended may never have been accepted.
             let is_owed = |sender: &Sender| !own(sender) && self.clients[sender.client].stage == Stage::Ready;
             let saw = client.ledger.close(self.senders_of(room).map(|sender| is_owed(sender).then_some(sender.sent())));
             tally += saw;
@@ -268,7 +269,7 @@ impl Generator {
         tally
     }
 
-    /// What was counted, taken out of it.
+    /// Takes the counters.
     pub fn take_count(&mut self) -> Result<Count, String> {
         Ok(std::mem::replace(&mut self.count, Count::new()?))
     }
@@ -294,7 +295,7 @@ impl Generator {
         self.senders[self.places_of(room)].iter()
     }
 
-    /// Where a room's senders are among all.
+    /// The range of a room's senders.
     fn places_of(&self, room: usize) -> Range<usize> {
         room * self.shape.senders..(room + 1) * self.shape.senders
     }
@@ -307,7 +308,7 @@ impl Generator {
         self.senders.iter().all(Sender::is_quiet)
     }
 
-    /// Lets visitors come and go.
+    /// Lets visitors come and leave.
     fn visit(&mut self, now: u64) -> Result<(), String> {
         while self.arrivals.as_mut().and_then(|arrivals| arrivals.take(now)).is_some() {
             self.connect(Role::Visitor(self.serial % self.shape.rooms))?;
@@ -323,14 +324,14 @@ impl Generator {
     }
 }
 
-/// How many of these are not as most of them are.
+/// How many of these differ from most of them.
 fn others_than_most(orders: impl Iterator<Item = u64>) -> u64 {
     let mut counts: HashMap<u64, u64> = HashMap::new();
     orders.for_each(|order| *counts.entry(order).or_default() += 1);
     counts.values().sum::<u64>() - counts.values().max().unwrap_or(&0)
 }
 
-/// A few letters that another run won't have.
+/// A few letters that differ from run to run.
 fn run_name() -> String {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
     let mut value = (nanos / 1_000) as u64 ^ u64::from(std::process::id()) << 7;

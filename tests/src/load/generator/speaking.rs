@@ -1,16 +1,16 @@
-//! Speaking: what is said now, in a closed loop or an open one.
+//! Speaking: which lines are sent now, in a closed loop or an open loop.
 
 use super::Generator;
 use crate::load::client::Stage;
 use crate::load::dialect::Dialect;
 
-/// A sender says no more than this without a look at what came in: who doesn't read is dropped, and rightly.
+/// A sender says at most this many lines before input is read again: a server drops clients that do not read.
 const LINES_AT_ONCE: usize = 256;
-/// A sender that has so much to send says no more for now. In an open loop the lines stay due.
+/// A sender with this many unsent bytes says no more for now. In an open loop its lines stay due.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 
 impl Generator {
-    /// A closed loop: as much as the windows have room for. Returns when it goes on if nothing comes in.
+    /// A closed loop: says as many lines as the windows have room for. Returns when to go on if no input comes.
     pub(super) fn speak_in_window(&mut self, window: usize, now: u64) -> Result<u64, String> {
         let mut next = u64::MAX;
         for sender in 0..self.senders.len() {
@@ -25,10 +25,10 @@ impl Generator {
         Ok(next)
     }
 
-    /// An open loop: what is due by now, each line with the moment at which it was. Returns when the next one is.
+    /// An open loop: says the lines that are due, each with the moment at which it was due. Returns when the next line is due.
     pub(super) fn speak_at_rate(&mut self, now: u64) -> Result<u64, String> {
         for _ in 0..LINES_AT_ONCE {
-            // Somebody else says what a blocked sender can't; if all are, one waits for a socket to take more.
+            // Another sender replaces a blocked one. If all are blocked, wait for a socket to take more.
             let can_speak = |&sender: &usize| self.clients[self.senders[sender].client].unsent.len() <= UNSENT_BYTES_MAX;
             let count = self.senders.len();
             let Some(sender) = (0..count).map(|i| (self.turn + i) % count).find(can_speak) else { return Ok(u64::MAX) };
@@ -53,7 +53,7 @@ impl Generator {
                 unsent.truncate(unsent.len() - 1);
                 unsent.extend_from_slice(b"\r\n");
             }
-            // Each by itself, as people's clients do.
+            // One send per line, as real clients do.
             self.flush(index)?;
         }
         Ok(())

@@ -1,15 +1,16 @@
-//! Waiting for what must come, with a bound; and what is said when it doesn't.
+//! Waiting, with a time limit, for what must arrive, and the error message when it does not.
 
 use super::Generator;
 use std::time::{Duration, Instant};
 
-/// So long nothing may happen that is waited for.
+/// The longest time without any progress, in ns.
 const PATIENCE: u64 = 10_000_000_000;
-/// When nothing has come for so long, nothing more will. Long, so that a server that stands still for a while is found slow, and not to lose lines.
+/// After this time without input, missing lines count as lost. It is long, so that a server that stands still for a while counts as slow and not
+/// as losing lines.
 const SILENCE: u64 = 5_000_000_000;
 
 impl Generator {
-    /// Waits until all that was said is read, and all visitors are gone.
+    /// Waits until all lines have been read and all visitors have left.
     pub(super) fn settle(&mut self) -> Result<(), String> {
         self.heard_at = self.now();
         while !self.is_quiet() {
@@ -28,7 +29,7 @@ impl Generator {
         })
     }
 
-    /// What to ask oneself when a server doesn't let one in.
+    /// A hint for the error message when a client cannot log in.
     pub(super) fn doubt(&self) -> String {
         if self.count.logins > 0 {
             return "others were let in; perhaps it takes no more at a time, or the queue of its listening socket is short (ss -ltn)"
@@ -38,7 +39,7 @@ impl Generator {
         format!("does {} speak {}?{said}", self.address, self.dialect.name())
     }
 
-    /// What to say when there is no more time.
+    /// An error when the time limit has passed.
     pub(super) fn check_limit(&self) -> Result<(), String> {
         let Some((_, limit)) = self.limit.filter(|(deadline, _)| Instant::now() > *deadline) else { return Ok(()) };
         let busy = self.senders.iter().filter(|sender| !sender.is_quiet()).count();
