@@ -1,4 +1,4 @@
-//! The load test itself: it finds every fault that is put in front of it, finds none where there is none, and leaves nothing behind.
+//! The load test: it finds every fault that is made, reports none where there is none, and leaves nothing behind.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::{Server, server_binary, wait_for};
@@ -16,7 +16,7 @@ fn load(arguments: &[&str]) -> Command {
     command
 }
 
-/// Its exit code, and the objects that it printed.
+/// The exit code of a run, and the objects that it printed.
 fn rows(arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
     let output = load(&[arguments, &["--json"]].concat()).output().expect("it runs");
     let lines = String::from_utf8(output.stdout).unwrap();
@@ -37,7 +37,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// What it found to be lost, doubled, reordered and wrong, and how many faults were made.
+/// How many lines a run found to be lost, doubled, reordered and wrong, and how many faults were made.
 fn found(fault: &str) -> [u64; 5] {
     let (code, row) = row(&["--fault", fault, "--clients", "20", "--rooms", "2", "--seconds", "0.5"]);
     assert_eq!(code, Some(1), "exit code with {fault}");
@@ -75,7 +75,7 @@ fn exchanged_lines_are_found() {
 
 #[test]
 fn lines_of_two_senders_exchanged_for_one_member_are_found() {
-    // One line in flight each: two that wait together are of two senders, whose numbers say nothing of each other.
+    // With one line in flight per sender, two lines that wait together are of two senders. So their numbers do not show that they were exchanged.
     let (code, row) = row(&["--fault", "swap", "--clients", "40", "--window", "1", "--seconds", "0.5"]);
     let count = |name: &str| row["bare"][name].as_u64().unwrap();
     assert!(count("faults") > 0 && count("reordered") > 0, "{row}");
@@ -94,12 +94,12 @@ fn a_line_for_somebody_else_is_found_with_members_and_with_idle_clients() {
 
 #[test]
 fn an_open_loop_does_not_hide_that_the_server_stood_still() {
-    // Wherever in a slice the 0.3 s begin: what was due in the meantime counts as late as it was, though it was sent later.
+    // Wherever in a slice the 0.3 s begin, a line that was due meanwhile counts as late, although it was sent later.
     for seconds in ["1.6", "2.4", "4"] {
         let (code, row) = row(&["--fault", "stall", "--clients", "20", "--rate", "1000", "--seconds", seconds]);
         assert_eq!(code, Some(0));
         assert!(row["bare"]["max_ms"].as_f64().unwrap() >= 290.0, "{row}");
-        // 0.3 s of at most 4: more than five in a hundred, of which a third are later than 0.2 s.
+        // 0.3 s of at most 4 s are more than 5 % of all lines. A third of them are later than 0.2 s.
         assert!(row["bare"]["p99_ms"].as_f64().unwrap() >= 200.0, "{row}");
         assert!(row["bare"]["rate_share"].as_f64().unwrap() > 0.9, "what was due was said: {row}");
     }
@@ -190,7 +190,7 @@ fn a_server_that_drops_a_client_is_found_out() {
         watcher.sync().iter().any(|line| line.contains("r0") && line.contains("20")).then_some(())
     });
     drop(watcher);
-    // Orderly: all connections end.
+    // The server stops, and all connections end.
     server.signal(Signal::SIGTERM);
     let output = load.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -202,7 +202,7 @@ fn a_worker_that_dies_makes_the_run_fail_and_is_named() {
     let arguments = ["--clients", "40", "--rate", "100", "--seconds", "3"];
     let load = load(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let server = supervisor_of(&load);
-    // Before it serves, a death is no fault of the run.
+    // A worker that dies before it serves is no fault of the run.
     wait_for("the clients to be there", || (std::fs::read_dir(format!("/proc/{server}/fd")).ok()?.count() > 40).then_some(()));
     kill(wait_for("a worker", || children_of(server).into_iter().find(|&child| name_of(child) == "worker 1")), Signal::SIGKILL).unwrap();
     let output = load.wait_with_output().unwrap();
@@ -258,7 +258,7 @@ fn the_table_csv_and_histograms_tell_the_same() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// A run that takes a minute, once its server is there; and the server's process.
+/// A run that takes a minute, and its server's process. Returns when the workers are running.
 fn running() -> (Child, Pid) {
     let load = load(&["--clients", "20", "--seconds", "60", "--json"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let server = supervisor_of(&load);
@@ -287,7 +287,7 @@ fn nothing_is_left_when_it_is_interrupted_or_killed() {
         assert!(!status.success());
         wait_for("its server to end", || is_gone(server));
         workers.into_iter().for_each(|worker| wait_for("the workers to end", || is_gone(worker)));
-        // Who is killed can't clean up; the next one does.
+        // A run that is killed cannot clean up; the next run does.
         if signal == Signal::SIGKILL {
             assert_eq!(row(&["--clients", "10", "--seconds", "0.1"]).0, Some(0));
         }

@@ -47,7 +47,7 @@ fn rows(output: &Output) -> Vec<Value> {
     String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
-/// A file that is gone when the test is over.
+/// A file that is removed at the end of the test.
 struct Report(PathBuf);
 
 impl Report {
@@ -70,10 +70,10 @@ impl Drop for Report {
     }
 }
 
-/// The bare broadcaster, where it speaks IRC. It ends with its standard input.
+/// The bare broadcaster, speaking IRC. It ends with its standard input.
 struct IrcServer {
     child: Child,
-    /// Somebody has to be there for what it says at its end.
+    /// Kept open for what it writes at its end.
     _stdout: BufReader<ChildStdout>,
     address: SocketAddr,
 }
@@ -102,7 +102,7 @@ impl Drop for IrcServer {
     }
 }
 
-/// All that a report must be, whatever is in it.
+/// What every report must be.
 fn assert_self_contained(text: &str) {
     assert!(text.starts_with("<!DOCTYPE html>") && text.trim_end().ends_with("</html>"));
     for outside in ["http", "<script", "<link", "<img", "@import", "url(", "src="] {
@@ -134,7 +134,7 @@ fn every_model_is_measured_and_the_report_shows_it() {
             );
         }
     }
-    // What a model is shows: how many are needed for 100 more.
+    // The models differ in how many processes and threads 100 connections take.
     let of_idle = |model: &str, what: &str| rows[1][model][what].as_u64().unwrap();
     assert!(of_idle("process", "processes") > 100 && of_idle("pool", "processes") < 100, "{}", rows[1]);
     assert!(of_idle("threads", "threads") > 200 && of_idle("threads", "processes") < 100, "{}", rows[1]);
@@ -147,7 +147,8 @@ fn every_model_is_measured_and_the_report_shows_it() {
         assert_eq!(["lost", "doubled", "reordered", "wrong", "dropped_connections"].map(|what| of_kill(model, what)), [0.0; 5]);
         assert_eq!(rows[6][model]["complaints"], serde_json::json!([]), "the kill that was asked for is no fault");
     }
-    assert!(["pool", "threads"].iter().all(|model| of_kill(model, "kill_share") > 0.01), "{}", rows[6]);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    assert!(["pool", "threads"].iter().all(|model| of_kill(model, "kill_share") > 0.3 / workers), "about a worker's part: {}", rows[6]);
 
     let text = report.text();
     assert_self_contained(&text);
@@ -155,7 +156,7 @@ fn every_model_is_measured_and_the_report_shows_it() {
     for plot in PLOTS {
         let section = text.split_once(&format!("<section class=\"plot\" id=\"{plot}\">")).unwrap_or_else(|| panic!("no plot {plot}")).1;
         let figure = section.split_once("</section>").unwrap().0;
-        // What takes no memory of its own is told in words.
+        // A model that needs no memory for a connection has no point; a sentence says so.
         assert!(
             figure.contains("<svg ")
                 && MODELS.iter().all(|model| figure.contains(&format!("{model}\n")) || figure.contains("with 100 connections: 0")),
@@ -294,14 +295,14 @@ fn another_server_stands_beside_the_models_too() {
     assert!(text.contains(&format!("the compared server ({}) has with 10 connections: ", irc.address)), "beside the models: {text}");
 }
 
-/// Says one thing to everyone who connects, and hangs up.
+/// A server that sends the same words to every client and closes the connection.
 fn says_and_hangs_up(words: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.write_all(words.as_bytes());
-            // Read till the client goes: what is unread would make the kernel throw away what was said.
+            // Read until the client closes: with unread input the kernel would throw away the words.
             let _ = stream.shutdown(std::net::Shutdown::Write);
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         }

@@ -144,11 +144,10 @@ impl Side {
         let mut generator = Generator::new(&target, shape, timing.limit)?;
         generator.enter()?;
         let warm_up = if shape.traffic == Traffic::Quiet { timing.quiet_down } else { timing.warm_up };
-        let mut usage = Usage::default();
-        usage.memory = empty.and_then(|empty| Some(settled_memory(&target)?.since(empty)));
+        let memory = empty.and_then(|empty| Some(settled_memory(&target)?.since(empty)));
         generator.slice(warm_up, warm_up)?;
         // In a storm all clients are connected now, and not before.
-        usage.census = target.census();
+        let usage = Usage { memory, census: target.census() };
         generator.after_slice()?;
         generator.count.latency.reset();
         Ok(Side { generator, target, usage, slices: Vec::new() })

@@ -341,7 +341,7 @@ const SPEED: [&str; 9] = [
     "max ms",
     "CPU %, server / load generator",
 ];
-const REST: [&str; 11] = [
+const REST: [&str; 12] = [
     "load",
     "lost",
     "doubled",
@@ -352,7 +352,8 @@ const REST: [&str; 11] = [
     "processes",
     "threads",
     "kill: connections that wait, %",
-    "kill: wait, ms",
+    "kill: their longest wait, ms",
+    "kill: longest wait of the others, ms",
 ];
 
 fn numbers(report: &Report) -> String {
@@ -442,6 +443,7 @@ fn rest_cells(row: &Row, outcome: &Outcome) -> String {
         count(outcome.threads),
         or_dash(outcome.kill.map(|kill| kill.share * 100.0)),
         or_dash(outcome.kill.map(|kill| kill.wait_ms)),
+        or_dash(outcome.kill.and_then(|kill| kill.others_ms)),
     ]
     .concat()
 }
