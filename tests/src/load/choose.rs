@@ -72,6 +72,7 @@ impl Standing {
         match place.is_behind {
             _ if place.subject == best.subject => BEST.into(),
             true => share(place.spread.median, best.spread.median, best.subject),
+            false if place.spread == best.spread => "the same".into(),
             false => "within the spread".into(),
         }
     }
@@ -168,8 +169,8 @@ fn growth_of(curve: &Curve, same: f64) -> Option<String> {
     let exponent = times.ln() / (last.size as f64 / first.size as f64).ln();
     let how = match exponent {
         ..0.0 => format!("falls to {} %", number(times * 100.0)),
-        ..0.8 => format!("grows to {} times, more slowly than the number of connections", number(times)),
-        ..1.2 => format!("grows to {} times, about in proportion to the number of connections", number(times)),
+        ..0.9 => format!("grows to {} times, more slowly than the number of connections", number(times)),
+        ..1.1 => format!("grows to {} times, about in proportion to the number of connections", number(times)),
         _ => format!("grows to {} times, faster than the number of connections", number(times)),
     };
     let [from, to] = [first.size, last.size].map(|size| number(size as f64));
@@ -298,7 +299,7 @@ impl<'q> Choice<'q> {
         let is_enough = share <= LIVELY_SHARE_MAX && ms <= LIVELY_MS_MAX && kib <= LIVELY_KIB_MAX;
         is_enough.then(|| {
             format!(
-                "All models are as good for people who chat: if each says a line every ten seconds in rooms of ten, that takes at most about {} % of one CPU \
+                "All models are equally good for people who chat: if each says a line every ten seconds in rooms of ten, that takes at most about {} % of one CPU \
                  in any model, and 99 of 100 lines arrive within {} ms.",
                 number(share * 100.0),
                 number(ms)

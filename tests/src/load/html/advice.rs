@@ -60,7 +60,7 @@ pub fn comparison(report: &Report, choice: Option<&Choice>) -> String {
         "<section id=\"comparison\">\n<h2>The models side by side</h2>\n<h3>With {size} connections</h3>\n{}{}",
         paragraph(&format!(
             "{size} is the largest number of connections that all models ran with. A number is the median of three samples; the lowest and the highest sample stand in \
-             brackets. Where no model is marked as best, the models do not differ by more than the spread."
+             brackets. Where no model is marked as best, the models do not differ by more than the spread, or a number is doubtful."
         )),
         side_by_side(report, choice, choice.size)
     );
