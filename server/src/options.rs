@@ -8,14 +8,12 @@ use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-/// A chat server of forked worker processes over one event log in shared memory.
-///
-/// People connect with `nc HOST PORT` and type; /help tells what.
+/// A chat server whose worker processes share one event log in memory; connect with `nc HOST PORT`
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-server", version, max_term_width = 110, args_override_self = true, after_help = EPILOGUE)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct CommandLine {
-    /// What to do; none is to serve
+    /// What to do instead of serving in the foreground
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -27,34 +25,30 @@ pub struct CommandLine {
 /// What the program does instead of serving in the foreground.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Try out what forkchat needs of this machine's kernel, and tell which of its guarantees hold here
+    /// Test what forkchat needs from this kernel and report which guarantees hold
     Doctor,
-    /// Serve in the background, and return when it listens
+    /// Start a server in the background; returns when it is ready
     #[command(args_override_self = true)]
     Start(Box<ServiceOptions>),
-    /// Stop the server that runs in the background, and return when it is gone
-    ///
-    /// The options of start may stand here, too, so that a script can give the same; those below matter. Killed 5 s after --grace if it still runs then
-    #[command(args_override_self = true, mut_args(hide_what_stop_ignores))]
+    /// Stop the server in the background; returns when it has ended
+    #[command(args_override_self = true, mut_args(hide_what_stop_ignores), after_help = STOP_EPILOGUE)]
     Stop(Box<ServiceOptions>),
-    /// Stop the server that runs in the background, if one does, and start another when it is gone
+    /// Stop the server in the background, if one is running, and start a new one
     #[command(args_override_self = true)]
     Restart(Box<ServiceOptions>),
-    /// Print whether a server runs, its pid and where it listens
-    ///
-    /// The options of start may stand here, too; those below matter. Exit code 0 if one runs, 3 if none does
-    #[command(args_override_self = true, mut_args(hide_what_status_ignores))]
+    /// Print whether a server is running, its pid and its addresses
+    #[command(args_override_self = true, mut_args(hide_what_status_ignores), after_help = STATUS_EPILOGUE)]
     Status(Box<ServiceOptions>),
 }
 
 /// How a server in the background serves, and where its files are.
 #[derive(Clone, Debug, Args)]
 pub struct ServiceOptions {
-    /// Which server it is: one runs with a pid file [default: forkchat.pid in the data directory]
+    /// Identifies the server [default: forkchat.pid in the data directory]
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
 
-    /// Where it tells what an operator should know [default: forkchat.log in the data directory]
+    /// Log output [default: forkchat.log in the data directory]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 
@@ -66,97 +60,106 @@ pub struct ServiceOptions {
 /// How the server serves.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// Where to listen for TCP, on all addresses of a name; several with commas, or given again; port 0 takes a free one
+    /// TCP addresses, separated by commas
     #[arg(long, value_name = "ADDR,…|off", default_value = DEFAULT_ADDRESS, value_parser = parse_address, value_delimiter = ',')]
     #[arg(action = ArgAction::Append)]
     pub tcp: Vec<Listen>,
 
-    /// Where to listen for UDP, on one address, of a name the first; port 0 takes a free one
+    /// UDP address
     #[arg(long, value_name = "ADDR|off", default_value = DEFAULT_ADDRESS, value_parser = parse_address, value_delimiter = ',')]
     #[arg(action = ArgAction::Append)]
     pub udp: Vec<Listen>,
 
-    /// How connections are served: pool (a worker a CPU, two threads each), threads (a worker a CPU, two threads a connection), or process (a
-    /// process a connection)
-    #[arg(long, value_name = "MODEL", default_value = MODELS[0].name, value_parser = parse_model())]
+    /// Concurrency model: pool, threads or process
+    #[arg(long, value_name = "MODEL", default_value = MODELS[0].name, value_parser = parse_model(), hide_possible_values = true)]
     pub model: &'static Model,
 
-    /// Worker processes [default: the number of CPUs that this process may run on]; ignored with --model process
+    /// Worker processes, except with --model process [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
 
-    /// Connections at a time [default: what the limits on open files and processes, and the memory, allow]
+    /// Connections at a time [default: what memory and ulimits allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub max_connections: Option<u32>,
 
-    /// Connections from one address [default: 64, and any number from loopback]
+    /// Connections from one address [default: 64, loopback unlimited]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_address: Option<u32>,
 
-    /// Lines a second that a session may send in the long run; 512 at once always pass. All sessions of
-    /// one address (IPv6: of a /64) may send 20 times that together, and open 32 connections a second
+    /// Lines per second and session, after a burst of 512
     #[arg(long, value_name = "LINES|off", default_value = "20", value_parser = parse_rate)]
     pub rate_limit: RateLimit,
 
-    /// Bytes that a reader may be behind before it is disconnected
+    /// Unread bytes at which a slow client is disconnected
     #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_sendq)]
     pub sendq: usize,
 
-    /// Size of the event log in memory [default: 64M, less where memory is short]; a reader further
-    /// behind than a quarter of it is disconnected if its worker dies
+    /// Size of the event log in memory [default: 64M, or what fits]
     #[arg(long, value_name = "BYTES", value_parser = parse_ring)]
     pub ring: Option<usize>,
 
-    /// How long a server that was told to stop waits for its clients to read what they were sent
+    /// Time that clients get at a stop to read their last lines
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub grace: u16,
 
-    /// Where to keep what outlives a restart [default: forkchat in $XDG_STATE_HOME or ~/.local/state]
+    /// Data directory [default: forkchat in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Lines said in rooms that are kept there, 1000 at least, of all rooms together; of more, the room that has the most gives its oldest
+    /// Lines to store for all rooms, at least 1000
     #[arg(long, value_name = "LINES|off", default_value = "1000000", value_parser = parse_history)]
     pub history: u64,
 
-    /// Bytes that those lines may take, 1M at least, counted with their nicks and 64 for each line
+    /// Bytes that the stored lines may take, at least 1M
     #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_history_bytes)]
     pub history_bytes: u64,
 
-    /// Nice value of the whole server, -20 to 19 [default: as it was started]
+    /// Nice value of all processes, -20 to 19 [default: inherited]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
     pub nice: Option<i8>,
 
-    /// Scheduling policy [default: as it was started]: other, batch or idle of the whole server; rr or fifo of all but its journal
+    /// Scheduling policy [default: inherited]
     #[arg(long, value_name = "POLICY", value_parser = parse_policy())]
     pub sched: Option<Policy>,
 
-    /// Keep each worker on one CPU: the first on the first that the server may run on, and so on in turn
+    /// Pin each worker to one CPU
     #[arg(long, action = ArgAction::SetTrue)]
     pub pin: bool,
 
-    /// Tell more
+    /// Log more
     #[arg(short, long, action = ArgAction::SetTrue)]
     pub verbose: bool,
 }
 
 const EPILOGUE: &str = "\
-BYTES may end in K, M or G. Signals: TERM, INT and HUP stop the server gracefully, a second one at once.
-Exit codes: 0 stopped as told, 1 it could not serve or was told to stop at once, 2 the command line is wrong,
-4 stopped as told, but something that was said could not be stored;
-of start and restart: 0 it serves, 1 or 2 as above, 3 one runs already and was left alone;
-of stop: 0 none runs any more, or none ran, 1 it had to be killed, could not be stopped, or runs in the foreground;
-of status: 0 one runs, 3 none does, 4 that can't be told;
-of doctor: 0 everything holds, 1 something doesn't.
+ADDR is HOST:PORT; port 0 takes a free port. BYTES may end in K, M or G.
+Models: pool     one worker per CPU, two threads per worker
+        threads  one worker per CPU, two threads per connection
+        process  one process per connection
+Signals: TERM, INT and HUP stop the server gracefully, a second one stops it at once.
+Exit codes: 0 stopped, 1 could not serve or stopped at once, 2 wrong command line,
+            4 stopped, but some lines could not be stored
+  start, restart: 0 running, 1 and 2 as above, 3 a server was already running
+  stop:           0 no server is running, 1 killed, not stopped, or in the foreground
+  status:         0 running, 3 not running, 4 unknown
+  doctor:         0 all guarantees hold, 1 some do not
 
 Examples:
   forkchat-server                                serve this machine on port 9000
-  forkchat-server --tcp 0.0.0.0:7000 --udp off   serve everyone, TCP only
-  forkchat-server restart --grace 10             serve in the background, in place of the one that does
-  forkchat-server doctor                         see whether this kernel is good enough
-  nc 127.0.0.1 9000                              connect and talk";
+  forkchat-server --tcp 0.0.0.0:7000 --udp off   serve all hosts, TCP only
+  forkchat-server restart --grace 10             start in the background, or restart
+  forkchat-server doctor                         test this kernel
+  nc 127.0.0.1 9000                              connect and chat";
 
-/// Where to listen if nothing is said about it.
+const STOP_EPILOGUE: &str = "\
+Also accepts the options of start, so that a script can pass the same ones, and ignores them.
+If the server still runs 5 s after --grace, it is killed.";
+
+const STATUS_EPILOGUE: &str = "\
+Also accepts the options of start, so that a script can pass the same ones, and ignores them.
+Exit codes: 0 running, 3 not running, 4 unknown";
+
+/// Where to listen by default.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9000";
 
 /// What was given as an address to listen on.
@@ -218,7 +221,7 @@ fn parse_address(text: &str) -> Result<Listen, String> {
     let addresses = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000, or off"))?;
     let mut addresses: Vec<SocketAddr> = addresses.collect();
     addresses.dedup();
-    if addresses.is_empty() { Err("no address has this name".to_owned()) } else { Ok(Listen::On(addresses)) }
+    if addresses.is_empty() { Err("this name has no address".to_owned()) } else { Ok(Listen::On(addresses)) }
 }
 
 fn parse_rate(text: &str) -> Result<RateLimit, String> {
@@ -276,6 +279,16 @@ mod tests {
         assert!(options.workers() >= 1);
         assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
         assert!(command.is_none());
+    }
+
+    #[test]
+    fn help_has_a_line_for_each_option() {
+        use clap::CommandFactory;
+        let help = CommandLine::command().render_long_help().to_string();
+        assert!(help.lines().count() <= 60, "{} lines:\n{help}", help.lines().count());
+        for line in help.lines() {
+            assert!(line.chars().count() <= 100, "too wide: {line}");
+        }
     }
 
     fn on(ip: impl Into<std::net::IpAddr>) -> Listen {

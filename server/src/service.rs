@@ -1,5 +1,8 @@
-//! The server as a service: `start`, `stop`, `restart` and `status`, what they print and their exit codes. What happens when the terminal goes away, when two start at
-//! once and when one doesn't end is [`crate::daemon`]'s.
+//! The server as a service: `start`, `stop`, `restart` and `status`, what they print, and their
+//! exit codes.
+//!
+//! [`crate::daemon`] does the work: it detaches from the terminal, keeps two servers from starting
+//! at once, and kills a server that does not end.
 
 use crate::daemon::pid_file::{Holder, PidFile};
 use crate::daemon::sockets::listening;
@@ -14,27 +17,26 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
-/// It was done: the server serves, or none runs any more.
+/// Done: the server is running, or, for `stop`, no server is running any more.
 pub const EXIT_DONE: i32 = 0;
-/// One runs already, and was left alone.
+/// A server is already running; it was not touched.
 pub const EXIT_RUNNING: i32 = 3;
 
-/// How much longer than its grace a server may take to end: it kills its children, and waits for those that the kernel still works for.
+/// Time that a server has after its grace period to kill its children and to wait for those that are blocked in the kernel.
 const MARGIN: Duration = Duration::from_secs(5);
 
 const PID_FILE: &str = "forkchat.pid";
 
-const NO_HOME: &str =
-    "cannot tell where the server's files are: neither XDG_STATE_HOME nor HOME is set; give --data-dir, or --pid-file and --log";
+const NO_HOME: &str = "there is no data directory: neither XDG_STATE_HOME nor HOME is set; give --data-dir, or --pid-file and --log";
 
-/// None runs. The code of the Linux Standard Base for `status`, as is the next.
+/// No server is running. This and the next code are those of the Linux Standard Base for `status`.
 pub const EXIT_NOT_RUNNING: i32 = 3;
-/// Whether one runs can't be told.
+/// Unknown whether a server is running.
 pub const EXIT_UNKNOWN: i32 = 4;
 
 /// Serves in the foreground until the server ends. Returns its exit code.
 ///
-/// It holds the pid file of its data directory, so that `stop`, `start` and `status` find it. Where it can't have that it serves all the same.
+/// Locks the pid file of its data directory, so that `stop`, `start` and `status` find it. Serves without it if that fails.
 pub fn serve(options: Options) -> i32 {
     let _held = options.data_dir().and_then(|data_dir| {
         make(&data_dir).ok()?;
@@ -53,16 +55,16 @@ pub fn status(options: &ServiceOptions) -> i32 {
                 listening(holder.pid).iter().map(|(transport, address)| format!("{transport} {address}")).collect();
             let listening = if listening.is_empty() { String::new() } else { format!(", listening on {}", listening.join(", ")) };
             let ground = if holder.is_in_foreground() { " in the foreground" } else { "" };
-            done(format_args!("runs{ground} as pid {}{listening}", holder.pid))
+            done(format_args!("running{ground} as pid {}{listening}", holder.pid))
         }
-        Ok(None) => fail(format_args!("none runs with the pid file {}", pid_file.display()), EXIT_NOT_RUNNING),
-        Err(error) => fail(format_args!("cannot tell whether a server runs with {}: {error}", pid_file.display()), EXIT_UNKNOWN),
+        Ok(None) => fail(format_args!("no server is running with the pid file {}", pid_file.display()), EXIT_NOT_RUNNING),
+        Err(error) => fail(format_args!("cannot check the pid file {}: {error}", pid_file.display()), EXIT_UNKNOWN),
     }
 }
 
-/// Starts a server in the background. Returns the exit code when it serves, or can't.
+/// Starts a server in the background. Returns the exit code when the server is ready or has failed.
 pub fn start(options: &ServiceOptions) -> i32 {
-    start_unless_running(options, "restart puts another in its place")
+    start_unless_running(options, "use restart to replace it")
 }
 
 fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
@@ -75,7 +77,7 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
         let made = serving.data_dir.as_deref().map_or(Ok(()), make);
         if let (Err(error), Some(data_dir)) = (made, &serving.data_dir) {
             let data_dir = data_dir.display();
-            return fail(format_args!("cannot make the data directory {data_dir}: {error}; choose another with --data-dir"), EXIT_FAILED);
+            return fail(format_args!("cannot create the data directory {data_dir}: {error}; choose another with --data-dir"), EXIT_FAILED);
         }
     }
     let main = |ready: Ready<'_>| {
@@ -93,36 +95,36 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
         })
     };
     match daemon::start(&Files { pid_file: pid_file.clone(), log: Some(log.clone()) }, main) {
-        Ok(pid) => done(format_args!("serving as pid {pid}; {} tells what happens", log.display())),
+        Ok(pid) => done(format_args!("serving as pid {pid}; log output goes to {}", log.display())),
         Err(StartError::Running(pid)) if is_in_foreground(&pid_file) => fail(in_foreground(pid, &pid_file), EXIT_RUNNING),
         Err(error @ StartError::Running(_)) => fail(format_args!("{error}; {advice}"), EXIT_RUNNING),
         // A server that was stopped before it was ready has ended as it should, and there is none.
         Err(StartError::Failed { code, text }) => fail(text, code.max(EXIT_FAILED)),
-        Err(error @ StartError::Silent) => fail(format_args!("{error}; {} may tell why", log.display()), EXIT_FAILED),
+        Err(error @ StartError::Silent) => fail(format_args!("{error}; see the log output in {}", log.display()), EXIT_FAILED),
         Err(error @ StartError::System(..)) => fail(error, EXIT_FAILED),
     }
 }
 
-/// Stops the server that runs in the background, if one does. Returns the exit code when it is gone.
+/// Stops the server in the background, if one is running. Returns the exit code when it has ended.
 pub fn stop(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
     match stop_one(&pid_file, options) {
-        Ok(Stopped::Nobody) => fail(format_args!("none runs with the pid file {}", pid_file.display()), EXIT_DONE),
+        Ok(Stopped::Nobody) => fail(format_args!("no server is running with the pid file {}", pid_file.display()), EXIT_DONE),
         Ok(Stopped::Ended(_)) => EXIT_DONE,
         Ok(Stopped::Killed(_) | Stopped::InForeground(_)) | Err(_) => EXIT_FAILED,
     }
 }
 
-/// Stops the server that runs in the background, if one does, and starts another when it is gone. Returns the exit code when that serves, or can't.
+/// Stops the server in the background, if one is running, then starts a new one. Returns the exit code when that is ready or has failed.
 pub fn restart(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
     match stop_one(&pid_file, options) {
         Ok(Stopped::InForeground(_)) | Err(_) => EXIT_FAILED,
-        Ok(_) => start_unless_running(options, "somebody else has just started it"),
+        Ok(_) => start_unless_running(options, "another command has just started it"),
     }
 }
 
-/// Tells what became of it, but for that there was none.
+/// Stops the server and prints the result, except if none was running.
 fn stop_one(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
     let patience = Duration::from_secs(options.serving.grace.into()) + MARGIN;
     let stopped = daemon::stop(pid_file, patience);
@@ -131,12 +133,12 @@ fn stop_one(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
         Ok(Stopped::InForeground(pid)) => _ = fail(in_foreground(*pid, pid_file), EXIT_FAILED),
         Ok(Stopped::Ended(pid)) => _ = done(format_args!("stopped pid {pid}")),
         Ok(Stopped::Killed(pid)) => {
-            let words = format_args!("pid {pid} did not end within {} s, and was killed; --grace gives it longer", patience.as_secs());
+            let words = format_args!("pid {pid} did not end within {} s and was killed; --grace gives it more time", patience.as_secs());
             fail(words, EXIT_FAILED);
         }
         Err(error) => {
-            let remedy = if error.kind() == ErrorKind::PermissionDenied { "; its own user can" } else { "" };
-            fail(format_args!("cannot stop the server of {}: {error}{remedy}", pid_file.display()), EXIT_FAILED);
+            let remedy = if error.kind() == ErrorKind::PermissionDenied { "; run this as its user" } else { "" };
+            fail(format_args!("cannot stop the server with the pid file {}: {error}{remedy}", pid_file.display()), EXIT_FAILED);
         }
     }
     stopped
@@ -148,7 +150,7 @@ fn is_in_foreground(pid_file: &Path) -> bool {
 
 fn in_foreground(pid: Pid, pid_file: &Path) -> String {
     let directory = pid_file.parent().unwrap_or(pid_file).display();
-    format!("a server in the foreground (pid {pid}) uses {directory}; end it with kill {pid}, or with Ctrl-C where it was started")
+    format!("a server in the foreground (pid {pid}) uses {directory}; stop it with kill {pid}, or with Ctrl-C in its terminal")
 }
 
 /// Makes the data directory, as the journal does.
@@ -164,7 +166,7 @@ fn log(options: &ServiceOptions) -> Option<PathBuf> {
     options.log.clone().or_else(|| Some(options.serving.data_dir()?.join("forkchat.log")))
 }
 
-/// Prints what was done. Who closes the pipe has read enough.
+/// Prints what was done. A closed pipe is no failure.
 fn done(words: impl std::fmt::Display) -> i32 {
     let _ = writeln!(io::stdout(), "forkchat-server: {words}");
     EXIT_DONE

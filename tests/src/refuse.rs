@@ -1,7 +1,9 @@
-//! A program that is refused certain system calls: `forkchat-refuse clone3=EPERM,close_range=ENOSYS PROGRAM ARGUMENT…`.
+//! Runs a program in which certain system calls fail:
+//! `forkchat-refuse clone3=EPERM,close_range=ENOSYS PROGRAM ARGUMENT…`.
 //!
-//! A container's seccomp profile refuses a call with EPERM or ENOSYS, a kernel that doesn't know it with ENOSYS. The launcher installs such a filter on itself
-//! and then executes the program, which inherits it, and so do its children.
+//! In a container with a seccomp profile such a call fails with EPERM or ENOSYS, on an older kernel
+//! with ENOSYS. The launcher installs a seccomp filter on itself, then executes the program. The
+//! program and its children inherit the filter.
 
 use nix::errno::Errno;
 use seccompiler::{BpfMap, apply_filter, compile_from_json};
@@ -9,18 +11,21 @@ use std::error::Error;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-/// Exit code if the program can't be run at all.
+/// Exit code if the program can't be run.
 const EXIT_FAILED: u8 = 125;
 
-/// The errors that a call may be refused with.
+/// The errors that a call can fail with.
 const ERRORS: [(&str, Errno); 4] =
     [("ENOSYS", Errno::ENOSYS), ("EPERM", Errno::EPERM), ("EACCES", Errno::EACCES), ("EINVAL", Errno::EINVAL)];
 
-/// Does what the command line says. Returns only if it can't.
+/// Executes the program of the command line. Returns only if that fails.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (Some(refused), Some(program)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: forkchat-refuse CALL=ERROR[,CALL=ERROR…] PROGRAM [ARGUMENT…]");
+        eprintln!(
+            "usage: forkchat-refuse CALL=ERROR[,CALL=ERROR…] PROGRAM [ARGUMENT…]\n\
+            runs PROGRAM with these system calls failing; ERROR is ENOSYS, EPERM, EACCES or EINVAL"
+        );
         return EXIT_FAILED.into();
     };
     let mut program = Command::new(program);
@@ -38,7 +43,7 @@ fn install(refused: &str) -> Result<(), Box<dyn Error>> {
         refused.split(',').map(|pair| pair.split_once('=').ok_or("give CALL=ERROR")).collect::<Result<_, _>>()?;
     let known = |error: &str| ERRORS.iter().any(|(name, _)| *name == error);
     if let Some((_, error)) = pairs.iter().find(|(_, error)| !known(error)) {
-        return Err(format!("{error} is none of the errors it knows").into());
+        return Err(format!("unknown error {error}; use ENOSYS, EPERM, EACCES or EINVAL").into());
     }
     let architecture = std::env::consts::ARCH.try_into()?;
     // All are compiled before the first is installed: what that refuses could be needed here.

@@ -1,4 +1,5 @@
-//! The server in the background: that there is one at a time, that it is apart from whoever started it, and that it is gone when it is said to be.
+//! The server in the background: only one runs at a time, it is detached from the process that
+//! started it, and it is gone when `stop` returns.
 
 use forkchat_tests::example::Ended;
 use forkchat_tests::processes::{children_of, family_of, has_ended, name_of};
@@ -173,7 +174,7 @@ fn it_is_started_talked_to_restarted_and_stopped() {
     service.is_over();
     let stopped = service.run("stop", &[]);
     assert_eq!(stopped.code, Some(0), "{stopped}");
-    assert!(stopped.errors.contains(&format!("none runs with the pid file {}", service.pid_file().display())), "{stopped}");
+    assert!(stopped.errors.contains(&format!("no server is running with the pid file {}", service.pid_file().display())), "{stopped}");
     // Where none runs, a restart is a start.
     service.run("restart", &[]).said(&["serving as pid"]);
     service.run("stop", &[]).said(&["stopped pid"]);
@@ -281,7 +282,7 @@ fn of_ten_that_are_started_at_once_one_serves() {
         serving[0].said(&[&format!("serving as pid {pid}")]);
         for other in others {
             assert_eq!(other.code, RUNNING, "{other}");
-            assert!(other.errors.contains(&format!("a server already runs, as pid {pid}; restart puts another in its place")), "{other}");
+            assert!(other.errors.contains(&format!("a server already runs, as pid {pid}; use restart to replace it")), "{other}");
         }
         service.join("someone").sync();
         // Nobody else is there or was.
@@ -337,7 +338,7 @@ fn what_is_left_in_a_pid_file_is_nobodys_pid() {
         fs::write(service.pid_file(), &left).unwrap();
         let stopped = service.run("stop", &[]);
         assert_eq!(stopped.code, Some(0), "{stopped}");
-        assert!(stopped.errors.contains("none runs with the pid file"), "{stopped}");
+        assert!(stopped.errors.contains("no server is running with the pid file"), "{stopped}");
         assert_eq!(fs::read_to_string(service.pid_file()).unwrap(), left);
         let pid = service.start(&[]);
         // As between the locking of the file and the writing of it.
@@ -439,12 +440,12 @@ fn one_that_does_not_end_is_killed_and_its_children_are_gone_with_it() {
     let restarted = service.run("restart", &["--grace", "0", "--tcp", &service.listens("tcp"), "--udp", &service.listens("udp")]);
     let new = service.pid().unwrap();
     restarted.said(&[&format!("serving as pid {new}")]);
-    assert!(restarted.errors.contains(&format!("pid {killed} did not end within 5 s, and was killed")), "{restarted}");
+    assert!(restarted.errors.contains(&format!("pid {killed} did not end within 5 s and was killed")), "{restarted}");
     assert!(family.len() == 11 && family.into_iter().all(has_ended));
     kill(new, Signal::SIGSTOP).unwrap();
     let stopped = service.run("stop", &["--grace", "0"]);
     assert_eq!(stopped.code, Some(1), "{stopped}");
-    assert!(stopped.errors.contains(&format!("pid {new} did not end within 5 s, and was killed")), "{stopped}");
+    assert!(stopped.errors.contains(&format!("pid {new} did not end within 5 s and was killed")), "{stopped}");
 }
 
 #[test]
@@ -548,7 +549,7 @@ fn a_server_in_the_foreground_is_found_and_left_alone() {
     let pid = server.pid();
     assert_eq!(service.pid(), Some(pid));
     let words = format!(
-        "a server in the foreground (pid {pid}) uses {}; end it with kill {pid}, or with Ctrl-C where it was started",
+        "a server in the foreground (pid {pid}) uses {}; stop it with kill {pid}, or with Ctrl-C in its terminal",
         service.directory.display()
     );
     for (name, code) in [("stop", Some(1)), ("restart", Some(1)), ("start", RUNNING)] {
@@ -558,7 +559,7 @@ fn a_server_in_the_foreground_is_found_and_left_alone() {
     }
     let status = service.run("status", &[]);
     assert_eq!(status.code, Some(0), "{status}");
-    status.said(&[&format!("runs in the foreground as pid {pid}, listening on tcp {}, udp {}", server.tcp, server.udp)]);
+    status.said(&[&format!("running in the foreground as pid {pid}, listening on tcp {}, udp {}", server.tcp, server.udp)]);
     server.join("someone").sync();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));
@@ -582,13 +583,13 @@ fn status_says_whether_one_runs_and_where_it_listens() {
     let service = Service::new();
     let none = service.run("status", &[]);
     assert_eq!(none.code, Some(3), "{none}");
-    assert!(none.errors.contains(&format!("none runs with the pid file {}", service.pid_file().display())), "{none}");
+    assert!(none.errors.contains(&format!("no server is running with the pid file {}", service.pid_file().display())), "{none}");
     let pid = service.start(&["--tcp", "127.0.0.1:0,[::1]:0"]);
     let status = service.run("status", &[]);
     assert_eq!(status.code, Some(0), "{status}");
     let log = service.log();
     let listening = log.lines().filter_map(|line| line.split_once("listening on ").map(|(_, address)| address));
-    status.said(&[&format!("runs as pid {pid}, listening on {}", listening.collect::<Vec<_>>().join(", "))]);
+    status.said(&[&format!("running as pid {pid}, listening on {}", listening.collect::<Vec<_>>().join(", "))]);
     // What a server that was killed leaves is none that runs.
     kill(pid, Signal::SIGKILL).unwrap();
     service.is_over();
@@ -619,7 +620,7 @@ fn it_is_stopped_and_killed_where_a_process_can_only_be_watched_by_its_number() 
     kill(second, Signal::SIGSTOP).unwrap();
     let stopped = run("stop", &["--grace", "0"]);
     assert_eq!(stopped.code, Some(1), "{stopped}");
-    assert!(stopped.errors.contains(&format!("pid {second} did not end within 5 s, and was killed")), "{stopped}");
+    assert!(stopped.errors.contains(&format!("pid {second} did not end within 5 s and was killed")), "{stopped}");
     service.is_over();
 }
 

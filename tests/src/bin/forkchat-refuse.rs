@@ -1,4 +1,5 @@
-//! Runs a program that the kernel refuses certain system calls, as a container's profile or an older kernel does. See `forkchat_tests::refuse`.
+//! Runs a program in which certain system calls fail, as in a container or on an older kernel. See
+//! `forkchat_tests::refuse`.
 
 fn main() -> std::process::ExitCode {
     forkchat_tests::refuse::main()

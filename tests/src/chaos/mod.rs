@@ -1,4 +1,5 @@
-//! The chaos test: `forkchat-chaos` kills a server's processes in full traffic and checks that nobody notices.
+//! The chaos test: `forkchat-chaos` kills processes of a server under full load and checks that no
+//! client notices.
 //!
 //! ```text
 //!  killer (thread) ──SIGKILL──► workers, journal            what was killed, when
@@ -10,18 +11,18 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `options` | the command line |
-//! | `server` | the server, and what its journal text tells |
-//! | `killer` | who is ended when, and how |
-//! | `play` | all clients in one epoll loop: traffic, and the wait for its end |
-//! | `crowd` | who they are; how they log in, come and go |
-//! | `client` | one of them: its socket and its manners |
-//! | `voice` | who speaks, and where its lines stand |
-//! | `listener` | what one client is due, and was told |
-//! | `transcript` | what a room was told, in the one order |
-//! | `tags` | a line, taken apart |
-//! | `checker` | every line held against all that |
-//! | `faults` | what is wrong, counted and described |
-//! | `pauses`, `report` | how long clients waited; how it is told |
+//! | `server` | the server under test, and what its log output reports |
+//! | `killer` | which process is killed when, and how |
+//! | `play` | runs all clients in one epoll loop: traffic, then the wait for its end |
+//! | `crowd` | creates the clients; how they log in, join and leave |
+//! | `client` | one client: its socket, and how it reads and writes |
+//! | `voice` | one sender, and the positions of its lines |
+//! | `listener` | what one client must receive, and has received |
+//! | `transcript` | what was sent to a room, in its one order |
+//! | `tags` | splits a line into tags and text |
+//! | `checker` | compares each received line with all of that |
+//! | `faults` | the faults, counted and described |
+//! | `pauses`, `report` | how long clients waited; the result as text and JSON |
 
 mod checker;
 mod client;
@@ -49,7 +50,7 @@ use server::{Server, recoveries};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How long the last killed one may take to come back.
+/// How long the restart of the last killed process may take.
 const COMPLETE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The program. It is also the process that it starts: see `target` of the load test.
@@ -82,7 +83,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     let journal_file = server.journal_file.clone();
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) => return Err(format!("{error}; the server's journal text is in {}", journal_file.display())),
+        Err(error) => return Err(format!("{error}; the server's log output is in {}", journal_file.display())),
     };
     if options.json {
         tell(&outcome.json().to_string())?
@@ -95,7 +96,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     if outcome.is_clean {
         let _ = std::fs::remove_file(&journal_file);
     } else {
-        eprintln!("the server's journal text is in {}", journal_file.display());
+        eprintln!("the server's log output is in {}", journal_file.display());
     }
     if options.json {
         eprintln!("{}", outcome.verdict())
@@ -123,7 +124,7 @@ fn put_to_the_test(options: &Options, server: &mut Server, seed: u64, progress: 
         std::thread::sleep(Duration::from_millis(5));
     }
     if !server.is_complete(options.standing_workers()) {
-        complaints.push("not all workers and the journal have come back".into());
+        complaints.push("some workers or the journal were not restarted".into());
     }
     let zombies = server.zombies();
     if zombies > 0 {

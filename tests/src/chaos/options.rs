@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line of the chaos test.
 
 use super::killer::How;
 use crate::load::shape::{BYTES_MAX, BYTES_MIN};
@@ -6,39 +6,39 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Kills a chat server's processes in full traffic and checks that nobody notices.
+/// Kills processes of a chat server under full load and checks that no client notices
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-chaos", version, max_term_width = 110, after_help = EPILOGUE)]
 pub struct Options {
-    /// How long there is traffic
+    /// Duration of the traffic
     #[arg(long, value_name = "S", default_value = "60", value_parser = parse_seconds)]
     pub seconds: Duration,
 
-    /// What is killed when, and what clients do, follow from this [default: another one each time]
+    /// Determines the kills and what the clients do [default: random]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// At most so many processes are killed; 0 leaves the server in peace
+    /// Maximum number of kills; 0 for none
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
     pub kills: u64,
 
-    /// Time between kills, more or less
+    /// Average time between kills
     #[arg(long, value_name = "MS", default_value = "150", value_parser = parse_millis)]
     pub every: Duration,
 
-    /// End processes only so, each as often: worker, all-workers, successor, journal, stopped, crashed [default: all, most often worker]
+    /// Kinds of kills, see below, equally often [default: all, most often worker]
     #[arg(long, value_name = "WAY,…", value_delimiter = ',', value_enum, hide_possible_values = true)]
     pub only: Vec<How>,
 
-    /// How long traffic runs at full speed, then at --rate, then at full speed again; 0 for full speed only
+    /// Switch between full speed and --rate this often; 0 for full speed only
     #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds_or_none)]
     pub phase: Duration,
 
-    /// Lines a second, all together, where it isn't full speed
+    /// Lines per second of all clients together when not at full speed
     #[arg(long, value_name = "LINES", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
 
-    /// Lines that each sender has under way at full speed
+    /// Lines in flight per sender at full speed
     #[arg(long, value_name = "LINES", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub window: u32,
 
@@ -50,31 +50,31 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub udp_clients: u32,
 
-    /// Rooms
+    /// Number of rooms
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rooms: u32,
 
-    /// TCP clients of each room that speak all the time
+    /// TCP clients per room that send all the time
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub senders: u32,
 
-    /// Length of a line, its LF included
+    /// Length of a line with its LF
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
     pub bytes: u32,
 
-    /// The server's concurrency model
+    /// Concurrency model of the server
     #[arg(long, value_name = "MODEL", default_value = "pool", value_parser = ["pool", "threads", "process"])]
     pub model: String,
 
-    /// Workers of the server, if its model has a fixed number of them
+    /// Workers of the server, except with --model process
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
-    /// The server's binary [default: forkchat-server beside this one]
+    /// Binary of the server [default: forkchat-server beside this program]
     #[arg(long, value_name = "FILE")]
     pub server: Option<PathBuf>,
 
-    /// A JSON object instead of the table
+    /// Print a JSON object instead of the table
     #[arg(long)]
     pub json: bool,
 
@@ -84,25 +84,27 @@ pub struct Options {
 }
 
 const EPILOGUE: &str = "\
-A server of its own on free ports of the loopback is put under load by clients of all kinds: with and without tags and echo, in two charsets,
-slow readers, visitors who come and go, lines in one piece, in bursts and in parts, lines that are too long. Meanwhile its workers and its
-journal are killed (SIGKILL, some SIGSTOP and SIGSEGV, some in the middle of a recovery), never its supervisor. Every byte that every client
-is sent is checked, against what was said and what the others of the room were told: no connection may be dropped, no line lost, doubled,
-out of order, changed, or told to one otherwise than to another.
+The test starts its own server on free loopback ports and connects clients of all kinds: with and without
+tags and echo, in two charsets, slow readers, visitors that come and go, lines sent whole, in bursts, in
+parts, and lines that are too long. Meanwhile it kills workers and the journal, never the supervisor. It
+checks every byte that each client receives: no connection may be dropped, no line lost, doubled,
+reordered, changed, or delivered to one client differently than to another.
 
-Over UDP lines may be lost and doubled; that is counted, and no fault. DIFFERING are lines told to one member of a room otherwise, or
-elsewhere among the others, than to the rest. Ways to kill: WORKER one of them, ALL-WORKERS at once, SUCCESSOR a worker and then the one
-that takes over for it, JOURNAL, STOPPED a worker by SIGSTOP, CRASHED a worker by SIGSEGV. A pause goes from a kill to the first line said
-after it; those behind SIGSTOP, SIGSEGV or a second kill stand in a row of their own. A small --ring of the server lets it drop the
-slow readers when their worker dies, as it should.
-Exit codes: 0 nobody noticed, 1 somebody did, or it could not be tested, 2 the command line is wrong.
+Kinds of kills:  worker       one worker, by SIGKILL        journal   the journal, by SIGKILL
+                 all-workers  all workers at once           stopped   one worker, by SIGSTOP
+                 successor    a worker, then its successor  crashed   one worker, by SIGSEGV
+Over UDP, lost and doubled lines are counted but allowed. \"Differing\" lines reached one member of a room
+with other content or in another order than the rest. A pause lasts from a kill to the first line sent
+after it; pauses after SIGSTOP, SIGSEGV or a second kill have their own row. A server with a small --ring
+drops slow readers when their worker dies; that is correct.
+Exit codes: 0 no fault found, 1 faults found or the test could not run, 2 wrong command line.
 
 Examples:
-  forkchat-chaos --seed 7                          as the run with this seed was
-  forkchat-chaos --kills 0 --seconds 10            nothing is killed, nothing may be wrong
-  forkchat-chaos --only successor,stopped          only what is hardest
-  forkchat-chaos --model process --clients 60      a server with a process for each connection
-  forkchat-chaos --seconds 10 -- --ring 4M -v      a small log, and a server that tells more";
+  forkchat-chaos --seed 7                          repeat the run with this seed
+  forkchat-chaos --kills 0 --seconds 10            no kills: nothing may be wrong
+  forkchat-chaos --only successor,stopped          only the hardest kinds
+  forkchat-chaos --model process --clients 60      a server with one process per connection
+  forkchat-chaos --seconds 10 -- --ring 4M -v      a small event log, verbose log output";
 
 impl Options {
     /// The workers that the server has in any case.
@@ -140,7 +142,7 @@ impl Options {
         if self.members_of(self.rooms - 1) < needed {
             let all = needed * self.rooms;
             return Err(format!(
-                "each room needs somebody who only listens: give --clients {all} or more, fewer --senders, or fewer --rooms"
+                "each room needs a client that only listens: give --clients {all} or more, fewer --senders, or fewer --rooms"
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What came of it, as a table for people and as JSON for programs.
+//! The result of a run, as a table for people and as JSON for programs.
 
 use super::faults::Count;
 use super::killer::How;
@@ -43,9 +43,9 @@ impl Outcome {
         let [worker, all, successor, journal, stopped, crashed] = self.kills;
         let [tcp, udp] = self.clients;
         let mut text = format!(
-            "{} lines said in {:.1} s, told {} times, to {tcp} clients over TCP and {udp} over UDP\n\
-            {} processes ended: {worker} workers, {all} with all others at once, {successor} in their recovery; {journal} times the journal; \
-            {stopped} workers stopped, {crashed} crashed\n\n",
+            "{} lines sent in {:.1} s, delivered {} times to {tcp} TCP and {udp} UDP clients\n\
+            {} processes killed: {worker} single workers, {all} workers all at once, {successor} successors, {journal} journals, \
+            {stopped} workers by SIGSTOP, {crashed} by SIGSEGV\n\n",
             self.lines,
             self.seconds,
             self.deliveries,
