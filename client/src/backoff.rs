@@ -1,7 +1,9 @@
-//! How long to wait before the next attempt: twice as long each time, up to a bound, and never all clients at once.
+//! How long to wait before the next attempt to connect: twice as long each time, up to a bound,
+//! with a random part.
 //!
-//! Source: "equal jitter" in Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015): half of the wait is certain, half is chance, so
-//! that a server that comes back isn't met by everybody in the same moment, and nobody tries again at once.
+//! Source: "equal jitter" in Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture
+//! Blog, 2015): half of the wait is fixed, half is random. So the clients of a restarted server do
+//! not all connect at the same moment, and no client tries again at once.
 
 use std::time::Duration;
 

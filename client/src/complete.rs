@@ -1,4 +1,4 @@
-//! Completion of commands, nicknames and rooms. Pure: from a line and a cursor to what could stand there.
+//! Completion of commands, nicknames and rooms. Pure: from a line and a cursor to the candidates.
 
 use forkchat_common::command::{SETTINGS, TABLE};
 use forkchat_common::names::key_of;

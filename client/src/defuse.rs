@@ -1,13 +1,15 @@
-//! Makes what others wrote harmless to a terminal: it keeps every character that is text and takes out those that act on the screen.
+//! Makes text from other users safe for a terminal: keeps every character that is text and removes
+//! those that act on the screen.
 //!
-//! | taken out | because |
+//! | removed | because |
 //! |---|---|
-//! | control characters | they start escape sequences, move the cursor, hide what was there |
-//! | explicit bidirectional controls (UAX #9) | they turn around what stands beside them, also time and nickname |
-//! | line and paragraph separators, tags, other invisible formats | a terminal draws them in ways of its own, or they hide text |
+//! | control characters | they start escape sequences, move the cursor, hide other text |
+//! | explicit bidirectional controls (UAX #9) | they reverse neighbouring text, even the time and the nickname |
+//! | line and paragraph separators, tags, other invisible formats | terminals draw them differently, or they hide text |
 //! | more than [`MARKS_MAX`] marks on one character | they are drawn over the lines above and below |
 //!
-//! Joiners (U+200C, U+200D) and variation selectors stay: Persian, Indian scripts and emoji need them.
+//! Joiners (U+200C, U+200D) and variation selectors stay: Persian, Indian scripts and emoji need
+//! them.
 
 use unicode_width::UnicodeWidthChar;
 

@@ -1,4 +1,5 @@
-//! Editing a line at a terminal: rustyline, its keys, its history, and how its callbacks meet the [`Screen`].
+//! The line editor at a terminal: rustyline with its keys and its history, and how its callbacks
+//! use the [`Screen`].
 
 use crate::complete::Words;
 use crate::screen::{Screen, TAB_COLUMNS, rows_of};
@@ -61,7 +62,7 @@ struct Paste {
     text: Mutex<PastedText>,
     /// Lines of it were read.
     has_lines: AtomicBool,
-    /// It ended behind such lines, so the editor was made to return.
+    /// It ended after such lines, so the editor was made to return.
     has_ended: AtomicBool,
     /// The person is asked whether to send it.
     is_asked: AtomicBool,
@@ -152,7 +153,8 @@ impl LineEditor {
                     let begun = self.begun.clone();
                     self.erase(&prompt, &begun);
                     self.begun = self.paste.complete(begun);
-                    self.screen.show("      - the terminal sent bytes that are not UTF-8: they are left out, and perhaps what came right behind them\r\n");
+                    self.screen
+                        .show("      - the terminal sent bytes that are not UTF-8; they were dropped, perhaps with what followed\r\n");
                 }
                 Err(_) => return Typed::End,
             }
@@ -261,7 +263,7 @@ impl LineEditor {
                 .map_err(ReadlineError::from)
                 .and_then(|()| self.editor.append_history(path))
         {
-            self.screen.show(&format!("      - the history is not kept: {}: {error}\r\n", path.display()));
+            self.screen.show(&format!("      - cannot save the input history: {}: {error}\r\n", path.display()));
             self.history = None;
         }
     }
@@ -449,9 +451,9 @@ impl Handler {
         if self.paste.is_asked.swap(false, Ordering::Relaxed) {
             self.paste.is_dropped.store(true, Ordering::Relaxed);
             self.paste.has_lines.store(false, Ordering::Relaxed);
-            self.screen.show("      - the pasted lines are dropped\r\n");
+            self.screen.show("      - the pasted lines were dropped\r\n");
         } else if is_empty && !self.paste.is_hinted.swap(true, Ordering::Relaxed) {
-            self.screen.show("      - Ctrl-C clears the line; Ctrl-D leaves, or /quit\r\n");
+            self.screen.show("      - Ctrl-C clears the line; Ctrl-D or /quit leaves\r\n");
         }
     }
 }

@@ -1,7 +1,9 @@
-//! forkchat's client: at a terminal an editor below a screen of coloured lines, in a pipe a filter.
+//! forkchat's client. At a terminal it shows coloured lines above a line editor; in a pipe it is a
+//! filter.
 //!
-//! It is built as the server's worker is: one thread reads the network, one the person, and queues join them to the one that acts, which alone knows the
-//! conversation.
+//! Like the server's worker it has one thread for each source of input: one reads the network, one
+//! reads the person. Both send what they read through a queue to the main thread, which alone holds
+//! the conversation and acts.
 //!
 //! ```text
 //!  standard input ─► person ──┐                      ┌─► server
@@ -9,20 +11,20 @@
 //!  server ─────────► network ─┘     (the session)    └─► screen, or standard output
 //! ```
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
 //! | [`options`] | the command line |
-//! | [`talk`] | the loop that joins the threads, and does what the session says |
-//! | [`person`] | the thread that reads the person, and how they are shown what happens |
+//! | [`talk`] | the main loop: passes input to the session and carries out what it asks for |
+//! | [`person`] | the thread that reads the person's input, and the output to them |
 //! | [`network`] | the thread that reads the network |
 //! | [`link`] | a connection over TCP or UDP: lines in, lines out |
-//! | [`session`] | the conversation: acceptance, reconnecting, what is doubtful; no I/O |
-//! | [`backoff`] | how long to wait before the next attempt |
-//! | [`look`] | how things look: for a terminal, a pipe, a program |
-//! | [`defuse`], [`lookalike`] | what others wrote, made harmless; names that look like another's |
-//! | [`editor`], [`complete`] | the line that is typed |
-//! | [`screen`] | what stands above it |
-//! | [`terminal`] | the terminal's modes, and how they are given back |
+//! | [`session`] | the conversation: accepted and doubtful lines, reconnecting; no I/O |
+//! | [`backoff`] | how long to wait before the next attempt to connect |
+//! | [`look`] | formatting of output for a terminal, a pipe or a program |
+//! | [`defuse`], [`lookalike`] | text from others made safe for a terminal; names that look like another name |
+//! | [`editor`], [`complete`] | editing and completing the input line |
+//! | [`screen`] | what is shown above the input line |
+//! | [`terminal`] | setting and restoring the terminal's modes |
 #![forbid(unsafe_code)]
 
 pub mod backoff;

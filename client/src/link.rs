@@ -1,4 +1,5 @@
-//! A connection to the server, over TCP or UDP: lines go in, lines come out. Blocking; one thread receives, another sends.
+//! A connection to the server, over TCP or UDP, that sends and receives lines. Blocking: one thread
+//! receives, another sends.
 
 use forkchat_common::limits::{DATAGRAM_BYTES_MAX, LINE_BYTES_MAX};
 use socket2::{SockRef, TcpKeepalive};
@@ -29,7 +30,7 @@ const WITH_KEY: &str = " key";
 const KEY_HEAD: &str = "* /key ";
 /// Asks for a key. An unknown peer is only answered if it sent at least as much; padded to be sure.
 const FIRST_GREETING: &[u8] = b"/hello key                              \n";
-/// A cookie for an open session says that the server doesn't know it any more; or somebody has forged the datagram, or one that caused it. So the
+/// A cookie for an open session means that the server no longer knows the session, or that the datagram, or one that caused it, was forged. So the
 /// server is asked so often, and given so long each time, before the session counts as lost.
 const PROBES: u32 = 3;
 const PROBE: Duration = Duration::from_millis(400);
@@ -176,7 +177,7 @@ impl Outgoing {
         }
     }
 
-    /// Ends the connection, so that whoever receives notices.
+    /// Ends the connection, so that the receiving thread notices.
     pub fn close(&self) {
         // A failure means that it is closed already. On Linux this wakes the receiver of a connected UDP socket too (udp(7) says nothing of it).
         self.is_closed.store(true, Ordering::Relaxed);
@@ -234,7 +235,7 @@ impl Incoming {
         self.bytes.drain(..start);
         self.held = if is_udp { 0 } else { self.bytes.len() };
         if self.held > RECEIVED_LINE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "what is there sends no lines; is it a forkchat server?"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer does not send lines of text; is it a forkchat server?"));
         }
         Ok(true)
     }
@@ -288,7 +289,7 @@ impl Incoming {
 }
 
 fn unknown_session() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "the server doesn't know this session any more")
+    io::Error::new(io::ErrorKind::ConnectionReset, "the server no longer knows this session")
 }
 
 #[cfg(test)]

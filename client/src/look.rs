@@ -1,4 +1,5 @@
-//! How things look: coloured lines for a terminal, the server's own prose for a pipe, or an object a line. Pure: from values to text.
+//! Formatting of output: coloured lines for a terminal, the server's own text for a pipe, or one
+//! JSON object per line. Pure: from values to text.
 
 use crate::defuse::defuse;
 use crate::lookalike::Lookalikes;
@@ -41,7 +42,7 @@ impl TerminalLook {
         TerminalLook { has_colors, has_bell, zone, lookalikes: Lookalikes::default(), nick: String::new(), day: None }
     }
 
-    /// One's own name, which nobody else's is taken for.
+    /// The user's own name; no other name may pass for it.
     pub fn own_nick(&mut self, nick: &str) {
         if nick != self.nick {
             nick.clone_into(&mut self.nick);
@@ -195,8 +196,8 @@ pub fn json(told: &Told) -> String {
 pub fn remark(shown: &Shown) -> Option<String> {
     match shown {
         Shown::Told(_) => None,
-        Shown::Own { text, standing: Standing::Doubtful, .. } => Some(format!("perhaps not said: {text}")),
-        Shown::Own { text, standing: Standing::NotSent, .. } => Some(format!("not said: {text}")),
+        Shown::Own { text, standing: Standing::Doubtful, .. } => Some(format!("perhaps not delivered: {text}")),
+        Shown::Own { text, standing: Standing::NotSent, .. } => Some(format!("not delivered: {text}")),
         Shown::Own { .. } => None,
         Shown::Notice(text) | Shown::Refusal(text) => Some(text.clone()),
     }

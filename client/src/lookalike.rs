@@ -1,13 +1,15 @@
-//! Names that look like another's. Two names with different letters may look the same (`аӏісе` in Cyrillic, `guestl` for `guest1`): the first one
-//! that was seen keeps its face, and whoever looks like it is shown with a note that says whom it isn't.
+//! Names that look like another name. Two names with different letters may look the same (`аӏісе`
+//! in Cyrillic and `alice`, `guestl` and `guest1`). The name that was seen first is shown as it is;
+//! one that looks like it is shown with a warning that names the first.
 //!
-//! Source: Unicode Technical Standard #39, section 4, "Confusable Detection": names with the same skeleton look alike.
+//! Source: Unicode Technical Standard #39, section 4, "Confusable Detection": names with the same
+//! skeleton look alike.
 
 use forkchat_common::names::key_of;
 use std::collections::HashMap;
 use unicode_security::confusable_detection::skeleton;
 
-/// Names remembered; beyond, all but one's own are forgotten, and the next seen count as first.
+/// Names remembered. Beyond it all except the user's own are forgotten, and the next ones seen count as first.
 const NAMES_MAX: usize = 10_000;
 
 /// Who was seen first under each look.
@@ -19,7 +21,7 @@ pub struct Lookalikes {
 }
 
 impl Lookalikes {
-    /// One's own name is genuine, whoever was seen before.
+    /// The user's own name is genuine, whichever name was seen before.
     pub fn own(&mut self, nick: &str) {
         nick.clone_into(&mut self.own);
         self.first.insert(look(nick), (key_of(nick), nick.to_owned()));
@@ -37,7 +39,7 @@ impl Lookalikes {
         (*first != key).then_some(spelling)
     }
 
-    /// A name was left behind: whoever takes it next is no imitator of it.
+    /// A name was given up: a user who takes it later does not imitate it.
     pub fn gone(&mut self, nick: &str) {
         let look = look(nick);
         if self.first.get(&look).is_some_and(|(key, _)| *key == key_of(nick)) {

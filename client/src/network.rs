@@ -1,20 +1,21 @@
-//! The network: a thread for one connection, which connects, reads lines, and says how it ended.
+//! The network thread: connects, reads lines, and reports how the connection ended. One thread for
+//! each connection.
 
 use crate::link::{self, Outgoing};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 
-/// Lines that wait for the loop: whoever is faster than it is held back.
+/// Lines that wait for the main loop. If it is full, the reading thread waits.
 const QUEUE: usize = 256;
 
-/// What became of a connection.
+/// What the network thread reports.
 #[derive(Debug)]
 pub enum FromNetwork {
-    /// It is there; lines are sent this way.
+    /// The connection is open; lines are sent through this.
     Connected(Outgoing),
-    /// The server told a line: its bytes, without the line's end.
+    /// A line from the server: its bytes, without the line's end.
     Line(Vec<u8>),
-    /// It couldn't be made, or has ended: why.
+    /// Connecting failed, or the connection ended, for this reason.
     Lost(String),
 }
 
@@ -28,7 +29,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// No connection yet; what comes of those that will be made comes out of the receiver.
+    /// No connection yet. The receiver yields the reports of all later connections.
     pub fn new(address: &str, udp: bool) -> (Network, Receiver<(u64, FromNetwork)>) {
         let (news, queue) = bounded(QUEUE);
         (Network { address: address.to_owned(), udp, news, current: 0 }, queue)
@@ -53,14 +54,14 @@ impl Network {
         let (number, address, udp, news) = (self.current, self.address.clone(), self.udp, self.news.clone());
         std::thread::Builder::new().name("network".to_owned()).spawn(move || {
             let why = read(&address, udp, |one| news.send((number, one)).is_ok());
-            // If nobody listens any more, the program ends.
+            // If the receiver is gone, the program is ending.
             let _ = news.send((number, FromNetwork::Lost(why)));
         })?;
         Ok(())
     }
 }
 
-/// Connects and reads to the end; gives back why it ended. `tell` says whether anybody listens.
+/// Connects and reads to the end. Returns why it ended. `tell` returns whether the receiver still exists.
 fn read(address: &str, udp: bool, tell: impl Fn(FromNetwork) -> bool) -> String {
     let (outgoing, mut incoming) = match link::connect(address, udp) {
         Ok(link) => link,
@@ -72,7 +73,7 @@ fn read(address: &str, udp: bool, tell: impl Fn(FromNetwork) -> bool) -> String 
     loop {
         match incoming.receive(|line| tell(FromNetwork::Line(line.to_vec()))) {
             Ok(true) => {}
-            Ok(false) => return "the server closed it".to_owned(),
+            Ok(false) => return "the server closed the connection".to_owned(),
             Err(error) => return error.to_string(),
         }
     }

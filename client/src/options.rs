@@ -1,56 +1,56 @@
-//! The command line: definitions only. What they mean is decided in [`crate::run`].
+//! The command line: definitions only. [`crate::run`] decides what they mean.
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use forkchat_common::charset::{Charset, CharsetError};
 use forkchat_common::names::{Nick, RoomName};
 
-/// The port that is meant when an address names none.
+/// The port of an address that has none.
 const PORT: u16 = 9000;
 
 const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{positionals}\n{options}{after-help}";
 
 const AFTER_HELP: &str = "\
 Examples:
-  forkchat-client --nick alice --join '#rust'     talk on this machine
-  make 2>&1 | forkchat-client --nick builder      say what a program prints
-  forkchat-client --json < lines | tee log        lines in, an object a line out
-Typed: / begins a command, wherever output goes; Tab completes, Ctrl-D leaves.
-Signs: ✓ accepted, … waits, ? in doubt, ✗ not sent, » for you, - the client
-Exit codes: 0 done, 1 connection, login or a line refused or lost, 2 usage";
+  forkchat-client --nick alice --join '#rust'     chat on this machine
+  make 2>&1 | forkchat-client --nick builder      send what a program prints
+  forkchat-client --json < lines | tee log        send lines, print JSON objects
+At a terminal: / starts a command, Tab completes, Ctrl-D leaves.
+Signs: ✓ accepted, … waiting, ? unknown, ✗ not sent, » for you, - client note
+Exit codes: 0 success, 1 connection, login or a line refused or lost, 2 usage";
 
-/// Talk on a forkchat server; without a terminal, a filter: lines in, lines out.
+/// Chat on a forkchat server; in a pipe, send input lines and print received ones.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-client", version, after_help = AFTER_HELP, help_template = TEMPLATE)]
 pub struct Options {
     /// The server: HOST, HOST:PORT, or HOST PORT
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:9000", value_parser = checked_address)]
     pub address: String,
-    /// The port, if ADDR names none; otherwise 9000
+    /// The port, if ADDR has none [default: 9000]
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// Talk over UDP
+    /// Connect over UDP
     #[arg(long)]
     pub udp: bool,
-    /// Talk in this charset, in a pipe also read and write it
+    /// Charset; in a pipe, also that of stdin and stdout
     #[arg(long, value_name = "NAME", default_value = "utf-8", hide_default_value = true, value_parser = charset)]
     pub charset: Charset,
-    /// Take this nickname
+    /// Use this nickname
     #[arg(long, value_name = "NAME", value_parser = nick)]
     pub nick: Option<String>,
-    /// Enter this room too; the last one is talked in
+    /// Join this room too; you talk in the last one
     #[arg(long, value_name = "#ROOM", value_parser = room)]
     pub join: Vec<String>,
     /// Colours: auto (unless NO_COLOR is set), always or never
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true, hide_default_value = true)]
     pub color: Color,
-    /// No bell when one's name is said
+    /// No bell when your name is mentioned
     #[arg(long)]
     pub no_bell: bool,
-    /// If input is no terminal: execute lines that start with /
+    /// Execute lines that start with / also if input is no terminal
     #[arg(long)]
     pub commands: bool,
-    /// Print an object a line, also on a terminal
+    /// Print one JSON object per line, also on a terminal
     #[arg(long)]
     pub json: bool,
 }
@@ -111,7 +111,7 @@ fn with_port(address: &str, port: Option<u16>) -> Result<String, String> {
         None if address.is_empty() => Err("an address is HOST, HOST:PORT or HOST PORT".to_owned()),
         None => Ok(format!("{address}:{}", port.unwrap_or(PORT))),
         Some((host, named)) if !host.is_empty() && named.parse::<u16>().is_ok_and(|named| named != 0) => match port {
-            Some(port) => Err(format!("{address} names a port already, and {port} stands after it; give one of them")),
+            Some(port) => Err(format!("{address} already has a port; give either that or {port}")),
             None if host.contains('%') => Ok(address.replace(['[', ']'], "")),
             None => Ok(address.to_owned()),
         },
@@ -121,11 +121,9 @@ fn with_port(address: &str, port: Option<u16>) -> Result<String, String> {
 
 fn charset(label: &str) -> Result<Charset, String> {
     Charset::by_label(label).map_err(|error| match error {
-        CharsetError::Unknown => {
-            "known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251 and others by their WHATWG names".to_owned()
-        }
+        CharsetError::Unknown => "use utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251 or another WHATWG name".to_owned(),
         CharsetError::NotAscii(name) => {
-            format!("{name} doesn't contain ASCII, or has bytes that are no text; utf-8 has every character it has")
+            format!("{name} lacks ASCII, or some of its bytes are not text; utf-8 has all its characters")
         }
     })
 }

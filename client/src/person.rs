@@ -1,5 +1,6 @@
-//! The person: the thread that reads what they type, and how they are shown what happens. At a terminal a person is here; behind a pipe they, or a
-//! program, are elsewhere.
+//! The person: the thread that reads their input, and the output to them. A person at a terminal is
+//! [`Person::Here`]. If input or output is a pipe, a person or a program is at its other end:
+//! [`Person::Elsewhere`].
 
 use crate::complete::Words;
 use crate::defuse::defuse;
@@ -17,23 +18,23 @@ use jiff::tz::TimeZone;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Lines that wait for the loop: whoever is faster than it is held back.
+/// Lines that wait for the main loop. If it is full, the reading thread waits.
 const QUEUE: usize = 256;
 /// So many bytes of a line on standard input are read: far more than the server takes, so it is refused. The rest is left out.
 const INPUT_LINE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What the person did.
+/// What the reading thread reports.
 #[derive(Debug)]
 pub enum FromPerson {
-    /// Typed a line.
+    /// A typed line.
     Line(String),
-    /// Has no more to say.
+    /// The end of the input.
     End,
-    /// Can't be read any more: why.
+    /// Reading failed, for this reason.
     Broken(io::Error),
 }
 
-/// Whoever reads what is shown.
+/// The person or program that reads the output.
 #[derive(Debug)]
 pub enum Person {
     /// At a terminal that lines can be edited on.
@@ -137,7 +138,7 @@ impl Person {
     /// Those of `output`, which is standard output.
     pub fn part(self, output: &mut impl Write) -> io::Result<()> {
         if let Person::Here(here) = self {
-            // The prompt goes; what was typed behind it was never sent.
+            // The prompt goes; text typed after it was never sent.
             output.write_all(here.screen.close().as_bytes())?;
             output.flush()?;
             drop(here.terminal);
@@ -179,7 +180,7 @@ fn edit_lines(mut editor: LineEditor, queue: &Sender<FromPerson>) {
     }
     terminal::restore();
     editor.screen().gone();
-    // If nobody listens any more, the program ends.
+    // If the receiver is gone, the program is ending.
     let _ = queue.send(FromPerson::End);
 }
 
@@ -195,7 +196,7 @@ fn read_line(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool>
     Ok(is_line)
 }
 
-/// What the client has to say itself, past what it prints. Whoever doesn't want to hear it closes standard error.
+/// Writes a message of the client itself to standard error. Ignores errors: standard error may be closed.
 pub fn aside(remark: &str) {
     let _ = writeln!(io::stderr(), "forkchat-client: {}", defuse(remark));
 }
@@ -215,7 +216,7 @@ fn read_lines(mut source: impl BufRead, charset: Charset, queue: &Sender<FromPer
             Err(error) => Some(FromPerson::Broken(error)),
         };
         if let Some(last) = last {
-            // If nobody listens any more, the program ends.
+            // If the receiver is gone, the program is ending.
             let _ = queue.send(last);
             return;
         }

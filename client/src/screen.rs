@@ -1,18 +1,22 @@
-//! What stands above the line that is being typed. One thread edits that line, another has something to show; this is where they meet.
+//! The rows above the input line. One thread edits that line, another has rows to show; both use
+//! this screen.
 //!
-//! Rows to show are collected here and drawn by the thread that edits, as if they were the beginning of its prompt: whenever it redraws the line (it
-//! clears it first) the collected rows come out above it. So a row can't tear the line, whatever its width and however many rows it
-//! takes: only one thread ever writes. The external printer is but a bell that makes it redraw at once:
+//! The screen collects the rows, and the editing thread draws them as if they were the beginning of
+//! its prompt: whenever it redraws the line (after clearing it), the collected rows appear above
+//! it. Only this one thread writes, so a row never tears the line, however wide or long it is. The
+//! external printer only makes the editor redraw at once:
 //!
 //! ```text
-//! to show ──► rows ──(empty message, if none is under way)──► external printer ──► the editor redraws ──► takes all rows
+//! to show ──► rows ──(empty message, if none is pending)──► external printer ──► the editor redraws ──► takes all rows
 //! ```
 //!
-//! What the printer does with a message depends on whether a line is being edited at that moment, and it can't be asked; so this keeps its own account
-//! (`Stage`) of the editor's callbacks, and rings only while one is.
+//! What the printer does with a message depends on whether a line is being edited at that moment.
+//! The printer can't be asked, so the screen tracks the editor's callbacks (`Stage`) and uses the
+//! printer only while a line is being edited.
 //!
-//! A character that is typed at the line's end is written alone, if it fits the row: redrawn with each character, a long line would cost the square of
-//! its length. So here is counted, as the editor does, where the line ends (`Typing`).
+//! A character that is typed at the end of the line is written alone, if it fits into the row.
+//! Redrawing the line for each character would take time quadratic in its length. For this the
+//! screen computes, as the editor does, where the line ends (`Typing`).
 
 use rustyline::{ExternalPrinter, GraphemeClusterMode};
 use std::borrow::Cow;
@@ -75,7 +79,7 @@ struct State {
     typing: Typing,
     /// The last rows that were drawn.
     recent: VecDeque<String>,
-    /// Tells how many columns and rows the window has, 0 if nobody knows.
+    /// Returns the columns and rows of the window, 0 if unknown.
     size: fn() -> (usize, usize),
     /// How many columns it had when the prompt was last drawn.
     columns: usize,
@@ -88,7 +92,7 @@ struct Typing {
     is_character: bool,
     /// The editor was made to redraw the last time. The next time it redraws by itself.
     was_made_to_redraw: bool,
-    /// The column behind the line's end, if the cursor stands there.
+    /// The column after the line's end, if the cursor is there.
     column: Option<usize>,
 }
 
@@ -113,7 +117,7 @@ impl fmt::Debug for Screen {
 }
 
 impl Screen {
-    /// A screen whose editor is woken by `printer`. `size` tells the window's columns and rows, 0 if nobody knows.
+    /// A screen whose editor is woken by `printer`. `size` returns the window's columns and rows, 0 if unknown.
     pub fn new(printer: Box<dyn ExternalPrinter + Send>, has_colors: bool, size: fn() -> (usize, usize)) -> Screen {
         let state = State {
             printer,
@@ -215,7 +219,7 @@ impl Screen {
         self.lock_to_edit().stage = Stage::Idle;
     }
 
-    /// The editor has ended for good. What there is to show is written from now on, by whoever shows it.
+    /// The editor has ended for good. From now on the thread that shows a row writes it.
     pub fn gone(&self) {
         let mut state = self.lock_to_edit();
         state.stage = Stage::Gone;
@@ -336,7 +340,7 @@ impl State {
     }
 
     /// The rows to draw. If the window was made wider or narrower under a line of several rows, the editor has cleared as many rows as the line took
-    /// before, and most terminals have wrapped everything anew: then what stood above is drawn again, on a clear screen.
+    /// before, and most terminals have wrapped everything again: then the rows above are drawn again, on a clear screen.
     fn mended(&mut self, rows: String) -> String {
         self.recent.extend(rows.split_inclusive('\n').map(str::to_owned));
         let (columns, height) = (self.size)();
@@ -372,7 +376,7 @@ impl State {
         let rows = std::mem::take(&mut self.rows);
         match std::mem::take(&mut self.rows_lost) {
             0 => rows,
-            lost => format!("      - the terminal took nothing for a while: {lost} rows are not shown\r\n{rows}"),
+            lost => format!("      - the terminal was too slow: {lost} rows were not shown\r\n{rows}"),
         }
     }
 
@@ -388,7 +392,7 @@ pub fn rows_of(text: &str, columns: usize, mode: GraphemeClusterMode) -> usize {
     place_of_end(text, columns, mode).0
 }
 
-/// The row, from 1, and the column, from 0, behind a text, counted as the editor counts: a character that doesn't fit goes to the next row whole, and a
+/// The row, from 1, and the column, from 0, after a text, counted as the editor counts: a character that doesn't fit goes to the next row whole, and a
 /// full last row is followed by an empty one.
 fn place_of_end(text: &str, columns: usize, mode: GraphemeClusterMode) -> (usize, usize) {
     let (mut row, mut column) = (1, 0);
@@ -589,6 +593,6 @@ mod tests {
         let rows = screen.close();
         let rows_left = rows.matches('\n').count() - 1;
         assert!(rows.len() <= ROWS_BYTES_MAX + 1_000 && rows_left > 1_000);
-        assert!(rows.starts_with(&format!("      - the terminal took nothing for a while: {} rows are not shown\r\n", 20_000 - rows_left)));
+        assert!(rows.starts_with(&format!("      - the terminal was too slow: {} rows were not shown\r\n", 20_000 - rows_left)));
     }
 }

@@ -1,4 +1,5 @@
-//! The loop that joins the person and the network: what was typed and told goes into the session, what the session says is done.
+//! The main loop: passes typed and received lines to the session, and carries out what the session
+//! asks for.
 
 use crate::link::Outgoing;
 use crate::network::{FromNetwork, Network};
@@ -9,7 +10,7 @@ use crossbeam_channel::{Receiver, after, never, select};
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
-/// Everything was said and heard.
+/// Everything was sent and received.
 const EXIT_DONE: i32 = 0;
 /// The connection or the login was refused or lost.
 const EXIT_FAILED: i32 = 1;
@@ -72,11 +73,11 @@ struct Talk {
     person: Person,
     network: Network,
     outgoing: Option<Outgoing>,
-    /// Lines that are sent together: a login is one breath, so that others are told of an arrival under its name.
+    /// Lines that are sent together: the whole login at once, so that others see the arrival under the chosen name.
     unsent: Vec<Vec<u8>>,
     /// Standard input could not be read to its end.
     is_input_broken: bool,
-    /// Whoever read what we print has had enough.
+    /// The reader of standard output has closed it.
     is_unread: bool,
 }
 
@@ -122,7 +123,7 @@ impl Talk {
         }
     }
 
-    /// Does everything that the session says; gives back how it ended, if it did. `is_all_heard`: it is time to show what is buffered.
+    /// Carries out everything that the session asks for. Returns how it ended, if it did. `is_all_heard`: no input is waiting, so buffered output is flushed.
     fn do_what_is_to_do(&mut self, is_all_heard: bool, output: &mut impl Write) -> io::Result<Option<Ended>> {
         while let Some(next) = self.session.poll() {
             if let Some(ended) = self.carry_out(next, output)? {
@@ -170,7 +171,7 @@ impl Talk {
     fn send(&mut self) {
         let lines = std::mem::take(&mut self.unsent);
         if let Some(outgoing) = &self.outgoing {
-            // A connection that is lost is told of by the thread that reads it, behind what was still heard.
+            // The reading thread reports a lost connection, after the last lines received.
             let _ = outgoing.send(&lines);
         }
     }

@@ -1,7 +1,8 @@
-//! The terminal's modes: taken at the start, given back however the program ends.
+//! The terminal's modes: set at the start, restored however the program ends.
 //!
-//! While the program runs the terminal neither echoes nor edits nor makes signals of keys, also between two lines, when the editor has handed it back:
-//! what is typed or pasted just then waits for the next line instead of being drawn into the screen by the kernel.
+//! While the program runs, the terminal neither echoes nor edits input, and keys send no signals.
+//! This also holds between two lines, when the editor has restored the modes: input typed or pasted
+//! at that moment waits for the next line, and the kernel does not echo it onto the screen.
 //! Source: termios(3).
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -53,7 +54,7 @@ impl Terminal {
         name.spawn(move || {
             for signal in signals.forever() {
                 give_back();
-                // Ends the program as the signal would have, so that whoever started it is told by which.
+                // Ends the program as the signal would have, so that its parent sees which one.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         })?;
@@ -80,7 +81,7 @@ impl Drop for Terminal {
     }
 }
 
-/// The window's columns and rows; 0 if nobody knows.
+/// The window's columns and rows; 0 if unknown.
 pub fn size() -> (usize, usize) {
     tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()))
 }

@@ -1,8 +1,11 @@
-//! Which addresses count as one: what a single customer of a provider has at hand.
+//! Address blocks: addresses that one customer of a provider controls, and that limits therefore
+//! count together.
 //!
-//! An IPv4 address is usually one customer (or many behind one NAT). Over IPv6 a customer is given a
-//! whole /64 and may use any address in it, so limits for each single address would limit nothing.
-//! Source: RFC 6177 (address assignment to end sites), RFC 4291 section 2.5.4 (64-bit interface ids).
+//! An IPv4 address usually belongs to one customer (or to many behind one NAT). An IPv6 customer
+//! gets a whole /64 and may use any address in it, so a limit for each single address would limit
+//! nothing.
+//! Source: RFC 6177 (address assignment to end sites), RFC 4291 section 2.5.4 (64-bit interface
+//! ids).
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

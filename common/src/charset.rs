@@ -1,10 +1,11 @@
 //! Bytes to text and back, in the charsets of the WHATWG Encoding Standard that contain ASCII.
 //!
-//! A character that a charset lacks is sent as what stands nearest to it (see `substitutes`), at
-//! worst as `?`.
+//! A character that a charset lacks is replaced by the most similar one that it has (see
+//! `substitutes`), at worst by `?`.
 //!
-//! A charset that doesn't contain ASCII (UTF-16, ISO-2022-JP) can't be used: its line ends aren't bytes 0x0A.
-//! In all the others 0x0A is never part of another character, so lines are cut before they are decoded.
+//! Charsets without ASCII (UTF-16, ISO-2022-JP) are not supported, because their line ends are not
+//! the byte 0x0A. In all others 0x0A is never part of another character, so lines are split before
+//! they are decoded.
 
 use crate::telnet::Bytes;
 use encoding_rs::{Encoding, UTF_8, X_USER_DEFINED};
@@ -71,7 +72,7 @@ impl Charset {
     /// Ctrl-W the word and Ctrl-U all before it. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
         let bytes = without_line_end(bytes);
-        // A program that was told another charset may still begin with it, and with a command behind it.
+        // A program that was told another charset may still begin with it, and with a command after it.
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).filter(|rest| rest.starts_with(b"/")).unwrap_or(bytes);
         if self.0 == UTF_8
             && let Ok(valid) = std::str::from_utf8(bytes)

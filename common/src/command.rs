@@ -1,17 +1,17 @@
-//! The commands: one table, which the parser, `/help` and a client's completion all read.
+//! The table of commands. The parser, `/help` and the client's completion all read it.
 
 use crate::limits::{HISTORY_LINES, HISTORY_LINES_MAX, ROOM_CHARS_MAX};
 use crate::names::is_seen_alone;
 use std::borrow::Cow;
 use std::fmt;
 
-/// What a line asks for. Borrows from the line.
+/// A parsed input line. Borrows from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     /// Say a text in the current room.
     Say(&'a str),
     /// Say a text in the current room that begins with blanks and a slash: the blanks, and the
-    /// rest. They aren't one piece of the line, in which the slash was doubled.
+    /// rest. They are two parts, because the slash between them is doubled in the line.
     SayIndented(&'a str, &'a str),
     /// List the commands, or explain one.
     Help(Option<&'a str>),
@@ -23,53 +23,53 @@ pub enum Command<'a> {
     Leave(Option<&'a str>),
     /// List the rooms, or those whose names match a pattern.
     Rooms(Option<&'a str>),
-    /// Who is in the named or the current room.
+    /// List the members of the named or the current room.
     Who(Option<&'a str>),
-    /// One's own name, rooms, address and worker.
+    /// Show the session's own nickname, rooms, address and worker.
     Whoami,
-    /// A private message.
+    /// Send a private message.
     Msg {
-        /// Whom it is for.
+        /// The receiver.
         nick: &'a str,
-        /// What it says.
+        /// The text.
         text: &'a str,
     },
-    /// An action in the current room.
+    /// Send an action to the current room.
     Me(&'a str),
     /// Show, set or (with an empty text) remove the current room's topic.
     Topic(Option<&'a str>),
-    /// The last lines of the current room, so many.
+    /// Show this many of the last lines of the current room.
     History(usize),
-    /// Read and be written to in another charset from the next line on.
+    /// Use another charset from the next line on.
     Charset(&'a str),
     /// Show the settings.
     Settings,
     /// Change a setting.
     Set(Setting, bool),
-    /// Be answered.
+    /// Ask for a pong with this text.
     Ping(&'a str),
-    /// Leave.
+    /// Leave the chat, with a reason.
     Quit(&'a str),
-    /// UDP's greeting; from a session that is open already it asks for the welcome again.
+    /// The greeting over UDP. In a session that is already open it asks for the welcome again.
     Hello,
 }
 
-/// What `/set` switches.
+/// The settings that `/set` switches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// Be sent one's own lines too.
+    /// Whether the session receives its own lines too.
     Echo,
-    /// Hear of joins, leaves, quits and others' nick changes.
+    /// Whether the session is notified of joins, leaves, quits and nick changes of others.
     Joins,
-    /// Lines start with tags for programs.
+    /// Whether each line starts with tags for programs.
     Tags,
 }
 
 /// All settings with their names and what they do.
 pub const SETTINGS: [(Setting, &str, &str); 3] = [
-    (Setting::Echo, "echo", "be sent your own lines too, once accepted, as the others see them"),
-    (Setting::Joins, "joins", "hear of joins, leaves, quits and others' nick changes"),
-    (Setting::Tags, "tags", "start each line with tags that programs read"),
+    (Setting::Echo, "echo", "sends you your own lines too, once accepted, as others see them"),
+    (Setting::Joins, "joins", "notifies you when others join, leave, quit or change nickname"),
+    (Setting::Tags, "tags", "starts each line with tags for programs"),
 ];
 
 /// One row of the table.
@@ -77,7 +77,7 @@ pub const SETTINGS: [(Setting, &str, &str); 3] = [
 pub struct Row {
     /// The command's name, without its slash.
     pub name: &'static str,
-    /// What stands behind the name.
+    /// What follows the name.
     pub arguments: &'static str,
     /// What it does, in a few words.
     pub does: &'static str,
@@ -103,7 +103,7 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "nick",
         arguments: "NAME",
-        does: "takes a nickname",
+        does: "changes your nickname",
         cost: 16,
         has_long_answer: false,
         parse: |rest| Some(Command::Nick(word(rest)?)),
@@ -111,7 +111,7 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "join",
         arguments: "#ROOM",
-        does: "enters a room, made on first use, and talks there",
+        does: "joins a room (creates it if new) and talks there",
         cost: 8,
         has_long_answer: false,
         parse: |rest| Some(Command::Join(word(rest)?)),
@@ -127,7 +127,7 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "rooms",
         arguments: "[PATTERN]",
-        does: "lists the rooms, the largest first, or those whose names match",
+        does: "lists the rooms that match (default: all), largest first",
         cost: 8,
         has_long_answer: true,
         parse: parse_rooms,
@@ -143,7 +143,7 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "whoami",
         arguments: "",
-        does: "shows your nick, rooms, address and worker",
+        does: "shows your nickname, rooms, address and worker",
         cost: 2,
         has_long_answer: false,
         parse: |rest| nothing(rest).then_some(Command::Whoami),
@@ -152,7 +152,7 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "me",
         arguments: "TEXT",
-        does: "says in the room what you do",
+        does: "sends an action to the room: \"* NICK TEXT\"",
         cost: 1,
         has_long_answer: false,
         parse: |rest| Some(Command::Me(some_text(rest)?)),
@@ -168,7 +168,7 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "history",
         arguments: "[N]",
-        does: "shows the room's last lines: 20, or N, at most 500",
+        does: "shows the room's last N lines (default 20, at most 500)",
         cost: 4,
         has_long_answer: true,
         parse: parse_history,
@@ -176,7 +176,7 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "charset",
         arguments: "NAME",
-        does: "reads and writes another charset from the next line on",
+        does: "switches to charset NAME from the next line on",
         cost: 1,
         has_long_answer: false,
         parse: |rest| Some(Command::Charset(word(rest)?)),
@@ -184,7 +184,7 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "set",
         arguments: "NAME on|off",
-        does: "changes a setting: echo, joins or tags; alone, shows them",
+        does: "switches echo, joins or tags; /set alone shows them",
         cost: 1,
         has_long_answer: false,
         parse: parse_set,
@@ -192,12 +192,19 @@ pub static TABLE: [Row; 16] = [
     Row {
         name: "ping",
         arguments: "[TEXT]",
-        does: "is answered with a pong",
+        does: "asks the server for a pong",
         cost: 1,
         has_long_answer: false,
         parse: |rest| Some(Command::Ping(rest)),
     },
-    Row { name: "quit", arguments: "[REASON]", does: "leaves", cost: 1, has_long_answer: false, parse: |rest| Some(Command::Quit(rest)) },
+    Row {
+        name: "quit",
+        arguments: "[REASON]",
+        does: "leaves the chat",
+        cost: 1,
+        has_long_answer: false,
+        parse: |rest| Some(Command::Quit(rest)),
+    },
     // In the table so that it is parsed like the rest; `/help` leaves out what has no explanation.
     Row { name: "hello", arguments: "COOKIE", does: "", cost: 4, has_long_answer: false, parse: |_| Some(Command::Hello) },
 ];
@@ -207,14 +214,14 @@ pub static TABLE: [Row; 16] = [
 pub enum CommandError<'a> {
     /// No command has this name.
     Unknown(&'a str),
-    /// A command's name, carried too, stands after this character, which looks like a slash.
+    /// A command's name follows this character, which looks like a slash.
     Lookalike(char, &'a str),
-    /// The command is there, its arguments don't fit.
+    /// The command exists, but its arguments don't fit.
     Usage(&'static Row),
 }
 
 impl<'a> Command<'a> {
-    /// The text that is said in the current room, as it is heard there; `None` for what isn't said, or as an action.
+    /// The text as the current room receives it; `None` for a command or an action.
     pub fn said(&self) -> Option<Cow<'a, str>> {
         match *self {
             Command::Say(text) => Some(text.into()),
@@ -239,7 +246,7 @@ impl Row {
         TABLE.iter().find(is_same)
     }
 
-    /// Whether `/help` tells of it.
+    /// Whether `/help` lists it.
     pub fn is_listed(&self) -> bool {
         !self.does.is_empty()
     }
@@ -365,7 +372,7 @@ fn is_letters(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| narrow(c).is_ascii_lowercase())
 }
 
-/// Whether nobody types a character before a command for what it shows: blanks, marks without a
+/// Whether a character before a command is there by accident: blanks, marks without a
 /// letter to stand on, what isn't assigned, what couldn't be decoded.
 fn is_stray(c: char) -> bool {
     is_blank(c) || (!c.is_ascii() && !is_seen_alone(c))
@@ -459,16 +466,16 @@ fn parse_set(rest: &str) -> Option<Command<'_>> {
     }
 }
 
-/// What other chat programs call a command, and what to use here instead.
+/// What to use instead of a command of another chat program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// This command does it.
     Command(&'static Row),
-    /// A sentence says what there is.
+    /// This sentence explains what to do.
     Words(&'static str),
 }
 
-/// Finds what a command of other chat programs is called here; `None` for a name that is not known from them.
+/// Finds a hint for a command of other chat programs; `None` if the name is not known from them.
 pub fn hint(name: &str) -> Option<Hint> {
     let is_same = |known: &&str| known.eq_ignore_ascii_case(name);
     let command = HINTS.iter().find(|(_, names)| names.iter().any(is_same));
@@ -496,11 +503,14 @@ const HINTS: [(&str, &[&str]); 11] = [
 
 /// Commands of other chat programs that have no counterpart.
 const HINTS_IN_WORDS: [(&[&str], &str); 5] = [
-    (&["q"], "/quit leaves, /msg NICK TEXT says something to one person only"),
-    (&["say", "s"], "what is typed without a slash is said"),
-    (&["away", "back", "afk", "status"], "nobody is marked as away here; /me TEXT tells the room what you do"),
-    (&["whois", "wii", "whowas"], "/who lists who is in a room, and no more is told of others"),
-    (&["kick", "ban", "op", "deop", "voice", "mode", "invite", "ignore", "oper"], "nobody has power over others here"),
+    (&["q"], "/quit leaves the chat, /msg NICK TEXT sends a private message"),
+    (&["say", "s"], "to send a line to the room, type it without a slash"),
+    (&["away", "back", "afk", "status"], "there is no away status here; /me TEXT tells the room what you do"),
+    (&["whois", "wii", "whowas"], "/who lists who is in a room; nothing more is shown about others"),
+    (
+        &["kick", "ban", "op", "deop", "voice", "mode", "invite", "ignore", "oper"],
+        "there are no operators, bans, invitations or ignore lists here",
+    ),
 ];
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Network addresses as they are stored in records and sent between processes.
+//! Network addresses in the form in which records and messages between processes carry them.
 //!
-//! Serde's own form of a `SocketAddrV6` leaves out the scope and the flow label. Without its scope a link-local address (`fe80::1%3`) can't be
-//! answered, so no address is serialised that way: a field has `#[serde(with = "forkchat_common::endpoint::whole")]`.
+//! Serde's own form of a `SocketAddrV6` drops the scope and the flow label. A link-local address
+//! without its scope (`fe80::1%3`) can't be answered. So fields with an address use
+//! `#[serde(with = "forkchat_common::endpoint::whole")]`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -69,7 +70,7 @@ pub struct UdpPath {
     pub local: LocalAddress,
 }
 
-/// 64 bits that nobody can guess: a cookie or a session's key. Shown as 13 characters that can be read aloud and typed.
+/// 64 random bits: a cookie or a session's key. Shown as 13 characters that can be read aloud and typed.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(pub u64);
 

@@ -1,133 +1,134 @@
-//! What a person can be told. Values only: how they look is the business of [`crate::wire`].
+//! What a client can receive: events, replies to commands, refusals. Values only; [`crate::wire`]
+//! renders them as text.
 
 use crate::command::{Row, Setting};
 use crate::ids::{Micros, Sequence};
 use crate::names::NameError;
 use std::net::SocketAddr;
 
-/// One thing that somebody is told. Borrows from the state that it is about.
+/// One message to a client. Borrows from the state that it describes.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// Said in a room.
+    /// A line said in a room.
     Said {
-        /// Where.
+        /// The room.
         room: &'a str,
-        /// By whom.
+        /// The sender.
         nick: &'a str,
-        /// What.
+        /// The text.
         text: &'a str,
     },
     /// An action in a room.
     Action {
-        /// Where.
+        /// The room.
         room: &'a str,
-        /// Whose.
+        /// The sender.
         nick: &'a str,
-        /// What.
+        /// The text.
         text: &'a str,
     },
-    /// Said or done in a room earlier: a line of the answer to `/history`. Its stamp is that of the line, not of the answer.
+    /// An earlier line of a room: part of the answer to `/history`. Its stamp is that of the line, not of the answer.
     Past {
-        /// Where.
+        /// The room.
         room: &'a str,
-        /// By whom.
+        /// The sender.
         nick: &'a str,
         /// Whether it is an action.
         is_action: bool,
-        /// What.
+        /// The text.
         text: &'a str,
     },
-    /// The day (UTC) on which the lines of an answer to `/history` that follow were said: that of its stamp.
+    /// The date (UTC), taken from the stamp, of the lines that follow in an answer to `/history`.
     Day,
-    /// A private message, as its receiver is told it and, with `echo`, as its sender is.
+    /// A private message. Sent to the receiver, and to the sender if it has the setting echo.
     Private {
-        /// By whom.
+        /// The sender.
         from: &'a str,
-        /// To whom.
+        /// The receiver.
         to: &'a str,
-        /// Whether the sender is being told.
+        /// Whether this is the copy for the sender.
         is_echo: bool,
-        /// What.
+        /// The text.
         text: &'a str,
     },
-    /// Somebody entered a room.
+    /// Another user joined a room.
     Joined {
-        /// Which.
+        /// The room.
         room: &'a str,
-        /// Who.
+        /// The nickname.
         nick: &'a str,
     },
-    /// Somebody left a room.
+    /// Another user left a room.
     Left {
-        /// Which.
+        /// The room.
         room: &'a str,
-        /// Who.
+        /// The nickname.
         nick: &'a str,
     },
-    /// Somebody left altogether.
+    /// Another user left the chat.
     Quit {
-        /// Who.
+        /// The nickname.
         nick: &'a str,
-        /// Why; may be empty.
+        /// The reason; may be empty.
         reason: &'a str,
     },
-    /// Somebody took another name.
+    /// Another user changed the nickname.
     Renamed {
-        /// Who it was.
+        /// The old nickname.
         old: &'a str,
-        /// Who it is.
+        /// The new nickname.
         new: &'a str,
     },
-    /// Somebody set a room's topic.
+    /// Another user set a room's topic.
     TopicSet {
-        /// Which room's.
+        /// The room.
         room: &'a str,
-        /// Who set it.
+        /// The user who set it.
         nick: &'a str,
-        /// What it is now; empty if it was removed.
+        /// The new topic; empty if it was removed.
         topic: &'a str,
     },
-    /// The first thing a session is told.
+    /// The first message of a session.
     Welcome {
-        /// The name it was given.
+        /// The nickname of the session.
         nick: &'a str,
-        /// The room it is in, if it is in one.
+        /// The current room, if there is one.
         room: Option<&'a str>,
-        /// That room's topic; may be empty.
+        /// The topic of that room; may be empty.
         topic: &'a str,
-        /// How many are there, itself included.
+        /// The number of members, this session included.
         members: usize,
-        /// Some of them.
+        /// The nicknames of some members.
         names: Vec<&'a str>,
     },
     /// The answer to `/ping`.
     Pong {
-        /// What was sent with it.
+        /// The text of the `/ping`.
         text: &'a str,
     },
     /// The answer to a command.
     Reply(Reply<'a>),
-    /// A line that was not done. `to` is the command's name, `None` for what is no command.
+    /// A line was refused.
     Refused {
-        /// The command that is refused.
+        /// The name of the refused command; `None` if the line is no command.
         to: Option<&'a str>,
-        /// Why.
+        /// The reason.
         refusal: Refusal<'a>,
     },
     /// Bytes that are sent as they are, in every form: the answer to a client of another protocol
     /// or to a Telnet negotiation.
     Raw(&'a [u8]),
-    /// The server ends.
+    /// The server is stopping.
     Stopping,
-    /// The session ended through no doing of its own.
+    /// The server ended the session.
     Dismissed {
-        /// Why.
+        /// The reason.
         reason: &'a str,
     },
 }
 
 impl Event<'_> {
-    /// Whether it tells who comes, goes, or is called something else, which one may choose not to hear.
+    /// Whether this is a join, leave, quit or nick change: sent only to sessions with the setting joins.
     pub fn is_presence(&self) -> bool {
         matches!(self, Event::Joined { .. } | Event::Left { .. } | Event::Quit { .. } | Event::Renamed { .. })
     }
@@ -138,9 +139,9 @@ impl Event<'_> {
 pub enum ListEnd {
     /// Another part.
     Part,
-    /// The end of the list, which leaves out so many items.
+    /// The end of the list, and the number of items left out.
     LeftOut(usize),
-    /// The end of a list without items, in all its parts.
+    /// The end of a list that had no items in any part.
     Empty,
 }
 
@@ -149,24 +150,24 @@ pub enum ListEnd {
 pub enum Reply<'a> {
     /// `/help`, or `/help COMMAND`.
     Help(Option<&'static Row>),
-    /// `/nick`: the name one has now.
+    /// `/nick`: the new nickname.
     Nick(&'a str),
-    /// `/join`: the room one is in now, or switched to.
+    /// `/join`: the room joined or switched to.
     Joined {
-        /// Which.
+        /// The room.
         room: &'a str,
-        /// Whether one was in it before.
+        /// Whether the session was already a member.
         was_in: bool,
         /// Its topic; may be empty.
         topic: &'a str,
-        /// How many are there, oneself included.
+        /// The number of members, this session included.
         members: usize,
     },
-    /// `/leave`: the room that was left, and the one that is current now.
+    /// `/leave`.
     Left {
-        /// The one left.
+        /// The room that was left.
         room: &'a str,
-        /// The one that is current now.
+        /// The current room now, if there is one.
         current: Option<&'a str>,
     },
     /// A part of the answer to `/rooms`.
@@ -178,102 +179,102 @@ pub enum Reply<'a> {
     },
     /// A part of the answer to `/who`.
     Who {
-        /// Where.
+        /// The room.
         room: &'a str,
-        /// Who is there, in order of arrival.
+        /// The members, in order of arrival.
         names: Vec<&'a str>,
         /// What follows the names in this part.
         end: ListEnd,
     },
     /// `/whoami`.
     Whoami {
-        /// One's name.
+        /// The nickname.
         nick: &'a str,
-        /// The rooms one is in.
+        /// The rooms of the session.
         rooms: Vec<&'a str>,
-        /// The room one talks in.
+        /// The current room.
         current: Option<&'a str>,
-        /// Where one comes from.
+        /// The client's address.
         peer: SocketAddr,
-        /// The worker's slot that serves one.
+        /// The slot of the worker that serves the session.
         worker: u16,
         /// The process in that slot; `None` if it has not been recorded.
         pid: Option<u32>,
     },
     /// `/topic` without a text: the topic, empty if there is none.
     Topic {
-        /// Which room's.
+        /// The room.
         room: &'a str,
         /// The topic.
         topic: &'a str,
     },
-    /// `/history`: behind the lines.
+    /// The end of the answer to `/history`.
     History {
-        /// Where.
+        /// The room.
         room: &'a str,
-        /// How many lines were told.
+        /// The number of lines sent.
         lines: usize,
-        /// When the first of them was said, if there is one.
+        /// The time of the first line, if there is one.
         first: Option<Micros>,
-        /// From this place on all lines of the room were told.
+        /// All lines of the room from this sequence on were sent.
         since: Sequence,
     },
-    /// `/charset`: the charset's proper name.
+    /// `/charset`: the standard name of the charset.
     Charset(&'static str),
     /// `/set NAME on|off`.
     Set(Setting, bool),
     /// `/set` alone: echo, joins, tags.
     Settings([bool; 3]),
-    /// `/hello` of a UDP session that has a key: what each of its datagrams is to begin with.
+    /// `/hello` of a UDP session with a key: each of its datagrams must begin with it.
     Key(&'a str),
     /// `/quit`.
     Goodbye,
 }
 
-/// Why a line was not done. Its text, with what to do, is in [`crate::wire::line`].
+/// Why a line was refused. [`crate::wire::line`] has the texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
     /// No command has this name.
     UnknownCommand(&'a str),
-    /// A command's name, carried too, stands after this character, which looks like a slash.
+    /// A command's name follows this character, which looks like a slash.
     SlashLookalike(char, &'a str),
-    /// The arguments don't fit.
+    /// The arguments don't fit the command.
     Usage(&'static Row),
-    /// A line longer than the bound.
+    /// The line is too long.
     LineTooLong,
-    /// Nobody has this name.
+    /// No session has this nickname.
     NoSuchNick(&'a str),
     /// There is no such room.
     NoSuchRoom(&'a str),
-    /// One is not in this room.
+    /// The session is not in this room.
     NotInRoom(&'a str),
-    /// One is in no room.
+    /// The session is in no room.
     InNoRoom,
-    /// Somebody else has this name.
+    /// Another session has this nickname.
     NickTaken(&'a str),
-    /// Not a nickname.
+    /// The nickname is invalid.
     BadNick(&'a str, NameError),
-    /// Not a room's name.
+    /// The room name is invalid.
     BadRoom(&'a str, NameError),
-    /// In as many rooms as one may be.
+    /// The session is in the maximum number of rooms.
     TooManyRooms,
-    /// As many rooms as there may be, or rooms and topics that take as much memory as they may.
+    /// The limit on the number of rooms, or on the memory of rooms and topics, is reached.
     NoMoreRooms,
     /// No charset has this name.
     UnknownCharset(&'a str),
-    /// A charset without ASCII in it.
+    /// The charset does not contain ASCII.
     CharsetNotAscii(&'a str),
-    /// What was to be sent is too much for a UDP session that hasn't proved its address lately.
+    /// The answer is too long for a UDP session that has not proved its address recently.
     AddressNotProven,
-    /// `/hello` where no greeting is needed.
+    /// `/hello` from a session that is already open.
     HelloIsForUdp,
-    /// A topic longer than the bound.
+    /// The topic is too long.
     TopicTooLong,
-    /// Its address has added as much to the shared state as it may.
+    /// The address has reached its limit of shared state.
     TooMuchState,
-    /// Too many lines came while a long answer was under way.
+    /// Too many lines arrived before a long answer was complete.
     TooMuchWaiting,
-    /// All sessions of the address together have sent more than they may, and the command costs more than a line.
+    /// The sessions of the address together exceed its rate, and the command costs more than a line.
     AddressTooFast,
     /// The history can't be read.
     HistoryUnreadable,

@@ -1,34 +1,30 @@
 //! Clients of other protocols: recognised by the first bytes that they send, and answered in their
 //! own protocol where a short answer exists.
 //!
-//! [`recognise`] reads one table. A row matches only bytes that a person doesn't type as a first
-//! line: `GET / HTTP/1.1` is a request, `GET well soon` is said. Where a person may go on typing
-//! (`GET /` off my lawn), the line has to be whole. What may be either is said: `PING`, `AUTH x`,
-//! `SET a b`, `get key`, `stats`. Clients that wait for the server to speak first (SMTP, FTP,
-//! MySQL) read the welcome and can't be recognised.
+//! [`recognise`] reads one table. A row matches only bytes that a person would not type as a first
+//! line: `GET / HTTP/1.1` is a request, `GET well soon` is chat. Where a person might continue the
+//! line (`GET /` off my lawn), the row needs the complete line. Lines that could be either count as
+//! chat: `PING`, `AUTH x`, `SET a b`, `get key`, `stats`. Clients that wait for the server to speak
+//! first (SMTP, FTP, MySQL) receive the welcome and can't be recognised.
 
 use crate::limits::LINE_BYTES_MAX;
 use memchr::memmem;
 
-/// One row of the table: a protocol that isn't spoken here.
+/// One row of the table: a protocol that forkchat does not speak.
 #[derive(Debug)]
 pub struct Protocol {
-    /// What it is called.
+    /// The name of the protocol.
     pub name: &'static str,
-    /// The bytes that end the conversation, sent as they are.
+    /// The last bytes that the client receives, sent unchanged.
     pub answer: &'static [u8],
     matches: fn(&[u8]) -> bool,
 }
 
-/// A refusal for clients that show what they don't understand, or that nobody looks at.
+/// A refusal in plain text, for protocols without a short answer of their own.
 macro_rules! refusal {
     ($what:literal) => {
-        concat!(
-            "! this is forkchat, a chat server; it reads lines of text, and you sent ",
-            $what,
-            "; talk to it with nc or forkchat-client\n"
-        )
-        .as_bytes()
+        concat!("! this is forkchat, a chat server for lines of text, but you sent ", $what, "; connect with nc or forkchat-client\n")
+            .as_bytes()
     };
 }
 
@@ -58,7 +54,7 @@ const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
 const GOAWAY: &[u8] =
     b"\0\0\0\x04\0\0\0\0\0\0\0\x4b\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0dthis is forkchat, a chat server; connect with forkchat-client or nc";
 
-/// The first row that matches decides: what is particular stands before what is general.
+/// The first row that matches decides, so specific rows come before general ones.
 const TABLE: &[Protocol] = &[
     Protocol { name: "HTTP/2", answer: GOAWAY, matches: |bytes| bytes.starts_with(b"PRI * HTTP/2.0\r\n") },
     Protocol { name: "HTTP", answer: bad_request!("HTTP/1.1"), matches: |bytes| is_request(bytes, b"HTTP") || is_http_0_9(bytes) },
@@ -66,40 +62,40 @@ const TABLE: &[Protocol] = &[
     Protocol { name: "SIP", answer: bad_request!("SIP/2.0"), matches: |bytes| is_request(bytes, b"SIP") },
     Protocol { name: "ICAP", answer: bad_request!("ICAP/1.0"), matches: |bytes| is_request(bytes, b"ICAP") },
     Protocol { name: "Icecast", answer: bad_request!("HTTP/1.0"), matches: |bytes| is_request(bytes, b"ICE") },
-    Protocol { name: "JSON-RPC", answer: refusal!("a request of JSON-RPC"), matches: is_json_rpc },
+    Protocol { name: "JSON-RPC", answer: refusal!("a JSON-RPC request"), matches: is_json_rpc },
     Protocol { name: "NATS", answer: concat!("-ERR '", explanation!(), "'").as_bytes(), matches: |bytes| bytes.starts_with(b"CONNECT {") },
     Protocol {
         name: "ZeroMQ",
-        answer: refusal!("a greeting of ZeroMQ"),
+        answer: refusal!("a ZeroMQ greeting"),
         matches: |bytes| matches!(bytes, [0xff, _, _, _, _, _, _, _, 1, 0x7f, ..]),
     },
-    Protocol { name: "a response of HTTP", answer: refusal!("a response of HTTP"), matches: is_response },
+    Protocol { name: "HTTP response", answer: refusal!("an HTTP response"), matches: is_response },
     Protocol { name: "TLS", answer: TLS_ALERT, matches: is_tls },
-    Protocol { name: "SSH", answer: refusal!("a banner of SSH"), matches: is_ssh },
-    Protocol { name: "the PROXY protocol", answer: refusal!("a header of the PROXY protocol"), matches: is_proxy },
+    Protocol { name: "SSH", answer: refusal!("an SSH banner"), matches: is_ssh },
+    Protocol { name: "PROXY protocol", answer: refusal!("a PROXY protocol header"), matches: is_proxy },
     Protocol { name: "IRC", answer: concat!("ERROR :", explanation!()).as_bytes(), matches: is_irc },
     Protocol { name: "SMTP", answer: concat!("554 ", explanation!()).as_bytes(), matches: is_smtp },
-    Protocol { name: "XMPP", answer: refusal!("a stream of XMPP"), matches: is_xmpp },
+    Protocol { name: "XMPP", answer: refusal!("an XMPP stream"), matches: is_xmpp },
     Protocol {
         name: "Flash",
-        answer: refusal!("a request for a policy file"),
+        answer: refusal!("a Flash policy file request"),
         matches: |bytes| bytes.starts_with(b"<policy-file-request/>"),
     },
     Protocol { name: "memcached", answer: concat!("SERVER_ERROR ", explanation!()).as_bytes(), matches: is_memcached },
     Protocol { name: "Redis", answer: concat!("-ERR ", explanation!()).as_bytes(), matches: is_redis },
-    Protocol { name: "STOMP", answer: refusal!("a frame of STOMP"), matches: is_stomp },
-    Protocol { name: "Git", answer: refusal!("a request of Git"), matches: is_git },
+    Protocol { name: "STOMP", answer: refusal!("a STOMP frame"), matches: is_stomp },
+    Protocol { name: "Git", answer: refusal!("a Git request"), matches: is_git },
     Protocol { name: "rsync", answer: b"@ERROR: this is forkchat, a chat server\n", matches: is_rsync },
-    Protocol { name: "VNC", answer: refusal!("a version of VNC"), matches: is_vnc },
+    Protocol { name: "VNC", answer: refusal!("a VNC version"), matches: is_vnc },
     Protocol {
         name: "JDWP",
-        answer: refusal!("a handshake of JDWP"),
+        answer: refusal!("a JDWP handshake"),
         matches: |bytes| matches!(bytes.strip_prefix(b"JDWP-Handshake"), Some([] | [0, ..])),
     },
-    Protocol { name: "AMQP", answer: refusal!("a header of AMQP"), matches: is_amqp },
+    Protocol { name: "AMQP", answer: refusal!("an AMQP header"), matches: is_amqp },
     Protocol {
         name: "BitTorrent",
-        answer: refusal!("a handshake of BitTorrent"),
+        answer: refusal!("a BitTorrent handshake"),
         matches: |bytes| bytes.starts_with(b"\x13BitTorrent protocol"),
     },
     // CONNACK: unacceptable protocol version (MQTT 3.1.1, section 3.2).
@@ -107,14 +103,13 @@ const TABLE: &[Protocol] = &[
     // Request rejected; no acceptable methods (RFC 1928, section 3).
     Protocol { name: "SOCKS4", answer: b"\0\x5b\0\0\0\0\0\0", matches: |bytes| matches!(bytes, [4, 1 | 2, _, _, _, _, _, _, ..]) },
     Protocol { name: "SOCKS5", answer: b"\x05\xff", matches: is_socks5 },
-    Protocol { name: "LDAP", answer: refusal!("a request of LDAP"), matches: is_ldap },
-    Protocol { name: "RDP", answer: refusal!("a request of RDP"), matches: |bytes| bytes.starts_with(&[3, 0]) },
-    Protocol { name: "UTF-16", answer: refusal!("UTF-16, where UTF-8 is read"), matches: is_utf_16 },
+    Protocol { name: "LDAP", answer: refusal!("an LDAP request"), matches: is_ldap },
+    Protocol { name: "RDP", answer: refusal!("an RDP request"), matches: |bytes| bytes.starts_with(&[3, 0]) },
+    Protocol { name: "UTF-16", answer: refusal!("UTF-16 instead of UTF-8"), matches: is_utf_16 },
     Protocol { name: "binary data", answer: refusal!("binary data"), matches: is_binary },
 ];
 
-/// The protocol that the first bytes of a connection belong to, if they can't be meant for the
-/// chat.
+/// The protocol of a connection by its first bytes, if they can't be meant for the chat.
 ///
 /// `bytes` is what has arrived so far. `None` also means that more bytes may decide.
 ///
@@ -131,19 +126,19 @@ pub fn recognise(bytes: &[u8]) -> Option<&'static Protocol> {
     TABLE.iter().find(|protocol| (protocol.matches)(bytes))
 }
 
-/// As [`recognise`], for a first line that is whole, without its LF.
+/// As [`recognise`], for a complete first line without its LF.
 pub fn recognise_line(line: &[u8]) -> Option<&'static Protocol> {
     recognise(&[line, b"\n"].concat())
 }
 
-/// Of a connection's first bytes as many as [`recognise`] needs, if it recognises them; fewer than
-/// a line may have.
+/// The part of a connection's first bytes that [`recognise`] needs, if it recognises them; shorter
+/// than the longest line.
 pub fn beginning(bytes: &[u8]) -> Option<&[u8]> {
     let beginning = &bytes[..bytes.len().min(LINE_BYTES_MAX - 1)];
     recognise(beginning).map(|_| beginning)
 }
 
-/// The lines that are whole, and a last one that may not be, each without its line end.
+/// The complete lines and a last one that may be incomplete, each without its line end.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
@@ -303,7 +298,7 @@ fn is_memcached(bytes: &[u8]) -> bool {
 }
 
 /// `*1`, `$4`, `PING`: an array of strings, of which the first line alone may be a person's; or a
-/// line of words that nobody says.
+/// line of words that is never chat.
 fn is_redis(bytes: &[u8]) -> bool {
     let is = |line: &[u8], sign: u8| matches!(line, [first, digits @ ..] if *first == sign && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
     (is(first_line(bytes), b'*') && is(second_line(bytes), b'$')) || whole_line(bytes).is_some_and(is_redis_in_words)
@@ -372,7 +367,7 @@ fn is_utf_16(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, 0xfe, 1..=255, 0, ..] | [0xfe, 0xff, 0, 1..=255, ..])
 }
 
-/// A NUL among the first bytes. Telnet sends it too: behind a CR, and in negotiations, which begin
+/// A NUL among the first bytes. Telnet sends it too: after a CR, and in negotiations, which begin
 /// with 0xFF.
 fn is_binary(bytes: &[u8]) -> bool {
     const LOOKED_AT: usize = 8;

@@ -1,9 +1,9 @@
-//! The numbers that name things, each with a type of its own so that they can't be mistaken for each other.
+//! Numeric ids, each with a type of its own so that they are not mixed up.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A place in the event log: everything before it is behind us, the record that starts at it is next.
+/// A position in the event log: the record that starts at it is the next one.
 ///
 /// Grows with the log's order, within a run and over restarts (a run's first sequence is its start time in µs, or more if earlier runs came further).
 /// Neighbouring records do not have neighbouring sequences: a sequence counts blocks of the log, not records.
@@ -63,7 +63,7 @@ impl fmt::Display for Slot {
 ///
 /// The low [`SessionId::CELL_BITS`] bits are the index of the session's *cell*, the place in every table that it
 /// occupies while it lives; the rest is a serial number that tells apart those who used the cell in turn.
-/// Zero is nobody: records that come from no session carry it.
+/// Zero means no session: records that come from no session carry it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 

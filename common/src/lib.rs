@@ -1,25 +1,26 @@
-//! What forkchat's server and client share. No socket, no clock, no process: bytes and values only.
+//! Code that forkchat's server and client share. No socket, no clock, no process: bytes and values
+//! only.
 //!
 //! ```text
 //! bytes from a client ──lines──► raw line ──telnet, charset──► text ──command──► Command
-//! bytes to a client   ◄─charset─ text line ◄──wire::line────── Event (what somebody is told)
+//! bytes to a client   ◄─charset─ text line ◄──wire::line────── Event (what a client receives)
 //!                                     └──wire::tagged──► Tagged (a line with tags, as a program reads it)
 //! ```
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | [`address`] | which addresses count as one |
-//! | [`endpoint`] | network addresses as they are stored and sent; cookies and keys |
-//! | [`ids`] | the numbers that name things: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
-//! | [`limits`] | every bound of the protocol, by name |
-//! | [`names`] | nicknames and room names, with their own rule of equality |
-//! | [`foreign`] | clients of other protocols, by their first bytes |
-//! | [`lines`] | cutting peeked bytes into lines |
-//! | [`telnet`] | taking Telnet's negotiations out of a line, and answering them |
+//! | [`address`] | addresses that limits count together |
+//! | [`endpoint`] | network addresses in records and messages; cookies and keys |
+//! | [`ids`] | numeric ids and times: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
+//! | [`limits`] | all limits of the protocol |
+//! | [`names`] | nicknames and room names, and when two of them are equal |
+//! | [`foreign`] | recognises clients of other protocols by their first bytes |
+//! | [`lines`] | splits peeked bytes into lines |
+//! | [`telnet`] | removes Telnet negotiations from a line and answers them |
 //! | [`charset`] | bytes to text and back |
 //! | [`command`] | the table of commands, and the parser that reads it |
-//! | [`event`] | what a person can be told: events, replies, refusals |
-//! | [`wire`] | how an event looks to one kind of client, and the reader for programs |
+//! | [`event`] | what a client can receive: events, replies, refusals |
+//! | [`wire`] | renders an event as text, and parses it for programs |
 #![forbid(unsafe_code)]
 
 pub mod address;

@@ -1,16 +1,16 @@
-//! Every bound of the protocol, by name. What happens at a bound stands beside it.
+//! All limits of the protocol. Each constant says what happens when its limit is reached.
 
 /// A line from a client, with its line end, in bytes. A longer one is refused once and skipped to its end.
 pub const LINE_BYTES_MAX: usize = 4_096;
 /// A nickname, in characters. A longer one is refused.
 pub const NICK_CHARS_MAX: usize = 32;
-/// A room's name behind its `#`, in characters. A longer one is refused.
+/// A room's name after its `#`, in characters. A longer one is refused.
 pub const ROOM_CHARS_MAX: usize = 50;
 /// Rooms that one session may be in. `/join` beyond it is refused.
 pub const ROOMS_PER_SESSION_MAX: usize = 50;
 /// Rooms that exist at a time. `/join` of a new one beyond it is refused.
 pub const ROOMS_MAX: usize = 20_000;
-/// Rooms that are kept for their topic alone. Beyond it the one that has been empty longest goes.
+/// Empty rooms that are kept because of their topic. Beyond it the one that has been empty longest is removed.
 pub const EMPTY_ROOMS_MAX: usize = 1_000;
 /// A topic, in characters. A longer one is refused.
 pub const TOPIC_CHARS_MAX: usize = 400;
@@ -33,17 +33,17 @@ pub const ANSWER_PART_BYTES: usize = 2 * 1024;
 /// Input lines of a session that wait until its long answer is complete, in bytes. A line beyond it is
 /// refused.
 pub const WAITING_LINES_BYTES_MAX: usize = 4 * 1024;
-/// Members that `/who` lists; of more it tells the number.
+/// Members that `/who` lists. The answer ends with the number of the others.
 pub const MEMBERS_LISTED_MAX: usize = 500;
-/// Members that the welcome names; of more it tells the number.
+/// Members that the welcome lists. It ends with the number of the others.
 pub const WELCOME_NAMES_MAX: usize = 20;
-/// Lines that `/history` tells if it isn't said how many.
+/// Lines that `/history` shows without an argument.
 pub const HISTORY_LINES: usize = 20;
-/// Lines that `/history` tells at most. More are refused.
+/// Lines that `/history` can show. More are refused.
 pub const HISTORY_LINES_MAX: usize = 500;
-/// Characters of what somebody typed that a refusal quotes.
+/// Characters of the input that a refusal quotes.
 pub const QUOTED_CHARS_MAX: usize = 64;
-/// Lines of one datagram that are read; the rest is lost.
+/// Lines of one datagram that are read. The rest is dropped.
 pub const LINES_PER_DATAGRAM_MAX: u64 = 256;
 /// Bytes of one Telnet subnegotiation. A longer one is taken to have ended there.
 pub const SUBNEGOTIATION_BYTES_MAX: usize = 512;
@@ -51,11 +51,11 @@ pub const SUBNEGOTIATION_BYTES_MAX: usize = 512;
 pub const DATAGRAM_BYTES_MAX: usize = 1_200;
 /// Silence after which a UDP session ends, in seconds.
 pub const UDP_SILENCE_SECONDS_MAX: u64 = 120;
-/// What a UDP session without a key is sent for its own lines is at most so many times what it sent. Source of the number: RFC 9000, section 8.1.
+/// A UDP session without a key receives, for its own lines, at most this many times the bytes that it sent. Source of the number: RFC 9000, section 8.1.
 pub const UDP_ANSWER_FACTOR: u64 = 3;
-/// Bytes that it may be sent beyond that for each proof of its address.
+/// Bytes that it may receive beyond that for each proof of its address.
 pub const UDP_PROVEN_BYTES: u64 = 64 * 1024;
-/// For so many seconds after the proof.
+/// Seconds after the proof in which it may receive them.
 pub const UDP_PROVEN_SECONDS: u64 = 60;
 /// Lines that a session may send at once before `--rate-limit` slows it (a paste of 500 lines passes).
 pub const RATE_BURST_LINES: u64 = 512;

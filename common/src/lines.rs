@@ -1,4 +1,4 @@
-//! Cutting peeked bytes into lines. A pure function: what is cut and what is left over depends on the bytes alone.
+//! Splits peeked bytes into lines. A pure function: the result depends on the bytes alone.
 
 use crate::limits::LINE_BYTES_MAX;
 use crate::telnet::text_len;
@@ -22,13 +22,13 @@ pub enum Piece<'a> {
 pub struct Cut {
     /// Bytes that the pieces cover. They may be consumed once what they are is recorded.
     pub committed: usize,
-    /// Bytes behind those that belong to a line too long: they may be consumed, and need no record.
+    /// Bytes after those, which belong to a line that is too long: they may be consumed, and need no record.
     pub skipped: usize,
     /// Whether the bytes end inside a line that was too long.
     pub in_long_line: bool,
 }
 
-/// Cuts `bytes` into at most `lines_max` pieces, each given to `each` with the offset behind it; it ends earlier if `each` says so.
+/// Splits `bytes` into at most `lines_max` pieces and calls `each` with each piece and the offset after it. Ends earlier if `each` says so.
 ///
 /// `in_long_line` says that the bytes begin inside a line that was too long. With `at_end` no more bytes will come, and
 /// what is left without an LF is a line too.

@@ -1,16 +1,16 @@
 //! Nicknames and room names: which characters they may have, and when two of them are the same.
 //!
-//! Two names are the same if they agree after compatibility normalisation (NFKC) and full case folding, so `Ａlice`,
-//! `ALICE` and `alice` are one person, and `straße` and `STRASSE` one room. A name keeps the spelling it was given in
-//! (as NFC) and carries its folded form as *key*.
+//! Two names are the same if they are equal after compatibility normalisation (NFKC) and full case
+//! folding: `Ａlice`, `ALICE` and `alice` are one nickname, `straße` and `STRASSE` one room. A name
+//! keeps its original spelling (as NFC) and has its folded form as *key*.
 //!
-//! Besides letters and digits a name has the marks that its script writes words with: they stand on
-//! a letter of their own script, and not too many on one. Joiners without width are allowed where
-//! they change what is seen, and don't count when names are compared.
+//! Besides letters and digits a name may contain combining marks: on a letter of their own script,
+//! and only a few on one letter. Zero-width joiners are allowed where they change how the name
+//! looks; they are ignored when names are compared.
 //!
-//! The letters of some scripts look like those of another. A name that mixes them and could pass for one
-//! in a single script is none (`disguise`). That a whole name in one script may look like one in another
-//! (`сосо` and `coco`) is left to the client, which says so.
+//! Letters of different scripts may look alike. A name that mixes scripts and could pass for a name
+//! in a single script is invalid (`disguise`). A whole name in one script may still look like one
+//! in another (`сосо` and `coco`); the client warns about these.
 //!
 //! Source: Unicode Standard Annex #15 (normalisation), section 3.13 (default caseless matching),
 //! Annex #31 (identifiers); RFC 5892, appendix A (joiners and middle dots).
@@ -72,7 +72,7 @@ impl Name {
 }
 
 impl Nick {
-    /// Reads a nickname as somebody typed it.
+    /// Parses a nickname as typed.
     ///
     /// ```
     /// use forkchat_common::names::Nick;
@@ -95,7 +95,7 @@ impl Nick {
 }
 
 impl RoomName {
-    /// Reads a room's name, with its `#`, which may be the full-width one, as somebody typed it.
+    /// Parses a room's name as typed, with its `#`, which may be the full-width one.
     pub fn parse(text: &str) -> Result<RoomName, NameError> {
         let rest = text.strip_prefix(['#', '\u{ff03}']).ok_or(NameError::NoHash)?;
         parse(rest, "#", ROOM_CHARS_MAX, ROOM_PUNCTUATION).map(RoomName)
@@ -124,7 +124,7 @@ impl fmt::Display for RoomName {
     }
 }
 
-/// The key under which a name that somebody typed would be found, if there were such a name.
+/// The key of a name as typed, whether or not it is a valid name.
 ///
 /// The work grows with the length of `text`: on a server use [`find_key`].
 pub fn key_of(text: &str) -> Box<str> {
@@ -204,8 +204,8 @@ fn first_misplaced(name: &str, punctuation: &str) -> Option<char> {
     None
 }
 
-/// What a name may begin with. Letters that nobody sees (Hangul fillers) are none: with them one
-/// could pass as another.
+/// What a name may begin with. Invisible letters (Hangul fillers) are excluded: with them a name
+/// could pass for another.
 fn is_base(c: char, punctuation: &str) -> bool {
     (c.is_alphanumeric() && !is_mark(c) && !is_ignorable(c)) || punctuation.contains(c)
 }

@@ -1,16 +1,16 @@
-//! The server's side of Telnet: negotiations are taken out of what a client sends, and answered.
+//! The server's side of Telnet: removes negotiations from client input and answers them.
 //!
-//! `telnet HOST PORT` may negotiate options in the middle of the text: `IAC WILL x`, `IAC SB x … IAC SE`, the Synch signal's
-//! `IAC DM`. A negotiation may contain the byte LF (a window ten lines high), at which the line was already cut when it
-//! comes here; so the state is kept from line to line, and says whether the LF belonged to the
-//! text.
+//! `telnet HOST PORT` may negotiate options in the middle of the text: `IAC WILL x`,
+//! `IAC SB x … IAC SE`, the Synch signal's `IAC DM`. A negotiation may contain the byte LF (a window ten lines
+//! high). The input was already split into lines at such bytes, so the state is kept from line to
+//! line and tells whether an LF was part of the text.
 //!
 //! In a charset whose byte 0xFF is a character (windows-1251: `я`), 0xFF is Telnet's IAC only for a
 //! client that has negotiated. The first negotiation of such a client is recognised by an option
-//! that is a control byte: no text has one behind two letters.
+//! that is a control byte: text does not contain one after two letters.
 //!
-//! An option's request is answered when it would change something, or is refused. The server asks
-//! for nothing by itself, and answers no refusal, so two sides that do the same end at once.
+//! A request for an option is answered if it changes something or is refused. The server requests
+//! no options and does not answer refusals, so two sides with these rules never loop.
 //! Source: RFC 854 (commands), RFC 855 (subnegotiation), RFC 856 (binary), RFC 860 (timing mark),
 //! RFC 1184 (commands from 236 on).
 
@@ -221,7 +221,7 @@ impl Telnet {
     }
 }
 
-/// Whether a byte behind two letters is an option's number: a control character that no text has.
+/// Whether a byte after two letters is an option's number: a control character that no text has.
 fn is_option_and_no_text(byte: u8) -> bool {
     byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r')
 }

@@ -1,4 +1,4 @@
-//! Running one of the server's examples as a person would, and looking that it leaves nothing behind.
+//! Runs one of the server's examples as a user would, and checks that it leaves nothing behind.
 
 use crate::{binary_directory, build, wait_for};
 use nix::sys::signal::{Signal, kill};

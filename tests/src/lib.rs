@@ -1,7 +1,8 @@
-//! What the tests share: a real server on free ports, clients that wait for facts with a deadline, and processes that are looked at
-//! from outside, through /proc.
+//! Code that the tests share: a real server on free ports, clients that wait for facts with a
+//! deadline, and processes observed from outside, through /proc.
 //!
-//! Nothing here sleeps to be lucky: [`wait_for`] looks again and again until something is so, and says what it waited for if it never is.
+//! No test depends on a lucky sleep: [`wait_for`] checks a condition repeatedly until it holds, and
+//! fails with a description of it after a deadline.
 
 pub mod chaos;
 pub mod example;

@@ -1,4 +1,4 @@
-//! Processes as one sees them from outside: the kernel's clocks, and /proc.
+//! Processes observed from outside: /proc and the kernel's clocks.
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;

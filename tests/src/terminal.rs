@@ -1,9 +1,11 @@
-//! A program in a terminal: a pseudo-terminal whose other side is an emulator, so that a test types, pastes and resizes as a user does
-//! and looks at what stands on the screen.
+//! A program in a terminal: a pseudo-terminal with an emulator at its other side, so that a test
+//! types, pastes and resizes like a user and looks at the screen.
 //!
-//! The program is the leader of a session of its own and the terminal is its controlling terminal: Ctrl-C, a change of size and closing
-//! the window reach it as the signals they are. One thread carries the bytes both ways, so neither a program that writes much nor one
-//! that reads slowly holds up the test. The emulator behaves as xterm does (a resize doesn't wrap lines anew) and answers no queries.
+//! The program leads a session of its own, with the pseudo-terminal as controlling terminal:
+//! Ctrl-C, a change of size and closing the window reach it as the usual signals. One thread
+//! carries the bytes both ways, so the test never blocks on a program that writes much or reads
+//! slowly. The emulator behaves like xterm (a resize does not wrap lines again) and answers no
+//! queries.
 
 use crate::processes::name_of;
 use crate::wait_for;

@@ -1,4 +1,4 @@
-//! What a single client or a single address can do to the others: nothing that costs them much.
+//! One client or one address can not do costly harm to the others.
 
 use forkchat_tests::{Client, DEADLINE, Server, wait_for};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -136,7 +136,7 @@ fn a_name_of_any_length_is_refused_and_holds_nobody_up() {
         alice.send(message.as_bytes());
     }
     bob.sync();
-    let refusals = alice.sync().into_iter().filter(|line| line.starts_with("! nobody is called ßß"));
+    let refusals = alice.sync().into_iter().filter(|line| line.starts_with("! no user named ßß"));
     assert_eq!(refusals.count(), 500);
 }
 

@@ -1,4 +1,5 @@
-//! The promise, in short: workers are killed in full traffic, and nobody notices. And the test of the test: who notices is found.
+//! A short chaos test: workers are killed under full load, and no client notices. And a test of the
+//! chaos test: it detects a faulty server.
 
 use forkchat_tests::server_binary;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! People talk: the line protocol, through the front door, across worker processes.
+//! Users chat: the line protocol, through real connections, across worker processes.
 
 use forkchat_tests::processes::is_stopped;
 use forkchat_tests::{Server, has_tool, wait_for};
@@ -73,13 +73,13 @@ fn what_cannot_be_done_says_what_to_do() {
     for (line, answer) in [
         ("/nick aLICE", "! the nickname aLICE is taken; choose another with /nick NAME"),
         ("/dance", "! no command /dance; /help lists the commands"),
-        ("/join lobby", "! lobby is no room: it is # and 1 to 50 letters"),
-        ("/join #", "! # is no room: "),
-        ("/msg nobody hi", "! nobody is called nobody; /who tells who is here"),
+        ("/join lobby", "! lobby is not a valid room name: a room name is # and 1 to 50 letters"),
+        ("/join #", "! # is not a valid room name: "),
+        ("/msg nobody hi", "! no user named nobody; /who lists who is in the room"),
         ("/charset utf-16", "! charset utf-16 can't be used"),
         ("/leave #elsewhere", "! you are not in #elsewhere"),
         ("/set", "* echo is off"),
-        ("/hello x", "! /hello opens a session over UDP; yours is open already"),
+        ("/hello x", "! /hello opens a session over UDP; yours is already open"),
     ] {
         bob.say(line);
         bob.reads(answer);
@@ -121,7 +121,7 @@ fn the_welcome_names_at_most_twenty() {
     let mut crowd: Vec<_> = (0..30).map(|i| server.join(&format!("someone{i}"))).collect();
     crowd.iter_mut().for_each(|one| drop(one.sync()));
     let lines = server.connect().reads("in #lobby: ");
-    assert!(lines[0].starts_with("* Welcome to forkchat, guest31. You are in #lobby; 31 are here. /help"), "{lines:?}");
+    assert!(lines[0].starts_with("* Welcome to forkchat, guest31. You are in #lobby; 31 people are here. /help"), "{lines:?}");
     assert_eq!(lines[1].matches("someone").count(), 20);
     assert!(lines[1].ends_with("… and 11 more"), "{lines:?}");
 }

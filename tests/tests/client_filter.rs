@@ -96,7 +96,7 @@ fn the_output_is_text_without_escapes_or_prompt() {
             "* you joined #rust; nobody else is here",
             "[#rust] guest1: 你好",
             "[#rust] * guest1 waves",
-            "! no command /dance; /help lists the commands, //dance says \"/dance\"",
+            "! no command /dance; /help lists the commands; to send \"/dance\", type //dance",
             "[#rust] guest1: /etc",
             "* goodbye"
         ]
@@ -121,7 +121,7 @@ fn a_message_that_nobody_receives_is_named_and_fails() {
     let server = Server::start(&[]);
     let output = filter(&server, &["--commands"], b"/msg carol psst\n/dance\n");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(text(&output.stderr).lines().next(), Some("forkchat-client: not said: /msg carol psst"));
+    assert_eq!(text(&output.stderr).lines().next(), Some("forkchat-client: not delivered: /msg carol psst"));
 }
 
 #[test]
@@ -134,7 +134,11 @@ fn a_line_that_begins_as_a_command_only_for_the_eye_is_named_and_fails() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let stderr = text(&output.stderr);
         let lines: Vec<&str> = stderr.lines().collect();
-        assert_eq!(lines[..2], ["forkchat-client: not said: \\nick is a macro", "forkchat-client: not said: \u{2215}dance"], "{stderr}");
+        assert_eq!(
+            lines[..2],
+            ["forkchat-client: not delivered: \\nick is a macro", "forkchat-client: not delivered: \u{2215}dance"],
+            "{stderr}"
+        );
         assert!(lines[2].ends_with("2 lines were not accepted"), "{stderr}");
         alice.reads("[#lobby] bob: hi");
         alice.reads("* bob quit");
@@ -211,7 +215,7 @@ fn exit_codes_tell_what_happened() {
     for (arguments, why) in [
         (&["--nick", "a b"] as &[&str], "a nickname is"),
         (&["--join", "rust"], "a room is #"),
-        (&["--charset", "klingon"], "known are utf-8"),
+        (&["--charset", "klingon"], "use utf-8, gbk"),
         (&["--charset", "utf-16"], "contain ASCII"),
         (&["--color", "green"], "never"),
     ] {
@@ -228,7 +232,7 @@ fn exit_codes_tell_what_happened() {
     server.wait();
     let status = wait_for("the client to end, with its input still open", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(1));
-    assert!(text(&read_all(&mut child.stderr.take().unwrap())).contains("the connection is lost: "));
+    assert!(text(&read_all(&mut child.stderr.take().unwrap())).contains("connection lost: "));
 
     let output = filter(&server, &[], b"hi\n");
     assert_eq!(output.status.code(), Some(1));
@@ -265,7 +269,7 @@ fn a_line_that_was_not_accepted_is_named() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "* Welcome\n[#lobby] bob: one\n");
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("perhaps not said: two\n") && stderr.contains("the connection is lost: "), "{stderr}");
+    assert!(stderr.contains("perhaps not delivered: two\n") && stderr.contains("connection lost: "), "{stderr}");
 }
 
 #[test]
@@ -275,7 +279,7 @@ fn a_name_or_a_room_that_is_refused_says_nothing_under_another() {
     let output = filter(&server, &["--nick", "Alice"], b"I am not alice\n");
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("the nickname Alice is taken") && stderr.contains("not said: I am not alice"), "{stderr}");
+    assert!(stderr.contains("the nickname Alice is taken") && stderr.contains("not delivered: I am not alice"), "{stderr}");
     let heard = alice.reads(" quit");
     assert!(!heard.iter().any(|line| line.contains("I am not")), "{heard:?}");
 }

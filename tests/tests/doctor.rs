@@ -1,4 +1,4 @@
-//! `forkchat-server doctor`, on the kernel that the tests run on.
+//! `forkchat-server doctor`, on the kernel of the test machine.
 
 use forkchat_tests::{refusing, server_binary};
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
-//! Clients of other protocols: they are answered in their own protocol, nothing that they send is
-//! said or done, and nobody hears of them.
+//! Clients of other protocols: they are answered in their own protocol, none of their input is said
+//! or executed, and other users do not notice them.
 
 use forkchat_tests::{Client, Server, has_tool};
 use nix::sys::signal::{Signal, kill};

@@ -1,4 +1,4 @@
-//! `/history` and topics: what outlives a line, a journal, a server.
+//! `/history` and topics: what survives a line, a journal, a server.
 
 use forkchat_tests::processes::{cpu_of, has_ended};
 use forkchat_tests::{Client, Server, has_tool, wait_for};
@@ -85,11 +85,11 @@ fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_que
     std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xee; bytes - 8 * 4_096], 8 * 4_096).unwrap();
     for _ in 0..5 {
         a.say("/history 500");
-        a.reads("! what was said before can't be read now");
+        a.reads("! the history can't be read now");
     }
     server.tells("cannot read from the history ");
     a.say("/history 500");
-    a.reads("! what was said before can't be read now");
+    a.reads("! the history can't be read now");
     assert_eq!(server.journal_text().matches("cannot read from the history ").count(), 1, "{}", server.journal_text());
 }
 
@@ -98,7 +98,7 @@ fn the_last_lines_of_a_room_are_told_in_order_and_what_was_sent_behind_the_quest
     let server = Server::start(&[]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     a.say("/history");
-    a.reads("* nothing that was said in #lobby before is kept");
+    a.reads("* no earlier lines of #lobby are stored");
     (0..30).for_each(|number| a.say(&format!("line {number}")));
     a.say("/me waves");
     b.reads("* a waves");
@@ -107,7 +107,7 @@ fn the_last_lines_of_a_room_are_told_in_order_and_what_was_sent_behind_the_quest
     assert_eq!(history(&mut b, 19), expected);
     b.say("/join #other\n/history 5\n/ping behind");
     let told = b.reads("pong behind");
-    assert_eq!(told[1..], ["* nothing that was said in #other before is kept", "* pong behind"], "{told:?}");
+    assert_eq!(told[1..], ["* no earlier lines of #other are stored", "* pong behind"], "{told:?}");
     b.say("/history 501");
     b.reads("! usage: /history [N]");
     // The end of input behind a question waits for the answer, too.
@@ -225,7 +225,7 @@ fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
     let line = say_three_megabytes(&mut a, &mut b);
     server.tells("are missing from the history so far, the chat goes on");
     b.say("/history 3");
-    let waiting = b.reads("! what was said before can't be read now");
+    let waiting = b.reads("! the history can't be read now");
     assert!(is_date(&waiting[waiting.len() - 5]), "{waiting:?}");
     assert_eq!(waiting[waiting.len() - 2], format!("[#lobby] a: 2999 {line}"), "what isn't stored is told all the same");
     // When it can be used it is.
@@ -507,7 +507,7 @@ fn a_damaged_database_is_told_once_and_not_for_each_question() {
     let mut b = server.join("b");
     for _ in 0..5 {
         b.say("/history 500");
-        b.reads("! what was said before can't be read now");
+        b.reads("! the history can't be read now");
     }
     b.say("the chat goes on");
     b.sync();

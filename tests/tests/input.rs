@@ -1,4 +1,4 @@
-//! What a peer may send: everything. Nothing of it is lost, and nothing of it harms.
+//! Any input from a client is handled: none of it is lost, and none of it does harm.
 
 use forkchat_tests::{Server, has_tool, wait_for};
 use nix::sys::socket::{MsgFlags, send};
@@ -15,7 +15,7 @@ fn a_line_of_10_mb_is_refused_once_and_the_connection_goes_on() {
     let before = server.memory_kib();
     let chunk = vec![b'x'; 1 << 20];
     (0..10).for_each(|_| alice.send(&chunk));
-    alice.reads("! line too long: at most 4095 bytes are read");
+    alice.reads("! line too long: at most 4095 bytes are allowed");
     assert!(server.memory_kib() < before + 8 * 1024, "nothing of it is kept");
     alice.send(b"yyy\nshort\n");
     assert_eq!(bob.reads("alice: ").last().unwrap(), "[#lobby] alice: short");
@@ -389,9 +389,9 @@ fn a_nickname_is_not_made_of_scripts_that_look_alike() {
     let server = Server::start(&[]);
     let (mut eve, _watch) = (server.join("eve"), server.join("watch"));
     eve.say("/nick w\u{430}tch");
-    eve.reads("! w\u{430}tch is no nickname: its \u{430} (U+0430) is a letter of another script");
+    eve.reads("! w\u{430}tch is not a valid nickname: it mixes scripts: \u{430} (U+0430) looks like");
     eve.say("/join #l\u{43e}bby");
-    eve.reads("! #l\u{43e}bby is no room: its \u{43e} (U+043E) is a letter of another script");
+    eve.reads("! #l\u{43e}bby is not a valid room name: it mixes scripts: \u{43e} (U+043E) looks like");
     for name in ["Иван", "Νίκος", "tanaka田中", "김chulsoo"] {
         server.join(name);
     }
@@ -438,5 +438,5 @@ fn names_of_every_script_are_nicknames_and_rooms() {
         person.reads("[@bob] bob: hi");
     }
     bob.say("/nick bo\u{200d}b");
-    bob.reads("! bo\u{200d}b is no nickname: it may not contain U+200D there");
+    bob.reads("! bo\u{200d}b is not a valid nickname: U+200D is not allowed there");
 }

@@ -1,4 +1,4 @@
-//! Who may import whom, and where `unsafe` may stand: the arrows of the design, read off the source.
+//! Checks in the source which modules may import which, and where `unsafe` is allowed.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Starting, stopping, dying: what an operator sees, and what the others notice.
+//! Starting, stopping, crashing: what an operator sees, and what other users notice.
 
 use forkchat_tests::processes::{children_of, family_of, has_ended, is_stopped, name_of, threads_of};
 use forkchat_tests::{Client, DEADLINE, Server, has_tool, wait_for};

@@ -1,4 +1,4 @@
-//! Where the server listens: lists of addresses, names with several, both families.
+//! Listening: lists of addresses, names with several addresses, IPv4 and IPv6.
 
 use forkchat_tests::{Client, Server, wait_for};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};

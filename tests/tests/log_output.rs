@@ -1,4 +1,5 @@
-//! Log output that nobody takes: the server logs, chats, replaces its processes and stops all the same.
+//! Log output that no process reads: the server still logs, chats, replaces its processes and
+//! stops.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::terminal::Terminal;

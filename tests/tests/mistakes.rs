@@ -1,15 +1,16 @@
-//! Mistakes that are made so often in programs of this kind that each has a test which shows that ours doesn't make it.
+//! Common mistakes in programs of this kind. For each one a test shows that forkchat does not make
+//! it.
 //!
 //! | mistake | test |
 //! |---|---|
-//! | a character of two bytes that arrives in two pieces kills the receiver, and leaves the client connected and mute | here; `examples.rs`, `ack_server` |
-//! | two messages are glued together, because nothing frames them | here; `examples.rs`, `ack_server` and `echo_per_process` |
+//! | a two-byte character that arrives in two pieces crashes the receiver, and the client stays connected without service | here; `examples.rs`, `ack_server` |
+//! | two messages are joined, because the protocol has no framing | here; `examples.rs`, `ack_server` and `echo_per_process` |
 //! | a half-closed client (`nc -N`) is read as an endless stream of empty messages: a CPU and a log full | here; `input.rs` |
-//! | the parent's copy of an accepted socket is never closed, so the client never sees the end | here; `examples.rs`, `echo_per_process` |
+//! | the parent's copy of an accepted socket is never closed, so the client never sees the end of the connection | here; `examples.rs`, `echo_per_process` |
 //! | an error in a pool's job is swallowed | here; `killed_holders/pool.rs` of the server |
 //! | a consumer spins on "is it empty?" | here; `killed_holders/main.rs` of the server |
-//! | a pid file is tested, and then written | `daemon.rs` |
-//! | `restart` starts before the old one is gone | `daemon.rs` |
+//! | a pid file is checked and written in two steps, so two servers can start | `daemon.rs` |
+//! | `restart` starts the new server before the old one has ended | `daemon.rs` |
 
 use forkchat_tests::example::Example;
 use forkchat_tests::processes::{cpu_of, family_of};

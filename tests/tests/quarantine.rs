@@ -1,8 +1,9 @@
-//! What kills a worker again and again is found, and kept away from the others. With faults on purpose, which only test builds have.
+//! Input that repeatedly crashes a worker is found and isolated. With injected faults, which only
+//! test builds have.
 
 use forkchat_tests::{Client, Server};
 
-const ENDED: &str = "! something you sent made the server fail twice, so this session has ended; the others go on";
+const ENDED: &str = "! something you sent crashed a server process twice, session ended; other users are not affected";
 
 fn deadly_server() -> Server {
     Server::start_limited(Some("export FORKCHAT_FAULT=deadly"), &["--rate-limit", "off"])
@@ -48,7 +49,7 @@ fn is_quarantined(server: &Server, deadly: &str) -> [Client; PEOPLE] {
         assert_eq!(rest.last().map(String::as_str), Some(ENDED), "{rest:?}");
         for person in &mut people {
             // What was in the log behind the deadly line was accepted, and may be heard.
-            person.reads("* killer quit: what it sent made the server fail");
+            person.reads("* killer quit: its input crashed a server process");
         }
         all_is_well(&mut people, round);
     }

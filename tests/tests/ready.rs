@@ -1,4 +1,5 @@
-//! Ready means that a client can be served: what the server does where the kernel refuses it something, and that it doesn't say that it listens before.
+//! The server reports that it is listening only when it can serve clients, also where the kernel
+//! refuses some calls.
 
 use forkchat_tests::processes::{has_ended, threads_of};
 use forkchat_tests::{Server, has_tool, refusing, wait_for};

@@ -1,4 +1,4 @@
-//! The terminal that other tests look at programs through: does it tell the truth about programs everybody knows?
+//! The terminal harness itself: checked with well-known programs.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::terminal::Terminal;

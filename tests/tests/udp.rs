@@ -1,4 +1,5 @@
-//! UDP: a stranger is never answered with more than it sent, and who proves its address talks like everyone else.
+//! UDP: an unknown peer never receives more than it sent; a client that has proved its address
+//! chats like all others.
 
 use forkchat_tests::{Client, DEADLINE, Server, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -385,12 +386,11 @@ fn an_answer_that_is_too_long_is_replaced_by_a_cookie() {
     let told = loop {
         udp.send(format!("/help{}\n", " ".repeat(100)).as_bytes());
         let told = flood(&udp).concat();
-        if !told.contains("* what you type is said") {
+        if !told.contains("* what you type is sent") {
             break told;
         }
     };
-    let cookie =
-        told.strip_prefix("! the answer is left out, it is too long for what you sent; a /hello COOKIE allows it\n* ").expect(&told);
+    let cookie = told.strip_prefix("! answer not sent: prove your address with /hello COOKIE first, then ask again\n* ").expect(&told);
     udp.send(format!("{cookie}/help\n").as_bytes());
     udp.reads("/quit [REASON]");
 }
@@ -439,7 +439,7 @@ fn with_a_key_forged_datagrams_say_nothing_end_nothing_and_are_not_answered() {
         alice.reads("udp: on one line");
         // Each datagram proves the address: more is sent than the first proof would allow.
         udp.send(format!("{key}\n{}", "/help\n".repeat(60)).as_bytes());
-        assert_eq!(flood(&udp).concat().matches("* what you type is said").count(), 60);
+        assert_eq!(flood(&udp).concat().matches("* what you type is sent").count(), 60);
     }
     udp.send(format!("{key}\n/quit\n").as_bytes());
     udp.reads("* goodbye");

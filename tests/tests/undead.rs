@@ -1,6 +1,8 @@
-//! Processes that are killed and not gone, since the kernel works for them, or that cannot be started: the others continue without them.
+//! Processes that do not die because the kernel is busy for them, or that cannot be started: the
+//! others continue without them.
 //!
-//! A file system is frozen for that (fsfreeze(8)), or a control group (the freezer of version 1): both need root, and are skipped without.
+//! The tests freeze a file system (fsfreeze(8)) or a control group (the freezer of version 1). Both
+//! need root, and are skipped without.
 
 use forkchat_tests::{Client, Server, has_tool, server_binary, wait_for};
 use nix::sys::signal::{Signal, kill};

@@ -1,12 +1,13 @@
-//! Private messages that were typed during an outage, and whose receiver is not back yet when they are sent: they are sent again when the receiver is
-//! seen, and every few seconds, until it has taken too long; then the server's refusal is shown.
+//! Private messages that were typed during an outage and whose receiver has not reconnected yet.
+//! The session sends them again when it sees the receiver, and every few seconds. After a time
+//! limit it shows the server's refusal.
 
 use super::lines::{Asks, Line};
 use super::shown::Standing;
 use super::{Session, Told};
 use forkchat_common::command::{Command, parse};
 use forkchat_common::names::key_of;
-use forkchat_common::wire::line::NOBODY_IS_CALLED;
+use forkchat_common::wire::line::NO_USER_NAMED;
 use forkchat_common::wire::tagged::{Kind, Tagged};
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,7 @@ impl Absent {
 impl Session {
     /// Whether a line was refused only because its receiver is not back yet: then it is kept. Otherwise gives it back.
     pub(super) fn kept_for_absent(&mut self, mut line: Line, told: &Tagged<'_>, now: Instant) -> Option<Line> {
-        let is_absent = told.event == Kind::Error && told.text().starts_with(NOBODY_IS_CALLED);
+        let is_absent = told.event == Kind::Error && told.text().starts_with(NO_USER_NAMED);
         if !is_absent || !line.is_from_outage || line.asks != Asks::Tell {
             return Some(line);
         }
@@ -55,7 +56,7 @@ impl Session {
         if line.tries == 1
             && let Some(nick) = receiver(&line)
         {
-            self.notice(format!("{nick} is not back yet; your message is sent again for {} s", WAIT.as_secs()));
+            self.notice(format!("{nick} is not back yet; retrying your message for {} s", WAIT.as_secs()));
         }
         self.absent.held.push(line);
         self.absent.again = Some(now + AGAIN);

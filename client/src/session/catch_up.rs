@@ -1,8 +1,10 @@
-//! What others said while the connection was lost. After a return the history of each room is asked for it; what wasn't shown yet is shown, marked as
-//! earlier, and what can't be known is said.
+//! What others said while the connection was lost. After reconnecting, the session asks for the
+//! history of each room. It shows the lines that it has not shown yet, marked as earlier, and
+//! reports where lines may be missing.
 //!
-//! Ids grow with the server's log, so what was received is known by the last id, and by the lines shown since. Until the history is there, lines that
-//! are said just then are held back, so that all stand in the order in which they were said.
+//! Ids grow with the server's log, so the last id and the lines shown since identify what was
+//! received. Until the history has arrived, the session holds back new lines, so that all lines
+//! appear in the order in which they were said.
 
 use super::shown::{Shown, Told};
 use super::{Phase, Session, lines_of};
@@ -142,19 +144,19 @@ impl Session {
         all.into_iter().for_each(|told| self.show(Shown::Told(told)));
         self.catch_up.done();
         if is_unknown {
-            return self.say_unknown("the server's line numbers can't be compared");
+            return self.say_unknown("the server's line numbers have changed");
         }
         let said = match (count, self.rooms.is_empty(), in_doubt.is_empty()) {
-            (0, false, true) => "nothing was said in your rooms meanwhile; ".to_owned(),
+            (0, false, true) => "nothing was said in your rooms while you were disconnected; ".to_owned(),
             (0, ..) => String::new(),
-            _ => format!("{} said meanwhile {} marked ~; ", lines_of(count), if count == 1 { "is" } else { "are" }),
+            _ => format!("{} said while you were disconnected {} marked ~; ", lines_of(count), if count == 1 { "is" } else { "are" }),
         };
         let doubt = match in_doubt.len() {
             0 => String::new(),
-            1..=3 => format!("in {} more may have been said; ", in_doubt.join(", ")),
-            rooms => format!("in {rooms} rooms more may have been said; "),
+            1..=3 => format!("there may be more in {}; ", in_doubt.join(", ")),
+            rooms => format!("there may be more in {rooms} rooms; "),
         };
-        self.notice(format!("{said}{doubt}private messages of that time are not kept"));
+        self.notice(format!("{said}{doubt}private messages from that time are not stored"));
     }
 
     /// The history could not be asked.
@@ -167,7 +169,7 @@ impl Session {
     }
 
     fn say_unknown(&mut self, why: &str) {
-        self.notice(format!("what others said meanwhile is unknown: {why}; /history tells a room's last lines"));
+        self.notice(format!("cannot show what others said while you were disconnected: {why}; /history shows a room's last lines"));
     }
 
     /// Takes note of a line that the server sent.

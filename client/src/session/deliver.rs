@@ -1,4 +1,5 @@
-//! How lines go out: as many at once as may be in doubt, in order, each until it is accepted; and what is said of those that wait.
+//! Sending lines: in order, with a limit on the lines in flight, each kept until the server has
+//! accepted it; and the display of lines that wait.
 
 use super::lines::{Line, Purpose};
 use super::{Output, Phase, Session, Shown, Standing, WAITING, lines_of};
@@ -28,31 +29,33 @@ impl Session {
         self.wishes.charset.encode(text, &mut bytes);
         if bytes.len() >= LINE_BYTES_MAX {
             return Some(format!(
-                "line too long: {} bytes, at most {} are read; it was not sent, send it in parts",
+                "line too long: {} bytes, at most {} are allowed; not sent, split it into parts",
                 bytes.len(),
                 LINE_BYTES_MAX - 1
             ));
         }
         if self.queue_bytes + text.len() > QUEUE_BYTES_MAX {
-            return Some(format!("too much waits already: {}; this one was not sent, try again later", lines_of(self.queue.len())));
+            return Some(format!("line not sent: already waiting to send {}; try again later", lines_of(self.queue.len())));
         }
         match parse(text) {
             Ok(Some((_, Command::Set(Setting::Echo | Setting::Tags, _)))) => {
-                Some("this client needs echo and tags as they are, it shows your lines by them; they are for programs and nc".to_owned())
+                Some("this client needs echo and tags on; they can be switched only with nc or in programs".to_owned())
             }
-            Ok(Some((_, Command::Charset(_)))) => Some("the charset is chosen at the start: forkchat-client --charset NAME".to_owned()),
+            Ok(Some((_, Command::Charset(_)))) => {
+                Some("the charset can be chosen only at the start: forkchat-client --charset NAME".to_owned())
+            }
             _ => None,
         }
     }
 
-    /// Sends what may be sent now, and says goodbye behind the last line.
+    /// Sends what may be sent now, and quits after the last line.
     pub(super) fn proceed(&mut self, now: Instant) {
         if self.phase != Phase::Ready {
             return;
         }
         let lines_max = if self.wishes.udp { IN_FLIGHT_DATAGRAMS_MAX } else { IN_FLIGHT_LINES_MAX };
         while self.in_flight.len() < lines_max && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX {
-            // Behind a command that changes the room or ends everything nobody knows yet where a line would be said, nor, after a loss, where to look for it.
+            // After a command that changes the room or quits it is unknown where the next line would be said, and, after a loss, where to look for it.
             if self.in_flight.iter().any(Line::moves) {
                 break;
             }
@@ -91,7 +94,7 @@ impl Session {
         self.in_flight.push(line);
     }
 
-    /// Shows lines that wait longer than one would expect; without a connection all of them. Of many, as in a paste, only how many there are.
+    /// Shows lines that have waited for a while, and without a connection all of them. Of many lines, as after a paste, it shows only the number.
     pub(super) fn tell_waiting(&mut self, now: Instant) {
         let is_offline = self.is_offline();
         let is_due = |line: &Line| line.is_typed() && !line.is_told && (is_offline || now >= line.typed + WAITING);
@@ -113,7 +116,7 @@ impl Session {
         if self.waiting_shown.1 <= WAITING_SHOWN_MAX {
             told.into_iter().for_each(|shown| self.show(shown));
         } else if shown_before <= WAITING_SHOWN_MAX {
-            self.notice(format!("{} wait to be accepted", lines_of(self.unaccepted())));
+            self.notice(format!("waiting for the server to accept {}", lines_of(self.unaccepted())));
         }
     }
 

@@ -1,4 +1,5 @@
-//! What the server's lines tell of oneself, and of who and what else is there.
+//! What the session learns from the server's lines: its own name and rooms, and the names of
+//! others.
 
 use super::{Session, Told};
 use forkchat_common::names::key_of;
@@ -9,7 +10,7 @@ const NICKS_MAX: usize = 1_000;
 const ROOMS_KNOWN_MAX: usize = 1_000;
 
 impl Session {
-    /// Keeps up with one's own name and rooms, and with who and what is there.
+    /// Updates the session's own name and rooms, and the known names and rooms.
     pub(super) fn learn(&mut self, told: &Tagged<'_>, is_own: bool) {
         if told.event == Kind::Error {
             return;

@@ -1,7 +1,9 @@
-//! Lines on their way: what each asks for, and which answer of the server's is whose.
+//! Lines in flight: what each asks for, and which of the server's answers belongs to which line.
 //!
-//! The server answers in the order of the lines, so they stand in a queue, and an answer belongs to the first that asked for such a one. What is said is
-//! answered by its echo, a command by a reply or a refusal that names it. A command's answer may have several lines: the first one counts.
+//! The server answers in the order of the lines. So they wait in a queue, and an answer belongs to
+//! the first line that asked for an answer of its kind. The answer to a spoken line is its echo;
+//! the answer to a command is a reply or a refusal with the command's name. Only the first line of
+//! a long answer counts.
 
 use super::shown::{Shown, Standing};
 use forkchat_common::command::{Command, CommandError, parse};
@@ -61,7 +63,7 @@ impl Asks {
 /// Why a line is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Somebody typed it: its answer is shown.
+    /// The user typed it: its answer is shown.
     Typed,
     /// The client needs its effect; the answer isn't shown.
     Setup,
@@ -156,7 +158,7 @@ impl Line {
         matches!(&self.asks, Asks::Do(name) if name == "quit")
     }
 
-    /// Whether it can be done twice and nobody notices: a command that says nothing, or only what is so from then on.
+    /// Whether it can be sent twice without effect on others: a command that only sets or asks for something.
     pub fn is_repeatable(&self) -> bool {
         !self.asks.is_heard() && !matches!(parse(&self.text), Ok(Some((_, Command::Topic(Some(_))))))
     }
@@ -238,7 +240,7 @@ impl InFlight {
     /// Where no answer is missing, commands before it are done as well, the server answers in order; what is said before it is not taken to be, it has
     /// an echo of its own.
     pub fn answered(&mut self, told: &Tagged<'_>, is_own: bool, is_lossy: bool, is_nowhere: bool) -> Option<Line> {
-        // What one tells oneself comes twice, as the echo and as the message: the text tells it from the next one.
+        // A message to oneself comes twice, as echo and as message. Its text distinguishes it from the next one.
         let is_by_text = is_lossy || told.event == Kind::Private;
         let echoes = |line: &Line, asks: Asks| is_own && line.asks == asks && (!is_by_text || line.heard().as_deref() == Some(told.text()));
         let fits = |line: &Line| match (told.event, told.to.as_deref()) {

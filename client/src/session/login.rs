@@ -1,7 +1,9 @@
-//! Logging in, for the first time and after a loss: settings, nickname, rooms; then what became of lines whose acceptance was never seen.
+//! Logging in, for the first time and after a lost connection: settings, nickname, rooms; then
+//! finding out which unconfirmed lines had arrived.
 //!
-//! After a loss the nickname is the key: while somebody bears it, the old session may still be there and read lines; once it is one's own again, what the
-//! old session was to say is said, and the history knows it.
+//! After a loss the nickname is the key. While it is taken, the old session may still exist and its
+//! lines may still be read. Once this session has the nickname again, all lines of the old session
+//! have been processed, and the history contains them.
 
 use super::catch_up::CatchUp;
 use super::lines::{Asks, Fence, Line, Purpose};
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 const REGAIN_SECONDS: [u64; 9] = [1, 1, 2, 4, 8, 15, 30, 30, 35];
 /// Over UDP a login is sent so often, and then counts as done; a history is asked for no oftener.
 const LOGIN_TRIES_MAX: u32 = 6;
-/// A server that answers no login within this is none.
+/// How long the server may take to answer a login.
 const LOGIN: Duration = Duration::from_secs(30);
 /// Lines of histories kept while settling: as many as are answered for as many rooms as lines in flight can have been said in.
 const HISTORY_KEPT_MAX: usize = 64 * HISTORY_LINES;
@@ -34,7 +36,7 @@ const FIRST_ROOM: &str = "#lobby";
 /// What a login needs to remember.
 #[derive(Debug, Default)]
 pub(super) struct Login {
-    /// After a loss: who one was, where, and where one talked.
+    /// After a loss: the former nickname, rooms and current room.
     former: Option<(String, Vec<String>, Option<String>)>,
     /// While histories are asked for, which takes going from room to room: where one talked, and will again; `None` otherwise.
     talked_in: Option<Option<String>>,
@@ -44,7 +46,7 @@ pub(super) struct Login {
     regains: usize,
     /// How often the login was sent over this connection.
     tries: u32,
-    /// One's place in the log when the first login was done: what is in the history from before is somebody else's, or of an earlier run.
+    /// The log position of the first login. Earlier lines in the history are from others, or from an earlier run.
     place: Option<Sequence>,
     /// When its last lines were sent, while their answers are awaited; and whether they were awaited in vain.
     began: Option<Instant>,
@@ -169,7 +171,7 @@ impl Session {
         self.login.began = None;
         let is_unanswered = |line: &Line| matches!(line.purpose, Purpose::Setup | Purpose::Nick | Purpose::Room);
         if self.login.tries < LOGIN_TRIES_MAX && self.in_flight.iter().any(is_unanswered) {
-            // Over UDP an answer is missing: whether it was done nobody knows, so again.
+            // Over UDP an answer is missing: it is unknown whether the command was done, so it is repeated.
             self.in_flight.forget(|line| !line.is_typed());
             self.login.tries += 1;
             return self.log_in(now);
@@ -187,7 +189,7 @@ impl Session {
                 if self.login.regains == 0 {
                     let minutes = REGAIN_SECONDS.iter().sum::<u64>() / 60;
                     self.notice(format!(
-                        "connected again, but {nick} is taken, perhaps still by the lost connection; asking again for {minutes} minutes"
+                        "reconnected, but {nick} is taken, perhaps still by the lost connection; trying again for {minutes} minutes"
                     ));
                 }
                 self.phase = Phase::Regaining(now + Duration::from_secs(REGAIN_SECONDS[self.login.regains]));
@@ -197,11 +199,11 @@ impl Session {
             }
             self.login.former = None;
             if self.login.is_nick_refused {
-                self.notice(format!("{nick} stays taken; you are {} now, /nick NAME changes it", self.nick));
+                self.notice(format!("{nick} is still taken; you are now {}, /nick NAME changes it", self.nick));
                 self.show_queue_as_not_sent();
             } else {
-                let room = self.current.as_ref().map_or(String::new(), |room| format!(", in {room}"));
-                self.notice(format!("connected again, as {nick}{room}"));
+                let room = self.current.as_ref().map_or(String::new(), |room| format!(" in {room}"));
+                self.notice(format!("reconnected as {nick}{room}"));
                 return self.ask_or_doubt(now);
             }
         }
@@ -253,7 +255,7 @@ impl Session {
         true
     }
 
-    /// A line is sent: whether somebody wants to see the history is known by the last that asked for it.
+    /// A line is sent: the last `/history` decides whether the history is shown.
     pub(super) fn note_history_wish(&mut self, line: &Line) {
         if line.asks == Asks::Do("history".to_owned()) {
             self.login.is_history_wanted = line.is_typed();
@@ -272,7 +274,7 @@ impl Session {
         true
     }
 
-    /// Keeps what the history tells while settling; gives back whether this line is of it, or of an earlier answer that nobody wants to see.
+    /// Keeps the lines of the history while settling. Returns whether this line belongs to it, or to an earlier answer that is not shown.
     pub(super) fn is_history(&mut self, line: &Tagged<'_>, told: &Told, now: Instant) -> bool {
         let is_of_history = told.to.as_deref() == Some("history");
         let is_history = self.phase == Phase::Settling && is_of_history;
@@ -294,7 +296,7 @@ impl Session {
         self.login.began.filter(|_| matches!(self.phase, Phase::LoggingIn | Phase::Settling)).map(|began| began + LOGIN)
     }
 
-    /// Nobody answers.
+    /// The server does not answer.
     pub(super) fn give_up_login(&mut self) {
         (self.login.is_given_up, self.login.began) = (true, None);
         self.push(Output::Close);
@@ -310,7 +312,7 @@ impl Session {
             match self.verdict(&line, &mut history) {
                 Verdict::Arrived(told) => arrived.push(Told { is_earlier: false, ..*told }),
                 Verdict::Missing => again.push(line),
-                // A command such as /join is done again in any case: what is typed behind it is meant for where it leads.
+                // A command such as /join is done again in any case: the lines typed after it are meant for that room.
                 Verdict::Unknown if line.is_repeatable() => again.push(line),
                 Verdict::Unknown => doubtful.push(line),
             }
@@ -358,7 +360,7 @@ impl Session {
     pub(super) fn send_again(&mut self, lines: Vec<Line>) {
         match lines.iter().filter(|line| line.asks.is_heard()).count() {
             0 => {}
-            count => self.notice(format!("{} had not arrived and {} sent again", lines_of(count), if count == 1 { "is" } else { "are" })),
+            count => self.notice(format!("sending {} again that had not arrived", lines_of(count))),
         }
         self.queue_again(lines);
     }
@@ -379,7 +381,7 @@ impl Session {
         self.show_all(doubtful.iter(), Standing::Doubtful);
         if !doubtful.is_empty() {
             self.notice(format!(
-                "nobody can tell whether {} arrived; if not, the arrow keys bring {} back",
+                "{} may not have arrived; the up arrow recalls {} to send again",
                 if doubtful.len() == 1 { "this line".to_owned() } else { format!("these {} lines", doubtful.len()) },
                 if doubtful.len() == 1 { "it" } else { "them" }
             ));
@@ -395,6 +397,6 @@ enum Verdict {
     Arrived(Box<Told>),
     /// It is not there.
     Missing,
-    /// Nobody can tell.
+    /// Unknown.
     Unknown,
 }

@@ -1,18 +1,20 @@
-//! The client's side of a conversation, without socket, clock or screen: what it heard and what was typed goes in with the time, what is to be sent and
-//! shown comes out of [`Session::poll`].
+//! The client's side of a conversation, without socket, clock or screen. The caller passes in
+//! received and typed lines with the time, and takes from [`Session::poll`] what to send and to
+//! show.
 //!
 //! ```text
-//! typed ──► queue ──► in flight ──► accepted (its echo or answer came)
+//! typed ──► queue ──► in flight ──► accepted (echo or answer received)
 //!             ▲           │
-//!             │           ▼ the connection is lost
+//!             │           ▼ connection lost
 //!             └─ not ── doubtful ── arrived ──► accepted
 //!             arrived     │
-//!                         ▼ nobody can tell: shown as doubtful
+//!                         ▼ unknown: shown as doubtful
 //! ```
 //!
-//! A line is sent again only if it is shown not to have arrived. Over TCP that takes three things together: the nickname is one's own again, so the old
-//! session has ended and reads no more lines; the room's history reaches back to before the line was sent; and the line isn't there. Over UDP it takes
-//! the answer to a later line with no datagram missing in between.
+//! A line is sent again only if it certainly did not arrive. Over TCP this has three conditions:
+//! the session has its nickname again, so the old session has ended and reads no more lines; the
+//! room's history reaches back to before the line was sent; and the line is not in it. Over UDP the
+//! condition is an answer to a later line, with no datagram missing in between.
 
 mod absent;
 mod catch_up;
@@ -144,7 +146,7 @@ pub struct Session {
     spoken_in: Charset,
     login: Login,
     backoff: Backoff,
-    /// Of one's own echoes in each room the last place in the log, and how many were there.
+    /// For each room: the position of the last own echo in the log, and the number of own echoes there.
     last_echo: HashMap<String, (Sequence, usize)>,
     signs: SignsOfLife,
     catch_up: CatchUp,
@@ -203,7 +205,7 @@ impl Session {
         self.login.former().map_or(current.as_deref(), |(_, room)| room)
     }
 
-    /// The name for the prompt: one's own, or without a connection the one that is taken back. Empty before the login.
+    /// The name for the prompt: the current one, or without a connection the one that is taken back. Empty before the login.
     pub fn prompt_nick(&self) -> &str {
         self.login.former().map_or(&self.nick, |(nick, _)| nick)
     }
@@ -250,7 +252,7 @@ impl Session {
         }
         let is_quit = line.is_quit();
         if is_quit && self.is_waiting() {
-            // Nobody hears it.
+            // Without a connection it can not be sent.
             return self.leave(now);
         }
         line.is_from_outage = self.is_waiting() || self.phase == Phase::Settling;
@@ -271,7 +273,7 @@ impl Session {
         }
         self.proceed(now);
         if self.wishes.interactive && self.unaccepted() > 0 {
-            self.notice(format!("waiting up to {} s for {} to be accepted", LAST_LINES.as_secs(), lines_of(self.unaccepted())));
+            self.notice(format!("waiting up to {} s for the server to accept {}", LAST_LINES.as_secs(), lines_of(self.unaccepted())));
         }
     }
 
@@ -295,10 +297,10 @@ impl Session {
         let in_flight = self.in_flight.take();
         self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
         if !self.wishes.interactive || self.input_ended.is_some() {
-            return self.fail(format!("the connection is lost: {why}"));
+            return self.fail(format!("connection lost: {why}"));
         }
         let wait = self.backoff.next_wait(chance);
-        let what = if self.phase == Phase::Returning { "cannot connect" } else { "the connection is lost" };
+        let what = if self.phase == Phase::Returning { "cannot connect" } else { "connection lost" };
         self.notice(format!("{what}: {why}; trying again in {:.1} s", wait.as_secs_f64()));
         self.phase = Phase::Offline(now + wait);
         self.tell_waiting(now);
@@ -374,7 +376,7 @@ impl Session {
         self.learn(&tagged, is_own);
         let mut told = Told::tagged(&tagged);
         told.is_own = answered.is_some() && told.to.is_none() && is_own;
-        // What was said earlier calls nobody.
+        // Earlier lines do not ring the bell.
         told.is_for_me = !is_own && told.to.is_none() && self.is_for_me(&told);
         self.note_received(&tagged, &told);
         self.look_for_absent(&told);
@@ -415,7 +417,7 @@ impl Session {
         is_shown
     }
 
-    /// What somebody typed was done: some of it is to be done again after a return.
+    /// A typed command was done. Some commands are repeated after reconnecting.
     fn obeyed(&mut self, line: &Line, now: Instant) {
         match parse(&line.text) {
             Ok(Some((_, Command::Set(Setting::Joins, on)))) => self.joins = Some(on),
@@ -432,7 +434,7 @@ impl Session {
         }
     }
 
-    /// Says goodbye; if that is said already, or nobody would hear it, ends.
+    /// Quits; if that was sent already, or there is no connection, ends.
     fn leave(&mut self, now: Instant) {
         match self.phase {
             Phase::Ready | Phase::LoggingIn | Phase::Regaining(_) | Phase::Settling => {
@@ -530,7 +532,7 @@ pub fn moves(text: &str) -> bool {
     Asks::of(text).is_some_and(|asks| asks.moves())
 }
 
-/// What the system says, for people: without its number, and with what to do.
+/// An error message of the system for people: without its number, and with a hint.
 fn in_words(why: &str) -> &str {
     let words = why.split(" (os error").next().unwrap_or(why);
     if words == "Connection refused" { "connection refused; no server is running there" } else { words }

@@ -1,4 +1,4 @@
-//! What the session has to show. Values only: how they look is the business of [`crate::look`].
+//! What the session asks to show. Values only: [`crate::look`] formats them.
 
 use forkchat_common::ids::{Micros, Sequence};
 use forkchat_common::wire::tagged::{Kind, Tagged};
@@ -8,7 +8,7 @@ use forkchat_common::wire::tagged::{Kind, Tagged};
 pub enum Shown {
     /// A line from the server.
     Told(Told),
-    /// A line of one's own that the server has not accepted.
+    /// A typed line that the server has not accepted.
     Own {
         /// The room it was meant for, if it was said in one.
         room: Option<String>,
@@ -47,7 +47,7 @@ pub struct Told {
     pub room: Option<String>,
     /// Who.
     pub nick: Option<String>,
-    /// To whom, or what somebody is called now.
+    /// The receiver, or the new nickname.
     pub target: Option<String>,
     /// The command that it answers.
     pub to: Option<String>,
@@ -59,9 +59,9 @@ pub struct Told {
     pub text: String,
     /// The whole line as people read it.
     pub prose: String,
-    /// Whether it is one's own line, come back accepted.
+    /// Whether it is the echo of a typed line, which is now accepted.
     pub is_own: bool,
-    /// Whether it is meant for this person: it names them, or nobody else hears it.
+    /// Whether it is meant for this person: it contains their name, or it is private.
     pub is_for_me: bool,
     /// Whether it was said earlier and comes from the history: no bell rings for it.
     pub is_earlier: bool,

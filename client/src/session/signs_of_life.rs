@@ -1,7 +1,9 @@
-//! UDP tells nobody of a loss, so the client looks for it: datagrams have numbers, and a `/ping` that is answered overtakes lines that were not.
+//! Detection of lost datagrams and lost sessions over UDP. Datagrams are numbered, and the answer
+//! to a `/ping` proves that earlier lines were processed or lost.
 //!
-//! A line without an echo did not arrive if a later `/ping` was answered and no datagram is missing since it was sent; then it is sent again. If one is
-//! missing, the echo may have been in it: the line is in doubt. A session that doesn't answer at all is given up.
+//! A line without an echo did not arrive if a later `/ping` was answered and no datagram is missing
+//! since the line was sent; then it is sent again. If a datagram is missing, it may have carried
+//! the echo, so the line is in doubt. A session that does not answer at all is abandoned.
 
 use super::lines::{Fence, Line, Purpose};
 use super::shown::Standing;
@@ -51,7 +53,7 @@ impl SignsOfLife {
 
     /// Why the session was given up, if it was.
     pub fn given_up(&self) -> Option<&'static str> {
-        (self.tries > TRIES_MAX).then_some("the server doesn't answer any more")
+        (self.tries > TRIES_MAX).then_some("the server no longer answers")
     }
 }
 
@@ -64,16 +66,16 @@ impl Session {
             self.signs.gaps += 1;
             let missing = number - last - 1;
             let (count, were) = if missing == 1 { ("a".to_owned(), " was") } else { (missing.to_string(), "s were") };
-            self.notice(format!("{count} datagram{were} lost on the way: here some lines are missing"));
+            self.notice(format!("{count} datagram{were} lost; some lines are missing here"));
         }
-        // A server that begins anew counts from 1.
+        // A restarted server counts from 1.
         if number > last || number == 1 {
             self.signs.last_datagram = number;
         }
     }
 
-    /// The server told a line that answers nothing. It may be its goodbye, which no end of the connection follows: it is asked soon whether the session
-    /// goes on. Whoever forges such a line gains no more than that.
+    /// The server sent a line that is no answer. It may be its goodbye, and over UDP no end of the connection follows. So the session soon checks whether
+    /// the server still answers. A forged line causes no more than this check.
     pub(super) fn doubt_session(&mut self, told: &Tagged<'_>) {
         self.signs.is_in_doubt |= told.to.is_none() && matches!(told.event, Kind::Reply | Kind::Error);
     }
@@ -120,7 +122,7 @@ impl Session {
         let is_login_lost = overtaken.iter().any(is_login);
         let mut again = Vec::new();
         for line in overtaken.into_iter().filter(Line::is_typed) {
-            // Whether a command was done twice nobody can see, but what one missed would stay unknown: who one is, and where.
+            // Doing a command twice is invisible, but missing its answer would leave name and rooms unknown.
             if (line.gaps == self.signs.gaps || line.is_repeatable()) && line.tries < LINE_TRIES_MAX {
                 again.push(line);
             } else {

@@ -1,4 +1,5 @@
-//! The session against a small model of the server, with connections that break and datagrams that are lost, by seed.
+//! Tests of the session against a small model of the server, with broken connections and lost
+//! datagrams, by seed.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -130,7 +131,7 @@ impl Server {
                     self.messages.push(text.to_owned());
                     self.tell(number, &format!("event=private;nick={nick};target={to}"), &format!("[@{to}] {nick}: {text}"));
                 } else {
-                    self.tell(number, "event=error;to=msg", &format!("! nobody is called {to}; /who tells who is here"));
+                    self.tell(number, "event=error;to=msg", &format!("! no user named {to}; /who lists who is in the room"));
                 }
             }
             Ok(Some((_, Command::Ping(text)))) => self.tell(number, "event=pong;to=ping", format!("* pong {text}").trim_end()),
@@ -404,8 +405,8 @@ fn after_a_loss_nick_rooms_and_settings_are_taken_back() {
     assert_eq!(world.session.room(), Some("#rust"));
     let notices: Vec<&str> =
         world.shown.iter().filter_map(|shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None }).collect();
-    assert!(notices.iter().any(|notice| notice.starts_with("the connection is lost: cut; trying again in ")), "{notices:?}");
-    assert!(notices.contains(&"connected again, as other, in #rust"), "{notices:?}");
+    assert!(notices.iter().any(|notice| notice.starts_with("connection lost: cut; trying again in ")), "{notices:?}");
+    assert!(notices.contains(&"reconnected as other in #rust"), "{notices:?}");
 }
 
 #[test]
@@ -537,7 +538,7 @@ fn what_others_said_meanwhile_is_shown_once_as_earlier_and_in_order() {
     assert_eq!(heard[1..5], missed);
     assert_eq!((heard[0], heard[5], heard.len()), (("me: before", false), ("after", false), 6));
     assert!(
-        world.notices().contains(&"4 lines said meanwhile are marked ~; private messages of that time are not kept"),
+        world.notices().contains(&"4 lines said while you were disconnected are marked ~; private messages from that time are not stored"),
         "{:?}",
         world.notices()
     );
@@ -546,20 +547,24 @@ fn what_others_said_meanwhile_is_shown_once_as_earlier_and_in_order() {
     world.cut();
     world.settle();
     assert_eq!(world.heard_from("bob").len(), 6);
-    assert!(world.notices().contains(&"nothing was said in your rooms meanwhile; private messages of that time are not kept"));
+    assert!(
+        world
+            .notices()
+            .contains(&"nothing was said in your rooms while you were disconnected; private messages from that time are not stored")
+    );
 }
 
 #[test]
 fn where_the_history_has_not_everything_it_is_said_that_more_may_be_missing() {
     // Its history begins later than what was received; it has none; its clock was set back.
     for (has_history, remembers_from, id, notice) in [
-        (true, 1_000, 0, "in #lobby, #rust more may have been said; private messages of that time are not kept"),
-        (false, 0, 0, "in #lobby, #rust more may have been said; private messages of that time are not kept"),
+        (true, 1_000, 0, "there may be more in #lobby, #rust; private messages from that time are not stored"),
+        (false, 0, 0, "there may be more in #lobby, #rust; private messages from that time are not stored"),
         (
             true,
             0,
             5_000,
-            "what others said meanwhile is unknown: the server's line numbers can't be compared; /history tells a room's last lines",
+            "cannot show what others said while you were disconnected: the server's line numbers have changed; /history shows a room's last lines",
         ),
     ] {
         let mut server = Server::new(has_history, false);
@@ -596,7 +601,7 @@ fn a_message_typed_during_an_outage_waits_for_its_receiver_to_come_back_too() {
         world.say("/msg Carol two");
         reads(&mut world, 1_000);
         assert!(world.server.messages.is_empty());
-        assert!(world.notices().contains(&"carol is not back yet; your message is sent again for 30 s"), "{:?}", world.notices());
+        assert!(world.notices().contains(&"carol is not back yet; retrying your message for 30 s"), "{:?}", world.notices());
         let carol = world.server.connect();
         world.server.connections[carol].nick = "carol".to_owned();
         world.server.connections.push(Connection { nick: "Carol".to_owned(), is_open: true, ..Connection::default() });
@@ -712,7 +717,7 @@ fn a_filter_that_loses_its_connection_fails_and_says_what_was_not_accepted() {
     while world.read() || world.hear() {}
     world.say("two");
     world.cut();
-    assert_eq!(world.ended, Some(Ended::Failed("the connection is lost: cut".to_owned())));
+    assert_eq!(world.ended, Some(Ended::Failed("connection lost: cut".to_owned())));
     assert_eq!(world.fates(&["one".to_owned(), "two".to_owned()])["two"], (0, 0, 1));
 }
 
@@ -900,7 +905,7 @@ fn a_server_that_does_not_answer_is_given_up() {
     for _ in 0..40 {
         world.pass(1_000);
     }
-    assert_eq!(world.ended, Some(Ended::Failed("the connection is lost: the server doesn't answer".to_owned())));
+    assert_eq!(world.ended, Some(Ended::Failed("connection lost: the server doesn't answer".to_owned())));
 }
 
 #[test]

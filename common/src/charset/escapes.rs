@@ -1,7 +1,7 @@
-//! Escape sequences in what a client sends. A terminal sends them for keys that have no character
-//! (arrows, the marks around a paste), and programs write them for colours. Nothing of them is text,
-//! so each is taken out whole: what was left of one would stand before the slash of a command, and
-//! the command would be said.
+//! Removes escape sequences from client input. A terminal sends them for keys without a character
+//! (arrows, the marks around a paste), and programs write them for colours. No part of them is
+//! text, so each is removed whole: a remainder in front of the slash of a command would turn the
+//! command into a line that is said.
 //!
 //! Sources: ECMA-48, sections 5.4 (control sequences) and 5.6 (control strings); xterm's ctlseqs
 //! (keys).

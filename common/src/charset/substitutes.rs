@@ -1,10 +1,10 @@
-//! What a charset is sent instead of a character that it lacks: the nearest that it has.
+//! Substitutes for characters that a charset lacks: the most similar character that it has.
 //!
 //! | tried | example |
 //! |---|---|
-//! | what the charset has, though the standard's encoder doesn't write it | `喺` in Big5, whose Hong Kong part is only read |
+//! | a character of the charset that the standard's encoder does not write | `喺` in Big5, whose Hong Kong part is read only |
 //! | another character with the same look | `〜` in Shift_JIS: `～` |
-//! | the letter and its marks by themselves | `ế` in windows-1258: `ê` and an acute accent |
+//! | the letter and its marks, separately | `ế` in windows-1258: `ê` and an acute accent |
 //! | the letter without its marks | `é` in windows-1251: `e` |
 //! | nothing, for what is invisible | a variation selector |
 //! | `?` | |
@@ -113,7 +113,7 @@ fn encode_char(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
     only_read.inspect(|known| bytes.extend_from_slice(known)).is_some()
 }
 
-/// Appends a letter with as many of its marks as the charset has: in one character, and behind it.
+/// Appends a letter with as many of its marks as the charset has, combined into one character or after it.
 fn encode_parts(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
     let decomposed: String = DecomposingNormalizerBorrowed::new_nfd().normalize(c.encode_utf8(&mut [0; 4])).into_owned();
     let mut parts = decomposed.chars();

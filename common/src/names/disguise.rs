@@ -1,11 +1,12 @@
-//! Names that mix scripts and could pass for a name in one of them: `wаtch` with a Cyrillic а.
+//! Finds names that mix scripts and could pass for a name in a single script: `wаtch` with a
+//! Cyrillic а.
 //!
-//! People mix scripts in their names (`Вася_dev`), so only such a mixture is found of which each letter
-//! has its like in one script. Letters that no name in that script would have (phonetic, historic) are
-//! nobody's like.
+//! People do mix scripts in their names (`Вася_dev`). So a name counts as disguised only if each of
+//! its letters has a lookalike in one script. Letters that no name in that script would have
+//! (phonetic, historic) do not count as lookalikes.
 //!
-//! Source: Unicode Technical Standard #39, sections 4 (mixed-script confusables) and 3.1 (letters that
-//! are in use).
+//! Source: Unicode Technical Standard #39, sections 4 (mixed-script confusables) and 3.1 (letters
+//! that are in use).
 
 use super::script_of;
 use icu_properties::props::Script;

@@ -1,15 +1,16 @@
-//! The line protocol's looks: what people with `nc` and small programs read.
+//! The text of the line protocol: renders each event as the lines that a client receives.
 //!
 //! | form | means |
 //! |---|---|
 //! | `[#room] nick: text` | said in a room |
 //! | `[#room] * nick text` | an action |
 //! | `[@nick] nick: text` | a private message |
-//! | `* text` | the server tells |
-//! | `! text` | a refusal: what was wrong and what to do |
+//! | `* text` | a notice or an answer from the server |
+//! | `! text` | a refusal: what is wrong and what to do |
 //!
-//! With tags, each line starts with `@id=…;time=…;event=…` and what else a program wants to know, escaped as IRCv3 message tags.
-//! A line of a list says which names stand in it (`names=`) or which room it is about (`room=`).
+//! With tags, each line starts with `@id=…;time=…;event=…` and further tags for programs, escaped
+//! as IRCv3 message tags. A line of a list has the tag `names=` with the names that it shows, or
+//! `room=` with the room that it describes.
 //! Source of the escaping: <https://ircv3.net/specs/extensions/message-tags.html>.
 
 use crate::command::{Hint, SETTINGS, TABLE, hint};
@@ -21,16 +22,16 @@ use crate::limits::{
 use crate::names::{NameError, is_seen_alone};
 use std::fmt::Write;
 
-/// What every line that one record causes has in common.
+/// What all lines caused by one record have in common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
-    /// The record's sequence, told as `id`.
+    /// The record's sequence, sent as the tag `id`.
     pub id: Sequence,
-    /// When it happened, by the wall clock: where that was set back, it is earlier than that of the record before.
+    /// When it happened, by the wall clock. If the clock was set back, it may be earlier than the time of the record before.
     pub time: Micros,
 }
 
-/// Lists of names are wrapped so that a line stays readable at a terminal.
+/// Lists of names are wrapped after this many bytes so that a line stays readable at a terminal.
 const LIST_LINE_BYTES: usize = 400;
 
 /// Appends `event` as one or more lines, each with its LF.
@@ -66,7 +67,7 @@ pub fn render(event: &Event<'_>, stamp: Stamp, tags: bool, out: &mut String) {
         Event::Pong { text } => lines.line(format_args!("* pong {text}")),
         Event::Reply(reply) => render_reply(reply, &mut lines),
         Event::Refused { refusal, .. } => lines.line(format_args!("! {}", explain(refusal))),
-        // No text: whoever sends it takes the bytes from the event.
+        // No text: the sender takes the bytes from the event.
         Event::Raw(_) => {}
         Event::Stopping => lines.line(format_args!("* the server is stopping; goodbye")),
         Event::Dismissed { reason } => lines.line(format_args!("! {reason}")),
@@ -86,7 +87,7 @@ impl Lines<'_, '_> {
         self.line_about("", "", text);
     }
 
-    /// A line with a tag of its own behind the event's; without one if the value is empty.
+    /// A line with a tag of its own after those of the event; without it if the value is empty.
     fn line_about(&mut self, tag: &str, value: &str, text: std::fmt::Arguments<'_>) {
         if self.tags {
             push_tags(self.event, self.stamp, self.out);
@@ -100,7 +101,7 @@ impl Lines<'_, '_> {
         self.out.push('\n');
     }
 
-    /// A list that takes as many lines as it needs, each opened by `head` and tagged with its names.
+    /// A list on as many lines as it needs. Each line starts with `head` and is tagged with its names.
     fn list<'i>(&mut self, head: &str, names: impl Iterator<Item = &'i str>, tail: &'i str) {
         let (mut line, mut tag) = (String::new(), Vec::new());
         let tail = (!tail.is_empty()).then_some((tail, None));
@@ -122,9 +123,10 @@ impl Lines<'_, '_> {
 
 fn welcome(lines: &mut Lines<'_, '_>, nick: &str, room: Option<&str>, topic: &str, members: usize, names: &[&str]) {
     let Some(room) = room else {
-        return lines.line(format_args!("* Welcome to forkchat, {nick}. You are in no room; /join one, /help lists the commands"));
+        return lines
+            .line(format_args!("* Welcome to forkchat, {nick}. You are in no room; join one with /join #ROOM, /help lists the commands"));
     };
-    let people = if members == 1 { "nobody else is here".to_owned() } else { format!("{members} are here") };
+    let people = people(members);
     lines.line(format_args!(
         "* Welcome to forkchat, {nick}. You are in {room}; {people}. /help lists the commands, /nick NAME changes your name"
     ));
@@ -136,10 +138,15 @@ fn welcome(lines: &mut Lines<'_, '_>, nick: &str, room: Option<&str>, topic: &st
     }
 }
 
+/// How many members a room has, for one of them.
+fn people(members: usize) -> String {
+    if members == 1 { "nobody else is here".to_owned() } else { format!("{members} people are here") }
+}
+
 fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
     match reply {
         Reply::Help(None) => {
-            lines.line(format_args!("* what you type is said in the current room; these are commands (//text says \"/text\"):"));
+            lines.line(format_args!("* what you type is sent to the current room; to send \"/text\", type //text; commands:"));
             for row in TABLE.iter().filter(|row| row.is_listed()) {
                 lines.line(format_args!("*   {:<20} {}", row.to_string(), row.does));
             }
@@ -153,16 +160,17 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             }
         }
         Reply::Nick(nick) => lines.line(format_args!("* you are now {nick}")),
-        Reply::Joined { room, was_in: true, .. } => lines.line(format_args!("* you talk in {room} now")),
+        Reply::Joined { room, was_in: true, .. } => lines.line(format_args!("* you are now talking in {room}")),
         Reply::Joined { room, topic, members, .. } => {
-            let people = if *members == 1 { "nobody else is here".to_owned() } else { format!("{members} are here") };
-            lines.line(format_args!("* you joined {room}; {people}"));
+            lines.line(format_args!("* you joined {room}; {}", people(*members)));
             if !topic.is_empty() {
                 lines.line(format_args!("* topic of {room}: {topic}"));
             }
         }
-        Reply::Left { room, current: Some(current) } => lines.line(format_args!("* you left {room}; you talk in {current} now")),
-        Reply::Left { room, current: None } => lines.line(format_args!("* you left {room}; you are in no room now, /join one")),
+        Reply::Left { room, current: Some(current) } => lines.line(format_args!("* you left {room}; you are now talking in {current}")),
+        Reply::Left { room, current: None } => {
+            lines.line(format_args!("* you left {room}; you are in no room now, join one with /join #ROOM"))
+        }
         Reply::Rooms { rooms, end } => {
             for (room, members, topic) in rooms {
                 let colon = if topic.is_empty() { "" } else { ": " };
@@ -172,7 +180,7 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             }
             match end {
                 ListEnd::Empty => {
-                    lines.line(format_args!("* no room has such a name; /rooms lists all, /join #NAME makes one"));
+                    lines.line(format_args!("* no room matches; /rooms lists all rooms, /join #ROOM creates one"));
                 }
                 ListEnd::LeftOut(more @ 1..) => {
                     lines.line(format_args!("* … and {more} more rooms; /rooms PATTERN lists those whose names match"));
@@ -198,24 +206,24 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
         }
         Reply::Topic { room, topic: "" } => lines.line(format_args!("* {room} has no topic; /topic TEXT sets one")),
         Reply::Topic { room, topic } => lines.line(format_args!("* topic of {room}: {topic}")),
-        Reply::History { room, first: None, .. } => lines.line(format_args!("* nothing that was said in {room} before is kept")),
+        Reply::History { room, first: None, .. } => lines.line(format_args!("* no earlier lines of {room} are stored")),
         Reply::History { room, lines: count, first: Some(first), .. } => {
             let mut time = String::new();
             push_time(*first, &mut time);
             let (date, time) = (&time[..10], &time[11..16]);
             let plural = if *count == 1 { "" } else { "s" };
-            lines.line(format_args!("* end of the history of {room}: {count} line{plural}, from {date} {time} UTC on"));
+            lines.line(format_args!("* end of the history of {room}: {count} line{plural} since {date} {time} UTC"));
         }
         Reply::Charset(name) => lines.line(format_args!("* charset is {name} from the next line on")),
         Reply::Set(setting, on) => {
             let (_, name, does) = SETTINGS[*setting as usize];
-            lines.line(format_args!("* {name} is {}: {does}", on_or_off(*on)));
+            lines.line(format_args!("* {name} is {} ({does})", on_or_off(*on)));
         }
         Reply::Key(key) => lines.line(format_args!("* /key {key}")),
         Reply::Goodbye => lines.line(format_args!("* goodbye")),
         Reply::Settings(values) => {
             for ((_, name, does), on) in SETTINGS.iter().zip(values) {
-                lines.line(format_args!("* {name} is {}: {does}", on_or_off(*on)));
+                lines.line(format_args!("* {name} is {} ({does})", on_or_off(*on)));
             }
         }
     }
@@ -234,8 +242,8 @@ fn on_or_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
-/// How the refusal of a private message begins whose receiver isn't there.
-pub const NOBODY_IS_CALLED: &str = "nobody is called ";
+/// How the refusal of a private message begins if its receiver does not exist. The client recognises it by this.
+pub const NO_USER_NAMED: &str = "no user named ";
 
 /// What was wrong and what to do, in one line.
 fn explain(refusal: &Refusal<'_>) -> String {
@@ -243,55 +251,55 @@ fn explain(refusal: &Refusal<'_>) -> String {
         Refusal::UnknownCommand(name) => match hint(name) {
             Some(Hint::Command(row)) => format!("no command /{name}; {row} {}", row.does),
             Some(Hint::Words(words)) => format!("no command /{name}; {words}"),
-            None => format!("no command /{name}; /help lists the commands, //{name} says \"/{name}\""),
+            None => format!("no command /{name}; /help lists the commands; to send \"/{name}\", type //{name}"),
         },
         Refusal::SlashLookalike(slash, name) => {
             let code = u32::from(*slash);
             format!(
-                "{slash}{name} starts with U+{code:04X}, not with /, and was not said; /{name} is the command, {slash}{slash}{name} says it"
+                "not sent: {slash}{name} starts with U+{code:04X}, not with /; \
+                type /{name} for the command, {slash}{slash}{name} to send it as text"
             )
         }
         Refusal::Usage(row) => format!("usage: {row}"),
-        Refusal::LineTooLong => format!("line too long: at most {} bytes are read; it was not said, send it in parts", LINE_BYTES_MAX - 1),
-        Refusal::NoSuchNick(nick) => format!("{NOBODY_IS_CALLED}{nick}; /who tells who is here"),
-        Refusal::NoSuchRoom(room) => format!("no room {room}; /rooms lists them, /join {room} makes it"),
+        Refusal::LineTooLong => format!("line too long: at most {} bytes are allowed; not sent, split it into parts", LINE_BYTES_MAX - 1),
+        Refusal::NoSuchNick(nick) => format!("{NO_USER_NAMED}{nick}; /who lists who is in the room"),
+        Refusal::NoSuchRoom(room) => format!("no room {room}; /rooms lists all rooms, /join {room} creates it"),
         Refusal::NotInRoom(room) => format!("you are not in {room}; /whoami lists your rooms"),
         Refusal::InNoRoom => "you are in no room; /join #ROOM first".to_owned(),
         Refusal::NickTaken(nick) => format!("the nickname {nick} is taken; choose another with /nick NAME"),
         Refusal::BadNick(nick, why) => {
-            format!("{nick} is no nickname: {}", explain_name(why, "1 to 32 letters, digits and _ - [ ] { } \\ ^ |"))
+            format!("{nick} is not a valid nickname: {}", explain_name(why, "a nickname is 1 to 32 letters, digits and _ - [ ] { } \\ ^ |"))
         }
         Refusal::BadRoom(room, why) => {
-            format!("{room} is no room: {}", explain_name(why, "# and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in #lobby"))
-        }
-        Refusal::TooManyRooms => format!("you are in {ROOMS_PER_SESSION_MAX} rooms, no one may be in more; /leave one first"),
-        Refusal::NoMoreRooms => {
-            "there are as many rooms and topics as there may be; /rooms lists some to join, /topic - removes a topic".to_owned()
-        }
-        Refusal::UnknownCharset(name) => format!(
-            "no charset {name}; known are utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251, iso-8859-1 and others by their WHATWG names"
-        ),
-        Refusal::CharsetNotAscii(name) => {
             format!(
-                "charset {name} can't be used: it doesn't contain ASCII, or has bytes that are no text; utf-8 has every character it has"
+                "{room} is not a valid room name: {}",
+                explain_name(why, "a room name is # and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in #lobby")
             )
         }
-        Refusal::TopicTooLong => format!("a topic has at most {TOPIC_CHARS_MAX} characters; it was not set, shorten it"),
+        Refusal::TooManyRooms => format!("you are in {ROOMS_PER_SESSION_MAX} rooms, the most allowed; /leave one first"),
+        Refusal::NoMoreRooms => {
+            "the server can hold no more rooms and topics; /rooms lists rooms to join, /topic - removes a topic".to_owned()
+        }
+        Refusal::UnknownCharset(name) => {
+            format!("no charset {name}; use utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251, iso-8859-1 or another WHATWG name")
+        }
+        Refusal::CharsetNotAscii(name) => {
+            format!("charset {name} can't be used: it lacks ASCII, or some of its bytes are not text; utf-8 has all its characters")
+        }
+        Refusal::TopicTooLong => format!("topic too long (at most {TOPIC_CHARS_MAX} characters), not set; shorten it"),
         Refusal::TooMuchState => format!(
-            "the rooms made and topics set from your address take {} KiB, no address may add more; /topic - removes a topic",
+            "rooms and topics from your address take {} KiB, the most allowed; /topic - removes a topic",
             ADDRESS_STATE_BYTES_MAX / 1024
         ),
-        Refusal::TooMuchWaiting => {
-            "too much was sent while the last answer was under way; this line was not read, send it again".to_owned()
-        }
-        Refusal::AddressTooFast => "too much comes from your address; this was not done, wait a moment and send it again".to_owned(),
-        Refusal::HistoryUnreadable => "what was said before can't be read now; try again later".to_owned(),
-        Refusal::AddressNotProven => "the answer is left out, it is too long for what you sent; a /hello COOKIE allows it".to_owned(),
-        Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is open already".to_owned(),
+        Refusal::TooMuchWaiting => "you sent too much before the last answer was complete; this line was ignored, send it again".to_owned(),
+        Refusal::AddressTooFast => "your address sends too much; this command was not executed, wait a moment and try again".to_owned(),
+        Refusal::HistoryUnreadable => "the history can't be read now; try again later".to_owned(),
+        Refusal::AddressNotProven => "answer not sent: prove your address with /hello COOKIE first, then ask again".to_owned(),
+        Refusal::HelloIsForUdp => "/hello opens a session over UDP; yours is already open".to_owned(),
     }
 }
 
-/// The refusal with what somebody typed cut to a readable length: nobody is sent many times what it sent.
+/// The refusal with the quoted input cut to a readable length, so that an answer is never many times as long as the line.
 fn brief<'a>(refusal: &Refusal<'a>) -> Refusal<'a> {
     let cut = |text: &'a str| cut(text, QUOTED_CHARS_MAX).0;
     match refusal.clone() {
@@ -310,18 +318,14 @@ fn brief<'a>(refusal: &Refusal<'a>) -> Refusal<'a> {
 
 fn explain_name(error: &NameError, rule: &str) -> String {
     match error {
-        NameError::Empty => format!("it is {rule}"),
-        NameError::TooLong(max) => format!("it is longer than {max} characters; it is {rule}"),
-        NameError::Character(c) if c.is_whitespace() => format!("it may not contain a space; it is {rule}"),
-        NameError::Character(c) if is_seen_alone(*c) => format!("it may not contain {c}; it is {rule}"),
-        NameError::Character(c) => format!("it may not contain U+{:04X} there; it is {rule}", u32::from(*c)),
+        NameError::Empty | NameError::NoHash => rule.to_owned(),
+        NameError::TooLong(max) => format!("it is longer than {max} characters; {rule}"),
+        NameError::Character(c) if c.is_whitespace() => format!("it may not contain a space; {rule}"),
+        NameError::Character(c) if is_seen_alone(*c) => format!("it may not contain {c}; {rule}"),
+        NameError::Character(c) => format!("U+{:04X} is not allowed there; {rule}", u32::from(*c)),
         NameError::MixedScripts(c) => {
-            format!(
-                "its {c} (U+{:04X}) is a letter of another script, which looks like one of the others' script; it is {rule}",
-                u32::from(*c)
-            )
+            format!("it mixes scripts: {c} (U+{:04X}) looks like a letter of the other script; {rule}", u32::from(*c))
         }
-        NameError::NoHash => format!("it is {rule}"),
     }
 }
 
@@ -420,7 +424,7 @@ fn push_tag(name: &str, value: &str, out: &mut String) {
     push_escaped(value, out);
 }
 
-/// The command that a reply answers, and the room and nick that it is about.
+/// The command that a reply answers, and the room and nickname that it is about.
 fn reply_tags<'a>(reply: &Reply<'a>) -> (&'static str, Option<&'a str>, Option<&'a str>) {
     match reply {
         Reply::Help(_) => ("help", None, None),
@@ -490,12 +494,10 @@ mod tests {
             "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice [#lobby] alice: hi\n"
         );
         let end = |lines, first| Event::Reply(Reply::History { room: "#lobby", lines, first, since: Sequence(7) });
-        assert_eq!(rendered(end(0, None), false), "* nothing that was said in #lobby before is kept\n");
+        assert_eq!(rendered(end(0, None), false), "* no earlier lines of #lobby are stored\n");
         let some = rendered(end(2, Some(Micros(1_795_262_401_123_000))), true);
         assert!(
-            some.contains(
-                ";event=reply;to=history;room=#lobby;since=7 * end of the history of #lobby: 2 lines, from 2026-11-21 12:00 UTC on"
-            ),
+            some.contains(";event=reply;to=history;room=#lobby;since=7 * end of the history of #lobby: 2 lines since 2026-11-21 12:00 UTC"),
             "{some}"
         );
     }
@@ -510,8 +512,8 @@ mod tests {
     fn a_command_of_another_program_is_refused_with_its_name_here() {
         let refused = |name| rendered(Event::Refused { to: None, refusal: Refusal::UnknownCommand(name) }, false);
         assert_eq!(refused("part"), "! no command /part; /leave [#ROOM] leaves a room\n");
-        assert_eq!(refused("q"), "! no command /q; /quit leaves, /msg NICK TEXT says something to one person only\n");
-        assert_eq!(refused("dance"), "! no command /dance; /help lists the commands, //dance says \"/dance\"\n");
+        assert_eq!(refused("q"), "! no command /q; /quit leaves the chat, /msg NICK TEXT sends a private message\n");
+        assert_eq!(refused("dance"), "! no command /dance; /help lists the commands; to send \"/dance\", type //dance\n");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! How events look to one kind of client. A dialect is a pure function from an event to text; where programs read it, the way back
-//! stands beside it.
+//! How a client receives events as text. [`line`] renders an event; [`tagged`] parses the form for
+//! programs.
 
 pub mod line;
 pub mod tagged;

@@ -1,7 +1,8 @@
-//! The reader beside [`super::line`]'s printer: a line with tags (`/set tags on`), as a program takes it.
+//! Parses a line with tags (`/set tags on`), which [`super::line`] renders.
 //!
-//! It takes what is not known for what may come: an old program reads a newer server. Unknown tags are skipped, an unknown event is
-//! [`Kind::Other`], a value that can't be read is as if it weren't there. Of a tag that comes twice the last one counts.
+//! Unknown input may come from a newer server, so it is no error: unknown tags are skipped, an
+//! unknown event is [`Kind::Other`], and a value that can't be parsed counts as absent. If a tag is
+//! repeated, the last one counts.
 //! Source: <https://ircv3.net/specs/extensions/message-tags.html>.
 
 use crate::ids::{Micros, Sequence};
@@ -29,7 +30,7 @@ pub struct Tagged<'a> {
     pub since: Option<Sequence>,
     /// Over UDP: the number of the datagram that begins with this line.
     pub datagram: Option<u64>,
-    /// The line as people see it, behind the tags.
+    /// The line after its tags, as people see it.
     pub prose: &'a str,
 }
 
@@ -40,19 +41,19 @@ pub enum Kind {
     Say,
     /// An action in a room.
     Action,
-    /// A private message, or one's own, echoed.
+    /// A private message, or the echo of one.
     Private,
-    /// Somebody entered a room.
+    /// Another user joined a room.
     Join,
-    /// Somebody left a room.
+    /// Another user left a room.
     Leave,
-    /// Somebody left altogether.
+    /// Another user left the chat.
     Quit,
-    /// Somebody took another nick.
+    /// Another user changed the nickname.
     Nick,
-    /// Somebody set a room's topic.
+    /// Another user set a room's topic.
     Topic,
-    /// One's own arrival.
+    /// The welcome of this session.
     Welcome,
     /// The answer to a command.
     Reply,

@@ -1,10 +1,11 @@
 //! What all sessions of one address have used together: lines of the rate limit, and bytes of the
 //! shared state.
 //!
-//! A limit for each session alone limits nothing where anyone may connect again. So lines also spend
-//! from their address's bucket, and a room or topic counts for the address that brought it about, as
-//! long as it exists. An address is forgotten when it has no session, holds no state and its bucket is
-//! full again; of those that only wait for their bucket at most [`RECOVERING_MAX`] are kept.
+//! A limit for each session alone limits nothing, because a client can open more sessions. So each
+//! line also spends from the bucket of its address, and a room or topic counts for the address that
+//! created it, as long as it exists. An address is forgotten when it has no session, holds no state
+//! and its bucket is full again. At most [`RECOVERING_MAX`] addresses are kept only because their
+//! bucket is not full.
 
 use super::rate::{RateLimit, RateUsed, Share};
 use forkchat_common::address::AddressBlock;

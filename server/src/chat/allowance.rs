@@ -1,11 +1,13 @@
-//! How much a UDP session without a key may be sent for its own lines.
+//! How many bytes a UDP session without a key may receive in answer to its own lines.
 //!
-//! Anyone can send a datagram with a forged source, so without a key it is unknown who sent a session's line. If the answer were longer
-//! than the line, the server would multiply traffic for the forger. So a session is sent at most three times the bytes of its lines
-//! ([`UDP_ANSWER_FACTOR`]), and beyond that only for a while and up to a bound after its client has proved its address: a forger can't, since
-//! it doesn't get the cookie. What others say to the session doesn't count.
+//! Anyone can send a datagram with a forged source, so without a key the sender of a line is
+//! unknown. If the answer were longer than the line, the server would multiply traffic for the
+//! forger. So a session receives at most three times the bytes of its lines
+//! ([`UDP_ANSWER_FACTOR`]). After its client has proved its address, it may receive more, for a
+//! limited time and up to a limit; a forger can't prove the address, since it does not receive the
+//! cookie. Lines from other sessions are not counted.
 //!
-//! The allowance is part of the state and is spent by rendered bytes, which are the same in every copy.
+//! The allowance is part of the state. It counts rendered bytes, which are the same in every copy.
 
 use super::tell::{Output, Teller};
 use super::{Chat, Session, Transport};
@@ -243,13 +245,13 @@ mod tests {
         assert_eq!(copy.told(), (String::new(), 1), "only the cookie does");
         copy.types(UDP, &format!("/help{}", " ".repeat(60)));
         let (told, challenged) = copy.told();
-        assert!(told.starts_with("! the answer is left out") && challenged == 1, "{told}");
+        assert!(told.starts_with("! answer not sent: ") && challenged == 1, "{told}");
         copy.apply(UDP, Fact::Proved { key: None });
         copy.types(UDP, "/help");
-        assert!(copy.told().0.contains("* what you type is said"));
+        assert!(copy.told().0.contains("* what you type is sent"));
         copy.now = copy.now.plus(UDP_PROVEN_SECONDS * Micros::SECOND);
         copy.types(UDP, "/help");
-        assert!(!copy.told().0.contains("* what you type is said"), "the proof is old");
+        assert!(!copy.told().0.contains("* what you type is sent"), "the proof is old");
     }
 
     #[test]
@@ -284,7 +286,7 @@ mod tests {
     fn with_a_key_nothing_is_left_out() {
         let mut copy = Copy::new(true, Some(Token(7)));
         copy.types(UDP, "/help");
-        assert!(copy.told().0.contains("* what you type is said"));
+        assert!(copy.told().0.contains("* what you type is sent"));
         copy.types(UDP, "/hello");
         assert!(copy.told().0.starts_with(&format!("* /key {}\n* Welcome", Token(7))));
     }

@@ -1,16 +1,17 @@
-//! Long answers: the rooms, the members of a room, the history. They are sent in parts, each when the
-//! client has taken the one before, so an answer takes no more of an outbox than a small part of it, and
-//! no more of a replica's time: a part looks at a bounded number of rooms, and may list none of them.
+//! Long answers: the rooms, the members of a room, the history. They are sent in parts, each after
+//! the client has taken the one before. So an answer takes only a small part of an outbox and
+//! little of a replica's time: a part looks at a bounded number of rooms, and may list none of
+//! them.
 //!
 //! ```text
 //!  /rooms ──► first part ──► the session waits ──► its worker has written the part: NextPart, a record
 //!                 ▲                                              │
-//!                 └──────── as long as there are more ◄──────────┘
+//!                 └────────── while there are more ◄─────────────┘
 //! ```
 //!
-//! Lines that the session sent after the command wait in the state until the answer is complete: TCP
-//! clients leave them in the kernel (see `worker/input.rs`), but a datagram can't be read in parts. So
-//! answers come in the order of the commands, whatever the transport.
+//! Lines that the session sends after the command wait until the answer is complete. For TCP they
+//! wait in the kernel (see `worker/input.rs`); a datagram can't be read in parts, so its lines wait
+//! in the state. So answers come in the order of the commands with both transports.
 
 use super::Chat;
 use super::history::Question;

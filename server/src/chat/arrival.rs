@@ -1,8 +1,7 @@
-//! How a session begins. A connection is nobody until it is known that a client of the chat is at
-//! its other end: its first line says so, or that nothing has come for a moment, or not all of a
-//! line for some seconds. Only then it is given a name and a room, and welcomed. A client of another
-//! protocol gets that protocol's answer instead, as the first bytes that it is sent, and nobody else
-//! hears of it.
+//! How a session begins. A connection gets a name and a room, and is welcomed, only when it is
+//! known to belong to a chat client: its first line shows it, or nothing arrives for a moment, or
+//! no complete line arrives for some seconds. A client of another protocol receives that protocol's
+//! answer instead, as the first bytes of the connection, and other sessions are not notified of it.
 
 use super::Chat;
 use super::tell::{Ending, Output, Teller};

@@ -1,4 +1,5 @@
-//! What each command does. A command first looks at the state and refuses, changing nothing, or it changes the state and tells.
+//! What each command does. A command either refuses and changes nothing, or changes the state and
+//! notifies sessions.
 
 use super::rooms::{Member, RoomId};
 use super::tell::{Ending, Kept, Output, Teller};
@@ -18,7 +19,7 @@ const HISTORY_LINES_PER_COST: usize = 20;
 type Done<'t> = Result<(), Refusal<'t>>;
 
 impl Chat {
-    /// Does what a line says.
+    /// Executes an input line.
     pub(super) fn obey<O: Output>(&mut self, id: SessionId, line: &str, tell: &mut Teller<'_, O>) {
         let (to, done) = match parse(line) {
             Ok(None) => return,
@@ -39,7 +40,7 @@ impl Chat {
         }
     }
 
-    /// Whether a command is a client's first, of which nobody hears yet. However many come at once, they get their names and rooms.
+    /// Whether a command belongs to a login, before others are notified of the session. However many clients log in at once, they get their names and rooms.
     fn is_login(&self, id: SessionId, command: &Command<'_>) -> bool {
         matches!(command, Command::Nick(_) | Command::Join(_)) && self.session(id).is_some_and(|session| !session.announced)
     }

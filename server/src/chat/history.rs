@@ -1,13 +1,16 @@
-//! `/history`, and what was kept over a restart: what only the journal knows, and tells through the log.
+//! `/history`, and the topics restored after a restart: data that only the journal has, and that it
+//! sends through the log.
 //!
 //! ```text
-//!  /history ──► question, part of the state ──► the journal reads what it stored ──► answer, a record that names the question
-//!                                                        ▲                                  │ a part of the lines
-//!                                                        └── as long as there are more ◄────┘
+//!  /history ──► question, part of the state ──► the journal reads its database ──► answer, a record that names the question
+//!                                                        ▲                                │ some of the lines
+//!                                                        └───── while there are more ◄────┘
 //! ```
 //!
-//! A question stays pending until its last answer is applied. An answer says what it goes on from; one that doesn't fit (the same was given
-//! by a journal that died right after it) is ignored. So the journal answers what is pending, and remembers nothing.
+//! A question stays pending until its last answer is applied. An answer names the position from
+//! which it continues; one that does not fit is ignored (a journal may have sent the same answer
+//! and crashed right after). So the journal answers what is pending and needs no memory of its
+//! answers.
 
 use super::answers::{Pending, Waiting};
 use super::tell::{Output, Teller};
@@ -48,16 +51,16 @@ pub struct Question {
 pub struct Answer<'a> {
     /// The question.
     pub question: Sequence,
-    /// The line that it goes on behind.
+    /// The line after which it continues.
     pub behind: Sequence,
     /// The lines, oldest first: [`PastLine`]s in a row.
     #[serde(borrow, with = "serde_bytes")]
     pub lines: &'a [u8],
-    /// What comes behind them.
+    /// What follows them.
     pub end: AnswerEnd,
 }
 
-/// What comes behind a part of an answer.
+/// What follows a part of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AnswerEnd {
     /// Another part.
@@ -239,7 +242,7 @@ mod tests {
         let (_, question) = copy.questions().next().unwrap();
         assert_eq!((question.told, question.more, question.behind, question.told_at), (2, 1, Sequence(11), Sequence(3)));
         answer(&mut copy, &mut told, 5, 11, &[12, 13], AnswerEnd::Since(Sequence(0)));
-        assert!(told.0.contains("a: 12\n* end of the history of #lobby: 3 lines, ") && !told.0.contains("13"), "{}", told.0);
+        assert!(told.0.contains("a: 12\n* end of the history of #lobby: 3 lines since ") && !told.0.contains("13"), "{}", told.0);
         assert_eq!((told.1, copy.questions().count(), copy.waits_for_answer(ME)), (1, 0, false));
         let before = told.0.clone();
         answer(&mut copy, &mut told, 6, 11, &[12], AnswerEnd::Since(Sequence(0)));
@@ -279,7 +282,7 @@ mod tests {
     fn a_history_that_cannot_be_read_is_no_empty_one() {
         let (mut chat, mut told) = asked();
         answer(&mut chat, &mut told, 3, 0, &[10], AnswerEnd::Unreadable);
-        assert_eq!(told.0, "* 1970-01-01\n[#lobby] a: 10\n! what was said before can't be read now; try again later\n");
+        assert_eq!(told.0, "* 1970-01-01\n[#lobby] a: 10\n! the history can't be read now; try again later\n");
         assert_eq!((told.1, chat.waits_for_answer(ME)), (1, false));
     }
 
@@ -296,12 +299,12 @@ mod tests {
         // A copy that starts from a snapshot knows what waits.
         let mut chat = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
         answer(&mut chat, &mut told, 7, 0, &[], AnswerEnd::Since(Sequence(0)));
-        assert_eq!(told.0, "* nothing that was said in #lobby before is kept\n* pong one\n");
+        assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong one\n");
         told.0.clear();
         let (_, question) = chat.questions().next().unwrap();
         let second = Answer { question: question.at, behind: Sequence(0), lines: &[], end: AnswerEnd::Since(Sequence(0)) };
         apply(&mut chat, &mut told, 8, Fact::Answer(second));
-        assert_eq!(told.0, "* nothing that was said in #lobby before is kept\n* pong two\n");
+        assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong two\n");
         assert!(chat.session(ME).is_none(), "its input had ended");
         assert_eq!(told.1, 2);
     }
@@ -312,7 +315,7 @@ mod tests {
         for at in 3..6 {
             apply(&mut chat, &mut told, at, Fact::Line(&[b'x'; 2_000]));
         }
-        assert_eq!(told.0, "! too much was sent while the last answer was under way; this line was not read, send it again\n");
+        assert_eq!(told.0, "! you sent too much before the last answer was complete; this line was ignored, send it again\n");
         apply(&mut chat, &mut told, 7, Fact::Closed(CloseReason::Reset));
         assert_eq!(chat.questions().count(), 0);
     }

@@ -1,27 +1,29 @@
 //! The chat: a state machine without socket, clock, randomness or thread.
 //!
-//! Every process that needs the state holds a copy and changes it in one way only: it applies the log's records in the log's order.
-//! Nothing is decided before a record is in the log: whether a nickname is free, a line too much, a session still there, is settled when the
-//! record is applied, in every copy alike. What somebody is told is rendered in the same step, from the state and the record alone, so
-//! two copies that serve the same session make the same bytes for it.
+//! Every process that needs the state holds a copy and changes it in one way only: it applies the
+//! log's records in the log's order. Nothing is decided before a record is in the log. Whether a
+//! nickname is free, a line exceeds the rate, or a session still exists is decided when the record
+//! is applied, with the same result in every copy. The same step renders the bytes for the clients,
+//! from the state and the record alone, so two copies that serve the same session produce the same
+//! bytes for it.
 //!
 //! ```text
-//!  record ──► apply ──► what its bytes mean (session) ──► which command ──► decided and done (commands) ──► told (tell)
+//!  record ──► apply ──► bytes to text (session) ──► text to command ──► decide and apply (commands) ──► notify (tell)
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `record` | what is in the log: facts, each with its session and input offset |
+//! | `record` | the records of the log: facts, each with its session and input offset |
 //! | `arrival` | how a session begins: recognised as a client of another protocol, or welcomed |
-//! | `session` | one session: its name, rooms, settings; its bytes to text |
-//! | `rooms` | the rooms and who is in them |
+//! | `session` | one session: its name, rooms and settings; decodes its input |
+//! | `rooms` | the rooms and their members |
 //! | `commands` | what each command does |
-//! | `answers` | long answers, in parts; what a session sends meanwhile |
-//! | `history` | what only the journal knows: earlier lines, topics of earlier runs |
-//! | `tell` | rendering once, and handing the bytes to whoever serves the sessions |
-//! | `rate` | how many lines a session and an address may send |
+//! | `answers` | long answers, in parts; input that arrives meanwhile |
+//! | `history` | data from the journal: earlier lines, topics of earlier runs |
+//! | `tell` | renders each event once and passes the bytes to the worker of each session |
+//! | `rate` | rate limits of sessions and addresses |
 //! | `addresses` | what all sessions of one address have used together |
-//! | `allowance` | how much a UDP session may be sent for its own lines |
+//! | `allowance` | how many bytes a UDP session may receive for its own lines |
 
 mod addresses;
 mod allowance;
@@ -78,7 +80,7 @@ struct State {
     guests: u64,
     /// The latest serial number of a UDP session: the worker that opens them takes the next.
     udp_serial: u64,
-    /// The server ends: nobody comes in any more.
+    /// The server is stopping: no new sessions.
     stopping: bool,
     /// What was kept of earlier runs is here.
     is_restored: bool,

@@ -1,12 +1,12 @@
-//! How much sessions and addresses may send: token buckets, each kept as one moment in time (the
+//! Rate limits of sessions and addresses: token buckets, each stored as one moment in time (the
 //! generic cell rate algorithm, ITU-T I.371).
 //!
 //! The unit is a line. A command that notifies others or has a long answer costs more lines
-//! (`Row::cost`). The buckets run on the records' times alone, so every replica has the same ones, and
-//! a worker that takes a session over knows them. Over TCP a worker doesn't read on until the session's
-//! next line is due, and TCP slows the client down. Many sessions of one address may be read at once, each
-//! as far as the address's budget allows one of them: of what they say then only lines that cost no more
-//! than themselves are heard, and a command is refused.
+//! (`Row::cost`). The buckets depend on the times of the records alone, so all replicas have the
+//! same ones, also a worker that takes over a session. Over TCP a worker reads on only when the
+//! session's next line is due, so TCP slows the client down. Several sessions of one address may be
+//! read at the same time, each as if it had the address's whole budget. If they exceed it together,
+//! plain lines still pass, but commands that cost more than a line are refused.
 
 use forkchat_common::ids::Micros;
 use forkchat_common::limits::{ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE, RATE_BURST_LINES};

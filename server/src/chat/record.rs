@@ -1,6 +1,8 @@
-//! What is in the log: one session's line or one fact, with session and input offset. The log adds sequence and time.
+//! The records of the log: one line of a session or one fact, with session and input offset. The
+//! log adds sequence and time.
 //!
-//! A line is recorded as the client sent it. What its bytes mean (charset, Telnet, command) is settled when it is applied.
+//! A line is recorded as the client sent it. Its bytes are interpreted (charset, Telnet, command)
+//! when the record is applied.
 
 use super::history::Answer;
 use forkchat_common::endpoint::{LocalAddress, Token, whole};
@@ -12,16 +14,16 @@ use std::net::SocketAddr;
 /// A record's payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record<'a> {
-    /// Whose; [`SessionId::NONE`] for what is no session's.
+    /// The session; [`SessionId::NONE`] for a fact that belongs to no session.
     pub session: SessionId,
-    /// For a line: the offset in the session's input behind it. One at or below the session's latest was applied before. 0 for facts.
+    /// For a line: the offset in the session's input after it. A line at or below the session's latest offset was applied before. 0 for facts.
     pub input_end: u64,
     /// What happened.
     #[serde(borrow)]
     pub fact: Fact<'a>,
 }
 
-/// What a record tells.
+/// What a record reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact<'a> {
     /// A session begins.
@@ -44,7 +46,7 @@ pub enum Fact<'a> {
     /// A line, without its LF.
     #[serde(with = "serde_bytes")]
     Line(#[serde(borrow)] &'a [u8]),
-    /// The beginning of a line that can't stay in the kernel until its end is there: urgent data is behind it, past which nobody can look, or it
+    /// The beginning of a line that can't stay in the kernel until its end is there: it is followed by urgent data, past which the worker can not peek, or it
     /// holds so much of the kernel's memory that the end couldn't come. Or it has Telnet negotiations in it: they wait for an answer, and may make
     /// it longer than a line may be.
     #[serde(with = "serde_bytes")]
@@ -55,9 +57,9 @@ pub enum Fact<'a> {
     LongLineEnds,
     /// A session ends.
     Closed(CloseReason),
-    /// A UDP session ends if nothing was heard of it since.
+    /// A UDP session ends if nothing was received from it since.
     Silent {
-        /// The latest time it was heard, as whoever appended this knew it.
+        /// The last time its client was heard, as known to the worker that appended this.
         since: Micros,
     },
     /// The server ends.
@@ -131,26 +133,28 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// What the others are told.
+    /// The quit reason that the others see; empty for an ordinary end.
     pub fn as_str(self) -> &'static str {
         match self {
             CloseReason::EndOfInput => "",
             CloseReason::Reset => "connection reset",
-            CloseReason::TooSlow => "did not read what it was sent",
-            CloseReason::Silent => "no word for 120 seconds",
+            CloseReason::TooSlow => "reading too slowly",
+            CloseReason::Silent => "nothing received for 120 seconds",
             CloseReason::WorkerDied => "its worker process died",
-            CloseReason::Quarantined => "what it sent made the server fail",
+            CloseReason::Quarantined => "its input crashed a server process",
         }
     }
 
-    /// What the session itself is told, if it is told anything.
+    /// The last line sent to the session itself, if there is one.
     pub fn farewell(self) -> Option<&'static str> {
         match self {
             CloseReason::Silent => {
-                Some("no word for 120 seconds, so this session has ended; a line of 23 bytes asks for another /hello COOKIE")
+                Some("nothing received for 120 seconds, session ended; a line of 23 bytes or more gets a new /hello COOKIE")
             }
-            CloseReason::Quarantined => Some("something you sent made the server fail twice, so this session has ended; the others go on"),
-            CloseReason::WorkerDied => Some("the server can't go on with this session after a failure of its own; connect again"),
+            CloseReason::Quarantined => {
+                Some("something you sent crashed a server process twice, session ended; other users are not affected")
+            }
+            CloseReason::WorkerDied => Some("the server lost this session after an internal failure; please connect again"),
             CloseReason::EndOfInput | CloseReason::Reset | CloseReason::TooSlow => None,
         }
     }

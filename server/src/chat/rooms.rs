@@ -1,5 +1,5 @@
-//! The rooms and who is in them. A room lives while a session is in it, or while it has a topic worth
-//! keeping. A room counts for the address that made it, and a topic for the address that set it.
+//! The rooms and their members. A room exists while a session is in it, or while its topic is kept.
+//! A room counts for the address that created it, and a topic for the address that set it.
 
 use super::addresses::Addresses;
 use forkchat_common::address::AddressBlock;
@@ -19,7 +19,7 @@ const ROOM_BYTES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct RoomId(u32);
 
-/// Somebody in a room. With the worker that serves it, so that the other workers needn't look the session up for each line that it is told.
+/// A member of a room, with the worker that serves it, so that other workers need not look the session up for each line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Member {
     pub session: SessionId,
@@ -35,7 +35,7 @@ pub(super) struct Room {
     pub topic: Box<str>,
     /// In order of arrival.
     pub members: Vec<Member>,
-    /// Where in the log the last member left, if nobody is in it.
+    /// The log position at which the last member left, if the room is empty.
     empty_since: Option<Sequence>,
     /// For whom the room counts; `None` for the lobby and rooms of an earlier run.
     made_by: Option<AddressBlock>,
@@ -230,7 +230,7 @@ impl Rooms {
         self.by_size.insert((Reverse(after), id));
     }
 
-    /// Gives a room its topic of an earlier run, unless it has one. If nobody is in the room, it is kept
+    /// Gives a room its topic of an earlier run, unless it has one. If the room is empty, it is kept
     /// as other empty rooms with a topic are.
     pub fn restore(&mut self, name: RoomName, topic: &str, at: Sequence, addresses: &mut Addresses) {
         if !self.make_place(Room::state_bytes(&name) + topic.len(), addresses) {

@@ -1,4 +1,4 @@
-//! One session's part of the state, and how its bytes become text.
+//! The state of one session, and how its bytes are decoded into text.
 
 use super::allowance::Allowance;
 use super::answers::{Pending, Waiting};
@@ -33,7 +33,7 @@ pub struct Session {
     pub(super) nick: Nick,
     /// The rooms it is in, in the order in which it entered them.
     pub(super) rooms: Vec<RoomId>,
-    /// The one it talks in; one of `rooms`, if there is any.
+    /// The current room; one of `rooms`, if there is any.
     pub(super) current: Option<RoomId>,
     /// Whether it has a name of its own and a room, and was welcomed. Before that nobody can meet
     /// it.
@@ -47,7 +47,7 @@ pub struct Session {
     pub(super) settings: [bool; 3],
     /// How its bytes are read and written.
     pub(super) charset: Charset,
-    /// The offset in its input behind the last line that was applied.
+    /// The offset in its input after the last line that was applied.
     pub input_end: u64,
     /// Inside a line that is longer than lines may be.
     pub in_long_line: bool,
@@ -64,7 +64,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// One that has just begun, with a name that it keeps from nobody.
+    /// A new session, with a placeholder name that stays free for others.
     pub fn new(id: SessionId, slot: Slot, transport: Transport, peer: SocketAddr, now: Micros) -> Session {
         Session {
             id,

@@ -1,4 +1,5 @@
-//! Telling people things: an event is rendered once for each form in which somebody wants it, and its bytes handed to whoever serves them.
+//! Notifying sessions: renders an event once for each combination of charset and tags, and passes
+//! the bytes to the worker of each session.
 
 use super::allowance::Own;
 use super::rooms::{Member, Room};
@@ -12,36 +13,36 @@ use forkchat_common::names::RoomName;
 use forkchat_common::telnet::double_iac;
 use forkchat_common::wire::line::{Stamp, render};
 
-/// Where the bytes go that applying a record makes.
+/// Receives the bytes that result from applying records.
 pub trait Output {
-    /// What follows comes of the record with this stamp. `author` is the worker that serves the session that it is about: who recorded it; `None` if
-    /// it is about none that is open.
+    /// All following calls result from the record with this stamp. `author` is the worker that serves the session of the record, and that appended it;
+    /// `None` if the record belongs to no open session.
     fn begin(&mut self, stamp: Stamp, author: Option<Slot>) {
         let _ = (stamp, author);
     }
-    /// A session has begun. Nothing was told to it before.
+    /// A session has begun. It has received nothing before.
     fn opened(&mut self, session: &Session) {
         let _ = session;
     }
-    /// Whether the bytes for a session, served by the worker in `slot`, are wanted here. Also how one learns which workers have somebody to tell.
+    /// Whether the bytes for a session, served by the worker in `slot`, are wanted here. It is called for every receiver, so it also shows which workers have sessions to notify.
     fn serves(&mut self, session: SessionId, slot: Slot) -> bool;
-    /// The session is sent these bytes.
+    /// Sends these bytes to the session.
     fn tell(&mut self, session: SessionId, bytes: &[u8]);
-    /// The session would have been told something, but nobody is told anything of this record any more.
+    /// The session would have received bytes, but output for this record is muted.
     fn muted(&mut self, session: SessionId, slot: Slot) {
         let _ = (session, slot);
     }
-    /// Something was said or set that outlives the run.
+    /// A line or topic that the journal stores.
     fn kept(&mut self, kept: &Kept<'_>) {
         let _ = kept;
     }
-    /// There is something for the journal to do.
+    /// There is a question for the journal.
     fn asked(&mut self) {}
-    /// A session's question is answered: what it sent behind it is next.
+    /// A session's question is answered: its input after the command is next.
     fn answered(&mut self, session: SessionId, slot: Slot) {
         let _ = (session, slot);
     }
-    /// The session was to be sent more than it may be: its client has to prove its address again, and is sent a cookie for that.
+    /// The session may not receive its answer: its client has to prove its address again, and receives a cookie for that.
     fn challenged(&mut self, session: SessionId) {
         let _ = session;
     }
@@ -54,7 +55,7 @@ pub trait Output {
     fn exceeded(&mut self, address: AddressBlock) {
         let _ = address;
     }
-    /// The session has ended; nothing more will be told to it.
+    /// The session has ended; it receives nothing more.
     fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending);
 }
 
@@ -65,7 +66,7 @@ pub enum Kept<'a> {
     Line {
         /// Where.
         room: &'a RoomName,
-        /// By whom.
+        /// The sender.
         nick: &'a str,
         /// Whether it is an action.
         is_action: bool,
@@ -81,12 +82,12 @@ pub enum Kept<'a> {
     },
 }
 
-/// How an ended session's connection is ended.
+/// How the connection of an ended session is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// When what it was told is written.
+    /// After its last bytes are written.
     Finish,
-    /// At once: it doesn't read what it is sent.
+    /// At once: the client does not read.
     Drop,
 }
 
@@ -146,7 +147,7 @@ impl Forms {
     }
 }
 
-/// What is needed to tell anyone anything while one record is applied.
+/// What is needed to notify sessions while one record is applied.
 pub(super) struct Teller<'a, O> {
     /// What is shown with the event: its time is the wall clock's, which may be set back.
     pub stamp: Stamp,
@@ -196,12 +197,12 @@ impl Chat {
         }
     }
 
-    /// Tells everyone in a room but `except`.
+    /// Sends an event to all members of a room except `except`.
     pub(super) fn tell_room<O: Output>(&self, room: &Room, except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
         self.tell_each(&room.members, except, event, tell);
     }
 
-    /// Tells everyone who shares a room with a session, once each, but not the session.
+    /// Sends an event once to each session that shares a room with a session, but not to that session.
     pub(super) fn tell_neighbours<O: Output>(&self, session: &Session, event: &Event<'_>, tell: &mut Teller<'_, O>) {
         if let [room] = session.rooms[..] {
             return self.tell_room(self.state.rooms.get(room), Some(session.id), event, tell);

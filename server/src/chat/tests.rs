@@ -119,7 +119,7 @@ fn a_newcomer_is_welcomed_and_the_others_hear_of_it_after_what_came_with_it() {
     assert_eq!(room.told(1), "", "its first line comes first");
     room.types(1, "");
     let welcome = room.told(1);
-    assert!(welcome.starts_with("* Welcome to forkchat, guest2. You are in #lobby; 2 are here."), "{welcome}");
+    assert!(welcome.starts_with("* Welcome to forkchat, guest2. You are in #lobby; 2 people are here."), "{welcome}");
     assert!(welcome.contains("/help") && welcome.contains("* in #lobby: guest1 guest2\n"), "{welcome}");
     room.types(1, "/nick bob");
     room.types(1, "/join #x");
@@ -166,15 +166,18 @@ fn rooms_are_entered_switched_and_left() {
     room.types(0, "/join #Dev");
     room.types(1, "/join #dev");
     assert_eq!(room.told(0), "* you joined #Dev; nobody else is here\n* guest2 joined #Dev\n");
-    assert_eq!(room.told(1), "* you joined #Dev; 2 are here\n");
+    assert_eq!(room.told(1), "* you joined #Dev; 2 people are here\n");
     room.types(0, "/join #lobby");
     room.types(0, "in the lobby");
-    assert_eq!(room.told_all(), ["* you talk in #lobby now\n", "[#lobby] guest1: in the lobby\n"]);
+    assert_eq!(room.told_all(), ["* you are now talking in #lobby\n", "[#lobby] guest1: in the lobby\n"]);
     room.types(0, "/leave #DEV");
-    assert_eq!(room.told_all(), ["* you left #Dev; you talk in #lobby now\n", "* guest1 left #Dev\n"]);
+    assert_eq!(room.told_all(), ["* you left #Dev; you are now talking in #lobby\n", "* guest1 left #Dev\n"]);
     room.types(1, "/leave");
     room.types(1, "/leave");
-    assert_eq!(room.told(1), "* you left #Dev; you talk in #lobby now\n* you left #lobby; you are in no room now, /join one\n");
+    assert_eq!(
+        room.told(1),
+        "* you left #Dev; you are now talking in #lobby\n* you left #lobby; you are in no room now, join one with /join #ROOM\n"
+    );
     room.types(1, "anyone?");
     assert!(room.told(1).starts_with("! you are in no room; /join #ROOM first"));
     room.types(0, "/rooms");
@@ -188,7 +191,7 @@ fn of_three_rooms_the_one_joined_before_becomes_current() {
     room.types(0, "/join #b");
     room.types(0, "/join #a");
     room.types(0, "/leave");
-    assert!(room.told(0).ends_with("* you left #a; you talk in #lobby now\n"));
+    assert!(room.told(0).ends_with("* you left #a; you are now talking in #lobby\n"));
 }
 
 #[test]
@@ -211,7 +214,7 @@ fn a_private_message_reaches_one_and_is_echoed_under_ones_own_name() {
     room.types(0, "/msg GUEST2 psst");
     assert_eq!(room.told_all(), ["[@guest2] guest1: psst\n", "[@guest1] guest1: psst\n", ""]);
     room.types(0, "/msg nobody psst");
-    assert!(room.told(0).starts_with("! nobody is called nobody; "));
+    assert!(room.told(0).starts_with("! no user named nobody; "));
 }
 
 #[test]
@@ -221,7 +224,7 @@ fn joins_off_hears_no_presence_and_tags_on_is_for_programs() {
     room.types(1, "/set tags on");
     room.told_all();
     room.types(0, "/nick al;ice");
-    assert!(room.told(0).starts_with("! al;ice is no nickname: it may not contain ;"));
+    assert!(room.told(0).starts_with("! al;ice is not a valid nickname: it may not contain ;"));
     room.types(0, "/nick alice");
     room.types(0, "hi");
     assert_eq!(
@@ -323,7 +326,10 @@ fn what_was_meant_for_one_is_not_said_to_all() {
         assert_eq!(room.told_all(), ["", "[@guest1] guest1: psst\n", ""], "{line:?}");
     }
     room.types(0, "⁄msg guest2 psst");
-    assert_eq!(room.told_all(), ["! ⁄msg starts with U+2044, not with /, and was not said; /msg is the command, ⁄⁄msg says it\n", "", ""]);
+    assert_eq!(
+        room.told_all(),
+        ["! not sent: ⁄msg starts with U+2044, not with /; type /msg for the command, ⁄⁄msg to send it as text\n", "", ""]
+    );
     for line in ["\u{3000}", " \t ", "\u{a0}", "\u{200b}"] {
         room.types(0, line);
     }
@@ -408,15 +414,15 @@ fn a_silent_session_ends_only_if_it_was_silent() {
     assert_eq!(room.told_all(), ["", ""]);
     let heard = room.copy.chat.session(Room::id(0)).unwrap().last_heard;
     room.fact(0, Fact::Silent { since: heard });
-    assert!(room.told(0).starts_with("! no word for 120 seconds"));
-    assert_eq!(room.told(1), "* guest1 quit: no word for 120 seconds\n");
+    assert!(room.told(0).starts_with("! nothing received for 120 seconds"));
+    assert_eq!(room.told(1), "* guest1 quit: nothing received for 120 seconds\n");
 }
 
 #[test]
 fn who_is_not_read_by_is_dropped_and_the_others_hear_why() {
     let mut room = Room::new(2);
     room.fact(0, Fact::Closed(CloseReason::TooSlow));
-    assert_eq!(room.told_all(), ["", "* guest1 quit: did not read what it was sent\n"]);
+    assert_eq!(room.told_all(), ["", "* guest1 quit: reading too slowly\n"]);
     assert_eq!(room.copy.told.closed, [(Room::id(0), Ending::Drop)]);
     room.fact(0, Fact::Closed(CloseReason::Reset));
     assert_eq!(room.copy.told.closed.len(), 1, "closed once");
@@ -574,7 +580,7 @@ fn rooms_are_listed_by_their_members_and_found_by_a_pattern() {
     room.types(0, "/rooms *a?");
     assert_eq!(room.told(0), "* #Team (3)\n* #aaa-spam (1)\n");
     room.types(0, "/rooms nothing");
-    assert_eq!(room.told(0), "* no room has such a name; /rooms lists all, /join #NAME makes one\n");
+    assert_eq!(room.told(0), "* no room matches; /rooms lists all rooms, /join #ROOM creates one\n");
 }
 
 #[test]
@@ -647,7 +653,7 @@ fn a_part_of_the_rooms_looks_at_a_bounded_number_of_them_whatever_it_finds() {
     room.told_all();
     // The lobby, 1,700 rooms and the needle: four parts.
     let none = parts(&mut room, 0, "/rooms nothing");
-    assert_eq!(none, ["", "", "", "* no room has such a name; /rooms lists all, /join #NAME makes one\n"]);
+    assert_eq!(none, ["", "", "", "* no room matches; /rooms lists all rooms, /join #ROOM creates one\n"]);
     assert_eq!(parts(&mut room, 0, "/rooms needle"), ["", "", "", "* #needle (1)\n"]);
     assert_eq!(parts(&mut room, 0, "/rooms x0000"), ["* #x0000 (1)\n", "", "", ""]);
     let many = parts(&mut room, 0, "/rooms #x*");
@@ -671,7 +677,7 @@ fn a_topic_can_be_removed_and_has_a_bound() {
     room.types(0, &format!("/topic {}", "é".repeat(400)));
     assert!(room.told(0).starts_with("* topic of #lobby: éé"));
     room.types(0, &format!("/topic {}", "é".repeat(401)));
-    assert_eq!(room.told(0), "! a topic has at most 400 characters; it was not set, shorten it\n");
+    assert_eq!(room.told(0), "! topic too long (at most 400 characters), not set; shorten it\n");
 }
 
 #[test]
@@ -704,7 +710,7 @@ fn many_sessions_of_an_address_notify_others_no_more_than_its_budget_allows() {
         // A line each millisecond. What is refused costs a line, too.
         let allowed = (ADDRESS_BURST_LINES + (room.at - start) * 2 / 5) / cost;
         assert!((allowed / 2..=allowed + 1).contains(&reached), "{reached} of {allowed}: {command}");
-        assert!(room.told(50).contains("! too much comes from your address; this was not done"));
+        assert!(room.told(50).contains("! your address sends too much; this command was not executed"));
         // Who comes now gets a name and a room all the same.
         room.arrive();
         room.types(101, "/nick late");
@@ -731,7 +737,7 @@ fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
             room.types(person, &topic);
         }
     }
-    assert!(room.told_all().iter().any(|told| told.contains("! the rooms made and topics set from your address take 64 KiB")));
+    assert!(room.told_all().iter().any(|told| told.contains("! rooms and topics from your address take 64 KiB")));
     let bytes = room.copy.chat.snapshot().len();
     assert!(bytes < 160 * 1024, "{bytes} bytes of state");
     room.types(0, "/topic -");
@@ -767,7 +773,7 @@ fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
             }
             assert!(room.copy.chat.session(session).is_some());
         }
-        room.told_all().iter().map(|told| told.matches("! there are as many rooms and topics as there may be").count()).sum::<usize>()
+        room.told_all().iter().map(|told| told.matches("! the server can hold no more rooms and topics").count()).sum::<usize>()
     };
     assert!(fill(&mut room) > 0);
     let full = room.copy.chat.snapshot().len();
@@ -797,7 +803,7 @@ fn rooms_have_a_bound_each_way() {
     for i in 0..60 {
         room.types(0, &format!("/join #r{i}"));
     }
-    assert!(room.told(0).contains("! you are in 50 rooms, no one may be in more; /leave one first\n"));
+    assert!(room.told(0).contains("! you are in 50 rooms, the most allowed; /leave one first\n"));
 }
 
 /// What a person may do, for the property tests.

@@ -1,12 +1,14 @@
-//! The checker: every line that any client is told goes through here, and is either exactly what was due to it or a fault.
+//! The checker: compares every line that a client receives with what that client must receive next.
+//! Any difference is a fault.
 //!
 //! ```text
-//! line ─► tags off ─► a voice's line? ──► every byte as it was sent, to whom it was for ─┐
-//!                  ├► who comes and goes ───────────────────────────────────────────────┼─► its place in the room's transcript:
-//!                  └► an answer? ──► the one that was due next                          ─┘    the next one, or what is wrong?
+//! line ─► split tags ─► a sender's line? ──► same bytes, right receiver? ─┐
+//!                    ├► a join or leave? ────────────────────────────────┼─► its position in the room's transcript:
+//!                    └► an answer? ──► the answer that is due next? ─────┘   the next one, or which fault?
 //! ```
 //!
-//! It knows no sockets: one can feed it broken streams and see what it finds. [`super::faults`] counts and words what is wrong.
+//! It has no sockets, so its tests can feed it broken streams. [`super::faults`] counts and
+//! describes the faults.
 
 use super::faults::{Faults, Kind};
 use super::listener::{Attendance, Listener, Pending, Reply};
@@ -100,7 +102,7 @@ impl Checker {
         };
         if let Some((prefix, voice, number)) = self.payload.read(tagged.prose) {
             if !self.is_for(index, &tagged, prefix, voice, number) {
-                self.wrong(index, line, "a line that is for it, as it was said");
+                self.wrong(index, line, "a line for this client, unchanged");
                 return Heard::Other;
             }
             self.note_ids(index, &tagged, true, line);
@@ -178,9 +180,9 @@ impl Checker {
         // An answer that came before.
         let is_again = tagged.prose.strip_prefix(b"* pong p").and_then(number_of).is_some_and(|number| number <= u64::from(listener.pings));
         if is_again {
-            self.fault(index, Kind::Doubled, |_| format!("an answer that it had been given: {}", text(line)));
+            self.fault(index, Kind::Doubled, |_| format!("an answer that it had already received: {}", text(line)));
         } else {
-            self.wrong(index, line, "anything that can be told to it");
+            self.wrong(index, line, "anything that this client may receive");
         }
         Heard::Other
     }
@@ -213,7 +215,7 @@ impl Checker {
             listener.last_room_id = listener.last_room_id.max(tagged.id);
         }
         if !grows {
-            self.fault(index, Kind::Differing, |_| format!("an id that is not behind {latest}: {}", text(line)));
+            self.fault(index, Kind::Differing, |_| format!("an id that is not after {latest}: {}", text(line)));
         }
     }
 
@@ -275,13 +277,13 @@ impl Checker {
                 if said.is_udp && number < said.written {
                     let kind = if said.place(number).is_some() { Kind::Doubled } else { Kind::Reordered };
                     let client = said.client;
-                    self.fault(client, kind, |_| format!("its line number {number} was said again, or too late"));
+                    self.fault(client, kind, |_| format!("its line number {number} came again or too late"));
                 }
                 self.voices[usize::from(voice)].write(number, place, now);
             }
             What::Presence(number) if !is_possible => {
                 let line = text(transcript.presence_text(number));
-                self.fault(index, Kind::Doubled, |_| format!("who came comes, or who went goes: {line}"));
+                self.fault(index, Kind::Doubled, |_| format!("joined twice, or left twice: {line}"));
             }
             What::Presence(_) => {}
         }
@@ -294,7 +296,7 @@ impl Checker {
         let (is_new, cursor) = (listener.tick_off(place), listener.cursor);
         if !transcript.stamp(place, stamp) {
             let by = transcript.get(place).map_or(0, |entry| entry.by);
-            let why = |checker: &Checker| format!("{} with another id or time than client {by} was told", checker.word(index, what));
+            let why = |checker: &Checker| format!("{} with another id or time than client {by} received", checker.word(index, what));
             self.fault(index, Kind::Differing, why);
         }
         if place == cursor {
@@ -351,13 +353,13 @@ impl Checker {
         for (place, entry) in lost {
             self.fault(index, Kind::Lost, |checker| {
                 let what = checker.word(index, entry.what);
-                format!("it was never told {what}, which client {} was (place {place} of {start} to {end})", entry.by)
+                format!("it never received {what}, which client {} did (position {place} of {start} to {end})", entry.by)
             });
         }
         for _ in 0..strange {
             self.fault(index, Kind::Differing, |checker| {
                 let what = first.map_or(String::new(), |first| checker.word(index, first.what));
-                format!("it was told {what}, which nobody else was ({strange} lines from there on)")
+                format!("it received {what}, which no other client did ({strange} lines from there on)")
             });
         }
     }
@@ -392,7 +394,7 @@ impl Checker {
             }
             for number in self.voices[voice].missing().collect::<Vec<_>>() {
                 self.fault(client, Kind::Lost, |checker| {
-                    format!("nobody was told {}", checker.word(client, What::Said(voice as u16, number)))
+                    format!("no client received {}", checker.word(client, What::Said(voice as u16, number)))
                 });
             }
         }

@@ -219,7 +219,7 @@ fn a_visitor_is_due_what_stands_between_its_entrance_and_its_exit() {
         let told = [&all[..3], &[comes], &all[3..6], &[goes], &all[6..]].concat();
         checker.listeners[3].replies.extend([Reply::Joined, Reply::Goodbye]);
         // It hears before the others do.
-        checker.hear(3, b"* you joined #r; 4 are here", 0);
+        checker.hear(3, b"* you joined #r; 4 people are here", 0);
         (3..6).filter(|place| Some(*place) != missing).for_each(|place| tell(&mut checker, 3, &all[place]));
         checker.hear(3, b"* goodbye", 0);
         checker.end_connection(3);
@@ -241,7 +241,7 @@ fn answers_are_due_once_each_and_in_their_order() {
         lines.iter().for_each(|line| tell(&mut checker, 0, line.as_bytes()));
         balance(checker)
     };
-    let long = "! line too long: at most 4095 bytes are read";
+    let long = "! line too long: at most 4095 bytes are allowed";
     assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3", long]), [0; 6]);
     assert_eq!(told(&["* pong p1", "* pong p3", long]), [0, 1, 0, 0, 0, 0]);
     assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3"]), [0, 1, 0, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! One client: its socket, its manners, and what it has still to send and to understand.
+//! One client: its socket, how it reads and writes, and what it has not sent or parsed yet.
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};

@@ -1,4 +1,5 @@
-//! The crowd: clients of all kinds, how they log in, and visitors, who come and go all the time.
+//! The crowd: creates clients of all kinds, logs them in, and lets visitors join and leave all the
+//! time.
 
 use super::client::{Client, Manner, PADDING, Stage};
 use super::listener::{Attendance, Form, Listener, Reply};
@@ -115,7 +116,7 @@ impl Play<'_> {
     /// Over UDP: a cookie has come to one who is in. Either it asked more than once, or the server doesn't know it any more.
     pub(super) fn hear_cookie(&mut self, index: usize) {
         match self.clients[index].knocks {
-            0 => self.closed(index, "the server doesn't know the session any more"),
+            0 => self.closed(index, "the server no longer knows the session"),
             knocks => self.clients[index].knocks = knocks - 1,
         }
     }

@@ -1,4 +1,4 @@
-//! What is wrong: counted all, and the first few told in such detail that one can look for the cause.
+//! The faults: counts all, and describes the first few in enough detail to look for the cause.
 
 use super::listener::Listener;
 use crate::load::ledger::Tally;

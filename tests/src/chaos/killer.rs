@@ -1,4 +1,5 @@
-//! The killer: a thread that ends the server's processes, now this one and now that one, as a seed has it. Never the supervisor.
+//! The killer: a thread that kills processes of the server, chosen by a seed. It never kills the
+//! supervisor.
 
 use super::options::Options;
 use crate::processes::{children_of, name_of};

@@ -1,4 +1,4 @@
-//! One client's side of the story: how it wants to be told things, what it is still to be told, what it was told.
+//! One client as a receiver: its settings, what it must still receive, and what it has received.
 
 use super::transcript::What;
 use std::collections::VecDeque;
@@ -187,9 +187,9 @@ mod tests {
     fn answers_are_told_from_each_other() {
         let is = |reply: Reply, line: &str| reply.is(line.as_bytes(), b"#r1");
         assert!(is(Reply::Pong(12), "* pong p12") && !is(Reply::Pong(1), "* pong p12") && !is(Reply::Pong(12), "* pong p1"));
-        assert!(is(Reply::Joined, "* you joined #r1; 3 are here") && !is(Reply::Joined, "* you joined #r12; 3 are here"));
-        assert!(is(Reply::Left, "* you left #r1; you are in no room now, /join one"));
-        assert!(is(Reply::TooLong, "! line too long: at most 4095 bytes are read; …"));
+        assert!(is(Reply::Joined, "* you joined #r1; 3 people are here") && !is(Reply::Joined, "* you joined #r12; 3 people are here"));
+        assert!(is(Reply::Left, "* you left #r1; you are in no room now, join one with /join #ROOM"));
+        assert!(is(Reply::TooLong, "! line too long: at most 4095 bytes are allowed; …"));
         assert!(is(Reply::Goodbye, "* goodbye") && !is(Reply::Goodbye, "* goodbye!"));
     }
 

@@ -1,4 +1,5 @@
-//! How long clients have to wait when their worker is killed: from the kill to the first line that was said after it.
+//! How long clients wait when their worker is killed: from the kill to the first line that was sent
+//! after it.
 
 use super::killer::{How, Kill};
 use hdrhistogram::Histogram;

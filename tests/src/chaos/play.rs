@@ -1,5 +1,5 @@
-//! The play: one thread with an epoll loop that is all clients at once. They log in, talk, and at the end wait until everyone has been told
-//! everything.
+//! The run: one thread with an epoll loop for all clients. They log in, talk, and at the end wait
+//! until every client has received everything.
 
 use super::checker::{Checker, Heard};
 use super::client::{Client, Manner, Stage};
@@ -114,7 +114,7 @@ impl<'o> Play<'o> {
             due: Due::default(),
         };
         play.gather()?;
-        play.wait_for("everyone to log in", LOGIN_PATIENCE, |play| {
+        play.wait_for("all clients to log in", LOGIN_PATIENCE, |play| {
             play.knock_again();
             play.clients.iter().all(|client| !matches!(client.stage, Stage::LoggingIn(_)))
         })?;
@@ -124,7 +124,7 @@ impl<'o> Play<'o> {
             .collect::<Vec<_>>()
             .into_iter()
             .for_each(|index| play.ping(index));
-        play.wait_for("everyone to be ready", LOGIN_PATIENCE, |play| play.clients.iter().all(|client| client.stage != Stage::Ready))?;
+        play.wait_for("all clients to be ready", LOGIN_PATIENCE, |play| play.clients.iter().all(|client| client.stage != Stage::Ready))?;
         Ok(play)
     }
 
@@ -155,7 +155,7 @@ impl<'o> Play<'o> {
                 let kills: u64 = self.kills.iter().sum();
                 let tally = faults.tally;
                 let wrong = tally.lost + tally.doubled + tally.reordered + tally.wrong + faults.differing;
-                progress.tell(format!("{kills} kills, {} lines told, {} dropped, {wrong} wrong", self.deliveries, faults.dropped));
+                progress.tell(format!("{kills} kills, {} lines delivered, {} dropped, {wrong} wrong", self.deliveries, faults.dropped));
                 progress.pass(Duration::from_nanos(self.now - told));
                 told = self.now;
             }
@@ -178,7 +178,7 @@ impl<'o> Play<'o> {
         let _ = self.wait_for("quiet", QUIET_PATIENCE, |play| play.checker.is_quiet() && !play.clients.iter().any(is_ending));
         for index in 0..self.clients.len() {
             if is_ending(&self.clients[index]) {
-                self.checker.miss(index, "the end of its connection, which it asked for, never came");
+                self.checker.miss(index, "it asked for the end of its connection, which never came");
             }
         }
         let asked: Vec<usize> = (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();

@@ -1,4 +1,4 @@
-//! The server that is put to the test: a process of our own, with its journal text in a file.
+//! The server under test: a child process of the test, with its log output in a file.
 
 use super::options::Options;
 use crate::load::target::{forget_the_dead, until_we_end};
@@ -69,7 +69,7 @@ impl Server {
                 return Ok(address);
             }
             if Instant::now() > deadline || !matches!(self.child.try_wait(), Ok(None)) {
-                return Err(format!("the server did not start; it said:\n{text}"));
+                return Err(format!("the server did not start; its log output:\n{text}"));
             }
             std::thread::sleep(Duration::from_millis(5));
         }

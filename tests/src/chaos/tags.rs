@@ -1,6 +1,7 @@
-//! A line as it comes, taken apart as far as it is compared: its tags, its words, in one charset.
+//! Splits a received line as far as the checker compares it: tags, text, charset.
 //!
-//! The reader of `forkchat_common` is for programs that want to know what happened; here it must be the same bytes for everyone.
+//! The parser of `forkchat_common` tells programs what happened; the checker must compare the exact
+//! bytes.
 
 use super::transcript::stamp_of;
 use super::voice::LETTER;

@@ -1,8 +1,9 @@
-//! What a room's members were told, in the one order that there is: whoever hears everything and hears it first writes it down, and everyone
-//! else must have been told the same.
+//! The lines that the members of a room received, in the room's one order. The member that receives
+//! everything first writes the transcript, and all others must receive the same.
 //!
-//! What is written is what was heard, so a transcript knows nothing better than its writers. A writer that misses a line of somebody's
-//! numbers doesn't write before another one has brought it.
+//! The transcript contains what its writers received, so it knows no more than they do. A writer
+//! that misses a line of a sender does not write further lines before another writer has added the
+//! missing one.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

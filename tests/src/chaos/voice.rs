@@ -1,4 +1,5 @@
-//! Who speaks: what the others are to be told of its lines, and where in the room's transcript they stand.
+//! A sender: what the others must receive of its lines, and their positions in the room's
+//! transcript.
 
 /// The charsets that clients ask for.
 pub const CHARSETS: [&str; 2] = ["utf-8", "windows-1251"];
