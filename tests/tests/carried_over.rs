@@ -127,7 +127,9 @@ fn a_limit_too_tight_for_any_successor_is_dropped_and_its_clients_go_on() {
         let before = set_of(pid).unwrap();
         run("prlimit", &["--pid", &pid.to_string(), "--nofile=3:3"]);
         kill(pid, Signal::SIGKILL).unwrap();
-        server.tells("3 processes in a row failed with the settings made from outside (limit on open files 3); the next one starts without them");
+        server.tells(
+            "3 processes in a row failed with the settings made from outside (limit on open files 3); the next one starts without them",
+        );
         alice.sync();
         let (still, pid) = alice.worker_and_pid();
         assert_eq!((still, set_of(pid)), (worker, Some(before)), "{model}");

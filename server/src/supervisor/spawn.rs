@@ -73,7 +73,7 @@ impl Supervisor {
         log.rest_threads(slot);
         self.gate.expect(slot.index());
         let role = self.children.role(slot);
-        self.children.get(slot).given = Box::new(self.given(slot));
+        *self.children.get(slot).given = self.given(slot);
         let (pid, channel) = match role {
             Role::Journal => {
                 let start = |(), _| {
