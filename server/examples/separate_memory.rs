@@ -1,4 +1,5 @@
-//! After a fork each process has memory of its own, at the same addresses. Only memory that was mapped as shared before the fork is the same for all.
+//! After a fork each process has memory of its own, at the same addresses. Only memory that was mapped as shared before the fork
+//! is the same for all.
 //!
 //! Each part is a function below, in the order in which it runs.
 //!

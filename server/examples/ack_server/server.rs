@@ -146,7 +146,8 @@ fn work(listener: &TcpListener, number: usize, counts: Counts, charset: Charset,
     }
     let pool = || threadpool::Builder::new().num_threads(CLIENTS_MAX).thread_stack_size(STACK_BYTES).build();
     let (receivers, senders) = (pool(), pool());
-    // A client is accepted only when each pool has a free thread. If its second thread had to wait for another client's end, it might wait for ever.
+    // A client is accepted only when each pool has a free thread. If its second thread had to wait for another client's end, it
+    // might wait for ever.
     let (come, gone) = bounded(CLIENTS_MAX);
     loop {
         come.send(())?;

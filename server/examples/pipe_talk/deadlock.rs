@@ -33,8 +33,11 @@ pub fn and_cure() -> Result<(), Failure> {
     let in_time = child.join_timeout(slowed(WAIT));
     let status = in_time.map_or_else(|| text!("is still alive", "仍然活着"), ended);
     say!("after {:?} the child {status}", "{:?} 之后子进程{status}", slowed(WAIT));
-    wait_until("a full pipe", || unread(reader.as_fd()) == Ok(capacity))?;
-    wait_until("the child to sleep", || state(child.pid()) == "S")?;
+    let is_blocked = |child: &Process| unread(reader.as_fd()) == Ok(capacity) && state(child.pid()) == "S";
+    wait_until("a full pipe and a blocked child", || is_blocked(&child) || !child.is_alive())?;
+    if !child.is_alive() {
+        return went_well("the child", child.join());
+    }
     say!(
         "the pipe is full with {capacity} bytes; the child is in state {}, {}",
         "管道已满，有 {capacity} 字节；子进程处于状态 {}，{}",
@@ -45,7 +48,8 @@ pub fn and_cure() -> Result<(), Failure> {
 
     part!("the cure: read, then wait", "解决办法：先读，再等待");
     let mut read = Vec::new();
-    // To the end of input, which comes with the child's end. With several pipes, all have to be read at the same time: by poll(2), or by a thread for each.
+    // To the end of input, which comes with the child's end. With several pipes, all have to be read at the same time: by
+    // poll(2), or by a thread for each.
     reader.read_to_end(&mut read).cannot("read the pipe")?;
     let end = child.join();
     say!("the parent has read {} bytes; the child {}", "父进程读了 {} 字节；子进程{}", read.len(), ended(end));
@@ -66,7 +70,8 @@ fn state(pid: Pid) -> String {
     stat.rsplit(") ").next().and_then(|fields| fields.split(' ').next()).unwrap_or("?").to_owned()
 }
 
-/// In which system call a process is, and where in the kernel it sleeps. The kernel may refuse to report it. Source: proc_pid_syscall(5), proc_pid_wchan(5).
+/// In which system call a process is, and where in the kernel it sleeps. The kernel may refuse to report it. Source:
+/// proc_pid_syscall(5), proc_pid_wchan(5).
 fn system_call(pid: Pid) -> String {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let call = read("syscall");

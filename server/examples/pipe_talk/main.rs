@@ -2,7 +2,8 @@
 //!
 //! Each part is a function below, in the order in which it runs; the deadlock and its cure are in `deadlock.rs`.
 //!
-//! In the server: supervisor and worker talk through a queue (`ipc/queue.rs`, `channel.rs`) whose ends never wait: a full queue is an error.
+//! In the server: supervisor and worker talk through a queue (`ipc/queue.rs`, `channel.rs`) whose ends never wait: a full queue
+//! is an error.
 
 mod deadlock;
 #[path = "../stage/mod.rs"]

@@ -7,7 +7,8 @@
 //! | `talk.rs` | two processes, which send each other numbers, of which some are lost |
 //! | `serve.rs` | one end, in GBK: typed lines go out, and what comes in is acknowledged |
 //!
-//! In the server: UDP sessions have one socket with a receive thread and a send thread (`worker/udp_socket.rs`), and end by silence (`worker/udp.rs`).
+//! In the server: UDP sessions have one socket with a receive thread and a send thread (`worker/udp_socket.rs`), and end by
+//! silence (`worker/udp.rs`).
 
 #[path = "../network/mod.rs"]
 mod network;
