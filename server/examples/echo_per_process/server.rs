@@ -93,10 +93,9 @@ impl Server {
         }
     }
 
-    /// Starts the process of a connection. It alone has the socket then: `start_with` closes the parent's copy. As long as a copy
-    /// is open anywhere the
-    /// connection is open, too. A parent that forgets to close its copy keeps its clients from seeing the end, and runs out of
-    /// descriptors some day.
+    /// Starts the process of a connection. It alone has the socket then: `start_with` closes the parent's copy. As long as a copy is
+    /// open anywhere, the connection is open, too. A parent that forgets to close its copy keeps its clients from seeing the end, and
+    /// runs out of descriptors some day.
     fn fork(&self, socket: TcpStream, client: SocketAddr) -> io::Result<(Process, OwnedFd)> {
         let (framing, messages) = (self.framing, self.messages);
         let process = Process::start_with(
