@@ -31,14 +31,14 @@ pub fn answers() -> Result<(), Failure> {
     part!("\"how many jobs?\" while another process takes jobs, too", "另一个进程也在取任务时，问“有几个任务？”");
     let at_once = rounds(ROUNDS_AT_ONCE, || ())?;
     say!(
-        "took at once after the answer 1: wrong {} times out of {}",
+        "took at once after the answer 1: wrong in {} of {} rounds",
         "得到答案 1 后立即去取：{} 次落空，共 {} 次",
         at_once.was_wrong,
         at_once.said_one
     );
     let later = rounds(ROUNDS_LATER, || nap(1))?;
     say!(
-        "took 1 ms after the answer 1: wrong {} times out of {}",
+        "took 1 ms after the answer 1: wrong in {} of {} rounds",
         "得到答案 1 之后过 1 毫秒再取：{} 次落空，共 {} 次",
         later.was_wrong,
         later.said_one
@@ -49,7 +49,7 @@ pub fn answers() -> Result<(), Failure> {
         "间隔越短，出错越少，但不会消失：不要先问，直接尝试去取，再看结果"
     );
     shown!(
-        "the answer 1 was wrong {} times out of {}; the result of taking was always right: parent {by_parent} + other {by_other} = {} jobs",
+        "the answer 1 was wrong in {} of {} rounds; the result of taking was always right: parent {by_parent} + other {by_other} = {} jobs",
         "答案 1 有 {} 次是错的（共 {} 次）；取的结果则总是对的：父进程 {by_parent} + 另一个进程 {by_other} = {} 个任务",
         at_once.was_wrong + later.was_wrong,
         at_once.said_one + later.said_one,
