@@ -4,29 +4,23 @@
 
 mod manager;
 mod memory;
+mod race;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod workers;
 
-use forkchat_server::ipc::event::Event;
-use forkchat_server::ipc::process::Process;
-use forkchat_server::ipc::queue::{QueueEnd, pair};
-use forkchat_server::ipc::value::Value;
-use manager::{Answer, Client, Owned, Request, manage};
+use manager::Request;
 use memory::Shared;
-use stage::{Attempt, Failure, Lesson, exit_code, part, patience, say, shown, went_well};
+use stage::{Failure, Lesson, part, say, shown};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ExitCode, id};
-use std::time::Instant;
+use workers::{at_once, with_manager};
 
 const WORKERS: usize = 3;
 /// How often each worker adds, and how often it appends. The whole list must fit in a message of 1 KiB.
 const UPDATES: usize = 250;
 const ALL: usize = WORKERS * UPDATES;
-/// The race is repeated until it has lost an update, but no more often than this.
-const RACES_MAX: usize = 5;
-
 const LESSON: Lesson = Lesson {
     about: ["A map and a list that several processes change", "多个进程共同修改的字典和列表"],
     watch_for: &[
@@ -46,17 +40,11 @@ const LESSON: Lesson = Lesson {
     ],
 };
 
-/// What became of the updates of all workers.
-struct Outcome {
-    owned: Owned,
-    micros_per_worker: f64,
-}
-
 fn main() -> ExitCode {
     stage::play(&LESSON, |()| {
         owned_by_a_manager()?;
         what_each_costs()?;
-        lost_and_cured()
+        race::lost_and_cured()
     })
 }
 
@@ -127,92 +115,4 @@ fn told(how: &str, how_in_chinese: &str, sum: u64, list: &[u64], micros: f64) ->
     );
     let is_right = sum == ALL as u64 && of_each.iter().all(|&count| count == UPDATES);
     if is_right { Ok(each) } else { Err(Failure(format!("{how}: x and the list's length were to be {ALL}"))) }
-}
-
-fn lost_and_cured() -> Result<(), Failure> {
-    part!(
-        "{WORKERS} processes add 1 to x {UPDATES} times each, through the manager",
-        "{WORKERS} 个进程经管理进程各给 x 加 1 共 {UPDATES} 次"
-    );
-    let mut lost = 0;
-    for _ in 0..RACES_MAX {
-        let raced = with_manager(|client, _| (0..UPDATES).try_for_each(|_| get_and_set(client)))?;
-        let found = raced.owned.map["x"];
-        lost = ALL as u64 - found;
-        say!("get and set, two requests: x = {found} of {ALL}; lost: {lost}", "先读后写，两个请求：x = {found}，应为 {ALL}；丢失：{lost}");
-        if lost > 0 {
-            break;
-        }
-    }
-
-    let added = with_manager(|client, _| (0..UPDATES).try_for_each(|_| client.ask(&Request::Add("x".to_owned(), 1)).map(drop)))?;
-    let found = added.owned.map["x"];
-    say!("add, one request: x = {found} of {ALL}; lost: {}", "“加”，一个请求：x = {found}，应为 {ALL}；丢失：{}", ALL as u64 - found);
-
-    let shared = Shared::map()?;
-    let locked = with_manager(|client, worker| {
-        (0..UPDATES).try_for_each(|_| {
-            let _guard = shared.lock(worker)?;
-            get_and_set(client)
-        })
-    })?;
-    let found = locked.owned.map["x"];
-    say!(
-        "get and set with a lock held: x = {found} of {ALL}; lost: {}",
-        "持锁先读后写：x = {found}，应为 {ALL}；丢失：{}",
-        ALL as u64 - found
-    );
-    shown!(
-        "two requests lost {lost} of {ALL} updates; one request and two requests under a lock lost none",
-        "两个请求丢失了 {ALL} 次修改中的 {lost} 次；单一请求和持锁的两个请求一次也没丢"
-    );
-    let is_right = added.owned.map["x"] == ALL as u64 && found == ALL as u64;
-    if is_right { Ok(()) } else { Err(Failure("an update was lost in spite of the cure".to_owned())) }
-}
-
-/// `d['x'] += 1`, as a program that has no other request does it.
-fn get_and_set(client: &Client) -> Result<(), Failure> {
-    let seen = client.get("x")?;
-    client.ask(&Request::Set("x".to_owned(), seen + 1)).map(drop)
-}
-
-/// Has the workers do `work` at the same time, each with a connection to a new manager.
-fn with_manager(work: impl Fn(&Client, u64) -> Result<(), Failure>) -> Result<Outcome, Failure> {
-    // One for each worker, and one for this process.
-    let pairs = (0..=WORKERS).map(|_| pair()).collect::<nix::Result<Vec<_>>>().cannot("make the connections")?;
-    let (ends, managers): (Vec<_>, Vec<QueueEnd<Answer, Request>>) = pairs.into_iter().unzip();
-    let mut manager = Process::start_with(managers, |ends| ends.iter().map(AsFd::as_fd).collect(), |ends| exit_code(manage(ends)))
-        .cannot("start the manager")?;
-    let mut clients: Vec<Client> = ends.into_iter().map(Client).collect();
-    let own = clients.remove(0);
-    let micros_per_worker = at_once(clients, |client| vec![client.0.as_fd()], work)?;
-    let owned = own.all()?;
-    // The manager ends when the last client has gone.
-    drop(own);
-    went_well("the manager", manager.join())?;
-    Ok(Outcome { owned, micros_per_worker })
-}
-
-/// Starts a process for each of these, lets them begin at the same time, and waits for all. Returns the mean time of `work` in microseconds.
-fn at_once<T>(
-    of_each: Vec<T>,
-    keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>> + Copy,
-    work: impl Fn(&T, u64) -> Result<(), Failure>,
-) -> Result<f64, Failure> {
-    let (start, nanoseconds) = (Event::map("start").cannot("map an event")?, Value::map("time").cannot("map a value")?);
-    let run = |own: T, worker| {
-        start.wait(patience());
-        let began = Instant::now();
-        work(&own, worker)?;
-        nanoseconds.increase(began.elapsed().as_nanos() as u64);
-        Ok(())
-    };
-    let count = of_each.len();
-    let workers = of_each.into_iter().zip(0..).map(|(own, worker)| Process::start_with(own, keep, |own| exit_code(run(own, worker))));
-    let mut workers = workers.collect::<Result<Vec<_>, _>>().cannot("start the workers")?;
-    start.set();
-    for worker in &mut workers {
-        went_well(format!("a worker, pid {},", worker.pid()), worker.join())?;
-    }
-    Ok(nanoseconds.get() as f64 / 1e3 / count as f64)
 }
