@@ -10,19 +10,19 @@ mod event_loop;
 mod stage;
 mod table;
 mod task;
+mod ways;
 
-use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Array;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use stage::{Attempt, Failure, Lesson, part, shown, text, wait_until, went_well};
-use std::fs;
+use stage::{Attempt, Failure, Lesson, part, shown, text};
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 use task::{Entry, Run, Task};
+use ways::{WAYS, Way};
 
 const TASKS: usize = 4;
 /// With so many CPUs at work two must have worked at the same time, even if the clocks are a little off.
@@ -41,20 +41,6 @@ const LESSON: Lesson = Lesson {
         ["the CPU time is about the same in every way", "无论哪种方式，CPU 时间都差不多"],
     ],
 };
-
-/// A way to do all tasks.
-#[derive(Clone, Copy)]
-struct Way {
-    name: [&'static str; 2],
-    run_all: fn(Run) -> Result<(), Failure>,
-}
-
-const WAYS: [Way; 4] = [
-    Way { name: ["serial", "串行"], run_all: serial },
-    Way { name: ["threads", "线程"], run_all: threads },
-    Way { name: ["processes", "进程"], run_all: processes },
-    Way { name: ["event loop", "事件循环"], run_all: event_loop::run_all },
-];
 
 /// What was measured.
 struct Measured {
@@ -137,33 +123,6 @@ fn conclude(computing: &[Measured], waiting: &[Measured]) {
             "线程在 {at_work:.1} 个 CPU 上计算：空闲 CPU 多于一个时，它们会像进程一样并行计算"
         );
     }
-}
-
-fn serial(run: Run) -> Result<(), Failure> {
-    (0..TASKS).for_each(|place| run.perform(place));
-    Ok(())
-}
-
-fn processes(run: Run) -> Result<(), Failure> {
-    let start = |place| {
-        Process::start(move || {
-            run.perform(place);
-            0
-        })
-    };
-    let children: io::Result<Vec<_>> = (0..TASKS).map(start).collect();
-    children.cannot("start the processes")?.iter_mut().try_for_each(|child| went_well("a process", child.join()))
-}
-
-fn threads(run: Run) -> Result<(), Failure> {
-    let start = |place| thread::Builder::new().spawn(move || run.perform(place));
-    let threads: io::Result<Vec<_>> = (0..TASKS).map(start).collect();
-    for thread in threads.cannot("start the threads")? {
-        thread.join().map_err(|_| Failure("a thread panicked".to_owned()))?;
-    }
-    // The kernel removes a thread a moment after it was joined. Beside other threads this program refuses to fork.
-    wait_until("the threads' end", || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1))?;
-    Ok(())
 }
 
 /// CPU time in microseconds that this process has used, and its children that it has waited for. Source: getrusage(2).
