@@ -38,9 +38,8 @@ pub fn one_for_each() -> Result<(), Failure> {
     );
     let queue = Items::map("items", PLACES).cannot("map a queue")?;
     let sums = Sums::map()?;
-    let producer = Process::start(|| exit_code(produce(queue, CONSUMERS))).cannot("start the producer")?;
-    let mut processes = start_consumers(queue, patience(), sums)?;
-    processes.push(producer);
+    let mut processes = vec![Process::start(|| exit_code(produce(queue, CONSUMERS))).cannot("start the producer")?];
+    processes.extend(start_consumers(queue, patience(), sums)?);
     join_all(processes)?;
     let (taken, sum) = (sums.taken.get(), sums.sum.get());
     shown!(
