@@ -60,7 +60,7 @@ fn compete_once(contestants: &[(usize, Way)]) -> Result<Vec<f64>, Failure> {
     for (index, &(cpu, way)) in contestants.iter().enumerate() {
         let (pid, end) = (processes[index].pid(), processes[index].join());
         if end != End::Exited(0) {
-            return Err(Failure(format!("pid {pid} ({}) could not be put on CPU {cpu} or scheduled so: it {end}", name(way))));
+            return Err(Failure(format!("pid {pid}, {}, on CPU {cpu}, {end}; a code is the errno of what was refused", name(way))));
         }
         let share = used_ns[index].load(Ordering::Relaxed) as f64 / CONTEST.as_nanos() as f64 * 100.0;
         say!("pid {pid}, {}, on CPU {cpu}: {share:.1} %", "pid {pid}，{}，在 CPU {cpu} 上：{share:.1} %", name(way));
