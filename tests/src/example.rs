@@ -214,6 +214,17 @@ fn spawn(name: &str, arguments: &[&str], mark: &str, directory: &Path, input: im
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts")
 }
 
+/// The names of all examples: a file, or a folder with a `main.rs`.
+pub fn names() -> Vec<&'static str> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/examples");
+    let entries = fs::read_dir(directory).expect("the examples are there").map(|entry| entry.expect("it can be listed").path());
+    let examples = entries.filter(|path| path.is_file() || path.join("main.rs").exists());
+    let name = |path: PathBuf| Some(&*path.file_stem()?.to_str()?.to_owned().leak());
+    let mut names: Vec<_> = examples.filter_map(name).collect();
+    names.sort_unstable();
+    names
+}
+
 /// The directory of the examples, built as the tests are.
 pub fn examples() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();

@@ -1,7 +1,7 @@
 //! What the documentation says about links, files, options, functions and messages is true. It is
 //! README and the guides in `server/doc`, in every language.
 
-use forkchat_tests::example::examples;
+use forkchat_tests::example::{examples, names};
 use forkchat_tests::{client_binary, server_binary};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -260,6 +260,17 @@ fn options_that_are_named_are_some_programs() {
         }
     }
     assert!(checked > 100, "the options were read: {checked}");
+}
+
+#[test]
+fn every_example_is_in_the_tables_of_both_readmes() {
+    for file in ["README.md", "README.zh-CN.md"] {
+        let readme = read(file);
+        let rows: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(name, _)| name).collect();
+        for name in names() {
+            assert!(rows.contains(&name), "{file} has no row for the example {name}");
+        }
+    }
 }
 
 /// An operator looks a message up as the server logs it. `…` stands for what differs.

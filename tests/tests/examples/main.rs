@@ -9,6 +9,7 @@ mod daemon;
 mod echo_per_process;
 mod interrupted;
 mod karaoke_semaphore;
+mod language;
 mod pipe_talk;
 mod process_group;
 mod process_pool;
