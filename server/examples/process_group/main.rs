@@ -1,6 +1,8 @@
-//! Shows process groups and sessions: which children a signal reaches, which children `waitpid` waits for, and which group has the terminal.
+//! Shows process groups and sessions: which children a signal reaches, which children `waitpid` waits for, and which group has the
+//! terminal.
 //!
-//! In the server: `daemon/mod.rs` starts the daemon in a session of its own (`setsid`), and waits with `killpg` until its whole group is gone (`stop`).
+//! In the server: `daemon/mod.rs` starts the daemon in a session of its own (`setsid`). When `stop` has killed a daemon, it waits until
+//! the whole group is gone (`killpg` without a signal).
 
 #[path = "../stage/mod.rs"]
 mod stage;

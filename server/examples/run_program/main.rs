@@ -1,7 +1,8 @@
-//! Runs programs: fork makes the process, exec replaces its program. What Python's `subprocess` offers, with the standard library's `Command`.
+//! Runs programs: fork makes the process, exec replaces its program.
+//! It shows what Python's `subprocess` offers, with the standard library's `Command`.
 //!
-//! In the server: no process calls exec. All are forks that run functions of the same program (`sys/process.rs`), because they inherit memory and descriptors that
-//! exec would take away.
+//! In the server: no process calls exec. All are forks that run functions of the same program (`sys/process.rs`), because they inherit
+//! memory and descriptors. exec would take the memory away.
 
 mod pipes;
 #[path = "../stage/mod.rs"]

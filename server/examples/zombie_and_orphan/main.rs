@@ -1,7 +1,8 @@
-//! Shows the states of a process, what is left of a process that has ended (a zombie), and what becomes of a process whose parent has ended (an orphan).
+//! Shows the states of a process, what is left of a process that has ended (a zombie), and what becomes of a process whose parent has
+//! ended (an orphan).
 //!
-//! In the server: `supervisor/reap.rs` waits for every process that has ended; in `sys/process.rs`, `die_with` (`PR_SET_PDEATHSIG`) lets every child die with the
-//! supervisor, so that no worker lives on alone with its clients' sockets.
+//! In the server: `supervisor/reap.rs` waits for every process that has ended. In `sys/process.rs`, `die_with` (`PR_SET_PDEATHSIG`) lets
+//! every child die with the supervisor, so that no worker lives on alone with its clients' sockets.
 
 #[path = "../stage/mod.rs"]
 mod stage;
