@@ -103,7 +103,7 @@ fn overruns() -> Result<(), Failure> {
     let (reads, expirations) = (Value::map("example-reads")?, Value::map("example-expirations")?);
     let run = || {
         let (began, timer) = (Instant::now(), start_timer()?);
-        while expirations.get() < 10 {
+        while reads.get() < 8 {
             let expired = wait_for(&timer)?;
             let (read, tick) = (reads.increase(1), expirations.increase(expired as u64));
             let now = began.elapsed().as_millis();
