@@ -1,4 +1,5 @@
-//! A process that does something every N ms. A loop of sleeps drifts; a timer of the kernel (timerfd) does not, and counts the ticks that were missed.
+//! A process that does something every N ms. A loop of sleeps drifts; a timer of the kernel (timerfd) does not, and counts the
+//! ticks that were missed.
 //!
 //! In the server: `supervisor/mod.rs` computes before each wait how long it is until the next task is due. It needs no timer for that.
 

@@ -1,6 +1,7 @@
 //! Ten guests and four rooms: a counting semaphore admits as many guests as there are rooms, and the others wait.
 //!
-//! In the server: `admission.rs` counts the clients that are admitted. The supervisor and the worker that has the UDP sessions share this count.
+//! In the server: `admission.rs` counts the clients that are admitted. The supervisor and the worker that has the UDP sessions
+//! share this count.
 
 mod stage;
 

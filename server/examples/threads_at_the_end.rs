@@ -1,4 +1,5 @@
-//! Threads end with their process: when `main` returns, the other threads are cut off. `join` waits for them; a thread that is to stop must be asked.
+//! Threads end with their process: when `main` returns, the other threads are cut off. `join` waits for them; a thread that is
+//! to stop must be asked.
 //!
 //! In the server: the first thread of a worker waits for the send thread, since the process would end otherwise (`worker/pair.rs`).
 

@@ -1,6 +1,7 @@
 //! An event: a flag that one process sets and clears, and other processes wait for.
 //!
-//! In the server: the start gate, at which all processes wait until the last one is there (`supervisor/starting.rs`), and the announced end, which also the
+//! In the server: the start gate, at which all processes wait until the last one is there (`supervisor/starting.rs`), and the
+//! announced end, which also the
 //! processes find that are started while it is under way (`supervisor/stop.rs`).
 
 mod stage;

@@ -1,4 +1,5 @@
-//! Processes sell the last tickets, whose number is in a JSON file. Without a lock they sell too many, with a lock exactly as many as there are.
+//! Processes sell the last tickets, whose number is in a JSON file. Without a lock they sell too many, with a lock exactly as
+//! many as there are.
 //!
 //! In the server: the log's lock (`event_log/append.rs`) is of this kind. When a worker is killed while it appends, the others go on.
 

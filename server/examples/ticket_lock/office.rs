@@ -33,7 +33,8 @@ impl Office<'_> {
     pub fn sell_one(&self) -> Result<Option<u64>, Failure> {
         let before = self.read()?.left;
         let Some(left) = before.checked_sub(1) else { return Ok(None) };
-        // The ticket is printed. Some time always passes between a look and what is done about it; here it is long enough to see what happens then.
+        // The ticket is printed. Some time always passes between a look and what is done about it; here it is long enough to see
+        // what happens then.
         nap(NAP_MS);
         self.write(&Tickets { left })?;
         Ok(Some(before))
@@ -54,7 +55,8 @@ impl Office<'_> {
     }
 }
 
-/// Which seller sold a ticket after it had read which number, in shared memory: a table with a row for each number and a column for each seller.
+/// Which seller sold a ticket after it had read which number, in shared memory: a table with a row for each number and a column
+/// for each seller.
 pub struct Reads {
     times: Array<AtomicU32>,
     sellers: usize,

@@ -1,4 +1,5 @@
-//! Every call that waits can be given a timeout, and 0 makes it a `try_` call. To ask first ("is it empty?") is no substitute: the answer is stale.
+//! Every call that waits can be given a timeout, and 0 makes it a `try_` call. To ask first ("is it empty?") is no substitute:
+//! the answer is stale.
 //!
 //! In the server: `channel.rs` between supervisor and worker sends without waiting, and handles a full queue when the send reports it.
 

@@ -1,4 +1,5 @@
-//! A question about a queue, asked in one process while another takes from it. The queue is a pipe, and a job is a byte, so the kernel knows the answer.
+//! A question about a queue, asked in one process while another takes from it. The queue is a pipe, and a job is a byte, so the
+//! kernel knows the answer.
 
 use crate::stage::{Attempt, Failure, exit_code, nap, part, patience, say, shown, wait_until, went_well};
 use forkchat_server::ipc::process::Process;
@@ -58,7 +59,8 @@ pub fn answers() -> Result<(), Failure> {
     Ok(())
 }
 
-/// In each round the parent puts a job, asks how many there are, does something else, and tries to take it. The other process takes whatever comes.
+/// In each round the parent puts a job, asks how many there are, does something else, and tries to take it. The other process
+/// takes whatever comes.
 fn rounds(count: u64, something_else: impl Fn()) -> Result<Seen, Failure> {
     let (reader, mut writer) = io::pipe().cannot("make a pipe")?;
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).cannot("make the pipe non-blocking")?;

@@ -1,6 +1,8 @@
-//! Two processes take the same two locks in opposite orders, and each waits for the other: a deadlock. A timeout finds it; one order for all prevents it.
+//! Two processes take the same two locks in opposite orders, and each waits for the other: a deadlock. A timeout finds it; one
+//! order for all prevents it.
 //!
-//! In the server: a wait for a lock between processes always has a timeout, and the lock knows its holder (`ipc/mutex.rs`). The holder of the log's lock waits for nothing else
+//! In the server: a wait for a lock between processes always has a timeout, and the lock knows its holder (`ipc/mutex.rs`). The
+//! holder of the log's lock waits for nothing else
 //! (`event_log/append.rs`).
 
 mod account;
