@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// The longest datagram that a client sends.
@@ -65,11 +65,24 @@ pub enum Stage {
     Gone,
 }
 
+/// The addresses of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// The server's.
+    pub to: SocketAddr,
+    /// The client's, if the system is not to choose it.
+    pub from: Option<IpAddr>,
+}
+
 impl Client {
     /// Starts to connect and to log in.
-    pub fn connect(address: SocketAddr, is_udp: bool, role: Role, ledger: Ledger, login: Login, now: u64) -> io::Result<Client> {
+    pub fn connect(way: Way, is_udp: bool, role: Role, ledger: Ledger, login: Login, now: u64) -> io::Result<Client> {
+        let address = way.to;
         let (kind, protocol) = if is_udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
         let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
+        if let Some(from) = way.from {
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+        }
         if is_udp {
             socket.set_recv_buffer_size(UDP_RECEIVE_BYTES)?;
             socket.connect(&address.into())?;

@@ -1,14 +1,14 @@
 //! The clients of a shape: they connect, log in and leave. Also what happens when the server drops a client.
 
 use super::Generator;
-use crate::load::client::{Client, Role, Stage};
+use crate::load::client::{Client, Role, Stage, Way};
 use crate::load::dialect::Dialect;
 use crate::load::error;
 use crate::load::ledger::Ledger;
 use crate::load::shape::Traffic;
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 
 /// Logins at a time. Over UDP there are fewer, since a datagram that meets a full buffer is lost.
 const LOGINS_AT_ONCE: usize = 256;
@@ -19,6 +19,8 @@ const LOGINS_AT_ONCE_ELSEWHERE: usize = 8;
 const KNOCK_AGAIN: u64 = 500_000_000;
 /// Over UDP, how often silent clients send a sign of life, in ns.
 const SIGN_OF_LIFE: u64 = 30_000_000_000;
+/// A server bounds the state that rooms from one address take. So at most this many rooms come from the same address of the loopback.
+const ROOMS_PER_ADDRESS: usize = 100;
 /// Members of a room of idle clients.
 const IDLE_ROOM: usize = 100;
 
@@ -46,17 +48,25 @@ impl Generator {
     }
 
     pub(super) fn connect(&mut self, role: Role) -> Result<(), String> {
-        let room = match role {
-            Role::Member(room) | Role::Visitor(room) => self.room_name(room),
-            Role::Idle => self.room_name(self.shape.rooms + self.serial / IDLE_ROOM),
+        let number = match role {
+            Role::Member(room) | Role::Visitor(room) => room,
+            Role::Idle => self.shape.rooms + self.serial / IDLE_ROOM,
         };
+        let room = self.room_name(number);
         let ledger = match role {
             Role::Member(_) => Ledger::from_start(self.shape.senders),
             Role::Visitor(_) => Ledger::from_now(self.shape.senders),
             Role::Idle => Ledger::from_start(0),
         };
         let login = self.dialect.login(&self.nick(self.serial), &room);
-        let client = Client::connect(self.address, self.shape.udp, role, ledger, login, self.now());
+        let client = Client::connect(
+            Way { to: self.address, from: source_of(self.address, number) },
+            self.shape.udp,
+            role,
+            ledger,
+            login,
+            self.now(),
+        );
         let client = client.map_err(|error| cannot_connect(self.address, &error))?;
         self.serial += 1;
         self.logging_in += 1;
@@ -173,6 +183,13 @@ impl Generator {
     }
 }
 
+/// The address from which the clients of a room connect to a server on the loopback; `None` if the system may choose it. All of 127.0.0.0/8 is
+/// the loopback's.
+fn source_of(server: SocketAddr, room: usize) -> Option<IpAddr> {
+    let place = u32::try_from(room / ROOMS_PER_ADDRESS).ok().filter(|&place| place > 0 && server.ip() == Ipv4Addr::LOCALHOST)?;
+    Some(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST).checked_add(place)?).into())
+}
+
 pub(super) fn cannot_connect(address: SocketAddr, error: &std::io::Error) -> String {
     let advice = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EMFILE | Errno::ENFILE) => "; raise the limit on open files (ulimit -n), or give fewer --clients",
@@ -180,4 +197,16 @@ pub(super) fn cannot_connect(address: SocketAddr, error: &std::io::Error) -> Str
         _ => "",
     };
     format!("cannot connect to {address}: {error}{advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rooms_come_from_several_addresses_of_the_loopback() {
+        let source = |room| source_of(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9_000), room).map(|address| address.to_string());
+        assert_eq!([0, 99, 100, 499].map(source), [None, None, Some("127.0.0.2".to_owned()), Some("127.0.0.5".to_owned())]);
+        assert_eq!(source_of("192.0.2.1:9000".parse().unwrap(), 499), None, "elsewhere the loopback cannot be the source");
+    }
 }
