@@ -118,8 +118,8 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
     pub nice: Option<i8>,
 
-    /// Scheduling policy [default: inherited]
-    #[arg(long, value_name = "POLICY", value_parser = parse_policy())]
+    /// Scheduling policy: other, batch, idle, rr, fifo [default: inherited]
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy(), hide_possible_values = true)]
     pub sched: Option<Policy>,
 
     /// Pin each worker to one CPU
@@ -283,8 +283,7 @@ mod tests {
 
     #[test]
     fn help_has_a_line_for_each_option() {
-        use clap::CommandFactory;
-        let help = CommandLine::command().render_long_help().to_string();
+        let help = CommandLine::try_parse_from(["forkchat-server", "--help"]).unwrap_err().to_string();
         assert!(help.lines().count() <= 60, "{} lines:\n{help}", help.lines().count());
         for line in help.lines() {
             assert!(line.chars().count() <= 100, "too wide: {line}");

@@ -74,7 +74,7 @@ impl Example {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// Waits until it has printed a line with this in it, and gives back what stands behind it there.
+    /// Waits until it has printed a line with this text, and returns the rest of the line.
     ///
     /// # Panics
     /// If it doesn't in time.
@@ -121,7 +121,7 @@ impl Output {
         Output { text, reader }
     }
 
-    /// Nobody has the other end any more.
+    /// The other end of the pipe is closed.
     fn is_over(&self) -> bool {
         self.reader.is_finished()
     }
@@ -147,7 +147,7 @@ impl Ended {
     /// Waits for the end of a program, and of what is printed to the pipes that it was given.
     ///
     /// # Panics
-    /// If it doesn't end in time, or somebody else who runs on holds one of the pipes.
+    /// If it doesn't end in time, or another running process holds one of the pipes.
     pub fn of(child: &mut Child, name: &str) -> Ended {
         let (text, errors) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
         Ended::wait(child, name, &text, &errors)
@@ -181,7 +181,7 @@ impl Ended {
         line.unwrap_or_else(|| panic!("{part:?} is missing in\n{self}")).split_whitespace().collect()
     }
 
-    /// The word behind this, in each line that contains it; without the punctuation around it.
+    /// The word after this text, in each line that contains it, without the punctuation around it.
     ///
     /// # Panics
     /// If there is none.
@@ -192,7 +192,7 @@ impl Ended {
         words
     }
 
-    /// The numbers behind this, in each line that contains it.
+    /// The numbers after this text, in each line that contains it.
     ///
     /// # Panics
     /// If there is none, or something else.

@@ -64,7 +64,7 @@ pub fn client_binary() -> &'static Path {
     BINARY.get_or_init(|| binary("forkchat-client"))
 }
 
-/// Builds a package's binary of the same name, and tells where it is.
+/// Builds a package's binary of the same name and returns its path.
 fn binary(package: &str) -> PathBuf {
     build(package, &[]);
     binary_directory().join(package)
@@ -195,17 +195,17 @@ impl Server {
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// What it has told the operator.
+    /// Its log output so far.
     pub fn journal_text(&self) -> String {
         self.journal_text.lock().unwrap().clone()
     }
 
-    /// Waits until it has told the operator something.
+    /// Waits until its log output contains a text.
     pub fn tells(&self, what: &str) {
-        wait_for(&format!("the journal text to say {what:?}"), || self.journal_text().contains(what).then_some(()));
+        wait_for(&format!("the log output to contain {what:?}"), || self.journal_text().contains(what).then_some(()));
     }
 
-    /// Nobody reads its log output from now on, and the pipe that it is written to is full: a write to it blocks.
+    /// Stops reading its log output and fills the pipe, so that a write to it blocks.
     pub fn stop_reading(&self) {
         self.reading.is_stopped.store(true, Ordering::Relaxed);
         // Another opening of the pipe, so that the server's stays as it is.
@@ -292,7 +292,7 @@ impl Drop for Server {
         self.read_on();
         let _ = std::fs::remove_dir_all(&self.data_dir);
         if std::thread::panicking() {
-            eprintln!("the server's journal text:\n{}", self.journal_text());
+            eprintln!("the server's log output:\n{}", self.journal_text());
         }
     }
 }
@@ -434,7 +434,7 @@ impl Client {
         }
     }
 
-    /// Reads on to the answer of a `/ping`: everything told before it is given back, without the answer.
+    /// Sends a `/ping` and reads to its answer. Returns all lines before the answer.
     pub fn sync(&mut self) -> Vec<String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let token = format!("sync-{}", COUNT.fetch_add(1, Ordering::Relaxed));

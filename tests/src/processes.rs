@@ -11,7 +11,7 @@ pub fn children_of(pid: Pid) -> Vec<Pid> {
     children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw).collect()
 }
 
-/// A process, and behind it its children.
+/// A process, followed by its children.
 pub fn family_of(pid: Pid) -> Vec<Pid> {
     [pid].into_iter().chain(children_of(pid)).collect()
 }
@@ -149,8 +149,8 @@ pub fn memory_kib_of(pid: Pid) -> u64 {
     memory_of(pid).pss_kib
 }
 
-/// The process that listens for TCP on this address of this machine; of several the one that is nobody's child among them.
-/// `None` if there is none, or if it is somebody else's and may not be looked at. Source: proc_pid_net(5), `tcp`.
+/// The process that listens for TCP on this address of this machine; of several, the one whose parent is not among them.
+/// `None` if there is none, or if it belongs to another user and is not visible. Source: proc_pid_net(5), `tcp`.
 pub fn listener_of(address: SocketAddr) -> Option<Pid> {
     let inodes: Vec<String> = ["tcp", "tcp6"]
         .into_iter()

@@ -38,7 +38,7 @@ const FILLER: char = '\u{a0}';
 /// What stands in the emulator for the replacement character, which it wouldn't show.
 const STAND_IN: &str = "\u{f8ff}";
 
-/// A terminal with a program in it. Closed when dropped, its program killed and reaped; tells what it showed if the test fails.
+/// A terminal with a program in it. Closed when dropped, its program killed and reaped; prints the screen if the test fails.
 #[derive(Debug)]
 pub struct Terminal {
     child: Child,
@@ -115,7 +115,7 @@ impl Terminal {
             move || carry(&master, woken, &state)
         });
         let pid = Pid::from_raw(child.id().cast_signed());
-        // Before, a signal would reach the wrong program, and there would be nobody to interrupt.
+        // Before, a signal would reach the wrong program.
         wait_for("the program to be started", || {
             let is_in_terminal = tcgetpgrp(&*master) == Ok(pid);
             let has_started = is_in_terminal && name_of(pid) != "setsid";
@@ -237,7 +237,7 @@ impl Terminal {
         kill(self.pid(), signal).expect("the program runs");
     }
 
-    /// Closes the window: the terminal is gone, and the kernel tells the program so.
+    /// Closes the window: the terminal is gone, and the kernel notifies the program.
     pub fn hang_up(&mut self) {
         if let Some(Line { master, wake, thread }) = self.line.take() {
             drop(wake);
@@ -330,7 +330,7 @@ impl State {
     }
 }
 
-/// Carries bytes between the program and the emulator, until nobody can wake it any more.
+/// Carries bytes between the program and the emulator, until its wake-up pipe is closed.
 fn carry(master: &File, mut woken: PipeReader, state: &Mutex<State>) {
     loop {
         let has_keys = !state.lock().expect("no test panics inside").untyped.is_empty();

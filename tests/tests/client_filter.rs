@@ -216,7 +216,7 @@ fn exit_codes_tell_what_happened() {
         (&["--nick", "a b"] as &[&str], "a nickname is"),
         (&["--join", "rust"], "a room is #"),
         (&["--charset", "klingon"], "use utf-8, gbk"),
-        (&["--charset", "utf-16"], "contain ASCII"),
+        (&["--charset", "utf-16"], "lacks ASCII"),
         (&["--color", "green"], "never"),
     ] {
         let output = filter(&server, arguments, b"");

@@ -17,24 +17,24 @@ use super::transcript::{Entry, Transcript, What, read_move};
 use super::voice::Voice;
 use crate::load::payload::Payload;
 
-/// A listener that heard so much that nobody else did is told from one that is just faster.
+/// Pending lines at which a listener counts as faulty, and not just as faster than the others.
 const PENDING_MAX: usize = 200_000;
-/// So far ahead one looks for a presence line, or for a line that came over UDP.
+/// How far ahead to search for a presence line, or for a line received over UDP.
 const LOOK_AHEAD: usize = 20_000;
 
-/// All that was said, and what everyone was told.
+/// All lines that were sent, and what each client received.
 #[derive(Debug)]
 pub struct Checker {
     payload: Payload,
-    /// Who speaks.
+    /// The senders.
     pub voices: Vec<Voice>,
-    /// What each room was told.
+    /// The lines sent to each room.
     pub transcripts: Vec<Transcript>,
-    /// Who listens.
+    /// The receivers.
     pub listeners: Vec<Listener>,
-    /// What is wrong.
+    /// The faults found.
     pub faults: Faults,
-    /// Whether the server was told to stop, so that its goodbye is due.
+    /// Whether the server is stopping, so that its goodbye is due.
     pub is_stopping: bool,
     /// By room: how long the transcript was at the last look, to find out whether it is stuck.
     looked_at: Vec<usize>,
@@ -43,7 +43,7 @@ pub struct Checker {
 /// What a line was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// Somebody's.
+    /// A line of this voice, with its number.
     Said(u16, u32),
     /// The answer that was due.
     Reply(Reply),
@@ -58,7 +58,7 @@ pub enum Heard {
 }
 
 impl Checker {
-    /// For lines of so many bytes. Nobody is there yet.
+    /// A checker without clients, for lines of this many bytes.
     pub fn new(bytes: usize) -> Checker {
         Checker {
             payload: Payload::new(bytes),
@@ -77,14 +77,14 @@ impl Checker {
         self.payload.write(voice, number, bytes);
     }
 
-    /// From now on members are due what their rooms are told.
+    /// From now on this client must receive all lines to its room.
     pub fn begin(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         listener.attendance = Attendance::Inside;
         listener.start = Some(0);
     }
 
-    /// A client is told a line, here without its LF.
+    /// A client received a line, here without its LF.
     pub fn hear(&mut self, index: usize, line: &[u8], now: u64) -> Heard {
         let listener = &self.listeners[index];
         if listener.is_udp && !key_in(line).is_empty() {
@@ -112,7 +112,7 @@ impl Checker {
         self.hear_told(index, line, &tagged, now)
     }
 
-    /// Whether that was said, in this room, by somebody whom the listener is to hear, with these tags.
+    /// Whether the line was sent to the room of this listener, by a voice that it must receive, with these tags.
     fn is_for(&self, index: usize, tagged: &Tagged<'_>, prefix: &[u8], voice: u16, number: u32) -> bool {
         let (listener, charset) = (&self.listeners[index], self.listeners[index].form.charset);
         self.voices.get(usize::from(voice)).is_some_and(|said| {
@@ -139,7 +139,7 @@ impl Checker {
         }
     }
 
-    /// The server tells something: an answer, who comes and goes, or its end.
+    /// A line from the server itself: an answer, a join or leave, or its goodbye.
     fn hear_told(&mut self, index: usize, line: &[u8], tagged: &Tagged<'_>, now: u64) -> Heard {
         let listener = &mut self.listeners[index];
         let transcript = &mut self.transcripts[listener.room];
@@ -187,7 +187,7 @@ impl Checker {
         Heard::Other
     }
 
-    /// A client has left the room, or its connection is over as it wished. What was due before that is looked at when its exit is written.
+    /// A client has left the room or closed its connection. What was due before is checked when its exit is in the transcript.
     fn leave(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         if listener.attendance == Attendance::Inside {
@@ -195,7 +195,7 @@ impl Checker {
         }
     }
 
-    /// The server has cut a client off.
+    /// The server has dropped a client.
     pub fn drop_out(&mut self, index: usize, why: &str) {
         self.listeners[index].attendance = Attendance::Dropped;
         self.fault(index, Kind::Dropped, |_| why.to_owned());
@@ -219,7 +219,7 @@ impl Checker {
         }
     }
 
-    /// Something that a listener was told goes to its place in the transcript.
+    /// Assigns a received line to its position in the transcript.
     fn place(&mut self, index: usize, what: What, stamp: u64, now: u64) {
         let listener = &mut self.listeners[index];
         listener.pending.push_back(Pending { what, stamp });
@@ -229,7 +229,7 @@ impl Checker {
         self.follow(index, now);
     }
 
-    /// Lets a listener go on as far as the transcript does; it may write it on.
+    /// Compares the pending lines of a listener with the transcript; a writer appends to it.
     pub fn follow(&mut self, index: usize, now: u64) {
         if !self.finds_start(index) {
             return;
@@ -256,7 +256,7 @@ impl Checker {
         self.end_visit(index);
     }
 
-    /// A visitor is told what stands behind its entrance.
+    /// A visitor receives the lines after its own join.
     fn finds_start(&mut self, index: usize) -> bool {
         let listener = &mut self.listeners[index];
         if listener.start.is_none() && listener.visits > 0 {
@@ -311,7 +311,7 @@ impl Checker {
                 |checker: &Checker| format!("expected {}, got {} again", checker.word_place(index, cursor), checker.word(index, what));
             self.fault(index, Kind::Doubled, why);
         } else {
-            // Behind a later one of the same voice, or only of another one.
+            // After a later line of the same voice, or only of another voice.
             let is_overtaken = |&(voice, number): &(u16, u32)| {
                 let said = &self.voices[usize::from(voice)];
                 (number + 1..said.written)
@@ -327,7 +327,7 @@ impl Checker {
         }
     }
 
-    /// A visitor that went: when its exit is written, everything before that must have been told.
+    /// A visitor has left: once that is in the transcript, it must have received everything before.
     fn end_visit(&mut self, index: usize) {
         let listener = &self.listeners[index];
         if listener.attendance != Attendance::Left {
@@ -341,7 +341,7 @@ impl Checker {
         }
     }
 
-    /// The balance of what was due to a listener in these places.
+    /// Checks what a listener should have received in these positions.
     fn close(&mut self, index: usize, start: usize, end: usize) {
         let listener = &self.listeners[index];
         let entries = self.transcripts[listener.room].from(start);
@@ -364,7 +364,7 @@ impl Checker {
         }
     }
 
-    /// A connection is over, as its client wished: what was due before that must have come.
+    /// A client has closed its connection: what was due before must have arrived.
     pub fn end_connection(&mut self, index: usize) {
         for reply in std::mem::take(&mut self.listeners[index].replies) {
             self.fault(index, Kind::Lost, |_| format!("the answer {reply:?} did not come before the end of the connection"));
@@ -372,7 +372,7 @@ impl Checker {
         self.leave(index);
     }
 
-    /// The balance, when no more will come.
+    /// The final checks, when no more lines will arrive.
     pub fn finish(&mut self) {
         for index in 0..self.listeners.len() {
             let listener = &self.listeners[index];
@@ -388,7 +388,7 @@ impl Checker {
         }
         for voice in 0..self.voices.len() {
             let (client, room) = (self.voices[voice].client, self.voices[voice].room);
-            // What somebody said whose connection was cut may never have been accepted, and without a writer nobody can tell.
+            // Lines of a dropped connection may never have been accepted, and without a writer this is unknown.
             if self.listeners[client].attendance == Attendance::Dropped || !self.has_writers(room) {
                 continue;
             }
@@ -400,7 +400,7 @@ impl Checker {
         }
     }
 
-    /// The server has stopped: those who were still there were told so.
+    /// The server has stopped: clients that were still connected must have received its goodbye.
     pub fn part(&mut self, there: &[usize]) {
         for &index in there {
             if !self.listeners[index].is_udp && !self.listeners[index].is_parted {
@@ -427,7 +427,7 @@ impl Checker {
         self.faults = faults;
     }
 
-    /// What holds a transcript up is let go: a line that nobody was told, or that only one was. To be called now and then.
+    /// Skips what blocks a transcript: a line that no client received, or only one. To be called from time to time.
     pub fn unstick(&mut self, now: u64) {
         self.looked_at.resize(self.transcripts.len(), usize::MAX);
         for room in 0..self.transcripts.len() {
@@ -442,7 +442,7 @@ impl Checker {
                 while let Some(&Pending { what, stamp }) = self.listeners[index].pending.front() {
                     let (listener, transcript) = (&self.listeners[index], &self.transcripts[room]);
                     if listener.cursor < transcript.length() && !listener.is_udp {
-                        // What it should have been told next it wasn't, and this nobody else.
+                        // It did not receive its next line, and no other client received this one.
                         self.give_up_first(index);
                     } else if listener.is_writer() {
                         self.write(index, what, stamp, now);
@@ -462,7 +462,7 @@ impl Checker {
         self.fault(index, Kind::Differing, why);
     }
 
-    /// Whether all that was said was heard by everyone who is still there, and all answers are given.
+    /// Whether all connected clients have received all lines and all answers.
     pub fn is_quiet(&self) -> bool {
         let is_done = |listener: &Listener| {
             let entries = self.transcripts[listener.room].from(listener.cursor);
@@ -480,7 +480,7 @@ impl Checker {
         self.voices.iter().all(is_heard) && self.listeners.iter().all(is_done)
     }
 
-    /// By room: how far the slowest of its listeners is behind, over TCP.
+    /// By room: how many lines its slowest TCP listener lags.
     pub fn lags(&self) -> Vec<usize> {
         let mut lags = vec![0; self.transcripts.len()];
         for listener in &self.listeners {
@@ -544,7 +544,7 @@ fn find(transcript: &Transcript, voices: &[Voice], listener: &Listener, what: Wh
     }
 }
 
-/// Whether a line follows the last one of its voice, so that whoever heard it has missed none.
+/// Whether a line follows the last one of its voice, so that its receiver has missed none.
 fn is_next(voices: &[Voice], what: What) -> bool {
     match what {
         What::Said(voice, number) => {

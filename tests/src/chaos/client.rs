@@ -77,7 +77,7 @@ pub struct Client {
     pub greeted_at: Option<u64>,
     /// What it says to log in.
     pub login: String,
-    /// Whether its input is to be ended behind what it has to send.
+    /// Whether to end its input after its last unsent bytes.
     pub ends_input: bool,
     is_udp: bool,
 }
@@ -139,7 +139,7 @@ impl Client {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         if self.is_udp {
             if !self.unsent.is_empty() {
-                // What the network doesn't take is lost. The server's port is there, whoever reads it.
+                // A datagram that the network refuses is lost. The server's port exists even while no worker reads it.
                 let _ = send(self.socket.as_raw_fd(), &[self.key.as_slice(), &self.unsent].concat(), flags);
                 self.unsent.clear();
             }

@@ -5,27 +5,27 @@ use crate::load::ledger::Tally;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Of each kind so many faults are described.
+/// The number of faults of each kind that are described.
 const DESCRIBED_MAX: usize = 4;
 
-/// What can be wrong.
+/// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A connection or session was ended that should go on.
+    /// The server ended a connection or session that should have continued.
     Dropped,
-    /// Something due never came.
+    /// A line that was due never arrived.
     Lost,
-    /// Something came again.
+    /// A line arrived twice.
     Doubled,
-    /// A line came behind a later one of the same voice.
+    /// A line arrived after a later one of the same voice.
     Reordered,
-    /// Something was told in another order, with another id or time, or to fewer, than others were.
+    /// A line arrived in another order, with another id or time, or at fewer clients, than at the others.
     Differing,
-    /// Bytes that nobody can have been told.
+    /// Bytes that no client may receive.
     Wrong,
 }
 
-/// How often it was.
+/// The number of faults of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Count {
     /// Connections or sessions that were ended.
@@ -33,20 +33,20 @@ pub struct Count {
     /// Lines, each for each listener.
     #[serde(flatten)]
     pub tally: Tally,
-    /// Of these, what others were told otherwise.
+    /// Of these, lines that others received differently.
     pub differing: u64,
 }
 
-/// A death that was caused.
+/// The last kill of a process.
 #[derive(Clone, Debug)]
 pub struct LastKill {
     /// When, in ns.
     pub at: u64,
-    /// Whom and how.
+    /// Which process, and how.
     pub words: String,
 }
 
-/// All that is wrong.
+/// All faults.
 #[derive(Debug, Default)]
 pub struct Faults {
     /// Over TCP.
@@ -55,9 +55,9 @@ pub struct Faults {
     pub udp: Count,
     /// The first of each kind, in words.
     pub described: Vec<String>,
-    /// What is now, in ns.
+    /// The current time, in ns.
     pub now: u64,
-    /// By slot, and `None` for the journal: what was last done to it.
+    /// By slot, and `None` for the journal: its last kill.
     pub kills: BTreeMap<Option<usize>, LastKill>,
     /// By client: the slot that serves it.
     pub slots: Vec<usize>,

@@ -13,14 +13,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A process that dies by its own doing is started again with a pause, which doubles each time: after so many of each worker that is enough.
+/// Crashes of each worker. A process that crashes is restarted after a pause, which doubles each time, so there are not more.
 const SEGV_PER_WORKER_MAX: u32 = 4;
-/// How long one waits for a successor in order to kill it, too.
+/// How long to wait for a successor in order to kill it, too.
 const SUCCESSOR_AFTER: Duration = Duration::from_millis(100);
-/// A successor is let live so long at most, when one wants to meet it at its recovery.
+/// The longest life of a successor that is to be killed during its recovery.
 const RECOVERING_FOR: Duration = Duration::from_millis(12);
 
-/// Ways to end a process.
+/// Kinds of kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
@@ -42,7 +42,7 @@ impl How {
     /// All of them.
     pub const ALL: [How; 6] = [How::Worker, How::AllWorkers, How::Successor, How::Journal, How::Stopped, How::Crashed];
 
-    /// In which circumstances, behind the name of the process.
+    /// Further circumstances, to follow the name of the process.
     pub fn words(self) -> &'static str {
         match self {
             How::AllWorkers => ", with all others",
@@ -51,7 +51,7 @@ impl How {
         }
     }
 
-    /// What the process is sent.
+    /// The signal.
     pub fn signal(self) -> Signal {
         match self {
             How::Stopped => Signal::SIGSTOP,
@@ -61,7 +61,7 @@ impl How {
     }
 }
 
-/// One that was ended.
+/// One kill.
 #[derive(Clone, Debug)]
 pub struct Kill {
     /// When, in ns since the start.
@@ -95,7 +95,7 @@ struct Hand {
 }
 
 impl Killer {
-    /// Begins to end the supervisor's children, as the options have it. Time is told since `start`.
+    /// Starts to kill the supervisor's children according to the options. Times are relative to `start`.
     pub fn begin(supervisor: Pid, seed: u64, options: &Options, start: Instant) -> Killer {
         let (is_over, (tell, kills)) = (Arc::new(AtomicBool::new(false)), channel());
         let hand = Hand {
@@ -112,7 +112,7 @@ impl Killer {
         Killer { thread: Some(std::thread::spawn(|| hand.work())), is_over, kills }
     }
 
-    /// Those that were ended since one asked last.
+    /// The kills since the last call.
     pub fn kills(&self) -> impl Iterator<Item = Kill> {
         self.kills.try_iter()
     }
@@ -159,7 +159,7 @@ impl Hand {
             }
             return;
         }
-        // None, while one waits for its turn to be started.
+        // There is none while all wait to be restarted.
         let Some(&(pid, slot)) = self.rng.choice(&workers) else { return };
         match how {
             How::AllWorkers => workers.iter().for_each(|&(pid, slot)| self.end(pid, how, Some(slot))),
@@ -210,10 +210,10 @@ impl Hand {
             return;
         }
         let at = self.start.elapsed().as_nanos() as u64;
-        // It may have ended by itself.
+        // It may already have ended.
         if kill(pid, how.signal()).is_ok() {
             self.left -= 1;
-            // Nobody listens any more when the run is over.
+            // At the end of the run the receiver is gone.
             let _ = self.tell.send(Kill { at, how, slot, pid });
         }
     }

@@ -3,7 +3,7 @@
 use super::transcript::What;
 use std::collections::VecDeque;
 
-/// What decides the bytes that a client is told.
+/// The settings that determine the bytes that a client receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Form {
     /// `/set tags on`.
@@ -23,10 +23,10 @@ impl std::fmt::Display for Form {
     }
 }
 
-/// Where a client is, as its stream tells it.
+/// Where a client is, according to the lines that it has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attendance {
-    /// It logs in: what it is told isn't looked at, but for the answers that are waited for.
+    /// It logs in: only the awaited answers are checked.
     Entering,
     /// In no room.
     Outside,
@@ -68,7 +68,7 @@ impl Reply {
     }
 }
 
-/// Something that was heard and has not found its place in the transcript.
+/// A received line that has no position in the transcript yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {
     /// What.
@@ -84,7 +84,7 @@ pub struct Listener {
     pub nick: String,
     /// Its room.
     pub room: usize,
-    /// How it is told things.
+    /// How it receives lines.
     pub form: Form,
     /// Whether lines may be lost and doubled on the way.
     pub is_udp: bool,
@@ -96,7 +96,7 @@ pub struct Listener {
     pub attendance: Attendance,
     /// How often it has come into the room, or back.
     pub visits: usize,
-    /// Where in the transcript it began to hear; `None` before that is written.
+    /// Its first position in the transcript; `None` before that is written.
     pub start: Option<usize>,
     /// The next place in the transcript.
     pub cursor: usize,
@@ -106,10 +106,10 @@ pub struct Listener {
     pub replies: VecDeque<Reply>,
     /// Pings so far.
     pub pings: u32,
-    /// The latest id of what it was told, and of what its room was told.
+    /// The latest id that it received, and the latest of a line to its room.
     pub last_id: u64,
     pub last_room_id: u64,
-    /// Whether it was told that the server stops.
+    /// Whether it was notified that the server stops.
     pub is_parted: bool,
     heard: Vec<u64>,
 }
@@ -138,7 +138,7 @@ impl Listener {
         }
     }
 
-    /// Whether it hears everything that its room is told, all the time, and may write it down.
+    /// Whether it receives all lines to its room, all the time, and so may write the transcript.
     pub fn is_writer(&self) -> bool {
         !self.is_udp
             && !self.is_visitor
@@ -147,7 +147,7 @@ impl Listener {
             && self.attendance == Attendance::Inside
     }
 
-    /// Whether it is told this.
+    /// Whether it must receive this.
     pub fn is_told(&self, what: What) -> bool {
         match what {
             What::Said(voice, _) => self.form.echo || self.voice != Some(voice),
@@ -155,7 +155,7 @@ impl Listener {
         }
     }
 
-    /// Notes that it was told what stands there. False if it had been told before.
+    /// Notes that it received the line at this position. False if it had received it before.
     pub fn tick_off(&mut self, place: usize) -> bool {
         let (word, bit) = (place / 64, 1 << (place % 64));
         if self.heard.len() <= word {
@@ -166,7 +166,7 @@ impl Listener {
         is_new
     }
 
-    /// Whether it was told what stands there.
+    /// Whether it received the line at this position.
     pub fn has_heard(&self, place: usize) -> bool {
         self.heard.get(place / 64).is_some_and(|word| word & 1 << (place % 64) != 0)
     }

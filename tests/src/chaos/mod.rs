@@ -80,10 +80,10 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     let progress = Progress::begin(options.seconds);
     let outcome = put_to_the_test(options, &mut server, seed, &progress);
     progress.end();
-    let journal_file = server.journal_file.clone();
+    let log_file = server.log_file.clone();
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) => return Err(format!("{error}; the server's log output is in {}", journal_file.display())),
+        Err(error) => return Err(format!("{error}; the server's log output is in {}", log_file.display())),
     };
     if options.json {
         tell(&outcome.json().to_string())?
@@ -94,9 +94,9 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         if options.json { eprintln!("{complaint}") } else { tell(complaint)? }
     }
     if outcome.is_clean {
-        let _ = std::fs::remove_file(&journal_file);
+        let _ = std::fs::remove_file(&log_file);
     } else {
-        eprintln!("the server's log output is in {}", journal_file.display());
+        eprintln!("the server's log output is in {}", log_file.display());
     }
     if options.json {
         eprintln!("{}", outcome.verdict())
@@ -151,7 +151,7 @@ fn put_to_the_test(options: &Options, server: &mut Server, seed: u64, progress: 
         is_clean,
         plain: play.pauses.plain,
         disturbed: play.pauses.disturbed,
-        recoveries: recoveries(&server.journal_text()),
+        recoveries: recoveries(&server.log_output()),
         complaints,
     })
 }

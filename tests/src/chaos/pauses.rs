@@ -5,17 +5,17 @@ use super::killer::{How, Kill};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 
-/// The longest pause that is told apart from longer ones, in ns.
+/// The longest pause that is recorded exactly, in ns.
 const PAUSE_MAX: u64 = 60_000_000_000;
 
-/// Pauses, and who is in one.
+/// The pauses so far, and the clients that wait.
 #[derive(Debug)]
 pub struct Pauses {
-    /// Of workers that were killed while all was well, and came back in one go.
+    /// After kills of workers whose restart was not disturbed.
     pub plain: Histogram<u64>,
     /// Of all others: stopped, crashed, killed before their recovery was over.
     pub disturbed: Histogram<u64>,
-    /// By client: what it waits for.
+    /// By client: its wait, if it waits.
     waiting: Vec<Option<Wait>>,
 }
 
@@ -23,18 +23,18 @@ pub struct Pauses {
 struct Wait {
     since: u64,
     is_disturbed: bool,
-    /// By voice: how much it had said at the kill.
+    /// By voice: the number of lines it had sent at the kill.
     said: Arc<[u32]>,
 }
 
 impl Pauses {
-    /// Nobody waits.
+    /// No client waits.
     pub fn new(clients: usize) -> Result<Pauses, String> {
         let histogram = || Histogram::new_with_max(PAUSE_MAX, 3).map_err(|error| format!("cannot make a histogram: {error}"));
         Ok(Pauses { plain: histogram()?, disturbed: histogram()?, waiting: vec![None; clients] })
     }
 
-    /// A worker was killed; `served` are its clients, `said` how much each voice has said by now.
+    /// A worker was killed; `served` are its clients, `said` the number of lines that each voice has sent so far.
     pub fn begin(&mut self, kill: &Kill, served: impl Iterator<Item = usize>, said: &Arc<[u32]>) {
         let is_disturbed = matches!(kill.how, How::Stopped | How::Crashed | How::Successor);
         for client in served {
@@ -47,7 +47,7 @@ impl Pauses {
         }
     }
 
-    /// A client is told a line.
+    /// A client received a line.
     pub fn heard(&mut self, client: usize, voice: u16, number: u32, now: u64) {
         if let Some(wait) = self.waiting[client].take_if(|wait| wait.said.get(usize::from(voice)).is_none_or(|&said| number >= said)) {
             let histogram = if wait.is_disturbed { &mut self.disturbed } else { &mut self.plain };
@@ -55,7 +55,7 @@ impl Pauses {
         }
     }
 
-    /// A client waits for nothing any more.
+    /// A client no longer waits.
     pub fn forget(&mut self, client: usize) {
         self.waiting[client] = None;
     }

@@ -43,7 +43,7 @@ const UNSENT_BYTES_MAX: usize = 64 << 10;
 /// A slow reader reads so much, after so long, in ns.
 const SLOW_BYTES: usize = 12 << 10;
 const SLOW_PAUSE: u64 = 14_000_000;
-/// How often somebody asks something, and somebody says a line that is too long, in ns.
+/// How often a client sends a question, and a client sends a line that is too long, in ns.
 const PING_PAUSE: u64 = 5_000_000;
 const TOO_LONG_PAUSE: u64 = 100_000_000;
 /// How often one looks whether a transcript is stuck, in ns.
@@ -63,13 +63,13 @@ pub struct Play<'o> {
     pub(super) now: u64,
     pub(super) rng: Rng,
     pub(super) clients: Vec<Client>,
-    /// What everyone is told.
+    /// Checks what the clients receive.
     pub checker: Checker,
     /// How long they waited.
     pub pauses: Pauses,
     /// How many processes were ended, by way.
     pub kills: [u64; How::ALL.len()],
-    /// Lines that were told to anyone.
+    /// Lines received by all clients together.
     pub deliveries: u64,
     /// Why it was over before its time.
     pub gave_up: Option<String>,
@@ -118,7 +118,7 @@ impl<'o> Play<'o> {
             play.knock_again();
             play.clients.iter().all(|client| !matches!(client.stage, Stage::LoggingIn(_)))
         })?;
-        // Behind the answer to this, everyone hears everything.
+        // After the answer to this, each client receives everything.
         (0..play.clients.len())
             .filter(|&index| play.clients[index].stage == Stage::Ready)
             .collect::<Vec<_>>()
@@ -171,7 +171,7 @@ impl<'o> Play<'o> {
         Ok(())
     }
 
-    /// Waits until everyone was told everything, asks everyone once more, and draws the balance.
+    /// Waits until all clients have received everything, asks each once more, and does the final checks.
     pub fn settle(&mut self) -> Result<(), String> {
         // Who doesn't come to an end shows in the balance.
         let is_ending = |client: &Client| client.stage == Stage::Ending;
@@ -263,7 +263,7 @@ impl<'o> Play<'o> {
             Ok(0) if !self.checker.listeners[index].is_udp => self.closed(index, "the server ended the connection"),
             Ok(length) => self.hear(index, &buffer[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // Over UDP that is about a datagram that was sent, and nobody was there.
+            // Over UDP this reports an earlier datagram that found no receiver.
             Err(_) if self.checker.listeners[index].is_udp => {}
             Err(errno) => self.closed(index, &format!("the connection broke: {errno}")),
         }
@@ -343,7 +343,7 @@ impl<'o> Play<'o> {
         self.flush(index);
     }
 
-    /// Whether a voice may say something now: it is there, keeps nothing back, and nobody who hears it is too far behind.
+    /// Whether a voice may send now: it is connected, holds nothing back, and none of its listeners lags too far.
     fn can_speak(&self, voice: usize, lags: &[usize]) -> bool {
         let said = &self.checker.voices[voice];
         let client = &self.clients[said.client];
@@ -383,7 +383,7 @@ impl<'o> Play<'o> {
         }
     }
 
-    /// What the clock brings: slow readers read, what was held back is sent, somebody asks something or says too much.
+    /// Periodic work: slow readers read, clients send what they held back, ask something or send too much.
     fn do_what_is_due(&mut self) {
         self.do_what_is_due_to_readers();
         if self.now > self.due.ping {
@@ -422,7 +422,7 @@ impl<'o> Play<'o> {
             self.checker.unstick(self.now);
         }
         for index in 0..self.clients.len() {
-            // Who has heard all there is may still have to see that others have written it.
+            // A client that has received everything may still wait until others have written it.
             if !self.checker.listeners[index].pending.is_empty() || self.checker.listeners[index].attendance == Attendance::Left {
                 self.checker.follow(index, self.now);
             }

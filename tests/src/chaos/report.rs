@@ -6,34 +6,34 @@ use super::server::Recovery;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What it followed from.
+    /// The seed of the run.
     pub seed: u64,
     /// Traffic in seconds.
     pub seconds: f64,
     /// TCP clients, and UDP clients.
     pub clients: [u32; 2],
-    /// Processes that were ended, by way.
+    /// Killed processes, by kind of kill.
     pub kills: [u64; How::ALL.len()],
-    /// Lines that were said, and how often one was told.
+    /// Lines that were sent.
     pub lines: u64,
-    /// How often somebody was told one.
+    /// Lines that clients received.
     pub deliveries: u64,
-    /// What is wrong over TCP.
+    /// Faults over TCP.
     pub tcp: Count,
-    /// The same over UDP.
+    /// Faults over UDP.
     pub udp: Count,
-    /// Whether nothing is wrong that should not be.
+    /// Whether there are no faults, apart from those that UDP allows.
     pub is_clean: bool,
     /// In ns.
     pub plain: Histogram<u64>,
     /// In ns.
     pub disturbed: Histogram<u64>,
-    /// As the server tells of them.
+    /// As the server logs them.
     pub recoveries: Vec<Recovery>,
-    /// Faults in words, and what else is wrong.
+    /// Descriptions of faults and other problems.
     pub complaints: Vec<String>,
 }
 

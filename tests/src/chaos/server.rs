@@ -26,11 +26,11 @@ pub struct Server {
     pub udp: SocketAddr,
     child: Child,
     data_dir: PathBuf,
-    /// Where its journal text is.
-    pub journal_file: PathBuf,
+    /// The file with its log output.
+    pub log_file: PathBuf,
 }
 
-/// A recovery, as the server tells of it.
+/// A recovery, as the server logs it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recovery {
     /// Sessions that were taken over.
@@ -44,16 +44,16 @@ impl Server {
     pub fn start(options: &Options) -> Result<Server, String> {
         forget_the_dead(DATA_DIR);
         let name = format!("{DATA_DIR}{}", std::process::id());
-        let (data_dir, journal_file) = (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.journal")));
-        let cannot = |error: std::io::Error| format!("cannot write {}: {error}", journal_file.display());
-        let text = File::create(&journal_file).map_err(cannot)?;
+        let (data_dir, log_file) = (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.log")));
+        let cannot = |error: std::io::Error| format!("cannot write {}: {error}", log_file.display());
+        let text = File::create(&log_file).map_err(cannot)?;
         let mut command = until_we_end(&options.server()?)?;
         command.args(["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--rate-limit", "off"]);
         command.args(["--model", &options.model, "--workers", &options.workers.to_string()]).arg("--data-dir").arg(&data_dir);
         command.args(options.server_options()).envs(options.server_environment()).stderr(text);
         let child = command.stdout(Stdio::null()).spawn().map_err(|error| format!("cannot start the server: {error}"))?;
         let nowhere = SocketAddr::from(([0; 4], 0));
-        let mut server = Server { tcp: nowhere, udp: nowhere, child, data_dir, journal_file };
+        let mut server = Server { tcp: nowhere, udp: nowhere, child, data_dir, log_file };
         server.tcp = server.address("listening on tcp ")?;
         server.udp = server.address("listening on udp ")?;
         Ok(server)
@@ -62,7 +62,7 @@ impl Server {
     fn address(&mut self, head: &str) -> Result<SocketAddr, String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let text = self.journal_text();
+            let text = self.log_output();
             // The whole line is there.
             let line = text.split_once(head).and_then(|(_, rest)| rest.split_once('\n'));
             if let Some(address) = line.and_then(|(address, _)| address.trim().parse().ok()) {
@@ -80,9 +80,9 @@ impl Server {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// What it has told the operator.
-    pub fn journal_text(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.journal_file).unwrap_or_default()).into_owned()
+    /// Its log output so far.
+    pub fn log_output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log_file).unwrap_or_default()).into_owned()
     }
 
     /// Children that have died and were not reaped.
@@ -98,7 +98,7 @@ impl Server {
             && names.iter().filter(|name| name.starts_with("worker ")).count() >= usize::from(workers)
     }
 
-    /// Tells it to stop.
+    /// Asks it to stop.
     pub fn stop(&self) {
         // It may have ended by itself, which shows in its exit status.
         let _ = kill(self.pid(), Signal::SIGTERM);
@@ -118,13 +118,13 @@ impl Drop for Server {
     }
 }
 
-/// The recoveries that a journal text tells of: `… worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed`.
-pub fn recoveries(journal_text: &str) -> Vec<Recovery> {
+/// The recoveries in a log output: `… worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed`.
+pub fn recoveries(log_output: &str) -> Vec<Recovery> {
     let read = |line: &str| {
         let (sessions, rest) = line.split_once(": took over ")?.1.split_once(" session")?;
         Some(Recovery { sessions: sessions.parse().ok()?, ms: rest.split_once(" in ")?.1.split_once(" ms")?.0.parse().ok()? })
     };
-    journal_text.lines().filter_map(read).collect()
+    log_output.lines().filter_map(read).collect()
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recoveries_are_read_off_the_journal_text() {
+    fn recoveries_are_read_from_the_log_output() {
         let text = "2026-11-21T13:29:18.610Z worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed\n\
             2026-11-21T13:29:18.610Z supervisor: worker 1 (pid 7) was killed by signal 9; restarted as pid 8; 110 connections kept\n";
         assert_eq!(recoveries(text), [Recovery { sessions: 110, ms: 12.3 }]);

@@ -13,13 +13,13 @@ pub struct Tagged<'a> {
     pub id: u64,
     /// Follows from id and time; 0 without tags.
     pub stamp: u64,
-    /// The tags behind these, and the space.
+    /// The tags after these, and the space.
     pub tail: &'a [u8],
     /// The line as people see it.
     pub prose: &'a [u8],
 }
 
-/// Takes `@id=N;time=T;event=… ` off. The number of a datagram, which stands behind the id, is passed over.
+/// Splits off `@id=N;time=T;event=… `. The number of a datagram, which follows the id, is skipped.
 pub fn split_tags(line: &[u8]) -> Option<Tagged<'_>> {
     let end = memchr::memchr(b' ', line)? + 1;
     let (tags, prose) = line.split_at(end);

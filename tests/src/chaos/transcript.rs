@@ -8,27 +8,27 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// One thing that a room was told.
+/// One line to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// A line: whose, of all voices, and its number.
     Said(u16, u32),
-    /// Somebody came or went: which of the room's presence lines.
+    /// A join or leave: which of the room's presence lines.
     Presence(u32),
 }
 
 /// A place in a transcript.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// What was told.
+    /// The line.
     pub what: What,
-    /// Follows from the tags, where they were heard; 0 before somebody did.
+    /// Computed from the tags; 0 until a client with tags has received the line.
     pub stamp: u64,
-    /// The client that heard it first.
+    /// The client that received it first.
     pub by: usize,
 }
 
-/// Somebody who is named in presence lines.
+/// A client that appears in presence lines.
 #[derive(Debug, Default)]
 struct Person {
     is_in: bool,
@@ -42,7 +42,7 @@ pub struct Transcript {
     /// The room's name.
     pub room: String,
     entries: Vec<Entry>,
-    /// Each presence line that was heard, once.
+    /// Each presence line that was received, once.
     presences: Vec<Box<[u8]>>,
     presence_of: HashMap<Box<[u8]>, u32>,
     people: HashMap<Box<[u8]>, Person>,
@@ -58,17 +58,17 @@ pub enum Move<'a> {
 }
 
 impl Transcript {
-    /// Of a room in which nobody is.
+    /// The transcript of an empty room.
     pub fn new(room: String) -> Transcript {
         Transcript { room, entries: Vec::new(), presences: Vec::new(), presence_of: HashMap::new(), people: HashMap::new() }
     }
 
-    /// Somebody is in the room before anything is written.
+    /// A client is in the room before anything is written.
     pub fn admit(&mut self, nick: &str) {
         self.people.insert(nick.as_bytes().into(), Person { is_in: true, ..Person::default() });
     }
 
-    /// How much was told so far.
+    /// The number of lines so far.
     pub fn length(&self) -> usize {
         self.entries.len()
     }
@@ -94,7 +94,7 @@ impl Transcript {
         What::Presence(number)
     }
 
-    /// Writes down what was told. False if it can't have happened: who is there came again, or who isn't went.
+    /// Appends a line. False if it is impossible: a member joins again, or a client that is no member leaves.
     pub fn write(&mut self, what: What, stamp: u64, by: usize) -> bool {
         let place = self.entries.len();
         self.entries.push(Entry { what, stamp, by });
@@ -124,12 +124,12 @@ impl Transcript {
         stamp == 0 || entry.stamp == stamp
     }
 
-    /// Where somebody came in for the `nth` time, counted from 0, if that is written.
+    /// The position of the `nth` join of a client, counted from 0, if it is written.
     pub fn entrance(&self, nick: &[u8], nth: usize) -> Option<usize> {
         self.people.get(nick)?.entrances.get(nth).copied()
     }
 
-    /// Where somebody went for the `nth` time, counted from 0, if that is written.
+    /// The position of the `nth` leave of a client, counted from 0, if it is written.
     pub fn exit(&self, nick: &[u8], nth: usize) -> Option<usize> {
         self.people.get(nick)?.exits.get(nth).copied()
     }

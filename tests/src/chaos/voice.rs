@@ -5,9 +5,9 @@
 pub const CHARSETS: [&str; 2] = ["utf-8", "windows-1251"];
 /// In every speaker's nick, so that charsets differ; in each charset.
 pub const LETTER: [&[u8]; 2] = ["ж".as_bytes(), b"\xe6"];
-/// Of a line that nobody has been told of yet.
+/// The position of a line that no client has received yet.
 const NOWHERE: u32 = u32::MAX;
-/// What wasn't heard after so long holds no place in a window any more: it may be lost, and the traffic goes on. In ns.
+/// After this time a line that no client has received leaves the window: it may be lost, and the traffic continues. In ns.
 const PATIENCE: u64 = 2_000_000_000;
 const UDP_PATIENCE: u64 = 250_000_000;
 
@@ -22,7 +22,7 @@ pub struct Voice {
     pub is_udp: bool,
     /// By charset: what stands before its lines.
     pub prefixes: [Vec<u8>; 2],
-    /// By charset: the tags behind id and time, and the space.
+    /// By charset: the tags after id and time, and the space.
     pub tails: [Vec<u8>; 2],
     /// How many lines it has said.
     pub sent: u32,
