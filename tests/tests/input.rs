@@ -341,7 +341,7 @@ fn a_byte_order_mark_and_other_blanks_do_not_make_a_command_speech() {
         alice.say(line);
     }
     alice.say("⁄msg bob secret");
-    alice.reads("! ⁄msg starts with U+2044");
+    alice.reads("! not sent: ⁄msg starts with U+2044");
     alice.say(" /usr/bin/ld: cannot find -lfoo");
     let heard: Vec<String> = eve.reads("-lfoo").into_iter().filter(|line| line.starts_with('[')).collect();
     assert_eq!(heard, ["[#lobby] alice:  /usr/bin/ld: cannot find -lfoo"]);
@@ -370,8 +370,8 @@ fn keys_and_stray_bytes_before_a_command_do_not_make_it_speech() {
         assert_eq!(bob.reads("alice: ").pop().unwrap(), "[@alice] alice: secret", "{:?}", String::from_utf8_lossy(line));
     }
     for (line, refusal) in [
-        ("\\msg bob secret", "! \\msg starts with U+005C"),
-        ("＼msg bob secret", "! ＼msg starts with U+FF3C"),
+        ("\\msg bob secret", "! not sent: \\msg starts with U+005C"),
+        ("＼msg bob secret", "! not sent: ＼msg starts with U+FF3C"),
         ("\u{1b}[A/mgs bob secret", "! no command /mgs"),
         ("\u{301}/mgs bob secret", "! no command /mgs"),
         (" /query bob secret", "! no command /query"),
