@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds the server and the load generator, and runs the load test: a server of its own for each row of the table, on free ports of the loopback.
-# Without arguments the whole table in about two minutes; --quick in 20 seconds; --help tells the rest.
-# With --models the server's models side by side, and how each grows with the number of connections: about 8 minutes, with --quick under a minute once built.
-# That writes a report with plots to forkchat-models.html, or where --report says. --compare HOST:PORT[:irc] puts another chat server beside ours.
+# Builds the server and the load generator, and runs the load test: a new server for each row of the table, on free
+# ports of the loopback. Without arguments it measures the whole table in about two minutes, with --quick in 20 seconds.
+# --models measures the concurrency models side by side and writes a report with plots to forkchat-models.html (or where
+# --report says). --compare HOST:PORT[:irc] adds another chat server. --help lists all options.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cargo build --release --quiet --manifest-path "$here/../Cargo.toml" --package forkchat-server --package forkchat-tests --bins
