@@ -47,7 +47,7 @@ pub struct Options {
     /// No bell when your name is mentioned
     #[arg(long)]
     pub no_bell: bool,
-    /// Execute lines that start with / also if input is no terminal
+    /// Execute input lines that start with /, as at a terminal
     #[arg(long)]
     pub commands: bool,
     /// Print one JSON object per line, also on a terminal
