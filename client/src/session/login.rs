@@ -360,7 +360,7 @@ impl Session {
     pub(super) fn send_again(&mut self, lines: Vec<Line>) {
         match lines.iter().filter(|line| line.asks.is_heard()).count() {
             0 => {}
-            count => self.notice(format!("sending {} again that had not arrived", lines_of(count))),
+            count => self.notice(format!("resending {} that had not arrived", lines_of(count))),
         }
         self.queue_again(lines);
     }
@@ -381,9 +381,9 @@ impl Session {
         self.show_all(doubtful.iter(), Standing::Doubtful);
         if !doubtful.is_empty() {
             self.notice(format!(
-                "{} may not have arrived; the up arrow recalls {} to send again",
+                "{} may not have arrived; to send {it} again, recall {it} with the up arrow",
                 if doubtful.len() == 1 { "this line".to_owned() } else { format!("these {} lines", doubtful.len()) },
-                if doubtful.len() == 1 { "it" } else { "them" }
+                it = if doubtful.len() == 1 { "it" } else { "them" }
             ));
         }
         self.phase = Phase::Ready;

@@ -1,4 +1,4 @@
-//! How a client receives events as text. [`line`] renders an event; [`tagged`] parses the form for
+//! How a client receives events as text. [`mod@line`] renders an event; [`tagged`] parses the form for
 //! programs.
 
 pub mod line;
