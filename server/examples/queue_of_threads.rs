@@ -9,7 +9,8 @@ use crossbeam_channel::{Receiver, unbounded};
 use forkchat_server::ipc::joinable_queue::{JoinableQueue, Taken};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Value;
-use stage::{Attempt, Failure, Lesson, exit_code, nap, part, patience, say, shown, wait_until, went_well};
+use stage::proc::wait_for_threads;
+use stage::{Attempt, Failure, Lesson, exit_code, nap, part, patience, say, shown, went_well};
 use std::io;
 use std::process::ExitCode;
 use std::thread;
@@ -161,7 +162,7 @@ fn fork_is_refused() {
 
 /// The kernel removes a thread a moment after it was joined.
 fn alone_again() -> Result<(), Failure> {
-    wait_until("the threads' end", || std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1))?;
+    wait_for_threads()?;
     let mut child = Process::start(|| 0).cannot("start a child after the threads' end")?;
     say!(
         "after the threads' end a fork works again: pid {} {}",

@@ -9,8 +9,8 @@ mod stage;
 use forkchat_server::ipc::event::Event;
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::value::Value;
+use stage::proc::state;
 use stage::{Attempt, Failure, Lesson, ended, nap, part, patience, say, shown, slowed, wait_until, went_well};
-use std::fs;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -197,10 +197,9 @@ impl Car {
         went_well(format!("{}'s car, pid {},", self.name, self.process.pid()), self.process.join())
     }
 
-    /// It has come and does nothing but wait: the kernel says that it sleeps. Source: proc_pid_stat(5).
+    /// It has come and does nothing but wait: the kernel reports that it sleeps.
     fn stands(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid()));
-        self.came.get() == 1 && stat.is_ok_and(|stat| stat.contains(") S "))
+        self.came.get() == 1 && state(self.process.pid()) == "S"
     }
 }
 

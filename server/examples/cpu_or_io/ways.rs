@@ -2,10 +2,10 @@
 
 use crate::TASKS;
 use crate::event_loop;
-use crate::stage::{Attempt, Failure, wait_until, went_well};
+use crate::stage::proc::wait_for_threads;
+use crate::stage::{Attempt, Failure, went_well};
 use crate::task::Run;
 use forkchat_server::ipc::process::Process;
-use std::fs;
 use std::io;
 use std::thread;
 
@@ -46,6 +46,6 @@ fn threads(run: Run) -> Result<(), Failure> {
         thread.join().map_err(|_| Failure("a thread panicked".to_owned()))?;
     }
     // The kernel removes a thread a moment after it was joined. Beside other threads this program refuses to fork.
-    wait_until("the threads' end", || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1))?;
+    wait_for_threads()?;
     Ok(())
 }

@@ -3,10 +3,10 @@
 use crate::network::client::Client;
 use crate::network::messages::Framing;
 use crate::server::Server;
+use crate::stage::proc::state;
 use crate::stage::{Attempt, Failure, part, say, shown, wait_until};
 use forkchat_common::charset::Charset;
 use nix::unistd::Pid;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -41,13 +41,13 @@ fn one_is_killed() -> Result<(), Failure> {
     let is_disconnected = anna.answer()?.is_none();
     berta.send("still here")?;
     let bertas_answer = berta.answer()?.unwrap_or_default();
-    wait_until("the end of anna's process", || is_zombie(annas))?;
+    wait_until("the end of anna's process", || state(annas) == "Z")?;
     say!("pid {annas} has ended, and is a zombie until its parent waits for it", "pid {annas} 已结束；父进程回收它之前，它是僵尸进程");
     server.reap();
     shown!(
         "after pid {annas} was killed, was anna disconnected? {is_disconnected}; berta got {bertas_answer:?} from pid {bertas}; is pid {annas} still a zombie? {}",
         "杀死 pid {annas} 之后，anna 断开了吗？{is_disconnected}；berta 从 pid {bertas} 得到 {bertas_answer:?}；pid {annas} 还是僵尸进程吗？{}",
-        is_zombie(annas)
+        state(annas) == "Z"
     );
     berta.send("exit")?;
     berta.answer()?;
@@ -86,10 +86,4 @@ fn wait_for_all(server: &mut Server) -> Result<(), Failure> {
         server.processes().is_empty()
     })
     .cannot("wait for the processes")
-}
-
-/// Source: proc_pid_stat(5), `state`.
-fn is_zombie(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('Z'))
 }

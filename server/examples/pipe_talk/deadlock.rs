@@ -1,5 +1,6 @@
 //! The classic deadlock of two processes: the parent waits for the child's end, and the child waits until the parent reads. And its cure.
 
+use crate::stage::proc::state;
 use crate::stage::{Attempt, Failure, ended, exit_code, part, say, shown, slowed, text, wait_until, went_well};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::sys::socket::unread;
@@ -62,12 +63,6 @@ pub fn and_cure() -> Result<(), Failure> {
         ended(end)
     );
     went_well("the child", end)
-}
-
-/// `S` is a process that sleeps. Source: proc_pid_stat(5).
-fn state(pid: Pid) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().and_then(|fields| fields.split(' ').next()).unwrap_or("?").to_owned()
 }
 
 /// In which system call a process is, and where in the kernel it sleeps. The kernel may refuse to report it. Source:

@@ -8,10 +8,13 @@
 //! |---|---|
 //! | `language.rs` | English or Chinese: `--lang` and the environment |
 //! | `panics.rs` | one line for a panic, in place of a backtrace |
+//! | `proc.rs` | what the kernel reports about a process |
 //! | `scratch.rs` | a directory for an example's files, removed at its end |
 
 mod language;
 mod panics;
+#[allow(dead_code, reason = "not every example looks at processes")]
+pub mod proc;
 #[allow(dead_code, reason = "not every example has files")]
 pub mod scratch;
 

@@ -1,10 +1,10 @@
 //! A global variable: all threads of a process have the same one, and each process has its own.
 
 use crate::pool::Pool;
-use crate::stage::{Attempt, Failure, part, say, shown, wait_until, went_well};
+use crate::stage::proc::wait_for_threads;
+use crate::stage::{Attempt, Failure, part, say, shown, went_well};
 use crate::{STACK_BYTES, THREADS};
 use forkchat_server::ipc::process::Process;
-use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static GLOBAL: AtomicU64 = AtomicU64::new(0);
@@ -24,7 +24,7 @@ pub fn of_threads_and_processes() -> Result<(), Failure> {
     say!("after the threads, the main thread sees {after_threads}", "线程结束后，主线程看到 {after_threads}");
 
     // The kernel removes a thread a moment after it was joined. Beside other threads this program refuses to fork.
-    wait_until("the threads' end", || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1))?;
+    wait_for_threads()?;
     for number in 1..=THREADS {
         let child = || {
             let found = add_1();

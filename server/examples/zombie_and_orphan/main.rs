@@ -13,6 +13,7 @@ use forkchat_server::ipc::value::Value;
 use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
+use stage::proc::state_and_parent;
 use stage::{Attempt, Failure, Lesson, ended, exit_code, part, patience, say, shown, text, wait_until};
 use std::fs;
 use std::process::ExitCode;
@@ -128,15 +129,8 @@ fn lonely_child(dies_with_parent: bool, born: Value, adopted_by: Value) -> Resul
 
 /// A process's state and parent, in words.
 fn in_proc(pid: Pid) -> String {
-    match stat_of(pid) {
+    match state_and_parent(pid) {
         Some((state, parent)) => text!("state {state}, parent pid {parent}", "状态 {state}，父进程 pid {parent}"),
         None => text!("not in /proc any more", "/proc 中已没有它"),
     }
-}
-
-/// A process's state and parent, as every user may read them. Source: proc_pid_stat(5), the fields after the name.
-pub fn stat_of(pid: Pid) -> Option<(String, String)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit(") ").next()?.split(' ').map(str::to_owned);
-    Some((fields.next()?, fields.next()?))
 }

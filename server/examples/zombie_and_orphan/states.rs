@@ -1,7 +1,7 @@
 //! A process for each of the states that `ps` shows most often: R, S, T, Z.
 
+use crate::stage::proc::state;
 use crate::stage::{Attempt, Failure, part, patience, say, shown, text, wait_until};
-use crate::stat_of;
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Value;
 use nix::sys::signal::Signal;
@@ -31,18 +31,13 @@ pub fn four_states() -> Result<(), Failure> {
     ];
     let mut states = Vec::new();
     for (state, child, meaning) in &children {
-        wait_until(&format!("a process in state {state}"), || state_of(child.pid()) == *state)?;
+        wait_until(&format!("a process in state {state}"), || self::state(child.pid()) == *state)?;
         say!("pid {}: state {state}, {meaning}", "pid {}：状态 {state}，{meaning}", child.pid());
         states.push(format!("{} {state}", child.pid()));
     }
     show_with_ps(&children.map(|(_, child, _)| child.pid()))?;
     shown!("four pids and their states in /proc: {}", "四个 pid 及其在 /proc 中的状态：{}", states.join(", "));
     Ok(())
-}
-
-/// The first letter that /proc has.
-fn state_of(pid: Pid) -> String {
-    stat_of(pid).map(|(state, _)| state).unwrap_or_default()
 }
 
 fn spin() -> i32 {
