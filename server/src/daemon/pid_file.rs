@@ -146,10 +146,21 @@ impl PidFile {
     }
 
     fn remove(&self) {
-        // Somebody may have put another there.
+        // Another process may have put another file there.
         if is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+
+    /// Removes the file in the place of `holder`, which lets go of it. The holder may have ended by now, and another process may hold the file.
+    ///
+    /// A process that locks the file from now on sees that it is being removed, and waits. A process that locked it before is seen here.
+    fn remove_for(&self, holder: Pid) -> io::Result<()> {
+        fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(REMOVES)))?;
+        if locked_by(&self.file, HOLDS)?.is_none_or(|now| now == holder) {
+            self.remove();
+        }
+        Ok(())
     }
 
     fn write(&self) -> io::Result<()> {
@@ -160,12 +171,9 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // The lock ends behind this, with the descriptor.
-        let removing = fork_outliving(&[self.file.as_fd()], |_file| {
-            let _ = fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(REMOVES)));
-            self.remove();
-            0
-        });
+        // The lock ends after this, with the descriptor.
+        let holder = Pid::this();
+        let removing = fork_outliving(&[self.file.as_fd()], |_file| i32::from(self.remove_for(holder).is_err()));
         match removing {
             Ok(child) => reap_within(child, REMOVED),
             // No process, or this one has other threads.

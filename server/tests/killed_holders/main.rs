@@ -276,8 +276,16 @@ fn the_log_is_whole_wherever_its_writers_die() {
     assert!(records > 10_000, "they wrote: {records}");
 }
 
-/// Several take the same file and let go of it, each time to be made anew; one of them is killed, and followed by another, again and again.
+/// Several processes take the same file and let go of it, so that it is made again each time; one of them is killed and replaced, again and again. Others keep
+/// the CPUs busy, so that the process that removes a file comes late, and finds another holder.
 fn a_pid_file_has_one_holder_whoever_comes_and_goes() {
+    let busy = [(); 6].map(|()| {
+        child(|| {
+            loop {
+                std::hint::spin_loop()
+            }
+        })
+    });
     let path = std::env::temp_dir().join(format!("forkchat-test-{}.pid", std::process::id()));
     let [holder, takes, doubles] = map_shared::<[AtomicU32; 3]>("test").unwrap().each_ref();
     let work = || {
@@ -306,7 +314,7 @@ fn a_pid_file_has_one_holder_whoever_comes_and_goes() {
         }
         end(std::mem::replace(&mut workers[round % 3], child(work)));
     }
-    workers.into_iter().for_each(end);
+    workers.into_iter().chain(busy).for_each(end);
     assert!(Holder::find(&path).unwrap().is_none());
     drop(PidFile::take(&path));
     assert!(!path.exists());
