@@ -39,7 +39,7 @@ fn a_client_that_comes_again_and_again_has_one_budget() {
         reset(stream);
     }
     // All of them are gone when a name that came last is.
-    server.tells("address 127.0.0.7: its sessions send more than an address may");
+    server.tells("the sessions of address 127.0.0.7 send more than an address may");
     who(&mut alice, "all of the flooder's sessions to be gone", |line| line == "* in #lobby: alice");
     alice.say("/history 500");
     alice.reads("end of the history");
@@ -119,7 +119,7 @@ fn clients_that_connect_and_reset_do_not_keep_others_from_being_answered() {
         for _ in 0..2_000 {
             reset(connect_from(&server, 11));
         }
-        server.tells("address 127.0.0.11: it opens connections too fast");
+        server.tells("address 127.0.0.11 opens connections too fast");
         alice.sync();
         let mut bob = server.join("bob");
         bob.say("hi");

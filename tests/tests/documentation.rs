@@ -8,8 +8,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Options of other programs that the documentation mentions: cargo's.
-const OPTIONS_OF_OTHERS: [&str; 11] =
-    ["--all-tasks", "--as", "--example", "--idle", "--no-deps", "--open", "--pid", "--ppid", "--release", "--test", "--workspace"];
+const OPTIONS_OF_OTHERS: [&str; 12] = [
+    "--all-tasks",
+    "--as",
+    "--bins",
+    "--example",
+    "--idle",
+    "--no-deps",
+    "--open",
+    "--pid",
+    "--ppid",
+    "--release",
+    "--test",
+    "--workspace",
+];
 
 /// Directories from which the documentation names files.
 const BASES: [&str; 3] = ["", "server/src", "server/examples"];

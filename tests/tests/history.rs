@@ -272,7 +272,7 @@ fn a_second_server_on_one_data_directory_serves_and_says_that_it_stores_nothing(
     second.tells("another server stores in ");
     second.join("b").sync();
     drop(first);
-    second.tells("what is said is stored again");
+    second.tells("lines are stored again");
 }
 
 /// The number behind a word of a line with tags.

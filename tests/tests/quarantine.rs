@@ -91,7 +91,7 @@ fn a_record_that_kills_everyone_who_applies_it_is_passed_over_in_every_copy_alik
 fn a_line_that_kills_who_renders_it_is_told_nobody_there() {
     let server = deadly_server();
     is_quarantined(&server, "die in rendering");
-    server.tells("nobody is told of it any more, the session is ended");
+    server.tells("it is no longer delivered, and the session is closed");
 }
 
 #[test]

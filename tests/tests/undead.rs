@@ -287,7 +287,7 @@ fn a_killed_journal_whose_disk_hangs_holds_up_nobody_and_is_replaced_when_it_is_
     a.reads("can't be read now");
     kill(journal, Signal::SIGKILL).unwrap();
     fill_the_ring(&mut a, &mut b, "while it hangs");
-    server.tells(&format!("journal (pid {journal}) was killed 2 s ago and is not gone"));
+    server.tells(&format!("journal (pid {journal}) was killed 2 s ago but has not ended yet"));
     fill_the_ring(&mut a, &mut b, "and on");
     assert!(hangs(journal), "it is still not gone");
     // Workers are replaced meanwhile, from the stand-in's snapshots.
@@ -315,11 +315,11 @@ fn a_server_whose_journal_hangs_stops_within_its_grace() {
     let journal = server.process("journal");
     wait_for("the journal to hang", || hangs(journal).then_some(()));
     // The operator is told so, though nobody asks and nothing is lost yet.
-    server.tells("what is said is not stored now: the disk doesn't answer");
+    server.tells("the disk does not answer, so nothing is stored now");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4));
     server.tells("1 line that was said could not be stored");
-    server.tells(&format!("journal (pid {journal}) was killed and is still there"));
+    server.tells(&format!("journal (pid {journal}) was killed but has not ended yet"));
     server.tells("supervisor: stopped");
 }
 
@@ -399,7 +399,7 @@ fn a_worker_that_cannot_die_holds_up_nobody_else_and_is_replaced_when_it_is_gone
             free.sync();
         }
     }
-    server.tells(&format!("worker 0 (pid {worker}) was killed 2 s ago and is not gone"));
+    server.tells(&format!("worker 0 (pid {worker}) was killed 2 s ago but has not ended yet"));
     // Those who come now are served by those who can.
     let mut comes = server.join("comes");
     assert_eq!(comes.worker(), "worker 1");
