@@ -119,7 +119,7 @@ fn in_a_control_group_of_64_mib_20000_long_lines_cost_no_process_its_life() {
     let Some(group) = Group::new(64) else { return };
     let server = Server::start_limited(Some(&group.enter()), &["--rate-limit", "off"]);
     let text = server.journal_text();
-    assert!(text.contains("ring of 4 MiB, since the control group's memory limit"), "{text}");
+    assert!(text.contains("ring of 4 MiB: the control group's memory limit"), "{text}");
     assert!((10..100).contains(&promised(&server)), "{text}");
     let before = server.processes();
     let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();

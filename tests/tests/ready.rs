@@ -326,7 +326,7 @@ fn only_a_supervisor_that_ends_without_a_word_is_said_to_have_crashed() {
         assert_eq!(server.journal_text().contains(WORDS), is_said, "{signal}: {}", server.journal_text());
     }
     let (_, text) = Server::fails(&["--tcp", "off", "--udp", "off"]);
-    assert!(text.contains("no connection fits") && !text.contains(WORDS), "{text}");
+    assert!(text.contains("nothing to listen on") && !text.contains(WORDS), "{text}");
 }
 
 #[test]

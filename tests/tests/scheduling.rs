@@ -1,12 +1,10 @@
 //! `--nice`, `--sched` and `--pin`: what every thread of every process has, at first and behind a death; and what is said to who has no right to it.
 
-use forkchat_tests::example::{Ended, Example};
 use forkchat_tests::processes::{Scheduling, name_of, scheduling_of, threads_of};
 use forkchat_tests::{Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, gettid};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 // As sched.h numbers them.
 const OTHER: u32 = 0;
@@ -219,72 +217,4 @@ fn the_right_is_needed_only_at_the_start() {
     let at = |priority| Scheduling { policy: FIFO, priority, ..own() };
     are_scheduled(&server, &at(2), [&at(1); 2], &Scheduling { policy: OTHER, ..own() });
     assert!(!server.journal_text().contains("cannot"), "{}", server.journal_text());
-}
-
-/// What each of those who competed got, in percent of a CPU, by its way; and the CPU.
-fn shares<const N: usize>(text: &str, contest: &str) -> [(f64, usize); N] {
-    let rows = text.lines().filter_map(|line| line.split_once(contest)?.1.split_once(" on CPU "));
-    let shares: Vec<_> = rows.map(|(_, row)| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
-    assert_eq!(shares.len(), N, "{contest} in\n{text}");
-    std::array::from_fn(|index| (shares[index][1].parse().unwrap(), shares[index][0].parse().unwrap()))
-}
-
-/// Held while the example runs: beside another that wants whole CPUs, one at nice 19 gets hardly anything to share.
-static WHOLE_CPUS: Mutex<()> = Mutex::new(());
-
-/// Runs the example by itself.
-fn run_example() -> Ended {
-    let _alone = WHOLE_CPUS.lock().unwrap_or_else(PoisonError::into_inner);
-    Example::run("scheduling", &[])
-}
-
-/// Others may want the CPU as well: then all get less of it, and those who cede get less still. Only the shares of those on one CPU are compared.
-#[test]
-fn the_example_shows_who_cedes_to_whom() {
-    let example = run_example();
-    assert_eq!(example.code, Some(0), "{example}");
-    let [(one, _), (other, _)] = shares(&example.text, "equal ");
-    assert!(one > other / 3.0 && other > one / 3.0, "equals share alike: {example}");
-    if own().nice < 15 {
-        let [(as_started, _), (nice, _)] = shares(&example.text, "nice values ");
-        assert!(as_started > 2.0 * nice, "the lower nice value has more: {example}");
-    } else {
-        example.said(&["nobody can be much nicer"]);
-    }
-    let [(other, _), (batch, _), (idle, _)] = shares(&example.text, "policies ");
-    assert!(other > 2.0 * idle && batch > 2.0 * idle, "idle cedes to both: {example}");
-    let [(spins, _), (yields, _)] = shares(&example.text, "yielding ");
-    assert!(yields < 2.0 * spins, "who yields doesn't get ahead: {example}");
-    if own().cpus.len() > 1 {
-        let [(_, first), (_, second)] = shares(&example.text, "two CPUs ");
-        assert_ne!(first, second, "{example}");
-    } else {
-        example.said(&["nobody can be put on another"]);
-    }
-    if !has_tool("chrt") {
-        return;
-    }
-    if !may_be_real_time() {
-        return example.said(&["real time is not shown: it needs CAP_SYS_NICE or "]);
-    }
-    let [(other, _), (fifo, _)] = shares(&example.text, "real time ");
-    assert!(fifo > 2.0 * other, "real time comes first: {example}");
-}
-
-#[test]
-fn the_example_that_is_started_as_nice_as_can_be_says_that_nobody_is_nicer() {
-    if !has_tool("renice") {
-        return;
-    }
-    // A nice value is a thread's, and what it starts begins with the same.
-    let run = || {
-        let renice = Command::new("renice").args(["-n", "19", "-p", &gettid().to_string()]).output().expect("renice runs");
-        assert!(renice.status.success(), "{renice:?}");
-        run_example()
-    };
-    let example = std::thread::spawn(run).join().unwrap();
-    assert_eq!(example.code, Some(0), "{example}");
-    example.said(&["this process was started at nice 19, so nobody can be much nicer"]);
-    let [(other, _), (batch, _), (idle, _)] = shares(&example.text, "policies ");
-    assert!(other > 2.0 * idle && batch > 2.0 * idle, "idle cedes to both: {example}");
 }

@@ -1,4 +1,7 @@
 use forkchat_tests::example::Example;
+use forkchat_tests::has_tool;
+use nix::unistd::gettid;
+use std::process::Command;
 
 #[test]
 fn scheduling() {
@@ -47,4 +50,19 @@ fn scheduling() {
         }
         None => assert!(example.text.contains("real time is not shown: it needs CAP_SYS_NICE"), "{example}"),
     }
+}
+
+#[test]
+fn scheduling_says_so_when_no_process_can_be_nicer() {
+    if !has_tool("renice") {
+        return;
+    }
+    // A nice value belongs to a thread, and the processes that the thread starts inherit it.
+    let run = || {
+        let renice = Command::new("renice").args(["-n", "19", "-p", &gettid().to_string()]).output().expect("renice runs");
+        assert!(renice.status.success(), "{renice:?}");
+        Example::run("scheduling", &[])
+    };
+    let example = std::thread::spawn(run).join().unwrap();
+    example.said(&["not shown: this process was started at nice 19"]);
 }
