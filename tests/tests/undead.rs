@@ -42,7 +42,7 @@ fn given_up(server: &Server) -> usize {
     let find = || {
         let text = server.journal_text();
         let line = text.lines().find(|line| line.contains(" missing from the history so far"))?.to_owned();
-        line.split_once(" lines given up")?.0.rsplit(' ').next()?.parse().ok()
+        line.split_once(" lines missing")?.0.rsplit(' ').next()?.parse().ok()
     };
     wait_for("the journal to be back", find)
 }
@@ -154,7 +154,7 @@ fn crash_the_journal(server: &Server, mut between: impl FnMut()) -> Pid {
         wait_for("the journal to have nothing to do", || sleeps(crashed).then_some(()));
         kill(crashed, Signal::SIGSEGV).unwrap();
     }
-    server.tells("journal keeps crashing: 8 times in a row; the others go on without it");
+    server.tells("journal keeps crashing: 8 times in a row; all other processes go on without it");
     crashed
 }
 

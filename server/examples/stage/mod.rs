@@ -62,11 +62,13 @@ pub(crate) use {part, say, shown, text};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// With `--slow`.
 const TIMES_SLOWER: u32 = 10;
-/// How long the reader has for a heading, with `--slow`.
+/// With `--slow`: how long the reader has for a heading or a "watch for", and for a line of the example's first process.
 const TO_READ: Duration = Duration::from_secs(2);
+const TO_READ_A_LINE: Duration = Duration::from_millis(400);
 
-/// When the example began, and whether it is slow. The processes that it forks later inherit both.
+/// When the example began, in which process, and whether it is slow. The processes that it forks later inherit all three.
 static START: OnceLock<Instant> = OnceLock::new();
+static FIRST_PROCESS: OnceLock<u32> = OnceLock::new();
 static SLOW: AtomicBool = AtomicBool::new(false);
 
 /// What an example is about, in English and in Chinese.
@@ -93,6 +95,7 @@ struct Options<Own: clap::Args> {
 /// Runs an example: `run` gets its own options (`()` if it has none). Exit code 0 if all went well, 1 after a failure, 2 for a wrong command line.
 pub fn play<Own: clap::Args, T: Termination>(lesson: &Lesson, run: impl FnOnce(Own) -> Result<T, Failure>) -> ExitCode {
     START.get_or_init(Instant::now);
+    FIRST_PROCESS.get_or_init(std::process::id);
     let matches = Options::<Own>::command().about(lesson.about[0]).get_matches();
     let options = Options::<Own>::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     language::choose(options.lang);
@@ -101,9 +104,9 @@ pub fn play<Own: clap::Args, T: Termination>(lesson: &Lesson, run: impl FnOnce(O
     let chosen = usize::from(is_chinese());
     heading(lesson.about[chosen].to_owned());
     for watch_for in lesson.watch_for {
-        line(format!("{}{}", ["watch for: ", "请注意："][chosen], watch_for[chosen]));
+        print(&format!("{}{}", ["watch for: ", "请注意："][chosen], watch_for[chosen]));
+        pause(TO_READ);
     }
-    pause(TO_READ);
     match run(options.own) {
         Ok(done) => done.report(),
         Err(failure) => {
@@ -113,8 +116,16 @@ pub fn play<Own: clap::Args, T: Termination>(lesson: &Lesson, run: impl FnOnce(O
     }
 }
 
-/// Prints a line. After the reader of the pipe has closed it, nothing is printed.
+/// Prints a line. With `--slow` the first process then gives time to read it; the others go on, since their pauses are [`nap`]s.
 pub fn line(text: String) {
+    print(&text);
+    if FIRST_PROCESS.get() == Some(&std::process::id()) {
+        pause(TO_READ_A_LINE);
+    }
+}
+
+/// Prints a line. After the reader of the pipe has closed it, nothing is printed.
+fn print(text: &str) {
     let seconds = START.get_or_init(Instant::now).elapsed().as_secs_f32();
     let line = format!("{seconds:6.3} s  pid {:<7} {text}\n", std::process::id());
     // With one write(2), since other processes print to the same place.
@@ -129,8 +140,8 @@ pub fn result(text: String) {
 
 /// Prints a heading.
 pub fn heading(text: String) {
-    line(format!("── {text}"));
-    pause(TO_READ / 2);
+    print(&format!("── {text}"));
+    pause(TO_READ);
 }
 
 /// Waits, with `--slow` alone.

@@ -38,11 +38,11 @@ impl Supervisor {
             Some(pid) => format!("{name} (pid {pid}) was killed 2 s ago but has not ended yet, since the kernel still works for it"),
         };
         let so = if is_worker {
-            "those whom it served wait, and may be closed"
+            "its clients wait, and may be disconnected"
         } else {
-            "what is said waits in the ring until it is back, as far as that has room"
+            "new lines wait in the ring until it is back, as long as there is room"
         };
-        log::error!("{what}; the others go on without it, and {so}");
+        log::error!("{what}; all other processes go on without it, and {so}");
         // Whoever was there is gone; or it was killed so long ago that none of its threads is on a CPU any more. Then none executes another
         // instruction of the program: whatever a thread waits for in the kernel, it finds the signal before it leaves it.
         self.post.leave(slot, self.log, self.serving.journal);
