@@ -25,7 +25,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::{ExitCode, Termination};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -62,13 +62,13 @@ pub(crate) use {part, say, shown, text};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// With `--slow`.
 const TIMES_SLOWER: u32 = 10;
-/// With `--slow`: how long the reader has for a heading or a "watch for", and for a line of the example's first process.
+/// With `--slow`: how long the reader has for a heading or a "watch for", and for a line of the leading process.
 const TO_READ: Duration = Duration::from_secs(2);
 const TO_READ_A_LINE: Duration = Duration::from_millis(400);
 
-/// When the example began, in which process, and whether it is slow. The processes that it forks later inherit all three.
+/// When the example began, which process leads it, and whether it is slow. The processes that are forked later inherit all three.
 static START: OnceLock<Instant> = OnceLock::new();
-static FIRST_PROCESS: OnceLock<u32> = OnceLock::new();
+static LEADER: AtomicU32 = AtomicU32::new(0);
 static SLOW: AtomicBool = AtomicBool::new(false);
 
 /// What an example is about, in English and in Chinese.
@@ -95,7 +95,7 @@ struct Options<Own: clap::Args> {
 /// Runs an example: `run` gets its own options (`()` if it has none). Exit code 0 if all went well, 1 after a failure, 2 for a wrong command line.
 pub fn play<Own: clap::Args, T: Termination>(lesson: &Lesson, run: impl FnOnce(Own) -> Result<T, Failure>) -> ExitCode {
     START.get_or_init(Instant::now);
-    FIRST_PROCESS.get_or_init(std::process::id);
+    lead();
     let matches = Options::<Own>::command().about(lesson.about[0]).get_matches();
     let options = Options::<Own>::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     language::choose(options.lang);
@@ -116,10 +116,15 @@ pub fn play<Own: clap::Args, T: Termination>(lesson: &Lesson, run: impl FnOnce(O
     }
 }
 
-/// Prints a line. With `--slow` the first process then gives time to read it; the others go on, since their pauses are [`nap`]s.
+/// Makes this process the one whose lines are followed by time to read them, with `--slow`: the one that leads through the example.
+pub fn lead() {
+    LEADER.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Prints a line. With `--slow` the leading process then gives time to read it; the others go on, since their pauses are [`nap`]s.
 pub fn line(text: String) {
     print(&text);
-    if FIRST_PROCESS.get() == Some(&std::process::id()) {
+    if LEADER.load(Ordering::Relaxed) == std::process::id() {
         pause(TO_READ_A_LINE);
     }
 }

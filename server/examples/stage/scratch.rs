@@ -1,6 +1,6 @@
 //! A directory for an example's files. It is removed when the example has ended, also when Ctrl-C ended it.
 
-use super::{Attempt, Failure, exit_code, wait_until};
+use super::{Attempt, Failure, exit_code, lead, wait_until};
 use forkchat_server::ipc::process::{End, Process};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -23,7 +23,10 @@ pub fn in_scratch(name: &str, work: impl FnOnce(&Path) -> Result<(), Failure>) -
     let pending = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK).cannot("watch for signals")?;
     let directory = std::env::temp_dir().join(format!("forkchat-example-{name}-{}", std::process::id()));
     fs::create_dir(&directory).cannot(format!("make the directory {}", directory.display()))?;
-    let child = Process::start(|| exit_code(signals.thread_unblock().cannot("unblock signals").and_then(|()| work(&directory))));
+    let child = Process::start(|| {
+        lead();
+        exit_code(signals.thread_unblock().cannot("unblock signals").and_then(|()| work(&directory)))
+    });
     let end = child.map(|mut child| {
         loop {
             if let Some(end) = child.join_timeout(LOOK_AGAIN) {
