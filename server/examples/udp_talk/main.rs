@@ -4,12 +4,14 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `talk.rs` | two processes, which send each other numbers, of which some are lost |
+//! | `talk.rs` | two processes, which send each other numbers; one of them leaves some out |
+//! | `datagrams.rs` | what one recv takes: one datagram, and no more of it than the buffer holds |
 //! | `serve.rs` | one end, in GBK: typed lines go out, and what comes in is acknowledged |
 //!
 //! In the server: UDP sessions have one socket with a receive thread and a send thread (`worker/udp_socket.rs`), and end by
 //! silence (`worker/udp.rs`).
 
+mod datagrams;
 #[path = "../network/mod.rs"]
 mod network;
 mod serve;
@@ -26,7 +28,10 @@ const LESSON: Lesson = Lesson {
     about: ["UDP: sending and receiving at the same time", "UDP：同时收发"],
     watch_for: &[
         ["each process has two threads on one socket; neither waits for the other", "每个进程有两个线程共用一个套接字，互不等待"],
-        ["a datagram is a message: datagrams are never glued together and never cut", "一个数据报就是一条消息：不会粘连，也不会被拆开"],
+        [
+            "one recv brings one datagram; what does not fit in the buffer is thrown away",
+            "一次 recv 只取一个数据报；缓冲区放不下的部分会被丢弃",
+        ],
         ["UDP does not report a lost datagram: only the numbers show which are missing", "UDP 不会报告丢包：只有靠编号才能看出缺了哪些"],
         ["UDP has no end of input: only a timeout ends the wait for more", "UDP 没有“输入结束”：只有超时才能结束等待"],
     ],
@@ -66,6 +71,6 @@ struct Own {
 fn main() -> ExitCode {
     stage::play(&LESSON, |own: Own| match own.serve {
         Some(address) => serve::serve(address, own.peer),
-        None => talk::show(),
+        None => talk::show().and_then(|()| datagrams::show()),
     })
 }

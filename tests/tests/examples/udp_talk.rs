@@ -8,20 +8,31 @@ use std::net::{SocketAddr, UdpSocket};
 #[test]
 fn udp_talk() {
     let example = Example::run("udp_talk", &[]);
-    example.said(&["Anna exited with code 0, Berta exited with code 0", "shown: Anna received 12 of 12, Berta 10;", "shown: "]);
-    assert!(example.text.contains("Anna received 12 of 12; lost: []"), "{example}");
-    assert!(example.text.contains("Berta received 10 of 12; lost: [7, 12]"), "{example}");
+    example.said(&[
+        "Anna leaves out 7 and 12 on purpose",
+        "Anna exited with code 0, Berta exited with code 0",
+        "shown: Anna received 12 of 12, Berta 10; Anna had left out 2 on purpose",
+        "shown: received while",
+        "recv with a buffer of 100 bytes takes \"one\"",
+        "recv with a buffer of 100 bytes takes \"two\"",
+        "recv with a buffer of 4 bytes takes \"0123\"",
+        "recv with a buffer of 100 bytes takes \"next\"",
+        "shown: two quick sends arrived as [\"one\", \"two\"];",
+    ]);
+    assert!(example.text.contains("Anna received 12 of 12; missing: []\n"), "{example}");
+    assert!(example.text.contains("Berta received 10 of 12; missing: [7, 12]; Berta's kernel reported nothing\n"), "{example}");
+    assert!(example.text.contains("6 bytes were thrown away"), "{example}");
     assert!(
         example.text.contains("Berta has received nothing for 1s, and waits no longer"),
         "Berta waits for the last one, but not for ever: {example}"
     );
     for (name, numbers) in [("Anna", (1..=12).collect()), ("Berta", Vec::from([1, 2, 3, 4, 5, 6, 8, 9, 10, 11]))] {
-        let lines = example.text.lines().filter(|line| line.contains(&format!("{name}, after sending ")));
-        let number = |line: &str| line.split_once("receives: ")?.1.split(' ').next()?.parse::<u32>().ok();
+        let lines = example.text.lines().filter(|line| line.contains(&format!("{name}, at number ")));
+        let number = |line: &str| line.split_once("receives \"")?.1.split(' ').next()?.parse::<u32>().ok();
         assert_eq!(lines.filter_map(number).collect::<Vec<_>>(), numbers, "{example}");
     }
     // An end that first sent and then received would have sent all 12 by then.
-    let early = example.numbers_behind("after sending ").iter().filter(|&&sent| sent < 12).count();
+    let early = example.numbers_behind("at number ").iter().filter(|&&sent| sent < 12).count();
     let shown: Vec<usize> =
         example.words("still had to send: Anna").iter().filter_map(|word| word.trim_matches(',').parse().ok()).collect();
     assert!(early > 0 && shown.len() == 2 && shown.iter().sum::<usize>() == early, "{example}");
