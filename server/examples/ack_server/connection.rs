@@ -57,10 +57,15 @@ pub fn send(client: Client, answers: &Receiver<String>, sent: Value) {
             bytes.push(b'\n');
         }
         // Before the client has the answer, so that the lines of a conversation are in order.
-        say!("{address}: thread {} answers {}", "{address}：线程 {} 应答 {}", gettid(), quoted(&answer));
+        // As encoded: a character that the charset lacks is sent as a similar one, or as `?`.
+        let sent_text = quoted(charset.decode_all(&bytes).trim_end_matches('\n'));
+        say!("{address}: thread {} answers {sent_text}", "{address}：线程 {} 应答 {sent_text}", gettid());
         // Counted before: a client that has its answer may end the server at once.
         sent.increase(1);
-        if socket.write_all(&bytes).is_err() {
+        if let Err(error) = socket.write_all(&bytes) {
+            // Taken back: adding this wraps around to one less.
+            sent.increase(1_u64.wrapping_neg());
+            say!("{address} is gone before the answer was written: {error}", "{address} 在应答写出之前已断开：{error}");
             break;
         }
     }

@@ -35,8 +35,8 @@ const LESSON: Lesson = Lesson {
         ],
         ["one thread receives and another one answers; a queue joins them", "一个线程接收，另一个线程应答，两者由队列相连"],
         [
-            "TCP carries bytes, not messages: two quick messages arrive glued together in one recv, unless a line end frames each",
-            "TCP 传输的是字节流而不是消息：连续发送的两条消息会粘在一次 recv 里（粘包），除非用换行符分隔",
+            "TCP carries bytes, not messages: two quick messages may arrive glued together in one recv, unless a line end frames each",
+            "TCP 传输的是字节流而不是消息：连续发送的两条消息可能会粘在一次 recv 里（粘包），除非用换行符分隔",
         ],
         ["a recv may end in half a character, which is kept until its other half comes", "一次 recv 可能止于半个字符，要保留到另一半到达"],
     ],
@@ -49,6 +49,7 @@ With --serve:
   end is not part of it. The message `exit` is answered, and then the server closes the connection.
   With --lines a message is a line of at most 4096 bytes, and each answer ends with an LF.
   Each process serves 32 clients at a time; more clients wait until another one leaves.
+  A process that dies is not replaced, and its clients are disconnected.
   Ctrl-C or SIGTERM ends the server, with exit code 0.
 
 Exit codes: 0 all went well, 1 failure, 2 wrong command line.

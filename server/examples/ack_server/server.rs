@@ -90,16 +90,18 @@ impl Server {
         Ok(Server { workers, counts })
     }
 
-    /// Reports the processes that have ended, and returns how many these are. The others go on.
+    /// Reports the processes that have ended, and returns how many these are. They are not replaced.
     pub fn reap(&mut self) -> usize {
         let before = self.workers.len();
+        let mut left = before;
         self.workers.retain_mut(|(number, process, _)| {
             let is_alive = process.is_alive();
             if !is_alive {
                 let end = ended(process.join());
+                left -= 1;
                 say!(
-                    "process {number} (pid {}) {end}; its clients are disconnected, the other processes go on",
-                    "进程 {number}（pid {}）{end}；它的客户端已断开，其他进程继续工作",
+                    "process {number} (pid {}) {end}; its clients are disconnected; processes left: {left}",
+                    "进程 {number}（pid {}）{end}；它的客户端已断开；剩余进程：{left} 个",
                     process.pid()
                 );
             }

@@ -3,7 +3,7 @@
 use crate::network::client::Client;
 use crate::network::messages::Framing;
 use crate::server::{Counts, Server};
-use crate::stage::{Attempt, Failure, part, shown, wait_until};
+use crate::stage::{Attempt, Failure, part, say, shown, wait_until};
 use forkchat_common::charset::Charset;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -27,6 +27,10 @@ fn serve_clients(framing: Framing) -> Result<usize, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").cannot("listen on 127.0.0.1")?;
     let address = listener.local_addr()?;
     // The kernel accepts connections and bytes although no process has called accept yet. So the first recv finds both messages.
+    say!(
+        "both messages are sent before the server reads, so one recv finds both",
+        "两条消息都在服务器读之前发出，因此一次 recv 就能读到两条"
+    );
     let mut anna = Client::connect("anna", address, gbk, framing)?;
     anna.send("你好")?;
     anna.send("再见")?;
@@ -81,6 +85,12 @@ fn exit(address: SocketAddr, gbk: Charset, framing: Framing) -> Result<(), Failu
 
 /// Clients that leave at once, until each process has accepted a client. The kernel chooses the process, so there may be no such moment.
 fn until_each_has_accepted(address: SocketAddr, counts: Counts) -> Result<(), Failure> {
+    if counts.accepting() < counts.clients().len() {
+        say!(
+            "more clients connect and leave, until each process has accepted one",
+            "又有一些客户端连接后就离开，直到每个进程都接受过一个客户端"
+        );
+    }
     for _ in 0..CLIENTS_MORE_MAX {
         let before = counts.clients().iter().sum::<u64>();
         if counts.accepting() == counts.clients().len() {

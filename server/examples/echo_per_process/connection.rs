@@ -47,7 +47,11 @@ fn answer_each(mut socket: &TcpStream, client: SocketAddr, framing: Framing, ans
         }
         // Counted before: a client that has its answer may end the server at once.
         answered.increase(1);
-        socket.write_all(answer.as_bytes())?;
+        if let Err(error) = socket.write_all(answer.as_bytes()) {
+            // Taken back: adding this wraps around to one less.
+            answered.increase(1_u64.wrapping_neg());
+            return Err(error);
+        }
         if is_exit {
             say!("{client} said exit: the server closes the connection", "{client} 发来 exit：服务器关闭连接");
             return Ok(());

@@ -39,8 +39,8 @@ const LESSON: Lesson = Lesson {
         ],
         ["the parent waits for each process that ends, so no zombie stays", "父进程回收每个结束的子进程，因此没有僵尸进程"],
         [
-            "TCP carries bytes, not messages: two quick messages arrive glued together, unless a line end frames each",
-            "TCP 传输的是字节流而不是消息：连续发送的两条消息会粘在一起（粘包），除非用换行符分隔",
+            "TCP carries bytes, not messages: two quick messages may arrive glued together, unless a line end frames each",
+            "TCP 传输的是字节流而不是消息：连续发送的两条消息可能会粘在一起（粘包），除非用换行符分隔",
         ],
     ],
 };

@@ -59,6 +59,10 @@ fn one_is_killed() -> Result<(), Failure> {
 /// Two messages are sent before the process starts, so its first recv finds both. Returns how many answers came.
 fn two_quick_messages(framing: Framing) -> Result<usize, Failure> {
     let mut server = Server::listen(ANY_PORT, framing)?;
+    say!(
+        "both messages are sent before the server reads, so one recv finds both",
+        "两条消息都在服务器读之前发出，因此一次 recv 就能读到两条"
+    );
     let mut clara = Client::connect("clara", server.address()?, Charset::default(), framing)?;
     clara.send("你好")?;
     clara.send("再见")?;

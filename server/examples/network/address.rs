@@ -21,8 +21,8 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 pub fn cannot_bind(address: SocketAddr, error: &Error) -> Failure {
     let remedy = match error.kind() {
         ErrorKind::AddrInUse => text!(
-            "; another program has this address: end that program (`ss -lntup` shows it), or give another address after --serve",
-            "；该地址已被其他程序占用：请先结束那个程序（用 `ss -lntup` 查看），或在 --serve 之后换一个地址"
+            "; another program has this address (the chat server, perhaps): end that program (`ss -lntup` shows it), or give another address after --serve",
+            "；该地址已被其他程序占用（可能是聊天服务器）：请先结束那个程序（用 `ss -lntup` 查看），或在 --serve 之后换一个地址"
         ),
         ErrorKind::AddrNotAvailable => text!(
             "; this machine does not have this address: give one that it has, such as 127.0.0.1",

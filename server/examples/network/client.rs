@@ -6,6 +6,7 @@ use crate::stage::{Attempt, Failure, patience, say, slowed, text};
 use forkchat_common::charset::Charset;
 use std::io::{Error, ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ impl Client {
         let input = match self.messages.next() {
             // The server ended and left something unread.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Input::End(0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(no_answer()),
             input => input.cannot("receive an answer")?,
         };
         match input {
@@ -69,6 +71,11 @@ impl Client {
         }
     }
 
+    /// Whether a part of an answer was read already. A poll of the socket does not see it.
+    pub fn has_more(&self) -> bool {
+        self.messages.has_more()
+    }
+
     /// Says that it will send no more, and receives the other answers to the end.
     pub fn finish(mut self) -> Result<Vec<String>, Failure> {
         self.socket.shutdown(Shutdown::Write).cannot("end the output")?;
@@ -76,9 +83,24 @@ impl Client {
     }
 }
 
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// A pause for the reader, with `--slow` alone.
 fn pace() {
     sleep(slowed(STEP) - STEP);
+}
+
+/// An end that frames its messages waits for a line end, which the other end never sends.
+fn no_answer() -> Failure {
+    let seconds = patience().as_secs();
+    Failure(text!(
+        "no answer in {seconds} s: were server and client both started with --lines, or both without?",
+        "{seconds} 秒内没有应答：服务器和客户端的 --lines 是否一致？"
+    ))
 }
 
 fn cannot_connect(address: SocketAddr, error: &Error) -> Failure {

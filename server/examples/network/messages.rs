@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use super::quoted;
 
 /// What one recv takes at most. Many tutorials write `recv(1024)`.
-const RECV_BYTES: usize = 1_024;
+pub const RECV_BYTES: usize = 1_024;
 
 /// Where a message ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,11 @@ impl<R: Read> Messages<R> {
     pub fn new(connection: R, charset: Charset, framing: Framing) -> Messages<R> {
         let reader = BufReader::with_capacity(RECV_BYTES, connection);
         Messages { reader, charset, framing, decoder: charset.stream_decoder(), line: Vec::new() }
+    }
+
+    /// Whether bytes were read that no message has had yet. A poll of the descriptor does not see these.
+    pub fn has_more(&self) -> bool {
+        !self.reader.buffer().is_empty()
     }
 
     /// Waits for the next message.

@@ -143,8 +143,13 @@ impl End {
     fn send(&self, text: &str, to: SocketAddr, count: &AtomicU64) {
         let mut bytes = Vec::new();
         self.gbk.encode(text, &mut bytes);
-        let (thread, shown) = (gettid(), quoted(text));
+        let (thread, sent) = (gettid(), self.gbk.decode_all(&bytes));
+        let shown = quoted(&sent);
         say!("thread {thread} sends {shown} to {to}", "线程 {thread} 向 {to} 发送 {shown}");
+        if sent != text {
+            let typed = quoted(text);
+            say!("characters that GBK lacks were replaced in {typed}", "{typed} 中 GBK 没有的字符已被替换");
+        }
         // Counted before: a peer that has the datagram may end this program at once.
         count.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.socket.send_to(&bytes, to) {

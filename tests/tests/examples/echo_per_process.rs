@@ -185,6 +185,26 @@ fn the_client_of_echo_per_process() {
 }
 
 #[test]
+fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
+    let (server, address) = serve(&[]);
+    let (input, mut typed) = std::io::pipe().expect("a pipe");
+    let client = Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
+    typed.write_all(format!("{}\nhello\n", "x".repeat(3_000)).as_bytes()).expect("it holds that");
+    client.reads("receives \"hello_sb\"");
+    let pid = server.reads("; pid ").split(' ').next().unwrap().parse().unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is there");
+    // Its input stays open, and nothing more is typed.
+    client.finish().said(&["3000 bytes: not sent;", "the server has closed the connection", "shown: messages answered: 1"]);
+
+    let (input, mut exit) = std::io::pipe().expect("a pipe");
+    let client = Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
+    exit.write_all(b"exit\n").expect("it holds that");
+    client.finish().said(&["receives \"exit_sb\"", "the server has closed the connection", "shown: messages answered: 1"]);
+    drop((typed, exit));
+    interrupted(server, Signal::SIGINT);
+}
+
+#[test]
 fn an_echo_server_on_a_taken_address_says_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
