@@ -205,6 +205,17 @@ fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
 }
 
 #[test]
+fn the_client_of_echo_per_process_says_what_may_be_wrong_when_no_answer_comes() {
+    let (server, address) = serve(&["--lines"]);
+    let (input, mut typed) = std::io::pipe().expect("a pipe");
+    typed.write_all(b"hello\n").expect("it holds that");
+    let client = Example::start_with("echo_per_process", &["--client", &address.to_string()], input).finish();
+    assert_eq!(client.code, Some(1), "{client}");
+    assert!(client.errors.contains("were server and client both started with --lines, or both without?"), "{client}");
+    interrupted(server, Signal::SIGTERM);
+}
+
+#[test]
 fn an_echo_server_on_a_taken_address_says_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

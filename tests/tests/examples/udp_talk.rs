@@ -119,6 +119,17 @@ fn udp_talk_goes_on_without_input() {
 }
 
 #[test]
+fn udp_talk_shows_what_is_sent_for_characters_that_gbk_lacks() {
+    let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (example, _, mut typed) = serve(&["--peer", &listener.local_addr().unwrap().to_string()]);
+    typed.write_all("a😀b\nexit\n".as_bytes()).unwrap();
+    example.finish().said(&[" sends \"a?b\" to ", "characters that GBK lacks were replaced in \"a😀b\""]);
+    let mut buffer = [0; 100];
+    let length = listener.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"a?b");
+}
+
+#[test]
 fn udp_talk_on_a_taken_address_says_what_to_do() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
