@@ -1,6 +1,6 @@
 //! Output that is still in a buffer when the process forks.
 
-use crate::stage::{Attempt, Failure, exit_code, part, say, shown, went_well};
+use crate::stage::{Attempt, Failure, exit_code, part, say, shown, text, went_well};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::sys::process::{bare_fork, exit_now};
 use nix::sys::wait::waitpid;
@@ -44,7 +44,7 @@ fn times_printed(flushes: bool, child: Leave, parent: Leave) -> Result<usize, Fa
     let mut output = String::new();
     reader.read_to_string(&mut output)?;
     went_well("the program", process.join())?;
-    let flush = if flushes { "flush, " } else { "" };
+    let flush = if flushes { text!("flush, ", "flush，") } else { String::new() };
     say!(
         "{flush}fork, child: {}, parent: {}; the pipe had {output:?}",
         "{flush}fork，子进程：{}，父进程：{}；管道里是 {output:?}",

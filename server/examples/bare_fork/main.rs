@@ -33,6 +33,7 @@ const LESSON: Lesson = Lesson {
     ],
 };
 
+/// How often the loop is run.
 const FORKS: u32 = 3;
 
 fn main() -> ExitCode {
@@ -91,8 +92,9 @@ fn no_exit_in_a_loop() -> Result<(), Failure> {
     }
     let processes = processes.get();
     shown!(
-        "{FORKS} forks made {processes} processes out of one, not {}",
-        "{FORKS} 次 fork 把一个进程变成了 {processes} 个，而不是 {} 个",
+        "{FORKS} rounds of the loop made {} forks: {processes} processes, not {}",
+        "循环 {FORKS} 轮共 fork {} 次：1 个进程变成 {processes} 个，而不是 {} 个",
+        processes - 1,
         FORKS + 1
     );
     Ok(())

@@ -11,7 +11,7 @@ fn bare_fork() {
         "exited with code 3",
         "this line follows the child's exit",
         "shown: processes that reached the line after the fork: 2; the line after the child's exit: 1",
-        "shown: 3 forks made 8 processes out of one, not 4",
+        "shown: 3 rounds of the loop made 7 forks: 8 processes, not 4",
         "the pipe had \"hello hello \"",
         "the pipe had \"hello \"",
         "the pipe had \"\"",
