@@ -27,13 +27,16 @@ const LESSON: Lesson = Lesson {
         ["a child is in its parent's group and session, until it changes that", "子进程起初与父进程同属一个进程组和会话，之后可以更改"],
         ["killpg sends a signal to every process of a group, and to no other", "killpg 把信号发给进程组的每个进程，不会发给组外的进程"],
         [
-            "waitpid waits for a child (> 0), for any of the caller's group (0), for any (-1), or for any of another group (< -1)",
-            "waitpid 等待某个子进程（> 0）、本组的任一子进程（0）、任一子进程（-1），或另一组的任一子进程（< -1）",
+            "waitpid waits for a child (> 0), for any of the caller's group (0), for any (-1), or for any of the group |pid| (< -1)",
+            "waitpid 等待某个子进程（> 0）、本组的任一子进程（0）、任一子进程（-1），或进程组 |pid| 的任一子进程（< -1）",
         ],
-        ["a parent also sees that a child is stopped or continued, if it asks", "父进程如果要求，也能看到子进程被暂停或恢复"],
         [
-            "a terminal belongs to one group: the others are stopped when they read from it, and Ctrl-C does not reach them",
-            "终端同一时刻只属于一个进程组：其他组读终端会被暂停，Ctrl-C 也不会发给它们",
+            "a parent also sees that a child is stopped or continued, if it asks",
+            "父进程若指定 WUNTRACED/WCONTINUED，也能得知子进程被暂停或恢复",
+        ],
+        [
+            "a terminal belongs to one group: the others are stopped when they read from it and, with tostop, when they write; Ctrl-C does not reach them",
+            "终端同一时刻只属于一个进程组：其他组读终端会被暂停，设置 tostop 后写终端也会；Ctrl-C 不会发给它们",
         ],
     ],
 };

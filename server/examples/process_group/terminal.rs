@@ -35,7 +35,11 @@ fn shell() -> Result<(), Failure> {
     say!("the reader, pid {reader}, reads in the background: it {}", "reader（pid {reader}）在后台读终端：{}", seen(reader_stopped));
     let writer = start_job(&terminal, write_line).cannot("start the writer")?;
     let writer_stopped = wait_for(writer, WaitPidFlag::WUNTRACED)?;
-    say!("the writer, pid {writer}, writes in the background: it {}", "writer（pid {writer}）在后台写终端：{}", seen(writer_stopped));
+    say!(
+        "the writer, pid {writer}, writes in the background: it {} (stty tostop is set here; by default a background process may write)",
+        "writer（pid {writer}）在后台写终端：{}（此处设置了 stty tostop；默认后台可以写终端）",
+        seen(writer_stopped)
+    );
 
     bring_to_foreground(&terminal, reader)?;
     (&keyboard).write_all(b"hello\n")?;
@@ -51,13 +55,13 @@ fn shell() -> Result<(), Failure> {
     say!("the writer {}", "writer {}", seen(writer_ended));
     tcsetpgrp(&terminal, getpgrp()).cannot("take the terminal back")?;
     say!("the shell has the terminal again: foreground group {}", "shell 收回终端：前台进程组 {}", tcgetpgrp(&terminal)?);
+    shown!("in the background the reader {} and the writer {}", "在后台，reader {}，writer {}", seen(reader_stopped), seen(writer_stopped));
     shown!(
-        "in the background the reader {} and the writer {}; Ctrl-C reached the foreground alone: the reader {}, the writer {} later",
-        "在后台，reader {}，writer {}；Ctrl-C 只到达前台：reader {}，writer 之后才{}",
-        seen(reader_stopped),
-        seen(writer_stopped),
+        "Ctrl-C reached the foreground alone: the reader {}, the writer {} later",
+        "Ctrl-C 只到达前台：reader {}，writer 之后才{}",
         seen(reader_ended),
-        seen(writer_ended)
+        // In Chinese "then exited" has no "already".
+        seen(writer_ended).trim_start_matches('已')
     );
     Ok(())
 }
@@ -80,7 +84,7 @@ fn own_terminal() -> Result<(File, File), Failure> {
     [Signal::SIGINT, Signal::SIGTTIN].into_iter().try_for_each(reset_signal)?;
     say!(
         "setsid: the shell leads session {}; it opens {}, whose foreground group is {}",
-        "setsid：shell 领导会话 {}；它打开 {}，前台进程组是 {}",
+        "setsid：shell 是会话 {} 的首进程；它打开 {}，前台进程组是 {}",
         getsid(None)?,
         name.display(),
         tcgetpgrp(&terminal)?

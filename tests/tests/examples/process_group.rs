@@ -40,13 +40,14 @@ fn process_group() {
         "shown: the parent saw that the child was stopped by signal 19 (SIGSTOP), was continued, was killed by signal 15",
         "setsid: the shell leads session ",
         "reads in the background: it was stopped by signal 21",
-        "writes in the background: it was stopped by signal 22",
+        "writes in the background: it was stopped by signal 22 (SIGTTOU) (stty tostop is set here",
         r#"the reader read "hello\n" from the terminal"#,
         "the reader was killed by signal 2; the writer: waitpid returned 0 at once",
         "the writer has written to the terminal",
         "the writer exited with code 0",
         "the shell has the terminal again",
         "shown: in the background the reader was stopped by signal 21",
+        "shown: Ctrl-C reached the foreground alone: the reader was killed by signal 2",
     ]);
     let mut pair =
         [example.words(&format!("waitpid(-{group}): ")), example.words(": waitpid(-1): ")[1..].to_vec()].map(|words| words[1..].join(" "));
