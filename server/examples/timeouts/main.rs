@@ -13,7 +13,7 @@ use forkchat_server::ipc::mutex::{Mutex, or_later};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::sys::memory::map_shared;
-use stage::{Attempt, Failure, Lesson, exit_code, nap, part, patience, say, shown, slowed, wait_until, went_well};
+use stage::{Attempt, Failure, Lesson, exit_code, nap, part, patience, say, shown, slowed, text, wait_until, went_well};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -59,8 +59,9 @@ fn empty_handed() -> Result<(), Failure> {
 
     let mut tries = Tries::default();
     tries.both("event.wait", |timeout| Ok(event.wait(timeout)))?;
-    tries.both("queue.take, empty", |timeout| Ok(matches!(empty.take(0, timeout)?, Taken::Task(..))))?;
-    tries.both("queue.put, full", |timeout| match full.put(&2, timeout) {
+    tries
+        .both(&text!("queue.take, empty", "queue.take（空队列）"), |timeout| Ok(matches!(empty.take(0, timeout)?, Taken::Task(..))))?;
+    tries.both(&text!("queue.put, full", "queue.put（满队列）"), |timeout| match full.put(&2, timeout) {
         Err(PutError::Full) => Ok(false),
         other => other.map(|()| true).cannot("put"),
     })?;
@@ -70,8 +71,8 @@ fn empty_handed() -> Result<(), Failure> {
     over.set();
     went_well("the holder", holder.join())?;
     shown!(
-        "{} calls came back empty-handed: with a timeout of {} ms after {:.1} to {:.1} ms, with a timeout of 0 after at most {:.1} ms",
-        "{} 次调用空手返回：超时 {} 毫秒的等了 {:.1} 到 {:.1} 毫秒，超时为 0 的最多 {:.1} 毫秒",
+        "{} calls came back empty-handed: with a timeout of {} ms after {:.2} to {:.2} ms, with a timeout of 0 after at most {:.2} ms",
+        "{} 次调用空手返回：超时 {} 毫秒的等了 {:.2} 到 {:.2} 毫秒，超时为 0 的最多 {:.2} 毫秒",
         tries.in_vain,
         slowed(TIMEOUT).as_millis(),
         milliseconds(tries.waited.iter().min()),
@@ -85,7 +86,7 @@ fn empty_handed() -> Result<(), Failure> {
 fn hold(lock: &'static Mutex, semaphore: &'static Semaphore<2>, over: Event) -> Result<(), Failure> {
     let _guard = lock.lock(0, patience()).cannot("take the lock")?;
     semaphore.acquire(0, patience()).cannot("acquire a unit")?;
-    say!("another process has the lock and the semaphore's only unit", "另一个进程持有锁和信号量的唯一单位");
+    say!("another process has the lock and the semaphore's only unit", "另一个进程持有锁和信号量的唯一名额");
     over.wait(patience());
     semaphore.release(0);
     Ok(())

@@ -32,29 +32,33 @@ pub fn answers() -> Result<(), Failure> {
     part!("\"how many jobs?\" while another process takes jobs, too", "另一个进程也在取任务时，问“有几个任务？”");
     let at_once = rounds(ROUNDS_AT_ONCE, || ())?;
     say!(
-        "took at once after the answer 1: wrong in {} of {} rounds",
-        "得到答案 1 后立即去取：{} 次落空，共 {} 次",
-        at_once.was_wrong,
-        at_once.said_one
+        "took at once after the answer: of {ROUNDS_AT_ONCE} rounds the answer was 1 in {} and wrong in {} of these",
+        "得到答案后立即去取：共 {ROUNDS_AT_ONCE} 轮，{} 轮的答案是 1，其中 {} 轮落空",
+        at_once.said_one,
+        at_once.was_wrong
     );
     let later = rounds(ROUNDS_LATER, || nap(1))?;
     say!(
-        "took 1 ms after the answer 1: wrong in {} of {} rounds",
-        "得到答案 1 之后过 1 毫秒再取：{} 次落空，共 {} 次",
-        later.was_wrong,
-        later.said_one
+        "took 1 ms after the answer: of {ROUNDS_LATER} rounds the answer was 1 in {} and wrong in {} of these",
+        "得到答案之后过 1 毫秒再取：共 {ROUNDS_LATER} 轮，{} 轮的答案是 1，其中 {} 轮落空",
+        later.said_one,
+        later.was_wrong
     );
+    let rounds = ROUNDS_AT_ONCE + ROUNDS_LATER;
     let (by_parent, by_other) = (at_once.by_parent + later.by_parent, at_once.by_other + later.by_other);
     say!(
         "a shorter moment makes the mistake rarer, not impossible: do not ask first, try to take and look at the result",
         "间隔越短，出错越少，但不会消失：不要先问，直接尝试去取，再看结果"
     );
     shown!(
-        "the answer 1 was wrong in {} of {} rounds; the result of taking was always right: parent {by_parent} + other {by_other} = {} jobs",
-        "答案 1 有 {} 次是错的（共 {} 次）；取的结果则总是对的：父进程 {by_parent} + 另一个进程 {by_other} = {} 个任务",
-        at_once.was_wrong + later.was_wrong,
+        "of {rounds} rounds the answer was 1 in {} and wrong in {} of these",
+        "共 {rounds} 轮，{} 轮的答案是 1，其中 {} 轮是错的",
         at_once.said_one + later.said_one,
-        ROUNDS_AT_ONCE + ROUNDS_LATER
+        at_once.was_wrong + later.was_wrong
+    );
+    shown!(
+        "the result of taking was always right: parent {by_parent} + other {by_other} = {rounds} jobs",
+        "取的结果则总是对的：父进程 {by_parent} + 另一个进程 {by_other} = {rounds} 个任务"
     );
     Ok(())
 }

@@ -20,7 +20,7 @@ fn timeouts() {
     let limit = number(&example, "got it? true", "timeout ");
     assert!(number(&example, "got it? true", "waited ") < limit, "{example}");
 
-    let (wrong, asked) = (number(&example, "took 1 ms after", "wrong in "), number(&example, "took 1 ms after", " of "));
+    let (wrong, asked) = (number(&example, "took 1 ms after", "wrong in "), number(&example, "took 1 ms after", "the answer was 1 in "));
     assert!(wrong > 0.0 && wrong <= asked, "a stale answer must be seen: {example}");
     let taken = |who: &str| number(&example, "the result of taking was always right", who);
     assert_eq!(taken(": parent ") + taken("+ other "), taken("= "), "each job is taken once: {example}");
