@@ -24,8 +24,8 @@ const LESSON: Lesson = Lesson {
             "先全部启动再 join，总时间等于最慢的那个子进程；启动一个 join 一个，总时间是两者之和",
         ],
         [
-            "an exit code is what a process reports itself, a signal is what ends it from outside",
-            "退出码由进程自己给出，信号则是外界加给它的",
+            "an exit code is what a process returns; a signal is what cuts it off, mostly sent from outside",
+            "退出码由进程自己给出；信号则强行中断它，一般来自外部",
         ],
     ],
 };
@@ -93,13 +93,9 @@ fn joined_together_and_one_by_one() -> Result<(), Failure> {
 fn terminated() -> Result<(), Failure> {
     part!("a child is asked to end (SIGTERM)", "请求子进程结束（SIGTERM）");
     let mut clara = Process::start(|| work("clara", 1_000)).cannot("start clara")?;
-    let in_time = clara.join_timeout(slowed(Duration::from_millis(80)));
-    say!(
-        "waited {:?} for clara; has she ended? {}",
-        "等了 clara {:?}；她结束了吗？{}",
-        slowed(Duration::from_millis(80)),
-        in_time.is_some()
-    );
+    let timeout = slowed(Duration::from_millis(80));
+    let in_time = clara.join_timeout(timeout);
+    say!("waited {} ms for clara; has she ended? {}", "等了 clara {} 毫秒；她结束了吗？{}", timeout.as_millis(), in_time.is_some());
     clara.terminate();
     // The signal is on its way: the kernel still has to run clara, who ends by it.
     let right_after = clara.is_alive();

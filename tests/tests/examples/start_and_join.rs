@@ -9,7 +9,7 @@ fn start_and_join() {
         "anna exited with code 3; is she alive? false",
         "the parent does not wait",
         "looks: berta exited with code 4",
-        "for clara; has she ended? false",
+        "waited 80 ms for clara; has she ended? false",
         "clara was killed by signal 15",
         "dora begins",
         "dora was killed by signal 9",
