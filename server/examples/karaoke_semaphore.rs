@@ -25,8 +25,8 @@ const LESSON: Lesson = Lesson {
             "客人被杀死后，他的包厢仍被占用，直到父进程替他归还",
         ],
         [
-            "a POSIX semaphore does not know which process holds its units: there the room would be lost for ever",
-            "POSIX 信号量不记录单位由哪个进程持有：换成它，这间包厢就永远收不回来了",
+            "a POSIX semaphore does not know which process holds its units: there no process could tell whether the dead guest had a room",
+            "POSIX 信号量不记录名额被哪个进程占用：换成它，就无从得知死去的客人是否占着包厢",
         ],
     ],
 };
@@ -106,7 +106,7 @@ fn accident(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
         "客人 2 {end}；空包厢：{free_after_the_death}，因为他的包厢没有归还"
     );
     let given_back = rooms.release_all_of(2);
-    say!("the parent gives back what guest 2 held: {given_back}", "父进程归还客人 2 持有的单位：{given_back}");
+    say!("the parent gives back what guest 2 held: {given_back}", "父进程归还客人 2 占用的名额：{given_back}");
     wait_until("guest 4 to have it", || rooms.held_by(4) == 1)?;
     is_closing.set(1);
     for guest in [0, 1, 3, 4] {
