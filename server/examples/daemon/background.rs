@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a daemon lives that is not stopped.
-const LIFE: Duration = Duration::from_secs(10);
+pub const LIFE: Duration = Duration::from_secs(10);
 /// How often the daemon looks whether its directory is still there.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 

@@ -10,12 +10,12 @@ mod background;
 mod stage;
 mod surroundings;
 
-use background::serve;
+use background::{LIFE, serve};
 use forkchat_server::daemon::pid_file::Holder;
 use forkchat_server::daemon::{self, Files, StartError, Stopped};
 use nix::unistd::Pid;
 use stage::scratch::in_scratch;
-use stage::{Attempt, Failure, Lesson, part, patience, say, shown};
+use stage::{Attempt, Failure, Lesson, part, patience, say, shown, slowed};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -44,7 +44,7 @@ const LESSON: Lesson = Lesson {
 
 #[derive(clap::Args)]
 struct Own {
-    /// What to do alone; without it everything is shown
+    /// What to do alone, with a daemon that ends by itself after 10 s; without it everything is shown
     task: Option<Task>,
 }
 
@@ -67,10 +67,15 @@ fn perform(task: Task) -> Result<(), Failure> {
     let user = fs::metadata("/proc/self").cannot("look at /proc/self")?.uid();
     let pid_file = std::env::temp_dir().join(format!("forkchat-example-daemon-of-{user}.pid"));
     match task {
-        Task::Start => start(&pid_file, None).map(drop),
-        Task::Stop => stop(&pid_file),
-        Task::Restart => stop(&pid_file).and_then(|()| start(&pid_file, None).map(drop)),
+        Task::Stop => return stop(&pid_file),
+        Task::Start => {}
+        Task::Restart => stop_for_restart(&pid_file)?,
     }
+    if start(&pid_file, None)?.is_some() {
+        let (life, file) = (slowed(LIFE).as_secs(), pid_file.display());
+        say!("it ends by itself after {life} s; its pid file is {file}", "它会在 {life} 秒后自行结束；pid 文件是 {file}");
+    }
+    Ok(())
 }
 
 fn show(directory: &Path) -> Result<(), Failure> {
@@ -102,9 +107,15 @@ fn start_and_restart(pid_file: &Path, notes: &Path) -> Result<Vec<Pid>, Failure>
     let mut daemons = Vec::new();
     daemons.extend(start(pid_file, Some(notes))?);
     daemons.extend(start(pid_file, Some(notes))?);
-    stop(pid_file)?;
+    stop_for_restart(pid_file)?;
     daemons.extend(start(pid_file, Some(notes))?);
     Ok(daemons)
+}
+
+/// The first half of a restart; [`start`] is the second.
+fn stop_for_restart(pid_file: &Path) -> Result<(), Failure> {
+    say!("restart: first stop, then start", "restart：先 stop，再 start");
+    stop(pid_file)
 }
 
 /// Returns the daemon; `None` if there was one already.

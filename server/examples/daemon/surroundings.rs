@@ -1,5 +1,6 @@
 //! What a process has from its parent.
 
+use crate::stage::proc::state_and_parent;
 use crate::stage::text;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getppid, getsid};
@@ -20,11 +21,14 @@ impl Surroundings {
         let mask = umask(Mode::empty());
         umask(mask);
         let (parent, session, directory) = (getppid(), getsid(None)?, std::env::current_dir()?);
+        // No new process gets the number of a session that there still is. 0: the leader cannot be seen from this container.
+        let has_ended = session.as_raw() != 0 && state_and_parent(session).is_none_or(|(state, _)| state == "Z");
+        let leader = if has_ended { text!(", whose leader has ended", "（首进程已结束）") } else { String::new() };
         let file = |descriptor| fs::read_link(format!("/proc/self/fd/{descriptor}")).map(|path| path.display().to_string());
         Ok(Surroundings {
             place: text!(
-                "parent {parent}, session {session}, directory {}",
-                "父进程 {parent}，会话 {session}，工作目录 {}",
+                "parent {parent}, session {session}{leader}, directory {}",
+                "父进程 {parent}，会话 {session}{leader}，工作目录 {}",
                 directory.display()
             ),
             mask: format!("umask {:03o}", mask.bits()),

@@ -20,6 +20,7 @@ fn daemon() {
         "watch for: the daemon keeps nothing",
         &format!("start: pid {first} is ready; does it hold the pid file? true"),
         &format!("start: a daemon runs already, as pid {first}"),
+        "restart: first stop, then start",
         &format!("stop: pid {first} has ended"),
         &format!("start: pid {second} is ready; does it hold the pid file? true"),
         &format!("stop: pid {second} has ended"),
@@ -36,7 +37,7 @@ fn daemon() {
     for pid in [first, second] {
         let (parent, its_session, rest) = surroundings(&example, &format!("pid {pid} ends:"));
         assert!(parent != starter && its_session != session && its_session.to_string() != pid, "{example}");
-        assert_eq!(rest, "directory /, umask 077, 0, 1, 2 are /dev/null, /dev/null, /dev/null");
+        assert_eq!(rest, "whose leader has ended, directory /, umask 077, 0, 1, 2 are /dev/null, /dev/null, /dev/null");
     }
     assert_eq!(example.errors, "");
 }
@@ -51,7 +52,12 @@ fn the_tasks_find_each_others_daemon_and_leave_nothing() {
     example.again(&["start"]).said(&[&format!("start: a daemon runs already, as pid {first}")]);
     let restarted = example.again(&["restart"]);
     let second = restarted.words("start: pid ")[2];
-    restarted.said(&[&format!("stop: pid {first} has ended"), &format!("start: pid {second} is ready")]);
+    restarted.said(&[
+        "restart: ",
+        &format!("stop: pid {first} has ended"),
+        &format!("start: pid {second} is ready"),
+        "it ends by itself after ",
+    ]);
     example.again(&["stop"]).said(&[&format!("stop: pid {second} has ended")]);
     example.again(&["stop"]).said(&["stop: no daemon runs"]);
     example.again(&["restart"]).said(&["stop: no daemon runs", "is ready"]);
