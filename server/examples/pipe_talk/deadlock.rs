@@ -33,7 +33,8 @@ pub fn and_cure() -> Result<(), Failure> {
     .cannot("start a child")?;
     let in_time = child.join_timeout(slowed(WAIT));
     let status = in_time.map_or_else(|| text!("is still alive", "仍然活着"), ended);
-    say!("after {:?} the child {status}", "{:?} 之后子进程{status}", slowed(WAIT));
+    let waited = slowed(WAIT).as_millis();
+    say!("after {waited} ms the child {status}", "{waited} 毫秒之后子进程{status}");
     let is_blocked = |child: &Process| unread(reader.as_fd()) == Ok(capacity) && state(child.pid()) == "S";
     wait_until("a full pipe and a blocked child", || is_blocked(&child) || !child.is_alive())?;
     if !child.is_alive() {
@@ -55,13 +56,11 @@ pub fn and_cure() -> Result<(), Failure> {
     let end = child.join();
     say!("the parent has read {} bytes; the child {}", "父进程读了 {} 字节；子进程{}", read.len(), ended(end));
     shown!(
-        "waiting first: the child {status} after {:?}, blocked with {capacity} of {} bytes in the pipe; reading first: {} bytes, and the child {}",
-        "先等待：{:?} 之后子进程{status}，管道里只有 {capacity} 字节（共 {} 字节），它被阻塞；先读：读到 {} 字节，子进程{}",
-        slowed(WAIT),
-        letter.len(),
-        read.len(),
-        ended(end)
+        "waiting first: the child {status} after {waited} ms, blocked with {capacity} of {} bytes in the pipe",
+        "先等待：{waited} 毫秒之后子进程{status}，管道里只有 {capacity} 字节（共 {} 字节），它被阻塞",
+        letter.len()
     );
+    shown!("reading first: {} bytes, and the child {}", "先读：读到 {} 字节，子进程{}", read.len(), ended(end));
     went_well("the child", end)
 }
 

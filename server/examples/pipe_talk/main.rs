@@ -28,6 +28,10 @@ const LESSON: Lesson = Lesson {
             "管道写满后写者阻塞：父进程若先等待该子进程，就会死锁",
         ],
         ["the cure: read first, then wait for the child", "解决办法：先读完，再等待子进程"],
+        [
+            "a queue of non-blocking sockets does not block its writer: when it is full, send returns an error",
+            "非阻塞套接字组成的队列不会阻塞写者：满了之后 send 返回错误",
+        ],
     ],
 };
 
@@ -95,11 +99,16 @@ fn both_ways() -> Result<(), Failure> {
 
 fn full_queue() -> Result<(), Failure> {
     part!("a queue that no process reads", "没有进程去读的队列");
+    say!(
+        "the queue is a pair of non-blocking sockets that carry whole messages (socketpair, SOCK_SEQPACKET)",
+        "队列是一对非阻塞套接字，逐条传输完整的消息（socketpair，SOCK_SEQPACKET）"
+    );
     let (here, _unread) = queue::pair::<u64, u64>().cannot("make a queue")?;
     let count = (0..).take_while(|number| here.send(number, None).is_ok()).count();
+    shown!("it took {count} messages: then the socket's buffer was full", "它接受了 {count} 条消息：之后套接字的缓冲区就满了");
     shown!(
-        "it took {count} messages; then send did not wait, but returned that the queue is full",
-        "它接受了 {count} 条消息；之后 send 不等待，而是返回“队列已满”"
+        "send did not wait, as a write to a full pipe does, but returned that the queue is full",
+        "管道写满后 write 会阻塞；这里 send 不等待，而是返回“队列已满”"
     );
     Ok(())
 }

@@ -22,12 +22,15 @@ fn pipe_talk() {
         "the child is at the end of input",
         "the parent has closed its end; the child exited with code 0",
         "shown: [2, 3, 4] went to the child, [4, 9, 16] came back",
+        "the queue is a pair of non-blocking sockets",
         "shown: it took ",
-        "after 200ms the child is still alive",
+        "shown: send did not wait",
+        "after 200 ms the child is still alive",
         &format!("the pipe is full with {capacity} bytes; the child is in state S, in "),
         "a deadlock",
         &format!("the parent has read {letter} bytes; the child exited with code 0"),
-        &format!("shown: waiting first: the child is still alive after 200ms, blocked with {capacity} of {letter} bytes in the pipe"),
+        &format!("shown: waiting first: the child is still alive after 200 ms, blocked with {capacity} of {letter} bytes in the pipe"),
+        &format!("shown: reading first: {letter} bytes, and the child exited with code 0"),
     ]);
     let call = example.words("the child is in state S, in");
     assert!(call.contains(&"write,") || call.ends_with(&["does", "not", "report"]), "{example}");
