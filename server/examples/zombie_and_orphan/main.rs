@@ -62,8 +62,9 @@ fn orphans() -> Result<(), Failure> {
     set_child_subreaper(true).cannot("take in orphans")?;
     part!("a child that outlives its parent", "比父进程活得更久的子进程");
     say!(
-        "the first process takes in orphans (PR_SET_CHILD_SUBREAPER), as process 1 does otherwise",
-        "第一个进程收养孤儿（PR_SET_CHILD_SUBREAPER）；通常由 1 号进程收养"
+        "this process (pid {}) takes in orphans (PR_SET_CHILD_SUBREAPER), as process 1 does otherwise",
+        "本进程（pid {}）收养孤儿（PR_SET_CHILD_SUBREAPER）；通常由 1 号进程收养",
+        getpid()
     );
     let outlives = parent_killed(false)?;
     part!("a child that dies with its parent", "随父进程一起死亡的子进程");

@@ -58,7 +58,11 @@ fn rest(begun: Value) -> i32 {
 fn show_with_ps(pids: &[Pid]) -> Result<(), Failure> {
     let pids: Vec<String> = pids.iter().map(Pid::to_string).collect();
     let arguments = ["-o", "pid,ppid,stat,comm", "-p", &pids.join(",")];
-    say!("to see them: ps {}", "查看它们的命令：ps {}", arguments.join(" "));
+    say!(
+        "to see them: ps {} (STAT: the state is the first letter; N: niced)",
+        "查看它们的命令：ps {}（STAT 的首字母是状态；N 表示低优先级）",
+        arguments.join(" ")
+    );
     match Command::new("ps").args(arguments).output() {
         Ok(output) => String::from_utf8_lossy(&output.stdout).lines().for_each(|line| say!("    {line}", "    {line}")),
         Err(error) => say!("ps can't be run here: {error}", "这里无法运行 ps：{error}"),

@@ -32,6 +32,7 @@ fn zombie_and_orphan() {
     };
     let (orphan, other) = (child(first), child(second));
     example.said(&[
+        &format!("this process (pid {main}) takes in orphans"),
         &format!("pid {orphan}: state"),
         &format!("pid {first}, was killed by signal 9"),
         &format!("the orphan lives: pid {orphan}, state"),
