@@ -32,6 +32,8 @@ const ATTEMPTS: u32 = 5;
 /// The exit code of a process that waited in vain for its second lock.
 const GAVE_UP: i32 = 2;
 const ANNA_WAITS: Duration = Duration::from_millis(300);
+/// How long anna waits for the second lock of a transfer, where a deadlock is possible.
+const ANNA_WAITS_TO_PAY: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
     stage::play(&LESSON, |()| {
@@ -40,6 +42,11 @@ fn main() -> ExitCode {
         part!(
             "{TRANSFERS} transfers each way, in two orders: each locks the payer's account first",
             "双向各转账 {TRANSFERS} 次，两种顺序：各自先锁付款账户"
+        );
+        say!(
+            "anna's timeout of {} ms ends each deadlock: she then releases her lock, pauses, and tries again; berta just waits",
+            "每次死锁都由 anna 的 {} 毫秒超时解除：她释放已持有的锁，稍停后重试；berta 只是等待",
+            slowed(ANNA_WAITS_TO_PAY).as_millis()
         );
         let mut with_two = transfers(one, two, Order::PayerFirst)?;
         for _ in 1..ATTEMPTS {
@@ -159,7 +166,7 @@ fn transfers(one: Account, two: Account, order: Order) -> Result<Seen, Failure> 
     let deadlocks = Value::map("example-deadlocks").cannot("map a count")?;
     let began = Instant::now();
     // Where a deadlock is possible, anna's patience is short and her timeouts are counted. Where none is, a timeout would be a failure.
-    let timeout = if order == Order::PayerFirst { slowed(Duration::from_millis(20)) } else { patience() };
+    let timeout = if order == Order::PayerFirst { slowed(ANNA_WAITS_TO_PAY) } else { patience() };
     let pay = |payer: Account, payee: Account, timeout| {
         (0..TRANSFERS).try_for_each(|_| {
             while !payer.pay(payee, order, timeout)? {

@@ -13,6 +13,7 @@ fn two_locks() {
         "exited with code 2; berta, pid",
         "shown: each held the lock that the other wanted",
         "in two orders",
+        "ends each deadlock: she then releases her lock",
         "account 1 has 100 coins, account 2 has 100 coins",
         "in one order",
         "0 deadlocks in",
