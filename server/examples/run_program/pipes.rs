@@ -64,10 +64,10 @@ pub fn full() -> Result<(), Failure> {
     reader.read_to_end(&mut read)?;
     let cured = described(head.wait()?);
     say!("the cure: read, then wait: {} bytes read; head {cured}", "解决办法：先读，再 wait：读到 {} 字节；head {cured}", read.len());
+    shown!("{capacity} bytes, not read: head {}", "{capacity} 字节，没有读取：head {}", after_waiting(fits));
     shown!(
-        "{capacity} bytes, not read: head {}; {} bytes, not read: head {}; read: head {cured}",
-        "{capacity} 字节，没有读取：head {}；{} 字节，没有读取：head {}；读取之后：head {cured}",
-        after_waiting(fits),
+        "{} bytes, not read: head {}; read: head {cured}",
+        "{} 字节，没有读取：head {}；读取之后：head {cured}",
         capacity + 1,
         after_waiting(hangs)
     );

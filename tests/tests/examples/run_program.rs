@@ -26,7 +26,8 @@ fn run_program() {
         &format!("{capacity} bytes, not read: head exited with code 0"),
         &format!("{one_more} bytes, not read, "),
         &format!("{one_more} bytes read; head exited with code 0"),
-        &format!("shown: {capacity} bytes, not read: head exited with code 0 (return code 0); {one_more} bytes, not read: head still runs"),
+        &format!("shown: {capacity} bytes, not read: head exited with code 0 (return code 0)"),
+        &format!("shown: {one_more} bytes, not read: head still runs"),
         "shown: spawn returned an error, NotFound: ",
     ]);
     let before_exec = example.text.lines().find(|line| line.contains("and calls exec")).expect("the child's own line");
