@@ -11,9 +11,9 @@ use forkchat_server::ipc::mutex::Mutex;
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::value::Value;
 use forkchat_server::sys::memory::map_shared;
-use office::{NAP_MS, Office, Reads, Tickets};
+use office::{Office, Reads, Tickets};
 use stage::scratch::in_scratch;
-use stage::{Attempt, Failure, Lesson, ended, exit_code, nap, part, patience, say, shown, wait_until, went_well};
+use stage::{Attempt, Failure, Lesson, ended, exit_code, part, patience, say, shown, slowed, wait_until, went_well};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -74,6 +74,7 @@ fn sell_all(office: &Office<'_>, lock: Option<&'static Mutex>) -> Result<u64, Fa
     let reads = Reads::map(TICKETS, SELLERS).cannot("map what is read")?;
     let sell = |seller| {
         wait_until("the opening", || is_open.get() == 1)?;
+        let pause = slowed(office::until_next_customer());
         // At most so many each: without a lock, a seller that writes an old number brings back tickets that others have sold.
         for _ in 0..TICKETS {
             let guard = lock.map(|lock| lock.lock(seller, patience())).transpose().cannot("lock the file")?;
@@ -82,7 +83,7 @@ fn sell_all(office: &Office<'_>, lock: Option<&'static Mutex>) -> Result<u64, Fa
             reads.note(number, seller);
             sold.increase(1);
             // Until the next customer comes. Meanwhile another seller has the lock.
-            nap(NAP_MS);
+            sleep(pause);
         }
         Ok(())
     };

@@ -7,9 +7,17 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-/// How long a sale takes, and how long it is until the next customer comes.
-pub const NAP_MS: u64 = 2;
+/// How long a sale takes.
+const SALE_MS: u64 = 2;
+
+/// How long it is until the next customer comes: 1 to 5 ms. Each process has another pause, so that the sellers do not go in step.
+/// (Fibonacci hashing: neighbouring pids get very different numbers.)
+pub fn until_next_customer() -> Duration {
+    let hash = std::process::id().wrapping_mul(0x9E37_79B9) >> 16;
+    Duration::from_micros(u64::from(1_000 + hash % 4_000))
+}
 
 /// The contents of the file.
 #[derive(Serialize, Deserialize)]
@@ -35,7 +43,7 @@ impl Office<'_> {
         let Some(left) = before.checked_sub(1) else { return Ok(None) };
         // The ticket is printed. Some time always passes between a look and what is done about it; here it is long enough to see
         // what happens then.
-        nap(NAP_MS);
+        nap(SALE_MS);
         self.write(&Tickets { left })?;
         Ok(Some(before))
     }
