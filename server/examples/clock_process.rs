@@ -32,7 +32,7 @@ const LESSON: Lesson = Lesson {
         ],
         [
             "more than 1 is an overrun: the work took longer than the period, and ticks were missed",
-            "大于 1 就是超限：干活的时间超过了周期，错过了若干拍",
+            "大于 1 就是超限（overrun）：干活的时间超过了周期，错过了若干拍",
         ],
     ],
 };

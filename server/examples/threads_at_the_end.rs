@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 const LESSON: Lesson = Lesson {
-    about: ["Threads at the end: cut off, joined, asked to stop", "线程的结束：被截断、被 join、被请求停止"],
+    about: ["Threads at the end: cut off, joined, asked to stop", "线程的结束：被强行终止、被 join、被请求停止"],
     watch_for: &[
         [
             "how far a thread comes before main returns, and that it prints nothing after that",
             "main 返回前线程走到了第几步；此后它不再输出任何内容",
         ],
-        ["a thread that is cut off does not tidy up: its destructors never run", "被截断的线程不做清理：它的析构函数不会运行"],
+        ["a thread that is cut off does not tidy up: its destructors never run", "被强行终止的线程不做清理：它的析构函数不会运行"],
         [
             "Rust and C cut threads off when main returns; Python joins them at exit, except daemon threads, which are cut off",
-            "main 返回时，Rust 和 C 会截断线程；Python 退出时会 join 普通线程，只有守护线程（daemon thread）被截断",
+            "main 返回时，Rust 和 C 会强行终止线程；Python 退出时会 join 普通线程，只有守护线程（daemon thread）被强行终止",
         ],
         [
             "no safe call ends a single thread from outside: the thread must look itself whether it should stop",
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         let row = |seen: &Seen| stage::text!("{} (tidied up: {})", "{}（已清理：{}）", seen.steps.get(), seen.tidied_up.get() == 1);
         shown!(
             "steps out of {STEPS}: cut off {}, joined {}, scoped {}, asked to stop {}",
-            "总共 {STEPS} 步，走到：被截断 {}，join {}，作用域线程 {}，被请求停止 {}",
+            "总共 {STEPS} 步，走到：被强行终止 {}，join {}，作用域线程 {}，被请求停止 {}",
             row(&cut_off),
             row(&joined),
             row(&scoped),

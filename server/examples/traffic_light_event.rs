@@ -70,7 +70,7 @@ fn red_and_green(crossing: &Crossing) -> Result<Vec<u64>, Failure> {
 }
 
 fn gives_up(crossing: &Crossing) -> Result<(), Failure> {
-    part!("the light is red for long; emma is in a hurry", "红灯很久；emma 赶时间");
+    part!("the light is red for long; emma is in a hurry", "红灯时间很长；emma 赶时间");
     crossing.turn(false);
     let mut emma = crossing.car("emma", 50, slowed(IN_A_HURRY))?;
     let mut frida = [crossing.car("frida", 150, patience())?];
