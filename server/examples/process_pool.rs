@@ -24,12 +24,12 @@ const LESSON: Lesson = Lesson {
     about: ["A pool of processes", "进程池"],
     watch_for: &[
         [
-            "apply waits for the result; apply_async returns a ticket at once, and get waits",
-            "apply 会等待结果；apply_async 立即返回一张票据，get 才等待",
+            "apply waits for the result; apply_async returns a ticket (Python: an AsyncResult) at once, and get waits",
+            "apply 会等待结果；apply_async 立即返回一个句柄（Python 里是 AsyncResult），get 才等待",
         ],
         [
-            "which process did which job; map gives all results in order, imap one after the other",
-            "哪个进程做了哪个任务；map 按顺序给出全部结果，imap 逐个给出",
+            "which process did which job; map gives all results together, imap each as soon as it is there; both in order",
+            "哪个进程做了哪个任务；map 一次给出全部结果，imap 有一个给一个；两者都按顺序",
         ],
         ["a panic in a job is that job's error, and the process goes on", "任务 panic 只是该任务出错，进程继续工作"],
         ["the pool replaces a process that dies in a job; only that job fails", "进程若在任务中死亡，进程池会补上一个；只有那个任务失败"],
@@ -78,7 +78,7 @@ fn waiting_and_not(pool: &mut Squares) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives a job in and waits for its result.
+/// Submits a job and waits for its result.
 fn apply(pool: &mut Squares, job: u64) -> Result<(i32, u64), Failure> {
     let ticket = pool.apply_async(job)?;
     Ok(pool.get(ticket)?)
@@ -93,8 +93,8 @@ fn which_did_which(pool: &mut Squares) -> Result<(), Failure> {
     let squares: Vec<u64> = results.into_iter().map(|(_, square)| square).collect();
     shown!("map: {squares:?}, in order, by {} processes", "map：{squares:?}，按顺序，由 {} 个进程完成", jobs_of.len());
 
-    say!("imap, of jobs without end:", "imap，任务没有尽头：");
-    for result in pool.imap(10..).take(3) {
+    say!("imap over endless jobs, each longer than the one before:", "imap 处理无穷无尽的任务，一个比一个耗时：");
+    for result in pool.imap((20..).step_by(20)).take(3) {
         let (pid, square) = result?;
         say!("    {square} is there, by pid {pid}", "    {square} 到了，由 pid {pid} 完成");
     }
@@ -110,7 +110,7 @@ fn panic_and_death(pool: &mut Squares) -> Result<(), Failure> {
             Err(error) => say!("{job}: {}", "{job}：{}", why(&error)),
         }
     }
-    shown!("the pool goes on: {}", "进程池继续工作：{}", pids(pool));
+    shown!("the pool goes on with processes {}", "进程池继续工作，进程为 {}", pids(pool));
     Ok(())
 }
 
@@ -123,7 +123,7 @@ fn closed_and_joined(mut pool: Squares) -> Result<(), Failure> {
     }
     pool.join();
     let sum: u64 = last.into_iter().map(|ticket| pool.get(ticket).map(|(_, square)| square)).sum::<Result<_, _>>()?;
-    shown!("joined: the last six are done, their sum is {sum}", "已 join：最后六个任务都做完了，平方和是 {sum}");
+    shown!("joined: the last six are done, the sum of their squares is {sum}", "已 join：最后六个任务都做完了，平方和是 {sum}");
     Ok(())
 }
 
@@ -136,7 +136,7 @@ fn terminated() -> Result<(), Failure> {
     let lost: Vec<_> = tickets[1..].iter().filter_map(|ticket| pool.get(*ticket).err()).collect();
     shown!(
         "terminated after the first ({}): {} of the other {} have no result: {}",
-        "第一个结果（{}）之后 terminate：{} 个任务没有结果（其余共 {} 个）：{}",
+        "得到第一个结果（{0}）后 terminate：其余 {2} 个任务中有 {1} 个没有结果：{3}",
         first.1,
         lost.len(),
         tickets.len() - 1,
@@ -157,7 +157,7 @@ fn dropped() -> Result<(), Failure> {
     for job in 1..=TOO_MANY {
         pool.apply_async(job)?;
     }
-    say!("{TOO_MANY} jobs were given in to the processes {}", "向进程 {} 交了 {TOO_MANY} 个任务", pids(&pool));
+    say!("{TOO_MANY} jobs were submitted to the processes {}", "向进程 {} 提交了 {TOO_MANY} 个任务", pids(&pool));
     wait_until("the first job to be done", || done.get() > 0)?;
     // As at the end of a function that forgets close and join: the pool kills its processes and waits for their end.
     drop(pool);
@@ -170,9 +170,9 @@ fn dropped() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The job.
+/// The job. A larger number takes longer, within limits.
 fn square(number: u64) -> (i32, u64) {
-    nap(20);
+    nap(number.clamp(20, 60));
     match number {
         // Ends the process by a signal, as a crash does, or the kernel when memory is short.
         0 => std::process::abort(),

@@ -154,8 +154,9 @@ fn fork_is_refused() {
             say!("a fork beside two threads worked: pid {} {}", "有两个其他线程时 fork 成功：pid {} {}", child.pid(), child.join())
         }
         Err(error) => say!(
-            "a fork beside two threads is refused: {error}; the child would copy the locks, but not the threads that unlock them",
-            "有两个其他线程时 fork 被拒绝：{error}；子进程会复制锁，却没有去解锁的线程"
+            "a fork beside two threads is refused: this program's own fork function refuses (Linux would fork, with the locks and without the threads \
+             that unlock them): {error}",
+            "有两个其他线程时 fork 被拒绝：本程序的 fork 函数主动拒绝（Linux 本身允许，但子进程会复制锁，却没有去解锁的线程）：{error}"
         ),
     }
 }

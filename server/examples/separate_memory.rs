@@ -114,8 +114,8 @@ fn copy_on_write() -> Result<(), Failure> {
     say!("the parent's buffer still has {ones} ones", "父进程的缓冲区里仍有 {ones} 个 1");
     let own: Vec<u64> = own.iter().map(|entry| entry.load(Ordering::Relaxed)).collect();
     shown!(
-        "of {BUFFER_KIB} KiB, reading copied {} KiB and writing {} KiB",
-        "{BUFFER_KIB} KiB 之中，读引起的复制为 {} KiB，写引起的复制为 {} KiB",
+        "of {BUFFER_KIB} KiB, reading copied {} KiB and writing {} KiB (the few KiB beyond the buffer are the child's own stack and heap)",
+        "{BUFFER_KIB} KiB 之中，读引起的复制为 {} KiB，写引起的复制为 {} KiB（多出的几到十几 KiB 是子进程自己的栈和堆）",
         own[1].saturating_sub(own[0]),
         own[2].saturating_sub(own[1])
     );
@@ -133,7 +133,7 @@ fn list_and_array() -> Result<(), Failure> {
             list[place] = std::process::id();
             // Each entry has only one writer, so nothing is locked.
             array[place].store(u64::from(std::process::id()), Ordering::Relaxed);
-            // This value has several writers at the same time, so each addition is atomic.
+            // This value has several writers at the same time, so each addition is atomic. Python's `Value += 1` without its lock loses some.
             for _ in 0..ADDITIONS {
                 total.increase(1);
             }
@@ -155,8 +155,8 @@ fn list_and_array() -> Result<(), Failure> {
     say!("the parent's own list is {list:?}", "父进程自己的列表是 {list:?}");
     say!("the shared array is {array:?}", "共享数组是 {array:?}");
     shown!(
-        "{} entries of the parent's list were changed, {} of the shared array; {CHILDREN} children added 1 to a shared value {ADDITIONS} times each: {}",
-        "父进程的列表有 {} 项被改，共享数组有 {} 项被改；{CHILDREN} 个子进程各给共享值加 1，每个 {ADDITIONS} 次，总计 {}",
+        "{} entries of the parent's list were changed, {} of the shared array; {CHILDREN} children added 1 to a shared value {ADDITIONS} times each, by atomic addition: {}",
+        "父进程的列表有 {} 项被改，共享数组有 {} 项被改；{CHILDREN} 个子进程各用原子加法给共享值加 1，每个 {ADDITIONS} 次，总计 {}",
         list.iter().filter(|&&entry| entry != 0).count(),
         array.iter().filter(|&&entry| entry != 0).count(),
         total.get()

@@ -15,7 +15,7 @@ mod ways;
 use forkchat_server::ipc::value::Array;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use stage::{Attempt, Failure, Lesson, part, shown, text};
+use stage::{Attempt, Failure, Lesson, part, say, shown, text};
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ const PARALLEL: f64 = 1.2;
 const LESSON: Lesson = Lesson {
     about: ["Computing or waiting: concurrency and parallelism", "计算还是等待：并发与并行"],
     watch_for: &[
-        ["the columns \"under way\" (concurrency) and \"CPUs at work\" (parallelism)", "“进行中”一列（并发）和“工作 CPU”一列（并行）"],
+        ["the columns \"under way\" (concurrency) and \"CPUs at work\" (parallelism)", "“进行中”一列（并发）和“在用 CPU”一列（并行）"],
         ["waiting at the same time takes a fraction of the time, and no CPU", "同时等待只需几分之一的时间，也不占 CPU"],
         ["computing gets faster only by several CPUs: with threads or processes", "计算只有靠多个 CPU 才能变快：用线程或进程"],
         [
@@ -54,18 +54,18 @@ fn main() -> ExitCode {
         let cpus = thread::available_parallelism().map_or(1, |count| count.get());
         part!("{TASKS} tasks; CPUs that this process may use: {cpus}", "{TASKS} 个任务；本进程可用的 CPU 数：{cpus}");
         let titles = [
-            text!("work", "工作"),
+            text!("work", "任务类型"),
             text!("way", "方式"),
             text!("ms", "毫秒"),
             text!("CPU ms", "CPU 毫秒"),
             text!("under way", "进行中"),
-            text!("CPUs at work", "工作 CPU"),
+            text!("CPUs at work", "在用 CPU"),
             text!("found", "结果"),
         ];
         stage::line(table::row(titles));
         let computing = all_ways(Task::Compute, text!("computing", "计算"))?;
         let waiting = all_ways(Task::Wait, text!("waiting", "等待"))?;
-        conclude(&computing, &waiting);
+        conclude(&computing, &waiting, cpus);
         Ok(())
     })
 }
@@ -94,7 +94,7 @@ fn measure(task: Task, name: &str, way: Way) -> Result<Measured, Failure> {
     Ok(Measured { milliseconds: wall / 1e3, under_way, at_work: cpu / wall })
 }
 
-fn conclude(computing: &[Measured], waiting: &[Measured]) {
+fn conclude(computing: &[Measured], waiting: &[Measured], cpus: usize) {
     let ([serial, threads, _, event_loop], [waited, .., in_loop]) = (computing, waiting) else { return };
     shown!(
         "waiting, event loop: one thread had {:.1} tasks under way at the same time, and took {:.0} ms instead of {:.0} ms (concurrency)",
@@ -110,19 +110,24 @@ fn conclude(computing: &[Measured], waiting: &[Measured]) {
         event_loop.milliseconds,
         serial.milliseconds
     );
-    // CPython and Ruby have an interpreter lock: with it, threads are good for waiting, and only processes make computing faster.
     let at_work = threads.at_work;
     if at_work >= PARALLEL {
+        shown!("threads computed in parallel, on {at_work:.1} CPUs", "线程在 {at_work:.1} 个 CPU 上并行计算");
+    } else if cpus == 1 {
         shown!(
-            "threads computed in parallel, on {at_work:.1} CPUs: no interpreter lock held them to one at a time",
-            "线程在 {at_work:.1} 个 CPU 上并行计算：没有解释器锁（GIL）限制一次只能运行一个线程"
+            "threads computed on {at_work:.1} CPUs: this process may use one CPU only",
+            "线程在 {at_work:.1} 个 CPU 上计算：本进程只能使用一个 CPU"
         );
     } else {
         shown!(
-            "threads computed on {at_work:.1} CPUs: with more than one CPU free they compute in parallel, as processes do",
-            "线程在 {at_work:.1} 个 CPU 上计算：空闲 CPU 多于一个时，它们会像进程一样并行计算"
+            "threads computed on {at_work:.1} CPUs: other processes had the CPUs: run it again",
+            "线程在 {at_work:.1} 个 CPU 上计算：CPU 被其他进程占用，请再运行一次"
         );
     }
+    say!(
+        "in Python: with the GIL of CPython, threads do not compute in parallel; processes do",
+        "在 Python 里：CPython 有 GIL，线程不能并行计算，进程可以"
+    );
 }
 
 /// CPU time in microseconds that this process has used, and its children that it has waited for. Source: getrusage(2).

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Longer than the consumers work, to see that the killed consumer's item is missing.
-const A_WHILE: Duration = Duration::from_millis(300);
+/// How long `join` waits in vain, while the killed consumer's item is missing.
+const A_WHILE: Duration = Duration::from_millis(100);
 /// The consumer's number of the parent, when it takes over a dead consumer's item.
 const PARENT: u16 = CONSUMERS + 1;
 
@@ -52,25 +52,23 @@ pub fn joined() -> Result<(), Failure> {
 fn parent(pids: Pids) -> Result<(), Failure> {
     let queue: JoinableQueue<u64> = JoinableQueue::map("items", ITEMS as usize).cannot("map a queue")?;
     (1..=ITEMS).try_for_each(|item| queue.put(&item, patience()).cannot(format!("put {item}")))?;
-    killed_with_an_item(queue)?;
+    let missing = killed_with_an_item(queue)?;
 
     let done = Value::map("done").cannot("map the sum")?;
     let consumers = (0..CONSUMERS).map(|me| Process::start(|| consume(queue, me, done))).collect::<Result<Vec<_>, _>>();
     let mut consumers = consumers.cannot("start the consumers")?;
     consumers.iter().zip(*pids).for_each(|(consumer, pid)| pid.store(consumer.pid().as_raw() as u64, Ordering::Relaxed));
+    wait_until("the other items to be done", || done.get() == SUM - missing)?;
     let all_done = queue.join(slowed(A_WHILE))?;
     say!(
-        "{CONSUMERS} other consumers are at work; all of {ITEMS} items done? {all_done}: the killed consumer has one",
-        "另外 {CONSUMERS} 个消费者在工作；{ITEMS} 项都做完了吗？{all_done}：有一项在被杀的消费者手里"
+        "the {CONSUMERS} others have nothing left to take; all {ITEMS} done? {all_done}: the dead consumer still has item {missing}",
+        "另外 {CONSUMERS} 个消费者已没有可取的项；{ITEMS} 项都做完了吗？{all_done}：第 {missing} 项还在被杀的消费者手里"
     );
+    say!("the parent puts item {missing} back", "父进程把第 {missing} 项放回队列");
     // Dropped without `done`, the item waits again.
     drop(queue.take_over(CONSUMERS, PARENT)?);
     let all_done = queue.join(patience())?;
-    say!(
-        "its item waits again; all done? {all_done}; the sum of what is done is {}",
-        "那一项重新排队；都做完了吗？{all_done}；做完的各项总和是 {}",
-        done.get()
-    );
+    say!("all done now? {all_done}; the sum of what is done is {}", "现在都做完了吗？{all_done}；做完的各项总和是 {}", done.get());
     if !all_done || done.get() != SUM {
         return Err(Failure(format!("not every item was done once: the sum was to be {SUM}")));
     }
@@ -82,8 +80,8 @@ fn parent(pids: Pids) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts a consumer that takes an item, and kills it.
-fn killed_with_an_item(queue: JoinableQueue<u64>) -> Result<(), Failure> {
+/// Starts a consumer that takes an item, and kills it. Returns the item.
+fn killed_with_an_item(queue: JoinableQueue<u64>) -> Result<u64, Failure> {
     let taken = Value::map("taken").cannot("map a value")?;
     let victim = move || {
         if let Ok(Taken::Task(item, _claim)) = queue.take(CONSUMERS, patience()) {
@@ -97,7 +95,7 @@ fn killed_with_an_item(queue: JoinableQueue<u64>) -> Result<(), Failure> {
     wait_until("a consumer to take an item, or to end", || taken.get() != 0 || !victim.is_alive())?;
     victim.kill();
     say!("the consumer with item {} in hand {}", "手里有第 {} 项的消费者{}", taken.get(), ended(victim.join()));
-    Ok(())
+    Ok(taken.get())
 }
 
 /// What a consumer does. Returns its exit code.

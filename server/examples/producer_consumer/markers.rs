@@ -50,7 +50,10 @@ pub fn one_for_each() -> Result<(), Failure> {
 }
 
 pub fn one_forgotten() -> Result<(), Failure> {
-    part!("a producer that forgets an end marker", "忘放一个结束标记的生产者");
+    part!(
+        "a producer that forgets an end marker; this queue has a place for everything",
+        "忘放一个结束标记的生产者；这个队列放得下所有内容"
+    );
     // With a place for everything, and the producer first, a consumer waits for nothing but the forgotten marker.
     let queue = Items::map("items", ITEMS as usize + usize::from(CONSUMERS)).cannot("map a queue")?;
     let sums = Sums::map()?;
@@ -58,9 +61,9 @@ pub fn one_forgotten() -> Result<(), Failure> {
     join_all(start_consumers(queue, slowed(DEADLINE), sums)?)?;
     let (markers, gave_up) = (sums.markers.get(), sums.gave_up.get());
     shown!(
-        "{markers} of {CONSUMERS} consumers got an end marker; {gave_up} would wait for ever, and a deadline of {:?} ended its wait",
-        "{CONSUMERS} 个消费者中有 {markers} 个拿到结束标记；{gave_up} 个会永远等下去，是 {:?} 的超时结束了等待",
-        slowed(DEADLINE)
+        "{markers} of {CONSUMERS} consumers got an end marker; {gave_up} would wait for ever, and a deadline of {} ms ended its wait",
+        "{CONSUMERS} 个消费者中有 {markers} 个拿到结束标记；{gave_up} 个会永远等下去，是 {} 毫秒的超时结束了等待",
+        slowed(DEADLINE).as_millis()
     );
     Ok(())
 }
@@ -87,7 +90,7 @@ fn produce(queue: Items, markers: u16) -> Result<(), Failure> {
     }
     say!(
         "the producer has put {ITEMS} items and {markers} end markers, and waited {waits} times for a place",
-        "生产者放入了 {ITEMS} 项和 {markers} 个结束标记，其间有 {waits} 次因队列已满而等待"
+        "生产者放入了 {ITEMS} 项和 {markers} 个结束标记，因队列已满等待了 {waits} 次"
     );
     Ok(())
 }
@@ -98,8 +101,9 @@ fn consume(queue: Items, me: u16, deadline: Duration, sums: Sums) -> Result<(), 
         let Taken::Task(item, claim) = queue.take(me, deadline)? else {
             sums.gave_up.increase(1);
             say!(
-                "consumer {me} took {count} items, then waited {deadline:?}: no item came, nor an end marker",
-                "消费者 {me} 取了 {count} 项，然后等了 {deadline:?}：没有新的项，也没有结束标记"
+                "consumer {me} took {count} items, then waited {} ms: no item came, nor an end marker",
+                "消费者 {me} 取了 {count} 项，然后等了 {} 毫秒：没有新的项，也没有结束标记",
+                deadline.as_millis()
             );
             return Ok(());
         };

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 /// Time to start all processes.
 const READY: Duration = Duration::from_millis(50);
-/// How long they compete. Also with `--slow`: a real-time process takes its CPU from the whole machine. Longer than two turns of `rr`, of 100 ms each.
+/// How long they compete. Also with `--slow`: a real-time process takes its CPU from the whole machine.
 const CONTEST: Duration = Duration::from_millis(300);
+/// With `rr`: four turns of 100 ms each, so each of two processes has two.
+const FOUR_TURNS: Duration = Duration::from_millis(400);
 
 const TRIES: u32 = 4;
 
@@ -62,7 +64,7 @@ fn compete_once(contestants: &[(usize, Way)]) -> Result<Vec<f64>, Failure> {
         if end != End::Exited(0) {
             return Err(Failure(format!("pid {pid}, {}, on CPU {cpu}, {end}; a code is the errno of what was refused", name(way))));
         }
-        let share = used_ns[index].load(Ordering::Relaxed) as f64 / CONTEST.as_nanos() as f64 * 100.0;
+        let share = used_ns[index].load(Ordering::Relaxed) as f64 / length(way).as_nanos() as f64 * 100.0;
         say!("pid {pid}, {}, on CPU {cpu}: {share:.1} %", "pid {pid}，{}，在 CPU {cpu} 上：{share:.1} %", name(way));
         shares.push(share);
     }
@@ -78,13 +80,18 @@ fn compete(cpu: usize, way: Way, start: Instant, used_ns: &AtomicU64) -> i32 {
     });
     sleep(start.saturating_duration_since(Instant::now()));
     let before = cpu_time();
-    while start.elapsed() < CONTEST {
+    while start.elapsed() < length(way) {
         if way == Yielding {
             let _ = sched_yield();
         }
     }
     used_ns.store((cpu_time() - before).as_nanos() as u64, Ordering::Relaxed);
     prepared.map_or_else(|errno| errno as i32, |()| 0)
+}
+
+/// How long a process competes.
+fn length(way: Way) -> Duration {
+    if way == Scheduled(Policy::RoundRobin) { FOUR_TURNS } else { CONTEST }
 }
 
 /// Lets this process run on one CPU only.

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 /// A step is about a tenth of the CPU. For a process that was started with a higher nice value, 19 makes too little difference to be seen.
 const NICE_SHOWN_MAX: i8 = 14;
-/// Shares of a CPU, in percent: enough to compare, a turn of `rr` (100 ms of 300), and almost all of it.
+/// Shares of a CPU, in percent: enough to compare, almost a turn of `rr` (100 ms of 400), and almost all of it.
 const ENOUGH: f64 = 2.0;
 const A_TURN: f64 = 20.0;
 const MOST: f64 = 70.0;
@@ -30,6 +30,10 @@ const LESSON: Lesson = Lesson {
         [
             "two equal processes on one CPU get about half of it each; nice 19 and the policy idle get far less",
             "同一个 CPU 上两个相同的进程各得约一半；nice 19 和 idle 策略得到的少得多",
+        ],
+        [
+            "on another CPU a low priority costs nothing: nice 19 gets about all of it",
+            "在另一个 CPU 上，低优先级没有代价：nice 19 几乎能用满它",
         ],
         [
             "a process that yields leaves its CPU to others that want it, but only on the same CPU",
@@ -79,20 +83,35 @@ fn shares(first: usize, cpu: usize) -> Result<(), Failure> {
         })?;
 
     part!("yielding", "主动让出（yield）");
-    contest(&[(cpu, AsStarted), (cpu, Yielding)], |shares| shares[0] >= shares[1] + ENOUGH)?;
+    let by_yielding = contest(&[(cpu, AsStarted), (cpu, Yielding)], |shares| shares[0] >= shares[1] + ENOUGH)?;
 
     part!("two CPUs", "两个 CPU");
-    if first == cpu {
+    let apart = if first == cpu {
         say!("not shown: this process may use one CPU only", "不演示：本进程只能使用一个 CPU");
+        Vec::new()
     } else {
-        contest(&[(first, AsStarted), (cpu, Nice(19))], |_| true)?;
-    }
+        contest(&[(first, AsStarted), (cpu, Nice(19))], each_has_most)?
+    };
     shown!("two equal processes shared their time {}", "两个相同的进程分得的时间之比 {}", ratio(&equal));
     if !by_nice.is_empty() {
         shown!("as started and nice 19 shared their time {}", "默认与 nice 19 分得的时间之比 {}", ratio(&by_nice));
     }
     shown!("other, batch and idle shared their time {}", "other、batch、idle 分得的时间之比 {}", ratio(&by_policy));
+    shown!("as started and yielding shared their time {}", "默认与不断 yield 分得的时间之比 {}", ratio(&by_yielding));
+    if !apart.is_empty() && each_has_most(&apart) {
+        shown!(
+            "on another CPU nice costs nothing: {:.0} % and {:.0} %",
+            "在另一个 CPU 上 nice 没有代价：{:.0} % 和 {:.0} %",
+            apart[0],
+            apart[1]
+        );
+    }
     Ok(())
+}
+
+/// Whether each process got most of a CPU.
+fn each_has_most(shares: &[f64]) -> bool {
+    shares.iter().all(|&share| share >= MOST)
 }
 
 /// Needs a right. A real-time process that spins leaves its CPU to nothing else, so these contests are short.

@@ -24,10 +24,10 @@ const ALL: usize = WORKERS * UPDATES;
 const LESSON: Lesson = Lesson {
     about: ["A map and a list that several processes change", "多个进程共同修改的字典和列表"],
     watch_for: &[
-        ["the manager process owns the map and the list; the others send it requests", "管理进程拥有字典和列表，其他进程向它发请求"],
+        ["the manager process owns the map and the list; the others send it requests", "管理者进程拥有字典和列表，其他进程向它发请求"],
         [
             "the time of an operation: a request to the manager, against a mutex around shared memory",
-            "一次操作的耗时：向管理进程发请求，对比用互斥锁保护的共享内存",
+            "一次操作的耗时：向管理者进程发请求，对比用互斥锁保护的共享内存",
         ],
         [
             "d['x'] += 1 is two requests, get and set: what another process adds between them is lost",
@@ -35,7 +35,7 @@ const LESSON: Lesson = Lesson {
         ],
         [
             "two cures: the manager offers \"add\" as one request, or a lock is held during both requests",
-            "两种解法：管理进程提供“加”这个单一请求，或者两个请求期间一直持有锁",
+            "两种解法：管理者进程提供“加”这个单一请求，或者两个请求期间一直持有锁",
         ],
     ],
 };
@@ -60,8 +60,8 @@ fn owned_by_a_manager() -> Result<(), Failure> {
         say!("worker {worker} has sent two requests: set and append", "worker {worker} 发出了两个请求：写入和追加");
         Ok(())
     })?;
-    say!("the manager's map: {:?}", "管理进程的字典：{:?}", outcome.owned.map);
-    say!("the manager's list, in the order of the requests: {:?}", "管理进程的列表，按请求到达的顺序：{:?}", outcome.owned.list);
+    say!("the manager's map: {:?}", "管理者进程的字典：{:?}", outcome.owned.map);
+    say!("the manager's list, in the order of the requests: {:?}", "管理者进程的列表，按请求到达的顺序：{:?}", outcome.owned.list);
     shown!(
         "{} processes put {} entries in one map; an ordinary map of the parent's, which each child copied, has {}",
         "{} 个进程向同一个字典写入了 {} 项；父进程自己的普通字典被各子进程复制，其中有 {} 项",
@@ -83,7 +83,7 @@ fn what_each_costs() -> Result<(), Failure> {
             client.ask(&Request::Append(worker)).map(drop)
         })
     })?;
-    let by_manager = told("manager", "管理进程", managed.owned.map["x"], &managed.owned.list, managed.micros_per_worker)?;
+    let by_manager = told("manager", "管理者进程", managed.owned.map["x"], &managed.owned.list, managed.micros_per_worker)?;
 
     let shared = Shared::map()?;
     let micros = at_once(
@@ -99,7 +99,7 @@ fn what_each_costs() -> Result<(), Failure> {
     let by_mutex = told("mutex", "互斥锁", shared.entry(), &shared.list(), micros)?;
     shown!(
         "both are right; an operation took {by_manager:.2} µs through the manager (two messages, two wake-ups) and {by_mutex:.2} µs under the mutex",
-        "两者结果都正确；一次操作经管理进程耗时 {by_manager:.2} µs（两条消息、两次唤醒），用互斥锁耗时 {by_mutex:.2} µs"
+        "两者结果都正确；一次操作经管理者进程耗时 {by_manager:.2} µs（两条消息、两次唤醒），用互斥锁耗时 {by_mutex:.2} µs"
     );
     Ok(())
 }

@@ -67,7 +67,7 @@ impl Client {
 
 /// What the manager does: it answers one request after the other, until no client is left.
 pub fn manage(mut clients: Vec<QueueEnd<Answer, Request>>) -> Result<(), Failure> {
-    let (mut owned, mut requests) = (Owned::default(), 0);
+    let (mut owned, mut requests, mut looks) = (Owned::default(), 0, 0);
     while !clients.is_empty() {
         let mut ends: Vec<_> = clients.iter().map(|client| PollFd::new(client.as_fd(), PollFlags::POLLIN)).collect();
         if poll(&mut ends, u16::try_from(patience().as_millis()).unwrap_or(u16::MAX)).cannot("wait for requests")? == 0 {
@@ -76,13 +76,18 @@ pub fn manage(mut clients: Vec<QueueEnd<Answer, Request>>) -> Result<(), Failure
         clients.retain(|client| match client.receive() {
             Received::Message(request, _) => {
                 requests += 1;
+                looks += i32::from(matches!(request, Request::All));
                 client.send(&handle(&mut owned, request), None).is_ok()
             }
             Received::Closed => false,
             Received::Empty | Received::Garbled => true,
         });
     }
-    say!("the manager handled {requests} requests, and no client is left", "管理进程处理了 {requests} 个请求，已没有客户端");
+    say!(
+        "the manager handled {requests} requests ({}, and the parent's look), and no client is left",
+        "管理者进程处理了 {requests} 个请求（{} 个，加上父进程的查看），已没有客户端",
+        requests - looks
+    );
     Ok(())
 }
 

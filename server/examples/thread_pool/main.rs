@@ -32,7 +32,10 @@ const LESSON: Lesson = Lesson {
             "the race: two threads read, both add, and one addition is lost; a mutex or an atomic addition loses none",
             "竞态：两个线程先后读到同一个值再各自加 1，就丢一次；互斥锁或原子加法不会丢",
         ],
-        ["a thread can't be killed from outside: a flag asks it to stop", "不能从外部杀死线程：用一个标志请它停下"],
+        [
+            "there is no safe call to end a thread from outside: a flag asks it to stop",
+            "没有安全的调用能从外部结束线程：用一个标志请它停下",
+        ],
         ["a global variable: all threads see a change, other processes don't", "全局变量：修改后所有线程都能看到，其他进程看不到"],
     ],
 };
@@ -65,10 +68,10 @@ fn two_pools() -> Result<(), Failure> {
     }
     let theirs = threadpool::Builder::new().num_threads(THREADS).thread_stack_size(STACK_BYTES).build();
     (1..=JOBS).for_each(|job| theirs.execute(note(&done, job)));
-    theirs.execute(|| panic!("{}", text!("a job for the crate's pool goes wrong", "库线程池的一个任务出错了")));
+    theirs.execute(|| panic!("{}", text!("a job for the pool of the crate threadpool goes wrong", "threadpool 库线程池的一个任务出错了")));
     // Waits until all jobs are done. The threads stay for the next jobs, until the pool is dropped.
     theirs.join();
-    let theirs = tell(["the crate's pool", "threadpool 库的线程池"], &done, theirs.panic_count());
+    let theirs = tell(["the pool of the crate threadpool", "threadpool 库的线程池"], &done, theirs.panic_count());
     shown!(
         "each pool did {JOBS} jobs, ours with {own} threads and the crate's with {theirs}; one job more panicked in each, and ended no thread",
         "两个线程池各完成 {JOBS} 个任务，自己的用了 {own} 个线程，库的用了 {theirs} 个；各有一个任务 panic，但没有线程因此结束"

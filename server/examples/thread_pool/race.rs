@@ -45,10 +45,11 @@ pub fn and_cures() -> Result<(), Failure> {
 /// `count += 1` in two threads is not compiled. In two steps it is, and what another thread adds between them is lost.
 fn race() -> io::Result<u64> {
     let count = Arc::new(AtomicU64::new(0));
-    all_do(&count, |count| {
+    all_do(&count, |count, number| {
         let seen = count.load(Ordering::Relaxed);
-        // There is always a moment between the two steps. This one is long enough to see the effect in every run.
-        sleep(slowed(MOMENT));
+        // There is always a moment between the two steps. This one is long enough to see the effect in every run,
+        // and differs by thread: otherwise the threads would keep in step, and every run would lose the same number.
+        sleep(slowed(MOMENT * number));
         count.store(seen + 1, Ordering::Relaxed);
     })?;
     Ok(count.load(Ordering::Relaxed))
@@ -56,7 +57,7 @@ fn race() -> io::Result<u64> {
 
 fn under_a_mutex() -> io::Result<u64> {
     let count = Arc::new(Mutex::new(0));
-    all_do(&count, |count| {
+    all_do(&count, |count, _| {
         let mut count = lock(count);
         let seen = *count;
         sleep(slowed(MOMENT));
@@ -69,18 +70,18 @@ fn under_a_mutex() -> io::Result<u64> {
 /// For a single number the CPU has an instruction that adds in one step.
 fn in_one_step() -> io::Result<u64> {
     let count = Arc::new(AtomicU64::new(0));
-    all_do(&count, |count| _ = count.fetch_add(1, Ordering::Relaxed))?;
+    all_do(&count, |count, _| _ = count.fetch_add(1, Ordering::Relaxed))?;
     Ok(count.load(Ordering::Relaxed))
 }
 
-/// Every thread of a pool does the step again and again, all at the same time.
-fn all_do<T: Send + Sync + 'static>(shared: &Arc<T>, step: fn(&T)) -> io::Result<()> {
+/// Every thread of a pool does the step again and again, all at the same time. The step gets the number of its thread, from 1.
+fn all_do<T: Send + Sync + 'static>(shared: &Arc<T>, step: fn(&T, u32)) -> io::Result<()> {
     let (pool, start) = (Pool::new(THREADS, STACK_BYTES)?, Arc::new(Barrier::new(THREADS)));
-    for _ in 0..THREADS {
+    for number in 1..=THREADS as u32 {
         let (shared, start) = (shared.clone(), start.clone());
         pool.execute(move || {
             start.wait();
-            (0..ROUNDS).for_each(|_| step(&shared));
+            (0..ROUNDS).for_each(|_| step(&shared, number));
         });
     }
     pool.join();

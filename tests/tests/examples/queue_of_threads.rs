@@ -16,7 +16,7 @@ fn queue_of_threads() {
         "after that the parent takes [1, 2, 3, 4, 5, 6]: nothing is missing",
         "the child took [1, 2, 3], and puts 100 in the queue",
         "after that the parent takes [4, 5, 6, 100]",
-        "a fork beside two threads is refused",
+        "a fork beside two threads is refused: this program's own fork function refuses",
         "both together took [1, 2, 3, 4, 5, 6]",
         "after the threads' end a fork works again: pid ",
         "shown: channel and fork: 6 items in, the child took 6 and the parent 6; queue in shared memory: 3 and 3",

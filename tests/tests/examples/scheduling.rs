@@ -11,6 +11,8 @@ fn scheduling() {
         "equal processes on one CPU",
         "policies",
         "yielding",
+        "two CPUs",
+        "shown: as started and yielding shared their time ",
         "affinity: ",
         "real time",
         "shown: ",
@@ -42,6 +44,13 @@ fn scheduling() {
     let policies = ratio("other, batch and idle shared their time ").expect("it is always shown");
     assert!(policies.len() == 3 && adds_up(&policies), "{example}");
     assert!(policies[2] <= policies[0] && policies[2] <= policies[1], "idle comes last: {example}");
+    let yielding = ratio("as started and yielding shared their time ").expect("it is always shown");
+    assert!(adds_up(&yielding) && yielding[0] > yielding[1], "{example}");
+    if !example.text.contains("this process may use one CPU only") {
+        let apart = example.words("on another CPU nice costs nothing: ").join(" ");
+        let apart: Vec<u64> = apart.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).rev().take(2).collect();
+        assert!(apart.iter().all(|&share| share >= 70), "each has a CPU: {example}");
+    }
     match ratio("other and fifo shared their time ") {
         Some(real_time) => {
             assert!(real_time[1] > real_time[0], "{example}");

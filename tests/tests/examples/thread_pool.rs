@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn thread_pool() {
     let example = Example::run("thread_pool", &[]);
-    for whose in ["our own pool", "the crate's pool"] {
+    for whose in ["our own pool", "the pool of the crate threadpool"] {
         let done = example.text.lines().filter(|line| line.contains(&format!("{whose}: ThreadId"))).map(|line| {
             let jobs = line.split_once('[').expect("a list of jobs").1.trim_end_matches(']');
             jobs.split(", ").map(|job| job.parse().expect("the number of a job")).collect::<Vec<u64>>()
@@ -40,7 +40,7 @@ fn thread_pool() {
         (vec![1, 2, 3, 4], vec![5; 4]),
         "one for all threads, a copy for each process: {example}"
     );
-    for job in ["a job for our own pool goes wrong", "a job for the crate's pool goes wrong"] {
+    for job in ["a job for our own pool goes wrong", "a job for the pool of the crate threadpool goes wrong"] {
         assert_eq!(example.text.lines().filter(|line| line.contains("panic at ") && line.ends_with(job)).count(), 1, "{example}");
     }
     assert_eq!(example.errors, "", "a panic is a line among the others, without a backtrace");
