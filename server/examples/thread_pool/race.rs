@@ -47,10 +47,11 @@ fn race() -> io::Result<u64> {
     let count = Arc::new(AtomicU64::new(0));
     all_do(&count, |count, number| {
         let seen = count.load(Ordering::Relaxed);
-        // There is always a moment between the two steps. This one is long enough to see the effect in every run,
-        // and differs by thread: otherwise the threads would keep in step, and every run would lose the same number.
-        sleep(slowed(MOMENT * number));
+        // There is always a moment between the two steps. This one is long enough to see the effect in every run.
+        sleep(slowed(MOMENT));
         count.store(seen + 1, Ordering::Relaxed);
+        // Each thread at its own pace: in step, they would lose the same number in every run.
+        sleep(slowed(MOMENT * number));
     })?;
     Ok(count.load(Ordering::Relaxed))
 }
