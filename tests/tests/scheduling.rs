@@ -1,4 +1,5 @@
-//! `--nice`, `--sched` and `--pin`: what every thread of every process has, at first and behind a death; and what is said to who has no right to it.
+//! `--nice`, `--sched` and `--pin`: what every thread of every process has, at the start and after a death; and the message
+//! to a user without the right to it.
 
 use forkchat_tests::processes::{Scheduling, name_of, scheduling_of, threads_of};
 use forkchat_tests::{Server, has_tool, wait_for};

@@ -4,7 +4,7 @@
 //! ```text
 //!   put ──► waiting ──► take ──► taken by consumer 3 ──► done ──► free
 //!              ▲                          │
-//!              └──── dropped undone, or its consumer's death, and somebody has taken it over
+//!              └──── dropped undone, or taken over after its consumer's death
 //! ```
 //!
 //! Each arrow is one store, so a death leaves a task where it was or where it was going. In a plain queue a killed

@@ -1,4 +1,4 @@
-//! Which process runs when and where: what `--nice`, `--sched` and `--pin` give to each.
+//! Which process runs when and on which CPU: what `--nice`, `--sched` and `--pin` give to each.
 //!
 //! | | supervisor | workers | journal, log |
 //! |---|---|---|---|
@@ -7,14 +7,17 @@
 //! | `--sched rr`, `fifo` | priority 2 | priority 1 | `other` |
 //! | `--pin` | | one CPU each, by slot | |
 //!
-//! Real time is for those who answer clients. The supervisor is above the workers, so that it can still end one that spins. The journal has long work that
-//! nobody waits for; it has the time that the workers leave, and when it falls behind, the ring is full and they wait.
+//! Only the processes that answer clients get real time. The supervisor has a higher priority than the workers, so that it
+//! can still kill one that spins. The journal has long work for which no client waits: it runs when the workers leave it
+//! time, and when it falls behind, the ring is full and the workers wait.
 //!
-//! The other policies are the whole server's, as the nice value is: all need the log's lock, so who comes last holds up those who come first; and a supervisor
-//! that came before its workers would see them stand still on a busy machine.
+//! The other policies, and the nice value, are the same for all processes, since all need the log's lock: a process that
+//! runs rarely would hold up the others, and a supervisor that ran before its workers would see them stand still on a busy
+//! machine.
 //!
-//! The supervisor takes on its part before it forks anyone, and may need a right for it. A child begins with the supervisor's part, and takes on its own right
-//! after the fork, while it has one thread: the others inherit it. It keeps or lowers what it has, which needs no right, then or at a respawn.
+//! The supervisor sets its own scheduling before it forks any process, and may need a right for it. A child inherits the
+//! supervisor's, and sets its own right after the fork, while it has one thread: its other threads inherit that. It only
+//! keeps or lowers what it has, which needs no right, at the first start and at every restart.
 
 use super::children::Role;
 use super::{StartError, has_capability};

@@ -6,7 +6,7 @@
 //! ```text
 //! timers → append what is pending → consume it → apply what is new, rendering into outboxes
 //!        → one write per session that has something → checkpoints, then the cursor
-//!        → wake the workers that have somebody to tell → arm the sockets whose lines are applied
+//!        → wake the workers that have something to deliver → arm the sockets whose lines are applied
 //! ```
 //!
 //! A line is accepted when its record is published. Before that, all of it is still in the kernel; after that, the record

@@ -1,4 +1,4 @@
-//! A pool of processes: every job that is given in has one answer, whoever dies.
+//! A pool of processes: every job that is submitted has one answer, whichever process dies.
 
 use super::wait_until;
 use forkchat_server::ipc::event::Event;
