@@ -2,8 +2,9 @@
 
 use crate::connection::{Client, receive, send};
 use crate::network::address::listen;
-use crate::network::interrupt::{Interrupt, end_by_sigterm, wait_for_any};
+use crate::network::interrupt::{end_by_sigterm, wait_for_any};
 use crate::network::messages::Framing;
+use crate::stage::interrupt::Interrupt;
 use crate::stage::{Attempt, Failure, ended, exit_code, nap, say, shown, text};
 use crossbeam_channel::bounded;
 use forkchat_common::charset::Charset;

@@ -2,8 +2,9 @@
 
 use crate::connection::echo;
 use crate::network::address::listen;
-use crate::network::interrupt::{Interrupt, wait_for_any};
+use crate::network::interrupt::wait_for_any;
 use crate::network::messages::Framing;
+use crate::stage::interrupt::Interrupt;
 use crate::stage::{Attempt, Failure, ended, exit_code, nap, say, shown};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Value;

@@ -6,11 +6,14 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `interrupt.rs` | Ctrl-C and SIGTERM as values, for an example that has something to tidy up |
 //! | `language.rs` | English or Chinese: `--lang` and the environment |
 //! | `panics.rs` | one line for a panic, in place of a backtrace |
 //! | `proc.rs` | what the kernel reports about a process |
 //! | `scratch.rs` | a directory for an example's files, removed at its end |
 
+#[allow(dead_code, reason = "not every example has something to tidy up")]
+pub mod interrupt;
 mod language;
 mod panics;
 #[allow(dead_code, reason = "not every example looks at processes")]

@@ -1,9 +1,8 @@
 //! A directory for an example's files. It is removed when the example has ended, also when Ctrl-C ended it.
 
+use super::interrupt::Interrupt;
 use super::{Attempt, Failure, exit_code, lead, wait_until};
 use forkchat_server::ipc::process::{End, Process};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,24 +16,20 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// SIGINT and SIGTERM end the child and not this process, so this process is left to tidy up. A terminal sends them to both; `kill` may send them to this
 /// process alone, so it forwards them.
 pub fn in_scratch(name: &str, work: impl FnOnce(&Path) -> Result<(), Failure>) -> Result<ExitCode, Failure> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
     // Before there is anything to tidy up. A signal that comes before the fork stays pending and is forwarded after it.
-    signals.thread_block()?;
-    let pending = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK).cannot("watch for signals")?;
+    let interrupt = Interrupt::watch().cannot("watch for signals")?;
     let directory = std::env::temp_dir().join(format!("forkchat-example-{name}-{}", std::process::id()));
     fs::create_dir(&directory).cannot(format!("make the directory {}", directory.display()))?;
     let child = Process::start(|| {
         lead();
-        exit_code(signals.thread_unblock().cannot("unblock signals").and_then(|()| work(&directory)))
+        exit_code(Interrupt::forget().cannot("unblock signals").and_then(|()| work(&directory)))
     });
     let end = child.map(|mut child| {
         loop {
             if let Some(end) = child.join_timeout(LOOK_AGAIN) {
                 return end;
             }
-            if let Ok(Some(signal)) = pending.read_signal() {
-                Signal::try_from(signal.ssi_signo as i32).into_iter().for_each(|signal| child.signal(signal));
-            }
+            interrupt.came().into_iter().for_each(|signal| child.signal(signal));
         }
     });
     // The child's children die a moment after it, and may still create a file until then. Without the directory they can't.
