@@ -149,6 +149,12 @@ pub fn memory_kib_of(pid: Pid) -> u64 {
     memory_of(pid).pss_kib
 }
 
+/// What each open descriptor of a process is: a path, or `socket:[INODE]`. Empty if it belongs to another user. Source: proc_pid_fd(5).
+pub fn descriptors_of(pid: Pid) -> impl Iterator<Item = String> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    files.filter_map(|file| std::fs::read_link(file.path()).ok()?.to_str().map(str::to_owned))
+}
+
 /// The process that listens for TCP on this address of this machine; of several, the one whose parent is not among them.
 /// `None` if there is none, or if it belongs to another user and is not visible. Source: proc_pid_net(5), `tcp`.
 pub fn listener_of(address: SocketAddr) -> Option<Pid> {
@@ -163,15 +169,10 @@ pub fn listener_of(address: SocketAddr) -> Option<Pid> {
         })
         .map(|inode| format!("socket:[{inode}]"))
         .collect();
-    let holds = |pid: i32| {
-        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        files
-            .filter_map(|file| std::fs::read_link(file.path()).ok())
-            .any(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
-    };
+    let holds = |pid: Pid| descriptors_of(pid).any(|link| inodes.contains(&link));
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let holders: Vec<Pid> = if inodes.is_empty() { Vec::new() } else { pids.filter(|&pid| holds(pid)).map(Pid::from_raw).collect() };
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw));
+    let holders: Vec<Pid> = if inodes.is_empty() { Vec::new() } else { pids.filter(|&pid| holds(pid)).collect() };
     let is_child = |pid: &Pid| holders.iter().any(|&other| children_of(other).contains(pid));
     holders.iter().copied().find(|pid| !is_child(pid))
 }

@@ -1,6 +1,7 @@
 //! Which of a server's processes serves which client, seen from outside: a process holds a socket, the kernel's table of connections names
 //! the socket's peer, and the peer is a client's port.
 
+use crate::processes::descriptors_of;
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
 
@@ -18,9 +19,7 @@ impl Connections {
 
     /// The ports of the clients that a process serves.
     pub fn of(&self, pid: Pid) -> HashSet<u16> {
-        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        let links = files.filter_map(|file| std::fs::read_link(file.path()).ok()?.to_str().map(str::to_owned));
-        links.filter_map(|link| self.0.get(&link).copied()).collect()
+        descriptors_of(pid).filter_map(|link| self.0.get(&link).copied()).collect()
     }
 }
 
