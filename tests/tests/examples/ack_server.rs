@@ -1,27 +1,11 @@
 use crate::python::Python;
-use forkchat_tests::example::{Ended, Example};
+use crate::served::{acknowledged, interrupted, serve};
+use forkchat_tests::example::Example;
 use forkchat_tests::processes::children_of;
 use forkchat_tests::{Client, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-
-/// A server that runs until Ctrl-C, and its address.
-fn serve(options: &[&str]) -> (Example, SocketAddr) {
-    let arguments = [&["--serve", "127.0.0.1:0"], options].concat();
-    let example = Example::start("ack_server", &arguments);
-    let address = example.reads("listening on ");
-    (example, address.split(';').next().unwrap().parse().unwrap())
-}
-
-/// SIGINT goes to the children, too, as a terminal sends it for Ctrl-C; SIGTERM only to the parent, as `kill` sends it.
-fn interrupted(example: Example, signal: Signal) -> Ended {
-    let children = if signal == Signal::SIGINT { children_of(example.pid()) } else { Vec::new() };
-    for pid in children.into_iter().chain([example.pid()]) {
-        let _ = kill(pid, signal);
-    }
-    example.finish()
-}
 
 fn connected(address: SocketAddr) -> Client {
     Client::new(TcpStream::connect(address).unwrap())
@@ -29,10 +13,6 @@ fn connected(address: SocketAddr) -> Client {
 
 fn signal_all(example: &Example, signal: Signal) {
     children_of(example.pid()).into_iter().for_each(|pid| kill(pid, signal).expect("it is there"));
-}
-
-fn acknowledged(text: &str) -> String {
-    format!("您的消息 【{text}】 已收到, over !")
 }
 
 #[test]
@@ -71,8 +51,8 @@ fn an_ack_server_answers_pythons_clients() {
     if !has_tool("python3") {
         return;
     }
-    let (example, address) = serve(&[]);
-    let mut python = Python::start("ack_client.py", address, &[]);
+    let (example, address) = serve("ack_server", &[]);
+    let mut python = Python::start("tcp_client.py", address, &["gbk"]);
     for text in ["你好", "吃饭了吗", "plain"] {
         python.types(text);
         assert_eq!(python.prints(), acknowledged(text));
@@ -109,7 +89,7 @@ fn an_ack_server_of_lines_answers_pythons_clients() {
     if !has_tool("python3") {
         return;
     }
-    let (example, address) = serve(&["--lines"]);
+    let (example, address) = serve("ack_server", &["--lines"]);
     let answers = Python::start("two_quick_messages.py", address, &["gbk", "lines"]).finish();
     assert_eq!(answers, ["sent".to_owned(), acknowledged("你好"), acknowledged("再见"), String::new()]);
     interrupted(example, Signal::SIGTERM).said(&["SIGTERM came: the server ends", "; messages answered: 2;"]);
@@ -117,7 +97,7 @@ fn an_ack_server_of_lines_answers_pythons_clients() {
 
 #[test]
 fn an_ack_server_of_lines_frames_and_has_bounds() {
-    let (example, address) = serve(&["--lines", "--charset", "utf-8"]);
+    let (example, address) = serve("ack_server", &["--lines", "--charset", "utf-8"]);
     let mut client = connected(address);
     client.send(b"gr\xc3");
     client.send(b"\xbc\xc3\x9f dich\r\none\ntwo\nexit ");
@@ -155,7 +135,7 @@ fn an_ack_server_of_lines_frames_and_has_bounds() {
 
 #[test]
 fn an_ack_server_goes_on_without_a_killed_process() {
-    let (example, address) = serve(&["--lines", "--charset", "utf-8"]);
+    let (example, address) = serve("ack_server", &["--lines", "--charset", "utf-8"]);
     let workers = children_of(example.pid());
     kill(workers[0], Signal::SIGKILL).expect("it is there");
     let of_the_end = example.reads(&format!("(pid {}) was killed by signal 9; its clients are disconnected", workers[0]));
@@ -199,9 +179,9 @@ fn an_ack_server_can_start_at_once_where_another_one_ended() {
     if !has_tool("python3") {
         return;
     }
-    let (example, address) = serve(&[]);
+    let (example, address) = serve("ack_server", &[]);
     // The server closes first, so its end of the connection stays in TIME_WAIT.
-    let mut python = Python::start("ack_client.py", address, &[]);
+    let mut python = Python::start("tcp_client.py", address, &["gbk"]);
     python.types("exit");
     python.finish();
     interrupted(example, Signal::SIGINT);

@@ -1,28 +1,12 @@
 use crate::python::Python;
-use forkchat_tests::example::{Ended, Example};
+use crate::served::{interrupted, serve};
+use forkchat_tests::example::Example;
 use forkchat_tests::processes::children_of;
 use forkchat_tests::{Client, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-
-/// A server that runs until Ctrl-C, and its address.
-fn serve(options: &[&str]) -> (Example, SocketAddr) {
-    let arguments = [&["--serve", "127.0.0.1:0"], options].concat();
-    let example = Example::start("echo_per_process", &arguments);
-    let address = example.reads("listening on ");
-    (example, address.split(';').next().unwrap().parse().unwrap())
-}
-
-/// SIGINT goes to the children, too, as a terminal sends it for Ctrl-C; SIGTERM only to the parent, as `kill` sends it.
-fn interrupted(example: Example, signal: Signal) -> Ended {
-    let children = if signal == Signal::SIGINT { children_of(example.pid()) } else { Vec::new() };
-    for pid in children.into_iter().chain([example.pid()]) {
-        let _ = kill(pid, signal);
-    }
-    example.finish()
-}
 
 /// A client that was answered, and the process that serves it.
 fn echoed(server: &Example, address: SocketAddr) -> (Client, Pid) {
@@ -64,8 +48,8 @@ fn an_echo_server_answers_pythons_clients() {
     if !has_tool("python3") {
         return;
     }
-    let (example, address) = serve(&[]);
-    let mut python = Python::start("echo_client.py", address, &[]);
+    let (example, address) = serve("echo_per_process", &[]);
+    let mut python = Python::start("tcp_client.py", address, &["utf-8"]);
     for text in ["你好", "grüß dich", "😀"] {
         python.types(text);
         assert_eq!(python.prints(), format!("{text}_sb"));
@@ -99,7 +83,7 @@ fn an_echo_server_answers_pythons_clients() {
 
 #[test]
 fn an_echo_server_has_a_process_for_each_client() {
-    let (server, address) = serve(&["--lines"]);
+    let (server, address) = serve("echo_per_process", &["--lines"]);
     // Zombies are children, too.
     let children_are = |expected: &[Pid]| {
         wait_for(&format!("{expected:?} to be all children"), || {
@@ -162,7 +146,7 @@ fn an_echo_server_has_a_process_for_each_client() {
 #[test]
 fn the_client_of_echo_per_process() {
     for (options, framing) in [(&[][..], &[][..]), (&["--lines"], &["--lines"])] {
-        let (server, address) = serve(options);
+        let (server, address) = serve("echo_per_process", options);
         let (input, mut writer) = std::io::pipe().expect("a pipe");
         writer.write_all("你好\n\nanother\nexit\nnot sent\n".as_bytes()).expect("it holds that");
         drop(writer);
@@ -186,7 +170,7 @@ fn the_client_of_echo_per_process() {
 
 #[test]
 fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
-    let (server, address) = serve(&[]);
+    let (server, address) = serve("echo_per_process", &[]);
     let (input, mut typed) = std::io::pipe().expect("a pipe");
     let client = Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
     typed.write_all(format!("{}\nhello\n", "x".repeat(3_000)).as_bytes()).expect("it holds that");
@@ -206,7 +190,7 @@ fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
 
 #[test]
 fn the_client_of_echo_per_process_says_what_may_be_wrong_when_no_answer_comes() {
-    let (server, address) = serve(&["--lines"]);
+    let (server, address) = serve("echo_per_process", &["--lines"]);
     let (input, mut typed) = std::io::pipe().expect("a pipe");
     typed.write_all(b"hello\n").expect("it holds that");
     let client = Example::start_with("echo_per_process", &["--client", &address.to_string()], input).finish();

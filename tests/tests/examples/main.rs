@@ -19,6 +19,7 @@ mod queue_of_threads;
 mod run_program;
 mod scheduling;
 mod separate_memory;
+mod served;
 mod shared_dict;
 mod start_and_join;
 mod thread_pool;

@@ -1,4 +1,5 @@
 use crate::python::Python;
+use crate::served::acknowledged;
 use forkchat_tests::example::Example;
 use forkchat_tests::has_tool;
 use nix::sys::signal::{Signal, kill};
@@ -45,10 +46,6 @@ fn serve(options: &[&str]) -> (Example, SocketAddr, PipeWriter) {
     let example = Example::start_with("udp_talk", &[&["--serve", "127.0.0.1:0"], options].concat(), input);
     let address = example.reads("  at ");
     (example, address.split(';').next().unwrap().parse().unwrap(), typed)
-}
-
-fn acknowledged(text: &str) -> String {
-    format!("您的消息 【{text}】 已收到, over !")
 }
 
 #[test]

@@ -1,16 +1,17 @@
-"""A client as in many tutorials: UTF-8, no line end, one recv for each answer.
+"""A client as in many tutorials: no line end, one recv for each answer.
 
-Usage: echo_client.py HOST PORT. It sends each line that it reads, until `exit`.
+Usage: tcp_client.py HOST PORT CHARSET. It sends each line that it reads, until `exit`.
 """
 import socket
 import sys
 
+charset = sys.argv[3]
 client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 client.connect((sys.argv[1], int(sys.argv[2])))
 for line in sys.stdin:
     msg = line.rstrip('\n')
-    client.send(msg.encode('utf-8'))
-    print(client.recv(1024).decode('utf-8'), flush=True)
+    client.send(msg.encode(charset))
+    print(client.recv(1024).decode(charset), flush=True)
     if msg == 'exit':
         print('after exit:', client.recv(1024), flush=True)
         break

@@ -1,0 +1,27 @@
+//! What the tests of the examples with `--serve` share.
+
+use forkchat_tests::example::{Ended, Example};
+use forkchat_tests::processes::children_of;
+use nix::sys::signal::{Signal, kill};
+use std::net::SocketAddr;
+
+/// A TCP server that runs until Ctrl-C, and its address.
+pub fn serve(name: &'static str, options: &[&str]) -> (Example, SocketAddr) {
+    let example = Example::start(name, &[&["--serve", "127.0.0.1:0"], options].concat());
+    let address = example.reads("listening on ");
+    (example, address.split(';').next().unwrap().parse().unwrap())
+}
+
+/// SIGINT goes to the children, too, as a terminal sends it for Ctrl-C; SIGTERM only to the parent, as `kill` sends it.
+pub fn interrupted(example: Example, signal: Signal) -> Ended {
+    let children = if signal == Signal::SIGINT { children_of(example.pid()) } else { Vec::new() };
+    for pid in children.into_iter().chain([example.pid()]) {
+        let _ = kill(pid, signal);
+    }
+    example.finish()
+}
+
+/// The answer of `ack_server` and `udp_talk`.
+pub fn acknowledged(text: &str) -> String {
+    format!("您的消息 【{text}】 已收到, over !")
+}
