@@ -105,8 +105,9 @@ fn accident(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
         "guest 2 {end}; rooms free: {free_after_the_death}, since its room was not given back",
         "客人 2 {end}；空包厢：{free_after_the_death}，因为他的包厢没有归还"
     );
+    // Said before it is done: guest 4 comes in, and says so, at once.
+    say!("the parent gives back what guest 2 held: {}", "父进程归还客人 2 占用的名额：{}", rooms.held_by(2));
     let given_back = rooms.release_all_of(2);
-    say!("the parent gives back what guest 2 held: {given_back}", "父进程归还客人 2 占用的名额：{given_back}");
     wait_until("guest 4 to have it", || rooms.held_by(4) == 1)?;
     is_closing.set(1);
     for guest in [0, 1, 3, 4] {
