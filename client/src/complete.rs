@@ -31,12 +31,16 @@ impl Words {
     /// ```
     pub fn complete(&self, line: &str, cursor: usize) -> Completion {
         let before = &line[..cursor];
-        let start = before.rfind(char::is_whitespace).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        let start = before
+            .rfind(char::is_whitespace)
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
         let (words_before, word) = before.split_at(start);
         let words_before: Vec<&str> = words_before.split_whitespace().collect();
         let commands = || TABLE.iter().filter(|row| row.is_listed()).map(|row| row.name);
         let candidates = match words_before.as_slice() {
-            [] if word.starts_with('/') => matching(word, commands().map(|name| format!("/{name}")), " "),
+            [] if word.starts_with('/') => {
+                matching(word, commands().map(|name| format!("/{name}")), " ")
+            }
             ["/help"] => matching(word, commands().map(str::to_owned), " "),
             ["/set"] => matching(word, SETTINGS.iter().map(|(_, name, _)| (*name).to_owned()), " "),
             ["/set", _] => matching(word, ["on", "off"].into_iter().map(str::to_owned), ""),
@@ -60,9 +64,12 @@ mod tests {
 
     fn candidates(line: &str) -> Vec<String> {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Words { nicks: names(&["Bob", "alice", "Alina", "王小明"]), rooms: names(&["#lobby", "#rust"]) }
-            .complete(line, line.len())
-            .candidates
+        Words {
+            nicks: names(&["Bob", "alice", "Alina", "王小明"]),
+            rooms: names(&["#lobby", "#rust"]),
+        }
+        .complete(line, line.len())
+        .candidates
     }
 
     #[test]
@@ -85,7 +92,13 @@ mod tests {
     #[test]
     fn the_word_before_the_cursor_is_completed_not_the_line() {
         let words = Words { nicks: vec!["bob".to_owned()], rooms: Vec::new() };
-        assert_eq!(words.complete("hi b, how", 4), Completion { start: 3, candidates: vec!["bob ".to_owned()] });
-        assert_eq!(words.complete("你好\u{3000}b", "你好\u{3000}b".len()).start, "你好\u{3000}".len());
+        assert_eq!(
+            words.complete("hi b, how", 4),
+            Completion { start: 3, candidates: vec!["bob ".to_owned()] }
+        );
+        assert_eq!(
+            words.complete("你好\u{3000}b", "你好\u{3000}b".len()).start,
+            "你好\u{3000}".len()
+        );
     }
 }

@@ -38,9 +38,11 @@ pub fn defuse(text: &str) -> String {
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            // Arabic letter mark, left-to-right and right-to-left marks, embeddings, overrides, isolates.
+            // Arabic letter mark, left-to-right and right-to-left marks, embeddings, overrides,
+            // isolates.
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            // Separators, invisible operators, deprecated formats, byte order mark, interlinear annotations, tags.
+            // Separators, invisible operators, deprecated formats, byte order mark, interlinear
+            // annotations, tags.
             | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{200b}' | '\u{feff}' | '\u{180e}'
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
@@ -52,7 +54,8 @@ mod tests {
 
     #[test]
     fn text_stays() {
-        for text in ["hi", "你好 👩‍🚀 ❤️", "सं स्कृत", "می‌خواهم", "Tiếng Việt", "a\tb", "e\u{301}\u{327}"]
+        for text in
+            ["hi", "你好 👩‍🚀 ❤️", "सं स्कृत", "می‌خواهم", "Tiếng Việt", "a\tb", "e\u{301}\u{327}"]
         {
             assert_eq!(defuse(text), text);
         }

@@ -13,8 +13,8 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{
-    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext, EventHandler, Helper, KeyCode,
-    KeyEvent, Modifiers, Movement, RepeatCount,
+    Cmd, ColorMode, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event,
+    EventContext, EventHandler, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
 };
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -24,10 +24,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Lines that the history keeps.
 const HISTORY_LINES_MAX: usize = 10_000;
-/// What follows an Esc within this is a key's escape sequence; an Esc alone would otherwise keep rows waiting for the next key.
+/// What follows an Esc within this is a key's escape sequence; an Esc alone would otherwise keep
+/// rows waiting for the next key.
 const ESCAPE_MILLIS: u16 = 50;
 
-/// A paste of more lines than this is sent only after the person has agreed; so is one of several lines with a slash at a line's start.
+/// A paste of more lines than this is sent only after the person has agreed; so is one of several
+/// lines with a slash at a line's start.
 const PASTE_LINES_MAX: usize = 10;
 
 /// What a person did.
@@ -58,7 +60,8 @@ pub struct LineEditor {
 struct Paste {
     /// A paste has begun and not ended.
     is_pasting: AtomicBool,
-    /// What came of its line, and isn't in the line that is edited: it comes there as a whole, or the line is redrawn with each character.
+    /// What came of its line, and isn't in the line that is edited: it comes there as a whole, or
+    /// the line is redrawn with each character.
     text: Mutex<PastedText>,
     /// Lines of it were read.
     has_lines: AtomicBool,
@@ -114,9 +117,14 @@ impl LineEditor {
     /// Those of a terminal that can't be edited on.
     pub fn new(words: Arc<Mutex<Words>>, has_colors: bool) -> rustyline::Result<LineEditor> {
         let mut editor = editor()?;
-        let screen = Arc::new(Screen::new(Box::new(editor.create_external_printer()?), has_colors, terminal::size));
+        let screen = Arc::new(Screen::new(
+            Box::new(editor.create_external_printer()?),
+            has_colors,
+            terminal::size,
+        ));
         let (paste, pasted, begun) = (Arc::default(), Vec::new(), String::new());
-        let mut editor = LineEditor { editor, screen, history: history_path(), words, paste, pasted, begun };
+        let mut editor =
+            LineEditor { editor, screen, history: history_path(), words, paste, pasted, begun };
         editor.bind();
         editor.recall();
         Ok(editor)
@@ -211,17 +219,26 @@ impl LineEditor {
         match self.history {
             // What was added by hand would be written to the file once more.
             Some(_) => self.recall(),
-            None => old.history().iter().try_for_each(|line| self.editor.add_history_entry(line).map(drop))?,
+            None => old
+                .history()
+                .iter()
+                .try_for_each(|line| self.editor.add_history_entry(line).map(drop))?,
         }
         self.screen.renewed(Box::new(self.editor.create_external_printer()?));
         self.bind();
         Ok(())
     }
 
-    /// Takes the line off the screen that was typed: it comes back as the server accepts it. The cursor is on the row below.
+    /// Takes the line off the screen that was typed: it comes back as the server accepts it. The
+    /// cursor is on the row below.
     fn erase(&mut self, prompt: &str, text: &str) {
-        let columns = self.editor.dimensions().map_or(80, |(columns, _)| usize::from(columns.max(1)));
-        let rows = rows_of(&format!("{prompt}{text}"), columns, self.editor.config_mut().grapheme_cluster_mode());
+        let columns =
+            self.editor.dimensions().map_or(80, |(columns, _)| usize::from(columns.max(1)));
+        let rows = rows_of(
+            &format!("{prompt}{text}"),
+            columns,
+            self.editor.config_mut().grapheme_cluster_mode(),
+        );
         let mut output = io::stdout();
         // A terminal that is gone shows nothing anyway; reading from it will tell.
         let _ = write!(output, "\x1b[{rows}A\r\x1b[J").and_then(|()| output.flush());
@@ -239,7 +256,10 @@ impl LineEditor {
         bind(Event::from(KeyEvent::ctrl('\\')), Key::Clear);
         bind(Event::from(KeyEvent::ctrl('D')), Key::Leave);
         bind(Event::from(KeyEvent::ctrl('Z')), Key::Suspend);
-        bind(Event::from(KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE)), Key::PasteBegins);
+        bind(
+            Event::from(KeyEvent(KeyCode::BracketedPasteStart, Modifiers::NONE)),
+            Key::PasteBegins,
+        );
         bind(Event::from(KeyEvent(KeyCode::BracketedPasteEnd, Modifiers::NONE)), Key::PasteEnds);
         bind(Event::from(KeyEvent(KeyCode::Tab, Modifiers::NONE)), Key::Tab);
         bind(Event::Any, Key::Other);
@@ -247,7 +267,8 @@ impl LineEditor {
 
     fn recall(&mut self) {
         if let Some(path) = &self.history {
-            // There is none yet, or it can't be read: then it can't be written either, which is said then.
+            // There is none yet, or it can't be read: then it can't be written either, which is
+            // said then.
             let _ = self.editor.load_history(path);
         }
     }
@@ -263,17 +284,23 @@ impl LineEditor {
                 .map_err(ReadlineError::from)
                 .and_then(|()| self.editor.append_history(path))
         {
-            self.screen.show(&format!("      - cannot save the input history: {}: {error}\r\n", path.display()));
+            self.screen.show(&format!(
+                "      - cannot save the input history: {}: {error}\r\n",
+                path.display()
+            ));
             self.history = None;
         }
     }
 }
 
-/// Whether the person has to agree before pasted lines are sent. `rest` is the last line, which has no end and stays in the editor.
+/// Whether the person has to agree before pasted lines are sent. `rest` is the last line, which has
+/// no end and stays in the editor.
 ///
-/// A line that begins with a slash may be a secret for one person or a line of a log: nothing shows whether it was to be executed or said.
+/// A line that begins with a slash may be a secret for one person or a line of a log: nothing shows
+/// whether it was to be executed or said.
 fn needs_agreement(lines: &[String], rest: &str) -> bool {
-    lines.len() > PASTE_LINES_MAX || pasted(lines, rest).count() > 1 && pasted(lines, rest).any(begins_with_slash)
+    lines.len() > PASTE_LINES_MAX
+        || pasted(lines, rest).count() > 1 && pasted(lines, rest).any(begins_with_slash)
 }
 
 /// What the person is asked then.
@@ -301,7 +328,8 @@ fn editor() -> rustyline::Result<Editor<Keys, FileHistory>> {
         .history_ignore_space(true)
         // Also without colours the prompt is drawn by us.
         .color_mode(ColorMode::Forced)
-        // A single candidate is taken as it is; the other kind would keep rows waiting for the next key.
+        // A single candidate is taken as it is; the other kind would keep rows waiting for the next
+        // key.
         .completion_type(CompletionType::List)
         .bell_style(BellStyle::None)
         .tab_stop(u8::try_from(TAB_COLUMNS).unwrap_or(u8::MAX))
@@ -310,10 +338,13 @@ fn editor() -> rustyline::Result<Editor<Keys, FileHistory>> {
     Editor::with_config(config)
 }
 
-/// Where lines are remembered: `$XDG_STATE_HOME/forkchat/client-history`, or below `~/.local/state` (XDG Base Directory Specification).
+/// Where lines are remembered: `$XDG_STATE_HOME/forkchat/client-history`, or below `~/.local/state`
+/// (XDG Base Directory Specification).
 fn history_path() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state =
+        absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("forkchat/client-history"))
 }
 
@@ -330,8 +361,16 @@ impl Completer for Keys {
     type Candidate = String;
 
     /// One candidate at a time.
-    fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok(self.completing.complete(line, pos).map_or((pos, Vec::new()), |(start, candidate)| (start, vec![candidate])))
+    fn complete(
+        &self,
+        line: &str,
+        pos: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(self
+            .completing
+            .complete(line, pos)
+            .map_or((pos, Vec::new()), |(start, candidate)| (start, vec![candidate])))
     }
 }
 
@@ -342,10 +381,18 @@ impl Hinter for Keys {
 impl Highlighter for Keys {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
         let is_text = |c: char| !c.is_control() || c == '\n' || c == '\t';
-        if line.chars().all(is_text) { Cow::Borrowed(line) } else { Cow::Owned(line.chars().filter(|&c| is_text(c)).collect()) }
+        if line.chars().all(is_text) {
+            Cow::Borrowed(line)
+        } else {
+            Cow::Owned(line.chars().filter(|&c| is_text(c)).collect())
+        }
     }
 
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, default: bool) -> Cow<'b, str> {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
+        &'s self,
+        prompt: &'p str,
+        default: bool,
+    ) -> Cow<'b, str> {
         self.screen.draw(prompt, default)
     }
 
@@ -373,7 +420,8 @@ enum Key {
     PasteBegins,
     /// What comes is typed again.
     PasteEnds,
-    /// Completes the word before the cursor, and pressed once more offers the next one; but in a paste it is a tab.
+    /// Completes the word before the cursor, and pressed once more offers the next one; but in a
+    /// paste it is a tab.
     Tab,
     /// All others do what they do; but in a paste control characters do nothing.
     Other,
@@ -392,7 +440,9 @@ fn character(event: &Event) -> Option<char> {
 
 /// Whether a key ends a line.
 fn ends_line(event: &Event) -> bool {
-    [KeyEvent::ctrl('J'), KeyEvent(KeyCode::Enter, Modifiers::NONE)].map(Event::from).contains(event)
+    [KeyEvent::ctrl('J'), KeyEvent(KeyCode::Enter, Modifiers::NONE)]
+        .map(Event::from)
+        .contains(event)
 }
 
 struct Handler {
@@ -402,7 +452,13 @@ struct Handler {
 }
 
 impl ConditionalEventHandler for Handler {
-    fn handle(&self, event: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
+    fn handle(
+        &self,
+        event: &Event,
+        _: RepeatCount,
+        _: bool,
+        context: &EventContext<'_>,
+    ) -> Option<Cmd> {
         let is_pasting = self.paste.is_pasting.load(Ordering::Relaxed);
         let character = character(event).filter(|_| matches!(self.what, Key::Other));
         self.screen.presses(character.is_some() && !is_pasting);
@@ -421,7 +477,9 @@ impl ConditionalEventHandler for Handler {
             }
             Key::Tab if is_pasting => self.paste.push('\t', context.pos()),
             Key::Other if is_pasting && !ends_line(event) => {
-                character.into_iter().for_each(|character| self.paste.push(character, context.pos()));
+                character
+                    .into_iter()
+                    .for_each(|character| self.paste.push(character, context.pos()));
             }
             Key::Other => return None,
             _ if is_pasting => {}
@@ -446,7 +504,8 @@ impl ConditionalEventHandler for Handler {
 }
 
 impl Handler {
-    /// Ctrl-C clears the line and drops a paste; where there is nothing to clear it says which key leaves.
+    /// Ctrl-C clears the line and drops a paste; where there is nothing to clear it says which key
+    /// leaves.
     fn clear(&self, is_empty: bool) {
         if self.paste.is_asked.swap(false, Ordering::Relaxed) {
             self.paste.is_dropped.store(true, Ordering::Relaxed);
@@ -471,7 +530,8 @@ struct Offer {
     start: usize,
     candidates: Vec<String>,
     index: usize,
-    /// The line up to the cursor with the offer in it: if it is still so, the next press offers the next.
+    /// The line up to the cursor with the offer in it: if it is still so, the next press offers the
+    /// next.
     before_cursor: String,
 }
 
@@ -488,7 +548,12 @@ impl Completing {
             _ => {
                 let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
                 let completion = words.complete(line, cursor);
-                Offer { start: completion.start, candidates: completion.candidates, index: 0, before_cursor: String::new() }
+                Offer {
+                    start: completion.start,
+                    candidates: completion.candidates,
+                    index: 0,
+                    before_cursor: String::new(),
+                }
             }
         };
         let candidate = offer.candidates.get(offer.index)?.clone();
@@ -511,14 +576,24 @@ mod tests {
             let question = question.strip_suffix("; Enter sends them, Ctrl-C drops them").unwrap();
             needs_agreement(&lines, rest).then(|| question.to_owned())
         };
-        for at_once in [&["hi"] as &[&str], &["/quit"], &["1/2", "a /quit", "\\o/"], &["  /usr/bin/x", "two"], &["x"; 10]] {
+        for at_once in [
+            &["hi"] as &[&str],
+            &["/quit"],
+            &["1/2", "a /quit", "\\o/"],
+            &["  /usr/bin/x", "two"],
+            &["x"; 10],
+        ] {
             assert_eq!(asked(at_once, ""), None, "{at_once:?}");
         }
         for (lines, rest, question) in [
             (&["hi", "/nick evil"] as &[&str], "", "2 lines pasted, 1 of them a command"),
             (&["/msg bob secret"], "rest", "2 lines pasted, 1 of them a command"),
             (&["hi"], "/quit", "2 lines pasted, 1 of them a command"),
-            (&["/usr/bin/ld: x", "\u{200b}/quit", "\\nick"], "", "3 lines pasted, 3 of them commands"),
+            (
+                &["/usr/bin/ld: x", "\u{200b}/quit", "\\nick"],
+                "",
+                "3 lines pasted, 3 of them commands",
+            ),
             (&["// a comment", "x"], "", "2 lines pasted"),
             (&["x"; 11], "", "11 lines pasted"),
             (&["x"; 11], "and more", "12 lines pasted"),
@@ -529,12 +604,21 @@ mod tests {
 
     #[test]
     fn each_press_offers_the_next_one() {
-        let words = Words { nicks: vec!["Alice".to_owned(), "alina".to_owned()], rooms: Vec::new() };
+        let words =
+            Words { nicks: vec!["Alice".to_owned(), "alina".to_owned()], rooms: Vec::new() };
         let completing = Completing { words: Arc::new(Mutex::new(words)), last: Mutex::default() };
-        let press = |line: &str| completing.complete(line, line.len()).map(|(start, candidate)| format!("{}{candidate}", &line[..start]));
-        for (line, completed) in
-            [("al", "Alice: "), ("Alice: ", "alina: "), ("alina: ", "Alice: "), ("hi AL", "hi Alice "), ("/whoa", "/whoami ")]
-        {
+        let press = |line: &str| {
+            completing
+                .complete(line, line.len())
+                .map(|(start, candidate)| format!("{}{candidate}", &line[..start]))
+        };
+        for (line, completed) in [
+            ("al", "Alice: "),
+            ("Alice: ", "alina: "),
+            ("alina: ", "Alice: "),
+            ("hi AL", "hi Alice "),
+            ("/whoa", "/whoami "),
+        ] {
             assert_eq!(press(line).as_deref(), Some(completed));
         }
         assert_eq!(press("zz"), None);

@@ -11,30 +11,36 @@ use std::time::Duration;
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// A vanished server is noticed after this and [`KEEPALIVE_PROBES`] times [`KEEPALIVE_INTERVAL`] more.
+/// A vanished server is noticed after this and [`KEEPALIVE_PROBES`] times [`KEEPALIVE_INTERVAL`]
+/// more.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// A line from the server that is longer is no line: what is sent for one of ours may be some times its length (tags, names, other charsets), never this.
+/// A line from the server that is longer is no line: what is sent for one of ours may be some times
+/// its length (tags, names, other charsets), never this.
 const RECEIVED_LINE_BYTES_MAX: usize = 64 * LINE_BYTES_MAX;
 
 /// UDP: how long an answer to the greeting is waited for, and how often it is sent.
 const GREETING: Duration = Duration::from_millis(500);
 const GREETINGS: u32 = 8;
-/// What stands before the cookie in the answer to an unknown peer. With tags on, no line of an open session starts so.
+/// What stands before the cookie in the answer to an unknown peer. With tags on, no line of an open
+/// session starts so.
 const COOKIE_HEAD: &[u8] = b"* /hello ";
-/// What the answer ends with if the server gives keys and the greeting asks for one. An older server's answer ends with the cookie.
+/// What the answer ends with if the server gives keys and the greeting asks for one. An older
+/// server's answer ends with the cookie.
 const WITH_KEY: &str = " key";
 /// What stands before the session's key.
 const KEY_HEAD: &str = "* /key ";
 /// Asks for a key. An unknown peer is only answered if it sent at least as much; padded to be sure.
 const FIRST_GREETING: &[u8] = b"/hello key                              \n";
-/// A cookie for an open session means that the server no longer knows the session, or that the datagram, or one that caused it, was forged. So the
-/// server is asked so often, and given so long each time, before the session counts as lost.
+/// A cookie for an open session means that the server no longer knows the session, or that the
+/// datagram, or one that caused it, was forged. So the server is asked so often, and given so long
+/// each time, before the session counts as lost.
 const PROBES: u32 = 3;
 const PROBE: Duration = Duration::from_millis(400);
-/// What it is asked: long enough that a server that doesn't know the session answers with another cookie.
+/// What it is asked: long enough that a server that doesn't know the session answers with another
+/// cookie.
 const PROBE_LINE: &[u8] = b"/ping forkchat-client-alive-still\n";
 /// The largest datagram there is.
 const RECEIVED_BYTES_MAX: usize = 65_536;
@@ -53,7 +59,8 @@ pub struct Outgoing {
 pub struct Incoming {
     socket: Socket,
     key: Key,
-    /// UDP: how many probes were sent since the last datagram that was no cookie; 0 if none is needed.
+    /// UDP: how many probes were sent since the last datagram that was no cookie; 0 if none is
+    /// needed.
     probes: u32,
     bytes: Vec<u8>,
     /// How many of `bytes` are a line without its end.
@@ -70,7 +77,8 @@ enum Socket {
     Udp(Arc<UdpSocket>),
 }
 
-/// Connects to the first of the address's meanings that answers. Over UDP the session is open when this returns.
+/// Connects to the first of the address's meanings that answers. Over UDP the session is open when
+/// this returns.
 ///
 /// # Errors
 /// Those of the last one tried.
@@ -82,7 +90,11 @@ pub fn connect(address: &str, udp: bool) -> io::Result<(Outgoing, Incoming)> {
                 let held = bytes.len();
                 let is_closed = Arc::new(AtomicBool::new(false));
                 return Ok((
-                    Outgoing { socket: socket.clone(), key: key.clone(), is_closed: is_closed.clone() },
+                    Outgoing {
+                        socket: socket.clone(),
+                        key: key.clone(),
+                        is_closed: is_closed.clone(),
+                    },
                     Incoming { socket, key, probes: 0, bytes, held, is_closed },
                 ));
             }
@@ -95,13 +107,16 @@ pub fn connect(address: &str, udp: bool) -> io::Result<(Outgoing, Incoming)> {
 fn connect_tcp(address: SocketAddr) -> io::Result<(Socket, Key, Vec<u8>)> {
     let stream = TcpStream::connect_timeout(&address, CONNECT)?;
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     Ok((Socket::Tcp(Arc::new(stream)), Key::default(), Vec::new()))
 }
 
-/// Proves the address with the server's cookie; gives back the session's key and its first datagram. Either way round a datagram may be lost: then it
-/// is sent again.
+/// Proves the address with the server's cookie; gives back the session's key and its first
+/// datagram. Either way round a datagram may be lost: then it is sent again.
 fn greet(address: SocketAddr) -> io::Result<(Socket, Key, Vec<u8>)> {
     let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
     socket.connect(address)?;
@@ -122,7 +137,8 @@ fn greet(address: SocketAddr) -> io::Result<(Socket, Key, Vec<u8>)> {
                     socket.send(&greeting)?;
                 }
                 Ok(length) if asks_for_key(&greeting) => {
-                    // Others' lines may come first, if the welcome was lost: without the key nothing can be said.
+                    // Others' lines may come first, if the welcome was lost: without the key
+                    // nothing can be said.
                     if let Some((key, rest)) = key_of_session(&datagram[..length]) {
                         return opened(socket, &key, rest);
                     }
@@ -142,7 +158,8 @@ fn asks_for_key(greeting: &[u8]) -> bool {
     greeting.trim_ascii_end().ends_with(WITH_KEY.as_bytes())
 }
 
-/// The beginning of each datagram from now on, and the rest of the first one, if its first line has the session's key.
+/// The beginning of each datagram from now on, and the rest of the first one, if its first line has
+/// the session's key.
 fn key_of_session(datagram: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let end = datagram.iter().position(|&byte| byte == b'\n')?;
     let key = key_line(&datagram[..end])?;
@@ -162,24 +179,31 @@ fn opened(socket: UdpSocket, key: &[u8], datagram: &[u8]) -> io::Result<(Socket,
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
 }
 
 impl Outgoing {
-    /// Sends lines, each with its LF: over TCP in one piece, over UDP as few datagrams of whole lines.
+    /// Sends lines, each with its LF: over TCP in one piece, over UDP as few datagrams of whole
+    /// lines.
     ///
     /// # Errors
     /// The connection's. Over UDP it may be about what was sent before.
     pub fn send(&self, lines: &[Vec<u8>]) -> io::Result<()> {
         match &self.socket {
             Socket::Tcp(stream) => stream.as_ref().write_all(&lines.concat()),
-            Socket::Udp(socket) => datagrams(&self.key, lines).iter().try_for_each(|datagram| socket.send(datagram).map(drop)),
+            Socket::Udp(socket) => datagrams(&self.key, lines)
+                .iter()
+                .try_for_each(|datagram| socket.send(datagram).map(drop)),
         }
     }
 
     /// Ends the connection, so that the receiving thread notices.
     pub fn close(&self) {
-        // A failure means that it is closed already. On Linux this wakes the receiver of a connected UDP socket too (udp(7) says nothing of it).
+        // A failure means that it is closed already. On Linux this wakes the receiver of a
+        // connected UDP socket too (udp(7) says nothing of it).
         self.is_closed.store(true, Ordering::Relaxed);
         let _ = match &self.socket {
             Socket::Tcp(stream) => SockRef::from(stream.as_ref()).shutdown(Shutdown::Both),
@@ -188,12 +212,15 @@ impl Outgoing {
     }
 }
 
-/// Lines together in datagrams that no network has to split, each with the key before them; a longer line goes alone.
+/// Lines together in datagrams that no network has to split, each with the key before them; a
+/// longer line goes alone.
 fn datagrams(key: &[u8], lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut datagrams: Vec<Vec<u8>> = Vec::new();
     for line in lines {
         match datagrams.last_mut() {
-            Some(last) if last.len() + line.len() <= DATAGRAM_BYTES_MAX => last.extend_from_slice(line),
+            Some(last) if last.len() + line.len() <= DATAGRAM_BYTES_MAX => {
+                last.extend_from_slice(line)
+            }
             _ => datagrams.push([key, line].concat()),
         }
     }
@@ -201,10 +228,12 @@ fn datagrams(key: &[u8], lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
 }
 
 impl Incoming {
-    /// Waits for bytes and hands over each whole line without its end; `Ok(false)` at the end of input, or when `line` gave back `false`.
+    /// Waits for bytes and hands over each whole line without its end; `Ok(false)` at the end of
+    /// input, or when `line` gave back `false`.
     ///
     /// # Errors
-    /// The connection's, and a server that sends no lines, or that doesn't know this UDP session any more.
+    /// The connection's, and a server that sends no lines, or that doesn't know this UDP session
+    /// any more.
     pub fn receive(&mut self, mut line: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
         let is_udp = matches!(self.socket, Socket::Udp(_));
         let mut end = self.held;
@@ -235,7 +264,10 @@ impl Incoming {
         self.bytes.drain(..start);
         self.held = if is_udp { 0 } else { self.bytes.len() };
         if self.held > RECEIVED_LINE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer does not send lines of text; is it a forkchat server?"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the peer does not send lines of text; is it a forkchat server?",
+            ));
         }
         Ok(true)
     }
@@ -267,7 +299,9 @@ impl Incoming {
     /// Something else than a cookie has come.
     fn trust_session(&mut self) -> io::Result<()> {
         match &self.socket {
-            Socket::Udp(socket) if std::mem::take(&mut self.probes) > 0 => socket.set_read_timeout(None),
+            Socket::Udp(socket) if std::mem::take(&mut self.probes) > 0 => {
+                socket.set_read_timeout(None)
+            }
             _ => Ok(()),
         }
     }
@@ -298,7 +332,8 @@ mod tests {
 
     #[test]
     fn lines_share_datagrams_that_are_not_split() {
-        let lines: Vec<Vec<u8>> = [500, 600, 101, 4_000, 10].map(|length| vec![b'x'; length]).to_vec();
+        let lines: Vec<Vec<u8>> =
+            [500, 600, 101, 4_000, 10].map(|length| vec![b'x'; length]).to_vec();
         let lengths: Vec<usize> = datagrams(b"", &lines).iter().map(Vec::len).collect();
         assert_eq!(lengths, [1_100, 101, 4_000, 10]);
         assert!(datagrams(b"/key k\n", &[]).is_empty());
@@ -308,7 +343,8 @@ mod tests {
     fn each_datagram_begins_with_the_key_and_is_no_longer_for_it() {
         let lines: Vec<Vec<u8>> = [590, 600, 10].map(|length| vec![b'x'; length]).to_vec();
         let datagrams = datagrams(b"/key abcdefghijklm\n", &lines);
-        assert!(datagrams.iter().all(|datagram| datagram.starts_with(b"/key abcdefghijklm\nx") && datagram.len() <= DATAGRAM_BYTES_MAX));
+        assert!(datagrams.iter().all(|datagram| datagram.starts_with(b"/key abcdefghijklm\nx")
+            && datagram.len() <= DATAGRAM_BYTES_MAX));
         assert_eq!(datagrams.iter().map(Vec::len).collect::<Vec<_>>(), [609, 629]);
     }
 
@@ -316,12 +352,18 @@ mod tests {
     fn the_key_is_in_the_first_line_of_the_welcome_also_with_tags() {
         let expected = Some((b"/key abc\n".to_vec(), &b"* Welcome\n"[..]));
         assert_eq!(key_of_session(b"* /key abc\n* Welcome\n"), expected);
-        assert_eq!(key_of_session(b"@id=1;datagram=1;event=reply;to=hello * /key abc\n* Welcome\n"), expected);
+        assert_eq!(
+            key_of_session(b"@id=1;datagram=1;event=reply;to=hello * /key abc\n* Welcome\n"),
+            expected
+        );
         assert_eq!(key_of_session(b"[#lobby] eve: * /key abc\n"), None);
     }
 
-    /// A server of one client, which answers each datagram with what `answer` makes of it; gives back all that it was sent, when it is told `bye`.
-    fn server(answer: impl Fn(&str) -> Vec<String> + Send + 'static) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    /// A server of one client, which answers each datagram with what `answer` makes of it; gives
+    /// back all that it was sent, when it is told `bye`.
+    fn server(
+        answer: impl Fn(&str) -> Vec<String> + Send + 'static,
+    ) -> (String, std::thread::JoinHandle<Vec<String>>) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let address = socket.local_addr().unwrap().to_string();
@@ -329,7 +371,9 @@ mod tests {
             let (mut seen, mut datagram) = (Vec::new(), [0; 2_000]);
             while let Ok((length, from)) = socket.recv_from(&mut datagram) {
                 let text = String::from_utf8(datagram[..length].to_vec()).unwrap();
-                answer(&text).iter().for_each(|answer| drop(socket.send_to(answer.as_bytes(), from)));
+                answer(&text)
+                    .iter()
+                    .for_each(|answer| drop(socket.send_to(answer.as_bytes(), from)));
                 seen.push(text);
                 if seen.last().is_some_and(|text| text.ends_with("bye\n")) {
                     break;
@@ -366,7 +410,9 @@ mod tests {
     fn a_welcome_that_is_lost_is_asked_for_until_the_key_is_there() {
         let asked = std::sync::atomic::AtomicU32::new(0);
         let (address, thread) = server(move |text| match text {
-            "/hello cookie key\n" if asked.fetch_add(1, Ordering::Relaxed) == 0 => vec!["[#lobby] eve: * /key eve\n".to_owned()],
+            "/hello cookie key\n" if asked.fetch_add(1, Ordering::Relaxed) == 0 => {
+                vec!["[#lobby] eve: * /key eve\n".to_owned()]
+            }
             "/hello cookie key\n" => vec!["* /key abc\n* Welcome\n".to_owned()],
             "/key abc\nbye\n" => Vec::new(),
             _ => vec!["* /hello cookie key\n".to_owned()],
@@ -382,7 +428,9 @@ mod tests {
         let (address, thread) = server(|text| match text {
             "/hello cookie key\n" => vec!["* /key abc\n* Welcome\n".to_owned()],
             "/key abc\nforged\n" => vec!["* /hello forged\n".to_owned(); 10],
-            text if text == format!("/key abc\n{}", String::from_utf8_lossy(PROBE_LINE)) => vec!["* pong\n".to_owned()],
+            text if text == format!("/key abc\n{}", String::from_utf8_lossy(PROBE_LINE)) => {
+                vec!["* pong\n".to_owned()]
+            }
             "/key abc\nbye\n" => Vec::new(),
             _ => vec!["* /hello cookie key\n".to_owned()],
         });
@@ -390,7 +438,8 @@ mod tests {
         assert_eq!(received(&mut incoming).unwrap(), ["* Welcome"]);
         for _ in 0..3 {
             outgoing.send(&[b"forged\n".to_vec()]).unwrap();
-            let answer = std::iter::repeat_with(|| received(&mut incoming).unwrap()).find(|lines| !lines.is_empty());
+            let answer = std::iter::repeat_with(|| received(&mut incoming).unwrap())
+                .find(|lines| !lines.is_empty());
             assert_eq!(answer.unwrap(), ["* pong"]);
         }
         outgoing.send(&[b"bye\n".to_vec()]).unwrap();
@@ -406,7 +455,8 @@ mod tests {
         let (outgoing, mut incoming) = connect(&address, true).unwrap();
         assert_eq!(received(&mut incoming).unwrap(), ["* Welcome"]);
         outgoing.send(&[b"hi\n".to_vec()]).unwrap();
-        let error = std::iter::repeat_with(|| received(&mut incoming)).find_map(Result::err).unwrap();
+        let error =
+            std::iter::repeat_with(|| received(&mut incoming)).find_map(Result::err).unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         outgoing.send(&[b"bye\n".to_vec()]).unwrap();
         let probe = format!("/key abc\n{}", String::from_utf8_lossy(PROBE_LINE));

@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use std::hash::Hasher;
 
 /// Colours of the 256 that are readable on a dark and on a light background, and are told apart.
-const NICK_COLORS: [u8; 18] = [28, 30, 32, 61, 64, 67, 71, 91, 94, 96, 97, 101, 124, 125, 130, 132, 133, 136];
+const NICK_COLORS: [u8; 18] =
+    [28, 30, 32, 61, 64, 67, 71, 91, 94, 96, 97, 101, 124, 125, 130, 132, 133, 136];
 
 const DIM: &str = "\x1b[2m";
 const BOLD: &str = "\x1b[1m";
@@ -39,7 +40,14 @@ pub struct TerminalLook {
 impl TerminalLook {
     /// With or without colours, with or without a bell; times are told in `zone`.
     pub fn new(has_colors: bool, has_bell: bool, zone: TimeZone) -> TerminalLook {
-        TerminalLook { has_colors, has_bell, zone, lookalikes: Lookalikes::default(), nick: String::new(), day: None }
+        TerminalLook {
+            has_colors,
+            has_bell,
+            zone,
+            lookalikes: Lookalikes::default(),
+            nick: String::new(),
+            day: None,
+        }
     }
 
     /// The user's own name; no other name may pass for it.
@@ -50,14 +58,17 @@ impl TerminalLook {
         }
     }
 
-    /// One or more rows, each with its line end. Where the day changes, forwards at midnight or backwards in a history, its date stands first.
+    /// One or more rows, each with its line end. Where the day changes, forwards at midnight or
+    /// backwards in a history, its date stands first.
     pub fn render(&mut self, shown: &Shown, now: Timestamp) -> String {
-        let time = if let Shown::Told(told) = shown { told.time.map_or(now, timestamp) } else { now };
+        let time =
+            if let Shown::Told(told) = shown { told.time.map_or(now, timestamp) } else { now };
         let date = self.date_row(time, now);
         let row = match shown {
             Shown::Told(told) => self.told(told, now),
             Shown::Own { room, text, standing } => {
-                let room = room.as_ref().map_or_else(String::new, |room| format!("[{}] ", defuse(room)));
+                let room =
+                    room.as_ref().map_or_else(String::new, |room| format!("[{}] ", defuse(room)));
                 let (mark, style) = match standing {
                     Standing::Waiting => ("…", DIM),
                     Standing::Doubtful => ("?", YELLOW),
@@ -66,11 +77,16 @@ impl TerminalLook {
                 self.row(
                     now,
                     &self.in_style(style, mark),
-                    &self.in_style(style, &format!("{room}{}: {}", defuse(&self.nick), defuse(text))),
+                    &self.in_style(
+                        style,
+                        &format!("{room}{}: {}", defuse(&self.nick), defuse(text)),
+                    ),
                 )
             }
             Shown::Notice(text) => self.row(now, "-", &self.in_style(DIM, &defuse(text))),
-            Shown::Refusal(text) => self.row(now, &self.in_style(RED, "!"), &self.in_style(RED, &defuse(text))),
+            Shown::Refusal(text) => {
+                self.row(now, &self.in_style(RED, "!"), &self.in_style(RED, &defuse(text)))
+            }
         };
         format!("{date}{row}\r\n")
     }
@@ -101,12 +117,15 @@ impl TerminalLook {
         if is_gone && face != nick {
             self.lookalikes.gone(nick);
         }
-        let imitated = if face.is_empty() { None } else { self.lookalikes.imitated(face).map(str::to_owned) };
+        let imitated =
+            if face.is_empty() { None } else { self.lookalikes.imitated(face).map(str::to_owned) };
         if is_gone && face == nick {
             self.lookalikes.gone(nick);
         }
-        let warning = imitated.map_or_else(String::new, |of| self.in_style(RED, &format!(" (not {})", defuse(&of))));
-        let room = self.in_style(DIM, &format!("[{}]", defuse(told.room.as_deref().unwrap_or_default())));
+        let warning = imitated
+            .map_or_else(String::new, |of| self.in_style(RED, &format!(" (not {})", defuse(&of))));
+        let room =
+            self.in_style(DIM, &format!("[{}]", defuse(told.room.as_deref().unwrap_or_default())));
         let name = self.name(face, !warning.is_empty());
         let text = defuse(&told.text);
         let content = match told.kind {
@@ -114,7 +133,10 @@ impl TerminalLook {
             Some(Kind::Action) => format!("{room} * {name}{warning} {text}"),
             Some(Kind::Private) => {
                 let whose = told.target.as_deref().filter(|_| told.is_own).unwrap_or(nick);
-                format!("{} {name}{warning}: {text}", self.in_style(DIM, &format!("[@{}]", defuse(whose))))
+                format!(
+                    "{} {name}{warning}: {text}",
+                    self.in_style(DIM, &format!("[@{}]", defuse(whose)))
+                )
             }
             Some(Kind::Error) => self.in_style(RED, &defuse(&told.prose)),
             _ if told.prose.starts_with("! ") => self.in_style(RED, &defuse(&told.prose)),
@@ -123,7 +145,9 @@ impl TerminalLook {
         };
         let mark = match told {
             Told { is_own: true, .. } => self.in_style(GREEN, "✓"),
-            Told { is_earlier: true, .. } => self.in_style(if told.is_for_me { YELLOW } else { DIM }, "~"),
+            Told { is_earlier: true, .. } => {
+                self.in_style(if told.is_for_me { YELLOW } else { DIM }, "~")
+            }
             Told { is_for_me: true, .. } => self.in_style(YELLOW, "»"),
             _ => " ".to_owned(),
         };
@@ -161,7 +185,10 @@ fn color_of(nick: &str) -> u8 {
 }
 
 fn timestamp(time: Micros) -> Timestamp {
-    i64::try_from(time.0).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok()).unwrap_or_default()
+    i64::try_from(time.0)
+        .ok()
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok())
+        .unwrap_or_default()
 }
 
 /// A line for a pipe: what the server's prose says, as `nc` would show it.
@@ -169,7 +196,8 @@ pub fn plain(told: &Told) -> String {
     format!("{}\n", told.prose)
 }
 
-/// A line for a program: an object with what the tags say and `text`, what was said without its frame. `own` is one's own line, come back accepted.
+/// A line for a program: an object with what the tags say and `text`, what was said without its
+/// frame. `own` is one's own line, come back accepted.
 pub fn json(told: &Told) -> String {
     let mut object = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
@@ -196,8 +224,12 @@ pub fn json(told: &Told) -> String {
 pub fn remark(shown: &Shown) -> Option<String> {
     match shown {
         Shown::Told(_) => None,
-        Shown::Own { text, standing: Standing::Doubtful, .. } => Some(format!("perhaps not delivered: {text}")),
-        Shown::Own { text, standing: Standing::NotSent, .. } => Some(format!("not delivered: {text}")),
+        Shown::Own { text, standing: Standing::Doubtful, .. } => {
+            Some(format!("perhaps not delivered: {text}"))
+        }
+        Shown::Own { text, standing: Standing::NotSent, .. } => {
+            Some(format!("not delivered: {text}"))
+        }
         Shown::Own { .. } => None,
         Shown::Notice(text) | Shown::Refusal(text) => Some(text.clone()),
     }
@@ -215,13 +247,26 @@ mod tests {
     }
 
     fn at(day: i8, hour: i8, minute: i8) -> Timestamp {
-        date(2026, 11, day).at(hour, minute, 0, 0).to_zoned(TimeZone::fixed(Offset::constant(2))).unwrap().timestamp()
+        date(2026, 11, day)
+            .at(hour, minute, 0, 0)
+            .to_zoned(TimeZone::fixed(Offset::constant(2)))
+            .unwrap()
+            .timestamp()
     }
 
     fn told(time: Timestamp, is_earlier: bool) -> Shown {
         let time = Some(Micros(u64::try_from(time.as_microsecond()).unwrap()));
         let (kind, nick, room) = (Some(Kind::Say), Some("bob".to_owned()), Some("#a".to_owned()));
-        Shown::Told(Told { kind, time, nick, room, text: "hi".to_owned(), is_for_me: true, is_earlier, ..Told::default() })
+        Shown::Told(Told {
+            kind,
+            time,
+            nick,
+            room,
+            text: "hi".to_owned(),
+            is_for_me: true,
+            is_earlier,
+            ..Told::default()
+        })
     }
 
     #[test]
@@ -237,14 +282,20 @@ mod tests {
         );
         assert_eq!(look.render(&told(now, false), now), "\x0709:30 » [#a] bob: hi\r\n");
         // Over the end of a month and of a year.
-        let long_ago = date(2025, 10, 31).at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp();
-        assert!(look.render(&told(long_ago, true), now).starts_with("— 2025-10-31, 386 days ago —\r\n"));
+        let long_ago =
+            date(2025, 10, 31).at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp();
+        assert!(
+            look.render(&told(long_ago, true), now).starts_with("— 2025-10-31, 386 days ago —\r\n")
+        );
     }
 
     #[test]
     fn midnight_is_seen_while_the_client_runs_and_today_needs_no_date_at_the_start() {
         let mut look = look();
-        assert_eq!(look.render(&told(at(21, 23, 59), false), at(21, 23, 59)), "\x0723:59 » [#a] bob: hi\r\n");
+        assert_eq!(
+            look.render(&told(at(21, 23, 59), false), at(21, 23, 59)),
+            "\x0723:59 » [#a] bob: hi\r\n"
+        );
         let notice = Shown::Notice("hm".to_owned());
         assert_eq!(look.render(&notice, at(22, 0, 1)), "— 2026-11-22, today —\r\n00:01 - hm\r\n");
         assert_eq!(look.render(&notice, at(22, 0, 2)), "00:02 - hm\r\n");
@@ -253,9 +304,16 @@ mod tests {
     #[test]
     fn an_object_has_the_names_and_the_beginning_of_a_history() {
         let names = vec!["alice".to_owned(), "bob".to_owned()];
-        let object: Value =
-            serde_json::from_str(&json(&Told { names, since: Some(forkchat_common::ids::Sequence(7)), ..Told::default() })).unwrap();
-        assert_eq!((&object["names"], &object["since"]), (&serde_json::json!(["alice", "bob"]), &serde_json::json!(7)));
+        let object: Value = serde_json::from_str(&json(&Told {
+            names,
+            since: Some(forkchat_common::ids::Sequence(7)),
+            ..Told::default()
+        }))
+        .unwrap();
+        assert_eq!(
+            (&object["names"], &object["since"]),
+            (&serde_json::json!(["alice", "bob"]), &serde_json::json!(7))
+        );
         assert!(json(&Told::default()).find("names").is_none());
     }
 }

@@ -9,7 +9,8 @@ use forkchat_common::names::key_of;
 use std::collections::HashMap;
 use unicode_security::confusable_detection::skeleton;
 
-/// Names remembered. Beyond it all except the user's own are forgotten, and the next ones seen count as first.
+/// Names remembered. Beyond it all except the user's own are forgotten, and the next ones seen
+/// count as first.
 const NAMES_MAX: usize = 10_000;
 
 /// Who was seen first under each look.
@@ -35,7 +36,8 @@ impl Lookalikes {
             let own = std::mem::take(&mut self.own);
             self.own(&own);
         }
-        let (first, spelling) = self.first.entry(look(nick)).or_insert_with(|| (key.clone(), nick.to_owned()));
+        let (first, spelling) =
+            self.first.entry(look(nick)).or_insert_with(|| (key.clone(), nick.to_owned()));
         (*first != key).then_some(spelling)
     }
 
@@ -62,7 +64,11 @@ mod tests {
         assert_eq!(seen.imitated("alice"), None);
         assert_eq!(seen.imitated("ALICE"), None, "the same person");
         assert_eq!(seen.imitated("\u{430}lice"), Some("alice"), "a Cyrillic а");
-        assert_eq!(seen.imitated("\u{430}\u{4cf}\u{456}\u{441}\u{435}"), Some("alice"), "all Cyrillic");
+        assert_eq!(
+            seen.imitated("\u{430}\u{4cf}\u{456}\u{441}\u{435}"),
+            Some("alice"),
+            "all Cyrillic"
+        );
         assert_eq!(seen.imitated("bob"), None);
         seen.own("guest1");
         assert_eq!(seen.imitated("guestl"), Some("guest1"));
@@ -72,7 +78,8 @@ mod tests {
     #[test]
     fn names_with_marks_have_looks_of_their_own() {
         let mut seen = Lookalikes::default();
-        for name in ["कृष्ण", "தமிழ்", "น้ำ", "မြန်မာ", "עִבְרִית", "Việt", "Viet"] {
+        for name in ["कृष्ण", "தமிழ்", "น้ำ", "မြန်မာ", "עִבְרִית", "Việt", "Viet"]
+        {
             assert_eq!(seen.imitated(name), None, "{name}");
         }
         assert_eq!(seen.imitated("Vi\u{1eb9}\u{302}t"), None, "the same letters in other pieces");

@@ -19,7 +19,8 @@ pub enum FromNetwork {
     Lost(String),
 }
 
-/// Connections to one server, one at a time. Each has a number: what comes from one that was closed is old.
+/// Connections to one server, one at a time. Each has a number: what comes from one that was closed
+/// is old.
 #[derive(Debug)]
 pub struct Network {
     address: String,
@@ -51,7 +52,8 @@ impl Network {
     /// Those of starting a thread.
     pub fn connect(&mut self) -> io::Result<()> {
         self.current += 1;
-        let (number, address, udp, news) = (self.current, self.address.clone(), self.udp, self.news.clone());
+        let (number, address, udp, news) =
+            (self.current, self.address.clone(), self.udp, self.news.clone());
         std::thread::Builder::new().name("network".to_owned()).spawn(move || {
             let why = read(&address, udp, |one| news.send((number, one)).is_ok());
             // If the receiver is gone, the program is ending.
@@ -61,7 +63,8 @@ impl Network {
     }
 }
 
-/// Connects and reads to the end. Returns why it ended. `tell` returns whether the receiver still exists.
+/// Connects and reads to the end. Returns why it ended. `tell` returns whether the receiver still
+/// exists.
 fn read(address: &str, udp: bool, tell: impl Fn(FromNetwork) -> bool) -> String {
     let (outgoing, mut incoming) = match link::connect(address, udp) {
         Ok(link) => link,

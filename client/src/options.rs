@@ -42,7 +42,13 @@ pub struct Options {
     #[arg(long, value_name = "#ROOM", value_parser = room)]
     pub join: Vec<String>,
     /// Colours: auto (unless NO_COLOR is set), always or never
-    #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub color: Color,
     /// No bell when your name is mentioned
     #[arg(long)]
@@ -88,8 +94,8 @@ impl Options {
     /// # Errors
     /// The address names a port, and another one stands after it.
     fn completed(mut self) -> Result<Options, clap::Error> {
-        self.address =
-            with_port(&self.address, self.port.take()).map_err(|why| Options::command().error(ErrorKind::ArgumentConflict, why))?;
+        self.address = with_port(&self.address, self.port.take())
+            .map_err(|why| Options::command().error(ErrorKind::ArgumentConflict, why))?;
         Ok(self)
     }
 }
@@ -98,24 +104,38 @@ fn checked_address(address: &str) -> Result<String, String> {
     with_port(address, None).map(|_| address.to_owned())
 }
 
-/// The address as HOST:PORT. An IPv6 address needs no brackets if it is alone; its scope (`%eth0`) is kept.
+/// The address as HOST:PORT. An IPv6 address needs no brackets if it is alone; its scope (`%eth0`)
+/// is kept.
 fn with_port(address: &str, port: Option<u16>) -> Result<String, String> {
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-    let (number, scope) = bare.split_once('%').map_or((bare, None), |(number, scope)| (number, Some(scope)));
+    let (number, scope) =
+        bare.split_once('%').map_or((bare, None), |(number, scope)| (number, Some(scope)));
     if number.parse::<std::net::Ipv6Addr>().is_ok() && scope.is_none_or(|scope| !scope.is_empty()) {
         let port = port.unwrap_or(PORT);
         // A scope's name is looked up by the system's resolver, which takes no brackets.
-        return Ok(if scope.is_some() { format!("{bare}:{port}") } else { format!("[{bare}]:{port}") });
+        return Ok(if scope.is_some() {
+            format!("{bare}:{port}")
+        } else {
+            format!("[{bare}]:{port}")
+        });
     }
     match address.rsplit_once(':') {
         None if address.is_empty() => Err("an address is HOST, HOST:PORT or HOST PORT".to_owned()),
         None => Ok(format!("{address}:{}", port.unwrap_or(PORT))),
-        Some((host, named)) if !host.is_empty() && named.parse::<u16>().is_ok_and(|named| named != 0) => match port {
-            Some(port) => Err(format!("{address} already has a port; give either that or {port}")),
-            None if host.contains('%') => Ok(address.replace(['[', ']'], "")),
-            None => Ok(address.to_owned()),
-        },
-        Some(_) => Err("an address is HOST, HOST:PORT or HOST PORT, the port from 1 to 65535".to_owned()),
+        Some((host, named))
+            if !host.is_empty() && named.parse::<u16>().is_ok_and(|named| named != 0) =>
+        {
+            match port {
+                Some(port) => {
+                    Err(format!("{address} already has a port; give either that or {port}"))
+                }
+                None if host.contains('%') => Ok(address.replace(['[', ']'], "")),
+                None => Ok(address.to_owned()),
+            }
+        }
+        Some(_) => {
+            Err("an address is HOST, HOST:PORT or HOST PORT, the port from 1 to 65535".to_owned())
+        }
     }
 }
 
@@ -138,7 +158,10 @@ fn nick(text: &str) -> Result<String, String> {
 fn room(text: &str) -> Result<String, String> {
     match RoomName::parse(text) {
         Ok(room) => Ok(room.as_str().to_owned()),
-        Err(_) => Err("a room is # and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in '#lobby'".to_owned()),
+        Err(_) => {
+            Err("a room is # and 1 to 50 letters, digits and _ - . [ ] { } \\ ^ |, as in '#lobby'"
+                .to_owned())
+        }
     }
 }
 
@@ -178,7 +201,9 @@ mod tests {
     fn host_and_port_may_be_two_arguments_as_for_nc() {
         let address = |arguments: &[&str]| {
             let arguments = ["forkchat-client"].iter().chain(arguments);
-            Options::try_parse_from(arguments).and_then(Options::completed).map(|options| options.address)
+            Options::try_parse_from(arguments)
+                .and_then(Options::completed)
+                .map(|options| options.address)
         };
         for (given, meant) in [
             (&[] as &[&str], "127.0.0.1:9000"),
@@ -190,14 +215,24 @@ mod tests {
         ] {
             assert_eq!(address(given).unwrap(), meant);
         }
-        for wrong in [&["localhost:7", "8"] as &[&str], &["[::1]:7", "8"], &["localhost", "0"], &["localhost", "http"], &["a", "1", "2"]] {
+        for wrong in [
+            &["localhost:7", "8"] as &[&str],
+            &["[::1]:7", "8"],
+            &["localhost", "0"],
+            &["localhost", "http"],
+            &["a", "1", "2"],
+        ] {
             assert_eq!(address(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
         }
     }
 
     #[test]
     fn no_color_counts_only_with_a_value() {
-        assert!(Color::Auto.is_used(None) && Color::Auto.is_used(Some("".as_ref())) && !Color::Auto.is_used(Some("1".as_ref())));
+        assert!(
+            Color::Auto.is_used(None)
+                && Color::Auto.is_used(Some("".as_ref()))
+                && !Color::Auto.is_used(Some("1".as_ref()))
+        );
         assert!(Color::Always.is_used(Some("1".as_ref())) && !Color::Never.is_used(None));
     }
 }

@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lines that wait for the main loop. If it is full, the reading thread waits.
 const QUEUE: usize = 256;
-/// So many bytes of a line on standard input are read: far more than the server takes, so it is refused. The rest is left out.
+/// So many bytes of a line on standard input are read: far more than the server takes, so it is
+/// refused. The rest is left out.
 const INPUT_LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What the reading thread reports.
@@ -68,15 +69,26 @@ impl Person {
     /// Those of the terminal.
     pub fn meet(options: &Options) -> io::Result<(Person, Receiver<FromPerson>)> {
         let (typed, queue) = bounded(QUEUE);
-        let can_edit = io::stdin().is_terminal() && io::stdout().is_terminal() && !is_simple_terminal();
+        let can_edit =
+            io::stdin().is_terminal() && io::stdout().is_terminal() && !is_simple_terminal();
         let thread = std::thread::Builder::new().name("person".to_owned());
         if options.json || !can_edit {
             let charset = options.charset;
             thread.spawn(move || read_lines(io::stdin().lock(), charset, &typed))?;
             // JSON is UTF-8 (RFC 8259, section 8.1).
-            let (format, charset): (fn(&Told) -> String, _) =
-                if options.json { (look::json, Charset::default()) } else { (look::plain, charset) };
-            return Ok((Person::Elsewhere(Elsewhere { format, charset, is_terminal: io::stdout().is_terminal() }), queue));
+            let (format, charset): (fn(&Told) -> String, _) = if options.json {
+                (look::json, Charset::default())
+            } else {
+                (look::plain, charset)
+            };
+            return Ok((
+                Person::Elsewhere(Elsewhere {
+                    format,
+                    charset,
+                    is_terminal: io::stdout().is_terminal(),
+                }),
+                queue,
+            ));
         }
         let has_colors = options.color.is_used(std::env::var_os("NO_COLOR").as_deref());
         let terminal = Terminal::take()?;
@@ -126,7 +138,11 @@ impl Person {
     pub fn keep_up(&mut self, session: &mut Session) {
         let Person::Here(here) = self else { return };
         here.look.own_nick(session.nick());
-        here.screen.prompt(&label(session.prompt_nick(), session.room()), session.is_waiting(), session.is_moving());
+        here.screen.prompt(
+            &label(session.prompt_nick(), session.room()),
+            session.is_waiting(),
+            session.is_moving(),
+        );
         if let Some((nicks, rooms)) = session.words() {
             *here.words.lock().unwrap_or_else(PoisonError::into_inner) = Words { nicks, rooms };
         }
@@ -170,7 +186,8 @@ fn label(nick: &str, room: Option<&str>) -> String {
     }
 }
 
-/// The thread that reads a person at a terminal. At the end it gives the terminal back: nothing more is read, and Ctrl-C is a signal again.
+/// The thread that reads a person at a terminal. At the end it gives the terminal back: nothing
+/// more is read, and Ctrl-C is a signal again.
 fn edit_lines(mut editor: LineEditor, queue: &Sender<FromPerson>) {
     while let Typed::Lines(lines) = editor.read() {
         lines.iter().filter(|line| moves(line)).for_each(|_| editor.screen().moves());
@@ -189,21 +206,28 @@ fn read_line(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool>
     let mut length = source.by_ref().take(INPUT_LINE_BYTES_MAX).read_until(b'\n', bytes)?;
     let is_line = length > 0;
     let mut rest = Vec::new();
-    while length as u64 == INPUT_LINE_BYTES_MAX && bytes.last() != Some(&b'\n') && rest.last() != Some(&b'\n') {
+    while length as u64 == INPUT_LINE_BYTES_MAX
+        && bytes.last() != Some(&b'\n')
+        && rest.last() != Some(&b'\n')
+    {
         rest.clear();
         length = source.by_ref().take(INPUT_LINE_BYTES_MAX).read_until(b'\n', &mut rest)?;
     }
     Ok(is_line)
 }
 
-/// Writes a message of the client itself to standard error. Ignores errors: standard error may be closed.
+/// Writes a message of the client itself to standard error. Ignores errors: standard error may be
+/// closed.
 pub fn aside(remark: &str) {
     let _ = writeln!(io::stderr(), "forkchat-client: {}", defuse(remark));
 }
 
-/// Whether a terminal can't move its cursor, so that lines can't be edited on it: those that rustyline doesn't support.
+/// Whether a terminal can't move its cursor, so that lines can't be edited on it: those that
+/// rustyline doesn't support.
 fn is_simple_terminal() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| ["dumb", "cons25", "emacs"].iter().any(|simple| term.eq_ignore_ascii_case(simple)))
+    std::env::var_os("TERM").is_some_and(|term| {
+        ["dumb", "cons25", "emacs"].iter().any(|simple| term.eq_ignore_ascii_case(simple))
+    })
 }
 
 /// The thread that reads a file or a pipe.
@@ -235,8 +259,14 @@ mod tests {
     #[test]
     fn the_prompt_names_nick_and_room_and_shortens_long_ones() {
         assert_eq!(label("alice", Some("#lobby")), "alice #lobby");
-        assert_eq!((label("alice", None), label("", Some("#lobby"))), ("alice".to_owned(), "#lobby".to_owned()));
-        assert_eq!(label("a_very_long_nickname", Some("#a_room_with_a_name_without_end")), "a_very_long… #a_room_with_a_name…");
+        assert_eq!(
+            (label("alice", None), label("", Some("#lobby"))),
+            ("alice".to_owned(), "#lobby".to_owned())
+        );
+        assert_eq!(
+            label("a_very_long_nickname", Some("#a_room_with_a_name_without_end")),
+            "a_very_long… #a_room_with_a_name…"
+        );
         assert_eq!(label("\u{202e}bob", Some("#\u{1b}x")), "bob #x");
     }
 }

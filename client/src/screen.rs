@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Bytes of rows that wait to be drawn, at most: a terminal that takes nothing for long (a stalled connection) loses the oldest, and is told how many.
+/// Bytes of rows that wait to be drawn, at most: a terminal that takes nothing for long (a stalled
+/// connection) loses the oldest, and is told how many.
 const ROWS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Rows that are remembered, to be drawn again after a resize: more than a window has.
 const RECENT_ROWS: usize = 300;
@@ -60,7 +61,8 @@ struct State {
     stage: Stage,
     /// A message was given to the printer and the editor has not redrawn for it yet.
     is_rung: bool,
-    /// The editor redraws for a reason of its own: it asks first whether it must, for the printer's messages it does not.
+    /// The editor redraws for a reason of its own: it asks first whether it must, for the printer's
+    /// messages it does not.
     is_own_redraw: bool,
     label: String,
     sign: char,
@@ -117,8 +119,13 @@ impl fmt::Debug for Screen {
 }
 
 impl Screen {
-    /// A screen whose editor is woken by `printer`. `size` returns the window's columns and rows, 0 if unknown.
-    pub fn new(printer: Box<dyn ExternalPrinter + Send>, has_colors: bool, size: fn() -> (usize, usize)) -> Screen {
+    /// A screen whose editor is woken by `printer`. `size` returns the window's columns and rows, 0
+    /// if unknown.
+    pub fn new(
+        printer: Box<dyn ExternalPrinter + Send>,
+        has_colors: bool,
+        size: fn() -> (usize, usize),
+    ) -> Screen {
         let state = State {
             printer,
             rows: String::new(),
@@ -154,7 +161,11 @@ impl Screen {
         self.stay_if_frozen(self.state.lock().unwrap_or_else(PoisonError::into_inner), true)
     }
 
-    fn stay_if_frozen<'s>(&'s self, mut state: MutexGuard<'s, State>, is_editor: bool) -> MutexGuard<'s, State> {
+    fn stay_if_frozen<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        is_editor: bool,
+    ) -> MutexGuard<'s, State> {
         while state.is_frozen {
             state.is_parked |= is_editor;
             self.settled.notify_all();
@@ -172,14 +183,17 @@ impl Screen {
         }
         if state.rows.len() > ROWS_BYTES_MAX {
             let middle = state.rows.len() / 2;
-            let cut = state.rows.as_bytes()[middle..].iter().position(|&byte| byte == b'\n').map_or(state.rows.len(), |at| middle + at + 1);
+            let cut = state.rows.as_bytes()[middle..]
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .map_or(state.rows.len(), |at| middle + at + 1);
             state.rows_lost += state.rows.drain(..cut).filter(|&c| c == '\n').count();
         }
         state.ring();
     }
 
-    /// Changes what the prompt says. While a line is edited it is cut or filled up to the old width. `is_waiting`: lines are not sent now. `is_moving`:
-    /// it will soon change again.
+    /// Changes what the prompt says. While a line is edited it is cut or filled up to the old
+    /// width. `is_waiting`: lines are not sent now. `is_moving`: it will soon change again.
     pub fn prompt(&self, label: &str, is_waiting: bool, is_moving: bool) {
         let mut state = self.lock();
         state.is_moving = is_moving;
@@ -192,10 +206,15 @@ impl Screen {
         }
     }
 
-    /// A line is about to be edited: gives back its prompt. Waits a moment if that would soon be wrong.
+    /// A line is about to be edited: gives back its prompt. Waits a moment if that would soon be
+    /// wrong.
     pub fn begin(&self) -> String {
-        let is_moving = |state: &mut State| (state.is_moving || state.untaken > 0) && !state.is_frozen;
-        let (state, _) = self.settled.wait_timeout_while(self.lock_to_edit(), MOVING, is_moving).unwrap_or_else(PoisonError::into_inner);
+        let is_moving =
+            |state: &mut State| (state.is_moving || state.untaken > 0) && !state.is_frozen;
+        let (state, _) = self
+            .settled
+            .wait_timeout_while(self.lock_to_edit(), MOVING, is_moving)
+            .unwrap_or_else(PoisonError::into_inner);
         let mut state = self.stay_if_frozen(state, true);
         (state.stage, state.typing) = (Stage::Starting, Typing::default());
         state.width = state.label.width().min(LABEL_COLUMNS_MAX);
@@ -231,8 +250,8 @@ impl Screen {
         self.lock_to_edit().typing.is_character = is_character;
     }
 
-    /// The editor has changed the line, or moves the cursor to `pos` in it, and asks whether it must redraw for that. If not it writes the character
-    /// that was typed.
+    /// The editor has changed the line, or moves the cursor to `pos` in it, and asks whether it
+    /// must redraw for that. If not it writes the character that was typed.
     pub fn redraws(&self, line: &str, pos: usize) -> bool {
         let mut state = self.lock_to_edit();
         let column = state.column_if_written_alone(line, pos);
@@ -250,7 +269,8 @@ impl Screen {
         self.lock_to_edit().line.clone()
     }
 
-    /// What the editor is to draw for its prompt: the rows that wait, then the prompt. `is_own`: not the prompt of a search.
+    /// What the editor is to draw for its prompt: the rows that wait, then the prompt. `is_own`:
+    /// not the prompt of a search.
     pub fn draw<'p>(&self, prompt: &'p str, is_own: bool) -> Cow<'p, str> {
         let mut state = self.lock_to_edit();
         let is_for_bell = !std::mem::take(&mut state.is_own_redraw) && state.is_rung;
@@ -264,7 +284,8 @@ impl Screen {
         let mut drawn = String::new();
         if is_for_bell {
             state.is_rung = false;
-            // The editor ended the empty message with a line end, on the row that it had cleared: back to it.
+            // The editor ended the empty message with a line end, on the row that it had cleared:
+            // back to it.
             drawn.push_str("\x1b[A");
         }
         let rows = state.take_rows();
@@ -273,14 +294,16 @@ impl Screen {
         Cow::Owned(drawn)
     }
 
-    /// The editor ended without having said so, and whether it heard the last bell nobody knows: another one was made, which this printer wakes.
+    /// The editor ended without having said so, and whether it heard the last bell nobody knows:
+    /// another one was made, which this printer wakes.
     pub fn renewed(&self, printer: Box<dyn ExternalPrinter + Send>) {
         let mut state = self.lock_to_edit();
         (state.printer, state.is_rung, state.stage) = (printer, false, Stage::Idle);
     }
 
-    /// Stops all drawing for good: every thread that comes here stays. Gives back what whoever ends the program is to write: the rows that are left, on
-    /// the row of the prompt. When this returns, the editor stands still, has ended, or hangs in a terminal that takes nothing.
+    /// Stops all drawing for good: every thread that comes here stays. Gives back what whoever ends
+    /// the program is to write: the rows that are left, on the row of the prompt. When this
+    /// returns, the editor stands still, has ended, or hangs in a terminal that takes nothing.
     pub fn close(&self) -> String {
         let Some(mut state) = self.lock_patiently() else { return String::new() };
         state.is_frozen = true;
@@ -289,7 +312,10 @@ impl Screen {
         state.ring();
         self.settled.notify_all();
         let is_awaited = |state: &mut State| !state.is_parked && state.stage != Stage::Gone;
-        let (mut state, _) = self.settled.wait_timeout_while(state, CLOSING, is_awaited).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self
+            .settled
+            .wait_timeout_while(state, CLOSING, is_awaited)
+            .unwrap_or_else(PoisonError::into_inner);
         let to_prompt = match (is_editing, state.is_parked && state.is_rung) {
             (true, true) => "\x1b[A\x1b[J",
             (true, false) => "\r\x1b[J",
@@ -321,12 +347,14 @@ impl State {
         }
     }
 
-    /// Where the line ends if the editor writes the character that was typed, and nothing else. It does if that is the line's last and fits the row.
+    /// Where the line ends if the editor writes the character that was typed, and nothing else. It
+    /// does if that is the line's last and fits the row.
     fn column_if_written_alone(&self, line: &str, pos: usize) -> Option<usize> {
         let typed = line.strip_prefix(self.line.as_str())?;
         // A character that joins the one before it changes how that is drawn.
         let is_one = typed.chars().count() == 1 && line.graphemes(true).next_back() == Some(typed);
-        let can_write = is_one && pos == line.len() && self.typing.is_character && self.stage == Stage::Editing;
+        let can_write =
+            is_one && pos == line.len() && self.typing.is_character && self.stage == Stage::Editing;
         let (width, columns) = (typed.width(), (self.size)().0);
         let column = self.typing.column? + width;
         (can_write && width > 0 && columns == self.columns && column < columns).then_some(column)
@@ -336,11 +364,13 @@ impl State {
     fn column_of_end(&self, pos: usize) -> Option<usize> {
         let columns = (self.size)().0;
         let drawn = format!("{}{} {}", " ".repeat(self.width), self.sign, self.line);
-        (pos == self.line.len() && columns > 0).then(|| place_of_end(&drawn, columns, GraphemeClusterMode::from_env()).1)
+        (pos == self.line.len() && columns > 0)
+            .then(|| place_of_end(&drawn, columns, GraphemeClusterMode::from_env()).1)
     }
 
-    /// The rows to draw. If the window was made wider or narrower under a line of several rows, the editor has cleared as many rows as the line took
-    /// before, and most terminals have wrapped everything again: then the rows above are drawn again, on a clear screen.
+    /// The rows to draw. If the window was made wider or narrower under a line of several rows, the
+    /// editor has cleared as many rows as the line took before, and most terminals have wrapped
+    /// everything again: then the rows above are drawn again, on a clear screen.
     fn mended(&mut self, rows: String) -> String {
         self.recent.extend(rows.split_inclusive('\n').map(str::to_owned));
         let (columns, height) = (self.size)();
@@ -356,13 +386,16 @@ impl State {
         }
         let mut free = height.saturating_sub(rows_in(columns));
         let fits = |row: &&String| {
-            let rows = rows_of(without_styles(row).trim_end(), columns, GraphemeClusterMode::from_env());
+            let rows =
+                rows_of(without_styles(row).trim_end(), columns, GraphemeClusterMode::from_env());
             let is_free = rows <= free;
             free = free.saturating_sub(rows);
             is_free
         };
         let above: Vec<&String> = self.recent.iter().rev().take_while(fits).collect();
-        std::iter::once("\x1b[H\x1b[2J").chain(above.into_iter().rev().map(String::as_str)).collect()
+        std::iter::once("\x1b[H\x1b[2J")
+            .chain(above.into_iter().rev().map(String::as_str))
+            .collect()
     }
 
     fn write(&mut self) {
@@ -376,7 +409,9 @@ impl State {
         let rows = std::mem::take(&mut self.rows);
         match std::mem::take(&mut self.rows_lost) {
             0 => rows,
-            lost => format!("      - the terminal was too slow: {lost} rows were not shown\r\n{rows}"),
+            lost => {
+                format!("      - the terminal was too slow: {lost} rows were not shown\r\n{rows}")
+            }
         }
     }
 
@@ -392,8 +427,8 @@ pub fn rows_of(text: &str, columns: usize, mode: GraphemeClusterMode) -> usize {
     place_of_end(text, columns, mode).0
 }
 
-/// The row, from 1, and the column, from 0, after a text, counted as the editor counts: a character that doesn't fit goes to the next row whole, and a
-/// full last row is followed by an empty one.
+/// The row, from 1, and the column, from 0, after a text, counted as the editor counts: a character
+/// that doesn't fit goes to the next row whole, and a full last row is followed by an empty one.
 fn place_of_end(text: &str, columns: usize, mode: GraphemeClusterMode) -> (usize, usize) {
     let (mut row, mut column) = (1, 0);
     for grapheme in text.graphemes(true) {
@@ -401,7 +436,11 @@ fn place_of_end(text: &str, columns: usize, mode: GraphemeClusterMode) -> (usize
             (row, column) = (row + 1, 0);
             continue;
         }
-        let width = if grapheme == "\t" { TAB_COLUMNS - column % TAB_COLUMNS } else { usize::from(mode.width(grapheme)) };
+        let width = if grapheme == "\t" {
+            TAB_COLUMNS - column % TAB_COLUMNS
+        } else {
+            usize::from(mode.width(grapheme))
+        };
         column += width;
         if column > columns {
             (row, column) = (row + 1, width);
@@ -414,7 +453,8 @@ fn place_of_end(text: &str, columns: usize, mode: GraphemeClusterMode) -> (usize
 fn without_styles(row: &str) -> String {
     let mut parts = row.split('\x1b');
     let plain = parts.next().unwrap_or_default().to_owned();
-    let seen = parts.fold(plain, |seen, part| seen + part.split_once('m').map_or("", |(_, text)| text));
+    let seen =
+        parts.fold(plain, |seen, part| seen + part.split_once('m').map_or("", |(_, text)| text));
     seen.replace(['\x07', '\r'], "")
 }
 
@@ -500,7 +540,10 @@ mod tests {
         };
         assert!(screen.redraws("", 0), "the first drawing");
         screen.draw("", true);
-        assert!(!types("a", 1) && screen.lock().is_own_redraw, "the editor draws all the same: it was made to before");
+        assert!(
+            !types("a", 1) && screen.lock().is_own_redraw,
+            "the editor draws all the same: it was made to before"
+        );
         screen.draw("", true);
         assert!(!types("a你", 4) && !screen.lock().is_own_redraw);
         screen.show("one\r\n");
@@ -547,7 +590,9 @@ mod tests {
     fn a_prompt_keeps_its_width_while_a_line_is_edited() {
         let (screen, _) = screen();
         screen.begin();
-        for (label, drawn) in [("#general", "#gene…> "), ("#a", "#a    > "), ("#你好吗", "#你好…> ".trim_end())] {
+        for (label, drawn) in
+            [("#general", "#gene…> "), ("#a", "#a    > "), ("#你好吗", "#你好…> ".trim_end())]
+        {
             screen.prompt(label, false, false);
             screen.redraws("", 0);
             let prompt = screen.draw("", true).into_owned();
@@ -559,10 +604,16 @@ mod tests {
     #[test]
     fn rows_are_counted_as_the_editor_draws_them() {
         let rows = |text: &str| rows_of(text, 10, GraphemeClusterMode::WcWidth);
-        assert_eq!((rows(""), rows("123456789"), rows("1234567890"), rows("12345678901")), (1, 1, 2, 2));
+        assert_eq!(
+            (rows(""), rows("123456789"), rows("1234567890"), rows("12345678901")),
+            (1, 1, 2, 2)
+        );
         assert_eq!((rows("一二三四"), rows("1一二三四"), rows("1一二三四五")), (1, 1, 2));
         assert_eq!((rows("a\nb"), rows("a\tb"), rows("a\t\tb")), (2, 1, 2));
-        assert_eq!(without_styles("\x07\x1b[2m12:00\x1b[0m   \x1b[38;5;28mbob\x1b[0m: mm\r\n"), "12:00   bob: mm\n");
+        assert_eq!(
+            without_styles("\x07\x1b[2m12:00\x1b[0m   \x1b[38;5;28mbob\x1b[0m: mm\r\n"),
+            "12:00   bob: mm\n"
+        );
     }
 
     #[test]
@@ -577,7 +628,11 @@ mod tests {
         assert_eq!(screen.draw("", true), "\x1b[H\x1b[2Jone\r\ntwo\r\n#lobby> ");
         screen.lock().size = || (60, 3);
         screen.redraws(&"x".repeat(100), 100);
-        assert_eq!(screen.draw("", true), "\x1b[H\x1b[2Jtwo\r\n#lobby> ", "as many as there is room for");
+        assert_eq!(
+            screen.draw("", true),
+            "\x1b[H\x1b[2Jtwo\r\n#lobby> ",
+            "as many as there is room for"
+        );
         screen.lock().size = || (70, 24);
         screen.redraws("short", 5);
         assert_eq!(screen.draw("", true), "#lobby> ", "nothing was hurt");
@@ -593,6 +648,9 @@ mod tests {
         let rows = screen.close();
         let rows_left = rows.matches('\n').count() - 1;
         assert!(rows.len() <= ROWS_BYTES_MAX + 1_000 && rows_left > 1_000);
-        assert!(rows.starts_with(&format!("      - the terminal was too slow: {} rows were not shown\r\n", 20_000 - rows_left)));
+        assert!(rows.starts_with(&format!(
+            "      - the terminal was too slow: {} rows were not shown\r\n",
+            20_000 - rows_left
+        )));
     }
 }

@@ -30,7 +30,8 @@ pub fn run(options: &Options) -> i32 {
         charset: options.charset,
         udp: options.udp,
         interactive: person.is_here(),
-        // The input alone decides: a person who types `/msg bob secret` must not say it in public because the output goes to a file.
+        // The input alone decides: a person who types `/msg bob secret` must not say it in public
+        // because the output goes to a file.
         commands: options.commands || io::stdin().is_terminal(),
     };
     let (network, heard) = Network::new(&options.address, options.udp);
@@ -73,7 +74,8 @@ struct Talk {
     person: Person,
     network: Network,
     outgoing: Option<Outgoing>,
-    /// Lines that are sent together: the whole login at once, so that others see the arrival under the chosen name.
+    /// Lines that are sent together: the whole login at once, so that others see the arrival under
+    /// the chosen name.
     unsent: Vec<Vec<u8>>,
     /// Standard input could not be read to its end.
     is_input_broken: bool,
@@ -107,7 +109,10 @@ impl Talk {
             }
             // A file is read as fast as its lines are accepted; a person is never kept waiting.
             let is_held_back = has_input_ended || !self.person.is_here() && self.session.is_full();
-            let tick = self.session.next_tick().map_or_else(never, |at| after(at.saturating_duration_since(Instant::now())));
+            let tick = self
+                .session
+                .next_tick()
+                .map_or_else(never, |at| after(at.saturating_duration_since(Instant::now())));
             select! {
                 recv(if is_held_back { &nobody } else { typed }) -> typed => {
                     let typed = typed.unwrap_or(FromPerson::End);
@@ -123,8 +128,13 @@ impl Talk {
         }
     }
 
-    /// Carries out everything that the session asks for. Returns how it ended, if it did. `is_all_heard`: no input is waiting, so buffered output is flushed.
-    fn do_what_is_to_do(&mut self, is_all_heard: bool, output: &mut impl Write) -> io::Result<Option<Ended>> {
+    /// Carries out everything that the session asks for. Returns how it ended, if it did.
+    /// `is_all_heard`: no input is waiting, so buffered output is flushed.
+    fn do_what_is_to_do(
+        &mut self,
+        is_all_heard: bool,
+        output: &mut impl Write,
+    ) -> io::Result<Option<Ended>> {
         while let Some(next) = self.session.poll() {
             if let Some(ended) = self.carry_out(next, output)? {
                 return Ok(Some(ended));
@@ -199,7 +209,10 @@ impl Talk {
 /// Lets a test see what a panic leaves behind. No release build has it.
 #[cfg(debug_assertions)]
 fn fail_on_purpose(text: &str) {
-    assert!(std::env::var_os("FORKCHAT_CLIENT_PANICS_AT").is_none_or(|at| at != text), "panics on purpose at {text:?}");
+    assert!(
+        std::env::var_os("FORKCHAT_CLIENT_PANICS_AT").is_none_or(|at| at != text),
+        "panics on purpose at {text:?}"
+    );
 }
 #[cfg(not(debug_assertions))]
 fn fail_on_purpose(_: &str) {}

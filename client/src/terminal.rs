@@ -29,7 +29,8 @@ const STALLED: u8 = 200;
 /// Bracketed paste and a synchronised update off, the cursor shown, no style.
 const SOFT_MODES_OFF: &[u8] = b"\x1b[?2004l\x1b[?2026l\x1b[?25h\x1b[0m";
 
-/// The terminal, until it is dropped. A panic, on whatever thread, and the signals that end a program give it back too.
+/// The terminal, until it is dropped. A panic, on whatever thread, and the signals that end a
+/// program give it back too.
 #[derive(Debug)]
 pub struct Terminal(());
 
@@ -62,7 +63,8 @@ impl Terminal {
     }
 }
 
-/// Says what makes the thread that edits stand still. It is called once, before the terminal is given back; it must return, whatever lock is held.
+/// Says what makes the thread that edits stand still. It is called once, before the terminal is
+/// given back; it must return, whatever lock is held.
 pub fn on_giving_back(stand_still: impl Fn() + Send + Sync + 'static) {
     // A second one has nothing to add.
     let _ = STAND_STILL.set(Box::new(stand_still));
@@ -86,13 +88,15 @@ pub fn size() -> (usize, usize) {
     tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()))
 }
 
-/// Stops the program, as Ctrl-Z does everywhere, with the terminal as it was; takes it again when it goes on.
+/// Stops the program, as Ctrl-Z does everywhere, with the terminal as it was; takes it again when
+/// it goes on.
 pub fn suspend() {
     let Ok(editing) = tcgetattr(io::stdin()) else { return };
     if let Some(modes) = &*TAKEN.lock().unwrap_or_else(PoisonError::into_inner) {
         give(modes);
     }
-    // The whole job stops, as if the kernel had seen the key; and this thread first of all, or it would go on until another one has taken the signal.
+    // The whole job stops, as if the kernel had seen the key; and this thread first of all, or it
+    // would go on until another one has taken the signal.
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
     let _ = raise(Signal::SIGTSTP);
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &editing);
@@ -114,7 +118,8 @@ fn give(modes: &Termios) {
     write(SOFT_MODES_OFF);
 }
 
-/// Writes past the lock of standard output, which a thread may hold that is stuck in writing; nothing to a terminal that takes nothing.
+/// Writes past the lock of standard output, which a thread may hold that is stuck in writing;
+/// nothing to a terminal that takes nothing.
 fn write(bytes: &[u8]) {
     let output = io::stdout();
     let mut writable = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
@@ -127,7 +132,8 @@ fn write(bytes: &[u8]) {
 
 fn quiet(modes: &Termios) -> io::Result<()> {
     let mut modes = modes.clone();
-    modes.local_flags -= LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::IEXTEN | LocalFlags::ISIG;
+    modes.local_flags -=
+        LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::IEXTEN | LocalFlags::ISIG;
     modes.input_flags -= InputFlags::ICRNL | InputFlags::IXON;
     tcsetattr(io::stdin(), SetArg::TCSANOW, &modes)?;
     Ok(())

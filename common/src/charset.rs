@@ -62,18 +62,27 @@ impl Charset {
 
     /// How its bytes are read, as far as Telnet is concerned.
     pub fn bytes(self) -> Bytes {
-        Bytes { has_ff: self.has_byte_ff(), is_single: self.0.is_single_byte(), is_utf8: self.0 == UTF_8 }
+        Bytes {
+            has_ff: self.has_byte_ff(),
+            is_single: self.0.is_single_byte(),
+            is_utf8: self.0 == UTF_8,
+        }
     }
 
     /// Reads one line's bytes and appends its text, without its line end, to `text`. What isn't
     /// valid becomes U+FFFD; escape sequences and control characters other than tab are taken out,
     /// so that nobody writes to another's terminal what it acts on, and so are those that turn the
     /// direction of what stands beside them. Backspace and DEL take back the character before them,
-    /// Ctrl-W the word and Ctrl-U all before it. What ends a line elsewhere (CR, form feed, U+2028) becomes a space.
+    /// Ctrl-W the word and Ctrl-U all before it. What ends a line elsewhere (CR, form feed, U+2028)
+    /// becomes a space.
     pub fn decode(self, bytes: &[u8], text: &mut String) {
         let bytes = without_line_end(bytes);
-        // A program that was told another charset may still begin with it, and with a command after it.
-        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).filter(|rest| rest.starts_with(b"/")).unwrap_or(bytes);
+        // A program that was told another charset may still begin with it, and with a command after
+        // it.
+        let bytes = bytes
+            .strip_prefix(BYTE_ORDER_MARK)
+            .filter(|rest| rest.starts_with(b"/"))
+            .unwrap_or(bytes);
         if self.0 == UTF_8
             && let Ok(valid) = std::str::from_utf8(bytes)
         {
@@ -102,9 +111,12 @@ impl Charset {
         let mut encoder = self.0.new_encoder();
         let mut rest = text;
         loop {
-            let room = encoder.max_buffer_length_from_utf8_without_replacement(rest.len()).unwrap_or(rest.len() * 4);
+            let room = encoder
+                .max_buffer_length_from_utf8_without_replacement(rest.len())
+                .unwrap_or(rest.len() * 4);
             bytes.reserve(room);
-            let (result, read) = encoder.encode_from_utf8_to_vec_without_replacement(rest, bytes, true);
+            let (result, read) =
+                encoder.encode_from_utf8_to_vec_without_replacement(rest, bytes, true);
             rest = &rest[read..];
             match result {
                 encoding_rs::EncoderResult::InputEmpty => return true,
@@ -120,7 +132,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line without its end: CR LF, LF, or Telnet's CR NUL.
 fn without_line_end(mut line: &[u8]) -> &[u8] {
-    while let Some(shorter) = [&b"\n"[..], b"\r", b"\r\0"].iter().find_map(|end| line.strip_suffix(*end)) {
+    while let Some(shorter) =
+        [&b"\n"[..], b"\r", b"\r\0"].iter().find_map(|end| line.strip_suffix(*end))
+    {
         line = shorter;
     }
     line
@@ -128,7 +142,8 @@ fn without_line_end(mut line: &[u8]) -> &[u8] {
 
 fn push_printable(decoded: &str, text: &mut String) {
     let is_plain_ascii = |byte: u8| (0x20..0x7f).contains(&byte) || byte == b'\t';
-    // Without an early end, so that the compiler can look at many bytes at a time: nearly always all of them are plain.
+    // Without an early end, so that the compiler can look at many bytes at a time: nearly always
+    // all of them are plain.
     if decoded.bytes().fold(true, |all, byte| all & is_plain_ascii(byte)) {
         text.push_str(decoded);
         return;
@@ -143,7 +158,8 @@ fn push_printable(decoded: &str, text: &mut String) {
             '\u{9b}' => rest = escapes::after_control_sequence(rest),
             '\u{15}' => text.truncate(start),
             '\u{17}' => {
-                let before = text[start..].trim_end().trim_end_matches(|c: char| !c.is_whitespace());
+                let before =
+                    text[start..].trim_end().trim_end_matches(|c: char| !c.is_whitespace());
                 text.truncate(start + before.len());
             }
             '\u{8}' | '\u{7f}' if text.len() > start => drop(text.pop()),
@@ -199,8 +215,13 @@ mod tests {
 
     #[test]
     fn text_passes_through_a_charset_and_back() {
-        for (charset, text) in [("gbk", "你好"), ("big5", "中文"), ("shift_jis", "日本語"), ("windows-1251", "привет"), ("gb18030", "😀")]
-        {
+        for (charset, text) in [
+            ("gbk", "你好"),
+            ("big5", "中文"),
+            ("shift_jis", "日本語"),
+            ("windows-1251", "привет"),
+            ("gb18030", "😀"),
+        ] {
             assert_eq!(decoded(charset, &encoded(charset, text)), text, "{charset}");
         }
         assert_eq!(encoded("gbk", "你好"), [0xc4, 0xe3, 0xba, 0xc3]);
@@ -257,16 +278,36 @@ mod tests {
             "\x7f\x08",
             "\x08x\x1b[D\x7f",
         ] {
-            assert_eq!(decoded("utf-8", format!("{sequence}/who").as_bytes()), "/who", "{sequence:?}");
+            assert_eq!(
+                decoded("utf-8", format!("{sequence}/who").as_bytes()),
+                "/who",
+                "{sequence:?}"
+            );
         }
         assert_eq!(decoded("utf-8", b"\x1b[200~/msg bob hi\x1b[201~"), "/msg bob hi");
-        assert_eq!(decoded("utf-8", b"\x1b[1mbold\x1b[m, N\x08NA\x08A, 1%\x08\x082%"), "bold, NA, 2%");
+        assert_eq!(
+            decoded("utf-8", b"\x1b[1mbold\x1b[m, N\x08NA\x08A, 1%\x08\x082%"),
+            "bold, NA, 2%"
+        );
         assert_eq!(decoded("utf-8", "你好\x7f们\x08".as_bytes()), "你");
     }
 
     #[test]
     fn what_was_typed_after_esc_stays() {
-        for text in ["hello", "Oh dear", "OK", "On time", "]x", "Please", "X marks it", "^_^", "(hello)", "你好", "/who", "//who"] {
+        for text in [
+            "hello",
+            "Oh dear",
+            "OK",
+            "On time",
+            "]x",
+            "Please",
+            "X marks it",
+            "^_^",
+            "(hello)",
+            "你好",
+            "/who",
+            "//who",
+        ] {
             assert_eq!(decoded("utf-8", format!("\x1b{text}").as_bytes()), text);
         }
     }
@@ -293,7 +334,11 @@ mod tests {
         assert_eq!(decoded("utf-8", b"10%\r20%"), "10% 20%");
         assert_eq!(decoded("utf-8", b"10%\r20%\r\r\0\r\n"), "10% 20%");
         for separator in ["\r", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}"] {
-            assert_eq!(decoded("utf-8", format!("hi{separator}[#lobby] bob: hi").as_bytes()), "hi [#lobby] bob: hi", "{separator:?}");
+            assert_eq!(
+                decoded("utf-8", format!("hi{separator}[#lobby] bob: hi").as_bytes()),
+                "hi [#lobby] bob: hi",
+                "{separator:?}"
+            );
         }
         assert_eq!(decoded("windows-1251", b"10%\r20%"), "10% 20%");
         assert_eq!(decoded("iso-8859-1", b"a\x85b"), "a…b", "windows-1252 by its WHATWG name");
@@ -302,7 +347,10 @@ mod tests {
 
     #[test]
     fn what_acts_on_other_text_is_gone_and_what_words_need_stays() {
-        assert_eq!(decoded("utf-8", "a\u{202e}b\u{2066}c\u{2069}d\u{feff}e\u{fff9}f\u{e0041}g".as_bytes()), "abcdefg");
+        assert_eq!(
+            decoded("utf-8", "a\u{202e}b\u{2066}c\u{2069}d\u{feff}e\u{fff9}f\u{e0041}g".as_bytes()),
+            "abcdefg"
+        );
         for text in [
             "שלום\u{200f}!",
             "می\u{200c}خواهم",
@@ -348,12 +396,24 @@ mod tests {
     /// Whatever a client can send in its charset, another in the same charset reads.
     #[test]
     fn all_pairs_of_bytes_pass_through_a_charset_and_back() {
-        for label in ["big5", "euc-kr", "euc-jp", "shift_jis", "gbk", "gb18030", "windows-1258", "koi8-r", "iso-8859-8-i", "macintosh"] {
+        for label in [
+            "big5",
+            "euc-kr",
+            "euc-jp",
+            "shift_jis",
+            "gbk",
+            "gb18030",
+            "windows-1258",
+            "koi8-r",
+            "iso-8859-8-i",
+            "macintosh",
+        ] {
             for lead in 0x80..=0xffu8 {
                 for trail in 0x40..=0xffu8 {
                     let text = decoded(label, &[lead, trail]);
                     // Shift_JIS has a range for private use, which is read and can't be written.
-                    let is_private = text.chars().any(|c| matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fffd}'));
+                    let is_private =
+                        text.chars().any(|c| matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fffd}'));
                     if !is_private {
                         let back = decoded(label, &encoded(label, &text));
                         assert_eq!(back, text, "{label} {lead:x} {trail:x}");
@@ -365,9 +425,14 @@ mod tests {
 
     #[test]
     fn byte_ff_is_a_character_in_some() {
-        for (charset, has) in
-            [("utf-8", false), ("gbk", false), ("windows-1251", true), ("koi8-r", true), ("shift_jis", false), ("big5", false)]
-        {
+        for (charset, has) in [
+            ("utf-8", false),
+            ("gbk", false),
+            ("windows-1251", true),
+            ("koi8-r", true),
+            ("shift_jis", false),
+            ("big5", false),
+        ] {
             assert_eq!(Charset::by_label(charset).unwrap().has_byte_ff(), has, "{charset}");
         }
     }

@@ -81,8 +81,8 @@ pub struct Row {
     pub arguments: &'static str,
     /// What it does, in a few words.
     pub does: &'static str,
-    /// What it costs of the budget that `--rate-limit` sets, in lines: more than a line where it notifies
-    /// others or has a long answer. At most [`crate::limits::COMMAND_COST_MAX`].
+    /// What it costs of the budget that `--rate-limit` sets, in lines: more than a line where it
+    /// notifies others or has a long answer. At most [`crate::limits::COMMAND_COST_MAX`].
     pub cost: u64,
     /// Whether its answer may take several parts, so that the session's further input waits.
     pub has_long_answer: bool,
@@ -148,7 +148,14 @@ pub static TABLE: [Row; 16] = [
         has_long_answer: false,
         parse: |rest| nothing(rest).then_some(Command::Whoami),
     },
-    Row { name: "msg", arguments: "NICK TEXT", does: "sends a private message", cost: 4, has_long_answer: false, parse: parse_msg },
+    Row {
+        name: "msg",
+        arguments: "NICK TEXT",
+        does: "sends a private message",
+        cost: 4,
+        has_long_answer: false,
+        parse: parse_msg,
+    },
     Row {
         name: "me",
         arguments: "TEXT",
@@ -206,7 +213,14 @@ pub static TABLE: [Row; 16] = [
         parse: |rest| Some(Command::Quit(rest)),
     },
     // In the table so that it is parsed like the rest; `/help` leaves out what has no explanation.
-    Row { name: "hello", arguments: "COOKIE", does: "", cost: 4, has_long_answer: false, parse: |_| Some(Command::Hello) },
+    Row {
+        name: "hello",
+        arguments: "COOKIE",
+        does: "",
+        cost: 4,
+        has_long_answer: false,
+        parse: |_| Some(Command::Hello),
+    },
 ];
 
 /// Why a line that starts with a slash is not a command.
@@ -242,7 +256,9 @@ impl Row {
     /// Finds a command by its name, with or without its slash, in any case and width.
     pub fn by_name(name: &str) -> Option<&'static Row> {
         let name = name.strip_prefix('/').unwrap_or(name);
-        let is_same = |row: &&Row| row.name.len() == name.chars().count() && row.name.chars().eq(name.chars().map(narrow));
+        let is_same = |row: &&Row| {
+            row.name.len() == name.chars().count() && row.name.chars().eq(name.chars().map(narrow))
+        };
         TABLE.iter().find(is_same)
     }
 
@@ -285,7 +301,8 @@ pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, 
         return Ok(Some((None, Command::Say(line))));
     };
     if rest.starts_with(slash) {
-        let said = if indent.is_empty() { Command::Say(rest) } else { Command::SayIndented(indent, rest) };
+        let said =
+            if indent.is_empty() { Command::Say(rest) } else { Command::SayIndented(indent, rest) };
         return Ok(Some((None, said)));
     }
     let row = row.ok_or(CommandError::Unknown(name))?;
@@ -298,8 +315,8 @@ pub fn parse(line: &str) -> Result<Option<(Option<&'static Row>, Command<'_>)>, 
     }
 }
 
-/// Whether a line is refused for what stands where a command has its slash, and only looks like one:
-/// a backslash, or another character.
+/// Whether a line is refused for what stands where a command has its slash, and only looks like
+/// one: a backslash, or another character.
 pub fn begins_with_lookalike(line: &str) -> bool {
     parse(line).is_err() && Attempt::of(line).is_some_and(|attempt| is_lookalike(attempt.slash))
 }
@@ -333,7 +350,10 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     fn of(line: &'a str) -> Option<Attempt<'a>> {
         let visible = line.trim_start_matches(is_stray);
-        let slash = visible.chars().next().filter(|c| matches!(*c, '/' | FULL_WIDTH_SLASH) || is_lookalike(*c))?;
+        let slash = visible
+            .chars()
+            .next()
+            .filter(|c| matches!(*c, '/' | FULL_WIDTH_SLASH) || is_lookalike(*c))?;
         let (indent, rest) = (&line[..line.len() - visible.len()], &visible[slash.len_utf8()..]);
         let words = rest.trim_start_matches(slash);
         let (name, arguments) = words.split_once(is_blank).unwrap_or((words, ""));
@@ -341,7 +361,11 @@ impl<'a> Attempt<'a> {
         let is_meant = match (slash, row) {
             (_, Some(_)) => true,
             // An indented path is text, and so is a face such as ／(^o^)＼.
-            ('/', None) => indent.is_empty() || hint(name).is_some() || (!indent.chars().all(char::is_whitespace) && is_letters(name)),
+            ('/', None) => {
+                indent.is_empty()
+                    || hint(name).is_some()
+                    || (!indent.chars().all(char::is_whitespace) && is_letters(name))
+            }
             (_, None) if BACKSLASHES.contains(&slash) => false,
             (_, None) => is_word(name),
         };
@@ -355,7 +379,8 @@ const FULL_WIDTH_SLASH: char = '\u{ff0f}';
 const SLASH_LOOKALIKES: &[char] = &['\u{2044}', '\u{2215}', '\u{29f8}', '\u{2571}', '\u{27cb}'];
 /// Backslash, its full-width and small forms, set minus, reverse solidus operator, big reverse
 /// solidus. Much begins with one (`\o/`, `\n`), so only a command's name makes it an attempt.
-const BACKSLASHES: &[char] = &['\\', '¥', '₩', '\u{ff3c}', '\u{fe68}', '\u{2216}', '\u{29f5}', '\u{29f9}'];
+const BACKSLASHES: &[char] =
+    &['\\', '¥', '₩', '\u{ff3c}', '\u{fe68}', '\u{2216}', '\u{29f5}', '\u{29f9}'];
 
 /// Whether it is not a slash, and may have been typed or pasted for one.
 fn is_lookalike(c: char) -> bool {
@@ -390,11 +415,11 @@ fn is_blank(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Whether a line, as a client sent it, may be a command with a long answer. What the client sent after
-/// such a line is better left in the kernel until the answer is complete.
+/// Whether a line, as a client sent it, may be a command with a long answer. What the client sent
+/// after such a line is better left in the kernel until the answer is complete.
 ///
-/// What the line's bytes mean is decided later, by charset and Telnet state. So this says yes to each
-/// line that doesn't begin as ordinary text does; a wrong yes only costs some speed.
+/// What the line's bytes mean is decided later, by charset and Telnet state. So this says yes to
+/// each line that doesn't begin as ordinary text does; a wrong yes only costs some speed.
 pub fn may_have_long_answer(line: &[u8]) -> bool {
     match line.trim_ascii_start() {
         [b'/', name @ ..] => {
@@ -402,11 +427,16 @@ pub fn may_have_long_answer(line: &[u8]) -> bool {
             if !name.split(u8::is_ascii_whitespace).next().is_none_or(<[u8]>::is_ascii) {
                 return true;
             }
-            let is_head = |row: &&Row| name.get(..row.name.len()).is_some_and(|head| head.eq_ignore_ascii_case(row.name.as_bytes()));
+            let is_head = |row: &&Row| {
+                name.get(..row.name.len())
+                    .is_some_and(|head| head.eq_ignore_ascii_case(row.name.as_bytes()))
+            };
             TABLE.iter().filter(|row| row.has_long_answer).any(|row| is_head(&row))
         }
         // What stands before the slash may be taken back.
-        line @ [first, ..] => !first.is_ascii_graphic() || memchr::memchr3(0x08, 0x15, 0x7f, line).is_some(),
+        line @ [first, ..] => {
+            !first.is_ascii_graphic() || memchr::memchr3(0x08, 0x15, 0x7f, line).is_some()
+        }
         [] => false,
     }
 }
@@ -505,8 +535,14 @@ const HINTS: [(&str, &[&str]); 11] = [
 const HINTS_IN_WORDS: [(&[&str], &str); 5] = [
     (&["q"], "/quit leaves the chat, /msg NICK TEXT sends a private message"),
     (&["say", "s"], "to send a line to the room, type it without a slash"),
-    (&["away", "back", "afk", "status"], "there is no away status here; /me TEXT tells the room what you do"),
-    (&["whois", "wii", "whowas"], "/who lists who is in a room; nothing more is shown about others"),
+    (
+        &["away", "back", "afk", "status"],
+        "there is no away status here; /me TEXT tells the room what you do",
+    ),
+    (
+        &["whois", "wii", "whowas"],
+        "/who lists who is in a room; nothing more is shown about others",
+    ),
     (
         &["kick", "ban", "op", "deop", "voice", "mode", "invite", "ignore", "oper"],
         "there are no operators, bans, invitations or ignore lists here",
@@ -520,7 +556,13 @@ mod tests {
 
     #[test]
     fn paths_and_comments_are_escaped_and_other_text_is_not() {
-        for (text, sent) in [("/usr/bin/ld: no", "//usr/bin/ld: no"), ("/quit", "//quit"), ("// x", "/// x"), ("a /b", "a /b"), ("", "")] {
+        for (text, sent) in [
+            ("/usr/bin/ld: no", "//usr/bin/ld: no"),
+            ("/quit", "//quit"),
+            ("// x", "/// x"),
+            ("a /b", "a /b"),
+            ("", ""),
+        ] {
             assert_eq!(literal(text), sent);
         }
         assert_eq!(command("/// x"), Command::Say("// x"));
@@ -528,13 +570,24 @@ mod tests {
 
     #[test]
     fn names_from_other_programs_lead_to_the_command_here() {
-        for (name, here) in
-            [("j", "join"), ("PART", "leave"), ("names", "who"), ("list", "rooms"), ("exit", "quit"), ("query", "msg"), ("w", "msg")]
-        {
+        for (name, here) in [
+            ("j", "join"),
+            ("PART", "leave"),
+            ("names", "who"),
+            ("list", "rooms"),
+            ("exit", "quit"),
+            ("query", "msg"),
+            ("w", "msg"),
+        ] {
             assert_eq!(hint(name), Row::by_name(here).map(Hint::Command), "{name}");
         }
         assert!(matches!(hint("away"), Some(Hint::Words(_))) && hint("dance").is_none());
-        let names = || HINTS.iter().flat_map(|(_, names)| *names).chain(HINTS_IN_WORDS.iter().flat_map(|(names, _)| *names));
+        let names = || {
+            HINTS
+                .iter()
+                .flat_map(|(_, names)| *names)
+                .chain(HINTS_IN_WORDS.iter().flat_map(|(names, _)| *names))
+        };
         for (here, _) in HINTS {
             assert!(Row::by_name(here).is_some(), "{here}");
         }
@@ -621,7 +674,9 @@ mod tests {
         for text in ["\\nick is a macro", " \\msg bob x", "\u{2044}msg bob x", "\u{2215}dance"] {
             assert!(begins_with_lookalike(text), "{text}");
         }
-        for text in ["/nick", "/dance", "\u{ff0f}dance", "\u{200b}/dance", "/", "//nick", "\\o/", "hi", ""] {
+        for text in
+            ["/nick", "/dance", "\u{ff0f}dance", "\u{200b}/dance", "/", "//nick", "\\o/", "hi", ""]
+        {
             assert!(!begins_with_lookalike(text), "{text}");
         }
     }
@@ -714,7 +769,16 @@ mod tests {
 
     #[test]
     fn a_line_in_which_nothing_is_seen_is_nothing() {
-        for line in ["", " ", "\t \t", "\u{3000}\u{3000}", "\u{a0}", "\u{200b}\u{200d}", "\u{feff}", "\u{2800} \u{3164}"] {
+        for line in [
+            "",
+            " ",
+            "\t \t",
+            "\u{3000}\u{3000}",
+            "\u{a0}",
+            "\u{200b}\u{200d}",
+            "\u{feff}",
+            "\u{2800} \u{3164}",
+        ] {
             assert_eq!(parse(line), Ok(None), "{line:?}");
         }
         assert!(matches!(parse("/me \u{200b}\u{3000}"), Err(CommandError::Usage(_))));
@@ -728,10 +792,19 @@ mod tests {
         assert_eq!(command("/set"), Command::Settings);
         assert_eq!(command("/leave"), Command::Leave(None));
         assert_eq!(command("/topic "), Command::Topic(None));
-        assert_eq!(["/topic -", "/topic \"\"", "/topic - tea -"].map(command), ["", "", "- tea -"].map(|text| Command::Topic(Some(text))));
-        assert_eq!(["/rooms", "/rooms rust*"].map(command), [Command::Rooms(None), Command::Rooms(Some("rust*"))]);
+        assert_eq!(
+            ["/topic -", "/topic \"\"", "/topic - tea -"].map(command),
+            ["", "", "- tea -"].map(|text| Command::Topic(Some(text)))
+        );
+        assert_eq!(
+            ["/rooms", "/rooms rust*"].map(command),
+            [Command::Rooms(None), Command::Rooms(Some("rust*"))]
+        );
         assert_eq!(command("/msg\tbob\thi"), Command::Msg { nick: "bob", text: "hi" });
-        assert_eq!(["/history", "/history 500"].map(command), [Command::History(20), Command::History(500)]);
+        assert_eq!(
+            ["/history", "/history 500"].map(command),
+            [Command::History(20), Command::History(500)]
+        );
         for line in [
             "/history 0",
             "/history 501",
@@ -762,15 +835,30 @@ mod tests {
 
     #[test]
     fn a_line_that_may_have_a_long_answer_is_recognised_by_its_bytes() {
-        for line in
-            ["/history", "/HISTORY 3", "  /rooms", "/who #x", "\u{feff}/history", "／history", "/ｗｈｏ", "/hｉstory 3", "\u{1}/who"]
-        {
+        for line in [
+            "/history",
+            "/HISTORY 3",
+            "  /rooms",
+            "/who #x",
+            "\u{feff}/history",
+            "／history",
+            "/ｗｈｏ",
+            "/hｉstory 3",
+            "\u{1}/who",
+        ] {
             assert!(may_have_long_answer(line.as_bytes()), "{line:?}");
         }
         for line in ["", "hello", "/nick who", "//history", "/me asks who is here", "[a]"] {
             assert!(!may_have_long_answer(line.as_bytes()), "{line:?}");
         }
-        for line in [&b"\xff\xfd\x06/history"[..], b"x\x08/history", b"xy\x7f\x7f/who", b"xy\x15/who", b"\x1b[A/who", b"\xa0/rooms"] {
+        for line in [
+            &b"\xff\xfd\x06/history"[..],
+            b"x\x08/history",
+            b"xy\x7f\x7f/who",
+            b"xy\x15/who",
+            b"\x1b[A/who",
+            b"\xa0/rooms",
+        ] {
             assert!(may_have_long_answer(line), "{line:?}");
         }
     }

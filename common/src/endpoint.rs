@@ -23,10 +23,18 @@ pub mod whole {
     ///
     /// # Errors
     /// Those of the serialiser.
-    pub fn serialize<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        address: &SocketAddr,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match address {
             SocketAddr::V4(v4) => Whole::V4(*v4.ip(), v4.port()),
-            SocketAddr::V6(v6) => Whole::V6 { ip: *v6.ip(), port: v6.port(), flow: v6.flowinfo(), scope: v6.scope_id() },
+            SocketAddr::V6(v6) => Whole::V6 {
+                ip: *v6.ip(),
+                port: v6.port(),
+                flow: v6.flowinfo(),
+                scope: v6.scope_id(),
+            },
         }
         .serialize(serializer)
     }
@@ -43,8 +51,8 @@ pub mod whole {
     }
 }
 
-/// An address as people write it. On a socket for both protocols an IPv4 address comes mapped into IPv6; the plain one is returned. All other
-/// addresses stay as they are, with their scope.
+/// An address as people write it. On a socket for both protocols an IPv4 address comes mapped into
+/// IPv6; the plain one is returned. All other addresses stay as they are, with their scope.
 pub fn plain(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
@@ -52,12 +60,15 @@ pub fn plain(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The server's end of a UDP session: the address to which the client sends. Answers leave from there, since the client takes no others.
+/// The server's end of a UDP session: the address to which the client sends. Answers leave from
+/// there, since the client takes no others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LocalAddress {
-    /// The address; `None` if it is unknown or can't be a source, as a multicast group's: then the kernel chooses.
+    /// The address; `None` if it is unknown or can't be a source, as a multicast group's: then the
+    /// kernel chooses.
     pub ip: Option<IpAddr>,
-    /// The network interface's index if the address means something on that interface only (link-local), else 0.
+    /// The network interface's index if the address means something on that interface only
+    /// (link-local), else 0.
     pub interface: u32,
 }
 
@@ -70,7 +81,8 @@ pub struct UdpPath {
     pub local: LocalAddress,
 }
 
-/// 64 random bits: a cookie or a session's key. Shown as 13 characters that can be read aloud and typed.
+/// 64 random bits: a cookie or a session's key. Shown as 13 characters that can be read aloud and
+/// typed.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
@@ -82,8 +94,11 @@ impl Token {
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
-        (0..Self::CHARS)
-            .try_for_each(|digit| f.write_char(char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[(self.0 >> (digit * 5) & 31) as usize])))
+        (0..Self::CHARS).try_for_each(|digit| {
+            f.write_char(char::from(
+                b"abcdefghijkmnpqrstuvwxyz23456789"[(self.0 >> (digit * 5) & 31) as usize],
+            ))
+        })
     }
 }
 

@@ -27,7 +27,8 @@ pub enum Event<'a> {
         /// The text.
         text: &'a str,
     },
-    /// An earlier line of a room: part of the answer to `/history`. Its stamp is that of the line, not of the answer.
+    /// An earlier line of a room: part of the answer to `/history`. Its stamp is that of the line,
+    /// not of the answer.
     Past {
         /// The room.
         room: &'a str,
@@ -128,9 +129,13 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// Whether this is a join, leave, quit or nick change: sent only to sessions with the setting joins.
+    /// Whether this is a join, leave, quit or nick change: sent only to sessions with the setting
+    /// joins.
     pub fn is_presence(&self) -> bool {
-        matches!(self, Event::Joined { .. } | Event::Left { .. } | Event::Quit { .. } | Event::Renamed { .. })
+        matches!(
+            self,
+            Event::Joined { .. } | Event::Left { .. } | Event::Quit { .. } | Event::Renamed { .. }
+        )
     }
 }
 
@@ -274,7 +279,8 @@ pub enum Refusal<'a> {
     TooMuchState,
     /// Too many lines arrived before a long answer was complete.
     TooMuchWaiting,
-    /// The sessions of the address together exceed its rate, and the command costs more than a line.
+    /// The sessions of the address together exceed its rate, and the command costs more than a
+    /// line.
     AddressTooFast,
     /// The history can't be read.
     HistoryUnreadable,

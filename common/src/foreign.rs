@@ -23,8 +23,12 @@ pub struct Protocol {
 /// A refusal in plain text, for protocols without a short answer of their own.
 macro_rules! refusal {
     ($what:literal) => {
-        concat!("! this is forkchat, a chat server for lines of text, but you sent ", $what, "; connect with nc or forkchat-client\n")
-            .as_bytes()
+        concat!(
+            "! this is forkchat, a chat server for lines of text, but you sent ",
+            $what,
+            "; connect with nc or forkchat-client\n"
+        )
+        .as_bytes()
     };
 }
 
@@ -56,14 +60,42 @@ const GOAWAY: &[u8] =
 
 /// The first row that matches decides, so specific rows come before general ones.
 const TABLE: &[Protocol] = &[
-    Protocol { name: "HTTP/2", answer: GOAWAY, matches: |bytes| bytes.starts_with(b"PRI * HTTP/2.0\r\n") },
-    Protocol { name: "HTTP", answer: bad_request!("HTTP/1.1"), matches: |bytes| is_request(bytes, b"HTTP") || is_http_0_9(bytes) },
-    Protocol { name: "RTSP", answer: bad_request!("RTSP/1.0"), matches: |bytes| is_request(bytes, b"RTSP") },
-    Protocol { name: "SIP", answer: bad_request!("SIP/2.0"), matches: |bytes| is_request(bytes, b"SIP") },
-    Protocol { name: "ICAP", answer: bad_request!("ICAP/1.0"), matches: |bytes| is_request(bytes, b"ICAP") },
-    Protocol { name: "Icecast", answer: bad_request!("HTTP/1.0"), matches: |bytes| is_request(bytes, b"ICE") },
+    Protocol {
+        name: "HTTP/2",
+        answer: GOAWAY,
+        matches: |bytes| bytes.starts_with(b"PRI * HTTP/2.0\r\n"),
+    },
+    Protocol {
+        name: "HTTP",
+        answer: bad_request!("HTTP/1.1"),
+        matches: |bytes| is_request(bytes, b"HTTP") || is_http_0_9(bytes),
+    },
+    Protocol {
+        name: "RTSP",
+        answer: bad_request!("RTSP/1.0"),
+        matches: |bytes| is_request(bytes, b"RTSP"),
+    },
+    Protocol {
+        name: "SIP",
+        answer: bad_request!("SIP/2.0"),
+        matches: |bytes| is_request(bytes, b"SIP"),
+    },
+    Protocol {
+        name: "ICAP",
+        answer: bad_request!("ICAP/1.0"),
+        matches: |bytes| is_request(bytes, b"ICAP"),
+    },
+    Protocol {
+        name: "Icecast",
+        answer: bad_request!("HTTP/1.0"),
+        matches: |bytes| is_request(bytes, b"ICE"),
+    },
     Protocol { name: "JSON-RPC", answer: refusal!("a JSON-RPC request"), matches: is_json_rpc },
-    Protocol { name: "NATS", answer: concat!("-ERR '", explanation!(), "'").as_bytes(), matches: |bytes| bytes.starts_with(b"CONNECT {") },
+    Protocol {
+        name: "NATS",
+        answer: concat!("-ERR '", explanation!(), "'").as_bytes(),
+        matches: |bytes| bytes.starts_with(b"CONNECT {"),
+    },
     Protocol {
         name: "ZeroMQ",
         answer: refusal!("a ZeroMQ greeting"),
@@ -72,8 +104,16 @@ const TABLE: &[Protocol] = &[
     Protocol { name: "HTTP response", answer: refusal!("an HTTP response"), matches: is_response },
     Protocol { name: "TLS", answer: TLS_ALERT, matches: is_tls },
     Protocol { name: "SSH", answer: refusal!("an SSH banner"), matches: is_ssh },
-    Protocol { name: "PROXY protocol", answer: refusal!("a PROXY protocol header"), matches: is_proxy },
-    Protocol { name: "IRC", answer: concat!("ERROR :", explanation!()).as_bytes(), matches: is_irc },
+    Protocol {
+        name: "PROXY protocol",
+        answer: refusal!("a PROXY protocol header"),
+        matches: is_proxy,
+    },
+    Protocol {
+        name: "IRC",
+        answer: concat!("ERROR :", explanation!()).as_bytes(),
+        matches: is_irc,
+    },
     Protocol { name: "SMTP", answer: concat!("554 ", explanation!()).as_bytes(), matches: is_smtp },
     Protocol { name: "XMPP", answer: refusal!("an XMPP stream"), matches: is_xmpp },
     Protocol {
@@ -81,11 +121,23 @@ const TABLE: &[Protocol] = &[
         answer: refusal!("a Flash policy file request"),
         matches: |bytes| bytes.starts_with(b"<policy-file-request/>"),
     },
-    Protocol { name: "memcached", answer: concat!("SERVER_ERROR ", explanation!()).as_bytes(), matches: is_memcached },
-    Protocol { name: "Redis", answer: concat!("-ERR ", explanation!()).as_bytes(), matches: is_redis },
+    Protocol {
+        name: "memcached",
+        answer: concat!("SERVER_ERROR ", explanation!()).as_bytes(),
+        matches: is_memcached,
+    },
+    Protocol {
+        name: "Redis",
+        answer: concat!("-ERR ", explanation!()).as_bytes(),
+        matches: is_redis,
+    },
     Protocol { name: "STOMP", answer: refusal!("a STOMP frame"), matches: is_stomp },
     Protocol { name: "Git", answer: refusal!("a Git request"), matches: is_git },
-    Protocol { name: "rsync", answer: b"@ERROR: this is forkchat, a chat server\n", matches: is_rsync },
+    Protocol {
+        name: "rsync",
+        answer: b"@ERROR: this is forkchat, a chat server\n",
+        matches: is_rsync,
+    },
     Protocol { name: "VNC", answer: refusal!("a VNC version"), matches: is_vnc },
     Protocol {
         name: "JDWP",
@@ -101,10 +153,18 @@ const TABLE: &[Protocol] = &[
     // CONNACK: unacceptable protocol version (MQTT 3.1.1, section 3.2).
     Protocol { name: "MQTT", answer: b"\x20\x02\x00\x01", matches: is_mqtt },
     // Request rejected; no acceptable methods (RFC 1928, section 3).
-    Protocol { name: "SOCKS4", answer: b"\0\x5b\0\0\0\0\0\0", matches: |bytes| matches!(bytes, [4, 1 | 2, _, _, _, _, _, _, ..]) },
+    Protocol {
+        name: "SOCKS4",
+        answer: b"\0\x5b\0\0\0\0\0\0",
+        matches: |bytes| matches!(bytes, [4, 1 | 2, _, _, _, _, _, _, ..]),
+    },
     Protocol { name: "SOCKS5", answer: b"\x05\xff", matches: is_socks5 },
     Protocol { name: "LDAP", answer: refusal!("an LDAP request"), matches: is_ldap },
-    Protocol { name: "RDP", answer: refusal!("an RDP request"), matches: |bytes| bytes.starts_with(&[3, 0]) },
+    Protocol {
+        name: "RDP",
+        answer: refusal!("an RDP request"),
+        matches: |bytes| bytes.starts_with(&[3, 0]),
+    },
     Protocol { name: "UTF-16", answer: refusal!("UTF-16 instead of UTF-8"), matches: is_utf_16 },
     Protocol { name: "binary data", answer: refusal!("binary data"), matches: is_binary },
 ];
@@ -167,10 +227,14 @@ fn is_request(bytes: &[u8], name: &[u8]) -> bool {
     let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return false };
     let (between, version) = (words.clone().count().saturating_sub(1), words.next_back());
-    let is_word = method.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'));
+    let is_word =
+        method.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'));
     let is_method = is_word && method.len() > 2 && !method.iter().any(u8::is_ascii_lowercase);
     let is_known = [&b"GET"[..], b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"].contains(&method);
-    let is_too_long = name == b"HTTP" && version.is_none() && bytes.len() == line.len() && line.len() >= LINE_BYTES_MAX - 1;
+    let is_too_long = name == b"HTTP"
+        && version.is_none()
+        && bytes.len() == line.len()
+        && line.len() >= LINE_BYTES_MAX - 1;
     let ends_in_version = version
         .and_then(|version| version.split_at_checked(name.len()))
         .is_some_and(|(word, number)| word.eq_ignore_ascii_case(name) && is_version(number));
@@ -185,7 +249,9 @@ fn is_request(bytes: &[u8], name: &[u8]) -> bool {
 
 /// `GET /index.html`
 fn is_http_0_9(bytes: &[u8]) -> bool {
-    whole_line(bytes).and_then(|line| line.strip_prefix(b"GET ")).is_some_and(|target| !target.contains(&b' ') && is_path(target))
+    whole_line(bytes)
+        .and_then(|line| line.strip_prefix(b"GET "))
+        .is_some_and(|target| !target.contains(&b' ') && is_path(target))
 }
 
 /// A path or an absolute URI.
@@ -207,7 +273,9 @@ fn is_version(text: &[u8]) -> bool {
 fn is_response(bytes: &[u8]) -> bool {
     let mut words = words(first_line(bytes));
     let version = words.next().unwrap_or_default();
-    [&b"HTTP"[..], b"RTSP", b"SIP", b"ICAP"].iter().any(|name| version.strip_prefix(*name).is_some_and(is_version))
+    [&b"HTTP"[..], b"RTSP", b"SIP", b"ICAP"]
+        .iter()
+        .any(|name| version.strip_prefix(*name).is_some_and(is_version))
         && words.next().is_some_and(|code| code.len() == 3 && code.iter().all(u8::is_ascii_digit))
 }
 
@@ -219,7 +287,10 @@ fn is_json_rpc(bytes: &[u8]) -> bool {
 
 /// A handshake record of SSL 3 to TLS 1.3, or SSL 2's ClientHello.
 fn is_tls(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x16, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 0, 2, ..])
+    matches!(
+        bytes,
+        [0x16, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 3, 0..=4, ..] | [0x80..=0x8f, _, 1, 0, 2, ..]
+    )
 }
 
 /// `SSH-2.0-OpenSSH_10.0`, RFC 4253, section 4.2.
@@ -234,7 +305,9 @@ fn is_ssh(bytes: &[u8]) -> bool {
 fn is_proxy(bytes: &[u8]) -> bool {
     let words: Vec<&[u8]> = words(first_line(bytes)).collect();
     let is_first = match words[..] {
-        [b"PROXY", b"TCP4" | b"TCP6", _, _, from, to] => [from, to].concat().iter().all(u8::is_ascii_digit),
+        [b"PROXY", b"TCP4" | b"TCP6", _, _, from, to] => {
+            [from, to].concat().iter().all(u8::is_ascii_digit)
+        }
         [b"PROXY", b"UNKNOWN"] => true,
         _ => false,
     };
@@ -246,7 +319,9 @@ fn is_proxy(bytes: &[u8]) -> bool {
 fn is_irc(bytes: &[u8]) -> bool {
     let line = first_line(bytes);
     let is_cap = |line: &[u8]| {
-        matches!(line, b"CAP LS" | b"CAP LIST" | b"CAP END") || line.starts_with(b"CAP LS 3") || line.starts_with(b"CAP REQ :")
+        matches!(line, b"CAP LS" | b"CAP LIST" | b"CAP END")
+            || line.starts_with(b"CAP LS 3")
+            || line.starts_with(b"CAP REQ :")
     };
     let is_user = |line: &[u8]| {
         let mut words = words(line);
@@ -256,23 +331,37 @@ fn is_irc(bytes: &[u8]) -> bool {
     };
     let opens = line.starts_with(b"NICK ") || line.starts_with(b"PASS ");
     let (second, third) = (second_line(bytes), lines(bytes).nth(2).unwrap_or_default());
-    is_cap(line) || is_user(line) || (opens && (is_cap(second) || is_user(second) || (second.starts_with(b"NICK ") && is_user(third))))
+    is_cap(line)
+        || is_user(line)
+        || (opens
+            && (is_cap(second)
+                || is_user(second)
+                || (second.starts_with(b"NICK ") && is_user(third))))
 }
 
 /// `EHLO mail.example.org`, or with any word when the next command is sent without a wait for the
 /// answer, as senders of spam do; `EHLO everyone` alone may be a person's.
 fn is_smtp(bytes: &[u8]) -> bool {
-    let is = |line: &[u8], word: &[u8]| line.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
+    let is = |line: &[u8], word: &[u8]| {
+        line.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
+    };
     let is_hello = |line: &[u8]| [b"EHLO ", b"HELO ", b"LHLO "].iter().any(|word| is(line, *word));
     let (first, second) = (first_line(bytes), second_line(bytes));
     let goes_on = [&b"MAIL FROM:"[..], b"STARTTLS", b"AUTH "].iter().any(|word| is(second, word));
-    is(first, b"MAIL FROM:<") || (is_hello(first) && (goes_on || whole_line(bytes).is_some_and(|line| is_host(line[5..].trim_ascii()))))
+    is(first, b"MAIL FROM:<")
+        || (is_hello(first)
+            && (goes_on || whole_line(bytes).is_some_and(|line| is_host(line[5..].trim_ascii()))))
 }
 
 /// A host's full name, or its address in brackets: RFC 5321, section 4.1.3.
 fn is_host(text: &[u8]) -> bool {
-    let is_label = |label: &[u8]| !label.is_empty() && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    let is_literal = text.starts_with(b"[") && text.ends_with(b"]") && text.iter().any(|byte| matches!(byte, b'.' | b':'));
+    let is_label = |label: &[u8]| {
+        !label.is_empty()
+            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let is_literal = text.starts_with(b"[")
+        && text.ends_with(b"]")
+        && text.iter().any(|byte| matches!(byte, b'.' | b':'));
     let is_name = text.contains(&b'.') && text.split(|&byte| byte == b'.').all(is_label);
     (is_literal && !text.contains(&b' ')) || is_name || text.eq_ignore_ascii_case(b"localhost")
 }
@@ -280,18 +369,25 @@ fn is_host(text: &[u8]) -> bool {
 /// RFC 6120, section 4.2. It is sent without a line end.
 fn is_xmpp(bytes: &[u8]) -> bool {
     let is_stream = |text: &[u8]| text.trim_ascii_start().starts_with(b"<stream:stream ");
-    let has_attribute = [&b"to="[..], b"xmlns"].iter().any(|name| memmem::find(bytes, name).is_some());
+    let has_attribute =
+        [&b"to="[..], b"xmlns"].iter().any(|name| memmem::find(bytes, name).is_some());
     (is_stream(bytes) && has_attribute)
-        || (bytes.starts_with(b"<?xml") && memmem::find(bytes, b"?>").is_some_and(|end| is_stream(&bytes[end + 2..])))
+        || (bytes.starts_with(b"<?xml")
+            && memmem::find(bytes, b"?>").is_some_and(|end| is_stream(&bytes[end + 2..])))
 }
 
-/// `set key flags exptime bytes`, and the like, before as many bytes of data. The line ends in CR LF;
-/// a person whose line does may add numbers, and no key is one.
+/// `set key flags exptime bytes`, and the like, before as many bytes of data. The line ends in CR
+/// LF; a person whose line does may add numbers, and no key is one.
 fn is_memcached(bytes: &[u8]) -> bool {
     let is_number = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
-    let Some(line) = memchr::memchr(b'\n', bytes).and_then(|end| bytes[..end].strip_suffix(b"\r")) else { return false };
+    let Some(line) = memchr::memchr(b'\n', bytes).and_then(|end| bytes[..end].strip_suffix(b"\r"))
+    else {
+        return false;
+    };
     let mut words = words(line);
-    let stores = words.next().is_some_and(|word| [&b"set"[..], b"add", b"replace", b"append", b"prepend", b"cas"].contains(&word));
+    let stores = words.next().is_some_and(|word| {
+        [&b"set"[..], b"add", b"replace", b"append", b"prepend", b"cas"].contains(&word)
+    });
     let has_key = words.next().is_some_and(|key| !key.is_empty() && !is_number(key));
     let has_numbers = words.by_ref().take(3).filter(|word| is_number(word)).count() == 3;
     stores && has_key && has_numbers && words.all(|word| is_number(word) || word == b"noreply")
@@ -301,7 +397,8 @@ fn is_memcached(bytes: &[u8]) -> bool {
 /// line of words that is never chat.
 fn is_redis(bytes: &[u8]) -> bool {
     let is = |line: &[u8], sign: u8| matches!(line, [first, digits @ ..] if *first == sign && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
-    (is(first_line(bytes), b'*') && is(second_line(bytes), b'$')) || whole_line(bytes).is_some_and(is_redis_in_words)
+    (is(first_line(bytes), b'*') && is(second_line(bytes), b'$'))
+        || whole_line(bytes).is_some_and(is_redis_in_words)
 }
 
 /// In capitals, as its manual has them, with what belongs to them.
@@ -310,30 +407,43 @@ fn is_redis_in_words(line: &[u8]) -> bool {
     let words: Vec<&[u8]> = words(line).take(5).collect();
     let is_quoted = |script: &[u8]| script.starts_with(b"\"") || script.starts_with(b"'");
     match words[..] {
-        [b"FLUSHALL" | b"FLUSHDB", b"ASYNC" | b"SYNC"] | [b"KEYS", b"*"] | [b"HELLO", b"2" | b"3", b"AUTH", _, _] => true,
-        [b"CONFIG", b"GET", _] | [b"CONFIG", b"SET", _, _] | [b"CLIENT" | b"MODULE", b"LIST"] | [b"CLIENT", b"SETNAME", _] => true,
+        [b"FLUSHALL" | b"FLUSHDB", b"ASYNC" | b"SYNC"]
+        | [b"KEYS", b"*"]
+        | [b"HELLO", b"2" | b"3", b"AUTH", _, _] => true,
+        [b"CONFIG", b"GET", _]
+        | [b"CONFIG", b"SET", _, _]
+        | [b"CLIENT" | b"MODULE", b"LIST"]
+        | [b"CLIENT", b"SETNAME", _] => true,
         [b"COMMAND", b"DOCS" | b"COUNT"] | [b"SLAVEOF" | b"REPLICAOF", b"NO", b"ONE"] => true,
-        [b"SLAVEOF" | b"REPLICAOF", _, port] => !port.is_empty() && port.iter().all(u8::is_ascii_digit),
+        [b"SLAVEOF" | b"REPLICAOF", _, port] => {
+            !port.is_empty() && port.iter().all(u8::is_ascii_digit)
+        }
         [b"EVAL", script, _, ..] | [b"SCRIPT", b"LOAD", script, ..] => is_quoted(script),
         _ => false,
     }
 }
 
 fn is_stomp(bytes: &[u8]) -> bool {
-    matches!(first_line(bytes), b"CONNECT" | b"STOMP") && second_line(bytes).contains(&b':') && !second_line(bytes).contains(&b' ')
+    matches!(first_line(bytes), b"CONNECT" | b"STOMP")
+        && second_line(bytes).contains(&b':')
+        && !second_line(bytes).contains(&b' ')
 }
 
 /// `0033git-upload-pack /path`
 fn is_git(bytes: &[u8]) -> bool {
     bytes.len() > 4
         && bytes[..4].iter().all(u8::is_ascii_hexdigit)
-        && (bytes[4..].starts_with(b"git-upload-pack /") || bytes[4..].starts_with(b"git-receive-pack /"))
+        && (bytes[4..].starts_with(b"git-upload-pack /")
+            || bytes[4..].starts_with(b"git-receive-pack /"))
 }
 
 /// `@RSYNCD: 31.0 sha512 sha256`
 fn is_rsync(bytes: &[u8]) -> bool {
     let Some(rest) = first_line(bytes).strip_prefix(b"@RSYNCD: ") else { return false };
-    words(rest).all(|word| word.iter().any(u8::is_ascii_digit) && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'.'))
+    words(rest).all(|word| {
+        word.iter().any(u8::is_ascii_digit)
+            && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'.')
+    })
 }
 
 /// `RFB 003.008`, RFC 6143, section 7.1.1.
@@ -348,7 +458,8 @@ fn is_amqp(bytes: &[u8]) -> bool {
 /// CONNECT, its length in one or two bytes, and the protocol's name: MQTT 3.1.1, section 3.1.
 fn is_mqtt(bytes: &[u8]) -> bool {
     let name = |rest: &[u8]| rest.starts_with(b"\0\x04MQTT") || rest.starts_with(b"\0\x06MQIsdp");
-    matches!(bytes, [0x10, _, rest @ ..] if name(rest)) || matches!(bytes, [0x10, _, _, rest @ ..] if name(rest))
+    matches!(bytes, [0x10, _, rest @ ..] if name(rest))
+        || matches!(bytes, [0x10, _, _, rest @ ..] if name(rest))
 }
 
 /// Version, number of methods, methods: RFC 1928, section 3.
@@ -359,7 +470,10 @@ fn is_socks5(bytes: &[u8]) -> bool {
 /// A message of version 3 that binds, its lengths in the short or the long form: RFC 4511, section
 /// 4.2.
 fn is_ldap(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x30, 0x05..=0x7f, 2, 1, _, 0x60, ..] | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x60, ..])
+    matches!(
+        bytes,
+        [0x30, 0x05..=0x7f, 2, 1, _, 0x60, ..] | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x60, ..]
+    )
 }
 
 /// A byte order mark and a first character of ASCII.
@@ -563,23 +677,34 @@ mod tests {
         }
         assert_eq!(name(b"set alarm 7 30 0\n"), None);
         // Telnet's negotiations, also such as hold a NUL.
-        for bytes in [&b"\xff\xfd\x03\xff\xfb\x18"[..], b"\xff\xfd\0\xff\xfb\0", b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0", b"hi\xff\xfb\0"] {
+        for bytes in [
+            &b"\xff\xfd\x03\xff\xfb\x18"[..],
+            b"\xff\xfd\0\xff\xfb\0",
+            b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0",
+            b"hi\xff\xfb\0",
+        ] {
             assert_eq!(name(bytes), None, "{bytes:?}");
         }
     }
 
     #[test]
     fn what_a_person_may_go_on_with_is_recognised_when_its_line_ends() {
-        for line in ["GET /", "EHLO a.b", "set k 0 0 5", "FLUSHALL SYNC", "CONFIG GET *", "KEYS *"] {
+        for line in ["GET /", "EHLO a.b", "set k 0 0 5", "FLUSHALL SYNC", "CONFIG GET *", "KEYS *"]
+        {
             assert_eq!(name(line.as_bytes()), None, "{line}");
             assert!(recognise_line(format!("{line}\r").as_bytes()).is_some(), "{line}");
-            assert!(recognise_line(format!("{line} off my lawn, all of you").as_bytes()).is_none(), "{line}");
+            assert!(
+                recognise_line(format!("{line} off my lawn, all of you").as_bytes()).is_none(),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn the_frames_of_http_2_have_the_lengths_that_they_say() {
-        let frame = |bytes: &[u8]| usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
+        let frame = |bytes: &[u8]| {
+            usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2])
+        };
         let goaway = 9 + frame(GOAWAY);
         assert_eq!((GOAWAY[3], GOAWAY[goaway + 3]), (4, 7), "SETTINGS, GOAWAY");
         assert_eq!(goaway + 9 + frame(&GOAWAY[goaway..]), GOAWAY.len());
@@ -603,12 +728,16 @@ mod tests {
                 let body = &answer[at + 4..];
                 let head = String::from_utf8_lossy(&answer[..at]);
                 assert!(
-                    head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())) && body.ends_with(b"\n"),
+                    head.contains(&format!("\r\nContent-Length: {}\r\n", body.len()))
+                        && body.ends_with(b"\n"),
                     "{name}: {}",
                     body.len()
                 );
             } else if answer.starts_with(b"! ") {
-                assert!(answer.ends_with(b"\n") && memchr::memchr_iter(b'\n', answer).count() == 1, "{name}");
+                assert!(
+                    answer.ends_with(b"\n") && memchr::memchr_iter(b'\n', answer).count() == 1,
+                    "{name}"
+                );
             }
         }
     }

@@ -5,9 +5,12 @@ use std::fmt;
 
 /// A position in the event log: the record that starts at it is the next one.
 ///
-/// Grows with the log's order, within a run and over restarts (a run's first sequence is its start time in µs, or more if earlier runs came further).
-/// Neighbouring records do not have neighbouring sequences: a sequence counts blocks of the log, not records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Grows with the log's order, within a run and over restarts (a run's first sequence is its start
+/// time in µs, or more if earlier runs came further). Neighbouring records do not have neighbouring
+/// sequences: a sequence counts blocks of the log, not records.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Sequence(pub u64);
 
 impl Sequence {
@@ -24,7 +27,9 @@ impl fmt::Display for Sequence {
 }
 
 /// A point in time: microseconds since 1970-01-01 UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Micros(pub u64);
 
 impl Micros {
@@ -42,8 +47,11 @@ impl Micros {
     }
 }
 
-/// A place in the table of processes: a worker's number, or the journal's. It stays when the process in it is replaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A place in the table of processes: a worker's number, or the journal's. It stays when the
+/// process in it is replaced.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Slot(pub u16);
 
 impl Slot {
@@ -61,10 +69,12 @@ impl fmt::Display for Slot {
 
 /// One connection's life, TCP or UDP, unique within a run of the server.
 ///
-/// The low [`SessionId::CELL_BITS`] bits are the index of the session's *cell*, the place in every table that it
-/// occupies while it lives; the rest is a serial number that tells apart those who used the cell in turn.
-/// Zero means no session: records that come from no session carry it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The low [`SessionId::CELL_BITS`] bits are the index of the session's *cell*, the place in every
+/// table that it occupies while it lives; the rest is a serial number that tells apart those who
+/// used the cell in turn. Zero means no session: records that come from no session carry it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct SessionId(pub u64);
 
 impl SessionId {

@@ -9,9 +9,11 @@ use std::ops::ControlFlow;
 pub enum Piece<'a> {
     /// A line, as the client sent it, without its LF.
     Line(&'a [u8]),
-    /// The beginning of a line that is longer than a line may be, but only by its Telnet negotiations.
+    /// The beginning of a line that is longer than a line may be, but only by its Telnet
+    /// negotiations.
     LineBegins(&'a [u8]),
-    /// So many bytes that no line may be that long: the line they begin is refused, its rest skipped.
+    /// So many bytes that no line may be that long: the line they begin is refused, its rest
+    /// skipped.
     LongLineBegins,
     /// The LF that ends a line that was too long.
     LongLineEnds,
@@ -22,16 +24,18 @@ pub enum Piece<'a> {
 pub struct Cut {
     /// Bytes that the pieces cover. They may be consumed once what they are is recorded.
     pub committed: usize,
-    /// Bytes after those, which belong to a line that is too long: they may be consumed, and need no record.
+    /// Bytes after those, which belong to a line that is too long: they may be consumed, and need
+    /// no record.
     pub skipped: usize,
     /// Whether the bytes end inside a line that was too long.
     pub in_long_line: bool,
 }
 
-/// Splits `bytes` into at most `lines_max` pieces and calls `each` with each piece and the offset after it. Ends earlier if `each` says so.
+/// Splits `bytes` into at most `lines_max` pieces and calls `each` with each piece and the offset
+/// after it. Ends earlier if `each` says so.
 ///
-/// `in_long_line` says that the bytes begin inside a line that was too long. With `at_end` no more bytes will come, and
-/// what is left without an LF is a line too.
+/// `in_long_line` says that the bytes begin inside a line that was too long. With `at_end` no more
+/// bytes will come, and what is left without an LF is a line too.
 pub fn cut<'a>(
     bytes: &'a [u8],
     in_long_line: bool,
@@ -79,13 +83,15 @@ pub fn cut<'a>(
     cut
 }
 
-/// Where a line's last byte is: its LF, or the NUL of CR NUL, which Telnet sends for Enter without an LF (RFC 854).
+/// Where a line's last byte is: its LF, or the NUL of CR NUL, which Telnet sends for Enter without
+/// an LF (RFC 854).
 fn find_line_end(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr2_iter(b'\n', 0, bytes).find(|&at| bytes[at] == b'\n' || (at > 0 && bytes[at - 1] == b'\r'))
+    memchr::memchr2_iter(b'\n', 0, bytes)
+        .find(|&at| bytes[at] == b'\n' || (at > 0 && bytes[at - 1] == b'\r'))
 }
 
-/// Whether the first line in `bytes`, as far as it is there, is no longer than a line may be once Telnet's
-/// negotiations are taken out.
+/// Whether the first line in `bytes`, as far as it is there, is no longer than a line may be once
+/// Telnet's negotiations are taken out.
 fn is_long_by_telnet(bytes: &[u8]) -> bool {
     let line = find_line_end(bytes).map_or(bytes, |end| &bytes[..end]);
     text_len(line) < LINE_BYTES_MAX
@@ -96,20 +102,27 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Feeds `bytes` as a socket would, `step` bytes more at a time, consuming what may be consumed.
+    /// Feeds `bytes` as a socket would, `step` bytes more at a time, consuming what may be
+    /// consumed.
     fn all_lines(bytes: &[u8], step: usize) -> Vec<Vec<u8>> {
         let (mut lines, mut start, mut seen, mut in_long_line) = (Vec::new(), 0, 0, false);
         loop {
             seen = (seen + step).min(bytes.len());
-            let cut = cut(&bytes[start..seen], in_long_line, seen == bytes.len(), usize::MAX, |piece, _| {
-                lines.push(match piece {
-                    Piece::Line(line) => line.to_vec(),
-                    Piece::LineBegins(beginning) => [b"<begins>", beginning].concat(),
-                    Piece::LongLineBegins => b"<long>".to_vec(),
-                    Piece::LongLineEnds => b"</long>".to_vec(),
-                });
-                ControlFlow::Continue(())
-            });
+            let cut = cut(
+                &bytes[start..seen],
+                in_long_line,
+                seen == bytes.len(),
+                usize::MAX,
+                |piece, _| {
+                    lines.push(match piece {
+                        Piece::Line(line) => line.to_vec(),
+                        Piece::LineBegins(beginning) => [b"<begins>", beginning].concat(),
+                        Piece::LongLineBegins => b"<long>".to_vec(),
+                        Piece::LongLineEnds => b"</long>".to_vec(),
+                    });
+                    ControlFlow::Continue(())
+                },
+            );
             start += cut.committed + cut.skipped;
             in_long_line = cut.in_long_line;
             if seen == bytes.len() {
@@ -139,17 +152,28 @@ mod tests {
         for step in [usize::MAX / 2, LINE_BYTES_MAX] {
             let lines = all_lines(&[&negotiations[..], b"/ping b\n"].concat(), step);
             let (last, begin) = lines.split_last().unwrap();
-            assert!(last.ends_with(b"/ping b") && begin.len() == 3 && begin.iter().all(|piece| piece.starts_with(b"<begins>")));
+            assert!(
+                last.ends_with(b"/ping b")
+                    && begin.len() == 3
+                    && begin.iter().all(|piece| piece.starts_with(b"<begins>"))
+            );
         }
         for end in [&b"\n\xff\xfd\x06\n"[..], b"\xff\xfd\x06\n"] {
             let long = [&vec![b'x'; LINE_BYTES_MAX][..], end].concat();
-            assert_eq!(all_lines(&long, usize::MAX / 2)[0], b"<long>", "by its text, or before another line's negotiation");
+            assert_eq!(
+                all_lines(&long, usize::MAX / 2)[0],
+                b"<long>",
+                "by its text, or before another line's negotiation"
+            );
         }
     }
 
     #[test]
     fn telnets_cr_nul_ends_a_line_and_a_nul_does_not() {
-        assert_eq!(all_lines(b"one\r\0/two\r\0th\0ree\r\n\0", 100), [&b"one\r"[..], b"/two\r", b"th\0ree\r", b"\0"]);
+        assert_eq!(
+            all_lines(b"one\r\0/two\r\0th\0ree\r\n\0", 100),
+            [&b"one\r"[..], b"/two\r", b"th\0ree\r", b"\0"]
+        );
     }
 
     #[test]
@@ -165,7 +189,8 @@ mod tests {
     proptest! {
         #[test]
         fn how_bytes_arrive_does_not_matter(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20), step in 1usize..300, lines_long in 0usize..3) {
-            // With Telnet it may: a line that is too long is then refused at its beginning or at its end.
+            // With Telnet it may: a line that is too long is then refused at its beginning or at
+            // its end.
             let mut bytes = lines.join(&b'\n').into_iter().map(|byte| if byte == 0xff { b'x' } else { byte }).collect::<Vec<u8>>();
             for _ in 0..lines_long {
                 bytes.extend_from_slice(&[b'z'; LINE_BYTES_MAX + 7]);

@@ -21,7 +21,10 @@ use crate::limits::{NICK_CHARS_MAX, ROOM_CHARS_MAX};
 use disguise::first_disguised;
 use icu_casemap::CaseMapper;
 use icu_normalizer::ComposingNormalizerBorrowed;
-use icu_properties::props::{Alphabetic, CanonicalCombiningClass, DefaultIgnorableCodePoint, GeneralCategory, JoiningType, Script};
+use icu_properties::props::{
+    Alphabetic, CanonicalCombiningClass, DefaultIgnorableCodePoint, GeneralCategory, JoiningType,
+    Script,
+};
 use icu_properties::script::ScriptWithExtensions;
 use icu_properties::{CodePointMapData, CodePointSetData};
 use serde::{Deserialize, Serialize};
@@ -54,7 +57,8 @@ pub enum NameError {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Name {
     spelling: Box<str>,
-    /// `None` where it would equal the spelling: most names are ASCII in lower case, and there are many of them.
+    /// `None` where it would equal the spelling: most names are ASCII in lower case, and there are
+    /// many of them.
     key: Option<Box<str>>,
 }
 
@@ -146,7 +150,8 @@ const MARKS_MAX: usize = 4;
 const ACCENTS_MAX: usize = 2;
 
 fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Result<Name, NameError> {
-    // Before the costly part: composing shortens a text at most to a third (a Hangul syllable is three letters).
+    // Before the costly part: composing shortens a text at most to a third (a Hangul syllable is
+    // three letters).
     if text.chars().take(4 * chars_max + 1).count() > 4 * chars_max {
         return Err(NameError::TooLong(chars_max));
     }
@@ -161,8 +166,11 @@ fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Resul
         return Err(NameError::TooLong(chars_max));
     }
     let key = fold(&spelling);
-    // A ligature such as U+FDFA is a letter that stands for words with spaces between: what it stands for counts.
-    if let Some(c) = key.chars().find(|&c| !is_base(c, punctuation) && !is_mark(c) && !is_middle_dot(c)) {
+    // A ligature such as U+FDFA is a letter that stands for words with spaces between: what it
+    // stands for counts.
+    if let Some(c) =
+        key.chars().find(|&c| !is_base(c, punctuation) && !is_mark(c) && !is_middle_dot(c))
+    {
         return Err(NameError::Character(c));
     }
     // In the key letters for mathematics are those that they look like.
@@ -176,14 +184,23 @@ fn parse(text: &str, prefix: &str, chars_max: usize, punctuation: &str) -> Resul
 
 /// The first character that a name doesn't have, or not at its place.
 fn first_misplaced(name: &str, punctuation: &str) -> Option<char> {
-    if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || punctuation.as_bytes().contains(&byte)) {
+    if name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || punctuation.as_bytes().contains(&byte))
+    {
         return None;
     }
     let (mut letter, mut marks, mut accents) = (None, 0, 0);
     for (at, c) in name.char_indices() {
         if is_mark(c) {
-            (marks, accents) = (marks + usize::from(is_nonspacing(c)), accents + usize::from(script_of(c) == Script::Inherited));
-            if !letter.is_some_and(|letter| is_mark_of(c, letter)) || marks > MARKS_MAX || accents > ACCENTS_MAX {
+            (marks, accents) = (
+                marks + usize::from(is_nonspacing(c)),
+                accents + usize::from(script_of(c) == Script::Inherited),
+            );
+            if !letter.is_some_and(|letter| is_mark_of(c, letter))
+                || marks > MARKS_MAX
+                || accents > ACCENTS_MAX
+            {
                 return Some(c);
             }
         } else if is_joiner(c) {
@@ -196,7 +213,8 @@ fn first_misplaced(name: &str, punctuation: &str) -> Option<char> {
             }
             (letter, marks, accents) = (None, 0, 0);
         } else if is_base(c, punctuation) {
-            (letter, marks, accents) = (Some(c).filter(|&c| CodePointSetData::new::<Alphabetic>().contains(c)), 0, 0);
+            (letter, marks, accents) =
+                (Some(c).filter(|&c| CodePointSetData::new::<Alphabetic>().contains(c)), 0, 0);
         } else {
             return Some(c);
         }
@@ -213,9 +231,12 @@ fn is_base(c: char, punctuation: &str) -> bool {
 /// A mark that is written on, around or beside a letter.
 fn is_mark(c: char) -> bool {
     // Marks for symbols, and halves of marks, are in no word.
-    let is_for_symbols = matches!(c, '\u{20d0}'..='\u{20ff}' | '\u{1ab0}'..='\u{1aff}' | '\u{fe20}'..='\u{fe2f}');
+    let is_for_symbols =
+        matches!(c, '\u{20d0}'..='\u{20ff}' | '\u{1ab0}'..='\u{1aff}' | '\u{fe20}'..='\u{fe2f}');
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark) && !is_ignorable(c) && !is_for_symbols
+    matches!(category, GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark)
+        && !is_ignorable(c)
+        && !is_for_symbols
 }
 
 fn is_nonspacing(c: char) -> bool {
@@ -246,16 +267,17 @@ fn is_joiner(c: char) -> bool {
 /// Whether a joiner changes what is seen: after a virama, or the one that keeps apart between
 /// letters that would join (RFC 5892, A.1 and A.2).
 fn joins(joiner: char, before: &str, behind: &str) -> bool {
-    let is_after_virama = before
-        .chars()
-        .next_back()
-        .is_some_and(|c| CodePointMapData::<CanonicalCombiningClass>::new().get(c) == CanonicalCombiningClass::Virama);
+    let is_after_virama = before.chars().next_back().is_some_and(|c| {
+        CodePointMapData::<CanonicalCombiningClass>::new().get(c) == CanonicalCombiningClass::Virama
+    });
     let types = CodePointMapData::<JoiningType>::new();
     let is_seen = |c: &char| types.get(*c) != JoiningType::Transparent;
-    let joins_on =
-        before.chars().rev().find(is_seen).is_some_and(|c| matches!(types.get(c), JoiningType::LeftJoining | JoiningType::DualJoining));
-    let joins_back =
-        behind.chars().find(is_seen).is_some_and(|c| matches!(types.get(c), JoiningType::RightJoining | JoiningType::DualJoining));
+    let joins_on = before.chars().rev().find(is_seen).is_some_and(|c| {
+        matches!(types.get(c), JoiningType::LeftJoining | JoiningType::DualJoining)
+    });
+    let joins_back = behind.chars().find(is_seen).is_some_and(|c| {
+        matches!(types.get(c), JoiningType::RightJoining | JoiningType::DualJoining)
+    });
     !behind.is_empty() && (is_after_virama || (joiner == '\u{200c}' && joins_on && joins_back))
 }
 
@@ -268,7 +290,8 @@ fn is_middle_dot(c: char) -> bool {
 /// Whether such punctuation stands where words have it (RFC 5892, A.3, A.5 to A.7).
 fn is_between(dot: char, before: &str, behind: &str) -> bool {
     let (last, next) = (before.chars().next_back(), behind.chars().next());
-    let is = |c: Option<char>, scripts: &[Script]| c.is_some_and(|c| scripts.contains(&script_of(c)));
+    let is =
+        |c: Option<char>, scripts: &[Script]| c.is_some_and(|c| scripts.contains(&script_of(c)));
     match dot {
         '\u{b7}' => matches!((last, next), (Some('l' | 'L'), Some('l' | 'L'))),
         '\u{30fb}' => {
@@ -277,7 +300,11 @@ fn is_between(dot: char, before: &str, behind: &str) -> bool {
             let is_word = |c: Option<char>| is(c, &scripts) || c == Some('\u{30fc}');
             is_word(last) && is_word(next)
         }
-        _ => before.chars().rev().find(|&c| !is_mark(c)).is_some_and(|c| is(Some(c), &[Script::Hebrew])),
+        _ => before
+            .chars()
+            .rev()
+            .find(|&c| !is_mark(c))
+            .is_some_and(|c| is(Some(c), &[Script::Hebrew])),
     }
 }
 
@@ -286,8 +313,13 @@ fn is_between(dot: char, before: &str, behind: &str) -> bool {
 pub(crate) fn is_seen_alone(c: char) -> bool {
     use GeneralCategory::{EnclosingMark, NonspacingMark, PrivateUse, SpacingMark, Unassigned};
     let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    let is_shown = !matches!(category, NonspacingMark | SpacingMark | EnclosingMark | PrivateUse | Unassigned);
-    is_shown && !is_ignorable(c) && !c.is_whitespace() && !c.is_control() && !matches!(c, '\u{fffc}' | char::REPLACEMENT_CHARACTER)
+    let is_shown =
+        !matches!(category, NonspacingMark | SpacingMark | EnclosingMark | PrivateUse | Unassigned);
+    is_shown
+        && !is_ignorable(c)
+        && !c.is_whitespace()
+        && !c.is_control()
+        && !matches!(c, '\u{fffc}' | char::REPLACEMENT_CHARACTER)
 }
 
 fn fold(text: &str) -> String {
@@ -297,7 +329,8 @@ fn fold(text: &str) -> String {
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
     let folder = CaseMapper::new();
     let seen: String = text.chars().filter(|&c| !is_joiner(c)).collect();
-    // Folding can undo composition and the other way round: twice is enough for a stable form (toNFKC_Casefold).
+    // Folding can undo composition and the other way round: twice is enough for a stable form
+    // (toNFKC_Casefold).
     let once = nfkc.normalize(&folder.fold_string(&nfkc.normalize(&seen))).into_owned();
     nfkc.normalize(&folder.fold_string(&once)).into_owned()
 }
@@ -309,17 +342,31 @@ mod tests {
 
     #[test]
     fn names_are_the_same_under_compatibility_and_case() {
-        for (a, b) in [("Alice", "aLICE"), ("ＡＬＩＣＥ", "alice"), ("straße", "STRASSE"), ("e\u{301}va", "ÉVA"), ("ﬁn", "FIN")] {
+        for (a, b) in [
+            ("Alice", "aLICE"),
+            ("ＡＬＩＣＥ", "alice"),
+            ("straße", "STRASSE"),
+            ("e\u{301}va", "ÉVA"),
+            ("ﬁn", "FIN"),
+        ] {
             assert_eq!(Nick::parse(a).unwrap(), Nick::parse(b).unwrap(), "{a} and {b}");
         }
-        assert_ne!(Nick::parse("coco").unwrap(), Nick::parse("сосо").unwrap(), "a Cyrillic о is another letter");
+        assert_ne!(
+            Nick::parse("coco").unwrap(),
+            Nick::parse("сосо").unwrap(),
+            "a Cyrillic о is another letter"
+        );
     }
 
     #[test]
     fn a_name_does_not_pass_for_one_in_another_script() {
         for name in ["w\u{430}tch", "\u{1d430}\u{430}tch", "ｗ\u{430}tch"] {
             assert_eq!(Nick::parse(name), Err(NameError::MixedScripts('\u{430}')), "{name}");
-            assert_eq!(RoomName::parse(&format!("#{name}")), Err(NameError::MixedScripts('\u{430}')), "{name}");
+            assert_eq!(
+                RoomName::parse(&format!("#{name}")),
+                Err(NameError::MixedScripts('\u{430}')),
+                "{name}"
+            );
         }
         assert!(Nick::parse("Вася_dev").is_ok() && Nick::parse("𝐛ob").is_ok());
     }
@@ -341,7 +388,10 @@ mod tests {
         assert_eq!(Nick::parse(&"x".repeat(33)), Err(NameError::TooLong(32)));
         assert!(Nick::parse(&"é".repeat(32)).is_ok());
         for invisible in ["dora\u{3164}", "dora\u{1160}", "\u{ffa0}", "\u{345}"] {
-            assert!(matches!(Nick::parse(invisible), Err(NameError::Character(_))), "{invisible:?}");
+            assert!(
+                matches!(Nick::parse(invisible), Err(NameError::Character(_))),
+                "{invisible:?}"
+            );
         }
         assert_eq!(RoomName::parse("lobby"), Err(NameError::NoHash));
         assert_eq!(RoomName::parse("#"), Err(NameError::Empty));
@@ -389,7 +439,8 @@ mod tests {
             let nick = Nick::parse(name).unwrap_or_else(|why| panic!("{name}: {why:?}"));
             assert_eq!(Nick::parse(nick.as_str()), Ok(nick.clone()));
             assert!(RoomName::parse(&format!("#{name}")).is_ok());
-            let decomposed = icu_normalizer::DecomposingNormalizerBorrowed::new_nfd().normalize(name);
+            let decomposed =
+                icu_normalizer::DecomposingNormalizerBorrowed::new_nfd().normalize(name);
             assert_eq!(Nick::parse(&decomposed).unwrap(), nick, "{name} in NFD");
         }
     }

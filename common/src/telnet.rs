@@ -1,7 +1,7 @@
 //! The server's side of Telnet: removes negotiations from client input and answers them.
 //!
-//! `telnet HOST PORT` may negotiate options in the middle of the text: `IAC WILL x`,
-//! `IAC SB x … IAC SE`, the Synch signal's `IAC DM`. A negotiation may contain the byte LF (a window ten lines
+//! `telnet HOST PORT` may negotiate options in the middle of the text: `IAC WILL x`, `IAC SB x …
+//! IAC SE`, the Synch signal's `IAC DM`. A negotiation may contain the byte LF (a window ten lines
 //! high). The input was already split into lines at such bytes, so the state is kept from line to
 //! line and tells whether an LF was part of the text.
 //!
@@ -97,7 +97,13 @@ impl Telnet {
     }
 
     /// Appends the text in `bytes` to the line so far.
-    pub fn filter(&mut self, bytes: &[u8], charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+    pub fn filter(
+        &mut self,
+        bytes: &[u8],
+        charset: Bytes,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) {
         if self.is_in_text() && !bytes.contains(&IAC) {
             line.extend_from_slice(bytes);
         } else {
@@ -144,7 +150,9 @@ impl Telnet {
                 self.place = if command == SB { Subnegotiation(0) } else { Option(command) };
                 return self.feed(byte, charset, line, answers);
             }
-            (MaybeOption(command), _) => return self.was_text(&[IAC, command], byte, charset, line, answers),
+            (MaybeOption(command), _) => {
+                return self.was_text(&[IAC, command], byte, charset, line, answers);
+            }
             (Command, IAC) => {
                 line.push(IAC);
                 Text
@@ -177,7 +185,14 @@ impl Telnet {
     }
 
     /// What might have been a negotiation's beginning was text.
-    fn was_text(&mut self, text: &[u8], byte: u8, charset: Bytes, line: &mut Vec<u8>, answers: &mut Answers) {
+    fn was_text(
+        &mut self,
+        text: &[u8],
+        byte: u8,
+        charset: Bytes,
+        line: &mut Vec<u8>,
+        answers: &mut Answers,
+    ) {
         line.extend_from_slice(text);
         self.place = Place::Text;
         self.feed(byte, charset, line, answers);
@@ -198,7 +213,9 @@ impl Telnet {
         match command {
             ARE_YOU_THERE => answers.are_you_there = true,
             BREAK | INTERRUPT | ABORT | ERASE_LINE => line.clear(),
-            ERASE_CHARACTER if charset.is_utf8 => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            ERASE_CHARACTER if charset.is_utf8 => {
+                while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+            }
             ERASE_CHARACTER if charset.is_single => drop(line.pop()),
             // Where a character's beginning can't be found from its end, nothing is erased.
             _ => {}
@@ -245,8 +262,8 @@ pub fn has_command(bytes: &[u8]) -> bool {
     false
 }
 
-/// How many bytes of a line are left when negotiations and commands are taken out and obeyed. Where 0xFF is a character, a few
-/// letters may be taken for them.
+/// How many bytes of a line are left when negotiations and commands are taken out and obeyed. Where
+/// 0xFF is a character, a few letters may be taken for them.
 pub fn text_len(line: &[u8]) -> usize {
     if memchr::memchr(IAC, line).is_none() {
         return line.len();
@@ -259,7 +276,10 @@ pub fn text_len(line: &[u8]) -> usize {
 /// Doubles each 0xFF, as text is sent to a client that speaks Telnet.
 pub fn double_iac(bytes: &mut Vec<u8>) {
     if bytes.contains(&IAC) {
-        *bytes = bytes.iter().flat_map(|&byte| std::iter::repeat_n(byte, if byte == IAC { 2 } else { 1 })).collect();
+        *bytes = bytes
+            .iter()
+            .flat_map(|&byte| std::iter::repeat_n(byte, if byte == IAC { 2 } else { 1 }))
+            .collect();
     }
 }
 
@@ -273,7 +293,8 @@ mod tests {
     const WINDOWS_1251: Bytes = Bytes { has_ff: true, is_single: true, is_utf8: false };
 
     fn filtered(bytes: &[u8], charset: Bytes) -> (Vec<u8>, Telnet, Answers) {
-        let (mut telnet, mut text, mut answers) = (Telnet::default(), Vec::new(), Answers::default());
+        let (mut telnet, mut text, mut answers) =
+            (Telnet::default(), Vec::new(), Answers::default());
         telnet.filter(bytes, charset, &mut text, &mut answers);
         (text, telnet, answers)
     }
@@ -316,14 +337,20 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_refused_and_a_refusal_is_not_answered() {
         assert_eq!(answers(b"\xff\xfd\x06"), b"\xff\xfc\x06", "DO TIMING-MARK, WONT TIMING-MARK");
-        assert_eq!(answers(b"\xff\xfd\x01\xff\xfb\x1f\xff\xfd\x01"), b"\xff\xfc\x01\xff\xfe\x1f\xff\xfc\x01");
+        assert_eq!(
+            answers(b"\xff\xfd\x01\xff\xfb\x1f\xff\xfd\x01"),
+            b"\xff\xfc\x01\xff\xfe\x1f\xff\xfc\x01"
+        );
         assert_eq!(answers(b"\xff\xfc\x01\xff\xfe\x03"), b"");
         assert_eq!(answers(b"\xff\xfa\x18\x01\xff\xf0"), b"");
     }
 
     #[test]
     fn binary_is_agreed_to_once_each_way() {
-        assert_eq!(answers(b"\xff\xfd\x00\xff\xfb\x00\xff\xfd\x00\xff\xfb\x00"), b"\xff\xfb\x00\xff\xfd\x00");
+        assert_eq!(
+            answers(b"\xff\xfd\x00\xff\xfb\x00\xff\xfd\x00\xff\xfb\x00"),
+            b"\xff\xfb\x00\xff\xfd\x00"
+        );
         assert_eq!(answers(b"\xff\xfd\x00\xff\xfe\x00\xff\xfe\x00"), b"\xff\xfb\x00\xff\xfc\x00");
         assert_eq!(answers(b"\xff\xfc\x00\xff\xfe\x00"), b"");
     }
@@ -341,13 +368,18 @@ mod tests {
     #[test]
     fn letters_are_no_negotiation_where_0xff_is_one() {
         let windows_1251 = Charset::by_label("windows-1251").unwrap();
-        for words in ["моя идея", "сияющий яю яы яф яъ яэ", "яю 5", "яя", "я", "яф", "юя", "яъ\tя", "Яяяы"]
+        for words in
+            ["моя идея", "сияющий яю яы яф яъ яэ", "яю 5", "яя", "я", "яф", "юя", "яъ\tя", "Яяяы"]
         {
             let mut bytes = Vec::new();
             windows_1251.encode(words, &mut bytes);
             let (mut text, mut telnet, mut answers) = filtered(&bytes, WINDOWS_1251);
             assert!(telnet.end_line(WINDOWS_1251, &mut text, &mut answers), "{words}");
-            assert_eq!((&text, telnet.has_negotiated(), &answers.bytes), (&bytes, false, &vec![]), "{words}");
+            assert_eq!(
+                (&text, telnet.has_negotiated(), &answers.bytes),
+                (&bytes, false, &vec![]),
+                "{words}"
+            );
             let (mut text, mut telnet, _) = filtered(&bytes, WINDOWS_1251);
             telnet.end_input(&mut text);
             assert_eq!(text, bytes, "{words}");
@@ -357,9 +389,15 @@ mod tests {
     #[test]
     fn who_has_negotiated_sends_0xff_twice() {
         let negotiated = filtered(b"\xff\xfb\x18\xec\xee\xff\xff \xff\xff\xff\xf1", WINDOWS_1251);
-        assert_eq!((negotiated.0.as_slice(), negotiated.1.has_negotiated()), (&b"\xec\xee\xff \xff"[..], true));
+        assert_eq!(
+            (negotiated.0.as_slice(), negotiated.1.has_negotiated()),
+            (&b"\xec\xee\xff \xff"[..], true)
+        );
         let interrupted = filtered(b"\xec\xff\xf4\xff\xfd\x06\xff\xff", WINDOWS_1251);
-        assert_eq!((interrupted.0.as_slice(), interrupted.2.bytes.as_slice()), (&b"\xff"[..], &b"\xff\xfc\x06"[..]));
+        assert_eq!(
+            (interrupted.0.as_slice(), interrupted.2.bytes.as_slice()),
+            (&b"\xff"[..], &b"\xff\xfc\x06"[..])
+        );
         let window = filtered(b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0\xff\xff", WINDOWS_1251);
         assert_eq!((window.0.as_slice(), window.1.has_negotiated()), (&b"\xff"[..], true));
         let mut bytes = b"\xff a \xff".to_vec();
@@ -369,12 +407,24 @@ mod tests {
 
     #[test]
     fn a_whole_negotiation_is_noticed_before_its_line_ends() {
-        for bytes in
-            [&b"\xff\xf4\xff\xfd\x06"[..], b"text\xff\xf6", b"\xff\xfd\x03", b"\xff\xff\xff\xf1", b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0"]
-        {
+        for bytes in [
+            &b"\xff\xf4\xff\xfd\x06"[..],
+            b"text\xff\xf6",
+            b"\xff\xfd\x03",
+            b"\xff\xff\xff\xf1",
+            b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0",
+        ] {
             assert!(has_command(bytes), "{bytes:?}");
         }
-        for bytes in [&b"text"[..], b"\xff", b"\xff\xfd", b"a\xff\xff", b"\xff\xff\xf6", b"\xff\xfa\x1f\0\x50", b""] {
+        for bytes in [
+            &b"text"[..],
+            b"\xff",
+            b"\xff\xfd",
+            b"a\xff\xff",
+            b"\xff\xff\xf6",
+            b"\xff\xfa\x1f\0\x50",
+            b"",
+        ] {
             assert!(!has_command(bytes), "{bytes:?}");
         }
     }
@@ -382,7 +432,10 @@ mod tests {
     #[test]
     fn negotiations_do_not_count_as_text() {
         assert_eq!(text_len(b"text"), 4);
-        assert_eq!(text_len(&[&b"\xff\xfd\x06".repeat(5_000)[..], b"te\xff\xf1xt\xff"].concat()), 4);
+        assert_eq!(
+            text_len(&[&b"\xff\xfd\x06".repeat(5_000)[..], b"te\xff\xf1xt\xff"].concat()),
+            4
+        );
         assert_eq!(text_len(b"wrong\xff\xf4\xff\xfd\x06right"), 5);
     }
 

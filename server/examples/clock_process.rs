@@ -1,7 +1,8 @@
-//! A process that does something every N ms. A loop of sleeps drifts; a timer of the kernel (timerfd) does not, and counts the
-//! ticks that were missed.
+//! A process that does something every N ms. A loop of sleeps drifts; a timer of the kernel
+//! (timerfd) does not, and counts the ticks that were missed.
 //!
-//! In the server: `supervisor/mod.rs` computes before each wait how long it is until the next task is due. It needs no timer for that.
+//! In the server: `supervisor/mod.rs` computes before each wait how long it is until the next task
+//! is due. It needs no timer for that.
 
 mod stage;
 
@@ -54,9 +55,16 @@ fn drift() -> Result<(), Failure> {
         "两个时钟，{TICKS} 拍，周期 {PERIOD_MS} 毫秒，每拍干活 {WORK_MS} 毫秒（--slow 时为十倍）"
     );
     let (sleeps, timer) = (Ticks::map()?, Ticks::map()?);
-    let mut by_sleeps = Process::start(|| exit_code(tick_by_sleeps(sleeps))).cannot("start the loop of sleeps")?;
-    let mut by_timer = Process::start(|| exit_code(tick_by_timer(timer))).cannot("start the timer")?;
-    say!("pid {} sleeps, pid {} has a timer", "pid {} 用 sleep，pid {} 用定时器", by_sleeps.pid(), by_timer.pid());
+    let mut by_sleeps =
+        Process::start(|| exit_code(tick_by_sleeps(sleeps))).cannot("start the loop of sleeps")?;
+    let mut by_timer =
+        Process::start(|| exit_code(tick_by_timer(timer))).cannot("start the timer")?;
+    say!(
+        "pid {} sleeps, pid {} has a timer",
+        "pid {} 用 sleep，pid {} 用定时器",
+        by_sleeps.pid(),
+        by_timer.pid()
+    );
     went_well("the loop of sleeps", by_sleeps.join())?;
     went_well("the timer", by_timer.join())?;
     for tick in [1, 5, 10, 15, TICKS] {
@@ -129,15 +137,18 @@ fn overruns() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A timer that expires every period from now on. It is a descriptor, so epoll can wait for it beside sockets. Source: timerfd_create(2).
+/// A timer that expires every period from now on. It is a descriptor, so epoll can wait for it
+/// beside sockets. Source: timerfd_create(2).
 fn start_timer() -> Result<TimerFd, Failure> {
-    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC).cannot("make a timer")?;
+    let timer =
+        TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC).cannot("make a timer")?;
     let every_period = Expiration::Interval(TimeSpec::from_duration(due(1)));
     timer.set(every_period, TimerSetTimeFlags::empty()).cannot("start the timer")?;
     Ok(timer)
 }
 
-/// Waits until the timer has expired. Returns how many times it has since the last call. (`TimerFd::wait` does not return that number.)
+/// Waits until the timer has expired. Returns how many times it has since the last call.
+/// (`TimerFd::wait` does not return that number.)
 fn wait_for(timer: &TimerFd) -> Result<usize, Failure> {
     let mut expired = [0; 8];
     read(timer, &mut expired).cannot("read the timer")?;
@@ -149,7 +160,8 @@ fn due(tick: usize) -> Duration {
     slowed(Duration::from_millis(PERIOD_MS)) * tick as u32
 }
 
-/// When each tick came, in microseconds from the start, in memory that the clock shares with its parent. 0 if it was missed.
+/// When each tick came, in microseconds from the start, in memory that the clock shares with its
+/// parent. 0 if it was missed.
 #[derive(Clone, Copy)]
 struct Ticks(Array<AtomicU64>);
 
@@ -169,7 +181,11 @@ impl Ticks {
 
     fn when(self, tick: usize) -> String {
         let after = self.after(tick);
-        if after.is_zero() { stage::text!("(missed)", "（错过）") } else { stage::text!("{} ms", "{} 毫秒", after.as_millis()) }
+        if after.is_zero() {
+            stage::text!("(missed)", "（错过）")
+        } else {
+            stage::text!("{} ms", "{} 毫秒", after.as_millis())
+        }
     }
 
     /// How late the last tick was.

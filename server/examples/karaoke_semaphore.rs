@@ -1,7 +1,8 @@
-//! Ten guests and four rooms: a counting semaphore admits as many guests as there are rooms, and the others wait.
+//! Ten guests and four rooms: a counting semaphore admits as many guests as there are rooms, and
+//! the others wait.
 //!
-//! In the server: `admission.rs` counts the clients that are admitted. The supervisor and the worker that has the UDP sessions
-//! share this count.
+//! In the server: `admission.rs` counts the clients that are admitted. The supervisor and the
+//! worker that has the UDP sessions share this count.
 
 mod stage;
 
@@ -9,7 +10,10 @@ use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::ipc::value::{Array, Value};
 use forkchat_server::sys::memory::map_shared;
-use stage::{Attempt, Failure, Lesson, ended, exit_code, nap, part, patience, say, shown, slowed, wait_until, went_well};
+use stage::{
+    Attempt, Failure, Lesson, ended, exit_code, nap, part, patience, say, shown, slowed,
+    wait_until, went_well,
+};
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -50,7 +54,8 @@ fn evening(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
     let sing = |guest| {
         let came = Instant::now();
         enter(rooms, guest)?;
-        // Counted between acquire and release. So the count is never higher than the number of rooms that are taken.
+        // Counted between acquire and release. So the count is never higher than the number of
+        // rooms that are taken.
         let now = inside.fetch_add(1, Ordering::Relaxed) + 1;
         most.fetch_max(now, Ordering::Relaxed);
         let waited = came.elapsed().as_millis();
@@ -65,8 +70,14 @@ fn evening(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
         Ok(())
     };
     let began = Instant::now();
-    let guests: io::Result<Vec<_>> = (0..GUESTS).map(|guest| Process::start(|| exit_code(sing(guest)))).collect();
-    let have_sung = guests.cannot("start the guests")?.iter_mut().map(Process::join).filter(|&end| end == End::Exited(0)).count();
+    let guests: io::Result<Vec<_>> =
+        (0..GUESTS).map(|guest| Process::start(|| exit_code(sing(guest)))).collect();
+    let have_sung = guests
+        .cannot("start the guests")?
+        .iter_mut()
+        .map(Process::join)
+        .filter(|&end| end == End::Exited(0))
+        .count();
     shown!(
         "{have_sung} guests sang in {} ms, at most {} at a time; rooms free: {}",
         "{have_sung} 位客人唱完，共 {} 毫秒，同时最多 {} 位；空包厢：{}",
@@ -79,7 +90,8 @@ fn evening(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
 
 fn accident(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
     part!("a guest is killed inside", "一位客人在包厢里被杀死");
-    let (is_waiting, is_closing) = (Value::map("example-is-waiting")?, Value::map("example-is-closing")?);
+    let (is_waiting, is_closing) =
+        (Value::map("example-is-waiting")?, Value::map("example-is-closing")?);
     let stay = |guest| {
         if !rooms.acquire(guest, slowed(Duration::from_millis(100))).cannot("acquire a room")? {
             say!("guest {guest} finds no room free and waits", "客人 {guest} 发现没有空包厢，等待");
@@ -91,7 +103,8 @@ fn accident(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
         rooms.release(guest);
         Ok(())
     };
-    let start = |guest| Process::start(|| exit_code(stay(guest))).cannot(format!("start guest {guest}"));
+    let start =
+        |guest| Process::start(|| exit_code(stay(guest))).cannot(format!("start guest {guest}"));
     let mut guests = (0..ROOMS as usize).map(start).collect::<Result<Vec<_>, _>>()?;
     wait_until("all rooms to be taken", || rooms.available() == 0)?;
     guests.push(start(4)?);
@@ -106,7 +119,11 @@ fn accident(rooms: &'static Semaphore<GUESTS>) -> Result<(), Failure> {
         "客人 2 {end}；空包厢：{free_after_the_death}，因为他的包厢没有归还"
     );
     // Said before it is done: guest 4 comes in, and says so, at once.
-    say!("the parent gives back what guest 2 held: {}", "父进程归还客人 2 占用的名额：{}", rooms.held_by(2));
+    say!(
+        "the parent gives back what guest 2 held: {}",
+        "父进程归还客人 2 占用的名额：{}",
+        rooms.held_by(2)
+    );
     let given_back = rooms.release_all_of(2);
     wait_until("guest 4 to have it", || rooms.held_by(4) == 1)?;
     is_closing.set(1);

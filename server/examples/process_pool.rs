@@ -1,6 +1,7 @@
 //! A pool of processes: more jobs than processes, and one function that is called with each job.
 //!
-//! In the server: `supervisor/reap.rs` replaces a worker that has ended in the same way; `doctor/mod.rs` runs its checks in such a pool.
+//! In the server: `supervisor/reap.rs` replaces a worker that has ended in the same way;
+//! `doctor/mod.rs` runs its checks in such a pool.
 
 mod stage;
 
@@ -31,8 +32,14 @@ const LESSON: Lesson = Lesson {
             "which process did which job; map gives all results together, imap each as soon as it is there; both in order",
             "哪个进程做了哪个任务；map 一次给出全部结果，imap 有一个给一个；两者都按顺序",
         ],
-        ["a panic in a job is that job's error, and the process goes on", "任务 panic 只是该任务出错，进程继续工作"],
-        ["the pool replaces a process that dies in a job; only that job fails", "进程若在任务中死亡，进程池会补上一个；只有那个任务失败"],
+        [
+            "a panic in a job is that job's error, and the process goes on",
+            "任务 panic 只是该任务出错，进程继续工作",
+        ],
+        [
+            "the pool replaces a process that dies in a job; only that job fails",
+            "进程若在任务中死亡，进程池会补上一个；只有那个任务失败",
+        ],
         [
             "close and join finish all jobs; a pool that ends without join loses the rest",
             "close 加 join 会做完所有任务；不 join 就结束的进程池会丢掉剩下的任务",
@@ -43,7 +50,11 @@ const LESSON: Lesson = Lesson {
 fn main() -> ExitCode {
     stage::play(&LESSON, |()| {
         let mut pool = Pool::start("square", PROCESSES, square).cannot("start the pool")?;
-        say!("a pool of {PROCESSES} processes: {}", "一个有 {PROCESSES} 个进程的进程池：{}", pids(&pool));
+        say!(
+            "a pool of {PROCESSES} processes: {}",
+            "一个有 {PROCESSES} 个进程的进程池：{}",
+            pids(&pool)
+        );
         waiting_and_not(&mut pool)?;
         which_did_which(&mut pool)?;
         panic_and_death(&mut pool)?;
@@ -54,21 +65,34 @@ fn main() -> ExitCode {
 }
 
 fn waiting_and_not(pool: &mut Squares) -> Result<(), Failure> {
-    part!("the same three jobs with apply and with apply_async", "同样三个任务，先用 apply，再用 apply_async");
+    part!(
+        "the same three jobs with apply and with apply_async",
+        "同样三个任务，先用 apply，再用 apply_async"
+    );
     let began = Instant::now();
     for job in [1, 2, 3] {
         let (pid, square) = apply(pool, job)?;
-        say!("apply({job}) waited: {square}, by pid {pid}", "apply({job}) 等到了结果：{square}，由 pid {pid} 完成");
+        say!(
+            "apply({job}) waited: {square}, by pid {pid}",
+            "apply({job}) 等到了结果：{square}，由 pid {pid} 完成"
+        );
     }
     let one_by_one = began.elapsed().as_millis();
 
     let began = Instant::now();
     let tickets = [10, 11, 12].map(|job| pool.apply_async(job).map(|ticket| (job, ticket)));
-    say!("apply_async three times took {} ms", "三次 apply_async 用了 {} 毫秒", began.elapsed().as_millis());
+    say!(
+        "apply_async three times took {} ms",
+        "三次 apply_async 用了 {} 毫秒",
+        began.elapsed().as_millis()
+    );
     for ticket in tickets {
         let (job, ticket) = ticket?;
         let (pid, square) = pool.get(ticket)?;
-        say!("get: {job} squared is {square}, by pid {pid}", "get：{job} 的平方是 {square}，由 pid {pid} 完成");
+        say!(
+            "get: {job} squared is {square}, by pid {pid}",
+            "get：{job} 的平方是 {square}，由 pid {pid} 完成"
+        );
     }
     let together = began.elapsed().as_millis();
     shown!(
@@ -89,11 +113,20 @@ fn which_did_which(pool: &mut Squares) -> Result<(), Failure> {
     let results = pool.map(1..=9).into_iter().collect::<Result<Vec<_>, _>>()?;
     let mut jobs_of = BTreeMap::<i32, Vec<usize>>::new();
     results.iter().zip(1..).for_each(|((pid, _), job)| jobs_of.entry(*pid).or_default().push(job));
-    jobs_of.iter().for_each(|(pid, jobs)| say!("map: pid {pid} did jobs {jobs:?}", "map：pid {pid} 做了任务 {jobs:?}"));
+    jobs_of.iter().for_each(|(pid, jobs)| {
+        say!("map: pid {pid} did jobs {jobs:?}", "map：pid {pid} 做了任务 {jobs:?}")
+    });
     let squares: Vec<u64> = results.into_iter().map(|(_, square)| square).collect();
-    shown!("map: {squares:?}, in order, by {} processes", "map：{squares:?}，按顺序，由 {} 个进程完成", jobs_of.len());
+    shown!(
+        "map: {squares:?}, in order, by {} processes",
+        "map：{squares:?}，按顺序，由 {} 个进程完成",
+        jobs_of.len()
+    );
 
-    say!("imap over endless jobs, each longer than the one before:", "imap 处理无穷无尽的任务，一个比一个耗时：");
+    say!(
+        "imap over endless jobs, each longer than the one before:",
+        "imap 处理无穷无尽的任务，一个比一个耗时："
+    );
     for result in pool.imap((20..).step_by(20)).take(3) {
         let (pid, square) = result?;
         say!("    {square} is there, by pid {pid}", "    {square} 到了，由 pid {pid} 完成");
@@ -102,11 +135,17 @@ fn which_did_which(pool: &mut Squares) -> Result<(), Failure> {
 }
 
 fn panic_and_death(pool: &mut Squares) -> Result<(), Failure> {
-    part!("a job that panics, a job in which the process dies, and a good job", "一个会 panic 的任务，一个让进程死掉的任务，一个正常任务");
+    part!(
+        "a job that panics, a job in which the process dies, and a good job",
+        "一个会 panic 的任务，一个让进程死掉的任务，一个正常任务"
+    );
     for job in [100_000, 0, 7] {
         let ticket = pool.apply_async(job)?;
         match pool.get(ticket) {
-            Ok((pid, square)) => say!("{job} squared is {square}, by pid {pid}", "{job} 的平方是 {square}，由 pid {pid} 完成"),
+            Ok((pid, square)) => say!(
+                "{job} squared is {square}, by pid {pid}",
+                "{job} 的平方是 {square}，由 pid {pid} 完成"
+            ),
             Err(error) => say!("{job}: {}", "{job}：{}", why(&error)),
         }
     }
@@ -119,18 +158,31 @@ fn closed_and_joined(mut pool: Squares) -> Result<(), Failure> {
     let last: Vec<_> = (1..=6).map(|job| pool.apply_async(job)).collect::<Result<_, _>>()?;
     pool.close();
     if pool.apply_async(1) == Err(ApplyError::Closed) {
-        say!("closed; another job? no: the pool is closed", "已 close；还能加任务吗？不能：进程池已关闭");
+        say!(
+            "closed; another job? no: the pool is closed",
+            "已 close；还能加任务吗？不能：进程池已关闭"
+        );
     }
     pool.join();
-    let sum: u64 = last.into_iter().map(|ticket| pool.get(ticket).map(|(_, square)| square)).sum::<Result<_, _>>()?;
-    shown!("joined: the last six are done, the sum of their squares is {sum}", "已 join：最后六个任务都做完了，平方和是 {sum}");
+    let sum: u64 = last
+        .into_iter()
+        .map(|ticket| pool.get(ticket).map(|(_, square)| square))
+        .sum::<Result<_, _>>()?;
+    shown!(
+        "joined: the last six are done, the sum of their squares is {sum}",
+        "已 join：最后六个任务都做完了，平方和是 {sum}"
+    );
     Ok(())
 }
 
 fn terminated() -> Result<(), Failure> {
-    part!("a pool that is terminated after the first result", "得到第一个结果后就 terminate 的进程池");
+    part!(
+        "a pool that is terminated after the first result",
+        "得到第一个结果后就 terminate 的进程池"
+    );
     let mut pool = Pool::start("square", PROCESSES, square).cannot("start the pool")?;
-    let tickets: Vec<_> = (1..=TOO_MANY).map(|job| pool.apply_async(job)).collect::<Result<_, _>>()?;
+    let tickets: Vec<_> =
+        (1..=TOO_MANY).map(|job| pool.apply_async(job)).collect::<Result<_, _>>()?;
     let first = pool.get(tickets[0])?;
     pool.terminate();
     let lost: Vec<_> = tickets[1..].iter().filter_map(|ticket| pool.get(*ticket).err()).collect();
@@ -157,9 +209,14 @@ fn dropped() -> Result<(), Failure> {
     for job in 1..=TOO_MANY {
         pool.apply_async(job)?;
     }
-    say!("{TOO_MANY} jobs were submitted to the processes {}", "向进程 {} 提交了 {TOO_MANY} 个任务", pids(&pool));
+    say!(
+        "{TOO_MANY} jobs were submitted to the processes {}",
+        "向进程 {} 提交了 {TOO_MANY} 个任务",
+        pids(&pool)
+    );
     wait_until("the first job to be done", || done.get() > 0)?;
-    // As at the end of a function that forgets close and join: the pool kills its processes and waits for their end.
+    // As at the end of a function that forgets close and join: the pool kills its processes and
+    // waits for their end.
     drop(pool);
     let done = done.get();
     shown!(
@@ -183,13 +240,25 @@ fn square(number: u64) -> (i32, u64) {
 
 fn why(error: &JobError) -> String {
     match error {
-        JobError::Died(end) => text!("the process that did the job {}", "执行该任务的进程{}", ended(*end)),
-        JobError::Panicked(message) => text!("the job panicked: {message}", "任务 panic：{message}"),
-        JobError::Terminated => text!("the pool was terminated before the job was done", "任务做完之前进程池就被 terminate 了"),
+        JobError::Died(end) => {
+            text!("the process that did the job {}", "执行该任务的进程{}", ended(*end))
+        }
+        JobError::Panicked(message) => {
+            text!("the job panicked: {message}", "任务 panic：{message}")
+        }
+        JobError::Terminated => text!(
+            "the pool was terminated before the job was done",
+            "任务做完之前进程池就被 terminate 了"
+        ),
         error => error.to_string(),
     }
 }
 
 fn pids(pool: &Squares) -> String {
-    pool.processes().iter().map(Process::pid).map(|pid| pid.to_string()).collect::<Vec<_>>().join(", ")
+    pool.processes()
+        .iter()
+        .map(Process::pid)
+        .map(|pid| pid.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

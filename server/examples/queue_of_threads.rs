@@ -1,7 +1,8 @@
-//! A queue inside a process is shared by its threads, and copied by a fork. A queue in shared memory is shared by processes.
+//! A queue inside a process is shared by its threads, and copied by a fork. A queue in shared
+//! memory is shared by processes.
 //!
-//! In the server: `worker/pair.rs` joins two threads of a worker by a queue inside the process; `ipc/joinable_queue.rs` is a queue between processes,
-//! through which `ipc/pool.rs` gets its jobs.
+//! In the server: `worker/pair.rs` joins two threads of a worker by a queue inside the process;
+//! `ipc/joinable_queue.rs` is a queue between processes, through which `ipc/pool.rs` gets its jobs.
 
 mod stage;
 
@@ -29,8 +30,14 @@ const LESSON: Lesson = Lesson {
             "a queue inside the process (a channel) is copied by fork: the child takes from its own copy",
             "进程内的队列（channel）会被 fork 复制：子进程从自己的副本里取",
         ],
-        ["what the child puts in its copy never comes to the parent", "子进程放进自己副本的东西，永远到不了父进程"],
-        ["a queue in shared memory is one for both: each item is taken once", "共享内存里的队列为双方共有：每一项只被取走一次"],
+        [
+            "what the child puts in its copy never comes to the parent",
+            "子进程放进自己副本的东西，永远到不了父进程",
+        ],
+        [
+            "a queue in shared memory is one for both: each item is taken once",
+            "共享内存里的队列为双方共有：每一项只被取走一次",
+        ],
         [
             "the channel is shared by threads; and beside a second thread this program refuses to fork",
             "channel 由线程共享；还有第二个线程时，本程序拒绝 fork",
@@ -65,7 +72,10 @@ fn copied_by_a_fork() -> Result<(u64, usize), Failure> {
     let mut child = Process::start(|| {
         let taken: Vec<u64> = receiver.try_iter().collect();
         count.set(taken.len() as u64);
-        say!("the child took {taken:?} from its copy, and puts 100 in it", "子进程从自己的副本取出 {taken:?}，并放入 100");
+        say!(
+            "the child took {taken:?} from its copy, and puts 100 in it",
+            "子进程从自己的副本取出 {taken:?}，并放入 100"
+        );
         exit_code(sender.send(100).cannot("send 100"))
     })
     .cannot("start the child")?;
@@ -81,14 +91,18 @@ fn copied_by_a_fork() -> Result<(u64, usize), Failure> {
 /// Returns how many items the child took, and how many the parent took after it.
 fn shared_by_processes() -> Result<(u64, usize), Failure> {
     part!("a queue in shared memory, and a fork", "一个共享内存中的队列，再 fork");
-    let queue: JoinableQueue<u64> = JoinableQueue::map("items", ITEMS as usize).cannot("map a queue")?;
+    let queue: JoinableQueue<u64> =
+        JoinableQueue::map("items", ITEMS as usize).cannot("map a queue")?;
     (1..=ITEMS).try_for_each(|item| queue.put(&item, patience())).cannot("put an item")?;
     say!("the parent put {ITEMS} items in the queue", "父进程向队列放入了 {ITEMS} 项");
     let count = Value::map("taken").cannot("map a value")?;
     let mut child = Process::start(|| {
         let taken = take(queue, 0, OF_CHILD);
         count.set(taken.len() as u64);
-        say!("the child took {taken:?}, and puts 100 in the queue", "子进程取出 {taken:?}，并放入 100");
+        say!(
+            "the child took {taken:?}, and puts 100 in the queue",
+            "子进程取出 {taken:?}，并放入 100"
+        );
         exit_code(queue.put(&100, patience()).cannot("put 100"))
     })
     .cannot("start the child")?;
@@ -120,13 +134,17 @@ fn shared_by_threads() -> Result<[usize; 2], Failure> {
     let queue = &receiver;
     let taken = thread::scope(|scope| {
         // The threads wait at the empty queue.
-        let start = |name| thread::Builder::new().spawn_scoped(scope, move || take_as_thread(name, queue));
+        let start =
+            |name| thread::Builder::new().spawn_scoped(scope, move || take_as_thread(name, queue));
         let threads = ["A", "B"].map(start);
         fork_is_refused();
         (1..=ITEMS).try_for_each(|item| sender.send(item)).cannot("send")?;
         drop(sender);
-        let threads = threads.into_iter().collect::<io::Result<Vec<_>>>().cannot("start two threads")?;
-        Ok::<_, Failure>(threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect::<Vec<_>>())
+        let threads =
+            threads.into_iter().collect::<io::Result<Vec<_>>>().cannot("start two threads")?;
+        Ok::<_, Failure>(
+            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect::<Vec<_>>(),
+        )
     })?;
     let mut all = taken.concat();
     all.sort_unstable();
@@ -147,11 +165,17 @@ fn take_as_thread(name: &str, receiver: &Receiver<u64>) -> Vec<u64> {
     taken
 }
 
-/// While other threads run: the child would have a copy of every lock that they hold, and no thread that unlocks it.
+/// While other threads run: the child would have a copy of every lock that they hold, and no thread
+/// that unlocks it.
 fn fork_is_refused() {
     match Process::start(|| 0) {
         Ok(mut child) => {
-            say!("a fork beside two threads worked: pid {} {}", "有两个其他线程时 fork 成功：pid {} {}", child.pid(), child.join())
+            say!(
+                "a fork beside two threads worked: pid {} {}",
+                "有两个其他线程时 fork 成功：pid {} {}",
+                child.pid(),
+                child.join()
+            )
         }
         Err(error) => say!(
             "a fork beside two threads is refused: this program's own fork function refuses (Linux would fork, with the locks and without the threads \

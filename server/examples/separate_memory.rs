@@ -1,9 +1,10 @@
-//! After a fork each process has memory of its own, at the same addresses. Only memory that was mapped as shared before the fork
-//! is the same for all.
+//! After a fork each process has memory of its own, at the same addresses. Only memory that was
+//! mapped as shared before the fork is the same for all.
 //!
 //! Each part is a function below, in the order in which it runs.
 //!
-//! In the server: each worker has its own copy of the chat (`replica.rs`), and all share the event log's slots (`event_log/layout.rs`).
+//! In the server: each worker has its own copy of the chat (`replica.rs`), and all share the event
+//! log's slots (`event_log/layout.rs`).
 
 mod stage;
 
@@ -17,8 +18,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const LESSON: Lesson = Lesson {
     about: ["Memory: what a fork copies, and what it shares", "内存：fork 复制什么，共享什么"],
     watch_for: &[
-        ["one address, and yet two variables: the child changes only its own", "地址相同，却是两个变量：子进程只改了自己的那个"],
-        ["a shared value, mapped before the fork, is the same for both processes", "fork 之前映射的共享值，对两个进程是同一个"],
+        [
+            "one address, and yet two variables: the child changes only its own",
+            "地址相同，却是两个变量：子进程只改了自己的那个",
+        ],
+        [
+            "a shared value, mapped before the fork, is the same for both processes",
+            "fork 之前映射的共享值，对两个进程是同一个",
+        ],
         [
             "copy on write: the fork copies no pages, reading copies none, writing copies them",
             "写时复制：fork 不复制页面，读也不复制，写才复制",
@@ -84,7 +91,10 @@ fn variable_and_value() -> Result<(), Failure> {
 fn copy_on_write() -> Result<(), Failure> {
     part!("copy on write", "写时复制");
     let mut buffer = vec![1_u8; BUFFER_KIB * 1024];
-    say!("the parent fills a buffer of {BUFFER_KIB} KiB with ones", "父进程把 {BUFFER_KIB} KiB 的缓冲区填满 1");
+    say!(
+        "the parent fills a buffer of {BUFFER_KIB} KiB with ones",
+        "父进程把 {BUFFER_KIB} KiB 的缓冲区填满 1"
+    );
     let own = Array::<AtomicU64>::map("example-own", 3).cannot("map a shared array")?;
     let mut child = Process::start(|| {
         let sum = |buffer: &[u8]| buffer.iter().map(|&byte| u64::from(byte)).sum::<u64>();
@@ -123,7 +133,10 @@ fn copy_on_write() -> Result<(), Failure> {
 }
 
 fn list_and_array() -> Result<(), Failure> {
-    part!("a list and a shared array, filled by {CHILDREN} children", "普通列表与共享数组，由 {CHILDREN} 个子进程填写");
+    part!(
+        "a list and a shared array, filled by {CHILDREN} children",
+        "普通列表与共享数组，由 {CHILDREN} 个子进程填写"
+    );
     let mut list = [0; CHILDREN];
     let array = Array::<AtomicU64>::map("example-array", CHILDREN).cannot("map a shared array")?;
     let total = Value::map("example-total").cannot("map a shared value")?;
@@ -133,7 +146,8 @@ fn list_and_array() -> Result<(), Failure> {
             list[place] = std::process::id();
             // Each entry has only one writer, so nothing is locked.
             array[place].store(u64::from(std::process::id()), Ordering::Relaxed);
-            // This value has several writers at the same time, so each addition is atomic. Python's `Value += 1` without its lock loses some.
+            // This value has several writers at the same time, so each addition is atomic. Python's
+            // `Value += 1` without its lock loses some.
             for _ in 0..ADDITIONS {
                 total.increase(1);
             }
@@ -164,7 +178,8 @@ fn list_and_array() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Memory of this process that no other process has, in KiB; 0 if the kernel does not report it. Source: proc_pid_smaps(5), `smaps_rollup`.
+/// Memory of this process that no other process has, in KiB; 0 if the kernel does not report it.
+/// Source: proc_pid_smaps(5), `smaps_rollup`.
 fn own_memory_kib() -> u64 {
     let text = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));

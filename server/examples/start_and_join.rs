@@ -2,7 +2,8 @@
 //!
 //! Each part is a function below, in the order in which it runs.
 //!
-//! In the server: `supervisor/spawn.rs` starts the workers, and `supervisor/reap.rs` reports how they ended.
+//! In the server: `supervisor/spawn.rs` starts the workers, and `supervisor/reap.rs` reports how
+//! they ended.
 
 mod stage;
 
@@ -43,10 +44,16 @@ fn main() -> ExitCode {
 
 fn arguments_and_exit_code() -> Result<(), Failure> {
     part!("a child gets arguments and returns an exit code", "子进程得到参数，返回退出码");
-    // The arguments are the variables that the function captures. The child has a copy of the parent's whole memory.
+    // The arguments are the variables that the function captures. The child has a copy of the
+    // parent's whole memory.
     let (name, naps) = ("anna", 3);
     let mut anna = Process::start(|| work(name, naps)).cannot("start anna")?;
-    say!("started anna as pid {}; is she alive? {}", "已启动 anna，pid {}；她还活着吗？{}", anna.pid(), anna.is_alive());
+    say!(
+        "started anna as pid {}; is she alive? {}",
+        "已启动 anna，pid {}；她还活着吗？{}",
+        anna.pid(),
+        anna.is_alive()
+    );
     say!("the parent waits for anna", "父进程等待 anna");
     let end = ended(anna.join());
     say!("anna {end}; is she alive? {}", "anna {end}；她还活着吗？{}", anna.is_alive());
@@ -56,7 +63,11 @@ fn arguments_and_exit_code() -> Result<(), Failure> {
 fn looking() -> Result<(), Failure> {
     part!("the parent looks instead of waiting", "父进程只查看，不等待");
     let mut berta = Process::start(|| work("berta", 4)).cannot("start berta")?;
-    say!("started berta as pid {}; the parent does not wait", "已启动 berta，pid {}；父进程不等待", berta.pid());
+    say!(
+        "started berta as pid {}; the parent does not wait",
+        "已启动 berta，pid {}；父进程不等待",
+        berta.pid()
+    );
     let mut looks = 0;
     while berta.is_alive() {
         looks += 1;
@@ -67,14 +78,21 @@ fn looking() -> Result<(), Failure> {
 }
 
 fn joined_together_and_one_by_one() -> Result<(), Failure> {
-    part!("two children, of 3 and of 5 naps of 20 ms", "两个子进程，分别小睡 3 次和 5 次，每次 20 毫秒");
+    part!(
+        "two children, of 3 and of 5 naps of 20 ms",
+        "两个子进程，分别小睡 3 次和 5 次，每次 20 毫秒"
+    );
     let began = Instant::now();
-    let mut both = [("short", 3), ("long", 5)].map(|(name, naps)| Process::start(move || work(name, naps)));
+    let mut both =
+        [("short", 3), ("long", 5)].map(|(name, naps)| Process::start(move || work(name, naps)));
     for child in &mut both {
         child.as_mut().map_err(|error| Failure(format!("cannot start a child: {error}")))?.join();
     }
     let together = began.elapsed().as_millis();
-    say!("both were started, then both joined: {together} ms", "先启动两个，再依次 join：{together} 毫秒");
+    say!(
+        "both were started, then both joined: {together} ms",
+        "先启动两个，再依次 join：{together} 毫秒"
+    );
 
     let began = Instant::now();
     for (name, naps) in [("short", 3), ("long", 5)] {
@@ -82,7 +100,10 @@ fn joined_together_and_one_by_one() -> Result<(), Failure> {
         Process::start(|| work(name, naps)).cannot(format!("start {name}"))?.join();
     }
     let one_by_one = began.elapsed().as_millis();
-    say!("each was joined before the next was started: {one_by_one} ms", "每启动一个就立即 join：{one_by_one} 毫秒");
+    say!(
+        "each was joined before the next was started: {one_by_one} ms",
+        "每启动一个就立即 join：{one_by_one} 毫秒"
+    );
     shown!(
         "together {together} ms, the time of the longer child; one by one {one_by_one} ms, the sum of both",
         "一起等待 {together} 毫秒，即较慢者的时间；逐个等待 {one_by_one} 毫秒，即两者之和"
@@ -95,12 +116,20 @@ fn terminated() -> Result<(), Failure> {
     let mut clara = Process::start(|| work("clara", 1_000)).cannot("start clara")?;
     let timeout = slowed(Duration::from_millis(80));
     let in_time = clara.join_timeout(timeout);
-    say!("waited {} ms for clara; has she ended? {}", "等了 clara {} 毫秒；她结束了吗？{}", timeout.as_millis(), in_time.is_some());
+    say!(
+        "waited {} ms for clara; has she ended? {}",
+        "等了 clara {} 毫秒；她结束了吗？{}",
+        timeout.as_millis(),
+        in_time.is_some()
+    );
     clara.terminate();
     // The signal is on its way: the kernel still has to run clara, who ends by it.
     let right_after = clara.is_alive();
     let end = ended(clara.join());
-    say!("right after terminate: is clara alive? {right_after}", "刚调用 terminate：clara 还活着吗？{right_after}");
+    say!(
+        "right after terminate: is clara alive? {right_after}",
+        "刚调用 terminate：clara 还活着吗？{right_after}"
+    );
     say!(
         "clara {end} (SIGTERM: a process may catch it and tidy up); is she alive now? {}",
         "clara {end}（SIGTERM：进程可以捕获它并做清理）；现在还活着吗？{}",
@@ -125,7 +154,11 @@ fn killed() -> Result<(), Failure> {
     .cannot("start dora")?;
     wait_until("dora to begin", || has_begun.get() == 1)?;
     dora.kill();
-    say!("dora {} (SIGKILL: a process can't catch it)", "dora {}（SIGKILL：进程无法捕获）", ended(dora.join()));
+    say!(
+        "dora {} (SIGKILL: a process can't catch it)",
+        "dora {}（SIGKILL：进程无法捕获）",
+        ended(dora.join())
+    );
     Ok(())
 }
 

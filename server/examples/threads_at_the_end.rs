@@ -1,25 +1,34 @@
-//! Threads end with their process: when `main` returns, the other threads are cut off. `join` waits for them; a thread that is
-//! to stop must be asked.
+//! Threads end with their process: when `main` returns, the other threads are cut off. `join` waits
+//! for them; a thread that is to stop must be asked.
 //!
-//! In the server: the first thread of a worker waits for the send thread, since the process would end otherwise (`worker/pair.rs`).
+//! In the server: the first thread of a worker waits for the send thread, since the process would
+//! end otherwise (`worker/pair.rs`).
 
 mod stage;
 
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Value;
-use stage::{Attempt, Failure, Lesson, ended, exit_code, nap, part, say, shown, wait_until, went_well};
+use stage::{
+    Attempt, Failure, Lesson, ended, exit_code, nap, part, say, shown, wait_until, went_well,
+};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 const LESSON: Lesson = Lesson {
-    about: ["Threads at the end: cut off, joined, asked to stop", "线程的结束：被强行终止、被 join、被请求停止"],
+    about: [
+        "Threads at the end: cut off, joined, asked to stop",
+        "线程的结束：被强行终止、被 join、被请求停止",
+    ],
     watch_for: &[
         [
             "how far a thread comes before main returns, and that it prints nothing after that",
             "main 返回前线程走到了第几步；此后它不再输出任何内容",
         ],
-        ["a thread that is cut off does not tidy up: its destructors never run", "被强行终止的线程不做清理：它的析构函数不会运行"],
+        [
+            "a thread that is cut off does not tidy up: its destructors never run",
+            "被强行终止的线程不做清理：它的析构函数不会运行",
+        ],
         [
             "Rust and C cut threads off when main returns; Python joins them at exit, except daemon threads, which are cut off",
             "main 返回时，Rust 和 C 会强行终止线程；Python 退出时会 join 普通线程，只有守护线程（daemon thread）被强行终止",
@@ -45,7 +54,14 @@ fn main() -> ExitCode {
         let joined = joined()?;
         let scoped = scoped()?;
         let asked = asked_to_stop()?;
-        let row = |seen: &Seen| stage::text!("{} (tidied up: {})", "{}（已清理：{}）", seen.steps.get(), seen.tidied_up.get() == 1);
+        let row = |seen: &Seen| {
+            stage::text!(
+                "{} (tidied up: {})",
+                "{}（已清理：{}）",
+                seen.steps.get(),
+                seen.tidied_up.get() == 1
+            )
+        };
         shown!(
             "steps out of {STEPS}: cut off {}, joined {}, scoped {}, asked to stop {}",
             "总共 {STEPS} 步，走到：被强行终止 {}，join {}，作用域线程 {}，被请求停止 {}",
@@ -63,7 +79,11 @@ fn cut_off() -> Result<Seen, Failure> {
     run(|seen| {
         thread::spawn(move || count(seen, || false));
         wait_until("step 3", || seen.steps.get() >= 3)?;
-        say!("main returns; the thread is at step {}", "main 返回；线程在第 {} 步", seen.steps.get());
+        say!(
+            "main returns; the thread is at step {}",
+            "main 返回；线程在第 {} 步",
+            seen.steps.get()
+        );
         Ok(())
     })
 }
@@ -74,13 +94,19 @@ fn joined() -> Result<Seen, Failure> {
         let counting = thread::spawn(move || count(seen, || false));
         say!("main waits in join", "main 在 join 中等待");
         let steps = counting.join().map_err(|_| Failure("the thread panicked".to_owned()))?;
-        say!("join returned what the thread returned: {steps}; main returns", "join 返回了线程的返回值：{steps}；main 返回");
+        say!(
+            "join returned what the thread returned: {steps}; main returns",
+            "join 返回了线程的返回值：{steps}；main 返回"
+        );
         Ok(())
     })
 }
 
 fn scoped() -> Result<Seen, Failure> {
-    part!("main starts the thread in a scope, which joins it at its end", "main 在作用域（scope）中启动线程，作用域结束时自动 join");
+    part!(
+        "main starts the thread in a scope, which joins it at its end",
+        "main 在作用域（scope）中启动线程，作用域结束时自动 join"
+    );
     run(|seen| {
         thread::scope(|scope| {
             scope.spawn(|| count(seen, || false));

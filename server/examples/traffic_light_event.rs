@@ -1,8 +1,8 @@
 //! An event: a flag that one process sets and clears, and other processes wait for.
 //!
-//! In the server: the start gate, at which all processes wait until the last one is there (`supervisor/starting.rs`), and the
-//! announced end, which also the
-//! processes find that are started while it is under way (`supervisor/stop.rs`).
+//! In the server: the start gate, at which all processes wait until the last one is there
+//! (`supervisor/starting.rs`), and the announced end, which also the processes find that are
+//! started while it is under way (`supervisor/stop.rs`).
 
 mod stage;
 
@@ -10,21 +10,32 @@ use forkchat_server::ipc::event::Event;
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::value::Value;
 use stage::proc::state;
-use stage::{Attempt, Failure, Lesson, ended, nap, part, patience, say, shown, slowed, wait_until, went_well};
+use stage::{
+    Attempt, Failure, Lesson, ended, nap, part, patience, say, shown, slowed, wait_until, went_well,
+};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const LESSON: Lesson = Lesson {
-    about: ["A traffic light: an event for which many processes wait", "红绿灯：多个进程等待同一个事件"],
+    about: [
+        "A traffic light: an event for which many processes wait",
+        "红绿灯：多个进程等待同一个事件",
+    ],
     watch_for: &[
         [
             "the cars come at different times; those that wait go together when the light turns green",
             "汽车陆续到来；绿灯一亮，等待的汽车一起开走",
         ],
         ["a car that comes while the light is green does not stop", "绿灯时到来的汽车不停车"],
-        ["a wait with a timeout ends without the event: that car turns round", "带超时的等待没等到事件也会结束：那辆车掉头离开"],
-        ["a green of a moment lets all go that waited before it", "绿灯只亮一瞬间，之前在等的汽车也都能走"],
+        [
+            "a wait with a timeout ends without the event: that car turns round",
+            "带超时的等待没等到事件也会结束：那辆车掉头离开",
+        ],
+        [
+            "a green of a moment lets all go that waited before it",
+            "绿灯只亮一瞬间，之前在等的汽车也都能走",
+        ],
         [
             "the light works on when the process that set it is killed: the flag belongs to no process",
             "设置它的进程被杀死后灯照常工作：标志不属于任何进程",
@@ -55,8 +66,11 @@ fn main() -> ExitCode {
 fn red_and_green(crossing: &Crossing) -> Result<Vec<u64>, Failure> {
     part!("the light is red; three cars come", "红灯；来了三辆车");
     say!("is the light green? {}", "是绿灯吗？{}", crossing.green.is_set());
-    let mut cars =
-        [crossing.car("anna", 100, patience())?, crossing.car("berta", 250, patience())?, crossing.car("clara", 400, patience())?];
+    let mut cars = [
+        crossing.car("anna", 100, patience())?,
+        crossing.car("berta", 250, patience())?,
+        crossing.car("clara", 400, patience())?,
+    ];
     wait_until_they_stand(&mut cars)?;
     nap(200);
     crossing.turn(true);
@@ -90,7 +104,8 @@ fn gives_up(crossing: &Crossing) -> Result<(), Failure> {
 fn green_for_a_moment(crossing: &Crossing) -> Result<(), Failure> {
     part!("the light is green for a moment only", "绿灯只亮一瞬间");
     crossing.turn(false);
-    let mut cars = [crossing.car("greta", 50, patience())?, crossing.car("hanna", 120, patience())?];
+    let mut cars =
+        [crossing.car("greta", 50, patience())?, crossing.car("hanna", 120, patience())?];
     wait_until_they_stand(&mut cars)?;
     nap(150);
     say!("THE LIGHT TURNS GREEN and at once red again", "绿灯亮了，马上又变红");
@@ -134,7 +149,10 @@ struct Crossing {
 
 impl Crossing {
     fn build() -> Result<Crossing, Failure> {
-        let (green, crossed) = (Event::map("example-green").cannot("map the light")?, Value::map("example-crossed").cannot("map a count")?);
+        let (green, crossed) = (
+            Event::map("example-green").cannot("map the light")?,
+            Value::map("example-crossed").cannot("map a count")?,
+        );
         Ok(Crossing { green, crossed })
     }
 
@@ -149,8 +167,16 @@ impl Crossing {
     }
 
     /// A car that comes after so many milliseconds and waits at most for `timeout`.
-    fn car(&self, name: &'static str, comes_after_ms: u64, timeout: Duration) -> Result<Car, Failure> {
-        let (came, waited_ms) = (Value::map("example-came").cannot("map a flag")?, Value::map("example-waited").cannot("map a time")?);
+    fn car(
+        &self,
+        name: &'static str,
+        comes_after_ms: u64,
+        timeout: Duration,
+    ) -> Result<Car, Failure> {
+        let (came, waited_ms) = (
+            Value::map("example-came").cannot("map a flag")?,
+            Value::map("example-waited").cannot("map a time")?,
+        );
         let process = Process::start(|| {
             nap(comes_after_ms);
             self.drive(name, timeout, came, waited_ms)
@@ -172,7 +198,10 @@ impl Crossing {
         let waited = arrival.elapsed().as_millis() as u64;
         waited_ms.set(waited);
         if !is_green {
-            say!("{name}'s car gives up after {waited} ms and turns round", "{name} 的车等了 {waited} 毫秒后放弃，掉头离开");
+            say!(
+                "{name}'s car gives up after {waited} ms and turns round",
+                "{name} 的车等了 {waited} 毫秒后放弃，掉头离开"
+            );
             return GAVE_UP;
         }
         if stops {
@@ -212,6 +241,11 @@ fn wait_until_they_stand(cars: &mut [Car]) -> Result<(), Failure> {
     })?;
     ended.map_or(Ok(()), |ended| {
         let car = &mut cars[ended];
-        Err(Failure(format!("{}'s car, pid {}, {} before the light was green", car.name, car.process.pid(), car.process.join())))
+        Err(Failure(format!(
+            "{}'s car, pid {}, {} before the light was green",
+            car.name,
+            car.process.pid(),
+            car.process.join()
+        )))
     })
 }

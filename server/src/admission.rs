@@ -1,6 +1,7 @@
-//! Decides which connections are admitted. Three limits: connections in all (a counting semaphore that the supervisor and
-//! the worker of the UDP sessions share), connections at a time from one address, and new connections per second from one
-//! address. The last two are counted for TCP and for UDP apart. All addresses of an IPv6 /64 count as one.
+//! Decides which connections are admitted. Three limits: connections in all (a counting semaphore
+//! that the supervisor and the worker of the UDP sessions share), connections at a time from one
+//! address, and new connections per second from one address. The last two are counted for TCP and
+//! for UDP apart. All addresses of an IPv6 /64 count as one.
 
 use crate::ipc::semaphore::{HOLDERS_MAX, Semaphore};
 use forkchat_common::address::AddressBlock;
@@ -12,13 +13,14 @@ use std::net::IpAddr;
 pub const SUPERVISOR: usize = HOLDERS_MAX - 1;
 /// `--max-per-address` where it isn't given.
 const PER_ADDRESS_DEFAULT: u32 = 64;
-/// New connections that one address may open at once: as many people as come back when a server that
-/// they use was restarted.
+/// New connections that one address may open at once: as many people as come back when a server
+/// that they use was restarted.
 const OPENINGS_BURST: u64 = 256;
 /// New connections that one address may open a second in the long run.
 pub const OPENINGS_PER_SECOND: u64 = 32;
 const OPENING_MICROS: u64 = Micros::SECOND / OPENINGS_PER_SECOND;
-/// Addresses whose openings are remembered. Beyond it those are forgotten that have opened few lately.
+/// Addresses whose openings are remembered. Beyond it those are forgotten that have opened few
+/// lately.
 const OPENINGS_ADDRESSES_MAX: usize = 16_384;
 
 /// One process's view of the open connections.
@@ -33,8 +35,8 @@ pub struct Admission {
     per_address: BTreeMap<AddressBlock, u32>,
     /// Whether it limits how fast an address opens connections.
     limits_openings: bool,
-    /// Per address, the moment at which all that it may open at once is available again: a token bucket
-    /// as in `chat/rate.rs`.
+    /// Per address, the moment at which all that it may open at once is available again: a token
+    /// bucket as in `chat/rate.rs`.
     openings: BTreeMap<AddressBlock, Micros>,
 }
 
@@ -58,8 +60,12 @@ impl Refused {
     pub fn line(self) -> &'static str {
         match self {
             Refused::Full => "! the server is full; try again later\n",
-            Refused::TooManyFromAddress => "! too many connections from your address; close one first\n",
-            Refused::TooFast => "! too many new connections from your address; wait a few seconds\n",
+            Refused::TooManyFromAddress => {
+                "! too many connections from your address; close one first\n"
+            }
+            Refused::TooFast => {
+                "! too many new connections from your address; wait a few seconds\n"
+            }
             Refused::NoProcess => "! the server can start no more processes; try again later\n",
             Refused::NoDescriptors => "! the server is out of descriptors; try again later\n",
         }
@@ -91,8 +97,20 @@ impl Refused {
 impl Admission {
     /// Nothing is admitted yet. `holder` is this process's place among the semaphore's holders;
     /// `limits_openings` says whether it matters how fast an address opens connections.
-    pub fn new(units: &'static Semaphore, holder: usize, per_address_max: Option<u32>, limits_openings: bool) -> Admission {
-        Admission { units, holder, per_address_max, per_address: BTreeMap::new(), limits_openings, openings: BTreeMap::new() }
+    pub fn new(
+        units: &'static Semaphore,
+        holder: usize,
+        per_address_max: Option<u32>,
+        limits_openings: bool,
+    ) -> Admission {
+        Admission {
+            units,
+            holder,
+            per_address_max,
+            per_address: BTreeMap::new(),
+            limits_openings,
+            openings: BTreeMap::new(),
+        }
     }
 
     /// Admits a connection, or says why not. `now` is the time since the machine started.
@@ -110,7 +128,8 @@ impl Admission {
         if !self.may_open(from, now) {
             return Err(Refused::TooFast);
         }
-        // Only a stopped process holds the lock for long, and that is killed at once: a client that comes at that moment has to come again.
+        // Only a stopped process holds the lock for long, and that is killed at once: a client that
+        // comes at that moment has to come again.
         if !self.units.try_acquire(self.holder).unwrap_or(false) {
             return Err(Refused::Full);
         }
@@ -149,7 +168,8 @@ impl Admission {
         self.units.release(self.holder);
     }
 
-    /// Takes over those whom a predecessor in the same place had let in, and gives back what it held for others.
+    /// Takes over those whom a predecessor in the same place had let in, and gives back what it
+    /// held for others.
     pub fn take_over(&mut self, from: impl Iterator<Item = IpAddr>) {
         self.per_address.clear();
         let mut count = 0;
@@ -157,7 +177,8 @@ impl Admission {
             count += 1;
             *self.per_address.entry(AddressBlock::of(from)).or_default() += 1;
         }
-        // A unit is taken before its session is in the log and given back after its end, so at least these are held.
+        // A unit is taken before its session is in the log and given back after its end, so at
+        // least these are held.
         for _ in count..self.units.held_by(self.holder) {
             self.units.release(self.holder);
         }
@@ -211,10 +232,17 @@ mod tests {
         assert_eq!((0..70).filter(|_| by_default.admit(near, NOW).is_ok()).count(), 70);
         assert_eq!((0..70).filter(|_| by_default.admit(far, NOW).is_ok()).count(), 64);
         let mut given = Admission::new(units, 1, Some(2), false);
-        assert_eq!([(); 3].map(|()| given.admit(near, NOW)), [Ok(()), Ok(()), Err(Refused::TooManyFromAddress)]);
+        assert_eq!(
+            [(); 3].map(|()| given.admit(near, NOW)),
+            [Ok(()), Ok(()), Err(Refused::TooManyFromAddress)]
+        );
         given.release(near);
         assert_eq!(given.admit(near, NOW), Ok(()));
-        assert_eq!((0..100).filter(|_| by_default.admit(near, NOW).is_ok()).count(), 64, "and 200 in all");
+        assert_eq!(
+            (0..100).filter(|_| by_default.admit(near, NOW).is_ok()).count(),
+            64,
+            "and 200 in all"
+        );
         let mut successor = Admission::new(units, 0, None, false);
         successor.take_over([near, near, far].into_iter());
         assert_eq!(units.available(), 195, "three, and the other's two");

@@ -1,6 +1,7 @@
 //! The messages between the supervisor and a worker, over a [`crate::ipc::queue`] for each worker.
 //!
-//! A successor gets a new queue. The queue of the dead worker is read to its end first, so none of its messages is lost.
+//! A successor gets a new queue. The queue of the dead worker is read to its end first, so none of
+//! its messages is lost.
 
 use forkchat_common::endpoint::whole;
 use forkchat_common::ids::SessionId;
@@ -18,7 +19,8 @@ pub enum ToWorker {
         #[serde(with = "whole")]
         peer: SocketAddr,
     },
-    /// Tell this connection why it can't be served, and close it. The socket comes with the message; it is no session.
+    /// Tell this connection why it can't be served, and close it. The socket comes with the
+    /// message; it is no session.
     TurnAway {
         /// A whole line.
         reason: String,

@@ -1,5 +1,5 @@
-//! Counts, in shared memory, what the workers drop of the clients' input. The supervisor reports sums to the operator
-//! every few seconds, so that no client can flood the log output.
+//! Counts, in shared memory, what the workers drop of the clients' input. The supervisor reports
+//! sums to the operator every few seconds, so that no client can flood the log output.
 
 use crate::ipc::value::Value;
 use std::io;
@@ -23,8 +23,8 @@ impl Dropped {
         Ok(Dropped { datagrams: counter()?, backlogs: counter()?, backlog_bytes: counter()? })
     }
 
-    /// Counts a datagram that was dropped, or its last lines, because its sender sends too much or because it lacks the session's key. Returns
-    /// how many there are.
+    /// Counts a datagram that was dropped, or its last lines, because its sender sends too much or
+    /// because it lacks the session's key. Returns how many there are.
     pub fn datagram(&self) -> u64 {
         self.datagrams.increase(1)
     }
@@ -57,7 +57,8 @@ impl Report {
         Report { dropped, reported: [0; 3], reported_at: None }
     }
 
-    /// What to log now: what was dropped since the last report, unless that was just now or nothing was.
+    /// What to log now: what was dropped since the last report, unless that was just now or nothing
+    /// was.
     pub fn next(&mut self, now: Instant) -> Vec<String> {
         if self.reported_at.is_some_and(|at| now.duration_since(at) < REPORT_AGAIN) {
             return Vec::new();
@@ -101,16 +102,27 @@ mod tests {
         assert!(report.next(start).is_empty(), "nothing was dropped");
         dropped.backlog(700);
         let told = report.next(after(1));
-        assert_eq!(told, ["dropped 700 bytes that clients had sent beyond their budget before a reset; connections: 1"]);
+        assert_eq!(
+            told,
+            [
+                "dropped 700 bytes that clients had sent beyond their budget before a reset; connections: 1"
+            ]
+        );
         for _ in 0..100 {
             dropped.backlog(10);
             dropped.datagram();
             assert!(report.next(after(10)).is_empty(), "not so soon again");
         }
         let told = report.next(after(11));
-        assert!(told[0].starts_with("dropped 1000 bytes") && told[0].ends_with(": 100"), "{told:?}");
+        assert!(
+            told[0].starts_with("dropped 1000 bytes") && told[0].ends_with(": 100"),
+            "{told:?}"
+        );
         assert!(told[1].starts_with("dropped 100 datagrams"), "{told:?}");
         dropped.datagram();
-        assert_eq!((report.next(after(12)).len(), report.rest().len(), report.rest().len()), (0, 1, 0));
+        assert_eq!(
+            (report.next(after(12)).len(), report.rest().len(), report.rest().len()),
+            (0, 1, 0)
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Faults on purpose, for tests. No release build has them: they need debug assertions, and `FORKCHAT_FAULT` in the
-//! environment.
+//! Faults on purpose, for tests. No release build has them: they need debug assertions, and
+//! `FORKCHAT_FAULT` in the environment.
 //!
 //! | `FORKCHAT_FAULT` | effect |
 //! |---|---|

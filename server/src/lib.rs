@@ -1,6 +1,7 @@
 //! forkchat's server: forked workers over one event log.
 //!
-//! **Everything that happens is a record in one log. A worker is a function from the log to bytes.**
+//! **Everything that happens is a record in one log. A worker is a function from the log to
+//! bytes.**
 //!
 //! ```text
 //!                           ┌────────────┐  forks, reaps, restarts; keeps a duplicate of every client's socket
@@ -42,8 +43,9 @@
 //! | [`faults`] | failing on purpose, in test builds | |
 //! | [`guide`] | guides for operators, for writers of clients, and for readers of this code | |
 //!
-//! To follow one line of chat (in model `pool`): [`worker`]'s `receive_thread` looks at it with `peek`, `input` makes a record of it, `serving` appends it
-//! and consumes it; every worker's `serving` applies it with [`chat`], which renders it into `outboxes`, which are written.
+//! To follow one line of chat (in model `pool`): [`worker`]'s `receive_thread` looks at it with
+//! `peek`, `input` makes a record of it, `serving` appends it and consumes it; every worker's
+//! `serving` applies it with [`chat`], which renders it into `outboxes`, which are written.
 #![deny(unsafe_code)]
 
 pub mod admission;

@@ -172,19 +172,24 @@ pub enum Listen {
 }
 
 impl Options {
-    /// The number of workers that are always there: as given, or one a CPU; one if each connection has a process of its own.
+    /// The number of workers that are always there: as given, or one a CPU; one if each connection
+    /// has a process of its own.
     pub fn workers(&self) -> u16 {
         if self.model.placement == Placement::Own {
             return 1;
         }
-        let cpus = || std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(256) as u16);
+        let cpus =
+            || std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(256) as u16);
         self.workers.unwrap_or_else(cpus)
     }
 
-    /// The data directory: as given, or where the XDG Base Directory Specification has a user's state. `None` if the user has no home.
+    /// The data directory: as given, or where the XDG Base Directory Specification has a user's
+    /// state. `None` if the user has no home.
     pub fn data_dir(&self) -> Option<PathBuf> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let state = || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+        let absolute =
+            |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state =
+            || absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
         self.data_dir.clone().or_else(|| Some(state()?.join("forkchat")))
     }
 }
@@ -211,17 +216,24 @@ fn parse_model() -> impl TypedValueParser<Value = &'static Model> {
 fn parse_policy() -> impl TypedValueParser<Value = Policy> {
     let named = |name: String| Policy::ALL.into_iter().find(|policy| policy.name() == name);
     // Only names of policies come through.
-    PossibleValuesParser::new(Policy::ALL.map(Policy::name)).map(move |name| named(name).unwrap_or(Policy::Other))
+    PossibleValuesParser::new(Policy::ALL.map(Policy::name))
+        .map(move |name| named(name).unwrap_or(Policy::Other))
 }
 
 fn parse_address(text: &str) -> Result<Listen, String> {
     if text == "off" {
         return Ok(Listen::Off);
     }
-    let addresses = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000, or off"))?;
+    let addresses = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000, or off"))?;
     let mut addresses: Vec<SocketAddr> = addresses.collect();
     addresses.dedup();
-    if addresses.is_empty() { Err("this name has no address".to_owned()) } else { Ok(Listen::On(addresses)) }
+    if addresses.is_empty() {
+        Err("this name has no address".to_owned())
+    } else {
+        Ok(Listen::On(addresses))
+    }
 }
 
 fn parse_rate(text: &str) -> Result<RateLimit, String> {
@@ -253,7 +265,9 @@ fn parse_bytes(text: &str, smallest: usize, largest: usize) -> Result<usize, Str
         _ => (text, 1),
     };
     let bytes = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
-    bytes.filter(|bytes| (smallest..=largest).contains(bytes)).ok_or_else(|| format!("give {smallest} to {largest} bytes, as in 64M"))
+    bytes
+        .filter(|bytes| (smallest..=largest).contains(bytes))
+        .ok_or_else(|| format!("give {smallest} to {largest} bytes, as in 64M"))
 }
 
 fn parse_ring(text: &str) -> Result<usize, String> {
@@ -274,7 +288,10 @@ mod tests {
         CommandLine::command().debug_assert();
         let CommandLine { command, options } = CommandLine::parse_from(["forkchat-server"]);
         assert_eq!(options.tcp, [on([127, 0, 0, 1])]);
-        assert_eq!((options.sendq, options.ring, options.grace, options.rate_limit), (1 << 20, None, 5, RateLimit::lines_per_second(20)));
+        assert_eq!(
+            (options.sendq, options.ring, options.grace, options.rate_limit),
+            (1 << 20, None, 5, RateLimit::lines_per_second(20))
+        );
         assert_eq!((options.history, options.history_bytes), (1_000_000, 256 << 20));
         assert!(options.workers() >= 1);
         assert_eq!((options.nice, options.sched, options.pin), (None, None, false));
@@ -283,7 +300,8 @@ mod tests {
 
     #[test]
     fn help_has_a_line_for_each_option() {
-        let help = CommandLine::try_parse_from(["forkchat-server", "--help"]).unwrap_err().to_string();
+        let help =
+            CommandLine::try_parse_from(["forkchat-server", "--help"]).unwrap_err().to_string();
         assert!(help.lines().count() <= 60, "{} lines:\n{help}", help.lines().count());
         for line in help.lines() {
             assert!(line.chars().count() <= 110, "too wide: {line}");
@@ -296,9 +314,20 @@ mod tests {
 
     #[test]
     fn addresses_to_listen_on_add_up_and_replace_the_default() {
-        let options =
-            CommandLine::parse_from(["", "--tcp", "127.0.0.2:9000,[::1]:9000", "--udp", "off", "--tcp", "127.0.0.3:9000"]).options;
-        assert_eq!(options.tcp, [on([127, 0, 0, 2]), on([0u16, 0, 0, 0, 0, 0, 0, 1]), on([127, 0, 0, 3])]);
+        let options = CommandLine::parse_from([
+            "",
+            "--tcp",
+            "127.0.0.2:9000,[::1]:9000",
+            "--udp",
+            "off",
+            "--tcp",
+            "127.0.0.3:9000",
+        ])
+        .options;
+        assert_eq!(
+            options.tcp,
+            [on([127, 0, 0, 2]), on([0u16, 0, 0, 0, 0, 0, 0, 1]), on([127, 0, 0, 3])]
+        );
         assert_eq!(options.udp, [Listen::Off]);
     }
 
@@ -312,27 +341,56 @@ mod tests {
     #[test]
     fn a_service_takes_what_the_server_takes_and_where_its_files_are() {
         for name in ["start", "stop", "restart", "status"] {
-            let line = ["", name, "--tcp", "off", "--pid-file", "p", "--grace", "7", "--log", "l", "--grace", "9"];
+            let line = [
+                "",
+                name,
+                "--tcp",
+                "off",
+                "--pid-file",
+                "p",
+                "--grace",
+                "7",
+                "--log",
+                "l",
+                "--grace",
+                "9",
+            ];
             let command = CommandLine::parse_from(line).command;
-            let Some(Command::Start(options) | Command::Stop(options) | Command::Restart(options) | Command::Status(options)) = command
+            let Some(
+                Command::Start(options)
+                | Command::Stop(options)
+                | Command::Restart(options)
+                | Command::Status(options),
+            ) = command
             else {
                 panic!("{command:?} of {name}")
             };
             assert_eq!((options.serving.tcp, options.serving.grace), (vec![Listen::Off], 9));
             assert_eq!((options.pid_file, options.log), (Some("p".into()), Some("l".into())));
         }
-        // Without a terminal to go away and a shell's directory to be in, a server has no use for them.
+        // Without a terminal to go away and a shell's directory to be in, a server has no use for
+        // them.
         assert!(CommandLine::try_parse_from(["", "--pid-file", "p"]).is_err());
     }
 
     #[test]
     fn scheduling_has_names_and_numbers_below_zero() {
-        let options = CommandLine::parse_from(["", "--nice", "-5", "--sched", "rr", "--pin"]).options;
-        assert_eq!((options.nice, options.sched, options.pin), (Some(-5), Some(Policy::RoundRobin), true));
+        let options =
+            CommandLine::parse_from(["", "--nice", "-5", "--sched", "rr", "--pin"]).options;
+        assert_eq!(
+            (options.nice, options.sched, options.pin),
+            (Some(-5), Some(Policy::RoundRobin), true)
+        );
         for policy in Policy::ALL {
-            assert_eq!(CommandLine::parse_from(["", "--sched", policy.name()]).options.sched, Some(policy));
+            assert_eq!(
+                CommandLine::parse_from(["", "--sched", policy.name()]).options.sched,
+                Some(policy)
+            );
         }
-        assert_eq!(CommandLine::parse_from(["", "--nice=-20", "--nice", "19"]).options.nice, Some(19));
+        assert_eq!(
+            CommandLine::parse_from(["", "--nice=-20", "--nice", "19"]).options.nice,
+            Some(19)
+        );
     }
 
     #[test]
@@ -349,9 +407,14 @@ mod tests {
             ["--history-bytes", "1K"],
             ["--history-bytes", "off"],
         ] {
-            let error = CommandLine::try_parse_from(["forkchat-server"].iter().chain(&arguments)).unwrap_err().to_string();
+            let error = CommandLine::try_parse_from(["forkchat-server"].iter().chain(&arguments))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(arguments[0]) && error.contains(arguments[1]), "{error}");
         }
-        assert_eq!(CommandLine::parse_from(["", "--ring", "2m", "--udp", "off"]).options.ring, Some(2 << 20));
+        assert_eq!(
+            CommandLine::parse_from(["", "--ring", "2m", "--udp", "off"]).options.ring,
+            Some(2 << 20)
+        );
     }
 }

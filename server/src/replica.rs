@@ -1,7 +1,9 @@
-//! A process's copy of the chat state, kept up to date with the log: how a worker and the journal begin, and how they go
-//! on.
+//! A process's copy of the chat state, kept up to date with the log: how a worker and the journal
+//! begin, and how they go on.
 
-use crate::chat::{BadSnapshot, Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record, Session};
+use crate::chat::{
+    BadSnapshot, Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record, Session,
+};
 use crate::event_log::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
@@ -80,8 +82,13 @@ impl<O: Output> Output for Silently<'_, O> {
 }
 
 impl Replica {
-    /// Begins a life in a slot: the state as the published snapshot has it, and the log from there on.
-    pub fn join(log: &'static EventLog, slot: Slot, rate_limit: RateLimit) -> Result<Replica, JoinError> {
+    /// Begins a life in a slot: the state as the published snapshot has it, and the log from there
+    /// on.
+    pub fn join(
+        log: &'static EventLog,
+        slot: Slot,
+        rate_limit: RateLimit,
+    ) -> Result<Replica, JoinError> {
         let (start, snapshot) = log.join(slot).map_err(JoinError::Lock)?;
         let chat = match snapshot {
             None => Chat::new(rate_limit),
@@ -100,8 +107,14 @@ impl Replica {
         self.reader.is_behind()
     }
 
-    /// Applies the records that come next, about `blocks_max` blocks of them, and calls `after` behind each. Returns how many they were.
-    pub fn apply<O: Output>(&mut self, blocks_max: u64, out: &mut O, mut after: impl FnMut(&mut O)) -> u64 {
+    /// Applies the records that come next, about `blocks_max` blocks of them, and calls `after`
+    /// behind each. Returns how many they were.
+    pub fn apply<O: Output>(
+        &mut self,
+        blocks_max: u64,
+        out: &mut O,
+        mut after: impl FnMut(&mut O),
+    ) -> u64 {
         let mut count = 0;
         for Entry { sequence, time, payload, .. } in self.reader.fetch(blocks_max) {
             let treatment = self.log.treatment(sequence);
@@ -116,7 +129,9 @@ impl Replica {
                     strike(Act::Applying, payload);
                     let stamp = Stamp { id: sequence, time };
                     match treatment {
-                        Treatment::ApplySilently => self.chat.apply(stamp, &record, &mut self.forms, &mut Silently(out)),
+                        Treatment::ApplySilently => {
+                            self.chat.apply(stamp, &record, &mut self.forms, &mut Silently(out))
+                        }
                         _ => self.chat.apply(stamp, &record, &mut self.forms, out),
                     }
                 }
@@ -162,10 +177,16 @@ mod tests {
         fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
     }
 
-    /// A session's beginning is applied after so many pairs of deaths at it: what became of it, whether the session is there, and whose record
-    /// the one who applied it said it was at last.
+    /// A session's beginning is applied after so many pairs of deaths at it: what became of it,
+    /// whether the session is there, and whose record the one who applied it said it was at last.
     fn after_pairs_of_deaths(pairs: usize) -> (Fate, bool, SessionId) {
-        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let log = EventLog::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: 1,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
         let mut replica = Replica::join(log, ME, RateLimit::OFF).unwrap();
         let (session, mut batch) = (SessionId::new(1, 0), Batch::default());
         let peer = ([127, 0, 0, 1], 1).into();
@@ -173,14 +194,24 @@ mod tests {
         push_fact(
             &mut batch,
             session,
-            Fact::Opened { slot: ME, transport: Transport::Udp { local: LocalAddress::default(), key: None }, peer },
+            Fact::Opened {
+                slot: ME,
+                transport: Transport::Udp { local: LocalAddress::default(), key: None },
+                peer,
+            },
         );
         let sequence = log.append(ME, &batch, log.now()).unwrap().start;
         let mut place = Place::Record { sequence, session, treatment: Treatment::Apply };
         (0..pairs).for_each(|_| place = log.quarantine(place));
         let (mut fate, mut whose) = (Fate::default(), SessionId::NONE);
-        let count = replica.apply(u64::MAX, &mut fate, |_| whose = log.place(ME, Thread::Send).map(Place::session).unwrap());
-        assert_eq!((count, replica.position()), (1, log.tail()), "whatever is done with it, it goes on behind it");
+        let count = replica.apply(u64::MAX, &mut fate, |_| {
+            whose = log.place(ME, Thread::Send).map(Place::session).unwrap()
+        });
+        assert_eq!(
+            (count, replica.position()),
+            (1, log.tail()),
+            "whatever is done with it, it goes on behind it"
+        );
         (fate, replica.chat.session(session).is_some(), whose)
     }
 

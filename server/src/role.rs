@@ -1,8 +1,10 @@
-//! The role of a process: its name for `ps` and in the log output. Also: a panic in any thread ends the whole process.
+//! The role of a process: its name for `ps` and in the log output. Also: a panic in any thread ends
+//! the whole process.
 
 use crate::log_output;
 
-/// Gives this process its role. A panic in any of its threads ends it from now on: half a process is worse than none.
+/// Gives this process its role. A panic in any of its threads ends it from now on: half a process
+/// is worse than none.
 pub fn take_on(role: &str) {
     crate::sys::process::set_name(role);
     log_output::set_role(role);

@@ -22,7 +22,8 @@ pub const EXIT_DONE: i32 = 0;
 /// A server is already running; it was not touched.
 pub const EXIT_RUNNING: i32 = 3;
 
-/// Time that a server has after its grace period to kill its children and to wait for those that are blocked in the kernel.
+/// Time that a server has after its grace period to kill its children and to wait for those that
+/// are blocked in the kernel.
 const MARGIN: Duration = Duration::from_secs(5);
 
 const PID_FILE: &str = "forkchat.pid";
@@ -36,7 +37,8 @@ pub const EXIT_UNKNOWN: i32 = 4;
 
 /// Serves in the foreground until the server ends. Returns its exit code.
 ///
-/// Locks the pid file of its data directory, so that `stop`, `start` and `status` find it. Serves without it if that fails.
+/// Locks the pid file of its data directory, so that `stop`, `start` and `status` find it. Serves
+/// without it if that fails.
 pub fn serve(options: Options) -> i32 {
     let _held = options.data_dir().and_then(|data_dir| {
         make(&data_dir).ok()?;
@@ -51,14 +53,26 @@ pub fn status(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
     match Holder::find(&pid_file) {
         Ok(Some(holder)) => {
-            let listening: Vec<String> =
-                listening(holder.pid).iter().map(|(transport, address)| format!("{transport} {address}")).collect();
-            let listening = if listening.is_empty() { String::new() } else { format!(", listening on {}", listening.join(", ")) };
+            let listening: Vec<String> = listening(holder.pid)
+                .iter()
+                .map(|(transport, address)| format!("{transport} {address}"))
+                .collect();
+            let listening = if listening.is_empty() {
+                String::new()
+            } else {
+                format!(", listening on {}", listening.join(", "))
+            };
             let ground = if holder.is_in_foreground() { " in the foreground" } else { "" };
             done(format_args!("running{ground} as pid {}{listening}", holder.pid))
         }
-        Ok(None) => fail(format_args!("no server is running with the pid file {}", pid_file.display()), EXIT_NOT_RUNNING),
-        Err(error) => fail(format_args!("cannot check the pid file {}: {error}", pid_file.display()), EXIT_UNKNOWN),
+        Ok(None) => fail(
+            format_args!("no server is running with the pid file {}", pid_file.display()),
+            EXIT_NOT_RUNNING,
+        ),
+        Err(error) => fail(
+            format_args!("cannot check the pid file {}: {error}", pid_file.display()),
+            EXIT_UNKNOWN,
+        ),
     }
 }
 
@@ -68,7 +82,9 @@ pub fn start(options: &ServiceOptions) -> i32 {
 }
 
 fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
-    let (Some(pid_file), Some(log)) = (pid_file(options), log(options)) else { return fail(NO_HOME, EXIT_USAGE) };
+    let (Some(pid_file), Some(log)) = (pid_file(options), log(options)) else {
+        return fail(NO_HOME, EXIT_USAGE);
+    };
     let mut serving = options.serving.clone();
     // The daemon changes directory, and opens the database later.
     serving.data_dir = serving.data_dir().map(|data_dir| absolute(&data_dir).unwrap_or(data_dir));
@@ -77,13 +93,19 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
         let made = serving.data_dir.as_deref().map_or(Ok(()), make);
         if let (Err(error), Some(data_dir)) = (made, &serving.data_dir) {
             let data_dir = data_dir.display();
-            return fail(format_args!("cannot create the data directory {data_dir}: {error}; choose another with --data-dir"), EXIT_FAILED);
+            return fail(
+                format_args!(
+                    "cannot create the data directory {data_dir}: {error}; choose another with --data-dir"
+                ),
+                EXIT_FAILED,
+            );
         }
     }
     let main = |ready: Ready<'_>| {
         if let Some(nice) = serving.nice {
-            // Its session has just begun, and with it a group of processes whose nice value counts among groups. Source: sched(7), autogroup. Where
-            // there is no such thing, or no right to it, the processes' own nice values are what there is.
+            // Its session has just begun, and with it a group of processes whose nice value counts
+            // among groups. Source: sched(7), autogroup. Where there is no such thing, or no right
+            // to it, the processes' own nice values are what there is.
             let _ = std::fs::write("/proc/self/autogroup", nice.to_string());
         }
         supervisor::run(serving, |started| match started {
@@ -96,11 +118,17 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
     };
     match daemon::start(&Files { pid_file: pid_file.clone(), log: Some(log.clone()) }, main) {
         Ok(pid) => done(format_args!("serving as pid {pid}; log output goes to {}", log.display())),
-        Err(StartError::Running(pid)) if is_in_foreground(&pid_file) => fail(in_foreground(pid, &pid_file), EXIT_RUNNING),
-        Err(error @ StartError::Running(_)) => fail(format_args!("{error}; {advice}"), EXIT_RUNNING),
+        Err(StartError::Running(pid)) if is_in_foreground(&pid_file) => {
+            fail(in_foreground(pid, &pid_file), EXIT_RUNNING)
+        }
+        Err(error @ StartError::Running(_)) => {
+            fail(format_args!("{error}; {advice}"), EXIT_RUNNING)
+        }
         // A server that was stopped before it was ready has ended as it should, and there is none.
         Err(StartError::Failed { code, text }) => fail(text, code.max(EXIT_FAILED)),
-        Err(error @ StartError::Silent) => fail(format_args!("{error}; see the log output in {}", log.display()), EXIT_FAILED),
+        Err(error @ StartError::Silent) => {
+            fail(format_args!("{error}; see the log output in {}", log.display()), EXIT_FAILED)
+        }
         Err(error @ StartError::System(..)) => fail(error, EXIT_FAILED),
     }
 }
@@ -109,13 +137,17 @@ fn start_unless_running(options: &ServiceOptions, advice: &str) -> i32 {
 pub fn stop(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
     match stop_one(&pid_file, options) {
-        Ok(Stopped::Nobody) => fail(format_args!("no server is running with the pid file {}", pid_file.display()), EXIT_DONE),
+        Ok(Stopped::Nobody) => fail(
+            format_args!("no server is running with the pid file {}", pid_file.display()),
+            EXIT_DONE,
+        ),
         Ok(Stopped::Ended(_)) => EXIT_DONE,
         Ok(Stopped::Killed(_) | Stopped::InForeground(_)) | Err(_) => EXIT_FAILED,
     }
 }
 
-/// Stops the server in the background, if one is running, then starts a new one. Returns the exit code when that is ready or has failed.
+/// Stops the server in the background, if one is running, then starts a new one. Returns the exit
+/// code when that is ready or has failed.
 pub fn restart(options: &ServiceOptions) -> i32 {
     let Some(pid_file) = pid_file(options) else { return fail(NO_HOME, EXIT_USAGE) };
     match stop_one(&pid_file, options) {
@@ -133,24 +165,40 @@ fn stop_one(pid_file: &Path, options: &ServiceOptions) -> io::Result<Stopped> {
         Ok(Stopped::InForeground(pid)) => _ = fail(in_foreground(*pid, pid_file), EXIT_FAILED),
         Ok(Stopped::Ended(pid)) => _ = done(format_args!("stopped pid {pid}")),
         Ok(Stopped::Killed(pid)) => {
-            let words = format_args!("pid {pid} did not end within {} s and was killed; --grace gives it more time", patience.as_secs());
+            let words = format_args!(
+                "pid {pid} did not end within {} s and was killed; --grace gives it more time",
+                patience.as_secs()
+            );
             fail(words, EXIT_FAILED);
         }
         Err(error) => {
-            let remedy = if error.kind() == ErrorKind::PermissionDenied { "; run this as its user" } else { "" };
-            fail(format_args!("cannot stop the server with the pid file {}: {error}{remedy}", pid_file.display()), EXIT_FAILED);
+            let remedy = if error.kind() == ErrorKind::PermissionDenied {
+                "; run this as its user"
+            } else {
+                ""
+            };
+            fail(
+                format_args!(
+                    "cannot stop the server with the pid file {}: {error}{remedy}",
+                    pid_file.display()
+                ),
+                EXIT_FAILED,
+            );
         }
     }
     stopped
 }
 
 fn is_in_foreground(pid_file: &Path) -> bool {
-    Holder::find(pid_file).is_ok_and(|holder| holder.is_some_and(|holder| holder.is_in_foreground()))
+    Holder::find(pid_file)
+        .is_ok_and(|holder| holder.is_some_and(|holder| holder.is_in_foreground()))
 }
 
 fn in_foreground(pid: Pid, pid_file: &Path) -> String {
     let directory = pid_file.parent().unwrap_or(pid_file).display();
-    format!("a server in the foreground (pid {pid}) uses {directory}; stop it with kill {pid}, or with Ctrl-C in its terminal")
+    format!(
+        "a server in the foreground (pid {pid}) uses {directory}; stop it with kill {pid}, or with Ctrl-C in its terminal"
+    )
 }
 
 /// Makes the data directory, as the journal does.

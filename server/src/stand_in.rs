@@ -1,14 +1,17 @@
 //! The stand-in: a worker that does the journal's indispensable work while there is no journal.
 //!
-//! Without snapshots the ring would soon be full, and all would wait. A journal may be missing for long: a killed journal
-//! can't end while a system call of it waits for a disk that hangs, so it can have no successor; or the system gives no
-//! process. After a bounded time the supervisor then appoints a worker. That worker runs a second reader of the log in
-//! the journal's slot, which makes snapshots and answers requests, and stores nothing. It holds back the snapshots for
-//! lines that are not stored, as a journal with a hanging disk does. So the next journal finds those lines in the ring.
-//! What lies more than half a ring back is dropped and counted, and the history has a gap there.
+//! Without snapshots the ring would soon be full, and all would wait. A journal may be missing for
+//! long: a killed journal can't end while a system call of it waits for a disk that hangs, so it
+//! can have no successor; or the system gives no process. After a bounded time the supervisor then
+//! appoints a worker. That worker runs a second reader of the log in the journal's slot, which
+//! makes snapshots and answers requests, and stores nothing. It holds back the snapshots for lines
+//! that are not stored, as a journal with a hanging disk does. So the next journal finds those
+//! lines in the ring. What lies more than half a ring back is dropped and counted, and the history
+//! has a gap there.
 //!
-//! **Only one process at a time writes snapshots.** A second writer could choose the same buffer, or publish an older
-//! snapshot after a later one, whose records are gone. One word in shared memory says which process may write:
+//! **Only one process at a time writes snapshots.** A second writer could choose the same buffer,
+//! or publish an older snapshot after a later one, whose records are gone. One word in shared
+//! memory says which process may write:
 //!
 //! ```text
 //!            appoint(slot)              dismiss()                next turn of the worker
@@ -17,8 +20,9 @@
 //!    └──────────────────────────┴───────────────────────────────────────────┘       a new journal begins
 //! ```
 //!
-//! The supervisor appoints a worker only when no journal runs, or when the killed journal can never execute another
-//! instruction. A journal begins only when the post is vacant: it waits for that after its fork.
+//! The supervisor appoints a worker only when no journal runs, or when the killed journal can never
+//! execute another instruction. A journal begins only when the post is vacant: it waits for that
+//! after its fork.
 
 use crate::event_log::EventLog;
 use crate::sys::memory::map_shared;
@@ -76,20 +80,31 @@ impl Post {
         (word != VACANT).then_some(Slot((word >> SLOT_SHIFT) as u16))
     }
 
-    /// Appoints the worker in a slot, if the post is vacant. The supervisor alone does that; it rings the worker then.
+    /// Appoints the worker in a slot, if the post is vacant. The supervisor alone does that; it
+    /// rings the worker then.
     pub fn appoint(&self, slot: Slot) {
-        let _ = self.word.compare_exchange(VACANT, word(slot, APPOINTED), Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.word.compare_exchange(
+            VACANT,
+            word(slot, APPOINTED),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
     }
 
     /// Dismisses whoever is appointed: the post is vacant after that worker's next turn.
     pub fn dismiss(&self) {
         if let Some(slot) = self.holder() {
-            let _ = self.word.compare_exchange(word(slot, APPOINTED), word(slot, DISMISSED), Ordering::AcqRel, Ordering::Acquire);
+            let _ = self.word.compare_exchange(
+                word(slot, APPOINTED),
+                word(slot, DISMISSED),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
         }
     }
 
-    /// The process in a slot is gone, or will never execute an instruction again. If it was the stand-in, the post is vacant and the log doesn't
-    /// wait for it any more. Whether it was.
+    /// The process in a slot is gone, or will never execute an instruction again. If it was the
+    /// stand-in, the post is vacant and the log doesn't wait for it any more. Whether it was.
     pub fn leave(&self, slot: Slot, log: &EventLog, journal: Slot) -> bool {
         let was_holder = self.holder() == Some(slot);
         if was_holder {
@@ -99,7 +114,8 @@ impl Post {
         was_holder
     }
 
-    /// Waits until the post is vacant. For a journal, before it begins; the supervisor sees to it that it gets vacant.
+    /// Waits until the post is vacant. For a journal, before it begins; the supervisor sees to it
+    /// that it gets vacant.
     pub fn wait_vacant(&self) {
         while self.holder().is_some() {
             std::thread::sleep(LOOK_AGAIN);
@@ -199,7 +215,13 @@ mod tests {
         assert_eq!((turn(), post.holder()), (0, None));
         post.appoint(Slot(0));
         assert_eq!((turn(), post.holder()), (1, Some(Slot(0))));
-        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 3, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let log = EventLog::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: 3,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
         log.join(Slot(2)).unwrap();
         assert!(!post.leave(Slot(1), log, Slot(2)) && log.cursor(Slot(2)).is_some());
         assert!(post.leave(Slot(0), log, Slot(2)) && log.cursor(Slot(2)).is_none());

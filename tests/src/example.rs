@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
-/// The variable by which the processes that come from an example are found, wherever they have gone.
+/// The variable by which the processes that come from an example are found, wherever they have
+/// gone.
 const MARK: &str = "FORKCHAT_TEST_EXAMPLE";
 
 /// An example that runs, with a directory of its own for what it keeps.
@@ -57,16 +58,21 @@ impl Example {
         let directory = std::env::temp_dir().join(format!("forkchat-example-{mark}"));
         fs::create_dir(&directory).expect("a directory of its own");
         let mut child = spawn(name, arguments, &mark, &directory, input);
-        let (text, errors) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
+        let (text, errors) =
+            (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
         Example { child, name, mark, directory, text, errors }
     }
 
-    /// Runs it once more, to the end, where this one runs: for what is left of the one to be found by the other.
+    /// Runs it once more, to the end, where this one runs: for what is left of the one to be found
+    /// by the other.
     ///
     /// # Panics
     /// If it doesn't end in time.
     pub fn again(&self, arguments: &[&str]) -> Ended {
-        Ended::of(&mut spawn(self.name, arguments, &self.mark, &self.directory, Stdio::null()), self.name)
+        Ended::of(
+            &mut spawn(self.name, arguments, &self.mark, &self.directory, Stdio::null()),
+            self.name,
+        )
     }
 
     /// The process that was started.
@@ -91,8 +97,14 @@ impl Example {
     /// If it doesn't end in time, or leaves a process or a file behind.
     pub fn finish(mut self) -> Ended {
         let ended = Ended::wait(&mut self.child, self.name, &self.text, &self.errors);
-        wait_for(&format!("the processes of {} to be gone", self.name), || processes_marked(&self.mark).is_empty().then_some(()));
-        let left: Vec<_> = fs::read_dir(&self.directory).expect("its directory is there").flatten().map(|entry| entry.path()).collect();
+        wait_for(&format!("the processes of {} to be gone", self.name), || {
+            processes_marked(&self.mark).is_empty().then_some(())
+        });
+        let left: Vec<_> = fs::read_dir(&self.directory)
+            .expect("its directory is there")
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         assert!(left.is_empty(), "{} leaves {left:?}", self.name);
         ended
     }
@@ -149,18 +161,25 @@ impl Ended {
     /// # Panics
     /// If it doesn't end in time, or another running process holds one of the pipes.
     pub fn of(child: &mut Child, name: &str) -> Ended {
-        let (text, errors) = (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
+        let (text, errors) =
+            (Output::collect(child.stdout.take()), Output::collect(child.stderr.take()));
         Ended::wait(child, name, &text, &errors)
     }
 
     fn wait(child: &mut Child, name: &str, text: &Output, errors: &Output) -> Ended {
-        let code = wait_for(&format!("the end of {name}"), || child.try_wait().expect("it can be waited for")).code();
+        let code = wait_for(&format!("the end of {name}"), || {
+            child.try_wait().expect("it can be waited for")
+        })
+        .code();
         // Until everyone who has it has ended: what is left running must not hold it.
-        wait_for(&format!("the end of what {name} prints"), || (text.is_over() && errors.is_over()).then_some(()));
+        wait_for(&format!("the end of what {name} prints"), || {
+            (text.is_over() && errors.is_over()).then_some(())
+        });
         Ended { code, text: text.take(), errors: errors.take() }
     }
 
-    /// Looks that it ended well and printed these in this order, each in a line of its own, perhaps with others between them.
+    /// Looks that it ended well and printed these in this order, each in a line of its own, perhaps
+    /// with others between them.
     ///
     /// # Panics
     /// If not: with the first that is missing, and everything it printed.
@@ -168,7 +187,10 @@ impl Ended {
         assert_eq!(self.code, Some(0), "{self}");
         let mut lines = self.text.lines();
         for part in parts {
-            assert!(lines.any(|line| line.contains(part)), "{part:?} is missing, or stands before the others, in\n{self}");
+            assert!(
+                lines.any(|line| line.contains(part)),
+                "{part:?} is missing, or stands before the others, in\n{self}"
+            );
         }
     }
 
@@ -178,7 +200,9 @@ impl Ended {
     /// If there is none.
     pub fn words(&self, part: &str) -> Vec<&str> {
         let line = self.text.lines().find_map(|line| Some(&line[line.find(part)?..]));
-        line.unwrap_or_else(|| panic!("{part:?} is missing in\n{self}")).split_whitespace().collect()
+        line.unwrap_or_else(|| panic!("{part:?} is missing in\n{self}"))
+            .split_whitespace()
+            .collect()
     }
 
     /// The word after this text, in each line that contains it, without the punctuation around it.
@@ -186,8 +210,10 @@ impl Ended {
     /// # Panics
     /// If there is none.
     pub fn behind(&self, part: &str) -> Vec<&str> {
-        let words = self.text.lines().filter_map(|line| line.split_once(part)?.1.split_whitespace().next());
-        let words: Vec<_> = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric())).collect();
+        let words =
+            self.text.lines().filter_map(|line| line.split_once(part)?.1.split_whitespace().next());
+        let words: Vec<_> =
+            words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric())).collect();
         assert!(!words.is_empty(), "{part:?} is missing in\n{self}");
         words
     }
@@ -197,7 +223,10 @@ impl Ended {
     /// # Panics
     /// If there is none, or something else.
     pub fn numbers_behind(&self, part: &str) -> Vec<u64> {
-        let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("{word:?} behind {part:?} is no number in\n{self}"));
+        let number = |word: &str| {
+            word.parse()
+                .unwrap_or_else(|_| panic!("{word:?} behind {part:?} is no number in\n{self}"))
+        };
         self.behind(part).into_iter().map(number).collect()
     }
 }
@@ -208,16 +237,35 @@ impl std::fmt::Display for Ended {
     }
 }
 
-fn spawn(name: &str, arguments: &[&str], mark: &str, directory: &Path, input: impl Into<Stdio>) -> Child {
+fn spawn(
+    name: &str,
+    arguments: &[&str],
+    mark: &str,
+    directory: &Path,
+    input: impl Into<Stdio>,
+) -> Child {
     let mut command = Command::new(examples().join(name));
-    command.args(arguments).env(MARK, mark).env("TMPDIR", directory).env("RUST_BACKTRACE", "1").env("LC_ALL", "C").current_dir(directory);
-    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the example starts")
+    command
+        .args(arguments)
+        .env(MARK, mark)
+        .env("TMPDIR", directory)
+        .env("RUST_BACKTRACE", "1")
+        .env("LC_ALL", "C")
+        .current_dir(directory);
+    command
+        .stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts")
 }
 
 /// The names of all examples: a file, or a folder with a `main.rs`.
 pub fn names() -> Vec<&'static str> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/examples");
-    let entries = fs::read_dir(directory).expect("the examples are there").map(|entry| entry.expect("it can be listed").path());
+    let entries = fs::read_dir(directory)
+        .expect("the examples are there")
+        .map(|entry| entry.expect("it can be listed").path());
     let examples = entries.filter(|path| path.is_file() || path.join("main.rs").exists());
     let name = |path: PathBuf| Some(&*path.file_stem()?.to_str()?.to_owned().leak());
     let mut names: Vec<_> = examples.filter_map(name).collect();
@@ -242,5 +290,9 @@ fn processes_marked(mark: &str) -> Vec<String> {
         environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
     };
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.parse::<u32>().is_ok()).filter(is_marked).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.parse::<u32>().is_ok())
+        .filter(is_marked)
+        .collect()
 }

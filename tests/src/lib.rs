@@ -86,18 +86,26 @@ fn binary_directory() -> PathBuf {
     test.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps").to_owned()
 }
 
-/// Whether a tool is there. Without it a test is skipped by name, and fails where everything has to be there (`CI`).
+/// Whether a tool is there. Without it a test is skipped by name, and fails where everything has to
+/// be there (`CI`).
 pub fn has_tool(tool: &str) -> bool {
-    let is_there = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(tool).exists()));
+    let is_there = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join(tool).exists())
+    });
     assert!(is_there || std::env::var_os("CI").is_none(), "{tool} is not installed");
     if !is_there {
         // Past the harness, which shows nothing of a test that doesn't fail.
-        let _ = writeln!(std::io::stderr(), "skipped {}: {tool} is not installed", std::thread::current().name().unwrap_or("a test"));
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped {}: {tool} is not installed",
+            std::thread::current().name().unwrap_or("a test")
+        );
     }
     is_there
 }
 
-/// What [`Server::start_limited`] takes for a server to which the kernel refuses these system calls, as `clone3=EPERM,close_range=ENOSYS`.
+/// What [`Server::start_limited`] takes for a server to which the kernel refuses these system
+/// calls, as `clone3=EPERM,close_range=ENOSYS`.
 pub fn refusing(calls: &str) -> String {
     format!("UNDER='{} {calls}'", binary_directory().join("forkchat-refuse").display())
 }
@@ -119,16 +127,25 @@ pub struct Server {
 fn command(limit: Option<&str>) -> (Command, PathBuf) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let data_dir = std::env::temp_dir().join(format!("forkchat-test-{}-{number}", std::process::id()));
+    let data_dir =
+        std::env::temp_dir().join(format!("forkchat-test-{}-{number}", std::process::id()));
     let mut command = match limit {
         None => Command::new(server_binary()),
         Some(limit) => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("{limit} && exec $UNDER \"$0\" \"$@\"")]).env_remove("UNDER").arg(server_binary());
+            shell
+                .args(["-c", &format!("{limit} && exec $UNDER \"$0\" \"$@\"")])
+                .env_remove("UNDER")
+                .arg(server_binary());
             shell
         }
     };
-    command.arg("--data-dir").arg(&data_dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .arg("--data-dir")
+        .arg(&data_dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     (command, data_dir)
 }
 
@@ -138,7 +155,8 @@ impl Server {
         Server::start_limited(None, options)
     }
 
-    /// Starts one from a shell that has run `limit` before; under the program that it has put in `UNDER`, if it has.
+    /// Starts one from a shell that has run `limit` before; under the program that it has put in
+    /// `UNDER`, if it has.
     pub fn start_limited(limit: Option<&str>, options: &[&str]) -> Server {
         Server::start_at(["127.0.0.1:0"; 2], limit, options)
     }
@@ -157,30 +175,39 @@ impl Server {
             }
         }
         command.args(["--workers", "2"]);
-        // To run tests that know of no model against another: some of `lifecycle` and `limits` then fail, which count on two workers.
+        // To run tests that know of no model against another: some of `lifecycle` and `limits` then
+        // fail, which count on two workers.
         if let Ok(model) = std::env::var("FORKCHAT_TEST_MODEL") {
             command.args(["--model", &model]);
         }
         let mut child = command.args(options).spawn().expect("the server starts");
         let reading = Arc::new(Reading::default());
-        let journal_text = collect(child.stderr.take().expect("its standard error is a pipe"), reading.clone());
+        let journal_text =
+            collect(child.stderr.take().expect("its standard error is a pipe"), reading.clone());
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         // Ended also if it never listens.
-        let mut server = Server { tcp: nowhere, udp: nowhere, child, journal_text, reading, data_dir };
+        let mut server =
+            Server { tcp: nowhere, udp: nowhere, child, journal_text, reading, data_dir };
         (server.tcp, server.udp) = (server.listens("tcp"), server.listens("udp"));
         server
     }
 
     fn listens(&self, transport: &str) -> SocketAddr {
         wait_for("the server to listen", || {
-            self.journal_text().contains(" connections\n").then(|| self.addresses(transport).first().copied()).flatten()
+            self.journal_text()
+                .contains(" connections\n")
+                .then(|| self.addresses(transport).first().copied())
+                .flatten()
         })
     }
 
     /// All addresses on which it says that it listens.
     pub fn addresses(&self, transport: &str) -> Vec<SocketAddr> {
         let head = format!("listening on {transport} ");
-        self.journal_text().lines().filter_map(|line| line.split_once(&head)?.1.parse().ok()).collect()
+        self.journal_text()
+            .lines()
+            .filter_map(|line| line.split_once(&head)?.1.parse().ok())
+            .collect()
     }
 
     /// Runs one that is expected to end by itself: its exit status and journal text.
@@ -202,7 +229,9 @@ impl Server {
 
     /// Waits until its log output contains a text.
     pub fn tells(&self, what: &str) {
-        wait_for(&format!("the log output to contain {what:?}"), || self.journal_text().contains(what).then_some(()));
+        wait_for(&format!("the log output to contain {what:?}"), || {
+            self.journal_text().contains(what).then_some(())
+        });
     }
 
     /// Stops reading its log output and fills the pipe, so that a write to it blocks.
@@ -210,7 +239,11 @@ impl Server {
         self.reading.is_stopped.store(true, Ordering::Relaxed);
         // Another opening of the pipe, so that the server's stays as it is.
         let path = format!("/proc/{}/fd/2", self.process("log"));
-        let mut pipe = OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).expect("the pipe can be opened");
+        let mut pipe = OpenOptions::new()
+            .write(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(path)
+            .expect("the pipe can be opened");
         wait_for("the reader to stop", || {
             pipe.write_all(b"(not read from here on)\n").expect("there is room");
             self.reading.has_stopped.load(Ordering::Relaxed).then_some(())
@@ -235,7 +268,9 @@ impl Server {
 
     /// The process whose name is this, once it is there.
     pub fn process(&self, name: &str) -> Pid {
-        wait_for(&format!("a process called {name}"), || self.processes().into_iter().find(|(_, other)| other == name).map(|(pid, _)| pid))
+        wait_for(&format!("a process called {name}"), || {
+            self.processes().into_iter().find(|(_, other)| other == name).map(|(pid, _)| pid)
+        })
     }
 
     /// Its children: pid and name.
@@ -246,7 +281,10 @@ impl Server {
     /// Waits until another process has taken this one's place.
     pub fn replaced(&self, name: &str, old: Pid) -> Pid {
         wait_for(&format!("another {name} than {old}"), || {
-            self.processes().into_iter().find(|(pid, other)| other == name && *pid != old).map(|(pid, _)| pid)
+            self.processes()
+                .into_iter()
+                .find(|(pid, other)| other == name && *pid != old)
+                .map(|(pid, _)| pid)
         })
     }
 
@@ -311,7 +349,11 @@ fn collect(stderr: impl Read + Send + 'static, reading: Arc<Reading>) -> Arc<Mut
     let text = Arc::new(Mutex::new(String::new()));
     let collected = text.clone();
     std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok).filter(|line| line != FILLER.trim_end()) {
+        for line in BufReader::new(stderr)
+            .lines()
+            .map_while(Result::ok)
+            .filter(|line| line != FILLER.trim_end())
+        {
             let mut text = collected.lock().unwrap();
             text.push_str(&line);
             text.push('\n');
@@ -384,7 +426,9 @@ impl Client {
                 Err(error)
                     if matches!(
                         error.kind(),
-                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut | std::io::ErrorKind::Interrupted
+                        std::io::ErrorKind::WouldBlock
+                            | std::io::ErrorKind::TimedOut
+                            | std::io::ErrorKind::Interrupted
                     ) => {}
                 Err(_) => self.is_at_end = true,
             }
@@ -400,7 +444,11 @@ impl Client {
                 self.unread.drain(..at + part.len());
                 return;
             }
-            assert!(!self.is_at_end && Instant::now() < deadline, "waited in vain for {part:?}; so far {:?}", self.unread);
+            assert!(
+                !self.is_at_end && Instant::now() < deadline,
+                "waited in vain for {part:?}; so far {:?}",
+                self.unread
+            );
             let mut bytes = [0; 4_096];
             match self.stream.read(&mut bytes) {
                 Ok(0) => self.is_at_end = true,
@@ -408,7 +456,9 @@ impl Client {
                 Err(error) => {
                     self.is_at_end = !matches!(
                         error.kind(),
-                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut | std::io::ErrorKind::Interrupted
+                        std::io::ErrorKind::WouldBlock
+                            | std::io::ErrorKind::TimedOut
+                            | std::io::ErrorKind::Interrupted
                     );
                 }
             }
@@ -425,8 +475,14 @@ impl Client {
         let mut lines = Vec::new();
         let deadline = Instant::now() + DEADLINE;
         loop {
-            assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain for {part:?} among {} lines", lines.len());
-            let Some(line) = self.line() else { panic!("the end of input instead of {part:?} behind {lines:?}") };
+            assert!(
+                Instant::now() < deadline,
+                "waited {DEADLINE:?} in vain for {part:?} among {} lines",
+                lines.len()
+            );
+            let Some(line) = self.line() else {
+                panic!("the end of input instead of {part:?} behind {lines:?}")
+            };
             lines.push(line);
             if lines.last().is_some_and(|line| line.contains(part)) {
                 return lines;
@@ -459,7 +515,10 @@ impl Client {
     /// The number of the worker that serves it.
     pub fn worker_number(&mut self) -> usize {
         let worker = self.worker();
-        worker.strip_prefix("worker ").and_then(|number| number.parse().ok()).expect("a worker has a number")
+        worker
+            .strip_prefix("worker ")
+            .and_then(|number| number.parse().ok())
+            .expect("a worker has a number")
     }
 
     /// The worker that serves it.
@@ -473,6 +532,9 @@ impl Client {
         let line = self.reads("served by ").pop().unwrap_or_default();
         let served_by = line.rsplit("served by ").next().unwrap_or_default();
         let (worker, pid) = served_by.split_once(" (pid ").expect("the pid is named");
-        (worker.to_owned(), Pid::from_raw(pid.trim_end_matches(')').parse().expect("a pid is a number")))
+        (
+            worker.to_owned(),
+            Pid::from_raw(pid.trim_end_matches(')').parse().expect("a pid is a number")),
+        )
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 /// The children of a process. Source: proc_pid_task(5), `children`.
 pub fn children_of(pid: Pid) -> Vec<Pid> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children =
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw).collect()
 }
 
@@ -24,20 +25,24 @@ pub fn name_of(pid: Pid) -> String {
 /// The threads of a process, its first one first.
 pub fn threads_of(pid: Pid) -> Vec<Pid> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let mut threads: Vec<i32> = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect();
+    let mut threads: Vec<i32> =
+        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect();
     threads.sort_by_key(|&thread| (thread != pid.as_raw(), thread));
     threads.into_iter().map(Pid::from_raw).collect()
 }
 
 /// Whether a process has ended, waited for or not. Source: proc_pid_status(5), `State`.
 pub fn has_ended(pid: Pid) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| status.is_empty() || status.contains("State:\tZ"))
+    std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .map_or(true, |status| status.is_empty() || status.contains("State:\tZ"))
 }
 
-/// Whether all threads of a process stand still after a SIGSTOP, which takes a moment. Source: proc_pid_stat(5), `state`.
+/// Whether all threads of a process stand still after a SIGSTOP, which takes a moment. Source:
+/// proc_pid_stat(5), `state`.
 pub fn is_stopped(pid: Pid) -> bool {
     threads_of(pid).into_iter().all(|thread| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+        let stat =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('T'))
     })
 }
@@ -56,14 +61,16 @@ pub struct Scheduling {
 }
 
 /// How a thread, or a process's first one, is scheduled; `None` if there is none such.
-/// Sources: proc_pid_stat(5), `nice`, `rt_priority` and `policy`; proc_pid_status(5), `Cpus_allowed_list`.
+/// Sources: proc_pid_stat(5), `nice`, `rt_priority` and `policy`; proc_pid_status(5),
+/// `Cpus_allowed_list`.
 pub fn scheduling_of(thread: Pid) -> Option<Scheduling> {
     let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     // Behind the name, which may hold anything, comes the third field.
     let fields: Vec<&str> = stat.rsplit(") ").next()?.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3);
-    let ranges = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().split(',');
+    let ranges =
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().split(',');
     let cpus = ranges.filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         Some(first.parse().ok()?..=last.parse().ok()?)
@@ -76,10 +83,12 @@ pub fn scheduling_of(thread: Pid) -> Option<Scheduling> {
     })
 }
 
-/// A process's soft and hard limit on open files, as the kernel prints them. Source: proc_pid_limits(5).
+/// A process's soft and hard limit on open files, as the kernel prints them. Source:
+/// proc_pid_limits(5).
 pub fn open_files_limit_of(pid: Pid) -> Option<[String; 2]> {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    let mut words = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace();
+    let mut words =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace();
     Some([words.next()?.to_owned(), words.next()?.to_owned()])
 }
 
@@ -89,13 +98,15 @@ pub fn group_of(pid: Pid) -> Option<String> {
     membership.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
-/// CPU time, user and system, that all threads of a process have used, to the nanosecond; 0 if there is none such.
+/// CPU time, user and system, that all threads of a process have used, to the nanosecond; 0 if
+/// there is none such.
 /// Source: clock_getcpuclockid(3).
 pub fn cpu_of(pid: Pid) -> Duration {
     clock_getcpuclockid(pid).and_then(clock_gettime).map(Duration::from).unwrap_or_default()
 }
 
-/// CPU time of a process's children that have ended, in steps of 10 ms. Source: proc_pid_stat(5), `cutime` and `cstime`.
+/// CPU time of a process's children that have ended, in steps of 10 ms. Source: proc_pid_stat(5),
+/// `cutime` and `cstime`.
 pub fn cpu_of_ended_children(pid: Pid) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // Behind the name, which may hold anything.
@@ -116,7 +127,10 @@ pub struct Memory {
 impl Memory {
     /// How much more it is than this.
     pub fn since(self, before: Memory) -> Memory {
-        Memory { pss_kib: self.pss_kib.saturating_sub(before.pss_kib), private_kib: self.private_kib.saturating_sub(before.private_kib) }
+        Memory {
+            pss_kib: self.pss_kib.saturating_sub(before.pss_kib),
+            private_kib: self.private_kib.saturating_sub(before.private_kib),
+        }
     }
 }
 
@@ -132,9 +146,12 @@ impl std::iter::Sum for Memory {
 /// A process's memory; nothing if there is none such. Source: proc_pid_smaps(5), `smaps_rollup`.
 pub fn memory_of(pid: Pid) -> Memory {
     let mut memory = Memory::default();
-    for line in std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default().lines() {
+    for line in
+        std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default().lines()
+    {
         let mut words = line.split_whitespace();
-        let (name, kib) = (words.next(), words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0));
+        let (name, kib) =
+            (words.next(), words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0));
         match name {
             Some("Pss:") => memory.pss_kib += kib,
             Some("Private_Clean:" | "Private_Dirty:") => memory.private_kib += kib,
@@ -149,14 +166,16 @@ pub fn memory_kib_of(pid: Pid) -> u64 {
     memory_of(pid).pss_kib
 }
 
-/// What each open descriptor of a process is: a path, or `socket:[INODE]`. Empty if it belongs to another user. Source: proc_pid_fd(5).
+/// What each open descriptor of a process is: a path, or `socket:[INODE]`. Empty if it belongs to
+/// another user. Source: proc_pid_fd(5).
 pub fn descriptors_of(pid: Pid) -> impl Iterator<Item = String> {
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     files.filter_map(|file| std::fs::read_link(file.path()).ok()?.to_str().map(str::to_owned))
 }
 
-/// The process that listens for TCP on this address of this machine; of several, the one whose parent is not among them.
-/// `None` if there is none, or if it belongs to another user and is not visible. Source: proc_pid_net(5), `tcp`.
+/// The process that listens for TCP on this address of this machine; of several, the one whose
+/// parent is not among them. `None` if there is none, or if it belongs to another user and is not
+/// visible. Source: proc_pid_net(5), `tcp`.
 pub fn listener_of(address: SocketAddr) -> Option<Pid> {
     let inodes: Vec<String> = ["tcp", "tcp6"]
         .into_iter()
@@ -171,13 +190,16 @@ pub fn listener_of(address: SocketAddr) -> Option<Pid> {
         .collect();
     let holds = |pid: Pid| descriptors_of(pid).any(|link| inodes.contains(&link));
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw));
-    let holders: Vec<Pid> = if inodes.is_empty() { Vec::new() } else { pids.filter(|&pid| holds(pid)).collect() };
+    let pids =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw));
+    let holders: Vec<Pid> =
+        if inodes.is_empty() { Vec::new() } else { pids.filter(|&pid| holds(pid)).collect() };
     let is_child = |pid: &Pid| holders.iter().any(|&other| children_of(other).contains(pid));
     holders.iter().copied().find(|pid| !is_child(pid))
 }
 
-/// The inode in a line of `/proc/net/tcp`, if it is about a socket that listens on this address, or on its port of all addresses.
+/// The inode in a line of `/proc/net/tcp`, if it is about a socket that listens on this address, or
+/// on its port of all addresses.
 fn listening_inode(line: &str, address: SocketAddr) -> Option<String> {
     const LISTENS: &str = "0A";
     let fields: Vec<&str> = line.split_whitespace().collect();
@@ -189,7 +211,8 @@ fn listening_inode(line: &str, address: SocketAddr) -> Option<String> {
         IpAddr::V4(v4) => ip.ends_with(&format!("{:08X}", u32::from_ne_bytes(v4.octets()))),
         IpAddr::V6(_) => ip.len() == 32,
     };
-    (*state == LISTENS && port == format!("{:04X}", address.port()) && (is_any || is_same)).then(|| (*inode).to_owned())
+    (*state == LISTENS && port == format!("{:04X}", address.port()) && (is_any || is_same))
+        .then(|| (*inode).to_owned())
 }
 
 #[cfg(test)]

@@ -15,8 +15,12 @@ use std::process::{Command, ExitCode};
 const EXIT_FAILED: u8 = 125;
 
 /// The errors that a call can fail with.
-const ERRORS: [(&str, Errno); 4] =
-    [("ENOSYS", Errno::ENOSYS), ("EPERM", Errno::EPERM), ("EACCES", Errno::EACCES), ("EINVAL", Errno::EINVAL)];
+const ERRORS: [(&str, Errno); 4] = [
+    ("ENOSYS", Errno::ENOSYS),
+    ("EPERM", Errno::EPERM),
+    ("EACCES", Errno::EACCES),
+    ("EINVAL", Errno::EINVAL),
+];
 
 /// Executes the program of the command line. Returns only if that fails.
 pub fn main() -> ExitCode {
@@ -39,8 +43,10 @@ pub fn main() -> ExitCode {
 
 /// Installs one filter for each error.
 fn install(refused: &str) -> Result<(), Box<dyn Error>> {
-    let pairs: Vec<(&str, &str)> =
-        refused.split(',').map(|pair| pair.split_once('=').ok_or("give CALL=ERROR")).collect::<Result<_, _>>()?;
+    let pairs: Vec<(&str, &str)> = refused
+        .split(',')
+        .map(|pair| pair.split_once('=').ok_or("give CALL=ERROR"))
+        .collect::<Result<_, _>>()?;
     let known = |error: &str| ERRORS.iter().any(|(name, _)| *name == error);
     if let Some((_, error)) = pairs.iter().find(|(_, error)| !known(error)) {
         return Err(format!("unknown error {error}; use ENOSYS, EPERM, EACCES or EINVAL").into());
@@ -49,8 +55,11 @@ fn install(refused: &str) -> Result<(), Box<dyn Error>> {
     // All are compiled before the first is installed: what that refuses could be needed here.
     let mut filters = Vec::new();
     for (name, errno) in ERRORS {
-        let calls: Vec<_> =
-            pairs.iter().filter(|(_, error)| *error == name).map(|(call, _)| serde_json::json!({ "syscall": call })).collect();
+        let calls: Vec<_> = pairs
+            .iter()
+            .filter(|(_, error)| *error == name)
+            .map(|(call, _)| serde_json::json!({ "syscall": call }))
+            .collect();
         if calls.is_empty() {
             continue;
         }

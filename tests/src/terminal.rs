@@ -31,14 +31,15 @@ const SCROLLBACK: usize = 20_000;
 /// How many lines a failing test shows.
 const SHOWN_IN_FAILURE: usize = 200;
 
-/// Fills the last column when a wide character doesn't fit into it and goes to the next row. Left alone, the emulator would not take the
-/// row for one that goes on.
+/// Fills the last column when a wide character doesn't fit into it and goes to the next row. Left
+/// alone, the emulator would not take the row for one that goes on.
 const FILLER: char = '\u{a0}';
 
 /// What stands in the emulator for the replacement character, which it wouldn't show.
 const STAND_IN: &str = "\u{f8ff}";
 
-/// A terminal with a program in it. Closed when dropped, its program killed and reaped; prints the screen if the test fails.
+/// A terminal with a program in it. Closed when dropped, its program killed and reaped; prints the
+/// screen if the test fails.
 #[derive(Debug)]
 pub struct Terminal {
     child: Child,
@@ -69,7 +70,11 @@ struct State {
 impl std::fmt::Debug for State {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (output, untyped) = (self.output.len(), self.untyped.len());
-        formatter.debug_struct("State").field("output", &output).field("untyped", &untyped).finish_non_exhaustive()
+        formatter
+            .debug_struct("State")
+            .field("output", &output)
+            .field("untyped", &untyped)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,31 +88,50 @@ impl vt100::Callbacks for Bells {
 }
 
 impl Terminal {
-    /// Starts a program in a terminal of this size. Its name, arguments, directory and changes of the environment are taken from the
-    /// command; `TERM` is `xterm-256color` unless the command says otherwise. Returns when the program itself is running.
+    /// Starts a program in a terminal of this size. Its name, arguments, directory and changes of
+    /// the environment are taken from the command; `TERM` is `xterm-256color` unless the command
+    /// says otherwise. Returns when the program itself is running.
     ///
     /// # Panics
-    /// If it can't be started. (A program that isn't there is `setsid`'s to complain about: on the screen, with status 127.)
+    /// If it can't be started. (A program that isn't there is `setsid`'s to complain about: on the
+    /// screen, with status 127.)
     pub fn start(command: &Command, rows: u16, cols: u16) -> Terminal {
-        // Closed on exec: another test that starts a program just now would otherwise inherit the master, and hanging up would not.
+        // Closed on exec: another test that starts a program just now would otherwise inherit the
+        // master, and hanging up would not.
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).expect("there are pseudo-terminals");
         unlockpt(&master).expect("the pseudo-terminal can be unlocked");
-        let slave = File::from(ioctl_tiocgptpeer(&master, flags).expect("the pseudo-terminal has another side"));
+        let slave = File::from(
+            ioctl_tiocgptpeer(&master, flags).expect("the pseudo-terminal has another side"),
+        );
         tcsetwinsize(&master, size(rows, cols)).expect("a terminal can be resized");
         rustix::io::ioctl_fionbio(&master, true).expect("the master can be made nonblocking");
         let mut settings = tcgetattr(&slave).expect("a terminal has settings");
         settings.input_flags.insert(InputFlags::IUTF8);
-        tcsetattr(&slave, SetArg::TCSANOW, &settings).expect("a terminal's settings can be changed");
+        tcsetattr(&slave, SetArg::TCSANOW, &settings)
+            .expect("a terminal's settings can be changed");
 
         let mut child = in_session(command);
         for standard in [Command::stdin, Command::stdout, Command::stderr] {
-            standard(&mut child, Stdio::from(slave.try_clone().expect("a descriptor can be copied")));
+            standard(
+                &mut child,
+                Stdio::from(slave.try_clone().expect("a descriptor can be copied")),
+            );
         }
         let mut child = child.spawn().expect("env is there");
 
-        let parser = vt100::Parser::new_with_callbacks(nonzero(rows), nonzero(cols), SCROLLBACK, Bells::default());
-        let state = Arc::new(Mutex::new(State { parser, output: Vec::new(), shown: 0, untyped: VecDeque::new() }));
+        let parser = vt100::Parser::new_with_callbacks(
+            nonzero(rows),
+            nonzero(cols),
+            SCROLLBACK,
+            Bells::default(),
+        );
+        let state = Arc::new(Mutex::new(State {
+            parser,
+            output: Vec::new(),
+            shown: 0,
+            untyped: VecDeque::new(),
+        }));
         let master = Arc::new(File::from(master));
         let (woken, wake) = pipe().expect("there are pipes");
         let thread = std::thread::spawn({
@@ -129,7 +153,8 @@ impl Terminal {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Types: these bytes come from the keyboard. Returns at once, however slowly the program reads.
+    /// Types: these bytes come from the keyboard. Returns at once, however slowly the program
+    /// reads.
     ///
     /// # Panics
     /// If it has been hung up.
@@ -139,10 +164,15 @@ impl Terminal {
         wake.write_all(b"k").expect("the thread that types is running");
     }
 
-    /// Pastes as a terminal does: a line's end is the Enter key, and the whole is bracketed if the program has asked for that.
+    /// Pastes as a terminal does: a line's end is the Enter key, and the whole is bracketed if the
+    /// program has asked for that.
     pub fn paste(&self, text: &str) {
         let keys = text.replace("\r\n", "\r").replace('\n', "\r");
-        self.type_keys(if self.bracketed_paste() { format!("\x1b[200~{keys}\x1b[201~") } else { keys });
+        self.type_keys(if self.bracketed_paste() {
+            format!("\x1b[200~{keys}\x1b[201~")
+        } else {
+            keys
+        });
     }
 
     /// Gives it another size.
@@ -162,8 +192,9 @@ impl Terminal {
         self.look(|screen| screen.rows(0, u16::MAX).map(|row| shown(row.trim_end())).collect())
     }
 
-    /// The lines that were ever shown and still stand, scrolled off or on the screen: a line that took several rows is one again.
-    /// Without the blanks at their ends and the empty rows below them.
+    /// The lines that were ever shown and still stand, scrolled off or on the screen: a line that
+    /// took several rows is one again. Without the blanks at their ends and the empty rows below
+    /// them.
     pub fn lines(&self) -> Vec<String> {
         self.look(lines_of)
     }
@@ -183,14 +214,18 @@ impl Terminal {
         self.look(vt100::Screen::bracketed_paste)
     }
 
-    /// The first place on the screen, from the top, where this text stands: row and column. A line's end may lie between.
+    /// The first place on the screen, from the top, where this text stands: row and column. A
+    /// line's end may lie between.
     pub fn place_of(&self, text: &str) -> Option<(u16, u16)> {
         self.look(|screen| place_on(screen, text))
     }
 
-    /// The first cell of the first place on the screen where this text stands: its colours and whether it is bold and the like.
+    /// The first cell of the first place on the screen where this text stands: its colours and
+    /// whether it is bold and the like.
     pub fn cell_of(&self, text: &str) -> Option<vt100::Cell> {
-        self.look(|screen| place_on(screen, text).and_then(|(row, col)| screen.cell(row, col)).cloned())
+        self.look(|screen| {
+            place_on(screen, text).and_then(|(row, col)| screen.cell(row, col)).cloned()
+        })
     }
 
     /// The colour that the text begins with where it first stands on the screen.
@@ -219,7 +254,8 @@ impl Terminal {
     /// Waits until `look` finds something in it, and gives it back.
     ///
     /// # Panics
-    /// If it finds nothing before the deadline; says `what` was awaited, and what was there instead when it is dropped.
+    /// If it finds nothing before the deadline; says `what` was awaited, and what was there instead
+    /// when it is dropped.
     pub fn waits<T>(&self, what: &str, mut look: impl FnMut(&Terminal) -> Option<T>) -> T {
         wait_for(&format!("the terminal to show {what}"), || look(self))
     }
@@ -249,7 +285,8 @@ impl Terminal {
 
     /// Waits for the program's end. What it wrote is on the screen then.
     pub fn wait(&mut self) -> ExitStatus {
-        let status = wait_for("the program to end", || self.child.try_wait().expect("it can be waited for"));
+        let status =
+            wait_for("the program to end", || self.child.try_wait().expect("it can be waited for"));
         if let Some(line) = &self.line {
             while self.state().read_from(&line.master).is_ok() {}
         }
@@ -275,7 +312,9 @@ impl Drop for Terminal {
             let screen = state.parser.screen();
             let (lines, (row, col)) = (lines_of(screen), screen.cursor_position());
             let unshown = lines.len().saturating_sub(SHOWN_IN_FAILURE);
-            eprintln!("the terminal, {unshown} lines further up left out, the cursor in row {row}, column {col}:");
+            eprintln!(
+                "the terminal, {unshown} lines further up left out, the cursor in row {row}, column {col}:"
+            );
             for line in &lines[unshown..] {
                 eprintln!("| {line}");
             }
@@ -293,7 +332,8 @@ impl State {
         if length > 0 { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Gives the emulator what it hasn't been given, and the filler where a wide character doesn't fit.
+    /// Gives the emulator what it hasn't been given, and the filler where a wide character doesn't
+    /// fit.
     fn show(&mut self) {
         let State { parser, output, shown, .. } = self;
         while *shown < output.len() {
@@ -310,8 +350,8 @@ impl State {
             }
             let invalid = chunk.invalid();
             *shown += chunk.valid().len();
-            let is_incomplete =
-                *shown + invalid.len() == output.len() && str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
+            let is_incomplete = *shown + invalid.len() == output.len()
+                && str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none());
             if is_incomplete {
                 return;
             }
@@ -334,8 +374,10 @@ impl State {
 fn carry(master: &File, mut woken: PipeReader, state: &Mutex<State>) {
     loop {
         let has_keys = !state.lock().expect("no test panics inside").untyped.is_empty();
-        let interest = if has_keys { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
-        let mut polled = [PollFd::new(master.as_fd(), interest), PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
+        let interest =
+            if has_keys { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let mut polled =
+            [PollFd::new(master.as_fd(), interest), PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
         let is_interrupted = poll(&mut polled, PollTimeout::NONE).is_err();
         let [is_ready, is_woken] = polled.map(|polled| polled.any().unwrap_or(false));
         if is_interrupted {
@@ -349,7 +391,9 @@ fn carry(master: &File, mut woken: PipeReader, state: &Mutex<State>) {
             let read = state.read_from(master);
             let typed = if state.untyped.is_empty() { Ok(()) } else { state.type_into(master) };
             let is_over = |result: std::io::Result<()>| {
-                result.is_err_and(|error| ![ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()))
+                result.is_err_and(|error| {
+                    ![ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind())
+                })
             };
             if is_over(read) || is_over(typed) {
                 return;
@@ -358,12 +402,16 @@ fn carry(master: &File, mut woken: PipeReader, state: &Mutex<State>) {
     }
 }
 
-/// The command, started as the leader of a session whose controlling terminal is its standard input. Nothing forks on the way: a child
-/// that was just spawned leads no process group.
+/// The command, started as the leader of a session whose controlling terminal is its standard
+/// input. Nothing forks on the way: a child that was just spawned leads no process group.
 fn in_session(command: &Command) -> Command {
-    // A shell's background job ignores SIGINT, and `nohup`'s SIGHUP: nothing that is started from a terminal's window does.
+    // A shell's background job ignores SIGINT, and `nohup`'s SIGHUP: nothing that is started from a
+    // terminal's window does.
     let mut session = Command::new("env");
-    session.args(["--default-signal", "setsid", "--ctty"]).arg(command.get_program()).args(command.get_args());
+    session
+        .args(["--default-signal", "setsid", "--ctty"])
+        .arg(command.get_program())
+        .args(command.get_args());
     session.env("TERM", "xterm-256color").env_remove("COLUMNS").env_remove("LINES");
     for (name, value) in command.get_envs() {
         match value {
@@ -381,8 +429,9 @@ fn in_session(command: &Command) -> Command {
 fn lines_of(screen: &vt100::Screen) -> Vec<String> {
     let (height, _) = screen.size();
     let mut rows = Vec::new();
-    // Rows that scrolled off before the screen became wider are widened when they are looked at, and the emulator forgets then that they
-    // wrapped. So the scrollback is looked at through a window too narrow for that.
+    // Rows that scrolled off before the screen became wider are widened when they are looked at,
+    // and the emulator forgets then that they wrapped. So the scrollback is looked at through a
+    // window too narrow for that.
     let mut narrow = screen.clone();
     narrow.set_size(height, NonZeroU16::MIN);
     let mut above = screen.scrollback_len();
@@ -397,7 +446,11 @@ fn lines_of(screen: &vt100::Screen) -> Vec<String> {
     let mut lines = vec![String::new()];
     for (text, is_wrapped) in rows {
         if let Some(line) = lines.last_mut() {
-            line.push_str(&shown(if is_wrapped { text.strip_suffix(FILLER).unwrap_or(&text) } else { &text }));
+            line.push_str(&shown(if is_wrapped {
+                text.strip_suffix(FILLER).unwrap_or(&text)
+            } else {
+                &text
+            }));
             if !is_wrapped {
                 line.truncate(line.trim_end().len());
                 lines.push(String::new());
@@ -417,8 +470,12 @@ fn place_on(screen: &vt100::Screen, text: &str) -> Option<(u16, u16)> {
     for row in 0..rows.get() {
         let is_wrapped = screen.row_wrapped(row);
         for col in 0..cols.get() {
-            let Some(cell) = screen.cell(row, col).filter(|cell| !cell.is_wide_continuation()) else { continue };
-            let is_filler = is_wrapped && col + 1 == cols.get() && cell.contents().starts_with(FILLER);
+            let Some(cell) = screen.cell(row, col).filter(|cell| !cell.is_wide_continuation())
+            else {
+                continue;
+            };
+            let is_filler =
+                is_wrapped && col + 1 == cols.get() && cell.contents().starts_with(FILLER);
             if !is_filler {
                 places.push((line.len(), (row, col)));
                 line.push_str(&shown(if cell.has_contents() { cell.contents() } else { " " }));
@@ -426,7 +483,11 @@ fn place_on(screen: &vt100::Screen, text: &str) -> Option<(u16, u16)> {
         }
         if !is_wrapped {
             if let Some(found) = line.find(text) {
-                return places.into_iter().rev().find(|(start, _)| *start <= found).map(|(_, place)| place);
+                return places
+                    .into_iter()
+                    .rev()
+                    .find(|(start, _)| *start <= found)
+                    .map(|(_, place)| place);
             }
             line.clear();
             places.clear();

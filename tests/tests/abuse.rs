@@ -40,7 +40,9 @@ fn a_client_that_comes_again_and_again_has_one_budget() {
     }
     // All of them are gone when a name that came last is.
     server.tells("the sessions of address 127.0.0.7 send more than an address may");
-    who(&mut alice, "all of the flooder's sessions to be gone", |line| line == "* in #lobby: alice");
+    who(&mut alice, "all of the flooder's sessions to be gone", |line| {
+        line == "* in #lobby: alice"
+    });
     alice.say("/history 500");
     alice.reads("end of the history");
     let mut late = server.join("late");
@@ -65,7 +67,9 @@ fn a_connection_whose_peer_is_gone_ends_although_its_backlog_is_long() {
         reset(ghost);
         alice.reads("* ghost quit: connection reset");
         // Counted, and told to the operator.
-        server.tells("bytes that clients had sent beyond their budget before a reset; connections: 1");
+        server.tells(
+            "bytes that clients had sent beyond their budget before a reset; connections: 1",
+        );
         who(&mut alice, "the ghost to be gone", |line| line == "* in #lobby: alice");
     }
 }

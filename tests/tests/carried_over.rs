@@ -1,6 +1,9 @@
-//! What an operator sets on a process from outside lasts when the process is killed; and `/whoami` names the process to set it on.
+//! What an operator sets on a process from outside lasts when the process is killed; and `/whoami`
+//! names the process to set it on.
 
-use forkchat_tests::processes::{Scheduling, children_of, group_of, has_ended, open_files_limit_of, scheduling_of, threads_of};
+use forkchat_tests::processes::{
+    Scheduling, children_of, group_of, has_ended, open_files_limit_of, scheduling_of, threads_of,
+};
 use forkchat_tests::{Client, Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -47,7 +50,13 @@ fn set_on(pid: Pid) -> Set {
     run("taskset", &["-pc", &cpu.to_string(), &pid_text]);
     run("prlimit", &["--pid", &pid_text, &format!("--nofile={less}:{less}")]);
     let set = set_of(pid).unwrap();
-    assert_eq!(set, Set { scheduling: Scheduling { nice, policy: BATCH, priority: 0, cpus: vec![cpu] }, open_files: [less.clone(), less] });
+    assert_eq!(
+        set,
+        Set {
+            scheduling: Scheduling { nice, policy: BATCH, priority: 0, cpus: vec![cpu] },
+            open_files: [less.clone(), less]
+        }
+    );
     assert_ne!(set, before);
     set
 }
@@ -57,7 +66,11 @@ fn kill_worker_of(server: &Server, client: &mut Client) -> Pid {
     let (worker, pid) = client.worker_and_pid();
     kill(pid, Signal::SIGKILL).unwrap();
     let successor = server.replaced(&worker, pid);
-    assert_eq!(client.worker_and_pid(), (worker, successor), "the same connection, another process");
+    assert_eq!(
+        client.worker_and_pid(),
+        (worker, successor),
+        "the same connection, another process"
+    );
     successor
 }
 
@@ -70,19 +83,29 @@ fn what_was_set_on_a_worker_lasts_in_each_model() {
         let server = Server::start(&["--model", model]);
         let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
         let (worker, pid) = alice.worker_and_pid();
-        let others: Vec<(Pid, Set)> =
-            server.processes().iter().filter(|(_, name)| *name != worker).map(|&(pid, _)| (pid, set_of(pid).unwrap())).collect();
+        let others: Vec<(Pid, Set)> = server
+            .processes()
+            .iter()
+            .filter(|(_, name)| *name != worker)
+            .map(|&(pid, _)| (pid, set_of(pid).unwrap()))
+            .collect();
         let set = set_on(pid);
         for life in 0..2 {
             let successor = kill_worker_of(&server, &mut alice);
             assert_eq!(set_of(successor), Some(set.clone()), "{model}, life {life}");
             for thread in threads_of(successor) {
-                assert_eq!(scheduling_of(thread).as_ref(), Some(&set.scheduling), "{model}: each thread");
+                assert_eq!(
+                    scheduling_of(thread).as_ref(),
+                    Some(&set.scheduling),
+                    "{model}: each thread"
+                );
             }
             alice.say(&format!("here in life {life}"));
             bob.reads(&format!("[#lobby] alice: here in life {life}"));
         }
-        server.tells(&format!("{worker}: has the settings that were made from outside on its predecessor: nice "));
+        server.tells(&format!(
+            "{worker}: has the settings that were made from outside on its predecessor: nice "
+        ));
         for (pid, set) in others {
             assert_eq!(set_of(pid), Some(set), "{model}: nobody else has it");
         }
@@ -90,7 +113,8 @@ fn what_was_set_on_a_worker_lasts_in_each_model() {
 }
 
 #[test]
-fn what_is_taken_back_does_not_come_again_and_a_new_connection_in_the_same_slot_has_nothing_of_it() {
+fn what_is_taken_back_does_not_come_again_and_a_new_connection_in_the_same_slot_has_nothing_of_it()
+{
     if !has_tools() {
         return;
     }
@@ -100,14 +124,26 @@ fn what_is_taken_back_does_not_come_again_and_a_new_connection_in_the_same_slot_
     let before = set_of(pid).unwrap();
     set_on(pid);
     let successor = kill_worker_of(&server, &mut alice);
-    run("taskset", &["-pc", &before.scheduling.cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(","), &successor.to_string()]);
+    run(
+        "taskset",
+        &[
+            "-pc",
+            &before.scheduling.cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
+            &successor.to_string(),
+        ],
+    );
     let successor = kill_worker_of(&server, &mut alice);
     let set = set_of(successor).unwrap();
-    assert_eq!((set.scheduling.cpus, set.scheduling.policy), (before.scheduling.cpus.clone(), BATCH));
+    assert_eq!(
+        (set.scheduling.cpus, set.scheduling.policy),
+        (before.scheduling.cpus.clone(), BATCH)
+    );
     alice.say("/quit");
     alice.rest();
     wait_for("its process to be gone", || has_ended(successor).then_some(()));
-    wait_for("its slot to be free", || (!children_of(server.pid()).contains(&successor)).then_some(()));
+    wait_for("its slot to be free", || {
+        (!children_of(server.pid()).contains(&successor)).then_some(())
+    });
     let mut bob = server.join("bob");
     let (in_slot, pid) = bob.worker_and_pid();
     assert_eq!(in_slot, worker);
@@ -138,7 +174,8 @@ fn a_limit_too_tight_for_any_successor_is_dropped_and_its_clients_go_on() {
 
 #[test]
 fn what_a_successor_may_not_take_on_is_logged_and_it_serves_all_the_same() {
-    // The test sets what the server has no right to. Bits 23 and 24 are CAP_SYS_NICE and CAP_SYS_RESOURCE. Source: capabilities(7).
+    // The test sets what the server has no right to. Bits 23 and 24 are CAP_SYS_NICE and
+    // CAP_SYS_RESOURCE. Source: capabilities(7).
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     let has_rights = u64::from_str_radix(effective.trim(), 16).unwrap() >> 23 & 3 == 3;
@@ -155,13 +192,17 @@ fn what_a_successor_may_not_take_on_is_logged_and_it_serves_all_the_same() {
     run("renice", &["-n", &nice.to_string(), "-p", &pid.to_string()]);
     run("prlimit", &["--pid", &pid.to_string(), &format!("--nofile={more}:{more}")]);
     // The control group has a say in it, too.
-    let is_real_time =
-        Command::new("chrt").args(["--fifo", "-p", "1", &pid.to_string()]).output().is_ok_and(|output| output.status.success());
+    let is_real_time = Command::new("chrt")
+        .args(["--fifo", "-p", "1", &pid.to_string()])
+        .output()
+        .is_ok_and(|output| output.status.success());
     kill_worker_of(&server, &mut alice);
     if is_real_time {
         server.tells("warning: policy fifo, which was set from outside on its predecessor, is not applied; --sched fifo gives real time");
     }
-    server.tells(&format!("warning: cannot apply nice {nice}, which was set from outside on its predecessor: "));
+    server.tells(&format!(
+        "warning: cannot apply nice {nice}, which was set from outside on its predecessor: "
+    ));
     server.tells(&format!("warning: cannot apply limit on open files {more}, which was set from outside on its predecessor: "));
     alice.sync();
 }
@@ -172,18 +213,32 @@ struct Group {
 }
 
 impl Group {
-    /// One below the root of what is mounted. `None`, and the test is skipped by name, where none can be made.
+    /// One below the root of what is mounted. `None`, and the test is skipped by name, where none
+    /// can be made.
     fn new() -> Option<Group> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("forkchat-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "forkchat-test-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+        let mount = mounts
+            .lines()
+            .find(|line| line.contains(" - cgroup2 "))
+            .and_then(|line| line.split(' ').nth(4));
         let path = mount.map(|mount| PathBuf::from(mount).join(name));
-        let made = path.filter(|path| fs::create_dir(path).is_ok() && path.join("cgroup.procs").exists()).map(|path| Group { path });
+        let made = path
+            .filter(|path| fs::create_dir(path).is_ok() && path.join("cgroup.procs").exists())
+            .map(|path| Group { path });
         if made.is_none() {
             // Past the harness, which shows nothing of a test that doesn't fail.
             let test = std::thread::current();
-            let _ = writeln!(std::io::stderr(), "skipped {}: no control group can be made here", test.name().unwrap_or("a test"));
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped {}: no control group can be made here",
+                test.name().unwrap_or("a test")
+            );
         }
         made
     }
@@ -211,11 +266,21 @@ fn a_control_group_lasts_in_each_model() {
         let inside = group_of(pid);
         assert_ne!(inside, before);
         for life in 0..2 {
-            assert_eq!(group_of(kill_worker_of(&server, &mut alice)), inside, "{model}, life {life}");
+            assert_eq!(
+                group_of(kill_worker_of(&server, &mut alice)),
+                inside,
+                "{model}, life {life}"
+            );
         }
         assert_eq!(group_of(server.pid()), before, "{model}: the supervisor is where it was");
         let text = server.journal_text();
-        assert!(text.contains(&format!("made from outside on its predecessor: control group {}\n", inside.unwrap())), "{text}");
+        assert!(
+            text.contains(&format!(
+                "made from outside on its predecessor: control group {}\n",
+                inside.unwrap()
+            )),
+            "{text}"
+        );
     }
 }
 
@@ -229,7 +294,8 @@ fn a_control_group_that_was_removed_is_left_out() {
     fs::write(group.path.join("cgroup.procs"), pid.to_string()).unwrap();
     kill_worker_of(&server, &mut alice);
     let (_, pid) = alice.worker_and_pid();
-    // The supervisor stands still, so that the dead process isn't waited for before its group is gone.
+    // The supervisor stands still, so that the dead process isn't waited for before its group is
+    // gone.
     server.signal(Signal::SIGSTOP);
     kill(pid, Signal::SIGKILL).unwrap();
     wait_for("its end", || has_ended(pid).then_some(()));
@@ -247,7 +313,10 @@ fn whoami_names_the_process_of_a_connection_and_after_its_death_the_next() {
         let served = [&mut alice, &mut bob].map(Client::worker_and_pid);
         assert_ne!(served[0], served[1], "{model}");
         for (worker, pid) in &served {
-            assert!(server.processes().contains(&(*pid, worker.clone())), "{model}: a child of the supervisor");
+            assert!(
+                server.processes().contains(&(*pid, worker.clone())),
+                "{model}: a child of the supervisor"
+            );
         }
         for _life in 0..3 {
             kill_worker_of(&server, &mut alice);

@@ -5,7 +5,8 @@ use forkchat_tests::server_binary;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
-/// Runs with fewer clients than `tests/chaos.sh` has, against the server as the tests are built: exit code, result, and what else it said.
+/// Runs with fewer clients than `tests/chaos.sh` has, against the server as the tests are built:
+/// exit code, result, and what else it said.
 fn chaos(arguments: &[&str]) -> (Option<i32>, Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forkchat-chaos"));
     command.arg("--server").arg(server_binary()).args([
@@ -19,9 +20,15 @@ fn chaos(arguments: &[&str]) -> (Option<i32>, Value, String) {
         "--senders",
         "2",
     ]);
-    let output = command.args(["--phase", "1.5"]).args(arguments).stdin(Stdio::null()).output().expect("it runs");
+    let output = command
+        .args(["--phase", "1.5"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let result = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}: {said}", output.status));
+    let result = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}: {said}", output.status));
     if output.status.code() != Some(0) {
         eprintln!("{arguments:?}: {}\n{result:#}\n{said}", output.status);
     }
@@ -40,7 +47,10 @@ fn where_nobody_is_killed_nothing_is_wrong() {
         assert_eq!(count(&result, name), 0, "{name}");
     }
     assert!(result["deliveries"].as_u64().unwrap() > 1_000, "{result}");
-    assert!(said.ends_with("seed 1: 0 kills, 0 dropped, 0 lost, 0 doubled, 0 reordered, 0 differing\n"), "{said}");
+    assert!(
+        said.ends_with("seed 1: 0 kills, 0 dropped, 0 lost, 0 doubled, 0 reordered, 0 differing\n"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -68,7 +78,8 @@ fn workers_of_other_models_are_killed_in_full_traffic_and_nobody_notices() {
 
 #[test]
 fn a_server_that_takes_what_it_has_not_committed_is_found_to_lose_lines() {
-    let (code, result, _) = chaos(&["--seconds", "10", "--seed", "7", "--", "FORKCHAT_FAULT=read-first"]);
+    let (code, result, _) =
+        chaos(&["--seconds", "10", "--seed", "7", "--", "FORKCHAT_FAULT=read-first"]);
     assert_eq!(code, Some(1));
     assert!(count(&result, "lost") > 0, "{result}");
 }
@@ -81,7 +92,11 @@ fn what_cannot_be_done_is_said() {
         (&["--every", "0"], 2, "1 to 600000"),
         (&["--server", "/nowhere"], 1, "there is no /nowhere"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_forkchat-chaos")).args(arguments).stdin(Stdio::null()).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_forkchat-chaos"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains(words), "{arguments:?}: {said}");

@@ -63,7 +63,10 @@ fn a_command_and_a_line_for_it_in_one_packet() {
     let mut bob = server.connect();
     bob.send(b"/nick bob\n/join #x\nhello there\n");
     server.signal(Signal::SIGCONT);
-    assert_eq!(alice.reads("hello there"), ["* bob joined #lobby", "* bob joined #x", "[#x] bob: hello there"]);
+    assert_eq!(
+        alice.reads("hello there"),
+        ["* bob joined #lobby", "* bob joined #x", "[#x] bob: hello there"]
+    );
 }
 
 #[test]
@@ -95,7 +98,9 @@ fn a_gbk_terminal_and_a_utf8_one_read_each_other() {
     gbk.send(b"\xc4\xe3\xba\xc3\r\n");
     utf8.reads("[#lobby] gbk: 你好");
     utf8.say("世界");
-    let line = std::iter::from_fn(|| gbk.line_bytes()).find(|line| line.starts_with(b"[#lobby] utf8: ")).unwrap();
+    let line = std::iter::from_fn(|| gbk.line_bytes())
+        .find(|line| line.starts_with(b"[#lobby] utf8: "))
+        .unwrap();
     assert_eq!(line, b"[#lobby] utf8: \xca\xc0\xbd\xe7");
 }
 
@@ -109,10 +114,17 @@ fn programs_read_tags() {
     alice.say("two");
     let first = program.reads("alice: one").pop().unwrap();
     let second = program.reads("alice: two").pop().unwrap();
-    let id =
-        |line: &str| line.strip_prefix("@id=").and_then(|rest| rest.split(';').next()?.parse::<u64>().ok()).expect("an id comes first");
+    let id = |line: &str| {
+        line.strip_prefix("@id=")
+            .and_then(|rest| rest.split(';').next()?.parse::<u64>().ok())
+            .expect("an id comes first")
+    };
     assert!(id(&first) < id(&second));
-    assert!(first.contains(";time=20") && first.contains("Z;event=say;room=#lobby;nick=alice [#lobby] alice: one"), "{first}");
+    assert!(
+        first.contains(";time=20")
+            && first.contains("Z;event=say;room=#lobby;nick=alice [#lobby] alice: one"),
+        "{first}"
+    );
 }
 
 #[test]
@@ -121,7 +133,12 @@ fn the_welcome_names_at_most_twenty() {
     let mut crowd: Vec<_> = (0..30).map(|i| server.join(&format!("someone{i}"))).collect();
     crowd.iter_mut().for_each(|one| drop(one.sync()));
     let lines = server.connect().reads("in #lobby: ");
-    assert!(lines[0].starts_with("* Welcome to forkchat, guest31. You are in #lobby; 31 people are here. /help"), "{lines:?}");
+    assert!(
+        lines[0].starts_with(
+            "* Welcome to forkchat, guest31. You are in #lobby; 31 people are here. /help"
+        ),
+        "{lines:?}"
+    );
     assert_eq!(lines[1].matches("someone").count(), 20);
     assert!(lines[1].ends_with("… and 11 more"), "{lines:?}");
 }
@@ -134,7 +151,8 @@ fn the_session_of_the_readme_can_be_typed() {
     let server = Server::start(&[]);
     let port = server.tcp.port().to_string();
     let nc = |script: &str| {
-        let shell = Command::new("sh").args(["-c", script, "sh", &port]).stdout(Stdio::piped()).spawn();
+        let shell =
+            Command::new("sh").args(["-c", script, "sh", &port]).stdout(Stdio::piped()).spawn();
         shell.expect("sh runs")
     };
     let mut watcher = server.join("watcher");
@@ -171,7 +189,9 @@ fn enter_after_the_goodbye_ends_a_connection_that_the_client_keeps_open() {
         assert_eq!(alice.rest().last().unwrap(), "* goodbye");
         // Once, as a person does whose program has not noticed.
         alice.send(b"\n");
-        wait_for(&format!("the connection to be reset ({model})"), || alice.stream().take_error().unwrap());
+        wait_for(&format!("the connection to be reset ({model})"), || {
+            alice.stream().take_error().unwrap()
+        });
     }
 }
 

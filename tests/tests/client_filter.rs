@@ -26,7 +26,10 @@ fn filter(server: &Server, arguments: &[&str], input: &[u8]) -> Output {
 /// Waits with a deadline.
 fn finished(mut child: Child) -> Output {
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let readers = [std::thread::spawn(move || read_all(&mut stdout)), std::thread::spawn(move || read_all(&mut stderr))];
+    let readers = [
+        std::thread::spawn(move || read_all(&mut stdout)),
+        std::thread::spawn(move || read_all(&mut stderr)),
+    ];
     let status = wait_for("the client to end", || child.try_wait().unwrap());
     let [stdout, stderr] = readers.map(|reader| reader.join().unwrap());
     Output { status, stdout, stderr }
@@ -60,14 +63,21 @@ fn echo_hi_ends_when_the_line_is_accepted() {
 fn a_file_is_said_in_order_and_the_log_has_all_of_it() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut alice = server.join("alice");
-    let lines: Vec<String> = (0..5_000).map(|number| format!("line {number} {}", "x".repeat(number % 300))).collect();
+    let lines: Vec<String> =
+        (0..5_000).map(|number| format!("line {number} {}", "x".repeat(number % 300))).collect();
     let output = filter(&server, &["--nick", "bob"], (lines.join("\n") + "\n").as_bytes());
     assert_eq!(output.status.code(), Some(0));
     let expected: Vec<String> = lines.iter().map(|line| format!("[#lobby] bob: {line}")).collect();
     let is_said = |line: &&str| line.starts_with("[#lobby]");
-    assert!(text(&output.stdout).lines().filter(is_said).eq(expected.iter()), "the log is the file");
+    assert!(
+        text(&output.stdout).lines().filter(is_said).eq(expected.iter()),
+        "the log is the file"
+    );
     let heard = alice.reads("* bob quit");
-    assert!(heard.iter().map(String::as_str).filter(is_said).eq(expected.iter()), "the room heard the file");
+    assert!(
+        heard.iter().map(String::as_str).filter(is_said).eq(expected.iter()),
+        "the room heard the file"
+    );
 }
 
 #[test]
@@ -78,7 +88,10 @@ fn a_file_is_said_over_udp_too_in_order_and_nothing_twice() {
     let output = filter(&server, &["--udp", "--nick", "bob"], lines.as_bytes());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let heard = alice.reads("* bob quit");
-    let mut numbers: Vec<u32> = heard.iter().filter_map(|line| line.strip_prefix("[#lobby] bob: line ")?.parse().ok()).collect();
+    let mut numbers: Vec<u32> = heard
+        .iter()
+        .filter_map(|line| line.strip_prefix("[#lobby] bob: line ")?.parse().ok())
+        .collect();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..1_000));
 }
@@ -86,7 +99,11 @@ fn a_file_is_said_over_udp_too_in_order_and_nothing_twice() {
 #[test]
 fn the_output_is_text_without_escapes_or_prompt() {
     let server = Server::start(&[]);
-    let output = filter(&server, &["--commands", "--color", "always", "--join", "#rust"], "你好\n/me waves\n/dance\n//etc\n".as_bytes());
+    let output = filter(
+        &server,
+        &["--commands", "--color", "always", "--join", "#rust"],
+        "你好\n/me waves\n/dance\n//etc\n".as_bytes(),
+    );
     let lines = text(&output.stdout);
     assert!(!lines.contains(['\x1b', '\r', '\x07']), "{lines:?}");
     let lines: Vec<&str> = lines.lines().collect();
@@ -107,11 +124,22 @@ fn the_output_is_text_without_escapes_or_prompt() {
 fn in_a_pipe_lines_are_text_and_none_is_executed() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
-    let texts = ["/usr/bin/ld: cannot find -lfoo", "/nick ceo", "/topic pwned", "/quit", "//x", "/set tags off", "last"];
-    for arguments in [&["--nick", "bob"] as &[&str], &["--nick", "bob", "--json"], &["--nick", "bob", "--udp"]] {
+    let texts = [
+        "/usr/bin/ld: cannot find -lfoo",
+        "/nick ceo",
+        "/topic pwned",
+        "/quit",
+        "//x",
+        "/set tags off",
+        "last",
+    ];
+    for arguments in
+        [&["--nick", "bob"] as &[&str], &["--nick", "bob", "--json"], &["--nick", "bob", "--udp"]]
+    {
         let output = filter(&server, arguments, texts.join("\n").as_bytes());
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        let heard: Vec<String> = alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
+        let heard: Vec<String> =
+            alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
         assert_eq!(heard, texts.map(|text| format!("[#lobby] bob: {text}")));
     }
 }
@@ -121,7 +149,10 @@ fn a_message_that_nobody_receives_is_named_and_fails() {
     let server = Server::start(&[]);
     let output = filter(&server, &["--commands"], b"/msg carol psst\n/dance\n");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(text(&output.stderr).lines().next(), Some("forkchat-client: not delivered: /msg carol psst"));
+    assert_eq!(
+        text(&output.stderr).lines().next(),
+        Some("forkchat-client: not delivered: /msg carol psst")
+    );
 }
 
 #[test]
@@ -130,13 +161,17 @@ fn a_line_that_begins_as_a_command_only_for_the_eye_is_named_and_fails() {
     let mut alice = server.join("alice");
     for udp in [&[] as &[&str], &["--udp"]] {
         let arguments = [&["--nick", "bob", "--commands"], udp].concat();
-        let output = filter(&server, &arguments, "\\nick is a macro\n\u{2215}dance\nhi\n".as_bytes());
+        let output =
+            filter(&server, &arguments, "\\nick is a macro\n\u{2215}dance\nhi\n".as_bytes());
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let stderr = text(&output.stderr);
         let lines: Vec<&str> = stderr.lines().collect();
         assert_eq!(
             lines[..2],
-            ["forkchat-client: not delivered: \\nick is a macro", "forkchat-client: not delivered: \u{2215}dance"],
+            [
+                "forkchat-client: not delivered: \\nick is a macro",
+                "forkchat-client: not delivered: \u{2215}dance"
+            ],
             "{stderr}"
         );
         assert!(lines[2].ends_with("2 lines were not accepted"), "{stderr}");
@@ -155,8 +190,16 @@ fn host_and_port_are_taken_as_nc_takes_them() {
     let (host, port) = (server.tcp.ip().to_string(), server.tcp.port().to_string());
     for address in [vec![host.clone(), port.clone()], vec![format!("{host}:{port}")]] {
         let mut client = Command::new(client_binary());
-        client.args(["--nick", "bob"]).args(&address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let output = client.spawn().map(|mut child| wait_for("the client to end", || child.try_wait().unwrap())).unwrap();
+        client
+            .args(["--nick", "bob"])
+            .args(&address)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let output = client
+            .spawn()
+            .map(|mut child| wait_for("the client to end", || child.try_wait().unwrap()))
+            .unwrap();
         assert_eq!(output.code(), Some(0), "{address:?}");
         alice.reads("* bob quit");
     }
@@ -176,19 +219,38 @@ fn json_is_an_object_a_line() {
     input.write_all("ça va\n/nick robert\n/who\n".as_bytes()).unwrap();
     drop(input);
     let output = finished(child);
-    let objects: Vec<serde_json::Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    let find = |event: &str| objects.iter().filter(|object| object["event"] == event).cloned().collect::<Vec<_>>();
+    let objects: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let find = |event: &str| {
+        objects.iter().filter(|object| object["event"] == event).cloned().collect::<Vec<_>>()
+    };
     assert_eq!(
-        find("welcome").len() + find("reply").len() + find("say").len() + find("private").len() + find("topic").len(),
+        find("welcome").len()
+            + find("reply").len()
+            + find("say").len()
+            + find("private").len()
+            + find("topic").len(),
         objects.len()
     );
     let said = find("say");
-    assert_eq!((said[0]["nick"].as_str(), said[0]["text"].as_str()), (Some("alice"), Some("hi \"bob\"\\")));
+    assert_eq!(
+        (said[0]["nick"].as_str(), said[0]["text"].as_str()),
+        (Some("alice"), Some("hi \"bob\"\\"))
+    );
     assert_eq!((said[1]["nick"].as_str(), said[1]["own"].as_bool()), (Some("bob"), Some(true)));
-    assert!(said[0]["id"].as_u64() < said[1]["id"].as_u64() && said[0]["time"].as_str().is_some_and(|time| time.ends_with('Z')));
-    assert_eq!((find("private")[0]["text"].as_str(), find("private")[0]["target"].as_str()), (Some("psst"), Some("bob")));
+    assert!(
+        said[0]["id"].as_u64() < said[1]["id"].as_u64()
+            && said[0]["time"].as_str().is_some_and(|time| time.ends_with('Z'))
+    );
+    assert_eq!(
+        (find("private")[0]["text"].as_str(), find("private")[0]["target"].as_str()),
+        (Some("psst"), Some("bob"))
+    );
     assert_eq!(find("topic")[0]["text"].as_str(), Some("alice set the topic of #lobby: tea"));
-    assert_eq!(find("reply").iter().find(|reply| reply["to"] == "who").unwrap()["names"], serde_json::json!(["alice", "robert"]));
+    assert_eq!(
+        find("reply").iter().find(|reply| reply["to"] == "who").unwrap()["names"],
+        serde_json::json!(["alice", "robert"])
+    );
 }
 
 #[test]
@@ -230,7 +292,8 @@ fn exit_codes_tell_what_happened() {
     assert!(lines.any(|line| line.unwrap().ends_with(": hi")));
     server.signal(Signal::SIGKILL);
     server.wait();
-    let status = wait_for("the client to end, with its input still open", || child.try_wait().unwrap());
+    let status =
+        wait_for("the client to end, with its input still open", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(1));
     assert!(text(&read_all(&mut child.stderr.take().unwrap())).contains("connection lost: "));
 
@@ -239,7 +302,8 @@ fn exit_codes_tell_what_happened() {
     assert!(text(&output.stderr).contains("cannot connect: "), "{output:?}");
 }
 
-/// A server that does what a login needs, echoes "one" and breaks the connection when it has read "two".
+/// A server that does what a login needs, echoes "one" and breaks the connection when it has read
+/// "two".
 fn breaking_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -262,14 +326,21 @@ fn breaking_server() -> SocketAddr {
 #[test]
 fn a_line_that_was_not_accepted_is_named() {
     let mut client = Command::new(client_binary());
-    client.arg(breaking_server().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    client
+        .arg(breaking_server().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = client.spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"one\ntwo\n").unwrap();
     let output = finished(child);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "* Welcome\n[#lobby] bob: one\n");
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("perhaps not delivered: two\n") && stderr.contains("connection lost: "), "{stderr}");
+    assert!(
+        stderr.contains("perhaps not delivered: two\n") && stderr.contains("connection lost: "),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -279,7 +350,11 @@ fn a_name_or_a_room_that_is_refused_says_nothing_under_another() {
     let output = filter(&server, &["--nick", "Alice"], b"I am not alice\n");
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("the nickname Alice is taken") && stderr.contains("not delivered: I am not alice"), "{stderr}");
+    assert!(
+        stderr.contains("the nickname Alice is taken")
+            && stderr.contains("not delivered: I am not alice"),
+        "{stderr}"
+    );
     let heard = alice.reads(" quit");
     assert!(!heard.iter().any(|line| line.contains("I am not")), "{heard:?}");
 }
@@ -292,7 +367,8 @@ fn a_charset_goes_through_and_through() {
     alice.reads("[#lobby] bob: 你好");
     let said = b"[#lobby] bob: \xc4\xe3\xba\xc3\n";
     assert!(output.stdout.windows(said.len()).any(|window| window == said), "{output:?}");
-    let output = filter(&server, &["--charset", "gbk", "--nick", "bob", "--json"], b"\xc4\xe3\xba\xc3\n");
+    let output =
+        filter(&server, &["--charset", "gbk", "--nick", "bob", "--json"], b"\xc4\xe3\xba\xc3\n");
     assert!(text(&output.stdout).contains("\"text\":\"你好\""), "JSON is UTF-8: {output:?}");
 }
 
@@ -301,13 +377,27 @@ fn odd_input_loses_nothing_but_what_cannot_be_said() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let long = "x".repeat(2 * 1024 * 1024);
-    let input = format!("one\r\n\n\x1b[2Jcleared\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end");
+    let input = format!(
+        "one\r\n\n\x1b[2Jcleared\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end"
+    );
     let output = filter(&server, &["--nick", "bob", "--commands"], input.as_bytes());
     assert_eq!(output.status.code(), Some(1), "three lines were not said: {output:?}");
-    let heard: Vec<String> = alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
-    assert_eq!(heard, ["[#lobby] bob: one", "[#lobby] bob: cleared", "[#lobby] bob: twoÿ", "[#lobby] bob: last without an end"]);
+    let heard: Vec<String> =
+        alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(
+        heard,
+        [
+            "[#lobby] bob: one",
+            "[#lobby] bob: cleared",
+            "[#lobby] bob: twoÿ",
+            "[#lobby] bob: last without an end"
+        ]
+    );
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("line too long: 1048576 bytes") && stderr.contains("needs echo and tags"), "{stderr}");
+    assert!(
+        stderr.contains("line too long: 1048576 bytes") && stderr.contains("needs echo and tags"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -360,5 +450,7 @@ fn input_that_cannot_be_read_is_no_end_of_input() {
     let mut child = command(&server, &[]).stdin(directory).spawn().unwrap();
     let status = wait_for("the client to end", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(1));
-    assert!(text(&read_all(&mut child.stderr.take().unwrap())).contains("cannot read standard input: "));
+    assert!(
+        text(&read_all(&mut child.stderr.take().unwrap())).contains("cannot read standard input: ")
+    );
 }

@@ -33,7 +33,12 @@ impl Drop for Home {
 fn command(server: &Server, home: &Home, arguments: &[&str]) -> Command {
     let mut command = Command::new(client_binary());
     let address = if arguments.contains(&"--udp") { server.udp } else { server.tcp };
-    command.args(arguments).arg(address.to_string()).env("XDG_STATE_HOME", &home.0).env("TZ", "UTC").env_remove("NO_COLOR");
+    command
+        .args(arguments)
+        .arg(address.to_string())
+        .env("XDG_STATE_HOME", &home.0)
+        .env("TZ", "UTC")
+        .env_remove("NO_COLOR");
     command
 }
 
@@ -46,10 +51,13 @@ fn client(server: &Server, home: &Home, arguments: &[&str]) -> Terminal {
 
 /// Waits until the prompt stands, with this behind it, below everything else.
 fn prompt(terminal: &Terminal, prompt: &str) {
-    terminal.waits(&format!("the prompt {prompt:?}"), |terminal| (edited(terminal) == prompt.trim_end()).then_some(()));
+    terminal.waits(&format!("the prompt {prompt:?}"), |terminal| {
+        (edited(terminal) == prompt.trim_end()).then_some(())
+    });
 }
 
-/// The line that is being edited, with its prompt from the room on. Where it exactly fills a row the editor ends the row itself.
+/// The line that is being edited, with its prompt from the room on. Where it exactly fills a row
+/// the editor ends the row itself.
 fn edited(terminal: &Terminal) -> String {
     let whole = edited_whole(terminal);
     // What stands before the room is the nick.
@@ -91,8 +99,19 @@ fn one_talks_and_ones_own_lines_are_marked_once_accepted() {
     terminal.shows("! no command /dance;");
     prompt(&terminal, "#lobby> ");
     let lines = terminal.lines();
-    assert_eq!(lines.iter().filter(|line| line.contains("hi bob")).count(), 1, "what was typed isn't left beside what was said: {lines:?}");
-    let time = lines.iter().find(|line| line.contains("alice: hi bob")).unwrap().split(' ').next().unwrap().to_owned();
+    assert_eq!(
+        lines.iter().filter(|line| line.contains("hi bob")).count(),
+        1,
+        "what was typed isn't left beside what was said: {lines:?}"
+    );
+    let time = lines
+        .iter()
+        .find(|line| line.contains("alice: hi bob"))
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned();
     assert!(time.len() == 5 && time.as_bytes()[2] == b':', "{time:?}");
 }
 
@@ -111,7 +130,8 @@ fn a_flood_tears_no_line_that_is_being_typed_and_edited() {
         }
         bob
     });
-    // Three rows long, typed character by character, with a correction in the middle and one at the front.
+    // Three rows long, typed character by character, with a correction in the middle and one at the
+    // front.
     let poem = "床前明月光疑是地上霜舉頭望明月低頭思故鄉".repeat(5);
     for (number, character) in poem.chars().enumerate() {
         terminal.type_keys(character.to_string());
@@ -136,11 +156,16 @@ fn a_flood_tears_no_line_that_is_being_typed_and_edited() {
     prompt(&terminal, "#lobby> ");
     let contents = contents(&terminal);
     let said: Vec<&String> = contents.iter().filter(|line| line.contains("flood")).collect();
-    let expected: Vec<String> =
-        (0..3_000).map(|number| format!("[#lobby] bob: flood {number} 洪水{} end", "漫".repeat(number % 60))).collect();
+    let expected: Vec<String> = (0..3_000)
+        .map(|number| format!("[#lobby] bob: flood {number} 洪水{} end", "漫".repeat(number % 60)))
+        .collect();
     assert!(said.into_iter().eq(expected.iter()), "every line stands whole and in order");
     let others: Vec<&String> = contents.iter().filter(|line| !line.contains("flood")).collect();
-    assert_eq!(others.len(), 5, "welcome, who is there, nick, the own line, the prompt; nothing torn: {others:?}");
+    assert_eq!(
+        others.len(),
+        5,
+        "welcome, who is there, nick, the own line, the prompt; nothing torn: {others:?}"
+    );
 }
 
 #[test]
@@ -149,12 +174,16 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
     let mut bob = server.join("bob");
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice"]);
-    let lines =
-        |name: &str| -> Vec<String> { (0..500).map(|number| format!("{name} {number}\t贴 {}", "x".repeat(number % 150))).collect() };
+    let lines = |name: &str| -> Vec<String> {
+        (0..500).map(|number| format!("{name} {number}\t贴 {}", "x".repeat(number % 150))).collect()
+    };
     let bracketed = lines("bracketed");
     assert!(terminal.bracketed_paste());
     let said = |heard: Vec<String>| {
-        heard.into_iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ").map(str::to_owned)).collect::<Vec<_>>()
+        heard
+            .into_iter()
+            .filter_map(|line| line.strip_prefix("[#lobby] alice: ").map(str::to_owned))
+            .collect::<Vec<_>>()
     };
     terminal.paste(&(bracketed.join("\n") + "\nand more"));
     terminal.shows("- 501 lines pasted; Enter sends them, Ctrl-C drops them");
@@ -176,11 +205,17 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
     assert_eq!(said(bob.reads("alice: bare 499")), bare);
     terminal.shows("✓ [#lobby] alice: bare 499");
     prompt(&terminal, "#lobby> ");
-    let shown: Vec<String> =
-        contents(&terminal).iter().filter_map(|line| line.strip_prefix("[#lobby] alice: bare").map(str::to_owned)).collect();
-    let expected: Vec<String> = bare.iter().map(|line| line.trim_start_matches("bare").trim_end().to_owned()).collect();
+    let shown: Vec<String> = contents(&terminal)
+        .iter()
+        .filter_map(|line| line.strip_prefix("[#lobby] alice: bare").map(str::to_owned))
+        .collect();
+    let expected: Vec<String> =
+        bare.iter().map(|line| line.trim_start_matches("bare").trim_end().to_owned()).collect();
     assert_eq!(shown, expected, "and each stands once on the screen");
-    let meanwhile = contents(&terminal).iter().filter(|line| line.starts_with("[#lobby] bob: meanwhile ")).count();
+    let meanwhile = contents(&terminal)
+        .iter()
+        .filter(|line| line.starts_with("[#lobby] bob: meanwhile "))
+        .count();
     assert_eq!(meanwhile, 200);
 }
 
@@ -226,7 +261,9 @@ fn a_long_line_costs_as_many_bytes_of_output_as_it_has_and_not_their_square() {
     let written = |keys: &dyn Fn(), ends_with: &str| {
         let before = terminal.raw_output().len();
         keys();
-        terminal.waits("the line to be shown", |terminal| edited(terminal).ends_with(ends_with).then_some(()));
+        terminal.waits("the line to be shown", |terminal| {
+            edited(terminal).ends_with(ends_with).then_some(())
+        });
         terminal.raw_output().len() - before
     };
     // In the row of the prompt: the first character is drawn with its prompt, each other alone.
@@ -289,7 +326,8 @@ fn when_the_server_is_killed_and_comes_back_so_does_the_client() {
     terminal.shows("reconnected");
     terminal.shows("✓ [#rust] alice: typed meanwhile");
     terminal.type_keys("ne");
-    terminal.waits("the line", |terminal| edited(terminal).ends_with("> half a line").then_some(()));
+    terminal
+        .waits("the line", |terminal| edited(terminal).ends_with("> half a line").then_some(()));
     terminal.type_keys("\r");
     terminal.shows("✓ [#rust] alice: half a line");
     prompt(&terminal, "#rust> ");
@@ -303,7 +341,11 @@ fn when_the_server_is_killed_and_comes_back_so_does_the_client() {
 fn a_client_that_was_started_with_a_room_is_in_the_lobby_too_when_it_has_come_back() {
     let mut server = Server::start(&[]);
     let home = Home::new();
-    let terminal = Terminal::start(&command(&server, &home, &["--nick", "alice", "--join", "#rust"]), ROWS, COLUMNS);
+    let terminal = Terminal::start(
+        &command(&server, &home, &["--nick", "alice", "--join", "#rust"]),
+        ROWS,
+        COLUMNS,
+    );
     prompt(&terminal, "#rust> ");
     server.signal(Signal::SIGKILL);
     server.wait();
@@ -323,7 +365,9 @@ fn the_prompt_keeps_nick_and_room_while_the_server_is_away() {
     let mut server = Server::start(&[]);
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice"]);
-    let shows = |wanted: &str| terminal.waits(wanted, |terminal| (edited_whole(terminal) == wanted).then_some(()));
+    let shows = |wanted: &str| {
+        terminal.waits(wanted, |terminal| (edited_whole(terminal) == wanted).then_some(()))
+    };
     shows("alice #lobby>");
     terminal.type_keys("/join #rust\r");
     shows("alice #rust>");
@@ -334,7 +378,9 @@ fn the_prompt_keeps_nick_and_room_while_the_server_is_away() {
     terminal.type_keys("\r");
     terminal.type_keys("typed meanwhile\r");
     terminal.shows("… alice: typed meanwhile");
-    terminal.waits("the prompt that waits", |terminal| terminal.lines().iter().any(|line| line.trim_end() == "alice #rust…").then_some(()));
+    terminal.waits("the prompt that waits", |terminal| {
+        terminal.lines().iter().any(|line| line.trim_end() == "alice #rust…").then_some(())
+    });
     terminal.type_keys("\r");
     let _server = Server::start_in_place_of(&server, &[]);
     terminal.shows("reconnected");
@@ -372,7 +418,8 @@ fn a_line_that_may_have_arrived_is_doubtful_and_not_said_twice() {
     let mut server = Server::start(&[]);
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice"]);
-    let processes: Vec<_> = server.processes().into_iter().map(|(pid, _)| pid).chain([server.pid()]).collect();
+    let processes: Vec<_> =
+        server.processes().into_iter().map(|(pid, _)| pid).chain([server.pid()]).collect();
     // The supervisor last: it would replace a worker that stands still.
     for &process in processes.iter().rev() {
         kill(process, Signal::SIGSTOP).unwrap();
@@ -425,8 +472,15 @@ fn colours_are_used_unless_they_are_not_wanted() {
         let has_style = String::from_utf8_lossy(&terminal.raw_output()).contains("\x1b[38;5;");
         assert_eq!(has_style, *wanted);
     }
-    let colours: Vec<_> = clients.iter().filter(|(_, wanted)| *wanted).map(|((terminal, _), _)| terminal.colour_of("bob: hello")).collect();
-    assert!(colours.iter().all(|colour| *colour == colours[0]), "a name has the same colour everywhere");
+    let colours: Vec<_> = clients
+        .iter()
+        .filter(|(_, wanted)| *wanted)
+        .map(|((terminal, _), _)| terminal.colour_of("bob: hello"))
+        .collect();
+    assert!(
+        colours.iter().all(|colour| *colour == colours[0]),
+        "a name has the same colour everywhere"
+    );
 }
 
 #[test]
@@ -521,7 +575,11 @@ fn ctrl_c_clears_the_line_and_history_outlives_the_client() {
     terminal.type_keys("second\r\x04");
     assert_eq!(terminal.wait().code(), Some(0));
     let heard = bob.reads("* alice quit");
-    assert!(heard.iter().any(|line| line.ends_with("alice: second")) && !heard.iter().any(|line| line.contains("never said")), "{heard:?}");
+    assert!(
+        heard.iter().any(|line| line.ends_with("alice: second"))
+            && !heard.iter().any(|line| line.contains("never said")),
+        "{heard:?}"
+    );
     let terminal = client(&server, &home, &["--nick", "alice"]);
     terminal.type_keys("\x1b[A\x1b[A");
     prompt(&terminal, "#lobby> first");
@@ -561,7 +619,11 @@ fn ctrl_c_where_there_is_nothing_to_clear_says_how_to_leave() {
     terminal.shows("- Ctrl-C clears the line; Ctrl-D or /quit leaves");
     terminal.type_keys("/part\r");
     terminal.shows("! no command /part; /leave [#ROOM] leaves a room");
-    assert_eq!(terminal.lines().iter().filter(|line| line.contains("Ctrl-D")).count(), 1, "once is enough");
+    assert_eq!(
+        terminal.lines().iter().filter(|line| line.contains("Ctrl-D")).count(),
+        1,
+        "once is enough"
+    );
     terminal.type_keys("\x04");
     assert_eq!(terminal.wait().code(), Some(0));
 }
@@ -622,10 +684,18 @@ fn what_others_send_does_not_harm_the_terminal() {
     for harm in ['\u{202e}', '\u{2066}', '\u{9b}', '\x07'] {
         assert!(!output.contains(harm), "{harm:?}");
     }
-    assert!(!output.contains("\x1b[31m]") && !output.contains("\x1b]0;") && output.matches('\u{335}').count() < 10);
+    assert!(
+        !output.contains("\x1b[31m]")
+            && !output.contains("\x1b]0;")
+            && output.matches('\u{335}').count() < 10
+    );
     terminal.type_keys("still here\r");
     terminal.shows("✓ [#lobby] alice: still here");
-    assert_ne!(terminal.cell_of("аӏісе (not"), terminal.cell_of("alice: still here"), "nor do they look alike");
+    assert_ne!(
+        terminal.cell_of("аӏісе (not"),
+        terminal.cell_of("alice: still here"),
+        "nor do they look alike"
+    );
 }
 
 #[test]
@@ -683,11 +753,15 @@ fn over_udp_a_client_that_only_reads_notices_that_the_server_was_restarted() {
         server.signal(signal);
         server.wait();
         let server = Server::start_in_place_of(&server, &[]);
-        // A server that is stopped says goodbye, and the client asks whether it is still there. Of one that is killed it learns by its next sign of
-        // life.
+        // A server that is stopped says goodbye, and the client asks whether it is still there. Of
+        // one that is killed it learns by its next sign of life.
         let since = Instant::now();
         terminal.shows("connection lost");
-        assert!(signal == Signal::SIGKILL || since.elapsed() < Duration::from_secs(15), "{:?} after the goodbye", since.elapsed());
+        assert!(
+            signal == Signal::SIGKILL || since.elapsed() < Duration::from_secs(15),
+            "{:?} after the goodbye",
+            since.elapsed()
+        );
         terminal.shows("reconnected");
         let mut bob = server.join("bob");
         bob.say("/join #rust\nwelcome back");
@@ -708,15 +782,18 @@ fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(wanted)).then_some(())
     };
-    // A session's leader has no shell that would let it go on, and the kernel doesn't stop such (POSIX, orphaned process groups): both are right.
+    // A session's leader has no shell that would let it go on, and the kernel doesn't stop such
+    // (POSIX, orphaned process groups): both are right.
     wait_for("the terminal to be given back or taken again", || {
-        (state('T').is_some() && terminal.settings() != taken || terminal.settings() == taken).then_some(())
+        (state('T').is_some() && terminal.settings() != taken || terminal.settings() == taken)
+            .then_some(())
     });
     terminal.signal(Signal::SIGCONT);
     terminal.type_keys(" a line\r");
     terminal.shows("✓ [#lobby] alice: half a line");
     wait_for("the terminal to be taken again", || {
-        (!terminal.settings().local_flags.contains(nix::sys::termios::LocalFlags::ECHO)).then_some(())
+        (!terminal.settings().local_flags.contains(nix::sys::termios::LocalFlags::ECHO))
+            .then_some(())
     });
 }
 
@@ -736,7 +813,8 @@ fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
     // In a paste whose end is lost with them, too.
     terminal.type_keys(b"\x1b[200~pasted \xff text\x1b[201~");
     terminal.waits("the second notice", |terminal| {
-        (terminal.lines().iter().filter(|line| line.contains("not UTF-8")).count() == 2).then_some(())
+        (terminal.lines().iter().filter(|line| line.contains("not UTF-8")).count() == 2)
+            .then_some(())
     });
     terminal.type_keys("\x03");
     prompt(&terminal, "#lobby> ");
@@ -755,19 +833,30 @@ fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
 fn commands_typed_at_a_terminal_are_executed_wherever_the_output_goes() {
     let server = Server::start(&[]);
     let home = Home::new();
-    for (shell, options) in
-        [(r#""$0" "$@" | cat"#, &[] as &[&str]), (r#""$0" "$@" | cat"#, &["--json"]), (r#"exec "$0" "$@""#, &["--json"])]
-    {
+    for (shell, options) in [
+        (r#""$0" "$@" | cat"#, &[] as &[&str]),
+        (r#""$0" "$@" | cat"#, &["--json"]),
+        (r#"exec "$0" "$@""#, &["--json"]),
+    ] {
         let mut bob = server.join("bob");
         let client = command(&server, &home, &[&["--nick", "alice"], options].concat());
         let mut piped = Command::new("sh");
-        piped.args(["-c", shell]).arg(client.get_program()).args(client.get_args()).env("XDG_STATE_HOME", &home.0);
+        piped
+            .args(["-c", shell])
+            .arg(client.get_program())
+            .args(client.get_args())
+            .env("XDG_STATE_HOME", &home.0);
         let mut terminal = Terminal::start(&piped, ROWS, COLUMNS);
         bob.reads("alice");
         terminal.type_keys("/msg bob my secret\r/nick carol\r//etc\rhi\r");
         let heard = bob.reads("[#lobby] carol: hi");
-        let said: Vec<&str> = heard.iter().map(String::as_str).filter(|line| line.starts_with('[')).collect();
-        assert_eq!(said, ["[@alice] alice: my secret", "[#lobby] carol: /etc", "[#lobby] carol: hi"], "{shell} {options:?}");
+        let said: Vec<&str> =
+            heard.iter().map(String::as_str).filter(|line| line.starts_with('[')).collect();
+        assert_eq!(
+            said,
+            ["[@alice] alice: my secret", "[#lobby] carol: /etc", "[#lobby] carol: hi"],
+            "{shell} {options:?}"
+        );
         terminal.type_keys("\x04");
         assert_eq!(terminal.wait().code(), Some(0), "{shell} {options:?}");
         bob.say("/quit");
@@ -812,7 +901,11 @@ fn after_a_resize_under_a_wrapped_line_everything_above_is_there() {
         prompt(&terminal, &format!("#lobby> {typed}"));
         let screen = terminal.screen().join("\n");
         for number in 3..10 {
-            assert_eq!(screen.matches(&format!("bob: row {number}")).count(), 1, "{columns} columns:\n{screen}");
+            assert_eq!(
+                screen.matches(&format!("bob: row {number}")).count(),
+                1,
+                "{columns} columns:\n{screen}"
+            );
         }
     }
 }

@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Stands between one client and the server; loses every so-manieth datagram of each way once the session is open.
+/// Stands between one client and the server; loses every so-manieth datagram of each way once the
+/// session is open.
 struct Network {
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
     /// While it is set, nothing comes back.
     is_deaf: Arc<AtomicBool>,
-    /// What stands between, towards the client and towards the server, and where the client is: for forged datagrams.
+    /// What stands between, towards the client and towards the server, and where the client is: for
+    /// forged datagrams.
     sockets: [Arc<UdpSocket>; 2],
     client: Arc<Mutex<Option<SocketAddr>>>,
 }
@@ -27,7 +29,8 @@ impl Network {
         for socket in [&near, &far] {
             socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         }
-        let (is_over, is_deaf) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (is_over, is_deaf) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let client = Arc::new(Mutex::new(None));
         let (near, far) = (Arc::new(near), Arc::new(far));
         let network = Network {
@@ -46,7 +49,9 @@ impl Network {
                     let Ok((length, source)) = from.recv_from(&mut datagram) else { continue };
                     count += 1;
                     let is_greeting = count <= 3;
-                    if !is_greeting && (count % loses == 0 || is_back && is_deaf.load(Ordering::Relaxed)) {
+                    if !is_greeting
+                        && (count % loses == 0 || is_back && is_deaf.load(Ordering::Relaxed))
+                    {
                         continue;
                     }
                     // A datagram that can't be delivered is lost, too.
@@ -85,7 +90,8 @@ impl Drop for Network {
 fn say(network: &Network, lines: &[String]) -> String {
     let mut command = Command::new(client_binary());
     command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     for line in lines {
         // One by one, so that they don't share datagrams.
@@ -113,7 +119,8 @@ fn lines_that_are_lost_on_the_way_are_said_once_and_losses_are_noted() {
     }
     assert!(told.contains("had not arrived") && !told.contains("some lines are missing"), "{told}");
 
-    // On the way back as well: what is missing is noted, and of a line whose echo may have been in it, it is said that it is in doubt.
+    // On the way back as well: what is missing is noted, and of a line whose echo may have been in
+    // it, it is said that it is in doubt.
     let told = say(&Network::to(server.udp, 5, 4), &lines);
     let heard = alice.reads(" quit");
     let mut doubtful = 0;
@@ -149,7 +156,11 @@ fn a_server_that_is_not_heard_any_more_is_given_up() {
     assert_eq!(status.code(), Some(1));
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert!(told.contains("perhaps not delivered: two\n") && told.contains("the server no longer answers"), "{told}");
+    assert!(
+        told.contains("perhaps not delivered: two\n")
+            && told.contains("the server no longer answers"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -162,7 +173,10 @@ fn forged_datagrams_neither_speak_for_a_client_nor_end_its_session() {
     for round in 0..5 {
         input.write_all(format!("round {round}\n").as_bytes()).unwrap();
         let heard = alice.reads(&format!("bob: round {round}"));
-        assert!(heard.iter().all(|line| !line.contains("evil") && !line.contains("quit")), "{heard:?}");
+        assert!(
+            heard.iter().all(|line| !line.contains("evil") && !line.contains("quit")),
+            "{heard:?}"
+        );
         for _ in 0..5 {
             network.forge("evil\n", "* /hello aaaaaaaaaaaaa\n");
             network.forge("/quit evil\n", "* /hello aaaaaaaaaaaaa key\n");

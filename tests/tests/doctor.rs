@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 /// Runs the doctor from a shell that has run `limit` before, as `Server::start_limited` has it.
 fn doctor_limited(limit: &str) -> Output {
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{limit} && exec $UNDER \"$0\" doctor")]).env_remove("UNDER").arg(server_binary());
+    shell
+        .args(["-c", &format!("{limit} && exec $UNDER \"$0\" doctor")])
+        .env_remove("UNDER")
+        .arg(server_binary());
     shell.output().expect("the doctor runs")
 }
 
@@ -39,9 +42,15 @@ fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
         "shared memory",
         "parent-death signal",
     ] {
-        assert!(text.lines().any(|line| line.starts_with(&format!("ok   {name:<20} "))), "{name} is in:\n{text}");
+        assert!(
+            text.lines().any(|line| line.starts_with(&format!("ok   {name:<20} "))),
+            "{name} is in:\n{text}"
+        );
     }
-    assert!(text.contains("\n18 of 18 checks hold\nguaranteed here:     the server's processes start"), "{text}");
+    assert!(
+        text.contains("\n18 of 18 checks hold\nguaranteed here:     the server's processes start"),
+        "{text}"
+    );
     assert!(!text.contains("NOT"), "{text}");
 }
 
@@ -53,7 +62,10 @@ fn what_cannot_be_tried_is_a_failure_that_says_why() {
     let failure = "FAIL input position: cannot connect over loopback: Too many open files (os error 24); \
         without it: after a worker's death a line may be lost or said twice\n";
     assert!(text.contains(failure), "{text}");
-    assert!(text.contains("\nNOT guaranteed here: a worker's death closes no connection"), "{text}");
+    assert!(
+        text.contains("\nNOT guaranteed here: a worker's death closes no connection"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -64,14 +76,24 @@ fn a_refused_call_that_clients_need_is_named_and_service_is_not_guaranteed() {
         assert!(start.elapsed() < Duration::from_secs(5), "{call}: {:?}", start.elapsed());
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{call}: {text}");
-        assert!(text.contains(&format!(" ({call}): EPERM: Operation not permitted; without it: no ")), "{call}: {text}");
-        assert!(text.contains("\nNOT guaranteed here: the server's processes start, and clients are served\n"), "{call}: {text}");
+        assert!(
+            text.contains(&format!(" ({call}): EPERM: Operation not permitted; without it: no ")),
+            "{call}: {text}"
+        );
+        assert!(
+            text.contains(
+                "\nNOT guaranteed here: the server's processes start, and clients are served\n"
+            ),
+            "{call}: {text}"
+        );
     }
 }
 
 #[test]
 fn the_doctor_is_in_the_help_and_takes_no_options() {
-    let run = |arguments: &[&str]| Command::new(server_binary()).args(arguments).output().expect("it runs");
+    let run = |arguments: &[&str]| {
+        Command::new(server_binary()).args(arguments).output().expect("it runs")
+    };
     let help = run(&["--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("doctor"));
     assert_eq!(run(&["--tcp", "off", "doctor"]).status.code(), Some(2));

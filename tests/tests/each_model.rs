@@ -15,7 +15,12 @@ fn start(model: &str, options: &[&str]) -> Server {
 }
 
 fn workers(server: &Server) -> Vec<Pid> {
-    server.processes().into_iter().filter(|(_, name)| name.starts_with("worker ")).map(|(pid, _)| pid).collect()
+    server
+        .processes()
+        .into_iter()
+        .filter(|(_, name)| name.starts_with("worker "))
+        .map(|(pid, _)| pid)
+        .collect()
 }
 
 /// Sends over UDP and reads until an answer contains this.
@@ -44,7 +49,8 @@ fn udp_client(server: &Server) -> UdpSocket {
 fn people_talk_over_tcp_and_udp() {
     for model in MODELS {
         let server = start(model, &[]);
-        let (mut alice, mut bob, udp) = (server.join("alice"), server.join("bob"), udp_client(&server));
+        let (mut alice, mut bob, udp) =
+            (server.join("alice"), server.join("bob"), udp_client(&server));
         alice.say("hi all");
         bob.reads("[#lobby] alice: hi all");
         reads(&udp, "[#lobby] alice: hi all");
@@ -74,7 +80,11 @@ fn what_a_program_says_before_it_ends_is_heard_and_answered() {
             program.send(format!("/nick robot\nnumber {number}\n/whoami").as_bytes());
             program.end_input();
             assert!(program.rest().last().unwrap().starts_with("* you are robot"), "{model}");
-            assert_eq!(alice.reads("robot quit")[1], format!("[#lobby] robot: number {number}"), "{model}");
+            assert_eq!(
+                alice.reads("robot quit")[1],
+                format!("[#lobby] robot: number {number}"),
+                "{model}"
+            );
         }
     }
 }
@@ -103,8 +113,11 @@ fn every_worker_is_killed_while_people_talk_and_nobody_notices() {
         }
         assert_eq!(heard.len(), said + 3, "{model}: each line once");
         for speaker in 1..4 {
-            let of_speaker = heard.iter().filter_map(|line| line.strip_prefix(&format!("[#lobby] p{speaker}: round ")));
-            let expected = (0..6).flat_map(|round| (0..10).map(move |number| format!("{round} line {number}")));
+            let of_speaker = heard
+                .iter()
+                .filter_map(|line| line.strip_prefix(&format!("[#lobby] p{speaker}: round ")));
+            let expected = (0..6)
+                .flat_map(|round| (0..10).map(move |number| format!("{round} line {number}")));
             assert!(of_speaker.eq(expected), "{model}: in order");
         }
         udp.send(b"still here\n").unwrap();
@@ -131,16 +144,23 @@ fn a_connection_has_the_processes_and_threads_of_its_model() {
         };
         let mut alice = server.join("alice");
         for round in 0..5 {
-            let people: Vec<Client> = (1..PEOPLE).map(|i| server.join(&format!("r{round}p{i}"))).collect();
+            let people: Vec<Client> =
+                (1..PEOPLE).map(|i| server.join(&format!("r{round}p{i}"))).collect();
             let (processes_now, tasks_now) = count();
             assert_eq!(processes_now, processes, "{model}");
             // Threads go back to their pool and are taken from there; some may not be back yet.
-            assert!(tasks_now >= tasks_min && tasks_now <= tasks_max + round * of_pools, "{model}: {tasks_now} threads");
+            assert!(
+                tasks_now >= tasks_min && tasks_now <= tasks_max + round * of_pools,
+                "{model}: {tasks_now} threads"
+            );
             drop(people);
             (1..PEOPLE).for_each(|_| drop(alice.reads(" quit")));
             // Two workers, or the one that is always there and alice's.
             wait_for("the processes of connections to be gone", || (count().0 == 2).then_some(()));
-            assert!(children_of(server.pid()).into_iter().all(|pid| !name_of(pid).is_empty()), "no zombie");
+            assert!(
+                children_of(server.pid()).into_iter().all(|pid| !name_of(pid).is_empty()),
+                "no zombie"
+            );
         }
     }
 }
@@ -149,9 +169,11 @@ fn a_connection_has_the_processes_and_threads_of_its_model() {
 fn who_never_reads_is_disconnected_and_the_others_are_served() {
     for model in MODELS {
         let server = start(model, &["--rate-limit", "off", "--sendq", "64K"]);
-        let (mut alice, mut bob, mut deaf) = (server.join("alice"), server.join("bob"), server.join("deaf"));
+        let (mut alice, mut bob, mut deaf) =
+            (server.join("alice"), server.join("bob"), server.join("deaf"));
         let line = "x".repeat(1_000);
-        let is_gone = |lines: Vec<String>| lines.iter().any(|line| line == "* deaf quit: reading too slowly");
+        let is_gone =
+            |lines: Vec<String>| lines.iter().any(|line| line == "* deaf quit: reading too slowly");
         let mut sent = 0;
         loop {
             assert!(sent < 100_000, "{model}: it is disconnected at some time");
@@ -173,13 +195,19 @@ fn more_than_there_may_be_are_told_so_and_a_free_place_is_given_again() {
         let server = start(model, &["--max-connections", "2"]);
         let mut people = vec![server.join("a"), server.join("b")];
         for _ in 0..10 {
-            assert_eq!(server.connect().rest(), ["! the server is full; try again later"], "{model}");
+            assert_eq!(
+                server.connect().rest(),
+                ["! the server is full; try again later"],
+                "{model}"
+            );
         }
         for _ in 0..20 {
             people.pop().unwrap().say("/quit");
             wait_for("a free place", || {
                 let mut one = server.connect();
-                one.line().is_some_and(|line| line.starts_with("* Welcome")).then(|| people.push(one))
+                one.line()
+                    .is_some_and(|line| line.starts_with("* Welcome"))
+                    .then(|| people.push(one))
             });
         }
     }
@@ -195,11 +223,18 @@ fn sigterm_tells_everyone_and_leaves_nothing_behind() {
         let children = children_of(server.pid());
         server.signal(Signal::SIGTERM);
         for person in &mut people {
-            assert_eq!(person.rest().last().unwrap(), "* the server is stopping; goodbye", "{model}");
+            assert_eq!(
+                person.rest().last().unwrap(),
+                "* the server is stopping; goodbye",
+                "{model}"
+            );
         }
         drop(people);
         assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
-        assert!(children.iter().all(|&child| name_of(child).is_empty()), "{model}: no child and no zombie");
+        assert!(
+            children.iter().all(|&child| name_of(child).is_empty()),
+            "{model}: no child and no zombie"
+        );
     }
 }
 
@@ -209,7 +244,8 @@ fn hundreds_who_come_and_go_leave_nothing_behind() {
         let server = start(model, &[]);
         let mut alice = server.join("alice");
         alice.say("/set joins off");
-        let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+        let descriptors =
+            || std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
         let (before, processes) = (descriptors(), server.processes().len());
         for round in 0..10 {
             let mut people: Vec<Client> = (0..20).map(|_| server.connect()).collect();
@@ -223,7 +259,9 @@ fn hundreds_who_come_and_go_leave_nothing_behind() {
                 }
             }
         }
-        wait_for("everything to be as it was", || (descriptors() == before && server.processes().len() == processes).then_some(()));
+        wait_for("everything to be as it was", || {
+            (descriptors() == before && server.processes().len() == processes).then_some(())
+        });
         let told = server.journal_text();
         assert!(!told.contains("warning") && !told.contains("error"), "{model}: {told}");
         alice.sync();
@@ -239,22 +277,40 @@ fn who_can_have_no_process_is_told_so_and_the_others_go_on() {
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     let limit = |descriptors: usize| {
         let limit = format!("--nofile={descriptors}:");
-        assert!(Command::new("prlimit").args(["--pid", &server.pid().to_string(), &limit]).status().unwrap().success());
+        assert!(
+            Command::new("prlimit")
+                .args(["--pid", &server.pid().to_string(), &limit])
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     let used = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
-    let highest = used.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<usize>().ok()).max().unwrap();
+    let highest = used
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<usize>().ok())
+        .max()
+        .unwrap();
     // Enough for the connection, not for what its process needs besides.
     limit(highest + 2);
     for _ in 0..5 {
         let line = server.connect().line();
-        assert_eq!(line.as_deref(), Some("! the server can start no more processes; try again later"), "{}", server.journal_text());
+        assert_eq!(
+            line.as_deref(),
+            Some("! the server can start no more processes; try again later"),
+            "{}",
+            server.journal_text()
+        );
     }
     server.tells("cannot fork a worker for a connection: ");
     alice.say("we go on");
     bob.reads("alice: we go on");
     limit(highest + 1_000);
     server.join("afterwards").sync();
-    assert_eq!(server.journal_text().matches("cannot fork a worker").count(), 1, "the operator is told once");
+    assert_eq!(
+        server.journal_text().matches("cannot fork a worker").count(),
+        1,
+        "the operator is told once"
+    );
 }
 
 #[test]

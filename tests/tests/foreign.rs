@@ -46,9 +46,14 @@ fn a_web_page_cannot_make_its_reader_talk() {
         bob.sync();
         let body = "\n/nick ceo\nbuy now\n/topic pwned\n";
         let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-        let answered = String::from_utf8(answer(&server, format!("{head}{body}").as_bytes())).unwrap();
+        let answered =
+            String::from_utf8(answer(&server, format!("{head}{body}").as_bytes())).unwrap();
         assert!(answered.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answered}");
-        assert!(answered.contains("Connection: close\r\n") && answered.ends_with("Connect with forkchat-client or nc.\n"), "{answered}");
+        assert!(
+            answered.contains("Connection: close\r\n")
+                && answered.ends_with("Connect with forkchat-client or nc.\n"),
+            "{answered}"
+        );
         // The body in a packet of its own.
         let mut client = server.connect();
         client.send(head.as_bytes());
@@ -67,7 +72,10 @@ fn each_protocol_gets_its_answer_also_without_a_line_end() {
     long.resize(20_000, b'x');
     long.extend_from_slice(b" HTTP/1.1\r\n\r\n/nick ceo\n");
     for (request, expected) in [
-        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], &b"\x15\x03\x01\x00\x02\x02\x46"[..]),
+        (
+            &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+            &b"\x15\x03\x01\x00\x02\x02\x46"[..],
+        ),
         (b"\x16\x03\x01\x00\x0a\n/nick ceo\n", b"\x15\x03\x01\x00\x02\x02\x46"),
         (b"SSH-2.0-OpenSSH_10.0\r\n", b"! this is forkchat"),
         (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", b"! this is forkchat"),
@@ -86,14 +94,22 @@ fn each_protocol_gets_its_answer_also_without_a_line_end() {
         (b"OPTIONS * RTSP/1.0\r\n\r\n", b"RTSP/1.0 400 Bad Request\r\n"),
         (b"EHLO a.b\r\n", b"554 This is forkchat"),
         (b"HELO [127.0.0.1]\r\n", b"554 This is forkchat"),
-        (b"<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client'>", b"! this is forkchat"),
+        (
+            b"<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client'>",
+            b"! this is forkchat",
+        ),
         (b"<policy-file-request/>\0", b"! this is forkchat"),
         (b"set k 0 0 5\r\nhello\r\n", b"SERVER_ERROR This is forkchat"),
         (b"CONFIG SET dir /var/spool/cron\r\n", b"-ERR This is forkchat"),
         (b"\r\nFLUSHALL SYNC\r\n", b"-ERR This is forkchat"),
     ] {
         let answered = answer(&server, request);
-        assert!(answered.starts_with(expected), "{:?}: {:?}", String::from_utf8_lossy(request), String::from_utf8_lossy(&answered));
+        assert!(
+            answered.starts_with(expected),
+            "{:?}: {:?}",
+            String::from_utf8_lossy(request),
+            String::from_utf8_lossy(&answered)
+        );
     }
     hears_only(&mut bob, &server, "nothing happened");
 }
@@ -137,8 +153,11 @@ fn a_request_in_pieces_is_one_and_nobody_hears_of_it() {
         let server = Server::start(&["--model", model]);
         let mut bob = server.join("bob");
         bob.sync();
-        for pieces in [["GE", "T / HT", "TP/1.1\r\nHost: x\r\n\r\n"], ["GET", " ", "/\r\n"], ["P", "OST", " / HTTP/1.1\r\n\r\n/nick ceo\n"]]
-        {
+        for pieces in [
+            ["GE", "T / HT", "TP/1.1\r\nHost: x\r\n\r\n"],
+            ["GET", " ", "/\r\n"],
+            ["P", "OST", " / HTTP/1.1\r\n\r\n/nick ceo\n"],
+        ] {
             let mut client = server.connect();
             for piece in pieces {
                 client.send(piece.as_bytes());
@@ -184,9 +203,14 @@ fn the_answer_survives_the_workers_death() {
         let answered = String::from_utf8(all(&client)).unwrap();
         server.replaced("worker 0", worker);
         // Killed before it looked, its successor may have welcomed the client first.
-        let (welcome, response) = answered.split_at(answered.find("HTTP/1.1 400").unwrap_or_else(|| panic!("round {round}: {answered:?}")));
+        let (welcome, response) = answered.split_at(
+            answered.find("HTTP/1.1 400").unwrap_or_else(|| panic!("round {round}: {answered:?}")),
+        );
         assert!(welcome.is_empty() || welcome.starts_with("* Welcome"), "{answered}");
-        assert!(response.ends_with("or nc.\n") && response.matches("HTTP/1.1").count() == 1, "round {round}: {answered:?}");
+        assert!(
+            response.ends_with("or nc.\n") && response.matches("HTTP/1.1").count() == 1,
+            "round {round}: {answered:?}"
+        );
     }
 }
 
@@ -195,13 +219,31 @@ fn curl_fails_at_once_and_says_why_also_with_tls() {
     let server = Server::start(&[]);
     if has_tool("curl") {
         let output = Command::new("curl")
-            .args(["-sS", "-m", "20", "-w", "%{http_code}", "--data-binary", "\n/nick ceo\nbuy now\n", &format!("http://{}/", server.tcp)])
+            .args([
+                "-sS",
+                "-m",
+                "20",
+                "-w",
+                "%{http_code}",
+                "--data-binary",
+                "\n/nick ceo\nbuy now\n",
+                &format!("http://{}/", server.tcp),
+            ])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.starts_with("This is forkchat, a chat server") && text.ends_with("400"), "{text} {output:?}");
-        let output = Command::new("curl").args(["-sSk", "-m", "20", &format!("https://{}/", server.tcp)]).output().unwrap();
+        assert!(
+            text.starts_with("This is forkchat, a chat server") && text.ends_with("400"),
+            "{text} {output:?}"
+        );
+        let output = Command::new("curl")
+            .args(["-sSk", "-m", "20", &format!("https://{}/", server.tcp)])
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stderr).to_lowercase();
-        assert!(!output.status.success() && text.contains("alert") && text.contains("version"), "{text}");
+        assert!(
+            !output.status.success() && text.contains("alert") && text.contains("version"),
+            "{text}"
+        );
     }
 }

@@ -21,7 +21,11 @@ fn history(client: &mut Client, count: usize) -> Vec<String> {
 
 /// Whether a line is the date of the lines that follow: `* 2026-11-21`.
 fn is_date(line: &str) -> bool {
-    let mut parts = line.strip_prefix("* ").unwrap_or_default().split('-').map(|part| (part.len(), part.parse::<u32>().is_ok()));
+    let mut parts = line
+        .strip_prefix("* ")
+        .unwrap_or_default()
+        .split('-')
+        .map(|part| (part.len(), part.parse::<u32>().is_ok()));
     parts.by_ref().take(3).eq([(4, true), (2, true), (2, true)]) && parts.next().is_none()
 }
 
@@ -30,7 +34,8 @@ fn start_on(data_dir: &Path, options: &[&str]) -> Server {
     Server::start(&[options, &["--data-dir", data_dir.to_str().unwrap()]].concat())
 }
 
-/// Has `a` say 3,000 lines of 1,000 bytes, no faster than `b` hears them. Gives back what each ends with.
+/// Has `a` say 3,000 lines of 1,000 bytes, no faster than `b` hears them. Gives back what each ends
+/// with.
 fn say_three_megabytes(a: &mut Client, b: &mut Client) -> String {
     let line = "x".repeat(1_000);
     for number in 0..3_000 {
@@ -44,7 +49,10 @@ fn say_three_megabytes(a: &mut Client, b: &mut Client) -> String {
 
 /// Sets how large a running process may make a file, as prlimit(1) takes it.
 fn limit_file_size(process: Pid, bytes: &str) {
-    let status = Command::new("prlimit").args(["--pid", &process.to_string(), &format!("--fsize={bytes}:unlimited")]).status().unwrap();
+    let status = Command::new("prlimit")
+        .args(["--pid", &process.to_string(), &format!("--fsize={bytes}:unlimited")])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -52,7 +60,8 @@ struct TempDir(std::path::PathBuf);
 
 impl TempDir {
     fn new(name: &str) -> TempDir {
-        let path = std::env::temp_dir().join(format!("forkchat-history-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("forkchat-history-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         TempDir(path)
     }
@@ -82,7 +91,8 @@ fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_que
     let path = directory.0.join("history.sqlite3");
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     let bytes = file.metadata().unwrap().len() as usize;
-    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xee; bytes - 8 * 4_096], 8 * 4_096).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xee; bytes - 8 * 4_096], 8 * 4_096)
+        .unwrap();
     for _ in 0..5 {
         a.say("/history 500");
         a.reads("! the history can't be read now");
@@ -90,7 +100,12 @@ fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_que
     server.tells("cannot read from the history ");
     a.say("/history 500");
     a.reads("! the history can't be read now");
-    assert_eq!(server.journal_text().matches("cannot read from the history ").count(), 1, "{}", server.journal_text());
+    assert_eq!(
+        server.journal_text().matches("cannot read from the history ").count(),
+        1,
+        "{}",
+        server.journal_text()
+    );
 }
 
 #[test]
@@ -102,8 +117,10 @@ fn the_last_lines_of_a_room_are_told_in_order_and_what_was_sent_behind_the_quest
     (0..30).for_each(|number| a.say(&format!("line {number}")));
     a.say("/me waves");
     b.reads("* a waves");
-    let expected: Vec<String> =
-        (12..30).map(|number| format!("[#lobby] a: line {number}")).chain(["[#lobby] * a waves".to_owned()]).collect();
+    let expected: Vec<String> = (12..30)
+        .map(|number| format!("[#lobby] a: line {number}"))
+        .chain(["[#lobby] * a waves".to_owned()])
+        .collect();
     assert_eq!(history(&mut b, 19), expected);
     b.say("/join #other\n/history 5\n/ping behind");
     let told = b.reads("pong behind");
@@ -126,15 +143,36 @@ fn with_tags_past_lines_have_their_own_ids_and_the_end_says_from_where_on_they_a
     b.reads("tags is on");
     a.say("one\ntwo\nthree");
     let live = b.reads("a: three");
-    let id = |line: &String| line.split_once("@id=").unwrap().1.split(';').next().unwrap().parse::<u64>().unwrap();
+    let id = |line: &String| {
+        line.split_once("@id=").unwrap().1.split(';').next().unwrap().parse::<u64>().unwrap()
+    };
     b.say("/history 2");
     let told = b.reads("to=history;room=#lobby;since=");
-    assert_eq!(told[..2].iter().map(id).collect::<Vec<_>>(), live[1..].iter().map(id).collect::<Vec<_>>());
-    assert!(told[0].contains(";event=say;to=history;room=#lobby;nick=a [#lobby] a: two"), "{told:?}");
-    assert!(told[2].contains(&format!(";since={} ", id(&told[0]))), "there may be earlier ones: {told:?}");
+    assert_eq!(
+        told[..2].iter().map(id).collect::<Vec<_>>(),
+        live[1..].iter().map(id).collect::<Vec<_>>()
+    );
+    assert!(
+        told[0].contains(";event=say;to=history;room=#lobby;nick=a [#lobby] a: two"),
+        "{told:?}"
+    );
+    assert!(
+        told[2].contains(&format!(";since={} ", id(&told[0]))),
+        "there may be earlier ones: {told:?}"
+    );
     b.say("/history 20");
     let told = b.reads("to=history;room=#lobby;since=");
-    let since: u64 = told.last().unwrap().split_once(";since=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    let since: u64 = told
+        .last()
+        .unwrap()
+        .split_once(";since=")
+        .unwrap()
+        .1
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(since <= id(&told[0]) && told.len() == 4, "all that was ever said: {told:?}");
 }
 
@@ -152,8 +190,16 @@ fn long_histories_come_in_parts_and_wait_for_a_slow_reader() {
     // Two megabytes, of which the outbox holds 64 KiB.
     let told = history(&mut b, 500);
     assert_eq!(told.len(), 500);
-    assert!(told.iter().enumerate().all(|(number, told)| told == &format!("[#lobby] a: {number} {line}")));
-    assert!(server.journal_text().lines().all(|line| !line.contains("given up")), "{}", server.journal_text());
+    assert!(
+        told.iter()
+            .enumerate()
+            .all(|(number, told)| told == &format!("[#lobby] a: {number} {line}"))
+    );
+    assert!(
+        server.journal_text().lines().all(|line| !line.contains("given up")),
+        "{}",
+        server.journal_text()
+    );
 }
 
 #[test]
@@ -173,7 +219,9 @@ fn history_and_topics_survive_a_restart() {
     wait_for("the topics", || {
         c.say("/rooms");
         let rooms = c.sync();
-        (rooms.contains(&"* #lobby (1): the first room".to_owned()) && rooms.contains(&"* #tea (0): oolong".to_owned())).then_some(())
+        (rooms.contains(&"* #lobby (1): the first room".to_owned())
+            && rooms.contains(&"* #tea (0): oolong".to_owned()))
+        .then_some(())
     });
     assert_eq!(history(&mut c, 20), ["[#lobby] a: said before"]);
     c.say("said behind\n/topic another\n/join #tea");
@@ -227,7 +275,11 @@ fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
     b.say("/history 3");
     let waiting = b.reads("! the history can't be read now");
     assert!(is_date(&waiting[waiting.len() - 5]), "{waiting:?}");
-    assert_eq!(waiting[waiting.len() - 2], format!("[#lobby] a: 2999 {line}"), "what isn't stored is told all the same");
+    assert_eq!(
+        waiting[waiting.len() - 2],
+        format!("[#lobby] a: 2999 {line}"),
+        "what isn't stored is told all the same"
+    );
     // When it can be used it is.
     std::fs::remove_dir(data_dir.0.join("history.sqlite3")).unwrap();
     server.tells("lines are stored again; ");
@@ -245,7 +297,9 @@ fn a_data_directory_that_is_taken_away_is_made_again() {
     (0..100).for_each(|_| a.say(&"lost".repeat(1_000)));
     a.sync();
     let log = data_dir.0.join("history.sqlite3-wal");
-    wait_for("most of it to be stored", || log.metadata().is_ok_and(|file| file.len() > 200_000).then_some(()));
+    wait_for("most of it to be stored", || {
+        log.metadata().is_ok_and(|file| file.len() > 200_000).then_some(())
+    });
     std::fs::remove_dir_all(&data_dir.0).unwrap();
     a.say("kept");
     wait_for("another database", || data_dir.0.join("history.sqlite3").exists().then_some(()));
@@ -285,12 +339,17 @@ fn number_behind(line: &str, word: &str) -> u64 {
 fn tagged_history(client: &mut Client) -> (Vec<u64>, u64) {
     client.say("/set tags on\n/history 500\n/set tags off");
     let told = client.reads("to=history;room=#lobby;since=");
-    let ids = told.iter().filter(|line| line.contains("event=say;to=history")).map(|line| number_behind(line, "@id=")).collect();
+    let ids = told
+        .iter()
+        .filter(|line| line.contains("event=say;to=history"))
+        .map(|line| number_behind(line, "@id="))
+        .collect();
     (ids, number_behind(told.last().unwrap(), ";since="))
 }
 
 #[test]
-fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history_does_not_claim_it() {
+fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history_does_not_claim_it()
+{
     let server = Server::start(&["--ring", "1M", "--rate-limit", "off"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     b.say("/set tags on");
@@ -316,7 +375,9 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
     }
     server.signal(Signal::SIGCONT);
     server.replaced("journal", journal);
-    server.tells("the history lost what was stored before another program changed its files: at most ");
+    server.tells(
+        "the history lost what was stored before another program changed its files: at most ",
+    );
     a.say("the last");
     b.reads("the last");
     let (ids, since) = tagged_history(&mut b);
@@ -331,7 +392,12 @@ fn a_write_ahead_log_that_is_taken_away_loses_nothing_as_long_as_the_journal_liv
     a.say("one\ntwo");
     b.reads("a: two");
     wait_for("them to be stored", || {
-        server.data_dir().join("history.sqlite3-wal").metadata().is_ok_and(|file| file.len() > 0).then_some(())
+        server
+            .data_dir()
+            .join("history.sqlite3-wal")
+            .metadata()
+            .is_ok_and(|file| file.len() > 0)
+            .then_some(())
     });
     for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
         std::fs::remove_file(server.data_dir().join(name)).unwrap();
@@ -340,10 +406,15 @@ fn a_write_ahead_log_that_is_taken_away_loses_nothing_as_long_as_the_journal_liv
     a.say("three");
     b.reads("a: three");
     let journal = server.process("journal");
-    wait_for("another log", || server.data_dir().join("history.sqlite3-wal").exists().then_some(()));
+    wait_for("another log", || {
+        server.data_dir().join("history.sqlite3-wal").exists().then_some(())
+    });
     kill(journal, Signal::SIGKILL).unwrap();
     server.replaced("journal", journal);
-    assert_eq!(history(&mut b, 20), ["one", "two", "three"].map(|text| format!("[#lobby] a: {text}")));
+    assert_eq!(
+        history(&mut b, 20),
+        ["one", "two", "three"].map(|text| format!("[#lobby] a: {text}"))
+    );
     assert!(!server.journal_text().contains("has lost"), "{}", server.journal_text());
 }
 
@@ -361,7 +432,12 @@ fn a_limit_on_the_size_of_files_is_named_once_and_the_journal_goes_on() {
     server.tells("are missing from the history so far, the chat goes on");
     limit_file_size(journal, "unlimited");
     server.tells("lines are stored again; ");
-    assert_eq!(server.journal_text().matches("(ulimit -f)").count(), 1, "{}", server.journal_text());
+    assert_eq!(
+        server.journal_text().matches("(ulimit -f)").count(),
+        1,
+        "{}",
+        server.journal_text()
+    );
     assert_eq!(server.process("journal"), journal, "it was killed by no signal");
     // What was not stored then is known in the end.
     server.signal(Signal::SIGTERM);
@@ -395,12 +471,17 @@ fn under_a_limit_on_the_size_of_files_the_last_lines_are_kept_and_it_ends_well()
         (0..100).for_each(|number| a.say(&format!("last {number} {line}")));
         b.reads("a: last 99 ");
         let count = 20;
-        let expected: Vec<String> = (100 - count..100).map(|number| format!("[#lobby] a: last {number} {line}")).collect();
+        let expected: Vec<String> =
+            (100 - count..100).map(|number| format!("[#lobby] a: last {number} {line}")).collect();
         assert_eq!(history(&mut b, count), expected, "{limit}");
         server.signal(Signal::SIGTERM);
         drop((a, b));
         assert_eq!(server.wait().code(), Some(0), "{limit}: {}", server.journal_text());
-        assert!(!server.journal_text().contains("cannot store"), "{limit}: {}", server.journal_text());
+        assert!(
+            !server.journal_text().contains("cannot store"),
+            "{limit}: {}",
+            server.journal_text()
+        );
         let server = Server::start_limited(Some(&limit), &options);
         assert_eq!(history(&mut server.join("c"), count), expected, "{limit}");
     }
@@ -423,7 +504,8 @@ fn a_write_ahead_log_that_cannot_grow_is_emptied_and_nothing_is_lost() {
     if !has_tool("prlimit") {
         return;
     }
-    // As a disk's quota would: SQLite knows nothing of it. The database has room, but the log never comes to the 4 MiB at which it is emptied.
+    // As a disk's quota would: SQLite knows nothing of it. The database has room, but the log never
+    // comes to the 4 MiB at which it is emptied.
     let mut server = Server::start(&["--rate-limit", "off", "--history", "1000"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let journal = server.process("journal");
@@ -467,7 +549,8 @@ fn a_journal_that_cannot_store_costs_next_to_no_cpu() {
 }
 
 #[test]
-fn a_server_that_stops_with_an_unusable_database_says_in_its_exit_code_that_lines_were_not_stored() {
+fn a_server_that_stops_with_an_unusable_database_says_in_its_exit_code_that_lines_were_not_stored()
+{
     let data_dir = TempDir::new("exit-code");
     std::fs::create_dir(data_dir.0.join("history.sqlite3")).unwrap();
     let mut server = start_on(&data_dir.0, &["--grace", "1"]);
@@ -533,10 +616,15 @@ fn a_flood_in_new_rooms_pushes_nothing_out_of_an_old_one() {
     a.sync();
     b.say("/join #flood");
     b.sync();
-    wait_for("the flood's own lines to go", || (history(&mut b, 500).first()? != "[#flood] a: spam 2500").then_some(()));
+    wait_for("the flood's own lines to go", || {
+        (history(&mut b, 500).first()? != "[#flood] a: spam 2500").then_some(())
+    });
     b.say("/join #lobby");
     b.sync();
-    assert_eq!(history(&mut b, 500), (0..3).map(|number| format!("[#lobby] a: kept {number}")).collect::<Vec<_>>());
+    assert_eq!(
+        history(&mut b, 500),
+        (0..3).map(|number| format!("[#lobby] a: kept {number}")).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -559,7 +647,12 @@ fn ids_grow_over_restarts_also_if_the_clock_was_set_back() {
         assert!(since <= last);
         latest = last;
         wait_for("what is used to be noted", || {
-            std::fs::read_to_string(data_dir.0.join("sequences")).ok()?.trim().parse::<u64>().ok().filter(|&noted| noted > latest)
+            std::fs::read_to_string(data_dir.0.join("sequences"))
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
+                .filter(|&noted| noted > latest)
         });
         server.signal(ending);
         drop((a, b));
@@ -583,8 +676,12 @@ fn an_index_of_the_write_ahead_log_that_is_emptied_loses_no_line() {
     std::fs::write(&index, b"").unwrap();
     a.say("three");
     b.reads("a: three");
-    // Mapped memory without a file is the journal's death, or it notices before: then the index is made again.
+    // Mapped memory without a file is the journal's death, or it notices before: then the index is
+    // made again.
     wait_for("another index", || index.metadata().is_ok_and(|file| file.len() > 0).then_some(()));
-    assert_eq!(history(&mut b, 20), ["one", "two", "three"].map(|text| format!("[#lobby] a: {text}")));
+    assert_eq!(
+        history(&mut b, 20),
+        ["one", "two", "three"].map(|text| format!("[#lobby] a: {text}"))
+    );
     assert!(!server.journal_text().contains("has lost"), "{}", server.journal_text());
 }

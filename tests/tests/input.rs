@@ -39,7 +39,11 @@ fn the_longest_line_passes_and_one_byte_more_does_not() {
     alice.say(&"b".repeat(4_096));
     alice.say("end");
     let heard = bob.reads("alice: end");
-    assert_eq!(heard.len(), 2 + usize::from(heard[0].contains("joined")) + usize::from(heard[0].contains("is now")), "{heard:?}");
+    assert_eq!(
+        heard.len(),
+        2 + usize::from(heard[0].contains("joined")) + usize::from(heard[0].contains("is now")),
+        "{heard:?}"
+    );
     alice.reads("! line too long");
 }
 
@@ -50,7 +54,8 @@ fn nul_control_bytes_and_invalid_utf8_are_made_harmless() {
     alice.send(b"a\0b\x1b[2Jc\x07x\x7f\td\xff\xfed\xc3\n");
     let line = bob.reads("alice: ").pop().unwrap();
     assert_eq!(line, "[#lobby] alice: abc\td\u{fffd}");
-    // 0xFF 0xFE is Telnet's DONT and takes the byte behind it along; elsewhere what is invalid is replaced.
+    // 0xFF 0xFE is Telnet's DONT and takes the byte behind it along; elsewhere what is invalid is
+    // replaced.
     alice.send(b"\x80\xbf\xc0\xaf\xed\xa0\x80\n");
     let line = bob.reads("alice: ").pop().unwrap();
     assert!(line.trim_start_matches("[#lobby] alice: ").chars().all(|c| c == '\u{fffd}'), "{line}");
@@ -62,8 +67,10 @@ fn nul_control_bytes_and_invalid_utf8_are_made_harmless() {
 fn characters_that_arrive_in_two_pieces_are_whole() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
-    for (charset, bytes, text) in [("utf-8", &b"\xe4\xbd\xa0\xf0\x9f\x98\x80\n"[..], "你😀"), ("gbk", &b"\xc4\xe3\xba\xc3\n"[..], "你好")]
-    {
+    for (charset, bytes, text) in [
+        ("utf-8", &b"\xe4\xbd\xa0\xf0\x9f\x98\x80\n"[..], "你😀"),
+        ("gbk", &b"\xc4\xe3\xba\xc3\n"[..], "你好"),
+    ] {
         alice.say(&format!("/charset {charset}"));
         let (last, pieces) = bytes.split_last().unwrap();
         for byte in pieces {
@@ -83,7 +90,8 @@ fn line_ends_of_every_kind() {
     alice.send(b"one\r\ntwo\n\nthree\r\r\nfour");
     alice.end_input();
     let heard = bob.reads("* alice quit");
-    let said: Vec<&str> = heard.iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ")).collect();
+    let said: Vec<&str> =
+        heard.iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ")).collect();
     assert_eq!(said, ["one", "two", "three", "four"]);
     alice.rest();
 }
@@ -184,27 +192,39 @@ fn a_partial_line_costs_nothing_while_it_waits() {
     let server = Server::start(&[]);
     let mut people: Vec<_> = (0..20).map(|i| server.join(&format!("p{i}"))).collect();
     people.iter_mut().for_each(|person| person.send(b"unfinished"));
-    // Nobody answers an unfinished line; everyone has been told of everyone's arrival by now, so reading goes on from here.
+    // Nobody answers an unfinished line; everyone has been told of everyone's arrival by now, so
+    // reading goes on from here.
     let mut watcher = server.join("watcher");
     watcher.sync();
     let before = server.cpu();
     std::thread::sleep(Duration::from_secs(2));
-    assert!(server.cpu() - before < Duration::from_millis(100), "{:?} of CPU while nothing happened", server.cpu() - before);
+    assert!(
+        server.cpu() - before < Duration::from_millis(100),
+        "{:?} of CPU while nothing happened",
+        server.cpu() - before
+    );
     people[0].say(" no more");
-    wait_for("the line", || people[1].line().filter(|line| line.ends_with("p0: unfinished no more")));
+    wait_for("the line", || {
+        people[1].line().filter(|line| line.ends_with("p0: unfinished no more"))
+    });
 }
 
-/// The kernel frees input by whole buffers: what is left of a line in the last one once held the peer's window shut for ever.
+/// The kernel frees input by whole buffers: what is left of a line in the last one once held the
+/// peer's window shut for ever.
 #[test]
 fn part_of_a_line_behind_much_input_does_not_shut_the_window() {
     let server = Server::start(&["--rate-limit", "off"]);
     let (alice, mut bob) = (server.join("alice"), server.join("bob"));
     let mut stream = alice.stream().try_clone().unwrap();
-    let text: String = (0..3_000).map(|number| format!("{number} {}\n", "y".repeat(700 + number % 13))).collect();
+    let text: String =
+        (0..3_000).map(|number| format!("{number} {}\n", "y".repeat(700 + number % 13))).collect();
     let writer = std::thread::spawn(move || stream.write_all(text.as_bytes()).unwrap());
     for number in 0..3_000 {
         let heard = bob.reads(&format!("alice: {number} "));
-        assert_eq!(heard.last().unwrap().len(), format!("[#lobby] alice: {number} ").len() + 700 + number % 13);
+        assert_eq!(
+            heard.last().unwrap().len(),
+            format!("[#lobby] alice: {number} ").len() + 700 + number % 13
+        );
     }
     writer.join().unwrap();
 }
@@ -270,12 +290,22 @@ fn negotiations_do_not_make_a_line_too_long() {
         let asked = 5_000;
         telnet.send(&[&b"\xff\xfd\x06".repeat(asked)[..], b"/ping b\n"].concat());
         let answer = telnet.line_bytes().unwrap();
-        assert!(answer == [&b"\xff\xfc\x06".repeat(asked)[..], b"* pong b"].concat(), "{model}: {} bytes", answer.len());
+        assert!(
+            answer == [&b"\xff\xfc\x06".repeat(asked)[..], b"* pong b"].concat(),
+            "{model}: {} bytes",
+            answer.len()
+        );
         // As long as a line may be, with some between.
         let mut bob = server.join("bob");
-        telnet.send(&[&[b'x'; 2_000][..], &b"\xff\xf1".repeat(3_000), &[b'y'; 2_095], b"\n"].concat());
+        telnet.send(
+            &[&[b'x'; 2_000][..], &b"\xff\xf1".repeat(3_000), &[b'y'; 2_095], b"\n"].concat(),
+        );
         let said = bob.reads("telnet: xxx").pop().unwrap();
-        assert!(said == format!("[#lobby] telnet: {}{}", "x".repeat(2_000), "y".repeat(2_095)), "{model}: {} bytes", said.len());
+        assert!(
+            said == format!("[#lobby] telnet: {}{}", "x".repeat(2_000), "y".repeat(2_095)),
+            "{model}: {} bytes",
+            said.len()
+        );
     }
 }
 
@@ -294,14 +324,16 @@ fn a_worker_that_dies_between_negotiations_answers_each_once() {
         server.replaced("worker 0", worker);
     }
     telnet.say("/ping end");
-    let refused: Vec<u8> = asked.iter().map(|&byte| if byte == 0xfd { 0xfc } else { byte }).collect();
+    let refused: Vec<u8> =
+        asked.iter().map(|&byte| if byte == 0xfd { 0xfc } else { byte }).collect();
     assert!(telnet.line_bytes().unwrap() == [&refused[..], b"* pong end"].concat());
 }
 
 #[test]
 fn in_windows_1251_0xff_is_doubled_for_telnet_alone() {
     let server = Server::start(&[]);
-    let (mut raw, mut telnet, mut bob) = (server.join("raw"), server.join("telnet"), server.join("bob"));
+    let (mut raw, mut telnet, mut bob) =
+        (server.join("raw"), server.join("telnet"), server.join("bob"));
     raw.say("/charset windows-1251");
     telnet.say("/charset windows-1251");
     raw.sync();
@@ -333,7 +365,12 @@ fn a_byte_order_mark_and_other_blanks_do_not_make_a_command_speech() {
     let mut alice = server.connect();
     alice.send("\u{feff}/nick alice\n".as_bytes());
     alice.reads("* you are now alice");
-    for line in ["／msg bob secret", "\u{3000}/msg bob secret", "/msg\u{a0}bob\u{a0}secret", " ／ｍｓｇ　bob　secret"] {
+    for line in [
+        "／msg bob secret",
+        "\u{3000}/msg bob secret",
+        "/msg\u{a0}bob\u{a0}secret",
+        " ／ｍｓｇ　bob　secret",
+    ] {
         alice.say(line);
         assert_eq!(bob.reads("alice: ").pop().unwrap(), "[@alice] alice: secret");
     }
@@ -343,14 +380,16 @@ fn a_byte_order_mark_and_other_blanks_do_not_make_a_command_speech() {
     alice.say("⁄msg bob secret");
     alice.reads("! not sent: ⁄msg starts with U+2044");
     alice.say(" /usr/bin/ld: cannot find -lfoo");
-    let heard: Vec<String> = eve.reads("-lfoo").into_iter().filter(|line| line.starts_with('[')).collect();
+    let heard: Vec<String> =
+        eve.reads("-lfoo").into_iter().filter(|line| line.starts_with('[')).collect();
     assert_eq!(heard, ["[#lobby] alice:  /usr/bin/ld: cannot find -lfoo"]);
 }
 
 #[test]
 fn keys_and_stray_bytes_before_a_command_do_not_make_it_speech() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob, mut eve) = (server.join("alice"), server.join("bob"), server.join("eve"));
+    let (mut alice, mut bob, mut eve) =
+        (server.join("alice"), server.join("bob"), server.join("eve"));
     for line in [
         &b"\x1b[A/msg bob secret"[..],
         b"\x1b[C\x1b[D/msg bob secret",
@@ -367,7 +406,12 @@ fn keys_and_stray_bytes_before_a_command_do_not_make_it_speech() {
         "\u{ad}\u{200d}\u{fe0f}\u{200f}/msg bob secret".as_bytes(),
     ] {
         alice.send(&[line, b"\n"].concat());
-        assert_eq!(bob.reads("alice: ").pop().unwrap(), "[@alice] alice: secret", "{:?}", String::from_utf8_lossy(line));
+        assert_eq!(
+            bob.reads("alice: ").pop().unwrap(),
+            "[@alice] alice: secret",
+            "{:?}",
+            String::from_utf8_lossy(line)
+        );
     }
     for (line, refusal) in [
         ("\\msg bob secret", "! not sent: \\msg starts with U+005C"),
@@ -380,7 +424,8 @@ fn keys_and_stray_bytes_before_a_command_do_not_make_it_speech() {
         alice.reads(refusal);
     }
     alice.say("\\o/");
-    let heard: Vec<String> = eve.reads("\\o/").into_iter().filter(|line| line.starts_with('[')).collect();
+    let heard: Vec<String> =
+        eve.reads("\\o/").into_iter().filter(|line| line.starts_with('[')).collect();
     assert_eq!(heard, ["[#lobby] alice: \\o/"]);
 }
 
@@ -389,9 +434,13 @@ fn a_nickname_is_not_made_of_scripts_that_look_alike() {
     let server = Server::start(&[]);
     let (mut eve, _watch) = (server.join("eve"), server.join("watch"));
     eve.say("/nick w\u{430}tch");
-    eve.reads("! w\u{430}tch is not a valid nickname: it mixes scripts: \u{430} (U+0430) looks like");
+    eve.reads(
+        "! w\u{430}tch is not a valid nickname: it mixes scripts: \u{430} (U+0430) looks like",
+    );
     eve.say("/join #l\u{43e}bby");
-    eve.reads("! #l\u{43e}bby is not a valid room name: it mixes scripts: \u{43e} (U+043E) looks like");
+    eve.reads(
+        "! #l\u{43e}bby is not a valid room name: it mixes scripts: \u{43e} (U+043E) looks like",
+    );
     for name in ["Иван", "Νίκος", "tanaka田中", "김chulsoo"] {
         server.join(name);
     }
@@ -402,7 +451,10 @@ fn what_ends_a_line_elsewhere_does_not_forge_one() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     alice.send("10%\r20%\u{2028}[#lobby] bob: yes\u{2029}a\u{202e}b\u{85}c\r\n".as_bytes());
-    assert_eq!(bob.reads("alice: ").pop().unwrap(), "[#lobby] alice: 10% 20% [#lobby] bob: yes ab c");
+    assert_eq!(
+        bob.reads("alice: ").pop().unwrap(),
+        "[#lobby] alice: 10% 20% [#lobby] bob: yes ab c"
+    );
 }
 
 #[test]
@@ -430,7 +482,8 @@ fn charsets_keep_what_they_have() {
 fn names_of_every_script_are_nicknames_and_rooms() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
-    for name in ["कृष्ण", "தமிழ்", "น้ำ", "မြန်မာ", "עִבְרִית", "Việt"] {
+    for name in ["कृष्ण", "தமிழ்", "น้ำ", "မြန်မာ", "עִבְרִית", "Việt"]
+    {
         let mut person = server.join(name);
         person.say(&format!("/join #{name}"));
         person.reads("* you joined #");

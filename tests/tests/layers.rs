@@ -18,7 +18,22 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("guide", &[]),
     ("replica", &["chat", "event_log", "faults", "ipc"]),
     ("stand_in", &["event_log", "sys"]),
-    ("worker", &["stand_in", "dropped", "faults", "replica", "role", "admission", "channel", "chat", "event_log", "ipc", "sys"]),
+    (
+        "worker",
+        &[
+            "stand_in",
+            "dropped",
+            "faults",
+            "replica",
+            "role",
+            "admission",
+            "channel",
+            "chat",
+            "event_log",
+            "ipc",
+            "sys",
+        ],
+    ),
     ("models", &["worker", "channel", "chat", "event_log", "ipc", "sys"]),
     ("journal", &["chat", "event_log", "ipc", "replica", "stand_in", "sys"]),
     ("doctor", &["ipc", "sys"]),
@@ -59,10 +74,16 @@ fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
             files.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let names = [path.file_stem(), path.parent().and_then(Path::file_name)];
-            let is_test = names.into_iter().flatten().any(|name| name == "tests" || name == "simulation");
-            let text = if is_test { String::new() } else { std::fs::read_to_string(&path).unwrap() };
+            let is_test =
+                names.into_iter().flatten().any(|name| name == "tests" || name == "simulation");
+            let text =
+                if is_test { String::new() } else { std::fs::read_to_string(&path).unwrap() };
             let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned();
-            let code = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+            let code = text
+                .lines()
+                .map(|line| line.split("//").next().unwrap_or_default())
+                .collect::<Vec<_>>()
+                .join("\n");
             files.push((path, code));
         }
     }
@@ -79,10 +100,21 @@ fn the_servers_parts_use_only_what_the_design_allows() {
         if part == "bin" {
             continue;
         }
-        let (_, allowed) = ARROWS.iter().find(|(name, _)| *name == part).unwrap_or_else(|| panic!("{part} is no part of the design"));
-        for used in code.split("crate::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()) {
+        let (_, allowed) = ARROWS
+            .iter()
+            .find(|(name, _)| *name == part)
+            .unwrap_or_else(|| panic!("{part} is no part of the design"));
+        for used in code
+            .split("crate::")
+            .skip(1)
+            .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+        {
             assert!(!used.is_empty(), "{}: name each part on a line of its own", inside.display());
-            assert!(used == part || allowed.contains(&used), "{} may not use {used}", inside.display());
+            assert!(
+                used == part || allowed.contains(&used),
+                "{} may not use {used}",
+                inside.display()
+            );
             seen += 1;
         }
     }
@@ -92,14 +124,32 @@ fn the_servers_parts_use_only_what_the_design_allows() {
 #[test]
 fn unsafe_stands_in_sys_alone_and_what_is_pure_does_no_io() {
     let server = root().join("server/src");
-    for (path, code) in
-        ["server/src", "server/examples", "client/src", "common/src", "tests/src"].iter().flat_map(|part| sources(&root().join(part)))
+    for (path, code) in ["server/src", "server/examples", "client/src", "common/src", "tests/src"]
+        .iter()
+        .flat_map(|part| sources(&root().join(part)))
     {
-        let has_unsafe = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
-        assert!(!has_unsafe || path.starts_with(server.join("sys")), "unsafe in {}", path.display());
+        let has_unsafe =
+            code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+        assert!(
+            !has_unsafe || path.starts_with(server.join("sys")),
+            "unsafe in {}",
+            path.display()
+        );
     }
-    for (path, code) in sources(&root().join("common/src")).into_iter().chain(sources(&root().join("client/src/session"))) {
-        for io in ["std::fs", "std::io", "std::thread", "std::process", "SystemTime", "Instant::now", "TcpStream", "UdpSocket"] {
+    for (path, code) in sources(&root().join("common/src"))
+        .into_iter()
+        .chain(sources(&root().join("client/src/session")))
+    {
+        for io in [
+            "std::fs",
+            "std::io",
+            "std::thread",
+            "std::process",
+            "SystemTime",
+            "Instant::now",
+            "TcpStream",
+            "UdpSocket",
+        ] {
             assert!(!code.contains(io), "{} uses {io}", path.display());
         }
     }

@@ -1,6 +1,8 @@
 //! Starting, stopping, crashing: what an operator sees, and what other users notice.
 
-use forkchat_tests::processes::{children_of, family_of, has_ended, is_stopped, name_of, threads_of};
+use forkchat_tests::processes::{
+    children_of, family_of, has_ended, is_stopped, name_of, threads_of,
+};
 use forkchat_tests::{Client, DEADLINE, Server, has_tool, wait_for};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -25,7 +27,11 @@ fn every_process_has_its_role_as_its_name() {
     let worker = server.process("worker 1");
     wait_for("a first thread, a receive thread and a send thread", || {
         let names: Vec<String> = threads_of(worker).into_iter().map(name_of).collect();
-        (names.len() == 3 && ["worker 1", "receive 1", "send 1"].iter().all(|name| names.contains(&(*name).to_owned()))).then_some(())
+        (names.len() == 3
+            && ["worker 1", "receive 1", "send 1"]
+                .iter()
+                .all(|name| names.contains(&(*name).to_owned())))
+        .then_some(())
     });
 }
 
@@ -35,9 +41,15 @@ fn a_port_in_use_is_an_error_that_says_so() {
     for transport in ["tcp", "udp"] {
         let address = if transport == "tcp" { server.tcp } else { server.udp };
         let other = if transport == "tcp" { "--udp" } else { "--tcp" };
-        let (status, text) = Server::fails(&[&format!("--{transport}"), &address.to_string(), other, "off"]);
+        let (status, text) =
+            Server::fails(&[&format!("--{transport}"), &address.to_string(), other, "off"]);
         assert_eq!(status.code(), Some(1));
-        assert!(text.contains(&format!("cannot listen on {transport} {address}: address already in use")), "{text}");
+        assert!(
+            text.contains(&format!(
+                "cannot listen on {transport} {address}: address already in use"
+            )),
+            "{text}"
+        );
     }
     assert_eq!(Server::fails(&["--no-such-option"]).0.code(), Some(2));
 }
@@ -69,7 +81,11 @@ fn who_has_connected_before_the_end_is_told_of_it() {
         let people: Vec<Client> = (0..100).map(|_| server.connect()).collect();
         server.signal(Signal::SIGTERM);
         for mut person in people {
-            assert_eq!(person.rest().last().map(String::as_str), Some("* the server is stopping; goodbye"), "{model}");
+            assert_eq!(
+                person.rest().last().map(String::as_str),
+                Some("* the server is stopping; goodbye"),
+                "{model}"
+            );
         }
         assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
     }
@@ -124,7 +140,9 @@ fn when_the_supervisor_is_killed_everyone_dies_with_it() {
     let children = children_of(server.pid());
     assert_eq!(children.len(), 4);
     server.signal(Signal::SIGKILL);
-    wait_for("the children to be gone", || children.iter().all(|&child| has_ended(child)).then_some(()));
+    wait_for("the children to be gone", || {
+        children.iter().all(|&child| has_ended(child)).then_some(())
+    });
 }
 
 /// A client on each of two workers, the first on worker 0.
@@ -152,7 +170,13 @@ fn a_killed_worker_is_replaced_and_nobody_notices() {
         let successor = server.replaced("worker 0", worker);
         server.tells(&format!("worker 0 (pid {worker}) was killed by signal 9; restarted as pid {successor}; 1 connection kept"));
         let heard = witness.reads(&format!("[#lobby] a: said behind {round}"));
-        assert_eq!(heard, [format!("[#lobby] a: said before {round}"), format!("[#lobby] a: said behind {round}")]);
+        assert_eq!(
+            heard,
+            [
+                format!("[#lobby] a: said before {round}"),
+                format!("[#lobby] a: said behind {round}")
+            ]
+        );
         witness.say(&format!("good {round}"));
         assert_eq!(victim.reads("good"), [format!("[#lobby] b: good {round}")], "and nothing else");
         assert_eq!(victim.worker(), "worker 0");
@@ -195,7 +219,10 @@ fn all_processes_but_the_supervisor_are_killed_at_once_and_nobody_notices() {
         server.replaced(name, old);
     }
     b.say("/who");
-    assert_eq!(b.reads("in #lobby").pop().unwrap().split(": ").last().unwrap().split(' ').count(), 2);
+    assert_eq!(
+        b.reads("in #lobby").pop().unwrap().split(": ").last().unwrap().split(' ').count(),
+        2
+    );
 }
 
 #[test]
@@ -267,7 +294,9 @@ fn a_server_that_is_stopped_as_a_whole_goes_on_as_a_whole() {
     let family = family_of(server.pid());
     for round in 0..10 {
         killpg(server.pid(), Signal::SIGSTOP).unwrap();
-        wait_for("everyone to stand still", || family.iter().all(|&pid| is_stopped(pid)).then_some(()));
+        wait_for("everyone to stand still", || {
+            family.iter().all(|&pid| is_stopped(pid)).then_some(())
+        });
         killpg(server.pid(), Signal::SIGCONT).unwrap();
         a.say(&format!("round {round}"));
         b.reads(&format!("a: round {round}"));
@@ -317,7 +346,8 @@ fn workers_stopped_again_and_again_in_full_traffic() {
     assert_eq!(next, said);
 }
 
-/// Where in the mapping `forkchat-log` the lock's owner is told: a number that isn't 0 while somebody holds it.
+/// Where in the mapping `forkchat-log` the lock's owner is told: a number that isn't 0 while
+/// somebody holds it.
 const LOCK_OWNER_OFFSET: u64 = 80;
 
 fn lock_owner(server: &Server) -> impl Fn() -> u32 + use<> {
@@ -332,10 +362,15 @@ fn lock_owner(server: &Server) -> impl Fn() -> u32 + use<> {
     }
 }
 
-/// Stops threads the way a tracer does, of which nobody else is told, and keeps them so until they are killed.
+/// Stops threads the way a tracer does, of which nobody else is told, and keeps them so until they
+/// are killed.
 ///
-/// A tracer is a thread: `act` and the waiting for their death run in one of their own. Returns when `act` is done.
-fn trace(threads: Vec<Pid>, act: impl FnOnce(&[Pid]) + Send + 'static) -> std::thread::JoinHandle<()> {
+/// A tracer is a thread: `act` and the waiting for their death run in one of their own. Returns
+/// when `act` is done.
+fn trace(
+    threads: Vec<Pid>,
+    act: impl FnOnce(&[Pid]) + Send + 'static,
+) -> std::thread::JoinHandle<()> {
     let (done, is_done) = std::sync::mpsc::channel();
     let tracer = std::thread::spawn(move || {
         for &thread in &threads {
@@ -345,9 +380,13 @@ fn trace(threads: Vec<Pid>, act: impl FnOnce(&[Pid]) + Send + 'static) -> std::t
         }
         act(&threads);
         done.send(()).unwrap();
-        // Until its tracer has seen it, a killed thread is not gone for anyone else; and a process's first thread is seen last.
+        // Until its tracer has seen it, a killed thread is not gone for anyone else; and a
+        // process's first thread is seen last.
         for &thread in threads.iter().rev() {
-            while !matches!(waitpid(thread, Some(WaitPidFlag::__WALL)), Err(_) | Ok(WaitStatus::Signaled(..) | WaitStatus::Exited(..))) {}
+            while !matches!(
+                waitpid(thread, Some(WaitPidFlag::__WALL)),
+                Err(_) | Ok(WaitStatus::Signaled(..) | WaitStatus::Exited(..))
+            ) {}
         }
     });
     is_done.recv_timeout(DEADLINE).expect("the threads are stopped where they should be");
@@ -362,13 +401,18 @@ fn wait_stopped(thread: Pid) {
 }
 
 fn send_thread_of(worker: Pid) -> Pid {
-    wait_for("the send thread", || threads_of(worker).into_iter().find(|&thread| name_of(thread).starts_with("send ")))
+    wait_for("the send thread", || {
+        threads_of(worker).into_iter().find(|&thread| name_of(thread).starts_with("send "))
+    })
 }
 
-/// Has the client talk without end, and stops its worker's send thread here and there until it holds the log's lock.
+/// Has the client talk without end, and stops its worker's send thread here and there until it
+/// holds the log's lock.
 fn stop_in_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &Client) {
     let mut stream = client.stream().try_clone().unwrap();
-    std::thread::spawn(move || while std::io::Write::write_all(&mut stream, b"never heard, or heard\n").is_ok() {});
+    std::thread::spawn(move || {
+        while std::io::Write::write_all(&mut stream, b"never heard, or heard\n").is_ok() {}
+    });
     let deadline = Instant::now() + DEADLINE;
     // Worker 0 calls itself 0, which is told as 1.
     while owner() != 1 {
@@ -408,7 +452,9 @@ fn a_worker_that_hangs_with_the_logs_lock_is_found_by_the_watchdog() {
     let [victim, mut witness] = one_on_each(&server);
     let worker = server.process("worker 0");
     let owner = lock_owner(&server);
-    let tracer = trace(vec![send_thread_of(worker)], move |threads| stop_in_the_lock(owner, threads[0], &victim));
+    let tracer = trace(vec![send_thread_of(worker)], move |threads| {
+        stop_in_the_lock(owner, threads[0], &victim)
+    });
     witness.say("the others go on");
     witness.sync();
     // Or that it was busy for 2 s: with the lock it stays in its turn.
@@ -439,21 +485,29 @@ fn is_asleep(thread: Pid) -> bool {
 
 #[test]
 fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watchdog() {
-    for (model, threads) in [("pool", ["receive ", "send "]), ("process", ["receive ", "send "]), ("threads", ["worker ", "worker "])] {
+    for (model, threads) in [
+        ("pool", ["receive ", "send "]),
+        ("process", ["receive ", "send "]),
+        ("threads", ["worker ", "worker "]),
+    ] {
         for thread in threads {
             let server = Server::start(&["--model", model]);
             let mut victim = server.join("victim");
             let worker = server.process(&victim.worker());
             victim.sync();
-            let frozen = wait_for("the thread", || threads_of(worker).into_iter().find(|&other| name_of(other).starts_with(thread)));
-            wait_for("the worker to sleep", || threads_of(worker).into_iter().all(is_asleep).then_some(()));
+            let frozen = wait_for("the thread", || {
+                threads_of(worker).into_iter().find(|&other| name_of(other).starts_with(thread))
+            });
+            wait_for("the worker to sleep", || {
+                threads_of(worker).into_iter().all(is_asleep).then_some(())
+            });
             let tracer = trace(vec![frozen], |_| ());
             // Or it was just about to do something, and is seen not to.
             let found = || {
-                server
-                    .journal_text()
-                    .lines()
-                    .any(|line| line.contains(&format!("(pid {worker}) ")) && line.ends_with(" for 2 s; killing it"))
+                server.journal_text().lines().any(|line| {
+                    line.contains(&format!("(pid {worker}) "))
+                        && line.ends_with(" for 2 s; killing it")
+                })
             };
             wait_for(&format!("{thread}of {model} to be found"), || found().then_some(()));
             // What it says now, or said meanwhile, is answered by the successor.
@@ -474,7 +528,13 @@ fn a_kill_by_name_among_the_supervisors_children_hits_no_other_server() {
     server.tells(&format!("supervisor pid {}", server.pid()));
     let pid_file = std::fs::read_to_string(server.data_dir().join("forkchat.pid")).unwrap();
     assert_eq!(pid_file.trim_end(), server.pid().to_string());
-    assert!(Command::new("pkill").args(["-KILL", "-P", pid_file.trim_end(), "-x", "worker 0"]).status().unwrap().success());
+    assert!(
+        Command::new("pkill")
+            .args(["-KILL", "-P", pid_file.trim_end(), "-x", "worker 0"])
+            .status()
+            .unwrap()
+            .success()
+    );
     server.replaced("worker 0", victim);
     assert_eq!(other.process("worker 0"), innocent);
 }

@@ -45,7 +45,10 @@ fn who_is_turned_away_is_told_why() {
         let mut one = server.connect();
         one.say("hello");
         let line = one.line().unwrap();
-        assert!(line.starts_with("* Welcome") || line == "! the server is full; try again later", "{line}");
+        assert!(
+            line.starts_with("* Welcome") || line == "! the server is full; try again later",
+            "{line}"
+        );
         line.starts_with("* Welcome").then(|| people.push(one))
     });
     assert_eq!(server.connect().rest(), ["! the server is full; try again later"]);
@@ -55,10 +58,15 @@ fn who_is_turned_away_is_told_why() {
 fn one_address_has_its_own_bound() {
     let server = Server::start(&["--max-per-address", "1"]);
     let mut first = server.join("first");
-    assert_eq!(server.connect().rest(), ["! too many connections from your address; close one first"]);
+    assert_eq!(
+        server.connect().rest(),
+        ["! too many connections from your address; close one first"]
+    );
     first.say("/quit");
     first.rest();
-    wait_for("the place to be free again", || server.connect().line().filter(|line| line.starts_with("* Welcome")));
+    wait_for("the place to be free again", || {
+        server.connect().line().filter(|line| line.starts_with("* Welcome"))
+    });
 }
 
 #[test]
@@ -77,7 +85,11 @@ fn a_paste_of_500_lines_passes_and_a_flood_is_slowed_down_not_disconnected() {
     for i in 0..200 {
         bob.reads(&format!("alice: flood {i}"));
     }
-    assert!(start.elapsed() > Duration::from_secs(1), "200 lines at 100 a second came in {:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_secs(1),
+        "200 lines at 100 a second came in {:?}",
+        start.elapsed()
+    );
     alice.sync();
 }
 
@@ -96,19 +108,32 @@ fn with_few_descriptors_those_who_are_in_are_served() {
             }
         }
     }
-    assert!(people.len() >= 40 && turned_away >= 10, "{} are in, {turned_away} turned away", people.len());
+    assert!(
+        people.len() >= 40 && turned_away >= 10,
+        "{} are in, {turned_away} turned away",
+        people.len()
+    );
     people[0].say("still here");
     people[1].reads(": still here");
 }
 
-/// Lets a process have so many descriptors more than it has, from now on; at least if there are no gaps between those.
+/// Lets a process have so many descriptors more than it has, from now on; at least if there are no
+/// gaps between those.
 fn allow_descriptors(pid: Pid, more: usize) {
-    let used: Vec<String> =
-        std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let used: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     // The limit is on their numbers, and the lowest that is free is given next.
     let next = (0..).find(|number: &usize| !used.contains(&number.to_string())).unwrap();
     let limit = format!("--nofile={}:", next + more);
-    assert!(Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status().unwrap().success());
+    assert!(
+        Command::new("prlimit")
+            .args(["--pid", &pid.to_string(), &limit])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -128,11 +153,19 @@ fn a_supervisor_out_of_descriptors_serves_those_who_are_in_and_does_not_spin() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(server.cpu() - before < Duration::from_millis(150), "no busy loop");
-    assert_eq!(server.journal_text().matches("cannot accept connections").count(), 1, "the operator is told once");
+    assert_eq!(
+        server.journal_text().matches("cannot accept connections").count(),
+        1,
+        "the operator is told once"
+    );
     allow_descriptors(server.pid(), 1_000);
     for one in &mut waiting {
         let line = one.line().unwrap();
-        assert!(line.starts_with("* Welcome") || line == "! the server is out of descriptors; try again later", "{line}");
+        assert!(
+            line.starts_with("* Welcome")
+                || line == "! the server is out of descriptors; try again later",
+            "{line}"
+        );
     }
     server.join("afterwards").sync();
 }
@@ -147,7 +180,11 @@ fn a_worker_out_of_descriptors_loses_nobodys_place() {
     let worker = server.process("worker 0");
     allow_descriptors(worker, 0);
     for _ in 0..20 {
-        assert_eq!(server.connect().line(), None, "it can't be served, and its connection is closed");
+        assert_eq!(
+            server.connect().line(),
+            None,
+            "it can't be served, and its connection is closed"
+        );
     }
     alice.sync();
     allow_descriptors(worker, 100);
@@ -160,8 +197,9 @@ fn more_connections_than_descriptors_are_not_promised() {
     let (status, text) = Server::fails(&["--tcp", "127.0.0.1:0", "--max-connections", "500000"]);
     assert_eq!(status.code(), Some(1));
     assert!(
-        text.contains("cannot serve 500000 connections: the limit on open files (ulimit -Hn) allows ")
-            && text.contains("lower --max-connections"),
+        text.contains(
+            "cannot serve 500000 connections: the limit on open files (ulimit -Hn) allows "
+        ) && text.contains("lower --max-connections"),
         "{text}"
     );
 }
@@ -219,7 +257,9 @@ fn a_small_ring_and_slow_readers() {
             std::thread::spawn(move || {
                 let mut lines = Vec::new();
                 while lines.len() < 7_200 {
-                    let line = person.line().unwrap_or_else(|| panic!("disconnected after {} lines", lines.len()));
+                    let line = person
+                        .line()
+                        .unwrap_or_else(|| panic!("disconnected after {} lines", lines.len()));
                     if line.starts_with("[#lobby] p") {
                         lines.push(line);
                     }
@@ -281,7 +321,11 @@ fn everyone_of_a_crowd_beyond_the_limit_is_told_why() {
         crowd.iter_mut().step_by(2).for_each(|client| client.say("hello"));
         for client in crowd {
             let mut client = client;
-            assert_eq!(client.line().as_deref(), Some("! the server is full; try again later"), "{model}");
+            assert_eq!(
+                client.line().as_deref(),
+                Some("! the server is full; try again later"),
+                "{model}"
+            );
         }
         inside.sync();
     }

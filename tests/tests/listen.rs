@@ -4,7 +4,8 @@ use forkchat_tests::{Client, Server, wait_for};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 fn talks(address: SocketAddr) {
-    Client::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"))).sync();
+    Client::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}")))
+        .sync();
 }
 
 fn has_ipv6() -> bool {
@@ -13,9 +14,10 @@ fn has_ipv6() -> bool {
 
 #[test]
 fn several_addresses_are_all_listened_on() {
-    for (given, count) in
-        [(&["--tcp", "127.0.0.1:0,127.0.0.2:0"][..], 2), (&["--tcp", "127.0.0.3:0", "--tcp", "127.0.0.4:0,127.0.0.5:0"], 3)]
-    {
+    for (given, count) in [
+        (&["--tcp", "127.0.0.1:0,127.0.0.2:0"][..], 2),
+        (&["--tcp", "127.0.0.3:0", "--tcp", "127.0.0.4:0,127.0.0.5:0"], 3),
+    ] {
         let server = Server::start(given);
         let addresses = server.addresses("tcp");
         assert_eq!(addresses.len(), count, "{}", server.journal_text());
@@ -27,8 +29,12 @@ fn several_addresses_are_all_listened_on() {
 fn all_addresses_of_a_name_are_listened_on_with_one_port() {
     let server = Server::start(&["--tcp", "localhost:0"]);
     let addresses = server.addresses("tcp");
-    let known: Vec<SocketAddr> = std::net::ToSocketAddrs::to_socket_addrs("localhost:0").unwrap().collect();
-    assert!(addresses.iter().all(|address| known.iter().any(|other| other.ip() == address.ip())), "{addresses:?}");
+    let known: Vec<SocketAddr> =
+        std::net::ToSocketAddrs::to_socket_addrs("localhost:0").unwrap().collect();
+    assert!(
+        addresses.iter().all(|address| known.iter().any(|other| other.ip() == address.ip())),
+        "{addresses:?}"
+    );
     assert!(addresses.len() == known.len() || !has_ipv6(), "{addresses:?} of {known:?}");
     assert!(addresses.iter().all(|address| address.port() == server.tcp.port()), "{addresses:?}");
     addresses.into_iter().for_each(talks);
@@ -49,7 +55,11 @@ fn both_families_unspecified_addresses_are_listened_on_at_one_port() {
         });
         let (server, port) = server.expect("a free port");
         assert_eq!(server.addresses("tcp").len(), 2, "{}", server.journal_text());
-        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv4Addr::new(127, 0, 0, 9).into(), Ipv6Addr::LOCALHOST.into()] {
+        for ip in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv4Addr::new(127, 0, 0, 9).into(),
+            Ipv6Addr::LOCALHOST.into(),
+        ] {
             talks((ip, port).into());
         }
     }
@@ -62,16 +72,23 @@ fn both_families_unspecified_addresses_are_listened_on_at_one_port() {
 fn one_that_is_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let (status, text) = Server::fails(&["--tcp", &format!("127.0.0.2:0,{address}"), "--udp", "off"]);
+    let (status, text) =
+        Server::fails(&["--tcp", &format!("127.0.0.2:0,{address}"), "--udp", "off"]);
     assert_eq!(status.code(), Some(1), "{text}");
-    assert!(text.contains(&format!("cannot listen on tcp {address}: address already in use")), "{text}");
+    assert!(
+        text.contains(&format!("cannot listen on tcp {address}: address already in use")),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_list_that_contradicts_itself_is_refused() {
     for (options, words) in [
         (&["--tcp", "127.0.0.1:0,off", "--udp", "off"][..], "cannot use --tcp: off stands alone"),
-        (&["--tcp", "off", "--udp", "127.0.0.1:0", "--udp", "127.0.0.2:0"], "cannot use --udp: UDP is served on one address"),
+        (
+            &["--tcp", "off", "--udp", "127.0.0.1:0", "--udp", "127.0.0.2:0"],
+            "cannot use --udp: UDP is served on one address",
+        ),
         (&["--tcp", "off", "--udp", "off"], "nothing to listen on: --tcp and --udp are both off"),
     ] {
         let (status, text) = Server::fails(options);

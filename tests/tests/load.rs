@@ -1,4 +1,5 @@
-//! The load test: it finds every fault that is made, reports none where there is none, and leaves nothing behind.
+//! The load test: it finds every fault that is made, reports none where there is none, and leaves
+//! nothing behind.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::{Server, server_binary, wait_for};
@@ -22,7 +23,11 @@ fn rows(arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
     let lines = String::from_utf8(output.stdout).unwrap();
     let rows = lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     if output.status.code() != Some(0) {
-        eprintln!("{arguments:?}: {}\n{lines}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        eprintln!(
+            "{arguments:?}: {}\n{lines}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     (output.status.code(), rows)
 }
@@ -34,14 +39,21 @@ fn row(arguments: &[&str]) -> (Option<i32>, Value) {
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
-/// How many lines a run found to be lost, doubled, reordered and wrong, and how many faults were made.
+/// How many lines a run found to be lost, doubled, reordered and wrong, and how many faults were
+/// made.
 fn found(fault: &str) -> [u64; 5] {
-    let (code, row) = row(&["--fault", fault, "--clients", "20", "--rooms", "2", "--seconds", "0.5"]);
+    let (code, row) =
+        row(&["--fault", fault, "--clients", "20", "--rooms", "2", "--seconds", "0.5"]);
     assert_eq!(code, Some(1), "exit code with {fault}");
-    ["lost", "doubled", "reordered", "wrong", "faults"].map(|name| row["bare"][name].as_u64().unwrap())
+    ["lost", "doubled", "reordered", "wrong", "faults"]
+        .map(|name| row["bare"][name].as_u64().unwrap())
 }
 
 #[test]
@@ -70,13 +82,18 @@ fn exchanged_lines_are_found() {
     let [lost, doubled, reordered, wrong, made] = found("swap");
     assert!(made > 0);
     assert_eq!([lost, doubled, wrong], [0, 0, 0]);
-    assert!((1..=made).contains(&reordered), "of {made} pairs that were exchanged {reordered} are noticed");
+    assert!(
+        (1..=made).contains(&reordered),
+        "of {made} pairs that were exchanged {reordered} are noticed"
+    );
 }
 
 #[test]
 fn lines_of_two_senders_exchanged_for_one_member_are_found() {
-    // With one line in flight per sender, two lines that wait together are of two senders. So their numbers do not show that they were exchanged.
-    let (code, row) = row(&["--fault", "swap", "--clients", "40", "--window", "1", "--seconds", "0.5"]);
+    // With one line in flight per sender, two lines that wait together are of two senders. So their
+    // numbers do not show that they were exchanged.
+    let (code, row) =
+        row(&["--fault", "swap", "--clients", "40", "--window", "1", "--seconds", "0.5"]);
     let count = |name: &str| row["bare"][name].as_u64().unwrap();
     assert!(count("faults") > 0 && count("reordered") > 0, "{row}");
     assert_eq!((code, count("lost"), count("doubled")), (Some(1), 0, 0));
@@ -87,19 +104,23 @@ fn a_line_for_somebody_else_is_found_with_members_and_with_idle_clients() {
     let [lost, doubled, reordered, wrong, made] = found("stray");
     assert!(made > 0);
     assert_eq!([lost, doubled, reordered, wrong], [0, 0, 0, made]);
-    let (code, row) = row(&["--fault", "stray", "--clients", "20", "--idle", "5", "--seconds", "0.5"]);
+    let (code, row) =
+        row(&["--fault", "stray", "--clients", "20", "--idle", "5", "--seconds", "0.5"]);
     assert_eq!((code, &row["bare"]["wrong"]), (Some(1), &row["bare"]["faults"]));
     assert!(row["bare"]["faults"].as_u64().unwrap() > 0);
 }
 
 #[test]
 fn an_open_loop_does_not_hide_that_the_server_stood_still() {
-    // Wherever in a slice the 0.3 s begin, a line that was due meanwhile counts as late, although it was sent later.
+    // Wherever in a slice the 0.3 s begin, a line that was due meanwhile counts as late, although
+    // it was sent later.
     for seconds in ["1.6", "2.4", "4"] {
-        let (code, row) = row(&["--fault", "stall", "--clients", "20", "--rate", "1000", "--seconds", seconds]);
+        let (code, row) =
+            row(&["--fault", "stall", "--clients", "20", "--rate", "1000", "--seconds", seconds]);
         assert_eq!(code, Some(0));
         assert!(row["bare"]["max_ms"].as_f64().unwrap() >= 290.0, "{row}");
-        // 0.3 s of at most 4 s are more than 5 % of all lines. A third of them are later than 0.2 s.
+        // 0.3 s of at most 4 s are more than 5 % of all lines. A third of them are later than 0.2
+        // s.
         assert!(row["bare"]["p99_ms"].as_f64().unwrap() >= 200.0, "{row}");
         assert!(row["bare"]["rate_share"].as_f64().unwrap() > 0.9, "what was due was said: {row}");
     }
@@ -107,8 +128,13 @@ fn an_open_loop_does_not_hide_that_the_server_stood_still() {
 
 #[test]
 fn a_rate_that_cannot_be_kept_is_said_and_shows_in_the_latency() {
-    let output = load(&["--clients", "20", "--rate", "1000000", "--seconds", "1"]).output().unwrap();
-    assert!(said(&output).contains("% of the rate that was asked for was kept"), "{}", said(&output));
+    let output =
+        load(&["--clients", "20", "--rate", "1000000", "--seconds", "1"]).output().unwrap();
+    assert!(
+        said(&output).contains("% of the rate that was asked for was kept"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
@@ -123,19 +149,33 @@ fn what_was_sent_is_what_was_delivered_in_every_traffic() {
     for arguments in [
         &["--clients", "30", "--rooms", "3"][..],
         &["--clients", "30", "--rate", "500", "--bytes", "24"],
-        &["--clients", "12", "--senders", "12", "--window", "3", "--bytes", "4096", "--workers", "3"],
+        &[
+            "--clients",
+            "12",
+            "--senders",
+            "12",
+            "--window",
+            "3",
+            "--bytes",
+            "4096",
+            "--workers",
+            "3",
+        ],
         &["--clients", "30", "--idle", "40", "--udp"],
         &["--clients", "30", "--rate", "500", "--udp"],
     ] {
         let (code, row) = row(&[arguments, &["--seconds", "0.5", "--baseline"]].concat());
         assert_eq!(code, Some(0), "{arguments:?}");
-        let clients = row["shape"]["clients"].as_u64().unwrap() / row["shape"]["rooms"].as_u64().unwrap();
+        let clients =
+            row["shape"]["clients"].as_u64().unwrap() / row["shape"]["rooms"].as_u64().unwrap();
         for side in ["server", "bare"] {
             let count = |name: &str| row[side][name].as_u64().unwrap();
             assert!(count("lines") > 10, "{row}");
             assert_eq!(count("units"), count("lines") * (clients - 1), "{arguments:?} {side}");
             assert!(row[side]["cpu_us_each"].as_f64().unwrap() > 0.0);
-            assert!(row[side]["p50_ms"].as_f64().unwrap() <= row[side]["p999_ms"].as_f64().unwrap());
+            assert!(
+                row[side]["p50_ms"].as_f64().unwrap() <= row[side]["p999_ms"].as_f64().unwrap()
+            );
         }
         assert!(row["times_bare_cpu"].as_f64().unwrap() > 0.0);
     }
@@ -144,10 +184,15 @@ fn what_was_sent_is_what_was_delivered_in_every_traffic() {
 #[test]
 fn visitors_come_and_go_and_miss_nothing_in_between() {
     for arguments in [&["--churn", "100"][..], &["--churn", "100", "--udp"]] {
-        let (code, row) = row(&[&["--clients", "20", "--rate", "200", "--seconds", "1.5", "--baseline"], arguments].concat());
+        let (code, row) = row(&[
+            &["--clients", "20", "--rate", "200", "--seconds", "1.5", "--baseline"],
+            arguments,
+        ]
+        .concat());
         assert_eq!(code, Some(0));
         for side in ["server", "bare"] {
-            let [logins, units, lines] = ["logins", "units", "lines"].map(|name| row[side][name].as_u64().unwrap());
+            let [logins, units, lines] =
+                ["logins", "units", "lines"].map(|name| row[side][name].as_u64().unwrap());
             assert!(logins >= 100, "{row}");
             assert!(units > lines * 19, "visitors hear lines, too: {row}");
         }
@@ -172,7 +217,8 @@ fn a_storm_counts_logins_and_a_quiet_server_costs_next_to_nothing() {
 #[test]
 fn a_server_that_is_there_already_is_seen_from_outside() {
     let server = Server::start(&["--rate-limit", "off"]);
-    let (code, row) = row(&["--addr", &server.tcp.to_string(), "--clients", "20", "--seconds", "0.5"]);
+    let (code, row) =
+        row(&["--addr", &server.tcp.to_string(), "--clients", "20", "--seconds", "0.5"]);
     assert_eq!(code, Some(0));
     assert!(row["server"]["units"].as_u64().unwrap() > 0);
     assert_eq!(row["server"]["cpu_us_each"], Value::Null);
@@ -182,7 +228,17 @@ fn a_server_that_is_there_already_is_seen_from_outside() {
 #[test]
 fn a_server_that_drops_a_client_is_found_out() {
     let server = Server::start(&["--rate-limit", "off"]);
-    let mut load = load(&["--addr", &server.tcp.to_string(), "--clients", "20", "--rate", "100", "--seconds", "60", "--json"]);
+    let mut load = load(&[
+        "--addr",
+        &server.tcp.to_string(),
+        "--clients",
+        "20",
+        "--rate",
+        "100",
+        "--seconds",
+        "60",
+        "--json",
+    ]);
     let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut watcher = server.join("watcher");
     wait_for("the clients to be there", || {
@@ -203,8 +259,16 @@ fn a_worker_that_dies_makes_the_run_fail_and_is_named() {
     let load = load(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let server = supervisor_of(&load);
     // A worker that dies before it serves is no fault of the run.
-    wait_for("the clients to be there", || (std::fs::read_dir(format!("/proc/{server}/fd")).ok()?.count() > 40).then_some(()));
-    kill(wait_for("a worker", || children_of(server).into_iter().find(|&child| name_of(child) == "worker 1")), Signal::SIGKILL).unwrap();
+    wait_for("the clients to be there", || {
+        (std::fs::read_dir(format!("/proc/{server}/fd")).ok()?.count() > 40).then_some(())
+    });
+    kill(
+        wait_for("a worker", || {
+            children_of(server).into_iter().find(|&child| name_of(child) == "worker 1")
+        }),
+        Signal::SIGKILL,
+    )
+    .unwrap();
     let output = load.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("killed by signal 9; restarted"), "{}", said(&output));
@@ -212,7 +276,10 @@ fn a_worker_that_dies_makes_the_run_fail_and_is_named() {
 
 #[test]
 fn a_row_that_cannot_be_measured_does_not_end_the_table() {
-    let output = load(&["room-100", "room-10", "--seconds", "0.2", "--", "--max-connections", "50"]).output().unwrap();
+    let output =
+        load(&["room-100", "room-10", "--seconds", "0.2", "--", "--max-connections", "50"])
+            .output()
+            .unwrap();
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("room-100: the server refused: ! the server is full"), "{text}");
@@ -238,20 +305,34 @@ fn what_cannot_be_done_is_said() {
 
 #[test]
 fn the_table_csv_and_histograms_tell_the_same() {
-    let directory = std::env::temp_dir().join(format!("forkchat-histograms-{}", std::process::id()));
+    let directory =
+        std::env::temp_dir().join(format!("forkchat-histograms-{}", std::process::id()));
     let arguments = ["room-10", "--seconds", "0.5", "--baseline", "--workers", "1,2"];
     let table = load(&arguments).output().unwrap();
     let text = said(&table);
     assert!(table.status.success(), "{text}");
     assert_eq!(text.matches("times a bare broadcaster").count(), 2, "every row ends in it: {text}");
-    assert!(["room-10, 1 worker ", "room-10, 2 workers", "CPUs", "p99.9"].iter().all(|part| text.contains(part)), "{text}");
+    assert!(
+        ["room-10, 1 worker ", "room-10, 2 workers", "CPUs", "p99.9"]
+            .iter()
+            .all(|part| text.contains(part)),
+        "{text}"
+    );
 
     let directory_text = directory.to_str().unwrap();
-    let csv = load(&[&arguments[..], &["--csv", "--histograms", directory_text]].concat()).output().unwrap();
-    let lines: Vec<String> = String::from_utf8(csv.stdout).unwrap().lines().map(str::to_owned).collect();
+    let csv = load(&[&arguments[..], &["--csv", "--histograms", directory_text]].concat())
+        .output()
+        .unwrap();
+    let lines: Vec<String> =
+        String::from_utf8(csv.stdout).unwrap().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 5, "a head, and two sides of two rows");
     assert!(lines.iter().all(|line| line.split(',').count() == lines[0].split(',').count()));
-    for file in ["01-room-10-1.hgrm", "01-room-10-1-bare.hgrm", "02-room-10-2.hgrm", "02-room-10-2-bare.hgrm"] {
+    for file in [
+        "01-room-10-1.hgrm",
+        "01-room-10-1-bare.hgrm",
+        "02-room-10-2.hgrm",
+        "02-room-10-2-bare.hgrm",
+    ] {
         let text = std::fs::read_to_string(directory.join(file)).unwrap();
         assert!(text.contains("Percentile") && text.contains("#[Max "), "{file}: {text}");
     }
@@ -260,7 +341,11 @@ fn the_table_csv_and_histograms_tell_the_same() {
 
 /// A run that takes a minute, and its server's process. Returns when the workers are running.
 fn running() -> (Child, Pid) {
-    let load = load(&["--clients", "20", "--seconds", "60", "--json"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let load = load(&["--clients", "20", "--seconds", "60", "--json"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let server = supervisor_of(&load);
     wait_for("the server's workers", || (children_of(server).len() >= 4).then_some(()));
     (load, server)
@@ -268,7 +353,9 @@ fn running() -> (Child, Pid) {
 
 fn supervisor_of(load: &Child) -> Pid {
     let pid = Pid::from_raw(load.id().cast_signed());
-    wait_for("its server", || children_of(pid).into_iter().find(|&child| name_of(child) == "supervisor"))
+    wait_for("its server", || {
+        children_of(pid).into_iter().find(|&child| name_of(child) == "supervisor")
+    })
 }
 
 fn is_gone(pid: Pid) -> Option<()> {

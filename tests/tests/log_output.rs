@@ -42,7 +42,9 @@ fn count(server: &Server, part: &str) -> usize {
 
 /// Waits until the log output has so many such lines.
 fn has(server: &Server, count_min: usize, part: &str) {
-    wait_for(&format!("{count_min} lines with {part:?}"), || (count(server, part) >= count_min).then_some(()));
+    wait_for(&format!("{count_min} lines with {part:?}"), || {
+        (count(server, part) >= count_min).then_some(())
+    });
 }
 
 #[test]
@@ -64,7 +66,10 @@ fn a_full_pipe_holds_up_nobody_and_nothing_that_fits_the_buffer_is_lost() {
 fn a_full_pipe_keeps_no_server_from_failing_to_start() {
     let server = Server::start(&[]);
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut filler = File::options().write(true).open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer))).unwrap();
+    let mut filler = File::options()
+        .write(true)
+        .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer)))
+        .unwrap();
     // As much as a pipe holds.
     filler.write_all(&vec![b'x'; 64 * 1024]).unwrap();
     let mut command = Command::new(server_binary());
@@ -79,20 +84,34 @@ fn a_full_pipe_keeps_no_server_from_failing_to_start() {
 fn a_terminal_after_ctrl_s_holds_up_nobody_and_shows_everything_after_ctrl_q() {
     let data_dir = std::env::temp_dir().join(format!("forkchat-log-output-{}", std::process::id()));
     let mut command = Command::new(server_binary());
-    command.args(["--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "2", "--data-dir"]).arg(&data_dir);
+    command
+        .args(["--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "2", "--data-dir"])
+        .arg(&data_dir);
     let mut terminal = Terminal::start(&command, 50, 200);
     let tcp = wait_for("the server to listen", || {
         let lines = terminal.lines();
         let line = lines.iter().find_map(|line| line.split_once("listening on tcp "));
-        line.and_then(|(_, address)| address.parse().ok()).filter(|_| lines.iter().any(|line| line.ends_with(" connections")))
+        line.and_then(|(_, address)| address.parse().ok())
+            .filter(|_| lines.iter().any(|line| line.ends_with(" connections")))
     });
     let supervisor = terminal.pid();
-    let process = |name: &str| wait_for(name, || children_of(supervisor).into_iter().find(|&pid| name_of(pid) == name));
+    let process = |name: &str| {
+        wait_for(name, || children_of(supervisor).into_iter().find(|&pid| name_of(pid) == name))
+    };
     terminal.type_keys("\x13");
     kill_and_chat(tcp, process, 0..2);
-    assert!(!terminal.lines().iter().any(|line| line.contains("killed by signal 9")), "the output is stopped");
+    assert!(
+        !terminal.lines().iter().any(|line| line.contains("killed by signal 9")),
+        "the output is stopped"
+    );
     terminal.type_keys("\x11");
-    let deaths = || terminal.lines().iter().filter(|line| line.contains("killed by signal 9; restarted")).count();
+    let deaths = || {
+        terminal
+            .lines()
+            .iter()
+            .filter(|line| line.contains("killed by signal 9; restarted"))
+            .count()
+    };
     wait_for("the deaths to be shown", || (deaths() == 6).then_some(()));
     terminal.type_keys("\x13");
     kill_and_chat(tcp, process, 2..3);
@@ -117,16 +136,22 @@ fn lines_that_do_not_fit_are_dropped_counted_and_reported_when_there_is_room_aga
     let server = Server::start(&["-v", "--max-connections", "1", "--rate-limit", "off"]);
     let mut one = server.join("one");
     server.stop_reading();
-    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| be_rejected(&server, LINES / 4)))));
+    std::thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(|| be_rejected(&server, LINES / 4))))
+    });
     one.sync();
     server.read_on();
     server.tells(" dropped: standard error did not take them in time");
     be_rejected(&server, 1);
     let text = wait_for("the last line", || {
         let text = server.journal_text();
-        text.rsplit_once(" dropped: ").is_some_and(|(_, rest)| rest.contains(REJECTED)).then_some(text)
+        text.rsplit_once(" dropped: ")
+            .is_some_and(|(_, rest)| rest.contains(REJECTED))
+            .then_some(text)
     });
-    let reports = text.lines().filter_map(|line| line.split_once(" log lines were dropped: ")?.0.rsplit(' ').next()?.parse::<usize>().ok());
+    let reports = text.lines().filter_map(|line| {
+        line.split_once(" log lines were dropped: ")?.0.rsplit(' ').next()?.parse::<usize>().ok()
+    });
     let dropped: usize = reports.sum();
     let seen = text.lines().filter(|line| line.ends_with(REJECTED)).count();
     assert!(dropped > 1_000 && seen > 1_000, "{dropped} dropped, {seen} seen");
@@ -143,8 +168,12 @@ fn many_lines_come_out_whole_in_order_and_all_of_them() {
     let text = server.journal_text();
     assert_eq!(count(&server, "dropped"), 0);
     let times: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
-    assert!(times.iter().all(|time| time.len() == "2026-01-01T00:00:00.000Z".len()), "each line begins with a time");
-    let of_supervisor: Vec<&str> = text.lines().filter(|line| line.contains(" supervisor: ")).collect();
+    assert!(
+        times.iter().all(|time| time.len() == "2026-01-01T00:00:00.000Z".len()),
+        "each line begins with a time"
+    );
+    let of_supervisor: Vec<&str> =
+        text.lines().filter(|line| line.contains(" supervisor: ")).collect();
     assert!(of_supervisor.is_sorted_by_key(|line| line.split(' ').next()), "in order");
 }
 
@@ -165,7 +194,9 @@ fn a_killed_log_process_loses_nothing_and_nobody_notices() {
         assert!(one.sync().is_empty());
         server.read_on();
         has(&server, round, "worker 1 (pid ");
-        server.tells(&format!("supervisor: warning: log (pid {log}) was killed by signal 9; restarted as pid "));
+        server.tells(&format!(
+            "supervisor: warning: log (pid {log}) was killed by signal 9; restarted as pid "
+        ));
     }
 }
 
@@ -200,7 +231,10 @@ fn standard_error_without_a_reader_ends_nobody() {
     let data_dir = std::env::temp_dir().join(format!("forkchat-no-reader-{}", std::process::id()));
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = Command::new(server_binary());
-    command.args(["--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "2", "--data-dir"]).arg(&data_dir).stdin(Stdio::null());
+    command
+        .args(["--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "2", "--data-dir"])
+        .arg(&data_dir)
+        .stdin(Stdio::null());
     let mut server = command.stderr(OwnedFd::from(writer)).spawn().unwrap();
     drop(command);
     let (mut text, mut reader) = (String::new(), reader);
@@ -208,13 +242,17 @@ fn standard_error_without_a_reader_ends_nobody() {
         let mut piece = [0; 4_096];
         let length = reader.read(&mut piece).unwrap();
         text.push_str(std::str::from_utf8(&piece[..length]).unwrap());
-        if let Some((_, rest)) = text.split_once("listening on tcp ").filter(|_| text.contains(" connections\n")) {
+        if let Some((_, rest)) =
+            text.split_once("listening on tcp ").filter(|_| text.contains(" connections\n"))
+        {
             break rest.lines().next().unwrap().parse().unwrap();
         }
     };
     drop(reader);
     let supervisor = Pid::from_raw(server.id().cast_signed());
-    let process = |name: &str| wait_for(name, || children_of(supervisor).into_iter().find(|&pid| name_of(pid) == name));
+    let process = |name: &str| {
+        wait_for(name, || children_of(supervisor).into_iter().find(|&pid| name_of(pid) == name))
+    };
     let log = process("log");
     kill_and_chat(tcp, process, 0..2);
     assert_eq!(process("log"), log);

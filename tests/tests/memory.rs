@@ -26,7 +26,11 @@ impl Group {
     /// to. If one can be made, everything else has to work.
     fn new(mib: u64) -> Option<Group> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("forkchat-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "forkchat-test-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let made = parents().into_iter().find_map(|parent| make(&parent.join(&name)));
         match &made {
             Some(group) => {
@@ -34,13 +38,20 @@ impl Group {
                 fs::write(group.path.join(limit), (mib * MIB).to_string()).unwrap();
                 if !group.is_version_2 {
                     // Else version 1 doesn't count the sockets' buffers.
-                    let _ = fs::write(group.path.join("memory.kmem.tcp.limit_in_bytes"), (1_u64 << 40).to_string());
+                    let _ = fs::write(
+                        group.path.join("memory.kmem.tcp.limit_in_bytes"),
+                        (1_u64 << 40).to_string(),
+                    );
                 }
             }
             None => {
                 let test = std::thread::current();
                 // Past the harness, which shows nothing of a test that doesn't fail.
-                let _ = writeln!(std::io::stderr(), "skipped {}: no control group can be made here", test.name().unwrap_or("a test"));
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "skipped {}: no control group can be made here",
+                    test.name().unwrap_or("a test")
+                );
             }
         }
         made
@@ -53,7 +64,8 @@ impl Group {
 
     /// How many processes the kernel has killed since they wanted more.
     fn kills(&self) -> u64 {
-        let file = self.path.join(if self.is_version_2 { "memory.events" } else { "memory.oom_control" });
+        let file =
+            self.path.join(if self.is_version_2 { "memory.events" } else { "memory.oom_control" });
         let text = fs::read_to_string(file).unwrap();
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap()
     }
@@ -80,11 +92,15 @@ fn parents() -> Vec<PathBuf> {
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
         let root = match controllers {
             "" => Path::new("/sys/fs/cgroup"),
-            _ if controllers.split(',').any(|name| name == "memory") => Path::new("/sys/fs/cgroup/memory"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                Path::new("/sys/fs/cgroup/memory")
+            }
             _ => continue,
         };
         let group = root.join(path.trim_start_matches('/'));
-        parents.extend(group.ancestors().take_while(|group| group.starts_with(root)).map(Path::to_owned));
+        parents.extend(
+            group.ancestors().take_while(|group| group.starts_with(root)).map(Path::to_owned),
+        );
     }
     parents
 }
@@ -111,7 +127,9 @@ fn promised(server: &Server) -> usize {
 /// The number behind `before` and in front of ` MiB` in what a server said.
 fn mib_after(text: &str, before: &str) -> u64 {
     let rest = text.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {text}")).1;
-    rest.split_once(" MiB").and_then(|(number, _)| number.parse().ok()).unwrap_or_else(|| panic!("no MiB behind {before:?} in {text}"))
+    rest.split_once(" MiB")
+        .and_then(|(number, _)| number.parse().ok())
+        .unwrap_or_else(|| panic!("no MiB behind {before:?} in {text}"))
 }
 
 #[test]
@@ -138,9 +156,11 @@ fn as_many_clients_as_are_promised_never_read_and_no_process_is_killed() {
     for model in ["pool", "threads", "process"] {
         // With a process each, fewer are promised.
         let Some(group) = Group::new(if model == "process" { 128 } else { 64 }) else { return };
-        let server = Server::start_limited(Some(&group.enter()), &["--rate-limit", "off", "--model", model]);
+        let server =
+            Server::start_limited(Some(&group.enter()), &["--rate-limit", "off", "--model", model]);
         let mut speaker = server.join("speaker");
-        let deaf: Vec<Client> = (1..promised(&server)).map(|i| server.join(&format!("deaf{i}"))).collect();
+        let deaf: Vec<Client> =
+            (1..promised(&server)).map(|i| server.join(&format!("deaf{i}"))).collect();
         assert!(deaf.len() >= 8, "{model}: {}", server.journal_text());
         let line = "x".repeat(4_000);
         for part in 0..60 {
@@ -150,16 +170,28 @@ fn as_many_clients_as_are_promised_never_read_and_no_process_is_killed() {
             speaker.reads(&format!("pong {part}"));
         }
         assert_eq!(group.kills(), 0, "{model}");
-        assert!(!server.journal_text().contains("killed by signal"), "{model}: {}", server.journal_text());
+        assert!(
+            !server.journal_text().contains("killed by signal"),
+            "{model}: {}",
+            server.journal_text()
+        );
     }
 }
 
 #[test]
 fn a_control_group_that_is_too_small_is_refused_and_one_as_large_as_it_says_is_enough() {
     let Some(group) = Group::new(16) else { return };
-    let (status, text) = Server::fails_limited(Some(&group.enter()), &["--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "2"]);
+    let (status, text) = Server::fails_limited(
+        Some(&group.enter()),
+        &["--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "2"],
+    );
     assert_eq!(status.code(), Some(1), "{text}");
-    assert!(text.contains("cannot serve 8 connections with a ring of 1 MiB: the control group's memory limit"), "{text}");
+    assert!(
+        text.contains(
+            "cannot serve 8 connections with a ring of 1 MiB: the control group's memory limit"
+        ),
+        "{text}"
+    );
     assert!(text.contains("; raise it, or lower --max-connections or --ring"), "{text}");
     // The shell's memory counts, too, and files that were read first by a process in the group.
     let enough = Group::new(mib_after(&text, "and they need ") + 8).unwrap();
@@ -173,14 +205,20 @@ fn what_is_asked_for_and_does_not_fit_is_refused() {
     let Some(group) = Group::new(64) else { return };
     for (options, words) in [
         (["--ring", "64M"], "connections with a ring of 64 MiB: the control group's memory limit"),
-        (["--max-connections", "1000"], "cannot serve 1000 connections with a ring of 1 MiB: the control group's memory limit"),
+        (
+            ["--max-connections", "1000"],
+            "cannot serve 1000 connections with a ring of 1 MiB: the control group's memory limit",
+        ),
     ] {
-        let (status, text) =
-            Server::fails_limited(Some(&group.enter()), &[&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"][..], &options].concat());
+        let (status, text) = Server::fails_limited(
+            Some(&group.enter()),
+            &[&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"][..], &options].concat(),
+        );
         assert_eq!(status.code(), Some(1), "{text}");
         assert!(text.contains(words) && mib_after(&text, "and they need ") > 64, "{text}");
     }
-    let server = Server::start_limited(Some(&group.enter()), &["--max-connections", "20", "--ring", "2M"]);
+    let server =
+        Server::start_limited(Some(&group.enter()), &["--max-connections", "20", "--ring", "2M"]);
     assert_eq!(promised(&server), 20);
     assert!(!server.journal_text().contains("ring of"), "{}", server.journal_text());
 }
@@ -190,19 +228,27 @@ fn a_limit_on_address_space_is_refused_with_advice_and_one_as_large_as_it_says_i
     let options = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--workers", "2"];
     let (status, text) = Server::fails_limited(Some("ulimit -v 100000"), &options);
     assert_eq!(status.code(), Some(1), "{text}");
-    assert!(text.contains("the limit on address space (ulimit -v) allows 97 MiB, and they need "), "{text}");
+    assert!(
+        text.contains("the limit on address space (ulimit -v) allows 97 MiB, and they need "),
+        "{text}"
+    );
     let enough = format!("ulimit -v {}", (mib_after(&text, "and they need ") + 1) * 1024);
     let server = Server::start_limited(Some(&enough), &[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     alice.say("there is room");
     bob.reads("alice: there is room");
-    assert!(server.journal_text().contains("the number of connections is limited by the limit on address space (ulimit -v)"));
+    assert!(server.journal_text().contains(
+        "the number of connections is limited by the limit on address space (ulimit -v)"
+    ));
 }
 
 #[test]
 fn many_slow_readers_together_take_a_share_of_the_memory_and_a_reader_that_reads_stays() {
     // Of which an eighth may wait for readers, and half of that in each of two workers.
-    let server = Server::start_limited(Some("ulimit -d 131072"), &["--rate-limit", "off", "--sendq", "4M", "--max-connections", "40"]);
+    let server = Server::start_limited(
+        Some("ulimit -d 131072"),
+        &["--rate-limit", "off", "--sendq", "4M", "--max-connections", "40"],
+    );
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     let deaf: Vec<Client> = (0..30).map(|i| server.join(&format!("deaf{i}"))).collect();
     let before = server.memory_kib();
@@ -228,7 +274,9 @@ fn queues(server: SocketAddr, client: SocketAddr) -> (u64, u64) {
     let hex = |port: u16| format!(":{port:04X}");
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let line = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let fields = line.into_iter().find(|fields| fields[1].ends_with(&hex(server.port())) && fields[2].ends_with(&hex(client.port())));
+    let fields = line.into_iter().find(|fields| {
+        fields[1].ends_with(&hex(server.port())) && fields[2].ends_with(&hex(client.port()))
+    });
     let (out, input) = fields.expect("the connection is open")[4].split_once(':').unwrap();
     (u64::from_str_radix(out, 16).unwrap(), u64::from_str_radix(input, 16).unwrap())
 }
@@ -257,7 +305,9 @@ fn the_kernel_holds_little_for_a_client_that_never_reads_or_sends_what_may_not_b
     let mut stream = flooder.stream().try_clone().unwrap();
     stream.set_nonblocking(true).unwrap();
     let lines = format!("{line}\n").repeat(10);
-    wait_for("the server to take no more", || stream.write(lines.as_bytes()).is_err().then_some(()));
+    wait_for("the server to take no more", || {
+        stream.write(lines.as_bytes()).is_err().then_some(())
+    });
     let unread = queues(server.tcp, address).1;
     assert!((1..=COUNTED).contains(&unread), "{unread} bytes wait in the kernel to be read");
 }

@@ -18,7 +18,8 @@ use forkchat_tests::{Client, Server, wait_for};
 use std::time::Duration;
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
-/// CPU time that is far more than what a server with nothing to do takes in a second, and far less than what one takes that spins.
+/// CPU time that is far more than what a server with nothing to do takes in a second, and far less
+/// than what one takes that spins.
 const IDLE_CPU: Duration = Duration::from_millis(150);
 
 fn start(model: &str) -> Server {
@@ -37,8 +38,12 @@ fn idle_for_a_second(server: &Server) {
 
 /// How many descriptors of sockets the server's processes have.
 fn sockets(server: &Server) -> usize {
-    let descriptors = |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let targets = family_of(server.pid()).into_iter().flat_map(descriptors).filter_map(|entry| entry.path().read_link().ok());
+    let descriptors =
+        |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = family_of(server.pid())
+        .into_iter()
+        .flat_map(descriptors)
+        .filter_map(|entry| entry.path().read_link().ok());
     targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
@@ -82,7 +87,8 @@ fn a_half_closed_client_is_at_its_end_and_costs_nothing() {
     for model in MODELS {
         let server = start(model);
         let mut witness = server.join("witness");
-        let mut halves: Vec<Client> = (0..5).map(|number| server.join(&format!("half{number}"))).collect();
+        let mut halves: Vec<Client> =
+            (0..5).map(|number| server.join(&format!("half{number}"))).collect();
         witness.sync();
         halves.iter_mut().for_each(Client::end_input);
         for half in &mut halves {
@@ -101,28 +107,35 @@ fn a_client_that_leaves_sees_the_end_and_no_process_keeps_its_socket() {
     for model in MODELS {
         let server = start(model);
         let before = sockets(&server);
-        let mut people: Vec<Client> = (0..5).map(|number| server.join(&format!("p{number}"))).collect();
+        let mut people: Vec<Client> =
+            (0..5).map(|number| server.join(&format!("p{number}"))).collect();
         assert!(sockets(&server) >= before + people.len());
         for person in &mut people {
             person.say("/quit");
             assert_eq!(person.rest().last().map(String::as_str), Some("* goodbye"), "{model}");
         }
         drop(people);
-        wait_for("all processes to let go of the sockets", || (sockets(&server) <= before).then_some(()));
+        wait_for("all processes to let go of the sockets", || {
+            (sockets(&server) <= before).then_some(())
+        });
     }
 }
 
 #[test]
 fn an_error_in_a_pools_job_is_told() {
     let example = Example::run("process_pool", &[]);
-    example.said(&["100000: the job panicked: 100000 is too much for me", "0: the process that did the job was killed by signal 6"]);
+    example.said(&[
+        "100000: the job panicked: 100000 is too much for me",
+        "0: the process that did the job was killed by signal 6",
+    ]);
 }
 
 #[test]
 fn who_has_nothing_to_do_sleeps() {
     for model in MODELS {
         let server = start(model);
-        let mut people: Vec<Client> = (0..10).map(|number| server.join(&format!("p{number}"))).collect();
+        let mut people: Vec<Client> =
+            (0..10).map(|number| server.join(&format!("p{number}"))).collect();
         people.iter_mut().for_each(|person| drop(person.sync()));
         idle_for_a_second(&server);
         let busiest = server.processes().into_iter().map(|(pid, _)| cpu_of(pid)).max();

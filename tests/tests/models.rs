@@ -1,5 +1,5 @@
-//! The comparison of the server's models, and the comparison with another chat server: what they find, what they report, and that they leave
-//! nothing behind.
+//! The comparison of the server's models, and the comparison with another chat server: what they
+//! find, what they report, and that they leave nothing behind.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::{Server, server_binary, wait_for};
@@ -40,11 +40,18 @@ fn load(arguments: &[&str]) -> Command {
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 fn rows(output: &Output) -> Vec<Value> {
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect()
 }
 
 /// A file that is removed at the end of the test.
@@ -52,7 +59,10 @@ struct Report(PathBuf);
 
 impl Report {
     fn new(test: &str) -> Report {
-        Report(std::env::temp_dir().join(format!("forkchat-report-{}-{test}.html", std::process::id())))
+        Report(
+            std::env::temp_dir()
+                .join(format!("forkchat-report-{}-{test}.html", std::process::id())),
+        )
     }
 
     fn path(&self) -> &str {
@@ -81,7 +91,13 @@ struct IrcServer {
 impl IrcServer {
     fn start(fault: Option<&str>) -> IrcServer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forkchat-load"));
-        let mut child = command.args(["be-broadcaster", "irc"]).args(fault).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .args(["be-broadcaster", "irc"])
+            .args(fault)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
@@ -108,8 +124,12 @@ fn assert_self_contained(text: &str) {
     for outside in ["http", "<script", "<link", "<img", "@import", "url(", "src="] {
         assert!(!text.contains(outside), "{outside} in the report");
     }
-    for tag in ["svg", "section", "figure", "table", "ul", "li", "p", "div", "main", "style", "tr", "td", "th", "nav", "dl", "details"] {
-        let opened = text.matches(&format!("<{tag}>")).count() + text.matches(&format!("<{tag} ")).count();
+    for tag in [
+        "svg", "section", "figure", "table", "ul", "li", "p", "div", "main", "style", "tr", "td",
+        "th", "nav", "dl", "details",
+    ] {
+        let opened =
+            text.matches(&format!("<{tag}>")).count() + text.matches(&format!("<{tag} ")).count();
         assert_eq!(opened, text.matches(&format!("</{tag}>")).count(), "<{tag}>");
     }
 }
@@ -117,75 +137,149 @@ fn assert_self_contained(text: &str) {
 #[test]
 fn every_model_is_measured_and_the_report_shows_it() {
     let report = Report::new("all");
-    let output = load(&["--models", "--sizes", "100", "--seconds", "0.1", "--json", "--report", report.path()]).output().unwrap();
+    let output = load(&[
+        "--models",
+        "--sizes",
+        "100",
+        "--seconds",
+        "0.1",
+        "--json",
+        "--report",
+        report.path(),
+    ])
+    .output()
+    .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let rows = rows(&output);
-    let names: Vec<String> = rows.iter().map(|row| row["row"].as_str().unwrap().to_owned()).collect();
+    let names: Vec<String> =
+        rows.iter().map(|row| row["row"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names, FAMILIES.map(|family| format!("{family}-100")));
     for row in &rows {
         let is_kill = row["row"] == "kill-100";
         for side in MODELS.into_iter().chain((!is_kill).then_some("bare")) {
             assert_eq!(row[side]["samples"].as_array().map(Vec::len), Some(3), "{side}: {row}");
             let is_quiet = row["shape"]["traffic"] == "quiet";
-            assert!(is_quiet || row[side]["units"].as_u64().is_some_and(|units| units > 0), "{side}: {row}");
             assert!(
-                row[side]["processes"].as_u64() >= Some(1) && row[side]["threads"].as_u64() >= row[side]["processes"].as_u64(),
+                is_quiet || row[side]["units"].as_u64().is_some_and(|units| units > 0),
+                "{side}: {row}"
+            );
+            assert!(
+                row[side]["processes"].as_u64() >= Some(1)
+                    && row[side]["threads"].as_u64() >= row[side]["processes"].as_u64(),
                 "{row}"
             );
         }
     }
     // The models differ in how many processes and threads 100 connections take.
     let of_idle = |model: &str, what: &str| rows[1][model][what].as_u64().unwrap();
-    assert!(of_idle("process", "processes") > 100 && of_idle("pool", "processes") < 100, "{}", rows[1]);
-    assert!(of_idle("threads", "threads") > 200 && of_idle("threads", "processes") < 100, "{}", rows[1]);
+    assert!(
+        of_idle("process", "processes") > 100 && of_idle("pool", "processes") < 100,
+        "{}",
+        rows[1]
+    );
+    assert!(
+        of_idle("threads", "threads") > 200 && of_idle("threads", "processes") < 100,
+        "{}",
+        rows[1]
+    );
 
-    // A kill touches the connections of one process: one of 100 where each has its own, else those of a worker. Nothing is lost by it.
+    // A kill touches the connections of one process: one of 100 where each has its own, else those
+    // of a worker. Nothing is lost by it.
     let of_kill = |model: &str, what: &str| rows[6][model][what].as_f64().unwrap();
     assert_eq!(of_kill("process", "kill_share"), 0.01, "{}", rows[6]);
     for model in MODELS {
-        assert!(of_kill(model, "kill_share") <= 1.0 && of_kill(model, "kill_wait_ms") > 0.0, "{}", rows[6]);
-        assert_eq!(["lost", "doubled", "reordered", "wrong", "dropped_connections"].map(|what| of_kill(model, what)), [0.0; 5]);
-        assert_eq!(rows[6][model]["complaints"], serde_json::json!([]), "the kill that was asked for is no fault");
+        assert!(
+            of_kill(model, "kill_share") <= 1.0 && of_kill(model, "kill_wait_ms") > 0.0,
+            "{}",
+            rows[6]
+        );
+        assert_eq!(
+            ["lost", "doubled", "reordered", "wrong", "dropped_connections"]
+                .map(|what| of_kill(model, what)),
+            [0.0; 5]
+        );
+        assert_eq!(
+            rows[6][model]["complaints"],
+            serde_json::json!([]),
+            "the kill that was asked for is no fault"
+        );
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    assert!(["pool", "threads"].iter().all(|model| of_kill(model, "kill_share") > 0.3 / workers), "about a worker's part: {}", rows[6]);
+    assert!(
+        ["pool", "threads"].iter().all(|model| of_kill(model, "kill_share") > 0.3 / workers),
+        "about a worker's part: {}",
+        rows[6]
+    );
 
     let text = report.text();
     assert_self_contained(&text);
     assert!(MODELS.iter().all(|model| text.contains(&format!(">{model}</h3>"))));
     for plot in PLOTS {
-        let section = text.split_once(&format!("<section class=\"plot\" id=\"{plot}\">")).unwrap_or_else(|| panic!("no plot {plot}")).1;
+        let section = text
+            .split_once(&format!("<section class=\"plot\" id=\"{plot}\">"))
+            .unwrap_or_else(|| panic!("no plot {plot}"))
+            .1;
         let figure = section.split_once("</section>").unwrap().0;
         // A model that needs no memory for a connection has no point; a sentence says so.
         assert!(
             figure.contains("<svg ")
-                && MODELS.iter().all(|model| figure.contains(&format!("{model}\n")) || figure.contains("with 100 connections: 0")),
+                && MODELS.iter().all(|model| figure.contains(&format!("{model}\n"))
+                    || figure.contains("with 100 connections: 0")),
             "{plot}"
         );
     }
     let part = |from: &str, to: &str| text.split_once(from).unwrap().1.split_once(to).unwrap().0;
     let answer = part("<section id=\"answer\">", "</section>");
-    assert!(answer.contains(">100 connections</th>") && answer.contains("When a process of the server is killed"), "{answer}");
-    assert!(answer.contains("in process 1 of 100 clients for ") && answer.contains("Connections that fit on this machine"), "{answer}");
+    assert!(
+        answer.contains(">100 connections</th>")
+            && answer.contains("When a process of the server is killed"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("in process 1 of 100 clients for ")
+            && answer.contains("Connections that fit on this machine"),
+        "{answer}"
+    );
     let choice = part("<section id=\"comparison\">", "</section>");
-    assert!(choice.contains("<h3>With 100 connections</h3>") && choice.matches("By design, not measured").count() == 6);
+    assert!(
+        choice.contains("<h3>With 100 connections</h3>")
+            && choice.matches("By design, not measured").count() == 6
+    );
     // Six goals, what a kill costs in two rows, how many connections fit, and the models.
     assert_eq!(choice.matches("<tr><th scope=\"row\">").count(), 6 + 3 + MODELS.len(), "{choice}");
     assert!(choice.contains("class=\"whisker\""), "the spread is drawn");
     assert!(text.contains("process ") && text.contains(" KiB private and "), "the memory's parts");
-    assert!(text.contains("Nothing was lost") && !text.contains("not complete") && text.contains("With 100 connections "));
+    assert!(
+        text.contains("Nothing was lost")
+            && !text.contains("not complete")
+            && text.contains("With 100 connections ")
+    );
 }
 
 #[test]
 fn a_fault_is_found_and_told() {
     let report = Report::new("fault");
-    let arguments = ["--models=pool", "--sizes", "20", "--seconds", "0.2", "--fault", "lose", "--report", report.path()];
+    let arguments = [
+        "--models=pool",
+        "--sizes",
+        "20",
+        "--seconds",
+        "0.2",
+        "--fault",
+        "lose",
+        "--report",
+        report.path(),
+    ];
     let output = load(&arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("rooms-20: the bare broadcaster made "), "{}", said(&output));
     let text = report.text();
-    let faults = text.split_once("There were faults").unwrap().1.split_once("</ul>").unwrap().0.to_owned();
-    assert!(faults.contains("rooms-20, bare broadcaster: ") && faults.contains(" lost"), "{faults}");
+    let faults =
+        text.split_once("There were faults").unwrap().1.split_once("</ul>").unwrap().0.to_owned();
+    assert!(
+        faults.contains("rooms-20, bare broadcaster: ") && faults.contains(" lost"),
+        "{faults}"
+    );
     assert!(!faults.contains("pool"), "{faults}");
 }
 
@@ -210,7 +304,10 @@ fn what_a_model_has_no_room_for_is_not_run_and_no_fault() {
     let rows = rows(&output);
     for (row, family) in rows[FAMILIES.len()..].iter().zip(FAMILIES) {
         assert_eq!(row["row"], format!("{family}-30"));
-        assert_eq!(row["threads"]["missing"], "not run: at most 20 connections fit on this machine");
+        assert_eq!(
+            row["threads"]["missing"],
+            "not run: at most 20 connections fit on this machine"
+        );
         assert!(family == "kill" || row["bare"]["units"].is_u64(), "{row}");
     }
     assert!(rows[0]["process"].is_null(), "not asked for");
@@ -220,79 +317,158 @@ fn what_a_model_has_no_room_for_is_not_run_and_no_fault() {
 #[test]
 fn a_cell_that_cannot_be_measured_ends_nothing_and_is_a_failure() {
     let report = Report::new("failure");
-    let arguments = ["--models=pool", "--sizes", "10", "--seconds", "0.1", "--report", report.path(), "--", "--ring", "1"];
+    let arguments = [
+        "--models=pool",
+        "--sizes",
+        "10",
+        "--seconds",
+        "0.1",
+        "--report",
+        report.path(),
+        "--",
+        "--ring",
+        "1",
+    ];
     let output = load(&arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("pool                  failed: the server did not start"), "{}", said(&output));
+    assert!(
+        said(&output).contains("pool                  failed: the server did not start"),
+        "{}",
+        said(&output)
+    );
     assert_self_contained(&report.text());
-    assert!(report.text().contains("failed: the server did not start") && !report.text().contains("no connection was dropped"));
+    assert!(
+        report.text().contains("failed: the server did not start")
+            && !report.text().contains("no connection was dropped")
+    );
 }
 
 #[test]
 fn what_was_measured_until_it_was_interrupted_is_in_the_report() {
     let report = Report::new("interrupted");
-    let arguments = ["--models=process", "--sizes", "10", "--seconds", "1", "--json", "--report", report.path()];
+    let arguments = [
+        "--models=process",
+        "--sizes",
+        "10",
+        "--seconds",
+        "1",
+        "--json",
+        "--report",
+        report.path(),
+    ];
     let mut run = load(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     let mut stdout = BufReader::new(run.stdout.take().unwrap());
     stdout.read_line(&mut first).unwrap();
     assert!(first.contains("storm-10"), "{first}");
     let pid = Pid::from_raw(run.id().cast_signed());
-    let server = wait_for("a server", || children_of(pid).into_iter().find(|&child| name_of(child) == "supervisor"));
+    let server = wait_for("a server", || {
+        children_of(pid).into_iter().find(|&child| name_of(child) == "supervisor")
+    });
     let processes = children_of(server);
     kill(pid, Signal::SIGINT).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(1));
-    processes
-        .into_iter()
-        .chain([server])
-        .for_each(|process| wait_for("its processes to end", || kill(process, None).is_err().then_some(())));
+    processes.into_iter().chain([server]).for_each(|process| {
+        wait_for("its processes to end", || kill(process, None).is_err().then_some(()))
+    });
     let text = report.text();
     assert_self_contained(&text);
-    assert!(text.contains("not complete: it was interrupted") && text.contains("storm-10") && text.contains("id=\"storm\""), "{text}");
+    assert!(
+        text.contains("not complete: it was interrupted")
+            && text.contains("storm-10")
+            && text.contains("id=\"storm\""),
+        "{text}"
+    );
 }
 
 #[test]
 fn another_server_gets_the_same_load_and_is_checked() {
     let irc = IrcServer::start(None);
-    let shapes = ["room-10", "storm", "churn", "udp", "--clients", "20", "--rooms", "2", "--seconds", "0.3", "--json"];
+    let shapes = [
+        "room-10",
+        "storm",
+        "churn",
+        "udp",
+        "--clients",
+        "20",
+        "--rooms",
+        "2",
+        "--seconds",
+        "0.3",
+        "--json",
+    ];
     let output = load(&[&["--compare", &irc.argument()], &shapes[..]].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let rows = rows(&output);
     for row in &rows[..3] {
         assert!(row["compared"]["units"].as_u64().unwrap() > 0, "{row}");
-        assert!(row["compared"]["cpu_us_each"].as_f64().unwrap() > 0.0, "its process is seen: {row}");
+        assert!(
+            row["compared"]["cpu_us_each"].as_f64().unwrap() > 0.0,
+            "its process is seen: {row}"
+        );
     }
     let lines = rows[0]["compared"]["lines"].as_u64().unwrap();
-    assert_eq!(rows[0]["compared"]["units"].as_u64().unwrap(), lines * 9, "nobody hears themselves");
+    assert_eq!(
+        rows[0]["compared"]["units"].as_u64().unwrap(),
+        lines * 9,
+        "nobody hears themselves"
+    );
     assert_eq!(rows[3]["compared"]["missing"], "not run: there is no IRC over UDP");
 
     let faulty = IrcServer::start(Some("lose"));
-    let output = load(&["--compare", &faulty.argument(), "room-10", "--seconds", "0.3"]).output().unwrap();
+    let output =
+        load(&["--compare", &faulty.argument(), "room-10", "--seconds", "0.3"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
 }
 
 #[test]
 fn another_server_may_speak_our_own_protocol() {
     let other = Server::start(&["--rate-limit", "off"]);
-    let output = load(&["--compare", &other.tcp.to_string(), "room-10", "--seconds", "0.3", "--csv"]).output().unwrap();
+    let output =
+        load(&["--compare", &other.tcp.to_string(), "room-10", "--seconds", "0.3", "--csv"])
+            .output()
+            .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let text = said(&output);
-    assert!(text.lines().any(|line| line.starts_with("server,")) && text.lines().any(|line| line.starts_with("compared,")), "{text}");
+    assert!(
+        text.lines().any(|line| line.starts_with("server,"))
+            && text.lines().any(|line| line.starts_with("compared,")),
+        "{text}"
+    );
     assert_eq!(other.join("after").sync().len(), 0, "the server goes on");
 }
 
 #[test]
 fn another_server_stands_beside_the_models_too() {
     let (report, irc) = (Report::new("compared"), IrcServer::start(None));
-    let arguments = ["--models=pool", "--sizes", "10", "--seconds", "0.1", "--json", "--report", report.path(), "--compare"];
+    let arguments = [
+        "--models=pool",
+        "--sizes",
+        "10",
+        "--seconds",
+        "0.1",
+        "--json",
+        "--report",
+        report.path(),
+        "--compare",
+    ];
     let output = load(&[&arguments[..], &[&irc.argument()]].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    let is_there = |row: &Value| row["compared"]["connections"] == 10 || row["row"] == "udp-10" || row["row"] == "kill-10";
+    let is_there = |row: &Value| {
+        row["compared"]["connections"] == 10 || row["row"] == "udp-10" || row["row"] == "kill-10"
+    };
     assert!(rows(&output).iter().all(is_there), "{}", said(&output));
     let text = report.text();
     assert_self_contained(&text);
-    assert!(text.contains("compared server") && text.contains(&irc.address.to_string()) && text.contains("spoken to in IRC"));
-    assert!(text.contains(&format!("the compared server ({}) has with 10 connections: ", irc.address)), "beside the models: {text}");
+    assert!(
+        text.contains("compared server")
+            && text.contains(&irc.address.to_string())
+            && text.contains("spoken to in IRC")
+    );
+    assert!(
+        text.contains(&format!("the compared server ({}) has with 10 connections: ", irc.address)),
+        "beside the models: {text}"
+    );
 }
 
 /// A server that sends the same words to every client and closes the connection.
@@ -302,7 +478,8 @@ fn says_and_hangs_up(words: &'static str) -> SocketAddr {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.write_all(words.as_bytes());
-            // Read until the client closes: with unread input the kernel would throw away the words.
+            // Read until the client closes: with unread input the kernel would throw away the
+            // words.
             let _ = stream.shutdown(std::net::Shutdown::Write);
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         }
@@ -314,16 +491,26 @@ fn says_and_hangs_up(words: &'static str) -> SocketAddr {
 fn why_another_server_cannot_be_compared_is_said_at_once() {
     let irc = |words| format!("{}:irc", says_and_hangs_up(words));
     for (compare, words) in [
-        ("127.0.0.1:1:irc".to_owned(), "cannot compare with 127.0.0.1:1: cannot connect to 127.0.0.1:1: Connection refused"),
+        (
+            "127.0.0.1:1:irc".to_owned(),
+            "cannot compare with 127.0.0.1:1: cannot connect to 127.0.0.1:1: Connection refused",
+        ),
         (
             irc("ERROR :Closing Link: too many connections from your host\r\n"),
             "the server refused: ERROR :Closing Link: too many connections",
         ),
-        (irc(":x 433 * abc :Nickname is already in use\r\n"), "the server refused: :x 433 * abc :Nickname is already in use"),
+        (
+            irc(":x 433 * abc :Nickname is already in use\r\n"),
+            "the server refused: :x 433 * abc :Nickname is already in use",
+        ),
         (irc("220 mail.example ESMTP\r\n"), "speak IRC?; it said: 220 mail.example ESMTP"),
-        (says_and_hangs_up(":x 451 * :You have not registered\r\n").to_string(), "speak forkchat's line protocol?; it said: :x 451"),
+        (
+            says_and_hangs_up(":x 451 * :You have not registered\r\n").to_string(),
+            "speak forkchat's line protocol?; it said: :x 451",
+        ),
     ] {
-        let output = load(&["--compare", &compare, "room-10", "--seconds", "0.1"]).output().unwrap();
+        let output =
+            load(&["--compare", &compare, "room-10", "--seconds", "0.1"]).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(said(&output).contains(words), "{compare}: {}", said(&output));
         assert!(output.stdout.is_empty(), "nothing was measured before");
@@ -333,7 +520,11 @@ fn why_another_server_cannot_be_compared_is_said_at_once() {
 #[test]
 fn what_cannot_be_done_is_said() {
     for (arguments, code, words) in [
-        (&["--models", "--report", "/nowhere/report.html"][..], 1, "cannot write the report to /nowhere/report.html"),
+        (
+            &["--models", "--report", "/nowhere/report.html"][..],
+            1,
+            "cannot write the report to /nowhere/report.html",
+        ),
         (&["--models", "--", "--model", "pool"], 2, "choose with --models=pool,threads"),
         (&["--models=pool", "--", "--model=process"], 2, "choose with --models=pool,threads"),
         (&["--models=fork"], 2, "[possible values: pool, threads, process]"),

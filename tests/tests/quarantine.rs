@@ -26,13 +26,20 @@ fn all_is_well(people: &mut [Client], round: usize) {
     let others = people.len() - 1;
     for person in people.iter_mut() {
         let mut heard = Vec::new();
-        let mut hear =
-            |heard: &mut Vec<String>| heard.extend(person.sync().into_iter().filter(|line| line.contains(&format!(": {round} from "))));
+        let mut hear = |heard: &mut Vec<String>| {
+            heard.extend(
+                person.sync().into_iter().filter(|line| line.contains(&format!(": {round} from "))),
+            )
+        };
         while heard.len() < others {
             hear(&mut heard);
         }
         hear(&mut heard);
-        assert!(heard.len() == others && heard.iter().collect::<std::collections::BTreeSet<_>>().len() == others, "{heard:?}");
+        assert!(
+            heard.len() == others
+                && heard.iter().collect::<std::collections::BTreeSet<_>>().len() == others,
+            "{heard:?}"
+        );
     }
 }
 

@@ -24,7 +24,8 @@ fn serves(server: &Server) {
 
 #[test]
 fn calls_that_can_be_done_without_are() {
-    // What containers' profiles and kernels before 5.9 refuse; and all that is asked for and isn't needed.
+    // What containers' profiles and kernels before 5.9 refuse; and all that is asked for and isn't
+    // needed.
     for calls in [
         "close_range=ENOSYS",
         "close_range=EPERM",
@@ -40,7 +41,10 @@ fn calls_that_can_be_done_without_are() {
             let server = Server::start_limited(Some(&refusing(calls)), &["--model", model]);
             serves(&server);
             let text = server.journal_text();
-            assert!(!text.contains("exited with code") && !text.contains("error: "), "{calls} in {model}: {text}");
+            assert!(
+                !text.contains("exited with code") && !text.contains("error: "),
+                "{calls} in {model}: {text}"
+            );
         }
     }
 }
@@ -48,11 +52,27 @@ fn calls_that_can_be_done_without_are() {
 #[test]
 fn a_call_that_is_needed_ends_the_server_with_its_name_before_it_listens() {
     for (calls, words) in [
-        ("prctl=EPERM", "cannot serve: ", "a child cannot ask to be killed with its parent (prctl): EPERM"),
-        ("epoll_create1=ENOSYS", "cannot wait for events (epoll_create1): Function not implemented", "forkchat-server doctor"),
-        ("epoll_wait=EPERM", "cannot wait for events (epoll_wait): Operation not permitted", "forkchat-server doctor"),
+        (
+            "prctl=EPERM",
+            "cannot serve: ",
+            "a child cannot ask to be killed with its parent (prctl): EPERM",
+        ),
+        (
+            "epoll_create1=ENOSYS",
+            "cannot wait for events (epoll_create1): Function not implemented",
+            "forkchat-server doctor",
+        ),
+        (
+            "epoll_wait=EPERM",
+            "cannot wait for events (epoll_wait): Operation not permitted",
+            "forkchat-server doctor",
+        ),
         ("eventfd2=EPERM", "cannot share memory: ", "eventfd2: EPERM"),
-        ("signalfd4=EPERM", "cannot take signals (signalfd4): Operation not permitted", "forkchat-server doctor"),
+        (
+            "signalfd4=EPERM",
+            "cannot take signals (signalfd4): Operation not permitted",
+            "forkchat-server doctor",
+        ),
         ("accept4=EPERM", "cannot accept connections (accept4): EPERM", "forkchat-server doctor"),
         ("accept4=ENOSYS", "cannot accept connections (accept4): ENOSYS", "forkchat-server doctor"),
         ("recvfrom=EPERM", "cannot read from clients (recvfrom): EPERM", "forkchat-server doctor"),
@@ -62,12 +82,19 @@ fn a_call_that_is_needed_ends_the_server_with_its_name_before_it_listens() {
         ("sendmsg=EINVAL", "to another process (sendmsg): EINVAL", "forkchat-server doctor"),
         ("wait4=EPERM", "cannot wait for a child's end (wait4): EPERM", "forkchat-server doctor"),
         ("accept4=EPERM,wait4=ENOSYS", "(accept4): EPERM", "(wait4): ENOSYS"),
-        ("clone3=EPERM,clone=EPERM", "cannot fork: Operation not permitted", "forkchat-server doctor"),
+        (
+            "clone3=EPERM,clone=EPERM",
+            "cannot fork: Operation not permitted",
+            "forkchat-server doctor",
+        ),
     ]
     .map(|(calls, one, other)| (calls, [one, other]))
     {
         for model in MODELS {
-            let (status, text) = Server::fails_limited(Some(&refusing(calls)), &["--tcp", "127.0.0.1:0", "--udp", "off", "--model", model]);
+            let (status, text) = Server::fails_limited(
+                Some(&refusing(calls)),
+                &["--tcp", "127.0.0.1:0", "--udp", "off", "--model", model],
+            );
             assert_eq!(status.code(), Some(1), "{calls} in {model}: {text}");
             let last = text.lines().last().unwrap_or_default();
             assert!(words.iter().all(|words| last.contains(words)), "{calls} in {model}: {text}");
@@ -86,12 +113,18 @@ fn a_server_that_cannot_kill_warns_and_serves() {
 #[test]
 fn a_refused_call_is_not_taken_for_a_low_port() {
     for calls in ["setsockopt=EPERM", "fcntl=EPERM"] {
-        let (status, text) = Server::fails_limited(Some(&refusing(calls)), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+        let (status, text) = Server::fails_limited(
+            Some(&refusing(calls)),
+            &["--tcp", "127.0.0.1:0", "--udp", "off"],
+        );
         assert_eq!(status.code(), Some(1), "{calls}: {text}");
         let words = "cannot listen on tcp 127.0.0.1:0: Operation not permitted (os error 1); forkchat-server doctor";
         assert!(text.contains(words) && !text.contains("1024"), "{calls}: {text}");
     }
-    let (_, text) = Server::fails_limited(Some(&refusing("bind=EACCES")), &["--tcp", "127.0.0.1:1023", "--udp", "off"]);
+    let (_, text) = Server::fails_limited(
+        Some(&refusing("bind=EACCES")),
+        &["--tcp", "127.0.0.1:1023", "--udp", "off"],
+    );
     assert!(text.contains("cannot listen on tcp 127.0.0.1:1023: permission denied; ports below 1024 need a privilege"), "{text}");
 }
 
@@ -106,8 +139,12 @@ fn a_mutex_that_is_not_robust_is_warned_of() {
 fn every_process_has_its_threads_when_the_server_says_that_it_listens() {
     for _ in 0..10 {
         let server = Server::start(&["--workers", "4"]);
-        let threads: Vec<usize> =
-            server.processes().into_iter().filter(|(_, name)| name != "log").map(|(pid, _)| threads_of(pid).len()).collect();
+        let threads: Vec<usize> = server
+            .processes()
+            .into_iter()
+            .filter(|(_, name)| name != "log")
+            .map(|(pid, _)| threads_of(pid).len())
+            .collect();
         assert_eq!(threads.len(), 5);
         assert!(threads.iter().all(|&count| count >= 2), "{threads:?}");
         assert!(server.data_dir().exists());
@@ -140,18 +177,30 @@ fn a_server_without_proc_serves() {
         }
     }
     // Where nothing tells how many threads there are, the words say so.
-    let both = format!("UNDER='{} {}'", limit.trim_start_matches("UNDER='").trim_end_matches('\''), "REFUSE unshare=EPERM");
+    let both = format!(
+        "UNDER='{} {}'",
+        limit.trim_start_matches("UNDER='").trim_end_matches('\''),
+        "REFUSE unshare=EPERM"
+    );
     let refuse = refusing("unshare=EPERM");
-    let both = both.replace("REFUSE unshare=EPERM", refuse.trim_start_matches("UNDER='").trim_end_matches('\''));
-    let (status, text) = Server::fails_limited(Some(&both), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+    let both = both.replace(
+        "REFUSE unshare=EPERM",
+        refuse.trim_start_matches("UNDER='").trim_end_matches('\''),
+    );
+    let (status, text) =
+        Server::fails_limited(Some(&both), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
     let _ = fs::remove_file(&script);
     assert_eq!(status.code(), Some(1), "{text}");
-    assert!(text.contains("cannot fork: ") && text.contains("/proc") && text.contains("mount /proc"), "{text}");
+    assert!(
+        text.contains("cannot fork: ") && text.contains("/proc") && text.contains("mount /proc"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_limit_on_file_sizes_ends_no_process() {
-    let mut server = Server::start_limited(Some("ulimit -f 64"), &["--rate-limit", "off", "--grace", "1"]);
+    let mut server =
+        Server::start_limited(Some("ulimit -f 64"), &["--rate-limit", "off", "--grace", "1"]);
     let (mut one, mut other) = (server.join("one"), server.join("other"));
     let processes = server.processes();
     let line = "x".repeat(1_000);
@@ -162,7 +211,9 @@ fn a_limit_on_file_sizes_ends_no_process() {
     other.reads("one: 499 ");
     server.tells("cannot store lines: ");
     serves(&server);
-    let journal = |processes: &[(nix::unistd::Pid, String)]| processes.iter().find(|(_, name)| name == "journal").cloned();
+    let journal = |processes: &[(nix::unistd::Pid, String)]| {
+        processes.iter().find(|(_, name)| name == "journal").cloned()
+    };
     assert_eq!(journal(&processes), journal(&server.processes()), "{}", server.journal_text());
     assert!(!server.journal_text().contains("killed by signal 25"), "{}", server.journal_text());
     drop((one, other));
@@ -180,7 +231,9 @@ fn a_server_that_could_not_store_says_so_at_its_end() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0), "nothing was said");
     let database = data_dir.join("history.sqlite3");
-    ["", "-wal", "-shm"].iter().for_each(|end| drop(fs::remove_file(data_dir.join(format!("history.sqlite3{end}")))));
+    ["", "-wal", "-shm"]
+        .iter()
+        .for_each(|end| drop(fs::remove_file(data_dir.join(format!("history.sqlite3{end}")))));
     fs::create_dir(&database).unwrap();
     let mut server = Server::start(&["--grace", "1", "--data-dir", data_dir.to_str().unwrap()]);
     let mut person = server.join("person");
@@ -195,19 +248,35 @@ fn a_server_that_could_not_store_says_so_at_its_end() {
 
 #[test]
 fn a_limit_on_address_space_is_refused_with_advice() {
-    let (status, text) = Server::fails_limited(Some("ulimit -v 60000"), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+    let (status, text) =
+        Server::fails_limited(Some("ulimit -v 60000"), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(
-        text.contains("the limit on address space (ulimit -v) allows 58 MiB, and they need ") && text.contains("; raise it, "),
+        text.contains("the limit on address space (ulimit -v) allows 58 MiB, and they need ")
+            && text.contains("; raise it, "),
         "{text}"
     );
 }
 
 /// What ends a process that has a fault, and is sent to others by mistake.
-const FAULTS: [Signal; 7] =
-    [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGABRT, Signal::SIGSYS, Signal::SIGTRAP];
+const FAULTS: [Signal; 7] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGILL,
+    Signal::SIGFPE,
+    Signal::SIGABRT,
+    Signal::SIGSYS,
+    Signal::SIGTRAP,
+];
 /// All that stop the server or end it.
-const ENDING: [Signal; 6] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGXCPU, Signal::SIGQUIT, Signal::SIGKILL];
+const ENDING: [Signal; 6] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGXCPU,
+    Signal::SIGQUIT,
+    Signal::SIGKILL,
+];
 /// All that no program dies of.
 const HARMLESS: [Signal; 8] = [
     Signal::SIGCHLD,
@@ -239,7 +308,8 @@ fn name_of_signal(number: i32) -> String {
 }
 
 #[test]
-fn every_signal_that_would_be_a_programs_death_is_logged_and_ignored_if_it_does_not_stop_the_server() {
+fn every_signal_that_would_be_a_programs_death_is_logged_and_ignored_if_it_does_not_stop_the_server()
+ {
     if !has_tool("bash") {
         return;
     }
@@ -247,13 +317,19 @@ fn every_signal_that_would_be_a_programs_death_is_logged_and_ignored_if_it_does_
         let server = Server::start(&["--model", model]);
         let mut person = server.join("person");
         let processes = server.processes();
-        let is_named = |number: &i32, names: &[Signal]| Signal::try_from(*number).is_ok_and(|signal| names.contains(&signal));
-        for number in (1..=NUMBER_MAX).filter(|number| !is_named(number, &ENDING) && !is_named(number, &HARMLESS)) {
+        let is_named = |number: &i32, names: &[Signal]| {
+            Signal::try_from(*number).is_ok_and(|signal| names.contains(&signal))
+        };
+        for number in (1..=NUMBER_MAX)
+            .filter(|number| !is_named(number, &ENDING) && !is_named(number, &HARMLESS))
+        {
             let words = format!(" supervisor: warning: {} from pid ", name_of_signal(number));
             // Also a second time, of those that Rust handles once.
             for times in 1..=2 {
                 send(server.pid(), number);
-                wait_for(&words, || (server.journal_text().matches(&words).count() == times).then_some(()));
+                wait_for(&words, || {
+                    (server.journal_text().matches(&words).count() == times).then_some(())
+                });
             }
             // What is sent to another process does nothing there.
             if !is_named(&number, &FAULTS) && !(32..REAL_TIME_MIN).contains(&number) {
@@ -262,7 +338,11 @@ fn every_signal_that_would_be_a_programs_death_is_logged_and_ignored_if_it_does_
             person.sync();
         }
         server.join("another").sync();
-        assert!(processes.iter().all(|process| server.processes().contains(process)), "{}", server.journal_text());
+        assert!(
+            processes.iter().all(|process| server.processes().contains(process)),
+            "{}",
+            server.journal_text()
+        );
     }
 }
 
@@ -275,7 +355,10 @@ fn a_process_that_is_sent_a_fault_dies_of_it_and_is_replaced() {
             let old = server.process(name);
             kill(old, signal).unwrap();
             server.replaced(name, old);
-            server.tells(&format!("{name} (pid {old}) was killed by signal {}; restarted as pid ", signal as i32));
+            server.tells(&format!(
+                "{name} (pid {old}) was killed by signal {}; restarted as pid ",
+                signal as i32
+            ));
         }
         person.sync();
     }
@@ -306,14 +389,20 @@ fn a_fault_of_the_supervisors_own_is_its_death_and_logged() {
     person.sync();
     jump_to_nothing(server.pid());
     assert_eq!(server.wait().signal(), Some(Signal::SIGSEGV as i32));
-    server.tells("log: error: the supervisor has crashed or was killed; the server has ended with it");
-    wait_for("its children to be gone", || children.iter().all(|(pid, _)| has_ended(*pid)).then_some(()));
+    server.tells(
+        "log: error: the supervisor has crashed or was killed; the server has ended with it",
+    );
+    wait_for("its children to be gone", || {
+        children.iter().all(|(pid, _)| has_ended(*pid)).then_some(())
+    });
 }
 
 #[test]
 fn only_a_supervisor_that_ends_without_a_word_is_said_to_have_crashed() {
     const WORDS: &str = "the supervisor has crashed or was killed";
-    for (signal, is_said) in [(Signal::SIGKILL, true), (Signal::SIGQUIT, false), (Signal::SIGTERM, false)] {
+    for (signal, is_said) in
+        [(Signal::SIGKILL, true), (Signal::SIGQUIT, false), (Signal::SIGTERM, false)]
+    {
         let mut server = Server::start_limited(Some("ulimit -c 0"), &[]);
         server.join("person").sync();
         let log = server.process("log");
@@ -323,7 +412,12 @@ fn only_a_supervisor_that_ends_without_a_word_is_said_to_have_crashed() {
         if is_said {
             server.tells(WORDS);
         }
-        assert_eq!(server.journal_text().contains(WORDS), is_said, "{signal}: {}", server.journal_text());
+        assert_eq!(
+            server.journal_text().contains(WORDS),
+            is_said,
+            "{signal}: {}",
+            server.journal_text()
+        );
     }
     let (_, text) = Server::fails(&["--tcp", "off", "--udp", "off"]);
     assert!(text.contains("nothing to listen on") && !text.contains(WORDS), "{text}");
@@ -349,13 +443,17 @@ fn sigquit_ends_the_server_and_is_logged() {
     server.signal(Signal::SIGQUIT);
     assert_eq!(server.wait().signal(), Some(Signal::SIGQUIT as i32));
     server.tells("SIGQUIT: ending at once, with a core if one is allowed");
-    wait_for("its children to be gone", || children.iter().all(|(pid, _)| has_ended(*pid)).then_some(()));
+    wait_for("its children to be gone", || {
+        children.iter().all(|(pid, _)| has_ended(*pid)).then_some(())
+    });
 }
 
 #[test]
 fn signals_that_the_starter_ignored_stay_ignored() {
     let server = Server::start_limited(Some("trap '' HUP QUIT INT"), &[]);
-    [Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGINT].into_iter().for_each(|signal| server.signal(signal));
+    [Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGINT]
+        .into_iter()
+        .for_each(|signal| server.signal(signal));
     server.signal(Signal::SIGUSR1);
     server.tells("SIGUSR1 from pid ");
     server.join("person").sync();

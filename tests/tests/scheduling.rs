@@ -1,5 +1,5 @@
-//! `--nice`, `--sched` and `--pin`: what every thread of every process has, at the start and after a death; and the message
-//! to a user without the right to it.
+//! `--nice`, `--sched` and `--pin`: what every thread of every process has, at the start and after
+//! a death; and the message to a user without the right to it.
 
 use forkchat_tests::processes::{Scheduling, name_of, scheduling_of, threads_of};
 use forkchat_tests::{Server, has_tool, wait_for};
@@ -21,19 +21,37 @@ fn own() -> Scheduling {
 
 /// How a process is scheduled, once it has so many threads: they all are as its first one.
 fn scheduling(pid: Pid, threads: usize) -> Scheduling {
-    let threads = wait_for(&format!("{threads} threads in {}", name_of(pid)), || Some(threads_of(pid)).filter(|all| all.len() == threads));
+    let threads = wait_for(&format!("{threads} threads in {}", name_of(pid)), || {
+        Some(threads_of(pid)).filter(|all| all.len() == threads)
+    });
     let first = scheduling_of(pid).unwrap();
     for thread in threads {
-        assert_eq!(scheduling_of(thread).unwrap(), first, "{} of {}", name_of(thread), name_of(pid));
+        assert_eq!(
+            scheduling_of(thread).unwrap(),
+            first,
+            "{} of {}",
+            name_of(thread),
+            name_of(pid)
+        );
     }
     first
 }
 
-/// Looks how the supervisor, each of two workers and the journal are scheduled; and that those who follow when they are killed are as they were.
-fn are_scheduled(server: &Server, supervisor: &Scheduling, workers: [&Scheduling; 2], journal: &Scheduling) {
+/// Looks how the supervisor, each of two workers and the journal are scheduled; and that those who
+/// follow when they are killed are as they were.
+fn are_scheduled(
+    server: &Server,
+    supervisor: &Scheduling,
+    workers: [&Scheduling; 2],
+    journal: &Scheduling,
+) {
     assert_eq!(scheduling(server.pid(), 1), *supervisor, "{}", server.journal_text());
-    for (name, threads, wanted) in [("worker 0", 3, workers[0]), ("worker 1", 3, workers[1]), ("journal", 2, journal), ("log", 1, journal)]
-    {
+    for (name, threads, wanted) in [
+        ("worker 0", 3, workers[0]),
+        ("worker 1", 3, workers[1]),
+        ("journal", 2, journal),
+        ("log", 1, journal),
+    ] {
         let pid = server.process(name);
         assert_eq!(scheduling(pid, threads), *wanted, "{name}");
         kill(pid, Signal::SIGKILL).unwrap();
@@ -94,21 +112,26 @@ fn a_connections_own_process_is_pinned_by_its_slot() {
             let slot: usize = name.strip_prefix("worker ").unwrap().parse().unwrap();
             let cpu = own().cpus[slot % own().cpus.len()];
             let pid = server.process(&name);
-            assert_eq!(scheduling(pid, 3), Scheduling { nice: 19, cpus: vec![cpu], ..own() }, "life {life} of {name}");
+            assert_eq!(
+                scheduling(pid, 3),
+                Scheduling { nice: 19, cpus: vec![cpu], ..own() },
+                "life {life} of {name}"
+            );
             kill(pid, Signal::SIGKILL).unwrap();
             server.replaced(&name, pid);
         }
     }
 }
 
-/// Whether a process that these tests start may have a real-time priority of 2. The control group has a say in it, so it is tried.
+/// Whether a process that these tests start may have a real-time priority of 2. The control group
+/// has a say in it, so it is tried.
 fn may_be_real_time() -> bool {
     Command::new("chrt").args(["--fifo", "2", "true"]).output().expect("chrt runs").status.success()
 }
 
-const NO_RIGHT_TO_REAL_TIME: &str = ": it needs CAP_SYS_NICE or a limit on real-time priority (ulimit -r) of at least 2";
-const FORBIDDEN_ALL_THE_SAME: &str =
-    ": this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not";
+const NO_RIGHT_TO_REAL_TIME: &str =
+    ": it needs CAP_SYS_NICE or a limit on real-time priority (ulimit -r) of at least 2";
+const FORBIDDEN_ALL_THE_SAME: &str = ": this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not";
 
 /// Whether there is the right to real time. If not, a server that wants it says so.
 fn is_real_time_or_says_why_not(policy: &str) -> bool {
@@ -132,11 +155,17 @@ fn real_time_is_for_those_who_answer_and_most_of_all_for_who_can_end_them() {
         }
         let mut server = Server::start(&["--sched", name, "--pin"]);
         let (own, at) = (own(), |priority| Scheduling { policy, priority, ..own() });
-        let on = |index: usize| Scheduling { cpus: vec![own.cpus[index % own.cpus.len()]], ..at(1) };
-        are_scheduled(&server, &at(2), [&on(0), &on(1)], &Scheduling { policy: OTHER, ..own.clone() });
-        assert!(
-            told(&server).unwrap().starts_with(&format!("{name} (workers at priority 1, supervisor at 2, journal other); each worker"))
+        let on =
+            |index: usize| Scheduling { cpus: vec![own.cpus[index % own.cpus.len()]], ..at(1) };
+        are_scheduled(
+            &server,
+            &at(2),
+            [&on(0), &on(1)],
+            &Scheduling { policy: OTHER, ..own.clone() },
         );
+        assert!(told(&server).unwrap().starts_with(&format!(
+            "{name} (workers at priority 1, supervisor at 2, journal other); each worker"
+        )));
 
         let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
         for round in 0..20 {
@@ -164,7 +193,8 @@ fn each_thread_of_a_connection_has_it() {
     assert_eq!(scheduling(worker, all.len()), Scheduling { policy, priority, ..own() });
 }
 
-/// Something for a shell to run a server without any right to what is scheduled better, whoever runs the tests; `None` if that can't be done here.
+/// Something for a shell to run a server without any right to what is scheduled better, whoever
+/// runs the tests; `None` if that can't be done here.
 fn without_right() -> Option<&'static str> {
     // Bit 23 is CAP_SYS_NICE. Source: capabilities(7).
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -180,14 +210,23 @@ fn without_right() -> Option<&'static str> {
 fn without_the_right_the_server_does_not_start_and_says_what_it_needs() {
     let Some(limit) = without_right() else { return };
     let lower = (own().nice - 1).to_string();
-    let needs_nice = format!(": it needs CAP_SYS_NICE or a limit on nice (ulimit -e) of at least {}", 20 - (own().nice - 1));
-    for (option, value, needs) in
-        [("--sched", "rr", NO_RIGHT_TO_REAL_TIME), ("--sched", "fifo", NO_RIGHT_TO_REAL_TIME), ("--nice", &lower, &needs_nice)]
-    {
-        let (status, text) = Server::fails_limited(Some(limit), &["--tcp", "127.0.0.1:0", "--udp", "off", option, value]);
+    let needs_nice = format!(
+        ": it needs CAP_SYS_NICE or a limit on nice (ulimit -e) of at least {}",
+        20 - (own().nice - 1)
+    );
+    for (option, value, needs) in [
+        ("--sched", "rr", NO_RIGHT_TO_REAL_TIME),
+        ("--sched", "fifo", NO_RIGHT_TO_REAL_TIME),
+        ("--nice", &lower, &needs_nice),
+    ] {
+        let (status, text) = Server::fails_limited(
+            Some(limit),
+            &["--tcp", "127.0.0.1:0", "--udp", "off", option, value],
+        );
         assert_eq!(status.code(), Some(1), "{text}");
         assert!(
-            text.ends_with(&format!(" supervisor: error: cannot use {option} {value}{needs}\n")) && text.lines().count() == 1,
+            text.ends_with(&format!(" supervisor: error: cannot use {option} {value}{needs}\n"))
+                && text.lines().count() == 1,
             "{text}"
         );
     }
@@ -196,16 +235,25 @@ fn without_the_right_the_server_does_not_start_and_says_what_it_needs() {
 #[test]
 fn a_policy_that_is_not_real_time_is_everyones_and_needs_no_right() {
     for (name, policy) in [("other", OTHER), ("batch", BATCH), ("idle", IDLE)] {
-        let server = Server::start_limited(without_right(), &["--nice", "19", "--sched", name, "--pin"]);
+        let server =
+            Server::start_limited(without_right(), &["--nice", "19", "--sched", name, "--pin"]);
         let everyone = Scheduling { nice: 19, policy, ..own() };
-        let on = |index: usize| Scheduling { cpus: vec![own().cpus[index % own().cpus.len()]], ..everyone.clone() };
+        let on = |index: usize| Scheduling {
+            cpus: vec![own().cpus[index % own().cpus.len()]],
+            ..everyone.clone()
+        };
         are_scheduled(&server, &everyone, [&on(0), &on(1)], &everyone);
-        assert!(told(&server).unwrap().starts_with(&format!("nice 19; {name}; each worker pinned to one of ")));
+        assert!(
+            told(&server)
+                .unwrap()
+                .starts_with(&format!("nice 19; {name}; each worker pinned to one of "))
+        );
         assert!(!server.journal_text().contains("cannot"), "{}", server.journal_text());
     }
 }
 
-/// Whoever starts a server as a real-time process may take the right away from it: what its children do at a respawn needs none.
+/// Whoever starts a server as a real-time process may take the right away from it: what its
+/// children do at a respawn needs none.
 #[test]
 fn the_right_is_needed_only_at_the_start() {
     let Some(limit) = without_right() else { return };

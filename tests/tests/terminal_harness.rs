@@ -33,7 +33,12 @@ fn what_is_typed_is_echoed_and_read_wide_characters_too() {
 #[test]
 fn the_program_is_the_commands_own_with_its_environment_and_directory() {
     let mut command = Command::new("bash");
-    command.args(["-c", "echo \"$0 $1 is $$ in $PWD with $WORD on $TERM\"; tty; exec cat", "a b", "c"]);
+    command.args([
+        "-c",
+        "echo \"$0 $1 is $$ in $PWD with $WORD on $TERM\"; tty; exec cat",
+        "a b",
+        "c",
+    ]);
     let mut terminal = Terminal::start(command.env("WORD", "two words").current_dir("/"), 24, 80);
     terminal.shows(&format!("a b c is {} in / with two words on xterm-256color", terminal.pid()));
     terminal.shows("/dev/pts/");
@@ -41,7 +46,10 @@ fn the_program_is_the_commands_own_with_its_environment_and_directory() {
     assert!(children_of(terminal.pid()).is_empty());
     terminal.signal(Signal::SIGTERM);
     assert_eq!(terminal.wait().signal(), Some(Signal::SIGTERM as i32));
-    assert_eq!(Terminal::start(&Command::new("/nowhere/to/be/found"), 24, 80).wait().code(), Some(127));
+    assert_eq!(
+        Terminal::start(&Command::new("/nowhere/to/be/found"), 24, 80).wait().code(),
+        Some(127)
+    );
 }
 
 #[test]
@@ -55,7 +63,9 @@ fn everything_written_before_the_end_is_seen_at_the_end() {
 
 #[test]
 fn a_resize_is_signalled_and_seen() {
-    let terminal = shell("trap 'stty size; echo resized' WINCH; stty size; echo ready; while :; do read -t 60; done");
+    let terminal = shell(
+        "trap 'stty size; echo resized' WINCH; stty size; echo ready; while :; do read -t 60; done",
+    );
     terminal.shows("24 80");
     terminal.shows("ready");
     terminal.resize(50, 132);
@@ -79,7 +89,9 @@ fn rows_pushed_off_a_smaller_screen_come_back_to_a_larger_one() {
 
 #[test]
 fn settings_are_seen_while_the_program_runs_and_when_it_has_ended() {
-    let mut terminal = shell("read -r; old=$(stty -g); stty -echo raw; echo raw; head -c1 >/dev/null; stty \"$old\"");
+    let mut terminal = shell(
+        "read -r; old=$(stty -g); stty -echo raw; echo raw; head -c1 >/dev/null; stty \"$old\"",
+    );
     let before = terminal.settings();
     assert!(before.local_flags.contains(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG));
     terminal.type_keys("\r");
@@ -104,8 +116,14 @@ fn ctrl_c_interrupts_and_a_closed_window_hangs_up() {
 
 #[test]
 fn bells_colours_and_modes_are_noticed() {
-    let modes = |on: char| format!("printf '\\033[?2004{on}\\033[?25{}'", if on == 'h' { 'l' } else { 'h' });
-    let script = format!("printf 'a\\a\\a 好\\033[1;32m林é\\033[0m b\\n'; {}; read -r; {}; echo done; cat", modes('h'), modes('l'));
+    let modes = |on: char| {
+        format!("printf '\\033[?2004{on}\\033[?25{}'", if on == 'h' { 'l' } else { 'h' })
+    };
+    let script = format!(
+        "printf 'a\\a\\a 好\\033[1;32m林é\\033[0m b\\n'; {}; read -r; {}; echo done; cat",
+        modes('h'),
+        modes('l')
+    );
     let terminal = shell(&script);
     terminal.waits("bracketed paste", |terminal| terminal.bracketed_paste().then_some(()));
     terminal.waits("no cursor", |terminal| terminal.cursor_hidden().then_some(()));
@@ -126,20 +144,28 @@ fn what_has_scrolled_off_is_kept_and_wrapped_rows_are_one_line() {
     for cols in [9, 10, 11, 80] {
         let terminal = Terminal::start(Command::new("bash").args(["-c", script]), 7, cols);
         terminal.shows("end");
-        let expected = (1..=1000).map(|i| format!("{i} {} {i}", "林".repeat(12))).chain(["end".to_owned()]);
+        let expected =
+            (1..=1000).map(|i| format!("{i} {} {i}", "林".repeat(12))).chain(["end".to_owned()]);
         let expected: Vec<_> = expected.collect();
         assert_eq!(terminal.lines(), expected, "{cols} columns");
         let screen = terminal.screen().len();
         terminal.resize(7, 100);
         let scrolled_off = expected.len() - screen;
-        assert_eq!(terminal.lines()[..scrolled_off], expected[..scrolled_off], "widened from {cols} columns");
+        assert_eq!(
+            terminal.lines()[..scrolled_off],
+            expected[..scrolled_off],
+            "widened from {cols} columns"
+        );
     }
 }
 
 #[test]
 fn a_text_is_found_across_the_end_of_a_row() {
     let terminal = Terminal::start(
-        Command::new("bash").args(["-c", "printf 'abcdefgh林ijklm\\nabcdefgh\\n林\\377\\357\\277\\275.\\n'; exec cat"]),
+        Command::new("bash").args([
+            "-c",
+            "printf 'abcdefgh林ijklm\\nabcdefgh\\n林\\377\\357\\277\\275.\\n'; exec cat",
+        ]),
         6,
         9,
     );
@@ -147,7 +173,10 @@ fn a_text_is_found_across_the_end_of_a_row() {
     assert_eq!(terminal.lines(), ["abcdefgh林ijklm", "abcdefgh", "林\u{fffd}\u{fffd}."]);
     assert_eq!(terminal.place_of("h林i"), Some((0, 7)));
     assert_eq!(terminal.place_of("林i"), Some((1, 0)), "it doesn't fit the last column");
-    assert_eq!(terminal.screen(), ["abcdefgh", "林ijklm", "abcdefgh", "林\u{fffd}\u{fffd}.", "", ""]);
+    assert_eq!(
+        terminal.screen(),
+        ["abcdefgh", "林ijklm", "abcdefgh", "林\u{fffd}\u{fffd}.", "", ""]
+    );
 }
 
 #[test]
@@ -163,13 +192,16 @@ fn a_large_paste_waits_for_a_slow_reader() {
     assert!(!String::from_utf8_lossy(&terminal.raw_output()).contains("499"));
     std::fs::write(&gate, "").expect("the gate opens");
     let expected = format!("\x1b[200~{}\x1b[201~", text.replace('\n', "\r"));
-    terminal.waits("the whole paste", |terminal| terminal.raw_output().ends_with(expected.as_bytes()).then_some(()));
+    terminal.waits("the whole paste", |terminal| {
+        terminal.raw_output().ends_with(expected.as_bytes()).then_some(())
+    });
     std::fs::remove_file(&gate).expect("the gate is there");
 }
 
 #[test]
 fn a_paste_without_brackets_is_typed_lines() {
-    let mut terminal = shell("stty -echo; echo ready; read -r a; read -r b; read -r c; echo \"$a+$b+$c\"");
+    let mut terminal =
+        shell("stty -echo; echo ready; read -r a; read -r b; read -r c; echo \"$a+$b+$c\"");
     terminal.shows("ready");
     terminal.paste("one\ntwo\r\nthree\n");
     assert!(terminal.wait().success());

@@ -10,7 +10,8 @@ struct Datagrams(UdpSocket);
 
 impl Datagrams {
     fn new(server: SocketAddr) -> Datagrams {
-        let socket = UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
+        let socket =
+            UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
         // Connected, it takes only what comes from this very address.
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -122,7 +123,9 @@ fn over_the_rate_limit_datagrams_are_dropped_and_the_rest_goes_on() {
     for i in 0..700 {
         udp.send(format!("flood {i}\n").as_bytes());
     }
-    let said = |client: &mut Client| client.sync().iter().filter(|line| line.contains("udp: flood")).count();
+    let said = |client: &mut Client| {
+        client.sync().iter().filter(|line| line.contains("udp: flood")).count()
+    };
     let mut heard = 0;
     // The burst passes, less what the nickname cost; then they come at their rate.
     wait_for("the burst", || {
@@ -148,7 +151,11 @@ fn a_datagram_to_the_client_holds_whole_lines_and_is_not_too_long() {
     while seen < 100 {
         let datagram = udp.receive();
         assert!(datagram.ends_with('\n'), "whole lines");
-        assert!(datagram.len() <= 1_200 || datagram.lines().count() == 1, "{} bytes", datagram.len());
+        assert!(
+            datagram.len() <= 1_200 || datagram.lines().count() == 1,
+            "{} bytes",
+            datagram.len()
+        );
         seen += datagram.lines().filter(|line| line.contains("alice: line ")).count();
     }
 }
@@ -249,7 +256,8 @@ fn each_client_is_answered_from_the_address_that_it_uses_also_after_a_takeover()
         let server = Server::start(&["--udp", listen]);
         let clients: Vec<Datagrams> = (addresses.iter().enumerate())
             .map(|(number, address)| {
-                let client = Datagrams::new(SocketAddr::new(address.parse().unwrap(), server.udp.port()));
+                let client =
+                    Datagrams::new(SocketAddr::new(address.parse().unwrap(), server.udp.port()));
                 client.hello(&format!("/nick udp{number}\n"));
                 client.reads(&format!("* you are now udp{number}"));
                 client
@@ -283,14 +291,21 @@ impl Link {
     const ENDS: [&str; 2] = ["fctest0", "fctest1"];
 
     fn make() -> Option<Link> {
-        let ip = |arguments: &[&str]| std::process::Command::new("ip").args(arguments).output().is_ok_and(|output| output.status.success());
+        let ip = |arguments: &[&str]| {
+            std::process::Command::new("ip")
+                .args(arguments)
+                .output()
+                .is_ok_and(|output| output.status.success())
+        };
         let [one, other] = Link::ENDS;
         if !ip(&["link", "add", one, "type", "veth", "peer", "name", other]) {
             return None;
         }
         let link = Link;
         for (end, address) in [(one, "fe80::fc:1/64"), (other, "fe80::fc:2/64")] {
-            if !ip(&["addr", "add", address, "dev", end, "nodad"]) || !ip(&["link", "set", end, "up"]) {
+            if !ip(&["addr", "add", address, "dev", end, "nodad"])
+                || !ip(&["link", "set", end, "up"])
+            {
                 return None;
             }
         }
@@ -316,22 +331,31 @@ fn a_link_local_client_keeps_its_scope_after_the_cookie_and_after_a_takeover() {
     };
     let server = Server::start(&["--udp", "[::]:0", "--tcp", "[::]:0"]);
     let [one, other] = Link::ENDS.map(Link::index);
-    // Both ends are this machine's, so what is sent to the other end's address on this end's link crosses it.
-    let at = |ip: &str, port, scope| SocketAddr::V6(std::net::SocketAddrV6::new(ip.parse().unwrap(), port, 0, scope));
+    // Both ends are this machine's, so what is sent to the other end's address on this end's link
+    // crosses it.
+    let at = |ip: &str, port, scope| {
+        SocketAddr::V6(std::net::SocketAddrV6::new(ip.parse().unwrap(), port, 0, scope))
+    };
     let socket = UdpSocket::bind(at("fe80::fc:1", 0, one)).unwrap();
     socket.connect(at("fe80::fc:2", server.udp.port(), one)).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let client = Datagrams(socket);
     client.hello("/whoami\n");
     let whoami = client.reads("served by worker 0").pop().unwrap();
-    assert!(whoami.contains(&format!("[fe80::fc:1%{other}]:")) || whoami.contains(&format!("[fe80::fc:1%{one}]:")), "{whoami}");
+    assert!(
+        whoami.contains(&format!("[fe80::fc:1%{other}]:"))
+            || whoami.contains(&format!("[fe80::fc:1%{one}]:")),
+        "{whoami}"
+    );
     let worker = server.process("worker 0");
     kill(worker, Signal::SIGKILL).unwrap();
     server.replaced("worker 0", worker);
     client.send(b"/ping after the takeover\n");
     client.reads("* pong after the takeover");
     // Over TCP the supervisor sends the address to the worker.
-    let mut tcp = Client::new(std::net::TcpStream::connect(at("fe80::fc:2", server.tcp.port(), one)).unwrap());
+    let mut tcp = Client::new(
+        std::net::TcpStream::connect(at("fe80::fc:2", server.tcp.port(), one)).unwrap(),
+    );
     tcp.say("/whoami");
     let whoami = tcp.reads("served by").pop().unwrap();
     assert!(whoami.contains("%"), "{whoami}");
@@ -348,14 +372,22 @@ fn a_session_without_a_key_is_sent_at_most_three_times_what_it_sent_and_what_a_p
     alice.sync();
     let udp = join(&server, "udp");
     udp.send(b"/rooms\n");
-    assert!(udp.reads("#room-39 (1): a topic").len() > 30, "the cookie that opened the session allows that");
+    assert!(
+        udp.reads("#room-39 (1): a topic").len() > 30,
+        "the cookie that opened the session allows that"
+    );
     // A forger has only to know the address. What the proof allows is soon used up.
     let (mut sent, mut received) = (0, 0);
     for _ in 0..20 {
         udp.send(b"/rooms\n");
         sent += "/rooms\n".len();
     }
-    for line in ["/rooms\n", "/help\n", "/who\n", "/history 500\n", "/hello\n", "/set\n", "/dance\n", "x\n"].iter().cycle().take(80) {
+    for line in
+        ["/rooms\n", "/help\n", "/who\n", "/history 500\n", "/hello\n", "/set\n", "/dance\n", "x\n"]
+            .iter()
+            .cycle()
+            .take(80)
+    {
         udp.send(line.as_bytes());
         sent += line.len();
         received += flood(&udp).concat().len();
@@ -368,7 +400,10 @@ fn a_session_without_a_key_is_sent_at_most_three_times_what_it_sent_and_what_a_p
     // The owner of the address proves it again, and asks again.
     let cookie = loop {
         udp.send(b"/hello                      \n");
-        if let Some(cookie) = flood(&udp).iter().find_map(|datagram| datagram.strip_prefix("* /hello ").map(str::to_owned)) {
+        if let Some(cookie) = flood(&udp)
+            .iter()
+            .find_map(|datagram| datagram.strip_prefix("* /hello ").map(str::to_owned))
+        {
             break cookie;
         }
     };
@@ -390,7 +425,11 @@ fn an_answer_that_is_too_long_is_replaced_by_a_cookie() {
             break told;
         }
     };
-    let cookie = told.strip_prefix("! answer not sent: prove your address with /hello COOKIE first, then ask again\n* ").expect(&told);
+    let cookie = told
+        .strip_prefix(
+            "! answer not sent: prove your address with /hello COOKIE first, then ask again\n* ",
+        )
+        .expect(&told);
     udp.send(format!("{cookie}/help\n").as_bytes());
     udp.reads("/quit [REASON]");
 }
@@ -403,7 +442,10 @@ fn join_with_key(server: &Server, nick: &str) -> (Datagrams, String) {
     assert!(cookie.ends_with(" key\n"), "{cookie}");
     client.send(format!("{}/nick {nick}\n", &cookie[2..]).as_bytes());
     let lines = client.reads(&format!("* you are now {nick}"));
-    let key = lines[0].strip_prefix("* ").filter(|key| key.starts_with("/key ")).expect("the first line has the key");
+    let key = lines[0]
+        .strip_prefix("* ")
+        .filter(|key| key.starts_with("/key "))
+        .expect("the first line has the key");
     (client, key.to_owned())
 }
 
@@ -465,9 +507,15 @@ fn lines_of_a_datagram_are_answered_in_their_order_whatever_the_answers_take() {
     let client = join(&server, "bob");
     client.send(b"/history 3\n/ping same\n/who\n/ping last\n");
     let answers = client.reads("* pong last");
-    let order: Vec<usize> = ["alice: said before", "end of the history", "pong same", "* in #lobby: ", "pong last"]
-        .iter()
-        .map(|part| answers.iter().position(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part} in {answers:?}")))
-        .collect();
+    let order: Vec<usize> =
+        ["alice: said before", "end of the history", "pong same", "* in #lobby: ", "pong last"]
+            .iter()
+            .map(|part| {
+                answers
+                    .iter()
+                    .position(|line| line.contains(part))
+                    .unwrap_or_else(|| panic!("no {part} in {answers:?}"))
+            })
+            .collect();
     assert!(order.is_sorted(), "{answers:?}");
 }

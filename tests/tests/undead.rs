@@ -41,21 +41,27 @@ fn fill_the_ring(a: &mut Client, b: &mut Client, what: &str) {
 fn given_up(server: &Server) -> usize {
     let find = || {
         let text = server.journal_text();
-        let line = text.lines().find(|line| line.contains(" missing from the history so far"))?.to_owned();
+        let line =
+            text.lines().find(|line| line.contains(" missing from the history so far"))?.to_owned();
         line.split_once(" lines missing")?.0.rsplit(' ').next()?.parse().ok()
     };
     wait_for("the journal to be back", find)
 }
 
-/// A control group in which no process can be started while it is closed. Source: cgroups(7), `pids`.
+/// A control group in which no process can be started while it is closed. Source: cgroups(7),
+/// `pids`.
 struct NoForks(PathBuf);
 
 impl NoForks {
-    /// For a server's supervisor; the processes that it has stay outside. `None` without the right to it.
+    /// For a server's supervisor; the processes that it has stay outside. `None` without the right
+    /// to it.
     fn of(server: &Server) -> Option<NoForks> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/sys/fs/cgroup/pids/forkchat-test-{}-{number}", std::process::id()));
+        let path = PathBuf::from(format!(
+            "/sys/fs/cgroup/pids/forkchat-test-{}-{number}",
+            std::process::id()
+        ));
         fs::create_dir(&path).ok()?;
         let group = NoForks(path);
         fs::write(group.0.join("cgroup.procs"), server.pid().to_string()).ok()?;
@@ -99,7 +105,9 @@ fn a_journal_that_cannot_be_forked_holds_up_nobody_and_the_history_says_what_is_
         let (server, mut a, mut b) = start(&["--model", model, "--max-connections", "50"]);
         a.say("said before");
         b.reads("said before");
-        let Some(forks) = NoForks::of(&server) else { return skip("no control group for processes can be made") };
+        let Some(forks) = NoForks::of(&server) else {
+            return skip("no control group for processes can be made");
+        };
         forks.close();
         let journal = server.process("journal");
         kill(journal, Signal::SIGKILL).unwrap();
@@ -121,7 +129,9 @@ fn a_journal_that_cannot_be_forked_holds_up_nobody_and_the_history_says_what_is_
 #[test]
 fn a_stand_in_that_is_killed_is_followed_by_another() {
     let (server, mut a, b) = start(&[]);
-    let Some(forks) = NoForks::of(&server) else { return skip("no control group for processes can be made") };
+    let Some(forks) = NoForks::of(&server) else {
+        return skip("no control group for processes can be made");
+    };
     forks.close();
     kill(server.process("journal"), Signal::SIGKILL).unwrap();
     server.tells("worker 0 makes the snapshots in place of the journal");
@@ -137,20 +147,23 @@ fn a_stand_in_that_is_killed_is_followed_by_another() {
         }
     }
     forks.open();
-    // It was gone for more than half a ring; its client was told everything before that or is disconnected, and others are served.
+    // It was gone for more than half a ring; its client was told everything before that or is
+    // disconnected, and others are served.
     server.process("worker 0");
     server.process("journal");
     other.rest_or_sync();
     server.join("someone").sync();
 }
 
-/// Has the journal crash until the others go on without it, as one does that has reached a limit at its first write. `between` is called before each crash.
+/// Has the journal crash until the others go on without it, as one does that has reached a limit at
+/// its first write. `between` is called before each crash.
 fn crash_the_journal(server: &Server, mut between: impl FnMut()) -> Pid {
     let mut crashed = Pid::from_raw(0);
     for _ in 0..8 {
         between();
         crashed = server.replaced("journal", crashed);
-        // Not while it applies a record: that would be quarantined, with the session that it came from.
+        // Not while it applies a record: that would be quarantined, with the session that it came
+        // from.
         wait_for("the journal to have nothing to do", || sleeps(crashed).then_some(()));
         kill(crashed, Signal::SIGSEGV).unwrap();
     }
@@ -203,7 +216,11 @@ fn what_is_said_while_a_journal_crashes_again_and_again_is_stored_and_none_count
         let mut reader = again.join("reader");
         reader.say("/history 500");
         let history = reader.reads("* end of the history of ");
-        let stored: Vec<&str> = history.iter().filter_map(|line| line.split_once("a: ")).map(|(_, text)| text).collect();
+        let stored: Vec<&str> = history
+            .iter()
+            .filter_map(|line| line.split_once("a: "))
+            .map(|(_, text)| text)
+            .collect();
         let expected: Vec<String> = (0..said).map(|number| format!("line {number}")).collect();
         assert_eq!(stored, expected, "{model}");
     }
@@ -222,12 +239,14 @@ impl Disk {
             return None;
         }
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("forkchat-disk-{}-{number}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("forkchat-disk-{}-{number}", std::process::id()));
         let image = directory.with_extension("image");
         fs::create_dir(&directory).unwrap();
         fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
         let image = image.to_str().unwrap();
-        let is_made = run("mkfs.ext4", &["-q", image]) && run("mount", &["-o", "loop", image, directory.to_str().unwrap()]);
+        let is_made = run("mkfs.ext4", &["-q", image])
+            && run("mount", &["-o", "loop", image, directory.to_str().unwrap()]);
         let disk = Disk { directory };
         (is_made && disk.freeze(true) && disk.freeze(false)).then_some(disk)
     }
@@ -247,7 +266,9 @@ impl Drop for Disk {
         // Whoever was stuck in it lets go of it a moment later.
         wait_for("the file system to be unmounted", || {
             let unmounted = Command::new("umount").arg(&self.directory).output();
-            let is_mounted = fs::read_to_string("/proc/mounts").unwrap_or_default().contains(self.directory.to_str().unwrap());
+            let is_mounted = fs::read_to_string("/proc/mounts")
+                .unwrap_or_default()
+                .contains(self.directory.to_str().unwrap());
             unmounted.is_ok_and(|output| output.status.success() || !is_mounted).then_some(())
         });
         let _ = fs::remove_dir(&self.directory);
@@ -257,9 +278,13 @@ impl Drop for Disk {
 
 /// Whether both threads of a journal sleep.
 fn sleeps(journal: Pid) -> bool {
-    let threads: Vec<_> = fs::read_dir(format!("/proc/{journal}/task")).into_iter().flatten().flatten().collect();
+    let threads: Vec<_> =
+        fs::read_dir(format!("/proc/{journal}/task")).into_iter().flatten().flatten().collect();
     threads.len() == 2
-        && threads.iter().all(|thread| fs::read_to_string(thread.path().join("status")).is_ok_and(|text| text.contains("State:\tS")))
+        && threads.iter().all(|thread| {
+            fs::read_to_string(thread.path().join("status"))
+                .is_ok_and(|text| text.contains("State:\tS"))
+        })
 }
 
 /// Whether a process that was killed is still there, in the kernel.
@@ -309,7 +334,8 @@ fn a_killed_journal_whose_disk_hangs_holds_up_nobody_and_is_replaced_when_it_is_
 fn a_server_whose_journal_hangs_stops_within_its_grace() {
     let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
     let data_dir = disk.path().join("data");
-    let (mut server, mut a, _b) = start(&["--grace", "1", "--data-dir", data_dir.to_str().unwrap()]);
+    let (mut server, mut a, _b) =
+        start(&["--grace", "1", "--data-dir", data_dir.to_str().unwrap()]);
     assert!(disk.freeze(true));
     a.say("that hangs");
     let journal = server.process("journal");
@@ -324,12 +350,26 @@ fn a_server_whose_journal_hangs_stops_within_its_grace() {
 }
 
 #[test]
-fn a_server_in_the_background_is_stopped_though_its_pid_file_and_its_log_are_on_a_disk_that_hangs() {
+fn a_server_in_the_background_is_stopped_though_its_pid_file_and_its_log_are_on_a_disk_that_hangs()
+{
     let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
     let data_dir = disk.path().join("data");
     let command = |name: &str| {
         let mut command = Command::new(server_binary());
-        command.args([name, "--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "1", "--grace", "1", "--data-dir"]).arg(&data_dir);
+        command
+            .args([
+                name,
+                "--tcp",
+                "127.0.0.1:0",
+                "--udp",
+                "off",
+                "--workers",
+                "1",
+                "--grace",
+                "1",
+                "--data-dir",
+            ])
+            .arg(&data_dir);
         command.output().unwrap()
     };
     assert_eq!(command("start").status.code(), Some(0));
@@ -350,7 +390,8 @@ fn a_server_in_the_background_is_stopped_though_its_pid_file_and_its_log_are_on_
     }
 }
 
-/// A control group of its own whose processes can be frozen: then they can't even be killed. Removed when it is dropped.
+/// A control group of its own whose processes can be frozen: then they can't even be killed.
+/// Removed when it is dropped.
 struct Freezer {
     directory: PathBuf,
 }
@@ -360,7 +401,8 @@ impl Freezer {
     fn new() -> Option<Freezer> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = Path::new("/sys/fs/cgroup/freezer").join(format!("forkchat-{}-{number}", std::process::id()));
+        let directory = Path::new("/sys/fs/cgroup/freezer")
+            .join(format!("forkchat-{}-{number}", std::process::id()));
         fs::create_dir(&directory).ok()?;
         Some(Freezer { directory })
     }
@@ -368,7 +410,10 @@ impl Freezer {
     fn freeze(&self, pid: Pid) {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string()).unwrap();
         fs::write(self.directory.join("freezer.state"), "FROZEN").unwrap();
-        let is_frozen = || fs::read_to_string(self.directory.join("freezer.state")).is_ok_and(|state| state.trim() == "FROZEN");
+        let is_frozen = || {
+            fs::read_to_string(self.directory.join("freezer.state"))
+                .is_ok_and(|state| state.trim() == "FROZEN")
+        };
         wait_for("it to be frozen", || is_frozen().then_some(()));
     }
 
@@ -380,7 +425,9 @@ impl Freezer {
 impl Drop for Freezer {
     fn drop(&mut self) {
         self.thaw();
-        wait_for("the control group to be empty", || fs::remove_dir(&self.directory).is_ok().then_some(()));
+        wait_for("the control group to be empty", || {
+            fs::remove_dir(&self.directory).is_ok().then_some(())
+        });
     }
 }
 
@@ -388,7 +435,8 @@ impl Drop for Freezer {
 fn a_worker_that_cannot_die_holds_up_nobody_else_and_is_replaced_when_it_is_gone() {
     let Some(freezer) = Freezer::new() else { return skip("no control group can be frozen") };
     let (server, mut a, mut b) = start(&[]);
-    let [mut frozen, mut free] = if (a.worker_number(), b.worker_number()) == (0, 1) { [a, b] } else { [b, a] };
+    let [mut frozen, mut free] =
+        if (a.worker_number(), b.worker_number()) == (0, 1) { [a, b] } else { [b, a] };
     assert_eq!((frozen.worker_number(), free.worker_number()), (0, 1));
     let worker = server.process("worker 0");
     freezer.freeze(worker);

@@ -42,8 +42,14 @@ impl Absent {
 }
 
 impl Session {
-    /// Whether a line was refused only because its receiver is not back yet: then it is kept. Otherwise gives it back.
-    pub(super) fn kept_for_absent(&mut self, mut line: Line, told: &Tagged<'_>, now: Instant) -> Option<Line> {
+    /// Whether a line was refused only because its receiver is not back yet: then it is kept.
+    /// Otherwise gives it back.
+    pub(super) fn kept_for_absent(
+        &mut self,
+        mut line: Line,
+        told: &Tagged<'_>,
+        now: Instant,
+    ) -> Option<Line> {
         let is_absent = told.event == Kind::Error && told.text().starts_with(NO_USER_NAMED);
         if !is_absent || !line.is_from_outage || line.asks != Asks::Tell {
             return Some(line);
@@ -56,17 +62,26 @@ impl Session {
         if line.tries == 1
             && let Some(nick) = receiver(&line)
         {
-            self.notice(format!("{nick} is not back yet; retrying your message for {} s", WAIT.as_secs()));
+            self.notice(format!(
+                "{nick} is not back yet; retrying your message for {} s",
+                WAIT.as_secs()
+            ));
         }
         self.absent.held.push(line);
         self.absent.again = Some(now + AGAIN);
         None
     }
 
-    /// Keeps a message that is typed after others to the same absent receiver, so that they arrive in order.
+    /// Keeps a message that is typed after others to the same absent receiver, so that they arrive
+    /// in order.
     pub(super) fn kept_after_others(&mut self, mut line: Line) -> Option<Line> {
-        let is_same = |held: &&Line| line.asks == Asks::Tell && receiver(held).map(key_of) == receiver(&line).map(key_of);
-        let Some(until) = self.absent.held.iter().find(is_same).map(|held| held.retried_until) else { return Some(line) };
+        let is_same = |held: &&Line| {
+            line.asks == Asks::Tell && receiver(held).map(key_of) == receiver(&line).map(key_of)
+        };
+        let Some(until) = self.absent.held.iter().find(is_same).map(|held| held.retried_until)
+        else {
+            return Some(line);
+        };
         (line.is_from_outage, line.retried_until) = (true, until);
         self.absent.held.push(line);
         None
@@ -78,7 +93,8 @@ impl Session {
             return;
         }
         let seen: Vec<_> = told.nick.iter().chain(&told.target).map(|nick| key_of(nick)).collect();
-        let is_back = |line: &mut Line| receiver(line).is_some_and(|nick| seen.contains(&key_of(nick)));
+        let is_back =
+            |line: &mut Line| receiver(line).is_some_and(|nick| seen.contains(&key_of(nick)));
         let back = self.absent.held.extract_if(.., is_back).collect();
         self.queue_again(back);
     }

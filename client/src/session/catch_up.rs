@@ -15,7 +15,8 @@ use std::collections::HashMap;
 /// Lines asked for in all rooms together, and in each at least.
 const LINES_MAX: usize = 500;
 const LINES_OF_A_ROOM_MIN: usize = 20;
-/// Lines shown between a loss and the history that are remembered; after more of them what is missing is unknown.
+/// Lines shown between a loss and the history that are remembered; after more of them what is
+/// missing is unknown.
 const SHOWN_MAX: usize = 20_000;
 /// Lines held back; more are shown at once, before what was said earlier.
 const HELD_MAX: usize = 2_000;
@@ -27,7 +28,8 @@ pub(super) struct CatchUp {
     last: Sequence,
     /// The last id received over this connection.
     newest: Sequence,
-    /// How many lines said in a room were shown of each record: of the last one, and after a loss of all since.
+    /// How many lines said in a room were shown of each record: of the last one, and after a loss
+    /// of all since.
     shown: HashMap<(Sequence, String), usize>,
     /// The connection was lost, and the history was not read since.
     is_pending: bool,
@@ -105,7 +107,8 @@ impl CatchUp {
 impl Session {
     /// Shows a line that was just said, or holds it back until what was said before it is known.
     pub(super) fn show_in_order(&mut self, told: Told) {
-        let is_settling = self.phase == Phase::Settling || self.phase == Phase::LoggingIn && self.login.is_return();
+        let is_settling = self.phase == Phase::Settling
+            || self.phase == Phase::LoggingIn && self.login.is_return();
         if !is_settling || !self.catch_up.is_pending() || told.to.is_some() || told.is_own {
             return self.show(Shown::Told(told));
         }
@@ -122,8 +125,9 @@ impl Session {
         }
     }
 
-    /// Shows in order what the histories of the rooms have and what was not shown yet, `arrived` lines of one's own, and what was held back; then says
-    /// what is unknown. `is_whole`: no datagram with a part of them was lost.
+    /// Shows in order what the histories of the rooms have and what was not shown yet, `arrived`
+    /// lines of one's own, and what was held back; then says what is unknown. `is_whole`: no
+    /// datagram with a part of them was lost.
     pub(super) fn show_missed(
         &mut self,
         history: Vec<Told>,
@@ -134,12 +138,18 @@ impl Session {
         if !self.catch_up.is_pending() {
             return arrived.into_iter().for_each(|told| self.show(Shown::Told(told)));
         }
-        let is_in_doubt = |room: &&String| !is_whole || complete_since.get(*room).is_none_or(|since| *since > self.catch_up.last);
+        let is_in_doubt = |room: &&String| {
+            !is_whole || complete_since.get(*room).is_none_or(|since| *since > self.catch_up.last)
+        };
         let in_doubt: Vec<String> = self.rooms.iter().filter(is_in_doubt).cloned().collect();
         let (is_unknown, missed) = (self.catch_up.is_unknown, self.catch_up.missed(history));
         let missed: Vec<Told> = missed.into_iter().filter(|told| !told.is_own).collect();
         let count = missed.len();
-        let mut all: Vec<Told> = missed.into_iter().chain(arrived).chain(std::mem::take(&mut self.catch_up.held)).collect();
+        let mut all: Vec<Told> = missed
+            .into_iter()
+            .chain(arrived)
+            .chain(std::mem::take(&mut self.catch_up.held))
+            .collect();
         all.sort_by_key(|told| told.id);
         all.into_iter().for_each(|told| self.show(Shown::Told(told)));
         self.catch_up.done();
@@ -147,9 +157,15 @@ impl Session {
             return self.say_unknown("the server's line numbers have changed");
         }
         let said = match (count, self.rooms.is_empty(), in_doubt.is_empty()) {
-            (0, false, true) => "nothing was said in your rooms while you were disconnected; ".to_owned(),
+            (0, false, true) => {
+                "nothing was said in your rooms while you were disconnected; ".to_owned()
+            }
             (0, ..) => String::new(),
-            _ => format!("{} said while you were disconnected {} marked ~; ", lines_of(count), if count == 1 { "is" } else { "are" }),
+            _ => format!(
+                "{} said while you were disconnected {} marked ~; ",
+                lines_of(count),
+                if count == 1 { "is" } else { "are" }
+            ),
         };
         let doubt = match in_doubt.len() {
             0 => String::new(),

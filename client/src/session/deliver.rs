@@ -7,7 +7,8 @@ use forkchat_common::command::{Command, Setting, parse};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use std::time::Instant;
 
-/// Lines and bytes in flight at most: more would only fill the server's buffers, and be in doubt if the connection were lost.
+/// Lines and bytes in flight at most: more would only fill the server's buffers, and be in doubt if
+/// the connection were lost.
 const IN_FLIGHT_LINES_MAX: usize = 64;
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024;
 /// Over UDP nothing holds a sender back, so fewer.
@@ -35,7 +36,10 @@ impl Session {
             ));
         }
         if self.queue_bytes + text.len() > QUEUE_BYTES_MAX {
-            return Some(format!("line not sent: already waiting to send {}; try again later", lines_of(self.queue.len())));
+            return Some(format!(
+                "line not sent: already waiting to send {}; try again later",
+                lines_of(self.queue.len())
+            ));
         }
         match parse(text) {
             Ok(Some((_, Command::Set(Setting::Echo | Setting::Tags, _)))) => {
@@ -55,7 +59,8 @@ impl Session {
         }
         let lines_max = if self.wishes.udp { IN_FLIGHT_DATAGRAMS_MAX } else { IN_FLIGHT_LINES_MAX };
         while self.in_flight.len() < lines_max && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX {
-            // After a command that changes the room or quits it is unknown where the next line would be said, and, after a loss, where to look for it.
+            // After a command that changes the room or quits it is unknown where the next line
+            // would be said, and, after a loss, where to look for it.
             if self.in_flight.iter().any(Line::moves) {
                 break;
             }
@@ -94,10 +99,13 @@ impl Session {
         self.in_flight.push(line);
     }
 
-    /// Shows lines that have waited for a while, and without a connection all of them. Of many lines, as after a paste, it shows only the number.
+    /// Shows lines that have waited for a while, and without a connection all of them. Of many
+    /// lines, as after a paste, it shows only the number.
     pub(super) fn tell_waiting(&mut self, now: Instant) {
         let is_offline = self.is_offline();
-        let is_due = |line: &Line| line.is_typed() && !line.is_told && (is_offline || now >= line.typed + WAITING);
+        let is_due = |line: &Line| {
+            line.is_typed() && !line.is_told && (is_offline || now >= line.typed + WAITING)
+        };
         if !self.wishes.interactive || !self.in_flight.iter().chain(&self.queue).any(is_due) {
             return;
         }
@@ -116,7 +124,10 @@ impl Session {
         if self.waiting_shown.1 <= WAITING_SHOWN_MAX {
             told.into_iter().for_each(|shown| self.show(shown));
         } else if shown_before <= WAITING_SHOWN_MAX {
-            self.notice(format!("waiting for the server to accept {}", lines_of(self.unaccepted())));
+            self.notice(format!(
+                "waiting for the server to accept {}",
+                lines_of(self.unaccepted())
+            ));
         }
     }
 

@@ -45,7 +45,14 @@ impl Session {
     /// Remembers who and what was named, the latest last.
     fn learn_words(&mut self, told: &Tagged<'_>) {
         let renamed = told.target.as_ref().filter(|_| told.event == Kind::Nick);
-        for nick in told.names.iter().take(NICKS_MAX).chain(&told.nick).chain(renamed).filter(|nick| key_of(nick) != self.key) {
+        for nick in told
+            .names
+            .iter()
+            .take(NICKS_MAX)
+            .chain(&told.nick)
+            .chain(renamed)
+            .filter(|nick| key_of(nick) != self.key)
+        {
             self.nicks.retain(|known| known != nick);
             self.nicks.push(nick.clone());
             self.has_new_words = true;
@@ -66,13 +73,17 @@ impl Session {
     }
 
     fn enter(&mut self, room: Option<String>) {
-        if let Some(room) = room.as_ref().filter(|room| !self.rooms.contains(room) && self.rooms.len() < ROOMS_KNOWN_MAX) {
+        if let Some(room) = room
+            .as_ref()
+            .filter(|room| !self.rooms.contains(room) && self.rooms.len() < ROOMS_KNOWN_MAX)
+        {
             self.rooms.push(room.clone());
         }
         self.current = room;
     }
 
-    /// Whether a line is meant for this person: a private one, or one with their name in it as a word of its own.
+    /// Whether a line is meant for this person: a private one, or one with their name in it as a
+    /// word of its own.
     pub(super) fn is_for_me(&self, told: &Told) -> bool {
         match told.kind {
             Some(Kind::Private) => true,
@@ -80,9 +91,11 @@ impl Session {
                 let is_of_name = |c: char| c.is_alphanumeric() || "_-[]{}\\^|".contains(c);
                 let text = key_of(&told.text);
                 text.match_indices(&*self.key).any(|(at, name)| {
-                    let (before, behind) = (text[..at].chars().next_back(), text[at + name.len()..].chars().next());
+                    let (before, behind) =
+                        (text[..at].chars().next_back(), text[at + name.len()..].chars().next());
                     // Scripts without spaces have words side by side.
-                    !name.is_ascii() || !before.is_some_and(is_of_name) && !behind.is_some_and(is_of_name)
+                    !name.is_ascii()
+                        || !before.is_some_and(is_of_name) && !behind.is_some_and(is_of_name)
                 })
             }
             _ => false,

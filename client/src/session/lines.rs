@@ -35,7 +35,9 @@ impl Asks {
             Ok(Some((_, Command::Msg { .. }))) => Asks::Tell,
             Ok(Some((row, _))) => Asks::Do(row.map_or("", |row| row.name).to_owned()),
             Err(CommandError::Usage(row)) => Asks::Do(row.name.to_owned()),
-            Err(CommandError::Unknown(name) | CommandError::Lookalike(_, name)) => Asks::Do(name.to_owned()),
+            Err(CommandError::Unknown(name) | CommandError::Lookalike(_, name)) => {
+                Asks::Do(name.to_owned())
+            }
         })
     }
 
@@ -158,9 +160,11 @@ impl Line {
         matches!(&self.asks, Asks::Do(name) if name == "quit")
     }
 
-    /// Whether it can be sent twice without effect on others: a command that only sets or asks for something.
+    /// Whether it can be sent twice without effect on others: a command that only sets or asks for
+    /// something.
     pub fn is_repeatable(&self) -> bool {
-        !self.asks.is_heard() && !matches!(parse(&self.text), Ok(Some((_, Command::Topic(Some(_))))))
+        !self.asks.is_heard()
+            && !matches!(parse(&self.text), Ok(Some((_, Command::Topic(Some(_))))))
     }
 
     /// Whether a room's history has it, if it was said.
@@ -234,20 +238,34 @@ impl InFlight {
         std::mem::take(&mut self.lines)
     }
 
-    /// The line that is answered by what the server told, if it is an answer. `is_own`: it bears one's own name. `is_lossy`: answers may be missing, so an
-    /// echo is known by its text. `is_nowhere`: one is in no room, so that what is said is refused.
+    /// The line that is answered by what the server told, if it is an answer. `is_own`: it bears
+    /// one's own name. `is_lossy`: answers may be missing, so an echo is known by its text.
+    /// `is_nowhere`: one is in no room, so that what is said is refused.
     ///
-    /// Where no answer is missing, commands before it are done as well, the server answers in order; what is said before it is not taken to be, it has
-    /// an echo of its own.
-    pub fn answered(&mut self, told: &Tagged<'_>, is_own: bool, is_lossy: bool, is_nowhere: bool) -> Option<Line> {
-        // A message to oneself comes twice, as echo and as message. Its text distinguishes it from the next one.
+    /// Where no answer is missing, commands before it are done as well, the server answers in
+    /// order; what is said before it is not taken to be, it has an echo of its own.
+    pub fn answered(
+        &mut self,
+        told: &Tagged<'_>,
+        is_own: bool,
+        is_lossy: bool,
+        is_nowhere: bool,
+    ) -> Option<Line> {
+        // A message to oneself comes twice, as echo and as message. Its text distinguishes it from
+        // the next one.
         let is_by_text = is_lossy || told.event == Kind::Private;
-        let echoes = |line: &Line, asks: Asks| is_own && line.asks == asks && (!is_by_text || line.heard().as_deref() == Some(told.text()));
+        let echoes = |line: &Line, asks: Asks| {
+            is_own
+                && line.asks == asks
+                && (!is_by_text || line.heard().as_deref() == Some(told.text()))
+        };
         let fits = |line: &Line| match (told.event, told.to.as_deref()) {
             (Kind::Say, None) => echoes(line, Asks::Say),
             (Kind::Action, None) => echoes(line, Asks::Act),
             (Kind::Private, None) => echoes(line, Asks::Tell),
-            (Kind::Error, None) => is_nowhere && line.asks == Asks::Say || line.asks == Asks::Do(String::new()),
+            (Kind::Error, None) => {
+                is_nowhere && line.asks == Asks::Say || line.asks == Asks::Do(String::new())
+            }
             (_, Some(to)) => line.asks.command() == Some(to),
             (_, None) => false,
         };
@@ -285,7 +303,9 @@ mod tests {
 
     fn flight(lines: &[&str]) -> InFlight {
         let mut flight = InFlight::default();
-        lines.iter().for_each(|text| flight.push(Line::new(text, Purpose::Typed, Instant::now()).unwrap()));
+        lines
+            .iter()
+            .for_each(|text| flight.push(Line::new(text, Purpose::Typed, Instant::now()).unwrap()));
         flight
     }
 
@@ -301,8 +321,15 @@ mod tests {
         let mut flight = flight(&["one", "/me waves", "/msg bob psst", "/who", "two", "/dance"]);
         assert_eq!(answer(&mut flight, "event=say;room=#lobby;nick=bob"), None);
         assert_eq!(answer(&mut flight, "event=say;room=#lobby;nick=me").as_deref(), Some("one"));
-        assert_eq!(answer(&mut flight, "event=say;room=#lobby;nick=me"), None, "the action isn't answered yet");
-        assert_eq!(answer(&mut flight, "event=action;room=#lobby;nick=me").as_deref(), Some("/me waves"));
+        assert_eq!(
+            answer(&mut flight, "event=say;room=#lobby;nick=me"),
+            None,
+            "the action isn't answered yet"
+        );
+        assert_eq!(
+            answer(&mut flight, "event=action;room=#lobby;nick=me").as_deref(),
+            Some("/me waves")
+        );
         assert_eq!(answer(&mut flight, "event=error;to=msg").as_deref(), Some("/msg bob psst"));
         assert_eq!(answer(&mut flight, "event=reply;to=who").as_deref(), Some("/who"));
         assert_eq!(answer(&mut flight, "event=reply;to=who"), None, "the answer's second line");
@@ -324,7 +351,8 @@ mod tests {
     #[test]
     fn a_refusal_without_a_command_is_of_what_was_said_nowhere() {
         let mut flight = flight(&["hi"]);
-        let told = Tagged::parse("@id=1;event=error ! you are in no room; /join #ROOM first").unwrap();
+        let told =
+            Tagged::parse("@id=1;event=error ! you are in no room; /join #ROOM first").unwrap();
         assert!(flight.answered(&told, false, false, false).is_none(), "a dismissal");
         assert!(flight.answered(&told, false, false, true).is_some());
     }

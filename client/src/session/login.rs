@@ -18,15 +18,18 @@ use forkchat_common::wire::tagged::{Kind, Tagged};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// After how many seconds each the nickname is asked for again while the old session seems to hold it.
+/// After how many seconds each the nickname is asked for again while the old session seems to hold
+/// it.
 ///
-/// Together longer than the server keeps a silent UDP session ([`forkchat_common::limits::UDP_SILENCE_SECONDS_MAX`]).
+/// Together longer than the server keeps a silent UDP session
+/// ([`forkchat_common::limits::UDP_SILENCE_SECONDS_MAX`]).
 const REGAIN_SECONDS: [u64; 9] = [1, 1, 2, 4, 8, 15, 30, 30, 35];
 /// Over UDP a login is sent so often, and then counts as done; a history is asked for no oftener.
 const LOGIN_TRIES_MAX: u32 = 6;
 /// How long the server may take to answer a login.
 const LOGIN: Duration = Duration::from_secs(30);
-/// Lines of histories kept while settling: as many as are answered for as many rooms as lines in flight can have been said in.
+/// Lines of histories kept while settling: as many as are answered for as many rooms as lines in
+/// flight can have been said in.
 const HISTORY_KEPT_MAX: usize = 64 * HISTORY_LINES;
 /// Lines of a room's history asked for: as many as the server gives.
 const HISTORY_LINES: usize = 500;
@@ -38,7 +41,8 @@ const FIRST_ROOM: &str = "#lobby";
 pub(super) struct Login {
     /// After a loss: the former nickname, rooms and current room.
     former: Option<(String, Vec<String>, Option<String>)>,
-    /// While histories are asked for, which takes going from room to room: where one talked, and will again; `None` otherwise.
+    /// While histories are asked for, which takes going from room to room: where one talked, and
+    /// will again; `None` otherwise.
     talked_in: Option<Option<String>>,
     /// The server's words if a wish was refused, and whether it was the nickname.
     refused: Option<String>,
@@ -46,13 +50,16 @@ pub(super) struct Login {
     regains: usize,
     /// How often the login was sent over this connection.
     tries: u32,
-    /// The log position of the first login. Earlier lines in the history are from others, or from an earlier run.
+    /// The log position of the first login. Earlier lines in the history are from others, or from
+    /// an earlier run.
     place: Option<Sequence>,
-    /// When its last lines were sent, while their answers are awaited; and whether they were awaited in vain.
+    /// When its last lines were sent, while their answers are awaited; and whether they were
+    /// awaited in vain.
     began: Option<Instant>,
     is_given_up: bool,
-    /// Whether the last `/history` that was sent was typed: then its lines are shown. Others are this client's own business, also those that come
-    /// late, when a part was lost and it was asked for again.
+    /// Whether the last `/history` that was sent was typed: then its lines are shown. Others are
+    /// this client's own business, also those that come late, when a part was lost and it was asked
+    /// for again.
     is_history_wanted: bool,
     /// What the history told, and from which place on it has everything, by room.
     history: Vec<Told>,
@@ -100,10 +107,12 @@ impl Session {
         self.log_in(now);
     }
 
-    /// Sends everything that a login consists of; [`Session::logged_in`] follows with the last answer.
+    /// Sends everything that a login consists of; [`Session::logged_in`] follows with the last
+    /// answer.
     pub(super) fn log_in(&mut self, now: Instant) {
         self.phase = Phase::LoggingIn;
-        (self.login.refused, self.login.is_nick_refused, self.login.regains, self.login.began) = (None, false, 0, Some(now));
+        (self.login.refused, self.login.is_nick_refused, self.login.regains, self.login.began) =
+            (None, false, 0, Some(now));
         for line in ["/set tags on", "/set echo on"] {
             self.send_for(line, Purpose::Setup, now);
         }
@@ -113,16 +122,23 @@ impl Session {
             self.spoken_in = self.wishes.charset;
         }
         if let Some(joins) = self.joins {
-            self.send_for(if joins { "/set joins on" } else { "/set joins off" }, Purpose::Setup, now);
+            self.send_for(
+                if joins { "/set joins on" } else { "/set joins off" },
+                Purpose::Setup,
+                now,
+            );
         }
         let (nick, rooms) = match self.login.former.clone() {
-            Some((nick, rooms, current)) => (Some(nick), rooms.into_iter().chain(current).collect()),
+            Some((nick, rooms, current)) => {
+                (Some(nick), rooms.into_iter().chain(current).collect())
+            }
             None => (self.wishes.nick.clone(), self.wishes.rooms.clone()),
         };
         if let Some(nick) = nick {
             self.send_for(&format!("/nick {nick}"), Purpose::Nick, now);
         }
-        // Before the others are entered: in as many rooms as the server allows there is no place for it.
+        // Before the others are entered: in as many rooms as the server allows there is no place
+        // for it.
         if self.login.is_return() && !rooms.iter().any(|room| room == FIRST_ROOM) {
             self.send_for(&format!("/leave {FIRST_ROOM}"), Purpose::Setup, now);
         }
@@ -157,7 +173,9 @@ impl Session {
                 self.login.refused = Some(told.text().to_owned());
                 self.login.is_nick_refused |= line.purpose == Purpose::Nick;
             }
-            Purpose::Setup if told.to.as_deref() == Some("charset") && !is_refused => self.heard_in = self.wishes.charset,
+            Purpose::Setup if told.to.as_deref() == Some("charset") && !is_refused => {
+                self.heard_in = self.wishes.charset
+            }
             Purpose::Fence(Fence::Login) => self.logged_in(told.id, now),
             Purpose::Fence(Fence::Settled) if !self.goes_back(now) => self.settle(now),
             Purpose::Typed if told.event == Kind::Reply => self.obeyed(line, now),
@@ -169,9 +187,11 @@ impl Session {
     /// The login's answers are all there.
     fn logged_in(&mut self, place: Option<Sequence>, now: Instant) {
         self.login.began = None;
-        let is_unanswered = |line: &Line| matches!(line.purpose, Purpose::Setup | Purpose::Nick | Purpose::Room);
+        let is_unanswered =
+            |line: &Line| matches!(line.purpose, Purpose::Setup | Purpose::Nick | Purpose::Room);
         if self.login.tries < LOGIN_TRIES_MAX && self.in_flight.iter().any(is_unanswered) {
-            // Over UDP an answer is missing: it is unknown whether the command was done, so it is repeated.
+            // Over UDP an answer is missing: it is unknown whether the command was done, so it is
+            // repeated.
             self.in_flight.forget(|line| !line.is_typed());
             self.login.tries += 1;
             return self.log_in(now);
@@ -192,17 +212,22 @@ impl Session {
                         "reconnected, but {nick} is taken, perhaps still by the lost connection; trying again for {minutes} minutes"
                     ));
                 }
-                self.phase = Phase::Regaining(now + Duration::from_secs(REGAIN_SECONDS[self.login.regains]));
+                self.phase =
+                    Phase::Regaining(now + Duration::from_secs(REGAIN_SECONDS[self.login.regains]));
                 self.login.regains += 1;
                 self.show_held();
                 return;
             }
             self.login.former = None;
             if self.login.is_nick_refused {
-                self.notice(format!("{nick} is still taken; you are now {}, /nick NAME changes it", self.nick));
+                self.notice(format!(
+                    "{nick} is still taken; you are now {}, /nick NAME changes it",
+                    self.nick
+                ));
                 self.show_queue_as_not_sent();
             } else {
-                let room = self.current.as_ref().map_or(String::new(), |room| format!(" in {room}"));
+                let room =
+                    self.current.as_ref().map_or(String::new(), |room| format!(" in {room}"));
                 self.notice(format!("reconnected as {nick}{room}"));
                 return self.ask_or_doubt(now);
             }
@@ -228,20 +253,28 @@ impl Session {
         self.send_for("/whoami", Purpose::Fence(Fence::Login), now);
     }
 
-    /// Asks for the histories of the rooms in which lines are in doubt, or others may have spoken; `false` if there is nothing to ask for.
+    /// Asks for the histories of the rooms in which lines are in doubt, or others may have spoken;
+    /// `false` if there is nothing to ask for.
     fn ask_for_history(&mut self, now: Instant) -> bool {
-        let in_doubt: Vec<&String> =
-            self.doubtful.iter().filter(|line| line.is_in_history()).filter_map(|line| line.room.as_ref()).collect();
+        let in_doubt: Vec<&String> = self
+            .doubtful
+            .iter()
+            .filter(|line| line.is_in_history())
+            .filter_map(|line| line.room.as_ref())
+            .collect();
         let lines = CatchUp::lines_of_each(self.rooms.len());
         let is_asked = |room: &&String| self.catch_up.is_pending() || in_doubt.contains(room);
         let rooms: Vec<(String, usize)> = (self.rooms.iter().filter(is_asked))
-            .map(|room| (room.clone(), if in_doubt.contains(&room) { HISTORY_LINES } else { lines }))
+            .map(|room| {
+                (room.clone(), if in_doubt.contains(&room) { HISTORY_LINES } else { lines })
+            })
             .collect();
         if rooms.is_empty() {
             return false;
         }
         self.phase = Phase::Settling;
-        (self.login.history, self.login.complete_since, self.login.began) = (Vec::new(), HashMap::new(), Some(now));
+        (self.login.history, self.login.complete_since, self.login.began) =
+            (Vec::new(), HashMap::new(), Some(now));
         self.login.gaps = self.signs.gaps();
         let current = self.login.talked_in.get_or_insert_with(|| self.current.clone()).clone();
         for (room, lines) in rooms {
@@ -262,9 +295,13 @@ impl Session {
         }
     }
 
-    /// Over UDP the line that goes back to the room one talked in may be lost: then sends it again; `false` if one is there, or it was tried often.
+    /// Over UDP the line that goes back to the room one talked in may be lost: then sends it again;
+    /// `false` if one is there, or it was tried often.
     fn goes_back(&mut self, now: Instant) -> bool {
-        let Some(Some(room)) = self.login.talked_in.clone().filter(|room| *room != self.current) else { return false };
+        let Some(Some(room)) = self.login.talked_in.clone().filter(|room| *room != self.current)
+        else {
+            return false;
+        };
         self.login.tries += 1;
         if !self.wishes.udp || self.login.tries > LOGIN_TRIES_MAX {
             return false;
@@ -274,7 +311,8 @@ impl Session {
         true
     }
 
-    /// Keeps the lines of the history while settling. Returns whether this line belongs to it, or to an earlier answer that is not shown.
+    /// Keeps the lines of the history while settling. Returns whether this line belongs to it, or
+    /// to an earlier answer that is not shown.
     pub(super) fn is_history(&mut self, line: &Tagged<'_>, told: &Told, now: Instant) -> bool {
         let is_of_history = told.to.as_deref() == Some("history");
         let is_history = self.phase == Phase::Settling && is_of_history;
@@ -282,7 +320,10 @@ impl Session {
             // However long it takes, it is being answered.
             self.login.began = Some(now);
         }
-        if is_history && matches!(told.kind, Some(Kind::Say | Kind::Action)) && self.login.history.len() < HISTORY_KEPT_MAX {
+        if is_history
+            && matches!(told.kind, Some(Kind::Say | Kind::Action))
+            && self.login.history.len() < HISTORY_KEPT_MAX
+        {
             self.login.history.push(told.clone());
         }
         if let (true, Some(room), Some(since)) = (is_history, &line.room, line.since) {
@@ -293,7 +334,10 @@ impl Session {
 
     /// When a login that is not answered is given up.
     pub(super) fn login_deadline(&self) -> Option<Instant> {
-        self.login.began.filter(|_| matches!(self.phase, Phase::LoggingIn | Phase::Settling)).map(|began| began + LOGIN)
+        self.login
+            .began
+            .filter(|_| matches!(self.phase, Phase::LoggingIn | Phase::Settling))
+            .map(|began| began + LOGIN)
     }
 
     /// The server does not answer.
@@ -302,7 +346,8 @@ impl Session {
         self.push(Output::Close);
     }
 
-    /// The history is there: shows the doubtful lines that are in it as accepted, and sends again those that are not.
+    /// The history is there: shows the doubtful lines that are in it as accepted, and sends again
+    /// those that are not.
     fn settle(&mut self, now: Instant) {
         self.login.began = None;
         let (mut again, mut doubtful) = (Vec::new(), Vec::new());
@@ -312,7 +357,8 @@ impl Session {
             match self.verdict(&line, &mut history) {
                 Verdict::Arrived(told) => arrived.push(Told { is_earlier: false, ..*told }),
                 Verdict::Missing => again.push(line),
-                // A command such as /join is done again in any case: the lines typed after it are meant for that room.
+                // A command such as /join is done again in any case: the lines typed after it are
+                // meant for that room.
                 Verdict::Unknown if line.is_repeatable() => again.push(line),
                 Verdict::Unknown => doubtful.push(line),
             }
@@ -324,16 +370,26 @@ impl Session {
         self.doubt(now);
     }
 
-    /// What the history says of a line. One that is found is marked, so that it is not found for the next one with the same text.
+    /// What the history says of a line. One that is found is marked, so that it is not found for
+    /// the next one with the same text.
     fn verdict(&self, line: &Line, history: &mut [Told]) -> Verdict {
-        let Some(room) = line.room.as_ref().filter(|room| line.is_in_history() && self.rooms.contains(room)) else {
+        let Some(room) =
+            line.room.as_ref().filter(|room| line.is_in_history() && self.rooms.contains(room))
+        else {
             return Verdict::Unknown;
         };
         let place = self.login.place.unwrap_or_default();
         let (last, mut echoes) = self.last_echo.get(room).copied().unwrap_or((place, 0));
         let kind = if line.asks == Asks::Act { Kind::Action } else { Kind::Say };
-        let is_ours = |told: &Told| told.room.as_ref() == Some(room) && told.nick.as_deref().is_some_and(|nick| key_of(nick) == line.key);
-        let is_it = |told: &Told| !told.is_own && told.kind == Some(kind) && Some(told.text.as_str()) == line.heard().as_deref();
+        let is_ours = |told: &Told| {
+            told.room.as_ref() == Some(room)
+                && told.nick.as_deref().is_some_and(|nick| key_of(nick) == line.key)
+        };
+        let is_it = |told: &Told| {
+            !told.is_own
+                && told.kind == Some(kind)
+                && Some(told.text.as_str()) == line.heard().as_deref()
+        };
         let found = history.iter().position(|told| {
             if !is_ours(told) || told.id < Some(last) {
                 return false;
@@ -349,10 +405,13 @@ impl Session {
             history[at].is_own = true;
             return Verdict::Arrived(Box::new(history[at].clone()));
         }
-        // Over UDP echoes may be lost, so it may also stand before the last one that came; and the history has to be whole from the very beginning.
+        // Over UDP echoes may be lost, so it may also stand before the last one that came; and the
+        // history has to be whole from the very beginning.
         let begins = if self.wishes.udp { place } else { last };
-        let may_stand_before = history.iter().any(|told| is_ours(told) && is_it(told) && told.id > Some(begins));
-        let is_whole = self.login.complete_since.get(room).is_some_and(|since| *since <= begins) && self.login.gaps == self.signs.gaps();
+        let may_stand_before =
+            history.iter().any(|told| is_ours(told) && is_it(told) && told.id > Some(begins));
+        let is_whole = self.login.complete_since.get(room).is_some_and(|since| *since <= begins)
+            && self.login.gaps == self.signs.gaps();
         if is_whole && !may_stand_before { Verdict::Missing } else { Verdict::Unknown }
     }
 
@@ -372,17 +431,23 @@ impl Session {
         }
     }
 
-    /// Nothing more can be learned about the lines in doubt: shows them so. From now on lines are sent as they are typed.
+    /// Nothing more can be learned about the lines in doubt: shows them so. From now on lines are
+    /// sent as they are typed.
     fn doubt(&mut self, now: Instant) {
         self.login.talked_in = None;
         self.catch_up_in_vain();
-        let (again, doubtful): (Vec<Line>, Vec<Line>) = std::mem::take(&mut self.doubtful).into_iter().partition(Line::is_repeatable);
+        let (again, doubtful): (Vec<Line>, Vec<Line>) =
+            std::mem::take(&mut self.doubtful).into_iter().partition(Line::is_repeatable);
         self.queue_again(again);
         self.show_all(doubtful.iter(), Standing::Doubtful);
         if !doubtful.is_empty() {
             self.notice(format!(
                 "{} may not have arrived; to send {it} again, recall {it} with the up arrow",
-                if doubtful.len() == 1 { "this line".to_owned() } else { format!("these {} lines", doubtful.len()) },
+                if doubtful.len() == 1 {
+                    "this line".to_owned()
+                } else {
+                    format!("these {} lines", doubtful.len())
+                },
                 it = if doubtful.len() == 1 { "it" } else { "them" }
             ));
         }

@@ -45,7 +45,8 @@ pub use shown::{Shown, Standing, Told};
 
 /// A line that isn't accepted after this is shown as waiting.
 const WAITING: Duration = Duration::from_secs(1);
-/// Of many lines that were not sent a person is shown so many; of those in doubt there are never more.
+/// Of many lines that were not sent a person is shown so many; of those in doubt there are never
+/// more.
 const UNSAID_SHOWN_MAX: usize = 64;
 /// How long a goodbye is waited for.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -65,7 +66,8 @@ pub struct Wishes {
     pub udp: bool,
     /// Whether a person is there, who sees what happens: then a lost connection is taken up again.
     pub interactive: bool,
-    /// Whether lines may be commands, which are executed; otherwise every line is text, and said exactly.
+    /// Whether lines may be commands, which are executed; otherwise every line is text, and said
+    /// exactly.
     pub commands: bool,
 }
 
@@ -146,13 +148,15 @@ pub struct Session {
     spoken_in: Charset,
     login: Login,
     backoff: Backoff,
-    /// For each room: the position of the last own echo in the log, and the number of own echoes there.
+    /// For each room: the position of the last own echo in the log, and the number of own echoes
+    /// there.
     last_echo: HashMap<String, (Sequence, usize)>,
     signs: SignsOfLife,
     catch_up: CatchUp,
     absent: Absent,
 
-    /// The last answer: its command and id, and whether it is shown; its further lines go the same way.
+    /// The last answer: its command and id, and whether it is shown; its further lines go the same
+    /// way.
     last_answer: Option<(String, Option<Sequence>, bool)>,
     /// Those who were seen, the latest last; for completion.
     nicks: Vec<String>,
@@ -199,13 +203,15 @@ impl Session {
         self.outputs.pop_front()
     }
 
-    /// The room one talks in; without a connection, or until everything is as before, the one that is taken back.
+    /// The room one talks in; without a connection, or until everything is as before, the one that
+    /// is taken back.
     pub fn room(&self) -> Option<&str> {
         let current = self.login.talked_in().unwrap_or(&self.current);
         self.login.former().map_or(current.as_deref(), |(_, room)| room)
     }
 
-    /// The name for the prompt: the current one, or without a connection the one that is taken back. Empty before the login.
+    /// The name for the prompt: the current one, or without a connection the one that is taken
+    /// back. Empty before the login.
     pub fn prompt_nick(&self) -> &str {
         self.login.former().map_or(&self.nick, |(nick, _)| nick)
     }
@@ -215,28 +221,34 @@ impl Session {
         &self.nick
     }
 
-    /// Whether something is under way that may change the room, or end everything: then a prompt would soon be wrong.
+    /// Whether something is under way that may change the room, or end everything: then a prompt
+    /// would soon be wrong.
     pub fn is_moving(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::LoggingIn | Phase::Leaving(_) | Phase::Ended)
-            || self.phase == Phase::Ready && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
+            || self.phase == Phase::Ready
+                && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
     }
 
     /// Whether lines are kept back for now: there is no connection, or not one's nickname.
     pub fn is_waiting(&self) -> bool {
-        self.is_offline() || matches!(self.phase, Phase::Regaining(_)) || self.phase == Phase::LoggingIn && self.login.is_return()
+        self.is_offline()
+            || matches!(self.phase, Phase::Regaining(_))
+            || self.phase == Phase::LoggingIn && self.login.is_return()
     }
 
     fn is_offline(&self) -> bool {
         matches!(self.phase, Phase::Offline(_) | Phase::Returning)
     }
 
-    /// Those who were seen, the latest first, and the rooms: what can be completed. `None` if nothing changed since it was last asked.
+    /// Those who were seen, the latest first, and the rooms: what can be completed. `None` if
+    /// nothing changed since it was last asked.
     pub fn words(&mut self) -> Option<(Vec<String>, Vec<String>)> {
         let has_changed = std::mem::take(&mut self.has_new_words);
         has_changed.then(|| (self.nicks.iter().rev().cloned().collect(), self.known_rooms.clone()))
     }
 
-    /// A line was typed. Empty ones do nothing, except that they end the wait for the next attempt to connect.
+    /// A line was typed. Empty ones do nothing, except that they end the wait for the next attempt
+    /// to connect.
     pub fn typed(&mut self, text: &str, now: Instant) {
         let read = as_read(text);
         let text = if self.wishes.commands { read } else { literal(&read).into_owned() };
@@ -265,7 +277,8 @@ impl Session {
         self.tell_waiting(now);
     }
 
-    /// Nothing more will be typed: leaves when every line is accepted. A person is not kept waiting long, and not at all without a connection.
+    /// Nothing more will be typed: leaves when every line is accepted. A person is not kept waiting
+    /// long, and not at all without a connection.
     pub fn input_ended(&mut self, now: Instant) {
         self.input_ended = Some(now);
         if self.is_offline() {
@@ -273,7 +286,11 @@ impl Session {
         }
         self.proceed(now);
         if self.wishes.interactive && self.unaccepted() > 0 {
-            self.notice(format!("waiting up to {} s for the server to accept {}", LAST_LINES.as_secs(), lines_of(self.unaccepted())));
+            self.notice(format!(
+                "waiting up to {} s for the server to accept {}",
+                LAST_LINES.as_secs(),
+                lines_of(self.unaccepted())
+            ));
         }
     }
 
@@ -300,7 +317,8 @@ impl Session {
             return self.fail(format!("connection lost: {why}"));
         }
         let wait = self.backoff.next_wait(chance);
-        let what = if self.phase == Phase::Returning { "cannot connect" } else { "connection lost" };
+        let what =
+            if self.phase == Phase::Returning { "cannot connect" } else { "connection lost" };
         self.notice(format!("{what}: {why}; trying again in {:.1} s", wait.as_secs_f64()));
         self.phase = Phase::Offline(now + wait);
         self.tell_waiting(now);
@@ -309,14 +327,28 @@ impl Session {
     /// When [`Session::tick`] is to be called at the latest.
     pub fn next_tick(&self) -> Option<Instant> {
         let is_untold = |line: &&Line| self.wishes.interactive && line.is_typed() && !line.is_told;
-        let waiting = self.queue.iter().chain(self.in_flight.iter()).filter(is_untold).map(|line| line.typed + WAITING);
+        let waiting = self
+            .queue
+            .iter()
+            .chain(self.in_flight.iter())
+            .filter(is_untold)
+            .map(|line| line.typed + WAITING);
         let phase = match self.phase {
             Phase::Offline(at) | Phase::Regaining(at) | Phase::Leaving(at) => Some(at),
             _ => None,
         };
         let is_leaving = matches!(self.phase, Phase::Leaving(_) | Phase::Ended);
-        let last_lines = self.input_ended.filter(|_| self.wishes.interactive && !is_leaving).map(|since| since + LAST_LINES);
-        waiting.chain(phase).chain(last_lines).chain(self.login_deadline()).chain(self.next_sign_of_life()).chain(self.absent.again()).min()
+        let last_lines = self
+            .input_ended
+            .filter(|_| self.wishes.interactive && !is_leaving)
+            .map(|since| since + LAST_LINES);
+        waiting
+            .chain(phase)
+            .chain(last_lines)
+            .chain(self.login_deadline())
+            .chain(self.next_sign_of_life())
+            .chain(self.absent.again())
+            .min()
     }
 
     /// Time has passed.
@@ -332,7 +364,10 @@ impl Session {
             _ => {}
         }
         let is_leaving = matches!(self.phase, Phase::Leaving(_));
-        if self.wishes.interactive && !is_leaving && self.input_ended.is_some_and(|since| now >= since + LAST_LINES) {
+        if self.wishes.interactive
+            && !is_leaving
+            && self.input_ended.is_some_and(|since| now >= since + LAST_LINES)
+        {
             return self.leave(now);
         }
         if self.login_deadline().is_some_and(|at| now >= at) {
@@ -367,7 +402,8 @@ impl Session {
             return self.proceed(now);
         }
         let is_own = tagged.nick.as_deref().is_some_and(|nick| key_of(nick) == self.key);
-        let answered = self.in_flight.answered(&tagged, is_own, self.wishes.udp, self.current.is_none());
+        let answered =
+            self.in_flight.answered(&tagged, is_own, self.wishes.udp, self.current.is_none());
         let was_answer = answered.is_some();
         let answered = answered.and_then(|line| self.kept_for_absent(line, &tagged, now));
         if was_answer && answered.is_none() {
@@ -390,20 +426,29 @@ impl Session {
         self.proceed(now);
     }
 
-    /// A filter names a line that others were to see and that the server refused: it was not said, and the exit code says so.
+    /// A filter names a line that others were to see and that the server refused: it was not said,
+    /// and the exit code says so.
     fn note_refusal(&mut self, line: &Line, told: &Tagged<'_>) {
         // It promises to execute what begins with a slash, so what doesn't was to be said.
         let is_to_be_heard = line.asks.is_heard() || begins_with_lookalike(&line.text);
-        if !self.wishes.interactive && told.event == Kind::Error && line.is_typed() && is_to_be_heard {
+        if !self.wishes.interactive
+            && told.event == Kind::Error
+            && line.is_typed()
+            && is_to_be_heard
+        {
             self.show_all(std::iter::once(line), Standing::NotSent);
         }
     }
 
-    /// Whether a person wants to see a line: not what the client itself asked for. Further lines of an answer go the way of the first.
+    /// Whether a person wants to see a line: not what the client itself asked for. Further lines of
+    /// an answer go the way of the first.
     fn is_shown(&mut self, told: &Tagged<'_>, answered: Option<&Line>) -> bool {
         let to = told.to.clone().unwrap_or_default();
         let Some(line) = answered else {
-            return self.last_answer.as_ref().is_none_or(|(last, id, shown)| *last != to || *id != told.id || *shown);
+            return self
+                .last_answer
+                .as_ref()
+                .is_none_or(|(last, id, shown)| *last != to || *id != told.id || *shown);
         };
         let is_shown = match line.purpose {
             Purpose::Typed | Purpose::Goodbye => true,
@@ -465,8 +510,12 @@ impl Session {
     fn fail(&mut self, why: String) {
         self.phase = Phase::Ended;
         self.show_held();
-        let in_doubt: Vec<Line> = std::mem::take(&mut self.doubtful).into_iter().chain(self.in_flight.take()).collect();
-        self.show_all(in_doubt.iter().filter(|line| line.is_typed() && !line.is_quit()), Standing::Doubtful);
+        let in_doubt: Vec<Line> =
+            std::mem::take(&mut self.doubtful).into_iter().chain(self.in_flight.take()).collect();
+        self.show_all(
+            in_doubt.iter().filter(|line| line.is_typed() && !line.is_quit()),
+            Standing::Doubtful,
+        );
         self.show_queue_as_not_sent();
         self.push(Output::Close);
         self.push(Output::End(Ended::Failed(why)));
@@ -480,7 +529,8 @@ impl Session {
         self.show_all(queue.iter().filter(|line| !line.is_quit()), Standing::NotSent);
     }
 
-    /// Shows lines that were not accepted: a filter's all, a person's so many that they can be read.
+    /// Shows lines that were not accepted: a filter's all, a person's so many that they can be
+    /// read.
     fn show_all<'l>(&mut self, lines: impl Iterator<Item = &'l Line>, standing: Standing) {
         let mut more = 0;
         for (number, line) in lines.enumerate() {
@@ -516,7 +566,8 @@ fn as_read(text: &str) -> String {
     read
 }
 
-/// Whether a line begins with a slash for the server: then it is a command, or refused, or said without a doubled slash.
+/// Whether a line begins with a slash for the server: then it is a command, or refused, or said
+/// without a doubled slash.
 pub fn begins_with_slash(text: &str) -> bool {
     let read = as_read(text);
     literal(&read) != read
@@ -535,7 +586,11 @@ pub fn moves(text: &str) -> bool {
 /// An error message of the system for people: without its number, and with a hint.
 fn in_words(why: &str) -> &str {
     let words = why.split(" (os error").next().unwrap_or(why);
-    if words == "Connection refused" { "connection refused; no server is running there" } else { words }
+    if words == "Connection refused" {
+        "connection refused; no server is running there"
+    } else {
+        words
+    }
 }
 
 fn lines_of(count: usize) -> String {

@@ -90,7 +90,8 @@ impl Told {
             prose: line.prose.to_owned(),
             is_own: false,
             is_for_me: false,
-            is_earlier: line.to.as_deref() == Some("history") && matches!(line.event, Kind::Say | Kind::Action),
+            is_earlier: line.to.as_deref() == Some("history")
+                && matches!(line.event, Kind::Say | Kind::Action),
         }
     }
 }

@@ -11,14 +11,16 @@ use super::{Output, Phase, Session};
 use forkchat_common::wire::tagged::{Kind, Tagged};
 use std::time::{Duration, Instant};
 
-/// A sign of life after so much silence: the server ends a session after 120 s, and a router forgets it earlier.
+/// A sign of life after so much silence: the server ends a session after 120 s, and a router
+/// forgets it earlier.
 const AFTER: Duration = Duration::from_secs(25);
 /// An answer that isn't there after this is looked for, and again.
 const AGAIN: Duration = Duration::from_secs(2);
 const TRIES_MAX: u32 = 6;
 /// A line is sent so often, then it is in doubt whatever the signs say.
 const LINE_TRIES_MAX: u32 = 5;
-/// The text of the pings; long enough that also a server that doesn't know the session answers (with a cookie).
+/// The text of the pings; long enough that also a server that doesn't know the session answers
+/// (with a cookie).
 const TOKEN: &str = "forkchat-client-alive-";
 
 /// What is remembered of the connection.
@@ -35,7 +37,14 @@ pub(super) struct SignsOfLife {
 
 impl SignsOfLife {
     pub fn new(now: Instant) -> SignsOfLife {
-        SignsOfLife { last_datagram: 0, gaps: 0, last_sent: now, pings: 0, tries: 0, is_in_doubt: false }
+        SignsOfLife {
+            last_datagram: 0,
+            gaps: 0,
+            last_sent: now,
+            pings: 0,
+            tries: 0,
+            is_in_doubt: false,
+        }
     }
 
     pub fn connected(&mut self, now: Instant) {
@@ -65,7 +74,11 @@ impl Session {
         if last > 0 && number > last && number - last > 1 {
             self.signs.gaps += 1;
             let missing = number - last - 1;
-            let (count, were) = if missing == 1 { ("a".to_owned(), " was") } else { (missing.to_string(), "s were") };
+            let (count, were) = if missing == 1 {
+                ("a".to_owned(), " was")
+            } else {
+                (missing.to_string(), "s were")
+            };
             self.notice(format!("{count} datagram{were} lost; some lines are missing here"));
         }
         // A restarted server counts from 1.
@@ -74,10 +87,12 @@ impl Session {
         }
     }
 
-    /// The server sent a line that is no answer. It may be its goodbye, and over UDP no end of the connection follows. So the session soon checks whether
-    /// the server still answers. A forged line causes no more than this check.
+    /// The server sent a line that is no answer. It may be its goodbye, and over UDP no end of the
+    /// connection follows. So the session soon checks whether the server still answers. A forged
+    /// line causes no more than this check.
     pub(super) fn doubt_session(&mut self, told: &Tagged<'_>) {
-        self.signs.is_in_doubt |= told.to.is_none() && matches!(told.event, Kind::Reply | Kind::Error);
+        self.signs.is_in_doubt |=
+            told.to.is_none() && matches!(told.event, Kind::Reply | Kind::Error);
     }
 
     /// When the next sign of life is due.
@@ -88,8 +103,12 @@ impl Session {
             Phase::Leaving(_) => return Some(self.signs.last_sent + AGAIN / 2),
             _ => return None,
         }
-        let overdue =
-            self.in_flight.iter().filter_map(|line| line.sent).min().map(|sent| (sent + AGAIN).max(self.signs.last_sent + AGAIN / 2));
+        let overdue = self
+            .in_flight
+            .iter()
+            .filter_map(|line| line.sent)
+            .min()
+            .map(|sent| (sent + AGAIN).max(self.signs.last_sent + AGAIN / 2));
         Some(match overdue {
             Some(_) if self.signs.tries > 0 => self.signs.last_sent + AGAIN,
             Some(at) => at,
@@ -108,7 +127,11 @@ impl Session {
             return self.push(Output::Close);
         }
         self.signs.pings += 1;
-        self.send_for(&format!("/ping {TOKEN}{}", self.signs.pings), Purpose::Fence(Fence::Alive), now);
+        self.send_for(
+            &format!("/ping {TOKEN}{}", self.signs.pings),
+            Purpose::Fence(Fence::Alive),
+            now,
+        );
     }
 
     /// Whether the server told an answer to a sign of life; lines that it overtook are judged.
@@ -117,13 +140,18 @@ impl Session {
             return false;
         }
         self.signs.tries = 0;
-        let overtaken = self.in_flight.overtaken(&format!("/ping {}", told.text())).unwrap_or_default();
-        let is_login = |line: &Line| !matches!(line.purpose, Purpose::Typed | Purpose::Names | Purpose::Fence(Fence::Alive));
+        let overtaken =
+            self.in_flight.overtaken(&format!("/ping {}", told.text())).unwrap_or_default();
+        let is_login = |line: &Line| {
+            !matches!(line.purpose, Purpose::Typed | Purpose::Names | Purpose::Fence(Fence::Alive))
+        };
         let is_login_lost = overtaken.iter().any(is_login);
         let mut again = Vec::new();
         for line in overtaken.into_iter().filter(Line::is_typed) {
-            // Doing a command twice is invisible, but missing its answer would leave name and rooms unknown.
-            if (line.gaps == self.signs.gaps || line.is_repeatable()) && line.tries < LINE_TRIES_MAX {
+            // Doing a command twice is invisible, but missing its answer would leave name and rooms
+            // unknown.
+            if (line.gaps == self.signs.gaps || line.is_repeatable()) && line.tries < LINE_TRIES_MAX
+            {
                 again.push(line);
             } else {
                 self.show_all(std::iter::once(&line), Standing::Doubtful);
@@ -138,9 +166,11 @@ impl Session {
         true
     }
 
-    /// Whether a line without tags answers a sign of life: then `/set tags on` was lost, and the login with it.
+    /// Whether a line without tags answers a sign of life: then `/set tags on` was lost, and the
+    /// login with it.
     pub(super) fn is_untagged_sign_of_life(&mut self, line: &str, now: Instant) -> bool {
-        let is_sign = self.wishes.udp && line.strip_prefix("* pong ").is_some_and(|text| text.starts_with(TOKEN));
+        let is_sign = self.wishes.udp
+            && line.strip_prefix("* pong ").is_some_and(|text| text.starts_with(TOKEN));
         if is_sign {
             self.signs.tries = 0;
             let in_flight = self.in_flight.take();

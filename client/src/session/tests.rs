@@ -33,13 +33,26 @@ struct Connection {
 
 impl Server {
     fn new(has_history: bool, is_udp: bool) -> Server {
-        Server { has_history, is_udp, log: Vec::new(), connections: Vec::new(), guests: 0, remembers_from: 0, messages: Vec::new() }
+        Server {
+            has_history,
+            is_udp,
+            log: Vec::new(),
+            connections: Vec::new(),
+            guests: 0,
+            remembers_from: 0,
+            messages: Vec::new(),
+        }
     }
 
     fn connect(&mut self) -> usize {
         self.guests += 1;
         let nick = format!("guest{}", self.guests);
-        self.connections.push(Connection { nick: nick.clone(), rooms: vec!["#lobby".to_owned()], is_open: true, ..Connection::default() });
+        self.connections.push(Connection {
+            nick: nick.clone(),
+            rooms: vec!["#lobby".to_owned()],
+            is_open: true,
+            ..Connection::default()
+        });
         let number = self.connections.len() - 1;
         self.tell(number, "event=welcome", &format!("* Welcome to forkchat, {nick}."));
         number
@@ -49,8 +62,10 @@ impl Server {
         let id = self.log.len();
         let connection = &mut self.connections[number];
         connection.datagrams += 1;
-        let datagram = if self.is_udp { format!(";datagram={}", connection.datagrams) } else { String::new() };
-        let tags = if connection.tags { format!("@id={id}{datagram};{tags} ") } else { String::new() };
+        let datagram =
+            if self.is_udp { format!(";datagram={}", connection.datagrams) } else { String::new() };
+        let tags =
+            if connection.tags { format!("@id={id}{datagram};{tags} ") } else { String::new() };
         connection.told.push_back(format!("{tags}{prose}"));
     }
 
@@ -58,8 +73,14 @@ impl Server {
     fn other_says(&mut self, room: &str, text: &str) {
         self.log.push((room.to_owned(), "bob".to_owned(), text.to_owned(), false));
         for number in 0..self.connections.len() {
-            if self.connections[number].is_open && self.connections[number].rooms.iter().any(|member| member == room) {
-                self.tell(number, &format!("event=say;room={room};nick=bob"), &format!("[{room}] bob: {text}"));
+            if self.connections[number].is_open
+                && self.connections[number].rooms.iter().any(|member| member == room)
+            {
+                self.tell(
+                    number,
+                    &format!("event=say;room={room};nick=bob"),
+                    &format!("[{room}] bob: {text}"),
+                );
             }
         }
     }
@@ -67,7 +88,10 @@ impl Server {
     /// Reads one line of a connection; `false` if there is none.
     fn read(&mut self, number: usize) -> bool {
         let Some(line) = self.connections[number].unread.pop_front() else { return false };
-        let (nick, room) = (self.connections[number].nick.clone(), self.connections[number].rooms.last().cloned().unwrap_or_default());
+        let (nick, room) = (
+            self.connections[number].nick.clone(),
+            self.connections[number].rooms.last().cloned().unwrap_or_default(),
+        );
         let parsed = parse(&line);
         let said = match &parsed {
             Ok(Some((_, Command::Say(text)))) => (*text).to_owned(),
@@ -81,11 +105,19 @@ impl Server {
             Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) => {
                 let text = &said;
                 self.log.push((room.clone(), nick.clone(), text.clone(), false));
-                self.tell(number, &format!("event=say;room={room};nick={nick}"), &format!("[{room}] {nick}: {text}"));
+                self.tell(
+                    number,
+                    &format!("event=say;room={room};nick={nick}"),
+                    &format!("[{room}] {nick}: {text}"),
+                );
             }
             Ok(Some((_, Command::Me(text)))) => {
                 self.log.push((room.clone(), nick.clone(), text.to_owned(), true));
-                self.tell(number, &format!("event=action;room={room};nick={nick}"), &format!("[{room}] * {nick} {text}"));
+                self.tell(
+                    number,
+                    &format!("event=action;room={room};nick={nick}"),
+                    &format!("[{room}] * {nick} {text}"),
+                );
             }
             Ok(Some((_, Command::Set(setting, on)))) => {
                 if setting == Setting::Tags {
@@ -94,12 +126,9 @@ impl Server {
                 self.tell(number, "event=reply;to=set", "* set");
             }
             Ok(Some((_, Command::Nick(name)))) => {
-                if self
-                    .connections
-                    .iter()
-                    .enumerate()
-                    .any(|(other, connection)| other != number && connection.is_open && connection.nick == name)
-                {
+                if self.connections.iter().enumerate().any(|(other, connection)| {
+                    other != number && connection.is_open && connection.nick == name
+                }) {
                     return {
                         self.tell(number, "event=error;to=nick", "! taken");
                         true
@@ -115,7 +144,10 @@ impl Server {
             }
             Ok(Some((_, Command::Leave(Some(name))))) => {
                 self.connections[number].rooms.retain(|room| room != name);
-                let target = self.connections[number].rooms.last().map_or(String::new(), |room| format!(";target={room}"));
+                let target = self.connections[number]
+                    .rooms
+                    .last()
+                    .map_or(String::new(), |room| format!(";target={room}"));
                 self.tell(number, &format!("event=reply;to=leave;room={name}{target}"), "* left");
             }
             Ok(Some((_, Command::Whoami))) => {
@@ -127,28 +159,59 @@ impl Server {
                 self.tell(number, &format!("event=reply;to=who;room={room}"), "* … and more");
             }
             Ok(Some((_, Command::Msg { nick: to, text }))) => {
-                if self.connections.iter().any(|connection| connection.is_open && connection.nick == to) {
+                if self
+                    .connections
+                    .iter()
+                    .any(|connection| connection.is_open && connection.nick == to)
+                {
                     self.messages.push(text.to_owned());
-                    self.tell(number, &format!("event=private;nick={nick};target={to}"), &format!("[@{to}] {nick}: {text}"));
+                    self.tell(
+                        number,
+                        &format!("event=private;nick={nick};target={to}"),
+                        &format!("[@{to}] {nick}: {text}"),
+                    );
                 } else {
-                    self.tell(number, "event=error;to=msg", &format!("! no user named {to}; /who lists who is in the room"));
+                    self.tell(
+                        number,
+                        "event=error;to=msg",
+                        &format!("! no user named {to}; /who lists who is in the room"),
+                    );
                 }
             }
-            Ok(Some((_, Command::Ping(text)))) => self.tell(number, "event=pong;to=ping", format!("* pong {text}").trim_end()),
+            Ok(Some((_, Command::Ping(text)))) => {
+                self.tell(number, "event=pong;to=ping", format!("* pong {text}").trim_end())
+            }
             Ok(Some((_, Command::Quit(_)))) => {
                 self.tell(number, "event=reply;to=quit", "* goodbye");
                 self.connections[number].is_open = false;
             }
             Ok(Some((_, Command::History(_)))) if self.has_history => {
-                for (id, (of, nick, text, is_action)) in self.log.clone().into_iter().enumerate().filter(|(_, (of, ..))| *of == room) {
+                for (id, (of, nick, text, is_action)) in
+                    self.log.clone().into_iter().enumerate().filter(|(_, (of, ..))| *of == room)
+                {
                     let kind = if is_action { "action" } else { "say" };
-                    let prose = if is_action { format!("[{of}] * {nick} {text}") } else { format!("[{of}] {nick}: {text}") };
+                    let prose = if is_action {
+                        format!("[{of}] * {nick} {text}")
+                    } else {
+                        format!("[{of}] {nick}: {text}")
+                    };
                     let connection = &mut self.connections[number];
                     connection.datagrams += 1;
-                    let datagram = if self.is_udp { format!(";datagram={}", connection.datagrams) } else { String::new() };
-                    connection.told.push_back(format!("@id={}{datagram};event={kind};to=history;room={of};nick={nick} {prose}", id + 1));
+                    let datagram = if self.is_udp {
+                        format!(";datagram={}", connection.datagrams)
+                    } else {
+                        String::new()
+                    };
+                    connection.told.push_back(format!(
+                        "@id={}{datagram};event={kind};to=history;room={of};nick={nick} {prose}",
+                        id + 1
+                    ));
                 }
-                self.tell(number, &format!("event=reply;to=history;room={room};since={}", self.remembers_from), "* end of the history");
+                self.tell(
+                    number,
+                    &format!("event=reply;to=history;room={room};since={}", self.remembers_from),
+                    "* end of the history",
+                );
             }
             Ok(Some((_, Command::History(_)))) | Err(_) => {
                 let name = line[1..].split(' ').next().unwrap_or_default().to_owned();
@@ -177,8 +240,16 @@ impl World {
     fn new(seed: u64, wishes: Wishes, server: Server, loss: usize) -> World {
         let now = Instant::now();
         let session = Session::new(wishes, now);
-        let mut world =
-            World { session, server, number: None, now, random: fastrand::Rng::with_seed(seed), shown: Vec::new(), ended: None, loss };
+        let mut world = World {
+            session,
+            server,
+            number: None,
+            now,
+            random: fastrand::Rng::with_seed(seed),
+            shown: Vec::new(),
+            ended: None,
+            loss,
+        };
         world.obey();
         world
     }
@@ -233,7 +304,11 @@ impl World {
     }
 
     fn hear(&mut self) -> bool {
-        let Some(line) = self.number.and_then(|number| self.server.connections[number].told.pop_front()) else { return false };
+        let Some(line) =
+            self.number.and_then(|number| self.server.connections[number].told.pop_front())
+        else {
+            return false;
+        };
         if !self.is_lost() {
             self.session.told(line.as_bytes(), self.now);
         }
@@ -254,10 +329,13 @@ impl World {
         }
     }
 
-    /// One step of those connections that the client has given up: the server reads what is left, then ends them.
+    /// One step of those connections that the client has given up: the server reads what is left,
+    /// then ends them.
     fn bury(&mut self) {
         let old: Vec<usize> = (0..self.server.connections.len())
-            .filter(|&number| Some(number) != self.number && self.server.connections[number].is_open)
+            .filter(|&number| {
+                Some(number) != self.number && self.server.connections[number].is_open
+            })
             .collect();
         if let Some(&number) = old.get(self.random.usize(..old.len().max(1)))
             && !self.server.read(number)
@@ -278,30 +356,54 @@ impl World {
 
     /// What was shown of somebody.
     fn heard_from(&self, nick: &str) -> Vec<&Told> {
-        let told = self.shown.iter().filter_map(|shown| if let Shown::Told(told) = shown { Some(told) } else { None });
+        let told = self
+            .shown
+            .iter()
+            .filter_map(|shown| if let Shown::Told(told) = shown { Some(told) } else { None });
         told.filter(|told| told.nick.as_deref() == Some(nick)).collect()
     }
 
     fn notices(&self) -> Vec<&str> {
-        self.shown.iter().filter_map(|shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None }).collect()
+        self.shown
+            .iter()
+            .filter_map(
+                |shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None },
+            )
+            .collect()
     }
 
     /// How often each text was said, shown as accepted, and shown as doubtful or not sent.
     fn fates(&self, texts: &[String]) -> BTreeMap<String, (usize, usize, usize)> {
-        let said = |text: &String| self.server.log.iter().filter(|(_, _, said, _)| said == text).count();
+        let said =
+            |text: &String| self.server.log.iter().filter(|(_, _, said, _)| said == text).count();
         let accepted = |text: &String| {
-            self.shown.iter().filter(|shown| matches!(shown, Shown::Told(told) if told.is_own && told.text == *text)).count()
+            self.shown
+                .iter()
+                .filter(
+                    |shown| matches!(shown, Shown::Told(told) if told.is_own && told.text == *text),
+                )
+                .count()
         };
         let doubted = |text: &String| {
             let is_doubt = |shown: &&Shown| matches!(shown, Shown::Own { text: shown, standing: Standing::Doubtful | Standing::NotSent, .. } if shown.trim_start_matches("/me ") == text);
             self.shown.iter().filter(is_doubt).count()
         };
-        texts.iter().map(|text| (text.clone(), (said(text), accepted(text), doubted(text)))).collect()
+        texts
+            .iter()
+            .map(|text| (text.clone(), (said(text), accepted(text), doubted(text))))
+            .collect()
     }
 }
 
 fn wishes(interactive: bool, udp: bool) -> Wishes {
-    Wishes { nick: Some("me".to_owned()), rooms: vec!["#rust".to_owned()], charset: Charset::default(), udp, interactive, commands: true }
+    Wishes {
+        nick: Some("me".to_owned()),
+        rooms: vec!["#rust".to_owned()],
+        charset: Charset::default(),
+        udp,
+        interactive,
+        commands: true,
+    }
 }
 
 /// Types, reads, hears, cuts and waits by chance; gives back the world at rest and what was typed.
@@ -319,7 +421,17 @@ fn run(seed: u64, has_history: bool, is_udp: bool) -> (World, Vec<String>) {
             }
             15..17 => {
                 let which = world.random.usize(..7);
-                world.say(["/join #rust", "/join #c", "/who", "/dance", "/nick other", "/nick me", "/leave #c"][which]);
+                world.say(
+                    [
+                        "/join #rust",
+                        "/join #c",
+                        "/who",
+                        "/dance",
+                        "/nick other",
+                        "/nick me",
+                        "/leave #c",
+                    ][which],
+                );
             }
             17..20 => world.cut(),
             20..25 if world.session.login.was_done() => {
@@ -341,19 +453,29 @@ fn run(seed: u64, has_history: bool, is_udp: bool) -> (World, Vec<String>) {
 
 #[test]
 fn a_line_is_said_once_or_doubted_however_the_connection_breaks() {
-    let seeds = std::env::var("FORKCHAT_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(100);
+    let seeds = std::env::var("FORKCHAT_SIM_SEEDS")
+        .ok()
+        .and_then(|seeds| seeds.parse().ok())
+        .unwrap_or(100);
     let mut doubts = 0;
     for seed in 0..seeds {
         for (has_history, is_udp) in [(true, false), (false, false), (false, true), (true, true)] {
             let (world, texts) = run(seed, has_history, is_udp);
             assert!(texts.len() > 20, "seed {seed}");
             if has_history && !is_udp {
-                let said: Vec<&str> =
-                    world.server.log.iter().filter(|(_, nick, ..)| nick == "bob").map(|(_, _, text, _)| text.as_str()).collect();
+                let said: Vec<&str> = world
+                    .server
+                    .log
+                    .iter()
+                    .filter(|(_, nick, ..)| nick == "bob")
+                    .map(|(_, _, text, _)| text.as_str())
+                    .collect();
                 let mut heard = world.heard_from("bob");
-                let live: Vec<_> = heard.iter().filter(|told| !told.is_earlier).map(|told| told.id).collect();
+                let live: Vec<_> =
+                    heard.iter().filter(|told| !told.is_earlier).map(|told| told.id).collect();
                 assert!(live.is_sorted(), "seed {seed}: reordered: {live:?}");
-                // While the nickname is asked for again, what is said just then is shown before what was missed.
+                // While the nickname is asked for again, what is said just then is shown before
+                // what was missed.
                 heard.sort_by_key(|told| told.id);
                 let heard: Vec<&str> = heard.iter().map(|told| told.text.as_str()).collect();
                 assert_eq!(heard, said, "seed {seed}: lost or doubled");
@@ -382,12 +504,26 @@ fn a_login_is_one_breath_and_its_answers_are_not_shown() {
     assert_eq!(sent, ["/set tags on", "/set echo on", "/nick me", "/join #rust", "/whoami"]);
     world.settle();
     let prose: Vec<String> =
-        world.shown.iter().map(|shown| if let Shown::Told(told) = shown { told.prose.clone() } else { format!("{shown:?}") }).collect();
+        world
+            .shown
+            .iter()
+            .map(|shown| {
+                if let Shown::Told(told) = shown {
+                    told.prose.clone()
+                } else {
+                    format!("{shown:?}")
+                }
+            })
+            .collect();
     assert_eq!(prose, ["* Welcome to forkchat, guest1.", "* you are now", "* joined"]);
     assert_eq!((world.session.nick(), world.session.room()), ("me", Some("#rust")));
     world.say("/who");
     world.settle();
-    assert_eq!(world.shown.len(), 3 + 2, "an answer that was asked for is shown with all its lines");
+    assert_eq!(
+        world.shown.len(),
+        3 + 2,
+        "an answer that was asked for is shown with all its lines"
+    );
 }
 
 #[test]
@@ -401,11 +537,22 @@ fn after_a_loss_nick_rooms_and_settings_are_taken_back() {
     world.cut();
     world.settle();
     let connection = world.server.connections.last().unwrap();
-    assert_eq!((connection.nick.as_str(), connection.rooms.as_slice()), ("other", ["#c".to_owned(), "#rust".to_owned()].as_slice()));
+    assert_eq!(
+        (connection.nick.as_str(), connection.rooms.as_slice()),
+        ("other", ["#c".to_owned(), "#rust".to_owned()].as_slice())
+    );
     assert_eq!(world.session.room(), Some("#rust"));
-    let notices: Vec<&str> =
-        world.shown.iter().filter_map(|shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None }).collect();
-    assert!(notices.iter().any(|notice| notice.starts_with("connection lost: cut; trying again in ")), "{notices:?}");
+    let notices: Vec<&str> = world
+        .shown
+        .iter()
+        .filter_map(
+            |shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None },
+        )
+        .collect();
+    assert!(
+        notices.iter().any(|notice| notice.starts_with("connection lost: cut; trying again in ")),
+        "{notices:?}"
+    );
     assert!(notices.contains(&"reconnected as other in #rust"), "{notices:?}");
 }
 
@@ -422,7 +569,12 @@ fn the_rooms_after_a_loss_are_exactly_those_before_it() {
     ] {
         for is_udp in [false, true] {
             let rooms: Vec<String> = rooms.iter().map(|&room| room.to_owned()).collect();
-            let mut world = World::new(1, Wishes { rooms, ..wishes(true, is_udp) }, Server::new(true, is_udp), 0);
+            let mut world = World::new(
+                1,
+                Wishes { rooms, ..wishes(true, is_udp) },
+                Server::new(true, is_udp),
+                0,
+            );
             world.settle();
             for line in typed {
                 world.say(line);
@@ -440,9 +592,21 @@ fn the_rooms_after_a_loss_are_exactly_those_before_it() {
                 after.sort();
                 let mut before = before.clone();
                 before.sort();
-                assert_eq!((after, world.session.room()), (before.clone(), room.as_deref()), "{typed:?}");
-                let is_heard = world.heard_from("bob").iter().any(|told| told.text == format!("meanwhile {loss}"));
-                assert_eq!(is_heard, before.contains(&"#lobby".to_owned()), "{typed:?}: {:?}", world.notices());
+                assert_eq!(
+                    (after, world.session.room()),
+                    (before.clone(), room.as_deref()),
+                    "{typed:?}"
+                );
+                let is_heard = world
+                    .heard_from("bob")
+                    .iter()
+                    .any(|told| told.text == format!("meanwhile {loss}"));
+                assert_eq!(
+                    is_heard,
+                    before.contains(&"#lobby".to_owned()),
+                    "{typed:?}: {:?}",
+                    world.notices()
+                );
             }
         }
     }
@@ -475,7 +639,8 @@ fn a_second_loss_at_any_moment_of_the_return_changes_no_room() {
 #[test]
 fn over_udp_no_single_datagram_that_is_lost_on_the_return_changes_a_room() {
     // Its history is the first that is asked for.
-    let wishes = Wishes { rooms: vec!["#rust".to_owned(), "#lobby".to_owned()], ..wishes(true, true) };
+    let wishes =
+        Wishes { rooms: vec!["#rust".to_owned(), "#lobby".to_owned()], ..wishes(true, true) };
     for lost in 0..40 {
         let mut world = World::new(1, wishes.clone(), Server::new(true, true), 0);
         world.settle();
@@ -495,7 +660,11 @@ fn over_udp_no_single_datagram_that_is_lost_on_the_return_changes_a_room() {
         }
         world.settle();
         let mut rooms = world.server.connections.last().unwrap().rooms.clone();
-        assert_eq!((rooms.pop().as_deref(), world.session.room()), (Some("#lobby"), Some("#lobby")), "{lost}");
+        assert_eq!(
+            (rooms.pop().as_deref(), world.session.room()),
+            (Some("#lobby"), Some("#lobby")),
+            "{lost}"
+        );
         assert_eq!(rooms, ["#rust"], "{lost}");
     }
 }
@@ -527,13 +696,16 @@ fn what_others_said_meanwhile_is_shown_once_as_earlier_and_in_order() {
     // Received by nobody.
     world.server.other_says("#rust", "me: unread");
     world.cut();
-    for (room, text) in [("#c", "in c"), ("#rust", "me: in rust"), ("#other", "not there"), ("#c", "again in c")] {
+    for (room, text) in
+        [("#c", "in c"), ("#rust", "me: in rust"), ("#other", "not there"), ("#c", "again in c")]
+    {
         world.server.other_says(room, text);
     }
     world.settle();
     world.server.other_says("#c", "after");
     world.settle();
-    let heard: Vec<(&str, bool)> = world.heard_from("bob").iter().map(|told| (told.text.as_str(), told.is_earlier)).collect();
+    let heard: Vec<(&str, bool)> =
+        world.heard_from("bob").iter().map(|told| (told.text.as_str(), told.is_earlier)).collect();
     let missed = ["me: unread", "in c", "me: in rust", "again in c"].map(|text| (text, true));
     assert_eq!(heard[1..5], missed);
     assert_eq!((heard[0], heard[5], heard.len()), (("me: before", false), ("after", false), 6));
@@ -558,8 +730,18 @@ fn what_others_said_meanwhile_is_shown_once_as_earlier_and_in_order() {
 fn where_the_history_has_not_everything_it_is_said_that_more_may_be_missing() {
     // Its history begins later than what was received; it has none; its clock was set back.
     for (has_history, remembers_from, id, notice) in [
-        (true, 1_000, 0, "there may be more in #lobby, #rust; private messages from that time are not stored"),
-        (false, 0, 0, "there may be more in #lobby, #rust; private messages from that time are not stored"),
+        (
+            true,
+            1_000,
+            0,
+            "there may be more in #lobby, #rust; private messages from that time are not stored",
+        ),
+        (
+            false,
+            0,
+            0,
+            "there may be more in #lobby, #rust; private messages from that time are not stored",
+        ),
         (
             true,
             0,
@@ -571,7 +753,10 @@ fn where_the_history_has_not_everything_it_is_said_that_more_may_be_missing() {
         server.remembers_from = remembers_from;
         let mut world = World::new(1, wishes(true, false), server, 0);
         world.settle();
-        world.session.told(format!("@id={id};event=say;room=#rust;nick=bob [#rust] bob: hi").as_bytes(), world.now);
+        world.session.told(
+            format!("@id={id};event=say;room=#rust;nick=bob [#rust] bob: hi").as_bytes(),
+            world.now,
+        );
         world.cut();
         world.settle();
         assert!(world.notices().contains(&notice), "{:?}", world.notices());
@@ -601,19 +786,30 @@ fn a_message_typed_during_an_outage_waits_for_its_receiver_to_come_back_too() {
         world.say("/msg Carol two");
         reads(&mut world, 1_000);
         assert!(world.server.messages.is_empty());
-        assert!(world.notices().contains(&"carol is not back yet; retrying your message for 30 s"), "{:?}", world.notices());
+        assert!(
+            world.notices().contains(&"carol is not back yet; retrying your message for 30 s"),
+            "{:?}",
+            world.notices()
+        );
         let carol = world.server.connect();
         world.server.connections[carol].nick = "carol".to_owned();
-        world.server.connections.push(Connection { nick: "Carol".to_owned(), is_open: true, ..Connection::default() });
+        world.server.connections.push(Connection {
+            nick: "Carol".to_owned(),
+            is_open: true,
+            ..Connection::default()
+        });
         if is_seen {
-            world.session.told(b"@id=1;event=join;room=#rust;nick=carol * carol joined #rust", world.now);
+            world
+                .session
+                .told(b"@id=1;event=join;room=#rust;nick=carol * carol joined #rust", world.now);
             world.obey();
             while world.read() || world.hear() {}
         } else {
             reads(&mut world, 4_000);
         }
         assert_eq!(world.server.messages, ["one", "two"], "seen: {is_seen}");
-        let refused = |shown: &&Shown| matches!(shown, Shown::Told(Told { kind: Some(Kind::Error), .. }));
+        let refused =
+            |shown: &&Shown| matches!(shown, Shown::Told(Told { kind: Some(Kind::Error), .. }));
         assert_eq!(world.shown.iter().filter(refused).count(), 0, "{:?}", world.shown);
     }
 }
@@ -624,13 +820,19 @@ fn a_receiver_who_does_not_come_back_is_waited_for_no_longer_than_that() {
     world.settle();
     world.say("/msg carol now");
     world.settle();
-    assert!(matches!(world.shown.last(), Some(Shown::Told(Told { kind: Some(Kind::Error), .. }))), "no outage, no wait");
+    assert!(
+        matches!(world.shown.last(), Some(Shown::Told(Told { kind: Some(Kind::Error), .. }))),
+        "no outage, no wait"
+    );
     world.cut();
     world.say("/msg carol later");
     world.settle();
     let last: Vec<&Shown> = world.shown.iter().rev().take(2).collect();
     assert!(matches!(last[0], Shown::Told(Told { kind: Some(Kind::Error), .. })), "{last:?}");
-    assert!(matches!(last[1], Shown::Own { text, standing: Standing::NotSent, .. } if text == "/msg carol later"), "{last:?}");
+    assert!(
+        matches!(last[1], Shown::Own { text, standing: Standing::NotSent, .. } if text == "/msg carol later"),
+        "{last:?}"
+    );
     assert_eq!((world.session.unaccepted(), world.server.messages.len()), (0, 0));
 }
 
@@ -668,36 +870,74 @@ fn a_filter_ends_behind_its_last_line_and_fails_with_a_refused_wish() {
     world.session.input_ended(world.now);
     while world.read() || world.hear() {}
     assert_eq!((world.ended, world.server.log.len()), (Some(Ended::Failed("taken".to_owned())), 0));
-    assert!(world.shown.iter().any(|shown| matches!(shown, Shown::Own { standing: Standing::NotSent, .. })));
+    assert!(
+        world
+            .shown
+            .iter()
+            .any(|shown| matches!(shown, Shown::Own { standing: Standing::NotSent, .. }))
+    );
 }
 
 #[test]
 fn without_commands_every_line_is_text_and_said_exactly() {
-    let mut world = World::new(1, Wishes { commands: false, ..wishes(false, false) }, Server::new(true, false), 0);
-    let texts = ["/usr/bin/ld: cannot find -lfoo", "// a comment", "/quit", "/topic x", "/", "/set tags off", " /me"];
+    let mut world = World::new(
+        1,
+        Wishes { commands: false, ..wishes(false, false) },
+        Server::new(true, false),
+        0,
+    );
+    let texts = [
+        "/usr/bin/ld: cannot find -lfoo",
+        "// a comment",
+        "/quit",
+        "/topic x",
+        "/",
+        "/set tags off",
+        " /me",
+    ];
     for text in texts {
         world.say(text);
     }
     world.session.input_ended(world.now);
     world.settle();
     assert_eq!(world.ended, Some(Ended::Done));
-    assert!(world.server.log.iter().map(|(_, _, text, _)| text.as_str()).eq(texts), "{:?}", world.server.log);
+    assert!(
+        world.server.log.iter().map(|(_, _, text, _)| text.as_str()).eq(texts),
+        "{:?}",
+        world.server.log
+    );
 }
 
 #[test]
 fn what_the_server_takes_out_before_a_slash_makes_no_command_of_text() {
-    let mut world = World::new(1, Wishes { commands: false, ..wishes(false, false) }, Server::new(true, false), 0);
-    ["\x1b/quit", "\x1b[A/quit", "a\x08/quit", "\u{202a}/usr", "\u{feff}/topic x", "\u{301}/quit"].iter().for_each(|text| world.say(text));
+    let mut world = World::new(
+        1,
+        Wishes { commands: false, ..wishes(false, false) },
+        Server::new(true, false),
+        0,
+    );
+    ["\x1b/quit", "\x1b[A/quit", "a\x08/quit", "\u{202a}/usr", "\u{feff}/topic x", "\u{301}/quit"]
+        .iter()
+        .for_each(|text| world.say(text));
     world.session.input_ended(world.now);
     world.settle();
     assert_eq!(world.ended, Some(Ended::Done));
     let said = world.server.log.iter().map(|(_, _, text, _)| text.as_str());
-    assert!(said.eq(["/quit", "/quit", "/quit", "/usr", "/topic x", "\u{301}/quit"]), "{:?}", world.server.log);
+    assert!(
+        said.eq(["/quit", "/quit", "/quit", "/usr", "/topic x", "\u{301}/quit"]),
+        "{:?}",
+        world.server.log
+    );
 }
 
 #[test]
 fn a_filter_whose_line_was_refused_names_it_as_it_was_read_and_fails() {
-    let mut world = World::new(1, Wishes { commands: false, ..wishes(false, false) }, Server::new(true, false), 0);
+    let mut world = World::new(
+        1,
+        Wishes { commands: false, ..wishes(false, false) },
+        Server::new(true, false),
+        0,
+    );
     while world.read() || world.hear() {}
     world.server.connections[0].rooms.clear();
     world.session.told(b"@id=1;event=reply;to=leave;room=#rust * you left #rust", world.now);
@@ -765,9 +1005,16 @@ fn of_a_long_paste_that_waits_a_count_is_shown_not_every_line() {
         }
         world.pass(1);
     }
-    let (waiting, counts): (Vec<&Shown>, Vec<&Shown>) =
-        world.shown.iter().filter(|shown| !matches!(shown, Shown::Told(_))).partition(|shown| matches!(shown, Shown::Own { .. }));
-    assert!(waiting.len() <= 5 && (3..=6).contains(&counts.len()), "{} and {counts:?}", waiting.len());
+    let (waiting, counts): (Vec<&Shown>, Vec<&Shown>) = world
+        .shown
+        .iter()
+        .filter(|shown| !matches!(shown, Shown::Told(_)))
+        .partition(|shown| matches!(shown, Shown::Own { .. }));
+    assert!(
+        waiting.len() <= 5 && (3..=6).contains(&counts.len()),
+        "{} and {counts:?}",
+        waiting.len()
+    );
 }
 
 #[test]
@@ -780,8 +1027,15 @@ fn a_room_whose_join_was_in_doubt_is_entered_before_what_was_typed_behind_it_is_
         world.say("for c only");
         world.cut();
         world.settle();
-        let said =
-            |text: &str| world.server.log.iter().filter(|(_, _, said, _)| said == text).map(|(room, ..)| room.as_str()).collect::<Vec<_>>();
+        let said = |text: &str| {
+            world
+                .server
+                .log
+                .iter()
+                .filter(|(_, _, said, _)| said == text)
+                .map(|(room, ..)| room.as_str())
+                .collect::<Vec<_>>()
+        };
         assert_eq!((said("for c only"), world.session.room()), (vec!["#c"], Some("#c")));
         assert!(said("for rust") == ["#rust"]);
     }
@@ -813,9 +1067,16 @@ fn over_udp_a_login_that_was_lost_is_sent_again_and_its_signs_of_life_are_not_sh
         world.settle();
         world.say("hi");
         world.settle();
-        assert_eq!(world.server.log, [("#rust".to_owned(), "me".to_owned(), "hi".to_owned(), false)], "{lost}");
+        assert_eq!(
+            world.server.log,
+            [("#rust".to_owned(), "me".to_owned(), "hi".to_owned(), false)],
+            "{lost}"
+        );
         assert!(
-            !world.shown.iter().any(|shown| matches!(shown, Shown::Told(told) if told.prose.contains("pong"))),
+            !world
+                .shown
+                .iter()
+                .any(|shown| matches!(shown, Shown::Told(told) if told.prose.contains("pong"))),
             "{lost}: {:?}",
             world.shown
         );
@@ -834,7 +1095,8 @@ fn over_udp_the_clients_own_question_is_not_shown_however_late_and_often_its_ans
     while world.read() {}
     world.cut();
     world.settle();
-    // The answer comes again after all that was asked is settled: it was thought lost, and asked for twice.
+    // The answer comes again after all that was asked is settled: it was thought lost, and asked
+    // for twice.
     for line in [past, end, past, end] {
         world.session.told(line.as_bytes(), world.now);
     }
@@ -846,7 +1108,10 @@ fn over_udp_the_clients_own_question_is_not_shown_however_late_and_often_its_ans
     }
     world.obey();
     let shown: Vec<_> = world.shown.iter().filter(is_history).collect();
-    assert!(matches!(shown[..], [Shown::Told(told), Shown::Told(_)] if !told.is_for_me), "what was said earlier rings no bell: {shown:?}");
+    assert!(
+        matches!(shown[..], [Shown::Told(told), Shown::Told(_)] if !told.is_for_me),
+        "what was said earlier rings no bell: {shown:?}"
+    );
 }
 
 #[test]
@@ -857,7 +1122,9 @@ fn over_udp_a_goodbye_is_looked_into_soon_and_once() {
     while world.read() {}
     while world.hear() {}
     world.now += Duration::from_secs(10);
-    let due_in = |world: &World| world.session.next_tick().map(|at| at.saturating_duration_since(world.now).as_secs());
+    let due_in = |world: &World| {
+        world.session.next_tick().map(|at| at.saturating_duration_since(world.now).as_secs())
+    };
     assert!(due_in(&world) > Some(10));
     world.session.told(b"@id=9;event=say;room=#rust;nick=eve [#rust] eve: goodbye", world.now);
     assert!(due_in(&world) > Some(10), "that is no goodbye of the server's");
@@ -905,7 +1172,10 @@ fn a_server_that_does_not_answer_is_given_up() {
     for _ in 0..40 {
         world.pass(1_000);
     }
-    assert_eq!(world.ended, Some(Ended::Failed("connection lost: the server doesn't answer".to_owned())));
+    assert_eq!(
+        world.ended,
+        Some(Ended::Failed("connection lost: the server doesn't answer".to_owned()))
+    );
 }
 
 #[test]
@@ -919,8 +1189,9 @@ fn what_one_tells_oneself_is_answered_line_by_line() {
         world.session.told(format!("@id=9;{private} [@me] me: {text}").as_bytes(), world.now);
     }
     world.obey();
-    let own =
-        world.shown.iter().filter_map(|shown| if let Shown::Told(told) = shown { told.is_own.then_some(told.text.as_str()) } else { None });
+    let own = world.shown.iter().filter_map(|shown| {
+        if let Shown::Told(told) = shown { told.is_own.then_some(told.text.as_str()) } else { None }
+    });
     assert_eq!(own.collect::<Vec<_>>(), ["a", "b"]);
 }
 
@@ -928,7 +1199,10 @@ fn what_one_tells_oneself_is_answered_line_by_line() {
 fn no_number_of_a_datagram_is_too_large() {
     let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
     for number in [1, u64::MAX, u64::MAX, 3] {
-        world.session.told(format!("@id=1;datagram={number};event=say;room=#a;nick=b [#a] b: hi").as_bytes(), world.now);
+        world.session.told(
+            format!("@id=1;datagram={number};event=say;room=#a;nick=b [#a] b: hi").as_bytes(),
+            world.now,
+        );
     }
     world.obey();
     let notices = world.shown.iter().filter(|shown| matches!(shown, Shown::Notice(_))).count();

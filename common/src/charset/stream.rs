@@ -3,7 +3,8 @@
 use super::Charset;
 use encoding_rs::Decoder;
 
-/// Decodes the bytes of a connection read by read. Wherever the reads cut the bytes, the text is the same.
+/// Decodes the bytes of a connection read by read. Wherever the reads cut the bytes, the text is
+/// the same.
 ///
 /// Control characters stay in the text. [`Charset::decode`], for whole lines, takes them out.
 pub struct StreamDecoder {
@@ -17,15 +18,16 @@ impl Charset {
         StreamDecoder { decoder: self.0.new_decoder_without_bom_handling(), kept: 0 }
     }
 
-    /// The text of bytes that are complete, control characters included. What isn't valid becomes U+FFFD.
+    /// The text of bytes that are complete, control characters included. What isn't valid becomes
+    /// U+FFFD.
     pub fn decode_all(self, bytes: &[u8]) -> String {
         self.0.decode_without_bom_handling(bytes).0.into_owned()
     }
 }
 
 impl StreamDecoder {
-    /// Appends the characters that are complete with these bytes to `text`. An incomplete character at the end is kept until its
-    /// other bytes come. What isn't valid becomes U+FFFD.
+    /// Appends the characters that are complete with these bytes to `text`. An incomplete character
+    /// at the end is kept until its other bytes come. What isn't valid becomes U+FFFD.
     pub fn decode(&mut self, bytes: &[u8], text: &mut String) {
         // Byte by byte, since the decoder does not report how many bytes it keeps.
         for byte in bytes {
@@ -51,12 +53,14 @@ impl StreamDecoder {
     }
 
     fn feed(&mut self, bytes: &[u8], text: &mut String, is_last: bool) {
-        // Without room the decoder would stop early. Its answer overflows only for lengths near usize::MAX.
+        // Without room the decoder would stop early. Its answer overflows only for lengths near
+        // usize::MAX.
         text.reserve(self.decoder.max_utf8_buffer_length(bytes.len()).unwrap_or_default());
         let _ = self.decoder.decode_to_string(bytes, text, is_last);
     }
 
-    /// The decoder has no method for this question. But this method of its answers `None` in the middle of a character.
+    /// The decoder has no method for this question. But this method of its answers `None` in the
+    /// middle of a character.
     fn is_between_characters(&self) -> bool {
         self.decoder.latin1_byte_compatible_up_to(&[]).is_some()
     }
@@ -67,11 +71,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LABELS: [&str; 9] = ["utf-8", "gbk", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr", "windows-1252", "koi8-r"];
+    const LABELS: [&str; 9] = [
+        "utf-8",
+        "gbk",
+        "gb18030",
+        "big5",
+        "shift_jis",
+        "euc-jp",
+        "euc-kr",
+        "windows-1252",
+        "koi8-r",
+    ];
 
     /// The text of these reads, and how many bytes were kept after each.
     fn read(charset: Charset, reads: &[&[u8]]) -> (String, Vec<usize>) {
-        let (mut decoder, mut text, mut kept) = (charset.stream_decoder(), String::new(), Vec::new());
+        let (mut decoder, mut text, mut kept) =
+            (charset.stream_decoder(), String::new(), Vec::new());
         for bytes in reads {
             decoder.decode(bytes, &mut text);
             kept.push(decoder.kept());
@@ -86,17 +101,36 @@ mod tests {
 
     #[test]
     fn a_character_in_two_reads_is_one_character() {
-        assert_eq!(read(by_label("gbk"), &[b"\xc4\xe3\xba", b"\xc3!"]), ("你好!".to_owned(), vec![1, 0]));
-        assert_eq!(read(by_label("utf-8"), &[b"\xe4", b"\xbd", b"\xa0"]), ("你".to_owned(), vec![1, 2, 0]));
-        assert_eq!(read(by_label("gb18030"), &[b"\x94\x39\xda", b"\x33"]), ("💩".to_owned(), vec![3, 0]));
-        assert_eq!(read(by_label("windows-1251"), &[b"\xff", b"\xfe"]), ("яю".to_owned(), vec![0, 0]));
+        assert_eq!(
+            read(by_label("gbk"), &[b"\xc4\xe3\xba", b"\xc3!"]),
+            ("你好!".to_owned(), vec![1, 0])
+        );
+        assert_eq!(
+            read(by_label("utf-8"), &[b"\xe4", b"\xbd", b"\xa0"]),
+            ("你".to_owned(), vec![1, 2, 0])
+        );
+        assert_eq!(
+            read(by_label("gb18030"), &[b"\x94\x39\xda", b"\x33"]),
+            ("💩".to_owned(), vec![3, 0])
+        );
+        assert_eq!(
+            read(by_label("windows-1251"), &[b"\xff", b"\xfe"]),
+            ("яю".to_owned(), vec![0, 0])
+        );
     }
 
     #[test]
     fn nothing_is_kept_of_what_is_not_valid() {
-        assert_eq!(read(by_label("utf-8"), &[b"\xe4\xe4", b"a"]), ("\u{fffd}\u{fffd}a".to_owned(), vec![1, 0]));
+        assert_eq!(
+            read(by_label("utf-8"), &[b"\xe4\xe4", b"a"]),
+            ("\u{fffd}\u{fffd}a".to_owned(), vec![1, 0])
+        );
         assert_eq!(read(by_label("gbk"), &[b"\xc4\n"]), ("\u{fffd}\n".to_owned(), vec![0]));
-        assert_eq!(read(by_label("gbk"), &[b"a\xc4"]), ("a\u{fffd}".to_owned(), vec![1]), "the stream ends in half a character");
+        assert_eq!(
+            read(by_label("gbk"), &[b"a\xc4"]),
+            ("a\u{fffd}".to_owned(), vec![1]),
+            "the stream ends in half a character"
+        );
     }
 
     proptest! {

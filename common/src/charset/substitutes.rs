@@ -11,7 +11,9 @@
 
 use super::Charset;
 use encoding_rs::{BIG5, EUC_JP};
-use icu_normalizer::properties::{CanonicalCombiningClassMapBorrowed, CanonicalCompositionBorrowed};
+use icu_normalizer::properties::{
+    CanonicalCombiningClassMapBorrowed, CanonicalCompositionBorrowed,
+};
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -71,8 +73,11 @@ pub(super) fn encode(charset: Charset, text: &str, bytes: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(letter) = rest.chars().next() {
         // A letter and the marks on it, which other systems send as one character.
-        let (cluster, behind) =
-            rest.split_at(rest[letter.len_utf8()..].find(|c| !is_mark(c)).map_or(rest.len(), |end| letter.len_utf8() + end));
+        let (cluster, behind) = rest.split_at(
+            rest[letter.len_utf8()..]
+                .find(|c| !is_mark(c))
+                .map_or(rest.len(), |end| letter.len_utf8() + end),
+        );
         rest = behind;
         if charset.0 == BIG5
             && let Some((_, sequence)) = BIG5_PAIRS.iter().find(|(pair, _)| *pair == cluster)
@@ -88,15 +93,22 @@ pub(super) fn encode(charset: Charset, text: &str, bytes: &mut Vec<u8>) {
 }
 
 fn encode_nearest(charset: Charset, c: char, bytes: &mut Vec<u8>) {
-    let is_sent = encode_char(charset, c, bytes) || encode_alike(charset, c, bytes) || encode_parts(charset, c, bytes) || is_dispensable(c);
+    let is_sent = encode_char(charset, c, bytes)
+        || encode_alike(charset, c, bytes)
+        || encode_parts(charset, c, bytes)
+        || is_dispensable(c);
     if !is_sent {
         bytes.push(b'?');
     }
 }
 
 /// The sequences of Big5 that stand for two characters each.
-const BIG5_PAIRS: [(&str, [u8; 2]); 4] =
-    [("Ê\u{304}", [0x88, 0x62]), ("Ê\u{30c}", [0x88, 0x64]), ("ê\u{304}", [0x88, 0xa3]), ("ê\u{30c}", [0x88, 0xa5])];
+const BIG5_PAIRS: [(&str, [u8; 2]); 4] = [
+    ("Ê\u{304}", [0x88, 0x62]),
+    ("Ê\u{30c}", [0x88, 0x64]),
+    ("ê\u{304}", [0x88, 0xa3]),
+    ("ê\u{30c}", [0x88, 0xa5]),
+];
 
 /// Appends a character that the charset has.
 fn encode_char(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
@@ -113,15 +125,22 @@ fn encode_char(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
     only_read.inspect(|known| bytes.extend_from_slice(known)).is_some()
 }
 
-/// Appends a letter with as many of its marks as the charset has, combined into one character or after it.
+/// Appends a letter with as many of its marks as the charset has, combined into one character or
+/// after it.
 fn encode_parts(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
-    let decomposed: String = DecomposingNormalizerBorrowed::new_nfd().normalize(c.encode_utf8(&mut [0; 4])).into_owned();
+    let decomposed: String =
+        DecomposingNormalizerBorrowed::new_nfd().normalize(c.encode_utf8(&mut [0; 4])).into_owned();
     let mut parts = decomposed.chars();
-    let Some(mut letter) = parts.next().filter(|&letter| letter != c && !is_mark(letter)) else { return false };
+    let Some(mut letter) = parts.next().filter(|&letter| letter != c && !is_mark(letter)) else {
+        return false;
+    };
     let composition = CanonicalCompositionBorrowed::new();
     let (mut marks, mut scratch) = (Vec::new(), Vec::new());
     for mark in parts {
-        match composition.compose(letter, mark).filter(|&composed| encode_char(charset, composed, &mut scratch)) {
+        match composition
+            .compose(letter, mark)
+            .filter(|&composed| encode_char(charset, composed, &mut scratch))
+        {
             Some(composed) => letter = composed,
             None => marks.push(mark),
         }
@@ -151,7 +170,8 @@ fn encode_alike(charset: Charset, c: char, bytes: &mut Vec<u8>) -> bool {
 /// Whether text can be read without it: an accent on a letter, or what chooses among the looks of
 /// another character.
 fn is_dispensable(c: char) -> bool {
-    is_mark(c) || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{fe00}'..='\u{fe0f}' | '\u{ad}' | '\u{e0000}'..='\u{e0fff}')
+    is_mark(c)
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{fe00}'..='\u{fe0f}' | '\u{ad}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn is_mark(c: char) -> bool {
@@ -161,13 +181,15 @@ fn is_mark(c: char) -> bool {
 /// Sequences of two bytes that Big5 reads, of characters that the standard's encoder doesn't write:
 /// the Hong Kong Supplementary Character Set.
 static BIG5_ONLY_READ: LazyLock<HashMap<char, Vec<u8>>> = LazyLock::new(|| {
-    let pairs = (0x81..=0xfeu8).flat_map(|lead| (0x40..=0xfeu8).map(move |trail| vec![lead, trail]));
+    let pairs =
+        (0x81..=0xfeu8).flat_map(|lead| (0x40..=0xfeu8).map(move |trail| vec![lead, trail]));
     only_read(Charset(BIG5), pairs)
 });
 
 /// Sequences of three bytes that EUC-JP reads and doesn't write: JIS X 0212.
 static EUC_JP_ONLY_READ: LazyLock<HashMap<char, Vec<u8>>> = LazyLock::new(|| {
-    let triples = (0xa1..=0xfeu8).flat_map(|row| (0xa1..=0xfeu8).map(move |cell| vec![0x8f, row, cell]));
+    let triples =
+        (0xa1..=0xfeu8).flat_map(|row| (0xa1..=0xfeu8).map(move |cell| vec![0x8f, row, cell]));
     only_read(Charset(EUC_JP), triples)
 });
 
@@ -203,7 +225,9 @@ mod tests {
     #[test]
     fn vietnamese_keeps_its_letters_and_tones_in_windows_1258() {
         for text in ["Tiếng Việt", "Được đấy, nhưng ướt quá", "ỸỆ ằẵặ"] {
-            let composed = icu_normalizer::ComposingNormalizerBorrowed::new_nfc().normalize(&reads("windows-1258", text)).into_owned();
+            let composed = icu_normalizer::ComposingNormalizerBorrowed::new_nfc()
+                .normalize(&reads("windows-1258", text))
+                .into_owned();
             assert_eq!(composed, text);
         }
     }
@@ -217,7 +241,11 @@ mod tests {
     #[test]
     fn a_letter_without_its_accent_is_better_than_a_question_mark() {
         assert_eq!(reads("windows-1251", "café Tiếng"), "cafe Tieng");
-        assert_eq!(reads("windows-1252", "e\u{301}te\u{301} ř"), "été r", "accents that came by themselves");
+        assert_eq!(
+            reads("windows-1252", "e\u{301}te\u{301} ř"),
+            "été r",
+            "accents that came by themselves"
+        );
         assert_eq!(reads("koi8-r", "Łódź"), "Lodz");
         assert_eq!(reads("shift_jis", "é"), "e");
     }

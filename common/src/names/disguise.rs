@@ -16,21 +16,35 @@ use unicode_security::GeneralSecurityProfile;
 use unicode_security::confusable_detection::skeleton;
 
 /// Scripts with letters that look like those of another of them.
-const ALIKE: [Script; 7] =
-    [Script::Latin, Script::Cyrillic, Script::Greek, Script::Armenian, Script::Cherokee, Script::Coptic, Script::Lisu];
+const ALIKE: [Script; 7] = [
+    Script::Latin,
+    Script::Cyrillic,
+    Script::Greek,
+    Script::Armenian,
+    Script::Cherokee,
+    Script::Coptic,
+    Script::Lisu,
+];
 /// All letters of those are below this.
 const END: char = '\u{20000}';
 
-/// The first letter of another script than the one that a name seems to be in; `None` for a name in one
-/// script, and for one that is seen to mix them.
+/// The first letter of another script than the one that a name seems to be in; `None` for a name in
+/// one script, and for one that is seen to mix them.
 pub fn first_disguised(name: &str) -> Option<char> {
     if name.is_ascii() {
         return None;
     }
-    let letters: Vec<(char, Script)> = name.chars().map(|c| (c, script_of(c))).filter(|(_, script)| ALIKE.contains(script)).collect();
+    let letters: Vec<(char, Script)> = name
+        .chars()
+        .map(|c| (c, script_of(c)))
+        .filter(|(_, script)| ALIKE.contains(script))
+        .collect();
     let has_others = |script| letters.iter().any(|&(_, other)| other != script);
     let seems = |script| letters.iter().all(|&(c, own)| own == script || has_like(c, script));
-    let script = letters.iter().map(|&(_, script)| script).find(|&script| has_others(script) && seems(script))?;
+    let script = letters
+        .iter()
+        .map(|&(_, script)| script)
+        .find(|&script| has_others(script) && seems(script))?;
     letters.iter().find(|&&(_, other)| other != script).map(|&(c, _)| c)
 }
 
@@ -38,7 +52,9 @@ pub fn first_disguised(name: &str) -> Option<char> {
 fn has_like(c: char, script: Script) -> bool {
     /// Of each of those scripts what its letters look like.
     static LOOKS: LazyLock<HashSet<(Script, String)>> = LazyLock::new(|| {
-        let letters = ('A'..END).map(|c| (script_of(c), c)).filter(|(script, c)| ALIKE.contains(script) && c.identifier_allowed());
+        let letters = ('A'..END)
+            .map(|c| (script_of(c), c))
+            .filter(|(script, c)| ALIKE.contains(script) && c.identifier_allowed());
         letters.map(|(script, c)| (script, look(c))).collect()
     });
     LOOKS.contains(&(script, look(c)))

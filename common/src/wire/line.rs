@@ -17,7 +17,8 @@ use crate::command::{Hint, SETTINGS, TABLE, hint};
 use crate::event::{Event, ListEnd, Refusal, Reply};
 use crate::ids::{Micros, Sequence};
 use crate::limits::{
-    ADDRESS_STATE_BYTES_MAX, LINE_BYTES_MAX, QUOTED_CHARS_MAX, ROOMS_PER_SESSION_MAX, TOPIC_CHARS_MAX, TOPIC_LISTED_CHARS_MAX,
+    ADDRESS_STATE_BYTES_MAX, LINE_BYTES_MAX, QUOTED_CHARS_MAX, ROOMS_PER_SESSION_MAX,
+    TOPIC_CHARS_MAX, TOPIC_LISTED_CHARS_MAX,
 };
 use crate::names::{NameError, is_seen_alone};
 use std::fmt::Write;
@@ -27,7 +28,8 @@ use std::fmt::Write;
 pub struct Stamp {
     /// The record's sequence, sent as the tag `id`.
     pub id: Sequence,
-    /// When it happened, by the wall clock. If the clock was set back, it may be earlier than the time of the record before.
+    /// When it happened, by the wall clock. If the clock was set back, it may be earlier than the
+    /// time of the record before.
     pub time: Micros,
 }
 
@@ -60,9 +62,15 @@ pub fn render(event: &Event<'_>, stamp: Stamp, tags: bool, out: &mut String) {
         Event::Quit { nick, reason: "" } => lines.line(format_args!("* {nick} quit")),
         Event::Quit { nick, reason } => lines.line(format_args!("* {nick} quit: {reason}")),
         Event::Renamed { old, new } => lines.line(format_args!("* {old} is now {new}")),
-        Event::TopicSet { room, nick, topic: "" } => lines.line(format_args!("* {nick} removed the topic of {room}")),
-        Event::TopicSet { room, nick, topic } => lines.line(format_args!("* {nick} set the topic of {room}: {topic}")),
-        Event::Welcome { nick, room, topic, members, names } => welcome(&mut lines, nick, *room, topic, *members, names),
+        Event::TopicSet { room, nick, topic: "" } => {
+            lines.line(format_args!("* {nick} removed the topic of {room}"))
+        }
+        Event::TopicSet { room, nick, topic } => {
+            lines.line(format_args!("* {nick} set the topic of {room}: {topic}"))
+        }
+        Event::Welcome { nick, room, topic, members, names } => {
+            welcome(&mut lines, nick, *room, topic, *members, names)
+        }
         Event::Pong { text: "" } => lines.line(format_args!("* pong")),
         Event::Pong { text } => lines.line(format_args!("* pong {text}")),
         Event::Reply(reply) => render_reply(reply, &mut lines),
@@ -101,7 +109,8 @@ impl Lines<'_, '_> {
         self.out.push('\n');
     }
 
-    /// A list on as many lines as it needs. Each line starts with `head` and is tagged with its names.
+    /// A list on as many lines as it needs. Each line starts with `head` and is tagged with its
+    /// names.
     fn list<'i>(&mut self, head: &str, names: impl Iterator<Item = &'i str>, tail: &'i str) {
         let (mut line, mut tag) = (String::new(), Vec::new());
         let tail = (!tail.is_empty()).then_some((tail, None));
@@ -121,7 +130,14 @@ impl Lines<'_, '_> {
     }
 }
 
-fn welcome(lines: &mut Lines<'_, '_>, nick: &str, room: Option<&str>, topic: &str, members: usize, names: &[&str]) {
+fn welcome(
+    lines: &mut Lines<'_, '_>,
+    nick: &str,
+    room: Option<&str>,
+    topic: &str,
+    members: usize,
+    names: &[&str],
+) {
     let Some(room) = room else {
         return lines
             .line(format_args!("* Welcome to forkchat, {nick}. You are in no room; join one with /join #ROOM, /help lists the commands"));
@@ -140,7 +156,11 @@ fn welcome(lines: &mut Lines<'_, '_>, nick: &str, room: Option<&str>, topic: &st
 
 /// How many members a room has, for one of them.
 fn people(members: usize) -> String {
-    if members == 1 { "nobody else is here".to_owned() } else { format!("{members} people are here") }
+    if members == 1 {
+        "nobody else is here".to_owned()
+    } else {
+        format!("{members} people are here")
+    }
 }
 
 fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
@@ -160,30 +180,42 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             }
         }
         Reply::Nick(nick) => lines.line(format_args!("* you are now {nick}")),
-        Reply::Joined { room, was_in: true, .. } => lines.line(format_args!("* you are now talking in {room}")),
+        Reply::Joined { room, was_in: true, .. } => {
+            lines.line(format_args!("* you are now talking in {room}"))
+        }
         Reply::Joined { room, topic, members, .. } => {
             lines.line(format_args!("* you joined {room}; {}", people(*members)));
             if !topic.is_empty() {
                 lines.line(format_args!("* topic of {room}: {topic}"));
             }
         }
-        Reply::Left { room, current: Some(current) } => lines.line(format_args!("* you left {room}; you are now talking in {current}")),
-        Reply::Left { room, current: None } => {
-            lines.line(format_args!("* you left {room}; you are in no room now, join one with /join #ROOM"))
+        Reply::Left { room, current: Some(current) } => {
+            lines.line(format_args!("* you left {room}; you are now talking in {current}"))
         }
+        Reply::Left { room, current: None } => lines.line(format_args!(
+            "* you left {room}; you are in no room now, join one with /join #ROOM"
+        )),
         Reply::Rooms { rooms, end } => {
             for (room, members, topic) in rooms {
                 let colon = if topic.is_empty() { "" } else { ": " };
                 let (topic, cut) = cut(topic, TOPIC_LISTED_CHARS_MAX);
                 let dots = if cut { " …" } else { "" };
-                lines.line_about("room", room, format_args!("* {room} ({members}){colon}{topic}{dots}"));
+                lines.line_about(
+                    "room",
+                    room,
+                    format_args!("* {room} ({members}){colon}{topic}{dots}"),
+                );
             }
             match end {
                 ListEnd::Empty => {
-                    lines.line(format_args!("* no room matches; /rooms lists all rooms, /join #ROOM creates one"));
+                    lines.line(format_args!(
+                        "* no room matches; /rooms lists all rooms, /join #ROOM creates one"
+                    ));
                 }
                 ListEnd::LeftOut(more @ 1..) => {
-                    lines.line(format_args!("* … and {more} more rooms; /rooms PATTERN lists those whose names match"));
+                    lines.line(format_args!(
+                        "* … and {more} more rooms; /rooms PATTERN lists those whose names match"
+                    ));
                 }
                 ListEnd::LeftOut(0) | ListEnd::Part => {}
             }
@@ -202,19 +234,29 @@ fn render_reply(reply: &Reply<'_>, lines: &mut Lines<'_, '_>) {
             let rooms = if rooms.is_empty() { "no room".to_owned() } else { rooms.join(" ") };
             let talks = current.map(|room| format!(", talking in {room}")).unwrap_or_default();
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-            lines.line(format_args!("* you are {nick}, in {rooms}{talks}, from {peer}, served by worker {worker}{pid}"));
+            lines.line(format_args!(
+                "* you are {nick}, in {rooms}{talks}, from {peer}, served by worker {worker}{pid}"
+            ));
         }
-        Reply::Topic { room, topic: "" } => lines.line(format_args!("* {room} has no topic; /topic TEXT sets one")),
+        Reply::Topic { room, topic: "" } => {
+            lines.line(format_args!("* {room} has no topic; /topic TEXT sets one"))
+        }
         Reply::Topic { room, topic } => lines.line(format_args!("* topic of {room}: {topic}")),
-        Reply::History { room, first: None, .. } => lines.line(format_args!("* no earlier lines of {room} are stored")),
+        Reply::History { room, first: None, .. } => {
+            lines.line(format_args!("* no earlier lines of {room} are stored"))
+        }
         Reply::History { room, lines: count, first: Some(first), .. } => {
             let mut time = String::new();
             push_time(*first, &mut time);
             let (date, time) = (&time[..10], &time[11..16]);
             let plural = if *count == 1 { "" } else { "s" };
-            lines.line(format_args!("* end of the history of {room}: {count} line{plural} since {date} {time} UTC"));
+            lines.line(format_args!(
+                "* end of the history of {room}: {count} line{plural} since {date} {time} UTC"
+            ));
         }
-        Reply::Charset(name) => lines.line(format_args!("* charset is {name} from the next line on")),
+        Reply::Charset(name) => {
+            lines.line(format_args!("* charset is {name} from the next line on"))
+        }
         Reply::Set(setting, on) => {
             let (_, name, does) = SETTINGS[*setting as usize];
             lines.line(format_args!("* {name} is {} ({does})", on_or_off(*on)));
@@ -242,7 +284,8 @@ fn on_or_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
-/// How the refusal of a private message begins if its receiver does not exist. The client recognises it by this.
+/// How the refusal of a private message begins if its receiver does not exist. The client
+/// recognises it by this.
 pub const NO_USER_NAMED: &str = "no user named ";
 
 /// What was wrong and what to do, in one line.
@@ -299,7 +342,8 @@ fn explain(refusal: &Refusal<'_>) -> String {
     }
 }
 
-/// The refusal with the quoted input cut to a readable length, so that an answer is never many times as long as the line.
+/// The refusal with the quoted input cut to a readable length, so that an answer is never many
+/// times as long as the line.
 fn brief<'a>(refusal: &Refusal<'a>) -> Refusal<'a> {
     let cut = |text: &'a str| cut(text, QUOTED_CHARS_MAX).0;
     match refusal.clone() {
@@ -320,11 +364,16 @@ fn explain_name(error: &NameError, rule: &str) -> String {
     match error {
         NameError::Empty | NameError::NoHash => rule.to_owned(),
         NameError::TooLong(max) => format!("it is longer than {max} characters; {rule}"),
-        NameError::Character(c) if c.is_whitespace() => format!("it may not contain a space; {rule}"),
+        NameError::Character(c) if c.is_whitespace() => {
+            format!("it may not contain a space; {rule}")
+        }
         NameError::Character(c) if is_seen_alone(*c) => format!("it may not contain {c}; {rule}"),
         NameError::Character(c) => format!("U+{:04X} is not allowed there; {rule}", u32::from(*c)),
         NameError::MixedScripts(c) => {
-            format!("it mixes scripts: {c} (U+{:04X}) looks like a letter of the other script; {rule}", u32::from(*c))
+            format!(
+                "it mixes scripts: {c} (U+{:04X}) looks like a letter of the other script; {rule}",
+                u32::from(*c)
+            )
         }
     }
 }
@@ -479,8 +528,14 @@ mod tests {
     fn what_is_said_looks_as_the_protocol_says() {
         let said = Event::Said { room: "#lobby", nick: "alice", text: "hi" };
         assert_eq!(rendered(said.clone(), false), "[#lobby] alice: hi\n");
-        assert_eq!(rendered(said, true), "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n");
-        assert_eq!(rendered(Event::Action { room: "#a", nick: "bob", text: "waves" }, false), "[#a] * bob waves\n");
+        assert_eq!(
+            rendered(said, true),
+            "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n"
+        );
+        assert_eq!(
+            rendered(Event::Action { room: "#a", nick: "bob", text: "waves" }, false),
+            "[#a] * bob waves\n"
+        );
         let private = |is_echo| Event::Private { from: "bob", to: "eve", is_echo, text: "psst" };
         assert_eq!(rendered(private(false), false), "[@bob] bob: psst\n");
         assert_eq!(rendered(private(true), false), "[@eve] bob: psst\n");
@@ -493,7 +548,9 @@ mod tests {
             rendered(past, true),
             "@id=1042;time=2026-11-21T12:00:01.123Z;event=say;to=history;room=#lobby;nick=alice [#lobby] alice: hi\n"
         );
-        let end = |lines, first| Event::Reply(Reply::History { room: "#lobby", lines, first, since: Sequence(7) });
+        let end = |lines, first| {
+            Event::Reply(Reply::History { room: "#lobby", lines, first, since: Sequence(7) })
+        };
         assert_eq!(rendered(end(0, None), false), "* no earlier lines of #lobby are stored\n");
         let some = rendered(end(2, Some(Micros(1_795_262_401_123_000))), true);
         assert!(
@@ -510,10 +567,18 @@ mod tests {
 
     #[test]
     fn a_command_of_another_program_is_refused_with_its_name_here() {
-        let refused = |name| rendered(Event::Refused { to: None, refusal: Refusal::UnknownCommand(name) }, false);
+        let refused = |name| {
+            rendered(Event::Refused { to: None, refusal: Refusal::UnknownCommand(name) }, false)
+        };
         assert_eq!(refused("part"), "! no command /part; /leave [#ROOM] leaves a room\n");
-        assert_eq!(refused("q"), "! no command /q; /quit leaves the chat, /msg NICK TEXT sends a private message\n");
-        assert_eq!(refused("dance"), "! no command /dance; /help lists the commands; to send \"/dance\", type //dance\n");
+        assert_eq!(
+            refused("q"),
+            "! no command /q; /quit leaves the chat, /msg NICK TEXT sends a private message\n"
+        );
+        assert_eq!(
+            refused("dance"),
+            "! no command /dance; /help lists the commands; to send \"/dance\", type //dance\n"
+        );
     }
 
     #[test]
@@ -525,7 +590,11 @@ mod tests {
     #[test]
     fn long_lists_wrap_and_each_line_is_tagged() {
         let names: Vec<String> = (0..200).map(|i| format!("guest{i}")).collect();
-        let reply = Reply::Who { room: "#lobby", names: names.iter().map(String::as_str).collect(), end: ListEnd::LeftOut(3) };
+        let reply = Reply::Who {
+            room: "#lobby",
+            names: names.iter().map(String::as_str).collect(),
+            end: ListEnd::LeftOut(3),
+        };
         let text = rendered(Event::Reply(reply), true);
         assert!(text.lines().count() > 3);
         assert!(text.ends_with(" … and 3 more\n"));
@@ -541,14 +610,25 @@ mod tests {
 
     #[test]
     fn each_line_of_the_rooms_names_its_room_and_untagged_lists_have_only_prose() {
-        let rooms = Event::Reply(Reply::Rooms { rooms: vec![("#a", 2, "tea"), ("#b", 1, "")], end: ListEnd::LeftOut(4) });
+        let rooms = Event::Reply(Reply::Rooms {
+            rooms: vec![("#a", 2, "tea"), ("#b", 1, "")],
+            end: ListEnd::LeftOut(4),
+        });
         let text = rendered(rooms.clone(), true);
-        let tags: Vec<&str> = text.lines().map(|line| line.split_once(";event=reply;to=rooms").unwrap().1).collect();
+        let tags: Vec<&str> =
+            text.lines().map(|line| line.split_once(";event=reply;to=rooms").unwrap().1).collect();
         assert_eq!(
             tags,
-            [";room=#a * #a (2): tea", ";room=#b * #b (1)", " * … and 4 more rooms; /rooms PATTERN lists those whose names match"]
+            [
+                ";room=#a * #a (2): tea",
+                ";room=#b * #b (1)",
+                " * … and 4 more rooms; /rooms PATTERN lists those whose names match"
+            ]
         );
-        assert_eq!(rendered(rooms, false), "* #a (2): tea\n* #b (1)\n* … and 4 more rooms; /rooms PATTERN lists those whose names match\n");
+        assert_eq!(
+            rendered(rooms, false),
+            "* #a (2): tea\n* #b (1)\n* … and 4 more rooms; /rooms PATTERN lists those whose names match\n"
+        );
         let who = Reply::Who { room: "#a", names: vec!["bob", "eve"], end: ListEnd::LeftOut(1) };
         assert_eq!(rendered(Event::Reply(who), false), "* in #a: bob eve … and 1 more\n");
         let topic = "x".repeat(TOPIC_LISTED_CHARS_MAX + 1);
@@ -571,7 +651,12 @@ mod tests {
             Refusal::InNoRoom,
         ] {
             let text = rendered(Event::Refused { to: None, refusal }, false);
-            assert!(text.starts_with("! ") && text.matches('\n').count() == 1 && text.contains(['/', '#', ';']), "{text}");
+            assert!(
+                text.starts_with("! ")
+                    && text.matches('\n').count() == 1
+                    && text.contains(['/', '#', ';']),
+                "{text}"
+            );
         }
     }
 }

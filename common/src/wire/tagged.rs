@@ -7,7 +7,8 @@
 
 use crate::ids::{Micros, Sequence};
 
-/// One line from a server that sends tags, read. A tag that the line lacks, or has without a value, is `None`.
+/// One line from a server that sends tags, read. A tag that the line lacks, or has without a value,
+/// is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tagged<'a> {
     /// The record that caused the line; lines of one record have it in common.
@@ -20,13 +21,15 @@ pub struct Tagged<'a> {
     pub room: Option<String>,
     /// Whose doing it is.
     pub nick: Option<String>,
-    /// Whom it is done to, or what comes of it: the receiver, the new nick, the room that is current now.
+    /// Whom it is done to, or what comes of it: the receiver, the new nick, the room that is
+    /// current now.
     pub target: Option<String>,
     /// The command that is answered or refused.
     pub to: Option<String>,
     /// The names that stand in this line of a list.
     pub names: Vec<String>,
-    /// In the answer to `/history`: from which place on the history has everything that was said in the room.
+    /// In the answer to `/history`: from which place on the history has everything that was said in
+    /// the room.
     pub since: Option<Sequence>,
     /// Over UDP: the number of the datagram that begins with this line.
     pub datagram: Option<u64>,
@@ -94,7 +97,8 @@ impl Kind {
 }
 
 impl<'a> Tagged<'a> {
-    /// Reads a line, given without its line end. `None` for a line without tags: it doesn't start with `@` and a tag, or no space ends them.
+    /// Reads a line, given without its line end. `None` for a line without tags: it doesn't start
+    /// with `@` and a tag, or no space ends them.
     ///
     /// ```
     /// use forkchat_common::wire::tagged::{Kind, Tagged};
@@ -124,14 +128,18 @@ impl<'a> Tagged<'a> {
             "nick" => self.nick = some(value),
             "target" => self.target = some(value),
             "to" => self.to = some(value),
-            "names" => self.names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            "names" => {
+                self.names =
+                    value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+            }
             "since" => self.since = value.parse().ok().map(Sequence),
             "datagram" => self.datagram = value.parse().ok(),
             _ => {}
         }
     }
 
-    /// What was said, without what the printer puts around it; all of the prose if that isn't around it.
+    /// What was said, without what the printer puts around it; all of the prose if that isn't
+    /// around it.
     pub fn text(&self) -> &'a str {
         self.unframed().unwrap_or(self.prose)
     }
@@ -145,7 +153,8 @@ impl<'a> Tagged<'a> {
             Kind::Action => behind(&format!("[{}] * {} ", room?, nick?)),
             Kind::Private => {
                 let nick = nick?;
-                // Only one of them fits: no name has a space in it. An echo is framed with whom it went to.
+                // Only one of them fits: no name has a space in it. An echo is framed with whom it
+                // went to.
                 let mut with = [Some(nick), self.target.as_deref()].into_iter().flatten();
                 with.find_map(|with| behind(&format!("[@{with}] {nick}: ")))
             }
@@ -199,11 +208,23 @@ mod tests {
     type Case<'a> = (Event<'a>, Kind, [Option<&'a str>; 4]);
 
     /// Every kind of event and reply.
-    fn cases<'a>(room: &'a str, nick: &'a str, other: &'a str, text: &'a str, names: &[&'a str]) -> Vec<Case<'a>> {
+    fn cases<'a>(
+        room: &'a str,
+        nick: &'a str,
+        other: &'a str,
+        text: &'a str,
+        names: &[&'a str],
+    ) -> Vec<Case<'a>> {
         let (r, n, o) = (Some(room), Some(nick), Some(other));
         let names = || names.to_vec();
         let reply = |reply: Reply<'a>, tags| (Event::Reply(reply), Kind::Reply, tags);
-        let private = |is_echo| (Event::Private { from: nick, to: other, is_echo, text }, Kind::Private, [None, n, o, None]);
+        let private = |is_echo| {
+            (
+                Event::Private { from: nick, to: other, is_echo, text },
+                Kind::Private,
+                [None, n, o, None],
+            )
+        };
         let joined = |was_in| Reply::Joined { room, was_in, topic: text, members: 2 };
         let whoami = |current| Reply::Whoami {
             nick,
@@ -223,8 +244,16 @@ mod tests {
             (Event::Quit { nick, reason: text }, Kind::Quit, [None, n, None, None]),
             (Event::Renamed { old: nick, new: other }, Kind::Nick, [None, n, o, None]),
             (Event::TopicSet { room, nick, topic: text }, Kind::Topic, [r, n, None, None]),
-            (Event::Welcome { nick, room: r, topic: text, members: 600, names: names() }, Kind::Welcome, [r, n, None, None]),
-            (Event::Welcome { nick, room: None, topic: "", members: 0, names: vec![] }, Kind::Welcome, [None, n, None, None]),
+            (
+                Event::Welcome { nick, room: r, topic: text, members: 600, names: names() },
+                Kind::Welcome,
+                [r, n, None, None],
+            ),
+            (
+                Event::Welcome { nick, room: None, topic: "", members: 0, names: vec![] },
+                Kind::Welcome,
+                [None, n, None, None],
+            ),
             (Event::Pong { text }, Kind::Pong, [None, None, None, Some("ping")]),
             reply(Reply::Help(None), [None, None, None, Some("help")]),
             reply(Reply::Help(Row::by_name("set")), [None, None, None, Some("help")]),
@@ -233,9 +262,18 @@ mod tests {
             reply(joined(false), [r, None, None, Some("join")]),
             reply(Reply::Left { room, current: o }, [r, None, o, Some("leave")]),
             reply(Reply::Left { room, current: None }, [r, None, None, Some("leave")]),
-            reply(Reply::Rooms { rooms: vec![(room, 2, text)], end: ListEnd::Part }, [r, None, None, Some("rooms")]),
-            reply(Reply::Rooms { rooms: vec![], end: ListEnd::LeftOut(3) }, [None, None, None, Some("rooms")]),
-            reply(Reply::Who { room, names: names(), end: ListEnd::LeftOut(3) }, [r, None, None, Some("who")]),
+            reply(
+                Reply::Rooms { rooms: vec![(room, 2, text)], end: ListEnd::Part },
+                [r, None, None, Some("rooms")],
+            ),
+            reply(
+                Reply::Rooms { rooms: vec![], end: ListEnd::LeftOut(3) },
+                [None, None, None, Some("rooms")],
+            ),
+            reply(
+                Reply::Who { room, names: names(), end: ListEnd::LeftOut(3) },
+                [r, None, None, Some("who")],
+            ),
             reply(whoami(r), [r, n, None, Some("whoami")]),
             reply(whoami(None), [None, n, None, Some("whoami")]),
             reply(Reply::Topic { room, topic: text }, [r, None, None, Some("topic")]),
@@ -243,7 +281,11 @@ mod tests {
             reply(Reply::Set(Setting::Tags, true), [None, None, None, Some("set")]),
             reply(Reply::Settings([true; 3]), [None, None, None, Some("set")]),
             reply(Reply::Goodbye, [None, None, None, Some("quit")]),
-            (Event::Refused { to: Some("msg"), refusal: Refusal::NoSuchNick(text) }, Kind::Error, [None, None, None, Some("msg")]),
+            (
+                Event::Refused { to: Some("msg"), refusal: Refusal::NoSuchNick(text) },
+                Kind::Error,
+                [None, None, None, Some("msg")],
+            ),
             (Event::Refused { to: None, refusal: Refusal::LineTooLong }, Kind::Error, [None; 4]),
             (Event::Stopping, Kind::Reply, [None; 4]),
             (Event::Dismissed { reason: text }, Kind::Error, [None; 4]),
@@ -259,7 +301,10 @@ mod tests {
     /// What must be left when the frame is gone.
     fn bare<'a>(event: &Event<'a>, prose: &'a str) -> &'a str {
         match event {
-            Event::Said { text, .. } | Event::Action { text, .. } | Event::Private { text, .. } | Event::Pong { text } => text,
+            Event::Said { text, .. }
+            | Event::Action { text, .. }
+            | Event::Private { text, .. }
+            | Event::Pong { text } => text,
             _ => &prose[2..],
         }
     }
@@ -267,7 +312,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_is_read_back(
-            // More than names may have; without the space that ends them in a frame, and the comma in a list.
+            // More than names may have; without the space that ends them in a frame, and the comma
+            // in a list.
             room in "#[^ ,\\p{C}]{1,50}",
             nick in "[^ ,\\p{C}]{1,32}",
             other in "[^ ,\\p{C}]{1,32}",
@@ -309,15 +355,29 @@ mod tests {
 
     #[test]
     fn values_are_unescaped_as_the_standard_says() {
-        for (escaped, value) in [(r"a\:b\sc\\d\r\n", "a;b c\\d\r\n"), (r"\x\y", "xy"), (r"end\", "end"), (r"\\\", r"\"), ("", "")] {
+        for (escaped, value) in [
+            (r"a\:b\sc\\d\r\n", "a;b c\\d\r\n"),
+            (r"\x\y", "xy"),
+            (r"end\", "end"),
+            (r"\\\", r"\"),
+            ("", ""),
+        ] {
             assert_eq!(unescape(escaped), value, "{escaped}");
         }
     }
 
     #[test]
     fn what_a_newer_server_adds_is_skipped_and_what_it_leaves_out_is_missed() {
-        let read = Tagged::parse("@id=x;+new/tag=1;flag;time=late;;event=dance;nick;room=;=;to=a;to=b;datagram=7 * hm").unwrap();
-        let expected = Tagged { to: Some("b".to_owned()), datagram: Some(7), prose: "* hm", ..Tagged::default() };
+        let read = Tagged::parse(
+            "@id=x;+new/tag=1;flag;time=late;;event=dance;nick;room=;=;to=a;to=b;datagram=7 * hm",
+        )
+        .unwrap();
+        let expected = Tagged {
+            to: Some("b".to_owned()),
+            datagram: Some(7),
+            prose: "* hm",
+            ..Tagged::default()
+        };
         assert_eq!((read.text(), read), ("hm", expected));
     }
 

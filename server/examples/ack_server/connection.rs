@@ -19,7 +19,8 @@ pub struct Client {
     pub framing: Framing,
 }
 
-/// Reads messages until the client sends `exit` or no more, and puts an answer to each in the queue.
+/// Reads messages until the client sends `exit` or no more, and puts an answer to each in the
+/// queue.
 pub fn receive(client: Client, answers: &Sender<String>) {
     let (address, mut count) = (client.address, 0);
     let mut messages = Messages::new(client.socket, client.charset, client.framing);
@@ -39,10 +40,16 @@ pub fn receive(client: Client, answers: &Sender<String>) {
         };
         // It waits while the queue is full, and fails when the other thread can send no more.
         if answers.send(answer).is_err() {
-            return say!("{address} is gone, and takes no more answers", "{address} 已断开，不再接收应答");
+            return say!(
+                "{address} is gone, and takes no more answers",
+                "{address} 已断开，不再接收应答"
+            );
         }
         if is_exit {
-            return say!("{address} said exit: the server closes the connection", "{address} 发来 exit：服务器关闭连接");
+            return say!(
+                "{address} said exit: the server closes the connection",
+                "{address} 发来 exit：服务器关闭连接"
+            );
         }
     }
 }
@@ -59,13 +66,20 @@ pub fn send(client: Client, answers: &Receiver<String>, sent: Value) {
         // Before the client has the answer, so that the lines of a conversation are in order.
         // As encoded: a character that the charset lacks is sent as a similar one, or as `?`.
         let sent_text = quoted(charset.decode_all(&bytes).trim_end_matches('\n'));
-        say!("{address}: thread {} answers {sent_text}", "{address}：线程 {} 应答 {sent_text}", gettid());
+        say!(
+            "{address}: thread {} answers {sent_text}",
+            "{address}：线程 {} 应答 {sent_text}",
+            gettid()
+        );
         // Counted before: a client that has its answer may end the server at once.
         sent.increase(1);
         if let Err(error) = socket.write_all(&bytes) {
             // Taken back: adding this wraps around to one less.
             sent.increase(1_u64.wrapping_neg());
-            say!("{address} is gone before the answer was written: {error}", "{address} 在应答写出之前已断开：{error}");
+            say!(
+                "{address} is gone before the answer was written: {error}",
+                "{address} 在应答写出之前已断开：{error}"
+            );
             break;
         }
     }

@@ -1,6 +1,8 @@
-//! The smallest whole server: a process for each CPU, and in it two threads for each client, joined by a queue.
+//! The smallest whole server: a process for each CPU, and in it two threads for each client, joined
+//! by a queue.
 //!
-//! Without `--serve` it shows itself with clients of its own. `--help` says how to use it with other clients.
+//! Without `--serve` it shows itself with clients of its own. `--help` says how to use it with
+//! other clients.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -27,18 +29,27 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 const LESSON: Lesson = Lesson {
-    about: ["A server: a process for each CPU, two threads for each client", "服务器：每个 CPU 一个进程，每个客户端两个线程"],
+    about: [
+        "A server: a process for each CPU, two threads for each client",
+        "服务器：每个 CPU 一个进程，每个客户端两个线程",
+    ],
     watch_for: &[
         [
             "the processes share one listening socket: the pid shows which of them accepted a client",
             "各进程共享同一个监听套接字：由 pid 可见哪个进程接受了客户端",
         ],
-        ["one thread receives and another one answers; a queue joins them", "一个线程接收，另一个线程应答，两者由队列相连"],
+        [
+            "one thread receives and another one answers; a queue joins them",
+            "一个线程接收，另一个线程应答，两者由队列相连",
+        ],
         [
             "TCP carries bytes, not messages: two quick messages may arrive glued together in one recv, unless a line end frames each",
             "TCP 传输的是字节流而不是消息：连续发送的两条消息可能会粘在一次 recv 里（粘包），除非用换行符分隔",
         ],
-        ["a recv may end in half a character, which is kept until its other half comes", "一次 recv 可能止于半个字符，要保留到另一半到达"],
+        [
+            "a recv may end in half a character, which is kept until its other half comes",
+            "一次 recv 可能止于半个字符，要保留到另一半到达",
+        ],
     ],
 };
 
@@ -62,7 +73,8 @@ Try: ack_server --serve
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct Own {
-    /// Serves other programs until Ctrl-C, at this address [without ADDR: 127.0.0.1:9000; port 0: any free port]
+    /// Serves other programs until Ctrl-C, at this address [without ADDR: 127.0.0.1:9000; port 0:
+    /// any free port]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9000", value_parser = address::parse)]
     serve: Option<SocketAddr>,
     /// A message is a line, and not what one recv brings
@@ -74,12 +86,15 @@ struct Own {
 }
 
 fn charset(name: &str) -> Result<Charset, String> {
-    Charset::by_label(name).map_err(|_| "give a charset that contains ASCII, such as gbk or utf-8".to_owned())
+    Charset::by_label(name)
+        .map_err(|_| "give a charset that contains ASCII, such as gbk or utf-8".to_owned())
 }
 
 fn main() -> ExitCode {
     stage::play(&LESSON, |own: Own| match own.serve {
-        Some(address) => serve(address, own.charset, if own.lines { Framing::Lines } else { Framing::Reads }),
+        Some(address) => {
+            serve(address, own.charset, if own.lines { Framing::Lines } else { Framing::Reads })
+        }
         None => show::show(),
     })
 }

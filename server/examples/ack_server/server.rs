@@ -22,7 +22,8 @@ use std::thread::available_parallelism;
 const PROCESSES_MAX: usize = 8;
 /// Clients at a time, for each process. The others wait in the kernel's queue.
 const CLIENTS_MAX: usize = 32;
-/// Messages of a client that wait to be answered. With more the client is not read, so its kernel soon makes it wait.
+/// Messages of a client that wait to be answered. With more the client is not read, so its kernel
+/// soon makes it wait.
 const QUEUE: usize = 8;
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -46,7 +47,10 @@ pub fn serve(address: SocketAddr, charset: Charset, framing: Framing) -> Result<
     let listener = listen(address)?;
     let address = listener.local_addr().cannot("ask for the address")?;
     let mut server = Server::start(listener, charset, framing)?;
-    say!("listening on {address}; Ctrl-C ends the server", "正在监听 {address}；按 Ctrl-C 结束服务器");
+    say!(
+        "listening on {address}; Ctrl-C ends the server",
+        "正在监听 {address}；按 Ctrl-C 结束服务器"
+    );
     loop {
         let ends = server.workers.iter().map(|(_, _, end)| end.as_fd());
         wait_for_any(ends.chain([interrupt.as_fd()])).cannot("wait for a signal")?;
@@ -73,25 +77,43 @@ pub fn serve(address: SocketAddr, charset: Charset, framing: Framing) -> Result<
 }
 
 impl Server {
-    /// Starts the processes. From then on they alone have the listening socket, and whichever is free accepts.
-    pub fn start(listener: TcpListener, charset: Charset, framing: Framing) -> Result<Server, Failure> {
+    /// Starts the processes. From then on they alone have the listening socket, and whichever is
+    /// free accepts.
+    pub fn start(
+        listener: TcpListener,
+        charset: Charset,
+        framing: Framing,
+    ) -> Result<Server, Failure> {
         let count = available_parallelism().cannot("count the CPUs")?.get().min(PROCESSES_MAX);
         let clients = Array::map("clients", count).cannot("map the number of clients")?;
-        let counts = Counts { clients, messages: Value::map("messages").cannot("map the number of messages")? };
+        let counts = Counts {
+            clients,
+            messages: Value::map("messages").cannot("map the number of messages")?,
+        };
         let start = |number: usize| {
             let own = listener.try_clone()?;
-            let process = Process::start_with(own, |own| vec![own.as_fd()], |own| exit_code(work(&own, number, counts, charset, framing)))?;
+            let process = Process::start_with(
+                own,
+                |own| vec![own.as_fd()],
+                |own| exit_code(work(&own, number, counts, charset, framing)),
+            )?;
             let end = watch_end(process.pid())?;
             Ok((number, process, end))
         };
-        let workers = (0..count).map(start).collect::<io::Result<Vec<_>>>().cannot("start the processes")?;
+        let workers =
+            (0..count).map(start).collect::<io::Result<Vec<_>>>().cannot("start the processes")?;
         for (number, process, _) in &workers {
-            say!("started process {number} as pid {}", "已启动进程 {number}，pid {}", process.pid());
+            say!(
+                "started process {number} as pid {}",
+                "已启动进程 {number}，pid {}",
+                process.pid()
+            );
         }
         Ok(Server { workers, counts })
     }
 
-    /// Reports the processes that have ended, and returns how many these are. They are not replaced.
+    /// Reports the processes that have ended, and returns how many these are. They are not
+    /// replaced.
     pub fn reap(&mut self) -> usize {
         let before = self.workers.len();
         let mut left = before;
@@ -116,7 +138,11 @@ impl Server {
         self.workers.iter().for_each(|(_, process, _)| process.terminate());
         for (number, process, _) in &mut self.workers {
             let end = ended(process.join());
-            say!("process {number} (pid {}) {end}, as it was asked to", "按要求，进程 {number}（pid {}）{end}", process.pid());
+            say!(
+                "process {number} (pid {}) {end}, as it was asked to",
+                "按要求，进程 {number}（pid {}）{end}",
+                process.pid()
+            );
         }
     }
 
@@ -141,16 +167,27 @@ impl Counts {
 }
 
 /// What a process does: it accepts clients, and gives each of them a thread of each pool.
-fn work(listener: &TcpListener, number: usize, counts: Counts, charset: Charset, framing: Framing) -> Result<(), Failure> {
+fn work(
+    listener: &TcpListener,
+    number: usize,
+    counts: Counts,
+    charset: Charset,
+    framing: Framing,
+) -> Result<(), Failure> {
     end_by_sigterm()?;
     // The pools would panic.
     if !can_start_threads(2 * CLIENTS_MAX, STACK_BYTES) {
-        return Err(Failure(format!("cannot start {} threads: the system gives no more; see ulimit -u", 2 * CLIENTS_MAX)));
+        return Err(Failure(format!(
+            "cannot start {} threads: the system gives no more; see ulimit -u",
+            2 * CLIENTS_MAX
+        )));
     }
-    let pool = || threadpool::Builder::new().num_threads(CLIENTS_MAX).thread_stack_size(STACK_BYTES).build();
+    let pool = || {
+        threadpool::Builder::new().num_threads(CLIENTS_MAX).thread_stack_size(STACK_BYTES).build()
+    };
     let (receivers, senders) = (pool(), pool());
-    // A client is accepted only when each pool has a free thread. If its second thread had to wait for another client's end, it
-    // might wait for ever.
+    // A client is accepted only when each pool has a free thread. If its second thread had to wait
+    // for another client's end, it might wait for ever.
     let (come, gone) = bounded(CLIENTS_MAX);
     loop {
         come.send(())?;
@@ -158,7 +195,8 @@ fn work(listener: &TcpListener, number: usize, counts: Counts, charset: Charset,
             Ok(both) => both,
             Err(error) => {
                 say!("cannot accept a client: {error}", "无法接受客户端：{error}");
-                // It may be for want of descriptors. Then the client still waits, and the next accept would fail at once.
+                // It may be for want of descriptors. Then the client still waits, and the next
+                // accept would fail at once.
                 nap(50);
                 gone.recv()?;
                 continue;
@@ -175,7 +213,11 @@ fn work(listener: &TcpListener, number: usize, counts: Counts, charset: Charset,
 }
 
 /// The next client, once for each of its threads.
-fn accept(listener: &TcpListener, charset: Charset, framing: Framing) -> io::Result<(Client, Client)> {
+fn accept(
+    listener: &TcpListener,
+    charset: Charset,
+    framing: Framing,
+) -> io::Result<(Client, Client)> {
     let (socket, address) = listener.accept()?;
     let other = socket.try_clone()?;
     say!("accepted client {address}", "接受了客户端 {address}");

@@ -1,4 +1,5 @@
-//! The server with clients of its own, so that there is something to see: without framing, and with.
+//! The server with clients of its own, so that there is something to see: without framing, and
+//! with.
 
 use crate::network::client::Client;
 use crate::network::messages::Framing;
@@ -10,7 +11,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 const CLIENTS_MORE_MAX: u32 = 20;
 
 pub fn show() -> Result<(), Failure> {
-    part!("without framing: what one recv brings is a message", "没有分隔：一次 recv 收到的就是一条消息");
+    part!(
+        "without framing: what one recv brings is a message",
+        "没有分隔：一次 recv 收到的就是一条消息"
+    );
     let unframed = serve_clients(Framing::Reads)?;
     part!("with framing: a line is a message", "有分隔：一行就是一条消息");
     let framed = serve_clients(Framing::Lines)?;
@@ -21,12 +25,14 @@ pub fn show() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts the server, and has clients talk with it. Returns how many answers the two quick messages got.
+/// Starts the server, and has clients talk with it. Returns how many answers the two quick messages
+/// got.
 fn serve_clients(framing: Framing) -> Result<usize, Failure> {
     let gbk = Charset::by_label("gbk").unwrap_or_default();
     let listener = TcpListener::bind("127.0.0.1:0").cannot("listen on 127.0.0.1")?;
     let address = listener.local_addr()?;
-    // The kernel accepts connections and bytes although no process has called accept yet. So the first recv finds both messages.
+    // The kernel accepts connections and bytes although no process has called accept yet. So the
+    // first recv finds both messages.
     say!(
         "both messages are sent before the server reads, so one recv finds both",
         "两条消息都在服务器读之前发出，因此一次 recv 就能读到两条"
@@ -53,7 +59,11 @@ fn serve_clients(framing: Framing) -> Result<usize, Failure> {
         counts.clients().len(),
         counts.messages()
     );
-    if lost == 0 { Ok(answers.len()) } else { Err(Failure(format!("{lost} of the processes ended before they were asked to"))) }
+    if lost == 0 {
+        Ok(answers.len())
+    } else {
+        Err(Failure(format!("{lost} of the processes ended before they were asked to")))
+    }
 }
 
 /// A client whose second character comes in two pieces. In GBK 你好 is four bytes.
@@ -62,14 +72,18 @@ fn half_a_character(address: SocketAddr, gbk: Charset, framing: Framing) -> Resu
     berta.send_bytes(b"\xc4\xe3\xba")?;
     let mut answers = Vec::new();
     if framing == Framing::Reads {
-        // The answer proves that the server has the first piece. A server of lines does not answer half a line.
+        // The answer proves that the server has the first piece. A server of lines does not answer
+        // half a line.
         answers.extend(berta.answer()?);
         berta.send_bytes(b"\xc3")?;
     } else {
         berta.send_bytes(b"\xc3\n")?;
     }
     answers.extend(berta.finish()?);
-    shown!("你好, cut in the middle of 好, was answered with {answers:?}", "在“好”字中间切开的“你好”，得到的应答是 {answers:?}");
+    shown!(
+        "你好, cut in the middle of 好, was answered with {answers:?}",
+        "在“好”字中间切开的“你好”，得到的应答是 {answers:?}"
+    );
     Ok(())
 }
 
@@ -83,7 +97,8 @@ fn exit(address: SocketAddr, gbk: Charset, framing: Framing) -> Result<(), Failu
     }
 }
 
-/// Clients that leave at once, until each process has accepted a client. The kernel chooses the process, so there may be no such moment.
+/// Clients that leave at once, until each process has accepted a client. The kernel chooses the
+/// process, so there may be no such moment.
 fn until_each_has_accepted(address: SocketAddr, counts: Counts) -> Result<(), Failure> {
     if counts.accepting() < counts.clients().len() {
         say!(

@@ -32,7 +32,10 @@ pub fn copied_by_fork() -> Result<(), Failure> {
         "the text came out {both} times when both called exit, {parent_alone} time when the child called _exit, {neither} times when both did: it was lost",
         "两个进程都调用 exit，文本出现 {both} 次；子进程改用 _exit，出现 {parent_alone} 次；两个都用 _exit，出现 {neither} 次：文本丢失了"
     );
-    shown!("flushed before the fork, it came out {flushed} time", "在 fork 之前 flush，文本只出现 {flushed} 次");
+    shown!(
+        "flushed before the fork, it came out {flushed} time",
+        "在 fork 之前 flush，文本只出现 {flushed} 次"
+    );
     Ok(())
 }
 
@@ -40,7 +43,8 @@ pub fn copied_by_fork() -> Result<(), Failure> {
 fn times_printed(flushes: bool, child: Leave, parent: Leave) -> Result<usize, Failure> {
     let (mut reader, writer) = io::pipe()?;
     let main = |output| exit_code(program(output, flushes, child.1, parent.1));
-    let mut process = Process::start_with(writer, |writer| vec![writer.as_fd()], main).cannot("start the program")?;
+    let mut process = Process::start_with(writer, |writer| vec![writer.as_fd()], main)
+        .cannot("start the program")?;
     let mut output = String::new();
     reader.read_to_string(&mut output)?;
     went_well("the program", process.join())?;
@@ -54,7 +58,12 @@ fn times_printed(flushes: bool, child: Leave, parent: Leave) -> Result<usize, Fa
     Ok(output.matches(TEXT).count())
 }
 
-fn program(output: PipeWriter, flushes: bool, child_leaves: fn(i32) -> !, parent_leaves: fn(i32) -> !) -> Result<(), Failure> {
+fn program(
+    output: PipeWriter,
+    flushes: bool,
+    child_leaves: fn(i32) -> !,
+    parent_leaves: fn(i32) -> !,
+) -> Result<(), Failure> {
     dup2_stdout(&output)?;
     drop(output);
     // Rust buffers standard output up to the end of a line. C and Python do so on a terminal alone:

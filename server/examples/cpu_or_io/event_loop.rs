@@ -1,4 +1,5 @@
-//! One thread for all tasks, as in an event loop (what tutorials call coroutines): it starts every wait, and then sleeps until the first one is over.
+//! One thread for all tasks, as in an event loop (what tutorials call coroutines): it starts every
+//! wait, and then sleeps until the first one is over.
 
 use crate::stage::{Attempt, Failure, patience};
 use crate::task::{Run, Task, wait_time};
@@ -20,10 +21,16 @@ fn wait_for_all(run: Run) -> Result<(), Failure> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).cannot("make an epoll instance")?;
     let mut begun = Vec::new();
     for place in 0..run.entries.len() {
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK).cannot("make a timer")?;
+        let timer = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )
+        .cannot("make a timer")?;
         let once = Expiration::OneShot(TimeSpec::from_duration(wait_time()));
         timer.set(once, TimerSetTimeFlags::empty()).cannot("set a timer")?;
-        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, place as u64)).cannot("watch a timer")?;
+        epoll
+            .add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, place as u64))
+            .cannot("watch a timer")?;
         begun.push((std::time::Instant::now(), timer));
     }
     let mut under_way = begun.len();

@@ -1,9 +1,10 @@
 //! The same tasks in four ways, some that compute and some that wait: concurrency and parallelism.
 //!
-//! Concurrency: several tasks are under way at the same time, which is a matter of the program. Parallelism: several tasks are computed at the same instant,
-//! which is a matter of the CPUs.
+//! Concurrency: several tasks are under way at the same time, which is a matter of the program.
+//! Parallelism: several tasks are computed at the same instant, which is a matter of the CPUs.
 //!
-//! In the server: the choice of a model (`models/mod.rs`): a worker for each CPU, which computes, and in each worker many connections, which wait.
+//! In the server: the choice of a model (`models/mod.rs`): a worker for each CPU, which computes,
+//! and in each worker many connections, which wait.
 
 mod event_loop;
 #[path = "../stage/mod.rs"]
@@ -25,15 +26,25 @@ use task::{Entry, Run, Task};
 use ways::{WAYS, Way};
 
 const TASKS: usize = 4;
-/// With so many CPUs at work two must have worked at the same time, even if the clocks are a little off.
+/// With so many CPUs at work two must have worked at the same time, even if the clocks are a little
+/// off.
 const PARALLEL: f64 = 1.2;
 
 const LESSON: Lesson = Lesson {
     about: ["Computing or waiting: concurrency and parallelism", "计算还是等待：并发与并行"],
     watch_for: &[
-        ["the columns \"under way\" (concurrency) and \"CPUs at work\" (parallelism)", "“进行中”一列（并发）和“在用 CPU”一列（并行）"],
-        ["waiting at the same time takes a fraction of the time, and no CPU", "同时等待只需几分之一的时间，也不占 CPU"],
-        ["computing gets faster only by several CPUs: with threads or processes", "计算只有靠多个 CPU 才能变快：用线程或进程"],
+        [
+            "the columns \"under way\" (concurrency) and \"CPUs at work\" (parallelism)",
+            "“进行中”一列（并发）和“在用 CPU”一列（并行）",
+        ],
+        [
+            "waiting at the same time takes a fraction of the time, and no CPU",
+            "同时等待只需几分之一的时间，也不占 CPU",
+        ],
+        [
+            "computing gets faster only by several CPUs: with threads or processes",
+            "计算只有靠多个 CPU 才能变快：用线程或进程",
+        ],
         [
             "an event loop waits for all tasks in one thread; for computing it is as serial as serial",
             "事件循环用一个线程等待所有任务；做计算时它与串行无异",
@@ -52,7 +63,10 @@ struct Measured {
 fn main() -> ExitCode {
     stage::play(&LESSON, |()| {
         let cpus = thread::available_parallelism().map_or(1, |count| count.get());
-        part!("{TASKS} tasks; CPUs that this process may use: {cpus}", "{TASKS} 个任务；本进程可用的 CPU 数：{cpus}");
+        part!(
+            "{TASKS} tasks; CPUs that this process may use: {cpus}",
+            "{TASKS} 个任务；本进程可用的 CPU 数：{cpus}"
+        );
         let titles = [
             text!("work", "任务类型"),
             text!("way", "方式"),
@@ -77,10 +91,16 @@ fn all_ways(task: Task, name: String) -> Result<Vec<Measured>, Failure> {
 
 fn measure(task: Task, name: &str, way: Way) -> Result<Measured, Failure> {
     let (start, cpu) = (Instant::now(), cpu_used().cannot("ask for the CPU time")?);
-    let run = Run { task, entries: Array::map("example-entries", TASKS).cannot("map the entries")? };
+    let run =
+        Run { task, entries: Array::map("example-entries", TASKS).cannot("map the entries")? };
     (way.run_all)(run)?;
-    let (wall, cpu) = (start.elapsed().as_micros() as f64, (cpu_used().cannot("ask for the CPU time")? - cpu) as f64);
-    let sum = |of: fn(&Entry) -> &AtomicU64| run.entries.iter().map(|entry| of(entry).load(Ordering::Relaxed)).sum::<u64>();
+    let (wall, cpu) = (
+        start.elapsed().as_micros() as f64,
+        (cpu_used().cannot("ask for the CPU time")? - cpu) as f64,
+    );
+    let sum = |of: fn(&Entry) -> &AtomicU64| {
+        run.entries.iter().map(|entry| of(entry).load(Ordering::Relaxed)).sum::<u64>()
+    };
     let (under_way, found) = (sum(|entry| &entry.micros) as f64 / wall, sum(|entry| &entry.found));
     stage::line(table::row([
         name.to_owned(),
@@ -95,7 +115,9 @@ fn measure(task: Task, name: &str, way: Way) -> Result<Measured, Failure> {
 }
 
 fn conclude(computing: &[Measured], waiting: &[Measured], cpus: usize) {
-    let ([serial, threads, _, event_loop], [waited, .., in_loop]) = (computing, waiting) else { return };
+    let ([serial, threads, _, event_loop], [waited, .., in_loop]) = (computing, waiting) else {
+        return;
+    };
     shown!(
         "waiting, event loop: one thread had {:.1} tasks under way at the same time, and took {:.0} ms instead of {:.0} ms (concurrency)",
         "等待 + 事件循环：一个线程同时进行 {:.1} 个任务，耗时 {:.0} 毫秒，串行为 {:.0} 毫秒（并发）",
@@ -112,7 +134,10 @@ fn conclude(computing: &[Measured], waiting: &[Measured], cpus: usize) {
     );
     let at_work = threads.at_work;
     if at_work >= PARALLEL {
-        shown!("threads computed in parallel, on {at_work:.1} CPUs", "线程在 {at_work:.1} 个 CPU 上并行计算");
+        shown!(
+            "threads computed in parallel, on {at_work:.1} CPUs",
+            "线程在 {at_work:.1} 个 CPU 上并行计算"
+        );
     } else if cpus == 1 {
         shown!(
             "threads computed on {at_work:.1} CPUs: this process may use one CPU only",
@@ -130,7 +155,8 @@ fn conclude(computing: &[Measured], waiting: &[Measured], cpus: usize) {
     );
 }
 
-/// CPU time in microseconds that this process has used, and its children that it has waited for. Source: getrusage(2).
+/// CPU time in microseconds that this process has used, and its children that it has waited for.
+/// Source: getrusage(2).
 fn cpu_used() -> io::Result<i64> {
     let mut micros = 0;
     for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {

@@ -1,4 +1,5 @@
-//! A table whose columns are aligned in a terminal, where a Chinese character is as wide as two Latin letters.
+//! A table whose columns are aligned in a terminal, where a Chinese character is as wide as two
+//! Latin letters.
 
 use unicode_width::UnicodeWidthStr;
 

@@ -29,7 +29,8 @@ pub struct Entry {
     pub found: AtomicU64,
 }
 
-/// A task that is done several times, each with an entry of its own. The entries are in shared memory, where processes can write them, too.
+/// A task that is done several times, each with an entry of its own. The entries are in shared
+/// memory, where processes can write them, too.
 #[derive(Clone, Copy)]
 pub struct Run {
     pub task: Task,
@@ -63,7 +64,10 @@ pub fn wait_time() -> Duration {
 }
 
 fn count_primes() -> u64 {
-    let is_prime =
-        |number: &u64| (2..*number).take_while(|divisor| divisor * divisor <= *number).all(|divisor| !number.is_multiple_of(divisor));
+    let is_prime = |number: &u64| {
+        (2..*number)
+            .take_while(|divisor| divisor * divisor <= *number)
+            .all(|divisor| !number.is_multiple_of(divisor))
+    };
     (2..black_box(NUMBERS)).filter(is_prime).count() as u64
 }

@@ -36,7 +36,10 @@ fn processes(run: Run) -> Result<(), Failure> {
         })
     };
     let children: io::Result<Vec<_>> = (0..TASKS).map(start).collect();
-    children.cannot("start the processes")?.iter_mut().try_for_each(|child| went_well("a process", child.join()))
+    children
+        .cannot("start the processes")?
+        .iter_mut()
+        .try_for_each(|child| went_well("a process", child.join()))
 }
 
 fn threads(run: Run) -> Result<(), Failure> {
@@ -45,7 +48,8 @@ fn threads(run: Run) -> Result<(), Failure> {
     for thread in threads.cannot("start the threads")? {
         thread.join().map_err(|_| Failure("a thread panicked".to_owned()))?;
     }
-    // The kernel removes a thread a moment after it was joined. Beside other threads this program refuses to fork.
+    // The kernel removes a thread a moment after it was joined. Beside other threads this program
+    // refuses to fork.
     wait_for_threads()?;
     Ok(())
 }

@@ -31,14 +31,18 @@ pub fn serve(ready: Ready<'_>, notes: Option<&Path>) -> i32 {
     let end = Instant::now() + slowed(LIFE);
     // Ctrl-C doesn't reach a daemon, but the starter removes the directory then.
     let has_place = || notes.is_none_or(Path::exists);
-    let is_asked_to_end = || wait_for_input(terminate.as_fd(), Some(LOOK_AGAIN)).map_or(true, |events| !events.is_empty());
+    let is_asked_to_end = || {
+        wait_for_input(terminate.as_fd(), Some(LOOK_AGAIN))
+            .map_or(true, |events| !events.is_empty())
+    };
     while !is_asked_to_end() && has_place() && Instant::now() < end {}
     i32::from(has_place() && note(notes, &text!("ends", "结束")).is_err())
 }
 
 fn begin(notes: Option<&Path>) -> Result<SignalFd, Failure> {
     note(notes, &text!("begins", "开始")).cannot(format!("write {notes:?}"))?;
-    // Read from a descriptor, the signal doesn't kill the daemon, which can remove the pid file at its end.
+    // Read from a descriptor, the signal doesn't kill the daemon, which can remove the pid file at
+    // its end.
     let terminate = SigSet::from(Signal::SIGTERM);
     terminate.thread_block().and_then(|()| SignalFd::new(&terminate)).cannot("watch for SIGTERM")
 }

@@ -21,10 +21,19 @@ impl Surroundings {
         let mask = umask(Mode::empty());
         umask(mask);
         let (parent, session, directory) = (getppid(), getsid(None)?, std::env::current_dir()?);
-        // No new process gets the number of a session that there still is. 0: the leader cannot be seen from this container.
-        let has_ended = session.as_raw() != 0 && state_and_parent(session).is_none_or(|(state, _)| state == "Z");
-        let leader = if has_ended { text!(", whose leader has ended", "（首进程已结束）") } else { String::new() };
-        let file = |descriptor| fs::read_link(format!("/proc/self/fd/{descriptor}")).map(|path| path.display().to_string());
+        // No new process gets the number of a session that there still is. 0: the leader cannot be
+        // seen from this container.
+        let has_ended = session.as_raw() != 0
+            && state_and_parent(session).is_none_or(|(state, _)| state == "Z");
+        let leader = if has_ended {
+            text!(", whose leader has ended", "（首进程已结束）")
+        } else {
+            String::new()
+        };
+        let file = |descriptor| {
+            fs::read_link(format!("/proc/self/fd/{descriptor}"))
+                .map(|path| path.display().to_string())
+        };
         Ok(Surroundings {
             place: text!(
                 "parent {parent}, session {session}{leader}, directory {}",
@@ -32,7 +41,13 @@ impl Surroundings {
                 directory.display()
             ),
             mask: format!("umask {:03o}", mask.bits()),
-            standard: text!("0, 1, 2 are {}, {}, {}", "0、1、2 是 {}、{}、{}", file(0)?, file(1)?, file(2)?),
+            standard: text!(
+                "0, 1, 2 are {}, {}, {}",
+                "0、1、2 是 {}、{}、{}",
+                file(0)?,
+                file(1)?,
+                file(2)?
+            ),
         })
     }
 

@@ -10,12 +10,20 @@ use nix::unistd::gettid;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
-/// Answers each message, until the client sends `exit` or no more. The connection ends with the process.
-pub fn echo(socket: &TcpStream, client: SocketAddr, framing: Framing, answered: Value) -> io::Result<()> {
+/// Answers each message, until the client sends `exit` or no more. The connection ends with the
+/// process.
+pub fn echo(
+    socket: &TcpStream,
+    client: SocketAddr,
+    framing: Framing,
+    answered: Value,
+) -> io::Result<()> {
     end_by_sigterm()?;
     match answer_each(socket, client, framing, answered) {
         // A client that leaves in the middle is nothing unusual.
-        Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
+        {
             say!("{client} is gone: {error}", "{client} 已断开：{error}");
             Ok(())
         }
@@ -23,7 +31,12 @@ pub fn echo(socket: &TcpStream, client: SocketAddr, framing: Framing, answered: 
     }
 }
 
-fn answer_each(mut socket: &TcpStream, client: SocketAddr, framing: Framing, answered: Value) -> io::Result<()> {
+fn answer_each(
+    mut socket: &TcpStream,
+    client: SocketAddr,
+    framing: Framing,
+    answered: Value,
+) -> io::Result<()> {
     let (mut messages, mut count) = (Messages::new(socket, Charset::default(), framing), 0);
     loop {
         let (mut answer, is_exit) = match messages.next()? {
@@ -41,7 +54,12 @@ fn answer_each(mut socket: &TcpStream, client: SocketAddr, framing: Framing, ans
                 return Ok(());
             }
         };
-        say!("{client}: thread {} answers {}", "{client}：线程 {} 应答 {}", gettid(), quoted(&answer));
+        say!(
+            "{client}: thread {} answers {}",
+            "{client}：线程 {} 应答 {}",
+            gettid(),
+            quoted(&answer)
+        );
         if framing == Framing::Lines {
             answer.push('\n');
         }
@@ -53,7 +71,10 @@ fn answer_each(mut socket: &TcpStream, client: SocketAddr, framing: Framing, ans
             return Err(error);
         }
         if is_exit {
-            say!("{client} said exit: the server closes the connection", "{client} 发来 exit：服务器关闭连接");
+            say!(
+                "{client} said exit: the server closes the connection",
+                "{client} 发来 exit：服务器关闭连接"
+            );
             return Ok(());
         }
     }

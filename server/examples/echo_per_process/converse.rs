@@ -1,4 +1,5 @@
-//! `--client`: sends the lines of standard input, and waits for the answer to each, as the client of a tutorial does.
+//! `--client`: sends the lines of standard input, and waits for the answer to each, as the client
+//! of a tutorial does.
 
 use crate::network::client::Client;
 use crate::network::interrupt::readable;
@@ -15,8 +16,13 @@ use std::os::fd::AsFd;
 pub fn converse(address: SocketAddr, framing: Framing) -> Result<(), Failure> {
     let mut client = Client::connect("the client", address, Charset::default(), framing)?;
     // A descriptor of its own: a poll would not see what `Stdin` keeps in its buffer.
-    let input = File::from(io::stdin().as_fd().try_clone_to_owned().cannot("duplicate standard input")?);
-    let mut lines = Messages::new(input.try_clone().cannot("duplicate standard input")?, Charset::default(), Framing::Lines);
+    let input =
+        File::from(io::stdin().as_fd().try_clone_to_owned().cannot("duplicate standard input")?);
+    let mut lines = Messages::new(
+        input.try_clone().cannot("duplicate standard input")?,
+        Charset::default(),
+        Framing::Lines,
+    );
     let mut answers = 0;
     while let Some(line) = next_line(&mut client, &input, &mut lines)? {
         if !can_send(&line, framing) {
@@ -37,8 +43,13 @@ pub fn converse(address: SocketAddr, framing: Framing) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for the next line. `None` at the end of the input, and when the server closes the connection in the meantime.
-fn next_line(client: &mut Client, input: &File, lines: &mut Messages<File>) -> Result<Option<Message>, Failure> {
+/// Waits for the next line. `None` at the end of the input, and when the server closes the
+/// connection in the meantime.
+fn next_line(
+    client: &mut Client,
+    input: &File,
+    lines: &mut Messages<File>,
+) -> Result<Option<Message>, Failure> {
     loop {
         let (mut from_server, mut typed) = (client.has_more(), lines.has_more());
         if !from_server && !typed {
@@ -53,7 +64,9 @@ fn next_line(client: &mut Client, input: &File, lines: &mut Messages<File>) -> R
         } else if typed {
             match lines.next().cannot("read standard input")? {
                 Input::Message(line) => return Ok(Some(line)),
-                Input::TooLong => say!("the line is too long, and is not sent", "这一行太长，没有发送"),
+                Input::TooLong => {
+                    say!("the line is too long, and is not sent", "这一行太长，没有发送")
+                }
                 Input::End(_) => return Ok(None),
             }
         }

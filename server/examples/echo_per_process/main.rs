@@ -1,6 +1,7 @@
 //! A server with a process for each connection. It sends back each message with `_sb` after it.
 //!
-//! Without `--serve` it shows itself with clients of its own. `--help` says how to use it with other clients.
+//! Without `--serve` it shows itself with clients of its own. `--help` says how to use it with
+//! other clients.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -9,7 +10,8 @@
 //! | `connection.rs` | the process of a connection |
 //! | `converse.rs` | `--client` |
 //!
-//! In the server: `--model process` (`models/process.rs`), whose supervisor accepts, forks and reaps (`supervisor/listeners.rs`).
+//! In the server: `--model process` (`models/process.rs`), whose supervisor accepts, forks and
+//! reaps (`supervisor/listeners.rs`).
 
 mod connection;
 mod converse;
@@ -37,7 +39,10 @@ const LESSON: Lesson = Lesson {
             "when one of these processes is killed, its client is disconnected and the others go on",
             "杀死其中一个进程，只有它的客户端断开，其余不受影响",
         ],
-        ["the parent waits for each process that ends, so no zombie stays", "父进程回收每个结束的子进程，因此没有僵尸进程"],
+        [
+            "the parent waits for each process that ends, so no zombie stays",
+            "父进程回收每个结束的子进程，因此没有僵尸进程",
+        ],
         [
             "TCP carries bytes, not messages: two quick messages may arrive glued together, unless a line end frames each",
             "TCP 传输的是字节流而不是消息：连续发送的两条消息可能会粘在一起（粘包），除非用换行符分隔",
@@ -65,10 +70,12 @@ Try: echo_per_process --serve
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct Own {
-    /// Serves other programs until Ctrl-C, at this address [without ADDR: 127.0.0.1:9595; port 0: any free port]
+    /// Serves other programs until Ctrl-C, at this address [without ADDR: 127.0.0.1:9595; port 0:
+    /// any free port]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9595", value_parser = address::parse)]
     serve: Option<SocketAddr>,
-    /// Sends the lines of standard input to a server, and prints each answer [without ADDR: 127.0.0.1:9595]
+    /// Sends the lines of standard input to a server, and prints each answer [without ADDR:
+    /// 127.0.0.1:9595]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9595", value_parser = address::parse)]
     #[arg(conflicts_with = "serve")]
     client: Option<SocketAddr>,

@@ -31,7 +31,11 @@ pub struct Server {
 pub fn serve(address: SocketAddr, framing: Framing) -> Result<(), Failure> {
     let interrupt = Interrupt::watch().cannot("watch for signals")?;
     let mut server = Server::listen(address, framing)?;
-    say!("listening on {}; Ctrl-C ends the server", "正在监听 {}；按 Ctrl-C 结束服务器", server.address()?);
+    say!(
+        "listening on {}; Ctrl-C ends the server",
+        "正在监听 {}；按 Ctrl-C 结束服务器",
+        server.address()?
+    );
     loop {
         server.wait(&interrupt).cannot("wait for clients")?;
         // First: a signal may have come to all processes.
@@ -57,7 +61,8 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Waits for a signal, the end of a process, or a client; for a client only if it may have a process.
+    /// Waits for a signal, the end of a process, or a client; for a client only if it may have a
+    /// process.
     fn wait(&self, interrupt: &Interrupt) -> io::Result<()> {
         let clients = (self.processes.len() < PROCESSES_MAX).then(|| self.listener.as_fd());
         let ends = self.processes.iter().map(|(_, end)| end.as_fd());
@@ -74,7 +79,8 @@ impl Server {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             Err(error) => {
                 say!("cannot accept a client: {error}", "无法接受客户端：{error}");
-                // It may be for want of descriptors. Then the client still waits, and the next accept would fail at once.
+                // It may be for want of descriptors. Then the client still waits, and the next
+                // accept would fail at once.
                 nap(50);
                 return None;
             }
@@ -82,7 +88,10 @@ impl Server {
         match self.fork(socket, client) {
             Ok(process) => {
                 let pid = process.0.pid();
-                say!("accepted client {client}; pid {pid} serves it", "接受了客户端 {client}；由 pid {pid} 为它服务");
+                say!(
+                    "accepted client {client}; pid {pid} serves it",
+                    "接受了客户端 {client}；由 pid {pid} 为它服务"
+                );
                 self.clients += 1;
                 self.processes.push(process);
                 Some(pid)
@@ -94,15 +103,20 @@ impl Server {
         }
     }
 
-    /// Starts the process of a connection. It alone has the socket then: `start_with` closes the parent's copy. As long as a copy is
-    /// open anywhere, the connection is open, too. A parent that forgets to close its copy keeps its clients from seeing the end, and
-    /// runs out of descriptors some day.
+    /// Starts the process of a connection. It alone has the socket then: `start_with` closes the
+    /// parent's copy. As long as a copy is open anywhere, the connection is open, too. A parent
+    /// that forgets to close its copy keeps its clients from seeing the end, and runs out of
+    /// descriptors some day.
     fn fork(&self, socket: TcpStream, client: SocketAddr) -> io::Result<(Process, OwnedFd)> {
         let (framing, messages) = (self.framing, self.messages);
         let process = Process::start_with(
             socket,
             |socket| vec![socket.as_fd()],
-            |socket| exit_code(echo(&socket, client, framing, messages).cannot(format!("serve {client}"))),
+            |socket| {
+                exit_code(
+                    echo(&socket, client, framing, messages).cannot(format!("serve {client}")),
+                )
+            },
         )?;
         let end = watch_end(process.pid())?;
         Ok((process, end))
@@ -133,7 +147,11 @@ impl Server {
         self.processes.iter().for_each(|(process, _)| process.terminate());
         for (process, _) in &mut self.processes {
             let end = ended(process.join());
-            say!("pid {} {end}, with its client still connected", "pid {} {end}，它的客户端当时仍连接着", process.pid());
+            say!(
+                "pid {} {end}, with its client still connected",
+                "pid {} {end}，它的客户端当时仍连接着",
+                process.pid()
+            );
         }
         shown!(
             "clients, each with a process of its own: {}; still connected at the end: {open}; messages answered: {}; no process stays",

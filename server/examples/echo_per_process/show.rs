@@ -1,4 +1,5 @@
-//! The server with clients of its own. The parent plays the clients, too: it connects, then accepts and forks, then sends.
+//! The server with clients of its own. The parent plays the clients, too: it connects, then accepts
+//! and forks, then sends.
 
 use crate::network::client::Client;
 use crate::network::messages::Framing;
@@ -42,7 +43,10 @@ fn one_is_killed() -> Result<(), Failure> {
     berta.send("still here")?;
     let bertas_answer = berta.answer()?.unwrap_or_default();
     wait_until("the end of anna's process", || state(annas) == "Z")?;
-    say!("pid {annas} has ended, and is a zombie until its parent waits for it", "pid {annas} 已结束；父进程回收它之前，它是僵尸进程");
+    say!(
+        "pid {annas} has ended, and is a zombie until its parent waits for it",
+        "pid {annas} 已结束；父进程回收它之前，它是僵尸进程"
+    );
     server.reap();
     shown!(
         "after pid {annas} was killed, was anna disconnected? {is_disconnected}; berta got {bertas_answer:?} from pid {bertas}; is pid {annas} still a zombie? {}",
@@ -56,7 +60,8 @@ fn one_is_killed() -> Result<(), Failure> {
     server.end()
 }
 
-/// Two messages are sent before the process starts, so its first recv finds both. Returns how many answers came.
+/// Two messages are sent before the process starts, so its first recv finds both. Returns how many
+/// answers came.
 fn two_quick_messages(framing: Framing) -> Result<usize, Failure> {
     let mut server = Server::listen(ANY_PORT, framing)?;
     say!(
@@ -80,7 +85,10 @@ fn connect(name: &'static str, server: &mut Server) -> Result<(Client, Pid), Fai
 }
 
 fn accept(server: &mut Server) -> Result<Pid, Failure> {
-    server.accept().ok_or(()).map_err(|()| Failure("no process was started for the client".to_owned()))
+    server
+        .accept()
+        .ok_or(())
+        .map_err(|()| Failure("no process was started for the client".to_owned()))
 }
 
 /// Waits until all processes have ended by themselves.

@@ -9,10 +9,13 @@ pub fn parse(text: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = text.strip_prefix("localhost:").unwrap_or(text).parse::<u16>() {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
-    text.parse().map_err(|_| "give an IP address and a port, such as 127.0.0.1:9000, or a port alone".to_owned())
+    text.parse().map_err(|_| {
+        "give an IP address and a port, such as 127.0.0.1:9000, or a port alone".to_owned()
+    })
 }
 
-/// A socket that listens on `address`. After a server has ended, another one can listen there at once: the standard library sets SO_REUSEADDR.
+/// A socket that listens on `address`. After a server has ended, another one can listen there at
+/// once: the standard library sets SO_REUSEADDR.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).map_err(|error| cannot_bind(address, &error))
 }
@@ -28,8 +31,13 @@ pub fn cannot_bind(address: SocketAddr, error: &Error) -> Failure {
             "; this machine does not have this address: give one that it has, such as 127.0.0.1",
             "；本机没有这个地址：请换成本机的地址，例如 127.0.0.1"
         ),
-        ErrorKind::PermissionDenied => text!("; give a port from 1024 on", "；请使用 1024 及以上的端口"),
+        ErrorKind::PermissionDenied => {
+            text!("; give a port from 1024 on", "；请使用 1024 及以上的端口")
+        }
         _ => String::new(),
     };
-    Failure(text!("cannot listen on {address}: {error}{remedy}", "无法监听 {address}：{error}{remedy}"))
+    Failure(text!(
+        "cannot listen on {address}: {error}{remedy}",
+        "无法监听 {address}：{error}{remedy}"
+    ))
 }

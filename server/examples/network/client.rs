@@ -21,14 +21,26 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn connect(name: &'static str, address: SocketAddr, charset: Charset, framing: Framing) -> Result<Client, Failure> {
-        let socket = TcpStream::connect(address).map_err(|error| cannot_connect(address, &error))?;
+    pub fn connect(
+        name: &'static str,
+        address: SocketAddr,
+        charset: Charset,
+        framing: Framing,
+    ) -> Result<Client, Failure> {
+        let socket =
+            TcpStream::connect(address).map_err(|error| cannot_connect(address, &error))?;
         // Each send is a segment of its own, as two quick messages are on a network.
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(patience()))?;
         let reader = socket.try_clone().cannot("duplicate a socket")?;
         say!("{name} has connected from {}", "{name} 已连接，地址 {}", socket.local_addr()?);
-        Ok(Client { name, messages: Messages::new(reader, charset, framing), socket, charset, framing })
+        Ok(Client {
+            name,
+            messages: Messages::new(reader, charset, framing),
+            socket,
+            charset,
+            framing,
+        })
     }
 
     /// Sends a message; with framing its LF, too.
@@ -65,7 +77,11 @@ impl Client {
             }
             Input::TooLong => Err(Failure("the answer is too long".to_owned())),
             Input::End(_) => {
-                say!("{} finds that the server has closed the connection", "{} 发现服务器已关闭连接", self.name);
+                say!(
+                    "{} finds that the server has closed the connection",
+                    "{} 发现服务器已关闭连接",
+                    self.name
+                );
                 Ok(None)
             }
         }
@@ -108,5 +124,8 @@ fn cannot_connect(address: SocketAddr, error: &Error) -> Failure {
         ErrorKind::ConnectionRefused => text!("; start the server first", "；请先启动服务器"),
         _ => String::new(),
     };
-    Failure(text!("cannot connect to {address}: {error}{remedy}", "无法连接 {address}：{error}{remedy}"))
+    Failure(text!(
+        "cannot connect to {address}: {error}{remedy}",
+        "无法连接 {address}：{error}{remedy}"
+    ))
 }

@@ -1,6 +1,7 @@
 //! Waiting for the clients and for Ctrl-C.
 //!
-//! A terminal sends Ctrl-C to all processes of the server. The children inherit that the signals are blocked, so only the parent reads it.
+//! A terminal sends Ctrl-C to all processes of the server. The children inherit that the signals
+//! are blocked, so only the parent reads it.
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,14 +14,20 @@ pub fn end_by_sigterm() -> io::Result<()> {
     Ok(SigSet::from(Signal::SIGTERM).thread_unblock()?)
 }
 
-/// Waits until there is something to read from one of these: a signal, a client, the end of a process.
+/// Waits until there is something to read from one of these: a signal, a client, the end of a
+/// process.
 pub fn wait_for_any<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     readable(descriptors).map(drop)
 }
 
 /// Waits like [`wait_for_any`], and says for each of these whether it can be read.
-pub fn readable<'a>(descriptors: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::Result<Vec<bool>> {
-    let mut waiting: Vec<_> = descriptors.into_iter().map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
+pub fn readable<'a>(
+    descriptors: impl IntoIterator<Item = BorrowedFd<'a>>,
+) -> io::Result<Vec<bool>> {
+    let mut waiting: Vec<_> = descriptors
+        .into_iter()
+        .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+        .collect();
     match poll(&mut waiting, PollTimeout::NONE) {
         Ok(_) => Ok(waiting.iter().map(|descriptor| descriptor.any().unwrap_or(true)).collect()),
         Err(Errno::EINTR) => Ok(vec![false; waiting.len()]),

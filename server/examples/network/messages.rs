@@ -1,4 +1,5 @@
-//! Bytes to messages. TCP carries bytes and knows no messages: the two ends have to agree where one ends.
+//! Bytes to messages. TCP carries bytes and knows no messages: the two ends have to agree where one
+//! ends.
 
 use crate::stage::{say, text};
 use forkchat_common::charset::{Charset, StreamDecoder};
@@ -15,7 +16,8 @@ pub const RECV_BYTES: usize = 1_024;
 /// Where a message ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// What one recv brings is a message. Two messages may come in one recv, and half a character may.
+    /// What one recv brings is a message. Two messages may come in one recv, and half a character
+    /// may.
     Reads,
     /// A line is a message.
     Lines,
@@ -56,7 +58,8 @@ impl<R: Read> Messages<R> {
         Messages { reader, charset, framing, decoder: charset.stream_decoder(), line: Vec::new() }
     }
 
-    /// Whether bytes were read that no message has had yet. A poll of the descriptor does not see these.
+    /// Whether bytes were read that no message has had yet. A poll of the descriptor does not see
+    /// these.
     pub fn has_more(&self) -> bool {
         !self.reader.buffer().is_empty()
     }
@@ -86,13 +89,19 @@ impl<R: Read> Messages<R> {
         self.decoder.decode(bytes, &mut text);
         self.reader.consume(count);
         let completes = before > 0 && !text.is_empty();
-        Ok(Input::Message(Message { text: without_line_end(&text), bytes: count, kept: self.decoder.kept(), completes }))
+        Ok(Input::Message(Message {
+            text: without_line_end(&text),
+            bytes: count,
+            kept: self.decoder.kept(),
+            completes,
+        }))
     }
 
     fn next_line(&mut self) -> io::Result<Input> {
         self.line.clear();
         // One byte more than a line may have: the LF, or the proof that the line is too long.
-        let count = (&mut self.reader).take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut self.line)?;
+        let count =
+            (&mut self.reader).take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut self.line)?;
         if count > LINE_BYTES_MAX && !self.line.ends_with(b"\n") {
             // A part of it might end in the middle of a character, so no part is a message.
             self.reader.skip_until(b'\n')?;
@@ -101,7 +110,8 @@ impl<R: Read> Messages<R> {
         if count == 0 {
             return Ok(Input::End(0));
         }
-        // A line is whole, so no character in it is incomplete. What is left without an LF at the end is a line, too.
+        // A line is whole, so no character in it is incomplete. What is left without an LF at the
+        // end is a line, too.
         let text = without_line_end(&self.charset.decode_all(&self.line));
         Ok(Input::Message(Message { text, bytes: count, kept: 0, completes: false }))
     }
@@ -121,26 +131,45 @@ impl Message {
     /// Prints what came from `client`, and what had to be done to its characters.
     pub fn report(&self, client: impl fmt::Display) {
         let (size, thread, text) = (in_bytes(self.bytes), gettid(), quoted(&self.text));
-        say!("{client}: thread {thread} received {text} ({size})", "{client}：线程 {thread} 收到 {text}（{size}）");
+        say!(
+            "{client}: thread {thread} received {text} ({size})",
+            "{client}：线程 {thread} 收到 {text}（{size}）"
+        );
         if self.completes {
-            say!("{client}: the half character kept before is completed by these bytes", "{client}：之前保留的半个字符由这些字节补全了");
+            say!(
+                "{client}: the half character kept before is completed by these bytes",
+                "{client}：之前保留的半个字符由这些字节补全了"
+            );
         }
         if self.kept > 0 {
             let kept = in_bytes(self.kept);
-            say!("{client}: the message ended in half a character ({kept} kept)", "{client}：消息以半个字符结尾（保留 {kept}）");
+            say!(
+                "{client}: the message ended in half a character ({kept} kept)",
+                "{client}：消息以半个字符结尾（保留 {kept}）"
+            );
         }
     }
 }
 
-/// Prints that `client` sends no more, after `count` messages, with `kept` bytes of an incomplete character.
+/// Prints that `client` sends no more, after `count` messages, with `kept` bytes of an incomplete
+/// character.
 pub fn report_end(client: impl fmt::Display, count: u32, kept: usize) {
     match count {
-        0 => say!("{client} has closed the connection without a message", "{client} 没有发送消息就关闭了连接"),
-        _ => say!("{client} sends no more; messages received: {count}", "{client} 不再发送；共收到 {count} 条消息"),
+        0 => say!(
+            "{client} has closed the connection without a message",
+            "{client} 没有发送消息就关闭了连接"
+        ),
+        _ => say!(
+            "{client} sends no more; messages received: {count}",
+            "{client} 不再发送；共收到 {count} 条消息"
+        ),
     }
     if kept > 0 {
         let kept = in_bytes(kept);
-        say!("{client}: half a character is left ({kept}), and never completed", "{client}：剩下半个字符（{kept}），再也不会补全");
+        say!(
+            "{client}: half a character is left ({kept}), and never completed",
+            "{client}：剩下半个字符（{kept}），再也不会补全"
+        );
     }
 }
 

@@ -18,13 +18,15 @@ pub mod messages;
 
 use crate::stage::text;
 
-/// The answer of the servers that acknowledge, in the words that many tutorials use. It is the same in both languages of the output.
+/// The answer of the servers that acknowledge, in the words that many tutorials use. It is the same
+/// in both languages of the output.
 #[allow(dead_code, reason = "the echo server has another answer")]
 pub fn acknowledgement(text: &str) -> String {
     format!("您的消息 【{text}】 已收到, over !")
 }
 
-/// Whether a message is itself an acknowledgement. To acknowledge those, too, would never end between two ends that both do.
+/// Whether a message is itself an acknowledgement. To acknowledge those, too, would never end
+/// between two ends that both do.
 #[allow(dead_code, reason = "over TCP only the server acknowledges")]
 pub fn is_acknowledgement(text: &str) -> bool {
     text.starts_with("您的消息 【") && text.ends_with("】 已收到, over !")
@@ -33,7 +35,8 @@ pub fn is_acknowledgement(text: &str) -> bool {
 /// Characters of a message that the output shows.
 const SHOWN_CHARS_MAX: usize = 40;
 
-/// A message as the output shows it: in quotes, control characters escaped, the rest of a long one left out.
+/// A message as the output shows it: in quotes, control characters escaped, the rest of a long one
+/// left out.
 pub fn quoted(message: &str) -> String {
     let count = message.chars().count();
     if count <= SHOWN_CHARS_MAX {

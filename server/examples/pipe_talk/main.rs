@@ -1,9 +1,10 @@
 //! Two processes talk: a pipe carries bytes one way, a pair of sockets messages both ways.
 //!
-//! Each part is a function below, in the order in which it runs; the deadlock and its cure are in `deadlock.rs`.
+//! Each part is a function below, in the order in which it runs; the deadlock and its cure are in
+//! `deadlock.rs`.
 //!
-//! In the server: supervisor and worker talk through a queue (`ipc/queue.rs`, `channel.rs`) whose ends never wait: a full queue
-//! is an error.
+//! In the server: supervisor and worker talk through a queue (`ipc/queue.rs`, `channel.rs`) whose
+//! ends never wait: a full queue is an error.
 
 mod deadlock;
 #[path = "../stage/mod.rs"]
@@ -21,8 +22,14 @@ use std::time::Instant;
 const LESSON: Lesson = Lesson {
     about: ["Pipes: two processes talk, until they deadlock", "管道：两个进程通信，直到死锁"],
     watch_for: &[
-        ["a pipe carries bytes: the reader needs line ends to find the lines", "管道传输的是字节流：读者靠换行符才能分出行"],
-        ["the end of input comes when the last writer has closed its end, and not before", "最后一个写端关闭之后，读端才会读到结尾"],
+        [
+            "a pipe carries bytes: the reader needs line ends to find the lines",
+            "管道传输的是字节流：读者靠换行符才能分出行",
+        ],
+        [
+            "the end of input comes when the last writer has closed its end, and not before",
+            "最后一个写端关闭之后，读端才会读到结尾",
+        ],
         [
             "a full pipe blocks its writer: a parent that waits for that child first is in a deadlock",
             "管道写满后写者阻塞：父进程若先等待该子进程，就会死锁",
@@ -47,17 +54,24 @@ fn main() -> ExitCode {
 fn one_way() -> Result<(), Failure> {
     part!("one way: the parent writes, the child reads", "单向：父进程写，子进程读");
     let (reader, mut writer) = io::pipe().cannot("make a pipe")?;
-    // The child has the reader and not the writer. With a copy of the writer the child itself would keep the end of input from coming.
-    let mut child =
-        Process::start_with(reader, |reader| vec![reader.as_fd()], |reader| exit_code(read_lines(reader).cannot("read the pipe")))
-            .cannot("start a child")?;
+    // The child has the reader and not the writer. With a copy of the writer the child itself would
+    // keep the end of input from coming.
+    let mut child = Process::start_with(
+        reader,
+        |reader| vec![reader.as_fd()],
+        |reader| exit_code(read_lines(reader).cannot("read the pipe")),
+    )
+    .cannot("start a child")?;
     // Three writes, two lines.
     for bytes in ["a pipe carries bytes:\nlines are what ", "its two ends ", "agree on\n"] {
         say!("the parent writes {bytes:?}", "父进程写入 {bytes:?}");
         writer.write_all(bytes.as_bytes()).cannot("write to the pipe")?;
     }
     let is_alive = child.is_alive();
-    say!("the parent has written everything; is the child alive? {is_alive}", "父进程已写完；子进程还活着吗？{is_alive}");
+    say!(
+        "the parent has written everything; is the child alive? {is_alive}",
+        "父进程已写完；子进程还活着吗？{is_alive}"
+    );
     drop(writer);
     let end = child.join();
     say!("the parent has closed its end; the child {}", "父进程关闭了写端；子进程{}", ended(end));
@@ -77,23 +91,37 @@ fn read_lines(reader: PipeReader) -> io::Result<()> {
 }
 
 fn both_ways() -> Result<(), Failure> {
-    part!("both ways: numbers to the child, their squares to the parent", "双向：数字发给子进程，平方发回父进程");
+    part!(
+        "both ways: numbers to the child, their squares to the parent",
+        "双向：数字发给子进程，平方发回父进程"
+    );
     let (here, there) = queue::pair::<u64, u64>().cannot("make a queue")?;
-    let mut child = Process::start_with(there, |there| vec![there.as_fd()], |there| exit_code(square(&there))).cannot("start a child")?;
+    let mut child =
+        Process::start_with(there, |there| vec![there.as_fd()], |there| exit_code(square(&there)))
+            .cannot("start a child")?;
     let numbers = [2, 3, 4];
     for number in numbers {
         send(&here, number)?;
     }
     let mut squares = Vec::new();
     for _ in numbers {
-        let square = next(&here)?.ok_or(()).map_err(|()| Failure("the child ended before it sent all squares".to_owned()))?;
+        let square = next(&here)?
+            .ok_or(())
+            .map_err(|()| Failure("the child ended before it sent all squares".to_owned()))?;
         say!("the parent receives {square}", "父进程收到 {square}");
         squares.push(square);
     }
     drop(here);
     let end = child.join();
-    say!("the parent has closed its end; the child {}", "父进程关闭了它这一端；子进程{}", ended(end));
-    shown!("{numbers:?} went to the child, {squares:?} came back", "发给子进程 {numbers:?}，收回 {squares:?}");
+    say!(
+        "the parent has closed its end; the child {}",
+        "父进程关闭了它这一端；子进程{}",
+        ended(end)
+    );
+    shown!(
+        "{numbers:?} went to the child, {squares:?} came back",
+        "发给子进程 {numbers:?}，收回 {squares:?}"
+    );
     went_well("the child", end)
 }
 
@@ -105,7 +133,10 @@ fn full_queue() -> Result<(), Failure> {
     );
     let (here, _unread) = queue::pair::<u64, u64>().cannot("make a queue")?;
     let count = (0..).take_while(|number| here.send(number, None).is_ok()).count();
-    shown!("it took {count} messages: then the socket's buffer was full", "它接受了 {count} 条消息：之后套接字的缓冲区就满了");
+    shown!(
+        "it took {count} messages: then the socket's buffer was full",
+        "它接受了 {count} 条消息：之后套接字的缓冲区就满了"
+    );
     shown!(
         "send did not wait, as a write to a full pipe does, but returned that the queue is full",
         "管道写满后 write 会阻塞；这里 send 不等待，而是返回“队列已满”"
@@ -132,7 +163,9 @@ fn next(end: &QueueEnd<u64, u64>) -> Result<Option<u64>, Failure> {
         match end.receive() {
             Received::Message(number, _) => return Ok(Some(number)),
             Received::Closed => return Ok(None),
-            Received::Garbled => return Err(Failure("cannot receive: the message is no number".to_owned())),
+            Received::Garbled => {
+                return Err(Failure("cannot receive: the message is no number".to_owned()));
+            }
             Received::Empty => drop(wait_for_input(end.as_fd(), Some(patience()))?),
         }
     }

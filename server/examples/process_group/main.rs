@@ -1,8 +1,8 @@
-//! Shows process groups and sessions: which children a signal reaches, which children `waitpid` waits for, and which group has the
-//! terminal.
+//! Shows process groups and sessions: which children a signal reaches, which children `waitpid`
+//! waits for, and which group has the terminal.
 //!
-//! In the server: `daemon/mod.rs` starts the daemon in a session of its own (`setsid`). When `stop` has killed a daemon, it waits until
-//! the whole group is gone (`killpg` without a signal).
+//! In the server: `daemon/mod.rs` starts the daemon in a session of its own (`setsid`). When `stop`
+//! has killed a daemon, it waits until the whole group is gone (`killpg` without a signal).
 
 #[path = "../stage/mod.rs"]
 mod stage;
@@ -24,8 +24,14 @@ use std::thread::sleep;
 const LESSON: Lesson = Lesson {
     about: ["Process groups, sessions, foreground and background", "进程组、会话、前台与后台"],
     watch_for: &[
-        ["a child is in its parent's group and session, until it changes that", "子进程起初与父进程同属一个进程组和会话，之后可以更改"],
-        ["killpg sends a signal to every process of a group, and to no other", "killpg 把信号发给进程组的每个进程，不会发给组外的进程"],
+        [
+            "a child is in its parent's group and session, until it changes that",
+            "子进程起初与父进程同属一个进程组和会话，之后可以更改",
+        ],
+        [
+            "killpg sends a signal to every process of a group, and to no other",
+            "killpg 把信号发给进程组的每个进程，不会发给组外的进程",
+        ],
         [
             "waitpid waits for a child (> 0), for any of the caller's group (0), for any (-1), or for any of the group |pid| (< -1)",
             "waitpid 等待某个子进程（> 0）、本组的任一子进程（0）、任一子进程（-1），或进程组 |pid| 的任一子进程（< -1）",
@@ -46,7 +52,8 @@ const OWN_GROUP: Pid = Pid::from_raw(0);
 
 fn main() -> ExitCode {
     stage::play(&LESSON, |()| {
-        // The children inherit that: they must not ignore the signal because a shell or `nohup` had it ignored.
+        // The children inherit that: they must not ignore the signal because a shell or `nohup` had
+        // it ignored.
         reset_signal(Signal::SIGTERM)?;
         signal_to_a_group()?;
         whom_waitpid_waits_for()?;
@@ -57,7 +64,11 @@ fn main() -> ExitCode {
 
 fn signal_to_a_group() -> Result<(), Failure> {
     part!("a signal to a group", "给进程组发信号");
-    say!("the parent is {} (ps -o pid,pgid,sid)", "父进程：{}（ps -o pid,pgid,sid）", identity(Pid::this())?);
+    say!(
+        "the parent is {} (ps -o pid,pgid,sid)",
+        "父进程：{}（ps -o pid,pgid,sid）",
+        identity(Pid::this())?
+    );
     let anna = start(OWN_GROUP, wait_for_signal).cannot("start anna")?;
     let berta = start(anna, wait_for_signal).cannot("start berta")?;
     let clara = start(getpgrp(), wait_for_signal).cannot("start clara")?;
@@ -81,28 +92,52 @@ fn signal_to_a_group() -> Result<(), Failure> {
 /// As `ps -o pid,pgid,sid` shows it.
 fn identity(pid: Pid) -> Result<String, Failure> {
     let (group, session) = (getpgid(Some(pid))?, getsid(Some(pid))?);
-    Ok(text!("pid {pid}, group {group}, session {session}", "pid {pid}，进程组 {group}，会话 {session}"))
+    Ok(text!(
+        "pid {pid}, group {group}, session {session}",
+        "pid {pid}，进程组 {group}，会话 {session}"
+    ))
 }
 
 fn whom_waitpid_waits_for() -> Result<(), Failure> {
     part!("four children, and the four kinds of waitpid", "四个子进程，waitpid 的四种用法");
     let may_end = Value::map("example-may-end").cannot("map a shared value")?;
-    let start_one = |group, code| start(group, move || exit_when(may_end, code)).cannot("start a child");
+    let start_one =
+        |group, code| start(group, move || exit_when(may_end, code)).cannot("start a child");
     let anna = start_one(OWN_GROUP, 1)?;
-    let children =
-        [("anna", anna), ("berta", start_one(anna, 2)?), ("clara", start_one(OWN_GROUP, 3)?), ("dora", start_one(getpgrp(), 4)?)];
+    let children = [
+        ("anna", anna),
+        ("berta", start_one(anna, 2)?),
+        ("clara", start_one(OWN_GROUP, 3)?),
+        ("dora", start_one(getpgrp(), 4)?),
+    ];
     for (name, child) in children {
         say!("{name} is {}", "{name}：{}", identity(child)?);
     }
     let any = Pid::from_raw(-1);
-    say!("waitpid(-1, WNOHANG): {}", "waitpid(-1, WNOHANG)：{}", seen(waitpid(any, Some(WaitPidFlag::WNOHANG))?));
+    say!(
+        "waitpid(-1, WNOHANG): {}",
+        "waitpid(-1, WNOHANG)：{}",
+        seen(waitpid(any, Some(WaitPidFlag::WNOHANG))?)
+    );
     may_end.set(1);
     let mut order = Vec::new();
-    let kinds = [("> 0", children[2].1), ("0", Pid::from_raw(0)), ("< -1", Pid::from_raw(-anna.as_raw())), ("-1", any)];
+    let kinds = [
+        ("> 0", children[2].1),
+        ("0", Pid::from_raw(0)),
+        ("< -1", Pid::from_raw(-anna.as_raw())),
+        ("-1", any),
+    ];
     for (kind, asked_for) in kinds {
         let status = waitpid(asked_for, None)?;
-        let name = children.iter().find(|(_, child)| status.pid() == Some(*child)).map_or("?", |(name, _)| name);
-        say!("{kind}: waitpid({asked_for}): {name} {}", "{kind}：waitpid({asked_for})：{name} {}", seen(status));
+        let name = children
+            .iter()
+            .find(|(_, child)| status.pid() == Some(*child))
+            .map_or("?", |(name, _)| name);
+        say!(
+            "{kind}: waitpid({asked_for}): {name} {}",
+            "{kind}：waitpid({asked_for})：{name} {}",
+            seen(status)
+        );
         order.push(name);
     }
     let error = waitpid(any, None).err().unwrap_or(Errno::UnknownErrno);
@@ -127,28 +162,48 @@ fn stopped_and_continued() -> Result<(), Failure> {
     wait_until("the child to begin", || has_begun.get() == 1)?;
     kill(child, Signal::SIGSTOP)?;
     let stopped = waitpid(child, Some(WaitPidFlag::WUNTRACED))?;
-    say!("SIGSTOP; waitpid({child}, WUNTRACED): it {}", "SIGSTOP；waitpid({child}, WUNTRACED)：{}", seen(stopped));
+    say!(
+        "SIGSTOP; waitpid({child}, WUNTRACED): it {}",
+        "SIGSTOP；waitpid({child}, WUNTRACED)：{}",
+        seen(stopped)
+    );
     let plain = waitpid(child, Some(WaitPidFlag::WNOHANG))?;
-    say!("waitpid without WUNTRACED, with WNOHANG: it {}", "不带 WUNTRACED、带 WNOHANG 的 waitpid：{}", seen(plain));
+    say!(
+        "waitpid without WUNTRACED, with WNOHANG: it {}",
+        "不带 WUNTRACED、带 WNOHANG 的 waitpid：{}",
+        seen(plain)
+    );
     kill(child, Signal::SIGCONT)?;
     let continued = waitpid(child, Some(WaitPidFlag::WCONTINUED))?;
-    say!("SIGCONT; waitpid({child}, WCONTINUED): it {}", "SIGCONT；waitpid({child}, WCONTINUED)：{}", seen(continued));
+    say!(
+        "SIGCONT; waitpid({child}, WCONTINUED): it {}",
+        "SIGCONT；waitpid({child}, WCONTINUED)：{}",
+        seen(continued)
+    );
     kill(child, Signal::SIGTERM)?;
     let killed = waitpid(child, None)?;
     say!("SIGTERM; waitpid({child}): it {}", "SIGTERM；waitpid({child})：{}", seen(killed));
-    shown!("the parent saw that the child {}, {}, {}", "父进程看到子进程{}，{}，{}", seen(stopped), seen(continued), seen(killed));
+    shown!(
+        "the parent saw that the child {}, {}, {}",
+        "父进程看到子进程{}，{}，{}",
+        seen(stopped),
+        seen(continued),
+        seen(killed)
+    );
     Ok(())
 }
 
 /// Starts a child in a group. It dies with its parent, in whatever group it is.
 fn start(group: Pid, main: impl FnOnce() -> i32) -> Result<Pid, Failure> {
     let child = fork_child((), |()| Vec::new(), iter::empty(), &[], |(), _| main())?;
-    // A shell does this in the child, too: either may come first. Here the child doesn't depend on it.
+    // A shell does this in the child, too: either may come first. Here the child doesn't depend on
+    // it.
     setpgid(child, group)?;
     Ok(child)
 }
 
-/// A child's function. A child that is in the background of the caller's terminal prints nothing: the terminal could stop it for that.
+/// A child's function. A child that is in the background of the caller's terminal prints nothing:
+/// the terminal could stop it for that.
 fn wait_for_signal() -> i32 {
     sleep(patience());
     1
@@ -162,9 +217,15 @@ fn exit_when(may_end: Value, code: i32) -> i32 {
 /// What waitpid returned about a child, as the rest of a sentence.
 pub fn seen(status: WaitStatus) -> String {
     match status {
-        WaitStatus::Stopped(_, signal) => text!("was stopped by signal {} ({signal})", "被信号 {} 暂停（{signal}）", signal as i32),
+        WaitStatus::Stopped(_, signal) => text!(
+            "was stopped by signal {} ({signal})",
+            "被信号 {} 暂停（{signal}）",
+            signal as i32
+        ),
         WaitStatus::Continued(_) => text!("was continued", "已恢复运行"),
-        WaitStatus::StillAlive => text!("returned 0 at once, nothing has happened", "立即返回 0，没有发生任何事"),
+        WaitStatus::StillAlive => {
+            text!("returned 0 at once, nothing has happened", "立即返回 0，没有发生任何事")
+        }
         status => End::of(status).map_or_else(|| format!("{status:?}"), ended),
     }
 }

@@ -1,6 +1,8 @@
 //! Job control, with a terminal of the example's own: that of the caller is left alone.
 
-use crate::stage::{Attempt, Failure, exit_code, part, patience, say, shown, wait_until, went_well};
+use crate::stage::{
+    Attempt, Failure, exit_code, part, patience, say, shown, wait_until, went_well,
+};
 use crate::{OWN_GROUP, seen};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Value;
@@ -21,7 +23,10 @@ use std::thread::sleep;
 const CTRL_C: &[u8] = b"\x03";
 
 pub fn foreground_and_background() -> Result<(), Failure> {
-    part!("a small shell with two jobs, on a terminal of its own", "一个小型 shell，在自己的终端上运行两个作业");
+    part!(
+        "a small shell with two jobs, on a terminal of its own",
+        "一个小型 shell，在自己的终端上运行两个作业"
+    );
     let mut shell = Process::start(|| exit_code(shell())).cannot("start the shell")?;
     went_well("the shell", shell.join())
 }
@@ -30,9 +35,14 @@ pub fn foreground_and_background() -> Result<(), Failure> {
 fn shell() -> Result<(), Failure> {
     let (terminal, keyboard) = own_terminal()?;
     let has_read = Value::map("example-has-read").cannot("map a shared value")?;
-    let reader = start_job(&terminal, |terminal| read_line(terminal, has_read)).cannot("start the reader")?;
+    let reader = start_job(&terminal, |terminal| read_line(terminal, has_read))
+        .cannot("start the reader")?;
     let reader_stopped = wait_for(reader, WaitPidFlag::WUNTRACED)?;
-    say!("the reader, pid {reader}, reads in the background: it {}", "reader（pid {reader}）在后台读终端：{}", seen(reader_stopped));
+    say!(
+        "the reader, pid {reader}, reads in the background: it {}",
+        "reader（pid {reader}）在后台读终端：{}",
+        seen(reader_stopped)
+    );
     let writer = start_job(&terminal, write_line).cannot("start the writer")?;
     let writer_stopped = wait_for(writer, WaitPidFlag::WUNTRACED)?;
     say!(
@@ -48,14 +58,28 @@ fn shell() -> Result<(), Failure> {
     (&keyboard).write_all(CTRL_C)?;
     let reader_ended = wait_for(reader, WaitPidFlag::empty())?;
     let writer_now = waitpid(writer, Some(WaitPidFlag::WNOHANG))?;
-    say!("the reader {}; the writer: waitpid {}", "reader {}；writer：waitpid {}", seen(reader_ended), seen(writer_now));
+    say!(
+        "the reader {}; the writer: waitpid {}",
+        "reader {}；writer：waitpid {}",
+        seen(reader_ended),
+        seen(writer_now)
+    );
 
     bring_to_foreground(&terminal, writer)?;
     let writer_ended = wait_for(writer, WaitPidFlag::empty())?;
     say!("the writer {}", "writer {}", seen(writer_ended));
     tcsetpgrp(&terminal, getpgrp()).cannot("take the terminal back")?;
-    say!("the shell has the terminal again: foreground group {}", "shell 收回终端：前台进程组 {}", tcgetpgrp(&terminal)?);
-    shown!("in the background the reader {} and the writer {}", "在后台，reader {}，writer {}", seen(reader_stopped), seen(writer_stopped));
+    say!(
+        "the shell has the terminal again: foreground group {}",
+        "shell 收回终端：前台进程组 {}",
+        tcgetpgrp(&terminal)?
+    );
+    shown!(
+        "in the background the reader {} and the writer {}",
+        "在后台，reader {}，writer {}",
+        seen(reader_stopped),
+        seen(writer_stopped)
+    );
     shown!(
         "Ctrl-C reached the foreground alone: the reader {}, the writer {} later",
         "Ctrl-C 只到达前台：reader {}，writer 之后才{}",
@@ -72,12 +96,17 @@ fn own_terminal() -> Result<(File, File), Failure> {
     let pty = openpty(None, None).cannot("open a pseudoterminal")?;
     let name = ttyname(&pty.slave)?;
     // The first terminal that the leader of a session opens becomes the session's.
-    let terminal = OpenOptions::new().read(true).write(true).open(&name).cannot(format!("open {}", name.display()))?;
+    let terminal = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&name)
+        .cannot(format!("open {}", name.display()))?;
     // Jobs that write in the background are to be stopped as well. Without that they may write.
     let mut settings = tcgetattr(&terminal)?;
     settings.local_flags |= LocalFlags::TOSTOP;
     tcsetattr(&terminal, SetArg::TCSANOW, &settings)?;
-    // A shell gives the terminal away, and takes it back from the background. The jobs inherit what it does with the other two.
+    // A shell gives the terminal away, and takes it back from the background. The jobs inherit what
+    // it does with the other two.
     ignore_signal(Signal::SIGTTOU)?;
     // The leader of the session gets that when the keyboard is closed, at the end.
     ignore_signal(Signal::SIGHUP)?;
@@ -93,9 +122,18 @@ fn own_terminal() -> Result<(File, File), Failure> {
 }
 
 /// Starts a job in the background: in a group of its own, which doesn't have the terminal.
-fn start_job(terminal: &File, main: impl FnOnce(File) -> Result<(), Failure>) -> Result<Pid, Failure> {
+fn start_job(
+    terminal: &File,
+    main: impl FnOnce(File) -> Result<(), Failure>,
+) -> Result<Pid, Failure> {
     let run = |terminal| exit_code(join_own_group().and_then(|()| main(terminal)));
-    let job = fork_child(terminal.try_clone()?, |terminal| vec![terminal.as_fd()], iter::empty(), &[], |terminal, _| run(terminal))?;
+    let job = fork_child(
+        terminal.try_clone()?,
+        |terminal| vec![terminal.as_fd()],
+        iter::empty(),
+        &[],
+        |terminal, _| run(terminal),
+    )?;
     Ok(job)
 }
 
@@ -124,7 +162,11 @@ fn write_line(mut terminal: File) -> Result<(), Failure> {
 fn bring_to_foreground(terminal: &File, job: Pid) -> Result<(), Failure> {
     tcsetpgrp(terminal, job).cannot("give the terminal to a job")?;
     killpg(job, Signal::SIGCONT)?;
-    say!("fg: pid {job} is continued; the foreground group is {}", "fg：让 pid {job} 恢复运行；前台进程组是 {}", tcgetpgrp(terminal)?);
+    say!(
+        "fg: pid {job} is continued; the foreground group is {}",
+        "fg：让 pid {job} 恢复运行；前台进程组是 {}",
+        tcgetpgrp(terminal)?
+    );
     Ok(())
 }
 

@@ -1,6 +1,10 @@
-//! A queue that knows when all is done; a consumer that is killed with an item in hand; consumers that die with their parent.
+//! A queue that knows when all is done; a consumer that is killed with an item in hand; consumers
+//! that die with their parent.
 
-use crate::stage::{Attempt, Failure, ended, exit_code, nap, part, patience, say, shown, slowed, wait_until, went_well};
+use crate::stage::{
+    Attempt, Failure, ended, exit_code, nap, part, patience, say, shown, slowed, wait_until,
+    went_well,
+};
 use crate::{CONSUMERS, ITEMS, SUM, WORK_MS};
 use forkchat_server::ipc::joinable_queue::{JoinableQueue, Taken};
 use forkchat_server::ipc::process::{End, Process};
@@ -20,13 +24,15 @@ const PARENT: u16 = CONSUMERS + 1;
 /// The consumers' pids. Their parent notes them for this process, whose grandchildren they are.
 type Pids = Array<AtomicU64>;
 
-/// Without end markers: `join` returns when every item is done, and then the consumers may end as their parent does.
+/// Without end markers: `join` returns when every item is done, and then the consumers may end as
+/// their parent does.
 pub fn joined() -> Result<(), Failure> {
     part!("a joinable queue, and {CONSUMERS} consumers", "可 join 的队列，{CONSUMERS} 个消费者");
     // Orphans become children of this process, so it can see how they end.
     set_child_subreaper(true).cannot("become the parent of orphans")?;
     let pids = Pids::map("pids", usize::from(CONSUMERS)).cannot("map the pids")?;
-    let mut parent = Process::start(|| exit_code(parent(pids))).cannot("start the consumers' parent")?;
+    let mut parent =
+        Process::start(|| exit_code(parent(pids))).cannot("start the consumers' parent")?;
     let end = parent.join();
     say!("the consumers' parent, pid {}, {}", "消费者的父进程 pid {} {}", parent.pid(), ended(end));
     went_well("the consumers' parent", end)?;
@@ -50,14 +56,20 @@ pub fn joined() -> Result<(), Failure> {
 }
 
 fn parent(pids: Pids) -> Result<(), Failure> {
-    let queue: JoinableQueue<u64> = JoinableQueue::map("items", ITEMS as usize).cannot("map a queue")?;
+    let queue: JoinableQueue<u64> =
+        JoinableQueue::map("items", ITEMS as usize).cannot("map a queue")?;
     (1..=ITEMS).try_for_each(|item| queue.put(&item, patience()).cannot(format!("put {item}")))?;
     let missing = killed_with_an_item(queue)?;
 
     let done = Value::map("done").cannot("map the sum")?;
-    let consumers = (0..CONSUMERS).map(|me| Process::start(|| consume(queue, me, done))).collect::<Result<Vec<_>, _>>();
+    let consumers = (0..CONSUMERS)
+        .map(|me| Process::start(|| consume(queue, me, done)))
+        .collect::<Result<Vec<_>, _>>();
     let mut consumers = consumers.cannot("start the consumers")?;
-    consumers.iter().zip(*pids).for_each(|(consumer, pid)| pid.store(consumer.pid().as_raw() as u64, Ordering::Relaxed));
+    consumers
+        .iter()
+        .zip(*pids)
+        .for_each(|(consumer, pid)| pid.store(consumer.pid().as_raw() as u64, Ordering::Relaxed));
     wait_until("the other items to be done", || done.get() == SUM - missing)?;
     let all_done = queue.join(slowed(A_WHILE))?;
     say!(
@@ -68,13 +80,22 @@ fn parent(pids: Pids) -> Result<(), Failure> {
     // Dropped without `done`, the item waits again.
     drop(queue.take_over(CONSUMERS, PARENT)?);
     let all_done = queue.join(patience())?;
-    say!("all done now? {all_done}; the sum of what is done is {}", "现在都做完了吗？{all_done}；做完的各项总和是 {}", done.get());
+    say!(
+        "all done now? {all_done}; the sum of what is done is {}",
+        "现在都做完了吗？{all_done}；做完的各项总和是 {}",
+        done.get()
+    );
     if !all_done || done.get() != SUM {
         return Err(Failure(format!("not every item was done once: the sum was to be {SUM}")));
     }
-    let alive = consumers.iter_mut().filter_map(|consumer| consumer.is_alive().then(|| consumer.pid().to_string()));
+    let alive = consumers
+        .iter_mut()
+        .filter_map(|consumer| consumer.is_alive().then(|| consumer.pid().to_string()));
     let alive = alive.collect::<Vec<_>>().join(", ");
-    say!("the consumers {alive} wait for more; they die with their parent", "消费者 {alive} 还在等；它们随父进程一起结束");
+    say!(
+        "the consumers {alive} wait for more; they die with their parent",
+        "消费者 {alive} 还在等；它们随父进程一起结束"
+    );
     // As a parent that is killed, this one ends without ending its children.
     std::mem::forget(consumers);
     Ok(())
@@ -94,7 +115,12 @@ fn killed_with_an_item(queue: JoinableQueue<u64>) -> Result<u64, Failure> {
     let mut victim = Process::start(victim).cannot("start a consumer")?;
     wait_until("a consumer to take an item, or to end", || taken.get() != 0 || !victim.is_alive())?;
     victim.kill();
-    say!("the consumer with item {} in hand {}", "手里有第 {} 项的消费者{}", taken.get(), ended(victim.join()));
+    say!(
+        "the consumer with item {} in hand {}",
+        "手里有第 {} 项的消费者{}",
+        taken.get(),
+        ended(victim.join())
+    );
     Ok(taken.get())
 }
 

@@ -1,6 +1,9 @@
-//! End markers: the producer puts one for each consumer after the last item. And what happens when it forgets one.
+//! End markers: the producer puts one for each consumer after the last item. And what happens when
+//! it forgets one.
 
-use crate::stage::{Attempt, Failure, exit_code, nap, part, patience, say, shown, slowed, went_well};
+use crate::stage::{
+    Attempt, Failure, exit_code, nap, part, patience, say, shown, slowed, went_well,
+};
 use crate::{CONSUMERS, ITEMS, SUM, WORK_MS};
 use forkchat_server::ipc::joinable_queue::{JoinableQueue, PutError, Taken};
 use forkchat_server::ipc::process::Process;
@@ -27,7 +30,12 @@ struct Sums {
 impl Sums {
     fn map() -> Result<Sums, Failure> {
         let value = |name| Value::map(name).cannot("map a value");
-        Ok(Sums { taken: value("taken")?, sum: value("sum")?, markers: value("markers")?, gave_up: value("gave-up")? })
+        Ok(Sums {
+            taken: value("taken")?,
+            sum: value("sum")?,
+            markers: value("markers")?,
+            gave_up: value("gave-up")?,
+        })
     }
 }
 
@@ -38,7 +46,8 @@ pub fn one_for_each() -> Result<(), Failure> {
     );
     let queue = Items::map("items", PLACES).cannot("map a queue")?;
     let sums = Sums::map()?;
-    let mut processes = vec![Process::start(|| exit_code(produce(queue, CONSUMERS))).cannot("start the producer")?];
+    let mut processes =
+        vec![Process::start(|| exit_code(produce(queue, CONSUMERS))).cannot("start the producer")?];
     processes.extend(start_consumers(queue, patience(), sums)?);
     join_all(processes)?;
     let (taken, sum) = (sums.taken.get(), sums.sum.get());
@@ -54,10 +63,14 @@ pub fn one_forgotten() -> Result<(), Failure> {
         "a producer that forgets an end marker; this queue has a place for everything",
         "忘放一个结束标记的生产者；这个队列放得下所有内容"
     );
-    // With a place for everything, and the producer first, a consumer waits for nothing but the forgotten marker.
-    let queue = Items::map("items", ITEMS as usize + usize::from(CONSUMERS)).cannot("map a queue")?;
+    // With a place for everything, and the producer first, a consumer waits for nothing but the
+    // forgotten marker.
+    let queue =
+        Items::map("items", ITEMS as usize + usize::from(CONSUMERS)).cannot("map a queue")?;
     let sums = Sums::map()?;
-    join_all(vec![Process::start(|| exit_code(produce(queue, CONSUMERS - 1))).cannot("start the producer")?])?;
+    join_all(vec![
+        Process::start(|| exit_code(produce(queue, CONSUMERS - 1))).cannot("start the producer")?,
+    ])?;
     join_all(start_consumers(queue, slowed(DEADLINE), sums)?)?;
     let (markers, gave_up) = (sums.markers.get(), sums.gave_up.get());
     shown!(
@@ -69,11 +82,18 @@ pub fn one_forgotten() -> Result<(), Failure> {
 }
 
 fn start_consumers(queue: Items, deadline: Duration, sums: Sums) -> Result<Vec<Process>, Failure> {
-    (0..CONSUMERS).map(|me| Process::start(|| exit_code(consume(queue, me, deadline, sums))).cannot("start a consumer")).collect()
+    (0..CONSUMERS)
+        .map(|me| {
+            Process::start(|| exit_code(consume(queue, me, deadline, sums)))
+                .cannot("start a consumer")
+        })
+        .collect()
 }
 
 fn join_all(processes: Vec<Process>) -> Result<(), Failure> {
-    processes.into_iter().try_for_each(|mut process| went_well(format!("a producer or consumer, pid {},", process.pid()), process.join()))
+    processes.into_iter().try_for_each(|mut process| {
+        went_well(format!("a producer or consumer, pid {},", process.pid()), process.join())
+    })
 }
 
 fn produce(queue: Items, markers: u16) -> Result<(), Failure> {
@@ -116,6 +136,9 @@ fn consume(queue: Items, me: u16, deadline: Duration, sums: Sums) -> Result<(), 
         nap(WORK_MS);
     }
     sums.markers.increase(1);
-    say!("consumer {me} took {count} items and an end marker", "消费者 {me} 取了 {count} 项和一个结束标记");
+    say!(
+        "consumer {me} took {count} items and an end marker",
+        "消费者 {me} 取了 {count} 项和一个结束标记"
+    );
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Runs programs: fork makes the process, exec replaces its program.
 //! It shows what Python's `subprocess` offers, with the standard library's `Command`.
 //!
-//! In the server: no process calls exec. All are forks that run functions of the same program (`sys/process.rs`), because they inherit
-//! memory and descriptors. exec would take the memory away.
+//! In the server: no process calls exec. All are forks that run functions of the same program
+//! (`sys/process.rs`), because they inherit memory and descriptors. exec would take the memory
+//! away.
 
 mod pipes;
 #[path = "../stage/mod.rs"]
@@ -21,20 +22,36 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 const LESSON: Lesson = Lesson {
-    about: ["fork and exec: run a program, as Python's subprocess does", "fork 与 exec：运行程序，如同 Python 的 subprocess"],
+    about: [
+        "fork and exec: run a program, as Python's subprocess does",
+        "fork 与 exec：运行程序，如同 Python 的 subprocess",
+    ],
     watch_for: &[
-        ["exec replaces the program of a process; the pid stays", "exec 替换进程里的程序；pid 不变"],
-        ["wait waits for the end, try_wait (Python: poll) only looks", "wait 等待结束，try_wait（Python：poll）只是查看"],
-        ["the return code: 0, another exit code, or minus the number of a signal", "返回码：0、其他退出码，或者信号编号的负数"],
+        [
+            "exec replaces the program of a process; the pid stays",
+            "exec 替换进程里的程序；pid 不变",
+        ],
+        [
+            "wait waits for the end, try_wait (Python: poll) only looks",
+            "wait 等待结束，try_wait（Python：poll）只是查看",
+        ],
+        [
+            "the return code: 0, another exit code, or minus the number of a signal",
+            "返回码：0、其他退出码，或者信号编号的负数",
+        ],
         [
             "a program that fills a pipe blocks until its output is read: one byte makes the difference",
             "程序写满管道后会阻塞，直到有人读取：差别只在一个字节",
         ],
-        ["a program that is not found is an error, and there is no process", "找不到程序是一个错误值，不会产生进程"],
+        [
+            "a program that is not found is an error, and there is no process",
+            "找不到程序是一个错误值，不会产生进程",
+        ],
     ],
 };
 
-/// What a child exits with if exec fails, as a shell has it. Source: sh(1p), "Exit Status for Commands".
+/// What a child exits with if exec fails, as a shell has it. Source: sh(1p), "Exit Status for
+/// Commands".
 const EXIT_NOT_EXECUTED: i32 = 127;
 
 fn main() -> ExitCode {
@@ -51,22 +68,37 @@ fn main() -> ExitCode {
 }
 
 fn exec_keeps_the_pid() -> Result<(), Failure> {
-    part!("fork, then exec: the program changes, the pid stays", "先 fork，再 exec：程序变了，pid 不变");
+    part!(
+        "fork, then exec: the program changes, the pid stays",
+        "先 fork，再 exec：程序变了，pid 不变"
+    );
     let (their_input, mut input) = io::pipe()?;
     let (output, their_output) = io::pipe()?;
     let theirs = (their_input, their_output);
-    let mut child =
-        Process::start_with(theirs, |(input, output)| vec![input.as_fd(), output.as_fd()], exec_shell).cannot("start a child")?;
+    let mut child = Process::start_with(
+        theirs,
+        |(input, output)| vec![input.as_fd(), output.as_fd()],
+        exec_shell,
+    )
+    .cannot("start a child")?;
     let pid = child.pid();
     let mut printed = String::new();
     BufReader::new(output).read_line(&mut printed)?;
-    say!("`echo $$` printed {}; pid {pid} now runs {}", "`echo $$` 打印了 {}；pid {pid} 现在运行 {}", printed.trim(), program_of(pid));
+    say!(
+        "`echo $$` printed {}; pid {pid} now runs {}",
+        "`echo $$` 打印了 {}；pid {pid} 现在运行 {}",
+        printed.trim(),
+        program_of(pid)
+    );
     let second = program_of(pid);
     // The shell waits for a line, and then calls exec itself.
     writeln!(input, "go on")?;
     wait_until("the second exec", || program_of(pid) != second)?;
     let third = program_of(pid);
-    say!("after the shell's `exec cat` pid {pid} runs {third}", "shell 执行 `exec cat` 之后，pid {pid} 运行 {third}");
+    say!(
+        "after the shell's `exec cat` pid {pid} runs {third}",
+        "shell 执行 `exec cat` 之后，pid {pid} 运行 {third}"
+    );
     drop(input);
     say!("pid {pid} {}", "pid {pid} {}", ended(child.join()));
     shown!(
@@ -79,9 +111,18 @@ fn exec_keeps_the_pid() -> Result<(), Failure> {
 
 /// The child's function.
 fn exec_shell((input, output): (PipeReader, PipeWriter)) -> i32 {
-    say!("the child runs {}, and calls exec", "子进程运行 {}，接着调用 exec", program_of(Pid::this()));
-    let error = Command::new("sh").args(["-c", "echo $$; read line; exec cat"]).stdin(input).stdout(output).exec();
-    // Exec returns only if it fails: otherwise there is no program any more to which it could return.
+    say!(
+        "the child runs {}, and calls exec",
+        "子进程运行 {}，接着调用 exec",
+        program_of(Pid::this())
+    );
+    let error = Command::new("sh")
+        .args(["-c", "echo $$; read line; exec cat"])
+        .stdin(input)
+        .stdout(output)
+        .exec();
+    // Exec returns only if it fails: otherwise there is no program any more to which it could
+    // return.
     say!("cannot exec sh: {error}", "无法 exec sh：{error}");
     EXIT_NOT_EXECUTED
 }
@@ -123,7 +164,12 @@ fn killed() -> Result<(), Failure> {
     part!("kill", "kill：杀死程序");
     // It waits for input that never comes.
     let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().cannot("start cat")?;
-    say!("cat, pid {}, reads from a pipe; try_wait: {:?}", "cat（pid {}）在读管道；try_wait：{:?}", cat.id(), cat.try_wait()?);
+    say!(
+        "cat, pid {}, reads from a pipe; try_wait: {:?}",
+        "cat（pid {}）在读管道；try_wait：{:?}",
+        cat.id(),
+        cat.try_wait()?
+    );
     cat.kill()?;
     let end = described(cat.wait()?);
     shown!("after kill and wait: cat {end}", "kill 并 wait 之后：cat {end}");
@@ -131,26 +177,47 @@ fn killed() -> Result<(), Failure> {
 }
 
 fn redirected() -> Result<(), Failure> {
-    part!("standard output and standard input are redirected to a file", "把标准输出、标准输入重定向到文件");
+    part!(
+        "standard output and standard input are redirected to a file",
+        "把标准输出、标准输入重定向到文件"
+    );
     // A file in memory, without a name: nothing to remove.
-    let mut file = File::from(memfd_create("example-output", MFdFlags::MFD_CLOEXEC).cannot("make a file in memory")?);
-    Command::new("echo").arg("written by echo").stdout(file.try_clone()?).status().cannot("run echo")?;
+    let mut file = File::from(
+        memfd_create("example-output", MFdFlags::MFD_CLOEXEC).cannot("make a file in memory")?,
+    );
+    Command::new("echo")
+        .arg("written by echo")
+        .stdout(file.try_clone()?)
+        .status()
+        .cannot("run echo")?;
     let mut written = String::new();
     file.rewind()?;
     file.read_to_string(&mut written)?;
-    say!("echo printed to the file, not here; the file has {written:?}", "echo 写进了文件，没有打印到这里；文件内容是 {written:?}");
+    say!(
+        "echo printed to the file, not here; the file has {written:?}",
+        "echo 写进了文件，没有打印到这里；文件内容是 {written:?}"
+    );
     file.rewind()?;
     let upper = Command::new("tr").args(["a-z", "A-Z"]).stdin(file).output().cannot("run tr")?;
     let upper = String::from_utf8_lossy(&upper.stdout);
-    say!("tr a-z A-Z read the file, and printed {upper:?}", "tr a-z A-Z 读入该文件，打印出 {upper:?}");
+    say!(
+        "tr a-z A-Z read the file, and printed {upper:?}",
+        "tr a-z A-Z 读入该文件，打印出 {upper:?}"
+    );
     Ok(())
 }
 
 fn not_found() -> Result<(), Failure> {
     part!("a program that does not exist", "不存在的程序");
     match Command::new("no-such-program").spawn() {
-        Ok(mut program) => say!("it does exist, and {}", "它居然存在，{}", described(program.wait()?)),
-        Err(error) => shown!("spawn returned an error, {:?}: {error}", "spawn 返回错误 {:?}：{error}", error.kind()),
+        Ok(mut program) => {
+            say!("it does exist, and {}", "它居然存在，{}", described(program.wait()?))
+        }
+        Err(error) => shown!(
+            "spawn returned an error, {:?}: {error}",
+            "spawn 返回错误 {:?}：{error}",
+            error.kind()
+        ),
     }
     Ok(())
 }
@@ -162,7 +229,8 @@ pub fn described(status: ExitStatus) -> String {
     text!("{} (return code {})", "{}（返回码 {}）", ended(end), return_code(status))
 }
 
-/// As Python's `Popen.returncode`: an exit code, or minus the number of the signal that killed the program.
+/// As Python's `Popen.returncode`: an exit code, or minus the number of the signal that killed the
+/// program.
 fn return_code(status: ExitStatus) -> i32 {
     status.code().or_else(|| Some(-status.signal()?)).unwrap_or_default()
 }

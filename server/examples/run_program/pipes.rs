@@ -1,4 +1,5 @@
-//! Pipes to and from a program: how much fits into one, and why input and output have to be handled at the same time.
+//! Pipes to and from a program: how much fits into one, and why input and output have to be handled
+//! at the same time.
 
 use crate::described;
 use crate::stage::{Attempt, Failure, part, patience, say, shown, slowed, text, wait_until};
@@ -14,10 +15,14 @@ const KIB: usize = 1024;
 
 /// Input and output that are both larger than a pipe.
 pub fn communicate() -> Result<(), Failure> {
-    part!("communicate: standard input and standard output at the same time", "communicate：标准输入与标准输出同时进行");
+    part!(
+        "communicate: standard input and standard output at the same time",
+        "communicate：标准输入与标准输出同时进行"
+    );
     let (reader, _writer) = io::pipe()?;
     let input = vec![b'a'; 4 * capacity(&reader)?];
-    let output = write_and_read(Command::new("tr").args(["a", "b"]), &input).cannot("talk to tr")?;
+    let output =
+        write_and_read(Command::new("tr").args(["a", "b"]), &input).cannot("talk to tr")?;
     let written = output.stdout.iter().filter(|&&byte| byte == b'b').count();
     say!(
         "tr a b got {} bytes and returned {written}; tr {}",
@@ -28,7 +33,8 @@ pub fn communicate() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Python's `Popen.communicate`: a thread writes the input while this one reads the output to its end, and waits for the program.
+/// Python's `Popen.communicate`: a thread writes the input while this one reads the output to its
+/// end, and waits for the program.
 fn write_and_read(command: &mut Command, input: &[u8]) -> io::Result<Output> {
     let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let stdin = program.stdin.take();
@@ -41,13 +47,24 @@ fn write_and_read(command: &mut Command, input: &[u8]) -> io::Result<Output> {
 
 /// The parent waits for the end of a program, and reads only after that.
 pub fn full() -> Result<(), Failure> {
-    part!("the parent waits for a program whose output is not read", "父进程等待程序结束，却不读它的输出");
+    part!(
+        "the parent waits for a program whose output is not read",
+        "父进程等待程序结束，却不读它的输出"
+    );
     let (reader, _writer) = io::pipe()?;
     let capacity = capacity(&reader)?;
-    say!("a pipe holds {capacity} bytes, that is {} KiB", "管道能容纳 {capacity} 字节，即 {} KiB", capacity / KIB);
+    say!(
+        "a pipe holds {capacity} bytes, that is {} KiB",
+        "管道能容纳 {capacity} 字节，即 {} KiB",
+        capacity / KIB
+    );
     let (mut head, _reader) = write_zeros(capacity)?;
     let fits = wait_within(&mut head, patience())?;
-    say!("{capacity} bytes, not read: head {}", "{capacity} 字节，没有读取：head {}", after_waiting(fits));
+    say!(
+        "{capacity} bytes, not read: head {}",
+        "{capacity} 字节，没有读取：head {}",
+        after_waiting(fits)
+    );
 
     let (mut head, mut reader) = write_zeros(capacity + 1)?;
     wait_until("the pipe to be full", || unread(reader.as_fd()) == Ok(capacity))?;
@@ -60,11 +77,20 @@ pub fn full() -> Result<(), Failure> {
         after_waiting(hangs)
     );
     let mut read = Vec::new();
-    // To the end of input, which is head's end. To wait for head first would be a deadlock: each waits for the other.
+    // To the end of input, which is head's end. To wait for head first would be a deadlock: each
+    // waits for the other.
     reader.read_to_end(&mut read)?;
     let cured = described(head.wait()?);
-    say!("the cure: read, then wait: {} bytes read; head {cured}", "解决办法：先读，再 wait：读到 {} 字节；head {cured}", read.len());
-    shown!("{capacity} bytes, not read: head {}", "{capacity} 字节，没有读取：head {}", after_waiting(fits));
+    say!(
+        "the cure: read, then wait: {} bytes read; head {cured}",
+        "解决办法：先读，再 wait：读到 {} 字节；head {cured}",
+        read.len()
+    );
+    shown!(
+        "{capacity} bytes, not read: head {}",
+        "{capacity} 字节，没有读取：head {}",
+        after_waiting(fits)
+    );
     shown!(
         "{} bytes, not read: head {}; read: head {cured}",
         "{} 字节，没有读取：head {}；读取之后：head {cured}",
@@ -77,11 +103,16 @@ pub fn full() -> Result<(), Failure> {
 /// Starts a program that writes so many bytes to a pipe. Returns the reading end, too.
 fn write_zeros(bytes: usize) -> Result<(Child, PipeReader), Failure> {
     let (reader, writer) = io::pipe()?;
-    let head = Command::new("head").args(["-c", &bytes.to_string(), "/dev/zero"]).stdout(writer).spawn().cannot("start head")?;
+    let head = Command::new("head")
+        .args(["-c", &bytes.to_string(), "/dev/zero"])
+        .stdout(writer)
+        .spawn()
+        .cannot("start head")?;
     Ok((head, reader))
 }
 
-/// Waits for a program's end, at most for so long: `None` if it still runs. Python's `wait(timeout=...)`.
+/// Waits for a program's end, at most for so long: `None` if it still runs. Python's
+/// `wait(timeout=...)`.
 fn wait_within(program: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
     let start = Instant::now();
     loop {
@@ -94,7 +125,10 @@ fn wait_within(program: &mut Child, timeout: Duration) -> io::Result<Option<Exit
 }
 
 fn after_waiting(status: Option<ExitStatus>) -> String {
-    status.map_or_else(|| text!("still runs: it is blocked in write", "还在运行：阻塞在 write 中"), described)
+    status.map_or_else(
+        || text!("still runs: it is blocked in write", "还在运行：阻塞在 write 中"),
+        described,
+    )
 }
 
 fn capacity(pipe: &PipeReader) -> Result<usize, Failure> {

@@ -1,4 +1,5 @@
-//! Soft affinity, the kernel's preference, and hard affinity, a process's order: how often a process changes its CPU.
+//! Soft affinity, the kernel's preference, and hard affinity, a process's order: how often a
+//! process changes its CPU.
 
 use crate::contest::pin_to;
 use crate::stage::{Attempt, Failure, part, say, shown, slowed, went_well};
@@ -14,7 +15,8 @@ use zerocopy::FromBytes;
 
 /// How long the migrations are counted.
 const COUNTED: Duration = Duration::from_millis(250);
-/// In turns a process computes for so long and sleeps for so long: at each wake-up the kernel chooses a CPU.
+/// In turns a process computes for so long and sleeps for so long: at each wake-up the kernel
+/// chooses a CPU.
 const COMPUTED: Duration = Duration::from_millis(1);
 const SLEPT: Duration = Duration::from_micros(500);
 
@@ -56,13 +58,19 @@ fn migrations(cpus: &[usize], pinned: bool) -> Result<(u64, u64), Failure> {
         let is_ready = if pinned { pin_to(cpus[number % cpus.len()]) } else { Ok(()) };
         is_ready.and_then(|()| count(&counted[number])).map_or_else(|errno| errno as i32, |()| 0)
     };
-    let processes = (0..counted.len()).map(|number| Process::start(|| run(number))).collect::<io::Result<Vec<_>>>();
+    let processes = (0..counted.len())
+        .map(|number| Process::start(|| run(number)))
+        .collect::<io::Result<Vec<_>>>();
     for (process, counted) in processes.cannot("start the processes")?.iter_mut().zip(*counted) {
         let pid = process.pid();
         went_well(format!("pid {pid}"), process.join())?;
-        let (wake_ups, moves) = (counted.wake_ups.load(Ordering::Relaxed), counted.migrations.load(Ordering::Relaxed));
+        let (wake_ups, moves) =
+            (counted.wake_ups.load(Ordering::Relaxed), counted.migrations.load(Ordering::Relaxed));
         if pinned {
-            say!("pid {pid}, pinned: {wake_ups} wake-ups, migrations: {moves}", "pid {pid}，已绑定：醒来 {wake_ups} 次，迁移 {moves} 次");
+            say!(
+                "pid {pid}, pinned: {wake_ups} wake-ups, migrations: {moves}",
+                "pid {pid}，已绑定：醒来 {wake_ups} 次，迁移 {moves} 次"
+            );
         } else {
             say!(
                 "pid {pid}, free to move: {wake_ups} wake-ups, migrations: {moves}",
@@ -70,11 +78,14 @@ fn migrations(cpus: &[usize], pinned: bool) -> Result<(u64, u64), Failure> {
             );
         }
     }
-    let sum = |of: fn(&Counted) -> &AtomicU64| counted.iter().map(|counted| of(counted).load(Ordering::Relaxed)).sum();
+    let sum = |of: fn(&Counted) -> &AtomicU64| {
+        counted.iter().map(|counted| of(counted).load(Ordering::Relaxed)).sum()
+    };
     Ok((sum(|counted| &counted.wake_ups), sum(|counted| &counted.migrations)))
 }
 
-/// A process that pins itself to one CPU after the other: the kernel moves it at once. Returns how often it changed its CPU.
+/// A process that pins itself to one CPU after the other: the kernel moves it at once. Returns how
+/// often it changed its CPU.
 fn pinned_in_turn(cpus: &[usize]) -> Result<u64, Failure> {
     let moves = Value::map("moves").cannot("map a value")?;
     let run = || {
@@ -98,7 +109,8 @@ fn pinned_in_turn(cpus: &[usize]) -> Result<u64, Failure> {
     Ok(moves.get())
 }
 
-/// Computes and sleeps in turns, and asks all the while on which CPU it is: a change is a migration.
+/// Computes and sleeps in turns, and asks all the while on which CPU it is: a change is a
+/// migration.
 fn count(counted: &Counted) -> nix::Result<()> {
     let (began, mut cpu) = (Instant::now(), sched_getcpu()?);
     while began.elapsed() < slowed(COUNTED) {

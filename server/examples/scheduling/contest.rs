@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Time to start all processes.
 const READY: Duration = Duration::from_millis(50);
-/// How long they compete. Also with `--slow`: a real-time process takes its CPU from the whole machine.
+/// How long they compete. Also with `--slow`: a real-time process takes its CPU from the whole
+/// machine.
 const CONTEST: Duration = Duration::from_millis(300);
 /// With `rr`: four turns of 100 ms each, so each of two processes has two.
 const FOUR_TURNS: Duration = Duration::from_millis(400);
@@ -32,15 +33,22 @@ pub enum Way {
     Yielding,
 }
 
-/// Lets processes compete, each on its CPU. Returns the share of a CPU that each got, in percent. Other processes of the machine may disturb
-/// the contest: it is repeated until it `shows` what it is to show, but no more often than [`TRIES`] says.
-pub fn contest(contestants: &[(usize, Way)], shows: impl Fn(&[f64]) -> bool) -> Result<Vec<f64>, Failure> {
+/// Lets processes compete, each on its CPU. Returns the share of a CPU that each got, in percent.
+/// Other processes of the machine may disturb the contest: it is repeated until it `shows` what it
+/// is to show, but no more often than [`TRIES`] says.
+pub fn contest(
+    contestants: &[(usize, Way)],
+    shows: impl Fn(&[f64]) -> bool,
+) -> Result<Vec<f64>, Failure> {
     let mut shares = compete_once(contestants)?;
     for _ in 1..TRIES {
         if shows(&shares) {
             return Ok(shares);
         }
-        say!("other processes of this machine disturbed that: once more", "受到本机其他进程的干扰：再来一次");
+        say!(
+            "other processes of this machine disturbed that: once more",
+            "受到本机其他进程的干扰：再来一次"
+        );
         shares = compete_once(contestants)?;
     }
     if !shows(&shares) {
@@ -55,17 +63,28 @@ pub fn contest(contestants: &[(usize, Way)], shows: impl Fn(&[f64]) -> bool) -> 
 fn compete_once(contestants: &[(usize, Way)]) -> Result<Vec<f64>, Failure> {
     let used_ns = Array::<AtomicU64>::map("used", contestants.len()).cannot("map the shares")?;
     let start = Instant::now() + READY;
-    let processes =
-        contestants.iter().zip(*used_ns).map(|(&(cpu, way), used_ns)| Process::start(move || compete(cpu, way, start, used_ns)));
-    let mut processes = processes.collect::<io::Result<Vec<_>>>().cannot("start the contestants")?;
+    let processes = contestants
+        .iter()
+        .zip(*used_ns)
+        .map(|(&(cpu, way), used_ns)| Process::start(move || compete(cpu, way, start, used_ns)));
+    let mut processes =
+        processes.collect::<io::Result<Vec<_>>>().cannot("start the contestants")?;
     let mut shares = Vec::new();
     for (index, &(cpu, way)) in contestants.iter().enumerate() {
         let (pid, end) = (processes[index].pid(), processes[index].join());
         if end != End::Exited(0) {
-            return Err(Failure(format!("pid {pid}, {}, on CPU {cpu}, {end}; a code is the errno of what was refused", name(way))));
+            return Err(Failure(format!(
+                "pid {pid}, {}, on CPU {cpu}, {end}; a code is the errno of what was refused",
+                name(way)
+            )));
         }
-        let share = used_ns[index].load(Ordering::Relaxed) as f64 / length(way).as_nanos() as f64 * 100.0;
-        say!("pid {pid}, {}, on CPU {cpu}: {share:.1} %", "pid {pid}，{}，在 CPU {cpu} 上：{share:.1} %", name(way));
+        let share =
+            used_ns[index].load(Ordering::Relaxed) as f64 / length(way).as_nanos() as f64 * 100.0;
+        say!(
+            "pid {pid}, {}, on CPU {cpu}: {share:.1} %",
+            "pid {pid}，{}，在 CPU {cpu} 上：{share:.1} %",
+            name(way)
+        );
         shares.push(share);
     }
     Ok(shares)

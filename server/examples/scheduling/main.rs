@@ -1,6 +1,7 @@
 //! Which process runs when and where: nice values, scheduling policies, yielding, CPU affinity.
 //!
-//! In the server: `--nice`, `--sched` and `--pin`; `supervisor/scheduling.rs` says which process gets what, and why.
+//! In the server: `--nice`, `--sched` and `--pin`; `supervisor/scheduling.rs` says which process
+//! gets what, and why.
 
 mod affinity;
 mod contest;
@@ -16,9 +17,11 @@ use nix::unistd::Pid;
 use stage::{Attempt, Failure, Lesson, part, say, shown};
 use std::process::ExitCode;
 
-/// A step is about a tenth of the CPU. For a process that was started with a higher nice value, 19 makes too little difference to be seen.
+/// A step is about a tenth of the CPU. For a process that was started with a higher nice value, 19
+/// makes too little difference to be seen.
 const NICE_SHOWN_MAX: i8 = 14;
-/// Shares of a CPU, in percent: enough to compare, almost a turn of `rr` (100 ms of 400), and almost all of it.
+/// Shares of a CPU, in percent: enough to compare, almost a turn of `rr` (100 ms of 400), and
+/// almost all of it.
 const ENOUGH: f64 = 2.0;
 const A_TURN: f64 = 20.0;
 const MOST: f64 = 70.0;
@@ -53,7 +56,8 @@ const LESSON: Lesson = Lesson {
 fn main() -> ExitCode {
     stage::play(&LESSON, |()| {
         let allowed = sched_getaffinity(MYSELF).cannot("ask which CPUs this process may use")?;
-        let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect();
+        let cpus: Vec<usize> =
+            (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect();
         shares(cpus[0], cpus[cpus.len() - 1])?;
         affinity::soft_and_hard(&cpus)?;
         real_time(cpus[cpus.len() - 1])
@@ -62,7 +66,9 @@ fn main() -> ExitCode {
 
 fn shares(first: usize, cpu: usize) -> Result<(), Failure> {
     part!("equal processes on one CPU", "同一个 CPU 上的相同进程");
-    let equal = contest(&[(cpu, AsStarted), (cpu, AsStarted)], |shares| shares.iter().all(|&share| share >= ENOUGH))?;
+    let equal = contest(&[(cpu, AsStarted), (cpu, AsStarted)], |shares| {
+        shares.iter().all(|&share| share >= ENOUGH)
+    })?;
 
     part!("nice values", "nice 值");
     let nice = nice().cannot("ask for our nice value")?;
@@ -77,13 +83,18 @@ fn shares(first: usize, cpu: usize) -> Result<(), Failure> {
     };
 
     part!("policies", "调度策略");
-    let by_policy =
-        contest(&[(cpu, Scheduled(Policy::Other)), (cpu, Scheduled(Policy::Batch)), (cpu, Scheduled(Policy::Idle))], |shares| {
-            shares[0].min(shares[1]) >= shares[2] + ENOUGH
-        })?;
+    let by_policy = contest(
+        &[
+            (cpu, Scheduled(Policy::Other)),
+            (cpu, Scheduled(Policy::Batch)),
+            (cpu, Scheduled(Policy::Idle)),
+        ],
+        |shares| shares[0].min(shares[1]) >= shares[2] + ENOUGH,
+    )?;
 
     part!("yielding", "主动让出（yield）");
-    let by_yielding = contest(&[(cpu, AsStarted), (cpu, Yielding)], |shares| shares[0] >= shares[1] + ENOUGH)?;
+    let by_yielding =
+        contest(&[(cpu, AsStarted), (cpu, Yielding)], |shares| shares[0] >= shares[1] + ENOUGH)?;
 
     part!("two CPUs", "两个 CPU");
     let apart = if first == cpu {
@@ -92,12 +103,28 @@ fn shares(first: usize, cpu: usize) -> Result<(), Failure> {
     } else {
         contest(&[(first, AsStarted), (cpu, Nice(19))], each_has_most)?
     };
-    shown!("two equal processes shared their time {}", "两个相同的进程分得的时间之比 {}", ratio(&equal));
+    shown!(
+        "two equal processes shared their time {}",
+        "两个相同的进程分得的时间之比 {}",
+        ratio(&equal)
+    );
     if !by_nice.is_empty() {
-        shown!("as started and nice 19 shared their time {}", "默认与 nice 19 分得的时间之比 {}", ratio(&by_nice));
+        shown!(
+            "as started and nice 19 shared their time {}",
+            "默认与 nice 19 分得的时间之比 {}",
+            ratio(&by_nice)
+        );
     }
-    shown!("other, batch and idle shared their time {}", "other、batch、idle 分得的时间之比 {}", ratio(&by_policy));
-    shown!("as started and yielding shared their time {}", "默认与不断 yield 分得的时间之比 {}", ratio(&by_yielding));
+    shown!(
+        "other, batch and idle shared their time {}",
+        "other、batch、idle 分得的时间之比 {}",
+        ratio(&by_policy)
+    );
+    shown!(
+        "as started and yielding shared their time {}",
+        "默认与不断 yield 分得的时间之比 {}",
+        ratio(&by_yielding)
+    );
     if !apart.is_empty() && each_has_most(&apart) {
         shown!(
             "on another CPU nice costs nothing: {:.0} % and {:.0} %",
@@ -114,7 +141,8 @@ fn each_has_most(shares: &[f64]) -> bool {
     shares.iter().all(|&share| share >= MOST)
 }
 
-/// Needs a right. A real-time process that spins leaves its CPU to nothing else, so these contests are short.
+/// Needs a right. A real-time process that spins leaves its CPU to nothing else, so these contests
+/// are short.
 fn real_time(cpu: usize) -> Result<(), Failure> {
     part!("real time", "实时调度");
     let has_right = || set_policy(Policy::Fifo, 1).map_or_else(|errno| errno as i32, |()| 0);
@@ -125,11 +153,18 @@ fn real_time(cpu: usize) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    let over_other = contest(&[(cpu, Scheduled(Policy::Other)), (cpu, Scheduled(Policy::Fifo))], |shares| shares[1] >= shares[0] + MOST)?;
-    let fifo = contest(&[(cpu, Scheduled(Policy::Fifo)), (cpu, Scheduled(Policy::Fifo))], |shares| (shares[0] - shares[1]).abs() >= MOST)?;
-    let round_robin = contest(&[(cpu, Scheduled(Policy::RoundRobin)), (cpu, Scheduled(Policy::RoundRobin))], |shares| {
-        shares.iter().all(|&share| share >= A_TURN)
-    })?;
+    let over_other =
+        contest(&[(cpu, Scheduled(Policy::Other)), (cpu, Scheduled(Policy::Fifo))], |shares| {
+            shares[1] >= shares[0] + MOST
+        })?;
+    let fifo =
+        contest(&[(cpu, Scheduled(Policy::Fifo)), (cpu, Scheduled(Policy::Fifo))], |shares| {
+            (shares[0] - shares[1]).abs() >= MOST
+        })?;
+    let round_robin = contest(
+        &[(cpu, Scheduled(Policy::RoundRobin)), (cpu, Scheduled(Policy::RoundRobin))],
+        |shares| shares.iter().all(|&share| share >= A_TURN),
+    )?;
     shown!(
         "other and fifo shared their time {}; two fifo of one priority {}; two rr of one priority {}",
         "other 与 fifo 分得的时间之比 {}；两个同优先级 fifo {}；两个同优先级 rr {}",
@@ -143,5 +178,9 @@ fn real_time(cpu: usize) -> Result<(), Failure> {
 /// How the processes shared what they got together: "49 : 51".
 fn ratio(shares: &[f64]) -> String {
     let all: f64 = shares.iter().sum();
-    shares.iter().map(|share| format!("{:.0}", share / all.max(f64::MIN_POSITIVE) * 100.0)).collect::<Vec<_>>().join(" : ")
+    shares
+        .iter()
+        .map(|share| format!("{:.0}", share / all.max(f64::MIN_POSITIVE) * 100.0))
+        .collect::<Vec<_>>()
+        .join(" : ")
 }

@@ -1,6 +1,8 @@
-//! A map and a list that several processes change: through a manager process that owns them, and in shared memory under a mutex.
+//! A map and a list that several processes change: through a manager process that owns them, and in
+//! shared memory under a mutex.
 //!
-//! In the server: `ipc/queue.rs` carries the messages between the supervisor and the workers; `event_log/append.rs` changes shared memory under a mutex.
+//! In the server: `ipc/queue.rs` carries the messages between the supervisor and the workers;
+//! `event_log/append.rs` changes shared memory under a mutex.
 
 mod manager;
 mod memory;
@@ -18,13 +20,17 @@ use std::process::{ExitCode, id};
 use workers::{at_once, with_manager};
 
 const WORKERS: usize = 3;
-/// How often each worker adds, and how often it appends. The whole list must fit in a message of 1 KiB.
+/// How often each worker adds, and how often it appends. The whole list must fit in a message of 1
+/// KiB.
 const UPDATES: usize = 250;
 const ALL: usize = WORKERS * UPDATES;
 const LESSON: Lesson = Lesson {
     about: ["A map and a list that several processes change", "多个进程共同修改的字典和列表"],
     watch_for: &[
-        ["the manager process owns the map and the list; the others send it requests", "管理者进程拥有字典和列表，其他进程向它发请求"],
+        [
+            "the manager process owns the map and the list; the others send it requests",
+            "管理者进程拥有字典和列表，其他进程向它发请求",
+        ],
         [
             "the time of an operation: a request to the manager, against a mutex around shared memory",
             "一次操作的耗时：向管理者进程发请求，对比用互斥锁保护的共享内存",
@@ -49,7 +55,10 @@ fn main() -> ExitCode {
 }
 
 fn owned_by_a_manager() -> Result<(), Failure> {
-    part!("each process puts its pid in the map and its number in the list", "每个进程把自己的 pid 放进字典，把编号放进列表");
+    part!(
+        "each process puts its pid in the map and its number in the list",
+        "每个进程把自己的 pid 放进字典，把编号放进列表"
+    );
     let ordinary = RefCell::new(BTreeMap::new());
     let outcome = with_manager(|client, worker| {
         let key = format!("worker {worker}");
@@ -57,11 +66,18 @@ fn owned_by_a_manager() -> Result<(), Failure> {
         ordinary.borrow_mut().insert(key.clone(), id());
         client.ask(&Request::Set(key, id().into()))?;
         client.ask(&Request::Append(worker))?;
-        say!("worker {worker} has sent two requests: set and append", "worker {worker} 发出了两个请求：写入和追加");
+        say!(
+            "worker {worker} has sent two requests: set and append",
+            "worker {worker} 发出了两个请求：写入和追加"
+        );
         Ok(())
     })?;
     say!("the manager's map: {:?}", "管理者进程的字典：{:?}", outcome.owned.map);
-    say!("the manager's list, in the order of the requests: {:?}", "管理者进程的列表，按请求到达的顺序：{:?}", outcome.owned.list);
+    say!(
+        "the manager's list, in the order of the requests: {:?}",
+        "管理者进程的列表，按请求到达的顺序：{:?}",
+        outcome.owned.list
+    );
     shown!(
         "{} processes put {} entries in one map; an ordinary map of the parent's, which each child copied, has {}",
         "{} 个进程向同一个字典写入了 {} 项；父进程自己的普通字典被各子进程复制，其中有 {} 项",
@@ -83,7 +99,13 @@ fn what_each_costs() -> Result<(), Failure> {
             client.ask(&Request::Append(worker)).map(drop)
         })
     })?;
-    let by_manager = told("manager", "管理者进程", managed.owned.map["x"], &managed.owned.list, managed.micros_per_worker)?;
+    let by_manager = told(
+        "manager",
+        "管理者进程",
+        managed.owned.map["x"],
+        &managed.owned.list,
+        managed.micros_per_worker,
+    )?;
 
     let shared = Shared::map()?;
     let micros = at_once(
@@ -104,9 +126,18 @@ fn what_each_costs() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says what came out of the updates, and checks it. Returns the time of an operation in microseconds.
-fn told(how: &str, how_in_chinese: &str, sum: u64, list: &[u64], micros: f64) -> Result<f64, Failure> {
-    let of_each: Vec<usize> = (0..WORKERS as u64).map(|worker| list.iter().filter(|&&number| number == worker).count()).collect();
+/// Says what came out of the updates, and checks it. Returns the time of an operation in
+/// microseconds.
+fn told(
+    how: &str,
+    how_in_chinese: &str,
+    sum: u64,
+    list: &[u64],
+    micros: f64,
+) -> Result<f64, Failure> {
+    let of_each: Vec<usize> = (0..WORKERS as u64)
+        .map(|worker| list.iter().filter(|&&number| number == worker).count())
+        .collect();
     let each = micros / (2 * UPDATES) as f64;
     say!(
         "{how}: x = {sum}, the list has {} items, of each worker {of_each:?}; an operation took {each:.2} µs",
@@ -114,5 +145,9 @@ fn told(how: &str, how_in_chinese: &str, sum: u64, list: &[u64], micros: f64) ->
         list.len()
     );
     let is_right = sum == ALL as u64 && of_each.iter().all(|&count| count == UPDATES);
-    if is_right { Ok(each) } else { Err(Failure(format!("{how}: x and the list's length were to be {ALL}"))) }
+    if is_right {
+        Ok(each)
+    } else {
+        Err(Failure(format!("{how}: x and the list's length were to be {ALL}")))
+    }
 }

@@ -1,4 +1,5 @@
-//! The manager: a process that owns a map and a list. The others have a client each, through which they send requests.
+//! The manager: a process that owns a map and a list. The others have a client each, through which
+//! they send requests.
 
 use crate::stage::{Attempt, Failure, patience, say};
 use forkchat_server::ipc::queue::{QueueEnd, Received};
@@ -13,7 +14,8 @@ pub enum Request {
     /// The value of a key; 0 if there is none.
     Get(String),
     Set(String, u64),
-    /// Adds to the value of a key. The manager handles one request after the other, so no update comes between its reading and its writing.
+    /// Adds to the value of a key. The manager handles one request after the other, so no update
+    /// comes between its reading and its writing.
     Add(String, u64),
     Append(u64),
     All,
@@ -41,11 +43,14 @@ impl Client {
     pub fn ask(&self, request: &Request) -> Result<Answer, Failure> {
         self.0.send(request, None).cannot("send a request to the manager")?;
         let mut answers = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        poll(&mut answers, u16::try_from(patience().as_millis()).unwrap_or(u16::MAX)).cannot("wait for the manager's answer")?;
+        poll(&mut answers, u16::try_from(patience().as_millis()).unwrap_or(u16::MAX))
+            .cannot("wait for the manager's answer")?;
         match self.0.receive() {
             Received::Message(answer, _) => Ok(answer),
             Received::Closed => Err(Failure("the manager has ended".to_owned())),
-            Received::Empty | Received::Garbled => Err(Failure("no answer from the manager".to_owned())),
+            Received::Empty | Received::Garbled => {
+                Err(Failure("no answer from the manager".to_owned()))
+            }
         }
     }
 
@@ -69,8 +74,12 @@ impl Client {
 pub fn manage(mut clients: Vec<QueueEnd<Answer, Request>>) -> Result<(), Failure> {
     let (mut owned, mut requests, mut looks) = (Owned::default(), 0, 0);
     while !clients.is_empty() {
-        let mut ends: Vec<_> = clients.iter().map(|client| PollFd::new(client.as_fd(), PollFlags::POLLIN)).collect();
-        if poll(&mut ends, u16::try_from(patience().as_millis()).unwrap_or(u16::MAX)).cannot("wait for requests")? == 0 {
+        let mut ends: Vec<_> =
+            clients.iter().map(|client| PollFd::new(client.as_fd(), PollFlags::POLLIN)).collect();
+        if poll(&mut ends, u16::try_from(patience().as_millis()).unwrap_or(u16::MAX))
+            .cannot("wait for requests")?
+            == 0
+        {
             return Err(Failure("no client sent a request".to_owned()));
         }
         clients.retain(|client| match client.receive() {

@@ -10,7 +10,8 @@ use zerocopy::FromBytes;
 /// The list has room for this many: shared memory doesn't grow.
 const LENGTH_MAX: usize = WORKERS * UPDATES;
 
-/// An entry that the mutex guards, and a list. Atomics because several processes have them; the mutex alone makes the updates whole.
+/// An entry that the mutex guards, and a list. Atomics because several processes have them; the
+/// mutex alone makes the updates whole.
 #[derive(FromBytes)]
 #[repr(C)]
 pub struct Shared {

@@ -15,7 +15,9 @@ pub fn lost_and_cured() -> Result<(), Failure> {
         "{WORKERS} 个进程经管理进程各给 x 加 1 共 {UPDATES} 次"
     );
     let lost = race()?;
-    let in_one_request = with_manager(|client, _| (0..UPDATES).try_for_each(|_| client.ask(&Request::Add("x".to_owned(), 1)).map(drop)))?;
+    let in_one_request = with_manager(|client, _| {
+        (0..UPDATES).try_for_each(|_| client.ask(&Request::Add("x".to_owned(), 1)).map(drop))
+    })?;
     told(["add, one request", "“加”，一个请求"], in_one_request.owned.map["x"])?;
     let shared = Shared::map()?;
     let locked = with_manager(|client, worker| {
@@ -39,7 +41,10 @@ fn race() -> Result<usize, Failure> {
         let raced = with_manager(|client, _| (0..UPDATES).try_for_each(|_| get_and_set(client)))?;
         let found = raced.owned.map["x"];
         lost = ALL - found as usize;
-        say!("get and set, two requests: x = {found} of {ALL}; lost: {lost}", "先读后写，两个请求：x = {found}，应为 {ALL}；丢失：{lost}");
+        say!(
+            "get and set, two requests: x = {found} of {ALL}; lost: {lost}",
+            "先读后写，两个请求：x = {found}，应为 {ALL}；丢失：{lost}"
+        );
         if lost > 0 {
             break;
         }

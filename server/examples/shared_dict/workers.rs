@@ -18,12 +18,21 @@ pub struct Outcome {
 }
 
 /// The workers do `work` at the same time, each with a connection to a new manager.
-pub fn with_manager(work: impl Fn(&Client, u64) -> Result<(), Failure>) -> Result<Outcome, Failure> {
+pub fn with_manager(
+    work: impl Fn(&Client, u64) -> Result<(), Failure>,
+) -> Result<Outcome, Failure> {
     // One for each worker, and one for this process.
-    let pairs = (0..=WORKERS).map(|_| pair::<Request, Answer>()).collect::<nix::Result<Vec<_>>>().cannot("make the connections")?;
+    let pairs = (0..=WORKERS)
+        .map(|_| pair::<Request, Answer>())
+        .collect::<nix::Result<Vec<_>>>()
+        .cannot("make the connections")?;
     let (ends, managers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let mut manager = Process::start_with(managers, |ends| ends.iter().map(AsFd::as_fd).collect(), |ends| exit_code(manage(ends)))
-        .cannot("start the manager")?;
+    let mut manager = Process::start_with(
+        managers,
+        |ends| ends.iter().map(AsFd::as_fd).collect(),
+        |ends| exit_code(manage(ends)),
+    )
+    .cannot("start the manager")?;
     let mut clients: Vec<Client> = ends.into_iter().map(Client).collect();
     let own = clients.remove(0);
     let micros_per_worker = at_once(clients, |client| vec![client.0.as_fd()], work)?;
@@ -34,13 +43,15 @@ pub fn with_manager(work: impl Fn(&Client, u64) -> Result<(), Failure>) -> Resul
     Ok(Outcome { owned, micros_per_worker })
 }
 
-/// Starts a process for each of these, lets them begin at the same time, and waits for all. Returns the mean time of `work` in microseconds.
+/// Starts a process for each of these, lets them begin at the same time, and waits for all. Returns
+/// the mean time of `work` in microseconds.
 pub fn at_once<T>(
     of_each: Vec<T>,
     keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>> + Copy,
     work: impl Fn(&T, u64) -> Result<(), Failure>,
 ) -> Result<f64, Failure> {
-    let (start, nanoseconds) = (Event::map("start").cannot("map an event")?, Value::map("time").cannot("map a value")?);
+    let (start, nanoseconds) =
+        (Event::map("start").cannot("map an event")?, Value::map("time").cannot("map a value")?);
     let run = |own: T, worker| {
         start.wait(patience());
         let began = Instant::now();
@@ -49,7 +60,10 @@ pub fn at_once<T>(
         Ok(())
     };
     let count = of_each.len();
-    let workers = of_each.into_iter().zip(0..).map(|(own, worker)| Process::start_with(own, keep, |own| exit_code(run(own, worker))));
+    let workers = of_each
+        .into_iter()
+        .zip(0..)
+        .map(|(own, worker)| Process::start_with(own, keep, |own| exit_code(run(own, worker))));
     let mut workers = workers.collect::<Result<Vec<_>, _>>().cannot("start the workers")?;
     start.set();
     for worker in &mut workers {

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM as values. Without this they would end the process at any moment; so a process that has something to tidy up reads them and ends
-//! in order.
+//! Ctrl-C and SIGTERM as values. Without this they would end the process at any moment; so a
+//! process that has something to tidy up reads them and ends in order.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -10,10 +10,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub struct Interrupt(SignalFd);
 
 impl Interrupt {
-    /// From now on these signals do not end this process. Called before it has threads and children.
+    /// From now on these signals do not end this process. Called before it has threads and
+    /// children.
     pub fn watch() -> io::Result<Interrupt> {
         signals().thread_block()?;
-        Ok(Interrupt(SignalFd::with_flags(&signals(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
+        Ok(Interrupt(SignalFd::with_flags(
+            &signals(),
+            SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+        )?))
     }
 
     /// In a child that inherited this: the signals end it again.

@@ -1,4 +1,5 @@
-//! The language of the output: English, or Chinese with `--lang zh` or where the environment says so.
+//! The language of the output: English, or Chinese with `--lang zh` or where the environment says
+//! so.
 
 use std::env;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,10 @@ pub enum Language {
 
 /// Takes the language that was asked for, or else that of the environment.
 pub fn choose(asked_for: Option<Language>) {
-    CHINESE.store(asked_for.map_or_else(is_chinese_environment, |language| language == Language::Zh), Ordering::Relaxed);
+    CHINESE.store(
+        asked_for.map_or_else(is_chinese_environment, |language| language == Language::Zh),
+        Ordering::Relaxed,
+    );
 }
 
 /// Whether the output is Chinese.
@@ -25,6 +29,9 @@ pub fn is_chinese() -> bool {
 
 /// The first of these variables that is not empty decides. Source: locale(7), setlocale(3).
 fn is_chinese_environment() -> bool {
-    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(env::var_os).find(|locale| !locale.is_empty());
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        .into_iter()
+        .filter_map(env::var_os)
+        .find(|locale| !locale.is_empty());
     locale.is_some_and(|locale| locale.to_string_lossy().starts_with("zh"))
 }

@@ -1,8 +1,12 @@
-//! What the examples share. An example prints what it does, one line at a time, each with the seconds since its start and the pid of the process that prints it.
+//! What the examples share. An example prints what it does, one line at a time, each with the
+//! seconds since its start and the pid of the process that prints it.
 //!
-//! - [`play`] runs an example: it reads the options that all examples have, prints what to watch for, and turns a failure into an exit code.
-//! - [`say!`] prints a line, [`shown!`] the result at the end, [`part!`] the heading of a part. Each takes its text twice, in English and in Chinese.
-//! - [`nap`] and [`slowed`] are for every pause and deadline, so that `--slow` slows the whole example down.
+//! - [`play`] runs an example: it reads the options that all examples have, prints what to watch
+//!   for, and turns a failure into an exit code.
+//! - [`say!`] prints a line, [`shown!`] the result at the end, [`part!`] the heading of a part.
+//!   Each takes its text twice, in English and in Chinese.
+//! - [`nap`] and [`slowed`] are for every pause and deadline, so that `--slow` slows the whole
+//!   example down.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -32,20 +36,26 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// `say!("English", "中文", arguments…)` prints a line as `println!` does, in the language of the reader.
+/// `say!("English", "中文", arguments…)` prints a line as `println!` does, in the language of the
+/// reader.
 macro_rules! say {
     ($english:literal, $chinese:literal $(, $($argument:tt)*)?) => {
         $crate::stage::line($crate::stage::text!($english, $chinese $(, $($argument)*)?))
     };
 }
-/// `text!("English", "中文", arguments…)` is the text in the language of the reader, for a sentence that is put together from several.
+/// `text!("English", "中文", arguments…)` is the text in the language of the reader, for a sentence
+/// that is put together from several.
 macro_rules! text {
     ($english:literal, $chinese:literal $(, $($argument:tt)*)?) => {
         if $crate::stage::is_chinese() { format!($chinese $(, $($argument)*)?) } else { format!($english $(, $($argument)*)?) }
     };
 }
-/// As [`say!`], for what the example has shown: measured or seen, not merely promised. An example ends with at least one.
-#[allow(unused_macros, reason = "the part of an example in another file may have no result of its own")]
+/// As [`say!`], for what the example has shown: measured or seen, not merely promised. An example
+/// ends with at least one.
+#[allow(
+    unused_macros,
+    reason = "the part of an example in another file may have no result of its own"
+)]
 macro_rules! shown {
     ($english:literal, $chinese:literal $(, $($argument:tt)*)?) => {
         $crate::stage::result($crate::stage::text!($english, $chinese $(, $($argument)*)?))
@@ -61,15 +71,18 @@ macro_rules! part {
 #[allow(unused_imports, reason = "not every example needs all of them")]
 pub(crate) use {part, say, shown, text};
 
-/// Much longer than anything takes here. A process that has waited this long gives up, so that no process stays behind. See [`patience`].
+/// Much longer than anything takes here. A process that has waited this long gives up, so that no
+/// process stays behind. See [`patience`].
 const PATIENCE: Duration = Duration::from_secs(10);
 /// With `--slow`.
 const TIMES_SLOWER: u32 = 10;
-/// With `--slow`: how long the reader has for a heading or a "watch for", and for a line of the leading process.
+/// With `--slow`: how long the reader has for a heading or a "watch for", and for a line of the
+/// leading process.
 const TO_READ: Duration = Duration::from_secs(2);
 const TO_READ_A_LINE: Duration = Duration::from_millis(400);
 
-/// When the example began, which process leads it, and whether it is slow. The processes that are forked later inherit all three.
+/// When the example began, which process leads it, and whether it is slow. The processes that are
+/// forked later inherit all three.
 static START: OnceLock<Instant> = OnceLock::new();
 static LEADER: AtomicU32 = AtomicU32::new(0);
 static SLOW: AtomicBool = AtomicBool::new(false);
@@ -90,13 +103,18 @@ struct Options<Own: clap::Args> {
     /// Ten times slower, to follow it by eye
     #[arg(long)]
     slow: bool,
-    /// Language of the output: en or zh. Without it the environment decides (LANG=zh_CN.UTF-8 is Chinese)
+    /// Language of the output: en or zh. Without it the environment decides (LANG=zh_CN.UTF-8 is
+    /// Chinese)
     #[arg(long, value_enum, hide_possible_values = true)]
     lang: Option<language::Language>,
 }
 
-/// Runs an example: `run` gets its own options (`()` if it has none). Exit code 0 if all went well, 1 after a failure, 2 for a wrong command line.
-pub fn play<Own: clap::Args, T: Termination>(lesson: &Lesson, run: impl FnOnce(Own) -> Result<T, Failure>) -> ExitCode {
+/// Runs an example: `run` gets its own options (`()` if it has none). Exit code 0 if all went well,
+/// 1 after a failure, 2 for a wrong command line.
+pub fn play<Own: clap::Args, T: Termination>(
+    lesson: &Lesson,
+    run: impl FnOnce(Own) -> Result<T, Failure>,
+) -> ExitCode {
     START.get_or_init(Instant::now);
     lead();
     let matches = Options::<Own>::command().about(lesson.about[0]).get_matches();
@@ -119,12 +137,14 @@ pub fn play<Own: clap::Args, T: Termination>(lesson: &Lesson, run: impl FnOnce(O
     }
 }
 
-/// Makes this process the one whose lines are followed by time to read them, with `--slow`: the one that leads through the example.
+/// Makes this process the one whose lines are followed by time to read them, with `--slow`: the one
+/// that leads through the example.
 pub fn lead() {
     LEADER.store(std::process::id(), Ordering::Relaxed);
 }
 
-/// Prints a line. With `--slow` the leading process then gives time to read it; the others go on, since their pauses are [`nap`]s.
+/// Prints a line. With `--slow` the leading process then gives time to read it; the others go on,
+/// since their pauses are [`nap`]s.
 pub fn line(text: String) {
     print(&text);
     if LEADER.load(Ordering::Relaxed) == std::process::id() {
@@ -177,20 +197,25 @@ pub fn patience() -> Duration {
     slowed(PATIENCE)
 }
 
-/// Checks every millisecond whether `is_so`, and returns when it is. `TimedOut`, with `what` was awaited, after [`patience`].
+/// Checks every millisecond whether `is_so`, and returns when it is. `TimedOut`, with `what` was
+/// awaited, after [`patience`].
 #[allow(dead_code, reason = "not every example waits")]
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> io::Result<()> {
     let start = Instant::now();
     while !is_so() {
         if start.elapsed() > patience() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("waited {:?} in vain for {what}", patience())));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("waited {:?} in vain for {what}", patience()),
+            ));
         }
         sleep(Duration::from_millis(1));
     }
     Ok(())
 }
 
-/// How a process ended, as the rest of a sentence that begins with its name: "exited with code 3", "was killed by signal 9".
+/// How a process ended, as the rest of a sentence that begins with its name: "exited with code 3",
+/// "was killed by signal 9".
 #[allow(dead_code, reason = "not every example has children")]
 pub fn ended(end: End) -> String {
     match end {

@@ -1,6 +1,7 @@
 //! A thread pool of our own (`pool.rs`) beside the `threadpool` crate's, and what threads share.
 //!
-//! In the server: `worker/pair.rs` runs a receive and a send thread; `--model threads` takes its threads from the crate's pool (`models/threads/network.rs`).
+//! In the server: `worker/pair.rs` runs a receive and a send thread; `--model threads` takes its
+//! threads from the crate's pool (`models/threads/network.rs`).
 
 mod globals;
 mod pool;
@@ -36,11 +37,15 @@ const LESSON: Lesson = Lesson {
             "there is no safe call to end a thread from outside: a flag asks it to stop",
             "没有安全的调用能从外部结束线程：用一个标志请它停下",
         ],
-        ["a global variable: all threads see a change, other processes don't", "全局变量：修改后所有线程都能看到，其他进程看不到"],
+        [
+            "a global variable: all threads see a change, other processes don't",
+            "全局变量：修改后所有线程都能看到，其他进程看不到",
+        ],
     ],
 };
 
-/// Which thread did which jobs, shared by all threads: `Arc` counts its owners, `Mutex` lets one thread in at a time. Rust compiles no sharing without it.
+/// Which thread did which jobs, shared by all threads: `Arc` counts its owners, `Mutex` lets one
+/// thread in at a time. Rust compiles no sharing without it.
 type Done = Arc<Mutex<BTreeMap<String, Vec<u64>>>>;
 
 fn main() -> ExitCode {
@@ -57,21 +62,38 @@ fn two_pools() -> Result<(), Failure> {
     let done = Done::default();
     let own = Pool::new(THREADS, STACK_BYTES).cannot("start our own pool")?;
     (1..=JOBS).for_each(|job| own.execute(note(&done, job)));
-    own.execute(|| panic!("{}", text!("a job for our own pool goes wrong", "自己线程池的一个任务出错了")));
+    own.execute(|| {
+        panic!("{}", text!("a job for our own pool goes wrong", "自己线程池的一个任务出错了"))
+    });
     let panicked = own.join();
     let own = tell(["our own pool", "自己的线程池"], &done, panicked);
 
     let done = Done::default();
     // The crate's pool would panic.
     if !can_start_threads(THREADS, STACK_BYTES) {
-        return Err(Failure(format!("cannot start {THREADS} threads: the system gives no more; see ulimit -u")));
+        return Err(Failure(format!(
+            "cannot start {THREADS} threads: the system gives no more; see ulimit -u"
+        )));
     }
-    let theirs = threadpool::Builder::new().num_threads(THREADS).thread_stack_size(STACK_BYTES).build();
+    let theirs =
+        threadpool::Builder::new().num_threads(THREADS).thread_stack_size(STACK_BYTES).build();
     (1..=JOBS).for_each(|job| theirs.execute(note(&done, job)));
-    theirs.execute(|| panic!("{}", text!("a job for the pool of the crate threadpool goes wrong", "threadpool 库线程池的一个任务出错了")));
+    theirs.execute(|| {
+        panic!(
+            "{}",
+            text!(
+                "a job for the pool of the crate threadpool goes wrong",
+                "threadpool 库线程池的一个任务出错了"
+            )
+        )
+    });
     // Waits until all jobs are done. The threads stay for the next jobs, until the pool is dropped.
     theirs.join();
-    let theirs = tell(["the pool of the crate threadpool", "threadpool 库的线程池"], &done, theirs.panic_count());
+    let theirs = tell(
+        ["the pool of the crate threadpool", "threadpool 库的线程池"],
+        &done,
+        theirs.panic_count(),
+    );
     shown!(
         "each pool did {JOBS} jobs, ours with {own} threads and the crate's with {theirs}; one job more panicked in each, and ended no thread",
         "两个线程池各完成 {JOBS} 个任务，自己的用了 {own} 个线程，库的用了 {theirs} 个；各有一个任务 panic，但没有线程因此结束"
@@ -91,7 +113,9 @@ fn note(done: &Done, job: u64) -> impl FnOnce() + Send + 'static {
 /// Returns how many threads did jobs.
 fn tell(whose: [&str; 2], done: &Done, panicked: usize) -> usize {
     let (done, whose) = (lock(done), whose[usize::from(stage::is_chinese())]);
-    done.iter().for_each(|(thread, jobs)| say!("{whose}: {thread} did {jobs:?}", "{whose}：{thread} 做了 {jobs:?}"));
+    done.iter().for_each(|(thread, jobs)| {
+        say!("{whose}: {thread} did {jobs:?}", "{whose}：{thread} 做了 {jobs:?}")
+    });
     let sum: u64 = done.values().flatten().sum();
     say!(
         "{whose}: {} threads, jobs that add up to {sum}, and {panicked} that panicked",
@@ -107,7 +131,8 @@ fn stop_flag() -> Result<(), Failure> {
     let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     for _ in 0..THREADS {
         let (stop, rounds) = (stop.clone(), rounds.clone());
-        // A thread sees the flag only when it looks, so it looks often, and naps no longer than the caller may wait for it.
+        // A thread sees the flag only when it looks, so it looks often, and naps no longer than the
+        // caller may wait for it.
         pool.execute(move || {
             while !stop.load(Ordering::Relaxed) {
                 rounds.fetch_add(1, Ordering::Relaxed);

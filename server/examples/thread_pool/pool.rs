@@ -5,7 +5,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
-/// Jobs that may wait. A caller with one more waits until there is room, so the queue doesn't grow with the load.
+/// Jobs that may wait. A caller with one more waits until there is room, so the queue doesn't grow
+/// with the load.
 const QUEUE: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -17,13 +18,17 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads` threads, with stacks of `stack_bytes`. Fails with `EAGAIN` if the system gives no more.
+    /// Starts `threads` threads, with stacks of `stack_bytes`. Fails with `EAGAIN` if the system
+    /// gives no more.
     pub fn new(threads: usize, stack_bytes: usize) -> io::Result<Pool> {
         // Each thread has the queue's other end: the next free thread takes the next job.
         let (jobs, queue) = bounded(QUEUE);
         let start = |number| {
             let queue = queue.clone();
-            Builder::new().name(format!("own {number}")).stack_size(stack_bytes).spawn(move || work(&queue))
+            Builder::new()
+                .name(format!("own {number}"))
+                .stack_size(stack_bytes)
+                .spawn(move || work(&queue))
         };
         // If a thread can't be started, `jobs` is dropped here, and the threads started before end.
         let threads = (0..threads).map(start).collect::<io::Result<Vec<_>>>()?;
@@ -44,7 +49,8 @@ impl Pool {
     }
 }
 
-/// What a thread does: one job after the other, until no more will come. A job that panics ends neither the thread nor the other jobs.
+/// What a thread does: one job after the other, until no more will come. A job that panics ends
+/// neither the thread nor the other jobs.
 fn work(queue: &Receiver<Job>) -> usize {
     queue.iter().filter_map(|job| catch_unwind(AssertUnwindSafe(job)).err()).count()
 }

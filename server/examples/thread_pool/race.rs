@@ -16,7 +16,10 @@ const MOMENT: Duration = Duration::from_micros(20);
 
 /// Adds without a cure, with a mutex, and by an instruction that does it in one step.
 pub fn and_cures() -> Result<(), Failure> {
-    part!("{THREADS} threads add 1 to a counter {ROUNDS} times each", "{THREADS} 个线程各给计数器加 1 共 {ROUNDS} 次");
+    part!(
+        "{THREADS} threads add 1 to a counter {ROUNDS} times each",
+        "{THREADS} 个线程各给计数器加 1 共 {ROUNDS} 次"
+    );
     let lost = ALL - race().cannot("show a race")?;
     say!(
         "race: {THREADS} threads added {ALL}, the counter says {}; lost: {lost}",
@@ -42,12 +45,14 @@ pub fn and_cures() -> Result<(), Failure> {
     Ok(())
 }
 
-/// `count += 1` in two threads is not compiled. In two steps it is, and what another thread adds between them is lost.
+/// `count += 1` in two threads is not compiled. In two steps it is, and what another thread adds
+/// between them is lost.
 fn race() -> io::Result<u64> {
     let count = Arc::new(AtomicU64::new(0));
     all_do(&count, |count, number| {
         let seen = count.load(Ordering::Relaxed);
-        // There is always a moment between the two steps. This one is long enough to see the effect in every run.
+        // There is always a moment between the two steps. This one is long enough to see the effect
+        // in every run.
         sleep(slowed(MOMENT));
         count.store(seen + 1, Ordering::Relaxed);
         // Each thread at its own pace: in step, they would lose the same number in every run.
@@ -75,7 +80,8 @@ fn in_one_step() -> io::Result<u64> {
     Ok(count.load(Ordering::Relaxed))
 }
 
-/// Every thread of a pool does the step again and again, all at the same time. The step gets the number of its thread, from 1.
+/// Every thread of a pool does the step again and again, all at the same time. The step gets the
+/// number of its thread, from 1.
 fn all_do<T: Send + Sync + 'static>(shared: &Arc<T>, step: fn(&T, u32)) -> io::Result<()> {
     let (pool, start) = (Pool::new(THREADS, STACK_BYTES)?, Arc::new(Barrier::new(THREADS)));
     for number in 1..=THREADS as u32 {

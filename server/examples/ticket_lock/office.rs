@@ -1,4 +1,5 @@
-//! The office whose tickets are sold: a file that says how many are left. It has no lock of its own.
+//! The office whose tickets are sold: a file that says how many are left. It has no lock of its
+//! own.
 
 use crate::stage::{Attempt, Failure, nap};
 use forkchat_server::ipc::value::Array;
@@ -12,8 +13,9 @@ use std::time::Duration;
 /// How long a sale takes.
 const SALE_MS: u64 = 2;
 
-/// How long it is until the next customer comes: 1 to 5 ms. Each process has a pause of its own, so that the sellers do not go in step.
-/// (Fibonacci hashing: neighbouring pids get very different numbers.)
+/// How long it is until the next customer comes: 1 to 5 ms. Each process has a pause of its own, so
+/// that the sellers do not go in step. (Fibonacci hashing: neighbouring pids get very different
+/// numbers.)
 pub fn until_next_customer() -> Duration {
     let hash = std::process::id().wrapping_mul(0x9E37_79B9) >> 16;
     Duration::from_micros(u64::from(1_000 + hash % 4_000))
@@ -41,8 +43,8 @@ impl Office<'_> {
     pub fn sell_one(&self) -> Result<Option<u64>, Failure> {
         let before = self.read()?.left;
         let Some(left) = before.checked_sub(1) else { return Ok(None) };
-        // The ticket is printed. Some time always passes between a look and what is done about it; here it is long enough to see
-        // what happens then.
+        // The ticket is printed. Some time always passes between a look and what is done about it;
+        // here it is long enough to see what happens then.
         nap(SALE_MS);
         self.write(&Tickets { left })?;
         Ok(Some(before))
@@ -55,16 +57,20 @@ impl Office<'_> {
         serde_json::from_slice(&text).cannot(format!("understand {}", file.display()))
     }
 
-    /// Replaces the file as a whole: no reader ever sees half of it, whatever happens to the writer.
+    /// Replaces the file as a whole: no reader ever sees half of it, whatever happens to the
+    /// writer.
     pub fn write(&self, tickets: &Tickets) -> Result<(), Failure> {
-        let (new, file) = (self.directory.join(format!("new-{}.json", std::process::id())), self.directory.join("tickets.json"));
+        let (new, file) = (
+            self.directory.join(format!("new-{}.json", std::process::id())),
+            self.directory.join("tickets.json"),
+        );
         fs::write(&new, serde_json::to_vec(tickets)?).cannot(format!("write {}", new.display()))?;
         fs::rename(&new, &file).cannot(format!("rename {} to {}", new.display(), file.display()))
     }
 }
 
-/// Which seller sold a ticket after it had read which number, in shared memory: a table with a row for each number and a column
-/// for each seller.
+/// Which seller sold a ticket after it had read which number, in shared memory: a table with a row
+/// for each number and a column for each seller.
 pub struct Reads {
     times: Array<AtomicU32>,
     sellers: usize,
@@ -77,7 +83,8 @@ impl Reads {
     }
 
     pub fn note(&self, number: u64, seller: u32) {
-        self.times[number as usize * self.sellers + seller as usize].fetch_add(1, Ordering::Relaxed);
+        self.times[number as usize * self.sellers + seller as usize]
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     /// How often each seller read this number.

@@ -1,7 +1,8 @@
-//! Every call that waits can be given a timeout, and 0 makes it a `try_` call. To ask first ("is it empty?") is no substitute:
-//! the answer is stale.
+//! Every call that waits can be given a timeout, and 0 makes it a `try_` call. To ask first ("is it
+//! empty?") is no substitute: the answer is stale.
 //!
-//! In the server: `channel.rs` between supervisor and worker sends without waiting, and handles a full queue when the send reports it.
+//! In the server: `channel.rs` between supervisor and worker sends without waiting, and handles a
+//! full queue when the send reports it.
 
 #[path = "../stage/mod.rs"]
 mod stage;
@@ -13,7 +14,10 @@ use forkchat_server::ipc::mutex::{Mutex, or_later};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::sys::memory::map_shared;
-use stage::{Attempt, Failure, Lesson, exit_code, nap, part, patience, say, shown, slowed, text, wait_until, went_well};
+use stage::{
+    Attempt, Failure, Lesson, exit_code, nap, part, patience, say, shown, slowed, text, wait_until,
+    went_well,
+};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,8 +28,14 @@ const LESSON: Lesson = Lesson {
             "each call waits for its timeout and then returns empty-handed: the caller decides what to do next",
             "每个调用等满超时后空手返回：接下来怎么办由调用者决定",
         ],
-        ["with a timeout of 0 the same call only tries, and returns at once", "超时为 0 时，同一个调用只是尝试一下，立即返回"],
-        ["a timeout is an upper limit: if it comes earlier, the call returns earlier", "超时只是上限：等的东西提前到来，调用就提前返回"],
+        [
+            "with a timeout of 0 the same call only tries, and returns at once",
+            "超时为 0 时，同一个调用只是尝试一下，立即返回",
+        ],
+        [
+            "a timeout is an upper limit: if it comes earlier, the call returns earlier",
+            "超时只是上限：等的东西提前到来，调用就提前返回",
+        ],
         [
             "between processes, \"is it empty?\" and \"how many?\" are answered about the past",
             "在进程之间，“空了吗？”“有几个？”得到的都是过去的答案",
@@ -54,16 +64,22 @@ fn empty_handed() -> Result<(), Failure> {
     lock.init().cannot("make a lock")?;
 
     let over = Event::map("example-over").cannot("map an event")?;
-    let mut holder = Process::start(|| exit_code(hold(lock, semaphore, over))).cannot("start the holder")?;
-    wait_until("the holder to have both", || lock.holder().is_some() && semaphore.available() == 0)?;
+    let mut holder =
+        Process::start(|| exit_code(hold(lock, semaphore, over))).cannot("start the holder")?;
+    wait_until("the holder to have both", || {
+        lock.holder().is_some() && semaphore.available() == 0
+    })?;
 
     let mut tries = Tries::default();
     tries.both("event.wait", |timeout| Ok(event.wait(timeout)))?;
-    tries
-        .both(&text!("queue.take, empty", "queue.take（空队列）"), |timeout| Ok(matches!(empty.take(0, timeout)?, Taken::Task(..))))?;
-    tries.both(&text!("queue.put, full", "queue.put（满队列）"), |timeout| match full.put(&2, timeout) {
-        Err(PutError::Full) => Ok(false),
-        other => other.map(|()| true).cannot("put"),
+    tries.both(&text!("queue.take, empty", "queue.take（空队列）"), |timeout| {
+        Ok(matches!(empty.take(0, timeout)?, Taken::Task(..)))
+    })?;
+    tries.both(&text!("queue.put, full", "queue.put（满队列）"), |timeout| {
+        match full.put(&2, timeout) {
+            Err(PutError::Full) => Ok(false),
+            other => other.map(|()| true).cannot("put"),
+        }
     })?;
     tries.both("semaphore.acquire", |timeout| Ok(semaphore.acquire(1, timeout)?))?;
     tries.both("mutex.lock", |timeout| Ok(or_later(lock.lock(1, timeout))?.is_some()))?;
@@ -83,10 +99,17 @@ fn empty_handed() -> Result<(), Failure> {
 }
 
 /// A process that has the lock and the only unit of the semaphore, until it's over.
-fn hold(lock: &'static Mutex, semaphore: &'static Semaphore<2>, over: Event) -> Result<(), Failure> {
+fn hold(
+    lock: &'static Mutex,
+    semaphore: &'static Semaphore<2>,
+    over: Event,
+) -> Result<(), Failure> {
     let _guard = lock.lock(0, patience()).cannot("take the lock")?;
     semaphore.acquire(0, patience()).cannot("acquire a unit")?;
-    say!("another process has the lock and the semaphore's only unit", "另一个进程持有锁和信号量的唯一名额");
+    say!(
+        "another process has the lock and the semaphore's only unit",
+        "另一个进程持有锁和信号量的唯一名额"
+    );
     over.wait(patience());
     semaphore.release(0);
     Ok(())
@@ -105,8 +128,13 @@ struct Tries {
 }
 
 impl Tries {
-    /// The call with a timeout, and the same as a mere try. `call` says whether it got what it waited for.
-    fn both(&mut self, name: &str, mut call: impl FnMut(Duration) -> Result<bool, Failure>) -> Result<(), Failure> {
+    /// The call with a timeout, and the same as a mere try. `call` says whether it got what it
+    /// waited for.
+    fn both(
+        &mut self,
+        name: &str,
+        mut call: impl FnMut(Duration) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
         let timeout = slowed(TIMEOUT);
         for (timeout, times) in [(timeout, &mut self.waited), (Duration::ZERO, &mut self.tried)] {
             let began = Instant::now();

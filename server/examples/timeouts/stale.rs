@@ -1,7 +1,9 @@
-//! A question about a queue, asked in one process while another takes from it. The queue is a pipe, and a job is a byte, so the
-//! kernel knows the answer.
+//! A question about a queue, asked in one process while another takes from it. The queue is a pipe,
+//! and a job is a byte, so the kernel knows the answer.
 
-use crate::stage::{Attempt, Failure, exit_code, nap, part, patience, say, shown, wait_until, went_well};
+use crate::stage::{
+    Attempt, Failure, exit_code, nap, part, patience, say, shown, wait_until, went_well,
+};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::Value;
 use forkchat_server::sys::socket::{unread, wait_for_input};
@@ -29,7 +31,10 @@ struct Seen {
 
 /// Counts how often "how many jobs?" is answered with 1, and the parent then finds none.
 pub fn answers() -> Result<(), Failure> {
-    part!("\"how many jobs?\" while another process takes jobs, too", "另一个进程也在取任务时，问“有几个任务？”");
+    part!(
+        "\"how many jobs?\" while another process takes jobs, too",
+        "另一个进程也在取任务时，问“有几个任务？”"
+    );
     let at_once = rounds(ROUNDS_AT_ONCE, || ())?;
     say!(
         "took at once after the answer: of {ROUNDS_AT_ONCE} rounds the answer was 1 in {} and wrong in {} of these",
@@ -45,7 +50,8 @@ pub fn answers() -> Result<(), Failure> {
         later.was_wrong
     );
     let rounds = ROUNDS_AT_ONCE + ROUNDS_LATER;
-    let (by_parent, by_other) = (at_once.by_parent + later.by_parent, at_once.by_other + later.by_other);
+    let (by_parent, by_other) =
+        (at_once.by_parent + later.by_parent, at_once.by_other + later.by_other);
     say!(
         "a shorter moment makes the mistake rarer, not impossible: do not ask first, try to take and look at the result",
         "间隔越短，出错越少，但不会消失：不要先问，直接尝试去取，再看结果"
@@ -63,15 +69,19 @@ pub fn answers() -> Result<(), Failure> {
     Ok(())
 }
 
-/// In each round the parent puts a job, asks how many there are, does something else, and tries to take it. The other process
-/// takes whatever comes.
+/// In each round the parent puts a job, asks how many there are, does something else, and tries to
+/// take it. The other process takes whatever comes.
 fn rounds(count: u64, something_else: impl Fn()) -> Result<Seen, Failure> {
     let (reader, mut writer) = io::pipe().cannot("make a pipe")?;
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).cannot("make the pipe non-blocking")?;
     let by_other = Value::map("example-by-other").cannot("map a count")?;
     let others = reader.try_clone().cannot("duplicate the pipe's end")?;
-    let mut other = Process::start_with(others, |reader| vec![reader.as_fd()], |reader| exit_code(take_whatever_comes(&reader, by_other)))
-        .cannot("start the other process")?;
+    let mut other = Process::start_with(
+        others,
+        |reader| vec![reader.as_fd()],
+        |reader| exit_code(take_whatever_comes(&reader, by_other)),
+    )
+    .cannot("start the other process")?;
     let mut seen = Seen::default();
     for round in 1..=count {
         writer.write_all(b"j").cannot("put a job")?;
@@ -100,7 +110,8 @@ fn take_whatever_comes(reader: &PipeReader, taken: Value) -> Result<(), Failure>
     }
 }
 
-/// Tries to take a job: 1, or `None` if there is none now, or 0 if there will never be one again. Source: pipe(7), `O_NONBLOCK`.
+/// Tries to take a job: 1, or `None` if there is none now, or 0 if there will never be one again.
+/// Source: pipe(7), `O_NONBLOCK`.
 fn take(reader: &PipeReader) -> Result<Option<u64>, Failure> {
     match read(reader, &mut [0]) {
         Ok(count) => Ok(Some(count as u64)),

@@ -1,4 +1,5 @@
-//! An account in shared memory, with a lock of its own. A payment needs two accounts, and so two locks.
+//! An account in shared memory, with a lock of its own. A payment needs two accounts, and so two
+//! locks.
 
 use crate::stage::{Attempt, Failure, nap, patience};
 use forkchat_server::ipc::mutex::{Mutex, or_later};
@@ -35,20 +36,27 @@ impl Account {
         Ok(Account { number, coins, lock })
     }
 
-    /// The pid of the process that holds the lock: each names itself by its pid when it locks. 0 if the lock is free.
+    /// The pid of the process that holds the lock: each names itself by its pid when it locks. 0 if
+    /// the lock is free.
     pub fn holder(self) -> u32 {
         self.lock.holder().map_or(0, |holder| holder.owner)
     }
 
-    /// Pays one coin. False if the second lock was not free within `timeout`; then nothing was paid, and both locks are released.
+    /// Pays one coin. False if the second lock was not free within `timeout`; then nothing was
+    /// paid, and both locks are released.
     pub fn pay(self, payee: Account, order: Order, timeout: Duration) -> Result<bool, Failure> {
         let me = std::process::id();
         let is_payee_first = order == Order::ByNumber && payee.number < self.number;
         let (first, second) = if is_payee_first { (payee, self) } else { (self, payee) };
         let _first = first.lock.lock(me, patience()).cannot("take the first lock")?;
-        // A process may lose the CPU anywhere. Here it does so every time, so a deadlock is not left to chance.
+        // A process may lose the CPU anywhere. Here it does so every time, so a deadlock is not
+        // left to chance.
         nap(1);
-        let Some(_second) = or_later(second.lock.lock(me, timeout)).cannot("take the second lock")? else { return Ok(false) };
+        let Some(_second) =
+            or_later(second.lock.lock(me, timeout)).cannot("take the second lock")?
+        else {
+            return Ok(false);
+        };
         self.coins.set(self.coins.get() - 1);
         payee.coins.set(payee.coins.get() + 1);
         Ok(true)

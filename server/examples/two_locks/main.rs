@@ -1,8 +1,8 @@
-//! Two processes take the same two locks in opposite orders, and each waits for the other: a deadlock. A timeout finds it; one
-//! order for all prevents it.
+//! Two processes take the same two locks in opposite orders, and each waits for the other: a
+//! deadlock. A timeout finds it; one order for all prevents it.
 //!
-//! In the server: a wait for a lock between processes always has a timeout, and the lock knows its holder (`ipc/mutex.rs`). The
-//! holder of the log's lock waits for nothing else
+//! In the server: a wait for a lock between processes always has a timeout, and the lock knows its
+//! holder (`ipc/mutex.rs`). The holder of the log's lock waits for nothing else
 //! (`event_log/append.rs`).
 
 mod account;
@@ -13,21 +13,34 @@ use account::{Account, Order};
 use forkchat_server::ipc::mutex::or_later;
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::value::Value;
-use stage::{Attempt, Failure, Lesson, ended, exit_code, nap, part, patience, say, shown, slowed, wait_until, went_well};
+use stage::{
+    Attempt, Failure, Lesson, ended, exit_code, nap, part, patience, say, shown, slowed,
+    wait_until, went_well,
+};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const LESSON: Lesson = Lesson {
     about: ["Two locks: a deadlock and its cure", "两把锁：死锁及其解法"],
     watch_for: &[
-        ["which process holds which lock while neither gets any further", "双方都停滞不前时，哪个进程持有哪把锁"],
+        [
+            "which process holds which lock while neither gets any further",
+            "双方都停滞不前时，哪个进程持有哪把锁",
+        ],
         ["without a timeout both would wait for ever", "如果没有超时，双方会永远等下去"],
-        ["the process that times out must also release the lock that it already holds", "超时的进程还必须释放自己已经持有的锁"],
-        ["when all processes take the locks in the same order, no deadlock is possible", "所有进程都按同一顺序加锁，就不可能死锁"],
+        [
+            "the process that times out must also release the lock that it already holds",
+            "超时的进程还必须释放自己已经持有的锁",
+        ],
+        [
+            "when all processes take the locks in the same order, no deadlock is possible",
+            "所有进程都按同一顺序加锁，就不可能死锁",
+        ],
     ],
 };
 const TRANSFERS: u64 = 15;
-/// There are nearly always deadlocks. A machine that is too busy to run both processes at the same time gets more chances.
+/// There are nearly always deadlocks. A machine that is too busy to run both processes at the same
+/// time gets more chances.
 const ATTEMPTS: u32 = 5;
 /// The exit code of a process that waited in vain for its second lock.
 const GAVE_UP: i32 = 2;
@@ -72,14 +85,24 @@ fn main() -> ExitCode {
     })
 }
 
-/// Each process takes its first lock, and wants the second only when the other has its first, too: a deadlock every time.
+/// Each process takes its first lock, and wants the second only when the other has its first, too:
+/// a deadlock every time.
 fn deadlock(one: Account, two: Account) -> Result<(), Failure> {
-    part!("anna takes lock 1, then lock 2; berta takes lock 2, then lock 1", "anna 先取锁 1 再取锁 2；berta 先取锁 2 再取锁 1");
-    let meeting = Meeting { have_one: Value::map("example-have-one")?, parent_has_looked: Value::map("example-looked")? };
-    // Berta is the more patient one. If both gave up at the same time, neither would get both locks.
+    part!(
+        "anna takes lock 1, then lock 2; berta takes lock 2, then lock 1",
+        "anna 先取锁 1 再取锁 2；berta 先取锁 2 再取锁 1"
+    );
+    let meeting = Meeting {
+        have_one: Value::map("example-have-one")?,
+        parent_has_looked: Value::map("example-looked")?,
+    };
+    // Berta is the more patient one. If both gave up at the same time, neither would get both
+    // locks.
     let timeout = slowed(ANNA_WAITS);
-    let mut anna = Process::start(|| take_both("anna", one, two, meeting, timeout)).cannot("start anna")?;
-    let mut berta = Process::start(|| take_both("berta", two, one, meeting, patience())).cannot("start berta")?;
+    let mut anna =
+        Process::start(|| take_both("anna", one, two, meeting, timeout)).cannot("start anna")?;
+    let mut berta = Process::start(|| take_both("berta", two, one, meeting, patience()))
+        .cannot("start berta")?;
     wait_until("anna and berta to have a lock each", || meeting.have_one.get() == 2)?;
     for _ in 0..2 {
         nap(80);
@@ -122,7 +145,13 @@ struct Meeting {
 }
 
 /// What anna and berta do. Returns the exit code.
-fn take_both(name: &str, first: Account, second: Account, meeting: Meeting, timeout: Duration) -> i32 {
+fn take_both(
+    name: &str,
+    first: Account,
+    second: Account,
+    meeting: Meeting,
+    timeout: Duration,
+) -> i32 {
     match take_first_then_second(name, first, second, meeting, timeout) {
         Ok(true) => 0,
         Ok(false) => GAVE_UP,
@@ -131,7 +160,13 @@ fn take_both(name: &str, first: Account, second: Account, meeting: Meeting, time
 }
 
 /// False if the second lock was not free in time. The first is released then, too.
-fn take_first_then_second(name: &str, first: Account, second: Account, meeting: Meeting, timeout: Duration) -> Result<bool, Failure> {
+fn take_first_then_second(
+    name: &str,
+    first: Account,
+    second: Account,
+    meeting: Meeting,
+    timeout: Duration,
+) -> Result<bool, Failure> {
     let me = std::process::id();
     let _first = first.lock.lock(me, patience()).cannot("take the first lock")?;
     say!("{name} holds lock {}", "{name} 持有锁 {}", first.number);
@@ -142,7 +177,10 @@ fn take_first_then_second(name: &str, first: Account, second: Account, meeting: 
     let locked = or_later(second.lock.lock(me, timeout)).cannot("take the second lock")?;
     let waited = began.elapsed().as_millis();
     if locked.is_some() {
-        say!("{name} has both locks after {waited} ms", "{name} 等了 {waited} 毫秒，两把锁都拿到了");
+        say!(
+            "{name} has both locks after {waited} ms",
+            "{name} 等了 {waited} 毫秒，两把锁都拿到了"
+        );
     } else {
         let (number, holder) = (second.number, second.holder());
         say!(
@@ -165,7 +203,8 @@ struct Seen {
 fn transfers(one: Account, two: Account, order: Order) -> Result<Seen, Failure> {
     let deadlocks = Value::map("example-deadlocks").cannot("map a count")?;
     let began = Instant::now();
-    // Where a deadlock is possible, anna's patience is short and her timeouts are counted. Where none is, a timeout would be a failure.
+    // Where a deadlock is possible, anna's patience is short and her timeouts are counted. Where
+    // none is, a timeout would be a failure.
     let timeout = if order == Order::PayerFirst { slowed(ANNA_WAITS_TO_PAY) } else { patience() };
     let pay = |payer: Account, payee: Account, timeout| {
         (0..TRANSFERS).try_for_each(|_| {
@@ -178,7 +217,8 @@ fn transfers(one: Account, two: Account, order: Order) -> Result<Seen, Failure> 
         })
     };
     let mut anna = Process::start(|| exit_code(pay(one, two, timeout))).cannot("start anna")?;
-    let mut berta = Process::start(|| exit_code(pay(two, one, patience()))).cannot("start berta")?;
+    let mut berta =
+        Process::start(|| exit_code(pay(two, one, patience()))).cannot("start berta")?;
     let ends = (anna.join(), berta.join());
     went_well("anna", ends.0)?;
     went_well("berta", ends.1)?;

@@ -42,6 +42,10 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Result<String, Failure> {
         }
     };
     let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-    say!("recv with a buffer of {size} bytes takes {}", "缓冲区为 {size} 字节的 recv 取到 {}", quoted(&text));
+    say!(
+        "recv with a buffer of {size} bytes takes {}",
+        "缓冲区为 {size} 字节的 recv 取到 {}",
+        quoted(&text)
+    );
     Ok(text)
 }

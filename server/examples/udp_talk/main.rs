@@ -1,6 +1,7 @@
 //! Two ends talk over UDP, and each sends and receives at the same time: two threads on one socket.
 //!
-//! Without `--serve` it shows itself with two processes. `--help` says how to talk with it from a terminal and from other programs.
+//! Without `--serve` it shows itself with two processes. `--help` says how to talk with it from a
+//! terminal and from other programs.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -8,8 +9,8 @@
 //! | `datagrams.rs` | what one recv takes: one datagram, and no more of it than the buffer holds |
 //! | `serve.rs` | one end, in GBK: typed lines go out, and what comes in is acknowledged |
 //!
-//! In the server: UDP sessions have one socket with a receive thread and a send thread (`worker/udp_socket.rs`), and end by
-//! silence (`worker/udp.rs`).
+//! In the server: UDP sessions have one socket with a receive thread and a send thread
+//! (`worker/udp_socket.rs`), and end by silence (`worker/udp.rs`).
 
 mod datagrams;
 #[path = "../network/mod.rs"]
@@ -27,13 +28,22 @@ use std::process::ExitCode;
 const LESSON: Lesson = Lesson {
     about: ["UDP: sending and receiving at the same time", "UDP：同时收发"],
     watch_for: &[
-        ["each process has two threads on one socket; neither waits for the other", "每个进程有两个线程共用一个套接字，互不等待"],
+        [
+            "each process has two threads on one socket; neither waits for the other",
+            "每个进程有两个线程共用一个套接字，互不等待",
+        ],
         [
             "one recv brings one datagram; what does not fit in the buffer is thrown away",
             "一次 recv 只取一个数据报；缓冲区放不下的部分会被丢弃",
         ],
-        ["UDP does not report a lost datagram: only the numbers show which are missing", "UDP 不会报告丢包：只有靠编号才能看出缺了哪些"],
-        ["UDP has no end of input: only a timeout ends the wait for more", "UDP 没有“输入结束”：只有超时才能结束等待"],
+        [
+            "UDP does not report a lost datagram: only the numbers show which are missing",
+            "UDP 不会报告丢包：只有靠编号才能看出缺了哪些",
+        ],
+        [
+            "UDP has no end of input: only a timeout ends the wait for more",
+            "UDP 没有“输入结束”：只有超时才能结束等待",
+        ],
     ],
 };
 
@@ -60,7 +70,8 @@ Or a program bound to port 8000, such as:
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct Own {
-    /// Talks with other programs until Ctrl-C or `exit`, at this address [without ADDR: 127.0.0.1:9000; port 0: any free port]
+    /// Talks with other programs until Ctrl-C or `exit`, at this address [without ADDR:
+    /// 127.0.0.1:9000; port 0: any free port]
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9000", value_parser = address::parse)]
     serve: Option<SocketAddr>,
     /// Where typed lines go [without it: to the last sender, at first to 127.0.0.1:8000]

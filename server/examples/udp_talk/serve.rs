@@ -1,4 +1,5 @@
-//! One end of a conversation: a thread receives and acknowledges, another one sends the lines that are typed.
+//! One end of a conversation: a thread receives and acknowledges, another one sends the lines that
+//! are typed.
 
 use crate::network::interrupt::wait_for_any;
 use crate::network::messages::{Framing, Input, Messages};
@@ -39,12 +40,19 @@ pub fn serve(address: SocketAddr, peer: Option<SocketAddr>) -> Result<(), Failur
     let socket = UdpSocket::bind(address).map_err(|error| address::cannot_bind(address, &error))?;
     let end = Arc::new(End::new(socket, peer));
     let (exit, typed_exit) = io::pipe().cannot("make a pipe")?;
-    say!("at {}; typed lines go to {}", "地址 {}；输入的行发往 {}", end.socket.local_addr()?, end.peer());
+    say!(
+        "at {}; typed lines go to {}",
+        "地址 {}；输入的行发往 {}",
+        end.socket.local_addr()?,
+        end.peer()
+    );
     say!("`exit` or Ctrl-C ends the program", "输入 exit 或按 Ctrl-C 结束程序");
     // Both threads may wait for ever. They end with the process.
     let (receiving, typing) = (end.clone(), end.clone());
     thread::Builder::new().spawn(move || receiving.receive()).cannot("start the receive thread")?;
-    thread::Builder::new().spawn(move || typing.send_typed(typed_exit)).cannot("start the send thread")?;
+    thread::Builder::new()
+        .spawn(move || typing.send_typed(typed_exit))
+        .cannot("start the send thread")?;
     wait_for_any([interrupt.as_fd(), exit.as_fd()]).cannot("wait for a signal")?;
     match interrupt.came() {
         Some(signal) => say!("{signal} came: the program ends", "收到 {signal}：程序结束"),
@@ -65,7 +73,15 @@ impl End {
     fn new(socket: UdpSocket, fixed: Option<SocketAddr>) -> End {
         let gbk = Charset::by_label("gbk").unwrap_or_default();
         let peer = Mutex::new(fixed.unwrap_or(FIRST_PEER));
-        End { socket, gbk, fixed, peer, received: AtomicU64::new(0), acknowledged: AtomicU64::new(0), sent: AtomicU64::new(0) }
+        End {
+            socket,
+            gbk,
+            fixed,
+            peer,
+            received: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
     }
 
     fn peer(&self) -> SocketAddr {
@@ -119,7 +135,9 @@ impl End {
                         return;
                     }
                 }
-                Ok(Input::TooLong) => say!("the line is too long, and is not sent", "这一行太长，没有发送"),
+                Ok(Input::TooLong) => {
+                    say!("the line is too long, and is not sent", "这一行太长，没有发送")
+                }
                 Ok(Input::End(_)) => return self.end_of_input(typed_exit, None),
                 Err(error) => return self.end_of_input(typed_exit, Some(error)),
             }
@@ -129,9 +147,15 @@ impl End {
     /// The pipe must stay open: to close it would end the program.
     fn end_of_input(&self, typed_exit: PipeWriter, error: Option<io::Error>) {
         match error {
-            None => say!("standard input has ended; datagrams are still received", "标准输入已结束；仍继续接收数据报"),
+            None => say!(
+                "standard input has ended; datagrams are still received",
+                "标准输入已结束；仍继续接收数据报"
+            ),
             Some(error) => {
-                say!("cannot read standard input: {error}; datagrams are still received", "无法读标准输入：{error}；仍继续接收数据报")
+                say!(
+                    "cannot read standard input: {error}; datagrams are still received",
+                    "无法读标准输入：{error}；仍继续接收数据报"
+                )
             }
         }
         loop {
@@ -149,7 +173,10 @@ impl End {
         say!("thread {thread} sends {shown} to {to}", "线程 {thread} 向 {to} 发送 {shown}");
         if sent != text {
             let typed = quoted(text);
-            say!("characters that GBK lacks were replaced in {typed}", "{typed} 中 GBK 没有的字符已被替换");
+            say!(
+                "characters that GBK lacks were replaced in {typed}",
+                "{typed} 中 GBK 没有的字符已被替换"
+            );
         }
         // Counted before: a peer that has the datagram may end this program at once.
         count.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,9 @@
 //! Two processes, which send each other numbered datagrams. Anna leaves some out on purpose.
 
 use crate::network::quoted;
-use crate::stage::{Attempt, Failure, ended, exit_code, nap, part, say, shown, slowed, text, wait_until, went_well};
+use crate::stage::{
+    Attempt, Failure, ended, exit_code, nap, part, say, shown, slowed, text, wait_until, went_well,
+};
 use forkchat_server::ipc::process::Process;
 use forkchat_server::ipc::value::{Array, Value};
 use std::collections::BTreeSet;
@@ -16,7 +18,8 @@ const DATAGRAMS: u32 = 12;
 const PAUSE_MS: u64 = 10;
 /// An end that has received nothing for so long waits no longer.
 const SILENCE: Duration = Duration::from_secs(1);
-/// Loopback loses hardly any datagram, so Anna does not send these: one in the middle, one at the end.
+/// Loopback loses hardly any datagram, so Anna does not send these: one in the middle, one at the
+/// end.
 const LEFT_OUT: [u32; 2] = [7, DATAGRAMS];
 
 /// What the kernel reported to an end.
@@ -40,7 +43,12 @@ pub fn show() -> Result<(), Failure> {
         Process::start_with(
             socket,
             |socket| vec![socket.as_fd()],
-            |socket| exit_code(talk(name, &socket, unsent, ready, &results[first..]).cannot(format!("talk as {name}"))),
+            |socket| {
+                exit_code(
+                    talk(name, &socket, unsent, ready, &results[first..])
+                        .cannot(format!("talk as {name}")),
+                )
+            },
         )
         .cannot(format!("start {name}"))
     };
@@ -66,11 +74,17 @@ pub fn show() -> Result<(), Failure> {
 
 fn two_ends() -> io::Result<(UdpSocket, UdpSocket)> {
     let (one, other) = connected()?;
-    say!("Anna is at {}, Berta at {}", "Anna 在 {}，Berta 在 {}", one.local_addr()?, other.local_addr()?);
+    say!(
+        "Anna is at {}, Berta at {}",
+        "Anna 在 {}，Berta 在 {}",
+        one.local_addr()?,
+        other.local_addr()?
+    );
     Ok((one, other))
 }
 
-/// Two sockets. A connected socket receives from that address alone, so no other program can join in.
+/// Two sockets. A connected socket receives from that address alone, so no other program can join
+/// in.
 pub fn connected() -> io::Result<(UdpSocket, UdpSocket)> {
     let (one, other) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     one.connect(other.local_addr()?)?;
@@ -78,21 +92,31 @@ pub fn connected() -> io::Result<(UdpSocket, UdpSocket)> {
     Ok((one, other))
 }
 
-/// Sends and receives at the same time. Puts in `result` how many it received, and how many of these while it still had to send.
-fn talk(name: &str, socket: &UdpSocket, unsent: &[u32], ready: Value, result: &[AtomicU64]) -> io::Result<()> {
+/// Sends and receives at the same time. Puts in `result` how many it received, and how many of
+/// these while it still had to send.
+fn talk(
+    name: &str,
+    socket: &UdpSocket,
+    unsent: &[u32],
+    ready: Value,
+    result: &[AtomicU64],
+) -> io::Result<()> {
     socket.set_read_timeout(Some(slowed(SILENCE)))?;
     ready.increase(1);
     wait_until("the other end to be ready", || ready.get() == 2)?;
     let sent = AtomicU32::new(0);
     let (received, early, report) = thread::scope(|scope| {
         // Both threads have the same socket; the kernel lets one read while another one writes.
-        let receiver = thread::Builder::new().spawn_scoped(scope, || receive(name, socket, &sent))?;
+        let receiver =
+            thread::Builder::new().spawn_scoped(scope, || receive(name, socket, &sent))?;
         send(name, socket, unsent, &sent)?;
         receiver.join().unwrap_or_else(|_| Err(io::Error::other("the receive thread panicked")))
     })?;
     let missing: Vec<u32> = (1..=DATAGRAMS).filter(|number| !received.contains(number)).collect();
     let note = match report {
-        Report::Nothing if !missing.is_empty() => text!("; {name}'s kernel reported nothing", "；{name} 的内核没有报告任何错误"),
+        Report::Nothing if !missing.is_empty() => {
+            text!("; {name}'s kernel reported nothing", "；{name} 的内核没有报告任何错误")
+        }
         _ => String::new(),
     };
     say!(
@@ -120,9 +144,15 @@ fn send(name: &str, socket: &UdpSocket, unsent: &[u32], sent: &AtomicU32) -> io:
     Ok(())
 }
 
-/// The numbers that came, until all have come or nothing more comes; and how many of them while there was more to send.
-fn receive(name: &str, socket: &UdpSocket, sent: &AtomicU32) -> io::Result<(BTreeSet<u32>, u64, Report)> {
-    let (mut received, mut early, mut report, mut buffer) = (BTreeSet::new(), 0, Report::Nothing, [0; 100]);
+/// The numbers that came, until all have come or nothing more comes; and how many of them while
+/// there was more to send.
+fn receive(
+    name: &str,
+    socket: &UdpSocket,
+    sent: &AtomicU32,
+) -> io::Result<(BTreeSet<u32>, u64, Report)> {
+    let (mut received, mut early, mut report, mut buffer) =
+        (BTreeSet::new(), 0, Report::Nothing, [0; 100]);
     while received.len() < DATAGRAMS as usize {
         let bytes = match socket.recv(&mut buffer) {
             Ok(length) => &buffer[..length],
@@ -137,7 +167,10 @@ fn receive(name: &str, socket: &UdpSocket, sent: &AtomicU32) -> io::Result<(BTre
                 break;
             }
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                say!("the kernel reports to {name} that the other end is gone", "内核告知 {name}：对端已经不在了");
+                say!(
+                    "the kernel reports to {name} that the other end is gone",
+                    "内核告知 {name}：对端已经不在了"
+                );
                 report = Report::Refused;
                 break;
             }
@@ -145,7 +178,10 @@ fn receive(name: &str, socket: &UdpSocket, sent: &AtomicU32) -> io::Result<(BTre
         };
         let (text, so_far) = (String::from_utf8_lossy(bytes), sent.load(Ordering::Relaxed));
         let shown = quoted(&text);
-        say!("{name}, at number {so_far}, receives {shown}", "{name} 发到第 {so_far} 个时收到 {shown}");
+        say!(
+            "{name}, at number {so_far}, receives {shown}",
+            "{name} 发到第 {so_far} 个时收到 {shown}"
+        );
         early += u64::from(so_far < DATAGRAMS);
         received.extend(text.split(' ').next().and_then(|number| number.parse::<u32>().ok()));
     }

@@ -24,10 +24,29 @@ pub fn four_states() -> Result<(), Failure> {
     wait_until("two children to begin", || begun.get() == 2)?;
     stopped.signal(Signal::SIGSTOP);
     let children = [
-        ("R", &spinning, text!("running, or ready to run: it computes", "正在运行或可以运行：在做计算")),
-        ("S", &sleeping, text!("sleeping: it waits, here for a time to pass", "睡眠：在等待，这里是等时间过去")),
-        ("T", &stopped, text!("stopped, by SIGSTOP, until SIGCONT", "暂停：收到 SIGSTOP，直到 SIGCONT 才继续")),
-        ("Z", &ended, text!("zombie: it has ended, and its parent has not waited for it", "僵尸：已经结束，父进程还没有 wait")),
+        (
+            "R",
+            &spinning,
+            text!("running, or ready to run: it computes", "正在运行或可以运行：在做计算"),
+        ),
+        (
+            "S",
+            &sleeping,
+            text!("sleeping: it waits, here for a time to pass", "睡眠：在等待，这里是等时间过去"),
+        ),
+        (
+            "T",
+            &stopped,
+            text!("stopped, by SIGSTOP, until SIGCONT", "暂停：收到 SIGSTOP，直到 SIGCONT 才继续"),
+        ),
+        (
+            "Z",
+            &ended,
+            text!(
+                "zombie: it has ended, and its parent has not waited for it",
+                "僵尸：已经结束，父进程还没有 wait"
+            ),
+        ),
     ];
     let mut states = Vec::new();
     for (state, child, meaning) in &children {
@@ -36,7 +55,11 @@ pub fn four_states() -> Result<(), Failure> {
         states.push(format!("{} {state}", child.pid()));
     }
     show_with_ps(&children.map(|(_, child, _)| child.pid()))?;
-    shown!("four pids and their states in /proc: {}", "四个 pid 及其在 /proc 中的状态：{}", states.join(", "));
+    shown!(
+        "four pids and their states in /proc: {}",
+        "四个 pid 及其在 /proc 中的状态：{}",
+        states.join(", ")
+    );
     Ok(())
 }
 
@@ -64,7 +87,9 @@ fn show_with_ps(pids: &[Pid]) -> Result<(), Failure> {
         arguments.join(" ")
     );
     match Command::new("ps").args(arguments).output() {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).lines().for_each(|line| say!("    {line}", "    {line}")),
+        Ok(output) => String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .for_each(|line| say!("    {line}", "    {line}")),
         Err(error) => say!("ps can't be run here: {error}", "这里无法运行 ps：{error}"),
     }
     Ok(())

@@ -14,8 +14,8 @@ use forkchat_common::limits::ADDRESS_STATE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Addresses without sessions and without state that are remembered because they have sent much. Beyond
-/// it the one whose bucket is full first is forgotten.
+/// Addresses without sessions and without state that are remembered because they have sent much.
+/// Beyond it the one whose bucket is full first is forgotten.
 const RECOVERING_MAX: usize = 4_096;
 
 /// What one address has used.
@@ -32,7 +32,8 @@ struct Usage {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Addresses {
     table: BTreeMap<AddressBlock, Usage>,
-    /// Those that are kept for their bucket alone, the first to be full first. Follows from the table.
+    /// Those that are kept for their bucket alone, the first to be full first. Follows from the
+    /// table.
     #[serde(skip)]
     recovering: BTreeSet<(RateUsed, AddressBlock)>,
 }
@@ -77,7 +78,13 @@ impl Addresses {
     }
 
     /// Counts lines. True if the address has used all it may, for the first time since it is known.
-    pub fn spend(&mut self, address: AddressBlock, limit: RateLimit, lines: u64, now: Micros) -> bool {
+    pub fn spend(
+        &mut self,
+        address: AddressBlock,
+        limit: RateLimit,
+        lines: u64,
+        now: Micros,
+    ) -> bool {
         if limit.is_off() {
             return false;
         }
@@ -104,7 +111,9 @@ impl Addresses {
 
     /// What an address has added is gone.
     pub fn release(&mut self, address: AddressBlock, bytes: usize) {
-        self.change(address, |usage| usage.state_bytes = usage.state_bytes.saturating_sub(bytes as u32));
+        self.change(address, |usage| {
+            usage.state_bytes = usage.state_bytes.saturating_sub(bytes as u32)
+        });
     }
 
     fn rate(&self, address: AddressBlock) -> RateUsed {
@@ -171,14 +180,18 @@ mod tests {
         let (limit, me, now) = (RateLimit::lines_per_second(20), address(1), Micros(5_000_000));
         let mut addresses = Addresses::default();
         addresses.open(me, now);
-        let reports = (0..2 * ADDRESS_BURST_LINES).filter(|_| addresses.spend(me, limit, 1, now)).count();
+        let reports =
+            (0..2 * ADDRESS_BURST_LINES).filter(|_| addresses.spend(me, limit, 1, now)).count();
         assert_eq!(reports, 1);
     }
 
     #[test]
     fn state_is_bounded_and_given_back() {
         let (me, mut addresses) = (address(1), Addresses::default());
-        assert!(addresses.has_room(me, ADDRESS_STATE_BYTES_MAX) && !addresses.has_room(me, ADDRESS_STATE_BYTES_MAX + 1));
+        assert!(
+            addresses.has_room(me, ADDRESS_STATE_BYTES_MAX)
+                && !addresses.has_room(me, ADDRESS_STATE_BYTES_MAX + 1)
+        );
         addresses.charge(me, ADDRESS_STATE_BYTES_MAX);
         assert!(!addresses.has_room(me, 1));
         addresses.release(me, 10);
@@ -195,7 +208,10 @@ mod tests {
             addresses.spend(me, limit, 1, Micros(1));
             addresses.close(me);
         }
-        assert_eq!((addresses.table.len(), addresses.recovering.len()), (RECOVERING_MAX, RECOVERING_MAX));
+        assert_eq!(
+            (addresses.table.len(), addresses.recovering.len()),
+            (RECOVERING_MAX, RECOVERING_MAX)
+        );
     }
 
     #[test]
@@ -205,7 +221,8 @@ mod tests {
         addresses.open(address(1), Micros(1));
         addresses.charge(address(2), 5);
         addresses.spend(address(3), limit, 1, Micros(1));
-        let mut copy: Addresses = postcard::from_bytes(&postcard::to_stdvec(&addresses).unwrap()).unwrap();
+        let mut copy: Addresses =
+            postcard::from_bytes(&postcard::to_stdvec(&addresses).unwrap()).unwrap();
         copy.index();
         assert_eq!(format!("{copy:?}"), format!("{addresses:?}"));
     }

@@ -32,19 +32,22 @@ pub(super) struct Allowance {
     proven: u64,
     /// When those expire.
     proven_until: Micros,
-    /// Something was left out since the last line was done: the rest of that answer is left out as well, so that no gap is unnoticed.
+    /// Something was left out since the last line was done: the rest of that answer is left out as
+    /// well, so that no gap is unnoticed.
     is_cut: bool,
 }
 
 impl Allowance {
-    /// A line of so many bytes has come, its LF not counted: the last line of a datagram needs none.
+    /// A line of so many bytes has come, its LF not counted: the last line of a datagram needs
+    /// none.
     pub fn earn(&mut self, bytes: usize) {
         self.earned = self.earned.saturating_add(bytes as u64 * UDP_ANSWER_FACTOR);
     }
 
     /// The client has proved its address.
     pub fn prove(&mut self, now: Micros) {
-        (self.proven, self.proven_until, self.is_cut) = (UDP_PROVEN_BYTES, now.plus(UDP_PROVEN_SECONDS * Micros::SECOND), false);
+        (self.proven, self.proven_until, self.is_cut) =
+            (UDP_PROVEN_BYTES, now.plus(UDP_PROVEN_SECONDS * Micros::SECOND), false);
     }
 
     /// Takes so many bytes from what is left; false, and it takes nothing, if that is too little.
@@ -104,10 +107,13 @@ impl Session {
 }
 
 impl Chat {
-    /// From now on what a session is sent for its own record is limited, if it is over UDP and has no key.
+    /// From now on what a session is sent for its own record is limited, if it is over UDP and has
+    /// no key.
     pub(super) fn limit_own<O>(&self, id: SessionId, tell: &mut Teller<'_, O>) {
-        let limited = self.session(id).filter(|session| session.is_udp() && session.key().is_none());
-        tell.own = limited.map(|session| Own { session: id, allowance: session.allowance, now: tell.now });
+        let limited =
+            self.session(id).filter(|session| session.is_udp() && session.key().is_none());
+        tell.own =
+            limited.map(|session| Own { session: id, allowance: session.allowance, now: tell.now });
     }
 
     /// A record is applied: what is left of the allowance is part of the state again.
@@ -119,7 +125,8 @@ impl Chat {
         }
     }
 
-    /// The client of a UDP session has proved its address, and says whether its datagrams will carry a key.
+    /// The client of a UDP session has proved its address, and says whether its datagrams will
+    /// carry a key.
     pub(super) fn prove<O>(&mut self, id: SessionId, key: Option<Token>, tell: &mut Teller<'_, O>) {
         let now = tell.now;
         if let Some(session) = self.session_mut(id)
@@ -133,11 +140,16 @@ impl Chat {
 }
 
 impl<O: Output> Teller<'_, O> {
-    /// Whether a session may be sent this. If not, it is sent a challenge in its place, once for each of its lines, if at least that is allowed.
+    /// Whether a session may be sent this. If not, it is sent a challenge in its place, once for
+    /// each of its lines, if at least that is allowed.
     pub(super) fn may_send(&mut self, session: &Session, event: &Event<'_>) -> bool {
         let Some(mut own) = self.own.filter(|own| own.session == session.id) else { return true };
-        let is_allowed = !own.allowance.is_cut && own.allowance.spend(self.bytes_of(session, event), own.now);
-        if !is_allowed && !std::mem::replace(&mut own.allowance.is_cut, true) && own.allowance.spend(CHALLENGE_BYTES, own.now) {
+        let is_allowed =
+            !own.allowance.is_cut && own.allowance.spend(self.bytes_of(session, event), own.now);
+        if !is_allowed
+            && !std::mem::replace(&mut own.allowance.is_cut, true)
+            && own.allowance.spend(CHALLENGE_BYTES, own.now)
+        {
             let why = Event::Refused { to: None, refusal: Refusal::AddressNotProven };
             self.begin();
             let may_explain = own.allowance.spend(self.bytes_of(session, &why), own.now);
@@ -203,17 +215,27 @@ mod tests {
     }
 
     impl Copy {
-        /// With a UDP session, which has this key, and a TCP session in the lobby. The proof that opened the UDP session has expired.
+        /// With a UDP session, which has this key, and a TCP session in the lobby. The proof that
+        /// opened the UDP session has expired.
         fn new(serves: bool, key: Option<Token>) -> Copy {
             let told = Told { serves, ..Told::default() };
-            let mut copy = Copy { chat: Chat::new(RateLimit::OFF), forms: Forms::default(), told, at: 0, now: Micros(0) };
+            let mut copy = Copy {
+                chat: Chat::new(RateLimit::OFF),
+                forms: Forms::default(),
+                told,
+                at: 0,
+                now: Micros(0),
+            };
             let udp = Transport::Udp { local: LocalAddress::default(), key };
             for (session, transport) in [(UDP, udp), (TCP, Transport::Tcp)] {
                 let peer = "127.0.0.1:1".parse().unwrap();
                 copy.apply(session, Fact::Opened { slot: Slot(0), transport, peer });
                 copy.apply(session, Fact::Arrived);
             }
-            assert!(!serves || copy.told.bytes[&UDP].contains("* Welcome"), "the cookie that opened it allows the welcome");
+            assert!(
+                !serves || copy.told.bytes[&UDP].contains("* Welcome"),
+                "the cookie that opened it allows the welcome"
+            );
             copy.now = Micros(UDP_PROVEN_SECONDS * Micros::SECOND + 1);
             (copy.told.bytes, copy.told.challenged) = (BTreeMap::new(), 0);
             copy
@@ -223,7 +245,12 @@ mod tests {
             self.at += 1;
             let stamp = Stamp { id: Sequence(self.at), time: self.now };
             let input_end = if matches!(fact, Fact::Line(_)) { self.at } else { 0 };
-            self.chat.apply(stamp, &Record { session, input_end, fact }, &mut self.forms, &mut self.told);
+            self.chat.apply(
+                stamp,
+                &Record { session, input_end, fact },
+                &mut self.forms,
+                &mut self.told,
+            );
         }
 
         fn types(&mut self, session: SessionId, line: &str) {
@@ -232,7 +259,10 @@ mod tests {
 
         /// What the UDP session was told, and how often it was challenged, since the last call.
         fn told(&mut self) -> (String, usize) {
-            (self.told.bytes.remove(&UDP).unwrap_or_default(), std::mem::take(&mut self.told.challenged))
+            (
+                self.told.bytes.remove(&UDP).unwrap_or_default(),
+                std::mem::take(&mut self.told.challenged),
+            )
         }
     }
 
@@ -257,7 +287,11 @@ mod tests {
     #[test]
     fn short_answers_need_no_proof_and_what_others_say_does_not_count() {
         let mut copy = Copy::new(true, None);
-        for (line, answer) in [("/ping", "* pong\n"), ("/nick bob", "* you are now bob\n"), ("/ping and a text", "* pong and a text\n")] {
+        for (line, answer) in [
+            ("/ping", "* pong\n"),
+            ("/nick bob", "* you are now bob\n"),
+            ("/ping and a text", "* pong and a text\n"),
+        ] {
             copy.types(UDP, line);
             assert_eq!(copy.told(), (answer.to_owned(), 0));
         }
@@ -276,7 +310,11 @@ mod tests {
         let mut tell = Teller::new(Stamp::default(), Micros(0), None, forms, told);
         chat.limit_own(UDP, &mut tell);
         for text in [&"0".repeat(400)[..], "1"] {
-            chat.tell_one(UDP, &Event::Past { room: "#a", nick: "b", is_action: false, text }, &mut tell);
+            chat.tell_one(
+                UDP,
+                &Event::Past { room: "#a", nick: "b", is_action: false, text },
+                &mut tell,
+            );
         }
         let (told, challenged) = copy.told();
         assert!(!told.contains(['0', '1']) && challenged == 1, "{told}");
@@ -296,7 +334,11 @@ mod tests {
         let mut allowance = Allowance::default();
         assert!(!allowance.spend(1, Micros(0)));
         allowance.earn(10);
-        assert!(!allowance.spend(31, Micros(0)) && allowance.spend(30, Micros(0)) && !allowance.spend(1, Micros(0)));
+        assert!(
+            !allowance.spend(31, Micros(0))
+                && allowance.spend(30, Micros(0))
+                && !allowance.spend(1, Micros(0))
+        );
         allowance.earn(1);
         allowance.prove(Micros(5));
         assert!(allowance.spend(UDP_PROVEN_BYTES as usize, Micros(5)));

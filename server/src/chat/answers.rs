@@ -21,7 +21,8 @@ use super::tell::{Output, Teller};
 use forkchat_common::event::{Event, ListEnd, Refusal, Reply};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::limits::{
-    ANSWER_PART_BYTES, MEMBERS_LISTED_MAX, ROOMS_LISTED_MAX, ROOMS_PER_PART_MAX, TOPIC_LISTED_CHARS_MAX, WAITING_LINES_BYTES_MAX,
+    ANSWER_PART_BYTES, MEMBERS_LISTED_MAX, ROOMS_LISTED_MAX, ROOMS_PER_PART_MAX,
+    TOPIC_LISTED_CHARS_MAX, WAITING_LINES_BYTES_MAX,
 };
 use forkchat_common::names::RoomName;
 use forkchat_common::wire::line::Stamp;
@@ -133,8 +134,8 @@ impl Chat {
         self.session(id).is_some_and(|session| session.waiting.is_some())
     }
 
-    /// The lists that sessions of the worker in `slot` wait for: whose, the list's record, and how many
-    /// parts were sent.
+    /// The lists that sessions of the worker in `slot` wait for: whose, the list's record, and how
+    /// many parts were sent.
     pub fn lists_of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, Sequence, u32)> {
         self.sessions_of(slot).filter_map(|session| match &session.waiting.as_ref()?.answer {
             Pending::List(list) => Some((session.id, list.at, list.parts)),
@@ -142,18 +143,42 @@ impl Chat {
         })
     }
 
-    pub(super) fn list_rooms<O: Output>(&mut self, id: SessionId, pattern: Option<&str>, tell: &mut Teller<'_, O>) {
+    pub(super) fn list_rooms<O: Output>(
+        &mut self,
+        id: SessionId,
+        pattern: Option<&str>,
+        tell: &mut Teller<'_, O>,
+    ) {
         // The parser bounds its length.
         let pattern = pattern.map(forkchat_common::names::key_of);
-        self.send_part(id, List::new(tell.stamp.id, Items::Rooms { pattern, after: None, left_out: 0 }), tell);
+        self.send_part(
+            id,
+            List::new(tell.stamp.id, Items::Rooms { pattern, after: None, left_out: 0 }),
+            tell,
+        );
     }
 
-    pub(super) fn list_members<O: Output>(&mut self, id: SessionId, room: RoomName, tell: &mut Teller<'_, O>) {
-        self.send_part(id, List::new(tell.stamp.id, Items::Members { room, after: SessionId::NONE }), tell);
+    pub(super) fn list_members<O: Output>(
+        &mut self,
+        id: SessionId,
+        room: RoomName,
+        tell: &mut Teller<'_, O>,
+    ) {
+        self.send_part(
+            id,
+            List::new(tell.stamp.id, Items::Members { room, after: SessionId::NONE }),
+            tell,
+        );
     }
 
     /// A part of a list was written: the next one, unless it was sent already.
-    pub(super) fn send_next_part<O: Output>(&mut self, id: SessionId, of: Sequence, parts: u32, tell: &mut Teller<'_, O>) {
+    pub(super) fn send_next_part<O: Output>(
+        &mut self,
+        id: SessionId,
+        of: Sequence,
+        parts: u32,
+        tell: &mut Teller<'_, O>,
+    ) {
         let waiting = self.session(id).and_then(|session| session.waiting.as_ref());
         let list = waiting.and_then(|waiting| match &waiting.answer {
             Pending::List(list) if list.at == of && list.parts == parts => Some(list.clone()),
@@ -167,9 +192,11 @@ impl Chat {
         tell.stamp = Stamp { id: list.at, ..stamp };
         let end = match &list.of {
             Items::Rooms { pattern, after, left_out } => {
-                let (rooms, last, left_out, end) = self.part_of_rooms(pattern.as_deref(), *after, list.sent, *left_out);
+                let (rooms, last, left_out, end) =
+                    self.part_of_rooms(pattern.as_deref(), *after, list.sent, *left_out);
                 list.sent += rooms.len();
-                let has_lines = !rooms.is_empty() || !matches!(end, ListEnd::Part | ListEnd::LeftOut(0));
+                let has_lines =
+                    !rooms.is_empty() || !matches!(end, ListEnd::Part | ListEnd::LeftOut(0));
                 if has_lines {
                     self.tell_one(id, &Event::Reply(Reply::Rooms { rooms, end }), tell);
                 }
@@ -179,7 +206,11 @@ impl Chat {
             Items::Members { room, after } => {
                 let (names, last, end) = self.part_of_members(room, *after, list.sent);
                 list.sent += names.len();
-                self.tell_one(id, &Event::Reply(Reply::Who { room: room.as_str(), names, end }), tell);
+                self.tell_one(
+                    id,
+                    &Event::Reply(Reply::Who { room: room.as_str(), names, end }),
+                    tell,
+                );
                 list.of = Items::Members { room: room.clone(), after: last };
                 end
             }
@@ -198,8 +229,8 @@ impl Chat {
         }
     }
 
-    /// The rooms of a part, the last place that was looked at, how many rooms that match are left out so
-    /// far, and what follows. A part may have no rooms.
+    /// The rooms of a part, the last place that was looked at, how many rooms that match are left
+    /// out so far, and what follows. A part may have no rooms.
     fn part_of_rooms(
         &self,
         pattern: Option<&str>,
@@ -228,7 +259,8 @@ impl Chat {
                 left_out += 1;
                 continue;
             }
-            bytes += 2 * room.name.as_str().len() + room.topic.len().min(4 * TOPIC_LISTED_CHARS_MAX);
+            bytes +=
+                2 * room.name.as_str().len() + room.topic.len().min(4 * TOPIC_LISTED_CHARS_MAX);
             rooms.push((room.name.as_str(), room.members.len(), &*room.topic));
         }
         let end = match (left.peek(), sent + rooms.len()) {
@@ -239,16 +271,23 @@ impl Chat {
         (rooms, last, left_out, end)
     }
 
-    fn part_of_members(&self, room: &RoomName, after: SessionId, sent: usize) -> (Vec<&str>, SessionId, ListEnd) {
+    fn part_of_members(
+        &self,
+        room: &RoomName,
+        after: SessionId,
+        sent: usize,
+    ) -> (Vec<&str>, SessionId, ListEnd) {
         let members = match self.state.rooms.find(room.key()) {
             Some(room) => &self.state.rooms.get(room).members[..],
             None => &[],
         };
         // Should the last one have left meanwhile, the next one has its number.
-        let place = members.iter().position(|member| member.session == after).map(|place| place + 1);
+        let place =
+            members.iter().position(|member| member.session == after).map(|place| place + 1);
         let start = place.unwrap_or(sent).min(members.len());
         let (mut names, mut last, mut bytes) = (Vec::new(), after, 0);
-        let room_for = (MEMBERS_LISTED_MAX - sent.min(MEMBERS_LISTED_MAX)).min(members.len() - start);
+        let room_for =
+            (MEMBERS_LISTED_MAX - sent.min(MEMBERS_LISTED_MAX)).min(members.len() - start);
         for member in &members[start..start + room_for] {
             if bytes >= ANSWER_PART_BYTES {
                 return (names, last, ListEnd::Part);
@@ -265,7 +304,8 @@ impl Chat {
         (names, last, end)
     }
 
-    /// A session's answer is complete: what it sent meanwhile is done now, up to the next long answer.
+    /// A session's answer is complete: what it sent meanwhile is done now, up to the next long
+    /// answer.
     pub(super) fn finish_answer<O: Output>(&mut self, id: SessionId, tell: &mut Teller<'_, O>) {
         let Some(session) = self.session_mut(id) else { return };
         let Some(waiting) = session.waiting.take() else { return };
@@ -289,7 +329,12 @@ impl Chat {
     }
 
     /// A line of a session that waits for an answer.
-    pub(super) fn keep_for_later<O: Output>(&mut self, id: SessionId, fact: Fact<'_>, tell: &mut Teller<'_, O>) {
+    pub(super) fn keep_for_later<O: Output>(
+        &mut self,
+        id: SessionId,
+        fact: Fact<'_>,
+        tell: &mut Teller<'_, O>,
+    ) {
         let waiting = self.session_mut(id).and_then(|session| session.waiting.as_mut());
         if waiting.is_some_and(|waiting| !waiting.add(fact)) {
             self.tell_one(id, &Event::Refused { to: None, refusal: Refusal::TooMuchWaiting }, tell);

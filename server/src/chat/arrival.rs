@@ -44,7 +44,12 @@ impl Chat {
     }
 
     /// Answers a client of another protocol, and ends its session. What else it sent is not read.
-    pub(super) fn dismiss_foreign<O: Output>(&mut self, id: SessionId, protocol: &Protocol, tell: &mut Teller<'_, O>) {
+    pub(super) fn dismiss_foreign<O: Output>(
+        &mut self,
+        id: SessionId,
+        protocol: &Protocol,
+        tell: &mut Teller<'_, O>,
+    ) {
         self.tell_one(id, &Event::Raw(protocol.answer), tell);
         // Those who met it while it was silent hear that it leaves.
         self.tell_quit(id, "spoke another protocol", tell);
@@ -52,7 +57,12 @@ impl Chat {
     }
 
     /// Sends what a client's Telnet negotiations ask for.
-    pub(super) fn answer_telnet<O: Output>(&self, id: SessionId, answers: &Answers, tell: &mut Teller<'_, O>) {
+    pub(super) fn answer_telnet<O: Output>(
+        &self,
+        id: SessionId,
+        answers: &Answers,
+        tell: &mut Teller<'_, O>,
+    ) {
         if !answers.bytes.is_empty() {
             self.tell_one(id, &Event::Raw(&answers.bytes), tell);
         }

@@ -23,7 +23,11 @@ impl Chat {
     pub(super) fn obey<O: Output>(&mut self, id: SessionId, line: &str, tell: &mut Teller<'_, O>) {
         let (to, done) = match parse(line) {
             Ok(None) => return,
-            Ok(Some((Some(row), command))) if row.cost > 1 && !self.is_login(id, &command) && self.is_address_overdrawn(id, tell.now) => {
+            Ok(Some((Some(row), command)))
+                if row.cost > 1
+                    && !self.is_login(id, &command)
+                    && self.is_address_overdrawn(id, tell.now) =>
+            {
                 (Some(row.name), Err(Refusal::AddressTooFast))
             }
             Ok(Some((row, command))) => {
@@ -33,21 +37,32 @@ impl Chat {
             }
             Err(CommandError::Usage(row)) => (Some(row.name), Err(Refusal::Usage(row))),
             Err(CommandError::Unknown(name)) => (Some(name), Err(Refusal::UnknownCommand(name))),
-            Err(CommandError::Lookalike(slash, name)) => (Some(name), Err(Refusal::SlashLookalike(slash, name))),
+            Err(CommandError::Lookalike(slash, name)) => {
+                (Some(name), Err(Refusal::SlashLookalike(slash, name)))
+            }
         };
         if let Err(refusal) = done {
             self.tell_one(id, &Event::Refused { to, refusal }, tell);
         }
     }
 
-    /// Whether a command belongs to a login, before others are notified of the session. However many clients log in at once, they get their names and rooms.
+    /// Whether a command belongs to a login, before others are notified of the session. However
+    /// many clients log in at once, they get their names and rooms.
     fn is_login(&self, id: SessionId, command: &Command<'_>) -> bool {
-        matches!(command, Command::Nick(_) | Command::Join(_)) && self.session(id).is_some_and(|session| !session.announced)
+        matches!(command, Command::Nick(_) | Command::Join(_))
+            && self.session(id).is_some_and(|session| !session.announced)
     }
 
-    fn run<'t, O: Output>(&mut self, id: SessionId, command: Command<'t>, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn run<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        command: Command<'t>,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         match command {
-            Command::Say(_) | Command::SayIndented(..) => self.say(id, &command.said().unwrap_or_default(), false, tell),
+            Command::Say(_) | Command::SayIndented(..) => {
+                self.say(id, &command.said().unwrap_or_default(), false, tell)
+            }
             Command::Me(text) => self.say(id, text, true, tell),
             Command::Msg { nick, text } => self.msg(id, nick, text, tell),
             Command::Nick(name) => self.nick(id, name, tell),
@@ -75,30 +90,58 @@ impl Chat {
         }
     }
 
-    fn answer<'t, O: Output>(&self, id: SessionId, event: &Event<'_>, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn answer<'t, O: Output>(
+        &self,
+        id: SessionId,
+        event: &Event<'_>,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         self.tell_one(id, event, tell);
         Ok(())
     }
 
     /// What is said or done in the current room, to all but the speaker, who hears it with `echo`.
-    fn say<'t, O: Output>(&mut self, id: SessionId, text: &str, is_action: bool, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn say<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        text: &str,
+        is_action: bool,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         let room = self.current_room(id)?;
         self.announce(id, tell);
         let Some(session) = self.session(id) else { return Ok(()) };
         let room = self.state.rooms.get(room);
         let (name, nick) = (room.name.as_str(), session.nick.as_str());
-        let event = if is_action { Event::Action { room: name, nick, text } } else { Event::Said { room: name, nick, text } };
+        let event = if is_action {
+            Event::Action { room: name, nick, text }
+        } else {
+            Event::Said { room: name, nick, text }
+        };
         let except = (!session.has(Setting::Echo)).then_some(id);
         self.tell_room(room, except, &event, tell);
         tell.out.kept(&Kept::Line { room: &room.name, nick, is_action, text });
         Ok(())
     }
 
-    fn msg<'t, O: Output>(&self, id: SessionId, nick: &'t str, text: &str, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn msg<'t, O: Output>(
+        &self,
+        id: SessionId,
+        nick: &'t str,
+        text: &str,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         let Some(session) = self.session(id) else { return Ok(()) };
-        let receiver = find_key(nick).and_then(|key| self.nicks.get(&key)).and_then(|&receiver| self.session(receiver));
+        let receiver = find_key(nick)
+            .and_then(|key| self.nicks.get(&key))
+            .and_then(|&receiver| self.session(receiver));
         let receiver = receiver.ok_or(Refusal::NoSuchNick(nick))?;
-        let event = |is_echo| Event::Private { from: session.nick.as_str(), to: receiver.nick.as_str(), is_echo, text };
+        let event = |is_echo| Event::Private {
+            from: session.nick.as_str(),
+            to: receiver.nick.as_str(),
+            is_echo,
+            text,
+        };
         self.tell_one(receiver.id, &event(false), tell);
         if session.has(Setting::Echo) {
             self.tell_one(id, &event(true), tell);
@@ -106,7 +149,12 @@ impl Chat {
         Ok(())
     }
 
-    fn nick<'t, O: Output>(&mut self, id: SessionId, name: &'t str, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn nick<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        name: &'t str,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         let nick = Nick::parse(name).map_err(|why| Refusal::BadNick(name, why))?;
         if self.nicks.get(nick.key()).is_some_and(|&holder| holder != id) {
             return Err(Refusal::NickTaken(name));
@@ -119,28 +167,52 @@ impl Chat {
         let Some(session) = self.session(id) else { return Ok(()) };
         self.tell_one(id, &Event::Reply(Reply::Nick(session.nick.as_str())), tell);
         if session.announced && old.as_str() != session.nick.as_str() {
-            self.tell_neighbours(session, &Event::Renamed { old: old.as_str(), new: session.nick.as_str() }, tell);
+            self.tell_neighbours(
+                session,
+                &Event::Renamed { old: old.as_str(), new: session.nick.as_str() },
+                tell,
+            );
         }
         Ok(())
     }
 
-    fn join<'t, O: Output>(&mut self, id: SessionId, room: &'t str, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn join<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        room: &'t str,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         let name = RoomName::parse(room).map_err(|why| Refusal::BadRoom(room, why))?;
         let address = self.session(id).map(Session::address);
         let was_in = self.enter(id, name, address)?;
-        let (room, Some(session)) = (self.state.rooms.get(self.current_room(id)?), self.session(id)) else { return Ok(()) };
+        let (room, Some(session)) =
+            (self.state.rooms.get(self.current_room(id)?), self.session(id))
+        else {
+            return Ok(());
+        };
         let name = room.name.as_str();
-        let reply = Reply::Joined { room: name, was_in, topic: &room.topic, members: room.members.len() };
+        let reply =
+            Reply::Joined { room: name, was_in, topic: &room.topic, members: room.members.len() };
         self.tell_one(id, &Event::Reply(reply), tell);
         if session.announced && !was_in {
-            self.tell_room(room, Some(id), &Event::Joined { room: name, nick: session.nick.as_str() }, tell);
+            self.tell_room(
+                room,
+                Some(id),
+                &Event::Joined { room: name, nick: session.nick.as_str() },
+                tell,
+            );
         }
         Ok(())
     }
 
     /// Makes a room the session's current one, entering it if need be. Returns whether it was in it
     /// before. A room that has to be made counts for `made_by`. Notifies no other session.
-    pub(super) fn enter(&mut self, id: SessionId, name: RoomName, made_by: Option<AddressBlock>) -> Result<bool, Refusal<'static>> {
+    pub(super) fn enter(
+        &mut self,
+        id: SessionId,
+        name: RoomName,
+        made_by: Option<AddressBlock>,
+    ) -> Result<bool, Refusal<'static>> {
         let Some(session) = self.session(id) else { return Ok(true) };
         let member = Member { session: id, slot: session.slot };
         let known = self.state.rooms.find(name.key()).filter(|room| session.rooms.contains(room));
@@ -160,13 +232,20 @@ impl Chat {
         Ok(known.is_some())
     }
 
-    fn leave<'t, O: Output>(&mut self, id: SessionId, room: Option<&'t str>, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn leave<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        room: Option<&'t str>,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         let room = match room {
             None => self.current_room(id)?,
             Some(name) => {
                 RoomName::parse(name).map_err(|why| Refusal::BadRoom(name, why))?;
                 let Some(session) = self.session(id) else { return Ok(()) };
-                self.room_called(name).filter(|room| session.rooms.contains(room)).ok_or(Refusal::NotInRoom(name))?
+                self.room_called(name)
+                    .filter(|room| session.rooms.contains(room))
+                    .ok_or(Refusal::NotInRoom(name))?
             }
         };
         let Some(session) = self.session_mut(id) else { return Ok(()) };
@@ -181,7 +260,12 @@ impl Chat {
         let current = session.current.map(|room| self.state.rooms.get(room).name.as_str());
         self.tell_one(id, &Event::Reply(Reply::Left { room: left.name.as_str(), current }), tell);
         if session.announced {
-            self.tell_room(left, Some(id), &Event::Left { room: left.name.as_str(), nick: session.nick.as_str() }, tell);
+            self.tell_room(
+                left,
+                Some(id),
+                &Event::Left { room: left.name.as_str(), nick: session.nick.as_str() },
+                tell,
+            );
         }
         self.state.rooms.leave(room, id, tell.stamp.id, &mut self.state.addresses);
         Ok(())
@@ -189,10 +273,19 @@ impl Chat {
 
     fn show_topic<'t, O: Output>(&self, id: SessionId, tell: &mut Teller<'_, O>) -> Done<'t> {
         let room = self.state.rooms.get(self.current_room(id)?);
-        self.answer(id, &Event::Reply(Reply::Topic { room: room.name.as_str(), topic: &room.topic }), tell)
+        self.answer(
+            id,
+            &Event::Reply(Reply::Topic { room: room.name.as_str(), topic: &room.topic }),
+            tell,
+        )
     }
 
-    fn set_topic<'t, O: Output>(&mut self, id: SessionId, topic: &str, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn set_topic<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        topic: &str,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         let room = self.current_room(id)?;
         if topic.chars().nth(TOPIC_CHARS_MAX).is_some() {
             return Err(Refusal::TopicTooLong);
@@ -204,13 +297,25 @@ impl Chat {
         let address = self.session(id).map(Session::address);
         self.state.rooms.set_topic(room, topic, address, &mut self.state.addresses)?;
         self.announce(id, tell);
-        let (room, Some(session)) = (self.state.rooms.get(room), self.session(id)) else { return Ok(()) };
-        self.tell_room(room, Some(id), &Event::TopicSet { room: room.name.as_str(), nick: session.nick.as_str(), topic }, tell);
+        let (room, Some(session)) = (self.state.rooms.get(room), self.session(id)) else {
+            return Ok(());
+        };
+        self.tell_room(
+            room,
+            Some(id),
+            &Event::TopicSet { room: room.name.as_str(), nick: session.nick.as_str(), topic },
+            tell,
+        );
         tell.out.kept(&Kept::Topic { room: &room.name, text: topic });
         self.answer(id, &Event::Reply(Reply::Topic { room: room.name.as_str(), topic }), tell)
     }
 
-    fn who<'t, O: Output>(&mut self, id: SessionId, room: Option<&'t str>, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn who<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        room: Option<&'t str>,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         let room = match room {
             None => self.current_room(id)?,
             Some(name) => {
@@ -239,13 +344,25 @@ impl Chat {
         self.answer(id, &Event::Reply(reply), tell)
     }
 
-    fn help<'t, O: Output>(&self, id: SessionId, about: Option<&'t str>, tell: &mut Teller<'_, O>) -> Done<'t> {
-        let find = |name| Row::by_name(name).filter(|row| row.is_listed()).ok_or(Refusal::UnknownCommand(name));
+    fn help<'t, O: Output>(
+        &self,
+        id: SessionId,
+        about: Option<&'t str>,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
+        let find = |name| {
+            Row::by_name(name).filter(|row| row.is_listed()).ok_or(Refusal::UnknownCommand(name))
+        };
         let row = about.map(find).transpose()?;
         self.answer(id, &Event::Reply(Reply::Help(row)), tell)
     }
 
-    fn set_charset<'t, O: Output>(&mut self, id: SessionId, name: &'t str, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn set_charset<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        name: &'t str,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         let charset = Charset::by_label(name).map_err(|why| match why {
             CharsetError::Unknown => Refusal::UnknownCharset(name),
             CharsetError::NotAscii(_) => Refusal::CharsetNotAscii(name),
@@ -262,7 +379,13 @@ impl Chat {
         self.answer(id, &Event::Reply(Reply::Settings(settings)), tell)
     }
 
-    fn set<'t, O: Output>(&mut self, id: SessionId, setting: Setting, on: bool, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn set<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        setting: Setting,
+        on: bool,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         if let Some(session) = self.session_mut(id) {
             session.settings[setting as usize] = on;
         }
@@ -278,7 +401,12 @@ impl Chat {
         Ok(())
     }
 
-    fn quit<'t, O: Output>(&mut self, id: SessionId, reason: &str, tell: &mut Teller<'_, O>) -> Done<'t> {
+    fn quit<'t, O: Output>(
+        &mut self,
+        id: SessionId,
+        reason: &str,
+        tell: &mut Teller<'_, O>,
+    ) -> Done<'t> {
         self.tell_one(id, &Event::Reply(Reply::Goodbye), tell);
         self.tell_quit(id, reason, tell);
         self.remove(id, Ending::Finish, tell);
@@ -311,6 +439,11 @@ impl Chat {
     }
 
     fn names(&self, members: &[Member], at_most: usize) -> Vec<&str> {
-        members.iter().take(at_most).filter_map(|member| self.session(member.session)).map(|session| session.nick.as_str()).collect()
+        members
+            .iter()
+            .take(at_most)
+            .filter_map(|member| self.session(member.session))
+            .map(|session| session.nick.as_str())
+            .collect()
     }
 }

@@ -89,7 +89,8 @@ pub struct PastLine<'a> {
 impl PastLine<'_> {
     /// Appends the line's bytes, for [`Answer::lines`].
     pub fn encode(&self, bytes: &mut Vec<u8>) {
-        *bytes = postcard::to_extend(self, std::mem::take(bytes)).expect("serialising into memory fails for no line");
+        *bytes = postcard::to_extend(self, std::mem::take(bytes))
+            .expect("serialising into memory fails for no line");
     }
 }
 
@@ -107,7 +108,10 @@ impl Answer<'_> {
 impl Chat {
     /// The pending questions, in the order in which they were asked, and who asks.
     pub fn questions(&self) -> impl Iterator<Item = (&Session, &Question)> {
-        self.questions.values().filter_map(|&id| self.session(id)).filter_map(|session| Some((session, session.question()?)))
+        self.questions
+            .values()
+            .filter_map(|&id| self.session(id))
+            .filter_map(|session| Some((session, session.question()?)))
     }
 
     /// Whether this run has what was kept of earlier ones.
@@ -117,26 +121,55 @@ impl Chat {
 
     /// The rooms that have a topic, and those.
     pub fn topics(&self) -> impl Iterator<Item = (&RoomName, &str)> {
-        self.state.rooms.list(None).map(|(_, room)| room).filter(|room| !room.topic.is_empty()).map(|room| (&room.name, &*room.topic))
+        self.state
+            .rooms
+            .list(None)
+            .map(|(_, room)| room)
+            .filter(|room| !room.topic.is_empty())
+            .map(|room| (&room.name, &*room.topic))
     }
 
-    pub(super) fn ask<O: Output>(&mut self, id: SessionId, count: usize, tell: &mut Teller<'_, O>) -> Result<(), Refusal<'static>> {
+    pub(super) fn ask<O: Output>(
+        &mut self,
+        id: SessionId,
+        count: usize,
+        tell: &mut Teller<'_, O>,
+    ) -> Result<(), Refusal<'static>> {
         let room = self.state.rooms.get(self.current_room(id)?).name.clone();
         let (at, Some(session)) = (tell.stamp.id, self.session_mut(id)) else { return Ok(()) };
-        let question = Question { at, room, more: count, told: 0, behind: Sequence(0), told_at: at, first: None, day: None };
+        let question = Question {
+            at,
+            room,
+            more: count,
+            told: 0,
+            behind: Sequence(0),
+            told_at: at,
+            first: None,
+            day: None,
+        };
         session.waiting = Some(Waiting::new(Pending::History(question)));
         self.questions.insert(at, id);
         tell.out.asked();
         Ok(())
     }
 
-    pub(super) fn hear_answer<O: Output>(&mut self, id: SessionId, answer: Answer<'_>, tell: &mut Teller<'_, O>) {
-        let is_meant = |question: &&Question| question.at == answer.question && question.behind == answer.behind;
+    pub(super) fn hear_answer<O: Output>(
+        &mut self,
+        id: SessionId,
+        answer: Answer<'_>,
+        tell: &mut Teller<'_, O>,
+    ) {
+        let is_meant = |question: &&Question| {
+            question.at == answer.question && question.behind == answer.behind
+        };
         let asked = self.session(id).and_then(Session::question).filter(is_meant);
         let Some(mut question) = asked.cloned() else { return };
         let stamp = tell.stamp;
-        for PastLine { sequence, time, nick, is_action, text } in answer.past_lines().take(question.more) {
-            (question.told, question.more, question.behind) = (question.told + 1, question.more - 1, sequence);
+        for PastLine { sequence, time, nick, is_action, text } in
+            answer.past_lines().take(question.more)
+        {
+            (question.told, question.more, question.behind) =
+                (question.told + 1, question.more - 1, sequence);
             question.first = question.first.or(Some((sequence, time)));
             tell.stamp = Stamp { id: sequence, time };
             let day = Some(time.0 / MICROS_PER_DAY);
@@ -144,12 +177,18 @@ impl Chat {
                 // Renders to nothing with tags: there each line has its time.
                 self.tell_one(id, &Event::Day, tell);
             }
-            self.tell_one(id, &Event::Past { room: question.room.as_str(), nick, is_action, text }, tell);
+            self.tell_one(
+                id,
+                &Event::Past { room: question.room.as_str(), nick, is_action, text },
+                tell,
+            );
         }
         (tell.stamp, question.told_at) = (stamp, stamp.id);
         match answer.end {
             AnswerEnd::More => {
-                if let Some(waiting) = self.session_mut(id).and_then(|session| session.waiting.as_mut()) {
+                if let Some(waiting) =
+                    self.session_mut(id).and_then(|session| session.waiting.as_mut())
+                {
                     waiting.answer = Pending::History(question);
                 }
                 return;
@@ -158,11 +197,20 @@ impl Chat {
                 let Question { room, told, first, more, .. } = question;
                 // There may be earlier ones that weren't asked for.
                 let since = first.filter(|_| more == 0).map_or(since, |(line, _)| line.max(since));
-                let reply = Reply::History { room: room.as_str(), lines: told, first: first.map(|(_, time)| time), since };
+                let reply = Reply::History {
+                    room: room.as_str(),
+                    lines: told,
+                    first: first.map(|(_, time)| time),
+                    since,
+                };
                 self.tell_one(id, &Event::Reply(reply), tell);
             }
             AnswerEnd::Unreadable => {
-                self.tell_one(id, &Event::Refused { to: Some("history"), refusal: Refusal::HistoryUnreadable }, tell);
+                self.tell_one(
+                    id,
+                    &Event::Refused { to: Some("history"), refusal: Refusal::HistoryUnreadable },
+                    tell,
+                );
             }
         }
         self.questions.remove(&answer.question);
@@ -209,7 +257,12 @@ mod tests {
     fn asked() -> (Chat, Told) {
         let (mut chat, mut told) = (Chat::new(RateLimit::OFF), Told::default());
         let peer = "127.0.0.1:1".parse().unwrap();
-        apply(&mut chat, &mut told, 1, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer });
+        apply(
+            &mut chat,
+            &mut told,
+            1,
+            Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer },
+        );
         apply(&mut chat, &mut told, 2, Fact::Line(b"/history 3"));
         told.0.clear();
         (chat, told)
@@ -217,14 +270,32 @@ mod tests {
 
     fn apply(chat: &mut Chat, told: &mut Told, at: u64, fact: Fact<'_>) {
         let stamp = Stamp { id: Sequence(at), time: Micros(at) };
-        chat.apply(stamp, &Record { session: ME, input_end: at, fact }, &mut Forms::default(), told);
+        chat.apply(
+            stamp,
+            &Record { session: ME, input_end: at, fact },
+            &mut Forms::default(),
+            told,
+        );
     }
 
-    fn answer(chat: &mut Chat, told: &mut Told, at: u64, behind: u64, places: &[u64], end: AnswerEnd) {
+    fn answer(
+        chat: &mut Chat,
+        told: &mut Told,
+        at: u64,
+        behind: u64,
+        places: &[u64],
+        end: AnswerEnd,
+    ) {
         let mut lines = Vec::new();
         for &place in places {
-            PastLine { sequence: Sequence(place), time: Micros(place), nick: "a", is_action: false, text: &place.to_string() }
-                .encode(&mut lines);
+            PastLine {
+                sequence: Sequence(place),
+                time: Micros(place),
+                nick: "a",
+                is_action: false,
+                text: &place.to_string(),
+            }
+            .encode(&mut lines);
         }
         let answer = Answer { question: Sequence(2), behind: Sequence(behind), lines: &lines, end };
         apply(chat, told, at, Fact::Answer(answer));
@@ -240,9 +311,17 @@ mod tests {
         // A copy that starts from a snapshot knows what was told.
         let mut copy = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
         let (_, question) = copy.questions().next().unwrap();
-        assert_eq!((question.told, question.more, question.behind, question.told_at), (2, 1, Sequence(11), Sequence(3)));
+        assert_eq!(
+            (question.told, question.more, question.behind, question.told_at),
+            (2, 1, Sequence(11), Sequence(3))
+        );
         answer(&mut copy, &mut told, 5, 11, &[12, 13], AnswerEnd::Since(Sequence(0)));
-        assert!(told.0.contains("a: 12\n* end of the history of #lobby: 3 lines since ") && !told.0.contains("13"), "{}", told.0);
+        assert!(
+            told.0.contains("a: 12\n* end of the history of #lobby: 3 lines since ")
+                && !told.0.contains("13"),
+            "{}",
+            told.0
+        );
         assert_eq!((told.1, copy.questions().count(), copy.waits_for_answer(ME)), (1, 0, false));
         let before = told.0.clone();
         answer(&mut copy, &mut told, 6, 11, &[12], AnswerEnd::Since(Sequence(0)));
@@ -258,9 +337,20 @@ mod tests {
         for chat in [&mut chat, &mut copy] {
             told.0.clone_from(&before);
             let end = AnswerEnd::Since(Sequence(0));
-            answer(chat, &mut told, 4, MICROS_PER_DAY - 1, &[MICROS_PER_DAY, MICROS_PER_DAY + 1], end);
-            let told: Vec<&str> = told.0.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
-            assert_eq!(told[..5], ["1970-01-01", "86399999999", "1970-01-02", "86400000000", "86400000001"]);
+            answer(
+                chat,
+                &mut told,
+                4,
+                MICROS_PER_DAY - 1,
+                &[MICROS_PER_DAY, MICROS_PER_DAY + 1],
+                end,
+            );
+            let told: Vec<&str> =
+                told.0.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+            assert_eq!(
+                told[..5],
+                ["1970-01-01", "86399999999", "1970-01-02", "86400000000", "86400000001"]
+            );
         }
     }
 
@@ -272,17 +362,35 @@ mod tests {
         apply(&mut chat, &mut told, 5, Fact::Line(b"/history 3"));
         told.0.clear();
         let mut lines = Vec::new();
-        PastLine { sequence: Sequence(10), time: Micros(10), nick: "a", is_action: false, text: "hi" }.encode(&mut lines);
-        let answer = Answer { question: Sequence(5), behind: Sequence(0), lines: &lines, end: AnswerEnd::More };
+        PastLine {
+            sequence: Sequence(10),
+            time: Micros(10),
+            nick: "a",
+            is_action: false,
+            text: "hi",
+        }
+        .encode(&mut lines);
+        let answer = Answer {
+            question: Sequence(5),
+            behind: Sequence(0),
+            lines: &lines,
+            end: AnswerEnd::More,
+        };
         apply(&mut chat, &mut told, 6, Fact::Answer(answer));
-        assert_eq!(told.0, "@id=10;time=1970-01-01T00:00:00.000Z;event=say;to=history;room=#lobby;nick=a [#lobby] a: hi\n");
+        assert_eq!(
+            told.0,
+            "@id=10;time=1970-01-01T00:00:00.000Z;event=say;to=history;room=#lobby;nick=a [#lobby] a: hi\n"
+        );
     }
 
     #[test]
     fn a_history_that_cannot_be_read_is_no_empty_one() {
         let (mut chat, mut told) = asked();
         answer(&mut chat, &mut told, 3, 0, &[10], AnswerEnd::Unreadable);
-        assert_eq!(told.0, "* 1970-01-01\n[#lobby] a: 10\n! the history can't be read now; try again later\n");
+        assert_eq!(
+            told.0,
+            "* 1970-01-01\n[#lobby] a: 10\n! the history can't be read now; try again later\n"
+        );
         assert_eq!((told.1, chat.waits_for_answer(ME)), (1, false));
     }
 
@@ -302,7 +410,12 @@ mod tests {
         assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong one\n");
         told.0.clear();
         let (_, question) = chat.questions().next().unwrap();
-        let second = Answer { question: question.at, behind: Sequence(0), lines: &[], end: AnswerEnd::Since(Sequence(0)) };
+        let second = Answer {
+            question: question.at,
+            behind: Sequence(0),
+            lines: &[],
+            end: AnswerEnd::Since(Sequence(0)),
+        };
         apply(&mut chat, &mut told, 8, Fact::Answer(second));
         assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong two\n");
         assert!(chat.session(ME).is_none(), "its input had ended");
@@ -315,7 +428,10 @@ mod tests {
         for at in 3..6 {
             apply(&mut chat, &mut told, at, Fact::Line(&[b'x'; 2_000]));
         }
-        assert_eq!(told.0, "! you sent too much before the last answer was complete; this line was ignored, send it again\n");
+        assert_eq!(
+            told.0,
+            "! you sent too much before the last answer was complete; this line was ignored, send it again\n"
+        );
         apply(&mut chat, &mut told, 7, Fact::Closed(CloseReason::Reset));
         assert_eq!(chat.questions().count(), 0);
     }

@@ -86,7 +86,8 @@ struct State {
     is_restored: bool,
     /// How far the wall clock is ahead of the records' times, in µs.
     clock_ahead: i64,
-    /// The process in each worker's slot, as its record says. A slot that is vacant keeps its last: the next process's record comes before its session's.
+    /// The process in each worker's slot, as its record says. A slot that is vacant keeps its last:
+    /// the next process's record comes before its session's.
     pids: BTreeMap<Slot, u32>,
 }
 
@@ -118,7 +119,13 @@ impl std::fmt::Display for BadSnapshot {
 impl Chat {
     /// The empty state, in which every log begins.
     pub fn new(rate_limit: RateLimit) -> Chat {
-        Chat { rate_limit, state: State::default(), nicks: BTreeMap::new(), questions: BTreeMap::new(), text: String::new() }
+        Chat {
+            rate_limit,
+            state: State::default(),
+            nicks: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            text: String::new(),
+        }
     }
 
     /// The state that a snapshot holds.
@@ -126,8 +133,13 @@ impl Chat {
         let mut state: State = postcard::from_bytes(snapshot).map_err(BadSnapshot)?;
         state.rooms.index();
         state.addresses.index();
-        let nicks = state.sessions().filter(|session| session.is_welcomed).map(|session| (session.nick.key().into(), session.id)).collect();
-        let asked = |session: &Session| session.question().map(|question| (question.at, session.id));
+        let nicks = state
+            .sessions()
+            .filter(|session| session.is_welcomed)
+            .map(|session| (session.nick.key().into(), session.id))
+            .collect();
+        let asked =
+            |session: &Session| session.question().map(|question| (question.at, session.id));
         let questions = state.sessions().filter_map(asked).collect();
         Ok(Chat { rate_limit, state, nicks, questions, text: String::new() })
     }
@@ -140,14 +152,25 @@ impl Chat {
 
     /// Applies one record, and tells `out` everything that it causes to be said to anyone.
     ///
-    /// The records' times measure durations, and never run backwards. What is shown is the wall clock's time, which is set ahead and back.
+    /// The records' times measure durations, and never run backwards. What is shown is the wall
+    /// clock's time, which is set ahead and back.
     ///
-    /// A record whose time is past (a line that was applied before, a fact that no longer holds, a session that is gone) changes nothing.
-    pub fn apply<O: Output>(&mut self, stamp: Stamp, record: &Record<'_>, forms: &mut Forms, out: &mut O) {
+    /// A record whose time is past (a line that was applied before, a fact that no longer holds, a
+    /// session that is gone) changes nothing.
+    pub fn apply<O: Output>(
+        &mut self,
+        stamp: Stamp,
+        record: &Record<'_>,
+        forms: &mut Forms,
+        out: &mut O,
+    ) {
         if let Fact::Clock { ahead } = record.fact {
             self.state.clock_ahead = ahead;
         }
-        let shown = Stamp { time: Micros(stamp.time.0.saturating_add_signed(self.state.clock_ahead)), ..stamp };
+        let shown = Stamp {
+            time: Micros(stamp.time.0.saturating_add_signed(self.state.clock_ahead)),
+            ..stamp
+        };
         let mut tell = Teller::new(shown, stamp.time, self.author(record), forms, out);
         self.limit_own(record.session, &mut tell);
         match record.fact {
@@ -156,7 +179,10 @@ impl Chat {
             Fact::Opened { slot, transport, peer } => {
                 // A worker that takes over may not know that its predecessor has recorded this.
                 if !self.was_opened(record.session) {
-                    self.open(Session::new(record.session, slot, transport, peer, stamp.time), &mut tell);
+                    self.open(
+                        Session::new(record.session, slot, transport, peer, stamp.time),
+                        &mut tell,
+                    );
                 }
             }
             Fact::Silent { since } => {
@@ -172,12 +198,16 @@ impl Chat {
                 self.announce(record.session, &mut tell);
             }
             Fact::Answer(answer) => self.hear_answer(record.session, answer, &mut tell),
-            Fact::NextPart { of, parts } => self.send_next_part(record.session, of, parts, &mut tell),
+            Fact::NextPart { of, parts } => {
+                self.send_next_part(record.session, of, parts, &mut tell)
+            }
             Fact::Topic { room, topic } => self.restore_topic(room, topic, stamp.id),
             Fact::Restored => self.state.is_restored = true,
             Fact::Configured { rooms_bytes_max } => self.state.rooms.set_bytes_max(rooms_bytes_max),
             Fact::Started { slot, pid } => _ = self.state.pids.insert(slot, pid),
-            Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => self.hear(record, &mut tell),
+            Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds => {
+                self.hear(record, &mut tell)
+            }
         }
         self.keep_own(&tell);
     }
@@ -197,8 +227,8 @@ impl Chat {
         self.state.sessions().filter(move |session| session.slot == slot)
     }
 
-    /// How many lines a session may send at this moment: as many as its own budget and its address's
-    /// have left.
+    /// How many lines a session may send at this moment: as many as its own budget and its
+    /// address's have left.
     pub fn budget(&self, id: SessionId, now: Micros) -> u64 {
         let Some(session) = self.session(id) else { return 0 };
         if self.rate_limit.is_off() {
@@ -208,8 +238,8 @@ impl Chat {
         self.rate_limit.allowed(Share::Session, session.rate, now).min(of_address)
     }
 
-    /// How many lines of a session may be read at once: so few that the budget lasts even if each is the
-    /// costliest command.
+    /// How many lines of a session may be read at once: so few that the budget lasts even if each
+    /// is the costliest command.
     pub fn lines_allowed(&self, id: SessionId, now: Micros) -> u64 {
         match self.budget(id, now) {
             u64::MAX => u64::MAX,
@@ -253,7 +283,12 @@ impl Chat {
     }
 
     fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.state.cells.get_mut(id.cell())?.session.as_deref_mut().filter(|session| session.id == id)
+        self.state
+            .cells
+            .get_mut(id.cell())?
+            .session
+            .as_deref_mut()
+            .filter(|session| session.id == id)
     }
 
     fn open<O: Output>(&mut self, mut session: Session, tell: &mut Teller<'_, O>) {
@@ -261,7 +296,8 @@ impl Chat {
         if self.state.cells.len() <= id.cell() {
             self.state.cells.resize_with(id.cell() + 1, Cell::default);
         }
-        // A cell is given again only when its last session is closed; should that ever fail, the old one goes.
+        // A cell is given again only when its last session is closed; should that ever fail, the
+        // old one goes.
         if let Some(old) = self.state.cells[id.cell()].session.as_ref().map(|old| old.id) {
             self.close(old, CloseReason::WorkerDied, tell);
         }
@@ -292,7 +328,11 @@ impl Chat {
     fn hear<O: Output>(&mut self, record: &Record<'_>, tell: &mut Teller<'_, O>) {
         let (id, time) = (record.session, tell.now);
         // A worker that took over may have read it a second time.
-        let Some(session) = self.session_mut(id).filter(|session| session.input_end < record.input_end) else { return };
+        let Some(session) =
+            self.session_mut(id).filter(|session| session.input_end < record.input_end)
+        else {
+            return;
+        };
         session.input_end = record.input_end;
         session.last_heard = time;
         session.in_long_line = record.fact == Fact::LongLineBegins;
@@ -339,7 +379,11 @@ impl Chat {
             Fact::LongLineBegins => {
                 session.forget_begun_line();
                 session.has_spoken = true;
-                self.tell_one(id, &Event::Refused { to: None, refusal: Refusal::LineTooLong }, tell);
+                self.tell_one(
+                    id,
+                    &Event::Refused { to: None, refusal: Refusal::LineTooLong },
+                    tell,
+                );
             }
             _ => {}
         }
@@ -354,10 +398,12 @@ impl Chat {
         self.spend(address, lines, tell);
     }
 
-    /// Whether a session's address had used its budget before the session's last line. Each of many sessions is read as far as the budget
-    /// allows one of them, before what they said is charged.
+    /// Whether a session's address had used its budget before the session's last line. Each of many
+    /// sessions is read as far as the budget allows one of them, before what they said is charged.
     fn is_address_overdrawn(&self, id: SessionId, now: Micros) -> bool {
-        self.session(id).is_some_and(|session| self.state.addresses.is_overdrawn(session.address(), self.rate_limit, now))
+        self.session(id).is_some_and(|session| {
+            self.state.addresses.is_overdrawn(session.address(), self.rate_limit, now)
+        })
     }
 
     fn spend<O: Output>(&mut self, address: AddressBlock, lines: u64, tell: &mut Teller<'_, O>) {
@@ -380,7 +426,9 @@ impl Chat {
     fn hear_line<O: Output>(&mut self, id: SessionId, bytes: &[u8], tell: &mut Teller<'_, O>) {
         let (mut text, mut answers) = (std::mem::take(&mut self.text), Answers::default());
         text.clear();
-        let read = self.session_mut(id).map_or(Ok(false), |session| session.read_line(bytes, &mut text, &mut answers));
+        let read = self
+            .session_mut(id)
+            .map_or(Ok(false), |session| session.read_line(bytes, &mut text, &mut answers));
         self.answer_telnet(id, &answers, tell);
         if let Some(session) = self.session_mut(id) {
             session.has_spoken |= !text.trim().is_empty();
@@ -393,7 +441,8 @@ impl Chat {
         self.text = text;
     }
 
-    /// At the end of input a line counts without its LF, also one of which the beginning was recorded and nothing follows.
+    /// At the end of input a line counts without its LF, also one of which the beginning was
+    /// recorded and nothing follows.
     fn hear_last_line<O: Output>(&mut self, id: SessionId, tell: &mut Teller<'_, O>) {
         if self.session_mut(id).is_some_and(Session::end_begun_line) {
             self.hear_line(id, b"", tell);
@@ -402,12 +451,19 @@ impl Chat {
 
     /// Tells the rooms that a session is in of its arrival, unless they know.
     fn announce<O: Output>(&mut self, id: SessionId, tell: &mut Teller<'_, O>) {
-        let Some(session) = self.session_mut(id).filter(|session| !session.announced) else { return };
+        let Some(session) = self.session_mut(id).filter(|session| !session.announced) else {
+            return;
+        };
         session.announced = true;
         let Some(session) = self.session(id) else { return };
         for &room in &session.rooms {
             let room = self.state.rooms.get(room);
-            self.tell_room(room, Some(id), &Event::Joined { room: room.name.as_str(), nick: session.nick.as_str() }, tell);
+            self.tell_room(
+                room,
+                Some(id),
+                &Event::Joined { room: room.name.as_str(), nick: session.nick.as_str() },
+                tell,
+            );
         }
     }
 
@@ -426,13 +482,21 @@ impl Chat {
     /// Tells everyone who shares a room with it, if they ever heard of it.
     fn tell_quit<O: Output>(&self, id: SessionId, reason: &str, tell: &mut Teller<'_, O>) {
         if let Some(session) = self.session(id).filter(|session| session.announced) {
-            self.tell_neighbours(session, &Event::Quit { nick: session.nick.as_str(), reason }, tell);
+            self.tell_neighbours(
+                session,
+                &Event::Quit { nick: session.nick.as_str(), reason },
+                tell,
+            );
         }
     }
 
     /// Takes a session out of the state.
     fn remove<O: Output>(&mut self, id: SessionId, ending: Ending, tell: &mut Teller<'_, O>) {
-        let Some(session) = self.state.cells.get_mut(id.cell()).and_then(|cell| cell.session.take()) else { return };
+        let Some(session) =
+            self.state.cells.get_mut(id.cell()).and_then(|cell| cell.session.take())
+        else {
+            return;
+        };
         for &room in &session.rooms {
             self.state.rooms.leave(room, id, tell.stamp.id, &mut self.state.addresses);
         }

@@ -78,13 +78,15 @@ impl RateLimit {
         Micros(used.0.0.saturating_sub(share.micros(self.line_micros, share.burst() - 1)))
     }
 
-    /// When the next line may be sent if the one before was the last that might be, and came at `now`.
+    /// When the next line may be sent if the one before was the last that might be, and came at
+    /// `now`.
     pub fn after_a_line(self, share: Share, now: Micros) -> Micros {
         now.plus(share.micros(self.line_micros, 1))
     }
 
-    /// Counts lines. What is used beyond a whole burst counts no further than another one: connections cost lines, too, and nothing stops an
-    /// address from opening more than it earns. Those who share it wait no longer than a burst takes once that has ended.
+    /// Counts lines. What is used beyond a whole burst counts no further than another one:
+    /// connections cost lines, too, and nothing stops an address from opening more than it earns.
+    /// Those who share it wait no longer than a burst takes once that has ended.
     pub fn spend(self, share: Share, used: RateUsed, lines: u64, now: Micros) -> RateUsed {
         let most = now.plus(share.micros(self.line_micros, share.burst()).saturating_mul(2));
         RateUsed(used.0.max(now).plus(share.micros(self.line_micros, lines)).min(most))
@@ -100,7 +102,10 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
         let limit = RateLimit::lines_per_second(20);
-        for (share, burst, line_micros) in [(Share::Session, RATE_BURST_LINES, 50_000), (Share::Address, ADDRESS_BURST_LINES, 2_500)] {
+        for (share, burst, line_micros) in [
+            (Share::Session, RATE_BURST_LINES, 50_000),
+            (Share::Address, ADDRESS_BURST_LINES, 2_500),
+        ] {
             let mut used = RateUsed::default();
             assert_eq!(limit.allowed(share, used, START), burst);
             for sent in 0..burst {

@@ -16,7 +16,8 @@ use std::net::SocketAddr;
 pub struct Record<'a> {
     /// The session; [`SessionId::NONE`] for a fact that belongs to no session.
     pub session: SessionId,
-    /// For a line: the offset in the session's input after it. A line at or below the session's latest offset was applied before. 0 for facts.
+    /// For a line: the offset in the session's input after it. A line at or below the session's
+    /// latest offset was applied before. 0 for facts.
     pub input_end: u64,
     /// What happened.
     #[serde(borrow)]
@@ -41,14 +42,16 @@ pub enum Fact<'a> {
         /// What each of its datagrams has to carry from now on, if it wants that.
         key: Option<Token>,
     },
-    /// What came together with the connection is all before this: now the others may hear of the arrival.
+    /// What came together with the connection is all before this: now the others may hear of the
+    /// arrival.
     Arrived,
     /// A line, without its LF.
     #[serde(with = "serde_bytes")]
     Line(#[serde(borrow)] &'a [u8]),
-    /// The beginning of a line that can't stay in the kernel until its end is there: it is followed by urgent data, past which the worker can not peek, or it
-    /// holds so much of the kernel's memory that the end couldn't come. Or it has Telnet negotiations in it: they wait for an answer, and may make
-    /// it longer than a line may be.
+    /// The beginning of a line that can't stay in the kernel until its end is there: it is followed
+    /// by urgent data, past which the worker can not peek, or it holds so much of the kernel's
+    /// memory that the end couldn't come. Or it has Telnet negotiations in it: they wait for an
+    /// answer, and may make it longer than a line may be.
     #[serde(with = "serde_bytes")]
     LineBegins(#[serde(borrow)] &'a [u8]),
     /// A line that is longer than lines may be begins.
@@ -92,7 +95,8 @@ pub enum Fact<'a> {
         /// How far it is ahead of the records' times, in µs.
         ahead: i64,
     },
-    /// Another process runs in a worker's slot. The process appends this itself, before it takes on anything that its clients send.
+    /// Another process runs in a worker's slot. The process appends this itself, before it takes on
+    /// anything that its clients send.
     Started {
         /// The slot.
         slot: Slot,
@@ -148,20 +152,23 @@ impl CloseReason {
     /// The last line sent to the session itself, if there is one.
     pub fn farewell(self) -> Option<&'static str> {
         match self {
-            CloseReason::Silent => {
-                Some("nothing received for 120 seconds, session ended; a line of 23 bytes or more gets a new /hello COOKIE")
+            CloseReason::Silent => Some(
+                "nothing received for 120 seconds, session ended; a line of 23 bytes or more gets a new /hello COOKIE",
+            ),
+            CloseReason::Quarantined => Some(
+                "something you sent crashed a server process twice, session ended; other users are not affected",
+            ),
+            CloseReason::WorkerDied => {
+                Some("the server lost this session after an internal failure; please connect again")
             }
-            CloseReason::Quarantined => {
-                Some("something you sent crashed a server process twice, session ended; other users are not affected")
-            }
-            CloseReason::WorkerDied => Some("the server lost this session after an internal failure; please connect again"),
             CloseReason::EndOfInput | CloseReason::Reset | CloseReason::TooSlow => None,
         }
     }
 }
 
 impl Fact<'_> {
-    /// How many bytes of a line it holds. Of a line too long nothing is held, but it is known that as many came as a line may have.
+    /// How many bytes of a line it holds. Of a line too long nothing is held, but it is known that
+    /// as many came as a line may have.
     pub(super) fn line_len(&self) -> usize {
         match self {
             Fact::Line(bytes) | Fact::LineBegins(bytes) => bytes.len(),
@@ -174,7 +181,8 @@ impl Fact<'_> {
 impl<'a> Record<'a> {
     /// Appends the record's bytes, for [`Record::decode`].
     pub fn encode(&self, bytes: &mut Vec<u8>) {
-        *bytes = postcard::to_extend(self, std::mem::take(bytes)).expect("serialising into memory fails for no record");
+        *bytes = postcard::to_extend(self, std::mem::take(bytes))
+            .expect("serialising into memory fails for no record");
     }
 
     /// Reads a record from the log; `None` if it is none, which only a mistake of ours can cause.
@@ -194,12 +202,16 @@ mod tests {
             record.encode(&mut bytes);
             bytes
         };
-        let line = Record { session: SessionId::new(1, 5), input_end: 700, fact: Fact::Line(b"hello") };
+        let line =
+            Record { session: SessionId::new(1, 5), input_end: 700, fact: Fact::Line(b"hello") };
         assert!(encoded(&line).len() <= 5 + 11);
         assert_eq!(Record::decode(&encoded(&line)), Some(line));
         let peer = "[::1]:9000".parse().unwrap();
-        let opened =
-            Record { session: SessionId::new(1, 5), input_end: 0, fact: Fact::Opened { slot: Slot(1), transport: Transport::Tcp, peer } };
+        let opened = Record {
+            session: SessionId::new(1, 5),
+            input_end: 0,
+            fact: Fact::Opened { slot: Slot(1), transport: Transport::Tcp, peer },
+        };
         assert_eq!(Record::decode(&encoded(&opened)), Some(opened));
         assert_eq!(Record::decode(b"\xff"), None);
     }
@@ -208,8 +220,13 @@ mod tests {
     fn a_link_local_address_keeps_its_scope_and_a_udp_session_its_own_end_and_key() {
         let local = LocalAddress { ip: Some("fe80::2".parse().unwrap()), interface: 3 };
         for transport in [Transport::Tcp, Transport::Udp { local, key: Some(Token(7)) }] {
-            let peer = SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 9000, 5, 3));
-            let opened = Record { session: SessionId::new(1, 5), input_end: 0, fact: Fact::Opened { slot: Slot(1), transport, peer } };
+            let peer =
+                SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 9000, 5, 3));
+            let opened = Record {
+                session: SessionId::new(1, 5),
+                input_end: 0,
+                fact: Fact::Opened { slot: Slot(1), transport, peer },
+            };
             let mut bytes = Vec::new();
             opened.encode(&mut bytes);
             assert_eq!(Record::decode(&bytes), Some(opened));

@@ -19,7 +19,8 @@ const ROOM_BYTES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct RoomId(u32);
 
-/// A member of a room, with the worker that serves it, so that other workers need not look the session up for each line.
+/// A member of a room, with the worker that serves it, so that other workers need not look the
+/// session up for each line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Member {
     pub session: SessionId,
@@ -43,8 +44,8 @@ pub(super) struct Room {
     topic_by: Option<AddressBlock>,
 }
 
-/// A room's place in the list of rooms: the largest first, of those with equally many members the one
-/// whose place in the table is lower.
+/// A room's place in the list of rooms: the largest first, of those with equally many members the
+/// one whose place in the table is lower.
 pub(super) type ListPlace = (Reverse<usize>, RoomId);
 
 impl Room {
@@ -98,7 +99,8 @@ impl Rooms {
         self.by_name.get(key).copied()
     }
 
-    /// A room that exists: ids are kept only by sessions that are in the room, and members keep it alive.
+    /// A room that exists: ids are kept only by sessions that are in the room, and members keep it
+    /// alive.
     pub fn get(&self, id: RoomId) -> &Room {
         self.table[id.0 as usize].as_ref().expect("a session is in rooms that exist")
     }
@@ -119,7 +121,9 @@ impl Rooms {
 
     /// Whether so many bytes more may be taken, once empty rooms have made place for them.
     fn make_place(&mut self, bytes: usize, addresses: &mut Addresses) -> bool {
-        while (self.bytes + bytes) as u64 > self.bytes_max() && self.forget_longest_empty(addresses) {}
+        while (self.bytes + bytes) as u64 > self.bytes_max() && self.forget_longest_empty(addresses)
+        {
+        }
         (self.bytes + bytes) as u64 <= self.bytes_max()
     }
 
@@ -165,7 +169,14 @@ impl Rooms {
         let id = RoomId(place);
         self.by_name.insert(name.key().into(), id);
         self.by_size.insert((Reverse(0), id));
-        let room = Some(Room { name, topic: "".into(), members: Vec::new(), empty_since: None, made_by, topic_by: None });
+        let room = Some(Room {
+            name,
+            topic: "".into(),
+            members: Vec::new(),
+            empty_since: None,
+            made_by,
+            topic_by: None,
+        });
         match self.table.get_mut(place as usize) {
             Some(free) => *free = room,
             None => self.table.push(room),
@@ -189,7 +200,9 @@ impl Rooms {
         let (old_by, old_bytes) = (room.topic_by, room.topic.len());
         // What the same address gives back counts for it.
         let of_same = if old_by == set_by { old_bytes } else { 0 };
-        if set_by.is_some_and(|address| !addresses.has_room(address, topic.len().saturating_sub(of_same))) {
+        if set_by.is_some_and(|address| {
+            !addresses.has_room(address, topic.len().saturating_sub(of_same))
+        }) {
             return Err(Refusal::TooMuchState);
         }
         (room.topic, room.topic_by) = (topic.into(), set_by);
@@ -210,8 +223,15 @@ impl Rooms {
         self.resize(id, members - 1, members);
     }
 
-    /// Takes a member out. The last one out leaves the room to be forgotten, now or, if it has a topic, when there are too many such.
-    pub fn leave(&mut self, id: RoomId, session: SessionId, at: Sequence, addresses: &mut Addresses) {
+    /// Takes a member out. The last one out leaves the room to be forgotten, now or, if it has a
+    /// topic, when there are too many such.
+    pub fn leave(
+        &mut self,
+        id: RoomId,
+        session: SessionId,
+        at: Sequence,
+        addresses: &mut Addresses,
+    ) {
         let room = self.get_mut(id);
         let before = room.members.len();
         room.members.retain(|member| member.session != session);
@@ -230,9 +250,15 @@ impl Rooms {
         self.by_size.insert((Reverse(after), id));
     }
 
-    /// Gives a room its topic of an earlier run, unless it has one. If the room is empty, it is kept
-    /// as other empty rooms with a topic are.
-    pub fn restore(&mut self, name: RoomName, topic: &str, at: Sequence, addresses: &mut Addresses) {
+    /// Gives a room its topic of an earlier run, unless it has one. If the room is empty, it is
+    /// kept as other empty rooms with a topic are.
+    pub fn restore(
+        &mut self,
+        name: RoomName,
+        topic: &str,
+        at: Sequence,
+        addresses: &mut Addresses,
+    ) {
         if !self.make_place(Room::state_bytes(&name) + topic.len(), addresses) {
             return;
         }
@@ -270,13 +296,15 @@ impl Rooms {
         self.bytes -= Room::state_bytes(&room.name) + room.topic.len();
         let made = room.made_by.map(|address| (address, Room::state_bytes(&room.name)));
         let topic = room.topic_by.map(|address| (address, room.topic.len()));
-        made.into_iter().chain(topic).for_each(|(address, bytes)| addresses.release(address, bytes));
+        made.into_iter()
+            .chain(topic)
+            .for_each(|(address, bytes)| addresses.release(address, bytes));
     }
 }
 
 /// Whether a room's key matches a pattern: contains it, or, if it has `*` (any text) or `?` (any
-/// character) in it, is matched by it as a whole. Takes time in proportion to the product of the two
-/// lengths at most.
+/// character) in it, is matched by it as a whole. Takes time in proportion to the product of the
+/// two lengths at most.
 pub(super) fn matches(pattern: &str, key: &str) -> bool {
     if !pattern.contains(['*', '?']) {
         return key.contains(pattern);
@@ -289,7 +317,9 @@ pub(super) fn matches(pattern: &str, key: &str) -> bool {
                 star = Some((at_pattern, at_key));
                 at_pattern += 1;
             }
-            Some(&c) if c == '?' || c == key[at_key] => (at_pattern, at_key) = (at_pattern + 1, at_key + 1),
+            Some(&c) if c == '?' || c == key[at_key] => {
+                (at_pattern, at_key) = (at_pattern + 1, at_key + 1)
+            }
             // The last star takes one character more.
             _ => {
                 let Some((star_at, taken_to)) = star else { return false };

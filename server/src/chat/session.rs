@@ -59,19 +59,27 @@ pub struct Session {
     /// Over UDP, without a key: what it may be sent for its own lines.
     pub(super) allowance: Allowance,
     telnet: Telnet,
-    /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet negotiation.
+    /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet
+    /// negotiation.
     held: Vec<u8>,
 }
 
 impl Session {
     /// A new session, with a placeholder name that stays free for others.
-    pub fn new(id: SessionId, slot: Slot, transport: Transport, peer: SocketAddr, now: Micros) -> Session {
+    pub fn new(
+        id: SessionId,
+        slot: Slot,
+        transport: Transport,
+        peer: SocketAddr,
+        now: Micros,
+    ) -> Session {
         Session {
             id,
             slot,
             transport,
             peer,
-            nick: Nick::parse("guest").expect("guest is a nickname; the session is given its own before anyone sees it"),
+            nick: Nick::parse("guest")
+                .expect("guest is a nickname; the session is given its own before anyone sees it"),
             rooms: Vec::new(),
             current: None,
             is_welcomed: false,
@@ -103,7 +111,8 @@ impl Session {
         }
     }
 
-    /// The input is over. Whether the beginning of a line was recorded, and not its end, which is now.
+    /// The input is over. Whether the beginning of a line was recorded, and not its end, which is
+    /// now.
     pub(super) fn end_begun_line(&mut self) -> bool {
         self.telnet.end_input(&mut self.held);
         !self.held.is_empty()
@@ -130,7 +139,8 @@ impl Session {
         self.held.clear();
     }
 
-    /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when the line ends.
+    /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when
+    /// the line ends.
     pub(super) fn hold(&mut self, bytes: &[u8]) -> Answers {
         let mut answers = Answers::default();
         self.telnet.filter(bytes, self.charset.bytes(), &mut self.held, &mut answers);
@@ -138,14 +148,22 @@ impl Session {
         answers
     }
 
-    /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete: its end belonged to a Telnet negotiation.
-    pub(super) fn read_line(&mut self, line: &[u8], text: &mut String, answers: &mut Answers) -> Result<bool, Refusal<'static>> {
+    /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete:
+    /// its end belonged to a Telnet negotiation.
+    pub(super) fn read_line(
+        &mut self,
+        line: &[u8],
+        text: &mut String,
+        answers: &mut Answers,
+    ) -> Result<bool, Refusal<'static>> {
         if self.held.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
             self.charset.decode(line, text);
             return Ok(true);
         }
         *answers = self.hold(line);
-        if !self.telnet.is_in_text() && !self.telnet.end_line(self.charset.bytes(), &mut self.held, answers) {
+        if !self.telnet.is_in_text()
+            && !self.telnet.end_line(self.charset.bytes(), &mut self.held, answers)
+        {
             return Ok(false);
         }
         let bytes = std::mem::take(&mut self.held);

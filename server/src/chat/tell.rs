@@ -15,8 +15,9 @@ use forkchat_common::wire::line::{Stamp, render};
 
 /// Receives the bytes that result from applying records.
 pub trait Output {
-    /// All following calls result from the record with this stamp. `author` is the worker that serves the session of the record, and that appended it;
-    /// `None` if the record belongs to no open session.
+    /// All following calls result from the record with this stamp. `author` is the worker that
+    /// serves the session of the record, and that appended it; `None` if the record belongs to no
+    /// open session.
     fn begin(&mut self, stamp: Stamp, author: Option<Slot>) {
         let _ = (stamp, author);
     }
@@ -24,7 +25,8 @@ pub trait Output {
     fn opened(&mut self, session: &Session) {
         let _ = session;
     }
-    /// Whether the bytes for a session, served by the worker in `slot`, are wanted here. It is called for every receiver, so it also shows which workers have sessions to notify.
+    /// Whether the bytes for a session, served by the worker in `slot`, are wanted here. It is
+    /// called for every receiver, so it also shows which workers have sessions to notify.
     fn serves(&mut self, session: SessionId, slot: Slot) -> bool;
     /// Sends these bytes to the session.
     fn tell(&mut self, session: SessionId, bytes: &[u8]);
@@ -42,7 +44,8 @@ pub trait Output {
     fn answered(&mut self, session: SessionId, slot: Slot) {
         let _ = (session, slot);
     }
-    /// The session may not receive its answer: its client has to prove its address again, and receives a cookie for that.
+    /// The session may not receive its answer: its client has to prove its address again, and
+    /// receives a cookie for that.
     fn challenged(&mut self, session: SessionId) {
         let _ = session;
     }
@@ -160,7 +163,13 @@ pub(super) struct Teller<'a, O> {
 }
 
 impl<'a, O: Output> Teller<'a, O> {
-    pub fn new(stamp: Stamp, now: Micros, author: Option<Slot>, forms: &'a mut Forms, out: &'a mut O) -> Self {
+    pub fn new(
+        stamp: Stamp,
+        now: Micros,
+        author: Option<Slot>,
+        forms: &'a mut Forms,
+        out: &'a mut O,
+    ) -> Self {
         out.begin(stamp, author);
         Teller { stamp, now, forms, out, own: None }
     }
@@ -188,7 +197,12 @@ impl Session {
 }
 
 impl Chat {
-    pub(super) fn tell_one<O: Output>(&self, id: SessionId, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+    pub(super) fn tell_one<O: Output>(
+        &self,
+        id: SessionId,
+        event: &Event<'_>,
+        tell: &mut Teller<'_, O>,
+    ) {
         let Some(session) = self.session(id) else { return };
         tell.begin();
         // What is allowed is decided in every copy, whether it serves the session or not.
@@ -198,29 +212,54 @@ impl Chat {
     }
 
     /// Sends an event to all members of a room except `except`.
-    pub(super) fn tell_room<O: Output>(&self, room: &Room, except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+    pub(super) fn tell_room<O: Output>(
+        &self,
+        room: &Room,
+        except: Option<SessionId>,
+        event: &Event<'_>,
+        tell: &mut Teller<'_, O>,
+    ) {
         self.tell_each(&room.members, except, event, tell);
     }
 
-    /// Sends an event once to each session that shares a room with a session, but not to that session.
-    pub(super) fn tell_neighbours<O: Output>(&self, session: &Session, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+    /// Sends an event once to each session that shares a room with a session, but not to that
+    /// session.
+    pub(super) fn tell_neighbours<O: Output>(
+        &self,
+        session: &Session,
+        event: &Event<'_>,
+        tell: &mut Teller<'_, O>,
+    ) {
         if let [room] = session.rooms[..] {
             return self.tell_room(self.state.rooms.get(room), Some(session.id), event, tell);
         }
-        let mut neighbours: Vec<Member> = session.rooms.iter().flat_map(|&room| &self.state.rooms.get(room).members).copied().collect();
+        let mut neighbours: Vec<Member> = session
+            .rooms
+            .iter()
+            .flat_map(|&room| &self.state.rooms.get(room).members)
+            .copied()
+            .collect();
         neighbours.sort_unstable();
         neighbours.dedup();
         self.tell_each(&neighbours, Some(session.id), event, tell);
     }
 
-    fn tell_each<O: Output>(&self, members: &[Member], except: Option<SessionId>, event: &Event<'_>, tell: &mut Teller<'_, O>) {
+    fn tell_each<O: Output>(
+        &self,
+        members: &[Member],
+        except: Option<SessionId>,
+        event: &Event<'_>,
+        tell: &mut Teller<'_, O>,
+    ) {
         tell.begin();
         let own = tell.own.map(|own| own.session);
         let is_own = |session| own == Some(session);
         for &Member { session, slot } in members {
             if Some(session) != except
-                && (!event.is_presence() || self.session(session).is_some_and(|session| session.has(Setting::Joins)))
-                && (!is_own(session) || self.session(session).is_some_and(|session| tell.may_send(session, event)))
+                && (!event.is_presence()
+                    || self.session(session).is_some_and(|session| session.has(Setting::Joins)))
+                && (!is_own(session)
+                    || self.session(session).is_some_and(|session| tell.may_send(session, event)))
                 && tell.out.serves(session, slot)
                 && let Some(session) = self.session(session)
             {

@@ -49,7 +49,8 @@ impl Output for Told {
 
 impl Copy {
     fn new(slots: &[u16]) -> Copy {
-        let told = Told { slots: slots.iter().map(|&slot| Slot(slot)).collect(), ..Told::default() };
+        let told =
+            Told { slots: slots.iter().map(|&slot| Slot(slot)).collect(), ..Told::default() };
         Copy { chat: Chat::new(RateLimit::lines_per_second(20)), told, forms: Forms::default() }
     }
 
@@ -89,7 +90,10 @@ impl Room {
 
     fn fact(&mut self, person: usize, fact: Fact<'_>) {
         self.at += 1;
-        let input_end = if matches!(fact, Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds) {
+        let input_end = if matches!(
+            fact,
+            Fact::Line(_) | Fact::LineBegins(_) | Fact::LongLineBegins | Fact::LongLineEnds
+        ) {
             self.sent[person] += 10;
             self.sent[person]
         } else {
@@ -104,7 +108,8 @@ impl Room {
 
     /// What a person was told since the last time.
     fn told(&mut self, person: usize) -> String {
-        String::from_utf8(self.copy.told.bytes.remove(&Self::id(person)).unwrap_or_default()).unwrap()
+        String::from_utf8(self.copy.told.bytes.remove(&Self::id(person)).unwrap_or_default())
+            .unwrap()
     }
 
     fn told_all(&mut self) -> Vec<String> {
@@ -119,8 +124,14 @@ fn a_newcomer_is_welcomed_and_the_others_hear_of_it_after_what_came_with_it() {
     assert_eq!(room.told(1), "", "its first line comes first");
     room.types(1, "");
     let welcome = room.told(1);
-    assert!(welcome.starts_with("* Welcome to forkchat, guest2. You are in #lobby; 2 people are here."), "{welcome}");
-    assert!(welcome.contains("/help") && welcome.contains("* in #lobby: guest1 guest2\n"), "{welcome}");
+    assert!(
+        welcome.starts_with("* Welcome to forkchat, guest2. You are in #lobby; 2 people are here."),
+        "{welcome}"
+    );
+    assert!(
+        welcome.contains("/help") && welcome.contains("* in #lobby: guest1 guest2\n"),
+        "{welcome}"
+    );
     room.types(1, "/nick bob");
     room.types(1, "/join #x");
     assert_eq!(room.told(0), "", "nobody has heard of the newcomer yet");
@@ -137,7 +148,8 @@ fn what_is_said_reaches_the_room_and_echo_the_speaker() {
     room.types(0, "hi");
     room.types(0, "/me waves");
     room.types(0, "//join is a command");
-    let expected = "[#lobby] guest1: hi\n[#lobby] * guest1 waves\n[#lobby] guest1: /join is a command\n";
+    let expected =
+        "[#lobby] guest1: hi\n[#lobby] * guest1 waves\n[#lobby] guest1: /join is a command\n";
     assert_eq!(room.told_all(), ["", expected, expected]);
     room.types(0, "/set echo on");
     room.types(0, "again");
@@ -169,9 +181,15 @@ fn rooms_are_entered_switched_and_left() {
     assert_eq!(room.told(1), "* you joined #Dev; 2 people are here\n");
     room.types(0, "/join #lobby");
     room.types(0, "in the lobby");
-    assert_eq!(room.told_all(), ["* you are now talking in #lobby\n", "[#lobby] guest1: in the lobby\n"]);
+    assert_eq!(
+        room.told_all(),
+        ["* you are now talking in #lobby\n", "[#lobby] guest1: in the lobby\n"]
+    );
     room.types(0, "/leave #DEV");
-    assert_eq!(room.told_all(), ["* you left #Dev; you are now talking in #lobby\n", "* guest1 left #Dev\n"]);
+    assert_eq!(
+        room.told_all(),
+        ["* you left #Dev; you are now talking in #lobby\n", "* guest1 left #Dev\n"]
+    );
     room.types(1, "/leave");
     room.types(1, "/leave");
     assert_eq!(
@@ -203,7 +221,10 @@ fn a_topic_is_shown_set_and_outlives_the_last_member() {
     room.types(0, "/leave");
     room.told_all();
     room.types(1, "/join #DEV");
-    assert_eq!(room.told(1), "* you joined #dev; nobody else is here\n* topic of #dev: all about forks\n");
+    assert_eq!(
+        room.told(1),
+        "* you joined #dev; nobody else is here\n* topic of #dev: all about forks\n"
+    );
 }
 
 #[test]
@@ -229,12 +250,17 @@ fn joins_off_hears_no_presence_and_tags_on_is_for_programs() {
     room.types(0, "hi");
     assert_eq!(
         room.told(1),
-        format!("@id={};time=1970-01-01T00:00:00.{:03}Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n", room.at, room.at)
+        format!(
+            "@id={};time=1970-01-01T00:00:00.{:03}Z;event=say;room=#lobby;nick=alice [#lobby] alice: hi\n",
+            room.at, room.at
+        )
     );
     room.types(1, "/ping x");
     assert!(room.told(1).contains(";event=pong;to=ping * pong x\n"));
     room.types(1, "/who");
-    assert!(room.told(1).contains(";event=reply;to=who;room=#lobby;names=alice,guest2 * in #lobby: alice guest2\n"));
+    assert!(room.told(1).contains(
+        ";event=reply;to=who;room=#lobby;names=alice,guest2 * in #lobby: alice guest2\n"
+    ));
     room.types(1, "/dance");
     assert!(room.told(1).contains(";event=error;to=dance ! no command /dance; /help"));
 }
@@ -247,7 +273,10 @@ fn charsets_are_per_person_and_from_the_next_line_on() {
     room.fact(0, Fact::Line(b"\xc4\xe3\xba\xc3\r"));
     assert_eq!(room.told(1), "[#lobby] guest1: 你好\n");
     room.types(1, "世界 😀");
-    assert_eq!(room.copy.told.bytes.remove(&Room::id(0)).unwrap(), b"[#lobby] guest2: \xca\xc0\xbd\xe7 ?\n");
+    assert_eq!(
+        room.copy.told.bytes.remove(&Room::id(0)).unwrap(),
+        b"[#lobby] guest2: \xca\xc0\xbd\xe7 ?\n"
+    );
     room.types(1, "/charset utf-16");
     assert!(room.told(1).starts_with("! charset utf-16 can't be used"));
 }
@@ -264,12 +293,22 @@ fn a_line_end_inside_a_telnet_negotiation_does_not_end_the_line() {
 
 #[test]
 fn a_client_of_another_protocol_is_answered_in_it_and_nobody_hears_of_it() {
-    for request in [&b"GET / HTTP/1.1\r"[..], b"POST / HTTP/1.1\r\nHost: x\r\n\r\n\n/nick ceo\nbuy now\n/topic pwned\n"] {
+    for request in [
+        &b"GET / HTTP/1.1\r"[..],
+        b"POST / HTTP/1.1\r\nHost: x\r\n\r\n\n/nick ceo\nbuy now\n/topic pwned\n",
+    ] {
         let mut room = Room::new(1);
         room.arrive();
-        room.fact(1, if request.contains(&b'\n') { Fact::LineBegins(request) } else { Fact::Line(request) });
+        room.fact(
+            1,
+            if request.contains(&b'\n') { Fact::LineBegins(request) } else { Fact::Line(request) },
+        );
         let answer = room.told(1);
-        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n") && answer.contains("Connection: close\r\n"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400 Bad Request\r\n")
+                && answer.contains("Connection: close\r\n"),
+            "{answer}"
+        );
         room.types(1, "/nick ceo");
         room.types(1, "buy now");
         room.fact(1, Fact::Arrived);
@@ -328,7 +367,11 @@ fn what_was_meant_for_one_is_not_said_to_all() {
     room.types(0, "⁄msg guest2 psst");
     assert_eq!(
         room.told_all(),
-        ["! not sent: ⁄msg starts with U+2044, not with /; type /msg for the command, ⁄⁄msg to send it as text\n", "", ""]
+        [
+            "! not sent: ⁄msg starts with U+2044, not with /; type /msg for the command, ⁄⁄msg to send it as text\n",
+            "",
+            ""
+        ]
     );
     for line in ["\u{3000}", " \t ", "\u{a0}", "\u{200b}"] {
         room.types(0, line);
@@ -343,11 +386,17 @@ fn telnet_is_answered_and_0xff_is_doubled_for_who_negotiated() {
     room.types(1, "/charset windows-1251");
     room.told_all();
     room.fact(0, Fact::Line(b"\xec\xee\xff"));
-    assert_eq!(room.copy.told.bytes.remove(&Room::id(1)).unwrap(), b"[#lobby] guest1: \xec\xee\xff\n");
+    assert_eq!(
+        room.copy.told.bytes.remove(&Room::id(1)).unwrap(),
+        b"[#lobby] guest1: \xec\xee\xff\n"
+    );
     room.fact(0, Fact::LineBegins(b"wrong\xff\xf4\xff\xfd\x06"));
     assert_eq!(room.copy.told.bytes.remove(&Room::id(0)).unwrap(), b"\xff\xfc\x06");
     room.fact(0, Fact::Line(b"\xec\xee\xff\xff"));
-    assert_eq!(room.copy.told.bytes.remove(&Room::id(1)).unwrap(), b"[#lobby] guest1: \xec\xee\xff\n");
+    assert_eq!(
+        room.copy.told.bytes.remove(&Room::id(1)).unwrap(),
+        b"[#lobby] guest1: \xec\xee\xff\n"
+    );
     room.fact(1, Fact::Line(b"\xff"));
     assert_eq!(room.copy.told.bytes.remove(&Room::id(0)).unwrap(), b"[#lobby] guest2: \xff\xff\n");
     room.fact(0, Fact::Line(b"\xff\xf6"));
@@ -381,7 +430,11 @@ fn a_line_may_be_recorded_in_parts_but_not_grow_by_it() {
     room.fact(2, Fact::Arrived);
     room.told(2);
     room.fact(1, Fact::Closed(CloseReason::EndOfInput));
-    assert_eq!(room.told(2), "[#lobby] guest2: tail\n* guest2 quit\n", "a negotiation without an end swallows nothing");
+    assert_eq!(
+        room.told(2),
+        "[#lobby] guest2: tail\n* guest2 quit\n",
+        "a negotiation without an end swallows nothing"
+    );
 }
 
 #[test]
@@ -400,7 +453,10 @@ fn a_line_too_long_is_refused_once() {
     assert!(room.copy.chat.session(Room::id(0)).unwrap().in_long_line);
     room.fact(0, Fact::LongLineEnds);
     room.types(0, "short");
-    assert!(room.told(0).starts_with("! line too long: at most 4095 bytes") && !room.copy.chat.session(Room::id(0)).unwrap().in_long_line);
+    assert!(
+        room.told(0).starts_with("! line too long: at most 4095 bytes")
+            && !room.copy.chat.session(Room::id(0)).unwrap().in_long_line
+    );
     assert_eq!(room.told(1), "[#lobby] guest1: short\n");
 }
 
@@ -436,22 +492,33 @@ fn when_the_server_stops_everyone_is_told_and_nobody_comes_in() {
     room.arrive();
     assert_eq!(room.told(2), "* the server is stopping; goodbye\n");
     assert_eq!(room.copy.told.closed.len(), 3);
-    assert_eq!(room.copy.chat.sessions_of(Slot(0)).count() + room.copy.chat.sessions_of(Slot(1)).count(), 0);
+    assert_eq!(
+        room.copy.chat.sessions_of(Slot(0)).count() + room.copy.chat.sessions_of(Slot(1)).count(),
+        0
+    );
 }
 
 #[test]
 fn whoami_names_the_process_that_the_log_names_in_every_copy_and_from_a_snapshot_on() {
     let mut room = Room::new(1);
-    let started = |pid| Record { session: SessionId::NONE, input_end: 0, fact: Fact::Started { slot: Slot(1), pid } };
+    let started = |pid| Record {
+        session: SessionId::NONE,
+        input_end: 0,
+        fact: Fact::Started { slot: Slot(1), pid },
+    };
     for pid in [4711, 4790] {
         room.at += 1;
         room.copy.apply(room.at, &started(pid));
         let mut successor = Copy::new(&[1]);
-        successor.chat = Chat::restore(room.copy.chat.rate_limit, &room.copy.chat.snapshot()).unwrap();
+        successor.chat =
+            Chat::restore(room.copy.chat.rate_limit, &room.copy.chat.snapshot()).unwrap();
         room.types(0, "/whoami");
         let told = room.told(0);
         assert!(told.ends_with(&format!(", served by worker 1 (pid {pid})\n")), "{told}");
-        successor.apply(room.at, &Record { session: Room::id(0), input_end: room.sent[0], fact: Fact::Line(b"/whoami") });
+        successor.apply(
+            room.at,
+            &Record { session: Room::id(0), input_end: room.sent[0], fact: Fact::Line(b"/whoami") },
+        );
         assert_eq!(String::from_utf8_lossy(&successor.told.bytes[&Room::id(0)]), told);
         assert!(successor.chat.snapshot() == room.copy.chat.snapshot());
     }
@@ -461,7 +528,10 @@ fn whoami_names_the_process_that_the_log_names_in_every_copy_and_from_a_snapshot
 fn whoami_tells_the_worker_and_help_reads_the_table() {
     let mut room = Room::new(1);
     room.types(0, "/whoami");
-    assert_eq!(room.told(0), "* you are guest1, in #lobby, talking in #lobby, from 127.0.0.1:5000, served by worker 1\n");
+    assert_eq!(
+        room.told(0),
+        "* you are guest1, in #lobby, talking in #lobby, from 127.0.0.1:5000, served by worker 1\n"
+    );
     room.types(0, "/help");
     let help = room.told(0);
     assert!(help.contains("/msg NICK TEXT") && !help.contains("/hello"), "{help}");
@@ -479,8 +549,14 @@ fn taken_at_once(command: &str) -> usize {
     while room.copy.chat.lines_allowed(id, now) > 0 {
         // All in the same moment.
         room.sent[0] += 10;
-        let record = Record { session: id, input_end: room.sent[0], fact: Fact::Line(command.as_bytes()) };
-        room.copy.chat.apply(Stamp { id: Sequence(room.at), time: now }, &record, &mut room.copy.forms, &mut room.copy.told);
+        let record =
+            Record { session: id, input_end: room.sent[0], fact: Fact::Line(command.as_bytes()) };
+        room.copy.chat.apply(
+            Stamp { id: Sequence(room.at), time: now },
+            &record,
+            &mut room.copy.forms,
+            &mut room.copy.told,
+        );
         count += 1;
     }
     count
@@ -490,9 +566,14 @@ fn taken_at_once(command: &str) -> usize {
 fn what_notifies_others_or_has_a_long_answer_uses_up_the_budget_sooner_than_lines_do() {
     let lines = taken_at_once("hello");
     assert_eq!(lines, 512);
-    for (command, at_most) in
-        [("/nick other", 32), ("/topic t", 16), ("/msg guest1 hi", 128), ("/join #x", 64), ("/rooms", 64), ("/who", 64)]
-    {
+    for (command, at_most) in [
+        ("/nick other", 32),
+        ("/topic t", 16),
+        ("/msg guest1 hi", 128),
+        ("/join #x", 64),
+        ("/rooms", 64),
+        ("/who", 64),
+    ] {
         assert!(taken_at_once(command) <= at_most, "{command}");
     }
 }
@@ -527,8 +608,14 @@ fn sessions_of_one_address_share_a_budget_and_the_excess_is_reported_once() {
     assert!((3_500..4_096).contains(&lines), "{lines} lines of one address");
     assert_eq!(copy.told.exceeded, [AddressBlock::of(peer(1).ip())]);
     let other = SessionId::new(100, 0);
-    copy.apply(1, &record(other, 0, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer: peer(2) }));
-    assert!(copy.chat.lines_allowed(other, Micros(1_000)) >= 15, "another address is not slowed down");
+    copy.apply(
+        1,
+        &record(other, 0, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer: peer(2) }),
+    );
+    assert!(
+        copy.chat.lines_allowed(other, Micros(1_000)) >= 15,
+        "another address is not slowed down"
+    );
 }
 
 #[test]
@@ -538,10 +625,22 @@ fn sixty_people_behind_one_address_are_not_slowed_down() {
     for round in 0..300 {
         for person in 0..60 {
             let at = Micros(1_000_000_000 + round * 2_000_000);
-            assert!(room.copy.chat.lines_allowed(Room::id(person), at) > 0, "person {person} in round {round}");
+            assert!(
+                room.copy.chat.lines_allowed(Room::id(person), at) > 0,
+                "person {person} in round {round}"
+            );
             room.sent[person] += 10;
-            let record = Record { session: Room::id(person), input_end: room.sent[person], fact: Fact::Line(b"a line") };
-            room.copy.chat.apply(Stamp { id: Sequence(round), time: at }, &record, &mut room.copy.forms, &mut room.copy.told);
+            let record = Record {
+                session: Room::id(person),
+                input_end: room.sent[person],
+                fact: Fact::Line(b"a line"),
+            };
+            room.copy.chat.apply(
+                Stamp { id: Sequence(round), time: at },
+                &record,
+                &mut room.copy.forms,
+                &mut room.copy.told,
+            );
         }
     }
     assert!(room.copy.told.exceeded.is_empty());
@@ -580,7 +679,10 @@ fn rooms_are_listed_by_their_members_and_found_by_a_pattern() {
     room.types(0, "/rooms *a?");
     assert_eq!(room.told(0), "* #Team (3)\n* #aaa-spam (1)\n");
     room.types(0, "/rooms nothing");
-    assert_eq!(room.told(0), "* no room matches; /rooms lists all rooms, /join #ROOM creates one\n");
+    assert_eq!(
+        room.told(0),
+        "* no room matches; /rooms lists all rooms, /join #ROOM creates one\n"
+    );
 }
 
 #[test]
@@ -590,7 +692,10 @@ fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
     for (person, first) in [(0, 0), (1, 40)] {
         for number in first..first + 40 {
             room.types(person, &format!("/join #r{number:02}-{}", "長".repeat(20)));
-            room.types(person, &format!("/topic {}", "é".repeat(if person == 0 { 100 } else { 10 })));
+            room.types(
+                person,
+                &format!("/topic {}", "é".repeat(if person == 0 { 100 } else { 10 })),
+            );
         }
     }
     room.told_all();
@@ -623,7 +728,8 @@ fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
         crowd.fact(7, Fact::NextPart { of, parts });
         names += &crowd.told(7);
     }
-    let names: Vec<&str> = names.split_whitespace().filter(|word| word.starts_with("guest")).collect();
+    let names: Vec<&str> =
+        names.split_whitespace().filter(|word| word.starts_with("guest")).collect();
     assert_eq!(names, (1..=300).map(|number| format!("guest{number}")).collect::<Vec<_>>());
 }
 
@@ -653,16 +759,24 @@ fn a_part_of_the_rooms_looks_at_a_bounded_number_of_them_whatever_it_finds() {
     room.told_all();
     // The lobby, 1,700 rooms and the needle: four parts.
     let none = parts(&mut room, 0, "/rooms nothing");
-    assert_eq!(none, ["", "", "", "* no room matches; /rooms lists all rooms, /join #ROOM creates one\n"]);
+    assert_eq!(
+        none,
+        ["", "", "", "* no room matches; /rooms lists all rooms, /join #ROOM creates one\n"]
+    );
     assert_eq!(parts(&mut room, 0, "/rooms needle"), ["", "", "", "* #needle (1)\n"]);
     assert_eq!(parts(&mut room, 0, "/rooms x0000"), ["* #x0000 (1)\n", "", "", ""]);
     let many = parts(&mut room, 0, "/rooms #x*");
     assert_eq!(many.len(), 4);
-    assert_eq!(many.iter().map(|part| part.matches("* #x").count()).collect::<Vec<_>>(), [100, 0, 0, 0]);
+    assert_eq!(
+        many.iter().map(|part| part.matches("* #x").count()).collect::<Vec<_>>(),
+        [100, 0, 0, 0]
+    );
     assert_eq!(many[3], "* … and 1600 more rooms; /rooms PATTERN lists those whose names match\n");
     let all = parts(&mut room, 0, "/rooms");
     assert_eq!(all.len(), 1, "without a pattern the others needn't be looked at");
-    assert!(all[0].ends_with("* … and 1602 more rooms; /rooms PATTERN lists those whose names match\n"));
+    assert!(
+        all[0].ends_with("* … and 1602 more rooms; /rooms PATTERN lists those whose names match\n")
+    );
 }
 
 #[test]
@@ -672,7 +786,13 @@ fn a_topic_can_be_removed_and_has_a_bound() {
         room.types(0, "/topic tea");
         room.told_all();
         room.types(0, removal);
-        assert_eq!(room.told_all(), ["* #lobby has no topic; /topic TEXT sets one\n", "* guest1 removed the topic of #lobby\n"]);
+        assert_eq!(
+            room.told_all(),
+            [
+                "* #lobby has no topic; /topic TEXT sets one\n",
+                "* guest1 removed the topic of #lobby\n"
+            ]
+        );
     }
     room.types(0, &format!("/topic {}", "é".repeat(400)));
     assert!(room.told(0).starts_with("* topic of #lobby: éé"));
@@ -685,10 +805,17 @@ fn a_topic_that_does_not_change_is_told_to_who_set_it_alone() {
     let mut room = Room::new(2);
     for removal in ["/topic -", "/topic \"\""] {
         room.types(1, removal);
-        assert_eq!(room.told_all(), ["", "* #lobby has no topic; /topic TEXT sets one\n"], "{removal}");
+        assert_eq!(
+            room.told_all(),
+            ["", "* #lobby has no topic; /topic TEXT sets one\n"],
+            "{removal}"
+        );
     }
     room.types(0, "/topic tea");
-    assert_eq!(room.told_all(), ["* topic of #lobby: tea\n", "* guest1 set the topic of #lobby: tea\n"]);
+    assert_eq!(
+        room.told_all(),
+        ["* topic of #lobby: tea\n", "* guest1 set the topic of #lobby: tea\n"]
+    );
     room.types(1, "/topic tea");
     assert_eq!(room.told_all(), ["", "* topic of #lobby: tea\n"]);
     assert_eq!(room.copy.told.topics_kept, 1);
@@ -696,7 +823,9 @@ fn a_topic_that_does_not_change_is_told_to_who_set_it_alone() {
 
 #[test]
 fn many_sessions_of_an_address_notify_others_no_more_than_its_budget_allows() {
-    for (command, notice, cost) in [("/topic", "set the topic", 32), ("/nick", "is now", 16), ("/msg guest1", "[@guest", 4)] {
+    for (command, notice, cost) in
+        [("/topic", "set the topic", 32), ("/nick", "is now", 16), ("/msg guest1", "[@guest", 4)]
+    {
         let mut room = Room::new(101);
         // What the openings cost is earned again.
         room.at += 60_000;
@@ -709,8 +838,13 @@ fn many_sessions_of_an_address_notify_others_no_more_than_its_budget_allows() {
         let reached = room.told(0).matches(notice).count() as u64;
         // A line each millisecond. What is refused costs a line, too.
         let allowed = (ADDRESS_BURST_LINES + (room.at - start) * 2 / 5) / cost;
-        assert!((allowed / 2..=allowed + 1).contains(&reached), "{reached} of {allowed}: {command}");
-        assert!(room.told(50).contains("! your address sends too much; this command was not executed"));
+        assert!(
+            (allowed / 2..=allowed + 1).contains(&reached),
+            "{reached} of {allowed}: {command}"
+        );
+        assert!(
+            room.told(50).contains("! your address sends too much; this command was not executed")
+        );
         // Who comes now gets a name and a room all the same.
         room.arrive();
         room.types(101, "/nick late");
@@ -737,7 +871,11 @@ fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
             room.types(person, &topic);
         }
     }
-    assert!(room.told_all().iter().any(|told| told.contains("! rooms and topics from your address take 64 KiB")));
+    assert!(
+        room.told_all()
+            .iter()
+            .any(|told| told.contains("! rooms and topics from your address take 64 KiB"))
+    );
     let bytes = room.copy.chat.snapshot().len();
     assert!(bytes < 160 * 1024, "{bytes} bytes of state");
     room.types(0, "/topic -");
@@ -763,7 +901,8 @@ fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
     let mut fill = |room: &mut Room| {
         // Each comes from an address of its own.
         for _ in 0..60 {
-            let (session, peer) = (Room::id(people), SocketAddr::from(([10, 0, 0, people as u8], 1)));
+            let (session, peer) =
+                (Room::id(people), SocketAddr::from(([10, 0, 0, people as u8], 1)));
             room.sent.push(0);
             people += 1;
             room.fact(people - 1, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer });
@@ -773,7 +912,10 @@ fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
             }
             assert!(room.copy.chat.session(session).is_some());
         }
-        room.told_all().iter().map(|told| told.matches("! the server can hold no more rooms and topics").count()).sum::<usize>()
+        room.told_all()
+            .iter()
+            .map(|told| told.matches("! the server can hold no more rooms and topics").count())
+            .sum::<usize>()
     };
     assert!(fill(&mut room) > 0);
     let full = room.copy.chat.snapshot().len();
@@ -860,7 +1002,12 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Act)>> {
         "／who",
     ]);
     let line = prop_oneof![8 => words.prop_map(|word| word.as_bytes().to_vec()), 1 => prop::collection::vec(any::<u8>().prop_filter("a line has no LF", |&byte| byte != b'\n'), 0..40)];
-    let reason = prop::sample::select(vec![CloseReason::EndOfInput, CloseReason::Reset, CloseReason::TooSlow, CloseReason::WorkerDied]);
+    let reason = prop::sample::select(vec![
+        CloseReason::EndOfInput,
+        CloseReason::Reset,
+        CloseReason::TooSlow,
+        CloseReason::WorkerDied,
+    ]);
     let act = prop_oneof![2 => Just(Act::Arrive), 2 => Just(Act::Announce), 12 => line.prop_map(Act::Type), 1 => reason.prop_map(Act::Close), 1 => Just(Act::LongLine), 2 => Just(Act::Continue), 1 => prop::collection::vec(any::<u8>(), 0..9).prop_map(Act::Begin)];
     prop::collection::vec((0usize..6, act), 1..120)
 }
@@ -869,7 +1016,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn any_commands_on_two_copies_end_in_equal_states_and_equal_bytes(acts in acts(), restored_at in 0usize..100) {
-        // Two workers that serve one half each, one copy that serves all, and one that starts late from a snapshot.
+        // Two workers that serve one half each, one copy that serves all, and one that starts late
+        // from a snapshot.
         let mut copies = [Copy::new(&[0]), Copy::new(&[1]), Copy::new(&[0, 1]), Copy::new(&[0, 1])];
         let (mut serials, mut input) = ([0u64; 6], [0u64; 6]);
         for (at, (person, act)) in (1..).zip(&acts) {

@@ -1,6 +1,6 @@
-//! A daemon: a process that serves in the background, detached from the process that started it. This module also gives
-//! what a service needs: only one instance at a time, a start that reports success only when the daemon serves, and a
-//! stop that returns only when it has ended.
+//! A daemon: a process that serves in the background, detached from the process that started it.
+//! This module also gives what a service needs: only one instance at a time, a start that reports
+//! success only when the daemon serves, and a stop that returns only when it has ended.
 //!
 //! ```text
 //!  start ──fork──► session leader ──fork──► daemon: pid file, /dev/null, log ──► main
@@ -20,10 +20,11 @@
 //! | pid file | only one instance at a time: [`pid_file`] |
 //! | report through the pipe | `start` returns when the daemon serves, not when it was forked |
 //!
-//! Source: daemon(7), "SysV Daemons", in that order, with two differences: the environment is left as it is, and the
-//! umask is not 0.
+//! Source: daemon(7), "SysV Daemons", in that order, with two differences: the environment is left
+//! as it is, and the umask is not 0.
 //!
-//! A program that is run by a service manager (systemd, a container) needs none of this: it stays in the foreground.
+//! A program that is run by a service manager (systemd, a container) needs none of this: it stays
+//! in the foreground.
 
 pub mod pid_file;
 pub mod sockets;
@@ -58,11 +59,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub struct Files {
     /// The pid file. Its directory must be there.
     pub pid_file: PathBuf,
-    /// Where its standard error goes, behind what is there already; a new file is for its user alone. `None`: nowhere.
+    /// Where its standard error goes, behind what is there already; a new file is for its user
+    /// alone. `None`: nowhere.
     pub log: Option<PathBuf>,
 }
 
-/// How the daemon tells whoever started it what came of it. One that says nothing has failed when it ends.
+/// How the daemon tells whoever started it what came of it. One that says nothing has failed when
+/// it ends.
 #[derive(Debug)]
 pub struct Ready<'a> {
     pipe: &'a mut Option<PipeWriter>,
@@ -107,20 +110,27 @@ enum Report {
     Failed(i32, String),
 }
 
-/// Starts a daemon that runs `main` and exits with what it returns. Returns its pid when it says that it serves.
+/// Starts a daemon that runs `main` and exits with what it returns. Returns its pid when it says
+/// that it serves.
 ///
-/// `main` works on the copies of all that it captured, but for descriptors, of which it has none. While it runs the pid file is this daemon's; it is removed
-/// when `main` returns. It is not killed when this process ends.
+/// `main` works on the copies of all that it captured, but for descriptors, of which it has none.
+/// While it runs the pid file is this daemon's; it is removed when `main` returns. It is not killed
+/// when this process ends.
 ///
 /// # Errors
 /// [`StartError`]; its pid file is free again by then, unless it was another's. `EDEADLK` if this process has more than one thread.
 pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, StartError> {
     let failed = |what| move |error| StartError::System(what, error);
     // Before it changes directory.
-    let make_absolute = |path: &PathBuf| absolute(path).map_err(failed("find the working directory"));
-    let files = Files { pid_file: make_absolute(&files.pid_file)?, log: files.log.as_ref().map(make_absolute).transpose()? };
+    let make_absolute =
+        |path: &PathBuf| absolute(path).map_err(failed("find the working directory"));
+    let files = Files {
+        pid_file: make_absolute(&files.pid_file)?,
+        log: files.log.as_ref().map(make_absolute).transpose()?,
+    };
     let (mut reader, writer) = io::pipe().map_err(failed("make a pipe"))?;
-    let leader = fork_survivor(writer, pipe_only, |pipe| lead_session(pipe, &files, main)).map_err(failed("fork"))?;
+    let leader = fork_survivor(writer, pipe_only, |pipe| lead_session(pipe, &files, main))
+        .map_err(failed("fork"))?;
     // It only forks.
     while waitpid(leader, None) == Err(Errno::EINTR) {}
     let mut report = Vec::new();
@@ -134,10 +144,12 @@ pub fn start(files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> Result<Pid, 
     }
 }
 
-/// Stops the daemon that runs with this pid file: asks it (SIGTERM, unless another is waiting who has), waits until it is gone, and kills it if it isn't for so long. A restart is
-/// this, and then [`start`]: another may come between the two, and is then told by [`StartError::Running`].
+/// Stops the daemon that runs with this pid file: asks it (SIGTERM, unless another is waiting who
+/// has), waits until it is gone, and kills it if it isn't for so long. A restart is this, and then
+/// [`start`]: another may come between the two, and is then told by [`StartError::Running`].
 ///
-/// Only a process that has the file locked is sent anything, whatever stands in the file; and one in the foreground is not.
+/// Only a process that has the file locked is sent anything, whatever stands in the file; and one
+/// in the foreground is not.
 ///
 /// # Errors
 /// If the file can't be read, or its holder not be seen from here; `EPERM` if it is another user's.
@@ -156,9 +168,12 @@ pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
     holder.signal(Signal::SIGKILL)?;
     let deadline = Instant::now() + GONE;
     if !holder.wait(GONE)? {
-        return Err(io::Error::other(format!("pid {pid} was killed but has not ended yet, since the kernel still works for it")));
+        return Err(io::Error::other(format!(
+            "pid {pid} was killed but has not ended yet, since the kernel still works for it"
+        )));
     }
-    // It could wait for no child. Those that die with it do so a moment later, and may hold a port until then that the next one wants.
+    // It could wait for no child. Those that die with it do so a moment later, and may hold a port
+    // until then that the next one wants.
     while killpg(group, None) != Err(Errno::ESRCH) && Instant::now() < deadline {
         std::thread::sleep(LOOK_AGAIN);
     }
@@ -166,14 +181,16 @@ pub fn stop(pid_file: &Path, patience: Duration) -> io::Result<Stopped> {
 }
 
 impl Ready<'_> {
-    /// It serves: `start` returns. False if nobody waits for that any more: then whoever started it has given up, and so should it.
+    /// It serves: `start` returns. False if nobody waits for that any more: then whoever started it
+    /// has given up, and so should it.
     pub fn serving(self) -> bool {
         let is_heard = self.tell(&Report::Serving(std::process::id().cast_signed()));
         *self.pipe = None;
         is_heard
     }
 
-    /// It can't serve, for this reason, and will end with this code. `start` returns when it has let go of the pid file.
+    /// It can't serve, for this reason, and will end with this code. `start` returns when it has
+    /// let go of the pid file.
     pub fn failed(self, code: i32, text: String) {
         self.tell(&Report::Failed(code, text));
     }
@@ -199,7 +216,9 @@ impl std::error::Error for StartError {}
 /// The first child: makes a session, in which its own child lives on.
 fn lead_session(pipe: PipeWriter, files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> i32 {
     let ours = pipe.try_clone();
-    let forked = setsid().map_err(io::Error::from).and_then(|_| fork_survivor(pipe, pipe_only, |pipe| run(pipe, files, main)));
+    let forked = setsid()
+        .map_err(io::Error::from)
+        .and_then(|_| fork_survivor(pipe, pipe_only, |pipe| run(pipe, files, main)));
     if let (Err(error), Ok(ours)) = (forked, ours) {
         tell(&ours, &Report::Failed(EXIT_FAILED, format!("cannot fork: {error}")));
     }
@@ -220,23 +239,39 @@ fn run(pipe: PipeWriter, files: &Files, main: impl FnOnce(Ready<'_>) -> i32) -> 
 }
 
 fn begin(files: &Files) -> Result<PidFile, Report> {
-    let failed =
-        |what: String| move |error: io::Error| Report::Failed(EXIT_FAILED, format!("cannot {what}: {error}; choose another place for it"));
+    let failed = |what: String| {
+        move |error: io::Error| {
+            Report::Failed(
+                EXIT_FAILED,
+                format!("cannot {what}: {error}; choose another place for it"),
+            )
+        }
+    };
     umask(UMASK);
-    chdir("/").map_err(|errno| Report::Failed(EXIT_FAILED, format!("cannot change to the directory /: {errno}")))?;
+    chdir("/").map_err(|errno| {
+        Report::Failed(EXIT_FAILED, format!("cannot change to the directory /: {errno}"))
+    })?;
     let log = files.log.as_deref().unwrap_or(Path::new("/dev/null"));
     redirect(log).map_err(failed(format!("write the log {}", log.display())))?;
     PidFile::take(&files.pid_file).map_err(|error| match error {
         TakeError::Held(pid) => Report::Running(pid.as_raw()),
-        TakeError::System(error) => failed(format!("take {} for a pid file", files.pid_file.display()))(error),
+        TakeError::System(error) => {
+            failed(format!("take {} for a pid file", files.pid_file.display()))(error)
+        }
     })
 }
 
 /// Standard input and output lead nowhere, standard error to the log.
 fn redirect(log: &Path) -> io::Result<()> {
     let nowhere = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    // Each line behind the last, also when the file was emptied in between, as logrotate's copytruncate does.
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(log)?;
+    // Each line behind the last, also when the file was emptied in between, as logrotate's
+    // copytruncate does.
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
+        .open(log)?;
     // A pipe, say, has somebody at its other end, who could keep the daemon from going on.
     let kind = log.metadata()?.file_type();
     if !kind.is_file() && !kind.is_char_device() {

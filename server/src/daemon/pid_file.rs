@@ -1,24 +1,27 @@
 //! The pid file: it makes sure that only one daemon runs at a time, and says which process it is.
 //!
-//! **The lock counts, not the file.** A killed daemon leaves its file behind, and by then another process may have its
-//! pid. The lock ends with the process, however it ends. The number in the file is for people and scripts. This module
-//! only checks that it is a number, so that a process that has locked some other file is not taken for a daemon.
+//! **The lock counts, not the file.** A killed daemon leaves its file behind, and by then another
+//! process may have its pid. The lock ends with the process, however it ends. The number in the
+//! file is for people and scripts. This module only checks that it is a number, so that a process
+//! that has locked some other file is not taken for a daemon.
 //!
-//! **A record lock** (`F_SETLK`, see fcntl_locking(2)), not `flock`. A child that is forked later does not hold it, and
-//! the kernel says which process has it (`F_GETLK`), by the pid that is valid for the asking process. With `flock` the
-//! pid must be read from the file: between locking and writing the file still names the last daemon, and in a container
-//! the number means another process outside. The price: the lock is released when its process closes *any* descriptor of
-//! the file. So the daemon itself must not call [`Holder::find`], nor read the file.
+//! **A record lock** (`F_SETLK`, see fcntl_locking(2)), not `flock`. A child that is forked later
+//! does not hold it, and the kernel says which process has it (`F_GETLK`), by the pid that is valid
+//! for the asking process. With `flock` the pid must be read from the file: between locking and
+//! writing the file still names the last daemon, and in a container the number means another
+//! process outside. The price: the lock is released when its process closes *any* descriptor of the
+//! file. So the daemon itself must not call [`Holder::find`], nor read the file.
 //!
-//! **Locked first, then emptied and written.** If two processes that start at once each checked for the file and then
-//! wrote it, both would run.
+//! **Locked first, then emptied and written.** If two processes that start at once each checked for
+//! the file and then wrote it, both would run.
 //!
-//! **Removed while it is locked.** A process that opened the file before that would get the lock of a file without a
-//! name, and two would run. So a process that has the lock checks whether the path still leads to the locked file, and if
-//! not, starts again. Leaving the file in place would be simpler, but some programs take the file for a running daemon.
-//! On a frozen file system unlink(2) blocks, and not even SIGKILL ends that. So a child process removes the file, and the
-//! daemon waits for it for a bounded time. A daemon that starts meanwhile waits until the file is gone, by a third lock.
-//! If a user removes the file of a running daemon by hand, a second daemon can start.
+//! **Removed while it is locked.** A process that opened the file before that would get the lock of
+//! a file without a name, and two would run. So a process that has the lock checks whether the path
+//! still leads to the locked file, and if not, starts again. Leaving the file in place would be
+//! simpler, but some programs take the file for a running daemon. On a frozen file system unlink(2)
+//! blocks, and not even SIGKILL ends that. So a child process removes the file, and the daemon
+//! waits for it for a bounded time. A daemon that starts meanwhile waits until the file is gone, by
+//! a third lock. If a user removes the file of a running daemon by hand, a second daemon can start.
 
 use crate::sys::process::{EndWatch, fork_outliving, reap_within};
 use nix::errno::Errno;
@@ -32,21 +35,23 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Once a file vanished or a holder ended between two looks, it is tried again, so often. Each time somebody else got on.
+/// Once a file vanished or a holder ended between two looks, it is tried again, so often. Each time
+/// somebody else got on.
 const TRIES_MAX: usize = 100;
 
 /// One that was killed is given so long to be gone.
 const ENDING_MAX: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Which byte of the file is locked by which process: the holder, the one that has asked it to stop, the
-/// one that removes the file, and a holder in the foreground once more.
+/// Which byte of the file is locked by which process: the holder, the one that has asked it to
+/// stop, the one that removes the file, and a holder in the foreground once more.
 const HOLDS: libc::off_t = 0;
 const ASKS: libc::off_t = 1;
 const REMOVES: libc::off_t = 2;
 const IN_FOREGROUND: libc::off_t = 3;
 
-/// How long the removal of the file is waited for. On a file system that is frozen it takes until that is thawed.
+/// How long the removal of the file is waited for. On a file system that is frozen it takes until
+/// that is thawed.
 const REMOVED: Duration = Duration::from_millis(500);
 
 /// A file longer than this never was a pid file. It isn't emptied, whatever it is.
@@ -82,15 +87,18 @@ pub struct Holder {
 }
 
 impl PidFile {
-    /// Locks the file for this process and writes its pid to it, with a newline. It is made if need be, readable for whom the umask lets.
+    /// Locks the file for this process and writes its pid to it, with a newline. It is made if need
+    /// be, readable for whom the umask lets.
     ///
     /// # Errors
-    /// Those of open(2) (a symbolic link is not followed: what it leads to would be overwritten) and fcntl(2).
+    /// Those of open(2) (a symbolic link is not followed: what it leads to would be overwritten)
+    /// and fcntl(2).
     pub fn take(path: &Path) -> Result<PidFile, TakeError> {
         PidFile::take_as(path, &[HOLDS])
     }
 
-    /// The same for a process that is no daemon: a terminal, a service manager or a program waits for it. See [`Holder::is_in_foreground`].
+    /// The same for a process that is no daemon: a terminal, a service manager or a program waits
+    /// for it. See [`Holder::is_in_foreground`].
     ///
     /// # Errors
     /// As with [`PidFile::take`].
@@ -99,12 +107,15 @@ impl PidFile {
         PidFile::take_as(path, &[IN_FOREGROUND, HOLDS])
     }
 
-    /// Tries again for a moment while the holder is ending: one that was killed has the file until it is gone.
+    /// Tries again for a moment while the holder is ending: one that was killed has the file until
+    /// it is gone.
     fn take_as(path: &Path, bytes: &[libc::off_t]) -> Result<PidFile, TakeError> {
         let start = Instant::now();
         loop {
             match PidFile::try_take(path, bytes) {
-                Err(TakeError::Held(pid)) if is_ending(pid) && start.elapsed() < ENDING_MAX => std::thread::sleep(LOOK_AGAIN),
+                Err(TakeError::Held(pid)) if is_ending(pid) && start.elapsed() < ENDING_MAX => {
+                    std::thread::sleep(LOOK_AGAIN)
+                }
                 taken => return taken,
             }
         }
@@ -114,9 +125,18 @@ impl PidFile {
         for _ in 0..TRIES_MAX {
             // Not emptied by this: it may be another's.
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+            options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o644)
+                .custom_flags(libc::O_NOFOLLOW);
             let file = options.open(path)?;
-            match bytes.iter().try_for_each(|&byte| fcntl(&file, FcntlArg::F_SETLK(&lock_of(byte))).map(drop)) {
+            match bytes
+                .iter()
+                .try_for_each(|&byte| fcntl(&file, FcntlArg::F_SETLK(&lock_of(byte))).map(drop))
+            {
                 // The one who had it before is about to remove it.
                 Ok(_) if is_locked(&file, REMOVES)? => {
                     drop(file);
@@ -152,9 +172,11 @@ impl PidFile {
         }
     }
 
-    /// Removes the file in the place of `holder`, which lets go of it. The holder may have ended by now, and another process may hold the file.
+    /// Removes the file in the place of `holder`, which lets go of it. The holder may have ended by
+    /// now, and another process may hold the file.
     ///
-    /// A process that locks the file from now on sees that it is being removed, and waits. A process that locked it before is seen here.
+    /// A process that locks the file from now on sees that it is being removed, and waits. A
+    /// process that locked it before is seen here.
     fn remove_for(&self, holder: Pid) -> io::Result<()> {
         fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(REMOVES)))?;
         if locked_by(&self.file, HOLDS)?.is_none_or(|now| now == holder) {
@@ -173,7 +195,9 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         // The lock ends after this, with the descriptor.
         let holder = Pid::this();
-        let removing = fork_outliving(&[self.file.as_fd()], |_file| i32::from(self.remove_for(holder).is_err()));
+        let removing = fork_outliving(&[self.file.as_fd()], |_file| {
+            i32::from(self.remove_for(holder).is_err())
+        });
         match removing {
             Ok(child) => reap_within(child, REMOVED),
             // No process, or this one has other threads.
@@ -188,7 +212,13 @@ impl Holder {
     /// # Errors
     /// Those of open(2), fcntl(2) and pidfd_open(2); and if the holder can't be seen from here.
     pub fn find(path: &Path) -> io::Result<Option<Holder>> {
-        let open = |write| OpenOptions::new().read(true).write(write).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+        let open = |write| {
+            OpenOptions::new()
+                .read(true)
+                .write(write)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(path)
+        };
         // Who may only read it can see who holds it.
         let file = match open(true).or_else(|_| open(false)) {
             Ok(file) => file,
@@ -202,18 +232,22 @@ impl Holder {
                 (Err(Errno::ESRCH), _) | (_, Err(Errno::ESRCH)) => continue,
                 (Err(errno), _) | (_, Err(errno)) => return Err(errno.into()),
             };
-            // It had the lock before and has it still, so it lived in between, and the pid was nobody else's.
+            // It had the lock before and has it still, so it lived in between, and the pid was
+            // nobody else's.
             if locked_by(&file, HOLDS)? != Some(pid) {
                 continue;
             }
             if has_a_number(&file)? {
                 return Ok(Some(Holder { pid, group, watch, file }));
             }
-            // It is about to write it; or it is somebody's database, and whoever has that locked is none of ours.
+            // It is about to write it; or it is somebody's database, and whoever has that locked is
+            // none of ours.
             std::thread::sleep(LOOK_AGAIN);
         }
         let why = match locked_by(&file, HOLDS)? {
-            Some(pid) if !has_a_number(&file)? => io::Error::other(format!("it is not a pid file, although pid {pid} holds a lock on it")),
+            Some(pid) if !has_a_number(&file)? => io::Error::other(format!(
+                "it is not a pid file, although pid {pid} holds a lock on it"
+            )),
             _ => keeps_changing(),
         };
         Err(why)
@@ -230,7 +264,8 @@ impl Holder {
     /// `EPERM` if it is another user's.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         // Its number alone may be another's by now. While it has the lock it lives.
-        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file, HOLDS)? != Some(pid)) {
+        if matches!(self.watch, EndWatch::Number(pid) if locked_by(&self.file, HOLDS)? != Some(pid))
+        {
             return Ok(());
         }
         match self.watch.signal(signal) {
@@ -244,10 +279,14 @@ impl Holder {
         Ok(self.watch.wait(timeout)?)
     }
 
-    /// Whether nobody else is waiting for it to stop, who has asked it to. Who asks a second time insists, and that is for people to decide.
-    /// From then on this process is the one who has asked, as long as this exists.
+    /// Whether nobody else is waiting for it to stop, who has asked it to. Who asks a second time
+    /// insists, and that is for people to decide. From then on this process is the one who has
+    /// asked, as long as this exists.
     pub fn is_first_to_ask(&self) -> bool {
-        !matches!(fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(ASKS))), Err(Errno::EAGAIN | Errno::EACCES))
+        !matches!(
+            fcntl(&self.file, FcntlArg::F_SETLK(&lock_of(ASKS))),
+            Err(Errno::EAGAIN | Errno::EACCES)
+        )
     }
 }
 
@@ -263,7 +302,9 @@ fn locked_by(file: &File, byte: libc::off_t) -> io::Result<Option<Pid>> {
     match (i32::from(lock.l_type), lock.l_pid) {
         (libc::F_UNLCK, _) => Ok(None),
         (_, pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
-        _ => Err(io::Error::other("it is locked by a process that can't be seen from here, in another container or on another machine")),
+        _ => Err(io::Error::other(
+            "it is locked by a process that can't be seen from here, in another container or on another machine",
+        )),
     }
 }
 
@@ -272,30 +313,47 @@ fn is_locked(file: &File, byte: libc::off_t) -> io::Result<bool> {
     Ok(i32::from(lock_found(file, byte)?.l_type) != libc::F_UNLCK)
 }
 
-/// The lock that keeps this process from locking a byte of the file; of type `F_UNLCK` if there is none. Source: fcntl(2), F_GETLK.
+/// The lock that keeps this process from locking a byte of the file; of type `F_UNLCK` if there is
+/// none. Source: fcntl(2), F_GETLK.
 fn lock_found(file: &File, byte: libc::off_t) -> io::Result<libc::flock> {
     let mut lock = lock_of(byte);
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
     Ok(lock)
 }
 
-/// Whether a process was killed and isn't gone yet. Sources: proc_pid_status(5), `SigPnd`; proc_pid_stat(5), `state` and `flags`.
+/// Whether a process was killed and isn't gone yet. Sources: proc_pid_status(5), `SigPnd`;
+/// proc_pid_stat(5), `state` and `flags`.
 fn is_ending(pid: Pid) -> bool {
     /// Of a process that exits. Source: the kernel's include/linux/sched.h.
     const PF_EXITING: u64 = 0x4;
     let text = |file| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let status = text("status");
-    let pending = |field| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(field)?.trim(), 16).ok()).unwrap_or(0);
-    let is_killed = (pending("SigPnd:") | pending("ShdPnd:")) >> (Signal::SIGKILL as u64 - 1) & 1 == 1;
+    let pending = |field| {
+        status
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix(field)?.trim(), 16).ok())
+            .unwrap_or(0)
+    };
+    let is_killed =
+        (pending("SigPnd:") | pending("ShdPnd:")) >> (Signal::SIGKILL as u64 - 1) & 1 == 1;
     let stat = text("stat");
     let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    let (state, flags) = (fields.next().unwrap_or_default(), fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0));
+    let (state, flags) = (
+        fields.next().unwrap_or_default(),
+        fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0),
+    );
     status.is_empty() || is_killed || matches!(state, "Z" | "X") || flags & PF_EXITING != 0
 }
 
 /// A lock of one byte, there or not.
 fn lock_of(byte: libc::off_t) -> libc::flock {
-    libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: byte, l_len: 1, l_pid: 0 }
+    libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: byte,
+        l_len: 1,
+        l_pid: 0,
+    }
 }
 
 /// Whether it is a regular file with a number in it, and nothing else.
@@ -306,13 +364,17 @@ fn has_a_number(file: &File) -> io::Result<bool> {
     }
     let mut bytes = vec![0; found.len() as usize];
     let length = file.read_at(&mut bytes, 0)?;
-    Ok(bytes[..length].strip_suffix(b"\n").is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)))
+    Ok(bytes[..length]
+        .strip_suffix(b"\n")
+        .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)))
 }
 
 /// Whether a path leads to the file that is open.
 fn is_at(file: &File, path: &Path) -> bool {
     let number = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-    file.metadata().is_ok_and(|open| fs::symlink_metadata(path).is_ok_and(|there| number(&open) == number(&there)))
+    file.metadata().is_ok_and(|open| {
+        fs::symlink_metadata(path).is_ok_and(|there| number(&open) == number(&there))
+    })
 }
 
 fn keeps_changing() -> io::Error {

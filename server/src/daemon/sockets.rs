@@ -1,5 +1,5 @@
-//! The addresses on which a process listens, as the kernel reports them: its sockets, looked up in the tables of its
-//! network namespace.
+//! The addresses on which a process listens, as the kernel reports them: its sockets, looked up in
+//! the tables of its network namespace.
 //!
 //! Sources: proc_pid_fd(5), proc_pid_net(5), `tcp`, `tcp6`, `udp`, `udp6`.
 
@@ -12,19 +12,29 @@ use std::path::Path;
 const TCP_LISTEN: &str = "0A";
 const UDP_UNCONNECTED: &str = "07";
 
-/// Transport and address of each socket on which a process listens. Empty if that can't be seen: it is another user's.
+/// Transport and address of each socket on which a process listens. Empty if that can't be seen: it
+/// is another user's.
 pub fn listening(pid: Pid) -> Vec<(&'static str, SocketAddr)> {
     let process = Path::new("/proc").join(pid.to_string());
     let descriptors = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-    let inode = |target: std::path::PathBuf| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
-    let own: BTreeSet<String> = descriptors.filter_map(|entry| inode(entry.path().read_link().ok()?)).collect();
-    let tables =
-        [("tcp", "tcp", TCP_LISTEN), ("tcp", "tcp6", TCP_LISTEN), ("udp", "udp", UDP_UNCONNECTED), ("udp", "udp6", UDP_UNCONNECTED)];
+    let inode = |target: std::path::PathBuf| {
+        Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+    };
+    let own: BTreeSet<String> =
+        descriptors.filter_map(|entry| inode(entry.path().read_link().ok()?)).collect();
+    let tables = [
+        ("tcp", "tcp", TCP_LISTEN),
+        ("tcp", "tcp6", TCP_LISTEN),
+        ("udp", "udp", UDP_UNCONNECTED),
+        ("udp", "udp6", UDP_UNCONNECTED),
+    ];
     let mut found = Vec::new();
     for (transport, table, state) in tables {
         let table = std::fs::read_to_string(process.join("net").join(table)).unwrap_or_default();
         let rows = table.lines().skip(1).filter_map(|line| row(line, state));
-        found.extend(rows.filter(|(_, inode)| own.contains(*inode)).map(|(address, _)| (transport, address)));
+        found.extend(
+            rows.filter(|(_, inode)| own.contains(*inode)).map(|(address, _)| (transport, address)),
+        );
     }
     found
 }
@@ -42,7 +52,9 @@ fn row<'a>(line: &'a str, state: &str) -> Option<(SocketAddr, &'a str)> {
 
 /// Words of 32 bits, each with its bytes in the machine's order.
 fn ip_of(hex: &str) -> Option<IpAddr> {
-    let word = |index: usize| u32::from_str_radix(hex.get(index * 8..index * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let word = |index: usize| {
+        u32::from_str_radix(hex.get(index * 8..index * 8 + 8)?, 16).ok().map(u32::to_ne_bytes)
+    };
     match hex.len() {
         8 => Some(Ipv4Addr::from(word(0)?).into()),
         32 => {
@@ -63,7 +75,8 @@ mod tests {
 
     #[test]
     fn what_this_process_listens_on_is_found_and_a_connection_is_not() {
-        let tcp = [TcpListener::bind("127.0.0.1:0"), TcpListener::bind("[::1]:0")].map(|listener| listener.ok());
+        let tcp = [TcpListener::bind("127.0.0.1:0"), TcpListener::bind("[::1]:0")]
+            .map(|listener| listener.ok());
         let udp = UdpSocket::bind("127.0.0.2:0").unwrap();
         let client = TcpStream::connect(tcp[0].as_ref().unwrap().local_addr().unwrap()).unwrap();
         let found = listening(Pid::this());
@@ -76,9 +89,13 @@ mod tests {
 
     #[test]
     fn a_row_that_is_none_is_passed_over() {
-        for line in
-            ["", "0: 0100007F:1F90", "0: 01:1F90 0 0A 0 0 0 0 0 7", "0: 0100007F:XY 0 0A 0 0 0 0 0 7", "0: 0100007F:1F90 0 01 0 0 0 0 0 7"]
-        {
+        for line in [
+            "",
+            "0: 0100007F:1F90",
+            "0: 01:1F90 0 0A 0 0 0 0 0 7",
+            "0: 0100007F:XY 0 0A 0 0 0 0 0 7",
+            "0: 0100007F:1F90 0 01 0 0 0 0 0 7",
+        ] {
             assert_eq!(row(line, TCP_LISTEN), None, "{line}");
         }
     }

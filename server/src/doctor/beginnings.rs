@@ -26,7 +26,9 @@ fn in_child(what: &str, deadline: Instant, work: impl FnOnce() -> i32) -> Result
     let patience = deadline.saturating_duration_since(Instant::now());
     match child.join_timeout(patience) {
         Some(End::Exited(0)) => Ok(()),
-        Some(End::Exited(number @ 1..FAILED)) => Err(format!("cannot {what}: {}", Errno::from_raw(number))),
+        Some(End::Exited(number @ 1..FAILED)) => {
+            Err(format!("cannot {what}: {}", Errno::from_raw(number)))
+        }
         Some(end) => Err(format!("cannot {what}: the child that tried {end}")),
         None => Err(format!("cannot {what}: the child that tried did not end")),
     }
@@ -35,19 +37,32 @@ fn in_child(what: &str, deadline: Instant, work: impl FnOnce() -> i32) -> Result
 /// In a child: a process with threads can't fork, and this one has to.
 pub(super) fn threads(deadline: Instant) -> Result<(), Failure> {
     in_child("start a thread (clone3, clone)", deadline, || {
-        start_threads(THREADS, STACK_BYTES).map_or_else(|error| error.raw_os_error().unwrap_or(FAILED), |()| 0)
+        start_threads(THREADS, STACK_BYTES)
+            .map_or_else(|error| error.raw_os_error().unwrap_or(FAILED), |()| 0)
     })
 }
 
 pub(super) fn waiting(_: Instant) -> Result<(), Failure> {
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(cannot("make an epoll instance (epoll_create1)"))?;
-    let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).map_err(cannot("make an eventfd (eventfd2)"))?;
-    epoll.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, 7)).map_err(cannot("add an eventfd (epoll_ctl)"))?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+        .map_err(cannot("make an epoll instance (epoll_create1)"))?;
+    let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+        .map_err(cannot("make an eventfd (eventfd2)"))?;
+    epoll
+        .add(&event, EpollEvent::new(EpollFlags::EPOLLIN, 7))
+        .map_err(cannot("add an eventfd (epoll_ctl)"))?;
     let mut found = [EpollEvent::empty(); 2];
     let start = Instant::now();
-    let mut wait = || epoll.wait(&mut found, EpollTimeout::from(SOON)).map_err(cannot("wait for events (epoll_wait)"));
+    let mut wait = || {
+        epoll
+            .wait(&mut found, EpollTimeout::from(SOON))
+            .map_err(cannot("wait for events (epoll_wait)"))
+    };
     expect("events before there was one", wait()?, 0)?;
-    expect("whether the wait took its time", start.elapsed() >= Duration::from_millis(SOON.into()), true)?;
+    expect(
+        "whether the wait took its time",
+        start.elapsed() >= Duration::from_millis(SOON.into()),
+        true,
+    )?;
     event.write(1).map_err(cannot("write to an eventfd"))?;
     expect("events when there was one", wait()?, 1)
 }
@@ -58,7 +73,8 @@ pub(super) fn signals(deadline: Instant) -> Result<(), Failure> {
         let take = || {
             let mask = signal_set([Signal::SIGUSR1 as i32])?;
             mask.thread_block()?;
-            let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+            let signals =
+                SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
             raise(Signal::SIGUSR1)?;
             signals.read_signal()
         };

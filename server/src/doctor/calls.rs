@@ -1,9 +1,9 @@
-//! Checks that the system calls without which no client can be served are allowed. The server does not start without
-//! them.
+//! Checks that the system calls without which no client can be served are allowed. The server does
+//! not start without them.
 //!
-//! A seccomp profile refuses a call whatever its arguments are. So each call is tried with arguments for which the kernel
-//! does nothing and has exactly one answer. Any other answer is a refusal. A try takes a microsecond and needs no
-//! network.
+//! A seccomp profile refuses a call whatever its arguments are. So each call is tried with
+//! arguments for which the kernel does nothing and has exactly one answer. Any other answer is a
+//! refusal. A try takes a microsecond and needs no network.
 
 use super::Failure;
 use crate::sys::futex::try_to_wake_all;
@@ -30,7 +30,11 @@ struct Call {
 }
 
 const OF_CLIENTS: [Call; 6] = [
-    Call { what: "wake who waits (futex)", attempt: || try_to_wake_all(&AtomicU32::new(0)), answer: Ok(()) },
+    Call {
+        what: "wake who waits (futex)",
+        attempt: || try_to_wake_all(&AtomicU32::new(0)),
+        answer: Ok(()),
+    },
     Call {
         what: "accept connections (accept4)",
         attempt: || accept4(NO_DESCRIPTOR, SockFlag::empty()).map(drop),
@@ -65,7 +69,8 @@ const OF_WAITING: [Call; 1] = [Call {
     answer: Err(Errno::ECHILD),
 }];
 
-const OF_KILLING: [Call; 1] = [Call { what: "kill a child (kill)", attempt: || kill(Pid::this(), None), answer: Ok(()) }];
+const OF_KILLING: [Call; 1] =
+    [Call { what: "kill a child (kill)", attempt: || kill(Pid::this(), None), answer: Ok(()) }];
 
 pub(super) fn of_clients(_: Instant) -> Result<(), Failure> {
     are_allowed(&OF_CLIENTS)

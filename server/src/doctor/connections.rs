@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Both ends of a connection. Neither ever waits. Closing resets it, so that no port is left in TIME_WAIT.
+/// Both ends of a connection. Neither ever waits. Closing resets it, so that no port is left in
+/// TIME_WAIT.
 pub(super) struct Connection {
     pub(super) client: TcpStream,
     /// As the server would have it.
@@ -21,7 +22,8 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects over loopback.
     pub(super) fn open(deadline: Instant) -> Result<Connection, Failure> {
-        let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let patience =
+            deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let open = || {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let client = TcpStream::connect_timeout(&listener.local_addr()?, patience)?;
@@ -46,7 +48,8 @@ impl Connection {
         positions(self.accepted.as_fd()).map_err(cannot("read its positions"))
     }
 
-    /// Has the client send, and waits until all that it has sent and wasn't taken, `unread` bytes, is there.
+    /// Has the client send, and waits until all that it has sent and wasn't taken, `unread` bytes,
+    /// is there.
     pub(super) fn send(&self, bytes: &[u8], unread: usize) -> Result<(), Failure> {
         (&self.client).write_all(bytes).map_err(cannot("send"))?;
         self.wait_for_unread(unread)
@@ -65,7 +68,9 @@ impl Connection {
     /// Ends the client's side, and waits until the accepted socket has noticed.
     fn end_input(&self) -> Result<(), Failure> {
         self.client.shutdown(Shutdown::Write).map_err(cannot("shut a socket"))?;
-        wait_until(self.deadline, "the end of input", || is_ready(&self.accepted, EpollFlags::EPOLLRDHUP))
+        wait_until(self.deadline, "the end of input", || {
+            is_ready(&self.accepted, EpollFlags::EPOLLRDHUP)
+        })
     }
 
     fn set_low_water(&self, bytes: usize) -> Result<(), Failure> {
@@ -78,7 +83,11 @@ impl Connection {
 }
 
 /// Reads exactly `len` bytes of a socket that doesn't wait.
-pub(super) fn read(mut socket: &TcpStream, len: usize, deadline: Instant) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(
+    mut socket: &TcpStream,
+    len: usize,
+    deadline: Instant,
+) -> Result<Vec<u8>, Failure> {
     let mut buffer = vec![0; len];
     let mut count = 0;
     wait_until(deadline, &format!("{len} bytes to read"), || {
@@ -88,13 +97,15 @@ pub(super) fn read(mut socket: &TcpStream, len: usize, deadline: Instant) -> Res
     Ok(buffer)
 }
 
-/// Whether epoll, which is what a worker waits with, tells now that a socket is ready for one of these.
+/// Whether epoll, which is what a worker waits with, tells now that a socket is ready for one of
+/// these.
 fn is_ready(socket: &TcpStream, flags: EpollFlags) -> bool {
     let look = || -> nix::Result<bool> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(socket, EpollEvent::new(flags, 0))?;
         let mut events = [EpollEvent::empty()];
-        Ok(epoll.wait(&mut events, EpollTimeout::ZERO)? == 1 && events[0].events().intersects(flags))
+        Ok(epoll.wait(&mut events, EpollTimeout::ZERO)? == 1
+            && events[0].events().intersects(flags))
     };
     look().unwrap_or(false)
 }
@@ -118,20 +129,36 @@ pub(super) fn input_position(deadline: Instant) -> Result<(), Failure> {
 pub(super) fn output_position(deadline: Instant) -> Result<(), Failure> {
     const CHUNK: [u8; 4_096] = [b'x'; 4_096];
     let mut connection = Connection::open(deadline)?;
-    SockRef::from(&connection.accepted).set_send_buffer_size(2 * CHUNK.len()).map_err(cannot("set SO_SNDBUF"))?;
+    SockRef::from(&connection.accepted)
+        .set_send_buffer_size(2 * CHUNK.len())
+        .map_err(cannot("set SO_SNDBUF"))?;
     let mut written = 0;
     // Until output waits here because the client reads none.
     while let Ok(count) = connection.accepted.write(&CHUNK) {
         written += count as u64;
-        expect("bytes handed over as they were written", connection.positions()?.handed_over, written)?;
+        expect(
+            "bytes handed over as they were written",
+            connection.positions()?.handed_over,
+            written,
+        )?;
     }
     read(&connection.client, CHUNK.len(), deadline)?;
     expect("bytes handed over after some were read", connection.positions()?.handed_over, written)?;
     connection.accepted.shutdown(Shutdown::Write).map_err(cannot("shut a socket"))?;
-    expect("bytes handed over after the end was sent", connection.positions()?.handed_over, written)?;
+    expect(
+        "bytes handed over after the end was sent",
+        connection.positions()?.handed_over,
+        written,
+    )?;
     read(&connection.client, written as usize - CHUNK.len(), deadline)?;
-    wait_until(deadline, "the end of output", || is_ready(&connection.client, EpollFlags::EPOLLRDHUP))?;
-    expect("bytes handed over after everything was read", connection.positions()?.handed_over, written)
+    wait_until(deadline, "the end of output", || {
+        is_ready(&connection.client, EpollFlags::EPOLLRDHUP)
+    })?;
+    expect(
+        "bytes handed over after everything was read",
+        connection.positions()?.handed_over,
+        written,
+    )
 }
 
 pub(super) fn peek_and_consume(deadline: Instant) -> Result<(), Failure> {
@@ -143,7 +170,11 @@ pub(super) fn peek_and_consume(deadline: Instant) -> Result<(), Failure> {
         expect(&format!("what the {time} peek saw"), &buffer[..count], b"0123456789")?;
     }
     connection.wait_for_unread(10)?;
-    expect("bytes that MSG_TRUNC took of 4", consume(connection.accepted.as_fd(), 4).map_err(cannot("take without a copy"))?, 4)?;
+    expect(
+        "bytes that MSG_TRUNC took of 4",
+        consume(connection.accepted.as_fd(), 4).map_err(cannot("take without a copy"))?,
+        4,
+    )?;
     connection.wait_for_unread(6)?;
     expect("what was left", connection.take(6)?.as_slice(), b"456789")
 }

@@ -1,9 +1,11 @@
-//! The doctor: tries what forkchat needs of the kernel on this machine, and reports which guarantees hold.
+//! The doctor: tries what forkchat needs of the kernel on this machine, and reports which
+//! guarantees hold.
 //!
-//! `forkchat-server doctor` runs [`CHECKS`] in a pool of processes, over loopback and with child processes, and prints a
-//! line for each. At its start the server runs the checks that need no fork. It refuses to start without the calls that
-//! are indispensable ([`needed`]), and warns about the rest ([`quick`]). A check changes nothing on the machine, has a
-//! deadline, and leaves no process and no socket behind.
+//! `forkchat-server doctor` runs [`CHECKS`] in a pool of processes, over loopback and with child
+//! processes, and prints a line for each. At its start the server runs the checks that need no
+//! fork. It refuses to start without the calls that are indispensable ([`needed`]), and warns about
+//! the rest ([`quick`]). A check changes nothing on the machine, has a deadline, and leaves no
+//! process and no socket behind.
 //!
 //! | file | what it checks |
 //! |---|---|
@@ -29,7 +31,8 @@ pub const EXIT_ALL_HOLD: i32 = 0;
 /// Something doesn't hold, or couldn't be tried.
 pub const EXIT_SOME_FAIL: i32 = 1;
 
-/// How long a check waits for what it expects. It takes well below a millisecond, with a fork a few.
+/// How long a check waits for what it expects. It takes well below a millisecond, with a fork a
+/// few.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The same at the server's start, where nothing waits for another process.
 const DEADLINE_QUICK: Duration = Duration::from_millis(250);
@@ -84,15 +87,22 @@ pub enum Guarantee {
 
 impl Guarantee {
     /// All of them, in the order in which they are told.
-    pub const ALL: [Guarantee; 5] =
-        [Guarantee::Service, Guarantee::Connections, Guarantee::UnfinishedLines, Guarantee::Log, Guarantee::NoOrphans];
+    pub const ALL: [Guarantee; 5] = [
+        Guarantee::Service,
+        Guarantee::Connections,
+        Guarantee::UnfinishedLines,
+        Guarantee::Log,
+        Guarantee::NoOrphans,
+    ];
 }
 
 impl fmt::Display for Guarantee {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Guarantee::Service => "the server's processes start, and clients are served",
-            Guarantee::Connections => "a worker's death closes no connection; no byte of it is lost and none comes twice",
+            Guarantee::Connections => {
+                "a worker's death closes no connection; no byte of it is lost and none comes twice"
+            }
             Guarantee::UnfinishedLines => "an unfinished line costs no CPU time",
             Guarantee::Log => "a death at any moment leaves the log whole and its lock free",
             Guarantee::NoOrphans => "no process outlives the supervisor",
@@ -258,12 +268,15 @@ struct Report {
     replaced: Vec<&'static str>,
 }
 
-/// Runs every check and prints what came out. Returns the exit code. The calling process must have one thread.
+/// Runs every check and prints what came out. Returns the exit code. The calling process must have
+/// one thread.
 pub fn run() -> i32 {
     let kernel = nix::sys::utsname::uname();
     let kernel = kernel.as_ref().map_or_else(
         |errno| format!("unknown kernel: {errno}"),
-        |kernel| format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy()),
+        |kernel| {
+            format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy())
+        },
     );
     let replaced = replaced_calls();
     // As the server does. Where that fails the check of threads tells.
@@ -272,18 +285,36 @@ pub fn run() -> i32 {
     let report = Report { kernel, results, replaced };
     // Who closes the pipe has read enough; the exit code tells the rest.
     let _ = write!(std::io::stdout(), "{report}");
-    if report.results.iter().all(|(_, result)| result.is_ok()) { EXIT_ALL_HOLD } else { EXIT_SOME_FAIL }
+    if report.results.iter().all(|(_, result)| result.is_ok()) {
+        EXIT_ALL_HOLD
+    } else {
+        EXIT_SOME_FAIL
+    }
 }
 
-/// What comes of each check, in order. A check that dies is one that fails, and a kernel that does what it must not may well have it die.
+/// What comes of each check, in order. A check that dies is one that fails, and a kernel that does
+/// what it must not may well have it die.
 fn run_all() -> Vec<Result<(), Failure>> {
     // What is refused never comes, however long a check waits for it.
-    let patience = if calls::of_clients(Instant::now()).is_ok() { DEADLINE } else { DEADLINE_QUICK };
+    let patience =
+        if calls::of_clients(Instant::now()).is_ok() { DEADLINE } else { DEADLINE_QUICK };
     let run = move |index: usize| (CHECKS[index].run)(Instant::now() + patience);
-    if let Err(failure) = calls::of_waiting(Instant::now()).and_then(|()| calls::of_killing(Instant::now())) {
+    if let Err(failure) =
+        calls::of_waiting(Instant::now()).and_then(|()| calls::of_killing(Instant::now()))
+    {
         // A check that ends its child would wait for that for ever.
         let not_tried = || Err(format!("not tried, since it needs child processes: {failure}"));
-        return (0..CHECKS.len()).map(|index| if CHECKS[index].at_start == AtStart::Untried { not_tried() } else { run(index) }).collect();
+        return (0..CHECKS.len())
+            .map(
+                |index| {
+                    if CHECKS[index].at_start == AtStart::Untried {
+                        not_tried()
+                    } else {
+                        run(index)
+                    }
+                },
+            )
+            .collect();
     }
     // Where there is no pool to be had, the checks tell why.
     match Pool::start("doctor", PROCESSES, run) {
@@ -296,7 +327,9 @@ fn run_all() -> Vec<Result<(), Failure>> {
                 match ticket.map(|ticket| pool.get_timeout(ticket, left)) {
                     Ok(Some(Ok(found))) => found,
                     Ok(Some(Err(error))) => Err(error.to_string()),
-                    Ok(None) => Err(format!("it did not end within {} s", (DEADLINE * 2).as_secs())),
+                    Ok(None) => {
+                        Err(format!("it did not end within {} s", (DEADLINE * 2).as_secs()))
+                    }
                     Err(error) => Err(error.to_string()),
                 }
             };
@@ -306,8 +339,8 @@ fn run_all() -> Vec<Result<(), Failure>> {
     }
 }
 
-/// Runs the checks that need no other process: a line for each that doesn't hold, saying what is not guaranteed. Takes about
-/// 0.6 ms if all hold, and at most 1.25 s if none does.
+/// Runs the checks that need no other process: a line for each that doesn't hold, saying what is
+/// not guaranteed. Takes about 0.6 ms if all hold, and at most 1.25 s if none does.
 pub fn quick() -> Vec<String> {
     failures(AtStart::Warned).map(|(check, failure)| warning(check, &failure)).collect()
 }
@@ -327,7 +360,10 @@ fn failures(at_start: AtStart) -> impl Iterator<Item = (&'static Check, Failure)
 }
 
 fn warning(check: &Check, failure: &Failure) -> String {
-    format!("cannot rely on {}: {failure}; without it {}; forkchat-server doctor shows more", check.name, check.without_it)
+    format!(
+        "cannot rely on {}: {failure}; without it {}; forkchat-server doctor shows more",
+        check.name, check.without_it
+    )
 }
 
 impl fmt::Display for Report {
@@ -336,15 +372,21 @@ impl fmt::Display for Report {
         for (check, result) in &self.results {
             match result {
                 Ok(()) => writeln!(f, "ok   {:<20} {}", check.name, check.law)?,
-                Err(failure) => writeln!(f, "FAIL {}: {failure}; without it: {}", check.name, check.without_it)?,
+                Err(failure) => {
+                    writeln!(f, "FAIL {}: {failure}; without it: {}", check.name, check.without_it)?
+                }
             }
         }
         let holding = self.results.iter().filter(|(_, result)| result.is_ok()).count();
         writeln!(f, "\n{holding} of {} checks hold", self.results.len())?;
         for guarantee in Guarantee::ALL {
-            let mut failed =
-                self.results.iter().filter(|(check, result)| check.guarantees.contains(&guarantee) && result.is_err()).peekable();
-            let word = if failed.peek().is_none() { "guaranteed here:" } else { "NOT guaranteed here:" };
+            let mut failed = self
+                .results
+                .iter()
+                .filter(|(check, result)| check.guarantees.contains(&guarantee) && result.is_err())
+                .peekable();
+            let word =
+                if failed.peek().is_none() { "guaranteed here:" } else { "NOT guaranteed here:" };
             writeln!(f, "{word:<20} {guarantee}")?;
         }
         if !self.replaced.is_empty() {
@@ -365,7 +407,11 @@ fn expect<T: PartialEq + fmt::Debug>(what: &str, found: T, expected: T) -> Resul
 }
 
 /// Looks until something is so; a failure if it isn't so in time.
-fn wait_until(deadline: Instant, what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), Failure> {
+fn wait_until(
+    deadline: Instant,
+    what: &str,
+    mut is_so: impl FnMut() -> bool,
+) -> Result<(), Failure> {
     while !is_so() {
         if Instant::now() >= deadline {
             return Err(format!("waited in vain for {what}"));
@@ -380,8 +426,13 @@ mod tests {
     use super::*;
 
     fn report(results: [Result<(), &str>; 3], replaced: &[&'static str]) -> String {
-        let checks = CHECKS.into_iter().filter(|check| ["input position", "low-water mark", "robust mutex"].contains(&check.name));
-        let results = checks.zip(results).map(|(check, result)| (check, result.map_err(str::to_owned))).collect();
+        let checks = CHECKS.into_iter().filter(|check| {
+            ["input position", "low-water mark", "robust mutex"].contains(&check.name)
+        });
+        let results = checks
+            .zip(results)
+            .map(|(check, result)| (check, result.map_err(str::to_owned)))
+            .collect();
         Report { kernel: "Linux 2.6.18".into(), results, replaced: replaced.to_vec() }.to_string()
     }
 
@@ -411,7 +462,8 @@ refused here, and done without: clone3, close_range
     #[test]
     fn a_warning_names_the_check_what_was_seen_and_what_is_lost() {
         let low_water = CHECKS.iter().find(|check| check.name == "low-water mark").unwrap();
-        let failure = wait_until(Instant::now(), "2 more bytes to make it readable", || false).unwrap_err();
+        let failure =
+            wait_until(Instant::now(), "2 more bytes to make it readable", || false).unwrap_err();
         let expected = "cannot rely on low-water mark: waited in vain for 2 more bytes to make it readable; \
             without it an unfinished line costs CPU time, or stays unheard; forkchat-server doctor shows more";
         assert_eq!(warning(low_water, &failure), expected);
@@ -420,7 +472,11 @@ refused here, and done without: clone3, close_range
     #[test]
     fn what_needs_no_fork_holds_here_and_every_guarantee_is_checked() {
         assert_eq!((quick(), needed()), (Vec::new(), Ok(())));
-        assert!(Guarantee::ALL.iter().all(|guarantee| CHECKS.iter().any(|check| check.guarantees.contains(guarantee))));
+        assert!(
+            Guarantee::ALL
+                .iter()
+                .all(|guarantee| CHECKS.iter().any(|check| check.guarantees.contains(guarantee)))
+        );
     }
 
     #[test]

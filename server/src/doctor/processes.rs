@@ -1,7 +1,7 @@
 //! Checks with child processes that are killed. The calling process must have one thread.
 //!
-//! Each child ends by itself after a while, since the kernel may not kill it with its parent: that is one of the things
-//! that are checked.
+//! Each child ends by itself after a while, since the kernel may not kill it with its parent: that
+//! is one of the things that are checked.
 
 use super::connections::{Connection, read};
 use super::{DEADLINE, Failure, cannot, expect, wait_until};
@@ -20,8 +20,13 @@ use std::time::{Duration, Instant};
 /// How long a child lives that nobody kills: longer than its check.
 const LIFETIME: Duration = DEADLINE.saturating_mul(4);
 
-/// A child that does `work` with `own` and then waits to be killed. It keeps the descriptors that `keep` names.
-fn child<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, work: impl FnOnce(&T)) -> Result<Process, Failure> {
+/// A child that does `work` with `own` and then waits to be killed. It keeps the descriptors that
+/// `keep` names.
+fn child<T>(
+    own: T,
+    keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
+    work: impl FnOnce(&T),
+) -> Result<Process, Failure> {
     let main = |own| {
         work(&own);
         std::thread::sleep(LIFETIME);
@@ -41,7 +46,10 @@ fn wait_for_number(number: Value, expected: u64, deadline: Instant) -> Result<()
 
 pub(super) fn second_holder(deadline: Instant) -> Result<(), Failure> {
     let connection = Connection::open(deadline)?;
-    let (done, duplicate) = (shared_number()?, connection.accepted.try_clone().map_err(cannot("duplicate a descriptor"))?);
+    let (done, duplicate) = (
+        shared_number()?,
+        connection.accepted.try_clone().map_err(cannot("duplicate a descriptor"))?,
+    );
     connection.send(b"0123456789", 10)?;
     let work = |mut socket: &TcpStream| {
         if socket.read_exact(&mut [0; 3]).and_then(|()| socket.write_all(b"hello")).is_ok() {
@@ -53,11 +61,19 @@ pub(super) fn second_holder(deadline: Instant) -> Result<(), Failure> {
     drop(child);
     expect("what the client got", read(&connection.client, 5, deadline)?.as_slice(), b"hello")?;
     let found = connection.positions()?;
-    expect("bytes taken and handed over by the dead process", (found.taken, found.handed_over), (3, 5))?;
+    expect(
+        "bytes taken and handed over by the dead process",
+        (found.taken, found.handed_over),
+        (3, 5),
+    )?;
     let end = (&connection.client).read(&mut [0; 1]).map_err(|error| error.kind());
     expect("what the client saw of the death", end, Err(ErrorKind::WouldBlock))?;
     (&connection.accepted).write_all(b"again").map_err(cannot("go on with the connection"))?;
-    expect("what the client got from the second holder", read(&connection.client, 5, deadline)?.as_slice(), b"again")
+    expect(
+        "what the client got from the second holder",
+        read(&connection.client, 5, deadline)?.as_slice(),
+        b"again",
+    )
 }
 
 /// The writing end of a pipe that a child was not given closes while the child lives.
@@ -67,7 +83,11 @@ pub(super) fn own_descriptors(deadline: Instant) -> Result<(), Failure> {
     let _child = child((), |()| Vec::new(), |()| started.set(1))?;
     drop(writer);
     wait_for_number(started, 1, deadline)?;
-    expect("bytes in a pipe of which the child has no end", reader.read(&mut [0; 1]).map_err(cannot("read a pipe"))?, 0)
+    expect(
+        "bytes in a pipe of which the child has no end",
+        reader.read(&mut [0; 1]).map_err(cannot("read a pipe"))?,
+        0,
+    )
 }
 
 pub(super) fn descriptor_passing(deadline: Instant) -> Result<(), Failure> {
@@ -82,8 +102,13 @@ pub(super) fn descriptor_passing(deadline: Instant) -> Result<(), Failure> {
         }
     };
     let _child = child(there, |there| vec![there.as_fd()], work)?;
-    here.send(&7, Some(connection.accepted.as_fd())).map_err(|error| format!("cannot send a descriptor: {error}"))?;
-    expect("what came through the passed descriptor", read(&connection.client, 6, deadline)?.as_slice(), b"passed")
+    here.send(&7, Some(connection.accepted.as_fd()))
+        .map_err(|error| format!("cannot send a descriptor: {error}"))?;
+    expect(
+        "what came through the passed descriptor",
+        read(&connection.client, 6, deadline)?.as_slice(),
+        b"passed",
+    )
 }
 
 pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
@@ -94,13 +119,25 @@ pub(super) fn robust_mutex(deadline: Instant) -> Result<(), Failure> {
     // A guard that is dropped would unlock; this one is the child's as long as it lives.
     let work = |(): &()| std::mem::forget(mutex.lock(OWNER, Duration::ZERO));
     let child = child((), |()| Vec::new(), work)?;
-    wait_until(deadline, "a child to have the lock", || mutex.holder().is_some_and(|holder| holder.owner == OWNER))?;
-    expect("whether it could be locked while its owner lives", mutex.lock(NEXT, Duration::ZERO).is_ok(), false)?;
+    wait_until(deadline, "a child to have the lock", || {
+        mutex.holder().is_some_and(|holder| holder.owner == OWNER)
+    })?;
+    expect(
+        "whether it could be locked while its owner lives",
+        mutex.lock(NEXT, Duration::ZERO).is_ok(),
+        false,
+    )?;
     drop(child);
     for (time, is_told) in [("first", true), ("second", false)] {
         let patience = deadline.saturating_duration_since(Instant::now());
-        let guard = mutex.lock(NEXT, patience).map_err(|error| format!("cannot lock after the owner's death: {error}"))?;
-        expect(&format!("whether the {time} to lock after the owner's death was told"), guard.owner_died, is_told)?;
+        let guard = mutex
+            .lock(NEXT, patience)
+            .map_err(|error| format!("cannot lock after the owner's death: {error}"))?;
+        expect(
+            &format!("whether the {time} to lock after the owner's death was told"),
+            guard.owner_died,
+            is_told,
+        )?;
     }
     Ok(())
 }
@@ -132,7 +169,8 @@ pub(super) fn parent_death_signal(deadline: Instant) -> Result<(), Failure> {
         drop(grandchild);
         0
     };
-    let child = Process::start_with(writer, |writer| vec![writer.as_fd()], main).map_err(cannot("fork"))?;
+    let child =
+        Process::start_with(writer, |writer| vec![writer.as_fd()], main).map_err(cannot("fork"))?;
     wait_for_number(started, 1, deadline)?;
     let is_closed = |reader: &PipeReader| {
         let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];

@@ -1,5 +1,5 @@
-//! Writing to the log: lock, write after the tail, publish the new tail with one store, unlock. A writer never waits for
-//! room while it holds the lock.
+//! Writing to the log: lock, write after the tail, publish the new tail with one store, unlock. A
+//! writer never waits for room while it holds the lock.
 
 use super::batch::{Batch, blocks_of};
 use super::layout::BLOCK_WORDS;
@@ -9,14 +9,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-/// How long one waits for the log's lock before looking after its other work. Batches are written in microseconds; only a process that
-/// was stopped holds it longer, and the watchdog ends that.
+/// How long one waits for the log's lock before looking after its other work. Batches are written
+/// in microseconds; only a process that was stopped holds it longer, and the watchdog ends that.
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 
 /// Why nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// No room: somebody hasn't read enough yet. Apply what you haven't read, say so, and try again when rung.
+    /// No room: somebody hasn't read enough yet. Apply what you haven't read, say so, and try again
+    /// when rung.
     Full,
     /// The lock wasn't to be had. Try again.
     Busy,
@@ -25,10 +26,16 @@ pub enum AppendError {
 }
 
 impl EventLog {
-    /// Appends all of `batch` or nothing, and returns where it lies. All its records get the same time: `now`, or the last record's if that is later.
+    /// Appends all of `batch` or nothing, and returns where it lies. All its records get the same
+    /// time: `now`, or the last record's if that is later.
     ///
     /// The caller wakes whoever should know.
-    pub fn append(&self, me: Slot, batch: &Batch, now: Micros) -> Result<Range<Sequence>, AppendError> {
+    pub fn append(
+        &self,
+        me: Slot,
+        batch: &Batch,
+        now: Micros,
+    ) -> Result<Range<Sequence>, AppendError> {
         let blocks = batch.blocks();
         if blocks > self.geometry.batch_blocks_max() {
             return Err(AppendError::TooLarge);
@@ -36,7 +43,9 @@ impl EventLog {
         let guard = match self.header.lock.lock(me.0.into(), LOCK_WAIT) {
             Ok(guard) => guard,
             Err(LockError::TimedOut) => return Err(AppendError::Busy),
-            Err(LockError::Misused(errno)) => panic!("the log's lock is made before the first fork and taken by nobody twice: {errno}"),
+            Err(LockError::Misused(errno)) => panic!(
+                "the log's lock is made before the first fork and taken by nobody twice: {errno}"
+            ),
         };
         // `guard.owner_died` needs no mending: what the dead one wrote lies past the tail.
         let start = self.header.tail.load(Ordering::Relaxed);
@@ -55,10 +64,12 @@ impl EventLog {
         Ok(Sequence(start)..Sequence(end))
     }
 
-    /// Says that one waits for room, so that who makes some rings. Then it must try once more, and again whenever this is taken back.
+    /// Says that one waits for room, so that who makes some rings. Then it must try once more, and
+    /// again whenever this is taken back.
     pub fn want_room(&self) {
         self.header.room_wanted.store(1, Ordering::Relaxed);
-        // With the fence in `room_was_made`: either they see that room is wanted, or our next try sees the room.
+        // With the fence in `room_was_made`: either they see that room is wanted, or our next try
+        // sees the room.
         fence(Ordering::SeqCst);
     }
 
@@ -76,9 +87,11 @@ impl EventLog {
         fits(self.header.least.load(Ordering::Relaxed))
     }
 
-    /// The least of all cursors and the published snapshot's sequence: everything from there on is still needed.
+    /// The least of all cursors and the published snapshot's sequence: everything from there on is
+    /// still needed.
     pub fn least(&self) -> Sequence {
-        // SYNC cursor-reuse: with the stores of cursors; who passed a block has finished reading it before we write there.
+        // SYNC cursor-reuse: with the stores of cursors; who passed a block has finished reading it
+        // before we write there.
         let cursors = self.slots_used().iter().map(|slot| slot.cursor.load(Ordering::Acquire));
         Sequence(cursors.min().unwrap_or(u64::MAX).min(self.published_snapshot().sequence.0))
     }
@@ -89,7 +102,9 @@ impl EventLog {
         let (words, _) = bytes.as_chunks::<8>();
         let (until_end, from_begin) = words.split_at(words.len().min(self.ring.len() - start));
         let copy = |ring: &[AtomicU64], words: &[[u8; 8]]| {
-            ring.iter().zip(words).for_each(|(cell, word)| cell.store(u64::from_ne_bytes(*word), Ordering::Relaxed));
+            ring.iter()
+                .zip(words)
+                .for_each(|(cell, word)| cell.store(u64::from_ne_bytes(*word), Ordering::Relaxed));
         };
         copy(&self.ring[start..], until_end);
         copy(&self.ring, from_begin);

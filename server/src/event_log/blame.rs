@@ -1,5 +1,5 @@
-//! What each thread works on, stored before it touches the bytes. So the supervisor knows at what a process crashed. Also
-//! the list of what is quarantined.
+//! What each thread works on, stored before it touches the bytes. So the supervisor knows at what a
+//! process crashed. Also the list of what is quarantined.
 //!
 //! | two processes crashed at | then |
 //! |---|---|
@@ -7,15 +7,16 @@
 //! | a record | the record is applied, but processes that apply it from then on deliver nothing of it |
 //! | that record, without delivering it | the record is skipped: applying it crashes every copy, so no process can be past it |
 //!
-//! In each case the session that sent it is closed, and its client is sent the reason. Rendering differs from copy to
-//! copy, since each worker renders for its own sessions only. So one worker may skip the delivery, and all still have the
-//! same state.
+//! In each case the session that sent it is closed, and its client is sent the reason. Rendering
+//! differs from copy to copy, since each worker renders for its own sessions only. So one worker
+//! may skip the delivery, and all still have the same state.
 
 use super::{EventLog, Sequence, Slot, Thread};
 use forkchat_common::ids::SessionId;
 use std::sync::atomic::Ordering;
 
-/// Quarantined places that are remembered. A place lies no further back than the ring, and each costs two deaths.
+/// Quarantined places that are remembered. A place lies no further back than the ring, and each
+/// costs two deaths.
 pub(super) const QUARANTINE_MAX: usize = 64;
 
 /// What a thread is at.
@@ -61,9 +62,10 @@ impl Place {
     /// Whether it is the same place, treated the same way.
     pub fn is_same(self, other: Place) -> bool {
         match (self, other) {
-            (Place::Record { sequence, treatment, .. }, Place::Record { sequence: other, treatment: others, .. }) => {
-                sequence == other && treatment == others
-            }
+            (
+                Place::Record { sequence, treatment, .. },
+                Place::Record { sequence: other, treatment: others, .. },
+            ) => sequence == other && treatment == others,
             (one, other) => one == other,
         }
     }
@@ -76,7 +78,9 @@ impl Place {
     fn words(self) -> [u64; 4] {
         match self {
             Place::Input { session, offset } => [1, session.0, offset, 0],
-            Place::Record { sequence, session, treatment } => [2, session.0, sequence.0, treatment as u64],
+            Place::Record { sequence, session, treatment } => {
+                [2, session.0, sequence.0, treatment as u64]
+            }
         }
     }
 
@@ -84,7 +88,11 @@ impl Place {
         let session = SessionId(session);
         match kind {
             1 => Some(Place::Input { session, offset: place }),
-            2 => Some(Place::Record { sequence: Sequence(place), session, treatment: Treatment::of(treatment) }),
+            2 => Some(Place::Record {
+                sequence: Sequence(place),
+                session,
+                treatment: Treatment::of(treatment),
+            }),
             _ => None,
         }
     }
@@ -124,15 +132,19 @@ impl EventLog {
         Place::of(self.slots[slot.index()].places[thread as usize].load().0)
     }
 
-    /// Whether whoever comes to a place now finds it treated in another way: to have died there says nothing new.
+    /// Whether whoever comes to a place now finds it treated in another way: to have died there
+    /// says nothing new.
     pub fn is_outdated(&self, place: Place) -> bool {
         matches!(place, Place::Record { sequence, treatment, .. } if treatment < self.treatment(sequence))
     }
 
-    /// What is at a place has been somebody's death twice. The supervisor alone decides that. Returns what is done with it from now on.
+    /// What is at a place has been somebody's death twice. The supervisor alone decides that.
+    /// Returns what is done with it from now on.
     pub fn quarantine(&self, place: Place) -> Place {
         let place = match place {
-            Place::Record { sequence, session, treatment } => Place::Record { sequence, session, treatment: treatment.next() },
+            Place::Record { sequence, session, treatment } => {
+                Place::Record { sequence, session, treatment: treatment.next() }
+            }
             input @ Place::Input { .. } => input,
         };
         if let Place::Record { sequence, .. } = place {
@@ -155,7 +167,9 @@ impl EventLog {
     pub fn quarantine_list(&self) -> impl Iterator<Item = Place> {
         let count = self.quarantined();
         let first = count.saturating_sub(QUARANTINE_MAX as u64);
-        (first..count).filter_map(|index| Place::of(self.header.quarantine[index as usize % QUARANTINE_MAX].load().0))
+        (first..count).filter_map(|index| {
+            Place::of(self.header.quarantine[index as usize % QUARANTINE_MAX].load().0)
+        })
     }
 
     /// What is to be done with a record.

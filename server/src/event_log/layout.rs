@@ -1,5 +1,5 @@
-//! The place of each word. Every structure here is in shared memory: only words, no pointers, and all zeroes is a valid
-//! state.
+//! The place of each word. Every structure here is in shared memory: only words, no pointers, and
+//! all zeroes is a valid state.
 //!
 //! A record in the ring, in blocks of 64 bytes (8 words):
 //!
@@ -11,8 +11,9 @@
 //! └───────────┴────────────┴──────────────────────────────┴─────────┘
 //! ```
 //!
-//! A record's sequence is the number of the block in which it begins, counted from the run's start time in µs. So a
-//! sequence is an address: block `sequence mod ring_blocks`. Records wrap around the ring's end at any block.
+//! A record's sequence is the number of the block in which it begins, counted from the run's start
+//! time in µs. So a sequence is an address: block `sequence mod ring_blocks`. Records wrap around
+//! the ring's end at any block.
 
 use super::blame::QUARANTINE_MAX;
 use crate::ipc::mutex::Mutex;
@@ -30,10 +31,12 @@ pub const RECORD_HEADER_WORDS: usize = 2;
 pub const RING_BYTES_MIN: usize = 1 << 20;
 /// The largest ring.
 pub const RING_BYTES_MAX: usize = 1 << 36;
-/// Snapshots that may wait to be published at a time. They wait up to half the ring for a slow disk, and are an eighth of it apart: with fewer
-/// the ring would be full before the next may be published.
+/// Snapshots that may wait to be published at a time. They wait up to half the ring for a slow
+/// disk, and are an eighth of it apart: with fewer the ring would be full before the next may be
+/// published.
 pub const SNAPSHOTS_WAITING_MAX: usize = 3;
-/// Snapshots that are kept: one published, those that wait, and two that a successor may still be reading.
+/// Snapshots that are kept: one published, those that wait, and two that a successor may still be
+/// reading.
 pub const SNAPSHOT_BUFFERS: usize = 1 + SNAPSHOTS_WAITING_MAX + 2;
 /// The cursor of a slot in which no process was started yet.
 pub const NOBODY: u64 = u64::MAX;
@@ -63,7 +66,8 @@ impl Geometry {
     }
 }
 
-/// The log's own words. Those that different processes write for different reasons are 128 bytes apart.
+/// The log's own words. Those that different processes write for different reasons are 128 bytes
+/// apart.
 #[derive(FromBytes, Debug)]
 #[repr(C, align(128))]
 pub(super) struct Header {
@@ -74,12 +78,14 @@ pub(super) struct Header {
     /// The latest record's time. Written under the lock.
     pub last_time: AtomicU64,
     _pad_tail: [u64; 7],
-    /// Behind the last published record: the only word that makes records exist. Written under the lock.
+    /// Behind the last published record: the only word that makes records exist. Written under the
+    /// lock.
     pub tail: AtomicU64,
     _pad_snapshot: [u64; 15],
     /// The published snapshot: its sequence and its buffer in one word. Written under the lock.
     pub snapshot: AtomicU64,
-    /// Per buffer, the sequence it was published with; 0 while it never was since it was last written.
+    /// Per buffer, the sequence it was published with; 0 while it never was since it was last
+    /// written.
     pub snapshot_sequences: [AtomicU64; SNAPSHOT_BUFFERS],
     /// What is added to the time since boot, in µs. Never changes.
     pub clock_offset: AtomicU64,
@@ -93,7 +99,8 @@ pub(super) struct Header {
     /// One more than the highest slot that a process ever began in. Written under the lock.
     pub slots_used: AtomicU64,
     _pad_last: [u64; 6],
-    /// How many places were quarantined; the latest are in `quarantine`. Written by the supervisor alone.
+    /// How many places were quarantined; the latest are in `quarantine`. Written by the supervisor
+    /// alone.
     pub quarantined: AtomicU64,
     /// See `blame`.
     pub quarantine: [Switched<4>; QUARANTINE_MAX],
@@ -125,5 +132,6 @@ pub(super) struct SlotState {
     _pad_end: [u64; 14],
 }
 
-/// Per session: its id, a sequence, the output offset as rendered there, and writes, slot and the lagging bit in one. See `cells`.
+/// Per session: its id, a sequence, the output offset as rendered there, and writes, slot and the
+/// lagging bit in one. See `cells`.
 pub(super) type SessionCell = Switched<4>;

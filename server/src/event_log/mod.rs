@@ -30,7 +30,8 @@
 //! | after the store of the tail, with the lock | a published batch | the next writer gets the lock; the batch counts |
 //! | before it woke the others | processes that sleep although there is news | the supervisor, which rings all doorbells when it reaps |
 //!
-//! Writers wait for a slow reader when the ring is full. The watchdog kills a reader that makes no progress.
+//! Writers wait for a slow reader when the ring is full. The watchdog kills a reader that makes no
+//! progress.
 
 mod append;
 mod batch;
@@ -68,7 +69,8 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The log, as every process has it. Made by the supervisor before the first fork, and never unmade.
+/// The log, as every process has it. Made by the supervisor before the first fork, and never
+/// unmade.
 #[derive(Debug)]
 pub struct EventLog {
     geometry: Geometry,
@@ -91,13 +93,21 @@ impl EventLog {
     /// Maps an empty log for the processes that this one will fork.
     pub fn create(geometry: Geometry) -> io::Result<&'static EventLog> {
         let slots: Array<SlotState> = Array::map("forkchat-slots", geometry.slots)?;
-        let snapshot = |_| Array::map("forkchat-snapshot", geometry.snapshot_bytes_max.div_ceil(8) + 1);
+        let snapshot =
+            |_| Array::map("forkchat-snapshot", geometry.snapshot_bytes_max.div_ceil(8) + 1);
         let log = EventLog {
             geometry,
             header: map_shared("forkchat-log")?,
-            ring: Array::map("forkchat-ring", geometry.ring_blocks() as usize * layout::BLOCK_WORDS)?,
+            ring: Array::map(
+                "forkchat-ring",
+                geometry.ring_blocks() as usize * layout::BLOCK_WORDS,
+            )?,
             slots,
-            bells: slots.iter().map(|slot| Doorbell::new(&slot.asleep)).collect::<nix::Result<_>>().map_err(no_bell)?,
+            bells: slots
+                .iter()
+                .map(|slot| Doorbell::new(&slot.asleep))
+                .collect::<nix::Result<_>>()
+                .map_err(no_bell)?,
             cells: Array::map("forkchat-cells", geometry.sessions_max)?,
             snapshots: (0..layout::SNAPSHOT_BUFFERS).map(snapshot).collect::<Result<_, _>>()?,
             #[cfg(test)]
@@ -110,14 +120,18 @@ impl EventLog {
         Ok(Box::leak(Box::new(log)))
     }
 
-    /// Sets the clock, and the first sequence: the time in µs, so that sequences grow from run to run.
+    /// Sets the clock, and the first sequence: the time in µs, so that sequences grow from run to
+    /// run.
     fn begin(&self) {
-        self.header.clock_offset.store(wall_clock().saturating_sub(self.uptime().0), Ordering::Relaxed);
+        self.header
+            .clock_offset
+            .store(wall_clock().saturating_sub(self.uptime().0), Ordering::Relaxed);
         self.header.last_time.store(self.now().0, Ordering::Relaxed);
         self.begin_at(self.now().0);
     }
 
-    /// Begins above `used`, if it was to begin lower: the clock was set back since an earlier run. To be called before the first fork.
+    /// Begins above `used`, if it was to begin lower: the clock was set back since an earlier run.
+    /// To be called before the first fork.
     pub fn begin_above(&self, used: Sequence) {
         if used >= self.first() {
             self.begin_at(used.0 + 1);
@@ -128,7 +142,9 @@ impl EventLog {
         self.header.first.store(first, Ordering::Relaxed);
         self.header.tail.store(first, Ordering::Release);
         self.header.least.store(first, Ordering::Relaxed);
-        self.header.snapshot.store(snapshots::Published::none(Sequence(first)).word(), Ordering::Release);
+        self.header
+            .snapshot
+            .store(snapshots::Published::none(Sequence(first)).word(), Ordering::Release);
         for slot in self.slots.iter() {
             slot.cursor.store(layout::NOBODY, Ordering::Release);
             slot.stable.store(layout::NOBODY, Ordering::Release);
@@ -140,7 +156,8 @@ impl EventLog {
         self.geometry
     }
 
-    /// The slots in which a process ever began, and some between them: with a slot for each connection most are still unused.
+    /// The slots in which a process ever began, and some between them: with a slot for each
+    /// connection most are still unused.
     fn slots_used(&self) -> &'static [SlotState] {
         &self.slots[..self.header.slots_used.load(Ordering::Acquire) as usize]
     }
@@ -161,19 +178,22 @@ impl EventLog {
         &self.bells[slot.index()]
     }
 
-    /// All bells. A process needs them all, those of slots that aren't used yet too: whom it will have to wake is not known when it is forked.
-    /// In ascending order of their numbers: each was given the lowest number that was free, and none was given back between.
+    /// All bells. A process needs them all, those of slots that aren't used yet too: whom it will
+    /// have to wake is not known when it is forked. In ascending order of their numbers: each was
+    /// given the lowest number that was free, and none was given back between.
     pub fn bells(&'static self) -> impl Iterator<Item = BorrowedFd<'static>> + Clone {
         self.bells.iter().map(AsFd::as_fd)
     }
 
-    /// The time as the log counts it: the same clock in every process, and one that makes no step and never runs backwards. It began as the wall
-    /// clock; how far that has been set ahead or back since is [`EventLog::wall_ahead`].
+    /// The time as the log counts it: the same clock in every process, and one that makes no step
+    /// and never runs backwards. It began as the wall clock; how far that has been set ahead or
+    /// back since is [`EventLog::wall_ahead`].
     pub fn now(&self) -> Micros {
         self.uptime().plus(self.header.clock_offset.load(Ordering::Relaxed))
     }
 
-    /// How far the wall clock is ahead of the log's, in µs; negative if it was set back. For the one process that records it.
+    /// How far the wall clock is ahead of the log's, in µs; negative if it was set back. For the
+    /// one process that records it.
     pub fn wall_ahead(&self) -> i64 {
         #[cfg(test)]
         if let ahead = self.simulated_wall_ahead.load(Ordering::Relaxed)
@@ -190,8 +210,11 @@ impl EventLog {
         if let simulated @ 1.. = self.simulated_uptime.load(Ordering::Relaxed) {
             return Micros(simulated);
         }
-        // Includes the time that the machine was suspended. Can't fail: the clock exists since Linux 2.6.39.
-        Micros(micros(clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()))
+        // Includes the time that the machine was suspended. Can't fail: the clock exists since
+        // Linux 2.6.39.
+        Micros(micros(
+            clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default(),
+        ))
     }
 
     /// Lets time pass in a simulation; from the first call on it passes in no other way.
@@ -211,7 +234,8 @@ impl EventLog {
         self.header.lock.holder()
     }
 
-    /// Takes the log's lock and keeps it, as one does who is stopped in the middle of an append. For tests of the watchdog.
+    /// Takes the log's lock and keeps it, as one does who is stopped in the middle of an append.
+    /// For tests of the watchdog.
     #[cfg(test)]
     pub fn hold_lock(&self, me: Slot) -> crate::ipc::mutex::Guard {
         self.header.lock.lock(me.0.into(), Duration::ZERO).unwrap()
@@ -223,7 +247,10 @@ impl EventLog {
         self.cells.iter().for_each(|cell| cell.store([0; 4]));
         self.header.cells_used.store(0, Ordering::Relaxed);
         self.header.slots_used.store(0, Ordering::Relaxed);
-        self.header.snapshot_sequences.iter().for_each(|sequence| sequence.store(0, Ordering::Relaxed));
+        self.header
+            .snapshot_sequences
+            .iter()
+            .for_each(|sequence| sequence.store(0, Ordering::Relaxed));
         self.begin();
     }
 }

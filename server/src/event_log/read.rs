@@ -43,7 +43,8 @@ impl Reader {
         self.position < self.log.tail()
     }
 
-    /// Copies out the records that come next: about `blocks_max` blocks of them, at least one record if there is any.
+    /// Copies out the records that come next: about `blocks_max` blocks of them, at least one
+    /// record if there is any.
     pub fn fetch(&mut self, blocks_max: u64) -> impl Iterator<Item = Entry<'_>> {
         let tail = self.log.tail();
         let start = self.position;
@@ -82,8 +83,11 @@ impl EventLog {
         let blocks = blocks_of(self.ring[start].load(Ordering::Relaxed) as usize);
         let count = blocks * BLOCK_WORDS;
         let until_end = count.min(self.ring.len() - start);
-        words.extend(self.ring[start..start + until_end].iter().map(|word| word.load(Ordering::Relaxed)));
-        words.extend(self.ring[..count - until_end].iter().map(|word| word.load(Ordering::Relaxed)));
+        words.extend(
+            self.ring[start..start + until_end].iter().map(|word| word.load(Ordering::Relaxed)),
+        );
+        words
+            .extend(self.ring[..count - until_end].iter().map(|word| word.load(Ordering::Relaxed)));
         blocks as u64
     }
 
@@ -93,15 +97,17 @@ impl EventLog {
         (cursor != super::layout::NOBODY).then_some(Sequence(cursor))
     }
 
-    /// Says that `slot` has done with everything before `position`: its clean sessions have been sent it, its other sessions' cells tell
-    /// how far they are, and it will not read it again. Cells first, then this.
+    /// Says that `slot` has done with everything before `position`: its clean sessions have been
+    /// sent it, its other sessions' cells tell how far they are, and it will not read it again.
+    /// Cells first, then this.
     pub fn publish_position(&self, slot: Slot, position: Sequence) {
         step();
         self.slots[slot.index()].stable.store(position.0, Ordering::Release);
         self.publish_cursor(slot, position);
     }
 
-    /// As [`EventLog::publish_position`], for one who has no sessions yet or catches up: nothing is said about anyone's output.
+    /// As [`EventLog::publish_position`], for one who has no sessions yet or catches up: nothing is
+    /// said about anyone's output.
     pub fn publish_cursor(&self, slot: Slot, position: Sequence) {
         let cursor = &self.slots[slot.index()].cursor;
         if cursor.load(Ordering::Relaxed) != position.0 {

@@ -1,9 +1,10 @@
-//! The state at some sequence, in shared memory. A process starts from it. The journal makes the snapshots; they are
-//! never on disk.
+//! The state at some sequence, in shared memory. A process starts from it. The journal makes the
+//! snapshots; they are never on disk.
 //!
-//! One word says which snapshot is valid: its sequence and its buffer together, changed under the log's lock. A process
-//! that starts reads this word under the same lock and sets its own cursor to the sequence. That keeps both the buffer
-//! and the records after it until the process has moved on.
+//! One word says which snapshot is valid: its sequence and its buffer together, changed under the
+//! log's lock. A process that starts reads this word under the same lock and sets its own cursor to
+//! the sequence. That keeps both the buffer and the records after it until the process has moved
+//! on.
 
 use super::layout::{NOBODY, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
 use super::{EventLog, Sequence, Slot, step};
@@ -40,11 +41,15 @@ impl Published {
 
     fn of(word: u64) -> Published {
         let buffer = word & NO_BUFFER;
-        Published { sequence: Sequence(word >> BUFFER_BITS), buffer: (buffer != NO_BUFFER).then_some(buffer as usize) }
+        Published {
+            sequence: Sequence(word >> BUFFER_BITS),
+            buffer: (buffer != NO_BUFFER).then_some(buffer as usize),
+        }
     }
 }
 
-/// The journal's side: a snapshot is written, waits until it may be published, and is, unless a later one may be as well.
+/// The journal's side: a snapshot is written, waits until it may be published, and is, unless a
+/// later one may be as well.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     log: &'static EventLog,
@@ -61,7 +66,9 @@ impl SnapshotWriter {
 
     /// The sequence of the latest snapshot, published or waiting.
     pub fn latest(&self) -> Sequence {
-        self.waiting.back().map_or(self.log.published_snapshot().sequence, |waiting| waiting.sequence)
+        self.waiting
+            .back()
+            .map_or(self.log.published_snapshot().sequence, |waiting| waiting.sequence)
     }
 
     /// The sequence of the snapshot that has waited longest to be published.
@@ -79,15 +86,20 @@ impl SnapshotWriter {
         self.waiting.len() < SNAPSHOTS_WAITING_MAX && self.free_buffer().is_some()
     }
 
-    /// Writes the state at `sequence` into a free buffer, to be published when it may. False if it can't now ([`SnapshotWriter::can_write`]): then the
-    /// journal tries again later.
+    /// Writes the state at `sequence` into a free buffer, to be published when it may. False if it
+    /// can't now ([`SnapshotWriter::can_write`]): then the journal tries again later.
     ///
     /// # Panics
-    /// If the state is larger than the buffers are made for, which is our mistake: they are sized from the protocol's limits.
+    /// If the state is larger than the buffers are made for, which is our mistake: they are sized
+    /// from the protocol's limits.
     pub fn write(&mut self, sequence: Sequence, state: &[u8]) -> bool {
         let Some(buffer) = self.free_buffer().filter(|_| self.can_write()) else { return false };
         let words = self.log.snapshots[buffer];
-        assert!(state.len() <= (words.len() - 1) * 8, "a snapshot of {} bytes fits no buffer", state.len());
+        assert!(
+            state.len() <= (words.len() - 1) * 8,
+            "a snapshot of {} bytes fits no buffer",
+            state.len()
+        );
         self.clear(buffer);
         words[0].store(state.len() as u64, Ordering::Relaxed);
         step();
@@ -101,14 +113,24 @@ impl SnapshotWriter {
         true
     }
 
-    /// Publishes the latest snapshot that waits and is no later than `ceiling`, if there is one. Makes room in the ring.
+    /// Publishes the latest snapshot that waits and is no later than `ceiling`, if there is one.
+    /// Makes room in the ring.
     pub fn publish(&mut self, ceiling: Sequence) -> bool {
-        let Some(last) = self.waiting.iter().rposition(|waiting| waiting.sequence <= ceiling) else { return false };
+        let Some(last) = self.waiting.iter().rposition(|waiting| waiting.sequence <= ceiling)
+        else {
+            return false;
+        };
         let Published { sequence, buffer: Some(buffer) } = self.waiting[last] else { return false };
-        let Ok(guard) = self.log.header.lock.lock(self.me.0.into(), Duration::from_millis(20)) else { return false };
+        let Ok(guard) = self.log.header.lock.lock(self.me.0.into(), Duration::from_millis(20))
+        else {
+            return false;
+        };
         self.log.header.snapshot_sequences[buffer].store(sequence.0, Ordering::Relaxed);
         step();
-        self.log.header.snapshot.store(Published { sequence, buffer: Some(buffer) }.word(), Ordering::Release);
+        self.log
+            .header
+            .snapshot
+            .store(Published { sequence, buffer: Some(buffer) }.word(), Ordering::Release);
         drop(guard);
         self.waiting.drain(..=last);
         self.give_back();
@@ -144,7 +166,11 @@ impl SnapshotWriter {
     /// before what they were published with.
     fn free_buffers(&self) -> impl Iterator<Item = usize> {
         let published = self.log.published_snapshot().buffer;
-        let least = self.log.slots_used().iter().filter(|slot| !std::ptr::eq(*slot, &self.log.slots[self.me.index()]));
+        let least = self
+            .log
+            .slots_used()
+            .iter()
+            .filter(|slot| !std::ptr::eq(*slot, &self.log.slots[self.me.index()]));
         let least = least.map(|slot| slot.cursor.load(Ordering::Acquire)).min().unwrap_or(NOBODY);
         (0..SNAPSHOT_BUFFERS).filter(move |&buffer| {
             let sequence = self.log.header.snapshot_sequences[buffer].load(Ordering::Relaxed);
@@ -155,8 +181,9 @@ impl SnapshotWriter {
 }
 
 impl EventLog {
-    /// Begins the life of a process in `slot`: takes the published snapshot, and protects it and what follows with the slot's cursor.
-    /// Returns its sequence and bytes; `None` for the empty state. What an earlier process in the slot had published as sent stays so.
+    /// Begins the life of a process in `slot`: takes the published snapshot, and protects it and
+    /// what follows with the slot's cursor. Returns its sequence and bytes; `None` for the empty
+    /// state. What an earlier process in the slot had published as sent stays so.
     pub fn join(&self, slot: Slot) -> Result<(Sequence, Option<Vec<u8>>), LockError> {
         let state = &self.slots[slot.index()];
         let guard = self.header.lock.lock(slot.0.into(), Duration::from_secs(10))?;
@@ -172,14 +199,17 @@ impl EventLog {
             let words = self.snapshots[buffer];
             let length = words[0].load(Ordering::Relaxed) as usize;
             let mut bytes: Vec<u8> = Vec::with_capacity(length.next_multiple_of(8));
-            words[1..=length.div_ceil(8)].iter().for_each(|word| bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()));
+            words[1..=length.div_ceil(8)].iter().for_each(|word| {
+                bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes())
+            });
             bytes.truncate(length);
             bytes
         });
         Ok((published.sequence, bytes))
     }
 
-    /// The process in a slot has ended as it should, and nothing is left of what it served: nobody waits for it any more.
+    /// The process in a slot has ended as it should, and nothing is left of what it served: nobody
+    /// waits for it any more.
     pub fn vacate(&self, slot: Slot) {
         let state = &self.slots[slot.index()];
         state.asleep.store(0, Ordering::Relaxed);
@@ -187,10 +217,12 @@ impl EventLog {
         self.abandon(slot);
     }
 
-    /// Nobody has been in a slot for long, or one that can't die, and nobody may come soon: the others don't wait for it any longer. Whoever comes there after all finds out
-    /// which sessions can still be followed.
+    /// Nobody has been in a slot for long, or one that can't die, and nobody may come soon: the
+    /// others don't wait for it any longer. Whoever comes there after all finds out which sessions
+    /// can still be followed.
     pub fn abandon(&self, slot: Slot) {
-        // SYNC cursor-reuse: whoever was there is reaped, or was killed and executes nothing more: it reads no more.
+        // SYNC cursor-reuse: whoever was there is reaped, or was killed and executes nothing more:
+        // it reads no more.
         self.slots[slot.index()].cursor.store(NOBODY, Ordering::Release);
         self.room_was_made();
     }

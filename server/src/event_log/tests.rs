@@ -3,7 +3,8 @@ use forkchat_common::ids::SessionId;
 use proptest::prelude::*;
 
 fn small_log(ring_bytes: usize, slots: usize) -> &'static EventLog {
-    EventLog::create(Geometry { ring_bytes, slots, sessions_max: 16, snapshot_bytes_max: 1024 }).unwrap()
+    EventLog::create(Geometry { ring_bytes, slots, sessions_max: 16, snapshot_bytes_max: 1024 })
+        .unwrap()
 }
 
 fn batch(payloads: &[&[u8]]) -> Batch {
@@ -24,7 +25,8 @@ fn what_is_appended_is_read_in_order_with_a_time_that_never_runs_back() {
     assert_eq!(reader.fetch(100).count(), 0);
     log.append(ME, &batch(&[b"one", &[7; 200]]), Micros(u64::MAX / 2)).unwrap();
     let range = log.append(ME, &batch(&[b""]), Micros(5)).unwrap();
-    let entries: Vec<_> = reader.fetch(100).map(|entry| (entry.payload.to_vec(), entry.time)).collect();
+    let entries: Vec<_> =
+        reader.fetch(100).map(|entry| (entry.payload.to_vec(), entry.time)).collect();
     let time = Micros(u64::MAX / 2);
     assert_eq!(entries, [(b"one".to_vec(), time), (vec![7; 200], time), (vec![], time)]);
     assert_eq!((reader.position(), reader.is_behind()), (range.end, false));
@@ -42,7 +44,11 @@ fn a_reader_that_stays_behind_is_waited_for_and_a_snapshot_too() {
     assert_eq!(log.append(ME, &one, Micros(0)), Err(AppendError::Full));
     log.publish_position(ME, Sequence(start.0 + 64));
     log.publish_position(OTHER, Sequence(start.0 + 10));
-    assert_eq!(log.append(ME, &one, Micros(0)), Err(AppendError::Full), "the snapshot is still at the start");
+    assert_eq!(
+        log.append(ME, &one, Micros(0)),
+        Err(AppendError::Full),
+        "the snapshot is still at the start"
+    );
     let mut snapshots = SnapshotWriter::new(log, OTHER);
     assert!(snapshots.write(Sequence(start.0 + 10), b"state"));
     assert!(!snapshots.publish(Sequence(start.0 + 9)), "later than what has been sent");
@@ -69,7 +75,14 @@ fn room_stays_wanted_until_somebody_has_moved() {
 fn a_cell_that_is_anothers_by_now_is_not_freed() {
     let log = small_log(1 << 16, 1);
     let [old, new] = [1, 2].map(|serial| SessionId::new(serial, 3));
-    log.store_checkpoint(Checkpoint { session: new, slot: ME, sequence: Sequence(1), offset: 0, writes: 0, is_lagging: false });
+    log.store_checkpoint(Checkpoint {
+        session: new,
+        slot: ME,
+        sequence: Sequence(1),
+        offset: 0,
+        writes: 0,
+        is_lagging: false,
+    });
     log.clear_checkpoint(old);
     assert_eq!(log.checkpoint(3).map(|checkpoint| checkpoint.session), Some(new));
 }
@@ -78,7 +91,10 @@ fn a_cell_that_is_anothers_by_now_is_not_freed() {
 fn a_batch_is_at_most_a_sixteenth_of_the_ring() {
     let log = small_log(64 * 64, 1);
     log.join(ME).unwrap();
-    assert_eq!(log.append(ME, &batch(&[b"1", b"2", b"3", b"4", b"5"]), Micros(0)), Err(AppendError::TooLarge));
+    assert_eq!(
+        log.append(ME, &batch(&[b"1", b"2", b"3", b"4", b"5"]), Micros(0)),
+        Err(AppendError::TooLarge)
+    );
 }
 
 #[test]
@@ -90,14 +106,23 @@ fn a_buffer_is_not_reused_while_a_cursor_stands_before_it() {
     for i in 0..6 {
         assert!(snapshots.write(start, &[i]) && snapshots.publish(start), "snapshot {i}");
     }
-    assert!(!snapshots.write(start, b"no buffer is free"), "slot 0 may still be reading any of the first five");
+    assert!(
+        !snapshots.write(start, b"no buffer is free"),
+        "slot 0 may still be reading any of the first five"
+    );
     log.publish_position(ME, Sequence(start.0 + 1));
     assert!(snapshots.write(Sequence(start.0 + 1), b"free"));
 }
 
 #[test]
 fn a_large_snapshot_gives_back_its_memory_when_no_process_needs_it() {
-    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 20 }).unwrap();
+    let log = EventLog::create(Geometry {
+        ring_bytes: 1 << 16,
+        slots: 2,
+        sessions_max: 1,
+        snapshot_bytes_max: 1 << 20,
+    })
+    .unwrap();
     let (start, _) = log.join(ME).unwrap();
     log.join(OTHER).unwrap();
     let mut snapshots = SnapshotWriter::new(log, OTHER);
@@ -106,7 +131,11 @@ fn a_large_snapshot_gives_back_its_memory_when_no_process_needs_it() {
     let at = |place| Sequence(start.0 + place);
     assert!(snapshots.write(at(1), &[7; 1 << 20]) && snapshots.publish(at(1)));
     assert!(snapshots.write(at(2), &[8; 1 << 20]) && snapshots.publish(at(2)));
-    assert_eq!([0, 1].map(is_held), [true, true], "a process that stands before the first may still be reading it");
+    assert_eq!(
+        [0, 1].map(is_held),
+        [true, true],
+        "a process that stands before the first may still be reading it"
+    );
     log.publish_position(ME, at(2));
     assert!(snapshots.write(at(3), b"small"));
     assert_eq!([0, 1].map(is_held), [false, true], "the first is written to");
@@ -140,7 +169,14 @@ fn a_lagging_session_holds_snapshots_back_until_it_is_a_quarter_of_the_ring_behi
     let log = small_log(64 * 64, 1);
     let (start, _) = log.join(ME).unwrap();
     let session = SessionId::new(1, 3);
-    let checkpoint = Checkpoint { session, slot: ME, sequence: start, offset: 9, writes: (1 << 47) - 1, is_lagging: true };
+    let checkpoint = Checkpoint {
+        session,
+        slot: ME,
+        sequence: start,
+        offset: 9,
+        writes: (1 << 47) - 1,
+        is_lagging: true,
+    };
     log.store_checkpoint(checkpoint);
     assert_eq!(log.checkpoint(3), Some(checkpoint));
     log.publish_position(ME, Sequence(start.0 + 16));
@@ -155,7 +191,14 @@ fn a_lagging_session_holds_snapshots_back_until_it_is_a_quarter_of_the_ring_behi
 fn a_lagging_session_of_a_worker_that_is_given_up_holds_no_snapshot_back() {
     let log = small_log(64 * 64, 1);
     let (start, _) = log.join(ME).unwrap();
-    let checkpoint = Checkpoint { session: SessionId::new(1, 3), slot: ME, sequence: start, offset: 9, writes: 2, is_lagging: true };
+    let checkpoint = Checkpoint {
+        session: SessionId::new(1, 3),
+        slot: ME,
+        sequence: start,
+        offset: 9,
+        writes: 2,
+        is_lagging: true,
+    };
     log.store_checkpoint(checkpoint);
     log.publish_position(ME, Sequence(start.0 + 1));
     assert_eq!(log.snapshot_ceiling([ME].into_iter()), start);
@@ -169,14 +212,22 @@ fn a_clean_sessions_checkpoint_is_as_late_as_its_workers_stable() {
     let (start, _) = log.join(ME).unwrap();
     let at = |place| Sequence(start.0 + place);
     let session = SessionId::new(2, 3);
-    let mut checkpoint = Checkpoint { session, slot: ME, sequence: at(1), offset: 9, writes: 2, is_lagging: false };
+    let mut checkpoint =
+        Checkpoint { session, slot: ME, sequence: at(1), offset: 9, writes: 2, is_lagging: false };
     log.store_checkpoint(checkpoint);
     log.publish_position(ME, at(5));
-    assert_eq!(log.effective_checkpoint(session), Some(Checkpoint { sequence: at(5), ..checkpoint }));
+    assert_eq!(
+        log.effective_checkpoint(session),
+        Some(Checkpoint { sequence: at(5), ..checkpoint })
+    );
     checkpoint.is_lagging = true;
     log.store_checkpoint(checkpoint);
     assert_eq!(log.effective_checkpoint(session), Some(checkpoint));
-    assert_eq!(log.effective_checkpoint(SessionId::new(1, 3)), None, "another one's that was in the cell before");
+    assert_eq!(
+        log.effective_checkpoint(SessionId::new(1, 3)),
+        None,
+        "another one's that was in the cell before"
+    );
 }
 
 #[test]
@@ -219,7 +270,11 @@ fn many_threads_append_and_each_reader_reads_all_of_it_in_one_order() {
                 let mut snapshots = (slot == 0).then(|| SnapshotWriter::new(log, Slot(0)));
                 let mut seen = Vec::new();
                 while seen.len() < 6_000 {
-                    seen.extend(reader.fetch(8).map(|entry| u64::from_le_bytes(entry.payload.try_into().unwrap())));
+                    seen.extend(
+                        reader
+                            .fetch(8)
+                            .map(|entry| u64::from_le_bytes(entry.payload.try_into().unwrap())),
+                    );
                     log.publish_position(Slot(slot), reader.position());
                     if let Some(snapshots) = &mut snapshots {
                         snapshots.write(reader.position(), b"s");
@@ -247,7 +302,10 @@ fn many_threads_append_and_each_reader_reads_all_of_it_in_one_order() {
     assert!(seen[0] == seen[1] && seen[1] == seen[2], "one order for everyone");
     for writer in 0..3 {
         let own: Vec<u64> = seen[0].iter().copied().filter(|number| number % 3 == writer).collect();
-        assert!(own.is_sorted() && own.len() == 2_000, "each writer's records in the order it wrote them");
+        assert!(
+            own.is_sorted() && own.len() == 2_000,
+            "each writer's records in the order it wrote them"
+        );
     }
 }
 

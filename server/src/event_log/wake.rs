@@ -23,12 +23,14 @@ impl EventLog {
         self.bells_used().for_each(super::Doorbell::ring_anyway);
     }
 
-    /// Rings those sleepers that are an eighth of the ring behind: they have nobody to tell, but must apply it some time.
+    /// Rings those sleepers that are an eighth of the ring behind: they have nobody to tell, but
+    /// must apply it some time.
     pub fn ring_far_behind(&self) {
         self.ring_behind(self.geometry.ring_blocks() / 8);
     }
 
-    /// Rings those sleepers that haven't read everything. Who waits for room wakes nobody else: two who do would wake each other for ever.
+    /// Rings those sleepers that haven't read everything. Who waits for room wakes nobody else: two
+    /// who do would wake each other for ever.
     pub fn ring_who_is_behind(&self) {
         self.ring_behind(0);
     }
@@ -48,14 +50,18 @@ impl EventLog {
 
     /// A cursor or the snapshot has moved: those who wait for room are rung.
     pub(super) fn room_was_made(&self) {
-        // Between the store of the cursor and the load of the flag: who finds the ring full sets the flag and looks again.
+        // Between the store of the cursor and the load of the flag: who finds the ring full sets
+        // the flag and looks again.
         std::sync::atomic::fence(Ordering::SeqCst);
-        if self.header.room_wanted.load(Ordering::Relaxed) != 0 && self.header.room_wanted.swap(0, Ordering::Relaxed) != 0 {
+        if self.header.room_wanted.load(Ordering::Relaxed) != 0
+            && self.header.room_wanted.swap(0, Ordering::Relaxed) != 0
+        {
             self.bells_used().for_each(super::Doorbell::ring);
         }
     }
 
-    /// Another process is about to begin in a slot: what its predecessor's threads were doing when they were cut off says nothing of it.
+    /// Another process is about to begin in a slot: what its predecessor's threads were doing when
+    /// they were cut off says nothing of it.
     pub fn rest_threads(&self, slot: Slot) {
         self.end_turn(slot, Thread::Receive);
         self.end_turn(slot, Thread::Send);
@@ -65,14 +71,16 @@ impl EventLog {
         self.answer(slot, Thread::Send);
     }
 
-    /// Asks the threads of the process in `slot` for a sign of life, and wakes its send thread, which wakes the other. By the supervisor alone.
+    /// Asks the threads of the process in `slot` for a sign of life, and wakes its send thread,
+    /// which wakes the other. By the supervisor alone.
     pub fn challenge(&self, slot: Slot) {
         // SYNC challenge: who is woken by the bell sees it.
         self.slots[slot.index()].challenge.fetch_add(1, Ordering::Release);
         self.bells[slot.index()].ring_anyway();
     }
 
-    /// A thread shows that it runs; in each round of its loop. Whether it had been asked to since it last did.
+    /// A thread shows that it runs; in each round of its loop. Whether it had been asked to since
+    /// it last did.
     pub fn answer(&self, slot: Slot, thread: Thread) -> bool {
         let state = &self.slots[slot.index()];
         // SYNC challenge.
@@ -84,15 +92,20 @@ impl EventLog {
         was_asked
     }
 
-    /// What a thread has not answered yet, if it could have: while this stays the same, it has done nothing. The send thread is also alive if
-    /// its beat changes, in a turn that takes long; and the receive thread is only asked when the send thread has answered, which wakes it.
+    /// What a thread has not answered yet, if it could have: while this stays the same, it has done
+    /// nothing. The send thread is also alive if its beat changes, in a turn that takes long; and
+    /// the receive thread is only asked when the send thread has answered, which wakes it.
     pub fn unanswered(&self, slot: Slot, thread: Thread) -> Option<(u64, u64)> {
         let state = &self.slots[slot.index()];
         let challenge = state.challenge.load(Ordering::Acquire);
-        let has_answered = |thread: Thread| state.answers[thread as usize].load(Ordering::Acquire) == challenge;
+        let has_answered =
+            |thread: Thread| state.answers[thread as usize].load(Ordering::Acquire) == challenge;
         match thread {
-            Thread::Send => (!has_answered(Thread::Send)).then(|| (challenge, self.beat(slot, Thread::Send))),
-            Thread::Receive => (has_answered(Thread::Send) && !has_answered(Thread::Receive)).then_some((challenge, 0)),
+            Thread::Send => {
+                (!has_answered(Thread::Send)).then(|| (challenge, self.beat(slot, Thread::Send)))
+            }
+            Thread::Receive => (has_answered(Thread::Send) && !has_answered(Thread::Receive))
+                .then_some((challenge, 0)),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Wakes a process that sleeps in epoll, and costs next to nothing if it does not sleep.
 //!
-//! A wake-up costs 30 to 47 µs on both sides together, so only sleepers are woken. Before it sleeps, a process announces
-//! it in shared memory, checks once more for work, and only then sleeps. A ring in between finds the announcement and
-//! writes to the eventfd, which ends the sleep.
+//! A wake-up costs 30 to 47 µs on both sides together, so only sleepers are woken. Before it
+//! sleeps, a process announces it in shared memory, checks once more for work, and only then
+//! sleeps. A ring in between finds the announcement and writes to the eventfd, which ends the
+//! sleep.
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,9 +23,11 @@ impl Doorbell {
         Ok(Doorbell { event, asleep })
     }
 
-    /// Rings if the sleeper sleeps. Whatever the caller stored before, the sleeper sees when it wakes; or it sees it before it sleeps.
+    /// Rings if the sleeper sleeps. Whatever the caller stored before, the sleeper sees when it
+    /// wakes; or it sees it before it sleeps.
     pub fn ring(&self) {
-        // SYNC doorbell: pairs with the fence in `before_sleep`. Either we see that it sleeps or it sees what we stored.
+        // SYNC doorbell: pairs with the fence in `before_sleep`. Either we see that it sleeps or it
+        // sees what we stored.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) != 0 && self.asleep.swap(0, Ordering::Relaxed) != 0 {
             self.ring_anyway();
@@ -37,7 +40,8 @@ impl Doorbell {
         let _ = self.event.write(1);
     }
 
-    /// The sleeper is about to sleep. It must look for work once more after this, and then call [`Doorbell::after_sleep`], slept or not.
+    /// The sleeper is about to sleep. It must look for work once more after this, and then call
+    /// [`Doorbell::after_sleep`], slept or not.
     pub fn before_sleep(&self) {
         self.asleep.store(1, Ordering::Relaxed);
         // SYNC doorbell.

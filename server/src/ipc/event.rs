@@ -1,8 +1,9 @@
 //! An event between processes: a flag that one process sets and clears, and that others wait for.
 //!
-//! Costs: a load to look at it (1.5 ns); an atomic exchange to set it (2.5 ns), and a system call if a process waits. A
-//! process that is killed while it sets or clears the event has done so or not. At worst it has woken no waiter: these
-//! find the flag set within [`LOOK_AGAIN`](super::event_count::LOOK_AGAIN).
+//! Costs: a load to look at it (1.5 ns); an atomic exchange to set it (2.5 ns), and a system call
+//! if a process waits. A process that is killed while it sets or clears the event has done so or
+//! not. At worst it has woken no waiter: these find the flag set within
+//! [`LOOK_AGAIN`](super::event_count::LOOK_AGAIN).
 
 use super::event_count::EventCount;
 use crate::sys::memory;
@@ -10,12 +11,14 @@ use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
-/// An event, cleared at first. It is set while its count is odd: so who waits also notices that it was set and cleared again in between.
+/// An event, cleared at first. It is set while its count is odd: so who waits also notices that it
+/// was set and cleared again in between.
 #[derive(Clone, Copy, Debug)]
 pub struct Event(&'static EventCount);
 
 impl Event {
-    /// Makes one, to be shared with the processes forked afterwards. `name` is what `/proc/PID/maps` shows.
+    /// Makes one, to be shared with the processes forked afterwards. `name` is what
+    /// `/proc/PID/maps` shows.
     pub fn map(name: &str) -> io::Result<Event> {
         memory::map_shared(name).map(Event)
     }

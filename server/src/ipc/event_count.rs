@@ -1,11 +1,12 @@
-//! Waiting for a change that any process may make: an eventcount (Reed & Kanodia, *Synchronization with eventcounts and
-//! sequencers*, CACM 22(2), 1979).
+//! Waiting for a change that any process may make: an eventcount (Reed & Kanodia, *Synchronization
+//! with eventcounts and sequencers*, CACM 22(2), 1979).
 //!
-//! A waiter reads the count, checks its condition, and sleeps only while the count is what it read. A process that
-//! changes something advances the count after the change. Costs: only the addition if there is no waiter; otherwise a
-//! system call on either side, and a wake-up of 30 µs.
+//! A waiter reads the count, checks its condition, and sleeps only while the count is what it read.
+//! A process that changes something advances the count after the change. Costs: only the addition
+//! if there is no waiter; otherwise a system call on either side, and a wake-up of 30 µs.
 //!
-//! A process that is killed between its change and the advance leaves the waiters asleep. So no waiter sleeps longer than
+//! A process that is killed between its change and the advance leaves the waiters asleep. So no
+//! waiter sleeps longer than
 //! [`LOOK_AGAIN`] without checking its condition.
 
 use crate::sys::futex;
@@ -32,22 +33,31 @@ impl EventCount {
 
     /// Something has changed: whoever waits looks again.
     pub fn advance(&self) {
-        // SYNC event-count: pairs with the additions in `wait`. Either we see the waiter or it finds the count advanced.
+        // SYNC event-count: pairs with the additions in `wait`. Either we see the waiter or it
+        // finds the count advanced.
         self.count.fetch_add(1, Ordering::SeqCst);
         self.wake();
     }
 
     /// Advances the count if it is still `seen`; whether it was.
     pub fn advance_from(&self, seen: u32) -> bool {
-        let is_ours = self.count.compare_exchange(seen, seen.wrapping_add(1), Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        let is_ours = self
+            .count
+            .compare_exchange(seen, seen.wrapping_add(1), Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok();
         if is_ours {
             self.wake();
         }
         is_ours
     }
 
-    /// Tries again after each change until there is something, at most for `timeout`; once at least.
-    pub fn wait_for<T, E>(&self, timeout: Duration, mut attempt: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+    /// Tries again after each change until there is something, at most for `timeout`; once at
+    /// least.
+    pub fn wait_for<T, E>(
+        &self,
+        timeout: Duration,
+        mut attempt: impl FnMut() -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
         let start = Instant::now();
         loop {
             let seen = self.read();
@@ -70,7 +80,8 @@ impl EventCount {
     }
 
     fn wake(&self) {
-        // A waiter that was killed is counted for ever: that costs a needless system call, nothing else.
+        // A waiter that was killed is counted for ever: that costs a needless system call, nothing
+        // else.
         if self.waiters.load(Ordering::SeqCst) > 0 {
             futex::wake_all(&self.count);
         }

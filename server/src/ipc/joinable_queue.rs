@@ -1,5 +1,5 @@
-//! A queue of tasks between any number of processes. It knows for each task whether a consumer works on it, and when all
-//! tasks are done.
+//! A queue of tasks between any number of processes. It knows for each task whether a consumer
+//! works on it, and when all tasks are done.
 //!
 //! ```text
 //!   put ──► waiting ──► take ──► taken by consumer 3 ──► done ──► free
@@ -7,14 +7,16 @@
 //!              └──── dropped undone, or taken over after its consumer's death
 //! ```
 //!
-//! Each arrow is one store, so a death leaves a task where it was or where it was going. In a plain queue a killed
-//! consumer's task is lost, and a process that waits for all tasks waits for ever. Here the process that reaps the dead
-//! consumer takes over its tasks ([`JoinableQueue::take_over`]). Tasks are taken in the order in which they were put; a
-//! task that comes back is the next one.
+//! Each arrow is one store, so a death leaves a task where it was or where it was going. In a plain
+//! queue a killed consumer's task is lost, and a process that waits for all tasks waits for ever.
+//! Here the process that reaps the dead consumer takes over its tasks
+//! ([`JoinableQueue::take_over`]). Tasks are taken in the order in which they were put; a task that
+//! comes back is the next one.
 //!
-//! Costs: an uncontended lock (about 25 ns), a look at every place, and a copy of the task's bytes for each put and take
-//! (0.2 µs together for a small task and 64 places). Sleeping is a system call, and so is waking. A place takes a little
-//! more than [`TASK_BYTES_MAX`] of memory once it has been used.
+//! Costs: an uncontended lock (about 25 ns), a look at every place, and a copy of the task's bytes
+//! for each put and take (0.2 µs together for a small task and 64 places). Sleeping is a system
+//! call, and so is waking. A place takes a little more than [`TASK_BYTES_MAX`] of memory once it
+//! has been used.
 
 use super::event_count::EventCount;
 use super::mutex::{BRIEFLY, Guard, LockError, Mutex, or_later};
@@ -29,7 +31,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use zerocopy::FromBytes;
 
-/// The longest task, in bytes, as it is written down (postcard). A longer one is a mistake in the program and refused when it is put.
+/// The longest task, in bytes, as it is written down (postcard). A longer one is a mistake in the
+/// program and refused when it is put.
 pub const TASK_BYTES_MAX: usize = 1_024;
 
 /// The states of a place. Above them: taken, by the consumer whose number it is above [`TAKEN`].
@@ -68,7 +71,8 @@ struct Place {
     bytes: [AtomicU8; TASK_BYTES_MAX],
 }
 
-/// The right to do a task, which nobody else has as long as this exists. Dropped without [`Claim::done`] it lets the task wait again, before all others.
+/// The right to do a task, which nobody else has as long as this exists. Dropped without
+/// [`Claim::done`] it lets the task wait again, before all others.
 #[derive(Debug)]
 pub struct Claim {
     state: &'static State,
@@ -101,7 +105,8 @@ pub enum PutError {
 }
 
 impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
-    /// Makes one with so many places, to be shared with the processes forked afterwards. `name` is what `/proc/PID/maps` shows.
+    /// Makes one with so many places, to be shared with the processes forked afterwards. `name` is
+    /// what `/proc/PID/maps` shows.
     pub fn map(name: &str, places: usize) -> io::Result<JoinableQueue<T>> {
         let state: &'static State = map_shared(name)?;
         state.lock.init()?;
@@ -121,8 +126,15 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         if self.is_closed() {
             return Err(PutError::Closed);
         }
-        let Some(place) = self.places.iter().find(|place| place.state.load(Ordering::Acquire) == FREE) else { return Ok(None) };
-        bytes.iter().zip(&place.bytes).for_each(|(byte, cell)| cell.store(*byte, Ordering::Relaxed));
+        let Some(place) =
+            self.places.iter().find(|place| place.state.load(Ordering::Acquire) == FREE)
+        else {
+            return Ok(None);
+        };
+        bytes
+            .iter()
+            .zip(&place.bytes)
+            .for_each(|(byte, cell)| cell.store(*byte, Ordering::Relaxed));
         place.length.store(bytes.len() as u32, Ordering::Relaxed);
         place.order.store(self.state.puts.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         // The one store that puts it: a death before it put nothing.
@@ -131,20 +143,24 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         Ok(Some(()))
     }
 
-    /// Takes the first task that waits, for `consumer`, waiting at most `timeout` for one. The consumers' numbers are the caller's choice.
+    /// Takes the first task that waits, for `consumer`, waiting at most `timeout` for one. The
+    /// consumers' numbers are the caller's choice.
     pub fn take(&self, consumer: u16, timeout: Duration) -> Result<Taken<T>, LockError> {
         let attempt = || {
             let Some(_guard) = or_later(self.lock())? else { return Ok(None) };
             let task = self.take_from(WAITING, consumer);
             // One that is in somebody's hand may come back.
             let is_over = || self.is_closed() && self.is_empty();
-            Ok(task.map(|(task, claim)| Taken::Task(task, claim)).or_else(|| is_over().then_some(Taken::Closed)))
+            Ok(task
+                .map(|(task, claim)| Taken::Task(task, claim))
+                .or_else(|| is_over().then_some(Taken::Closed)))
         };
         Ok(self.state.arrivals.wait_for(timeout, attempt)?.unwrap_or(Taken::Nothing))
     }
 
-    /// Takes a task over that a dead consumer had in hand, if there is one (more). `dead` must be dead: what it would still say of the task it would say of
-    /// another that is in that place by then.
+    /// Takes a task over that a dead consumer had in hand, if there is one (more). `dead` must be
+    /// dead: what it would still say of the task it would say of another that is in that place by
+    /// then.
     pub fn take_over(&self, dead: u16, consumer: u16) -> Result<Option<(T, Claim)>, LockError> {
         let _guard = self.lock()?;
         Ok(self.take_from(taken_by(dead), consumer))
@@ -156,8 +172,10 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
         let found = places.iter().filter(|place| place.state.load(Ordering::Acquire) == state);
         let place = found.min_by_key(|place| place.order.load(Ordering::Relaxed))?;
         let length = place.length.load(Ordering::Relaxed) as usize;
-        let bytes: Vec<u8> = place.bytes[..length].iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
-        let task = postcard::from_bytes(&bytes).expect("a task is read as the type that it was written as");
+        let bytes: Vec<u8> =
+            place.bytes[..length].iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+        let task = postcard::from_bytes(&bytes)
+            .expect("a task is read as the type that it was written as");
         // The one store that takes it: a death before it left it where it was.
         place.state.store(taken_by(consumer), Ordering::Release);
         Some((task, Claim { state: self.state, place, is_done: false }))
@@ -166,7 +184,8 @@ impl<T: Serialize + DeserializeOwned> JoinableQueue<T> {
     /// Waits until every task that was put is done, at most for `timeout`. False if one isn't.
     pub fn join(&self, timeout: Duration) -> Result<bool, LockError> {
         let attempt = || {
-            // With the lock: one who does a task may put the next before it is done with this one, somewhere behind our back.
+            // With the lock: one who does a task may put the next before it is done with this one,
+            // somewhere behind our back.
             let Some(_guard) = or_later(self.lock())? else { return Ok(None) };
             Ok(self.is_empty().then_some(()))
         };
@@ -303,8 +322,13 @@ mod tests {
         assert_eq!(queue.put(&4, SOON), Err(PutError::Closed));
         assert_eq!(take_and_do(queue), 2);
         let (_, last) = take(queue, 0);
-        assert!(matches!(queue.take(1, SOON), Ok(Taken::Nothing)) && !queue.join(SOON).unwrap(), "the last may come back");
-        let waiter = std::thread::spawn(move || (queue.join(LONG), matches!(queue.take(1, LONG), Ok(Taken::Closed))));
+        assert!(
+            matches!(queue.take(1, SOON), Ok(Taken::Nothing)) && !queue.join(SOON).unwrap(),
+            "the last may come back"
+        );
+        let waiter = std::thread::spawn(move || {
+            (queue.join(LONG), matches!(queue.take(1, LONG), Ok(Taken::Closed)))
+        });
         last.done();
         assert_eq!(waiter.join().unwrap(), (Ok(true), true));
     }

@@ -1,5 +1,5 @@
-//! Primitives between processes: a small library that can be used on its own. Its shared memory is mapped before a fork
-//! ([`crate::sys::memory`]).
+//! Primitives between processes: a small library that can be used on its own. Its shared memory is
+//! mapped before a fork ([`crate::sys::memory`]).
 //!
 //! | module | primitive | cost without waiters | what a killed holder leaves behind, and what repairs it |
 //! |---|---|---|---|
@@ -15,10 +15,11 @@
 //! | [`doorbell`] | waking a process that sleeps in epoll | 2 ns | a ring that is missing: the supervisor rings all doorbells at each reaping |
 //! | [`queue`] | messages with descriptors between two processes | 2.6 µs for a message, sent and received | what it sent can still be read; what was sent to it is lost |
 //!
-//! Measured on the machine of the other figures in the documentation, in a release build, the best of five. With a
-//! waiter, each costs one more system call on either side, and a wake-up of 30 µs. No wait depends on a dead process:
-//! every wait has a limit that the caller sets, and checks its condition again every [`event_count::LOOK_AGAIN`], in case
-//! the process that should have woken it has died.
+//! Measured on the machine of the other figures in the documentation, in a release build, the best
+//! of five. With a waiter, each costs one more system call on either side, and a wake-up of 30 µs.
+//! No wait depends on a dead process: every wait has a limit that the caller sets, and checks its
+//! condition again every [`event_count::LOOK_AGAIN`], in case the process that should have woken it
+//! has died.
 
 pub mod doorbell;
 pub mod event;

@@ -1,9 +1,9 @@
 //! A mutex between processes that survives its owner's death and knows its owner.
 //!
-//! Costs: about 25 ns to lock and unlock without contention, and a system call on either side with it. When the owner is
-//! killed, the kernel hands the lock to the next process that asks for it ([`Guard::owner_died`]). The data that the
-//! mutex guards must be such that it can be repaired then. The event log needs no repair: what was written after the
-//! published tail does not count.
+//! Costs: about 25 ns to lock and unlock without contention, and a system call on either side with
+//! it. When the owner is killed, the kernel hands the lock to the next process that asks for it
+//! ([`Guard::owner_died`]). The data that the mutex guards must be such that it can be repaired
+//! then. The event log needs no repair: what was written after the published tail does not count.
 
 use crate::sys::robust_mutex::{RawGuard, RawMutex};
 use nix::errno::Errno;
@@ -47,18 +47,21 @@ impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LockError::TimedOut => f.write_str("somebody held the lock all the time"),
-            LockError::Misused(errno) => write!(f, "the lock was never made, or this thread holds it: {errno}"),
+            LockError::Misused(errno) => {
+                write!(f, "the lock was never made, or this thread holds it: {errno}")
+            }
         }
     }
 }
 
 impl Error for LockError {}
 
-/// How long is waited for a lock that is held for a microsecond or less at a time. It is long: only a process that was stopped, or that gets no CPU,
-/// holds one longer.
+/// How long is waited for a lock that is held for a microsecond or less at a time. It is long: only
+/// a process that was stopped, or that gets no CPU, holds one longer.
 pub const BRIEFLY: Duration = Duration::from_millis(20);
 
-/// `None` if the lock wasn't had in time: whoever has it may go on, or be killed, while one waits and tries again.
+/// `None` if the lock wasn't had in time: whoever has it may go on, or be killed, while one waits
+/// and tries again.
 ///
 /// # Errors
 /// [`LockError::Misused`].
@@ -85,7 +88,8 @@ impl Mutex {
         self.raw.init()
     }
 
-    /// Locks it for `me`, a number of the caller's choice that names it to whoever watches; waits at most `timeout`.
+    /// Locks it for `me`, a number of the caller's choice that names it to whoever watches; waits
+    /// at most `timeout`.
     pub fn lock(&'static self, me: u32, timeout: Duration) -> Result<Guard, LockError> {
         let raw = self.raw.lock(timeout).map_err(|errno| match errno {
             Errno::ETIMEDOUT | Errno::EBUSY => LockError::TimedOut,
@@ -96,7 +100,8 @@ impl Mutex {
         Ok(Guard { mutex: self, owner_died: raw.owner_died, _raw: raw })
     }
 
-    /// Who holds it now, for one who watches without locking. A dead owner counts until the next one locks.
+    /// Who holds it now, for one who watches without locking. A dead owner counts until the next
+    /// one locks.
     pub fn holder(&self) -> Option<Holder> {
         let owner = self.owner.load(Ordering::Relaxed).checked_sub(1)?;
         Some(Holder { owner, acquisition: self.acquisitions.load(Ordering::Relaxed) })
@@ -132,6 +137,9 @@ mod tests {
     #[test]
     fn a_mutex_that_was_never_made_is_an_error() {
         let mutex = map_shared::<Mutex>("test-mutex").unwrap();
-        assert_eq!(mutex.lock(0, Duration::ZERO).map(|_| ()), Err(LockError::Misused(Errno::EINVAL)));
+        assert_eq!(
+            mutex.lock(0, Duration::ZERO).map(|_| ()),
+            Err(LockError::Misused(Errno::EINVAL))
+        );
     }
 }

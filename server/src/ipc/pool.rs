@@ -1,16 +1,17 @@
-//! A pool of processes that do jobs: one function, called with many arguments, in as many processes at a time as the pool
-//! has.
+//! A pool of processes that do jobs: one function, called with many arguments, in as many processes
+//! at a time as the pool has.
 //!
 //! ```text
 //!   apply_async ──► jobs (joinable queue) ──► process 0, 1, … ──► results (joinable queue) ──► get, map, imap
 //! ```
 //!
-//! A job that panics gives an error that says so, and so does a job in which its process dies: the process is replaced,
-//! and the other jobs are not affected. No caller waits for a job that no process does. A job that is still waiting when
-//! a process dies is done later.
+//! A job that panics gives an error that says so, and so does a job in which its process dies: the
+//! process is replaced, and the other jobs are not affected. No caller waits for a job that no
+//! process does. A job that is still waiting when a process dies is done later.
 //!
-//! Costs: a job that does nothing takes 8 µs if there are many, and 18 µs if each is waited for: two trips through a
-//! queue, and wake-ups. The pool notices a death when a job is submitted, and while results are waited for within
+//! Costs: a job that does nothing takes 8 µs if there are many, and 18 µs if each is waited for:
+//! two trips through a queue, and wake-ups. The pool notices a death when a job is submitted, and
+//! while results are waited for within
 //! [`LOOK_AGAIN`]. Between such calls, the remaining processes do the jobs.
 
 use super::event_count::LOOK_AGAIN;
@@ -38,8 +39,9 @@ const OWNER: u16 = u16::MAX;
 
 /// A pool whose processes turn a `J` into an `R`. Dropped, it ends them.
 ///
-/// It is used by one process with one thread, since it forks; the processes are forked when it is made and when one has died, with all that there is at
-/// that moment, but without descriptors other than standard input, output and error.
+/// It is used by one process with one thread, since it forks; the processes are forked when it is
+/// made and when one has died, with all that there is at that moment, but without descriptors other
+/// than standard input, output and error.
 pub struct Pool<J, R> {
     name: &'static str,
     work: Box<dyn Fn(J) -> R>,
@@ -111,22 +113,31 @@ where
     ///
     /// # Errors
     /// Those of [`Process::start`], and of making shared memory.
-    pub fn start(name: &'static str, processes: u16, work: impl Fn(J) -> R + 'static) -> io::Result<Pool<J, R>> {
-        let (jobs, results) = (JoinableQueue::map("pool-jobs", PLACES)?, JoinableQueue::map("pool-results", PLACES)?);
+    pub fn start(
+        name: &'static str,
+        processes: u16,
+        work: impl Fn(J) -> R + 'static,
+    ) -> io::Result<Pool<J, R>> {
+        let (jobs, results) =
+            (JoinableQueue::map("pool-jobs", PLACES)?, JoinableQueue::map("pool-results", PLACES)?);
         let work = Box::new(work);
         let (open, known) = (BTreeSet::new(), BTreeMap::new());
-        let mut pool = Pool { name, work, jobs, results, processes: Vec::new(), next: 0, open, known };
-        pool.processes = (0..processes.max(1)).map(|number| pool.fork(number)).collect::<io::Result<_>>()?;
+        let mut pool =
+            Pool { name, work, jobs, results, processes: Vec::new(), next: 0, open, known };
+        pool.processes =
+            (0..processes.max(1)).map(|number| pool.fork(number)).collect::<io::Result<_>>()?;
         Ok(pool)
     }
 
-    /// Gives a job in. It is done by the next process that has nothing to do. Waits if [`PLACES`] others wait already.
+    /// Gives a job in. It is done by the next process that has nothing to do. Waits if [`PLACES`]
+    /// others wait already.
     pub fn apply_async(&mut self, job: J) -> Result<Ticket, ApplyError> {
         self.replace_the_dead();
         let ticket = Ticket(self.next);
         let job = (ticket, job);
         loop {
-            // Whoever waits for a place must take results meanwhile: those who could make room may be waiting to get rid of theirs.
+            // Whoever waits for a place must take results meanwhile: those who could make room may
+            // be waiting to get rid of theirs.
             match self.jobs.put(&job, Duration::ZERO) {
                 Ok(()) => break,
                 Err(PutError::Full) => self.collect(LOOK_AGAIN),
@@ -150,7 +161,11 @@ where
     }
 
     /// The same, for `timeout` at most; `None` if nothing is known of the job by then.
-    pub fn get_timeout(&mut self, ticket: Ticket, timeout: Duration) -> Option<Result<R, JobError>> {
+    pub fn get_timeout(
+        &mut self,
+        ticket: Ticket,
+        timeout: Duration,
+    ) -> Option<Result<R, JobError>> {
         let start = Instant::now();
         while self.open.contains(&ticket) {
             let left = timeout.saturating_sub(start.elapsed());
@@ -167,8 +182,9 @@ where
         self.imap(jobs).collect()
     }
 
-    /// The same one by one: each result is there as soon as it is known and those before it were asked for. Jobs are only taken from `jobs` when a process
-    /// is about to have nothing to do, so there may be any number of them.
+    /// The same one by one: each result is there as soon as it is known and those before it were
+    /// asked for. Jobs are only taken from `jobs` when a process is about to have nothing to do, so
+    /// there may be any number of them.
     pub fn imap<I: IntoIterator<Item = J>>(&mut self, jobs: I) -> Results<'_, J, R, I::IntoIter> {
         Results { jobs: jobs.into_iter(), under_way: VecDeque::new(), pool: self }
     }
@@ -178,7 +194,8 @@ where
         self.jobs.close();
     }
 
-    /// Closes it, and waits until all jobs are done and all processes have ended. The results can still be asked for.
+    /// Closes it, and waits until all jobs are done and all processes have ended. The results can
+    /// still be asked for.
     pub fn join(&mut self) {
         self.close();
         while !self.open.is_empty() {
@@ -213,7 +230,8 @@ where
         })
     }
 
-    /// Waits at most `timeout` for a result, takes all that there are, and replaces those who have died.
+    /// Waits at most `timeout` for a result, takes all that there are, and replaces those who have
+    /// died.
     fn collect(&mut self, timeout: Duration) {
         self.collect_one(timeout);
         self.collect_all();
@@ -221,8 +239,10 @@ where
     }
 
     fn replace_the_dead(&mut self) {
-        let dead: Vec<u16> =
-            (0..).zip(&mut self.processes).filter_map(|(number, process)| (!process.is_alive()).then_some(number)).collect();
+        let dead: Vec<u16> = (0..)
+            .zip(&mut self.processes)
+            .filter_map(|(number, process)| (!process.is_alive()).then_some(number))
+            .collect();
         dead.into_iter().for_each(|number| self.replace(number));
     }
 
@@ -231,7 +251,9 @@ where
     }
 
     fn collect_one(&mut self, timeout: Duration) -> bool {
-        let Ok(Taken::Task((ticket, result), claim)) = self.results.take(OWNER, timeout) else { return false };
+        let Ok(Taken::Task((ticket, result), claim)) = self.results.take(OWNER, timeout) else {
+            return false;
+        };
         claim.done();
         let result = result.map_err(|failure| match failure {
             Failure::Panicked(message) => JobError::Panicked(message),
@@ -247,12 +269,14 @@ where
         }
     }
 
-    /// A process has died: what it had in hand is known, unless its result came through before, and another takes its place.
+    /// A process has died: what it had in hand is known, unless its result came through before, and
+    /// another takes its place.
     fn replace(&mut self, number: u16) {
         let end = self.processes[usize::from(number)].join();
         // It did nothing behind its end, so what it has said is here now.
         self.collect_all();
-        // Whoever has the jobs' lock stands still: what the dead had in hand is seen at the next look.
+        // Whoever has the jobs' lock stands still: what the dead had in hand is seen at the next
+        // look.
         let Ok(in_hand) = self.jobs.take_over(number, OWNER) else { return };
         let was_idle = in_hand.is_none();
         if let Some(((ticket, _), claim)) = in_hand {
@@ -266,7 +290,9 @@ where
         match self.fork(number) {
             Ok(process) => self.processes[usize::from(number)] = process,
             // As long as one lives, the jobs get done.
-            Err(error) if !self.processes.iter_mut().any(Process::is_alive) => self.give_up(&JobError::NoProcess(error.kind())),
+            Err(error) if !self.processes.iter_mut().any(Process::is_alive) => {
+                self.give_up(&JobError::NoProcess(error.kind()))
+            }
             Err(_) => {}
         }
     }
@@ -299,9 +325,11 @@ where
             Ok(Taken::Closed) => return 0,
             Err(_) => return 1,
         };
-        let result = catch_unwind(AssertUnwindSafe(|| work(job))).map_err(|panic| Failure::Panicked(message(panic.as_ref())));
+        let result = catch_unwind(AssertUnwindSafe(|| work(job)))
+            .map_err(|panic| Failure::Panicked(message(panic.as_ref())));
         let mut answer = (ticket, result);
-        // The job is done when its result is on its way, so a death in between is one too many to tell of, never one too few.
+        // The job is done when its result is on its way, so a death in between is one too many to
+        // tell of, never one too few.
         loop {
             match results.put(&answer, LOOK_AGAIN) {
                 Ok(()) => break,
@@ -316,7 +344,10 @@ where
 
 /// What a panic says, as far as it fits.
 fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("something that is no text");
     let fits = text.char_indices().take_while(|(start, _)| *start < TASK_BYTES_MAX / 2);
     fits.map(|(_, character)| character).collect()
@@ -347,8 +378,12 @@ impl fmt::Display for JobError {
             JobError::Died(end) => write!(f, "the process that did the job {end}"),
             JobError::TooLong => write!(f, "the result is longer than {TASK_BYTES_MAX} bytes"),
             JobError::Terminated => f.write_str("the pool was terminated before the job was done"),
-            JobError::Unknown => f.write_str("there is no such job, or its result was given back before"),
-            JobError::NoProcess(kind) => write!(f, "no process is left to do the job, and no other can be started: {kind}"),
+            JobError::Unknown => {
+                f.write_str("there is no such job, or its result was given back before")
+            }
+            JobError::NoProcess(kind) => {
+                write!(f, "no process is left to do the job, and no other can be started: {kind}")
+            }
             JobError::NotTaken(why) => why.fmt(f),
         }
     }
@@ -369,6 +404,9 @@ impl Error for ApplyError {}
 
 impl<J, R> fmt::Debug for Pool<J, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("processes", &self.processes).field("open", &self.open).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("processes", &self.processes)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
     }
 }

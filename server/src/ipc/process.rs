@@ -1,8 +1,9 @@
 //! A child process: start it with a function, look at it, wait for it, end it.
 //!
-//! Costs: fork and wait together take 0.15 ms, and more if the parent has more memory. A process that has ended stays in
-//! the kernel's table as a zombie until its parent waits for it. So a [`Process`] that is dropped is killed and waited
-//! for. A child dies with the thread that started it.
+//! Costs: fork and wait together take 0.15 ms, and more if the parent has more memory. A process
+//! that has ended stays in the kernel's table as a zombie until its parent waits for it. So a
+//! [`Process`] that is dropped is killed and waited for. A child dies with the thread that started
+//! it.
 
 use crate::sys::process::{fork_child, wait_end, watch_end};
 use nix::errno::Errno;
@@ -19,7 +20,8 @@ pub const EXIT_UNKNOWN: i32 = -1;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// How a process ended. Displayed, it is the rest of a sentence that begins with the process's name: `exited with code 3`, `was killed by signal 9`.
+/// How a process ended. Displayed, it is the rest of a sentence that begins with the process's
+/// name: `exited with code 3`, `was killed by signal 9`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It left, with this code.
@@ -37,8 +39,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a process that runs `main` and exits with what it returns. `main` works on the copies of all that it captured; of descriptors the process
-    /// has standard input, output and error alone.
+    /// Starts a process that runs `main` and exits with what it returns. `main` works on the copies
+    /// of all that it captured; of descriptors the process has standard input, output and error
+    /// alone.
     ///
     /// # Errors
     /// Those of [`fork_child`]: `EDEADLK` if this process has more than one thread.
@@ -46,11 +49,16 @@ impl Process {
         Process::start_with((), |()| Vec::new(), |()| main())
     }
 
-    /// The same for one that is to have `own`, with the descriptors in it that `keep` names. They are closed here: only the process has them then.
+    /// The same for one that is to have `own`, with the descriptors in it that `keep` names. They
+    /// are closed here: only the process has them then.
     ///
     /// # Errors
     /// As with [`Process::start`]; `own` is gone then, too.
-    pub fn start_with<T>(own: T, keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>, main: impl FnOnce(T) -> i32) -> io::Result<Process> {
+    pub fn start_with<T>(
+        own: T,
+        keep: impl for<'a> Fn(&'a T) -> Vec<BorrowedFd<'a>>,
+        main: impl FnOnce(T) -> i32,
+    ) -> io::Result<Process> {
         let pid = fork_child(own, keep, std::iter::empty(), &[], |own, _| main(own))?;
         Ok(Process { pid, end: None })
     }
@@ -81,8 +89,11 @@ impl Process {
     /// Waits for its end, at most for so long; `None` if it still runs then.
     pub fn join_timeout(&mut self, timeout: Duration) -> Option<End> {
         let start = Instant::now();
-        if self.is_alive() && watch_end(self.pid).and_then(|end| wait_end(end.as_fd(), timeout)).is_err() {
-            // Without a descriptor that tells of the end (none left, or an old kernel) it is looked at again and again.
+        if self.is_alive()
+            && watch_end(self.pid).and_then(|end| wait_end(end.as_fd(), timeout)).is_err()
+        {
+            // Without a descriptor that tells of the end (none left, or an old kernel) it is looked
+            // at again and again.
             while self.is_alive() && start.elapsed() < timeout {
                 std::thread::sleep(LOOK_AGAIN);
             }
@@ -96,7 +107,8 @@ impl Process {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Ends it, by SIGKILL: it can do nothing about it, nor anything more. It is still to be waited for.
+    /// Ends it, by SIGKILL: it can do nothing about it, nor anything more. It is still to be waited
+    /// for.
     pub fn kill(&self) {
         self.signal(Signal::SIGKILL);
     }
@@ -140,7 +152,8 @@ impl fmt::Display for End {
 fn wait(pid: Pid, how: WaitPidFlag) -> Option<End> {
     match waitpid(pid, Some(how)) {
         Ok(status) => End::of(status),
-        // Somebody else has waited for it, with waitpid(-1) or by ignoring SIGCHLD: how it ended can't be known any more.
+        // Somebody else has waited for it, with waitpid(-1) or by ignoring SIGCHLD: how it ended
+        // can't be known any more.
         Err(Errno::ECHILD) => Some(End::Exited(EXIT_UNKNOWN)),
         Err(_) => None,
     }

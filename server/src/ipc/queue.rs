@@ -1,9 +1,10 @@
 //! A queue of typed messages between two processes, each with a descriptor if needed.
 //!
-//! A pair of sequenced-packet sockets: messages keep their boundaries and their order, and the kernel bounds how many
-//! wait (278 small ones, measured). Neither end ever blocks: [`SendError::Full`], [`Received::Empty`]. When the process
-//! of one end dies, the other end still receives what it had sent, and then [`Received::Closed`]. What was sent to the
-//! dead process is lost. Source: unix(7), SCM_RIGHTS.
+//! A pair of sequenced-packet sockets: messages keep their boundaries and their order, and the
+//! kernel bounds how many wait (278 small ones, measured). Neither end ever blocks:
+//! [`SendError::Full`], [`Received::Empty`]. When the process of one end dies, the other end still
+//! receives what it had sent, and then [`Received::Closed`]. What was sent to the dead process is
+//! lost. Source: unix(7), SCM_RIGHTS.
 
 use crate::sys::socket::{receive_message, send_message};
 use nix::errno::Errno;
@@ -13,7 +14,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The longest message, in bytes. A longer one is a mistake in the program and refused when it is sent.
+/// The longest message, in bytes. A longer one is a mistake in the program and refused when it is
+/// sent.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// One end: sends `Out`, receives `In`.
@@ -47,7 +49,8 @@ impl fmt::Display for SendError {
 /// What came out of the queue.
 #[derive(Debug)]
 pub enum Received<In> {
-    /// A message, and the descriptor that came with it. `None` also if one was sent and this process has no room for it.
+    /// A message, and the descriptor that came with it. `None` also if one was sent and this
+    /// process has no room for it.
     Message(In, Option<OwnedFd>),
     /// Bytes that are no message.
     Garbled,
@@ -59,15 +62,24 @@ pub enum Received<In> {
 
 /// Makes the two ends of a queue.
 pub fn pair<A, B>() -> nix::Result<(QueueEnd<A, B>, QueueEnd<B, A>)> {
-    let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
-    Ok((QueueEnd { socket: one, types: PhantomData }, QueueEnd { socket: other, types: PhantomData }))
+    let (one, other) = socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+    )?;
+    Ok((
+        QueueEnd { socket: one, types: PhantomData },
+        QueueEnd { socket: other, types: PhantomData },
+    ))
 }
 
 impl<Out: Serialize, In: DeserializeOwned> QueueEnd<Out, In> {
     /// Sends one message, with a duplicate of `descriptor`. Never waits.
     pub fn send(&self, message: &Out, descriptor: Option<BorrowedFd<'_>>) -> Result<(), SendError> {
         let mut buffer = [0; MESSAGE_BYTES_MAX];
-        let bytes = postcard::to_slice(message, &mut buffer).map_err(|_| SendError::System(Errno::EMSGSIZE))?;
+        let bytes = postcard::to_slice(message, &mut buffer)
+            .map_err(|_| SendError::System(Errno::EMSGSIZE))?;
         send_message(self.socket.as_fd(), bytes, descriptor).map_err(|errno| match errno {
             // ETOOMANYREFS: too many descriptors under way to a reader that doesn't read.
             Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS => SendError::Full,
@@ -86,7 +98,8 @@ impl<Out: Serialize, In: DeserializeOwned> QueueEnd<Out, In> {
                     Ok(message) => Received::Message(message, descriptor),
                     Err(_) => Received::Garbled,
                 },
-                // A reset is told once, when the other end died with something unread; what it had sent comes behind that, and then the end.
+                // A reset is told once, when the other end died with something unread; what it had
+                // sent comes behind that, and then the end.
                 Err(Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(_) => Received::Empty,
             };
@@ -113,7 +126,9 @@ mod tests {
         here.send(&(2, "two".into()), Some(writer.as_fd())).unwrap();
         drop(writer);
         assert!(matches!(there.receive(), Received::Message((1, _), None)));
-        let Received::Message((2, text), Some(descriptor)) = there.receive() else { panic!("the second message with its descriptor") };
+        let Received::Message((2, text), Some(descriptor)) = there.receive() else {
+            panic!("the second message with its descriptor")
+        };
         assert_eq!(text, "two");
         std::fs::File::from(descriptor).write_all(b"through the copy").unwrap();
         let mut read = String::new();

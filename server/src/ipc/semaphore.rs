@@ -1,12 +1,13 @@
 //! A counting semaphore between processes that knows which holder has its units.
 //!
-//! A POSIX semaphore does not know its holders: the units of a killed holder are lost. This one counts them for each
-//! holder, so the process that reaps a dead holder gives them back ([`Semaphore::release_all_of`]). Taking and giving is
-//! one store each, so a unit is either free or its holder's. A holder that dies while it takes a unit leaves the inner
-//! lock to the next process, which counts again.
+//! A POSIX semaphore does not know its holders: the units of a killed holder are lost. This one
+//! counts them for each holder, so the process that reaps a dead holder gives them back
+//! ([`Semaphore::release_all_of`]). Taking and giving is one store each, so a unit is either free
+//! or its holder's. A holder that dies while it takes a unit leaves the inner lock to the next
+//! process, which counts again.
 //!
-//! Costs: an uncontended lock (about 25 ns) and a look at each holder to take a unit (60 ns for 512); an addition to give
-//! it back; a system call to sleep, and one to wake the sleepers.
+//! Costs: an uncontended lock (about 25 ns) and a look at each holder to take a unit (60 ns for
+//! 512); an addition to give it back; a system call to sleep, and one to wake the sleepers.
 
 use crate::ipc::event_count::EventCount;
 use crate::ipc::mutex::{BRIEFLY, Guard, LockError, Mutex, or_later};
@@ -17,7 +18,8 @@ use zerocopy::FromBytes;
 /// The most holders that a semaphore tells apart, where it doesn't say how many.
 pub const HOLDERS_MAX: usize = 512;
 
-/// A counting semaphore in shared memory, for so many holders, which are numbered from 0. Zeroed memory becomes one with [`Semaphore::init`].
+/// A counting semaphore in shared memory, for so many holders, which are numbered from 0. Zeroed
+/// memory becomes one with [`Semaphore::init`].
 #[derive(FromBytes, Debug)]
 #[repr(C)]
 pub struct Semaphore<const HOLDERS: usize = HOLDERS_MAX> {
@@ -38,17 +40,20 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
 
     /// Takes a unit for `holder` if one is free; doesn't wait for one.
     pub fn try_acquire(&'static self, holder: usize) -> Result<bool, LockError> {
-        // Nobody else takes one between the look and the taking. Who gives one back needs no lock: there are then more than were seen.
+        // Nobody else takes one between the look and the taking. Who gives one back needs no lock:
+        // there are then more than were seen.
         let _guard = self.lock(holder)?;
         if self.held_by_all() >= self.units.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        // The one store that takes the unit: a death before it took nothing, one behind it leaves the unit in the count.
+        // The one store that takes the unit: a death before it took nothing, one behind it leaves
+        // the unit in the count.
         self.held[holder].fetch_add(1, Ordering::Relaxed);
         Ok(true)
     }
 
-    /// Takes a unit for `holder`, waiting at most `timeout` for one. False if none came free, or a stopped process had the lock all the time.
+    /// Takes a unit for `holder`, waiting at most `timeout` for one. False if none came free, or a
+    /// stopped process had the lock all the time.
     pub fn acquire(&'static self, holder: usize, timeout: Duration) -> Result<bool, LockError> {
         let attempt = || Ok(or_later(self.try_acquire(holder))?.filter(|&is_had| is_had));
         Ok(self.releases.wait_for(timeout, attempt)?.is_some())
@@ -57,7 +62,9 @@ impl<const HOLDERS: usize> Semaphore<HOLDERS> {
     /// Gives one of `holder`'s units back. False if it had none.
     pub fn release(&self, holder: usize) -> bool {
         // SYNC semaphore-release: who takes the unit next sees what its holder did.
-        let had = self.held[holder].fetch_update(Ordering::Release, Ordering::Relaxed, |units| units.checked_sub(1)).is_ok();
+        let had = self.held[holder]
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |units| units.checked_sub(1))
+            .is_ok();
         if had {
             self.releases.advance();
         }
@@ -101,7 +108,11 @@ mod tests {
     fn units_are_taken_given_and_given_back_for_the_dead() {
         let semaphore = map_shared::<Semaphore>("test-semaphore").unwrap();
         semaphore.init(3).unwrap();
-        assert!(semaphore.try_acquire(0).unwrap() && semaphore.try_acquire(1).unwrap() && semaphore.try_acquire(1).unwrap());
+        assert!(
+            semaphore.try_acquire(0).unwrap()
+                && semaphore.try_acquire(1).unwrap()
+                && semaphore.try_acquire(1).unwrap()
+        );
         assert!(!semaphore.try_acquire(0).unwrap());
         assert!(!semaphore.release(2), "a holder gives back only what it has");
         assert_eq!(semaphore.release_all_of(1), 2);

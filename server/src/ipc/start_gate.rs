@@ -1,9 +1,9 @@
-//! A start gate: processes report that they are ready, or why they can't be, and wait. The process that made the gate
-//! sees when all are ready, and opens it.
+//! A start gate: processes report that they are ready, or why they can't be, and wait. The process
+//! that made the gate sees when all are ready, and opens it.
 //!
-//! Costs: a report is a store, a wait is a system call. If a process dies before its report, its parent's waitpid
-//! notices; a successor reports in its place. After the gate has opened, a wait returns at once; a report still shows
-//! how far the process has come.
+//! Costs: a report is a store, a wait is a system call. If a process dies before its report, its
+//! parent's waitpid notices; a successor reports in its place. After the gate has opened, a wait
+//! returns at once; a report still shows how far the process has come.
 
 use super::event::Event;
 use super::value::Array;
@@ -93,10 +93,16 @@ impl StartGate {
         self.opened.is_set()
     }
 
-    /// A process that can't begin reports why. Dropped if the gate is open, if another's reason waits to be taken, and if the gate's maker reports it.
+    /// A process that can't begin reports why. Dropped if the gate is open, if another's reason
+    /// waits to be taken, and if the gate's maker reports it.
     pub fn note_failure(self, reason: &str) {
         let me = getpid();
-        let is_free = || self.failure.pid.compare_exchange(0, me.as_raw(), Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let is_free = || {
+            self.failure
+                .pid
+                .compare_exchange(0, me.as_raw(), Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
         if me == self.maker || self.is_open() || !is_free() {
             return;
         }
@@ -114,7 +120,10 @@ impl StartGate {
         }
         // SYNC start-failure. A process that was killed before it had written everything leaves 0.
         let length = self.failure.length.swap(0, Ordering::Acquire) as usize;
-        let bytes: Vec<u8> = self.failure.bytes[..length.min(REASON_BYTES_MAX)].iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+        let bytes: Vec<u8> = self.failure.bytes[..length.min(REASON_BYTES_MAX)]
+            .iter()
+            .map(|cell| cell.load(Ordering::Relaxed))
+            .collect();
         self.failure.pid.store(0, Ordering::Release);
         Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|reason| !reason.is_empty())
     }
@@ -147,7 +156,8 @@ mod tests {
     #[test]
     fn the_gate_is_passed_when_it_is_opened_and_not_before() {
         let gate = StartGate::map(2).unwrap();
-        let passing: Vec<_> = (0..2).map(|party| std::thread::spawn(move || gate.place(party).pass())).collect();
+        let passing: Vec<_> =
+            (0..2).map(|party| std::thread::spawn(move || gate.place(party).pass())).collect();
         while !(gate.is_ready(0) && gate.is_ready(1)) {
             std::thread::yield_now();
         }
@@ -183,9 +193,15 @@ mod tests {
         assert_eq!(gate.take_failure(me), None);
         gate.note_failure("first");
         gate.note_failure("second");
-        assert_eq!((gate.take_failure(other), gate.take_failure(me).as_deref(), gate.take_failure(me)), (None, Some("first"), None));
+        assert_eq!(
+            (gate.take_failure(other), gate.take_failure(me).as_deref(), gate.take_failure(me)),
+            (None, Some("first"), None)
+        );
         gate.note_failure(&"ä".repeat(REASON_BYTES_MAX));
-        assert_eq!(gate.take_failure(me).map(|reason| reason.chars().count()), Some(REASON_BYTES_MAX / 2));
+        assert_eq!(
+            gate.take_failure(me).map(|reason| reason.chars().count()),
+            Some(REASON_BYTES_MAX / 2)
+        );
         gate.open();
         gate.note_failure("too late");
         assert_eq!(gate.take_failure(me), None);

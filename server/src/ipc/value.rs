@@ -1,5 +1,5 @@
-//! Values and arrays in shared memory. Each store is done or not done: no death leaves half a value, and nothing needs
-//! repair.
+//! Values and arrays in shared memory. Each store is done or not done: no death leaves half a
+//! value, and nothing needs repair.
 
 use crate::sys::memory;
 use std::io;
@@ -9,8 +9,9 @@ use zerocopy::FromBytes;
 
 /// `WORDS` words that are written as one by a single writer and read by anyone.
 ///
-/// The writer fills the idle one of two copies and switches by one store, so whoever is killed at any point leaves the old value or
-/// the new, never half of each. Costs `WORDS + 1` plain stores to write; a reader may have to look twice while it is written.
+/// The writer fills the idle one of two copies and switches by one store, so whoever is killed at
+/// any point leaves the old value or the new, never half of each. Costs `WORDS + 1` plain stores to
+/// write; a reader may have to look twice while it is written.
 #[derive(FromBytes, Debug)]
 #[repr(C)]
 pub struct Switched<const WORDS: usize> {
@@ -20,10 +21,12 @@ pub struct Switched<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Switched<WORDS> {
-    /// Writes a value. One writer at a time: two at once may mix theirs, which is wrong but not unsound.
+    /// Writes a value. One writer at a time: two at once may mix theirs, which is wrong but not
+    /// unsound.
     pub fn store(&self, words: [u64; WORDS]) {
         let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
-        // SYNC value-reuse: a reader that sees a word of this copy written again also sees the version that came before.
+        // SYNC value-reuse: a reader that sees a word of this copy written again also sees the
+        // version that came before.
         fence(Ordering::Release);
         for (cell, word) in self.copies[(next & 1) as usize].iter().zip(words) {
             cell.store(word, Ordering::Relaxed);
@@ -49,12 +52,14 @@ impl<const WORDS: usize> Switched<WORDS> {
     }
 }
 
-/// A number that every process may read, set and add to. Costs what an atomic number costs: 1 to 2 ns, more when many add at once.
+/// A number that every process may read, set and add to. Costs what an atomic number costs: 1 to 2
+/// ns, more when many add at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Value(&'static AtomicU64);
 
 impl Value {
-    /// Makes one, 0, to be shared with the processes forked afterwards. `name` is what `/proc/PID/maps` shows.
+    /// Makes one, 0, to be shared with the processes forked afterwards. `name` is what
+    /// `/proc/PID/maps` shows.
     pub fn map(name: &str) -> io::Result<Value> {
         memory::map_shared(name).map(Value)
     }
@@ -77,14 +82,17 @@ impl Value {
     }
 }
 
-/// A row of entries that every process has in common, used as a slice: a scoreboard, say, with an entry for each process, written by it and read by all.
+/// A row of entries that every process has in common, used as a slice: a scoreboard, say, with an
+/// entry for each process, written by it and read by all.
 ///
-/// `T` is made of atomics, and zeroes are a value of it. Memory is taken when an entry is first written, so it may be as long as it could ever have to be.
+/// `T` is made of atomics, and zeroes are a value of it. Memory is taken when an entry is first
+/// written, so it may be as long as it could ever have to be.
 #[derive(Debug)]
 pub struct Array<T: 'static>(&'static [T]);
 
 impl<T: FromBytes + Sync> Array<T> {
-    /// Makes one of `len` zeroed entries, to be shared with the processes forked afterwards. `name` is what `/proc/PID/maps` shows.
+    /// Makes one of `len` zeroed entries, to be shared with the processes forked afterwards. `name`
+    /// is what `/proc/PID/maps` shows.
     pub fn map(name: &str, len: usize) -> io::Result<Array<T>> {
         memory::map_shared_slice(name, len).map(Array)
     }
@@ -115,7 +123,8 @@ mod tests {
     fn readers_see_whole_values_while_one_writes() {
         let value = map_shared::<Switched<2>>("test-value").unwrap();
         assert_eq!(value.load(), ([0, 0], 0));
-        let writer = std::thread::spawn(move || (1..200_000u64).for_each(|i| value.store([i, i * 3])));
+        let writer =
+            std::thread::spawn(move || (1..200_000u64).for_each(|i| value.store([i, i * 3])));
         let mut last = 0;
         while !writer.is_finished() {
             let ([one, three], _) = value.load();

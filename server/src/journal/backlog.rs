@@ -1,13 +1,13 @@
-//! What the journal's two threads exchange: entries that were read from the log and are not stored yet, and requests to
-//! the storing thread.
+//! What the journal's two threads exchange: entries that were read from the log and are not stored
+//! yet, and requests to the storing thread.
 //!
 //! ```text
 //!  reading thread ── entries, requests ──►  backlog  ──► storing thread ──► SQLite
 //!                 ◄── how far, prepared answers, topics ─┘
 //! ```
 //!
-//! The ring bounds it. Entries that lie further back than half the ring are dropped ([`Backlog::give_up_before`]),
-//! counted, and noted as a gap.
+//! The ring bounds it. Entries that lie further back than half the ring are dropped
+//! ([`Backlog::give_up_before`]), counted, and noted as a gap.
 
 use super::store::{Entry, Line, Topic};
 use crate::chat::AnswerEnd;
@@ -31,9 +31,11 @@ pub struct Tally {
     pub skipped: AtomicU64,
     /// Those that wait to be stored, as of the reading thread's last turn.
     pub waiting: AtomicU64,
-    /// The place of the last that was given up. What isn't stored up to there is counted in `skipped`.
+    /// The place of the last that was given up. What isn't stored up to there is counted in
+    /// `skipped`.
     pub given_up: AtomicU64,
-    /// The place up to which this run is stored, and how many of its lines are: a database that knows of less has lost the rest.
+    /// The place up to which this run is stored, and how many of its lines are: a database that
+    /// knows of less has lost the rest.
     pub stored_to: AtomicU64,
     /// See `stored_to`.
     pub stored_lines: AtomicU64,
@@ -90,7 +92,8 @@ struct Inner {
     entries: VecDeque<Entry>,
     /// Taken to be stored, and whether they count as given up by now.
     in_flight: VecDeque<(Sequence, bool)>,
-    /// Everything up to there that isn't stored was given up, and that isn't noted in the database yet.
+    /// Everything up to there that isn't stored was given up, and that isn't noted in the database
+    /// yet.
     gap: Option<Sequence>,
     /// Since when the storing thread is at its present turn.
     at_work_since: Option<Instant>,
@@ -159,7 +162,11 @@ impl Backlog {
     /// The place of the first entry that is neither stored nor given up.
     pub fn oldest(&self) -> Option<Sequence> {
         let inner = self.lock();
-        let in_flight = inner.in_flight.iter().find(|(_, is_given_up)| !is_given_up).map(|(sequence, _)| *sequence);
+        let in_flight = inner
+            .in_flight
+            .iter()
+            .find(|(_, is_given_up)| !is_given_up)
+            .map(|(sequence, _)| *sequence);
         in_flight.or_else(|| inner.entries.front().map(Entry::sequence))
     }
 
@@ -168,10 +175,16 @@ impl Backlog {
         let mut inner = self.lock();
         let mut count = 0;
         let mut last = Sequence(0);
-        for (place, is_given_up) in inner.in_flight.iter_mut().filter(|(place, is_given_up)| *place < sequence && !is_given_up) {
+        for (place, is_given_up) in inner
+            .in_flight
+            .iter_mut()
+            .filter(|(place, is_given_up)| *place < sequence && !is_given_up)
+        {
             (*is_given_up, last, count) = (true, *place, count + 1);
         }
-        while let Some(place) = inner.entries.front().map(Entry::sequence).filter(|&place| place < sequence) {
+        while let Some(place) =
+            inner.entries.front().map(Entry::sequence).filter(|&place| place < sequence)
+        {
             inner.entries.pop_front();
             (last, count) = (place, count + 1);
         }
@@ -187,7 +200,12 @@ impl Backlog {
     pub fn ask(&self, request: Request) {
         if !self.is_attended {
             let Request { question, behind, .. } = request;
-            self.prepare(Prepared { question, behind, lines: Vec::new(), end: AnswerEnd::Unreadable });
+            self.prepare(Prepared {
+                question,
+                behind,
+                lines: Vec::new(),
+                end: AnswerEnd::Unreadable,
+            });
             return;
         }
         self.lock().requests.push_back(request);
@@ -204,29 +222,41 @@ impl Backlog {
         self.lock().topics.take()
     }
 
-    /// Waits for something to do, at most for `timeout`, and when there are only a few entries `gather` longer for more.
+    /// Waits for something to do, at most for `timeout`, and when there are only a few entries
+    /// `gather` longer for more.
     pub fn wait(&self, timeout: Duration, gather: Duration) {
         let is_idle = |inner: &mut Inner| {
-            inner.entries.is_empty() && inner.lost_topics.is_none() && inner.requests.is_empty() && (!inner.is_closing || inner.is_closed)
+            inner.entries.is_empty()
+                && inner.lost_topics.is_none()
+                && inner.requests.is_empty()
+                && (!inner.is_closing || inner.is_closed)
         };
         let waited = self.has_work.wait_timeout_while(self.lock(), timeout, is_idle);
         let (inner, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if !waited.timed_out() {
             let are_few = |inner: &mut Inner| {
-                inner.entries.len() < BATCH_ENTRIES_MAX && inner.requests.is_empty() && !inner.is_urgent && !inner.is_closing
+                inner.entries.len() < BATCH_ENTRIES_MAX
+                    && inner.requests.is_empty()
+                    && !inner.is_urgent
+                    && !inner.is_closing
             };
             drop(self.has_work.wait_timeout_while(inner, gather, are_few));
         }
     }
 
-    /// Takes the entries that are to be stored next, at most so many, behind a gap if there is one. They count as under way until [`Backlog::stored`] or
+    /// Takes the entries that are to be stored next, at most so many, behind a gap if there is one.
+    /// They count as under way until [`Backlog::stored`] or
     /// [`Backlog::not_stored`].
     pub fn take(&self, count_max: usize) -> Vec<Entry> {
         let mut inner = self.lock();
         let count = inner.entries.len().min(count_max);
         let gap = inner.gap.map(|until| Entry::Gap { until });
         let entries: Vec<Entry> = gap.into_iter().chain(inner.entries.drain(..count)).collect();
-        inner.in_flight = entries.iter().filter(|entry| !is_gap(entry)).map(|entry| (entry.sequence(), false)).collect();
+        inner.in_flight = entries
+            .iter()
+            .filter(|entry| !is_gap(entry))
+            .map(|entry| (entry.sequence(), false))
+            .collect();
         entries
     }
 
@@ -234,7 +264,8 @@ impl Backlog {
     pub fn stored(&self, entries: &[Entry]) {
         let mut inner = self.lock();
         let count = inner.in_flight.len() as u64;
-        let too_late = inner.in_flight.drain(..).filter(|(_, is_given_up)| *is_given_up).count() as u64;
+        let too_late =
+            inner.in_flight.drain(..).filter(|(_, is_given_up)| *is_given_up).count() as u64;
         // It took long, and came to an end all the same.
         self.tally.skipped.fetch_sub(too_late, Ordering::Relaxed);
         self.tally.stored.fetch_add(count, Ordering::Relaxed);
@@ -251,7 +282,11 @@ impl Backlog {
     pub fn not_stored(&self, entries: Vec<Entry>) {
         let mut inner = self.lock();
         let in_flight = std::mem::take(&mut inner.in_flight);
-        let waiting = entries.into_iter().filter(|entry| !is_gap(entry)).zip(in_flight).filter(|(_, (_, is_given_up))| !is_given_up);
+        let waiting = entries
+            .into_iter()
+            .filter(|entry| !is_gap(entry))
+            .zip(in_flight)
+            .filter(|(_, (_, is_given_up))| !is_given_up);
         let waiting: Vec<Entry> = waiting.map(|(entry, _)| entry).collect();
         waiting.into_iter().rev().for_each(|entry| inner.entries.push_front(entry));
     }
@@ -307,7 +342,10 @@ impl Backlog {
     pub fn is_empty(&self) -> bool {
         let inner = self.lock();
         let is_in_flight = inner.in_flight.iter().any(|(_, is_given_up)| !is_given_up);
-        !is_in_flight && inner.entries.is_empty() && !inner.wants_topics && inner.lost_topics.is_none()
+        !is_in_flight
+            && inner.entries.is_empty()
+            && !inner.wants_topics
+            && inner.lost_topics.is_none()
     }
 
     /// Nothing more will come.
@@ -361,7 +399,12 @@ mod tests {
     use super::*;
 
     fn topic(place: u64) -> Entry {
-        Entry::Topic(Topic { sequence: Sequence(place), room: "#a".into(), room_key: "#a".into(), text: String::new() })
+        Entry::Topic(Topic {
+            sequence: Sequence(place),
+            room: "#a".into(),
+            room_key: "#a".into(),
+            text: String::new(),
+        })
     }
 
     fn backlog(places: impl Iterator<Item = u64>) -> (Backlog, &'static Tally) {
@@ -393,7 +436,8 @@ mod tests {
         backlog.add(&mut vec![topic(4)]);
         assert_eq!((backlog.give_up_before(Sequence(3)), backlog.oldest()), (2, Some(Sequence(3))));
         backlog.not_stored(taken);
-        let places: Vec<u64> = backlog.take(BATCH_ENTRIES_MAX).iter().map(|entry| entry.sequence().0).collect();
+        let places: Vec<u64> =
+            backlog.take(BATCH_ENTRIES_MAX).iter().map(|entry| entry.sequence().0).collect();
         assert_eq!((places, counts(tally)), (vec![2, 3, 4], [0, 2, 2]), "a gap, and two entries");
     }
 
@@ -410,6 +454,9 @@ mod tests {
     fn a_successor_knows_what_was_given_up() {
         let (first, tally) = backlog(1..4);
         first.give_up_before(Sequence(3));
-        assert_eq!(Backlog::new(tally).take(BATCH_ENTRIES_MAX), [Entry::Gap { until: Sequence(2) }]);
+        assert_eq!(
+            Backlog::new(tally).take(BATCH_ENTRIES_MAX),
+            [Entry::Gap { until: Sequence(2) }]
+        );
     }
 }

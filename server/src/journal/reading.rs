@@ -1,5 +1,5 @@
-//! The reading thread: applies the log, makes snapshots, hands entries to the storing thread, and appends answers and
-//! facts to the log.
+//! The reading thread: applies the log, makes snapshots, hands entries to the storing thread, and
+//! appends answers and facts to the log.
 
 use super::JournalConfig;
 use super::backlog::{Backlog, Prepared, Request};
@@ -22,11 +22,13 @@ use std::time::{Duration, Instant};
 
 /// How much of the log is applied in one turn, in blocks, and no more than a sixteenth of the ring.
 const TURN_BLOCKS: u64 = 4_096;
-/// A snapshot is made after an eighth of the ring, and at the latest after so many blocks: a successor has no more than that to replay.
+/// A snapshot is made after an eighth of the ring, and at the latest after so many blocks: a
+/// successor has no more than that to replay.
 const SNAPSHOT_BLOCKS_MAX: u64 = 65_536;
 /// None is made after fewer blocks,
 const SNAPSHOT_BLOCKS_MIN: u64 = 2_048;
-/// nor after less of the log than so many times the size of the last one: a process that begins has both to read, and making one costs its size.
+/// nor after less of the log than so many times the size of the last one: a process that begins has
+/// both to read, and making one costs its size.
 const SNAPSHOT_SIZES: u64 = 2;
 /// It is never rung for a line, so it looks by itself.
 const SLEEP_MILLIS: u16 = 500;
@@ -36,7 +38,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(2);
 /// The operator is told that the storing thread hangs when it has been at one turn for so long.
 const HANGS: Duration = Duration::from_secs(3);
-/// The wall clock was set if it is so far from where it was: the kernel's small corrections are none.
+/// The wall clock was set if it is so far from where it was: the kernel's small corrections are
+/// none.
 const CLOCK_STEP_MICROS: u64 = Micros::SECOND;
 /// As long as a snapshot waits to be published, or a question for its turn.
 const SLEEP_MILLIS_WAITING: u16 = 20;
@@ -85,7 +88,8 @@ struct Gathered {
     entries: Vec<Entry>,
     /// Lines too, and not only topics.
     keeps_lines: bool,
-    /// Whether records of its own are applied: then it is the one who wakes the workers that have somebody to tell.
+    /// Whether records of its own are applied: then it is the one who wakes the workers that have
+    /// somebody to tell.
     wakes: bool,
     slots: BTreeSet<Slot>,
 }
@@ -117,16 +121,24 @@ impl Output for Gathered {
                 is_action: *is_action,
                 text: (*text).to_owned(),
             }),
-            Kept::Topic { room, text } => {
-                Entry::Topic(Topic { sequence, room: room.as_str().to_owned(), room_key: room.key().to_owned(), text: (*text).to_owned() })
-            }
+            Kept::Topic { room, text } => Entry::Topic(Topic {
+                sequence,
+                room: room.as_str().to_owned(),
+                room_key: room.key().to_owned(),
+                text: (*text).to_owned(),
+            }),
         });
     }
 }
 
 impl Journal {
     /// Begins a life in slot `me`: takes the published snapshot, to go on from there.
-    pub fn join(log: &'static EventLog, me: Slot, config: &JournalConfig, backlog: Arc<Backlog>) -> Result<Journal, JoinError> {
+    pub fn join(
+        log: &'static EventLog,
+        me: Slot,
+        config: &JournalConfig,
+        backlog: Arc<Backlog>,
+    ) -> Result<Journal, JoinError> {
         Ok(Journal {
             log,
             me,
@@ -168,10 +180,15 @@ impl Journal {
         self.backlog.is_closed()
     }
 
-    /// Applies what is new, hands on what is to be stored, appends what it has to say, makes and publishes a snapshot if it is time.
+    /// Applies what is new, hands on what is to be stored, appends what it has to say, makes and
+    /// publishes a snapshot if it is time.
     pub fn turn(&mut self) {
         self.gathered.wakes = self.replica.position() < self.appended;
-        self.replica.apply(TURN_BLOCKS.min(self.log.geometry().batch_blocks_max()), &mut self.gathered, |_| ());
+        self.replica.apply(
+            TURN_BLOCKS.min(self.log.geometry().batch_blocks_max()),
+            &mut self.gathered,
+            |_| (),
+        );
         self.log.publish_cursor(self.me, self.replica.position());
         std::mem::take(&mut self.gathered.slots).into_iter().for_each(|slot| self.log.ring(slot));
         self.hand_on();
@@ -206,20 +223,25 @@ impl Journal {
         self.backlog.set_urgent(self.replica.chat.is_stopping() || oldest.is_some_and(is_far_back));
     }
 
-    /// Tells the operator when the storing thread begins to hang, and when it goes on. It can't do that itself.
+    /// Tells the operator when the storing thread begins to hang, and when it goes on. It can't do
+    /// that itself.
     fn watch_storing(&mut self) {
         let is_hanging = self.backlog.at_work_for() > HANGS;
         match (std::mem::replace(&mut self.is_hanging, is_hanging), is_hanging) {
             (false, true) => {
-                log::warn!("the disk does not answer, so nothing is stored now; the chat goes on, and its lines wait in the ring");
+                log::warn!(
+                    "the disk does not answer, so nothing is stored now; the chat goes on, and its lines wait in the ring"
+                );
             }
             (true, false) => log::warn!("the disk answers again"),
             _ => {}
         }
     }
 
-    /// Up to here nothing is left to be stored. Whoever begins at a snapshot reads again what is behind it: what a predecessor gave up is counted, and
-    /// isn't counted again. A stand-in goes by the tally for what is stored, too; a journal asks the database, and stores again what that has lost.
+    /// Up to here nothing is left to be stored. Whoever begins at a snapshot reads again what is
+    /// behind it: what a predecessor gave up is counted, and isn't counted again. A stand-in goes
+    /// by the tally for what is stored, too; a journal asks the database, and stores again what
+    /// that has lost.
     fn settled(&self) -> Sequence {
         let tally = self.backlog.tally();
         let stored_to = if self.stores { 0 } else { tally.stored_to.load(Ordering::Relaxed) };
@@ -237,13 +259,18 @@ impl Journal {
         self.replica.chat.topics().map(topic).collect()
     }
 
-    /// What lies before this isn't waited for any longer: half a ring behind, or, when the ring is nearly full, what keeps the next snapshot from
-    /// being published. Snapshots are no even steps, so the first alone could leave the ring full with none that may be.
+    /// What lies before this isn't waited for any longer: half a ring behind, or, when the ring is
+    /// nearly full, what keeps the next snapshot from being published. Snapshots are no even steps,
+    /// so the first alone could leave the ring full with none that may be.
     fn held_from(&self) -> Sequence {
         let (position, ring) = (self.replica.position(), self.log.geometry().ring_blocks());
         let half_back = Sequence(position.0.saturating_sub(ring / 2));
-        let is_nearly_full = self.log.tail().blocks_since(self.log.snapshot_sequence()) > ring / 4 * 3;
-        self.snapshots.next().filter(|_| is_nearly_full).map_or(half_back, |next| next.max(half_back))
+        let is_nearly_full =
+            self.log.tail().blocks_since(self.log.snapshot_sequence()) > ring / 4 * 3;
+        self.snapshots
+            .next()
+            .filter(|_| is_nearly_full)
+            .map_or(half_back, |next| next.max(half_back))
     }
 
     fn restore_topics(&mut self) {
@@ -258,11 +285,16 @@ impl Journal {
             return;
         }
         let (mut batch, mut count) = (Batch::default(), 0);
-        // Those set last come first; a room is kept the longer the later it was left, so they go last. Each takes less than a tenth of a batch.
+        // Those set last come first; a room is kept the longer the later it was left, so they go
+        // last. Each takes less than a tenth of a batch.
         while let Some(topic) = topics.len().checked_sub(count + 1).map(|last| &topics[last])
             && batch.blocks() < self.log.geometry().batch_blocks_max() / 2
         {
-            push_fact(&mut batch, SessionId::NONE, Fact::Topic { room: &topic.room, topic: &topic.text });
+            push_fact(
+                &mut batch,
+                SessionId::NONE,
+                Fact::Topic { room: &topic.room, topic: &topic.text },
+            );
             count += 1;
         }
         let left = topics.len() - count;
@@ -301,30 +333,49 @@ impl Journal {
         if self.append(&batch) {
             let seconds = ahead.abs_diff(known) / Micros::SECOND;
             let direction = if ahead > known { "ahead" } else { "back" };
-            log::warn!("the clock was set {direction} by {seconds} s; the times of new lines follow it");
+            log::warn!(
+                "the clock was set {direction} by {seconds} s; the times of new lines follow it"
+            );
         }
     }
 
-    /// Asks the storing thread for what the state says is to be answered, and appends what it has answered.
+    /// Asks the storing thread for what the state says is to be answered, and appends what it has
+    /// answered.
     fn answer_questions(&mut self) {
         let mut pending = BTreeSet::new();
         for (session, question) in self.replica.chat.questions() {
             pending.insert(question.at);
-            // The next part when what was told before is out: so an answer is no more than its reader reads, however long.
+            // The next part when what was told before is out: so an answer is no more than its
+            // reader reads, however long.
             let is_out = |sequence| sequence > question.told_at;
-            let checkpoint = self.log.effective_checkpoint(session.id).filter(|checkpoint| !checkpoint.is_lagging);
+            let checkpoint = self
+                .log
+                .effective_checkpoint(session.id)
+                .filter(|checkpoint| !checkpoint.is_lagging);
             let is_ready = checkpoint.is_some_and(|checkpoint| is_out(checkpoint.sequence));
             match self.asked.get_mut(&question.at).filter(|asked| asked.behind == question.behind) {
-                // It hangs, with the disk perhaps: who asks is waiting, and everything sent behind the question with it.
+                // It hangs, with the disk perhaps: who asks is waiting, and everything sent behind
+                // the question with it.
                 Some(asked) if asked.at.elapsed() > ANSWER => {
                     asked.at = Instant::now();
                     let (question, behind) = (question.at, question.behind);
-                    self.prepared.push(Prepared { question, behind, lines: Vec::new(), end: AnswerEnd::Unreadable });
+                    self.prepared.push(Prepared {
+                        question,
+                        behind,
+                        lines: Vec::new(),
+                        end: AnswerEnd::Unreadable,
+                    });
                 }
                 None if is_ready => {
-                    self.asked.insert(question.at, Asked { behind: question.behind, at: Instant::now() });
+                    self.asked
+                        .insert(question.at, Asked { behind: question.behind, at: Instant::now() });
                     let room_key = question.room.key().to_owned();
-                    self.backlog.ask(Request { question: question.at, room_key, more: question.more, behind: question.behind });
+                    self.backlog.ask(Request {
+                        question: question.at,
+                        room_key,
+                        more: question.more,
+                        behind: question.behind,
+                    });
                 }
                 _ => {}
             }
@@ -332,18 +383,28 @@ impl Journal {
         self.asked.retain(|question, _| pending.contains(question));
         self.prepared.append(&mut self.backlog.take_prepared());
         for prepared in std::mem::take(&mut self.prepared) {
-            let meant = self.replica.chat.questions().find(|(_, question)| question.at == prepared.question).map(|(session, _)| session.id);
+            let meant = self
+                .replica
+                .chat
+                .questions()
+                .find(|(_, question)| question.at == prepared.question)
+                .map(|(session, _)| session.id);
             let Some(session) = meant else { continue };
             let Prepared { question, behind, lines, end } = &prepared;
             let mut batch = Batch::default();
-            push_fact(&mut batch, session, Fact::Answer(Answer { question: *question, behind: *behind, lines, end: *end }));
+            push_fact(
+                &mut batch,
+                session,
+                Fact::Answer(Answer { question: *question, behind: *behind, lines, end: *end }),
+            );
             if !self.append(&batch) {
                 self.prepared.push(prepared);
             }
         }
     }
 
-    /// False if there is no room now, or somebody has the lock: then it is tried again in the next turn.
+    /// False if there is no room now, or somebody has the lock: then it is tried again in the next
+    /// turn.
     fn append(&mut self, batch: &Batch) -> bool {
         let appended = self.log.append(self.me, batch, self.log.now());
         self.appended = appended.as_ref().map_or(self.appended, |range| range.end);
@@ -352,17 +413,23 @@ impl Journal {
 
     fn make_snapshot(&mut self) {
         // Those that wait are to be far apart: see `SNAPSHOTS_WAITING_MAX`.
-        let soon = self.interval().min(SNAPSHOT_BLOCKS_MIN.max(SNAPSHOT_SIZES * self.snapshot_blocks));
+        let soon =
+            self.interval().min(SNAPSHOT_BLOCKS_MIN.max(SNAPSHOT_SIZES * self.snapshot_blocks));
         let after = if self.snapshots.is_waiting() { self.interval() } else { soon };
-        if self.replica.position().blocks_since(self.snapshots.latest()) >= after && self.snapshots.can_write() {
+        if self.replica.position().blocks_since(self.snapshots.latest()) >= after
+            && self.snapshots.can_write()
+        {
             let state = self.replica.chat.snapshot();
             self.snapshot_blocks = state.len().div_ceil(BLOCK_BYTES) as u64;
             self.snapshots.write(self.replica.position(), &state);
         }
         if self.snapshots.is_waiting() {
-            let ceiling: Sequence = self.log.snapshot_ceiling((0..self.workers).map(Slot).filter(|&slot| slot != self.me));
+            let ceiling: Sequence = self
+                .log
+                .snapshot_ceiling((0..self.workers).map(Slot).filter(|&slot| slot != self.me));
             // A successor stores what comes behind the snapshot that it starts from.
-            self.snapshots.publish(self.backlog.oldest().map_or(ceiling, |oldest| oldest.min(ceiling)));
+            self.snapshots
+                .publish(self.backlog.oldest().map_or(ceiling, |oldest| oldest.min(ceiling)));
         }
     }
 
@@ -372,8 +439,10 @@ impl Journal {
 
     /// How long it may sleep, in milliseconds.
     fn sleep_millis(&self) -> u16 {
-        let is_waiting =
-            self.snapshots.is_waiting() || !self.prepared.is_empty() || self.topics.is_some() || self.replica.chat.is_stopping();
+        let is_waiting = self.snapshots.is_waiting()
+            || !self.prepared.is_empty()
+            || self.topics.is_some()
+            || self.replica.chat.is_stopping();
         match is_waiting || self.replica.chat.questions().next().is_some() {
             _ if self.replica.is_behind() => 0,
             true => SLEEP_MILLIS_WAITING,
@@ -394,7 +463,8 @@ impl Journal {
     }
 }
 
-/// In a worker that stands in for the journal: it makes snapshots and answers what is asked, as far as that goes without a database.
+/// In a worker that stands in for the journal: it makes snapshots and answers what is asked, as far
+/// as that goes without a database.
 impl Duty for Journal {
     fn turn(&mut self) {
         Journal::turn(self);
@@ -429,7 +499,9 @@ mod tests {
             open(log);
         }
         for input_end in from + 1..=to {
-            batch.push(|payload| Record { session: ME, input_end, fact: Fact::Line(b"said") }.encode(payload));
+            batch.push(|payload| {
+                Record { session: ME, input_end, fact: Fact::Line(b"said") }.encode(payload)
+            });
         }
         log.append(WORKER, &batch, log.now()).unwrap();
         log.publish_position(WORKER, log.tail());
@@ -437,7 +509,12 @@ mod tests {
 
     /// A log for a worker and a journal, with the configuration of the journal, which stores.
     fn with_a_disk(ring_blocks: usize) -> (&'static EventLog, JournalConfig) {
-        let geometry = Geometry { ring_bytes: ring_blocks * 64, slots: 2, sessions_max: 1, snapshot_bytes_max: 1 << 16 };
+        let geometry = Geometry {
+            ring_bytes: ring_blocks * 64,
+            slots: 2,
+            sessions_max: 1,
+            snapshot_bytes_max: 1 << 16,
+        };
         let log = EventLog::create(geometry).unwrap();
         log.join(WORKER).unwrap();
         let config = JournalConfig {
@@ -453,7 +530,8 @@ mod tests {
 
     /// A journal stores all that it finds. Returns how many entries that were.
     fn store_all(log: &'static EventLog, config: &JournalConfig) -> u64 {
-        let mut journal = Journal::join(log, JOURNAL, config, Arc::new(Backlog::new(config.tally))).unwrap();
+        let mut journal =
+            Journal::join(log, JOURNAL, config, Arc::new(Backlog::new(config.tally))).unwrap();
         let mut count = 0;
         for turn in 0.. {
             journal.turn();
@@ -473,7 +551,8 @@ mod tests {
         let (log, config) = with_a_disk(1_024);
         say(log, 0, 10);
         assert_eq!(store_all(log, &config), 10);
-        // Less than half the ring, heard by one stand-in after another, as when a journal is tried again and crashes.
+        // Less than half the ring, heard by one stand-in after another, as when a journal is tried
+        // again and crashes.
         for said in (10..200).step_by(10) {
             let mut stand_in = crate::journal::stand_in(log, JOURNAL, &config).unwrap();
             say(log, said, said + 10);
@@ -510,7 +589,10 @@ mod tests {
         let before = config.tally.stored.load(Ordering::Relaxed);
         stored += store_all(log, &config);
         assert_eq!(config.tally.stored.load(Ordering::Relaxed) - before, stored - 15);
-        assert_eq!((config.tally.skipped.load(Ordering::Relaxed), stored), (skipped, said - skipped));
+        assert_eq!(
+            (config.tally.skipped.load(Ordering::Relaxed), stored),
+            (skipped, said - skipped)
+        );
         assert_eq!(Backlog::new(config.tally).gap(), Some(given_up));
     }
 
@@ -521,7 +603,8 @@ mod tests {
     #[test]
     fn that_the_clock_was_set_is_recorded_once_and_the_times_of_lines_follow_it() {
         let (log, config) = with_a_disk(1_024);
-        let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
+        let mut journal =
+            Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
         open(log);
         const HOUR: i64 = 3_600_000_000;
         for (number, ahead) in (1..).zip([-1, 2 * HOUR, 2 * HOUR + 900_000, -HOUR, 1]) {
@@ -532,7 +615,9 @@ mod tests {
             assert_eq!(log.tail().0 - tail.0, u64::from(is_step), "a record for {ahead}");
             let now = log.now();
             let mut batch = Batch::default();
-            batch.push(|payload| Record { session: ME, input_end: number, fact: Fact::Line(b"said") }.encode(payload));
+            batch.push(|payload| {
+                Record { session: ME, input_end: number, fact: Fact::Line(b"said") }.encode(payload)
+            });
             log.append(WORKER, &batch, now).unwrap();
             journal.turn();
             let entries = journal.backlog.take(BATCH_ENTRIES_MAX);

@@ -1,9 +1,9 @@
-//! The last sequence that was used, in a small file beside the database. So a run begins above all earlier runs, also if
-//! the clock was set back.
+//! The last sequence that was used, in a small file beside the database. So a run begins above all
+//! earlier runs, also if the clock was set back.
 //!
-//! A run's first sequence is its start time in µs, or the number in the file if that is larger. The file is written
-//! ahead: it names a sequence that the log has not reached, and is written again when the log has come half the way
-//! there. So it is right also after a crash.
+//! A run's first sequence is its start time in µs, or the number in the file if that is larger. The
+//! file is written ahead: it names a sequence that the log has not reached, and is written again
+//! when the log has come half the way there. So it is right also after a crash.
 
 use forkchat_common::ids::Sequence;
 use nix::libc::O_NONBLOCK;
@@ -15,28 +15,38 @@ use std::path::{Path, PathBuf};
 /// In the data directory: a decimal number.
 const FILE_NAME: &str = "sequences";
 const NEW_NAME: &str = "sequences.new";
-/// Written ahead: 16 GiB of the log. A run that begins right after a crash begins so many µs ahead of its clock, four minutes.
+/// Written ahead: 16 GiB of the log. A run that begins right after a crash begins so many µs ahead
+/// of its clock, four minutes.
 const AHEAD: u64 = 1 << 28;
 /// The same when the server ends: what the workers still append then is far less.
 const AHEAD_AT_END: u64 = 1 << 20;
 /// No clock is that wrong: more is no sequence.
 const SEQUENCE_MAX: u64 = 1 << 62;
 
-/// The sequence that no earlier run with this data directory has come to; `None` if none is known. For the start of a server.
+/// The sequence that no earlier run with this data directory has come to; `None` if none is known.
+/// For the start of a server.
 ///
 /// # Errors
 /// The file can't be read, or is none of ours.
 pub fn used(data_dir: &Path) -> io::Result<Option<Sequence>> {
     // Nothing else that may have the name makes the caller wait.
-    let file = match OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(data_dir.join(FILE_NAME)) {
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(data_dir.join(FILE_NAME))
+    {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let mut text = String::new();
     file.take(32).read_to_string(&mut text)?;
     let number = text.trim_end().parse().ok().filter(|&number| number < SEQUENCE_MAX);
-    number.map(|number| Some(Sequence(number))).ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it holds no sequence"))
+    number
+        .map(|number| Some(Sequence(number)))
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it holds no sequence"))
 }
 
 /// Keeps the file ahead of the log. For the one process that has the database open.
@@ -68,7 +78,8 @@ impl Ahead {
 
     fn write(&mut self, ahead: Sequence) -> io::Result<()> {
         let new = self.data_dir.join(NEW_NAME);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         writeln!(file, "{ahead}")?;
         // Else a crash of the machine might leave an empty file under the name.
         file.sync_data()?;

@@ -1,7 +1,7 @@
 //! The storing thread: all work that may wait for a disk.
 //!
-//! If the database can't be opened or written, the thread says so once, keeps trying, and says when it works again.
-//! Meanwhile the backlog holds the lines, and the chat goes on.
+//! If the database can't be opened or written, the thread says so once, keeps trying, and says when
+//! it works again. Meanwhile the backlog holds the lines, and the chat goes on.
 
 use super::backlog::{BATCH_ENTRIES_MAX, Backlog, Prepared, Request};
 use super::sequences::Ahead;
@@ -26,9 +26,9 @@ const AGAIN_MAX: Duration = Duration::from_secs(4);
 const REQUESTS_PER_TURN: usize = 8;
 /// How long it sleeps when there is nothing to do.
 const SLEEP: Duration = Duration::from_secs(1);
-/// Bytes that a session is sent for one part of an answer, at most one line more: with tags, so that even
-/// in a charset that takes twice as many the part fits the smallest `--sendq`. As a record it fits a batch
-/// of the smallest ring.
+/// Bytes that a session is sent for one part of an answer, at most one line more: with tags, so
+/// that even in a charset that takes twice as many the part fits the smallest `--sendq`. As a
+/// record it fits a batch of the smallest ring.
 const PART_BYTES: usize = 24 * 1024;
 /// What the tags of a line take, besides its nick and room, which are in the line itself, too.
 const TAGS_BYTES: usize = 160;
@@ -45,7 +45,8 @@ pub struct Storing {
     store: Option<Store>,
     /// `None` without a database of ours: another server may use the directory.
     sequences: Option<Ahead>,
-    /// The journal reads the log from here on. A predecessor may have stored some of what follows already.
+    /// The journal reads the log from here on. A predecessor may have stored some of what follows
+    /// already.
     read_from: Sequence,
     /// This process has stored something, into whatever database that was.
     has_stored: bool,
@@ -56,7 +57,8 @@ pub struct Storing {
     failed_at: Instant,
     /// How long after that it is tried again; 0 while it works.
     pause: Duration,
-    /// Entries of the next transaction: one after a failure, since each try costs as much as what it can't store, and then twice as many each time.
+    /// Entries of the next transaction: one after a failure, since each try costs as much as what
+    /// it can't store, and then twice as many each time.
     batch_max: usize,
 }
 
@@ -71,7 +73,13 @@ struct Stored {
 
 impl Storing {
     /// For the journal in slot `me`, before it reads the log.
-    pub fn new(log: &'static EventLog, me: Slot, backlog: Arc<Backlog>, data_dir: Option<&Path>, quota: Quota) -> Storing {
+    pub fn new(
+        log: &'static EventLog,
+        me: Slot,
+        backlog: Arc<Backlog>,
+        data_dir: Option<&Path>,
+        quota: Quota,
+    ) -> Storing {
         let data_dir = data_dir.map(Path::to_owned);
         Storing {
             log,
@@ -101,7 +109,8 @@ impl Storing {
                 std::thread::sleep(self.until_next_try().min(GATHER));
             }
             self.backlog.wait(SLEEP, GATHER);
-            let is_all_stored = self.backlog.is_empty() && (self.backlog.gap().is_none() || self.data_dir.is_none());
+            let is_all_stored = self.backlog.is_empty()
+                && (self.backlog.gap().is_none() || self.data_dir.is_none());
             if self.backlog.is_closing() && is_all_stored && !self.backlog.is_closed() {
                 self.note_sequences(Ahead::end);
                 // Which brings everything into the one file.
@@ -135,7 +144,9 @@ impl Storing {
 
     fn open(&mut self) -> Result<(), StoreError> {
         self.close_what_was_taken_away();
-        let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else { return Ok(()) };
+        let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else {
+            return Ok(());
+        };
         let run = self.log.first();
         let mut store = Store::open(data_dir, self.quota)?;
         store.begin(run)?;
@@ -147,7 +158,8 @@ impl Storing {
         Ok(())
     }
 
-    /// Another program may remove, replace or empty the database's files while they are open: what is stored then is lost with them.
+    /// Another program may remove, replace or empty the database's files while they are open: what
+    /// is stored then is lost with them.
     fn close_what_was_taken_away(&mut self) {
         let Some(tampered) = self.store.as_ref().and_then(Store::tampered) else { return };
         log::warn!("{tampered}; the history is opened again");
@@ -162,11 +174,17 @@ impl Storing {
         let (reached, lines) = (store.reached(run)?, store.lines_of_run(run)?);
         let stored_to = Sequence(tally.stored_to.load(Ordering::Relaxed));
         // What this process reads again it stores again.
-        let lost_to = if self.has_stored { stored_to } else { stored_to.min(Sequence(self.read_from.0.saturating_sub(1))) };
+        let lost_to = if self.has_stored {
+            stored_to
+        } else {
+            stored_to.min(Sequence(self.read_from.0.saturating_sub(1)))
+        };
         let lost = tally.stored_lines.swap(lines, Ordering::Relaxed).saturating_sub(lines);
         if lost_to >= run && reached < Some(lost_to) {
             tally.lost.fetch_add(lost, Ordering::Relaxed);
-            log::warn!("the history lost what was stored before another program changed its files: at most {lost} lines of this run");
+            log::warn!(
+                "the history lost what was stored before another program changed its files: at most {lost} lines of this run"
+            );
             self.backlog.note_gap(lost_to);
             self.backlog.want_topics();
             self.log.bell(self.me).ring();
@@ -184,7 +202,9 @@ impl Storing {
             return Err(error);
         }
         let entries = self.backlog.take(self.batch_max);
-        let Some(reached) = entries.last().map(super::store::Entry::sequence) else { return Ok(()) };
+        let Some(reached) = entries.last().map(super::store::Entry::sequence) else {
+            return Ok(());
+        };
         match store.store(self.log.first(), &entries, reached) {
             Ok(()) => {
                 self.backlog.stored(&entries);
@@ -217,11 +237,14 @@ impl Storing {
     fn say(&mut self, worked: Result<(), StoreError>) {
         match worked {
             Ok(()) => {
-                (self.pause, self.batch_max) = (Duration::ZERO, (2 * self.batch_max).min(BATCH_ENTRIES_MAX));
+                (self.pause, self.batch_max) =
+                    (Duration::ZERO, (2 * self.batch_max).min(BATCH_ENTRIES_MAX));
                 if self.failure.take().is_some() {
                     match self.backlog.tally().missing() {
                         0 => log::warn!("lines are stored again; none is missing"),
-                        missing => log::warn!("lines are stored again; {missing} are missing so far"),
+                        missing => {
+                            log::warn!("lines are stored again; {missing} are missing so far")
+                        }
                     }
                 }
             }
@@ -242,11 +265,19 @@ impl Storing {
         let read = self.stored_lines(request);
         self.say_of_reading(&read);
         let stored = read.unwrap_or(None);
-        let (mut lines, since, reached) =
-            stored.map_or((Vec::new(), None, None), |stored| (stored.lines, Some(stored.since), stored.reached));
+        let (mut lines, since, reached) = stored.map_or((Vec::new(), None, None), |stored| {
+            (stored.lines, Some(stored.since), stored.reached)
+        });
         // A journal that was replaced reads again what its predecessor has stored.
-        lines.extend(self.backlog.waiting_lines(room_key, *question).into_iter().filter(|line| Some(line.sequence) > reached));
-        let since = since.map(|since| since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1))));
+        lines.extend(
+            self.backlog
+                .waiting_lines(room_key, *question)
+                .into_iter()
+                .filter(|line| Some(line.sequence) > reached),
+        );
+        let since = since.map(|since| {
+            since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1)))
+        });
         lines.drain(..lines.len().saturating_sub(*more));
         if let Some(told) = lines.iter().position(|line| line.sequence == *behind) {
             lines.drain(..=told);
@@ -264,19 +295,23 @@ impl Storing {
                 break;
             }
             sent += TAGS_BYTES + 2 * (nick.len() + room_key.len()) + text.len();
-            PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut prepared.lines);
+            PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }
+                .encode(&mut prepared.lines);
         }
         prepared
     }
 
-    /// Tells the operator when reading begins to fail, and when it works again: not at each question, of which there may be many.
+    /// Tells the operator when reading begins to fail, and when it works again: not at each
+    /// question, of which there may be many.
     fn say_of_reading<T>(&mut self, read: &Result<Option<T>, StoreError>) {
         match read {
             // Without a database there is nothing to say of it.
             Ok(None) => {}
             Ok(Some(_)) => {
                 if let Some((_, count)) = self.read_failure.take() {
-                    log::warn!("the history can be read again; {count} requests for it were not answered");
+                    log::warn!(
+                        "the history can be read again; {count} requests for it were not answered"
+                    );
                 }
             }
             Err(error) => {
@@ -293,7 +328,11 @@ impl Storing {
     /// `None` if they can't be read; without a data directory there are none.
     fn stored_lines(&self, request: &Request) -> Result<Option<Stored>, StoreError> {
         let Some(store) = &self.store else {
-            return Ok(self.data_dir.is_none().then(|| Stored { lines: Vec::new(), since: request.question, reached: None }));
+            return Ok(self.data_dir.is_none().then(|| Stored {
+                lines: Vec::new(),
+                since: request.question,
+                reached: None,
+            }));
         };
         let run = self.log.first();
         Ok(Some(Stored {
@@ -325,15 +364,28 @@ mod tests {
         }
     }
 
-    /// A gap is noted while the storing thread has nothing to do, and right then the server ends. Returns the run and the gap's end when the
-    /// storing thread says that it has stored everything.
+    /// A gap is noted while the storing thread has nothing to do, and right then the server ends.
+    /// Returns the run and the gap's end when the storing thread says that it has stored
+    /// everything.
     fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
-        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let log = EventLog::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: 1,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
         let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
         let mut storing = Storing::new(log, JOURNAL, backlog.clone(), data_dir, QUOTA);
         let (run, gap_end) = (log.first(), Sequence(log.first().0 + 100));
-        // It answers when it has stored what there was to store in this turn: what is noted behind that is not in it.
-        backlog.ask(Request { question: run, room_key: "#a".to_owned(), more: 1, behind: Sequence(0) });
+        // It answers when it has stored what there was to store in this turn: what is noted behind
+        // that is not in it.
+        backlog.ask(Request {
+            question: run,
+            room_key: "#a".to_owned(),
+            more: 1,
+            behind: Sequence(0),
+        });
         // It sleeps for ever behind its end, as it does until its process ends.
         std::thread::spawn(move || storing.run());
         until("an answer", || !backlog.take_prepared().is_empty());
@@ -348,17 +400,34 @@ mod tests {
         let home = Home::new();
         let (run, gap_end) = ends_with_a_gap(Some(&home.0));
         let store = Store::open(&home.0, QUOTA).unwrap();
-        assert_eq!((store.reached(run).unwrap(), store.complete_since("#a").unwrap()), (Some(gap_end), Sequence(gap_end.0 + 1)));
+        assert_eq!(
+            (store.reached(run).unwrap(), store.complete_since("#a").unwrap()),
+            (Some(gap_end), Sequence(gap_end.0 + 1))
+        );
     }
 
     fn line(place: u64) -> Entry {
         let [room, room_key, nick, text] = ["#a", "#a", "a", "said"].map(str::to_owned);
-        Entry::Line(Line { sequence: Sequence(place), time: Micros(place), room, room_key, nick, is_action: false, text })
+        Entry::Line(Line {
+            sequence: Sequence(place),
+            time: Micros(place),
+            room,
+            room_key,
+            nick,
+            is_action: false,
+            text,
+        })
     }
 
     /// A log, and a storing thread that has stored three lines there.
     fn has_stored(home: &Home) -> (&'static EventLog, Storing) {
-        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let log = EventLog::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: 1,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
         let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
         let mut storing = Storing::new(log, JOURNAL, backlog.clone(), Some(&home.0), QUOTA);
         storing.turn();
@@ -368,7 +437,8 @@ mod tests {
     }
 
     fn question(storing: &mut Storing, question: Sequence) -> (usize, AnswerEnd) {
-        let request = Request { question, room_key: "#a".to_owned(), more: 10, behind: Sequence(0) };
+        let request =
+            Request { question, room_key: "#a".to_owned(), more: 10, behind: Sequence(0) };
         let Prepared { lines, end, .. } = storing.answer(&request);
         let (mut rest, mut count) = (&lines[..], 0);
         while let Ok((_, behind)) = postcard::take_from_bytes::<PastLine<'_>>(rest) {
@@ -385,7 +455,9 @@ mod tests {
         for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
             std::fs::remove_file(home.0.join(name)).unwrap();
             storing.turn();
-            storing.backlog.add(&mut vec![line(storing.backlog.tally().stored_to.load(Ordering::Relaxed) + 1)]);
+            storing.backlog.add(&mut vec![line(
+                storing.backlog.tally().stored_to.load(Ordering::Relaxed) + 1,
+            )]);
             storing.turn();
         }
         assert_eq!(storing.backlog.tally().missing(), 0);
@@ -400,10 +472,12 @@ mod tests {
         let (home, found) = (Home::new(), Home::new());
         let (log, storing) = has_stored(&home);
         let (first, tally) = (log.first(), storing.backlog.tally());
-        // What a killed journal leaves when its write-ahead log is taken away: the database's file alone.
+        // What a killed journal leaves when its write-ahead log is taken away: the database's file
+        // alone.
         std::fs::copy(home.0.join("history.sqlite3"), found.0.join("history.sqlite3")).unwrap();
         let successor = |read_from: u64| {
-            let mut storing = Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&found.0), QUOTA);
+            let mut storing =
+                Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&found.0), QUOTA);
             storing.read_from = Sequence(first.0 + read_from);
             storing.open().unwrap();
             storing
@@ -412,12 +486,22 @@ mod tests {
         assert_eq!((successor(0).backlog.gap(), tally.missing()), (None, 0));
         tally.stored_lines.store(3, Ordering::Relaxed);
         let mut storing = successor(3);
-        assert_eq!((storing.backlog.gap(), tally.missing()), (Some(Sequence(first.0 + 2)), 3), "at most three");
+        assert_eq!(
+            (storing.backlog.gap(), tally.missing()),
+            (Some(Sequence(first.0 + 2)), 3),
+            "at most three"
+        );
         storing.backlog.add(&mut vec![line(first.0 + 3), line(first.0 + 4)]);
         let lost_to = Sequence(first.0 + 2);
-        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (2, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+        assert_eq!(
+            question(&mut storing, Sequence(first.0 + 9)),
+            (2, AnswerEnd::Since(Sequence(lost_to.0 + 1)))
+        );
         storing.turn();
-        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (2, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+        assert_eq!(
+            question(&mut storing, Sequence(first.0 + 9)),
+            (2, AnswerEnd::Since(Sequence(lost_to.0 + 1)))
+        );
         assert_eq!((storing.backlog.gap(), tally.missing()), (None, 3));
         // The next one misses nothing more.
         drop(storing);
@@ -451,12 +535,18 @@ mod tests {
             let stored_to = log.first().0 + 3;
             storing.backlog.add(&mut vec![line(stored_to + 1)]);
             storing.turn();
-            let (lines, since) = if is_lost { (1, Sequence(stored_to + 1)) } else { (4, log.first()) };
-            assert_eq!(question(&mut storing, Sequence(stored_to + 9)), (lines, AnswerEnd::Since(since)), "{name}");
+            let (lines, since) =
+                if is_lost { (1, Sequence(stored_to + 1)) } else { (4, log.first()) };
+            assert_eq!(
+                question(&mut storing, Sequence(stored_to + 9)),
+                (lines, AnswerEnd::Since(since)),
+                "{name}"
+            );
             assert_eq!(storing.backlog.tally().missing(), if is_lost { 3 } else { 0 }, "{name}");
             drop(storing);
             let connection = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
-            let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+            let check: String =
+                connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
             assert_eq!(check, "ok", "{name}");
         }
     }
@@ -471,7 +561,10 @@ mod tests {
         assert_eq!(storing.backlog.tally().missing(), 3);
         storing.backlog.add(&mut vec![line(lost_to.0 + 1)]);
         storing.turn();
-        assert_eq!(question(&mut storing, Sequence(lost_to.0 + 9)), (1, AnswerEnd::Since(Sequence(lost_to.0 + 1))));
+        assert_eq!(
+            question(&mut storing, Sequence(lost_to.0 + 9)),
+            (1, AnswerEnd::Since(Sequence(lost_to.0 + 1)))
+        );
     }
 
     #[test]
@@ -480,7 +573,8 @@ mod tests {
         let (log, storing) = has_stored(&home);
         let (first, tally) = (log.first(), storing.backlog.tally());
         drop(storing);
-        let mut storing = Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&home.0), QUOTA);
+        let mut storing =
+            Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&home.0), QUOTA);
         storing.open().unwrap();
         // The question comes before any of it went to the database.
         storing.backlog.add(&mut (1..=5).map(|place| line(first.0 + place)).collect());
@@ -503,8 +597,14 @@ mod tests {
             room_key: room.to_owned(),
             text: text.to_owned(),
         };
-        storing.backlog.give_topics(vec![topic("#a", 4, "tea"), topic("#b", 4, "coffee"), topic("#c", 4, "water")]);
-        storing.backlog.add(&mut vec![Entry::Topic(topic("#b", 5, "")), Entry::Topic(topic("#c", 6, "milk"))]);
+        storing.backlog.give_topics(vec![
+            topic("#a", 4, "tea"),
+            topic("#b", 4, "coffee"),
+            topic("#c", 4, "water"),
+        ]);
+        storing
+            .backlog
+            .add(&mut vec![Entry::Topic(topic("#b", 5, "")), Entry::Topic(topic("#c", 6, "milk"))]);
         storing.turn();
         assert!(storing.backlog.is_empty());
         let store = storing.store.unwrap();
@@ -518,9 +618,15 @@ mod tests {
         let other = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
         other.execute_batch("ALTER TABLE rooms RENAME COLUMN key TO other").unwrap();
         for count in 1..4 {
-            assert_eq!(question(&mut storing, Sequence(log.first().0 + 9)), (0, AnswerEnd::Unreadable));
+            assert_eq!(
+                question(&mut storing, Sequence(log.first().0 + 9)),
+                (0, AnswerEnd::Unreadable)
+            );
             let (text, counted) = storing.read_failure.clone().unwrap();
-            assert!(text.starts_with("cannot read from the history ") && counted == count, "{count}: {text}");
+            assert!(
+                text.starts_with("cannot read from the history ") && counted == count,
+                "{count}: {text}"
+            );
         }
         other.execute_batch("ALTER TABLE rooms RENAME COLUMN other TO key").unwrap();
         assert_eq!(question(&mut storing, Sequence(log.first().0 + 9)).0, 3);
@@ -542,11 +648,18 @@ mod tests {
             // As if the pause were over.
             storing.failed_at -= storing.pause;
         }
-        assert_eq!(storing.backlog.waiting_lines("#a", Sequence(u64::MAX)).len(), 6, "nothing is given up");
+        assert_eq!(
+            storing.backlog.waiting_lines("#a", Sequence(u64::MAX)).len(),
+            6,
+            "nothing is given up"
+        );
         other.execute_batch("DROP TRIGGER hinder").unwrap();
         for (left, batch_max) in [(5, 2), (3, 4), (0, 8)] {
             storing.turn();
-            assert_eq!((storing.backlog.waiting_lines("#a", Sequence(u64::MAX)).len(), storing.batch_max), (left, batch_max));
+            assert_eq!(
+                (storing.backlog.waiting_lines("#a", Sequence(u64::MAX)).len(), storing.batch_max),
+                (left, batch_max)
+            );
         }
         assert!(storing.failure.is_none() && storing.until_next_try().is_zero());
         // At the end of the server it is tried more often.

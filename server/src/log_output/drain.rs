@@ -1,7 +1,8 @@
-//! The work of the log process: copy from the pipe to the real standard error. If it blocks, no other process does.
+//! The work of the log process: copy from the pipe to the real standard error. If it blocks, no
+//! other process does.
 //!
-//! What it has read and not yet written is in shared memory, so a successor writes that first. A piece that was written
-//! just before a kill may be written twice; none is lost.
+//! What it has read and not yet written is in shared memory, so a successor writes that first. A
+//! piece that was written just before a kill may be written twice; none is lost.
 
 use super::{PIPE_BUF, SHARED, Shared};
 use nix::errno::Errno;
@@ -12,7 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use zerocopy::FromBytes;
 
-/// When standard error can't be written (a full disk, a pipe without a reader), it is tried again after this.
+/// When standard error can't be written (a full disk, a pipe without a reader), it is tried again
+/// after this.
 const AGAIN_MILLIS: u16 = 500;
 
 /// What was read from the pipe and not written yet.
@@ -29,7 +31,8 @@ pub(super) struct InHand {
 }
 
 impl InHand {
-    /// Whether nothing was taken from the pipe that isn't written. Asked after the pipe was found empty.
+    /// Whether nothing was taken from the pipe that isn't written. Asked after the pipe was found
+    /// empty.
     pub fn is_empty(&self) -> bool {
         self.is_at_work.load(Ordering::SeqCst) == 0 && self.length.load(Ordering::SeqCst) == 0
     }
@@ -45,7 +48,8 @@ impl InHand {
     }
 
     fn rest(&self) -> Vec<u8> {
-        let range = self.written.load(Ordering::Relaxed) as usize..self.length.load(Ordering::Acquire) as usize;
+        let range = self.written.load(Ordering::Relaxed) as usize
+            ..self.length.load(Ordering::Acquire) as usize;
         let bytes = self.bytes.get(range).unwrap_or_default();
         bytes.iter().map(|cell| cell.load(Ordering::Relaxed)).collect()
     }
@@ -59,8 +63,8 @@ impl InHand {
     }
 }
 
-/// Copies from the pipe to standard error until no process has the pipe's write end any more, and everything is written or cannot be. One process
-/// at a time.
+/// Copies from the pipe to standard error until no process has the pipe's write end any more, and
+/// everything is written or cannot be. One process at a time.
 pub fn drain(mut pipe: PipeReader) {
     let Some(Shared { in_hand, is_end_expected, .. }) = SHARED.get() else { return };
     copy(&mut pipe, in_hand);
@@ -102,7 +106,8 @@ fn write_out(in_hand: &InHand, pipe: &PipeReader) -> bool {
             Err(Errno::EINTR) => {}
             // Another program that has it open too made it non-blocking.
             Err(Errno::EAGAIN) => {
-                let _ = poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
+                let _ =
+                    poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
             }
             Err(_) if is_abandoned(pipe) => return false,
             Err(_) => {}
@@ -110,14 +115,20 @@ fn write_out(in_hand: &InHand, pipe: &PipeReader) -> bool {
     }
 }
 
-/// Writes what waits in the pipe to standard error, without a log process: for one that can't be forked at the end of a server that can't start. It waits
-/// for a terminal or a pipe only so long; a file on a frozen file system holds it up.
+/// Writes what waits in the pipe to standard error, without a log process: for one that can't be
+/// forked at the end of a server that can't start. It waits for a terminal or a pipe only so long;
+/// a file on a frozen file system holds it up.
 pub(super) fn write_out_at_the_end(pipe: &PipeReader, patience_millis: u16) {
     let stderr = io::stderr();
     let mut piece = [0; PIPE_BUF];
     let mut pipe_bytes = pipe;
-    let takes_more =
-        || poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(patience_millis)).is_ok_and(|found| found > 0);
+    let takes_more = || {
+        poll(
+            &mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)],
+            PollTimeout::from(patience_millis),
+        )
+        .is_ok_and(|found| found > 0)
+    };
     while has_bytes(pipe.as_fd()) && takes_more() {
         let Ok(length) = pipe_bytes.read(&mut piece) else { return };
         if write(&stderr, &piece[..length]).is_err() {
@@ -135,5 +146,6 @@ fn is_abandoned(pipe: &PipeReader) -> bool {
 /// Whether something can be read from a pipe now.
 pub(super) fn has_bytes(pipe: BorrowedFd<'_>) -> bool {
     let mut readable = [PollFd::new(pipe, PollFlags::POLLIN)];
-    poll(&mut readable, PollTimeout::ZERO).is_ok() && readable[0].revents().is_some_and(|found| found.contains(PollFlags::POLLIN))
+    poll(&mut readable, PollTimeout::ZERO).is_ok()
+        && readable[0].revents().is_some_and(|found| found.contains(PollFlags::POLLIN))
 }

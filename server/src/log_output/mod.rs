@@ -1,4 +1,5 @@
-//! Log output: what the operator reads on standard error, and how it gets there without delaying the process that logs.
+//! Log output: what the operator reads on standard error, and how it gets there without delaying
+//! the process that logs.
 //!
 //! ```text
 //!  supervisor ─┐
@@ -6,12 +7,13 @@
 //!  journal    ─┘   full: dropped, counted                     (see `drain`)
 //! ```
 //!
-//! Standard error may be a terminal after Ctrl-S, a pipe that is not read, or a file on a frozen file system. Then
-//! write(2) blocks, perhaps for ever. O_NONBLOCK on it would not help: it has no effect on a file, and elsewhere it would
-//! change the open file for the shell and all others that share it. So before the first fork [`LogPipe::install`]
-//! replaces file descriptor 2 by a pipe whose write end is non-blocking. All that any process writes to standard error
-//! from then on goes there, also what the standard library writes. Only the log process has the real standard error as
-//! its descriptor 2.
+//! Standard error may be a terminal after Ctrl-S, a pipe that is not read, or a file on a frozen
+//! file system. Then write(2) blocks, perhaps for ever. O_NONBLOCK on it would not help: it has no
+//! effect on a file, and elsewhere it would change the open file for the shell and all others that
+//! share it. So before the first fork [`LogPipe::install`] replaces file descriptor 2 by a pipe
+//! whose write end is non-blocking. All that any process writes to standard error from then on goes
+//! there, also what the standard library writes. Only the log process has the real standard error
+//! as its descriptor 2.
 //!
 //! | fault | what happens |
 //! |---|---|
@@ -20,8 +22,8 @@
 //! | the supervisor crashes or is killed | all write ends are closed; the log process writes what is left, logs that, and ends |
 //! | the pipe cannot be made | lines go to standard error directly, as before |
 //!
-//! A line of up to PIPE_BUF bytes is written by one write(2), which the kernel makes atomic, so lines of different processes never mix. A
-//! longer line is cut.
+//! A line of up to PIPE_BUF bytes is written by one write(2), which the kernel makes atomic, so
+//! lines of different processes never mix. A longer line is cut.
 
 mod drain;
 
@@ -42,7 +44,8 @@ use zerocopy::FromBytes;
 
 /// The most that a pipe takes in one piece. Source: pipe(7), limits.h of Linux.
 const PIPE_BUF: usize = 4_096;
-/// What the pipe holds: some 10,000 lines. An unprivileged process may ask for as much. Source: pipe(7), `pipe-max-size`.
+/// What the pipe holds: some 10,000 lines. An unprivileged process may ask for as much. Source:
+/// pipe(7), `pipe-max-size`.
 const PIPE_BYTES: i32 = 1 << 20;
 /// How long standard error may take nothing when there is no log process that could wait for it.
 const PATIENCE_MILLIS: u16 = 1_000;
@@ -109,7 +112,8 @@ fn head(level: Level) -> String {
     format!("{:.3} {role}: {level}", jiff::Timestamp::now())
 }
 
-/// Where the logger writes: one call for each line. It never blocks once the pipe is installed, and never fails.
+/// Where the logger writes: one call for each line. It never blocks once the pipe is installed, and
+/// never fails.
 #[derive(Debug)]
 struct Sink;
 
@@ -127,8 +131,9 @@ impl Write for Sink {
     }
 }
 
-/// Logs how many lines were dropped since the last report, if any were and there is room again. Each line that is logged does that first;
-/// the supervisor calls it now and then, so that the report comes also when nothing else is logged.
+/// Logs how many lines were dropped since the last report, if any were and there is room again.
+/// Each line that is logged does that first; the supervisor calls it now and then, so that the
+/// report comes also when nothing else is logged.
 pub fn report_dropped() {
     let Some(shared) = SHARED.get() else { return };
     if shared.dropped.load(Ordering::Relaxed) == 0 {
@@ -137,13 +142,17 @@ pub fn report_dropped() {
     // Taken by one process: two would report the same lines.
     let count = shared.dropped.swap(0, Ordering::Relaxed);
     let lines = if count == 1 { "line was" } else { "lines were" };
-    let report = format!("{}{count} log {lines} dropped: standard error did not take them in time\n", head(Level::Warn));
+    let report = format!(
+        "{}{count} log {lines} dropped: standard error did not take them in time\n",
+        head(Level::Warn)
+    );
     if count > 0 && !send(report.as_bytes()) {
         count_dropped(count);
     }
 }
 
-/// The processes that log will end as they should, or the operator was told how: the log process has nothing to say of it.
+/// The processes that log will end as they should, or the operator was told how: the log process
+/// has nothing to say of it.
 pub fn expect_end() {
     if let Some(shared) = SHARED.get() {
         shared.is_end_expected.store(1, Ordering::Relaxed);
@@ -190,10 +199,12 @@ pub struct LogPipe {
 }
 
 impl LogPipe {
-    /// Puts the write end of a new pipe in the place of descriptor 2. What is logged from then on waits in it for [`drain`].
+    /// Puts the write end of a new pipe in the place of descriptor 2. What is logged from then on
+    /// waits in it for [`drain`].
     ///
     /// # Errors
-    /// `EMFILE`, `ENOMEM`, `EBADF` if the process was started without standard error: then nothing has changed.
+    /// `EMFILE`, `ENOMEM`, `EBADF` if the process was started without standard error: then nothing
+    /// has changed.
     pub fn install() -> io::Result<LogPipe> {
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         let (reader, writer) = io::pipe()?;
@@ -207,8 +218,9 @@ impl LogPipe {
         Ok(LogPipe { reader, stderr })
     }
 
-    /// Puts the standard error that this process was started with back in its place, and with that closes this process's write end. Once every
-    /// process has done so or ended, the log process ends when it has written everything.
+    /// Puts the standard error that this process was started with back in its place, and with that
+    /// closes this process's write end. Once every process has done so or ended, the log process
+    /// ends when it has written everything.
     pub fn uninstall(&self) {
         // Cannot fail: both are open. Source: dup(2).
         let _ = dup2_stderr(&self.stderr);
@@ -219,7 +231,8 @@ impl LogPipe {
         [self.reader.as_fd(), self.stderr.as_fd()]
     }
 
-    /// Writes what waits in it, as far as standard error takes it without long delay. After [`LogPipe::uninstall`], where no log process can be forked.
+    /// Writes what waits in it, as far as standard error takes it without long delay. After
+    /// [`LogPipe::uninstall`], where no log process can be forked.
     pub fn write_out(&self) {
         drain::write_out_at_the_end(&self.reader, PATIENCE_MILLIS);
     }
@@ -227,7 +240,8 @@ impl LogPipe {
     /// Whether all that was logged is written.
     pub fn is_empty(&self) -> bool {
         // The pipe first: what leaves it is in hand by then.
-        !drain::has_bytes(self.reader.as_fd()) && SHARED.get().is_none_or(|shared| shared.in_hand.is_empty())
+        !drain::has_bytes(self.reader.as_fd())
+            && SHARED.get().is_none_or(|shared| shared.in_hand.is_empty())
     }
 }
 
@@ -241,7 +255,11 @@ mod tests {
         for shift in 0..2 {
             let cut = cut(&long.as_bytes()[shift * 2..]).into_owned();
             let text = String::from_utf8(cut).unwrap();
-            assert!(text.len() <= PIPE_BUF && text.len() > PIPE_BUF - 4 && text.ends_with("é … (cut)\n"));
+            assert!(
+                text.len() <= PIPE_BUF
+                    && text.len() > PIPE_BUF - 4
+                    && text.ends_with("é … (cut)\n")
+            );
         }
         let exact = "x".repeat(PIPE_BUF);
         assert_eq!(cut(exact.as_bytes()), exact.as_bytes());

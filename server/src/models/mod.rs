@@ -1,8 +1,10 @@
-//! The concurrency models: three ways to serve the same chat, so that they can be compared. `--model` chooses one.
+//! The concurrency models: three ways to serve the same chat, so that they can be compared.
+//! `--model` chooses one.
 //!
-//! A model is a row of [`MODELS`] and a file or folder, which says how connections get to processes and what runs in a
-//! process, and which files to read. All else is the same in every model and does not depend on it: the chat, the log,
-//! taking over from a dead worker ([`crate::worker`]), and the supervisor, which knows a model by its row alone.
+//! A model is a row of [`MODELS`] and a file or folder, which says how connections get to processes
+//! and what runs in a process, and which files to read. All else is the same in every model and
+//! does not depend on it: the chat, the log, taking over from a dead worker ([`crate::worker`]),
+//! and the supervisor, which knows a model by its row alone.
 //!
 //! | model | processes | threads |
 //! |---|---|---|
@@ -32,7 +34,8 @@ pub struct Model {
     pub placement: Placement,
     /// What one connection takes of the machine.
     pub takes: Takes,
-    /// Runs a worker in a slot until it is killed, or as [`Start::ends_with_connections`] says. Returns its exit code.
+    /// Runs a worker in a slot until it is killed, or as [`Start::ends_with_connections`] says.
+    /// Returns its exit code.
     pub run: fn(&'static EventLog, Slot, ServingConfig, Start) -> i32,
 }
 
@@ -41,11 +44,13 @@ pub struct Model {
 pub enum Placement {
     /// One of `--workers` that are always there: the one with the fewest connections.
     Shared,
-    /// One of its own, forked for it, which ends with it. A single worker besides keeps the UDP sessions and turns away those who can't be served.
+    /// One of its own, forked for it, which ends with it. A single worker besides keeps the UDP
+    /// sessions and turns away those who can't be served.
     Own,
 }
 
-/// What one connection takes of the machine, so that the server doesn't let in more than there is room for.
+/// What one connection takes of the machine, so that the server doesn't let in more than there is
+/// room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Takes {
     /// Descriptors in the process that has the most of them.

@@ -1,4 +1,5 @@
-//! `--model pool`: one worker per CPU, and in each a receive and a send thread for all its connections.
+//! `--model pool`: one worker per CPU, and in each a receive and a send thread for all its
+//! connections.
 //!
 //! ```text
 //!                     supervisor
@@ -12,8 +13,9 @@
 //!     a third          a third          a third       of the connections
 //! ```
 //!
-//! A connection costs a descriptor and a few KiB. Lines that arrive at the same time are appended, applied and written
-//! together: under load each of them costs less. In return, nothing in these threads may ever block.
+//! A connection costs a descriptor and a few KiB. Lines that arrive at the same time are appended,
+//! applied and written together: under load each of them costs less. In return, nothing in these
+//! threads may ever block.
 //!
 //! | to follow a connection | read |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! `--model process`: a process for each connection, forked when the connection is made, with a receive and a send thread
-//! in it.
+//! `--model process`: a process for each connection, forked when the connection is made, with a
+//! receive and a send thread in it.
 //!
 //! ```text
 //!                      supervisor  accepts, forks, reaps
@@ -13,12 +13,14 @@
 //!   all of UDP   a client     a client     a client
 //! ```
 //!
-//! The process of a connection begins as a successor of a dead worker does: with a connection that was accepted and that
-//! the log does not know. When the connection is over, the process exits, and its slot is free for another. (Slot 1 is
-//! the journal's.) Any process may have to wake any other, also one that is forked later, so each has a descriptor of
-//! every doorbell that may ever exist. Nothing that happens to one client's process touches another's connection, and the
-//! kernel accounts for each client separately. The price: each process has a copy of the state and applies the whole log,
-//! so the cost of each grows with the number of processes, and a line wakes a process for each member of the room.
+//! The process of a connection begins as a successor of a dead worker does: with a connection that
+//! was accepted and that the log does not know. When the connection is over, the process exits, and
+//! its slot is free for another. (Slot 1 is the journal's.) Any process may have to wake any other,
+//! also one that is forked later, so each has a descriptor of every doorbell that may ever exist.
+//! Nothing that happens to one client's process touches another's connection, and the kernel
+//! accounts for each client separately. The price: each process has a copy of the state and applies
+//! the whole log, so the cost of each grows with the number of processes, and a line wakes a
+//! process for each member of the room.
 //!
 //! | to follow a connection | read |
 //! |---|---|
@@ -35,7 +37,8 @@ pub const MODEL: Model = Model {
     name: "process",
     about: "a process for each connection, forked when it comes; --workers is ignored",
     placement: Placement::Own,
-    // A descriptor of the client's socket, one of its process's bell and one of the queue to it; the process's first thread and the two that work.
+    // A descriptor of the client's socket, one of its process's bell and one of the queue to it;
+    // the process's first thread and the two that work.
     takes: Takes { descriptors: 3, tasks: 3, bytes: 640 * 1024 },
     run: pair::run,
 };

@@ -1,5 +1,5 @@
-//! Finds what processes crash at: what their threads worked on. At the second crash at one place, that place is
-//! quarantined.
+//! Finds what processes crash at: what their threads worked on. At the second crash at one place,
+//! that place is quarantined.
 
 use crate::event_log::{EventLog, Place, Thread, Treatment};
 use forkchat_common::ids::Slot;
@@ -18,8 +18,11 @@ impl Blame {
     /// The process in a slot died by its own doing. Returns what was quarantined for that.
     pub fn count_death(&mut self, log: &EventLog, slot: Slot) -> Vec<Place> {
         let mut quarantined = Vec::new();
-        // Which of its threads it was is not known from outside. An innocent one is hardly twice at the same place.
-        let places = [Thread::Send, Thread::Receive].into_iter().filter_map(|thread| log.place(slot, thread));
+        // Which of its threads it was is not known from outside. An innocent one is hardly twice at
+        // the same place.
+        let places = [Thread::Send, Thread::Receive]
+            .into_iter()
+            .filter_map(|thread| log.place(slot, thread));
         for place in places.filter(|&place| !log.is_outdated(place)) {
             if let Some(first) = self.places.iter().position(|other| other.is_same(place)) {
                 self.places.remove(first);
@@ -39,7 +42,9 @@ impl Blame {
 fn tell(quarantined: Place) {
     match quarantined {
         Place::Input { session, offset } => {
-            log::error!("two processes crashed at the input of session {session}, from byte {offset} on: the session is closed");
+            log::error!(
+                "two processes crashed at the input of session {session}, from byte {offset} on: the session is closed"
+            );
         }
         Place::Record { sequence, session, treatment: Treatment::ApplySilently } => {
             log::error!(
@@ -47,7 +52,9 @@ fn tell(quarantined: Place) {
             );
         }
         Place::Record { sequence, session, .. } => {
-            log::error!("processes still crash at record {sequence} of session {session}: it is skipped");
+            log::error!(
+                "processes still crash at record {sequence} of session {session}: it is skipped"
+            );
         }
     }
 }
@@ -61,16 +68,30 @@ mod tests {
     #[test]
     fn deaths_of_those_who_came_before_a_record_was_quarantined_say_nothing_new() {
         const SLOTS: u16 = 8;
-        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: SLOTS.into(), sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let log = EventLog::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: SLOTS.into(),
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
         let record = log.first();
-        let at = |treatment| Place::Record { sequence: record, session: SessionId::new(1, 0), treatment };
+        let at = |treatment| Place::Record {
+            sequence: record,
+            session: SessionId::new(1, 0),
+            treatment,
+        };
         // All come to it before anyone has died.
         (0..SLOTS).for_each(|slot| log.enter(Slot(slot), Thread::Send, at(Treatment::Apply)));
         let mut blame = Blame::default();
-        let quarantined: Vec<usize> = (0..SLOTS).map(|slot| blame.count_death(log, Slot(slot)).len()).collect();
+        let quarantined: Vec<usize> =
+            (0..SLOTS).map(|slot| blame.count_death(log, Slot(slot)).len()).collect();
         assert_eq!(quarantined, [0, 1, 0, 0, 0, 0, 0, 0]);
         (0..2).for_each(|slot| log.enter(Slot(slot), Thread::Send, at(Treatment::ApplySilently)));
         (0..SLOTS).for_each(|slot| drop(blame.count_death(log, Slot(slot))));
-        assert_eq!((log.treatment(record), log.treatment(Sequence(record.0 + 1))), (Treatment::PassOver, Treatment::Apply));
+        assert_eq!(
+            (log.treatment(record), log.treatment(Sequence(record.0 + 1))),
+            (Treatment::PassOver, Treatment::Apply)
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! The memory budget: how large the ring may be, how many connections are admitted, and how much output may wait for slow
-//! readers, so that all of it fits into the available memory.
+//! The memory budget: how large the ring may be, how many connections are admitted, and how much
+//! output may wait for slow readers, so that all of it fits into the available memory.
 //!
-//! Pure computation: `capacity` reads the machine's limits and passes them in. The memory of one connection in a
-//! concurrency model is in the model's row ([`Takes`]). All other memory is a measured constant here, or follows from a
-//! bound that is enforced elsewhere.
+//! Pure computation: `capacity` reads the machine's limits and passes them in. The memory of one
+//! connection in a concurrency model is in the model's row ([`Takes`]). All other memory is a
+//! measured constant here, or follows from a bound that is enforced elsewhere.
 //!
 //! | part | counted as |
 //! |---|---|
@@ -58,8 +58,8 @@ const SESSION_STATE_BYTES: u64 = 1024;
 const SESSION_LINES_BYTES: u64 = (WAITING_LINES_BYTES_MAX + LINE_BYTES_MAX) as u64;
 /// One session in so many is counted as one that has as many of those as it may.
 const SESSIONS_WITH_LINES_SHARE: u64 = 4;
-/// All rooms and topics may take so much for each connection, and [`ROOMS_BYTES_MIN`] besides. The state
-/// machine enforces it (`chat/rooms.rs`).
+/// All rooms and topics may take so much for each connection, and [`ROOMS_BYTES_MIN`] besides. The
+/// state machine enforces it (`chat/rooms.rs`).
 const ROOMS_BYTES_PER_CONNECTION: u64 = 512;
 /// Addresses that are remembered although they have no session: see `chat/addresses.rs`.
 const ADDRESSES_BYTES: u64 = 512 * KIB;
@@ -157,7 +157,11 @@ pub(super) struct InMib(pub u64);
 
 impl fmt::Display for InMib {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < MIB { write!(f, "{} KiB", self.0 / KIB) } else { write!(f, "{} MiB", self.0 / MIB) }
+        if self.0 < MIB {
+            write!(f, "{} KiB", self.0 / KIB)
+        } else {
+            write!(f, "{} MiB", self.0 / MIB)
+        }
     }
 }
 
@@ -173,8 +177,10 @@ enum Case {
 
 /// Divides the memory that the limits allow.
 pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLittleMemory> {
-    let whole = limits.iter().map(|limit| usable(limit, Case::Careful)).min().unwrap_or(BYTES_UNKNOWN);
-    let careful = |ring, connections| Plan { wanted, whole, ring, connections, case: Case::Careful };
+    let whole =
+        limits.iter().map(|limit| usable(limit, Case::Careful)).min().unwrap_or(BYTES_UNKNOWN);
+    let careful =
+        |ring, connections| Plan { wanted, whole, ring, connections, case: Case::Careful };
     let asked = |ring, connections| Plan { case: Case::Asked, ..careful(ring, connections) };
     let least = wanted.connections.unwrap_or(CONNECTIONS_MIN.min(wanted.allowed));
     let mut ring = wanted.ring.map_or_else(|| ring_within(whole), |ring| ring as u64);
@@ -184,7 +190,11 @@ pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLit
     };
     while let Some(exceeded) = fits(ring) {
         if wanted.ring.is_some() || ring <= RING_BYTES_MIN as u64 {
-            let plan = if wanted.connections.is_some() { asked(ring, least) } else { careful(ring, least) };
+            let plan = if wanted.connections.is_some() {
+                asked(ring, least)
+            } else {
+                careful(ring, least)
+            };
             return Err(plan.too_little(exceeded));
         }
         ring /= 2;
@@ -192,11 +202,21 @@ pub(super) fn budget(limits: &[Limit], wanted: &Wanted) -> Result<Budget, TooLit
     let (connections, bound) = match wanted.connections {
         Some(connections) => (connections, None),
         None => {
-            let most = most(wanted.allowed, |connections| careful(ring, connections).exceeded(limits).is_none());
-            (most, careful(ring, most + 1).exceeded(limits).filter(|_| most < wanted.allowed).map(|limit| limit.name))
+            let most = most(wanted.allowed, |connections| {
+                careful(ring, connections).exceeded(limits).is_none()
+            });
+            (
+                most,
+                careful(ring, most + 1)
+                    .exceeded(limits)
+                    .filter(|_| most < wanted.allowed)
+                    .map(|limit| limit.name),
+            )
         }
     };
-    let ring_bound = (wanted.ring.is_none() && ring < RING_BYTES_DEFAULT as u64).then(|| tightest(limits)).flatten();
+    let ring_bound = (wanted.ring.is_none() && ring < RING_BYTES_DEFAULT as u64)
+        .then(|| tightest(limits))
+        .flatten();
     let (outboxes, own_outboxes) = careful(ring, connections).outboxes_of_workers();
     Ok(Budget {
         ring: ring as usize,
@@ -274,7 +294,13 @@ impl Plan<'_> {
             plan.needs(limit.what) > usable(&limit, self.case)
         };
         let needs = (most(u64::MAX / MIB / 2, is_too_low) + 1) * MIB;
-        TooLittleMemory { ring: self.ring, connections: self.connections, needs, limit: exceeded.name, allows: exceeded.bytes }
+        TooLittleMemory {
+            ring: self.ring,
+            connections: self.connections,
+            needs,
+            limit: exceeded.name,
+            allows: exceeded.bytes,
+        }
     }
 
     fn needs(&self, what: Limited) -> u64 {
@@ -282,12 +308,15 @@ impl Plan<'_> {
         let (own, input) = (wanted.placement == Placement::Own, connections * INPUT_BYTES);
         let (outboxes, own_outboxes) = self.outboxes_of_workers();
         // In the process that has the most.
-        let of_connections = if own { wanted.takes.bytes } else { connections * wanted.takes.bytes + input };
+        let of_connections =
+            if own { wanted.takes.bytes } else { connections * wanted.takes.bytes + input };
         let private = of_connections + outboxes.max(own_outboxes) + self.state();
         match what {
             Limited::All => {
-                let always =
-                    SUPERVISOR_BYTES + JOURNAL_BYTES + wanted.workers * WORKER_BYTES + if wanted.udp { UDP_KERNEL_BYTES } else { 0 };
+                let always = SUPERVISOR_BYTES
+                    + JOURNAL_BYTES
+                    + wanted.workers * WORKER_BYTES
+                    + if wanted.udp { UDP_KERNEL_BYTES } else { 0 };
                 let own_workers = if own { connections } else { 0 };
                 // The journal has one as well.
                 let copies = wanted.workers + own_workers + 1 + SNAPSHOT_COPIES;
@@ -300,7 +329,10 @@ impl Plan<'_> {
                     + input
             }
             Limited::AddressSpace => {
-                ADDRESS_SPACE_BYTES + self.ring + SNAPSHOT_BUFFERS as u64 * (wanted.snapshot_bytes)(connections) + private
+                ADDRESS_SPACE_BYTES
+                    + self.ring
+                    + SNAPSHOT_BUFFERS as u64 * (wanted.snapshot_bytes)(connections)
+                    + private
             }
             Limited::Data => DATA_BYTES + private + self.ring / 2,
         }
@@ -312,7 +344,8 @@ impl Plan<'_> {
         match self.case {
             Case::Asked => sessions,
             Case::Careful => {
-                let lines = self.connections.div_ceil(SESSIONS_WITH_LINES_SHARE) * SESSION_LINES_BYTES;
+                let lines =
+                    self.connections.div_ceil(SESSIONS_WITH_LINES_SHARE) * SESSION_LINES_BYTES;
                 sessions + lines + rooms_bytes(self.connections) + ADDRESSES_BYTES
             }
         }
@@ -323,13 +356,17 @@ impl Plan<'_> {
     /// behind. A buffer that grows is doubled.
     fn outboxes_of_workers(&self) -> (u64, u64) {
         let of_one = 2 * self.wanted.sendq as u64;
-        let share =
-            |whole: u64, workers: u64, sessions: u64| (whole / workers.max(1)).min(sessions.saturating_mul(of_one)).max(OUTBOXES_BYTES_MIN);
+        let share = |whole: u64, workers: u64, sessions: u64| {
+            (whole / workers.max(1)).min(sessions.saturating_mul(of_one)).max(OUTBOXES_BYTES_MIN)
+        };
         let whole = self.whole / OUTBOXES_SHARE;
         match self.wanted.placement {
             Placement::Shared => (share(whole, self.wanted.workers, self.connections), 0),
             // Half is for the one that has all UDP sessions.
-            Placement::Own => (share(whole / 2, self.wanted.workers, self.connections), share(whole / 2, self.connections, 1)),
+            Placement::Own => (
+                share(whole / 2, self.wanted.workers, self.connections),
+                share(whole / 2, self.connections, 1),
+            ),
         }
     }
 }
@@ -367,13 +404,25 @@ mod tests {
     #[test]
     fn with_little_memory_the_ring_is_smaller_and_the_connections_are_fewer() {
         let large = within(64 * 1024 * MIB, &wanted("pool")).unwrap();
-        assert_eq!((large.ring, large.ring_bound, large.connections, large.bound), (64 << 20, None, 60_000, None));
+        assert_eq!(
+            (large.ring, large.ring_bound, large.connections, large.bound),
+            (64 << 20, None, 60_000, None)
+        );
         let mut before = large;
         for mib in [1_024, 512, 256, 128, 64, 48] {
             let small = within(mib * MIB, &wanted("pool")).unwrap();
-            assert!(small.ring <= before.ring && small.connections < before.connections, "{mib} MiB: {small:?}");
-            assert!(small.connections >= CONNECTIONS_MIN && small.bound == Some(GROUP), "{mib} MiB: {small:?}");
-            assert!(small.ring == 64 << 20 || small.ring_bound == Some(GROUP), "{mib} MiB: {small:?}");
+            assert!(
+                small.ring <= before.ring && small.connections < before.connections,
+                "{mib} MiB: {small:?}"
+            );
+            assert!(
+                small.connections >= CONNECTIONS_MIN && small.bound == Some(GROUP),
+                "{mib} MiB: {small:?}"
+            );
+            assert!(
+                small.ring == 64 << 20 || small.ring_bound == Some(GROUP),
+                "{mib} MiB: {small:?}"
+            );
             before = small;
         }
         assert_eq!(within(64 * MIB, &wanted("pool")).unwrap().ring, 4 << 20);
@@ -384,9 +433,19 @@ mod tests {
         for model in MODELS {
             for mib in [96, 300, 2_048, 20_000] {
                 let wanted = wanted(model.name);
-                let Budget { ring, connections, bound: Some(_), .. } = within(mib * MIB, &wanted).unwrap() else { continue };
+                let Budget { ring, connections, bound: Some(_), .. } =
+                    within(mib * MIB, &wanted).unwrap()
+                else {
+                    continue;
+                };
                 let whole = usable(&limit(Limited::All, mib * MIB), Case::Careful);
-                let plan = |connections| Plan { wanted: &wanted, whole, ring: ring as u64, connections, case: Case::Careful };
+                let plan = |connections| Plan {
+                    wanted: &wanted,
+                    whole,
+                    ring: ring as u64,
+                    connections,
+                    case: Case::Careful,
+                };
                 assert!(plan(connections).needs(Limited::All) <= whole, "{} {mib}", model.name);
                 assert!(plan(connections + 1).needs(Limited::All) > whole, "{} {mib}", model.name);
             }
@@ -397,7 +456,11 @@ mod tests {
     fn clients_that_never_read_are_counted_with_full_socket_buffers_in_every_model() {
         for model in MODELS {
             let Budget { connections, .. } = within(2_048 * MIB, &wanted(model.name)).unwrap();
-            assert!(connections > 100 && connections * TCP_KERNEL_BYTES < 2_048 * MIB, "{}: {connections}", model.name);
+            assert!(
+                connections > 100 && connections * TCP_KERNEL_BYTES < 2_048 * MIB,
+                "{}: {connections}",
+                model.name
+            );
         }
     }
 
@@ -413,7 +476,10 @@ mod tests {
     #[test]
     fn too_little_memory_is_refused_with_what_it_needs_and_that_is_enough() {
         let refused = within(16 * MIB, &wanted("pool")).unwrap_err();
-        assert_eq!((refused.ring, refused.connections, refused.allows), (1 << 20, CONNECTIONS_MIN, 16 * MIB));
+        assert_eq!(
+            (refused.ring, refused.connections, refused.allows),
+            (1 << 20, CONNECTIONS_MIN, 16 * MIB)
+        );
         assert!(within(refused.needs - MIB, &wanted("pool")).is_err());
         within(refused.needs, &wanted("pool")).unwrap();
         let text = refused.to_string();
@@ -445,13 +511,20 @@ mod tests {
     #[test]
     fn a_limit_on_address_space_or_private_memory_bounds_each_process() {
         let all = limit(Limited::All, 16 * 1_024 * MIB);
-        let address_space =
-            |mib: u64| budget(&[all, Limit { name: "ulimit -v", ..limit(Limited::AddressSpace, mib * MIB) }], &wanted("pool"));
+        let address_space = |mib: u64| {
+            budget(
+                &[all, Limit { name: "ulimit -v", ..limit(Limited::AddressSpace, mib * MIB) }],
+                &wanted("pool"),
+            )
+        };
         assert_eq!(address_space(128).unwrap_err().limit, "ulimit -v");
         let Budget { ring, ring_bound, connections, bound, .. } = address_space(1_024).unwrap();
         assert_eq!((ring_bound.is_some(), bound), (ring < 64 << 20, Some("ulimit -v")));
         assert!(connections > 100, "{connections}");
-        assert_eq!(budget(&[all, limit(Limited::Data, 8 * MIB)], &wanted("pool")).unwrap_err().allows, 8 * MIB);
+        assert_eq!(
+            budget(&[all, limit(Limited::Data, 8 * MIB)], &wanted("pool")).unwrap_err().allows,
+            8 * MIB
+        );
         budget(&[all, limit(Limited::Data, 256 * MIB)], &wanted("pool")).unwrap();
     }
 
@@ -460,12 +533,21 @@ mod tests {
         for model in MODELS {
             for mib in [96, 1_024, 16_384] {
                 let wanted = wanted(model.name);
-                let Budget { outboxes, own_outboxes, connections, .. } = within(mib * MIB, &wanted).unwrap();
+                let Budget { outboxes, own_outboxes, connections, .. } =
+                    within(mib * MIB, &wanted).unwrap();
                 let own = if model.placement == Placement::Own { connections } else { 0 };
                 let together = outboxes as u64 * wanted.workers + own_outboxes as u64 * own;
                 assert!(outboxes as u64 >= OUTBOXES_BYTES_MIN, "{} {mib}: {outboxes}", model.name);
-                assert!(own == 0 || own_outboxes as u64 >= OUTBOXES_BYTES_MIN, "{} {mib}: {own_outboxes}", model.name);
-                assert!(together <= mib * MIB / OUTBOXES_SHARE + (2 + own) * OUTBOXES_BYTES_MIN, "{} {mib}: {together}", model.name);
+                assert!(
+                    own == 0 || own_outboxes as u64 >= OUTBOXES_BYTES_MIN,
+                    "{} {mib}: {own_outboxes}",
+                    model.name
+                );
+                assert!(
+                    together <= mib * MIB / OUTBOXES_SHARE + (2 + own) * OUTBOXES_BYTES_MIN,
+                    "{} {mib}: {together}",
+                    model.name
+                );
             }
         }
     }

@@ -1,7 +1,9 @@
-//! How many connections are admitted: as many as the machine has room for, depending on the concurrency model.
+//! How many connections are admitted: as many as the machine has room for, depending on the
+//! concurrency model.
 //!
-//! The limits on open files, on processes and threads, and on memory are read once, at the start; `budget` divides the
-//! memory. Some tasks and memory are left for other programs, so that a full server does not bring the machine down.
+//! The limits on open files, on processes and threads, and on memory are read once, at the start;
+//! `budget` divides the memory. Some tasks and memory are left for other programs, so that a full
+//! server does not bring the machine down.
 
 use super::budget::{Budget, Limit, Limited, Wanted, budget};
 use super::{StartError, has_capability, snapshot_bytes_max};
@@ -13,9 +15,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones, and some to spare.
+/// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones,
+/// and some to spare.
 const DESCRIPTORS_BESIDES: u64 = 32;
-/// Of the rest, one in so many is for those who are turned away: it takes a moment to tell them why.
+/// Of the rest, one in so many is for those who are turned away: it takes a moment to tell them
+/// why.
 const TURN_AWAY_SHARE: u64 = 16;
 /// Those who are being turned away at a time.
 const TURN_AWAY_MAX: u64 = 1_024;
@@ -25,7 +29,8 @@ const DESCRIPTORS_PER_CHILD: u64 = 4;
 const CONNECTIONS_MAX: u64 = 500_000;
 /// With a process each: slots are numbered by 16 bits, and a few are others'.
 const PROCESSES_MAX: u64 = 60_000;
-/// Tasks that a worker has besides those of its connections, at most: with threads that turn somebody away; and the journal.
+/// Tasks that a worker has besides those of its connections, at most: with threads that turn
+/// somebody away; and the journal.
 const TASKS_PER_WORKER: u64 = 8;
 const TASKS_OF_JOURNAL: u64 = 2;
 /// More tasks that are left for a moment in which one is replaced.
@@ -81,7 +86,10 @@ pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, Star
     let (takes, placement) = (options.model.takes, options.model.placement);
     let (files, turn_away) = by_files(takes, workers)?;
     let mut hard = vec![(files, Bound::Files)];
-    hard.push((if placement == Placement::Own { PROCESSES_MAX } else { CONNECTIONS_MAX }, Bound::Program));
+    hard.push((
+        if placement == Placement::Own { PROCESSES_MAX } else { CONNECTIONS_MAX },
+        Bound::Program,
+    ));
     hard.push(by_tasks(takes, workers, placement));
     let least = |bounds: &[(u64, Bound)]| bounds.iter().copied().min_by_key(|(count, _)| *count);
     let (allowed, bound) = least(&hard).unwrap_or((files, Bound::Files));
@@ -101,45 +109,68 @@ pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, Star
         snapshot_bytes: |connections| snapshot_bytes_max(connections as usize) as u64,
     };
     let budget = budget(&memory_limits(), &wanted).map_err(StartError::TooLittleMemory)?;
-    let bound = if asked.is_some() { Bound::Asked } else { budget.bound.map_or(bound, Bound::Memory) };
-    Ok(Capacity { connections: budget.connections as usize, turn_away: turn_away as usize, bound, budget })
+    let bound =
+        if asked.is_some() { Bound::Asked } else { budget.bound.map_or(bound, Bound::Memory) };
+    Ok(Capacity {
+        connections: budget.connections as usize,
+        turn_away: turn_away as usize,
+        bound,
+        budget,
+    })
 }
 
 /// Connections, and those who may be being turned away besides.
 fn by_files(takes: Takes, workers: u16) -> Result<(u64, u64), StartError> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| StartError::System("read the limit on open files", errno.into()))?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|errno| StartError::System("raise the limit on open files", errno.into()))?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_err(|errno| StartError::System("read the limit on open files", errno.into()))?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        .map_err(|errno| StartError::System("raise the limit on open files", errno.into()))?;
     let besides = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_CHILD * (u64::from(workers) + 1);
     let clients = hard.saturating_sub(besides);
     let turn_away = (clients / TURN_AWAY_SHARE).min(TURN_AWAY_MAX);
     Ok(((clients - turn_away) / takes.descriptors, turn_away))
 }
 
-/// None if there is no room for those that are always there; else no bound if a connection takes no task.
+/// None if there is no room for those that are always there; else no bound if a connection takes no
+/// task.
 fn by_tasks(takes: Takes, workers: u16, placement: Placement) -> (u64, Bound) {
     let (free, bound) = tasks_free(workers, placement);
     let always = u64::from(workers) * TASKS_PER_WORKER + TASKS_OF_JOURNAL + TASKS_TO_SPARE;
     match free.checked_sub(always) {
         None => (0, bound),
-        Some(left) => ((left - left / TASKS_LEFT_SHARE).checked_div(takes.tasks).unwrap_or(u64::MAX), bound),
+        Some(left) => {
+            ((left - left / TASKS_LEFT_SHARE).checked_div(takes.tasks).unwrap_or(u64::MAX), bound)
+        }
     }
 }
 
-/// Processes and threads that the system would still give, and what bounds them. Sources: getrlimit(2), proc_sys_kernel(5), cgroups(7), proc_sys_vm(5).
+/// Processes and threads that the system would still give, and what bounds them. Sources:
+/// getrlimit(2), proc_sys_kernel(5), cgroups(7), proc_sys_vm(5).
 fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
     let (all, own) = tasks_now();
     let mut bounds = vec![
-        (number("/proc/sys/kernel/pid_max").map(|max| max.saturating_sub(all)), "the system's limit on processes (kernel.pid_max)"),
-        (number("/proc/sys/kernel/threads-max").map(|max| max.saturating_sub(all)), "the system's limit on threads (kernel.threads-max)"),
-        (cgroup_room("pids", "pids.max", "pids.current", None), "the control group's limit on processes (pids.max)"),
+        (
+            number("/proc/sys/kernel/pid_max").map(|max| max.saturating_sub(all)),
+            "the system's limit on processes (kernel.pid_max)",
+        ),
+        (
+            number("/proc/sys/kernel/threads-max").map(|max| max.saturating_sub(all)),
+            "the system's limit on threads (kernel.threads-max)",
+        ),
+        (
+            cgroup_room("pids", "pids.max", "pids.current", None),
+            "the control group's limit on processes (pids.max)",
+        ),
     ];
     if !is_exempt() {
-        let limit = getrlimit(Resource::RLIMIT_NPROC).ok().map(|(soft, _)| soft.saturating_sub(own));
+        let limit =
+            getrlimit(Resource::RLIMIT_NPROC).ok().map(|(soft, _)| soft.saturating_sub(own));
         bounds.push((limit, "the limit on processes (ulimit -u)"));
     }
     if placement == Placement::Shared {
         // Each thread's stack is two mappings: itself, and its guard.
-        let maps = number("/proc/sys/vm/max_map_count").map(|max| max.saturating_sub(1_000) / 2 * u64::from(workers));
+        let maps = number("/proc/sys/vm/max_map_count")
+            .map(|max| max.saturating_sub(1_000) / 2 * u64::from(workers));
         bounds.push((maps, "the limit on mappings (vm.max_map_count)"));
     }
     let known = bounds.into_iter().filter_map(|(free, name)| Some((free?, Bound::Tasks(name))));
@@ -151,10 +182,16 @@ fn tasks_now() -> (u64, u64) {
     let me = fs::metadata("/proc/self").map_or(u32::MAX, |me| me.uid());
     let (mut all, mut own) = (0, 0);
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let is_process = process.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-        let Some(threads) = is_process.then(|| threads_of(&process.path())).flatten() else { continue };
+        let is_process = process
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(threads) = is_process.then(|| threads_of(&process.path())).flatten() else {
+            continue;
+        };
         all += threads;
-        own += if process.metadata().is_ok_and(|metadata| metadata.uid() == me) { threads } else { 0 };
+        own +=
+            if process.metadata().is_ok_and(|metadata| metadata.uid() == me) { threads } else { 0 };
     }
     (all, own)
 }
@@ -165,7 +202,8 @@ fn threads_of(process: &std::path::Path) -> Option<u64> {
     stat.rsplit(") ").next()?.split(' ').nth(17)?.parse().ok()
 }
 
-/// Whether the limit on a user's processes doesn't hold for this one: CAP_SYS_ADMIN or CAP_SYS_RESOURCE. Source: getrlimit(2), capabilities(7).
+/// Whether the limit on a user's processes doesn't hold for this one: CAP_SYS_ADMIN or
+/// CAP_SYS_RESOURCE. Source: getrlimit(2), capabilities(7).
 fn is_exempt() -> bool {
     has_capability(CAP_SYS_ADMIN) || has_capability(CAP_SYS_RESOURCE)
 }
@@ -174,22 +212,43 @@ fn is_exempt() -> bool {
 /// getrlimit(2).
 fn memory_limits() -> Vec<Limit> {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib = info.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
     let group = |max, current, reclaimable| cgroup_room("memory", max, current, Some(reclaimable));
     let limits = [
         (Limited::All, kib.map(|kib| kib * 1024), "the memory that is available"),
-        (Limited::All, group("memory.max", "memory.current", "inactive_file"), "the control group's memory limit (memory.max)"),
+        (
+            Limited::All,
+            group("memory.max", "memory.current", "inactive_file"),
+            "the control group's memory limit (memory.max)",
+        ),
         // Beyond this the kernel slows the group down until it hardly runs.
-        (Limited::All, group("memory.high", "memory.current", "inactive_file"), "the control group's memory limit (memory.high)"),
+        (
+            Limited::All,
+            group("memory.high", "memory.current", "inactive_file"),
+            "the control group's memory limit (memory.high)",
+        ),
         (
             Limited::All,
             group("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
             "the control group's memory limit (memory.limit_in_bytes)",
         ),
-        (Limited::AddressSpace, own_limit(Resource::RLIMIT_AS), "the limit on address space (ulimit -v)"),
-        (Limited::Data, own_limit(Resource::RLIMIT_DATA), "the limit on private memory (ulimit -d)"),
+        (
+            Limited::AddressSpace,
+            own_limit(Resource::RLIMIT_AS),
+            "the limit on address space (ulimit -v)",
+        ),
+        (
+            Limited::Data,
+            own_limit(Resource::RLIMIT_DATA),
+            "the limit on private memory (ulimit -d)",
+        ),
     ];
-    limits.into_iter().filter_map(|(what, bytes, name)| Some(Limit { what, bytes: bytes?, name })).collect()
+    limits
+        .into_iter()
+        .filter_map(|(what, bytes, name)| Some(Limit { what, bytes: bytes?, name }))
+        .collect()
 }
 
 /// A limit of this process, if there is one. Source: getrlimit(2), the soft limit.
@@ -197,9 +256,15 @@ pub(super) fn own_limit(resource: Resource) -> Option<u64> {
     getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY)
 }
 
-/// What this process's control group and those around it still give: version 2, or a version 1 controller. What is counted as used and can be had back at
-/// once, since it only holds files that were read, is named in the controller's statistics by `reclaimable`.
-fn cgroup_room(controller: &str, max: &str, current: &str, reclaimable: Option<&str>) -> Option<u64> {
+/// What this process's control group and those around it still give: version 2, or a version 1
+/// controller. What is counted as used and can be had back at once, since it only holds files that
+/// were read, is named in the controller's statistics by `reclaimable`.
+fn cgroup_room(
+    controller: &str,
+    max: &str,
+    current: &str,
+    reclaimable: Option<&str>,
+) -> Option<u64> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut least: Option<u64> = None;
     for line in membership.lines() {
@@ -207,15 +272,22 @@ fn cgroup_room(controller: &str, max: &str, current: &str, reclaimable: Option<&
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
         let root = match controllers {
             "" => PathBuf::from("/sys/fs/cgroup"),
-            _ if controllers.split(',').any(|name| name == controller) => PathBuf::from("/sys/fs/cgroup").join(controller),
+            _ if controllers.split(',').any(|name| name == controller) => {
+                PathBuf::from("/sys/fs/cgroup").join(controller)
+            }
             _ => continue,
         };
         let group = root.join(path.trim_start_matches('/'));
         for group in group.ancestors().take_while(|group| group.starts_with(&root)) {
             // "max", or no such file, is no limit.
-            if let (Some(max), Some(current)) = (number(group.join(max)), number(group.join(current))) {
-                let statistics = fs::read_to_string(group.join(format!("{controller}.stat"))).unwrap_or_default();
-                let named = |line: &str| line.strip_prefix(reclaimable?)?.strip_prefix(' ')?.parse::<u64>().ok();
+            if let (Some(max), Some(current)) =
+                (number(group.join(max)), number(group.join(current)))
+            {
+                let statistics = fs::read_to_string(group.join(format!("{controller}.stat")))
+                    .unwrap_or_default();
+                let named = |line: &str| {
+                    line.strip_prefix(reclaimable?)?.strip_prefix(' ')?.parse::<u64>().ok()
+                };
                 let back = statistics.lines().find_map(named).unwrap_or(0);
                 let room = max.saturating_sub(current.saturating_sub(back));
                 least = Some(least.map_or(room, |least| least.min(room)));
@@ -237,7 +309,9 @@ mod tests {
     fn what_the_system_has_now_can_be_counted() {
         let (all, own) = tasks_now();
         assert!(own >= 1 && all >= own, "{own} of {all}");
-        assert!(memory_limits().iter().any(|limit| limit.what == Limited::All && limit.bytes > 1 << 20));
+        assert!(
+            memory_limits().iter().any(|limit| limit.what == Limited::All && limit.bytes > 1 << 20)
+        );
         let (free, bound) = tasks_free(1, Placement::Own);
         assert!(free > 0, "{bound}");
     }

@@ -1,10 +1,11 @@
-//! Settings that an operator made on a process from outside (`renice`, `chrt`, `taskset`, `prlimit`, `choom`, a control
-//! group) last: its successor gets them.
+//! Settings that an operator made on a process from outside (`renice`, `chrt`, `taskset`,
+//! `prlimit`, `choom`, a control group) last: its successor gets them.
 //!
-//! The supervisor reads them from the dead process, which has all of them until it is reaped, and keeps them in the slot.
-//! A setting was made from outside if it differs from what the supervisor gave to that process, and from what it would
-//! give to a process now. The successor applies them right after the fork, while it has one thread. All its threads then
-//! have what the first thread of its predecessor had.
+//! The supervisor reads them from the dead process, which has all of them until it is reaped, and
+//! keeps them in the slot. A setting was made from outside if it differs from what the supervisor
+//! gave to that process, and from what it would give to a process now. The successor applies them
+//! right after the fork, while it has one thread. All its threads then have what the first thread
+//! of its predecessor had.
 //!
 //! | setting | how it is read from the dead process |
 //! |---|---|
@@ -15,12 +16,12 @@
 //! | control group (version 2) | `/proc/PID/cgroup` |
 //! | `oom_score_adj` | `/proc/PID/oom_score_adj` |
 //!
-//! Not carried over: a real-time policy, since the supervisor could not kill a process that spins with a higher priority
-//! (`--sched` gives real time); a control group of version 1, which a dead process no longer has; a control group that
-//! was removed.
+//! Not carried over: a real-time policy, since the supervisor could not kill a process that spins
+//! with a higher priority (`--sched` gives real time); a control group of version 1, which a dead
+//! process no longer has; a control group that was removed.
 //!
-//! A setting may be so tight that no successor can run with it. After [`FAILURES_MAX`] failures in a row all of them are
-//! dropped, and the log output says so.
+//! A setting may be so tight that no successor can run with it. After [`FAILURES_MAX`] failures in
+//! a row all of them are dropped, and the log output says so.
 
 use super::children::Role;
 use super::oom::OutOfMemory;
@@ -37,7 +38,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// So many processes in a row may fail under what was set from outside. The first of them is the one on which it was set.
+/// So many processes in a row may fail under what was set from outside. The first of them is the
+/// one on which it was set.
 pub(super) const FAILURES_MAX: u32 = 3;
 
 /// All resource limits, as prlimit(1) describes them.
@@ -60,7 +62,8 @@ const LIMITS: [(Resource, &str); 16] = [
     (Resource::RLIMIT_STACK, "stack size"),
 ];
 
-/// What a process runs under, as far as it can be set from outside. `None` is what is unknown, or is not to be taken on.
+/// What a process runs under, as far as it can be set from outside. `None` is what is unknown, or
+/// is not to be taken on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Settings {
     nice: Option<i8>,
@@ -72,9 +75,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Those of a child, or of this process. A child that has ended still has them until it is waited for.
+    /// Those of a child, or of this process. A child that has ended still has them until it is
+    /// waited for.
     ///
-    /// Nothing of this blocks: these are a few system calls, and two files that the kernel writes from memory.
+    /// Nothing of this blocks: these are a few system calls, and two files that the kernel writes
+    /// from memory.
     pub fn of(pid: Pid) -> Settings {
         let file = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         Settings {
@@ -88,7 +93,13 @@ impl Settings {
     }
 
     /// What the supervisor gives to a child if it has these settings itself.
-    pub fn of_child(self, slot: Slot, role: Role, scheduling: &Scheduling, out_of_memory: &OutOfMemory) -> Settings {
+    pub fn of_child(
+        self,
+        slot: Slot,
+        role: Role,
+        scheduling: &Scheduling,
+        out_of_memory: &OutOfMemory,
+    ) -> Settings {
         let pinned = scheduling.cpu_of_child(slot, role).and_then(|cpu| only(cpu).ok());
         Settings {
             policy: scheduling.policy_of_child(role).or(self.policy),
@@ -98,10 +109,13 @@ impl Settings {
         }
     }
 
-    /// What of these was set from outside: what differs from all that the supervisor may have given. `None` if nothing was.
+    /// What of these was set from outside: what differs from all that the supervisor may have
+    /// given. `None` if nothing was.
     pub fn apart_from(self, given: [&Settings; 2]) -> Option<Settings> {
         fn apart<T: PartialEq>(had: Option<T>, given: [&Option<T>; 2]) -> Option<T> {
-            had.filter(|had| given.iter().all(|given| given.as_ref().is_some_and(|given| given != had)))
+            had.filter(|had| {
+                given.iter().all(|given| given.as_ref().is_some_and(|given| given != had))
+            })
         }
         let mut limits = self.limits;
         for (index, limit) in limits.iter_mut().enumerate() {
@@ -128,31 +142,47 @@ impl Settings {
         self.group.is_some()
     }
 
-    /// Takes them on: in the child, before it has a second thread. It serves without what it can't have, and says so.
+    /// Takes them on: in the child, before it has a second thread. It serves without what it can't
+    /// have, and says so.
     pub fn take_on_in_child(&self) {
         let mut taken_on = self.clone();
         if let Some(group) = &self.group
             && let Err(error) = join_group(group)
         {
-            refused(&format!("control group {group}"), &error, "move it there again, or let the server's user write to cgroup.procs there");
+            refused(
+                &format!("control group {group}"),
+                &error,
+                "move it there again, or let the server's user write to cgroup.procs there",
+            );
             taken_on.group = None;
         }
         if let Some(value) = self.oom_score_adj
             && let Err(error) = fs::write("/proc/self/oom_score_adj", value.to_string())
         {
-            refused(&format!("oom_score_adj {value}"), &error, "set it again (choom), or give the server CAP_SYS_RESOURCE");
+            refused(
+                &format!("oom_score_adj {value}"),
+                &error,
+                "set it again (choom), or give the server CAP_SYS_RESOURCE",
+            );
             taken_on.oom_score_adj = None;
         }
-        // Before the nice value: what isn't idle any more may need the right to the nice value that it has.
+        // Before the nice value: what isn't idle any more may need the right to the nice value that
+        // it has.
         match self.policy {
             Some(policy) if policy.is_real_time() => {
                 let name = policy.name();
-                log::warn!("policy {name}, which was set from outside on its predecessor, is not applied; --sched {name} gives real time");
+                log::warn!(
+                    "policy {name}, which was set from outside on its predecessor, is not applied; --sched {name} gives real time"
+                );
                 taken_on.policy = None;
             }
             Some(policy) => {
                 if let Err(errno) = set_policy(policy, 0) {
-                    refused(&format!("policy {}", policy.name()), &errno.into(), "set it again (chrt), or give the server CAP_SYS_NICE");
+                    refused(
+                        &format!("policy {}", policy.name()),
+                        &errno.into(),
+                        "set it again (chrt), or give the server CAP_SYS_NICE",
+                    );
                     taken_on.policy = None;
                 }
             }
@@ -182,14 +212,19 @@ impl Settings {
             }
         }
         if taken_on != Settings::default() {
-            log::info!("has the settings that were made from outside on its predecessor: {taken_on}");
+            log::info!(
+                "has the settings that were made from outside on its predecessor: {taken_on}"
+            );
         }
     }
 }
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = LIMITS.iter().zip(self.limits).filter_map(|((_, name), limit)| Some(format!("limit on {name} {}", Limit(limit?))));
+        let named = LIMITS
+            .iter()
+            .zip(self.limits)
+            .filter_map(|((_, name), limit)| Some(format!("limit on {name} {}", Limit(limit?))));
         let words = [
             self.nice.map(|nice| format!("nice {nice}")),
             self.policy.map(|policy| format!("policy {}", policy.name())),
@@ -222,16 +257,25 @@ struct Limit(SoftAndHard);
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (soft, hard) = self.0;
-        let word = |value| if value == RLIM_INFINITY { "unlimited".to_owned() } else { format!("{value}") };
-        if soft == hard { f.write_str(&word(soft)) } else { write!(f, "{}:{}", word(soft), word(hard)) }
+        let word = |value| {
+            if value == RLIM_INFINITY { "unlimited".to_owned() } else { format!("{value}") }
+        };
+        if soft == hard {
+            f.write_str(&word(soft))
+        } else {
+            write!(f, "{}:{}", word(soft), word(hard))
+        }
     }
 }
 
 fn refused(what: &str, error: &io::Error, remedy: &str) {
-    log::warn!("cannot apply {what}, which was set from outside on its predecessor: {error}; {remedy}");
+    log::warn!(
+        "cannot apply {what}, which was set from outside on its predecessor: {error}; {remedy}"
+    );
 }
 
-/// Sets a limit of this process. If the hard limit can't be raised so far, the soft one is set as near as may be, and the error is returned all the same.
+/// Sets a limit of this process. If the hard limit can't be raised so far, the soft one is set as
+/// near as may be, and the error is returned all the same.
 fn set_limit(resource: Resource, (soft, hard): SoftAndHard) -> nix::Result<()> {
     setrlimit(resource, soft, hard).inspect_err(|&errno| {
         if errno == Errno::EPERM
@@ -242,7 +286,8 @@ fn set_limit(resource: Resource, (soft, hard): SoftAndHard) -> nix::Result<()> {
     })
 }
 
-/// The control group of version 2 in a process's `/proc/PID/cgroup`; `None` if it was removed. Source: cgroups(7).
+/// The control group of version 2 in a process's `/proc/PID/cgroup`; `None` if it was removed.
+/// Source: cgroups(7).
 fn group_in(membership: &str) -> Option<&str> {
     let group = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
     (!group.ends_with(" (deleted)")).then_some(group)
@@ -251,19 +296,25 @@ fn group_in(membership: &str) -> Option<&str> {
 /// Moves this process to a control group of version 2.
 fn join_group(group: &str) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let directory = directory_of(group, &mounts)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no control group file system (version 2) is mounted here that has it"))?;
+    let directory = directory_of(group, &mounts).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "no control group file system (version 2) is mounted here that has it",
+        )
+    })?;
     // 0 is the process that writes.
     fs::write(directory.join("cgroup.procs"), "0")
 }
 
-/// Where a control group of version 2 is in the file system. Source: proc_pid_mountinfo(5): root, mount point, and behind the dash the type.
+/// Where a control group of version 2 is in the file system. Source: proc_pid_mountinfo(5): root,
+/// mount point, and behind the dash the type.
 fn directory_of(group: &str, mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;
         let mut fields = mount.split(' ').skip(3);
         let (root, point) = (fields.next()?, fields.next()?);
-        let below = Path::new(group).strip_prefix(root).ok().filter(|_| kind.starts_with("cgroup2 "))?;
+        let below =
+            Path::new(group).strip_prefix(root).ok().filter(|_| kind.starts_with("cgroup2 "))?;
         Some(Path::new(point).join(below))
     })
 }
@@ -306,7 +357,8 @@ mod tests {
         let set = had.clone().apart_from([&given, &given]).unwrap();
         assert_eq!(set.to_string(), "nice 7; CPUs 1; limit on open files 5:20");
         assert!(set.may_fail_it());
-        // The supervisor itself was given another nice value meanwhile: then or now it gave what the process had.
+        // The supervisor itself was given another nice value meanwhile: then or now it gave what
+        // the process had.
         let now = Settings { nice: Some(7), ..some() };
         assert_eq!(had.clone().apart_from([&given, &now]).unwrap().nice, None);
         assert_eq!(had.clone().apart_from([&now, &given]).unwrap().nice, None);
@@ -330,14 +382,20 @@ mod tests {
     #[test]
     fn a_control_group_is_found_where_it_is_mounted() {
         let membership = "4:memory:/x\n0::/a/b\n";
-        assert_eq!((group_in(membership), group_in("0::/a/b (deleted)\n"), group_in("4:memory:/x\n")), (Some("/a/b"), None, None));
+        assert_eq!(
+            (group_in(membership), group_in("0::/a/b (deleted)\n"), group_in("4:memory:/x\n")),
+            (Some("/a/b"), None, None)
+        );
         let mounts = "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
                       31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
                       41 30 0:37 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
         assert_eq!(directory_of("/a/b", mounts), Some(PathBuf::from("/sys/fs/cgroup/unified/a/b")));
         // Of a container only its own part is mounted.
         let part = "41 30 0:37 /docker/7 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
-        assert_eq!((directory_of("/docker/7/x", part), directory_of("/x", part)), (Some(PathBuf::from("/sys/fs/cgroup/x")), None));
+        assert_eq!(
+            (directory_of("/docker/7/x", part), directory_of("/x", part)),
+            (Some(PathBuf::from("/sys/fs/cgroup/x")), None)
+        );
         assert_eq!(directory_of("/a", ""), None);
     }
 
@@ -351,7 +409,10 @@ mod tests {
         }
         let alive = Settings::of(pid);
         child.kill().unwrap();
-        assert!(matches!(waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT), Ok(WaitStatus::Signaled(..))));
+        assert!(matches!(
+            waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT),
+            Ok(WaitStatus::Signaled(..))
+        ));
         assert_eq!(Settings::of(pid), alive);
         // Only that is looked at: other tests set limits of this process.
         let own = Settings::of(Pid::this());

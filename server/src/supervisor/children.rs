@@ -18,17 +18,21 @@ use std::time::{Duration, Instant};
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// The longest.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// The same for a journal that crashes again and again: a worker stands in for it meanwhile, and each try is a moment without snapshots.
+/// The same for a journal that crashes again and again: a worker stands in for it meanwhile, and
+/// each try is a moment without snapshots.
 const BACKOFF_MAX_OF_JOURNAL: Duration = Duration::from_secs(5);
 /// The same for all when the server ends: there is little time left.
 const BACKOFF_MAX_AT_END: Duration = Duration::from_millis(100);
-/// After so many crashes one after another, none of which made it recover, nobody waits for a journal.
+/// After so many crashes one after another, none of which made it recover, nobody waits for a
+/// journal.
 const CRASHES_MAX: u32 = 8;
 /// A process that lived this long has recovered: the next pause is the first again.
 const RECOVERED: Duration = Duration::from_secs(10);
-/// One that is stopped is looked at again after this: when the whole server is stopped and goes on (Ctrl-Z, fg), the supervisor may be the first.
+/// One that is stopped is looked at again after this: when the whole server is stopped and goes on
+/// (Ctrl-Z, fg), the supervisor may be the first.
 pub(super) const STOPPED: Duration = Duration::from_millis(20);
-/// The others wait no longer for a process that can't be started, or that was killed and is not gone.
+/// The others wait no longer for a process that can't be started, or that was killed and is not
+/// gone.
 const ABANDONED: Duration = Duration::from_secs(2);
 /// What runs in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +119,8 @@ enum Descriptor {
     Own(OwnedFd),
 }
 
-/// All slots: those of the workers that are always there, the journal's, and then those of workers with one connection, as far as they were ever used.
+/// All slots: those of the workers that are always there, the journal's, and then those of workers
+/// with one connection, as far as they were ever used.
 #[derive(Debug)]
 pub(super) struct Children {
     table: Vec<Child>,
@@ -124,13 +129,15 @@ pub(super) struct Children {
     /// Connections to be turned away that wait for a worker's queue, and how many may.
     turned_away: usize,
     turned_away_max: usize,
-    /// Slots of workers with one connection that have none. The lowest is given first, so that the table stays short.
+    /// Slots of workers with one connection that have none. The lowest is given first, so that the
+    /// table stays short.
     vacant: BTreeSet<Slot>,
 }
 
 impl Children {
-    /// Slots for so many workers and a journal, with nothing in them; later perhaps for workers with one connection, `max` slots in all. At most
-    /// `turned_away_max` connections wait to be turned away.
+    /// Slots for so many workers and a journal, with nothing in them; later perhaps for workers
+    /// with one connection, `max` slots in all. At most `turned_away_max` connections wait to be
+    /// turned away.
     pub fn new(workers: u16, max: usize, turned_away_max: usize) -> Children {
         let role = |slot| if slot < workers { Role::Worker } else { Role::Journal };
         let table = (0..=workers).map(|slot| Child::new(Slot(slot), role(slot))).collect();
@@ -147,7 +154,9 @@ impl Children {
         if let Some(slot) = self.vacant.pop_first() {
             return Some(slot);
         }
-        let slot = Slot(u16::try_from(self.table.len()).ok().filter(|&slot| usize::from(slot) < self.max)?);
+        let slot = Slot(
+            u16::try_from(self.table.len()).ok().filter(|&slot| usize::from(slot) < self.max)?,
+        );
         self.table.push(Child::new(slot, Role::OwnWorker));
         Some(slot)
     }
@@ -190,25 +199,38 @@ impl Children {
 
     /// The slots in which a process runs that is to move: not those that were killed and can't die.
     pub fn watched(&self) -> Vec<Slot> {
-        self.table.iter().filter(|child| child.pid.is_some() && !child.is_given_up).map(|child| child.slot).collect()
+        self.table
+            .iter()
+            .filter(|child| child.pid.is_some() && !child.is_given_up)
+            .map(|child| child.slot)
+            .collect()
     }
 
     /// A worker that runs, to stand in for the journal: of those that are always there, if any is.
     pub fn to_stand_in(&self) -> Option<Slot> {
-        let runs = |child: &&Child| child.role != Role::Journal && child.pid.is_some() && child.killed_at.is_none();
-        self.table.iter().filter(runs).min_by_key(|child| child.role != Role::Worker).map(|child| child.slot)
+        let runs = |child: &&Child| {
+            child.role != Role::Journal && child.pid.is_some() && child.killed_at.is_none()
+        };
+        self.table
+            .iter()
+            .filter(runs)
+            .min_by_key(|child| child.role != Role::Worker)
+            .map(|child| child.slot)
     }
 
-    /// What the process in a slot has used of the CPU; `None` if the kernel doesn't tell. Source: proc_pid_schedstat(5), in nanoseconds; `state` of
-    /// proc_pid_stat(5).
+    /// What the process in a slot has used of the CPU; `None` if the kernel doesn't tell. Source:
+    /// proc_pid_schedstat(5), in nanoseconds; `state` of proc_pid_stat(5).
     pub fn cpu_use(&self, slot: Slot) -> Option<CpuUse> {
         let pid = self.table.get(slot.index())?.pid?;
         let mut used = CpuUse::default();
         for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
             let text = |file| std::fs::read_to_string(thread.path().join(file)).ok();
             let schedstat = text("schedstat")?;
-            let mut fields = schedstat.split(' ').map(|field| field.trim().parse().map(Duration::from_nanos));
-            let (Some(Ok(ran)), Some(Ok(waited))) = (fields.next(), fields.next()) else { return None };
+            let mut fields =
+                schedstat.split(' ').map(|field| field.trim().parse().map(Duration::from_nanos));
+            let (Some(Ok(ran)), Some(Ok(waited))) = (fields.next(), fields.next()) else {
+                return None;
+            };
             (used.ran, used.waited) = (used.ran + ran, used.waited + waited);
             used.is_runnable |= state_in(&text("stat")?) == Some('R');
         }
@@ -232,16 +254,23 @@ impl Children {
         self.table.iter().filter_map(|child| child.stopped_at).min().map(|at| at + STOPPED)
     }
 
-    /// Slots for which the others can't wait any longer, each once: no process could be started there for too long, or none will be
-    /// for as long, or the one that we killed is still not gone, since the kernel works for it. What a system call waits for (a disk that hangs, a frozen control group) may last for ever.
+    /// Slots for which the others can't wait any longer, each once: no process could be started
+    /// there for too long, or none will be for as long, or the one that we killed is still not
+    /// gone, since the kernel works for it. What a system call waits for (a disk that hangs, a
+    /// frozen control group) may last for ever.
     pub fn take_abandoned(&mut self, now: Instant) -> Vec<Slot> {
-        let is_long_ago = |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) > ABANDONED);
-        let is_far = |at: Option<Instant>| at.is_some_and(|at| at.saturating_duration_since(now) > ABANDONED);
+        let is_long_ago =
+            |at: Option<Instant>| at.is_some_and(|at| now.duration_since(at) > ABANDONED);
+        let is_far = |at: Option<Instant>| {
+            at.is_some_and(|at| at.saturating_duration_since(now) > ABANDONED)
+        };
         let is_due = |child: &&mut Child| {
             let is_missing = match child.pid {
                 Some(_) => is_long_ago(child.killed_at),
                 // A journal that has ended as it should isn't missed.
-                None => !child.is_drained && (is_long_ago(child.died_at) || is_far(child.respawn_at)),
+                None => {
+                    !child.is_drained && (is_long_ago(child.died_at) || is_far(child.respawn_at))
+                }
             };
             is_missing && !child.is_given_up
         };
@@ -252,13 +281,24 @@ impl Children {
     pub fn take_stopped(&mut self, now: Instant) -> Vec<Slot> {
         let is_due = |child: &&mut Child| child.stopped_at.is_some_and(|at| now >= at + STOPPED);
         let due = self.table.iter_mut().filter(is_due);
-        due.filter_map(|child| child.stopped_at.take().and(child.pid).filter(|&pid| is_stopped(pid)).map(|_| child.slot)).collect()
+        due.filter_map(|child| {
+            child
+                .stopped_at
+                .take()
+                .and(child.pid)
+                .filter(|&pid| is_stopped(pid))
+                .map(|_| child.slot)
+        })
+        .collect()
     }
 
     /// Those who wait to be started again are started now.
     pub fn hasten_respawns(&mut self) {
         let now = Instant::now();
-        self.table.iter_mut().filter_map(|child| child.respawn_at.as_mut()).for_each(|at| *at = now.min(*at));
+        self.table
+            .iter_mut()
+            .filter_map(|child| child.respawn_at.as_mut())
+            .for_each(|at| *at = now.min(*at));
     }
 
     /// When the next process is to be started again.
@@ -281,7 +321,9 @@ impl Children {
     /// The worker that has the fewest connections, of those that run if any does.
     pub fn least_loaded_worker(&self, connections: &Connections) -> Slot {
         let workers = self.table.iter().filter(|child| child.role == Role::Worker);
-        let best = workers.min_by_key(|child| (child.pid.is_none() || child.killed_at.is_some(), connections.count(child.slot)));
+        let best = workers.min_by_key(|child| {
+            (child.pid.is_none() || child.killed_at.is_some(), connections.count(child.slot))
+        });
         best.map_or(Slot(0), |child| child.slot)
     }
 
@@ -290,8 +332,14 @@ impl Children {
         self.get(slot).backlog.push_back((message, Descriptor::Of(session)));
     }
 
-    /// Says something to a worker, with a socket that is let go of here. Gives it back if as many wait as may.
-    pub fn send_with(&mut self, slot: Slot, message: ToWorker, socket: OwnedFd) -> Result<(), OwnedFd> {
+    /// Says something to a worker, with a socket that is let go of here. Gives it back if as many
+    /// wait as may.
+    pub fn send_with(
+        &mut self,
+        slot: Slot,
+        message: ToWorker,
+        socket: OwnedFd,
+    ) -> Result<(), OwnedFd> {
         if self.turned_away >= self.turned_away_max {
             return Err(socket);
         }
@@ -302,10 +350,13 @@ impl Children {
 
     /// Whether something waits for a queue that a process reads.
     pub fn has_backlog(&self) -> bool {
-        self.table.iter().any(|child| child.channel.is_some() && !child.is_given_up && !child.backlog.is_empty())
+        self.table
+            .iter()
+            .any(|child| child.channel.is_some() && !child.is_given_up && !child.backlog.is_empty())
     }
 
-    /// Passes on what the queues have room for. Returns the sessions whose socket can't be passed on at all.
+    /// Passes on what the queues have room for. Returns the sessions whose socket can't be passed
+    /// on at all.
     pub fn pass_on(&mut self, connections: &Connections) -> Vec<SessionId> {
         let mut lost = Vec::new();
         for child in self.table.iter_mut().filter(|child| !child.backlog.is_empty()) {
@@ -364,26 +415,32 @@ impl Child {
         }
     }
 
-    /// A process was started in it. With the sessions that its predecessor had it was given those that were still to be handed over.
+    /// A process was started in it. With the sessions that its predecessor had it was given those
+    /// that were still to be handed over.
     pub fn begin(&mut self, pid: Pid, channel: Option<SupervisorEnd>) {
         self.backlog.retain(|(_, descriptor)| !matches!(descriptor, Descriptor::Of(_)));
         (self.pid, self.channel, self.started_at) = (Some(pid), channel, Instant::now());
-        (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) = (None, None, None, false);
-        (self.died_at, self.killed_at, self.is_given_up, self.fork_failure) = (None, None, false, None);
+        (self.respawn_at, self.stopped_at, self.killed_because, self.is_drained) =
+            (None, None, None, false);
+        (self.died_at, self.killed_at, self.is_given_up, self.fork_failure) =
+            (None, None, false, None);
     }
 
-    /// Whether it is a journal that crashes again and again. Nobody waits for one until it recovers.
+    /// Whether it is a journal that crashes again and again. Nobody waits for one until it
+    /// recovers.
     pub fn crashes_on(&self) -> bool {
         self.role == Role::Journal && self.deaths >= CRASHES_MAX
     }
 
-    /// Whether the kernel may have killed it since a control group that an operator moved it to has too little memory: it lived for a moment only, and the next
-    /// may live no longer.
+    /// Whether the kernel may have killed it since a control group that an operator moved it to has
+    /// too little memory: it lived for a moment only, and the next may live no longer.
     pub fn may_lack_memory(&self) -> bool {
-        self.carried_over.as_ref().is_some_and(|settings| settings.has_group()) && self.started_at.elapsed() < BACKOFF_MAX
+        self.carried_over.as_ref().is_some_and(|settings| settings.has_group())
+            && self.started_at.elapsed() < BACKOFF_MAX
     }
 
-    /// It failed. Returns what was set from outside if so many failed under that one after another that their successor is to begin without it.
+    /// It failed. Returns what was set from outside if so many failed under that one after another
+    /// that their successor is to begin without it.
     pub fn count_failure(&mut self) -> Option<Box<Settings>> {
         if self.carried_over.is_none() || self.started_at.elapsed() > RECOVERED {
             self.failures = 0;
@@ -463,7 +520,8 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_up_to_a_second() {
-        let millis: Vec<u128> = [1, 2, 3, 7, 8, 1_000].map(|deaths| backoff(deaths).as_millis()).into();
+        let millis: Vec<u128> =
+            [1, 2, 3, 7, 8, 1_000].map(|deaths| backoff(deaths).as_millis()).into();
         assert_eq!(millis, [10, 20, 40, 640, 1_000, 1_000]);
     }
 
@@ -479,7 +537,10 @@ mod tests {
         child.started_at -= 2 * RECOVERED;
         assert_eq!(child.count_failure(), None);
         child.started_at = Instant::now();
-        assert_eq!((child.count_failure(), child.count_failure(), child.count_failure()), (None, set(), None));
+        assert_eq!(
+            (child.count_failure(), child.count_failure(), child.count_failure()),
+            (None, set(), None)
+        );
     }
 
     #[test]
@@ -499,7 +560,11 @@ mod tests {
         children.get(Slot(2)).pid = Some(Pid::from_raw(1));
         assert_eq!(children.least_loaded_worker(&connections), Slot(1));
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        connections.insert(super::super::connections::Connection::new(socket.into(), ([127, 0, 0, 1], 1).into(), Slot(1)));
+        connections.insert(super::super::connections::Connection::new(
+            socket.into(),
+            ([127, 0, 0, 1], 1).into(),
+            Slot(1),
+        ));
         assert_eq!(children.least_loaded_worker(&connections), Slot(2));
     }
 
@@ -507,7 +572,11 @@ mod tests {
     fn as_many_wait_to_be_turned_away_as_may_and_the_next_is_given_back() {
         let mut children = Children::new(1, 2, 2);
         let socket = || OwnedFd::from(std::os::unix::net::UnixStream::pair().unwrap().0);
-        let send = |children: &mut Children| children.send_with(Slot(0), ToWorker::TurnAway { reason: String::new() }, socket()).is_ok();
+        let send = |children: &mut Children| {
+            children
+                .send_with(Slot(0), ToWorker::TurnAway { reason: String::new() }, socket())
+                .is_ok()
+        };
         assert_eq!([(); 3].map(|()| send(&mut children)), [true, true, false]);
         let (ours, _theirs) = crate::ipc::queue::pair().unwrap();
         children.get(Slot(0)).begin(Pid::from_raw(1), Some(ours));

@@ -1,5 +1,5 @@
-//! The supervisor's duplicates of the clients' sockets, by cell. While it holds a duplicate, the death of a worker does
-//! not close the connection.
+//! The supervisor's duplicates of the clients' sockets, by cell. While it holds a duplicate, the
+//! death of a worker does not close the connection.
 
 use forkchat_common::ids::{SessionId, Slot};
 use std::collections::BTreeSet;
@@ -28,7 +28,8 @@ impl Connection {
 pub(super) struct Connections {
     table: Vec<Option<(SessionId, Connection)>>,
     max: usize,
-    /// Cells below the table's length that are free. The lowest is given first, so that every table by cell stays small.
+    /// Cells below the table's length that are free. The lowest is given first, so that every table
+    /// by cell stays small.
     free: BTreeSet<usize>,
     serial: u64,
     /// How many each worker has, by slot.
@@ -38,7 +39,13 @@ pub(super) struct Connections {
 impl Connections {
     /// None yet, and never more than `max`, for the workers in so many slots.
     pub fn new(max: usize, slots: usize) -> Connections {
-        Connections { table: Vec::new(), max, free: BTreeSet::new(), serial: 0, counts: vec![0; slots] }
+        Connections {
+            table: Vec::new(),
+            max,
+            free: BTreeSet::new(),
+            serial: 0,
+            counts: vec![0; slots],
+        }
     }
 
     /// Gives a connection a session and a cell. `None` if there is no cell left.
@@ -75,7 +82,8 @@ impl Connections {
 
     /// What the worker in `slot` serves or is to serve: what a successor takes over.
     pub fn of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, SocketAddr, BorrowedFd<'_>)> {
-        let of_slot = self.table.iter().flatten().filter(move |(_, connection)| connection.slot == slot);
+        let of_slot =
+            self.table.iter().flatten().filter(move |(_, connection)| connection.slot == slot);
         of_slot.map(|(session, connection)| (*session, connection.peer, connection.socket.as_fd()))
     }
 
@@ -109,8 +117,12 @@ mod tests {
     #[test]
     fn a_successor_is_given_what_its_predecessor_had_and_nothing_else() {
         let mut connections = Connections::new(9, 2);
-        let [one, others, two] = [0, 1, 0].map(|slot| connections.insert(connection(slot)).unwrap());
-        assert_eq!(connections.of(Slot(0)).map(|(session, ..)| session).collect::<Vec<_>>(), [one, two]);
+        let [one, others, two] =
+            [0, 1, 0].map(|slot| connections.insert(connection(slot)).unwrap());
+        assert_eq!(
+            connections.of(Slot(0)).map(|(session, ..)| session).collect::<Vec<_>>(),
+            [one, two]
+        );
         connections.remove(one);
         assert_eq!(connections.of(Slot(0)).map(|(session, ..)| session).collect::<Vec<_>>(), [two]);
         assert!(connections.socket(others).is_some());

@@ -1,6 +1,7 @@
 //! The sockets that the server listens on, and accepting.
 //!
-//! Only the supervisor accepts: with a listener in each worker, a worker's death would reset the connections that wait in its queue.
+//! Only the supervisor accepts: with a listener in each worker, a worker's death would reset the
+//! connections that wait in its queue.
 
 use super::connections::Connection;
 use super::{StartError, Supervisor, readable};
@@ -35,14 +36,16 @@ const REPORT_AGAIN: Duration = Duration::from_secs(600);
 const TCP_BUFFER_BYTES: usize = 64 * 1024;
 /// The same for the UDP socket: a room's lines for all its UDP members leave in one turn.
 const UDP_BUFFER_BYTES: usize = 512 * 1024;
-/// What the kernel takes beyond that, since there was still room: a packet of the largest size that it makes (45 KB were measured).
+/// What the kernel takes beyond that, since there was still room: a packet of the largest size that
+/// it makes (45 KB were measured).
 const LAST_PACKET_BYTES: u64 = 64 * 1024;
 /// The most that the kernel holds for a connection's unread bytes: in each direction twice what it
 /// was asked for, and a last packet.
 pub(super) const TCP_KERNEL_BYTES: u64 = 2 * (2 * TCP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
 /// The same for the UDP socket.
 pub(super) const UDP_KERNEL_BYTES: u64 = 2 * (2 * UDP_BUFFER_BYTES as u64 + LAST_PACKET_BYTES);
-/// A port that was just used may be held for a moment by processes that die with a server that was killed.
+/// A port that was just used may be held for a moment by processes that die with a server that was
+/// killed.
 const PORT_FREE: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Free ports that are tried for a name whose addresses are to have one port.
@@ -72,7 +75,10 @@ impl Listeners {
             return Err(StartError::NowhereToListen);
         }
         if udp.len() > 1 {
-            return Err(StartError::Contradiction("udp", "UDP is served on one address; give one, or 0.0.0.0:PORT or [::]:PORT for all"));
+            return Err(StartError::Contradiction(
+                "udp",
+                "UDP is served on one address; give one, or 0.0.0.0:PORT or [::]:PORT for all",
+            ));
         }
         Ok(Listeners {
             tcp: bind_all(&tcp, "tcp", usize::MAX, tcp_socket)?,
@@ -92,8 +98,11 @@ impl Listeners {
 
     /// Transport and address of each.
     pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-        let listening = self.tcp.iter().map(|tcp| ("tcp", tcp)).chain(self.udp.iter().map(|udp| ("udp", udp)));
-        listening.filter_map(|(transport, socket)| Some((transport, socket.local_addr().ok()?.as_socket()?)))
+        let listening =
+            self.tcp.iter().map(|tcp| ("tcp", tcp)).chain(self.udp.iter().map(|udp| ("udp", udp)));
+        listening.filter_map(|(transport, socket)| {
+            Some((transport, socket.local_addr().ok()?.as_socket()?))
+        })
     }
 
     /// A duplicate of the UDP socket, for the worker that keeps the UDP sessions.
@@ -172,8 +181,14 @@ impl Supervisor {
     /// Logs an address that opens connections too fast, once in a while and once for each.
     fn report_too_fast(&mut self, from: IpAddr) {
         let (address, now) = (AddressBlock::of(from), Instant::now());
-        if self.listeners.too_fast.is_none_or(|(last, at)| last != address || now.duration_since(at) > REPORT_AGAIN) {
-            log::warn!("address {address} opens connections too fast; more than {OPENINGS_PER_SECOND} per second are rejected");
+        if self
+            .listeners
+            .too_fast
+            .is_none_or(|(last, at)| last != address || now.duration_since(at) > REPORT_AGAIN)
+        {
+            log::warn!(
+                "address {address} opens connections too fast; more than {OPENINGS_PER_SECOND} per second are rejected"
+            );
             self.listeners.too_fast = Some((address, now));
         }
     }
@@ -188,12 +203,16 @@ impl Supervisor {
     fn pass_to_worker(&mut self, socket: Socket, peer: SocketAddr) {
         let slot = self.children.least_loaded_worker(&self.connections);
         // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot)) else { return };
+        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot))
+        else {
+            return;
+        };
         self.children.send_socket_of(slot, session, ToWorker::Serve { session, peer });
         self.pass_on();
     }
 
-    /// It is served by a process of its own, which begins as a successor does: with a connection of which the log knows nothing.
+    /// It is served by a process of its own, which begins as a successor does: with a connection of
+    /// which the log knows nothing.
     fn fork_worker(&mut self, socket: Socket, peer: SocketAddr) {
         let Some(slot) = self.children.take_vacant() else {
             // Somebody has left, and the process is just ending.
@@ -201,12 +220,17 @@ impl Supervisor {
             return self.turn_away(socket, peer.ip(), Refused::Full);
         };
         // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot)) else { return };
+        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot))
+        else {
+            return;
+        };
         match self.spawn(slot) {
             Ok(()) => self.listeners.is_fork_trouble_told = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.listeners.is_fork_trouble_told, true) {
-                    log::warn!("cannot fork a worker for a connection: {error}; open connections are not affected");
+                    log::warn!(
+                        "cannot fork a worker for a connection: {error}; open connections are not affected"
+                    );
                 }
                 self.children.vacate(slot);
                 if let Some(Connection { socket, .. }) = self.connections.remove(session) {
@@ -217,19 +241,26 @@ impl Supervisor {
         }
     }
 
-    /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for nobody.
+    /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for
+    /// nobody.
     fn turn_away(&mut self, socket: Socket, from: IpAddr, refused: Refused) {
         log::debug!("turned away a connection from {from}: {}", refused.cause());
         let slot = self.children.least_loaded_worker(&self.connections);
         let reason = refused.line();
-        if let Err(socket) = self.children.send_with(slot, ToWorker::TurnAway { reason: reason.to_owned() }, socket.into()) {
-            // As many wait for that as may. A fresh socket takes a line at once; a client that has sent something may miss it.
+        if let Err(socket) = self.children.send_with(
+            slot,
+            ToWorker::TurnAway { reason: reason.to_owned() },
+            socket.into(),
+        ) {
+            // As many wait for that as may. A fresh socket takes a line at once; a client that has
+            // sent something may miss it.
             let _ = send_at_once(socket.as_fd(), reason.as_bytes());
         }
         self.pass_on();
     }
 
-    /// Gives up the reserved descriptor for one who waits, and reserves another when that one is passed on.
+    /// Gives up the reserved descriptor for one who waits, and reserves another when that one is
+    /// passed on.
     fn accept_without_descriptors(&mut self) {
         self.listeners.reserve = None;
         let accepted = self.listeners.tcp.iter().find_map(|tcp| tcp.accept().ok());
@@ -241,7 +272,8 @@ impl Supervisor {
         self.pause_accepting(&io::Error::from_raw_os_error(libc::EMFILE));
     }
 
-    /// Stops listening for a moment: the connections that wait would wake us again and again for nothing.
+    /// Stops listening for a moment: the connections that wait would wake us again and again for
+    /// nothing.
     fn pause_accepting(&mut self, why: &io::Error) {
         if !std::mem::replace(&mut self.listeners.is_trouble_told, true) {
             log::warn!("cannot accept connections: {why}; open connections are not affected");
@@ -249,7 +281,8 @@ impl Supervisor {
         self.listeners.pause_end = Some(Instant::now() + PAUSE);
         for tcp in &self.listeners.tcp {
             // It was added when the server started.
-            let _ = self.epoll.modify(tcp, &mut EpollEvent::new(EpollFlags::empty(), super::LISTENER));
+            let _ =
+                self.epoll.modify(tcp, &mut EpollEvent::new(EpollFlags::empty(), super::LISTENER));
         }
     }
 
@@ -263,7 +296,10 @@ impl Supervisor {
 }
 
 /// What was given for a transport: a list of addresses for each name, empty if it is off.
-fn addresses(transport: &'static str, given: &[Listen]) -> Result<Vec<Vec<SocketAddr>>, StartError> {
+fn addresses(
+    transport: &'static str,
+    given: &[Listen],
+) -> Result<Vec<Vec<SocketAddr>>, StartError> {
     let names = given.iter().filter_map(|listen| match listen {
         Listen::On(addresses) => Some(addresses.clone()),
         Listen::Off => None,
@@ -276,13 +312,21 @@ fn addresses(transport: &'static str, given: &[Listen]) -> Result<Vec<Vec<Socket
 }
 
 /// Binds at most so many addresses of each name, those that this machine has.
-fn bind_all(names: &[Vec<SocketAddr>], transport: &'static str, each_max: usize, make: Make) -> Result<Vec<Socket>, StartError> {
+fn bind_all(
+    names: &[Vec<SocketAddr>],
+    transport: &'static str,
+    each_max: usize,
+    make: Make,
+) -> Result<Vec<Socket>, StartError> {
     let mut sockets: Vec<Socket> = Vec::new();
     let mut bound: Vec<SocketAddr> = Vec::new();
     for addresses in names {
         let make = |address: SocketAddr| {
-            // Only then both get what is meant for them: by default [::] also takes what comes over IPv4.
-            let has_v4 = names.iter().flatten().any(|other| other.is_ipv4() && other.port() == address.port() && address.port() != 0);
+            // Only then both get what is meant for them: by default [::] also takes what comes over
+            // IPv4.
+            let has_v4 = names.iter().flatten().any(|other| {
+                other.is_ipv4() && other.port() == address.port() && address.port() != 0
+            });
             make(address, address.ip().is_unspecified() && has_v4)
         };
         let is_new = |address: &SocketAddr| address.port() == 0 || !bound.contains(address);
@@ -293,7 +337,8 @@ fn bind_all(names: &[Vec<SocketAddr>], transport: &'static str, each_max: usize,
     Ok(sockets)
 }
 
-/// Binds at most so many addresses of one name, all on one port. An address that this machine hasn't is left out if it has another of them.
+/// Binds at most so many addresses of one name, all on one port. An address that this machine
+/// hasn't is left out if it has another of them.
 fn bind_name(
     addresses: &[SocketAddr],
     transport: &'static str,
@@ -306,19 +351,31 @@ fn bind_name(
     while index < addresses.len() && sockets.len() < max {
         let given = addresses[index];
         // The port that the first one got.
-        let port = sockets.first().and_then(|first| first.local_addr().ok()?.as_socket()).map_or(given.port(), |first| first.port());
+        let port = sockets
+            .first()
+            .and_then(|first| first.local_addr().ok()?.as_socket())
+            .map_or(given.port(), |first| first.port());
         let address = SocketAddr::new(given.ip(), port);
         let made = if given.port() == 0 { make(address) } else { when_free(|| make(address)) };
         match made {
             Ok(socket) => sockets.push(socket),
-            Err(error) if given.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && free_ports_left > 0 => {
+            Err(error)
+                if given.port() == 0
+                    && error.kind() == io::ErrorKind::AddrInUse
+                    && free_ports_left > 0 =>
+            {
                 free_ports_left -= 1;
                 sockets.clear();
                 missing.clear();
                 index = 0;
                 continue;
             }
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => {
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)
+                ) =>
+            {
                 missing.push(StartError::Listen(transport, address, error));
             }
             Err(error) => return Err(StartError::Listen(transport, address, error)),
@@ -340,7 +397,11 @@ fn when_free(make: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
     let start = Instant::now();
     loop {
         match make() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PORT_FREE => std::thread::sleep(LOOK_AGAIN),
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PORT_FREE =>
+            {
+                std::thread::sleep(LOOK_AGAIN)
+            }
             made => return made,
         }
     }
@@ -364,7 +425,10 @@ fn tcp_socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     socket.set_out_of_band_inline(true)?;
     // A peer that vanished is noticed after about two minutes.
     socket.set_tcp_keepalive(
-        &TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(6),
+        &TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(10))
+            .with_retries(6),
     )?;
     // Before it listens: the window that is offered to a client is computed from these when it
     // connects.

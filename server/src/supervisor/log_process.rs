@@ -1,8 +1,9 @@
-//! The log process: forked first, restarted when it dies, ended last. It has no slot, since it neither reads the log nor
-//! serves a client, and no process waits for it: see [`crate::log_output`].
+//! The log process: forked first, restarted when it dies, ended last. It has no slot, since it
+//! neither reads the log nor serves a client, and no process waits for it: see
+//! [`crate::log_output`].
 //!
-//! Unlike all other processes it is not killed when the supervisor dies, since an operator then needs the last lines
-//! most. It ends when all is written.
+//! Unlike all other processes it is not killed when the supervisor dies, since an operator then
+//! needs the last lines most. It ends when all is written.
 
 use super::children::{STOPPED, is_stopped};
 use super::scheduling::Scheduling;
@@ -21,13 +22,15 @@ use std::time::{Duration, Instant};
 const NAME: &str = "log";
 /// It is started no oftener than this.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long the last lines may take to be written. Then it is killed: a server that was stopped leaves no process.
+/// How long the last lines may take to be written. Then it is killed: a server that was stopped
+/// leaves no process.
 const FLUSH: Duration = Duration::from_secs(1);
 /// How long the killed one may take to be gone.
 const GONE: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// The pipe and the process that empties it. Neither, by default: lines go to standard error directly.
+/// The pipe and the process that empties it. Neither, by default: lines go to standard error
+/// directly.
 #[derive(Debug, Default)]
 pub(super) struct LogProcess {
     pipe: Option<LogPipe>,
@@ -45,9 +48,15 @@ impl LogProcess {
     /// From now on this process logs through the pipe; nothing empties it yet.
     pub fn new() -> LogProcess {
         match LogPipe::install() {
-            Ok(pipe) => LogProcess { pipe: Some(pipe), start_at: Some(Instant::now()), ..LogProcess::default() },
+            Ok(pipe) => LogProcess {
+                pipe: Some(pipe),
+                start_at: Some(Instant::now()),
+                ..LogProcess::default()
+            },
             Err(error) => {
-                log::warn!("cannot make a pipe for the log output: {error}; if standard error blocks, the server blocks too");
+                log::warn!(
+                    "cannot make a pipe for the log output: {error}; if standard error blocks, the server blocks too"
+                );
                 LogProcess::default()
             }
         }
@@ -56,13 +65,17 @@ impl LogProcess {
     /// Starts the process if there is none and it is time.
     pub fn start_if_due(&mut self, scheduling: &Scheduling) {
         let now = Instant::now();
-        let Some(pipe) = self.pipe.as_ref().filter(|_| self.start_at.is_some_and(|at| at <= now)) else { return };
+        let Some(pipe) = self.pipe.as_ref().filter(|_| self.start_at.is_some_and(|at| at <= now))
+        else {
+            return;
+        };
         match fork(pipe, Some(scheduling)) {
             Ok(pid) => {
                 if let Some(death) = self.last_death.take() {
                     log::warn!("{death}; restarted as pid {pid}");
                 }
-                (self.pid, self.started_at, self.start_at, self.last_failure) = (Some(pid), Some(now), None, None);
+                (self.pid, self.started_at, self.start_at, self.last_failure) =
+                    (Some(pid), Some(now), None, None);
             }
             Err(error) => {
                 // Nobody reads that before it is forked. Once is enough.
@@ -87,7 +100,9 @@ impl LogProcess {
         (self.pid, self.stopped_at) = (None, None);
         self.last_death = Some(format!("{NAME} (pid {pid}) {end}"));
         // At once, unless it has just been started.
-        self.start_at = self.started_at.map(|at| if at.elapsed() > AGAIN { Instant::now() } else { at + AGAIN });
+        self.start_at = self
+            .started_at
+            .map(|at| if at.elapsed() > AGAIN { Instant::now() } else { at + AGAIN });
         true
     }
 
@@ -100,7 +115,8 @@ impl LogProcess {
         is_it
     }
 
-    /// Kills it if it was stopped a moment ago and still is. When the whole server is stopped and continued, the supervisor may be the first to run.
+    /// Kills it if it was stopped a moment ago and still is. When the whole server is stopped and
+    /// continued, the supervisor may be the first to run.
     pub fn kill_if_stopped(&mut self) {
         if let Some(pid) = self.pid
             && self.stopped_at.is_some_and(|at| at.elapsed() >= STOPPED)
@@ -114,22 +130,29 @@ impl LogProcess {
         }
     }
 
-    /// Waits until all that was logged is written, for a bounded time: who starts a server and reads its log then finds what it logged.
+    /// Waits until all that was logged is written, for a bounded time: who starts a server and
+    /// reads its log then finds what it logged.
     pub fn flush(&self) {
         let deadline = Instant::now() + FLUSH;
-        while self.pid.is_some() && self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty()) && Instant::now() < deadline {
+        while self.pid.is_some()
+            && self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty())
+            && Instant::now() < deadline
+        {
             std::thread::sleep(LOOK_AGAIN);
         }
     }
 
-    /// Writes out what is left, for a bounded time, and ends the process. From then on this process logs to its own standard error. Called when all other
-    /// children have ended: they have the pipe, too.
+    /// Writes out what is left, for a bounded time, and ends the process. From then on this process
+    /// logs to its own standard error. Called when all other children have ended: they have the
+    /// pipe, too.
     pub fn finish(&mut self, scheduling: Option<&Scheduling>) {
         let Some(pipe) = &self.pipe else { return };
         log_output::expect_end();
         pipe.uninstall();
         // Nobody has looked since the last of the others ended.
-        self.pid = self.pid.filter(|&pid| waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive));
+        self.pid = self
+            .pid
+            .filter(|&pid| waitpid(pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive));
         if self.pid.is_none() && !pipe.is_empty() {
             // A server that can't even start has none yet.
             self.pid = fork(pipe, scheduling).ok();
@@ -139,7 +162,8 @@ impl LogProcess {
         }
         self.flush();
         if let Some(pid) = self.pid.take() {
-            // Everything is written, or standard error takes nothing. Its own end would be that of the pipe, which a child that can't die may keep open.
+            // Everything is written, or standard error takes nothing. Its own end would be that of
+            // the pipe, which a child that can't die may keep open.
             let _ = kill(pid, Signal::SIGKILL);
             reap_within(pid, GONE);
         }
@@ -156,8 +180,10 @@ fn fork(pipe: &LogPipe, scheduling: Option<&Scheduling>) -> io::Result<Pid> {
 
 /// The process: with the pipe's read end and the real standard error.
 fn run(ends: Vec<OwnedFd>) -> i32 {
-    // Its end is the end of the pipe, or SIGKILL. So Ctrl-C and the like are the supervisor's to answer; a file that has reached its limit is an error of write(2);
-    // and a terminal whose background jobs may not write to it (`stty tostop`) doesn't stop the server's whole group. It only blocks them: that is inherited by nobody.
+    // Its end is the end of the pipe, or SIGKILL. So Ctrl-C and the like are the supervisor's to
+    // answer; a file that has reached its limit is an error of write(2); and a terminal whose
+    // background jobs may not write to it (`stty tostop`) doesn't stop the server's whole group. It
+    // only blocks them: that is inherited by nobody.
     let _ = SigSet::all().thread_block();
     let Ok::<[OwnedFd; 2], _>([pipe, stderr]) = ends.try_into() else { return 1 };
     // With that its copy of the write end is closed: it is to see the pipe's end.

@@ -1,7 +1,9 @@
-//! The supervisor: creates everything that is shared, forks the other processes, and keeps them running.
+//! The supervisor: creates everything that is shared, forks the other processes, and keeps them
+//! running.
 //!
-//! It is simple on purpose. It starts no thread, reads no byte of a client, neither reads nor writes a record, and never
-//! blocks on a child. It keeps a duplicate of every client's socket, so that a worker's death alone closes no connection.
+//! It is simple on purpose. It starts no thread, reads no byte of a client, neither reads nor
+//! writes a record, and never blocks on a child. It keeps a duplicate of every client's socket, so
+//! that a worker's death alone closes no connection.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -23,8 +25,8 @@
 //! | `log_process` | the process that writes the log output to standard error |
 //! | `stop` | stopping: ask, wait, insist |
 //!
-//! One turn of its loop: wait; read the signals; read the workers' messages; accept; reap; restart; watch; send the
-//! messages that did not fit before.
+//! One turn of its loop: wait; read the signals; read the workers' messages; accept; reap; restart;
+//! watch; send the messages that did not fit before.
 
 mod blame;
 mod budget;
@@ -98,13 +100,14 @@ pub const EXIT_FAILED: i32 = 1;
 
 /// UDP sessions at a time, of all that may be.
 const UDP_SESSIONS_MAX: usize = 4_096;
-/// The most that one session, and one room, can add to a snapshot: a session its names, an unfinished line
-/// and lines that wait for an answer, a room its name and topic.
+/// The most that one session, and one room, can add to a snapshot: a session its names, an
+/// unfinished line and lines that wait for an answer, a room its name and topic.
 const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
 const SNAPSHOT_BYTES_PER_ROOM: usize = 4 * 1024;
 /// The addresses in it that are remembered although they have no session: see `chat/addresses.rs`.
 const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 18;
-/// Processes of connections that are over which may be just ending while others come: one for so many connections, and at most.
+/// Processes of connections that are over which may be just ending while others come: one for so
+/// many connections, and at most.
 const ENDING_SHARE: usize = 8;
 const ENDING_MAX: usize = 64;
 /// How often it looks whether everyone moves, when nothing else happens.
@@ -182,24 +185,42 @@ impl fmt::Display for StartError {
             StartError::Listen(transport, address, error) => {
                 let remedy = match error.kind() {
                     std::io::ErrorKind::AddrInUse => {
-                        format!(": address already in use; is a server running? --{transport} chooses another")
+                        format!(
+                            ": address already in use; is a server running? --{transport} chooses another"
+                        )
                     }
-                    std::io::ErrorKind::PermissionDenied if PORTS_THAT_NEED_A_PRIVILEGE.contains(&address.port()) => {
-                        format!(": permission denied; ports below 1024 need a privilege, --{transport} chooses another")
+                    std::io::ErrorKind::PermissionDenied
+                        if PORTS_THAT_NEED_A_PRIVILEGE.contains(&address.port()) =>
+                    {
+                        format!(
+                            ": permission denied; ports below 1024 need a privilege, --{transport} chooses another"
+                        )
                     }
                     _ => format!(": {error}{}", advice(error)),
                 };
                 write!(f, "cannot listen on {transport} {address}{remedy}")
             }
-            StartError::NowhereToListen => f.write_str("nothing to listen on: --tcp and --udp are both off; leave one on"),
-            StartError::Contradiction(transport, why) => write!(f, "cannot use --{transport}: {why}"),
-            StartError::TooManyConnections { allowed: 0, bound, .. } => write!(f, "no connection fits: {bound} is too low; raise it"),
+            StartError::NowhereToListen => {
+                f.write_str("nothing to listen on: --tcp and --udp are both off; leave one on")
+            }
+            StartError::Contradiction(transport, why) => {
+                write!(f, "cannot use --{transport}: {why}")
+            }
+            StartError::TooManyConnections { allowed: 0, bound, .. } => {
+                write!(f, "no connection fits: {bound} is too low; raise it")
+            }
             StartError::TooManyConnections { asked, allowed, bound } => {
-                write!(f, "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections")
+                write!(
+                    f,
+                    "cannot serve {asked} connections: {bound} allows {allowed}; raise it or lower --max-connections"
+                )
             }
             StartError::TooLittleMemory(too_little) => too_little.fmt(f),
             StartError::NotAllowed { asked, limit, at_least, has_right: false } => {
-                write!(f, "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least {at_least}")
+                write!(
+                    f,
+                    "cannot use {asked}: it needs CAP_SYS_NICE or a limit on {limit} of at least {at_least}"
+                )
             }
             StartError::NotAllowed { asked, has_right: true, .. } => {
                 write!(
@@ -209,7 +230,11 @@ impl fmt::Display for StartError {
             }
             StartError::Child(death) => write!(f, "cannot serve: {death}"),
             StartError::NotReady(name, time) => {
-                write!(f, "cannot serve: {name} was not ready within {} s; is the machine very busy?", time.as_secs())
+                write!(
+                    f,
+                    "cannot serve: {name} was not ready within {} s; is the machine very busy?",
+                    time.as_secs()
+                )
             }
             StartError::Stopped => f.write_str("stopped before it was ready"),
             StartError::Refused(failure) => write!(f, "{failure}{DOCTOR_SHOWS}"),
@@ -218,7 +243,8 @@ impl fmt::Display for StartError {
     }
 }
 
-/// What an operator can do about an error of the system, as the words after it; nothing if that is unknown.
+/// What an operator can do about an error of the system, as the words after it; nothing if that is
+/// unknown.
 fn advice(error: &std::io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOMEM) => match own_limit(Resource::RLIMIT_AS) {
@@ -264,9 +290,11 @@ struct Supervisor {
     log_process: LogProcess,
 }
 
-/// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and says whether it is still wanted. Returns its exit code.
+/// Runs the server until it is told to stop. `started` is told when it serves, or why it can't, and
+/// says whether it is still wanted. Returns its exit code.
 pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bool) -> i32 {
-    // Whatever reaches the limit on file sizes, the log output too: the write fails, and the process goes on.
+    // Whatever reaches the limit on file sizes, the log output too: the write fails, and the
+    // process goes on.
     let _ = ignore_signal(Signal::SIGXFSZ);
     log_output::start(options.verbose);
     role::take_on("supervisor");
@@ -304,11 +332,14 @@ impl Supervisor {
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();
         log_process.start_if_due(&scheduling);
-        let Capacity { connections: connections_max, turn_away: turn_away_max, bound, budget } = capacity(&options, workers)?;
+        let Capacity { connections: connections_max, turn_away: turn_away_max, bound, budget } =
+            capacity(&options, workers)?;
         // One more for the journal, which comes behind the workers that are always there.
         let own = match options.model.placement {
             Placement::Shared => 0,
-            Placement::Own => connections_max + (connections_max / ENDING_SHARE + 1).min(ENDING_MAX),
+            Placement::Own => {
+                connections_max + (connections_max / ENDING_SHARE + 1).min(ENDING_MAX)
+            }
         };
         let slots = usize::from(workers) + 1 + own;
         let listeners = Listeners::bind(&options)?;
@@ -346,9 +377,12 @@ impl Supervisor {
             tally,
         };
         let of_stand_in = journal.clone();
-        let begin = move || journal::stand_in(log, Slot(workers), &of_stand_in).map_err(|error| error.to_string());
+        let begin = move || {
+            journal::stand_in(log, Slot(workers), &of_stand_in).map_err(|error| error.to_string())
+        };
         let post = Post::new(Arc::new(begin)).map_err(share)?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("wait for events (epoll_create1)"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(system("wait for events (epoll_create1)"))?;
         let signals = signals::take().map_err(system("take signals (signalfd4)"))?;
         let gate = StartGate::map(slots).map_err(share)?;
         log_output::also_report_errors(move |reason| gate.note_failure(reason));
@@ -360,7 +394,12 @@ impl Supervisor {
             listeners,
             children: Children::new(workers, slots, turn_away_max),
             connections: Connections::new(connections_max, slots),
-            admission: Admission::new(units, SUPERVISOR, options.max_per_address, !rate_limit.is_off()),
+            admission: Admission::new(
+                units,
+                SUPERVISOR,
+                options.max_per_address,
+                !rate_limit.is_off(),
+            ),
             gate,
             early_deaths: EarlyDeaths::default(),
             serving: ServingConfig {
@@ -410,15 +449,24 @@ impl Supervisor {
         }
         if budget.outboxes < supervisor.options.sendq {
             let together = InMib(budget.outboxes as u64);
-            log::info!("unread output of all clients of a worker may take {together}, less than --sendq allows for each client");
+            log::info!(
+                "unread output of all clients of a worker may take {together}, less than --sendq allows for each client"
+            );
         }
         let model = supervisor.options.model;
         log::info!("model {}; the number of connections is limited by {bound}", model.name);
-        let and_more = if model.placement == Placement::Own { " and one for each connection" } else { "" };
+        let and_more =
+            if model.placement == Placement::Own { " and one for each connection" } else { "" };
         if model.placement == Placement::Own && supervisor.options.workers.is_some() {
-            log::info!("--workers is ignored: in model {} each connection has a worker of its own", model.name);
+            log::info!(
+                "--workers is ignored: in model {} each connection has a worker of its own",
+                model.name
+            );
         }
-        log::info!("{}{and_more}, at most {connections_max} connections", role::count(workers.into(), "worker"));
+        log::info!(
+            "{}{and_more}, at most {connections_max} connections",
+            role::count(workers.into(), "worker")
+        );
         Ok(supervisor)
     }
 
@@ -426,7 +474,9 @@ impl Supervisor {
     fn begin(&mut self) -> Result<(), StartError> {
         self.spawn_all().map_err(|error| StartError::System("fork", error))?;
         self.wait_until_ready()?;
-        self.listeners.watch(&self.epoll, LISTENER).map_err(|errno| StartError::System("wait for connections", errno.into()))?;
+        self.listeners
+            .watch(&self.epoll, LISTENER)
+            .map_err(|errno| StartError::System("wait for connections", errno.into()))?;
         self.gate.open();
         Ok(())
     }
@@ -485,7 +535,9 @@ impl Supervisor {
             match channel.receive() {
                 Received::Message(ToSupervisor::Closed { session }, _) => self.let_go(session),
                 Received::Message(ToSupervisor::Drained, _) => self.children.set_drained(slot),
-                Received::Garbled => log::error!("{} sent something that is not a message", self.children.name(slot)),
+                Received::Garbled => {
+                    log::error!("{} sent something that is not a message", self.children.name(slot))
+                }
                 Received::Empty => return,
                 Received::Closed => {
                     // It is dying; `reap` will see. Until then epoll must not tell of it again.
@@ -496,13 +548,15 @@ impl Supervisor {
         }
     }
 
-    /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any other.
+    /// Looks whether everyone moves, and kills one who doesn't. Its death is answered like any
+    /// other.
     fn watch(&mut self) {
         log_output::report_dropped();
         self.dropped.next(Instant::now()).iter().for_each(|line| log::warn!("{line}"));
         self.log_process.kill_if_stopped();
         if self.watchdog.is_due(Instant::now()) {
-            // Who has nobody to tell sleeps on, but not for long: it would have much to apply at once, and holds the ring.
+            // Who has nobody to tell sleeps on, but not for long: it would have much to apply at
+            // once, and holds the ring.
             self.log.ring_who_is_behind();
         }
         for slot in self.children.take_stopped(Instant::now()) {
@@ -530,7 +584,8 @@ impl Supervisor {
     }
 }
 
-/// The ids of this run are to be above those of earlier runs, also if the clock was set back between.
+/// The ids of this run are to be above those of earlier runs, also if the clock was set back
+/// between.
 fn begin_above_used(log: &EventLog, data_dir: &Path) {
     match sequences_used(data_dir) {
         Ok(None) => {}

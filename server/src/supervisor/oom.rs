@@ -1,8 +1,9 @@
 //! Which process the kernel kills first when memory runs out. Source: proc_pid_oom_score_adj(5).
 //!
-//! A worker's death costs nothing that is not in the log, so workers come first. A journal's death costs some time, and
-//! the supervisor's ends the server. Every process may raise its own value. To lower it below the value with which it was
-//! started needs CAP_SYS_RESOURCE, so the supervisor only tries.
+//! A worker's death costs nothing that is not in the log, so workers come first. A journal's death
+//! costs some time, and the supervisor's ends the server. Every process may raise its own value. To
+//! lower it below the value with which it was started needs CAP_SYS_RESOURCE, so the supervisor
+//! only tries.
 
 use super::children::Role;
 use std::fs;
@@ -72,8 +73,12 @@ mod tests {
     #[test]
     fn workers_are_the_first_and_the_supervisor_is_the_last_whatever_the_server_was_started_with() {
         for before in [-1_000, -999, -700, 0, 200, 850, 1_000] {
-            let [supervisor, journal, worker] = [supervisor(before), child(before, Role::Journal), child(before, Role::Worker)];
-            assert!(supervisor <= before && before <= journal && journal <= worker && worker <= MAX, "{before}");
+            let [supervisor, journal, worker] =
+                [supervisor(before), child(before, Role::Journal), child(before, Role::Worker)];
+            assert!(
+                supervisor <= before && before <= journal && journal <= worker && worker <= MAX,
+                "{before}"
+            );
             assert!(supervisor < journal && worker > -MAX, "{before}");
             assert!(before > MAX - WORKER_ABOVE || journal < worker, "{before}");
             assert_eq!(child(before, Role::OwnWorker), worker);

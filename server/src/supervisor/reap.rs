@@ -15,17 +15,26 @@ use nix::unistd::Pid;
 use std::time::Instant;
 
 impl Supervisor {
-    /// Reaps all who died, and notes who was stopped: several SIGCHLD may have become one, so it looks until there is nothing.
+    /// Reaps all who died, and notes who was stopped: several SIGCHLD may have become one, so it
+    /// looks until there is nothing.
     pub(super) fn reap(&mut self) {
         loop {
-            // Looked at first, and left as it is: when it has been waited for, nothing can be read of it any more.
-            let next = match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+            // Looked at first, and left as it is: when it has been waited for, nothing can be read
+            // of it any more.
+            let next = match waitid(
+                Id::All,
+                WaitPidFlag::WEXITED
+                    | WaitPidFlag::WSTOPPED
+                    | WaitPidFlag::WNOHANG
+                    | WaitPidFlag::WNOWAIT,
+            ) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(status) => {
                     self.note_settings(status);
                     status.pid()
                 }
-                // The system refuses it. Then processes are reaped without a look, and nothing is carried over.
+                // The system refuses it. Then processes are reaped without a look, and nothing is
+                // carried over.
                 Err(_) => None,
             };
             match waitpid(next, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
@@ -61,7 +70,9 @@ impl Supervisor {
         };
         let slot = pid.and_then(|pid| self.children.slot_of(pid));
         // One that hadn't begun may not have taken on what it was to have: that stays as it was.
-        if let Some((pid, slot)) = pid.zip(slot).filter(|(_, slot)| self.gate.has_begun(slot.index())) {
+        if let Some((pid, slot)) =
+            pid.zip(slot).filter(|(_, slot)| self.gate.has_begun(slot.index()))
+        {
             let now = self.given(slot);
             let child = self.children.get(slot);
             child.carried_over = Settings::of(pid).apart_from([&*child.given, &now]).map(Box::new);
@@ -74,7 +85,8 @@ impl Supervisor {
         // What it said before it died counts.
         self.hear(slot);
         self.children.close_channel(slot, &self.epoll);
-        let has_ended = self.children.role(slot) == Role::OwnWorker && self.connections.count(slot) == 0;
+        let has_ended =
+            self.children.role(slot) == Role::OwnWorker && self.connections.count(slot) == 0;
         if has_ended && death == End::Exited(worker::FINISHED) {
             return self.vacate(slot);
         }
@@ -100,7 +112,8 @@ impl Supervisor {
             }
         }
         let may_be_limits = self.children.carried_over(slot).is_some_and(Settings::may_fail_it);
-        // A process that was killed before it served may have been killed by its control group's limit on memory.
+        // A process that was killed before it served may have been killed by its control group's
+        // limit on memory.
         if (by_its_own_doing || !self.gate.is_ready(slot.index()))
             && let Some(settings) = self.children.get(slot).count_failure()
         {
@@ -109,12 +122,14 @@ impl Supervisor {
                  them; set looser ones if you need them"
             );
         }
-        // What fails for want of something says nothing about the record or the input that it was at.
+        // What fails for want of something says nothing about the record or the input that it was
+        // at.
         if by_its_own_doing && !may_be_limits {
             let quarantined = self.blame.count_death(self.log, slot);
             quarantined.into_iter().for_each(|place| self.end_those_at(place));
         }
-        // It may have died between publishing news and waking those who should know; and what is quarantined is news, too.
+        // It may have died between publishing news and waking those who should know; and what is
+        // quarantined is news, too.
         self.log.ring_all();
         if self.stage == Stage::Now {
             return;
@@ -132,7 +147,8 @@ impl Supervisor {
         child.last_death = Some(words);
     }
 
-    /// Whoever hangs at a record that was others' death would do so until the watchdog has come to it, one after another.
+    /// Whoever hangs at a record that was others' death would do so until the watchdog has come to
+    /// it, one after another.
     fn end_those_at(&mut self, place: Place) {
         for slot in self.children.alive() {
             if self.log.place(slot, Thread::Send).is_some_and(|other| other.is_same_record(place)) {

@@ -7,17 +7,19 @@
 //! | `--sched rr`, `fifo` | priority 2 | priority 1 | `other` |
 //! | `--pin` | | one CPU each, by slot | |
 //!
-//! Only the processes that answer clients get real time. The supervisor has a higher priority than the workers, so that it
-//! can still kill one that spins. The journal has long work for which no client waits: it runs when the workers leave it
-//! time, and when it falls behind, the ring is full and the workers wait.
+//! Only the processes that answer clients get real time. The supervisor has a higher priority than
+//! the workers, so that it can still kill one that spins. The journal has long work for which no
+//! client waits: it runs when the workers leave it time, and when it falls behind, the ring is full
+//! and the workers wait.
 //!
-//! The other policies, and the nice value, are the same for all processes, since all need the log's lock: a process that
-//! runs rarely would hold up the others, and a supervisor that ran before its workers would see them stand still on a busy
-//! machine.
+//! The other policies, and the nice value, are the same for all processes, since all need the log's
+//! lock: a process that runs rarely would hold up the others, and a supervisor that ran before its
+//! workers would see them stand still on a busy machine.
 //!
-//! The supervisor sets its own scheduling before it forks any process, and may need a right for it. A child inherits the
-//! supervisor's, and sets its own right after the fork, while it has one thread: its other threads inherit that. It only
-//! keeps or lowers what it has, which needs no right, at the first start and at every restart.
+//! The supervisor sets its own scheduling before it forks any process, and may need a right for it.
+//! A child inherits the supervisor's, and sets its own right after the fork, while it has one
+//! thread: its other threads inherit that. It only keeps or lowers what it has, which needs no
+//! right, at the first start and at every restart.
 
 use super::children::Role;
 use super::{StartError, has_capability};
@@ -34,7 +36,8 @@ use std::fmt;
 const OF_WORKERS: u8 = 1;
 const OF_SUPERVISOR: u8 = 2;
 
-/// RLIMIT_NICE counts from here downwards: so much less the lowest nice value that it allows. Source: getrlimit(2).
+/// RLIMIT_NICE counts from here downwards: so much less the lowest nice value that it allows.
+/// Source: getrlimit(2).
 const NICE_LIMIT_ORIGIN: i8 = 20;
 
 /// Source: capabilities(7).
@@ -57,7 +60,14 @@ impl Scheduling {
     pub fn take_on(options: &Options) -> Result<Scheduling, StartError> {
         let Options { nice, sched: policy, pin, .. } = *options;
         if let Some(nice) = nice {
-            set_nice(nice).map_err(|errno| refused(format!("--nice {nice}"), Limit::Nice, NICE_LIMIT_ORIGIN.abs_diff(nice), errno))?;
+            set_nice(nice).map_err(|errno| {
+                refused(
+                    format!("--nice {nice}"),
+                    Limit::Nice,
+                    NICE_LIMIT_ORIGIN.abs_diff(nice),
+                    errno,
+                )
+            })?;
         }
         if let Some(policy) = policy {
             let (limit, at_least) = match policy.is_real_time() {
@@ -65,21 +75,31 @@ impl Scheduling {
                 // It was started as idle, which is left only by who may have its nice value.
                 false => (Limit::Nice, NICE_LIMIT_ORIGIN.abs_diff(nice.unwrap_or(0))),
             };
-            set_policy(policy, OF_SUPERVISOR).map_err(|errno| refused(format!("--sched {}", policy.name()), limit, at_least, errno))?;
+            set_policy(policy, OF_SUPERVISOR).map_err(|errno| {
+                refused(format!("--sched {}", policy.name()), limit, at_least, errno)
+            })?;
         }
-        let cpus =
-            if pin { cpus_allowed().map_err(|errno| StartError::System("tell which CPUs are allowed", errno.into()))? } else { Vec::new() };
+        let cpus = if pin {
+            cpus_allowed()
+                .map_err(|errno| StartError::System("tell which CPUs are allowed", errno.into()))?
+        } else {
+            Vec::new()
+        };
         Ok(Scheduling { nice, policy, cpus })
     }
 
-    /// Gives the log process its part, which is the journal's: it never has real time, and is never pinned.
+    /// Gives the log process its part, which is the journal's: it never has real time, and is never
+    /// pinned.
     pub fn take_on_in_log_process(&self) {
         self.take_on_in_child(Slot(0), Role::Journal);
     }
 
-    /// Gives a child its part: in the child, before it has a second thread. What it can't have costs speed at most, so it serves all the same.
+    /// Gives a child its part: in the child, before it has a second thread. What it can't have
+    /// costs speed at most, so it serves all the same.
     pub fn take_on_in_child(&self, slot: Slot, role: Role) {
-        if let Some(Err(errno)) = self.policy_of_child(role).map(|policy| set_policy(policy, OF_WORKERS)) {
+        if let Some(Err(errno)) =
+            self.policy_of_child(role).map(|policy| set_policy(policy, OF_WORKERS))
+        {
             log::warn!("cannot set its scheduling policy: {errno}; it keeps the supervisor's");
         }
         if let Some(cpu) = self.cpu_of_child(slot, role)
@@ -91,7 +111,9 @@ impl Scheduling {
 
     /// The policy that a child is given; `None` if it keeps the supervisor's.
     pub fn policy_of_child(&self, role: Role) -> Option<Policy> {
-        self.policy.map(|policy| if role == Role::Journal && policy.is_real_time() { Policy::Other } else { policy })
+        self.policy.map(|policy| {
+            if role == Role::Journal && policy.is_real_time() { Policy::Other } else { policy }
+        })
     }
 
     /// The CPU that a child is pinned to, if it is.
@@ -109,7 +131,8 @@ impl fmt::Display for Scheduling {
             true => format!("{} (workers at priority {OF_WORKERS}, supervisor at {OF_SUPERVISOR}, journal other)", policy.name()),
             false => policy.name().to_owned(),
         });
-        let pinned = (!self.cpus.is_empty()).then(|| format!("each worker pinned to one of {}", count(self.cpus.len(), "CPU")));
+        let pinned = (!self.cpus.is_empty())
+            .then(|| format!("each worker pinned to one of {}", count(self.cpus.len(), "CPU")));
         f.write_str(&[nice, policy, pinned].into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 }
@@ -144,8 +167,14 @@ impl fmt::Display for Limit {
 fn refused(asked: String, limit: Limit, at_least: u8, errno: Errno) -> StartError {
     match errno {
         Errno::EPERM | Errno::EACCES => {
-            let is_within = getrlimit(limit.resource()).is_ok_and(|(soft, _)| soft >= at_least.into());
-            StartError::NotAllowed { asked, limit, at_least, has_right: is_within || has_capability(CAP_SYS_NICE) }
+            let is_within =
+                getrlimit(limit.resource()).is_ok_and(|(soft, _)| soft >= at_least.into());
+            StartError::NotAllowed {
+                asked,
+                limit,
+                at_least,
+                has_right: is_within || has_capability(CAP_SYS_NICE),
+            }
         }
         _ => StartError::System("set scheduling", errno.into()),
     }

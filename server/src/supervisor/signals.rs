@@ -8,26 +8,29 @@
 //! | all others whose default is to end the process, real-time signals among them | logged and ignored |
 //! | KILL | ends the server. The log process, which survives, logs that |
 //!
-//! PIPE and XFSZ may also be caused by a write of the supervisor's own. The write fails, its caller handles that, and the
-//! signal is not logged.
+//! PIPE and XFSZ may also be caused by a write of the supervisor's own. The write fails, its caller
+//! handles that, and the signal is not logged.
 //!
-//! SEGV, BUS, ILL, FPE, ABRT, SYS and TRAP are logged and ignored if another process sent them. A fault of the
-//! supervisor's own still ends it with that signal, and with a core if one is allowed: see [`FAULTS`]. The log process
-//! logs that it has ended.
+//! SEGV, BUS, ILL, FPE, ABRT, SYS and TRAP are logged and ignored if another process sent them. A
+//! fault of the supervisor's own still ends it with that signal, and with a core if one is allowed:
+//! see [`FAULTS`]. The log process logs that it has ended.
 //!
-//! Signals are blocked and read as values in one place. Children inherit the blocked signals: the supervisor answers a
-//! signal that goes to the whole group, as from a terminal, and a signal that is sent to a worker or the journal has no
-//! effect there. The exception is `FAULTS`, which children unblock: a worker that ends by one of them is handled like any
-//! other death.
+//! Signals are blocked and read as values in one place. Children inherit the blocked signals: the
+//! supervisor answers a signal that goes to the whole group, as from a terminal, and a signal that
+//! is sent to a worker or the journal has no effect there. The exception is `FAULTS`, which
+//! children unblock: a worker that ends by one of them is handled like any other death.
 
 use super::Supervisor;
 use super::stop::Stage;
 use crate::log_output;
-use crate::sys::signals::{FAULTS, block, die_by, is_ignored, real_time_signals, reset_signal, signal_set};
+use crate::sys::signals::{
+    FAULTS, block, die_by, is_ignored, real_time_signals, reset_signal, signal_set,
+};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Those that stop the server or end it. A program that starts it may have them ignored: `nohup`, and a shell for its background jobs.
+/// Those that stop the server or end it. A program that starts it may have them ignored: `nohup`,
+/// and a shell for its background jobs.
 const ENDING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 /// The others that have a name and would be the end of a program that never heard of them.
 const IGNORED: [Signal; 10] = [
@@ -42,17 +45,21 @@ const IGNORED: [Signal; 10] = [
     Signal::SIGIO,
     Signal::SIGPWR,
 ];
-/// What those behind them would be the end of, too: the C library keeps the first for itself, the others are the real-time signals.
+/// What those behind them would be the end of, too: the C library keeps the first for itself, the
+/// others are the real-time signals.
 const UNNAMED_MIN: i32 = 32;
 
 /// Blocks the signals that are read as values. The children inherit that.
 pub(super) fn take() -> nix::Result<SignalFd> {
-    // The program that started this process may ignore it. The kernel would then reap the children itself, and no death would be noticed.
+    // The program that started this process may ignore it. The kernel would then reap the children
+    // itself, and no death would be noticed.
     reset_signal(Signal::SIGCHLD)?;
     // A blocked signal would come although it is ignored.
     let ending = ENDING.into_iter().filter(|&signal| !is_ignored(signal));
     let named = ending.chain(IGNORED).chain(FAULTS).chain([Signal::SIGCHLD, Signal::SIGXCPU]);
-    let mask = signal_set(named.map(|signal| signal as i32).chain(UNNAMED_MIN..=*real_time_signals().end()))?;
+    let mask = signal_set(
+        named.map(|signal| signal as i32).chain(UNNAMED_MIN..=*real_time_signals().end()),
+    )?;
     block(&mask)?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
@@ -64,14 +71,19 @@ impl Supervisor {
             match Signal::try_from(number) {
                 // `reap` looks after each wake-up: several of these may have become one.
                 Ok(Signal::SIGCHLD) => {}
-                Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => self.told_to_stop(signal),
+                Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => {
+                    self.told_to_stop(signal)
+                }
                 Ok(Signal::SIGXCPU) => self.out_of_cpu_time(),
                 Ok(Signal::SIGQUIT) => self.dump_core(),
                 // A write of its own that failed.
                 Ok(Signal::SIGPIPE | Signal::SIGXFSZ) if sender == std::process::id() => {}
                 Ok(signal) => ignore(signal.as_str(), sender),
                 Err(_) if real_time_signals().contains(&number) => {
-                    ignore(&format!("real-time signal {}", number - real_time_signals().start()), sender);
+                    ignore(
+                        &format!("real-time signal {}", number - real_time_signals().start()),
+                        sender,
+                    );
                 }
                 Err(_) => ignore(&format!("signal {number}"), sender),
             }
@@ -87,7 +99,9 @@ impl Supervisor {
     }
 
     fn dump_core(&mut self) {
-        log::error!("SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP stop the server");
+        log::error!(
+            "SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP stop the server"
+        );
         log_output::expect_end();
         self.log_process.flush();
         // Its children die with it.

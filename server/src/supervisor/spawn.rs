@@ -1,5 +1,5 @@
-//! Forking a process into a slot. There is only one way to start a process, for the first start and for every restart: it
-//! takes the published snapshot and the log, and goes on.
+//! Forking a process into a slot. There is only one way to start a process, for the first start and
+//! for every restart: it takes the published snapshot and the log, and goes on.
 
 use super::carried_over::Settings;
 use super::children::Role;
@@ -38,11 +38,17 @@ impl Supervisor {
             match self.spawn(slot) {
                 Ok(()) => {
                     let child = self.children.get(slot);
-                    let (death, pid) = (child.last_death.take().unwrap_or_default(), child.pid.map_or(0, Pid::as_raw));
+                    let (death, pid) = (
+                        child.last_death.take().unwrap_or_default(),
+                        child.pid.map_or(0, Pid::as_raw),
+                    );
                     match child.role {
                         Role::Worker | Role::OwnWorker => {
                             let connections = self.connections.count(slot);
-                            log::warn!("{death}; restarted as pid {pid}; {} kept", count(connections, "connection"));
+                            log::warn!(
+                                "{death}; restarted as pid {pid}; {} kept",
+                                count(connections, "connection")
+                            );
                         }
                         Role::Journal if was_given_up => {
                             let skipped = self.journal.tally.skipped.load(Ordering::Relaxed);
@@ -58,7 +64,10 @@ impl Supervisor {
                     let child = self.children.get(slot);
                     let failure = error.to_string();
                     if child.fork_failure.as_ref() != Some(&failure) {
-                        log::error!("cannot fork {}: {failure}; trying again every second", child.name());
+                        log::error!(
+                            "cannot fork {}: {failure}; trying again every second",
+                            child.name()
+                        );
                         child.fork_failure = Some(failure);
                     }
                     child.respawn_at = Some(now + FORK_AGAIN);
@@ -85,28 +94,51 @@ impl Supervisor {
             }
             Role::Worker | Role::OwnWorker => {
                 let (ours, theirs) = queue::pair()?;
-                // Before the fork, behind which nothing may fail. If that does, nobody else has this descriptor, and epoll forgets it.
+                // Before the fork, behind which nothing may fail. If that does, nobody else has
+                // this descriptor, and epoll forgets it.
                 self.epoll.add(&ours, readable(slot.0.into()))?;
                 // The worker in the first slot keeps the UDP sessions.
                 let udp = if slot == Slot(0) { self.listeners.udp()? } else { None };
-                let (sessions, sockets): (Vec<_>, Vec<_>) =
-                    self.connections.of(slot).map(|(session, peer, socket)| ((session, peer), socket)).unzip();
-                let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>), sockets: Vec<OwnedFd>| {
+                let (sessions, sockets): (Vec<_>, Vec<_>) = self
+                    .connections
+                    .of(slot)
+                    .map(|(session, peer, socket)| ((session, peer), socket))
+                    .unzip();
+                let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>),
+                             sockets: Vec<OwnedFd>| {
                     self.begin_child(slot, role, &name);
                     let udp_config = self.serving.udp.clone().filter(|_| udp.is_some());
-                    let mut config = ServingConfig { pid: std::process::id(), udp: udp_config, ..self.serving.clone() };
+                    let mut config = ServingConfig {
+                        pid: std::process::id(),
+                        udp: udp_config,
+                        ..self.serving.clone()
+                    };
                     if role == Role::OwnWorker {
                         config.outboxes.together = self.own_outboxes;
                     }
                     let inherited = sessions.iter().zip(sockets);
-                    let inherited = inherited.map(|(&(session, peer), connection)| Inherited { session, peer, connection }).collect();
+                    let inherited = inherited
+                        .map(|(&(session, peer), connection)| Inherited {
+                            session,
+                            peer,
+                            connection,
+                        })
+                        .collect();
                     let gate = self.gate.place(slot.index());
-                    let start = Start { channel, udp, inherited, gate, ends_with_connections: role == Role::OwnWorker };
+                    let start = Start {
+                        channel,
+                        udp,
+                        inherited,
+                        gate,
+                        ends_with_connections: role == Role::OwnWorker,
+                    };
                     (self.options.model.run)(log, slot, config, start)
                 };
                 let pid = fork_child(
                     (theirs, udp),
-                    |(theirs, udp)| [theirs.as_fd()].into_iter().chain(udp.iter().map(AsFd::as_fd)).collect(),
+                    |(theirs, udp)| {
+                        [theirs.as_fd()].into_iter().chain(udp.iter().map(AsFd::as_fd)).collect()
+                    },
                     log.bells(),
                     &sockets,
                     start,
@@ -122,8 +154,9 @@ impl Supervisor {
         Ok(())
     }
 
-    /// What a child does first: it takes on what it is. It then makes all that it needs, reports at the start gate that it is ready, and waits there until
-    /// all are and the server is sure to start. Up to there no child has done anything that would have to be undone.
+    /// What a child does first: it takes on what it is. It then makes all that it needs, reports at
+    /// the start gate that it is ready, and waits there until all are and the server is sure to
+    /// start. Up to there no child has done anything that would have to be undone.
     fn begin_child(&self, slot: Slot, role: Role, name: &str) {
         role::take_on(name);
         self.scheduling.take_on_in_child(slot, role);
@@ -136,6 +169,11 @@ impl Supervisor {
 
     /// What the process in a slot is given if it is forked now.
     pub(super) fn given(&self, slot: Slot) -> Settings {
-        Settings::of(Pid::this()).of_child(slot, self.children.role(slot), &self.scheduling, &self.out_of_memory)
+        Settings::of(Pid::this()).of_child(
+            slot,
+            self.children.role(slot),
+            &self.scheduling,
+            &self.out_of_memory,
+        )
     }
 }

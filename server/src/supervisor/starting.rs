@@ -1,7 +1,9 @@
-//! The start: the server serves when each of its processes has reported that it is ready, and not before.
+//! The start: the server serves when each of its processes has reported that it is ready, and not
+//! before.
 //!
-//! Until then no connection is accepted and the start gate is closed. A child that crashes is restarted a few times,
-//! since what it lacked may be available a moment later. Then the server ends, and logs the child's reason.
+//! Until then no connection is accepted and the start gate is closed. A child that crashes is
+//! restarted a few times, since what it lacked may be available a moment later. Then the server
+//! ends, and logs the child's reason.
 
 use super::stop::Stage;
 use super::{SIGNALS, StartError, Supervisor, TICK};
@@ -10,7 +12,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollTimeout};
 use std::time::{Duration, Instant};
 
-/// How long the processes may take to be ready. They take milliseconds; on a machine that is busy with others, and with `--sched idle`, seconds.
+/// How long the processes may take to be ready. They take milliseconds; on a machine that is busy
+/// with others, and with `--sched idle`, seconds.
 const READY: Duration = Duration::from_secs(20);
 /// After so many deaths by a fault of their own the start has failed.
 const DEATHS_MAX: usize = 3;
@@ -21,7 +24,8 @@ const LOOK_AGAIN: u8 = 1;
 #[derive(Debug, Default)]
 pub(super) struct EarlyDeaths {
     count: usize,
-    /// The words for the latest whose reason is known, or else for the latest; and whether the reason is.
+    /// The words for the latest whose reason is known, or else for the latest; and whether the
+    /// reason is.
     telling: Option<(String, bool)>,
 }
 
@@ -30,7 +34,8 @@ impl Supervisor {
     pub(super) fn wait_until_ready(&mut self) -> Result<(), StartError> {
         let mut waited = Duration::ZERO;
         loop {
-            let unready: Vec<Slot> = self.children.slots().filter(|slot| !self.gate.is_ready(slot.index())).collect();
+            let unready: Vec<Slot> =
+                self.children.slots().filter(|slot| !self.gate.is_ready(slot.index())).collect();
             if self.stage != Stage::Serving {
                 return Err(StartError::Stopped);
             }
@@ -39,12 +44,15 @@ impl Supervisor {
             let has_failed = is_late || self.early_deaths.count >= DEATHS_MAX;
             match self.early_deaths.telling.take_if(|_| has_failed) {
                 Some((words, _)) => return Err(StartError::Child(words)),
-                None if is_late => return Err(StartError::NotReady(self.children.name(first), READY)),
+                None if is_late => {
+                    return Err(StartError::NotReady(self.children.name(first), READY));
+                }
                 None => {}
             }
             let start = Instant::now();
             self.look_after_children()?;
-            // A server that was stopped as a whole (Ctrl-Z) and goes on is not to blame for the time between.
+            // A server that was stopped as a whole (Ctrl-Z) and goes on is not to blame for the
+            // time between.
             waited += start.elapsed().min(TICK);
         }
     }
@@ -54,7 +62,9 @@ impl Supervisor {
         let count = match self.epoll.wait(&mut events, EpollTimeout::from(LOOK_AGAIN)) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
-            Err(errno) => return Err(StartError::System("wait for events (epoll_wait)", errno.into())),
+            Err(errno) => {
+                return Err(StartError::System("wait for events (epoll_wait)", errno.into()));
+            }
         };
         for token in events[..count].iter().map(EpollEvent::data) {
             match token {
@@ -85,7 +95,13 @@ mod tests {
     #[test]
     fn a_death_with_a_reason_says_more_than_a_later_one_without() {
         let mut deaths = EarlyDeaths::default();
-        for (words, has_reason, telling) in [("1", false, "1"), ("2", false, "2"), ("3", true, "3"), ("4", false, "3"), ("5", true, "5")] {
+        for (words, has_reason, telling) in [
+            ("1", false, "1"),
+            ("2", false, "2"),
+            ("3", true, "3"),
+            ("4", false, "3"),
+            ("5", true, "5"),
+        ] {
             deaths.note(words, has_reason);
             assert_eq!(deaths.telling.as_ref().map(|(words, _)| words.as_str()), Some(telling));
         }

@@ -7,10 +7,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
-/// How long the killed may take to be gone: only one that hangs in the kernel takes any time at all.
+/// How long the killed may take to be gone: only one that hangs in the kernel takes any time at
+/// all.
 const GONE: Duration = Duration::from_secs(2);
 
-/// Turns of accepting before nobody comes in any more: for those who wait in the kernel's queue, though not for however many.
+/// Turns of accepting before nobody comes in any more: for those who wait in the kernel's queue,
+/// though not for however many.
 const LAST_TURNS: usize = 4;
 
 /// How far the end has come.
@@ -47,23 +49,31 @@ impl Supervisor {
             self.stage = Stage::Now;
             return;
         }
-        log::info!("{signal}: stopping; clients have {} s to read what was sent to them", self.options.grace);
+        log::info!(
+            "{signal}: stopping; clients have {} s to read what was sent to them",
+            self.options.grace
+        );
         // Who has come before is told, too.
         for _ in 0..LAST_TURNS {
             self.accept();
         }
         self.listeners.close();
-        // Whoever crashed is needed once more: its clients are to be told, or what was said is to be stored.
+        // Whoever crashed is needed once more: its clients are to be told, or what was said is to
+        // be stored.
         self.children.hasten_respawns();
-        self.stage = Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
+        self.stage =
+            Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
     }
 
-    /// Has everyone end what they do. Who isn't running is started all the same, and finds the event set: its clients are to be told, too.
+    /// Has everyone end what they do. Who isn't running is started all the same, and finds the
+    /// event set: its clients are to be told, too.
     fn drain(&self) {
-        let is_half_over =
-            self.stage.deadline().is_none_or(|until| Instant::now() + Duration::from_secs(self.options.grace.into()) / 2 >= until);
-        // First come those who were let in before: a worker that has nobody, and nobody to come, says that it has drained. But one that takes nobody
-        // in, since it is stuck, keeps nobody else from being told.
+        let is_half_over = self.stage.deadline().is_none_or(|until| {
+            Instant::now() + Duration::from_secs(self.options.grace.into()) / 2 >= until
+        });
+        // First come those who were let in before: a worker that has nobody, and nobody to come,
+        // says that it has drained. But one that takes nobody in, since it is stuck, keeps nobody
+        // else from being told.
         if !self.serving.stopping.is_set() && (!self.children.has_backlog() || is_half_over) {
             self.serving.stopping.set();
             self.log.ring_all();
@@ -78,7 +88,9 @@ impl Supervisor {
         let is_journal_done = self.children.is_journal_done();
         let code = match self.stage {
             Stage::Serving => return None,
-            Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => return None,
+            Stage::Draining(until) if !self.children.are_drained() && Instant::now() < until => {
+                return None;
+            }
             Stage::Draining(_) => self.code_of_end(is_journal_done),
             Stage::Now => EXIT_FAILED,
         };
@@ -101,26 +113,35 @@ impl Supervisor {
         EXIT_NOT_STORED
     }
 
-    /// There is one way to stop a process. None is left, and no zombie, but for one that cannot die: the supervisor waits for it only so long. The log
-    /// process isn't among them: it has yet to write what is logged here.
+    /// There is one way to stop a process. None is left, and no zombie, but for one that cannot
+    /// die: the supervisor waits for it only so long. The log process isn't among them: it has yet
+    /// to write what is logged here.
     pub(super) fn end_children(&mut self) {
         let alive = self.children.alive().into_iter();
-        let mut left: Vec<(String, Pid)> =
-            alive.filter_map(|slot| Some((self.children.name(slot), self.children.get(slot).pid?))).collect();
+        let mut left: Vec<(String, Pid)> = alive
+            .filter_map(|slot| Some((self.children.name(slot), self.children.get(slot).pid?)))
+            .collect();
         for (_, pid) in &left {
             // It is ours and not reaped, so the pid is its.
             let _ = kill(*pid, Signal::SIGKILL);
         }
         let deadline = Instant::now() + GONE;
         loop {
-            left.retain(|(_, pid)| matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)));
+            left.retain(|(_, pid)| {
+                matches!(
+                    waitpid(*pid, Some(WaitPidFlag::WNOHANG)),
+                    Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+                )
+            });
             if left.is_empty() || Instant::now() >= deadline {
                 break;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         for (name, pid) in left {
-            log::error!("{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for it");
+            log::error!(
+                "{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for it"
+            );
         }
     }
 }

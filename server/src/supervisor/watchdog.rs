@@ -1,19 +1,22 @@
-//! Finds processes that hang. A process that lives but is stuck blocks the others: it holds the lock, or its cursor keeps
-//! the ring full.
+//! Finds processes that hang. A process that lives but is stuck blocks the others: it holds the
+//! lock, or its cursor keeps the ring full.
 //!
-//! The watchdog looks from outside, at numbers in shared memory, and needs no clock of the processes that it watches. A
-//! process is stalled if a number that should have changed has stayed the same for two seconds: the log's lock in the
-//! same hold, a cursor behind the tail, a thread in the same turn. Waiting for room, for the lock or for a peer happens
-//! between turns and does not count. A thread may also hang between two turns, where it should wake up when there is
-//! work; that does not show from outside. So the supervisor asks each process for an answer now and then, which both of
-//! its threads have to give. It asks a few processes at a time, since an idle process has to be woken three times for it,
-//! which takes some 100 µs of CPU. That is 0.005 % of a CPU for each process, and with a thousand processes no more than
-//! 0.4 % together, where it takes half a minute to ask each one. One process at a time is killed, the lock's owner first;
-//! then all the others get two seconds again.
+//! The watchdog looks from outside, at numbers in shared memory, and needs no clock of the
+//! processes that it watches. A process is stalled if a number that should have changed has stayed
+//! the same for two seconds: the log's lock in the same hold, a cursor behind the tail, a thread in
+//! the same turn. Waiting for room, for the lock or for a peer happens between turns and does not
+//! count. A thread may also hang between two turns, where it should wake up when there is work;
+//! that does not show from outside. So the supervisor asks each process for an answer now and then,
+//! which both of its threads have to give. It asks a few processes at a time, since an idle process
+//! has to be woken three times for it, which takes some 100 µs of CPU. That is 0.005 % of a CPU for
+//! each process, and with a thousand processes no more than 0.4 % together, where it takes half a
+//! minute to ask each one. One process at a time is killed, the lock's owner first; then all the
+//! others get two seconds again.
 //!
-//! A process that waits for the CPU is not stuck, and its successor would not get the CPU any sooner. On a machine that
-//! is busy with other programs, and above all with `--nice` or `--sched idle`, that may take seconds. The kernel says how
-//! long each thread ran, and how long it waited to run (proc_pid_schedstat(5), proc_pid_stat(5)).
+//! A process that waits for the CPU is not stuck, and its successor would not get the CPU any
+//! sooner. On a machine that is busy with other programs, and above all with `--nice` or `--sched
+//! idle`, that may take seconds. The kernel says how long each thread ran, and how long it waited
+//! to run (proc_pid_schedstat(5), proc_pid_stat(5)).
 
 use super::children::Fault;
 use crate::event_log::{EventLog, Thread};
@@ -29,7 +32,8 @@ const STARVED_MAX: Duration = Duration::from_secs(20);
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// and so many at a look.
 const ASKED_PER_LOOK: usize = 8;
-/// And it must have been seen so often: when the supervisor itself didn't run, nobody else is to blame.
+/// And it must have been seen so often: when the supervisor itself didn't run, nobody else is to
+/// blame.
 const LOOKS_MIN: u32 = 4;
 /// Looks closer together than this are one.
 const LOOK_APART: Duration = Duration::from_millis(200);
@@ -84,10 +88,14 @@ impl<T: PartialEq + Copy> Watch<T> {
     fn see(&mut self, number: Option<T>, now: Instant) -> bool {
         self.seen = match (number, self.seen) {
             (None, _) => None,
-            (Some(number), Some((last, since, looks))) if last == number => Some((last, since, looks + 1)),
+            (Some(number), Some((last, since, looks))) if last == number => {
+                Some((last, since, looks + 1))
+            }
             (Some(number), _) => Some((number, now, 1)),
         };
-        self.seen.is_some_and(|(_, since, looks)| now.duration_since(since) >= STALLED && looks >= LOOKS_MIN)
+        self.seen.is_some_and(|(_, since, looks)| {
+            now.duration_since(since) >= STALLED && looks >= LOOKS_MIN
+        })
     }
 
     /// Whether it was the same the last time, too.
@@ -99,7 +107,12 @@ impl<T: PartialEq + Copy> Watch<T> {
 impl Watchdog {
     /// Has seen nothing yet of so many slots.
     pub fn new(slots: usize) -> Watchdog {
-        Watchdog { lock: Watch::default(), slots: vec![SlotWatch::default(); slots], ask_next: 0, last_look: None }
+        Watchdog {
+            lock: Watch::default(),
+            slots: vec![SlotWatch::default(); slots],
+            ask_next: 0,
+            last_look: None,
+        }
     }
 
     /// Another process is in this slot.
@@ -112,8 +125,15 @@ impl Watchdog {
         self.last_look.is_none_or(|last| now.duration_since(last) >= LOOK_APART)
     }
 
-    /// Looks at everyone that is alive; `used` tells what they have used of the CPU, if the kernel does. The one to be killed, and why.
-    pub fn look(&mut self, log: &EventLog, alive: &[Slot], used: impl Fn(Slot) -> Option<CpuUse>, now: Instant) -> Option<(Slot, Fault)> {
+    /// Looks at everyone that is alive; `used` tells what they have used of the CPU, if the kernel
+    /// does. The one to be killed, and why.
+    pub fn look(
+        &mut self,
+        log: &EventLog,
+        alive: &[Slot],
+        used: impl Fn(Slot) -> Option<CpuUse>,
+        now: Instant,
+    ) -> Option<(Slot, Fault)> {
         if !self.is_due(now) {
             return None;
         }
@@ -121,7 +141,11 @@ impl Watchdog {
         let verdict = self.judge(log, alive, used, now);
         if verdict.is_some() {
             // Whoever waited for it shall not be blamed for that.
-            *self = Watchdog { last_look: self.last_look, ask_next: self.ask_next, ..Watchdog::new(self.slots.len()) };
+            *self = Watchdog {
+                last_look: self.last_look,
+                ask_next: self.ask_next,
+                ..Watchdog::new(self.slots.len())
+            };
         }
         self.ask(log, alive, now);
         verdict
@@ -132,12 +156,17 @@ impl Watchdog {
         let start = alive.partition_point(|slot| slot.index() < self.ask_next);
         let (before, behind) = alive.split_at(start);
         let is_due = |slot: &&Slot| {
-            let is_long_ago = self.slots[slot.index()].asked_at.is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
-            let has_answered = [Thread::Receive, Thread::Send].into_iter().all(|thread| log.unanswered(**slot, thread).is_none());
+            let is_long_ago = self.slots[slot.index()]
+                .asked_at
+                .is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
+            let has_answered = [Thread::Receive, Thread::Send]
+                .into_iter()
+                .all(|thread| log.unanswered(**slot, thread).is_none());
             // One that hasn't begun to read has no loop yet.
             is_long_ago && has_answered && log.cursor(**slot).is_some()
         };
-        let due: Vec<Slot> = behind.iter().chain(before).filter(is_due).take(ASKED_PER_LOOK).copied().collect();
+        let due: Vec<Slot> =
+            behind.iter().chain(before).filter(is_due).take(ASKED_PER_LOOK).copied().collect();
         for slot in due {
             self.slots[slot.index()].asked_at = Some(now);
             self.ask_next = slot.index() + 1;
@@ -145,11 +174,18 @@ impl Watchdog {
         }
     }
 
-    fn judge(&mut self, log: &EventLog, alive: &[Slot], used: impl Fn(Slot) -> Option<CpuUse>, now: Instant) -> Option<(Slot, Fault)> {
+    fn judge(
+        &mut self,
+        log: &EventLog,
+        alive: &[Slot],
+        used: impl Fn(Slot) -> Option<CpuUse>,
+        now: Instant,
+    ) -> Option<(Slot, Fault)> {
         let holder = log.lock_holder();
         let is_lock_stalled = self.lock.see(holder, now);
         let tail = log.tail();
-        let owner = holder.map(|holder| Slot(holder.owner as u16)).filter(|owner| alive.contains(owner));
+        let owner =
+            holder.map(|holder| Slot(holder.owner as u16)).filter(|owner| alive.contains(owner));
         let (mut slowest, mut busy, mut frozen, mut is_owner_starved) = (None, None, None, false);
         for &slot in alive {
             let watch = &mut self.slots[slot.index()];
@@ -157,11 +193,14 @@ impl Watchdog {
             let beat = log.beat(slot, Thread::Send);
             let reads_nothing = watch.cursor.see(behind.map(|cursor| (cursor, beat)), now);
             let mut is_busy = false;
-            for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads) {
+            for (thread, watch) in
+                [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads)
+            {
                 is_busy |= watch.see(log.busy_beat(slot, thread), now);
             }
             let mut is_frozen = false;
-            for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.signs) {
+            for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.signs)
+            {
                 is_frozen |= watch.see(log.unanswered(slot, thread), now);
             }
             let has_lock = owner == Some(slot);
@@ -194,20 +233,29 @@ impl Watchdog {
 }
 
 impl SlotWatch {
-    /// Notes what it has used of the CPU when it is first seen to stand still, in one way or another.
+    /// Notes what it has used of the CPU when it is first seen to stand still, in one way or
+    /// another.
     fn note_use(&mut self, keeps_lock: bool, used: impl Fn() -> Option<CpuUse>, now: Instant) {
-        if !keeps_lock && !self.cursor.is_still() && !self.threads.iter().any(Watch::is_still) && !self.signs.iter().any(Watch::is_still) {
+        if !keeps_lock
+            && !self.cursor.is_still()
+            && !self.threads.iter().any(Watch::is_still)
+            && !self.signs.iter().any(Watch::is_still)
+        {
             self.still = None;
         } else if self.still.is_none() {
             self.still = used().map(|used| (now, used));
         }
     }
 
-    /// Whether it has done little but wait for the CPU since it was seen to stand still, and not for too long.
+    /// Whether it has done little but wait for the CPU since it was seen to stand still, and not
+    /// for too long.
     fn is_starved(&self, used: impl Fn() -> Option<CpuUse>, now: Instant) -> bool {
         let (Some((since, before)), Some(used)) = (self.still, used()) else { return false };
-        let (elapsed, ran, waited) =
-            (now.duration_since(since), used.ran.saturating_sub(before.ran), used.waited.saturating_sub(before.waited));
+        let (elapsed, ran, waited) = (
+            now.duration_since(since),
+            used.ran.saturating_sub(before.ran),
+            used.waited.saturating_sub(before.waited),
+        );
         elapsed < STARVED_MAX && ran < elapsed / 10 && (used.is_runnable || waited > elapsed / 2)
     }
 }
@@ -221,7 +269,13 @@ mod tests {
     const ALIVE: [Slot; 2] = [Slot(0), Slot(1)];
 
     fn log() -> &'static EventLog {
-        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let log = EventLog::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: 2,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
         ALIVE.iter().for_each(|&slot| drop(log.join(slot).unwrap()));
         log
     }
@@ -235,12 +289,17 @@ mod tests {
     }
 
     /// Looks every quarter of a second for so long; the first verdict and when it came.
-    fn watch(log: &EventLog, millis: u64, mut meanwhile: impl FnMut()) -> Option<(Slot, Fault, u64)> {
+    fn watch(
+        log: &EventLog,
+        millis: u64,
+        mut meanwhile: impl FnMut(),
+    ) -> Option<(Slot, Fault, u64)> {
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         (0..millis / 250).find_map(|look| {
             live(log);
             meanwhile();
-            let verdict = watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(look * 250));
+            let verdict =
+                watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(look * 250));
             verdict.map(|(slot, why)| (slot, why, look * 250))
         })
     }
@@ -278,7 +337,8 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_many_sessions_over_counts_as_moving_while_its_beat_changes_and_is_killed_when_that_stops_too() {
+    fn who_takes_many_sessions_over_counts_as_moving_while_its_beat_changes_and_is_killed_when_that_stops_too()
+     {
         let log = log();
         append(log);
         log.publish_position(Slot(0), log.tail());
@@ -290,7 +350,10 @@ mod tests {
             }
         };
         // The last beat is seen after 38 quarters of a second.
-        assert_eq!(watch(log, 20_000, takes_over), Some((Slot(1), Fault::ReadNothing, 38 * 250 + 2_000)));
+        assert_eq!(
+            watch(log, 20_000, takes_over),
+            Some((Slot(1), Fault::ReadNothing, 38 * 250 + 2_000))
+        );
     }
 
     #[test]
@@ -317,7 +380,8 @@ mod tests {
             let log = log();
             let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
             let verdict = (0..40).map(|look| look * 250).find_map(|millis| {
-                let verdict = watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(millis));
+                let verdict =
+                    watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(millis));
                 log.answer(Slot(1), Thread::Send);
                 log.answer(Slot(1), Thread::Receive);
                 if frozen == Thread::Receive {
@@ -338,20 +402,34 @@ mod tests {
             log.begin_turn(Slot(0), Thread::Send);
             log.answer(Slot(1), Thread::Send);
             log.answer(Slot(1), Thread::Receive);
-            assert_eq!(watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(look * 250)), None);
+            assert_eq!(
+                watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(look * 250)),
+                None
+            );
         }
     }
 
     #[test]
     fn many_processes_are_asked_for_a_sign_of_life_in_turn_a_few_at_a_time() {
         const SLOTS: u16 = 20;
-        let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: SLOTS.into(), sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let log = EventLog::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: SLOTS.into(),
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
         let alive: Vec<Slot> = (0..SLOTS).map(Slot).collect();
         alive.iter().for_each(|&slot| drop(log.join(slot).unwrap()));
         let (mut watchdog, start) = (Watchdog::new(SLOTS.into()), Instant::now());
         let mut asked = |look: u64| {
-            assert_eq!(watchdog.look(log, &alive, |_| None, start + Duration::from_millis(look * 250)), None);
-            let asked = alive.iter().filter(|slot| log.answer(**slot, Thread::Send) | log.answer(**slot, Thread::Receive));
+            assert_eq!(
+                watchdog.look(log, &alive, |_| None, start + Duration::from_millis(look * 250)),
+                None
+            );
+            let asked = alive.iter().filter(|slot| {
+                log.answer(**slot, Thread::Send) | log.answer(**slot, Thread::Receive)
+            });
             asked.map(|slot| slot.0).collect::<Vec<u16>>()
         };
         let of_looks: Vec<Vec<u16>> = (0..9).map(&mut asked).collect();
@@ -370,14 +448,16 @@ mod tests {
         assert_eq!(watchdog.look(log, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
     }
 
-    /// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of the time, in percent; perhaps does so now.
+    /// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of
+    /// the time, in percent; perhaps does so now.
     fn killed_after(ran: u32, waited: u32, is_runnable: bool) -> Option<u64> {
         let log = log();
         log.begin_turn(Slot(0), Thread::Receive);
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         (0..240).map(|look| look * 250).find(|&millis| {
             let now = Duration::from_millis(millis);
-            let used = |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100, is_runnable });
+            let used =
+                |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100, is_runnable });
             watchdog.look(log, &ALIVE, used, start + now) == Some((Slot(0), Fault::Busy))
         })
     }
@@ -388,7 +468,11 @@ mod tests {
         assert_eq!(killed_after(100, 0, true), Some(2_000), "it spins");
         assert_eq!(killed_after(20, 80, true), Some(2_000), "it spins among others who do");
         // From the second look on.
-        assert_eq!(killed_after(1, 99, false), Some(20_250), "it waits, and the others wait long enough");
+        assert_eq!(
+            killed_after(1, 99, false),
+            Some(20_250),
+            "it waits, and the others wait long enough"
+        );
         assert_eq!(killed_after(0, 0, true), Some(20_250), "it has waited all the time, and does");
     }
 }

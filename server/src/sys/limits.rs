@@ -1,4 +1,5 @@
-//! Resource limits of any process, also of one that has ended and was not waited for. (A process's own are nix's to read and set: `getrlimit`, `setrlimit`.)
+//! Resource limits of any process, also of one that has ended and was not waited for. (A process's
+//! own are nix's to read and set: `getrlimit`, `setrlimit`.)
 
 use nix::errno::Errno;
 use nix::sys::resource::Resource;
@@ -10,11 +11,15 @@ pub type SoftAndHard = (u64, u64);
 /// A resource limit of a process; 0 is the calling one. Source: prlimit(2).
 ///
 /// # Errors
-/// `ESRCH` if there is none such, `EPERM` if it is another user's, `EINVAL` if the kernel doesn't know the resource.
+/// `ESRCH` if there is none such, `EPERM` if it is another user's, `EINVAL` if the kernel doesn't
+/// know the resource.
 pub fn limit_of(process: Pid, resource: Resource) -> nix::Result<SoftAndHard> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the new limit is null, so nothing is set; the old one is written to `limit`, which outlives the call.
-    Errno::result(unsafe { libc::prlimit(process.as_raw(), resource as _, std::ptr::null(), &raw mut limit) })?;
+    // SAFETY: the new limit is null, so nothing is set; the old one is written to `limit`, which
+    // outlives the call.
+    Errno::result(unsafe {
+        libc::prlimit(process.as_raw(), resource as _, std::ptr::null(), &raw mut limit)
+    })?;
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 

@@ -1,9 +1,9 @@
 //! Memory that a process shares with the processes that it forks afterwards.
 //!
-//! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. Where memfds are refused (an old kernel, a
-//! container's profile, a limit on file sizes) it has no name. It is never unmapped: it ends with the last process that
-//! has it. The kernel allocates a page when it is first written, so a mapping may be as large as it could ever need to
-//! be.
+//! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. Where memfds are refused (an
+//! old kernel, a container's profile, a limit on file sizes) it has no name. It is never unmapped:
+//! it ends with the last process that has it. The kernel allocates a page when it is first written,
+//! so a mapping may be as large as it could ever need to be.
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous};
@@ -18,25 +18,40 @@ use zerocopy::FromBytes;
 
 /// Maps one zeroed `T`. `name` is what `/proc/PID/maps` shows.
 ///
-/// `FromBytes` says that zeroes are a value of `T`, that it holds no pointer (which would mean nothing in another process), and
-/// `Sync` that it may be used from several threads at once, which is what several processes are to it.
+/// `FromBytes` says that zeroes are a value of `T`, that it holds no pointer (which would mean
+/// nothing in another process), and `Sync` that it may be used from several threads at once, which
+/// is what several processes are to it.
 pub fn map_shared<T: FromBytes + Sync + 'static>(name: &str) -> io::Result<&'static T> {
     Ok(&map_shared_slice(name, 1)?[0])
 }
 
 /// Maps `len` zeroed `T`s in a row, as [`map_shared`] does one.
-pub fn map_shared_slice<T: FromBytes + Sync + 'static>(name: &str, len: usize) -> io::Result<&'static [T]> {
+pub fn map_shared_slice<T: FromBytes + Sync + 'static>(
+    name: &str,
+    len: usize,
+) -> io::Result<&'static [T]> {
     const { assert!(align_of::<T>() <= 4096, "a mapping is aligned to a page") };
-    let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, format!("cannot share {len} entries of {name}: too large"));
-    let bytes = size_of::<T>().checked_mul(len).and_then(NonZeroUsize::new).ok_or_else(too_large)?;
-    // A limit on file sizes (`ulimit -f`) holds for a memfd too, and not for a mapping without a file.
-    let start = memfd(name, bytes).and_then(|file| map_file(&file, bytes)).or_else(|_| map_nothing(bytes))?;
-    // SAFETY: the range is the mapping just made. DONTDUMP changes nothing about its contents: it keeps a crash from
-    // writing the whole log into a core file, which would delay the successor. Refused, nothing else is different.
+    let too_large = || {
+        io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            format!("cannot share {len} entries of {name}: too large"),
+        )
+    };
+    let bytes =
+        size_of::<T>().checked_mul(len).and_then(NonZeroUsize::new).ok_or_else(too_large)?;
+    // A limit on file sizes (`ulimit -f`) holds for a memfd too, and not for a mapping without a
+    // file.
+    let start = memfd(name, bytes)
+        .and_then(|file| map_file(&file, bytes))
+        .or_else(|_| map_nothing(bytes))?;
+    // SAFETY: the range is the mapping just made. DONTDUMP changes nothing about its contents: it
+    // keeps a crash from writing the whole log into a core file, which would delay the successor.
+    // Refused, nothing else is different.
     let _ = unsafe { madvise(start, bytes.get(), MmapAdvise::MADV_DONTDUMP) };
-    // SAFETY: the mapping is `bytes` long, page-aligned, zeroed (a new memfd reads as zeroes, an anonymous mapping too) and never unmapped, so it is
-    // valid as `[T]` for 'static; T: FromBytes takes any bytes as values and T: Sync allows use by many at once. Nobody else can
-    // resize the file, if it is one: its only descriptor was closed after the mapping.
+    // SAFETY: the mapping is `bytes` long, page-aligned, zeroed (a new memfd reads as zeroes, an
+    // anonymous mapping too) and never unmapped, so it is valid as `[T]` for 'static; T: FromBytes
+    // takes any bytes as values and T: Sync allows use by many at once. Nobody else can resize the
+    // file, if it is one: its only descriptor was closed after the mapping.
     Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<T>(), len) })
 }
 
@@ -46,7 +61,9 @@ pub fn map_shared_slice<T: FromBytes + Sync + 'static>(name: &str, len: usize) -
 /// # Errors
 /// `EINVAL` for what doesn't begin with a page, or isn't shared.
 pub fn give_back(mapping: &'static [AtomicU64]) -> io::Result<()> {
-    let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(4096);
+    let page = sysconf(SysconfVar::PAGE_SIZE)?
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .unwrap_or(4096);
     // The kernel would round it up, to memory that may be another's.
     let whole_pages = size_of_val(mapping) / page * page;
     let start = NonNull::from(mapping).cast();
@@ -63,12 +80,28 @@ fn memfd(name: &str, bytes: NonZeroUsize) -> nix::Result<File> {
 
 fn map_file(file: &File, bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
     // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
-    unsafe { mmap(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, file, 0) }
+    unsafe {
+        mmap(
+            None,
+            bytes,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            MapFlags::MAP_SHARED,
+            file,
+            0,
+        )
+    }
 }
 
 fn map_nothing(bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
     // SAFETY: as in `map_file`.
-    unsafe { mmap_anonymous(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED) }
+    unsafe {
+        mmap_anonymous(
+            None,
+            bytes,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            MapFlags::MAP_SHARED,
+        )
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +113,9 @@ mod tests {
     fn a_mapping_is_zeroed_named_and_shared_with_a_child() {
         let numbers = map_shared_slice::<AtomicU64>("forkchat-test", 3).unwrap();
         assert!(numbers.iter().all(|number| number.load(Ordering::Relaxed) == 0));
-        assert!(std::fs::read_to_string("/proc/self/maps").unwrap().contains("memfd:forkchat-test"));
+        assert!(
+            std::fs::read_to_string("/proc/self/maps").unwrap().contains("memfd:forkchat-test")
+        );
     }
 
     #[test]
@@ -89,7 +124,16 @@ mod tests {
         let resident_kib = || -> u64 {
             let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
             let mapping = maps.split_once("memfd:forkchat-given-back").unwrap().1;
-            mapping.split_once("Rss:").unwrap().1.trim_start().split(' ').next().unwrap().parse().unwrap()
+            mapping
+                .split_once("Rss:")
+                .unwrap()
+                .1
+                .trim_start()
+                .split(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
         };
         words.iter().for_each(|word| word.store(7, Ordering::Relaxed));
         assert!(resident_kib() >= 256, "{} KiB", resident_kib());

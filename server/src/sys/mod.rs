@@ -1,7 +1,7 @@
 //! The only place for `unsafe`: what neither the standard library nor a safe crate offers of Linux.
 //!
-//! Every function here is safe to call from everywhere else; each `unsafe` block says why it is sound. The rest of the
-//! crate is compiled with `unsafe` denied.
+//! Every function here is safe to call from everywhere else; each `unsafe` block says why it is
+//! sound. The rest of the crate is compiled with `unsafe` denied.
 //!
 //! | module | what it wraps |
 //! |---|---|

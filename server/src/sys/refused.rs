@@ -14,6 +14,8 @@ pub fn replaced_calls() -> Vec<&'static str> {
         ("memfd_create", memfd_create("forkchat-doctor", MFdFlags::MFD_CLOEXEC).map(drop)),
         ("pidfd_open", super::process::watch_end(Pid::this()).map(drop)),
     ];
-    let is_refused = |result: &nix::Result<()>| matches!(result, Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES));
+    let is_refused = |result: &nix::Result<()>| {
+        matches!(result, Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES))
+    };
     calls.into_iter().filter(|(_, result)| is_refused(result)).map(|(name, _)| name).collect()
 }

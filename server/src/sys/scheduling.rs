@@ -1,8 +1,9 @@
-//! Scheduling of a thread: its nice value and its policy. (Its CPUs are set through nix: `sched_setaffinity` is safe.)
+//! Scheduling of a thread: its nice value and its policy. (Its CPUs are set through nix:
+//! `sched_setaffinity` is safe.)
 //!
-//! Both belong to one thread: a thread sets its own. They can be read of any thread, also of a process that has ended and
-//! was not waited for yet. A thread or process that is started afterwards inherits them. Sources: sched(7),
-//! setpriority(2), sched_setscheduler(2).
+//! Both belong to one thread: a thread sets its own. They can be read of any thread, also of a
+//! process that has ended and was not waited for yet. A thread or process that is started
+//! afterwards inherits them. Sources: sched(7), setpriority(2), sched_setscheduler(2).
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -15,19 +16,22 @@ pub const THIS_THREAD: Pid = Pid::from_raw(0);
 pub enum Policy {
     /// Everyone gets a share, by nice value: the default.
     Other,
-    /// The same, but who wakes up interrupts nobody: for work whose end is waited for, and no step of it before.
+    /// The same, but who wakes up interrupts nobody: for work whose end is waited for, and no step
+    /// of it before.
     Batch,
     /// Next to nothing as long as anyone else wants the CPU; the nice value doesn't count.
     Idle,
     /// Real time: before all of the above. Those of one priority take turns.
     RoundRobin,
-    /// Real time as well, without turns: until it waits or yields, or one of a higher priority wants to run.
+    /// Real time as well, without turns: until it waits or yields, or one of a higher priority
+    /// wants to run.
     Fifo,
 }
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Policy; 5] = [Policy::Other, Policy::Batch, Policy::Idle, Policy::RoundRobin, Policy::Fifo];
+    pub const ALL: [Policy; 5] =
+        [Policy::Other, Policy::Batch, Policy::Idle, Policy::RoundRobin, Policy::Fifo];
 
     /// As chrt(1) calls it.
     pub fn name(self) -> &'static str {
@@ -80,16 +84,19 @@ pub fn nice_of(thread: Pid) -> nix::Result<i8> {
     }
 }
 
-/// Gives the calling thread a nice value, -20 to 19: the lower, the larger its share; a step is about a tenth of the CPU between two who compete for it.
+/// Gives the calling thread a nice value, -20 to 19: the lower, the larger its share; a step is
+/// about a tenth of the CPU between two who compete for it.
 ///
 /// # Errors
-/// `EACCES` if it is lower than what the thread has, and there is neither CAP_SYS_NICE nor an RLIMIT_NICE of at least 20 less the nice value.
+/// `EACCES` if it is lower than what the thread has, and there is neither CAP_SYS_NICE nor an
+/// RLIMIT_NICE of at least 20 less the nice value.
 pub fn set_nice(nice: i8) -> nix::Result<()> {
     // SAFETY: it takes three numbers; 0 is the calling thread, and what is out of range is clamped.
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice.into()) }).map(drop)
 }
 
-/// The policy of a thread, or of a process's first one; `None` for one that [`Policy`] doesn't have (`SCHED_DEADLINE`, say).
+/// The policy of a thread, or of a process's first one; `None` for one that [`Policy`] doesn't have
+/// (`SCHED_DEADLINE`, say).
 ///
 /// # Errors
 /// `ESRCH` if there is none such.
@@ -99,24 +106,30 @@ pub fn policy_of(thread: Pid) -> nix::Result<Option<Policy>> {
     Ok(Policy::of_number(number & !libc::SCHED_RESET_ON_FORK))
 }
 
-/// Gives the calling thread a policy. Among real-time threads, whichever of the two policies they have, the one of the highest `priority` runs, 1 to 99;
-/// the other policies have none, and it is ignored.
+/// Gives the calling thread a policy. Among real-time threads, whichever of the two policies they
+/// have, the one of the highest `priority` runs, 1 to 99; the other policies have none, and it is
+/// ignored.
 ///
 /// # Errors
-/// `EPERM` for a real-time policy if there is neither CAP_SYS_NICE nor an RLIMIT_RTPRIO of at least `priority`, and it isn't less than what the thread has;
-/// or if the control group has no time for such. `EPERM` also for leaving [`Policy::Idle`] without what [`set_nice`] would ask for.
+/// `EPERM` for a real-time policy if there is neither CAP_SYS_NICE nor an RLIMIT_RTPRIO of at least
+/// `priority`, and it isn't less than what the thread has; or if the control group has no time for
+/// such. `EPERM` also for leaving [`Policy::Idle`] without what [`set_nice`] would ask for.
 /// `EINVAL` for a priority out of range.
 pub fn set_policy(policy: Policy, priority: u8) -> nix::Result<()> {
-    let parameters = libc::sched_param { sched_priority: if policy.is_real_time() { priority.into() } else { 0 } };
+    let parameters = libc::sched_param {
+        sched_priority: if policy.is_real_time() { priority.into() } else { 0 },
+    };
     // SAFETY: 0 is the calling thread; `parameters` is only read, and outlives the call.
-    Errno::result(unsafe { libc::sched_setscheduler(0, policy.number(), &raw const parameters) }).map(drop)
+    Errno::result(unsafe { libc::sched_setscheduler(0, policy.number(), &raw const parameters) })
+        .map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Nice value, real-time priority and policy of the calling thread. Source: proc_pid_stat(5), fields 19, 40, 41.
+    /// Nice value, real-time priority and policy of the calling thread. Source: proc_pid_stat(5),
+    /// fields 19, 40, 41.
     fn scheduling() -> [i32; 3] {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split_whitespace().collect();
@@ -146,7 +159,10 @@ mod tests {
             std::thread::spawn(move || (nice_of(me), policy_of(me))).join().unwrap()
         });
         assert_eq!(thread.join().unwrap(), (Ok(19), Ok(Some(Policy::Batch))));
-        assert_eq!((nice_of(Pid::from_raw(i32::MAX)), policy_of(Pid::from_raw(i32::MAX))), (Err(Errno::ESRCH), Err(Errno::ESRCH)));
+        assert_eq!(
+            (nice_of(Pid::from_raw(i32::MAX)), policy_of(Pid::from_raw(i32::MAX))),
+            (Err(Errno::ESRCH), Err(Errno::ESRCH))
+        );
     }
 
     #[test]

@@ -2,53 +2,80 @@
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, send, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, send, sendmsg,
+    setsockopt, sockopt,
+};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Takes `len` bytes of what has arrived on a TCP socket out of the kernel without copying them. Returns how many it took.
+/// Takes `len` bytes of what has arrived on a TCP socket out of the kernel without copying them.
+/// Returns how many it took.
 /// Source: tcp(7), MSG_TRUNC on a stream.
 pub fn consume(socket: BorrowedFd<'_>, len: usize) -> nix::Result<usize> {
-    // SAFETY: with MSG_TRUNC a TCP socket discards and writes nothing, so a null buffer is never touched.
-    let taken = unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), len, libc::MSG_TRUNC | libc::MSG_DONTWAIT) };
+    // SAFETY: with MSG_TRUNC a TCP socket discards and writes nothing, so a null buffer is never
+    // touched.
+    let taken = unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            std::ptr::null_mut(),
+            len,
+            libc::MSG_TRUNC | libc::MSG_DONTWAIT,
+        )
+    };
     Errno::result(taken).map(isize::cast_unsigned)
 }
 
-/// Sends what a socket takes at once. Returns how many bytes that is: `EAGAIN` for none. A peer that is gone is an error and no signal.
+/// Sends what a socket takes at once. Returns how many bytes that is: `EAGAIN` for none. A peer
+/// that is gone is an error and no signal.
 pub fn send_at_once(socket: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
 }
 
-/// Bytes that have arrived on a TCP socket, or in a pipe, and were not taken. The peer's end of input is not among them. Sources: tcp(7), SIOCINQ; pipe(7).
+/// Bytes that have arrived on a TCP socket, or in a pipe, and were not taken. The peer's end of
+/// input is not among them. Sources: tcp(7), SIOCINQ; pipe(7).
 pub fn unread(socket: BorrowedFd<'_>) -> nix::Result<usize> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: FIONREAD, which is SIOCINQ, writes one int to where the pointer says, and that lives as long as the call.
+    // SAFETY: FIONREAD, which is SIOCINQ, writes one int to where the pointer says, and that lives
+    // as long as the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
     Errno::result(result).map(|_| usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Whether the peer's kernel has confirmed everything that was sent on a TCP socket, the end of output included. Source: tcp(7), SIOCOUTQ.
+/// Whether the peer's kernel has confirmed everything that was sent on a TCP socket, the end of
+/// output included. Source: tcp(7), SIOCOUTQ.
 pub fn is_all_acknowledged(socket: BorrowedFd<'_>) -> bool {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to where the pointer says, and that lives as long as the call.
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to where the pointer says, and that lives
+    // as long as the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     Errno::result(result).is_ok() && bytes == 0
 }
 
-/// How much kernel memory a socket's unread input holds, and how much it may: once it is about half, no window is offered and the
-/// peer can send no more. Source: socket(7), SO_MEMINFO; the order of the words is linux/sock_diag.h's.
+/// How much kernel memory a socket's unread input holds, and how much it may: once it is about
+/// half, no window is offered and the peer can send no more. Source: socket(7), SO_MEMINFO; the
+/// order of the words is linux/sock_diag.h's.
 pub fn receive_memory(socket: BorrowedFd<'_>) -> nix::Result<(u32, u32)> {
     let mut words = [0u32; 9];
     let mut length = size_of_val(&words) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `words`, and the length that it wrote to `length`; both live as long as the call.
-    let result =
-        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, words.as_mut_ptr().cast(), &raw mut length) };
+    // SAFETY: the kernel writes at most `length` bytes to `words`, and the length that it wrote to
+    // `length`; both live as long as the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
     Errno::result(result).map(|_| (words[0], words[1]))
 }
 
-/// Has the socket count as readable only when `bytes` are there (or its end, or an error). Source: socket(7), SO_RCVLOWAT.
+/// Has the socket count as readable only when `bytes` are there (or its end, or an error). Source:
+/// socket(7), SO_RCVLOWAT.
 pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Result<()> {
     let value = libc::c_int::try_from(bytes).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the option's value is an int, passed with its size, and read during the call.
@@ -64,20 +91,31 @@ pub fn set_receive_low_water(socket: BorrowedFd<'_>, bytes: usize) -> nix::Resul
     Errno::result(result).map(drop)
 }
 
-/// Waits until a socket counts as readable, its peer has ended, or it is broken, for at most so long: what of that it is, nothing of it when the time
-/// is over. In epoll's words, which are poll's. Source: poll(2).
-pub fn wait_for_input(socket: BorrowedFd<'_>, timeout: Option<Duration>) -> nix::Result<EpollFlags> {
-    let millis = timeout.map_or(-1, |timeout| i32::try_from(timeout.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX));
+/// Waits until a socket counts as readable, its peer has ended, or it is broken, for at most so
+/// long: what of that it is, nothing of it when the time is over. In epoll's words, which are
+/// poll's. Source: poll(2).
+pub fn wait_for_input(
+    socket: BorrowedFd<'_>,
+    timeout: Option<Duration>,
+) -> nix::Result<EpollFlags> {
+    let millis = timeout.map_or(-1, |timeout| {
+        i32::try_from(timeout.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX)
+    });
     poll_one(socket, libc::POLLIN | libc::POLLRDHUP, millis)
 }
 
-/// Whether a connection is broken: reset by its peer, or ended in both directions. Unread input may still
-/// be there.
+/// Whether a connection is broken: reset by its peer, or ended in both directions. Unread input may
+/// still be there.
 pub fn is_broken(socket: BorrowedFd<'_>) -> bool {
-    poll_one(socket, 0, 0).is_ok_and(|found| found.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP))
+    poll_one(socket, 0, 0)
+        .is_ok_and(|found| found.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP))
 }
 
-fn poll_one(socket: BorrowedFd<'_>, events: libc::c_short, millis: libc::c_int) -> nix::Result<EpollFlags> {
+fn poll_one(
+    socket: BorrowedFd<'_>,
+    events: libc::c_short,
+    millis: libc::c_int,
+) -> nix::Result<EpollFlags> {
     let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
     // SAFETY: one entry, which the kernel reads and writes during the call and which lives as long.
     match Errno::result(unsafe { libc::poll(&raw mut waiting, 1, millis) }) {
@@ -87,8 +125,13 @@ fn poll_one(socket: BorrowedFd<'_>, events: libc::c_short, millis: libc::c_int) 
     }
 }
 
-/// Sends one message on a sequenced-packet socket, with a duplicate of a descriptor if one is given. Never waits: `EAGAIN`.
-pub fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> nix::Result<()> {
+/// Sends one message on a sequenced-packet socket, with a duplicate of a descriptor if one is
+/// given. Never waits: `EAGAIN`.
+pub fn send_message(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> nix::Result<()> {
     let raw: Vec<RawFd> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
@@ -96,21 +139,27 @@ pub fn send_message(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<Bor
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None).map(drop)
 }
 
-/// Receives one message into `buffer`: its length, 0 for the end, and the descriptor that came with it. Never waits: `EAGAIN`.
-pub fn receive_message(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
+/// Receives one message into `buffer`: its length, 0 for the end, and the descriptor that came with
+/// it. Never waits: `EAGAIN`.
+pub fn receive_message(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> nix::Result<(usize, Option<OwnedFd>)> {
     let mut control = nix::cmsg_space!(RawFd);
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
     let mut received = None;
     if message.flags.contains(MsgFlags::MSG_CTRUNC) {
-        // This process had no room for the descriptor, which the kernel has then closed. The message is here all the same.
+        // This process had no room for the descriptor, which the kernel has then closed. The
+        // message is here all the same.
         return Ok((message.bytes, None));
     }
     for control_message in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = control_message {
             for raw in descriptors {
-                // SAFETY: the kernel has just installed this descriptor for this message, so nobody else owns it.
+                // SAFETY: the kernel has just installed this descriptor for this message, so nobody
+                // else owns it.
                 received = Some(unsafe { OwnedFd::from_raw_fd(raw) });
             }
         }
@@ -118,8 +167,9 @@ pub fn receive_message(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result
     Ok((message.bytes, received))
 }
 
-/// Has a UDP socket report with each datagram to which of this machine's addresses it was sent. Sources: ip(7), `IP_PKTINFO`; ipv6(7),
-/// `IPV6_RECVPKTINFO`. A socket for both protocols reports both ways.
+/// Has a UDP socket report with each datagram to which of this machine's addresses it was sent.
+/// Sources: ip(7), `IP_PKTINFO`; ipv6(7), `IPV6_RECVPKTINFO`. A socket for both protocols reports
+/// both ways.
 pub fn report_local_address(socket: BorrowedFd<'_>, is_ipv6: bool) -> nix::Result<()> {
     if is_ipv6 {
         setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -134,7 +184,8 @@ pub struct Received {
     pub length: usize,
     /// Where it comes from.
     pub from: Option<SocketAddr>,
-    /// To which of this machine's addresses it was sent, and the interface that it came in by, if that was reported.
+    /// To which of this machine's addresses it was sent, and the interface that it came in by, if
+    /// that was reported.
     pub to: Option<(IpAddr, u32)>,
 }
 
@@ -142,26 +193,41 @@ pub struct Received {
 pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<Received> {
     let mut control = nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo);
     let mut parts = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+    let message = recvmsg::<SockaddrStorage>(
+        socket.as_raw_fd(),
+        &mut parts,
+        Some(&mut control),
+        MsgFlags::MSG_DONTWAIT,
+    )?;
     let from = message.address.as_ref().and_then(socket_address);
     let (mut v4, mut v6) = (None, None);
     // Reports that didn't fit were left out; they would be about something else.
     for report in message.cmsgs().into_iter().flatten() {
         match report {
-            // Not the address in the datagram, which may be a broadcast's, but the one of ours that took it.
+            // Not the address in the datagram, which may be a broadcast's, but the one of ours that
+            // took it.
             ControlMessageOwned::Ipv4PacketInfo(info) => {
                 let ip = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
                 v4 = Some((IpAddr::from(ip), info.ipi_ifindex.cast_unsigned()));
             }
-            ControlMessageOwned::Ipv6PacketInfo(info) => v6 = Some((IpAddr::from(info.ipi6_addr.s6_addr), info.ipi6_ifindex)),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                v6 = Some((IpAddr::from(info.ipi6_addr.s6_addr), info.ipi6_ifindex))
+            }
             _ => {}
         }
     }
     Ok(Received { length: message.bytes, from, to: v4.or(v6) })
 }
 
-/// Sends a datagram, from this address of this machine if one is given, on this interface if it isn't 0. Never waits: `EAGAIN`.
-pub fn send_datagram(socket: BorrowedFd<'_>, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>, interface: u32) -> nix::Result<usize> {
+/// Sends a datagram, from this address of this machine if one is given, on this interface if it
+/// isn't 0. Never waits: `EAGAIN`.
+pub fn send_datagram(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    interface: u32,
+) -> nix::Result<usize> {
     let v4 = from.and_then(|from| match from.to_canonical() {
         IpAddr::V4(ip) => Some(libc::in_pktinfo {
             ipi_ifindex: interface.cast_signed(),
@@ -172,11 +238,21 @@ pub fn send_datagram(socket: BorrowedFd<'_>, bytes: &[u8], to: SocketAddr, from:
     });
     let v6 = from.and_then(|from| match from.to_canonical() {
         IpAddr::V4(_) => None,
-        IpAddr::V6(ip) => Some(libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: interface }),
+        IpAddr::V6(ip) => Some(libc::in6_pktinfo {
+            ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
+            ipi6_ifindex: interface,
+        }),
     });
     let v4 = v4.as_ref().map(ControlMessage::Ipv4PacketInfo);
-    let control: Vec<ControlMessage<'_>> = v4.into_iter().chain(v6.as_ref().map(ControlMessage::Ipv6PacketInfo)).collect();
-    sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, MsgFlags::MSG_DONTWAIT, Some(&SockaddrStorage::from(to)))
+    let control: Vec<ControlMessage<'_>> =
+        v4.into_iter().chain(v6.as_ref().map(ControlMessage::Ipv6PacketInfo)).collect();
+    sendmsg(
+        socket.as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        &control,
+        MsgFlags::MSG_DONTWAIT,
+        Some(&SockaddrStorage::from(to)),
+    )
 }
 
 fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {

@@ -1,24 +1,27 @@
-//! The positions of a TCP connection's two streams, from the kernel's counters: so a successor knows what a dead worker
-//! had read and written.
+//! The positions of a TCP connection's two streams, from the kernel's counters: so a successor
+//! knows what a dead worker had read and written.
 //!
-//! With the 64-bit counters of `TCP_INFO`, `SIOCINQ` and `SIOCOUTQ`, on a socket that was accepted and has `SO_OOBINLINE`:
+//! With the 64-bit counters of `TCP_INFO`, `SIOCINQ` and `SIOCOUTQ`, on a socket that was accepted
+//! and has `SO_OOBINLINE`:
 //!
 //! ```text
 //! taken       = tcpi_bytes_received - FIN - SIOCINQ      FIN: the peer's has arrived; SIOCINQ never counts it
 //! handed over = tcpi_bytes_acked + SIOCOUTQ - OWN_FIN    OWN_FIN: we have shut our side; both may count it
 //! ```
 //!
-//! The kernel delivers what was handed over, as long as some process holds the socket. What was taken can't be read
-//! again. Without `SO_OOBINLINE`, `SIOCINQ` stops at the urgent mark and reports too little. `tcpi_bytes_sent` counts
-//! retransmissions and `tcpi_unacked` counts packets: neither is a position. A socket that was connected, not accepted,
-//! starts at 1, for its SYN. Source: tcp(7), linux/tcp.h.
+//! The kernel delivers what was handed over, as long as some process holds the socket. What was
+//! taken can't be read again. Without `SO_OOBINLINE`, `SIOCINQ` stops at the urgent mark and
+//! reports too little. `tcpi_bytes_sent` counts retransmissions and `tcpi_unacked` counts packets:
+//! neither is a position. A socket that was connected, not accepted, starts at 1, for its SYN.
+//! Source: tcp(7), linux/tcp.h.
 
 use crate::sys::socket::unread;
 use nix::errno::Errno;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// How often the counters are read again before it gives up waiting for a moment in which they stand still. Once does, unless bytes come and go.
+/// How often the counters are read again before it gives up waiting for a moment in which they
+/// stand still. Once does, unless bytes come and go.
 const ATTEMPTS_MAX: usize = 1_000;
 
 /// The states that matter here. Source: `enum` in netinet/tcp.h.
@@ -39,26 +42,29 @@ pub struct Positions {
     pub taken: u64,
     /// Output bytes that were handed to the kernel. One more than were, perhaps, if it is closed.
     pub handed_over: u64,
-    /// It is in state CLOSE: reset, or both ends were shut. The kernel no longer tells whether either end's FIN is among its counts.
+    /// It is in state CLOSE: reset, or both ends were shut. The kernel no longer tells whether
+    /// either end's FIN is among its counts.
     pub is_closed: bool,
 }
 
 /// Reads both positions. The caller must be alone in reading and writing; the peer may go on.
 ///
-/// Of a closed connection each position is the one of the two possible that does no harm. Input is counted as if a FIN had come: a
-/// position that is one too large would make a line that is in the log look new, and say it twice; one that is one too small lets at
-/// most an empty line go unheard. Output is counted as if we had sent no FIN: what is one too large leaves out a byte that
-/// nobody can be sent any more, what is one too small would hand the last one over again.
+/// Of a closed connection each position is the one of the two possible that does no harm. Input is
+/// counted as if a FIN had come: a position that is one too large would make a line that is in the
+/// log look new, and say it twice; one that is one too small lets at most an empty line go unheard.
+/// Output is counted as if we had sent no FIN: what is one too large leaves out a byte that nobody
+/// can be sent any more, what is one too small would hand the last one over again.
 ///
 /// # Errors
-/// `EAGAIN` if the counters didn't stand still. `EOPNOTSUPP` or `ENOPROTOOPT` if it is no TCP socket, the latter also if the kernel is
-/// older than 4.1. `EINVAL` if it listens.
+/// `EAGAIN` if the counters didn't stand still. `EOPNOTSUPP` or `ENOPROTOOPT` if it is no TCP
+/// socket, the latter also if the kernel is older than 4.1. `EINVAL` if it listens.
 pub fn positions(socket: BorrowedFd<'_>) -> nix::Result<Positions> {
     let mut before = counters(socket)?;
     for _ in 0..ATTEMPTS_MAX {
         let (unread, unacknowledged) = (unread(socket)?, unacknowledged(socket)?);
         let after = counters(socket)?;
-        // Without this an acknowledgement in between would be in neither number, and what came in between in one.
+        // Without this an acknowledgement in between would be in neither number, and what came in
+        // between in one.
         if before == after {
             return Ok(before.positions(unread as u64, unacknowledged as u64));
         }
@@ -78,8 +84,10 @@ struct Counters {
 impl Counters {
     fn positions(self, unread: u64, unacknowledged: u64) -> Positions {
         use state::{CLOSE, CLOSE_WAIT, CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK, TIME_WAIT};
-        let fin = u64::from(matches!(self.state, CLOSE_WAIT | LAST_ACK | CLOSING | TIME_WAIT | CLOSE));
-        let own_fin = u64::from(matches!(self.state, FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK | TIME_WAIT));
+        let fin =
+            u64::from(matches!(self.state, CLOSE_WAIT | LAST_ACK | CLOSING | TIME_WAIT | CLOSE));
+        let own_fin =
+            u64::from(matches!(self.state, FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK | TIME_WAIT));
         Positions {
             taken: self.bytes_received.saturating_sub(fin).saturating_sub(unread),
             handed_over: self.bytes_acked.saturating_add(unacknowledged).saturating_sub(own_fin),
@@ -92,20 +100,34 @@ fn counters(socket: BorrowedFd<'_>) -> nix::Result<Counters> {
     // SAFETY: the structure is integers alone, of which zero is a value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `info`, and the length that it wrote to `length`; both live as long as the call.
-    let result =
-        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length) };
+    // SAFETY: the kernel writes at most `length` bytes to `info`, and the length that it wrote to
+    // `length`; both live as long as the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
     Errno::result(result)?;
     if (length as usize) < offset_of!(libc::tcp_info, tcpi_bytes_received) + size_of::<u64>() {
         return Err(Errno::ENOPROTOOPT);
     }
-    Ok(Counters { state: info.tcpi_state, bytes_acked: info.tcpi_bytes_acked, bytes_received: info.tcpi_bytes_received })
+    Ok(Counters {
+        state: info.tcpi_state,
+        bytes_acked: info.tcpi_bytes_acked,
+        bytes_received: info.tcpi_bytes_received,
+    })
 }
 
-/// Bytes that were handed to the kernel and that the peer's kernel hasn't acknowledged; our own end of output is among them.
+/// Bytes that were handed to the kernel and that the peer's kernel hasn't acknowledged; our own end
+/// of output is among them.
 fn unacknowledged(socket: BorrowedFd<'_>) -> nix::Result<usize> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to where the pointer says, and that lives as long as the call.
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int to where the pointer says, and that lives
+    // as long as the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     Errno::result(result).map(|_| usize::try_from(bytes).unwrap_or(0))
 }
@@ -134,7 +156,11 @@ mod tests {
     fn wait_until(socket: &TcpStream, what: &str, so: impl Fn(Counters) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !so(counters(socket.as_fd()).unwrap()) {
-            assert!(Instant::now() < deadline, "waited in vain for {what}: {:?}", counters(socket.as_fd()));
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {what}: {:?}",
+                counters(socket.as_fd())
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -166,7 +192,10 @@ mod tests {
     #[test]
     fn what_was_read_or_consumed_is_taken_and_what_was_peeked_is_not() {
         let (mut client, accepted) = connection();
-        assert_eq!(positions(accepted.as_fd()), Ok(Positions { taken: 0, handed_over: 0, is_closed: false }));
+        assert_eq!(
+            positions(accepted.as_fd()),
+            Ok(Positions { taken: 0, handed_over: 0, is_closed: false })
+        );
         client.write_all(b"0123456789").unwrap();
         wait_for_bytes(&accepted, 10);
         assert_eq!(taken(&accepted), 0);
@@ -232,7 +261,9 @@ mod tests {
     fn our_own_end_behind_output_that_waits_is_no_byte() {
         let (_client, mut accepted) = connection();
         accepted.set_nonblocking(true).unwrap();
-        let written: u64 = std::iter::from_fn(|| accepted.write(&[b'x'; 65_536]).ok()).map(|count| count as u64).sum();
+        let written: u64 = std::iter::from_fn(|| accepted.write(&[b'x'; 65_536]).ok())
+            .map(|count| count as u64)
+            .sum();
         accepted.shutdown(Shutdown::Write).unwrap();
         wait_for_state(&accepted, state::FIN_WAIT1);
         assert_eq!(handed_over(&accepted), written);
@@ -248,7 +279,10 @@ mod tests {
         accepted.write_all(b"seven b").unwrap();
         accepted.shutdown(Shutdown::Write).unwrap();
         wait_for_state(&accepted, state::CLOSE);
-        assert_eq!(positions(accepted.as_fd()), Ok(Positions { taken: 4, handed_over: 8, is_closed: true }));
+        assert_eq!(
+            positions(accepted.as_fd()),
+            Ok(Positions { taken: 4, handed_over: 8, is_closed: true })
+        );
     }
 
     #[test]
@@ -268,7 +302,11 @@ mod tests {
             let expected = Positions { taken, handed_over: 7, is_closed: true };
             assert_eq!(positions(accepted.as_fd()), Ok(expected), "ended before: {has_ended}");
             read(&accepted, 6);
-            assert_eq!(self::taken(&accepted), taken + 6, "what came before a reset can still be read");
+            assert_eq!(
+                self::taken(&accepted),
+                taken + 6,
+                "what came before a reset can still be read"
+            );
         }
     }
 
@@ -276,10 +314,15 @@ mod tests {
     fn after_a_reset_what_waited_still_counts_as_handed_over() {
         let (client, mut accepted) = connection();
         accepted.set_nonblocking(true).unwrap();
-        let written: u64 = std::iter::from_fn(|| accepted.write(&[b'x'; 65_536]).ok()).map(|count| count as u64).sum();
+        let written: u64 = std::iter::from_fn(|| accepted.write(&[b'x'; 65_536]).ok())
+            .map(|count| count as u64)
+            .sum();
         reset(client);
         wait_for_state(&accepted, state::CLOSE);
-        assert_eq!(positions(accepted.as_fd()), Ok(Positions { taken: 0, handed_over: written, is_closed: true }));
+        assert_eq!(
+            positions(accepted.as_fd()),
+            Ok(Positions { taken: 0, handed_over: written, is_closed: true })
+        );
     }
 
     #[test]
@@ -306,7 +349,10 @@ mod tests {
         accepted.write_all(b"12345").unwrap();
         assert_eq!(positions(second.as_fd()), positions(accepted.as_fd()));
         drop(accepted);
-        assert_eq!(positions(second.as_fd()), Ok(Positions { taken: 6, handed_over: 5, is_closed: false }));
+        assert_eq!(
+            positions(second.as_fd()),
+            Ok(Positions { taken: 6, handed_over: 5, is_closed: false })
+        );
     }
 
     /// The peer writes and acknowledges all the time, so single readings would not belong together.
@@ -315,15 +361,20 @@ mod tests {
         const BYTES: usize = 4 << 20;
         let (client, mut accepted) = connection();
         let mut writer = client.try_clone().unwrap();
-        let writes = std::thread::spawn(move || (0..BYTES / 64).for_each(|_| writer.write_all(&[b'i'; 64]).unwrap()));
-        let reads = std::thread::spawn(move || std::io::copy(&mut client.take(BYTES as u64), &mut std::io::sink()).unwrap());
+        let writes = std::thread::spawn(move || {
+            (0..BYTES / 64).for_each(|_| writer.write_all(&[b'i'; 64]).unwrap())
+        });
+        let reads = std::thread::spawn(move || {
+            std::io::copy(&mut client.take(BYTES as u64), &mut std::io::sink()).unwrap()
+        });
         accepted.set_nonblocking(true).unwrap();
         let (mut read, mut written) = (0, 0);
         let mut buffer = [0; 1_000];
         while read < BYTES || written < BYTES {
             read += accepted.read(&mut buffer).unwrap_or(0);
             written += accepted.write(&buffer[..(BYTES - written).min(700)]).unwrap_or(0);
-            let expected = Positions { taken: read as u64, handed_over: written as u64, is_closed: false };
+            let expected =
+                Positions { taken: read as u64, handed_over: written as u64, is_closed: false };
             match positions(accepted.as_fd()) {
                 Err(Errno::EAGAIN) => {}
                 found => assert_eq!(found, Ok(expected)),

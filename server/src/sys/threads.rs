@@ -6,7 +6,8 @@ use std::io;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-/// Whether this process has one thread, the calling one. A thread that was joined counts for a moment yet.
+/// Whether this process has one thread, the calling one. A thread that was joined counts for a
+/// moment yet.
 ///
 /// # Errors
 /// If neither /proc nor the kernel tells.
@@ -14,7 +15,8 @@ pub(super) fn is_alone() -> io::Result<bool> {
     if let Ok(threads) = std::fs::read_dir("/proc/self/task") {
         return Ok(threads.count() == 1);
     }
-    // Nothing to unshare with one thread, and EINVAL with several. Source: unshare(2), CLONE_THREAD.
+    // Nothing to unshare with one thread, and EINVAL with several. Source: unshare(2),
+    // CLONE_THREAD.
     match unshare(CloneFlags::CLONE_THREAD) {
         Ok(()) => Ok(true),
         Err(Errno::EINVAL) => Ok(false),
@@ -24,7 +26,8 @@ pub(super) fn is_alone() -> io::Result<bool> {
     }
 }
 
-/// Whether the system gives so many threads more at the same time, with such stacks. A thread pool would panic if it didn't.
+/// Whether the system gives so many threads more at the same time, with such stacks. A thread pool
+/// would panic if it didn't.
 pub fn can_start_threads(count: usize, stack_bytes: usize) -> bool {
     start_threads(count, stack_bytes).is_ok()
 }
@@ -32,24 +35,31 @@ pub fn can_start_threads(count: usize, stack_bytes: usize) -> bool {
 /// Starts so many threads at the same time, with such stacks, and ends them.
 ///
 /// # Errors
-/// `EAGAIN` at a limit on processes or memory; what a system's filter answers to `clone3` and `clone`.
+/// `EAGAIN` at a limit on processes or memory; what a system's filter answers to `clone3` and
+/// `clone`.
 pub fn start_threads(count: usize, stack_bytes: usize) -> io::Result<()> {
     let (release, held) = channel::<()>();
     let held = Arc::new(Mutex::new(held));
     let start = |_| {
         let held = held.clone();
         // Until the other end is let go.
-        std::thread::Builder::new().stack_size(stack_bytes).spawn(move || held.lock().is_ok_and(|held| held.recv().is_err()))
+        std::thread::Builder::new()
+            .stack_size(stack_bytes)
+            .spawn(move || held.lock().is_ok_and(|held| held.recv().is_err()))
     };
     let started: Vec<_> = (0..count).map(start).collect();
     drop(release);
     let failed = |_| io::Error::other("a thread panicked");
-    started.into_iter().try_for_each(|thread| thread.and_then(|thread| thread.join().map(drop).map_err(failed)))
+    started
+        .into_iter()
+        .try_for_each(|thread| thread.and_then(|thread| thread.join().map(drop).map_err(failed)))
 }
 
-/// Makes threads possible where `clone3` is refused with an error other than `ENOSYS`, as some containers' profiles do: the C library falls back
-/// on `clone` only for `ENOSYS`. Of several filters that refuse a call the one installed last chooses the error, so this process and its children get a
-/// filter that answers `ENOSYS`. Does nothing where `clone3` isn't refused. Sources: clone(2), seccomp(2).
+/// Makes threads possible where `clone3` is refused with an error other than `ENOSYS`, as some
+/// containers' profiles do: the C library falls back on `clone` only for `ENOSYS`. Of several
+/// filters that refuse a call the one installed last chooses the error, so this process and its
+/// children get a filter that answers `ENOSYS`. Does nothing where `clone3` isn't refused. Sources:
+/// clone(2), seccomp(2).
 ///
 /// # Errors
 /// If the filter is refused: threads can't be started then, either.
@@ -63,7 +73,9 @@ pub fn fall_back_on_clone() -> nix::Result<()> {
 /// Whether `clone3` is known and allowed. Starts nothing.
 pub(super) fn try_clone3() -> nix::Result<()> {
     // SAFETY: without arguments the kernel starts nothing, and answers EINVAL.
-    match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::c_void>(), 0usize) }) {
+    match Errno::result(unsafe {
+        libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::c_void>(), 0usize)
+    }) {
         Err(Errno::EINVAL) | Ok(_) => Ok(()),
         Err(errno) => Err(errno),
     }
@@ -86,5 +98,8 @@ fn answer_enosys(number: u32) -> nix::Result<()> {
     // Without it only a privileged process may install a filter. This program executes no other.
     nix::sys::prctl::set_no_new_privs()?;
     // SAFETY: the kernel copies the program, whose steps live as long as the call.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) }).map(drop)
+    Errno::result(unsafe {
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+    })
+    .map(drop)
 }

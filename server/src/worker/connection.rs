@@ -1,8 +1,8 @@
 //! A client's socket, as the threads of a worker share it.
 //!
-//! Its input belongs to one thread at a time. In a [`super::pair`] the epoll registration is one-shot: an event gives the
-//! input to the receive thread; a batch in the queue passes it on to the send thread; arming the socket again gives it
-//! back to the kernel.
+//! Its input belongs to one thread at a time. In a [`super::pair`] the epoll registration is
+//! one-shot: an event gives the input to the receive thread; a batch in the queue passes it on to
+//! the send thread; arming the socket again gives it back to the kernel.
 
 use crate::sys::socket::{consume, is_all_acknowledged, set_receive_low_water, unread};
 use forkchat_common::ids::SessionId;
@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Lines that one peek may make of what it found: a batch of them fits the smallest ring's batch, see [`super::input::PEEK_BYTES_MAX`].
+/// Lines that one peek may make of what it found: a batch of them fits the smallest ring's batch,
+/// see [`super::input::PEEK_BYTES_MAX`].
 pub const LINES_PER_PEEK_MAX: u32 = 256;
 
 /// How many lines one peek may take where so many are allowed.
@@ -21,18 +22,19 @@ pub fn lines_per_peek(allowed: u64) -> u32 {
     u32::try_from(allowed).unwrap_or(u32::MAX).min(LINES_PER_PEEK_MAX)
 }
 
-/// Lines of a new connection's first look: so few that its budget lasts even if each is the costliest
-/// command.
+/// Lines of a new connection's first look: so few that its budget lasts even if each is the
+/// costliest command.
 pub const LINES_OF_FIRST_LOOK: u32 = (RATE_BURST_LINES / COMMAND_COST_MAX) as u32;
 
-/// In the data of an epoll event: the connection isn't read, only its end is of interest. No session id
-/// has this bit: serial numbers don't come so far.
+/// In the data of an epoll event: the connection isn't read, only its end is of interest. No
+/// session id has this bit: serial numbers don't come so far.
 pub const WATCHED: u64 = 1 << 62;
 
 /// How long a closing connection's peer may take to send its end of input.
 pub const LINGER: Duration = Duration::from_secs(2);
-/// When the peer has had so long for the last words, and its kernel has them all, more input ends the connection at once, by a reset:
-/// somebody pressed Enter in an `nc` that has printed the goodbye, and it notices only so.
+/// When the peer has had so long for the last words, and its kernel has them all, more input ends
+/// the connection at once, by a reset: somebody pressed Enter in an `nc` that has printed the
+/// goodbye, and it notices only so.
 pub const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How much input of a closing connection is thrown away at a time.
 pub const DISCARD_BYTES: usize = 1 << 20;
@@ -55,7 +57,8 @@ pub struct Connection {
     lines_max: AtomicU32,
     /// The socket's low-water mark, to set it only when it changes.
     low_water: AtomicU32,
-    /// Whether the next input byte belongs to a line that is too long. Written by whoever has the input.
+    /// Whether the next input byte belongs to a line that is too long. Written by whoever has the
+    /// input.
     in_long_line: AtomicBool,
     /// Whether epoll knows it: from the first time it is armed.
     is_registered: AtomicBool,
@@ -110,7 +113,8 @@ impl Connection {
     pub fn consume(&self, len: usize) {
         let mut left = len;
         while left > 0 {
-            // They were peeked, so they are there; an error means that the connection broke meanwhile, and then the input is over.
+            // They were peeked, so they are there; an error means that the connection broke
+            // meanwhile, and then the input is over.
             match consume(self.socket.as_fd(), left) {
                 Ok(0) | Err(_) => break,
                 Ok(taken) => left -= taken,
@@ -119,8 +123,8 @@ impl Connection {
         self.consumed.fetch_add((len - left) as u64, Ordering::Relaxed);
     }
 
-    /// Has `epoll` tell once when there is more than the `rest` bytes of an unfinished line that are in the kernel already.
-    /// False if the system can't do that now.
+    /// Has `epoll` tell once when there is more than the `rest` bytes of an unfinished line that
+    /// are in the kernel already. False if the system can't do that now.
     pub fn arm(&self, epoll: &Epoll, rest: usize, lines_max: u32) -> bool {
         self.allow(lines_max);
         self.expect_more_than(rest);
@@ -128,8 +132,8 @@ impl Connection {
         self.register(epoll, EpollEvent::new(flags, self.session.0))
     }
 
-    /// Has `epoll` tell once if the peer resets the connection, and of nothing else. False if the system
-    /// can't do that now.
+    /// Has `epoll` tell once if the peer resets the connection, and of nothing else. False if the
+    /// system can't do that now.
     pub fn watch(&self, epoll: &Epoll) -> bool {
         // EPOLLERR and EPOLLHUP are always reported. Source: epoll_ctl(2).
         self.register(epoll, EpollEvent::new(EpollFlags::EPOLLONESHOT, self.session.0 | WATCHED))
@@ -137,7 +141,11 @@ impl Connection {
 
     fn register(&self, epoll: &Epoll, mut event: EpollEvent) -> bool {
         let is_known = self.is_registered.load(Ordering::Relaxed);
-        let armed = if is_known { epoll.modify(&self.socket, &mut event) } else { epoll.add(&self.socket, event) };
+        let armed = if is_known {
+            epoll.modify(&self.socket, &mut event)
+        } else {
+            epoll.add(&self.socket, event)
+        };
         self.is_registered.store(is_known || armed.is_ok(), Ordering::Relaxed);
         armed.is_ok()
     }
@@ -147,7 +155,8 @@ impl Connection {
         self.lines_max.store(lines_max, Ordering::Relaxed);
     }
 
-    /// From now on it counts as readable when there is more than the `rest` bytes of an unfinished line that are in the kernel already.
+    /// From now on it counts as readable when there is more than the `rest` bytes of an unfinished
+    /// line that are in the kernel already.
     pub fn expect_more_than(&self, rest: usize) {
         let low_water = rest as u32 + 1;
         if self.low_water.swap(low_water, Ordering::Relaxed) != low_water {
@@ -156,24 +165,28 @@ impl Connection {
         }
     }
 
-    /// Throws away what came before the sending side is shut: it was sent before the goodbye was read. Whether it is no more than a line end: then it may
-    /// be somebody's Enter behind the goodbye all the same, which was faster than this.
+    /// Throws away what came before the sending side is shut: it was sent before the goodbye was
+    /// read. Whether it is no more than a line end: then it may be somebody's Enter behind the
+    /// goodbye all the same, which was faster than this.
     pub fn discard_what_is_there(&self) -> bool {
         matches!(consume(self.socket.as_fd(), DISCARD_BYTES), Ok(1..=LINE_END_BYTES_MAX))
     }
 
-    /// Whether the peer has received everything that it was sent, and had time to read it: `since` is when its output was shut here.
+    /// Whether the peer has received everything that it was sent, and had time to read it: `since`
+    /// is when its output was shut here.
     pub fn has_had_the_last_words(&self, since: Instant) -> bool {
         since.elapsed() >= LAST_WORDS && is_all_acknowledged(self.socket.as_fd())
     }
 
-    /// When the last descriptor is closed, the connection is reset: what the kernel still holds for the peer is let go, and the peer notices.
+    /// When the last descriptor is closed, the connection is reset: what the kernel still holds for
+    /// the peer is let go, and the peer notices.
     pub fn reset_when_closed(&self) {
         // If it can't be had, the connection ends as others do.
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 
-    /// Has `epoll` forget it. Before the descriptor is closed: the supervisor holds a duplicate, so a registration would outlive it.
+    /// Has `epoll` forget it. Before the descriptor is closed: the supervisor holds a duplicate, so
+    /// a registration would outlive it.
     pub fn disarm(&self, epoll: &Epoll) {
         if self.is_registered.swap(false, Ordering::Relaxed) {
             // Fails only for what isn't registered.

@@ -1,7 +1,8 @@
-//! Cuts output bytes into datagrams, and numbers these so that a program can see which of them were lost.
+//! Cuts output bytes into datagrams, and numbers these so that a program can see which of them were
+//! lost.
 //!
-//! Ids can't show it: they also skip records of other rooms. So the first line of a datagram, if it has tags, gets one
-//! more: `@id=1042;datagram=7;time=…`.
+//! Ids can't show it: they also skip records of other rooms. So the first line of a datagram, if it
+//! has tags, gets one more: `@id=1042;datagram=7;time=…`.
 
 use forkchat_common::limits::DATAGRAM_BYTES_MAX;
 
@@ -14,8 +15,9 @@ pub struct Datagram {
     pub bytes: Vec<u8>,
 }
 
-/// Cuts the next datagram off `output`, which starts with a line's start: as many whole lines as fit, or one line that is longer by itself.
-/// `number` counts the session's datagrams, this one included.
+/// Cuts the next datagram off `output`, which starts with a line's start: as many whole lines as
+/// fit, or one line that is longer by itself. `number` counts the session's datagrams, this one
+/// included.
 pub fn cut(output: &[u8], number: u64) -> Datagram {
     let head = id_tag(output);
     let tag = if head > 0 { format!(";datagram={number}") } else { String::new() };
@@ -24,7 +26,8 @@ pub fn cut(output: &[u8], number: u64) -> Datagram {
     Datagram { taken, bytes }
 }
 
-/// The length of the `@id=…` that a line with tags begins with; 0 if it has none. The digits are ASCII in every charset that there is.
+/// The length of the `@id=…` that a line with tags begins with; 0 if it has none. The digits are
+/// ASCII in every charset that there is.
 fn id_tag(line: &[u8]) -> usize {
     const HEAD: &[u8] = b"@id=";
     let Some(rest) = line.strip_prefix(HEAD) else { return 0 };
@@ -47,13 +50,21 @@ mod tests {
     fn a_datagram_holds_whole_lines_and_a_long_one_goes_alone() {
         let untagged = |bytes: &[u8]| {
             let datagram = cut(bytes, 7);
-            assert_eq!(datagram.bytes, bytes[..datagram.taken], "lines without tags are sent as they are");
+            assert_eq!(
+                datagram.bytes,
+                bytes[..datagram.taken],
+                "lines without tags are sent as they are"
+            );
             datagram.taken
         };
         assert_eq!(untagged(b"one\ntwo\n"), 8);
         assert_eq!(untagged(&[&[b'x'; 99], &b"\n"[..]].concat().repeat(20)), 1_200);
         assert_eq!(untagged(&[&[b'x'; 3_000], &b"\nshort\n"[..]].concat()), 3_001);
-        assert_eq!(untagged(b"* hi\n@id=5;time=x [#a] b: c\n"), 28, "only a datagram's first line has the number");
+        assert_eq!(
+            untagged(b"* hi\n@id=5;time=x [#a] b: c\n"),
+            28,
+            "only a datagram's first line has the number"
+        );
     }
 
     #[test]
@@ -61,7 +72,10 @@ mod tests {
         let output = b"@id=1042;time=x;event=pong * pong\n@id=1043;time=y * hi\n";
         let datagram = cut(output, 12);
         assert_eq!(datagram.taken, output.len());
-        assert_eq!(datagram.bytes, b"@id=1042;datagram=12;time=x;event=pong * pong\n@id=1043;time=y * hi\n");
+        assert_eq!(
+            datagram.bytes,
+            b"@id=1042;datagram=12;time=x;event=pong * pong\n@id=1043;time=y * hi\n"
+        );
     }
 
     #[test]
@@ -69,10 +83,18 @@ mod tests {
         let line = [&b"@id=1;time="[..], &[b'x'; 88], b"\n"].concat();
         for (number, lines) in [(1, 11), (u64::MAX, 11)] {
             let datagram = cut(&line.repeat(20), number);
-            assert_eq!((datagram.taken, datagram.bytes.len() <= DATAGRAM_BYTES_MAX), (lines * 100, true));
+            assert_eq!(
+                (datagram.taken, datagram.bytes.len() <= DATAGRAM_BYTES_MAX),
+                (lines * 100, true)
+            );
         }
-        let exact = [&b"@id=1;time="[..], &[b'x'; DATAGRAM_BYTES_MAX - 11 - 11 - 1], b"\n"].concat();
+        let exact =
+            [&b"@id=1;time="[..], &[b'x'; DATAGRAM_BYTES_MAX - 11 - 11 - 1], b"\n"].concat();
         assert_eq!(cut(&exact.repeat(2), 7).bytes.len(), DATAGRAM_BYTES_MAX);
-        assert_eq!(cut(&exact.repeat(2), 10).bytes.len(), DATAGRAM_BYTES_MAX + 1, "alone, and longer by its number");
+        assert_eq!(
+            cut(&exact.repeat(2), 10).bytes.len(),
+            DATAGRAM_BYTES_MAX + 1,
+            "alone, and longer by its number"
+        );
     }
 }

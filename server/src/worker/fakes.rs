@@ -1,4 +1,5 @@
-//! What the tests use in place of the outside: sockets in memory, and the configuration that a supervisor would give.
+//! What the tests use in place of the outside: sockets in memory, and the configuration that a
+//! supervisor would give.
 
 use super::sockets::{Sockets, Written};
 use super::udp::UdpConfig;
@@ -16,7 +17,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// The sockets of a worker and all its peers. They outlive it, as the kernel's do: a successor is given its predecessor's.
+/// The sockets of a worker and all its peers. They outlive it, as the kernel's do: a successor is
+/// given its predecessor's.
 #[derive(Debug, Default)]
 pub(super) struct FakeSockets {
     /// Bytes that one write takes; with 0 every socket is blocked.
@@ -109,7 +111,8 @@ impl Sockets for FakeSockets {
 
     fn positions(&mut self, session: SessionId) -> Option<Positions> {
         let taken = self.consumed.get(&session).map_or(0, |&bytes| bytes as u64);
-        let positions = Positions { taken, handed_over: self.heard(session).len() as u64, is_closed: false };
+        let positions =
+            Positions { taken, handed_over: self.heard(session).len() as u64, is_closed: false };
         (!self.unreadable.contains(&session)).then_some(positions)
     }
 

@@ -1,4 +1,5 @@
-//! The input that the receive side hands to the send side, and how peeked bytes become it. Pure: bytes in, a batch out.
+//! The input that the receive side hands to the send side, and how peeked bytes become it. Pure:
+//! bytes in, a batch out.
 
 use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
@@ -12,8 +13,9 @@ use forkchat_common::telnet::has_command;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-/// Bytes that are looked at at a time. With [`super::connection::LINES_PER_PEEK_MAX`] lines in them, each with a record's header and
-/// rounded up to whole blocks, they fit a sixteenth of the smallest ring.
+/// Bytes that are looked at at a time. With [`super::connection::LINES_PER_PEEK_MAX`] lines in
+/// them, each with a record's header and rounded up to whole blocks, they fit a sixteenth of the
+/// smallest ring.
 pub const PEEK_BYTES_MAX: usize = 32 * 1024;
 
 /// One thing that came in. `C` is what a connection is: a socket, or a simulated one.
@@ -67,7 +69,8 @@ pub struct Lines {
     pub count: u64,
     /// Bytes to consume once they are appended.
     pub consume: usize,
-    /// Bytes of an unfinished line that stay in the kernel; 0 also if there are more lines than were allowed.
+    /// Bytes of an unfinished line that stay in the kernel; 0 also if there are more lines than
+    /// were allowed.
     pub rest: usize,
     /// Why no more input will come, if so: the last record says it.
     pub ends: Option<CloseReason>,
@@ -88,7 +91,14 @@ pub enum Behind {
 
 impl Lines {
     /// Makes records of what was peeked at `offset` of a session's input.
-    pub fn of(session: SessionId, bytes: &[u8], offset: u64, in_long_line: bool, behind: Behind, lines_max: usize) -> Lines {
+    pub fn of(
+        session: SessionId,
+        bytes: &[u8],
+        offset: u64,
+        in_long_line: bool,
+        behind: Behind,
+        lines_max: usize,
+    ) -> Lines {
         // Another protocol's request may have no LF, and what stands behind its first line belongs
         // to it.
         if offset == 0
@@ -97,17 +107,22 @@ impl Lines {
             return Lines::beginning(session, beginning, offset);
         }
         let mut lines = Lines::default();
-        // At once, for lines of usual length: another thread frees it, and the two get in each other's way at each step of its growth.
+        // At once, for lines of usual length: another thread frees it, and the two get in each
+        // other's way at each step of its growth.
         lines.batch.reserve(2 * bytes.len().min(lines_max.saturating_mul(128)));
         // What follows a command with a long answer is read when the answer is complete.
         let mut is_cut_short = false;
-        let cut = cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
-            let fact = fact_of(piece);
-            lines.batch.push(|payload| Record { session, input_end: offset + end as u64, fact }.encode(payload));
-            lines.count += 1;
-            is_cut_short = matches!(piece, Piece::Line(line) if may_have_long_answer(line)) || lines.count as usize >= lines_max;
-            if is_cut_short { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let cut =
+            cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
+                let fact = fact_of(piece);
+                lines.batch.push(|payload| {
+                    Record { session, input_end: offset + end as u64, fact }.encode(payload)
+                });
+                lines.count += 1;
+                is_cut_short = matches!(piece, Piece::Line(line) if may_have_long_answer(line))
+                    || lines.count as usize >= lines_max;
+                if is_cut_short { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
         lines.consume = cut.committed + cut.skipped;
         lines.in_long_line = cut.in_long_line;
         let mut left = bytes.len() - lines.consume;
@@ -137,7 +152,11 @@ impl Lines {
     }
 
     fn push_beginning(&mut self, session: SessionId, bytes: &[u8], offset: u64) {
-        let record = Record { session, input_end: offset + bytes.len() as u64, fact: Fact::LineBegins(bytes) };
+        let record = Record {
+            session,
+            input_end: offset + bytes.len() as u64,
+            fact: Fact::LineBegins(bytes),
+        };
         self.batch.push(|payload| record.encode(payload));
         self.count += 1;
         self.consume += bytes.len();
@@ -174,12 +193,19 @@ mod tests {
     use forkchat_common::ids::{Micros, Slot};
 
     fn facts(lines: &Lines) -> String {
-        let log =
-            crate::event_log::EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+        let log = crate::event_log::EventLog::create(Geometry {
+            ring_bytes: 1 << 20,
+            slots: 1,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
         let mut reader = crate::event_log::Reader::new(log, log.join(Slot(0)).unwrap().0);
         log.append(Slot(0), &lines.batch, Micros(0)).unwrap();
         let told = |payload| match Record::decode(payload).unwrap() {
-            Record { fact: Fact::Line(line), input_end, .. } => format!("{}@{input_end} ", String::from_utf8_lossy(line)),
+            Record { fact: Fact::Line(line), input_end, .. } => {
+                format!("{}@{input_end} ", String::from_utf8_lossy(line))
+            }
             Record { fact, .. } => format!("{fact:?} "),
         };
         reader.fetch(10_000).map(|entry| told(entry.payload)).collect()
@@ -206,7 +232,8 @@ mod tests {
 
     #[test]
     fn another_protocols_request_is_taken_whole_and_only_at_the_beginning() {
-        let (session, request) = (SessionId::new(1, 0), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n/nick ceo\n");
+        let (session, request) =
+            (SessionId::new(1, 0), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n/nick ceo\n");
         let taken = Lines::of(session, request, 0, false, Behind::EndOfInput, 10);
         assert_eq!((taken.consume, taken.count, taken.ends), (request.len(), 1, None));
         assert!(facts(&taken).starts_with("LineBegins("));
@@ -232,7 +259,12 @@ mod tests {
 
     #[test]
     fn what_one_peek_makes_fits_a_batch_of_the_smallest_ring() {
-        let geometry = Geometry { ring_bytes: RING_BYTES_MIN, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 };
+        let geometry = Geometry {
+            ring_bytes: RING_BYTES_MIN,
+            slots: 1,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        };
         // The worst case: each line as long as it must be to take the most of the ring.
         let of_lines = |length: usize| {
             let mut bytes = Vec::new();
@@ -243,11 +275,23 @@ mod tests {
             (length, bytes)
         };
         let of_telnet = (usize::MAX, b"\xff\xf1".repeat(PEEK_BYTES_MAX / 2));
-        for (length, bytes) in [0, 1, 38, 39, 40, 127].map(of_lines).into_iter().chain([of_telnet]) {
+        for (length, bytes) in [0, 1, 38, 39, 40, 127].map(of_lines).into_iter().chain([of_telnet])
+        {
             let id = SessionId(u64::MAX >> 1);
-            let lines = Lines::of(id, &bytes, u64::MAX / 2, false, Behind::EndOfInput, LINES_PER_PEEK_MAX as usize);
+            let lines = Lines::of(
+                id,
+                &bytes,
+                u64::MAX / 2,
+                false,
+                Behind::EndOfInput,
+                LINES_PER_PEEK_MAX as usize,
+            );
             // And room for the session's Opened and Arrived.
-            assert!(lines.batch.blocks() + 4 <= geometry.batch_blocks_max(), "lines of {length}: {} blocks", lines.batch.blocks());
+            assert!(
+                lines.batch.blocks() + 4 <= geometry.batch_blocks_max(),
+                "lines of {length}: {} blocks",
+                lines.batch.blocks()
+            );
         }
     }
 }

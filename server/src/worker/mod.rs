@@ -1,5 +1,6 @@
-//! A worker: serves connections and applies the log. This folder holds what is the same in every concurrency model, and
-//! the pair of threads that two of them use. What differs is in [`crate::models`].
+//! A worker: serves connections and applies the log. This folder holds what is the same in every
+//! concurrency model, and the pair of threads that two of them use. What differs is in
+//! [`crate::models`].
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -19,8 +20,8 @@
 //! | `udp` | UDP sessions: cookies, addresses, admission |
 //! | `udp_socket`, `datagram` | their socket; output bytes to datagrams |
 //!
-//! A worker holds nothing that is not in the log, the kernel or a snapshot. A panic in any of its threads ends the
-//! process.
+//! A worker holds nothing that is not in the log, the kernel or a snapshot. A panic in any of its
+//! threads ends the process.
 
 pub mod connection;
 mod datagram;

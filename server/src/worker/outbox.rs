@@ -27,11 +27,14 @@ pub(super) struct Outbox {
     pub(super) resumes_at: Sequence,
     /// Output bytes rendered since the session began.
     pub(super) rendered: u64,
-    /// Of those, the bytes that a predecessor handed to the kernel; [`ALL`] if nobody need be told anything of it any more.
+    /// Of those, the bytes that a predecessor handed to the kernel; [`ALL`] if nobody need be told
+    /// anything of it any more.
     pub(super) taken: u64,
-    /// Writes that the socket took since the session began. Over UDP each was a datagram, and one that got lost on the way counts.
+    /// Writes that the socket took since the session began. Over UDP each was a datagram, and one
+    /// that got lost on the way counts.
     pub(super) writes: u64,
-    /// The latest turn that rendered something: where in the log, and behind how many rendered bytes, it began.
+    /// The latest turn that rendered something: where in the log, and behind how many rendered
+    /// bytes, it began.
     pub(super) mark: (Sequence, u64),
     /// While something of them is not out: the turns before that.
     pub(super) earlier_marks: VecDeque<(Sequence, u64)>,
@@ -90,7 +93,11 @@ impl Outbox {
     /// Memory that it takes, without what it keeps while it is idle. What is on its way of a
     /// session that was given up goes with its connection.
     pub(super) fn memory(&self) -> usize {
-        if self.given_up.is_some() { 0 } else { self.bytes.capacity().saturating_sub(IDLE_BYTES_MAX) + self.in_flight }
+        if self.given_up.is_some() {
+            0
+        } else {
+            self.bytes.capacity().saturating_sub(IDLE_BYTES_MAX) + self.in_flight
+        }
     }
 
     /// Brings its part of `total` up to date.
@@ -114,7 +121,8 @@ impl Outbox {
                     self.writes += 1;
                 }
                 Written::Blocked => self.is_blocked = true,
-                // The peer is gone: counts as written to the end. That it is gone is told by its input.
+                // The peer is gone: counts as written to the end. That it is gone is told by its
+                // input.
                 Written::Gone => self.start = self.bytes.len(),
             }
         }
@@ -131,7 +139,8 @@ impl Outbox {
 
     /// Takes over what a predecessor had not handed to the kernel.
     pub(super) fn resume(&mut self, checkpoint: Checkpoint, taken: u64) {
-        (self.resumes_at, self.rendered, self.writes) = (checkpoint.sequence, checkpoint.offset, checkpoint.writes);
+        (self.resumes_at, self.rendered, self.writes) =
+            (checkpoint.sequence, checkpoint.offset, checkpoint.writes);
         (self.taken, self.mark) = (taken, (checkpoint.sequence, checkpoint.offset));
     }
 
@@ -145,13 +154,16 @@ impl Outbox {
 
     pub(super) fn end(&mut self, ending: Option<Ending>) {
         // With bytes missing in between, last words would only mislead.
-        self.ending = ending.map(|ending| if self.given_up.is_some() { Ending::Drop } else { ending });
+        self.ending =
+            ending.map(|ending| if self.given_up.is_some() { Ending::Drop } else { ending });
     }
 
     /// While something is not out: the latest mark that is not behind its first byte.
     pub(super) fn mark_behind(&mut self) -> (Sequence, u64) {
         let out = self.out();
-        while !self.earlier_marks.is_empty() && self.earlier_marks.get(1).unwrap_or(&self.mark).1 <= out {
+        while !self.earlier_marks.is_empty()
+            && self.earlier_marks.get(1).unwrap_or(&self.mark).1 <= out
+        {
             self.earlier_marks.pop_front();
         }
         *self.earlier_marks.front().unwrap_or(&self.mark)
@@ -169,6 +181,13 @@ impl Outbox {
                 (position, self.rendered, false)
             }
         };
-        Checkpoint { session: self.session, slot, sequence, offset, writes: self.writes, is_lagging }
+        Checkpoint {
+            session: self.session,
+            slot,
+            sequence,
+            offset,
+            writes: self.writes,
+            is_lagging,
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The output of each session of this worker, and how much of it has been written.
 //!
-//! An outbox is bounded: a client that does not read its output is disconnected (`--sendq`), and nothing waits for it.
-//! All outboxes of a worker together are bounded, too ([`Bounds`]): many slow readers, each within `--sendq`, must not
-//! take the server's memory. After each turn a session's checkpoint goes to its cell in shared memory;
-//! `event_log/cells.rs` explains what it means.
+//! An outbox is bounded: a client that does not read its output is disconnected (`--sendq`), and
+//! nothing waits for it. All outboxes of a worker together are bounded, too ([`Bounds`]): many slow
+//! readers, each within `--sendq`, must not take the server's memory. After each turn a session's
+//! checkpoint goes to its cell in shared memory; `event_log/cells.rs` explains what it means.
 
 use super::outbox::{ALL, IDLE_BYTES_MAX, Outbox};
 use super::sockets::Sockets;
@@ -55,17 +55,20 @@ pub struct Outboxes {
     turn_start: Sequence,
     /// The record that is being applied.
     now: Sequence,
-    /// No outbox wants anything that comes of a record before this: what a worker that takes over must apply, and nobody must be told again.
+    /// No outbox wants anything that comes of a record before this: what a worker that takes over
+    /// must apply, and nobody must be told again.
     silent_before: Sequence,
     /// Deliveries in this turn.
     tells: usize,
-    /// Whether the record that is being applied is of this worker's recording: then it is the one who wakes those who should know.
+    /// Whether the record that is being applied is of this worker's recording: then it is the one
+    /// who wakes those who should know.
     is_own: bool,
     /// By slot: whether another worker has somebody to tell and is to be woken.
     others: Vec<bool>,
     /// The addresses of UDP sessions that began since the last call of [`Outboxes::take_peers`].
     peers: Vec<(SessionId, UdpPath)>,
-    /// UDP sessions whose client has to prove its address, since the last call of [`Outboxes::take_challenged`].
+    /// UDP sessions whose client has to prove its address, since the last call of
+    /// [`Outboxes::take_challenged`].
     challenged: Vec<SessionId>,
     /// Whether there is a question for the journal.
     is_asked: bool,
@@ -73,7 +76,8 @@ pub struct Outboxes {
     answered: Vec<SessionId>,
     /// Lists that have another part, since the last call of [`Outboxes::take_continuing`].
     continuing: Vec<(SessionId, Sequence, u32)>,
-    /// Addresses that have exceeded their budget since the last call of [`Outboxes::take_exceeded`].
+    /// Addresses that have exceeded their budget since the last call of
+    /// [`Outboxes::take_exceeded`].
     exceeded: Vec<AddressBlock>,
 }
 
@@ -115,8 +119,9 @@ impl Outboxes {
         }
     }
 
-    /// Makes the outbox of a session that is known from a snapshot, or may be opened by a record that a predecessor has appended. Of its bytes the
-    /// predecessor has handed `taken` to the kernel; `checkpoint` is the effective one, `None` for a session that is in no snapshot.
+    /// Makes the outbox of a session that is known from a snapshot, or may be opened by a record
+    /// that a predecessor has appended. Of its bytes the predecessor has handed `taken` to the
+    /// kernel; `checkpoint` is the effective one, `None` for a session that is in no snapshot.
     pub fn resume(&mut self, session: SessionId, checkpoint: Option<Checkpoint>, taken: u64) {
         let outbox = self.make(session);
         match checkpoint {
@@ -132,11 +137,13 @@ impl Outboxes {
 
     /// Has the next flush look at every outbox.
     pub fn mark_all_dirty(&mut self) {
-        let sessions: Vec<SessionId> = self.boxes.iter().flatten().map(|outbox| outbox.session).collect();
+        let sessions: Vec<SessionId> =
+            self.boxes.iter().flatten().map(|outbox| outbox.session).collect();
         sessions.into_iter().for_each(|session| self.mark_dirty(session));
     }
 
-    /// Whether the kernel was handed more than was ever rendered, which can't be: the two don't speak of the same bytes.
+    /// Whether the kernel was handed more than was ever rendered, which can't be: the two don't
+    /// speak of the same bytes.
     pub fn is_astray(&self, session: SessionId) -> bool {
         self.look_at(session).is_some_and(|outbox| outbox.taken > outbox.rendered)
     }
@@ -227,13 +234,16 @@ impl Outboxes {
 
     fn relieve_all<S: Sockets>(&mut self, sockets: &mut S) {
         let counted = |outbox: &Outbox| (outbox.counted > 0).then_some(outbox.session);
-        let sessions: Vec<SessionId> = self.boxes.iter().flatten().filter_map(|outbox| counted(outbox)).collect();
+        let sessions: Vec<SessionId> =
+            self.boxes.iter().flatten().filter_map(|outbox| counted(outbox)).collect();
         for &session in &sessions {
             self.try_to_write(session, sockets, IDLE_BYTES_MAX);
         }
         let enough = self.bounds.together - self.bounds.together / RELIEF_SHARE;
-        let mut by_memory: Vec<(usize, SessionId)> =
-            sessions.into_iter().filter_map(|session| Some((self.look_at(session)?.counted, session))).collect();
+        let mut by_memory: Vec<(usize, SessionId)> = sessions
+            .into_iter()
+            .filter_map(|session| Some((self.look_at(session)?.counted, session)))
+            .collect();
         by_memory.sort_unstable_by_key(|&(counted, session)| (Reverse(counted), session));
         for (_, session) in by_memory {
             if self.memory <= enough {
@@ -245,7 +255,12 @@ impl Outboxes {
 
     /// Writes what the socket takes, and waits a moment for what only waits for its turn while more
     /// than `enough` is not out. Returns how much is not.
-    fn try_to_write<S: Sockets>(&mut self, session: SessionId, sockets: &mut S, enough: usize) -> usize {
+    fn try_to_write<S: Sockets>(
+        &mut self,
+        session: SessionId,
+        sockets: &mut S,
+        enough: usize,
+    ) -> usize {
         let Some(outbox) = self.get(session) else { return 0 };
         // It may take more by now, only nobody has had the time to hear of it.
         outbox.is_blocked = false;
@@ -289,8 +304,14 @@ impl Outboxes {
         }
     }
 
-    /// Writes what can be written, once per session, and ends those that have ended and are written.
-    pub fn flush<S: Sockets>(&mut self, sockets: &mut S, log: &EventLog, position: Sequence) -> Flushed {
+    /// Writes what can be written, once per session, and ends those that have ended and are
+    /// written.
+    pub fn flush<S: Sockets>(
+        &mut self,
+        sockets: &mut S,
+        log: &EventLog,
+        position: Sequence,
+    ) -> Flushed {
         let mut flushed = Flushed::default();
         let far_behind = log.geometry().ring_blocks() / 8;
         for session in std::mem::take(&mut self.in_flight) {
@@ -303,17 +324,26 @@ impl Outboxes {
             outbox.is_dirty = false;
             if outbox.ending != Some(Ending::Drop) {
                 outbox.write(sockets);
-                // A quarter of the ring behind it couldn't be followed, and that isn't its fault while it only waits for its turn.
-                while outbox.in_flight > 0 && position.blocks_since(outbox.mark_behind().0) > far_behind && sockets.hurry(session) {
+                // A quarter of the ring behind it couldn't be followed, and that isn't its fault
+                // while it only waits for its turn.
+                while outbox.in_flight > 0
+                    && position.blocks_since(outbox.mark_behind().0) > far_behind
+                    && sockets.hurry(session)
+                {
                     outbox.write(sockets);
                 }
             }
             outbox.count(&mut self.memory);
             match outbox.ending {
                 Some(ending) if ending == Ending::Drop || outbox.behind() == 0 => {
-                    // That all of it is out: until its connection is ended a successor may have to know. A later session may have the cell
-                    // if it was ended before this worker began.
-                    if ending == Ending::Finish && log.checkpoint(session.cell()).is_some_and(|checkpoint| checkpoint.session == session) {
+                    // That all of it is out: until its connection is ended a successor may have to
+                    // know. A later session may have the cell if it was ended before this worker
+                    // began.
+                    if ending == Ending::Finish
+                        && log
+                            .checkpoint(session.cell())
+                            .is_some_and(|checkpoint| checkpoint.session == session)
+                    {
                         log.store_checkpoint(outbox.checkpoint(me, position));
                     }
                     self.empty_cell(session.cell());
@@ -335,7 +365,8 @@ impl Outboxes {
         flushed
     }
 
-    /// Whether something is on its way to the kernel: that it has come there is noticed in a later turn.
+    /// Whether something is on its way to the kernel: that it has come there is noticed in a later
+    /// turn.
     pub fn is_in_flight(&self) -> bool {
         !self.in_flight.is_empty()
     }
@@ -345,7 +376,8 @@ impl Outboxes {
         !self.warm.is_empty()
     }
 
-    /// Gives back the memory of those that were told nothing since the last call, and have nothing to write: idle connections are many.
+    /// Gives back the memory of those that were told nothing since the last call, and have nothing
+    /// to write: idle connections are many.
     pub fn tidy(&mut self) {
         let mut warm = std::mem::take(&mut self.warm);
         warm.retain(|&session| {
@@ -359,10 +391,13 @@ impl Outboxes {
         self.warm = warm;
     }
 
-    /// The other workers that were found to have somebody to tell of what this one has recorded, since the last call. Of what others recorded they
-    /// wake each other themselves; if one dies before it has, the supervisor wakes everyone.
+    /// The other workers that were found to have somebody to tell of what this one has recorded,
+    /// since the last call. Of what others recorded they wake each other themselves; if one dies
+    /// before it has, the supervisor wakes everyone.
     pub fn take_others(&mut self) -> impl Iterator<Item = Slot> {
-        (0..).zip(&mut self.others).filter_map(|(slot, has_somebody)| std::mem::take(has_somebody).then_some(Slot(slot)))
+        (0..)
+            .zip(&mut self.others)
+            .filter_map(|(slot, has_somebody)| std::mem::take(has_somebody).then_some(Slot(slot)))
     }
 
     /// The UDP sessions that began since the last call, and their addresses.
@@ -390,8 +425,8 @@ impl Outboxes {
         std::mem::take(&mut self.answered)
     }
 
-    /// The lists that have another part, found since the last call: whose, which, and how many parts were
-    /// rendered.
+    /// The lists that have another part, found since the last call: whose, which, and how many
+    /// parts were rendered.
     pub fn take_continuing(&mut self) -> Vec<(SessionId, Sequence, u32)> {
         std::mem::take(&mut self.continuing)
     }
@@ -439,14 +474,20 @@ impl Output for Outboxes {
         if slot != self.me {
             return;
         }
-        // There is one already for a session that was taken over, or for a later one in the same cell: then this one's end is in the log, too.
-        let latest = self.boxes.get(session.cell()).and_then(Option::as_ref).map_or(SessionId::NONE, |outbox| outbox.session);
+        // There is one already for a session that was taken over, or for a later one in the same
+        // cell: then this one's end is in the log, too.
+        let latest = self
+            .boxes
+            .get(session.cell())
+            .and_then(Option::as_ref)
+            .map_or(SessionId::NONE, |outbox| outbox.session);
         if latest < session {
             self.make(session);
         }
         let Some(outbox) = self.get(session) else { return };
         if outbox.resumes_at < now && outbox.rendered == 0 {
-            // The first checkpoint is right before it begins, and not where the turn begins: a snapshot may lie between.
+            // The first checkpoint is right before it begins, and not where the turn begins: a
+            // snapshot may lie between.
             (outbox.resumes_at, outbox.mark) = (now, (now, 0));
         }
         if let Some(path) = path {
@@ -473,7 +514,8 @@ impl Output for Outboxes {
         let (turn_start, now, sendq) = (self.turn_start, self.now, self.bounds.sendq);
         self.tells += 1;
         strike(Act::Rendering, bytes);
-        let is_sent_to = |outbox: &&mut Outbox| outbox.given_up.is_none() && outbox.resumes_at <= now;
+        let is_sent_to =
+            |outbox: &&mut Outbox| outbox.given_up.is_none() && outbox.resumes_at <= now;
         let Some(outbox) = find(&mut self.boxes, session).filter(is_sent_to) else { return };
         let start = turn_start.max(outbox.resumes_at);
         if outbox.mark.0 != start {
@@ -503,10 +545,13 @@ impl Output for Outboxes {
     }
 
     fn muted(&mut self, session: SessionId, slot: Slot) {
-        // The predecessor may have told it, and handed over some of it: then nobody knows what the rest of what it handed over was.
+        // The predecessor may have told it, and handed over some of it: then nobody knows what the
+        // rest of what it handed over was.
         let now = self.now;
         let may_have_been_told = |outbox: &&mut Outbox| {
-            outbox.resumes_at <= now && (outbox.rendered + 1..ALL).contains(&outbox.taken) && outbox.given_up.is_none()
+            outbox.resumes_at <= now
+                && (outbox.rendered + 1..ALL).contains(&outbox.taken)
+                && outbox.given_up.is_none()
         };
         if slot == self.me
             && let Some(outbox) = self.get(session).filter(may_have_been_told)

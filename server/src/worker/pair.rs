@@ -27,15 +27,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread;
 
-/// Inputs that wait between the two threads. A session has at most one under way, so this bounds the memory that they take.
+/// Inputs that wait between the two threads. A session has at most one under way, so this bounds
+/// the memory that they take.
 const QUEUE: usize = 1_024;
 /// The same for one connection; the queue has its places from the beginning.
 const QUEUE_OF_ONE: usize = 8;
 
-/// Runs a worker in slot `me` until the process is killed, or its connections are over if it ends with them. Returns its exit code.
+/// Runs a worker in slot `me` until the process is killed, or its connections are over if it ends
+/// with them. Returns its exit code.
 pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> i32 {
-    // All that a worker has is made in the thread that uses it: it then lies together in memory, and not in the pages of the parent's that are still shared.
-    let send = thread::Builder::new().name(format!("send {me}")).spawn(move || or_exit("send", start_and_send(log, me, config, start)));
+    // All that a worker has is made in the thread that uses it: it then lies together in memory,
+    // and not in the pages of the parent's that are still shared.
+    let send = thread::Builder::new()
+        .name(format!("send {me}"))
+        .spawn(move || or_exit("send", start_and_send(log, me, config, start)));
     match send.map(thread::JoinHandle::join) {
         // A panic would have ended the process.
         Ok(_) => FINISHED,
@@ -47,21 +52,31 @@ pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start
 }
 
 /// Makes the two threads' parts, starts the receive thread, and is the send thread.
-fn start_and_send(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> io::Result<()> {
+fn start_and_send(
+    log: &'static EventLog,
+    me: Slot,
+    config: ServingConfig,
+    start: Start,
+) -> io::Result<()> {
     let epoll = || Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
     let (input, output): (Arc<Epoll>, Epoll) = (Arc::new(epoll()?), epoll()?);
     // What can't be waited for shows here, and not when the first client is let in.
     for epoll in [&input, &output] {
         unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
     }
-    let (udp_receiver, udp_sender) = start.udp.map(|udp| udp_socket::sides(udp, &output, send_thread::UDP)).transpose()?.unzip();
+    let (udp_receiver, udp_sender) =
+        start.udp.map(|udp| udp_socket::sides(udp, &output, send_thread::UDP)).transpose()?.unzip();
     let asleep: &'static AtomicU32 = Box::leak(Box::default());
     let receive_bell = Arc::new(Doorbell::new(asleep)?);
-    let (inputs, queue) = crossbeam_channel::bounded(if start.ends_with_connections { QUEUE_OF_ONE } else { QUEUE });
+    let (inputs, queue) =
+        crossbeam_channel::bounded(if start.ends_with_connections { QUEUE_OF_ONE } else { QUEUE });
     let (orders, ordered) = crossbeam_channel::unbounded();
     let network = Network::new(input.clone(), output, udp_sender, orders, receive_bell.clone());
-    let share =
-        |Inherited { session, peer, connection }| Inherited { session, peer, connection: Arc::new(Connection::new(session, connection)) };
+    let share = |Inherited { session, peer, connection }| Inherited {
+        session,
+        peer,
+        connection: Arc::new(Connection::new(session, connection)),
+    };
     let inherited: Vec<_> = start.inherited.into_iter().map(share).collect();
     let wiring = Wiring {
         epoll: input,
@@ -77,7 +92,8 @@ fn start_and_send(log: &'static EventLog, me: Slot, config: ServingConfig, start
     let mut receive = ReceiveThread::new(log, me, wiring)?;
     thread::Builder::new().name(format!("receive {me}")).spawn(move || {
         match or_exit("receive", receive.run().map_err(io::Error::from)) {
-            // Its end of the queue goes with it, which the send thread sees between two turns: whom its last one had to wake is awake then.
+            // Its end of the queue goes with it, which the send thread sees between two turns: whom
+            // its last one had to wake is awake then.
             Ended::Finished => drop(receive),
             Ended::SupervisorGone => exit_now(1),
         }

@@ -32,14 +32,26 @@ impl Look {
     }
 }
 
-/// Looks at what has arrived. `flags` is what was said of the socket: by epoll, or by `wait_for_input`; `buffer` is longer than a line
-/// may be; no more than fits into it is looked at, nor more than [`PEEK_BYTES_MAX`].
+/// Looks at what has arrived. `flags` is what was said of the socket: by epoll, or by
+/// `wait_for_input`; `buffer` is longer than a line may be; no more than fits into it is looked at,
+/// nor more than [`PEEK_BYTES_MAX`].
 ///
-/// Only who has the connection's input may look, and one thread of a worker at a time: what it is at is told to the supervisor.
-pub fn look(log: &EventLog, me: Slot, connection: &Connection, buffer: &mut [u8], flags: EpollFlags) -> Look {
+/// Only who has the connection's input may look, and one thread of a worker at a time: what it is
+/// at is told to the supervisor.
+pub fn look(
+    log: &EventLog,
+    me: Slot,
+    connection: &Connection,
+    buffer: &mut [u8],
+    flags: EpollFlags,
+) -> Look {
     let looked_at = buffer.len().min(PEEK_BYTES_MAX);
     let peeked = loop {
-        match recv(connection.as_fd().as_raw_fd(), &mut buffer[..looked_at], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        match recv(
+            connection.as_fd().as_raw_fd(),
+            &mut buffer[..looked_at],
+            MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT,
+        ) {
             Err(Errno::EINTR) => {}
             peeked => break peeked,
         }
@@ -57,17 +69,34 @@ pub fn look(log: &EventLog, me: Slot, connection: &Connection, buffer: &mut [u8]
         connection.consume(lines.consume);
         Look::Skipped
     } else if lines.rest > 0 && cannot_stay(connection, lines.rest) {
-        Look::Lines(Lines::beginning(connection.session, &buffer[..lines.rest], connection.consumed()))
+        Look::Lines(Lines::beginning(
+            connection.session,
+            &buffer[..lines.rest],
+            connection.consumed(),
+        ))
     } else {
         Look::Nothing { rest: lines.rest }
     }
 }
 
-fn decode(log: &EventLog, me: Slot, connection: &Connection, bytes: &[u8], behind: Behind) -> Lines {
+fn decode(
+    log: &EventLog,
+    me: Slot,
+    connection: &Connection,
+    bytes: &[u8],
+    behind: Behind,
+) -> Lines {
     let (session, offset) = (connection.session, connection.consumed());
     log.enter(me, Thread::Receive, Place::Input { session, offset });
     strike(Act::Decoding, bytes);
-    let mut lines = Lines::of(session, bytes, offset, connection.in_long_line(), behind, connection.lines_max());
+    let mut lines = Lines::of(
+        session,
+        bytes,
+        offset,
+        connection.in_long_line(),
+        behind,
+        connection.lines_max(),
+    );
     log.leave(me, Thread::Receive);
     connection.set_in_long_line(lines.in_long_line);
     if reads_first() {
@@ -87,11 +116,14 @@ fn what_is_behind(connection: &Connection, length: usize, flags: EpollFlags) -> 
     if is_broken { Behind::Reset } else { Behind::EndOfInput }
 }
 
-/// Whether the beginning of a line can't wait in the kernel for its end, since the end could never come.
+/// Whether the beginning of a line can't wait in the kernel for its end, since the end could never
+/// come.
 fn cannot_stay(connection: &Connection, rest: usize) -> bool {
     // A look ends at urgent data.
     let is_cut_off = unread(connection.as_fd()).is_ok_and(|unread| unread > rest);
-    // The kernel frees input by whole buffers, and appends to the last: a few bytes may hold so much that the peer is given no window.
-    let holds_too_much = receive_memory(connection.as_fd()).is_ok_and(|(held, may_hold)| held > may_hold / 4);
+    // The kernel frees input by whole buffers, and appends to the last: a few bytes may hold so
+    // much that the peer is given no window.
+    let holds_too_much =
+        receive_memory(connection.as_fd()).is_ok_and(|(held, may_hold)| held > may_hold / 4);
     is_cut_off || holds_too_much
 }

@@ -1,10 +1,11 @@
-//! The receive thread: reads the supervisor's messages, peeks at the clients' input, and hands it to the send thread
-//! through the queue.
+//! The receive thread: reads the supervisor's messages, peeks at the clients' input, and hands it
+//! to the send thread through the queue.
 //!
-//! It takes no line out of the kernel: the send thread does that, when the records are in the log. It opens and closes
-//! each connection. It gets the socket from the supervisor. When the send thread has written the last byte, it shuts the
-//! sending side, discards what still arrives until the peer's end (for at most two seconds), and only then closes the
-//! socket. A socket that is closed with unread input is reset, and the peer may lose the last lines.
+//! It takes no line out of the kernel: the send thread does that, when the records are in the log.
+//! It opens and closes each connection. It gets the socket from the supervisor. When the send
+//! thread has written the last byte, it shuts the sending side, discards what still arrives until
+//! the peer's end (for at most two seconds), and only then closes the socket. A socket that is
+//! closed with unread input is reset, and the peer may lose the last lines.
 
 use super::connection::{Connection, DISCARD_BYTES, LAST_WORDS, LINGER, WATCHED};
 use super::input::{Input, PEEK_BYTES_MAX};
@@ -31,7 +32,8 @@ use std::time::{Duration, Instant};
 
 /// An event that brought nothing new is not armed again at once.
 const QUIET: Duration = Duration::from_millis(50);
-/// How long it looks away while the send thread is at work. Longer, and the send thread would wait for it; shorter, and less is gathered.
+/// How long it looks away while the send thread is at work. Longer, and the send thread would wait
+/// for it; shorter, and less is gathered.
 const GATHER: Duration = Duration::from_micros(200);
 /// How often it answers the supervisor while it waits for the send thread.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(200);
@@ -77,7 +79,8 @@ pub struct Wiring {
     pub bell: Arc<Doorbell>,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<UdpReceiver>,
-    /// What a predecessor was given. The send thread arms those whose sessions go on, and ends the others.
+    /// What a predecessor was given. The send thread arms those whose sessions go on, and ends the
+    /// others.
     pub inherited: Vec<Arc<Connection>>,
     /// Connections that may be being turned away at a time; beyond it they are closed at once.
     pub turn_away_max: usize,
@@ -136,7 +139,17 @@ enum Timer {
 impl ReceiveThread {
     /// Ready to run.
     pub fn new(log: &'static EventLog, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
-        let Wiring { epoll, supervisor, inputs, orders, bell, udp, inherited, turn_away_max, ends_with_connections } = wiring;
+        let Wiring {
+            epoll,
+            supervisor,
+            inputs,
+            orders,
+            bell,
+            udp,
+            inherited,
+            turn_away_max,
+            ends_with_connections,
+        } = wiring;
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
         epoll.add(&supervisor, readable(CHANNEL))?;
         epoll.add(bell.as_fd(), readable(BELL))?;
@@ -157,7 +170,10 @@ impl ReceiveThread {
             orders,
             bell,
             udp,
-            table: inherited.into_iter().map(|connection| (connection.session.0, Receiving::new(connection))).collect(),
+            table: inherited
+                .into_iter()
+                .map(|connection| (connection.session.0, Receiving::new(connection)))
+                .collect(),
             strangers: STRANGERS,
             strangers_open: 0,
             turn_away_max,
@@ -200,12 +216,14 @@ impl ReceiveThread {
         }
     }
 
-    /// Waits for something to happen, and while the send thread is at work a moment longer: it couldn't take what is found now, and what comes
-    /// meanwhile is found with it. Looked at line by line, each line would be a turn of its own, and a write to everyone who hears it.
+    /// Waits for something to happen, and while the send thread is at work a moment longer: it
+    /// couldn't take what is found now, and what comes meanwhile is found with it. Looked at line
+    /// by line, each line would be a turn of its own, and a write to everyone who hears it.
     fn wait(&mut self, events: &mut [EpollEvent; 2 * EVENTS]) -> nix::Result<usize> {
         self.bell.before_sleep();
         let timeout = if self.orders.is_empty() { self.next_timer() } else { Duration::ZERO };
-        let mut count = unless_interrupted(self.epoll.wait(&mut events[..EVENTS], milliseconds(timeout)))?;
+        let mut count =
+            unless_interrupted(self.epoll.wait(&mut events[..EVENTS], milliseconds(timeout)))?;
         if count > 0 && self.log.busy_beat(self.me, Thread::Send).is_some() {
             std::thread::sleep(GATHER);
             count += unless_interrupted(self.epoll.wait(&mut events[count..], EpollTimeout::ZERO))?;
@@ -230,7 +248,8 @@ impl ReceiveThread {
     /// A new connection: what is already there comes with it.
     fn serve(&mut self, session: SessionId, peer: SocketAddr, socket: OwnedFd) {
         let connection = Arc::new(Connection::new(session, socket));
-        let lines = look(self.log, self.me, &connection, &mut self.buffer, EpollFlags::empty()).lines();
+        let lines =
+            look(self.log, self.me, &connection, &mut self.buffer, EpollFlags::empty()).lines();
         self.table.insert(session.0, Receiving::new(connection.clone()));
         self.hand_on(Input::Opened { session, peer, connection, lines });
     }
@@ -288,13 +307,16 @@ impl ReceiveThread {
         }
     }
 
-    /// Puts something into the queue, waiting if it is full: that holds back the clients, through TCP.
+    /// Puts something into the queue, waiting if it is full: that holds back the clients, through
+    /// TCP.
     fn hand_on(&mut self, input: Input<Arc<Connection>>) {
         if let Err(crossbeam_channel::TrySendError::Full(mut input)) = self.inputs.try_send(input) {
             self.log.end_turn(self.me, Thread::Receive);
             self.log.ring(self.me);
             // Otherwise it fails only if the send thread is gone, and with it the process.
-            while let Err(crossbeam_channel::SendTimeoutError::Timeout(same)) = self.inputs.send_timeout(input, SIGN_OF_LIFE) {
+            while let Err(crossbeam_channel::SendTimeoutError::Timeout(same)) =
+                self.inputs.send_timeout(input, SIGN_OF_LIFE)
+            {
                 self.log.answer(self.me, Thread::Receive);
                 input = same;
             }
@@ -306,7 +328,8 @@ impl ReceiveThread {
         match order {
             Order::Finish { session, ending: Ending::Finish } => self.linger(session.0),
             Order::Finish { session, ending: Ending::Drop } => {
-                // It doesn't read: what the kernel still holds for it is let go when the last descriptor is closed.
+                // It doesn't read: what the kernel still holds for it is let go when the last
+                // descriptor is closed.
                 self.reset(session.0);
             }
             Order::Drained => self.supervisor.drained(),
@@ -341,8 +364,13 @@ impl ReceiveThread {
 
     /// Whether the peer speaks on after it has received everything, and had time to read it.
     fn has_had_the_last_words(&self, token: u64) -> bool {
-        let Some(receiving) = self.table.get(&token).filter(|_| token < STRANGERS) else { return false };
-        receiving.has_spoken && receiving.lingers.is_some_and(|since| receiving.connection.has_had_the_last_words(since))
+        let Some(receiving) = self.table.get(&token).filter(|_| token < STRANGERS) else {
+            return false;
+        };
+        receiving.has_spoken
+            && receiving
+                .lingers
+                .is_some_and(|since| receiving.connection.has_had_the_last_words(since))
     }
 
     /// Ends a connection so that the peer notices.
@@ -353,7 +381,8 @@ impl ReceiveThread {
         self.end(token);
     }
 
-    /// Has the kernel tell when there is more than what was seen; tries again later if that can't be had now.
+    /// Has the kernel tell when there is more than what was seen; tries again later if that can't
+    /// be had now.
     fn arm(&mut self, token: u64) {
         let Some(receiving) = self.table.get(&token) else { return };
         let (seen, lines_max) = (receiving.seen, receiving.connection.lines_max() as u32);
@@ -390,7 +419,9 @@ impl ReceiveThread {
     }
 
     fn next_timer(&self) -> Duration {
-        let timer = self.timers.peek().map_or(Duration::MAX, |Reverse((at, ..))| at.saturating_duration_since(Instant::now()));
+        let timer = self.timers.peek().map_or(Duration::MAX, |Reverse((at, ..))| {
+            at.saturating_duration_since(Instant::now())
+        });
         self.supervisor.again().min(timer)
     }
 }

@@ -12,7 +12,8 @@ pub enum Route<S> {
     Datagrams(UdpPath),
 }
 
-/// The routes of all sessions. A session that isn't there any more has none, also when another has its cell.
+/// The routes of all sessions. A session that isn't there any more has none, also when another has
+/// its cell.
 #[derive(Debug)]
 pub struct Routes<S>(Vec<Option<(SessionId, Route<S>)>>);
 
@@ -58,12 +59,15 @@ mod tests {
 
     #[test]
     fn who_had_the_cell_before_has_no_route() {
-        let (mut routes, [earlier, later]) = (Routes::default(), [1, 2].map(|serial| SessionId::new(serial, 3)));
+        let (mut routes, [earlier, later]) =
+            (Routes::default(), [1, 2].map(|serial| SessionId::new(serial, 3)));
         routes.insert(earlier, Route::Stream('a'));
         routes.insert(later, Route::Stream('b'));
         assert_eq!(routes.stream(earlier), None);
         assert!(routes.take(earlier).is_none());
         assert_eq!(routes.stream(later), Some(&mut 'b'));
-        assert!(matches!(routes.take(later), Some(Route::Stream('b'))) && routes.get(later).is_none());
+        assert!(
+            matches!(routes.take(later), Some(Route::Stream('b'))) && routes.get(later).is_none()
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The send thread: the only thread of a worker that writes to the log and to clients. It waits for input and events, and
-//! then runs [`Serving::turn`].
+//! The send thread: the only thread of a worker that writes to the log and to clients. It waits for
+//! input and events, and then runs [`Serving::turn`].
 
 use super::connection::{Connection, lines_per_peek};
 use super::input::Input;
@@ -30,7 +30,12 @@ const BELL: u64 = u64::MAX;
 pub const UDP: u64 = u64::MAX - 1;
 
 /// Runs until the queue's other end is gone, and with it all connections.
-pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inputs: &Receiver<Input<Arc<Connection>>>) -> nix::Result<()> {
+pub fn run(
+    log: &'static EventLog,
+    me: Slot,
+    mut serving: Serving<Network>,
+    inputs: &Receiver<Input<Arc<Connection>>>,
+) -> nix::Result<()> {
     let mut events = [EpollEvent::empty(); 256];
     let bell = log.bell(me);
     serving.sockets.output.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
@@ -51,13 +56,19 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
         }
         serving.turn();
         log.end_turn(me, Thread::Send);
-        let asleep = serving.fall_asleep(bell, |serving| serving.takes_input() && !inputs.is_empty());
-        let count = unless_interrupted(serving.sockets.output.wait(&mut events, milliseconds(asleep)))?;
+        let asleep =
+            serving.fall_asleep(bell, |serving| serving.takes_input() && !inputs.is_empty());
+        let count =
+            unless_interrupted(serving.sockets.output.wait(&mut events, milliseconds(asleep)))?;
         serving.wake_up(bell, asleep);
         for event in &events[..count] {
             match event.data() {
                 BELL => bell.answer(),
-                UDP => serving.sockets.take_blocked_over_udp().into_iter().for_each(|session| serving.writable(session)),
+                UDP => serving
+                    .sockets
+                    .take_blocked_over_udp()
+                    .into_iter()
+                    .for_each(|session| serving.writable(session)),
                 session => serving.writable(SessionId(session)),
             }
         }
@@ -66,7 +77,8 @@ pub fn run(log: &'static EventLog, me: Slot, mut serving: Serving<Network>, inpu
 
 /// Rounded up: one doesn't wake before it is time.
 pub fn milliseconds(timeout: Duration) -> EpollTimeout {
-    EpollTimeout::try_from(timeout.as_micros().div_ceil(1_000).min(60_000) as i32).unwrap_or(EpollTimeout::ZERO)
+    EpollTimeout::try_from(timeout.as_micros().div_ceil(1_000).min(60_000) as i32)
+        .unwrap_or(EpollTimeout::ZERO)
 }
 
 /// A wait that a signal ended has found nothing.
@@ -77,7 +89,8 @@ pub fn unless_interrupted(found: nix::Result<usize>) -> nix::Result<usize> {
 /// The sockets of one worker, from the send thread's side.
 #[derive(Debug)]
 pub struct Network {
-    /// The receive thread's: sockets are armed in it from here, since waking that thread for it would cost a hundred times as much.
+    /// The receive thread's: sockets are armed in it from here, since waking that thread for it
+    /// would cost a hundred times as much.
     input: Arc<Epoll>,
     /// This thread's: its bell, and the sockets that took no more.
     output: Epoll,
@@ -96,7 +109,13 @@ struct Stream {
 
 impl Network {
     /// No connections yet. `output` is the send thread's own epoll instance.
-    pub fn new(input: Arc<Epoll>, output: Epoll, udp: Option<UdpSender>, orders: Sender<Order>, receive_bell: Arc<Doorbell>) -> Network {
+    pub fn new(
+        input: Arc<Epoll>,
+        output: Epoll,
+        udp: Option<UdpSender>,
+        orders: Sender<Order>,
+        receive_bell: Arc<Doorbell>,
+    ) -> Network {
         Network { input, output, routes: Routes::default(), udp, orders, receive_bell }
     }
 
@@ -129,19 +148,27 @@ impl Sockets for Network {
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
         match self.routes.get(session) {
             None => Written::Gone,
-            Some(&mut Route::Datagrams(path)) => {
-                self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, path, bytes, number, &self.output))
-            }
+            Some(&mut Route::Datagrams(path)) => self
+                .udp
+                .as_mut()
+                .map_or(Written::Gone, |udp| udp.write(session, path, bytes, number, &self.output)),
             Some(Route::Stream(Stream { connection, is_watched })) => {
                 match send_at_once(connection.as_fd(), bytes) {
                     Ok(written) => Written::Bytes(written),
                     Err(Errno::EAGAIN) => {
-                        let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, session.0);
+                        let mut event = EpollEvent::new(
+                            EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT,
+                            session.0,
+                        );
                         let was_watched = std::mem::replace(is_watched, true);
-                        let watched =
-                            if was_watched { self.output.modify(&*connection, &mut event) } else { self.output.add(&*connection, event) };
+                        let watched = if was_watched {
+                            self.output.modify(&*connection, &mut event)
+                        } else {
+                            self.output.add(&*connection, event)
+                        };
                         if watched.is_err() {
-                            // Nobody would tell when it takes more. What it then hears of its input's end closes the session.
+                            // Nobody would tell when it takes more. What it then hears of its
+                            // input's end closes the session.
                             let _ = shutdown(connection.as_fd().as_raw_fd(), Shutdown::Both);
                             return Written::Gone;
                         }
@@ -165,7 +192,8 @@ impl Sockets for Network {
 
     fn arm(&mut self, session: SessionId, lines_max: u64) -> bool {
         let connection = self.connection(session).cloned();
-        connection.is_none_or(|connection| connection.arm(&self.input, 0, lines_per_peek(lines_max)))
+        connection
+            .is_none_or(|connection| connection.arm(&self.input, 0, lines_per_peek(lines_max)))
     }
 
     fn watch(&mut self, session: SessionId) {
@@ -178,7 +206,8 @@ impl Sockets for Network {
     fn finish(&mut self, session: SessionId, ending: Ending) {
         if let Some(Route::Stream(Stream { connection, is_watched })) = self.routes.take(session) {
             if is_watched {
-                // Before the descriptor goes: the supervisor's duplicate would keep the registration alive.
+                // Before the descriptor goes: the supervisor's duplicate would keep the
+                // registration alive.
                 let _ = self.output.delete(&connection);
             }
             self.order(Order::Finish { session, ending });
@@ -187,7 +216,11 @@ impl Sockets for Network {
 
     fn positions(&mut self, session: SessionId) -> Option<Positions> {
         let found = positions(self.connection(session)?.as_fd());
-        found.inspect_err(|errno| log::error!("cannot read the kernel's counters of session {session}: {errno}")).ok()
+        found
+            .inspect_err(|errno| {
+                log::error!("cannot read the kernel's counters of session {session}: {errno}")
+            })
+            .ok()
     }
 
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {

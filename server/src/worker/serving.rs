@@ -1,5 +1,5 @@
-//! The serving side of a worker: from input to the log, and from the log to bytes. It has no socket and no thread, so
-//! that a simulation can run several workers step by step.
+//! The serving side of a worker: from input to the log, and from the log to bytes. It has no socket
+//! and no thread, so that a simulation can run several workers step by step.
 //!
 //! One [`Serving::turn`]:
 //!
@@ -9,9 +9,9 @@
 //!        → wake the workers that have something to deliver → arm the sockets whose lines are applied
 //! ```
 //!
-//! A line is accepted when its record is published. Before that, all of it is still in the kernel; after that, the record
-//! alone counts. A worker that is killed anywhere in a turn loses nothing that is not in the log, the kernel or a
-//! snapshot.
+//! A line is accepted when its record is published. Before that, all of it is still in the kernel;
+//! after that, the record alone counts. A worker that is killed anywhere in a turn loses nothing
+//! that is not in the log, the kernel or a snapshot.
 
 use super::input::{Input, Lines};
 use super::outboxes::{Bounds, Outboxes};
@@ -33,29 +33,33 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How much of the log is applied in one turn, in blocks: enough to share one write among many lines, little enough that the first of
-/// them doesn't wait long.
+/// How much of the log is applied in one turn, in blocks: enough to share one write among many
+/// lines, little enough that the first of them doesn't wait long.
 const TURN_BLOCKS: u64 = 8_192;
-/// Nor is more applied once so many deliveries were made: in a large room a line is as much work as a thousand are in a small one.
+/// Nor is more applied once so many deliveries were made: in a large room a line is as much work as
+/// a thousand are in a small one.
 const TURN_TELLS: usize = 20_000;
 /// It is looked at after so many blocks whether that is so.
 const PIECE_BLOCKS: u64 = 16;
-/// While it applies, others are told so often how far it is: writers wait for it, and the watchdog looks whether it moves.
+/// While it applies, others are told so often how far it is: writers wait for it, and the watchdog
+/// looks whether it moves.
 const PUBLISH_BLOCKS: u64 = 512;
 /// How long after a connection the first thing that arrives still counts as having come with it. A
 /// client that sends nothing is welcomed then: one of another protocol has sent its request by that
 /// time, and is answered with nothing before it.
 const ARRIVAL: u64 = Micros::SECOND / 20;
-/// How long a first line that has begun by then is waited for: over a slow network a request comes in
-/// pieces.
+/// How long a first line that has begun by then is waited for: over a slow network a request comes
+/// in pieces.
 const FIRST_LINE: u64 = 5 * Micros::SECOND;
 /// How long an ended session's last words wait for their reader.
 const LAST_WORDS: u64 = 10 * Micros::SECOND;
-/// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held back.
+/// Proposals that wait for the log. Beyond it nothing more is taken in, and the clients are held
+/// back.
 const PENDING_MAX: usize = 1_024;
 /// When the system can't wait for a socket's input now, it is asked again after this.
 const ARM_AGAIN: u64 = Micros::SECOND / 20;
-/// When something is on its way to the kernel, one looks this soon whether it has come there: until then a successor would have more to do.
+/// When something is on its way to the kernel, one looks this soon whether it has come there: until
+/// then a successor would have more to do.
 const FLIGHT_CHECK: Duration = Duration::from_millis(100);
 /// Outboxes that are idle for so long give back their memory.
 const TIDY: u64 = Micros::SECOND / 4;
@@ -106,7 +110,8 @@ pub struct Serving<S: Sockets> {
     unarmed: HashSet<SessionId>,
     /// To be armed when their budget, or the system, allows it: each has a timer.
     delayed: HashSet<SessionId>,
-    /// Those whose peer has reset the connection: what they sent is read as far as their budget goes.
+    /// Those whose peer has reset the connection: what they sent is read as far as their budget
+    /// goes.
     broken: HashSet<SessionId>,
     /// Sessions that are sent a list, which list, and how many parts of it are rendered.
     continuing: BTreeMap<SessionId, (Sequence, u32)>,
@@ -159,7 +164,8 @@ enum Drain {
 }
 
 impl<S: Sockets> Serving<S> {
-    /// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and takes over the sessions that a predecessor had.
+    /// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and takes over
+    /// the sessions that a predecessor had.
     pub fn join(
         log: &'static EventLog,
         me: Slot,
@@ -273,7 +279,9 @@ impl<S: Sockets> Serving<S> {
         self.settle();
         self.continue_lists();
         for address in self.outboxes.take_exceeded() {
-            log::warn!("the sessions of address {address} send more than an address may (--rate-limit); they are slowed down");
+            log::warn!(
+                "the sessions of address {address} send more than an address may (--rate-limit); they are slowed down"
+            );
         }
         if self.outboxes.is_warm() && !std::mem::replace(&mut self.is_tidying, true) {
             self.set_timer(TIDY, Timer::Tidy);
@@ -285,14 +293,18 @@ impl<S: Sockets> Serving<S> {
         self.reserve.turn();
     }
 
-    /// Whether there is something to do at once. If not, one may sleep until rung, until a socket takes more, or a timer.
+    /// Whether there is something to do at once. If not, one may sleep until rung, until a socket
+    /// takes more, or a timer.
     pub fn has_work(&self) -> bool {
         let waits_for_room = self.is_waiting_for_room && self.log.is_room_wanted();
-        self.replica.is_behind() || (!self.pending.is_empty() && !waits_for_room) || self.is_to_drain()
+        self.replica.is_behind()
+            || (!self.pending.is_empty() && !waits_for_room)
+            || self.is_to_drain()
     }
 
-    /// How long one may sleep now, until rung; not at all if there is something to do, or `has_input`. One waits for so long, if only to see which
-    /// sockets take more, and then calls [`Serving::wake_up`].
+    /// How long one may sleep now, until rung; not at all if there is something to do, or
+    /// `has_input`. One waits for so long, if only to see which sockets take more, and then calls
+    /// [`Serving::wake_up`].
     pub fn fall_asleep(&self, bell: &Doorbell, has_input: impl Fn(&Self) -> bool) -> Duration {
         let has_work = || self.has_work() || has_input(self);
         if has_work() {
@@ -300,7 +312,11 @@ impl<S: Sockets> Serving<S> {
         }
         bell.before_sleep();
         // Whoever stored something before it saw us sleep is seen here; whoever comes later rings.
-        if has_work() { Duration::ZERO } else { self.next_timer().unwrap_or(Duration::MAX).min(self.reserve.patience()) }
+        if has_work() {
+            Duration::ZERO
+        } else {
+            self.next_timer().unwrap_or(Duration::MAX).min(self.reserve.patience())
+        }
     }
 
     /// One was told that one may sleep for so long, and is awake.
@@ -318,7 +334,10 @@ impl<S: Sockets> Serving<S> {
 
     /// How long one may sleep at most.
     fn next_timer(&self) -> Option<Duration> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.uptime())));
+        let timer = self
+            .timers
+            .peek()
+            .map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.uptime())));
         let flight = self.outboxes.is_in_flight().then_some(FLIGHT_CHECK);
         timer.into_iter().chain(flight).min()
     }
@@ -344,12 +363,14 @@ impl<S: Sockets> Serving<S> {
         self.propose_lines(session, lines);
     }
 
-    /// A program's first lines come a moment after its connection, and belong to it: only then the others may hear of it.
+    /// A program's first lines come a moment after its connection, and belong to it: only then the
+    /// others may hear of it.
     pub(super) fn set_arrival_timer(&mut self, session: SessionId) {
         self.set_timer(ARRIVAL, Timer::Arrival(session, self.log.uptime()));
     }
 
-    /// Behind its first lines the others may hear of a session; of one that ends with them, nobody need hear.
+    /// Behind its first lines the others may hear of a session; of one that ends with them, nobody
+    /// need hear.
     fn with_arrival(&self, session: SessionId, mut lines: Lines) -> Lines {
         if lines.ends.is_none() && !self.is_announced(session) {
             lines.batch.extend(&fact_batch(session, Fact::Arrived));
@@ -363,7 +384,12 @@ impl<S: Sockets> Serving<S> {
 
     fn propose_lines(&mut self, session: SessionId, lines: Lines) {
         let then = if lines.ends.is_none() { Then::Arm(session) } else { Then::Nothing };
-        self.pending.push_back(Proposal { session, batch: lines.batch, consume: lines.consume, then });
+        self.pending.push_back(Proposal {
+            session,
+            batch: lines.batch,
+            consume: lines.consume,
+            then,
+        });
     }
 
     fn propose(&mut self, session: SessionId, batch: Batch, then: Then) {
@@ -382,12 +408,15 @@ impl<S: Sockets> Serving<S> {
         let (session, offset) = desk.place_of(path);
         self.log.enter(self.me, Thread::Send, Place::Input { session, offset });
         strike(Act::Decoding, bytes);
-        let verdict = desk.receive(path, bytes, &self.replica.chat, self.log.now(), self.log.uptime());
+        let verdict =
+            desk.receive(path, bytes, &self.replica.chat, self.log.now(), self.log.uptime());
         self.log.leave(self.me, Thread::Send);
         match verdict {
             Verdict::Ignore => {}
             Verdict::Answer(answer) => self.sockets.answer_stranger(path, &answer),
-            Verdict::Lines(session, batch, lines) => self.propose(session, batch, Then::CountUdp { session, lines }),
+            Verdict::Lines(session, batch, lines) => {
+                self.propose(session, batch, Then::CountUdp { session, lines })
+            }
             Verdict::Open(session, batch) => {
                 self.propose(session, batch, Then::Nothing);
                 self.set_silence_timer();
@@ -414,7 +443,9 @@ impl<S: Sockets> Serving<S> {
         self.is_waiting_for_room = appended == Err(AppendError::Full);
         let end = match appended {
             Ok(end) => end,
-            Err(AppendError::TooLarge) => panic!("no proposal is larger than a batch may be: {} blocks", self.batch.blocks()),
+            Err(AppendError::TooLarge) => {
+                panic!("no proposal is larger than a batch may be: {} blocks", self.batch.blocks())
+            }
             // The lock: next turn. Room: when rung.
             Err(AppendError::Busy | AppendError::Full) => return,
         };
@@ -429,11 +460,17 @@ impl<S: Sockets> Serving<S> {
     fn apply_some(&mut self) {
         let start = self.replica.position();
         let mut published = start;
-        // Until the turn's end no session's output is out from where it began; a quarter of the ring would be too far back.
+        // Until the turn's end no session's output is out from where it began; a quarter of the
+        // ring would be too far back.
         let turn = TURN_BLOCKS.min(self.log.geometry().batch_blocks_max());
-        while self.replica.is_behind() && self.replica.position().blocks_since(start) < turn && self.outboxes.tells() < TURN_TELLS {
+        while self.replica.is_behind()
+            && self.replica.position().blocks_since(start) < turn
+            && self.outboxes.tells() < TURN_TELLS
+        {
             self.log.begin_turn(self.me, Thread::Send);
-            self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes| outboxes.relieve(&mut self.sockets));
+            self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes| {
+                outboxes.relieve(&mut self.sockets)
+            });
             if self.replica.position().blocks_since(published) >= PUBLISH_BLOCKS {
                 published = self.replica.position();
                 // What was rendered is not written yet, so nothing is said about that.
@@ -449,11 +486,14 @@ impl<S: Sockets> Serving<S> {
         }
     }
 
-    /// Sends a cookie to the UDP clients that have to prove their address. Lost if it can't be sent now: the next answer that is too long has another.
+    /// Sends a cookie to the UDP clients that have to prove their address. Lost if it can't be sent
+    /// now: the next answer that is too long has another.
     fn challenge(&mut self) {
         let challenged = self.outboxes.take_challenged();
         let Some(desk) = &self.udp else { return };
-        for (path, line) in challenged.into_iter().filter_map(|session| desk.challenge(session, self.log.now())) {
+        for (path, line) in
+            challenged.into_iter().filter_map(|session| desk.challenge(session, self.log.now()))
+        {
             self.sockets.answer_stranger(path, line.as_bytes());
         }
     }
@@ -488,7 +528,9 @@ impl<S: Sockets> Serving<S> {
             self.continuing.insert(session, (list, parts));
         }
         let (unwritten, written): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.continuing).into_iter().partition(|&(session, _)| self.outboxes.has_unwritten(session));
+            std::mem::take(&mut self.continuing)
+                .into_iter()
+                .partition(|&(session, _)| self.outboxes.has_unwritten(session));
         self.continuing = unwritten;
         for (session, (of, parts)) in written {
             self.propose_fact(session, Fact::NextPart { of, parts });
@@ -501,8 +543,8 @@ impl<S: Sockets> Serving<S> {
         self.continuing = lists.map(|(session, list, parts)| (session, (list, parts))).collect();
     }
 
-    /// Has a session's input looked at again: now, when it may send its next line, or when its answer is
-    /// complete.
+    /// Has a session's input looked at again: now, when it may send its next line, or when its
+    /// answer is complete.
     pub(super) fn arm(&mut self, session: SessionId) {
         self.delayed.remove(&session);
         if self.replica.chat.session(session).is_none() {
@@ -562,7 +604,9 @@ impl<S: Sockets> Serving<S> {
                 Timer::Arm(session) if !self.delayed.contains(&session) => {}
                 Timer::Arm(session) => self.arm(session),
                 Timer::Arrival(session, _) if self.is_announced(session) => {}
-                Timer::Arrival(session, since) if now.since(since) < FIRST_LINE && self.sockets.unread(session) > 0 => {
+                Timer::Arrival(session, since)
+                    if now.since(since) < FIRST_LINE && self.sockets.unread(session) > 0 =>
+                {
                     // Each time twice as long, so that it is looked at a few times only.
                     let waited = now.since(since);
                     self.set_timer(waited.min(FIRST_LINE - waited), timer);
@@ -584,8 +628,11 @@ impl<S: Sockets> Serving<S> {
             return;
         }
         self.quarantined = self.log.quarantined();
-        let is_mine = |session: &SessionId| self.replica.chat.session(*session).is_some_and(|open| open.slot == self.me);
-        let sessions: BTreeSet<SessionId> = self.log.quarantine_list().map(Place::session).filter(is_mine).collect();
+        let is_mine = |session: &SessionId| {
+            self.replica.chat.session(*session).is_some_and(|open| open.slot == self.me)
+        };
+        let sessions: BTreeSet<SessionId> =
+            self.log.quarantine_list().map(Place::session).filter(is_mine).collect();
         for session in sessions {
             self.propose_fact(session, Fact::Closed(CloseReason::Quarantined));
         }
@@ -593,7 +640,8 @@ impl<S: Sockets> Serving<S> {
 
     fn end_silent(&mut self) {
         let Some(desk) = &self.udp else { return };
-        let (silent, is_empty) = (desk.silent(&self.replica.chat, self.log.uptime()), desk.is_empty());
+        let (silent, is_empty) =
+            (desk.silent(&self.replica.chat, self.log.uptime()), desk.is_empty());
         for (session, since) in silent {
             self.propose_fact(session, Fact::Silent { since });
         }
@@ -607,7 +655,8 @@ impl<S: Sockets> Serving<S> {
         self.drain == Drain::No && self.config.stopping.is_set()
     }
 
-    /// Everyone is told, by a record like any other. Each worker proposes it, since none knows whether another will live to do so; the first counts.
+    /// Everyone is told, by a record like any other. Each worker proposes it, since none knows
+    /// whether another will live to do so; the first counts.
     fn begin_drain(&mut self) {
         if self.is_to_drain() {
             self.drain = Drain::Asked;
@@ -616,19 +665,29 @@ impl<S: Sockets> Serving<S> {
     }
 
     fn finish_drain(&mut self) {
-        if self.drain == Drain::Asked && self.replica.chat.is_stopping() && self.pending.is_empty() && self.outboxes.is_empty() {
+        if self.drain == Drain::Asked
+            && self.replica.chat.is_stopping()
+            && self.pending.is_empty()
+            && self.outboxes.is_empty()
+        {
             self.drain = Drain::Done;
             self.sockets.drained();
         }
     }
 }
 
-/// Appends a batch, and returns where its end is. Without room it asks for some: then one tries again when rung.
-pub fn append_or_want_room(log: &EventLog, me: Slot, batch: &Batch) -> Result<Sequence, AppendError> {
+/// Appends a batch, and returns where its end is. Without room it asks for some: then one tries
+/// again when rung.
+pub fn append_or_want_room(
+    log: &EventLog,
+    me: Slot,
+    batch: &Batch,
+) -> Result<Sequence, AppendError> {
     let mut result = log.append(me, batch, log.now());
     if result == Err(AppendError::Full) {
         log.want_room();
-        // Once more, since who made room before we asked for it didn't know whom to ring; and whoever holds it may be asleep.
+        // Once more, since who made room before we asked for it didn't know whom to ring; and
+        // whoever holds it may be asleep.
         result = log.append(me, batch, log.now());
         log.ring_who_is_behind();
     }

@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// The supervisor reads its queue at every turn of its own; what didn't fit is tried again this soon.
+/// The supervisor reads its queue at every turn of its own; what didn't fit is tried again this
+/// soon.
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// The queue to and from the supervisor, and what it doesn't know yet.
@@ -46,21 +47,28 @@ impl SupervisorChannel {
     pub fn hear(&mut self) -> Heard {
         loop {
             match self.channel.receive() {
-                Received::Message(ToWorker::Serve { session, peer }, Some(socket)) => return Heard::Serve(session, peer, socket),
+                Received::Message(ToWorker::Serve { session, peer }, Some(socket)) => {
+                    return Heard::Serve(session, peer, socket);
+                }
                 Received::Message(ToWorker::Serve { session, .. }, None) => {
                     log::warn!("cannot take session {session}: out of descriptors");
                     self.closed(session);
                 }
-                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => return Heard::TurnAway(socket, reason),
+                Received::Message(ToWorker::TurnAway { reason }, Some(socket)) => {
+                    return Heard::TurnAway(socket, reason);
+                }
                 Received::Message(ToWorker::TurnAway { .. }, None) => {}
-                Received::Garbled => log::error!("the supervisor sent something that is not a message"),
+                Received::Garbled => {
+                    log::error!("the supervisor sent something that is not a message")
+                }
                 Received::Empty => return Heard::Nothing,
                 Received::Closed => return Heard::Gone,
             }
         }
     }
 
-    /// A session's connection is ended here. The supervisor, which is told last, closes it and gives its cell to another.
+    /// A session's connection is ended here. The supervisor, which is told last, closes it and
+    /// gives its cell to another.
     pub fn closed(&mut self, session: SessionId) {
         self.log.clear_checkpoint(session);
         self.waiting.push_back(ToSupervisor::Closed { session });
@@ -86,9 +94,11 @@ impl SupervisorChannel {
         }
     }
 
-    /// Whether there is nothing to be heard. When the server ends, what the supervisor had to say is on its way before it says that.
+    /// Whether there is nothing to be heard. When the server ends, what the supervisor had to say
+    /// is on its way before it says that.
     fn is_quiet(&self) -> bool {
-        wait_for_input(self.channel.as_fd(), Some(Duration::ZERO)).is_ok_and(|found| found.is_empty())
+        wait_for_input(self.channel.as_fd(), Some(Duration::ZERO))
+            .is_ok_and(|found| found.is_empty())
     }
 
     /// Whether everything is told.

@@ -1,6 +1,7 @@
 //! Taking over: the first work of every worker, at its first start and at every restart.
 //!
-//! A predecessor may have died anywhere. What it knew is in three places, from which the successor rebuilds it:
+//! A predecessor may have died anywhere. What it knew is in three places, from which the successor
+//! rebuilds it:
 //!
 //! ```text
 //! snapshot ──► state at some sequence ──► log from there to its tail ──► state now
@@ -10,9 +11,9 @@
 //!        ────► bytes taken ──────────────► input: less the lines that the log has, what is read next
 //! ```
 //!
-//! Before everything up to the tail is applied, the successor publishes no checkpoint and reads no input. So if it dies
-//! too, its own successor finds the same situation. The predecessor has been reaped by then, so no other process uses
-//! these sockets.
+//! Before everything up to the tail is applied, the successor publishes no checkpoint and reads no
+//! input. So if it dies too, its own successor finds the same situation. The predecessor has been
+//! reaped by then, so no other process uses these sockets.
 //!
 //! A session of the predecessor is in one of four states:
 //!
@@ -36,7 +37,8 @@ use forkchat_common::ids::{Micros, Sequence, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-/// While it applies, the watchdog is told so often that it moves, in blocks. So much is also copied out at a time, into memory that stays.
+/// While it applies, the watchdog is told so often that it moves, in blocks. So much is also copied
+/// out at a time, into memory that stays.
 const PIECE_BLOCKS: u64 = 128;
 
 /// A connection that a predecessor was given. `C` is what a connection is.
@@ -66,7 +68,8 @@ impl Takeover {
     pub fn tell(self, log: &EventLog) {
         if self.sessions > 0 {
             let millis = log.uptime().since(self.began) as f64 / 1_000.0;
-            let (sessions, records) = (count(self.sessions, "session"), count(self.records as usize, "record"));
+            let (sessions, records) =
+                (count(self.sessions, "session"), count(self.records as usize, "record"));
             log::info!("took over {sessions} in {millis:.1} ms, {records} replayed");
         }
         if self.too_slow > 0 {
@@ -79,46 +82,67 @@ impl Takeover {
 }
 
 impl<S: Sockets> Serving<S> {
-    /// Brings the state up to the tail, and takes over the sessions that a predecessor had: `inherited` and those over UDP.
+    /// Brings the state up to the tail, and takes over the sessions that a predecessor had:
+    /// `inherited` and those over UDP.
     pub(super) fn take_over(&mut self, inherited: Vec<Inherited<S::Connection>>) -> Takeover {
         let began = self.log.uptime();
-        let known: Vec<(SessionId, SocketAddr)> = inherited.iter().map(|inherited| (inherited.session, inherited.peer)).collect();
-        inherited.into_iter().for_each(|inherited| self.sockets.add(inherited.session, inherited.connection));
+        let known: Vec<(SessionId, SocketAddr)> =
+            inherited.iter().map(|inherited| (inherited.session, inherited.peer)).collect();
+        inherited
+            .into_iter()
+            .for_each(|inherited| self.sockets.add(inherited.session, inherited.connection));
         self.resume_outputs(&known);
         let records = self.catch_up();
         self.record_pid();
-        let quarantined: BTreeMap<SessionId, Place> = self.log.quarantine_list().map(|place| (place.session(), place)).collect();
+        let quarantined: BTreeMap<SessionId, Place> =
+            self.log.quarantine_list().map(|place| (place.session(), place)).collect();
         known.iter().for_each(|&(session, peer)| self.resume_session(session, peer, &quarantined));
         self.close_strays(&known);
         self.resume_lists();
         self.resume_udp();
         self.outboxes.mark_all_dirty();
         let udp = self.udp.as_ref().map_or(0, UdpDesk::count);
-        let sessions = known.iter().filter(|(session, _)| self.replica.chat.was_opened(*session)).count() + udp;
-        let too_slow = known.iter().filter(|(session, _)| self.outboxes.given_up(*session) == Some(CloseReason::TooSlow)).count();
+        let sessions =
+            known.iter().filter(|(session, _)| self.replica.chat.was_opened(*session)).count()
+                + udp;
+        let too_slow = known
+            .iter()
+            .filter(|(session, _)| self.outboxes.given_up(*session) == Some(CloseReason::TooSlow))
+            .count();
         Takeover { began, sessions, records, too_slow }
     }
 
-    /// Makes the outboxes of all sessions that may have something to be written, each with the place from which it is rendered.
+    /// Makes the outboxes of all sessions that may have something to be written, each with the
+    /// place from which it is rendered.
     fn resume_outputs(&mut self, known: &[(SessionId, SocketAddr)]) {
         let mut silent_before = self.log.stable(self.me);
         for &(session, _) in known {
-            if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session) {
+            if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session)
+            {
                 continue;
             }
             // What nobody can tell is more than can be.
-            let handed_over = self.sockets.positions(session).map_or(ALL, |positions| positions.handed_over);
+            let handed_over =
+                self.sockets.positions(session).map_or(ALL, |positions| positions.handed_over);
             self.log.begin_turn(self.me, Thread::Send);
             silent_before = silent_before.min(self.resume_output(session, |_| handed_over));
         }
-        // Over UDP nobody knows what arrived: what comes behind the checkpoint is sent, perhaps again.
+        // Over UDP nobody knows what arrived: what comes behind the checkpoint is sent, perhaps
+        // again.
         let cells = self.config.udp.as_ref().map_or(0..0, |udp| udp.cells.clone());
-        let in_cells = cells.filter_map(|cell| self.log.checkpoint(cell)).map(|checkpoint| checkpoint.session);
-        let in_state: Vec<_> = self.replica.chat.sessions_of(self.me).filter_map(|session| Some((session.id, session.path()?))).collect();
+        let in_cells =
+            cells.filter_map(|cell| self.log.checkpoint(cell)).map(|checkpoint| checkpoint.session);
+        let in_state: Vec<_> = self
+            .replica
+            .chat
+            .sessions_of(self.me)
+            .filter_map(|session| Some((session.id, session.path()?)))
+            .collect();
         in_state.iter().for_each(|&(session, path)| self.sockets.add_peer(session, path));
         let in_state = in_state.into_iter().map(|(session, _)| session);
         for session in in_cells.chain(in_state).collect::<BTreeSet<_>>() {
-            if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session) {
+            if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session)
+            {
                 // It was over, and only its cell wasn't cleared yet.
                 self.log.clear_checkpoint(session);
                 continue;
@@ -128,14 +152,19 @@ impl<S: Sockets> Serving<S> {
         self.outboxes.be_silent_before(silent_before);
     }
 
-    /// Makes one outbox, and returns from where on it is rendered. `taken` tells how many bytes need not be written, given the checkpoint's offset.
+    /// Makes one outbox, and returns from where on it is rendered. `taken` tells how many bytes
+    /// need not be written, given the checkpoint's offset.
     fn resume_output(&mut self, session: SessionId, taken: impl Fn(u64) -> u64) -> Sequence {
         let is_in_snapshot = self.replica.chat.session(session).is_some();
         match self.log.effective_checkpoint(session) {
             Some(checkpoint) => {
                 self.outboxes.resume(session, Some(checkpoint), taken(checkpoint.offset));
                 if is_in_snapshot && checkpoint.sequence < self.replica.position() {
-                    let why = if checkpoint.is_lagging { CloseReason::TooSlow } else { CloseReason::WorkerDied };
+                    let why = if checkpoint.is_lagging {
+                        CloseReason::TooSlow
+                    } else {
+                        CloseReason::WorkerDied
+                    };
                     self.outboxes.give_up(session, why);
                 }
                 checkpoint.sequence
@@ -159,7 +188,10 @@ impl<S: Sockets> Serving<S> {
         while self.replica.position() < until {
             self.log.begin_turn(self.me, Thread::Send);
             self.outboxes.begin_turn(self.replica.position());
-            records += self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes: &mut Outboxes| outboxes.relieve(&mut self.sockets));
+            records +=
+                self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes: &mut Outboxes| {
+                    outboxes.relieve(&mut self.sockets)
+                });
             self.log.publish_cursor(self.me, self.replica.position());
         }
         self.outboxes.be_silent_before(Sequence(0));
@@ -168,35 +200,53 @@ impl<S: Sockets> Serving<S> {
         records
     }
 
-    /// Puts into the log which process this is, before a line is read: what a client asks from now on is answered with this pid. What was asked before is
-    /// answered with the predecessor's, also if this process renders it: that is what the log says at the question.
+    /// Puts into the log which process this is, before a line is read: what a client asks from now
+    /// on is answered with this pid. What was asked before is answered with the predecessor's, also
+    /// if this process renders it: that is what the log says at the question.
     fn record_pid(&mut self) {
         self.propose_fact(SessionId::NONE, Fact::Started { slot: self.me, pid: self.config.pid });
-        // Where a session has a thread that appends what it reads, that thread doesn't wait for the first turn.
+        // Where a session has a thread that appends what it reads, that thread doesn't wait for the
+        // first turn.
         self.commit();
     }
 
     /// A session whose socket was kept goes on, begins, or ends, as the log says.
-    fn resume_session(&mut self, session: SessionId, peer: SocketAddr, quarantined: &BTreeMap<SessionId, Place>) {
+    fn resume_session(
+        &mut self,
+        session: SessionId,
+        peer: SocketAddr,
+        quarantined: &BTreeMap<SessionId, Place>,
+    ) {
         self.log.begin_turn(self.me, Thread::Send);
         let positions = self.sockets.positions(session);
         match (self.replica.chat.session(session), self.outboxes.given_up(session)) {
             (Some(_), Some(why)) => self.propose_fact(session, Fact::Closed(why)),
-            (Some(_), None) if positions.is_none_or(|positions| self.outboxes.is_astray(session) && !positions.is_closed) => {
-                log::error!("session {session} is closed: the kernel's counters do not match the log");
+            (Some(_), None)
+                if positions.is_none_or(|positions| {
+                    self.outboxes.is_astray(session) && !positions.is_closed
+                }) =>
+            {
+                log::error!(
+                    "session {session} is closed: the kernel's counters do not match the log"
+                );
                 self.outboxes.give_up(session, CloseReason::WorkerDied);
                 self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
             }
-            // Its input has been two workers' death: it is not looked at again, and the first turn ends it.
+            // Its input has been two workers' death: it is not looked at again, and the first turn
+            // ends it.
             (Some(_), None) if quarantined.contains_key(&session) => {}
             (Some(open), None) => {
-                let (input_end, in_long_line, is_announced) = (open.input_end, open.in_long_line, open.is_announced());
-                // Of a closed connection it is not known whether the position is one further. Then it is taken to be: a byte too many that is
-                // read again is the end of a line that is known, and an empty line says nothing; a byte too few would be missing from a line.
+                let (input_end, in_long_line, is_announced) =
+                    (open.input_end, open.in_long_line, open.is_announced());
+                // Of a closed connection it is not known whether the position is one further. Then
+                // it is taken to be: a byte too many that is read again is the end of a line that
+                // is known, and an empty line says nothing; a byte too few would be missing from a
+                // line.
                 let positions = positions.unwrap_or_default();
                 let taken = positions.taken + u64::from(positions.is_closed);
                 self.sockets.resume_input(session, taken, in_long_line);
-                // What is in the log and wasn't taken out of the kernel is taken now, so the next look begins behind it.
+                // What is in the log and wasn't taken out of the kernel is taken now, so the next
+                // look begins behind it.
                 self.sockets.consume(session, input_end.saturating_sub(taken) as usize);
                 if !is_announced {
                     self.set_arrival_timer(session);
@@ -207,26 +257,35 @@ impl<S: Sockets> Serving<S> {
                 self.outboxes.remove(session);
                 match quarantined.get(&session) {
                     None => self.open(session, peer, Lines::default()),
-                    Some(Place::Input { .. }) => self.open(session, peer, Lines::ending(session, CloseReason::Quarantined)),
+                    Some(Place::Input { .. }) => {
+                        self.open(session, peer, Lines::ending(session, CloseReason::Quarantined))
+                    }
                     // It can't even be opened.
                     Some(Place::Record { .. }) => self.sockets.finish(session, Ending::Finish),
                 }
             }
-            // With an outbox it ends when that is written. Without one all of its output is out, or what isn't began before the snapshot.
+            // With an outbox it ends when that is written. Without one all of its output is out, or
+            // what isn't began before the snapshot.
             (None, _) if !self.outboxes.has(session) => {
-                let is_lagging = self.log.effective_checkpoint(session).is_some_and(|checkpoint| checkpoint.is_lagging);
-                self.sockets.finish(session, if is_lagging { Ending::Drop } else { Ending::Finish });
+                let is_lagging = self
+                    .log
+                    .effective_checkpoint(session)
+                    .is_some_and(|checkpoint| checkpoint.is_lagging);
+                self.sockets
+                    .finish(session, if is_lagging { Ending::Drop } else { Ending::Finish });
             }
             (None, _) => {}
         }
     }
 
-    /// Sessions that are open by the log, and nobody has a socket for. There should be none: a socket is kept until the log has the session's end.
+    /// Sessions that are open by the log, and nobody has a socket for. There should be none: a
+    /// socket is kept until the log has the session's end.
     fn close_strays(&mut self, known: &[(SessionId, SocketAddr)]) {
         let known: BTreeSet<SessionId> = known.iter().map(|(session, _)| *session).collect();
         let has_socket = |session: &Session| session.is_udp() || known.contains(&session.id);
         let of_mine = self.replica.chat.sessions_of(self.me);
-        let strays: Vec<SessionId> = of_mine.filter(|session| !has_socket(session)).map(|session| session.id).collect();
+        let strays: Vec<SessionId> =
+            of_mine.filter(|session| !has_socket(session)).map(|session| session.id).collect();
         for session in strays {
             log::error!("session {session} has no socket; it is closed");
             self.log.clear_checkpoint(session);
@@ -237,7 +296,8 @@ impl<S: Sockets> Serving<S> {
     fn resume_udp(&mut self) {
         let Some(config) = self.config.udp.take() else { return };
         let is_taken = |cell| self.outboxes.is_taken(cell);
-        let desk = UdpDesk::take_over(self.me, config, &self.replica.chat, is_taken, self.log.uptime());
+        let desk =
+            UdpDesk::take_over(self.me, config, &self.replica.chat, is_taken, self.log.uptime());
         if !desk.is_empty() {
             self.set_silence_timer();
         }
@@ -261,7 +321,13 @@ mod tests {
 
     /// Cells 0 to 3 are for TCP, 4 and 5 for UDP.
     fn new_log() -> &'static EventLog {
-        EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 6, snapshot_bytes_max: 1 << 16 }).unwrap()
+        EventLog::create(Geometry {
+            ring_bytes: 1 << 20,
+            slots: 2,
+            sessions_max: 6,
+            snapshot_bytes_max: 1 << 16,
+        })
+        .unwrap()
     }
 
     fn config() -> ServingConfig {
@@ -283,7 +349,8 @@ mod tests {
         Serving::join(log, ME, config(), sockets, Vec::new()).unwrap()
     }
 
-    /// One more TCP session, in this cell. It has sent an empty line, so the others have heard of it.
+    /// One more TCP session, in this cell. It has sent an empty line, so the others have heard of
+    /// it.
     fn open(worker: &mut Serving<FakeSockets>, cell: usize) -> SessionId {
         let session = SessionId::new(1, cell);
         let lines = Lines::of(session, b"\n", 0, false, Behind::More, 10);
@@ -293,8 +360,14 @@ mod tests {
     }
 
     /// A worker after one that was cut off between two turns with these TCP sessions.
-    fn successor(predecessor: Serving<FakeSockets>, sessions: &[SessionId]) -> Serving<FakeSockets> {
-        let inherited = sessions.iter().map(|&session| Inherited { session, peer: peer(1), connection: () }).collect();
+    fn successor(
+        predecessor: Serving<FakeSockets>,
+        sessions: &[SessionId],
+    ) -> Serving<FakeSockets> {
+        let inherited = sessions
+            .iter()
+            .map(|&session| Inherited { session, peer: peer(1), connection: () })
+            .collect();
         Serving::join(predecessor.log, ME, config(), predecessor.sockets, inherited).unwrap()
     }
 
@@ -325,9 +398,15 @@ mod tests {
         let said = Lines::of(last, b"hello\n", 1, false, Behind::More, 10);
         worker.accept(Input::Lines { session: last, lines: said });
         worker.turn();
-        assert_eq!([first, lost, last].map(|session| worker.chat().session(session).is_some()), [true, false, true]);
+        assert_eq!(
+            [first, lost, last].map(|session| worker.chat().session(session).is_some()),
+            [true, false, true]
+        );
         let heard = String::from_utf8_lossy(&worker.sockets.heard(first)[heard_before..]);
-        assert!(heard.contains(CloseReason::WorkerDied.as_str()) && heard.contains("hello"), "{heard}");
+        assert!(
+            heard.contains(CloseReason::WorkerDied.as_str()) && heard.contains("hello"),
+            "{heard}"
+        );
     }
 
     #[test]
@@ -354,10 +433,14 @@ mod tests {
         let checkpoint = log.checkpoint(ended.cell()).unwrap();
         says_over_udp(&mut predecessor, 1, b"/quit\n");
         assert_eq!(log.checkpoint(ended.cell()), None);
-        // As if it had been cut off right before it cleared the cell, and the snapshot knows of the end.
+        // As if it had been cut off right before it cleared the cell, and the snapshot knows of the
+        // end.
         log.store_checkpoint(checkpoint);
         let mut snapshots = SnapshotWriter::new(log, JOURNAL);
-        assert!(snapshots.write(log.tail(), &predecessor.chat().snapshot()) && snapshots.publish(log.tail()));
+        assert!(
+            snapshots.write(log.tail(), &predecessor.chat().snapshot())
+                && snapshots.publish(log.tail())
+        );
         let mut worker = successor(predecessor, &[]);
         assert_eq!(log.checkpoint(ended.cell()), None);
         worker.turn();

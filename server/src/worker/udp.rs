@@ -1,9 +1,11 @@
-//! UDP sessions: which peer may have one, and to which session a datagram belongs. Worker 0 has them all.
+//! UDP sessions: which peer may have one, and to which session a datagram belongs. Worker 0 has
+//! them all.
 //!
-//! An unknown peer is answered with a cookie, a keyed hash of its address and the time, and only if its datagram was at
-//! least as long as the answer. So the server keeps no state for it, and an attacker can't have the chat sent to another
-//! address. `/hello COOKIE` from that address proves that the peer receives what is sent there, and opens a session. From
-//! a peer that has a session it is a new proof.
+//! An unknown peer is answered with a cookie, a keyed hash of its address and the time, and only if
+//! its datagram was at least as long as the answer. So the server keeps no state for it, and an
+//! attacker can't have the chat sent to another address. `/hello COOKIE` from that address proves
+//! that the peer receives what is sent there, and opens a session. From a peer that has a session
+//! it is a new proof.
 //!
 //! ```text
 //! first line of a datagram        unknown peer   session without a key   session with a key
@@ -67,7 +69,8 @@ struct Known {
     lines: u64,
     /// Lines of those that are on their way to the log.
     unapplied: u64,
-    /// When a datagram last came, by the time since the machine started: the log's clock may make a step.
+    /// When a datagram last came, by the time since the machine started: the log's clock may make a
+    /// step.
     heard: Micros,
 }
 
@@ -96,16 +99,34 @@ enum Beginning {
 }
 
 impl UdpDesk {
-    /// A desk with the sessions that are open, which a predecessor let in. In `taken` cells one that is over still has something to be sent.
-    /// `uptime` is the machine's time.
-    pub fn take_over(me: Slot, mut config: UdpConfig, chat: &Chat, taken: impl Fn(usize) -> bool, uptime: Micros) -> UdpDesk {
-        let open: Vec<(&Session, UdpPath)> = chat.sessions_of(me).filter_map(|session| Some((session, session.path()?))).collect();
+    /// A desk with the sessions that are open, which a predecessor let in. In `taken` cells one
+    /// that is over still has something to be sent. `uptime` is the machine's time.
+    pub fn take_over(
+        me: Slot,
+        mut config: UdpConfig,
+        chat: &Chat,
+        taken: impl Fn(usize) -> bool,
+        uptime: Micros,
+    ) -> UdpDesk {
+        let open: Vec<(&Session, UdpPath)> =
+            chat.sessions_of(me).filter_map(|session| Some((session, session.path()?))).collect();
         config.admission.take_over(open.iter().map(|(_, path)| path.peer.ip()));
-        let is_free = |cell: &usize| !taken(*cell) && open.iter().all(|(session, _)| session.id.cell() != *cell);
+        let is_free = |cell: &usize| {
+            !taken(*cell) && open.iter().all(|(session, _)| session.id.cell() != *cell)
+        };
         let free = config.cells.clone().filter(is_free).collect();
         // How long each has been silent before is not known here; it is given the whole time again.
         let known = |&(session, path): &(&Session, UdpPath)| {
-            (path, Known { session: session.id, key: session.key(), lines: session.input_end, unapplied: 0, heard: uptime })
+            (
+                path,
+                Known {
+                    session: session.id,
+                    key: session.key(),
+                    lines: session.input_end,
+                    unapplied: 0,
+                    heard: uptime,
+                },
+            )
         };
         UdpDesk {
             me,
@@ -123,26 +144,42 @@ impl UdpDesk {
     }
 
     /// What to do about a datagram. `now` is the log's time, `uptime` the machine's.
-    pub fn receive(&mut self, path: UdpPath, bytes: &[u8], chat: &Chat, now: Micros, uptime: Micros) -> Verdict {
+    pub fn receive(
+        &mut self,
+        path: UdpPath,
+        bytes: &[u8],
+        chat: &Chat,
+        now: Micros,
+        uptime: Micros,
+    ) -> Verdict {
         match (self.beginning(path, bytes, now), self.known.get(&path)) {
             (Beginning::Proof { rest, wants_key }, None) => {
                 let key = wants_key.then(|| self.new_key(path, now));
-                self.open(path, key, &bytes[rest..], uptime).unwrap_or_else(|refused| answer(bytes, refused.short_line()))
+                self.open(path, key, &bytes[rest..], uptime)
+                    .unwrap_or_else(|refused| answer(bytes, refused.short_line()))
             }
             (Beginning::Proof { wants_key, .. }, Some(known)) => {
-                // A client that repeats its greeting has perhaps not got the answer, so its key stays the same.
+                // A client that repeats its greeting has perhaps not got the answer, so its key
+                // stays the same.
                 let key = wants_key.then(|| known.key.unwrap_or_else(|| self.new_key(path, now)));
                 self.lines(path, bytes, Some(key), chat, now, uptime)
             }
-            (Beginning::Hello { wants_key }, Some(_)) if bytes.len() >= CHALLENGE_BYTES => self.ask_for_proof(path, bytes, wants_key, now),
-            (Beginning::Hello { wants_key }, None) => self.ask_for_proof(path, bytes, wants_key, now),
+            (Beginning::Hello { wants_key }, Some(_)) if bytes.len() >= CHALLENGE_BYTES => {
+                self.ask_for_proof(path, bytes, wants_key, now)
+            }
+            (Beginning::Hello { wants_key }, None) => {
+                self.ask_for_proof(path, bytes, wants_key, now)
+            }
             (Beginning::Line, None) => self.ask_for_proof(path, bytes, false, now),
             (Beginning::Hello { .. } | Beginning::Line, Some(known)) => {
                 match known.key.map_or(Some(bytes), |key| without_key(bytes, key)) {
                     Some(lines) => self.lines(path, lines, None, chat, now, uptime),
                     None => {
                         let dropped = self.config.dropped.datagram();
-                        log::debug!("dropped a datagram of {} without its session's key; {dropped} so far", path.peer);
+                        log::debug!(
+                            "dropped a datagram of {} without its session's key; {dropped} so far",
+                            path.peer
+                        );
                         Verdict::Ignore
                     }
                 }
@@ -184,8 +221,10 @@ impl UdpDesk {
 
     /// Those of whom nothing was heard for too long, with the time they were heard.
     pub fn silent(&self, chat: &Chat, uptime: Micros) -> Vec<(SessionId, Micros)> {
-        let is_silent = |known: &&Known| uptime.since(known.heard) > UDP_SILENCE_SECONDS_MAX * Micros::SECOND;
-        let open = self.known.values().filter(is_silent).filter_map(|known| chat.session(known.session));
+        let is_silent =
+            |known: &&Known| uptime.since(known.heard) > UDP_SILENCE_SECONDS_MAX * Micros::SECOND;
+        let open =
+            self.known.values().filter(is_silent).filter_map(|known| chat.session(known.session));
         let mut silent: Vec<_> = open.map(|session| (session.id, session.last_heard)).collect();
         silent.sort_unstable();
         silent
@@ -198,16 +237,33 @@ impl UdpDesk {
 
     fn beginning(&self, path: UdpPath, bytes: &[u8], now: Micros) -> Beginning {
         let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
-        let words = std::str::from_utf8(&bytes[..end]).ok().and_then(|line| line.strip_prefix("/hello"));
-        let Some(words) = words.filter(|words| words.is_empty() || words.starts_with([' ', '\t', '\r'])) else { return Beginning::Line };
+        let words =
+            std::str::from_utf8(&bytes[..end]).ok().and_then(|line| line.strip_prefix("/hello"));
+        let Some(words) =
+            words.filter(|words| words.is_empty() || words.starts_with([' ', '\t', '\r']))
+        else {
+            return Beginning::Line;
+        };
         let wants_key = words.split_ascii_whitespace().any(|word| word == WANTS_KEY);
         let cookie = words.split_ascii_whitespace().next().unwrap_or_default();
         let period = now.0 / COOKIE_PERIOD;
-        let is_good = [period, period.saturating_sub(1)].into_iter().any(|period| self.cookie(path, period).to_string() == cookie);
-        if is_good { Beginning::Proof { rest: (end + 1).min(bytes.len()), wants_key } } else { Beginning::Hello { wants_key } }
+        let is_good = [period, period.saturating_sub(1)]
+            .into_iter()
+            .any(|period| self.cookie(path, period).to_string() == cookie);
+        if is_good {
+            Beginning::Proof { rest: (end + 1).min(bytes.len()), wants_key }
+        } else {
+            Beginning::Hello { wants_key }
+        }
     }
 
-    fn open(&mut self, path: UdpPath, key: Option<Token>, rest: &[u8], uptime: Micros) -> Result<Verdict, Refused> {
+    fn open(
+        &mut self,
+        path: UdpPath,
+        key: Option<Token>,
+        rest: &[u8],
+        uptime: Micros,
+    ) -> Result<Verdict, Refused> {
         let cell = self.free.first().copied().ok_or(Refused::Full)?;
         self.config.admission.admit(path.peer.ip(), uptime)?;
         self.free.remove(&cell);
@@ -224,8 +280,17 @@ impl UdpDesk {
         Ok(Verdict::Open(session, batch))
     }
 
-    /// The lines of a datagram whose session is open. With a `proof` its client receives what is sent to its address, and has that key from now on.
-    fn lines(&mut self, path: UdpPath, bytes: &[u8], proof: Option<Option<Token>>, chat: &Chat, now: Micros, uptime: Micros) -> Verdict {
+    /// The lines of a datagram whose session is open. With a `proof` its client receives what is
+    /// sent to its address, and has that key from now on.
+    fn lines(
+        &mut self,
+        path: UdpPath,
+        bytes: &[u8],
+        proof: Option<Option<Token>>,
+        chat: &Chat,
+        now: Micros,
+        uptime: Micros,
+    ) -> Verdict {
         let Some(known) = self.known.get_mut(&path) else { return Verdict::Ignore };
         known.heard = uptime;
         // Its greeting may still be on its way to the log.
@@ -241,18 +306,31 @@ impl UdpDesk {
         let is_whole = push_lines(known.session, bytes, &mut known.lines, allowed, &mut batch);
         if !is_whole {
             let dropped = self.config.dropped.datagram();
-            log::debug!("dropped a datagram of {}, or its last lines: too many; {dropped} so far", path.peer);
+            log::debug!(
+                "dropped a datagram of {}, or its last lines: too many; {dropped} so far",
+                path.peer
+            );
         }
         let lines = known.lines - before;
         known.unapplied += lines;
         if batch.is_empty() { Verdict::Ignore } else { Verdict::Lines(known.session, batch, lines) }
     }
 
-    /// The answer has what the client is to send back: with the wish for a key, if there is room for it.
-    fn ask_for_proof(&self, path: UdpPath, datagram: &[u8], wants_key: bool, now: Micros) -> Verdict {
+    /// The answer has what the client is to send back: with the wish for a key, if there is room
+    /// for it.
+    fn ask_for_proof(
+        &self,
+        path: UdpPath,
+        datagram: &[u8],
+        wants_key: bool,
+        now: Micros,
+    ) -> Verdict {
         let line = self.cookie_line(path, now);
         let with_key = format!("{} {WANTS_KEY}\n", line.trim_end());
-        answer(datagram, if wants_key && with_key.len() <= datagram.len() { &with_key } else { &line })
+        answer(
+            datagram,
+            if wants_key && with_key.len() <= datagram.len() { &with_key } else { &line },
+        )
     }
 
     fn cookie_line(&self, path: UdpPath, now: Micros) -> String {
@@ -303,8 +381,15 @@ fn without_key(datagram: &[u8], key: Token) -> Option<&[u8]> {
     [&b"\r\n"[..], b"\n", b" "].into_iter().find_map(|end| lines.strip_prefix(end))
 }
 
-/// Adds records of a datagram's lines, at most `max`, and counts them in `lines`. False if there were more.
-fn push_lines(session: SessionId, bytes: &[u8], lines: &mut u64, max: u64, batch: &mut Batch) -> bool {
+/// Adds records of a datagram's lines, at most `max`, and counts them in `lines`. False if there
+/// were more.
+fn push_lines(
+    session: SessionId,
+    bytes: &[u8],
+    lines: &mut u64,
+    max: u64,
+    batch: &mut Batch,
+) -> bool {
     let mut push = |fact| {
         *lines += 1;
         batch.push(|payload| Record { session, input_end: *lines, fact }.encode(payload));
@@ -331,15 +416,33 @@ mod tests {
     /// A desk with one session, opened from port 1, whose chat knows it; and its key.
     fn desk_with_session(wants_key: bool) -> (UdpDesk, Chat, Option<Token>) {
         let (mut desk, mut chat) = desk(None);
-        let asks = if wants_key { "/hello key                     \n" } else { "/hello                     \n" };
-        let Verdict::Answer(answer) = desk.receive(path(1), asks.as_bytes(), &chat, NOW, NOW) else { panic!("it is long enough") };
+        let asks = if wants_key {
+            "/hello key                     \n"
+        } else {
+            "/hello                     \n"
+        };
+        let Verdict::Answer(answer) = desk.receive(path(1), asks.as_bytes(), &chat, NOW, NOW)
+        else {
+            panic!("it is long enough")
+        };
         assert_eq!(answer.ends_with(b" key\n"), wants_key);
-        let Verdict::Open(session, _) = desk.receive(path(1), &answer[2..], &chat, NOW, NOW) else { panic!("its cookie is good") };
+        let Verdict::Open(session, _) = desk.receive(path(1), &answer[2..], &chat, NOW, NOW) else {
+            panic!("its cookie is good")
+        };
         let key = desk.known[&path(1)].key;
         let transport = Transport::Udp { local: path(1).local, key };
-        let opened = Record { session, input_end: 0, fact: Fact::Opened { slot: Slot(0), transport, peer: path(1).peer } };
+        let opened = Record {
+            session,
+            input_end: 0,
+            fact: Fact::Opened { slot: Slot(0), transport, peer: path(1).peer },
+        };
         let stamp = Stamp { id: Sequence(1), time: NOW };
-        chat.apply(stamp, &opened, &mut Forms::default(), &mut Outboxes::new(Slot(0), Bounds { sendq: 1, together: 1 }));
+        chat.apply(
+            stamp,
+            &opened,
+            &mut Forms::default(),
+            &mut Outboxes::new(Slot(0), Bounds { sendq: 1, together: 1 }),
+        );
         (desk, chat, key)
     }
 
@@ -351,12 +454,19 @@ mod tests {
         let key = key.unwrap();
         let later = NOW.plus(Micros::SECOND);
         let mut send = |bytes: &str| desk.receive(path(1), bytes.as_bytes(), &chat, NOW, later);
-        for forged in
-            ["/quit\n", "hi\n", "/key aaaaaaaaaaaaa\n/quit\n", &format!("/key {key}x\n"), &format!("hi\n/key {key}\n"), "/hello\n"]
-        {
+        for forged in [
+            "/quit\n",
+            "hi\n",
+            "/key aaaaaaaaaaaaa\n/quit\n",
+            &format!("/key {key}x\n"),
+            &format!("hi\n/key {key}\n"),
+            "/hello\n",
+        ] {
             assert_eq!(send(forged), Verdict::Ignore, "{forged}");
         }
-        for own in [format!("/key {key}\nhi\n"), format!("/key {key} hi"), format!("/key {key}\r\nhi\r\n")] {
+        for own in
+            [format!("/key {key}\nhi\n"), format!("/key {key} hi"), format!("/key {key}\r\nhi\r\n")]
+        {
             assert!(matches!(send(&own), Verdict::Lines(_, _, 1)), "{own}");
         }
         assert_eq!(desk.known[&path(1)].heard, later);
@@ -375,8 +485,13 @@ mod tests {
     fn a_greeting_that_is_repeated_keeps_the_key_and_one_without_the_wish_drops_it() {
         let (mut desk, chat, key) = desk_with_session(true);
         let cookie = desk.cookie(path(1), 1_000);
-        for (greeting, then) in [(format!("/hello {cookie} key\n"), key), (format!("/hello {cookie}\n"), None)] {
-            assert!(matches!(desk.receive(path(1), greeting.as_bytes(), &chat, NOW, NOW), Verdict::Lines(_, _, 1)));
+        for (greeting, then) in
+            [(format!("/hello {cookie} key\n"), key), (format!("/hello {cookie}\n"), None)]
+        {
+            assert!(matches!(
+                desk.receive(path(1), greeting.as_bytes(), &chat, NOW, NOW),
+                Verdict::Lines(_, _, 1)
+            ));
             assert_eq!(desk.known[&path(1)].key, then);
         }
         assert!(matches!(desk.receive(path(1), b"hi\n", &chat, NOW, NOW), Verdict::Lines(_, _, 1)));
@@ -392,8 +507,14 @@ mod tests {
             Verdict::Answer(cookie_line.into_bytes()),
             "and nothing else is answered, it would be more than three times as much"
         );
-        assert!(matches!(desk.receive(path(1), b"/hello again\n", &chat, NOW, NOW), Verdict::Lines(_, _, 1)));
-        assert!(matches!(desk.receive(path(1), b"/helloween and other long words\n", &chat, NOW, NOW), Verdict::Lines(_, _, 1)));
+        assert!(matches!(
+            desk.receive(path(1), b"/hello again\n", &chat, NOW, NOW),
+            Verdict::Lines(_, _, 1)
+        ));
+        assert!(matches!(
+            desk.receive(path(1), b"/helloween and other long words\n", &chat, NOW, NOW),
+            Verdict::Lines(_, _, 1)
+        ));
     }
 
     #[test]
@@ -402,64 +523,129 @@ mod tests {
         let local = LocalAddress { ip: Some([127, 0, 0, 2].into()), interface: 0 };
         let other = UdpPath { local, ..path(1) };
         assert_ne!(desk.cookie(other, 1_000), desk.cookie(path(1), 1_000));
-        assert!(matches!(desk.receive(other, b"a line that is long enough\n", &chat, NOW, NOW), Verdict::Answer(_)));
+        assert!(matches!(
+            desk.receive(other, b"a line that is long enough\n", &chat, NOW, NOW),
+            Verdict::Answer(_)
+        ));
         let greeting = format!("/hello {}\n", desk.cookie(other, 1_000));
-        assert!(matches!(desk.receive(other, greeting.as_bytes(), &chat, NOW, NOW), Verdict::Open(..)));
+        assert!(matches!(
+            desk.receive(other, greeting.as_bytes(), &chat, NOW, NOW),
+            Verdict::Open(..)
+        ));
     }
 
     #[test]
     fn another_link_is_another_peer() {
         let (desk, ..) = desk_with_session(false);
-        let on = |scope| UdpPath { peer: std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 1, 0, scope).into(), ..path(1) };
+        let on = |scope| UdpPath {
+            peer: std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 1, 0, scope).into(),
+            ..path(1)
+        };
         assert_ne!(desk.cookie(on(2), 1_000), desk.cookie(on(3), 1_000));
     }
 
     fn desk(per_address_max: Option<u32>) -> (UdpDesk, Chat) {
         let chat = Chat::new(RateLimit::OFF);
-        (UdpDesk::take_over(Slot(0), udp_config(10..20, per_address_max), &chat, |_| false, Micros(0)), chat)
+        (
+            UdpDesk::take_over(
+                Slot(0),
+                udp_config(10..20, per_address_max),
+                &chat,
+                |_| false,
+                Micros(0),
+            ),
+            chat,
+        )
     }
 
     fn hello(desk: &mut UdpDesk, chat: &Chat, port: u16, now: Micros) -> Verdict {
-        let Verdict::Answer(answer) = desk.receive(path(port), &[b'x'; 30], chat, now, now) else { panic!("a long datagram is answered") };
+        let Verdict::Answer(answer) = desk.receive(path(port), &[b'x'; 30], chat, now, now) else {
+            panic!("a long datagram is answered")
+        };
         let cookie = String::from_utf8(answer).unwrap();
-        desk.receive(path(port), cookie.trim_start_matches("* ").trim_end().as_bytes(), chat, now, now)
+        desk.receive(
+            path(port),
+            cookie.trim_start_matches("* ").trim_end().as_bytes(),
+            chat,
+            now,
+            now,
+        )
     }
 
     #[test]
     fn a_cookie_opens_a_session_for_its_address_only_and_not_for_ever() {
         let (mut desk, chat) = desk(None);
         let start = Micros(COOKIE_PERIOD * 1_000);
-        assert!(matches!(hello(&mut desk, &chat, 1, start), Verdict::Open(session, _) if session.cell() == 10));
+        assert!(
+            matches!(hello(&mut desk, &chat, 1, start), Verdict::Open(session, _) if session.cell() == 10)
+        );
         let cookie = desk.cookie(path(2), 1_000);
         let greeting = format!("/hello {cookie}\n/nick udp\n");
-        assert!(matches!(desk.receive(path(3), greeting.as_bytes(), &chat, start, start), Verdict::Answer(_)), "another address");
+        assert!(
+            matches!(
+                desk.receive(path(3), greeting.as_bytes(), &chat, start, start),
+                Verdict::Answer(_)
+            ),
+            "another address"
+        );
         let late = start.plus(COOKIE_PERIOD * 2);
-        assert!(matches!(desk.receive(path(2), greeting.as_bytes(), &chat, late, late), Verdict::Answer(_)), "too late");
-        assert!(matches!(desk.receive(path(2), greeting.as_bytes(), &chat, start.plus(COOKIE_PERIOD), start), Verdict::Open(..)));
+        assert!(
+            matches!(
+                desk.receive(path(2), greeting.as_bytes(), &chat, late, late),
+                Verdict::Answer(_)
+            ),
+            "too late"
+        );
+        assert!(matches!(
+            desk.receive(path(2), greeting.as_bytes(), &chat, start.plus(COOKIE_PERIOD), start),
+            Verdict::Open(..)
+        ));
     }
 
     #[test]
     fn sessions_are_bounded_in_all_and_per_address_and_given_back() {
         let (mut desk, chat) = desk(Some(2));
         let opened: Vec<_> = (0..2).map(|port| hello(&mut desk, &chat, port, Micros(0))).collect();
-        assert_eq!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Answer(Refused::TooManyFromAddress.short_line().into()));
+        assert_eq!(
+            hello(&mut desk, &chat, 2, Micros(0)),
+            Verdict::Answer(Refused::TooManyFromAddress.short_line().into())
+        );
         let Verdict::Open(first, _) = opened[0] else { panic!("opened") };
         desk.close(first);
         assert!(
             matches!(hello(&mut desk, &chat, 3, Micros(0)), Verdict::Open(session, _) if session.cell() == first.cell() && session != first)
         );
         let elsewhere = [10, 0, 0, 1].into();
-        assert_eq!([(); 2].map(|()| desk.config.admission.admit(elsewhere, Micros(0))), [Ok(()), Err(Refused::Full)]);
+        assert_eq!(
+            [(); 2].map(|()| desk.config.admission.admit(elsewhere, Micros(0))),
+            [Ok(()), Err(Refused::Full)]
+        );
     }
 
     #[test]
     fn the_cell_of_one_who_is_over_is_given_again_only_when_what_it_was_told_is_sent() {
         let chat = Chat::new(RateLimit::OFF);
-        let mut desk = UdpDesk::take_over(Slot(0), udp_config(10..12, None), &chat, |cell| cell == 10, Micros(0));
-        assert!(matches!(hello(&mut desk, &chat, 1, Micros(0)), Verdict::Open(session, _) if session.cell() == 11));
-        assert_eq!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Answer(Refused::Full.short_line().into()));
-        assert!(desk.close(SessionId::new(1, 10)), "it was over before the desk was made, so only its cell is known");
-        assert!(matches!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Open(session, _) if session.cell() == 10));
+        let mut desk = UdpDesk::take_over(
+            Slot(0),
+            udp_config(10..12, None),
+            &chat,
+            |cell| cell == 10,
+            Micros(0),
+        );
+        assert!(
+            matches!(hello(&mut desk, &chat, 1, Micros(0)), Verdict::Open(session, _) if session.cell() == 11)
+        );
+        assert_eq!(
+            hello(&mut desk, &chat, 2, Micros(0)),
+            Verdict::Answer(Refused::Full.short_line().into())
+        );
+        assert!(
+            desk.close(SessionId::new(1, 10)),
+            "it was over before the desk was made, so only its cell is known"
+        );
+        assert!(
+            matches!(hello(&mut desk, &chat, 2, Micros(0)), Verdict::Open(session, _) if session.cell() == 10)
+        );
         assert_eq!(desk.count(), 2);
     }
 

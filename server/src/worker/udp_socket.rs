@@ -36,7 +36,8 @@ pub fn sides(socket: OwnedFd, epoll: &Epoll, token: u64) -> nix::Result<(UdpRece
 }
 
 impl UdpReceiver {
-    /// The next datagram and both its ends, without what is beyond the bounds; `None` if there is none now. `buffer` has
+    /// The next datagram and both its ends, without what is beyond the bounds; `None` if there is
+    /// none now. `buffer` has
     /// [`DATAGRAM_BYTES_MAX`] bytes.
     pub fn receive(&self, buffer: &mut [u8]) -> Option<(UdpPath, Vec<u8>)> {
         loop {
@@ -60,12 +61,20 @@ impl AsFd for UdpReceiver {
 
 impl UdpSender {
     /// Sends the next datagram of a session's output.
-    pub fn write(&mut self, session: SessionId, path: UdpPath, output: &[u8], number: u64, epoll: &Epoll) -> Written {
+    pub fn write(
+        &mut self,
+        session: SessionId,
+        path: UdpPath,
+        output: &[u8],
+        number: u64,
+        epoll: &Epoll,
+    ) -> Written {
         let datagram = datagram::cut(output, number);
         match self.send(path, &datagram.bytes) {
             Err(Errno::EAGAIN) => {
                 self.blocked.push(session);
-                let mut event = EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, self.token);
+                let mut event =
+                    EpollEvent::new(EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT, self.token);
                 // It is registered from the start.
                 let _ = epoll.modify(self.socket.as_fd(), &mut event);
                 Written::Blocked
@@ -86,7 +95,8 @@ impl UdpSender {
     }
 }
 
-/// Of a datagram with more than is recorded at a time, the lines that are whole within that; the rest is lost, as datagrams may be.
+/// Of a datagram with more than is recorded at a time, the lines that are whole within that; the
+/// rest is lost, as datagrams may be.
 fn within_bounds(datagram: &[u8]) -> &[u8] {
     let within = &datagram[..datagram.len().min(PEEK_BYTES_MAX)];
     let is_cut = within.len() < datagram.len();
@@ -102,7 +112,10 @@ fn local_address(reported: Option<(IpAddr, u32)>) -> LocalAddress {
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
     let can_be_source = !ip.is_multicast() && !ip.is_unspecified();
-    LocalAddress { ip: can_be_source.then_some(ip), interface: if is_link_local { interface } else { 0 } }
+    LocalAddress {
+        ip: can_be_source.then_some(ip),
+        interface: if is_link_local { interface } else { 0 },
+    }
 }
 
 #[cfg(test)]
@@ -112,8 +125,13 @@ mod tests {
     #[test]
     fn an_interface_counts_where_the_address_means_something_only_there() {
         let local = |ip: &str| local_address(Some((ip.parse().unwrap(), 3)));
-        let address = |ip: &str, interface| LocalAddress { ip: Some(ip.parse().unwrap()), interface };
-        assert_eq!(local("127.0.0.2"), address("127.0.0.2", 0), "elsewhere the routes decide, also when they change");
+        let address =
+            |ip: &str, interface| LocalAddress { ip: Some(ip.parse().unwrap()), interface };
+        assert_eq!(
+            local("127.0.0.2"),
+            address("127.0.0.2", 0),
+            "elsewhere the routes decide, also when they change"
+        );
         assert_eq!(local("::ffff:127.0.0.2"), address("::ffff:127.0.0.2", 0));
         assert_eq!(local("fe80::2"), address("fe80::2", 3));
         assert_eq!(local("ff02::1"), LocalAddress::default(), "no source of an answer");

@@ -1,8 +1,10 @@
 //! Holders killed at each step of what they do.
 //!
-//! A step is an instruction behind which shared memory is not as it was: between two of them it makes no difference to others when a process dies. A
-//! process is traced and goes on by single instructions (ptrace(2)), once to find the steps of an operation, then again and again to be killed
-//! behind the first, the second, and so on; and at some places between, all the same. What is in shared memory then must be whole, and the next must not be held up.
+//! A step is an instruction behind which shared memory is not as it was: between two of them it
+//! makes no difference to others when a process dies. A process is traced and goes on by single
+//! instructions (ptrace(2)), once to find the steps of an operation, then again and again to be
+//! killed behind the first, the second, and so on; and at some places between, all the same. What
+//! is in shared memory then must be whole, and the next must not be held up.
 
 use super::{child, end};
 use forkchat_server::ipc::event::Event;
@@ -46,9 +48,17 @@ struct Shared {
 
 impl Shared {
     fn last() -> Shared {
-        let (maps, name) = (read_to_string("/proc/self/maps").unwrap(), format!("memfd:{NAME}-{} ", COUNT.get()));
+        let (maps, name) =
+            (read_to_string("/proc/self/maps").unwrap(), format!("memfd:{NAME}-{} ", COUNT.get()));
         let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
-        let range = |line: &str| line.split_once(' ').unwrap().0.split_once('-').map(|(start, end)| hex(start)..hex(end)).unwrap();
+        let range = |line: &str| {
+            line.split_once(' ')
+                .unwrap()
+                .0
+                .split_once('-')
+                .map(|(start, end)| hex(start)..hex(end))
+                .unwrap()
+        };
         let ranges: Vec<_> = maps.lines().filter(|line| line.contains(&name)).map(range).collect();
         assert!(!ranges.is_empty(), "{name} is mapped");
         Shared { memory: File::open("/proc/self/mem").unwrap(), ranges }
@@ -86,9 +96,14 @@ fn step(process: &Process) -> bool {
     }
 }
 
-/// Has `operation` go on until memory has changed so often, and so many instructions farther, and ends it there. Told is how often that was, and how
-/// many instructions: less, if the operation was over before.
-fn kill_behind(operation: impl FnOnce(), changes_max: usize, instructions_max: usize) -> (usize, usize) {
+/// Has `operation` go on until memory has changed so often, and so many instructions farther, and
+/// ends it there. Told is how often that was, and how many instructions: less, if the operation was
+/// over before.
+fn kill_behind(
+    operation: impl FnOnce(),
+    changes_max: usize,
+    instructions_max: usize,
+) -> (usize, usize) {
     let (shared, process) = (Shared::last(), start(operation));
     let (mut changes, mut instructions, mut last) = (0, 0, shared.read());
     while (changes < changes_max || instructions < instructions_max) && step(&process) {
@@ -103,9 +118,13 @@ fn kill_behind(operation: impl FnOnce(), changes_max: usize, instructions_max: u
     (changes, instructions)
 }
 
-/// Kills a process at each step of `operation`, each time with what `prepare` has made, and looks `after`wards whether that is as it must be. Told is
-/// what was done: steps that were seen.
-fn kill_at_each_step<T>(prepare: impl Fn(&str) -> T, operation: impl Fn(&T), after: impl Fn(&T)) -> usize {
+/// Kills a process at each step of `operation`, each time with what `prepare` has made, and looks
+/// `after`wards whether that is as it must be. Told is what was done: steps that were seen.
+fn kill_at_each_step<T>(
+    prepare: impl Fn(&str) -> T,
+    operation: impl Fn(&T),
+    after: impl Fn(&T),
+) -> usize {
     let kill = |changes, instructions| {
         let made = prepare(&name());
         let done = kill_behind(|| operation(&made), changes, instructions);
@@ -228,7 +247,9 @@ pub fn take_and_do() {
         (queue, worked)
     };
     let take_and_do = |(queue, worked): &(JoinableQueue<u32>, Value)| {
-        let Taken::Task(7, claim) = queue.take(1, Duration::ZERO).unwrap() else { panic!("the first") };
+        let Taken::Task(7, claim) = queue.take(1, Duration::ZERO).unwrap() else {
+            panic!("the first")
+        };
         worked.set(1);
         claim.done();
     };

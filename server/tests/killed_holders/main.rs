@@ -1,6 +1,7 @@
 //! The primitives between processes, with real processes that are killed while they hold them.
 //!
-//! It has a main of its own: only a process with one thread may fork, and the usual test harness starts several.
+//! It has a main of its own: only a process with one thread may fork, and the usual test harness
+//! starts several.
 
 mod at_each_step;
 mod pool;
@@ -58,7 +59,8 @@ const TESTS: &[(&str, fn())] = tests![
 ];
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let filter =
+        std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let chosen: Vec<_> = TESTS.iter().filter(|(name, _)| name.contains(&filter)).collect();
     if std::env::args().any(|argument| argument == "--list") {
         return chosen.iter().for_each(|(name, _)| println!("{name}: test"));
@@ -70,8 +72,11 @@ fn main() {
         test();
         println!("test {name} ... ok");
     }
-    let (passed, left_out, seconds) = (chosen.len(), TESTS.len() - chosen.len(), start.elapsed().as_secs_f32());
-    println!("\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {left_out} filtered out; finished in {seconds:.2}s\n");
+    let (passed, left_out, seconds) =
+        (chosen.len(), TESTS.len() - chosen.len(), start.elapsed().as_secs_f32());
+    println!(
+        "\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {left_out} filtered out; finished in {seconds:.2}s\n"
+    );
 }
 
 fn child(main: impl FnOnce()) -> Process {
@@ -102,7 +107,8 @@ fn block_faults() {
     block(&signal_set(FAULTS.map(|signal| signal as i32)).unwrap()).unwrap();
 }
 
-/// As the supervisor, which has them blocked: its own faults are the kernel's and the C library's to send, who don't mind.
+/// As the supervisor, which has them blocked: its own faults are the kernel's and the C library's
+/// to send, who don't mind.
 fn a_fault_ends_a_process_that_sees_faults_sent_by_others_as_values() {
     let end_of = |fault: fn()| {
         let mut process = child(|| {
@@ -170,8 +176,14 @@ fn the_next_gets_a_dead_owners_mutex_and_is_told() {
         let _guard = mutex.lock(5, Duration::ZERO);
         std::thread::sleep(Duration::from_secs(60));
     });
-    wait_until("the child to have the lock", || mutex.holder().is_some_and(|holder| holder.owner == 5));
-    assert_eq!(mutex.lock(6, Duration::from_millis(1)).map(|_| ()), Err(LockError::TimedOut), "it lives");
+    wait_until("the child to have the lock", || {
+        mutex.holder().is_some_and(|holder| holder.owner == 5)
+    });
+    assert_eq!(
+        mutex.lock(6, Duration::from_millis(1)).map(|_| ()),
+        Err(LockError::TimedOut),
+        "it lives"
+    );
     end(owner);
     assert!(mutex.lock(6, Duration::from_secs(5)).unwrap().owner_died);
     assert!(!mutex.lock(6, Duration::ZERO).unwrap().owner_died, "told once");
@@ -221,10 +233,17 @@ fn a_value_is_whole_wherever_its_writer_dies() {
     assert!(value.load().0[0] > 300, "they wrote");
 }
 
-/// Two writers append batches of three numbered records, and one of them is killed and followed by another, again and again.
+/// Two writers append batches of three numbered records, and one of them is killed and followed by
+/// another, again and again.
 fn the_log_is_whole_wherever_its_writers_die() {
     const READER: Slot = Slot(2);
-    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 3, sessions_max: 1, snapshot_bytes_max: 64 }).unwrap();
+    let log = EventLog::create(Geometry {
+        ring_bytes: 1 << 16,
+        slots: 3,
+        sessions_max: 1,
+        snapshot_bytes_max: 64,
+    })
+    .unwrap();
     let (start, _) = log.join(READER).unwrap();
     let mut reader = Reader::new(log, start);
     let mut snapshots = SnapshotWriter::new(log, READER);
@@ -234,7 +253,11 @@ fn the_log_is_whole_wherever_its_writers_die() {
         for number in 0u32.. {
             let mut batch = Batch::default();
             (0..3u8).for_each(|part| {
-                batch.push(|payload| payload.extend([&generation.to_le_bytes()[..], &number.to_le_bytes(), &[part]].concat()))
+                batch.push(|payload| {
+                    payload.extend(
+                        [&generation.to_le_bytes()[..], &number.to_le_bytes(), &[part]].concat(),
+                    )
+                })
             });
             while log.append(Slot(writer), &batch, Micros(0)).is_err() {
                 std::thread::yield_now();
@@ -276,8 +299,9 @@ fn the_log_is_whole_wherever_its_writers_die() {
     assert!(records > 10_000, "they wrote: {records}");
 }
 
-/// Several processes take the same file and let go of it, so that it is made again each time; one of them is killed and replaced, again and again. Others keep
-/// the CPUs busy, so that the process that removes a file comes late, and finds another holder.
+/// Several processes take the same file and let go of it, so that it is made again each time; one
+/// of them is killed and replaced, again and again. Others keep the CPUs busy, so that the process
+/// that removes a file comes late, and finds another holder.
 fn a_pid_file_has_one_holder_whoever_comes_and_goes() {
     let busy = [(); 6].map(|()| {
         child(|| {
@@ -297,7 +321,10 @@ fn a_pid_file_has_one_holder_whoever_comes_and_goes() {
                     takes.fetch_add(1, Ordering::SeqCst);
                     std::thread::yield_now();
                     // Who else has it now would have said so.
-                    doubles.fetch_add(u32::from(holder.load(Ordering::SeqCst) != me), Ordering::SeqCst);
+                    doubles.fetch_add(
+                        u32::from(holder.load(Ordering::SeqCst) != me),
+                        Ordering::SeqCst,
+                    );
                     drop(held);
                 }
                 Err(TakeError::Held(pid)) => assert_ne!(pid.as_raw().cast_unsigned(), me),
@@ -310,7 +337,10 @@ fn a_pid_file_has_one_holder_whoever_comes_and_goes() {
         let before = takes.load(Ordering::SeqCst);
         wait_until("it to be taken on and on", || takes.load(Ordering::SeqCst) > before + 10);
         if let Some(found) = Holder::find(&path).unwrap() {
-            assert!(workers.iter().any(|worker| worker.pid() == found.pid), "{found:?} is none of those who take it");
+            assert!(
+                workers.iter().any(|worker| worker.pid() == found.pid),
+                "{found:?} is none of those who take it"
+            );
         }
         end(std::mem::replace(&mut workers[round % 3], child(work)));
     }
@@ -318,7 +348,12 @@ fn a_pid_file_has_one_holder_whoever_comes_and_goes() {
     assert!(Holder::find(&path).unwrap().is_none());
     drop(PidFile::take(&path));
     assert!(!path.exists());
-    assert_eq!(doubles.load(Ordering::SeqCst), 0, "twice at once, of {} times", takes.load(Ordering::SeqCst));
+    assert_eq!(
+        doubles.load(Ordering::SeqCst),
+        0,
+        "twice at once, of {} times",
+        takes.load(Ordering::SeqCst)
+    );
 }
 
 fn a_child_dies_with_its_parent() {
@@ -331,7 +366,9 @@ fn a_child_dies_with_its_parent() {
     wait_until("the grandchild", || grandchild.load(Ordering::Acquire) != 0);
     end(parent);
     let status = format!("/proc/{}/stat", grandchild.load(Ordering::Acquire));
-    wait_until("the grandchild's end", || std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z ")));
+    wait_until("the grandchild's end", || {
+        std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z "))
+    });
 }
 
 fn a_child_inherits_descriptors_as_its_own_and_no_others() {
@@ -352,14 +389,16 @@ fn a_child_inherits_descriptors_as_its_own_and_no_others() {
     assert_eq!(read, "only this");
     assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 0)));
     let twice = [other_writer.as_fd(), other_writer.as_fd()];
-    let refused = fork_child((), |()| Vec::new(), std::iter::empty(), &twice, |(), _| 0).unwrap_err();
+    let refused =
+        fork_child((), |()| Vec::new(), std::iter::empty(), &twice, |(), _| 0).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EINVAL as i32));
 }
 
 /// CPU time in ticks of 10 ms, from proc_pid_stat(5).
 fn ticks(process: &Process) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).expect("it runs");
-    let fields: Vec<&str> = stat.rsplit(") ").next().expect("a name, and fields behind it").split(' ').collect();
+    let fields: Vec<&str> =
+        stat.rsplit(") ").next().expect("a name, and fields behind it").split(' ').collect();
     fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
@@ -370,7 +409,11 @@ fn a_consumer_that_waits_sleeps() {
         other => panic!("the task, not {other:?}"),
     });
     std::thread::sleep(Duration::from_secs(1));
-    assert!(ticks(&consumer) <= 10, "{} ticks of CPU while it waited for a second", ticks(&consumer));
+    assert!(
+        ticks(&consumer) <= 10,
+        "{} ticks of CPU while it waited for a second",
+        ticks(&consumer)
+    );
     queue.put(&7, Duration::ZERO).unwrap();
     assert_eq!(queue.join(Duration::from_secs(20)), Ok(true));
 }

@@ -96,7 +96,11 @@ impl Checker {
         if listener.is_udp && line.starts_with(b"* /hello ") {
             return Heard::Cookie;
         }
-        let Some(tagged) = (if listener.form.tags { split_tags(line) } else { Some(Tagged { prose: line, ..Tagged::default() }) }) else {
+        let Some(tagged) = (if listener.form.tags {
+            split_tags(line)
+        } else {
+            Some(Tagged { prose: line, ..Tagged::default() })
+        }) else {
             self.wrong(index, line, "a line with tags");
             return Heard::Other;
         };
@@ -112,8 +116,16 @@ impl Checker {
         self.hear_told(index, line, &tagged, now)
     }
 
-    /// Whether the line was sent to the room of this listener, by a voice that it must receive, with these tags.
-    fn is_for(&self, index: usize, tagged: &Tagged<'_>, prefix: &[u8], voice: u16, number: u32) -> bool {
+    /// Whether the line was sent to the room of this listener, by a voice that it must receive,
+    /// with these tags.
+    fn is_for(
+        &self,
+        index: usize,
+        tagged: &Tagged<'_>,
+        prefix: &[u8],
+        voice: u16,
+        number: u32,
+    ) -> bool {
         let (listener, charset) = (&self.listeners[index], self.listeners[index].form.charset);
         self.voices.get(usize::from(voice)).is_some_and(|said| {
             said.room == listener.room
@@ -126,7 +138,11 @@ impl Checker {
     }
 
     fn hear_at_login(&mut self, index: usize, line: &[u8]) -> Heard {
-        let prose = if line.starts_with(b"@") { split_tags(line).map_or(line, |tagged| tagged.prose) } else { line };
+        let prose = if line.starts_with(b"@") {
+            split_tags(line).map_or(line, |tagged| tagged.prose)
+        } else {
+            line
+        };
         let listener = &mut self.listeners[index];
         let room = self.transcripts[listener.room].room.as_bytes();
         match listener.replies.front() {
@@ -157,12 +173,17 @@ impl Checker {
                 Reply::Pong(_) | Reply::TooLong => {}
             }
             for lost in lost {
-                self.fault(index, Kind::Lost, |_| format!("the answer {lost:?} before {}", text(line)));
+                self.fault(index, Kind::Lost, |_| {
+                    format!("the answer {lost:?} before {}", text(line))
+                });
             }
             self.note_ids(index, tagged, false, line);
             return Heard::Reply(reply);
         }
-        if self.is_stopping && !listener.is_parted && tagged.prose == b"* the server is stopping; goodbye" {
+        if self.is_stopping
+            && !listener.is_parted
+            && tagged.prose == b"* the server is stopping; goodbye"
+        {
             listener.is_parted = true;
             return Heard::Other;
         }
@@ -171,23 +192,33 @@ impl Checker {
             return Heard::Other;
         }
         let prose = to_utf8(tagged.prose, listener.form.charset);
-        if listener.form.joins && listener.attendance == Attendance::Inside && read_move(&prose, room).is_some() {
+        if listener.form.joins
+            && listener.attendance == Attendance::Inside
+            && read_move(&prose, room).is_some()
+        {
             let what = transcript.presence(&prose);
             self.note_ids(index, tagged, true, line);
             self.place(index, what, tagged.stamp, now);
             return Heard::Other;
         }
         // An answer that came before.
-        let is_again = tagged.prose.strip_prefix(b"* pong p").and_then(number_of).is_some_and(|number| number <= u64::from(listener.pings));
+        let is_again = tagged
+            .prose
+            .strip_prefix(b"* pong p")
+            .and_then(number_of)
+            .is_some_and(|number| number <= u64::from(listener.pings));
         if is_again {
-            self.fault(index, Kind::Doubled, |_| format!("an answer that it had already received: {}", text(line)));
+            self.fault(index, Kind::Doubled, |_| {
+                format!("an answer that it had already received: {}", text(line))
+            });
         } else {
             self.wrong(index, line, "anything that this client may receive");
         }
         Heard::Other
     }
 
-    /// A client has left the room or closed its connection. What was due before is checked when its exit is in the transcript.
+    /// A client has left the room or closed its connection. What was due before is checked when its
+    /// exit is in the transcript.
     fn leave(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         if listener.attendance == Attendance::Inside {
@@ -207,15 +238,20 @@ impl Checker {
         if !listener.form.tags {
             return;
         }
-        let latest =
-            if is_of_room { listener.last_room_id.max(listener.last_id.saturating_sub(1)) } else { listener.last_id.saturating_sub(1) };
+        let latest = if is_of_room {
+            listener.last_room_id.max(listener.last_id.saturating_sub(1))
+        } else {
+            listener.last_id.saturating_sub(1)
+        };
         let grows = tagged.id > latest || listener.is_udp;
         listener.last_id = listener.last_id.max(tagged.id);
         if is_of_room {
             listener.last_room_id = listener.last_room_id.max(tagged.id);
         }
         if !grows {
-            self.fault(index, Kind::Differing, |_| format!("an id that is not after {latest}: {}", text(line)));
+            self.fault(index, Kind::Differing, |_| {
+                format!("an id that is not after {latest}: {}", text(line))
+            });
         }
     }
 
@@ -237,14 +273,18 @@ impl Checker {
         while let Some(&Pending { what, stamp }) = self.listeners[index].pending.front() {
             let listener = &mut self.listeners[index];
             let transcript = &mut self.transcripts[listener.room];
-            while transcript.get(listener.cursor).is_some_and(|entry| !listener.is_told(entry.what)) {
+            while transcript.get(listener.cursor).is_some_and(|entry| !listener.is_told(entry.what))
+            {
                 listener.cursor += 1;
             }
             let place = match transcript.get(listener.cursor) {
                 Some(entry) if entry.what == what => listener.cursor,
                 _ => match find(transcript, &self.voices, listener, what) {
                     Some(place) => place,
-                    None if listener.is_writer() && listener.cursor == transcript.length() && is_next(&self.voices, what) => {
+                    None if listener.is_writer()
+                        && listener.cursor == transcript.length()
+                        && is_next(&self.voices, what) =>
+                    {
                         self.write(index, what, stamp, now)
                     }
                     None => break,
@@ -260,8 +300,9 @@ impl Checker {
     fn finds_start(&mut self, index: usize) -> bool {
         let listener = &mut self.listeners[index];
         if listener.start.is_none() && listener.visits > 0 {
-            listener.start =
-                self.transcripts[listener.room].entrance(listener.nick.as_bytes(), listener.visits - 1).map(|entrance| entrance + 1);
+            listener.start = self.transcripts[listener.room]
+                .entrance(listener.nick.as_bytes(), listener.visits - 1)
+                .map(|entrance| entrance + 1);
             listener.cursor = listener.start.unwrap_or(0);
         }
         listener.start.is_some()
@@ -275,15 +316,20 @@ impl Checker {
             What::Said(voice, number) => {
                 let said = &self.voices[usize::from(voice)];
                 if said.is_udp && number < said.written {
-                    let kind = if said.place(number).is_some() { Kind::Doubled } else { Kind::Reordered };
+                    let kind =
+                        if said.place(number).is_some() { Kind::Doubled } else { Kind::Reordered };
                     let client = said.client;
-                    self.fault(client, kind, |_| format!("its line number {number} came again or too late"));
+                    self.fault(client, kind, |_| {
+                        format!("its line number {number} came again or too late")
+                    });
                 }
                 self.voices[usize::from(voice)].write(number, place, now);
             }
             What::Presence(number) if !is_possible => {
                 let line = text(transcript.presence_text(number));
-                self.fault(index, Kind::Doubled, |_| format!("joined twice, or left twice: {line}"));
+                self.fault(index, Kind::Doubled, |_| {
+                    format!("joined twice, or left twice: {line}")
+                });
             }
             What::Presence(_) => {}
         }
@@ -296,19 +342,35 @@ impl Checker {
         let (is_new, cursor) = (listener.tick_off(place), listener.cursor);
         if !transcript.stamp(place, stamp) {
             let by = transcript.get(place).map_or(0, |entry| entry.by);
-            let why = |checker: &Checker| format!("{} with another id or time than client {by} received", checker.word(index, what));
+            let why = |checker: &Checker| {
+                format!(
+                    "{} with another id or time than client {by} received",
+                    checker.word(index, what)
+                )
+            };
             self.fault(index, Kind::Differing, why);
         }
         if place == cursor {
             self.listeners[index].cursor += 1;
         } else if place > cursor {
             self.listeners[index].cursor = place + 1;
-            let why = |checker: &Checker| format!("expected {}, got {}", checker.word_place(index, cursor), checker.word(index, what));
+            let why = |checker: &Checker| {
+                format!(
+                    "expected {}, got {}",
+                    checker.word_place(index, cursor),
+                    checker.word(index, what)
+                )
+            };
             // Counted when it is certain that what was jumped over doesn't come later.
             self.describe(index, Kind::Lost, why);
         } else if !is_new {
-            let why =
-                |checker: &Checker| format!("expected {}, got {} again", checker.word_place(index, cursor), checker.word(index, what));
+            let why = |checker: &Checker| {
+                format!(
+                    "expected {}, got {} again",
+                    checker.word_place(index, cursor),
+                    checker.word(index, what)
+                )
+            };
             self.fault(index, Kind::Doubled, why);
         } else {
             // After a later line of the same voice, or only of another voice.
@@ -319,10 +381,20 @@ impl Checker {
                     .take_while(|&place| place < cursor)
                     .any(|place| self.listeners[index].has_heard(place))
             };
-            let said = if let What::Said(voice, number) = what { Some((voice, number)) } else { None };
-            let kind = if said.as_ref().is_some_and(is_overtaken) { Kind::Reordered } else { Kind::Differing };
-            let why =
-                |checker: &Checker| format!("expected {}, got {} too late", checker.word_place(index, cursor), checker.word(index, what));
+            let said =
+                if let What::Said(voice, number) = what { Some((voice, number)) } else { None };
+            let kind = if said.as_ref().is_some_and(is_overtaken) {
+                Kind::Reordered
+            } else {
+                Kind::Differing
+            };
+            let why = |checker: &Checker| {
+                format!(
+                    "expected {}, got {} too late",
+                    checker.word_place(index, cursor),
+                    checker.word(index, what)
+                )
+            };
             self.fault(index, kind, why);
         }
     }
@@ -333,7 +405,8 @@ impl Checker {
         if listener.attendance != Attendance::Left {
             return;
         }
-        let exit = self.transcripts[listener.room].exit(listener.nick.as_bytes(), listener.visits - 1);
+        let exit =
+            self.transcripts[listener.room].exit(listener.nick.as_bytes(), listener.visits - 1);
         if let Some((start, exit)) = listener.start.zip(exit) {
             self.close(index, start, exit);
             self.listeners[index].attendance = Attendance::Outside;
@@ -346,8 +419,10 @@ impl Checker {
         let listener = &self.listeners[index];
         let entries = self.transcripts[listener.room].from(start);
         let due = (start..end).zip(entries).filter(|(_, entry)| listener.is_told(entry.what));
-        let lost: Vec<(usize, Entry)> =
-            due.filter(|&(place, _)| !listener.has_heard(place)).map(|(place, &entry)| (place, entry)).collect();
+        let lost: Vec<(usize, Entry)> = due
+            .filter(|&(place, _)| !listener.has_heard(place))
+            .map(|(place, &entry)| (place, entry))
+            .collect();
         let strange = if self.has_writers(listener.room) { listener.pending.len() } else { 0 };
         let first = listener.pending.front().copied();
         for (place, entry) in lost {
@@ -359,7 +434,9 @@ impl Checker {
         for _ in 0..strange {
             self.fault(index, Kind::Differing, |checker| {
                 let what = first.map_or(String::new(), |first| checker.word(index, first.what));
-                format!("it received {what}, which no other client did ({strange} lines from there on)")
+                format!(
+                    "it received {what}, which no other client did ({strange} lines from there on)"
+                )
             });
         }
     }
@@ -367,7 +444,9 @@ impl Checker {
     /// A client has closed its connection: what was due before must have arrived.
     pub fn end_connection(&mut self, index: usize) {
         for reply in std::mem::take(&mut self.listeners[index].replies) {
-            self.fault(index, Kind::Lost, |_| format!("the answer {reply:?} did not come before the end of the connection"));
+            self.fault(index, Kind::Lost, |_| {
+                format!("the answer {reply:?} did not come before the end of the connection")
+            });
         }
         self.leave(index);
     }
@@ -376,7 +455,9 @@ impl Checker {
     pub fn finish(&mut self) {
         for index in 0..self.listeners.len() {
             let listener = &self.listeners[index];
-            if let (Attendance::Inside | Attendance::Left, Some(start)) = (listener.attendance, listener.start) {
+            if let (Attendance::Inside | Attendance::Left, Some(start)) =
+                (listener.attendance, listener.start)
+            {
                 let end = self.transcripts[listener.room].length();
                 self.close(index, start, end);
             }
@@ -388,13 +469,17 @@ impl Checker {
         }
         for voice in 0..self.voices.len() {
             let (client, room) = (self.voices[voice].client, self.voices[voice].room);
-            // Lines of a dropped connection may never have been accepted, and without a writer this is unknown.
+            // Lines of a dropped connection may never have been accepted, and without a writer this
+            // is unknown.
             if self.listeners[client].attendance == Attendance::Dropped || !self.has_writers(room) {
                 continue;
             }
             for number in self.voices[voice].missing().collect::<Vec<_>>() {
                 self.fault(client, Kind::Lost, |checker| {
-                    format!("no client received {}", checker.word(client, What::Said(voice as u16, number)))
+                    format!(
+                        "no client received {}",
+                        checker.word(client, What::Said(voice as u16, number))
+                    )
                 });
             }
         }
@@ -427,7 +512,8 @@ impl Checker {
         self.faults = faults;
     }
 
-    /// Skips what blocks a transcript: a line that no client received, or only one. To be called from time to time.
+    /// Skips what blocks a transcript: a line that no client received, or only one. To be called
+    /// from time to time.
     pub fn unstick(&mut self, now: u64) {
         self.looked_at.resize(self.transcripts.len(), usize::MAX);
         for room in 0..self.transcripts.len() {
@@ -435,8 +521,11 @@ impl Checker {
             if std::mem::replace(&mut self.looked_at[room], length) != length {
                 continue;
             }
-            let waits = |listener: &Listener| listener.room == room && !listener.pending.is_empty() && listener.start.is_some();
-            let stuck: Vec<usize> = (0..self.listeners.len()).filter(|&index| waits(&self.listeners[index])).collect();
+            let waits = |listener: &Listener| {
+                listener.room == room && !listener.pending.is_empty() && listener.start.is_some()
+            };
+            let stuck: Vec<usize> =
+                (0..self.listeners.len()).filter(|&index| waits(&self.listeners[index])).collect();
             for index in stuck {
                 self.follow(index, now);
                 while let Some(&Pending { what, stamp }) = self.listeners[index].pending.front() {
@@ -458,7 +547,13 @@ impl Checker {
     fn give_up_first(&mut self, index: usize) {
         let Some(first) = self.listeners[index].pending.pop_front() else { return };
         let cursor = self.listeners[index].cursor;
-        let why = |checker: &Checker| format!("expected {}, got {}", checker.word_place(index, cursor), checker.word(index, first.what));
+        let why = |checker: &Checker| {
+            format!(
+                "expected {}, got {}",
+                checker.word_place(index, cursor),
+                checker.word(index, first.what)
+            )
+        };
         self.fault(index, Kind::Differing, why);
     }
 
@@ -466,7 +561,8 @@ impl Checker {
     pub fn is_quiet(&self) -> bool {
         let is_done = |listener: &Listener| {
             let entries = self.transcripts[listener.room].from(listener.cursor);
-            let has_all = listener.pending.is_empty() && !entries.iter().any(|entry| listener.is_told(entry.what));
+            let has_all = listener.pending.is_empty()
+                && !entries.iter().any(|entry| listener.is_told(entry.what));
             listener.is_udp
                 || match listener.attendance {
                     Attendance::Entering | Attendance::Outside => listener.replies.is_empty(),
@@ -475,8 +571,11 @@ impl Checker {
                     Attendance::Dropped => true,
                 }
         };
-        let is_heard =
-            |voice: &Voice| voice.is_udp || voice.sent == voice.written || self.listeners[voice.client].attendance == Attendance::Dropped;
+        let is_heard = |voice: &Voice| {
+            voice.is_udp
+                || voice.sent == voice.written
+                || self.listeners[voice.client].attendance == Attendance::Dropped
+        };
         self.voices.iter().all(is_heard) && self.listeners.iter().all(is_done)
     }
 
@@ -484,7 +583,10 @@ impl Checker {
     pub fn lags(&self) -> Vec<usize> {
         let mut lags = vec![0; self.transcripts.len()];
         for listener in &self.listeners {
-            if !listener.is_udp && listener.attendance == Attendance::Inside && listener.start.is_some() {
+            if !listener.is_udp
+                && listener.attendance == Attendance::Inside
+                && listener.start.is_some()
+            {
                 let lag = self.transcripts[listener.room].length().saturating_sub(listener.cursor);
                 lags[listener.room] = lag.max(lags[listener.room]);
             }
@@ -498,18 +600,29 @@ impl Checker {
 
     fn wrong(&mut self, index: usize, line: &[u8], expected: &str) {
         let cursor = self.listeners[index].cursor;
-        let why = |checker: &Checker| format!("expected {expected}, next {}, got {}", checker.word_place(index, cursor), text(line));
+        let why = |checker: &Checker| {
+            format!(
+                "expected {expected}, next {}, got {}",
+                checker.word_place(index, cursor),
+                text(line)
+            )
+        };
         self.fault(index, Kind::Wrong, why);
     }
 
     fn word_place(&self, index: usize, mut place: usize) -> String {
-        let (listener, transcript) = (&self.listeners[index], &self.transcripts[self.listeners[index].room]);
+        let (listener, transcript) =
+            (&self.listeners[index], &self.transcripts[self.listeners[index].room]);
         while transcript.get(place).is_some_and(|entry| !listener.is_told(entry.what)) {
             place += 1;
         }
         transcript.get(place).map_or("nothing that anyone was told".into(), |entry| {
             let by = &self.listeners[entry.by].nick;
-            format!("{} (as {by}, client {}, was told first; place {place})", self.word(index, entry.what), entry.by)
+            format!(
+                "{} (as {by}, client {}, was told first; place {place})",
+                self.word(index, entry.what),
+                entry.by
+            )
         })
     }
 
@@ -521,13 +634,20 @@ impl Checker {
                 line.pop();
                 format!("{} (number {number})", text(&line))
             }
-            What::Presence(number) => text(self.transcripts[self.listeners[index].room].presence_text(number)),
+            What::Presence(number) => {
+                text(self.transcripts[self.listeners[index].room].presence_text(number))
+            }
         }
     }
 }
 
 /// Where something stands that is not the next.
-fn find(transcript: &Transcript, voices: &[Voice], listener: &Listener, what: What) -> Option<usize> {
+fn find(
+    transcript: &Transcript,
+    voices: &[Voice],
+    listener: &Listener,
+    what: What,
+) -> Option<usize> {
     let is_same = |entry: &Entry| entry.what == what;
     let ahead = || {
         let near = transcript.from(listener.cursor);

@@ -4,11 +4,18 @@ use crate::load::ledger::Tally;
 
 const BYTES: usize = 40;
 
-/// A room `#r` with a plain listener (0), one with tags (1), two voices with echo (2, 3) and a visitor (4).
+/// A room `#r` with a plain listener (0), one with tags (1), two voices with echo (2, 3) and a
+/// visitor (4).
 fn room() -> Checker {
     let mut checker = Checker::new(BYTES);
     let plain = Form { joins: true, ..Form::default() };
-    let forms = [plain, Form { tags: true, ..plain }, Form { echo: true, ..plain }, Form { echo: true, ..plain }, plain];
+    let forms = [
+        plain,
+        Form { tags: true, ..plain },
+        Form { echo: true, ..plain },
+        Form { echo: true, ..plain },
+        plain,
+    ];
     for (index, form) in forms.into_iter().enumerate() {
         let mut listener = Listener::new(format!("ж{index}"), 0, form, false, index == 4);
         if (2..4).contains(&index) {
@@ -48,7 +55,8 @@ fn tagged(number: usize, checker: &Checker, line: &[u8]) -> Vec<u8> {
     [tags.as_bytes(), &checker.voices[voice].tails[0], line].concat()
 }
 
-/// Everyone is told this, but `who` what `spoil` makes of it; what is then wrong: dropped, lost, doubled, reordered, differing, wrong.
+/// Everyone is told this, but `who` what `spoil` makes of it; what is then wrong: dropped, lost,
+/// doubled, reordered, differing, wrong.
 fn found(who: usize, spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
     let mut checker = room();
     let all = lines(&mut checker, 10);
@@ -56,7 +64,11 @@ fn found(who: usize, spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
     for index in 0..4 {
         let mut stream = all.clone();
         if index == 1 {
-            stream = stream.iter().enumerate().map(|(number, line)| tagged(number, &checker, line)).collect();
+            stream = stream
+                .iter()
+                .enumerate()
+                .map(|(number, line)| tagged(number, &checker, line))
+                .collect();
         }
         if index == who
             && let Some(spoil) = spoiled.take()
@@ -73,7 +85,12 @@ fn balance(mut checker: Checker) -> [u64; 6] {
     (0..20).for_each(|_| checker.unstick(0));
     checker.finish();
     let count = checker.faults.tcp;
-    assert_eq!(checker.faults.is_clean(), checker.faults.described.is_empty(), "{:#?}", checker.faults.described);
+    assert_eq!(
+        checker.faults.is_clean(),
+        checker.faults.described.is_empty(),
+        "{:#?}",
+        checker.faults.described
+    );
     let tally = count.tally;
     [count.dropped, tally.lost, tally.doubled, tally.reordered, count.differing, tally.wrong]
 }
@@ -83,7 +100,8 @@ fn what_is_told_as_it_should_be_is_no_fault() {
     (0..4).for_each(|who| assert_eq!(found(who, |_| ()), [0; 6]));
 }
 
-/// Who hears first is taken to be right: what is wrong with it shows as the difference of the others, too.
+/// Who hears first is taken to be right: what is wrong with it shows as the difference of the
+/// others, too.
 fn found_by_first(spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
     let mut found = found(0, spoil);
     found[4] = 0;
@@ -94,8 +112,16 @@ fn found_by_first(spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
 fn a_lost_line_is_found_whoever_misses_it() {
     for who in 1..4 {
         assert_eq!(found(who, |stream| drop(stream.remove(7))), [0, 1, 0, 0, 0, 0], "client {who}");
-        assert_eq!(found(who, |stream| drop(stream.pop())), [0, 1, 0, 0, 0, 0], "the last, client {who}");
-        assert_eq!(found(who, |stream| drop(stream.drain(3..9))), [0, 6, 0, 0, 0, 0], "six, client {who}");
+        assert_eq!(
+            found(who, |stream| drop(stream.pop())),
+            [0, 1, 0, 0, 0, 0],
+            "the last, client {who}"
+        );
+        assert_eq!(
+            found(who, |stream| drop(stream.drain(3..9))),
+            [0, 6, 0, 0, 0, 0],
+            "six, client {who}"
+        );
     }
     assert_eq!(found_by_first(|stream| drop(stream.remove(7))), [0, 1, 0, 0, 0, 0]);
     assert_eq!(found_by_first(|stream| drop(stream.pop())), [0, 1, 0, 0, 0, 0]);
@@ -107,7 +133,10 @@ fn a_line_that_nobody_is_told_is_lost() {
     let mut checker = room();
     let all = lines(&mut checker, 5);
     for index in [0, 2, 3] {
-        all.iter().enumerate().filter(|(number, _)| *number != 4).for_each(|(_, line)| tell(&mut checker, index, line));
+        all.iter()
+            .enumerate()
+            .filter(|(number, _)| *number != 4)
+            .for_each(|(_, line)| tell(&mut checker, index, line));
         checker.unstick(0);
     }
     checker.listeners.remove(1);
@@ -119,9 +148,21 @@ fn a_doubled_line_is_found() {
     for who in 0..4 {
         // With tags it is an id that does not grow, too.
         let expected = [0, 0, 1, 0, u64::from(who == 1), 0];
-        assert_eq!(found(who, |stream| stream.insert(7, stream[6].clone())), expected, "at once, client {who}");
-        assert_eq!(found(who, |stream| stream.insert(15, stream[3].clone())), expected, "later, client {who}");
-        assert_eq!(found(who, |stream| stream.push(stream[19].clone())), expected, "the last, client {who}");
+        assert_eq!(
+            found(who, |stream| stream.insert(7, stream[6].clone())),
+            expected,
+            "at once, client {who}"
+        );
+        assert_eq!(
+            found(who, |stream| stream.insert(15, stream[3].clone())),
+            expected,
+            "later, client {who}"
+        );
+        assert_eq!(
+            found(who, |stream| stream.push(stream[19].clone())),
+            expected,
+            "the last, client {who}"
+        );
     }
 }
 
@@ -177,7 +218,10 @@ fn another_id_or_time_differs_and_an_id_that_does_not_grow_too() {
         *line = String::from_utf8(line.clone()).unwrap().replace(from, to).into_bytes();
     };
     // The only one with tags: nothing to compare with, but ids grow.
-    assert_eq!(found(1, |stream| replace(&mut stream[7], "id=1007", "id=1005")), [0, 0, 0, 0, 1, 0]);
+    assert_eq!(
+        found(1, |stream| replace(&mut stream[7], "id=1007", "id=1005")),
+        [0, 0, 0, 0, 1, 0]
+    );
     let mut checker = room();
     checker.listeners[0].form.tags = true;
     let all = lines(&mut checker, 5);
@@ -191,7 +235,11 @@ fn another_id_or_time_differs_and_an_id_that_does_not_grow_too() {
         }
     }
     assert_eq!(checker.faults.tcp.differing, 1);
-    assert!(checker.faults.described[0].contains("another id or time"), "{:?}", checker.faults.described);
+    assert!(
+        checker.faults.described[0].contains("another id or time"),
+        "{:?}",
+        checker.faults.described
+    );
 }
 
 #[test]
@@ -220,7 +268,9 @@ fn a_visitor_is_due_what_stands_between_its_entrance_and_its_exit() {
         checker.listeners[3].replies.extend([Reply::Joined, Reply::Goodbye]);
         // It hears before the others do.
         checker.hear(3, b"* you joined #r; 4 people are here", 0);
-        (3..6).filter(|place| Some(*place) != missing).for_each(|place| tell(&mut checker, 3, &all[place]));
+        (3..6)
+            .filter(|place| Some(*place) != missing)
+            .for_each(|place| tell(&mut checker, 3, &all[place]));
         checker.hear(3, b"* goodbye", 0);
         checker.end_connection(3);
         (0..3).for_each(|index| told.iter().for_each(|line| tell(&mut checker, index, line)));
@@ -245,8 +295,15 @@ fn answers_are_due_once_each_and_in_their_order() {
     assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3", long]), [0; 6]);
     assert_eq!(told(&["* pong p1", "* pong p3", long]), [0, 1, 0, 0, 0, 0]);
     assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3"]), [0, 1, 0, 0, 0, 0]);
-    assert_eq!(told(&["* pong p1", "* pong p1", "* pong p2", "* pong p3", long]), [0, 0, 1, 0, 0, 0]);
-    assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3", long, long]), [0, 0, 0, 0, 0, 1], "a refusal that nobody caused");
+    assert_eq!(
+        told(&["* pong p1", "* pong p1", "* pong p2", "* pong p3", long]),
+        [0, 0, 1, 0, 0, 0]
+    );
+    assert_eq!(
+        told(&["* pong p1", "* pong p2", "* pong p3", long, long]),
+        [0, 0, 0, 0, 0, 1],
+        "a refusal that nobody caused"
+    );
 }
 
 #[test]
@@ -277,14 +334,16 @@ fn what_was_said_over_udp_may_be_said_twice_if_everyone_is_told_so() {
         let mut checker = room();
         checker.voices[1].is_udp = true;
         checker.listeners[3].is_udp = true;
-        checker.listeners[1] = Listener::new("x".into(), 0, Form { joins: true, ..Form::default() }, false, false);
+        checker.listeners[1] =
+            Listener::new("x".into(), 0, Form { joins: true, ..Form::default() }, false, false);
         checker.begin(1);
         let all = lines(&mut checker, 3);
         // One that doesn't write hears it first.
         checker.listeners[2].form.joins = false;
         for index in [2, 0, 1] {
             for (place, line) in all.iter().enumerate() {
-                (0..if place == 3 { times[index] } else { 1 }).for_each(|_| tell(&mut checker, index, line));
+                (0..if place == 3 { times[index] } else { 1 })
+                    .for_each(|_| tell(&mut checker, index, line));
             }
         }
         (0..3).for_each(|index| checker.follow(index, 0));
@@ -300,14 +359,27 @@ fn what_was_said_over_udp_may_be_said_twice_if_everyone_is_told_so() {
 fn a_fault_is_described_so_that_one_can_look_for_it() {
     let mut checker = room();
     checker.faults.slots = vec![1; 5];
-    let kill = super::super::faults::LastKill { at: 1_000_000, words: "kill 3, Worker of worker 1 (pid 7)".into() };
+    let kill = super::super::faults::LastKill {
+        at: 1_000_000,
+        words: "kill 3, Worker of worker 1 (pid 7)".into(),
+    };
     checker.faults.kills.insert(Some(1), kill);
     checker.faults.now = 3_500_000;
     let all = lines(&mut checker, 3);
     all.iter().for_each(|line| tell(&mut checker, 0, line));
     [0, 1, 3].into_iter().for_each(|place| tell(&mut checker, 2, &all[place]));
     let words = &checker.faults.described[0];
-    for part in ["Lost at 0.004 s", "client 2", "ж2", "echo on", "worker 1", "number 1", "2.5 ms after kill 3", "expected", "got"] {
+    for part in [
+        "Lost at 0.004 s",
+        "client 2",
+        "ж2",
+        "echo on",
+        "worker 1",
+        "number 1",
+        "2.5 ms after kill 3",
+        "expected",
+        "got",
+    ] {
         assert!(words.contains(part), "{part}: {words}");
     }
 }

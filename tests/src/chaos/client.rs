@@ -7,13 +7,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// What a slow reader may have waiting in its own socket, and in what pieces it comes, so that the server's socket for it is soon full.
+/// What a slow reader may have waiting in its own socket, and in what pieces it comes, so that the
+/// server's socket for it is soon full.
 const SLOW_RECEIVE_BYTES: usize = 12 << 10;
 const SLOW_SEGMENT_BYTES: u32 = 536;
 /// What a UDP client may have waiting to be read, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
 
-/// Behind what is said over UDP, so that a server that doesn't know us can answer: empty lines are nothing.
+/// Behind what is said over UDP, so that a server that doesn't know us can answer: empty lines are
+/// nothing.
 pub const PADDING: &str = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n";
 
 /// How a client hands its lines to the kernel.
@@ -84,8 +86,15 @@ pub struct Client {
 
 impl Client {
     /// Connects.
-    pub fn connect(address: SocketAddr, is_udp: bool, is_slow: bool, manner: Manner, login: String) -> io::Result<Client> {
-        let (kind, protocol) = if is_udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
+    pub fn connect(
+        address: SocketAddr,
+        is_udp: bool,
+        is_slow: bool,
+        manner: Manner,
+        login: String,
+    ) -> io::Result<Client> {
+        let (kind, protocol) =
+            if is_udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
         let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
         if is_udp {
             socket.set_recv_buffer_size(UDP_RECEIVE_BYTES)?;
@@ -139,14 +148,23 @@ impl Client {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         if self.is_udp {
             if !self.unsent.is_empty() {
-                // A datagram that the network refuses is lost. The server's port exists even while no worker reads it.
-                let _ = send(self.socket.as_raw_fd(), &[self.key.as_slice(), &self.unsent].concat(), flags);
+                // A datagram that the network refuses is lost. The server's port exists even while
+                // no worker reads it.
+                let _ = send(
+                    self.socket.as_raw_fd(),
+                    &[self.key.as_slice(), &self.unsent].concat(),
+                    flags,
+                );
                 self.unsent.clear();
             }
             return Ok(());
         }
         while self.unsent.len() > self.held.0 {
-            match send(self.socket.as_raw_fd(), &self.unsent[..self.unsent.len() - self.held.0], flags) {
+            match send(
+                self.socket.as_raw_fd(),
+                &self.unsent[..self.unsent.len() - self.held.0],
+                flags,
+            ) {
                 Ok(sent) => drop(self.unsent.drain(..sent)),
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(Errno::EINTR) => {}

@@ -29,7 +29,8 @@ impl Play<'_> {
             for place in 0..members {
                 let is_visitor = place >= members - visitors;
                 let is_plain = place == options.senders;
-                let is_slow = !is_plain && !is_visitor && has_slow(room) && place == members - visitors - 1;
+                let is_slow =
+                    !is_plain && !is_visitor && has_slow(room) && place == members - visitors - 1;
                 let mix = room + place;
                 let form = Form {
                     tags: is_slow || mix % 3 == 1,
@@ -43,13 +44,31 @@ impl Play<'_> {
             }
         }
         for number in 0..options.udp_clients {
-            let form = Form { tags: number % 2 == 1, echo: number % 4 < 2, joins: false, charset: usize::from(number % 7 == 3) };
-            self.add(number % options.rooms, form, (true, false, number % 5 == 0), false, Manner::Lines)?;
+            let form = Form {
+                tags: number % 2 == 1,
+                echo: number % 4 < 2,
+                joins: false,
+                charset: usize::from(number % 7 == 3),
+            };
+            self.add(
+                number % options.rooms,
+                form,
+                (true, false, number % 5 == 0),
+                false,
+                Manner::Lines,
+            )?;
         }
         Ok(())
     }
 
-    fn add(&mut self, room: u32, form: Form, kind: (bool, bool, bool), is_slow: bool, manner: Manner) -> Result<(), String> {
+    fn add(
+        &mut self,
+        room: u32,
+        form: Form,
+        kind: (bool, bool, bool),
+        is_slow: bool,
+        manner: Manner,
+    ) -> Result<(), String> {
         let (is_udp, is_visitor, speaks) = kind;
         let (index, room_name) = (self.clients.len(), format!("#r{room}"));
         let nick_rest = format!(
@@ -66,27 +85,50 @@ impl Play<'_> {
         let mut listener = Listener::new(nick.clone(), room as usize, form, is_udp, is_visitor);
         if speaks {
             listener.voice = Some(self.checker.voices.len() as u16);
-            self.checker.voices.push(Voice::new(index, room as usize, &room_name, &nick_rest, is_udp));
+            self.checker.voices.push(Voice::new(
+                index,
+                room as usize,
+                &room_name,
+                &nick_rest,
+                is_udp,
+            ));
         }
         if !is_visitor {
             self.checker.transcripts[room as usize].admit(&nick);
         }
         self.checker.listeners.push(listener);
         self.checker.faults.slots.push(0);
-        let on = |is_on, setting: &str| if is_on { format!("/set {setting} on\n") } else { String::new() };
+        let on = |is_on, setting: &str| {
+            if is_on { format!("/set {setting} on\n") } else { String::new() }
+        };
         let mut login = format!("/nick {nick}\n/whoami\n");
-        login += &if is_visitor { "/leave #lobby\n".into() } else { format!("/join {room_name}\n/leave #lobby\n") };
+        login += &if is_visitor {
+            "/leave #lobby\n".into()
+        } else {
+            format!("/join {room_name}\n/leave #lobby\n")
+        };
         login += if form.joins { "" } else { "/set joins off\n" };
         login += &(on(form.echo, "echo") + &on(form.tags, "tags"));
-        login += &if form.charset == 0 { String::new() } else { format!("/charset {}\n", CHARSETS[form.charset]) };
+        login += &if form.charset == 0 {
+            String::new()
+        } else {
+            format!("/charset {}\n", CHARSETS[form.charset])
+        };
         let client = self.connect(is_udp, is_slow, manner, login)?;
         self.clients.push(client);
         self.greet(index)
     }
 
-    fn connect(&self, is_udp: bool, is_slow: bool, manner: Manner, login: String) -> Result<Client, String> {
+    fn connect(
+        &self,
+        is_udp: bool,
+        is_slow: bool,
+        manner: Manner,
+        login: String,
+    ) -> Result<Client, String> {
         let address = if is_udp { self.udp } else { self.tcp };
-        Client::connect(address, is_udp, is_slow, manner, login).map_err(|error| format!("cannot connect to {address}: {error}"))
+        Client::connect(address, is_udp, is_slow, manner, login)
+            .map_err(|error| format!("cannot connect to {address}: {error}"))
     }
 
     /// What is said first: who it is, or over UDP something that is answered with a cookie.
@@ -110,10 +152,13 @@ impl Play<'_> {
             return Ok(());
         }
         let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-        self.epoll.add(&self.clients[index], event).map_err(|error| format!("cannot wait for a connection: {error}"))
+        self.epoll
+            .add(&self.clients[index], event)
+            .map_err(|error| format!("cannot wait for a connection: {error}"))
     }
 
-    /// Over UDP: a cookie has come to one who is in. Either it asked more than once, or the server doesn't know it any more.
+    /// Over UDP: a cookie has come to one who is in. Either it asked more than once, or the server
+    /// doesn't know it any more.
     pub(super) fn hear_cookie(&mut self, index: usize) {
         match self.clients[index].knocks {
             0 => self.closed(index, "the server no longer knows the session"),
@@ -121,7 +166,8 @@ impl Play<'_> {
         }
     }
 
-    /// Over UDP: the server asks for a greeting with this cookie. A key is asked for with it: without one, answers and echoes might be left out.
+    /// Over UDP: the server asks for a greeting with this cookie. A key is asked for with it:
+    /// without one, answers and echoes might be left out.
     pub(super) fn greet_with(&mut self, index: usize, line: &[u8]) {
         let client = &mut self.clients[index];
         let pings = self.checker.listeners[index].pings;
@@ -133,7 +179,9 @@ impl Play<'_> {
         client.greeted_at = Some(self.now);
         client.stage = Stage::LoggingIn(self.now);
         client.unsent.extend_from_slice(&line[2..]);
-        client.unsent.extend_from_slice(format!(" key\n{}/ping p{pings}\n", client.login).as_bytes());
+        client
+            .unsent
+            .extend_from_slice(format!(" key\n{}/ping p{pings}\n", client.login).as_bytes());
         self.flush(index);
     }
 
@@ -206,7 +254,9 @@ impl Play<'_> {
                     self.send(index, line.as_bytes());
                 }
                 Stage::Visiting(at) if at < self.now && !is_over => self.go(index),
-                Stage::Away(at) if at < self.now && is_settled && !is_over => self.come_back(index)?,
+                Stage::Away(at) if at < self.now && is_settled && !is_over => {
+                    self.come_back(index)?
+                }
                 _ => {}
             }
         }

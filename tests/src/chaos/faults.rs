@@ -19,7 +19,8 @@ pub enum Kind {
     Doubled,
     /// A line arrived after a later one of the same voice.
     Reordered,
-    /// A line arrived in another order, with another id or time, or at fewer clients, than at the others.
+    /// A line arrived in another order, with another id or time, or at fewer clients, than at the
+    /// others.
     Differing,
     /// Bytes that no client may receive.
     Wrong,
@@ -79,21 +80,38 @@ impl Count {
 
 impl Faults {
     /// Counts a fault, and describes it if it is one of the first and nothing that UDP allows.
-    pub fn note(&mut self, listener: &Listener, client: usize, kind: Kind, why: impl FnOnce() -> String) {
+    pub fn note(
+        &mut self,
+        listener: &Listener,
+        client: usize,
+        kind: Kind,
+        why: impl FnOnce() -> String,
+    ) {
         *if listener.is_udp { &mut self.udp } else { &mut self.tcp }.of(kind) += 1;
         self.describe(listener, client, kind, why);
     }
 
     /// Describes a fault that is counted when it is certain.
-    pub fn describe(&mut self, listener: &Listener, client: usize, kind: Kind, why: impl FnOnce() -> String) {
+    pub fn describe(
+        &mut self,
+        listener: &Listener,
+        client: usize,
+        kind: Kind,
+        why: impl FnOnce() -> String,
+    ) {
         let is_allowed = listener.is_udp && matches!(kind, Kind::Lost | Kind::Doubled);
         if is_allowed || self.described_of[kind as usize] >= DESCRIBED_MAX {
             return;
         }
         self.described_of[kind as usize] += 1;
         let transport = if listener.is_udp { "udp" } else { "tcp" };
-        let visits = if listener.is_visitor { format!(", visit {}", listener.visits) } else { String::new() };
-        let served = self.slots.get(client).map_or(String::new(), |slot| format!(", worker {slot}"));
+        let visits = if listener.is_visitor {
+            format!(", visit {}", listener.visits)
+        } else {
+            String::new()
+        };
+        let served =
+            self.slots.get(client).map_or(String::new(), |slot| format!(", worker {slot}"));
         self.described.push(format!(
             "{kind:?} at {:.3} s: client {client} ({transport}, {}, room {}, {}{visits}{served}): {}{}",
             self.now as f64 / 1e9,
@@ -114,7 +132,9 @@ impl Faults {
     fn after_which_kill(&self, client: usize) -> String {
         let own = self.slots.get(client).and_then(|&slot| self.kills.get(&Some(slot)));
         let any = self.kills.values().max_by_key(|kill| kill.at);
-        let word = |kill: &LastKill| format!("{:.1} ms after {}", self.now.saturating_sub(kill.at) as f64 / 1e6, kill.words);
+        let word = |kill: &LastKill| {
+            format!("{:.1} ms after {}", self.now.saturating_sub(kill.at) as f64 / 1e6, kill.words)
+        };
         match (own, any) {
             (Some(own), Some(any)) if own.at != any.at => format!("; {}, {}", word(own), word(any)),
             (_, Some(any)) => format!("; {}", word(any)),

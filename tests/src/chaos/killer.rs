@@ -13,7 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Crashes of each worker. A process that crashes is restarted after a pause, which doubles each time, so there are not more.
+/// Crashes of each worker. A process that crashes is restarted after a pause, which doubles each
+/// time, so there are not more.
 const SEGV_PER_WORKER_MAX: u32 = 4;
 /// How long to wait for a successor in order to kill it, too.
 const SUCCESSOR_AFTER: Duration = Duration::from_millis(100);
@@ -40,7 +41,8 @@ pub enum How {
 
 impl How {
     /// All of them.
-    pub const ALL: [How; 6] = [How::Worker, How::AllWorkers, How::Successor, How::Journal, How::Stopped, How::Crashed];
+    pub const ALL: [How; 6] =
+        [How::Worker, How::AllWorkers, How::Successor, How::Journal, How::Stopped, How::Crashed];
 
     /// Further circumstances, to follow the name of the process.
     pub fn words(self) -> &'static str {
@@ -95,7 +97,8 @@ struct Hand {
 }
 
 impl Killer {
-    /// Starts to kill the supervisor's children according to the options. Times are relative to `start`.
+    /// Starts to kill the supervisor's children according to the options. Times are relative to
+    /// `start`.
     pub fn begin(supervisor: Pid, seed: u64, options: &Options, start: Instant) -> Killer {
         let (is_over, (tell, kills)) = (Arc::new(AtomicBool::new(false)), channel());
         let hand = Hand {
@@ -142,16 +145,20 @@ impl Hand {
                 if self.is_over.load(Ordering::Relaxed) {
                     return;
                 }
-                std::thread::sleep(next.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)));
+                std::thread::sleep(
+                    next.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)),
+                );
             }
             self.act();
         }
     }
 
     fn act(&mut self) {
-        let children: Vec<(Pid, String)> = children_of(self.supervisor).into_iter().map(|pid| (pid, name_of(pid))).collect();
+        let children: Vec<(Pid, String)> =
+            children_of(self.supervisor).into_iter().map(|pid| (pid, name_of(pid))).collect();
         let slot_of = |name: &str| name.strip_prefix("worker ")?.parse::<usize>().ok();
-        let workers: Vec<(Pid, usize)> = children.iter().filter_map(|(pid, name)| Some((*pid, slot_of(name)?))).collect();
+        let workers: Vec<(Pid, usize)> =
+            children.iter().filter_map(|(pid, name)| Some((*pid, slot_of(name)?))).collect();
         let how = self.choose();
         if how == How::Journal {
             if let Some((pid, _)) = children.iter().find(|(_, name)| name == "journal") {
@@ -162,7 +169,9 @@ impl Hand {
         // There is none while all wait to be restarted.
         let Some(&(pid, slot)) = self.rng.choice(&workers) else { return };
         match how {
-            How::AllWorkers => workers.iter().for_each(|&(pid, slot)| self.end(pid, how, Some(slot))),
+            How::AllWorkers => {
+                workers.iter().for_each(|&(pid, slot)| self.end(pid, how, Some(slot)))
+            }
             How::Successor => {
                 self.end(pid, How::Worker, Some(slot));
                 self.meet_successor(&children, slot);
@@ -170,7 +179,11 @@ impl Hand {
             How::Crashed => {
                 self.crashed.resize(self.crashed.len().max(slot + 1), 0);
                 self.crashed[slot] += 1;
-                let how = if self.crashed[slot] > SEGV_PER_WORKER_MAX { How::Worker } else { How::Crashed };
+                let how = if self.crashed[slot] > SEGV_PER_WORKER_MAX {
+                    How::Worker
+                } else {
+                    How::Crashed
+                };
                 self.end(pid, how, Some(slot));
             }
             _ => self.end(pid, how, Some(slot)),
@@ -191,12 +204,16 @@ impl Hand {
         }
     }
 
-    /// Kills the next process that is started, at once or while it recovers. It may not even have its name yet.
+    /// Kills the next process that is started, at once or while it recovers. It may not even have
+    /// its name yet.
     fn meet_successor(&mut self, before: &[(Pid, String)], slot: usize) {
         let deadline = Instant::now() + SUCCESSOR_AFTER;
-        let pause = if self.rng.bool() { Duration::ZERO } else { RECOVERING_FOR.mul_f64(self.rng.f64()) };
+        let pause =
+            if self.rng.bool() { Duration::ZERO } else { RECOVERING_FOR.mul_f64(self.rng.f64()) };
         while Instant::now() < deadline && !self.is_over.load(Ordering::Relaxed) {
-            let successor = children_of(self.supervisor).into_iter().find(|pid| before.iter().all(|(known, _)| known != pid));
+            let successor = children_of(self.supervisor)
+                .into_iter()
+                .find(|pid| before.iter().all(|(known, _)| known != pid));
             if let Some(pid) = successor {
                 std::thread::sleep(pause);
                 return self.end(pid, How::Successor, Some(slot));

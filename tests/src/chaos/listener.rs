@@ -19,7 +19,14 @@ pub struct Form {
 impl std::fmt::Display for Form {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let on = |is_on| if is_on { "on" } else { "off" };
-        write!(f, "tags {}, echo {}, joins {}, {}", on(self.tags), on(self.echo), on(self.joins), super::voice::CHARSETS[self.charset])
+        write!(
+            f,
+            "tags {}, echo {}, joins {}, {}",
+            on(self.tags),
+            on(self.echo),
+            on(self.joins),
+            super::voice::CHARSETS[self.charset]
+        )
     }
 }
 
@@ -30,7 +37,8 @@ pub enum Attendance {
     Entering,
     /// In no room.
     Outside,
-    /// In the room. Everything is due to it from its cursor on, which a visitor learns when its entrance is written.
+    /// In the room. Everything is due to it from its cursor on, which a visitor learns when its
+    /// entrance is written.
     Inside,
     /// It has left, by its own will: what is due is what stands before its exit.
     Left,
@@ -57,12 +65,18 @@ impl Reply {
     /// Whether the line, without tags, is this answer.
     pub fn is(self, line: &[u8], room: &[u8]) -> bool {
         match self {
-            Reply::Pong(number) => line.strip_prefix(b"* pong p").is_some_and(|rest| rest == number.to_string().as_bytes()),
+            Reply::Pong(number) => line
+                .strip_prefix(b"* pong p")
+                .is_some_and(|rest| rest == number.to_string().as_bytes()),
             Reply::TooLong => line.starts_with(b"! line too long: "),
-            Reply::Joined => {
-                line.strip_prefix(b"* you joined ").and_then(|rest| rest.strip_prefix(room)).is_some_and(|r| r.starts_with(b"; "))
-            }
-            Reply::Left => line.strip_prefix(b"* you left ").and_then(|rest| rest.strip_prefix(room)).is_some_and(|r| r.starts_with(b"; ")),
+            Reply::Joined => line
+                .strip_prefix(b"* you joined ")
+                .and_then(|rest| rest.strip_prefix(room))
+                .is_some_and(|r| r.starts_with(b"; ")),
+            Reply::Left => line
+                .strip_prefix(b"* you left ")
+                .and_then(|rest| rest.strip_prefix(room))
+                .is_some_and(|r| r.starts_with(b"; ")),
             Reply::Goodbye => line == b"* goodbye",
         }
     }
@@ -186,9 +200,19 @@ mod tests {
     #[test]
     fn answers_are_told_from_each_other() {
         let is = |reply: Reply, line: &str| reply.is(line.as_bytes(), b"#r1");
-        assert!(is(Reply::Pong(12), "* pong p12") && !is(Reply::Pong(1), "* pong p12") && !is(Reply::Pong(12), "* pong p1"));
-        assert!(is(Reply::Joined, "* you joined #r1; 3 people are here") && !is(Reply::Joined, "* you joined #r12; 3 people are here"));
-        assert!(is(Reply::Left, "* you left #r1; you are in no room now, join one with /join #ROOM"));
+        assert!(
+            is(Reply::Pong(12), "* pong p12")
+                && !is(Reply::Pong(1), "* pong p12")
+                && !is(Reply::Pong(12), "* pong p1")
+        );
+        assert!(
+            is(Reply::Joined, "* you joined #r1; 3 people are here")
+                && !is(Reply::Joined, "* you joined #r12; 3 people are here")
+        );
+        assert!(is(
+            Reply::Left,
+            "* you left #r1; you are in no room now, join one with /join #ROOM"
+        ));
         assert!(is(Reply::TooLong, "! line too long: at most 4095 bytes are allowed; …"));
         assert!(is(Reply::Goodbye, "* goodbye") && !is(Reply::Goodbye, "* goodbye!"));
     }

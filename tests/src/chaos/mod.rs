@@ -55,9 +55,12 @@ const COMPLETE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The program. It is also the process that it starts: see `target` of the load test.
 pub fn main() -> ExitCode {
-    let text = |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
+    let text =
+        |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
     let said = match text(1).as_deref() {
-        Some(RUN_UNTIL_PARENT_ENDS) => run_until_parent_ends(text(2).as_deref(), std::env::args_os().skip(3)),
+        Some(RUN_UNTIL_PARENT_ENDS) => {
+            run_until_parent_ends(text(2).as_deref(), std::env::args_os().skip(3))
+        }
         _ => match run(&Options::parse()) {
             Ok(code) => return code,
             Err(error) => error,
@@ -83,7 +86,9 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     let log_file = server.log_file.clone();
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) => return Err(format!("{error}; the server's log output is in {}", log_file.display())),
+        Err(error) => {
+            return Err(format!("{error}; the server's log output is in {}", log_file.display()));
+        }
     };
     if options.json {
         tell(&outcome.json().to_string())?
@@ -106,7 +111,12 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     Ok(if outcome.is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn put_to_the_test(options: &Options, server: &mut Server, seed: u64, progress: &Progress) -> Result<Outcome, String> {
+fn put_to_the_test(
+    options: &Options,
+    server: &mut Server,
+    seed: u64,
+    progress: &Progress,
+) -> Result<Outcome, String> {
     progress.tell("connecting".into());
     let mut play = Play::begin(options, server, seed)?;
     let began = Instant::now();

@@ -27,7 +27,13 @@ pub struct Options {
     pub every: Duration,
 
     /// Kinds of kills, see below, equally often [default: all, most often worker]
-    #[arg(long, value_name = "WAY,…", value_delimiter = ',', value_enum, hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "WAY,…",
+        value_delimiter = ',',
+        value_enum,
+        hide_possible_values = true
+    )]
     pub only: Vec<How>,
 
     /// Switch between full speed and --rate this often; 0 for full speed only
@@ -115,9 +121,15 @@ impl Options {
     /// The server's binary.
     pub fn server(&self) -> Result<PathBuf, String> {
         if let Some(server) = &self.server {
-            return server.exists().then(|| server.clone()).ok_or_else(|| format!("there is no {}", server.display()));
+            return server
+                .exists()
+                .then(|| server.clone())
+                .ok_or_else(|| format!("there is no {}", server.display()));
         }
-        let beside = std::env::current_exe().ok().map(|this| this.with_file_name("forkchat-server")).filter(|server| server.exists());
+        let beside = std::env::current_exe()
+            .ok()
+            .map(|this| this.with_file_name("forkchat-server"))
+            .filter(|server| server.exists());
         beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/chaos.sh does) or give --server FILE".into())
     }
 
@@ -152,7 +164,10 @@ impl Options {
 /// `NAME=VALUE`, with a name as variables have it.
 fn variable(argument: &str) -> Option<(&str, &str)> {
     let (name, value) = argument.split_once('=')?;
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     is_name.then_some((name, value))
 }
 
@@ -178,10 +193,25 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Options::command().debug_assert();
-        let options = Options::parse_from(["forkchat-chaos", "--", "--ring", "1M", "FORKCHAT_FAULT=read-first", "--x=1"]);
+        let options = Options::parse_from([
+            "forkchat-chaos",
+            "--",
+            "--ring",
+            "1M",
+            "FORKCHAT_FAULT=read-first",
+            "--x=1",
+        ]);
         assert_eq!(options.server_options().collect::<Vec<_>>(), ["--ring", "1M", "--x=1"]);
-        assert_eq!(options.server_environment().collect::<Vec<_>>(), [("FORKCHAT_FAULT", "read-first")]);
+        assert_eq!(
+            options.server_environment().collect::<Vec<_>>(),
+            [("FORKCHAT_FAULT", "read-first")]
+        );
         assert!(options.check().is_ok());
-        assert!(Options::parse_from(["forkchat-chaos", "--clients", "39"]).check().unwrap_err().contains("--clients 40"));
+        assert!(
+            Options::parse_from(["forkchat-chaos", "--clients", "39"])
+                .check()
+                .unwrap_err()
+                .contains("--clients 40")
+        );
     }
 }

@@ -30,17 +30,22 @@ struct Wait {
 impl Pauses {
     /// No client waits.
     pub fn new(clients: usize) -> Result<Pauses, String> {
-        let histogram = || Histogram::new_with_max(PAUSE_MAX, 3).map_err(|error| format!("cannot make a histogram: {error}"));
+        let histogram = || {
+            Histogram::new_with_max(PAUSE_MAX, 3)
+                .map_err(|error| format!("cannot make a histogram: {error}"))
+        };
         Ok(Pauses { plain: histogram()?, disturbed: histogram()?, waiting: vec![None; clients] })
     }
 
-    /// A worker was killed; `served` are its clients, `said` the number of lines that each voice has sent so far.
+    /// A worker was killed; `served` are its clients, `said` the number of lines that each voice
+    /// has sent so far.
     pub fn begin(&mut self, kill: &Kill, served: impl Iterator<Item = usize>, said: &Arc<[u32]>) {
         let is_disturbed = matches!(kill.how, How::Stopped | How::Crashed | How::Successor);
         for client in served {
             let wait = &mut self.waiting[client];
             match wait {
-                // The first kill is what it waits since. What is due must have been said after the last.
+                // The first kill is what it waits since. What is due must have been said after the
+                // last.
                 Some(wait) => (wait.is_disturbed, wait.said) = (true, said.clone()),
                 None => *wait = Some(Wait { since: kill.at, is_disturbed, said: said.clone() }),
             }
@@ -49,7 +54,9 @@ impl Pauses {
 
     /// A client received a line.
     pub fn heard(&mut self, client: usize, voice: u16, number: u32, now: u64) {
-        if let Some(wait) = self.waiting[client].take_if(|wait| wait.said.get(usize::from(voice)).is_none_or(|&said| number >= said)) {
+        if let Some(wait) = self.waiting[client]
+            .take_if(|wait| wait.said.get(usize::from(voice)).is_none_or(|&said| number >= said))
+        {
             let histogram = if wait.is_disturbed { &mut self.disturbed } else { &mut self.plain };
             histogram.saturating_record(now - wait.since);
         }
@@ -91,6 +98,9 @@ mod tests {
         pauses.heard(0, 0, 6, 2_000);
         pauses.begin(&kill(2_000, How::Stopped), 1..2, &[6].into());
         pauses.heard(1, 0, 6, 3_000);
-        assert_eq!((pauses.plain.len(), pauses.disturbed.len(), pauses.disturbed.max()), (0, 2, 1_000));
+        assert_eq!(
+            (pauses.plain.len(), pauses.disturbed.len(), pauses.disturbed.max()),
+            (0, 2, 1_000)
+        );
     }
 }

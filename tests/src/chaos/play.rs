@@ -32,8 +32,9 @@ const QUIET_PATIENCE: u64 = 10_000_000_000;
 const STOP_PATIENCE: u64 = 15_000_000_000;
 /// So long something that comes twice, or too late, is waited for at the end, in ns.
 const AFTERMATH: u64 = 300_000_000;
-/// A room's senders wait for listeners that are further behind, so that no reader is ever cut off with good reason. In a room with a slow
-/// reader it is more than the kernel takes for that one, and less than that and the server's `--sendq`.
+/// A room's senders wait for listeners that are further behind, so that no reader is ever cut off
+/// with good reason. In a room with a slow reader it is more than the kernel takes for that one,
+/// and less than that and the server's `--sendq`.
 const LAG_BYTES_MAX: usize = 160 << 10;
 const LAG_BYTES_MAX_SLOW: usize = 400 << 10;
 /// What the server puts before a line, tags included.
@@ -92,7 +93,8 @@ struct Due {
 impl<'o> Play<'o> {
     /// Everyone connects and logs in.
     pub fn begin(options: &'o Options, server: &Server, seed: u64) -> Result<Play<'o>, String> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|error| format!("cannot make an epoll instance: {error}"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|error| format!("cannot make an epoll instance: {error}"))?;
         let mut play = Play {
             options,
             tcp: server.tcp,
@@ -124,7 +126,9 @@ impl<'o> Play<'o> {
             .collect::<Vec<_>>()
             .into_iter()
             .for_each(|index| play.ping(index));
-        play.wait_for("all clients to be ready", LOGIN_PATIENCE, |play| play.clients.iter().all(|client| client.stage != Stage::Ready))?;
+        play.wait_for("all clients to be ready", LOGIN_PATIENCE, |play| {
+            play.clients.iter().all(|client| client.stage != Stage::Ready)
+        })?;
         Ok(play)
     }
 
@@ -154,14 +158,26 @@ impl<'o> Play<'o> {
                 let faults = &self.checker.faults.tcp;
                 let kills: u64 = self.kills.iter().sum();
                 let tally = faults.tally;
-                let wrong = tally.lost + tally.doubled + tally.reordered + tally.wrong + faults.differing;
-                progress.tell(format!("{kills} kills, {} lines delivered, {} dropped, {wrong} wrong", self.deliveries, faults.dropped));
+                let wrong =
+                    tally.lost + tally.doubled + tally.reordered + tally.wrong + faults.differing;
+                progress.tell(format!(
+                    "{kills} kills, {} lines delivered, {} dropped, {wrong} wrong",
+                    self.deliveries, faults.dropped
+                ));
                 progress.pass(Duration::from_nanos(self.now - told));
                 told = self.now;
             }
-            if self.checker.listeners.iter().filter(|listener| !listener.is_udp).all(|listener| listener.attendance == Attendance::Dropped)
+            if self
+                .checker
+                .listeners
+                .iter()
+                .filter(|listener| !listener.is_udp)
+                .all(|listener| listener.attendance == Attendance::Dropped)
             {
-                self.gave_up = Some(format!("after {:.1} s no connection was left", (self.now - began) as f64 / 1e9));
+                self.gave_up = Some(format!(
+                    "after {:.1} s no connection was left",
+                    (self.now - began) as f64 / 1e9
+                ));
                 break;
             }
         }
@@ -171,17 +187,22 @@ impl<'o> Play<'o> {
         Ok(())
     }
 
-    /// Waits until all clients have received everything, asks each once more, and does the final checks.
+    /// Waits until all clients have received everything, asks each once more, and does the final
+    /// checks.
     pub fn settle(&mut self) -> Result<(), String> {
         // Who doesn't come to an end shows in the balance.
         let is_ending = |client: &Client| client.stage == Stage::Ending;
-        let _ = self.wait_for("quiet", QUIET_PATIENCE, |play| play.checker.is_quiet() && !play.clients.iter().any(is_ending));
+        let _ = self.wait_for("quiet", QUIET_PATIENCE, |play| {
+            play.checker.is_quiet() && !play.clients.iter().any(is_ending)
+        });
         for index in 0..self.clients.len() {
             if is_ending(&self.clients[index]) {
-                self.checker.miss(index, "it asked for the end of its connection, which never came");
+                self.checker
+                    .miss(index, "it asked for the end of its connection, which never came");
             }
         }
-        let asked: Vec<usize> = (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
+        let asked: Vec<usize> =
+            (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
         asked.into_iter().for_each(|index| self.ping(index));
         let _ = self.wait_for("the last answers", QUIET_PATIENCE, |play| play.checker.is_quiet());
         let until = self.now + AFTERMATH;
@@ -196,7 +217,8 @@ impl<'o> Play<'o> {
 
     /// Stops the server, and reads what it has to say to that.
     pub fn stop(&mut self, server: &mut Server) -> Option<ExitStatus> {
-        let there: Vec<usize> = (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
+        let there: Vec<usize> =
+            (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
         self.checker.is_stopping = true;
         server.stop();
         let deadline = self.now + STOP_PATIENCE;
@@ -221,7 +243,12 @@ impl<'o> Play<'o> {
         matches!(self.clients[index].stage, Stage::Playing | Stage::Outside(_) | Stage::Visiting(_))
     }
 
-    fn wait_for(&mut self, what: &str, patience: u64, mut is_so: impl FnMut(&mut Self) -> bool) -> Result<(), String> {
+    fn wait_for(
+        &mut self,
+        what: &str,
+        patience: u64,
+        mut is_so: impl FnMut(&mut Self) -> bool,
+    ) -> Result<(), String> {
         let deadline = self.now + patience;
         while !is_so(self) {
             if self.now > deadline || is_interrupted() {
@@ -259,8 +286,14 @@ impl<'o> Play<'o> {
     fn receive(&mut self, index: usize, max: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let max = max.min(buffer.len());
-        match recv(self.clients[index].socket.as_raw_fd(), &mut buffer[..max], MsgFlags::MSG_DONTWAIT) {
-            Ok(0) if !self.checker.listeners[index].is_udp => self.closed(index, "the server ended the connection"),
+        match recv(
+            self.clients[index].socket.as_raw_fd(),
+            &mut buffer[..max],
+            MsgFlags::MSG_DONTWAIT,
+        ) {
+            Ok(0) if !self.checker.listeners[index].is_udp => {
+                self.closed(index, "the server ended the connection")
+            }
             Ok(length) => self.hear(index, &buffer[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             // Over UDP this reports an earlier datagram that found no receiver.
@@ -287,7 +320,9 @@ impl<'o> Play<'o> {
             }
             Heard::Reply(reply) => self.answered(index, reply),
             Heard::Worker(slot) => self.checker.faults.slots[index] = slot,
-            Heard::Cookie if matches!(self.clients[index].stage, Stage::LoggingIn(_)) => self.greet_with(index, line),
+            Heard::Cookie if matches!(self.clients[index].stage, Stage::LoggingIn(_)) => {
+                self.greet_with(index, line)
+            }
             Heard::Cookie => self.hear_cookie(index),
             Heard::Key => self.clients[index].key = key_in(line),
             Heard::Other => {}
@@ -304,7 +339,11 @@ impl<'o> Play<'o> {
             _ => {}
         }
         let torn = &self.clients[index].unfinished;
-        let torn = if torn.is_empty() { String::new() } else { format!(" in the middle of a line: “{}”", torn.escape_ascii()) };
+        let torn = if torn.is_empty() {
+            String::new()
+        } else {
+            format!(" in the middle of a line: “{}”", torn.escape_ascii())
+        };
         if !self.checker.is_stopping {
             self.checker.drop_out(index, &format!("{why}{torn}"));
         }
@@ -337,13 +376,19 @@ impl<'o> Play<'o> {
             }
         }
         let client = &mut self.clients[index];
-        if client.manner == Manner::Parts && client.stage == Stage::Playing && count > 0 && !client.unsent.is_empty() {
-            client.held = (self.rng.usize(1..=client.unsent.len()), self.now + self.rng.u64(0..HOLD_MAX));
+        if client.manner == Manner::Parts
+            && client.stage == Stage::Playing
+            && count > 0
+            && !client.unsent.is_empty()
+        {
+            client.held =
+                (self.rng.usize(1..=client.unsent.len()), self.now + self.rng.u64(0..HOLD_MAX));
         }
         self.flush(index);
     }
 
-    /// Whether a voice may send now: it is connected, holds nothing back, and none of its listeners lags too far.
+    /// Whether a voice may send now: it is connected, holds nothing back, and none of its listeners
+    /// lags too far.
     fn can_speak(&self, voice: usize, lags: &[usize]) -> bool {
         let said = &self.checker.voices[voice];
         let client = &self.clients[said.client];
@@ -383,7 +428,8 @@ impl<'o> Play<'o> {
         }
     }
 
-    /// Periodic work: slow readers read, clients send what they held back, ask something or send too much.
+    /// Periodic work: slow readers read, clients send what they held back, ask something or send
+    /// too much.
     fn do_what_is_due(&mut self) {
         self.do_what_is_due_to_readers();
         if self.now > self.due.ping {
@@ -397,11 +443,15 @@ impl<'o> Play<'o> {
             self.due.too_long = self.now + TOO_LONG_PAUSE;
             let index = self.rng.usize(0..self.clients.len());
             let is_udp = self.checker.listeners[index].is_udp;
-            if self.clients[index].stage == Stage::Playing && !self.clients[index].is_holding() && !is_udp {
+            if self.clients[index].stage == Stage::Playing
+                && !self.clients[index].is_holding()
+                && !is_udp
+            {
                 self.checker.listeners[index].replies.push_back(Reply::TooLong);
                 let mut line = vec![b'x'; self.rng.usize(4_096..20_000)];
                 line.push(b'\n');
-                self.clients[index].held = (self.rng.usize(1..line.len()), self.now + self.rng.u64(0..HOLD_MAX));
+                self.clients[index].held =
+                    (self.rng.usize(1..line.len()), self.now + self.rng.u64(0..HOLD_MAX));
                 self.send(index, &line);
             }
         }
@@ -423,7 +473,9 @@ impl<'o> Play<'o> {
         }
         for index in 0..self.clients.len() {
             // A client that has received everything may still wait until others have written it.
-            if !self.checker.listeners[index].pending.is_empty() || self.checker.listeners[index].attendance == Attendance::Left {
+            if !self.checker.listeners[index].pending.is_empty()
+                || self.checker.listeners[index].attendance == Attendance::Left
+            {
                 self.checker.follow(index, self.now);
             }
             if !self.clients[index].unsent.is_empty() && self.clients[index].stage != Stage::Gone {
@@ -440,7 +492,12 @@ impl<'o> Play<'o> {
             let slots = &self.checker.faults.slots;
             let name = kill.slot.map_or("the journal".into(), |slot| format!("worker {slot}"));
             let number = self.kills.iter().sum::<u64>();
-            let words = format!("kill {number}, {} to {name} (pid {}){}", kill.how.signal(), kill.pid, kill.how.words());
+            let words = format!(
+                "kill {number}, {} to {name} (pid {}){}",
+                kill.how.signal(),
+                kill.pid,
+                kill.how.words()
+            );
             if let Some(slot) = kill.slot {
                 let said: Arc<[u32]> = self.checker.voices.iter().map(|voice| voice.sent).collect();
                 let is_measured = |index: &usize| {

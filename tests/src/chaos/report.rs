@@ -54,16 +54,32 @@ impl Outcome {
         text += "       dropped      lost   doubled reordered differing     wrong\n";
         for (name, count) in [("TCP", self.tcp), ("UDP", self.udp)] {
             let tally = count.tally;
-            let cells = [count.dropped, tally.lost, tally.doubled, tally.reordered, count.differing, tally.wrong];
+            let cells = [
+                count.dropped,
+                tally.lost,
+                tally.doubled,
+                tally.reordered,
+                count.differing,
+                tally.wrong,
+            ];
             text += &format!("{name:4}{}\n", cells.map(|cell| format!("{cell:>10}")).concat());
         }
         text += "\n                                 count       p50       p99       max\n";
-        for (name, histogram) in [("pause after a kill, ms", &self.plain), ("  stopped, crashed, again, ms", &self.disturbed)] {
-            let cells = if histogram.is_empty() { [f64::NAN; 3] } else { quantiles(histogram).map(|nanos| nanos as f64 / 1e6) };
+        for (name, histogram) in [
+            ("pause after a kill, ms", &self.plain),
+            ("  stopped, crashed, again, ms", &self.disturbed),
+        ] {
+            let cells = if histogram.is_empty() {
+                [f64::NAN; 3]
+            } else {
+                quantiles(histogram).map(|nanos| nanos as f64 / 1e6)
+            };
             text += &row(name, histogram.len(), cells);
         }
-        text += &row("recovery by the server, ms", self.recoveries.len() as u64, self.recovery_ms());
-        text += &row("  sessions taken over", self.recoveries.len() as u64, self.recovery_sessions());
+        text +=
+            &row("recovery by the server, ms", self.recoveries.len() as u64, self.recovery_ms());
+        text +=
+            &row("  sessions taken over", self.recoveries.len() as u64, self.recovery_sessions());
         text
     }
 
@@ -99,7 +115,8 @@ impl Outcome {
     /// The last line.
     pub fn verdict(&self) -> String {
         let Count { dropped, tally, differing } = self.tcp;
-        let wrong = if tally.wrong > 0 { format!(", {} wrong", tally.wrong) } else { String::new() };
+        let wrong =
+            if tally.wrong > 0 { format!(", {} wrong", tally.wrong) } else { String::new() };
         format!(
             "seed {}: {} kills, {dropped} dropped, {} lost, {} doubled, {} reordered, {differing} differing{wrong}",
             self.seed,
@@ -124,7 +141,8 @@ impl Outcome {
 }
 
 fn row(name: &str, count: u64, cells: [f64; 3]) -> String {
-    let cell = |value: f64| if value.is_nan() { format!("{:>10}", "-") } else { format!("{value:>10.1}") };
+    let cell =
+        |value: f64| if value.is_nan() { format!("{:>10}", "-") } else { format!("{value:>10.1}") };
     format!("{name:30}{count:>8}{}\n", cells.map(cell).concat())
 }
 
@@ -134,6 +152,11 @@ fn quantiles(histogram: &Histogram<u64>) -> [u64; 3] {
 
 fn quantiles_of(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    let at = |quantile: f64| values.get(((values.len() as f64 * quantile).ceil() as usize).max(1) - 1).copied().unwrap_or(f64::NAN);
+    let at = |quantile: f64| {
+        values
+            .get(((values.len() as f64 * quantile).ceil() as usize).max(1) - 1)
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
     [0.5, 0.99, 1.0].map(at)
 }

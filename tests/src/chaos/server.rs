@@ -44,14 +44,22 @@ impl Server {
     pub fn start(options: &Options) -> Result<Server, String> {
         forget_the_dead(DATA_DIR);
         let name = format!("{DATA_DIR}{}", std::process::id());
-        let (data_dir, log_file) = (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.log")));
-        let cannot = |error: std::io::Error| format!("cannot write {}: {error}", log_file.display());
+        let (data_dir, log_file) =
+            (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.log")));
+        let cannot =
+            |error: std::io::Error| format!("cannot write {}: {error}", log_file.display());
         let text = File::create(&log_file).map_err(cannot)?;
         let mut command = until_we_end(&options.server()?)?;
         command.args(["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--rate-limit", "off"]);
-        command.args(["--model", &options.model, "--workers", &options.workers.to_string()]).arg("--data-dir").arg(&data_dir);
+        command
+            .args(["--model", &options.model, "--workers", &options.workers.to_string()])
+            .arg("--data-dir")
+            .arg(&data_dir);
         command.args(options.server_options()).envs(options.server_environment()).stderr(text);
-        let child = command.stdout(Stdio::null()).spawn().map_err(|error| format!("cannot start the server: {error}"))?;
+        let child = command
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("cannot start the server: {error}"))?;
         let nowhere = SocketAddr::from(([0; 4], 0));
         let mut server = Server { tcp: nowhere, udp: nowhere, child, data_dir, log_file };
         server.tcp = server.address("listening on tcp ")?;
@@ -87,7 +95,10 @@ impl Server {
 
     /// Children that have died and were not reaped.
     pub fn zombies(&self) -> usize {
-        let is_zombie = |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("State:\tZ"));
+        let is_zombie = |pid: &Pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/status"))
+                .is_ok_and(|status| status.contains("State:\tZ"))
+        };
         children_of(self.pid()).iter().filter(|pid| is_zombie(pid)).count()
     }
 
@@ -95,7 +106,8 @@ impl Server {
     pub fn is_complete(&self, workers: u16) -> bool {
         let names: Vec<String> = children_of(self.pid()).into_iter().map(name_of).collect();
         names.iter().any(|name| name == "journal")
-            && names.iter().filter(|name| name.starts_with("worker ")).count() >= usize::from(workers)
+            && names.iter().filter(|name| name.starts_with("worker ")).count()
+                >= usize::from(workers)
     }
 
     /// Asks it to stop.
@@ -118,11 +130,15 @@ impl Drop for Server {
     }
 }
 
-/// The recoveries in a log output: `… worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed`.
+/// The recoveries in a log output: `… worker 1: took over 110 sessions in 12.3 ms, 5012 records
+/// replayed`.
 pub fn recoveries(log_output: &str) -> Vec<Recovery> {
     let read = |line: &str| {
         let (sessions, rest) = line.split_once(": took over ")?.1.split_once(" session")?;
-        Some(Recovery { sessions: sessions.parse().ok()?, ms: rest.split_once(" in ")?.1.split_once(" ms")?.0.parse().ok()? })
+        Some(Recovery {
+            sessions: sessions.parse().ok()?,
+            ms: rest.split_once(" in ")?.1.split_once(" ms")?.0.parse().ok()?,
+        })
     };
     log_output.lines().filter_map(read).collect()
 }

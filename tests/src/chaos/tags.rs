@@ -34,7 +34,8 @@ pub fn split_tags(line: &[u8]) -> Option<Tagged<'_>> {
     Some(Tagged { id, stamp: id.rotate_left(32) ^ stamp_of(time), tail, prose })
 }
 
-/// The key that the server gives to a UDP session, as each of its datagrams begins: `/key KEY` and LF. Empty if the line has none.
+/// The key that the server gives to a UDP session, as each of its datagrams begins: `/key KEY` and
+/// LF. Empty if the line has none.
 pub fn key_in(line: &[u8]) -> Vec<u8> {
     let prose = split_tags(line).map_or(line, |tagged| tagged.prose);
     if prose.starts_with(b"* /key ") { [&prose[2..], b"\n"].concat() } else { Vec::new() }
@@ -57,13 +58,17 @@ pub fn to_utf8(line: &[u8], charset: usize) -> Vec<u8> {
     if charset == 0 {
         return line.to_vec();
     }
-    line.iter().flat_map(|byte| if [*byte] == LETTER[1] { LETTER[0] } else { std::slice::from_ref(byte) }).copied().collect()
+    line.iter()
+        .flat_map(|byte| if [*byte] == LETTER[1] { LETTER[0] } else { std::slice::from_ref(byte) })
+        .copied()
+        .collect()
 }
 
 /// Bytes as people can read them, not too many.
 pub fn text(line: &[u8]) -> String {
     const BYTES_MAX: usize = 300;
-    let more = if line.len() > BYTES_MAX { format!("… ({} bytes)", line.len()) } else { String::new() };
+    let more =
+        if line.len() > BYTES_MAX { format!("… ({} bytes)", line.len()) } else { String::new() };
     let part = &line[..line.len().min(BYTES_MAX)];
     match std::str::from_utf8(part) {
         Ok(readable) if !readable.contains(char::is_control) => format!("“{readable}{more}”"),
@@ -79,12 +84,22 @@ mod tests {
     fn tags_are_taken_apart_and_a_datagrams_number_does_not_count() {
         let line = b"@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#r;nick=a [#r] a: hi";
         let tagged = split_tags(line).unwrap();
-        assert_eq!((tagged.id, tagged.tail, tagged.prose), (1042, &b";event=say;room=#r;nick=a "[..], &b"[#r] a: hi"[..]));
+        assert_eq!(
+            (tagged.id, tagged.tail, tagged.prose),
+            (1042, &b";event=say;room=#r;nick=a "[..], &b"[#r] a: hi"[..])
+        );
         let numbered = split_tags(b"@id=1042;datagram=7;time=2026-11-21T12:00:01.123Z;event=say;room=#r;nick=a [#r] a: hi").unwrap();
         assert_eq!((numbered.stamp, numbered.tail), (tagged.stamp, tagged.tail));
-        let later = split_tags(b"@id=1042;time=2026-11-21T12:00:01.124Z;event=say;room=#r;nick=a [#r] a: hi").unwrap();
+        let later = split_tags(
+            b"@id=1042;time=2026-11-21T12:00:01.124Z;event=say;room=#r;nick=a [#r] a: hi",
+        )
+        .unwrap();
         assert_ne!(later.stamp, tagged.stamp);
-        assert!([&b"[#r] a: hi"[..], b"@id=;time=x; y", b"@id=7;event=say;time=x; y"].iter().all(|line| split_tags(line).is_none()));
+        assert!(
+            [&b"[#r] a: hi"[..], b"@id=;time=x; y", b"@id=7;event=say;time=x; y"]
+                .iter()
+                .all(|line| split_tags(line).is_none())
+        );
     }
 
     #[test]

@@ -60,7 +60,13 @@ pub enum Move<'a> {
 impl Transcript {
     /// The transcript of an empty room.
     pub fn new(room: String) -> Transcript {
-        Transcript { room, entries: Vec::new(), presences: Vec::new(), presence_of: HashMap::new(), people: HashMap::new() }
+        Transcript {
+            room,
+            entries: Vec::new(),
+            presences: Vec::new(),
+            presence_of: HashMap::new(),
+            people: HashMap::new(),
+        }
     }
 
     /// A client is in the room before anything is written.
@@ -94,7 +100,8 @@ impl Transcript {
         What::Presence(number)
     }
 
-    /// Appends a line. False if it is impossible: a member joins again, or a client that is no member leaves.
+    /// Appends a line. False if it is impossible: a member joins again, or a client that is no
+    /// member leaves.
     pub fn write(&mut self, what: What, stamp: u64, by: usize) -> bool {
         let place = self.entries.len();
         self.entries.push(Entry { what, stamp, by });
@@ -107,7 +114,8 @@ impl Transcript {
         };
         let Some(person) = self.people.get_mut(who) else {
             let places = vec![place];
-            let (entrances, exits) = if is_entrance { (places, Vec::new()) } else { (Vec::new(), places) };
+            let (entrances, exits) =
+                if is_entrance { (places, Vec::new()) } else { (Vec::new(), places) };
             self.people.insert(who.into(), Person { is_in: is_entrance, entrances, exits });
             return is_entrance;
         };
@@ -140,12 +148,17 @@ impl Transcript {
     }
 }
 
-/// Understands `* NICK joined #ROOM`, `* NICK left #ROOM`, `* NICK quit` and `* NICK quit: REASON`, of this room.
+/// Understands `* NICK joined #ROOM`, `* NICK left #ROOM`, `* NICK quit` and `* NICK quit: REASON`,
+/// of this room.
 pub fn read_move<'a>(line: &'a [u8], room: &[u8]) -> Option<Move<'a>> {
     let rest = line.strip_prefix(b"* ")?;
     let (nick, rest) = rest.split_at(memchr::memchr(b' ', rest)?);
     match rest.strip_prefix(b" joined ").or_else(|| rest.strip_prefix(b" left ")) {
-        Some(named) => (named == room).then_some(if rest[1] == b'j' { Move::Entrance(nick) } else { Move::Exit(nick) }),
+        Some(named) => (named == room).then_some(if rest[1] == b'j' {
+            Move::Entrance(nick)
+        } else {
+            Move::Exit(nick)
+        }),
         None => (rest == b" quit" || rest.starts_with(b" quit: ")).then_some(Move::Exit(nick)),
     }
 }
@@ -166,8 +179,18 @@ mod tests {
         assert_eq!(read_move(b"* v1 joined #r", b"#r"), Some(Move::Entrance(b"v1")));
         assert_eq!(read_move(b"* v1 left #r", b"#r"), Some(Move::Exit(b"v1")));
         assert_eq!(read_move(b"* v1 quit", b"#r"), Some(Move::Exit(b"v1")));
-        assert_eq!(read_move(b"* v1 quit: its worker process died", b"#r"), Some(Move::Exit(b"v1")));
-        for other in [&b"* v1 joined #s"[..], b"* pong 1", b"* goodbye", b"* v1 quitting", b"v1 quit", b"* v1 jo"] {
+        assert_eq!(
+            read_move(b"* v1 quit: its worker process died", b"#r"),
+            Some(Move::Exit(b"v1"))
+        );
+        for other in [
+            &b"* v1 joined #s"[..],
+            b"* pong 1",
+            b"* goodbye",
+            b"* v1 quitting",
+            b"v1 quit",
+            b"* v1 jo",
+        ] {
             assert_eq!(read_move(other, b"#r"), None);
         }
     }
@@ -186,13 +209,19 @@ mod tests {
         assert!(!write(b"* b left #r"));
         assert!(write(b"* b joined #r"));
         assert!(!write(b"* b joined #r"));
-        assert_eq!((transcript.entrance(b"b", 0), transcript.entrance(b"b", 1), transcript.exit(b"a", 0)), (Some(4), Some(5), Some(1)));
+        assert_eq!(
+            (transcript.entrance(b"b", 0), transcript.entrance(b"b", 1), transcript.exit(b"a", 0)),
+            (Some(4), Some(5), Some(1))
+        );
     }
 
     #[test]
     fn a_stamp_is_the_same_for_everyone() {
         let mut transcript = Transcript::new("#r".into());
         transcript.write(What::Said(0, 0), 0, 0);
-        assert_eq!([0, 7, 0, 7, 8].map(|stamp| transcript.stamp(0, stamp)), [true, true, true, true, false]);
+        assert_eq!(
+            [0, 7, 0, 7, 8].map(|stamp| transcript.stamp(0, stamp)),
+            [true, true, true, true, false]
+        );
     }
 }

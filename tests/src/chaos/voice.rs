@@ -7,7 +7,8 @@ pub const CHARSETS: [&str; 2] = ["utf-8", "windows-1251"];
 pub const LETTER: [&[u8]; 2] = ["ж".as_bytes(), b"\xe6"];
 /// The position of a line that no client has received yet.
 const NOWHERE: u32 = u32::MAX;
-/// After this time a line that no client has received leaves the window: it may be lost, and the traffic continues. In ns.
+/// After this time a line that no client has received leaves the window: it may be lost, and the
+/// traffic continues. In ns.
 const PATIENCE: u64 = 2_000_000_000;
 const UDP_PATIENCE: u64 = 250_000_000;
 
@@ -34,12 +35,33 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// One that has said nothing. Its nick begins with the letter in which the charsets differ; here is the rest.
-    pub fn new(client: usize, room: usize, room_name: &str, nick_rest: &str, is_udp: bool) -> Voice {
+    /// One that has said nothing. Its nick begins with the letter in which the charsets differ;
+    /// here is the rest.
+    pub fn new(
+        client: usize,
+        room: usize,
+        room_name: &str,
+        nick_rest: &str,
+        is_udp: bool,
+    ) -> Voice {
         let nicks = LETTER.map(|letter| [letter, nick_rest.as_bytes()].concat());
-        let prefixes = nicks.each_ref().map(|nick| [b"[", room_name.as_bytes(), b"] ", nick.as_slice(), b": "].concat());
-        let tails = nicks.map(|nick| [b";event=say;room=", room_name.as_bytes(), b";nick=", &nick, b" "].concat());
-        Voice { client, room, is_udp, prefixes, tails, sent: 0, written: 0, places: Vec::new(), moved_at: 0 }
+        let prefixes = nicks
+            .each_ref()
+            .map(|nick| [b"[", room_name.as_bytes(), b"] ", nick.as_slice(), b": "].concat());
+        let tails = nicks.map(|nick| {
+            [b";event=say;room=", room_name.as_bytes(), b";nick=", &nick, b" "].concat()
+        });
+        Voice {
+            client,
+            room,
+            is_udp,
+            prefixes,
+            tails,
+            sent: 0,
+            written: 0,
+            places: Vec::new(),
+            moved_at: 0,
+        }
     }
 
     /// It says a line: the line's number.
@@ -54,7 +76,9 @@ impl Voice {
     /// How many lines it may say now, with a window of so many.
     pub fn free(&mut self, window: u32, now: u64) -> u32 {
         let under_way = self.sent - self.written;
-        if under_way >= window && now > self.moved_at + if self.is_udp { UDP_PATIENCE } else { PATIENCE } {
+        if under_way >= window
+            && now > self.moved_at + if self.is_udp { UDP_PATIENCE } else { PATIENCE }
+        {
             self.moved_at = now;
             return 1;
         }
@@ -71,9 +95,13 @@ impl Voice {
         self.moved_at = now;
     }
 
-    /// Where one of its lines stands; where it stands last, if it was doubled on its way to the server.
+    /// Where one of its lines stands; where it stands last, if it was doubled on its way to the
+    /// server.
     pub fn place(&self, number: u32) -> Option<usize> {
-        self.places.get(number as usize).filter(|&&place| place != NOWHERE).map(|&place| place as usize)
+        self.places
+            .get(number as usize)
+            .filter(|&&place| place != NOWHERE)
+            .map(|&place| place as usize)
     }
 
     /// The lines that are nowhere.
@@ -94,9 +122,19 @@ mod tests {
         voice.write(0, 7, 40);
         assert_eq!((voice.free(2, 50), voice.place(0), voice.place(1)), (1, Some(7), None));
         voice.say(50);
-        assert_eq!((voice.free(2, 40 + PATIENCE), voice.free(2, 41 + PATIENCE), voice.free(2, 42 + PATIENCE)), (0, 1, 0));
+        assert_eq!(
+            (
+                voice.free(2, 40 + PATIENCE),
+                voice.free(2, 41 + PATIENCE),
+                voice.free(2, 42 + PATIENCE)
+            ),
+            (0, 1, 0)
+        );
         voice.write(2, 8, 60 + PATIENCE);
-        assert_eq!((voice.free(2, 70 + PATIENCE), voice.missing().collect::<Vec<_>>()), (2, vec![1]));
+        assert_eq!(
+            (voice.free(2, 70 + PATIENCE), voice.missing().collect::<Vec<_>>()),
+            (2, vec![1])
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! A bar chart of one number for one number of connections: a bar for each subject with its number, and a whisker over its samples. SVG without
-//! script. It is so narrow that it needs no scaling on a phone.
+//! A bar chart of one number for one number of connections: a bar for each subject with its number,
+//! and a whisker over its samples. SVG without script. It is so narrow that it needs no scaling on
+//! a phone.
 
 use super::growth::{Spread, number};
 use super::plot::{GRID, INK, color_of, hex};
@@ -25,12 +26,19 @@ pub struct Bar {
     pub number: Result<Spread, String>,
 }
 
-/// Draws the bars. `label` describes the chart, without markup, to readers who cannot see it. The names and reasons are escaped already.
+/// Draws the bars. `label` describes the chart, without markup, to readers who cannot see it. The
+/// names and reasons are escaped already.
 pub fn bars(label: &str, unit: &str, bars: &[Bar]) -> String {
-    let most = bars.iter().filter_map(|bar| bar.number.as_ref().ok()).map(|spread| spread.high).fold(0.0, f64::max);
+    let most = bars
+        .iter()
+        .filter_map(|bar| bar.number.as_ref().ok())
+        .map(|spread| spread.high)
+        .fold(0.0, f64::max);
     let scale = if most > 0.0 { BAR_WIDTH / most } else { 0.0 };
     let height = TOP + ROW_HEIGHT * bars.len() as f64;
-    let mut svg = format!("<svg class=\"bars\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">\n");
+    let mut svg = format!(
+        "<svg class=\"bars\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">\n"
+    );
     for (place, bar) in bars.iter().enumerate() {
         let top = TOP + ROW_HEIGHT * place as f64;
         // Writing to a string does not fail.
@@ -54,7 +62,8 @@ fn row(bar: &Bar, unit: &str, top: f64, scale: f64) -> String {
         bar_at + BAR_HEIGHT + 2.0
     );
     if let Ok(spread) = &bar.number {
-        let [low, median, high] = [spread.low, spread.median, spread.high].map(|value| (value * scale).max(0.5));
+        let [low, median, high] =
+            [spread.low, spread.median, spread.high].map(|value| (value * scale).max(0.5));
         let (middle, half) = (bar_at + BAR_HEIGHT / 2.0, BAR_HEIGHT / 4.0);
         svg.push_str(&format!(
             "<rect x=\"0\" y=\"{bar_at}\" width=\"{median:.1}\" height=\"{BAR_HEIGHT}\" fill=\"{color}\"/>\n\
@@ -73,20 +82,35 @@ mod tests {
 
     #[test]
     fn each_bar_has_its_number_and_its_spread_or_a_reason() {
-        let bar = |model, number| Bar { subject: Subject::Model(model), name: Model::name(model).into(), number };
+        let bar = |model, number| Bar {
+            subject: Subject::Model(model),
+            name: Model::name(model).into(),
+            number,
+        };
         let spread = Spread { low: 80.0, median: 100.0, high: 161.0 };
         let missing = Err("at most 7 fit".to_owned());
-        let svg = bars("a chart", "µs", &[bar(Model::Pool, Ok(spread)), bar(Model::Process, missing)]);
-        assert_eq!((svg.matches("<rect ").count(), svg.matches("class=\"whisker\"").count()), (1, 1));
+        let svg =
+            bars("a chart", "µs", &[bar(Model::Pool, Ok(spread)), bar(Model::Process, missing)]);
+        assert_eq!(
+            (svg.matches("<rect ").count(), svg.matches("class=\"whisker\"").count()),
+            (1, 1)
+        );
         // The highest sample is the longest: 161 are 322 units.
-        assert!(svg.contains("width=\"200.0\"") && svg.contains("M160.0 ") && svg.contains("H322.0"), "{svg}");
+        assert!(
+            svg.contains("width=\"200.0\"") && svg.contains("M160.0 ") && svg.contains("H322.0"),
+            "{svg}"
+        );
         assert!(svg.contains("100 µs") && svg.contains("at most 7 fit"));
     }
 
     #[test]
     fn zeros_are_drawn_and_nothing_is_divided_by_them() {
         let spread = Spread { low: 0.0, median: 0.0, high: 0.0 };
-        let svg = bars("", "ms", &[Bar { subject: Subject::Bare, name: "bare".into(), number: Ok(spread) }]);
+        let svg = bars(
+            "",
+            "ms",
+            &[Bar { subject: Subject::Bare, name: "bare".into(), number: Ok(spread) }],
+        );
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 }

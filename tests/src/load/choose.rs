@@ -1,5 +1,6 @@
-//! Which model to choose, in sentences that are computed from the measured numbers. Where a number is missing or doubtful, no sentence
-//! depends on it. Two models differ only if they differ by more than the spread of their samples.
+//! Which model to choose, in sentences that are computed from the measured numbers. Where a number
+//! is missing or doubtful, no sentence depends on it. Two models differ only if they differ by more
+//! than the spread of their samples.
 
 use super::growth::{Better, Curve, Kind, Metric, Point, Spread, number};
 use super::subject::Subject;
@@ -8,7 +9,8 @@ use std::time::Duration;
 /// In a shorter run the few slowest deliveries are chance.
 pub const TAILS_MIN: Duration = Duration::from_secs(1);
 
-/// In a lively chat each client is in a room of ten and says a line every ten seconds: deliveries per second for each connection.
+/// In a lively chat each client is in a room of ten and says a line every ten seconds: deliveries
+/// per second for each connection.
 const LIVELY_DELIVERIES: f64 = 0.9;
 /// All models are good enough for a lively chat if it takes at most this share of one core,
 const LIVELY_SHARE_MAX: f64 = 0.01;
@@ -63,7 +65,12 @@ impl Standing {
 
     /// A number relative to the best.
     fn beside(&self, place: &Place) -> String {
-        format!("{} {} ({})", place.subject.text(), number(place.spread.median), self.relation(place))
+        format!(
+            "{} {} ({})",
+            place.subject.text(),
+            number(place.spread.median),
+            self.relation(place)
+        )
     }
 
     /// How a number relates to the best: `best`, `within the spread`, or as a multiple.
@@ -104,7 +111,8 @@ impl Question<'_> {
         Some(Standing { size, order: values.into_iter().map(place).collect() })
     }
 
-    /// The standings at the fewest and at the most connections at which most of the models have a number.
+    /// The standings at the fewest and at the most connections at which most of the models have a
+    /// number.
     fn ends(&self) -> Option<(Standing, Standing)> {
         let sizes = sizes(&self.curves);
         let standings = || sizes.iter().filter_map(|&size| self.standing(size));
@@ -115,14 +123,16 @@ impl Question<'_> {
         Some((first, last))
     }
 
-    /// Which model was best at the most connections, how far behind the others were, and whether another model was best with fewer.
+    /// Which model was best at the most connections, how far behind the others were, and whether
+    /// another model was best with fewer.
     pub fn answer(&self) -> Option<String> {
         let (first, last) = self.ends()?;
         let (best, unit) = (last.best(), self.metric.unit);
         let mut text = format!("With {} connections ", number(last.size as f64));
         if last.is_decided() {
             let first = &last.order[0];
-            let others: Vec<String> = last.order[1..].iter().map(|place| last.beside(place)).collect();
+            let others: Vec<String> =
+                last.order[1..].iter().map(|place| last.beside(place)).collect();
             text.push_str(&format!(
                 "{} {}: {} {unit}; {}",
                 first.subject.text(),
@@ -131,30 +141,55 @@ impl Question<'_> {
                 others.join(", ")
             ));
         } else {
-            let all: Vec<String> =
-                last.order.iter().map(|place| format!("{} {}", place.subject.text(), number(place.spread.median))).collect();
-            text.push_str(&format!("the models do not differ by more than the spread: {} {unit}", all.join(", ")));
+            let all: Vec<String> = last
+                .order
+                .iter()
+                .map(|place| format!("{} {}", place.subject.text(), number(place.spread.median)))
+                .collect();
+            text.push_str(&format!(
+                "the models do not differ by more than the spread: {} {unit}",
+                all.join(", ")
+            ));
         }
         let before = first.best();
-        if first.size < last.size && first.is_decided() && !before.iter().any(|subject| best.contains(subject)) {
-            text = format!("{text}. With {} connections it was {}", number(first.size as f64), names(&before));
+        if first.size < last.size
+            && first.is_decided()
+            && !before.iter().any(|subject| best.contains(subject))
+        {
+            text = format!(
+                "{text}. With {} connections it was {}",
+                number(first.size as f64),
+                names(&before)
+            );
         }
         Some(text + ".")
     }
 
-    /// How each curve grows from end to end, for those that grow by more than their spread; without doubtful numbers. `None` if no curve has
-    /// two points, or if runs of this length are too short to say.
+    /// How each curve grows from end to end, for those that grow by more than their spread; without
+    /// doubtful numbers. `None` if no curve has two points, or if runs of this length are too short
+    /// to say.
     pub fn growth(&self, each: Duration) -> Option<String> {
         if self.metric.kind == Kind::Tail && each < TAILS_MIN {
             return None;
         }
-        let measured: Vec<(&Curve, Option<String>)> =
-            self.curves.iter().filter(|curve| curve.sound().count() > 1).map(|curve| (curve, growth_of(curve, self.metric.same))).collect();
+        let measured: Vec<(&Curve, Option<String>)> = self
+            .curves
+            .iter()
+            .filter(|curve| curve.sound().count() > 1)
+            .map(|curve| (curve, growth_of(curve, self.metric.same)))
+            .collect();
         let grown: Vec<String> = measured.iter().filter_map(|(_, growth)| growth.clone()).collect();
-        let same: Vec<Subject> = measured.iter().filter(|(_, growth)| growth.is_none()).map(|(curve, _)| curve.subject).collect();
+        let same: Vec<Subject> = measured
+            .iter()
+            .filter(|(_, growth)| growth.is_none())
+            .map(|(curve, _)| curve.subject)
+            .collect();
         let mut sentences = Vec::new();
         sentences.extend((!grown.is_empty()).then(|| format!("Growth: {}.", grown.join("; "))));
-        sentences.extend((!same.is_empty()).then(|| format!("No change larger than the spread: {}.", names(&same))));
+        sentences.extend(
+            (!same.is_empty())
+                .then(|| format!("No change larger than the spread: {}.", names(&same))),
+        );
         (!sentences.is_empty()).then(|| sentences.join(" "))
     }
 }
@@ -169,8 +204,13 @@ fn growth_of(curve: &Curve, same: f64) -> Option<String> {
     let exponent = times.ln() / (last.size as f64 / first.size as f64).ln();
     let how = match exponent {
         ..0.0 => format!("falls to {} %", number(times * 100.0)),
-        ..0.9 => format!("grows to {} times, more slowly than the number of connections", number(times)),
-        ..1.1 => format!("grows to {} times, about in proportion to the number of connections", number(times)),
+        ..0.9 => {
+            format!("grows to {} times, more slowly than the number of connections", number(times))
+        }
+        ..1.1 => format!(
+            "grows to {} times, about in proportion to the number of connections",
+            number(times)
+        ),
         _ => format!("grows to {} times, faster than the number of connections", number(times)),
     };
     let [from, to] = [first.size, last.size].map(|size| number(size as f64));
@@ -179,7 +219,8 @@ fn growth_of(curve: &Curve, same: f64) -> Option<String> {
 
 /// The numbers of connections at which there is a number, in rising order.
 fn sizes<'c>(curves: impl IntoIterator<Item = &'c Curve>) -> Vec<usize> {
-    let mut sizes: Vec<usize> = curves.into_iter().flat_map(|curve| curve.points.iter().map(|point| point.size)).collect();
+    let mut sizes: Vec<usize> =
+        curves.into_iter().flat_map(|curve| curve.points.iter().map(|point| point.size)).collect();
     sizes.sort_unstable();
     sizes.dedup();
     sizes
@@ -216,11 +257,17 @@ struct Leaders {
 impl<'q> Choice<'q> {
     /// `None` if nothing was measured to choose by.
     pub fn new(questions: &'q [Question<'q>], models: &'q [Subject]) -> Option<Choice<'q>> {
-        let goals: Vec<_> = questions.iter().filter(|question| question.metric.goal().is_some()).collect();
-        let has_all = |goal: &Question, size| !goal.curves.is_empty() && models.iter().all(|&model| goal.of(model, size).is_some());
+        let goals: Vec<_> =
+            questions.iter().filter(|question| question.metric.goal().is_some()).collect();
+        let has_all = |goal: &Question, size| {
+            !goal.curves.is_empty() && models.iter().all(|&model| goal.of(model, size).is_some())
+        };
         let answered = |size| goals.iter().filter(|goal| has_all(goal, size)).count();
-        // Of sizes with fewer goals, such as memory that is not measured with few connections, the largest still wins: most goals first.
-        let size = sizes(goals.iter().flat_map(|goal| &goal.curves)).into_iter().max_by_key(|&size| (answered(size), size))?;
+        // Of sizes with fewer goals, such as memory that is not measured with few connections, the
+        // largest still wins: most goals first.
+        let size = sizes(goals.iter().flat_map(|goal| &goal.curves))
+            .into_iter()
+            .max_by_key(|&size| (answered(size), size))?;
         (answered(size) > 0).then_some(Choice { questions, goals, models, size })
     }
 
@@ -247,8 +294,12 @@ impl<'q> Choice<'q> {
 
     fn leaders(&self, size: usize) -> Option<Leaders> {
         let standings = self.standings(size);
-        let is_won = |model: Subject, standing: &Standing| standing.is_decided() && standing.best().contains(&model);
-        let won = |model: Subject| standings.iter().filter(|(_, standing)| is_won(model, standing)).count();
+        let is_won = |model: Subject, standing: &Standing| {
+            standing.is_decided() && standing.best().contains(&model)
+        };
+        let won = |model: Subject| {
+            standings.iter().filter(|(_, standing)| is_won(model, standing)).count()
+        };
         let most = self.models.iter().map(|&model| won(model)).max().filter(|&most| most > 0)?;
         let subjects = self.models.iter().copied().filter(|&model| won(model) == most).collect();
         Some(Leaders { subjects, won: most })
@@ -264,34 +315,54 @@ impl<'q> Choice<'q> {
         let (present, standings) = (self.present(size), self.standings(size));
         let decided = standings.iter().filter(|(_, standing)| standing.is_decided()).count();
         let goals = goals_text(standings.len());
-        let verdict = |choose: String, why: String| Verdict { size, choose, why: why + &self.absent_text(size, &present) };
+        let verdict = |choose: String, why: String| Verdict {
+            size,
+            choose,
+            why: why + &self.absent_text(size, &present),
+        };
         let same = same_text(standings.len() - decided);
-        let ahead = |leaders: &Leaders| format!("{} in {} of {goals}", is_are_best(&leaders.subjects), leaders.won);
-        let none_differs = format!("The models do not differ by more than the spread in any of {goals}.");
+        let ahead = |leaders: &Leaders| {
+            format!("{} in {} of {goals}", is_are_best(&leaders.subjects), leaders.won)
+        };
+        let none_differs =
+            format!("The models do not differ by more than the spread in any of {goals}.");
         match (&present[..], self.lively(size, &present), self.leaders(size)) {
-            ([only], _, _) => verdict(only.text().into(), "No other model was measured with so many connections.".into()),
-            (_, Some(lively), Some(leaders)) => {
-                verdict("any model".into(), format!("{lively} At higher loads {}; {same}.", ahead(&leaders)))
-            }
+            ([only], _, _) => verdict(
+                only.text().into(),
+                "No other model was measured with so many connections.".into(),
+            ),
+            (_, Some(lively), Some(leaders)) => verdict(
+                "any model".into(),
+                format!("{lively} At higher loads {}; {same}.", ahead(&leaders)),
+            ),
             (_, Some(lively), None) if standings.is_empty() => verdict("any model".into(), lively),
-            (_, Some(lively), None) => verdict("any model".into(), format!("{lively} {none_differs}")),
-            (_, None, _) if standings.is_empty() => {
-                verdict("unknown".into(), "In no goal do all models have a number that can be trusted.".into())
+            (_, Some(lively), None) => {
+                verdict("any model".into(), format!("{lively} {none_differs}"))
             }
+            (_, None, _) if standings.is_empty() => verdict(
+                "unknown".into(),
+                "In no goal do all models have a number that can be trusted.".into(),
+            ),
             (_, None, None) => verdict("any model".into(), none_differs),
             (_, None, Some(leaders)) => {
                 let behind = self.behind_text(&standings, &leaders.subjects);
-                verdict(names_or(&leaders.subjects), format!("{}; {same}.{behind}", capitalized(&ahead(&leaders))))
+                verdict(
+                    names_or(&leaders.subjects),
+                    format!("{}; {same}.{behind}", capitalized(&ahead(&leaders))),
+                )
             }
         }
     }
 
-    /// Whether every model is more than good enough for a lively chat of this size, and the numbers from which that follows.
+    /// Whether every model is more than good enough for a lively chat of this size, and the numbers
+    /// from which that follows.
     fn lively(&self, size: usize, present: &[Subject]) -> Option<String> {
-        // Doubtful numbers are good enough here: a pace that was not kept is still hundreds of times that of a lively chat.
+        // Doubtful numbers are good enough here: a pace that was not kept is still hundreds of
+        // times that of a lively chat.
         let worst = |id: &str| {
             let question = self.questions.iter().find(|question| question.metric.id == id)?;
-            let mut medians = present.iter().map(|&model| Some(question.of(model, size)?.spread.median));
+            let mut medians =
+                present.iter().map(|&model| Some(question.of(model, size)?.spread.median));
             medians.try_fold(0.0, |most, median| Some(f64::max(most, median?)))
         };
         let share = worst("cpu-paced")? / 1e6 * LIVELY_DELIVERIES * size as f64;
@@ -310,17 +381,23 @@ impl<'q> Choice<'q> {
     /// What speaks against the leaders: the goals in which they are behind.
     fn behind_text(&self, standings: &[(&'static str, Standing)], leaders: &[Subject]) -> String {
         let [leader] = leaders else { return String::new() };
-        let is_behind = |standing: &Standing| standing.behind().any(|place| place.subject == *leader);
+        let is_behind =
+            |standing: &Standing| standing.behind().any(|place| place.subject == *leader);
         let behind: Vec<String> = standings
             .iter()
             .filter(|(_, standing)| is_behind(standing))
             .map(|(name, standing)| format!("{} in {name}", names(&standing.best())))
             .collect();
-        if behind.is_empty() { String::new() } else { format!(" Ahead of it: {}.", behind.join("; ")) }
+        if behind.is_empty() {
+            String::new()
+        } else {
+            format!(" Ahead of it: {}.", behind.join("; "))
+        }
     }
 
     fn absent_text(&self, size: usize, present: &[Subject]) -> String {
-        let absent: Vec<Subject> = self.models.iter().copied().filter(|model| !present.contains(model)).collect();
+        let absent: Vec<Subject> =
+            self.models.iter().copied().filter(|model| !present.contains(model)).collect();
         let number = number(size as f64);
         match absent.is_empty() || present.is_empty() {
             true => String::new(),
@@ -328,20 +405,27 @@ impl<'q> Choice<'q> {
         }
     }
 
-    /// The cells of a row of the decision table: for each model what it measured at this size, and whether it is the best or as good.
+    /// The cells of a row of the decision table: for each model what it measured at this size, and
+    /// whether it is the best or as good.
     pub fn cells(&self, question: &Question, size: usize) -> Vec<(Subject, Cell)> {
         let standing = self.standing(question, size);
         let cell = |model: Subject| match question.of(model, size) {
-            Some(Point { doubt: Some(why), spread, .. }) => Cell::Doubtful(spread.text(), why.clone()),
+            Some(Point { doubt: Some(why), spread, .. }) => {
+                Cell::Doubtful(spread.text(), why.clone())
+            }
             Some(point) => {
-                let place = standing.as_ref().and_then(|standing| standing.order.iter().find(|place| place.subject == model));
+                let place = standing.as_ref().and_then(|standing| {
+                    standing.order.iter().find(|place| place.subject == model)
+                });
                 let decided = standing.as_ref().filter(|standing| standing.is_decided()).zip(place);
-                let relation = decided.map_or(String::new(), |(standing, place)| standing.relation(place));
+                let relation =
+                    decided.map_or(String::new(), |(standing, place)| standing.relation(place));
                 Cell::Measured(point.spread.text(), relation)
             }
             None => {
                 let curve = question.curves.iter().find(|curve| curve.subject == model);
-                let smaller = curve.and_then(|curve| curve.points.iter().rev().find(|point| point.size < size));
+                let smaller = curve
+                    .and_then(|curve| curve.points.iter().rev().find(|point| point.size < size));
                 Cell::Missing(smaller.map(|point| {
                     let [value, size] = [point.spread.median, point.size as f64].map(number);
                     format!("{value} {} with {size} connections", question.metric.unit)
@@ -356,7 +440,8 @@ impl<'q> Choice<'q> {
         self.questions.iter().filter_map(|question| Some((question.metric.row_name()?, question)))
     }
 
-    /// The goals in which a model is ahead of another, and those in which it is behind, with how far.
+    /// The goals in which a model is ahead of another, and those in which it is behind, with how
+    /// far.
     pub fn of_model(&self, model: Subject) -> (Vec<String>, Vec<String>) {
         let (mut ahead, mut behind) = (Vec::new(), Vec::new());
         for (name, standing) in self.standings(self.size) {
@@ -364,7 +449,10 @@ impl<'q> Choice<'q> {
                 _ if !standing.is_decided() => {}
                 Some(place) => {
                     let best = &standing.order[0];
-                    behind.push(format!("{name} ({})", share(place.spread.median, best.spread.median, best.subject)));
+                    behind.push(format!(
+                        "{name} ({})",
+                        share(place.spread.median, best.spread.median, best.subject)
+                    ));
                 }
                 None => ahead.push(name.to_owned()),
             }
@@ -372,18 +460,28 @@ impl<'q> Choice<'q> {
         (ahead, behind)
     }
 
-    /// What a kill costs at the most connections with which all models had one, in a sentence; `None` without numbers.
+    /// What a kill costs at the most connections with which all models had one, in a sentence;
+    /// `None` without numbers.
     pub fn kill(&self) -> Option<String> {
         let of = |id: &str| self.questions.iter().find(|question| question.metric.id == id);
         let (shares, waits) = (of("kill-share")?, of("kill-wait")?);
         let size = sizes(&shares.curves).into_iter().rev().find(|&size| {
-            let has_both = |&model: &Subject| shares.of(model, size).is_some() && waits.of(model, size).is_some();
+            let has_both = |&model: &Subject| {
+                shares.of(model, size).is_some() && waits.of(model, size).is_some()
+            };
             self.models.iter().all(has_both)
         })?;
         let told = self.models.iter().filter_map(|&model| {
-            let [share, wait] = [shares, waits].map(|question| question.of(model, size).map(|point| point.spread.median));
+            let [share, wait] = [shares, waits]
+                .map(|question| question.of(model, size).map(|point| point.spread.median));
             let clients = (share? / 100.0 * size as f64).round();
-            Some(format!("in {} {} of {} clients for {} ms", model.text(), number(clients), number(size as f64), number(wait?)))
+            Some(format!(
+                "in {} {} of {} clients for {} ms",
+                model.text(),
+                number(clients),
+                number(size as f64),
+                number(wait?)
+            ))
         });
         let told: Vec<String> = told.collect();
         Some(format!(
@@ -392,12 +490,17 @@ impl<'q> Choice<'q> {
         ))
     }
 
-    /// How a server that is no model compares with the best model, goal by goal. `questions` are the same questions, to it alone.
+    /// How a server that is no model compares with the best model, goal by goal. `questions` are
+    /// the same questions, to it alone.
     pub fn beside(&self, other: Subject, questions: &[Question]) -> Vec<String> {
         let of_goal = |goal: &&Question| {
-            let question = questions.iter().find(|question| question.metric.id == goal.metric.id)?;
+            let question =
+                questions.iter().find(|question| question.metric.id == goal.metric.id)?;
             let value = question.sound(other, self.size)?.median;
-            let values = self.models.iter().filter_map(|&model| Some((model, goal.sound(model, self.size)?.median)));
+            let values = self
+                .models
+                .iter()
+                .filter_map(|&model| Some((model, goal.sound(model, self.size)?.median)));
             let (best, of_best) = match goal.metric.better {
                 Better::Lower => values.min_by(|(_, one), (_, other)| one.total_cmp(other)),
                 Better::Higher => values.max_by(|(_, one), (_, other)| one.total_cmp(other)),
@@ -411,7 +514,8 @@ impl<'q> Choice<'q> {
 /// What stands in a cell of the decision table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// The number with its spread; and `best`, how it relates to the best, or nothing if no model is ahead.
+    /// The number with its spread; and `best`, how it relates to the best, or nothing if no model
+    /// is ahead.
     Measured(String, String),
     /// The number, and why it is doubtful.
     Doubtful(String, String),
@@ -439,7 +543,9 @@ fn is_are_best(subjects: &[Subject]) -> String {
 }
 
 fn capitalized(text: &str) -> String {
-    text.char_indices().map(|(place, letter)| if place == 0 { letter.to_ascii_uppercase() } else { letter }).collect()
+    text.char_indices()
+        .map(|(place, letter)| if place == 0 { letter.to_ascii_uppercase() } else { letter })
+        .collect()
 }
 
 /// `a, b and c`.
@@ -464,7 +570,11 @@ fn joined(subjects: &[Subject], word: &str) -> String {
 fn share(value: f64, other: f64, subject: Subject) -> String {
     let (times, name) = (value / other, subject.text());
     let whose = if name.ends_with('s') { format!("{name}'") } else { format!("{name}'s") };
-    if times >= 1.0 { format!("{} times {whose}", number(times)) } else { format!("{} % of {whose}", number(times * 100.0)) }
+    if times >= 1.0 {
+        format!("{} times {whose}", number(times))
+    } else {
+        format!("{} % of {whose}", number(times * 100.0))
+    }
 }
 
 #[cfg(test)]
@@ -481,12 +591,19 @@ mod tests {
 
     fn question(id: &str, curves: &[(Subject, Points)]) -> Question<'static> {
         let metric = METRICS.iter().find(|metric| metric.id == id).unwrap();
-        Question { metric, curves: curves.iter().map(|&(subject, points)| curve(subject, points)).collect() }
+        Question {
+            metric,
+            curves: curves.iter().map(|&(subject, points)| curve(subject, points)).collect(),
+        }
     }
 
     /// Samples 5 % below and above.
     fn curve(subject: Subject, points: Points) -> Curve {
-        let point = |&(size, value): &(usize, f64)| Point { size, spread: spread(value, 0.05), doubt: None };
+        let point = |&(size, value): &(usize, f64)| Point {
+            size,
+            spread: spread(value, 0.05),
+            doubt: None,
+        };
         Curve { subject, points: points.iter().map(point).collect() }
     }
 
@@ -496,18 +613,25 @@ mod tests {
 
     #[test]
     fn the_sentence_follows_from_the_numbers_and_turns_with_them() {
-        let answer = |pool, process| question("storm", &[(POOL, &[(10, pool)]), (PROCESS, &[(10, process)])]).answer().unwrap();
+        let answer = |pool, process| {
+            question("storm", &[(POOL, &[(10, pool)]), (PROCESS, &[(10, process)])])
+                .answer()
+                .unwrap()
+        };
         assert_eq!(
             answer(3_000.0, 1_000.0),
             "With 10 connections pool accepted the most connections per second: 3,000 connections/s; process 1,000 (33.3 % of pool's)."
         );
         assert!(answer(1_000.0, 3_000.0).contains("process accepted the most"));
-        assert!(answer(1_000.0, 1_050.0).contains("the models do not differ by more than the spread"));
+        assert!(
+            answer(1_000.0, 1_050.0).contains("the models do not differ by more than the spread")
+        );
     }
 
     #[test]
     fn it_is_said_when_another_model_is_best_with_few_connections() {
-        let curves: &[(Subject, Points)] = &[(POOL, &[(10, 2.0), (5_000, 2.0)]), (THREADS, &[(10, 1.0), (5_000, 9.0)])];
+        let curves: &[(Subject, Points)] =
+            &[(POOL, &[(10, 2.0), (5_000, 2.0)]), (THREADS, &[(10, 1.0), (5_000, 9.0)])];
         let answer = question("cpu-rooms", curves).answer().unwrap();
         assert!(answer.starts_with("With 5,000 connections pool used the least"), "{answer}");
         assert!(answer.ends_with("With 10 connections it was threads."), "{answer}");
@@ -515,26 +639,44 @@ mod tests {
 
     #[test]
     fn models_are_compared_where_most_have_a_number() {
-        assert_eq!(question("p99", &[(POOL, &[(10, 1.0)])]).answer(), None, "a single model wins nothing");
+        assert_eq!(
+            question("p99", &[(POOL, &[(10, 1.0)])]).answer(),
+            None,
+            "a single model wins nothing"
+        );
         assert_eq!(question("p99", &[]).answer(), None);
         // Only two have a number with 5,000 connections. All have one with 100.
-        let curves: &[(Subject, Points)] =
-            &[(POOL, &[(100, 1.0), (5_000, 1.0)]), (THREADS, &[(100, 2.0), (5_000, 1.0)]), (PROCESS, &[(100, 3.0)])];
+        let curves: &[(Subject, Points)] = &[
+            (POOL, &[(100, 1.0), (5_000, 1.0)]),
+            (THREADS, &[(100, 2.0), (5_000, 1.0)]),
+            (PROCESS, &[(100, 3.0)]),
+        ];
         assert!(question("p99", curves).answer().unwrap().starts_with("With 100 connections"));
     }
 
     #[test]
     fn growth_is_stated_with_its_shape() {
-        let curves: &[(Subject, Points)] =
-            &[(POOL, &[(10, 4.0), (1_000, 4.1)]), (THREADS, &[(10, 4.0), (1_000, 1.0)]), (PROCESS, &[(10, 1.0)])];
+        let curves: &[(Subject, Points)] = &[
+            (POOL, &[(10, 4.0), (1_000, 4.1)]),
+            (THREADS, &[(10, 4.0), (1_000, 1.0)]),
+            (PROCESS, &[(10, 1.0)]),
+        ];
         let growth = question("memory", curves).growth(TAILS_MIN).unwrap();
-        assert_eq!(growth, "Growth: threads from 10 to 1,000 connections falls to 25 %. No change larger than the spread: pool.");
+        assert_eq!(
+            growth,
+            "Growth: threads from 10 to 1,000 connections falls to 25 %. No change larger than the spread: pool."
+        );
         assert_eq!(question("memory", &curves[2..]).growth(TAILS_MIN), None);
         assert!(question("p99", curves).growth(TAILS_MIN).is_some());
         assert_eq!(question("p99", curves).growth(TAILS_MIN / 2), None, "too short for tails");
-        let shape_of = |to: f64| question("memory", &[(POOL, &[(10, 1.0), (1_000, to)])]).growth(TAILS_MIN).unwrap();
+        let shape_of = |to: f64| {
+            question("memory", &[(POOL, &[(10, 1.0), (1_000, to)])]).growth(TAILS_MIN).unwrap()
+        };
         assert!(shape_of(3.0).contains("3 times, more slowly than"), "{}", shape_of(3.0));
-        assert!(shape_of(100.0).contains("100 times, about in proportion to") && shape_of(900.0).contains("faster than"));
+        assert!(
+            shape_of(100.0).contains("100 times, about in proportion to")
+                && shape_of(900.0).contains("faster than")
+        );
     }
 
     #[test]
@@ -548,9 +690,16 @@ mod tests {
 
     #[test]
     fn no_sentence_follows_from_a_doubtful_number() {
-        let mut question = question("cpu-paced", &[(POOL, &[(10, 1.0), (100, 1.0), (1_000, 9.0)]), (THREADS, &[(100, 5.0)])]);
+        let mut question = question(
+            "cpu-paced",
+            &[(POOL, &[(10, 1.0), (100, 1.0), (1_000, 9.0)]), (THREADS, &[(100, 5.0)])],
+        );
         let growth = |question: &Question| question.growth(TAILS_MIN);
-        assert!(growth(&question).unwrap().starts_with("Growth: pool from 10 to 1,000 connections grows to 9 times"));
+        assert!(
+            growth(&question)
+                .unwrap()
+                .starts_with("Growth: pool from 10 to 1,000 connections grows to 9 times")
+        );
         question.curves[0].points[1].doubt = Some("it stood still".into());
         question.curves[0].points[2].doubt = Some("only 40 % of the pace was kept".into());
         assert_eq!(growth(&question), None);
@@ -567,8 +716,14 @@ mod tests {
         let questions = [
             question("memory", &[(POOL, &[(100, 1.0), (900, 1.0)]), (PROCESS, &[(100, 9.0)])]),
             question("memory-private", &[(POOL, &[(100, 9.0)]), (PROCESS, &[(100, 1.0)])]),
-            question("storm", &[(POOL, &[(10, 2.0), (100, 4.0)]), (PROCESS, &[(10, 2.0), (100, 1.0)])]),
-            question("deliveries-room", &[(POOL, &[(10, 1.0), (100, 1.0)]), (PROCESS, &[(10, 1.0), (100, 1.0)])]),
+            question(
+                "storm",
+                &[(POOL, &[(10, 2.0), (100, 4.0)]), (PROCESS, &[(10, 2.0), (100, 1.0)])],
+            ),
+            question(
+                "deliveries-room",
+                &[(POOL, &[(10, 1.0), (100, 1.0)]), (PROCESS, &[(10, 1.0), (100, 1.0)])],
+            ),
         ];
         let models = [POOL, PROCESS];
         let choice = Choice::new(&questions, &models).unwrap();
@@ -577,21 +732,37 @@ mod tests {
             verdicts.iter().map(|verdict| (verdict.size, &verdict.choose[..])).collect::<Vec<_>>(),
             [(10, "any model"), (100, "pool"), (900, "pool")]
         );
-        assert_eq!(verdicts[0].why, "The models do not differ by more than the spread in any of 2 goals.");
+        assert_eq!(
+            verdicts[0].why,
+            "The models do not differ by more than the spread in any of 2 goals."
+        );
         assert_eq!(
             verdicts[1].why,
             "Pool is the best, or as good as the best, in 2 of 3 goals; in one goal the models do not differ by more than the spread."
         );
-        assert!(verdicts[2].why.ends_with("Not measured with 900 connections: process."), "{}", verdicts[2].why);
+        assert!(
+            verdicts[2].why.ends_with("Not measured with 900 connections: process."),
+            "{}",
+            verdicts[2].why
+        );
         let memory = choice.cells(&questions[0], 100);
         assert_eq!(memory[0].1, Cell::Measured("1 (0.95–1.05)".into(), "best".into()));
         assert_eq!(memory[1].1, Cell::Measured("9 (8.55–9.45)".into(), "9 times pool's".into()));
-        assert_eq!(choice.cells(&questions[0], 900)[1].1, Cell::Missing(Some("9 KiB with 100 connections".into())));
-        assert_eq!(choice.cells(&questions[3], 100)[0].1, Cell::Measured("1 (0.95–1.05)".into(), String::new()));
+        assert_eq!(
+            choice.cells(&questions[0], 900)[1].1,
+            Cell::Missing(Some("9 KiB with 100 connections".into()))
+        );
+        assert_eq!(
+            choice.cells(&questions[3], 100)[0].1,
+            Cell::Measured("1 (0.95–1.05)".into(), String::new())
+        );
         assert_eq!(choice.of_model(PROCESS).1[0], "memory for each connection (9 times pool's)");
         assert_eq!(choice.of_model(POOL).0.len(), 2);
         let other = [question("storm", &[(Subject::Compared, &[(100, 2.0)])])];
-        assert_eq!(choice.beside(Subject::Compared, &other), ["connections accepted per second when all connect at once: 50 % of pool's"]);
+        assert_eq!(
+            choice.beside(Subject::Compared, &other),
+            ["connections accepted per second when all connect at once: 50 % of pool's"]
+        );
     }
 
     #[test]
@@ -606,8 +777,19 @@ mod tests {
         };
         let small = verdict(34.0, 0.4, 10);
         assert_eq!(small.choose, "any model");
-        assert!(small.why.contains("at most about 0.0306 % of one CPU") && small.why.contains("within 0.4 ms"), "{}", small.why);
-        assert!(small.why.contains("At higher loads pool is the best, or as good as the best, in 1 of 2 goals"), "{}", small.why);
+        assert!(
+            small.why.contains("at most about 0.0306 % of one CPU")
+                && small.why.contains("within 0.4 ms"),
+            "{}",
+            small.why
+        );
+        assert!(
+            small.why.contains(
+                "At higher loads pool is the best, or as good as the best, in 1 of 2 goals"
+            ),
+            "{}",
+            small.why
+        );
         assert_eq!(verdict(130.0, 0.4, 1_000).choose, "pool", "12 % of a core");
         assert_eq!(verdict(34.0, 50.0, 10).choose, "pool", "people notice that");
     }
@@ -623,7 +805,10 @@ mod tests {
         }
         let models = [POOL, PROCESS];
         let verdict = Choice::new(&questions, &models).unwrap().verdict(10);
-        assert!(verdict.choose == "any model" && verdict.why.ends_with("within 0.9 ms."), "{verdict:?}");
+        assert!(
+            verdict.choose == "any model" && verdict.why.ends_with("within 0.9 ms."),
+            "{verdict:?}"
+        );
     }
 
     #[test]
@@ -635,7 +820,12 @@ mod tests {
         ];
         let models = [POOL, PROCESS];
         let kill = Choice::new(&questions, &models).unwrap().kill().unwrap();
-        assert!(kill.ends_with("in pool 50 of 100 clients for 12 ms, in process 1 of 100 clients for 9 ms."), "{kill}");
+        assert!(
+            kill.ends_with(
+                "in pool 50 of 100 clients for 12 ms, in process 1 of 100 clients for 9 ms."
+            ),
+            "{kill}"
+        );
         assert_eq!(Choice::new(&questions[..1], &models).unwrap().kill(), None);
     }
 }

@@ -1,4 +1,5 @@
-//! One client of the load generator: its socket, the bytes that it still has to send, and the beginning of a line that it has received.
+//! One client of the load generator: its socket, the bytes that it still has to send, and the
+//! beginning of a line that it has received.
 
 use super::dialect::Login;
 use super::ledger::Ledger;
@@ -13,8 +14,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 const DATAGRAM_BYTES_MAX: usize = 8 << 10;
 /// The receive buffer of a UDP client, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
-/// The first datagram of a UDP client. A server that does not know the address answers with a cookie, which is shorter. A server that knows it
-/// answers whether the client is in its room.
+/// The first datagram of a UDP client. A server that does not know the address answers with a
+/// cookie, which is shorter. A server that knows it answers whether the client is in its room.
 const UDP_KNOCK: &[u8] = b"/ping ready\n/ping is anybody there\n";
 
 /// A connection.
@@ -76,9 +77,17 @@ pub struct Way {
 
 impl Client {
     /// Starts to connect and to log in.
-    pub fn connect(way: Way, is_udp: bool, role: Role, ledger: Ledger, login: Login, now: u64) -> io::Result<Client> {
+    pub fn connect(
+        way: Way,
+        is_udp: bool,
+        role: Role,
+        ledger: Ledger,
+        login: Login,
+        now: u64,
+    ) -> io::Result<Client> {
         let address = way.to;
-        let (kind, protocol) = if is_udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
+        let (kind, protocol) =
+            if is_udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
         let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
         if let Some(from) = way.from {
             socket.bind(&SocketAddr::new(from, 0).into())?;
@@ -129,7 +138,11 @@ impl Client {
     pub fn flush(&mut self) -> io::Result<()> {
         while !self.unsent.is_empty() && !self.is_blocked {
             let length = if self.is_udp { datagram_of(&self.unsent) } else { self.unsent.len() };
-            match send(self.socket.as_raw_fd(), &self.unsent[..length], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            match send(
+                self.socket.as_raw_fd(),
+                &self.unsent[..length],
+                MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+            ) {
                 Ok(sent) if sent == self.unsent.len() => self.unsent.clear(),
                 Ok(sent) => drop(self.unsent.drain(..sent)),
                 // ENOTCONN: it is still connecting.
@@ -157,7 +170,8 @@ impl Client {
 
 /// How many bytes, in whole lines, fit a datagram.
 fn datagram_of(lines: &[u8]) -> usize {
-    memchr::memrchr(b'\n', &lines[..lines.len().min(DATAGRAM_BYTES_MAX)]).map_or(lines.len(), |end| end + 1)
+    memchr::memrchr(b'\n', &lines[..lines.len().min(DATAGRAM_BYTES_MAX)])
+        .map_or(lines.len(), |end| end + 1)
 }
 
 impl AsFd for Client {
@@ -166,9 +180,13 @@ impl AsFd for Client {
     }
 }
 
-/// Gives each whole line of `unfinished` and the `bytes` after it to `each`, without its LF, and leaves the rest in `unfinished`.
-/// Ends at the first error.
-pub fn each_line<E>(unfinished: &mut Vec<u8>, bytes: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+/// Gives each whole line of `unfinished` and the `bytes` after it to `each`, without its LF, and
+/// leaves the rest in `unfinished`. Ends at the first error.
+pub fn each_line<E>(
+    unfinished: &mut Vec<u8>,
+    bytes: &[u8],
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let joined;
     let mut whole = bytes;
     if !unfinished.is_empty() {

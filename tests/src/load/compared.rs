@@ -1,4 +1,5 @@
-//! Another chat server beside ours (`--compare`): whether it can be reached and lets a client log in, and which shapes make sense for it.
+//! Another chat server beside ours (`--compare`): whether it can be reached and lets a client log
+//! in, and which shapes make sense for it.
 
 use super::dialect::{Dialect, IRC_BYTES_MAX};
 use super::generator::Generator;
@@ -26,10 +27,12 @@ const FEW_LOGINS: f64 = 500.0;
 /// If no server listens there, or if it rejects the login; with its answer.
 pub fn check_compared(other: Other) -> Result<(), String> {
     let shape = Shape { clients: 1, senders: 0, traffic: Traffic::Storm, ..Shape::custom() };
-    let tried = Generator::new(&Target::compared(other), shape, Some(PATIENCE)).and_then(|mut generator| {
-        generator.slice(Duration::ZERO, Duration::ZERO)?;
-        generator.after_slice()
-    });
+    let tried = Generator::new(&Target::compared(other), shape, Some(PATIENCE)).and_then(
+        |mut generator| {
+            generator.slice(Duration::ZERO, Duration::ZERO)?;
+            generator.after_slice()
+        },
+    );
     tried.map_err(|error| format!("cannot compare with {}: {error}", other.address))
 }
 
@@ -46,7 +49,9 @@ pub fn begin_compared(other: Other, shape: Shape, timing: &Timing) -> Result<Sid
 
 /// The rows in which it was slow although it had next to nothing to do.
 pub fn waits(rows: &[Row]) -> Vec<String> {
-    let wait = |row: &Row| Some(format!("{}: {}", row.name(), wait_in(row.shape, row.of(Subject::Compared)?)?));
+    let wait = |row: &Row| {
+        Some(format!("{}: {}", row.name(), wait_in(row.shape, row.of(Subject::Compared)?)?))
+    };
     rows.iter().filter_map(wait).collect()
 }
 
@@ -61,11 +66,18 @@ fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
             let p99 = outcome.latency_ms(0.99).filter(|&ms| ms > SLOW_MS)?;
             format!("p99 {p99:.0} ms")
         }
-        Traffic::Rate(_) if outcome.missed_its_rate() => format!("{} % of the pace", percent(outcome.rate_share)),
-        Traffic::Storm if outcome.per_second < FEW_LOGINS => format!("{:.0} logins/s", outcome.per_second),
+        Traffic::Rate(_) if outcome.missed_its_rate() => {
+            format!("{} % of the pace", percent(outcome.rate_share))
+        }
+        Traffic::Storm if outcome.per_second < FEW_LOGINS => {
+            format!("{:.0} logins/s", outcome.per_second)
+        }
         _ => return None,
     };
-    Some(format!("{slow}, while the compared server used {} % of a core: it waited and did not work", percent(Some(share))))
+    Some(format!(
+        "{slow}, while the compared server used {} % of a core: it waited and did not work",
+        percent(Some(share))
+    ))
 }
 
 /// Why a shape makes no sense for a server with this protocol.
@@ -75,7 +87,12 @@ fn senseless(dialect: Dialect, shape: Shape) -> Option<String> {
         return Some("there is no IRC over UDP".into());
     }
     let is_too_long = is_irc && shape.has_lines() && shape.bytes > IRC_BYTES_MAX;
-    is_too_long.then(|| format!("a line of {} bytes is too long for IRC: give --bytes {IRC_BYTES_MAX} or fewer", shape.bytes))
+    is_too_long.then(|| {
+        format!(
+            "a line of {} bytes is too long for IRC: give --bytes {IRC_BYTES_MAX} or fewer",
+            shape.bytes
+        )
+    })
 }
 
 #[cfg(test)]
@@ -92,7 +109,10 @@ mod tests {
         let closed = Shape { traffic: Traffic::Window(1), ..Shape::custom() };
         let storm = Shape { traffic: Traffic::Storm, ..Shape::custom() };
         let said = wait_in(closed, &outcome(Some(0.03), 9_000.0, 40)).unwrap();
-        assert!(said.starts_with("p99 40 ms, while the compared server used 3.00 % of a core"), "{said}");
+        assert!(
+            said.starts_with("p99 40 ms, while the compared server used 3.00 % of a core"),
+            "{said}"
+        );
         assert!(wait_in(storm, &outcome(Some(0.1), 12.0, 900)).unwrap().starts_with("12 logins/s"));
         let paced = Shape { traffic: Traffic::Rate(1.0), ..closed };
         let missed = Outcome { rate_share: Some(0.04), ..outcome(Some(0.01), 9.0, 9) };
@@ -112,7 +132,10 @@ mod tests {
     fn irc_has_no_datagrams_and_no_long_lines() {
         let udp = Shape { udp: true, ..Shape::custom() };
         let long = Shape { bytes: 1_000, ..Shape::custom() };
-        assert!(senseless(Dialect::Irc, udp).unwrap().contains("UDP") && senseless(Dialect::Irc, long).unwrap().contains("--bytes 400"));
+        assert!(
+            senseless(Dialect::Irc, udp).unwrap().contains("UDP")
+                && senseless(Dialect::Irc, long).unwrap().contains("--bytes 400")
+        );
         assert!(
             [udp, long].iter().all(|&shape| senseless(Dialect::Lines, shape).is_none())
                 && senseless(Dialect::Irc, Shape::custom()).is_none()

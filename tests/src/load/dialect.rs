@@ -1,10 +1,13 @@
-//! How a client talks with a server: in forkchat's line protocol, in the bare broadcaster's protocol, or in IRC (as much of RFC 2812 as a
-//! room needs). It makes what clients send and interprets what they receive. It does no I/O.
+//! How a client talks with a server: in forkchat's line protocol, in the bare broadcaster's
+//! protocol, or in IRC (as much of RFC 2812 as a room needs). It makes what clients send and
+//! interprets what they receive. It does no I/O.
 
 use super::broadcaster::READY;
 
-/// In IRC a line has at most 512 bytes with its end, and what the server puts before it counts; so long may what is said be.
-/// Source: RFC 2812, 2.3; the rest is for the longest `:nick!user@host PRIVMSG #room :` there can be.
+/// In IRC a line has at most 512 bytes with its end, and what the server puts before it counts; so
+/// long may what is said be.
+/// Source: RFC 2812, 2.3; the rest is for the longest `:nick!user@host PRIVMSG #room :` there can
+/// be.
 pub const IRC_BYTES_MAX: usize = 400;
 
 /// A protocol: how a client enters a room, and what a line from the room looks like.
@@ -56,7 +59,8 @@ impl Dialect {
         }
     }
 
-    /// A name that no other client of this run or another has. In IRC nine letters and digits, which every server takes. Source: RFC 2812, 1.2.1.
+    /// A name that no other client of this run or another has. In IRC nine letters and digits,
+    /// which every server takes. Source: RFC 2812, 1.2.1.
     pub fn nick(self, run: &str, serial: usize) -> String {
         match self {
             Dialect::Irc => format!("{}{}", &run[..3], base36(serial)),
@@ -67,9 +71,14 @@ impl Dialect {
     /// What a client sends to enter its room.
     pub fn login(self, nick: &str, room: &str) -> Login {
         let (first, then) = match self {
-            Dialect::Lines => (format!("/set joins off\n/nick {nick}\n/join {room}\n/leave #lobby\n/ping ready\n"), String::new()),
+            Dialect::Lines => (
+                format!("/set joins off\n/nick {nick}\n/join {room}\n/leave #lobby\n/ping ready\n"),
+                String::new(),
+            ),
             Dialect::Bare => (format!("{room}\n"), String::new()),
-            Dialect::Irc => (format!("NICK {nick}\r\nUSER {nick} 0 * :{nick}\r\n"), format!("JOIN {room}\r\n")),
+            Dialect::Irc => {
+                (format!("NICK {nick}\r\nUSER {nick} 0 * :{nick}\r\n"), format!("JOIN {room}\r\n"))
+            }
         };
         Login { first, then }
     }
@@ -91,10 +100,16 @@ impl Dialect {
 
     /// Whether what stands before a line is this [`Dialect::prefix`].
     pub fn is_prefix(self, known: &[u8], seen: &[u8]) -> bool {
-        let Some((bang, space)) = memchr::memchr(b'!', seen).zip(memchr::memchr(b' ', seen)).filter(|_| self == Dialect::Irc) else {
+        let Some((bang, space)) = memchr::memchr(b'!', seen)
+            .zip(memchr::memchr(b' ', seen))
+            .filter(|_| self == Dialect::Irc)
+        else {
             return known == seen;
         };
-        bang < space && known.len() == bang + 1 + seen.len() - space && known.starts_with(&seen[..=bang]) && known.ends_with(&seen[space..])
+        bang < space
+            && known.len() == bang + 1 + seen.len() - space
+            && known.starts_with(&seen[..=bang])
+            && known.ends_with(&seen[space..])
     }
 
     /// What a client sends before it leaves; empty if it just closes the connection.
@@ -141,7 +156,8 @@ fn told_in_irc(line: &[u8]) -> Told<'_> {
         // There is no message of the day.
         b"422" => Told::Notice,
         b"ERROR" | [b'4' | b'5', _, _] => Told::Refusal,
-        b"NOTICE" | b"JOIN" | b"PART" | b"QUIT" | b"MODE" | b"NICK" | b"TOPIC" | b"PONG" | b"CAP" => Told::Notice,
+        b"NOTICE" | b"JOIN" | b"PART" | b"QUIT" | b"MODE" | b"NICK" | b"TOPIC" | b"PONG"
+        | b"CAP" => Told::Notice,
         [b'0'..=b'3', b'0'..=b'9', b'0'..=b'9'] => Told::Notice,
         _ => Told::Strange,
     }
@@ -185,14 +201,25 @@ mod tests {
     fn in_irc_a_line_is_its_speakers_whatever_the_server_knows_of_them() {
         let known = Dialect::Irc.prefix("abc1", "#room").into_bytes();
         let is_known = |seen: &str| Dialect::Irc.is_prefix(&known, seen.as_bytes());
-        assert!(is_known(":abc1!~abc1@localhost PRIVMSG #room :") && is_known(":abc1!x@[::1] PRIVMSG #room :"));
-        assert!(!is_known(":abc2!~abc1@localhost PRIVMSG #room :") && !is_known(":abc1!~abc1@localhost PRIVMSG #other :"));
-        assert!(!is_known("") && !is_known(":abc1 PRIVMSG #room :") && !is_known(":abc1!x@y PRIVMSG #room :more "));
+        assert!(
+            is_known(":abc1!~abc1@localhost PRIVMSG #room :")
+                && is_known(":abc1!x@[::1] PRIVMSG #room :")
+        );
+        assert!(
+            !is_known(":abc2!~abc1@localhost PRIVMSG #room :")
+                && !is_known(":abc1!~abc1@localhost PRIVMSG #other :")
+        );
+        assert!(
+            !is_known("")
+                && !is_known(":abc1 PRIVMSG #room :")
+                && !is_known(":abc1!x@y PRIVMSG #room :more ")
+        );
     }
 
     #[test]
     fn a_nick_in_irc_is_short_and_nobody_elses() {
-        let nicks: Vec<String> = [0, 35, 36, 50_000_000].map(|serial| Dialect::Irc.nick("abcd", serial)).into();
+        let nicks: Vec<String> =
+            [0, 35, 36, 50_000_000].map(|serial| Dialect::Irc.nick("abcd", serial)).into();
         assert_eq!(nicks, ["abc0", "abcz", "abc10", "abctro8w"]);
         assert!(nicks.iter().all(|nick| nick.len() <= 9));
     }

@@ -1,4 +1,5 @@
-//! The metrics that the report shows, and their curves: the median of the samples at each number of connections, with the samples' spread.
+//! The metrics that the report shows, and their curves: the median of the samples at each number of
+//! connections, with the samples' spread.
 
 use super::measure::{Outcome, median_of};
 use super::report::{CONNECTIONS_MIN_OF_MODELS, Row};
@@ -36,7 +37,8 @@ pub struct Metric {
     pub value: fn(&Outcome) -> Option<f64>,
 }
 
-/// Whether a metric has a row in the decision table. The row's name uses no term that the report defines further down.
+/// Whether a metric has a row in the decision table. The row's name uses no term that the report
+/// defines further down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
     /// It has a row and counts in the verdict. Goals are few, and none follows from another.
@@ -88,8 +90,8 @@ impl Spread {
         Some(Spread { low, median: median_of(samples.iter().copied())?, high })
     }
 
-    /// Whether two differ by more than the spread: no sample of one lies within the samples of the other, and the medians' ratio is more than
-    /// `same`.
+    /// Whether two differ by more than the spread: no sample of one lies within the samples of the
+    /// other, and the medians' ratio is more than `same`.
     pub fn differs_from(&self, other: &Spread, same: f64) -> bool {
         let is_apart = self.low > other.high || self.high < other.low;
         let ratio = self.median / other.median;
@@ -110,7 +112,8 @@ pub struct Point {
     pub size: usize,
     /// The samples.
     pub spread: Spread,
-    /// Why the number is doubtful, if it is. A doubtful point is drawn hollow, and no sentence is computed from it.
+    /// Why the number is doubtful, if it is. A doubtful point is drawn hollow, and no sentence is
+    /// computed from it.
     pub doubt: Option<String>,
 }
 
@@ -384,19 +387,31 @@ fn some_units(outcome: &Outcome, number: f64) -> Option<f64> {
 }
 
 impl Metric {
-    /// A curve for each subject that has numbers, in the order given. Zeros are left out, since a logarithmic axis cannot show them.
+    /// A curve for each subject that has numbers, in the order given. Zeros are left out, since a
+    /// logarithmic axis cannot show them.
     pub fn curves(&self, rows: &[Row], subjects: &[Subject]) -> Vec<Curve> {
         let of = |subject: Subject| {
             let rows = rows.iter().filter(|row| row.shape.name == self.family);
             let point = |row: &Row| {
                 let outcome = row.of(subject)?;
-                Some(Point { size: row.size?, spread: self.spread(outcome)?, doubt: self.doubt(row, outcome) })
+                Some(Point {
+                    size: row.size?,
+                    spread: self.spread(outcome)?,
+                    doubt: self.doubt(row, outcome),
+                })
             };
-            let mut points: Vec<_> = rows.filter_map(point).filter(|point| point.size >= self.size_min && point.spread.low > 0.0).collect();
+            let mut points: Vec<_> = rows
+                .filter_map(point)
+                .filter(|point| point.size >= self.size_min && point.spread.low > 0.0)
+                .collect();
             points.sort_by_key(|point| point.size);
             Curve { subject, points }
         };
-        subjects.iter().map(|&subject| of(subject)).filter(|curve| !curve.points.is_empty()).collect()
+        subjects
+            .iter()
+            .map(|&subject| of(subject))
+            .filter(|curve| !curve.points.is_empty())
+            .collect()
     }
 
     /// The number in each sample.
@@ -425,16 +440,22 @@ impl Metric {
         if let Some(share) = outcome.rate_share.filter(|_| outcome.missed_its_rate()) {
             return Some(format!("only {} % of the pace was kept", number(share * 100.0)));
         }
-        // A client that logs in together with 255 others waits for them. The server does not stand still.
+        // A client that logs in together with 255 others waits for them. The server does not stand
+        // still.
         let is_exempt = self.kind == Kind::Cost || row.shape.traffic == Traffic::Storm;
         let stall = outcome.stall_ms().filter(|_| !is_exempt)?;
         Some(format!("the server or the machine stood still: a delivery took {} ms", number(stall)))
     }
 }
 
-/// A number for people: three digits that count, or all of them before the point, in groups of three.
+/// A number for people: three digits that count, or all of them before the point, in groups of
+/// three.
 pub fn number(value: f64) -> String {
-    let digits = if value == 0.0 { 0 } else { (2 - value.abs().log10().floor() as i32).clamp(0, 6) as usize };
+    let digits = if value == 0.0 {
+        0
+    } else {
+        (2 - value.abs().log10().floor() as i32).clamp(0, 6) as usize
+    };
     let text = format!("{value:.digits$}");
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let fraction = fraction.trim_end_matches('0');
@@ -469,7 +490,13 @@ mod tests {
     #[test]
     fn every_metric_has_a_name_of_its_own_and_a_family() {
         for (place, metric) in METRICS.iter().enumerate() {
-            assert!(METRICS[..place].iter().all(|other| other.id != metric.id && other.title != metric.title), "{}", metric.id);
+            assert!(
+                METRICS[..place]
+                    .iter()
+                    .all(|other| other.id != metric.id && other.title != metric.title),
+                "{}",
+                metric.id
+            );
             assert!(FAMILIES.iter().any(|family| family.name == metric.family), "{}", metric.id);
         }
     }
@@ -480,7 +507,10 @@ mod tests {
         let (low, high) = (spread(&[1.0, 1.1, 0.9]), spread(&[2.0, 1.9, 2.2]));
         assert!(low.differs_from(&high, 1.25) && high.differs_from(&low, 1.25));
         assert!(!low.differs_from(&high, 2.5), "the ratio is too small");
-        assert!(!low.differs_from(&spread(&[2.0, 1.05, 2.2]), 1.25), "one sample lies within the other's");
+        assert!(
+            !low.differs_from(&spread(&[2.0, 1.05, 2.2]), 1.25),
+            "one sample lies within the other's"
+        );
         assert_eq!((low.text(), spread(&[3.0]).text()), ("1 (0.9–1.1)".to_owned(), "3".to_owned()));
         assert_eq!(Spread::of(&[]), None);
     }
@@ -499,27 +529,54 @@ mod tests {
         let pool = Subject::Model(Model::Pool);
         let doubts = |id: &str, outcome: Outcome| -> Vec<String> {
             let metric = METRICS.iter().find(|metric| metric.id == id).unwrap();
-            let shape = FAMILIES.iter().find(|family| family.name == metric.family).unwrap().shape(10);
-            let row = Row { shape, workers: None, size: Some(10), sides: vec![(pool, outcome)], missing: Vec::new() };
-            metric.curves(&[row], &[pool]).remove(0).points.into_iter().filter_map(|point| point.doubt).collect()
+            let shape =
+                FAMILIES.iter().find(|family| family.name == metric.family).unwrap().shape(10);
+            let row = Row {
+                shape,
+                workers: None,
+                size: Some(10),
+                sides: vec![(pool, outcome)],
+                missing: Vec::new(),
+            };
+            metric
+                .curves(&[row], &[pool])
+                .remove(0)
+                .points
+                .into_iter()
+                .filter_map(|point| point.doubt)
+                .collect()
         };
-        let slow = || Outcome { rate_share: Some(0.4), cpu_micros: Some(1.0), ..outcome_of(&[1, 2]) };
+        let slow =
+            || Outcome { rate_share: Some(0.4), cpu_micros: Some(1.0), ..outcome_of(&[1, 2]) };
         for id in ["cpu-paced", "p50", "p99"] {
             assert_eq!(doubts(id, slow()), ["only 40 % of the pace was kept"], "{id}");
         }
-        let stalled = || Outcome { rate_share: Some(1.0), cpu_micros: Some(1.0), ..outcome_of(&[1, 1, 1, 300]) };
-        assert!(doubts("p99", stalled())[0].contains("stood still") && doubts("deliveries-room", stalled()).len() == 1);
+        let stalled = || Outcome {
+            rate_share: Some(1.0),
+            cpu_micros: Some(1.0),
+            ..outcome_of(&[1, 1, 1, 300])
+        };
+        assert!(
+            doubts("p99", stalled())[0].contains("stood still")
+                && doubts("deliveries-room", stalled()).len() == 1
+        );
         assert!(doubts("cpu-paced", stalled()).is_empty(), "the cost does not change");
         assert!(doubts("storm", stalled()).is_empty());
     }
 
     #[test]
     fn a_curve_has_points_only_at_its_sizes() {
-        let point =
-            |size, value, doubt: Option<&str>| Point { size, spread: Spread::of(&[value]).unwrap(), doubt: doubt.map(str::to_owned) };
+        let point = |size, value, doubt: Option<&str>| Point {
+            size,
+            spread: Spread::of(&[value]).unwrap(),
+            doubt: doubt.map(str::to_owned),
+        };
         let points = vec![point(10, 1.0, None), point(100, 2.0, Some("why"))];
         let curve = Curve { subject: Subject::Model(Model::Pool), points };
-        assert_eq!([10, 50, 100].map(|size| curve.at(size).map(|point| point.spread.median)), [Some(1.0), None, Some(2.0)]);
+        assert_eq!(
+            [10, 50, 100].map(|size| curve.at(size).map(|point| point.spread.median)),
+            [Some(1.0), None, Some(2.0)]
+        );
         assert_eq!(curve.sound().map(|point| point.size).collect::<Vec<_>>(), [10]);
     }
 }

@@ -9,7 +9,10 @@ const TICKS_PER_HALF: u32 = 5;
 /// The distribution of latencies in ns, as text in ms.
 pub fn text_of(latency: &Histogram<u64>) -> String {
     let ms = |nanos: f64| nanos / 1e6;
-    let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
+    let mut text = format!(
+        "{:>12} {:>14} {:>10} {:>14}\n\n",
+        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+    );
     let mut below = 0;
     // Writing to a string does not fail.
     for step in latency.iter_quantiles(TICKS_PER_HALF) {
@@ -17,10 +20,15 @@ pub fn text_of(latency: &Histogram<u64>) -> String {
         below += step.count_since_last_iteration();
         let _ = match quantile {
             1.0 => writeln!(text, "{value:12.3} {quantile:2.12} {below:10}"),
-            _ => writeln!(text, "{value:12.3} {quantile:2.12} {below:10} {:14.2}", 1.0 / (1.0 - quantile)),
+            _ => writeln!(
+                text,
+                "{value:12.3} {quantile:2.12} {below:10} {:14.2}",
+                1.0 / (1.0 - quantile)
+            ),
         };
     }
-    let (mean, deviation, max) = (ms(latency.mean()), ms(latency.stdev()), ms(latency.max() as f64));
+    let (mean, deviation, max) =
+        (ms(latency.mean()), ms(latency.stdev()), ms(latency.max() as f64));
     let _ = writeln!(text, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]");
     let _ = writeln!(text, "#[Max     = {max:12.3}, Total count    = {:12}]", latency.len());
     text
@@ -42,7 +50,12 @@ mod tests {
             .map(|line| line.split_whitespace().map(|part| part.parse().unwrap()).collect())
             .collect();
         let half = rows.iter().find(|row| row[1] == 0.5).unwrap();
-        assert!((499.0..502.0).contains(&half[0]) && (499.0..502.0).contains(&half[2]) && half[3] == 2.0, "{half:?}");
+        assert!(
+            (499.0..502.0).contains(&half[0])
+                && (499.0..502.0).contains(&half[2])
+                && half[3] == 2.0,
+            "{half:?}"
+        );
         let last = rows.last().unwrap();
         assert_eq!((last[1], last[2]), (1.0, 1_000.0));
         assert!(rows.is_sorted_by(|one, other| one[0] <= other[0] && one[2] <= other[2]));

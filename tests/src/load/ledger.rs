@@ -10,9 +10,11 @@ pub struct Tally {
     pub lost: u64,
     /// Came again.
     pub doubled: u64,
-    /// Came after a later line of the same sender; or a member received all lines, but in another order than the others.
+    /// Came after a later line of the same sender; or a member received all lines, but in another
+    /// order than the others.
     pub reordered: u64,
-    /// Came with other bytes than were sent, or to a client for which they were not meant. Then the original line counts as lost, too.
+    /// Came with other bytes than were sent, or to a client for which they were not meant. Then the
+    /// original line counts as lost, too.
     pub wrong: u64,
 }
 
@@ -35,8 +37,8 @@ impl AddAssign for Tally {
 /// One receiver's view of one room's senders.
 #[derive(Debug)]
 pub struct Ledger {
-    /// By the sender's place in the room: the number that should come next. `None` if this receiver came later and has received nothing from the
-    /// sender yet.
+    /// By the sender's place in the room: the number that should come next. `None` if this receiver
+    /// came later and has received nothing from the sender yet.
     next: Box<[Option<u32>]>,
     /// Numbers that were skipped, with the sender's place.
     missing: Vec<(usize, Range<u32>)>,
@@ -48,7 +50,8 @@ pub struct Ledger {
 /// What an arrival was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// A new line, later than all earlier ones of its sender. With the numbers before it that are missing for now.
+    /// A new line, later than all earlier ones of its sender. With the numbers before it that are
+    /// missing for now.
     New(Range<u32>),
     /// A line that was missing.
     Late,
@@ -59,7 +62,12 @@ pub enum Arrival {
 impl Ledger {
     /// For a receiver that is there before the first line.
     pub fn from_start(senders: usize) -> Ledger {
-        Ledger { next: vec![Some(0); senders].into(), missing: Vec::new(), order: 0, tally: Tally::default() }
+        Ledger {
+            next: vec![Some(0); senders].into(),
+            missing: Vec::new(),
+            order: 0,
+            tally: Tally::default(),
+        }
     }
 
     /// For a receiver that comes later.
@@ -69,7 +77,9 @@ impl Ledger {
 
     /// Notes a line of the sender in `place`.
     pub fn note(&mut self, place: usize, number: u32) -> Arrival {
-        self.order = (self.order ^ (place as u64) << 32 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        self.order = (self.order ^ (place as u64) << 32 ^ u64::from(number))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
         let next = self.next[place].unwrap_or(number);
         if number >= next {
             self.next[place] = Some(number + 1);
@@ -78,18 +88,24 @@ impl Ledger {
             }
             return Arrival::New(next..number);
         }
-        let found = self.missing.iter().position(|(other, range)| *other == place && range.contains(&number));
+        let found = self
+            .missing
+            .iter()
+            .position(|(other, range)| *other == place && range.contains(&number));
         let Some((_, range)) = found.map(|index| self.missing.swap_remove(index)) else {
             self.tally.doubled += 1;
             return Arrival::Again;
         };
         let around = [range.start..number, number + 1..range.end];
-        self.missing.extend(around.into_iter().filter(|range| !range.is_empty()).map(|range| (place, range)));
+        self.missing.extend(
+            around.into_iter().filter(|range| !range.is_empty()).map(|range| (place, range)),
+        );
         self.tally.reordered += 1;
         Arrival::Late
     }
 
-    /// The number that should come next from the sender in `place`; `None` if nothing has come from it yet.
+    /// The number that should come next from the sender in `place`; `None` if nothing has come from
+    /// it yet.
     pub fn next(&self, place: usize) -> Option<u32> {
         self.next[place]
     }
@@ -99,10 +115,13 @@ impl Ledger {
         self.tally.wrong += 1;
     }
 
-    /// The result. `sent` gives, for each sender's place, how many lines it said; `None` for senders that did not stay to the end, and for the
-    /// receiver's own lines.
+    /// The result. `sent` gives, for each sender's place, how many lines it said; `None` for
+    /// senders that did not stay to the end, and for the receiver's own lines.
     pub fn close(&self, sent: impl Iterator<Item = Option<u32>>) -> Tally {
-        let never = self.next.iter().zip(sent).map(|(next, sent)| u64::from(next.zip(sent).map_or(0, |(next, sent)| sent - next)));
+        let never =
+            self.next.iter().zip(sent).map(|(next, sent)| {
+                u64::from(next.zip(sent).map_or(0, |(next, sent)| sent - next))
+            });
         let jumped: u64 = self.missing.iter().map(|(_, range)| range.len() as u64).sum();
         Tally { lost: never.sum::<u64>() + jumped, ..self.tally }
     }

@@ -1,5 +1,5 @@
-//! One row of the table: a shape is put to a server and, for comparison, to the bare broadcaster, slice by slice in turn. Also the summary of
-//! several samples, and the measurement of a kill.
+//! One row of the table: a shape is put to a server and, for comparison, to the bare broadcaster,
+//! slice by slice in turn. Also the summary of several samples, and the measurement of a kill.
 
 use super::generator::{Cost, Generator};
 use super::ledger::Tally;
@@ -12,7 +12,8 @@ use hdrhistogram::Histogram;
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
-/// How long one side is under load before it is the other's turn, and the least number of slices of a short run.
+/// How long one side is under load before it is the other's turn, and the least number of slices of
+/// a short run.
 const SLICE_MAX: Duration = Duration::from_millis(500);
 const SLICES_MIN: u32 = 8;
 /// How long memory may take to settle.
@@ -23,10 +24,12 @@ const GENERATOR_SHARE_MAX: f64 = 0.9;
 const CPUS_SHARE_MAX: f64 = 0.95;
 /// An open loop that has sent less than this share of its lines did not keep its rate.
 const RATE_SHARE_MIN: f64 = 0.95;
-/// Server or machine stood still if a delivery took longer than this, in ms, and this many times longer than usual.
+/// Server or machine stood still if a delivery took longer than this, in ms, and this many times
+/// longer than usual.
 const STALL_MS_MIN: f64 = 200.0;
 const STALL_TIMES_MIN: f64 = 20.0;
-/// A slice with a kill takes at least this long, so that there is steady traffic before it and after it.
+/// A slice with a kill takes at least this long, so that there is steady traffic before it and
+/// after it.
 const KILL_SLICE_MIN: Duration = Duration::from_millis(300);
 /// How long a client may wait, after a kill, for a line.
 const RECOVERY_MAX: Duration = Duration::from_secs(8);
@@ -36,20 +39,28 @@ const RECOVERY_MAX: Duration = Duration::from_secs(8);
 pub struct Timing {
     /// How long each side is under load.
     pub each: Duration,
-    /// The time under load before the measurement, in which memory is touched for the first time and buffers grow.
+    /// The time under load before the measurement, in which memory is touched for the first time
+    /// and buffers grow.
     pub warm_up: Duration,
     /// The same for silent clients: the server is still busy with their logins.
     pub quiet_down: Duration,
     /// The time limit of a side, all in all.
     pub limit: Option<Duration>,
-    /// Whether memory is measured under every load, or only of clients that are silent. It takes a moment to settle.
+    /// Whether memory is measured under every load, or only of clients that are silent. It takes a
+    /// moment to settle.
     pub measures_memory: bool,
 }
 
 impl Timing {
     /// This long under load, without a time limit.
     pub fn of(each: Duration) -> Timing {
-        Timing { each, warm_up: Duration::from_millis(300), quiet_down: Duration::from_secs(2), limit: None, measures_memory: true }
+        Timing {
+            each,
+            warm_up: Duration::from_millis(300),
+            quiet_down: Duration::from_secs(2),
+            limit: None,
+            measures_memory: true,
+        }
     }
 }
 
@@ -100,7 +111,8 @@ pub struct Outcome {
     pub cpu_micros: Option<f64>,
     /// CPU time of the journal, in µs a line.
     pub journal_micros: Option<f64>,
-    /// CPU time of the server without the journal in each slice, in order, in µs a unit; `None` for a slice without units.
+    /// CPU time of the server without the journal in each slice, in order, in µs a unit; `None` for
+    /// a slice without units.
     pub cpu_micros_of_slices: Vec<Option<f64>>,
     /// CPU time of the server, journal included, as a share of one core.
     pub server_share: Option<f64>,
@@ -143,7 +155,8 @@ impl Side {
         let empty = if needs_memory { settled_memory(&target) } else { None };
         let mut generator = Generator::new(&target, shape, timing.limit)?;
         generator.enter()?;
-        let warm_up = if shape.traffic == Traffic::Quiet { timing.quiet_down } else { timing.warm_up };
+        let warm_up =
+            if shape.traffic == Traffic::Quiet { timing.quiet_down } else { timing.warm_up };
         let memory = empty.and_then(|empty| Some(settled_memory(&target)?.since(empty)));
         generator.slice(warm_up, warm_up)?;
         // In a storm all clients are connected now, and not before.
@@ -154,7 +167,8 @@ impl Side {
     }
 
     fn slice(&mut self, min: Duration, max: Duration) -> Result<(), String> {
-        // Reading the counters of thousands of processes takes CPU time that is not part of the load.
+        // Reading the counters of thousands of processes takes CPU time that is not part of the
+        // load.
         let mut before = self.reading();
         before.generator = cpu_of(Pid::this());
         let start = Instant::now();
@@ -199,14 +213,21 @@ impl Side {
         let is_storm = shape.traffic == Traffic::Storm;
         let units_of = |slice: &Slice| if is_storm { slice.logins } else { slice.deliveries };
         let wall = self.wall().as_secs_f64();
-        let sum = |part: fn(&Slice) -> Option<Duration>| self.slices.iter().map(part).sum::<Option<Duration>>();
+        let sum = |part: fn(&Slice) -> Option<Duration>| {
+            self.slices.iter().map(part).sum::<Option<Duration>>()
+        };
         let server = sum(|slice| slice.cpu.map(|cpu| cpu.server));
         let journal = sum(|slice| slice.cpu.map(|cpu| cpu.journal));
         let generator = sum(|slice| Some(slice.generator)).unwrap_or_default();
-        let (units, lines) = (self.slices.iter().map(units_of).sum(), self.slices.iter().map(|slice| slice.lines).sum());
+        let (units, lines) = (
+            self.slices.iter().map(units_of).sum(),
+            self.slices.iter().map(|slice| slice.lines).sum(),
+        );
         let count = self.generator.take_count()?;
         drop(self.generator);
-        let micros = |time: Duration, units: u64| (units > 0).then(|| time.as_secs_f64() * 1e6 / units as f64);
+        let micros = |time: Duration, units: u64| {
+            (units > 0).then(|| time.as_secs_f64() * 1e6 / units as f64)
+        };
         let rate_share = match shape.traffic {
             Traffic::Rate(rate) => Some(lines as f64 / wall / rate),
             _ => None,
@@ -221,14 +242,23 @@ impl Side {
             per_second: units as f64 / wall,
             cpu_micros: server.and_then(|time| micros(time, units)),
             journal_micros: journal.and_then(|time| micros(time, lines)),
-            cpu_micros_of_slices: self.slices.iter().map(|slice| micros(slice.cpu?.server, units_of(slice))).collect(),
-            server_share: server.zip(journal).map(|(server, journal)| (server + journal).as_secs_f64() / wall),
+            cpu_micros_of_slices: self
+                .slices
+                .iter()
+                .map(|slice| micros(slice.cpu?.server, units_of(slice)))
+                .collect(),
+            server_share: server
+                .zip(journal)
+                .map(|(server, journal)| (server + journal).as_secs_f64() / wall),
             generator_share: generator.as_secs_f64() / wall,
             latency: count.latency,
             tally,
             dropped: count.dropped,
             memory_per_connection: self.usage.memory.map(|memory| per_connection(memory.pss_kib)),
-            private_per_connection: self.usage.memory.map(|memory| per_connection(memory.private_kib)),
+            private_per_connection: self
+                .usage
+                .memory
+                .map(|memory| per_connection(memory.private_kib)),
             processes: self.usage.census.map(|(processes, _)| processes),
             threads: self.usage.census.map(|(_, threads)| threads),
             rate_share,
@@ -239,13 +269,18 @@ impl Side {
         })
     }
 
-    /// A process of the server that serves clients, and which of them: the one in place `turn`, counted around.
+    /// A process of the server that serves clients, and which of them: the one in place `turn`,
+    /// counted around.
     fn victim(&self, turn: usize) -> Result<(Pid, Vec<bool>), String> {
-        let (ports, connections) = (self.generator.ports(), Connections::read(self.target.tcp.port()));
+        let (ports, connections) =
+            (self.generator.ports(), Connections::read(self.target.tcp.port()));
         let workers = self.target.workers();
         let in_turn = (0..workers.len()).map(|place| workers[(place + turn) % workers.len()]);
-        let served = in_turn.map(|pid| (pid, connections.of(pid))).find(|(_, of_pid)| ports.iter().any(|port| of_pid.contains(port)));
-        let (pid, of_pid) = served.ok_or("no process of the server was found that serves a client")?;
+        let served = in_turn
+            .map(|pid| (pid, connections.of(pid)))
+            .find(|(_, of_pid)| ports.iter().any(|port| of_pid.contains(port)));
+        let (pid, of_pid) =
+            served.ok_or("no process of the server was found that serves a client")?;
         Ok((pid, ports.iter().map(|port| of_pid.contains(port)).collect()))
     }
 }
@@ -267,12 +302,17 @@ impl Outcome {
         self.rate_share.is_some_and(|share| share < RATE_SHARE_MIN)
     }
 
-    /// The longest latency in ms, if the server or the machine stood still meanwhile. A server that is always slow has not stood still. In a
-    /// summary most samples must have it, since a single one does not move the median.
+    /// The longest latency in ms, if the server or the machine stood still meanwhile. A server that
+    /// is always slow has not stood still. In a summary most samples must have it, since a single
+    /// one does not move the median.
     pub fn stall_ms(&self) -> Option<f64> {
         if !self.samples.is_empty() {
             let stalls: Vec<f64> = self.samples.iter().filter_map(Outcome::stall_ms).collect();
-            return stalls.iter().copied().reduce(f64::max).filter(|_| stalls.len() * 2 > self.samples.len());
+            return stalls
+                .iter()
+                .copied()
+                .reduce(f64::max)
+                .filter(|_| stalls.len() * 2 > self.samples.len());
         }
         let (usual, longest) = (self.latency_ms(0.5)?, self.latency_ms(1.0)?);
         (longest > STALL_MS_MIN && longest > usual * STALL_TIMES_MIN).then_some(longest)
@@ -283,7 +323,8 @@ impl Outcome {
         self.tally.is_clean() && self.dropped == 0 && self.complaints.is_empty()
     }
 
-    /// A quantile of the latencies, in ms; `None` if there are none. In a summary the median of the samples' quantiles, but for the longest.
+    /// A quantile of the latencies, in ms; `None` if there are none. In a summary the median of the
+    /// samples' quantiles, but for the longest.
     pub fn latency_ms(&self, quantile: f64) -> Option<f64> {
         if !self.samples.is_empty() && quantile < 1.0 {
             return median_of(self.samples.iter().filter_map(|sample| sample.latency_ms(quantile)));
@@ -299,7 +340,12 @@ impl Outcome {
 }
 
 /// Puts all sides under load in turn, each for the time `each` in all.
-pub fn measure(mut sides: Vec<Side>, shape: &Shape, each: Duration, progress: &Progress) -> Result<Vec<Outcome>, String> {
+pub fn measure(
+    mut sides: Vec<Side>,
+    shape: &Shape,
+    each: Duration,
+    progress: &Progress,
+) -> Result<Vec<Outcome>, String> {
     let slice = SLICE_MAX.min(each / SLICES_MIN);
     while sides.iter().any(|side| side.wall() < each) {
         for side in &mut sides {
@@ -311,40 +357,55 @@ pub fn measure(mut sides: Vec<Side>, shape: &Shape, each: Duration, progress: &P
     sides.into_iter().map(|side| side.end(shape)).collect()
 }
 
-/// Puts a server under load, kills one of its processes in the middle and goes on until every client receives lines again. `turn` chooses
-/// among the processes.
+/// Puts a server under load, kills one of its processes in the middle and goes on until every
+/// client receives lines again. `turn` chooses among the processes.
 ///
 /// # Errors
 /// If a client receives no line after the kill.
-pub fn measure_kill(mut side: Side, shape: &Shape, each: Duration, turn: usize, progress: &Progress) -> Result<Outcome, String> {
+pub fn measure_kill(
+    mut side: Side,
+    shape: &Shape,
+    each: Duration,
+    turn: usize,
+    progress: &Progress,
+) -> Result<Outcome, String> {
     let (victim, served) = side.victim(turn)?;
     let length = each.max(KILL_SLICE_MIN);
     side.generator.prepare_kill(victim, served, length / 3);
     side.slice(length, length + RECOVERY_MAX)?;
     progress.pass(each);
     let cost = side.generator.take_kill().and_then(|kill| kill.cost());
-    let cost = cost.ok_or_else(|| format!("{} s after a kill a client had still received no line", RECOVERY_MAX.as_secs()))?;
+    let cost = cost.ok_or_else(|| {
+        format!("{} s after a kill a client had still received no line", RECOVERY_MAX.as_secs())
+    })?;
     let outcome = side.end(shape)?;
     // The server reports the kill, and rightly. Another death would be a fault.
     let is_other = |complaint: &String| !complaint.contains(&format!("(pid {victim})"));
-    let complaints = outcome.complaints.iter().filter(|&complaint| is_other(complaint)).cloned().collect();
+    let complaints =
+        outcome.complaints.iter().filter(|&complaint| is_other(complaint)).cloned().collect();
     Ok(Outcome { kill: Some(cost), complaints, ..outcome })
 }
 
 impl Outcome {
-    /// One outcome of several samples of the same load: medians of what is measured, sums of what is counted. `None` without samples.
+    /// One outcome of several samples of the same load: medians of what is measured, sums of what
+    /// is counted. `None` without samples.
     pub fn of_samples(samples: Vec<Outcome>) -> Option<Outcome> {
         let first = samples.first()?;
         let sum = |part: fn(&Outcome) -> u64| samples.iter().map(part).sum();
         let middle = |part: fn(&Outcome) -> Option<f64>| median_of(samples.iter().filter_map(part));
-        let count = |part: fn(&Outcome) -> Option<usize>| median_of(samples.iter().filter_map(part).map(|count| count as f64));
+        let count = |part: fn(&Outcome) -> Option<usize>| {
+            median_of(samples.iter().filter_map(part).map(|count| count as f64))
+        };
         let (mut latency, mut tally) = (first.latency.clone(), Tally::default());
         samples.iter().for_each(|sample| tally += sample.tally);
         // All have the same bounds.
         for sample in &samples[1..] {
             let _ = latency.add(&sample.latency);
         }
-        let kill = Option::zip(middle(|sample| Some(sample.kill?.share)), middle(|sample| Some(sample.kill?.wait_ms)));
+        let kill = Option::zip(
+            middle(|sample| Some(sample.kill?.share)),
+            middle(|sample| Some(sample.kill?.wait_ms)),
+        );
         let others_ms = middle(|sample| sample.kill?.others_ms);
         Some(Outcome {
             connections: first.connections,
@@ -354,7 +415,10 @@ impl Outcome {
             per_second: middle(|sample| Some(sample.per_second))?,
             cpu_micros: middle(|sample| sample.cpu_micros),
             journal_micros: middle(|sample| sample.journal_micros),
-            cpu_micros_of_slices: samples.iter().flat_map(|sample| sample.cpu_micros_of_slices.clone()).collect(),
+            cpu_micros_of_slices: samples
+                .iter()
+                .flat_map(|sample| sample.cpu_micros_of_slices.clone())
+                .collect(),
             server_share: middle(|sample| sample.server_share),
             generator_share: middle(|sample| Some(sample.generator_share))?,
             latency,
@@ -389,7 +453,8 @@ fn settled_memory(target: &Target) -> Option<Memory> {
     loop {
         std::thread::sleep(Duration::from_millis(50));
         let now = target.memory()?;
-        if now.pss_kib.abs_diff(before.pss_kib) * 500 <= before.pss_kib || Instant::now() > deadline {
+        if now.pss_kib.abs_diff(before.pss_kib) * 500 <= before.pss_kib || Instant::now() > deadline
+        {
             return Some(now);
         }
         before = now;
@@ -442,7 +507,8 @@ mod tests {
     #[test]
     fn the_median_of_an_even_number_is_between_the_middle_two() {
         assert_eq!(
-            [&[][..], &[1.0], &[2.0, 1.0], &[9.0, 1.0, 2.0]].map(|numbers| median_of(numbers.iter().copied())),
+            [&[][..], &[1.0], &[2.0, 1.0], &[9.0, 1.0, 2.0]]
+                .map(|numbers| median_of(numbers.iter().copied())),
             [None, Some(1.0), Some(1.5), Some(2.0)]
         );
     }
@@ -455,11 +521,17 @@ mod tests {
             kill: Some(Cost { share: 0.5, wait_ms: cost, others_ms: None }),
             ..outcome_of(&[ms, ms])
         };
-        let summary = Outcome::of_samples(vec![sample(1, 7.0), sample(9, 5.0), sample(3, 6.0)]).unwrap();
+        let summary =
+            Outcome::of_samples(vec![sample(1, 7.0), sample(9, 5.0), sample(3, 6.0)]).unwrap();
         assert_eq!((summary.units, summary.tally.lost, summary.cpu_micros), (6, 3, Some(6.0)));
         assert_eq!(summary.kill.unwrap().wait_ms, 6.0);
-        let [half, longest] = [0.5, 1.0].map(|quantile| summary.latency_ms(quantile).unwrap().round());
-        assert_eq!((half, longest), (3.0, 9.0), "the median of three medians, and the longest of all");
+        let [half, longest] =
+            [0.5, 1.0].map(|quantile| summary.latency_ms(quantile).unwrap().round());
+        assert_eq!(
+            (half, longest),
+            (3.0, 9.0),
+            "the median of three medians, and the longest of all"
+        );
         assert!(Outcome::of_samples(Vec::new()).is_none());
     }
 
@@ -467,6 +539,9 @@ mod tests {
     fn one_sample_that_stood_still_does_not_spoil_the_median() {
         let (calm, stalled) = (|| outcome_of(&[1, 1, 1, 2]), || outcome_of(&[1, 1, 1, 300]));
         let stall_of = |samples| Outcome::of_samples(samples).unwrap().stall_ms().is_some();
-        assert!(!stall_of(vec![calm(), stalled(), calm()]) && stall_of(vec![stalled(), stalled(), calm()]));
+        assert!(
+            !stall_of(vec![calm(), stalled(), calm()])
+                && stall_of(vec![stalled(), stalled(), calm()])
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The load test: `forkchat-load` puts a chat server under load and checks what every client receives.
+//! The load test: `forkchat-load` puts a chat server under load and checks what every client
+//! receives.
 //!
 //! ```text
 //!             shapes (presets)                ┌─ slice ─► forkchat-server (started for the row)
@@ -70,22 +71,30 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use subject::Subject;
-use target::{BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, SPEAK_IRC, Start, Target, run_until_parent_ends};
+use target::{
+    BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, SPEAK_IRC, Start, Target, run_until_parent_ends,
+};
 
-/// Open files that are not connections: those of this program, and those that the server keeps for itself.
+/// Open files that are not connections: those of this program, and those that the server keeps for
+/// itself.
 const FILES_BESIDES: usize = 100;
 
 /// The program. It also runs as the processes that it starts: see `target`.
 pub fn main() -> ExitCode {
-    let text = |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
+    let text =
+        |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
     let (first, second) = (text(1), text(2));
     let said = match first.as_deref() {
-        Some(RUN_UNTIL_PARENT_ENDS) => run_until_parent_ends(second.as_deref(), std::env::args_os().skip(3)),
+        Some(RUN_UNTIL_PARENT_ENDS) => {
+            run_until_parent_ends(second.as_deref(), std::env::args_os().skip(3))
+        }
         Some(BE_BROADCASTER) => {
             let speaks_irc = second.as_deref() == Some(SPEAK_IRC);
             let fault = if speaks_irc { text(3) } else { second };
             let fault = fault.and_then(|fault| broadcaster::Fault::from_str(&fault, true).ok());
-            broadcaster::run(fault, speaks_irc).err().map_or(String::new(), |error| error.to_string())
+            broadcaster::run(fault, speaks_irc)
+                .err()
+                .map_or(String::new(), |error| error.to_string())
         }
         _ => match run(&Options::parse()) {
             Ok(code) => return code,
@@ -104,8 +113,11 @@ pub(crate) fn is_interrupted() -> bool {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let flag = FLAG.get_or_init(|| {
         let flag = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-            // Fails only for signals that cannot be caught. Without it the processes end all the same, but leave files behind.
+        for signal in
+            [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+        {
+            // Fails only for signals that cannot be caught. Without it the processes end all the
+            // same, but leave files behind.
             let _ = signal_hook::flag::register(signal, flag.clone());
         }
         flag
@@ -132,7 +144,8 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         _ => Format::Table,
     };
     if let Some(directory) = &options.histograms {
-        std::fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+        std::fs::create_dir_all(directory)
+            .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     }
     options.compare.map_or(Ok(()), check_compared)?;
     let (rows, failures) = match &options.models {
@@ -147,8 +160,15 @@ fn run(options: &Options) -> Result<ExitCode, String> {
 }
 
 /// The rows that could be measured, and the reasons why others could not.
-fn measure_rows(options: &Options, shapes: &[Shape], format: Format) -> Result<(Vec<Row>, Vec<String>), String> {
-    let plan: Vec<_> = shapes.iter().flat_map(|&shape| options.workers().into_iter().map(move |workers| (shape, workers))).collect();
+fn measure_rows(
+    options: &Options,
+    shapes: &[Shape],
+    format: Format,
+) -> Result<(Vec<Row>, Vec<String>), String> {
+    let plan: Vec<_> = shapes
+        .iter()
+        .flat_map(|&shape| options.workers().into_iter().map(move |workers| (shape, workers)))
+        .collect();
     let sides = 1 + u32::from(options.baseline) + u32::from(options.compare.is_some());
     let progress = Progress::begin(options.seconds() * sides * plan.len() as u32);
     if let Some(head) = format.head(&machine()) {
@@ -172,14 +192,22 @@ fn measure_rows(options: &Options, shapes: &[Shape], format: Format) -> Result<(
     Ok((rows, failures))
 }
 
-fn measure_row(options: &Options, shape: Shape, workers: Option<u16>, progress: &Progress) -> Result<Row, String> {
+fn measure_row(
+    options: &Options,
+    shape: Shape,
+    workers: Option<u16>,
+    progress: &Progress,
+) -> Result<Row, String> {
     progress.tell(format!("{}: connecting", shape.name));
     check_files(shape)?;
     let timing = Timing::of(options.seconds());
     let (subject, server) = match (options.addr, options.fault) {
         (Some(address), _) => (Subject::Server, Target::running(address)),
         (_, Some(fault)) => (Subject::Bare, Target::bare(Some(fault))?),
-        _ => (Subject::Server, Target::forkchat(options, Start { workers, udp: shape.udp, model: None })?),
+        _ => (
+            Subject::Server,
+            Target::forkchat(options, Start { workers, udp: shape.udp, model: None })?,
+        ),
     };
     let mut sides = vec![(subject, Side::begin(server, shape, &timing)?)];
     if options.baseline {
@@ -195,15 +223,26 @@ fn measure_row(options: &Options, shape: Shape, workers: Option<u16>, progress: 
     }
     let (subjects, sides): (Vec<_>, Vec<_>) = sides.into_iter().unzip();
     let outcomes = measure(sides, &shape, timing.each, progress)?;
-    Ok(Row { shape, workers, size: None, sides: subjects.into_iter().zip(outcomes).collect(), missing })
+    Ok(Row {
+        shape,
+        workers,
+        size: None,
+        sides: subjects.into_iter().zip(outcomes).collect(),
+        missing,
+    })
 }
 
 fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), String> {
     let Some(directory) = &options.histograms else { return Ok(()) };
     for (place, (side, outcome)) in row.sides.iter().enumerate() {
-        let of = if place == 0 && row.size.is_none() { String::new() } else { format!("-{}", side.key()) };
+        let of = if place == 0 && row.size.is_none() {
+            String::new()
+        } else {
+            format!("-{}", side.key())
+        };
         let path = directory.join(format!("{number:02}-{}{of}.hgrm", row.name()));
-        std::fs::write(&path, histogram::text_of(&outcome.latency)).map_err(error(&format!("cannot write {}", path.display())))?;
+        std::fs::write(&path, histogram::text_of(&outcome.latency))
+            .map_err(error(&format!("cannot write {}", path.display())))?;
     }
     Ok(())
 }
@@ -211,10 +250,13 @@ fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), S
 /// Prints a line of the result immediately.
 pub(crate) fn tell(line: &str) -> Result<(), String> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(error("cannot write the result"))
+    writeln!(stdout, "{line}")
+        .and_then(|()| stdout.flush())
+        .map_err(error("cannot write the result"))
 }
 
-/// Raises the limit on open files as far as this user may: each client is an open file, here and in the server.
+/// Raises the limit on open files as far as this user may: each client is an open file, here and in
+/// the server.
 pub(crate) fn allow_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Raising the soft limit to the hard one is always allowed.
@@ -226,9 +268,9 @@ pub(crate) fn allow_many_files() {
 fn check_files(shape: Shape) -> Result<(), String> {
     let needed = (shape.connections() + FILES_BESIDES) as u64;
     match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) if soft < needed => {
-            Err(format!("needs {needed} open files, and the limit is {soft}: raise it (ulimit -n), or give fewer --clients"))
-        }
+        Ok((soft, _)) if soft < needed => Err(format!(
+            "needs {needed} open files, and the limit is {soft}: raise it (ulimit -n), or give fewer --clients"
+        )),
         _ => Ok(()),
     }
 }
@@ -237,9 +279,15 @@ fn check_files(shape: Shape) -> Result<(), String> {
 fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, model)| model)).unwrap_or("unknown");
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, model)| model))
+        .unwrap_or("unknown");
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC");
-    format!("{cpus} CPUs ({model}), Linux {}, forkchat {}, {date}", kernel.trim(), env!("CARGO_PKG_VERSION"))
+    format!(
+        "{cpus} CPUs ({model}), Linux {}, forkchat {}, {date}",
+        kernel.trim(),
+        env!("CARGO_PKG_VERSION")
+    )
 }

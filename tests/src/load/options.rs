@@ -9,7 +9,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Puts a chat server under load and checks every line that a client receives: none may be lost, doubled, reordered or changed.
+/// Puts a chat server under load and checks every line that a client receives: none may be lost,
+/// doubled, reordered or changed.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "forkchat-load", version, max_term_width = 110, after_help = epilogue())]
 #[command(group = ArgGroup::new("traffic").args(["window", "rate", "storm", "quiet"]))]
@@ -19,7 +20,8 @@ pub struct Options {
     #[arg(value_name = "PRESET", value_parser = parse_preset)]
     pub presets: Vec<Shape>,
 
-    /// A short run: one second per row, about 20 seconds in all; with --models about one and a half minutes
+    /// A short run: one second per row, about 20 seconds in all; with --models about one and a half
+    /// minutes
     #[arg(long, conflicts_with = "seconds")]
     pub quick: bool,
 
@@ -27,13 +29,20 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["addr", "fault"])]
     pub baseline: bool,
 
-    /// Compare the server's models with several numbers of connections, and write a report that says which to choose
+    /// Compare the server's models with several numbers of connections, and write a report that
+    /// says which to choose
     #[arg(long, value_name = "MODEL,…", num_args = 0..=1, require_equals = true, value_delimiter = ',', help_heading = "Models")]
     #[arg(default_missing_values = ["pool", "threads", "process"], conflicts_with_all = NOT_WITH_MODELS)]
     pub models: Option<Vec<Model>>,
 
     /// Numbers of connections to measure [default: 10,100,1000,5000, with --quick 10,100,300]
-    #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "models", help_heading = "Models")]
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        requires = "models",
+        help_heading = "Models"
+    )]
     #[arg(value_parser = clap::value_parser!(u32).range(2..=100_000))]
     pub sizes: Vec<u32>,
 
@@ -61,7 +70,8 @@ pub struct Options {
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
     pub window: Option<u32>,
 
-    /// Open loop: this many lines per second in all, on time; latency counts from when a line was due
+    /// Open loop: this many lines per second in all, on time; latency counts from when a line was
+    /// due
     #[arg(long, value_name = "LINES", value_parser = parse_per_second, help_heading = "Shape")]
     pub rate: Option<f64>,
 
@@ -85,24 +95,28 @@ pub struct Options {
     #[arg(long, help_heading = "Shape")]
     pub udp: bool,
 
-    /// Seconds under load for each row and each side of it [default: 10, with --models 3, in three samples]
+    /// Seconds under load for each row and each side of it [default: 10, with --models 3, in three
+    /// samples]
     #[arg(long, value_name = "S", value_parser = parse_seconds)]
     pub seconds: Option<Duration>,
 
-    /// The server's number of workers; several numbers measure each row with each [default: the server's own]
+    /// The server's number of workers; several numbers measure each row with each [default: the
+    /// server's own]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Vec<u16>,
 
-    /// Use a server that runs already, best with --rate-limit off; its CPU time and memory are not measured
+    /// Use a server that runs already, best with --rate-limit off; its CPU time and memory are not
+    /// measured
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
     pub addr: Option<SocketAddr>,
 
-    /// Put the same load to another chat server that runs already, too; with :irc at the end in IRC; best without its
-    /// rate limit or flood protection
+    /// Put the same load to another chat server that runs already, too; with :irc at the end in
+    /// IRC; best without its rate limit or flood protection
     #[arg(long, value_name = "HOST:PORT[:irc]", value_parser = parse_other)]
     pub compare: Option<Other>,
 
-    /// Put the load to the bare broadcaster, and let it make faults: lose, double, swap, corrupt, stray or stall
+    /// Put the load to the bare broadcaster, and let it make faults: lose, double, swap, corrupt,
+    /// stray or stall
     #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers"])]
     pub fault: Option<Fault>,
 
@@ -138,12 +152,15 @@ pub struct Other {
 
 /// The comparison of models has its own shapes.
 const NOT_WITH_MODELS: [&str; 15] = [
-    "presets", "baseline", "addr", "workers", "clients", "rooms", "senders", "bytes", "window", "rate", "storm", "quiet", "idle", "churn",
-    "udp",
+    "presets", "baseline", "addr", "workers", "clients", "rooms", "senders", "bytes", "window",
+    "rate", "storm", "quiet", "idle", "churn", "udp",
 ];
 
 fn epilogue() -> String {
-    let presets: String = PRESETS.iter().map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about)).collect();
+    let presets: String = PRESETS
+        .iter()
+        .map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about))
+        .collect();
     format!(
         "Each row gets a new forkchat-server on free ports of the loopback. All presets take about two minutes, the models about eight.\n\n\
         Presets (where nothing else is said: 4 senders per room, each with 8 lines in flight, 100 bytes per line):\n{presets}\n\
@@ -163,17 +180,25 @@ impl Options {
     /// # Errors
     /// If options contradict each other or a shape is impossible; the text says why.
     pub fn shapes(&self) -> Result<Vec<Shape>, String> {
-        if self.fault.is_some() && self.models.is_none() && (self.server.is_some() || !self.server_arguments.is_empty()) {
+        if self.fault.is_some()
+            && self.models.is_none()
+            && (self.server.is_some() || !self.server_arguments.is_empty())
+        {
             return Err("--fault loads the bare broadcaster: --server and options for it go with --fault only beside --models".into());
         }
-        let is_model = |argument: &String| argument == "--model" || argument.starts_with("--model=");
+        let is_model =
+            |argument: &String| argument == "--model" || argument.starts_with("--model=");
         if self.models.is_some() && self.server_arguments.iter().any(is_model) {
             return Err("--models starts each server with a --model of its own: choose with --models=pool,threads, not behind --".into());
         }
         let mut shapes = self.presets.clone();
         if shapes.is_empty() {
             let is_custom = self.has_shape() || self.fault.is_some();
-            shapes = if is_custom { vec![Shape::custom()] } else { PRESETS.iter().map(|preset| preset.shape).collect() };
+            shapes = if is_custom {
+                vec![Shape::custom()]
+            } else {
+                PRESETS.iter().map(|preset| preset.shape).collect()
+            };
         }
         let shapes: Vec<Shape> = shapes.into_iter().map(|shape| self.changed(shape)).collect();
         shapes.iter().try_for_each(Shape::check)?;
@@ -182,7 +207,12 @@ impl Options {
 
     fn has_shape(&self) -> bool {
         let numbers = [self.clients, self.rooms, self.senders, self.bytes, self.window, self.idle];
-        numbers.iter().any(Option::is_some) || self.rate.is_some() || self.churn.is_some() || self.storm || self.quiet || self.udp
+        numbers.iter().any(Option::is_some)
+            || self.rate.is_some()
+            || self.churn.is_some()
+            || self.storm
+            || self.quiet
+            || self.udp
     }
 
     fn changed(&self, shape: Shape) -> Shape {
@@ -226,15 +256,25 @@ impl Options {
 
     /// The numbers of workers to try.
     pub fn workers(&self) -> Vec<Option<u16>> {
-        if self.workers.is_empty() { vec![None] } else { self.workers.iter().copied().map(Some).collect() }
+        if self.workers.is_empty() {
+            vec![None]
+        } else {
+            self.workers.iter().copied().map(Some).collect()
+        }
     }
 
     /// The server's program.
     pub fn server(&self) -> Result<PathBuf, String> {
         if let Some(server) = &self.server {
-            return server.exists().then(|| server.clone()).ok_or_else(|| format!("there is no {}", server.display()));
+            return server
+                .exists()
+                .then(|| server.clone())
+                .ok_or_else(|| format!("there is no {}", server.display()));
         }
-        let beside = std::env::current_exe().ok().map(|this| this.with_file_name("forkchat-server")).filter(|server| server.exists());
+        let beside = std::env::current_exe()
+            .ok()
+            .map(|this| this.with_file_name("forkchat-server"))
+            .filter(|server| server.exists());
         beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/load-test.sh does) or give --server FILE".into())
     }
 }
@@ -256,12 +296,15 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_other(text: &str) -> Result<Other, String> {
-    let (address, dialect) = text.strip_suffix(":irc").map_or((text, Dialect::Lines), |address| (address, Dialect::Irc));
+    let (address, dialect) =
+        text.strip_suffix(":irc").map_or((text, Dialect::Lines), |address| (address, Dialect::Irc));
     Ok(Other { address: parse_address(address)?, dialect })
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let mut addresses = text.to_socket_addrs().map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000"))?;
+    let mut addresses = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; give HOST:PORT, as in 127.0.0.1:9000"))?;
     addresses.next().ok_or_else(|| "no address has this name".into())
 }
 
@@ -284,23 +327,40 @@ mod tests {
         assert_eq!(shapes(&["--quick"]).len(), PRESETS.len());
         assert_eq!(shapes(&["--idle", "7"]), [Shape { idle: 7, ..Shape::custom() }]);
         let changed = shapes(&["room-10", "storm", "--clients", "200", "--quiet"]);
-        let changed: Vec<_> = changed.iter().map(|shape| (shape.name, shape.clients, shape.rooms, shape.traffic)).collect();
-        assert_eq!(changed, [("room-10", 200, 1, Traffic::Quiet), ("storm", 200, 100, Traffic::Quiet)]);
+        let changed: Vec<_> = changed
+            .iter()
+            .map(|shape| (shape.name, shape.clients, shape.rooms, shape.traffic))
+            .collect();
+        assert_eq!(
+            changed,
+            [("room-10", 200, 1, Traffic::Quiet), ("storm", 200, 100, Traffic::Quiet)]
+        );
         assert_eq!(shapes(&["--fault", "lose"]).len(), 1);
     }
 
     #[test]
     fn as_many_speak_as_the_preset_says_or_as_there_are_and_nobody_where_nothing_is_said() {
         let senders = |arguments: &[&str]| shapes(arguments)[0].senders;
-        assert_eq!([&["one-line"][..], &["room-10"], &["storm", "--window", "5"]].map(senders), [1, 4, 4]);
-        assert_eq!([&["room-10", "--clients", "2"][..], &["room-10", "--senders", "7"]].map(senders), [2, 7]);
+        assert_eq!(
+            [&["one-line"][..], &["room-10"], &["storm", "--window", "5"]].map(senders),
+            [1, 4, 4]
+        );
+        assert_eq!(
+            [&["room-10", "--clients", "2"][..], &["room-10", "--senders", "7"]].map(senders),
+            [2, 7]
+        );
         // Rooms without members, too: nobody looks for their senders.
-        assert_eq!([&["storm"][..], &["idle"], &["room-10", "--storm", "--clients", "3", "--rooms", "5"]].map(senders), [0, 0, 0]);
+        assert_eq!(
+            [&["storm"][..], &["idle"], &["room-10", "--storm", "--clients", "3", "--rooms", "5"]]
+                .map(senders),
+            [0, 0, 0]
+        );
     }
 
     #[test]
     fn another_server_speaks_lines_or_irc() {
-        let other = |text| parse_other(text).map(|other| (other.address.to_string(), other.dialect));
+        let other =
+            |text| parse_other(text).map(|other| (other.address.to_string(), other.dialect));
         assert_eq!(other("127.0.0.1:6667:irc"), Ok(("127.0.0.1:6667".into(), Dialect::Irc)));
         assert_eq!(other("[::1]:9000"), Ok(("[::1]:9000".into(), Dialect::Lines)));
         assert!(other("127.0.0.1:irc").is_err() && other("127.0.0.1:6667:xmpp").is_err());
@@ -315,7 +375,9 @@ mod tests {
             (&["--rate", "1", "--window", "1"], "cannot be used with"),
             (&["--addr", "127.0.0.1:1", "--baseline"], "cannot be used with"),
         ] {
-            let error = Options::try_parse_from([&["forkchat-load"], arguments].concat()).unwrap_err().to_string();
+            let error = Options::try_parse_from([&["forkchat-load"], arguments].concat())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(said), "{error}");
         }
     }

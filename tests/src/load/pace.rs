@@ -1,6 +1,7 @@
 //! Events that are due at an even rate, whatever happens to the earlier ones.
 
-/// A schedule that can be interrupted: the time between [`Pace::pause`] and [`Pace::resume`] doesn't count.
+/// A schedule that can be interrupted: the time between [`Pace::pause`] and [`Pace::resume`]
+/// doesn't count.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// In ns, as all times here.
@@ -20,7 +21,8 @@ impl Pace {
         self.next += now as f64;
     }
 
-    /// Time doesn't count from now on. An event that is due and was not taken is due when time counts again.
+    /// Time doesn't count from now on. An event that is due and was not taken is due when time
+    /// counts again.
     pub fn pause(&mut self, now: u64) {
         self.next = (self.next - now as f64).max(0.0);
     }
@@ -58,7 +60,8 @@ mod tests {
             }
             pace.pause(start + 7_000_000);
         }
-        // One each ms of the three times 7 that count; the one at the end of a stretch is taken in it.
+        // One each ms of the three times 7 that count; the one at the end of a stretch is taken in
+        // it.
         let at = |ms: u64| match ms {
             0..=7 => ms,
             8..=14 => 50 + ms - 7,

@@ -32,14 +32,19 @@ impl Payload {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-"[(state >> 58) as usize]
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-"
+                [(state >> 58) as usize]
         };
         Payload { length: bytes - 1, filler: (0..STARTS + BYTES_MAX).map(printable).collect() }
     }
 
     /// Appends a line and its LF.
     pub fn write(&self, sender: u16, number: u32, line: &mut Vec<u8>) {
-        let digits = |value: u64, count: u32| (0..count).rev().map(move |digit| b"0123456789abcdef"[(value >> (4 * digit) & 15) as usize]);
+        let digits = |value: u64, count: u32| {
+            (0..count)
+                .rev()
+                .map(move |digit| b"0123456789abcdef"[(value >> (4 * digit) & 15) as usize])
+        };
         line.push(b'~');
         line.extend(digits(sender.into(), 4));
         line.push(b' ');
@@ -49,18 +54,20 @@ impl Payload {
         line.push(b'\n');
     }
 
-    /// Splits a line as it was received, without its LF, into what the server put before it, the sender and the number.
-    /// `None` if these are not the bytes that were sent.
+    /// Splits a line as it was received, without its LF, into what the server put before it, the
+    /// sender and the number. `None` if these are not the bytes that were sent.
     pub fn read<'l>(&self, line: &'l [u8]) -> Option<(&'l [u8], u16, u32)> {
         let (prefix, payload) = line.split_at_checked(line.len().checked_sub(self.length)?)?;
         let (head, filler) = payload.split_first_chunk::<HEAD>()?;
         let [b'~', sender @ .., b' '] = head else { return None };
         let (sender, number) = (value(&sender[..4])? as u16, value(&sender[5..])?);
-        (head[5] == b' ' && filler == self.filler_of(sender, number)).then_some((prefix, sender, number))
+        (head[5] == b' ' && filler == self.filler_of(sender, number))
+            .then_some((prefix, sender, number))
     }
 
     fn filler_of(&self, sender: u16, number: u32) -> &[u8] {
-        let mixed = (u64::from(sender) << 32 | u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed =
+            (u64::from(sender) << 32 | u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let start = (mixed >> 48) as usize;
         &self.filler[start..start + self.length - HEAD]
     }

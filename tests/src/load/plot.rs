@@ -1,5 +1,6 @@
-//! A plot of some curves, as SVG: connections to the right, a metric upwards, both axes logarithmic, one line for each subject. A whisker at
-//! each point spans its samples. The style sheet of the report finds the colours of ink and grid and replaces them on a dark background.
+//! A plot of some curves, as SVG: connections to the right, a metric upwards, both axes
+//! logarithmic, one line for each subject. A whisker at each point spans its samples. The style
+//! sheet of the report finds the colours of ink and grid and replaces them on a dark background.
 
 use super::growth::{Curve, Point, number};
 use super::subject::{Model, Subject};
@@ -30,7 +31,8 @@ const LETTER: i32 = 9;
 type Area<'b> = DrawingArea<SVGBackend<'b>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// A subject's colour in all pictures. Source: Okabe and Ito, colours that colour-blind readers can tell apart.
+/// A subject's colour in all pictures. Source: Okabe and Ito, colours that colour-blind readers can
+/// tell apart.
 pub fn color_of(subject: Subject) -> RGBColor {
     match subject {
         Subject::Model(Model::Pool) | Subject::Server => RGBColor(0x00, 0x72, 0xb2),
@@ -46,8 +48,9 @@ pub fn hex(color: RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2)
 }
 
-/// Draws the curves. `label` describes the plot, without markup, to readers who cannot see it; `axis` is the title of the axis upwards, with
-/// the unit; `compared` is the compared server's name in the legend.
+/// Draws the curves. `label` describes the plot, without markup, to readers who cannot see it;
+/// `axis` is the title of the axis upwards, with the unit; `compared` is the compared server's name
+/// in the legend.
 ///
 /// # Errors
 /// If there is nothing to draw.
@@ -56,7 +59,10 @@ pub fn svg(label: &str, axis: &str, curves: &[Curve], compared: &str) -> Result<
     draw(&mut text, axis, curves, compared)?;
     // Its own head has a fixed size.
     let body = text.split_once('>').map_or("", |(_, body)| body);
-    Ok(format!("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{label}\">{body}", SIZE.0, SIZE.1))
+    Ok(format!(
+        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{label}\">{body}",
+        SIZE.0, SIZE.1
+    ))
 }
 
 fn draw(text: &mut String, axis: &str, curves: &[Curve], compared: &str) -> Result<(), String> {
@@ -64,8 +70,11 @@ fn draw(text: &mut String, axis: &str, curves: &[Curve], compared: &str) -> Resu
     let mut sizes: Vec<f64> = points().map(|point| point.size as f64).collect();
     sizes.sort_by(f64::total_cmp);
     sizes.dedup();
-    let values: Vec<f64> = points().flat_map(|point| [point.spread.low, point.spread.high]).collect();
-    let (Some(across), Some(upwards)) = (span(&sizes, 1.0), span(&values, SPAN_MIN)) else { return Err("there are no numbers".into()) };
+    let values: Vec<f64> =
+        points().flat_map(|point| [point.spread.low, point.spread.high]).collect();
+    let (Some(across), Some(upwards)) = (span(&sizes, 1.0), span(&values, SPAN_MIN)) else {
+        return Err("there are no numbers".into());
+    };
     let failed = |error: DrawingAreaErrorKind<_>| format!("cannot draw: {error}");
 
     let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
@@ -84,19 +93,32 @@ fn draw(text: &mut String, axis: &str, curves: &[Curve], compared: &str) -> Resu
         .map_err(failed)?;
     let style = FONT.into_font().color(&INK);
     let mut mesh = chart.configure_mesh();
-    mesh.x_desc("connections").y_desc(axis).x_label_formatter(&|x| number(*x)).y_label_formatter(&|y| number(*y));
-    mesh.label_style(style.clone()).axis_desc_style(style).axis_style(INK).bold_line_style(GRID).light_line_style(TRANSPARENT);
+    mesh.x_desc("connections")
+        .y_desc(axis)
+        .x_label_formatter(&|x| number(*x))
+        .y_label_formatter(&|y| number(*y));
+    mesh.label_style(style.clone())
+        .axis_desc_style(style)
+        .axis_style(INK)
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT);
     mesh.draw().map_err(failed)?;
     for curve in curves {
-        let (color, points) = (color_of(curve.subject), curve.points.iter().map(|point| (point.size as f64, point.spread.median)));
+        let (color, points) = (
+            color_of(curve.subject),
+            curve.points.iter().map(|point| (point.size as f64, point.spread.median)),
+        );
         if is_forkchat(curve.subject) {
             chart.draw_series(LineSeries::new(points, color.stroke_width(3))).map_err(failed)?;
         } else {
-            chart.draw_series(DashedLineSeries::new(points, 7, 5, color.stroke_width(2))).map_err(failed)?;
+            chart
+                .draw_series(DashedLineSeries::new(points, 7, 5, color.stroke_width(2)))
+                .map_err(failed)?;
         }
         for point in &curve.points {
             let at = |value: f64| chart.plotting_area().map_coordinate(&(point.size as f64, value));
-            draw_whisker(&root, curve.subject, at(point.spread.low), at(point.spread.high)).map_err(failed)?;
+            draw_whisker(&root, curve.subject, at(point.spread.low), at(point.spread.high))
+                .map_err(failed)?;
             mark(&root, curve.subject, at(point.spread.median), is_sound(point)).map_err(failed)?;
         }
     }
@@ -114,7 +136,9 @@ fn draw_whisker(area: &Area, subject: Subject, low: (i32, i32), high: (i32, i32)
         return Ok(());
     }
     area.draw(&PathElement::new([low, high], style))?;
-    [low, high].into_iter().try_for_each(|(x, y)| area.draw(&PathElement::new([(x - WHISKER, y), (x + WHISKER, y)], style)))
+    [low, high].into_iter().try_for_each(|(x, y)| {
+        area.draw(&PathElement::new([(x - WHISKER, y), (x + WHISKER, y)], style))
+    })
 }
 
 /// Each curve's subject, its name, and where that stands: how far to the right, and in which row.
@@ -149,18 +173,28 @@ fn draw_legend(area: &Area, names: &[(Subject, String, (i32, i32))]) -> Drawn {
     Ok(())
 }
 
-/// A mark for each subject, since not every reader can tell the colours apart. A doubtful number's mark is hollow.
+/// A mark for each subject, since not every reader can tell the colours apart. A doubtful number's
+/// mark is hollow.
 fn mark(area: &Area, subject: Subject, at: (i32, i32), is_sound: bool) -> Drawn {
     let color = color_of(subject);
     let style = if is_sound { color.filled() } else { color.stroke_width(2) };
     let ((x, y), far) = (at, MARKER + 2);
     let corners = match subject {
-        Subject::Bare if is_sound => return area.draw(&Cross::new(at, MARKER, color.stroke_width(2))),
-        Subject::Model(Model::Pool) | Subject::Server | Subject::Bare => return area.draw(&Circle::new(at, MARKER, style)),
-        Subject::Model(Model::Process) => {
-            return area.draw(&Rectangle::new([(x - MARKER, y - MARKER), (x + MARKER, y + MARKER)], style));
+        Subject::Bare if is_sound => {
+            return area.draw(&Cross::new(at, MARKER, color.stroke_width(2)));
         }
-        Subject::Model(Model::Threads) => vec![(x - far, y + MARKER), (x, y - far), (x + far, y + MARKER)],
+        Subject::Model(Model::Pool) | Subject::Server | Subject::Bare => {
+            return area.draw(&Circle::new(at, MARKER, style));
+        }
+        Subject::Model(Model::Process) => {
+            return area.draw(&Rectangle::new(
+                [(x - MARKER, y - MARKER), (x + MARKER, y + MARKER)],
+                style,
+            ));
+        }
+        Subject::Model(Model::Threads) => {
+            vec![(x - far, y + MARKER), (x, y - far), (x + far, y + MARKER)]
+        }
         Subject::Compared => vec![(x - far, y), (x, y - far), (x + far, y), (x, y + far)],
     };
     if is_sound {
@@ -192,7 +226,9 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
         _ => &[1.0],
     };
     let exponents = low.log10().floor() as i32..=high.log10().ceil() as i32;
-    let all = exponents.flat_map(|exponent| mantissas.iter().map(move |mantissa| mantissa * 10_f64.powi(exponent)));
+    let all = exponents.flat_map(|exponent| {
+        mantissas.iter().map(move |mantissa| mantissa * 10_f64.powi(exponent))
+    });
     all.filter(|tick| (low..=high).contains(tick)).collect()
 }
 
@@ -202,26 +238,51 @@ mod tests {
     use crate::load::growth::Spread;
 
     fn point(size: usize, value: f64, width: f64) -> Point {
-        Point { size, spread: Spread { low: value * (1.0 - width), median: value, high: value * (1.0 + width) }, doubt: None }
+        Point {
+            size,
+            spread: Spread {
+                low: value * (1.0 - width),
+                median: value,
+                high: value * (1.0 + width),
+            },
+            doubt: None,
+        }
     }
 
     #[test]
     fn a_plot_has_every_curve_and_nothing_from_outside() {
-        let curve = |subject, factor: f64| Curve { subject, points: vec![point(10, factor, 0.0), point(5_000, 3.0 * factor, 0.0)] };
-        let subjects = [Subject::Model(Model::Pool), Subject::Model(Model::Process), Subject::Bare, Subject::Compared];
-        let text = svg("a plot", "µs", &subjects.map(|subject| curve(subject, 2.0)), "127.0.0.1:6667").unwrap();
+        let curve = |subject, factor: f64| Curve {
+            subject,
+            points: vec![point(10, factor, 0.0), point(5_000, 3.0 * factor, 0.0)],
+        };
+        let subjects = [
+            Subject::Model(Model::Pool),
+            Subject::Model(Model::Process),
+            Subject::Bare,
+            Subject::Compared,
+        ];
+        let text =
+            svg("a plot", "µs", &subjects.map(|subject| curve(subject, 2.0)), "127.0.0.1:6667")
+                .unwrap();
         for subject in subjects {
             let name = if subject == Subject::Compared { "127.0.0.1:6667" } else { subject.text() };
             assert!(text.contains(&hex(color_of(subject))) && text.contains(name), "{name}");
         }
         assert!(["connections", "µs", "5,000"].iter().all(|part| text.contains(part)), "{text}");
-        assert!(text.starts_with("<svg viewBox") && text.trim_end().ends_with("</svg>") && !text.contains("http"));
+        assert!(
+            text.starts_with("<svg viewBox")
+                && text.trim_end().ends_with("</svg>")
+                && !text.contains("http")
+        );
     }
 
     #[test]
     fn the_spread_of_the_samples_is_drawn() {
         let lines = |width: f64| {
-            let curve = Curve { subject: Subject::Model(Model::Pool), points: vec![point(10, 4.0, width), point(100, 9.0, width)] };
+            let curve = Curve {
+                subject: Subject::Model(Model::Pool),
+                points: vec![point(10, 4.0, width), point(100, 9.0, width)],
+            };
             svg("", "ms", &[curve], "").unwrap().matches("<polyline").count()
         };
         assert_eq!(lines(0.2), lines(0.0) + 6, "a line and two ends at each of two points");
@@ -230,9 +291,15 @@ mod tests {
     #[test]
     fn names_that_do_not_fit_go_to_a_second_row() {
         let curve = |subject| Curve { subject, points: vec![point(10, 1.0, 0.0)] };
-        let all = Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared]);
+        let all =
+            Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared]);
         let names = legend(&all.map(curve).collect::<Vec<_>>(), "127.0.0.1:6667");
-        assert!(names.iter().all(|(_, name, (x, _))| x + 44 + LETTER * name.len() as i32 <= SIZE.0 as i32), "{names:?}");
+        assert!(
+            names
+                .iter()
+                .all(|(_, name, (x, _))| x + 44 + LETTER * name.len() as i32 <= SIZE.0 as i32),
+            "{names:?}"
+        );
         assert_eq!((names[0].2.1, names[4].2.1), (0, 1));
     }
 
@@ -245,17 +312,27 @@ mod tests {
 
     #[test]
     fn a_doubtful_point_is_hollow() {
-        let sound = |subject| Curve { subject, points: vec![point(10, 1.0, 0.0), point(100, 2.0, 0.0)] };
-        for model in Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared]) {
+        let sound =
+            |subject| Curve { subject, points: vec![point(10, 1.0, 0.0), point(100, 2.0, 0.0)] };
+        for model in
+            Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared])
+        {
             let mut doubtful = sound(model);
             doubtful.points[1].doubt = Some("why".into());
-            assert_ne!(svg("", "ms", &[sound(model)], ""), svg("", "ms", &[doubtful], ""), "{}", model.text());
+            assert_ne!(
+                svg("", "ms", &[sound(model)], ""),
+                svg("", "ms", &[doubtful], ""),
+                "{}",
+                model.text()
+            );
         }
     }
 
     #[test]
     fn ticks_are_few_and_within() {
-        for (low, high) in [(0.9, 1.1), (0.001, 5_000.0), (3.0, 30.0), (1.0, 250.0), (40.0, 40_000.0)] {
+        for (low, high) in
+            [(0.9, 1.1), (0.001, 5_000.0), (3.0, 30.0), (1.0, 250.0), (40.0, 40_000.0)]
+        {
             let (low, high) = span(&[low, high], SPAN_MIN).unwrap();
             assert!(high / low >= SPAN_MIN * 0.99);
             let ticks = ticks((low, high));

@@ -1,4 +1,5 @@
-//! The results as a table for people, and as JSON and CSV for programs. Where a cell has several samples, its number is their median.
+//! The results as a table for people, and as JSON and CSV for programs. Where a cell has several
+//! samples, its number is their median.
 
 use super::compared::{WAIT_CAUSES, waits};
 use super::measure::Outcome;
@@ -80,7 +81,11 @@ impl Format {
             Format::Json => row.json().to_string(),
             Format::Csv => {
                 let json = row.json();
-                row.sides.iter().map(|(side, _)| csv_of(&json, side.key())).collect::<Vec<_>>().join("\n")
+                row.sides
+                    .iter()
+                    .map(|(side, _)| csv_of(&json, side.key()))
+                    .collect::<Vec<_>>()
+                    .join("\n")
             }
         }
     }
@@ -89,7 +94,10 @@ impl Format {
 impl Row {
     /// Its name, which no other row has.
     pub fn name(&self) -> String {
-        let number = self.size.map(|size| size.to_string()).or(self.workers.map(|workers| workers.to_string()));
+        let number = self
+            .size
+            .map(|size| size.to_string())
+            .or(self.workers.map(|workers| workers.to_string()));
         number.map_or(self.shape.name.into(), |number| format!("{}-{number}", self.shape.name))
     }
 
@@ -100,12 +108,13 @@ impl Row {
 
     /// Whether everything that was tried could be measured and was without a fault.
     pub fn is_clean(&self) -> bool {
-        let has_failed = self.missing.iter().any(|(_, missing)| matches!(missing, Missing::Failed(_)));
+        let has_failed =
+            self.missing.iter().any(|(_, missing)| matches!(missing, Missing::Failed(_)));
         !has_failed && self.sides.iter().all(|(_, outcome)| outcome.is_clean())
     }
 
-    /// The outcome that the row is about, and that of the bare broadcaster, which had the same load in turn with it. In a comparison of models
-    /// the two are not compared slice by slice.
+    /// The outcome that the row is about, and that of the bare broadcaster, which had the same load
+    /// in turn with it. In a comparison of models the two are not compared slice by slice.
     fn server_and_bare(&self) -> Option<(&Outcome, &Outcome)> {
         let (first, others) = self.sides.split_first().filter(|_| self.size.is_none())?;
         Some((&first.1, &others.iter().find(|(side, _)| *side == Subject::Bare)?.1))
@@ -117,7 +126,8 @@ impl Row {
     pub fn times_cpu(&self) -> Option<f64> {
         let (server, bare) = self.server_and_bare()?;
         if server.units == 0 {
-            return Some(server.server_share? / bare.server_share?).filter(|times| times.is_finite());
+            return Some(server.server_share? / bare.server_share?)
+                .filter(|times| times.is_finite());
         }
         server.times_cpu_of(bare)
     }
@@ -138,25 +148,42 @@ impl Row {
         let mut lines = if self.size.is_some() { vec![title.clone()] } else { Vec::new() };
         for (place, (side, outcome)) in self.sides.iter().enumerate() {
             let is_title = place == 0 && self.size.is_none();
-            lines.push(self.line(&if is_title { title.clone() } else { format!("  {}", side.text()) }, outcome));
+            lines.push(self.line(
+                &if is_title { title.clone() } else { format!("  {}", side.text()) },
+                outcome,
+            ));
         }
         if let Some(first) = lines.first_mut().filter(|_| self.server_and_bare().is_some()) {
             first.push_str(&self.times_text());
         }
-        lines.extend(self.missing.iter().map(|(side, missing)| format!("  {:22}{}", side.text(), missing.text())));
+        lines.extend(
+            self.missing
+                .iter()
+                .map(|(side, missing)| format!("  {:22}{}", side.text(), missing.text())),
+        );
         lines.join("\n")
     }
 
     fn times_text(&self) -> String {
-        let Some(times) = self.times_cpu() else { return "   no number of times a bare broadcaster, which used none".into() };
-        let p99 = self.times_p99().map_or(String::new(), |times| format!(" (its p99: {times:.2} times)"));
+        let Some(times) = self.times_cpu() else {
+            return "   no number of times a bare broadcaster, which used none".into();
+        };
+        let p99 =
+            self.times_p99().map_or(String::new(), |times| format!(" (its p99: {times:.2} times)"));
         format!("   {times:.2} times a bare broadcaster{p99}")
     }
 
     fn line(&self, name: &str, outcome: &Outcome) -> String {
-        let or_dash = |value: Option<f64>, digits: usize| value.map_or("-".into(), |value| format!("{value:.digits$}"));
-        let ms = |quantile| outcome.latency_ms(quantile).map_or("-".into(), |ms| format!("{ms:.*}", if ms < 10.0 { 3 } else { 1 }));
-        let unit = if outcome.units == 0 { "-".into() } else { format!("{:.0}", outcome.per_second) };
+        let or_dash = |value: Option<f64>, digits: usize| {
+            value.map_or("-".into(), |value| format!("{value:.digits$}"))
+        };
+        let ms = |quantile| {
+            outcome
+                .latency_ms(quantile)
+                .map_or("-".into(), |ms| format!("{ms:.*}", if ms < 10.0 { 3 } else { 1 }))
+        };
+        let unit =
+            if outcome.units == 0 { "-".into() } else { format!("{:.0}", outcome.per_second) };
         format!(
             "{name:24}{:>7} {unit:>15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>11} {:>7} {:>10}",
             outcome.connections,
@@ -176,16 +203,21 @@ impl Row {
         )
     }
 
-    /// The memory of a connection; `None` if so few are connected that the memory that the server uses anyway hides it. Models differ by so
-    /// much that it shows with fewer connections.
+    /// The memory of a connection; `None` if so few are connected that the memory that the server
+    /// uses anyway hides it. Models differ by so much that it shows with fewer connections.
     pub fn memory_of(&self, kib_per_connection: Option<f64>) -> Option<f64> {
-        let size_min = if self.size.is_some() { CONNECTIONS_MIN_OF_MODELS } else { CONNECTIONS_MIN };
+        let size_min =
+            if self.size.is_some() { CONNECTIONS_MIN_OF_MODELS } else { CONNECTIONS_MIN };
         kib_per_connection.filter(|_| self.shape.connections() >= size_min)
     }
 
     fn json(&self) -> Value {
-        let sides = self.sides.iter().map(|(side, outcome)| (side.key().to_owned(), json_of(outcome)));
-        let missing = self.missing.iter().map(|(side, missing)| (side.key().to_owned(), json!({ "missing": missing.text() })));
+        let sides =
+            self.sides.iter().map(|(side, outcome)| (side.key().to_owned(), json_of(outcome)));
+        let missing = self
+            .missing
+            .iter()
+            .map(|(side, missing)| (side.key().to_owned(), json!({ "missing": missing.text() })));
         let mut row = serde_json::Map::from_iter(sides.chain(missing));
         row.insert("row".into(), self.name().into());
         row.insert("workers".into(), json!(self.workers));
@@ -198,7 +230,9 @@ impl Row {
 
 /// A share of a core in percent, with more digits for the few hundredths that an idle server uses.
 pub fn percent(share: Option<f64>) -> String {
-    share.map_or("-".into(), |share| format!("{:.*}", if share < 0.1 { 2 } else { 0 }, share * 100.0))
+    share.map_or("-".into(), |share| {
+        format!("{:.*}", if share < 0.1 { 2 } else { 0 }, share * 100.0)
+    })
 }
 
 fn json_of(outcome: &Outcome) -> Value {
@@ -239,7 +273,8 @@ fn json_of(outcome: &Outcome) -> Value {
 
 /// The columns of CSV: members of the row's object, of its shape, and of a side's object.
 const CSV_OF_ROW: [&str; 4] = ["row", "workers", "times_bare_cpu", "times_bare_p99"];
-const CSV_OF_SHAPE: [&str; 8] = ["clients", "rooms", "senders", "bytes", "traffic", "idle", "churn", "udp"];
+const CSV_OF_SHAPE: [&str; 8] =
+    ["clients", "rooms", "senders", "bytes", "traffic", "idle", "churn", "udp"];
 const CSV_OF_SIDE: [&str; 27] = [
     "connections",
     "units",
@@ -271,16 +306,27 @@ const CSV_OF_SIDE: [&str; 27] = [
 ];
 
 fn csv_head() -> String {
-    ["side"].iter().chain(&CSV_OF_ROW).chain(&CSV_OF_SHAPE).chain(&CSV_OF_SIDE).copied().collect::<Vec<_>>().join(",")
+    ["side"]
+        .iter()
+        .chain(&CSV_OF_ROW)
+        .chain(&CSV_OF_SHAPE)
+        .chain(&CSV_OF_SIDE)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn csv_of(row: &Value, side: &str) -> String {
     let cells = CSV_OF_ROW.iter().map(|name| &row[name]);
-    let cells = cells.chain(CSV_OF_SHAPE.iter().map(|name| &row["shape"][name])).chain(CSV_OF_SIDE.iter().map(|name| &row[side][name]));
+    let cells = cells
+        .chain(CSV_OF_SHAPE.iter().map(|name| &row["shape"][name]))
+        .chain(CSV_OF_SIDE.iter().map(|name| &row[side][name]));
     let text = |value: &Value| match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Object(object) => object.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        Value::Object(object) => {
+            object.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        }
         other => other.to_string(),
     };
     [side.to_owned()].into_iter().chain(cells.map(text)).collect::<Vec<_>>().join(",")
@@ -289,10 +335,20 @@ fn csv_of(row: &Value, side: &str) -> String {
 /// What a reader should know before trusting the rows.
 pub fn remarks(rows: &[Row]) -> Vec<String> {
     let mut remarks = Vec::new();
-    let sides =
-        || rows.iter().flat_map(|row| row.sides.iter().map(|(side, outcome)| (format!("{} ({})", row.name(), side.key()), outcome)));
-    let named =
-        |is_so: fn(&Outcome) -> bool| sides().filter(|(_, outcome)| is_so(outcome)).map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+    let sides = || {
+        rows.iter().flat_map(|row| {
+            row.sides
+                .iter()
+                .map(|(side, outcome)| (format!("{} ({})", row.name(), side.key()), outcome))
+        })
+    };
+    let named = |is_so: fn(&Outcome) -> bool| {
+        sides()
+            .filter(|(_, outcome)| is_so(outcome))
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let limited = named(Outcome::is_limited_by_generator);
     if !limited.is_empty() {
         remarks.push(format!("warning: the load generator was the limit in {limited}: the server could have delivered more per second"));
@@ -303,10 +359,14 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
     }
     for (name, outcome) in sides() {
         if let Some(share) = outcome.rate_share.filter(|_| outcome.missed_its_rate()) {
-            remarks.push(format!("{name}: only {:.0} % of the rate that was asked for was kept", share * 100.0));
+            remarks.push(format!(
+                "{name}: only {:.0} % of the rate that was asked for was kept",
+                share * 100.0
+            ));
         }
         if outcome.dropped > 0 {
-            remarks.push(format!("{name}: {} connections were ended by the server", outcome.dropped));
+            remarks
+                .push(format!("{name}: {} connections were ended by the server", outcome.dropped));
         }
         remarks.extend(outcome.complaints.iter().map(|complaint| format!("{name}: {complaint}")));
     }
@@ -322,12 +382,18 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
     remarks
 }
 
-/// What idle connections cost the clients that speak, relative to the bare broadcaster, from two rows that differ only in the idle connections.
+/// What idle connections cost the clients that speak, relative to the bare broadcaster, from two
+/// rows that differ only in the idle connections.
 fn price_of_idle(crowded: &Row, rows: &[Row]) -> Option<String> {
     let (idle, unnamed) = (crowded.shape.idle, |shape: Shape| Shape { name: "", idle: 0, ..shape });
-    let is_alone = |row: &&Row| row.shape.idle == 0 && unnamed(row.shape) == unnamed(crowded.shape) && row.workers == crowded.workers;
+    let is_alone = |row: &&Row| {
+        row.shape.idle == 0
+            && unnamed(row.shape) == unnamed(crowded.shape)
+            && row.workers == crowded.workers
+    };
     let alone = rows.iter().find(is_alone).filter(|_| idle > 0)?;
-    let ((own, bare), (own_alone, bare_alone)) = (crowded.server_and_bare()?, alone.server_and_bare()?);
+    let ((own, bare), (own_alone, bare_alone)) =
+        (crowded.server_and_bare()?, alone.server_and_bare()?);
     let own = own.cpu_micros? / own_alone.cpu_micros?;
     let bare = bare.cpu_micros? / bare_alone.cpu_micros?;
     let (name, other) = (crowded.name(), alone.name());

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// A line that some member has not read after this time, in ns, no longer counts in a window: it may be lost, and the load goes on.
+/// A line that some member has not read after this time, in ns, no longer counts in a window: it
+/// may be lost, and the load goes on.
 const WINDOW_NANOS_MAX: u64 = 2_000_000_000;
 
 /// One sender.
@@ -37,8 +38,23 @@ struct Flight {
 
 impl Sender {
     /// A sender that has said nothing yet.
-    pub fn new(client: usize, room: usize, place: usize, prefix: Vec<u8>, hearers: usize) -> Sender {
-        Sender { client, room, place, prefix, head: Vec::new(), hearers: hearers as u32, first: 0, flights: VecDeque::new() }
+    pub fn new(
+        client: usize,
+        room: usize,
+        place: usize,
+        prefix: Vec<u8>,
+        hearers: usize,
+    ) -> Sender {
+        Sender {
+            client,
+            room,
+            place,
+            prefix,
+            head: Vec::new(),
+            hearers: hearers as u32,
+            first: 0,
+            flights: VecDeque::new(),
+        }
     }
 
     /// How many lines it has said.
@@ -55,8 +71,8 @@ impl Sender {
         number
     }
 
-    /// A member has read one of its lines. Returns how long the line was in flight; `None` if all members had it already or count as having lost
-    /// it.
+    /// A member has read one of its lines. Returns how long the line was in flight; `None` if all
+    /// members had it already or count as having lost it.
     pub fn heard(&mut self, number: u32, now: u64) -> Option<u64> {
         let flight = self.flights.get_mut(number.checked_sub(self.first)? as usize)?;
         flight.waiting = flight.waiting.saturating_sub(1);
@@ -131,6 +147,10 @@ mod tests {
         sender.say(10);
         assert_eq!(sender.free(1, 10 + WINDOW_NANOS_MAX), 0);
         assert_eq!(sender.free(1, 11 + WINDOW_NANOS_MAX), 1);
-        assert_eq!(sender.heard(2, 20 + WINDOW_NANOS_MAX), Some(10 + WINDOW_NANOS_MAX), "and if it comes, its time is told");
+        assert_eq!(
+            sender.heard(2, 20 + WINDOW_NANOS_MAX),
+            Some(10 + WINDOW_NANOS_MAX),
+            "and if it comes, its time is told"
+        );
     }
 }

@@ -34,9 +34,11 @@ pub struct Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Traffic {
-    /// A closed loop: each sender keeps this many lines in flight. A line is in flight until every member has read it.
+    /// A closed loop: each sender keeps this many lines in flight. A line is in flight until every
+    /// member has read it.
     Window(usize),
-    /// An open loop: this many lines per second, all senders together, whether or not earlier lines have arrived.
+    /// An open loop: this many lines per second, all senders together, whether or not earlier lines
+    /// have arrived.
     Rate(f64),
     /// All clients connect and log in, 256 at a time, and leave again, over and over.
     Storm,
@@ -53,21 +55,42 @@ pub struct Preset {
     pub shape: Shape,
 }
 
-const ROOM: Shape =
-    Shape { name: "custom", clients: 100, rooms: 1, senders: 4, bytes: 100, traffic: Traffic::Window(8), idle: 0, churn: 0.0, udp: false };
+const ROOM: Shape = Shape {
+    name: "custom",
+    clients: 100,
+    rooms: 1,
+    senders: 4,
+    bytes: 100,
+    traffic: Traffic::Window(8),
+    idle: 0,
+    churn: 0.0,
+    udp: false,
+};
 
 /// All presets, in the order of the table that is printed without arguments.
 pub const PRESETS: [Preset; 11] = [
-    Preset { about: "a room of 10: the cost of a line in a small room", shape: Shape { name: "room-10", clients: 10, ..ROOM } },
+    Preset {
+        about: "a room of 10: the cost of a line in a small room",
+        shape: Shape { name: "room-10", clients: 10, ..ROOM },
+    },
     Preset { about: "a room of 100", shape: Shape { name: "room-100", ..ROOM } },
     Preset { about: "a room of 1,000", shape: Shape { name: "room-1000", clients: 1_000, ..ROOM } },
-    Preset { about: "100 rooms of 10", shape: Shape { name: "rooms-100x10", clients: 1_000, rooms: 100, ..ROOM } },
+    Preset {
+        about: "100 rooms of 10",
+        shape: Shape { name: "rooms-100x10", clients: 1_000, rooms: 100, ..ROOM },
+    },
     Preset {
         about: "one line in flight to a room of 100: no line shares a send or a wake-up with another",
         shape: Shape { name: "one-line", senders: 1, traffic: Traffic::Window(1), ..ROOM },
     },
-    Preset { about: "200 lines per second to a room of 100", shape: Shape { name: "paced", traffic: Traffic::Rate(200.0), ..ROOM } },
-    Preset { about: "a room of 100 beside 5,000 clients that say nothing", shape: Shape { name: "crowd", idle: 5_000, ..ROOM } },
+    Preset {
+        about: "200 lines per second to a room of 100",
+        shape: Shape { name: "paced", traffic: Traffic::Rate(200.0), ..ROOM },
+    },
+    Preset {
+        about: "a room of 100 beside 5,000 clients that say nothing",
+        shape: Shape { name: "crowd", idle: 5_000, ..ROOM },
+    },
     Preset {
         about: "a paced room of 100 where 50 clients per second come and go",
         shape: Shape { name: "churn", churn: 50.0, traffic: Traffic::Rate(200.0), ..ROOM },
@@ -75,11 +98,25 @@ pub const PRESETS: [Preset; 11] = [
     Preset { about: "a room of 100 over UDP", shape: Shape { name: "udp", udp: true, ..ROOM } },
     Preset {
         about: "1,000 clients in rooms of 10 connect and log in, 256 at a time (measured), and leave again (not measured)",
-        shape: Shape { name: "storm", clients: 1_000, rooms: 100, senders: 0, traffic: Traffic::Storm, ..ROOM },
+        shape: Shape {
+            name: "storm",
+            clients: 1_000,
+            rooms: 100,
+            senders: 0,
+            traffic: Traffic::Storm,
+            ..ROOM
+        },
     },
     Preset {
         about: "1,000 clients that say nothing, some in the middle of a line",
-        shape: Shape { name: "idle", clients: 1_000, rooms: 100, senders: 0, traffic: Traffic::Quiet, ..ROOM },
+        shape: Shape {
+            name: "idle",
+            clients: 1_000,
+            rooms: 100,
+            senders: 0,
+            traffic: Traffic::Quiet,
+            ..ROOM
+        },
     },
 ];
 
@@ -121,13 +158,22 @@ impl Shape {
             ));
         }
         if self.has_lines() && self.senders > smallest {
-            return Err(format!("--senders {} is more than a room of {smallest} has: give fewer, or more --clients", self.senders));
+            return Err(format!(
+                "--senders {} is more than a room of {smallest} has: give fewer, or more --clients",
+                self.senders
+            ));
         }
         if self.senders * self.rooms > usize::from(u16::MAX) {
-            return Err(format!("{} senders in all are more than the lines can name: at most {}", self.senders * self.rooms, u16::MAX));
+            return Err(format!(
+                "{} senders in all are more than the lines can name: at most {}",
+                self.senders * self.rooms,
+                u16::MAX
+            ));
         }
         if self.traffic == Traffic::Storm && self.idle > 0 {
-            return Err("in a storm everybody leaves: --idle goes with --window, --rate or --quiet".into());
+            return Err(
+                "in a storm everybody leaves: --idle goes with --window, --rate or --quiet".into(),
+            );
         }
         if !self.has_lines() && self.churn > 0.0 {
             return Err("--churn needs lines to be said: give --window or --rate".into());

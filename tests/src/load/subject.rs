@@ -1,4 +1,5 @@
-//! What is put under load, by name: a server, one of the models that forkchat can run in, the bare broadcaster, or another chat server.
+//! What is put under load, by name: a server, one of the models that forkchat can run in, the bare
+//! broadcaster, or another chat server.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -65,7 +66,9 @@ impl Model {
             Model::Pool => {
                 "you have no reason for another model: it is the default, and its number of processes and threads stays the same"
             }
-            Model::Threads => "you want the code for one client to read from top to bottom, with calls that block",
+            Model::Threads => {
+                "you want the code for one client to read from top to bottom, with calls that block"
+            }
             Model::Process => {
                 "you want to limit, account, trace or kill the process of a single client; no process touches another one's memory"
             }
@@ -75,11 +78,15 @@ impl Model {
     /// What speaks against the model by its design, which no load shows.
     pub fn choose_not_if(self) -> &'static str {
         match self {
-            Model::Pool => "you add code that may block: all clients of the worker would wait for it",
+            Model::Pool => {
+                "you add code that may block: all clients of the worker would wait for it"
+            }
             Model::Threads => {
                 "stacks and wake-ups are scarce: each client has two threads, and threads stay in their pool after clients have left"
             }
-            Model::Process => "the chat's state is large or changes often: each process has a copy of it",
+            Model::Process => {
+                "the chat's state is large or changes often: each process has a copy of it"
+            }
         }
     }
 

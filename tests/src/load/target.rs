@@ -1,10 +1,13 @@
-//! What is put under load: a server that this program starts, the bare broadcaster, or a server that runs already.
+//! What is put under load: a server that this program starts, the bare broadcaster, or a server
+//! that runs already.
 
 use super::broadcaster::Fault;
 use super::dialect::Dialect;
 use super::options::{Options, Other};
 use super::subject::Model;
-use crate::processes::{Memory, cpu_of, cpu_of_ended_children, family_of, listener_of, memory_of, name_of, threads_of};
+use crate::processes::{
+    Memory, cpu_of, cpu_of_ended_children, family_of, listener_of, memory_of, name_of, threads_of,
+};
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -24,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CAPACITY_PATIENCE: Duration = Duration::from_secs(2);
 /// At most this many of a server's warnings are reported.
 const COMPLAINTS_MAX: usize = 5;
-/// The data directory of a server that this program starts: this name and the pid of this program, in the directory for temporary files.
+/// The data directory of a server that this program starts: this name and the pid of this program,
+/// in the directory for temporary files.
 const DATA_DIR: &str = "forkchat-load-";
 /// The first argument with which this program runs another program that ends when this one ends.
 pub const RUN_UNTIL_PARENT_ENDS: &str = "run-until-parent-ends";
@@ -49,7 +53,8 @@ pub struct Target {
     seen: Option<Pid>,
     /// Whether it makes faults on request.
     makes_faults: bool,
-    /// Its journal, once it is known, so that the names of thousands of processes are not read each time.
+    /// Its journal, once it is known, so that the names of thousands of processes are not read each
+    /// time.
     journal: Cell<Option<Pid>>,
 }
 
@@ -98,7 +103,14 @@ impl Target {
     pub fn forkchat(options: &Options, start: Start) -> Result<Target, String> {
         forget_the_dead(DATA_DIR);
         let data_dir = std::env::temp_dir().join(format!("{DATA_DIR}{}", std::process::id()));
-        let mut arguments = vec!["--tcp", "127.0.0.1:0", "--udp", if start.udp { "127.0.0.1:0" } else { "off" }, "--rate-limit", "off"];
+        let mut arguments = vec![
+            "--tcp",
+            "127.0.0.1:0",
+            "--udp",
+            if start.udp { "127.0.0.1:0" } else { "off" },
+            "--rate-limit",
+            "off",
+        ];
         let workers = start.workers.map(|workers| workers.to_string());
         if let Some(workers) = &workers {
             arguments.extend(["--workers", workers]);
@@ -107,8 +119,14 @@ impl Target {
             arguments.extend(["--model", model.name()]);
         }
         let mut command = until_we_end(&options.server()?)?;
-        command.args(arguments).arg("--data-dir").arg(&data_dir).args(&options.server_arguments).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
+        command
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .args(&options.server_arguments)
+            .stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
         let said = listen(child.stderr.take());
         Target::of(Process { child, said, data_dir: Some(data_dir) }, Dialect::Lines, start.udp)
     }
@@ -117,7 +135,10 @@ impl Target {
     pub fn bare(fault: Option<Fault>) -> Result<Target, String> {
         let mut command = until_we_end(&this_program()?)?;
         command.arg(BE_BROADCASTER).args(fault.map(|fault| format!("{fault:?}").to_lowercase()));
-        let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| format!("cannot start the bare broadcaster: {error}"))?;
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start the bare broadcaster: {error}"))?;
         let said = listen(child.stdout.take());
         let target = Target::of(Process { child, said, data_dir: None }, Dialect::Bare, true)?;
         Ok(Target { makes_faults: fault.is_some(), ..target })
@@ -137,9 +158,15 @@ impl Target {
         }
     }
 
-    /// Another chat server. If it runs on this machine and its process can be seen, its CPU time and memory are known.
+    /// Another chat server. If it runs on this machine and its process can be seen, its CPU time
+    /// and memory are known.
     pub fn compared(other: Other) -> Target {
-        Target { dialect: other.dialect, is_elsewhere: true, seen: listener_of(other.address), ..Target::running(other.address) }
+        Target {
+            dialect: other.dialect,
+            is_elsewhere: true,
+            seen: listener_of(other.address),
+            ..Target::running(other.address)
+        }
     }
 
     fn of(process: Process, dialect: Dialect, has_udp: bool) -> Result<Target, String> {
@@ -164,8 +191,12 @@ impl Target {
     fn hear_address(&mut self, head: &str) -> Result<SocketAddr, String> {
         let Some(process) = &self.process else { return Err("not ours to ask".into()) };
         let (deadline, mut said) = (Instant::now() + PATIENCE, String::new());
-        while let Ok(line) = process.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if let Some(address) = line.split_once(head).and_then(|(_, rest)| rest.trim().parse().ok()) {
+        while let Ok(line) =
+            process.said.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            if let Some(address) =
+                line.split_once(head).and_then(|(_, rest)| rest.trim().parse().ok())
+            {
                 return Ok(address);
             }
             said.push_str(&line);
@@ -174,7 +205,8 @@ impl Target {
         Err(format!("the server did not start; it said:\n{said}"))
     }
 
-    /// How many connections a server of ours takes, as it logs at its start. To be called once, right after the start.
+    /// How many connections a server of ours takes, as it logs at its start. To be called once,
+    /// right after the start.
     pub fn capacity(&self) -> Option<Capacity> {
         let said = &self.process.as_ref().filter(|_| self.dialect == Dialect::Lines)?.said;
         let (deadline, mut because) = (Instant::now() + CAPACITY_PATIENCE, None);
@@ -189,7 +221,8 @@ impl Target {
 
     /// Its processes, if they can be seen.
     fn pids(&self) -> Option<Vec<Pid>> {
-        let own = self.process.as_ref().map(|process| Pid::from_raw(process.child.id().cast_signed()));
+        let own =
+            self.process.as_ref().map(|process| Pid::from_raw(process.child.id().cast_signed()));
         own.or(self.seen).map(family_of)
     }
 
@@ -207,7 +240,8 @@ impl Target {
 
     fn journal_of(&self, pids: &[Pid]) -> Option<Pid> {
         let is_journal = |pid: &Pid| name_of(*pid) == "journal";
-        let journal = self.journal.get().filter(is_journal).or_else(|| pids.iter().copied().find(is_journal));
+        let journal =
+            self.journal.get().filter(is_journal).or_else(|| pids.iter().copied().find(is_journal));
         self.journal.set(journal);
         journal
     }
@@ -224,22 +258,38 @@ impl Target {
         Some(self.pids()?.into_iter().map(memory_of).sum())
     }
 
-    /// How many processes it has and how many threads these have, first ones included, if that can be seen.
+    /// How many processes it has and how many threads these have, first ones included, if that can
+    /// be seen.
     pub fn census(&self) -> Option<(usize, usize)> {
         let pids = self.pids()?;
         Some((pids.len(), pids.into_iter().map(|pid| threads_of(pid).len()).sum()))
     }
 
-    /// Ends it. Returns a server's warnings and, if the bare broadcaster made faults on request, their number.
+    /// Ends it. Returns a server's warnings and, if the bare broadcaster made faults on request,
+    /// their number.
     pub fn end(mut self) -> (Vec<String>, Option<u64>) {
         let Some(process) = self.process.as_mut() else { return (Vec::new(), None) };
-        // The bare broadcaster ends with its standard input, the server with a signal when it is dropped.
+        // The bare broadcaster ends with its standard input, the server with a signal when it is
+        // dropped.
         drop(process.child.stdin.take());
         match self.dialect {
-            Dialect::Lines => (process.said.try_iter().filter(|line| is_complaint(line)).take(COMPLAINTS_MAX).collect(), None),
-            Dialect::Bare if self.makes_faults => {
-                (Vec::new(), process.said.recv_timeout(PATIENCE).ok().and_then(|line| line.strip_prefix("faults ")?.parse().ok()))
-            }
+            Dialect::Lines => (
+                process
+                    .said
+                    .try_iter()
+                    .filter(|line| is_complaint(line))
+                    .take(COMPLAINTS_MAX)
+                    .collect(),
+                None,
+            ),
+            Dialect::Bare if self.makes_faults => (
+                Vec::new(),
+                process
+                    .said
+                    .recv_timeout(PATIENCE)
+                    .ok()
+                    .and_then(|line| line.strip_prefix("faults ")?.parse().ok()),
+            ),
             _ => (Vec::new(), None),
         }
     }
@@ -288,8 +338,12 @@ fn is_complaint(line: &str) -> bool {
     line.contains(" as pid ")
 }
 
-/// Runs a program in place of this one. The program ends when its parent ends. Returns only if that fails.
-pub fn run_until_parent_ends(parent: Option<&str>, mut command: impl Iterator<Item = std::ffi::OsString>) -> String {
+/// Runs a program in place of this one. The program ends when its parent ends. Returns only if that
+/// fails.
+pub fn run_until_parent_ends(
+    parent: Option<&str>,
+    mut command: impl Iterator<Item = std::ffi::OsString>,
+) -> String {
     let Some(program) = command.next() else { return "no program to run".into() };
     if let Err(errno) = set_pdeathsig(Signal::SIGTERM) {
         return format!("cannot ask to be told of the parent's end: {errno}");
@@ -304,7 +358,12 @@ pub fn run_until_parent_ends(parent: Option<&str>, mut command: impl Iterator<It
 /// A command that ends when this program ends, even if it is killed.
 pub fn until_we_end(program: &Path) -> Result<Command, String> {
     let mut command = Command::new(this_program()?);
-    command.arg(RUN_UNTIL_PARENT_ENDS).arg(std::process::id().to_string()).arg(program).stdin(Stdio::piped()).stdout(Stdio::null());
+    command
+        .arg(RUN_UNTIL_PARENT_ENDS)
+        .arg(std::process::id().to_string())
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
     Ok(command)
 }
 
@@ -332,7 +391,12 @@ mod tests {
 
     #[test]
     fn a_server_says_how_many_it_takes() {
-        assert_eq!(capacity_in("2026-11-21T16:23:29.627Z supervisor: 2 workers, at most 18932 connections"), Some(18_932));
+        assert_eq!(
+            capacity_in(
+                "2026-11-21T16:23:29.627Z supervisor: 2 workers, at most 18932 connections"
+            ),
+            Some(18_932)
+        );
         assert_eq!(capacity_in("supervisor: listening on tcp 127.0.0.1:46721"), None);
         assert_eq!(capacity_in("at most many connections"), None);
         let line = "2026-11-21T16:23:29.627Z supervisor: model pool; as many connections as the limit on open files (ulimit -Hn) allows";

@@ -1,11 +1,12 @@
-//! Which of a server's processes serves which client, seen from outside: a process holds a socket, the kernel's table of connections names
-//! the socket's peer, and the peer is a client's port.
+//! Which of a server's processes serves which client, seen from outside: a process holds a socket,
+//! the kernel's table of connections names the socket's peer, and the peer is a client's port.
 
 use crate::processes::descriptors_of;
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
 
-/// By process, the ports of the clients that it serves. `server_port` is the port at which the server listens on the loopback.
+/// By process, the ports of the clients that it serves. `server_port` is the port at which the
+/// server listens on the loopback.
 /// Sources: proc_pid_fd(5); proc_pid_net(5), `tcp`.
 #[derive(Debug)]
 pub struct Connections(HashMap<String, u16>);

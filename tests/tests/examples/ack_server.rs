@@ -33,13 +33,24 @@ fn ack_server() {
     assert_eq!(example.errors, "", "{example}");
     // A thread receives, and another one answers.
     let of_threads = |verb: &str| -> Vec<&str> {
-        let lines = example.text.lines().filter_map(|line| line.split_once(": thread ")?.1.split_once(verb));
+        let lines = example
+            .text
+            .lines()
+            .filter_map(|line| line.split_once(": thread ")?.1.split_once(verb));
         lines.map(|(thread, _)| thread).collect()
     };
     let (receiving, answering) = (of_threads(" received "), of_threads(" answers "));
-    assert!(!answering.is_empty() && answering.iter().all(|thread| !receiving.contains(thread)), "{example}");
+    assert!(
+        !answering.is_empty() && answering.iter().all(|thread| !receiving.contains(thread)),
+        "{example}"
+    );
     // Those that accepted are children of the process that started them.
-    let started: Vec<_> = example.text.lines().filter_map(|line| line.split_once("as pid ")).map(|(_, pid)| pid).collect();
+    let started: Vec<_> = example
+        .text
+        .lines()
+        .filter_map(|line| line.split_once("as pid "))
+        .map(|(_, pid)| pid)
+        .collect();
     for line in example.text.lines().filter(|line| line.contains("accepted client ")) {
         let pid = line.split_once("pid ").unwrap().1.split_whitespace().next().unwrap();
         assert!(started.contains(&pid), "{example}");
@@ -91,8 +102,12 @@ fn an_ack_server_of_lines_answers_pythons_clients() {
     }
     let (example, address) = serve("ack_server", &["--lines"]);
     let answers = Python::start("two_quick_messages.py", address, &["gbk", "lines"]).finish();
-    assert_eq!(answers, ["sent".to_owned(), acknowledged("你好"), acknowledged("再见"), String::new()]);
-    interrupted(example, Signal::SIGTERM).said(&["SIGTERM came: the server ends", "; messages answered: 2;"]);
+    assert_eq!(
+        answers,
+        ["sent".to_owned(), acknowledged("你好"), acknowledged("再见"), String::new()]
+    );
+    interrupted(example, Signal::SIGTERM)
+        .said(&["SIGTERM came: the server ends", "; messages answered: 2;"]);
 }
 
 #[test]
@@ -112,7 +127,10 @@ fn an_ack_server_of_lines_frames_and_has_bounds() {
     for bytes in [4_097, 100_000] {
         long.send(&b"\xc3\xbc".repeat(bytes / 2 + 1));
         long.say("\nhere again");
-        assert_eq!(long.line().as_deref(), Some("refused: a line of more than 4096 bytes; send it in several"));
+        assert_eq!(
+            long.line().as_deref(),
+            Some("refused: a line of more than 4096 bytes; send it in several")
+        );
         assert_eq!(long.line(), Some(acknowledged("here again")));
     }
     long.say(&"x".repeat(4_096));
@@ -129,7 +147,8 @@ fn an_ack_server_of_lines_frames_and_has_bounds() {
         client.reads(&acknowledged(&format!("I am {number}")));
     }
     // All are connected when the server ends.
-    interrupted(example, Signal::SIGINT).said(&["SIGINT came: the server ends", "shown: clients accepted: 23 ("]);
+    interrupted(example, Signal::SIGINT)
+        .said(&["SIGINT came: the server ends", "shown: clients accepted: 23 ("]);
     assert!(many.iter_mut().all(|client| client.line().is_none()));
 }
 
@@ -138,8 +157,14 @@ fn an_ack_server_goes_on_without_a_killed_process() {
     let (example, address) = serve("ack_server", &["--lines", "--charset", "utf-8"]);
     let workers = children_of(example.pid());
     kill(workers[0], Signal::SIGKILL).expect("it is there");
-    let of_the_end = example.reads(&format!("(pid {}) was killed by signal 9; its clients are disconnected", workers[0]));
-    assert!(of_the_end.ends_with(&format!("; processes left: {}", workers.len() - 1)), "{of_the_end}");
+    let of_the_end = example.reads(&format!(
+        "(pid {}) was killed by signal 9; its clients are disconnected",
+        workers[0]
+    ));
+    assert!(
+        of_the_end.ends_with(&format!("; processes left: {}", workers.len() - 1)),
+        "{of_the_end}"
+    );
     if workers.len() == 1 {
         assert_eq!(example.finish().code, Some(1));
         return;
@@ -162,10 +187,20 @@ fn an_ack_server_on_a_taken_address_says_what_to_do() {
     let address = taken.local_addr().unwrap();
     let ended = Example::run("ack_server", &["--serve", &address.to_string()]);
     assert_eq!(ended.code, Some(1), "{ended}");
-    assert!(ended.errors.starts_with(&format!("Error: cannot listen on {address}: Address already in use")), "{ended}");
+    assert!(
+        ended
+            .errors
+            .starts_with(&format!("Error: cannot listen on {address}: Address already in use")),
+        "{ended}"
+    );
     assert!(ended.errors.contains("give another address after --serve"), "{ended}");
     drop(taken);
-    for wrong in [&["--serve", "nonsense"][..], &["nonsense"], &["--lines"], &["--serve", "--charset", "klingon"]] {
+    for wrong in [
+        &["--serve", "nonsense"][..],
+        &["nonsense"],
+        &["--lines"],
+        &["--serve", "--charset", "klingon"],
+    ] {
         assert_eq!(Example::run("ack_server", wrong).code, Some(2));
     }
     let help = Example::run("ack_server", &["--help"]);

@@ -25,12 +25,19 @@ fn bare_fork() {
     };
     let (parent, child) = (example.words("pid ")[1], example.behind("the child, pid ")[0]);
     let after_fork = pids("this line follows the fork");
-    assert!(after_fork.len() == 2 && after_fork.contains(&parent) && after_fork.contains(&child), "{example}");
+    assert!(
+        after_fork.len() == 2 && after_fork.contains(&parent) && after_fork.contains(&child),
+        "{example}"
+    );
     assert_eq!(pids("fork returned 0: "), [child], "{example}");
     assert_eq!(pids(&format!("fork returned {child}: ")), [parent], "{example}");
     assert_eq!(example.behind("its parent is pid "), [parent], "{example}");
     assert_eq!(pids("this line follows the child's exit"), [parent], "{example}");
     let out_of_the_loop = pids("out of the loop");
-    assert_eq!((out_of_the_loop.len(), out_of_the_loop.iter().collect::<HashSet<_>>().len()), (8, 8), "{example}");
+    assert_eq!(
+        (out_of_the_loop.len(), out_of_the_loop.iter().collect::<HashSet<_>>().len()),
+        (8, 8),
+        "{example}"
+    );
     assert_eq!(example.errors, "");
 }

@@ -5,7 +5,8 @@ fn clock_process() {
     let example = Example::run("clock_process", &[]);
     let sleeps_late = example.numbers_behind("shown: after 20 ticks the loop of sleeps was ")[0];
     let timer_late = example.numbers_behind("ms late, the timer ")[0];
-    // A sleep never takes less than it should, so the work adds up: 19 times 5 ms, when the last tick comes.
+    // A sleep never takes less than it should, so the work adds up: 19 times 5 ms, when the last
+    // tick comes.
     assert!(sleeps_late >= 19 * 5, "{example}");
     assert!(timer_late < sleeps_late, "{example}");
     example.said(&[
@@ -16,7 +17,8 @@ fn clock_process() {
         "shown: the timer",
     ]);
 
-    let (returned, ticks) = (example.numbers_behind(" returned "), example.numbers_behind("this is tick "));
+    let (returned, ticks) =
+        (example.numbers_behind(" returned "), example.numbers_behind("this is tick "));
     // The read after the long work.
     assert!(returned[3] >= 3, "{example}");
     let mut sum = 0;

@@ -7,7 +7,12 @@ use forkchat_tests::example::Example;
 fn what_cannot_be_done_is_said_in_a_sentence() {
     for (example, argument, code, why) in [
         ("echo_per_process", "--client=127.0.0.1:1", 1, "Error: cannot connect to 127.0.0.1:1: "),
-        ("daemon", "nonsense", 2, "error: invalid value 'nonsense' for '[TASK]'\n  [possible values: start, stop, restart]"),
+        (
+            "daemon",
+            "nonsense",
+            2,
+            "error: invalid value 'nonsense' for '[TASK]'\n  [possible values: start, stop, restart]",
+        ),
     ] {
         let ended = Example::run(example, &[argument]);
         assert_eq!(ended.code, Some(code), "{ended}");
@@ -17,6 +22,11 @@ fn what_cannot_be_done_is_said_in_a_sentence() {
         let ended = in_own_group(name, "/nowhere/at all".as_ref()).wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{errors}");
-        assert!(errors.starts_with(&format!("Error: cannot make the directory /nowhere/at all/forkchat-example-{name}-")), "{errors}");
+        assert!(
+            errors.starts_with(&format!(
+                "Error: cannot make the directory /nowhere/at all/forkchat-example-{name}-"
+            )),
+            "{errors}"
+        );
     }
 }

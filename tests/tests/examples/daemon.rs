@@ -1,13 +1,21 @@
 use forkchat_tests::example::{Ended, Example};
 
-/// The three lines that the example prints after a line about a process: its parent, its session, and the rest.
+/// The three lines that the example prints after a line about a process: its parent, its session,
+/// and the rest.
 fn surroundings(example: &Ended, of: &str) -> (u64, u64, String) {
-    let after = example.text.split_once(of).unwrap_or_else(|| panic!("{of:?} is missing in\n{example}")).1;
-    let texts = after.lines().skip(1).filter_map(|line| line.split_once(" s  pid ")?.1.split_once(' '));
+    let after =
+        example.text.split_once(of).unwrap_or_else(|| panic!("{of:?} is missing in\n{example}")).1;
+    let texts =
+        after.lines().skip(1).filter_map(|line| line.split_once(" s  pid ")?.1.split_once(' '));
     let lines: Vec<_> = texts.map(|(_, text)| text.trim()).take(3).collect();
-    let (parent, rest) = lines[0].strip_prefix("parent ").unwrap().split_once(", session ").unwrap();
+    let (parent, rest) =
+        lines[0].strip_prefix("parent ").unwrap().split_once(", session ").unwrap();
     let (session, directory) = rest.split_once(", ").unwrap();
-    (parent.parse().unwrap(), session.parse().unwrap(), format!("{directory}, {}, {}", lines[1], lines[2]))
+    (
+        parent.parse().unwrap(),
+        session.parse().unwrap(),
+        format!("{directory}, {}, {}", lines[1], lines[2]),
+    )
 }
 
 #[test]
@@ -31,13 +39,23 @@ fn daemon() {
         &format!("pid {second} ends:"),
         &format!("shown: 3 starts made 2 daemons, one after the other: pid {first}, {second}; is the pid file left? false"),
     ]);
-    assert_eq!(example.text.matches(" begins:").count(), 2, "a daemon that was refused never began: {example}");
+    assert_eq!(
+        example.text.matches(" begins:").count(),
+        2,
+        "a daemon that was refused never began: {example}"
+    );
     let starter: u64 = example.words("pid ")[1].parse().unwrap();
     let (_, session, _) = surroundings(&example, "the starter:");
     for pid in [first, second] {
         let (parent, its_session, rest) = surroundings(&example, &format!("pid {pid} ends:"));
-        assert!(parent != starter && its_session != session && its_session.to_string() != pid, "{example}");
-        assert_eq!(rest, "whose leader has ended, directory /, umask 077, 0, 1, 2 are /dev/null, /dev/null, /dev/null");
+        assert!(
+            parent != starter && its_session != session && its_session.to_string() != pid,
+            "{example}"
+        );
+        assert_eq!(
+            rest,
+            "whose leader has ended, directory /, umask 077, 0, 1, 2 are /dev/null, /dev/null, /dev/null"
+        );
     }
     assert_eq!(example.errors, "");
 }

@@ -92,7 +92,8 @@ fn an_echo_server_has_a_process_for_each_client() {
             (children.iter().eq(expected)).then_some(())
         });
     };
-    let ((mut anna, annas), (mut berta, bertas)) = (echoed(&server, address), echoed(&server, address));
+    let ((mut anna, annas), (mut berta, bertas)) =
+        (echoed(&server, address), echoed(&server, address));
     let mut both = [annas, bertas];
     both.sort();
     children_are(&both);
@@ -106,7 +107,10 @@ fn an_echo_server_has_a_process_for_each_client() {
         assert_eq!(anna.line().as_deref(), Some(echo));
     }
     anna.say(&"x".repeat(100_000));
-    assert_eq!(anna.line().as_deref(), Some("refused: a line of more than 4096 bytes; send it in several"));
+    assert_eq!(
+        anna.line().as_deref(),
+        Some("refused: a line of more than 4096 bytes; send it in several")
+    );
     anna.say(&"x".repeat(4_096));
     assert_eq!(anna.line(), Some(format!("{}_sb", "x".repeat(4_096))));
 
@@ -160,7 +164,8 @@ fn the_client_of_echo_per_process() {
             "the server has closed the connection",
             "shown: ",
         ]);
-        interrupted(server, Signal::SIGINT).said(&["shown: clients, each with a process of its own: 1;"]);
+        interrupted(server, Signal::SIGINT)
+            .said(&["shown: clients, each with a process of its own: 1;"]);
         let client = Example::run("echo_per_process", &arguments);
         assert_eq!(client.code, Some(1), "{client}");
         assert!(client.errors.contains(&format!("cannot connect to {address}: ")), "{client}");
@@ -172,18 +177,28 @@ fn the_client_of_echo_per_process() {
 fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
     let (server, address) = serve("echo_per_process", &[]);
     let (input, mut typed) = std::io::pipe().expect("a pipe");
-    let client = Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
+    let client =
+        Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
     typed.write_all(format!("{}\nhello\n", "x".repeat(3_000)).as_bytes()).expect("it holds that");
     client.reads("receives \"hello_sb\"");
     let pid = server.reads("; pid ").split(' ').next().unwrap().parse().unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is there");
     // Its input stays open, and nothing more is typed.
-    client.finish().said(&["3000 bytes: not sent;", "the server has closed the connection", "shown: messages answered: 1"]);
+    client.finish().said(&[
+        "3000 bytes: not sent;",
+        "the server has closed the connection",
+        "shown: messages answered: 1",
+    ]);
 
     let (input, mut exit) = std::io::pipe().expect("a pipe");
-    let client = Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
+    let client =
+        Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
     exit.write_all(b"exit\n").expect("it holds that");
-    client.finish().said(&["receives \"exit_sb\"", "the server has closed the connection", "shown: messages answered: 1"]);
+    client.finish().said(&[
+        "receives \"exit_sb\"",
+        "the server has closed the connection",
+        "shown: messages answered: 1",
+    ]);
     drop((typed, exit));
     interrupted(server, Signal::SIGINT);
 }
@@ -193,9 +208,16 @@ fn the_client_of_echo_per_process_says_what_may_be_wrong_when_no_answer_comes() 
     let (server, address) = serve("echo_per_process", &["--lines"]);
     let (input, mut typed) = std::io::pipe().expect("a pipe");
     typed.write_all(b"hello\n").expect("it holds that");
-    let client = Example::start_with("echo_per_process", &["--client", &address.to_string()], input).finish();
+    let client =
+        Example::start_with("echo_per_process", &["--client", &address.to_string()], input)
+            .finish();
     assert_eq!(client.code, Some(1), "{client}");
-    assert!(client.errors.contains("were server and client both started with --lines, or both without?"), "{client}");
+    assert!(
+        client
+            .errors
+            .contains("were server and client both started with --lines, or both without?"),
+        "{client}"
+    );
     interrupted(server, Signal::SIGTERM);
 }
 
@@ -205,9 +227,19 @@ fn an_echo_server_on_a_taken_address_says_what_to_do() {
     let address = taken.local_addr().unwrap().to_string();
     let ended = Example::run("echo_per_process", &["--serve", &address]);
     assert_eq!(ended.code, Some(1), "{ended}");
-    assert!(ended.errors.starts_with(&format!("Error: cannot listen on {address}: Address already in use")), "{ended}");
+    assert!(
+        ended
+            .errors
+            .starts_with(&format!("Error: cannot listen on {address}: Address already in use")),
+        "{ended}"
+    );
     assert!(ended.errors.contains("give another address after --serve"), "{ended}");
-    for wrong in [&["--serve", "nonsense"][..], &["nonsense"], &["--client", "nonsense"], &["--serve", "--client"]] {
+    for wrong in [
+        &["--serve", "nonsense"][..],
+        &["nonsense"],
+        &["--client", "nonsense"],
+        &["--serve", "--client"],
+    ] {
         assert_eq!(Example::run("echo_per_process", wrong).code, Some(2));
     }
     let help = Example::run("echo_per_process", &["--help"]);

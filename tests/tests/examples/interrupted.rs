@@ -9,16 +9,28 @@ use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
-/// An example as a terminal runs it: its processes are a group, to which Ctrl-C goes. Its scratch files go to `directory`.
+/// An example as a terminal runs it: its processes are a group, to which Ctrl-C goes. Its scratch
+/// files go to `directory`.
 pub fn in_own_group(name: &'static str, directory: &std::path::Path) -> std::process::Child {
     let test = std::env::current_exe().expect("a test has a path");
-    let program = test.parent().and_then(std::path::Path::parent).expect("tests lie in target/PROFILE/deps").join("examples").join(name);
+    let program = test
+        .parent()
+        .and_then(std::path::Path::parent)
+        .expect("tests lie in target/PROFILE/deps")
+        .join("examples")
+        .join(name);
     let mut command = Command::new(program);
-    command.process_group(0).env("TMPDIR", directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .process_group(0)
+        .env("TMPDIR", directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     command.spawn().expect("the example starts")
 }
 
-/// Whether anybody in a process group runs. When init takes a zombie away is init's business. Source: proc_pid_stat(5), `state` and `pgrp`.
+/// Whether anybody in a process group runs. When init takes a zombie away is init's business.
+/// Source: proc_pid_stat(5), `state` and `pgrp`.
 fn runs_in(group: Pid) -> bool {
     fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
@@ -27,34 +39,53 @@ fn runs_in(group: Pid) -> bool {
     })
 }
 
-/// A signal comes so many milliseconds after the directory was made (0: after the start), to the group or to the first process alone. Whenever it
-/// comes, nothing is left.
+/// A signal comes so many milliseconds after the directory was made (0: after the start), to the
+/// group or to the first process alone. Whenever it comes, nothing is left.
 fn interrupted(name: &'static str, moments_ms: &[u64]) {
     // Built by that, and nothing is left of it, either.
     let whole = Example::run(name, &[]);
     assert_eq!(whole.code, Some(0), "{whole}");
     let mut interrupted = 0;
     for (number, &moment) in moments_ms.iter().enumerate() {
-        let directory = std::env::temp_dir().join(format!("forkchat-interrupted-{name}-{}-{number}", std::process::id()));
+        let directory = std::env::temp_dir()
+            .join(format!("forkchat-interrupted-{name}-{}-{number}", std::process::id()));
         fs::create_dir(&directory).expect("a directory of its own");
         let mut child = in_own_group(name, &directory);
         let group = Pid::from_raw(child.id() as i32);
         if moment > 0 {
-            // Or its end, without taking the zombie away, whose number nobody else has as long as it is there.
-            let has_ended =
-                || waitid(Id::Pid(group), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG) != Ok(WaitStatus::StillAlive);
-            wait_for("its directory", || (fs::read_dir(&directory).unwrap().next().is_some() || has_ended()).then_some(()));
+            // Or its end, without taking the zombie away, whose number nobody else has as long as
+            // it is there.
+            let has_ended = || {
+                waitid(
+                    Id::Pid(group),
+                    WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG,
+                ) != Ok(WaitStatus::StillAlive)
+            };
+            wait_for("its directory", || {
+                (fs::read_dir(&directory).unwrap().next().is_some() || has_ended()).then_some(())
+            });
             std::thread::sleep(std::time::Duration::from_millis(moment));
         }
         // It may have ended, but was not waited for.
-        let _ = if number % 2 == 0 { killpg(group, Signal::SIGINT) } else { kill(group, Signal::SIGTERM) };
+        let _ = if number % 2 == 0 {
+            killpg(group, Signal::SIGINT)
+        } else {
+            kill(group, Signal::SIGTERM)
+        };
         let status = wait_for("its end", || child.try_wait().expect("it can be waited for"));
         wait_for("the end of all", || (!runs_in(group)).then_some(()));
-        let left: Vec<_> = fs::read_dir(&directory).unwrap().flatten().map(|entry| entry.path()).collect();
+        let left: Vec<_> =
+            fs::read_dir(&directory).unwrap().flatten().map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "{left:?} after {moment} ms");
         fs::remove_dir(&directory).unwrap();
         // Ended before it began, ended as it was told, or done already.
-        assert!(matches!((status.code(), status.signal()), (None, Some(2 | 15)) | (Some(130 | 143 | 0), None)), "{status}");
+        assert!(
+            matches!(
+                (status.code(), status.signal()),
+                (None, Some(2 | 15)) | (Some(130 | 143 | 0), None)
+            ),
+            "{status}"
+        );
         interrupted += usize::from(matches!(status.code(), Some(130 | 143)));
     }
     assert!(interrupted > 0, "at none of {moments_ms:?} ms was {name} at work");

@@ -2,7 +2,9 @@ use forkchat_tests::example::Example;
 
 /// Pid, group and session of a child, in each part in which it is named.
 fn identities<'a>(text: &'a str, name: &str) -> Vec<[&'a str; 3]> {
-    let rest = text.lines().filter_map(|line| line.split_once(&format!("{name} is pid "))?.1.split_once(", group "));
+    let rest = text
+        .lines()
+        .filter_map(|line| line.split_once(&format!("{name} is pid "))?.1.split_once(", group "));
     rest.map(|(pid, rest)| {
         let (group, session) = rest.split_once(", session ").expect("a session");
         [pid, group, session.split(' ').next().expect("a number")]
@@ -17,9 +19,15 @@ fn process_group() {
     let parent = of("the parent")[0];
     for part in 0..2 {
         let [anna, berta, clara] = ["anna", "berta", "clara"].map(|name| of(name)[part]);
-        assert!(anna[0] == anna[1] && berta[1] == anna[0] && berta[0] != anna[0], "anna leads berta's group: {example}");
+        assert!(
+            anna[0] == anna[1] && berta[1] == anna[0] && berta[0] != anna[0],
+            "anna leads berta's group: {example}"
+        );
         assert_eq!(clara[1], if part == 0 { parent[1] } else { clara[0] }, "{example}");
-        assert!([anna, berta, clara].iter().all(|child| child[2] == parent[2]), "a group is in one session: {example}");
+        assert!(
+            [anna, berta, clara].iter().all(|child| child[2] == parent[2]),
+            "a group is in one session: {example}"
+        );
     }
     let ([group, ..], [clara, ..], dora) = (of("anna")[1], of("clara")[1], of("dora")[0]);
     assert_eq!(dora[1], parent[1], "{example}");
@@ -49,13 +57,23 @@ fn process_group() {
         "shown: in the background the reader was stopped by signal 21",
         "shown: Ctrl-C reached the foreground alone: the reader was killed by signal 2",
     ]);
-    let mut pair =
-        [example.words(&format!("waitpid(-{group}): ")), example.words(": waitpid(-1): ")[1..].to_vec()].map(|words| words[1..].join(" "));
+    let mut pair = [
+        example.words(&format!("waitpid(-{group}): ")),
+        example.words(": waitpid(-1): ")[1..].to_vec(),
+    ]
+    .map(|words| words[1..].join(" "));
     pair.sort();
-    assert_eq!(pair, ["anna exited with code 1", "berta exited with code 2"], "both, in either order: {example}");
+    assert_eq!(
+        pair,
+        ["anna exited with code 1", "berta exited with code 2"],
+        "both, in either order: {example}"
+    );
     let foreground = example.numbers_behind("foreground group is ");
     let shell = example.numbers_behind("the shell leads session ")[0];
-    let jobs = [example.numbers_behind("the reader, pid ")[0], example.numbers_behind("the writer, pid ")[0]];
+    let jobs = [
+        example.numbers_behind("the reader, pid ")[0],
+        example.numbers_behind("the writer, pid ")[0],
+    ];
     assert_eq!(foreground, [shell, jobs[0], jobs[1]], "{example}");
     assert_ne!(shell.to_string(), parent[2], "the caller's terminal is left alone: {example}");
     assert_eq!(example.numbers_behind("again: foreground group "), [shell], "{example}");

@@ -21,23 +21,42 @@ fn process_pool() {
         "have no result: the pool was terminated before the job was done",
         "shown: dropped without join: ",
     ]);
-    let pids = |part| example.words(part).into_iter().filter_map(|word| word.trim_end_matches(',').parse().ok()).collect::<Vec<u32>>();
-    let (before, after) = (pids("a pool of 3 processes: "), pids("the pool goes on with processes "));
+    let pids = |part| {
+        example
+            .words(part)
+            .into_iter()
+            .filter_map(|word| word.trim_end_matches(',').parse().ok())
+            .collect::<Vec<u32>>()
+    };
+    let (before, after) =
+        (pids("a pool of 3 processes: "), pids("the pool goes on with processes "));
     let stayed = after.iter().filter(|pid| before.contains(pid)).count();
-    assert_eq!((&before[1..].len(), after.len(), stayed), (&3, 3, 2), "one was replaced\n{example}");
+    assert_eq!(
+        (&before[1..].len(), after.len(), stayed),
+        (&3, 3, 2),
+        "one was replaced\n{example}"
+    );
 
     let mut jobs = Vec::new();
     for line in example.text.lines().filter_map(|line| line.split_once("map: pid ")) {
         let (pid, done) = line.1.split_once(" did jobs [").expect("a list of jobs");
         assert!(before.contains(&pid.parse().expect("a pid")), "a process of the pool: {example}");
-        jobs.extend(done.trim_end_matches(']').split(", ").map(|job| job.parse::<u32>().expect("a job")));
+        jobs.extend(
+            done.trim_end_matches(']').split(", ").map(|job| job.parse::<u32>().expect("a job")),
+        );
     }
     jobs.sort_unstable();
     assert_eq!(jobs, (1..=9).collect::<Vec<_>>(), "each job was done once: {example}");
 
-    let (one_by_one, together) = (example.numbers_behind("three jobs took ")[0], example.numbers_behind("one by one, and ")[0]);
+    let (one_by_one, together) = (
+        example.numbers_behind("three jobs took ")[0],
+        example.numbers_behind("one by one, and ")[0],
+    );
     assert!(one_by_one > together, "apply waits for each: {example}");
-    let (done, lost) = (example.numbers_behind("dropped without join: ")[0], example.numbers_behind("of 50 jobs were done, ")[0]);
+    let (done, lost) = (
+        example.numbers_behind("dropped without join: ")[0],
+        example.numbers_behind("of 50 jobs were done, ")[0],
+    );
     assert_eq!(done + lost, 50, "{example}");
     assert!(done > 0 && lost > 0, "{example}");
     assert_eq!(example.errors, "");

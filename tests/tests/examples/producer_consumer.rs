@@ -29,14 +29,30 @@ fn producer_consumer() {
         assert_eq!(items, expected, "every item is shown: {example}");
     }
     assert_eq!(markers.matches(" items and an end marker").count(), 3, "one for each\n{example}");
-    assert_eq!(forgotten.matches(" items and an end marker").count(), 2, "one is missing\n{example}");
-    let consumers = example.words("the consumers ").into_iter().skip(2).take(3).map(|pid| pid.trim_end_matches(','));
-    let (consumers, parent) = (consumers.collect::<Vec<_>>(), example.behind("the consumers' parent, pid ")[0]);
+    assert_eq!(
+        forgotten.matches(" items and an end marker").count(),
+        2,
+        "one is missing\n{example}"
+    );
+    let consumers = example
+        .words("the consumers ")
+        .into_iter()
+        .skip(2)
+        .take(3)
+        .map(|pid| pid.trim_end_matches(','));
+    let (consumers, parent) =
+        (consumers.collect::<Vec<_>>(), example.behind("the consumers' parent, pid ")[0]);
     assert_ne!(parent, example.behind(" s  pid ")[0], "{example}");
-    assert!(example.text.contains(&format!("the consumers' parent, pid {parent}, exited with code 0")), "{example}");
+    assert!(
+        example.text.contains(&format!("the consumers' parent, pid {parent}, exited with code 0")),
+        "{example}"
+    );
     assert_eq!(example.behind("a consumer, pid "), consumers, "all are seen to be gone: {example}");
     for pid in consumers {
-        assert!(example.text.contains(&format!("a consumer, pid {pid}, was killed by signal 9")), "{example}");
+        assert!(
+            example.text.contains(&format!("a consumer, pid {pid}, was killed by signal 9")),
+            "{example}"
+        );
     }
     assert_eq!(example.errors, "");
 }

@@ -2,9 +2,16 @@ use forkchat_tests::example::{Ended, Example};
 
 /// The items in the list after `part`.
 fn items(example: &Ended, part: &str) -> Vec<u64> {
-    let line = example.text.lines().find_map(|line| Some(line.split_once(part)?.1)).unwrap_or_else(|| panic!("no {part:?} in\n{example}"));
+    let line = example
+        .text
+        .lines()
+        .find_map(|line| Some(line.split_once(part)?.1))
+        .unwrap_or_else(|| panic!("no {part:?} in\n{example}"));
     let list = line.split_once('[').and_then(|(_, rest)| rest.split_once(']')).expect("a list").0;
-    list.split(", ").filter(|item| !item.is_empty()).map(|item| item.parse().expect("an item")).collect()
+    list.split(", ")
+        .filter(|item| !item.is_empty())
+        .map(|item| item.parse().expect("an item"))
+        .collect()
 }
 
 #[test]
@@ -23,6 +30,9 @@ fn queue_of_threads() {
     ]);
     let (a, b) = (items(&example, "thread A took "), items(&example, "thread B took "));
     assert_eq!(a.len() + b.len(), 6, "{example}");
-    assert!(example.text.contains(&format!("channel and two threads: {} and {}", a.len(), b.len())), "{example}");
+    assert!(
+        example.text.contains(&format!("channel and two threads: {} and {}", a.len(), b.len())),
+        "{example}"
+    );
     assert_eq!(example.errors, "");
 }

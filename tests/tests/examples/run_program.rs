@@ -30,9 +30,19 @@ fn run_program() {
         &format!("shown: {one_more} bytes, not read: head still runs"),
         "shown: spawn returned an error, NotFound: ",
     ]);
-    let before_exec = example.text.lines().find(|line| line.contains("and calls exec")).expect("the child's own line");
-    assert!(before_exec.contains(&format!(" pid {pid} ")), "the pid is the same before exec and after it: {example}");
-    let (sent, returned) = (example.numbers_behind("tr a b got ")[0], example.numbers_behind("bytes and returned ")[0]);
+    let before_exec = example
+        .text
+        .lines()
+        .find(|line| line.contains("and calls exec"))
+        .expect("the child's own line");
+    assert!(
+        before_exec.contains(&format!(" pid {pid} ")),
+        "the pid is the same before exec and after it: {example}"
+    );
+    let (sent, returned) = (
+        example.numbers_behind("tr a b got ")[0],
+        example.numbers_behind("bytes and returned ")[0],
+    );
     assert!(sent == returned && sent > capacity, "{example}");
     assert_eq!(example.errors, "");
 }

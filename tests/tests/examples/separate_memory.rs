@@ -15,23 +15,46 @@ fn separate_memory() {
         "the parent's own list is [0, 0, 0, 0]",
         "shown: 0 entries of the parent's list were changed, 4 of the shared array; 4 children added 1 to a shared value 1000 times each, by atomic addition: 4000",
     ]);
-    assert!(example.text.contains(" KiB (the few KiB beyond the buffer are the child's own stack and heap)"), "{example}");
+    assert!(
+        example
+            .text
+            .contains(" KiB (the few KiB beyond the buffer are the child's own stack and heap)"),
+        "{example}"
+    );
     assert_eq!(
         example.behind("in the child: variable 42 at "),
         example.behind("in the parent: variable 1 at "),
         "one address, two variables"
     );
-    for (side, value) in [("before the fork", "1"), ("in the child", "42"), ("in the parent", "42")] {
-        assert_eq!(example.words(&format!("{side}: variable")).last(), Some(&value), "the shared value {side}");
+    for (side, value) in [("before the fork", "1"), ("in the child", "42"), ("in the parent", "42")]
+    {
+        assert_eq!(
+            example.words(&format!("{side}: variable")).last(),
+            Some(&value),
+            "the shared value {side}"
+        );
     }
     let own = example.numbers_behind("only the child's:");
-    assert!(own[0] < 4_096 && own[1] < 4_096 && own[2] > 12_288, "16 MiB are copied when they are written, and not before: {own:?}");
+    assert!(
+        own[0] < 4_096 && own[1] < 4_096 && own[2] > 12_288,
+        "16 MiB are copied when they are written, and not before: {own:?}"
+    );
     for place in 0..4 {
         let pid = example.behind(&format!("child {place} (pid "))[0];
-        assert_eq!(example.words("the shared array is [")[4 + place].trim_matches(['[', ']', ',']), pid, "each child's entry");
+        assert_eq!(
+            example.words("the shared array is [")[4 + place].trim_matches(['[', ']', ',']),
+            pid,
+            "each child's entry"
+        );
         let mut list = ["0"; 4];
         list[place] = pid;
-        assert!(example.words(&format!("child {place} has put")).join(" ").ends_with(&format!("[{}]", list.join(", "))), "{example}");
+        assert!(
+            example
+                .words(&format!("child {place} has put"))
+                .join(" ")
+                .ends_with(&format!("[{}]", list.join(", "))),
+            "{example}"
+        );
     }
     assert_eq!(example.errors, "", "{example}");
 }

@@ -12,7 +12,8 @@ pub fn serve(name: &'static str, options: &[&str]) -> (Example, SocketAddr) {
     (example, address.split(';').next().unwrap().parse().unwrap())
 }
 
-/// SIGINT goes to the children, too, as a terminal sends it for Ctrl-C; SIGTERM only to the parent, as `kill` sends it.
+/// SIGINT goes to the children, too, as a terminal sends it for Ctrl-C; SIGTERM only to the parent,
+/// as `kill` sends it.
 pub fn interrupted(example: Example, signal: Signal) -> Ended {
     let children = if signal == Signal::SIGINT { children_of(example.pid()) } else { Vec::new() };
     for pid in children.into_iter().chain([example.pid()]) {

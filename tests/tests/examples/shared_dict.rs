@@ -19,20 +19,32 @@ fn shared_dict() {
         "of 750 updates; one request and two requests under a lock lost none",
     ]);
     for worker in 0..3 {
-        let line = example.text.lines().find(|line| line.contains(&format!("worker {worker} has sent"))).expect("a line of the worker's");
+        let line = example
+            .text
+            .lines()
+            .find(|line| line.contains(&format!("worker {worker} has sent")))
+            .expect("a line of the worker's");
         let pid = line.split_whitespace().nth(3).expect("its pid");
-        assert!(example.text.contains(&format!("\"worker {worker}\": {pid}")), "the map has the pid of worker {worker}: {example}");
+        assert!(
+            example.text.contains(&format!("\"worker {worker}\": {pid}")),
+            "the map has the pid of worker {worker}: {example}"
+        );
     }
     let list = example.words("the manager's list, in the order of the requests: ").join(" ");
     let mut list: Vec<char> = list.chars().filter(char::is_ascii_digit).collect();
     list.sort_unstable();
     assert_eq!(list, ['0', '1', '2'], "each worker's number once: {example}");
     // Only the last race counts: it is repeated until it has lost something.
-    let (found, lost) = (example.numbers_behind("two requests: x = "), example.numbers_behind("; lost: "));
+    let (found, lost) =
+        (example.numbers_behind("two requests: x = "), example.numbers_behind("; lost: "));
     let races = found.len();
     assert_eq!((found[races - 1] + lost[races - 1], lost.len()), (ALL, races + 2), "{example}");
     assert!(lost[races - 1] > 0, "a race must be seen: {example}");
-    let took: Vec<f64> = example.behind("an operation took ").iter().map(|number| number.parse().expect("a time")).collect();
+    let took: Vec<f64> = example
+        .behind("an operation took ")
+        .iter()
+        .map(|number| number.parse().expect("a time"))
+        .collect();
     assert!(took.len() >= 2 && took.iter().all(|&micros| micros > 0.0), "{example}");
     assert_eq!(example.errors, "");
 }

@@ -17,7 +17,8 @@ fn start_and_join() {
         "emma, who panicked, exited with code 101",
         "shown: join returned four kinds of end",
     ]);
-    let (parent, child) = (example.words("pid ")[1], example.words("started anna as pid")[4].trim_end_matches(';'));
+    let (parent, child) =
+        (example.words("pid ")[1], example.words("started anna as pid")[4].trim_end_matches(';'));
     assert_eq!(example.words("anna begins; the parent is pid").last(), Some(&parent));
     assert_ne!(parent, child);
     let together = example.numbers_behind("both were started, then both joined: ")[0];

@@ -24,7 +24,10 @@ fn threads_at_the_end() {
     assert!((3..8).contains(&steps[3]), "the thread did not stop when it was asked to: {example}");
     // The first child's thread prints nothing after its process has ended.
     let (before, after) = example.text.split_once("did it tidy up? false").expect("it was said");
-    let pid = before.lines().find(|line| line.contains("main returns; the thread")).and_then(|line| line.split("pid ").nth(1));
+    let pid = before
+        .lines()
+        .find(|line| line.contains("main returns; the thread"))
+        .and_then(|line| line.split("pid ").nth(1));
     let pid = pid.and_then(|rest| rest.split_whitespace().next()).expect("a line has a pid");
     assert!(!after.contains(&format!("pid {pid} ")), "{example}");
     assert_eq!(example.errors, "");

@@ -26,10 +26,14 @@ fn ticket_lock() {
     assert_eq!(with[..2], ["too", "many;"]);
 
     let line = example.words("and pid ");
-    let (one, other) = (example.numbers_behind(" and pid ")[0], example.text.lines().find(|line| line.contains(" both read ")).unwrap());
+    let (one, other) = (
+        example.numbers_behind(" and pid ")[0],
+        example.text.lines().find(|line| line.contains(" both read ")).unwrap(),
+    );
     let first = other.split("pid ").nth(2).and_then(|rest| rest.split_whitespace().next()).unwrap();
     assert_ne!(first, one.to_string(), "two different sellers: {line:?}");
-    let (read, wrote) = (example.numbers_behind("both read \"")[0], example.numbers_behind("and wrote \"")[0]);
+    let (read, wrote) =
+        (example.numbers_behind("both read \"")[0], example.numbers_behind("and wrote \"")[0]);
     assert_eq!(read, wrote + 1, "{example}");
     assert_eq!(example.errors, "");
 }

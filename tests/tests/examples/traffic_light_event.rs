@@ -21,10 +21,29 @@ fn traffic_light_event() {
         "jana's car comes and does not stop",
         "shown: 9 cars crossed, 1 gave up after ",
     ]);
-    let line_of =
-        |part: &str| example.text.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{part:?} in\n{example}"));
-    let greens: Vec<_> = example.text.lines().enumerate().filter(|(_, line)| line.contains("TURNS GREEN")).map(|(at, _)| at).collect();
-    for (car, green) in [("anna", 0), ("berta", 0), ("clara", 0), ("frida", 1), ("greta", 2), ("hanna", 2), ("ida", 3)] {
+    let line_of = |part: &str| {
+        example
+            .text
+            .lines()
+            .position(|line| line.contains(part))
+            .unwrap_or_else(|| panic!("{part:?} in\n{example}"))
+    };
+    let greens: Vec<_> = example
+        .text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.contains("TURNS GREEN"))
+        .map(|(at, _)| at)
+        .collect();
+    for (car, green) in [
+        ("anna", 0),
+        ("berta", 0),
+        ("clara", 0),
+        ("frida", 1),
+        ("greta", 2),
+        ("hanna", 2),
+        ("ida", 3),
+    ] {
         assert!(line_of(&format!(" {car}'s car comes and stops")) < greens[green], "{example}");
         assert!(line_of(&format!(" {car}'s car goes")) > greens[green], "{example}");
     }

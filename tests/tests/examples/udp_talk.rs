@@ -21,21 +21,33 @@ fn udp_talk() {
         "shown: two quick sends arrived as [\"one\", \"two\"];",
     ]);
     assert!(example.text.contains("Anna received 12 of 12; missing: []\n"), "{example}");
-    assert!(example.text.contains("Berta received 10 of 12; missing: [7, 12]; Berta's kernel reported nothing\n"), "{example}");
+    assert!(
+        example.text.contains(
+            "Berta received 10 of 12; missing: [7, 12]; Berta's kernel reported nothing\n"
+        ),
+        "{example}"
+    );
     assert!(example.text.contains("6 bytes were thrown away"), "{example}");
     assert!(
         example.text.contains("Berta has received nothing for 1s, and waits no longer"),
         "Berta waits for the last one, but not for ever: {example}"
     );
-    for (name, numbers) in [("Anna", (1..=12).collect()), ("Berta", Vec::from([1, 2, 3, 4, 5, 6, 8, 9, 10, 11]))] {
-        let lines = example.text.lines().filter(|line| line.contains(&format!("{name}, at number ")));
-        let number = |line: &str| line.split_once("receives \"")?.1.split(' ').next()?.parse::<u32>().ok();
+    for (name, numbers) in
+        [("Anna", (1..=12).collect()), ("Berta", Vec::from([1, 2, 3, 4, 5, 6, 8, 9, 10, 11]))]
+    {
+        let lines =
+            example.text.lines().filter(|line| line.contains(&format!("{name}, at number ")));
+        let number =
+            |line: &str| line.split_once("receives \"")?.1.split(' ').next()?.parse::<u32>().ok();
         assert_eq!(lines.filter_map(number).collect::<Vec<_>>(), numbers, "{example}");
     }
     // An end that first sent and then received would have sent all 12 by then.
     let early = example.numbers_behind("at number ").iter().filter(|&&sent| sent < 12).count();
-    let shown: Vec<usize> =
-        example.words("still had to send: Anna").iter().filter_map(|word| word.trim_matches(',').parse().ok()).collect();
+    let shown: Vec<usize> = example
+        .words("still had to send: Anna")
+        .iter()
+        .filter_map(|word| word.trim_matches(',').parse().ok())
+        .collect();
     assert!(early > 0 && shown.len() == 2 && shown.iter().sum::<usize>() == early, "{example}");
     assert_eq!(example.errors, "", "{example}");
 }
@@ -43,7 +55,8 @@ fn udp_talk() {
 /// An end that talks until Ctrl-C, its address, and where its lines are typed.
 fn serve(options: &[&str]) -> (Example, SocketAddr, PipeWriter) {
     let (input, typed) = std::io::pipe().expect("a pipe");
-    let example = Example::start_with("udp_talk", &[&["--serve", "127.0.0.1:0"], options].concat(), input);
+    let example =
+        Example::start_with("udp_talk", &[&["--serve", "127.0.0.1:0"], options].concat(), input);
     let address = example.reads("  at ");
     (example, address.split(';').next().unwrap().parse().unwrap(), typed)
 }
@@ -70,7 +83,10 @@ fn udp_talk_answers_pythons_clients() {
     typed.write_all("再见\nexit\n".as_bytes()).unwrap();
     assert_eq!(listener.finish(), ["再见", "exit"]);
     let ended = example.finish();
-    ended.said(&["exit was typed: the program ends", "shown: datagrams received: 5; acknowledged: 5; typed lines sent: 2"]);
+    ended.said(&[
+        "exit was typed: the program ends",
+        "shown: datagrams received: 5; acknowledged: 5; typed lines sent: 2",
+    ]);
     assert_eq!(ended.errors, "", "{ended}");
 }
 
@@ -91,7 +107,10 @@ fn two_ends_do_not_acknowledge_acknowledgements() {
     ended.said(&["exit was typed: the program ends", "; acknowledged: 1; typed lines sent: 2"]);
     assert_eq!(ended.text.matches(" sends \"您的消息").count(), 1, "{ended}");
     kill(other.pid(), Signal::SIGINT).unwrap();
-    other.finish().said(&["SIGINT came: the program ends", "shown: datagrams received: 3; acknowledged: 2; typed lines sent: 1"]);
+    other.finish().said(&[
+        "SIGINT came: the program ends",
+        "shown: datagrams received: 3; acknowledged: 2; typed lines sent: 1",
+    ]);
 }
 
 #[test]
@@ -102,9 +121,11 @@ fn udp_talk_goes_on_without_input() {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(forkchat_tests::DEADLINE)).unwrap();
     // Half a character, an empty datagram, a large one.
-    for (bytes, answer) in
-        [(&b"\xc4"[..], acknowledged("?")), (b"", acknowledged("")), (&[b'x'; 60_000], acknowledged(&"x".repeat(60_000)))]
-    {
+    for (bytes, answer) in [
+        (&b"\xc4"[..], acknowledged("?")),
+        (b"", acknowledged("")),
+        (&[b'x'; 60_000], acknowledged(&"x".repeat(60_000))),
+    ] {
         client.send_to(bytes, address).unwrap();
         let mut buffer = [0; 65_536];
         let length = client.recv(&mut buffer).unwrap();
@@ -112,7 +133,10 @@ fn udp_talk_goes_on_without_input() {
         assert_eq!(length, answer.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>());
     }
     kill(example.pid(), Signal::SIGTERM).unwrap();
-    example.finish().said(&["SIGTERM came: the program ends", "shown: datagrams received: 3; acknowledged: 3; typed lines sent: 0"]);
+    example.finish().said(&[
+        "SIGTERM came: the program ends",
+        "shown: datagrams received: 3; acknowledged: 3; typed lines sent: 0",
+    ]);
 }
 
 #[test]
@@ -120,7 +144,9 @@ fn udp_talk_shows_what_is_sent_for_characters_that_gbk_lacks() {
     let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (example, _, mut typed) = serve(&["--peer", &listener.local_addr().unwrap().to_string()]);
     typed.write_all("a😀b\nexit\n".as_bytes()).unwrap();
-    example.finish().said(&[" sends \"a?b\" to ", "characters that GBK lacks were replaced in \"a😀b\""]);
+    example
+        .finish()
+        .said(&[" sends \"a?b\" to ", "characters that GBK lacks were replaced in \"a😀b\""]);
     let mut buffer = [0; 100];
     let length = listener.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"a?b");
@@ -132,7 +158,12 @@ fn udp_talk_on_a_taken_address_says_what_to_do() {
     let address = taken.local_addr().unwrap();
     let ended = Example::run("udp_talk", &["--serve", &address.to_string()]);
     assert_eq!(ended.code, Some(1), "{ended}");
-    assert!(ended.errors.starts_with(&format!("Error: cannot listen on {address}: Address already in use")), "{ended}");
+    assert!(
+        ended
+            .errors
+            .starts_with(&format!("Error: cannot listen on {address}: Address already in use")),
+        "{ended}"
+    );
     assert!(ended.errors.contains("give another address after --serve"), "{ended}");
     for wrong in [&["--serve", "nonsense"][..], &["nonsense"], &["--peer", "8000"]] {
         assert_eq!(Example::run("udp_talk", wrong).code, Some(2));

@@ -6,8 +6,11 @@ fn zombie_and_orphan() {
     let states: Vec<&str> = ["R, running", "S, sleeping", "T, stopped", "Z, zombie"]
         .into_iter()
         .map(|state| {
-            let line =
-                example.text.lines().find_map(|line| line.split_once(&format!(": state {state}"))).unwrap_or_else(|| panic!("{example}"));
+            let line = example
+                .text
+                .lines()
+                .find_map(|line| line.split_once(&format!(": state {state}")))
+                .unwrap_or_else(|| panic!("{example}"));
             line.0.rsplit(' ').next().expect("a pid")
         })
         .collect();
@@ -28,7 +31,10 @@ fn zombie_and_orphan() {
     let (first, second) = (parent("outlives"), parent("dies with"));
     let child = |parent: &str| {
         let killed = format!(", pid {parent}, was killed by signal 9");
-        example.text[..example.text.find(&killed).expect("the parent is killed")].rsplit(' ').next().expect("a pid")
+        example.text[..example.text.find(&killed).expect("the parent is killed")]
+            .rsplit(' ')
+            .next()
+            .expect("a pid")
     };
     let (orphan, other) = (child(first), child(second));
     example.said(&[
@@ -42,9 +48,20 @@ fn zombie_and_orphan() {
         &format!("pid {other} was killed by signal 9"),
         "shown: after the parent's death the orphan went on and exited with code 0; the child with PR_SET_PDEATHSIG was killed by signal 9",
     ]);
-    assert!(example.words(&format!("pid {orphan}: state")).ends_with(&["parent", "pid", first]), "{example}");
+    assert!(
+        example.words(&format!("pid {orphan}: state")).ends_with(&["parent", "pid", first]),
+        "{example}"
+    );
     assert!(example.words("the orphan lives").ends_with(&["parent", "pid", main]), "{example}");
-    assert_eq!(example.behind("an orphan: its parent was pid "), [first], "the other child's end comes with its parent's: {example}");
-    assert_eq!(example.behind(&format!("an orphan: its parent was pid {first}, and is now pid ")), [main], "{example}");
+    assert_eq!(
+        example.behind("an orphan: its parent was pid "),
+        [first],
+        "the other child's end comes with its parent's: {example}"
+    );
+    assert_eq!(
+        example.behind(&format!("an orphan: its parent was pid {first}, and is now pid ")),
+        [main],
+        "{example}"
+    );
     assert_eq!(example.errors, "");
 }

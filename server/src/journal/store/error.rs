@@ -68,10 +68,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What SQLite says, unless it is that a file may not be larger: it calls that a failure of the disk.
+    /// What SQLite says, unless it is that a file may not be larger: it calls that a failure of the
+    /// disk.
     pub(super) fn sqlite(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {
         use ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
-        let is_growing = matches!(error.sqlite_error_code(), Some(CannotOpen | DiskFull | SystemIoFailure));
+        let is_growing =
+            matches!(error.sqlite_error_code(), Some(CannotOpen | DiskFull | SystemIoFailure));
         match path.parent().filter(|_| is_growing).and_then(reached_size_limit) {
             Some(limit) => StoreError::FileSize { action, path: path.to_owned(), limit },
             None => StoreError::Sqlite { action, path: path.to_owned(), error },
@@ -83,13 +85,25 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreError::Create { path, error } => {
-                write!(f, "cannot make the history {}: {error}; choose another directory with --data-dir", path.display())
+                write!(
+                    f,
+                    "cannot make the history {}: {error}; choose another directory with --data-dir",
+                    path.display()
+                )
             }
             StoreError::InUse { path } => {
-                write!(f, "another server stores in {}; end it or choose another directory with --data-dir", path.display())
+                write!(
+                    f,
+                    "another server stores in {}; end it or choose another directory with --data-dir",
+                    path.display()
+                )
             }
             StoreError::Foreign { path } => {
-                write!(f, "{} is another program's database; move it away or choose another directory with --data-dir", path.display())
+                write!(
+                    f,
+                    "{} is another program's database; move it away or choose another directory with --data-dir",
+                    path.display()
+                )
             }
             StoreError::Newer { path, version, known } => write!(
                 f,
@@ -99,7 +113,11 @@ impl fmt::Display for StoreError {
             ),
             StoreError::Reader { path, bytes } => {
                 let kib = bytes >> 10;
-                write!(f, "cannot store in the history: another program reads it and holds back {} ({kib} KiB); end it", path.display())
+                write!(
+                    f,
+                    "cannot store in the history: another program reads it and holds back {} ({kib} KiB); end it",
+                    path.display()
+                )
             }
             StoreError::FileSize { action, path, limit } => write!(
                 f,
@@ -117,7 +135,9 @@ impl fmt::Display for StoreError {
             StoreError::Sqlite { action, path, error } => {
                 let path = path.display();
                 match remedy(error) {
-                    Some((reason, remedy)) => write!(f, "cannot {action} the history {path}: {reason}; {remedy}"),
+                    Some((reason, remedy)) => {
+                        write!(f, "cannot {action} the history {path}: {reason}; {remedy}")
+                    }
                     None => write!(f, "cannot {action} the history {path}: {error}"),
                 }
             }
@@ -148,16 +168,21 @@ fn remedy(error: &rusqlite::Error) -> Option<(&'static str, &'static str)> {
         ErrorCode::CannotOpen => ("it can't be opened as a file", WRITABLE),
         ErrorCode::ReadOnly => ("it is read-only", WRITABLE),
         ErrorCode::PermissionDenied => ("permission denied", WRITABLE),
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ("another program has it locked", "end that program"),
-        ErrorCode::SystemIoFailure => {
-            ("the disk can't be read or written", "look into the kernel's log, and at the quota of the server's user")
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            ("another program has it locked", "end that program")
         }
+        ErrorCode::SystemIoFailure => (
+            "the disk can't be read or written",
+            "look into the kernel's log, and at the quota of the server's user",
+        ),
         ErrorCode::DatabaseCorrupt => (
             "it is damaged",
             "stop the server, move the file and those with -wal and -shm behind its name away, and start with an empty history; \
              sqlite3's .recover may save what is in it",
         ),
-        ErrorCode::NotADatabase => ("it is no SQLite database", "move it away or choose another directory with --data-dir"),
+        ErrorCode::NotADatabase => {
+            ("it is no SQLite database", "move it away or choose another directory with --data-dir")
+        }
         _ => return None,
     })
 }

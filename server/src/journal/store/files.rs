@@ -1,4 +1,5 @@
-//! The database's files in the kernel: whether the open files still have their names, and how large they may become.
+//! The database's files in the kernel: whether the open files still have their names, and how large
+//! they may become.
 
 use nix::sys::resource::{Resource, getrlimit};
 use std::fmt;
@@ -37,8 +38,12 @@ pub enum Tampered {
 impl fmt::Display for Tampered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Tampered::Taken(path) => write!(f, "another program has removed or replaced {}", path.display()),
-            Tampered::Shortened(path) => write!(f, "another program has made {} shorter", path.display()),
+            Tampered::Taken(path) => {
+                write!(f, "another program has removed or replaced {}", path.display())
+            }
+            Tampered::Shortened(path) => {
+                write!(f, "another program has made {} shorter", path.display())
+            }
         }
     }
 }
@@ -76,7 +81,10 @@ impl Files {
 /// The limit on the size of files (`ulimit -f`), if there is one.
 pub fn file_size_limit() -> Option<u64> {
     // A limit beyond what a file can have is none: also RLIM_INFINITY.
-    getrlimit(Resource::RLIMIT_FSIZE).ok().map(|(soft, _)| soft).filter(|&soft| i64::try_from(soft).is_ok())
+    getrlimit(Resource::RLIMIT_FSIZE)
+        .ok()
+        .map(|(soft, _)| soft)
+        .filter(|&soft| i64::try_from(soft).is_ok())
 }
 
 /// The limit on the size of files, if one of the database's is so large that it can't grow.

@@ -1,5 +1,5 @@
-//! The history on disk: the lines of the rooms, and their topics, in an SQLite database. One thread of the journal uses
-//! it.
+//! The history on disk: the lines of the rooms, and their topics, in an SQLite database. One thread
+//! of the journal uses it.
 //!
 //! ```text
 //!  entries, with the sequence up to which they go ──► store ──► one transaction: lines, topics, gap, progress; what is too much goes
@@ -7,22 +7,24 @@
 //!                           last_lines, complete_since, topics ◄──────┘
 //! ```
 //!
-//! **Everything is stored once.** Entries and the sequence that they reach are committed together. A journal that takes
-//! over asks how far this run is stored ([`Store::reached`]), reads the log again from its snapshot, and hands over
-//! everything: the store skips what it has.
+//! **Everything is stored once.** Entries and the sequence that they reach are committed together.
+//! A journal that takes over asks how far this run is stored ([`Store::reached`]), reads the log
+//! again from its snapshot, and hands over everything: the store skips what it has.
 //!
-//! **Order.** Lines are in the order in which they were stored. Sequences are compared within one run of the server only,
-//! since the clock may have been set back between two runs. A run begins with its first [`Store::store`].
+//! **Order.** Lines are in the order in which they were stored. Sequences are compared within one
+//! run of the server only, since the clock may have been set back between two runs. A run begins
+//! with its first [`Store::store`].
 //!
-//! **What a crash may lose.** A killed process loses nothing that was stored, since the kernel has the write-ahead log.
-//! It is written to the disk at checkpoints only (`synchronous = NORMAL`). So a crash of the machine may lose the
-//! transactions since the latest checkpoint, about 4 MiB, the latest first. The database is then in the state after some
-//! earlier transaction.
+//! **What a crash may lose.** A killed process loses nothing that was stored, since the kernel has
+//! the write-ahead log. It is written to the disk at checkpoints only (`synchronous = NORMAL`). So
+//! a crash of the machine may lose the transactions since the latest checkpoint, about 4 MiB, the
+//! latest first. The database is then in the state after some earlier transaction.
 //!
-//! **Bounds.** [`Quota`] bounds lines and bytes, and says whose lines are deleted. The lines bound the rooms, and
+//! **Bounds.** [`Quota`] bounds lines and bytes, and says whose lines are deleted. The lines bound
+//! the rooms, and
 //! [`ROOMS_MAX`] bounds the topics. `sizes` bounds the write-ahead log, and says how much is kept where files may not be
-//! large (`ulimit -f`). The file never shrinks: freed space is used again. Other programs may read it meanwhile (`sqlite3
-//! -readonly history.sqlite3`).
+//! large (`ulimit -f`). The file never shrinks: freed space is used again. Other programs may read
+//! it meanwhile (`sqlite3 -readonly history.sqlite3`).
 
 mod error;
 mod files;
@@ -48,7 +50,9 @@ use progress::{Gap, Lost, Progress};
 use quota::Totals;
 use rooms::RoomNumbers;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params,
+};
 use sizes::{LIMIT_MIN, Sizes};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
@@ -66,10 +70,10 @@ const SHM_NAME: &str = "history.sqlite3-shm";
 const BUSY_MILLIS: u64 = 250;
 
 const ADD_LINE: &str = "INSERT INTO lines (id, sequence, time, room, nick, is_action, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const SET_TOPIC: &str = "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
+const SET_TOPIC: &str =
+    "INSERT OR REPLACE INTO topics (key, name, sequence, text) VALUES (?1, ?2, ?3, ?4)";
 const EMPTY_TOPIC: &str = "DELETE FROM topics WHERE key = ?1";
-const TRIM_TOPICS: &str =
-    "DELETE FROM topics WHERE id IN (SELECT id FROM topics ORDER BY id LIMIT max(0, (SELECT count(*) FROM topics) - ?1))";
+const TRIM_TOPICS: &str = "DELETE FROM topics WHERE id IN (SELECT id FROM topics ORDER BY id LIMIT max(0, (SELECT count(*) FROM topics) - ?1))";
 const TRIM_TOPICS_BYTES: &str = "
     DELETE FROM topics WHERE id <= (SELECT max(id) FROM
         (SELECT id, sum(64 + length(CAST(key AS BLOB)) + length(CAST(name AS BLOB)) + length(CAST(text AS BLOB))) OVER (ORDER BY id DESC) AS bytes
@@ -154,16 +158,20 @@ pub struct Store {
     quota: Quota,
     sizes: Sizes,
     rooms: RoomNumbers,
-    /// `None` until they are added up: at first, and when they may have changed otherwise than by a commit here.
+    /// `None` until they are added up: at first, and when they may have changed otherwise than by a
+    /// commit here.
     totals: Option<Totals>,
 }
 
 impl Store {
-    /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which is made if need be (mode 0700), and brings its schema up
-    /// to date. What is kept is bounded by `quota`, and by what fits a file (`ulimit -f`): [`Quota::within`]. Until it is dropped, or its process has ended, no other store opens there.
+    /// Opens or makes the database `history.sqlite3` (mode 0600) in `data_dir`, which is made if
+    /// need be (mode 0700), and brings its schema up to date. What is kept is bounded by `quota`,
+    /// and by what fits a file (`ulimit -f`): [`Quota::within`]. Until it is dropped, or its
+    /// process has ended, no other store opens there.
     ///
     /// # Errors
-    /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left as it is.
+    /// A file that isn't ours, comes from a newer version, is damaged or can't be written is left
+    /// as it is.
     pub fn open(data_dir: &Path, quota: Quota) -> Result<Store, StoreError> {
         Store::open_within(data_dir, quota, file_size_limit())
     }
@@ -174,7 +182,8 @@ impl Store {
         }
         let lock = lock(data_dir)?;
         let path = data_dir.join(FILE_NAME);
-        // What is said in a room is for those who are in it. SQLite gives its other files the same mode.
+        // What is said in a room is for those who are in it. SQLite gives its other files the same
+        // mode.
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -190,49 +199,70 @@ impl Store {
         match identify(&connection).map_err(failed)? {
             Identity::Ours => {}
             Identity::Foreign => return Err(StoreError::Foreign { path }),
-            Identity::Newer(version) => return Err(StoreError::Newer { path, version, known: MIGRATIONS.len() }),
+            Identity::Newer(version) => {
+                return Err(StoreError::Newer { path, version, known: MIGRATIONS.len() });
+            }
         }
         connection.execute_batch(&settings(sizes)).map_err(failed)?;
         migrations::migrate(&mut connection, MIGRATIONS).map_err(failed)?;
         let files = Files::opened(data_dir);
-        Ok(Store { connection, files, _lock: lock, path, quota, sizes, rooms: RoomNumbers::default(), totals: None })
+        Ok(Store {
+            connection,
+            files,
+            _lock: lock,
+            path,
+            quota,
+            sizes,
+            rooms: RoomNumbers::default(),
+            totals: None,
+        })
     }
 
-    /// What another program did to the open files. What is stored then is lost: the database should be closed with [`Store::rescue`] and opened again.
+    /// What another program did to the open files. What is stored then is lost: the database should
+    /// be closed with [`Store::rescue`] and opened again.
     pub fn tampered(&self) -> Option<Tampered> {
         self.files.tampered()
     }
 
-    /// Closes the database after that. If only the write-ahead log's name is gone, what only the log has is brought into the database, and nothing is lost.
+    /// Closes the database after that. If only the write-ahead log's name is gone, what only the
+    /// log has is brought into the database, and nothing is lost.
     pub fn rescue(self, tampered: &Tampered) {
         // A log that was made shorter has holes, which would be brought into the database, too.
         let is_damaged = matches!(tampered, Tampered::Shortened(_));
-        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_damaged);
+        let _ =
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, is_damaged);
         if !is_damaged {
             // Closing it does the same, but not while another program reads.
             let _ = self.checkpoint("PASSIVE");
         }
     }
 
-    /// Begins a run, or goes on with it. If the run before it did not end with [`Store::close`], or there was none here, nobody knows what was
-    /// said and isn't here: a gap.
+    /// Begins a run, or goes on with it. If the run before it did not end with [`Store::close`], or
+    /// there was none here, nobody knows what was said and isn't here: a gap.
     pub fn begin(&mut self, run: Sequence) -> Result<(), StoreError> {
         if self.reached(run)?.is_some() {
             return Ok(());
         }
         let was_closed = self.connection.query_row(IS_CLOSED, [], |row| row.get(0)).optional();
-        let was_closed = was_closed.map_err(|error| self.failed("read from", error))?.unwrap_or(false);
+        let was_closed =
+            was_closed.map_err(|error| self.failed("read from", error))?.unwrap_or(false);
         let before = Sequence(run.0 - 1);
         let gap = Entry::Gap { until: before };
         self.store(run, if was_closed { &[] } else { std::slice::from_ref(&gap) }, before)?;
-        // That the run isn't closed must be known also to those who find the database without its write-ahead log.
+        // That the run isn't closed must be known also to those who find the database without its
+        // write-ahead log.
         self.checkpoint("PASSIVE").map(drop)
     }
 
-    /// How many lines of this run were stored, whether they are still here or not. They are numbered in turn.
+    /// How many lines of this run were stored, whether they are still here or not. They are
+    /// numbered in turn.
     pub fn lines_of_run(&self, run: Sequence) -> Result<u64, StoreError> {
-        let progress = Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
-        Ok(progress.run.filter(|latest| latest.first == run).map_or(0, |latest| from_sql(progress.next_line - latest.line)))
+        let progress =
+            Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
+        Ok(progress
+            .run
+            .filter(|latest| latest.first == run)
+            .map_or(0, |latest| from_sql(progress.next_line - latest.line)))
     }
 
     /// The run ended, and everything is stored.
@@ -240,14 +270,20 @@ impl Store {
         self.connection.execute(CLOSE, []).map(drop).map_err(|error| self.failed("write to", error))
     }
 
-    /// Stores `entries`, and that all records of this run up to and with `reached` are dealt with: both or nothing. `run` is the first
-    /// sequence of this run of the server.
+    /// Stores `entries`, and that all records of this run up to and with `reached` are dealt with:
+    /// both or nothing. `run` is the first sequence of this run of the server.
     ///
-    /// Entries of this run at or below what was reached before are passed over, and what was reached stays at least that.
+    /// Entries of this run at or below what was reached before are passed over, and what was
+    /// reached stays at least that.
     ///
     /// # Errors
     /// Nothing is stored then, and the same call may be made again.
-    pub fn store(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> Result<(), StoreError> {
+    pub fn store(
+        &mut self,
+        run: Sequence,
+        entries: &[Entry],
+        reached: Sequence,
+    ) -> Result<(), StoreError> {
         self.write(|store| store.commit(run, entries, reached))
     }
 
@@ -259,8 +295,12 @@ impl Store {
         self.write(|store| store.commit_topics(topics))
     }
 
-    /// Carries out a transaction. Where the write-ahead log finds no room it is emptied, and the transaction carried out again.
-    fn write(&mut self, mut commit: impl FnMut(&mut Store) -> rusqlite::Result<()>) -> Result<(), StoreError> {
+    /// Carries out a transaction. Where the write-ahead log finds no room it is emptied, and the
+    /// transaction carried out again.
+    fn write(
+        &mut self,
+        mut commit: impl FnMut(&mut Store) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
         self.bound_wal()?;
         let mut committed = commit(self);
         if committed.as_ref().is_err_and(finds_no_room) && self.empty_wal() {
@@ -287,29 +327,46 @@ impl Store {
 
     /// The last record of this run whose entries are stored; `None` if nothing of this run is.
     pub fn reached(&self, run: Sequence) -> Result<Option<Sequence>, StoreError> {
-        let progress = Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
+        let progress =
+            Progress::load(&self.connection).map_err(|error| self.failed("read from", error))?;
         Ok(progress.run.filter(|latest| latest.first == run).map(|latest| latest.reached))
     }
 
-    /// A room's last `count` lines before `before`, oldest first. Lines of earlier runs come all before those of this one, which `run`
-    /// names. What it takes depends on the lines that are returned, not on those that are kept.
-    pub fn last_lines(&self, run: Sequence, room_key: &str, before: Sequence, count: usize) -> Result<Vec<Line>, StoreError> {
-        self.query_lines(run, room_key, before, count).map_err(|error| self.failed("read from", error))
+    /// A room's last `count` lines before `before`, oldest first. Lines of earlier runs come all
+    /// before those of this one, which `run` names. What it takes depends on the lines that are
+    /// returned, not on those that are kept.
+    pub fn last_lines(
+        &self,
+        run: Sequence,
+        room_key: &str,
+        before: Sequence,
+        count: usize,
+    ) -> Result<Vec<Line>, StoreError> {
+        self.query_lines(run, room_key, before, count)
+            .map_err(|error| self.failed("read from", error))
     }
 
-    /// From this record on everything that was said in the room is here: 0 if nothing was ever lost, else what follows the last line that was
-    /// deleted or the latest gap. If all that is missing is of earlier runs it is at most the first sequence of the latest.
+    /// From this record on everything that was said in the room is here: 0 if nothing was ever
+    /// lost, else what follows the last line that was deleted or the latest gap. If all that is
+    /// missing is of earlier runs it is at most the first sequence of the latest.
     pub fn complete_since(&self, room_key: &str) -> Result<Sequence, StoreError> {
         self.query_complete_since(room_key).map_err(|error| self.failed("read from", error))
     }
 
-    /// The topics with which a run begins: at most `max`, the one that was set last first, none empty.
+    /// The topics with which a run begins: at most `max`, the one that was set last first, none
+    /// empty.
     pub fn topics(&self, max: usize) -> Result<Vec<Topic>, StoreError> {
         self.query_topics(max).map_err(|error| self.failed("read from", error))
     }
 
-    fn commit(&mut self, run: Sequence, entries: &[Entry], reached: Sequence) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fn commit(
+        &mut self,
+        run: Sequence,
+        entries: &[Entry],
+        reached: Sequence,
+    ) -> rusqlite::Result<()> {
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if self.rooms.forget_if_changed(&transaction)? {
             self.totals = None;
         }
@@ -331,7 +388,15 @@ impl Store {
                         let (sequence, time) = (to_sql(line.sequence.0), to_sql(line.time.0));
                         let bytes = quota::line_bytes(&line.nick, &line.text);
                         let room = self.rooms.number(&transaction, &mut totals, line)?;
-                        add_line.execute(params![progress.next_line, sequence, time, room.id, line.nick, line.is_action, line.text])?;
+                        add_line.execute(params![
+                            progress.next_line,
+                            sequence,
+                            time,
+                            room.id,
+                            line.nick,
+                            line.is_action,
+                            line.text
+                        ])?;
                         totals.add_line(room.is_established, bytes);
                         room.establish(&transaction, &mut totals, line.time)?;
                         progress.next_line += 1;
@@ -341,10 +406,18 @@ impl Store {
                         set_topic(&transaction, topic)?;
                         untrimmed_bytes += topic_bytes(topic);
                     }
-                    Entry::Gap { until } => progress.gap = Some(Gap { line: progress.next_line, until: *until }),
+                    Entry::Gap { until } => {
+                        progress.gap = Some(Gap { line: progress.next_line, until: *until })
+                    }
                 }
                 if untrimmed_bytes > self.sizes.untrimmed_bytes_max {
-                    quota::trim(&transaction, self.quota, &mut totals, &mut self.rooms, progress.next_line - untrimmed_line)?;
+                    quota::trim(
+                        &transaction,
+                        self.quota,
+                        &mut totals,
+                        &mut self.rooms,
+                        progress.next_line - untrimmed_line,
+                    )?;
                     trim_topics(&transaction, self.sizes)?;
                     (untrimmed_bytes, untrimmed_line) = (0, progress.next_line);
                 }
@@ -353,7 +426,13 @@ impl Store {
         if entries.iter().any(|entry| matches!(entry, Entry::Topic(_))) {
             trim_topics(&transaction, self.sizes)?;
         }
-        quota::trim(&transaction, self.quota, &mut totals, &mut self.rooms, progress.next_line - untrimmed_line)?;
+        quota::trim(
+            &transaction,
+            self.quota,
+            &mut totals,
+            &mut self.rooms,
+            progress.next_line - untrimmed_line,
+        )?;
         progress.reach(reached);
         progress.save(&transaction)?;
         transaction.commit()?;
@@ -362,7 +441,8 @@ impl Store {
     }
 
     fn commit_topics(&mut self, topics: &[Topic]) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut untrimmed_bytes = 0;
         for topic in topics {
             set_topic(&transaction, topic)?;
@@ -383,14 +463,30 @@ impl Store {
                 None => None,
             })
         };
-        let lost = match self.connection.prepare_cached(LOST_IN_ROOM)?.query_row([room_key], read).optional()? {
+        let lost = match self
+            .connection
+            .prepare_cached(LOST_IN_ROOM)?
+            .query_row([room_key], read)
+            .optional()?
+        {
             Some(lost) => lost,
-            None => self.connection.prepare_cached(LOST_WITH_ROOMS)?.query_row([], read).optional()?.flatten(),
+            None => self
+                .connection
+                .prepare_cached(LOST_WITH_ROOMS)?
+                .query_row([], read)
+                .optional()?
+                .flatten(),
         };
         Ok(Progress::load(&self.connection)?.complete_since(lost))
     }
 
-    fn query_lines(&self, run: Sequence, room_key: &str, before: Sequence, count: usize) -> rusqlite::Result<Vec<Line>> {
+    fn query_lines(
+        &self,
+        run: Sequence,
+        room_key: &str,
+        before: Sequence,
+        count: usize,
+    ) -> rusqlite::Result<Vec<Line>> {
         let end = self.end_of(&Progress::load(&self.connection)?, run, before)?;
         let mut statement = self.connection.prepare_cached(LAST_LINES)?;
         let rows = statement.query_map(params![room_key, end, limit(count)], read_line)?;
@@ -399,10 +495,18 @@ impl Store {
         Ok(lines)
     }
 
-    /// The number where lines stop being before `before`. Found by halving: this run's sequences grow with its lines' numbers.
-    fn end_of(&self, progress: &Progress, run: Sequence, before: Sequence) -> rusqlite::Result<i64> {
+    /// The number where lines stop being before `before`. Found by halving: this run's sequences
+    /// grow with its lines' numbers.
+    fn end_of(
+        &self,
+        progress: &Progress,
+        run: Sequence,
+        before: Sequence,
+    ) -> rusqlite::Result<i64> {
         // Without a line of this run all are of earlier ones.
-        let Some(latest) = progress.run.filter(|latest| latest.first == run) else { return Ok(progress.next_line) };
+        let Some(latest) = progress.run.filter(|latest| latest.first == run) else {
+            return Ok(progress.next_line);
+        };
         let (mut low, mut high) = (latest.line, progress.next_line);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -415,11 +519,19 @@ impl Store {
     }
 
     fn query_topics(&self, max: usize) -> rusqlite::Result<Vec<Topic>> {
-        let read = |row: &Row<'_>| Ok(Topic { sequence: sequence(row, 0)?, room: row.get(1)?, room_key: row.get(2)?, text: row.get(3)? });
+        let read = |row: &Row<'_>| {
+            Ok(Topic {
+                sequence: sequence(row, 0)?,
+                room: row.get(1)?,
+                room_key: row.get(2)?,
+                text: row.get(3)?,
+            })
+        };
         self.connection.prepare_cached(LAST_TOPICS)?.query_map([limit(max)], read)?.collect()
     }
 
-    /// Refuses to go on while somebody's reading keeps the write-ahead log from being used again, or a full disk from being copied out of.
+    /// Refuses to go on while somebody's reading keeps the write-ahead log from being used again,
+    /// or a full disk from being copied out of.
     fn bound_wal(&mut self) -> Result<(), StoreError> {
         let bytes = self.wal_bytes();
         if bytes <= self.sizes.wal_bytes_max {
@@ -434,9 +546,12 @@ impl Store {
         }
     }
 
-    /// Whether the write-ahead log had something in it, and has nothing any more. What another program has damaged stays as it is: see [`Store::rescue`].
+    /// Whether the write-ahead log had something in it, and has nothing any more. What another
+    /// program has damaged stays as it is: see [`Store::rescue`].
     fn empty_wal(&mut self) -> bool {
-        let is_emptied = self.tampered().is_none() && self.wal_bytes() > 0 && matches!(self.checkpoint("TRUNCATE"), Ok(false));
+        let is_emptied = self.tampered().is_none()
+            && self.wal_bytes() > 0
+            && matches!(self.checkpoint("TRUNCATE"), Ok(false));
         if is_emptied {
             self.files.written();
         }
@@ -449,7 +564,10 @@ impl Store {
 
     /// Brings the write-ahead log into the database's file. Whether another program held that up.
     fn checkpoint(&self, mode: &str) -> Result<bool, StoreError> {
-        let is_held = self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, bool>(0));
+        let is_held =
+            self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                row.get::<_, bool>(0)
+            });
         is_held.map_err(|error| self.failed("store in", error))
     }
 
@@ -472,7 +590,8 @@ fn settings(sizes: Sizes) -> String {
     )
 }
 
-/// Whether a file could not be made longer: the disk is full, or a limit or a quota is reached, which SQLite calls a failure of the disk.
+/// Whether a file could not be made longer: the disk is full, or a limit or a quota is reached,
+/// which SQLite calls a failure of the disk.
 fn finds_no_room(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
 }
@@ -487,9 +606,12 @@ enum Identity {
 }
 
 fn identify(connection: &Connection) -> rusqlite::Result<Identity> {
-    let application_id: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let application_id: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version = migrations::version(connection)?;
-    let is_empty: bool = connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
+    let is_empty: bool =
+        connection
+            .query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
     let is_known = usize::try_from(version).is_ok_and(|version| version <= MIGRATIONS.len());
     Ok(match application_id {
         APPLICATION_ID if is_known => Identity::Ours,
@@ -509,7 +631,8 @@ fn set_topic(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Deletes the topics that were set longest ago where there are more than rooms may exist, or than fit the file.
+/// Deletes the topics that were set longest ago where there are more than rooms may exist, or than
+/// fit the file.
 fn trim_topics(connection: &Connection, sizes: Sizes) -> rusqlite::Result<()> {
     connection.prepare_cached(TRIM_TOPICS)?.execute([limit(ROOMS_MAX)])?;
     if let Some(bytes_max) = sizes.topics_bytes_max {
@@ -528,7 +651,13 @@ fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
     let failed = |error| StoreError::Create { path: data_dir.to_owned(), error };
     // What is said is nobody else's.
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(data_dir.join(LOCK_NAME)).map_err(failed)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(data_dir.join(LOCK_NAME))
+        .map_err(failed)?;
     // Let go of by the kernel when the process ends, however it does. Source: flock(2).
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => StoreError::InUse { path: data_dir.to_owned() },
@@ -538,7 +667,10 @@ fn lock(data_dir: &Path) -> Result<Flock<File>, StoreError> {
 
 /// The first line with the number `from` or a greater one: its number and its record.
 fn next_line(connection: &Connection, from: i64) -> rusqlite::Result<Option<(i64, Sequence)>> {
-    connection.prepare_cached(NEXT_LINE)?.query_row([from], |row| Ok((row.get(0)?, sequence(row, 1)?))).optional()
+    connection
+        .prepare_cached(NEXT_LINE)?
+        .query_row([from], |row| Ok((row.get(0)?, sequence(row, 1)?)))
+        .optional()
 }
 
 fn read_line(row: &Row<'_>) -> rusqlite::Result<Line> {
@@ -557,7 +689,8 @@ fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequence> {
     row.get(column).map(from_sql).map(Sequence)
 }
 
-/// SQLite's integers have a sign: what is more than they hold (no sequence is, and no time) becomes the greatest.
+/// SQLite's integers have a sign: what is more than they hold (no sequence is, and no time) becomes
+/// the greatest.
 fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

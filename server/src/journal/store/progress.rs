@@ -1,10 +1,12 @@
-//! How far this run is stored, which lines are missing, and from where on a room's lines are complete.
+//! How far this run is stored, which lines are missing, and from where on a room's lines are
+//! complete.
 
 use super::{sequence, to_sql};
 use forkchat_common::ids::Sequence;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-const LOAD_PROGRESS: &str = "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
+const LOAD_PROGRESS: &str =
+    "SELECT run, reached, run_line, next_line, gap_line, gap_until FROM progress";
 const SAVE_PROGRESS: &str = "
     INSERT INTO progress (id, run, reached, run_line, next_line, gap_line, gap_until) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT (id) DO UPDATE SET run = excluded.run, reached = excluded.reached, run_line = excluded.run_line,
@@ -52,7 +54,8 @@ pub(super) struct Gap {
 impl Progress {
     pub fn load(connection: &Connection) -> rusqlite::Result<Progress> {
         let read = |row: &Row<'_>| {
-            let run = Run { first: sequence(row, 0)?, reached: sequence(row, 1)?, line: row.get(2)? };
+            let run =
+                Run { first: sequence(row, 0)?, reached: sequence(row, 1)?, line: row.get(2)? };
             let gap = match row.get::<_, Option<i64>>(4)? {
                 Some(line) => Some(Gap { line, until: sequence(row, 5)? }),
                 None => None,
@@ -65,9 +68,17 @@ impl Progress {
 
     pub fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
         let Some(run) = self.run else { return Ok(()) };
-        let (gap_line, gap_until) = (self.gap.map(|gap| gap.line), self.gap.map(|gap| to_sql(gap.until.0)));
+        let (gap_line, gap_until) =
+            (self.gap.map(|gap| gap.line), self.gap.map(|gap| to_sql(gap.until.0)));
         let mut statement = connection.prepare_cached(SAVE_PROGRESS)?;
-        statement.execute(params![to_sql(run.first.0), to_sql(run.reached.0), run.line, self.next_line, gap_line, gap_until])?;
+        statement.execute(params![
+            to_sql(run.first.0),
+            to_sql(run.reached.0),
+            run.line,
+            self.next_line,
+            gap_line,
+            gap_until
+        ])?;
         Ok(())
     }
 
@@ -93,14 +104,19 @@ impl Progress {
     /// See [`super::Store::complete_since`].
     pub fn complete_since(&self, lost: Option<Lost>) -> Sequence {
         let Some(run) = self.run else { return Sequence(0) };
-        // By the number of the first line behind what is missing. What is missing of an earlier run lies before this one, whatever the clock was then.
+        // By the number of the first line behind what is missing. What is missing of an earlier run
+        // lies before this one, whatever the clock was then.
         let lost = lost.map(|lost| match lost.line < run.line {
             true => (lost.line + 1, after(lost.until).min(run.first)),
             false => (lost.line + 1, after(lost.until)),
         });
         let gap = self.gap.map(|gap| (gap.line, after(gap.until)));
         // Of two at the same line the gap is the later.
-        [lost, gap].into_iter().flatten().max_by_key(|&(line, _)| line).map_or(Sequence(0), |(_, since)| since)
+        [lost, gap]
+            .into_iter()
+            .flatten()
+            .max_by_key(|&(line, _)| line)
+            .map_or(Sequence(0), |(_, since)| since)
     }
 }
 

@@ -1,20 +1,23 @@
 //! How much is kept, and which lines are deleted when it is too much.
 //!
-//! The rule, as the operating guide states it: when the history is full, the oldest lines of the largest room are
-//! deleted. Rooms that are not *established* come first, as long as they have more than a quarter of the history
-//! together. A room becomes established when a line is said in it a day after its first line, and at most one room does
-//! so in an hour.
+//! The rule, as the operating guide states it: when the history is full, the oldest lines of the
+//! largest room are deleted. Rooms that are not *established* come first, as long as they have more
+//! than a quarter of the history together. A room becomes established when a line is said in it a
+//! day after its first line, and at most one room does so in an hour.
 //!
 //! Guarantees:
 //!
-//! - Among `n` established rooms each keeps at least its last three quarters of an `n`th part, whatever is said elsewhere: lines
-//!   are taken from the largest, which has more than that. A flood in one room takes that room's own lines.
-//! - New rooms, however many, take nothing from established ones that have less than three quarters together. To get an equal share with
-//!   `n` established rooms, a patient flooder has to speak in `n` rooms of its own over more than `n` hours.
+//! - Among `n` established rooms each keeps at least its last three quarters of an `n`th part,
+//!   whatever is said elsewhere: lines are taken from the largest, which has more than that. A
+//!   flood in one room takes that room's own lines.
+//! - New rooms, however many, take nothing from established ones that have less than three quarters
+//!   together. To get an equal share with `n` established rooms, a patient flooder has to speak in
+//!   `n` rooms of its own over more than `n` hours.
 //! - The same holds among the new rooms with a quarter. On a server's first day all rooms are new.
 //!
-//! This holds for lines and for bytes, each separately. Triggers keep the sums for each room (`migrations`). The sums
-//! over all rooms are in memory, and are read when the database is opened and when another program has changed it.
+//! This holds for lines and for bytes, each separately. Triggers keep the sums for each room
+//! (`migrations`). The sums over all rooms are in memory, and are read when the database is opened
+//! and when another program has changed it.
 
 use super::rooms::RoomNumbers;
 use super::{from_sql, to_sql};
@@ -27,18 +30,23 @@ const NEW_ROOMS_PART: i64 = 4;
 const NEW_MICROS: u64 = 24 * 60 * 60 * Micros::SECOND;
 /// and after another became established.
 const ESTABLISHED_MICROS: u64 = 60 * 60 * Micros::SECOND;
-/// So many lines more than come in are deleted in one transaction: a lowered bound is reached in steps.
+/// So many lines more than come in are deleted in one transaction: a lowered bound is reached in
+/// steps.
 pub(super) const TRIM_LINES_MAX: i64 = 10_000;
 
-/// As the triggers count: what a line takes besides its nick and text, and a room besides its names.
+/// As the triggers count: what a line takes besides its nick and text, and a room besides its
+/// names.
 const LINE_BYTES: usize = 64;
 const ROOM_BYTES: usize = 128;
 
-const TOTALS: &str = "SELECT is_established, sum(lines), sum(bytes) FROM rooms GROUP BY is_established";
+const TOTALS: &str =
+    "SELECT is_established, sum(lines), sum(bytes) FROM rooms GROUP BY is_established";
 const FORGET_EMPTY_ROOMS: &str = "DELETE FROM rooms WHERE is_established IN (0, 1) AND lines <= 0";
 const FORGET_ROOM: &str = "DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM lines WHERE room = ?1) RETURNING key, bytes";
-const LARGEST_BY_LINES: &str = "SELECT id, lines FROM rooms WHERE is_established = ?1 ORDER BY lines DESC LIMIT 2";
-const LARGEST_BY_BYTES: &str = "SELECT id, bytes FROM rooms WHERE is_established = ?1 ORDER BY bytes DESC LIMIT 2";
+const LARGEST_BY_LINES: &str =
+    "SELECT id, lines FROM rooms WHERE is_established = ?1 ORDER BY lines DESC LIMIT 2";
+const LARGEST_BY_BYTES: &str =
+    "SELECT id, bytes FROM rooms WHERE is_established = ?1 ORDER BY bytes DESC LIMIT 2";
 const OLDEST_LINES: &str = "
     SELECT id, length(CAST(nick AS BLOB)) + length(CAST(text AS BLOB)) FROM lines WHERE room = ?1 ORDER BY id LIMIT ?2";
 const DELETE_LINES: &str = "DELETE FROM lines WHERE room = ?1 AND id <= ?2";
@@ -155,7 +163,8 @@ pub(super) fn room_bytes(key: &str, name: &str) -> i64 {
     (ROOM_BYTES + key.len() + name.len()) as i64
 }
 
-/// Makes the room established that was first spoken in at `first_time`, and is spoken in `now`, if it is time. Whether it was done.
+/// Makes the room established that was first spoken in at `first_time`, and is spoken in `now`, if
+/// it is time. Whether it was done.
 pub(super) fn establish(
     connection: &Connection,
     totals: &mut Totals,
@@ -166,14 +175,18 @@ pub(super) fn establish(
     if now.since(first_time) < NEW_MICROS {
         return Ok(false);
     }
-    let latest: Option<i64> = connection.prepare_cached(ESTABLISHED_TIME)?.query_row([], |row| row.get(0)).optional()?;
+    let latest: Option<i64> =
+        connection.prepare_cached(ESTABLISHED_TIME)?.query_row([], |row| row.get(0)).optional()?;
     let latest = Micros(from_sql(latest.unwrap_or(0)));
     // One that lies in the future is of a clock that was wrong.
     if latest <= now && now.since(latest) < ESTABLISHED_MICROS {
         return Ok(false);
     }
     let mut statement = connection.prepare_cached(ESTABLISH)?;
-    if let Some((lines, bytes)) = statement.query_row([room], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()? {
+    if let Some((lines, bytes)) = statement
+        .query_row([room], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?
+    {
         totals.new.add(-lines, -bytes);
         totals.established.add(lines, bytes);
         connection.prepare_cached(SET_ESTABLISHED_TIME)?.execute([to_sql(now.0)])?;
@@ -181,7 +194,8 @@ pub(super) fn establish(
     Ok(true)
 }
 
-/// Deletes what is too much: not many more lines than were `added`, so that a lowered bound is reached in steps.
+/// Deletes what is too much: not many more lines than were `added`, so that a lowered bound is
+/// reached in steps.
 pub(super) fn trim(
     connection: &Connection,
     quota: Quota,
@@ -193,9 +207,11 @@ pub(super) fn trim(
     while left > 0
         && let Some(excess) = quota.excess(totals)
     {
-        let sql = if excess.measure == Measure::Lines { LARGEST_BY_LINES } else { LARGEST_BY_BYTES };
+        let sql =
+            if excess.measure == Measure::Lines { LARGEST_BY_LINES } else { LARGEST_BY_BYTES };
         let mut statement = connection.prepare_cached(sql)?;
-        let largest = statement.query_map([excess.is_established], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let largest =
+            statement.query_map([excess.is_established], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let largest: Vec<(i64, i64)> = largest.collect::<rusqlite::Result<_>>()?;
         let Some(&(room, size)) = largest.first() else {
             // Another program has changed the rooms' own counts.
@@ -209,7 +225,9 @@ pub(super) fn trim(
         totals.size(excess.is_established).add(-deleted.lines, -deleted.bytes);
         if is_empty {
             let mut forget = connection.prepare_cached(FORGET_ROOM)?;
-            let forgotten = forget.query_row([room], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))).optional()?;
+            let forgotten = forget
+                .query_row([room], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
+                .optional()?;
             if let Some((key, bytes)) = forgotten {
                 totals.size(excess.is_established).add(0, -bytes);
                 numbers.forget_room(&key);
@@ -223,8 +241,15 @@ pub(super) fn trim(
     Ok(())
 }
 
-/// Deletes a room's oldest lines: as many as have `amount` together, at least one and at most `lines_max`. Whether none is left.
-fn delete_oldest(connection: &Connection, room: i64, measure: Measure, amount: i64, lines_max: i64) -> rusqlite::Result<(Size, bool)> {
+/// Deletes a room's oldest lines: as many as have `amount` together, at least one and at most
+/// `lines_max`. Whether none is left.
+fn delete_oldest(
+    connection: &Connection,
+    room: i64,
+    measure: Measure,
+    amount: i64,
+    lines_max: i64,
+) -> rusqlite::Result<(Size, bool)> {
     let (mut deleted, mut last, mut is_empty) = (Size::default(), None, true);
     let mut statement = connection.prepare_cached(OLDEST_LINES)?;
     // One more, to see whether there is another.

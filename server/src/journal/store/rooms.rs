@@ -10,7 +10,8 @@ use std::collections::HashMap;
 /// Rooms whose number is remembered. Beyond it all are forgotten and looked up again.
 const ROOMS_CACHED_MAX: usize = ROOMS_MAX;
 
-const FIND_ROOM: &str = "UPDATE rooms SET name = ?2 WHERE key = ?1 RETURNING id, first_time, is_established";
+const FIND_ROOM: &str =
+    "UPDATE rooms SET name = ?2 WHERE key = ?1 RETURNING id, first_time, is_established";
 const ADD_ROOM: &str = "
     INSERT INTO rooms (key, name, bytes, first_time, lost_line, lost_until)
     VALUES (?1, ?2, ?3, ?4, (SELECT forgotten_line FROM progress), (SELECT forgotten_until FROM progress)) RETURNING id";
@@ -33,17 +34,29 @@ pub(super) struct RoomNumber {
 
 impl RoomNumber {
     /// Makes the room established if it is time.
-    pub fn establish(&mut self, connection: &Connection, totals: &mut Totals, now: Micros) -> rusqlite::Result<()> {
+    pub fn establish(
+        &mut self,
+        connection: &Connection,
+        totals: &mut Totals,
+        now: Micros,
+    ) -> rusqlite::Result<()> {
         if !self.is_established {
-            self.is_established = quota::establish(connection, totals, self.id, self.first_time, now)?;
+            self.is_established =
+                quota::establish(connection, totals, self.id, self.first_time, now)?;
         }
         Ok(())
     }
 }
 
 impl RoomNumbers {
-    /// The room that a line was said in. A room that has no number gets one; one that is spelt differently now gets its new name.
-    pub fn number(&mut self, connection: &Connection, totals: &mut Totals, line: &Line) -> rusqlite::Result<&mut RoomNumber> {
+    /// The room that a line was said in. A room that has no number gets one; one that is spelt
+    /// differently now gets its new name.
+    pub fn number(
+        &mut self,
+        connection: &Connection,
+        totals: &mut Totals,
+        line: &Line,
+    ) -> rusqlite::Result<&mut RoomNumber> {
         let (key, name) = (&*line.room_key, &*line.room);
         if self.numbers.get(key).is_none_or(|room| &*room.name != name) {
             let room = find_or_add(connection, totals, line)?;
@@ -63,9 +76,11 @@ impl RoomNumbers {
         self.numbers.remove(key);
     }
 
-    /// An operator may delete what the law wants deleted, with `sqlite3` and while the server runs. Whether another program has changed anything.
+    /// An operator may delete what the law wants deleted, with `sqlite3` and while the server runs.
+    /// Whether another program has changed anything.
     pub fn forget_if_changed(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
-        let data_version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        let data_version =
+            connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
         let has_changed = self.data_version != data_version;
         if has_changed {
             (self.numbers, self.data_version) = (HashMap::new(), data_version);
@@ -74,17 +89,26 @@ impl RoomNumbers {
     }
 }
 
-fn find_or_add(connection: &Connection, totals: &mut Totals, line: &Line) -> rusqlite::Result<RoomNumber> {
+fn find_or_add(
+    connection: &Connection,
+    totals: &mut Totals,
+    line: &Line,
+) -> rusqlite::Result<RoomNumber> {
     let Line { room_key: key, room: name, time, .. } = line;
     let found = |row: &Row<'_>| {
-        let (id, first_time, is_established) = (row.get(0)?, Micros(from_sql(row.get(1)?)), row.get(2)?);
+        let (id, first_time, is_established) =
+            (row.get(0)?, Micros(from_sql(row.get(1)?)), row.get(2)?);
         Ok(RoomNumber { id, name: name.as_str().into(), first_time, is_established })
     };
-    if let Some(room) = connection.prepare_cached(FIND_ROOM)?.query_row([key, name], found).optional()? {
+    if let Some(room) =
+        connection.prepare_cached(FIND_ROOM)?.query_row([key, name], found).optional()?
+    {
         return Ok(room);
     }
     let bytes = quota::room_bytes(key, name);
-    let id = connection.prepare_cached(ADD_ROOM)?.query_row(params![key, name, bytes, to_sql(time.0)], |row| row.get(0))?;
+    let id = connection
+        .prepare_cached(ADD_ROOM)?
+        .query_row(params![key, name, bytes, to_sql(time.0)], |row| row.get(0))?;
     totals.add_room(bytes);
     Ok(RoomNumber { id, name: name.as_str().into(), first_time: *time, is_established: false })
 }

@@ -1,4 +1,5 @@
-//! How large the database's files become, and how much is kept in them where the size of files is limited (`ulimit -f`).
+//! How large the database's files become, and how much is kept in them where the size of files is
+//! limited (`ulimit -f`).
 //!
 //! | part of the limit | used by |
 //! |---|---|
@@ -6,14 +7,15 @@
 //! | a quarter, less 32 KiB | lines and rooms as the quota counts them: twice that and 64 KiB are the most that they take of the database's file |
 //! | a 32nd | topics, which take at most twice that of the file |
 //!
-//! A batch is trimmed after each 32nd of the limit, so that the file does not grow meanwhile. So the file stays below
-//! five eighths of the limit. One transaction adds each changed page to the write-ahead log once, so at most the file's
-//! size, and none begins when that log is larger than a quarter. So neither file reaches the limit, if the database was
-//! made within it.
+//! A batch is trimmed after each 32nd of the limit, so that the file does not grow meanwhile. So
+//! the file stays below five eighths of the limit. One transaction adds each changed page to the
+//! write-ahead log once, so at most the file's size, and none begins when that log is larger than a
+//! quarter. So neither file reaches the limit, if the database was made within it.
 
 use super::quota::Quota;
 
-/// The write-ahead log grows while another process reads one old state. Beyond this nothing is stored until that ends.
+/// The write-ahead log grows while another process reads one old state. Beyond this nothing is
+/// stored until that ends.
 const WAL_BYTES_MAX: u64 = 256 << 20;
 /// It is brought into the database when it has so many pages (4 MiB),
 const CHECKPOINT_PAGES: u64 = 1_000;
@@ -56,9 +58,11 @@ impl Sizes {
 }
 
 impl Quota {
-    /// As much of it as fits a file where files may not be larger than `limit` bytes; no bytes if a history doesn't fit at all.
+    /// As much of it as fits a file where files may not be larger than `limit` bytes; no bytes if a
+    /// history doesn't fit at all.
     pub fn within(self, limit: Option<u64>) -> Quota {
-        let fits = limit.map_or(u64::MAX, |limit| if limit < LIMIT_MIN { 0 } else { limit / 4 - SCHEMA_BYTES });
+        let fits = limit
+            .map_or(u64::MAX, |limit| if limit < LIMIT_MIN { 0 } else { limit / 4 - SCHEMA_BYTES });
         Quota { bytes_max: self.bytes_max.min(fits), ..self }
     }
 }
@@ -77,7 +81,8 @@ mod tests {
             topics_bytes_max: None,
         };
         assert_eq!(Sizes::within(None), usual);
-        let with_a_high_one = Sizes { untrimmed_bytes_max: 32 << 20, topics_bytes_max: Some(32 << 20), ..usual };
+        let with_a_high_one =
+            Sizes { untrimmed_bytes_max: 32 << 20, topics_bytes_max: Some(32 << 20), ..usual };
         assert_eq!(Sizes::within(Some(1 << 30)), with_a_high_one);
         let quota = Quota { lines_max: 7, bytes_max: 1 << 20 };
         assert_eq!((quota.within(None), quota.within(Some(1 << 30))), (quota, quota));
@@ -88,10 +93,14 @@ mod tests {
     #[test]
     fn the_files_stay_below_every_limit() {
         for limit in (LIMIT_MIN..100 << 20).step_by(1_000_003) {
-            let (sizes, quota) = (Sizes::within(Some(limit)), Quota { lines_max: 7, bytes_max: u64::MAX }.within(Some(limit)));
+            let (sizes, quota) = (
+                Sizes::within(Some(limit)),
+                Quota { lines_max: 7, bytes_max: u64::MAX }.within(Some(limit)),
+            );
             let file = 2 * (quota.bytes_max + sizes.topics_bytes_max.unwrap() + SCHEMA_BYTES);
             // A frame of the log is a page and 24 bytes. Source: sqlite.org/fileformat.html.
-            let wal = sizes.wal_bytes_max + (file + 2 * sizes.untrimmed_bytes_max) / PAGE_BYTES * (PAGE_BYTES + 24);
+            let wal = sizes.wal_bytes_max
+                + (file + 2 * sizes.untrimmed_bytes_max) / PAGE_BYTES * (PAGE_BYTES + 24);
             assert!(file <= limit * 5 / 8 && wal < limit, "{limit}: {file}, {wal}");
             assert!(sizes.checkpoint_pages >= 8 && quota.bytes_max >= 32 << 10, "{limit}");
         }

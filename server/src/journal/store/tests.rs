@@ -16,7 +16,11 @@ pub(in crate::journal) struct Home(pub PathBuf);
 impl Home {
     pub fn new() -> Home {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("forkchat-store-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "forkchat-store-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
         Home(path)
@@ -69,7 +73,12 @@ fn lines(room: &str, sequences: impl IntoIterator<Item = u64>) -> Vec<Entry> {
 }
 
 fn topic(room: &str, sequence: u64, text: &str) -> Topic {
-    Topic { sequence: Sequence(sequence), room: room.to_uppercase(), room_key: room.to_owned(), text: text.to_owned() }
+    Topic {
+        sequence: Sequence(sequence),
+        room: room.to_uppercase(),
+        room_key: room.to_owned(),
+        text: text.to_owned(),
+    }
 }
 
 /// Stores up to the last of them.
@@ -79,7 +88,12 @@ fn store(store: &mut Store, run: Sequence, entries: &[Entry]) {
 
 /// The sequences of a room's last lines, oldest first.
 fn last(store: &Store, run: Sequence, room: &str, before: u64, count: usize) -> Vec<u64> {
-    store.last_lines(run, room, Sequence(before), count).unwrap().iter().map(|line| line.sequence.0).collect()
+    store
+        .last_lines(run, room, Sequence(before), count)
+        .unwrap()
+        .iter()
+        .map(|line| line.sequence.0)
+        .collect()
 }
 
 fn number(store: &Store, sql: &str) -> i64 {
@@ -89,20 +103,38 @@ fn number(store: &Store, sql: &str) -> i64 {
 #[test]
 fn what_is_stored_is_read_again_also_after_a_restart() {
     let home = Home::new();
-    let said = Line { nick: "王小明".to_owned(), text: "\0 ' -- naïve 🦀".to_owned(), ..line("#straße", 1_000_003) };
+    let said = Line {
+        nick: "王小明".to_owned(),
+        text: "\0 ' -- naïve 🦀".to_owned(),
+        ..line("#straße", 1_000_003)
+    };
     {
         let mut opened = home.open(100);
-        assert_eq!((opened.reached(RUN).unwrap(), opened.complete_since("#a").unwrap()), (None, Sequence(0)));
+        assert_eq!(
+            (opened.reached(RUN).unwrap(), opened.complete_since("#a").unwrap()),
+            (None, Sequence(0))
+        );
         assert_eq!(opened.last_lines(RUN, "#lobby", Sequence(u64::MAX), 10).unwrap(), []);
-        let entries = [Entry::Line(line("#lobby", 1_000_001)), Entry::Line(said.clone()), Entry::Line(line("#lobby", 1_000_005))];
+        let entries = [
+            Entry::Line(line("#lobby", 1_000_001)),
+            Entry::Line(said.clone()),
+            Entry::Line(line("#lobby", 1_000_005)),
+        ];
         opened.store(RUN, &entries, Sequence(1_000_009)).unwrap();
     }
     assert_eq!(fs::metadata(home.file()).unwrap().permissions().mode() & 0o777, 0o600);
     let opened = home.open(100);
     assert_eq!(opened.reached(RUN).unwrap(), Some(Sequence(1_000_009)));
-    assert_eq!(opened.reached(Sequence(2_000_000)).unwrap(), None, "of another run nothing is stored");
+    assert_eq!(
+        opened.reached(Sequence(2_000_000)).unwrap(),
+        None,
+        "of another run nothing is stored"
+    );
     assert_eq!(opened.last_lines(RUN, "#straße", Sequence(u64::MAX), 10).unwrap(), [said]);
-    assert_eq!(opened.last_lines(RUN, "#lobby", Sequence(1_000_006), 10).unwrap(), [line("#lobby", 1_000_001), line("#lobby", 1_000_005)]);
+    assert_eq!(
+        opened.last_lines(RUN, "#lobby", Sequence(1_000_006), 10).unwrap(),
+        [line("#lobby", 1_000_001), line("#lobby", 1_000_005)]
+    );
     assert_eq!(last(&opened, RUN, "#lobby", 1_000_005, 10), [1_000_001], "before is before");
     assert_eq!(last(&opened, RUN, "#lobby", 1_000_006, 1), [1_000_005], "the last ones");
     assert_eq!(last(&opened, RUN, "#lobby", 1_000_006, 0), [0; 0]);
@@ -113,7 +145,9 @@ fn what_is_stored_is_read_again_also_after_a_restart() {
 fn a_batch_that_comes_again_is_passed_over() {
     let home = Home::new();
     let mut opened = home.open(100);
-    let entries = [lines("#a", [1_000_001, 1_000_002]), vec![Entry::Topic(topic("#a", 1_000_003, "one"))]].concat();
+    let entries =
+        [lines("#a", [1_000_001, 1_000_002]), vec![Entry::Topic(topic("#a", 1_000_003, "one"))]]
+            .concat();
     store(&mut opened, RUN, &entries);
     store(&mut opened, RUN, &[Entry::Topic(topic("#a", 1_000_004, "two"))]);
     let again = [entries, lines("#a", [1_000_004, 1_000_005])].concat();
@@ -121,7 +155,11 @@ fn a_batch_that_comes_again_is_passed_over() {
     store(&mut opened, RUN, &again[..2]);
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 10), [1_000_001, 1_000_002, 1_000_005]);
     assert_eq!(opened.topics(10).unwrap(), [topic("#a", 1_000_004, "two")]);
-    assert_eq!(opened.reached(RUN).unwrap(), Some(Sequence(1_000_005)), "what was reached stays reached");
+    assert_eq!(
+        opened.reached(RUN).unwrap(),
+        Some(Sequence(1_000_005)),
+        "what was reached stays reached"
+    );
 }
 
 #[test]
@@ -131,15 +169,24 @@ fn a_batch_that_fails_in_its_middle_leaves_nothing() {
     store(&mut opened, RUN, &lines("#a", [1_000_001]));
     let hinder = "CREATE TRIGGER hinder BEFORE INSERT ON lines WHEN NEW.sequence = 1000004 BEGIN SELECT RAISE(ABORT, 'hindered'); END";
     home.sqlite().execute_batch(hinder).unwrap();
-    let batch = [vec![Entry::Topic(topic("#b", 1_000_002, "new"))], lines("#b", 1_000_003..1_000_006)].concat();
+    let batch =
+        [vec![Entry::Topic(topic("#b", 1_000_002, "new"))], lines("#b", 1_000_003..1_000_006)]
+            .concat();
     let error = opened.store(RUN, &batch, Sequence(1_000_005)).unwrap_err().to_string();
     assert!(error.contains("cannot store in the history") && error.contains("hindered"), "{error}");
     assert_eq!(last(&opened, RUN, "#b", u64::MAX, 10), [0; 0]);
-    assert_eq!((opened.topics(10).unwrap(), opened.reached(RUN).unwrap()), (vec![], Some(Sequence(1_000_001))));
+    assert_eq!(
+        (opened.topics(10).unwrap(), opened.reached(RUN).unwrap()),
+        (vec![], Some(Sequence(1_000_001)))
+    );
     assert_eq!(number(&opened, "SELECT count(*) FROM rooms"), 1);
     home.sqlite().execute_batch("DROP TRIGGER hinder").unwrap();
     store(&mut opened, RUN, &batch);
-    assert_eq!(last(&opened, RUN, "#b", u64::MAX, 10), [1_000_003, 1_000_004, 1_000_005], "the same call, made again");
+    assert_eq!(
+        last(&opened, RUN, "#b", u64::MAX, 10),
+        [1_000_003, 1_000_004, 1_000_005],
+        "the same call, made again"
+    );
 }
 
 #[test]
@@ -149,25 +196,49 @@ fn the_largest_room_gives_its_oldest_lines_and_rooms_without_lines_go() {
     store(&mut opened, RUN, &lines("#small", [1_000_001, 1_000_002]));
     store(&mut opened, RUN, &lines("#large", 1_000_011..1_000_020));
     assert_eq!(last(&opened, RUN, "#small", u64::MAX, 10), [1_000_001, 1_000_002]);
-    assert_eq!(last(&opened, RUN, "#large", u64::MAX, 10), (1_000_012..1_000_020).collect::<Vec<_>>());
+    assert_eq!(
+        last(&opened, RUN, "#large", u64::MAX, 10),
+        (1_000_012..1_000_020).collect::<Vec<_>>()
+    );
     let since = |opened: &Store, room| opened.complete_since(room).unwrap();
-    assert_eq!((since(&opened, "#small"), since(&opened, "#large")), (Sequence(0), Sequence(1_000_012)), "each room has its own");
+    assert_eq!(
+        (since(&opened, "#small"), since(&opened, "#large")),
+        (Sequence(0), Sequence(1_000_012)),
+        "each room has its own"
+    );
     drop(opened);
     let mut one = home.open(1);
     store(&mut one, RUN, &lines("#new", [1_000_020]));
-    assert_eq!(number(&one, "SELECT count(*) FROM rooms"), 1, "of rooms of one line each the latest is the first to go");
+    assert_eq!(
+        number(&one, "SELECT count(*) FROM rooms"),
+        1,
+        "of rooms of one line each the latest is the first to go"
+    );
     assert_eq!(last(&one, RUN, "#small", u64::MAX, 10), [1_000_002]);
-    assert_eq!((since(&one, "#large"), since(&one, "#new")), (Sequence(1_000_021), Sequence(1_000_021)));
+    assert_eq!(
+        (since(&one, "#large"), since(&one, "#new")),
+        (Sequence(1_000_021), Sequence(1_000_021))
+    );
     assert_eq!(since(&one, "#never"), Sequence(1_000_021), "for all that is known here");
     drop(one);
     let mut opened = home.open(10);
     store(&mut opened, RUN, &lines("#large", [1_000_022]));
-    assert_eq!(last(&opened, RUN, "#large", u64::MAX, 10), [1_000_022], "a room that was forgotten comes back");
+    assert_eq!(
+        last(&opened, RUN, "#large", u64::MAX, 10),
+        [1_000_022],
+        "a room that was forgotten comes back"
+    );
     assert_eq!(since(&opened, "#large"), Sequence(1_000_021));
     drop(opened);
     let mut nothing = home.open(0);
     store(&mut nothing, RUN, &lines("#small", [1_000_023]));
-    assert_eq!((number(&nothing, "SELECT count(*) FROM lines"), number(&nothing, "SELECT count(*) FROM rooms")), (0, 0));
+    assert_eq!(
+        (
+            number(&nothing, "SELECT count(*) FROM lines"),
+            number(&nothing, "SELECT count(*) FROM rooms")
+        ),
+        (0, 0)
+    );
     assert_eq!(since(&nothing, "#small"), Sequence(1_000_024));
 }
 
@@ -189,7 +260,10 @@ fn established(opened: &mut Store, rooms: &[&str], count: u64) -> u64 {
             opened.store(RUN, &[said(room, sequence, time, 10)], Sequence(sequence)).unwrap();
         }
     }
-    assert_eq!(number(opened, "SELECT count(*) FROM rooms WHERE is_established"), rooms.len() as i64);
+    assert_eq!(
+        number(opened, "SELECT count(*) FROM rooms WHERE is_established"),
+        rooms.len() as i64
+    );
     sequence
 }
 
@@ -218,7 +292,9 @@ fn ten_thousand_new_rooms_push_out_no_established_one() {
     let mut sequence = established(&mut opened, &["#a", "#b", "#c"], 250);
     for _ in 0..3 {
         for room in 0..10_000_u64.div_ceil(500) {
-            let batch: Vec<_> = (1..=500).map(|number| said(&format!("#{room}-{number}"), sequence + number, 30 * HOUR, 10)).collect();
+            let batch: Vec<_> = (1..=500)
+                .map(|number| said(&format!("#{room}-{number}"), sequence + number, 30 * HOUR, 10))
+                .collect();
             sequence += 500;
             store(&mut opened, RUN, &batch);
             assert_eq!(number(&opened, "SELECT count(*) FROM lines"), 1_000);
@@ -234,8 +310,9 @@ fn ten_thousand_new_rooms_push_out_no_established_one() {
 fn one_room_an_hour_becomes_established_when_it_is_spoken_in_a_day_after_its_first_line() {
     let home = Home::new();
     let mut opened = home.open(1_000);
-    let is_established =
-        |opened: &Store, room: &str| number(opened, &format!("SELECT is_established FROM rooms WHERE key = '{room}'")) == 1;
+    let is_established = |opened: &Store, room: &str| {
+        number(opened, &format!("SELECT is_established FROM rooms WHERE key = '{room}'")) == 1
+    };
     let mut sequence = RUN.0;
     let mut say = |opened: &mut Store, room: &str, time: u64| {
         sequence += 1;
@@ -243,7 +320,11 @@ fn one_room_an_hour_becomes_established_when_it_is_spoken_in_a_day_after_its_fir
         is_established(opened, room)
     };
     let day = 24 * HOUR;
-    assert!(!say(&mut opened, "#a", HOUR) && !say(&mut opened, "#b", HOUR) && !say(&mut opened, "#c", HOUR));
+    assert!(
+        !say(&mut opened, "#a", HOUR)
+            && !say(&mut opened, "#b", HOUR)
+            && !say(&mut opened, "#c", HOUR)
+    );
     assert!(!say(&mut opened, "#a", HOUR + day - 1), "not a day old");
     assert!(say(&mut opened, "#b", HOUR + day));
     assert!(!say(&mut opened, "#c", HOUR + day), "another was in this hour");
@@ -266,8 +347,11 @@ fn many_long_lines_are_bounded_in_bytes_and_so_is_the_file() {
     for (batch, length) in (0..40).flat_map(|batch| [(batch, 4_000), (batch, 2_100), (batch, 1)]) {
         let first = sequence + 1;
         sequence += 500;
-        let batch: Vec<_> =
-            (first..=sequence).map(|sequence| said(&format!("#{}", (sequence + batch) % 7), sequence, sequence, length)).collect();
+        let batch: Vec<_> = (first..=sequence)
+            .map(|sequence| {
+                said(&format!("#{}", (sequence + batch) % 7), sequence, sequence, length)
+            })
+            .collect();
         store(&mut opened, RUN, &batch);
         assert!(number(&opened, "SELECT sum(bytes) FROM rooms") <= 4 << 20);
         if first == RUN.0 + 1 + 15 * 500 {
@@ -275,7 +359,10 @@ fn many_long_lines_are_bounded_in_bytes_and_so_is_the_file() {
         }
     }
     let bytes = number(&opened, "PRAGMA page_count") * 4_096;
-    assert!(at_bound > 4 << 20 && bytes < 2 * (4 << 20) && bytes < at_bound + at_bound / 2, "{at_bound} at first, {bytes} in the end");
+    assert!(
+        at_bound > 4 << 20 && bytes < 2 * (4 << 20) && bytes < at_bound + at_bound / 2,
+        "{at_bound} at first, {bytes} in the end"
+    );
 }
 
 /// The largest of the database's files.
@@ -293,18 +380,29 @@ fn where_files_may_not_be_large_none_becomes_so_whatever_is_said() {
         let home = Home::new();
         let mut opened = Store::open_within(&home.0, at_most(1_000_000), Some(limit)).unwrap();
         let mut sequence = RUN.0;
-        // Batches that are larger than the limit; lines that waste the most of a page, short ones, and as many rooms as lines.
-        for (length, rooms) in [(4_000, 1), (300, 3), (2_100, 7), (1, 1), (4_000, 1_000), (1, 1_000), (300, 1)] {
+        // Batches that are larger than the limit; lines that waste the most of a page, short ones,
+        // and as many rooms as lines.
+        for (length, rooms) in
+            [(4_000, 1), (300, 3), (2_100, 7), (1, 1), (4_000, 1_000), (1, 1_000), (300, 1)]
+        {
             for _ in 0..4 {
-                let batch: Vec<Entry> =
-                    (1..=1_000).map(|number| said(&format!("#{}", number % rooms), sequence + number, sequence, length)).collect();
+                let batch: Vec<Entry> = (1..=1_000)
+                    .map(|number| {
+                        said(&format!("#{}", number % rooms), sequence + number, sequence, length)
+                    })
+                    .collect();
                 sequence += 1_000;
                 store(&mut opened, RUN, &batch);
                 let largest = largest_file(&home);
-                assert!(largest < limit, "{largest} with {limit}, after lines of {length} bytes in {rooms} rooms");
+                assert!(
+                    largest < limit,
+                    "{largest} with {limit}, after lines of {length} bytes in {rooms} rooms"
+                );
             }
             let long = "\u{1f980}".repeat(400);
-            let topics: Vec<Topic> = (1..=500).map(|number| topic(&format!("#{number}"), sequence + number, &long)).collect();
+            let topics: Vec<Topic> = (1..=500)
+                .map(|number| topic(&format!("#{number}"), sequence + number, &long))
+                .collect();
             opened.store_topics(&topics).unwrap();
             sequence += 500;
             store(&mut opened, RUN, &topics.into_iter().map(Entry::Topic).collect::<Vec<_>>());
@@ -313,19 +411,26 @@ fn where_files_may_not_be_large_none_becomes_so_whatever_is_said() {
         }
         // What fits is kept.
         let bytes = number(&opened, "SELECT sum(bytes) FROM rooms") as u64;
-        assert!(bytes <= opened.quota.bytes_max && bytes > opened.quota.bytes_max * 3 / 4, "{bytes} of {:?}", opened.quota);
+        assert!(
+            bytes <= opened.quota.bytes_max && bytes > opened.quota.bytes_max * 3 / 4,
+            "{bytes} of {:?}",
+            opened.quota
+        );
         assert_eq!(opened.topics(1).unwrap()[0].room_key, "#500");
         drop(opened);
-        assert_eq!(Store::open_within(&home.0, at_most(1), Some(limit)).unwrap().reached(RUN).unwrap(), Some(Sequence(sequence)));
+        assert_eq!(
+            Store::open_within(&home.0, at_most(1), Some(limit)).unwrap().reached(RUN).unwrap(),
+            Some(Sequence(sequence))
+        );
     }
 }
 
 #[test]
 fn with_less_than_a_history_takes_nothing_is_made() {
     let home = Home::new();
-    let error = Store::open_within(&home.0, at_most(100), Some(LIMIT_MIN - 1)).unwrap_err().to_string();
-    let words =
-        "files may not be larger than 255 KiB (ulimit -f), and a history takes 256 KiB at least; raise it and start the server again";
+    let error =
+        Store::open_within(&home.0, at_most(100), Some(LIMIT_MIN - 1)).unwrap_err().to_string();
+    let words = "files may not be larger than 255 KiB (ulimit -f), and a history takes 256 KiB at least; raise it and start the server again";
     assert_eq!(error, words);
     assert!(!home.file().exists());
 }
@@ -348,12 +453,20 @@ fn behind_a_gap_everything_is_here() {
     let home = Home::new();
     let mut opened = home.open(4);
     let gap = Entry::Gap { until: Sequence(1_000_010) };
-    store(&mut opened, RUN, &[lines("#a", [1_000_001]), vec![gap.clone()], lines("#a", [1_000_012])].concat());
+    store(
+        &mut opened,
+        RUN,
+        &[lines("#a", [1_000_001]), vec![gap.clone()], lines("#a", [1_000_012])].concat(),
+    );
     assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_011));
     store(&mut opened, RUN, &[gap]);
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 10), [1_000_001, 1_000_012]);
     store(&mut opened, RUN, &lines("#a", [1_000_013, 1_000_014, 1_000_015]));
-    assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_011), "the oldest line is the first behind the gap");
+    assert_eq!(
+        opened.complete_since("#a").unwrap(),
+        Sequence(1_000_011),
+        "the oldest line is the first behind the gap"
+    );
     store(&mut opened, RUN, &lines("#a", [1_000_016]));
     assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_013), "the gap is behind us");
     store(&mut opened, RUN, &[Entry::Gap { until: Sequence(1_000_020) }]);
@@ -366,11 +479,19 @@ fn a_topic_replaces_the_one_before_and_an_emptied_one_is_gone() {
     let home = Home::new();
     let mut opened = home.open(100);
     let topics = [("#a", "one"), ("#b", "two"), ("#c", "three"), ("#a", "four"), ("#c", "")];
-    let topics: Vec<_> = topics.iter().zip(RUN.0..).map(|((room, text), sequence)| topic(room, sequence, text)).collect();
+    let topics: Vec<_> = topics
+        .iter()
+        .zip(RUN.0..)
+        .map(|((room, text), sequence)| topic(room, sequence, text))
+        .collect();
     store(&mut opened, RUN, &topics.iter().cloned().map(Entry::Topic).collect::<Vec<_>>());
     drop(opened);
     let opened = home.open(100);
-    assert_eq!(opened.topics(10).unwrap(), [topics[3].clone(), topics[1].clone()], "the one that was set last first");
+    assert_eq!(
+        opened.topics(10).unwrap(),
+        [topics[3].clone(), topics[1].clone()],
+        "the one that was set last first"
+    );
     assert_eq!(opened.topics(1).unwrap(), [topics[3].clone()]);
 }
 
@@ -379,14 +500,20 @@ fn topics_are_bounded_by_rooms_not_by_how_often_they_are_set() {
     let home = Home::new();
     let mut opened = home.open(100);
     let rooms = ROOMS_MAX as u64;
-    let of_each: Vec<_> = (0..rooms).map(|number| Entry::Topic(topic(&format!("#{number}"), RUN.0 + number, "x"))).collect();
+    let of_each: Vec<_> = (0..rooms)
+        .map(|number| Entry::Topic(topic(&format!("#{number}"), RUN.0 + number, "x")))
+        .collect();
     store(&mut opened, RUN, &of_each);
-    let often: Vec<_> = (0..rooms).map(|number| Entry::Topic(topic("#0", RUN.0 + rooms + number, "y"))).collect();
+    let often: Vec<_> =
+        (0..rooms).map(|number| Entry::Topic(topic("#0", RUN.0 + rooms + number, "y"))).collect();
     store(&mut opened, RUN, &often);
     assert_eq!(opened.topics(usize::MAX).unwrap().len(), ROOMS_MAX);
     store(&mut opened, RUN, &[Entry::Topic(topic("#more", RUN.0 + 2 * rooms, "z"))]);
     let topics = opened.topics(usize::MAX).unwrap();
-    assert_eq!((topics.len(), &*topics[0].room_key, &*topics[1].room_key), (ROOMS_MAX, "#more", "#0"));
+    assert_eq!(
+        (topics.len(), &*topics[0].room_key, &*topics[1].room_key),
+        (ROOMS_MAX, "#more", "#0")
+    );
     assert_eq!(topics.last().unwrap().room_key, "#2", "what was set longest ago is gone");
 }
 
@@ -394,14 +521,26 @@ fn topics_are_bounded_by_rooms_not_by_how_often_they_are_set() {
 fn a_clock_that_was_set_back_changes_no_order() {
     let home = Home::new();
     let mut opened = home.open(6);
-    store(&mut opened, RUN, &[lines("#a", [1_000_001]), vec![Entry::Gap { until: Sequence(1_000_005) }]].concat());
+    store(
+        &mut opened,
+        RUN,
+        &[lines("#a", [1_000_001]), vec![Entry::Gap { until: Sequence(1_000_005) }]].concat(),
+    );
     store(&mut opened, RUN, &lines("#a", [1_000_006, 1_000_007]));
     let earlier = Sequence(400_000);
-    assert_eq!(last(&opened, earlier, "#a", 400_001, 2), [1_000_006, 1_000_007], "all are of the run before");
+    assert_eq!(
+        last(&opened, earlier, "#a", 400_001, 2),
+        [1_000_006, 1_000_007],
+        "all are of the run before"
+    );
     store(&mut opened, earlier, &lines("#a", [400_001, 400_002]));
     assert_eq!(opened.reached(earlier).unwrap(), Some(Sequence(400_002)));
     assert_eq!(last(&opened, earlier, "#a", 400_002, 3), [1_000_006, 1_000_007, 400_001]);
-    assert_eq!(opened.complete_since("#a").unwrap(), earlier, "what is missing is of the run before");
+    assert_eq!(
+        opened.complete_since("#a").unwrap(),
+        earlier,
+        "what is missing is of the run before"
+    );
     store(&mut opened, earlier, &lines("#a", [400_003, 400_004]));
     assert_eq!(opened.complete_since("#a").unwrap(), earlier, "trimmed, but of the run before");
     store(&mut opened, earlier, &lines("#a", 400_005..400_008));
@@ -415,7 +554,12 @@ fn a_room_that_is_spelt_differently_is_the_same() {
     let mut opened = home.open(100);
     let newly_spelt = Line { room: "#Cafe".to_owned(), ..line("#cafe", 1_000_002) };
     store(&mut opened, RUN, &[Entry::Line(line("#cafe", 1_000_001)), Entry::Line(newly_spelt)]);
-    let names: Vec<_> = opened.last_lines(RUN, "#cafe", Sequence(u64::MAX), 10).unwrap().into_iter().map(|line| line.room).collect();
+    let names: Vec<_> = opened
+        .last_lines(RUN, "#cafe", Sequence(u64::MAX), 10)
+        .unwrap()
+        .into_iter()
+        .map(|line| line.room)
+        .collect();
     assert_eq!(names, ["#Cafe", "#Cafe"]);
 }
 
@@ -423,10 +567,23 @@ fn a_room_that_is_spelt_differently_is_the_same() {
 fn reading_uses_the_index_and_sorts_nothing() {
     let home = Home::new();
     let opened = home.open(100);
-    let mut statement = opened.connection.prepare(&format!("EXPLAIN QUERY PLAN {LAST_LINES}")).unwrap();
-    let plan: Vec<String> = statement.query_map(params!["#a", 1, 1], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
-    assert!(plan.iter().any(|step| step.starts_with("SEARCH lines USING INDEX lines_by_room (room=? AND rowid<?)")), "{plan:?}");
-    assert!(!plan.iter().any(|step| step.contains("SCAN") || step.contains("TEMP B-TREE")), "{plan:?}");
+    let mut statement =
+        opened.connection.prepare(&format!("EXPLAIN QUERY PLAN {LAST_LINES}")).unwrap();
+    let plan: Vec<String> = statement
+        .query_map(params!["#a", 1, 1], |row| row.get(3))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(
+        plan.iter()
+            .any(|step| step
+                .starts_with("SEARCH lines USING INDEX lines_by_room (room=? AND rowid<?)")),
+        "{plan:?}"
+    );
+    assert!(
+        !plan.iter().any(|step| step.contains("SCAN") || step.contains("TEMP B-TREE")),
+        "{plan:?}"
+    );
 }
 
 #[test]
@@ -437,18 +594,28 @@ fn others_may_read_and_an_operator_may_delete_meanwhile() {
     let other = home.sqlite();
     other.execute_batch("BEGIN; SELECT * FROM lines").unwrap();
     store(&mut opened, RUN, &lines("#a", [1_000_003]));
-    assert_eq!(other.query_row("SELECT count(*) FROM lines", [], |row| row.get::<_, i64>(0)).unwrap(), 2, "its own moment");
+    assert_eq!(
+        other.query_row("SELECT count(*) FROM lines", [], |row| row.get::<_, i64>(0)).unwrap(),
+        2,
+        "its own moment"
+    );
     other.execute_batch("COMMIT; DELETE FROM lines; DELETE FROM rooms").unwrap();
     assert_eq!(opened.complete_since("#a").unwrap(), Sequence(1_000_004));
     store(&mut opened, RUN, &lines("#a", [1_000_004]));
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 10), [1_000_004]);
     store(&mut opened, RUN, &lines("#a", 1_000_005..1_000_010));
     other.execute_batch("DELETE FROM lines WHERE sequence IN (1000005, 1000007, 1000008)").unwrap();
-    for (before, found) in [(1_000_009, 1_000_006), (1_000_007, 1_000_006), (1_000_006, 1_000_004), (1_000_010, 1_000_009)] {
+    for (before, found) in [
+        (1_000_009, 1_000_006),
+        (1_000_007, 1_000_006),
+        (1_000_006, 1_000_004),
+        (1_000_010, 1_000_009),
+    ] {
         assert_eq!(last(&opened, RUN, "#a", before, 1), [found], "before {before}");
     }
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = opened.store(RUN, &lines("#a", [1_000_010]), Sequence(1_000_010)).unwrap_err().to_string();
+    let error =
+        opened.store(RUN, &lines("#a", [1_000_010]), Sequence(1_000_010)).unwrap_err().to_string();
     assert!(error.contains("another program has it locked; end that program"), "{error}");
 }
 
@@ -461,7 +628,8 @@ fn a_reader_that_never_ends_does_not_fill_the_disk() {
     let other = home.sqlite();
     other.execute_batch("BEGIN; SELECT * FROM lines").unwrap();
     let mut sequences = 1_000_002..1_001_000;
-    let refused = sequences.find_map(|sequence| opened.store(RUN, &lines("#a", [sequence]), Sequence(sequence)).err());
+    let refused = sequences
+        .find_map(|sequence| opened.store(RUN, &lines("#a", [sequence]), Sequence(sequence)).err());
     let error = refused.expect("a bound").to_string();
     assert!(error.contains("another program reads it and holds back"), "{error}");
     other.execute_batch("COMMIT").unwrap();
@@ -479,9 +647,15 @@ fn a_full_disk_is_worded_and_forgiven() {
     let batch = lines("#a", 1_000_002..1_002_000);
     let error = opened.store(RUN, &batch, Sequence(1_002_000)).unwrap_err().to_string();
     let path = home.file();
-    let words = format!("cannot store in the history {}: the disk is full; make room on its file system", path.display());
+    let words = format!(
+        "cannot store in the history {}: the disk is full; make room on its file system",
+        path.display()
+    );
     assert_eq!(error, words);
-    assert_eq!((opened.reached(RUN).unwrap(), last(&opened, RUN, "#a", u64::MAX, 9)), (Some(Sequence(1_000_001)), vec![1_000_001]));
+    assert_eq!(
+        (opened.reached(RUN).unwrap(), last(&opened, RUN, "#a", u64::MAX, 9)),
+        (Some(Sequence(1_000_001)), vec![1_000_001])
+    );
     opened.connection.execute_batch("PRAGMA max_page_count = 1000000").unwrap();
     store(&mut opened, RUN, &batch);
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 1), [1_001_999]);
@@ -505,10 +679,17 @@ fn what_is_no_file_of_ours_is_refused_and_left_alone() {
     fs::remove_file(home.file()).unwrap();
     fs::create_dir(home.file()).unwrap();
     let refusal = home.refusal();
-    assert!(refusal.contains("it can't be opened as a file; let the server's user write to it"), "{refusal}");
+    assert!(
+        refusal.contains("it can't be opened as a file; let the server's user write to it"),
+        "{refusal}"
+    );
     fs::write(home.0.join("file"), b"").unwrap();
-    let below_a_file = Store::open(&home.0.join("file/nowhere"), at_most(1)).unwrap_err().to_string();
-    assert!(below_a_file.contains("cannot make the history") && below_a_file.contains("--data-dir"), "{below_a_file}");
+    let below_a_file =
+        Store::open(&home.0.join("file/nowhere"), at_most(1)).unwrap_err().to_string();
+    assert!(
+        below_a_file.contains("cannot make the history") && below_a_file.contains("--data-dir"),
+        "{below_a_file}"
+    );
 }
 
 #[test]
@@ -517,7 +698,10 @@ fn one_server_at_a_time_stores_in_a_directory_which_is_made_if_need_be() {
     let data_dir = home.0.join("made/here");
     let first = Store::open(&data_dir, at_most(1)).unwrap();
     let refusal = Store::open(&data_dir, at_most(1)).unwrap_err().to_string();
-    assert!(refusal.contains("another server stores in ") && refusal.contains("--data-dir"), "{refusal}");
+    assert!(
+        refusal.contains("another server stores in ") && refusal.contains("--data-dir"),
+        "{refusal}"
+    );
     assert_eq!(first.tampered(), None);
     drop(first);
     let second = Store::open(&data_dir, at_most(1)).unwrap();
@@ -535,7 +719,9 @@ fn a_damaged_file_is_refused_and_left_alone() {
     damaged[4_096..].fill(0xee);
     fs::write(home.file(), &damaged).unwrap();
     let error = match Store::open(&home.0, at_most(100)) {
-        Ok(mut opened) => opened.store(RUN, &lines("#a", [2_000_000]), Sequence(2_000_000)).unwrap_err(),
+        Ok(mut opened) => {
+            opened.store(RUN, &lines("#a", [2_000_000]), Sequence(2_000_000)).unwrap_err()
+        }
         Err(error) => error,
     };
     assert!(error.to_string().contains("it is damaged; stop the server, move the file"), "{error}");
@@ -566,7 +752,10 @@ fn a_database_of_version_1_goes_on() {
     home.sqlite().execute_batch(VERSION_1).unwrap();
     let mut opened = home.open(100);
     assert_eq!(migrations::version(&opened.connection).unwrap(), MIGRATIONS.len() as i64);
-    assert_eq!(opened.last_lines(RUN, "#a", Sequence(u64::MAX), 10).unwrap(), [line("#a", 1_000_001)]);
+    assert_eq!(
+        opened.last_lines(RUN, "#a", Sequence(u64::MAX), 10).unwrap(),
+        [line("#a", 1_000_001)]
+    );
     assert_eq!(opened.topics(10).unwrap(), [topic("#a", 1_000_002, "one")]);
     store(&mut opened, RUN, &lines("#a", [1_000_001, 1_000_002, 1_000_003]));
     assert_eq!(last(&opened, RUN, "#a", u64::MAX, 10), [1_000_001, 1_000_003]);
@@ -594,11 +783,22 @@ fn a_database_of_version_2_is_counted_and_its_rooms_are_established() {
     assert_eq!(room(&opened, "#a"), (2, 128 + 2 + 2 + 2 * (64 + 5 + 12), 1_000_008, 1));
     assert_eq!(room(&opened, "#straße"), (1, 128 + 8 + 8 + 64 + 9 + 11, 1_000_010, 1));
     for room in ["#a", "#straße", "#never"] {
-        assert_eq!(opened.complete_since(room).unwrap(), RUN, "what was deleted before is not known by room");
+        assert_eq!(
+            opened.complete_since(room).unwrap(),
+            RUN,
+            "what was deleted before is not known by room"
+        );
     }
     store(&mut opened, RUN, &lines("#straße", [1_000_005]));
-    assert_eq!(["#a", "#straße"].map(|room| count(&opened, room)), [2, 1], "of two that are as large");
-    assert_eq!(["#a", "#straße"].map(|room| opened.complete_since(room).unwrap().0), [RUN.0, 1_000_004]);
+    assert_eq!(
+        ["#a", "#straße"].map(|room| count(&opened, room)),
+        [2, 1],
+        "of two that are as large"
+    );
+    assert_eq!(
+        ["#a", "#straße"].map(|room| opened.complete_since(room).unwrap().0),
+        [RUN.0, 1_000_004]
+    );
 }
 
 #[test]
@@ -606,11 +806,17 @@ fn a_migration_is_carried_out_once_and_all_or_not_at_all() {
     let mut connection = Connection::open_in_memory().unwrap();
     let first = "CREATE TABLE a (x); INSERT INTO a VALUES (1);";
     migrations::migrate(&mut connection, &[first]).unwrap();
-    migrations::migrate(&mut connection, &[first, "CREATE TABLE b (x); INSERT INTO c VALUES (1);"]).unwrap_err();
+    migrations::migrate(&mut connection, &[first, "CREATE TABLE b (x); INSERT INTO c VALUES (1);"])
+        .unwrap_err();
     assert_eq!(migrations::version(&connection).unwrap(), 1);
     connection.query_row("SELECT x FROM b", [], |_| Ok(())).unwrap_err();
-    migrations::migrate(&mut connection, &[first, "INSERT INTO a VALUES (2)", "INSERT INTO a VALUES (3)"]).unwrap();
-    let values: String = connection.query_row("SELECT group_concat(x) FROM a", [], |row| row.get(0)).unwrap();
+    migrations::migrate(
+        &mut connection,
+        &[first, "INSERT INTO a VALUES (2)", "INSERT INTO a VALUES (3)"],
+    )
+    .unwrap();
+    let values: String =
+        connection.query_row("SELECT group_concat(x) FROM a", [], |row| row.get(0)).unwrap();
     assert_eq!((migrations::version(&connection).unwrap(), &*values), (3, "1,2,3"));
 }
 
@@ -621,7 +827,12 @@ fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     home.sqlite().execute_batch("PRAGMA user_version = 99").unwrap();
     let before = fs::read(home.file()).unwrap();
     let refusal = home.refusal();
-    assert!(refusal.contains("has version 99 and this forkchat reads up to 3; run the forkchat that wrote it"), "{refusal}");
+    assert!(
+        refusal.contains(
+            "has version 99 and this forkchat reads up to 3; run the forkchat that wrote it"
+        ),
+        "{refusal}"
+    );
     assert_eq!(fs::read(home.file()).unwrap(), before);
 }
 
@@ -646,7 +857,9 @@ impl Model {
                 }
             }
         }
-        let of = |lines: &[(Sequence, Line)], room: &str| lines.iter().filter(|(_, line)| line.room_key == room).count();
+        let of = |lines: &[(Sequence, Line)], room: &str| {
+            lines.iter().filter(|(_, line)| line.room_key == room).count()
+        };
         while self.lines.len() > lines_max {
             // Of those that are as large the latest.
             let largest = self.rooms.iter().max_by_key(|room| of(&self.lines, room)).unwrap();
@@ -659,14 +872,24 @@ impl Model {
     }
 
     fn last_lines(&self, run: Sequence, room: &str, before: Sequence, count: usize) -> Vec<Line> {
-        let is_before = |(said_in, line): &&(Sequence, Line)| line.room_key == room && (*said_in != run || line.sequence < before);
-        let mut lines: Vec<Line> = self.lines.iter().rev().filter(is_before).take(count).map(|(_, line)| line.clone()).collect();
+        let is_before = |(said_in, line): &&(Sequence, Line)| {
+            line.room_key == room && (*said_in != run || line.sequence < before)
+        };
+        let mut lines: Vec<Line> = self
+            .lines
+            .iter()
+            .rev()
+            .filter(is_before)
+            .take(count)
+            .map(|(_, line)| line.clone())
+            .collect();
         lines.reverse();
         lines
     }
 }
 
-/// One step: begin a run, come from an earlier place of the log, store some lines, open the database again.
+/// One step: begin a run, come from an earlier place of the log, store some lines, open the
+/// database again.
 #[derive(Clone, Debug)]
 enum Step {
     Run(u64),
@@ -732,15 +955,33 @@ struct RoomSize {
 
 /// What the rooms have, counted from their lines.
 fn room_sizes(store: &Store) -> Vec<RoomSize> {
-    let sql = "SELECT key, is_established, count(lines.id), 128 + octet_length(key) + octet_length(name)
+    let sql =
+        "SELECT key, is_established, count(lines.id), 128 + octet_length(key) + octet_length(name)
             + sum(64 + octet_length(nick) + octet_length(text)), rooms.lines, rooms.bytes
         FROM rooms JOIN lines ON lines.room = rooms.id GROUP BY rooms.id";
     let read = |row: &Row<'_>| {
-        let size = RoomSize { key: row.get(0)?, is_established: row.get(1)?, lines: row.get(2)?, bytes: row.get(3)? };
-        assert_eq!((size.lines, size.bytes), (row.get(4)?, row.get(5)?), "the counts of {}", size.key);
+        let size = RoomSize {
+            key: row.get(0)?,
+            is_established: row.get(1)?,
+            lines: row.get(2)?,
+            bytes: row.get(3)?,
+        };
+        assert_eq!(
+            (size.lines, size.bytes),
+            (row.get(4)?, row.get(5)?),
+            "the counts of {}",
+            size.key
+        );
         Ok(size)
     };
-    store.connection.prepare(sql).unwrap().query_map([], read).unwrap().map(Result::unwrap).collect()
+    store
+        .connection
+        .prepare(sql)
+        .unwrap()
+        .query_map([], read)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 proptest! {
@@ -763,7 +1004,8 @@ proptest! {
             let entries: Vec<_> =
                 batch.iter().zip(first..).map(|(&(room, length), at)| said(&format!("#{}", room / (1 + at as u8 % 3)), at, time, length)).collect();
             sequence += batch.len() as u64;
-            // The same without a bound, from the same state: what there is before anything is deleted.
+            // The same without a bound, from the same state: what there is before anything is
+            // deleted.
             opened.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
             free = Home::new();
             fs::copy(home.file(), free.file()).unwrap();
@@ -799,12 +1041,20 @@ proptest! {
     }
 }
 
-/// `cargo test --release -p forkchat-server store::tests::how_fast -- --ignored --nocapture --test-threads 1`
+/// `cargo test --release -p forkchat-server store::tests::how_fast -- --ignored --nocapture
+/// --test-threads 1`
 #[test]
 #[ignore = "a measurement"]
 fn how_fast_lines_are_stored() {
     const BATCH: u64 = 1_000;
-    for (rooms, lines_max) in [(1, u64::MAX), (100, u64::MAX), (20_000, u64::MAX), (1, 200_000), (100, 200_000), (20_000, 200_000)] {
+    for (rooms, lines_max) in [
+        (1, u64::MAX),
+        (100, u64::MAX),
+        (20_000, u64::MAX),
+        (1, 200_000),
+        (100, 200_000),
+        (20_000, 200_000),
+    ] {
         let home = Home::new();
         let mut opened = home.open(lines_max);
         let names: Vec<String> = (0..rooms).map(|room| format!("#room-{room}")).collect();
@@ -814,17 +1064,27 @@ fn how_fast_lines_are_stored() {
             let first = RUN.0 * 1_000_000_000 + batch * BATCH;
             for (entry, sequence) in said.iter_mut().zip(first..) {
                 // Rooms in no order that would please the index.
-                let name = &names[(sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % names.len()];
+                let name = &names
+                    [(sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % names.len()];
                 let text = "x".repeat(100);
-                *entry = Entry::Line(Line { room: name.clone(), room_key: name.clone(), text, ..line("#x", sequence) });
+                *entry = Entry::Line(Line {
+                    room: name.clone(),
+                    room_key: name.clone(),
+                    text,
+                    ..line("#x", sequence)
+                });
             }
             let before = cpu_micros();
             opened.store(RUN, &said, Sequence(first + BATCH - 1)).unwrap();
             cpu += cpu_micros() - before;
         }
-        let (count, wal) = (number(&opened, "SELECT count(*) FROM lines"), fs::metadata(home.0.join(WAL_NAME)).unwrap().len());
+        let (count, wal) = (
+            number(&opened, "SELECT count(*) FROM lines"),
+            fs::metadata(home.0.join(WAL_NAME)).unwrap().len(),
+        );
         let (first, asked) = (RUN.0 * 1_000_000_000, Instant::now());
-        let found = opened.last_lines(RUN, &names[0], Sequence(first + 900_000), 100).unwrap().len();
+        let found =
+            opened.last_lines(RUN, &names[0], Sequence(first + 900_000), 100).unwrap().len();
         let asked = asked.elapsed();
         drop(opened);
         let bytes = fs::metadata(home.file()).unwrap().len() as i64 / count;
@@ -848,16 +1108,28 @@ fn what_is_complete_begins_with_a_run_that_was_begun_here_or_behind_one_that_was
     let [first, second, third] = [1_000, 2_000, 3_000].map(Sequence);
     let mut opened = home.open(1_000);
     opened.begin(first).unwrap();
-    assert_eq!(opened.complete_since("#a").unwrap(), first, "nobody knows what was said before there was a database");
+    assert_eq!(
+        opened.complete_since("#a").unwrap(),
+        first,
+        "nobody knows what was said before there was a database"
+    );
     opened.begin(first).unwrap();
     opened.close().unwrap();
     let mut opened = home.open(1_000);
     opened.begin(second).unwrap();
-    assert_eq!(opened.complete_since("#a").unwrap(), first, "the first run ended with everything stored");
+    assert_eq!(
+        opened.complete_since("#a").unwrap(),
+        first,
+        "the first run ended with everything stored"
+    );
     drop(opened);
     let mut opened = home.open(1_000);
     opened.begin(second).unwrap();
-    assert_eq!(opened.complete_since("#a").unwrap(), first, "the same run goes on, with another journal");
+    assert_eq!(
+        opened.complete_since("#a").unwrap(),
+        first,
+        "the same run goes on, with another journal"
+    );
     drop(opened);
     let mut opened = home.open(1_000);
     opened.begin(third).unwrap();
@@ -877,5 +1149,9 @@ fn that_a_run_was_cut_off_is_known_without_the_write_ahead_log() {
     fs::copy(home.file(), found.file()).unwrap();
     let mut opened = found.open(1_000);
     opened.begin(third).unwrap();
-    assert_eq!(opened.complete_since("#a").unwrap(), third, "what was said in the second run is lost");
+    assert_eq!(
+        opened.complete_since("#a").unwrap(),
+        third,
+        "what was said in the second run is lost"
+    );
 }

@@ -1,5 +1,5 @@
-//! `--model threads`: one worker per CPU, and for each of its connections a receive and a send thread that wait for this
-//! connection alone.
+//! `--model threads`: one worker per CPU, and for each of its connections a receive and a send
+//! thread that wait for this connection alone.
 //!
 //! ```text
 //!   worker 0                      ┌───────────────────── event log ◄───────┐
@@ -21,10 +21,11 @@
 //! | `send` | the send threads |
 //! | `network` | the main thread's side of them; the pool that they come from |
 //!
-//! Each thread reads like a program for one client, which is why servers were written this way for decades. The price:
-//! two stacks for each connection, and a thread to wake for each line that a client sends and for each client that
-//! receives it. The threads come from a thread pool and go back to it when the connection is over. There they wait, as
-//! `idle`, for the next one. The pool has at most as many as there were connections at a time, and does not shrink.
+//! Each thread reads like a program for one client, which is why servers were written this way for
+//! decades. The price: two stacks for each connection, and a thread to wake for each line that a
+//! client sends and for each client that receives it. The threads come from a thread pool and go
+//! back to it when the connection is over. There they wait, as `idle`, for the next one. The pool
+//! has at most as many as there were connections at a time, and does not shrink.
 
 mod network;
 mod peer;
@@ -60,7 +61,8 @@ pub const MODEL: Model = Model {
 
 /// Messages, and datagrams, that are taken in one turn.
 const BATCH: usize = 64;
-/// Datagrams that may wait for the main thread; with more under way they are lost, as datagrams are.
+/// Datagrams that may wait for the main thread; with more under way they are lost, as datagrams
+/// are.
 const DATAGRAMS: usize = 1_024;
 const BELL: u64 = u64::MAX;
 const CHANNEL: u64 = u64::MAX - 1;
@@ -92,7 +94,12 @@ struct MainThread {
 }
 
 impl MainThread {
-    fn start(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> nix::Result<Result<MainThread, JoinError>> {
+    fn start(
+        log: &'static EventLog,
+        me: Slot,
+        config: ServingConfig,
+        start: Start,
+    ) -> nix::Result<Result<MainThread, JoinError>> {
         if let Err(error) = start_threads(1, network::STACK_BYTES) {
             log::error!("cannot start a thread: {error}");
             return Err(Errno::EAGAIN);
@@ -102,10 +109,16 @@ impl MainThread {
         epoll.add(log.bell(me), readable(BELL))?;
         let supervisor = SupervisorChannel::new(start.channel, log);
         epoll.add(&supervisor, readable(CHANNEL))?;
-        let (udp_receiver, udp_sender) = start.udp.map(|udp| udp_socket::sides(udp, &epoll, UDP)).transpose()?.unzip();
+        let (udp_receiver, udp_sender) =
+            start.udp.map(|udp| udp_socket::sides(udp, &epoll, UDP)).transpose()?.unzip();
         let (notify, notices) = crossbeam_channel::unbounded();
         let (hand_on, datagrams) = crossbeam_channel::bounded(DATAGRAMS);
-        let mut network = Network::new(Worker::new(log, me, notify), epoll.clone(), udp_sender, config.turn_away_max);
+        let mut network = Network::new(
+            Worker::new(log, me, notify),
+            epoll.clone(),
+            udp_sender,
+            config.turn_away_max,
+        );
         if let Some(udp) = udp_receiver {
             network.run(move || {
                 set_name(&format!("receive udp {me}"));
@@ -160,7 +173,12 @@ impl MainThread {
         for _ in 0..BATCH {
             match self.supervisor.hear() {
                 Heard::Serve(session, peer, connection) => {
-                    self.serving.accept(Input::Opened { session, peer, connection, lines: Lines::default() });
+                    self.serving.accept(Input::Opened {
+                        session,
+                        peer,
+                        connection,
+                        lines: Lines::default(),
+                    });
                 }
                 Heard::TurnAway(socket, reason) => self.serving.sockets.turn_away(socket, &reason),
                 Heard::Nothing => break,
@@ -173,7 +191,9 @@ impl MainThread {
     fn hear_threads(&mut self) {
         while let Ok(notice) = self.notices.try_recv() {
             match notice {
-                Notice::Committed { session, end } => self.serving.accept(Input::Committed { session, end }),
+                Notice::Committed { session, end } => {
+                    self.serving.accept(Input::Committed { session, end })
+                }
                 Notice::Broken(session) => self.serving.accept(Input::Broken { session }),
                 Notice::Out(session) => self.serving.writable(session),
                 Notice::Over(session) => self.serving.sockets.ended(session),
@@ -186,7 +206,9 @@ impl MainThread {
 
     fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
         let bell = self.log.bell(self.me);
-        let asleep = self.serving.fall_asleep(bell, |_| !self.notices.is_empty() || !self.datagrams.is_empty());
+        let asleep = self
+            .serving
+            .fall_asleep(bell, |_| !self.notices.is_empty() || !self.datagrams.is_empty());
         let again = self.serving.sockets.again().min(self.supervisor.again());
         let count = unless_interrupted(self.epoll.wait(events, milliseconds(asleep.min(again))));
         self.serving.wake_up(bell, asleep);

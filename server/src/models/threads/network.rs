@@ -1,7 +1,7 @@
 //! The main thread's side of the connections, and the thread pool that their threads come from.
 //!
-//! A connection gets its two threads when something is to be read from it or written to it for the first time. If the
-//! system can't give both, they wait until it can.
+//! A connection gets its two threads when something is to be read from it or written to it for the
+//! first time. If the system can't give both, they wait until it can.
 
 use super::peer::{Notice, Peer, Worker};
 use super::receive::{Desk, Permit, receive};
@@ -28,7 +28,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use threadpool::ThreadPool;
 
-/// A thread's stack: enough for what these threads do, and little, since there are two for each connection. Only what is used of it takes memory.
+/// A thread's stack: enough for what these threads do, and little, since there are two for each
+/// connection. Only what is used of it takes memory.
 pub(super) const STACK_BYTES: usize = 64 * 1024;
 /// It is looked this often whether a client that was turned away has ended its side.
 const STRANGERS_AGAIN: Duration = Duration::from_millis(50);
@@ -36,11 +37,14 @@ const STRANGERS_AGAIN: Duration = Duration::from_millis(50);
 const IDLE: &str = "idle";
 /// Threads that a connection has.
 const THREADS_EACH: usize = 2;
-/// The pool grows by so many threads at least: to ask the system for many at once takes hardly longer than for one.
+/// The pool grows by so many threads at least: to ask the system for many at once takes hardly
+/// longer than for one.
 const GROW_MIN: usize = 16;
-/// What a send thread may have before it: each is what one turn of the main thread rendered for its client.
+/// What a send thread may have before it: each is what one turn of the main thread rendered for its
+/// client.
 const CHUNKS: usize = 4;
-/// A send thread whose client reads may take so long to have its turn, on a machine that has much to do.
+/// A send thread whose client reads may take so long to have its turn, on a machine that has much
+/// to do.
 const HURRY: Duration = Duration::from_millis(500);
 /// One looks this often whether it had.
 const HURRY_AGAIN: Duration = Duration::from_micros(100);
@@ -61,7 +65,8 @@ pub(super) struct Network {
     ended: Vec<SessionId>,
     /// Connections that are not ended yet.
     open: usize,
-    /// Connections that were told why they can't be served, and until when their end is waited for. They take no thread of those that are served.
+    /// Connections that were told why they can't be served, and until when their end is waited for.
+    /// They take no thread of those that are served.
     strangers: VecDeque<(Instant, OwnedFd)>,
     strangers_max: usize,
     is_drained: bool,
@@ -83,8 +88,14 @@ struct Threads {
 }
 
 impl Network {
-    /// No connections yet. `epoll` is the main thread's; at most `strangers_max` may be being turned away at a time.
-    pub fn new(worker: Worker, epoll: Arc<Epoll>, udp: Option<UdpSender>, strangers_max: usize) -> Network {
+    /// No connections yet. `epoll` is the main thread's; at most `strangers_max` may be being
+    /// turned away at a time.
+    pub fn new(
+        worker: Worker,
+        epoll: Arc<Epoll>,
+        udp: Option<UdpSender>,
+        strangers_max: usize,
+    ) -> Network {
         let pool = threadpool::Builder::new().num_threads(1).thread_stack_size(STACK_BYTES).build();
         Network {
             worker,
@@ -108,7 +119,8 @@ impl Network {
         self.has_threads(THREADS_EACH * connections);
     }
 
-    /// Has a thread of the pool do something that may take as long as it likes. False if the system gives no thread.
+    /// Has a thread of the pool do something that may take as long as it likes. False if the system
+    /// gives no thread.
     pub fn run(&mut self, job: impl FnOnce() + Send + 'static) -> bool {
         let is_possible = self.has_threads(1);
         if is_possible {
@@ -141,7 +153,8 @@ impl Network {
         blocked
     }
 
-    /// When to try again at the latest what failed for want of threads, and to look after those who were turned away.
+    /// When to try again at the latest what failed for want of threads, and to look after those who
+    /// were turned away.
     pub fn again(&self) -> Duration {
         let threads = if self.starved.is_empty() { Duration::MAX } else { THREADS_AGAIN };
         if self.strangers.is_empty() { threads } else { threads.min(STRANGERS_AGAIN) }
@@ -153,12 +166,15 @@ impl Network {
         self.ended.push(session);
     }
 
-    /// Says why somebody can't be served, and closes as one closes any connection. It is no session and leaves no trace.
+    /// Says why somebody can't be served, and closes as one closes any connection. It is no session
+    /// and leaves no trace.
     pub fn turn_away(&mut self, socket: OwnedFd, reason: &str) {
         // A fresh socket takes a line at once.
         let _ = send_at_once(socket.as_fd(), reason.as_bytes());
         // Closed at once it may miss that, if it has sent something itself.
-        if self.strangers.len() < self.strangers_max && shutdown(socket.as_raw_fd(), Shutdown::Write).is_ok() {
+        if self.strangers.len() < self.strangers_max
+            && shutdown(socket.as_raw_fd(), Shutdown::Write).is_ok()
+        {
             self.strangers.push_back((Instant::now() + LINGER, socket));
         }
     }
@@ -169,17 +185,24 @@ impl Network {
             return;
         }
         let now = Instant::now();
-        let is_there = |socket: &OwnedFd| matches!(consume(socket.as_fd(), DISCARD_BYTES), Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR));
+        let is_there = |socket: &OwnedFd| {
+            matches!(
+                consume(socket.as_fd(), DISCARD_BYTES),
+                Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR)
+            )
+        };
         self.strangers.retain(|(until, socket)| *until > now && is_there(socket));
     }
 
     /// Makes sure that so many jobs more find a thread of the pool at once.
     fn has_threads(&mut self, more: usize) -> bool {
-        // The queued ones first: a thread that takes a job counts it as active before it no longer counts it as queued, so none is left out.
+        // The queued ones first: a thread that takes a job counts it as active before it no longer
+        // counts it as queued, so none is left out.
         let queued = self.pool.queued_count();
         let needed = queued + self.pool.active_count() + more;
         let missing = needed.saturating_sub(self.pool.max_count());
-        let has_threads = missing == 0 || self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing);
+        let has_threads =
+            missing == 0 || self.grow_by(missing.max(GROW_MIN)) || self.grow_by(missing);
         if !has_threads && !self.is_trouble_told {
             log::warn!("cannot start more threads; new connections wait, the others go on");
         }
@@ -280,7 +303,10 @@ impl Sockets for Network {
 
     fn write(&mut self, session: SessionId, bytes: &[u8], number: u64) -> Written {
         if let Some(&mut Route::Datagrams(path)) = self.routes.get(session) {
-            return self.udp.as_mut().map_or(Written::Gone, |udp| udp.write(session, path, bytes, number, &self.epoll));
+            return self
+                .udp
+                .as_mut()
+                .map_or(Written::Gone, |udp| udp.write(session, path, bytes, number, &self.epoll));
         }
         let has_threads = self.start_threads(session);
         match self.routes.stream(session) {
@@ -306,7 +332,10 @@ impl Sockets for Network {
         let Some(stream) = self.routes.stream(session) else { return false };
         let out = stream.peer.out();
         let deadline = Instant::now() + HURRY;
-        while stream.in_flight() > 0 && !stream.peer.is_stuck.load(Ordering::Relaxed) && Instant::now() < deadline {
+        while stream.in_flight() > 0
+            && !stream.peer.is_stuck.load(Ordering::Relaxed)
+            && Instant::now() < deadline
+        {
             if stream.peer.out() != out {
                 return true;
             }
@@ -339,16 +368,21 @@ impl Sockets for Network {
     }
 
     fn finish(&mut self, session: SessionId, ending: Ending) {
-        let Some(Route::Stream(Stream { peer, threads, .. })) = self.routes.take(session) else { return };
+        let Some(Route::Stream(Stream { peer, threads, .. })) = self.routes.take(session) else {
+            return;
+        };
         peer.end();
         if ending == Ending::Drop {
-            // It doesn't read: what the kernel still holds for it is let go when the last descriptor is closed. Whoever waits for it is woken.
+            // It doesn't read: what the kernel still holds for it is let go when the last
+            // descriptor is closed. Whoever waits for it is woken.
             peer.connection.reset_when_closed();
             peer.shut(Shutdown::Both);
         }
         match threads {
             // Its queue is empty, since everything is out.
-            Some(threads) if ending == Ending::Finish => drop(threads.chunks.try_send(Chunk::Finish)),
+            Some(threads) if ending == Ending::Finish => {
+                drop(threads.chunks.try_send(Chunk::Finish))
+            }
             // Without more to do its send thread ends the connection.
             Some(_) => {}
             None => self.finish_without_threads(peer, ending),
@@ -357,7 +391,11 @@ impl Sockets for Network {
 
     fn positions(&mut self, session: SessionId) -> Option<Positions> {
         let found = positions(self.routes.stream(session)?.peer.connection.as_fd());
-        found.inspect_err(|errno| log::error!("cannot read the kernel's counters of session {session}: {errno}")).ok()
+        found
+            .inspect_err(|errno| {
+                log::error!("cannot read the kernel's counters of session {session}: {errno}")
+            })
+            .ok()
     }
 
     fn resume_input(&mut self, session: SessionId, taken: u64, in_long_line: bool) {

@@ -1,4 +1,5 @@
-//! A connection, as its three threads share it: the main thread of its worker, its receive thread, its send thread.
+//! A connection, as its three threads share it: the main thread of its worker, its receive thread,
+//! its send thread.
 
 use crate::event_log::EventLog;
 use crate::worker::connection::Connection;
@@ -11,10 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A connection. Closed when the last of the three lets go of it.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// Its socket. The input is the receive thread's from the time that it may read until it has said that lines are in the log, else the
-    /// main thread's.
+    /// Its socket. The input is the receive thread's from the time that it may read until it has
+    /// said that lines are in the log, else the main thread's.
     pub connection: Connection,
-    /// Output bytes that the send thread was given and has done with: they are in the kernel, or nobody will ever read them.
+    /// Output bytes that the send thread was given and has done with: they are in the kernel, or
+    /// nobody will ever read them.
     out: AtomicU64,
     /// The main thread wants to know when the send thread has done something.
     is_awaited: AtomicBool,
@@ -81,9 +83,11 @@ impl Peer {
         self.out.load(Ordering::SeqCst)
     }
 
-    /// The main thread wants to know when the send thread has done something. What it has done before is seen when one looks again after this.
+    /// The main thread wants to know when the send thread has done something. What it has done
+    /// before is seen when one looks again after this.
     pub fn await_output(&self) {
-        // SYNC output: with `count_out`. Either the main thread sees what is out, or the send thread sees that it waits.
+        // SYNC output: with `count_out`. Either the main thread sees what is out, or the send
+        // thread sees that it waits.
         self.is_awaited.store(true, Ordering::SeqCst);
     }
 

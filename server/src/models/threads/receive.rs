@@ -1,5 +1,5 @@
-//! The receive threads, one for each connection: it waits for input, peeks, appends, consumes, and then waits until it
-//! may read on.
+//! The receive threads, one for each connection: it waits for input, peeks, appends, consumes, and
+//! then waits until it may read on.
 
 use super::peer::{Notice, Peer, Worker};
 use crate::event_log::{AppendError, EventLog, Thread};
@@ -15,7 +15,8 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// When nothing new has come although something was said to have come, or the system can't wait, one doesn't look again at once.
+/// When nothing new has come although something was said to have come, or the system can't wait,
+/// one doesn't look again at once.
 const QUIET: Duration = Duration::from_millis(50);
 /// Without room in the log, or without its lock, one tries again after this.
 const APPEND_AGAIN: Duration = Duration::from_millis(1);
@@ -24,8 +25,9 @@ const LOOK_AT_PEER: Duration = Duration::from_secs(1);
 /// Datagrams that are taken before the main thread is rung.
 const BATCH: usize = 64;
 
-/// What only one receive thread of a worker uses at a time: it is the worker's receive thread to whoever looks from outside, and what it is at is what
-/// the worker's receive thread is at. They would only wait for each other at the log's lock.
+/// What only one receive thread of a worker uses at a time: it is the worker's receive thread to
+/// whoever looks from outside, and what it is at is what the worker's receive thread is at. They
+/// would only wait for each other at the log's lock.
 #[derive(Debug)]
 pub(super) struct Desk {
     buffer: Mutex<Vec<u8>>,
@@ -59,8 +61,8 @@ pub(super) fn receive(worker: &Worker, desk: &Desk, peer: &Peer, permits: &Recei
     }
 }
 
-/// Waits until the session's next lines may be read; meanwhile it looks now and then whether the peer has
-/// reset the connection. `None` if the session is over.
+/// Waits until the session's next lines may be read; meanwhile it looks now and then whether the
+/// peer has reset the connection. `None` if the session is over.
 fn next_permit(worker: &Worker, peer: &Peer, permits: &Receiver<Permit>) -> Option<Permit> {
     loop {
         if is_broken(peer.connection.as_fd()) {
@@ -75,7 +77,8 @@ fn next_permit(worker: &Worker, peer: &Peer, permits: &Receiver<Permit>) -> Opti
     }
 }
 
-/// Waits for the next lines, and puts them into the log: where they end there. `None` if there won't be any.
+/// Waits for the next lines, and puts them into the log: where they end there. `None` if there
+/// won't be any.
 fn read_lines(worker: &Worker, desk: &Desk, peer: &Peer) -> Option<Sequence> {
     let mut seen = 0;
     loop {
@@ -92,7 +95,8 @@ fn read_lines(worker: &Worker, desk: &Desk, peer: &Peer) -> Option<Sequence> {
         let mut buffer = desk.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         worker.log.begin_turn(worker.me, Thread::Receive);
         let found = look(worker.log, worker.me, &peer.connection, &mut buffer, flags);
-        let committed = if let Look::Lines(lines) = &found { Some(commit(worker, peer, lines)) } else { None };
+        let committed =
+            if let Look::Lines(lines) = &found { Some(commit(worker, peer, lines)) } else { None };
         worker.log.end_turn(worker.me, Thread::Receive);
         drop(buffer);
         match found {
@@ -121,7 +125,9 @@ fn commit(worker: &Worker, peer: &Peer, lines: &Lines) -> Sequence {
                 peer.connection.consume(lines.consume);
                 return end;
             }
-            Err(AppendError::TooLarge) => panic!("no look makes more than a batch may be: {} blocks", lines.batch.blocks()),
+            Err(AppendError::TooLarge) => {
+                panic!("no look makes more than a batch may be: {} blocks", lines.batch.blocks())
+            }
             // Waiting is not being busy.
             Err(AppendError::Busy | AppendError::Full) => {
                 worker.log.end_turn(worker.me, Thread::Receive);
@@ -133,7 +139,12 @@ fn commit(worker: &Worker, peer: &Peer, lines: &Lines) -> Sequence {
 }
 
 /// The UDP socket's receive thread.
-pub(super) fn receive_datagrams(log: &EventLog, me: Slot, udp: &UdpReceiver, datagrams: &Sender<Datagram>) -> ! {
+pub(super) fn receive_datagrams(
+    log: &EventLog,
+    me: Slot,
+    udp: &UdpReceiver,
+    datagrams: &Sender<Datagram>,
+) -> ! {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         if wait_for_input(udp.as_fd(), None).is_err() {

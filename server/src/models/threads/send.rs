@@ -1,5 +1,5 @@
-//! The send threads, one for each connection: it writes what the main thread has rendered, and waits for a client that
-//! reads slowly.
+//! The send threads, one for each connection: it writes what the main thread has rendered, and
+//! waits for a client that reads slowly.
 
 use super::peer::{Notice, Peer, Worker};
 use crate::sys::socket::{consume, wait_for_input};
@@ -20,7 +20,8 @@ pub(super) enum Chunk {
     Finish,
 }
 
-/// A connection's send thread. Ends with the connection; without [`Chunk::Finish`] at once, when the queue's other end is let go.
+/// A connection's send thread. Ends with the connection; without [`Chunk::Finish`] at once, when
+/// the queue's other end is let go.
 pub(super) fn write(worker: &Worker, peer: &Peer, chunks: &Receiver<Chunk>) {
     for chunk in chunks {
         match chunk {
@@ -62,22 +63,25 @@ fn write_all(peer: &Peer, mut bytes: &[u8]) -> nix::Result<()> {
     Ok(())
 }
 
-/// Shuts the sending side, and throws away what still comes in until the peer's end. Closed with input unread, a socket is reset, and the peer
-/// may lose the last words.
+/// Shuts the sending side, and throws away what still comes in until the peer's end. Closed with
+/// input unread, a socket is reset, and the peer may lose the last words.
 pub(super) fn linger(peer: &Peer) {
     discard(peer, |_, _| false);
 }
 
-/// The same for a session to which something was written: where the peer speaks on although it has received everything, and had
-/// time to read it, the connection is reset, so that an `nc` in which Enter is pressed notices.
+/// The same for a session to which something was written: where the peer speaks on although it has
+/// received everything, and had time to read it, the connection is reset, so that an `nc` in which
+/// Enter is pressed notices.
 fn linger_for_session(peer: &Peer) {
-    if discard(peer, |since, has_spoken| has_spoken && peer.connection.has_had_the_last_words(since)) {
+    if discard(peer, |since, has_spoken| {
+        has_spoken && peer.connection.has_had_the_last_words(since)
+    }) {
         peer.connection.reset_when_closed();
     }
 }
 
-/// Shuts the sending side and discards input until the peer's end, until [`LINGER`] is over, or until `is_enough`, given since when it waits and whether
-/// input came: then gives back true.
+/// Shuts the sending side and discards input until the peer's end, until [`LINGER`] is over, or
+/// until `is_enough`, given since when it waits and whether input came: then gives back true.
 fn discard(peer: &Peer, is_enough: impl Fn(Instant, bool) -> bool) -> bool {
     let mut has_spoken = peer.connection.discard_what_is_there();
     peer.shut(Shutdown::Write);
@@ -88,7 +92,11 @@ fn discard(peer: &Peer, is_enough: impl Fn(Instant, bool) -> bool) -> bool {
         match consume(peer.connection.as_fd(), DISCARD_BYTES) {
             Ok(1..) => has_spoken = true,
             Err(Errno::EAGAIN | Errno::EINTR) => {
-                let until = if has_spoken && since.elapsed() < LAST_WORDS { since + LAST_WORDS } else { deadline };
+                let until = if has_spoken && since.elapsed() < LAST_WORDS {
+                    since + LAST_WORDS
+                } else {
+                    deadline
+                };
                 let left = until.saturating_duration_since(Instant::now());
                 if wait_for_input(peer.connection.as_fd(), Some(left)).is_err() {
                     return false;

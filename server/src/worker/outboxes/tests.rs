@@ -13,7 +13,13 @@ fn begun(session: SessionId) -> Session {
 
 /// A session with more to write than `sendq` allows.
 fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
-    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 1, snapshot_bytes_max: 8 }).unwrap();
+    let log = EventLog::create(Geometry {
+        ring_bytes: 1 << 16,
+        slots: 1,
+        sessions_max: 1,
+        snapshot_bytes_max: 8,
+    })
+    .unwrap();
     let (mut outboxes, session) = (Outboxes::new(ME, BOUNDS), SessionId::new(1, 0));
     outboxes.opened(&begun(session));
     outboxes.begin_turn(Sequence(7));
@@ -27,7 +33,14 @@ fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
     outboxes.relieve(&mut FakeSockets::deaf());
     assert_eq!(outboxes.take_given_up(), [(session, CloseReason::TooSlow)]);
     outboxes.flush(&mut FakeSockets::deaf(), log, Sequence(9));
-    let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, writes: 0, is_lagging: true };
+    let expected = Checkpoint {
+        session,
+        slot: ME,
+        sequence: Sequence(7),
+        offset: 0,
+        writes: 0,
+        is_lagging: true,
+    };
     assert_eq!(log.checkpoint(0), Some(expected));
 }
 
@@ -35,7 +48,14 @@ fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
 fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
     let ((_, earlier, log), session) = (too_full(), SessionId::new(2, 0));
     let mut outboxes = Outboxes::new(ME, BOUNDS);
-    let checkpoint = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 10, writes: 3, is_lagging: true };
+    let checkpoint = Checkpoint {
+        session,
+        slot: ME,
+        sequence: Sequence(7),
+        offset: 10,
+        writes: 3,
+        is_lagging: true,
+    };
     outboxes.resume(session, Some(checkpoint), 14);
     outboxes.opened(&begun(session));
     outboxes.opened(&begun(earlier));
@@ -48,7 +68,13 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
     let mut peers = FakeSockets::open();
     outboxes.flush(&mut peers, log, Sequence(10));
     assert_eq!((peers.heard(session), &peers.numbers), (&b"efgh"[..], &vec![4]));
-    let expected = Checkpoint { sequence: Sequence(10), offset: 18, writes: 4, is_lagging: false, ..checkpoint };
+    let expected = Checkpoint {
+        sequence: Sequence(10),
+        offset: 18,
+        writes: 4,
+        is_lagging: false,
+        ..checkpoint
+    };
     assert_eq!(log.checkpoint(0), Some(expected));
     assert!(!outboxes.is_astray(session));
 }
@@ -64,12 +90,24 @@ fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
 
 #[test]
 fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_there() {
-    let checkpoint = Checkpoint { session: SessionId::new(1, 0), slot: ME, sequence: Sequence(7), offset: 10, writes: 1, is_lagging: true };
+    let checkpoint = Checkpoint {
+        session: SessionId::new(1, 0),
+        slot: ME,
+        sequence: Sequence(7),
+        offset: 10,
+        writes: 1,
+        is_lagging: true,
+    };
     let session = checkpoint.session;
-    // The predecessor had handed over so much; a record here is muted; by whom the session is served.
-    for (taken, at, slot, is_given_up) in
-        [(13, 8, ME, true), (12, 8, ME, false), (ALL, 8, ME, false), (13, 6, ME, false), (13, 8, Slot(1), false)]
-    {
+    // The predecessor had handed over so much; a record here is muted; by whom the session is
+    // served.
+    for (taken, at, slot, is_given_up) in [
+        (13, 8, ME, true),
+        (12, 8, ME, false),
+        (ALL, 8, ME, false),
+        (13, 6, ME, false),
+        (13, 8, Slot(1), false),
+    ] {
         let mut outboxes = Outboxes::new(ME, BOUNDS);
         outboxes.resume(session, Some(checkpoint), taken);
         outboxes.begin(Stamp { id: Sequence(7), ..Stamp::default() }, None);
@@ -80,7 +118,11 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         outboxes.muted(session, slot);
         let why = is_given_up.then_some(CloseReason::WorkerDied);
         let given_up: Vec<_> = why.map(|why| (session, why)).into_iter().collect();
-        assert_eq!((outboxes.given_up(session), outboxes.take_given_up()), (why, given_up), "{taken} {at} {slot}");
+        assert_eq!(
+            (outboxes.given_up(session), outboxes.take_given_up()),
+            (why, given_up),
+            "{taken} {at} {slot}"
+        );
     }
 }
 
@@ -147,15 +189,26 @@ fn what_is_in_flight_is_not_out_and_is_looked_at_again() {
     let (mut outboxes, session, log) = too_full();
     let mut sockets = relayed(false);
     outboxes.flush(&mut sockets, log, Sequence(9));
-    let expected = Checkpoint { session, slot: ME, sequence: Sequence(7), offset: 0, writes: 1, is_lagging: true };
+    let expected = Checkpoint {
+        session,
+        slot: ME,
+        sequence: Sequence(7),
+        offset: 0,
+        writes: 1,
+        is_lagging: true,
+    };
     assert_eq!((log.checkpoint(0), outboxes.is_in_flight()), (Some(expected), true));
     outboxes.closed(session, ME, Ending::Finish);
     outboxes.flush(&mut sockets, log, Sequence(10));
     assert_eq!(sockets.finished, []);
     sockets.in_flight = Some(0);
     outboxes.flush(&mut sockets, log, Sequence(11));
-    assert_eq!((sockets.finished, outboxes.is_in_flight()), (vec![(session, Ending::Finish)], false));
-    let expected = Checkpoint { sequence: Sequence(11), offset: 101, is_lagging: false, ..expected };
+    assert_eq!(
+        (sockets.finished, outboxes.is_in_flight()),
+        (vec![(session, Ending::Finish)], false)
+    );
+    let expected =
+        Checkpoint { sequence: Sequence(11), offset: 101, is_lagging: false, ..expected };
     assert_eq!(log.checkpoint(0), Some(expected));
 }
 
@@ -225,10 +278,20 @@ fn within_their_bounds_slow_readers_stay() {
 #[test]
 fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
     let (mut outboxes, [first, second, third]) = together([30_000, 30_000, 0]);
-    let log = EventLog::create(Geometry { ring_bytes: 1 << 16, slots: 1, sessions_max: 3, snapshot_bytes_max: 8 }).unwrap();
+    let log = EventLog::create(Geometry {
+        ring_bytes: 1 << 16,
+        slots: 1,
+        sessions_max: 3,
+        snapshot_bytes_max: 8,
+    })
+    .unwrap();
     assert_eq!(outboxes.memory, 2 * (30_000 - IDLE_BYTES_MAX));
     outboxes.tell(third, &[b'x'; IDLE_BYTES_MAX]);
-    assert_eq!(outboxes.memory, 2 * (30_000 - IDLE_BYTES_MAX), "what an idle one keeps isn't counted");
+    assert_eq!(
+        outboxes.memory,
+        2 * (30_000 - IDLE_BYTES_MAX),
+        "what an idle one keeps isn't counted"
+    );
     outboxes.give_up(first, CloseReason::WorkerDied);
     assert_eq!(outboxes.memory, 30_000 - IDLE_BYTES_MAX);
     outboxes.closed(second, ME, Ending::Drop);

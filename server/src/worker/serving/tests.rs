@@ -21,10 +21,23 @@ fn config() -> ServingConfig {
 
 /// Two workers with one session each, both in the lobby, and nothing to do.
 fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
-    let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 2, snapshot_bytes_max: 8 }).unwrap();
-    let mut workers = [0, 1].map(|slot| Serving::join(log, Slot(slot), config(), FakeSockets::open(), Vec::new()).unwrap());
+    let log = EventLog::create(Geometry {
+        ring_bytes: 1 << 20,
+        slots: 2,
+        sessions_max: 2,
+        snapshot_bytes_max: 8,
+    })
+    .unwrap();
+    let mut workers = [0, 1].map(|slot| {
+        Serving::join(log, Slot(slot), config(), FakeSockets::open(), Vec::new()).unwrap()
+    });
     for (cell, worker) in workers.iter_mut().enumerate() {
-        let opened = Input::Opened { session: SessionId::new(1, cell), peer: peer(1), connection: (), lines: Lines::default() };
+        let opened = Input::Opened {
+            session: SessionId::new(1, cell),
+            peer: peer(1),
+            connection: (),
+            lines: Lines::default(),
+        };
         worker.accept(opened);
         worker.propose_fact(SessionId::new(1, cell), Fact::Arrived);
     }
@@ -42,7 +55,8 @@ fn says(worker: &mut Serving<FakeSockets>, cell: usize, line: &[u8]) {
 }
 
 fn is_rung(log: &EventLog, slot: Slot) -> bool {
-    poll(&mut [PollFd::new(log.bell(slot).as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0
+    poll(&mut [PollFd::new(log.bell(slot).as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap()
+        > 0
 }
 
 #[test]
@@ -85,13 +99,25 @@ fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was
 
 #[test]
 fn a_begun_line_is_waited_for_before_its_client_is_announced() {
-    let log = EventLog::create(Geometry { ring_bytes: 1 << 20, slots: 2, sessions_max: 3, snapshot_bytes_max: 8 }).unwrap();
+    let log = EventLog::create(Geometry {
+        ring_bytes: 1 << 20,
+        slots: 2,
+        sessions_max: 3,
+        snapshot_bytes_max: 8,
+    })
+    .unwrap();
     log.pass_time(1);
-    let mut worker = Serving::join(log, Slot(0), config(), FakeSockets::open(), Vec::new()).unwrap();
+    let mut worker =
+        Serving::join(log, Slot(0), config(), FakeSockets::open(), Vec::new()).unwrap();
     let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
     let [_, slow, unfinished] = sessions;
     for session in sessions {
-        worker.accept(Input::Opened { session, peer: peer(1), connection: (), lines: Lines::default() });
+        worker.accept(Input::Opened {
+            session,
+            peer: peer(1),
+            connection: (),
+            lines: Lines::default(),
+        });
     }
     worker.sockets.unread.extend([slow, unfinished]);
     let announced_after = |worker: &mut Serving<FakeSockets>, micros| {

@@ -4,7 +4,9 @@ use super::{JOURNAL, WORKERS};
 use crate::chat::{AnswerEnd, PastLine, RateLimit};
 use crate::event_log::{EventLog, step};
 use crate::journal::store::{Entry, Line, Topic};
-use crate::journal::{BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Prepared, Quota, Request, Tally};
+use crate::journal::{
+    BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Prepared, Quota, Request, Tally,
+};
 use forkchat_common::ids::Sequence;
 use std::sync::Arc;
 
@@ -18,7 +20,12 @@ pub(super) struct Disk {
 
 impl Default for Disk {
     fn default() -> Disk {
-        Disk { entries: Vec::new(), reached: Sequence(0), tally: Box::leak(Box::default()), is_full: false }
+        Disk {
+            entries: Vec::new(),
+            reached: Sequence(0),
+            tally: Box::leak(Box::default()),
+            is_full: false,
+        }
     }
 }
 
@@ -40,7 +47,10 @@ impl JournalProcess {
             rooms_bytes_max: 0,
             tally: disk.tally,
         };
-        JournalProcess { reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(), backlog }
+        JournalProcess {
+            reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(),
+            backlog,
+        }
     }
 
     /// What the storing thread does, with a disk that fails now and then.
@@ -56,25 +66,39 @@ impl JournalProcess {
         if disk.is_full {
             self.backlog.not_stored(entries);
         } else {
-            let is_new = |entry: &&Entry| entry.sequence() > disk.reached && !matches!(entry, Entry::Gap { .. });
+            let is_new = |entry: &&Entry| {
+                entry.sequence() > disk.reached && !matches!(entry, Entry::Gap { .. })
+            };
             disk.entries.extend(entries.iter().filter(is_new).cloned());
             disk.reached = disk.reached.max(entries.last().map_or(Sequence(0), Entry::sequence));
             step();
             self.backlog.stored(&entries);
         }
         while let Some(Request { question, room_key, more, behind }) = self.backlog.take_request() {
-            let stored = disk.entries.iter().filter_map(|entry| if let Entry::Line(line) = entry { Some(line) } else { None });
-            let stored = stored.filter(|line| line.room_key == room_key && line.sequence < question).cloned();
+            let stored = disk
+                .entries
+                .iter()
+                .filter_map(|entry| if let Entry::Line(line) = entry { Some(line) } else { None });
+            let stored = stored
+                .filter(|line| line.room_key == room_key && line.sequence < question)
+                .cloned();
             let waiting = self.backlog.waiting_lines(&room_key, question);
-            let mut lines: Vec<_> = stored.chain(waiting.into_iter().filter(|line| line.sequence > disk.reached)).collect();
+            let mut lines: Vec<_> = stored
+                .chain(waiting.into_iter().filter(|line| line.sequence > disk.reached))
+                .collect();
             lines.drain(..lines.len().saturating_sub(more));
             lines.retain(|line| line.sequence > behind);
             let part = &lines[..lines.len().min(2)];
             let mut bytes = Vec::new();
             for Line { sequence, time, nick, is_action, text, .. } in part {
-                PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }.encode(&mut bytes);
+                PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }
+                    .encode(&mut bytes);
             }
-            let end = if part.len() == lines.len() { AnswerEnd::Since(Sequence(0)) } else { AnswerEnd::More };
+            let end = if part.len() == lines.len() {
+                AnswerEnd::Since(Sequence(0))
+            } else {
+                AnswerEnd::More
+            };
             self.backlog.prepare(Prepared { question, behind, lines: bytes, end });
         }
     }

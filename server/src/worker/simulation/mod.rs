@@ -1,9 +1,10 @@
-//! Seeded simulation: several workers and a journal over one real log in one thread, with simulated clients. The same
-//! seed gives the same run.
+//! Seeded simulation: several workers and a journal over one real log in one thread, with simulated
+//! clients. The same seed gives the same run.
 //!
-//! Workers and the journal are killed between any two steps: in a turn, in a takeover, in a snapshot, at each action on
-//! the outside (a write, a consumption, an arming) and at each store in the log's memory. A successor takes over. A spy
-//! reads the whole log and renders everything for every client; the clients must have received exactly that.
+//! Workers and the journal are killed between any two steps: in a turn, in a takeover, in a
+//! snapshot, at each action on the outside (a write, a consumption, an arming) and at each store in
+//! the log's memory. A successor takes over. A spy reads the whole log and renders everything for
+//! every client; the clients must have received exactly that.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -11,7 +12,8 @@
 //! | `spy` | what each client should have received |
 //! | `disk` | the journal's two threads, and what they have stored |
 //!
-//! `FORKCHAT_SIM_SEEDS=100000 cargo test --release -p forkchat-server simulation` runs more, `FORKCHAT_SIM_SEED=7` one.
+//! `FORKCHAT_SIM_SEEDS=100000 cargo test --release -p forkchat-server simulation` runs more,
+//! `FORKCHAT_SIM_SEED=7` one.
 
 mod disk;
 mod spy;
@@ -135,7 +137,12 @@ impl Simulation {
     }
 
     /// Does something that may be cut off after so many steps. `None` if it was.
-    fn cut_off<R>(&mut self, slot: Slot, steps: Option<usize>, act: impl FnOnce() -> R) -> Option<R> {
+    fn cut_off<R>(
+        &mut self,
+        slot: Slot,
+        steps: Option<usize>,
+        act: impl FnOnce() -> R,
+    ) -> Option<R> {
         simulated::cut_off_after(steps);
         let result = catch_unwind(AssertUnwindSafe(act));
         self.survived(slot, result)
@@ -168,7 +175,8 @@ impl Simulation {
         self.pid += 1;
         let config = config(self.pid);
         let (log, wires) = (self.log, Wires { world: self.world.clone(), blocked: Vec::new() });
-        let joined = self.cut_off(slot, steps, || Serving::join(log, slot, config, wires, inherited).unwrap());
+        let joined = self
+            .cut_off(slot, steps, || Serving::join(log, slot, config, wires, inherited).unwrap());
         self.workers[slot.index()] = joined;
     }
 
@@ -205,7 +213,8 @@ impl Simulation {
             }
             86..89 => self.client_ends(),
             89..93 => {
-                let (slot, steps) = (Slot(self.dice.roll(WORKERS.into()) as u16), self.some_steps());
+                let (slot, steps) =
+                    (Slot(self.dice.roll(WORKERS.into()) as u16), self.some_steps());
                 self.turn(slot, Some(steps));
             }
             93 => {
@@ -249,7 +258,8 @@ impl Simulation {
     fn arrive(&mut self) {
         let Some(cell) = self.free.pop() else { return };
         self.serial += 1;
-        let (session, slot) = (SessionId::new(self.serial, cell), Slot(self.dice.roll(WORKERS.into()) as u16));
+        let (session, slot) =
+            (SessionId::new(self.serial, cell), Slot(self.dice.roll(WORKERS.into()) as u16));
         let kernel_bytes_max = [40, 700, 100_000][self.dice.roll(3)];
         let mut client = Client {
             session,
@@ -268,13 +278,20 @@ impl Simulation {
             is_dropped: false,
         };
         if self.dice.roll(2) == 0 {
-            client.sent.extend_from_slice(format!("/nick early{}\nhello\nhal", self.dice.roll(3)).as_bytes());
+            client.sent.extend_from_slice(
+                format!("/nick early{}\nhello\nhal", self.dice.roll(3)).as_bytes(),
+            );
         }
         // Without a worker it waits for the next.
         if self.workers[slot.index()].is_some() {
             let lines = peek(&mut client, LINES_PER_PEEK as u64, self.reads_first);
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            self.queues[slot.index()].push_back(Input::Opened { session, peer, connection: (), lines });
+            self.queues[slot.index()].push_back(Input::Opened {
+                session,
+                peer,
+                connection: (),
+                lines,
+            });
         }
         self.world.borrow_mut().push(client);
     }
@@ -349,7 +366,9 @@ impl Simulation {
     /// A worker's turn; it is cut off after so many steps, if there are as many.
     fn turn(&mut self, slot: Slot, steps: Option<usize>) {
         let taken = self.dice.roll(4);
-        let Some(mut serving) = self.workers[slot.index()].take() else { return self.respawn(slot) };
+        let Some(mut serving) = self.workers[slot.index()].take() else {
+            return self.respawn(slot);
+        };
         let queue = &mut self.queues[slot.index()];
         let inputs: Vec<_> = queue.drain(..taken.min(queue.len())).collect();
         self.workers[slot.index()] = self.cut_off(slot, steps, || {
@@ -363,10 +382,13 @@ impl Simulation {
         });
     }
 
-    /// The receive sides have ended the connections that they were told to end, and the supervisor lets go of them.
+    /// The receive sides have ended the connections that they were told to end, and the supervisor
+    /// lets go of them.
     fn let_go(&mut self) {
         let mut world = self.world.borrow_mut();
-        for client in world.extract_if(.., |client| client.finished.is_some() && self.workers[client.slot.index()].is_some()) {
+        for client in world.extract_if(.., |client| {
+            client.finished.is_some() && self.workers[client.slot.index()].is_some()
+        }) {
             self.log.clear_checkpoint(client.session);
             self.free.push(client.session.cell());
             self.gone.push(client);
@@ -388,16 +410,21 @@ impl Simulation {
             self.journal_turn(None);
             self.spy.read(self.log);
             self.let_go();
-            let is_idle = |serving: &Serving<Wires>| !serving.has_work() && serving.sockets.blocked.is_empty() && serving.takes_input();
-            let is_in_flight = self.world.borrow().iter().any(|client| !client.in_flight.is_empty());
+            let is_idle = |serving: &Serving<Wires>| {
+                !serving.has_work() && serving.sockets.blocked.is_empty() && serving.takes_input()
+            };
+            let is_in_flight =
+                self.world.borrow().iter().any(|client| !client.in_flight.is_empty());
             let has_input = self.world.borrow().iter().any(|client| match client.armed {
                 Some((rest, _)) => client.sent.len() - client.consumed > rest || client.has_ended,
                 None => true,
             });
             let are_queues_empty = self.queues.iter().all(VecDeque::is_empty);
             let are_idle = self.workers.iter().all(|worker| worker.as_ref().is_some_and(is_idle));
-            let is_stored = self.journal.as_ref().is_some_and(|journal| journal.backlog.oldest().is_none());
-            let is_answered = self.spy.chat.questions().next().is_none() && self.spy.chat.is_restored();
+            let is_stored =
+                self.journal.as_ref().is_some_and(|journal| journal.backlog.oldest().is_none());
+            let is_answered =
+                self.spy.chat.questions().next().is_none() && self.spy.chat.is_restored();
             let is_read = self.log.cursor(JOURNAL) == Some(self.log.tail());
             if !has_input
                 && !is_in_flight
@@ -419,23 +446,40 @@ impl Simulation {
         self.spy.read(self.log);
         for (slot, last) in (0..).zip(&mut self.stable) {
             let stable = self.log.stable(Slot(slot));
-            assert!(stable >= *last, "seed {}: worker {slot} took back what it had said", self.seed);
+            assert!(
+                stable >= *last,
+                "seed {}: worker {slot} took back what it had said",
+                self.seed
+            );
             *last = stable;
         }
         for client in self.world.borrow().iter() {
             let Some(checkpoint) = self.log.effective_checkpoint(client.session) else { continue };
             if checkpoint.is_lagging
-                && self.log.stable(client.slot).blocks_since(checkpoint.sequence) > self.log.geometry().ring_blocks() / 4
+                && self.log.stable(client.slot).blocks_since(checkpoint.sequence)
+                    > self.log.geometry().ring_blocks() / 4
             {
                 self.too_far_behind.insert(client.session);
             }
             let is_followed = self.log.snapshot_sequence() <= checkpoint.sequence;
-            assert!(is_followed || self.too_far_behind.contains(&client.session), "seed {}: {checkpoint:?} before the snapshot", self.seed);
-            let (told, seed) = (self.spy.told.bytes_before(client.session, checkpoint.sequence), self.seed);
+            assert!(
+                is_followed || self.too_far_behind.contains(&client.session),
+                "seed {}: {checkpoint:?} before the snapshot",
+                self.seed
+            );
+            let (told, seed) =
+                (self.spy.told.bytes_before(client.session, checkpoint.sequence), self.seed);
             let is_over = self.spy.chat.session(client.session).is_none();
-            assert!(told as u64 == checkpoint.offset || is_over, "seed {seed}: {checkpoint:?} where {told} bytes were told");
+            assert!(
+                told as u64 == checkpoint.offset || is_over,
+                "seed {seed}: {checkpoint:?} where {told} bytes were told"
+            );
             let is_out = client.taken.len() as u64 >= checkpoint.offset;
-            assert!(is_out || is_over, "seed {seed}: {checkpoint:?} where {} bytes are out", client.taken.len());
+            assert!(
+                is_out || is_over,
+                "seed {seed}: {checkpoint:?} where {} bytes are out",
+                client.taken.len()
+            );
         }
     }
 
@@ -443,25 +487,49 @@ impl Simulation {
         let seed = self.seed;
         let state = self.spy.chat.snapshot();
         for (slot, serving) in self.workers.iter().enumerate() {
-            assert!(serving.as_ref().unwrap().chat().snapshot() == state, "seed {seed}: worker {slot} has another state");
+            assert!(
+                serving.as_ref().unwrap().chat().snapshot() == state,
+                "seed {seed}: worker {slot} has another state"
+            );
         }
-        let stored: Vec<_> = self.disk.entries.iter().map(|entry| (entry.sequence(), text_of(entry).to_owned())).collect();
+        let stored: Vec<_> = self
+            .disk
+            .entries
+            .iter()
+            .map(|entry| (entry.sequence(), text_of(entry).to_owned()))
+            .collect();
         if self.disk.tally.skipped.load(Ordering::Relaxed) == 0 {
-            assert!(stored == self.spy.told.kept, "seed {seed}: what was said is stored, each line once, in order");
+            assert!(
+                stored == self.spy.told.kept,
+                "seed {seed}: what was said is stored, each line once, in order"
+            );
         } else {
-            assert!(stored.iter().all(|entry| self.spy.told.kept.contains(entry)), "seed {seed}: what is stored was said");
+            assert!(
+                stored.iter().all(|entry| self.spy.told.kept.contains(entry)),
+                "seed {seed}: what is stored was said"
+            );
         }
         self.gone.append(&mut self.world.borrow_mut());
         for client in &self.gone {
             let session = client.session;
             let told = self.spy.told.bytes.get(&session).map_or(&[][..], Vec::as_slice);
             let is_whole = !client.is_dropped;
-            assert!(told.starts_with(&client.taken), "seed {seed}: session {session} was sent something else than the log says");
-            assert!(!is_whole || client.taken == told, "seed {seed}: session {session} lacks {} bytes", told.len() - client.taken.len());
+            assert!(
+                told.starts_with(&client.taken),
+                "seed {seed}: session {session} was sent something else than the log says"
+            );
+            assert!(
+                !is_whole || client.taken == told,
+                "seed {seed}: session {session} lacks {} bytes",
+                told.len() - client.taken.len()
+            );
             let in_log = self.spy.lines.get(&session).map_or(&[][..], Vec::as_slice);
             let sent = said_by(client);
             let is_all_heard = is_whole && client.finished.is_none();
-            assert!(sent.starts_with(in_log), "seed {seed}: session {session}'s lines in the log are not those it sent");
+            assert!(
+                sent.starts_with(in_log),
+                "seed {seed}: session {session}'s lines in the log are not those it sent"
+            );
             assert!(
                 !is_all_heard || in_log.len() == sent.len(),
                 "seed {seed}: session {session} sent {} lines, {} were heard",
@@ -506,7 +574,10 @@ fn run_seeds(oddness: u64) {
         wraps += u64::from(log.tail().blocks_since(log.first()) > log.geometry().ring_blocks());
     }
     assert!(wraps > 0 || seeds.end - seeds.start < 100, "the ring wraps");
-    assert!(crashes.iter().all(|&crashes| crashes > 0) || seeds.end - seeds.start < 10, "everyone was cut off: {crashes:?}");
+    assert!(
+        crashes.iter().all(|&crashes| crashes > 0) || seeds.end - seeds.start < 10,
+        "everyone was cut off: {crashes:?}"
+    );
 }
 
 #[test]

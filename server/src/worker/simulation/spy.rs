@@ -1,4 +1,5 @@
-//! The spy: reads the whole log and renders everything for every client. The clients must have received exactly that.
+//! The spy: reads the whole log and renders everything for every client. The clients must have
+//! received exactly that.
 
 use super::SPY;
 use crate::chat::{Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record};
@@ -61,7 +62,14 @@ impl Spy {
     pub fn new(log: &'static EventLog) -> Spy {
         let reader = Reader::new(log, log.join(SPY).unwrap().0);
         let chat = Chat::new(RateLimit::OFF);
-        Spy { reader, chat, forms: Forms::default(), told: Told::default(), lines: BTreeMap::new(), input_end: BTreeMap::new() }
+        Spy {
+            reader,
+            chat,
+            forms: Forms::default(),
+            told: Told::default(),
+            lines: BTreeMap::new(),
+            input_end: BTreeMap::new(),
+        }
     }
 
     pub fn read(&mut self, log: &EventLog) {
@@ -71,7 +79,10 @@ impl Spy {
             let is_open = self.chat.session(record.session).is_some();
             if let Fact::Line(line) = record.fact
                 && is_open
-                && self.input_end.insert(record.session, record.input_end).is_none_or(|before| before < record.input_end)
+                && self
+                    .input_end
+                    .insert(record.session, record.input_end)
+                    .is_none_or(|before| before < record.input_end)
             {
                 self.lines.entry(record.session).or_default().push(line.to_vec());
             }

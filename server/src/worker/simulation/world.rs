@@ -24,7 +24,8 @@ pub(super) struct Client {
     pub taken: Vec<u8>,
     pub read: usize,
     pub kernel_bytes_max: usize,
-    /// Whether somebody stands between its worker and the kernel, and hands on what the worker writes; a dead worker's is gone.
+    /// Whether somebody stands between its worker and the kernel, and hands on what the worker
+    /// writes; a dead worker's is gone.
     pub has_relay: bool,
     /// What the relay has and the kernel hasn't.
     pub in_flight: Vec<u8>,
@@ -121,7 +122,10 @@ impl Sockets for Wires {
     fn finish(&mut self, session: SessionId, ending: Ending) {
         step();
         self.with(session, |client| {
-            assert!(ending == Ending::Drop || client.in_flight.is_empty(), "ended before all of it was out");
+            assert!(
+                ending == Ending::Drop || client.in_flight.is_empty(),
+                "ended before all of it was out"
+            );
             client.in_flight.clear();
             client.finished = Some(ending);
             client.is_dropped |= ending == Ending::Drop;
@@ -146,24 +150,37 @@ impl Sockets for Wires {
     fn answer_stranger(&mut self, _: UdpPath, _: &[u8]) {}
     fn drained(&mut self) {}
 }
-/// The lines that a client sent and that are not too long; the last one counts without its LF if it ended its input.
+/// The lines that a client sent and that are not too long; the last one counts without its LF if it
+/// ended its input.
 pub(super) fn said_by(client: &Client) -> Vec<Vec<u8>> {
     let mut lines: Vec<&[u8]> = client.sent.split(|&byte| byte == b'\n').collect();
     let last = lines.pop().unwrap_or_default();
     if client.has_ended && !last.is_empty() {
         lines.push(last);
     }
-    lines.into_iter().filter(|line| line.len() < forkchat_common::limits::LINE_BYTES_MAX).map(<[u8]>::to_vec).collect()
+    lines
+        .into_iter()
+        .filter(|line| line.len() < forkchat_common::limits::LINE_BYTES_MAX)
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
-/// A receive thread looks. One that reads first takes what it sees out of the kernel at once, as no server should.
+/// A receive thread looks. One that reads first takes what it sees out of the kernel at once, as no
+/// server should.
 pub(super) fn peek(client: &mut Client, lines_max: u64, reads_first: bool) -> Lines {
     let bytes = &client.sent[client.consumed..];
     let bytes = &bytes[..bytes.len().min(PEEK)];
     let is_all = client.consumed + bytes.len() == client.sent.len();
     let behind = if client.has_ended && is_all { Behind::EndOfInput } else { Behind::More };
     let lines_max = LINES_PER_PEEK.min(usize::try_from(lines_max).unwrap_or(usize::MAX));
-    let mut lines = Lines::of(client.session, bytes, client.consumed as u64, client.in_long_line, behind, lines_max);
+    let mut lines = Lines::of(
+        client.session,
+        bytes,
+        client.consumed as u64,
+        client.in_long_line,
+        behind,
+        lines_max,
+    );
     client.in_long_line = lines.in_long_line;
     if reads_first {
         client.consumed += std::mem::take(&mut lines.consume);

@@ -1,6 +1,7 @@
-//! The bare broadcaster's IRC: as much of RFC 2812 as clients need to enter a room and talk there. With it the IRC side of the load generator can
-//! be tested where no IRC server is installed. It is as strict as real servers are: it asks for a PONG before it welcomes a client, and rejects
-//! lines that are too long and nicknames that are taken.
+//! The bare broadcaster's IRC: as much of RFC 2812 as clients need to enter a room and talk there.
+//! With it the IRC side of the load generator can be tested where no IRC server is installed. It is
+//! as strict as real servers are: it asks for a PONG before it welcomes a client, and rejects lines
+//! that are too long and nicknames that are taken.
 
 use super::Broadcaster;
 
@@ -24,9 +25,13 @@ impl Broadcaster {
         let Some(peer) = self.peers[index].as_mut() else { return };
         let is_welcome = peer.irc.get_or_insert_default().is_welcome;
         match command {
-            _ if line.len() > LINE_BYTES_MAX => self.reply(index, "417", ":Input line was too long"),
+            _ if line.len() > LINE_BYTES_MAX => {
+                self.reply(index, "417", ":Input line was too long")
+            }
             "NICK" => self.take_nick(index, rest),
-            "USER" => self.register(index, |irc| irc.user = rest.split(' ').next().unwrap_or_default().to_owned()),
+            "USER" => self.register(index, |irc| {
+                irc.user = rest.split(' ').next().unwrap_or_default().to_owned()
+            }),
             "PONG" => self.welcome(index),
             "PING" => self.tell(index, &format!(":bare PONG bare {rest}")),
             "QUIT" => self.say_farewell(index),
@@ -42,7 +47,9 @@ impl Broadcaster {
     }
 
     fn register(&mut self, index: usize, change: impl FnOnce(&mut Registration)) {
-        let Some(irc) = self.peers[index].as_mut().and_then(|peer| peer.irc.as_deref_mut()) else { return };
+        let Some(irc) = self.peers[index].as_mut().and_then(|peer| peer.irc.as_deref_mut()) else {
+            return;
+        };
         change(irc);
         if !irc.nick.is_empty() && !irc.user.is_empty() {
             self.tell(index, "PING :are you there");
@@ -50,7 +57,8 @@ impl Broadcaster {
     }
 
     fn take_nick(&mut self, index: usize, nick: &str) {
-        let is_taken = (0..self.peers.len()).any(|other| other != index && self.irc(other).is_some_and(|irc| irc.nick == nick));
+        let is_taken = (0..self.peers.len())
+            .any(|other| other != index && self.irc(other).is_some_and(|irc| irc.nick == nick));
         if nick.len() > NICK_BYTES_MAX || !nick.starts_with(|c: char| c.is_ascii_alphabetic()) {
             self.reply(index, "432", &format!("{nick} :Erroneous nickname"));
         } else if is_taken {
@@ -61,12 +69,18 @@ impl Broadcaster {
     }
 
     fn welcome(&mut self, index: usize) {
-        let Some(irc) = self.peers[index].as_mut().and_then(|peer| peer.irc.as_deref_mut()) else { return };
+        let Some(irc) = self.peers[index].as_mut().and_then(|peer| peer.irc.as_deref_mut()) else {
+            return;
+        };
         if std::mem::replace(&mut irc.is_welcome, true) {
             return;
         }
         self.reply(index, "001", ":Welcome");
-        self.reply(index, "005", &format!("NICKLEN={NICK_BYTES_MAX} :are supported by this server"));
+        self.reply(
+            index,
+            "005",
+            &format!("NICKLEN={NICK_BYTES_MAX} :are supported by this server"),
+        );
         self.reply(index, "422", ":There is no message of the day");
     }
 
@@ -80,9 +94,13 @@ impl Broadcaster {
     }
 
     fn pass_on(&mut self, index: usize, rest: &str) {
-        let Some((room, text)) = rest.split_once(" :") else { return self.reply(index, "412", ":No text to send") };
+        let Some((room, text)) = rest.split_once(" :") else {
+            return self.reply(index, "412", ":No text to send");
+        };
         let name_of_room = self.room_names.get(room.as_bytes()).copied();
-        if name_of_room.is_none() || name_of_room != self.peers[index].as_ref().and_then(|peer| peer.room) {
+        if name_of_room.is_none()
+            || name_of_room != self.peers[index].as_ref().and_then(|peer| peer.room)
+        {
             return self.reply(index, "404", &format!("{room} :Cannot send to channel"));
         }
         let Some(irc) = self.irc(index) else { return };

@@ -1,9 +1,10 @@
-//! The bare broadcaster, a program for comparison. One thread with epoll splits lines, copies each line to the other members of the sender's
-//! room and makes one send per client and turn. It has no names, no commands, no log and no bounds: it does what every chat server must do and
-//! nothing else.
+//! The bare broadcaster, a program for comparison. One thread with epoll splits lines, copies each
+//! line to the other members of the sender's room and makes one send per client and turn. It has no
+//! names, no commands, no log and no bounds: it does what every chat server must do and nothing
+//! else.
 //!
-//! The first line of a client is the name of its room; the answer is [`READY`]. It can speak IRC instead. It can also make faults on request, to
-//! test whether the load generator finds them.
+//! The first line of a client is the name of its room; the answer is [`READY`]. It can speak IRC
+//! instead. It can also make faults on request, to test whether the load generator finds them.
 
 mod irc;
 
@@ -94,14 +95,18 @@ impl Faults {
         self.deliveries += 1;
         match self.fault {
             None => false,
-            Some(Fault::Stall) => self.made == 0 && self.first.get_or_insert_with(Instant::now).elapsed() > STALL_AFTER,
+            Some(Fault::Stall) => {
+                self.made == 0
+                    && self.first.get_or_insert_with(Instant::now).elapsed() > STALL_AFTER
+            }
             Some(_) => self.deliveries.is_multiple_of(FAULT_EVERY),
         }
     }
 }
 
-/// Serves on two free ports of the loopback, TCP and UDP, and tells both on standard output, until standard input ends. Then tells how many faults it has made.
-/// With `speaks_irc`, that is spoken over TCP.
+/// Serves on two free ports of the loopback, TCP and UDP, and tells both on standard output, until
+/// standard input ends. Then tells how many faults it has made. With `speaks_irc`, that is spoken
+/// over TCP.
 pub fn run(fault: Option<Fault>, speaks_irc: bool) -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
@@ -109,12 +114,18 @@ pub fn run(fault: Option<Fault>, speaks_irc: bool) -> std::io::Result<()> {
     socket2::SockRef::from(&listener).listen(4_096)?;
     let datagrams = UdpSocket::bind("127.0.0.1:0")?;
     datagrams.set_nonblocking(true)?;
-    println!("listening on tcp {}\nlistening on udp {}", listener.local_addr()?, datagrams.local_addr()?);
+    println!(
+        "listening on tcp {}\nlistening on udp {}",
+        listener.local_addr()?,
+        datagrams.local_addr()?
+    );
     std::io::stdout().flush()?;
 
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let stdin = std::io::stdin();
-    for (fd, token) in [(listener.as_fd(), LISTENER), (datagrams.as_fd(), DATAGRAMS), (stdin.as_fd(), PARENT)] {
+    for (fd, token) in
+        [(listener.as_fd(), LISTENER), (datagrams.as_fd(), DATAGRAMS), (stdin.as_fd(), PARENT)]
+    {
         epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
     }
     let mut broadcaster = Broadcaster {
@@ -177,13 +188,24 @@ impl Broadcaster {
             self.peers.len() - 1
         });
         let (unfinished, output) = (Vec::new(), Vec::new());
-        self.peers[index] =
-            Some(Peer { link, room: None, irc: None, unfinished, output, is_dirty: false, is_blocked: false, last_line: None });
+        self.peers[index] = Some(Peer {
+            link,
+            room: None,
+            irc: None,
+            unfinished,
+            output,
+            is_dirty: false,
+            is_blocked: false,
+            last_line: None,
+        });
         index
     }
 
     fn serve_stream(&mut self, index: usize, flags: EpollFlags, buffer: &mut [u8]) {
-        let Some(Peer { link: Link::Stream(stream), is_blocked, .. }) = self.peers[index].as_mut() else { return };
+        let Some(Peer { link: Link::Stream(stream), is_blocked, .. }) = self.peers[index].as_mut()
+        else {
+            return;
+        };
         if flags.contains(EpollFlags::EPOLLOUT) {
             *is_blocked = false;
             let mut event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
@@ -201,8 +223,16 @@ impl Broadcaster {
 
     fn receive_datagrams(&mut self, buffer: &mut [u8]) -> std::io::Result<()> {
         for _ in 0..256 {
-            let Ok((length, Some(from))) = recvfrom::<SockaddrStorage>(self.datagrams.as_raw_fd(), buffer) else { break };
-            let Some(from) = from.as_sockaddr_in().map(|from| SocketAddr::from((from.ip(), from.port()))) else { continue };
+            let Ok((length, Some(from))) =
+                recvfrom::<SockaddrStorage>(self.datagrams.as_raw_fd(), buffer)
+            else {
+                break;
+            };
+            let Some(from) =
+                from.as_sockaddr_in().map(|from| SocketAddr::from((from.ip(), from.port())))
+            else {
+                continue;
+            };
             let index = match self.addresses.get(&from) {
                 Some(&index) => index,
                 None => {
@@ -312,7 +342,8 @@ impl Broadcaster {
     /// Somebody in another room.
     fn stranger_to(&self, index: usize) -> Option<usize> {
         let room = self.peers[index].as_ref()?.room?;
-        (1..self.rooms.len()).find_map(|i| self.rooms[(room + i) % self.rooms.len()].first().copied())
+        (1..self.rooms.len())
+            .find_map(|i| self.rooms[(room + i) % self.rooms.len()].first().copied())
     }
 
     fn append(&mut self, index: usize, line: &[u8]) {
@@ -324,9 +355,11 @@ impl Broadcaster {
         }
     }
 
-    /// Puts a line before the last one that waits. With none waiting it is no fault, and not counted as one; the next delivery makes up for it.
+    /// Puts a line before the last one that waits. With none waiting it is no fault, and not
+    /// counted as one; the next delivery makes up for it.
     fn append_before_last(&mut self, index: usize, line: &[u8]) {
-        let waiting = self.peers[index].as_mut().and_then(|peer| Some((peer.last_line?, &mut peer.output)));
+        let waiting =
+            self.peers[index].as_mut().and_then(|peer| Some((peer.last_line?, &mut peer.output)));
         match waiting {
             Some((at, output)) => drop(output.splice(at..at, line.iter().copied())),
             None => {
@@ -342,7 +375,11 @@ impl Broadcaster {
         (peer.is_dirty, peer.last_line) = (false, None);
         while !peer.is_blocked && !peer.output.is_empty() {
             let sent = match &peer.link {
-                Link::Stream(stream) => send(stream.as_raw_fd(), &peer.output, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+                Link::Stream(stream) => send(
+                    stream.as_raw_fd(),
+                    &peer.output,
+                    MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
+                ),
                 Link::Address(address) => {
                     let length = whole_lines(&peer.output, DATAGRAM_BYTES_MAX);
                     let sent = sendto(
@@ -359,7 +396,8 @@ impl Broadcaster {
                 (Ok(sent), _) => drop(peer.output.drain(..sent)),
                 (Err(Errno::EAGAIN), Link::Stream(stream)) => {
                     peer.is_blocked = true;
-                    let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, index as u64);
+                    let mut event =
+                        EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, index as u64);
                     // Fails only for what isn't registered.
                     let _ = self.epoll.modify(stream, &mut event);
                 }
@@ -381,7 +419,8 @@ impl Broadcaster {
     }
 }
 
-/// How many bytes of `output` are whole lines of together at most `max` bytes; the first line in any case.
+/// How many bytes of `output` are whole lines of together at most `max` bytes; the first line in
+/// any case.
 fn whole_lines(output: &[u8], max: usize) -> usize {
     let within = &output[..output.len().min(max)];
     let end = memchr::memrchr(b'\n', within).or_else(|| memchr::memchr(b'\n', output));

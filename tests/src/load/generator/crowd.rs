@@ -1,4 +1,5 @@
-//! The clients of a shape: they connect, log in and leave. Also what happens when the server drops a client.
+//! The clients of a shape: they connect, log in and leave. Also what happens when the server drops
+//! a client.
 
 use super::Generator;
 use crate::load::client::{Client, Role, Stage, Way};
@@ -19,7 +20,8 @@ const LOGINS_AT_ONCE_ELSEWHERE: usize = 8;
 const KNOCK_AGAIN: u64 = 500_000_000;
 /// Over UDP, how often silent clients send a sign of life, in ns.
 const SIGN_OF_LIFE: u64 = 30_000_000_000;
-/// A server bounds the state that rooms from one address take. So at most this many rooms come from the same address of the loopback.
+/// A server bounds the state that rooms from one address take. So at most this many rooms come from
+/// the same address of the loopback.
 const ROOMS_PER_ADDRESS: usize = 100;
 /// Members of a room of idle clients.
 const IDLE_ROOM: usize = 100;
@@ -27,7 +29,11 @@ const IDLE_ROOM: usize = 100;
 impl Generator {
     pub(super) fn log_in_members(&mut self) -> Result<(), String> {
         let shape = self.shape;
-        self.log_in((0..shape.rooms).flat_map(move |room| std::iter::repeat_n(Role::Member(room), shape.members_of(room))))
+        self.log_in(
+            (0..shape.rooms).flat_map(move |room| {
+                std::iter::repeat_n(Role::Member(room), shape.members_of(room))
+            }),
+        )
     }
 
     pub(super) fn log_in(&mut self, mut roles: impl Iterator<Item = Role>) -> Result<(), String> {
@@ -71,7 +77,9 @@ impl Generator {
         self.serial += 1;
         self.logging_in += 1;
         let index = self.free.pop().unwrap_or(self.clients.len());
-        self.epoll.add(&client, EpollEvent::new(EpollFlags::EPOLLIN, index as u64)).map_err(error("cannot wait for a connection"))?;
+        self.epoll
+            .add(&client, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))
+            .map_err(error("cannot wait for a connection"))?;
         match self.clients.get_mut(index) {
             Some(old) => *old = client,
             None => self.clients.push(client),
@@ -90,18 +98,27 @@ impl Generator {
         let was_blocked = client.is_blocked;
         let result = client.flush();
         if client.is_blocked && !was_blocked {
-            let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, index as u64);
-            self.epoll.modify(&*client, &mut event).map_err(error("cannot wait for a connection"))?;
+            let mut event =
+                EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, index as u64);
+            self.epoll
+                .modify(&*client, &mut event)
+                .map_err(error("cannot wait for a connection"))?;
         }
         result.or_else(|error| self.closed(index, Some(error)))
     }
 
-    /// A datagram may be lost, or reach a session that is just ending: a client without an answer tries again.
+    /// A datagram may be lost, or reach a session that is just ending: a client without an answer
+    /// tries again.
     pub(super) fn knock_again(&mut self, now: u64) -> Result<(), String> {
-        if self.shape.udp && self.logging_in > 0 && self.dialect == Dialect::Lines && now > self.knocked_at + KNOCK_AGAIN {
+        if self.shape.udp
+            && self.logging_in > 0
+            && self.dialect == Dialect::Lines
+            && now > self.knocked_at + KNOCK_AGAIN
+        {
             self.knocked_at = now;
             for index in 0..self.clients.len() {
-                if matches!(self.clients[index].stage, Stage::LoggingIn(since) if now > since + KNOCK_AGAIN) {
+                if matches!(self.clients[index].stage, Stage::LoggingIn(since) if now > since + KNOCK_AGAIN)
+                {
                     self.clients[index].knock();
                     self.flush(index)?;
                 }
@@ -145,14 +162,23 @@ impl Generator {
     }
 
     /// A connection has ended.
-    pub(super) fn closed(&mut self, index: usize, why: Option<std::io::Error>) -> Result<(), String> {
+    pub(super) fn closed(
+        &mut self,
+        index: usize,
+        why: Option<std::io::Error>,
+    ) -> Result<(), String> {
         let client = &mut self.clients[index];
         match std::mem::replace(&mut client.stage, Stage::Gone) {
             Stage::Gone => return Ok(()),
             Stage::LoggingIn(_) => {
                 let address = self.address;
                 return Err(why.map_or_else(
-                    || format!("{address} closed a connection that was logging in; {}", self.doubt()),
+                    || {
+                        format!(
+                            "{address} closed a connection that was logging in; {}",
+                            self.doubt()
+                        )
+                    },
                     |why| cannot_connect(address, &why),
                 ));
             }
@@ -165,7 +191,9 @@ impl Generator {
         client.unsent = Vec::new();
         self.gone += client.ledger.close(std::iter::repeat(None));
         match client.role {
-            Role::Member(room) if self.shape.traffic != Traffic::Storm => self.go_on_without(index, room),
+            Role::Member(room) if self.shape.traffic != Traffic::Storm => {
+                self.go_on_without(index, room)
+            }
             Role::Member(_) | Role::Visitor(_) => self.free.push(index),
             Role::Idle => {}
         }
@@ -183,17 +211,23 @@ impl Generator {
     }
 }
 
-/// The address from which the clients of a room connect to a server on the loopback; `None` if the system may choose it. All of 127.0.0.0/8 is
-/// the loopback's.
+/// The address from which the clients of a room connect to a server on the loopback; `None` if the
+/// system may choose it. All of 127.0.0.0/8 is the loopback's.
 fn source_of(server: SocketAddr, room: usize) -> Option<IpAddr> {
-    let place = u32::try_from(room / ROOMS_PER_ADDRESS).ok().filter(|&place| place > 0 && server.ip() == Ipv4Addr::LOCALHOST)?;
+    let place = u32::try_from(room / ROOMS_PER_ADDRESS)
+        .ok()
+        .filter(|&place| place > 0 && server.ip() == Ipv4Addr::LOCALHOST)?;
     Some(Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST).checked_add(place)?).into())
 }
 
 pub(super) fn cannot_connect(address: SocketAddr, error: &std::io::Error) -> String {
     let advice = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EMFILE | Errno::ENFILE) => "; raise the limit on open files (ulimit -n), or give fewer --clients",
-        Some(Errno::EADDRNOTAVAIL) => "; all local ports are taken (net.ipv4.ip_local_port_range), give fewer --clients",
+        Some(Errno::EMFILE | Errno::ENFILE) => {
+            "; raise the limit on open files (ulimit -n), or give fewer --clients"
+        }
+        Some(Errno::EADDRNOTAVAIL) => {
+            "; all local ports are taken (net.ipv4.ip_local_port_range), give fewer --clients"
+        }
         _ => "",
     };
     format!("cannot connect to {address}: {error}{advice}")
@@ -205,8 +239,18 @@ mod tests {
 
     #[test]
     fn many_rooms_come_from_several_addresses_of_the_loopback() {
-        let source = |room| source_of(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9_000), room).map(|address| address.to_string());
-        assert_eq!([0, 99, 100, 499].map(source), [None, None, Some("127.0.0.2".to_owned()), Some("127.0.0.5".to_owned())]);
-        assert_eq!(source_of("192.0.2.1:9000".parse().unwrap(), 499), None, "elsewhere the loopback cannot be the source");
+        let source = |room| {
+            source_of(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9_000), room)
+                .map(|address| address.to_string())
+        };
+        assert_eq!(
+            [0, 99, 100, 499].map(source),
+            [None, None, Some("127.0.0.2".to_owned()), Some("127.0.0.5".to_owned())]
+        );
+        assert_eq!(
+            source_of("192.0.2.1:9000".parse().unwrap(), 499),
+            None,
+            "elsewhere the loopback cannot be the source"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Receiving: the bytes that arrive on all connections are split into lines, and each line is checked.
+//! Receiving: the bytes that arrive on all connections are split into lines, and each line is
+//! checked.
 
 use super::{Generator, TIMER};
 use crate::load::client::{Role, Stage, each_line};
@@ -30,7 +31,8 @@ impl Generator {
             return Err(format!("{} has ended all connections", self.address));
         }
         let left = Duration::from_nanos(until.saturating_sub(self.now()));
-        let mut timeout = EpollTimeout::try_from(left.min(Duration::from_millis(100))).unwrap_or(EpollTimeout::ZERO);
+        let mut timeout = EpollTimeout::try_from(left.min(Duration::from_millis(100)))
+            .unwrap_or(EpollTimeout::ZERO);
         if left > Duration::ZERO && left < Duration::from_millis(20) {
             // A millisecond's precision is not enough for a rate.
             let set = self.timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
@@ -69,7 +71,11 @@ impl Generator {
 
     fn receive(&mut self, index: usize) -> Result<(), String> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let result = match recv(self.clients[index].as_fd().as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+        let result = match recv(
+            self.clients[index].as_fd().as_raw_fd(),
+            &mut buffer,
+            MsgFlags::MSG_DONTWAIT,
+        ) {
             Ok(0) if !self.shape.udp => self.closed(index, None),
             Ok(length) => self.hear(index, &buffer[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
@@ -89,7 +95,9 @@ impl Generator {
 
     fn hear_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
         let line = self.dialect.trimmed(line);
-        let Some((prefix, sender, number)) = self.payload.read(line) else { return self.hear_told(index, line, now) };
+        let Some((prefix, sender, number)) = self.payload.read(line) else {
+            return self.hear_told(index, line, now);
+        };
         self.hear_said(index, prefix, sender.into(), number, now);
         Ok(())
     }
@@ -99,7 +107,10 @@ impl Generator {
         let (client, dialect) = (&mut self.clients[index], self.dialect);
         let is_for = |sender: &&mut Sender| {
             let is_own = sender.client == index && client.is_member();
-            dialect.is_prefix(&sender.prefix, prefix) && client.room() == Some(sender.room) && !is_own && number < sender.sent()
+            dialect.is_prefix(&sender.prefix, prefix)
+                && client.room() == Some(sender.room)
+                && !is_own
+                && number < sender.sent()
         };
         let Some(sender) = self.senders.get_mut(sender).filter(is_for) else {
             return client.ledger.note_wrong();
@@ -125,7 +136,8 @@ impl Generator {
         let client = &mut self.clients[index];
         match (self.dialect.told(line), client.stage) {
             (Told::Ready, Stage::LoggingIn(_)) if !client.has_greeted => {
-                // It answers before the login: an older session had this address. End that session, and try again.
+                // It answers before the login: an older session had this address. End that session,
+                // and try again.
                 client.unsent.extend_from_slice(self.dialect.farewell());
                 return self.flush(index);
             }
@@ -144,11 +156,16 @@ impl Generator {
             }
             // Some servers send ERROR to every client that leaves.
             (Told::Refusal, Stage::Leaving) if self.dialect == Dialect::Irc => {}
-            (Told::Refusal, _) => return Err(format!("the server refused: {}", String::from_utf8_lossy(line))),
+            (Told::Refusal, _) => {
+                return Err(format!("the server refused: {}", String::from_utf8_lossy(line)));
+            }
             (Told::Notice | Told::Cookie(_) | Told::Welcome, _) => {}
             (Told::Strange, Stage::LoggingIn(_)) if self.strange.is_none() => {
                 client.ledger.note_wrong();
-                self.strange = Some(String::from_utf8_lossy(&line[..line.len().min(STRANGE_BYTES_MAX)]).into_owned());
+                self.strange = Some(
+                    String::from_utf8_lossy(&line[..line.len().min(STRANGE_BYTES_MAX)])
+                        .into_owned(),
+                );
             }
             (Told::Ready | Told::Strange, _) => client.ledger.note_wrong(),
         }

@@ -1,5 +1,5 @@
-//! The kill: in the middle of a slice a process of the server is killed with SIGKILL, and each client's wait is measured: from the kill to
-//! the first line that was due after it.
+//! The kill: in the middle of a slice a process of the server is killed with SIGKILL, and each
+//! client's wait is measured: from the kill to the first line that was due after it.
 
 use super::Generator;
 use crate::load::client::Stage;
@@ -34,21 +34,28 @@ pub struct Cost {
 }
 
 impl Kill {
-    /// What the kill cost; `None` if the process was not killed or a client that it served still waits.
+    /// What the kill cost; `None` if the process was not killed or a client that it served still
+    /// waits.
     pub fn cost(&self) -> Option<Cost> {
         self.at?;
         let longest = |is_served: bool| {
-            let waits = self.waits.iter().zip(&self.served).filter(|(_, served)| **served == is_served);
+            let waits =
+                self.waits.iter().zip(&self.served).filter(|(_, served)| **served == is_served);
             waits.filter_map(|(wait, _)| *wait).max().map(|nanos| nanos as f64 / 1e6)
         };
         let is_served = self.served.iter().filter(|served| **served).count();
         let wait_ms = longest(true).filter(|_| self.is_over())?;
-        Some(Cost { share: is_served as f64 / self.served.len() as f64, wait_ms, others_ms: longest(false) })
+        Some(Cost {
+            share: is_served as f64 / self.served.len() as f64,
+            wait_ms,
+            others_ms: longest(false),
+        })
     }
 
     /// Whether every client that the process served has received a line again.
     fn is_over(&self) -> bool {
-        self.at.is_some() && self.waits.iter().zip(&self.served).all(|(wait, served)| wait.is_some() || !served)
+        self.at.is_some()
+            && self.waits.iter().zip(&self.served).all(|(wait, served)| wait.is_some() || !served)
     }
 }
 
@@ -56,10 +63,14 @@ impl Generator {
     /// By client, the local port of its connection; 0 if it has none.
     pub fn ports(&self) -> Vec<u16> {
         let port = |address: socket2::SockAddr| address.as_socket().map(|address| address.port());
-        self.clients.iter().map(|client| client.socket.local_addr().ok().and_then(port).unwrap_or(0)).collect()
+        self.clients
+            .iter()
+            .map(|client| client.socket.local_addr().ok().and_then(port).unwrap_or(0))
+            .collect()
     }
 
-    /// Prepares a kill for the next slice, so long after its beginning. `served` says for each client whether the process serves it.
+    /// Prepares a kill for the next slice, so long after its beginning. `served` says for each
+    /// client whether the process serves it.
     pub fn prepare_kill(&mut self, pid: Pid, served: Vec<bool>, after: Duration) {
         let waits = vec![None; served.len()];
         self.kill = Some(Kill { pid, after: after.as_nanos() as u64, at: None, served, waits });
@@ -70,16 +81,20 @@ impl Generator {
         self.kill.take()
     }
 
-    /// Kills the process if it is time, `began` being the beginning of the slice. Returns when it is time, if it is not yet.
+    /// Kills the process if it is time, `began` being the beginning of the slice. Returns when it
+    /// is time, if it is not yet.
     pub(super) fn kill_if_due(&mut self, began: u64) -> Result<u64, String> {
         let now = self.now();
-        let Some(planned) = self.kill.as_mut().filter(|planned| planned.at.is_none()) else { return Ok(u64::MAX) };
+        let Some(planned) = self.kill.as_mut().filter(|planned| planned.at.is_none()) else {
+            return Ok(u64::MAX);
+        };
         let due = began + planned.after;
         if now < due {
             return Ok(due);
         }
         planned.at = Some(now);
-        kill(planned.pid, Signal::SIGKILL).map_err(|errno| format!("cannot kill process {}: {errno}", planned.pid))?;
+        kill(planned.pid, Signal::SIGKILL)
+            .map_err(|errno| format!("cannot kill process {}: {errno}", planned.pid))?;
         Ok(u64::MAX)
     }
 
@@ -109,7 +124,10 @@ mod tests {
     #[test]
     fn the_cost_is_the_longest_wait_of_those_whose_process_was_killed() {
         let served = [true, true, false, false];
-        let cost = kill(Some(7), &served, &[Some(2_000_000), Some(5_000_000), Some(1_000_000), None]).cost().unwrap();
+        let cost =
+            kill(Some(7), &served, &[Some(2_000_000), Some(5_000_000), Some(1_000_000), None])
+                .cost()
+                .unwrap();
         assert_eq!(cost, Cost { share: 0.5, wait_ms: 5.0, others_ms: Some(1.0) });
         assert_eq!(kill(Some(7), &[true], &[Some(3_000_000)]).cost().unwrap().others_ms, None);
     }
@@ -118,6 +136,10 @@ mod tests {
     fn there_is_no_cost_before_everyone_who_waits_has_a_line() {
         assert_eq!(kill(Some(7), &[true, true], &[Some(1), None]).cost(), None);
         assert_eq!(kill(None, &[true], &[None]).cost(), None);
-        assert_eq!(kill(Some(7), &[false], &[Some(1)]).cost(), None, "a process without clients says nothing");
+        assert_eq!(
+            kill(Some(7), &[false], &[Some(1)]).cost(),
+            None,
+            "a process without clients says nothing"
+        );
     }
 }

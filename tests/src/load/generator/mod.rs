@@ -1,12 +1,13 @@
-//! The load generator: one thread with an epoll loop that plays all clients of a shape. It sends their lines and checks every line that each of
-//! them receives.
+//! The load generator: one thread with an epoll loop that plays all clients of a shape. It sends
+//! their lines and checks every line that each of them receives.
 //!
 //! ```text
 //! new → enter (all log in) → slice, slice, … → finish (what was lost, doubled, …)
 //! ```
 //!
-//! Here is what it does in a slice. `crowd` connects clients and lets them leave, `speaking` sends lines, `hearing` checks the lines that arrive,
-//! `waiting` waits for what must arrive, and `killing` kills a process of the server and measures how long clients wait.
+//! Here is what it does in a slice. `crowd` connects clients and lets them leave, `speaking` sends
+//! lines, `hearing` checks the lines that arrive, `waiting` waits for what must arrive, and
+//! `killing` kills a process of the server and measures how long clients wait.
 
 mod crowd;
 mod hearing;
@@ -105,7 +106,8 @@ pub struct Generator {
 
 impl Count {
     fn new() -> Result<Count, String> {
-        let latency = Histogram::new_with_max(LATENCY_MAX, 3).map_err(error("cannot make a histogram"))?;
+        let latency =
+            Histogram::new_with_max(LATENCY_MAX, 3).map_err(error("cannot make a histogram"))?;
         Ok(Count { deliveries: 0, logins: 0, latency, dropped: 0 })
     }
 }
@@ -125,11 +127,21 @@ impl Generator {
     ///
     /// # Errors
     /// If the system is short of descriptors or memory.
-    pub fn new(target: &Target, shape: Shape, limit: Option<Duration>) -> Result<Generator, String> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(error("cannot make an epoll instance"))?;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC);
+    pub fn new(
+        target: &Target,
+        shape: Shape,
+        limit: Option<Duration>,
+    ) -> Result<Generator, String> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(error("cannot make an epoll instance"))?;
+        let timer = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+        );
         let timer = timer.map_err(error("cannot make a timer"))?;
-        epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER)).map_err(error("cannot wait for a timer"))?;
+        epoll
+            .add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))
+            .map_err(error("cannot wait for a timer"))?;
         let mut generator = Generator {
             address: if shape.udp { target.udp } else { target.tcp },
             dialect: target.dialect,
@@ -146,7 +158,11 @@ impl Generator {
             serial: 0,
             senders: Vec::new(),
             turn: 0,
-            lines: if let Traffic::Rate(rate) = shape.traffic { Some(Pace::new(rate)) } else { None },
+            lines: if let Traffic::Rate(rate) = shape.traffic {
+                Some(Pace::new(rate))
+            } else {
+                None
+            },
             arrivals: (shape.churn > 0.0).then(|| Pace::new(shape.churn)),
             visitors: VecDeque::new(),
             logging_in: 0,
@@ -165,14 +181,16 @@ impl Generator {
         Ok(generator)
     }
 
-    /// The first members of each room. Clients are connected room by room, so it is known who they will be.
+    /// The first members of each room. Clients are connected room by room, so it is known who they
+    /// will be.
     fn make_senders(&mut self) {
         let mut first = 0;
         for room in 0..self.shape.rooms {
             let members = self.shape.members_of(room);
             for place in 0..self.shape.senders {
                 let client = first + place;
-                let prefix = self.dialect.prefix(&self.nick(client), &self.room_name(room)).into_bytes();
+                let prefix =
+                    self.dialect.prefix(&self.nick(client), &self.room_name(room)).into_bytes();
                 let head = self.dialect.head(&self.room_name(room)).into_bytes();
                 let mut sender = Sender::new(client, room, place, prefix, members - 1);
                 sender.head = head;
@@ -200,10 +218,11 @@ impl Generator {
         Ok(())
     }
 
-    /// One slice of the traffic. All lines that were said in it have been delivered when this returns, or count as lost.
+    /// One slice of the traffic. All lines that were said in it have been delivered when this
+    /// returns, or count as lost.
     ///
-    /// An open loop goes on while lines are in flight, or clients wait because of a kill, at most for `max`: if the server stands still or cannot
-    /// keep up, more lines become due.
+    /// An open loop goes on while lines are in flight, or clients wait because of a kill, at most
+    /// for `max`: if the server stands still or cannot keep up, more lines become due.
     pub fn slice(&mut self, min: Duration, max: Duration) -> Result<(), String> {
         let began = self.now();
         let [end, latest] = [min, max].map(|length| began + length.as_nanos() as u64);
@@ -213,7 +232,11 @@ impl Generator {
             Traffic::Window(_) | Traffic::Rate(_) => {
                 self.paces().for_each(|pace| pace.resume(began));
                 let mut now = began;
-                while now < end || (self.lines.is_some() && now < latest && !(self.is_quiet() && self.has_recovered())) {
+                while now < end
+                    || (self.lines.is_some()
+                        && now < latest
+                        && !(self.is_quiet() && self.has_recovered()))
+                {
                     let next = match self.shape.traffic {
                         Traffic::Window(window) => self.speak_in_window(window, now)?,
                         _ => self.speak_at_rate(now)?,
@@ -240,7 +263,8 @@ impl Generator {
         Ok(())
     }
 
-    /// The faults of all that was said. The order of lines is compared among those members of a room that only listen.
+    /// The faults of all that was said. The order of lines is compared among those members of a
+    /// room that only listen.
     pub fn finish(&self) -> Tally {
         let mut tally = self.gone;
         // By room, what each member saw that receives all senders' lines.
@@ -256,15 +280,20 @@ impl Generator {
             };
             let own = |sender: &Sender| sender.client == index;
             // Lines of a sender whose connection ended may never have been accepted.
-            let is_owed = |sender: &Sender| !own(sender) && self.clients[sender.client].stage == Stage::Ready;
-            let saw = client.ledger.close(self.senders_of(room).map(|sender| is_owed(sender).then_some(sender.sent())));
+            let is_owed =
+                |sender: &Sender| !own(sender) && self.clients[sender.client].stage == Stage::Ready;
+            let saw = client.ledger.close(
+                self.senders_of(room).map(|sender| is_owed(sender).then_some(sender.sent())),
+            );
             tally += saw;
             if !self.senders_of(room).any(own) {
                 orders.entry(room).or_default().push((saw, client.ledger.order()));
             }
         }
         for saw in orders.values() {
-            tally.reordered += others_than_most(saw.iter().filter(|(tally, _)| tally.is_clean()).map(|&(_, order)| order));
+            tally.reordered += others_than_most(
+                saw.iter().filter(|(tally, _)| tally.is_clean()).map(|&(_, order)| order),
+            );
         }
         tally
     }
@@ -333,7 +362,10 @@ fn others_than_most(orders: impl Iterator<Item = u64>) -> u64 {
 
 /// A few letters that differ from run to run.
 fn run_name() -> String {
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     let mut value = (nanos / 1_000) as u64 ^ u64::from(std::process::id()) << 7;
     let letters = |_| {
         let letter = b"abcdefghijkmnpqrstvwxyz"[(value % 23) as usize];

@@ -4,13 +4,15 @@ use super::Generator;
 use crate::load::client::Stage;
 use crate::load::dialect::Dialect;
 
-/// A sender says at most this many lines before input is read again: a server drops clients that do not read.
+/// A sender says at most this many lines before input is read again: a server drops clients that do
+/// not read.
 const LINES_AT_ONCE: usize = 256;
 /// A sender with this many unsent bytes says no more for now. In an open loop its lines stay due.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 
 impl Generator {
-    /// A closed loop: says as many lines as the windows have room for. Returns when to go on if no input comes.
+    /// A closed loop: says as many lines as the windows have room for. Returns when to go on if no
+    /// input comes.
     pub(super) fn speak_in_window(&mut self, window: usize, now: u64) -> Result<u64, String> {
         let mut next = u64::MAX;
         for sender in 0..self.senders.len() {
@@ -25,13 +27,19 @@ impl Generator {
         Ok(next)
     }
 
-    /// An open loop: says the lines that are due, each with the moment at which it was due. Returns when the next line is due.
+    /// An open loop: says the lines that are due, each with the moment at which it was due. Returns
+    /// when the next line is due.
     pub(super) fn speak_at_rate(&mut self, now: u64) -> Result<u64, String> {
         for _ in 0..LINES_AT_ONCE {
-            // Another sender replaces a blocked one. If all are blocked, wait for a socket to take more.
-            let can_speak = |&sender: &usize| self.clients[self.senders[sender].client].unsent.len() <= UNSENT_BYTES_MAX;
+            // Another sender replaces a blocked one. If all are blocked, wait for a socket to take
+            // more.
+            let can_speak = |&sender: &usize| {
+                self.clients[self.senders[sender].client].unsent.len() <= UNSENT_BYTES_MAX
+            };
             let count = self.senders.len();
-            let Some(sender) = (0..count).map(|i| (self.turn + i) % count).find(can_speak) else { return Ok(u64::MAX) };
+            let Some(sender) = (0..count).map(|i| (self.turn + i) % count).find(can_speak) else {
+                return Ok(u64::MAX);
+            };
             let Some(due) = self.lines.as_mut().and_then(|lines| lines.take(now)) else { break };
             self.say(sender, 1, due)?;
             self.turn = (sender + 1) % count;

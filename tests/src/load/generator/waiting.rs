@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 /// The longest time without any progress, in ns.
 const PATIENCE: u64 = 10_000_000_000;
-/// After this time without input, missing lines count as lost. It is long, so that a server that stands still for a while counts as slow and not
-/// as losing lines.
+/// After this time without input, missing lines count as lost. It is long, so that a server that
+/// stands still for a while counts as slow and not as losing lines.
 const SILENCE: u64 = 5_000_000_000;
 
 impl Generator {
@@ -41,24 +41,37 @@ impl Generator {
 
     /// An error when the time limit has passed.
     pub(super) fn check_limit(&self) -> Result<(), String> {
-        let Some((_, limit)) = self.limit.filter(|(deadline, _)| Instant::now() > *deadline) else { return Ok(()) };
+        let Some((_, limit)) = self.limit.filter(|(deadline, _)| Instant::now() > *deadline) else {
+            return Ok(());
+        };
         let busy = self.senders.iter().filter(|sender| !sender.is_quiet()).count();
         let left = match self.logging_in + self.leaving {
             0 => format!("{busy} of {} senders had lines under way", self.senders.len()),
             1 => "one client was still logging in or leaving".into(),
             left => format!("{left} clients were still logging in or leaving"),
         };
-        let doubt = if self.logging_in > 0 && self.count.logins == 0 { format!("; {}", self.doubt()) } else { String::new() };
+        let doubt = if self.logging_in > 0 && self.count.logins == 0 {
+            format!("; {}", self.doubt())
+        } else {
+            String::new()
+        };
         Err(format!("too slow: given up after {} s, when {left}{doubt}", limit.as_secs_f64()))
     }
 
-    pub(super) fn wait_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>) -> Result<(), String> {
+    pub(super) fn wait_until(
+        &mut self,
+        what: &str,
+        mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>,
+    ) -> Result<(), String> {
         self.heard_at = self.now();
         while !is_so(self)? {
             let now = self.now();
             if now - self.heard_at > PATIENCE {
                 let left = self.logging_in + self.leaving;
-                return Err(format!("waited 10 s in vain for {what} ({left} are left); {}", self.doubt()));
+                return Err(format!(
+                    "waited 10 s in vain for {what} ({left} are left); {}",
+                    self.doubt()
+                ));
             }
             self.knock_again(now)?;
             self.pump(self.heard_at + PATIENCE)?;

@@ -1,4 +1,5 @@
-//! The report's answer: a verdict for each number of connections, and the models side by side, as a table and as bars.
+//! The report's answer: a verdict for each number of connections, and the models side by side, as a
+//! table and as bars.
 
 use super::{Report, escape, paragraph, size_of};
 use crate::load::bars::{Bar, bars};
@@ -39,7 +40,9 @@ pub fn answer(report: &Report, choice: Option<&Choice>) -> String {
     text.extend(choice.kill().map(|kill| paragraph(&kill)));
     text.extend(report.room().map(|room| paragraph(&room)));
     let dirty = report.models().into_iter().filter(|&model| has_faults(report, model));
-    text.push_str(&list(dirty.map(|model| format!("{} made faults, listed above: find out why before you choose it.", model.text()))));
+    text.push_str(&list(dirty.map(|model| {
+        format!("{} made faults, listed above: find out why before you choose it.", model.text())
+    })));
     text.push_str(
         "<p class=\"soft\">This was computed from the numbers below. Each number was measured three times, and two models differ only if all three measurements of one are \
          better than all three of the other and the middle ones are clearly apart (costs and speeds more than 1.25 times, delays more than 1.5 to 2.5 times). All goals \
@@ -83,7 +86,8 @@ fn side_by_side(report: &Report, choice: &Choice, size: usize) -> String {
 
 fn table(report: &Report, choice: &Choice, size: usize) -> String {
     let models = report.models();
-    let head: String = models.iter().map(|model| format!("<th scope=\"col\">{}</th>", model.text())).collect();
+    let head: String =
+        models.iter().map(|model| format!("<th scope=\"col\">{}</th>", model.text())).collect();
     let row = |(name, question): (&'static str, &Question)| {
         let cells: String = choice
             .cells(question, size)
@@ -95,16 +99,19 @@ fn table(report: &Report, choice: &Choice, size: usize) -> String {
         } else {
             ""
         };
-        format!("<tr><th scope=\"row\">{}, {}{uncounted}</th>{cells}</tr>\n", escape(name), question.metric.unit)
+        format!(
+            "<tr><th scope=\"row\">{}, {}{uncounted}</th>{cells}</tr>\n",
+            escape(name),
+            question.metric.unit
+        )
     };
     let rows: String = choice.rows().map(row).collect();
     let room = |&model: &Subject| {
         let capacity = report.capacities.get(model.key());
         let text = capacity.map_or("unknown".into(), |capacity| {
-            let because = capacity
-                .because
-                .as_ref()
-                .map_or(String::new(), |because| format!("<br><span class=\"soft\">limited by {}</span>", escape(because)));
+            let because = capacity.because.as_ref().map_or(String::new(), |because| {
+                format!("<br><span class=\"soft\">limited by {}</span>", escape(because))
+            });
             format!("{}{because}", number(capacity.connections as f64))
         });
         td(model, &text)
@@ -120,14 +127,27 @@ fn td(model: Subject, html: &str) -> String {
     format!("<td data-label=\"{}\">{html}</td>", model.text())
 }
 
-fn cell_text(report: &Report, question: &Question, size: usize, model: Subject, cell: &Cell) -> String {
+fn cell_text(
+    report: &Report,
+    question: &Question,
+    size: usize,
+    model: Subject,
+    cell: &Cell,
+) -> String {
     match cell {
-        Cell::Measured(value, relation) if relation == BEST => format!("<strong>{value}</strong><br><span class=\"best\">{BEST}</span>"),
-        Cell::Measured(value, relation) => format!("{value}<br><span class=\"soft\">{}</span>", escape(relation)),
-        Cell::Doubtful(value, why) => format!("{value}<br><span class=\"bad\">doubtful: {}</span>", escape(why)),
+        Cell::Measured(value, relation) if relation == BEST => {
+            format!("<strong>{value}</strong><br><span class=\"best\">{BEST}</span>")
+        }
+        Cell::Measured(value, relation) => {
+            format!("{value}<br><span class=\"soft\">{}</span>", escape(relation))
+        }
+        Cell::Doubtful(value, why) => {
+            format!("{value}<br><span class=\"bad\">doubtful: {}</span>", escape(why))
+        }
         Cell::Missing(smaller) => {
             let why = why_missing(report, question.metric, size, model);
-            let smaller = smaller.as_ref().map_or(String::new(), |smaller| format!("; it was {smaller}"));
+            let smaller =
+                smaller.as_ref().map_or(String::new(), |smaller| format!("; it was {smaller}"));
             format!("<span class=\"soft\">{}{}</span>", escape(&why), escape(&smaller))
         }
     }
@@ -135,16 +155,24 @@ fn cell_text(report: &Report, question: &Question, size: usize, model: Subject, 
 
 /// Why a model has no number.
 fn why_missing(report: &Report, metric: &Metric, size: usize, model: Subject) -> String {
-    let row = report.rows.iter().find(|row| row.shape.name == metric.family && row.size == Some(size));
+    let row =
+        report.rows.iter().find(|row| row.shape.name == metric.family && row.size == Some(size));
     let missing = row.and_then(|row| row.missing.iter().find(|(subject, _)| *subject == model));
     let connections = number(size as f64);
     match (missing, report.capacities.get(model.key())) {
         (_, Some(capacity)) if capacity.connections < size => {
-            format!("{connections} do not fit: at most {} connections", number(capacity.connections as f64))
+            format!(
+                "{connections} do not fit: at most {} connections",
+                number(capacity.connections as f64)
+            )
         }
         (Some((_, missing @ Missing::Failed(_))), _) => missing.text(),
-        _ if size < metric.size_min => format!("not measurable with {connections} connections: too few"),
-        _ if metric.family == "kill" && size > KILL_SIZE_MAX => format!("not measured with {connections} connections"),
+        _ if size < metric.size_min => {
+            format!("not measurable with {connections} connections: too few")
+        }
+        _ if metric.family == "kill" && size > KILL_SIZE_MAX => {
+            format!("not measured with {connections} connections")
+        }
         (Some((_, missing)), _) => missing.text(),
         _ => "no number".into(),
     }
@@ -153,18 +181,24 @@ fn why_missing(report: &Report, metric: &Metric, size: usize, model: Subject) ->
 fn charts(report: &Report, size: usize) -> String {
     let chart = |id: &&str| {
         let metric = METRICS.iter().find(|metric| metric.id == *id)?;
-        let row =
-            report.rows.iter().find(|row| row.shape.name == metric.family && row.size == Some(size)).filter(|_| size >= metric.size_min)?;
+        let row = report
+            .rows
+            .iter()
+            .find(|row| row.shape.name == metric.family && row.size == Some(size))
+            .filter(|_| size >= metric.size_min)?;
         let bar = |&subject: &Subject| {
             let number = match row.of(subject).and_then(|outcome| metric.spread(outcome)) {
                 Some(spread) => Ok(spread),
-                None if matches!(subject, Subject::Model(_)) => Err(escape(&why_missing(report, metric, size, subject))),
+                None if matches!(subject, Subject::Model(_)) => {
+                    Err(escape(&why_missing(report, metric, size, subject)))
+                }
                 None => return None,
             };
             Some(Bar { subject, name: report.name_of(subject), number })
         };
         let all: Vec<Bar> = report.subjects.iter().filter_map(bar).collect();
-        let better = if metric.better == Better::Higher { "longer is better" } else { "shorter is better" };
+        let better =
+            if metric.better == Better::Higher { "longer is better" } else { "shorter is better" };
         let title = escape(metric.title);
         let label = format!("{title}, with {} connections, a bar for each model", size_of(row));
         Some(format!(
@@ -212,7 +246,11 @@ fn compared(report: &Report, choice: &Choice) -> String {
     let Some(other) = report.compared else { return String::new() };
     let beside = choice.beside(Subject::Compared, &report.questions(&[Subject::Compared]));
     let goals = METRICS.iter().filter(|metric| metric.goal().is_some()).count();
-    let left_out = if beside.len() < goals { " Goals with a doubtful or missing number are left out." } else { "" };
+    let left_out = if beside.len() < goals {
+        " Goals with a doubtful or missing number are left out."
+    } else {
+        ""
+    };
     let beside = if beside.is_empty() { "no number to compare".into() } else { beside.join("; ") };
     let size = number(choice.size as f64);
     let mut text = paragraph(&format!(
@@ -221,7 +259,9 @@ fn compared(report: &Report, choice: &Choice) -> String {
     ));
     let waits = waits(report.rows);
     if !waits.is_empty() {
-        text.push_str(&paragraph(&format!("These numbers do not all show what it can do: it waited, {WAIT_CAUSES}.")));
+        text.push_str(&paragraph(&format!(
+            "These numbers do not all show what it can do: it waited, {WAIT_CAUSES}."
+        )));
         text.push_str(&list(waits));
     }
     text

@@ -1,7 +1,8 @@
-//! The report of a comparison of models: a single HTML document without scripts, pictures, fonts or anything else from outside.
+//! The report of a comparison of models: a single HTML document without scripts, pictures, fonts or
+//! anything else from outside.
 //!
-//! `advice` has the answer and the models side by side, `terms` the definitions, `style` the style sheet. Here are the document, the plots, the
-//! loads, all numbers and the notes.
+//! `advice` has the answer and the models side by side, `terms` the definitions, `style` the style
+//! sheet. Here are the document, the plots, the loads, all numbers and the notes.
 
 mod advice;
 mod style;
@@ -58,23 +59,38 @@ const CONTENTS: [(&str, &str); 9] = [
 impl Report<'_> {
     /// The models that were put under load.
     pub fn models(&self) -> Vec<Subject> {
-        self.subjects.iter().copied().filter(|subject| matches!(subject, Subject::Model(_))).collect()
+        self.subjects
+            .iter()
+            .copied()
+            .filter(|subject| matches!(subject, Subject::Model(_)))
+            .collect()
     }
 
     /// All metrics with the curves of some subjects.
     pub fn questions(&self, subjects: &[Subject]) -> Vec<Question<'static>> {
-        METRICS.iter().map(|metric| Question { metric, curves: metric.curves(self.rows, subjects) }).collect()
+        METRICS
+            .iter()
+            .map(|metric| Question { metric, curves: metric.curves(self.rows, subjects) })
+            .collect()
     }
 
     /// How many connections fit in each model, in a sentence.
     pub fn room(&self) -> Option<String> {
         let of = |subject: Subject| {
             let capacity = self.capacities.get(subject.key())?;
-            let because = capacity.because.as_ref().map_or(String::new(), |because| format!(" (limit: {because})"));
+            let because = capacity
+                .because
+                .as_ref()
+                .map_or(String::new(), |because| format!(" (limit: {because})"));
             Some(format!("{} in {}{because}", number(capacity.connections as f64), subject.text()))
         };
         let room: Vec<String> = self.models().into_iter().filter_map(of).collect();
-        (!room.is_empty()).then(|| format!("Connections that fit on this machine, as the server states at its start: {}.", room.join(", ")))
+        (!room.is_empty()).then(|| {
+            format!(
+                "Connections that fit on this machine, as the server states at its start: {}.",
+                room.join(", ")
+            )
+        })
     }
 
     /// A subject's name, escaped; the compared server's is its address.
@@ -113,7 +129,11 @@ pub fn document(report: &Report) -> String {
 
 /// Text as it stands between tags, or in an attribute.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }
 
 fn paragraph(text: &str) -> String {
@@ -121,13 +141,15 @@ fn paragraph(text: &str) -> String {
 }
 
 fn list(items: impl IntoIterator<Item = String>) -> String {
-    let items: String = items.into_iter().map(|item| format!("<li>{}</li>\n", escape(&item))).collect();
+    let items: String =
+        items.into_iter().map(|item| format!("<li>{}</li>\n", escape(&item))).collect();
     if items.is_empty() { items } else { format!("<ul>\n{items}</ul>\n") }
 }
 
 fn head(report: &Report, has_comparison: bool) -> String {
     let links = CONTENTS.iter().filter(|(id, _)| has_comparison || *id != "comparison");
-    let links: String = links.map(|(id, title)| format!("<li><a href=\"#{id}\">{title}</a></li>\n")).collect();
+    let links: String =
+        links.map(|(id, title)| format!("<li><a href=\"#{id}\">{title}</a></li>\n")).collect();
     let mut text = format!(
         "<h1>forkchat: which model to choose</h1>\n{}<nav aria-label=\"Contents\">\n<ul>\n{links}</ul>\n</nav>\n",
         paragraph(
@@ -136,7 +158,10 @@ fn head(report: &Report, has_comparison: bool) -> String {
         )
     );
     if let Some(why) = report.unfinished {
-        text.push_str(&format!("<p class=\"bad\">This report is not complete: {}.</p>\n", escape(why)));
+        text.push_str(&format!(
+            "<p class=\"bad\">This report is not complete: {}.</p>\n",
+            escape(why)
+        ));
     }
     let (faults, failures) = (faults(report), failures(report));
     match (faults.is_empty(), failures.is_empty()) {
@@ -146,14 +171,19 @@ fn head(report: &Report, has_comparison: bool) -> String {
         (false, _) => text.push_str(&format!("<p class=\"bad\">There were faults:</p>\n{}", list(faults))),
     }
     if !failures.is_empty() {
-        text.push_str(&format!("<p class=\"bad\">Not everything could be measured:</p>\n{}", list(failures)));
+        text.push_str(&format!(
+            "<p class=\"bad\">Not everything could be measured:</p>\n{}",
+            list(failures)
+        ));
     }
     text
 }
 
 fn measured(report: &Report) -> String {
     let seconds = number(report.seconds.as_secs_f64());
-    let limit = report.limit.map_or(String::new(), |limit| format!(", with a time limit of {} s", number(limit.as_secs_f64())));
+    let limit = report.limit.map_or(String::new(), |limit| {
+        format!(", with a time limit of {} s", number(limit.as_secs_f64()))
+    });
     let mut text = format!(
         "<section id=\"measured\">\n<h2>How it was measured</h2>\n{}<p>To do it again: <code>{}</code></p>\n{}",
         paragraph(&report.machine),
@@ -175,14 +205,24 @@ fn measured(report: &Report) -> String {
 
 /// What could not be measured although it was tried.
 fn failures(report: &Report) -> Vec<String> {
-    let missing = report.rows.iter().flat_map(|row| row.missing.iter().map(move |(subject, missing)| (row, subject, missing)));
+    let missing = report
+        .rows
+        .iter()
+        .flat_map(|row| row.missing.iter().map(move |(subject, missing)| (row, subject, missing)));
     let failed = missing.filter(|(_, _, missing)| matches!(missing, Missing::Failed(_)));
-    failed.map(|(row, subject, missing)| format!("{}, {}: {}", row.name(), subject.text(), missing.text())).collect()
+    failed
+        .map(|(row, subject, missing)| {
+            format!("{}, {}: {}", row.name(), subject.text(), missing.text())
+        })
+        .collect()
 }
 
 /// What was wrong, cell by cell.
 fn faults(report: &Report) -> Vec<String> {
-    let outcomes = report.rows.iter().flat_map(|row| row.sides.iter().map(move |(subject, outcome)| (row, subject, outcome)));
+    let outcomes = report
+        .rows
+        .iter()
+        .flat_map(|row| row.sides.iter().map(move |(subject, outcome)| (row, subject, outcome)));
     let unclean = outcomes.filter(|(_, _, outcome)| !outcome.is_clean());
     let told = unclean.map(|(row, subject, outcome)| {
         let tally = &outcome.tally;
@@ -193,7 +233,10 @@ fn faults(report: &Report) -> Vec<String> {
             (tally.wrong, "wrong"),
             (outcome.dropped, "connections dropped"),
         ];
-        let counts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{} {what}", number(count as f64)));
+        let counts = counts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{} {what}", number(count as f64)));
         let all: Vec<String> = counts.chain(outcome.complaints.iter().cloned()).collect();
         format!("{}, {}: {}", row.name(), subject.text(), all.join(", "))
     });
@@ -205,7 +248,10 @@ fn the_models(report: &Report) -> String {
     for subject in report.models() {
         let Subject::Model(model) = subject else { continue };
         let (name, color) = (model.name(), hex(color_of(subject)));
-        text.push_str(&format!("<h3><span class=\"dot\" style=\"background:{color}\"></span>{name}</h3>\n{}", paragraph(model.about())));
+        text.push_str(&format!(
+            "<h3><span class=\"dot\" style=\"background:{color}\"></span>{name}</h3>\n{}",
+            paragraph(model.about())
+        ));
         text.push_str(&format!("<pre>{}</pre>\n", escape(model.picture())));
     }
     text.push_str(&paragraph(
@@ -216,8 +262,10 @@ fn the_models(report: &Report) -> String {
 }
 
 fn plots(report: &Report) -> String {
-    let links: String =
-        METRICS.iter().map(|metric| format!("<li><a href=\"#{}\">{}</a></li>\n", metric.id, escape(metric.title))).collect();
+    let links: String = METRICS
+        .iter()
+        .map(|metric| format!("<li><a href=\"#{}\">{}</a></li>\n", metric.id, escape(metric.title)))
+        .collect();
     let plots: String = METRICS.iter().map(|metric| plot(report, metric)).collect();
     format!(
         "<section id=\"plots\">\n<h2>Plots by number of connections</h2>\n{}<nav aria-label=\"Plots\">\n<ul>\n{links}</ul>\n</nav>\n{plots}</section>\n",
@@ -236,10 +284,17 @@ fn plot(report: &Report, metric: &Metric) -> String {
         Ok(svg) => format!("<figure>{svg}</figure>\n"),
         Err(why) => paragraph(&format!("No plot: {why}.")),
     };
-    let doubt = |subject: Subject, size: usize, why: &str| format!("{} with {} connections: {why}", subject.text(), number(size as f64));
+    let doubt = |subject: Subject, size: usize, why: &str| {
+        format!("{} with {} connections: {why}", subject.text(), number(size as f64))
+    };
     let doubts: Vec<String> = curves
         .iter()
-        .flat_map(|curve| curve.points.iter().filter_map(|point| Some(doubt(curve.subject, point.size, point.doubt.as_ref()?))))
+        .flat_map(|curve| {
+            curve
+                .points
+                .iter()
+                .filter_map(|point| Some(doubt(curve.subject, point.size, point.doubt.as_ref()?)))
+        })
         .collect();
     let mut told = vec![metric.reading.to_owned()];
     told.extend((metric.kind == Kind::Speed).then(|| cpus_used_up(report, metric)));
@@ -250,7 +305,10 @@ fn plot(report: &Report, metric: &Metric) -> String {
     }));
     told.extend(Question { metric, curves }.growth(report.seconds));
     told.extend((metric.id == "memory").then(|| memory_split(report)));
-    told.extend((!doubts.is_empty()).then(|| "Hollow points are doubtful, and no sentence is computed from them:".into()));
+    told.extend(
+        (!doubts.is_empty())
+            .then(|| "Hollow points are doubtful, and no sentence is computed from them:".into()),
+    );
     let told: String = told.iter().map(|sentence| paragraph(sentence)).collect();
     format!(
         "<section class=\"plot\" id=\"{}\">\n<h3>{}</h3>\n{figure}<div>\n{told}{}{}</div>\n</section>\n",
@@ -276,28 +334,56 @@ fn cpus_used_up(report: &Report, metric: &Metric) -> String {
     }
 }
 
-/// How much of a connection's memory is private, for each subject at the most connections that were measured.
+/// How much of a connection's memory is private, for each subject at the most connections that were
+/// measured.
 fn memory_split(report: &Report) -> String {
     let of = |subject: &Subject| {
-        let row = report.rows.iter().rev().find(|row| row.shape.name == "idle" && row.of(*subject).is_some())?;
+        let row = report
+            .rows
+            .iter()
+            .rev()
+            .find(|row| row.shape.name == "idle" && row.of(*subject).is_some())?;
         let outcome = row.of(*subject)?;
-        let (all, private) = (row.memory_of(outcome.memory_per_connection)?, row.memory_of(outcome.private_per_connection)?);
+        let (all, private) = (
+            row.memory_of(outcome.memory_per_connection)?,
+            row.memory_of(outcome.private_per_connection)?,
+        );
         let shared = number((all - private).max(0.0));
-        Some(format!("{} {} KiB private and {shared} shared, with {} connections", subject.text(), number(private), size_of(row)))
+        Some(format!(
+            "{} {} KiB private and {shared} shared, with {} connections",
+            subject.text(),
+            number(private),
+            size_of(row)
+        ))
     };
     let parts: Vec<String> = report.subjects.iter().filter_map(of).collect();
-    if parts.is_empty() { "There are no numbers.".into() } else { format!("Each connection uses: {}.", parts.join("; ")) }
+    if parts.is_empty() {
+        "There are no numbers.".into()
+    } else {
+        format!("Each connection uses: {}.", parts.join("; "))
+    }
 }
 
 /// Points that are missing, and why.
 fn gaps(report: &Report, metric: &Metric) -> Vec<String> {
-    let point = |row: &Row, subject: Subject, why: &str| format!("{} with {} connections: {why}", subject.text(), size_of(row));
-    let rows = report.rows.iter().filter(|row| row.shape.name == metric.family && row.size >= Some(metric.size_min));
+    let point = |row: &Row, subject: Subject, why: &str| {
+        format!("{} with {} connections: {why}", subject.text(), size_of(row))
+    };
+    let rows = report
+        .rows
+        .iter()
+        .filter(|row| row.shape.name == metric.family && row.size >= Some(metric.size_min));
     let of_row = |row: &Row| {
-        let missing = row.missing.iter().map(|(subject, missing)| point(row, *subject, &missing.text()));
-        let is_zero = |outcome: &Outcome| metric.spread(outcome).is_some_and(|spread| spread.low <= 0.0);
+        let missing =
+            row.missing.iter().map(|(subject, missing)| point(row, *subject, &missing.text()));
+        let is_zero =
+            |outcome: &Outcome| metric.spread(outcome).is_some_and(|spread| spread.low <= 0.0);
         let zero = row.sides.iter().filter(|(_, outcome)| is_zero(outcome));
-        missing.chain(zero.map(|(subject, _)| point(row, *subject, "0, which a logarithmic axis cannot show"))).collect::<Vec<_>>()
+        missing
+            .chain(zero.map(|(subject, _)| {
+                point(row, *subject, "0, which a logarithmic axis cannot show")
+            }))
+            .collect::<Vec<_>>()
     };
     rows.flat_map(of_row).collect()
 }
@@ -311,21 +397,32 @@ fn loads() -> String {
         .iter()
         .map(|family| {
             let (title, about) = (escape(family.title), escape(family.about));
-            format!("<li><b>{title}</b> (<code>{}</code>): {about}. {}</li>\n", family.name, where_used(family.name))
+            format!(
+                "<li><b>{title}</b> (<code>{}</code>): {about}. {}</li>\n",
+                family.name,
+                where_used(family.name)
+            )
         })
         .collect();
     format!(
         "<section id=\"loads\">\n<h2>The loads</h2>\n<ul>\n{items}</ul>\n{}</section>\n",
-        paragraph("A line has 100 bytes. In the tables, the row of a load with N connections is called NAME-N.")
+        paragraph(
+            "A line has 100 bytes. In the tables, the row of a load with N connections is called NAME-N."
+        )
     )
 }
 
 /// Where the numbers of a family are, as HTML.
 fn where_used(family: &str) -> String {
     let of_family = METRICS.iter().filter(|metric| metric.family == family);
-    let links: Vec<String> = of_family.map(|metric| format!("<a href=\"#{}\">{}</a>", metric.id, escape(metric.title))).collect();
+    let links: Vec<String> = of_family
+        .map(|metric| format!("<a href=\"#{}\">{}</a>", metric.id, escape(metric.title)))
+        .collect();
     match links.is_empty() {
-        true => "It has no plot and does not count in the verdict; its numbers are in the tables below.".into(),
+        true => {
+            "It has no plot and does not count in the verdict; its numbers are in the tables below."
+                .into()
+        }
         false => format!("Its plots: {}.", links.join(", ")),
     }
 }
@@ -369,36 +466,58 @@ fn numbers(report: &Report) -> String {
 }
 
 fn table(report: &Report, columns: &[&str], cells: fn(&Row, &Outcome) -> String) -> String {
-    let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", escape(column))).collect();
-    let rows: String = report.rows.iter().map(|row| table_row(report, row, columns.len(), cells)).collect();
+    let head: String =
+        columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", escape(column))).collect();
+    let rows: String =
+        report.rows.iter().map(|row| table_row(report, row, columns.len(), cells)).collect();
     format!(
         "<p class=\"hint\">If columns are cut off, scroll the table sideways.</p>\n\
          <div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
     )
 }
 
-fn table_row(report: &Report, row: &Row, columns: usize, cells: fn(&Row, &Outcome) -> String) -> String {
+fn table_row(
+    report: &Report,
+    row: &Row,
+    columns: usize,
+    cells: fn(&Row, &Outcome) -> String,
+) -> String {
     let measured = row.sides.iter().map(|(subject, outcome)| (*subject, Ok(outcome)));
     let missing = row.missing.iter().map(|(subject, missing)| (*subject, Err(missing)));
     let lines = measured.chain(missing).map(|(subject, result)| {
         let cells = result.map_or_else(
             |missing| {
-                format!("<td class=\"text\" colspan=\"{}\">{}</td>", columns - 1, escape(&missing_text(report, row, subject, missing)))
+                format!(
+                    "<td class=\"text\" colspan=\"{}\">{}</td>",
+                    columns - 1,
+                    escape(&missing_text(report, row, subject, missing))
+                )
             },
             |outcome| cells(row, outcome),
         );
         format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", subject.text())
     });
     let lines: String = lines.collect();
-    format!("<tr class=\"first\"><th scope=\"rowgroup\" colspan=\"{columns}\"><span>{}</span></th></tr>\n{lines}", escape(&row.name()))
+    format!(
+        "<tr class=\"first\"><th scope=\"rowgroup\" colspan=\"{columns}\"><span>{}</span></th></tr>\n{lines}",
+        escape(&row.name())
+    )
 }
 
 /// Why a row has no numbers; in the row for memory with the number that there is.
 fn missing_text(report: &Report, row: &Row, subject: Subject, missing: &Missing) -> String {
-    let memory =
-        report.rows.iter().rev().filter(|other| other.shape.name == row.shape.name && other.shape.name == "idle").find_map(|other| {
+    let memory = report
+        .rows
+        .iter()
+        .rev()
+        .filter(|other| other.shape.name == row.shape.name && other.shape.name == "idle")
+        .find_map(|other| {
             let kib = other.memory_of(other.of(subject)?.memory_per_connection)?;
-            Some(format!("; a connection took {} KiB (PSS) with {} connections", number(kib), size_of(other)))
+            Some(format!(
+                "; a connection took {} KiB (PSS) with {} connections",
+                number(kib),
+                size_of(other)
+            ))
         });
     missing.text() + &memory.unwrap_or_default()
 }
@@ -420,7 +539,11 @@ fn speed_cells(_: &Row, outcome: &Outcome) -> String {
         or_dash(outcome.latency_ms(0.99)),
         or_dash(outcome.latency_ms(0.999)),
         or_dash(outcome.latency_ms(1.0)),
-        plain(format!("{} / {}", percent(outcome.server_share), percent(Some(outcome.generator_share)))),
+        plain(format!(
+            "{} / {}",
+            percent(outcome.server_share),
+            percent(Some(outcome.generator_share))
+        )),
     ]
     .concat()
 }
@@ -450,7 +573,9 @@ fn rest_cells(row: &Row, outcome: &Outcome) -> String {
 
 fn notes(report: &Report) -> String {
     let named = |is_so: fn(&Outcome) -> bool| {
-        let cells = report.rows.iter().flat_map(|row| row.sides.iter().map(move |(subject, outcome)| (row, subject, outcome)));
+        let cells = report.rows.iter().flat_map(|row| {
+            row.sides.iter().map(move |(subject, outcome)| (row, subject, outcome))
+        });
         let names: Vec<String> = cells
             .filter(|(_, _, outcome)| is_so(outcome))
             .map(|(row, subject, _)| format!("{} ({})", row.name(), subject.text()))

@@ -1,4 +1,5 @@
-//! The report's style sheet: readable from a phone to a wide screen, in light and in dark, without anything from outside.
+//! The report's style sheet: readable from a phone to a wide screen, in light and in dark, without
+//! anything from outside.
 
 use crate::load::plot::{GRID, INK, hex};
 

@@ -7,7 +7,8 @@ use crate::load::models::FAMILIES;
 use crate::load::subject::Model;
 use std::sync::OnceLock;
 
-const MODELS: [Subject; 3] = [Subject::Model(Model::Pool), Subject::Model(Model::Threads), Subject::Model(Model::Process)];
+const MODELS: [Subject; 3] =
+    [Subject::Model(Model::Pool), Subject::Model(Model::Threads), Subject::Model(Model::Process)];
 const SIZES: [usize; 3] = [10, 1_000, 5_000];
 const PROCESS_FITS: usize = 4_259;
 
@@ -27,24 +28,36 @@ fn cell(cost: f64, memory: f64, kill: Option<f64>) -> Outcome {
     Outcome::of_samples([1.0, 0.97, 1.03].map(sample).into()).unwrap()
 }
 
-/// With 10 connections all models cost the same; with more, threads costs 3 times and process 10 times what pool costs.
+/// With 10 connections all models cost the same; with more, threads costs 3 times and process 10
+/// times what pool costs.
 fn rows() -> Vec<Row> {
     let of_family = |size: usize, family: &crate::load::models::Family| {
         let shape = family.shape(size);
-        let mut row = Row { shape, workers: None, size: Some(size), sides: Vec::new(), missing: Vec::new() };
+        let mut row =
+            Row { shape, workers: None, size: Some(size), sides: Vec::new(), missing: Vec::new() };
         for (subject, times) in MODELS.into_iter().zip([1.0, 3.0, 10.0]) {
             if subject == MODELS[2] && size > PROCESS_FITS {
-                row.missing.push((subject, Missing::NotRun("at most 4,259 connections fit on this machine".into())));
+                row.missing.push((
+                    subject,
+                    Missing::NotRun("at most 4,259 connections fit on this machine".into()),
+                ));
                 continue;
             }
             let times = if size == 10 { 1.0 } else { times };
-            let kill = (family.name == "kill").then_some(if subject == MODELS[2] { 1.0 / size as f64 } else { 0.5 });
+            let kill = (family.name == "kill").then_some(if subject == MODELS[2] {
+                1.0 / size as f64
+            } else {
+                0.5
+            });
             row.sides.push((subject, cell(15.0 * times, 3.0 * times, kill)));
         }
         row.sides.push((Subject::Bare, cell(5.0, 0.5, None)));
         row
     };
-    SIZES.iter().flat_map(|&size| FAMILIES.iter().map(move |family| of_family(size, family))).collect()
+    SIZES
+        .iter()
+        .flat_map(|&size| FAMILIES.iter().map(move |family| of_family(size, family)))
+        .collect()
 }
 
 /// The page, which is the same for all tests.
@@ -55,8 +68,14 @@ fn page() -> &'static str {
 
 fn make_page() -> String {
     let subjects: Vec<Subject> = MODELS.into_iter().chain([Subject::Bare]).collect();
-    let capacity = |subject: Subject, connections| (subject.key(), Capacity { connections, because: Some("the memory".into()) });
-    let capacities = HashMap::from([capacity(MODELS[0], 18_932), capacity(MODELS[1], 14_227), capacity(MODELS[2], PROCESS_FITS)]);
+    let capacity = |subject: Subject, connections| {
+        (subject.key(), Capacity { connections, because: Some("the memory".into()) })
+    };
+    let capacities = HashMap::from([
+        capacity(MODELS[0], 18_932),
+        capacity(MODELS[1], 14_227),
+        capacity(MODELS[2], PROCESS_FITS),
+    ]);
     let rows = rows();
     document(&Report {
         machine: "2 CPUs".into(),
@@ -73,8 +92,9 @@ fn make_page() -> String {
 
 fn section<'p>(page: &'p str, id: &str) -> &'p str {
     let start = page.find(&format!("id=\"{id}\"")).unwrap_or_else(|| panic!("no section {id}"));
-    let end =
-        page[start..].find("<h2>").and_then(|heading| page[start + heading + 4..].find("<h2>").map(|next| start + heading + 4 + next));
+    let end = page[start..].find("<h2>").and_then(|heading| {
+        page[start + heading + 4..].find("<h2>").map(|next| start + heading + 4 + next)
+    });
     &page[start..end.unwrap_or(page.len())]
 }
 
@@ -99,14 +119,29 @@ fn there_is_a_verdict_for_every_size_that_follows_from_the_figures() {
     let page = page();
     let answer = section(page, "answer");
     let verdict = |size: &str| {
-        let row = answer.split_once(&format!(">{size} connections</th>")).unwrap_or_else(|| panic!("no verdict for {size}")).1;
+        let row = answer
+            .split_once(&format!(">{size} connections</th>"))
+            .unwrap_or_else(|| panic!("no verdict for {size}"))
+            .1;
         text_of(row.split_once("</tr>").unwrap().0)
     };
-    assert!(verdict("10").contains("any model") && verdict("10").contains("do not differ by more than the spread in any of 5 goals"));
+    assert!(
+        verdict("10").contains("any model")
+            && verdict("10").contains("do not differ by more than the spread in any of 5 goals")
+    );
     assert!(verdict("1,000").trim_start().starts_with("pool"), "{}", verdict("1,000"));
-    assert!(verdict("5,000").contains("pool") && verdict("5,000").contains("Not measured with 5,000 connections: process."));
-    assert!(answer.contains("in pool 500 of 1,000 clients for 20 ms") && answer.contains("in process 1 of 1,000 clients for 20 ms"));
-    assert!(answer.contains("18,932 in pool") && answer.contains("4,259 in process (limit: the memory)"));
+    assert!(
+        verdict("5,000").contains("pool")
+            && verdict("5,000").contains("Not measured with 5,000 connections: process.")
+    );
+    assert!(
+        answer.contains("in pool 500 of 1,000 clients for 20 ms")
+            && answer.contains("in process 1 of 1,000 clients for 20 ms")
+    );
+    assert!(
+        answer.contains("18,932 in pool")
+            && answer.contains("4,259 in process (limit: the memory)")
+    );
     // The answer comes before everything else but the contents.
     assert!(page.find("id=\"answer\"") < page.find("id=\"terms\""));
 }
@@ -114,7 +149,9 @@ fn there_is_a_verdict_for_every_size_that_follows_from_the_figures() {
 #[test]
 fn a_size_that_does_not_fit_is_told_with_the_number_in_kib_that_there_is() {
     let page = page();
-    assert!(section(page, "comparison").contains("5,000 do not fit: at most 4,259 connections; it was 30 KiB with 1,000 connections"));
+    assert!(section(page, "comparison").contains(
+        "5,000 do not fit: at most 4,259 connections; it was 30 KiB with 1,000 connections"
+    ));
     assert!(
         section(page, "numbers")
             .contains("not run: at most 4,259 connections fit on this machine; a connection took 30 KiB (PSS) with 1,000 connections")
@@ -124,7 +161,8 @@ fn a_size_that_does_not_fit_is_told_with_the_number_in_kib_that_there_is() {
 #[test]
 fn every_link_leads_to_one_id() {
     let page = page();
-    let links: Vec<&str> = page.split("href=\"#").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
+    let links: Vec<&str> =
+        page.split("href=\"#").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
     assert!(links.len() >= CONTENTS.len() + METRICS.len());
     for link in links {
         assert_eq!(page.matches(&format!(" id=\"{link}\"")).count(), 1, "#{link}");
@@ -137,12 +175,26 @@ fn every_link_leads_to_one_id() {
 fn terms_are_defined_before_their_first_use() {
     let text = text_of(page());
     let terms = text.find("One line that arrived at one client").unwrap();
-    let list =
-        ["deliver(y|ies)", "closed loop", "open loop", "latency", "p99", "PSS", "journal", "supervisor", "bare broadcaster", "whisker"];
+    let list = [
+        "deliver(y|ies)",
+        "closed loop",
+        "open loop",
+        "latency",
+        "p99",
+        "PSS",
+        "journal",
+        "supervisor",
+        "bare broadcaster",
+        "whisker",
+    ];
     for term in list {
-        let words = if term == "deliver(y|ies)" { vec!["delivery", "deliveries"] } else { vec![term] };
+        let words =
+            if term == "deliver(y|ies)" { vec!["delivery", "deliveries"] } else { vec![term] };
         for word in words {
-            let first = text.to_lowercase().find(&word.to_lowercase()).unwrap_or_else(|| panic!("{word} is not in the report"));
+            let first = text
+                .to_lowercase()
+                .find(&word.to_lowercase())
+                .unwrap_or_else(|| panic!("{word} is not in the report"));
             // The first definition stands a few words before its explanation.
             assert!(
                 first + "delivery  ".len() + 2 >= terms,
@@ -151,7 +203,15 @@ fn terms_are_defined_before_their_first_use() {
             );
         }
     }
-    for term in ["delivery", "closed loop", "open loop", "PSS", "supervisor, journal", "bare broadcaster", "p50, p99, p99.9"] {
+    for term in [
+        "delivery",
+        "closed loop",
+        "open loop",
+        "PSS",
+        "supervisor, journal",
+        "bare broadcaster",
+        "p50, p99, p99.9",
+    ] {
         assert!(terms::TERMS.iter().any(|(name, _)| *name == term), "{term} has no definition");
     }
 }
@@ -159,24 +219,37 @@ fn terms_are_defined_before_their_first_use() {
 #[test]
 fn the_spread_is_drawn_and_growth_within_it_is_not_stated() {
     let page = page();
-    // Six charts of three models and, but for the kill, the bare broadcaster, at the size that is shown first.
+    // Six charts of three models and, but for the kill, the bare broadcaster, at the size that is
+    // shown first.
     let open = section(page, "comparison").split_once("<details>").unwrap().0;
     assert_eq!(open.matches("<svg class=\"bars\"").count(), 6);
     assert_eq!(open.matches("class=\"whisker\"").count(), 6 * 4 - 1);
     let plot = page.split_once("id=\"threads\"").unwrap().1.split_once("</section>").unwrap().0;
-    assert!(!plot.contains("grows to") && plot.contains("No change larger than the spread: "), "{plot}");
+    assert!(
+        !plot.contains("grows to") && plot.contains("No change larger than the spread: "),
+        "{plot}"
+    );
     let plot = page.split_once("id=\"cpu-paced\"").unwrap().1.split_once("</section>").unwrap().0;
     assert!(plot.contains("process from 10 to 1,000 connections grows to 10 times, more slowly than the number of connections"), "{plot}");
-    assert!(plot.contains("No change larger than the spread: pool and bare broadcaster."), "{plot}");
+    assert!(
+        plot.contains("No change larger than the spread: pool and bare broadcaster."),
+        "{plot}"
+    );
 }
 
 #[test]
 fn other_sizes_are_folded_up() {
     let page = page();
     let comparison = section(page, "comparison");
-    assert!(comparison.contains("<h3>With 1,000 connections</h3>"), "the largest that all models ran with");
+    assert!(
+        comparison.contains("<h3>With 1,000 connections</h3>"),
+        "the largest that all models ran with"
+    );
     for size in ["10", "5,000"] {
-        assert!(comparison.contains(&format!("<summary>With {size} connections</summary>")), "{size}");
+        assert!(
+            comparison.contains(&format!("<summary>With {size} connections</summary>")),
+            "{size}"
+        );
     }
 }
 
@@ -185,7 +258,12 @@ fn tags_are_closed_in_order() {
     const VOID: [&str; 8] = ["meta", "br", "path", "rect", "circle", "line", "polyline", "polygon"];
     let page = page();
     let mut open: Vec<&str> = Vec::new();
-    for tag in page.split('<').skip(1).map(|rest| rest.split_once('>').expect("a tag ends").0).filter(|tag| !tag.starts_with('!')) {
+    for tag in page
+        .split('<')
+        .skip(1)
+        .map(|rest| rest.split_once('>').expect("a tag ends").0)
+        .filter(|tag| !tag.starts_with('!'))
+    {
         let name = tag.trim_start_matches('/').split([' ', '/', '\n']).next().unwrap();
         if tag.starts_with('/') {
             assert_eq!(open.pop(), Some(name), "</{name}>");
@@ -199,21 +277,38 @@ fn tags_are_closed_in_order() {
 #[test]
 fn nothing_is_wider_than_a_phone_outside_of_what_scrolls() {
     let page = page();
-    assert!(page.contains("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"));
+    assert!(
+        page.contains("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
+    );
     assert!(page.contains("color-scheme: light dark"));
     // Pictures have no size of their own, so that they shrink with the page.
-    let pictures: Vec<&str> = page.split("<svg ").skip(1).map(|rest| rest.split_once('>').unwrap().0).collect();
+    let pictures: Vec<&str> =
+        page.split("<svg ").skip(1).map(|rest| rest.split_once('>').unwrap().0).collect();
     assert!(!pictures.is_empty());
-    assert!(pictures.iter().all(|head| head.contains("viewBox=\"0 0 ") && !head.contains(" width=") && !head.contains(" height=")));
+    assert!(pictures.iter().all(|head| head.contains("viewBox=\"0 0 ")
+        && !head.contains(" width=")
+        && !head.contains(" height=")));
     // A table either scrolls in a container of its own or becomes a stack of cells.
     for (place, _) in page.match_indices("<table") {
         let scrolls = page[..place].ends_with("<div class=\"wide\" tabindex=\"0\">");
-        assert!(scrolls || page[place..].starts_with("<table class=\"stack"), "{}", &page[place..place + 60]);
+        assert!(
+            scrolls || page[place..].starts_with("<table class=\"stack"),
+            "{}",
+            &page[place..place + 60]
+        );
     }
-    assert_eq!(page.matches("class=\"wide\"").count(), page.matches("class=\"hint\"").count(), "a hint at each");
+    assert_eq!(
+        page.matches("class=\"wide\"").count(),
+        page.matches("class=\"hint\"").count(),
+        "a hint at each"
+    );
     // Fixed widths in the style sheet hold only on wide screens.
     let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
-    assert!(!style.contains("min-width: 3") && !style.contains(" width: 3") && style.contains("overflow-x: auto"));
+    assert!(
+        !style.contains("min-width: 3")
+            && !style.contains(" width: 3")
+            && style.contains("overflow-x: auto")
+    );
     let narrow = style.split("@media (min-width").next().unwrap();
     let columns = narrow.matches("34rem").count();
     assert_eq!(columns, 0, "a column of 34rem is wider than a phone");
@@ -233,8 +328,14 @@ fn a_report_of_nothing_says_so_and_escapes_its_input() {
         unfinished: Some("nothing was measured yet"),
     };
     let text = document(&report);
-    assert!(text.contains("&lt;i&gt;fast &amp; &quot;new&quot;") && text.contains("&#39;&lt;script src=1&gt;&#39;"));
-    assert!(text.contains("not complete: nothing was measured yet") && text.contains("Too little was measured"));
+    assert!(
+        text.contains("&lt;i&gt;fast &amp; &quot;new&quot;")
+            && text.contains("&#39;&lt;script src=1&gt;&#39;")
+    );
+    assert!(
+        text.contains("not complete: nothing was measured yet")
+            && text.contains("Too little was measured")
+    );
     assert!(!text.contains("<script") && !text.contains("http"));
     assert!(!text.contains("Nothing was lost"), "nothing was delivered, either");
     assert_eq!(text.matches("No plot: there are no numbers").count(), METRICS.len());
