@@ -6,7 +6,7 @@ use crate::lookalike::Lookalikes;
 use crate::session::{Shown, Standing, Told};
 use forkchat_common::ids::Micros;
 use forkchat_common::names::key_of;
-use forkchat_common::wire::tagged::Kind;
+use forkchat_common::protocol::line::tagged::Kind;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;

@@ -7,7 +7,7 @@
 //! the byte 0x0A. In all others 0x0A is never part of another character, so lines are split before
 //! they are decoded.
 
-use crate::telnet::Bytes;
+use crate::protocol::line::telnet::Bytes;
 use encoding_rs::{Encoding, UTF_8, X_USER_DEFINED};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

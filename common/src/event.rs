@@ -1,9 +1,9 @@
 //! What a client can receive: events, replies to commands, refusals. Values only; [`crate::wire`]
 //! renders them as text.
 
-use crate::command::{Row, Setting};
 use crate::ids::{Micros, Sequence};
 use crate::names::NameError;
+use crate::protocol::line::command::{Row, Setting};
 use std::net::SocketAddr;
 
 /// One message to a client. Borrows from the state that it describes.
@@ -236,7 +236,7 @@ pub enum Reply<'a> {
     Goodbye,
 }
 
-/// Why a line was refused. [`crate::wire::line`] has the texts.
+/// Why a line was refused. [`crate::protocol::line::render`] has the texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
     /// No command has this name.

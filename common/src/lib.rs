@@ -2,9 +2,9 @@
 //! only.
 //!
 //! ```text
-//! bytes from a client ──lines──► raw line ──telnet, charset──► text ──command──► Command
-//! bytes to a client   ◄─charset─ text line ◄──wire::line────── Event (what a client receives)
-//!                                     └──wire::tagged──► Tagged (a line with tags, as a program reads it)
+//! bytes from a client ─framing─► raw line ─telnet, charset─► text ─command─► Command
+//! bytes to a client ◄──charset── text line ◄──render── Event (what a client receives)
+//!                                    └──tagged──► Tagged (a line with tags, as a program reads it)
 //! ```
 //!
 //! | module | contents |
@@ -14,24 +14,16 @@
 //! | [`ids`] | numeric ids and times: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
 //! | [`limits`] | all limits of the protocol |
 //! | [`names`] | nicknames and room names, and when two of them are equal |
-//! | [`foreign`] | recognises clients of other protocols by their first bytes |
-//! | [`lines`] | splits peeked bytes into lines |
-//! | [`telnet`] | removes Telnet negotiations from a line and answers them |
 //! | [`charset`] | bytes to text and back |
-//! | [`command`] | the table of commands, and the parser that reads it |
 //! | [`event`] | what a client can receive: events, replies, refusals |
-//! | [`wire`] | renders an event as text, and parses it for programs |
+//! | [`protocol`] | how sessions talk: bytes to what a client wants, and events to bytes |
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod charset;
-pub mod command;
 pub mod endpoint;
 pub mod event;
-pub mod foreign;
 pub mod ids;
 pub mod limits;
-pub mod lines;
 pub mod names;
-pub mod telnet;
-pub mod wire;
+pub mod protocol;

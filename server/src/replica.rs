@@ -9,7 +9,7 @@ use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
 use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::wire::line::Stamp;
+use forkchat_common::protocol::line::render::Stamp;
 use std::fmt;
 
 /// The state, and the place in the log up to which it has come.

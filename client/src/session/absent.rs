@@ -5,10 +5,10 @@
 use super::lines::{Asks, Line};
 use super::shown::Standing;
 use super::{Session, Told};
-use forkchat_common::command::{Command, parse};
 use forkchat_common::names::key_of;
-use forkchat_common::wire::line::NO_USER_NAMED;
-use forkchat_common::wire::tagged::{Kind, Tagged};
+use forkchat_common::protocol::line::command::{Command, parse};
+use forkchat_common::protocol::line::render::NO_USER_NAMED;
+use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::time::{Duration, Instant};
 
 /// How long a receiver is waited for.

@@ -9,7 +9,7 @@
 use super::shown::{Shown, Told};
 use super::{Phase, Session, lines_of};
 use forkchat_common::ids::Sequence;
-use forkchat_common::wire::tagged::{Kind, Tagged};
+use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::collections::HashMap;
 
 /// Lines asked for in all rooms together, and in each at least.

@@ -3,8 +3,8 @@
 
 use super::lines::{Line, Purpose};
 use super::{Output, Phase, Session, Shown, Standing, WAITING, lines_of};
-use forkchat_common::command::{Command, Setting, parse};
 use forkchat_common::limits::LINE_BYTES_MAX;
+use forkchat_common::protocol::line::command::{Command, Setting, parse};
 use std::time::Instant;
 
 /// Lines and bytes in flight at most: more would only fill the server's buffers, and be in doubt if

@@ -3,7 +3,7 @@
 
 use super::{Session, Told};
 use forkchat_common::names::key_of;
-use forkchat_common::wire::tagged::{Kind, Tagged};
+use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 
 /// Nicknames and rooms remembered for completion.
 const NICKS_MAX: usize = 1_000;

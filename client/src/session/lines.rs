@@ -6,8 +6,8 @@
 //! a long answer counts.
 
 use super::shown::{Shown, Standing};
-use forkchat_common::command::{Command, CommandError, parse};
-use forkchat_common::wire::tagged::{Kind, Tagged};
+use forkchat_common::protocol::line::command::{Command, CommandError, parse};
+use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -11,10 +11,10 @@ use super::shown::{Standing, Told};
 use super::{Output, Phase, Session, lines_of};
 use crate::backoff::Backoff;
 use forkchat_common::charset::Charset;
-use forkchat_common::command::{Command, parse};
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
-use forkchat_common::wire::tagged::{Kind, Tagged};
+use forkchat_common::protocol::line::command::{Command, parse};
+use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 

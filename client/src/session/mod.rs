@@ -31,10 +31,12 @@ use crate::backoff::Backoff;
 use absent::Absent;
 use catch_up::CatchUp;
 use forkchat_common::charset::Charset;
-use forkchat_common::command::{Command, Setting, begins_with_lookalike, literal, parse};
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
-use forkchat_common::wire::tagged::{Kind, Tagged};
+use forkchat_common::protocol::line::command::{
+    Command, Setting, begins_with_lookalike, literal, parse,
+};
+use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use lines::{Asks, InFlight, Line, Purpose};
 use login::Login;
 use signs_of_life::SignsOfLife;

@@ -1,7 +1,7 @@
 //! What the session asks to show. Values only: [`crate::look`] formats them.
 
 use forkchat_common::ids::{Micros, Sequence};
-use forkchat_common::wire::tagged::{Kind, Tagged};
+use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 
 /// One thing to show.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 use super::lines::{Fence, Line, Purpose};
 use super::shown::Standing;
 use super::{Output, Phase, Session};
-use forkchat_common::wire::tagged::{Kind, Tagged};
+use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::time::{Duration, Instant};
 
 /// A sign of life after so much silence: the server ends a session after 120 s, and a router

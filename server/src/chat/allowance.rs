@@ -11,11 +11,11 @@
 
 use super::tell::{Output, Teller};
 use super::{Chat, Session, Transport};
-use forkchat_common::command::Setting;
 use forkchat_common::endpoint::{Token, UdpPath};
 use forkchat_common::event::{Event, Refusal};
 use forkchat_common::ids::{Micros, SessionId};
 use forkchat_common::limits::{UDP_ANSWER_FACTOR, UDP_PROVEN_BYTES, UDP_PROVEN_SECONDS};
+use forkchat_common::protocol::line::command::Setting;
 use serde::{Deserialize, Serialize};
 
 /// The line with a cookie, which is sent in place of what isn't allowed: `* /hello COOKIE` and LF.
@@ -177,7 +177,7 @@ mod tests {
     use crate::chat::{Ending, Fact, Forms, RateLimit, Record};
     use forkchat_common::endpoint::LocalAddress;
     use forkchat_common::ids::{Sequence, Slot};
-    use forkchat_common::wire::line::Stamp;
+    use forkchat_common::protocol::line::render::Stamp;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 

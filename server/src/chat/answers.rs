@@ -25,7 +25,7 @@ use forkchat_common::limits::{
     TOPIC_LISTED_CHARS_MAX, WAITING_LINES_BYTES_MAX,
 };
 use forkchat_common::names::RoomName;
-use forkchat_common::wire::line::Stamp;
+use forkchat_common::protocol::line::render::Stamp;
 use serde::{Deserialize, Serialize};
 
 /// What a waiting line takes besides its bytes.

@@ -6,10 +6,10 @@
 use super::Chat;
 use super::tell::{Ending, Output, Teller};
 use forkchat_common::event::Event;
-use forkchat_common::foreign::Protocol;
 use forkchat_common::ids::SessionId;
 use forkchat_common::names::{Nick, RoomName};
-use forkchat_common::telnet::Answers;
+use forkchat_common::protocol::line::foreign::Protocol;
+use forkchat_common::protocol::line::telnet::Answers;
 
 /// The room in which everybody starts.
 const LOBBY: &str = "#lobby";

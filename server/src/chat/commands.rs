@@ -6,12 +6,12 @@ use super::tell::{Ending, Kept, Output, Teller};
 use super::{Chat, Session};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::{Charset, CharsetError};
-use forkchat_common::command::{Command, CommandError, Row, Setting, parse};
 use forkchat_common::endpoint::plain;
 use forkchat_common::event::{Event, Refusal, Reply};
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::{ROOMS_PER_SESSION_MAX, TOPIC_CHARS_MAX, WELCOME_NAMES_MAX};
 use forkchat_common::names::{Nick, RoomName, find_key};
+use forkchat_common::protocol::line::command::{Command, CommandError, Row, Setting, parse};
 
 /// Lines of history that cost as much as a line of input.
 const HISTORY_LINES_PER_COST: usize = 20;

@@ -19,7 +19,7 @@ use forkchat_common::event::{Event, Refusal, Reply};
 use forkchat_common::ids::{Micros, Sequence, SessionId};
 use forkchat_common::limits::TOPIC_CHARS_MAX;
 use forkchat_common::names::RoomName;
-use forkchat_common::wire::line::Stamp;
+use forkchat_common::protocol::line::render::Stamp;
 use serde::{Deserialize, Serialize};
 
 /// A day's length in the times of lines.

@@ -13,7 +13,7 @@ use forkchat_common::event::Refusal;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use forkchat_common::names::Nick;
-use forkchat_common::telnet::{Answers, Telnet};
+use forkchat_common::protocol::line::telnet::{Answers, Telnet};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -43,7 +43,7 @@ pub struct Session {
     pub(super) has_spoken: bool,
     /// Whether others have heard of it.
     pub(super) announced: bool,
-    /// `/set echo|joins|tags`, in the order of [`forkchat_common::command::SETTINGS`].
+    /// `/set echo|joins|tags`, in the order of [`forkchat_common::protocol::line::command::SETTINGS`].
     pub(super) settings: [bool; 3],
     /// How its bytes are read and written.
     pub(super) charset: Charset,

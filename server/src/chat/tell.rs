@@ -6,12 +6,12 @@ use super::rooms::{Member, Room};
 use super::{Chat, Session};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::charset::Charset;
-use forkchat_common::command::Setting;
 use forkchat_common::event::Event;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::names::RoomName;
-use forkchat_common::telnet::double_iac;
-use forkchat_common::wire::line::{Stamp, render};
+use forkchat_common::protocol::line::command::Setting;
+use forkchat_common::protocol::line::render::{Stamp, render};
+use forkchat_common::protocol::line::telnet::double_iac;
 
 /// Receives the bytes that result from applying records.
 pub trait Output {

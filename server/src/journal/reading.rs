@@ -11,7 +11,7 @@ use crate::stand_in::Duty;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::limits::ROOMS_BYTES_MIN;
 use forkchat_common::names::RoomName;
-use forkchat_common::wire::line::Stamp;
+use forkchat_common::protocol::line::render::Stamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, BTreeSet};

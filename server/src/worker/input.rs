@@ -4,12 +4,12 @@
 use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
 use crate::replica::push_fact;
-use forkchat_common::command::may_have_long_answer;
 use forkchat_common::endpoint::UdpPath;
-use forkchat_common::foreign;
 use forkchat_common::ids::{Sequence, SessionId};
-use forkchat_common::lines::{Piece, cut};
-use forkchat_common::telnet::has_command;
+use forkchat_common::protocol::framing::{Piece, cut};
+use forkchat_common::protocol::line::command::may_have_long_answer;
+use forkchat_common::protocol::line::foreign;
+use forkchat_common::protocol::line::telnet::has_command;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 

@@ -13,7 +13,7 @@ use crate::faults::{Act, strike};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::wire::line::Stamp;
+use forkchat_common::protocol::line::render::Stamp;
 use std::cmp::Reverse;
 
 /// When the outboxes of a worker take more than they may, the sessions that are furthest behind are

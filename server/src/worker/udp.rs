@@ -24,7 +24,7 @@ use crate::worker::input::fact_of;
 use forkchat_common::endpoint::{Token, UdpPath};
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, RATE_BURST_LINES, UDP_SILENCE_SECONDS_MAX};
-use forkchat_common::lines::cut;
+use forkchat_common::protocol::framing::cut;
 use siphasher::sip::SipHasher24;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hasher;
@@ -410,7 +410,7 @@ mod tests {
     use crate::worker::outboxes::Outboxes;
     use forkchat_common::endpoint::LocalAddress;
     use forkchat_common::ids::Sequence;
-    use forkchat_common::wire::line::Stamp;
+    use forkchat_common::protocol::line::render::Stamp;
     use proptest::prelude::*;
 
     /// A desk with one session, opened from port 1, whose chat knows it; and its key.

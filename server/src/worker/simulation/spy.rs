@@ -5,7 +5,7 @@ use super::SPY;
 use crate::chat::{Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record};
 use crate::event_log::{self, EventLog, Reader};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::wire::line::Stamp;
+use forkchat_common::protocol::line::render::Stamp;
 use std::collections::BTreeMap;
 
 /// Renders everything for everyone, from the whole log.

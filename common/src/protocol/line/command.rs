@@ -325,7 +325,7 @@ pub fn begins_with_lookalike(line: &str) -> bool {
 /// the text a command.
 ///
 /// ```
-/// use forkchat_common::command::literal;
+/// use forkchat_common::protocol::line::command::literal;
 /// assert_eq!(literal("/usr/bin/ld: cannot find -lfoo"), "//usr/bin/ld: cannot find -lfoo");
 /// assert_eq!(literal("1/2"), "1/2");
 /// ```

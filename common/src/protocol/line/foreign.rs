@@ -174,7 +174,7 @@ const TABLE: &[Protocol] = &[
 /// `bytes` is what has arrived so far. `None` also means that more bytes may decide.
 ///
 /// ```
-/// use forkchat_common::foreign::recognise;
+/// use forkchat_common::protocol::line::foreign::recognise;
 /// assert_eq!(recognise(b"GET / HTTP/1.1\r\n").unwrap().name, "HTTP");
 /// assert!(recognise(b"GET well soon\n").is_none());
 /// assert!(recognise(b"GET /").is_none() && recognise(b"GET /\n").is_some());

@@ -1,7 +1,7 @@
 //! Splits peeked bytes into lines. A pure function: the result depends on the bytes alone.
 
 use crate::limits::LINE_BYTES_MAX;
-use crate::telnet::text_len;
+use crate::protocol::line::telnet::text_len;
 use std::ops::ControlFlow;
 
 /// One piece that [`cut`] found, in order. Lines come without their LF.

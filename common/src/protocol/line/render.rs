@@ -13,7 +13,6 @@
 //! `room=` with the room that it describes.
 //! Source of the escaping: <https://ircv3.net/specs/extensions/message-tags.html>.
 
-use crate::command::{Hint, SETTINGS, TABLE, hint};
 use crate::event::{Event, ListEnd, Refusal, Reply};
 use crate::ids::{Micros, Sequence};
 use crate::limits::{
@@ -21,6 +20,7 @@ use crate::limits::{
     TOPIC_CHARS_MAX, TOPIC_LISTED_CHARS_MAX,
 };
 use crate::names::{NameError, is_seen_alone};
+use crate::protocol::line::command::{Hint, SETTINGS, TABLE, hint};
 use std::fmt::Write;
 
 /// What all lines caused by one record have in common.

@@ -1,4 +1,4 @@
-//! Parses a line with tags (`/set tags on`), which [`super::line`] renders.
+//! Parses a line with tags (`/set tags on`), which [`super::render`] renders.
 //!
 //! Unknown input may come from a newer server, so it is no error: unknown tags are skipped, an
 //! unknown event is [`Kind::Other`], and a value that can't be parsed counts as absent. If a tag is
@@ -101,7 +101,7 @@ impl<'a> Tagged<'a> {
     /// with `@` and a tag, or no space ends them.
     ///
     /// ```
-    /// use forkchat_common::wire::tagged::{Kind, Tagged};
+    /// use forkchat_common::protocol::line::tagged::{Kind, Tagged};
     /// let line = Tagged::parse("@id=7;event=say;room=#lobby;nick=alice [#lobby] alice: hi").unwrap();
     /// assert_eq!((line.event, line.nick.as_deref(), line.text()), (Kind::Say, Some("alice"), "hi"));
     /// assert_eq!(Tagged::parse("[#lobby] alice: hi"), None);
@@ -198,9 +198,9 @@ fn unescape(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Row, Setting};
     use crate::event::{Event, ListEnd, Refusal, Reply};
-    use crate::wire::line::{Stamp, render};
+    use crate::protocol::line::command::{Row, Setting};
+    use crate::protocol::line::render::{Stamp, render};
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, SocketAddr};
 
