@@ -4,9 +4,19 @@
 //! without its scope (`fe80::1%3`) can't be answered. So fields with an address use
 //! `#[serde(with = "forkchat_common::endpoint::whole")]`.
 
+use crate::protocol::Protocol;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+/// An address on which the server listens, by its number. What connects there speaks its protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Its place in the list of listeners.
+    pub number: u16,
+    /// What its clients speak.
+    pub protocol: Protocol,
+}
 
 /// The serialised form of a `SocketAddr` with everything that belongs to it.
 pub mod whole {

@@ -1,142 +1,185 @@
-//! What a client can receive: events, replies to commands, refusals. Values only; [`crate::wire`]
-//! renders them as text.
+//! What happens in the chat and is sent to its sessions, and why something was refused. Values only;
+//! each protocol in [`crate::protocol`] turns them into bytes of its own.
 
 use crate::ids::{Micros, Sequence};
 use crate::names::NameError;
-use crate::protocol::line::command::{Row, Setting};
-use std::net::SocketAddr;
 
-/// One message to a client. Borrows from the state that it describes.
+/// When something happened, and where its record stands. All that follows from one record has this in
+/// common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The record's sequence.
+    pub id: Sequence,
+    /// When it happened, by the wall clock. If the clock was set back, it may be earlier than the time
+    /// of the record before.
+    pub time: Micros,
+}
+
+/// The session that does something, as other sessions see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source<'a> {
+    /// Its nickname.
+    pub nick: &'a str,
+    /// What its client calls the user, as in `nick!user@host`.
+    pub user: &'a str,
+    /// What is shown for its address.
+    pub host: &'a str,
+    /// The account that it has proved to own, if any.
+    pub account: Option<&'a str>,
+}
+
+/// Something that is sent to sessions. Borrows from the state that it describes.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// A line said in a room.
+    /// A line was said, or an action done, in a room.
     Said {
         /// The room.
         room: &'a str,
         /// The sender.
-        nick: &'a str,
+        source: Source<'a>,
+        /// Whether it is an action.
+        is_action: bool,
         /// The text.
         text: &'a str,
     },
-    /// An action in a room.
-    Action {
-        /// The room.
-        room: &'a str,
-        /// The sender.
-        nick: &'a str,
-        /// The text.
-        text: &'a str,
-    },
-    /// An earlier line of a room: part of the answer to `/history`. Its stamp is that of the line,
-    /// not of the answer.
+    /// An earlier line of a room: part of its history. Its stamp is that of the line.
     Past {
         /// The room.
         room: &'a str,
-        /// The sender.
+        /// The sender's nickname at that time.
         nick: &'a str,
         /// Whether it is an action.
         is_action: bool,
         /// The text.
         text: &'a str,
     },
-    /// The date (UTC), taken from the stamp, of the lines that follow in an answer to `/history`.
+    /// The earlier lines that follow are of another day (UTC): the stamp's.
     Day,
-    /// A private message. Sent to the receiver, and to the sender if it has the setting echo.
+    /// A private message. Sent to the receiver, and to the sender if it receives its own lines.
     Private {
         /// The sender.
-        from: &'a str,
-        /// The receiver.
+        source: Source<'a>,
+        /// The receiver's nickname.
         to: &'a str,
         /// Whether this is the copy for the sender.
         is_echo: bool,
         /// The text.
         text: &'a str,
     },
-    /// Another user joined a room.
+    /// A session joined a room. Sent to the other members.
     Joined {
         /// The room.
         room: &'a str,
-        /// The nickname.
-        nick: &'a str,
+        /// The session.
+        source: Source<'a>,
     },
-    /// Another user left a room.
+    /// A session left a room. Sent to the other members.
     Left {
         /// The room.
         room: &'a str,
-        /// The nickname.
-        nick: &'a str,
+        /// The session.
+        source: Source<'a>,
     },
-    /// Another user left the chat.
+    /// A session ended. Sent to those that share a room with it.
     Quit {
-        /// The nickname.
-        nick: &'a str,
+        /// The session.
+        source: Source<'a>,
         /// The reason; may be empty.
         reason: &'a str,
     },
-    /// Another user changed the nickname.
+    /// A session changed its nickname. Sent to those that share a room with it.
     Renamed {
-        /// The old nickname.
-        old: &'a str,
+        /// The session, with its old nickname.
+        source: Source<'a>,
         /// The new nickname.
         new: &'a str,
     },
-    /// Another user set a room's topic.
+    /// A session set a room's topic. Sent to the other members.
     TopicSet {
         /// The room.
         room: &'a str,
-        /// The user who set it.
-        nick: &'a str,
+        /// The session.
+        source: Source<'a>,
         /// The new topic; empty if it was removed.
         topic: &'a str,
     },
-    /// The first message of a session.
-    Welcome {
-        /// The nickname of the session.
-        nick: &'a str,
-        /// The current room, if there is one.
-        room: Option<&'a str>,
-        /// The topic of that room; may be empty.
-        topic: &'a str,
-        /// The number of members, this session included.
-        members: usize,
-        /// The nicknames of some members.
+    /// A part of the list of rooms.
+    Rooms {
+        /// Each room's name, number of members, topic.
+        rooms: Vec<(&'a str, usize, &'a str)>,
+        /// What follows the rooms in this part.
+        end: ListEnd,
+    },
+    /// A part of the list of a room's members.
+    Members {
+        /// The room.
+        room: &'a str,
+        /// The nicknames, in order of arrival.
         names: Vec<&'a str>,
+        /// What follows the names in this part.
+        end: ListEnd,
     },
-    /// The answer to `/ping`.
-    Pong {
-        /// The text of the `/ping`.
-        text: &'a str,
+    /// The end of a room's history.
+    HistoryEnd {
+        /// The room.
+        room: &'a str,
+        /// The number of lines sent.
+        lines: usize,
+        /// The time of the first line, if there is one.
+        first: Option<Micros>,
+        /// All lines of the room from this sequence on were sent.
+        since: Sequence,
     },
-    /// The answer to a command.
-    Reply(Reply<'a>),
-    /// A line was refused.
+    /// Something was refused.
     Refused {
-        /// The name of the refused command; `None` if the line is no command.
+        /// The name of the refused command; `None` if it was none.
         to: Option<&'a str>,
         /// The reason.
         refusal: Refusal<'a>,
     },
-    /// Bytes that are sent as they are, in every form: the answer to a client of another protocol
-    /// or to a Telnet negotiation.
-    Raw(&'a [u8]),
     /// The server is stopping.
     Stopping,
     /// The server ended the session.
     Dismissed {
         /// The reason.
-        reason: &'a str,
+        why: Dismissal,
     },
 }
 
 impl Event<'_> {
-    /// Whether this is a join, leave, quit or nick change: sent only to sessions with the setting
-    /// joins.
+    /// Whether this is a join, leave, quit or nick change: sent only to sessions that want these.
     pub fn is_presence(&self) -> bool {
         matches!(
             self,
             Event::Joined { .. } | Event::Left { .. } | Event::Quit { .. } | Event::Renamed { .. }
         )
     }
+}
+
+/// Why a connection is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The server has as many connections as it may have.
+    Full,
+    /// The address has as many connections as it may have.
+    TooManyFromAddress,
+    /// The address opens connections too fast.
+    TooFast,
+    /// The system gives no descriptor.
+    NoDescriptors,
+    /// The system gives no process.
+    NoProcess,
+}
+
+/// Why the server ended a session, where the session is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dismissal {
+    /// Nothing was received from it for too long, over UDP.
+    Silent,
+    /// What it sent crashed server processes.
+    Quarantined,
+    /// The server lost it.
+    Lost,
 }
 
 /// What follows the items of a list in this part of it.
@@ -150,92 +193,6 @@ pub enum ListEnd {
     Empty,
 }
 
-/// The answer to a command, by command.
-#[derive(Clone, Debug)]
-pub enum Reply<'a> {
-    /// `/help`, or `/help COMMAND`.
-    Help(Option<&'static Row>),
-    /// `/nick`: the new nickname.
-    Nick(&'a str),
-    /// `/join`: the room joined or switched to.
-    Joined {
-        /// The room.
-        room: &'a str,
-        /// Whether the session was already a member.
-        was_in: bool,
-        /// Its topic; may be empty.
-        topic: &'a str,
-        /// The number of members, this session included.
-        members: usize,
-    },
-    /// `/leave`.
-    Left {
-        /// The room that was left.
-        room: &'a str,
-        /// The current room now, if there is one.
-        current: Option<&'a str>,
-    },
-    /// A part of the answer to `/rooms`.
-    Rooms {
-        /// The rooms listed: name, number of members, topic.
-        rooms: Vec<(&'a str, usize, &'a str)>,
-        /// What follows the rooms in this part.
-        end: ListEnd,
-    },
-    /// A part of the answer to `/who`.
-    Who {
-        /// The room.
-        room: &'a str,
-        /// The members, in order of arrival.
-        names: Vec<&'a str>,
-        /// What follows the names in this part.
-        end: ListEnd,
-    },
-    /// `/whoami`.
-    Whoami {
-        /// The nickname.
-        nick: &'a str,
-        /// The rooms of the session.
-        rooms: Vec<&'a str>,
-        /// The current room.
-        current: Option<&'a str>,
-        /// The client's address.
-        peer: SocketAddr,
-        /// The slot of the worker that serves the session.
-        worker: u16,
-        /// The process in that slot; `None` if it has not been recorded.
-        pid: Option<u32>,
-    },
-    /// `/topic` without a text: the topic, empty if there is none.
-    Topic {
-        /// The room.
-        room: &'a str,
-        /// The topic.
-        topic: &'a str,
-    },
-    /// The end of the answer to `/history`.
-    History {
-        /// The room.
-        room: &'a str,
-        /// The number of lines sent.
-        lines: usize,
-        /// The time of the first line, if there is one.
-        first: Option<Micros>,
-        /// All lines of the room from this sequence on were sent.
-        since: Sequence,
-    },
-    /// `/charset`: the standard name of the charset.
-    Charset(&'static str),
-    /// `/set NAME on|off`.
-    Set(Setting, bool),
-    /// `/set` alone: echo, joins, tags.
-    Settings([bool; 3]),
-    /// `/hello` of a UDP session with a key: each of its datagrams must begin with it.
-    Key(&'a str),
-    /// `/quit`.
-    Goodbye,
-}
-
 /// Why a line was refused. [`crate::protocol::line::render`] has the texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
@@ -244,7 +201,7 @@ pub enum Refusal<'a> {
     /// A command's name follows this character, which looks like a slash.
     SlashLookalike(char, &'a str),
     /// The arguments don't fit the command.
-    Usage(&'static Row),
+    Usage,
     /// The line is too long.
     LineTooLong,
     /// No session has this nickname.

@@ -2,9 +2,8 @@
 //! only.
 //!
 //! ```text
-//! bytes from a client ─framing─► raw line ─telnet, charset─► text ─command─► Command
-//! bytes to a client ◄──charset── text line ◄──render── Event (what a client receives)
-//!                                    └──tagged──► Tagged (a line with tags, as a program reads it)
+//! bytes from a client ──► what it wants ──► the server's chat ──► Event ──► bytes to a client
+//!                protocol                                       protocol
 //! ```
 //!
 //! | module | contents |
@@ -15,7 +14,7 @@
 //! | [`limits`] | all limits of the protocol |
 //! | [`names`] | nicknames and room names, and when two of them are equal |
 //! | [`charset`] | bytes to text and back |
-//! | [`event`] | what a client can receive: events, replies, refusals |
+//! | [`event`] | what is sent to sessions: events, refusals |
 //! | [`protocol`] | how sessions talk: bytes to what a client wants, and events to bytes |
 #![forbid(unsafe_code)]
 

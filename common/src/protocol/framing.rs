@@ -1,105 +1,211 @@
-//! Splits peeked bytes into lines. A pure function: the result depends on the bytes alone.
+//! Splits peeked bytes into lines. Pure: the result depends on the bytes alone. What is particular to
+//! a protocol stands in its [`Framing`].
 
-use crate::limits::LINE_BYTES_MAX;
-use crate::protocol::line::telnet::text_len;
 use std::ops::ControlFlow;
 
-/// One piece that [`cut`] found, in order. Lines come without their LF.
+/// How a protocol's bytes are split into lines.
+#[derive(Debug)]
+pub struct Framing {
+    /// A line with its line end has at most so many bytes. A longer one is refused once, and skipped
+    /// to its end.
+    pub line_bytes_max: usize,
+    /// Finds the last byte of the first line's end.
+    pub line_end: fn(&[u8]) -> Option<usize>,
+    /// How many bytes of a line count for its length.
+    pub counted_len: fn(&[u8]) -> usize,
+    /// Whether the session's further input may have to wait after this line, so that the lines after
+    /// it are better left in the kernel. A wrong yes costs some speed, a wrong no some memory.
+    pub may_wait_after: fn(&[u8]) -> bool,
+    /// Whether an unfinished line is to be taken before its end has come: its client may wait for an
+    /// answer to what is in it.
+    pub is_urgent: fn(&[u8]) -> bool,
+    /// Of a connection's first bytes, those that show that its client speaks another protocol.
+    pub foreign_beginning: for<'a> fn(&'a [u8]) -> Option<&'a [u8]>,
+}
+
+/// One piece of input, in order. Lines come without their line end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// A line, as the client sent it, without its LF.
+    /// A line, as the client sent it, without its line end's last byte.
     Line(&'a [u8]),
-    /// The beginning of a line that is longer than a line may be, but only by its Telnet
-    /// negotiations.
+    /// The beginning of a line that is taken before its end.
     LineBegins(&'a [u8]),
-    /// So many bytes that no line may be that long: the line they begin is refused, its rest
-    /// skipped.
+    /// So many bytes that no line may be that long: the line they begin is refused, its rest skipped.
     LongLineBegins,
-    /// The LF that ends a line that was too long.
+    /// The end of a line that was too long.
     LongLineEnds,
 }
 
-/// What [`cut`] made of some bytes.
+/// What follows the peeked bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// Bytes that the pieces cover. They may be consumed once what they are is recorded.
-    pub committed: usize,
-    /// Bytes after those, which belong to a line that is too long: they may be consumed, and need
-    /// no record.
-    pub skipped: usize,
-    /// Whether the bytes end inside a line that was too long.
+pub enum After {
+    /// More may come.
+    More,
+    /// The client's end of input: a last line needs no line end.
+    EndOfInput,
+    /// The connection is broken: what was complete still counts.
+    Reset,
+}
+
+/// Where some input begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The first bytes of the connection.
+    pub is_first: bool,
+    /// Inside a line that was too long.
     pub in_long_line: bool,
 }
 
-/// Splits `bytes` into at most `lines_max` pieces and calls `each` with each piece and the offset
-/// after it. Ends earlier if `each` says so.
-///
-/// `in_long_line` says that the bytes begin inside a line that was too long. With `at_end` no more
-/// bytes will come, and what is left without an LF is a line too.
-pub fn cut<'a>(
-    bytes: &'a [u8],
-    in_long_line: bool,
-    at_end: bool,
-    lines_max: usize,
-    mut each: impl FnMut(Piece<'a>, usize) -> ControlFlow<()>,
-) -> Cut {
-    let mut cut = Cut { committed: 0, skipped: 0, in_long_line };
-    for _ in 0..lines_max {
-        let rest = &bytes[cut.committed..];
-        let piece = if cut.in_long_line {
-            let Some(end) = find_line_end(rest) else {
-                cut.skipped = rest.len();
-                break;
-            };
-            cut.committed += end + 1;
-            cut.in_long_line = false;
-            Piece::LongLineEnds
-        } else {
-            match find_line_end(&rest[..rest.len().min(LINE_BYTES_MAX)]) {
-                Some(end) => {
-                    cut.committed += end + 1;
-                    Piece::Line(&rest[..end])
-                }
-                None if rest.len() >= LINE_BYTES_MAX && is_long_by_telnet(rest) => {
-                    cut.committed += LINE_BYTES_MAX - 1;
-                    Piece::LineBegins(&rest[..LINE_BYTES_MAX - 1])
-                }
-                None if rest.len() >= LINE_BYTES_MAX => {
-                    cut.committed += LINE_BYTES_MAX - 1;
-                    cut.in_long_line = true;
-                    Piece::LongLineBegins
-                }
-                None if at_end && !rest.is_empty() => {
-                    cut.committed += rest.len();
-                    Piece::Line(rest)
-                }
-                None => break,
-            }
-        };
-        if each(piece, cut.committed).is_break() {
-            break;
+/// What became of some input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Framed {
+    /// Bytes that may be consumed once the pieces are recorded. They include bytes of a line that is
+    /// too long, which need no record.
+    pub consumed: usize,
+    /// Bytes of an unfinished line that stay; 0 also if there are more lines than were allowed.
+    pub rest: usize,
+    /// Whether the next byte belongs to a line that was too long.
+    pub in_long_line: bool,
+    /// No input is left, and none will come.
+    pub is_over: bool,
+}
+
+impl Framing {
+    /// Splits peeked `bytes` into at most `lines_max` pieces and calls `each` with each piece and the
+    /// offset after it.
+    pub fn split<'a>(
+        &self,
+        bytes: &'a [u8],
+        start: Start,
+        after: After,
+        lines_max: usize,
+        mut each: impl FnMut(Piece<'a>, usize),
+    ) -> Framed {
+        // Another protocol's request may have no line end, and what follows its first line belongs to
+        // it.
+        if start.is_first
+            && let Some(beginning) = (self.foreign_beginning)(bytes)
+        {
+            each(Piece::LineBegins(beginning), beginning.len());
+            return Framed { consumed: beginning.len(), ..Framed::default() };
         }
+        let (mut count, mut is_cut_short) = (0, false);
+        let at_end = after == After::EndOfInput;
+        let cut = self.cut(bytes, start.in_long_line, at_end, lines_max, |piece, end| {
+            each(piece, end);
+            count += 1;
+            let may_wait = matches!(piece, Piece::Line(line) if (self.may_wait_after)(line));
+            is_cut_short = may_wait || count >= lines_max;
+            if is_cut_short { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let mut consumed = cut.committed + cut.skipped;
+        let left = &bytes[consumed..];
+        if after == After::More && !is_cut_short && (self.is_urgent)(left) {
+            consumed = bytes.len();
+            each(Piece::LineBegins(left), consumed);
+        }
+        let rest = bytes.len() - consumed;
+        let is_over = !is_cut_short
+            && match after {
+                After::More => false,
+                After::EndOfInput => rest == 0,
+                After::Reset => true,
+            };
+        // Cut short, there may be something to read at once.
+        let rest = if is_cut_short { 0 } else { rest };
+        Framed { consumed, rest, in_long_line: cut.in_long_line, is_over }
     }
-    cut
+
+    /// Splits the whole of `bytes` into at most `lines_max` lines, the last of which needs no line
+    /// end. False if there are more.
+    pub fn split_all<'a>(
+        &self,
+        bytes: &'a [u8],
+        lines_max: usize,
+        mut each: impl FnMut(Piece<'a>),
+    ) -> bool {
+        let cut = self.cut(bytes, false, true, lines_max, |piece, _| {
+            each(piece);
+            ControlFlow::Continue(())
+        });
+        cut.committed + cut.skipped == bytes.len()
+    }
+
+    /// Splits `bytes` into at most `lines_max` pieces. Ends earlier if `each` says so. With `at_end`
+    /// what is left without a line end is a line too.
+    fn cut<'a>(
+        &self,
+        bytes: &'a [u8],
+        in_long_line: bool,
+        at_end: bool,
+        lines_max: usize,
+        mut each: impl FnMut(Piece<'a>, usize) -> ControlFlow<()>,
+    ) -> Cut {
+        let mut cut = Cut { committed: 0, skipped: 0, in_long_line };
+        let line_max = self.line_bytes_max;
+        for _ in 0..lines_max {
+            let rest = &bytes[cut.committed..];
+            let piece = if cut.in_long_line {
+                let Some(end) = (self.line_end)(rest) else {
+                    cut.skipped = rest.len();
+                    break;
+                };
+                cut.committed += end + 1;
+                cut.in_long_line = false;
+                Piece::LongLineEnds
+            } else {
+                match (self.line_end)(&rest[..rest.len().min(line_max)]) {
+                    Some(end) => {
+                        cut.committed += end + 1;
+                        Piece::Line(&rest[..end])
+                    }
+                    None if rest.len() >= line_max && self.is_short_after_all(rest) => {
+                        cut.committed += line_max - 1;
+                        Piece::LineBegins(&rest[..line_max - 1])
+                    }
+                    None if rest.len() >= line_max => {
+                        cut.committed += line_max - 1;
+                        cut.in_long_line = true;
+                        Piece::LongLineBegins
+                    }
+                    None if at_end && !rest.is_empty() => {
+                        cut.committed += rest.len();
+                        Piece::Line(rest)
+                    }
+                    None => break,
+                }
+            };
+            if each(piece, cut.committed).is_break() {
+                break;
+            }
+        }
+        cut
+    }
+
+    /// Whether the first line in `bytes`, as far as it is there, is no longer than a line may be once
+    /// what doesn't count is taken out.
+    fn is_short_after_all(&self, bytes: &[u8]) -> bool {
+        let line = (self.line_end)(bytes).map_or(bytes, |end| &bytes[..end]);
+        (self.counted_len)(line) < self.line_bytes_max
+    }
 }
 
-/// Where a line's last byte is: its LF, or the NUL of CR NUL, which Telnet sends for Enter without
-/// an LF (RFC 854).
-fn find_line_end(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr2_iter(b'\n', 0, bytes)
-        .find(|&at| bytes[at] == b'\n' || (at > 0 && bytes[at - 1] == b'\r'))
-}
-
-/// Whether the first line in `bytes`, as far as it is there, is no longer than a line may be once
-/// Telnet's negotiations are taken out.
-fn is_long_by_telnet(bytes: &[u8]) -> bool {
-    let line = find_line_end(bytes).map_or(bytes, |end| &bytes[..end]);
-    text_len(line) < LINE_BYTES_MAX
+/// What [`Framing::cut`] made of some bytes.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// Bytes that the pieces cover.
+    committed: usize,
+    /// Bytes after those, which belong to a line that is too long.
+    skipped: usize,
+    /// Whether the bytes end inside a line that was too long.
+    in_long_line: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LINE_BYTES_MAX;
+    use crate::protocol::line::FRAMING;
     use proptest::prelude::*;
 
     /// Feeds `bytes` as a socket would, `step` bytes more at a time, consuming what may be
@@ -108,7 +214,7 @@ mod tests {
         let (mut lines, mut start, mut seen, mut in_long_line) = (Vec::new(), 0, 0, false);
         loop {
             seen = (seen + step).min(bytes.len());
-            let cut = cut(
+            let cut = FRAMING.cut(
                 &bytes[start..seen],
                 in_long_line,
                 seen == bytes.len(),
@@ -179,7 +285,7 @@ mod tests {
     #[test]
     fn no_more_pieces_than_asked_for() {
         let mut count = 0;
-        let cut = cut(b"a\nb\nc\n", false, true, 2, |_, _| {
+        let cut = FRAMING.cut(b"a\nb\nc\n", false, true, 2, |_, _| {
             count += 1;
             ControlFlow::Continue(())
         });

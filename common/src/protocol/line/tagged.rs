@@ -198,16 +198,15 @@ fn unescape(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, ListEnd, Refusal, Reply};
-    use crate::protocol::line::command::{Row, Setting};
-    use crate::protocol::line::render::{Stamp, render};
+    use crate::event::{Dismissal, Event, ListEnd, Refusal, Source, Stamp};
+    use crate::protocol::line::render::{Lines, render};
+    use crate::protocol::line::tags::Tags;
     use proptest::prelude::*;
-    use std::net::{Ipv4Addr, SocketAddr};
 
     /// An event, and what its lines must read as: kind, room, nick, target, to.
     type Case<'a> = (Event<'a>, Kind, [Option<&'a str>; 4]);
 
-    /// Every kind of event and reply.
+    /// Every kind of event.
     fn cases<'a>(
         room: &'a str,
         nick: &'a str,
@@ -216,97 +215,71 @@ mod tests {
         names: &[&'a str],
     ) -> Vec<Case<'a>> {
         let (r, n, o) = (Some(room), Some(nick), Some(other));
+        let source = Source { nick, user: "", host: "", account: None };
         let names = || names.to_vec();
-        let reply = |reply: Reply<'a>, tags| (Event::Reply(reply), Kind::Reply, tags);
         let private = |is_echo| {
-            (
-                Event::Private { from: nick, to: other, is_echo, text },
-                Kind::Private,
-                [None, n, o, None],
-            )
+            let event = Event::Private { source, to: other, is_echo, text };
+            (event, Kind::Private, [None, n, o, None])
         };
-        let joined = |was_in| Reply::Joined { room, was_in, topic: text, members: 2 };
-        let whoami = |current| Reply::Whoami {
-            nick,
-            rooms: vec![room],
-            current,
-            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
-            worker: 0,
-            pid: Some(1),
-        };
+        let said = |is_action| Event::Said { room, source, is_action, text };
+        let past = |is_action| Event::Past { room, nick, is_action, text };
+        let history = [r, n, None, Some("history")];
+        let end = |first| Event::HistoryEnd { room, lines: 1, first, since: Sequence(7) };
+        let end_tags = [r, None, None, Some("history")];
+        let no_such_nick =
+            Event::Refused { to: Some("msg"), refusal: Refusal::NoSuchNick(text) };
+        let part = Event::Rooms { rooms: vec![(room, 2, text)], end: ListEnd::Part };
+        let last = Event::Rooms { rooms: vec![], end: ListEnd::LeftOut(3) };
+        let members = Event::Members { room, names: names(), end: ListEnd::LeftOut(3) };
         vec![
-            (Event::Said { room, nick, text }, Kind::Say, [r, n, None, None]),
-            (Event::Action { room, nick, text }, Kind::Action, [r, n, None, None]),
+            (said(false), Kind::Say, [r, n, None, None]),
+            (said(true), Kind::Action, [r, n, None, None]),
+            (past(false), Kind::Say, history),
+            (past(true), Kind::Action, history),
             private(false),
             private(true),
-            (Event::Joined { room, nick }, Kind::Join, [r, n, None, None]),
-            (Event::Left { room, nick }, Kind::Leave, [r, n, None, None]),
-            (Event::Quit { nick, reason: text }, Kind::Quit, [None, n, None, None]),
-            (Event::Renamed { old: nick, new: other }, Kind::Nick, [None, n, o, None]),
-            (Event::TopicSet { room, nick, topic: text }, Kind::Topic, [r, n, None, None]),
-            (
-                Event::Welcome { nick, room: r, topic: text, members: 600, names: names() },
-                Kind::Welcome,
-                [r, n, None, None],
-            ),
-            (
-                Event::Welcome { nick, room: None, topic: "", members: 0, names: vec![] },
-                Kind::Welcome,
-                [None, n, None, None],
-            ),
-            (Event::Pong { text }, Kind::Pong, [None, None, None, Some("ping")]),
-            reply(Reply::Help(None), [None, None, None, Some("help")]),
-            reply(Reply::Help(Row::by_name("set")), [None, None, None, Some("help")]),
-            reply(Reply::Nick(nick), [None, n, None, Some("nick")]),
-            reply(joined(true), [r, None, None, Some("join")]),
-            reply(joined(false), [r, None, None, Some("join")]),
-            reply(Reply::Left { room, current: o }, [r, None, o, Some("leave")]),
-            reply(Reply::Left { room, current: None }, [r, None, None, Some("leave")]),
-            reply(
-                Reply::Rooms { rooms: vec![(room, 2, text)], end: ListEnd::Part },
-                [r, None, None, Some("rooms")],
-            ),
-            reply(
-                Reply::Rooms { rooms: vec![], end: ListEnd::LeftOut(3) },
-                [None, None, None, Some("rooms")],
-            ),
-            reply(
-                Reply::Who { room, names: names(), end: ListEnd::LeftOut(3) },
-                [r, None, None, Some("who")],
-            ),
-            reply(whoami(r), [r, n, None, Some("whoami")]),
-            reply(whoami(None), [None, n, None, Some("whoami")]),
-            reply(Reply::Topic { room, topic: text }, [r, None, None, Some("topic")]),
-            reply(Reply::Charset("gbk"), [None, None, None, Some("charset")]),
-            reply(Reply::Set(Setting::Tags, true), [None, None, None, Some("set")]),
-            reply(Reply::Settings([true; 3]), [None, None, None, Some("set")]),
-            reply(Reply::Goodbye, [None, None, None, Some("quit")]),
-            (
-                Event::Refused { to: Some("msg"), refusal: Refusal::NoSuchNick(text) },
-                Kind::Error,
-                [None, None, None, Some("msg")],
-            ),
+            (Event::Joined { room, source }, Kind::Join, [r, n, None, None]),
+            (Event::Left { room, source }, Kind::Leave, [r, n, None, None]),
+            (Event::Quit { source, reason: text }, Kind::Quit, [None, n, None, None]),
+            (Event::Renamed { source, new: other }, Kind::Nick, [None, n, o, None]),
+            (Event::TopicSet { room, source, topic: text }, Kind::Topic, [r, n, None, None]),
+            (part, Kind::Reply, [r, None, None, Some("rooms")]),
+            (last, Kind::Reply, [None, None, None, Some("rooms")]),
+            (members, Kind::Reply, [r, None, None, Some("who")]),
+            (end(None), Kind::Reply, end_tags),
+            (end(Some(Micros(7))), Kind::Reply, end_tags),
+            (no_such_nick, Kind::Error, [None, None, None, Some("msg")]),
             (Event::Refused { to: None, refusal: Refusal::LineTooLong }, Kind::Error, [None; 4]),
             (Event::Stopping, Kind::Reply, [None; 4]),
-            (Event::Dismissed { reason: text }, Kind::Error, [None; 4]),
+            (Event::Dismissed { why: Dismissal::Silent }, Kind::Error, [None; 4]),
         ]
     }
 
-    fn lines(event: &Event<'_>, stamp: Stamp, tags: bool) -> Vec<String> {
+    fn lines(event: &Event<'_>, stamp: Stamp, wants_tags: bool) -> Vec<String> {
         let mut out = String::new();
-        render(event, stamp, tags, &mut out);
+        render(event, stamp, wants_tags, &mut out);
         out.split_terminator('\n').map(str::to_owned).collect()
     }
 
     /// What must be left when the frame is gone.
     fn bare<'a>(event: &Event<'a>, prose: &'a str) -> &'a str {
         match event {
-            Event::Said { text, .. }
-            | Event::Action { text, .. }
-            | Event::Private { text, .. }
-            | Event::Pong { text } => text,
+            Event::Said { text, .. } | Event::Past { text, .. } | Event::Private { text, .. } => {
+                text
+            }
             _ => &prose[2..],
         }
+    }
+
+    #[test]
+    fn what_a_command_answers_is_read_back() {
+        let mut out = String::new();
+        let tags = Tags::reply("dance").with("nick", "bob").with_some("room", None);
+        Lines::new(&mut out, Stamp::default(), true, tags).line(format_args!("* one; two"));
+        let read = Tagged::parse(out.trim_end()).unwrap();
+        assert_eq!((read.event, read.to.as_deref()), (Kind::Reply, Some("dance")));
+        assert_eq!((read.nick.as_deref(), read.text()), (Some("bob"), "one; two"));
+        assert_eq!(read.room, None);
     }
 
     proptest! {
@@ -338,7 +311,7 @@ mod tests {
                     prop_assert_eq!(read.text(), bare(&event, plain));
                     listed.extend(read.names);
                 }
-                let has_list = matches!(event, Event::Reply(Reply::Who { .. }) | Event::Welcome { room: Some(_), .. });
+                let has_list = matches!(event, Event::Members { .. });
                 prop_assert_eq!(listed, if has_list { names.clone() } else { vec![] });
             }
         }

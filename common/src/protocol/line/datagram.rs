@@ -4,7 +4,7 @@
 //! Ids can't show it: they also skip records of other rooms. So the first line of a datagram, if it
 //! has tags, gets one more: `@id=1042;datagram=7;time=…`.
 
-use forkchat_common::limits::DATAGRAM_BYTES_MAX;
+use crate::limits::DATAGRAM_BYTES_MAX;
 
 /// The next datagram of a session's output.
 #[derive(Debug, PartialEq, Eq)]

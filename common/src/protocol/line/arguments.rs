@@ -1,0 +1,31 @@
+//! Reads the arguments of commands: each function takes what follows a command's name, without the
+//! blanks around it, and returns `None` if it doesn't fit.
+
+use super::input::is_blank;
+
+/// No arguments.
+pub fn nothing(arguments: &str) -> Option<()> {
+    arguments.is_empty().then_some(())
+}
+
+/// One word.
+pub fn word(arguments: &str) -> Option<&str> {
+    (!arguments.is_empty() && !arguments.contains(char::is_whitespace)).then_some(arguments)
+}
+
+/// One word, or nothing.
+pub fn optional_word(arguments: &str) -> Option<Option<&str>> {
+    if arguments.is_empty() { Some(None) } else { word(arguments).map(Some) }
+}
+
+/// A text in which something can be seen.
+pub fn text(arguments: &str) -> Option<&str> {
+    let text = arguments.trim_matches(is_blank);
+    (!text.is_empty()).then_some(text)
+}
+
+/// A word, and a text.
+pub fn word_and_text(arguments: &str) -> Option<(&str, &str)> {
+    let (word, rest) = arguments.split_once(char::is_whitespace)?;
+    Some((word, text(rest)?))
+}
