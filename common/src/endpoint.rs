@@ -18,6 +18,16 @@ pub struct Listener {
     pub protocol: Protocol,
 }
 
+/// Where a connection comes from, and where it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The client's address.
+    #[serde(with = "whole")]
+    pub peer: SocketAddr,
+    /// The listener.
+    pub listener: Listener,
+}
+
 /// The serialised form of a `SocketAddr` with everything that belongs to it.
 pub mod whole {
     use super::{Deserialize, Ipv4Addr, Ipv6Addr, Serialize, SocketAddr, SocketAddrV6};

@@ -5,6 +5,7 @@
 
 use crate::ipc::semaphore::{HOLDERS_MAX, Semaphore};
 use forkchat_common::address::AddressBlock;
+use forkchat_common::event::Rejection;
 use forkchat_common::ids::Micros;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,57 +41,14 @@ pub struct Admission {
     openings: BTreeMap<AddressBlock, Micros>,
 }
 
-/// Why one isn't let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// As many as there may be.
-    Full,
-    /// As many as may come from one address.
-    TooManyFromAddress,
-    /// One address opens connections too fast.
-    TooFast,
-    /// The system gives no descriptor.
-    NoDescriptors,
-    /// The system gives no process.
-    NoProcess,
-}
-
-impl Refused {
-    /// What the one turned away is told.
-    pub fn line(self) -> &'static str {
-        match self {
-            Refused::Full => "! the server is full; try again later\n",
-            Refused::TooManyFromAddress => {
-                "! too many connections from your address; close one first\n"
-            }
-            Refused::TooFast => {
-                "! too many new connections from your address; wait a few seconds\n"
-            }
-            Refused::NoProcess => "! the server can start no more processes; try again later\n",
-            Refused::NoDescriptors => "! the server is out of descriptors; try again later\n",
-        }
-    }
-}
-
-impl Refused {
-    /// Why, as the operator reads it.
-    pub fn cause(self) -> &'static str {
-        match self {
-            Refused::Full => "the server is full",
-            Refused::TooManyFromAddress => "too many connections from this address",
-            Refused::TooFast => "this address opens connections too fast",
-            Refused::NoProcess => "no more processes can be started",
-            Refused::NoDescriptors => "no descriptor is left",
-        }
-    }
-
-    /// What the client is sent where it may be no longer than a greeting over UDP.
-    pub fn short_line(self) -> &'static str {
-        match self {
-            Refused::Full | Refused::NoDescriptors | Refused::NoProcess => "! full; try later\n",
-            Refused::TooManyFromAddress => "! too many of you\n",
-            Refused::TooFast => "! too fast; wait\n",
-        }
+/// Why a connection is rejected, as the operator reads it.
+pub fn cause(why: Rejection) -> &'static str {
+    match why {
+        Rejection::Full => "the server is full",
+        Rejection::TooManyFromAddress => "too many connections from this address",
+        Rejection::TooFast => "this address opens connections too fast",
+        Rejection::NoProcess => "no more processes can be started",
+        Rejection::NoDescriptors => "no descriptor is left",
     }
 }
 
@@ -114,7 +72,7 @@ impl Admission {
     }
 
     /// Admits a connection, or says why not. `now` is the time since the machine started.
-    pub fn admit(&mut self, from: IpAddr, now: Micros) -> Result<(), Refused> {
+    pub fn admit(&mut self, from: IpAddr, now: Micros) -> Result<(), Rejection> {
         let from = AddressBlock::of(from);
         let count = self.per_address.get(&from).copied().unwrap_or(0);
         let max = match self.per_address_max {
@@ -123,15 +81,15 @@ impl Admission {
             None => PER_ADDRESS_DEFAULT,
         };
         if count >= max {
-            return Err(Refused::TooManyFromAddress);
+            return Err(Rejection::TooManyFromAddress);
         }
         if !self.may_open(from, now) {
-            return Err(Refused::TooFast);
+            return Err(Rejection::TooFast);
         }
         // Only a stopped process holds the lock for long, and that is killed at once: a client that
         // comes at that moment has to come again.
         if !self.units.try_acquire(self.holder).unwrap_or(false) {
-            return Err(Refused::Full);
+            return Err(Rejection::Full);
         }
         self.per_address.insert(from, count + 1);
         Ok(())
@@ -204,7 +162,7 @@ mod tests {
             result
         };
         let admitted = (0..1_000).filter(|_| admitted_at(one, NOW).is_ok()).count() as u64;
-        assert_eq!((admitted, admitted_at(one, NOW)), (OPENINGS_BURST, Err(Refused::TooFast)));
+        assert_eq!((admitted, admitted_at(one, NOW)), (OPENINGS_BURST, Err(Rejection::TooFast)));
         assert_eq!(admitted_at(other, NOW), Ok(()));
         let later = NOW.plus(Micros::SECOND);
         assert_eq!((0..1_000).filter(|_| admitted_at(one, later).is_ok()).count(), 32);
@@ -234,7 +192,7 @@ mod tests {
         let mut given = Admission::new(units, 1, Some(2), false);
         assert_eq!(
             [(); 3].map(|()| given.admit(near, NOW)),
-            [Ok(()), Ok(()), Err(Refused::TooManyFromAddress)]
+            [Ok(()), Ok(()), Err(Rejection::TooManyFromAddress)]
         );
         given.release(near);
         assert_eq!(given.admit(near, NOW), Ok(()));

@@ -3,10 +3,9 @@
 //! A successor gets a new queue. The queue of the dead worker is read to its end first, so none of
 //! its messages is lost.
 
-use forkchat_common::endpoint::whole;
+use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::SessionId;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
 /// From the supervisor to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +15,7 @@ pub enum ToWorker {
         /// The session it is to be.
         session: SessionId,
         /// Where it comes from.
-        #[serde(with = "whole")]
-        peer: SocketAddr,
+        origin: Origin,
     },
     /// Tell this connection why it can't be served, and close it. The socket comes with the
     /// message; it is no session.

@@ -1,15 +1,12 @@
 //! A process's copy of the chat state, kept up to date with the log: how a worker and the journal
 //! begin, and how they go on.
 
-use crate::chat::{
-    BadSnapshot, Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record, Session,
-};
+use crate::chat::{BadSnapshot, Chat, Deliveries, Effect, Fact, Record, RenderCache};
 use crate::event_log::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
-use forkchat_common::address::AddressBlock;
+use forkchat_common::event::Stamp;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::protocol::line::render::Stamp;
 use std::fmt;
 
 /// The state, and the place in the log up to which it has come.
@@ -20,7 +17,8 @@ pub struct Replica {
     log: &'static EventLog,
     slot: Slot,
     reader: Reader,
-    forms: Forms,
+    cache: RenderCache,
+    effects: Vec<Effect>,
 }
 
 /// Why a process can't begin.
@@ -46,55 +44,43 @@ pub fn push_fact(batch: &mut Batch, session: SessionId, fact: Fact<'_>) {
     batch.push(|payload| Record { session, input_end: 0, fact }.encode(payload));
 }
 
-/// Everything but the telling.
-struct Silently<'a, O>(&'a mut O);
+/// Deliveries of a record whose output is muted.
+struct Muted<'a, O>(&'a mut O);
 
-impl<O: Output> Output for Silently<'_, O> {
-    fn begin(&mut self, stamp: Stamp, author: Option<Slot>) {
-        self.0.begin(stamp, author);
+impl<O: Deliveries> Deliveries for Muted<'_, O> {
+    fn begin(&mut self, at: Sequence, author: Option<Slot>) {
+        self.0.begin(at, author);
     }
-    fn opened(&mut self, session: &Session) {
-        self.0.opened(session);
+    fn opened(&mut self, session: SessionId, slot: Slot) {
+        self.0.opened(session, slot);
     }
-    fn serves(&mut self, session: SessionId, slot: Slot) -> bool {
+    fn wants(&mut self, session: SessionId, slot: Slot) -> bool {
         self.0.muted(session, slot);
         false
     }
-    fn tell(&mut self, _: SessionId, _: &[u8]) {}
-    fn kept(&mut self, kept: &Kept<'_>) {
-        self.0.kept(kept);
-    }
-    fn asked(&mut self) {
-        self.0.asked();
-    }
-    fn answered(&mut self, session: SessionId, slot: Slot) {
-        self.0.answered(session, slot);
-    }
-    fn continues(&mut self, session: SessionId, slot: Slot, list: Sequence, parts: u32) {
-        self.0.continues(session, slot, list, parts);
-    }
-    fn exceeded(&mut self, address: AddressBlock) {
-        self.0.exceeded(address);
-    }
-    fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {
-        self.0.closed(session, slot, ending);
+    fn deliver(&mut self, _: SessionId, _: &[u8]) {}
+    fn keeps_history(&self) -> bool {
+        self.0.keeps_history()
     }
 }
 
 impl Replica {
     /// Begins a life in a slot: the state as the published snapshot has it, and the log from there
     /// on.
-    pub fn join(
-        log: &'static EventLog,
-        slot: Slot,
-        rate_limit: RateLimit,
-    ) -> Result<Replica, JoinError> {
+    pub fn join(log: &'static EventLog, slot: Slot) -> Result<Replica, JoinError> {
         let (start, snapshot) = log.join(slot).map_err(JoinError::Lock)?;
         let chat = match snapshot {
-            None => Chat::new(rate_limit),
-            Some(bytes) => Chat::restore(rate_limit, &bytes).map_err(JoinError::Snapshot)?,
+            None => Chat::default(),
+            Some(bytes) => Chat::restore(&bytes).map_err(JoinError::Snapshot)?,
         };
-        Ok(Replica { chat, log, slot, reader: Reader::new(log, start), forms: Forms::default() })
+        Ok(Replica {
+            chat,
+            log,
+            slot,
+            reader: Reader::new(log, start),
+            cache: RenderCache::default(),
+            effects: Vec::new(),
+        })
     }
 
     /// Everything before this is applied.
@@ -107,13 +93,13 @@ impl Replica {
         self.reader.is_behind()
     }
 
-    /// Applies the records that come next, about `blocks_max` blocks of them, and calls `after`
-    /// behind each. Returns how many they were.
-    pub fn apply<O: Output>(
+    /// Applies the records that come next, about `blocks_max` blocks of them, and after each calls
+    /// `carry_out` with its effects. Returns how many they were.
+    pub fn apply<O: Deliveries>(
         &mut self,
         blocks_max: u64,
-        out: &mut O,
-        mut after: impl FnMut(&mut O),
+        deliveries: &mut O,
+        mut carry_out: impl FnMut(&mut O, std::vec::Drain<'_, Effect>),
     ) -> u64 {
         let mut count = 0;
         for Entry { sequence, time, payload, .. } in self.reader.fetch(blocks_max) {
@@ -128,15 +114,17 @@ impl Replica {
                     self.log.enter(self.slot, Thread::Send, at(record.session));
                     strike(Act::Applying, payload);
                     let stamp = Stamp { id: sequence, time };
+                    let (cache, effects) = (&mut self.cache, &mut self.effects);
                     match treatment {
                         Treatment::ApplySilently => {
-                            self.chat.apply(stamp, &record, &mut self.forms, &mut Silently(out))
+                            let muted = &mut Muted(&mut *deliveries);
+                            self.chat.apply(stamp, &record, cache, muted, effects);
                         }
-                        _ => self.chat.apply(stamp, &record, &mut self.forms, out),
+                        _ => self.chat.apply(stamp, &record, cache, deliveries, effects),
                     }
                 }
             }
-            after(out);
+            carry_out(deliveries, self.effects.drain(..));
             count += 1;
         }
         self.log.leave(self.slot, Thread::Send);

@@ -12,6 +12,7 @@
 pub mod framing;
 pub mod line;
 
+use crate::event::Rejection;
 use framing::Framing;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,13 @@ impl Protocol {
     pub fn framing(self) -> &'static Framing {
         match self {
             Protocol::Line => &line::FRAMING,
+        }
+    }
+
+    /// What a client is sent whose connection is rejected.
+    pub fn rejection(self, why: Rejection) -> &'static str {
+        match self {
+            Protocol::Line => line::refusals::rejection(why),
         }
     }
 }

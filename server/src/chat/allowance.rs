@@ -9,20 +9,18 @@
 //!
 //! The allowance is part of the state. It counts rendered bytes, which are the same in every copy.
 
-use super::tell::{Output, Teller};
+use super::deliver::{Deliveries, Out};
+use super::effect::Effect;
+use super::form::Message;
 use super::{Chat, Session, Transport};
-use forkchat_common::endpoint::{Token, UdpPath};
+use forkchat_common::endpoint::Token;
 use forkchat_common::event::{Event, Refusal};
 use forkchat_common::ids::{Micros, SessionId};
 use forkchat_common::limits::{UDP_ANSWER_FACTOR, UDP_PROVEN_BYTES, UDP_PROVEN_SECONDS};
-use forkchat_common::protocol::line::command::Setting;
 use serde::{Deserialize, Serialize};
 
 /// The line with a cookie, which is sent in place of what isn't allowed: `* /hello COOKIE` and LF.
 pub const CHALLENGE_BYTES: usize = "* /hello \n".len() + Token::CHARS;
-/// `;datagram=` and a number, which each datagram's first line gets if it has tags.
-const DATAGRAM_TAG_BYTES: usize = ";datagram=".len() + 20;
-
 /// What is left of a session's allowance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Allowance {
@@ -84,19 +82,6 @@ impl Own {
 }
 
 impl Session {
-    /// Both ends of a UDP session.
-    pub fn path(&self) -> Option<UdpPath> {
-        match self.transport {
-            Transport::Tcp => None,
-            Transport::Udp { local, .. } => Some(UdpPath { peer: self.peer, local }),
-        }
-    }
-
-    /// Whether it is connected over UDP.
-    pub fn is_udp(&self) -> bool {
-        matches!(self.transport, Transport::Udp { .. })
-    }
-
     /// What each datagram of the session has to carry, if anything.
     pub fn key(&self) -> Option<Token> {
         match self.transport {
@@ -109,16 +94,16 @@ impl Session {
 impl Chat {
     /// From now on what a session is sent for its own record is limited, if it is over UDP and has
     /// no key.
-    pub(super) fn limit_own<O>(&self, id: SessionId, tell: &mut Teller<'_, O>) {
+    pub(super) fn limit_own<O: Deliveries>(&self, id: SessionId, out: &mut Out<'_, O>) {
         let limited =
             self.session(id).filter(|session| session.is_udp() && session.key().is_none());
-        tell.own =
-            limited.map(|session| Own { session: id, allowance: session.allowance, now: tell.now });
+        out.own =
+            limited.map(|session| Own { session: id, allowance: session.allowance, now: out.now });
     }
 
     /// A record is applied: what is left of the allowance is part of the state again.
-    pub(super) fn keep_own<O>(&mut self, tell: &Teller<'_, O>) {
-        if let Some(own) = tell.own
+    pub(super) fn keep_own<O: Deliveries>(&mut self, out: &Out<'_, O>) {
+        if let Some(own) = out.own
             && let Some(session) = self.session_mut(own.session)
         {
             session.allowance = own.allowance;
@@ -127,47 +112,48 @@ impl Chat {
 
     /// The client of a UDP session has proved its address, and says whether its datagrams will
     /// carry a key.
-    pub(super) fn prove<O>(&mut self, id: SessionId, key: Option<Token>, tell: &mut Teller<'_, O>) {
-        let now = tell.now;
+    pub(super) fn prove<O: Deliveries>(
+        &mut self,
+        id: SessionId,
+        key: Option<Token>,
+        out: &mut Out<'_, O>,
+    ) {
+        let now = out.now;
         if let Some(session) = self.session_mut(id)
             && let Transport::Udp { local, .. } = session.transport
         {
             session.transport = Transport::Udp { local, key };
             session.allowance.prove(now);
         }
-        self.limit_own(id, tell);
+        self.limit_own(id, out);
     }
 }
 
-impl<O: Output> Teller<'_, O> {
+impl<O: Deliveries> Out<'_, O> {
     /// Whether a session may be sent this. If not, it is sent a challenge in its place, once for
     /// each of its lines, if at least that is allowed.
-    pub(super) fn may_send(&mut self, session: &Session, event: &Event<'_>) -> bool {
+    pub(super) fn may_send(&mut self, session: &Session, message: Message<'_>) -> bool {
         let Some(mut own) = self.own.filter(|own| own.session == session.id) else { return true };
         let is_allowed =
-            !own.allowance.is_cut && own.allowance.spend(self.bytes_of(session, event), own.now);
+            !own.allowance.is_cut && own.allowance.spend(self.bytes_max(session, message), own.now);
         if !is_allowed
             && !std::mem::replace(&mut own.allowance.is_cut, true)
             && own.allowance.spend(CHALLENGE_BYTES, own.now)
         {
             let why = Event::Refused { to: None, refusal: Refusal::AddressNotProven };
+            let why = Message::Event(&why);
             self.begin();
-            let may_explain = own.allowance.spend(self.bytes_of(session, &why), own.now);
-            if self.out.serves(session.id, session.slot) {
+            let may_explain = own.allowance.spend(self.bytes_max(session, why), own.now);
+            if self.deliveries.wants(session.id, session.slot) {
                 if may_explain {
-                    self.render(session, &why);
+                    self.deliver(session, why);
                 }
-                self.out.challenged(session.id);
+                self.effect(Effect::Challenge { session: session.id });
             }
             self.begin();
         }
         self.own = Some(own);
         is_allowed
-    }
-
-    fn bytes_of(&mut self, session: &Session, event: &Event<'_>) -> usize {
-        let tag = if session.has(Setting::Tags) { DATAGRAM_TAG_BYTES } else { 0 };
-        self.bytes(session, event).len() + tag
     }
 }
 

@@ -1,45 +1,32 @@
-//! `/history`, and the topics restored after a restart: data that only the journal has, and that it
-//! sends through the log.
-//!
-//! ```text
-//!  /history ──► question, part of the state ──► the journal reads its database ──► answer, a record that names the question
-//!                                                        ▲                                │ some of the lines
-//!                                                        └───── while there are more ◄────┘
-//! ```
-//!
-//! A question stays pending until its last answer is applied. An answer names the position from
-//! which it continues; one that does not fit is ignored (a journal may have sent the same answer
-//! and crashed right after). So the journal answers what is pending and needs no memory of its
-//! answers.
+//! The history: earlier lines of a room, which only the journal has, and the topics of earlier runs.
+//! The journal sends both through the log.
 
-use super::answers::{Pending, Waiting};
-use super::tell::{Output, Teller};
-use super::{Chat, Session};
-use forkchat_common::event::{Event, Refusal, Reply};
+use super::Chat;
+use super::deliver::{Deliveries, Out};
+use super::requests::Query;
+use super::rooms::RoomId;
+use forkchat_common::event::{Event, Refusal, Stamp};
 use forkchat_common::ids::{Micros, Sequence, SessionId};
 use forkchat_common::limits::TOPIC_CHARS_MAX;
 use forkchat_common::names::RoomName;
-use forkchat_common::protocol::line::render::Stamp;
 use serde::{Deserialize, Serialize};
 
 /// A day's length in the times of lines.
 const MICROS_PER_DAY: u64 = 86_400 * Micros::SECOND;
 
-/// A question that the journal is to answer.
+/// A request for earlier lines of a room: those before the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// Where in the log it was asked: its name, and the lines asked for are those before it.
-    pub at: Sequence,
-    /// About which room.
+pub struct HistoryRequest {
+    /// The room.
     pub room: RoomName,
     /// How many lines more, at most.
     pub more: usize,
-    /// The lines told so far.
-    pub told: usize,
+    /// How many lines were sent so far.
+    pub sent: usize,
     /// The last of those; 0 before the first.
-    pub behind: Sequence,
-    /// Where in the log they were told.
-    pub told_at: Sequence,
+    pub after: Sequence,
+    /// The record at which they were sent, or that of the request.
+    pub sent_at: Sequence,
     /// The first of them, and when it was said.
     pub first: Option<(Sequence, Micros)>,
     /// The day of the last line sent, in days since 1970-01-01 UTC; `None` before the first.
@@ -48,24 +35,22 @@ pub struct Question {
 
 /// A part of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer<'a> {
-    /// The question.
-    pub question: Sequence,
+pub struct HistoryPart<'a> {
     /// The line after which it continues.
-    pub behind: Sequence,
+    pub after: Sequence,
     /// The lines, oldest first: [`PastLine`]s in a row.
     #[serde(borrow, with = "serde_bytes")]
     pub lines: &'a [u8],
     /// What follows them.
-    pub end: AnswerEnd,
+    pub end: PartEnd,
 }
 
 /// What follows a part of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AnswerEnd {
+pub enum PartEnd {
     /// Another part.
     More,
-    /// Nothing: from this place on the room's lines are all known.
+    /// Nothing: from this sequence on the room's lines are all known.
     Since(Sequence),
     /// Nothing, since earlier lines can't be read now.
     Unreadable,
@@ -74,147 +59,107 @@ pub enum AnswerEnd {
 /// A line of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PastLine<'a> {
-    /// Its place in the log, of this or an earlier run.
+    /// Its id, of this or an earlier run.
     pub sequence: Sequence,
     /// When it was said.
     pub time: Micros,
-    /// By whom.
+    /// The sender.
     pub nick: &'a str,
     /// Whether it is an action.
     pub is_action: bool,
-    /// What.
+    /// The text.
     pub text: &'a str,
 }
 
 impl PastLine<'_> {
-    /// Appends the line's bytes, for [`Answer::lines`].
+    /// Appends the line's bytes, for [`HistoryPart::lines`].
     pub fn encode(&self, bytes: &mut Vec<u8>) {
         *bytes = postcard::to_extend(self, std::mem::take(bytes))
             .expect("serialising into memory fails for no line");
     }
 }
 
-impl Answer<'_> {
+impl HistoryPart<'_> {
     fn past_lines(&self) -> impl Iterator<Item = PastLine<'_>> {
         let mut rest = self.lines;
         std::iter::from_fn(move || {
-            let (line, behind) = postcard::take_from_bytes(rest).ok()?;
-            rest = behind;
+            let (line, after) = postcard::take_from_bytes(rest).ok()?;
+            rest = after;
             Some(line)
         })
     }
 }
 
 impl Chat {
-    /// The pending questions, in the order in which they were asked, and who asks.
-    pub fn questions(&self) -> impl Iterator<Item = (&Session, &Question)> {
-        self.questions
-            .values()
-            .filter_map(|&id| self.session(id))
-            .filter_map(|session| Some((session, session.question()?)))
-    }
-
     /// Whether this run has what was kept of earlier ones.
     pub fn is_restored(&self) -> bool {
         self.state.is_restored
     }
 
-    /// The rooms that have a topic, and those.
+    /// The rooms that have a topic, and their topics.
     pub fn topics(&self) -> impl Iterator<Item = (&RoomName, &str)> {
-        self.state
-            .rooms
-            .list(None)
-            .map(|(_, room)| room)
-            .filter(|room| !room.topic.is_empty())
-            .map(|room| (&room.name, &*room.topic))
+        let rooms = self.state.rooms.list(None).map(|(_, room)| room);
+        let with_topic = rooms.filter(|room| !room.topic.is_empty());
+        with_topic.map(|room| (&room.name, &*room.topic))
     }
 
-    pub(super) fn ask<O: Output>(
+    /// Asks the journal for the last lines of a room. The session's further input waits for them.
+    pub(super) fn ask_history<O: Deliveries>(
         &mut self,
         id: SessionId,
+        room: RoomId,
         count: usize,
-        tell: &mut Teller<'_, O>,
-    ) -> Result<(), Refusal<'static>> {
-        let room = self.state.rooms.get(self.current_room(id)?).name.clone();
-        let (at, Some(session)) = (tell.stamp.id, self.session_mut(id)) else { return Ok(()) };
-        let question = Question {
-            at,
-            room,
-            more: count,
-            told: 0,
-            behind: Sequence(0),
-            told_at: at,
-            first: None,
-            day: None,
-        };
-        session.waiting = Some(Waiting::new(Pending::History(question)));
-        self.questions.insert(at, id);
-        tell.out.asked();
-        Ok(())
+        out: &mut Out<'_, O>,
+    ) {
+        let (room, sent_at) = (self.state.rooms.get(room).name.clone(), out.stamp.id);
+        let after = Sequence(0);
+        let request =
+            HistoryRequest { room, more: count, sent: 0, after, sent_at, first: None, day: None };
+        self.ask(id, Query::History(request), true, out);
     }
 
-    pub(super) fn hear_answer<O: Output>(
+    /// Sends a part of a history. Whether it was the last one.
+    pub(super) fn continue_history<O: Deliveries>(
         &mut self,
         id: SessionId,
-        answer: Answer<'_>,
-        tell: &mut Teller<'_, O>,
-    ) {
-        let is_meant = |question: &&Question| {
-            question.at == answer.question && question.behind == answer.behind
-        };
-        let asked = self.session(id).and_then(Session::question).filter(is_meant);
-        let Some(mut question) = asked.cloned() else { return };
-        let stamp = tell.stamp;
-        for PastLine { sequence, time, nick, is_action, text } in
-            answer.past_lines().take(question.more)
-        {
-            (question.told, question.more, question.behind) =
-                (question.told + 1, question.more - 1, sequence);
-            question.first = question.first.or(Some((sequence, time)));
-            tell.stamp = Stamp { id: sequence, time };
+        request: &mut HistoryRequest,
+        part: HistoryPart<'_>,
+        out: &mut Out<'_, O>,
+    ) -> bool {
+        if part.after != request.after {
+            return false;
+        }
+        let stamp = out.stamp;
+        for line in part.past_lines().take(request.more) {
+            let PastLine { sequence, time, nick, is_action, text } = line;
+            (request.sent, request.more, request.after) =
+                (request.sent + 1, request.more - 1, sequence);
+            request.first = request.first.or(Some((sequence, time)));
+            out.stamp = Stamp { id: sequence, time };
             let day = Some(time.0 / MICROS_PER_DAY);
-            if std::mem::replace(&mut question.day, day) != day {
-                // Renders to nothing with tags: there each line has its time.
-                self.tell_one(id, &Event::Day, tell);
+            if std::mem::replace(&mut request.day, day) != day {
+                self.send(id, &Event::Day, out);
             }
-            self.tell_one(
-                id,
-                &Event::Past { room: question.room.as_str(), nick, is_action, text },
-                tell,
-            );
+            let room = request.room.as_str();
+            self.send(id, &Event::Past { room, nick, is_action, text }, out);
         }
-        (tell.stamp, question.told_at) = (stamp, stamp.id);
-        match answer.end {
-            AnswerEnd::More => {
-                if let Some(waiting) =
-                    self.session_mut(id).and_then(|session| session.waiting.as_mut())
-                {
-                    waiting.answer = Pending::History(question);
-                }
-                return;
-            }
-            AnswerEnd::Since(since) => {
-                let Question { room, told, first, more, .. } = question;
+        (out.stamp, request.sent_at) = (stamp, stamp.id);
+        match part.end {
+            PartEnd::More => return false,
+            PartEnd::Since(since) => {
+                let HistoryRequest { room, sent, first, more, .. } = request;
                 // There may be earlier ones that weren't asked for.
-                let since = first.filter(|_| more == 0).map_or(since, |(line, _)| line.max(since));
-                let reply = Reply::History {
-                    room: room.as_str(),
-                    lines: told,
-                    first: first.map(|(_, time)| time),
-                    since,
-                };
-                self.tell_one(id, &Event::Reply(reply), tell);
+                let since = first.filter(|_| *more == 0).map_or(since, |(line, _)| line.max(since));
+                let first = first.map(|(_, time)| time);
+                let room = room.as_str();
+                self.send(id, &Event::HistoryEnd { room, lines: *sent, first, since }, out);
             }
-            AnswerEnd::Unreadable => {
-                self.tell_one(
-                    id,
-                    &Event::Refused { to: Some("history"), refusal: Refusal::HistoryUnreadable },
-                    tell,
-                );
+            PartEnd::Unreadable => {
+                let (to, refusal) = (Some("history"), Refusal::HistoryUnreadable);
+                self.send(id, &Event::Refused { to, refusal }, out);
             }
         }
-        self.questions.remove(&answer.question);
-        self.finish_answer(id, tell);
+        true
     }
 
     /// A topic of an earlier run, for a room that has none in this one.

@@ -13,7 +13,7 @@ use forkchat_common::limits::{ADDRESS_BURST_LINES, ADDRESS_RATE_SHARE, RATE_BURS
 use serde::{Deserialize, Serialize};
 
 /// `--rate-limit`: how many lines a second a session may send in the long run, or no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     /// µs a line of a session; 0 for no limit.
     line_micros: u64,

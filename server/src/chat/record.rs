@@ -4,12 +4,13 @@
 //! A line is recorded as the client sent it. Its bytes are interpreted (charset, Telnet, command)
 //! when the record is applied.
 
-use super::history::Answer;
-use forkchat_common::endpoint::{LocalAddress, Token, whole};
+use super::rate::RateLimit;
+use super::requests::Answer;
+use forkchat_common::endpoint::{LocalAddress, Origin, Token};
+use forkchat_common::event::Dismissal;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
 /// A record's payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +32,10 @@ pub enum Fact<'a> {
     Opened {
         /// The worker that serves it.
         slot: Slot,
+        /// Where it comes from, and so what it speaks.
+        origin: Origin,
         /// How it is connected.
         transport: Transport,
-        /// Where it comes from.
-        #[serde(with = "whole")]
-        peer: SocketAddr,
     },
     /// A UDP client has proved again that it receives what is sent to its address.
     Proved {
@@ -58,6 +58,11 @@ pub enum Fact<'a> {
     LongLineBegins,
     /// The LF of such a line.
     LongLineEnds,
+    /// From here on another worker serves the session.
+    Moved {
+        /// That worker.
+        to: Slot,
+    },
     /// A session ends.
     Closed(CloseReason),
     /// A UDP session ends if nothing was received from it since.
@@ -67,7 +72,7 @@ pub enum Fact<'a> {
     },
     /// The server ends.
     Stopping,
-    /// A part of the answer to a session's `/history`.
+    /// A service answers a request, or a part of it.
     Answer(#[serde(borrow)] Answer<'a>),
     /// A part of a list was written to its session, which may be sent the next one.
     NextPart {
@@ -89,6 +94,8 @@ pub enum Fact<'a> {
     Configured {
         /// What all rooms and topics together may take, in bytes.
         rooms_bytes_max: u64,
+        /// `--rate-limit`.
+        rate_limit: RateLimit,
     },
     /// The wall clock was set ahead or back: the times that are shown follow it from here on.
     Clock {
@@ -149,18 +156,12 @@ impl CloseReason {
         }
     }
 
-    /// The last line sent to the session itself, if there is one.
-    pub fn farewell(self) -> Option<&'static str> {
+    /// What is sent to the session itself, where it is told.
+    pub fn dismissal(self) -> Option<Dismissal> {
         match self {
-            CloseReason::Silent => Some(
-                "nothing received for 120 seconds, session ended; a line of 23 bytes or more gets a new /hello COOKIE",
-            ),
-            CloseReason::Quarantined => Some(
-                "something you sent crashed a server process twice, session ended; other users are not affected",
-            ),
-            CloseReason::WorkerDied => {
-                Some("the server lost this session after an internal failure; please connect again")
-            }
+            CloseReason::Silent => Some(Dismissal::Silent),
+            CloseReason::Quarantined => Some(Dismissal::Quarantined),
+            CloseReason::WorkerDied => Some(Dismissal::Lost),
             CloseReason::EndOfInput | CloseReason::Reset | CloseReason::TooSlow => None,
         }
     }
@@ -194,6 +195,8 @@ impl<'a> Record<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forkchat_common::endpoint::Listener;
+    use std::net::SocketAddr;
 
     #[test]
     fn records_survive_the_log_and_are_small() {
@@ -206,11 +209,11 @@ mod tests {
             Record { session: SessionId::new(1, 5), input_end: 700, fact: Fact::Line(b"hello") };
         assert!(encoded(&line).len() <= 5 + 11);
         assert_eq!(Record::decode(&encoded(&line)), Some(line));
-        let peer = "[::1]:9000".parse().unwrap();
+        let origin = Origin { peer: "[::1]:9000".parse().unwrap(), listener: Listener::default() };
         let opened = Record {
             session: SessionId::new(1, 5),
             input_end: 0,
-            fact: Fact::Opened { slot: Slot(1), transport: Transport::Tcp, peer },
+            fact: Fact::Opened { slot: Slot(1), origin, transport: Transport::Tcp },
         };
         assert_eq!(Record::decode(&encoded(&opened)), Some(opened));
         assert_eq!(Record::decode(b"\xff"), None);
@@ -222,10 +225,11 @@ mod tests {
         for transport in [Transport::Tcp, Transport::Udp { local, key: Some(Token(7)) }] {
             let peer =
                 SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 9000, 5, 3));
+            let origin = Origin { peer, listener: Listener { number: 7, ..Listener::default() } };
             let opened = Record {
                 session: SessionId::new(1, 5),
                 input_end: 0,
-                fact: Fact::Opened { slot: Slot(1), transport, peer },
+                fact: Fact::Opened { slot: Slot(1), origin, transport },
             };
             let mut bytes = Vec::new();
             opened.encode(&mut bytes);

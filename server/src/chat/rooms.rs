@@ -244,6 +244,12 @@ impl Rooms {
         }
     }
 
+    /// Another worker serves a member from now on.
+    pub fn move_member(&mut self, id: RoomId, session: SessionId, to: Slot) {
+        let members = self.get_mut(id).members.iter_mut();
+        members.filter(|member| member.session == session).for_each(|member| member.slot = to);
+    }
+
     /// A room has another number of members: it has another place in the list.
     fn resize(&mut self, id: RoomId, before: usize, after: usize) {
         self.by_size.remove(&(Reverse(before), id));

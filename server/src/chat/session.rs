@@ -1,67 +1,72 @@
-//! The state of one session, and how its bytes are decoded into text.
+//! The state of one session that no protocol has to itself.
 
 use super::allowance::Allowance;
-use super::answers::{Pending, Waiting};
-use super::history::Question;
+use super::form::Form;
+use super::line::LineState;
 use super::rate::RateUsed;
 use super::record::Transport;
 use super::rooms::RoomId;
+use super::waiting::Waiting;
 use forkchat_common::address::AddressBlock;
-use forkchat_common::charset::Charset;
-use forkchat_common::endpoint::whole;
-use forkchat_common::event::Refusal;
+use forkchat_common::endpoint::{Origin, UdpPath};
+use forkchat_common::event::Source;
 use forkchat_common::ids::{Micros, SessionId, Slot};
-use forkchat_common::limits::LINE_BYTES_MAX;
 use forkchat_common::names::Nick;
-use forkchat_common::protocol::line::telnet::{Answers, Telnet};
+use forkchat_common::protocol::Protocol;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
-/// A session, as every copy of the state knows it.
+/// What other protocols show for the user and the address of a session. No address is shown to other
+/// users.
+const USER: &str = "user";
+const HOST: &str = "hidden";
+
+/// A session, as every replica knows it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Session {
-    /// Which.
+    /// Its id.
     pub id: SessionId,
-    /// The worker that serves it.
+    /// The worker that serves it. A record may give it to another one.
     pub slot: Slot,
+    /// Where it comes from.
+    pub origin: Origin,
     /// How it is connected.
     pub transport: Transport,
-    /// Where it comes from.
-    #[serde(with = "whole")]
-    pub peer: SocketAddr,
     /// Its name.
     pub(super) nick: Nick,
     /// The rooms it is in, in the order in which it entered them.
     pub(super) rooms: Vec<RoomId>,
-    /// The current room; one of `rooms`, if there is any.
-    pub(super) current: Option<RoomId>,
-    /// Whether it has a name of its own and a room, and was welcomed. Before that nobody can meet
-    /// it.
-    pub(super) is_welcomed: bool,
-    /// Whether it has sent a line in which something is seen: from then on its bytes are the
-    /// chat's.
-    pub(super) has_spoken: bool,
-    /// Whether others have heard of it.
-    pub(super) announced: bool,
-    /// `/set echo|joins|tags`, in the order of [`forkchat_common::protocol::line::command::SETTINGS`].
-    pub(super) settings: [bool; 3],
-    /// How its bytes are read and written.
-    pub(super) charset: Charset,
+    /// Whether it has a name of its own. Before that it is in no room.
+    pub(super) is_registered: bool,
+    /// Whether other sessions have been notified of it.
+    pub(super) is_announced: bool,
     /// The offset in its input after the last line that was applied.
     pub input_end: u64,
     /// Inside a line that is longer than lines may be.
     pub in_long_line: bool,
-    /// When it was last heard.
+    /// When something was last received from it.
     pub last_heard: Micros,
-    /// The long answer that it waits for. In a box, since few ever ask.
+    /// What its further input waits for. In a box, since few sessions ever wait.
     pub(super) waiting: Option<Box<Waiting>>,
+    /// How many requests of its wait for a service.
+    pub(super) requests: u32,
     pub(super) rate: RateUsed,
     /// Over UDP, without a key: what it may be sent for its own lines.
     pub(super) allowance: Allowance,
-    telnet: Telnet,
-    /// The beginning of a line that was recorded before its end, or whose end belonged to a Telnet
-    /// negotiation.
-    held: Vec<u8>,
+    pub(super) protocol: ProtocolState,
+}
+
+/// What only its own protocol knows of a session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ProtocolState {
+    Line(LineState),
+}
+
+impl ProtocolState {
+    fn new(protocol: Protocol) -> ProtocolState {
+        match protocol {
+            Protocol::Line => ProtocolState::Line(LineState::default()),
+        }
+    }
 }
 
 impl Session {
@@ -69,108 +74,87 @@ impl Session {
     pub fn new(
         id: SessionId,
         slot: Slot,
+        origin: Origin,
         transport: Transport,
-        peer: SocketAddr,
         now: Micros,
     ) -> Session {
         Session {
             id,
             slot,
+            origin,
             transport,
-            peer,
             nick: Nick::parse("guest")
                 .expect("guest is a nickname; the session is given its own before anyone sees it"),
             rooms: Vec::new(),
-            current: None,
-            is_welcomed: false,
-            has_spoken: false,
-            announced: false,
-            settings: [false, true, false],
-            charset: Charset::default(),
+            is_registered: false,
+            is_announced: false,
             input_end: 0,
             in_long_line: false,
             last_heard: now,
             waiting: None,
+            requests: 0,
             rate: RateUsed::default(),
             allowance: Allowance::default(),
-            telnet: Telnet::default(),
-            held: Vec::new(),
+            protocol: ProtocolState::new(origin.listener.protocol),
         }
     }
 
-    /// Which address its lines count for.
+    /// The address for which its lines count.
     pub fn address(&self) -> AddressBlock {
-        AddressBlock::of(self.peer.ip())
+        AddressBlock::of(self.origin.peer.ip())
     }
 
-    /// What it asked the journal, and that isn't answered.
-    pub(super) fn question(&self) -> Option<&Question> {
-        match &self.waiting.as_ref()?.answer {
-            Pending::History(question) => Some(question),
-            Pending::List(_) => None,
-        }
-    }
-
-    /// The input is over. Whether the beginning of a line was recorded, and not its end, which is
-    /// now.
-    pub(super) fn end_begun_line(&mut self) -> bool {
-        self.telnet.end_input(&mut self.held);
-        !self.held.is_empty()
-    }
-
-    /// Whether the client has negotiated as Telnet does.
-    pub(super) fn speaks_telnet(&self) -> bool {
-        self.telnet.has_negotiated()
-    }
-
-    /// Whether it has sent nothing so far but empty lines.
-    pub(super) fn is_at_beginning(&self) -> bool {
-        !self.has_spoken && self.held.is_empty()
-    }
-
-    /// Whether others have heard of it.
+    /// Whether other sessions have been notified of it.
     pub fn is_announced(&self) -> bool {
-        self.announced
+        self.is_announced
     }
 
-    /// The line that was begun turned out to be too long: nothing of it is kept.
-    pub(super) fn forget_begun_line(&mut self) {
-        self.telnet.end_input(&mut self.held);
-        self.held.clear();
+    /// Both ends of its path, if it is connected over UDP.
+    pub fn path(&self) -> Option<UdpPath> {
+        match self.transport {
+            Transport::Tcp => None,
+            Transport::Udp { local, .. } => Some(UdpPath { peer: self.origin.peer, local }),
+        }
     }
 
-    /// Keeps the beginning of a line. What is too long to be a line is not kept, and refused when
-    /// the line ends.
-    pub(super) fn hold(&mut self, bytes: &[u8]) -> Answers {
-        let mut answers = Answers::default();
-        self.telnet.filter(bytes, self.charset.bytes(), &mut self.held, &mut answers);
-        self.held.truncate(LINE_BYTES_MAX);
-        answers
+    /// Whether it is connected over UDP.
+    pub fn is_udp(&self) -> bool {
+        matches!(self.transport, Transport::Udp { .. })
     }
 
-    /// Reads one line's bytes and appends their text to `text`. False if the line isn't complete:
-    /// its end belonged to a Telnet negotiation.
-    pub(super) fn read_line(
-        &mut self,
-        line: &[u8],
-        text: &mut String,
-        answers: &mut Answers,
-    ) -> Result<bool, Refusal<'static>> {
-        if self.held.is_empty() && self.telnet.is_in_text() && !line.contains(&0xff) {
-            self.charset.decode(line, text);
-            return Ok(true);
+    /// As other sessions see it.
+    pub(super) fn source(&self) -> Source<'_> {
+        Source { nick: self.nick.as_str(), user: USER, host: HOST, account: None }
+    }
+
+    /// In which form it receives messages.
+    pub(super) fn form(&self) -> Form {
+        match &self.protocol {
+            ProtocolState::Line(line) => Form::Line(line.form()),
         }
-        *answers = self.hold(line);
-        if !self.telnet.is_in_text()
-            && !self.telnet.end_line(self.charset.bytes(), &mut self.held, answers)
-        {
-            return Ok(false);
+    }
+
+    /// Whether it wants to be notified of joins, leaves, quits and nick changes.
+    pub(super) fn wants_presence(&self) -> bool {
+        match &self.protocol {
+            ProtocolState::Line(line) => line.wants_presence(),
         }
-        let bytes = std::mem::take(&mut self.held);
-        if bytes.len() >= LINE_BYTES_MAX {
-            return Err(Refusal::LineTooLong);
+    }
+
+    /// Whether it receives its own lines, too.
+    pub(super) fn wants_echo(&self) -> bool {
+        match &self.protocol {
+            ProtocolState::Line(line) => line.wants_echo(),
         }
-        self.charset.decode(&bytes, text);
-        Ok(true)
+    }
+
+    /// It is no longer in a room. False if it wasn't.
+    pub(super) fn leave(&mut self, room: RoomId) -> bool {
+        let Some(place) = self.rooms.iter().position(|&other| other == room) else { return false };
+        self.rooms.remove(place);
+        match &mut self.protocol {
+            ProtocolState::Line(line) => line.left(room, place, &self.rooms),
+        }
+        true
     }
 }

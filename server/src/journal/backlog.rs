@@ -10,7 +10,7 @@
 //! ([`Backlog::give_up_before`]), counted, and noted as a gap.
 
 use super::store::{Entry, Line, Topic};
-use crate::chat::AnswerEnd;
+use crate::chat::PartEnd;
 use forkchat_common::ids::Sequence;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,28 +52,35 @@ impl Tally {
 
 /// A part of a history to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The question; the lines are before it.
-    pub question: Sequence,
+pub struct Lookup {
+    /// The request; the lines are before it.
+    pub request: Sequence,
     /// The room's key.
     pub room_key: String,
     /// At most so many.
     pub more: usize,
     /// And behind this line, unless it is 0.
-    pub behind: Sequence,
+    pub after: Sequence,
 }
 
 /// A part of an answer, ready for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
-    /// The question.
-    pub question: Sequence,
-    /// The line it goes on behind.
-    pub behind: Sequence,
-    /// The lines, as [`crate::chat::Answer`] has them.
+    /// The request.
+    pub request: Sequence,
+    /// The line it goes on after.
+    pub after: Sequence,
+    /// The lines, as [`crate::chat::HistoryPart`] has them.
     pub lines: Vec<u8>,
     /// What comes behind them.
-    pub end: AnswerEnd,
+    pub end: PartEnd,
+}
+
+impl Prepared {
+    /// That earlier lines can't be read now.
+    pub fn unreadable(request: Sequence, after: Sequence) -> Prepared {
+        Prepared { request, after, lines: Vec::new(), end: PartEnd::Unreadable }
+    }
 }
 
 /// See the module.
@@ -102,7 +109,7 @@ struct Inner {
     /// The server ends: what is stored is closed when all is stored, and whether it is.
     is_closing: bool,
     is_closed: bool,
-    requests: VecDeque<Request>,
+    requests: VecDeque<Lookup>,
     prepared: Vec<Prepared>,
     topics: Option<Vec<Topic>>,
     /// The database has lost the topics that are set now.
@@ -197,16 +204,9 @@ impl Backlog {
     }
 
     /// Asks for a part of a history.
-    pub fn ask(&self, request: Request) {
+    pub fn ask(&self, request: Lookup) {
         if !self.is_attended {
-            let Request { question, behind, .. } = request;
-            self.prepare(Prepared {
-                question,
-                behind,
-                lines: Vec::new(),
-                end: AnswerEnd::Unreadable,
-            });
-            return;
+            return self.prepare(Prepared::unreadable(request.request, request.after));
         }
         self.lock().requests.push_back(request);
         self.has_work.notify_one();
@@ -292,7 +292,7 @@ impl Backlog {
     }
 
     /// The next request.
-    pub fn take_request(&self) -> Option<Request> {
+    pub fn take_request(&self) -> Option<Lookup> {
         self.lock().requests.pop_front()
     }
 

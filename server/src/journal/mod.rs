@@ -33,7 +33,7 @@ mod sequences;
 pub mod store;
 mod storing;
 
-pub use backlog::{BATCH_ENTRIES_MAX, Backlog, Prepared, Request, Tally};
+pub use backlog::{BATCH_ENTRIES_MAX, Backlog, Lookup, Prepared, Tally};
 pub use reading::Journal;
 pub use sequences::used as sequences_used;
 pub use store::Quota;
@@ -124,6 +124,7 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig, gate: Place
     }
     match Journal::join(log, me, config, backlog) {
         Ok(mut journal) => {
+            journal.begin();
             gate.pass();
             journal.run();
             FINISHED

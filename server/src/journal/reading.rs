@@ -2,16 +2,17 @@
 //! appends answers and facts to the log.
 
 use super::JournalConfig;
-use super::backlog::{Backlog, Prepared, Request};
+use super::backlog::{Backlog, Lookup, Prepared};
 use super::store::{Entry, Line, Topic};
-use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output};
+use crate::chat::{
+    Answer, Deliveries, Effect, Fact, HistoryEntry, HistoryPart, Part, Query, RateLimit,
+};
 use crate::event_log::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica, push_fact};
 use crate::stand_in::Duty;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::limits::ROOMS_BYTES_MIN;
 use forkchat_common::names::RoomName;
-use forkchat_common::protocol::line::render::Stamp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,7 @@ pub struct Journal {
     workers: u16,
     stores: bool,
     rooms_bytes_max: u64,
+    rate_limit: RateLimit,
     replica: Replica,
     snapshots: SnapshotWriter,
     /// The size of the last one made, in blocks.
@@ -76,15 +78,14 @@ pub struct Journal {
 /// What the storing thread was asked.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
-    /// The line behind which it is to go on.
-    behind: Sequence,
+    /// The line after which it is to go on.
+    after: Sequence,
     at: Instant,
 }
 
 /// What applying records leaves to be done. The journal serves no session.
 #[derive(Debug, Default)]
 struct Gathered {
-    stamp: Stamp,
     entries: Vec<Entry>,
     /// Lines too, and not only topics.
     keeps_lines: bool,
@@ -94,38 +95,38 @@ struct Gathered {
     slots: BTreeSet<Slot>,
 }
 
-impl Output for Gathered {
-    fn begin(&mut self, stamp: Stamp, _: Option<Slot>) {
-        self.stamp = stamp;
-    }
-    fn serves(&mut self, _: SessionId, slot: Slot) -> bool {
+impl Deliveries for Gathered {
+    fn wants(&mut self, _: SessionId, slot: Slot) -> bool {
         if self.wakes {
             self.slots.insert(slot);
         }
         false
     }
-    fn tell(&mut self, _: SessionId, _: &[u8]) {}
-    fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
-    fn kept(&mut self, kept: &Kept<'_>) {
-        if matches!(kept, Kept::Line { .. }) && !self.keeps_lines {
-            return;
-        }
-        let Stamp { id: sequence, time } = self.stamp;
-        self.entries.push(match kept {
-            Kept::Line { room, nick, is_action, text } => Entry::Line(Line {
-                sequence,
-                time,
+    fn deliver(&mut self, _: SessionId, _: &[u8]) {}
+    fn keeps_history(&self) -> bool {
+        true
+    }
+}
+
+impl Gathered {
+    fn carry_out(&mut self, effect: Effect) {
+        let Effect::Keep(entry) = effect else { return };
+        self.entries.push(match entry {
+            HistoryEntry::Line { .. } if !self.keeps_lines => return,
+            HistoryEntry::Line { stamp, room, nick, is_action, text } => Entry::Line(Line {
+                sequence: stamp.id,
+                time: stamp.time,
                 room: room.as_str().to_owned(),
                 room_key: room.key().to_owned(),
-                nick: (*nick).to_owned(),
-                is_action: *is_action,
-                text: (*text).to_owned(),
+                nick,
+                is_action,
+                text,
             }),
-            Kept::Topic { room, text } => Entry::Topic(Topic {
-                sequence,
+            HistoryEntry::Topic { stamp, room, text } => Entry::Topic(Topic {
+                sequence: stamp.id,
                 room: room.as_str().to_owned(),
                 room_key: room.key().to_owned(),
-                text: (*text).to_owned(),
+                text,
             }),
         });
     }
@@ -145,7 +146,8 @@ impl Journal {
             workers: config.workers,
             stores: config.data_dir.is_some(),
             rooms_bytes_max: config.rooms_bytes_max.max(ROOMS_BYTES_MIN as u64),
-            replica: Replica::join(log, me, config.rate_limit)?,
+            rate_limit: config.rate_limit,
+            replica: Replica::join(log, me)?,
             snapshots: SnapshotWriter::new(log, me),
             snapshot_blocks: 0,
             gathered: Gathered { keeps_lines: config.quota.lines_max > 0, ..Gathered::default() },
@@ -158,6 +160,16 @@ impl Journal {
             told_at: None,
             is_hanging: false,
         })
+    }
+
+    /// Begins the run: what the state machine reads of the configuration is in the log before any
+    /// session is.
+    pub fn begin(&mut self) {
+        while !self.is_configured() {
+            self.log.begin_turn(self.me, Thread::Send);
+            self.turn();
+            self.log.end_turn(self.me, Thread::Send);
+        }
     }
 
     /// Runs until the server ends and everything that was said is stored.
@@ -187,7 +199,9 @@ impl Journal {
         self.replica.apply(
             TURN_BLOCKS.min(self.log.geometry().batch_blocks_max()),
             &mut self.gathered,
-            |_| (),
+            |gathered, effects| {
+                effects.for_each(|effect| gathered.carry_out(effect));
+            },
         );
         self.log.publish_cursor(self.me, self.replica.position());
         std::mem::take(&mut self.gathered.slots).into_iter().for_each(|slot| self.log.ring(slot));
@@ -195,7 +209,7 @@ impl Journal {
         self.restore_topics();
         self.configure();
         self.follow_clock();
-        self.answer_questions();
+        self.answer_requests();
         self.make_snapshot();
     }
 
@@ -308,15 +322,22 @@ impl Journal {
         }
     }
 
+    /// Whether the state has this run's configuration.
+    fn is_configured(&self) -> bool {
+        let chat = &self.replica.chat;
+        (chat.rooms_bytes_max(), chat.rate_limit()) == (self.rooms_bytes_max, self.rate_limit)
+    }
+
     /// Records what the state machine reads of the configuration.
     fn configure(&mut self) {
-        let rooms_bytes_max = self.rooms_bytes_max;
         // Once appended it is applied before the next turn looks again.
-        if self.replica.chat.rooms_bytes_max() == rooms_bytes_max || self.replica.is_behind() {
+        if self.is_configured() || self.replica.is_behind() {
             return;
         }
+        let (rooms_bytes_max, rate_limit) = (self.rooms_bytes_max, self.rate_limit);
+        let configured = Fact::Configured { rooms_bytes_max, rate_limit };
         let mut batch = Batch::default();
-        push_fact(&mut batch, SessionId::NONE, Fact::Configured { rooms_bytes_max });
+        push_fact(&mut batch, SessionId::NONE, configured);
         // Without room now it is tried again in the next turn.
         self.append(&batch);
     }
@@ -341,62 +362,43 @@ impl Journal {
 
     /// Asks the storing thread for what the state says is to be answered, and appends what it has
     /// answered.
-    fn answer_questions(&mut self) {
+    fn answer_requests(&mut self) {
         let mut pending = BTreeSet::new();
-        for (session, question) in self.replica.chat.questions() {
-            pending.insert(question.at);
-            // The next part when what was told before is out: so an answer is no more than its
+        for (name, request) in self.replica.chat.requests() {
+            pending.insert(name);
+            let Query::History(history) = &request.query;
+            // The next part when what was sent before is out: so an answer is no more than its
             // reader reads, however long.
-            let is_out = |sequence| sequence > question.told_at;
-            let checkpoint = self
-                .log
-                .effective_checkpoint(session.id)
-                .filter(|checkpoint| !checkpoint.is_lagging);
+            let is_out = |sequence| sequence > history.sent_at;
+            let checkpoint = self.log.effective_checkpoint(request.session);
+            let checkpoint = checkpoint.filter(|checkpoint| !checkpoint.is_lagging);
             let is_ready = checkpoint.is_some_and(|checkpoint| is_out(checkpoint.sequence));
-            match self.asked.get_mut(&question.at).filter(|asked| asked.behind == question.behind) {
-                // It hangs, with the disk perhaps: who asks is waiting, and everything sent behind
-                // the question with it.
+            let after = history.after;
+            match self.asked.get_mut(&name).filter(|asked| asked.after == after) {
+                // It hangs, with the disk perhaps: the client waits, and all that it sent after the
+                // request.
                 Some(asked) if asked.at.elapsed() > ANSWER => {
                     asked.at = Instant::now();
-                    let (question, behind) = (question.at, question.behind);
-                    self.prepared.push(Prepared {
-                        question,
-                        behind,
-                        lines: Vec::new(),
-                        end: AnswerEnd::Unreadable,
-                    });
+                    self.prepared.push(Prepared::unreadable(name, after));
                 }
                 None if is_ready => {
-                    self.asked
-                        .insert(question.at, Asked { behind: question.behind, at: Instant::now() });
-                    let room_key = question.room.key().to_owned();
-                    self.backlog.ask(Request {
-                        question: question.at,
-                        room_key,
-                        more: question.more,
-                        behind: question.behind,
-                    });
+                    self.asked.insert(name, Asked { after, at: Instant::now() });
+                    let room_key = history.room.key().to_owned();
+                    let more = history.more;
+                    self.backlog.ask(Lookup { request: name, room_key, more, after });
                 }
                 _ => {}
             }
         }
-        self.asked.retain(|question, _| pending.contains(question));
+        self.asked.retain(|request, _| pending.contains(request));
         self.prepared.append(&mut self.backlog.take_prepared());
         for prepared in std::mem::take(&mut self.prepared) {
-            let meant = self
-                .replica
-                .chat
-                .questions()
-                .find(|(_, question)| question.at == prepared.question)
-                .map(|(session, _)| session.id);
-            let Some(session) = meant else { continue };
-            let Prepared { question, behind, lines, end } = &prepared;
+            let Some(request) = self.replica.chat.request(prepared.request) else { continue };
+            let Prepared { request: name, after, lines, end } = &prepared;
+            let part = Part::History(HistoryPart { after: *after, lines, end: *end });
+            let answer = Answer { request: *name, part };
             let mut batch = Batch::default();
-            push_fact(
-                &mut batch,
-                session,
-                Fact::Answer(Answer { question: *question, behind: *behind, lines, end: *end }),
-            );
+            push_fact(&mut batch, request.session, Fact::Answer(answer));
             if !self.append(&batch) {
                 self.prepared.push(prepared);
             }
@@ -443,7 +445,7 @@ impl Journal {
             || !self.prepared.is_empty()
             || self.topics.is_some()
             || self.replica.chat.is_stopping();
-        match is_waiting || self.replica.chat.questions().next().is_some() {
+        match is_waiting || self.replica.chat.requests().next().is_some() {
             _ if self.replica.is_behind() => 0,
             true => SLEEP_MILLIS_WAITING,
             false => SLEEP_MILLIS,

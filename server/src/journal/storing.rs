@@ -3,10 +3,10 @@
 //! If the database can't be opened or written, the thread says so once, keeps trying, and says when
 //! it works again. Meanwhile the backlog holds the lines, and the chat goes on.
 
-use super::backlog::{BATCH_ENTRIES_MAX, Backlog, Prepared, Request};
+use super::backlog::{BATCH_ENTRIES_MAX, Backlog, Lookup, Prepared};
 use super::sequences::Ahead;
 use super::store::{Line, Quota, Store, StoreError};
-use crate::chat::{AnswerEnd, PastLine};
+use crate::chat::{PartEnd, PastLine};
 use crate::event_log::EventLog;
 use forkchat_common::ids::{Sequence, Slot};
 use forkchat_common::limits::EMPTY_ROOMS_MAX;
@@ -260,9 +260,9 @@ impl Storing {
         }
     }
 
-    fn answer(&mut self, request: &Request) -> Prepared {
-        let Request { question, room_key, more, behind } = request;
-        let read = self.stored_lines(request);
+    fn answer(&mut self, lookup: &Lookup) -> Prepared {
+        let Lookup { request, room_key, more, after } = lookup;
+        let read = self.stored_lines(lookup);
         self.say_of_reading(&read);
         let stored = read.unwrap_or(None);
         let (mut lines, since, reached) = stored.map_or((Vec::new(), None, None), |stored| {
@@ -271,7 +271,7 @@ impl Storing {
         // A journal that was replaced reads again what its predecessor has stored.
         lines.extend(
             self.backlog
-                .waiting_lines(room_key, *question)
+                .waiting_lines(room_key, *request)
                 .into_iter()
                 .filter(|line| Some(line.sequence) > reached),
         );
@@ -279,19 +279,19 @@ impl Storing {
             since.max(self.backlog.gap().map_or(Sequence(0), |until| Sequence(until.0 + 1)))
         });
         lines.drain(..lines.len().saturating_sub(*more));
-        if let Some(told) = lines.iter().position(|line| line.sequence == *behind) {
+        if let Some(told) = lines.iter().position(|line| line.sequence == *after) {
             lines.drain(..=told);
         }
         let mut prepared = Prepared {
-            question: *question,
-            behind: *behind,
+            request: *request,
+            after: *after,
             lines: Vec::new(),
-            end: since.map_or(AnswerEnd::Unreadable, AnswerEnd::Since),
+            end: since.map_or(PartEnd::Unreadable, PartEnd::Since),
         };
         let mut sent = 0;
         for Line { sequence, time, nick, is_action, text, .. } in &lines {
             if sent >= PART_BYTES {
-                prepared.end = AnswerEnd::More;
+                prepared.end = PartEnd::More;
                 break;
             }
             sent += TAGS_BYTES + 2 * (nick.len() + room_key.len()) + text.len();
@@ -302,7 +302,7 @@ impl Storing {
     }
 
     /// Tells the operator when reading begins to fail, and when it works again: not at each
-    /// question, of which there may be many.
+    /// request, of which there may be many.
     fn say_of_reading<T>(&mut self, read: &Result<Option<T>, StoreError>) {
         match read {
             // Without a database there is nothing to say of it.
@@ -326,17 +326,17 @@ impl Storing {
     }
 
     /// `None` if they can't be read; without a data directory there are none.
-    fn stored_lines(&self, request: &Request) -> Result<Option<Stored>, StoreError> {
+    fn stored_lines(&self, request: &Lookup) -> Result<Option<Stored>, StoreError> {
         let Some(store) = &self.store else {
             return Ok(self.data_dir.is_none().then(|| Stored {
                 lines: Vec::new(),
-                since: request.question,
+                since: request.request,
                 reached: None,
             }));
         };
         let run = self.log.first();
         Ok(Some(Stored {
-            lines: store.last_lines(run, &request.room_key, request.question, request.more)?,
+            lines: store.last_lines(run, &request.room_key, request.request, request.more)?,
             since: store.complete_since(&request.room_key)?,
             reached: store.reached(run)?,
         }))
@@ -380,11 +380,11 @@ mod tests {
         let (run, gap_end) = (log.first(), Sequence(log.first().0 + 100));
         // It answers when it has stored what there was to store in this turn: what is noted behind
         // that is not in it.
-        backlog.ask(Request {
-            question: run,
+        backlog.ask(Lookup {
+            request: run,
             room_key: "#a".to_owned(),
             more: 1,
-            behind: Sequence(0),
+            after: Sequence(0),
         });
         // It sleeps for ever behind its end, as it does until its process ends.
         std::thread::spawn(move || storing.run());
@@ -436,13 +436,12 @@ mod tests {
         (log, storing)
     }
 
-    fn question(storing: &mut Storing, question: Sequence) -> (usize, AnswerEnd) {
-        let request =
-            Request { question, room_key: "#a".to_owned(), more: 10, behind: Sequence(0) };
+    fn request(storing: &mut Storing, request: Sequence) -> (usize, PartEnd) {
+        let request = Lookup { request, room_key: "#a".to_owned(), more: 10, after: Sequence(0) };
         let Prepared { lines, end, .. } = storing.answer(&request);
         let (mut rest, mut count) = (&lines[..], 0);
-        while let Ok((_, behind)) = postcard::take_from_bytes::<PastLine<'_>>(rest) {
-            (rest, count) = (behind, count + 1);
+        while let Ok((_, after)) = postcard::take_from_bytes::<PastLine<'_>>(rest) {
+            (rest, count) = (after, count + 1);
         }
         (count, end)
     }
@@ -494,13 +493,13 @@ mod tests {
         storing.backlog.add(&mut vec![line(first.0 + 3), line(first.0 + 4)]);
         let lost_to = Sequence(first.0 + 2);
         assert_eq!(
-            question(&mut storing, Sequence(first.0 + 9)),
-            (2, AnswerEnd::Since(Sequence(lost_to.0 + 1)))
+            request(&mut storing, Sequence(first.0 + 9)),
+            (2, PartEnd::Since(Sequence(lost_to.0 + 1)))
         );
         storing.turn();
         assert_eq!(
-            question(&mut storing, Sequence(first.0 + 9)),
-            (2, AnswerEnd::Since(Sequence(lost_to.0 + 1)))
+            request(&mut storing, Sequence(first.0 + 9)),
+            (2, PartEnd::Since(Sequence(lost_to.0 + 1)))
         );
         assert_eq!((storing.backlog.gap(), tally.missing()), (None, 3));
         // The next one misses nothing more.
@@ -538,8 +537,8 @@ mod tests {
             let (lines, since) =
                 if is_lost { (1, Sequence(stored_to + 1)) } else { (4, log.first()) };
             assert_eq!(
-                question(&mut storing, Sequence(stored_to + 9)),
-                (lines, AnswerEnd::Since(since)),
+                request(&mut storing, Sequence(stored_to + 9)),
+                (lines, PartEnd::Since(since)),
                 "{name}"
             );
             assert_eq!(storing.backlog.tally().missing(), if is_lost { 3 } else { 0 }, "{name}");
@@ -562,8 +561,8 @@ mod tests {
         storing.backlog.add(&mut vec![line(lost_to.0 + 1)]);
         storing.turn();
         assert_eq!(
-            question(&mut storing, Sequence(lost_to.0 + 9)),
-            (1, AnswerEnd::Since(Sequence(lost_to.0 + 1)))
+            request(&mut storing, Sequence(lost_to.0 + 9)),
+            (1, PartEnd::Since(Sequence(lost_to.0 + 1)))
         );
     }
 
@@ -578,9 +577,9 @@ mod tests {
         storing.open().unwrap();
         // The question comes before any of it went to the database.
         storing.backlog.add(&mut (1..=5).map(|place| line(first.0 + place)).collect());
-        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (5, AnswerEnd::Since(first)));
+        assert_eq!(request(&mut storing, Sequence(first.0 + 9)), (5, PartEnd::Since(first)));
         storing.turn();
-        assert_eq!(question(&mut storing, Sequence(first.0 + 9)), (5, AnswerEnd::Since(first)));
+        assert_eq!(request(&mut storing, Sequence(first.0 + 9)), (5, PartEnd::Since(first)));
     }
 
     #[test]
@@ -619,8 +618,8 @@ mod tests {
         other.execute_batch("ALTER TABLE rooms RENAME COLUMN key TO other").unwrap();
         for count in 1..4 {
             assert_eq!(
-                question(&mut storing, Sequence(log.first().0 + 9)),
-                (0, AnswerEnd::Unreadable)
+                request(&mut storing, Sequence(log.first().0 + 9)),
+                (0, PartEnd::Unreadable)
             );
             let (text, counted) = storing.read_failure.clone().unwrap();
             assert!(
@@ -629,7 +628,7 @@ mod tests {
             );
         }
         other.execute_batch("ALTER TABLE rooms RENAME COLUMN other TO key").unwrap();
-        assert_eq!(question(&mut storing, Sequence(log.first().0 + 9)).0, 3);
+        assert_eq!(request(&mut storing, Sequence(log.first().0 + 9)).0, 3);
         assert_eq!(storing.read_failure, None);
     }
 

@@ -1,9 +1,9 @@
 //! The supervisor's duplicates of the clients' sockets, by cell. While it holds a duplicate, the
 //! death of a worker does not close the connection.
 
+use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{SessionId, Slot};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One client's connection.
@@ -11,15 +11,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(super) struct Connection {
     pub socket: OwnedFd,
     /// Where it comes from.
-    pub peer: SocketAddr,
+    pub origin: Origin,
     /// The worker that serves it.
     pub slot: Slot,
 }
 
 impl Connection {
     /// A new one, to be given to the worker in `slot`.
-    pub fn new(socket: OwnedFd, peer: SocketAddr, slot: Slot) -> Connection {
-        Connection { socket, peer, slot }
+    pub fn new(socket: OwnedFd, origin: Origin, slot: Slot) -> Connection {
+        Connection { socket, origin, slot }
     }
 }
 
@@ -81,10 +81,11 @@ impl Connections {
     }
 
     /// What the worker in `slot` serves or is to serve: what a successor takes over.
-    pub fn of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, SocketAddr, BorrowedFd<'_>)> {
+    pub fn of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, Origin, BorrowedFd<'_>)> {
         let of_slot =
             self.table.iter().flatten().filter(move |(_, connection)| connection.slot == slot);
-        of_slot.map(|(session, connection)| (*session, connection.peer, connection.socket.as_fd()))
+        of_slot
+            .map(|(session, connection)| (*session, connection.origin, connection.socket.as_fd()))
     }
 
     /// How many connections a worker serves.
@@ -96,10 +97,13 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forkchat_common::endpoint::Listener;
 
     fn connection(slot: u16) -> Connection {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        Connection::new(socket.into(), SocketAddr::from(([127, 0, 0, 1], 1)), Slot(slot))
+        let peer = ([127, 0, 0, 1], 1).into();
+        let origin = Origin { peer, listener: Listener::default() };
+        Connection::new(socket.into(), origin, Slot(slot))
     }
 
     #[test]

@@ -5,13 +5,15 @@
 
 use super::connections::Connection;
 use super::{StartError, Supervisor, readable};
-use crate::admission::{OPENINGS_PER_SECOND, Refused};
+use crate::admission::{OPENINGS_PER_SECOND, cause};
 use crate::channel::ToWorker;
 use crate::models::Placement;
 use crate::options::{Listen, Options};
 use crate::sys::socket::{report_local_address, send_at_once};
 use forkchat_common::address::AddressBlock;
-use forkchat_common::endpoint::plain;
+use forkchat_common::endpoint::{Listener, Origin, plain};
+use forkchat_common::event::Rejection;
+use forkchat_common::protocol;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::fs::File;
@@ -120,6 +122,16 @@ impl Listeners {
         self.pause_end
     }
 
+    /// What the listener at this place among those for TCP is called in records.
+    fn tcp_listener(&self, index: usize) -> Listener {
+        Listener { number: index as u16, protocol: protocol::Protocol::Line }
+    }
+
+    /// The same for the UDP socket: its number comes after those.
+    pub fn udp_listener(&self) -> Listener {
+        self.tcp_listener(self.tcp.len())
+    }
+
     /// Whether accepting pauses, and is to be tried again.
     pub fn is_pause_over(&self) -> bool {
         self.pause_end.is_some_and(|end| end <= Instant::now())
@@ -145,7 +157,10 @@ impl Supervisor {
                 Ok((socket, address)) => {
                     self.listeners.is_trouble_told = false;
                     match address.as_socket() {
-                        Some(peer) => self.admit(socket, plain(peer)),
+                        Some(peer) => {
+                            let listener = self.listeners.tcp_listener(index);
+                            self.admit(socket, Origin { peer: plain(peer), listener });
+                        }
                         None => log::error!("closed a connection that has no address"),
                     }
                 }
@@ -166,14 +181,15 @@ impl Supervisor {
         true
     }
 
-    fn admit(&mut self, socket: Socket, peer: SocketAddr) {
+    fn admit(&mut self, socket: Socket, origin: Origin) {
+        let peer = origin.peer;
         match self.admission.admit(peer.ip(), self.log.uptime()) {
-            Ok(()) => self.assign(socket, peer),
+            Ok(()) => self.assign(socket, origin),
             Err(refused) => {
-                if refused == Refused::TooFast {
+                if refused == Rejection::TooFast {
                     self.report_too_fast(peer.ip());
                 }
-                self.turn_away(socket, peer.ip(), refused);
+                self.turn_away(socket, origin, refused);
             }
         }
     }
@@ -193,34 +209,35 @@ impl Supervisor {
         }
     }
 
-    fn assign(&mut self, socket: Socket, peer: SocketAddr) {
+    fn assign(&mut self, socket: Socket, origin: Origin) {
         match self.options.model.placement {
-            Placement::Shared => self.pass_to_worker(socket, peer),
-            Placement::Own => self.fork_worker(socket, peer),
+            Placement::Shared => self.pass_to_worker(socket, origin),
+            Placement::Own => self.fork_worker(socket, origin),
         }
     }
 
-    fn pass_to_worker(&mut self, socket: Socket, peer: SocketAddr) {
+    fn pass_to_worker(&mut self, socket: Socket, origin: Origin) {
         let slot = self.children.least_loaded_worker(&self.connections);
         // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot))
+        let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
         else {
             return;
         };
-        self.children.send_socket_of(slot, session, ToWorker::Serve { session, peer });
+        self.children.send_socket_of(slot, session, ToWorker::Serve { session, origin });
         self.pass_on();
     }
 
     /// It is served by a process of its own, which begins as a successor does: with a connection of
     /// which the log knows nothing.
-    fn fork_worker(&mut self, socket: Socket, peer: SocketAddr) {
+    fn fork_worker(&mut self, socket: Socket, origin: Origin) {
+        let peer = origin.peer;
         let Some(slot) = self.children.take_vacant() else {
             // Somebody has left, and the process is just ending.
             self.admission.release(peer.ip());
-            return self.turn_away(socket, peer.ip(), Refused::Full);
+            return self.turn_away(socket, origin, Rejection::Full);
         };
         // Its admission was a unit, and there are as many cells.
-        let Some(session) = self.connections.insert(Connection::new(socket.into(), peer, slot))
+        let Some(session) = self.connections.insert(Connection::new(socket.into(), origin, slot))
         else {
             return;
         };
@@ -235,7 +252,7 @@ impl Supervisor {
                 self.children.vacate(slot);
                 if let Some(Connection { socket, .. }) = self.connections.remove(session) {
                     self.admission.release(peer.ip());
-                    self.turn_away(socket.into(), peer.ip(), Refused::NoProcess);
+                    self.turn_away(socket.into(), origin, Rejection::NoProcess);
                 }
             }
         }
@@ -243,10 +260,10 @@ impl Supervisor {
 
     /// A worker tells it why: that takes waiting for its end of input, and the supervisor waits for
     /// nobody.
-    fn turn_away(&mut self, socket: Socket, from: IpAddr, refused: Refused) {
-        log::debug!("turned away a connection from {from}: {}", refused.cause());
+    fn turn_away(&mut self, socket: Socket, origin: Origin, why: Rejection) {
+        log::debug!("turned away a connection from {}: {}", origin.peer.ip(), cause(why));
         let slot = self.children.least_loaded_worker(&self.connections);
-        let reason = refused.line();
+        let reason = origin.listener.protocol.rejection(why);
         if let Err(socket) = self.children.send_with(
             slot,
             ToWorker::TurnAway { reason: reason.to_owned() },
@@ -263,10 +280,12 @@ impl Supervisor {
     /// passed on.
     fn accept_without_descriptors(&mut self) {
         self.listeners.reserve = None;
-        let accepted = self.listeners.tcp.iter().find_map(|tcp| tcp.accept().ok());
-        if let Some((socket, from)) = accepted {
-            let from = from.as_socket().map_or(IpAddr::from([0, 0, 0, 0]), |from| from.ip());
-            self.turn_away(socket, from, Refused::NoDescriptors);
+        let accept = |(index, tcp): (usize, &Socket)| Some((index, tcp.accept().ok()?));
+        let accepted = self.listeners.tcp.iter().enumerate().find_map(accept);
+        if let Some((index, (socket, from))) = accepted {
+            let peer = from.as_socket().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+            let origin = Origin { peer, listener: self.listeners.tcp_listener(index) };
+            self.turn_away(socket, origin, Rejection::NoDescriptors);
         }
         self.listeners.reserve = reserve();
         self.pause_accepting(&io::Error::from_raw_os_error(libc::EMFILE));

@@ -364,6 +364,7 @@ impl Supervisor {
         let dropped = Dropped::map().map_err(share)?;
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
+            listener: listeners.udp_listener(),
             cells: udp_cells,
             admission: Admission::new(units, 0, options.max_per_address, !rate_limit.is_off()),
             dropped,
@@ -405,7 +406,6 @@ impl Supervisor {
             serving: ServingConfig {
                 // Each worker has its own: see `spawn`.
                 pid: 0,
-                rate_limit,
                 outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
                 turn_away_max,
                 journal: Slot(workers),
@@ -579,7 +579,7 @@ impl Supervisor {
     /// A session is over: its socket is closed, its cell and its place are free.
     fn let_go(&mut self, session: SessionId) {
         if let Some(connection) = self.connections.remove(session) {
-            self.admission.release(connection.peer.ip());
+            self.admission.release(connection.origin.peer.ip());
         }
     }
 }

@@ -102,7 +102,7 @@ impl Supervisor {
                 let (sessions, sockets): (Vec<_>, Vec<_>) = self
                     .connections
                     .of(slot)
-                    .map(|(session, peer, socket)| ((session, peer), socket))
+                    .map(|(session, origin, socket)| ((session, origin), socket))
                     .unzip();
                 let start = |(channel, udp): (WorkerEnd, Option<OwnedFd>),
                              sockets: Vec<OwnedFd>| {
@@ -118,9 +118,9 @@ impl Supervisor {
                     }
                     let inherited = sessions.iter().zip(sockets);
                     let inherited = inherited
-                        .map(|(&(session, peer), connection)| Inherited {
+                        .map(|(&(session, origin), connection)| Inherited {
                             session,
-                            peer,
+                            origin,
                             connection,
                         })
                         .collect();

@@ -7,6 +7,7 @@
 use crate::sys::socket::{consume, is_all_acknowledged, set_receive_low_water, unread};
 use forkchat_common::ids::SessionId;
 use forkchat_common::limits::{COMMAND_COST_MAX, RATE_BURST_LINES};
+use forkchat_common::protocol::Protocol;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use socket2::SockRef;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -50,6 +51,8 @@ const UNKNOWN_LOW_WATER: u32 = 0;
 pub struct Connection {
     /// Whose it is.
     pub session: SessionId,
+    /// How its bytes are to be read.
+    pub protocol: Protocol,
     socket: OwnedFd,
     /// Input bytes that were taken out of the kernel. Written by whoever has the input.
     consumed: AtomicU64,
@@ -66,9 +69,10 @@ pub struct Connection {
 
 impl Connection {
     /// A new connection, nothing read from it.
-    pub fn new(session: SessionId, socket: OwnedFd) -> Connection {
+    pub fn new(session: SessionId, protocol: Protocol, socket: OwnedFd) -> Connection {
         Connection {
             session,
+            protocol,
             socket,
             consumed: AtomicU64::new(0),
             lines_max: AtomicU32::new(LINES_OF_FIRST_LOOK),

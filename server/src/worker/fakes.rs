@@ -10,7 +10,7 @@ use crate::ipc::event::Event;
 use crate::ipc::semaphore::Semaphore;
 use crate::sys::memory::map_shared;
 use crate::sys::tcp_position::Positions;
-use forkchat_common::endpoint::{LocalAddress, UdpPath};
+use forkchat_common::endpoint::{Listener, LocalAddress, Origin, UdpPath};
 use forkchat_common::ids::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -130,7 +130,8 @@ pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> U
     let units = map_shared::<Semaphore>("test-admission").unwrap();
     units.init(3).unwrap();
     let admission = Admission::new(units, 0, per_address_max, false);
-    UdpConfig { cookie_key: [7; 16], cells, admission, dropped: Dropped::map().unwrap() }
+    let (listener, dropped) = (Listener::default(), Dropped::map().unwrap());
+    UdpConfig { cookie_key: [7; 16], listener, cells, admission, dropped }
 }
 
 /// Counters that nobody reads.
@@ -148,6 +149,11 @@ pub(super) fn never() -> Event {
 /// Where a client comes from.
 pub(super) fn peer(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)
+}
+
+/// A TCP connection from this port.
+pub(super) fn origin(port: u16) -> Origin {
+    Origin { peer: peer(port), listener: Listener::default() }
 }
 
 /// The path of a UDP client from this port.

@@ -4,14 +4,10 @@
 use crate::chat::{CloseReason, Fact, Record};
 use crate::event_log::Batch;
 use crate::replica::push_fact;
-use forkchat_common::endpoint::UdpPath;
+use forkchat_common::endpoint::{Origin, UdpPath};
 use forkchat_common::ids::{Sequence, SessionId};
-use forkchat_common::protocol::framing::{Piece, cut};
-use forkchat_common::protocol::line::command::may_have_long_answer;
-use forkchat_common::protocol::line::foreign;
-use forkchat_common::protocol::line::telnet::has_command;
-use std::net::SocketAddr;
-use std::ops::ControlFlow;
+use forkchat_common::protocol::Protocol;
+use forkchat_common::protocol::framing::{After, Piece, Start};
 
 /// Bytes that are looked at at a time. With [`super::connection::LINES_PER_PEEK_MAX`] lines in
 /// them, each with a record's header and rounded up to whole blocks, they fit a sixteenth of the
@@ -26,7 +22,7 @@ pub enum Input<C> {
         /// Its session.
         session: SessionId,
         /// Where it comes from.
-        peer: SocketAddr,
+        origin: Origin,
         /// The connection.
         connection: C,
         /// What arrived with it.
@@ -78,66 +74,32 @@ pub struct Lines {
     pub in_long_line: bool,
 }
 
-/// What is behind the peeked bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behind {
-    /// More may come.
-    More,
-    /// The client's end of input: a last line needs no LF.
-    EndOfInput,
-    /// The connection is broken: what was complete is still said.
-    Reset,
-}
-
 impl Lines {
     /// Makes records of what was peeked at `offset` of a session's input.
     pub fn of(
         session: SessionId,
+        protocol: Protocol,
         bytes: &[u8],
         offset: u64,
         in_long_line: bool,
-        behind: Behind,
+        after: After,
         lines_max: usize,
     ) -> Lines {
-        // Another protocol's request may have no LF, and what stands behind its first line belongs
-        // to it.
-        if offset == 0
-            && let Some(beginning) = foreign::beginning(bytes)
-        {
-            return Lines::beginning(session, beginning, offset);
-        }
         let mut lines = Lines::default();
         // At once, for lines of usual length: another thread frees it, and the two get in each
         // other's way at each step of its growth.
         lines.batch.reserve(2 * bytes.len().min(lines_max.saturating_mul(128)));
-        // What follows a command with a long answer is read when the answer is complete.
-        let mut is_cut_short = false;
-        let cut =
-            cut(bytes, in_long_line, behind == Behind::EndOfInput, lines_max, |piece, end| {
-                let fact = fact_of(piece);
-                lines.batch.push(|payload| {
-                    Record { session, input_end: offset + end as u64, fact }.encode(payload)
-                });
-                lines.count += 1;
-                is_cut_short = matches!(piece, Piece::Line(line) if may_have_long_answer(line))
-                    || lines.count as usize >= lines_max;
-                if is_cut_short { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
-        lines.consume = cut.committed + cut.skipped;
-        lines.in_long_line = cut.in_long_line;
-        let mut left = bytes.len() - lines.consume;
-        if behind == Behind::More && !is_cut_short && has_command(&bytes[lines.consume..]) {
-            // The client may wait for the answer before it ends its line.
-            lines.push_beginning(session, &bytes[lines.consume..], offset + lines.consume as u64);
-            left = 0;
-        }
-        // Cut short, there may be something to read at once.
-        lines.rest = if is_cut_short { 0 } else { left };
-        lines.ends = match behind {
-            Behind::EndOfInput if left == 0 && !is_cut_short => Some(CloseReason::EndOfInput),
-            Behind::Reset if !is_cut_short => Some(CloseReason::Reset),
-            _ => None,
-        };
+        let start = Start { is_first: offset == 0, in_long_line };
+        let framed = protocol.framing().split(bytes, start, after, lines_max, |piece, end| {
+            lines.push(session, fact_of(piece), offset + end as u64);
+        });
+        lines.consume = framed.consumed;
+        lines.in_long_line = framed.in_long_line;
+        lines.rest = framed.rest;
+        lines.ends = framed.is_over.then_some(match after {
+            After::Reset => CloseReason::Reset,
+            After::More | After::EndOfInput => CloseReason::EndOfInput,
+        });
         if let Some(reason) = lines.ends {
             push_fact(&mut lines.batch, session, Fact::Closed(reason));
         }
@@ -146,20 +108,14 @@ impl Lines {
 
     /// The beginning of a line, taken before its end.
     pub fn beginning(session: SessionId, bytes: &[u8], offset: u64) -> Lines {
-        let mut lines = Lines::default();
-        lines.push_beginning(session, bytes, offset);
+        let mut lines = Lines { consume: bytes.len(), ..Lines::default() };
+        lines.push(session, Fact::LineBegins(bytes), offset + bytes.len() as u64);
         lines
     }
 
-    fn push_beginning(&mut self, session: SessionId, bytes: &[u8], offset: u64) {
-        let record = Record {
-            session,
-            input_end: offset + bytes.len() as u64,
-            fact: Fact::LineBegins(bytes),
-        };
-        self.batch.push(|payload| record.encode(payload));
+    fn push(&mut self, session: SessionId, fact: Fact<'_>, input_end: u64) {
+        self.batch.push(|payload| Record { session, input_end, fact }.encode(payload));
         self.count += 1;
-        self.consume += bytes.len();
     }
 
     /// No lines, and none will come: the session ends.
@@ -211,22 +167,22 @@ mod tests {
         reader.fetch(10_000).map(|entry| told(entry.payload)).collect()
     }
 
-    fn lines(bytes: &[u8], behind: Behind, lines_max: usize) -> Lines {
-        Lines::of(SessionId::new(1, 0), bytes, 100, false, behind, lines_max)
+    fn lines(bytes: &[u8], after: After, lines_max: usize) -> Lines {
+        Lines::of(SessionId::new(1, 0), Protocol::Line, bytes, 100, false, after, lines_max)
     }
 
     #[test]
     fn whole_lines_are_taken_and_the_rest_stays() {
-        let lines = lines(b"one\r\ntwo\nthr", Behind::More, 10);
+        let lines = lines(b"one\r\ntwo\nthr", After::More, 10);
         assert_eq!((lines.consume, lines.rest, lines.ends, lines.count), (9, 3, None, 2));
         assert_eq!(facts(&lines), "one\r@105 two@109 ");
     }
 
     #[test]
     fn at_the_end_of_input_the_last_line_needs_no_lf_and_after_a_reset_it_is_not_said() {
-        let ended = lines(b"one\ntwo", Behind::EndOfInput, 10);
+        let ended = lines(b"one\ntwo", After::EndOfInput, 10);
         assert_eq!(facts(&ended), "one@104 two@107 Closed(EndOfInput) ");
-        let reset = lines(b"one\ntwo", Behind::Reset, 10);
+        let reset = lines(b"one\ntwo", After::Reset, 10);
         assert_eq!(facts(&reset), "one@104 Closed(Reset) ");
     }
 
@@ -234,26 +190,27 @@ mod tests {
     fn another_protocols_request_is_taken_whole_and_only_at_the_beginning() {
         let (session, request) =
             (SessionId::new(1, 0), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n/nick ceo\n");
-        let taken = Lines::of(session, request, 0, false, Behind::EndOfInput, 10);
+        let taken = Lines::of(session, Protocol::Line, request, 0, false, After::EndOfInput, 10);
         assert_eq!((taken.consume, taken.count, taken.ends), (request.len(), 1, None));
         assert!(facts(&taken).starts_with("LineBegins("));
-        let hello = Lines::of(session, b"\x16\x03\x01\x02\x00", 0, false, Behind::More, 10);
+        let hello =
+            Lines::of(session, Protocol::Line, b"\x16\x03\x01\x02\x00", 0, false, After::More, 10);
         assert_eq!((hello.consume, hello.rest), (5, 0));
-        assert_eq!(lines(request, Behind::More, 10).count, 4);
+        assert_eq!(lines(request, After::More, 10).count, 4);
     }
 
     #[test]
     fn a_negotiation_is_taken_before_its_line_ends() {
-        let interrupted = lines(b"one\ntw\xff\xf4\xff\xfd\x06", Behind::More, 10);
+        let interrupted = lines(b"one\ntw\xff\xf4\xff\xfd\x06", After::More, 10);
         assert_eq!((interrupted.consume, interrupted.rest, interrupted.count), (11, 0, 2));
         assert_eq!(facts(&interrupted), "one@104 LineBegins([116, 119, 255, 244, 255, 253, 6]) ");
-        let half = lines(b"tw\xff\xfd", Behind::More, 10);
+        let half = lines(b"tw\xff\xfd", After::More, 10);
         assert_eq!((half.consume, half.rest), (0, 4));
     }
 
     #[test]
     fn lines_beyond_the_allowed_number_wait_and_the_end_with_them() {
-        let lines = lines(b"one\ntwo\nthree", Behind::EndOfInput, 2);
+        let lines = lines(b"one\ntwo\nthree", After::EndOfInput, 2);
         assert_eq!((lines.consume, lines.rest, lines.ends), (8, 0, None));
     }
 
@@ -280,10 +237,11 @@ mod tests {
             let id = SessionId(u64::MAX >> 1);
             let lines = Lines::of(
                 id,
+                Protocol::Line,
                 &bytes,
                 u64::MAX / 2,
                 false,
-                Behind::EndOfInput,
+                After::EndOfInput,
                 LINES_PER_PEEK_MAX as usize,
             );
             // And room for the session's Opened and Arrived.

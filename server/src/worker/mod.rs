@@ -18,13 +18,12 @@
 //! | `routes` | how each session is reached |
 //! | `supervisor_channel` | messages from and to the supervisor |
 //! | `udp` | UDP sessions: cookies, addresses, admission |
-//! | `udp_socket`, `datagram` | their socket; output bytes to datagrams |
+//! | `udp_socket` | their socket |
 //!
 //! A worker holds nothing that is not in the log, the kernel or a snapshot. A panic in any of its
 //! threads ends the process.
 
 pub mod connection;
-mod datagram;
 #[cfg(test)]
 mod fakes;
 pub mod input;

@@ -7,13 +7,12 @@
 
 use super::outbox::{ALL, IDLE_BYTES_MAX, Outbox};
 use super::sockets::Sockets;
-use crate::chat::{CloseReason, Ending, Output, Session};
+use crate::chat::{CloseReason, Deliveries, Effect, Ending};
 use crate::event_log::{Checkpoint, EventLog, Thread};
 use crate::faults::{Act, strike};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::protocol::line::render::Stamp;
 use std::cmp::Reverse;
 
 /// When the outboxes of a worker take more than they may, the sessions that are furthest behind are
@@ -463,14 +462,14 @@ fn find(boxes: &mut [Option<Box<Outbox>>], session: SessionId) -> Option<&mut Ou
     boxes.get_mut(session.cell())?.as_deref_mut().filter(|outbox| outbox.session == session)
 }
 
-impl Output for Outboxes {
-    fn begin(&mut self, stamp: Stamp, author: Option<Slot>) {
-        self.now = stamp.id;
+impl Deliveries for Outboxes {
+    fn begin(&mut self, at: Sequence, author: Option<Slot>) {
+        self.now = at;
         self.is_own = author.is_none_or(|author| author == self.me);
     }
 
-    fn opened(&mut self, session: &Session) {
-        let (now, path, &Session { id: session, slot, .. }) = (self.now, session.path(), session);
+    fn opened(&mut self, session: SessionId, slot: Slot) {
+        let now = self.now;
         if slot != self.me {
             return;
         }
@@ -490,14 +489,11 @@ impl Output for Outboxes {
             // snapshot may lie between.
             (outbox.resumes_at, outbox.mark) = (now, (now, 0));
         }
-        if let Some(path) = path {
-            self.peers.push((session, path));
-        }
         // It has a checkpoint from its first turn on, told anything or not.
         self.mark_dirty(session);
     }
 
-    fn serves(&mut self, session: SessionId, slot: Slot) -> bool {
+    fn wants(&mut self, session: SessionId, slot: Slot) -> bool {
         if slot == self.me {
             return self.now >= self.silent_before && self.has(session);
         }
@@ -510,7 +506,7 @@ impl Output for Outboxes {
         false
     }
 
-    fn tell(&mut self, session: SessionId, bytes: &[u8]) {
+    fn deliver(&mut self, session: SessionId, bytes: &[u8]) {
         let (turn_start, now, sendq) = (self.turn_start, self.now, self.bounds.sendq);
         self.tells += 1;
         strike(Act::Rendering, bytes);
@@ -561,39 +557,32 @@ impl Output for Outboxes {
             self.given_up.push((session, CloseReason::WorkerDied));
         }
     }
+}
 
-    fn asked(&mut self) {
-        self.is_asked |= self.is_own;
-    }
-
-    fn answered(&mut self, session: SessionId, slot: Slot) {
-        if slot == self.me {
-            self.answered.push(session);
-        }
-    }
-
-    fn challenged(&mut self, session: SessionId) {
-        self.challenged.push(session);
-    }
-
-    fn continues(&mut self, session: SessionId, slot: Slot, list: Sequence, parts: u32) {
-        if slot == self.me {
-            self.continuing.push((session, list, parts));
-        }
-    }
-
-    fn exceeded(&mut self, address: AddressBlock) {
-        if self.is_own && self.now >= self.silent_before {
-            self.exceeded.push(address);
-        }
-    }
-
-    fn closed(&mut self, session: SessionId, slot: Slot, ending: Ending) {
-        if slot == self.me {
-            if let Some(outbox) = self.get(session) {
-                outbox.end(Some(ending));
+impl Outboxes {
+    /// Notes what is left to be done for the record that was applied.
+    pub fn carry_out(&mut self, effect: Effect) {
+        let me = self.me;
+        match effect {
+            Effect::Reachable { session, slot, path } if slot == me => {
+                self.peers.push((session, path));
             }
-            self.mark_dirty(session);
+            Effect::Closed { session, slot, ending } if slot == me => {
+                if let Some(outbox) = self.get(session) {
+                    outbox.end(Some(ending));
+                }
+                self.mark_dirty(session);
+            }
+            Effect::Requested => self.is_asked |= self.is_own,
+            Effect::InputGoesOn { session, slot } if slot == me => self.answered.push(session),
+            Effect::ListGoesOn { session, slot, list, parts } if slot == me => {
+                self.continuing.push((session, list, parts));
+            }
+            Effect::Challenge { session } => self.challenged.push(session),
+            Effect::AddressExceeded(address) if self.is_own && self.now >= self.silent_before => {
+                self.exceeded.push(address);
+            }
+            _ => {}
         }
     }
 }

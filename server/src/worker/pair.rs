@@ -11,7 +11,6 @@
 //!
 //! The process's first thread only waits for them.
 
-use super::connection::Connection;
 use super::receive_thread::{Ended, ReceiveThread, Wiring};
 use super::send_thread::{self, Network, unless_interrupted};
 use super::serving::{Serving, ServingConfig};
@@ -72,12 +71,13 @@ fn start_and_send(
         crossbeam_channel::bounded(if start.ends_with_connections { QUEUE_OF_ONE } else { QUEUE });
     let (orders, ordered) = crossbeam_channel::unbounded();
     let network = Network::new(input.clone(), output, udp_sender, orders, receive_bell.clone());
-    let share = |Inherited { session, peer, connection }| Inherited {
+    let share = |Inherited { session, origin, connection }| Inherited {
         session,
-        peer,
-        connection: Arc::new(Connection::new(session, connection)),
+        origin,
+        connection: Arc::new(connection),
     };
-    let inherited: Vec<_> = start.inherited.into_iter().map(share).collect();
+    let inherited = start.inherited.into_iter().map(Inherited::connected);
+    let inherited: Vec<_> = inherited.map(share).collect();
     let wiring = Wiring {
         epoll: input,
         supervisor: SupervisorChannel::new(start.channel, log),

@@ -1,11 +1,12 @@
 //! Looks at a client's input, and leaves it in the kernel.
 
 use super::connection::Connection;
-use super::input::{Behind, Lines, PEEK_BYTES_MAX};
+use super::input::{Lines, PEEK_BYTES_MAX};
 use crate::event_log::{EventLog, Place, Thread};
 use crate::faults::{Act, reads_first, strike};
 use crate::sys::socket::{receive_memory, unread};
 use forkchat_common::ids::Slot;
+use forkchat_common::protocol::framing::After;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, recv};
@@ -56,13 +57,13 @@ pub fn look(
             peeked => break peeked,
         }
     };
-    let (length, behind) = match peeked {
-        Ok(0) => (0, Behind::EndOfInput),
-        Ok(length) => (length, what_is_behind(connection, length, flags)),
-        Err(Errno::EAGAIN) => (0, Behind::More),
-        Err(_) => (0, Behind::Reset),
+    let (length, after) = match peeked {
+        Ok(0) => (0, After::EndOfInput),
+        Ok(length) => (length, what_follows(connection, length, flags)),
+        Err(Errno::EAGAIN) => (0, After::More),
+        Err(_) => (0, After::Reset),
     };
-    let lines = decode(log, me, connection, &buffer[..length], behind);
+    let lines = decode(log, me, connection, &buffer[..length], after);
     if !lines.is_empty() {
         Look::Lines(lines)
     } else if lines.consume > 0 {
@@ -79,22 +80,17 @@ pub fn look(
     }
 }
 
-fn decode(
-    log: &EventLog,
-    me: Slot,
-    connection: &Connection,
-    bytes: &[u8],
-    behind: Behind,
-) -> Lines {
+fn decode(log: &EventLog, me: Slot, connection: &Connection, bytes: &[u8], after: After) -> Lines {
     let (session, offset) = (connection.session, connection.consumed());
     log.enter(me, Thread::Receive, Place::Input { session, offset });
     strike(Act::Decoding, bytes);
     let mut lines = Lines::of(
         session,
+        connection.protocol,
         bytes,
         offset,
         connection.in_long_line(),
-        behind,
+        after,
         connection.lines_max(),
     );
     log.leave(me, Thread::Receive);
@@ -105,15 +101,15 @@ fn decode(
     lines
 }
 
-/// What is behind the bytes that were just peeked.
-fn what_is_behind(connection: &Connection, length: usize, flags: EpollFlags) -> Behind {
+/// What follows the bytes that were just peeked.
+fn what_follows(connection: &Connection, length: usize, flags: EpollFlags) -> After {
     let is_broken = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
     let is_over = is_broken || flags.contains(EpollFlags::EPOLLRDHUP);
-    // More than fits in a look, or behind urgent data, where a look ends.
+    // More than fits in a look, or after urgent data, where a look ends.
     if !is_over || unread(connection.as_fd()).is_ok_and(|unread| unread > length) {
-        return Behind::More;
+        return After::More;
     }
-    if is_broken { Behind::Reset } else { Behind::EndOfInput }
+    if is_broken { After::Reset } else { After::EndOfInput }
 }
 
 /// Whether the beginning of a line can't wait in the kernel for its end, since the end could never

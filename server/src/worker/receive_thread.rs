@@ -18,14 +18,15 @@ use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
 use crate::sys::socket::{consume, send_at_once};
 use crossbeam_channel::{Receiver, Sender};
+use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{SessionId, Slot};
 use forkchat_common::limits::LINE_BYTES_MAX;
+use forkchat_common::protocol::Protocol;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -236,7 +237,7 @@ impl ReceiveThread {
     fn listen_to_supervisor(&mut self) -> bool {
         for _ in 0..BATCH {
             match self.supervisor.hear() {
-                Heard::Serve(session, peer, socket) => self.serve(session, peer, socket),
+                Heard::Serve(session, origin, socket) => self.serve(session, origin, socket),
                 Heard::TurnAway(socket, reason) => self.turn_away(socket, &reason),
                 Heard::Nothing => break,
                 Heard::Gone => return false,
@@ -246,12 +247,12 @@ impl ReceiveThread {
     }
 
     /// A new connection: what is already there comes with it.
-    fn serve(&mut self, session: SessionId, peer: SocketAddr, socket: OwnedFd) {
-        let connection = Arc::new(Connection::new(session, socket));
+    fn serve(&mut self, session: SessionId, origin: Origin, socket: OwnedFd) {
+        let connection = Arc::new(Connection::new(session, origin.listener.protocol, socket));
         let lines =
             look(self.log, self.me, &connection, &mut self.buffer, EpollFlags::empty()).lines();
         self.table.insert(session.0, Receiving::new(connection.clone()));
-        self.hand_on(Input::Opened { session, peer, connection, lines });
+        self.hand_on(Input::Opened { session, origin, connection, lines });
     }
 
     /// Says why, and closes as one closes any connection. It is no session and leaves no trace.
@@ -264,7 +265,8 @@ impl ReceiveThread {
         }
         self.strangers += 1;
         self.strangers_open += 1;
-        let connection = Arc::new(Connection::new(SessionId(self.strangers), socket));
+        let connection =
+            Arc::new(Connection::new(SessionId(self.strangers), Protocol::default(), socket));
         self.table.insert(self.strangers, Receiving::new(connection));
         self.linger(self.strangers);
     }

@@ -18,7 +18,7 @@ use super::outboxes::{Bounds, Outboxes};
 use super::sockets::Sockets;
 use super::takeover::{Inherited, Takeover};
 use super::udp::{UdpConfig, UdpDesk, Verdict};
-use crate::chat::{CloseReason, Fact, RateLimit, Session, Transport};
+use crate::chat::{CloseReason, Fact, Session, Transport};
 use crate::dropped::Dropped;
 use crate::event_log::{AppendError, Batch, EventLog, Place, Thread};
 use crate::faults::{Act, strike};
@@ -26,11 +26,10 @@ use crate::ipc::doorbell::Doorbell;
 use crate::ipc::event::Event;
 use crate::replica::{JoinError, Replica, push_fact};
 use crate::stand_in::{Post, Reserve};
-use forkchat_common::endpoint::UdpPath;
+use forkchat_common::endpoint::{Origin, UdpPath};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How much of the log is applied in one turn, in blocks: enough to share one write among many
@@ -71,8 +70,6 @@ const SILENCE_CHECK: u64 = Micros::SECOND;
 pub struct ServingConfig {
     /// This process, as `/whoami` names it.
     pub pid: u32,
-    /// `--rate-limit`.
-    pub rate_limit: RateLimit,
     /// How much may wait for readers: `--sendq`, and this worker's part of the memory.
     pub outboxes: Bounds,
     /// Connections that may be being turned away at a time.
@@ -176,7 +173,7 @@ impl<S: Sockets> Serving<S> {
         let mut serving = Serving {
             log,
             me,
-            replica: Replica::join(log, me, config.rate_limit)?,
+            replica: Replica::join(log, me)?,
             outboxes: Outboxes::new(me, config.outboxes),
             reserve: Reserve::new(me, config.stand_in.clone()),
             config,
@@ -203,9 +200,9 @@ impl<S: Sockets> Serving<S> {
     /// Takes what came in. It gets into the log in one of the next turns.
     pub fn accept(&mut self, input: Input<S::Connection>) {
         match input {
-            Input::Opened { session, peer, connection, lines } => {
+            Input::Opened { session, origin, connection, lines } => {
                 self.sockets.add(session, connection);
-                self.open(session, peer, lines);
+                self.open(session, origin, lines);
             }
             Input::Lines { session, lines } => {
                 // An ended session's input is the receive side's to throw away.
@@ -349,8 +346,8 @@ impl<S: Sockets> Serving<S> {
     }
 
     /// Proposes a session that nobody has heard of.
-    pub(super) fn open(&mut self, session: SessionId, peer: SocketAddr, lines: Lines) {
-        let opened = Fact::Opened { slot: self.me, transport: Transport::Tcp, peer };
+    pub(super) fn open(&mut self, session: SessionId, origin: Origin, lines: Lines) {
+        let opened = Fact::Opened { slot: self.me, origin, transport: Transport::Tcp };
         let mut batch = fact_batch(session, opened);
         batch.extend(&lines.batch);
         let has_lines = lines.count > 0;
@@ -468,8 +465,9 @@ impl<S: Sockets> Serving<S> {
             && self.outboxes.tells() < TURN_TELLS
         {
             self.log.begin_turn(self.me, Thread::Send);
-            self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes| {
-                outboxes.relieve(&mut self.sockets)
+            self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes, effects| {
+                effects.for_each(|effect| outboxes.carry_out(effect));
+                outboxes.relieve(&mut self.sockets);
             });
             if self.replica.position().blocks_since(published) >= PUBLISH_BLOCKS {
                 published = self.replica.position();
@@ -550,7 +548,7 @@ impl<S: Sockets> Serving<S> {
         if self.replica.chat.session(session).is_none() {
             return;
         }
-        if self.replica.chat.waits_for_answer(session) {
+        if self.replica.chat.is_waiting(session) {
             self.unarmed.insert(session);
             return;
         }

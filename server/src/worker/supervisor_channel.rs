@@ -4,9 +4,9 @@ use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
 use crate::event_log::EventLog;
 use crate::ipc::queue::{Received, SendError};
 use crate::sys::socket::wait_for_input;
+use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::SessionId;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct SupervisorChannel {
 #[derive(Debug)]
 pub enum Heard {
     /// Serve this connection, as this session, from this address.
-    Serve(SessionId, SocketAddr, OwnedFd),
+    Serve(SessionId, Origin, OwnedFd),
     /// Tell this connection why it can't be served.
     TurnAway(OwnedFd, String),
     /// Nothing more for now.
@@ -47,8 +47,8 @@ impl SupervisorChannel {
     pub fn hear(&mut self) -> Heard {
         loop {
             match self.channel.receive() {
-                Received::Message(ToWorker::Serve { session, peer }, Some(socket)) => {
-                    return Heard::Serve(session, peer, socket);
+                Received::Message(ToWorker::Serve { session, origin }, Some(socket)) => {
+                    return Heard::Serve(session, origin, socket);
                 }
                 Received::Message(ToWorker::Serve { session, .. }, None) => {
                     log::warn!("cannot take session {session}: out of descriptors");

@@ -24,18 +24,19 @@
 //! | it is over | its connection is closed, and the supervisor is informed, perhaps again |
 //! | open, but its unwritten output begins before the snapshot | it is closed: its client reads too slowly, or no worker could be started here for long |
 
+use super::connection::Connection;
 use super::input::Lines;
 use super::outbox::ALL;
-use super::outboxes::Outboxes;
 use super::serving::Serving;
 use super::sockets::Sockets;
 use super::udp::UdpDesk;
 use crate::chat::{CloseReason, Ending, Fact, Session};
 use crate::event_log::{EventLog, Place, Thread};
 use crate::role::count;
+use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{Micros, Sequence, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 /// While it applies, the watchdog is told so often that it moves, in blocks. So much is also copied
 /// out at a time, into memory that stays.
@@ -47,9 +48,18 @@ pub struct Inherited<C> {
     /// The session that it is, or is to be.
     pub session: SessionId,
     /// Where it comes from.
-    pub peer: SocketAddr,
+    pub origin: Origin,
     /// The connection.
     pub connection: C,
+}
+
+impl Inherited<OwnedFd> {
+    /// With the connection as the worker's threads share it.
+    pub fn connected(self) -> Inherited<Connection> {
+        let Inherited { session, origin, connection: socket } = self;
+        let connection = Connection::new(session, origin.listener.protocol, socket);
+        Inherited { session, origin, connection }
+    }
 }
 
 /// What is told of it when it is over.
@@ -86,8 +96,8 @@ impl<S: Sockets> Serving<S> {
     /// `inherited` and those over UDP.
     pub(super) fn take_over(&mut self, inherited: Vec<Inherited<S::Connection>>) -> Takeover {
         let began = self.log.uptime();
-        let known: Vec<(SessionId, SocketAddr)> =
-            inherited.iter().map(|inherited| (inherited.session, inherited.peer)).collect();
+        let known: Vec<(SessionId, Origin)> =
+            inherited.iter().map(|inherited| (inherited.session, inherited.origin)).collect();
         inherited
             .into_iter()
             .for_each(|inherited| self.sockets.add(inherited.session, inherited.connection));
@@ -96,7 +106,9 @@ impl<S: Sockets> Serving<S> {
         self.record_pid();
         let quarantined: BTreeMap<SessionId, Place> =
             self.log.quarantine_list().map(|place| (place.session(), place)).collect();
-        known.iter().for_each(|&(session, peer)| self.resume_session(session, peer, &quarantined));
+        known
+            .iter()
+            .for_each(|&(session, origin)| self.resume_session(session, origin, &quarantined));
         self.close_strays(&known);
         self.resume_lists();
         self.resume_udp();
@@ -114,7 +126,7 @@ impl<S: Sockets> Serving<S> {
 
     /// Makes the outboxes of all sessions that may have something to be written, each with the
     /// place from which it is rendered.
-    fn resume_outputs(&mut self, known: &[(SessionId, SocketAddr)]) {
+    fn resume_outputs(&mut self, known: &[(SessionId, Origin)]) {
         let mut silent_before = self.log.stable(self.me);
         for &(session, _) in known {
             if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session)
@@ -188,10 +200,10 @@ impl<S: Sockets> Serving<S> {
         while self.replica.position() < until {
             self.log.begin_turn(self.me, Thread::Send);
             self.outboxes.begin_turn(self.replica.position());
-            records +=
-                self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes: &mut Outboxes| {
-                    outboxes.relieve(&mut self.sockets)
-                });
+            records += self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes, effects| {
+                effects.for_each(|effect| outboxes.carry_out(effect));
+                outboxes.relieve(&mut self.sockets);
+            });
             self.log.publish_cursor(self.me, self.replica.position());
         }
         self.outboxes.be_silent_before(Sequence(0));
@@ -214,7 +226,7 @@ impl<S: Sockets> Serving<S> {
     fn resume_session(
         &mut self,
         session: SessionId,
-        peer: SocketAddr,
+        origin: Origin,
         quarantined: &BTreeMap<SessionId, Place>,
     ) {
         self.log.begin_turn(self.me, Thread::Send);
@@ -256,9 +268,9 @@ impl<S: Sockets> Serving<S> {
             (None, _) if !self.replica.chat.was_opened(session) => {
                 self.outboxes.remove(session);
                 match quarantined.get(&session) {
-                    None => self.open(session, peer, Lines::default()),
+                    None => self.open(session, origin, Lines::default()),
                     Some(Place::Input { .. }) => {
-                        self.open(session, peer, Lines::ending(session, CloseReason::Quarantined))
+                        self.open(session, origin, Lines::ending(session, CloseReason::Quarantined))
                     }
                     // It can't even be opened.
                     Some(Place::Record { .. }) => self.sockets.finish(session, Ending::Finish),
@@ -280,7 +292,7 @@ impl<S: Sockets> Serving<S> {
 
     /// Sessions that are open by the log, and nobody has a socket for. There should be none: a
     /// socket is kept until the log has the session's end.
-    fn close_strays(&mut self, known: &[(SessionId, SocketAddr)]) {
+    fn close_strays(&mut self, known: &[(SessionId, Origin)]) {
         let known: BTreeSet<SessionId> = known.iter().map(|(session, _)| *session).collect();
         let has_socket = |session: &Session| session.is_udp() || known.contains(&session.id);
         let of_mine = self.replica.chat.sessions_of(self.me);
@@ -354,7 +366,7 @@ mod tests {
     fn open(worker: &mut Serving<FakeSockets>, cell: usize) -> SessionId {
         let session = SessionId::new(1, cell);
         let lines = Lines::of(session, b"\n", 0, false, Behind::More, 10);
-        worker.accept(Input::Opened { session, peer: peer(1), connection: (), lines });
+        worker.accept(Input::Opened { session, origin: origin(1), connection: (), lines });
         worker.turn();
         session
     }
@@ -366,7 +378,7 @@ mod tests {
     ) -> Serving<FakeSockets> {
         let inherited = sessions
             .iter()
-            .map(|&session| Inherited { session, peer: peer(1), connection: () })
+            .map(|&session| Inherited { session, origin: origin(1), connection: () })
             .collect();
         Serving::join(predecessor.log, ME, config(), predecessor.sockets, inherited).unwrap()
     }
@@ -381,7 +393,8 @@ mod tests {
         says_over_udp(worker, port, &[b'x'; 30]);
         let (_, answer) = worker.sockets.answers.pop().unwrap();
         says_over_udp(worker, port, answer.strip_prefix(b"* ").unwrap());
-        let opened = worker.chat().sessions_of(ME).find(|session| session.peer == peer(port));
+        let opened =
+            worker.chat().sessions_of(ME).find(|session| session.origin.peer == peer(port));
         opened.unwrap().id
     }
 

@@ -15,21 +15,23 @@
 //! anything else                   a cookie       lines                   dropped and counted
 //! ```
 
-use crate::admission::{Admission, Refused};
+use crate::admission::Admission;
 use crate::chat::{CHALLENGE_BYTES, Chat, Fact, Record, Session, Transport};
 use crate::dropped::Dropped;
 use crate::event_log::Batch;
 use crate::replica::push_fact;
 use crate::worker::input::fact_of;
-use forkchat_common::endpoint::{Token, UdpPath};
+use forkchat_common::endpoint::{Listener, Origin, Token, UdpPath};
+use forkchat_common::event::Rejection;
 use forkchat_common::ids::{Micros, SessionId, Slot};
 use forkchat_common::limits::{LINES_PER_DATAGRAM_MAX, RATE_BURST_LINES, UDP_SILENCE_SECONDS_MAX};
-use forkchat_common::protocol::framing::cut;
+use forkchat_common::protocol::Protocol;
+use forkchat_common::protocol::line::refusals::short_rejection;
 use siphasher::sip::SipHasher24;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 /// A cookie is good for this long at least, and twice that at most.
 const COOKIE_PERIOD: u64 = 60 * Micros::SECOND;
@@ -41,6 +43,8 @@ const WANTS_KEY: &str = "key";
 pub struct UdpConfig {
     /// The key of cookies and session keys, made when the server starts.
     pub cookie_key: [u8; 16],
+    /// The address on which it listens.
+    pub listener: Listener,
     /// Cells that are for UDP sessions.
     pub cells: Range<usize>,
     /// Who may come in.
@@ -156,7 +160,7 @@ impl UdpDesk {
             (Beginning::Proof { rest, wants_key }, None) => {
                 let key = wants_key.then(|| self.new_key(path, now));
                 self.open(path, key, &bytes[rest..], uptime)
-                    .unwrap_or_else(|refused| answer(bytes, refused.short_line()))
+                    .unwrap_or_else(|refused| answer(bytes, short_rejection(refused)))
             }
             (Beginning::Proof { wants_key, .. }, Some(known)) => {
                 // A client that repeats its greeting has perhaps not got the answer, so its key
@@ -263,15 +267,16 @@ impl UdpDesk {
         key: Option<Token>,
         rest: &[u8],
         uptime: Micros,
-    ) -> Result<Verdict, Refused> {
-        let cell = self.free.first().copied().ok_or(Refused::Full)?;
+    ) -> Result<Verdict, Rejection> {
+        let cell = self.free.first().copied().ok_or(Rejection::Full)?;
         self.config.admission.admit(path.peer.ip(), uptime)?;
         self.free.remove(&cell);
         self.serial += 1;
         let session = SessionId::new(self.serial, cell);
         let mut batch = Batch::default();
         let transport = Transport::Udp { local: path.local, key };
-        push_fact(&mut batch, session, Fact::Opened { slot: self.me, transport, peer: path.peer });
+        let origin = Origin { peer: path.peer, listener: self.config.listener };
+        push_fact(&mut batch, session, Fact::Opened { slot: self.me, origin, transport });
         let mut lines = 0;
         push_lines(session, rest, &mut lines, LINES_PER_DATAGRAM_MAX, &mut batch);
         push_fact(&mut batch, session, Fact::Arrived);
@@ -394,11 +399,7 @@ fn push_lines(
         *lines += 1;
         batch.push(|payload| Record { session, input_end: *lines, fact }.encode(payload));
     };
-    let cut = cut(bytes, false, true, max as usize, |piece, _| {
-        push(fact_of(piece));
-        ControlFlow::Continue(())
-    });
-    cut.committed + cut.skipped == bytes.len()
+    Protocol::Line.framing().split_all(bytes, max as usize, |piece| push(fact_of(piece)))
 }
 
 #[cfg(test)]
@@ -608,7 +609,7 @@ mod tests {
         let opened: Vec<_> = (0..2).map(|port| hello(&mut desk, &chat, port, Micros(0))).collect();
         assert_eq!(
             hello(&mut desk, &chat, 2, Micros(0)),
-            Verdict::Answer(Refused::TooManyFromAddress.short_line().into())
+            Verdict::Answer(short_rejection(Rejection::TooManyFromAddress).into())
         );
         let Verdict::Open(first, _) = opened[0] else { panic!("opened") };
         desk.close(first);
@@ -618,7 +619,7 @@ mod tests {
         let elsewhere = [10, 0, 0, 1].into();
         assert_eq!(
             [(); 2].map(|()| desk.config.admission.admit(elsewhere, Micros(0))),
-            [Ok(()), Err(Refused::Full)]
+            [Ok(()), Err(Rejection::Full)]
         );
     }
 
@@ -637,7 +638,7 @@ mod tests {
         );
         assert_eq!(
             hello(&mut desk, &chat, 2, Micros(0)),
-            Verdict::Answer(Refused::Full.short_line().into())
+            Verdict::Answer(short_rejection(Rejection::Full).into())
         );
         assert!(
             desk.close(SessionId::new(1, 10)),

@@ -1,11 +1,11 @@
 //! The UDP socket, as the threads of its worker share it. Nothing here waits.
 
-use super::datagram;
 use super::input::PEEK_BYTES_MAX;
 use super::sockets::Written;
 use crate::sys::socket::{Received, receive_datagram, send_datagram};
 use forkchat_common::endpoint::{LocalAddress, UdpPath};
 use forkchat_common::ids::SessionId;
+use forkchat_common::protocol::line::datagram;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::net::IpAddr;

@@ -6,6 +6,9 @@
 
 use crate::limits::DATAGRAM_BYTES_MAX;
 
+/// The most bytes that the number adds.
+pub const NUMBER_TAG_BYTES_MAX: usize = ";datagram=".len() + 20;
+
 /// The next datagram of a session's output.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Datagram {

@@ -226,8 +226,7 @@ mod tests {
         let history = [r, n, None, Some("history")];
         let end = |first| Event::HistoryEnd { room, lines: 1, first, since: Sequence(7) };
         let end_tags = [r, None, None, Some("history")];
-        let no_such_nick =
-            Event::Refused { to: Some("msg"), refusal: Refusal::NoSuchNick(text) };
+        let no_such_nick = Event::Refused { to: Some("msg"), refusal: Refusal::NoSuchNick(text) };
         let part = Event::Rooms { rooms: vec![(room, 2, text)], end: ListEnd::Part };
         let last = Event::Rooms { rooms: vec![], end: ListEnd::LeftOut(3) };
         let members = Event::Members { room, names: names(), end: ListEnd::LeftOut(3) };

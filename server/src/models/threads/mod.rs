@@ -36,11 +36,12 @@ use super::{Model, Placement, Takes};
 use crate::event_log::{EventLog, Thread};
 use crate::sys::process::set_name;
 use crate::sys::threads::start_threads;
+use crate::worker::connection::Connection;
 use crate::worker::input::{Input, Lines};
 use crate::worker::send_thread::{milliseconds, unless_interrupted};
 use crate::worker::serving::Serving;
 use crate::worker::supervisor_channel::{Heard, SupervisorChannel};
-use crate::worker::{JoinError, ServingConfig, Start, udp_socket};
+use crate::worker::{Inherited, JoinError, ServingConfig, Start, udp_socket};
 use crossbeam_channel::Receiver;
 use forkchat_common::ids::Slot;
 use network::Network;
@@ -126,7 +127,8 @@ impl MainThread {
             });
         }
         network.expect(start.inherited.len());
-        let joined = Serving::join(log, me, config, network, start.inherited);
+        let inherited = start.inherited.into_iter().map(Inherited::connected).collect();
+        let joined = Serving::join(log, me, config, network, inherited);
         unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
         if joined.is_ok() {
             start.gate.pass();
@@ -172,10 +174,12 @@ impl MainThread {
     fn listen_to_supervisor(&mut self) -> bool {
         for _ in 0..BATCH {
             match self.supervisor.hear() {
-                Heard::Serve(session, peer, connection) => {
+                Heard::Serve(session, origin, socket) => {
+                    let protocol = origin.listener.protocol;
+                    let connection = Connection::new(session, protocol, socket);
                     self.serving.accept(Input::Opened {
                         session,
-                        peer,
+                        origin,
                         connection,
                         lines: Lines::default(),
                     });

@@ -289,10 +289,10 @@ impl Stream {
 }
 
 impl Sockets for Network {
-    type Connection = OwnedFd;
+    type Connection = Connection;
 
-    fn add(&mut self, session: SessionId, socket: OwnedFd) {
-        let peer = Arc::new(Peer::new(Connection::new(session, socket)));
+    fn add(&mut self, session: SessionId, connection: Connection) {
+        let peer = Arc::new(Peer::new(connection));
         self.routes.insert(session, Route::Stream(Stream { peer, given: 0, threads: None }));
         self.open += 1;
     }

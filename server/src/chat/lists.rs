@@ -1,54 +1,26 @@
-//! Long answers: the rooms, the members of a room, the history. They are sent in parts, each after
-//! the client has taken the one before. So an answer takes only a small part of an outbox and
-//! little of a replica's time: a part looks at a bounded number of rooms, and may list none of
-//! them.
+//! Lists that may be long: the rooms, the members of a room. They are sent in parts, each after the
+//! client has taken the one before. So a list takes only a small part of an outbox and little of a
+//! replica's time: a part looks at a bounded number of rooms, and may list none of them.
 //!
 //! ```text
 //!  /rooms ──► first part ──► the session waits ──► its worker has written the part: NextPart, a record
 //!                 ▲                                              │
 //!                 └────────── while there are more ◄─────────────┘
 //! ```
-//!
-//! Lines that the session sends after the command wait until the answer is complete. For TCP they
-//! wait in the kernel (see `worker/input.rs`); a datagram can't be read in parts, so its lines wait
-//! in the state. So answers come in the order of the commands with both transports.
 
 use super::Chat;
-use super::history::Question;
-use super::record::{CloseReason, Fact};
+use super::deliver::{Deliveries, Out};
+use super::effect::Effect;
 use super::rooms::{ListPlace, matches};
-use super::tell::{Output, Teller};
-use forkchat_common::event::{Event, ListEnd, Refusal, Reply};
+use super::waiting::{Awaited, Waiting};
+use forkchat_common::event::{Event, ListEnd, Stamp};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::limits::{
     ANSWER_PART_BYTES, MEMBERS_LISTED_MAX, ROOMS_LISTED_MAX, ROOMS_PER_PART_MAX,
-    TOPIC_LISTED_CHARS_MAX, WAITING_LINES_BYTES_MAX,
+    TOPIC_LISTED_CHARS_MAX,
 };
 use forkchat_common::names::RoomName;
-use forkchat_common::protocol::line::render::Stamp;
 use serde::{Deserialize, Serialize};
-
-/// What a waiting line takes besides its bytes.
-const LINE_BYTES: usize = 32;
-
-/// What a session waits for, and what it has sent meanwhile.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Waiting {
-    pub answer: Pending,
-    lines: Vec<WaitingLine>,
-    lines_bytes: usize,
-    /// The end of its input came, too.
-    has_input_ended: bool,
-}
-
-/// An answer that isn't complete.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Pending {
-    /// The journal knows the rest.
-    History(Question),
-    /// The state knows the rest.
-    List(List),
-}
 
 /// A list of which a part was sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,115 +53,63 @@ enum Items {
 /// A room's name, number of members and topic.
 type RoomItem<'a> = (&'a str, usize, &'a str);
 
-/// A line that waits, as it was recorded.
-#[derive(Debug, Serialize, Deserialize)]
-enum WaitingLine {
-    Line(#[serde(with = "serde_bytes")] Vec<u8>),
-    Begins(#[serde(with = "serde_bytes")] Vec<u8>),
-    TooLong,
-}
-
-impl Waiting {
-    pub fn new(answer: Pending) -> Box<Waiting> {
-        Box::new(Waiting { answer, lines: Vec::new(), lines_bytes: 0, has_input_ended: false })
-    }
-
-    /// Keeps a line for later. False if there are too many.
-    pub fn add(&mut self, fact: Fact<'_>) -> bool {
-        let line = match fact {
-            Fact::Line(bytes) => WaitingLine::Line(bytes.to_vec()),
-            Fact::LineBegins(bytes) => WaitingLine::Begins(bytes.to_vec()),
-            Fact::LongLineBegins => WaitingLine::TooLong,
-            _ => return true,
-        };
-        let bytes = LINE_BYTES + line.fact().0;
-        if self.lines_bytes + bytes > WAITING_LINES_BYTES_MAX {
-            return false;
-        }
-        self.lines_bytes += bytes;
-        self.lines.push(line);
-        true
-    }
-
-    /// The session's input is over: it ends when what waits is done.
-    pub fn end_input(&mut self) {
-        self.has_input_ended = true;
-    }
-}
-
-impl WaitingLine {
-    /// Its length, and what was recorded.
-    fn fact(&self) -> (usize, Fact<'_>) {
-        match self {
-            WaitingLine::Line(bytes) => (bytes.len(), Fact::Line(bytes)),
-            WaitingLine::Begins(bytes) => (bytes.len(), Fact::LineBegins(bytes)),
-            WaitingLine::TooLong => (0, Fact::LongLineBegins),
-        }
-    }
-}
-
 impl Chat {
-    /// Whether a session's lines have to wait: an answer of its isn't complete.
-    pub fn waits_for_answer(&self, id: SessionId) -> bool {
-        self.session(id).is_some_and(|session| session.waiting.is_some())
-    }
-
     /// The lists that sessions of the worker in `slot` wait for: whose, the list's record, and how
     /// many parts were sent.
     pub fn lists_of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, Sequence, u32)> {
-        self.sessions_of(slot).filter_map(|session| match &session.waiting.as_ref()?.answer {
-            Pending::List(list) => Some((session.id, list.at, list.parts)),
-            Pending::History(_) => None,
+        self.sessions_of(slot).filter_map(|session| match &session.waiting.as_ref()?.until {
+            Awaited::List(list) => Some((session.id, list.at, list.parts)),
+            Awaited::Answer(_) => None,
         })
     }
 
-    pub(super) fn list_rooms<O: Output>(
+    pub(super) fn list_rooms<O: Deliveries>(
         &mut self,
         id: SessionId,
         pattern: Option<&str>,
-        tell: &mut Teller<'_, O>,
+        out: &mut Out<'_, O>,
     ) {
         // The parser bounds its length.
         let pattern = pattern.map(forkchat_common::names::key_of);
         self.send_part(
             id,
-            List::new(tell.stamp.id, Items::Rooms { pattern, after: None, left_out: 0 }),
-            tell,
+            List::new(out.stamp.id, Items::Rooms { pattern, after: None, left_out: 0 }),
+            out,
         );
     }
 
-    pub(super) fn list_members<O: Output>(
+    pub(super) fn list_members<O: Deliveries>(
         &mut self,
         id: SessionId,
         room: RoomName,
-        tell: &mut Teller<'_, O>,
+        out: &mut Out<'_, O>,
     ) {
         self.send_part(
             id,
-            List::new(tell.stamp.id, Items::Members { room, after: SessionId::NONE }),
-            tell,
+            List::new(out.stamp.id, Items::Members { room, after: SessionId::NONE }),
+            out,
         );
     }
 
     /// A part of a list was written: the next one, unless it was sent already.
-    pub(super) fn send_next_part<O: Output>(
+    pub(super) fn send_next_part<O: Deliveries>(
         &mut self,
         id: SessionId,
         of: Sequence,
         parts: u32,
-        tell: &mut Teller<'_, O>,
+        out: &mut Out<'_, O>,
     ) {
         let waiting = self.session(id).and_then(|session| session.waiting.as_ref());
-        let list = waiting.and_then(|waiting| match &waiting.answer {
-            Pending::List(list) if list.at == of && list.parts == parts => Some(list.clone()),
+        let list = waiting.and_then(|waiting| match &waiting.until {
+            Awaited::List(list) if list.at == of && list.parts == parts => Some(list.clone()),
             _ => None,
         });
-        list.into_iter().for_each(|list| self.send_part(id, list, tell));
+        list.into_iter().for_each(|list| self.send_part(id, list, out));
     }
 
-    fn send_part<O: Output>(&mut self, id: SessionId, mut list: List, tell: &mut Teller<'_, O>) {
-        let stamp = tell.stamp;
-        tell.stamp = Stamp { id: list.at, ..stamp };
+    fn send_part<O: Deliveries>(&mut self, id: SessionId, mut list: List, out: &mut Out<'_, O>) {
+        let stamp = out.stamp;
+        out.stamp = Stamp { id: list.at, ..stamp };
         let end = match &list.of {
             Items::Rooms { pattern, after, left_out } => {
                 let (rooms, last, left_out, end) =
@@ -198,7 +118,7 @@ impl Chat {
                 let has_lines =
                     !rooms.is_empty() || !matches!(end, ListEnd::Part | ListEnd::LeftOut(0));
                 if has_lines {
-                    self.tell_one(id, &Event::Reply(Reply::Rooms { rooms, end }), tell);
+                    self.send(id, &Event::Rooms { rooms, end }, out);
                 }
                 list.of = Items::Rooms { pattern: pattern.clone(), after: last, left_out };
                 end
@@ -206,26 +126,27 @@ impl Chat {
             Items::Members { room, after } => {
                 let (names, last, end) = self.part_of_members(room, *after, list.sent);
                 list.sent += names.len();
-                self.tell_one(
-                    id,
-                    &Event::Reply(Reply::Who { room: room.as_str(), names, end }),
-                    tell,
-                );
+                self.send(id, &Event::Members { room: room.as_str(), names, end }, out);
                 list.of = Items::Members { room: room.clone(), after: last };
                 end
             }
         };
-        tell.stamp = stamp;
+        out.stamp = stamp;
         list.parts += 1;
         let Some(session) = self.session_mut(id) else { return };
         if end == ListEnd::Part {
-            tell.out.continues(id, session.slot, list.at, list.parts);
+            out.effect(Effect::ListGoesOn {
+                session: id,
+                slot: session.slot,
+                list: list.at,
+                parts: list.parts,
+            });
             match &mut session.waiting {
-                Some(waiting) => waiting.answer = Pending::List(list),
-                None => session.waiting = Some(Waiting::new(Pending::List(list))),
+                Some(waiting) => waiting.until = Awaited::List(list),
+                None => session.waiting = Some(Waiting::new(Awaited::List(list))),
             }
         } else if list.parts > 1 {
-            self.finish_answer(id, tell);
+            self.end_waiting(id, out);
         }
     }
 
@@ -302,43 +223,6 @@ impl Chat {
             left_out => ListEnd::LeftOut(left_out),
         };
         (names, last, end)
-    }
-
-    /// A session's answer is complete: what it sent meanwhile is done now, up to the next long
-    /// answer.
-    pub(super) fn finish_answer<O: Output>(&mut self, id: SessionId, tell: &mut Teller<'_, O>) {
-        let Some(session) = self.session_mut(id) else { return };
-        let Some(waiting) = session.waiting.take() else { return };
-        tell.out.answered(id, session.slot);
-        let Waiting { lines, has_input_ended, .. } = *waiting;
-        let mut lines = lines.into_iter();
-        for line in lines.by_ref() {
-            self.take_line(id, line.fact().1, tell);
-            let Some(session) = self.session_mut(id) else { return };
-            if let Some(waiting) = &mut session.waiting {
-                // They were within the bound before.
-                lines.for_each(|line| _ = waiting.add(line.fact().1));
-                waiting.has_input_ended = has_input_ended;
-                return;
-            }
-        }
-        if has_input_ended {
-            self.hear_last_line(id, tell);
-            self.close(id, CloseReason::EndOfInput, tell);
-        }
-    }
-
-    /// A line of a session that waits for an answer.
-    pub(super) fn keep_for_later<O: Output>(
-        &mut self,
-        id: SessionId,
-        fact: Fact<'_>,
-        tell: &mut Teller<'_, O>,
-    ) {
-        let waiting = self.session_mut(id).and_then(|session| session.waiting.as_mut());
-        if waiting.is_some_and(|waiting| !waiting.add(fact)) {
-            self.tell_one(id, &Event::Refused { to: None, refusal: Refusal::TooMuchWaiting }, tell);
-        }
     }
 }
 
