@@ -149,20 +149,19 @@ mod tests {
         muted: u64,
     }
 
-    impl Output for Fate {
-        fn begin(&mut self, _: Stamp, _: Option<Slot>) {
+    impl Deliveries for Fate {
+        fn begin(&mut self, _: Sequence, _: Option<Slot>) {
             self.begun += 1;
         }
-        fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+        fn wants(&mut self, _: SessionId, _: Slot) -> bool {
             true
         }
-        fn tell(&mut self, _: SessionId, _: &[u8]) {
+        fn deliver(&mut self, _: SessionId, _: &[u8]) {
             self.told += 1;
         }
         fn muted(&mut self, _: SessionId, _: Slot) {
             self.muted += 1;
         }
-        fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
     }
 
     /// A session's beginning is applied after so many pairs of deaths at it: what became of it,
@@ -175,24 +174,20 @@ mod tests {
             snapshot_bytes_max: 8,
         })
         .unwrap();
-        let mut replica = Replica::join(log, ME, RateLimit::OFF).unwrap();
+        let mut replica = Replica::join(log, ME).unwrap();
         let (session, mut batch) = (SessionId::new(1, 0), Batch::default());
         let peer = ([127, 0, 0, 1], 1).into();
         // Over UDP the welcome comes at once.
         push_fact(
             &mut batch,
             session,
-            Fact::Opened {
-                slot: ME,
-                transport: Transport::Udp { local: LocalAddress::default(), key: None },
-                peer,
-            },
+            Fact::opened(ME, Transport::Udp { local: LocalAddress::default(), key: None }, peer),
         );
         let sequence = log.append(ME, &batch, log.now()).unwrap().start;
         let mut place = Place::Record { sequence, session, treatment: Treatment::Apply };
         (0..pairs).for_each(|_| place = log.quarantine(place));
         let (mut fate, mut whose) = (Fate::default(), SessionId::NONE);
-        let count = replica.apply(u64::MAX, &mut fate, |_| {
+        let count = replica.apply(u64::MAX, &mut fate, |_, _| {
             whose = log.place(ME, Thread::Send).map(Place::session).unwrap()
         });
         assert_eq!(

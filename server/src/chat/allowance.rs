@@ -160,10 +160,10 @@ impl<O: Deliveries> Out<'_, O> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Ending, Fact, Forms, RateLimit, Record};
+    use crate::chat::{Fact, Record, RenderCache};
     use forkchat_common::endpoint::LocalAddress;
+    use forkchat_common::event::Stamp;
     use forkchat_common::ids::{Sequence, Slot};
-    use forkchat_common::protocol::line::render::Stamp;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -173,7 +173,6 @@ mod tests {
     /// A copy of the state that serves the sessions of slot 0.
     struct Copy {
         chat: Chat,
-        forms: Forms,
         told: Told,
         at: u64,
         now: Micros,
@@ -186,18 +185,20 @@ mod tests {
         challenged: usize,
     }
 
-    impl Output for Told {
-        fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+    impl Deliveries for Told {
+        fn wants(&mut self, _: SessionId, _: Slot) -> bool {
             self.serves
         }
-        fn tell(&mut self, session: SessionId, bytes: &[u8]) {
+        fn deliver(&mut self, session: SessionId, bytes: &[u8]) {
             self.bytes.entry(session).or_default().push_str(std::str::from_utf8(bytes).unwrap());
         }
-        fn challenged(&mut self, session: SessionId) {
-            assert_eq!(session, UDP);
-            self.challenged += 1;
+    }
+
+    impl Told {
+        fn count_challenges(&mut self, effects: &[Effect]) {
+            let is_challenge = |effect: &&Effect| **effect == Effect::Challenge { session: UDP };
+            self.challenged += effects.iter().filter(is_challenge).count();
         }
-        fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
     }
 
     impl Copy {
@@ -205,17 +206,11 @@ mod tests {
         /// opened the UDP session has expired.
         fn new(serves: bool, key: Option<Token>) -> Copy {
             let told = Told { serves, ..Told::default() };
-            let mut copy = Copy {
-                chat: Chat::new(RateLimit::OFF),
-                forms: Forms::default(),
-                told,
-                at: 0,
-                now: Micros(0),
-            };
+            let mut copy = Copy { chat: Chat::default(), told, at: 0, now: Micros(0) };
             let udp = Transport::Udp { local: LocalAddress::default(), key };
             for (session, transport) in [(UDP, udp), (TCP, Transport::Tcp)] {
                 let peer = "127.0.0.1:1".parse().unwrap();
-                copy.apply(session, Fact::Opened { slot: Slot(0), transport, peer });
+                copy.apply(session, Fact::opened(Slot(0), transport, peer));
                 copy.apply(session, Fact::Arrived);
             }
             assert!(
@@ -231,12 +226,9 @@ mod tests {
             self.at += 1;
             let stamp = Stamp { id: Sequence(self.at), time: self.now };
             let input_end = if matches!(fact, Fact::Line(_)) { self.at } else { 0 };
-            self.chat.apply(
-                stamp,
-                &Record { session, input_end, fact },
-                &mut self.forms,
-                &mut self.told,
-            );
+            let record = Record { session, input_end, fact };
+            let effects = self.chat.effects_of(stamp, &record, &mut self.told);
+            self.told.count_challenges(&effects);
         }
 
         fn types(&mut self, session: SessionId, line: &str) {
@@ -292,16 +284,19 @@ mod tests {
         let mut own = Own { session: UDP, allowance: Allowance::default(), now: Micros(0) };
         own.allowance.earn(100);
         copy.chat.session_mut(UDP).unwrap().allowance = own.allowance;
-        let Copy { chat, forms, told, .. } = &mut copy;
-        let mut tell = Teller::new(Stamp::default(), Micros(0), None, forms, told);
-        chat.limit_own(UDP, &mut tell);
+        let Copy { chat, told, .. } = &mut copy;
+        let (mut cache, mut effects) = (RenderCache::default(), Vec::new());
+        let stamp = Stamp::default();
+        let mut out = Out::new(stamp, Micros(0), None, &mut cache, told, &mut effects);
+        chat.limit_own(UDP, &mut out);
         for text in [&"0".repeat(400)[..], "1"] {
-            chat.tell_one(
+            chat.send(
                 UDP,
                 &Event::Past { room: "#a", nick: "b", is_action: false, text },
-                &mut tell,
+                &mut out,
             );
         }
+        told.count_challenges(&effects);
         let (told, challenged) = copy.told();
         assert!(!told.contains(['0', '1']) && challenged == 1, "{told}");
     }

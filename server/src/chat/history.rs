@@ -177,7 +177,7 @@ impl Chat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{CloseReason, Ending, Fact, Forms, RateLimit, Record, Transport};
+    use crate::chat::{Answer, CloseReason, Effect, Fact, Part, Query, Record, Transport};
     use forkchat_common::ids::Slot;
 
     const ME: SessionId = SessionId(1 << SessionId::CELL_BITS);
@@ -185,29 +185,20 @@ mod tests {
     #[derive(Default)]
     struct Told(String, usize, u64);
 
-    impl Output for Told {
-        fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+    impl Deliveries for Told {
+        fn wants(&mut self, _: SessionId, _: Slot) -> bool {
             true
         }
-        fn tell(&mut self, _: SessionId, bytes: &[u8]) {
+        fn deliver(&mut self, _: SessionId, bytes: &[u8]) {
             self.0.push_str(std::str::from_utf8(bytes).unwrap());
-        }
-        fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
-        fn answered(&mut self, _: SessionId, _: Slot) {
-            self.1 += 1;
         }
     }
 
     /// A session that has asked for three lines at place 2.
     fn asked() -> (Chat, Told) {
-        let (mut chat, mut told) = (Chat::new(RateLimit::OFF), Told::default());
+        let (mut chat, mut told) = (Chat::default(), Told::default());
         let peer = "127.0.0.1:1".parse().unwrap();
-        apply(
-            &mut chat,
-            &mut told,
-            1,
-            Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer },
-        );
+        apply(&mut chat, &mut told, 1, Fact::opened(Slot(0), Transport::Tcp, peer));
         apply(&mut chat, &mut told, 2, Fact::Line(b"/history 3"));
         told.0.clear();
         (chat, told)
@@ -215,12 +206,9 @@ mod tests {
 
     fn apply(chat: &mut Chat, told: &mut Told, at: u64, fact: Fact<'_>) {
         let stamp = Stamp { id: Sequence(at), time: Micros(at) };
-        chat.apply(
-            stamp,
-            &Record { session: ME, input_end: at, fact },
-            &mut Forms::default(),
-            told,
-        );
+        let effects = chat.effects_of(stamp, &Record { session: ME, input_end: at, fact }, told);
+        let goes_on = |effect: &&Effect| matches!(effect, Effect::InputGoesOn { .. });
+        told.1 += effects.iter().filter(goes_on).count();
     }
 
     fn answer(
@@ -229,7 +217,7 @@ mod tests {
         at: u64,
         behind: u64,
         places: &[u64],
-        end: AnswerEnd,
+        end: PartEnd,
     ) {
         let mut lines = Vec::new();
         for &place in places {
@@ -242,46 +230,50 @@ mod tests {
             }
             .encode(&mut lines);
         }
-        let answer = Answer { question: Sequence(2), behind: Sequence(behind), lines: &lines, end };
+        let answer = Answer {
+            request: Sequence(2),
+            part: Part::History(HistoryPart { after: Sequence(behind), lines: &lines, end }),
+        };
         apply(chat, told, at, Fact::Answer(answer));
     }
 
     #[test]
     fn a_part_that_was_told_before_is_ignored_and_so_is_an_answer_to_no_question() {
         let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[10, 11], AnswerEnd::More);
-        answer(&mut chat, &mut told, 4, 0, &[10, 11], AnswerEnd::More);
+        answer(&mut chat, &mut told, 3, 0, &[10, 11], PartEnd::More);
+        answer(&mut chat, &mut told, 4, 0, &[10, 11], PartEnd::More);
         assert_eq!(told.0, "* 1970-01-01\n[#lobby] a: 10\n[#lobby] a: 11\n");
-        assert!(chat.waits_for_answer(ME) && chat.questions().count() == 1);
+        assert!(chat.is_waiting(ME) && chat.requests().count() == 1);
         // A copy that starts from a snapshot knows what was told.
-        let mut copy = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
-        let (_, question) = copy.questions().next().unwrap();
+        let mut copy = Chat::restore(&chat.snapshot()).unwrap();
+        let (_, request) = copy.requests().next().unwrap();
+        let Query::History(question) = &request.query;
         assert_eq!(
-            (question.told, question.more, question.behind, question.told_at),
+            (question.sent, question.more, question.after, question.sent_at),
             (2, 1, Sequence(11), Sequence(3))
         );
-        answer(&mut copy, &mut told, 5, 11, &[12, 13], AnswerEnd::Since(Sequence(0)));
+        answer(&mut copy, &mut told, 5, 11, &[12, 13], PartEnd::Since(Sequence(0)));
         assert!(
             told.0.contains("a: 12\n* end of the history of #lobby: 3 lines since ")
                 && !told.0.contains("13"),
             "{}",
             told.0
         );
-        assert_eq!((told.1, copy.questions().count(), copy.waits_for_answer(ME)), (1, 0, false));
+        assert_eq!((told.1, copy.requests().count(), copy.is_waiting(ME)), (1, 0, false));
         let before = told.0.clone();
-        answer(&mut copy, &mut told, 6, 11, &[12], AnswerEnd::Since(Sequence(0)));
+        answer(&mut copy, &mut told, 6, 11, &[12], PartEnd::Since(Sequence(0)));
         assert_eq!((told.0, told.1), (before, 1));
     }
 
     #[test]
     fn a_date_stands_before_the_first_line_and_wherever_the_day_changes_across_parts() {
         let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[MICROS_PER_DAY - 1], AnswerEnd::More);
-        let mut copy = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
+        answer(&mut chat, &mut told, 3, 0, &[MICROS_PER_DAY - 1], PartEnd::More);
+        let mut copy = Chat::restore(&chat.snapshot()).unwrap();
         let before = told.0.clone();
         for chat in [&mut chat, &mut copy] {
             told.0.clone_from(&before);
-            let end = AnswerEnd::Since(Sequence(0));
+            let end = PartEnd::Since(Sequence(0));
             answer(
                 chat,
                 &mut told,
@@ -302,7 +294,7 @@ mod tests {
     #[test]
     fn with_tags_no_date_stands_between_the_lines_of_a_history() {
         let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[10], AnswerEnd::Since(Sequence(0)));
+        answer(&mut chat, &mut told, 3, 0, &[10], PartEnd::Since(Sequence(0)));
         apply(&mut chat, &mut told, 4, Fact::Line(b"/set tags on"));
         apply(&mut chat, &mut told, 5, Fact::Line(b"/history 3"));
         told.0.clear();
@@ -316,10 +308,12 @@ mod tests {
         }
         .encode(&mut lines);
         let answer = Answer {
-            question: Sequence(5),
-            behind: Sequence(0),
-            lines: &lines,
-            end: AnswerEnd::More,
+            request: Sequence(5),
+            part: Part::History(HistoryPart {
+                after: Sequence(0),
+                lines: &lines,
+                end: PartEnd::More,
+            }),
         };
         apply(&mut chat, &mut told, 6, Fact::Answer(answer));
         assert_eq!(
@@ -331,12 +325,12 @@ mod tests {
     #[test]
     fn a_history_that_cannot_be_read_is_no_empty_one() {
         let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[10], AnswerEnd::Unreadable);
+        answer(&mut chat, &mut told, 3, 0, &[10], PartEnd::Unreadable);
         assert_eq!(
             told.0,
             "* 1970-01-01\n[#lobby] a: 10\n! the history can't be read now; try again later\n"
         );
-        assert_eq!((told.1, chat.waits_for_answer(ME)), (1, false));
+        assert_eq!((told.1, chat.is_waiting(ME)), (1, false));
     }
 
     #[test]
@@ -350,16 +344,18 @@ mod tests {
         apply(&mut chat, &mut told, 6, Fact::Closed(CloseReason::EndOfInput));
         assert_eq!(told.0, "");
         // A copy that starts from a snapshot knows what waits.
-        let mut chat = Chat::restore(RateLimit::OFF, &chat.snapshot()).unwrap();
-        answer(&mut chat, &mut told, 7, 0, &[], AnswerEnd::Since(Sequence(0)));
+        let mut chat = Chat::restore(&chat.snapshot()).unwrap();
+        answer(&mut chat, &mut told, 7, 0, &[], PartEnd::Since(Sequence(0)));
         assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong one\n");
         told.0.clear();
-        let (_, question) = chat.questions().next().unwrap();
+        let (name, _) = chat.requests().next().unwrap();
         let second = Answer {
-            question: question.at,
-            behind: Sequence(0),
-            lines: &[],
-            end: AnswerEnd::Since(Sequence(0)),
+            request: name,
+            part: Part::History(HistoryPart {
+                after: Sequence(0),
+                lines: &[],
+                end: PartEnd::Since(Sequence(0)),
+            }),
         };
         apply(&mut chat, &mut told, 8, Fact::Answer(second));
         assert_eq!(told.0, "* no earlier lines of #lobby are stored\n* pong two\n");
@@ -378,13 +374,13 @@ mod tests {
             "! you sent too much before the last answer was complete; this line was ignored, send it again\n"
         );
         apply(&mut chat, &mut told, 7, Fact::Closed(CloseReason::Reset));
-        assert_eq!(chat.questions().count(), 0);
+        assert_eq!(chat.requests().count(), 0);
     }
 
     #[test]
     fn topics_of_earlier_runs_come_back_once_and_give_way_to_what_is_set_now() {
         let (mut chat, mut told) = asked();
-        answer(&mut chat, &mut told, 3, 0, &[], AnswerEnd::Since(Sequence(0)));
+        answer(&mut chat, &mut told, 3, 0, &[], PartEnd::Since(Sequence(0)));
         apply(&mut chat, &mut told, 3, Fact::Line(b"/topic mine"));
         for room in ["#lobby", "#old"] {
             apply(&mut chat, &mut told, 4, Fact::Topic { room, topic: "theirs" });

@@ -332,4 +332,19 @@ impl Chat {
 }
 
 #[cfg(test)]
+impl Chat {
+    /// Applies a record and returns its effects.
+    pub fn effects_of<O: Deliveries>(
+        &mut self,
+        stamp: Stamp,
+        record: &Record<'_>,
+        deliveries: &mut O,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.apply(stamp, record, &mut RenderCache::default(), deliveries, &mut effects);
+        effects
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -193,6 +193,15 @@ impl<'a> Record<'a> {
 }
 
 #[cfg(test)]
+impl Fact<'_> {
+    /// The opening of a line session.
+    pub fn opened(slot: Slot, transport: Transport, peer: std::net::SocketAddr) -> Fact<'static> {
+        let origin = Origin { peer, listener: forkchat_common::endpoint::Listener::default() };
+        Fact::Opened { slot, origin, transport }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use forkchat_common::endpoint::Listener;

@@ -1,7 +1,8 @@
 use super::*;
+use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::LocalAddress;
 use forkchat_common::ids::Sequence;
-use forkchat_common::limits::ADDRESS_BURST_LINES;
+use forkchat_common::limits::{ADDRESS_BURST_LINES, COMMAND_COST_MAX};
 use forkchat_common::names::RoomName;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 struct Copy {
     chat: Chat,
     told: Told,
-    forms: Forms,
+    cache: RenderCache,
 }
 
 #[derive(Default)]
@@ -26,24 +27,29 @@ struct Told {
     topics_kept: usize,
 }
 
-impl Output for Told {
-    fn serves(&mut self, _: SessionId, slot: Slot) -> bool {
+impl Deliveries for Told {
+    fn wants(&mut self, _: SessionId, slot: Slot) -> bool {
         self.slots.contains(&slot)
     }
-    fn tell(&mut self, session: SessionId, bytes: &[u8]) {
+    fn deliver(&mut self, session: SessionId, bytes: &[u8]) {
         self.bytes.entry(session).or_default().extend_from_slice(bytes);
     }
-    fn closed(&mut self, session: SessionId, _: Slot, ending: Ending) {
-        self.closed.push((session, ending));
+    fn keeps_history(&self) -> bool {
+        true
     }
-    fn continues(&mut self, session: SessionId, _: Slot, list: Sequence, parts: u32) {
-        self.continues.push((session, list, parts));
-    }
-    fn exceeded(&mut self, address: AddressBlock) {
-        self.exceeded.push(address);
-    }
-    fn kept(&mut self, kept: &Kept<'_>) {
-        self.topics_kept += usize::from(matches!(kept, Kept::Topic { .. }));
+}
+
+impl Told {
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Closed { session, ending, .. } => self.closed.push((session, ending)),
+            Effect::ListGoesOn { session, list, parts, .. } => {
+                self.continues.push((session, list, parts));
+            }
+            Effect::AddressExceeded(address) => self.exceeded.push(address),
+            Effect::Keep(HistoryEntry::Topic { .. }) => self.topics_kept += 1,
+            _ => {}
+        }
     }
 }
 
@@ -51,12 +57,21 @@ impl Copy {
     fn new(slots: &[u16]) -> Copy {
         let told =
             Told { slots: slots.iter().map(|&slot| Slot(slot)).collect(), ..Told::default() };
-        Copy { chat: Chat::new(RateLimit::lines_per_second(20)), told, forms: Forms::default() }
+        let mut copy = Copy { chat: Chat::default(), told, cache: RenderCache::default() };
+        let rate_limit = RateLimit::lines_per_second(20);
+        let fact = Fact::Configured { rooms_bytes_max: 0, rate_limit };
+        copy.apply(0, &Record { session: SessionId::NONE, input_end: 0, fact });
+        copy
     }
 
     fn apply(&mut self, at: u64, record: &Record<'_>) {
-        let stamp = Stamp { id: Sequence(at), time: Micros(at * 1_000) };
-        self.chat.apply(stamp, record, &mut self.forms, &mut self.told);
+        self.apply_at(Stamp { id: Sequence(at), time: Micros(at * 1_000) }, record);
+    }
+
+    fn apply_at(&mut self, stamp: Stamp, record: &Record<'_>) {
+        let mut effects = Vec::new();
+        self.chat.apply(stamp, record, &mut self.cache, &mut self.told, &mut effects);
+        effects.into_iter().for_each(|effect| self.told.carry_out(effect));
     }
 }
 
@@ -85,7 +100,7 @@ impl Room {
     fn arrive(&mut self) {
         self.sent.push(0);
         let (slot, peer) = (Slot(self.sent.len() as u16 % 2), "127.0.0.1:5000".parse().unwrap());
-        self.fact(self.sent.len() - 1, Fact::Opened { slot, transport: Transport::Tcp, peer });
+        self.fact(self.sent.len() - 1, Fact::opened(slot, Transport::Tcp, peer));
     }
 
     fn fact(&mut self, person: usize, fact: Fact<'_>) {
@@ -510,8 +525,7 @@ fn whoami_names_the_process_that_the_log_names_in_every_copy_and_from_a_snapshot
         room.at += 1;
         room.copy.apply(room.at, &started(pid));
         let mut successor = Copy::new(&[1]);
-        successor.chat =
-            Chat::restore(room.copy.chat.rate_limit, &room.copy.chat.snapshot()).unwrap();
+        successor.chat = Chat::restore(&room.copy.chat.snapshot()).unwrap();
         room.types(0, "/whoami");
         let told = room.told(0);
         assert!(told.ends_with(&format!(", served by worker 1 (pid {pid})\n")), "{told}");
@@ -551,12 +565,7 @@ fn taken_at_once(command: &str) -> usize {
         room.sent[0] += 10;
         let record =
             Record { session: id, input_end: room.sent[0], fact: Fact::Line(command.as_bytes()) };
-        room.copy.chat.apply(
-            Stamp { id: Sequence(room.at), time: now },
-            &record,
-            &mut room.copy.forms,
-            &mut room.copy.told,
-        );
+        room.copy.apply_at(Stamp { id: Sequence(room.at), time: now }, &record);
         count += 1;
     }
     count
@@ -594,7 +603,7 @@ fn sessions_of_one_address_share_a_budget_and_the_excess_is_reported_once() {
     let mut lines = 0;
     for serial in 1..100 {
         let session = SessionId::new(serial, 0);
-        let opened = Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer: peer(1) };
+        let opened = Fact::opened(Slot(0), Transport::Tcp, peer(1));
         copy.apply(1, &record(session, 0, opened));
         for input_end in 1.. {
             if copy.chat.lines_allowed(session, Micros(1_000)) == 0 {
@@ -608,10 +617,7 @@ fn sessions_of_one_address_share_a_budget_and_the_excess_is_reported_once() {
     assert!((3_500..4_096).contains(&lines), "{lines} lines of one address");
     assert_eq!(copy.told.exceeded, [AddressBlock::of(peer(1).ip())]);
     let other = SessionId::new(100, 0);
-    copy.apply(
-        1,
-        &record(other, 0, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer: peer(2) }),
-    );
+    copy.apply(1, &record(other, 0, Fact::opened(Slot(0), Transport::Tcp, peer(2))));
     assert!(
         copy.chat.lines_allowed(other, Micros(1_000)) >= 15,
         "another address is not slowed down"
@@ -635,12 +641,7 @@ fn sixty_people_behind_one_address_are_not_slowed_down() {
                 input_end: room.sent[person],
                 fact: Fact::Line(b"a line"),
             };
-            room.copy.chat.apply(
-                Stamp { id: Sequence(round), time: at },
-                &record,
-                &mut room.copy.forms,
-                &mut room.copy.told,
-            );
+            room.copy.apply_at(Stamp { id: Sequence(round), time: at }, &record);
         }
     }
     assert!(room.copy.told.exceeded.is_empty());
@@ -650,11 +651,11 @@ fn sixty_people_behind_one_address_are_not_slowed_down() {
 fn datagrams_beyond_the_budget_are_dropped() {
     let mut copy = Copy::new(&[0]);
     let session = SessionId::new(1, 0);
-    let opened = Fact::Opened {
-        slot: Slot(0),
-        transport: Transport::Udp { local: LocalAddress::default(), key: None },
-        peer: "10.0.0.1:1".parse().unwrap(),
-    };
+    let opened = Fact::opened(
+        Slot(0),
+        Transport::Udp { local: LocalAddress::default(), key: None },
+        "10.0.0.1:1".parse().unwrap(),
+    );
     copy.apply(1, &Record { session, input_end: 0, fact: opened });
     copy.told.bytes.clear();
     for input_end in 1..=600 {
@@ -688,7 +689,7 @@ fn rooms_are_listed_by_their_members_and_found_by_a_pattern() {
 #[test]
 fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
     let mut room = Room::new(3);
-    room.copy.chat.rate_limit = RateLimit::OFF;
+    room.copy.chat.state.rate_limit = RateLimit::OFF;
     for (person, first) in [(0, 0), (1, 40)] {
         for number in first..first + 40 {
             room.types(person, &format!("/join #r{number:02}-{}", "長".repeat(20)));
@@ -721,7 +722,7 @@ fn a_long_list_comes_in_parts_and_what_is_sent_meanwhile_waits() {
     assert!(text.starts_with("* #lobby (3)\n"));
     // The members of a room, too.
     let mut crowd = Room::new(300);
-    crowd.copy.chat.rate_limit = RateLimit::OFF;
+    crowd.copy.chat.state.rate_limit = RateLimit::OFF;
     crowd.types(7, "/who");
     let mut names = crowd.told(7);
     while let Some((_, of, parts)) = crowd.copy.told.continues.pop() {
@@ -739,7 +740,7 @@ fn parts(room: &mut Room, person: usize, command: &str) -> Vec<String> {
     let mut parts = vec![room.told(person)];
     while let Some((_, of, number)) = room.copy.told.continues.pop() {
         // Whoever goes on from a snapshot goes on in the same place.
-        room.copy.chat = Chat::restore(RateLimit::OFF, &room.copy.chat.snapshot()).unwrap();
+        room.copy.chat = Chat::restore(&room.copy.chat.snapshot()).unwrap();
         room.fact(person, Fact::NextPart { of, parts: number });
         parts.push(room.told(person));
     }
@@ -749,7 +750,7 @@ fn parts(room: &mut Room, person: usize, command: &str) -> Vec<String> {
 #[test]
 fn a_part_of_the_rooms_looks_at_a_bounded_number_of_them_whatever_it_finds() {
     let mut room = Room::new(60);
-    room.copy.chat.rate_limit = RateLimit::OFF;
+    room.copy.chat.state.rate_limit = RateLimit::OFF;
     for number in 0..1_700 {
         // They count for no address.
         let name = RoomName::parse(&format!("#x{number:04}")).unwrap();
@@ -863,7 +864,7 @@ fn many_sessions_of_an_address_notify_others_no_more_than_its_budget_allows() {
 #[test]
 fn what_an_address_adds_to_the_state_is_bounded_and_given_back() {
     let mut room = Room::new(60);
-    room.copy.chat.rate_limit = RateLimit::OFF;
+    room.copy.chat.state.rate_limit = RateLimit::OFF;
     let topic = format!("/topic {}", "長".repeat(400));
     for person in 0..60 {
         for number in 0..45 {
@@ -905,7 +906,7 @@ fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
                 (Room::id(people), SocketAddr::from(([10, 0, 0, people as u8], 1)));
             room.sent.push(0);
             people += 1;
-            room.fact(people - 1, Fact::Opened { slot: Slot(0), transport: Transport::Tcp, peer });
+            room.fact(people - 1, Fact::opened(Slot(0), Transport::Tcp, peer));
             for number in 0..40 {
                 room.types(people - 1, &format!("/join #r{people}-{number}"));
                 room.types(people - 1, &format!("/topic {}", "長".repeat(400)));
@@ -920,9 +921,9 @@ fn what_all_rooms_and_topics_take_together_is_bounded_as_it_is_configured() {
     assert!(fill(&mut room) > 0);
     let full = room.copy.chat.snapshot().len();
     assert!(full < (1 << 20) + 100_000, "{full} bytes");
-    room.fact(0, Fact::Configured { rooms_bytes_max: 8 << 20 });
+    room.fact(0, Fact::Configured { rooms_bytes_max: 8 << 20, rate_limit: RateLimit::OFF });
     assert_eq!(fill(&mut room), 0);
-    let copy = Chat::restore(RateLimit::lines_per_second(20), &room.copy.chat.snapshot()).unwrap();
+    let copy = Chat::restore(&room.copy.chat.snapshot()).unwrap();
     assert_eq!(copy.rooms_bytes_max(), 8 << 20);
     // Who comes first can always enter the lobby.
     room.arrive();
@@ -1022,7 +1023,7 @@ proptest! {
         let (mut serials, mut input) = ([0u64; 6], [0u64; 6]);
         for (at, (person, act)) in (1..).zip(&acts) {
             if restored_at == at as usize {
-                copies[3].chat = Chat::restore(RateLimit::lines_per_second(20), &copies[0].chat.snapshot()).unwrap();
+                copies[3].chat = Chat::restore(&copies[0].chat.snapshot()).unwrap();
             }
             if matches!(act, Act::Arrive) && copies[0].chat.session(SessionId::new(serials[*person].max(1), *person)).is_none() {
                 (serials[*person], input[*person]) = (serials[*person] + 1, 0);
@@ -1030,7 +1031,7 @@ proptest! {
             input[*person] += 7;
             let peer = "127.0.0.1:1".parse().unwrap();
             let fact = match act {
-                Act::Arrive => Fact::Opened { slot: Slot(*person as u16 % 2), transport: Transport::Tcp, peer },
+                Act::Arrive => Fact::opened(Slot(*person as u16 % 2), Transport::Tcp, peer),
                 Act::Announce => Fact::Arrived,
                 Act::Type(line) => Fact::Line(line),
                 Act::Close(reason) => Fact::Closed(*reason),
@@ -1048,7 +1049,7 @@ proptest! {
         }
         let states: Vec<Vec<u8>> = copies.iter().map(|copy| copy.chat.snapshot()).collect();
         prop_assert!(states.iter().all(|state| *state == states[0]));
-        prop_assert_eq!(&Chat::restore(RateLimit::OFF, &states[0]).unwrap().snapshot(), &states[0]);
+        prop_assert_eq!(&Chat::restore(&states[0]).unwrap().snapshot(), &states[0]);
         let [half, other_half, whole, late] = copies;
         let mut halves = half.told.bytes;
         halves.extend(other_half.told.bytes);
@@ -1074,7 +1075,7 @@ fn times_that_are_shown_follow_the_wall_clock_ahead_and_back_and_the_rate_does_n
         room.types(0, "hi");
         let told = room.told(1);
         assert!(told.contains(&format!(";time={year}T00:00:00")), "{told}");
-        let restored = Chat::restore(RateLimit::OFF, &room.copy.chat.snapshot()).unwrap();
+        let restored = Chat::restore(&room.copy.chat.snapshot()).unwrap();
         assert_eq!(restored.clock_ahead(), ahead);
         // Of one line, whatever the clock is.
         assert!(room.copy.chat.next_line_at(id).since(used) <= Micros::SECOND / 20);

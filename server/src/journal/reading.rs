@@ -490,7 +490,7 @@ mod tests {
     fn open(log: &EventLog) {
         let mut batch = Batch::default();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        push_fact(&mut batch, ME, Fact::Opened { slot: WORKER, transport: Transport::Tcp, peer });
+        push_fact(&mut batch, ME, Fact::opened(WORKER, Transport::Tcp, peer));
         log.append(WORKER, &batch, log.now()).unwrap();
     }
 

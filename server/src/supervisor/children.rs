@@ -517,6 +517,7 @@ fn backoff(deaths: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forkchat_common::endpoint::{Listener, Origin};
 
     #[test]
     fn the_pause_doubles_up_to_a_second() {
@@ -562,7 +563,7 @@ mod tests {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         connections.insert(super::super::connections::Connection::new(
             socket.into(),
-            ([127, 0, 0, 1], 1).into(),
+            Origin { peer: ([127, 0, 0, 1], 1).into(), listener: Listener::default() },
             Slot(1),
         ));
         assert_eq!(children.least_loaded_worker(&connections), Slot(2));

@@ -320,13 +320,14 @@ impl<S: Sockets> Serving<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::RateLimit;
     use crate::event_log::{Geometry, SnapshotWriter};
     use crate::worker::Bounds;
-    use crate::worker::fakes::{FakeSockets, dropped, never, path, peer, udp_config};
-    use crate::worker::input::{Behind, Input};
+    use crate::worker::fakes::{FakeSockets, dropped, never, origin, path, peer, udp_config};
+    use crate::worker::input::Input;
     use crate::worker::serving::ServingConfig;
     use forkchat_common::ids::Slot;
+    use forkchat_common::protocol::Protocol;
+    use forkchat_common::protocol::framing::After;
 
     const ME: Slot = Slot(0);
     const JOURNAL: Slot = Slot(1);
@@ -346,7 +347,6 @@ mod tests {
         let udp = Some(udp_config(4..6, None));
         ServingConfig {
             pid: 1,
-            rate_limit: RateLimit::OFF,
             outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
             turn_away_max: 1,
             journal: JOURNAL,
@@ -365,7 +365,7 @@ mod tests {
     /// it.
     fn open(worker: &mut Serving<FakeSockets>, cell: usize) -> SessionId {
         let session = SessionId::new(1, cell);
-        let lines = Lines::of(session, b"\n", 0, false, Behind::More, 10);
+        let lines = Lines::of(session, Protocol::Line, b"\n", 0, false, After::More, 10);
         worker.accept(Input::Opened { session, origin: origin(1), connection: (), lines });
         worker.turn();
         session
@@ -408,7 +408,7 @@ mod tests {
         let mut worker = successor(predecessor, &sessions);
         worker.turn();
         assert_eq!(worker.sockets.finished, [(lost, Ending::Drop)]);
-        let said = Lines::of(last, b"hello\n", 1, false, Behind::More, 10);
+        let said = Lines::of(last, Protocol::Line, b"hello\n", 1, false, After::More, 10);
         worker.accept(Input::Lines { session: last, lines: said });
         worker.turn();
         assert_eq!(

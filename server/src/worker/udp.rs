@@ -405,13 +405,12 @@ fn push_lines(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{Forms, RateLimit};
     use crate::worker::Bounds;
     use crate::worker::fakes::{path, udp_config};
     use crate::worker::outboxes::Outboxes;
     use forkchat_common::endpoint::LocalAddress;
+    use forkchat_common::event::Stamp;
     use forkchat_common::ids::Sequence;
-    use forkchat_common::protocol::line::render::Stamp;
     use proptest::prelude::*;
 
     /// A desk with one session, opened from port 1, whose chat knows it; and its key.
@@ -432,18 +431,11 @@ mod tests {
         };
         let key = desk.known[&path(1)].key;
         let transport = Transport::Udp { local: path(1).local, key };
-        let opened = Record {
-            session,
-            input_end: 0,
-            fact: Fact::Opened { slot: Slot(0), transport, peer: path(1).peer },
-        };
+        let opened =
+            Record { session, input_end: 0, fact: Fact::opened(Slot(0), transport, path(1).peer) };
         let stamp = Stamp { id: Sequence(1), time: NOW };
-        chat.apply(
-            stamp,
-            &opened,
-            &mut Forms::default(),
-            &mut Outboxes::new(Slot(0), Bounds { sendq: 1, together: 1 }),
-        );
+        let mut outboxes = Outboxes::new(Slot(0), Bounds { sendq: 1, together: 1 });
+        chat.effects_of(stamp, &opened, &mut outboxes);
         (desk, chat, key)
     }
 
@@ -546,7 +538,7 @@ mod tests {
     }
 
     fn desk(per_address_max: Option<u32>) -> (UdpDesk, Chat) {
-        let chat = Chat::new(RateLimit::OFF);
+        let chat = Chat::default();
         (
             UdpDesk::take_over(
                 Slot(0),
@@ -625,7 +617,7 @@ mod tests {
 
     #[test]
     fn the_cell_of_one_who_is_over_is_given_again_only_when_what_it_was_told_is_sent() {
-        let chat = Chat::new(RateLimit::OFF);
+        let chat = Chat::default();
         let mut desk = UdpDesk::take_over(
             Slot(0),
             udp_config(10..12, None),

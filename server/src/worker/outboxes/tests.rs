@@ -1,15 +1,9 @@
 use super::*;
-use crate::chat::Transport;
 use crate::event_log::Geometry;
-use crate::worker::fakes::{FakeSockets, peer};
-use forkchat_common::ids::Micros;
+use crate::worker::fakes::FakeSockets;
 
 const ME: Slot = Slot(0);
 const BOUNDS: Bounds = Bounds { sendq: 100, together: usize::MAX };
-
-fn begun(session: SessionId) -> Session {
-    Session::new(session, ME, Transport::Tcp, peer(1), Micros(0))
-}
 
 /// A session with more to write than `sendq` allows.
 fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
@@ -21,9 +15,9 @@ fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
     })
     .unwrap();
     let (mut outboxes, session) = (Outboxes::new(ME, BOUNDS), SessionId::new(1, 0));
-    outboxes.opened(&begun(session));
+    outboxes.opened(session, ME);
     outboxes.begin_turn(Sequence(7));
-    outboxes.tell(session, &[b'x'; 101]);
+    outboxes.deliver(session, &[b'x'; 101]);
     (outboxes, session, log)
 }
 
@@ -57,13 +51,13 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
         is_lagging: true,
     };
     outboxes.resume(session, Some(checkpoint), 14);
-    outboxes.opened(&begun(session));
-    outboxes.opened(&begun(earlier));
+    outboxes.opened(session, ME);
+    outboxes.opened(earlier, ME);
     for (at, bytes) in [(5, "out long ago"), (7, "ab"), (8, "cdef"), (9, "gh")] {
         outboxes.begin_turn(Sequence(5));
-        outboxes.begin(Stamp { id: Sequence(at), ..Stamp::default() }, None);
-        assert!(outboxes.serves(session, ME));
-        outboxes.tell(session, bytes.as_bytes());
+        outboxes.begin(Sequence(at), None);
+        assert!(outboxes.wants(session, ME));
+        outboxes.deliver(session, bytes.as_bytes());
     }
     let mut peers = FakeSockets::open();
     outboxes.flush(&mut peers, log, Sequence(10));
@@ -84,7 +78,7 @@ fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
     let (_, session, _) = too_full();
     let mut outboxes = Outboxes::new(ME, BOUNDS);
     outboxes.resume(session, None, 3);
-    outboxes.tell(session, b"ab");
+    outboxes.deliver(session, b"ab");
     assert!(outboxes.is_astray(session));
 }
 
@@ -110,9 +104,9 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
     ] {
         let mut outboxes = Outboxes::new(ME, BOUNDS);
         outboxes.resume(session, Some(checkpoint), taken);
-        outboxes.begin(Stamp { id: Sequence(7), ..Stamp::default() }, None);
-        outboxes.tell(session, b"ab");
-        outboxes.begin(Stamp { id: Sequence(at), ..Stamp::default() }, None);
+        outboxes.begin(Sequence(7), None);
+        outboxes.deliver(session, b"ab");
+        outboxes.begin(Sequence(at), None);
         outboxes.muted(session, slot);
         // A record may be told somebody more than once; it is closed once.
         outboxes.muted(session, slot);
@@ -131,13 +125,13 @@ fn a_write_that_was_not_taken_keeps_its_number() {
     let (mut outboxes, session, log) = too_full();
     let mut peers = FakeSockets::deaf();
     outboxes.flush(&mut peers, log, Sequence(9));
-    outboxes.tell(session, b"more");
+    outboxes.deliver(session, b"more");
     outboxes.unblock(session);
     outboxes.flush(&mut peers, log, Sequence(9));
     peers.write_max = 60;
     outboxes.unblock(session);
     outboxes.flush(&mut peers, log, Sequence(9));
-    outboxes.tell(session, b"and more");
+    outboxes.deliver(session, b"and more");
     outboxes.flush(&mut peers, log, Sequence(9));
     assert_eq!(peers.numbers, [1, 1, 1, 2, 3]);
 }
@@ -148,11 +142,19 @@ fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
         let (mut outboxes, session, log) = too_full();
         let mut deaf = FakeSockets::deaf();
         if is_ended_before {
-            outboxes.closed(session, ME, Ending::Finish);
+            outboxes.carry_out(Effect::Closed {
+                session: session,
+                slot: ME,
+                ending: Ending::Finish,
+            });
         }
         outboxes.relieve(&mut deaf);
         if !is_ended_before {
-            outboxes.closed(session, ME, Ending::Finish);
+            outboxes.carry_out(Effect::Closed {
+                session: session,
+                slot: ME,
+                ending: Ending::Finish,
+            });
         }
         outboxes.flush(&mut deaf, log, Sequence(9));
         assert_eq!(deaf.finished, [(session, Ending::Drop)]);
@@ -169,13 +171,13 @@ fn an_outbox_that_is_idle_gives_back_its_memory_and_one_that_is_not_keeps_it() {
     outboxes.tidy();
     assert!(memory(&outboxes) > 0 && outboxes.is_warm(), "it has something to write");
     outboxes.flush(&mut peer, log, Sequence(9));
-    outboxes.tell(session, b"more");
+    outboxes.deliver(session, b"more");
     outboxes.flush(&mut peer, log, Sequence(9));
     outboxes.tidy();
     assert!(memory(&outboxes) > 0, "it was told something since");
     outboxes.tidy();
     assert!(memory(&outboxes) == 0 && !outboxes.is_warm());
-    outboxes.tell(session, b"again");
+    outboxes.deliver(session, b"again");
     assert!(outboxes.is_warm());
 }
 
@@ -198,7 +200,7 @@ fn what_is_in_flight_is_not_out_and_is_looked_at_again() {
         is_lagging: true,
     };
     assert_eq!((log.checkpoint(0), outboxes.is_in_flight()), (Some(expected), true));
-    outboxes.closed(session, ME, Ending::Finish);
+    outboxes.carry_out(Effect::Closed { session: session, slot: ME, ending: Ending::Finish });
     outboxes.flush(&mut sockets, log, Sequence(10));
     assert_eq!(sockets.finished, []);
     sockets.in_flight = Some(0);
@@ -238,8 +240,8 @@ fn together(bytes: [usize; 3]) -> (Outboxes, [SessionId; 3]) {
     let mut outboxes = Outboxes::new(ME, Bounds { sendq: 80_000, together: 100_000 });
     let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
     for (session, bytes) in sessions.into_iter().zip(bytes) {
-        outboxes.opened(&begun(session));
-        outboxes.tell(session, &vec![b'x'; bytes]);
+        outboxes.opened(session, ME);
+        outboxes.deliver(session, &vec![b'x'; bytes]);
     }
     (outboxes, sessions)
 }
@@ -286,7 +288,7 @@ fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
     })
     .unwrap();
     assert_eq!(outboxes.memory, 2 * (30_000 - IDLE_BYTES_MAX));
-    outboxes.tell(third, &[b'x'; IDLE_BYTES_MAX]);
+    outboxes.deliver(third, &[b'x'; IDLE_BYTES_MAX]);
     assert_eq!(
         outboxes.memory,
         2 * (30_000 - IDLE_BYTES_MAX),
@@ -294,7 +296,7 @@ fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
     );
     outboxes.give_up(first, CloseReason::WorkerDied);
     assert_eq!(outboxes.memory, 30_000 - IDLE_BYTES_MAX);
-    outboxes.closed(second, ME, Ending::Drop);
+    outboxes.carry_out(Effect::Closed { session: second, slot: ME, ending: Ending::Drop });
     outboxes.flush(&mut FakeSockets::deaf(), log, Sequence(9));
     assert_eq!(outboxes.memory, 0);
     outboxes.remove(third);

@@ -1,14 +1,14 @@
 use super::*;
 use crate::event_log::Geometry;
-use crate::worker::fakes::{FakeSockets, dropped, never, peer};
-use crate::worker::input::Behind;
+use crate::worker::fakes::{FakeSockets, dropped, never, origin};
+use forkchat_common::protocol::Protocol;
+use forkchat_common::protocol::framing::After;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 
 fn config() -> ServingConfig {
     ServingConfig {
         pid: 1,
-        rate_limit: RateLimit::OFF,
         outboxes: Bounds { sendq: 1 << 20, together: usize::MAX },
         turn_away_max: 1,
         journal: Slot(1),
@@ -34,7 +34,7 @@ fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
     for (cell, worker) in workers.iter_mut().enumerate() {
         let opened = Input::Opened {
             session: SessionId::new(1, cell),
-            peer: peer(1),
+            origin: origin(1),
             connection: (),
             lines: Lines::default(),
         };
@@ -50,7 +50,7 @@ fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
 
 fn says(worker: &mut Serving<FakeSockets>, cell: usize, line: &[u8]) {
     let session = SessionId::new(1, cell);
-    let lines = Lines::of(session, line, 0, false, Behind::More, 10);
+    let lines = Lines::of(session, Protocol::Line, line, 0, false, After::More, 10);
     worker.accept(Input::Lines { session, lines });
 }
 
@@ -78,7 +78,15 @@ fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was
     let mut input_end = 0;
     while log.tail().blocks_since(speaker.replica.position()) < TURN_BLOCKS + 64 {
         let session = SessionId::new(1, 1);
-        let lines = Lines::of(session, lines.as_bytes(), input_end, false, Behind::More, 200);
+        let lines = Lines::of(
+            session,
+            Protocol::Line,
+            lines.as_bytes(),
+            input_end,
+            false,
+            After::More,
+            200,
+        );
         input_end += lines.consume as u64;
         listener.accept(Input::Lines { session, lines });
         listener.turn();
@@ -114,7 +122,7 @@ fn a_begun_line_is_waited_for_before_its_client_is_announced() {
     for session in sessions {
         worker.accept(Input::Opened {
             session,
-            peer: peer(1),
+            origin: origin(1),
             connection: (),
             lines: Lines::default(),
         });
@@ -131,7 +139,7 @@ fn a_begun_line_is_waited_for_before_its_client_is_announced() {
     assert_eq!(announced_after(&mut worker, ARRIVAL - 1), [false, false, false]);
     assert_eq!(announced_after(&mut worker, 1), [true, false, false]);
     assert_eq!(announced_after(&mut worker, ARRIVAL), [true, false, false]);
-    let lines = Lines::of(slow, b"hello\n", 0, false, Behind::More, 10);
+    let lines = Lines::of(slow, Protocol::Line, b"hello\n", 0, false, After::More, 10);
     worker.accept(Input::Lines { session: slow, lines });
     assert_eq!(announced_after(&mut worker, 1), [true, true, false]);
     assert_eq!(announced_after(&mut worker, FIRST_LINE - 2 * ARRIVAL - 2), [true, true, false]);

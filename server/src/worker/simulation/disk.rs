@@ -1,11 +1,11 @@
 //! The simulated journal: its two threads take turns, and what they have stored survives them.
 
 use super::{JOURNAL, WORKERS};
-use crate::chat::{AnswerEnd, PastLine, RateLimit};
+use crate::chat::{PartEnd, PastLine, RateLimit};
 use crate::event_log::{EventLog, step};
 use crate::journal::store::{Entry, Line, Topic};
 use crate::journal::{
-    BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Prepared, Quota, Request, Tally,
+    BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Lookup, Prepared, Quota, Tally,
 };
 use forkchat_common::ids::Sequence;
 use std::sync::Arc;
@@ -74,32 +74,28 @@ impl JournalProcess {
             step();
             self.backlog.stored(&entries);
         }
-        while let Some(Request { question, room_key, more, behind }) = self.backlog.take_request() {
+        while let Some(Lookup { request, room_key, more, after }) = self.backlog.take_request() {
             let stored = disk
                 .entries
                 .iter()
                 .filter_map(|entry| if let Entry::Line(line) = entry { Some(line) } else { None });
-            let stored = stored
-                .filter(|line| line.room_key == room_key && line.sequence < question)
-                .cloned();
-            let waiting = self.backlog.waiting_lines(&room_key, question);
+            let stored =
+                stored.filter(|line| line.room_key == room_key && line.sequence < request).cloned();
+            let waiting = self.backlog.waiting_lines(&room_key, request);
             let mut lines: Vec<_> = stored
                 .chain(waiting.into_iter().filter(|line| line.sequence > disk.reached))
                 .collect();
             lines.drain(..lines.len().saturating_sub(more));
-            lines.retain(|line| line.sequence > behind);
+            lines.retain(|line| line.sequence > after);
             let part = &lines[..lines.len().min(2)];
             let mut bytes = Vec::new();
             for Line { sequence, time, nick, is_action, text, .. } in part {
                 PastLine { sequence: *sequence, time: *time, nick, is_action: *is_action, text }
                     .encode(&mut bytes);
             }
-            let end = if part.len() == lines.len() {
-                AnswerEnd::Since(Sequence(0))
-            } else {
-                AnswerEnd::More
-            };
-            self.backlog.prepare(Prepared { question, behind, lines: bytes, end });
+            let end =
+                if part.len() == lines.len() { PartEnd::Since(Sequence(0)) } else { PartEnd::More };
+            self.backlog.prepare(Prepared { request, after, lines: bytes, end });
         }
     }
 }

@@ -19,18 +19,16 @@ mod disk;
 mod spy;
 mod world;
 
-use super::fakes::{dropped, never};
+use super::fakes::{dropped, never, origin};
 use super::input::Input;
 use super::outboxes::Bounds;
 use super::serving::{Serving, ServingConfig};
 use super::takeover::Inherited;
-use crate::chat::RateLimit;
 use crate::event_log::{EventLog, Geometry, simulated};
 use disk::{Disk, JournalProcess, text_of};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use spy::Spy;
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use world::{Client, Wires, World, peek, said_by};
@@ -95,7 +93,6 @@ struct Simulation {
 fn config(pid: u32) -> ServingConfig {
     ServingConfig {
         pid,
-        rate_limit: RateLimit::OFF,
         outboxes: Bounds { sendq: SENDQ, together: TOGETHER },
         turn_away_max: 0,
         journal: JOURNAL,
@@ -169,8 +166,11 @@ impl Simulation {
             // What its predecessor had only in its memory.
             (client.armed, client.in_long_line, client.finished) = (None, false, None);
             client.in_flight.clear();
-            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            inherited.push(Inherited { session: client.session, peer, connection: () });
+            inherited.push(Inherited {
+                session: client.session,
+                origin: origin(1),
+                connection: (),
+            });
         }
         self.pid += 1;
         let config = config(self.pid);
@@ -285,10 +285,9 @@ impl Simulation {
         // Without a worker it waits for the next.
         if self.workers[slot.index()].is_some() {
             let lines = peek(&mut client, LINES_PER_PEEK as u64, self.reads_first);
-            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
             self.queues[slot.index()].push_back(Input::Opened {
                 session,
-                peer,
+                origin: origin(1),
                 connection: (),
                 lines,
             });
@@ -424,7 +423,7 @@ impl Simulation {
             let is_stored =
                 self.journal.as_ref().is_some_and(|journal| journal.backlog.oldest().is_none());
             let is_answered =
-                self.spy.chat.questions().next().is_none() && self.spy.chat.is_restored();
+                self.spy.chat.requests().next().is_none() && self.spy.chat.is_restored();
             let is_read = self.log.cursor(JOURNAL) == Some(self.log.tail());
             if !has_input
                 && !is_in_flight

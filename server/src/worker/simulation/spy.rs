@@ -2,17 +2,16 @@
 //! received exactly that.
 
 use super::SPY;
-use crate::chat::{Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record};
+use crate::chat::{Chat, Deliveries, Effect, Fact, HistoryEntry, Record};
 use crate::event_log::{self, EventLog, Reader};
+use forkchat_common::event::Stamp;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
-use forkchat_common::protocol::line::render::Stamp;
 use std::collections::BTreeMap;
 
 /// Renders everything for everyone, from the whole log.
 pub(super) struct Spy {
     pub reader: Reader,
     pub chat: Chat,
-    pub forms: Forms,
     pub told: Told,
     /// Lines in the log, by session, without repetitions.
     pub lines: BTreeMap<SessionId, Vec<Vec<u8>>>,
@@ -25,28 +24,21 @@ pub(super) struct Told {
     /// Per session: behind which record how much had been told.
     pub marks: BTreeMap<SessionId, Vec<(Sequence, usize)>>,
     pub now: Sequence,
-    /// The record that is applied.
-    pub at: Sequence,
     /// What is to be stored, and where it was said.
     pub kept: Vec<(Sequence, String)>,
 }
 
-impl Output for Told {
-    fn serves(&mut self, _: SessionId, _: Slot) -> bool {
+impl Deliveries for Told {
+    fn wants(&mut self, _: SessionId, _: Slot) -> bool {
         true
     }
-    fn tell(&mut self, session: SessionId, bytes: &[u8]) {
+    fn deliver(&mut self, session: SessionId, bytes: &[u8]) {
         let told = self.bytes.entry(session).or_default();
         told.extend_from_slice(bytes);
         self.marks.entry(session).or_default().push((self.now, told.len()));
     }
-    fn closed(&mut self, _: SessionId, _: Slot, _: Ending) {}
-    fn kept(&mut self, kept: &Kept<'_>) {
-        let (Kept::Line { text, .. } | Kept::Topic { text, .. }) = kept;
-        self.kept.push((self.at, (*text).to_owned()));
-    }
-    fn begin(&mut self, stamp: Stamp, _: Option<Slot>) {
-        self.at = stamp.id;
+    fn keeps_history(&self) -> bool {
+        true
     }
 }
 
@@ -61,11 +53,10 @@ impl Spy {
     /// Has read nothing yet.
     pub fn new(log: &'static EventLog) -> Spy {
         let reader = Reader::new(log, log.join(SPY).unwrap().0);
-        let chat = Chat::new(RateLimit::OFF);
+        let chat = Chat::default();
         Spy {
             reader,
             chat,
-            forms: Forms::default(),
             told: Told::default(),
             lines: BTreeMap::new(),
             input_end: BTreeMap::new(),
@@ -86,7 +77,15 @@ impl Spy {
             {
                 self.lines.entry(record.session).or_default().push(line.to_vec());
             }
-            self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, &mut self.told);
+            let stamp = Stamp { id: sequence, time };
+            for effect in self.chat.effects_of(stamp, &record, &mut self.told) {
+                if let Effect::Keep(
+                    HistoryEntry::Line { text, .. } | HistoryEntry::Topic { text, .. },
+                ) = effect
+                {
+                    self.told.kept.push((sequence, text));
+                }
+            }
         }
         log.publish_cursor(SPY, self.reader.position());
     }

@@ -4,10 +4,12 @@ use super::{LINES_PER_PEEK, PEEK};
 use crate::chat::Ending;
 use crate::event_log::step;
 use crate::sys::tcp_position::Positions;
-use crate::worker::input::{Behind, Lines};
+use crate::worker::input::Lines;
 use crate::worker::sockets::{Sockets, Written};
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{SessionId, Slot};
+use forkchat_common::protocol::Protocol;
+use forkchat_common::protocol::framing::After;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -171,10 +173,11 @@ pub(super) fn peek(client: &mut Client, lines_max: u64, reads_first: bool) -> Li
     let bytes = &client.sent[client.consumed..];
     let bytes = &bytes[..bytes.len().min(PEEK)];
     let is_all = client.consumed + bytes.len() == client.sent.len();
-    let behind = if client.has_ended && is_all { Behind::EndOfInput } else { Behind::More };
+    let behind = if client.has_ended && is_all { After::EndOfInput } else { After::More };
     let lines_max = LINES_PER_PEEK.min(usize::try_from(lines_max).unwrap_or(usize::MAX));
     let mut lines = Lines::of(
         client.session,
+        Protocol::Line,
         bytes,
         client.consumed as u64,
         client.in_long_line,
