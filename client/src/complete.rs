@@ -1,7 +1,8 @@
 //! Completion of commands, nicknames and rooms. Pure: from a line and a cursor to the candidates.
 
 use forkchat_common::names::key_of;
-use forkchat_common::protocol::line::command::{SETTINGS, TABLE};
+use forkchat_common::protocol::line::commands::TABLE;
+use forkchat_common::protocol::line::settings::SETTINGS;
 
 /// Names that can be completed.
 #[derive(Clone, Debug, Default)]

@@ -6,8 +6,9 @@ use super::lines::{Asks, Line};
 use super::shown::Standing;
 use super::{Session, Told};
 use forkchat_common::names::key_of;
-use forkchat_common::protocol::line::command::{Command, parse};
-use forkchat_common::protocol::line::render::NO_USER_NAMED;
+use forkchat_common::protocol::line::arguments::word_and_text;
+use forkchat_common::protocol::line::input::parse;
+use forkchat_common::protocol::line::refusals::NO_USER_NAMED;
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::time::{Duration, Instant};
 
@@ -110,8 +111,6 @@ impl Session {
 }
 
 fn receiver(line: &Line) -> Option<&str> {
-    match parse(&line.text) {
-        Ok(Some((_, Command::Msg { nick, .. }))) => Some(nick),
-        _ => None,
-    }
+    let arguments = parse(&line.text).ok()??.arguments_of("msg")?;
+    Some(word_and_text(arguments)?.0)
 }

@@ -4,7 +4,8 @@
 use super::lines::{Line, Purpose};
 use super::{Output, Phase, Session, Shown, Standing, WAITING, lines_of};
 use forkchat_common::limits::LINE_BYTES_MAX;
-use forkchat_common::protocol::line::command::{Command, Setting, parse};
+use forkchat_common::protocol::line::input::{Input, parse};
+use forkchat_common::protocol::line::settings::{Setting, parse_setting};
 use std::time::Instant;
 
 /// Lines and bytes in flight at most: more would only fill the server's buffers, and be in doubt if
@@ -41,11 +42,12 @@ impl Session {
                 lines_of(self.queue.len())
             ));
         }
-        match parse(text) {
-            Ok(Some((_, Command::Set(Setting::Echo | Setting::Tags, _)))) => {
+        let Ok(Some(Input::Command(row, arguments))) = parse(text) else { return None };
+        match (row.name, parse_setting(arguments)) {
+            ("set", Some((Setting::Echo | Setting::Tags, _))) => {
                 Some("this client needs echo and tags on; they can be switched only with nc or in programs".to_owned())
             }
-            Ok(Some((_, Command::Charset(_)))) => {
+            ("charset", _) if !arguments.is_empty() => {
                 Some("the charset can be chosen only at the start: forkchat-client --charset NAME".to_owned())
             }
             _ => None,

@@ -6,7 +6,9 @@
 //! a long answer counts.
 
 use super::shown::{Shown, Standing};
-use forkchat_common::protocol::line::command::{Command, CommandError, parse};
+use forkchat_common::protocol::line::arguments::{text, word_and_text};
+use forkchat_common::protocol::line::commands::Answer;
+use forkchat_common::protocol::line::input::{Input, InputError, parse};
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -30,12 +32,14 @@ impl Asks {
     pub fn of(text: &str) -> Option<Asks> {
         Some(match parse(text) {
             Ok(None) => return None,
-            Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) => Asks::Say,
-            Ok(Some((_, Command::Me(_)))) => Asks::Act,
-            Ok(Some((_, Command::Msg { .. }))) => Asks::Tell,
-            Ok(Some((row, _))) => Asks::Do(row.map_or("", |row| row.name).to_owned()),
-            Err(CommandError::Usage(row)) => Asks::Do(row.name.to_owned()),
-            Err(CommandError::Unknown(name) | CommandError::Lookalike(_, name)) => {
+            Ok(Some(Input::Text { .. })) => Asks::Say,
+            Ok(Some(Input::Command(row, _))) => match row.answer {
+                Answer::Said => Asks::Say,
+                Answer::Action => Asks::Act,
+                Answer::Private => Asks::Tell,
+                Answer::Reply | Answer::Parts => Asks::Do(row.name.to_owned()),
+            },
+            Err(InputError::Unknown(name) | InputError::Lookalike(_, name)) => {
                 Asks::Do(name.to_owned())
             }
         })
@@ -148,10 +152,13 @@ impl Line {
 
     /// What others hear of it.
     pub fn heard(&self) -> Option<Cow<'_, str>> {
-        match parse(&self.arrives_as) {
-            Ok(Some((_, Command::Me(text) | Command::Msg { text, .. }))) => Some(text.into()),
-            Ok(Some((_, command))) => command.said(),
-            _ => None,
+        match parse(&self.arrives_as).ok()?? {
+            Input::Command(row, arguments) => match row.answer {
+                Answer::Action => text(arguments).map(Cow::from),
+                Answer::Private => word_and_text(arguments).map(|(_, text)| text.into()),
+                Answer::Said | Answer::Reply | Answer::Parts => None,
+            },
+            said => said.said(),
         }
     }
 
@@ -163,8 +170,8 @@ impl Line {
     /// Whether it can be sent twice without effect on others: a command that only sets or asks for
     /// something.
     pub fn is_repeatable(&self) -> bool {
-        !self.asks.is_heard()
-            && !matches!(parse(&self.text), Ok(Some((_, Command::Topic(Some(_))))))
+        let topic = parse(&self.text).ok().flatten().and_then(|input| input.arguments_of("topic"));
+        !self.asks.is_heard() && topic.is_none_or(str::is_empty)
     }
 
     /// Whether a room's history has it, if it was said.
@@ -181,7 +188,7 @@ impl Line {
     pub fn shown(&self, standing: Standing) -> Shown {
         let room = self.room.clone().filter(|_| self.is_in_history());
         // What is said is shown as it would be said, without the slash that escapes it.
-        let said = parse(&self.text).ok().flatten().and_then(|(_, command)| command.said());
+        let said = parse(&self.text).ok().flatten().and_then(|input| input.said());
         let text = said.map_or_else(|| self.text.clone(), Cow::into_owned);
         Shown::Own { room, text, standing }
     }

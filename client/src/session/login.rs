@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 use forkchat_common::charset::Charset;
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
-use forkchat_common::protocol::line::command::{Command, parse};
+use forkchat_common::protocol::line::input::parse;
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -164,7 +164,8 @@ impl Session {
     /// What follows from an answer, by the purpose of its line.
     pub(super) fn answered(&mut self, line: &Line, told: &Tagged<'_>, now: Instant) {
         let is_refused = told.event == Kind::Error;
-        if let (true, Ok(Some((_, Command::Leave(Some(room)))))) = (is_refused, parse(&line.text)) {
+        let left = parse(&line.text).ok().flatten().and_then(|input| input.arguments_of("leave"));
+        if let Some(room) = left.filter(|room| is_refused && !room.is_empty()) {
             // One isn't in it: over UDP the answer that told so may have been lost.
             self.rooms.retain(|known| key_of(known) != key_of(room));
         }

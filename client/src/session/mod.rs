@@ -33,9 +33,8 @@ use catch_up::CatchUp;
 use forkchat_common::charset::Charset;
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
-use forkchat_common::protocol::line::command::{
-    Command, Setting, begins_with_lookalike, literal, parse,
-};
+use forkchat_common::protocol::line::input::{Input, begins_with_lookalike, literal, parse};
+use forkchat_common::protocol::line::settings::{Setting, parse_setting};
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use lines::{Asks, InFlight, Line, Purpose};
 use login::Login;
@@ -466,10 +465,11 @@ impl Session {
 
     /// A typed command was done. Some commands are repeated after reconnecting.
     fn obeyed(&mut self, line: &Line, now: Instant) {
-        match parse(&line.text) {
-            Ok(Some((_, Command::Set(Setting::Joins, on)))) => self.joins = Some(on),
-            Ok(Some((_, Command::Join(_)))) => self.learn_names(now),
-            Ok(Some((_, Command::Quit(_)))) => self.end(),
+        let Ok(Some(Input::Command(row, arguments))) = parse(&line.text) else { return };
+        match (row.name, parse_setting(arguments)) {
+            ("set", Some((Setting::Joins, is_on))) => self.joins = Some(is_on),
+            ("join", _) => self.learn_names(now),
+            ("quit", _) => self.end(),
             _ => {}
         }
     }
@@ -577,7 +577,7 @@ pub fn begins_with_slash(text: &str) -> bool {
 
 /// Whether the server doesn't say a line but executes or refuses it.
 pub fn is_command(text: &str) -> bool {
-    !matches!(parse(&as_read(text)), Ok(None | Some((None, _))))
+    !matches!(parse(&as_read(text)), Ok(None | Some(Input::Text { .. })))
 }
 
 /// Whether one may talk in another room after this line, or nowhere.

@@ -2,6 +2,7 @@
 //! datagrams, by seed.
 
 use super::*;
+use forkchat_common::protocol::line::arguments::word_and_text;
 use std::collections::BTreeMap;
 
 /// Enough of a server: nicknames, rooms, echoes, a history.
@@ -92,17 +93,17 @@ impl Server {
             self.connections[number].nick.clone(),
             self.connections[number].rooms.last().cloned().unwrap_or_default(),
         );
-        let parsed = parse(&line);
-        let said = match &parsed {
-            Ok(Some((_, Command::Say(text)))) => (*text).to_owned(),
-            Ok(Some((_, Command::SayIndented(indent, rest)))) => format!("{indent}{rest}"),
-            _ => String::new(),
+        let parsed = parse(&line).map(Option::unwrap);
+        let said = parsed.as_ref().ok().and_then(Input::said).unwrap_or_default().into_owned();
+        let (command, arguments) = match parsed {
+            Ok(Input::Command(row, arguments)) => (Some(row.name), arguments),
+            _ => (None, ""),
         };
-        match parsed {
-            Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) if room.is_empty() => {
+        match command {
+            None if parsed.is_ok() && room.is_empty() => {
                 self.tell(number, "event=error", &format!("! you are in no room: {said}"));
             }
-            Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) => {
+            None if parsed.is_ok() => {
                 let text = &said;
                 self.log.push((room.clone(), nick.clone(), text.clone(), false));
                 self.tell(
@@ -111,7 +112,8 @@ impl Server {
                     &format!("[{room}] {nick}: {text}"),
                 );
             }
-            Ok(Some((_, Command::Me(text)))) => {
+            Some("me") => {
+                let text = arguments;
                 self.log.push((room.clone(), nick.clone(), text.to_owned(), true));
                 self.tell(
                     number,
@@ -119,13 +121,15 @@ impl Server {
                     &format!("[{room}] * {nick} {text}"),
                 );
             }
-            Ok(Some((_, Command::Set(setting, on)))) => {
+            Some("set") => {
+                let (setting, on) = parse_setting(arguments).unwrap();
                 if setting == Setting::Tags {
                     self.connections[number].tags = on;
                 }
                 self.tell(number, "event=reply;to=set", "* set");
             }
-            Ok(Some((_, Command::Nick(name)))) => {
+            Some("nick") => {
+                let name = arguments;
                 if self.connections.iter().enumerate().any(|(other, connection)| {
                     other != number && connection.is_open && connection.nick == name
                 }) {
@@ -137,12 +141,14 @@ impl Server {
                 name.clone_into(&mut self.connections[number].nick);
                 self.tell(number, &format!("event=reply;to=nick;nick={name}"), "* you are now");
             }
-            Ok(Some((_, Command::Join(name)))) => {
+            Some("join") => {
+                let name = arguments;
                 self.connections[number].rooms.retain(|room| room != name);
                 self.connections[number].rooms.push(name.to_owned());
                 self.tell(number, &format!("event=reply;to=join;room={name}"), "* joined");
             }
-            Ok(Some((_, Command::Leave(Some(name))))) => {
+            Some("leave") => {
+                let name = arguments;
                 self.connections[number].rooms.retain(|room| room != name);
                 let target = self.connections[number]
                     .rooms
@@ -150,15 +156,16 @@ impl Server {
                     .map_or(String::new(), |room| format!(";target={room}"));
                 self.tell(number, &format!("event=reply;to=leave;room={name}{target}"), "* left");
             }
-            Ok(Some((_, Command::Whoami))) => {
+            Some("whoami") => {
                 let room = if room.is_empty() { room } else { format!(";room={room}") };
                 self.tell(number, &format!("event=reply;to=whoami;nick={nick}{room}"), "* you are");
             }
-            Ok(Some((_, Command::Who(_)))) => {
+            Some("who") => {
                 self.tell(number, &format!("event=reply;to=who;room={room};names={nick}"), "* in");
                 self.tell(number, &format!("event=reply;to=who;room={room}"), "* … and more");
             }
-            Ok(Some((_, Command::Msg { nick: to, text }))) => {
+            Some("msg") => {
+                let (to, text) = word_and_text(arguments).unwrap();
                 if self
                     .connections
                     .iter()
@@ -178,14 +185,15 @@ impl Server {
                     );
                 }
             }
-            Ok(Some((_, Command::Ping(text)))) => {
+            Some("ping") => {
+                let text = arguments;
                 self.tell(number, "event=pong;to=ping", format!("* pong {text}").trim_end())
             }
-            Ok(Some((_, Command::Quit(_)))) => {
+            Some("quit") => {
                 self.tell(number, "event=reply;to=quit", "* goodbye");
                 self.connections[number].is_open = false;
             }
-            Ok(Some((_, Command::History(_)))) if self.has_history => {
+            Some("history") if self.has_history => {
                 for (id, (of, nick, text, is_action)) in
                     self.log.clone().into_iter().enumerate().filter(|(_, (of, ..))| *of == room)
                 {
@@ -213,7 +221,7 @@ impl Server {
                     "* end of the history",
                 );
             }
-            Ok(Some((_, Command::History(_)))) | Err(_) => {
+            Some("history") | None => {
                 let name = line[1..].split(' ').next().unwrap_or_default().to_owned();
                 self.tell(number, &format!("event=error;to={name}"), "! no such command");
             }
