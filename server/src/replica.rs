@@ -4,9 +4,9 @@
 use crate::chat::{
     BadSnapshot, Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record, Session,
 };
-use crate::event_log::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
+use crate::segment::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::protocol::line::render::Stamp;
@@ -148,7 +148,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::chat::Transport;
-    use crate::event_log::Geometry;
+    use crate::segment::Geometry;
     use forkchat_common::endpoint::LocalAddress;
 
     const ME: Slot = Slot(0);

@@ -24,7 +24,7 @@
 //! execute another instruction. A journal begins only when the post is vacant: it waits for that
 //! after its fork.
 
-use crate::event_log::EventLog;
+use crate::segment::EventLog;
 use crate::sys::memory::map_shared;
 use forkchat_common::ids::Slot;
 use std::fmt;
@@ -180,7 +180,7 @@ impl Reserve {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::Geometry;
+    use crate::segment::Geometry;
 
     #[derive(Debug)]
     struct Counts(Arc<AtomicU64>);

@@ -17,7 +17,7 @@
 //! | `sequences` | the last sequence that was used, for the next run |
 //!
 //! It sends nothing to clients: it appends its answers to the log. It publishes a snapshot only
-//! when no worker and no session can still need what lies before it (see `event_log/cells.rs`), and
+//! when no worker and no session can still need what lies before it (see `segment/checkpoints.rs`), and
 //! when that is stored. So a new journal reads again what was not stored. A disk that is full or
 //! slow stops nothing: entries that lie more than half the ring back are dropped, counted, and
 //! reported to the operator.
@@ -39,9 +39,9 @@ pub use sequences::used as sequences_used;
 pub use store::Quota;
 
 use crate::chat::RateLimit;
-use crate::event_log::EventLog;
 use crate::ipc::start_gate::Place;
 use crate::replica::JoinError;
+use crate::segment::EventLog;
 use crate::stand_in::Duty;
 use forkchat_common::ids::Slot;
 use std::path::PathBuf;

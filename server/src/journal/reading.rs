@@ -5,8 +5,8 @@ use super::JournalConfig;
 use super::backlog::{Backlog, Prepared, Request};
 use super::store::{Entry, Line, Topic};
 use crate::chat::{Answer, AnswerEnd, Ending, Fact, Kept, Output};
-use crate::event_log::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica, push_fact};
+use crate::segment::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::stand_in::Duty;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::limits::ROOMS_BYTES_MIN;
@@ -479,8 +479,8 @@ impl Duty for Journal {
 mod tests {
     use super::*;
     use crate::chat::{RateLimit, Record, Transport};
-    use crate::event_log::{AppendError, Checkpoint, Geometry};
     use crate::journal::{BATCH_ENTRIES_MAX, Quota};
+    use crate::segment::{AppendError, Checkpoint, Geometry};
     use proptest::prelude::*;
     use std::net::SocketAddr;
 

@@ -7,7 +7,7 @@ use super::backlog::{BATCH_ENTRIES_MAX, Backlog, Prepared, Request};
 use super::sequences::Ahead;
 use super::store::{Line, Quota, Store, StoreError};
 use crate::chat::{AnswerEnd, PastLine};
-use crate::event_log::EventLog;
+use crate::segment::EventLog;
 use forkchat_common::ids::{Sequence, Slot};
 use forkchat_common::limits::EMPTY_ROOMS_MAX;
 use std::io;
@@ -346,10 +346,10 @@ impl Storing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::Geometry;
     use crate::journal::Tally;
     use crate::journal::store::tests::Home;
     use crate::journal::store::{Entry, Topic};
+    use crate::segment::Geometry;
     use forkchat_common::ids::Micros;
 
     const JOURNAL: Slot = Slot(0);

@@ -16,7 +16,7 @@ pub mod pool;
 pub mod process;
 pub mod threads;
 
-use crate::event_log::EventLog;
+use crate::segment::EventLog;
 use crate::worker::{ServingConfig, Start};
 use forkchat_common::ids::Slot;
 

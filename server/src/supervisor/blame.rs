@@ -1,7 +1,7 @@
 //! Finds what processes crash at: what their threads worked on. At the second crash at one place,
 //! that place is quarantined.
 
-use crate::event_log::{EventLog, Place, Thread, Treatment};
+use crate::segment::{EventLog, Place, Thread, Treatment};
 use forkchat_common::ids::Slot;
 use std::collections::VecDeque;
 
@@ -62,7 +62,7 @@ fn tell(quarantined: Place) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::Geometry;
+    use crate::segment::Geometry;
     use forkchat_common::ids::{Sequence, SessionId};
 
     #[test]

@@ -3,9 +3,9 @@
 use super::carried_over::{FAILURES_MAX, Settings};
 use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
-use crate::event_log::{Place, Thread};
 use crate::ipc::process::End;
 use crate::journal;
+use crate::segment::{Place, Thread};
 use crate::worker;
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;

@@ -19,8 +19,8 @@
 //! to run (proc_pid_schedstat(5), proc_pid_stat(5)).
 
 use super::children::Fault;
-use crate::event_log::{EventLog, Thread};
 use crate::ipc::mutex::Holder;
+use crate::segment::{EventLog, Thread};
 use forkchat_common::ids::{Sequence, Slot};
 use std::time::{Duration, Instant};
 
@@ -263,7 +263,7 @@ impl SlotWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::{Batch, Geometry};
+    use crate::segment::{Batch, Geometry};
     use forkchat_common::ids::Micros;
 
     const ALIVE: [Slot; 2] = [Slot(0), Slot(1)];

@@ -3,13 +3,13 @@
 //! An outbox is bounded: a client that does not read its output is disconnected (`--sendq`), and
 //! nothing waits for it. All outboxes of a worker together are bounded, too ([`Bounds`]): many slow
 //! readers, each within `--sendq`, must not take the server's memory. After each turn a session's
-//! checkpoint goes to its cell in shared memory; `event_log/cells.rs` explains what it means.
+//! checkpoint goes to its cell in shared memory; `segment/checkpoints.rs` explains what it means.
 
 use super::outbox::{ALL, IDLE_BYTES_MAX, Outbox};
 use super::sockets::Sockets;
 use crate::chat::{CloseReason, Ending, Output, Session};
-use crate::event_log::{Checkpoint, EventLog, Thread};
 use crate::faults::{Act, strike};
+use crate::segment::{Checkpoint, EventLog, Thread};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, SessionId, Slot};

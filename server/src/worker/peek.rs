@@ -2,8 +2,8 @@
 
 use super::connection::Connection;
 use super::input::{Behind, Lines, PEEK_BYTES_MAX};
-use crate::event_log::{EventLog, Place, Thread};
 use crate::faults::{Act, reads_first, strike};
+use crate::segment::{EventLog, Place, Thread};
 use crate::sys::socket::{receive_memory, unread};
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;

@@ -1,8 +1,8 @@
 //! A worker's messages from and to the supervisor: in order, and without waiting for it.
 
 use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
-use crate::event_log::EventLog;
 use crate::ipc::queue::{Received, SendError};
+use crate::segment::EventLog;
 use crate::sys::socket::wait_for_input;
 use forkchat_common::ids::SessionId;
 use std::collections::VecDeque;

@@ -31,8 +31,8 @@ use super::serving::Serving;
 use super::sockets::Sockets;
 use super::udp::UdpDesk;
 use crate::chat::{CloseReason, Ending, Fact, Session};
-use crate::event_log::{EventLog, Place, Thread};
 use crate::role::count;
+use crate::segment::{EventLog, Place, Thread};
 use forkchat_common::ids::{Micros, Sequence, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -309,7 +309,7 @@ impl<S: Sockets> Serving<S> {
 mod tests {
     use super::*;
     use crate::chat::RateLimit;
-    use crate::event_log::{Geometry, SnapshotWriter};
+    use crate::segment::{Geometry, SnapshotWriter};
     use crate::worker::Bounds;
     use crate::worker::fakes::{FakeSockets, dropped, never, path, peer, udp_config};
     use crate::worker::input::{Behind, Input};

@@ -18,8 +18,8 @@
 use crate::admission::{Admission, Refused};
 use crate::chat::{CHALLENGE_BYTES, Chat, Fact, Record, Session, Transport};
 use crate::dropped::Dropped;
-use crate::event_log::Batch;
 use crate::replica::push_fact;
+use crate::segment::Batch;
 use crate::worker::input::fact_of;
 use forkchat_common::endpoint::{Token, UdpPath};
 use forkchat_common::ids::{Micros, SessionId, Slot};

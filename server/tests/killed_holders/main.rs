@@ -8,12 +8,12 @@ mod pool;
 
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use forkchat_server::daemon::pid_file::{Holder, PidFile, TakeError};
-use forkchat_server::event_log::{Batch, EventLog, Geometry, Reader, SnapshotWriter};
 use forkchat_server::ipc::joinable_queue::{JoinableQueue, Taken};
 use forkchat_server::ipc::mutex::{LockError, Mutex};
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::ipc::value::Switched;
+use forkchat_server::segment::{Batch, EventLog, Geometry, Reader, SnapshotWriter};
 use forkchat_server::sys::memory::map_shared;
 use forkchat_server::sys::process::fork_child;
 use forkchat_server::sys::signals::{FAULTS, block, signal_set};

@@ -33,7 +33,7 @@ mod receive;
 mod send;
 
 use super::{Model, Placement, Takes};
-use crate::event_log::{EventLog, Thread};
+use crate::segment::{EventLog, Thread};
 use crate::sys::process::set_name;
 use crate::sys::threads::start_threads;
 use crate::worker::input::{Input, Lines};

@@ -1,7 +1,7 @@
 //! A connection, as its three threads share it: the main thread of its worker, its receive thread,
 //! its send thread.
 
-use crate::event_log::EventLog;
+use crate::segment::EventLog;
 use crate::worker::connection::Connection;
 use crossbeam_channel::Sender;
 use forkchat_common::ids::{Sequence, SessionId, Slot};

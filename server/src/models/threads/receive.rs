@@ -2,7 +2,7 @@
 //! then waits until it may read on.
 
 use super::peer::{Notice, Peer, Worker};
-use crate::event_log::{AppendError, EventLog, Thread};
+use crate::segment::{AppendError, EventLog, Thread};
 use crate::sys::socket::{is_broken, wait_for_input};
 use crate::worker::input::{Lines, PEEK_BYTES_MAX};
 use crate::worker::peek::{Look, look};

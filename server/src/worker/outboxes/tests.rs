@@ -1,6 +1,6 @@
 use super::*;
 use crate::chat::Transport;
-use crate::event_log::Geometry;
+use crate::segment::Geometry;
 use crate::worker::fakes::{FakeSockets, peer};
 use forkchat_common::ids::Micros;
 

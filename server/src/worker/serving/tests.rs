@@ -1,5 +1,5 @@
 use super::*;
-use crate::event_log::Geometry;
+use crate::segment::Geometry;
 use crate::worker::fakes::{FakeSockets, dropped, never, peer};
 use crate::worker::input::Behind;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -2,11 +2,11 @@
 
 use super::{JOURNAL, WORKERS};
 use crate::chat::{AnswerEnd, PastLine, RateLimit};
-use crate::event_log::{EventLog, step};
 use crate::journal::store::{Entry, Line, Topic};
 use crate::journal::{
     BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Prepared, Quota, Request, Tally,
 };
+use crate::segment::{EventLog, step};
 use forkchat_common::ids::Sequence;
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ use super::outboxes::Bounds;
 use super::serving::{Serving, ServingConfig};
 use super::takeover::Inherited;
 use crate::chat::RateLimit;
-use crate::event_log::{EventLog, Geometry, simulated};
+use crate::segment::{EventLog, Geometry, simulated};
 use disk::{Disk, JournalProcess, text_of};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use spy::Spy;

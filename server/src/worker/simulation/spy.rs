@@ -3,7 +3,7 @@
 
 use super::SPY;
 use crate::chat::{Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record};
-use crate::event_log::{self, EventLog, Reader};
+use crate::segment::{self, EventLog, Reader};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::protocol::line::render::Stamp;
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl Spy {
     }
 
     pub fn read(&mut self, log: &EventLog) {
-        for event_log::Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
+        for segment::Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
             let record = Record::decode(payload).unwrap();
             self.told.now = end;
             let is_open = self.chat.session(record.session).is_some();

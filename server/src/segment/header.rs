@@ -15,7 +15,7 @@
 //! time in µs. So a sequence is an address: block `sequence mod ring_blocks`. Records wrap around
 //! the ring's end at any block.
 
-use super::blame::QUARANTINE_MAX;
+use super::quarantine::QUARANTINE_MAX;
 use crate::ipc::mutex::Mutex;
 use crate::ipc::value::Switched;
 use std::sync::atomic::{AtomicU32, AtomicU64};

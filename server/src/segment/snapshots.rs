@@ -6,7 +6,7 @@
 //! the sequence. That keeps both the buffer and the records after it until the process has moved
 //! on.
 
-use super::layout::{NOBODY, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
+use super::header::{NOBODY, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
 use super::{EventLog, Sequence, Slot, step};
 use crate::ipc::mutex::LockError;
 use crate::sys::memory::give_back;

@@ -1,8 +1,8 @@
 //! Reading the log: copy a piece of it, process its records, then move the cursor.
 
 use super::batch::blocks_of;
-use super::layout::{BLOCK_WORDS, RECORD_HEADER_WORDS};
-use super::{EventLog, Micros, Sequence, Slot, step};
+use crate::segment::header::{BLOCK_WORDS, RECORD_HEADER_WORDS};
+use crate::segment::{EventLog, Micros, Sequence, Slot, step};
 use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
@@ -94,7 +94,7 @@ impl EventLog {
     /// How far the process in `slot` has read; `None` if there never was one.
     pub fn cursor(&self, slot: Slot) -> Option<Sequence> {
         let cursor = self.slots[slot.index()].cursor.load(Ordering::Acquire);
-        (cursor != super::layout::NOBODY).then_some(Sequence(cursor))
+        (cursor != crate::segment::header::NOBODY).then_some(Sequence(cursor))
     }
 
     /// Says that `slot` has done with everything before `position`: its clean sessions have been

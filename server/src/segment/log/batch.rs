@@ -1,12 +1,12 @@
 //! Records prepared outside the lock, in the form that they have in the ring.
 
-use super::layout::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
+use crate::segment::header::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
 
 /// Some records that are to be appended together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Whole blocks: per record its length, its time, its payload, zeroes.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::segment) bytes: Vec<u8>,
 }
 
 impl Batch {
@@ -49,6 +49,6 @@ impl Batch {
 }
 
 /// The blocks that a record takes whose payload is so many bytes long.
-pub(super) fn blocks_of(payload_bytes: usize) -> usize {
+pub(in crate::segment) fn blocks_of(payload_bytes: usize) -> usize {
     (RECORD_HEADER_WORDS + payload_bytes.div_ceil(8)).div_ceil(BLOCK_WORDS)
 }

@@ -2,9 +2,9 @@
 //! writer never waits for room while it holds the lock.
 
 use super::batch::{Batch, blocks_of};
-use super::layout::BLOCK_WORDS;
-use super::{EventLog, Micros, Sequence, Slot, step};
 use crate::ipc::mutex::LockError;
+use crate::segment::header::BLOCK_WORDS;
+use crate::segment::{EventLog, Micros, Sequence, Slot, step};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;

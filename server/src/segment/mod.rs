@@ -33,33 +33,31 @@
 //! Writers wait for a slow reader when the ring is full. The watchdog kills a reader that makes no
 //! progress.
 
-mod append;
-mod batch;
-mod blame;
-mod cells;
-mod layout;
-mod read;
+mod checkpoints;
+mod doorbells;
+mod header;
+mod log;
+mod quarantine;
 mod snapshots;
 mod step;
-mod wake;
 
-pub use append::AppendError;
-pub use batch::Batch;
-pub use blame::{Place, Treatment};
-pub use cells::Checkpoint;
-pub use layout::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN, SNAPSHOT_BUFFERS};
-pub use read::{Entry, Reader};
+pub use checkpoints::Checkpoint;
+pub use doorbells::Thread;
+pub use header::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN, SNAPSHOT_BUFFERS};
+pub use log::append::AppendError;
+pub use log::batch::Batch;
+pub use log::read::{Entry, Reader};
+pub use quarantine::{Place, Treatment};
 pub use snapshots::SnapshotWriter;
 #[cfg(test)]
 pub use step::simulated;
 pub use step::step;
-pub use wake::Thread;
 
 use crate::ipc::doorbell::Doorbell;
 use crate::ipc::value::Array;
 use crate::sys::memory::map_shared;
 use forkchat_common::ids::{Micros, Sequence, Slot};
-use layout::{Header, SessionCell, SlotState};
+use header::{Header, SessionCell, SlotState};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use std::io;
@@ -79,7 +77,7 @@ pub struct EventLog {
     slots: Array<SlotState>,
     bells: Vec<Doorbell>,
     cells: Array<SessionCell>,
-    /// As many as [`layout::SNAPSHOT_BUFFERS`].
+    /// As many as [`header::SNAPSHOT_BUFFERS`].
     snapshots: Vec<Array<AtomicU64>>,
     /// What [`EventLog::uptime`] tells in a simulation; 0 for the real one.
     #[cfg(test)]
@@ -100,7 +98,7 @@ impl EventLog {
             header: map_shared("forkchat-log")?,
             ring: Array::map(
                 "forkchat-ring",
-                geometry.ring_blocks() as usize * layout::BLOCK_WORDS,
+                geometry.ring_blocks() as usize * header::BLOCK_WORDS,
             )?,
             slots,
             bells: slots
@@ -109,7 +107,7 @@ impl EventLog {
                 .collect::<nix::Result<_>>()
                 .map_err(no_bell)?,
             cells: Array::map("forkchat-cells", geometry.sessions_max)?,
-            snapshots: (0..layout::SNAPSHOT_BUFFERS).map(snapshot).collect::<Result<_, _>>()?,
+            snapshots: (0..header::SNAPSHOT_BUFFERS).map(snapshot).collect::<Result<_, _>>()?,
             #[cfg(test)]
             simulated_uptime: AtomicU64::new(0),
             #[cfg(test)]
@@ -146,8 +144,8 @@ impl EventLog {
             .snapshot
             .store(snapshots::Published::none(Sequence(first)).word(), Ordering::Release);
         for slot in self.slots.iter() {
-            slot.cursor.store(layout::NOBODY, Ordering::Release);
-            slot.stable.store(layout::NOBODY, Ordering::Release);
+            slot.cursor.store(header::NOBODY, Ordering::Release);
+            slot.stable.store(header::NOBODY, Ordering::Release);
         }
     }
 
