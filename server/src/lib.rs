@@ -24,13 +24,13 @@
 //! |---|---|---|
 //! | [`sys`] | system calls; the only `unsafe` | |
 //! | [`ipc`] | primitives between processes, a library by itself: process, mutex, semaphore, event, value, queues, pool | `sys` |
-//! | [`segment`] | the ring, its readers and writers, checkpoints, snapshots | `ipc`, `sys` |
+//! | [`segment`] | all that the processes share: the event log, checkpoints, snapshots, heartbeats, quarantine, counters | `ipc`, `sys` |
 //! | [`chat`] | the state machine: records in, bytes out; no I/O | `forkchat-common` |
 //! | [`channel`] | the messages between supervisor and workers | `ipc` |
 //! | [`admission`] | which connections are admitted | `ipc` |
-//! | [`dropped`] | counts and reports the dropped part of the clients' input | `ipc` |
+//! | [`dropped`] | reports the dropped part of the clients' input | `segment` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `segment`, `ipc` |
-//! | [`stand_in`] | which worker makes the snapshots while there is no journal | `segment`, `sys` |
+//! | [`stand_in`] | which worker makes the snapshots while there is no journal | `segment` |
 //! | [`worker`] | serves connections and applies the log: what the models share | all above |
 //! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `segment`, `ipc`, `sys` |

@@ -6,7 +6,7 @@ use crate::chat::{
 };
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
-use crate::segment::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};
+use crate::segment::{Batch, Entry, Place, Reader, Segment, Thread, Treatment};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::protocol::line::render::Stamp;
@@ -17,7 +17,7 @@ use std::fmt;
 pub struct Replica {
     /// The state.
     pub chat: Chat,
-    log: &'static EventLog,
+    segment: &'static Segment,
     slot: Slot,
     reader: Reader,
     forms: Forms,
@@ -85,16 +85,22 @@ impl Replica {
     /// Begins a life in a slot: the state as the published snapshot has it, and the log from there
     /// on.
     pub fn join(
-        log: &'static EventLog,
+        segment: &'static Segment,
         slot: Slot,
         rate_limit: RateLimit,
     ) -> Result<Replica, JoinError> {
-        let (start, snapshot) = log.join(slot).map_err(JoinError::Lock)?;
+        let (start, snapshot) = segment.join(slot).map_err(JoinError::Lock)?;
         let chat = match snapshot {
             None => Chat::new(rate_limit),
             Some(bytes) => Chat::restore(rate_limit, &bytes).map_err(JoinError::Snapshot)?,
         };
-        Ok(Replica { chat, log, slot, reader: Reader::new(log, start), forms: Forms::default() })
+        Ok(Replica {
+            chat,
+            segment,
+            slot,
+            reader: Reader::new(&segment.log, start),
+            forms: Forms::default(),
+        })
     }
 
     /// Everything before this is applied.
@@ -117,19 +123,19 @@ impl Replica {
     ) -> u64 {
         let mut count = 0;
         for Entry { sequence, time, payload, .. } in self.reader.fetch(blocks_max) {
-            let treatment = self.log.treatment(sequence);
+            let treatment = self.segment.quarantine.treatment(sequence);
             let at = |session| Place::Record { sequence, session, treatment };
-            self.log.enter(self.slot, Thread::Send, at(SessionId::NONE));
+            self.segment.quarantine.enter(self.slot, Thread::Send, at(SessionId::NONE));
             // What is passed over is not even decoded.
-            match (treatment != Treatment::PassOver).then(|| Record::decode(payload)) {
+            match (treatment != Treatment::Skip).then(|| Record::decode(payload)) {
                 None => {}
                 Some(None) => log::error!("the record at {sequence} can't be read; it is skipped"),
                 Some(Some(record)) => {
-                    self.log.enter(self.slot, Thread::Send, at(record.session));
+                    self.segment.quarantine.enter(self.slot, Thread::Send, at(record.session));
                     strike(Act::Applying, payload);
                     let stamp = Stamp { id: sequence, time };
                     match treatment {
-                        Treatment::ApplySilently => {
+                        Treatment::Mute => {
                             self.chat.apply(stamp, &record, &mut self.forms, &mut Silently(out))
                         }
                         _ => self.chat.apply(stamp, &record, &mut self.forms, out),
@@ -139,7 +145,7 @@ impl Replica {
             after(out);
             count += 1;
         }
-        self.log.leave(self.slot, Thread::Send);
+        self.segment.quarantine.leave(self.slot, Thread::Send);
         count
     }
 }
@@ -180,14 +186,14 @@ mod tests {
     /// A session's beginning is applied after so many pairs of deaths at it: what became of it,
     /// whether the session is there, and whose record the one who applied it said it was at last.
     fn after_pairs_of_deaths(pairs: usize) -> (Fate, bool, SessionId) {
-        let log = EventLog::create(Geometry {
+        let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: 1,
             sessions_max: 1,
             snapshot_bytes_max: 8,
         })
         .unwrap();
-        let mut replica = Replica::join(log, ME, RateLimit::OFF).unwrap();
+        let mut replica = Replica::join(segment, ME, RateLimit::OFF).unwrap();
         let (session, mut batch) = (SessionId::new(1, 0), Batch::default());
         let peer = ([127, 0, 0, 1], 1).into();
         // Over UDP the welcome comes at once.
@@ -200,16 +206,16 @@ mod tests {
                 peer,
             },
         );
-        let sequence = log.append(ME, &batch, log.now()).unwrap().start;
+        let sequence = segment.log.append(ME, &batch, segment.clock.now()).unwrap().start;
         let mut place = Place::Record { sequence, session, treatment: Treatment::Apply };
-        (0..pairs).for_each(|_| place = log.quarantine(place));
+        (0..pairs).for_each(|_| place = segment.quarantine.add(place));
         let (mut fate, mut whose) = (Fate::default(), SessionId::NONE);
         let count = replica.apply(u64::MAX, &mut fate, |_| {
-            whose = log.place(ME, Thread::Send).map(Place::session).unwrap()
+            whose = segment.quarantine.place(ME, Thread::Send).map(Place::session).unwrap()
         });
         assert_eq!(
             (count, replica.position()),
-            (1, log.tail()),
+            (1, segment.log.tail()),
             "whatever is done with it, it goes on behind it"
         );
         (fate, replica.chat.session(session).is_some(), whose)

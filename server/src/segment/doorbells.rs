@@ -1,135 +1,149 @@
-//! Which processes sleep, which are woken, and which seem to hang.
+//! Which processes sleep, and which wait for room in the ring; waking them.
+//!
+//! ```text
+//! byte   0            8              128           256           384
+//!        ┌────────────┬──────────────┬─────────────┬─────────────┬──
+//!        │ slots_used │ room_wanted  │ slot 0:     │ slot 1:     │ …
+//!        │            │ (4 bytes)    │ asleep (4)  │ asleep (4)  │
+//!        └────────────┴──────────────┴─────────────┴─────────────┴──
+//! ```
+//!
+//! The eventfds that wake them are no memory. Processes inherit them from the process that created
+//! or attached the segment.
 
-use super::{EventLog, Slot};
-use std::sync::atomic::Ordering;
+use crate::ipc::doorbell::Doorbell;
+use forkchat_common::ids::Slot;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use zerocopy::FromBytes;
 
-/// The two threads of a process, as the watchdog knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Thread {
-    /// A worker's receive thread; the journal's storing one.
-    Receive = 0,
-    /// A worker's send thread; the journal's reading one.
-    Send = 1,
+#[derive(FromBytes, Debug)]
+#[repr(C, align(128))]
+pub(super) struct State {
+    /// One more than the highest slot that a process ever began in. Written under the log's lock.
+    slots_used: AtomicU64,
+    /// Set by a process that found the ring full: the process that makes room rings.
+    room_wanted: AtomicU32,
+    _pad: [u32; 29],
 }
 
-impl EventLog {
-    /// Rings the one in `slot`, if it sleeps.
+/// Of one process.
+#[derive(FromBytes, Debug)]
+#[repr(C, align(128))]
+pub(super) struct Sleeper {
+    /// Not 0 while it sleeps and wants to be rung.
+    asleep: AtomicU32,
+    _pad: [u32; 31],
+}
+
+const _: () = assert!(size_of::<State>() == 128 && size_of::<Sleeper>() == 128);
+const _: () = assert!(offset_of!(State, room_wanted) == 8);
+
+/// The doorbells of all slots.
+#[derive(Debug)]
+pub struct Doorbells {
+    state: &'static State,
+    bells: Vec<Doorbell>,
+}
+
+impl Doorbells {
+    /// The section's length, for so many slots.
+    pub(super) fn bytes(slots: usize) -> usize {
+        size_of::<State>().saturating_add(slots.saturating_mul(size_of::<Sleeper>()))
+    }
+
+    pub(super) fn new(
+        (state, sleepers): (&'static State, &'static [Sleeper]),
+    ) -> nix::Result<Doorbells> {
+        let bells = sleepers.iter().map(|sleeper| Doorbell::new(&sleeper.asleep));
+        Ok(Doorbells { state, bells: bells.collect::<Result<_, _>>()? })
+    }
+
+    /// The bell of the process in `slot`.
+    pub fn get(&self, slot: Slot) -> &Doorbell {
+        &self.bells[slot.index()]
+    }
+
+    /// The descriptors of all bells. A process needs them all, those of slots that aren't used yet
+    /// too: which processes it will have to wake is not known when it is forked. In ascending order
+    /// of their numbers: each was given the lowest number that was free, and none was given back
+    /// between.
+    pub fn descriptors(&'static self) -> impl Iterator<Item = BorrowedFd<'static>> + Clone {
+        self.bells.iter().map(AsFd::as_fd)
+    }
+
+    /// Rings the process in `slot`, if it sleeps.
     pub fn ring(&self, slot: Slot) {
-        self.bells[slot.index()].ring();
+        self.get(slot).ring();
     }
 
-    /// Rings everyone, asleep or not: somebody died who may have had news for them.
+    /// Rings all processes, asleep or not: a process died that may have had news for them.
     pub fn ring_all(&self) {
-        self.bells_used().for_each(super::Doorbell::ring_anyway);
+        self.used().for_each(Doorbell::ring_anyway);
     }
 
-    /// Rings those sleepers that are an eighth of the ring behind: they have nobody to tell, but
-    /// must apply it some time.
-    pub fn ring_far_behind(&self) {
-        self.ring_behind(self.geometry.ring_blocks() / 8);
+    /// Has the next process that makes room ring all. The caller must try once more then, and again
+    /// whenever room is no longer wanted.
+    pub fn want_room(&self) {
+        self.state.room_wanted.store(1, Ordering::Relaxed);
+        // SYNC room: with the fence in `room_was_made`. Either they see that room is wanted, or our
+        // next try sees the room.
+        fence(Ordering::SeqCst);
     }
 
-    /// Rings those sleepers that haven't read everything. Who waits for room wakes nobody else: two
-    /// who do would wake each other for ever.
-    pub fn ring_who_is_behind(&self) {
-        self.ring_behind(0);
+    /// Whether no process has made room since it was wanted.
+    pub fn is_room_wanted(&self) -> bool {
+        self.state.room_wanted.load(Ordering::Relaxed) != 0
     }
 
-    fn bells_used(&self) -> impl Iterator<Item = &super::Doorbell> {
-        self.bells[..self.slots_used().len()].iter()
-    }
-
-    fn ring_behind(&self, blocks: u64) {
-        let tail = self.tail();
-        for (state, bell) in self.slots_used().iter().zip(&self.bells) {
-            if tail.blocks_since(super::Sequence(state.cursor.load(Ordering::Relaxed))) > blocks {
-                bell.ring();
-            }
-        }
-    }
-
-    /// A cursor or the snapshot has moved: those who wait for room are rung.
+    /// A cursor or the snapshot has moved: the processes that wait for room are rung.
     pub(super) fn room_was_made(&self) {
-        // Between the store of the cursor and the load of the flag: who finds the ring full sets
-        // the flag and looks again.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.header.room_wanted.load(Ordering::Relaxed) != 0
-            && self.header.room_wanted.swap(0, Ordering::Relaxed) != 0
+        // SYNC room: between the store of the cursor and the load of the flag. A process that finds
+        // the ring full sets the flag and looks again.
+        fence(Ordering::SeqCst);
+        if self.state.room_wanted.load(Ordering::Relaxed) != 0
+            && self.state.room_wanted.swap(0, Ordering::Relaxed) != 0
         {
-            self.bells_used().for_each(super::Doorbell::ring);
+            self.used().for_each(Doorbell::ring);
         }
     }
 
-    /// Another process is about to begin in a slot: what its predecessor's threads were doing when
-    /// they were cut off says nothing of it.
-    pub fn rest_threads(&self, slot: Slot) {
-        self.end_turn(slot, Thread::Receive);
-        self.end_turn(slot, Thread::Send);
-        self.leave(slot, Thread::Receive);
-        self.leave(slot, Thread::Send);
-        self.answer(slot, Thread::Receive);
-        self.answer(slot, Thread::Send);
+    /// A process begins in a slot. Under the log's lock.
+    pub(super) fn use_slot(&self, slot: Slot) {
+        self.state.slots_used.fetch_max(u64::from(slot.0) + 1, Ordering::AcqRel);
     }
 
-    /// Asks the threads of the process in `slot` for a sign of life, and wakes its send thread,
-    /// which wakes the other. By the supervisor alone.
-    pub fn challenge(&self, slot: Slot) {
-        // SYNC challenge: who is woken by the bell sees it.
-        self.slots[slot.index()].challenge.fetch_add(1, Ordering::Release);
-        self.bells[slot.index()].ring_anyway();
+    /// The slots in which a process ever began are below this: with a slot for each connection most
+    /// are still unused.
+    pub(super) fn slots_used(&self) -> usize {
+        self.state.slots_used.load(Ordering::Acquire) as usize
     }
 
-    /// A thread shows that it runs; in each round of its loop. Whether it had been asked to since
-    /// it last did.
-    pub fn answer(&self, slot: Slot, thread: Thread) -> bool {
-        let state = &self.slots[slot.index()];
-        // SYNC challenge.
-        let challenge = state.challenge.load(Ordering::Acquire);
-        let was_asked = state.answers[thread as usize].load(Ordering::Relaxed) != challenge;
-        if was_asked {
-            state.answers[thread as usize].store(challenge, Ordering::Release);
-        }
-        was_asked
+    /// The bells of those slots.
+    pub(super) fn used(&self) -> impl Iterator<Item = &Doorbell> {
+        self.bells[..self.slots_used()].iter()
     }
 
-    /// What a thread has not answered yet, if it could have: while this stays the same, it has done
-    /// nothing. The send thread is also alive if its beat changes, in a turn that takes long; and
-    /// the receive thread is only asked when the send thread has answered, which wakes it.
-    pub fn unanswered(&self, slot: Slot, thread: Thread) -> Option<(u64, u64)> {
-        let state = &self.slots[slot.index()];
-        let challenge = state.challenge.load(Ordering::Acquire);
-        let has_answered =
-            |thread: Thread| state.answers[thread as usize].load(Ordering::Acquire) == challenge;
-        match thread {
-            Thread::Send => {
-                (!has_answered(Thread::Send)).then(|| (challenge, self.beat(slot, Thread::Send)))
-            }
-            Thread::Receive => (has_answered(Thread::Send) && !has_answered(Thread::Receive))
-                .then_some((challenge, 0)),
-        }
+    #[cfg(test)]
+    pub(super) fn wipe(&self) {
+        self.state.slots_used.store(0, Ordering::Relaxed);
     }
+}
 
-    /// A thread begins a turn: from now on it is busy.
-    pub fn begin_turn(&self, slot: Slot, thread: Thread) {
-        let beats = &self.slots[slot.index()].beats[thread as usize];
-        // To the next odd number, from an odd one too: what is counted is that it changes.
-        beats.store((beats.load(Ordering::Relaxed) + 1) | 1, Ordering::Relaxed);
-    }
+#[cfg(test)]
+mod tests {
+    use crate::segment::tests::small_segment;
+    use forkchat_common::ids::{Sequence, Slot};
 
-    /// A thread ends its turn: it waits for something that isn't its own doing.
-    pub fn end_turn(&self, slot: Slot, thread: Thread) {
-        let beats = &self.slots[slot.index()].beats[thread as usize];
-        beats.store((beats.load(Ordering::Relaxed) + 1) & !1, Ordering::Relaxed);
-    }
-
-    /// A thread's beat, busy or not: it changes at every turn.
-    pub fn beat(&self, slot: Slot, thread: Thread) -> u64 {
-        self.slots[slot.index()].beats[thread as usize].load(Ordering::Relaxed)
-    }
-
-    /// A thread's beat if it is busy: while this stays the same, it is the same turn.
-    pub fn busy_beat(&self, slot: Slot, thread: Thread) -> Option<u64> {
-        let beat = self.slots[slot.index()].beats[thread as usize].load(Ordering::Relaxed);
-        (beat & 1 == 1).then_some(beat)
+    #[test]
+    fn room_stays_wanted_until_a_process_has_moved() {
+        let segment = small_segment(1 << 16, 1);
+        let (start, _) = segment.join(Slot(0)).unwrap();
+        segment.doorbells.want_room();
+        segment.cursors.publish(Slot(0), start);
+        assert!(segment.doorbells.is_room_wanted(), "the same cursor again makes no room");
+        segment.cursors.publish(Slot(0), Sequence(start.0 + 1));
+        assert!(!segment.doorbells.is_room_wanted());
     }
 }

@@ -1,25 +1,39 @@
-//! The event log: one ring in shared memory, one order for all processes.
+//! The segment: all that the server's processes share, in one piece of memory.
+//!
+//! The supervisor creates it before the first fork, as one memfd that it maps once; its children
+//! inherit the mapping. `/proc/PID/maps` shows it as `forkchat-segment`. It is never unmapped and
+//! ends with the last process that has it. Sections are made for the most that may ever run; the
+//! kernel allocates a page when it is first written. The supervisor keeps the descriptor
+//! ([`Segment::descriptor`]), by which another program can attach the same segment
+//! ([`Segment::attach`]). Where memfds are refused, or a limit on file sizes (`ulimit -f`) forbids
+//! one, the segment is an anonymous shared mapping: everything works the same, but it has no name,
+//! no descriptor, and can't be attached.
 //!
 //! ```text
-//!            least of all cursors                                  tail
-//!            and the snapshot's sequence                            │
-//!                 │                                                 ▼
-//!   ─────────────[█████ what some reader or successor still needs ██]──── free ────▶ (wraps around)
-//!                 ▲            ▲                  ▲
-//!             journal      worker 1           worker 0
+//! ┌────────┬───────┬───────────┬─────────┬───────────┬─────────┬─────┬─────────────┬──
+//! │ header │ clock │ doorbells │ cursors │ snapshots │ buffers │ log │ checkpoints │ …
+//! └────────┴───────┴───────────┴─────────┴───────────┴─────────┴─────┴─────────────┴──
 //! ```
 //!
-//! | file | what it holds |
-//! |---|---|
-//! | `layout` | where each word lies in shared memory |
-//! | `batch` | records prepared outside the lock |
-//! | `append` | writing: lock, write after the tail, publish with one store, unlock |
-//! | `read` | reading, and publishing how far a process has read |
-//! | `cells` | how much of each session's output has been written: successors and snapshots depend on it |
-//! | `snapshots` | the state at some sequence, from which a successor starts |
-//! | `blame` | what each thread works on, and what is quarantined because processes crash at it |
-//! | `step` | points at which the simulation kills a process |
-//! | `wake` | which processes sleep, and waking them |
+//! | file | what it holds | who writes it |
+//! |---|---|---|
+//! | `header` | what the segment is, how large, and where each section lies | its creator, once |
+//! | `clock` | the clock that all processes have in common | its creator, once |
+//! | `doorbells` | which processes sleep, and which wait for room; waking them | each process its own, and those that wake it |
+//! | `log` | the ring of records: writing, reading, the cursor of each process | all |
+//! | `published` | which snapshot is published | the journal |
+//! | `snapshots` | the state at some sequence, from which a successor starts | the journal |
+//! | `checkpoints` | how much of each session's output has been written: successors and snapshots depend on it | the session's worker |
+//! | `heartbeats` | what the watchdog sees of each process | each process its own |
+//! | `quarantine` | what each thread works on, and what is quarantined because processes crash at it | each process its own; the supervisor |
+//! | `counters` | what was stored, what was dropped | the journal; the workers |
+//! | `step` | points at which the simulation kills a process | |
+//!
+//! Four more sections are primitives of [`ipc`](crate::ipc), or a word: `admission`, `start_gate`,
+//! `stopping`, `stand_in`. The counter of lost log lines is no section: the log process exists
+//! before the segment's size is known.
+//!
+//! Every structure here is made of words, without pointers, and all zeroes is a valid state.
 //!
 //! What a death leaves behind at each step of an append:
 //!
@@ -34,236 +48,205 @@
 //! progress.
 
 mod checkpoints;
+mod clock;
+mod counters;
 mod doorbells;
 mod header;
+mod heartbeats;
 mod log;
+mod published;
 mod quarantine;
 mod snapshots;
 mod step;
 
-pub use checkpoints::Checkpoint;
-pub use doorbells::Thread;
-pub use header::{BLOCK_BYTES, Geometry, RING_BYTES_MAX, RING_BYTES_MIN, SNAPSHOT_BUFFERS};
-pub use log::append::AppendError;
-pub use log::batch::Batch;
-pub use log::read::{Entry, Reader};
-pub use quarantine::{Place, Treatment};
-pub use snapshots::SnapshotWriter;
+pub use checkpoints::{Checkpoint, Checkpoints};
+pub use clock::Clock;
+pub use counters::{Counters, Dropped, Tally};
+pub use doorbells::Doorbells;
+pub use header::{AttachError, Geometry};
+pub use heartbeats::{Heartbeats, Thread};
+pub use log::{
+    AppendError, BLOCK_BYTES, Batch, Cursors, Entry, Log, RING_BYTES_MAX, RING_BYTES_MIN, Reader,
+};
+pub use published::SNAPSHOT_BUFFERS;
+pub use quarantine::{Place, Quarantine, Treatment};
+pub use snapshots::{SnapshotWriter, Snapshots};
 #[cfg(test)]
 pub use step::simulated;
 pub use step::step;
 
-use crate::ipc::doorbell::Doorbell;
-use crate::ipc::value::Array;
-use crate::sys::memory::map_shared;
-use forkchat_common::ids::{Micros, Sequence, Slot};
-use header::{Header, SessionCell, SlotState};
-use nix::errno::Errno;
-use nix::time::{ClockId, clock_gettime};
+use crate::ipc::event::Event;
+use crate::ipc::event_count::EventCount;
+use crate::ipc::mutex::LockError;
+use crate::ipc::semaphore::Semaphore;
+use crate::ipc::start_gate::StartGate;
+use crate::sys::memory::Mapping;
+use forkchat_common::ids::{Sequence, Slot};
+use header::{Header, Kind, Sections};
+use nix::unistd::{Pid, getpid};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-#[cfg(test)]
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
 
-/// The log, as every process has it. Made by the supervisor before the first fork, and never
-/// unmade.
+/// The segment, as every process has it.
 #[derive(Debug)]
-pub struct EventLog {
-    geometry: Geometry,
-    header: &'static Header,
-    ring: Array<AtomicU64>,
-    slots: Array<SlotState>,
-    bells: Vec<Doorbell>,
-    cells: Array<SessionCell>,
-    /// As many as [`header::SNAPSHOT_BUFFERS`].
-    snapshots: Vec<Array<AtomicU64>>,
-    /// What [`EventLog::uptime`] tells in a simulation; 0 for the real one.
-    #[cfg(test)]
-    simulated_uptime: AtomicU64,
-    /// What [`EventLog::wall_ahead`] tells then.
-    #[cfg(test)]
-    simulated_wall_ahead: AtomicI64,
+pub struct Segment {
+    /// How large it is.
+    pub geometry: Geometry,
+    /// The clock.
+    pub clock: Clock,
+    /// Which processes sleep; waking them.
+    pub doorbells: &'static Doorbells,
+    /// How far each process has read, and written what it rendered.
+    pub cursors: Cursors,
+    /// The state from which successors start.
+    pub snapshots: Snapshots,
+    /// The event log.
+    pub log: Log,
+    /// How much of each session's output has been written.
+    pub checkpoints: Checkpoints,
+    /// What the watchdog sees.
+    pub heartbeats: Heartbeats,
+    /// What each thread works on, and what is quarantined.
+    pub quarantine: Quarantine,
+    /// What is counted.
+    pub counters: &'static Counters,
+    /// A unit for each connection that there may be. The supervisor makes it usable.
+    pub admission: &'static Semaphore,
+    /// Opened when every process is ready.
+    pub start_gate: StartGate,
+    /// Set when the server stops.
+    pub stopping: Event,
+    /// Which worker stands in for the journal.
+    pub stand_in: &'static AtomicU64,
+    /// The descriptor, and the process in which it is open.
+    file: Option<(OwnedFd, Pid)>,
 }
 
-impl EventLog {
-    /// Maps an empty log for the processes that this one will fork.
-    pub fn create(geometry: Geometry) -> io::Result<&'static EventLog> {
-        let slots: Array<SlotState> = Array::map("forkchat-slots", geometry.slots)?;
-        let snapshot =
-            |_| Array::map("forkchat-snapshot", geometry.snapshot_bytes_max.div_ceil(8) + 1);
-        let log = EventLog {
+/// The sections in the order in which they lie, and the length of each in bytes.
+fn sections(geometry: Geometry) -> [(Kind, usize); 14] {
+    let Geometry { slots, sessions_max, snapshot_bytes_max, .. } = geometry;
+    [
+        (Kind::Clock, Clock::bytes()),
+        (Kind::Doorbells, Doorbells::bytes(slots)),
+        (Kind::Cursors, Cursors::bytes(slots)),
+        (Kind::Snapshots, Snapshots::bytes()),
+        (Kind::SnapshotBuffers, Snapshots::buffers_bytes(snapshot_bytes_max)),
+        (Kind::Log, Log::bytes(geometry)),
+        (Kind::Checkpoints, Checkpoints::bytes(sessions_max)),
+        (Kind::Heartbeats, Heartbeats::bytes(slots)),
+        (Kind::Quarantine, Quarantine::bytes(slots)),
+        (Kind::Counters, size_of::<Counters>()),
+        (Kind::Admission, size_of::<Semaphore>()),
+        (Kind::StartGate, StartGate::bytes(slots)),
+        (Kind::Stopping, size_of::<EventCount>()),
+        (Kind::StandIn, size_of::<AtomicU64>()),
+    ]
+}
+
+impl Segment {
+    /// Maps an empty segment for this process and those that it will fork.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EMFILE`.
+    pub fn create(geometry: Geometry) -> io::Result<&'static Segment> {
+        let header = Header::new(geometry, &sections(geometry));
+        let (mapping, file) = Mapping::create("forkchat-segment", header.bytes())?;
+        let mut sections = Sections::new(mapping, header);
+        let segment = Segment::of(geometry, &mut sections, file)?;
+        segment.log.init()?;
+        segment.begin();
+        sections.complete();
+        Ok(Box::leak(Box::new(segment)))
+    }
+
+    /// Maps the segment behind a descriptor, which [`Segment::descriptor`] returned in this process
+    /// or another. Its doorbells are new ones: they wake the processes that this one forks
+    /// afterwards, and none that others forked.
+    ///
+    /// # Errors
+    /// If it is no segment, or one that this program doesn't understand.
+    pub fn attach(file: OwnedFd) -> Result<&'static Segment, AttachError> {
+        let file = File::from(file);
+        let header = Header::read(&file)?;
+        let geometry = header.geometry();
+        header.check(&sections(geometry))?;
+        let mapping = Mapping::attach(file.as_fd(), header.bytes())
+            .map_err(|error| AttachError::Io("map", error))?;
+        let mut sections = Sections::new(mapping, header);
+        let segment = Segment::of(geometry, &mut sections, Some(file.into()))
+            .map_err(|error| AttachError::Io("make the doorbells of", error))?;
+        Ok(Box::leak(Box::new(segment)))
+    }
+
+    /// The sections are taken in the order in which they lie.
+    fn of(
+        geometry: Geometry,
+        sections: &mut Sections,
+        file: Option<OwnedFd>,
+    ) -> io::Result<Segment> {
+        let clock = Clock::new(sections.one(Kind::Clock));
+        let doorbells = Doorbells::new(sections.head_and_rows(Kind::Doorbells))
+            .map_err(|errno| io::Error::other(format!("eventfd2: {errno}")))?;
+        let doorbells: &'static Doorbells = Box::leak(Box::new(doorbells));
+        let cursors = Cursors::new(sections.rows(Kind::Cursors), doorbells);
+        let snapshots =
+            Snapshots::new(sections.one(Kind::Snapshots), sections.rows(Kind::SnapshotBuffers));
+        let log = sections.head_and_rows(Kind::Log);
+        Ok(Segment {
             geometry,
-            header: map_shared("forkchat-log")?,
-            ring: Array::map(
-                "forkchat-ring",
-                geometry.ring_blocks() as usize * header::BLOCK_WORDS,
-            )?,
-            slots,
-            bells: slots
-                .iter()
-                .map(|slot| Doorbell::new(&slot.asleep))
-                .collect::<nix::Result<_>>()
-                .map_err(no_bell)?,
-            cells: Array::map("forkchat-cells", geometry.sessions_max)?,
-            snapshots: (0..header::SNAPSHOT_BUFFERS).map(snapshot).collect::<Result<_, _>>()?,
-            #[cfg(test)]
-            simulated_uptime: AtomicU64::new(0),
-            #[cfg(test)]
-            simulated_wall_ahead: AtomicI64::new(0),
-        };
-        log.header.lock.init()?;
-        log.begin();
-        Ok(Box::leak(Box::new(log)))
+            clock,
+            doorbells,
+            cursors,
+            log: Log::new(geometry, log, cursors, snapshots.word()),
+            snapshots,
+            checkpoints: Checkpoints::new(sections.head_and_rows(Kind::Checkpoints)),
+            heartbeats: Heartbeats::new(sections.rows(Kind::Heartbeats)),
+            quarantine: Quarantine::new(sections.head_and_rows(Kind::Quarantine)),
+            counters: sections.one(Kind::Counters),
+            admission: sections.one(Kind::Admission),
+            start_gate: StartGate::new(sections.head_and_rows(Kind::StartGate)),
+            stopping: Event::new(sections.one(Kind::Stopping)),
+            stand_in: sections.one(Kind::StandIn),
+            file: file.map(|file| (file, getpid())),
+        })
     }
 
-    /// Sets the clock, and the first sequence: the time in µs, so that sequences grow from run to
-    /// run.
+    /// Sets the clock, and the first sequence.
     fn begin(&self) {
-        self.header
-            .clock_offset
-            .store(wall_clock().saturating_sub(self.uptime().0), Ordering::Relaxed);
-        self.header.last_time.store(self.now().0, Ordering::Relaxed);
-        self.begin_at(self.now().0);
+        self.clock.start();
+        self.log.begin(self.clock.now());
     }
 
-    /// Begins above `used`, if it was to begin lower: the clock was set back since an earlier run.
-    /// To be called before the first fork.
-    pub fn begin_above(&self, used: Sequence) {
-        if used >= self.first() {
-            self.begin_at(used.0 + 1);
-        }
+    /// The descriptor by which other processes can attach the segment. `None` where the system
+    /// refuses memfds, and in a child, which inherits the mapping and not the descriptor.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().filter(|(_, owner)| *owner == getpid()).map(|(file, _)| file.as_fd())
     }
 
-    fn begin_at(&self, first: u64) {
-        self.header.first.store(first, Ordering::Relaxed);
-        self.header.tail.store(first, Ordering::Release);
-        self.header.least.store(first, Ordering::Relaxed);
-        self.header
-            .snapshot
-            .store(snapshots::Published::none(Sequence(first)).word(), Ordering::Release);
-        for slot in self.slots.iter() {
-            slot.cursor.store(header::NOBODY, Ordering::Release);
-            slot.stable.store(header::NOBODY, Ordering::Release);
-        }
+    /// Begins the life of a process in `slot`: takes the published snapshot, and protects it and
+    /// what follows with the slot's cursor. Returns its sequence and bytes; `None` for the empty
+    /// state. What an earlier process in the slot had published as sent stays so.
+    pub fn join(&self, slot: Slot) -> Result<(Sequence, Option<Vec<u8>>), LockError> {
+        let published = self.log.join(slot)?;
+        Ok((published.sequence, self.snapshots.read(published)))
     }
 
-    /// Whether the log is as long and wide as this.
-    pub fn geometry(&self) -> Geometry {
-        self.geometry
+    /// Another process is about to begin in a slot.
+    pub fn rest_threads(&self, slot: Slot) {
+        self.heartbeats.rest(slot);
+        self.quarantine.rest(slot);
     }
 
-    /// The slots in which a process ever began, and some between them: with a slot for each
-    /// connection most are still unused.
-    fn slots_used(&self) -> &'static [SlotState] {
-        &self.slots[..self.header.slots_used.load(Ordering::Acquire) as usize]
-    }
-
-    /// The run's first sequence.
-    pub fn first(&self) -> Sequence {
-        Sequence(self.header.first.load(Ordering::Relaxed))
-    }
-
-    /// The place behind the last published record.
-    pub fn tail(&self) -> Sequence {
-        // SYNC tail-publish: with the store at the end of `append`.
-        Sequence(self.header.tail.load(Ordering::Acquire))
-    }
-
-    /// The bell of the process in `slot`.
-    pub fn bell(&self, slot: Slot) -> &Doorbell {
-        &self.bells[slot.index()]
-    }
-
-    /// All bells. A process needs them all, those of slots that aren't used yet too: whom it will
-    /// have to wake is not known when it is forked. In ascending order of their numbers: each was
-    /// given the lowest number that was free, and none was given back between.
-    pub fn bells(&'static self) -> impl Iterator<Item = BorrowedFd<'static>> + Clone {
-        self.bells.iter().map(AsFd::as_fd)
-    }
-
-    /// The time as the log counts it: the same clock in every process, and one that makes no step
-    /// and never runs backwards. It began as the wall clock; how far that has been set ahead or
-    /// back since is [`EventLog::wall_ahead`].
-    pub fn now(&self) -> Micros {
-        self.uptime().plus(self.header.clock_offset.load(Ordering::Relaxed))
-    }
-
-    /// How far the wall clock is ahead of the log's, in µs; negative if it was set back. For the
-    /// one process that records it.
-    pub fn wall_ahead(&self) -> i64 {
-        #[cfg(test)]
-        if let ahead = self.simulated_wall_ahead.load(Ordering::Relaxed)
-            && (ahead != 0 || self.simulated_uptime.load(Ordering::Relaxed) != 0)
-        {
-            return ahead;
-        }
-        wall_clock().cast_signed().saturating_sub(self.now().0.cast_signed())
-    }
-
-    /// Time since the machine started, for what takes a certain time: it makes no step.
-    pub fn uptime(&self) -> Micros {
-        #[cfg(test)]
-        if let simulated @ 1.. = self.simulated_uptime.load(Ordering::Relaxed) {
-            return Micros(simulated);
-        }
-        // Includes the time that the machine was suspended. Can't fail: the clock exists since
-        // Linux 2.6.39.
-        Micros(micros(
-            clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default(),
-        ))
-    }
-
-    /// Lets time pass in a simulation; from the first call on it passes in no other way.
-    #[cfg(test)]
-    pub fn pass_time(&self, micros: u64) {
-        self.simulated_uptime.fetch_add(micros, Ordering::Relaxed);
-    }
-
-    /// Sets the wall clock ahead of the log's in a simulation.
-    #[cfg(test)]
-    pub fn set_wall_ahead(&self, micros: i64) {
-        self.simulated_wall_ahead.store(micros, Ordering::Relaxed);
-    }
-
-    /// Who holds the log's lock now.
-    pub fn lock_holder(&self) -> Option<crate::ipc::mutex::Holder> {
-        self.header.lock.holder()
-    }
-
-    /// Takes the log's lock and keeps it, as one does who is stopped in the middle of an append.
-    /// For tests of the watchdog.
-    #[cfg(test)]
-    pub fn hold_lock(&self, me: Slot) -> crate::ipc::mutex::Guard {
-        self.header.lock.lock(me.0.into(), Duration::ZERO).unwrap()
-    }
-
-    /// Makes an empty log of a used one, for the next simulated run.
+    /// Makes an empty segment of a used one, for the next simulated run.
     #[cfg(test)]
     pub fn wipe(&self) {
-        self.cells.iter().for_each(|cell| cell.store([0; 4]));
-        self.header.cells_used.store(0, Ordering::Relaxed);
-        self.header.slots_used.store(0, Ordering::Relaxed);
-        self.header
-            .snapshot_sequences
-            .iter()
-            .for_each(|sequence| sequence.store(0, Ordering::Relaxed));
+        self.checkpoints.wipe();
+        self.doorbells.wipe();
+        self.snapshots.wipe();
         self.begin();
     }
-}
-
-/// Microseconds since 1970-01-01 UTC, as the machine's clock has it: it may be set ahead and back.
-fn wall_clock() -> u64 {
-    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn no_bell(errno: Errno) -> io::Error {
-    io::Error::other(format!("eventfd2: {errno}"))
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,50 +1,106 @@
 //! The state at some sequence, in shared memory. A process starts from it. The journal makes the
 //! snapshots; they are never on disk.
 //!
-//! One word says which snapshot is valid: its sequence and its buffer together, changed under the
-//! log's lock. A process that starts reads this word under the same lock and sets its own cursor to
-//! the sequence. That keeps both the buffer and the records after it until the process has moved
-//! on.
+//! One word says which snapshot is valid ([`published`](super::published)). It is changed under the
+//! log's lock. A process that starts reads it under the same lock and sets its own cursor to the
+//! sequence. That keeps both the buffer and the records after it until the process has moved on.
+//!
+//! ```text
+//! byte  0             128                                                  256
+//!       ┌─────────────┬──────────────────────────────────────────┬─────────┐
+//!       │ published   │ a sequence for each buffer (6)           │ unused  │
+//!       └─────────────┴──────────────────────────────────────────┴─────────┘
+//! ```
+//!
+//! The buffers are a section of their own. Each begins with a page, so that its memory can be given
+//! back:
+//!
+//! ```text
+//! word 0        word 1 …
+//!      ┌────────┬───────────────────────────────┬────────────────────────────┐
+//!      │ length │ the state (length bytes)      │ unused, to the next 64 KiB │
+//!      └────────┴───────────────────────────────┴────────────────────────────┘
+//! ```
 
-use super::header::{NOBODY, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
-use super::{EventLog, Sequence, Slot, step};
-use crate::ipc::mutex::LockError;
+use super::header::SECTION_ALIGN;
+use super::log::Log;
+use super::published::{Published, PublishedWord, SNAPSHOT_BUFFERS, SNAPSHOTS_WAITING_MAX};
+use super::step;
 use crate::sys::memory::give_back;
+use forkchat_common::ids::{Sequence, Slot};
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use zerocopy::FromBytes;
 
 /// A buffer may keep so much memory for its next snapshot.
 const KEPT_BYTES: u64 = 64 * 1024;
 
-/// What the published word says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Published {
-    pub sequence: Sequence,
-    /// The buffer; `None` for the empty state at the run's first sequence.
-    pub buffer: Option<usize>,
+#[derive(FromBytes, Debug)]
+#[repr(C, align(128))]
+pub(super) struct State {
+    published: PublishedWord,
+    _pad: [u64; 15],
+    /// For each buffer, the sequence it was published with; 0 while it never was since it was last
+    /// written.
+    sequences: [AtomicU64; SNAPSHOT_BUFFERS],
+    _pad_end: [u64; 16 - SNAPSHOT_BUFFERS],
 }
 
-const BUFFER_BITS: u32 = 3;
-const NO_BUFFER: u64 = (1 << BUFFER_BITS) - 1;
-const _: () = assert!(SNAPSHOT_BUFFERS < NO_BUFFER as usize);
+const _: () = assert!(size_of::<State>() == 256 && offset_of!(State, sequences) == 128);
 
-impl Published {
-    pub fn none(sequence: Sequence) -> Published {
-        Published { sequence, buffer: None }
+/// The snapshots.
+#[derive(Debug)]
+pub struct Snapshots {
+    state: &'static State,
+    buffers: [&'static [AtomicU64]; SNAPSHOT_BUFFERS],
+}
+
+impl Snapshots {
+    /// The section's length.
+    pub(super) fn bytes() -> usize {
+        size_of::<State>()
     }
 
-    /// A sequence is a time in µs and then some: it has 61 bits for 70,000 years.
-    pub fn word(self) -> u64 {
-        self.sequence.0 << BUFFER_BITS | self.buffer.map_or(NO_BUFFER, |buffer| buffer as u64)
+    /// The length of the section of the buffers, for snapshots of so many bytes.
+    pub(super) fn buffers_bytes(snapshot_bytes_max: usize) -> usize {
+        let bytes = snapshot_bytes_max.saturating_add(8);
+        let bytes = bytes.checked_next_multiple_of(SECTION_ALIGN as usize).unwrap_or(usize::MAX);
+        bytes.saturating_mul(SNAPSHOT_BUFFERS)
     }
 
-    fn of(word: u64) -> Published {
-        let buffer = word & NO_BUFFER;
-        Published {
-            sequence: Sequence(word >> BUFFER_BITS),
-            buffer: (buffer != NO_BUFFER).then_some(buffer as usize),
+    pub(super) fn new(state: &'static State, buffers: &'static [AtomicU64]) -> Snapshots {
+        let words = buffers.len() / SNAPSHOT_BUFFERS;
+        let buffer = |index: usize| &buffers[index * words..(index + 1) * words];
+        Snapshots { state, buffers: std::array::from_fn(buffer) }
+    }
+
+    /// The word that says which is published.
+    pub(super) fn word(&self) -> &'static PublishedWord {
+        &self.state.published
+    }
+
+    /// The published snapshot's sequence: what a successor starts from.
+    pub fn sequence(&self) -> Sequence {
+        self.state.published.load().sequence
+    }
+
+    /// The bytes of a snapshot that a cursor keeps; `None` for the empty state.
+    pub(super) fn read(&self, snapshot: Published) -> Option<Vec<u8>> {
+        let words = self.buffers[snapshot.buffer?];
+        let length = words[0].load(Ordering::Relaxed) as usize;
+        let mut bytes: Vec<u8> = Vec::with_capacity(length.next_multiple_of(8));
+        for word in &words[1..=length.div_ceil(8)] {
+            bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
+        bytes.truncate(length);
+        Some(bytes)
+    }
+
+    #[cfg(test)]
+    pub(super) fn wipe(&self) {
+        self.state.sequences.iter().for_each(|sequence| sequence.store(0, Ordering::Relaxed));
     }
 }
 
@@ -52,7 +108,8 @@ impl Published {
 /// later one may be as well.
 #[derive(Debug)]
 pub struct SnapshotWriter {
-    log: &'static EventLog,
+    snapshots: &'static Snapshots,
+    log: &'static Log,
     me: Slot,
     /// Written and not published, oldest first.
     waiting: VecDeque<Published>,
@@ -60,15 +117,13 @@ pub struct SnapshotWriter {
 
 impl SnapshotWriter {
     /// For the journal in slot `me`.
-    pub fn new(log: &'static EventLog, me: Slot) -> SnapshotWriter {
-        SnapshotWriter { log, me, waiting: VecDeque::new() }
+    pub fn new(snapshots: &'static Snapshots, log: &'static Log, me: Slot) -> SnapshotWriter {
+        SnapshotWriter { snapshots, log, me, waiting: VecDeque::new() }
     }
 
     /// The sequence of the latest snapshot, published or waiting.
     pub fn latest(&self) -> Sequence {
-        self.waiting
-            .back()
-            .map_or(self.log.published_snapshot().sequence, |waiting| waiting.sequence)
+        self.waiting.back().map_or(self.snapshots.sequence(), |waiting| waiting.sequence)
     }
 
     /// The sequence of the snapshot that has waited longest to be published.
@@ -94,7 +149,7 @@ impl SnapshotWriter {
     /// from the protocol's limits.
     pub fn write(&mut self, sequence: Sequence, state: &[u8]) -> bool {
         let Some(buffer) = self.free_buffer().filter(|_| self.can_write()) else { return false };
-        let words = self.log.snapshots[buffer];
+        let words = self.snapshots.buffers[buffer];
         assert!(
             state.len() <= (words.len() - 1) * 8,
             "a snapshot of {} bytes fits no buffer",
@@ -120,21 +175,17 @@ impl SnapshotWriter {
         else {
             return false;
         };
-        let Published { sequence, buffer: Some(buffer) } = self.waiting[last] else { return false };
-        let Ok(guard) = self.log.header.lock.lock(self.me.0.into(), Duration::from_millis(20))
-        else {
+        let snapshot @ Published { sequence, buffer: Some(buffer) } = self.waiting[last] else {
             return false;
         };
-        self.log.header.snapshot_sequences[buffer].store(sequence.0, Ordering::Relaxed);
+        let Ok(guard) = self.log.lock(self.me, Duration::from_millis(20)) else { return false };
+        self.snapshots.state.sequences[buffer].store(sequence.0, Ordering::Relaxed);
         step();
-        self.log
-            .header
-            .snapshot
-            .store(Published { sequence, buffer: Some(buffer) }.word(), Ordering::Release);
+        self.snapshots.state.published.store(snapshot);
         drop(guard);
         self.waiting.drain(..=last);
         self.give_back();
-        self.log.room_was_made();
+        self.log.cursors().room_was_made();
         true
     }
 
@@ -148,11 +199,11 @@ impl SnapshotWriter {
 
     /// Makes sure that a free buffer takes little memory before it is written.
     fn clear(&self, buffer: usize) {
-        // Nothing in it is anybody's start: so it is free for a journal that takes over, too.
-        self.log.header.snapshot_sequences[buffer].store(0, Ordering::Relaxed);
-        let words = self.log.snapshots[buffer];
+        // No process starts from it: so it is free for a journal that takes over, too.
+        self.snapshots.state.sequences[buffer].store(0, Ordering::Relaxed);
+        let words = self.snapshots.buffers[buffer];
         if words[0].load(Ordering::Relaxed) > KEPT_BYTES
-            && let Err(error) = give_back(*words)
+            && let Err(error) = give_back(words)
         {
             log::debug!("cannot give back the memory of a snapshot: {error}");
         }
@@ -162,77 +213,94 @@ impl SnapshotWriter {
         self.free_buffers().next()
     }
 
-    /// The buffers that are not published and that nobody may be reading: no cursor stands at or
-    /// before what they were published with.
+    /// The buffers that are not published and that no process may be reading: no cursor stands at
+    /// or before what they were published with.
     fn free_buffers(&self) -> impl Iterator<Item = usize> {
-        let published = self.log.published_snapshot().buffer;
-        let least = self
-            .log
-            .slots_used()
-            .iter()
-            .filter(|slot| !std::ptr::eq(*slot, &self.log.slots[self.me.index()]));
-        let least = least.map(|slot| slot.cursor.load(Ordering::Acquire)).min().unwrap_or(NOBODY);
+        let published = self.snapshots.state.published.load().buffer;
+        let least = self.log.cursors().least_but(self.me);
         (0..SNAPSHOT_BUFFERS).filter(move |&buffer| {
-            let sequence = self.log.header.snapshot_sequences[buffer].load(Ordering::Relaxed);
+            let sequence = self.snapshots.state.sequences[buffer].load(Ordering::Relaxed);
             let is_waiting = self.waiting.iter().any(|waiting| waiting.buffer == Some(buffer));
-            Some(buffer) != published && !is_waiting && (sequence == 0 || least > sequence)
+            Some(buffer) != published && !is_waiting && (sequence == 0 || least.0 > sequence)
         })
     }
 }
 
-impl EventLog {
-    /// Begins the life of a process in `slot`: takes the published snapshot, and protects it and
-    /// what follows with the slot's cursor. Returns its sequence and bytes; `None` for the empty
-    /// state. What an earlier process in the slot had published as sent stays so.
-    pub fn join(&self, slot: Slot) -> Result<(Sequence, Option<Vec<u8>>), LockError> {
-        let state = &self.slots[slot.index()];
-        let guard = self.header.lock.lock(slot.0.into(), Duration::from_secs(10))?;
-        self.header.slots_used.fetch_max(u64::from(slot.0) + 1, Ordering::AcqRel);
-        let published = self.published_snapshot();
-        step();
-        state.cursor.store(published.sequence.0, Ordering::Release);
-        if state.stable.load(Ordering::Relaxed) == NOBODY {
-            state.stable.store(published.sequence.0, Ordering::Release);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::{ME, OTHER, small_segment};
+    use crate::segment::{Geometry, Segment};
+
+    #[test]
+    fn a_buffer_is_not_reused_while_a_cursor_stands_before_it() {
+        let segment = small_segment(1 << 16, 2);
+        let (start, _) = segment.join(ME).unwrap();
+        segment.join(OTHER).unwrap();
+        let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, OTHER);
+        for i in 0..6 {
+            assert!(snapshots.write(start, &[i]) && snapshots.publish(start), "snapshot {i}");
         }
-        drop(guard);
-        let bytes = published.buffer.map(|buffer| {
-            let words = self.snapshots[buffer];
-            let length = words[0].load(Ordering::Relaxed) as usize;
-            let mut bytes: Vec<u8> = Vec::with_capacity(length.next_multiple_of(8));
-            words[1..=length.div_ceil(8)].iter().for_each(|word| {
-                bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes())
-            });
-            bytes.truncate(length);
-            bytes
-        });
-        Ok((published.sequence, bytes))
+        assert!(
+            !snapshots.write(start, b"no buffer is free"),
+            "slot 0 may still be reading any of the first five"
+        );
+        segment.cursors.publish(ME, Sequence(start.0 + 1));
+        assert!(snapshots.write(Sequence(start.0 + 1), b"free"));
     }
 
-    /// The process in a slot has ended as it should, and nothing is left of what it served: nobody
-    /// waits for it any more.
-    pub fn vacate(&self, slot: Slot) {
-        let state = &self.slots[slot.index()];
-        state.asleep.store(0, Ordering::Relaxed);
-        state.stable.store(NOBODY, Ordering::Release);
-        self.abandon(slot);
+    #[test]
+    fn a_large_snapshot_gives_back_its_memory_when_no_process_needs_it() {
+        let segment = Segment::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: 2,
+            sessions_max: 1,
+            snapshot_bytes_max: 1 << 20,
+        })
+        .unwrap();
+        let (start, _) = segment.join(ME).unwrap();
+        segment.join(OTHER).unwrap();
+        let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, OTHER);
+        // A word that a small snapshot doesn't reach.
+        let is_held =
+            |buffer: usize| segment.snapshots.buffers[buffer][1_000].load(Ordering::Relaxed) != 0;
+        let at = |place| Sequence(start.0 + place);
+        assert!(snapshots.write(at(1), &[7; 1 << 20]) && snapshots.publish(at(1)));
+        assert!(snapshots.write(at(2), &[8; 1 << 20]) && snapshots.publish(at(2)));
+        assert_eq!(
+            [0, 1].map(is_held),
+            [true, true],
+            "a process that stands before the first may still be reading it"
+        );
+        segment.cursors.publish(ME, at(2));
+        assert!(snapshots.write(at(3), b"small"));
+        assert_eq!([0, 1].map(is_held), [false, true], "the first is written to");
+        assert!(snapshots.publish(at(3)));
+        assert_eq!([0, 1].map(is_held), [false, true], "a process stands where the second is");
+        segment.cursors.publish(ME, at(4));
+        assert!(snapshots.write(at(4), &[9; 1 << 20]) && snapshots.publish(at(4)));
+        assert_eq!([0, 1].map(is_held), [false, true], "it was written to again");
+        segment.cursors.publish(ME, at(5));
+        assert!(snapshots.write(at(5), b"next") && snapshots.publish(at(5)));
+        assert_eq!(
+            [0, 1].map(is_held),
+            [false, false],
+            "what is not published any more is given back"
+        );
+        assert_eq!(segment.join(ME).unwrap(), (at(5), Some(b"next".to_vec())));
     }
 
-    /// Nobody has been in a slot for long, or one that can't die, and nobody may come soon: the
-    /// others don't wait for it any longer. Whoever comes there after all finds out which sessions
-    /// can still be followed.
-    pub fn abandon(&self, slot: Slot) {
-        // SYNC cursor-reuse: whoever was there is reaped, or was killed and executes nothing more:
-        // it reads no more.
-        self.slots[slot.index()].cursor.store(NOBODY, Ordering::Release);
-        self.room_was_made();
-    }
-
-    /// The published snapshot's sequence: what a successor starts from.
-    pub fn snapshot_sequence(&self) -> Sequence {
-        self.published_snapshot().sequence
-    }
-
-    pub(super) fn published_snapshot(&self) -> Published {
-        Published::of(self.header.snapshot.load(Ordering::Acquire))
+    #[test]
+    fn several_snapshots_wait_and_the_latest_that_may_is_published() {
+        let segment = small_segment(1 << 16, 2);
+        let (start, _) = segment.join(ME).unwrap();
+        let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, OTHER);
+        for place in 1..4 {
+            assert!(snapshots.write(Sequence(start.0 + place), &[place as u8]));
+        }
+        assert!(!snapshots.write(Sequence(start.0 + 4), b"a fourth"));
+        assert!(snapshots.publish(Sequence(start.0 + 2)) && snapshots.is_waiting());
+        assert_eq!(segment.join(ME).unwrap(), (Sequence(start.0 + 2), Some(vec![2])));
+        assert_eq!(snapshots.latest(), Sequence(start.0 + 3));
     }
 }

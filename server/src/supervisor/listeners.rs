@@ -167,7 +167,7 @@ impl Supervisor {
     }
 
     fn admit(&mut self, socket: Socket, peer: SocketAddr) {
-        match self.admission.admit(peer.ip(), self.log.uptime()) {
+        match self.admission.admit(peer.ip(), self.segment.clock.uptime()) {
             Ok(()) => self.assign(socket, peer),
             Err(refused) => {
                 if refused == Refused::TooFast {

@@ -5,9 +5,9 @@ use super::sockets::{Sockets, Written};
 use super::udp::UdpConfig;
 use crate::admission::Admission;
 use crate::chat::Ending;
-use crate::dropped::Dropped;
 use crate::ipc::event::Event;
 use crate::ipc::semaphore::Semaphore;
+use crate::segment::Dropped;
 use crate::sys::memory::map_shared;
 use crate::sys::tcp_position::Positions;
 use forkchat_common::endpoint::{LocalAddress, UdpPath};
@@ -130,13 +130,13 @@ pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> U
     let units = map_shared::<Semaphore>("test-admission").unwrap();
     units.init(3).unwrap();
     let admission = Admission::new(units, 0, per_address_max, false);
-    UdpConfig { cookie_key: [7; 16], cells, admission, dropped: Dropped::map().unwrap() }
+    UdpConfig { cookie_key: [7; 16], cells, admission, dropped: dropped() }
 }
 
 /// Counters that nobody reads.
-pub(super) fn dropped() -> Dropped {
+pub(super) fn dropped() -> &'static Dropped {
     static DROPPED: OnceLock<Dropped> = OnceLock::new();
-    *DROPPED.get_or_init(|| Dropped::map().unwrap())
+    DROPPED.get_or_init(Dropped::default)
 }
 
 /// A server that doesn't end.

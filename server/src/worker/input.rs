@@ -193,15 +193,16 @@ mod tests {
     use forkchat_common::ids::{Micros, Slot};
 
     fn facts(lines: &Lines) -> String {
-        let log = crate::segment::EventLog::create(Geometry {
+        let segment = crate::segment::Segment::create(Geometry {
             ring_bytes: 1 << 20,
             slots: 1,
             sessions_max: 1,
             snapshot_bytes_max: 8,
         })
         .unwrap();
-        let mut reader = crate::segment::Reader::new(log, log.join(Slot(0)).unwrap().0);
-        log.append(Slot(0), &lines.batch, Micros(0)).unwrap();
+        let mut reader =
+            crate::segment::Reader::new(&segment.log, segment.join(Slot(0)).unwrap().0);
+        segment.log.append(Slot(0), &lines.batch, Micros(0)).unwrap();
         let told = |payload| match Record::decode(payload).unwrap() {
             Record { fact: Fact::Line(line), input_end, .. } => {
                 format!("{}@{input_end} ", String::from_utf8_lossy(line))

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::input::{Behind, Lines, PEEK_BYTES_MAX};
 use crate::faults::{Act, reads_first, strike};
-use crate::segment::{EventLog, Place, Thread};
+use crate::segment::{Place, Segment, Thread};
 use crate::sys::socket::{receive_memory, unread};
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
@@ -39,7 +39,7 @@ impl Look {
 /// Only who has the connection's input may look, and one thread of a worker at a time: what it is
 /// at is told to the supervisor.
 pub fn look(
-    log: &EventLog,
+    segment: &Segment,
     me: Slot,
     connection: &Connection,
     buffer: &mut [u8],
@@ -62,7 +62,7 @@ pub fn look(
         Err(Errno::EAGAIN) => (0, Behind::More),
         Err(_) => (0, Behind::Reset),
     };
-    let lines = decode(log, me, connection, &buffer[..length], behind);
+    let lines = decode(segment, me, connection, &buffer[..length], behind);
     if !lines.is_empty() {
         Look::Lines(lines)
     } else if lines.consume > 0 {
@@ -80,14 +80,14 @@ pub fn look(
 }
 
 fn decode(
-    log: &EventLog,
+    segment: &Segment,
     me: Slot,
     connection: &Connection,
     bytes: &[u8],
     behind: Behind,
 ) -> Lines {
     let (session, offset) = (connection.session, connection.consumed());
-    log.enter(me, Thread::Receive, Place::Input { session, offset });
+    segment.quarantine.enter(me, Thread::Receive, Place::Input { session, offset });
     strike(Act::Decoding, bytes);
     let mut lines = Lines::of(
         session,
@@ -97,7 +97,7 @@ fn decode(
         behind,
         connection.lines_max(),
     );
-    log.leave(me, Thread::Receive);
+    segment.quarantine.leave(me, Thread::Receive);
     connection.set_in_long_line(lines.in_long_line);
     if reads_first() {
         connection.consume(std::mem::take(&mut lines.consume));

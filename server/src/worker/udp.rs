@@ -17,9 +17,8 @@
 
 use crate::admission::{Admission, Refused};
 use crate::chat::{CHALLENGE_BYTES, Chat, Fact, Record, Session, Transport};
-use crate::dropped::Dropped;
 use crate::replica::push_fact;
-use crate::segment::Batch;
+use crate::segment::{Batch, Dropped};
 use crate::worker::input::fact_of;
 use forkchat_common::endpoint::{Token, UdpPath};
 use forkchat_common::ids::{Micros, SessionId, Slot};
@@ -46,7 +45,7 @@ pub struct UdpConfig {
     /// Who may come in.
     pub admission: Admission,
     /// Counts the datagrams that are dropped.
-    pub dropped: Dropped,
+    pub dropped: &'static Dropped,
 }
 
 /// The UDP sessions, as their worker knows them.

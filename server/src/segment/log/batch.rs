@@ -1,12 +1,12 @@
 //! Records prepared outside the lock, in the form that they have in the ring.
 
-use crate::segment::header::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
+use super::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
 
 /// Some records that are to be appended together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Whole blocks: per record its length, its time, its payload, zeroes.
-    pub(in crate::segment) bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Batch {
@@ -22,7 +22,7 @@ impl Batch {
         self.bytes.resize(start + blocks_of(length) * BLOCK_BYTES, 0);
     }
 
-    /// Adds another batch's records behind these.
+    /// Adds another batch's records after these.
     pub fn extend(&mut self, other: &Batch) {
         self.bytes.extend_from_slice(&other.bytes);
     }
@@ -49,6 +49,6 @@ impl Batch {
 }
 
 /// The blocks that a record takes whose payload is so many bytes long.
-pub(in crate::segment) fn blocks_of(payload_bytes: usize) -> usize {
+pub(super) fn blocks_of(payload_bytes: usize) -> usize {
     (RECORD_HEADER_WORDS + payload_bytes.div_ceil(8)).div_ceil(BLOCK_WORDS)
 }

@@ -4,9 +4,9 @@ use super::{JOURNAL, WORKERS};
 use crate::chat::{AnswerEnd, PastLine, RateLimit};
 use crate::journal::store::{Entry, Line, Topic};
 use crate::journal::{
-    BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Prepared, Quota, Request, Tally,
+    BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Prepared, Quota, Request,
 };
-use crate::segment::{EventLog, step};
+use crate::segment::{Segment, Tally, step};
 use forkchat_common::ids::Sequence;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) struct JournalProcess {
 }
 
 impl JournalProcess {
-    pub fn join(log: &'static EventLog, disk: &Disk) -> JournalProcess {
+    pub fn join(segment: &'static Segment, disk: &Disk) -> JournalProcess {
         let backlog = Arc::new(Backlog::new(disk.tally));
         let data_dir = Some("/nowhere".into());
         let config = JournalConfig {
@@ -48,7 +48,7 @@ impl JournalProcess {
             tally: disk.tally,
         };
         JournalProcess {
-            reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(),
+            reading: Journal::join(segment, JOURNAL, &config, backlog.clone()).unwrap(),
             backlog,
         }
     }

@@ -3,7 +3,7 @@
 
 use super::SPY;
 use crate::chat::{Chat, Ending, Fact, Forms, Kept, Output, RateLimit, Record};
-use crate::segment::{self, EventLog, Reader};
+use crate::segment::{self, Reader, Segment};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use forkchat_common::protocol::line::render::Stamp;
 use std::collections::BTreeMap;
@@ -59,8 +59,8 @@ impl Told {
 
 impl Spy {
     /// Has read nothing yet.
-    pub fn new(log: &'static EventLog) -> Spy {
-        let reader = Reader::new(log, log.join(SPY).unwrap().0);
+    pub fn new(segment: &'static Segment) -> Spy {
+        let reader = Reader::new(&segment.log, segment.join(SPY).unwrap().0);
         let chat = Chat::new(RateLimit::OFF);
         Spy {
             reader,
@@ -72,7 +72,7 @@ impl Spy {
         }
     }
 
-    pub fn read(&mut self, log: &EventLog) {
+    pub fn read(&mut self, segment: &Segment) {
         for segment::Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
             let record = Record::decode(payload).unwrap();
             self.told.now = end;
@@ -88,6 +88,6 @@ impl Spy {
             }
             self.chat.apply(Stamp { id: sequence, time }, &record, &mut self.forms, &mut self.told);
         }
-        log.publish_cursor(SPY, self.reader.position());
+        segment.cursors.publish_read(SPY, self.reader.position());
     }
 }
