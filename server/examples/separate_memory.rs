@@ -3,8 +3,8 @@
 //!
 //! Each part is a function below, in the order in which it runs.
 //!
-//! In the server: each worker has its own copy of the chat (`replica.rs`), and all share the event
-//! log's slots (`event_log/layout.rs`).
+//! In the server: each worker has its own copy of the chat (`replica.rs`), and all share one
+//! segment (`segment/mod.rs`).
 
 mod stage;
 

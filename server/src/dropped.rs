@@ -1,59 +1,23 @@
-//! Counts, in shared memory, what the workers drop of the clients' input. The supervisor reports
-//! sums to the operator every few seconds, so that no client can flood the log output.
+//! Reports to the operator what the workers drop of the clients' input: sums, every few seconds, so
+//! that no client can flood the log output.
 
-use crate::ipc::value::Value;
-use std::io;
+use crate::segment::Dropped;
 use std::time::{Duration, Instant};
 
 /// Sums are reported at most this often.
 const REPORT_AGAIN: Duration = Duration::from_secs(10);
 
-/// The counters. Every worker adds to them.
-#[derive(Clone, Copy, Debug)]
-pub struct Dropped {
-    datagrams: Value,
-    backlogs: Value,
-    backlog_bytes: Value,
-}
-
-impl Dropped {
-    /// All 0, to be shared with the processes forked afterwards.
-    pub fn map() -> io::Result<Dropped> {
-        let counter = || Value::map("forkchat-dropped");
-        Ok(Dropped { datagrams: counter()?, backlogs: counter()?, backlog_bytes: counter()? })
-    }
-
-    /// Counts a datagram that was dropped, or its last lines, because its sender sends too much or
-    /// because it lacks the session's key. Returns how many there are.
-    pub fn datagram(&self) -> u64 {
-        self.datagrams.increase(1)
-    }
-
-    /// Counts what a connection whose peer has reset it had sent beyond its budget, in bytes.
-    pub fn backlog(&self, bytes: usize) {
-        if bytes > 0 {
-            self.backlogs.increase(1);
-            // Last: the report waits for the bytes.
-            self.backlog_bytes.increase(bytes as u64);
-        }
-    }
-
-    fn counts(&self) -> [u64; 3] {
-        [self.datagrams, self.backlog_bytes, self.backlogs].map(Value::get)
-    }
-}
-
 /// What of it was reported.
 #[derive(Debug)]
 pub struct Report {
-    dropped: Dropped,
+    dropped: &'static Dropped,
     reported: [u64; 3],
     reported_at: Option<Instant>,
 }
 
 impl Report {
     /// Nothing so far.
-    pub fn new(dropped: Dropped) -> Report {
+    pub fn new(dropped: &'static Dropped) -> Report {
         Report { dropped, reported: [0; 3], reported_at: None }
     }
 
@@ -95,7 +59,7 @@ mod tests {
 
     #[test]
     fn what_is_dropped_is_reported_at_once_and_then_as_a_sum_now_and_then() {
-        let dropped = Dropped::map().unwrap();
+        let dropped: &Dropped = Box::leak(Box::default());
         let (mut report, start) = (Report::new(dropped), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         dropped.backlog(0);

@@ -24,16 +24,16 @@
 //! |---|---|---|
 //! | [`sys`] | system calls; the only `unsafe` | |
 //! | [`ipc`] | primitives between processes, a library by itself: process, mutex, semaphore, event, value, queues, pool | `sys` |
-//! | [`event_log`] | the ring, its readers and writers, checkpoints, snapshots | `ipc`, `sys` |
+//! | [`segment`] | all that the processes share: the event log, checkpoints, snapshots, heartbeats, quarantine, counters | `ipc`, `sys` |
 //! | [`chat`] | the state machine: records in, bytes out; no I/O | `forkchat-common` |
 //! | [`channel`] | the messages between supervisor and workers | `ipc` |
 //! | [`admission`] | which connections are admitted | `ipc` |
-//! | [`dropped`] | counts and reports the dropped part of the clients' input | `ipc` |
-//! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `event_log`, `ipc` |
-//! | [`stand_in`] | which worker makes the snapshots while there is no journal | `event_log`, `sys` |
+//! | [`dropped`] | reports the dropped part of the clients' input | `segment` |
+//! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `segment`, `ipc` |
+//! | [`stand_in`] | which worker makes the snapshots while there is no journal | `segment` |
 //! | [`worker`] | serves connections and applies the log: what the models share | all above |
 //! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
-//! | [`journal`] | publishes snapshots, keeps the history | `chat`, `event_log`, `ipc`, `sys` |
+//! | [`journal`] | publishes snapshots, keeps the history | `chat`, `segment`, `ipc`, `sys` |
 //! | [`doctor`] | tests what the kernel must be able to do | `ipc`, `sys` |
 //! | [`daemon`] | a process in the background: started, found, stopped | `sys` |
 //! | [`supervisor`] | creates all that is shared, forks all processes, keeps them running | all but the records |
@@ -54,7 +54,6 @@ pub mod chat;
 pub mod daemon;
 pub mod doctor;
 pub mod dropped;
-pub mod event_log;
 pub mod faults;
 pub mod guide;
 pub mod ipc;
@@ -64,6 +63,7 @@ pub mod models;
 pub mod options;
 pub mod replica;
 pub mod role;
+pub mod segment;
 pub mod service;
 pub mod stand_in;
 pub mod supervisor;

@@ -271,7 +271,7 @@ fn parse_bytes(text: &str, smallest: usize, largest: usize) -> Result<usize, Str
 }
 
 fn parse_ring(text: &str) -> Result<usize, String> {
-    parse_bytes(text, crate::event_log::RING_BYTES_MIN, crate::event_log::RING_BYTES_MAX)
+    parse_bytes(text, crate::segment::RING_BYTES_MIN, crate::segment::RING_BYTES_MAX)
 }
 
 fn parse_sendq(text: &str) -> Result<usize, String> {

@@ -2,9 +2,9 @@
 //! begin, and how they go on.
 
 use crate::chat::{BadSnapshot, Chat, Deliveries, Effect, Fact, Record, RenderCache};
-use crate::event_log::{Batch, Entry, EventLog, Place, Reader, Thread, Treatment};
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
+use crate::segment::{Batch, Entry, Place, Reader, Segment, Thread, Treatment};
 use forkchat_common::event::Stamp;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::fmt;
@@ -14,7 +14,7 @@ use std::fmt;
 pub struct Replica {
     /// The state.
     pub chat: Chat,
-    log: &'static EventLog,
+    segment: &'static Segment,
     slot: Slot,
     reader: Reader,
     cache: RenderCache,
@@ -67,17 +67,17 @@ impl<O: Deliveries> Deliveries for Muted<'_, O> {
 impl Replica {
     /// Begins a life in a slot: the state as the published snapshot has it, and the log from there
     /// on.
-    pub fn join(log: &'static EventLog, slot: Slot) -> Result<Replica, JoinError> {
-        let (start, snapshot) = log.join(slot).map_err(JoinError::Lock)?;
+    pub fn join(segment: &'static Segment, slot: Slot) -> Result<Replica, JoinError> {
+        let (start, snapshot) = segment.join(slot).map_err(JoinError::Lock)?;
         let chat = match snapshot {
             None => Chat::default(),
             Some(bytes) => Chat::restore(&bytes).map_err(JoinError::Snapshot)?,
         };
         Ok(Replica {
             chat,
-            log,
+            segment,
             slot,
-            reader: Reader::new(log, start),
+            reader: Reader::new(&segment.log, start),
             cache: RenderCache::default(),
             effects: Vec::new(),
         })
@@ -103,20 +103,20 @@ impl Replica {
     ) -> u64 {
         let mut count = 0;
         for Entry { sequence, time, payload, .. } in self.reader.fetch(blocks_max) {
-            let treatment = self.log.treatment(sequence);
+            let treatment = self.segment.quarantine.treatment(sequence);
             let at = |session| Place::Record { sequence, session, treatment };
-            self.log.enter(self.slot, Thread::Send, at(SessionId::NONE));
+            self.segment.quarantine.enter(self.slot, Thread::Send, at(SessionId::NONE));
             // What is passed over is not even decoded.
-            match (treatment != Treatment::PassOver).then(|| Record::decode(payload)) {
+            match (treatment != Treatment::Skip).then(|| Record::decode(payload)) {
                 None => {}
                 Some(None) => log::error!("the record at {sequence} can't be read; it is skipped"),
                 Some(Some(record)) => {
-                    self.log.enter(self.slot, Thread::Send, at(record.session));
+                    self.segment.quarantine.enter(self.slot, Thread::Send, at(record.session));
                     strike(Act::Applying, payload);
                     let stamp = Stamp { id: sequence, time };
                     let (cache, effects) = (&mut self.cache, &mut self.effects);
                     match treatment {
-                        Treatment::ApplySilently => {
+                        Treatment::Mute => {
                             let muted = &mut Muted(&mut *deliveries);
                             self.chat.apply(stamp, &record, cache, muted, effects);
                         }
@@ -127,7 +127,7 @@ impl Replica {
             carry_out(deliveries, self.effects.drain(..));
             count += 1;
         }
-        self.log.leave(self.slot, Thread::Send);
+        self.segment.quarantine.leave(self.slot, Thread::Send);
         count
     }
 }
@@ -136,7 +136,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::chat::Transport;
-    use crate::event_log::Geometry;
+    use crate::segment::Geometry;
     use forkchat_common::endpoint::LocalAddress;
 
     const ME: Slot = Slot(0);
@@ -167,14 +167,14 @@ mod tests {
     /// A session's beginning is applied after so many pairs of deaths at it: what became of it,
     /// whether the session is there, and whose record the one who applied it said it was at last.
     fn after_pairs_of_deaths(pairs: usize) -> (Fate, bool, SessionId) {
-        let log = EventLog::create(Geometry {
+        let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: 1,
             sessions_max: 1,
             snapshot_bytes_max: 8,
         })
         .unwrap();
-        let mut replica = Replica::join(log, ME).unwrap();
+        let mut replica = Replica::join(segment, ME).unwrap();
         let (session, mut batch) = (SessionId::new(1, 0), Batch::default());
         let peer = ([127, 0, 0, 1], 1).into();
         // Over UDP the welcome comes at once.
@@ -183,16 +183,16 @@ mod tests {
             session,
             Fact::opened(ME, Transport::Udp { local: LocalAddress::default(), key: None }, peer),
         );
-        let sequence = log.append(ME, &batch, log.now()).unwrap().start;
+        let sequence = segment.log.append(ME, &batch, segment.clock.now()).unwrap().start;
         let mut place = Place::Record { sequence, session, treatment: Treatment::Apply };
-        (0..pairs).for_each(|_| place = log.quarantine(place));
+        (0..pairs).for_each(|_| place = segment.quarantine.add(place));
         let (mut fate, mut whose) = (Fate::default(), SessionId::NONE);
         let count = replica.apply(u64::MAX, &mut fate, |_, _| {
-            whose = log.place(ME, Thread::Send).map(Place::session).unwrap()
+            whose = segment.quarantine.place(ME, Thread::Send).map(Place::session).unwrap()
         });
         assert_eq!(
             (count, replica.position()),
-            (1, log.tail()),
+            (1, segment.log.tail()),
             "whatever is done with it, it goes on behind it"
         );
         (fate, replica.chat.session(session).is_some(), whose)

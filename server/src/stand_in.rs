@@ -24,11 +24,9 @@
 //! execute another instruction. A journal begins only when the post is vacant: it waits for that
 //! after its fork.
 
-use crate::event_log::EventLog;
-use crate::sys::memory::map_shared;
+use crate::segment::Segment;
 use forkchat_common::ids::Slot;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -69,9 +67,9 @@ impl fmt::Debug for Post {
 }
 
 impl Post {
-    /// A vacant post, for this process and those that it forks.
-    pub fn new(begin: Arc<Begin>) -> io::Result<Post> {
-        Ok(Post { word: map_shared("forkchat-stand-in")?, begin })
+    /// The post whose word is this, in shared memory; 0 for a vacant one.
+    pub fn new(word: &'static AtomicU64, begin: Arc<Begin>) -> Post {
+        Post { word, begin }
     }
 
     /// The slot of the stand-in, dismissed or not.
@@ -105,10 +103,10 @@ impl Post {
 
     /// The process in a slot is gone, or will never execute an instruction again. If it was the
     /// stand-in, the post is vacant and the log doesn't wait for it any more. Whether it was.
-    pub fn leave(&self, slot: Slot, log: &EventLog, journal: Slot) -> bool {
+    pub fn leave(&self, slot: Slot, segment: &Segment, journal: Slot) -> bool {
         let was_holder = self.holder() == Some(slot);
         if was_holder {
-            log.abandon(journal);
+            segment.cursors.abandon(journal);
             self.word.store(VACANT, Ordering::Release);
         }
         was_holder
@@ -180,7 +178,7 @@ impl Reserve {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::Geometry;
+    use crate::segment::Geometry;
 
     #[derive(Debug)]
     struct Counts(Arc<AtomicU64>);
@@ -198,7 +196,15 @@ mod tests {
     fn one_worker_at_a_time_does_the_duty_from_its_appointment_to_its_dismissal() {
         let turns = Arc::new(AtomicU64::new(0));
         let counted = turns.clone();
-        let post = Post::new(Arc::new(move || Ok(Box::new(Counts(counted.clone()))))).unwrap();
+        let segment = Segment::create(Geometry {
+            ring_bytes: 1 << 16,
+            slots: 3,
+            sessions_max: 1,
+            snapshot_bytes_max: 8,
+        })
+        .unwrap();
+        let begin = move || Ok(Box::new(Counts(counted.clone())) as Box<dyn Duty>);
+        let post = Post::new(segment.stand_in, Arc::new(begin));
         let mut workers = [0, 1].map(|slot| Reserve::new(Slot(slot), Some(post.clone())));
         let mut turn = || {
             workers.iter_mut().for_each(Reserve::turn);
@@ -215,16 +221,9 @@ mod tests {
         assert_eq!((turn(), post.holder()), (0, None));
         post.appoint(Slot(0));
         assert_eq!((turn(), post.holder()), (1, Some(Slot(0))));
-        let log = EventLog::create(Geometry {
-            ring_bytes: 1 << 16,
-            slots: 3,
-            sessions_max: 1,
-            snapshot_bytes_max: 8,
-        })
-        .unwrap();
-        log.join(Slot(2)).unwrap();
-        assert!(!post.leave(Slot(1), log, Slot(2)) && log.cursor(Slot(2)).is_some());
-        assert!(post.leave(Slot(0), log, Slot(2)) && log.cursor(Slot(2)).is_none());
+        segment.join(Slot(2)).unwrap();
+        assert!(!post.leave(Slot(1), segment, Slot(2)) && segment.cursors.get(Slot(2)).is_some());
+        assert!(post.leave(Slot(0), segment, Slot(2)) && segment.cursors.get(Slot(2)).is_none());
         post.wait_vacant();
     }
 }

@@ -346,18 +346,29 @@ fn workers_stopped_again_and_again_in_full_traffic() {
     assert_eq!(next, said);
 }
 
-/// Where in the mapping `forkchat-log` the lock's owner is told: a number that isn't 0 while
-/// somebody holds it.
+/// Where in the log's section of the segment the lock's owner is: a number that isn't 0 while a
+/// process holds it.
 const LOCK_OWNER_OFFSET: u64 = 80;
+/// The log's section in the segment's inventory, and where the inventory is: 40 entries of kind,
+/// offset and length.
+const LOG_KIND: u64 = 6;
+const INVENTORY: std::ops::Range<usize> = 64..1_024;
 
 fn lock_owner(server: &Server) -> impl Fn() -> u32 + use<> {
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
-    let line = maps.lines().find(|line| line.contains("memfd:forkchat-log")).unwrap();
+    let line = maps.lines().find(|line| line.contains("memfd:forkchat-segment")).unwrap();
     let start = u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
     let memory = File::open(format!("/proc/{}/mem", server.pid())).unwrap();
+    let mut header = [0; INVENTORY.end];
+    memory.read_exact_at(&mut header, start).unwrap();
+    let words: Vec<u64> = header[INVENTORY]
+        .chunks_exact(8)
+        .map(|word| u64::from_ne_bytes(word.try_into().unwrap()))
+        .collect();
+    let log = words.chunks_exact(3).find(|entry| entry[0] == LOG_KIND).unwrap()[1];
     move || {
         let mut bytes = [0; 4];
-        memory.read_exact_at(&mut bytes, start + LOCK_OWNER_OFFSET).unwrap();
+        memory.read_exact_at(&mut bytes, start + log + LOCK_OWNER_OFFSET).unwrap();
         u32::from_ne_bytes(bytes)
     }
 }

@@ -2,7 +2,7 @@
 //! shared memory under a mutex.
 //!
 //! In the server: `ipc/queue.rs` carries the messages between the supervisor and the workers;
-//! `event_log/append.rs` changes shared memory under a mutex.
+//! `segment/log/append.rs` changes shared memory under a mutex.
 
 mod manager;
 mod memory;

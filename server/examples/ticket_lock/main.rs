@@ -1,7 +1,7 @@
 //! Processes sell the last tickets, whose number is in a JSON file. Without a lock they sell too
 //! many, with a lock exactly as many as there are.
 //!
-//! In the server: the log's lock (`event_log/append.rs`) is of this kind. When a worker is killed
+//! In the server: the log's lock (`segment/log/append.rs`) is of this kind. When a worker is killed
 //! while it appends, the others go on.
 
 mod office;

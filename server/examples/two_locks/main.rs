@@ -3,7 +3,7 @@
 //!
 //! In the server: a wait for a lock between processes always has a timeout, and the lock knows its
 //! holder (`ipc/mutex.rs`). The holder of the log's lock waits for nothing else
-//! (`event_log/append.rs`).
+//! (`segment/log/append.rs`).
 
 mod account;
 #[path = "../stage/mod.rs"]

@@ -17,6 +17,11 @@ use std::time::Duration;
 pub struct Event(&'static EventCount);
 
 impl Event {
+    /// An event in shared memory. Zeroes are one that is cleared.
+    pub fn new(count: &'static EventCount) -> Event {
+        Event(count)
+    }
+
     /// Makes one, to be shared with the processes forked afterwards. `name` is what
     /// `/proc/PID/maps` shows.
     pub fn map(name: &str) -> io::Result<Event> {

@@ -6,10 +6,8 @@
 //! returns at once; a report still shows how far the process has come.
 
 use super::event::Event;
-use super::value::Array;
-use crate::sys::memory;
+use super::event_count::EventCount;
 use nix::unistd::{Pid, getpid};
-use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 use zerocopy::FromBytes;
@@ -26,10 +24,18 @@ const REASON_BYTES_MAX: usize = 480;
 #[derive(Clone, Copy, Debug)]
 pub struct StartGate {
     opened: Event,
-    stages: Array<AtomicU32>,
+    stages: &'static [AtomicU32],
     failure: &'static Failure,
     /// The process that opens it.
     maker: Pid,
+}
+
+/// A gate in shared memory, besides a number for each process. Zeroes are a closed one.
+#[derive(FromBytes, Debug)]
+#[repr(C)]
+pub struct Shared {
+    opened: EventCount,
+    failure: Failure,
 }
 
 /// Why a process could not begin. It is kept for one process at a time.
@@ -51,14 +57,15 @@ pub struct Place {
 }
 
 impl StartGate {
-    /// Makes a closed one for so many processes.
-    pub fn map(parties: usize) -> io::Result<StartGate> {
-        Ok(StartGate {
-            opened: Event::map("forkchat-gate")?,
-            stages: Array::map("forkchat-ready", parties)?,
-            failure: memory::map_shared("forkchat-failure")?,
-            maker: getpid(),
-        })
+    /// A gate of this process for as many others as there are numbers.
+    pub fn new((shared, stages): (&'static Shared, &'static [AtomicU32])) -> StartGate {
+        let opened = Event::new(&shared.opened);
+        StartGate { opened, stages, failure: &shared.failure, maker: getpid() }
+    }
+
+    /// How many bytes [`Shared`] and its numbers take.
+    pub fn bytes(parties: usize) -> usize {
+        size_of::<Shared>().saturating_add(parties.saturating_mul(size_of::<AtomicU32>()))
     }
 
     /// The place of one of the processes, below the number for which the gate was made.
@@ -152,10 +159,16 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::memory::{map_shared, map_shared_slice};
+
+    fn gate(parties: usize) -> StartGate {
+        let stages = map_shared_slice("test-stages", parties).unwrap();
+        StartGate::new((map_shared("test-gate").unwrap(), stages))
+    }
 
     #[test]
     fn the_gate_is_passed_when_it_is_opened_and_not_before() {
-        let gate = StartGate::map(2).unwrap();
+        let gate = gate(2);
         let passing: Vec<_> =
             (0..2).map(|party| std::thread::spawn(move || gate.place(party).pass())).collect();
         while !(gate.is_ready(0) && gate.is_ready(1)) {
@@ -169,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_successor_is_where_it_is_and_not_where_its_predecessor_was() {
-        let gate = StartGate::map(2).unwrap();
+        let gate = gate(2);
         gate.open();
         let stage = || (gate.has_begun(1), gate.is_ready(1));
         for _life in 0..2 {
@@ -185,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_one_processs_until_it_is_taken() {
-        let made = StartGate::map(1).unwrap();
+        let made = gate(1);
         made.note_failure("its maker's own");
         // As a child has it.
         let gate = StartGate { maker: Pid::from_raw(1), ..made };

@@ -11,44 +11,15 @@
 
 use super::store::{Entry, Line, Topic};
 use crate::chat::PartEnd;
+use crate::segment::Tally;
 use forkchat_common::ids::Sequence;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use zerocopy::FromBytes;
 
 /// Entries that go into one transaction.
 pub const BATCH_ENTRIES_MAX: usize = 1_000;
-
-/// What the journal counts, in memory that outlives it.
-#[derive(Debug, Default, FromBytes)]
-#[repr(C)]
-pub struct Tally {
-    /// Lines and topics that were stored, by this run.
-    pub stored: AtomicU64,
-    /// Those that were given up: the disk is full or too slow, or there is no journal.
-    pub skipped: AtomicU64,
-    /// Those that wait to be stored, as of the reading thread's last turn.
-    pub waiting: AtomicU64,
-    /// The place of the last that was given up. What isn't stored up to there is counted in
-    /// `skipped`.
-    pub given_up: AtomicU64,
-    /// The place up to which this run is stored, and how many of its lines are: a database that
-    /// knows of less has lost the rest.
-    pub stored_to: AtomicU64,
-    /// See `stored_to`.
-    pub stored_lines: AtomicU64,
-    /// Lines of this run that were stored and lost with the database's files, at most.
-    pub lost: AtomicU64,
-}
-
-impl Tally {
-    /// Lines of this run that were to be stored and aren't, as far as it is known.
-    pub fn missing(&self) -> u64 {
-        self.skipped.load(Ordering::Relaxed) + self.lost.load(Ordering::Relaxed)
-    }
-}
 
 /// A part of a history to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

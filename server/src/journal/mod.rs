@@ -17,7 +17,7 @@
 //! | `sequences` | the last sequence that was used, for the next run |
 //!
 //! It sends nothing to clients: it appends its answers to the log. It publishes a snapshot only
-//! when no worker and no session can still need what lies before it (see `event_log/cells.rs`), and
+//! when no worker and no session can still need what lies before it (see `segment/checkpoints.rs`), and
 //! when that is stored. So a new journal reads again what was not stored. A disk that is full or
 //! slow stops nothing: entries that lie more than half the ring back are dropped, counted, and
 //! reported to the operator.
@@ -33,15 +33,15 @@ mod sequences;
 pub mod store;
 mod storing;
 
-pub use backlog::{BATCH_ENTRIES_MAX, Backlog, Lookup, Prepared, Tally};
+pub use backlog::{BATCH_ENTRIES_MAX, Backlog, Lookup, Prepared};
 pub use reading::Journal;
 pub use sequences::used as sequences_used;
 pub use store::Quota;
 
 use crate::chat::RateLimit;
-use crate::event_log::EventLog;
 use crate::ipc::start_gate::Place;
 use crate::replica::JoinError;
+use crate::segment::{Segment, Tally};
 use crate::stand_in::Duty;
 use forkchat_common::ids::Slot;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ const CANNOT_START: i32 = 1;
 pub struct JournalConfig {
     /// `--rate-limit`: part of the state's rules.
     pub rate_limit: RateLimit,
-    /// Workers are in the slots below this, but for the journal's own: their `stable` holds
+    /// Workers are in the slots below this, but for the journal's own: their `flushed_through` holds
     /// snapshots back.
     pub workers: u16,
     /// `--data-dir`.
@@ -93,17 +93,17 @@ impl JournalConfig {
 /// # Errors
 /// As a worker's takeover, if the snapshot can't be read.
 pub fn stand_in(
-    log: &'static EventLog,
+    segment: &'static Segment,
     me: Slot,
     config: &JournalConfig,
 ) -> Result<Box<dyn Duty>, JoinError> {
     let config = JournalConfig { data_dir: None, ..config.clone() };
     let backlog = Arc::new(Backlog::unattended(config.tally));
-    Ok(Box::new(Journal::join(log, me, &config, backlog)?))
+    Ok(Box::new(Journal::join(segment, me, &config, backlog)?))
 }
 
 /// Runs the journal in slot `me` until the process is killed. Returns an exit code if it can't.
-pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig, gate: Place) -> i32 {
+pub fn run(segment: &'static Segment, me: Slot, config: &JournalConfig, gate: Place) -> i32 {
     if config.data_dir.is_none() {
         log::warn!(
             "no history is kept: neither XDG_STATE_HOME nor HOME is set; give a directory with --data-dir"
@@ -112,7 +112,7 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig, gate: Place
     warn_of_file_size(config);
     let backlog = Arc::new(Backlog::new(config.tally));
     let mut storing =
-        Storing::new(log, me, backlog.clone(), config.data_dir.as_deref(), config.quota);
+        Storing::new(segment, me, backlog.clone(), config.data_dir.as_deref(), config.quota);
     let store = move || {
         // Nothing on the disk is changed by a server that can't serve.
         gate.wait();
@@ -122,7 +122,7 @@ pub fn run(log: &'static EventLog, me: Slot, config: &JournalConfig, gate: Place
         log::error!("cannot start the storing thread: {error}");
         return CANNOT_START;
     }
-    match Journal::join(log, me, config, backlog) {
+    match Journal::join(segment, me, config, backlog) {
         Ok(mut journal) => {
             journal.begin();
             gate.pass();

@@ -7,8 +7,8 @@ use super::store::{Entry, Line, Topic};
 use crate::chat::{
     Answer, Deliveries, Effect, Fact, HistoryEntry, HistoryPart, Part, Query, RateLimit,
 };
-use crate::event_log::{BLOCK_BYTES, Batch, EventLog, SnapshotWriter, Thread};
 use crate::replica::{JoinError, Replica, push_fact};
+use crate::segment::{BLOCK_BYTES, Batch, Segment, SnapshotWriter, Thread};
 use crate::stand_in::Duty;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
 use forkchat_common::limits::ROOMS_BYTES_MIN;
@@ -48,7 +48,7 @@ const SLEEP_MILLIS_WAITING: u16 = 20;
 /// The journal's copy of the state, its snapshots, and what it still has to append.
 #[derive(Debug)]
 pub struct Journal {
-    log: &'static EventLog,
+    segment: &'static Segment,
     me: Slot,
     workers: u16,
     stores: bool,
@@ -135,20 +135,20 @@ impl Gathered {
 impl Journal {
     /// Begins a life in slot `me`: takes the published snapshot, to go on from there.
     pub fn join(
-        log: &'static EventLog,
+        segment: &'static Segment,
         me: Slot,
         config: &JournalConfig,
         backlog: Arc<Backlog>,
     ) -> Result<Journal, JoinError> {
         Ok(Journal {
-            log,
+            segment,
             me,
             workers: config.workers,
             stores: config.data_dir.is_some(),
             rooms_bytes_max: config.rooms_bytes_max.max(ROOMS_BYTES_MIN as u64),
             rate_limit: config.rate_limit,
-            replica: Replica::join(log, me)?,
-            snapshots: SnapshotWriter::new(log, me),
+            replica: Replica::join(segment, me)?,
+            snapshots: SnapshotWriter::new(&segment.snapshots, &segment.log, me),
             snapshot_blocks: 0,
             gathered: Gathered { keeps_lines: config.quota.lines_max > 0, ..Gathered::default() },
             backlog,
@@ -166,9 +166,9 @@ impl Journal {
     /// session is.
     pub fn begin(&mut self) {
         while !self.is_configured() {
-            self.log.begin_turn(self.me, Thread::Send);
+            self.segment.heartbeats.begin_turn(self.me, Thread::Send);
             self.turn();
-            self.log.end_turn(self.me, Thread::Send);
+            self.segment.heartbeats.end_turn(self.me, Thread::Send);
         }
     }
 
@@ -176,12 +176,12 @@ impl Journal {
     pub fn run(&mut self) {
         while !self.has_finished() {
             self.sleep();
-            self.log.begin_turn(self.me, Thread::Send);
-            self.log.answer(self.me, Thread::Send);
+            self.segment.heartbeats.begin_turn(self.me, Thread::Send);
+            self.segment.heartbeats.answer(self.me, Thread::Send);
             // The storing thread may wait for its disk as long as that takes.
-            self.log.answer(self.me, Thread::Receive);
+            self.segment.heartbeats.answer(self.me, Thread::Receive);
             self.turn();
-            self.log.end_turn(self.me, Thread::Send);
+            self.segment.heartbeats.end_turn(self.me, Thread::Send);
         }
     }
 
@@ -197,14 +197,16 @@ impl Journal {
     pub fn turn(&mut self) {
         self.gathered.wakes = self.replica.position() < self.appended;
         self.replica.apply(
-            TURN_BLOCKS.min(self.log.geometry().batch_blocks_max()),
+            TURN_BLOCKS.min(self.segment.geometry.batch_blocks_max()),
             &mut self.gathered,
             |gathered, effects| {
                 effects.for_each(|effect| gathered.carry_out(effect));
             },
         );
-        self.log.publish_cursor(self.me, self.replica.position());
-        std::mem::take(&mut self.gathered.slots).into_iter().for_each(|slot| self.log.ring(slot));
+        self.segment.cursors.publish_read(self.me, self.replica.position());
+        std::mem::take(&mut self.gathered.slots)
+            .into_iter()
+            .for_each(|slot| self.segment.doorbells.ring(slot));
         self.hand_on();
         self.restore_topics();
         self.configure();
@@ -277,10 +279,10 @@ impl Journal {
     /// nearly full, what keeps the next snapshot from being published. Snapshots are no even steps,
     /// so the first alone could leave the ring full with none that may be.
     fn held_from(&self) -> Sequence {
-        let (position, ring) = (self.replica.position(), self.log.geometry().ring_blocks());
+        let (position, ring) = (self.replica.position(), self.segment.geometry.ring_blocks());
         let half_back = Sequence(position.0.saturating_sub(ring / 2));
         let is_nearly_full =
-            self.log.tail().blocks_since(self.log.snapshot_sequence()) > ring / 4 * 3;
+            self.segment.log.tail().blocks_since(self.segment.snapshots.sequence()) > ring / 4 * 3;
         self.snapshots
             .next()
             .filter(|_| is_nearly_full)
@@ -302,7 +304,7 @@ impl Journal {
         // Those set last come first; a room is kept the longer the later it was left, so they go
         // last. Each takes less than a tenth of a batch.
         while let Some(topic) = topics.len().checked_sub(count + 1).map(|last| &topics[last])
-            && batch.blocks() < self.log.geometry().batch_blocks_max() / 2
+            && batch.blocks() < self.segment.geometry.batch_blocks_max() / 2
         {
             push_fact(
                 &mut batch,
@@ -344,7 +346,7 @@ impl Journal {
 
     /// Records that the wall clock was set, so that the times which are shown follow it.
     fn follow_clock(&mut self) {
-        let (ahead, known) = (self.log.wall_ahead(), self.replica.chat.clock_ahead());
+        let (ahead, known) = (self.segment.clock.wall_ahead(), self.replica.chat.clock_ahead());
         // Once appended it is applied before the next turn looks again.
         if ahead.abs_diff(known) <= CLOCK_STEP_MICROS || self.replica.is_behind() {
             return;
@@ -370,7 +372,8 @@ impl Journal {
             // The next part when what was sent before is out: so an answer is no more than its
             // reader reads, however long.
             let is_out = |sequence| sequence > history.sent_at;
-            let checkpoint = self.log.effective_checkpoint(request.session);
+            let checkpoint =
+                self.segment.checkpoints.effective(request.session, &self.segment.cursors);
             let checkpoint = checkpoint.filter(|checkpoint| !checkpoint.is_lagging);
             let is_ready = checkpoint.is_some_and(|checkpoint| is_out(checkpoint.sequence));
             let after = history.after;
@@ -408,7 +411,7 @@ impl Journal {
     /// False if there is no room now, or somebody has the lock: then it is tried again in the next
     /// turn.
     fn append(&mut self, batch: &Batch) -> bool {
-        let appended = self.log.append(self.me, batch, self.log.now());
+        let appended = self.segment.log.append(self.me, batch, self.segment.clock.now());
         self.appended = appended.as_ref().map_or(self.appended, |range| range.end);
         appended.is_ok()
     }
@@ -426,9 +429,8 @@ impl Journal {
             self.snapshots.write(self.replica.position(), &state);
         }
         if self.snapshots.is_waiting() {
-            let ceiling: Sequence = self
-                .log
-                .snapshot_ceiling((0..self.workers).map(Slot).filter(|&slot| slot != self.me));
+            let workers = (0..self.workers).map(Slot).filter(|&slot| slot != self.me);
+            let ceiling = self.segment.checkpoints.snapshot_ceiling(&self.segment.log, workers);
             // A successor stores what comes behind the snapshot that it starts from.
             self.snapshots
                 .publish(self.backlog.oldest().map_or(ceiling, |oldest| oldest.min(ceiling)));
@@ -436,7 +438,7 @@ impl Journal {
     }
 
     fn interval(&self) -> u64 {
-        (self.log.geometry().ring_blocks() / 8).min(SNAPSHOT_BLOCKS_MAX)
+        (self.segment.geometry.ring_blocks() / 8).min(SNAPSHOT_BLOCKS_MAX)
     }
 
     /// How long it may sleep, in milliseconds.
@@ -453,7 +455,7 @@ impl Journal {
     }
 
     fn sleep(&self) {
-        let bell = self.log.bell(self.me);
+        let bell = self.segment.doorbells.get(self.me);
         bell.before_sleep();
         let millis = self.sleep_millis();
         match poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], PollTimeout::from(millis)) {
@@ -481,44 +483,44 @@ impl Duty for Journal {
 mod tests {
     use super::*;
     use crate::chat::{RateLimit, Record, Transport};
-    use crate::event_log::{AppendError, Checkpoint, Geometry};
     use crate::journal::{BATCH_ENTRIES_MAX, Quota};
+    use crate::segment::{AppendError, Checkpoint, Geometry};
     use proptest::prelude::*;
     use std::net::SocketAddr;
 
     /// Opens the session.
-    fn open(log: &EventLog) {
+    fn open(segment: &Segment) {
         let mut batch = Batch::default();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         push_fact(&mut batch, ME, Fact::opened(WORKER, Transport::Tcp, peer));
-        log.append(WORKER, &batch, log.now()).unwrap();
+        segment.log.append(WORKER, &batch, segment.clock.now()).unwrap();
     }
 
     /// Appends lines of one session, which is opened first, and says that the worker has read them.
-    fn say(log: &EventLog, from: u64, to: u64) {
+    fn say(segment: &Segment, from: u64, to: u64) {
         let mut batch = Batch::default();
         if from == 0 {
-            open(log);
+            open(segment);
         }
         for input_end in from + 1..=to {
             batch.push(|payload| {
                 Record { session: ME, input_end, fact: Fact::Line(b"said") }.encode(payload)
             });
         }
-        log.append(WORKER, &batch, log.now()).unwrap();
-        log.publish_position(WORKER, log.tail());
+        segment.log.append(WORKER, &batch, segment.clock.now()).unwrap();
+        segment.cursors.publish(WORKER, segment.log.tail());
     }
 
     /// A log for a worker and a journal, with the configuration of the journal, which stores.
-    fn with_a_disk(ring_blocks: usize) -> (&'static EventLog, JournalConfig) {
+    fn with_a_disk(ring_blocks: usize) -> (&'static Segment, JournalConfig) {
         let geometry = Geometry {
             ring_bytes: ring_blocks * 64,
             slots: 2,
             sessions_max: 1,
             snapshot_bytes_max: 1 << 16,
         };
-        let log = EventLog::create(geometry).unwrap();
-        log.join(WORKER).unwrap();
+        let segment = Segment::create(geometry).unwrap();
+        segment.join(WORKER).unwrap();
         let config = JournalConfig {
             rate_limit: RateLimit::OFF,
             workers: 1,
@@ -527,13 +529,13 @@ mod tests {
             rooms_bytes_max: 0,
             tally: Box::leak(Box::default()),
         };
-        (log, config)
+        (segment, config)
     }
 
     /// A journal stores all that it finds. Returns how many entries that were.
-    fn store_all(log: &'static EventLog, config: &JournalConfig) -> u64 {
+    fn store_all(segment: &'static Segment, config: &JournalConfig) -> u64 {
         let mut journal =
-            Journal::join(log, JOURNAL, config, Arc::new(Backlog::new(config.tally))).unwrap();
+            Journal::join(segment, JOURNAL, config, Arc::new(Backlog::new(config.tally))).unwrap();
         let mut count = 0;
         for turn in 0.. {
             journal.turn();
@@ -544,52 +546,59 @@ mod tests {
                 break;
             }
         }
-        log.abandon(JOURNAL);
+        segment.cursors.abandon(JOURNAL);
         count
     }
 
     #[test]
     fn what_is_said_while_a_worker_stands_in_is_stored_by_the_next_journal() {
-        let (log, config) = with_a_disk(1_024);
-        say(log, 0, 10);
-        assert_eq!(store_all(log, &config), 10);
+        let (segment, config) = with_a_disk(1_024);
+        say(segment, 0, 10);
+        assert_eq!(store_all(segment, &config), 10);
         // Less than half the ring, heard by one stand-in after another, as when a journal is tried
         // again and crashes.
         for said in (10..200).step_by(10) {
-            let mut stand_in = crate::journal::stand_in(log, JOURNAL, &config).unwrap();
-            say(log, said, said + 10);
+            let mut stand_in = crate::journal::stand_in(segment, JOURNAL, &config).unwrap();
+            say(segment, said, said + 10);
             (0..20).for_each(|_| stand_in.turn());
-            log.abandon(JOURNAL);
+            segment.cursors.abandon(JOURNAL);
         }
         assert_eq!(config.tally.skipped.load(Ordering::Relaxed), 0);
-        store_all(log, &config);
+        store_all(segment, &config);
         // A predecessor's are read again: the snapshot that it began at is not the last word.
-        assert_eq!(config.tally.stored_to.load(Ordering::Relaxed), log.tail().0 - 1, "all of them");
+        assert_eq!(
+            config.tally.stored_to.load(Ordering::Relaxed),
+            segment.log.tail().0 - 1,
+            "all of them"
+        );
         assert_eq!(config.tally.missing(), 0);
     }
 
     #[test]
     fn stand_ins_make_snapshots_and_what_they_give_up_counts_once() {
-        let (log, config) = with_a_disk(1_024);
-        say(log, 0, 15);
-        let mut stored = store_all(log, &config);
+        let (segment, config) = with_a_disk(1_024);
+        say(segment, 0, 15);
+        let mut stored = store_all(segment, &config);
         let mut said = 15;
         for _ in 0..5 {
-            let mut stand_in = crate::journal::stand_in(log, JOURNAL, &config).unwrap();
+            let mut stand_in = crate::journal::stand_in(segment, JOURNAL, &config).unwrap();
             for _ in 0..100 {
-                say(log, said, said + 5);
+                say(segment, said, said + 5);
                 said += 5;
                 stand_in.turn();
-                assert!(log.tail().blocks_since(log.snapshot_sequence()) < 1_000, "there is room");
+                assert!(
+                    segment.log.tail().blocks_since(segment.snapshots.sequence()) < 1_000,
+                    "there is room"
+                );
             }
-            log.abandon(JOURNAL);
+            segment.cursors.abandon(JOURNAL);
         }
         let skipped = config.tally.skipped.load(Ordering::Relaxed);
         assert!(skipped > 0);
         let given_up = Sequence(config.tally.given_up.load(Ordering::Relaxed));
         // The next journal stores what wasn't given up, and that only, and knows of the gap.
         let before = config.tally.stored.load(Ordering::Relaxed);
-        stored += store_all(log, &config);
+        stored += store_all(segment, &config);
         assert_eq!(config.tally.stored.load(Ordering::Relaxed) - before, stored - 15);
         assert_eq!(
             (config.tally.skipped.load(Ordering::Relaxed), stored),
@@ -604,23 +613,23 @@ mod tests {
 
     #[test]
     fn that_the_clock_was_set_is_recorded_once_and_the_times_of_lines_follow_it() {
-        let (log, config) = with_a_disk(1_024);
+        let (segment, config) = with_a_disk(1_024);
         let mut journal =
-            Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
-        open(log);
+            Journal::join(segment, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
+        open(segment);
         const HOUR: i64 = 3_600_000_000;
         for (number, ahead) in (1..).zip([-1, 2 * HOUR, 2 * HOUR + 900_000, -HOUR, 1]) {
-            log.set_wall_ahead(ahead);
-            let tail = log.tail();
+            segment.clock.set_wall_ahead(ahead);
+            let tail = segment.log.tail();
             (0..3).for_each(|_| journal.turn());
             let is_step = number == 2 || number > 3;
-            assert_eq!(log.tail().0 - tail.0, u64::from(is_step), "a record for {ahead}");
-            let now = log.now();
+            assert_eq!(segment.log.tail().0 - tail.0, u64::from(is_step), "a record for {ahead}");
+            let now = segment.clock.now();
             let mut batch = Batch::default();
             batch.push(|payload| {
                 Record { session: ME, input_end: number, fact: Fact::Line(b"said") }.encode(payload)
             });
-            log.append(WORKER, &batch, now).unwrap();
+            segment.log.append(WORKER, &batch, now).unwrap();
             journal.turn();
             let entries = journal.backlog.take(BATCH_ENTRIES_MAX);
             journal.backlog.stored(&entries);
@@ -638,14 +647,14 @@ mod tests {
             stores: bool,
             lags: bool,
         ) {
-            let (log, config) = with_a_disk(512);
-            let mut journal = Journal::join(log, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
-            open(log);
+            let (segment, config) = with_a_disk(512);
+            let mut journal = Journal::join(segment, JOURNAL, &config, Arc::new(Backlog::new(config.tally))).unwrap();
+            open(segment);
             let mut input_end = 0;
             for (number, (lines, turns)) in batches.into_iter().enumerate() {
                 if lags && number % 25 == 0 {
-                    let checkpoint = Checkpoint { session: ME, slot: WORKER, sequence: log.tail(), offset: 0, writes: 0, is_lagging: true };
-                    log.store_checkpoint(checkpoint);
+                    let checkpoint = Checkpoint { session: ME, slot: WORKER, sequence: segment.log.tail(), offset: 0, writes: 0, is_lagging: true };
+                    segment.checkpoints.store(checkpoint);
                 }
                 if stores && turns % 2 == 0 {
                     let entries = journal.backlog.take(BATCH_ENTRIES_MAX);
@@ -661,13 +670,13 @@ mod tests {
                     journal.turn();
                 }
                 let mut tries = 0;
-                while log.append(WORKER, &batch, log.now()) == Err(AppendError::Full) {
-                    log.publish_position(WORKER, log.tail());
+                while segment.log.append(WORKER, &batch, segment.clock.now()) == Err(AppendError::Full) {
+                    segment.cursors.publish(WORKER, segment.log.tail());
                     journal.turn();
                     tries += 1;
                     prop_assert!(tries < 100, "the ring is full for ever");
                 }
-                log.publish_position(WORKER, log.tail());
+                segment.cursors.publish(WORKER, segment.log.tail());
             }
             prop_assert!(stores || config.tally.skipped.load(Ordering::Relaxed) > 0);
         }

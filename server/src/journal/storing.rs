@@ -7,7 +7,7 @@ use super::backlog::{BATCH_ENTRIES_MAX, Backlog, Lookup, Prepared};
 use super::sequences::Ahead;
 use super::store::{Line, Quota, Store, StoreError};
 use crate::chat::{PartEnd, PastLine};
-use crate::event_log::EventLog;
+use crate::segment::Segment;
 use forkchat_common::ids::{Sequence, Slot};
 use forkchat_common::limits::EMPTY_ROOMS_MAX;
 use std::io;
@@ -36,7 +36,7 @@ const TAGS_BYTES: usize = 160;
 /// The storing side.
 #[derive(Debug)]
 pub struct Storing {
-    log: &'static EventLog,
+    segment: &'static Segment,
     me: Slot,
     backlog: Arc<Backlog>,
     /// Without one nothing is stored, and every question finds nothing.
@@ -74,7 +74,7 @@ struct Stored {
 impl Storing {
     /// For the journal in slot `me`, before it reads the log.
     pub fn new(
-        log: &'static EventLog,
+        segment: &'static Segment,
         me: Slot,
         backlog: Arc<Backlog>,
         data_dir: Option<&Path>,
@@ -82,14 +82,14 @@ impl Storing {
     ) -> Storing {
         let data_dir = data_dir.map(Path::to_owned);
         Storing {
-            log,
+            segment,
             me,
             backlog,
             data_dir,
             quota,
             store: None,
             sequences: None,
-            read_from: log.snapshot_sequence(),
+            read_from: segment.snapshots.sequence(),
             has_stored: false,
             failure: None,
             read_failure: None,
@@ -132,7 +132,7 @@ impl Storing {
             let Some(request) = self.backlog.take_request() else { break };
             let prepared = self.answer(&request);
             self.backlog.prepare(prepared);
-            self.log.bell(self.me).ring();
+            self.segment.doorbells.get(self.me).ring();
         }
     }
 
@@ -147,12 +147,12 @@ impl Storing {
         let Some(data_dir) = self.data_dir.as_ref().filter(|_| self.store.is_none()) else {
             return Ok(());
         };
-        let run = self.log.first();
+        let run = self.segment.log.first();
         let mut store = Store::open(data_dir, self.quota)?;
         store.begin(run)?;
         self.note_loss(&store)?;
         self.backlog.found_topics(store.topics(EMPTY_ROOMS_MAX)?);
-        self.log.bell(self.me).ring();
+        self.segment.doorbells.get(self.me).ring();
         self.store = Some(store);
         self.sequences = Some(Ahead::new(data_dir));
         Ok(())
@@ -170,7 +170,7 @@ impl Storing {
 
     /// Notes a gap if this run has stored more than the database knows of.
     fn note_loss(&self, store: &Store) -> Result<(), StoreError> {
-        let (run, tally) = (self.log.first(), self.backlog.tally());
+        let (run, tally) = (self.segment.log.first(), self.backlog.tally());
         let (reached, lines) = (store.reached(run)?, store.lines_of_run(run)?);
         let stored_to = Sequence(tally.stored_to.load(Ordering::Relaxed));
         // What this process reads again it stores again.
@@ -187,7 +187,7 @@ impl Storing {
             );
             self.backlog.note_gap(lost_to);
             self.backlog.want_topics();
-            self.log.bell(self.me).ring();
+            self.segment.doorbells.get(self.me).ring();
         }
         Ok(())
     }
@@ -205,11 +205,11 @@ impl Storing {
         let Some(reached) = entries.last().map(super::store::Entry::sequence) else {
             return Ok(());
         };
-        match store.store(self.log.first(), &entries, reached) {
+        match store.store(self.segment.log.first(), &entries, reached) {
             Ok(()) => {
                 self.backlog.stored(&entries);
                 self.has_stored = true;
-                let lines = store.lines_of_run(self.log.first())?;
+                let lines = store.lines_of_run(self.segment.log.first())?;
                 self.backlog.tally().stored_lines.store(lines, Ordering::Relaxed);
                 Ok(())
             }
@@ -222,7 +222,7 @@ impl Storing {
 
     /// Notes how far the log has come, for the next run.
     fn note_sequences(&mut self, note: fn(&mut Ahead, Sequence) -> io::Result<()>) {
-        let tail = self.log.tail();
+        let tail = self.segment.log.tail();
         if let Some(Err(error)) = self.sequences.as_mut().map(|ahead| note(ahead, tail)) {
             let data_dir = self.data_dir.as_deref().unwrap_or(Path::new("")).display();
             log::warn!(
@@ -334,7 +334,7 @@ impl Storing {
                 reached: None,
             }));
         };
-        let run = self.log.first();
+        let run = self.segment.log.first();
         Ok(Some(Stored {
             lines: store.last_lines(run, &request.room_key, request.request, request.more)?,
             since: store.complete_since(&request.room_key)?,
@@ -346,10 +346,9 @@ impl Storing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::Geometry;
-    use crate::journal::Tally;
     use crate::journal::store::tests::Home;
     use crate::journal::store::{Entry, Topic};
+    use crate::segment::{Geometry, Tally};
     use forkchat_common::ids::Micros;
 
     const JOURNAL: Slot = Slot(0);
@@ -368,7 +367,7 @@ mod tests {
     /// Returns the run and the gap's end when the storing thread says that it has stored
     /// everything.
     fn ends_with_a_gap(data_dir: Option<&Path>) -> (Sequence, Sequence) {
-        let log = EventLog::create(Geometry {
+        let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: 1,
             sessions_max: 1,
@@ -376,8 +375,8 @@ mod tests {
         })
         .unwrap();
         let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
-        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), data_dir, QUOTA);
-        let (run, gap_end) = (log.first(), Sequence(log.first().0 + 100));
+        let mut storing = Storing::new(segment, JOURNAL, backlog.clone(), data_dir, QUOTA);
+        let (run, gap_end) = (segment.log.first(), Sequence(segment.log.first().0 + 100));
         // It answers when it has stored what there was to store in this turn: what is noted behind
         // that is not in it.
         backlog.ask(Lookup {
@@ -420,8 +419,8 @@ mod tests {
     }
 
     /// A log, and a storing thread that has stored three lines there.
-    fn has_stored(home: &Home) -> (&'static EventLog, Storing) {
-        let log = EventLog::create(Geometry {
+    fn has_stored(home: &Home) -> (&'static Segment, Storing) {
+        let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: 1,
             sessions_max: 1,
@@ -429,11 +428,11 @@ mod tests {
         })
         .unwrap();
         let backlog = Arc::new(Backlog::new(Box::leak(Box::<Tally>::default())));
-        let mut storing = Storing::new(log, JOURNAL, backlog.clone(), Some(&home.0), QUOTA);
+        let mut storing = Storing::new(segment, JOURNAL, backlog.clone(), Some(&home.0), QUOTA);
         storing.turn();
-        backlog.add(&mut (1..=3).map(|place| line(log.first().0 + place)).collect());
+        backlog.add(&mut (1..=3).map(|place| line(segment.log.first().0 + place)).collect());
         storing.turn();
-        (log, storing)
+        (segment, storing)
     }
 
     fn request(storing: &mut Storing, request: Sequence) -> (usize, PartEnd) {
@@ -449,8 +448,8 @@ mod tests {
     #[test]
     fn without_the_write_ahead_log_nothing_is_lost_as_long_as_the_journal_lives() {
         let home = Home::new();
-        let (log, mut storing) = has_stored(&home);
-        let first = log.first();
+        let (segment, mut storing) = has_stored(&home);
+        let first = segment.log.first();
         for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
             std::fs::remove_file(home.0.join(name)).unwrap();
             storing.turn();
@@ -469,14 +468,19 @@ mod tests {
     #[test]
     fn what_was_stored_and_is_gone_when_a_successor_comes_is_counted_and_a_gap() {
         let (home, found) = (Home::new(), Home::new());
-        let (log, storing) = has_stored(&home);
-        let (first, tally) = (log.first(), storing.backlog.tally());
+        let (segment, storing) = has_stored(&home);
+        let (first, tally) = (segment.log.first(), storing.backlog.tally());
         // What a killed journal leaves when its write-ahead log is taken away: the database's file
         // alone.
         std::fs::copy(home.0.join("history.sqlite3"), found.0.join("history.sqlite3")).unwrap();
         let successor = |read_from: u64| {
-            let mut storing =
-                Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&found.0), QUOTA);
+            let mut storing = Storing::new(
+                segment,
+                JOURNAL,
+                Arc::new(Backlog::new(tally)),
+                Some(&found.0),
+                QUOTA,
+            );
             storing.read_from = Sequence(first.0 + read_from);
             storing.open().unwrap();
             storing
@@ -528,14 +532,14 @@ mod tests {
         ];
         for (name, change, is_lost) in changes {
             let home = Home::new();
-            let (log, mut storing) = has_stored(&home);
+            let (segment, mut storing) = has_stored(&home);
             change(&home.0.join(name));
             storing.turn();
-            let stored_to = log.first().0 + 3;
+            let stored_to = segment.log.first().0 + 3;
             storing.backlog.add(&mut vec![line(stored_to + 1)]);
             storing.turn();
             let (lines, since) =
-                if is_lost { (1, Sequence(stored_to + 1)) } else { (4, log.first()) };
+                if is_lost { (1, Sequence(stored_to + 1)) } else { (4, segment.log.first()) };
             assert_eq!(
                 request(&mut storing, Sequence(stored_to + 9)),
                 (lines, PartEnd::Since(since)),
@@ -553,10 +557,10 @@ mod tests {
     #[test]
     fn what_was_stored_in_a_directory_that_is_gone_is_counted_and_a_gap() {
         let home = Home::new();
-        let (log, mut storing) = has_stored(&home);
+        let (segment, mut storing) = has_stored(&home);
         std::fs::remove_dir_all(&home.0).unwrap();
         storing.turn();
-        let lost_to = Sequence(log.first().0 + 3);
+        let lost_to = Sequence(segment.log.first().0 + 3);
         assert_eq!(storing.backlog.tally().missing(), 3);
         storing.backlog.add(&mut vec![line(lost_to.0 + 1)]);
         storing.turn();
@@ -569,11 +573,11 @@ mod tests {
     #[test]
     fn what_a_successor_reads_again_is_told_once() {
         let home = Home::new();
-        let (log, storing) = has_stored(&home);
-        let (first, tally) = (log.first(), storing.backlog.tally());
+        let (segment, storing) = has_stored(&home);
+        let (first, tally) = (segment.log.first(), storing.backlog.tally());
         drop(storing);
         let mut storing =
-            Storing::new(log, JOURNAL, Arc::new(Backlog::new(tally)), Some(&home.0), QUOTA);
+            Storing::new(segment, JOURNAL, Arc::new(Backlog::new(tally)), Some(&home.0), QUOTA);
         storing.open().unwrap();
         // The question comes before any of it went to the database.
         storing.backlog.add(&mut (1..=5).map(|place| line(first.0 + place)).collect());
@@ -585,13 +589,13 @@ mod tests {
     #[test]
     fn topics_that_are_lost_with_the_database_are_given_again_before_what_comes_after() {
         let home = Home::new();
-        let (log, mut storing) = has_stored(&home);
+        let (segment, mut storing) = has_stored(&home);
         assert!(!storing.backlog.wants_topics());
         std::fs::remove_file(home.0.join("history.sqlite3")).unwrap();
         storing.turn();
         assert!(storing.backlog.wants_topics() && !storing.backlog.is_empty());
         let topic = |room: &str, place: u64, text: &str| Topic {
-            sequence: Sequence(log.first().0 + place),
+            sequence: Sequence(segment.log.first().0 + place),
             room: room.to_owned(),
             room_key: room.to_owned(),
             text: text.to_owned(),
@@ -613,12 +617,12 @@ mod tests {
     #[test]
     fn a_failure_to_read_is_said_once_and_the_questions_are_counted() {
         let home = Home::new();
-        let (log, mut storing) = has_stored(&home);
+        let (segment, mut storing) = has_stored(&home);
         let other = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
         other.execute_batch("ALTER TABLE rooms RENAME COLUMN key TO other").unwrap();
         for count in 1..4 {
             assert_eq!(
-                request(&mut storing, Sequence(log.first().0 + 9)),
+                request(&mut storing, Sequence(segment.log.first().0 + 9)),
                 (0, PartEnd::Unreadable)
             );
             let (text, counted) = storing.read_failure.clone().unwrap();
@@ -628,18 +632,20 @@ mod tests {
             );
         }
         other.execute_batch("ALTER TABLE rooms RENAME COLUMN other TO key").unwrap();
-        assert_eq!(request(&mut storing, Sequence(log.first().0 + 9)).0, 3);
+        assert_eq!(request(&mut storing, Sequence(segment.log.first().0 + 9)).0, 3);
         assert_eq!(storing.read_failure, None);
     }
 
     #[test]
     fn what_fails_is_tried_again_with_one_line_and_ever_longer_pauses() {
         let home = Home::new();
-        let (log, mut storing) = has_stored(&home);
+        let (segment, mut storing) = has_stored(&home);
         let other = rusqlite::Connection::open(home.0.join("history.sqlite3")).unwrap();
         let hinder = "CREATE TRIGGER hinder BEFORE INSERT ON lines BEGIN SELECT RAISE(ABORT, 'hindered'); END";
         other.execute_batch(hinder).unwrap();
-        storing.backlog.add(&mut (4..=9).map(|place| line(log.first().0 + place)).collect());
+        storing
+            .backlog
+            .add(&mut (4..=9).map(|place| line(segment.log.first().0 + place)).collect());
         for millis in [500, 1_000, 2_000, 4_000, 4_000] {
             storing.turn();
             assert_eq!((storing.pause, storing.batch_max), (Duration::from_millis(millis), 1));

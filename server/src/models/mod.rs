@@ -16,7 +16,7 @@ pub mod pool;
 pub mod process;
 pub mod threads;
 
-use crate::event_log::EventLog;
+use crate::segment::Segment;
 use crate::worker::{ServingConfig, Start};
 use forkchat_common::ids::Slot;
 
@@ -36,7 +36,7 @@ pub struct Model {
     pub takes: Takes,
     /// Runs a worker in a slot until it is killed, or as [`Start::ends_with_connections`] says.
     /// Returns its exit code.
-    pub run: fn(&'static EventLog, Slot, ServingConfig, Start) -> i32,
+    pub run: fn(&'static Segment, Slot, ServingConfig, Start) -> i32,
 }
 
 /// Which process serves a connection.

@@ -1,7 +1,7 @@
 //! Finds what processes crash at: what their threads worked on. At the second crash at one place,
 //! that place is quarantined.
 
-use crate::event_log::{EventLog, Place, Thread, Treatment};
+use crate::segment::{Place, Segment, Thread, Treatment};
 use forkchat_common::ids::Slot;
 use std::collections::VecDeque;
 
@@ -16,17 +16,17 @@ pub(super) struct Blame {
 
 impl Blame {
     /// The process in a slot died by its own doing. Returns what was quarantined for that.
-    pub fn count_death(&mut self, log: &EventLog, slot: Slot) -> Vec<Place> {
+    pub fn count_death(&mut self, segment: &Segment, slot: Slot) -> Vec<Place> {
         let mut quarantined = Vec::new();
         // Which of its threads it was is not known from outside. An innocent one is hardly twice at
         // the same place.
         let places = [Thread::Send, Thread::Receive]
             .into_iter()
-            .filter_map(|thread| log.place(slot, thread));
-        for place in places.filter(|&place| !log.is_outdated(place)) {
+            .filter_map(|thread| segment.quarantine.place(slot, thread));
+        for place in places.filter(|&place| !segment.quarantine.is_outdated(place)) {
             if let Some(first) = self.places.iter().position(|other| other.is_same(place)) {
                 self.places.remove(first);
-                let place = log.quarantine(place);
+                let place = segment.quarantine.add(place);
                 tell(place);
                 quarantined.push(place);
             } else {
@@ -46,7 +46,7 @@ fn tell(quarantined: Place) {
                 "two processes crashed at the input of session {session}, from byte {offset} on: the session is closed"
             );
         }
-        Place::Record { sequence, session, treatment: Treatment::ApplySilently } => {
+        Place::Record { sequence, session, treatment: Treatment::Mute } => {
             log::error!(
                 "two processes crashed at record {sequence} of session {session}: it is no longer delivered, and the session is closed"
             );
@@ -62,36 +62,43 @@ fn tell(quarantined: Place) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::Geometry;
+    use crate::segment::Geometry;
     use forkchat_common::ids::{Sequence, SessionId};
 
     #[test]
     fn deaths_of_those_who_came_before_a_record_was_quarantined_say_nothing_new() {
         const SLOTS: u16 = 8;
-        let log = EventLog::create(Geometry {
+        let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: SLOTS.into(),
             sessions_max: 1,
             snapshot_bytes_max: 8,
         })
         .unwrap();
-        let record = log.first();
+        let record = segment.log.first();
         let at = |treatment| Place::Record {
             sequence: record,
             session: SessionId::new(1, 0),
             treatment,
         };
         // All come to it before anyone has died.
-        (0..SLOTS).for_each(|slot| log.enter(Slot(slot), Thread::Send, at(Treatment::Apply)));
+        (0..SLOTS).for_each(|slot| {
+            segment.quarantine.enter(Slot(slot), Thread::Send, at(Treatment::Apply))
+        });
         let mut blame = Blame::default();
         let quarantined: Vec<usize> =
-            (0..SLOTS).map(|slot| blame.count_death(log, Slot(slot)).len()).collect();
+            (0..SLOTS).map(|slot| blame.count_death(segment, Slot(slot)).len()).collect();
         assert_eq!(quarantined, [0, 1, 0, 0, 0, 0, 0, 0]);
-        (0..2).for_each(|slot| log.enter(Slot(slot), Thread::Send, at(Treatment::ApplySilently)));
-        (0..SLOTS).for_each(|slot| drop(blame.count_death(log, Slot(slot))));
+        (0..2).for_each(|slot| {
+            segment.quarantine.enter(Slot(slot), Thread::Send, at(Treatment::Mute))
+        });
+        (0..SLOTS).for_each(|slot| drop(blame.count_death(segment, Slot(slot))));
         assert_eq!(
-            (log.treatment(record), log.treatment(Sequence(record.0 + 1))),
-            (Treatment::PassOver, Treatment::Apply)
+            (
+                segment.quarantine.treatment(record),
+                segment.quarantine.treatment(Sequence(record.0 + 1))
+            ),
+            (Treatment::Skip, Treatment::Apply)
         );
     }
 }

@@ -14,8 +14,8 @@
 //! | connections | the process's and threads' memory, input that waits for the log, and full socket buffers in both directions |
 
 use super::listeners::{TCP_KERNEL_BYTES, UDP_KERNEL_BYTES};
-use crate::event_log::{RING_BYTES_MIN, SNAPSHOT_BUFFERS};
 use crate::models::{Placement, Takes};
+use crate::segment::{RING_BYTES_MIN, SNAPSHOT_BUFFERS};
 use forkchat_common::limits::{LINE_BYTES_MAX, ROOMS_BYTES_MIN, WAITING_LINES_BYTES_MAX};
 use std::fmt;
 

@@ -183,7 +183,7 @@ impl Supervisor {
 
     fn admit(&mut self, socket: Socket, origin: Origin) {
         let peer = origin.peer;
-        match self.admission.admit(peer.ip(), self.log.uptime()) {
+        match self.admission.admit(peer.ip(), self.segment.clock.uptime()) {
             Ok(()) => self.assign(socket, origin),
             Err(refused) => {
                 if refused == Rejection::TooFast {

@@ -25,7 +25,7 @@ impl Supervisor {
         }
         if let Some(slot) = self.post.holder() {
             // So that it notices, and looks whether a snapshot may be published by now.
-            self.log.bell(slot).ring_anyway();
+            self.segment.doorbells.get(slot).ring_anyway();
         }
     }
 
@@ -50,7 +50,7 @@ impl Supervisor {
         // Whoever was there is gone; or it was killed so long ago that none of its threads is on a
         // CPU any more. Then none executes another instruction of the program: whatever a thread
         // waits for in the kernel, it finds the signal before it leaves it.
-        self.post.leave(slot, self.log, self.serving.journal);
-        self.log.abandon(slot);
+        self.post.leave(slot, self.segment, self.serving.journal);
+        self.segment.cursors.abandon(slot);
     }
 }

@@ -49,19 +49,16 @@ mod watchdog;
 use crate::admission::{Admission, SUPERVISOR};
 use crate::channel::ToSupervisor;
 use crate::doctor;
-use crate::dropped::{self, Dropped};
-use crate::event_log::{EventLog, Geometry};
-use crate::ipc::event::Event;
+use crate::dropped;
 use crate::ipc::queue::Received;
-use crate::ipc::semaphore::Semaphore;
 use crate::ipc::start_gate::StartGate;
-use crate::journal::{self, JournalConfig, Quota, Tally, sequences_used};
+use crate::journal::{self, JournalConfig, Quota, sequences_used};
 use crate::log_output;
 use crate::models::Placement;
 use crate::options::Options;
 use crate::role;
+use crate::segment::{Geometry, Segment};
 use crate::stand_in::Post;
-use crate::sys::memory::map_shared;
 use crate::sys::signals::ignore_signal;
 use crate::sys::threads::fall_back_on_clone;
 use crate::worker::{Bounds, ServingConfig, UdpConfig};
@@ -265,7 +262,7 @@ fn advice(error: &std::io::Error) -> String {
 #[derive(Debug)]
 struct Supervisor {
     options: Options,
-    log: &'static EventLog,
+    segment: &'static Segment,
     epoll: Epoll,
     signals: SignalFd,
     listeners: Listeners,
@@ -327,7 +324,6 @@ impl Supervisor {
         // Where that fails the children's threads do, too, and they say so.
         let _ = fall_back_on_clone();
         doctor::needed().map_err(StartError::Refused)?;
-        let share = |error| StartError::System("share memory", error);
         let workers = options.workers();
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();
@@ -344,29 +340,32 @@ impl Supervisor {
         let slots = usize::from(workers) + 1 + own;
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
-        let log = EventLog::create(Geometry {
+        let segment = Segment::create(Geometry {
             ring_bytes: budget.ring,
             slots,
             sessions_max: udp_cells.end,
             snapshot_bytes_max: snapshot_bytes_max(connections_max),
         })
-        .map_err(share)?;
+        .map_err(|error| StartError::System("share memory", error))?;
         if let Some(data_dir) = options.data_dir() {
-            begin_above_used(log, &data_dir);
+            begin_above_used(segment, &data_dir);
         }
-        let units: &'static Semaphore = map_shared("forkchat-admission").map_err(share)?;
-        units.init(connections_max as u32).map_err(system("make the admission's semaphore"))?;
-
-        let tally: &'static Tally = map_shared("forkchat-tally").map_err(share)?;
-
+        segment
+            .admission
+            .init(connections_max as u32)
+            .map_err(system("make the admission's semaphore"))?;
+        let dropped = &segment.counters.dropped;
         let rate_limit = options.rate_limit;
-        let stopping = Event::map("forkchat-stopping").map_err(share)?;
-        let dropped = Dropped::map().map_err(share)?;
         let udp = UdpConfig {
             cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
             listener: listeners.udp_listener(),
             cells: udp_cells,
-            admission: Admission::new(units, 0, options.max_per_address, !rate_limit.is_off()),
+            admission: Admission::new(
+                segment.admission,
+                0,
+                options.max_per_address,
+                !rate_limit.is_off(),
+            ),
             dropped,
         };
         let journal = JournalConfig {
@@ -375,28 +374,29 @@ impl Supervisor {
             data_dir: options.data_dir(),
             quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
             rooms_bytes_max: budget.rooms_bytes,
-            tally,
+            tally: &segment.counters.tally,
         };
         let of_stand_in = journal.clone();
         let begin = move || {
-            journal::stand_in(log, Slot(workers), &of_stand_in).map_err(|error| error.to_string())
+            journal::stand_in(segment, Slot(workers), &of_stand_in)
+                .map_err(|error| error.to_string())
         };
-        let post = Post::new(Arc::new(begin)).map_err(share)?;
+        let post = Post::new(segment.stand_in, Arc::new(begin));
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(system("wait for events (epoll_create1)"))?;
         let signals = signals::take().map_err(system("take signals (signalfd4)"))?;
-        let gate = StartGate::map(slots).map_err(share)?;
+        let gate = segment.start_gate;
         log_output::also_report_errors(move |reason| gate.note_failure(reason));
         epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
         let mut supervisor = Supervisor {
-            log,
+            segment,
             epoll,
             signals,
             listeners,
             children: Children::new(workers, slots, turn_away_max),
             connections: Connections::new(connections_max, slots),
             admission: Admission::new(
-                units,
+                segment.admission,
                 SUPERVISOR,
                 options.max_per_address,
                 !rate_limit.is_off(),
@@ -409,7 +409,7 @@ impl Supervisor {
                 outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
                 turn_away_max,
                 journal: Slot(workers),
-                stopping,
+                stopping: segment.stopping,
                 dropped,
                 udp: Some(udp),
                 stand_in: Some(post.clone()),
@@ -557,7 +557,7 @@ impl Supervisor {
         if self.watchdog.is_due(Instant::now()) {
             // Who has nobody to tell sleeps on, but not for long: it would have much to apply at
             // once, and holds the ring.
-            self.log.ring_who_is_behind();
+            self.segment.log.ring_behind();
         }
         for slot in self.children.take_stopped(Instant::now()) {
             self.children.kill(slot, Fault::Stopped);
@@ -565,7 +565,7 @@ impl Supervisor {
         self.go_on_without_missing();
         let alive = self.children.watched();
         let used = |slot| self.children.cpu_use(slot);
-        if let Some((slot, why)) = self.watchdog.look(self.log, &alive, used, Instant::now()) {
+        if let Some((slot, why)) = self.watchdog.look(self.segment, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
         }
     }
@@ -586,10 +586,10 @@ impl Supervisor {
 
 /// The ids of this run are to be above those of earlier runs, also if the clock was set back
 /// between.
-fn begin_above_used(log: &EventLog, data_dir: &Path) {
+fn begin_above_used(segment: &Segment, data_dir: &Path) {
     match sequences_used(data_dir) {
         Ok(None) => {}
-        Ok(Some(used)) => log.begin_above(used),
+        Ok(Some(used)) => segment.log.begin_above(used),
         Err(error) => {
             let data_dir = data_dir.display();
             log::warn!(

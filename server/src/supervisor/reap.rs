@@ -3,9 +3,9 @@
 use super::carried_over::{FAILURES_MAX, Settings};
 use super::children::{Fault, Role};
 use super::{Stage, Supervisor};
-use crate::event_log::{Place, Thread};
 use crate::ipc::process::End;
 use crate::journal;
+use crate::segment::{Place, Thread};
 use crate::worker;
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
@@ -81,7 +81,7 @@ impl Supervisor {
 
     fn bury(&mut self, pid: Pid, death: End) {
         let Some(slot) = self.children.slot_of(pid) else { return };
-        self.post.leave(slot, self.log, self.serving.journal);
+        self.post.leave(slot, self.segment, self.serving.journal);
         // What it said before it died counts.
         self.hear(slot);
         self.children.close_channel(slot, &self.epoll);
@@ -125,12 +125,12 @@ impl Supervisor {
         // What fails for want of something says nothing about the record or the input that it was
         // at.
         if by_its_own_doing && !may_be_limits {
-            let quarantined = self.blame.count_death(self.log, slot);
+            let quarantined = self.blame.count_death(self.segment, slot);
             quarantined.into_iter().for_each(|place| self.end_those_at(place));
         }
         // It may have died between publishing news and waking those who should know; and what is
         // quarantined is news, too.
-        self.log.ring_all();
+        self.segment.doorbells.ring_all();
         if self.stage == Stage::Now {
             return;
         }
@@ -151,7 +151,12 @@ impl Supervisor {
     /// it, one after another.
     fn end_those_at(&mut self, place: Place) {
         for slot in self.children.alive() {
-            if self.log.place(slot, Thread::Send).is_some_and(|other| other.is_same_record(place)) {
+            if self
+                .segment
+                .quarantine
+                .place(slot, Thread::Send)
+                .is_some_and(|other| other.is_same_record(place))
+            {
                 self.children.kill(slot, Fault::Hangs);
             }
         }
@@ -159,7 +164,7 @@ impl Supervisor {
 
     /// Nothing is left of what was in a slot of a worker with one connection.
     pub(super) fn vacate(&mut self, slot: Slot) {
-        self.log.vacate(slot);
+        self.segment.cursors.vacate(slot);
         self.children.vacate(slot);
     }
 }

@@ -78,8 +78,8 @@ impl Supervisor {
 
     /// Starts a process in a slot in which none runs.
     pub(super) fn spawn(&mut self, slot: Slot) -> io::Result<()> {
-        let (name, log) = (self.children.name(slot), self.log);
-        log.rest_threads(slot);
+        let (name, segment) = (self.children.name(slot), self.segment);
+        segment.rest_threads(slot);
         self.gate.expect(slot.index());
         let role = self.children.role(slot);
         *self.children.get(slot).given = self.given(slot);
@@ -88,9 +88,12 @@ impl Supervisor {
                 let start = |(), _| {
                     self.begin_child(slot, role, &name);
                     self.post.wait_vacant();
-                    journal::run(log, slot, &self.journal, self.gate.place(slot.index()))
+                    journal::run(segment, slot, &self.journal, self.gate.place(slot.index()))
                 };
-                (fork_child((), |()| Vec::new(), log.bells(), &[], start)?, None)
+                (
+                    fork_child((), |()| Vec::new(), segment.doorbells.descriptors(), &[], start)?,
+                    None,
+                )
             }
             Role::Worker | Role::OwnWorker => {
                 let (ours, theirs) = queue::pair()?;
@@ -132,14 +135,14 @@ impl Supervisor {
                         gate,
                         ends_with_connections: role == Role::OwnWorker,
                     };
-                    (self.options.model.run)(log, slot, config, start)
+                    (self.options.model.run)(segment, slot, config, start)
                 };
                 let pid = fork_child(
                     (theirs, udp),
                     |(theirs, udp)| {
                         [theirs.as_fd()].into_iter().chain(udp.iter().map(AsFd::as_fd)).collect()
                     },
-                    log.bells(),
+                    segment.doorbells.descriptors(),
                     &sockets,
                     start,
                 )?;

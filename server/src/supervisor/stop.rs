@@ -76,7 +76,7 @@ impl Supervisor {
         // else from being told.
         if !self.serving.stopping.is_set() && (!self.children.has_backlog() || is_half_over) {
             self.serving.stopping.set();
-            self.log.ring_all();
+            self.segment.doorbells.ring_all();
         }
     }
 

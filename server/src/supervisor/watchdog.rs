@@ -19,8 +19,8 @@
 //! to run (proc_pid_schedstat(5), proc_pid_stat(5)).
 
 use super::children::Fault;
-use crate::event_log::{EventLog, Thread};
 use crate::ipc::mutex::Holder;
+use crate::segment::{Segment, Thread};
 use forkchat_common::ids::{Sequence, Slot};
 use std::time::{Duration, Instant};
 
@@ -129,7 +129,7 @@ impl Watchdog {
     /// does. The one to be killed, and why.
     pub fn look(
         &mut self,
-        log: &EventLog,
+        segment: &Segment,
         alive: &[Slot],
         used: impl Fn(Slot) -> Option<CpuUse>,
         now: Instant,
@@ -138,7 +138,7 @@ impl Watchdog {
             return None;
         }
         self.last_look = Some(now);
-        let verdict = self.judge(log, alive, used, now);
+        let verdict = self.judge(segment, alive, used, now);
         if verdict.is_some() {
             // Whoever waited for it shall not be blamed for that.
             *self = Watchdog {
@@ -147,12 +147,12 @@ impl Watchdog {
                 ..Watchdog::new(self.slots.len())
             };
         }
-        self.ask(log, alive, now);
+        self.ask(segment, alive, now);
         verdict
     }
 
     /// Asks the next few processes for a sign of life.
-    fn ask(&mut self, log: &EventLog, alive: &[Slot], now: Instant) {
+    fn ask(&mut self, segment: &Segment, alive: &[Slot], now: Instant) {
         let start = alive.partition_point(|slot| slot.index() < self.ask_next);
         let (before, behind) = alive.split_at(start);
         let is_due = |slot: &&Slot| {
@@ -161,47 +161,47 @@ impl Watchdog {
                 .is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
             let has_answered = [Thread::Receive, Thread::Send]
                 .into_iter()
-                .all(|thread| log.unanswered(**slot, thread).is_none());
+                .all(|thread| segment.heartbeats.unanswered(**slot, thread).is_none());
             // One that hasn't begun to read has no loop yet.
-            is_long_ago && has_answered && log.cursor(**slot).is_some()
+            is_long_ago && has_answered && segment.cursors.get(**slot).is_some()
         };
         let due: Vec<Slot> =
             behind.iter().chain(before).filter(is_due).take(ASKED_PER_LOOK).copied().collect();
         for slot in due {
             self.slots[slot.index()].asked_at = Some(now);
             self.ask_next = slot.index() + 1;
-            log.challenge(slot);
+            segment.heartbeats.challenge(slot, segment.doorbells);
         }
     }
 
     fn judge(
         &mut self,
-        log: &EventLog,
+        segment: &Segment,
         alive: &[Slot],
         used: impl Fn(Slot) -> Option<CpuUse>,
         now: Instant,
     ) -> Option<(Slot, Fault)> {
-        let holder = log.lock_holder();
+        let holder = segment.log.lock_holder();
         let is_lock_stalled = self.lock.see(holder, now);
-        let tail = log.tail();
+        let tail = segment.log.tail();
         let owner =
             holder.map(|holder| Slot(holder.owner as u16)).filter(|owner| alive.contains(owner));
         let (mut slowest, mut busy, mut frozen, mut is_owner_starved) = (None, None, None, false);
         for &slot in alive {
             let watch = &mut self.slots[slot.index()];
-            let behind = log.cursor(slot).filter(|&cursor| cursor < tail);
-            let beat = log.beat(slot, Thread::Send);
+            let behind = segment.cursors.get(slot).filter(|&cursor| cursor < tail);
+            let beat = segment.heartbeats.beat(slot, Thread::Send);
             let reads_nothing = watch.cursor.see(behind.map(|cursor| (cursor, beat)), now);
             let mut is_busy = false;
             for (thread, watch) in
                 [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.threads)
             {
-                is_busy |= watch.see(log.busy_beat(slot, thread), now);
+                is_busy |= watch.see(segment.heartbeats.busy_beat(slot, thread), now);
             }
             let mut is_frozen = false;
             for (thread, watch) in [Thread::Receive, Thread::Send].into_iter().zip(&mut watch.signs)
             {
-                is_frozen |= watch.see(log.unanswered(slot, thread), now);
+                is_frozen |= watch.see(segment.heartbeats.unanswered(slot, thread), now);
             }
             let has_lock = owner == Some(slot);
             watch.note_use(has_lock && self.lock.is_still(), || used(slot), now);
@@ -263,129 +263,129 @@ impl SlotWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::{Batch, Geometry};
+    use crate::segment::{Batch, Geometry};
     use forkchat_common::ids::Micros;
 
     const ALIVE: [Slot; 2] = [Slot(0), Slot(1)];
 
-    fn log() -> &'static EventLog {
-        let log = EventLog::create(Geometry {
+    fn segment() -> &'static Segment {
+        let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: 2,
             sessions_max: 1,
             snapshot_bytes_max: 8,
         })
         .unwrap();
-        ALIVE.iter().for_each(|&slot| drop(log.join(slot).unwrap()));
-        log
+        ALIVE.iter().for_each(|&slot| drop(segment.join(slot).unwrap()));
+        segment
     }
 
     /// Everyone who lives gives a sign of life.
-    fn live(log: &EventLog) {
+    fn live(segment: &Segment) {
         for slot in ALIVE {
-            log.answer(slot, Thread::Send);
-            log.answer(slot, Thread::Receive);
+            segment.heartbeats.answer(slot, Thread::Send);
+            segment.heartbeats.answer(slot, Thread::Receive);
         }
     }
 
     /// Looks every quarter of a second for so long; the first verdict and when it came.
     fn watch(
-        log: &EventLog,
+        segment: &Segment,
         millis: u64,
         mut meanwhile: impl FnMut(),
     ) -> Option<(Slot, Fault, u64)> {
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         (0..millis / 250).find_map(|look| {
-            live(log);
+            live(segment);
             meanwhile();
             let verdict =
-                watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(look * 250));
+                watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250));
             verdict.map(|(slot, why)| (slot, why, look * 250))
         })
     }
 
-    fn append(log: &EventLog) {
+    fn append(segment: &Segment) {
         let mut batch = Batch::default();
         batch.push(|payload| payload.extend_from_slice(b"news"));
-        log.append(Slot(0), &batch, Micros(0)).unwrap();
+        segment.log.append(Slot(0), &batch, Micros(0)).unwrap();
     }
 
     #[test]
     fn idle_processes_are_left_alone() {
-        assert_eq!(watch(log(), 60_000, || ()), None);
+        assert_eq!(watch(segment(), 60_000, || ()), None);
     }
 
     #[test]
     fn who_keeps_the_lock_is_killed_before_those_who_wait_for_it() {
-        let log = log();
-        append(log);
-        let _held = log.hold_lock(Slot(1));
-        assert_eq!(watch(log, 10_000, || ()), Some((Slot(1), Fault::KeptLock, 2_000)));
+        let segment = segment();
+        append(segment);
+        let _held = segment.log.hold_lock(Slot(1));
+        assert_eq!(watch(segment, 10_000, || ()), Some((Slot(1), Fault::KeptLock, 2_000)));
     }
 
     #[test]
     fn who_reads_nothing_is_killed_and_who_is_slow_is_not() {
-        let log = log();
-        let mut read = log.tail();
-        append(log);
+        let segment = segment();
+        let mut read = segment.log.tail();
+        append(segment);
         let moves = || {
-            append(log);
+            append(segment);
             read = Sequence(read.0 + 1);
-            log.publish_position(Slot(0), read);
+            segment.cursors.publish(Slot(0), read);
         };
-        assert_eq!(watch(log, 10_000, moves), Some((Slot(1), Fault::ReadNothing, 2_000)));
+        assert_eq!(watch(segment, 10_000, moves), Some((Slot(1), Fault::ReadNothing, 2_000)));
     }
 
     #[test]
     fn who_takes_many_sessions_over_counts_as_moving_while_its_beat_changes_and_is_killed_when_that_stops_too()
      {
-        let log = log();
-        append(log);
-        log.publish_position(Slot(0), log.tail());
+        let segment = segment();
+        append(segment);
+        segment.cursors.publish(Slot(0), segment.log.tail());
         let mut sessions = 0..39;
         // It begins a turn for each session, and applies nothing meanwhile.
         let takes_over = || {
             if sessions.next().is_some() {
-                log.begin_turn(Slot(1), Thread::Send);
+                segment.heartbeats.begin_turn(Slot(1), Thread::Send);
             }
         };
         // The last beat is seen after 38 quarters of a second.
         assert_eq!(
-            watch(log, 20_000, takes_over),
+            watch(segment, 20_000, takes_over),
             Some((Slot(1), Fault::ReadNothing, 38 * 250 + 2_000))
         );
     }
 
     #[test]
     fn who_spins_in_one_turn_is_killed() {
-        let log = log();
-        log.begin_turn(Slot(0), Thread::Receive);
+        let segment = segment();
+        segment.heartbeats.begin_turn(Slot(0), Thread::Receive);
         let busy = || {
-            log.begin_turn(Slot(1), Thread::Send);
+            segment.heartbeats.begin_turn(Slot(1), Thread::Send);
         };
-        assert_eq!(watch(log, 10_000, busy), Some((Slot(0), Fault::Busy, 2_000)));
+        assert_eq!(watch(segment, 10_000, busy), Some((Slot(0), Fault::Busy, 2_000)));
     }
 
     #[test]
     fn what_a_predecessor_was_doing_is_not_held_against_its_successor() {
-        let log = log();
-        log.begin_turn(Slot(0), Thread::Receive);
-        log.rest_threads(Slot(0));
-        assert_eq!(watch(log, 10_000, || ()), None);
+        let segment = segment();
+        segment.heartbeats.begin_turn(Slot(0), Thread::Receive);
+        segment.rest_threads(Slot(0));
+        assert_eq!(watch(segment, 10_000, || ()), None);
     }
 
     #[test]
     fn a_thread_that_gives_no_sign_of_life_is_the_end_of_its_process() {
         for frozen in [Thread::Receive, Thread::Send] {
-            let log = log();
+            let segment = segment();
             let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
             let verdict = (0..40).map(|look| look * 250).find_map(|millis| {
                 let verdict =
-                    watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(millis));
-                log.answer(Slot(1), Thread::Send);
-                log.answer(Slot(1), Thread::Receive);
+                    watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(millis));
+                segment.heartbeats.answer(Slot(1), Thread::Send);
+                segment.heartbeats.answer(Slot(1), Thread::Receive);
                 if frozen == Thread::Receive {
-                    log.answer(Slot(0), Thread::Send);
+                    segment.heartbeats.answer(Slot(0), Thread::Send);
                 }
                 Some((verdict?, millis))
             });
@@ -396,14 +396,14 @@ mod tests {
 
     #[test]
     fn a_send_thread_in_a_long_turn_is_alive_while_its_beat_changes() {
-        let log = log();
+        let segment = segment();
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         for look in 0..40 {
-            log.begin_turn(Slot(0), Thread::Send);
-            log.answer(Slot(1), Thread::Send);
-            log.answer(Slot(1), Thread::Receive);
+            segment.heartbeats.begin_turn(Slot(0), Thread::Send);
+            segment.heartbeats.answer(Slot(1), Thread::Send);
+            segment.heartbeats.answer(Slot(1), Thread::Receive);
             assert_eq!(
-                watchdog.look(log, &ALIVE, |_| None, start + Duration::from_millis(look * 250)),
+                watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_millis(look * 250)),
                 None
             );
         }
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn many_processes_are_asked_for_a_sign_of_life_in_turn_a_few_at_a_time() {
         const SLOTS: u16 = 20;
-        let log = EventLog::create(Geometry {
+        let segment = Segment::create(Geometry {
             ring_bytes: 1 << 16,
             slots: SLOTS.into(),
             sessions_max: 1,
@@ -420,15 +420,16 @@ mod tests {
         })
         .unwrap();
         let alive: Vec<Slot> = (0..SLOTS).map(Slot).collect();
-        alive.iter().for_each(|&slot| drop(log.join(slot).unwrap()));
+        alive.iter().for_each(|&slot| drop(segment.join(slot).unwrap()));
         let (mut watchdog, start) = (Watchdog::new(SLOTS.into()), Instant::now());
         let mut asked = |look: u64| {
             assert_eq!(
-                watchdog.look(log, &alive, |_| None, start + Duration::from_millis(look * 250)),
+                watchdog.look(segment, &alive, |_| None, start + Duration::from_millis(look * 250)),
                 None
             );
             let asked = alive.iter().filter(|slot| {
-                log.answer(**slot, Thread::Send) | log.answer(**slot, Thread::Receive)
+                segment.heartbeats.answer(**slot, Thread::Send)
+                    | segment.heartbeats.answer(**slot, Thread::Receive)
             });
             asked.map(|slot| slot.0).collect::<Vec<u16>>()
         };
@@ -441,24 +442,24 @@ mod tests {
 
     #[test]
     fn a_supervisor_that_did_not_run_blames_nobody() {
-        let log = log();
-        log.begin_turn(Slot(0), Thread::Send);
+        let segment = segment();
+        segment.heartbeats.begin_turn(Slot(0), Thread::Send);
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
-        assert_eq!(watchdog.look(log, &ALIVE, |_| None, start), None);
-        assert_eq!(watchdog.look(log, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
+        assert_eq!(watchdog.look(segment, &ALIVE, |_| None, start), None);
+        assert_eq!(watchdog.look(segment, &ALIVE, |_| None, start + Duration::from_secs(60)), None);
     }
 
     /// When one who stands still in a turn is killed, if it ran and waited for the CPU so much of
     /// the time, in percent; perhaps does so now.
     fn killed_after(ran: u32, waited: u32, is_runnable: bool) -> Option<u64> {
-        let log = log();
-        log.begin_turn(Slot(0), Thread::Receive);
+        let segment = segment();
+        segment.heartbeats.begin_turn(Slot(0), Thread::Receive);
         let (mut watchdog, start) = (Watchdog::new(2), Instant::now());
         (0..240).map(|look| look * 250).find(|&millis| {
             let now = Duration::from_millis(millis);
             let used =
                 |_| Some(CpuUse { ran: now * ran / 100, waited: now * waited / 100, is_runnable });
-            watchdog.look(log, &ALIVE, used, start + now) == Some((Slot(0), Fault::Busy))
+            watchdog.look(segment, &ALIVE, used, start + now) == Some((Slot(0), Fault::Busy))
         })
     }
 

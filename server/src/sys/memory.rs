@@ -1,26 +1,24 @@
 //! Memory that a process shares with the processes that it forks afterwards.
 //!
 //! Each mapping is a memfd of its own, so `/proc/PID/maps` names it. Where memfds are refused (an
-//! old kernel, a container's profile, a limit on file sizes) it has no name. It is never unmapped:
-//! it ends with the last process that has it. The kernel allocates a page when it is first written,
-//! so a mapping may be as large as it could ever need to be.
+//! old kernel, a container's profile, a limit on file sizes) it has no name and no descriptor. It
+//! is never unmapped: it ends with the last process that has it. The kernel allocates a page when
+//! it is first written, so a mapping may be as large as it could ever need to be.
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous};
+use nix::sys::stat::fstat;
 use nix::unistd::{SysconfVar, ftruncate, sysconf};
 use std::ffi::c_void;
-use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use zerocopy::FromBytes;
 
 /// Maps one zeroed `T`. `name` is what `/proc/PID/maps` shows.
-///
-/// `FromBytes` says that zeroes are a value of `T`, that it holds no pointer (which would mean
-/// nothing in another process), and `Sync` that it may be used from several threads at once, which
-/// is what several processes are to it.
 pub fn map_shared<T: FromBytes + Sync + 'static>(name: &str) -> io::Result<&'static T> {
     Ok(&map_shared_slice(name, 1)?[0])
 }
@@ -30,29 +28,96 @@ pub fn map_shared_slice<T: FromBytes + Sync + 'static>(
     name: &str,
     len: usize,
 ) -> io::Result<&'static [T]> {
-    const { assert!(align_of::<T>() <= 4096, "a mapping is aligned to a page") };
-    let too_large = || {
-        io::Error::new(
-            io::ErrorKind::OutOfMemory,
-            format!("cannot share {len} entries of {name}: too large"),
-        )
-    };
-    let bytes =
-        size_of::<T>().checked_mul(len).and_then(NonZeroUsize::new).ok_or_else(too_large)?;
-    // A limit on file sizes (`ulimit -f`) holds for a memfd too, and not for a mapping without a
-    // file.
-    let start = memfd(name, bytes)
-        .and_then(|file| map_file(&file, bytes))
-        .or_else(|_| map_nothing(bytes))?;
-    // SAFETY: the range is the mapping just made. DONTDUMP changes nothing about its contents: it
-    // keeps a crash from writing the whole log into a core file, which would delay the successor.
-    // Refused, nothing else is different.
+    let bytes = size_of::<T>().checked_mul(len).ok_or_else(|| too_large(name))?;
+    let (mut mapping, _) = Mapping::create(name, bytes)?;
+    mapping.take(0, len).ok_or_else(|| too_large(name))
+}
+
+/// Shared memory of which nothing is used yet, or only its beginning. It is handed out piece by
+/// piece.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<c_void>,
+    bytes: usize,
+    /// What lies before this was handed out, or passed over.
+    taken: usize,
+}
+
+impl Mapping {
+    /// Maps so many zeroed bytes, and returns the memfd's descriptor, by which other processes can
+    /// map them too. There is none where memfds are refused. The kernel lets nobody resize the
+    /// file. `name` is what `/proc/PID/maps` shows.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `OutOfMemory` for no bytes, or more than there can be.
+    pub fn create(name: &str, bytes: usize) -> io::Result<(Mapping, Option<OwnedFd>)> {
+        let length = NonZeroUsize::new(bytes).ok_or_else(|| too_large(name))?;
+        // A limit on file sizes (`ulimit -f`) holds for a memfd too, and not for a mapping without
+        // a file.
+        let made = memfd(name, length).and_then(|file| Ok((map_file(&file, length)?, Some(file))));
+        let (start, file) = made.or_else(|_| Ok::<_, io::Error>((map_nothing(length)?, None)))?;
+        Ok((Mapping { start: keep_from_core(start, length), bytes, taken: 0 }, file))
+    }
+
+    /// Maps the first `bytes` bytes of the file behind a descriptor that [`Mapping::create`]
+    /// returned, in whichever process.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the file is shorter, or could become shorter. Those of mmap(2).
+    pub fn attach(file: BorrowedFd<'_>, bytes: usize) -> io::Result<Mapping> {
+        let refused = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
+        let seals = fcntl(file, FcntlArg::F_GET_SEALS).map_err(|_| refused("it is no memfd"))?;
+        if !SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK) {
+            return Err(refused("its size is not sealed"));
+        }
+        let length = NonZeroUsize::new(bytes).ok_or_else(|| refused("it is empty"))?;
+        if (fstat(file)?.st_size as u64) < bytes as u64 {
+            return Err(refused("it is too short"));
+        }
+        let start = keep_from_core(map_file(file, length)?, length);
+        Ok(Mapping { start, bytes, taken: 0 })
+    }
+
+    /// Hands out `len` `T`s in a row from byte `offset` on; in ascending order, each byte once.
+    /// `None` if they don't fit, if they aren't aligned, or if bytes behind `offset` were handed
+    /// out before.
+    ///
+    /// `FromBytes` says that zeroes are a value of `T`, that it holds no pointer (which would mean
+    /// nothing in another process), and `Sync` that it may be used from several threads at once,
+    /// which is what several processes are to it.
+    pub fn take<T: FromBytes + Sync + 'static>(
+        &mut self,
+        offset: usize,
+        len: usize,
+    ) -> Option<&'static [T]> {
+        const { assert!(align_of::<T>() <= 4096, "a mapping is aligned to a page") };
+        let end = size_of::<T>().checked_mul(len)?.checked_add(offset)?;
+        if offset < self.taken || end > self.bytes || !offset.is_multiple_of(align_of::<T>()) {
+            return None;
+        }
+        self.taken = end;
+        // SAFETY: the bytes lie within the mapping (checked), which begins with a page, so they are
+        // aligned (checked), and is never unmapped: valid for 'static. They are initialised: zeroes,
+        // or what a process with the mapping wrote. T: FromBytes takes any bytes as values, T: Sync
+        // allows use by many at once. No other type has these bytes in this process: each byte is
+        // handed out once. Nobody can resize the file, if it is one: its size is sealed.
+        Some(unsafe {
+            std::slice::from_raw_parts(self.start.byte_add(offset).as_ptr().cast::<T>(), len)
+        })
+    }
+}
+
+fn too_large(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, format!("cannot share {name}: too large"))
+}
+
+/// Keeps a crash from writing a whole new mapping into a core file, which would delay the
+/// successor.
+fn keep_from_core(start: NonNull<c_void>, bytes: NonZeroUsize) -> NonNull<c_void> {
+    // SAFETY: the range is a mapping that was just made. DONTDUMP changes nothing about its
+    // contents. Refused, nothing else is different.
     let _ = unsafe { madvise(start, bytes.get(), MmapAdvise::MADV_DONTDUMP) };
-    // SAFETY: the mapping is `bytes` long, page-aligned, zeroed (a new memfd reads as zeroes, an
-    // anonymous mapping too) and never unmapped, so it is valid as `[T]` for 'static; T: FromBytes
-    // takes any bytes as values and T: Sync allows use by many at once. Nobody else can resize the
-    // file, if it is one: its only descriptor was closed after the mapping.
-    Ok(unsafe { std::slice::from_raw_parts(start.as_ptr().cast::<T>(), len) })
+    start
 }
 
 /// Gives the memory of a mapping's whole pages back to the system. They read as zeroes afterwards,
@@ -72,13 +137,15 @@ pub fn give_back(mapping: &'static [AtomicU64]) -> io::Result<()> {
     unsafe { madvise(start, whole_pages, MmapAdvise::MADV_REMOVE) }.map_err(io::Error::from)
 }
 
-fn memfd(name: &str, bytes: NonZeroUsize) -> nix::Result<File> {
-    let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+fn memfd(name: &str, bytes: NonZeroUsize) -> nix::Result<OwnedFd> {
+    let file = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     ftruncate(&file, bytes.get() as libc::off_t)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file)
 }
 
-fn map_file(file: &File, bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
+fn map_file(file: impl AsFd, bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
     // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
     unsafe {
         mmap(
@@ -107,6 +174,7 @@ fn map_nothing(bytes: NonZeroUsize) -> nix::Result<NonNull<c_void>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::sync::atomic::Ordering;
 
     #[test]
@@ -143,6 +211,35 @@ mod tests {
         words[0].store(1, Ordering::Relaxed);
         assert_eq!(words[0].load(Ordering::Relaxed), 1);
         assert!(give_back(&words[1..]).is_err(), "it begins within a page");
+    }
+
+    #[test]
+    fn a_mapping_hands_out_each_byte_once_and_only_its_own() {
+        let (mut mapping, file) = Mapping::create("forkchat-test", 4096).unwrap();
+        let first = mapping.take::<AtomicU64>(0, 1).unwrap();
+        assert!(mapping.take::<AtomicU64>(0, 1).is_none(), "it is another's");
+        assert!(mapping.take::<AtomicU64>(12, 1).is_none(), "it is not aligned");
+        assert!(mapping.take::<AtomicU64>(4088, 2).is_none(), "the mapping ends before");
+        assert!(mapping.take::<AtomicU64>(8, usize::MAX).is_none());
+        let last = mapping.take::<AtomicU64>(4088, 1).unwrap();
+        let mut other = Mapping::attach(file.as_ref().unwrap().as_fd(), 4096).unwrap();
+        let seen = other.take::<AtomicU64>(0, 512).unwrap();
+        first[0].store(1, Ordering::Relaxed);
+        last[0].store(2, Ordering::Relaxed);
+        assert_eq!([0, 511].map(|i| seen[i].load(Ordering::Relaxed)), [1, 2]);
+    }
+
+    #[test]
+    fn only_a_file_that_cannot_shrink_is_mapped() {
+        let refused = |file: BorrowedFd<'_>| Mapping::attach(file, 8192).unwrap_err().to_string();
+        let (_, sealed) = Mapping::create("forkchat-test", 4096).unwrap();
+        let sealed = sealed.unwrap();
+        assert_eq!(refused(sealed.as_fd()), "it is too short");
+        assert_eq!(ftruncate(&sealed, 0), Err(nix::errno::Errno::EPERM));
+        let unsealed = memfd_create("forkchat-test", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+        assert_eq!(refused(unsealed.as_fd()), "its size is not sealed");
+        let regular = File::open("/proc/self/exe").unwrap();
+        assert_eq!(refused(regular.as_fd()), "it is no memfd");
     }
 
     #[test]

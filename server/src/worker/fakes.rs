@@ -5,9 +5,9 @@ use super::sockets::{Sockets, Written};
 use super::udp::UdpConfig;
 use crate::admission::Admission;
 use crate::chat::Ending;
-use crate::dropped::Dropped;
 use crate::ipc::event::Event;
 use crate::ipc::semaphore::Semaphore;
+use crate::segment::Dropped;
 use crate::sys::memory::map_shared;
 use crate::sys::tcp_position::Positions;
 use forkchat_common::endpoint::{Listener, LocalAddress, Origin, UdpPath};
@@ -130,14 +130,14 @@ pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> U
     let units = map_shared::<Semaphore>("test-admission").unwrap();
     units.init(3).unwrap();
     let admission = Admission::new(units, 0, per_address_max, false);
-    let (listener, dropped) = (Listener::default(), Dropped::map().unwrap());
+    let (listener, dropped) = (Listener::default(), dropped());
     UdpConfig { cookie_key: [7; 16], listener, cells, admission, dropped }
 }
 
 /// Counters that nobody reads.
-pub(super) fn dropped() -> Dropped {
+pub(super) fn dropped() -> &'static Dropped {
     static DROPPED: OnceLock<Dropped> = OnceLock::new();
-    *DROPPED.get_or_init(|| Dropped::map().unwrap())
+    DROPPED.get_or_init(Dropped::default)
 }
 
 /// A server that doesn't end.

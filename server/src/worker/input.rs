@@ -2,8 +2,8 @@
 //! bytes in, a batch out.
 
 use crate::chat::{CloseReason, Fact, Record};
-use crate::event_log::Batch;
 use crate::replica::push_fact;
+use crate::segment::Batch;
 use forkchat_common::endpoint::{Origin, UdpPath};
 use forkchat_common::ids::{Sequence, SessionId};
 use forkchat_common::protocol::Protocol;
@@ -144,20 +144,21 @@ pub fn fact_of(piece: Piece<'_>) -> Fact<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::{Geometry, RING_BYTES_MIN};
+    use crate::segment::{Geometry, RING_BYTES_MIN};
     use crate::worker::connection::LINES_PER_PEEK_MAX;
     use forkchat_common::ids::{Micros, Slot};
 
     fn facts(lines: &Lines) -> String {
-        let log = crate::event_log::EventLog::create(Geometry {
+        let segment = crate::segment::Segment::create(Geometry {
             ring_bytes: 1 << 20,
             slots: 1,
             sessions_max: 1,
             snapshot_bytes_max: 8,
         })
         .unwrap();
-        let mut reader = crate::event_log::Reader::new(log, log.join(Slot(0)).unwrap().0);
-        log.append(Slot(0), &lines.batch, Micros(0)).unwrap();
+        let mut reader =
+            crate::segment::Reader::new(&segment.log, segment.join(Slot(0)).unwrap().0);
+        segment.log.append(Slot(0), &lines.batch, Micros(0)).unwrap();
         let told = |payload| match Record::decode(payload).unwrap() {
             Record { fact: Fact::Line(line), input_end, .. } => {
                 format!("{}@{input_end} ", String::from_utf8_lossy(line))

@@ -2,7 +2,7 @@
 
 use super::sockets::{Sockets, Written};
 use crate::chat::{CloseReason, Ending};
-use crate::event_log::Checkpoint;
+use crate::segment::Checkpoint;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::VecDeque;
 

@@ -3,13 +3,13 @@
 //! An outbox is bounded: a client that does not read its output is disconnected (`--sendq`), and
 //! nothing waits for it. All outboxes of a worker together are bounded, too ([`Bounds`]): many slow
 //! readers, each within `--sendq`, must not take the server's memory. After each turn a session's
-//! checkpoint goes to its cell in shared memory; `event_log/cells.rs` explains what it means.
+//! checkpoint goes to its cell in shared memory; `segment/checkpoints.rs` explains what it means.
 
 use super::outbox::{ALL, IDLE_BYTES_MAX, Outbox};
 use super::sockets::Sockets;
 use crate::chat::{CloseReason, Deliveries, Effect, Ending};
-use crate::event_log::{Checkpoint, EventLog, Thread};
 use crate::faults::{Act, strike};
+use crate::segment::{Checkpoint, Segment, Thread};
 use forkchat_common::address::AddressBlock;
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
@@ -308,17 +308,17 @@ impl Outboxes {
     pub fn flush<S: Sockets>(
         &mut self,
         sockets: &mut S,
-        log: &EventLog,
+        segment: &Segment,
         position: Sequence,
     ) -> Flushed {
         let mut flushed = Flushed::default();
-        let far_behind = log.geometry().ring_blocks() / 8;
+        let far_behind = segment.geometry.ring_blocks() / 8;
         for session in std::mem::take(&mut self.in_flight) {
             self.mark_dirty(session);
         }
         for session in std::mem::take(&mut self.dirty) {
             let me = self.me;
-            log.begin_turn(me, Thread::Send);
+            segment.heartbeats.begin_turn(me, Thread::Send);
             let Some(outbox) = find(&mut self.boxes, session) else { continue };
             outbox.is_dirty = false;
             if outbox.ending != Some(Ending::Drop) {
@@ -339,18 +339,19 @@ impl Outboxes {
                     // know. A later session may have the cell if it was ended before this worker
                     // began.
                     if ending == Ending::Finish
-                        && log
-                            .checkpoint(session.cell())
+                        && segment
+                            .checkpoints
+                            .get(session.cell())
                             .is_some_and(|checkpoint| checkpoint.session == session)
                     {
-                        log.store_checkpoint(outbox.checkpoint(me, position));
+                        segment.checkpoints.store(outbox.checkpoint(me, position));
                     }
                     self.empty_cell(session.cell());
                     sockets.finish(session, ending);
                     flushed.finished.push(session);
                 }
                 ending => {
-                    log.store_checkpoint(outbox.checkpoint(me, position));
+                    segment.checkpoints.store(outbox.checkpoint(me, position));
                     let is_in_flight = outbox.in_flight > 0;
                     if ending.is_some() && !std::mem::replace(&mut outbox.is_waited_for, true) {
                         flushed.waiting.push(session);

@@ -16,8 +16,8 @@ use super::send_thread::{self, Network, unless_interrupted};
 use super::serving::{Serving, ServingConfig};
 use super::supervisor_channel::SupervisorChannel;
 use super::{FINISHED, Inherited, Start, udp_socket};
-use crate::event_log::EventLog;
 use crate::ipc::doorbell::Doorbell;
+use crate::segment::Segment;
 use crate::sys::process::exit_now;
 use forkchat_common::ids::Slot;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollTimeout};
@@ -34,12 +34,12 @@ const QUEUE_OF_ONE: usize = 8;
 
 /// Runs a worker in slot `me` until the process is killed, or its connections are over if it ends
 /// with them. Returns its exit code.
-pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> i32 {
+pub fn run(segment: &'static Segment, me: Slot, config: ServingConfig, start: Start) -> i32 {
     // All that a worker has is made in the thread that uses it: it then lies together in memory,
     // and not in the pages of the parent's that are still shared.
     let send = thread::Builder::new()
         .name(format!("send {me}"))
-        .spawn(move || or_exit("send", start_and_send(log, me, config, start)));
+        .spawn(move || or_exit("send", start_and_send(segment, me, config, start)));
     match send.map(thread::JoinHandle::join) {
         // A panic would have ended the process.
         Ok(_) => FINISHED,
@@ -52,7 +52,7 @@ pub fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start
 
 /// Makes the two threads' parts, starts the receive thread, and is the send thread.
 fn start_and_send(
-    log: &'static EventLog,
+    segment: &'static Segment,
     me: Slot,
     config: ServingConfig,
     start: Start,
@@ -80,7 +80,7 @@ fn start_and_send(
     let inherited: Vec<_> = inherited.map(share).collect();
     let wiring = Wiring {
         epoll: input,
-        supervisor: SupervisorChannel::new(start.channel, log),
+        supervisor: SupervisorChannel::new(start.channel, segment),
         inputs,
         orders: ordered,
         bell: receive_bell,
@@ -89,7 +89,7 @@ fn start_and_send(
         turn_away_max: config.turn_away_max,
         ends_with_connections: start.ends_with_connections,
     };
-    let mut receive = ReceiveThread::new(log, me, wiring)?;
+    let mut receive = ReceiveThread::new(segment, me, wiring)?;
     thread::Builder::new().name(format!("receive {me}")).spawn(move || {
         match or_exit("receive", receive.run().map_err(io::Error::from)) {
             // Its end of the queue goes with it, which the send thread sees between two turns: whom
@@ -97,12 +97,12 @@ fn start_and_send(
             Ended::Finished => drop(receive),
             Ended::SupervisorGone => exit_now(1),
         }
-        log.bell(me).ring_anyway();
+        segment.doorbells.get(me).ring_anyway();
     })?;
-    match Serving::join(log, me, config, network, inherited) {
+    match Serving::join(segment, me, config, network, inherited) {
         Ok(serving) => {
             start.gate.pass();
-            Ok(send_thread::run(log, me, serving, &queue)?)
+            Ok(send_thread::run(segment, me, serving, &queue)?)
         }
         Err(error) => {
             log::error!("{error}");

@@ -2,8 +2,8 @@
 
 use super::connection::Connection;
 use super::input::{Lines, PEEK_BYTES_MAX};
-use crate::event_log::{EventLog, Place, Thread};
 use crate::faults::{Act, reads_first, strike};
+use crate::segment::{Place, Segment, Thread};
 use crate::sys::socket::{receive_memory, unread};
 use forkchat_common::ids::Slot;
 use forkchat_common::protocol::framing::After;
@@ -40,7 +40,7 @@ impl Look {
 /// Only who has the connection's input may look, and one thread of a worker at a time: what it is
 /// at is told to the supervisor.
 pub fn look(
-    log: &EventLog,
+    segment: &Segment,
     me: Slot,
     connection: &Connection,
     buffer: &mut [u8],
@@ -63,7 +63,7 @@ pub fn look(
         Err(Errno::EAGAIN) => (0, After::More),
         Err(_) => (0, After::Reset),
     };
-    let lines = decode(log, me, connection, &buffer[..length], after);
+    let lines = decode(segment, me, connection, &buffer[..length], after);
     if !lines.is_empty() {
         Look::Lines(lines)
     } else if lines.consume > 0 {
@@ -80,9 +80,15 @@ pub fn look(
     }
 }
 
-fn decode(log: &EventLog, me: Slot, connection: &Connection, bytes: &[u8], after: After) -> Lines {
+fn decode(
+    segment: &Segment,
+    me: Slot,
+    connection: &Connection,
+    bytes: &[u8],
+    after: After,
+) -> Lines {
     let (session, offset) = (connection.session, connection.consumed());
-    log.enter(me, Thread::Receive, Place::Input { session, offset });
+    segment.quarantine.enter(me, Thread::Receive, Place::Input { session, offset });
     strike(Act::Decoding, bytes);
     let mut lines = Lines::of(
         session,
@@ -93,7 +99,7 @@ fn decode(log: &EventLog, me: Slot, connection: &Connection, bytes: &[u8], after
         after,
         connection.lines_max(),
     );
-    log.leave(me, Thread::Receive);
+    segment.quarantine.leave(me, Thread::Receive);
     connection.set_in_long_line(lines.in_long_line);
     if reads_first() {
         connection.consume(std::mem::take(&mut lines.consume));

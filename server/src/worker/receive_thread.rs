@@ -14,8 +14,8 @@ use super::send_thread::{milliseconds, unless_interrupted};
 use super::supervisor_channel::{Heard, SupervisorChannel};
 use super::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
 use crate::chat::Ending;
-use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
+use crate::segment::{Segment, Thread};
 use crate::sys::socket::{consume, send_at_once};
 use crossbeam_channel::{Receiver, Sender};
 use forkchat_common::endpoint::Origin;
@@ -101,7 +101,7 @@ pub enum Ended {
 /// What the receive thread works with.
 #[derive(Debug)]
 pub struct ReceiveThread {
-    log: &'static EventLog,
+    segment: &'static Segment,
     me: Slot,
     epoll: Arc<Epoll>,
     supervisor: SupervisorChannel,
@@ -139,7 +139,7 @@ enum Timer {
 
 impl ReceiveThread {
     /// Ready to run.
-    pub fn new(log: &'static EventLog, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
+    pub fn new(segment: &'static Segment, me: Slot, wiring: Wiring) -> nix::Result<ReceiveThread> {
         let Wiring {
             epoll,
             supervisor,
@@ -163,7 +163,7 @@ impl ReceiveThread {
             (None, true) => PEEK_BYTES_OF_ONE,
         };
         Ok(ReceiveThread {
-            log,
+            segment,
             me,
             epoll,
             supervisor,
@@ -189,8 +189,8 @@ impl ReceiveThread {
         let mut events = [EpollEvent::empty(); 2 * EVENTS];
         loop {
             let count = self.wait(&mut events)?;
-            self.log.begin_turn(self.me, Thread::Receive);
-            self.log.answer(self.me, Thread::Receive);
+            self.segment.heartbeats.begin_turn(self.me, Thread::Receive);
+            self.segment.heartbeats.answer(self.me, Thread::Receive);
             for event in &events[..count] {
                 match event.data() {
                     BELL => self.bell.answer(),
@@ -209,8 +209,8 @@ impl ReceiveThread {
             self.run_timers();
             self.supervisor.tell(!self.table.is_empty());
             // Once, for all that was found: it then shares the work that is the same for many.
-            self.log.ring(self.me);
-            self.log.end_turn(self.me, Thread::Receive);
+            self.segment.doorbells.ring(self.me);
+            self.segment.heartbeats.end_turn(self.me, Thread::Receive);
             if self.ends_with_connections && self.table.is_empty() && self.supervisor.is_told() {
                 return Ok(Ended::Finished);
             }
@@ -225,7 +225,7 @@ impl ReceiveThread {
         let timeout = if self.orders.is_empty() { self.next_timer() } else { Duration::ZERO };
         let mut count =
             unless_interrupted(self.epoll.wait(&mut events[..EVENTS], milliseconds(timeout)))?;
-        if count > 0 && self.log.busy_beat(self.me, Thread::Send).is_some() {
+        if count > 0 && self.segment.heartbeats.busy_beat(self.me, Thread::Send).is_some() {
             std::thread::sleep(GATHER);
             count += unless_interrupted(self.epoll.wait(&mut events[count..], EpollTimeout::ZERO))?;
         }
@@ -250,7 +250,7 @@ impl ReceiveThread {
     fn serve(&mut self, session: SessionId, origin: Origin, socket: OwnedFd) {
         let connection = Arc::new(Connection::new(session, origin.listener.protocol, socket));
         let lines =
-            look(self.log, self.me, &connection, &mut self.buffer, EpollFlags::empty()).lines();
+            look(self.segment, self.me, &connection, &mut self.buffer, EpollFlags::empty()).lines();
         self.table.insert(session.0, Receiving::new(connection.clone()));
         self.hand_on(Input::Opened { session, origin, connection, lines });
     }
@@ -284,7 +284,7 @@ impl ReceiveThread {
             return self.discard(token);
         }
         let seen = std::mem::take(&mut receiving.seen);
-        match look(self.log, self.me, &receiving.connection, &mut self.buffer, flags) {
+        match look(self.segment, self.me, &receiving.connection, &mut self.buffer, flags) {
             Look::Lines(lines) => {
                 let session = receiving.connection.session;
                 self.hand_on(Input::Lines { session, lines });
@@ -313,16 +313,16 @@ impl ReceiveThread {
     /// TCP.
     fn hand_on(&mut self, input: Input<Arc<Connection>>) {
         if let Err(crossbeam_channel::TrySendError::Full(mut input)) = self.inputs.try_send(input) {
-            self.log.end_turn(self.me, Thread::Receive);
-            self.log.ring(self.me);
+            self.segment.heartbeats.end_turn(self.me, Thread::Receive);
+            self.segment.doorbells.ring(self.me);
             // Otherwise it fails only if the send thread is gone, and with it the process.
             while let Err(crossbeam_channel::SendTimeoutError::Timeout(same)) =
                 self.inputs.send_timeout(input, SIGN_OF_LIFE)
             {
-                self.log.answer(self.me, Thread::Receive);
+                self.segment.heartbeats.answer(self.me, Thread::Receive);
                 input = same;
             }
-            self.log.begin_turn(self.me, Thread::Receive);
+            self.segment.heartbeats.begin_turn(self.me, Thread::Receive);
         }
     }
 

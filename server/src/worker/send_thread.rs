@@ -9,8 +9,8 @@ use super::serving::Serving;
 use super::sockets::{Sockets, Written};
 use super::udp_socket::UdpSender;
 use crate::chat::Ending;
-use crate::event_log::{EventLog, Thread};
 use crate::ipc::doorbell::Doorbell;
+use crate::segment::{Segment, Thread};
 use crate::sys::socket::send_at_once;
 use crate::sys::tcp_position::{Positions, positions};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
@@ -31,17 +31,17 @@ pub const UDP: u64 = u64::MAX - 1;
 
 /// Runs until the queue's other end is gone, and with it all connections.
 pub fn run(
-    log: &'static EventLog,
+    segment: &'static Segment,
     me: Slot,
     mut serving: Serving<Network>,
     inputs: &Receiver<Input<Arc<Connection>>>,
 ) -> nix::Result<()> {
     let mut events = [EpollEvent::empty(); 256];
-    let bell = log.bell(me);
+    let bell = segment.doorbells.get(me);
     serving.sockets.output.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
     loop {
-        log.begin_turn(me, Thread::Send);
-        if log.answer(me, Thread::Send) {
+        segment.heartbeats.begin_turn(me, Thread::Send);
+        if segment.heartbeats.answer(me, Thread::Send) {
             serving.sockets.receive_bell.ring_anyway();
         }
         for _ in 0..INPUTS_PER_TURN {
@@ -55,7 +55,7 @@ pub fn run(
             }
         }
         serving.turn();
-        log.end_turn(me, Thread::Send);
+        segment.heartbeats.end_turn(me, Thread::Send);
         let asleep =
             serving.fall_asleep(bell, |serving| serving.takes_input() && !inputs.is_empty());
         let count =

@@ -19,12 +19,11 @@ use super::sockets::Sockets;
 use super::takeover::{Inherited, Takeover};
 use super::udp::{UdpConfig, UdpDesk, Verdict};
 use crate::chat::{CloseReason, Fact, Session, Transport};
-use crate::dropped::Dropped;
-use crate::event_log::{AppendError, Batch, EventLog, Place, Thread};
 use crate::faults::{Act, strike};
 use crate::ipc::doorbell::Doorbell;
 use crate::ipc::event::Event;
 use crate::replica::{JoinError, Replica, push_fact};
+use crate::segment::{AppendError, Batch, Dropped, Place, Segment, Thread};
 use crate::stand_in::{Post, Reserve};
 use forkchat_common::endpoint::{Origin, UdpPath};
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
@@ -79,7 +78,7 @@ pub struct ServingConfig {
     /// Set when the server ends: whoever has come in is told, and nothing more is taken in.
     pub stopping: Event,
     /// Counts what is dropped of what clients send.
-    pub dropped: Dropped,
+    pub dropped: &'static Dropped,
     /// For the worker that keeps the UDP sessions.
     pub udp: Option<UdpConfig>,
     /// Where the supervisor says which worker stands in for the journal.
@@ -89,7 +88,7 @@ pub struct ServingConfig {
 /// One worker's serving side.
 #[derive(Debug)]
 pub struct Serving<S: Sockets> {
-    pub(super) log: &'static EventLog,
+    pub(super) segment: &'static Segment,
     pub(super) me: Slot,
     pub(super) config: ServingConfig,
     pub(super) replica: Replica,
@@ -164,16 +163,16 @@ impl<S: Sockets> Serving<S> {
     /// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and takes over
     /// the sessions that a predecessor had.
     pub fn join(
-        log: &'static EventLog,
+        segment: &'static Segment,
         me: Slot,
         config: ServingConfig,
         sockets: S,
         inherited: Vec<Inherited<S::Connection>>,
     ) -> Result<Serving<S>, JoinError> {
         let mut serving = Serving {
-            log,
+            segment,
             me,
-            replica: Replica::join(log, me)?,
+            replica: Replica::join(segment, me)?,
             outboxes: Outboxes::new(me, config.outboxes),
             reserve: Reserve::new(me, config.stand_in.clone()),
             config,
@@ -253,14 +252,14 @@ impl<S: Sockets> Serving<S> {
             log::debug!("session {session} is disconnected: {}", why.as_str());
             self.propose_fact(session, Fact::Closed(why));
         }
-        let flushed = self.outboxes.flush(&mut self.sockets, self.log, self.replica.position());
+        let flushed = self.outboxes.flush(&mut self.sockets, self.segment, self.replica.position());
         for session in flushed.waiting {
             self.set_timer(LAST_WORDS, Timer::LastWords(session));
         }
         self.challenge();
         if let Some(desk) = &mut self.udp {
             let over_udp = flushed.finished.iter().filter(|&&session| desk.close(session));
-            over_udp.for_each(|&session| self.log.clear_checkpoint(session));
+            over_udp.for_each(|&session| self.segment.checkpoints.clear(session));
         }
         for session in &flushed.finished {
             self.unarmed.remove(session);
@@ -268,10 +267,10 @@ impl<S: Sockets> Serving<S> {
             self.broken.remove(session);
             self.continuing.remove(session);
         }
-        self.log.publish_position(self.me, self.replica.position());
-        self.outboxes.take_others().for_each(|slot| self.log.ring(slot));
+        self.segment.cursors.publish(self.me, self.replica.position());
+        self.outboxes.take_others().for_each(|slot| self.segment.doorbells.ring(slot));
         if self.outboxes.take_asked() {
-            self.log.ring(self.config.journal);
+            self.segment.doorbells.ring(self.config.journal);
         }
         self.settle();
         self.continue_lists();
@@ -285,7 +284,7 @@ impl<S: Sockets> Serving<S> {
         }
         self.finish_drain();
         if let Some(takeover) = self.takeover.take() {
-            takeover.tell(self.log);
+            takeover.tell(self.segment);
         }
         self.reserve.turn();
     }
@@ -293,7 +292,7 @@ impl<S: Sockets> Serving<S> {
     /// Whether there is something to do at once. If not, one may sleep until rung, until a socket
     /// takes more, or a timer.
     pub fn has_work(&self) -> bool {
-        let waits_for_room = self.is_waiting_for_room && self.log.is_room_wanted();
+        let waits_for_room = self.is_waiting_for_room && self.segment.doorbells.is_room_wanted();
         self.replica.is_behind()
             || (!self.pending.is_empty() && !waits_for_room)
             || self.is_to_drain()
@@ -334,7 +333,7 @@ impl<S: Sockets> Serving<S> {
         let timer = self
             .timers
             .peek()
-            .map(|Reverse((at, _))| Duration::from_micros(at.since(self.log.uptime())));
+            .map(|Reverse((at, _))| Duration::from_micros(at.since(self.segment.clock.uptime())));
         let flight = self.outboxes.is_in_flight().then_some(FLIGHT_CHECK);
         timer.into_iter().chain(flight).min()
     }
@@ -363,7 +362,7 @@ impl<S: Sockets> Serving<S> {
     /// A program's first lines come a moment after its connection, and belong to it: only then the
     /// others may hear of it.
     pub(super) fn set_arrival_timer(&mut self, session: SessionId) {
-        self.set_timer(ARRIVAL, Timer::Arrival(session, self.log.uptime()));
+        self.set_timer(ARRIVAL, Timer::Arrival(session, self.segment.clock.uptime()));
     }
 
     /// Behind its first lines the others may hear of a session; of one that ends with them, nobody
@@ -403,11 +402,16 @@ impl<S: Sockets> Serving<S> {
             return;
         }
         let (session, offset) = desk.place_of(path);
-        self.log.enter(self.me, Thread::Send, Place::Input { session, offset });
+        self.segment.quarantine.enter(self.me, Thread::Send, Place::Input { session, offset });
         strike(Act::Decoding, bytes);
-        let verdict =
-            desk.receive(path, bytes, &self.replica.chat, self.log.now(), self.log.uptime());
-        self.log.leave(self.me, Thread::Send);
+        let verdict = desk.receive(
+            path,
+            bytes,
+            &self.replica.chat,
+            self.segment.clock.now(),
+            self.segment.clock.uptime(),
+        );
+        self.segment.quarantine.leave(self.me, Thread::Send);
         match verdict {
             Verdict::Ignore => {}
             Verdict::Answer(answer) => self.sockets.answer_stranger(path, &answer),
@@ -423,7 +427,7 @@ impl<S: Sockets> Serving<S> {
 
     /// Appends as many of the pending proposals as one batch holds.
     pub(super) fn commit(&mut self) {
-        let room = self.log.geometry().batch_blocks_max();
+        let room = self.segment.geometry.batch_blocks_max();
         let mut count = 0;
         self.batch.clear();
         for proposal in &self.pending {
@@ -436,7 +440,7 @@ impl<S: Sockets> Serving<S> {
         if count == 0 {
             return;
         }
-        let appended = append_or_want_room(self.log, self.me, &self.batch);
+        let appended = append_or_want_room(self.segment, self.me, &self.batch);
         self.is_waiting_for_room = appended == Err(AppendError::Full);
         let end = match appended {
             Ok(end) => end,
@@ -459,12 +463,12 @@ impl<S: Sockets> Serving<S> {
         let mut published = start;
         // Until the turn's end no session's output is out from where it began; a quarter of the
         // ring would be too far back.
-        let turn = TURN_BLOCKS.min(self.log.geometry().batch_blocks_max());
+        let turn = TURN_BLOCKS.min(self.segment.geometry.batch_blocks_max());
         while self.replica.is_behind()
             && self.replica.position().blocks_since(start) < turn
             && self.outboxes.tells() < TURN_TELLS
         {
-            self.log.begin_turn(self.me, Thread::Send);
+            self.segment.heartbeats.begin_turn(self.me, Thread::Send);
             self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes, effects| {
                 effects.for_each(|effect| outboxes.carry_out(effect));
                 outboxes.relieve(&mut self.sockets);
@@ -472,7 +476,7 @@ impl<S: Sockets> Serving<S> {
             if self.replica.position().blocks_since(published) >= PUBLISH_BLOCKS {
                 published = self.replica.position();
                 // What was rendered is not written yet, so nothing is said about that.
-                self.log.publish_cursor(self.me, published);
+                self.segment.cursors.publish_read(self.me, published);
             }
         }
     }
@@ -489,8 +493,9 @@ impl<S: Sockets> Serving<S> {
     fn challenge(&mut self) {
         let challenged = self.outboxes.take_challenged();
         let Some(desk) = &self.udp else { return };
-        for (path, line) in
-            challenged.into_iter().filter_map(|session| desk.challenge(session, self.log.now()))
+        for (path, line) in challenged
+            .into_iter()
+            .filter_map(|session| desk.challenge(session, self.segment.clock.now()))
         {
             self.sockets.answer_stranger(path, line.as_bytes());
         }
@@ -552,7 +557,7 @@ impl<S: Sockets> Serving<S> {
             self.unarmed.insert(session);
             return;
         }
-        let now = self.log.now();
+        let now = self.segment.clock.now();
         match self.replica.chat.lines_allowed(session, now) {
             0 if self.broken.contains(&session) => {
                 let bytes = self.sockets.unread(session);
@@ -581,7 +586,7 @@ impl<S: Sockets> Serving<S> {
     }
 
     fn set_timer(&mut self, after: u64, timer: Timer) {
-        self.timers.push(Reverse((self.log.uptime().plus(after), timer)));
+        self.timers.push(Reverse((self.segment.clock.uptime().plus(after), timer)));
     }
 
     /// From now on UDP sessions are looked at for silence, until there is none.
@@ -592,7 +597,7 @@ impl<S: Sockets> Serving<S> {
     }
 
     fn run_timers(&mut self) {
-        let now = self.log.uptime();
+        let now = self.segment.clock.uptime();
         while let Some(Reverse((at, timer))) = self.timers.peek().copied()
             && at <= now
         {
@@ -622,15 +627,15 @@ impl<S: Sockets> Serving<S> {
 
     /// Ends those of whose sessions something was quarantined.
     fn end_quarantined(&mut self) {
-        if self.quarantined == self.log.quarantined() {
+        if self.quarantined == self.segment.quarantine.count() {
             return;
         }
-        self.quarantined = self.log.quarantined();
+        self.quarantined = self.segment.quarantine.count();
         let is_mine = |session: &SessionId| {
             self.replica.chat.session(*session).is_some_and(|open| open.slot == self.me)
         };
         let sessions: BTreeSet<SessionId> =
-            self.log.quarantine_list().map(Place::session).filter(is_mine).collect();
+            self.segment.quarantine.list().map(Place::session).filter(is_mine).collect();
         for session in sessions {
             self.propose_fact(session, Fact::Closed(CloseReason::Quarantined));
         }
@@ -639,7 +644,7 @@ impl<S: Sockets> Serving<S> {
     fn end_silent(&mut self) {
         let Some(desk) = &self.udp else { return };
         let (silent, is_empty) =
-            (desk.silent(&self.replica.chat, self.log.uptime()), desk.is_empty());
+            (desk.silent(&self.replica.chat, self.segment.clock.uptime()), desk.is_empty());
         for (session, since) in silent {
             self.propose_fact(session, Fact::Silent { since });
         }
@@ -677,20 +682,20 @@ impl<S: Sockets> Serving<S> {
 /// Appends a batch, and returns where its end is. Without room it asks for some: then one tries
 /// again when rung.
 pub fn append_or_want_room(
-    log: &EventLog,
+    segment: &Segment,
     me: Slot,
     batch: &Batch,
 ) -> Result<Sequence, AppendError> {
-    let mut result = log.append(me, batch, log.now());
+    let mut result = segment.log.append(me, batch, segment.clock.now());
     if result == Err(AppendError::Full) {
-        log.want_room();
+        segment.doorbells.want_room();
         // Once more, since who made room before we asked for it didn't know whom to ring; and
         // whoever holds it may be asleep.
-        result = log.append(me, batch, log.now());
-        log.ring_who_is_behind();
+        result = segment.log.append(me, batch, segment.clock.now());
+        segment.log.ring_behind();
     }
     if result.is_ok() {
-        log.ring_far_behind();
+        segment.log.ring_far_behind();
     }
     result.map(|range| range.end)
 }

@@ -1,8 +1,8 @@
 //! A worker's messages from and to the supervisor: in order, and without waiting for it.
 
 use crate::channel::{ToSupervisor, ToWorker, WorkerEnd};
-use crate::event_log::EventLog;
 use crate::ipc::queue::{Received, SendError};
+use crate::segment::Segment;
 use crate::sys::socket::wait_for_input;
 use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::SessionId;
@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct SupervisorChannel {
     channel: WorkerEnd,
-    log: &'static EventLog,
+    segment: &'static Segment,
     waiting: VecDeque<ToSupervisor>,
     /// Nothing is left to write; to be told when no connection is left, and none is about to come.
     is_drained: bool,
@@ -39,8 +39,8 @@ pub enum Heard {
 
 impl SupervisorChannel {
     /// Nothing is to be told yet.
-    pub fn new(channel: WorkerEnd, log: &'static EventLog) -> SupervisorChannel {
-        SupervisorChannel { channel, log, waiting: VecDeque::new(), is_drained: false }
+    pub fn new(channel: WorkerEnd, segment: &'static Segment) -> SupervisorChannel {
+        SupervisorChannel { channel, segment, waiting: VecDeque::new(), is_drained: false }
     }
 
     /// The next thing that it said which can be done.
@@ -70,7 +70,7 @@ impl SupervisorChannel {
     /// A session's connection is ended here. The supervisor, which is told last, closes it and
     /// gives its cell to another.
     pub fn closed(&mut self, session: SessionId) {
-        self.log.clear_checkpoint(session);
+        self.segment.checkpoints.clear(session);
         self.waiting.push_back(ToSupervisor::Closed { session });
     }
 

@@ -31,8 +31,8 @@ use super::serving::Serving;
 use super::sockets::Sockets;
 use super::udp::UdpDesk;
 use crate::chat::{CloseReason, Ending, Fact, Session};
-use crate::event_log::{EventLog, Place, Thread};
 use crate::role::count;
+use crate::segment::{Place, Segment, Thread};
 use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{Micros, Sequence, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,9 +75,9 @@ pub(super) struct Takeover {
 
 impl Takeover {
     /// To be told when the first turn behind it has ended.
-    pub fn tell(self, log: &EventLog) {
+    pub fn tell(self, segment: &Segment) {
         if self.sessions > 0 {
-            let millis = log.uptime().since(self.began) as f64 / 1_000.0;
+            let millis = segment.clock.uptime().since(self.began) as f64 / 1_000.0;
             let (sessions, records) =
                 (count(self.sessions, "session"), count(self.records as usize, "record"));
             log::info!("took over {sessions} in {millis:.1} ms, {records} replayed");
@@ -95,7 +95,7 @@ impl<S: Sockets> Serving<S> {
     /// Brings the state up to the tail, and takes over the sessions that a predecessor had:
     /// `inherited` and those over UDP.
     pub(super) fn take_over(&mut self, inherited: Vec<Inherited<S::Connection>>) -> Takeover {
-        let began = self.log.uptime();
+        let began = self.segment.clock.uptime();
         let known: Vec<(SessionId, Origin)> =
             inherited.iter().map(|inherited| (inherited.session, inherited.origin)).collect();
         inherited
@@ -105,7 +105,7 @@ impl<S: Sockets> Serving<S> {
         let records = self.catch_up();
         self.record_pid();
         let quarantined: BTreeMap<SessionId, Place> =
-            self.log.quarantine_list().map(|place| (place.session(), place)).collect();
+            self.segment.quarantine.list().map(|place| (place.session(), place)).collect();
         known
             .iter()
             .for_each(|&(session, origin)| self.resume_session(session, origin, &quarantined));
@@ -127,7 +127,7 @@ impl<S: Sockets> Serving<S> {
     /// Makes the outboxes of all sessions that may have something to be written, each with the
     /// place from which it is rendered.
     fn resume_outputs(&mut self, known: &[(SessionId, Origin)]) {
-        let mut silent_before = self.log.stable(self.me);
+        let mut silent_before = self.segment.cursors.flushed_through(self.me);
         for &(session, _) in known {
             if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session)
             {
@@ -136,14 +136,15 @@ impl<S: Sockets> Serving<S> {
             // What nobody can tell is more than can be.
             let handed_over =
                 self.sockets.positions(session).map_or(ALL, |positions| positions.handed_over);
-            self.log.begin_turn(self.me, Thread::Send);
+            self.segment.heartbeats.begin_turn(self.me, Thread::Send);
             silent_before = silent_before.min(self.resume_output(session, |_| handed_over));
         }
         // Over UDP nobody knows what arrived: what comes behind the checkpoint is sent, perhaps
         // again.
         let cells = self.config.udp.as_ref().map_or(0..0, |udp| udp.cells.clone());
-        let in_cells =
-            cells.filter_map(|cell| self.log.checkpoint(cell)).map(|checkpoint| checkpoint.session);
+        let in_cells = cells
+            .filter_map(|cell| self.segment.checkpoints.get(cell))
+            .map(|checkpoint| checkpoint.session);
         let in_state: Vec<_> = self
             .replica
             .chat
@@ -156,7 +157,7 @@ impl<S: Sockets> Serving<S> {
             if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session)
             {
                 // It was over, and only its cell wasn't cleared yet.
-                self.log.clear_checkpoint(session);
+                self.segment.checkpoints.clear(session);
                 continue;
             }
             silent_before = silent_before.min(self.resume_output(session, |offset| offset));
@@ -168,7 +169,7 @@ impl<S: Sockets> Serving<S> {
     /// need not be written, given the checkpoint's offset.
     fn resume_output(&mut self, session: SessionId, taken: impl Fn(u64) -> u64) -> Sequence {
         let is_in_snapshot = self.replica.chat.session(session).is_some();
-        match self.log.effective_checkpoint(session) {
+        match self.segment.checkpoints.effective(session, &self.segment.cursors) {
             Some(checkpoint) => {
                 self.outboxes.resume(session, Some(checkpoint), taken(checkpoint.offset));
                 if is_in_snapshot && checkpoint.sequence < self.replica.position() {
@@ -196,19 +197,19 @@ impl<S: Sockets> Serving<S> {
 
     /// Applies everything up to the tail as it is now. Returns how many records that were.
     fn catch_up(&mut self) -> u64 {
-        let (until, mut records) = (self.log.tail(), 0);
+        let (until, mut records) = (self.segment.log.tail(), 0);
         while self.replica.position() < until {
-            self.log.begin_turn(self.me, Thread::Send);
+            self.segment.heartbeats.begin_turn(self.me, Thread::Send);
             self.outboxes.begin_turn(self.replica.position());
             records += self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes, effects| {
                 effects.for_each(|effect| outboxes.carry_out(effect));
                 outboxes.relieve(&mut self.sockets);
             });
-            self.log.publish_cursor(self.me, self.replica.position());
+            self.segment.cursors.publish_read(self.me, self.replica.position());
         }
         self.outboxes.be_silent_before(Sequence(0));
         self.route_peers();
-        self.log.end_turn(self.me, Thread::Send);
+        self.segment.heartbeats.end_turn(self.me, Thread::Send);
         records
     }
 
@@ -229,7 +230,7 @@ impl<S: Sockets> Serving<S> {
         origin: Origin,
         quarantined: &BTreeMap<SessionId, Place>,
     ) {
-        self.log.begin_turn(self.me, Thread::Send);
+        self.segment.heartbeats.begin_turn(self.me, Thread::Send);
         let positions = self.sockets.positions(session);
         match (self.replica.chat.session(session), self.outboxes.given_up(session)) {
             (Some(_), Some(why)) => self.propose_fact(session, Fact::Closed(why)),
@@ -280,8 +281,9 @@ impl<S: Sockets> Serving<S> {
             // what isn't began before the snapshot.
             (None, _) if !self.outboxes.has(session) => {
                 let is_lagging = self
-                    .log
-                    .effective_checkpoint(session)
+                    .segment
+                    .checkpoints
+                    .effective(session, &self.segment.cursors)
                     .is_some_and(|checkpoint| checkpoint.is_lagging);
                 self.sockets
                     .finish(session, if is_lagging { Ending::Drop } else { Ending::Finish });
@@ -300,7 +302,7 @@ impl<S: Sockets> Serving<S> {
             of_mine.filter(|session| !has_socket(session)).map(|session| session.id).collect();
         for session in strays {
             log::error!("session {session} has no socket; it is closed");
-            self.log.clear_checkpoint(session);
+            self.segment.checkpoints.clear(session);
             self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
         }
     }
@@ -308,8 +310,13 @@ impl<S: Sockets> Serving<S> {
     fn resume_udp(&mut self) {
         let Some(config) = self.config.udp.take() else { return };
         let is_taken = |cell| self.outboxes.is_taken(cell);
-        let desk =
-            UdpDesk::take_over(self.me, config, &self.replica.chat, is_taken, self.log.uptime());
+        let desk = UdpDesk::take_over(
+            self.me,
+            config,
+            &self.replica.chat,
+            is_taken,
+            self.segment.clock.uptime(),
+        );
         if !desk.is_empty() {
             self.set_silence_timer();
         }
@@ -320,7 +327,7 @@ impl<S: Sockets> Serving<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::{Geometry, SnapshotWriter};
+    use crate::segment::{Geometry, SnapshotWriter};
     use crate::worker::Bounds;
     use crate::worker::fakes::{FakeSockets, dropped, never, origin, path, peer, udp_config};
     use crate::worker::input::Input;
@@ -333,8 +340,8 @@ mod tests {
     const JOURNAL: Slot = Slot(1);
 
     /// Cells 0 to 3 are for TCP, 4 and 5 for UDP.
-    fn new_log() -> &'static EventLog {
-        EventLog::create(Geometry {
+    fn new_log() -> &'static Segment {
+        Segment::create(Geometry {
             ring_bytes: 1 << 20,
             slots: 2,
             sessions_max: 6,
@@ -357,8 +364,8 @@ mod tests {
         }
     }
 
-    fn join(log: &'static EventLog, sockets: FakeSockets) -> Serving<FakeSockets> {
-        Serving::join(log, ME, config(), sockets, Vec::new()).unwrap()
+    fn join(segment: &'static Segment, sockets: FakeSockets) -> Serving<FakeSockets> {
+        Serving::join(segment, ME, config(), sockets, Vec::new()).unwrap()
     }
 
     /// One more TCP session, in this cell. It has sent an empty line, so the others have heard of
@@ -380,7 +387,7 @@ mod tests {
             .iter()
             .map(|&session| Inherited { session, origin: origin(1), connection: () })
             .collect();
-        Serving::join(predecessor.log, ME, config(), predecessor.sockets, inherited).unwrap()
+        Serving::join(predecessor.segment, ME, config(), predecessor.sockets, inherited).unwrap()
     }
 
     fn says_over_udp(worker: &mut Serving<FakeSockets>, port: u16, line: &[u8]) {
@@ -440,22 +447,22 @@ mod tests {
 
     #[test]
     fn the_cell_of_a_udp_session_that_was_over_and_sent_everything_is_cleared_and_given_again() {
-        let log = new_log();
-        let mut predecessor = join(log, FakeSockets::open());
+        let segment = new_log();
+        let mut predecessor = join(segment, FakeSockets::open());
         let ended = open_udp(&mut predecessor, 1);
-        let checkpoint = log.checkpoint(ended.cell()).unwrap();
+        let checkpoint = segment.checkpoints.get(ended.cell()).unwrap();
         says_over_udp(&mut predecessor, 1, b"/quit\n");
-        assert_eq!(log.checkpoint(ended.cell()), None);
+        assert_eq!(segment.checkpoints.get(ended.cell()), None);
         // As if it had been cut off right before it cleared the cell, and the snapshot knows of the
         // end.
-        log.store_checkpoint(checkpoint);
-        let mut snapshots = SnapshotWriter::new(log, JOURNAL);
+        segment.checkpoints.store(checkpoint);
+        let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, JOURNAL);
         assert!(
-            snapshots.write(log.tail(), &predecessor.chat().snapshot())
-                && snapshots.publish(log.tail())
+            snapshots.write(segment.log.tail(), &predecessor.chat().snapshot())
+                && snapshots.publish(segment.log.tail())
         );
         let mut worker = successor(predecessor, &[]);
-        assert_eq!(log.checkpoint(ended.cell()), None);
+        assert_eq!(segment.checkpoints.get(ended.cell()), None);
         worker.turn();
         assert_eq!(open_udp(&mut worker, 2).cell(), ended.cell());
     }

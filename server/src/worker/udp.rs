@@ -17,9 +17,8 @@
 
 use crate::admission::Admission;
 use crate::chat::{CHALLENGE_BYTES, Chat, Fact, Record, Session, Transport};
-use crate::dropped::Dropped;
-use crate::event_log::Batch;
 use crate::replica::push_fact;
+use crate::segment::{Batch, Dropped};
 use crate::worker::input::fact_of;
 use forkchat_common::endpoint::{Listener, Origin, Token, UdpPath};
 use forkchat_common::event::Rejection;
@@ -50,7 +49,7 @@ pub struct UdpConfig {
     /// Who may come in.
     pub admission: Admission,
     /// Counts the datagrams that are dropped.
-    pub dropped: Dropped,
+    pub dropped: &'static Dropped,
 }
 
 /// The UDP sessions, as their worker knows them.

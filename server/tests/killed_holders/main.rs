@@ -8,12 +8,12 @@ mod pool;
 
 use forkchat_common::ids::{Micros, Sequence, Slot};
 use forkchat_server::daemon::pid_file::{Holder, PidFile, TakeError};
-use forkchat_server::event_log::{Batch, EventLog, Geometry, Reader, SnapshotWriter};
 use forkchat_server::ipc::joinable_queue::{JoinableQueue, Taken};
 use forkchat_server::ipc::mutex::{LockError, Mutex};
 use forkchat_server::ipc::process::{End, Process};
 use forkchat_server::ipc::semaphore::Semaphore;
 use forkchat_server::ipc::value::Switched;
+use forkchat_server::segment::{Batch, Geometry, Reader, Segment, SnapshotWriter};
 use forkchat_server::sys::memory::map_shared;
 use forkchat_server::sys::process::fork_child;
 use forkchat_server::sys::signals::{FAULTS, block, signal_set};
@@ -37,6 +37,7 @@ const TESTS: &[(&str, fn())] = tests![
     a_semaphore_counts_right_wherever_its_holders_die,
     a_value_is_whole_wherever_its_writer_dies,
     the_log_is_whole_wherever_its_writers_die,
+    another_process_attaches_the_segment_by_its_descriptor_which_no_child_inherits,
     a_pid_file_has_one_holder_whoever_comes_and_goes,
     a_child_dies_with_its_parent,
     a_consumer_that_waits_sleeps,
@@ -237,16 +238,16 @@ fn a_value_is_whole_wherever_its_writer_dies() {
 /// another, again and again.
 fn the_log_is_whole_wherever_its_writers_die() {
     const READER: Slot = Slot(2);
-    let log = EventLog::create(Geometry {
+    let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
         slots: 3,
         sessions_max: 1,
         snapshot_bytes_max: 64,
     })
     .unwrap();
-    let (start, _) = log.join(READER).unwrap();
-    let mut reader = Reader::new(log, start);
-    let mut snapshots = SnapshotWriter::new(log, READER);
+    let (start, _) = segment.join(READER).unwrap();
+    let mut reader = Reader::new(&segment.log, start);
+    let mut snapshots = SnapshotWriter::new(&segment.snapshots, &segment.log, READER);
     let generation = map_shared::<AtomicU32>("test").unwrap();
     let write = |writer: u16| {
         let generation = generation.fetch_add(1, Ordering::Relaxed);
@@ -259,7 +260,7 @@ fn the_log_is_whole_wherever_its_writers_die() {
                     )
                 })
             });
-            while log.append(Slot(writer), &batch, Micros(0)).is_err() {
+            while segment.log.append(Slot(writer), &batch, Micros(0)).is_err() {
                 std::thread::yield_now();
             }
         }
@@ -281,7 +282,7 @@ fn the_log_is_whole_wherever_its_writers_die() {
                 records += 1;
             }
             let position: Sequence = reader.position();
-            log.publish_position(READER, position);
+            segment.cursors.publish(READER, position);
             snapshots.write(position, b"state");
             snapshots.publish(position);
             if round == 149 && !reader.is_behind() {
@@ -369,6 +370,29 @@ fn a_child_dies_with_its_parent() {
     wait_until("the grandchild's end", || {
         std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z "))
     });
+}
+
+/// One child is given the descriptor, and shares nothing else of the segment with its parent that
+/// it uses.
+fn another_process_attaches_the_segment_by_its_descriptor_which_no_child_inherits() {
+    const ME: Slot = Slot(0);
+    let geometry =
+        Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 64 };
+    let segment = Segment::create(geometry).unwrap();
+    let (start, _) = segment.join(ME).unwrap();
+    let descriptor = segment.descriptor().unwrap();
+    let run = |(), mut given: Vec<OwnedFd>| {
+        let attached = Segment::attach(given.remove(0)).unwrap();
+        let mut batch = Batch::default();
+        batch.push(|payload| payload.extend(b"from there"));
+        attached.log.append(Slot(1), &batch, Micros(0)).unwrap();
+        i32::from(segment.descriptor().is_some() || attached.descriptor().is_none())
+    };
+    let pid = fork_child((), |()| Vec::new(), std::iter::empty(), &[descriptor], run).unwrap();
+    assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 0)));
+    let mut reader = Reader::new(&segment.log, start);
+    let read: Vec<_> = reader.fetch(9).map(|entry| entry.payload.to_vec()).collect();
+    assert_eq!(read, [b"from there"]);
 }
 
 fn a_child_inherits_descriptors_as_its_own_and_no_others() {

@@ -33,7 +33,7 @@ mod receive;
 mod send;
 
 use super::{Model, Placement, Takes};
-use crate::event_log::{EventLog, Thread};
+use crate::segment::{Segment, Thread};
 use crate::sys::process::set_name;
 use crate::sys::threads::start_threads;
 use crate::worker::connection::Connection;
@@ -70,8 +70,8 @@ const CHANNEL: u64 = u64::MAX - 1;
 const UDP: u64 = u64::MAX - 2;
 
 /// Runs a worker in slot `me` until the process is killed. Returns its exit code if it can't.
-fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) -> i32 {
-    match MainThread::start(log, me, config, start) {
+fn run(segment: &'static Segment, me: Slot, config: ServingConfig, start: Start) -> i32 {
+    match MainThread::start(segment, me, config, start) {
         Ok(Ok(mut main)) => match main.run() {
             Ok(()) => log::debug!("the supervisor is gone"),
             Err(errno) => log::error!("cannot wait for events: {errno}"),
@@ -84,7 +84,7 @@ fn run(log: &'static EventLog, me: Slot, config: ServingConfig, start: Start) ->
 
 /// What the main thread works with.
 struct MainThread {
-    log: &'static EventLog,
+    segment: &'static Segment,
     me: Slot,
     supervisor: SupervisorChannel,
     /// The bell, the supervisor, and the UDP socket when it takes more.
@@ -96,7 +96,7 @@ struct MainThread {
 
 impl MainThread {
     fn start(
-        log: &'static EventLog,
+        segment: &'static Segment,
         me: Slot,
         config: ServingConfig,
         start: Start,
@@ -107,15 +107,15 @@ impl MainThread {
         }
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?);
         let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
-        epoll.add(log.bell(me), readable(BELL))?;
-        let supervisor = SupervisorChannel::new(start.channel, log);
+        epoll.add(segment.doorbells.get(me), readable(BELL))?;
+        let supervisor = SupervisorChannel::new(start.channel, segment);
         epoll.add(&supervisor, readable(CHANNEL))?;
         let (udp_receiver, udp_sender) =
             start.udp.map(|udp| udp_socket::sides(udp, &epoll, UDP)).transpose()?.unzip();
         let (notify, notices) = crossbeam_channel::unbounded();
         let (hand_on, datagrams) = crossbeam_channel::bounded(DATAGRAMS);
         let mut network = Network::new(
-            Worker::new(log, me, notify),
+            Worker::new(segment, me, notify),
             epoll.clone(),
             udp_sender,
             config.turn_away_max,
@@ -123,17 +123,18 @@ impl MainThread {
         if let Some(udp) = udp_receiver {
             network.run(move || {
                 set_name(&format!("receive udp {me}"));
-                receive::receive_datagrams(log, me, &udp, &hand_on);
+                receive::receive_datagrams(segment, me, &udp, &hand_on);
             });
         }
         network.expect(start.inherited.len());
         let inherited = start.inherited.into_iter().map(Inherited::connected).collect();
-        let joined = Serving::join(log, me, config, network, inherited);
+        let joined = Serving::join(segment, me, config, network, inherited);
         unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
         if joined.is_ok() {
             start.gate.pass();
         }
-        let main = |serving| MainThread { log, me, supervisor, epoll, serving, notices, datagrams };
+        let main =
+            |serving| MainThread { segment, me, supervisor, epoll, serving, notices, datagrams };
         Ok(joined.map(main))
     }
 
@@ -142,10 +143,10 @@ impl MainThread {
         let mut events = [EpollEvent::empty(); 4];
         let mut is_called = true;
         loop {
-            self.log.begin_turn(self.me, Thread::Send);
-            self.log.answer(self.me, Thread::Send);
+            self.segment.heartbeats.begin_turn(self.me, Thread::Send);
+            self.segment.heartbeats.answer(self.me, Thread::Send);
             // Of the threads that receive each serves one client, and waits for that one.
-            self.log.answer(self.me, Thread::Receive);
+            self.segment.heartbeats.answer(self.me, Thread::Receive);
             if is_called && !self.listen_to_supervisor() {
                 return Ok(());
             }
@@ -158,12 +159,12 @@ impl MainThread {
                 self.supervisor.drained();
             }
             self.supervisor.tell(network.has_connections());
-            self.log.end_turn(self.me, Thread::Send);
+            self.segment.heartbeats.end_turn(self.me, Thread::Send);
             let count = self.wait(&mut events)?;
             let is_ready = |token| events[..count].iter().any(|event| event.data() == token);
             is_called = is_ready(CHANNEL);
             if is_ready(BELL) {
-                self.log.bell(self.me).answer();
+                self.segment.doorbells.get(self.me).answer();
             }
             let blocked = self.serving.sockets.take_blocked(is_ready(UDP));
             blocked.into_iter().for_each(|session| self.serving.writable(session));
@@ -209,7 +210,7 @@ impl MainThread {
     }
 
     fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
-        let bell = self.log.bell(self.me);
+        let bell = self.segment.doorbells.get(self.me);
         let asleep = self
             .serving
             .fall_asleep(bell, |_| !self.notices.is_empty() || !self.datagrams.is_empty());

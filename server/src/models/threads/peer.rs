@@ -1,7 +1,7 @@
 //! A connection, as its three threads share it: the main thread of its worker, its receive thread,
 //! its send thread.
 
-use crate::event_log::EventLog;
+use crate::segment::Segment;
 use crate::worker::connection::Connection;
 use crossbeam_channel::Sender;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
@@ -44,21 +44,21 @@ pub(super) enum Notice {
 /// What the threads of a worker have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
-    pub log: &'static EventLog,
+    pub segment: &'static Segment,
     pub me: Slot,
     notices: Sender<Notice>,
 }
 
 impl Worker {
-    pub fn new(log: &'static EventLog, me: Slot, notices: Sender<Notice>) -> Worker {
-        Worker { log, me, notices }
+    pub fn new(segment: &'static Segment, me: Slot, notices: Sender<Notice>) -> Worker {
+        Worker { segment, me, notices }
     }
 
     /// Tells the main thread something.
     pub fn notify(&self, notice: Notice) {
         // It ends only with the process.
         let _ = self.notices.send(notice);
-        self.log.ring(self.me);
+        self.segment.doorbells.ring(self.me);
     }
 }
 

@@ -2,7 +2,7 @@
 //! then waits until it may read on.
 
 use super::peer::{Notice, Peer, Worker};
-use crate::event_log::{AppendError, EventLog, Thread};
+use crate::segment::{AppendError, Segment, Thread};
 use crate::sys::socket::{is_broken, wait_for_input};
 use crate::worker::input::{Lines, PEEK_BYTES_MAX};
 use crate::worker::peek::{Look, look};
@@ -93,16 +93,16 @@ fn read_lines(worker: &Worker, desk: &Desk, peer: &Peer) -> Option<Sequence> {
             continue;
         };
         let mut buffer = desk.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        worker.log.begin_turn(worker.me, Thread::Receive);
-        let found = look(worker.log, worker.me, &peer.connection, &mut buffer, flags);
+        worker.segment.heartbeats.begin_turn(worker.me, Thread::Receive);
+        let found = look(worker.segment, worker.me, &peer.connection, &mut buffer, flags);
         let committed =
             if let Look::Lines(lines) = &found { Some(commit(worker, peer, lines)) } else { None };
-        worker.log.end_turn(worker.me, Thread::Receive);
+        worker.segment.heartbeats.end_turn(worker.me, Thread::Receive);
         drop(buffer);
         match found {
             Look::Lines(lines) if lines.ends.is_some() => {
                 // Nothing of it is read any more; what is in the log tells the rest.
-                worker.log.ring(worker.me);
+                worker.segment.doorbells.ring(worker.me);
                 return None;
             }
             Look::Lines(_) => return committed,
@@ -120,7 +120,7 @@ fn read_lines(worker: &Worker, desk: &Desk, peer: &Peer) -> Option<Sequence> {
 /// Appends, and then consumes.
 fn commit(worker: &Worker, peer: &Peer, lines: &Lines) -> Sequence {
     loop {
-        match append_or_want_room(worker.log, worker.me, &lines.batch) {
+        match append_or_want_room(worker.segment, worker.me, &lines.batch) {
             Ok(end) => {
                 peer.connection.consume(lines.consume);
                 return end;
@@ -130,9 +130,9 @@ fn commit(worker: &Worker, peer: &Peer, lines: &Lines) -> Sequence {
             }
             // Waiting is not being busy.
             Err(AppendError::Busy | AppendError::Full) => {
-                worker.log.end_turn(worker.me, Thread::Receive);
+                worker.segment.heartbeats.end_turn(worker.me, Thread::Receive);
                 std::thread::sleep(APPEND_AGAIN);
-                worker.log.begin_turn(worker.me, Thread::Receive);
+                worker.segment.heartbeats.begin_turn(worker.me, Thread::Receive);
             }
         }
     }
@@ -140,7 +140,7 @@ fn commit(worker: &Worker, peer: &Peer, lines: &Lines) -> Sequence {
 
 /// The UDP socket's receive thread.
 pub(super) fn receive_datagrams(
-    log: &EventLog,
+    segment: &Segment,
     me: Slot,
     udp: &UdpReceiver,
     datagrams: &Sender<Datagram>,
@@ -154,6 +154,6 @@ pub(super) fn receive_datagrams(
             // Without room it is lost, as datagrams are.
             let _ = datagrams.try_send(Datagram { path, bytes });
         }
-        log.ring(me);
+        segment.doorbells.ring(me);
     }
 }

@@ -1,13 +1,13 @@
 use super::*;
-use crate::event_log::Geometry;
+use crate::segment::Geometry;
 use crate::worker::fakes::FakeSockets;
 
 const ME: Slot = Slot(0);
 const BOUNDS: Bounds = Bounds { sendq: 100, together: usize::MAX };
 
 /// A session with more to write than `sendq` allows.
-fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
-    let log = EventLog::create(Geometry {
+fn too_full() -> (Outboxes, SessionId, &'static Segment) {
+    let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
         slots: 1,
         sessions_max: 1,
@@ -18,15 +18,15 @@ fn too_full() -> (Outboxes, SessionId, &'static EventLog) {
     outboxes.opened(session, ME);
     outboxes.begin_turn(Sequence(7));
     outboxes.deliver(session, &[b'x'; 101]);
-    (outboxes, session, log)
+    (outboxes, session, segment)
 }
 
 #[test]
 fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
-    let (mut outboxes, session, log) = too_full();
+    let (mut outboxes, session, segment) = too_full();
     outboxes.relieve(&mut FakeSockets::deaf());
     assert_eq!(outboxes.take_given_up(), [(session, CloseReason::TooSlow)]);
-    outboxes.flush(&mut FakeSockets::deaf(), log, Sequence(9));
+    outboxes.flush(&mut FakeSockets::deaf(), segment, Sequence(9));
     let expected = Checkpoint {
         session,
         slot: ME,
@@ -35,12 +35,12 @@ fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
         writes: 0,
         is_lagging: true,
     };
-    assert_eq!(log.checkpoint(0), Some(expected));
+    assert_eq!(segment.checkpoints.get(0), Some(expected));
 }
 
 #[test]
 fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
-    let ((_, earlier, log), session) = (too_full(), SessionId::new(2, 0));
+    let ((_, earlier, segment), session) = (too_full(), SessionId::new(2, 0));
     let mut outboxes = Outboxes::new(ME, BOUNDS);
     let checkpoint = Checkpoint {
         session,
@@ -60,7 +60,7 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
         outboxes.deliver(session, bytes.as_bytes());
     }
     let mut peers = FakeSockets::open();
-    outboxes.flush(&mut peers, log, Sequence(10));
+    outboxes.flush(&mut peers, segment, Sequence(10));
     assert_eq!((peers.heard(session), &peers.numbers), (&b"efgh"[..], &vec![4]));
     let expected = Checkpoint {
         sequence: Sequence(10),
@@ -69,7 +69,7 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
         is_lagging: false,
         ..checkpoint
     };
-    assert_eq!(log.checkpoint(0), Some(expected));
+    assert_eq!(segment.checkpoints.get(0), Some(expected));
     assert!(!outboxes.is_astray(session));
 }
 
@@ -122,24 +122,24 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
 
 #[test]
 fn a_write_that_was_not_taken_keeps_its_number() {
-    let (mut outboxes, session, log) = too_full();
+    let (mut outboxes, session, segment) = too_full();
     let mut peers = FakeSockets::deaf();
-    outboxes.flush(&mut peers, log, Sequence(9));
+    outboxes.flush(&mut peers, segment, Sequence(9));
     outboxes.deliver(session, b"more");
     outboxes.unblock(session);
-    outboxes.flush(&mut peers, log, Sequence(9));
+    outboxes.flush(&mut peers, segment, Sequence(9));
     peers.write_max = 60;
     outboxes.unblock(session);
-    outboxes.flush(&mut peers, log, Sequence(9));
+    outboxes.flush(&mut peers, segment, Sequence(9));
     outboxes.deliver(session, b"and more");
-    outboxes.flush(&mut peers, log, Sequence(9));
+    outboxes.flush(&mut peers, segment, Sequence(9));
     assert_eq!(peers.numbers, [1, 1, 1, 2, 3]);
 }
 
 #[test]
 fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
     for is_ended_before in [true, false] {
-        let (mut outboxes, session, log) = too_full();
+        let (mut outboxes, session, segment) = too_full();
         let mut deaf = FakeSockets::deaf();
         if is_ended_before {
             outboxes.carry_out(Effect::Closed {
@@ -156,7 +156,7 @@ fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
                 ending: Ending::Finish,
             });
         }
-        outboxes.flush(&mut deaf, log, Sequence(9));
+        outboxes.flush(&mut deaf, segment, Sequence(9));
         assert_eq!(deaf.finished, [(session, Ending::Drop)]);
         assert!(outboxes.is_empty());
     }
@@ -164,15 +164,15 @@ fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
 
 #[test]
 fn an_outbox_that_is_idle_gives_back_its_memory_and_one_that_is_not_keeps_it() {
-    let (mut outboxes, session, log) = too_full();
+    let (mut outboxes, session, segment) = too_full();
     let mut peer = FakeSockets::open();
     let memory = |outboxes: &Outboxes| outboxes.look_at(session).unwrap().bytes.capacity();
     outboxes.tidy();
     outboxes.tidy();
     assert!(memory(&outboxes) > 0 && outboxes.is_warm(), "it has something to write");
-    outboxes.flush(&mut peer, log, Sequence(9));
+    outboxes.flush(&mut peer, segment, Sequence(9));
     outboxes.deliver(session, b"more");
-    outboxes.flush(&mut peer, log, Sequence(9));
+    outboxes.flush(&mut peer, segment, Sequence(9));
     outboxes.tidy();
     assert!(memory(&outboxes) > 0, "it was told something since");
     outboxes.tidy();
@@ -188,9 +188,9 @@ fn relayed(is_hurried: bool) -> FakeSockets {
 
 #[test]
 fn what_is_in_flight_is_not_out_and_is_looked_at_again() {
-    let (mut outboxes, session, log) = too_full();
+    let (mut outboxes, session, segment) = too_full();
     let mut sockets = relayed(false);
-    outboxes.flush(&mut sockets, log, Sequence(9));
+    outboxes.flush(&mut sockets, segment, Sequence(9));
     let expected = Checkpoint {
         session,
         slot: ME,
@@ -199,19 +199,19 @@ fn what_is_in_flight_is_not_out_and_is_looked_at_again() {
         writes: 1,
         is_lagging: true,
     };
-    assert_eq!((log.checkpoint(0), outboxes.is_in_flight()), (Some(expected), true));
+    assert_eq!((segment.checkpoints.get(0), outboxes.is_in_flight()), (Some(expected), true));
     outboxes.carry_out(Effect::Closed { session: session, slot: ME, ending: Ending::Finish });
-    outboxes.flush(&mut sockets, log, Sequence(10));
+    outboxes.flush(&mut sockets, segment, Sequence(10));
     assert_eq!(sockets.finished, []);
     sockets.in_flight = Some(0);
-    outboxes.flush(&mut sockets, log, Sequence(11));
+    outboxes.flush(&mut sockets, segment, Sequence(11));
     assert_eq!(
         (sockets.finished, outboxes.is_in_flight()),
         (vec![(session, Ending::Finish)], false)
     );
     let expected =
         Checkpoint { sequence: Sequence(11), offset: 101, is_lagging: false, ..expected };
-    assert_eq!(log.checkpoint(0), Some(expected));
+    assert_eq!(segment.checkpoints.get(0), Some(expected));
 }
 
 #[test]
@@ -227,10 +227,10 @@ fn who_only_waits_for_its_turn_is_hurried_and_who_does_not_read_is_given_up() {
 #[test]
 fn who_only_waits_for_its_turn_does_not_fall_far_behind() {
     for (position, is_hurried) in [(7, false), (7 + 128, false), (7 + 129, true)] {
-        let (mut outboxes, _, log) = too_full();
+        let (mut outboxes, _, segment) = too_full();
         let mut sockets = relayed(true);
         // An eighth of the ring is 128 blocks.
-        outboxes.flush(&mut sockets, log, Sequence(position));
+        outboxes.flush(&mut sockets, segment, Sequence(position));
         assert_eq!(sockets.in_flight == Some(0), is_hurried, "at {position}");
     }
 }
@@ -280,7 +280,7 @@ fn within_their_bounds_slow_readers_stay() {
 #[test]
 fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
     let (mut outboxes, [first, second, third]) = together([30_000, 30_000, 0]);
-    let log = EventLog::create(Geometry {
+    let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
         slots: 1,
         sessions_max: 3,
@@ -297,7 +297,7 @@ fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
     outboxes.give_up(first, CloseReason::WorkerDied);
     assert_eq!(outboxes.memory, 30_000 - IDLE_BYTES_MAX);
     outboxes.carry_out(Effect::Closed { session: second, slot: ME, ending: Ending::Drop });
-    outboxes.flush(&mut FakeSockets::deaf(), log, Sequence(9));
+    outboxes.flush(&mut FakeSockets::deaf(), segment, Sequence(9));
     assert_eq!(outboxes.memory, 0);
     outboxes.remove(third);
     outboxes.remove(first);

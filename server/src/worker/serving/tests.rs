@@ -1,5 +1,5 @@
 use super::*;
-use crate::event_log::Geometry;
+use crate::segment::Geometry;
 use crate::worker::fakes::{FakeSockets, dropped, never, origin};
 use forkchat_common::protocol::Protocol;
 use forkchat_common::protocol::framing::After;
@@ -20,8 +20,8 @@ fn config() -> ServingConfig {
 }
 
 /// Two workers with one session each, both in the lobby, and nothing to do.
-fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
-    let log = EventLog::create(Geometry {
+fn two_workers() -> (&'static Segment, [Serving<FakeSockets>; 2]) {
+    let segment = Segment::create(Geometry {
         ring_bytes: 1 << 20,
         slots: 2,
         sessions_max: 2,
@@ -29,7 +29,7 @@ fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
     })
     .unwrap();
     let mut workers = [0, 1].map(|slot| {
-        Serving::join(log, Slot(slot), config(), FakeSockets::open(), Vec::new()).unwrap()
+        Serving::join(segment, Slot(slot), config(), FakeSockets::open(), Vec::new()).unwrap()
     });
     for (cell, worker) in workers.iter_mut().enumerate() {
         let opened = Input::Opened {
@@ -45,7 +45,7 @@ fn two_workers() -> (&'static EventLog, [Serving<FakeSockets>; 2]) {
         workers.iter_mut().for_each(Serving::turn);
     }
     assert!(workers.iter().all(|worker| !worker.has_work()));
-    (log, workers)
+    (segment, workers)
 }
 
 fn says(worker: &mut Serving<FakeSockets>, cell: usize, line: &[u8]) {
@@ -54,29 +54,33 @@ fn says(worker: &mut Serving<FakeSockets>, cell: usize, line: &[u8]) {
     worker.accept(Input::Lines { session, lines });
 }
 
-fn is_rung(log: &EventLog, slot: Slot) -> bool {
-    poll(&mut [PollFd::new(log.bell(slot).as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap()
+fn is_rung(segment: &Segment, slot: Slot) -> bool {
+    poll(
+        &mut [PollFd::new(segment.doorbells.get(slot).as_fd(), PollFlags::POLLIN)],
+        PollTimeout::ZERO,
+    )
+    .unwrap()
         > 0
 }
 
 #[test]
 fn who_appends_wakes_the_others_and_who_only_applies_does_not() {
-    let (log, [mut speaker, mut listener]) = two_workers();
-    [Slot(0), Slot(1)].iter().for_each(|&slot| log.bell(slot).before_sleep());
+    let (segment, [mut speaker, mut listener]) = two_workers();
+    [Slot(0), Slot(1)].iter().for_each(|&slot| segment.doorbells.get(slot).before_sleep());
     says(&mut speaker, 0, b"hello\n");
     speaker.turn();
-    assert!(is_rung(log, Slot(1)), "it has somebody to tell");
+    assert!(is_rung(segment, Slot(1)), "it has somebody to tell");
     listener.turn();
-    assert!(!listener.has_work() && !is_rung(log, Slot(0)), "the speaker knows already");
+    assert!(!listener.has_work() && !is_rung(segment, Slot(0)), "the speaker knows already");
 }
 
 #[test]
 fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was_appended() {
-    let (log, [mut speaker, mut listener]) = two_workers();
+    let (segment, [mut speaker, mut listener]) = two_workers();
     // More of the listener's lines than one turn applies, before the speaker's.
     let lines = "x\n".repeat(200);
     let mut input_end = 0;
-    while log.tail().blocks_since(speaker.replica.position()) < TURN_BLOCKS + 64 {
+    while segment.log.tail().blocks_since(speaker.replica.position()) < TURN_BLOCKS + 64 {
         let session = SessionId::new(1, 1);
         let lines = Lines::of(
             session,
@@ -96,27 +100,27 @@ fn the_others_are_woken_for_a_record_that_is_applied_in_a_later_turn_than_it_was
     }
     says(&mut speaker, 0, b"hello\n");
     speaker.turn();
-    log.bell(Slot(1)).answer();
-    log.bell(Slot(1)).before_sleep();
+    segment.doorbells.get(Slot(1)).answer();
+    segment.doorbells.get(Slot(1)).before_sleep();
     assert!(speaker.replica.is_behind(), "not all is applied yet");
     while speaker.has_work() {
         speaker.turn();
     }
-    assert!(is_rung(log, Slot(1)));
+    assert!(is_rung(segment, Slot(1)));
 }
 
 #[test]
 fn a_begun_line_is_waited_for_before_its_client_is_announced() {
-    let log = EventLog::create(Geometry {
+    let segment = Segment::create(Geometry {
         ring_bytes: 1 << 20,
         slots: 2,
         sessions_max: 3,
         snapshot_bytes_max: 8,
     })
     .unwrap();
-    log.pass_time(1);
+    segment.clock.pass_time(1);
     let mut worker =
-        Serving::join(log, Slot(0), config(), FakeSockets::open(), Vec::new()).unwrap();
+        Serving::join(segment, Slot(0), config(), FakeSockets::open(), Vec::new()).unwrap();
     let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
     let [_, slow, unfinished] = sessions;
     for session in sessions {
@@ -129,7 +133,7 @@ fn a_begun_line_is_waited_for_before_its_client_is_announced() {
     }
     worker.sockets.unread.extend([slow, unfinished]);
     let announced_after = |worker: &mut Serving<FakeSockets>, micros| {
-        log.pass_time(micros);
+        segment.clock.pass_time(micros);
         worker.turn();
         while worker.has_work() {
             worker.turn();

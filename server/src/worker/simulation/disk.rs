@@ -2,11 +2,9 @@
 
 use super::{JOURNAL, WORKERS};
 use crate::chat::{PartEnd, PastLine, RateLimit};
-use crate::event_log::{EventLog, step};
 use crate::journal::store::{Entry, Line, Topic};
-use crate::journal::{
-    BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Lookup, Prepared, Quota, Tally,
-};
+use crate::journal::{BATCH_ENTRIES_MAX, Backlog, Journal, JournalConfig, Lookup, Prepared, Quota};
+use crate::segment::{Segment, Tally, step};
 use forkchat_common::ids::Sequence;
 use std::sync::Arc;
 
@@ -36,7 +34,7 @@ pub(super) struct JournalProcess {
 }
 
 impl JournalProcess {
-    pub fn join(log: &'static EventLog, disk: &Disk) -> JournalProcess {
+    pub fn join(segment: &'static Segment, disk: &Disk) -> JournalProcess {
         let backlog = Arc::new(Backlog::new(disk.tally));
         let data_dir = Some("/nowhere".into());
         let config = JournalConfig {
@@ -48,7 +46,7 @@ impl JournalProcess {
             tally: disk.tally,
         };
         JournalProcess {
-            reading: Journal::join(log, JOURNAL, &config, backlog.clone()).unwrap(),
+            reading: Journal::join(segment, JOURNAL, &config, backlog.clone()).unwrap(),
             backlog,
         }
     }

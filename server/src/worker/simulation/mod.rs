@@ -24,7 +24,7 @@ use super::input::Input;
 use super::outboxes::Bounds;
 use super::serving::{Serving, ServingConfig};
 use super::takeover::Inherited;
-use crate::event_log::{EventLog, Geometry, simulated};
+use crate::segment::{Geometry, Segment, simulated};
 use disk::{Disk, JournalProcess, text_of};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use spy::Spy;
@@ -70,9 +70,9 @@ struct Simulation {
     /// Those who were more than a quarter of the ring behind: nobody has to be able to follow them.
     too_far_behind: BTreeSet<SessionId>,
     /// What each worker said last, by slot.
-    stable: Vec<Sequence>,
+    flushed: Vec<Sequence>,
     dice: Dice,
-    log: &'static EventLog,
+    segment: &'static Segment,
     world: World,
     workers: Vec<Option<Serving<Wires>>>,
     queues: Vec<VecDeque<Input<()>>>,
@@ -103,19 +103,19 @@ fn config(pid: u32) -> ServingConfig {
     }
 }
 impl Simulation {
-    fn new(seed: u64, log: &'static EventLog) -> Simulation {
-        log.wipe();
+    fn new(seed: u64, segment: &'static Segment) -> Simulation {
+        segment.wipe();
         let world = World::default();
-        let spy = Spy::new(log);
+        let spy = Spy::new(segment);
         let mut simulation = Simulation {
             seed,
             reads_first: false,
             is_long: seed % 8 < 2,
             has_relays: seed / 8 % 2 == 1,
             too_far_behind: BTreeSet::new(),
-            stable: vec![Sequence(0); usize::from(WORKERS)],
+            flushed: vec![Sequence(0); usize::from(WORKERS)],
             dice: Dice(seed),
-            log,
+            segment,
             world,
             workers: (0..WORKERS).map(|_| None).collect(),
             queues: (0..WORKERS).map(|_| VecDeque::new()).collect(),
@@ -174,15 +174,18 @@ impl Simulation {
         }
         self.pid += 1;
         let config = config(self.pid);
-        let (log, wires) = (self.log, Wires { world: self.world.clone(), blocked: Vec::new() });
-        let joined = self
-            .cut_off(slot, steps, || Serving::join(log, slot, config, wires, inherited).unwrap());
+        let (segment, wires) =
+            (self.segment, Wires { world: self.world.clone(), blocked: Vec::new() });
+        let joined = self.cut_off(slot, steps, || {
+            Serving::join(segment, slot, config, wires, inherited).unwrap()
+        });
         self.workers[slot.index()] = joined;
     }
 
     fn join_journal(&mut self, steps: Option<usize>) {
         simulated::cut_off_after(steps);
-        let joined = catch_unwind(AssertUnwindSafe(|| JournalProcess::join(self.log, &self.disk)));
+        let joined =
+            catch_unwind(AssertUnwindSafe(|| JournalProcess::join(self.segment, &self.disk)));
         self.journal = self.survived(JOURNAL, joined);
     }
 
@@ -196,7 +199,7 @@ impl Simulation {
     }
 
     fn step(&mut self) {
-        self.log.pass_time(1_000);
+        self.segment.clock.pass_time(1_000);
         match self.dice.roll(100) {
             0..6 => self.arrive(),
             6..30 => self.type_something(),
@@ -225,7 +228,7 @@ impl Simulation {
             }
             94..98 => self.let_go(),
             98 => self.disk.is_full = self.dice.roll(4) == 0,
-            _ => self.spy.read(self.log),
+            _ => self.spy.read(self.segment),
         }
     }
 
@@ -388,7 +391,7 @@ impl Simulation {
         for client in world.extract_if(.., |client| {
             client.finished.is_some() && self.workers[client.slot.index()].is_some()
         }) {
-            self.log.clear_checkpoint(client.session);
+            self.segment.checkpoints.clear(client.session);
             self.free.push(client.session.cell());
             self.gone.push(client);
         }
@@ -398,7 +401,7 @@ impl Simulation {
     fn settle(&mut self) {
         self.disk.is_full = false;
         for _ in 0..3_000 {
-            self.log.pass_time(1_000);
+            self.segment.clock.pass_time(1_000);
             let clients = self.world.borrow().len();
             for client in self.world.borrow_mut().iter_mut() {
                 client.relay(usize::MAX);
@@ -407,7 +410,7 @@ impl Simulation {
             (0..clients * 3).for_each(|_| self.receive());
             (0..WORKERS).for_each(|slot| self.turn(Slot(slot), None));
             self.journal_turn(None);
-            self.spy.read(self.log);
+            self.spy.read(self.segment);
             self.let_go();
             let is_idle = |serving: &Serving<Wires>| {
                 !serving.has_work() && serving.sockets.blocked.is_empty() && serving.takes_input()
@@ -424,7 +427,7 @@ impl Simulation {
                 self.journal.as_ref().is_some_and(|journal| journal.backlog.oldest().is_none());
             let is_answered =
                 self.spy.chat.requests().next().is_none() && self.spy.chat.is_restored();
-            let is_read = self.log.cursor(JOURNAL) == Some(self.log.tail());
+            let is_read = self.segment.cursors.get(JOURNAL) == Some(self.segment.log.tail());
             if !has_input
                 && !is_in_flight
                 && are_queues_empty
@@ -432,7 +435,7 @@ impl Simulation {
                 && is_read
                 && is_stored
                 && is_answered
-                && self.spy.reader.position() == self.log.tail()
+                && self.spy.reader.position() == self.segment.log.tail()
             {
                 return;
             }
@@ -442,25 +445,33 @@ impl Simulation {
 
     /// A checkpoint says how much of a session's output is out at some sequence: it must be so.
     fn check_checkpoints(&mut self) {
-        self.spy.read(self.log);
-        for (slot, last) in (0..).zip(&mut self.stable) {
-            let stable = self.log.stable(Slot(slot));
+        self.spy.read(self.segment);
+        for (slot, last) in (0..).zip(&mut self.flushed) {
+            let flushed = self.segment.cursors.flushed_through(Slot(slot));
             assert!(
-                stable >= *last,
+                flushed >= *last,
                 "seed {}: worker {slot} took back what it had said",
                 self.seed
             );
-            *last = stable;
+            *last = flushed;
         }
         for client in self.world.borrow().iter() {
-            let Some(checkpoint) = self.log.effective_checkpoint(client.session) else { continue };
+            let Some(checkpoint) =
+                self.segment.checkpoints.effective(client.session, &self.segment.cursors)
+            else {
+                continue;
+            };
             if checkpoint.is_lagging
-                && self.log.stable(client.slot).blocks_since(checkpoint.sequence)
-                    > self.log.geometry().ring_blocks() / 4
+                && self
+                    .segment
+                    .cursors
+                    .flushed_through(client.slot)
+                    .blocks_since(checkpoint.sequence)
+                    > self.segment.geometry.ring_blocks() / 4
             {
                 self.too_far_behind.insert(client.session);
             }
-            let is_followed = self.log.snapshot_sequence() <= checkpoint.sequence;
+            let is_followed = self.segment.snapshots.sequence() <= checkpoint.sequence;
             assert!(
                 is_followed || self.too_far_behind.contains(&client.session),
                 "seed {}: {checkpoint:?} before the snapshot",
@@ -543,8 +554,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// A ring that wraps many times in a run: a batch of it holds what one peek makes here.
-fn small_log() -> &'static EventLog {
-    EventLog::create(Geometry {
+fn small_log() -> &'static Segment {
+    Segment::create(Geometry {
         ring_bytes: 5 * 16 * 1024,
         slots: usize::from(WORKERS) + 2,
         sessions_max: CLIENTS_MAX,
@@ -555,7 +566,7 @@ fn small_log() -> &'static EventLog {
 
 /// Runs the even seeds or the odd ones: the two share the processors.
 fn run_seeds(oddness: u64) {
-    let log = small_log();
+    let segment = small_log();
     let seeds = match number("FORKCHAT_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("FORKCHAT_SIM_SEEDS").unwrap_or(6_000),
@@ -563,14 +574,16 @@ fn run_seeds(oddness: u64) {
     let mut crashes = [0; WORKERS as usize + 1];
     let mut wraps = 0;
     for seed in seeds.clone().filter(|seed| seed % 2 == oddness) {
-        let mut simulation = Simulation::new(seed, log);
+        let mut simulation = Simulation::new(seed, segment);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| simulation.run())) {
             eprintln!("FORKCHAT_SIM_SEED={seed} replays this");
             resume_unwind(panic);
         }
         crashes.iter_mut().zip(simulation.crashes).for_each(|(all, some)| *all += some);
         // Past what it held when the run began, which takes a snapshot.
-        wraps += u64::from(log.tail().blocks_since(log.first()) > log.geometry().ring_blocks());
+        wraps += u64::from(
+            segment.log.tail().blocks_since(segment.log.first()) > segment.geometry.ring_blocks(),
+        );
     }
     assert!(wraps > 0 || seeds.end - seeds.start < 100, "the ring wraps");
     assert!(
@@ -591,9 +604,9 @@ fn what_clients_get_is_what_the_log_says_whoever_dies_with_odd_seeds() {
 
 #[test]
 fn a_worker_that_reads_first_and_commits_then_loses_lines() {
-    let log = small_log();
+    let segment = small_log();
     let fails = |&seed: &u64| {
-        let mut simulation = Simulation::new(seed, log);
+        let mut simulation = Simulation::new(seed, segment);
         simulation.reads_first = true;
         catch_unwind(AssertUnwindSafe(|| simulation.run())).is_err()
     };

@@ -3,7 +3,7 @@
 
 use super::SPY;
 use crate::chat::{Chat, Deliveries, Effect, Fact, HistoryEntry, Record};
-use crate::event_log::{self, EventLog, Reader};
+use crate::segment::{self, Reader, Segment};
 use forkchat_common::event::Stamp;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::BTreeMap;
@@ -51,8 +51,8 @@ impl Told {
 
 impl Spy {
     /// Has read nothing yet.
-    pub fn new(log: &'static EventLog) -> Spy {
-        let reader = Reader::new(log, log.join(SPY).unwrap().0);
+    pub fn new(segment: &'static Segment) -> Spy {
+        let reader = Reader::new(&segment.log, segment.join(SPY).unwrap().0);
         let chat = Chat::default();
         Spy {
             reader,
@@ -63,8 +63,8 @@ impl Spy {
         }
     }
 
-    pub fn read(&mut self, log: &EventLog) {
-        for event_log::Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
+    pub fn read(&mut self, segment: &Segment) {
+        for segment::Entry { sequence, end, time, payload } in self.reader.fetch(u64::MAX) {
             let record = Record::decode(payload).unwrap();
             self.told.now = end;
             let is_open = self.chat.session(record.session).is_some();
@@ -87,6 +87,6 @@ impl Spy {
                 }
             }
         }
-        log.publish_cursor(SPY, self.reader.position());
+        segment.cursors.publish_read(SPY, self.reader.position());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{LINES_PER_PEEK, PEEK};
 use crate::chat::Ending;
-use crate::event_log::step;
+use crate::segment::step;
 use crate::sys::tcp_position::Positions;
 use crate::worker::input::Lines;
 use crate::worker::sockets::{Sockets, Written};

@@ -1,6 +1,6 @@
 //! Records prepared outside the lock, in the form that they have in the ring.
 
-use super::layout::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
+use super::{BLOCK_BYTES, BLOCK_WORDS, RECORD_HEADER_WORDS};
 
 /// Some records that are to be appended together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Batch {
         self.bytes.resize(start + blocks_of(length) * BLOCK_BYTES, 0);
     }
 
-    /// Adds another batch's records behind these.
+    /// Adds another batch's records after these.
     pub fn extend(&mut self, other: &Batch) {
         self.bytes.extend_from_slice(&other.bytes);
     }

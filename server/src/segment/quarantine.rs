@@ -10,14 +10,28 @@
 //! In each case the session that sent it is closed, and its client is sent the reason. Rendering
 //! differs from copy to copy, since each worker renders for its own sessions only. So one worker
 //! may skip the delivery, and all still have the same state.
+//!
+//! ```text
+//! byte   0          8              16                        4736
+//!        ┌──────────┬──────────────┬───────────────────────┬─┬──────────────────────────────┬──
+//!        │ count    │ last_record  │ list: 64 places of 72 │ │ slot 0: two places of 72     │ …
+//!        │          │              │ bytes                 │ │ bytes, 112 bytes unused      │
+//!        └──────────┴──────────────┴───────────────────────┴─┴──────────────────────────────┴──
+//! ```
+//!
+//! A place is four words, written as one ([`Switched`]): its kind, 0 for none; the session's id;
+//! the input's offset or the record's sequence; the treatment.
 
-use super::{EventLog, Sequence, Slot, Thread};
-use forkchat_common::ids::SessionId;
-use std::sync::atomic::Ordering;
+use super::heartbeats::Thread;
+use crate::ipc::value::Switched;
+use forkchat_common::ids::{Sequence, SessionId, Slot};
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU64, Ordering};
+use zerocopy::FromBytes;
 
 /// Quarantined places that are remembered. A place lies no further back than the ring, and each
 /// costs two deaths.
-pub(super) const QUARANTINE_MAX: usize = 64;
+const QUARANTINE_MAX: usize = 64;
 
 /// What a thread is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +59,10 @@ pub enum Place {
 pub enum Treatment {
     /// What is always done.
     Apply,
-    /// It is applied, and nobody is told anything.
-    ApplySilently,
+    /// It is applied, and nothing of it is delivered.
+    Mute,
     /// Nothing.
-    PassOver,
+    Skip,
 }
 
 impl Place {
@@ -102,34 +116,80 @@ impl Treatment {
     fn of(word: u64) -> Treatment {
         match word {
             0 => Treatment::Apply,
-            1 => Treatment::ApplySilently,
-            _ => Treatment::PassOver,
+            1 => Treatment::Mute,
+            _ => Treatment::Skip,
         }
     }
 
     /// What comes next when this was somebody's death twice.
     fn next(self) -> Treatment {
         match self {
-            Treatment::Apply => Treatment::ApplySilently,
-            Treatment::ApplySilently | Treatment::PassOver => Treatment::PassOver,
+            Treatment::Apply => Treatment::Mute,
+            Treatment::Mute | Treatment::Skip => Treatment::Skip,
         }
     }
 }
 
-impl EventLog {
+#[derive(FromBytes, Debug)]
+#[repr(C, align(128))]
+pub(super) struct State {
+    /// How many places were quarantined; the latest are in `list`. Written by the supervisor alone.
+    count: AtomicU64,
+    /// No record after this is quarantined.
+    last_record: AtomicU64,
+    list: [Switched<4>; QUARANTINE_MAX],
+    _pad: [u64; 14],
+}
+
+/// Of one process.
+#[derive(FromBytes, Debug)]
+#[repr(C, align(128))]
+pub(super) struct Row {
+    /// For each thread: what it is at.
+    places: [Switched<4>; 2],
+    _pad: [u64; 14],
+}
+
+const _: () = assert!(size_of::<State>() == 4736 && size_of::<Row>() == 256);
+const _: () = assert!(offset_of!(State, last_record) == 8 && offset_of!(State, list) == 16);
+
+/// What all threads are at, and what is quarantined.
+#[derive(Debug)]
+pub struct Quarantine {
+    state: &'static State,
+    rows: &'static [Row],
+}
+
+impl Quarantine {
+    /// The section's length, for so many slots.
+    pub(super) fn bytes(slots: usize) -> usize {
+        size_of::<State>().saturating_add(slots.saturating_mul(size_of::<Row>()))
+    }
+
+    pub(super) fn new((state, rows): (&'static State, &'static [Row])) -> Quarantine {
+        Quarantine { state, rows }
+    }
+
     /// A thread is about to touch what is at a place.
     pub fn enter(&self, slot: Slot, thread: Thread, place: Place) {
-        self.slots[slot.index()].places[thread as usize].store(place.words());
+        self.of(slot, thread).store(place.words());
     }
 
     /// It has touched it, and lives.
     pub fn leave(&self, slot: Slot, thread: Thread) {
-        self.slots[slot.index()].places[thread as usize].store([0; 4]);
+        self.of(slot, thread).store([0; 4]);
+    }
+
+    /// Another process is about to begin in a slot: what its predecessor's threads were at says
+    /// nothing of it.
+    pub fn rest(&self, slot: Slot) {
+        self.leave(slot, Thread::Receive);
+        self.leave(slot, Thread::Send);
     }
 
     /// What a thread is at, or was at when it died.
     pub fn place(&self, slot: Slot, thread: Thread) -> Option<Place> {
-        Place::of(self.slots[slot.index()].places[thread as usize].load().0)
+        Place::of(self.of(slot, thread).load().0)
     }
 
     /// Whether whoever comes to a place now finds it treated in another way: to have died there
@@ -140,7 +200,7 @@ impl EventLog {
 
     /// What is at a place has been somebody's death twice. The supervisor alone decides that.
     /// Returns what is done with it from now on.
-    pub fn quarantine(&self, place: Place) -> Place {
+    pub fn add(&self, place: Place) -> Place {
         let place = match place {
             Place::Record { sequence, session, treatment } => {
                 Place::Record { sequence, session, treatment: treatment.next() }
@@ -148,39 +208,72 @@ impl EventLog {
             input @ Place::Input { .. } => input,
         };
         if let Place::Record { sequence, .. } = place {
-            self.header.quarantined_to.fetch_max(sequence.0, Ordering::Relaxed);
+            self.state.last_record.fetch_max(sequence.0, Ordering::Relaxed);
         }
-        let count = self.header.quarantined.load(Ordering::Relaxed);
-        self.header.quarantine[count as usize % QUARANTINE_MAX].store(place.words());
+        let count = self.state.count.load(Ordering::Relaxed);
+        self.state.list[count as usize % QUARANTINE_MAX].store(place.words());
         // SYNC quarantine: who sees the count sees the place.
-        self.header.quarantined.store(count + 1, Ordering::Release);
+        self.state.count.store(count + 1, Ordering::Release);
         place
     }
 
     /// How many places were quarantined so far.
-    pub fn quarantined(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         // SYNC quarantine.
-        self.header.quarantined.load(Ordering::Acquire)
+        self.state.count.load(Ordering::Acquire)
     }
 
     /// The quarantined places, of each record the latest treatment last.
-    pub fn quarantine_list(&self) -> impl Iterator<Item = Place> {
-        let count = self.quarantined();
+    pub fn list(&self) -> impl Iterator<Item = Place> {
+        let count = self.count();
         let first = count.saturating_sub(QUARANTINE_MAX as u64);
         (first..count).filter_map(|index| {
-            Place::of(self.header.quarantine[index as usize % QUARANTINE_MAX].load().0)
+            Place::of(self.state.list[index as usize % QUARANTINE_MAX].load().0)
         })
     }
 
     /// What is to be done with a record.
     pub fn treatment(&self, record: Sequence) -> Treatment {
-        if record.0 > self.header.quarantined_to.load(Ordering::Relaxed) {
+        if record.0 > self.state.last_record.load(Ordering::Relaxed) {
             return Treatment::Apply;
         }
-        let here = self.quarantine_list().filter_map(|place| match place {
+        let here = self.list().filter_map(|place| match place {
             Place::Record { sequence, treatment, .. } if sequence == record => Some(treatment),
             _ => None,
         });
         here.last().unwrap_or(Treatment::Apply)
+    }
+
+    fn of(&self, slot: Slot, thread: Thread) -> &Switched<4> {
+        &self.rows[slot.index()].places[thread as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::tests::{ME, small_segment};
+
+    #[test]
+    fn a_record_is_applied_then_muted_then_skipped() {
+        let segment = small_segment(1 << 16, 1);
+        let (record, session) = (Sequence(77), SessionId::new(1, 3));
+        let mut seen = Vec::new();
+        for count in 0..3 {
+            let treatment = segment.quarantine.treatment(record);
+            seen.push(treatment);
+            segment.quarantine.enter(
+                ME,
+                Thread::Send,
+                Place::Record { sequence: record, session, treatment },
+            );
+            let place = segment.quarantine.place(ME, Thread::Send).unwrap();
+            assert_eq!((place.session(), segment.quarantine.count()), (session, count));
+            segment.quarantine.add(place);
+        }
+        assert_eq!(seen, [Treatment::Apply, Treatment::Mute, Treatment::Skip]);
+        assert_eq!(segment.quarantine.treatment(Sequence(78)), Treatment::Apply);
+        segment.rest_threads(ME);
+        assert_eq!(segment.quarantine.place(ME, Thread::Send), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Reading the log: copy a piece of it, process its records, then move the cursor.
 
 use super::batch::blocks_of;
-use super::layout::{BLOCK_WORDS, RECORD_HEADER_WORDS};
-use super::{EventLog, Micros, Sequence, Slot, step};
+use super::{BLOCK_WORDS, Log, RECORD_HEADER_WORDS};
+use forkchat_common::ids::{Micros, Sequence};
 use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
@@ -22,14 +22,14 @@ pub struct Entry<'a> {
 /// One process's way through the log.
 #[derive(Debug)]
 pub struct Reader {
-    log: &'static EventLog,
+    log: &'static Log,
     position: Sequence,
     words: Vec<u64>,
 }
 
 impl Reader {
     /// A reader that goes on from `position`, which its slot's cursor protects.
-    pub fn new(log: &'static EventLog, position: Sequence) -> Reader {
+    pub fn new(log: &'static Log, position: Sequence) -> Reader {
         Reader { log, position, words: Vec::new() }
     }
 
@@ -76,7 +76,7 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-impl EventLog {
+impl Log {
     /// Copies one published record's words; returns its length in blocks.
     fn copy_record(&self, at: Sequence, words: &mut Vec<u64>) -> u64 {
         let start = (at.0 % self.geometry.ring_blocks()) as usize * BLOCK_WORDS;
@@ -89,32 +89,5 @@ impl EventLog {
         words
             .extend(self.ring[..count - until_end].iter().map(|word| word.load(Ordering::Relaxed)));
         blocks as u64
-    }
-
-    /// How far the process in `slot` has read; `None` if there never was one.
-    pub fn cursor(&self, slot: Slot) -> Option<Sequence> {
-        let cursor = self.slots[slot.index()].cursor.load(Ordering::Acquire);
-        (cursor != super::layout::NOBODY).then_some(Sequence(cursor))
-    }
-
-    /// Says that `slot` has done with everything before `position`: its clean sessions have been
-    /// sent it, its other sessions' cells tell how far they are, and it will not read it again.
-    /// Cells first, then this.
-    pub fn publish_position(&self, slot: Slot, position: Sequence) {
-        step();
-        self.slots[slot.index()].stable.store(position.0, Ordering::Release);
-        self.publish_cursor(slot, position);
-    }
-
-    /// As [`EventLog::publish_position`], for one who has no sessions yet or catches up: nothing is
-    /// said about anyone's output.
-    pub fn publish_cursor(&self, slot: Slot, position: Sequence) {
-        let cursor = &self.slots[slot.index()].cursor;
-        if cursor.load(Ordering::Relaxed) != position.0 {
-            step();
-            // SYNC cursor-reuse.
-            cursor.store(position.0, Ordering::Release);
-            self.room_was_made();
-        }
     }
 }
