@@ -9,6 +9,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`address`] | addresses that limits count together |
+//! | [`by_cell`] | a table of sessions by their cells |
 //! | [`endpoint`] | network addresses in records and messages; cookies and keys |
 //! | [`ids`] | numeric ids and times: [`ids::Sequence`], [`ids::SessionId`], [`ids::Micros`] |
 //! | [`limits`] | all limits of the protocol |
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod by_cell;
 pub mod charset;
 pub mod endpoint;
 pub mod event;

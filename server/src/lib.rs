@@ -29,6 +29,7 @@
 //! | [`channel`] | the messages between supervisor and workers | `ipc` |
 //! | [`admission`] | which connections are admitted | `ipc` |
 //! | [`dropped`] | reports the dropped part of the clients' input | `segment` |
+//! | [`proposer`] | what a process appends to the log, and what follows when it is applied | `chat`, `segment` |
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `segment`, `ipc` |
 //! | [`stand_in`] | which worker makes the snapshots while there is no journal | `segment` |
 //! | [`worker`] | serves connections and applies the log: what the models share | all above |
@@ -61,6 +62,7 @@ pub mod journal;
 pub mod log_output;
 pub mod models;
 pub mod options;
+pub mod proposer;
 pub mod replica;
 pub mod role;
 pub mod segment;

@@ -1,10 +1,10 @@
 //! A process's copy of the chat state, kept up to date with the log: how a worker and the journal
 //! begin, and how they go on.
 
-use crate::chat::{BadSnapshot, Chat, Deliveries, Effect, Fact, Record, RenderCache};
+use crate::chat::{BadSnapshot, Chat, Deliveries, Effect, Record, RenderCache};
 use crate::faults::{Act, strike};
 use crate::ipc::mutex::LockError;
-use crate::segment::{Batch, Entry, Place, Reader, Segment, Thread, Treatment};
+use crate::segment::{Entry, Place, Reader, Segment, Thread, Treatment};
 use forkchat_common::event::Stamp;
 use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::fmt;
@@ -37,11 +37,6 @@ impl fmt::Display for JoinError {
             JoinError::Lock(error) => write!(f, "cannot lock the event log: {error}"),
         }
     }
-}
-
-/// Adds a record of something that is no line of a session's input.
-pub fn push_fact(batch: &mut Batch, session: SessionId, fact: Fact<'_>) {
-    batch.push(|payload| Record { session, input_end: 0, fact }.encode(payload));
 }
 
 /// Deliveries of a record whose output is muted.
@@ -135,7 +130,10 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::Fact;
     use crate::chat::Transport;
+    use crate::proposer::push_fact;
+    use crate::segment::Batch;
     use crate::segment::Geometry;
     use forkchat_common::endpoint::LocalAddress;
 

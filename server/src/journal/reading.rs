@@ -7,7 +7,8 @@ use super::store::{Entry, Line, Topic};
 use crate::chat::{
     Answer, Deliveries, Effect, Fact, HistoryEntry, HistoryPart, Part, Query, RateLimit,
 };
-use crate::replica::{JoinError, Replica, push_fact};
+use crate::proposer::{Proposer, push_fact};
+use crate::replica::{JoinError, Replica};
 use crate::segment::{BLOCK_BYTES, Batch, Segment, SnapshotWriter, Thread};
 use crate::stand_in::Duty;
 use forkchat_common::ids::{Micros, Sequence, SessionId, Slot};
@@ -64,15 +65,28 @@ pub struct Journal {
     topics: Option<Vec<Topic>>,
     /// Questions that the storing thread was asked.
     asked: BTreeMap<Sequence, Asked>,
-    /// Answers that are to be appended.
-    prepared: Vec<Prepared>,
-    /// Behind the last record of its own.
-    appended: Sequence,
+    proposer: Proposer<Proposed>,
     /// Lines were given up since the operator was told so.
     is_giving_up: bool,
     told_at: Option<Instant>,
     /// The operator was told that the storing thread hangs.
     is_hanging: bool,
+}
+
+/// What the journal has proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proposed {
+    /// Topics of earlier runs; so many are then left.
+    Topics {
+        left: usize,
+    },
+    Configured,
+    /// How far the wall clock is ahead of the log's, in µs, and was before.
+    Clock {
+        ahead: i64,
+        before: i64,
+    },
+    Answer,
 }
 
 /// What the storing thread was asked.
@@ -154,8 +168,7 @@ impl Journal {
             backlog,
             topics: None,
             asked: BTreeMap::new(),
-            prepared: Vec::new(),
-            appended: Sequence(0),
+            proposer: Proposer::new(segment, me),
             is_giving_up: false,
             told_at: None,
             is_hanging: false,
@@ -195,7 +208,7 @@ impl Journal {
     /// Applies what is new, hands on what is to be stored, appends what it has to say, makes and
     /// publishes a snapshot if it is time.
     pub fn turn(&mut self) {
-        self.gathered.wakes = self.replica.position() < self.appended;
+        self.gathered.wakes = self.proposer.awaits_records();
         self.replica.apply(
             TURN_BLOCKS.min(self.segment.geometry.batch_blocks_max()),
             &mut self.gathered,
@@ -207,11 +220,13 @@ impl Journal {
         std::mem::take(&mut self.gathered.slots)
             .into_iter()
             .for_each(|slot| self.segment.doorbells.ring(slot));
+        self.settle();
         self.hand_on();
         self.restore_topics();
         self.configure();
         self.follow_clock();
         self.answer_requests();
+        self.proposer.commit(|_, _| ());
         self.make_snapshot();
     }
 
@@ -296,8 +311,8 @@ impl Journal {
             self.topics = None;
             return;
         }
-        // Once appended they are applied before the next turn looks again.
-        if self.replica.is_behind() {
+        let is_proposed = |proposed: &Proposed| matches!(proposed, Proposed::Topics { .. });
+        if self.proposer.unapplied().any(is_proposed) {
             return;
         }
         let (mut batch, mut count) = (Batch::default(), 0);
@@ -317,11 +332,7 @@ impl Journal {
         if left == 0 {
             push_fact(&mut batch, SessionId::NONE, Fact::Restored);
         }
-        if self.append(&batch)
-            && let Some(topics) = &mut self.topics
-        {
-            topics.truncate(left);
-        }
+        self.proposer.propose(batch, Proposed::Topics { left });
     }
 
     /// Whether the state has this run's configuration.
@@ -332,33 +343,42 @@ impl Journal {
 
     /// Records what the state machine reads of the configuration.
     fn configure(&mut self) {
-        // Once appended it is applied before the next turn looks again.
-        if self.is_configured() || self.replica.is_behind() {
+        let mut unapplied = self.proposer.unapplied();
+        if self.is_configured() || unapplied.any(|proposed| *proposed == Proposed::Configured) {
             return;
         }
+        drop(unapplied);
         let (rooms_bytes_max, rate_limit) = (self.rooms_bytes_max, self.rate_limit);
-        let configured = Fact::Configured { rooms_bytes_max, rate_limit };
-        let mut batch = Batch::default();
-        push_fact(&mut batch, SessionId::NONE, configured);
-        // Without room now it is tried again in the next turn.
-        self.append(&batch);
+        let fact = Fact::Configured { rooms_bytes_max, rate_limit };
+        self.proposer.propose_fact(SessionId::NONE, fact, Proposed::Configured);
     }
 
     /// Records that the wall clock was set, so that the times which are shown follow it.
     fn follow_clock(&mut self) {
-        let (ahead, known) = (self.segment.clock.wall_ahead(), self.replica.chat.clock_ahead());
-        // Once appended it is applied before the next turn looks again.
-        if ahead.abs_diff(known) <= CLOCK_STEP_MICROS || self.replica.is_behind() {
-            return;
+        let (ahead, before) = (self.segment.clock.wall_ahead(), self.replica.chat.clock_ahead());
+        let is_proposed = |proposed: &Proposed| matches!(proposed, Proposed::Clock { .. });
+        if ahead.abs_diff(before) > CLOCK_STEP_MICROS && !self.proposer.unapplied().any(is_proposed)
+        {
+            let proposed = Proposed::Clock { ahead, before };
+            self.proposer.propose_fact(SessionId::NONE, Fact::Clock { ahead }, proposed);
         }
-        let mut batch = Batch::default();
-        push_fact(&mut batch, SessionId::NONE, Fact::Clock { ahead });
-        if self.append(&batch) {
-            let seconds = ahead.abs_diff(known) / Micros::SECOND;
-            let direction = if ahead > known { "ahead" } else { "back" };
-            log::warn!(
-                "the clock was set {direction} by {seconds} s; the times of new lines follow it"
-            );
+    }
+
+    /// Does what follows from its own records that are now applied.
+    fn settle(&mut self) {
+        while let Some(proposed) = self.proposer.take_applied(self.replica.position()) {
+            match (proposed, &mut self.topics) {
+                (Proposed::Topics { left }, Some(topics)) => topics.truncate(left),
+                (Proposed::Clock { ahead, before }, _) => {
+                    let seconds = ahead.abs_diff(before) / Micros::SECOND;
+                    let direction = if ahead > before { "ahead" } else { "back" };
+                    log::warn!(
+                        "the clock was set {direction} by {seconds} s; the times of new lines \
+                         follow it"
+                    );
+                }
+                (Proposed::Topics { .. } | Proposed::Configured | Proposed::Answer, _) => {}
+            }
         }
     }
 
@@ -382,7 +402,7 @@ impl Journal {
                 // request.
                 Some(asked) if asked.at.elapsed() > ANSWER => {
                     asked.at = Instant::now();
-                    self.prepared.push(Prepared::unreadable(name, after));
+                    self.backlog.prepare(Prepared::unreadable(name, after));
                 }
                 None if is_ready => {
                     self.asked.insert(name, Asked { after, at: Instant::now() });
@@ -394,26 +414,13 @@ impl Journal {
             }
         }
         self.asked.retain(|request, _| pending.contains(request));
-        self.prepared.append(&mut self.backlog.take_prepared());
-        for prepared in std::mem::take(&mut self.prepared) {
-            let Some(request) = self.replica.chat.request(prepared.request) else { continue };
-            let Prepared { request: name, after, lines, end } = &prepared;
-            let part = Part::History(HistoryPart { after: *after, lines, end: *end });
-            let answer = Answer { request: *name, part };
-            let mut batch = Batch::default();
-            push_fact(&mut batch, request.session, Fact::Answer(answer));
-            if !self.append(&batch) {
-                self.prepared.push(prepared);
+        for Prepared { request: name, after, lines, end } in self.backlog.take_prepared() {
+            if let Some(request) = self.replica.chat.request(name) {
+                let part = Part::History(HistoryPart { after, lines: &lines, end });
+                let answer = Fact::Answer(Answer { request: name, part });
+                self.proposer.propose_fact(request.session, answer, Proposed::Answer);
             }
         }
-    }
-
-    /// False if there is no room now, or somebody has the lock: then it is tried again in the next
-    /// turn.
-    fn append(&mut self, batch: &Batch) -> bool {
-        let appended = self.segment.log.append(self.me, batch, self.segment.clock.now());
-        self.appended = appended.as_ref().map_or(self.appended, |range| range.end);
-        appended.is_ok()
     }
 
     fn make_snapshot(&mut self) {
@@ -444,7 +451,7 @@ impl Journal {
     /// How long it may sleep, in milliseconds.
     fn sleep_millis(&self) -> u16 {
         let is_waiting = self.snapshots.is_waiting()
-            || !self.prepared.is_empty()
+            || self.proposer.pending() > 0
             || self.topics.is_some()
             || self.replica.chat.is_stopping();
         match is_waiting || self.replica.chat.requests().next().is_some() {

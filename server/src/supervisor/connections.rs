@@ -1,6 +1,7 @@
 //! The supervisor's duplicates of the clients' sockets, by cell. While it holds a duplicate, the
 //! death of a worker does not close the connection.
 
+use forkchat_common::by_cell::ByCell;
 use forkchat_common::endpoint::Origin;
 use forkchat_common::ids::{SessionId, Slot};
 use std::collections::BTreeSet;
@@ -26,9 +27,11 @@ impl Connection {
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Connections {
-    table: Vec<Option<(SessionId, Connection)>>,
+    table: ByCell<Connection>,
     max: usize,
-    /// Cells below the table's length that are free. The lowest is given first, so that every table
+    /// Cells that were ever given.
+    cells: usize,
+    /// Cells of those that are free. The lowest is given first, so that every table
     /// by cell stays small.
     free: BTreeSet<usize>,
     serial: u64,
@@ -40,8 +43,9 @@ impl Connections {
     /// None yet, and never more than `max`, for the workers in so many slots.
     pub fn new(max: usize, slots: usize) -> Connections {
         Connections {
-            table: Vec::new(),
+            table: ByCell::default(),
             max,
+            cells: 0,
             free: BTreeSet::new(),
             serial: 0,
             counts: vec![0; slots],
@@ -52,23 +56,22 @@ impl Connections {
     pub fn insert(&mut self, connection: Connection) -> Option<SessionId> {
         let cell = match self.free.pop_first() {
             Some(cell) => cell,
-            None if self.table.len() < self.max => {
-                self.table.push(None);
-                self.table.len() - 1
+            None if self.cells < self.max => {
+                self.cells += 1;
+                self.cells - 1
             }
             None => return None,
         };
         self.serial += 1;
         self.counts[connection.slot.index()] += 1;
         let session = SessionId::new(self.serial, cell);
-        self.table[cell] = Some((session, connection));
+        self.table.insert(session, connection);
         Some(session)
     }
 
     /// A session is over: closes its socket and frees its cell.
     pub fn remove(&mut self, session: SessionId) -> Option<Connection> {
-        let entry = self.table.get_mut(session.cell())?;
-        let (_, connection) = entry.take_if(|(id, _)| *id == session)?;
+        let connection = self.table.take(session)?;
         self.free.insert(session.cell());
         self.counts[connection.slot.index()] -= 1;
         Some(connection)
@@ -76,16 +79,13 @@ impl Connections {
 
     /// The socket of a session that isn't over.
     pub fn socket(&self, session: SessionId) -> Option<BorrowedFd<'_>> {
-        let (id, connection) = self.table.get(session.cell())?.as_ref()?;
-        (*id == session).then(|| connection.socket.as_fd())
+        self.table.get(session).map(|connection| connection.socket.as_fd())
     }
 
     /// What the worker in `slot` serves or is to serve: what a successor takes over.
     pub fn of(&self, slot: Slot) -> impl Iterator<Item = (SessionId, Origin, BorrowedFd<'_>)> {
-        let of_slot =
-            self.table.iter().flatten().filter(move |(_, connection)| connection.slot == slot);
-        of_slot
-            .map(|(session, connection)| (*session, connection.origin, connection.socket.as_fd()))
+        let of_slot = self.table.iter().filter(move |(_, connection)| connection.slot == slot);
+        of_slot.map(|(session, connection)| (session, connection.origin, connection.socket.as_fd()))
     }
 
     /// How many connections a worker serves.

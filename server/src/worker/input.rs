@@ -2,7 +2,7 @@
 //! bytes in, a batch out.
 
 use crate::chat::{CloseReason, Fact, Record};
-use crate::replica::push_fact;
+use crate::proposer::push_fact;
 use crate::segment::Batch;
 use forkchat_common::endpoint::{Origin, UdpPath};
 use forkchat_common::ids::{Sequence, SessionId};

@@ -27,25 +27,34 @@ pub mod connection;
 #[cfg(test)]
 mod fakes;
 pub mod input;
+mod lists;
+mod order;
 mod outbox;
 mod outboxes;
+mod outgoing;
 pub mod pair;
 pub mod peek;
+mod reading;
 mod receive_thread;
 pub mod routes;
 pub mod send_thread;
 pub mod serving;
 #[cfg(test)]
 mod simulation;
+mod slow_readers;
 pub mod sockets;
 pub mod supervisor_channel;
-mod takeover;
+mod taken_over;
+pub mod takeover;
+pub mod timers;
 mod udp;
 pub mod udp_socket;
+pub mod wait;
+mod wakes;
 
 pub use crate::replica::JoinError;
-pub use outboxes::Bounds;
 pub use serving::ServingConfig;
+pub use slow_readers::Bounds;
 pub use takeover::Inherited;
 pub use udp::UdpConfig;
 

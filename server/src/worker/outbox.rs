@@ -44,7 +44,7 @@ pub(super) struct Outbox {
     /// The socket took no more; it tells when it does.
     pub(super) is_blocked: bool,
     /// Nothing more is kept for it.
-    pub(super) given_up: Option<GivenUp>,
+    pub(super) dropped: Option<Dropped>,
     pub(super) ending: Option<Ending>,
     /// It has ended, and somebody looks after it until it is written.
     pub(super) is_waited_for: bool,
@@ -52,7 +52,7 @@ pub(super) struct Outbox {
 
 /// Why nothing more is kept for a session, and the mark before its first byte that isn't out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GivenUp {
+pub(super) struct Dropped {
     pub(super) why: CloseReason,
     pub(super) mark: (Sequence, u64),
 }
@@ -75,7 +75,7 @@ impl Outbox {
             is_dirty: false,
             is_warm: false,
             is_blocked: false,
-            given_up: None,
+            dropped: None,
             ending: None,
             is_waited_for: false,
         }
@@ -93,7 +93,7 @@ impl Outbox {
     /// Memory that it takes, without what it keeps while it is idle. What is on its way of a
     /// session that was given up goes with its connection.
     pub(super) fn memory(&self) -> usize {
-        if self.given_up.is_some() {
+        if self.dropped.is_some() {
             0
         } else {
             self.bytes.capacity().saturating_sub(IDLE_BYTES_MAX) + self.in_flight
@@ -144,8 +144,8 @@ impl Outbox {
         (self.taken, self.mark) = (taken, (checkpoint.sequence, checkpoint.offset));
     }
 
-    pub(super) fn give_up(&mut self, why: CloseReason) {
-        self.given_up = Some(GivenUp { why, mark: self.mark_behind() });
+    pub(super) fn drop_session(&mut self, why: CloseReason) {
+        self.dropped = Some(Dropped { why, mark: self.mark_behind() });
         self.bytes = Vec::new();
         self.start = 0;
         // If the same record ended it.
@@ -155,7 +155,7 @@ impl Outbox {
     pub(super) fn end(&mut self, ending: Option<Ending>) {
         // With bytes missing in between, last words would only mislead.
         self.ending =
-            ending.map(|ending| if self.given_up.is_some() { Ending::Drop } else { ending });
+            ending.map(|ending| if self.dropped.is_some() { Ending::Drop } else { ending });
     }
 
     /// While something is not out: the latest mark that is not behind its first byte.
@@ -170,8 +170,8 @@ impl Outbox {
     }
 
     pub(super) fn checkpoint(&mut self, slot: Slot, position: Sequence) -> Checkpoint {
-        let (sequence, offset, is_lagging) = match self.given_up {
-            Some(GivenUp { mark: (sequence, offset), .. }) => (sequence, offset, true),
+        let (sequence, offset, is_lagging) = match self.dropped {
+            Some(Dropped { mark: (sequence, offset), .. }) => (sequence, offset, true),
             None if self.behind() > 0 => {
                 let (sequence, offset) = self.mark_behind();
                 (sequence, offset, true)

@@ -12,9 +12,11 @@
 //! The process's first thread only waits for them.
 
 use super::receive_thread::{Ended, ReceiveThread, Wiring};
-use super::send_thread::{self, Network, unless_interrupted};
-use super::serving::{Serving, ServingConfig};
+use super::send_thread::{self, Network};
+use super::serving::ServingConfig;
 use super::supervisor_channel::SupervisorChannel;
+use super::takeover;
+use super::wait::unless_interrupted;
 use super::{FINISHED, Inherited, Start, udp_socket};
 use crate::ipc::doorbell::Doorbell;
 use crate::segment::Segment;
@@ -99,7 +101,7 @@ fn start_and_send(
         }
         segment.doorbells.get(me).ring_anyway();
     })?;
-    match Serving::join(segment, me, config, network, inherited) {
+    match takeover::join(segment, me, config, network, inherited) {
         Ok(serving) => {
             start.gate.pass();
             Ok(send_thread::run(segment, me, serving, &queue)?)

@@ -9,10 +9,12 @@
 
 use super::connection::{Connection, DISCARD_BYTES, LAST_WORDS, LINGER, WATCHED};
 use super::input::{Input, PEEK_BYTES_MAX};
+use super::order::Order;
 use super::peek::{Look, look};
-use super::send_thread::{milliseconds, unless_interrupted};
 use super::supervisor_channel::{Heard, SupervisorChannel};
+use super::timers::Timers;
 use super::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
+use super::wait::{milliseconds, unless_interrupted};
 use crate::chat::Ending;
 use crate::ipc::doorbell::Doorbell;
 use crate::segment::{Segment, Thread};
@@ -25,8 +27,7 @@ use forkchat_common::protocol::Protocol;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{Shutdown, shutdown};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,20 +51,6 @@ const BELL: u64 = u64::MAX - 1;
 const UDP: u64 = u64::MAX - 2;
 /// Connections that are no sessions are known by numbers from here on.
 const STRANGERS: u64 = 1 << 63;
-
-/// From the send thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// A session is over: end its connection.
-    Finish {
-        /// Which.
-        session: SessionId,
-        /// How.
-        ending: Ending,
-    },
-    /// Tell the supervisor that nothing is left to send, once all connections are ended.
-    Drained,
-}
 
 /// What joins the receive thread to everyone else.
 #[derive(Debug)]
@@ -115,7 +102,7 @@ pub struct ReceiveThread {
     strangers_open: usize,
     turn_away_max: usize,
     ends_with_connections: bool,
-    timers: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
+    timers: Timers<Instant, (u64, Timer)>,
     buffer: Vec<u8>,
 }
 
@@ -179,7 +166,7 @@ impl ReceiveThread {
             strangers_open: 0,
             turn_away_max,
             ends_with_connections,
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             buffer: vec![0; buffer_bytes],
         })
     }
@@ -295,7 +282,7 @@ impl ReceiveThread {
                 if rest > seen {
                     self.arm(token);
                 } else {
-                    self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
+                    self.timers.set(Instant::now() + QUIET, (token, Timer::Arm));
                 }
             }
         }
@@ -346,9 +333,9 @@ impl ReceiveThread {
         (receiving.lingers, receiving.seen) = (Some(now), 0);
         // Fails if the peer is gone already.
         let _ = shutdown(receiving.connection.as_fd().as_raw_fd(), Shutdown::Write);
-        self.timers.push(Reverse((now + LINGER, token, Timer::LingerEnd)));
+        self.timers.set(now + LINGER, (token, Timer::LingerEnd));
         if token < STRANGERS {
-            self.timers.push(Reverse((now + LAST_WORDS, token, Timer::LastWords)));
+            self.timers.set(now + LAST_WORDS, (token, Timer::LastWords));
         }
         self.discard(token);
     }
@@ -389,7 +376,7 @@ impl ReceiveThread {
         let Some(receiving) = self.table.get(&token) else { return };
         let (seen, lines_max) = (receiving.seen, receiving.connection.lines_max() as u32);
         if !receiving.connection.arm(&self.epoll, seen, lines_max) {
-            self.timers.push(Reverse((Instant::now() + QUIET, token, Timer::Arm)));
+            self.timers.set(Instant::now() + QUIET, (token, Timer::Arm));
         }
     }
 
@@ -407,10 +394,7 @@ impl ReceiveThread {
 
     fn run_timers(&mut self) {
         let now = Instant::now();
-        while let Some(&Reverse((at, token, timer))) = self.timers.peek()
-            && at <= now
-        {
-            self.timers.pop();
+        while let Some((token, timer)) = self.timers.take_due(now) {
             match timer {
                 Timer::LingerEnd => self.end(token),
                 Timer::LastWords if self.has_had_the_last_words(token) => self.reset(token),
@@ -421,9 +405,8 @@ impl ReceiveThread {
     }
 
     fn next_timer(&self) -> Duration {
-        let timer = self.timers.peek().map_or(Duration::MAX, |Reverse((at, ..))| {
-            at.saturating_duration_since(Instant::now())
-        });
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        let timer = self.timers.next().map_or(Duration::MAX, until);
         self.supervisor.again().min(timer)
     }
 }

@@ -3,11 +3,12 @@
 
 use super::connection::{Connection, lines_per_peek};
 use super::input::Input;
-use super::receive_thread::Order;
+use super::order::Order;
 use super::routes::{Route, Routes};
 use super::serving::Serving;
 use super::sockets::{Sockets, Written};
 use super::udp_socket::UdpSender;
+use super::wait::{milliseconds, unless_interrupted};
 use crate::chat::Ending;
 use crate::ipc::doorbell::Doorbell;
 use crate::segment::{Segment, Thread};
@@ -17,11 +18,10 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use forkchat_common::endpoint::UdpPath;
 use forkchat_common::ids::{SessionId, Slot};
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Things that are taken from the queue in one turn.
 const INPUTS_PER_TURN: usize = 256;
@@ -38,11 +38,11 @@ pub fn run(
 ) -> nix::Result<()> {
     let mut events = [EpollEvent::empty(); 256];
     let bell = segment.doorbells.get(me);
-    serving.sockets.output.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+    serving.sockets().output.add(bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
     loop {
         segment.heartbeats.begin_turn(me, Thread::Send);
         if segment.heartbeats.answer(me, Thread::Send) {
-            serving.sockets.receive_bell.ring_anyway();
+            serving.sockets().receive_bell.ring_anyway();
         }
         for _ in 0..INPUTS_PER_TURN {
             if !serving.takes_input() {
@@ -59,13 +59,13 @@ pub fn run(
         let asleep =
             serving.fall_asleep(bell, |serving| serving.takes_input() && !inputs.is_empty());
         let count =
-            unless_interrupted(serving.sockets.output.wait(&mut events, milliseconds(asleep)))?;
+            unless_interrupted(serving.sockets().output.wait(&mut events, milliseconds(asleep)))?;
         serving.wake_up(bell, asleep);
         for event in &events[..count] {
             match event.data() {
                 BELL => bell.answer(),
                 UDP => serving
-                    .sockets
+                    .sockets()
                     .take_blocked_over_udp()
                     .into_iter()
                     .for_each(|session| serving.writable(session)),
@@ -73,17 +73,6 @@ pub fn run(
             }
         }
     }
-}
-
-/// Rounded up: one doesn't wake before it is time.
-pub fn milliseconds(timeout: Duration) -> EpollTimeout {
-    EpollTimeout::try_from(timeout.as_micros().div_ceil(1_000).min(60_000) as i32)
-        .unwrap_or(EpollTimeout::ZERO)
-}
-
-/// A wait that a signal ended has found nothing.
-pub fn unless_interrupted(found: nix::Result<usize>) -> nix::Result<usize> {
-    if found == Err(Errno::EINTR) { Ok(0) } else { found }
 }
 
 /// The sockets of one worker, from the send thread's side.

@@ -26,15 +26,18 @@
 
 use super::connection::Connection;
 use super::input::Lines;
+use super::lists::Lists;
 use super::outbox::ALL;
-use super::serving::Serving;
+use super::outgoing::Outgoing;
+use super::serving::{Serving, ServingConfig};
 use super::sockets::Sockets;
-use super::udp::UdpDesk;
+use super::taken_over::TakenOver;
+use super::udp::UdpSessions;
 use crate::chat::{CloseReason, Ending, Fact, Session};
-use crate::role::count;
+use crate::replica::{JoinError, Replica};
 use crate::segment::{Place, Segment, Thread};
 use forkchat_common::endpoint::Origin;
-use forkchat_common::ids::{Micros, Sequence, SessionId};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
@@ -62,134 +65,145 @@ impl Inherited<OwnedFd> {
     }
 }
 
-/// What is told of it when it is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Takeover {
-    began: Micros,
-    /// Without those of which the log knew nothing: they only begin.
-    sessions: usize,
-    records: u64,
-    /// Of the sessions, those that are closed.
-    too_slow: usize,
+/// A takeover under way.
+struct Takeover<S: Sockets> {
+    serving: Serving<S>,
+    /// The connections that the predecessor had.
+    known: Vec<(SessionId, Origin)>,
 }
 
-impl Takeover {
-    /// To be told when the first turn behind it has ended.
-    pub fn tell(self, segment: &Segment) {
-        if self.sessions > 0 {
-            let millis = segment.clock.uptime().since(self.began) as f64 / 1_000.0;
-            let (sessions, records) =
-                (count(self.sessions, "session"), count(self.records as usize, "record"));
-            log::info!("took over {sessions} in {millis:.1} ms, {records} replayed");
-        }
-        if self.too_slow > 0 {
-            let sessions = count(self.too_slow, "session");
-            log::warn!(
-                "{sessions} could not be taken over: the clients read too slowly, and what they have not read begins more than a quarter of the ring ago (--ring)"
-            );
-        }
+/// Begins a life in slot `me`: rebuilds the state from the snapshot and the log, and takes over the
+/// sessions that a predecessor had: `inherited` and those over UDP.
+///
+/// # Errors
+/// The snapshot can't be read, or the log's lock wasn't to be had.
+pub fn join<S: Sockets>(
+    segment: &'static Segment,
+    me: Slot,
+    config: ServingConfig,
+    mut sockets: S,
+    inherited: Vec<Inherited<S::Connection>>,
+) -> Result<Serving<S>, JoinError> {
+    let replica = Replica::join(segment, me)?;
+    let known = inherited.iter().map(|inherited| (inherited.session, inherited.origin)).collect();
+    for Inherited { session, connection, .. } in inherited {
+        sockets.add(session, connection);
     }
+    let serving = Serving::new(segment, me, config, replica, sockets);
+    let mut takeover = Takeover { serving, known };
+    let taken_over = takeover.take_over();
+    let mut serving = takeover.serving;
+    serving.taken_over = Some(taken_over);
+    Ok(serving)
 }
 
-impl<S: Sockets> Serving<S> {
-    /// Brings the state up to the tail, and takes over the sessions that a predecessor had:
-    /// `inherited` and those over UDP.
-    pub(super) fn take_over(&mut self, inherited: Vec<Inherited<S::Connection>>) -> Takeover {
-        let began = self.segment.clock.uptime();
-        let known: Vec<(SessionId, Origin)> =
-            inherited.iter().map(|inherited| (inherited.session, inherited.origin)).collect();
-        inherited
-            .into_iter()
-            .for_each(|inherited| self.sockets.add(inherited.session, inherited.connection));
-        self.resume_outputs(&known);
+impl<S: Sockets> Takeover<S> {
+    /// Brings the state up to the tail, and takes over the predecessor's sessions.
+    fn take_over(&mut self) -> TakenOver {
+        let began = self.serving.segment.clock.uptime();
+        self.resume_outputs();
         let records = self.catch_up();
         self.record_pid();
+        let quarantine = &self.serving.segment.quarantine;
         let quarantined: BTreeMap<SessionId, Place> =
-            self.segment.quarantine.list().map(|place| (place.session(), place)).collect();
-        known
-            .iter()
-            .for_each(|&(session, origin)| self.resume_session(session, origin, &quarantined));
-        self.close_strays(&known);
-        self.resume_lists();
+            quarantine.list().map(|place| (place.session(), place)).collect();
+        for (session, origin) in self.known.clone() {
+            self.resume_session(session, origin, &quarantined);
+        }
+        self.close_strays();
+        self.serving.outgoing.lists = Lists::take_over(&self.serving.replica.chat, self.serving.me);
         self.resume_udp();
-        self.outboxes.mark_all_dirty();
-        let udp = self.udp.as_ref().map_or(0, UdpDesk::count);
-        let sessions =
-            known.iter().filter(|(session, _)| self.replica.chat.was_opened(*session)).count()
-                + udp;
-        let too_slow = known
-            .iter()
-            .filter(|(session, _)| self.outboxes.given_up(*session) == Some(CloseReason::TooSlow))
-            .count();
-        Takeover { began, sessions, records, too_slow }
+        let Outgoing { outboxes, udp, .. } = &mut self.serving.outgoing;
+        outboxes.mark_all_dirty();
+        let over_udp = udp.as_ref().map_or(0, UdpSessions::count);
+        let chat = &self.serving.replica.chat;
+        let known = self.known.iter().map(|(session, _)| *session);
+        let sessions = known.clone().filter(|&session| chat.was_opened(session)).count();
+        let is_too_slow =
+            |&session: &SessionId| outboxes.dropped(session) == Some(CloseReason::TooSlow);
+        let too_slow = known.filter(is_too_slow).count();
+        TakenOver { began, sessions: sessions + over_udp, records, too_slow }
     }
 
     /// Makes the outboxes of all sessions that may have something to be written, each with the
     /// place from which it is rendered.
-    fn resume_outputs(&mut self, known: &[(SessionId, Origin)]) {
-        let mut silent_before = self.segment.cursors.flushed_through(self.me);
-        for &(session, _) in known {
-            if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session)
+    fn resume_outputs(&mut self) {
+        let mut muted_before = self.serving.segment.cursors.flushed_through(self.serving.me);
+        for (session, _) in self.known.clone() {
+            if self.serving.replica.chat.session(session).is_none()
+                && self.serving.replica.chat.was_opened(session)
             {
                 continue;
             }
             // What nobody can tell is more than can be.
-            let handed_over =
-                self.sockets.positions(session).map_or(ALL, |positions| positions.handed_over);
-            self.segment.heartbeats.begin_turn(self.me, Thread::Send);
-            silent_before = silent_before.min(self.resume_output(session, |_| handed_over));
+            let handed_over = self
+                .serving
+                .outgoing
+                .sockets
+                .positions(session)
+                .map_or(ALL, |positions| positions.handed_over);
+            self.serving.segment.heartbeats.begin_turn(self.serving.me, Thread::Send);
+            muted_before = muted_before.min(self.resume_output(session, |_| handed_over));
         }
         // Over UDP nobody knows what arrived: what comes behind the checkpoint is sent, perhaps
         // again.
-        let cells = self.config.udp.as_ref().map_or(0..0, |udp| udp.cells.clone());
+        let cells = self.serving.config.udp.as_ref().map_or(0..0, |udp| udp.cells.clone());
         let in_cells = cells
-            .filter_map(|cell| self.segment.checkpoints.get(cell))
+            .filter_map(|cell| self.serving.segment.checkpoints.get(cell))
             .map(|checkpoint| checkpoint.session);
         let in_state: Vec<_> = self
+            .serving
             .replica
             .chat
-            .sessions_of(self.me)
+            .sessions_of(self.serving.me)
             .filter_map(|session| Some((session.id, session.path()?)))
             .collect();
-        in_state.iter().for_each(|&(session, path)| self.sockets.add_peer(session, path));
+        in_state
+            .iter()
+            .for_each(|&(session, path)| self.serving.outgoing.sockets.add_peer(session, path));
         let in_state = in_state.into_iter().map(|(session, _)| session);
         for session in in_cells.chain(in_state).collect::<BTreeSet<_>>() {
-            if self.replica.chat.session(session).is_none() && self.replica.chat.was_opened(session)
+            if self.serving.replica.chat.session(session).is_none()
+                && self.serving.replica.chat.was_opened(session)
             {
                 // It was over, and only its cell wasn't cleared yet.
-                self.segment.checkpoints.clear(session);
+                self.serving.segment.checkpoints.clear(session);
                 continue;
             }
-            silent_before = silent_before.min(self.resume_output(session, |offset| offset));
+            muted_before = muted_before.min(self.resume_output(session, |offset| offset));
         }
-        self.outboxes.be_silent_before(silent_before);
+        self.serving.outgoing.mute_before(muted_before);
     }
 
     /// Makes one outbox, and returns from where on it is rendered. `taken` tells how many bytes
     /// need not be written, given the checkpoint's offset.
     fn resume_output(&mut self, session: SessionId, taken: impl Fn(u64) -> u64) -> Sequence {
-        let is_in_snapshot = self.replica.chat.session(session).is_some();
-        match self.segment.checkpoints.effective(session, &self.segment.cursors) {
+        let is_in_snapshot = self.serving.replica.chat.session(session).is_some();
+        match self.serving.segment.checkpoints.effective(session, &self.serving.segment.cursors) {
             Some(checkpoint) => {
-                self.outboxes.resume(session, Some(checkpoint), taken(checkpoint.offset));
-                if is_in_snapshot && checkpoint.sequence < self.replica.position() {
+                self.serving.outgoing.outboxes.resume(
+                    session,
+                    Some(checkpoint),
+                    taken(checkpoint.offset),
+                );
+                if is_in_snapshot && checkpoint.sequence < self.serving.replica.position() {
                     let why = if checkpoint.is_lagging {
                         CloseReason::TooSlow
                     } else {
                         CloseReason::WorkerDied
                     };
-                    self.outboxes.give_up(session, why);
+                    self.serving.outgoing.outboxes.drop_session(session, why);
                 }
                 checkpoint.sequence
             }
             // Its cell is cleared, so its end is in the log, and all its output is out.
             None if is_in_snapshot => {
-                self.outboxes.resume(session, None, ALL);
+                self.serving.outgoing.outboxes.resume(session, None, ALL);
                 Sequence(u64::MAX)
             }
             // Nothing was published about it, so it began behind all that was.
             None => {
-                self.outboxes.resume(session, None, taken(0));
+                self.serving.outgoing.outboxes.resume(session, None, taken(0));
                 Sequence(u64::MAX)
             }
         }
@@ -197,19 +211,18 @@ impl<S: Sockets> Serving<S> {
 
     /// Applies everything up to the tail as it is now. Returns how many records that were.
     fn catch_up(&mut self) -> u64 {
-        let (until, mut records) = (self.segment.log.tail(), 0);
-        while self.replica.position() < until {
-            self.segment.heartbeats.begin_turn(self.me, Thread::Send);
-            self.outboxes.begin_turn(self.replica.position());
-            records += self.replica.apply(PIECE_BLOCKS, &mut self.outboxes, |outboxes, effects| {
-                effects.for_each(|effect| outboxes.carry_out(effect));
-                outboxes.relieve(&mut self.sockets);
-            });
-            self.segment.cursors.publish_read(self.me, self.replica.position());
+        let (until, mut records) = (self.serving.segment.log.tail(), 0);
+        while self.serving.replica.position() < until {
+            self.serving.segment.heartbeats.begin_turn(self.serving.me, Thread::Send);
+            self.serving.outgoing.outboxes.begin_turn(self.serving.replica.position());
+            records += self.serving.apply(PIECE_BLOCKS);
+            self.serving
+                .segment
+                .cursors
+                .publish_read(self.serving.me, self.serving.replica.position());
         }
-        self.outboxes.be_silent_before(Sequence(0));
-        self.route_peers();
-        self.segment.heartbeats.end_turn(self.me, Thread::Send);
+        self.serving.outgoing.mute_before(Sequence(0));
+        self.serving.segment.heartbeats.end_turn(self.serving.me, Thread::Send);
         records
     }
 
@@ -217,10 +230,13 @@ impl<S: Sockets> Serving<S> {
     /// on is answered with this pid. What was asked before is answered with the predecessor's, also
     /// if this process renders it: that is what the log says at the question.
     fn record_pid(&mut self) {
-        self.propose_fact(SessionId::NONE, Fact::Started { slot: self.me, pid: self.config.pid });
+        self.serving.propose_fact(
+            SessionId::NONE,
+            Fact::Started { slot: self.serving.me, pid: self.serving.config.pid },
+        );
         // Where a session has a thread that appends what it reads, that thread doesn't wait for the
         // first turn.
-        self.commit();
+        self.serving.commit();
     }
 
     /// A session whose socket was kept goes on, begins, or ends, as the log says.
@@ -230,20 +246,23 @@ impl<S: Sockets> Serving<S> {
         origin: Origin,
         quarantined: &BTreeMap<SessionId, Place>,
     ) {
-        self.segment.heartbeats.begin_turn(self.me, Thread::Send);
-        let positions = self.sockets.positions(session);
-        match (self.replica.chat.session(session), self.outboxes.given_up(session)) {
-            (Some(_), Some(why)) => self.propose_fact(session, Fact::Closed(why)),
+        self.serving.segment.heartbeats.begin_turn(self.serving.me, Thread::Send);
+        let positions = self.serving.outgoing.sockets.positions(session);
+        match (
+            self.serving.replica.chat.session(session),
+            self.serving.outgoing.outboxes.dropped(session),
+        ) {
+            (Some(_), Some(why)) => self.serving.propose_fact(session, Fact::Closed(why)),
             (Some(_), None)
                 if positions.is_none_or(|positions| {
-                    self.outboxes.is_astray(session) && !positions.is_closed
+                    self.serving.outgoing.outboxes.is_astray(session) && !positions.is_closed
                 }) =>
             {
                 log::error!(
                     "session {session} is closed: the kernel's counters do not match the log"
                 );
-                self.outboxes.give_up(session, CloseReason::WorkerDied);
-                self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
+                self.serving.outgoing.outboxes.drop_session(session, CloseReason::WorkerDied);
+                self.serving.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
             }
             // Its input has been two workers' death: it is not looked at again, and the first turn
             // ends it.
@@ -257,35 +276,45 @@ impl<S: Sockets> Serving<S> {
                 // line.
                 let positions = positions.unwrap_or_default();
                 let taken = positions.taken + u64::from(positions.is_closed);
-                self.sockets.resume_input(session, taken, in_long_line);
+                self.serving.outgoing.sockets.resume_input(session, taken, in_long_line);
                 // What is in the log and wasn't taken out of the kernel is taken now, so the next
                 // look begins behind it.
-                self.sockets.consume(session, input_end.saturating_sub(taken) as usize);
+                self.serving
+                    .outgoing
+                    .sockets
+                    .consume(session, input_end.saturating_sub(taken) as usize);
                 if !is_announced {
-                    self.set_arrival_timer(session);
+                    self.serving.set_arrival_timer(session);
                 }
-                self.arm(session);
+                self.serving.read_on(session);
             }
-            (None, _) if !self.replica.chat.was_opened(session) => {
-                self.outboxes.remove(session);
+            (None, _) if !self.serving.replica.chat.was_opened(session) => {
+                self.serving.outgoing.outboxes.remove(session);
                 match quarantined.get(&session) {
-                    None => self.open(session, origin, Lines::default()),
-                    Some(Place::Input { .. }) => {
-                        self.open(session, origin, Lines::ending(session, CloseReason::Quarantined))
-                    }
+                    None => self.serving.open(session, origin, Lines::default()),
+                    Some(Place::Input { .. }) => self.serving.open(
+                        session,
+                        origin,
+                        Lines::ending(session, CloseReason::Quarantined),
+                    ),
                     // It can't even be opened.
-                    Some(Place::Record { .. }) => self.sockets.finish(session, Ending::Finish),
+                    Some(Place::Record { .. }) => {
+                        self.serving.outgoing.sockets.finish(session, Ending::Finish)
+                    }
                 }
             }
             // With an outbox it ends when that is written. Without one all of its output is out, or
             // what isn't began before the snapshot.
-            (None, _) if !self.outboxes.has(session) => {
+            (None, _) if !self.serving.outgoing.outboxes.has(session) => {
                 let is_lagging = self
+                    .serving
                     .segment
                     .checkpoints
-                    .effective(session, &self.segment.cursors)
+                    .effective(session, &self.serving.segment.cursors)
                     .is_some_and(|checkpoint| checkpoint.is_lagging);
-                self.sockets
+                self.serving
+                    .outgoing
+                    .sockets
                     .finish(session, if is_lagging { Ending::Drop } else { Ending::Finish });
             }
             (None, _) => {}
@@ -294,33 +323,33 @@ impl<S: Sockets> Serving<S> {
 
     /// Sessions that are open by the log, and nobody has a socket for. There should be none: a
     /// socket is kept until the log has the session's end.
-    fn close_strays(&mut self, known: &[(SessionId, Origin)]) {
-        let known: BTreeSet<SessionId> = known.iter().map(|(session, _)| *session).collect();
+    fn close_strays(&mut self) {
+        let known: BTreeSet<SessionId> = self.known.iter().map(|(session, _)| *session).collect();
         let has_socket = |session: &Session| session.is_udp() || known.contains(&session.id);
-        let of_mine = self.replica.chat.sessions_of(self.me);
+        let of_mine = self.serving.replica.chat.sessions_of(self.serving.me);
         let strays: Vec<SessionId> =
             of_mine.filter(|session| !has_socket(session)).map(|session| session.id).collect();
         for session in strays {
             log::error!("session {session} has no socket; it is closed");
-            self.segment.checkpoints.clear(session);
-            self.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
+            self.serving.segment.checkpoints.clear(session);
+            self.serving.propose_fact(session, Fact::Closed(CloseReason::WorkerDied));
         }
     }
 
     fn resume_udp(&mut self) {
-        let Some(config) = self.config.udp.take() else { return };
-        let is_taken = |cell| self.outboxes.is_taken(cell);
-        let desk = UdpDesk::take_over(
-            self.me,
+        let Some(config) = self.serving.config.udp.take() else { return };
+        let is_taken = |cell| self.serving.outgoing.outboxes.is_taken(cell);
+        let udp = UdpSessions::take_over(
+            self.serving.me,
             config,
-            &self.replica.chat,
+            &self.serving.replica.chat,
             is_taken,
-            self.segment.clock.uptime(),
+            self.serving.segment.clock.uptime(),
         );
-        if !desk.is_empty() {
-            self.set_silence_timer();
+        if !udp.is_empty() {
+            self.serving.set_silence_timer();
         }
-        self.udp = Some(desk);
+        self.serving.outgoing.udp = Some(udp);
     }
 }
 
@@ -365,7 +394,7 @@ mod tests {
     }
 
     fn join(segment: &'static Segment, sockets: FakeSockets) -> Serving<FakeSockets> {
-        Serving::join(segment, ME, config(), sockets, Vec::new()).unwrap()
+        super::join(segment, ME, config(), sockets, Vec::new()).unwrap()
     }
 
     /// One more TCP session, in this cell. It has sent an empty line, so the others have heard of
@@ -387,7 +416,8 @@ mod tests {
             .iter()
             .map(|&session| Inherited { session, origin: origin(1), connection: () })
             .collect();
-        Serving::join(predecessor.segment, ME, config(), predecessor.sockets, inherited).unwrap()
+        super::join(predecessor.segment, ME, config(), predecessor.outgoing.sockets, inherited)
+            .unwrap()
     }
 
     fn says_over_udp(worker: &mut Serving<FakeSockets>, port: u16, line: &[u8]) {
@@ -398,7 +428,7 @@ mod tests {
     /// One more UDP session, from this port.
     fn open_udp(worker: &mut Serving<FakeSockets>, port: u16) -> SessionId {
         says_over_udp(worker, port, &[b'x'; 30]);
-        let (_, answer) = worker.sockets.answers.pop().unwrap();
+        let (_, answer) = worker.outgoing.sockets.answers.pop().unwrap();
         says_over_udp(worker, port, answer.strip_prefix(b"* ").unwrap());
         let opened =
             worker.chat().sessions_of(ME).find(|session| session.origin.peer == peer(port));
@@ -410,11 +440,11 @@ mod tests {
         let mut predecessor = join(new_log(), FakeSockets::open());
         let sessions = [0, 1, 2].map(|cell| open(&mut predecessor, cell));
         let [first, lost, last] = sessions;
-        predecessor.sockets.unreadable.insert(lost);
-        let heard_before = predecessor.sockets.heard(first).len();
+        predecessor.outgoing.sockets.unreadable.insert(lost);
+        let heard_before = predecessor.outgoing.sockets.heard(first).len();
         let mut worker = successor(predecessor, &sessions);
         worker.turn();
-        assert_eq!(worker.sockets.finished, [(lost, Ending::Drop)]);
+        assert_eq!(worker.outgoing.sockets.finished, [(lost, Ending::Drop)]);
         let said = Lines::of(last, Protocol::Line, b"hello\n", 1, false, After::More, 10);
         worker.accept(Input::Lines { session: last, lines: said });
         worker.turn();
@@ -422,7 +452,7 @@ mod tests {
             [first, lost, last].map(|session| worker.chat().session(session).is_some()),
             [true, false, true]
         );
-        let heard = String::from_utf8_lossy(&worker.sockets.heard(first)[heard_before..]);
+        let heard = String::from_utf8_lossy(&worker.outgoing.sockets.heard(first)[heard_before..]);
         assert!(
             heard.contains(CloseReason::WorkerDied.as_str()) && heard.contains("hello"),
             "{heard}"
@@ -438,10 +468,10 @@ mod tests {
         assert!(worker.chat().session(ended).is_none());
         let other = open_udp(&mut worker, 2);
         assert_ne!(other.cell(), ended.cell());
-        worker.sockets.write_max = usize::MAX;
+        worker.outgoing.sockets.write_max = usize::MAX;
         worker.writable(ended);
         worker.turn();
-        assert_eq!(worker.sockets.finished, [(ended, Ending::Finish)]);
+        assert_eq!(worker.outgoing.sockets.finished, [(ended, Ending::Finish)]);
         assert_eq!(open_udp(&mut worker, 3).cell(), ended.cell());
     }
 

@@ -17,7 +17,7 @@
 
 use crate::admission::Admission;
 use crate::chat::{CHALLENGE_BYTES, Chat, Fact, Record, Session, Transport};
-use crate::replica::push_fact;
+use crate::proposer::push_fact;
 use crate::segment::{Batch, Dropped};
 use crate::worker::input::fact_of;
 use forkchat_common::endpoint::{Listener, Origin, Token, UdpPath};
@@ -54,7 +54,7 @@ pub struct UdpConfig {
 
 /// The UDP sessions, as their worker knows them.
 #[derive(Debug)]
-pub struct UdpDesk {
+pub struct UdpSessions {
     me: Slot,
     config: UdpConfig,
     known: HashMap<UdpPath, Known>,
@@ -101,7 +101,7 @@ enum Beginning {
     Line,
 }
 
-impl UdpDesk {
+impl UdpSessions {
     /// A desk with the sessions that are open, which a predecessor let in. In `taken` cells one
     /// that is over still has something to be sent. `uptime` is the machine's time.
     pub fn take_over(
@@ -110,7 +110,7 @@ impl UdpDesk {
         chat: &Chat,
         taken: impl Fn(usize) -> bool,
         uptime: Micros,
-    ) -> UdpDesk {
+    ) -> UdpSessions {
         let open: Vec<(&Session, UdpPath)> =
             chat.sessions_of(me).filter_map(|session| Some((session, session.path()?))).collect();
         config.admission.take_over(open.iter().map(|(_, path)| path.peer.ip()));
@@ -131,7 +131,7 @@ impl UdpDesk {
                 },
             )
         };
-        UdpDesk {
+        UdpSessions {
             me,
             config,
             known: open.iter().map(known).collect(),
@@ -405,15 +405,15 @@ fn push_lines(
 mod tests {
     use super::*;
     use crate::worker::Bounds;
-    use crate::worker::fakes::{path, udp_config};
-    use crate::worker::outboxes::Outboxes;
+    use crate::worker::fakes::{FakeSockets, path, udp_config};
+    use crate::worker::outgoing::Outgoing;
     use forkchat_common::endpoint::LocalAddress;
     use forkchat_common::event::Stamp;
     use forkchat_common::ids::Sequence;
     use proptest::prelude::*;
 
     /// A desk with one session, opened from port 1, whose chat knows it; and its key.
-    fn desk_with_session(wants_key: bool) -> (UdpDesk, Chat, Option<Token>) {
+    fn desk_with_session(wants_key: bool) -> (UdpSessions, Chat, Option<Token>) {
         let (mut desk, mut chat) = desk(None);
         let asks = if wants_key {
             "/hello key                     \n"
@@ -433,8 +433,9 @@ mod tests {
         let opened =
             Record { session, input_end: 0, fact: Fact::opened(Slot(0), transport, path(1).peer) };
         let stamp = Stamp { id: Sequence(1), time: NOW };
-        let mut outboxes = Outboxes::new(Slot(0), Bounds { sendq: 1, together: 1 });
-        chat.effects_of(stamp, &opened, &mut outboxes);
+        let bounds = Bounds { sendq: 1, together: 1 };
+        let mut outgoing = Outgoing::new(Slot(0), bounds, FakeSockets::open());
+        chat.effects_of(stamp, &opened, &mut outgoing);
         (desk, chat, key)
     }
 
@@ -536,10 +537,10 @@ mod tests {
         assert_ne!(desk.cookie(on(2), 1_000), desk.cookie(on(3), 1_000));
     }
 
-    fn desk(per_address_max: Option<u32>) -> (UdpDesk, Chat) {
+    fn desk(per_address_max: Option<u32>) -> (UdpSessions, Chat) {
         let chat = Chat::default();
         (
-            UdpDesk::take_over(
+            UdpSessions::take_over(
                 Slot(0),
                 udp_config(10..20, per_address_max),
                 &chat,
@@ -550,7 +551,7 @@ mod tests {
         )
     }
 
-    fn hello(desk: &mut UdpDesk, chat: &Chat, port: u16, now: Micros) -> Verdict {
+    fn hello(desk: &mut UdpSessions, chat: &Chat, port: u16, now: Micros) -> Verdict {
         let Verdict::Answer(answer) = desk.receive(path(port), &[b'x'; 30], chat, now, now) else {
             panic!("a long datagram is answered")
         };
@@ -617,7 +618,7 @@ mod tests {
     #[test]
     fn the_cell_of_one_who_is_over_is_given_again_only_when_what_it_was_told_is_sent() {
         let chat = Chat::default();
-        let mut desk = UdpDesk::take_over(
+        let mut desk = UdpSessions::take_over(
             Slot(0),
             udp_config(10..12, None),
             &chat,

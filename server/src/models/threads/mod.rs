@@ -4,7 +4,7 @@
 //! ```text
 //!   worker 0                      ┌───────────────────── event log ◄───────┐
 //!                           apply │                                 append │
-//!                          ┌──────▼──────┐   one at a time (desk)  ┌───────┴────────┐
+//!                          ┌──────▼──────┐   one at a time (lock)  ┌───────┴────────┐
 //!       supervisor ──────► │ main thread │ ◄── "lines are in" ──── │ receive thread │ ◄── client: waits, peeks,
 //!                          │ applies,    │ ─── "read on" ────────► │ of a client    │     appends, consumes
 //!                          │ renders     │                         └────────────────┘
@@ -38,9 +38,10 @@ use crate::sys::process::set_name;
 use crate::sys::threads::start_threads;
 use crate::worker::connection::Connection;
 use crate::worker::input::{Input, Lines};
-use crate::worker::send_thread::{milliseconds, unless_interrupted};
 use crate::worker::serving::Serving;
 use crate::worker::supervisor_channel::{Heard, SupervisorChannel};
+use crate::worker::takeover;
+use crate::worker::wait::{milliseconds, unless_interrupted};
 use crate::worker::{Inherited, JoinError, ServingConfig, Start, udp_socket};
 use crossbeam_channel::Receiver;
 use forkchat_common::ids::Slot;
@@ -128,7 +129,7 @@ impl MainThread {
         }
         network.expect(start.inherited.len());
         let inherited = start.inherited.into_iter().map(Inherited::connected).collect();
-        let joined = Serving::join(segment, me, config, network, inherited);
+        let joined = takeover::join(segment, me, config, network, inherited);
         unless_interrupted(epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO))?;
         if joined.is_ok() {
             start.gate.pass();
@@ -152,7 +153,7 @@ impl MainThread {
             }
             self.hear_threads();
             self.serving.turn();
-            let network = &mut self.serving.sockets;
+            let network = &mut self.serving.sockets();
             network.let_strangers_go();
             network.take_ended().for_each(|session| self.supervisor.closed(session));
             if network.take_drained() {
@@ -166,7 +167,7 @@ impl MainThread {
             if is_ready(BELL) {
                 self.segment.doorbells.get(self.me).answer();
             }
-            let blocked = self.serving.sockets.take_blocked(is_ready(UDP));
+            let blocked = self.serving.sockets().take_blocked(is_ready(UDP));
             blocked.into_iter().for_each(|session| self.serving.writable(session));
         }
     }
@@ -185,7 +186,9 @@ impl MainThread {
                         lines: Lines::default(),
                     });
                 }
-                Heard::TurnAway(socket, reason) => self.serving.sockets.turn_away(socket, &reason),
+                Heard::TurnAway(socket, reason) => {
+                    self.serving.sockets().turn_away(socket, &reason)
+                }
                 Heard::Nothing => break,
                 Heard::Gone => return false,
             }
@@ -201,7 +204,7 @@ impl MainThread {
                 }
                 Notice::Broken(session) => self.serving.accept(Input::Broken { session }),
                 Notice::Out(session) => self.serving.writable(session),
-                Notice::Over(session) => self.serving.sockets.ended(session),
+                Notice::Over(session) => self.serving.sockets().ended(session),
             }
         }
         for Datagram { path, bytes } in self.datagrams.try_iter().take(BATCH) {
@@ -214,7 +217,7 @@ impl MainThread {
         let asleep = self
             .serving
             .fall_asleep(bell, |_| !self.notices.is_empty() || !self.datagrams.is_empty());
-        let again = self.serving.sockets.again().min(self.supervisor.again());
+        let again = self.serving.sockets().again().min(self.supervisor.again());
         let count = unless_interrupted(self.epoll.wait(events, milliseconds(asleep.min(again))));
         self.serving.wake_up(bell, asleep);
         count

@@ -4,7 +4,7 @@
 //! first time. If the system can't give both, they wait until it can.
 
 use super::peer::{Notice, Peer, Worker};
-use super::receive::{Desk, Permit, receive};
+use super::receive::{Permit, ReceiveLock, receive};
 use super::send::{Chunk, linger, write};
 use crate::chat::Ending;
 use crate::sys::process::set_name;
@@ -54,7 +54,7 @@ const THREADS_AGAIN: Duration = Duration::from_millis(50);
 /// The connections of a worker.
 pub(super) struct Network {
     worker: Worker,
-    desk: Arc<Desk>,
+    receive_lock: Arc<ReceiveLock>,
     pool: ThreadPool,
     routes: Routes<Stream>,
     epoll: Arc<Epoll>,
@@ -98,8 +98,8 @@ impl Network {
     ) -> Network {
         let pool = threadpool::Builder::new().num_threads(1).thread_stack_size(STACK_BYTES).build();
         Network {
+            receive_lock: Arc::new(ReceiveLock::new(&worker)),
             worker,
-            desk: Arc::new(Desk::new()),
             pool,
             routes: Routes::default(),
             epoll,
@@ -248,10 +248,11 @@ impl Network {
         let Some(stream) = self.routes.stream(session) else { return false };
         stream.threads = Some(Threads { permits, chunks });
         let peer = stream.peer.clone();
-        let (worker, desk, receiving) = (self.worker.clone(), self.desk.clone(), peer.clone());
+        let (worker, lock, receiving) =
+            (self.worker.clone(), self.receive_lock.clone(), peer.clone());
         self.pool.execute(move || {
             set_name(&format!("receive {}", session.cell()));
-            receive(&worker, &desk, &receiving, &permitted);
+            receive(&worker, &lock, &receiving, &permitted);
             set_name(IDLE);
         });
         let worker = self.worker.clone();

@@ -2,11 +2,11 @@
 //! then waits until it may read on.
 
 use super::peer::{Notice, Peer, Worker};
-use crate::segment::{AppendError, Segment, Thread};
+use crate::proposer::Proposer;
+use crate::segment::{Segment, Thread};
 use crate::sys::socket::{is_broken, wait_for_input};
 use crate::worker::input::{Lines, PEEK_BYTES_MAX};
 use crate::worker::peek::{Look, look};
-use crate::worker::serving::append_or_want_room;
 use crate::worker::udp_socket::{DATAGRAM_BYTES_MAX, UdpReceiver};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use forkchat_common::endpoint::UdpPath;
@@ -25,12 +25,16 @@ const LOOK_AT_PEER: Duration = Duration::from_secs(1);
 /// Datagrams that are taken before the main thread is rung.
 const BATCH: usize = 64;
 
-/// What only one receive thread of a worker uses at a time: it is the worker's receive thread to
-/// whoever looks from outside, and what it is at is what the worker's receive thread is at. They
-/// would only wait for each other at the log's lock.
+/// What only one receive thread of a worker uses at a time. For the watchdog and the quarantine this
+/// thread is the worker's receive thread. Without this lock they would only wait for each other at the
+/// log's.
 #[derive(Debug)]
-pub(super) struct Desk {
-    buffer: Mutex<Vec<u8>>,
+pub(super) struct ReceiveLock(Mutex<Receiving>);
+
+#[derive(Debug)]
+struct Receiving {
+    buffer: Vec<u8>,
+    proposer: Proposer<()>,
 }
 
 /// The session's next lines may be read, so many at a time.
@@ -46,17 +50,23 @@ pub(super) struct Datagram {
     pub bytes: Vec<u8>,
 }
 
-impl Desk {
-    pub fn new() -> Desk {
-        Desk { buffer: Mutex::new(vec![0; PEEK_BYTES_MAX]) }
+impl ReceiveLock {
+    pub fn new(worker: &Worker) -> ReceiveLock {
+        let proposer = Proposer::new(worker.segment, worker.me);
+        ReceiveLock(Mutex::new(Receiving { buffer: vec![0; PEEK_BYTES_MAX], proposer }))
     }
 }
 
 /// A connection's receive thread. Ends with its input, or when the session is over.
-pub(super) fn receive(worker: &Worker, desk: &Desk, peer: &Peer, permits: &Receiver<Permit>) {
+pub(super) fn receive(
+    worker: &Worker,
+    lock: &ReceiveLock,
+    peer: &Peer,
+    permits: &Receiver<Permit>,
+) {
     while let Some(Permit { lines_max }) = next_permit(worker, peer, permits) {
         peer.connection.allow(lines_max);
-        let Some(end) = read_lines(worker, desk, peer) else { return };
+        let Some(end) = read_lines(worker, lock, peer) else { return };
         worker.notify(Notice::Committed { session: peer.session(), end });
     }
 }
@@ -79,7 +89,7 @@ fn next_permit(worker: &Worker, peer: &Peer, permits: &Receiver<Permit>) -> Opti
 
 /// Waits for the next lines, and puts them into the log: where they end there. `None` if there
 /// won't be any.
-fn read_lines(worker: &Worker, desk: &Desk, peer: &Peer) -> Option<Sequence> {
+fn read_lines(worker: &Worker, lock: &ReceiveLock, peer: &Peer) -> Option<Sequence> {
     let mut seen = 0;
     loop {
         peer.connection.expect_more_than(seen);
@@ -92,13 +102,17 @@ fn read_lines(worker: &Worker, desk: &Desk, peer: &Peer) -> Option<Sequence> {
             std::thread::sleep(QUIET);
             continue;
         };
-        let mut buffer = desk.buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        worker.segment.heartbeats.begin_turn(worker.me, Thread::Receive);
-        let found = look(worker.segment, worker.me, &peer.connection, &mut buffer, flags);
-        let committed =
-            if let Look::Lines(lines) = &found { Some(commit(worker, peer, lines)) } else { None };
-        worker.segment.heartbeats.end_turn(worker.me, Thread::Receive);
-        drop(buffer);
+        let mut receiving = lock.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Receiving { buffer, proposer } = &mut *receiving;
+        let heartbeats = &worker.segment.heartbeats;
+        heartbeats.begin_turn(worker.me, Thread::Receive);
+        let mut found = look(worker.segment, worker.me, &peer.connection, buffer, flags);
+        let committed = match &mut found {
+            Look::Lines(lines) => Some(commit(worker, peer, proposer, lines)),
+            Look::Skipped | Look::Nothing { .. } => None,
+        };
+        heartbeats.end_turn(worker.me, Thread::Receive);
+        drop(receiving);
         match found {
             Look::Lines(lines) if lines.ends.is_some() => {
                 // Nothing of it is read any more; what is in the log tells the rest.
@@ -117,24 +131,24 @@ fn read_lines(worker: &Worker, desk: &Desk, peer: &Peer) -> Option<Sequence> {
     }
 }
 
-/// Appends, and then consumes.
-fn commit(worker: &Worker, peer: &Peer, lines: &Lines) -> Sequence {
+/// Has the proposer append them, and then consume them. Returns where they end in the log.
+fn commit(
+    worker: &Worker,
+    peer: &Peer,
+    proposer: &mut Proposer<()>,
+    lines: &mut Lines,
+) -> Sequence {
+    let batch = std::mem::take(&mut lines.batch);
+    proposer.propose_input(peer.session(), lines.consume, batch, ());
     loop {
-        match append_or_want_room(worker.segment, worker.me, &lines.batch) {
-            Ok(end) => {
-                peer.connection.consume(lines.consume);
-                return end;
-            }
-            Err(AppendError::TooLarge) => {
-                panic!("no look makes more than a batch may be: {} blocks", lines.batch.blocks())
-            }
-            // Waiting is not being busy.
-            Err(AppendError::Busy | AppendError::Full) => {
-                worker.segment.heartbeats.end_turn(worker.me, Thread::Receive);
-                std::thread::sleep(APPEND_AGAIN);
-                worker.segment.heartbeats.begin_turn(worker.me, Thread::Receive);
-            }
+        proposer.commit(|_, bytes| peer.connection.consume(bytes));
+        if let Some((end, ())) = proposer.take_appended() {
+            return end;
         }
+        // Waiting for room or the lock is not being busy.
+        worker.segment.heartbeats.end_turn(worker.me, Thread::Receive);
+        std::thread::sleep(APPEND_AGAIN);
+        worker.segment.heartbeats.begin_turn(worker.me, Thread::Receive);
     }
 }
 

@@ -1,12 +1,51 @@
 use super::*;
+use crate::chat::Deliveries;
 use crate::segment::Geometry;
 use crate::worker::fakes::FakeSockets;
+use crate::worker::outbox::IDLE_BYTES_MAX;
+use crate::worker::outgoing::Outgoing;
+use crate::worker::slow_readers::{Bounds, SlowReaders};
+use std::ops::{Deref, DerefMut};
 
 const ME: Slot = Slot(0);
+/// Outboxes, and what becomes of their slow readers.
+struct Fixture {
+    outboxes: Outboxes,
+    slow_readers: SlowReaders,
+}
+
+impl Fixture {
+    fn new(bounds: Bounds) -> Fixture {
+        let outboxes = Outboxes::new(ME, bounds.sendq);
+        Fixture { outboxes, slow_readers: SlowReaders::new(bounds) }
+    }
+
+    fn relieve(&mut self, sockets: &mut FakeSockets) {
+        self.slow_readers.relieve(&mut self.outboxes, sockets);
+    }
+
+    fn take_dropped(&mut self) -> Vec<(SessionId, CloseReason)> {
+        self.slow_readers.take_dropped()
+    }
+}
+
+impl Deref for Fixture {
+    type Target = Outboxes;
+    fn deref(&self) -> &Outboxes {
+        &self.outboxes
+    }
+}
+
+impl DerefMut for Fixture {
+    fn deref_mut(&mut self) -> &mut Outboxes {
+        &mut self.outboxes
+    }
+}
+
 const BOUNDS: Bounds = Bounds { sendq: 100, together: usize::MAX };
 
 /// A session with more to write than `sendq` allows.
-fn too_full() -> (Outboxes, SessionId, &'static Segment) {
+fn too_full() -> (Fixture, SessionId, &'static Segment) {
     let segment = Segment::create(Geometry {
         ring_bytes: 1 << 16,
         slots: 1,
@@ -14,8 +53,8 @@ fn too_full() -> (Outboxes, SessionId, &'static Segment) {
         snapshot_bytes_max: 8,
     })
     .unwrap();
-    let (mut outboxes, session) = (Outboxes::new(ME, BOUNDS), SessionId::new(1, 0));
-    outboxes.opened(session, ME);
+    let (mut outboxes, session) = (Fixture::new(BOUNDS), SessionId::new(1, 0));
+    outboxes.open(session);
     outboxes.begin_turn(Sequence(7));
     outboxes.deliver(session, &[b'x'; 101]);
     (outboxes, session, segment)
@@ -25,7 +64,7 @@ fn too_full() -> (Outboxes, SessionId, &'static Segment) {
 fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
     let (mut outboxes, session, segment) = too_full();
     outboxes.relieve(&mut FakeSockets::deaf());
-    assert_eq!(outboxes.take_given_up(), [(session, CloseReason::TooSlow)]);
+    assert_eq!(outboxes.take_dropped(), [(session, CloseReason::TooSlow)]);
     outboxes.flush(&mut FakeSockets::deaf(), segment, Sequence(9));
     let expected = Checkpoint {
         session,
@@ -41,7 +80,7 @@ fn who_is_given_up_keeps_the_checkpoint_before_what_it_did_not_read() {
 #[test]
 fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
     let ((_, earlier, segment), session) = (too_full(), SessionId::new(2, 0));
-    let mut outboxes = Outboxes::new(ME, BOUNDS);
+    let mut outboxes = Fixture::new(BOUNDS);
     let checkpoint = Checkpoint {
         session,
         slot: ME,
@@ -51,12 +90,12 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
         is_lagging: true,
     };
     outboxes.resume(session, Some(checkpoint), 14);
-    outboxes.opened(session, ME);
-    outboxes.opened(earlier, ME);
+    outboxes.open(session);
+    outboxes.open(earlier);
     for (at, bytes) in [(5, "out long ago"), (7, "ab"), (8, "cdef"), (9, "gh")] {
         outboxes.begin_turn(Sequence(5));
-        outboxes.begin(Sequence(at), None);
-        assert!(outboxes.wants(session, ME));
+        outboxes.begin_record(Sequence(at));
+        assert!(outboxes.has(session));
         outboxes.deliver(session, bytes.as_bytes());
     }
     let mut peers = FakeSockets::open();
@@ -76,7 +115,7 @@ fn a_successor_writes_what_the_kernel_has_not_taken_and_nothing_twice() {
 #[test]
 fn a_kernel_that_took_more_than_was_rendered_is_noticed() {
     let (_, session, _) = too_full();
-    let mut outboxes = Outboxes::new(ME, BOUNDS);
+    let mut outboxes = Fixture::new(BOUNDS);
     outboxes.resume(session, None, 3);
     outboxes.deliver(session, b"ab");
     assert!(outboxes.is_astray(session));
@@ -102,18 +141,18 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         (13, 6, ME, false),
         (13, 8, Slot(1), false),
     ] {
-        let mut outboxes = Outboxes::new(ME, BOUNDS);
-        outboxes.resume(session, Some(checkpoint), taken);
-        outboxes.begin(Sequence(7), None);
-        outboxes.deliver(session, b"ab");
-        outboxes.begin(Sequence(at), None);
-        outboxes.muted(session, slot);
-        // A record may be told somebody more than once; it is closed once.
-        outboxes.muted(session, slot);
+        let mut outgoing = Outgoing::new(ME, BOUNDS, FakeSockets::open());
+        outgoing.outboxes.resume(session, Some(checkpoint), taken);
+        outgoing.begin(Sequence(7), None);
+        outgoing.deliver(session, b"ab");
+        outgoing.begin(Sequence(at), None);
+        outgoing.muted(session, slot);
+        // A record may deliver to a session more than once; it is closed once.
+        outgoing.muted(session, slot);
         let why = is_given_up.then_some(CloseReason::WorkerDied);
         let given_up: Vec<_> = why.map(|why| (session, why)).into_iter().collect();
         assert_eq!(
-            (outboxes.given_up(session), outboxes.take_given_up()),
+            (outgoing.outboxes.dropped(session), outgoing.slow_readers.take_dropped()),
             (why, given_up),
             "{taken} {at} {slot}"
         );
@@ -142,19 +181,11 @@ fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
         let (mut outboxes, session, segment) = too_full();
         let mut deaf = FakeSockets::deaf();
         if is_ended_before {
-            outboxes.carry_out(Effect::Closed {
-                session: session,
-                slot: ME,
-                ending: Ending::Finish,
-            });
+            outboxes.end(session, Ending::Finish);
         }
         outboxes.relieve(&mut deaf);
         if !is_ended_before {
-            outboxes.carry_out(Effect::Closed {
-                session: session,
-                slot: ME,
-                ending: Ending::Finish,
-            });
+            outboxes.end(session, Ending::Finish);
         }
         outboxes.flush(&mut deaf, segment, Sequence(9));
         assert_eq!(deaf.finished, [(session, Ending::Drop)]);
@@ -166,7 +197,7 @@ fn who_is_given_up_ends_hard_whether_its_end_comes_before_or_after() {
 fn an_outbox_that_is_idle_gives_back_its_memory_and_one_that_is_not_keeps_it() {
     let (mut outboxes, session, segment) = too_full();
     let mut peer = FakeSockets::open();
-    let memory = |outboxes: &Outboxes| outboxes.look_at(session).unwrap().bytes.capacity();
+    let memory = |outboxes: &Outboxes| outboxes.table.get(session).unwrap().bytes.capacity();
     outboxes.tidy();
     outboxes.tidy();
     assert!(memory(&outboxes) > 0 && outboxes.is_warm(), "it has something to write");
@@ -200,7 +231,7 @@ fn what_is_in_flight_is_not_out_and_is_looked_at_again() {
         is_lagging: true,
     };
     assert_eq!((segment.checkpoints.get(0), outboxes.is_in_flight()), (Some(expected), true));
-    outboxes.carry_out(Effect::Closed { session: session, slot: ME, ending: Ending::Finish });
+    outboxes.end(session, Ending::Finish);
     outboxes.flush(&mut sockets, segment, Sequence(10));
     assert_eq!(sockets.finished, []);
     sockets.in_flight = Some(0);
@@ -220,7 +251,7 @@ fn who_only_waits_for_its_turn_is_hurried_and_who_does_not_read_is_given_up() {
         let (mut outboxes, session, _) = too_full();
         outboxes.relieve(&mut relayed(is_hurried));
         let given_up = if is_hurried { vec![] } else { vec![(session, CloseReason::TooSlow)] };
-        assert_eq!(outboxes.take_given_up(), given_up);
+        assert_eq!(outboxes.take_dropped(), given_up);
     }
 }
 
@@ -236,11 +267,11 @@ fn who_only_waits_for_its_turn_does_not_fall_far_behind() {
 }
 
 /// Three sessions with so many bytes to write each, of 100,000 that they may have together.
-fn together(bytes: [usize; 3]) -> (Outboxes, [SessionId; 3]) {
-    let mut outboxes = Outboxes::new(ME, Bounds { sendq: 80_000, together: 100_000 });
+fn together(bytes: [usize; 3]) -> (Fixture, [SessionId; 3]) {
+    let mut outboxes = Fixture::new(Bounds { sendq: 80_000, together: 100_000 });
     let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
     for (session, bytes) in sessions.into_iter().zip(bytes) {
-        outboxes.opened(session, ME);
+        outboxes.open(session);
         outboxes.deliver(session, &vec![b'x'; bytes]);
     }
     (outboxes, sessions)
@@ -250,11 +281,11 @@ fn together(bytes: [usize; 3]) -> (Outboxes, [SessionId; 3]) {
 fn many_slow_readers_together_lose_those_that_are_furthest_behind() {
     let (mut outboxes, [_, furthest, _]) = together([35_000, 50_000, 30_000]);
     outboxes.relieve(&mut FakeSockets::deaf());
-    assert_eq!(outboxes.take_given_up(), [(furthest, CloseReason::TooSlow)]);
+    assert_eq!(outboxes.take_dropped(), [(furthest, CloseReason::TooSlow)]);
     // Those that stay have what they had, and room for more.
     assert!(outboxes.memory >= 52_000 && outboxes.memory <= 75_000, "{}", outboxes.memory);
     outboxes.relieve(&mut FakeSockets::deaf());
-    assert_eq!(outboxes.take_given_up(), []);
+    assert_eq!(outboxes.take_dropped(), []);
 }
 
 #[test]
@@ -262,19 +293,19 @@ fn what_readers_take_is_no_reason_to_lose_them() {
     let (mut outboxes, sessions) = together([35_000, 50_000, 30_000]);
     let mut peers = FakeSockets::open();
     outboxes.relieve(&mut peers);
-    assert_eq!((outboxes.take_given_up(), outboxes.memory), (vec![], 0));
+    assert_eq!((outboxes.take_dropped(), outboxes.memory), (vec![], 0));
     assert_eq!(sessions.map(|session| peers.heard(session).len()), [35_000, 50_000, 30_000]);
     // Nor what somebody has in hand who only waits for its turn.
     let (mut outboxes, _) = together([35_000, 50_000, 30_000]);
     outboxes.relieve(&mut relayed(true));
-    assert_eq!(outboxes.take_given_up(), []);
+    assert_eq!(outboxes.take_dropped(), []);
 }
 
 #[test]
 fn within_their_bounds_slow_readers_stay() {
     let (mut outboxes, _) = together([30_000, 30_000, 30_000]);
     outboxes.relieve(&mut FakeSockets::deaf());
-    assert_eq!(outboxes.take_given_up(), []);
+    assert_eq!(outboxes.take_dropped(), []);
 }
 
 #[test]
@@ -294,9 +325,9 @@ fn the_memory_of_outboxes_is_counted_until_they_are_gone() {
         2 * (30_000 - IDLE_BYTES_MAX),
         "what an idle one keeps isn't counted"
     );
-    outboxes.give_up(first, CloseReason::WorkerDied);
+    outboxes.drop_session(first, CloseReason::WorkerDied);
     assert_eq!(outboxes.memory, 30_000 - IDLE_BYTES_MAX);
-    outboxes.carry_out(Effect::Closed { session: second, slot: ME, ending: Ending::Drop });
+    outboxes.end(second, Ending::Drop);
     outboxes.flush(&mut FakeSockets::deaf(), segment, Sequence(9));
     assert_eq!(outboxes.memory, 0);
     outboxes.remove(third);

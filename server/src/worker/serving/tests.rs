@@ -1,6 +1,7 @@
 use super::*;
 use crate::segment::Geometry;
 use crate::worker::fakes::{FakeSockets, dropped, never, origin};
+use crate::worker::takeover;
 use forkchat_common::protocol::Protocol;
 use forkchat_common::protocol::framing::After;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,7 +30,7 @@ fn two_workers() -> (&'static Segment, [Serving<FakeSockets>; 2]) {
     })
     .unwrap();
     let mut workers = [0, 1].map(|slot| {
-        Serving::join(segment, Slot(slot), config(), FakeSockets::open(), Vec::new()).unwrap()
+        takeover::join(segment, Slot(slot), config(), FakeSockets::open(), Vec::new()).unwrap()
     });
     for (cell, worker) in workers.iter_mut().enumerate() {
         let opened = Input::Opened {
@@ -120,7 +121,7 @@ fn a_begun_line_is_waited_for_before_its_client_is_announced() {
     .unwrap();
     segment.clock.pass_time(1);
     let mut worker =
-        Serving::join(segment, Slot(0), config(), FakeSockets::open(), Vec::new()).unwrap();
+        takeover::join(segment, Slot(0), config(), FakeSockets::open(), Vec::new()).unwrap();
     let sessions = [0, 1, 2].map(|cell| SessionId::new(1, cell));
     let [_, slow, unfinished] = sessions;
     for session in sessions {
@@ -131,7 +132,7 @@ fn a_begun_line_is_waited_for_before_its_client_is_announced() {
             lines: Lines::default(),
         });
     }
-    worker.sockets.unread.extend([slow, unfinished]);
+    worker.sockets().unread.extend([slow, unfinished]);
     let announced_after = |worker: &mut Serving<FakeSockets>, micros| {
         segment.clock.pass_time(micros);
         worker.turn();

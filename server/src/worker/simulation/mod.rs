@@ -21,9 +21,9 @@ mod world;
 
 use super::fakes::{dropped, never, origin};
 use super::input::Input;
-use super::outboxes::Bounds;
 use super::serving::{Serving, ServingConfig};
-use super::takeover::Inherited;
+use super::slow_readers::Bounds;
+use super::takeover::{self, Inherited};
 use crate::segment::{Geometry, Segment, simulated};
 use disk::{Disk, JournalProcess, text_of};
 use forkchat_common::ids::{Sequence, SessionId, Slot};
@@ -177,7 +177,7 @@ impl Simulation {
         let (segment, wires) =
             (self.segment, Wires { world: self.world.clone(), blocked: Vec::new() });
         let joined = self.cut_off(slot, steps, || {
-            Serving::join(segment, slot, config, wires, inherited).unwrap()
+            takeover::join(segment, slot, config, wires, inherited).unwrap()
         });
         self.workers[slot.index()] = joined;
     }
@@ -375,7 +375,7 @@ impl Simulation {
         let inputs: Vec<_> = queue.drain(..taken.min(queue.len())).collect();
         self.workers[slot.index()] = self.cut_off(slot, steps, || {
             inputs.into_iter().for_each(|input| serving.accept(input));
-            for session in std::mem::take(&mut serving.sockets.blocked) {
+            for session in std::mem::take(&mut serving.sockets().blocked) {
                 serving.writable(session);
             }
             serving.rung();
@@ -413,7 +413,9 @@ impl Simulation {
             self.spy.read(self.segment);
             self.let_go();
             let is_idle = |serving: &Serving<Wires>| {
-                !serving.has_work() && serving.sockets.blocked.is_empty() && serving.takes_input()
+                !serving.has_work()
+                    && serving.outgoing.sockets.blocked.is_empty()
+                    && serving.takes_input()
             };
             let is_in_flight =
                 self.world.borrow().iter().any(|client| !client.in_flight.is_empty());

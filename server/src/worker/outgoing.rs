@@ -1,0 +1,148 @@
+//! Everything that applying a record touches in a worker: outboxes, wake-ups, and what the record's
+//! effects need. [`super::serving`] applies with this as the place of deliveries, and has it carry out
+//! each record's effects before the next record.
+
+use super::lists::Lists;
+use super::outboxes::{Flushed, Outboxes};
+use super::slow_readers::{Bounds, SlowReaders};
+use super::sockets::Sockets;
+use super::udp::UdpSessions;
+use super::wakes::Wakes;
+use crate::chat::{CloseReason, Deliveries, Effect};
+use crate::segment::{Clock, Segment};
+use forkchat_common::ids::{Sequence, SessionId, Slot};
+
+/// What goes out of a worker.
+#[derive(Debug)]
+pub(super) struct Outgoing<S> {
+    me: Slot,
+    /// The outside.
+    pub sockets: S,
+    pub outboxes: Outboxes,
+    pub slow_readers: SlowReaders,
+    pub wakes: Wakes,
+    pub lists: Lists,
+    pub udp: Option<UdpSessions>,
+    /// Sessions whose input goes on: what they waited for is complete.
+    pub resumed: Vec<SessionId>,
+    /// UDP sessions whose client has to prove its address.
+    challenged: Vec<SessionId>,
+    /// The record that is being applied.
+    record: Sequence,
+    /// Of records before this nothing is delivered: a worker that takes over must apply them, and no
+    /// session must receive anything again.
+    muted_before: Sequence,
+}
+
+impl<S: Sockets> Outgoing<S> {
+    /// Nothing yet.
+    pub fn new(me: Slot, bounds: Bounds, sockets: S) -> Outgoing<S> {
+        Outgoing {
+            me,
+            sockets,
+            outboxes: Outboxes::new(me, bounds.sendq),
+            slow_readers: SlowReaders::new(bounds),
+            wakes: Wakes::new(me),
+            lists: Lists::default(),
+            udp: None,
+            resumed: Vec::new(),
+            challenged: Vec::new(),
+            record: Sequence(0),
+            muted_before: Sequence(0),
+        }
+    }
+
+    /// Nothing is delivered of records before this.
+    pub fn mute_before(&mut self, sequence: Sequence) {
+        self.muted_before = sequence;
+    }
+
+    /// Carries out the effects of the record that was just applied, and relieves the outboxes that
+    /// are too full.
+    pub fn carry_out(&mut self, effects: impl Iterator<Item = Effect>) {
+        effects.for_each(|effect| self.carry_out_one(effect));
+        self.slow_readers.relieve(&mut self.outboxes, &mut self.sockets);
+    }
+
+    fn carry_out_one(&mut self, effect: Effect) {
+        let me = self.me;
+        match effect {
+            Effect::Reachable { session, slot, path } if slot == me => {
+                self.sockets.add_peer(session, path);
+            }
+            Effect::Closed { session, slot, ending } if slot == me => {
+                self.outboxes.end(session, ending);
+            }
+            Effect::Requested => self.wakes.note_request(),
+            Effect::InputGoesOn { session, slot } if slot == me => self.resumed.push(session),
+            Effect::ListGoesOn { session, slot, list, parts } if slot == me => {
+                self.lists.insert(session, list, parts);
+            }
+            Effect::Challenge { session } => self.challenged.push(session),
+            Effect::AddressExceeded(address)
+                if self.wakes.is_own() && self.record >= self.muted_before =>
+            {
+                log::warn!(
+                    "the sessions of address {address} send more than an address may \
+                     (--rate-limit); they are slowed down"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes what can be written, and ends the connections of sessions that are over. Returns those
+    /// that have ended, and whose peer must read before the last words are out.
+    pub fn flush(&mut self, segment: &Segment, position: Sequence) -> Flushed {
+        let flushed = self.outboxes.flush(&mut self.sockets, segment, position);
+        self.challenge(&segment.clock);
+        for &session in &flushed.finished {
+            if self.udp.as_mut().is_some_and(|udp| udp.close(session)) {
+                segment.checkpoints.clear(session);
+            }
+            self.lists.remove(session);
+        }
+        flushed
+    }
+
+    /// Sends a cookie to each UDP client that has to prove its address. Lost if it can't be sent now:
+    /// the next answer that is too long has another.
+    fn challenge(&mut self, clock: &Clock) {
+        let challenged = std::mem::take(&mut self.challenged);
+        let Some(udp) = &self.udp else { return };
+        let lines = challenged.into_iter().filter_map(|it| udp.challenge(it, clock.now()));
+        lines.for_each(|(path, line)| self.sockets.answer_stranger(path, line.as_bytes()));
+    }
+}
+
+impl<S: Sockets> Deliveries for Outgoing<S> {
+    fn begin(&mut self, at: Sequence, author: Option<Slot>) {
+        self.record = at;
+        self.outboxes.begin_record(at);
+        self.wakes.begin(author);
+    }
+
+    fn opened(&mut self, session: SessionId, slot: Slot) {
+        if slot == self.me {
+            self.outboxes.open(session);
+        }
+    }
+
+    fn wants(&mut self, session: SessionId, slot: Slot) -> bool {
+        if slot == self.me {
+            return self.record >= self.muted_before && self.outboxes.has(session);
+        }
+        self.wakes.note(slot);
+        false
+    }
+
+    fn deliver(&mut self, session: SessionId, bytes: &[u8]) {
+        self.outboxes.deliver(session, bytes);
+    }
+
+    fn muted(&mut self, session: SessionId, slot: Slot) {
+        if slot == self.me && self.outboxes.may_have_been_sent(session) {
+            self.slow_readers.drop_session(session, CloseReason::WorkerDied, &mut self.outboxes);
+        }
+    }
+}
