@@ -14,14 +14,14 @@
 //! | module | contents |
 //! |---|---|
 //! | [`options`] | the command line |
-//! | [`talk`] | the main loop: passes input to the session and carries out what it asks for |
-//! | [`person`] | the thread that reads the person's input, and the output to them |
-//! | [`network`] | the thread that reads the network |
-//! | [`link`] | a connection over TCP or UDP: lines in, lines out |
-//! | [`session`] | the conversation: accepted and doubtful lines, reconnecting; no I/O |
+//! | [`event_loop`] | the main loop: passes input to the session and carries out what it asks for |
+//! | [`ui`] | the thread that reads the person's input, and the output to them |
+//! | [`connector`] | the thread that reads the network |
+//! | [`transport`] | a connection over TCP or UDP: lines in, lines out |
+//! | [`conversation`] | the conversation: accepted and doubtful lines, reconnecting; no I/O |
 //! | [`backoff`] | how long to wait before the next attempt to connect |
-//! | [`look`] | formatting of output for a terminal, a pipe or a program |
-//! | [`defuse`], [`lookalike`] | text from others made safe for a terminal; names that look like another name |
+//! | [`render`] | formatting of output for a terminal, a pipe or a program |
+//! | [`sanitize`], [`lookalike`] | text from others made safe for a terminal; names that look like another name |
 //! | [`editor`], [`complete`] | editing and completing the input line |
 //! | [`screen`] | what is shown above the input line |
 //! | [`terminal`] | setting and restoring the terminal's modes |
@@ -29,18 +29,18 @@
 
 pub mod backoff;
 pub mod complete;
-pub mod defuse;
+pub mod connector;
+pub mod conversation;
 pub mod editor;
-pub mod link;
-pub mod look;
+pub mod event_loop;
 pub mod lookalike;
-pub mod network;
 pub mod options;
-pub mod person;
+pub mod render;
+pub mod sanitize;
 pub mod screen;
-pub mod session;
-pub mod talk;
 pub mod terminal;
+pub mod transport;
+pub mod ui;
 
+pub use event_loop::run;
 pub use options::Options;
-pub use talk::run;

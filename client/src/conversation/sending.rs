@@ -1,8 +1,8 @@
 //! Sending lines: in order, with a limit on the lines in flight, each kept until the server has
 //! accepted it; and the display of lines that wait.
 
-use super::lines::{Line, Purpose};
-use super::{Output, Phase, Session, Shown, Standing, WAITING, lines_of};
+use super::line::{Line, Purpose};
+use super::{Conversation, DeliveryState, Entry, Output, Phase, WAITING, lines_of};
 use forkchat_common::limits::LINE_BYTES_MAX;
 use forkchat_common::protocol::line::command::{Command, Setting, parse};
 use std::time::Instant;
@@ -18,7 +18,7 @@ const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Lines that wait are shown one by one up to so many in the same time, then they are counted.
 const WAITING_SHOWN_MAX: usize = 5;
 
-impl Session {
+impl Conversation {
     /// Whether as many lines wait as should: a source that can be held back is.
     pub fn is_full(&self) -> bool {
         self.queue.len() >= IN_FLIGHT_LINES_MAX
@@ -27,7 +27,7 @@ impl Session {
     /// Why a line can't be sent by this client.
     pub(super) fn objection(&self, text: &str) -> Option<String> {
         let mut bytes = Vec::new();
-        self.wishes.charset.encode(text, &mut bytes);
+        self.config.charset.encode(text, &mut bytes);
         if bytes.len() >= LINE_BYTES_MAX {
             return Some(format!(
                 "line too long: {} bytes, at most {} are allowed; not sent, split it into parts",
@@ -57,7 +57,7 @@ impl Session {
         if self.phase != Phase::Ready {
             return;
         }
-        let lines_max = if self.wishes.udp { IN_FLIGHT_DATAGRAMS_MAX } else { IN_FLIGHT_LINES_MAX };
+        let lines_max = if self.config.udp { IN_FLIGHT_DATAGRAMS_MAX } else { IN_FLIGHT_LINES_MAX };
         while self.in_flight.len() < lines_max && self.in_flight.bytes() < IN_FLIGHT_BYTES_MAX {
             // After a command that changes the room or quits it is unknown where the next line
             // would be said, and, after a loss, where to look for it.
@@ -86,14 +86,14 @@ impl Session {
         line.room = self.current.clone();
         line.key.clone_from(&self.key);
         line.sent = Some(now);
-        line.gaps = self.signs.gaps();
+        line.gaps = self.keepalive.gaps();
         line.tries += 1;
         let mut bytes = Vec::new();
-        self.spoken_in.encode(&line.text, &mut bytes);
+        self.send_charset.encode(&line.text, &mut bytes);
         line.arrives_as.clear();
-        self.spoken_in.decode(&bytes, &mut line.arrives_as);
+        self.send_charset.decode(&bytes, &mut line.arrives_as);
         bytes.push(b'\n');
-        self.signs.sent(now);
+        self.keepalive.sent(now);
         self.note_history_wish(&line);
         self.push(Output::Send(bytes));
         self.in_flight.push(line);
@@ -106,17 +106,17 @@ impl Session {
         let is_due = |line: &Line| {
             line.is_typed() && !line.is_told && (is_offline || now >= line.typed + WAITING)
         };
-        if !self.wishes.interactive || !self.in_flight.iter().chain(&self.queue).any(is_due) {
+        if !self.config.interactive || !self.in_flight.iter().chain(&self.queue).any(is_due) {
             return;
         }
         if now >= self.waiting_shown.0 + WAITING {
             self.waiting_shown = (now, 0);
         }
         let is_untold = |line: &&mut Line| line.is_typed() && !line.is_told;
-        let told: Vec<Shown> = (self.in_flight.iter_mut().chain(&mut self.queue).filter(is_untold))
+        let told: Vec<Entry> = (self.in_flight.iter_mut().chain(&mut self.queue).filter(is_untold))
             .map(|line| {
                 line.is_told = true;
-                line.shown(Standing::Waiting)
+                line.shown(DeliveryState::Waiting)
             })
             .collect();
         let shown_before = self.waiting_shown.1;
@@ -137,7 +137,7 @@ impl Session {
             .iter()
             .chain(&self.queue)
             .chain(&self.doubtful)
-            .chain(self.absent.held())
+            .chain(self.deferred.held())
             .filter(|line| line.is_typed() && !line.is_quit())
             .count()
     }

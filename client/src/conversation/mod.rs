@@ -1,5 +1,5 @@
 //! The client's side of a conversation, without socket, clock or screen. The caller passes in
-//! received and typed lines with the time, and takes from [`Session::poll`] what to send and to
+//! received and typed lines with the time, and takes from [`Conversation::poll`] what to send and to
 //! show.
 //!
 //! ```text
@@ -16,20 +16,20 @@
 //! room's history reaches back to before the line was sent; and the line is not in it. Over UDP the
 //! condition is an answer to a later line, with no datagram missing in between.
 
-mod absent;
 mod catch_up;
-mod deliver;
-mod learn;
-mod lines;
+mod deferred;
+mod entry;
+mod identity;
+mod keepalive;
+mod line;
 mod login;
-mod shown;
-mod signs_of_life;
+mod sending;
 #[cfg(test)]
 mod tests;
 
 use crate::backoff::Backoff;
-use absent::Absent;
 use catch_up::CatchUp;
+use deferred::Deferred;
 use forkchat_common::charset::Charset;
 use forkchat_common::ids::Sequence;
 use forkchat_common::names::key_of;
@@ -37,13 +37,13 @@ use forkchat_common::protocol::line::command::{
     Command, Setting, begins_with_lookalike, literal, parse,
 };
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
-use lines::{Asks, InFlight, Line, Purpose};
+use keepalive::Keepalive;
+use line::{InFlight, Line, Purpose, Request};
 use login::Login;
-use signs_of_life::SignsOfLife;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-pub use shown::{Shown, Standing, Told};
+pub use entry::{DeliveryState, Entry, Received};
 
 /// A line that isn't accepted after this is shown as waiting.
 const WAITING: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ const LAST_LINES: Duration = Duration::from_secs(10);
 
 /// What the person wants.
 #[derive(Clone, Debug)]
-pub struct Wishes {
+pub struct Config {
     /// The nickname to take.
     pub nick: Option<String>,
     /// Rooms to enter, the last one to talk in.
@@ -79,18 +79,18 @@ pub enum Output {
     /// Send these bytes: one line with its end.
     Send(Vec<u8>),
     /// Show this.
-    Show(Shown),
-    /// Connect; then call [`Session::connected`] or [`Session::lost`].
+    Show(Entry),
+    /// Connect; then call [`Conversation::connected`] or [`Conversation::lost`].
     Connect,
     /// Close the connection, if there is one.
     Close,
     /// The end: nothing comes after it.
-    End(Ended),
+    End(Outcome),
 }
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum Outcome {
     /// Everything was said and heard.
     Done,
     /// The connection or the login was refused or lost: why.
@@ -100,15 +100,15 @@ pub enum Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Connecting for the first time.
-    Starting,
+    Connecting,
     /// Connecting after a loss.
-    Returning,
+    Reconnecting,
     /// Connected; the login's lines are sent.
     LoggingIn,
     /// Logged in, but the old session holds the nickname: asks again at this time.
-    Regaining(Instant),
+    RetryingNick(Instant),
     /// Asking what became of doubtful lines.
-    Settling,
+    Resolving,
     /// Lines are sent as they are typed.
     Ready,
     /// The goodbye is said; until when its answer is waited for.
@@ -121,8 +121,8 @@ enum Phase {
 
 /// The client's side of a conversation.
 #[derive(Debug)]
-pub struct Session {
-    wishes: Wishes,
+pub struct Conversation {
+    config: Config,
     phase: Phase,
     outputs: VecDeque<Output>,
 
@@ -146,16 +146,16 @@ pub struct Session {
     /// Whether one has been told of joins, if one changed that.
     joins: Option<bool>,
     /// What the server speaks now.
-    heard_in: Charset,
-    spoken_in: Charset,
+    receive_charset: Charset,
+    send_charset: Charset,
     login: Login,
     backoff: Backoff,
     /// For each room: the position of the last own echo in the log, and the number of own echoes
     /// there.
     last_echo: HashMap<String, (Sequence, usize)>,
-    signs: SignsOfLife,
+    keepalive: Keepalive,
     catch_up: CatchUp,
-    absent: Absent,
+    deferred: Deferred,
 
     /// The last answer: its command and id, and whether it is shown; its further lines go the same
     /// way.
@@ -166,12 +166,12 @@ pub struct Session {
     has_new_words: bool,
 }
 
-impl Session {
+impl Conversation {
     /// A session that is about to connect.
-    pub fn new(wishes: Wishes, now: Instant) -> Session {
-        Session {
-            wishes,
-            phase: Phase::Starting,
+    pub fn new(config: Config, now: Instant) -> Conversation {
+        Conversation {
+            config,
+            phase: Phase::Connecting,
             outputs: VecDeque::from([Output::Connect]),
             queue: VecDeque::new(),
             queue_bytes: 0,
@@ -185,14 +185,14 @@ impl Session {
             rooms: Vec::new(),
             current: None,
             joins: None,
-            heard_in: Charset::default(),
-            spoken_in: Charset::default(),
+            receive_charset: Charset::default(),
+            send_charset: Charset::default(),
             login: Login::default(),
             backoff: Backoff::default(),
             last_echo: HashMap::new(),
-            signs: SignsOfLife::new(now),
+            keepalive: Keepalive::new(now),
             catch_up: CatchUp::default(),
-            absent: Absent::default(),
+            deferred: Deferred::default(),
             last_answer: None,
             nicks: Vec::new(),
             known_rooms: Vec::new(),
@@ -226,20 +226,22 @@ impl Session {
     /// Whether something is under way that may change the room, or end everything: then a prompt
     /// would soon be wrong.
     pub fn is_moving(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::LoggingIn | Phase::Leaving(_) | Phase::Ended)
-            || self.phase == Phase::Ready
-                && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
+        matches!(
+            self.phase,
+            Phase::Connecting | Phase::LoggingIn | Phase::Leaving(_) | Phase::Ended
+        ) || self.phase == Phase::Ready
+            && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
     }
 
     /// Whether lines are kept back for now: there is no connection, or not one's nickname.
     pub fn is_waiting(&self) -> bool {
         self.is_offline()
-            || matches!(self.phase, Phase::Regaining(_))
+            || matches!(self.phase, Phase::RetryingNick(_))
             || self.phase == Phase::LoggingIn && self.login.is_return()
     }
 
     fn is_offline(&self) -> bool {
-        matches!(self.phase, Phase::Offline(_) | Phase::Returning)
+        matches!(self.phase, Phase::Offline(_) | Phase::Reconnecting)
     }
 
     /// Those who were seen, the latest first, and the rooms: what can be completed. `None` if
@@ -253,7 +255,7 @@ impl Session {
     /// to connect.
     pub fn typed(&mut self, text: &str, now: Instant) {
         let read = as_read(text);
-        let text = if self.wishes.commands { read } else { literal(&read).into_owned() };
+        let text = if self.config.commands { read } else { literal(&read).into_owned() };
         let Some(mut line) = Line::new(&text, Purpose::Typed, now) else {
             if let Phase::Offline(_) = self.phase {
                 self.phase = Phase::Offline(now);
@@ -262,17 +264,17 @@ impl Session {
         };
         if let Some(why) = self.objection(&text) {
             self.unsaid += 1;
-            return self.show(Shown::Refusal(why));
+            return self.show(Entry::Refusal(why));
         }
         let is_quit = line.is_quit();
         if is_quit && self.is_waiting() {
             // Without a connection it can not be sent.
             return self.leave(now);
         }
-        line.is_from_outage = self.is_waiting() || self.phase == Phase::Settling;
+        line.is_from_outage = self.is_waiting() || self.phase == Phase::Resolving;
         self.queue_bytes += text.len();
         self.queue.push_back(line);
-        if is_quit && self.wishes.interactive {
+        if is_quit && self.config.interactive {
             return self.input_ended(now);
         }
         self.proceed(now);
@@ -287,7 +289,7 @@ impl Session {
             return self.leave(now);
         }
         self.proceed(now);
-        if self.wishes.interactive && self.unaccepted() > 0 {
+        if self.config.interactive && self.unaccepted() > 0 {
             self.notice(format!(
                 "waiting up to {} s for the server to accept {}",
                 LAST_LINES.as_secs(),
@@ -302,33 +304,34 @@ impl Session {
         match self.phase {
             Phase::Ended | Phase::Offline(_) => return,
             Phase::Leaving(_) => return self.end(),
-            Phase::Starting => return self.fail(format!("cannot connect: {}", in_words(why))),
+            Phase::Connecting => return self.fail(format!("cannot connect: {}", in_words(why))),
             // It was to be the end anyway.
             _ if self.in_flight.iter().any(Line::is_quit) => return self.end(),
             _ => {}
         }
-        let why = self.signs.given_up().or(self.login.given_up()).unwrap_or_else(|| in_words(why));
+        let why =
+            self.keepalive.given_up().or(self.login.given_up()).unwrap_or_else(|| in_words(why));
         self.remember_for_return();
         self.show_held();
-        let held = self.absent.take();
+        let held = self.deferred.take();
         self.queue_again(held);
         self.queue.iter_mut().for_each(|line| line.is_from_outage = true);
         let in_flight = self.in_flight.take();
         self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
-        if !self.wishes.interactive || self.input_ended.is_some() {
+        if !self.config.interactive || self.input_ended.is_some() {
             return self.fail(format!("connection lost: {why}"));
         }
         let wait = self.backoff.next_wait(chance);
         let what =
-            if self.phase == Phase::Returning { "cannot connect" } else { "connection lost" };
+            if self.phase == Phase::Reconnecting { "cannot connect" } else { "connection lost" };
         self.notice(format!("{what}: {why}; trying again in {:.1} s", wait.as_secs_f64()));
         self.phase = Phase::Offline(now + wait);
         self.tell_waiting(now);
     }
 
-    /// When [`Session::tick`] is to be called at the latest.
-    pub fn next_tick(&self) -> Option<Instant> {
-        let is_untold = |line: &&Line| self.wishes.interactive && line.is_typed() && !line.is_told;
+    /// When [`Conversation::tick`] is to be called at the latest.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let is_untold = |line: &&Line| self.config.interactive && line.is_typed() && !line.is_told;
         let waiting = self
             .queue
             .iter()
@@ -336,20 +339,20 @@ impl Session {
             .filter(is_untold)
             .map(|line| line.typed + WAITING);
         let phase = match self.phase {
-            Phase::Offline(at) | Phase::Regaining(at) | Phase::Leaving(at) => Some(at),
+            Phase::Offline(at) | Phase::RetryingNick(at) | Phase::Leaving(at) => Some(at),
             _ => None,
         };
         let is_leaving = matches!(self.phase, Phase::Leaving(_) | Phase::Ended);
         let last_lines = self
             .input_ended
-            .filter(|_| self.wishes.interactive && !is_leaving)
+            .filter(|_| self.config.interactive && !is_leaving)
             .map(|since| since + LAST_LINES);
         waiting
             .chain(phase)
             .chain(last_lines)
             .chain(self.login_deadline())
             .chain(self.next_sign_of_life())
-            .chain(self.absent.again())
+            .chain(self.deferred.again())
             .min()
     }
 
@@ -358,15 +361,15 @@ impl Session {
         match self.phase {
             Phase::Ended => return,
             Phase::Offline(at) if now >= at => {
-                self.phase = Phase::Returning;
+                self.phase = Phase::Reconnecting;
                 self.push(Output::Connect);
             }
-            Phase::Regaining(at) if now >= at => self.regain(now),
+            Phase::RetryingNick(at) if now >= at => self.regain(now),
             Phase::Leaving(at) if now >= at => return self.end(),
             _ => {}
         }
         let is_leaving = matches!(self.phase, Phase::Leaving(_));
-        if self.wishes.interactive
+        if self.config.interactive
             && !is_leaving
             && self.input_ended.is_some_and(|since| now >= since + LAST_LINES)
         {
@@ -385,7 +388,7 @@ impl Session {
     /// The server told a line: its bytes, without the line's end.
     pub fn told(&mut self, bytes: &[u8], now: Instant) {
         let mut line = String::new();
-        self.heard_in.decode(bytes, &mut line);
+        self.receive_charset.decode(bytes, &mut line);
         let Some(tagged) = Tagged::parse(&line) else {
             if self.is_untagged_sign_of_life(&line, now) {
                 return;
@@ -394,9 +397,9 @@ impl Session {
             if self.phase == Phase::LoggingIn && self.login.is_return() && !line.starts_with("! ") {
                 return;
             }
-            let mut told = Told::untagged(&line);
+            let mut told = Received::untagged(&line);
             told.kind = (self.phase == Phase::LoggingIn).then_some(Kind::Welcome);
-            return self.show(Shown::Told(told));
+            return self.show(Entry::Received(told));
         };
         self.count_datagram(&tagged);
         self.doubt_session(&tagged);
@@ -405,14 +408,14 @@ impl Session {
         }
         let is_own = tagged.nick.as_deref().is_some_and(|nick| key_of(nick) == self.key);
         let answered =
-            self.in_flight.answered(&tagged, is_own, self.wishes.udp, self.current.is_none());
+            self.in_flight.answered(&tagged, is_own, self.config.udp, self.current.is_none());
         let was_answer = answered.is_some();
         let answered = answered.and_then(|line| self.kept_for_absent(line, &tagged, now));
         if was_answer && answered.is_none() {
             return self.proceed(now);
         }
         self.learn(&tagged, is_own);
-        let mut told = Told::tagged(&tagged);
+        let mut told = Received::tagged(&tagged);
         told.is_own = answered.is_some() && told.to.is_none() && is_own;
         // Earlier lines do not ring the bell.
         told.is_for_me = !is_own && told.to.is_none() && self.is_for_me(&told);
@@ -433,12 +436,12 @@ impl Session {
     fn note_refusal(&mut self, line: &Line, told: &Tagged<'_>) {
         // It promises to execute what begins with a slash, so what doesn't was to be said.
         let is_to_be_heard = line.asks.is_heard() || begins_with_lookalike(&line.text);
-        if !self.wishes.interactive
+        if !self.config.interactive
             && told.event == Kind::Error
             && line.is_typed()
             && is_to_be_heard
         {
-            self.show_all(std::iter::once(line), Standing::NotSent);
+            self.show_all(std::iter::once(line), DeliveryState::NotSent);
         }
     }
 
@@ -476,7 +479,7 @@ impl Session {
 
     /// Who is in the current room, for completion.
     fn learn_names(&mut self, now: Instant) {
-        if self.wishes.interactive && self.current.is_some() {
+        if self.config.interactive && self.current.is_some() {
             self.send_for("/who", Purpose::Names, now);
         }
     }
@@ -484,7 +487,7 @@ impl Session {
     /// Quits; if that was sent already, or there is no connection, ends.
     fn leave(&mut self, now: Instant) {
         match self.phase {
-            Phase::Ready | Phase::LoggingIn | Phase::Regaining(_) | Phase::Settling => {
+            Phase::Ready | Phase::LoggingIn | Phase::RetryingNick(_) | Phase::Resolving => {
                 self.send_for("/quit", Purpose::Goodbye, now);
                 self.phase = Phase::Leaving(now + GOODBYE);
             }
@@ -496,12 +499,12 @@ impl Session {
         if self.phase == Phase::Ended {
             return;
         }
-        let unsaid = if self.wishes.interactive { 0 } else { self.unsaid };
+        let unsaid = if self.config.interactive { 0 } else { self.unsaid };
         match self.unaccepted() + unsaid {
             0 => {
                 self.phase = Phase::Ended;
                 self.push(Output::Close);
-                self.push(Output::End(Ended::Done));
+                self.push(Output::End(Outcome::Done));
             }
             1 => self.fail("a line was not accepted".to_owned()),
             count => self.fail(format!("{count} lines were not accepted")),
@@ -516,28 +519,28 @@ impl Session {
             std::mem::take(&mut self.doubtful).into_iter().chain(self.in_flight.take()).collect();
         self.show_all(
             in_doubt.iter().filter(|line| line.is_typed() && !line.is_quit()),
-            Standing::Doubtful,
+            DeliveryState::InDoubt,
         );
         self.show_queue_as_not_sent();
         self.push(Output::Close);
-        self.push(Output::End(Ended::Failed(why)));
+        self.push(Output::End(Outcome::Failed(why)));
     }
 
     fn show_queue_as_not_sent(&mut self) {
-        let held = self.absent.take();
+        let held = self.deferred.take();
         self.queue_again(held);
         let queue = std::mem::take(&mut self.queue);
         self.queue_bytes = 0;
-        self.show_all(queue.iter().filter(|line| !line.is_quit()), Standing::NotSent);
+        self.show_all(queue.iter().filter(|line| !line.is_quit()), DeliveryState::NotSent);
     }
 
     /// Shows lines that were not accepted: a filter's all, a person's so many that they can be
     /// read.
-    fn show_all<'l>(&mut self, lines: impl Iterator<Item = &'l Line>, standing: Standing) {
+    fn show_all<'l>(&mut self, lines: impl Iterator<Item = &'l Line>, standing: DeliveryState) {
         let mut more = 0;
         for (number, line) in lines.enumerate() {
             self.unsaid += 1;
-            if self.wishes.interactive && number >= UNSAID_SHOWN_MAX {
+            if self.config.interactive && number >= UNSAID_SHOWN_MAX {
                 more += 1;
             } else {
                 self.show(line.shown(standing));
@@ -549,10 +552,10 @@ impl Session {
     }
 
     fn notice(&mut self, text: String) {
-        self.show(Shown::Notice(text));
+        self.show(Entry::Notice(text));
     }
 
-    fn show(&mut self, shown: Shown) {
+    fn show(&mut self, shown: Entry) {
         self.push(Output::Show(shown));
     }
 
@@ -582,7 +585,7 @@ pub fn is_command(text: &str) -> bool {
 
 /// Whether one may talk in another room after this line, or nowhere.
 pub fn moves(text: &str) -> bool {
-    Asks::of(text).is_some_and(|asks| asks.moves())
+    Request::of(text).is_some_and(|asks| asks.moves())
 }
 
 /// An error message of the system for people: without its number, and with a hint.

@@ -6,8 +6,8 @@
 //! received. Until the history has arrived, the session holds back new lines, so that all lines
 //! appear in the order in which they were said.
 
-use super::shown::{Shown, Told};
-use super::{Phase, Session, lines_of};
+use super::entry::{Entry, Received};
+use super::{Conversation, Phase, lines_of};
 use forkchat_common::ids::Sequence;
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ pub(super) struct CatchUp {
     is_pending: bool,
     /// Ids can't be compared: the server's clock was set back, or too much was shown meanwhile.
     is_unknown: bool,
-    held: Vec<Told>,
+    held: Vec<Received>,
 }
 
 impl CatchUp {
@@ -60,7 +60,7 @@ impl CatchUp {
     }
 
     /// Takes note of a line that was received, and is not from the history.
-    pub fn note(&mut self, told: &Told) {
+    pub fn note(&mut self, told: &Received) {
         let Some(id) = told.id else { return };
         self.newest = self.newest.max(id);
         if !self.is_pending && id > self.last {
@@ -79,9 +79,9 @@ impl CatchUp {
     }
 
     /// Leaves those lines of a history that were not shown. They count as shown from now on.
-    fn missed(&mut self, history: Vec<Told>) -> Vec<Told> {
+    fn missed(&mut self, history: Vec<Received>) -> Vec<Received> {
         let mut shown_before = self.shown.clone();
-        let mut is_missed = |told: &Told| {
+        let mut is_missed = |told: &Received| {
             let (Some(id), Some(room)) = (told.id, &told.room) else { return false };
             let place = (id, room.clone());
             if let Some(count) = shown_before.get_mut(&place).filter(|count| **count > 0) {
@@ -104,13 +104,13 @@ impl CatchUp {
     }
 }
 
-impl Session {
+impl Conversation {
     /// Shows a line that was just said, or holds it back until what was said before it is known.
-    pub(super) fn show_in_order(&mut self, told: Told) {
-        let is_settling = self.phase == Phase::Settling
+    pub(super) fn show_in_order(&mut self, told: Received) {
+        let is_settling = self.phase == Phase::Resolving
             || self.phase == Phase::LoggingIn && self.login.is_return();
         if !is_settling || !self.catch_up.is_pending() || told.to.is_some() || told.is_own {
-            return self.show(Shown::Told(told));
+            return self.show(Entry::Received(told));
         }
         self.catch_up.held.push(told);
         if self.catch_up.held.len() > HELD_MAX {
@@ -121,7 +121,7 @@ impl Session {
     /// Shows what was held back.
     pub(super) fn show_held(&mut self) {
         for told in std::mem::take(&mut self.catch_up.held) {
-            self.show(Shown::Told(told));
+            self.show(Entry::Received(told));
         }
     }
 
@@ -130,28 +130,28 @@ impl Session {
     /// datagram with a part of them was lost.
     pub(super) fn show_missed(
         &mut self,
-        history: Vec<Told>,
-        arrived: Vec<Told>,
+        history: Vec<Received>,
+        arrived: Vec<Received>,
         complete_since: &HashMap<String, Sequence>,
         is_whole: bool,
     ) {
         if !self.catch_up.is_pending() {
-            return arrived.into_iter().for_each(|told| self.show(Shown::Told(told)));
+            return arrived.into_iter().for_each(|told| self.show(Entry::Received(told)));
         }
         let is_in_doubt = |room: &&String| {
             !is_whole || complete_since.get(*room).is_none_or(|since| *since > self.catch_up.last)
         };
         let in_doubt: Vec<String> = self.rooms.iter().filter(is_in_doubt).cloned().collect();
         let (is_unknown, missed) = (self.catch_up.is_unknown, self.catch_up.missed(history));
-        let missed: Vec<Told> = missed.into_iter().filter(|told| !told.is_own).collect();
+        let missed: Vec<Received> = missed.into_iter().filter(|told| !told.is_own).collect();
         let count = missed.len();
-        let mut all: Vec<Told> = missed
+        let mut all: Vec<Received> = missed
             .into_iter()
             .chain(arrived)
             .chain(std::mem::take(&mut self.catch_up.held))
             .collect();
         all.sort_by_key(|told| told.id);
-        all.into_iter().for_each(|told| self.show(Shown::Told(told)));
+        all.into_iter().for_each(|told| self.show(Entry::Received(told)));
         self.catch_up.done();
         if is_unknown {
             return self.say_unknown("the server's line numbers have changed");
@@ -189,7 +189,7 @@ impl Session {
     }
 
     /// Takes note of a line that the server sent.
-    pub(super) fn note_received(&mut self, line: &Tagged<'_>, told: &Told) {
+    pub(super) fn note_received(&mut self, line: &Tagged<'_>, told: &Received) {
         if line.to.as_deref() != Some("history") {
             self.catch_up.note(told);
         }

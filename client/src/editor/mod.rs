@@ -2,8 +2,8 @@
 //! use the [`Screen`].
 
 use crate::complete::Words;
+use crate::conversation::{begins_with_slash, is_command};
 use crate::screen::{Screen, TAB_COLUMNS, rows_of};
-use crate::session::{begins_with_slash, is_command};
 use crate::terminal;
 use rustyline::completion::Completer;
 use rustyline::config::{BellStyle, Configurer};

@@ -1,14 +1,14 @@
 //! The person: the thread that reads their input, and the output to them. A person at a terminal is
-//! [`Person::Here`]. If input or output is a pipe, a person or a program is at its other end:
-//! [`Person::Elsewhere`].
+//! [`Ui::Terminal`]. If input or output is a pipe, a person or a program is at its other end:
+//! [`Ui::Pipe`].
 
 use crate::complete::Words;
-use crate::defuse::defuse;
+use crate::conversation::{Conversation, Entry, Received, moves};
 use crate::editor::{LineEditor, Typed};
-use crate::look::{self, TerminalLook};
 use crate::options::Options;
+use crate::render::{self, TerminalRenderer};
+use crate::sanitize::sanitize;
 use crate::screen::{NICK_COLUMNS_MAX, ROOM_COLUMNS_MAX, Screen, shortened};
-use crate::session::{Session, Shown, Told, moves};
 use crate::terminal::{self, Terminal};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use forkchat_common::charset::Charset;
@@ -26,7 +26,7 @@ const INPUT_LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What the reading thread reports.
 #[derive(Debug)]
-pub enum FromPerson {
+pub enum UserInput {
     /// A typed line.
     Line(String),
     /// The end of the input.
@@ -37,11 +37,11 @@ pub enum FromPerson {
 
 /// The person or program that reads the output.
 #[derive(Debug)]
-pub enum Person {
+pub enum Ui {
     /// At a terminal that lines can be edited on.
-    Here(Box<Here>),
+    Terminal(Box<Here>),
     /// At the other end of a pipe, or at a terminal that is written to like one.
-    Elsewhere(Elsewhere),
+    Pipe(Elsewhere),
 }
 
 /// What stands between us and a person at a terminal.
@@ -49,25 +49,25 @@ pub enum Person {
 pub struct Here {
     screen: Arc<Screen>,
     terminal: Terminal,
-    look: TerminalLook,
+    look: TerminalRenderer,
     words: Arc<Mutex<Words>>,
 }
 
 /// How lines are written to a pipe.
 #[derive(Debug)]
 pub struct Elsewhere {
-    format: fn(&Told) -> String,
+    format: fn(&Received) -> String,
     charset: Charset,
     /// Standard output is a terminal all the same, only input isn't.
     is_terminal: bool,
 }
 
-impl Person {
+impl Ui {
     /// Starts the thread that reads the person; what they do comes out of the receiver.
     ///
     /// # Errors
     /// Those of the terminal.
-    pub fn meet(options: &Options) -> io::Result<(Person, Receiver<FromPerson>)> {
+    pub fn meet(options: &Options) -> io::Result<(Ui, Receiver<UserInput>)> {
         let (typed, queue) = bounded(QUEUE);
         let can_edit =
             io::stdin().is_terminal() && io::stdout().is_terminal() && !is_simple_terminal();
@@ -76,17 +76,13 @@ impl Person {
             let charset = options.charset;
             thread.spawn(move || read_lines(io::stdin().lock(), charset, &typed))?;
             // JSON is UTF-8 (RFC 8259, section 8.1).
-            let (format, charset): (fn(&Told) -> String, _) = if options.json {
-                (look::json, Charset::default())
+            let (format, charset): (fn(&Received) -> String, _) = if options.json {
+                (render::json, Charset::default())
             } else {
-                (look::plain, charset)
+                (render::plain, charset)
             };
             return Ok((
-                Person::Elsewhere(Elsewhere {
-                    format,
-                    charset,
-                    is_terminal: io::stdout().is_terminal(),
-                }),
+                Ui::Pipe(Elsewhere { format, charset, is_terminal: io::stdout().is_terminal() }),
                 queue,
             ));
         }
@@ -100,26 +96,26 @@ impl Person {
             // What was not shown yet goes with the program.
             stopped.close();
         });
-        let look = TerminalLook::new(has_colors, !options.no_bell, TimeZone::system());
+        let look = TerminalRenderer::new(has_colors, !options.no_bell, TimeZone::system());
         thread.spawn(move || edit_lines(editor, &typed))?;
-        Ok((Person::Here(Box::new(Here { screen, terminal, look, words })), queue))
+        Ok((Ui::Terminal(Box::new(Here { screen, terminal, look, words })), queue))
     }
 
     /// Whether they sit at a terminal, see what happens, and can't be kept waiting.
     pub fn is_here(&self) -> bool {
-        matches!(self, Person::Here(_))
+        matches!(self, Ui::Terminal(_))
     }
 
     /// Shows something; to a pipe through `output`, which the caller flushes.
     ///
     /// # Errors
     /// Those of `output`.
-    pub fn show(&mut self, shown: &Shown, output: &mut impl Write) -> io::Result<()> {
+    pub fn show(&mut self, shown: &Entry, output: &mut impl Write) -> io::Result<()> {
         match self {
-            Person::Here(here) => here.screen.show(&here.look.render(shown, Timestamp::now())),
-            Person::Elsewhere(elsewhere) => match shown {
-                Shown::Told(told) => return elsewhere.write(told, output),
-                own => look::remark(own).iter().for_each(|remark| aside(remark)),
+            Ui::Terminal(here) => here.screen.show(&here.look.render(shown, Timestamp::now())),
+            Ui::Pipe(elsewhere) => match shown {
+                Entry::Received(told) => return elsewhere.write(told, output),
+                own => render::remark(own).iter().for_each(|remark| aside(remark)),
             },
         }
         Ok(())
@@ -127,7 +123,7 @@ impl Person {
 
     /// The session is about to be given a line that was typed.
     pub fn taken(&self, line: &str) {
-        if let Person::Here(here) = self
+        if let Ui::Terminal(here) = self
             && moves(line)
         {
             here.screen.taken();
@@ -135,8 +131,8 @@ impl Person {
     }
 
     /// Brings what stands around the lines up to date: the prompt, what can be completed.
-    pub fn keep_up(&mut self, session: &mut Session) {
-        let Person::Here(here) = self else { return };
+    pub fn keep_up(&mut self, session: &mut Conversation) {
+        let Ui::Terminal(here) = self else { return };
         here.look.own_nick(session.nick());
         here.screen.prompt(
             &label(session.prompt_nick(), session.room()),
@@ -153,7 +149,7 @@ impl Person {
     /// # Errors
     /// Those of `output`, which is standard output.
     pub fn part(self, output: &mut impl Write) -> io::Result<()> {
-        if let Person::Here(here) = self {
+        if let Ui::Terminal(here) = self {
             // The prompt goes; text typed after it was never sent.
             output.write_all(here.screen.close().as_bytes())?;
             output.flush()?;
@@ -164,10 +160,10 @@ impl Person {
 }
 
 impl Elsewhere {
-    fn write(&self, told: &Told, output: &mut impl Write) -> io::Result<()> {
+    fn write(&self, told: &Received, output: &mut impl Write) -> io::Result<()> {
         let mut line = (self.format)(told);
         if self.is_terminal {
-            line = defuse(line.trim_end_matches('\n')) + "\n";
+            line = sanitize(line.trim_end_matches('\n')) + "\n";
         }
         let mut bytes = Vec::new();
         self.charset.encode(&line, &mut bytes);
@@ -177,7 +173,8 @@ impl Elsewhere {
 
 /// What stands before the prompt's sign: `alice #lobby`, each shortened if it is long.
 fn label(nick: &str, room: Option<&str>) -> String {
-    let harmless = |name: &str| defuse(&name.chars().take(ROOM_CHARS_MAX + 1).collect::<String>());
+    let harmless =
+        |name: &str| sanitize(&name.chars().take(ROOM_CHARS_MAX + 1).collect::<String>());
     let nick = shortened(&harmless(nick), NICK_COLUMNS_MAX);
     match room {
         Some(room) if nick.is_empty() => shortened(&harmless(room), ROOM_COLUMNS_MAX),
@@ -188,17 +185,17 @@ fn label(nick: &str, room: Option<&str>) -> String {
 
 /// The thread that reads a person at a terminal. At the end it gives the terminal back: nothing
 /// more is read, and Ctrl-C is a signal again.
-fn edit_lines(mut editor: LineEditor, queue: &Sender<FromPerson>) {
+fn edit_lines(mut editor: LineEditor, queue: &Sender<UserInput>) {
     while let Typed::Lines(lines) = editor.read() {
         lines.iter().filter(|line| moves(line)).for_each(|_| editor.screen().moves());
-        if lines.into_iter().any(|line| queue.send(FromPerson::Line(line)).is_err()) {
+        if lines.into_iter().any(|line| queue.send(UserInput::Line(line)).is_err()) {
             return;
         }
     }
     terminal::restore();
     editor.screen().gone();
     // If the receiver is gone, the program is ending.
-    let _ = queue.send(FromPerson::End);
+    let _ = queue.send(UserInput::End);
 }
 
 /// Reads a line up to its bound, and leaves out the rest; `false` at the end.
@@ -219,7 +216,7 @@ fn read_line(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool>
 /// Writes a message of the client itself to standard error. Ignores errors: standard error may be
 /// closed.
 pub fn aside(remark: &str) {
-    let _ = writeln!(io::stderr(), "forkchat-client: {}", defuse(remark));
+    let _ = writeln!(io::stderr(), "forkchat-client: {}", sanitize(remark));
 }
 
 /// Whether a terminal can't move its cursor, so that lines can't be edited on it: those that
@@ -231,13 +228,13 @@ fn is_simple_terminal() -> bool {
 }
 
 /// The thread that reads a file or a pipe.
-fn read_lines(mut source: impl BufRead, charset: Charset, queue: &Sender<FromPerson>) {
+fn read_lines(mut source: impl BufRead, charset: Charset, queue: &Sender<UserInput>) {
     loop {
         let mut bytes = Vec::new();
         let last = match read_line(&mut source, &mut bytes) {
             Ok(true) => None,
-            Ok(false) => Some(FromPerson::End),
-            Err(error) => Some(FromPerson::Broken(error)),
+            Ok(false) => Some(UserInput::End),
+            Err(error) => Some(UserInput::Broken(error)),
         };
         if let Some(last) = last {
             // If the receiver is gone, the program is ending.
@@ -246,7 +243,7 @@ fn read_lines(mut source: impl BufRead, charset: Charset, queue: &Sender<FromPer
         }
         let mut text = String::new();
         charset.decode(&bytes, &mut text);
-        if queue.send(FromPerson::Line(text)).is_err() {
+        if queue.send(UserInput::Line(text)).is_err() {
             return;
         }
     }

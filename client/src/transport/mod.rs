@@ -32,7 +32,7 @@ const COOKIE_HEAD: &[u8] = b"* /hello ";
 const WITH_KEY: &str = " key";
 /// What stands before the session's key.
 const KEY_HEAD: &str = "* /key ";
-/// Asks for a key. An unknown peer is only answered if it sent at least as much; padded to be sure.
+/// Request for a key. An unknown peer is only answered if it sent at least as much; padded to be sure.
 const FIRST_GREETING: &[u8] = b"/hello key                              \n";
 /// A cookie for an open session means that the server no longer knows the session, or that the
 /// datagram, or one that caused it, was forged. So the server is asked so often, and given so long
@@ -47,7 +47,7 @@ const RECEIVED_BYTES_MAX: usize = 65_536;
 
 /// Where lines are sent.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
+pub struct SendHalf {
     socket: Socket,
     key: Key,
     /// We closed it: over UDP nothing else tells an end from an empty datagram.
@@ -56,7 +56,7 @@ pub struct Outgoing {
 
 /// Where lines come from.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct ReceiveHalf {
     socket: Socket,
     key: Key,
     /// UDP: how many probes were sent since the last datagram that was no cookie; 0 if none is
@@ -82,7 +82,7 @@ enum Socket {
 ///
 /// # Errors
 /// Those of the last one tried.
-pub fn connect(address: &str, udp: bool) -> io::Result<(Outgoing, Incoming)> {
+pub fn connect(address: &str, udp: bool) -> io::Result<(SendHalf, ReceiveHalf)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in address.to_socket_addrs()? {
         match if udp { greet(address) } else { connect_tcp(address) } {
@@ -90,12 +90,12 @@ pub fn connect(address: &str, udp: bool) -> io::Result<(Outgoing, Incoming)> {
                 let held = bytes.len();
                 let is_closed = Arc::new(AtomicBool::new(false));
                 return Ok((
-                    Outgoing {
+                    SendHalf {
                         socket: socket.clone(),
                         key: key.clone(),
                         is_closed: is_closed.clone(),
                     },
-                    Incoming { socket, key, probes: 0, bytes, held, is_closed },
+                    ReceiveHalf { socket, key, probes: 0, bytes, held, is_closed },
                 ));
             }
             Err(error) => last = error,
@@ -185,7 +185,7 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-impl Outgoing {
+impl SendHalf {
     /// Sends lines, each with its LF: over TCP in one piece, over UDP as few datagrams of whole
     /// lines.
     ///
@@ -227,7 +227,7 @@ fn datagrams(key: &[u8], lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
     datagrams
 }
 
-impl Incoming {
+impl ReceiveHalf {
     /// Waits for bytes and hands over each whole line without its end; `Ok(false)` at the end of
     /// input, or when `line` gave back `false`.
     ///
@@ -283,7 +283,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Asks the server whether it knows the session.
+    /// Request the server whether it knows the session.
     fn probe(&mut self) -> io::Result<()> {
         if self.probes == PROBES {
             return Err(unknown_session());
@@ -384,7 +384,7 @@ mod tests {
         (address, thread)
     }
 
-    fn received(incoming: &mut Incoming) -> io::Result<Vec<String>> {
+    fn received(incoming: &mut ReceiveHalf) -> io::Result<Vec<String>> {
         let mut lines = Vec::new();
         incoming.receive(|line| {
             lines.push(String::from_utf8_lossy(line).into_owned());

@@ -5,9 +5,9 @@
 //! since the line was sent; then it is sent again. If a datagram is missing, it may have carried
 //! the echo, so the line is in doubt. A session that does not answer at all is abandoned.
 
-use super::lines::{Fence, Line, Purpose};
-use super::shown::Standing;
-use super::{Output, Phase, Session};
+use super::entry::DeliveryState;
+use super::line::{Fence, Line, Purpose};
+use super::{Conversation, Output, Phase};
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const TOKEN: &str = "forkchat-client-alive-";
 
 /// What is remembered of the connection.
 #[derive(Debug)]
-pub(super) struct SignsOfLife {
+pub(super) struct Keepalive {
     last_datagram: u64,
     gaps: u64,
     last_sent: Instant,
@@ -35,9 +35,9 @@ pub(super) struct SignsOfLife {
     is_in_doubt: bool,
 }
 
-impl SignsOfLife {
-    pub fn new(now: Instant) -> SignsOfLife {
-        SignsOfLife {
+impl Keepalive {
+    pub fn new(now: Instant) -> Keepalive {
+        Keepalive {
             last_datagram: 0,
             gaps: 0,
             last_sent: now,
@@ -66,13 +66,13 @@ impl SignsOfLife {
     }
 }
 
-impl Session {
+impl Conversation {
     /// Notices missing datagrams. One that is late or comes twice is no loss.
     pub(super) fn count_datagram(&mut self, told: &Tagged<'_>) {
         let Some(number) = told.datagram else { return };
-        let last = self.signs.last_datagram;
+        let last = self.keepalive.last_datagram;
         if last > 0 && number > last && number - last > 1 {
-            self.signs.gaps += 1;
+            self.keepalive.gaps += 1;
             let missing = number - last - 1;
             let (count, were) = if missing == 1 {
                 ("a".to_owned(), " was")
@@ -83,7 +83,7 @@ impl Session {
         }
         // A restarted server counts from 1.
         if number > last || number == 1 {
-            self.signs.last_datagram = number;
+            self.keepalive.last_datagram = number;
         }
     }
 
@@ -91,16 +91,16 @@ impl Session {
     /// connection follows. So the session soon checks whether the server still answers. A forged
     /// line causes no more than this check.
     pub(super) fn doubt_session(&mut self, told: &Tagged<'_>) {
-        self.signs.is_in_doubt |=
+        self.keepalive.is_in_doubt |=
             told.to.is_none() && matches!(told.event, Kind::Reply | Kind::Error);
     }
 
     /// When the next sign of life is due.
     pub(super) fn next_sign_of_life(&self) -> Option<Instant> {
         match self.phase {
-            _ if !self.wishes.udp => return None,
-            Phase::LoggingIn | Phase::Regaining(_) | Phase::Settling | Phase::Ready => {}
-            Phase::Leaving(_) => return Some(self.signs.last_sent + AGAIN / 2),
+            _ if !self.config.udp => return None,
+            Phase::LoggingIn | Phase::RetryingNick(_) | Phase::Resolving | Phase::Ready => {}
+            Phase::Leaving(_) => return Some(self.keepalive.last_sent + AGAIN / 2),
             _ => return None,
         }
         let overdue = self
@@ -108,28 +108,28 @@ impl Session {
             .iter()
             .filter_map(|line| line.sent)
             .min()
-            .map(|sent| (sent + AGAIN).max(self.signs.last_sent + AGAIN / 2));
+            .map(|sent| (sent + AGAIN).max(self.keepalive.last_sent + AGAIN / 2));
         Some(match overdue {
-            Some(_) if self.signs.tries > 0 => self.signs.last_sent + AGAIN,
+            Some(_) if self.keepalive.tries > 0 => self.keepalive.last_sent + AGAIN,
             Some(at) => at,
-            None if self.signs.is_in_doubt => self.signs.last_sent + AGAIN,
-            None => self.signs.last_sent + AFTER,
+            None if self.keepalive.is_in_doubt => self.keepalive.last_sent + AGAIN,
+            None => self.keepalive.last_sent + AFTER,
         })
     }
 
-    /// Asks for a sign of life, or gives up.
+    /// Request for a sign of life, or gives up.
     pub(super) fn show_life(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Leaving(_)) {
             return self.send_for("/quit", Purpose::Goodbye, now);
         }
-        (self.signs.tries, self.signs.is_in_doubt) = (self.signs.tries + 1, false);
-        if self.signs.given_up().is_some() {
+        (self.keepalive.tries, self.keepalive.is_in_doubt) = (self.keepalive.tries + 1, false);
+        if self.keepalive.given_up().is_some() {
             return self.push(Output::Close);
         }
-        self.signs.pings += 1;
+        self.keepalive.pings += 1;
         self.send_for(
-            &format!("/ping {TOKEN}{}", self.signs.pings),
-            Purpose::Fence(Fence::Alive),
+            &format!("/ping {TOKEN}{}", self.keepalive.pings),
+            Purpose::Fence(Fence::Keepalive),
             now,
         );
     }
@@ -139,28 +139,32 @@ impl Session {
         if told.event != Kind::Pong || !told.text().starts_with(TOKEN) {
             return false;
         }
-        self.signs.tries = 0;
+        self.keepalive.tries = 0;
         let overtaken =
             self.in_flight.overtaken(&format!("/ping {}", told.text())).unwrap_or_default();
         let is_login = |line: &Line| {
-            !matches!(line.purpose, Purpose::Typed | Purpose::Names | Purpose::Fence(Fence::Alive))
+            !matches!(
+                line.purpose,
+                Purpose::Typed | Purpose::Names | Purpose::Fence(Fence::Keepalive)
+            )
         };
         let is_login_lost = overtaken.iter().any(is_login);
         let mut again = Vec::new();
         for line in overtaken.into_iter().filter(Line::is_typed) {
             // Doing a command twice is invisible, but missing its answer would leave name and rooms
             // unknown.
-            if (line.gaps == self.signs.gaps || line.is_repeatable()) && line.tries < LINE_TRIES_MAX
+            if (line.gaps == self.keepalive.gaps || line.is_repeatable())
+                && line.tries < LINE_TRIES_MAX
             {
                 again.push(line);
             } else {
-                self.show_all(std::iter::once(&line), Standing::Doubtful);
+                self.show_all(std::iter::once(&line), DeliveryState::InDoubt);
             }
         }
         self.send_again(again);
         match self.phase {
-            Phase::LoggingIn | Phase::Regaining(_) if is_login_lost => self.log_in(now),
-            Phase::Settling if is_login_lost => self.ask_or_doubt(now),
+            Phase::LoggingIn | Phase::RetryingNick(_) if is_login_lost => self.log_in(now),
+            Phase::Resolving if is_login_lost => self.ask_or_doubt(now),
             _ => {}
         }
         true
@@ -169,10 +173,10 @@ impl Session {
     /// Whether a line without tags answers a sign of life: then `/set tags on` was lost, and the
     /// login with it.
     pub(super) fn is_untagged_sign_of_life(&mut self, line: &str, now: Instant) -> bool {
-        let is_sign = self.wishes.udp
+        let is_sign = self.config.udp
             && line.strip_prefix("* pong ").is_some_and(|text| text.starts_with(TOKEN));
         if is_sign {
-            self.signs.tries = 0;
+            self.keepalive.tries = 0;
             let in_flight = self.in_flight.take();
             self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
             self.log_in(now);

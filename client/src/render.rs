@@ -1,9 +1,9 @@
 //! Formatting of output: coloured lines for a terminal, the server's own text for a pipe, or one
 //! JSON object per line. Pure: from values to text.
 
-use crate::defuse::defuse;
+use crate::conversation::{DeliveryState, Entry, Received};
 use crate::lookalike::Lookalikes;
-use crate::session::{Shown, Standing, Told};
+use crate::sanitize::sanitize;
 use forkchat_common::ids::Micros;
 use forkchat_common::names::key_of;
 use forkchat_common::protocol::line::tagged::Kind;
@@ -27,7 +27,7 @@ const RESET: &str = "\x1b[0m";
 
 /// How a person at a terminal sees things.
 #[derive(Debug)]
-pub struct TerminalLook {
+pub struct TerminalRenderer {
     has_colors: bool,
     has_bell: bool,
     zone: TimeZone,
@@ -37,10 +37,10 @@ pub struct TerminalLook {
     day: Option<Date>,
 }
 
-impl TerminalLook {
+impl TerminalRenderer {
     /// With or without colours, with or without a bell; times are told in `zone`.
-    pub fn new(has_colors: bool, has_bell: bool, zone: TimeZone) -> TerminalLook {
-        TerminalLook {
+    pub fn new(has_colors: bool, has_bell: bool, zone: TimeZone) -> TerminalRenderer {
+        TerminalRenderer {
             has_colors,
             has_bell,
             zone,
@@ -60,32 +60,32 @@ impl TerminalLook {
 
     /// One or more rows, each with its line end. Where the day changes, forwards at midnight or
     /// backwards in a history, its date stands first.
-    pub fn render(&mut self, shown: &Shown, now: Timestamp) -> String {
+    pub fn render(&mut self, shown: &Entry, now: Timestamp) -> String {
         let time =
-            if let Shown::Told(told) = shown { told.time.map_or(now, timestamp) } else { now };
+            if let Entry::Received(told) = shown { told.time.map_or(now, timestamp) } else { now };
         let date = self.date_row(time, now);
         let row = match shown {
-            Shown::Told(told) => self.told(told, now),
-            Shown::Own { room, text, standing } => {
+            Entry::Received(told) => self.told(told, now),
+            Entry::Own { room, text, standing } => {
                 let room =
-                    room.as_ref().map_or_else(String::new, |room| format!("[{}] ", defuse(room)));
+                    room.as_ref().map_or_else(String::new, |room| format!("[{}] ", sanitize(room)));
                 let (mark, style) = match standing {
-                    Standing::Waiting => ("…", DIM),
-                    Standing::Doubtful => ("?", YELLOW),
-                    Standing::NotSent => ("✗", RED),
+                    DeliveryState::Waiting => ("…", DIM),
+                    DeliveryState::InDoubt => ("?", YELLOW),
+                    DeliveryState::NotSent => ("✗", RED),
                 };
                 self.row(
                     now,
                     &self.in_style(style, mark),
                     &self.in_style(
                         style,
-                        &format!("{room}{}: {}", defuse(&self.nick), defuse(text)),
+                        &format!("{room}{}: {}", sanitize(&self.nick), sanitize(text)),
                     ),
                 )
             }
-            Shown::Notice(text) => self.row(now, "-", &self.in_style(DIM, &defuse(text))),
-            Shown::Refusal(text) => {
-                self.row(now, &self.in_style(RED, "!"), &self.in_style(RED, &defuse(text)))
+            Entry::Notice(text) => self.row(now, "-", &self.in_style(DIM, &sanitize(text))),
+            Entry::Refusal(text) => {
+                self.row(now, &self.in_style(RED, "!"), &self.in_style(RED, &sanitize(text)))
             }
         };
         format!("{date}{row}\r\n")
@@ -108,7 +108,7 @@ impl TerminalLook {
         format!("{}\r\n", self.in_style(DIM, &format!("— {day}{ago} —")))
     }
 
-    fn told(&mut self, told: &Told, now: Timestamp) -> String {
+    fn told(&mut self, told: &Received, now: Timestamp) -> String {
         let time = told.time.map_or(now, timestamp);
         let nick = told.nick.as_deref().unwrap_or_default();
         // Who takes another name is looked at under that one.
@@ -122,12 +122,13 @@ impl TerminalLook {
         if is_gone && face == nick {
             self.lookalikes.gone(nick);
         }
-        let warning = imitated
-            .map_or_else(String::new, |of| self.in_style(RED, &format!(" (not {})", defuse(&of))));
-        let room =
-            self.in_style(DIM, &format!("[{}]", defuse(told.room.as_deref().unwrap_or_default())));
+        let warning = imitated.map_or_else(String::new, |of| {
+            self.in_style(RED, &format!(" (not {})", sanitize(&of)))
+        });
+        let room = self
+            .in_style(DIM, &format!("[{}]", sanitize(told.room.as_deref().unwrap_or_default())));
         let name = self.name(face, !warning.is_empty());
-        let text = defuse(&told.text);
+        let text = sanitize(&told.text);
         let content = match told.kind {
             Some(Kind::Say) => format!("{room} {name}{warning}: {text}"),
             Some(Kind::Action) => format!("{room} * {name}{warning} {text}"),
@@ -135,20 +136,20 @@ impl TerminalLook {
                 let whose = told.target.as_deref().filter(|_| told.is_own).unwrap_or(nick);
                 format!(
                     "{} {name}{warning}: {text}",
-                    self.in_style(DIM, &format!("[@{}]", defuse(whose)))
+                    self.in_style(DIM, &format!("[@{}]", sanitize(whose)))
                 )
             }
-            Some(Kind::Error) => self.in_style(RED, &defuse(&told.prose)),
-            _ if told.prose.starts_with("! ") => self.in_style(RED, &defuse(&told.prose)),
-            _ if warning.is_empty() => self.in_style(DIM, &defuse(&told.prose)),
-            _ => format!("{} {name}{warning}", self.in_style(DIM, &defuse(&told.prose))),
+            Some(Kind::Error) => self.in_style(RED, &sanitize(&told.prose)),
+            _ if told.prose.starts_with("! ") => self.in_style(RED, &sanitize(&told.prose)),
+            _ if warning.is_empty() => self.in_style(DIM, &sanitize(&told.prose)),
+            _ => format!("{} {name}{warning}", self.in_style(DIM, &sanitize(&told.prose))),
         };
         let mark = match told {
-            Told { is_own: true, .. } => self.in_style(GREEN, "✓"),
-            Told { is_earlier: true, .. } => {
+            Received { is_own: true, .. } => self.in_style(GREEN, "✓"),
+            Received { is_earlier: true, .. } => {
                 self.in_style(if told.is_for_me { YELLOW } else { DIM }, "~")
             }
-            Told { is_for_me: true, .. } => self.in_style(YELLOW, "»"),
+            Received { is_for_me: true, .. } => self.in_style(YELLOW, "»"),
             _ => " ".to_owned(),
         };
         let bell = if told.is_for_me && !told.is_earlier && self.has_bell { "\x07" } else { "" };
@@ -161,7 +162,7 @@ impl TerminalLook {
     }
 
     fn name(&self, nick: &str, is_imitation: bool) -> String {
-        let shown = defuse(nick);
+        let shown = sanitize(nick);
         if is_imitation {
             return self.in_style(REVERSE, &shown);
         }
@@ -192,13 +193,13 @@ fn timestamp(time: Micros) -> Timestamp {
 }
 
 /// A line for a pipe: what the server's prose says, as `nc` would show it.
-pub fn plain(told: &Told) -> String {
+pub fn plain(told: &Received) -> String {
     format!("{}\n", told.prose)
 }
 
 /// A line for a program: an object with what the tags say and `text`, what was said without its
 /// frame. `own` is one's own line, come back accepted.
-pub fn json(told: &Told) -> String {
+pub fn json(told: &Received) -> String {
     let mut object = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -221,17 +222,17 @@ pub fn json(told: &Told) -> String {
 }
 
 /// What the client says itself, for standard error.
-pub fn remark(shown: &Shown) -> Option<String> {
+pub fn remark(shown: &Entry) -> Option<String> {
     match shown {
-        Shown::Told(_) => None,
-        Shown::Own { text, standing: Standing::Doubtful, .. } => {
+        Entry::Received(_) => None,
+        Entry::Own { text, standing: DeliveryState::InDoubt, .. } => {
             Some(format!("perhaps not delivered: {text}"))
         }
-        Shown::Own { text, standing: Standing::NotSent, .. } => {
+        Entry::Own { text, standing: DeliveryState::NotSent, .. } => {
             Some(format!("not delivered: {text}"))
         }
-        Shown::Own { .. } => None,
-        Shown::Notice(text) | Shown::Refusal(text) => Some(text.clone()),
+        Entry::Own { .. } => None,
+        Entry::Notice(text) | Entry::Refusal(text) => Some(text.clone()),
     }
 }
 
@@ -242,8 +243,8 @@ mod tests {
     use jiff::tz::Offset;
 
     /// A look without colours in a zone two hours ahead of UTC.
-    fn look() -> TerminalLook {
-        TerminalLook::new(false, true, TimeZone::fixed(Offset::constant(2)))
+    fn look() -> TerminalRenderer {
+        TerminalRenderer::new(false, true, TimeZone::fixed(Offset::constant(2)))
     }
 
     fn at(day: i8, hour: i8, minute: i8) -> Timestamp {
@@ -254,10 +255,10 @@ mod tests {
             .timestamp()
     }
 
-    fn told(time: Timestamp, is_earlier: bool) -> Shown {
+    fn told(time: Timestamp, is_earlier: bool) -> Entry {
         let time = Some(Micros(u64::try_from(time.as_microsecond()).unwrap()));
         let (kind, nick, room) = (Some(Kind::Say), Some("bob".to_owned()), Some("#a".to_owned()));
-        Shown::Told(Told {
+        Entry::Received(Received {
             kind,
             time,
             nick,
@@ -265,7 +266,7 @@ mod tests {
             text: "hi".to_owned(),
             is_for_me: true,
             is_earlier,
-            ..Told::default()
+            ..Received::default()
         })
     }
 
@@ -296,7 +297,7 @@ mod tests {
             look.render(&told(at(21, 23, 59), false), at(21, 23, 59)),
             "\x0723:59 » [#a] bob: hi\r\n"
         );
-        let notice = Shown::Notice("hm".to_owned());
+        let notice = Entry::Notice("hm".to_owned());
         assert_eq!(look.render(&notice, at(22, 0, 1)), "— 2026-11-22, today —\r\n00:01 - hm\r\n");
         assert_eq!(look.render(&notice, at(22, 0, 2)), "00:02 - hm\r\n");
     }
@@ -304,16 +305,16 @@ mod tests {
     #[test]
     fn an_object_has_the_names_and_the_beginning_of_a_history() {
         let names = vec!["alice".to_owned(), "bob".to_owned()];
-        let object: Value = serde_json::from_str(&json(&Told {
+        let object: Value = serde_json::from_str(&json(&Received {
             names,
             since: Some(forkchat_common::ids::Sequence(7)),
-            ..Told::default()
+            ..Received::default()
         }))
         .unwrap();
         assert_eq!(
             (&object["names"], &object["since"]),
             (&serde_json::json!(["alice", "bob"]), &serde_json::json!(7))
         );
-        assert!(json(&Told::default()).find("names").is_none());
+        assert!(json(&Received::default()).find("names").is_none());
     }
 }

@@ -19,9 +19,9 @@ pub const MARKS_MAX: usize = 8;
 /// What of `text` can be written to a terminal.
 ///
 /// ```
-/// assert_eq!(forkchat_client::defuse::defuse("a\x1b[2J\u{202e}b"), "a[2Jb");
+/// assert_eq!(forkchat_client::sanitize::sanitize("a\x1b[2J\u{202e}b"), "a[2Jb");
 /// ```
-pub fn defuse(text: &str) -> String {
+pub fn sanitize(text: &str) -> String {
     let mut marks = 0;
     text.chars()
         .filter(|&c| {
@@ -57,29 +57,29 @@ mod tests {
         for text in
             ["hi", "你好 👩‍🚀 ❤️", "सं स्कृत", "می‌خواهم", "Tiếng Việt", "a\tb", "e\u{301}\u{327}"]
         {
-            assert_eq!(defuse(text), text);
+            assert_eq!(sanitize(text), text);
         }
     }
 
     #[test]
     fn what_acts_on_the_screen_goes() {
-        assert_eq!(defuse("\u{9b}31m\u{7}red\u{1b}]0;title\u{7}"), "31mred]0;title");
-        assert_eq!(defuse("abc\u{202e}fed\u{2066}\u{200f}"), "abcfed");
-        assert_eq!(defuse("one\u{2028}two\r\n"), "onetwo");
+        assert_eq!(sanitize("\u{9b}31m\u{7}red\u{1b}]0;title\u{7}"), "31mred]0;title");
+        assert_eq!(sanitize("abc\u{202e}fed\u{2066}\u{200f}"), "abcfed");
+        assert_eq!(sanitize("one\u{2028}two\r\n"), "onetwo");
     }
 
     #[test]
     fn marks_do_not_pile_up() {
         let zalgo = format!("Z{}a", "\u{335}".repeat(4_000));
-        assert_eq!(defuse(&zalgo).chars().count(), 2 + MARKS_MAX);
+        assert_eq!(sanitize(&zalgo).chars().count(), 2 + MARKS_MAX);
     }
 
     proptest! {
         #[test]
         fn nothing_that_acts_is_left(text in "\\PC{0,40}[\\x00-\\x1f\\x7f-\\u{9f}\\u{202a}-\\u{202e}]{0,20}\\PC{0,40}") {
-            let defused = defuse(&text);
+            let defused = sanitize(&text);
             prop_assert!(defused.chars().all(|c| c == '\t' || !acts(c)));
-            prop_assert_eq!(defuse(&defused), defused.clone());
+            prop_assert_eq!(sanitize(&defused), defused.clone());
         }
     }
 }

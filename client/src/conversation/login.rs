@@ -6,9 +6,9 @@
 //! have been processed, and the history contains them.
 
 use super::catch_up::CatchUp;
-use super::lines::{Asks, Fence, Line, Purpose};
-use super::shown::{Standing, Told};
-use super::{Output, Phase, Session, lines_of};
+use super::entry::{DeliveryState, Received};
+use super::line::{Fence, Line, Purpose, Request};
+use super::{Conversation, Output, Phase, lines_of};
 use crate::backoff::Backoff;
 use forkchat_common::charset::Charset;
 use forkchat_common::ids::Sequence;
@@ -62,7 +62,7 @@ pub(super) struct Login {
     /// for again.
     is_history_wanted: bool,
     /// What the history told, and from which place on it has everything, by room.
-    history: Vec<Told>,
+    history: Vec<Received>,
     complete_since: HashMap<String, Sequence>,
     /// Over UDP: how many gaps had been noticed when it was asked for.
     gaps: u64,
@@ -95,11 +95,11 @@ impl Login {
     }
 }
 
-impl Session {
+impl Conversation {
     /// The connection is there: logs in.
     pub fn connected(&mut self, now: Instant) {
-        (self.heard_in, self.spoken_in) = (Charset::default(), Charset::default());
-        self.signs.connected(now);
+        (self.receive_charset, self.send_charset) = (Charset::default(), Charset::default());
+        self.keepalive.connected(now);
         self.catch_up.connected();
         (self.login.is_given_up, self.login.tries) = (false, 0);
         // No answer names it when the login enters further rooms.
@@ -107,7 +107,7 @@ impl Session {
         self.log_in(now);
     }
 
-    /// Sends everything that a login consists of; [`Session::logged_in`] follows with the last
+    /// Sends everything that a login consists of; [`Conversation::logged_in`] follows with the last
     /// answer.
     pub(super) fn log_in(&mut self, now: Instant) {
         self.phase = Phase::LoggingIn;
@@ -117,9 +117,9 @@ impl Session {
             self.send_for(line, Purpose::Setup, now);
         }
         // Also if only its answer is missing: it may have been lost.
-        if self.wishes.charset != self.heard_in {
-            self.send_for(&format!("/charset {}", self.wishes.charset.name()), Purpose::Setup, now);
-            self.spoken_in = self.wishes.charset;
+        if self.config.charset != self.receive_charset {
+            self.send_for(&format!("/charset {}", self.config.charset.name()), Purpose::Setup, now);
+            self.send_charset = self.config.charset;
         }
         if let Some(joins) = self.joins {
             self.send_for(
@@ -132,7 +132,7 @@ impl Session {
             Some((nick, rooms, current)) => {
                 (Some(nick), rooms.into_iter().chain(current).collect())
             }
-            None => (self.wishes.nick.clone(), self.wishes.rooms.clone()),
+            None => (self.config.nick.clone(), self.config.rooms.clone()),
         };
         if let Some(nick) = nick {
             self.send_for(&format!("/nick {nick}"), Purpose::Nick, now);
@@ -174,10 +174,10 @@ impl Session {
                 self.login.is_nick_refused |= line.purpose == Purpose::Nick;
             }
             Purpose::Setup if told.to.as_deref() == Some("charset") && !is_refused => {
-                self.heard_in = self.wishes.charset
+                self.receive_charset = self.config.charset
             }
             Purpose::Fence(Fence::Login) => self.logged_in(told.id, now),
-            Purpose::Fence(Fence::Settled) if !self.goes_back(now) => self.settle(now),
+            Purpose::Fence(Fence::History) if !self.goes_back(now) => self.settle(now),
             Purpose::Typed if told.event == Kind::Reply => self.obeyed(line, now),
             Purpose::Goodbye => self.end(),
             _ => {}
@@ -199,7 +199,7 @@ impl Session {
         self.backoff = Backoff::default();
         self.login.tries = 0;
         self.login.place = self.login.place.or(place);
-        if !self.wishes.interactive
+        if !self.config.interactive
             && let Some(refused) = self.login.refused.take()
         {
             return self.fail(refused);
@@ -212,8 +212,9 @@ impl Session {
                         "reconnected, but {nick} is taken, perhaps still by the lost connection; trying again for {minutes} minutes"
                     ));
                 }
-                self.phase =
-                    Phase::Regaining(now + Duration::from_secs(REGAIN_SECONDS[self.login.regains]));
+                self.phase = Phase::RetryingNick(
+                    now + Duration::from_secs(REGAIN_SECONDS[self.login.regains]),
+                );
                 self.login.regains += 1;
                 self.show_held();
                 return;
@@ -243,7 +244,7 @@ impl Session {
         }
     }
 
-    /// Asks once more for the nickname.
+    /// Request once more for the nickname.
     pub(super) fn regain(&mut self, now: Instant) {
         self.phase = Phase::LoggingIn;
         (self.login.is_nick_refused, self.login.began) = (false, Some(now));
@@ -253,7 +254,7 @@ impl Session {
         self.send_for("/whoami", Purpose::Fence(Fence::Login), now);
     }
 
-    /// Asks for the histories of the rooms in which lines are in doubt, or others may have spoken;
+    /// Request for the histories of the rooms in which lines are in doubt, or others may have spoken;
     /// `false` if there is nothing to ask for.
     fn ask_for_history(&mut self, now: Instant) -> bool {
         let in_doubt: Vec<&String> = self
@@ -272,10 +273,10 @@ impl Session {
         if rooms.is_empty() {
             return false;
         }
-        self.phase = Phase::Settling;
+        self.phase = Phase::Resolving;
         (self.login.history, self.login.complete_since, self.login.began) =
             (Vec::new(), HashMap::new(), Some(now));
-        self.login.gaps = self.signs.gaps();
+        self.login.gaps = self.keepalive.gaps();
         let current = self.login.talked_in.get_or_insert_with(|| self.current.clone()).clone();
         for (room, lines) in rooms {
             self.send_for(&format!("/join {room}"), Purpose::Setup, now);
@@ -284,13 +285,13 @@ impl Session {
         if let Some(current) = current {
             self.send_for(&format!("/join {current}"), Purpose::Setup, now);
         }
-        self.send_for("/ping", Purpose::Fence(Fence::Settled), now);
+        self.send_for("/ping", Purpose::Fence(Fence::History), now);
         true
     }
 
     /// A line is sent: the last `/history` decides whether the history is shown.
     pub(super) fn note_history_wish(&mut self, line: &Line) {
-        if line.asks == Asks::Do("history".to_owned()) {
+        if line.asks == Request::Command("history".to_owned()) {
             self.login.is_history_wanted = line.is_typed();
         }
     }
@@ -303,19 +304,19 @@ impl Session {
             return false;
         };
         self.login.tries += 1;
-        if !self.wishes.udp || self.login.tries > LOGIN_TRIES_MAX {
+        if !self.config.udp || self.login.tries > LOGIN_TRIES_MAX {
             return false;
         }
         self.send_for(&format!("/join {room}"), Purpose::Setup, now);
-        self.send_for("/ping", Purpose::Fence(Fence::Settled), now);
+        self.send_for("/ping", Purpose::Fence(Fence::History), now);
         true
     }
 
     /// Keeps the lines of the history while settling. Returns whether this line belongs to it, or
     /// to an earlier answer that is not shown.
-    pub(super) fn is_history(&mut self, line: &Tagged<'_>, told: &Told, now: Instant) -> bool {
+    pub(super) fn is_history(&mut self, line: &Tagged<'_>, told: &Received, now: Instant) -> bool {
         let is_of_history = told.to.as_deref() == Some("history");
-        let is_history = self.phase == Phase::Settling && is_of_history;
+        let is_history = self.phase == Phase::Resolving && is_of_history;
         if is_history {
             // However long it takes, it is being answered.
             self.login.began = Some(now);
@@ -336,7 +337,7 @@ impl Session {
     pub(super) fn login_deadline(&self) -> Option<Instant> {
         self.login
             .began
-            .filter(|_| matches!(self.phase, Phase::LoggingIn | Phase::Settling))
+            .filter(|_| matches!(self.phase, Phase::LoggingIn | Phase::Resolving))
             .map(|began| began + LOGIN)
     }
 
@@ -351,11 +352,11 @@ impl Session {
     fn settle(&mut self, now: Instant) {
         self.login.began = None;
         let (mut again, mut doubtful) = (Vec::new(), Vec::new());
-        let mut history: Vec<Told> = std::mem::take(&mut self.login.history);
+        let mut history: Vec<Received> = std::mem::take(&mut self.login.history);
         let mut arrived = Vec::new();
         for line in std::mem::take(&mut self.doubtful) {
             match self.verdict(&line, &mut history) {
-                Verdict::Arrived(told) => arrived.push(Told { is_earlier: false, ..*told }),
+                Verdict::Arrived(told) => arrived.push(Received { is_earlier: false, ..*told }),
                 Verdict::Missing => again.push(line),
                 // A command such as /join is done again in any case: the lines typed after it are
                 // meant for that room.
@@ -365,14 +366,19 @@ impl Session {
         }
         self.doubtful = doubtful;
         let complete_since = std::mem::take(&mut self.login.complete_since);
-        self.show_missed(history, arrived, &complete_since, self.login.gaps == self.signs.gaps());
+        self.show_missed(
+            history,
+            arrived,
+            &complete_since,
+            self.login.gaps == self.keepalive.gaps(),
+        );
         self.send_again(again);
         self.doubt(now);
     }
 
     /// What the history says of a line. One that is found is marked, so that it is not found for
     /// the next one with the same text.
-    fn verdict(&self, line: &Line, history: &mut [Told]) -> Verdict {
+    fn verdict(&self, line: &Line, history: &mut [Received]) -> Verdict {
         let Some(room) =
             line.room.as_ref().filter(|room| line.is_in_history() && self.rooms.contains(room))
         else {
@@ -380,12 +386,12 @@ impl Session {
         };
         let place = self.login.place.unwrap_or_default();
         let (last, mut echoes) = self.last_echo.get(room).copied().unwrap_or((place, 0));
-        let kind = if line.asks == Asks::Act { Kind::Action } else { Kind::Say };
-        let is_ours = |told: &Told| {
+        let kind = if line.asks == Request::Action { Kind::Action } else { Kind::Say };
+        let is_ours = |told: &Received| {
             told.room.as_ref() == Some(room)
                 && told.nick.as_deref().is_some_and(|nick| key_of(nick) == line.key)
         };
-        let is_it = |told: &Told| {
+        let is_it = |told: &Received| {
             !told.is_own
                 && told.kind == Some(kind)
                 && Some(told.text.as_str()) == line.heard().as_deref()
@@ -407,11 +413,11 @@ impl Session {
         }
         // Over UDP echoes may be lost, so it may also stand before the last one that came; and the
         // history has to be whole from the very beginning.
-        let begins = if self.wishes.udp { place } else { last };
+        let begins = if self.config.udp { place } else { last };
         let may_stand_before =
             history.iter().any(|told| is_ours(told) && is_it(told) && told.id > Some(begins));
         let is_whole = self.login.complete_since.get(room).is_some_and(|since| *since <= begins)
-            && self.login.gaps == self.signs.gaps();
+            && self.login.gaps == self.keepalive.gaps();
         if is_whole && !may_stand_before { Verdict::Missing } else { Verdict::Unknown }
     }
 
@@ -439,7 +445,7 @@ impl Session {
         let (again, doubtful): (Vec<Line>, Vec<Line>) =
             std::mem::take(&mut self.doubtful).into_iter().partition(Line::is_repeatable);
         self.queue_again(again);
-        self.show_all(doubtful.iter(), Standing::Doubtful);
+        self.show_all(doubtful.iter(), DeliveryState::InDoubt);
         if !doubtful.is_empty() {
             self.notice(format!(
                 "{} may not have arrived; to send {it} again, recall {it} with the up arrow",
@@ -459,7 +465,7 @@ impl Session {
 /// What became of a line.
 enum Verdict {
     /// It was said: so it was told.
-    Arrived(Box<Told>),
+    Arrived(Box<Received>),
     /// It is not there.
     Missing,
     /// Unknown.

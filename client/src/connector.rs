@@ -1,7 +1,7 @@
 //! The network thread: connects, reads lines, and reports how the connection ended. One thread for
 //! each connection.
 
-use crate::link::{self, Outgoing};
+use crate::transport::{self, SendHalf};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 
@@ -10,9 +10,9 @@ const QUEUE: usize = 256;
 
 /// What the network thread reports.
 #[derive(Debug)]
-pub enum FromNetwork {
+pub enum NetworkEvent {
     /// The connection is open; lines are sent through this.
-    Connected(Outgoing),
+    Connected(SendHalf),
     /// A line from the server: its bytes, without the line's end.
     Line(Vec<u8>),
     /// Connecting failed, or the connection ended, for this reason.
@@ -22,18 +22,18 @@ pub enum FromNetwork {
 /// Connections to one server, one at a time. Each has a number: what comes from one that was closed
 /// is old.
 #[derive(Debug)]
-pub struct Network {
+pub struct Connector {
     address: String,
     udp: bool,
-    news: Sender<(u64, FromNetwork)>,
+    news: Sender<(u64, NetworkEvent)>,
     current: u64,
 }
 
-impl Network {
+impl Connector {
     /// No connection yet. The receiver yields the reports of all later connections.
-    pub fn new(address: &str, udp: bool) -> (Network, Receiver<(u64, FromNetwork)>) {
+    pub fn new(address: &str, udp: bool) -> (Connector, Receiver<(u64, NetworkEvent)>) {
         let (news, queue) = bounded(QUEUE);
-        (Network { address: address.to_owned(), udp, news, current: 0 }, queue)
+        (Connector { address: address.to_owned(), udp, news, current: 0 }, queue)
     }
 
     /// The server's address, as it was given.
@@ -57,7 +57,7 @@ impl Network {
         std::thread::Builder::new().name("network".to_owned()).spawn(move || {
             let why = read(&address, udp, |one| news.send((number, one)).is_ok());
             // If the receiver is gone, the program is ending.
-            let _ = news.send((number, FromNetwork::Lost(why)));
+            let _ = news.send((number, NetworkEvent::Lost(why)));
         })?;
         Ok(())
     }
@@ -65,16 +65,16 @@ impl Network {
 
 /// Connects and reads to the end. Returns why it ended. `tell` returns whether the receiver still
 /// exists.
-fn read(address: &str, udp: bool, tell: impl Fn(FromNetwork) -> bool) -> String {
-    let (outgoing, mut incoming) = match link::connect(address, udp) {
+fn read(address: &str, udp: bool, tell: impl Fn(NetworkEvent) -> bool) -> String {
+    let (outgoing, mut incoming) = match transport::connect(address, udp) {
         Ok(link) => link,
         Err(error) => return error.to_string(),
     };
-    if !tell(FromNetwork::Connected(outgoing)) {
+    if !tell(NetworkEvent::Connected(outgoing)) {
         return String::new();
     }
     loop {
-        match incoming.receive(|line| tell(FromNetwork::Line(line.to_vec()))) {
+        match incoming.receive(|line| tell(NetworkEvent::Line(line.to_vec()))) {
             Ok(true) => {}
             Ok(false) => return "the server closed the connection".to_owned(),
             Err(error) => return error.to_string(),

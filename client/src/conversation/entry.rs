@@ -1,13 +1,13 @@
-//! What the session asks to show. Values only: [`crate::look`] formats them.
+//! What the session asks to show. Values only: [`crate::render`] formats them.
 
 use forkchat_common::ids::{Micros, Sequence};
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 
 /// One thing to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum Entry {
     /// A line from the server.
-    Told(Told),
+    Received(Received),
     /// A typed line that the server has not accepted.
     Own {
         /// The room it was meant for, if it was said in one.
@@ -15,7 +15,7 @@ pub enum Shown {
         /// As it was typed.
         text: String,
         /// How it stands.
-        standing: Standing,
+        standing: DeliveryState,
     },
     /// The client's own words: what it does, what it noticed.
     Notice(String),
@@ -25,18 +25,18 @@ pub enum Shown {
 
 /// How a line stands that was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum DeliveryState {
     /// It will be sent, or its answer will come.
     Waiting,
     /// It may have arrived or not.
-    Doubtful,
+    InDoubt,
     /// It was never sent, and will not be.
     NotSent,
 }
 
 /// A line from the server, taken apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Received {
     /// What kind of line; `None` if the server sent no tags with it.
     pub kind: Option<Kind>,
     /// Its place in the server's log.
@@ -67,16 +67,16 @@ pub struct Told {
     pub is_earlier: bool,
 }
 
-impl Told {
+impl Received {
     /// A line without tags.
-    pub fn untagged(prose: &str) -> Told {
+    pub fn untagged(prose: &str) -> Received {
         let text = prose.strip_prefix("* ").or_else(|| prose.strip_prefix("! ")).unwrap_or(prose);
-        Told { text: text.to_owned(), prose: prose.to_owned(), ..Told::default() }
+        Received { text: text.to_owned(), prose: prose.to_owned(), ..Received::default() }
     }
 
     /// A line with tags.
-    pub fn tagged(line: &Tagged<'_>) -> Told {
-        Told {
+    pub fn tagged(line: &Tagged<'_>) -> Received {
+        Received {
             kind: Some(line.event),
             id: line.id,
             time: line.time,

@@ -1,7 +1,7 @@
 //! What the session learns from the server's lines: its own name and rooms, and the names of
 //! others.
 
-use super::{Session, Told};
+use super::{Conversation, Received};
 use forkchat_common::names::key_of;
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 
@@ -9,7 +9,7 @@ use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 const NICKS_MAX: usize = 1_000;
 const ROOMS_KNOWN_MAX: usize = 1_000;
 
-impl Session {
+impl Conversation {
     /// Updates the session's own name and rooms, and the known names and rooms.
     pub(super) fn learn(&mut self, told: &Tagged<'_>, is_own: bool) {
         if told.event == Kind::Error {
@@ -84,7 +84,7 @@ impl Session {
 
     /// Whether a line is meant for this person: a private one, or one with their name in it as a
     /// word of its own.
-    pub(super) fn is_for_me(&self, told: &Told) -> bool {
+    pub(super) fn is_for_me(&self, told: &Received) -> bool {
         match told.kind {
             Some(Kind::Private) => true,
             Some(Kind::Say | Kind::Action) if !self.key.is_empty() => {

@@ -1,11 +1,11 @@
 //! The main loop: passes typed and received lines to the session, and carries out what the session
 //! asks for.
 
-use crate::link::Outgoing;
-use crate::network::{FromNetwork, Network};
+use crate::connector::{Connector, NetworkEvent};
+use crate::conversation::{Config, Conversation, Outcome, Output};
 use crate::options::Options;
-use crate::person::{FromPerson, Person, aside};
-use crate::session::{Ended, Output, Session, Wishes};
+use crate::transport::SendHalf;
+use crate::ui::{Ui, UserInput, aside};
 use crossbeam_channel::{Receiver, after, never, select};
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
@@ -17,14 +17,14 @@ const EXIT_FAILED: i32 = 1;
 
 /// Runs the client to its end; returns the exit code.
 pub fn run(options: &Options) -> i32 {
-    let (person, typed) = match Person::meet(options) {
+    let (person, typed) = match Ui::meet(options) {
         Ok(met) => met,
         Err(error) => {
             aside(&format!("cannot use the terminal: {error}"));
             return EXIT_FAILED;
         }
     };
-    let wishes = Wishes {
+    let config = Config {
         nick: options.nick.clone(),
         rooms: options.join.clone(),
         charset: options.charset,
@@ -34,9 +34,9 @@ pub fn run(options: &Options) -> i32 {
         // because the output goes to a file.
         commands: options.commands || io::stdin().is_terminal(),
     };
-    let (network, heard) = Network::new(&options.address, options.udp);
-    let mut talk = Talk {
-        session: Session::new(wishes, Instant::now()),
+    let (network, heard) = Connector::new(&options.address, options.udp);
+    let mut talk = EventLoop {
+        session: Conversation::new(config, Instant::now()),
         person,
         network,
         outgoing: None,
@@ -54,9 +54,9 @@ pub fn run(options: &Options) -> i32 {
         talk.person.part(&mut output)
     };
     match ended.and_then(|ended| parted.map(|()| ended)) {
-        Ok(Ended::Done) if talk.is_input_broken => EXIT_FAILED,
-        Ok(Ended::Done) => EXIT_DONE,
-        Ok(Ended::Failed(why)) => {
+        Ok(Outcome::Done) if talk.is_input_broken => EXIT_FAILED,
+        Ok(Outcome::Done) => EXIT_DONE,
+        Ok(Outcome::Failed(why)) => {
             aside(&format!("{}: {why}", talk.network.address()));
             EXIT_FAILED
         }
@@ -69,11 +69,11 @@ pub fn run(options: &Options) -> i32 {
 }
 
 /// The conversation and whom it is between.
-struct Talk {
-    session: Session,
-    person: Person,
-    network: Network,
-    outgoing: Option<Outgoing>,
+struct EventLoop {
+    session: Conversation,
+    person: Ui,
+    network: Connector,
+    outgoing: Option<SendHalf>,
     /// Lines that are sent together: the whole login at once, so that others see the arrival under
     /// the chosen name.
     unsent: Vec<Vec<u8>>,
@@ -83,13 +83,13 @@ struct Talk {
     is_unread: bool,
 }
 
-impl Talk {
+impl EventLoop {
     fn until_the_end(
         &mut self,
-        typed: &Receiver<FromPerson>,
-        heard: &Receiver<(u64, FromNetwork)>,
+        typed: &Receiver<UserInput>,
+        heard: &Receiver<(u64, NetworkEvent)>,
         output: &mut impl Write,
-    ) -> io::Result<Ended> {
+    ) -> io::Result<Outcome> {
         let nobody = never();
         let mut has_input_ended = false;
         loop {
@@ -100,10 +100,10 @@ impl Talk {
                     // What was read so far is still said, then it ends.
                     self.is_unread = true;
                     has_input_ended = true;
-                    while let Ok(FromPerson::Line(text)) = typed.try_recv() {
-                        self.take(FromPerson::Line(text));
+                    while let Ok(UserInput::Line(text)) = typed.try_recv() {
+                        self.take(UserInput::Line(text));
                     }
-                    self.take(FromPerson::End);
+                    self.take(UserInput::End);
                 }
                 Err(error) => return Err(error),
             }
@@ -111,12 +111,12 @@ impl Talk {
             let is_held_back = has_input_ended || !self.person.is_here() && self.session.is_full();
             let tick = self
                 .session
-                .next_tick()
+                .next_timeout()
                 .map_or_else(never, |at| after(at.saturating_duration_since(Instant::now())));
             select! {
                 recv(if is_held_back { &nobody } else { typed }) -> typed => {
-                    let typed = typed.unwrap_or(FromPerson::End);
-                    has_input_ended = !matches!(typed, FromPerson::Line(_));
+                    let typed = typed.unwrap_or(UserInput::End);
+                    has_input_ended = !matches!(typed, UserInput::Line(_));
                     self.take(typed);
                 }
                 recv(heard) -> heard => match heard {
@@ -134,7 +134,7 @@ impl Talk {
         &mut self,
         is_all_heard: bool,
         output: &mut impl Write,
-    ) -> io::Result<Option<Ended>> {
+    ) -> io::Result<Option<Outcome>> {
         while let Some(next) = self.session.poll() {
             if let Some(ended) = self.carry_out(next, output)? {
                 return Ok(Some(ended));
@@ -148,15 +148,15 @@ impl Talk {
         Ok(None)
     }
 
-    fn take(&mut self, typed: FromPerson) {
+    fn take(&mut self, typed: UserInput) {
         match typed {
-            FromPerson::Line(text) => {
+            UserInput::Line(text) => {
                 fail_on_purpose(&text);
                 self.person.taken(&text);
                 self.session.typed(&text, Instant::now());
             }
-            FromPerson::End => self.session.input_ended(Instant::now()),
-            FromPerson::Broken(error) => {
+            UserInput::End => self.session.input_ended(Instant::now()),
+            UserInput::Broken(error) => {
                 aside(&format!("cannot read standard input: {error}"));
                 self.is_input_broken = true;
                 self.session.input_ended(Instant::now());
@@ -164,14 +164,14 @@ impl Talk {
         }
     }
 
-    fn hear(&mut self, news: FromNetwork) {
+    fn hear(&mut self, news: NetworkEvent) {
         match news {
-            FromNetwork::Connected(outgoing) => {
+            NetworkEvent::Connected(outgoing) => {
                 self.outgoing = Some(outgoing);
                 self.session.connected(Instant::now());
             }
-            FromNetwork::Line(line) => self.session.told(&line, Instant::now()),
-            FromNetwork::Lost(why) => {
+            NetworkEvent::Line(line) => self.session.told(&line, Instant::now()),
+            NetworkEvent::Lost(why) => {
                 self.outgoing = None;
                 self.session.lost(&why, Instant::now(), fastrand::f64());
             }
@@ -186,7 +186,7 @@ impl Talk {
         }
     }
 
-    fn carry_out(&mut self, next: Output, output: &mut impl Write) -> io::Result<Option<Ended>> {
+    fn carry_out(&mut self, next: Output, output: &mut impl Write) -> io::Result<Option<Outcome>> {
         match next {
             Output::Send(line) => self.unsent.push(line),
             Output::Show(shown) if !self.is_unread => self.person.show(&shown, output)?,
@@ -198,7 +198,7 @@ impl Talk {
             }
             Output::Close => {
                 self.send();
-                self.outgoing.iter().for_each(Outgoing::close);
+                self.outgoing.iter().for_each(SendHalf::close);
             }
             Output::End(ended) => return Ok(Some(ended)),
         }

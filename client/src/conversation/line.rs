@@ -5,7 +5,7 @@
 //! the answer to a command is a reply or a refusal with the command's name. Only the first line of
 //! a long answer counts.
 
-use super::shown::{Shown, Standing};
+use super::entry::{DeliveryState, Entry};
 use forkchat_common::protocol::line::command::{Command, CommandError, parse};
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 use std::borrow::Cow;
@@ -14,29 +14,29 @@ use std::time::Instant;
 
 /// What a line asks for, as far as its answer is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asks {
+pub enum Request {
     /// To be said in the current room.
     Say,
     /// To be told as an action there.
-    Act,
+    Action,
     /// To be told to one person.
-    Tell,
+    Message,
     /// A command by this name.
-    Do(String),
+    Command(String),
 }
 
-impl Asks {
+impl Request {
     /// What a line's text asks for; `None` if it is empty.
-    pub fn of(text: &str) -> Option<Asks> {
+    pub fn of(text: &str) -> Option<Request> {
         Some(match parse(text) {
             Ok(None) => return None,
-            Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) => Asks::Say,
-            Ok(Some((_, Command::Me(_)))) => Asks::Act,
-            Ok(Some((_, Command::Msg { .. }))) => Asks::Tell,
-            Ok(Some((row, _))) => Asks::Do(row.map_or("", |row| row.name).to_owned()),
-            Err(CommandError::Usage(row)) => Asks::Do(row.name.to_owned()),
+            Ok(Some((_, Command::Say(_) | Command::SayIndented(..)))) => Request::Say,
+            Ok(Some((_, Command::Me(_)))) => Request::Action,
+            Ok(Some((_, Command::Msg { .. }))) => Request::Message,
+            Ok(Some((row, _))) => Request::Command(row.map_or("", |row| row.name).to_owned()),
+            Err(CommandError::Usage(row)) => Request::Command(row.name.to_owned()),
             Err(CommandError::Unknown(name) | CommandError::Lookalike(_, name)) => {
-                Asks::Do(name.to_owned())
+                Request::Command(name.to_owned())
             }
         })
     }
@@ -44,21 +44,21 @@ impl Asks {
     /// The command that a refusal would name.
     fn command(&self) -> Option<&str> {
         match self {
-            Asks::Say => None,
-            Asks::Act => Some("me"),
-            Asks::Tell => Some("msg"),
-            Asks::Do(name) => Some(name),
+            Request::Say => None,
+            Request::Action => Some("me"),
+            Request::Message => Some("msg"),
+            Request::Command(name) => Some(name),
         }
     }
 
     /// Whether one may talk in another room after it, under another name, or nowhere.
     pub fn moves(&self) -> bool {
-        matches!(self, Asks::Do(name) if ["join", "leave", "nick", "quit"].contains(&name.as_str()))
+        matches!(self, Request::Command(name) if ["join", "leave", "nick", "quit"].contains(&name.as_str()))
     }
 
     /// Whether others see what it asks for, so that it matters how often it is done.
     pub fn is_heard(&self) -> bool {
-        !matches!(self, Asks::Do(_))
+        !matches!(self, Request::Command(_))
     }
 }
 
@@ -75,7 +75,7 @@ pub enum Purpose {
     Room,
     /// Learns who is in a room.
     Names,
-    /// Asks whether doubtful lines of this room arrived.
+    /// Request whether doubtful lines of this room arrived.
     History(String),
     /// Its answer shows that everything before it was done.
     Fence(Fence),
@@ -89,9 +89,9 @@ pub enum Fence {
     /// Logging in.
     Login,
     /// Asking for what became of doubtful lines.
-    Settled,
+    History,
     /// Over UDP: nothing, everything before it that has no answer has been lost.
-    Alive,
+    Keepalive,
 }
 
 /// A line on its way.
@@ -100,7 +100,7 @@ pub struct Line {
     /// As it was typed.
     pub text: String,
     /// What it asks for.
-    pub asks: Asks,
+    pub asks: Request,
     /// Why.
     pub purpose: Purpose,
     /// The room that was current when it was sent.
@@ -128,7 +128,7 @@ pub struct Line {
 impl Line {
     /// A line that is not sent yet; `None` if there is nothing in it.
     pub fn new(text: &str, purpose: Purpose, now: Instant) -> Option<Line> {
-        let asks = Asks::of(text)?;
+        let asks = Request::of(text)?;
         Some(Line {
             text: text.to_owned(),
             asks,
@@ -157,7 +157,7 @@ impl Line {
 
     /// Whether it is the goodbye.
     pub fn is_quit(&self) -> bool {
-        matches!(&self.asks, Asks::Do(name) if name == "quit")
+        matches!(&self.asks, Request::Command(name) if name == "quit")
     }
 
     /// Whether it can be sent twice without effect on others: a command that only sets or asks for
@@ -169,7 +169,7 @@ impl Line {
 
     /// Whether a room's history has it, if it was said.
     pub fn is_in_history(&self) -> bool {
-        matches!(self.asks, Asks::Say | Asks::Act)
+        matches!(self.asks, Request::Say | Request::Action)
     }
 
     /// Whether one may talk in another room after it, or nowhere.
@@ -178,12 +178,12 @@ impl Line {
     }
 
     /// How it looks while it isn't accepted.
-    pub fn shown(&self, standing: Standing) -> Shown {
+    pub fn shown(&self, standing: DeliveryState) -> Entry {
         let room = self.room.clone().filter(|_| self.is_in_history());
         // What is said is shown as it would be said, without the slash that escapes it.
         let said = parse(&self.text).ok().flatten().and_then(|(_, command)| command.said());
         let text = said.map_or_else(|| self.text.clone(), Cow::into_owned);
-        Shown::Own { room, text, standing }
+        Entry::Own { room, text, standing }
     }
 
     /// Whether a person typed it.
@@ -254,17 +254,18 @@ impl InFlight {
         // A message to oneself comes twice, as echo and as message. Its text distinguishes it from
         // the next one.
         let is_by_text = is_lossy || told.event == Kind::Private;
-        let echoes = |line: &Line, asks: Asks| {
+        let echoes = |line: &Line, asks: Request| {
             is_own
                 && line.asks == asks
                 && (!is_by_text || line.heard().as_deref() == Some(told.text()))
         };
         let fits = |line: &Line| match (told.event, told.to.as_deref()) {
-            (Kind::Say, None) => echoes(line, Asks::Say),
-            (Kind::Action, None) => echoes(line, Asks::Act),
-            (Kind::Private, None) => echoes(line, Asks::Tell),
+            (Kind::Say, None) => echoes(line, Request::Say),
+            (Kind::Action, None) => echoes(line, Request::Action),
+            (Kind::Private, None) => echoes(line, Request::Message),
             (Kind::Error, None) => {
-                is_nowhere && line.asks == Asks::Say || line.asks == Asks::Do(String::new())
+                is_nowhere && line.asks == Request::Say
+                    || line.asks == Request::Command(String::new())
             }
             (_, Some(to)) => line.asks.command() == Some(to),
             (_, None) => false,
@@ -359,10 +360,14 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_for_by_nothing() {
-        assert_eq!(Asks::of(""), None);
-        assert_eq!(Asks::of("//who"), Some(Asks::Say));
-        assert_eq!(Asks::of("/WHO"), Some(Asks::Do("who".to_owned())));
-        assert_eq!(Asks::of("/msg bob"), Some(Asks::Do("msg".to_owned())), "its usage is told");
-        assert_eq!(Asks::of("/"), Some(Asks::Do(String::new())));
+        assert_eq!(Request::of(""), None);
+        assert_eq!(Request::of("//who"), Some(Request::Say));
+        assert_eq!(Request::of("/WHO"), Some(Request::Command("who".to_owned())));
+        assert_eq!(
+            Request::of("/msg bob"),
+            Some(Request::Command("msg".to_owned())),
+            "its usage is told"
+        );
+        assert_eq!(Request::of("/"), Some(Request::Command(String::new())));
     }
 }

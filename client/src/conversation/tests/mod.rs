@@ -225,21 +225,21 @@ impl Server {
 
 /// A session, a server, and the network between them.
 struct World {
-    session: Session,
+    session: Conversation,
     server: Server,
     number: Option<usize>,
     now: Instant,
     random: fastrand::Rng,
-    shown: Vec<Shown>,
-    ended: Option<Ended>,
+    shown: Vec<Entry>,
+    ended: Option<Outcome>,
     /// Of this many datagrams one is lost; 0 loses none.
     loss: usize,
 }
 
 impl World {
-    fn new(seed: u64, wishes: Wishes, server: Server, loss: usize) -> World {
+    fn new(seed: u64, config: Config, server: Server, loss: usize) -> World {
         let now = Instant::now();
-        let session = Session::new(wishes, now);
+        let session = Conversation::new(config, now);
         let mut world = World {
             session,
             server,
@@ -293,7 +293,7 @@ impl World {
 
     fn pass(&mut self, millis: u64) {
         self.now += Duration::from_millis(millis);
-        if self.session.next_tick().is_some_and(|at| at <= self.now) {
+        if self.session.next_timeout().is_some_and(|at| at <= self.now) {
             self.session.tick(self.now);
         }
         self.obey();
@@ -355,11 +355,11 @@ impl World {
     }
 
     /// What was shown of somebody.
-    fn heard_from(&self, nick: &str) -> Vec<&Told> {
+    fn heard_from(&self, nick: &str) -> Vec<&Received> {
         let told = self
             .shown
             .iter()
-            .filter_map(|shown| if let Shown::Told(told) = shown { Some(told) } else { None });
+            .filter_map(|shown| if let Entry::Received(told) = shown { Some(told) } else { None });
         told.filter(|told| told.nick.as_deref() == Some(nick)).collect()
     }
 
@@ -367,7 +367,7 @@ impl World {
         self.shown
             .iter()
             .filter_map(
-                |shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None },
+                |shown| if let Entry::Notice(text) = shown { Some(text.as_str()) } else { None },
             )
             .collect()
     }
@@ -380,12 +380,12 @@ impl World {
             self.shown
                 .iter()
                 .filter(
-                    |shown| matches!(shown, Shown::Told(told) if told.is_own && told.text == *text),
+                    |shown| matches!(shown, Entry::Received(told) if told.is_own && told.text == *text),
                 )
                 .count()
         };
         let doubted = |text: &String| {
-            let is_doubt = |shown: &&Shown| matches!(shown, Shown::Own { text: shown, standing: Standing::Doubtful | Standing::NotSent, .. } if shown.trim_start_matches("/me ") == text);
+            let is_doubt = |shown: &&Entry| matches!(shown, Entry::Own { text: shown, standing: DeliveryState::InDoubt | DeliveryState::NotSent, .. } if shown.trim_start_matches("/me ") == text);
             self.shown.iter().filter(is_doubt).count()
         };
         texts
@@ -395,8 +395,8 @@ impl World {
     }
 }
 
-fn wishes(interactive: bool, udp: bool) -> Wishes {
-    Wishes {
+fn config(interactive: bool, udp: bool) -> Config {
+    Config {
         nick: Some("me".to_owned()),
         rooms: vec!["#rust".to_owned()],
         charset: Charset::default(),
@@ -409,7 +409,7 @@ fn wishes(interactive: bool, udp: bool) -> Wishes {
 /// Types, reads, hears, cuts and waits by chance; gives back the world at rest and what was typed.
 fn run(seed: u64, has_history: bool, is_udp: bool) -> (World, Vec<String>) {
     let loss = if is_udp { 4 + usize::try_from(seed % 8).unwrap() } else { 0 };
-    let mut world = World::new(seed, wishes(true, is_udp), Server::new(has_history, is_udp), loss);
+    let mut world = World::new(seed, config(true, is_udp), Server::new(has_history, is_udp), loss);
     let mut texts = Vec::new();
     for _ in 0..400 {
         match world.random.usize(..100) {
@@ -499,22 +499,21 @@ fn a_line_is_said_once_or_doubted_however_the_connection_breaks() {
 
 #[test]
 fn a_login_is_one_breath_and_its_answers_are_not_shown() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     let sent: Vec<String> = world.server.connections[0].unread.iter().cloned().collect();
     assert_eq!(sent, ["/set tags on", "/set echo on", "/nick me", "/join #rust", "/whoami"]);
     world.settle();
-    let prose: Vec<String> =
-        world
-            .shown
-            .iter()
-            .map(|shown| {
-                if let Shown::Told(told) = shown {
-                    told.prose.clone()
-                } else {
-                    format!("{shown:?}")
-                }
-            })
-            .collect();
+    let prose: Vec<String> = world
+        .shown
+        .iter()
+        .map(|shown| {
+            if let Entry::Received(told) = shown {
+                told.prose.clone()
+            } else {
+                format!("{shown:?}")
+            }
+        })
+        .collect();
     assert_eq!(prose, ["* Welcome to forkchat, guest1.", "* you are now", "* joined"]);
     assert_eq!((world.session.nick(), world.session.room()), ("me", Some("#rust")));
     world.say("/who");
@@ -528,7 +527,7 @@ fn a_login_is_one_breath_and_its_answers_are_not_shown() {
 
 #[test]
 fn after_a_loss_nick_rooms_and_settings_are_taken_back() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     for line in ["/join #c", "/leave #lobby", "/join #rust", "/set joins off", "/nick other"] {
         world.say(line);
@@ -546,7 +545,7 @@ fn after_a_loss_nick_rooms_and_settings_are_taken_back() {
         .shown
         .iter()
         .filter_map(
-            |shown| if let Shown::Notice(text) = shown { Some(text.as_str()) } else { None },
+            |shown| if let Entry::Notice(text) = shown { Some(text.as_str()) } else { None },
         )
         .collect();
     assert!(
@@ -571,7 +570,7 @@ fn the_rooms_after_a_loss_are_exactly_those_before_it() {
             let rooms: Vec<String> = rooms.iter().map(|&room| room.to_owned()).collect();
             let mut world = World::new(
                 1,
-                Wishes { rooms, ..wishes(true, is_udp) },
+                Config { rooms, ..config(true, is_udp) },
                 Server::new(true, is_udp),
                 0,
             );
@@ -616,7 +615,7 @@ fn the_rooms_after_a_loss_are_exactly_those_before_it() {
 fn a_second_loss_at_any_moment_of_the_return_changes_no_room() {
     for is_udp in [false, true] {
         for steps in 0..40 {
-            let mut world = World::new(1, wishes(true, is_udp), Server::new(true, is_udp), 0);
+            let mut world = World::new(1, config(true, is_udp), Server::new(true, is_udp), 0);
             world.settle();
             world.cut();
             world.reconnect();
@@ -639,10 +638,10 @@ fn a_second_loss_at_any_moment_of_the_return_changes_no_room() {
 #[test]
 fn over_udp_no_single_datagram_that_is_lost_on_the_return_changes_a_room() {
     // Its history is the first that is asked for.
-    let wishes =
-        Wishes { rooms: vec!["#rust".to_owned(), "#lobby".to_owned()], ..wishes(true, true) };
+    let config =
+        Config { rooms: vec!["#rust".to_owned(), "#lobby".to_owned()], ..config(true, true) };
     for lost in 0..40 {
-        let mut world = World::new(1, wishes.clone(), Server::new(true, true), 0);
+        let mut world = World::new(1, config.clone(), Server::new(true, true), 0);
         world.settle();
         world.cut();
         world.reconnect();
@@ -671,7 +670,7 @@ fn over_udp_no_single_datagram_that_is_lost_on_the_return_changes_a_room() {
 
 #[test]
 fn over_udp_a_room_whose_farewell_was_lost_is_not_entered_again() {
-    let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
+    let mut world = World::new(1, config(true, true), Server::new(true, true), 0);
     world.settle();
     world.say("/leave #lobby");
     while world.read() {}
@@ -687,7 +686,7 @@ fn over_udp_a_room_whose_farewell_was_lost_is_not_entered_again() {
 
 #[test]
 fn what_others_said_meanwhile_is_shown_once_as_earlier_and_in_order() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.say("/join #c");
     world.settle();
@@ -751,7 +750,7 @@ fn where_the_history_has_not_everything_it_is_said_that_more_may_be_missing() {
     ] {
         let mut server = Server::new(has_history, false);
         server.remembers_from = remembers_from;
-        let mut world = World::new(1, wishes(true, false), server, 0);
+        let mut world = World::new(1, config(true, false), server, 0);
         world.settle();
         world.session.told(
             format!("@id={id};event=say;room=#rust;nick=bob [#rust] bob: hi").as_bytes(),
@@ -769,7 +768,7 @@ fn where_the_history_has_not_everything_it_is_said_that_more_may_be_missing() {
 #[test]
 fn a_message_typed_during_an_outage_waits_for_its_receiver_to_come_back_too() {
     for is_seen in [true, false] {
-        let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+        let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
         world.settle();
         world.cut();
         while world.server.connections[0].is_open {
@@ -808,29 +807,36 @@ fn a_message_typed_during_an_outage_waits_for_its_receiver_to_come_back_too() {
             reads(&mut world, 4_000);
         }
         assert_eq!(world.server.messages, ["one", "two"], "seen: {is_seen}");
-        let refused =
-            |shown: &&Shown| matches!(shown, Shown::Told(Told { kind: Some(Kind::Error), .. }));
+        let refused = |shown: &&Entry| {
+            matches!(shown, Entry::Received(Received { kind: Some(Kind::Error), .. }))
+        };
         assert_eq!(world.shown.iter().filter(refused).count(), 0, "{:?}", world.shown);
     }
 }
 
 #[test]
 fn a_receiver_who_does_not_come_back_is_waited_for_no_longer_than_that() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.say("/msg carol now");
     world.settle();
     assert!(
-        matches!(world.shown.last(), Some(Shown::Told(Told { kind: Some(Kind::Error), .. }))),
+        matches!(
+            world.shown.last(),
+            Some(Entry::Received(Received { kind: Some(Kind::Error), .. }))
+        ),
         "no outage, no wait"
     );
     world.cut();
     world.say("/msg carol later");
     world.settle();
-    let last: Vec<&Shown> = world.shown.iter().rev().take(2).collect();
-    assert!(matches!(last[0], Shown::Told(Told { kind: Some(Kind::Error), .. })), "{last:?}");
+    let last: Vec<&Entry> = world.shown.iter().rev().take(2).collect();
     assert!(
-        matches!(last[1], Shown::Own { text, standing: Standing::NotSent, .. } if text == "/msg carol later"),
+        matches!(last[0], Entry::Received(Received { kind: Some(Kind::Error), .. })),
+        "{last:?}"
+    );
+    assert!(
+        matches!(last[1], Entry::Own { text, standing: DeliveryState::NotSent, .. } if text == "/msg carol later"),
         "{last:?}"
     );
     assert_eq!((world.session.unaccepted(), world.server.messages.len()), (0, 0));
@@ -838,7 +844,7 @@ fn a_receiver_who_does_not_come_back_is_waited_for_no_longer_than_that() {
 
 #[test]
 fn while_the_old_session_bears_the_nick_nothing_is_said_under_another() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.cut();
     world.pass(5_000);
@@ -854,27 +860,30 @@ fn while_the_old_session_bears_the_nick_nothing_is_said_under_another() {
 
 #[test]
 fn a_filter_ends_behind_its_last_line_and_fails_with_a_refused_wish() {
-    let mut world = World::new(1, wishes(false, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(false, false), Server::new(true, false), 0);
     for number in 0..200 {
         world.say(&format!("line {number}"));
     }
     world.session.input_ended(world.now);
     world.settle();
-    assert_eq!((world.ended, world.server.log.len()), (Some(Ended::Done), 200));
+    assert_eq!((world.ended, world.server.log.len()), (Some(Outcome::Done), 200));
 
     let mut server = Server::new(true, false);
     let other = server.connect();
     server.connections[other].nick = "me".to_owned();
-    let mut world = World::new(1, wishes(false, false), server, 0);
+    let mut world = World::new(1, config(false, false), server, 0);
     world.say("not under another name");
     world.session.input_ended(world.now);
     while world.read() || world.hear() {}
-    assert_eq!((world.ended, world.server.log.len()), (Some(Ended::Failed("taken".to_owned())), 0));
+    assert_eq!(
+        (world.ended, world.server.log.len()),
+        (Some(Outcome::Failed("taken".to_owned())), 0)
+    );
     assert!(
         world
             .shown
             .iter()
-            .any(|shown| matches!(shown, Shown::Own { standing: Standing::NotSent, .. }))
+            .any(|shown| matches!(shown, Entry::Own { standing: DeliveryState::NotSent, .. }))
     );
 }
 
@@ -882,7 +891,7 @@ fn a_filter_ends_behind_its_last_line_and_fails_with_a_refused_wish() {
 fn without_commands_every_line_is_text_and_said_exactly() {
     let mut world = World::new(
         1,
-        Wishes { commands: false, ..wishes(false, false) },
+        Config { commands: false, ..config(false, false) },
         Server::new(true, false),
         0,
     );
@@ -900,7 +909,7 @@ fn without_commands_every_line_is_text_and_said_exactly() {
     }
     world.session.input_ended(world.now);
     world.settle();
-    assert_eq!(world.ended, Some(Ended::Done));
+    assert_eq!(world.ended, Some(Outcome::Done));
     assert!(
         world.server.log.iter().map(|(_, _, text, _)| text.as_str()).eq(texts),
         "{:?}",
@@ -912,7 +921,7 @@ fn without_commands_every_line_is_text_and_said_exactly() {
 fn what_the_server_takes_out_before_a_slash_makes_no_command_of_text() {
     let mut world = World::new(
         1,
-        Wishes { commands: false, ..wishes(false, false) },
+        Config { commands: false, ..config(false, false) },
         Server::new(true, false),
         0,
     );
@@ -921,7 +930,7 @@ fn what_the_server_takes_out_before_a_slash_makes_no_command_of_text() {
         .for_each(|text| world.say(text));
     world.session.input_ended(world.now);
     world.settle();
-    assert_eq!(world.ended, Some(Ended::Done));
+    assert_eq!(world.ended, Some(Outcome::Done));
     let said = world.server.log.iter().map(|(_, _, text, _)| text.as_str());
     assert!(
         said.eq(["/quit", "/quit", "/quit", "/usr", "/topic x", "\u{301}/quit"]),
@@ -934,7 +943,7 @@ fn what_the_server_takes_out_before_a_slash_makes_no_command_of_text() {
 fn a_filter_whose_line_was_refused_names_it_as_it_was_read_and_fails() {
     let mut world = World::new(
         1,
-        Wishes { commands: false, ..wishes(false, false) },
+        Config { commands: false, ..config(false, false) },
         Server::new(true, false),
         0,
     );
@@ -944,30 +953,30 @@ fn a_filter_whose_line_was_refused_names_it_as_it_was_read_and_fails() {
     world.say("/etc/passwd");
     world.session.input_ended(world.now);
     world.settle();
-    assert_eq!(world.ended, Some(Ended::Failed("a line was not accepted".to_owned())));
-    let refused = |shown: &Shown| matches!(shown, Shown::Own { text, standing: Standing::NotSent, .. } if text == "/etc/passwd");
+    assert_eq!(world.ended, Some(Outcome::Failed("a line was not accepted".to_owned())));
+    let refused = |shown: &Entry| matches!(shown, Entry::Own { text, standing: DeliveryState::NotSent, .. } if text == "/etc/passwd");
     assert!(world.shown.iter().any(refused), "{:?}", world.shown);
 }
 
 #[test]
 fn a_filter_that_loses_its_connection_fails_and_says_what_was_not_accepted() {
-    let mut world = World::new(1, wishes(false, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(false, false), Server::new(true, false), 0);
     while world.read() || world.hear() {}
     world.say("one");
     while world.read() || world.hear() {}
     world.say("two");
     world.cut();
-    assert_eq!(world.ended, Some(Ended::Failed("connection lost: cut".to_owned())));
+    assert_eq!(world.ended, Some(Outcome::Failed("connection lost: cut".to_owned())));
     assert_eq!(world.fates(&["one".to_owned(), "two".to_owned()])["two"], (0, 0, 1));
 }
 
 #[test]
 fn what_the_client_needs_can_not_be_switched_off_and_long_lines_are_refused() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     for line in ["/set tags off", "/SET echo off", "/charset gbk", &"x".repeat(4_096)] {
         world.say(line);
-        assert!(matches!(world.shown.last(), Some(Shown::Refusal(_))), "{line}");
+        assert!(matches!(world.shown.last(), Some(Entry::Refusal(_))), "{line}");
     }
     assert!(world.server.connections[0].unread.is_empty());
     world.say(&"x".repeat(4_095));
@@ -977,12 +986,12 @@ fn what_the_client_needs_can_not_be_switched_off_and_long_lines_are_refused() {
 
 #[test]
 fn whose_name_is_said_is_told() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     let mut is_for_me = |tags: &str, text: &str| {
         world.session.told(format!("@id=1;{tags} {text}").as_bytes(), world.now);
         world.obey();
-        matches!(world.shown.last(), Some(Shown::Told(Told { is_for_me: true, .. })))
+        matches!(world.shown.last(), Some(Entry::Received(Received { is_for_me: true, .. })))
     };
     let say = "event=say;room=#rust;nick=bob";
     assert!(is_for_me(say, "[#rust] bob: ME: look"));
@@ -994,7 +1003,7 @@ fn whose_name_is_said_is_told() {
 
 #[test]
 fn of_a_long_paste_that_waits_a_count_is_shown_not_every_line() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.shown.clear();
     for number in 0..5_000 {
@@ -1005,11 +1014,11 @@ fn of_a_long_paste_that_waits_a_count_is_shown_not_every_line() {
         }
         world.pass(1);
     }
-    let (waiting, counts): (Vec<&Shown>, Vec<&Shown>) = world
+    let (waiting, counts): (Vec<&Entry>, Vec<&Entry>) = world
         .shown
         .iter()
-        .filter(|shown| !matches!(shown, Shown::Told(_)))
-        .partition(|shown| matches!(shown, Shown::Own { .. }));
+        .filter(|shown| !matches!(shown, Entry::Received(_)))
+        .partition(|shown| matches!(shown, Entry::Own { .. }));
     assert!(
         waiting.len() <= 5 && (3..=6).contains(&counts.len()),
         "{} and {counts:?}",
@@ -1020,7 +1029,7 @@ fn of_a_long_paste_that_waits_a_count_is_shown_not_every_line() {
 #[test]
 fn a_room_whose_join_was_in_doubt_is_entered_before_what_was_typed_behind_it_is_said() {
     for has_history in [true, false] {
-        let mut world = World::new(1, wishes(true, false), Server::new(has_history, false), 0);
+        let mut world = World::new(1, config(true, false), Server::new(has_history, false), 0);
         world.settle();
         world.say("for rust");
         world.say("/join #c");
@@ -1043,7 +1052,7 @@ fn a_room_whose_join_was_in_doubt_is_entered_before_what_was_typed_behind_it_is_
 
 #[test]
 fn a_line_behind_a_nick_that_was_in_doubt_is_not_said_twice() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.say("/nick other");
     world.say("hi");
@@ -1057,7 +1066,7 @@ fn a_line_behind_a_nick_that_was_in_doubt_is_not_said_twice() {
 #[test]
 fn over_udp_a_login_that_was_lost_is_sent_again_and_its_signs_of_life_are_not_shown() {
     for lost in 1..8 {
-        let mut world = World::new(1, wishes(true, true), Server::new(false, true), 0);
+        let mut world = World::new(1, config(true, true), Server::new(false, true), 0);
         if lost == 1 {
             world.server.connections[0].unread.clear();
         } else {
@@ -1076,7 +1085,7 @@ fn over_udp_a_login_that_was_lost_is_sent_again_and_its_signs_of_life_are_not_sh
             !world
                 .shown
                 .iter()
-                .any(|shown| matches!(shown, Shown::Told(told) if told.prose.contains("pong"))),
+                .any(|shown| matches!(shown, Entry::Received(told) if told.prose.contains("pong"))),
             "{lost}: {:?}",
             world.shown
         );
@@ -1085,12 +1094,12 @@ fn over_udp_a_login_that_was_lost_is_sent_again_and_its_signs_of_life_are_not_sh
 
 #[test]
 fn over_udp_the_clients_own_question_is_not_shown_however_late_and_often_its_answer_comes() {
-    let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
+    let mut world = World::new(1, config(true, true), Server::new(true, true), 0);
     world.settle();
     let past = "@id=7;event=say;to=history;room=#rust;nick=eve [#rust] eve: look here, me";
     let end = "@id=9;event=reply;to=history;room=#rust;since=0 * end of the history";
     // A line of one's own that the history has is shown as accepted.
-    let is_history = |shown: &&Shown| matches!(shown, Shown::Told(told) if told.to.as_deref() == Some("history") && !told.is_own);
+    let is_history = |shown: &&Entry| matches!(shown, Entry::Received(told) if told.to.as_deref() == Some("history") && !told.is_own);
     world.say("hi");
     while world.read() {}
     world.cut();
@@ -1109,21 +1118,21 @@ fn over_udp_the_clients_own_question_is_not_shown_however_late_and_often_its_ans
     world.obey();
     let shown: Vec<_> = world.shown.iter().filter(is_history).collect();
     assert!(
-        matches!(shown[..], [Shown::Told(told), Shown::Told(_)] if !told.is_for_me),
+        matches!(shown[..], [Entry::Received(told), Entry::Received(_)] if !told.is_for_me),
         "what was said earlier rings no bell: {shown:?}"
     );
 }
 
 #[test]
 fn over_udp_a_goodbye_is_looked_into_soon_and_once() {
-    let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
+    let mut world = World::new(1, config(true, true), Server::new(true, true), 0);
     world.settle();
     world.say("hi");
     while world.read() {}
     while world.hear() {}
     world.now += Duration::from_secs(10);
     let due_in = |world: &World| {
-        world.session.next_tick().map(|at| at.saturating_duration_since(world.now).as_secs())
+        world.session.next_timeout().map(|at| at.saturating_duration_since(world.now).as_secs())
     };
     assert!(due_in(&world) > Some(10));
     world.session.told(b"@id=9;event=say;room=#rust;nick=eve [#rust] eve: goodbye", world.now);
@@ -1138,7 +1147,7 @@ fn over_udp_a_goodbye_is_looked_into_soon_and_once() {
 
 #[test]
 fn a_history_that_does_not_reach_back_proves_nothing() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.say("hi");
     while world.read() {}
@@ -1153,34 +1162,34 @@ fn a_history_that_does_not_reach_back_proves_nothing() {
 
 #[test]
 fn without_a_connection_quit_leaves_at_once() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.cut();
     world.say("/quit");
-    assert_eq!(world.ended, Some(Ended::Done));
+    assert_eq!(world.ended, Some(Outcome::Done));
 
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.say("/quit");
     world.cut();
-    assert_eq!(world.ended, Some(Ended::Done), "its answer is lost");
+    assert_eq!(world.ended, Some(Outcome::Done), "its answer is lost");
 }
 
 #[test]
 fn a_server_that_does_not_answer_is_given_up() {
-    let mut world = World::new(1, wishes(false, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(false, false), Server::new(true, false), 0);
     for _ in 0..40 {
         world.pass(1_000);
     }
     assert_eq!(
         world.ended,
-        Some(Ended::Failed("connection lost: the server doesn't answer".to_owned()))
+        Some(Outcome::Failed("connection lost: the server doesn't answer".to_owned()))
     );
 }
 
 #[test]
 fn what_one_tells_oneself_is_answered_line_by_line() {
-    let mut world = World::new(1, wishes(true, false), Server::new(true, false), 0);
+    let mut world = World::new(1, config(true, false), Server::new(true, false), 0);
     world.settle();
     world.say("/msg me a");
     world.say("/msg me b");
@@ -1190,14 +1199,18 @@ fn what_one_tells_oneself_is_answered_line_by_line() {
     }
     world.obey();
     let own = world.shown.iter().filter_map(|shown| {
-        if let Shown::Told(told) = shown { told.is_own.then_some(told.text.as_str()) } else { None }
+        if let Entry::Received(told) = shown {
+            told.is_own.then_some(told.text.as_str())
+        } else {
+            None
+        }
     });
     assert_eq!(own.collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]
 fn no_number_of_a_datagram_is_too_large() {
-    let mut world = World::new(1, wishes(true, true), Server::new(true, true), 0);
+    let mut world = World::new(1, config(true, true), Server::new(true, true), 0);
     for number in [1, u64::MAX, u64::MAX, 3] {
         world.session.told(
             format!("@id=1;datagram={number};event=say;room=#a;nick=b [#a] b: hi").as_bytes(),
@@ -1205,6 +1218,6 @@ fn no_number_of_a_datagram_is_too_large() {
         );
     }
     world.obey();
-    let notices = world.shown.iter().filter(|shown| matches!(shown, Shown::Notice(_))).count();
+    let notices = world.shown.iter().filter(|shown| matches!(shown, Entry::Notice(_))).count();
     assert_eq!(notices, 1);
 }
