@@ -1,26 +1,26 @@
-//! The main loop: passes typed and received lines to the session, and carries out what the session
-//! asks for.
+//! The main loop: passes input from the user and the network to the conversation, and does what the
+//! conversation asks for.
 
 use crate::connector::{Connector, NetworkEvent};
 use crate::conversation::{Config, Conversation, Outcome, Output};
 use crate::options::Options;
 use crate::transport::SendHalf;
-use crate::ui::{Ui, UserInput, aside};
+use crate::ui::{Ui, UserInput, print_error};
 use crossbeam_channel::{Receiver, after, never, select};
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
-/// Everything was sent and received.
+/// Every line was accepted.
 const EXIT_DONE: i32 = 0;
-/// The connection or the login was refused or lost.
+/// The connection, the login or a line was refused or lost.
 const EXIT_FAILED: i32 = 1;
 
-/// Runs the client to its end; returns the exit code.
+/// Runs the client to its end. Returns the exit code.
 pub fn run(options: &Options) -> i32 {
-    let (person, typed) = match Ui::meet(options) {
-        Ok(met) => met,
+    let (ui, input) = match Ui::open(options) {
+        Ok(opened) => opened,
         Err(error) => {
-            aside(&format!("cannot use the terminal: {error}"));
+            print_error(&format!("cannot use the terminal: {error}"));
             return EXIT_FAILED;
         }
     };
@@ -29,190 +29,200 @@ pub fn run(options: &Options) -> i32 {
         rooms: options.join.clone(),
         charset: options.charset,
         udp: options.udp,
-        interactive: person.is_here(),
-        // The input alone decides: a person who types `/msg bob secret` must not say it in public
-        // because the output goes to a file.
+        interactive: ui.is_interactive(),
+        // Standard input alone decides: if a person types `/msg bob secret`, the client must not
+        // say it in public because the output goes to a file.
         commands: options.commands || io::stdin().is_terminal(),
     };
-    let (network, heard) = Connector::new(&options.address, options.udp);
-    let mut talk = EventLoop {
-        session: Conversation::new(config, Instant::now()),
-        person,
-        network,
-        outgoing: None,
+    let (connector, network) = Connector::new(&options.address, options.udp);
+    let mut event_loop = EventLoop {
+        conversation: Conversation::new(config, Instant::now()),
+        ui,
+        connector,
+        send_half: None,
         unsent: Vec::new(),
-        is_input_broken: false,
-        is_unread: false,
+        has_input_failed: false,
+        is_output_closed: false,
     };
     let mut output = io::BufWriter::new(io::stdout());
-    let ended = talk.until_the_end(&typed, &heard, &mut output);
-    // What is still buffered for a reader who has gone has none.
-    let parted = if talk.is_unread {
+    let outcome = event_loop.run(&input, &network, &mut output);
+    // Nothing reads what is still buffered.
+    let closed = if event_loop.is_output_closed {
         std::mem::forget(output);
         Ok(())
     } else {
-        talk.person.part(&mut output)
+        event_loop.ui.close(&mut output)
     };
-    match ended.and_then(|ended| parted.map(|()| ended)) {
-        Ok(Outcome::Done) if talk.is_input_broken => EXIT_FAILED,
+    match outcome.and_then(|outcome| closed.map(|()| outcome)) {
+        Ok(Outcome::Done) if event_loop.has_input_failed => EXIT_FAILED,
         Ok(Outcome::Done) => EXIT_DONE,
         Ok(Outcome::Failed(why)) => {
-            aside(&format!("{}: {why}", talk.network.address()));
+            print_error(&format!("{}: {why}", event_loop.connector.address()));
             EXIT_FAILED
         }
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => EXIT_DONE,
         Err(error) => {
-            aside(&format!("cannot write to standard output: {error}"));
+            print_error(&format!("cannot write to standard output: {error}"));
             EXIT_FAILED
         }
     }
 }
 
-/// The conversation and whom it is between.
 struct EventLoop {
-    session: Conversation,
-    person: Ui,
-    network: Connector,
-    outgoing: Option<SendHalf>,
-    /// Lines that are sent together: the whole login at once, so that others see the arrival under
-    /// the chosen name.
+    conversation: Conversation,
+    ui: Ui,
+    connector: Connector,
+    /// The sending side of the connection, if there is one.
+    send_half: Option<SendHalf>,
+    /// Lines that are sent together. The login goes out as one piece, so others see the user arrive
+    /// under the chosen nickname.
     unsent: Vec<Vec<u8>>,
     /// Standard input could not be read to its end.
-    is_input_broken: bool,
+    has_input_failed: bool,
     /// The reader of standard output has closed it.
-    is_unread: bool,
+    is_output_closed: bool,
 }
 
 impl EventLoop {
-    fn until_the_end(
+    fn run(
         &mut self,
-        typed: &Receiver<UserInput>,
-        heard: &Receiver<(u64, NetworkEvent)>,
+        input: &Receiver<UserInput>,
+        network: &Receiver<(u64, NetworkEvent)>,
         output: &mut impl Write,
     ) -> io::Result<Outcome> {
-        let nobody = never();
+        let no_input = never();
         let mut has_input_ended = false;
         loop {
-            match self.do_what_is_to_do(heard.is_empty(), output) {
+            match self.process_outputs(network.is_empty(), output) {
                 Ok(None) => {}
-                Ok(Some(ended)) => return Ok(ended),
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe && !self.is_unread => {
-                    // What was read so far is still said, then it ends.
-                    self.is_unread = true;
+                Ok(Some(outcome)) => return Ok(outcome),
+                Err(error)
+                    if error.kind() == io::ErrorKind::BrokenPipe && !self.is_output_closed =>
+                {
+                    // The client still sends what it has read so far. Then it ends.
+                    self.is_output_closed = true;
                     has_input_ended = true;
-                    while let Ok(UserInput::Line(text)) = typed.try_recv() {
-                        self.take(UserInput::Line(text));
+                    while let Ok(UserInput::Line(text)) = input.try_recv() {
+                        self.handle_input(UserInput::Line(text));
                     }
-                    self.take(UserInput::End);
+                    self.handle_input(UserInput::End);
                 }
                 Err(error) => return Err(error),
             }
-            // A file is read as fast as its lines are accepted; a person is never kept waiting.
-            let is_held_back = has_input_ended || !self.person.is_here() && self.session.is_full();
-            let tick = self
-                .session
+            // A file is read as fast as the server accepts its lines. A person never has to wait.
+            let is_input_paused =
+                has_input_ended || !self.ui.is_interactive() && self.conversation.is_queue_full();
+            let timeout = self
+                .conversation
                 .next_timeout()
                 .map_or_else(never, |at| after(at.saturating_duration_since(Instant::now())));
             select! {
-                recv(if is_held_back { &nobody } else { typed }) -> typed => {
-                    let typed = typed.unwrap_or(UserInput::End);
-                    has_input_ended = !matches!(typed, UserInput::Line(_));
-                    self.take(typed);
+                recv(if is_input_paused { &no_input } else { input }) -> received => {
+                    let received = received.unwrap_or(UserInput::End);
+                    has_input_ended = !matches!(received, UserInput::Line(_));
+                    self.handle_input(received);
                 }
-                recv(heard) -> heard => match heard {
-                    Ok((connection, news)) if connection == self.network.current() => self.hear(news),
+                recv(network) -> received => match received {
+                    Ok((connection, event)) if connection == self.connector.current() => {
+                        self.handle_network(event)
+                    }
                     _ => {}
                 },
-                recv(tick) -> _ => self.session.tick(Instant::now()),
+                recv(timeout) -> _ => self.conversation.handle_timeout(Instant::now()),
             }
         }
     }
 
-    /// Carries out everything that the session asks for. Returns how it ended, if it did.
-    /// `is_all_heard`: no input is waiting, so buffered output is flushed.
-    fn do_what_is_to_do(
+    /// Does everything that the conversation asks for. Returns its outcome if it has ended.
+    /// `is_idle`: no line from the network is waiting, so the output is flushed.
+    fn process_outputs(
         &mut self,
-        is_all_heard: bool,
+        is_idle: bool,
         output: &mut impl Write,
     ) -> io::Result<Option<Outcome>> {
-        while let Some(next) = self.session.poll() {
-            if let Some(ended) = self.carry_out(next, output)? {
-                return Ok(Some(ended));
+        while let Some(next) = self.conversation.poll() {
+            if let Some(outcome) = self.process(next, output)? {
+                return Ok(Some(outcome));
             }
         }
         self.send();
-        self.person.keep_up(&mut self.session);
-        if is_all_heard && !self.is_unread {
+        self.ui.refresh(&mut self.conversation);
+        if is_idle && !self.is_output_closed {
             output.flush()?;
         }
         Ok(None)
     }
 
-    fn take(&mut self, typed: UserInput) {
-        match typed {
-            UserInput::Line(text) => {
-                fail_on_purpose(&text);
-                self.person.taken(&text);
-                self.session.typed(&text, Instant::now());
-            }
-            UserInput::End => self.session.input_ended(Instant::now()),
-            UserInput::Broken(error) => {
-                aside(&format!("cannot read standard input: {error}"));
-                self.is_input_broken = true;
-                self.session.input_ended(Instant::now());
-            }
-        }
-    }
-
-    fn hear(&mut self, news: NetworkEvent) {
-        match news {
-            NetworkEvent::Connected(outgoing) => {
-                self.outgoing = Some(outgoing);
-                self.session.connected(Instant::now());
-            }
-            NetworkEvent::Line(line) => self.session.told(&line, Instant::now()),
-            NetworkEvent::Lost(why) => {
-                self.outgoing = None;
-                self.session.lost(&why, Instant::now(), fastrand::f64());
-            }
-        }
-    }
-
-    fn send(&mut self) {
-        let lines = std::mem::take(&mut self.unsent);
-        if let Some(outgoing) = &self.outgoing {
-            // The reading thread reports a lost connection, after the last lines received.
-            let _ = outgoing.send(&lines);
-        }
-    }
-
-    fn carry_out(&mut self, next: Output, output: &mut impl Write) -> io::Result<Option<Outcome>> {
+    fn process(&mut self, next: Output, output: &mut impl Write) -> io::Result<Option<Outcome>> {
         match next {
             Output::Send(line) => self.unsent.push(line),
-            Output::Show(shown) if !self.is_unread => self.person.show(&shown, output)?,
+            Output::Show(entry) if !self.is_output_closed => self.ui.show(&entry, output)?,
             Output::Show(_) => {}
             Output::Connect => {
-                if let Err(error) = self.network.connect() {
-                    self.session.lost(&error.to_string(), Instant::now(), fastrand::f64());
+                if let Err(error) = self.connector.connect() {
+                    self.handle_disconnected(&error.to_string());
                 }
             }
             Output::Close => {
                 self.send();
-                self.outgoing.iter().for_each(SendHalf::close);
+                self.send_half.iter().for_each(SendHalf::close);
             }
-            Output::End(ended) => return Ok(Some(ended)),
+            Output::End(outcome) => return Ok(Some(outcome)),
         }
         Ok(None)
     }
+
+    fn handle_input(&mut self, input: UserInput) {
+        match input {
+            UserInput::Line(text) => {
+                panic_for_test(&text);
+                self.ui.line_processed(&text);
+                self.conversation.handle_typed(&text, Instant::now());
+            }
+            UserInput::End => self.conversation.handle_input_end(Instant::now()),
+            UserInput::Failed(error) => {
+                print_error(&format!("cannot read standard input: {error}"));
+                self.has_input_failed = true;
+                self.conversation.handle_input_end(Instant::now());
+            }
+        }
+    }
+
+    fn handle_network(&mut self, event: NetworkEvent) {
+        match event {
+            NetworkEvent::Connected(send_half) => {
+                self.send_half = Some(send_half);
+                self.conversation.handle_connected(Instant::now());
+            }
+            NetworkEvent::Line(line) => self.conversation.handle_line(&line, Instant::now()),
+            NetworkEvent::Disconnected(why) => {
+                self.send_half = None;
+                self.handle_disconnected(&why);
+            }
+        }
+    }
+
+    fn handle_disconnected(&mut self, why: &str) {
+        self.conversation.handle_disconnected(why, Instant::now(), fastrand::f64());
+    }
+
+    fn send(&mut self) {
+        let lines = std::mem::take(&mut self.unsent);
+        if let Some(send_half) = &self.send_half {
+            // The network thread reports a lost connection, after the last lines received.
+            let _ = send_half.send(&lines);
+        }
+    }
 }
 
-/// Lets a test see what a panic leaves behind. No release build has it.
+/// Panics at a line that a test has chosen, to show that a panic restores the terminal. Release
+/// builds do not contain it.
 #[cfg(debug_assertions)]
-fn fail_on_purpose(text: &str) {
+fn panic_for_test(text: &str) {
     assert!(
         std::env::var_os("FORKCHAT_CLIENT_PANICS_AT").is_none_or(|at| at != text),
         "panics on purpose at {text:?}"
     );
 }
 #[cfg(not(debug_assertions))]
-fn fail_on_purpose(_: &str) {}
+fn panic_for_test(_: &str) {}

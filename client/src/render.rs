@@ -1,5 +1,5 @@
 //! Formatting of output: coloured lines for a terminal, the server's own text for a pipe, or one
-//! JSON object per line. Pure: from values to text.
+//! JSON object per line.
 
 use crate::conversation::{DeliveryState, Entry, Received};
 use crate::lookalike::Lookalikes;
@@ -13,7 +13,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 use std::hash::Hasher;
 
-/// Colours of the 256 that are readable on a dark and on a light background, and are told apart.
+/// Those of the 256 colours that are readable on a dark and on a light background, and easy to
+/// distinguish.
 const NICK_COLORS: [u8; 18] =
     [28, 30, 32, 61, 64, 67, 71, 91, 94, 96, 97, 101, 124, 125, 130, 132, 133, 136];
 
@@ -25,7 +26,7 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
-/// How a person at a terminal sees things.
+/// Formats entries for a terminal.
 #[derive(Debug)]
 pub struct TerminalRenderer {
     has_colors: bool,
@@ -38,7 +39,7 @@ pub struct TerminalRenderer {
 }
 
 impl TerminalRenderer {
-    /// With or without colours, with or without a bell; times are told in `zone`.
+    /// Times are shown in `zone`.
     pub fn new(has_colors: bool, has_bell: bool, zone: TimeZone) -> TerminalRenderer {
         TerminalRenderer {
             has_colors,
@@ -50,26 +51,29 @@ impl TerminalRenderer {
         }
     }
 
-    /// The user's own name; no other name may pass for it.
-    pub fn own_nick(&mut self, nick: &str) {
+    /// Sets the user's own nickname. A name that looks like it gets a warning.
+    pub fn set_own_nick(&mut self, nick: &str) {
         if nick != self.nick {
             nick.clone_into(&mut self.nick);
-            self.lookalikes.own(nick);
+            self.lookalikes.set_own(nick);
         }
     }
 
-    /// One or more rows, each with its line end. Where the day changes, forwards at midnight or
-    /// backwards in a history, its date stands first.
-    pub fn render(&mut self, shown: &Entry, now: Timestamp) -> String {
-        let time =
-            if let Entry::Received(told) = shown { told.time.map_or(now, timestamp) } else { now };
+    /// One or more rows, each with its line end. If the day differs from that of the previous row,
+    /// at midnight or in a history, its date comes first.
+    pub fn render(&mut self, entry: &Entry, now: Timestamp) -> String {
+        let time = if let Entry::Received(received) = entry {
+            received.time.map_or(now, timestamp)
+        } else {
+            now
+        };
         let date = self.date_row(time, now);
-        let row = match shown {
-            Entry::Received(told) => self.told(told, now),
-            Entry::Own { room, text, standing } => {
+        let row = match entry {
+            Entry::Received(received) => self.received_row(received, now),
+            Entry::Own { room, text, state } => {
                 let room =
                     room.as_ref().map_or_else(String::new, |room| format!("[{}] ", sanitize(room)));
-                let (mark, style) = match standing {
+                let (mark, style) = match state {
                     DeliveryState::Waiting => ("…", DIM),
                     DeliveryState::InDoubt => ("?", YELLOW),
                     DeliveryState::NotSent => ("✗", RED),
@@ -91,7 +95,7 @@ impl TerminalRenderer {
         format!("{date}{row}\r\n")
     }
 
-    /// The date, if it isn't that of the row before.
+    /// A row with the date, if it isn't that of the previous row.
     fn date_row(&mut self, time: Timestamp, now: Timestamp) -> String {
         let day_of = |time: Timestamp| time.to_zoned(self.zone.clone()).date();
         let (day, today) = (day_of(time), day_of(now));
@@ -108,51 +112,61 @@ impl TerminalRenderer {
         format!("{}\r\n", self.in_style(DIM, &format!("— {day}{ago} —")))
     }
 
-    fn told(&mut self, told: &Received, now: Timestamp) -> String {
-        let time = told.time.map_or(now, timestamp);
-        let nick = told.nick.as_deref().unwrap_or_default();
-        // Who takes another name is looked at under that one.
-        let face = told.target.as_deref().filter(|_| told.kind == Some(Kind::Nick)).unwrap_or(nick);
-        let is_gone = matches!(told.kind, Some(Kind::Quit | Kind::Nick));
-        if is_gone && face != nick {
-            self.lookalikes.gone(nick);
+    fn received_row(&mut self, received: &Received, now: Timestamp) -> String {
+        let time = received.time.map_or(now, timestamp);
+        let nick = received.nick.as_deref().unwrap_or_default();
+        // Of a user who takes another nickname, that nickname is checked and shown.
+        let shown_nick = received
+            .target
+            .as_deref()
+            .filter(|_| received.kind == Some(Kind::Nick))
+            .unwrap_or(nick);
+        let is_unused = matches!(received.kind, Some(Kind::Quit | Kind::Nick));
+        if is_unused && shown_nick != nick {
+            self.lookalikes.forget(nick);
         }
-        let imitated =
-            if face.is_empty() { None } else { self.lookalikes.imitated(face).map(str::to_owned) };
-        if is_gone && face == nick {
-            self.lookalikes.gone(nick);
+        let imitated = if shown_nick.is_empty() {
+            None
+        } else {
+            self.lookalikes.imitated(shown_nick).map(str::to_owned)
+        };
+        if is_unused && shown_nick == nick {
+            self.lookalikes.forget(nick);
         }
         let warning = imitated.map_or_else(String::new, |of| {
             self.in_style(RED, &format!(" (not {})", sanitize(&of)))
         });
-        let room = self
-            .in_style(DIM, &format!("[{}]", sanitize(told.room.as_deref().unwrap_or_default())));
-        let name = self.name(face, !warning.is_empty());
-        let text = sanitize(&told.text);
-        let content = match told.kind {
+        let room = self.in_style(
+            DIM,
+            &format!("[{}]", sanitize(received.room.as_deref().unwrap_or_default())),
+        );
+        let name = self.name(shown_nick, !warning.is_empty());
+        let text = sanitize(&received.text);
+        let content = match received.kind {
             Some(Kind::Say) => format!("{room} {name}{warning}: {text}"),
             Some(Kind::Action) => format!("{room} * {name}{warning} {text}"),
             Some(Kind::Private) => {
-                let whose = told.target.as_deref().filter(|_| told.is_own).unwrap_or(nick);
+                let other = received.target.as_deref().filter(|_| received.is_own).unwrap_or(nick);
                 format!(
                     "{} {name}{warning}: {text}",
-                    self.in_style(DIM, &format!("[@{}]", sanitize(whose)))
+                    self.in_style(DIM, &format!("[@{}]", sanitize(other)))
                 )
             }
-            Some(Kind::Error) => self.in_style(RED, &sanitize(&told.prose)),
-            _ if told.prose.starts_with("! ") => self.in_style(RED, &sanitize(&told.prose)),
-            _ if warning.is_empty() => self.in_style(DIM, &sanitize(&told.prose)),
-            _ => format!("{} {name}{warning}", self.in_style(DIM, &sanitize(&told.prose))),
+            Some(Kind::Error) => self.in_style(RED, &sanitize(&received.prose)),
+            _ if received.prose.starts_with("! ") => self.in_style(RED, &sanitize(&received.prose)),
+            _ if warning.is_empty() => self.in_style(DIM, &sanitize(&received.prose)),
+            _ => format!("{} {name}{warning}", self.in_style(DIM, &sanitize(&received.prose))),
         };
-        let mark = match told {
+        let mark = match received {
             Received { is_own: true, .. } => self.in_style(GREEN, "✓"),
             Received { is_earlier: true, .. } => {
-                self.in_style(if told.is_for_me { YELLOW } else { DIM }, "~")
+                self.in_style(if received.is_for_me { YELLOW } else { DIM }, "~")
             }
             Received { is_for_me: true, .. } => self.in_style(YELLOW, "»"),
             _ => " ".to_owned(),
         };
-        let bell = if told.is_for_me && !told.is_earlier && self.has_bell { "\x07" } else { "" };
+        let bell =
+            if received.is_for_me && !received.is_earlier && self.has_bell { "\x07" } else { "" };
         format!("{bell}{}", self.row(time, &mark, &content))
     }
 
@@ -177,7 +191,7 @@ impl TerminalRenderer {
     }
 }
 
-/// A nickname's colour: the same wherever it is seen.
+/// The colour of a nickname. It depends only on the nickname.
 fn color_of(nick: &str) -> u8 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(key_of(nick).as_bytes());
@@ -192,14 +206,14 @@ fn timestamp(time: Micros) -> Timestamp {
         .unwrap_or_default()
 }
 
-/// A line for a pipe: what the server's prose says, as `nc` would show it.
-pub fn plain(told: &Received) -> String {
-    format!("{}\n", told.prose)
+/// A line for a pipe: the server's text, as `nc` would show it.
+pub fn plain(received: &Received) -> String {
+    format!("{}\n", received.prose)
 }
 
-/// A line for a program: an object with what the tags say and `text`, what was said without its
-/// frame. `own` is one's own line, come back accepted.
-pub fn json(told: &Received) -> String {
+/// A line for a program: a JSON object with the tags, and `text`, which is what was said. `own`
+/// marks the echo of a line of the user's own.
+pub fn json(received: &Received) -> String {
     let mut object = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -207,28 +221,28 @@ pub fn json(told: &Received) -> String {
         }
     };
     let text = |value: &Option<String>| value.clone().map(Value::from);
-    put("event", Some(told.kind.unwrap_or(Kind::Other).name().into()));
-    put("id", told.id.map(|id| id.0.into()));
-    put("time", told.time.map(|time| format!("{:.3}", timestamp(time)).into()));
-    put("room", text(&told.room));
-    put("nick", text(&told.nick));
-    put("target", text(&told.target));
-    put("to", text(&told.to));
-    put("names", (!told.names.is_empty()).then(|| told.names.clone().into()));
-    put("since", told.since.map(|since| since.0.into()));
-    put("own", told.is_own.then(|| true.into()));
-    put("text", Some(told.text.clone().into()));
+    put("event", Some(received.kind.unwrap_or(Kind::Other).name().into()));
+    put("id", received.id.map(|id| id.0.into()));
+    put("time", received.time.map(|time| format!("{:.3}", timestamp(time)).into()));
+    put("room", text(&received.room));
+    put("nick", text(&received.nick));
+    put("target", text(&received.target));
+    put("to", text(&received.to));
+    put("names", (!received.names.is_empty()).then(|| received.names.clone().into()));
+    put("since", received.since.map(|since| since.0.into()));
+    put("own", received.is_own.then(|| true.into()));
+    put("text", Some(received.text.clone().into()));
     format!("{}\n", Value::Object(object))
 }
 
-/// What the client says itself, for standard error.
-pub fn remark(shown: &Entry) -> Option<String> {
-    match shown {
+/// An entry of the client itself, for standard error. `None` if a filter doesn't show it.
+pub fn for_stderr(entry: &Entry) -> Option<String> {
+    match entry {
         Entry::Received(_) => None,
-        Entry::Own { text, standing: DeliveryState::InDoubt, .. } => {
+        Entry::Own { text, state: DeliveryState::InDoubt, .. } => {
             Some(format!("perhaps not delivered: {text}"))
         }
-        Entry::Own { text, standing: DeliveryState::NotSent, .. } => {
+        Entry::Own { text, state: DeliveryState::NotSent, .. } => {
             Some(format!("not delivered: {text}"))
         }
         Entry::Own { .. } => None,
@@ -242,8 +256,8 @@ mod tests {
     use jiff::civil::date;
     use jiff::tz::Offset;
 
-    /// A look without colours in a zone two hours ahead of UTC.
-    fn look() -> TerminalRenderer {
+    /// A renderer without colours, in a zone two hours ahead of UTC.
+    fn renderer() -> TerminalRenderer {
         TerminalRenderer::new(false, true, TimeZone::fixed(Offset::constant(2)))
     }
 
@@ -255,7 +269,7 @@ mod tests {
             .timestamp()
     }
 
-    fn told(time: Timestamp, is_earlier: bool) -> Entry {
+    fn received(time: Timestamp, is_earlier: bool) -> Entry {
         let time = Some(Micros(u64::try_from(time.as_microsecond()).unwrap()));
         let (kind, nick, room) = (Some(Kind::Say), Some("bob".to_owned()), Some("#a".to_owned()));
         Entry::Received(Received {
@@ -271,39 +285,45 @@ mod tests {
     }
 
     #[test]
-    fn in_a_history_dates_stand_where_they_change_and_its_lines_are_marked_without_a_bell() {
-        let (mut look, now) = (look(), at(21, 9, 30));
+    fn a_history_has_dates_where_the_day_changes_and_marks_instead_of_bells() {
+        let (mut renderer, now) = (renderer(), at(21, 9, 30));
         let times = [at(18, 23, 59), at(20, 0, 0), at(20, 8, 15), at(21, 0, 30)];
-        let rows: String = times.iter().map(|&time| look.render(&told(time, true), now)).collect();
+        let rows: String =
+            times.iter().map(|&time| renderer.render(&received(time, true), now)).collect();
         assert_eq!(
             rows,
             "— 2026-11-18, 3 days ago —\r\n23:59 ~ [#a] bob: hi\r\n\
              — 2026-11-20, yesterday —\r\n00:00 ~ [#a] bob: hi\r\n08:15 ~ [#a] bob: hi\r\n\
              — 2026-11-21, today —\r\n00:30 ~ [#a] bob: hi\r\n"
         );
-        assert_eq!(look.render(&told(now, false), now), "\x0709:30 » [#a] bob: hi\r\n");
-        // Over the end of a month and of a year.
+        assert_eq!(renderer.render(&received(now, false), now), "\x0709:30 » [#a] bob: hi\r\n");
+        // Across the end of a month and of a year.
         let long_ago =
             date(2025, 10, 31).at(12, 0, 0, 0).to_zoned(TimeZone::UTC).unwrap().timestamp();
         assert!(
-            look.render(&told(long_ago, true), now).starts_with("— 2025-10-31, 386 days ago —\r\n")
+            renderer
+                .render(&received(long_ago, true), now)
+                .starts_with("— 2025-10-31, 386 days ago —\r\n")
         );
     }
 
     #[test]
-    fn midnight_is_seen_while_the_client_runs_and_today_needs_no_date_at_the_start() {
-        let mut look = look();
+    fn at_midnight_the_date_is_shown_and_at_the_start_it_is_not() {
+        let mut renderer = renderer();
         assert_eq!(
-            look.render(&told(at(21, 23, 59), false), at(21, 23, 59)),
+            renderer.render(&received(at(21, 23, 59), false), at(21, 23, 59)),
             "\x0723:59 » [#a] bob: hi\r\n"
         );
         let notice = Entry::Notice("hm".to_owned());
-        assert_eq!(look.render(&notice, at(22, 0, 1)), "— 2026-11-22, today —\r\n00:01 - hm\r\n");
-        assert_eq!(look.render(&notice, at(22, 0, 2)), "00:02 - hm\r\n");
+        assert_eq!(
+            renderer.render(&notice, at(22, 0, 1)),
+            "— 2026-11-22, today —\r\n00:01 - hm\r\n"
+        );
+        assert_eq!(renderer.render(&notice, at(22, 0, 2)), "00:02 - hm\r\n");
     }
 
     #[test]
-    fn an_object_has_the_names_and_the_beginning_of_a_history() {
+    fn an_object_has_the_names_of_a_list_and_the_beginning_of_a_history() {
         let names = vec!["alice".to_owned(), "bob".to_owned()];
         let object: Value = serde_json::from_str(&json(&Received {
             names,

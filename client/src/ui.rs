@@ -1,14 +1,14 @@
-//! The person: the thread that reads their input, and the output to them. A person at a terminal is
-//! [`Ui::Terminal`]. If input or output is a pipe, a person or a program is at its other end:
-//! [`Ui::Pipe`].
+//! The user interface: the thread that reads the user's input, and the output to the user. At a
+//! terminal the user edits lines below the conversation ([`Ui::Terminal`]). If input or output is
+//! redirected, lines are read and written as they are ([`Ui::Pipe`]).
 
 use crate::complete::Words;
-use crate::conversation::{Conversation, Entry, Received, moves};
+use crate::conversation::{Conversation, Entry, Received, changes_identity};
 use crate::editor::{LineEditor, Typed};
 use crate::options::Options;
 use crate::render::{self, TerminalRenderer};
 use crate::sanitize::sanitize;
-use crate::screen::{NICK_COLUMNS_MAX, ROOM_COLUMNS_MAX, Screen, shortened};
+use crate::screen::{NICK_COLUMNS_MAX, ROOM_COLUMNS_MAX, Screen, shorten};
 use crate::terminal::{self, Terminal};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use forkchat_common::charset::Charset;
@@ -18,73 +18,72 @@ use jiff::tz::TimeZone;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Lines that wait for the main loop. If it is full, the reading thread waits.
-const QUEUE: usize = 256;
-/// So many bytes of a line on standard input are read: far more than the server takes, so it is
-/// refused. The rest is left out.
+/// How many lines may wait for the main loop. When the queue is full, the input thread blocks.
+const QUEUE_LEN_MAX: usize = 256;
+/// How many bytes of an input line are read. The server accepts far fewer, so the conversation
+/// refuses the line; the rest of it is dropped.
 const INPUT_LINE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What the reading thread reports.
+/// What the input thread reports.
 #[derive(Debug)]
 pub enum UserInput {
     /// A typed line.
     Line(String),
     /// The end of the input.
     End,
-    /// Reading failed, for this reason.
-    Broken(io::Error),
+    /// The input could not be read.
+    Failed(io::Error),
 }
 
-/// The person or program that reads the output.
+/// The user interface.
 #[derive(Debug)]
 pub enum Ui {
-    /// At a terminal that lines can be edited on.
-    Terminal(Box<Here>),
-    /// At the other end of a pipe, or at a terminal that is written to like one.
-    Pipe(Elsewhere),
+    /// A terminal on which the user can edit lines.
+    Terminal(Box<TerminalUi>),
+    /// A pipe, a file, or a terminal that is used like one.
+    Pipe(PipeUi),
 }
 
-/// What stands between us and a person at a terminal.
+/// The output to a terminal.
 #[derive(Debug)]
-pub struct Here {
+pub struct TerminalUi {
     screen: Arc<Screen>,
     terminal: Terminal,
-    look: TerminalRenderer,
+    renderer: TerminalRenderer,
     words: Arc<Mutex<Words>>,
 }
 
-/// How lines are written to a pipe.
+/// The output to a pipe.
 #[derive(Debug)]
-pub struct Elsewhere {
+pub struct PipeUi {
     format: fn(&Received) -> String,
     charset: Charset,
-    /// Standard output is a terminal all the same, only input isn't.
+    /// Whether standard output is a terminal; then standard input isn't, or the terminal can't edit
+    /// lines.
     is_terminal: bool,
 }
 
 impl Ui {
-    /// Starts the thread that reads the person; what they do comes out of the receiver.
+    /// Starts the input thread. The receiver yields what the user types.
     ///
     /// # Errors
-    /// Those of the terminal.
-    pub fn meet(options: &Options) -> io::Result<(Ui, Receiver<UserInput>)> {
-        let (typed, queue) = bounded(QUEUE);
+    /// If the terminal can't be used, or the system can't start a thread.
+    pub fn open(options: &Options) -> io::Result<(Ui, Receiver<UserInput>)> {
+        let (input, receiver) = bounded(QUEUE_LEN_MAX);
         let can_edit =
             io::stdin().is_terminal() && io::stdout().is_terminal() && !is_simple_terminal();
-        let thread = std::thread::Builder::new().name("person".to_owned());
+        let thread = std::thread::Builder::new().name("input".to_owned());
         if options.json || !can_edit {
             let charset = options.charset;
-            thread.spawn(move || read_lines(io::stdin().lock(), charset, &typed))?;
+            thread.spawn(move || read_lines(io::stdin().lock(), charset, &input))?;
             // JSON is UTF-8 (RFC 8259, section 8.1).
             let (format, charset): (fn(&Received) -> String, _) = if options.json {
                 (render::json, Charset::default())
             } else {
                 (render::plain, charset)
             };
-            return Ok((
-                Ui::Pipe(Elsewhere { format, charset, is_terminal: io::stdout().is_terminal() }),
-                queue,
-            ));
+            let is_terminal = io::stdout().is_terminal();
+            return Ok((Ui::Pipe(PipeUi { format, charset, is_terminal }), receiver));
         }
         let has_colors = options.color.is_used(std::env::var_os("NO_COLOR").as_deref());
         let terminal = Terminal::take()?;
@@ -92,76 +91,76 @@ impl Ui {
         let editor = LineEditor::new(words.clone(), has_colors).map_err(io::Error::other)?;
         let screen = editor.screen();
         let stopped = screen.clone();
-        terminal::on_giving_back(move || {
-            // What was not shown yet goes with the program.
+        terminal::before_restoring(move || {
+            // Rows that were not drawn yet are lost with the program.
             stopped.close();
         });
-        let look = TerminalRenderer::new(has_colors, !options.no_bell, TimeZone::system());
-        thread.spawn(move || edit_lines(editor, &typed))?;
-        Ok((Ui::Terminal(Box::new(Here { screen, terminal, look, words })), queue))
+        let renderer = TerminalRenderer::new(has_colors, !options.no_bell, TimeZone::system());
+        thread.spawn(move || edit_lines(editor, &input))?;
+        Ok((Ui::Terminal(Box::new(TerminalUi { screen, terminal, renderer, words })), receiver))
     }
 
-    /// Whether they sit at a terminal, see what happens, and can't be kept waiting.
-    pub fn is_here(&self) -> bool {
+    /// Whether a person sits at the terminal: sees what happens, and must not be kept waiting.
+    pub fn is_interactive(&self) -> bool {
         matches!(self, Ui::Terminal(_))
     }
 
-    /// Shows something; to a pipe through `output`, which the caller flushes.
+    /// Shows an entry. To a pipe it is written to `output`, which the caller flushes.
     ///
     /// # Errors
     /// Those of `output`.
-    pub fn show(&mut self, shown: &Entry, output: &mut impl Write) -> io::Result<()> {
+    pub fn show(&mut self, entry: &Entry, output: &mut impl Write) -> io::Result<()> {
         match self {
-            Ui::Terminal(here) => here.screen.show(&here.look.render(shown, Timestamp::now())),
-            Ui::Pipe(elsewhere) => match shown {
-                Entry::Received(told) => return elsewhere.write(told, output),
-                own => render::remark(own).iter().for_each(|remark| aside(remark)),
+            Ui::Terminal(ui) => ui.screen.show(&ui.renderer.render(entry, Timestamp::now())),
+            Ui::Pipe(ui) => match entry {
+                Entry::Received(received) => return ui.write(received, output),
+                own => render::for_stderr(own).iter().for_each(|message| print_error(message)),
             },
         }
         Ok(())
     }
 
-    /// The session is about to be given a line that was typed.
-    pub fn taken(&self, line: &str) {
-        if let Ui::Terminal(here) = self
-            && moves(line)
+    /// The main loop is about to pass a typed line to the conversation.
+    pub fn line_processed(&self, line: &str) {
+        if let Ui::Terminal(ui) = self
+            && changes_identity(line)
         {
-            here.screen.taken();
+            ui.screen.prompt_change_processed();
         }
     }
 
-    /// Brings what stands around the lines up to date: the prompt, what can be completed.
-    pub fn keep_up(&mut self, session: &mut Conversation) {
-        let Ui::Terminal(here) = self else { return };
-        here.look.own_nick(session.nick());
-        here.screen.prompt(
-            &label(session.prompt_nick(), session.room()),
-            session.is_waiting(),
-            session.is_moving(),
+    /// Updates the prompt and the names that can be completed.
+    pub fn refresh(&mut self, conversation: &mut Conversation) {
+        let Ui::Terminal(ui) = self else { return };
+        ui.renderer.set_own_nick(conversation.nick());
+        ui.screen.set_prompt(
+            &prompt_label(conversation.prompt_nick(), conversation.prompt_room()),
+            conversation.is_sending_paused(),
+            conversation.is_prompt_changing(),
         );
-        if let Some((nicks, rooms)) = session.words() {
-            *here.words.lock().unwrap_or_else(PoisonError::into_inner) = Words { nicks, rooms };
+        if let Some((nicks, rooms)) = conversation.take_changed_names() {
+            *ui.words.lock().unwrap_or_else(PoisonError::into_inner) = Words { nicks, rooms };
         }
     }
 
-    /// Gives the terminal back, with everything shown.
+    /// Shows what was not drawn yet and restores the terminal.
     ///
     /// # Errors
     /// Those of `output`, which is standard output.
-    pub fn part(self, output: &mut impl Write) -> io::Result<()> {
-        if let Ui::Terminal(here) = self {
-            // The prompt goes; text typed after it was never sent.
-            output.write_all(here.screen.close().as_bytes())?;
+    pub fn close(self, output: &mut impl Write) -> io::Result<()> {
+        if let Ui::Terminal(ui) = self {
+            // The prompt disappears, and with it the text after it, which was never sent.
+            output.write_all(ui.screen.close().as_bytes())?;
             output.flush()?;
-            drop(here.terminal);
+            drop(ui.terminal);
         }
         output.flush()
     }
 }
 
-impl Elsewhere {
-    fn write(&self, told: &Received, output: &mut impl Write) -> io::Result<()> {
-        let mut line = (self.format)(told);
+impl PipeUi {
+    fn write(&self, received: &Received, output: &mut impl Write) -> io::Result<()> {
+        let mut line = (self.format)(received);
         if self.is_terminal {
             line = sanitize(line.trim_end_matches('\n')) + "\n";
         }
@@ -171,34 +170,57 @@ impl Elsewhere {
     }
 }
 
-/// What stands before the prompt's sign: `alice #lobby`, each shortened if it is long.
-fn label(nick: &str, room: Option<&str>) -> String {
-    let harmless =
-        |name: &str| sanitize(&name.chars().take(ROOM_CHARS_MAX + 1).collect::<String>());
-    let nick = shortened(&harmless(nick), NICK_COLUMNS_MAX);
+/// The prompt without its sign: `alice #lobby`. Long names are shortened.
+fn prompt_label(nick: &str, room: Option<&str>) -> String {
+    let safe = |name: &str| sanitize(&name.chars().take(ROOM_CHARS_MAX + 1).collect::<String>());
+    let nick = shorten(&safe(nick), NICK_COLUMNS_MAX);
     match room {
-        Some(room) if nick.is_empty() => shortened(&harmless(room), ROOM_COLUMNS_MAX),
-        Some(room) => format!("{nick} {}", shortened(&harmless(room), ROOM_COLUMNS_MAX)),
+        Some(room) if nick.is_empty() => shorten(&safe(room), ROOM_COLUMNS_MAX),
+        Some(room) => format!("{nick} {}", shorten(&safe(room), ROOM_COLUMNS_MAX)),
         None => nick,
     }
 }
 
-/// The thread that reads a person at a terminal. At the end it gives the terminal back: nothing
-/// more is read, and Ctrl-C is a signal again.
+/// The input thread at a terminal. At the end it restores the terminal: it reads nothing more, and
+/// Ctrl-C is a signal again.
 fn edit_lines(mut editor: LineEditor, queue: &Sender<UserInput>) {
     while let Typed::Lines(lines) = editor.read() {
-        lines.iter().filter(|line| moves(line)).for_each(|_| editor.screen().moves());
+        let changes = lines.iter().filter(|line| changes_identity(line));
+        changes.for_each(|_| editor.screen().prompt_change_typed());
         if lines.into_iter().any(|line| queue.send(UserInput::Line(line)).is_err()) {
             return;
         }
     }
     terminal::restore();
-    editor.screen().gone();
-    // If the receiver is gone, the program is ending.
+    editor.screen().editor_ended();
+    // The program is ending if the receiver is gone.
     let _ = queue.send(UserInput::End);
 }
 
-/// Reads a line up to its bound, and leaves out the rest; `false` at the end.
+/// The input thread at a pipe or file.
+fn read_lines(mut source: impl BufRead, charset: Charset, queue: &Sender<UserInput>) {
+    loop {
+        let mut bytes = Vec::new();
+        let last = match read_line(&mut source, &mut bytes) {
+            Ok(true) => None,
+            Ok(false) => Some(UserInput::End),
+            Err(error) => Some(UserInput::Failed(error)),
+        };
+        if let Some(last) = last {
+            // The program is ending if the receiver is gone.
+            let _ = queue.send(last);
+            return;
+        }
+        let mut text = String::new();
+        charset.decode(&bytes, &mut text);
+        if queue.send(UserInput::Line(text)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads a line up to [`INPUT_LINE_BYTES_MAX`] and drops the rest of it. Returns false at the end
+/// of input.
 fn read_line(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool> {
     let mut length = source.by_ref().take(INPUT_LINE_BYTES_MAX).read_until(b'\n', bytes)?;
     let is_line = length > 0;
@@ -213,40 +235,17 @@ fn read_line(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool>
     Ok(is_line)
 }
 
-/// Writes a message of the client itself to standard error. Ignores errors: standard error may be
+/// Writes a message of the client to standard error. Errors are ignored: standard error may be
 /// closed.
-pub fn aside(remark: &str) {
-    let _ = writeln!(io::stderr(), "forkchat-client: {}", sanitize(remark));
+pub fn print_error(message: &str) {
+    let _ = writeln!(io::stderr(), "forkchat-client: {}", sanitize(message));
 }
 
-/// Whether a terminal can't move its cursor, so that lines can't be edited on it: those that
-/// rustyline doesn't support.
+/// Whether the terminal can't move its cursor, so that rustyline can't edit lines on it.
 fn is_simple_terminal() -> bool {
     std::env::var_os("TERM").is_some_and(|term| {
         ["dumb", "cons25", "emacs"].iter().any(|simple| term.eq_ignore_ascii_case(simple))
     })
-}
-
-/// The thread that reads a file or a pipe.
-fn read_lines(mut source: impl BufRead, charset: Charset, queue: &Sender<UserInput>) {
-    loop {
-        let mut bytes = Vec::new();
-        let last = match read_line(&mut source, &mut bytes) {
-            Ok(true) => None,
-            Ok(false) => Some(UserInput::End),
-            Err(error) => Some(UserInput::Broken(error)),
-        };
-        if let Some(last) = last {
-            // If the receiver is gone, the program is ending.
-            let _ = queue.send(last);
-            return;
-        }
-        let mut text = String::new();
-        charset.decode(&bytes, &mut text);
-        if queue.send(UserInput::Line(text)).is_err() {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -255,15 +254,15 @@ mod tests {
 
     #[test]
     fn the_prompt_names_nick_and_room_and_shortens_long_ones() {
-        assert_eq!(label("alice", Some("#lobby")), "alice #lobby");
+        assert_eq!(prompt_label("alice", Some("#lobby")), "alice #lobby");
         assert_eq!(
-            (label("alice", None), label("", Some("#lobby"))),
+            (prompt_label("alice", None), prompt_label("", Some("#lobby"))),
             ("alice".to_owned(), "#lobby".to_owned())
         );
         assert_eq!(
-            label("a_very_long_nickname", Some("#a_room_with_a_name_without_end")),
+            prompt_label("a_very_long_nickname", Some("#a_room_with_a_name_without_end")),
             "a_very_long… #a_room_with_a_name…"
         );
-        assert_eq!(label("\u{202e}bob", Some("#\u{1b}x")), "bob #x");
+        assert_eq!(prompt_label("\u{202e}bob", Some("#\u{1b}x")), "bob #x");
     }
 }

@@ -1,4 +1,4 @@
-//! What the session asks to show. Values only: [`crate::render`] formats them.
+//! What the conversation asks to show. Values only: [`crate::render`] formats them.
 
 use forkchat_common::ids::{Micros, Sequence};
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
@@ -10,23 +10,23 @@ pub enum Entry {
     Received(Received),
     /// A typed line that the server has not accepted.
     Own {
-        /// The room it was meant for, if it was said in one.
+        /// The room in which it was to be said; `None` for a command or a private message.
         room: Option<String>,
         /// As it was typed.
         text: String,
-        /// How it stands.
-        standing: DeliveryState,
+        /// What is known of its delivery.
+        state: DeliveryState,
     },
-    /// The client's own words: what it does, what it noticed.
+    /// A message of the client: what it does, what it noticed.
     Notice(String),
-    /// The client's own words about a line that it doesn't send: what is wrong and what to do.
+    /// Why the client does not send a line, and what to do.
     Refusal(String),
 }
 
-/// How a line stands that was not accepted.
+/// What is known of a line that the server has not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryState {
-    /// It will be sent, or its answer will come.
+    /// It waits to be sent, or for its answer.
     Waiting,
     /// It may have arrived or not.
     InDoubt,
@@ -34,18 +34,18 @@ pub enum DeliveryState {
     NotSent,
 }
 
-/// A line from the server, taken apart.
+/// A line from the server, with its tags parsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Received {
     /// What kind of line; `None` if the server sent no tags with it.
     pub kind: Option<Kind>,
-    /// Its place in the server's log.
+    /// Its position in the server's log.
     pub id: Option<Sequence>,
     /// When it happened.
     pub time: Option<Micros>,
-    /// Where.
+    /// The room in which it happened.
     pub room: Option<String>,
-    /// Who.
+    /// The nickname of the user who caused it.
     pub nick: Option<String>,
     /// The receiver, or the new nickname.
     pub target: Option<String>,
@@ -53,17 +53,17 @@ pub struct Received {
     pub to: Option<String>,
     /// The names in this line of a list.
     pub names: Vec<String>,
-    /// In the answer to `/history`: from which position on all of the room's lines are known.
+    /// In the answer to `/history`: the history has every line of the room from this position on.
     pub since: Option<Sequence>,
-    /// What was said, without its frame.
+    /// The text that was said, without room and nickname before it.
     pub text: String,
     /// The whole line as people read it.
     pub prose: String,
     /// Whether it is the echo of a typed line, which is now accepted.
     pub is_own: bool,
-    /// Whether it is meant for this person: it contains their name, or it is private.
+    /// Whether it is private, or contains the user's name.
     pub is_for_me: bool,
-    /// Whether it was said earlier and comes from the history: no bell rings for it.
+    /// Whether it was said earlier and comes from the history. The bell does not ring for it.
     pub is_earlier: bool,
 }
 

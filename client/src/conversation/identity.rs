@@ -1,101 +1,69 @@
-//! What the session learns from the server's lines: its own name and rooms, and the names of
-//! others.
+//! The user's nickname and rooms, as the server has confirmed them.
 
-use super::{Conversation, Received};
+use super::Received;
 use forkchat_common::names::key_of;
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
 
-/// Nicknames and rooms remembered for completion.
-const NICKS_MAX: usize = 1_000;
-const ROOMS_KNOWN_MAX: usize = 1_000;
+/// Rooms remembered. The server allows fewer.
+const ROOMS_MAX: usize = 1_000;
 
-impl Conversation {
-    /// Updates the session's own name and rooms, and the known names and rooms.
-    pub(super) fn learn(&mut self, told: &Tagged<'_>, is_own: bool) {
-        if told.event == Kind::Error {
-            return;
-        }
-        match (told.event, told.to.as_deref()) {
+/// The user's nickname and rooms.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    /// Empty before the login.
+    pub nick: String,
+    /// The nickname in the form in which names are compared.
+    pub nick_key: Box<str>,
+    /// The rooms that the user is in.
+    pub rooms: Vec<String>,
+    /// The room in which typed lines are said.
+    pub current_room: Option<String>,
+}
+
+impl Identity {
+    /// Takes over what the answer to a command says about the user.
+    pub fn update(&mut self, tagged: &Tagged<'_>) {
+        match (tagged.event, tagged.to.as_deref()) {
             (Kind::Welcome, _) | (Kind::Reply, Some("whoami" | "nick")) => {
-                if let Some(nick) = &told.nick {
+                if let Some(nick) = &tagged.nick {
                     nick.clone_into(&mut self.nick);
-                    self.key = key_of(nick);
+                    self.nick_key = key_of(nick);
                 }
-                if told.to.as_deref() != Some("nick") {
-                    self.enter(told.room.clone());
+                if tagged.to.as_deref() != Some("nick") {
+                    self.enter(tagged.room.clone());
                 }
             }
-            (Kind::Reply, Some("join")) => self.enter(told.room.clone()),
+            (Kind::Reply, Some("join")) => self.enter(tagged.room.clone()),
             (Kind::Reply, Some("leave")) => {
-                self.rooms.retain(|room| Some(room) != told.room.as_ref());
-                self.current.clone_from(&told.target);
+                self.rooms.retain(|room| Some(room) != tagged.room.as_ref());
+                self.current_room.clone_from(&tagged.target);
             }
             _ => {}
-        }
-        if let (true, None, Some(room), Some(id)) = (is_own, &told.to, &told.room, told.id) {
-            if self.last_echo.len() > ROOMS_KNOWN_MAX {
-                self.last_echo.clear();
-            }
-            let (last, count) = self.last_echo.entry(room.clone()).or_insert((id, 0));
-            (*last, *count) = (id, if *last == id { *count + 1 } else { 1 });
-        }
-        self.learn_words(told);
-    }
-
-    /// Remembers who and what was named, the latest last.
-    fn learn_words(&mut self, told: &Tagged<'_>) {
-        let renamed = told.target.as_ref().filter(|_| told.event == Kind::Nick);
-        for nick in told
-            .names
-            .iter()
-            .take(NICKS_MAX)
-            .chain(&told.nick)
-            .chain(renamed)
-            .filter(|nick| key_of(nick) != self.key)
-        {
-            self.nicks.retain(|known| known != nick);
-            self.nicks.push(nick.clone());
-            self.has_new_words = true;
-        }
-        if matches!(told.event, Kind::Quit | Kind::Nick) {
-            self.nicks.retain(|known| Some(known) != told.nick.as_ref());
-        }
-        if self.nicks.len() > NICKS_MAX {
-            self.nicks.drain(..self.nicks.len() - NICKS_MAX);
-        }
-        if let Some(room) = told.room.as_ref().filter(|room| !self.known_rooms.contains(room)) {
-            self.known_rooms.push(room.clone());
-            self.has_new_words = true;
-            if self.known_rooms.len() > ROOMS_KNOWN_MAX {
-                self.known_rooms.remove(0);
-            }
         }
     }
 
     fn enter(&mut self, room: Option<String>) {
-        if let Some(room) = room
-            .as_ref()
-            .filter(|room| !self.rooms.contains(room) && self.rooms.len() < ROOMS_KNOWN_MAX)
+        if let Some(room) =
+            room.as_ref().filter(|room| !self.rooms.contains(room) && self.rooms.len() < ROOMS_MAX)
         {
             self.rooms.push(room.clone());
         }
-        self.current = room;
+        self.current_room = room;
     }
 
-    /// Whether a line is meant for this person: a private one, or one with their name in it as a
-    /// word of its own.
-    pub(super) fn is_for_me(&self, told: &Received) -> bool {
-        match told.kind {
+    /// Whether a line is meant for the user: it is private, or contains the nickname as a word.
+    pub fn is_addressed_by(&self, received: &Received) -> bool {
+        match received.kind {
             Some(Kind::Private) => true,
-            Some(Kind::Say | Kind::Action) if !self.key.is_empty() => {
+            Some(Kind::Say | Kind::Action) if !self.nick_key.is_empty() => {
                 let is_of_name = |c: char| c.is_alphanumeric() || "_-[]{}\\^|".contains(c);
-                let text = key_of(&told.text);
-                text.match_indices(&*self.key).any(|(at, name)| {
-                    let (before, behind) =
+                let text = key_of(&received.text);
+                text.match_indices(&*self.nick_key).any(|(at, name)| {
+                    let (before, after) =
                         (text[..at].chars().next_back(), text[at + name.len()..].chars().next());
-                    // Scripts without spaces have words side by side.
+                    // Scripts without spaces write words side by side.
                     !name.is_ascii()
-                        || !before.is_some_and(is_of_name) && !behind.is_some_and(is_of_name)
+                        || !before.is_some_and(is_of_name) && !after.is_some_and(is_of_name)
                 })
             }
             _ => false,

@@ -1,28 +1,46 @@
 //! The client's side of a conversation, without socket, clock or screen. The caller passes in
-//! received and typed lines with the time, and takes from [`Conversation::poll`] what to send and to
-//! show.
+//! typed lines, received lines and the time. It takes from [`Conversation::poll`] what to send and
+//! what to show.
 //!
 //! ```text
-//! typed ──► queue ──► in flight ──► accepted (echo or answer received)
+//! typed ──► queue ──► in flight ──► accepted (echo or reply received)
 //!             ▲           │
 //!             │           ▼ connection lost
-//!             └─ not ── doubtful ── arrived ──► accepted
-//!             arrived     │
-//!                         ▼ unknown: shown as doubtful
+//!             └── not ── in doubt ── arrived ──► accepted
+//!               arrived   │
+//!                         ▼ unknown: shown as in doubt
 //! ```
 //!
-//! A line is sent again only if it certainly did not arrive. Over TCP this has three conditions:
-//! the session has its nickname again, so the old session has ended and reads no more lines; the
-//! room's history reaches back to before the line was sent; and the line is not in it. Over UDP the
-//! condition is an answer to a later line, with no datagram missing in between.
+//! The client sends a line again only if the line certainly did not arrive. Over TCP this has three
+//! conditions: the client has its nickname again, so the server has ended the old session and reads
+//! no more of its lines; the room's history reaches back to before the line was sent; and the line
+//! is not in it. Over UDP the condition is an answer to a later line, with no datagram missing in
+//! between.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `line` | a line to the server: what it requests, why it is sent |
+//! | `queue`, `in_flight` | lines that wait to be sent; lines that wait for their answers |
+//! | `sending` | which lines are sent when; the display of lines that wait |
+//! | `deferred` | private messages whose receiver has not reconnected yet |
+//! | `login` | settings, nickname and rooms, at first and after an outage |
+//! | `resolution` | after an outage: did the lines in doubt arrive? |
+//! | `catch_up` | after an outage: what did others say? |
+//! | `keepalive` | lost datagrams and dead sessions over UDP |
+//! | `identity`, `known_names` | the user's nickname and rooms; names that can be completed |
+//! | `entry` | what the conversation asks to show |
 
 mod catch_up;
 mod deferred;
 mod entry;
 mod identity;
+mod in_flight;
 mod keepalive;
+mod known_names;
 mod line;
 mod login;
+mod queue;
+mod resolution;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -37,63 +55,66 @@ use forkchat_common::protocol::line::command::{
     Command, Setting, begins_with_lookalike, literal, parse,
 };
 use forkchat_common::protocol::line::tagged::{Kind, Tagged};
+use identity::Identity;
+use in_flight::InFlight;
 use keepalive::Keepalive;
-use line::{InFlight, Line, Purpose, Request};
+use known_names::KnownNames;
+use line::{Line, Purpose, Request};
 use login::Login;
-use std::collections::{HashMap, VecDeque};
+use queue::Queue;
+use resolution::Resolution;
+use sending::WaitingDisplay;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use entry::{DeliveryState, Entry, Received};
 
-/// A line that isn't accepted after this is shown as waiting.
-const WAITING: Duration = Duration::from_secs(1);
-/// Of many lines that were not sent a person is shown so many; of those in doubt there are never
-/// more.
-const UNSAID_SHOWN_MAX: usize = 64;
-/// How long a goodbye is waited for.
-const GOODBYE: Duration = Duration::from_secs(3);
+/// A person sees at most this many of the lines that were not sent. The others are counted.
+const UNDELIVERED_SHOWN_MAX: usize = 64;
+/// How long to wait for the answer to `/quit`.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait for lines to be accepted before leaving.
-const LAST_LINES: Duration = Duration::from_secs(10);
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the person wants.
+/// What the user asked for on the command line.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The nickname to take.
     pub nick: Option<String>,
-    /// Rooms to enter, the last one to talk in.
+    /// Rooms to enter. The last one becomes the current room.
     pub rooms: Vec<String>,
-    /// The charset to speak.
+    /// The charset to use with the server.
     pub charset: Charset,
-    /// Over UDP: acceptance is never certain until the echo, and datagrams are numbered.
+    /// Over UDP only the echo proves that a line was accepted, and datagrams are numbered.
     pub udp: bool,
-    /// Whether a person is there, who sees what happens: then a lost connection is taken up again.
+    /// Whether a person watches the screen. If so, the client reconnects after an outage.
     pub interactive: bool,
-    /// Whether lines may be commands, which are executed; otherwise every line is text, and said
-    /// exactly.
+    /// Whether input lines may be commands. Otherwise every line is text and is said exactly.
     pub commands: bool,
 }
 
-/// What is to be done.
+/// What the caller is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send these bytes: one line with its end.
+    /// Send these bytes: one line with its LF.
     Send(Vec<u8>),
     /// Show this.
     Show(Entry),
-    /// Connect; then call [`Conversation::connected`] or [`Conversation::lost`].
+    /// Connect; then call [`Conversation::handle_connected`] or
+    /// [`Conversation::handle_disconnected`].
     Connect,
     /// Close the connection, if there is one.
     Close,
-    /// The end: nothing comes after it.
+    /// The conversation is over. This is the last output.
     End(Outcome),
 }
 
-/// How it ended.
+/// How the conversation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything was said and heard.
+    /// Every line was accepted.
     Done,
-    /// The connection or the login was refused or lost: why.
+    /// The connection, the login or a line was refused or lost, for this reason.
     Failed(String),
 }
 
@@ -101,21 +122,20 @@ pub enum Outcome {
 enum Phase {
     /// Connecting for the first time.
     Connecting,
-    /// Connecting after a loss.
+    /// Connecting after an outage.
     Reconnecting,
-    /// Connected; the login's lines are sent.
+    /// Connected; waiting for the answers to the login.
     LoggingIn,
-    /// Logged in, but the old session holds the nickname: asks again at this time.
+    /// Logged in, but another session holds the nickname. Asks for it again at this time.
     RetryingNick(Instant),
-    /// Asking what became of doubtful lines.
+    /// Reading histories to find out which lines in doubt arrived.
     Resolving,
     /// Lines are sent as they are typed.
     Ready,
-    /// The goodbye is said; until when its answer is waited for.
+    /// `/quit` was sent. Waits for its answer until this time.
     Leaving(Instant),
-    /// Connects again at this time.
+    /// Not connected. Connects again at this time.
     Offline(Instant),
-    /// Over.
     Ended,
 }
 
@@ -126,115 +146,99 @@ pub struct Conversation {
     phase: Phase,
     outputs: VecDeque<Output>,
 
-    queue: VecDeque<Line>,
-    queue_bytes: usize,
+    queue: Queue,
     in_flight: InFlight,
-    doubtful: Vec<Line>,
-    /// Since when lines that wait are counted that were shown, and how many.
-    waiting_shown: (Instant, usize),
-    /// When no more lines come from the person, and since when.
-    input_ended: Option<Instant>,
-    /// How many lines were shown as doubtful, as not sent, or were refused here.
-    unsaid: usize,
+    in_doubt: Vec<Line>,
+    deferred: Deferred,
+    waiting: WaitingDisplay,
+    /// When the user's input ended, if it did.
+    input_ended_at: Option<Instant>,
+    /// How many lines were shown as in doubt or not sent, or were refused by the client itself.
+    undelivered: usize,
 
-    /// One's name and its key; empty before the login.
-    nick: String,
-    key: Box<str>,
-    /// The rooms one is in, and the one one talks in.
-    rooms: Vec<String>,
-    current: Option<String>,
-    /// Whether one has been told of joins, if one changed that.
-    joins: Option<bool>,
-    /// What the server speaks now.
+    identity: Identity,
+    /// The last `/set joins` of the user, to be repeated after an outage.
+    joins_setting: Option<bool>,
+    /// The charsets of the connection. Each changes at another moment: the client switches when it
+    /// sends `/charset`, the server when it answers.
     receive_charset: Charset,
     send_charset: Charset,
     login: Login,
     backoff: Backoff,
-    /// For each room: the position of the last own echo in the log, and the number of own echoes
-    /// there.
-    last_echo: HashMap<String, (Sequence, usize)>,
+    resolution: Resolution,
     keepalive: Keepalive,
     catch_up: CatchUp,
-    deferred: Deferred,
 
-    /// The last answer: its command and id, and whether it is shown; its further lines go the same
-    /// way.
+    /// The last answer: its command, its id, and whether it is shown. All lines of an answer are
+    /// shown or none.
     last_answer: Option<(String, Option<Sequence>, bool)>,
-    /// Those who were seen, the latest last; for completion.
-    nicks: Vec<String>,
-    known_rooms: Vec<String>,
-    has_new_words: bool,
+    known_names: KnownNames,
 }
 
 impl Conversation {
-    /// A session that is about to connect.
+    /// A conversation whose first output is [`Output::Connect`].
     pub fn new(config: Config, now: Instant) -> Conversation {
         Conversation {
             config,
             phase: Phase::Connecting,
             outputs: VecDeque::from([Output::Connect]),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: Queue::default(),
             in_flight: InFlight::default(),
-            doubtful: Vec::new(),
-            waiting_shown: (now, 0),
-            input_ended: None,
-            unsaid: 0,
-            nick: String::new(),
-            key: "".into(),
-            rooms: Vec::new(),
-            current: None,
-            joins: None,
+            in_doubt: Vec::new(),
+            deferred: Deferred::default(),
+            waiting: WaitingDisplay::new(now),
+            input_ended_at: None,
+            undelivered: 0,
+            identity: Identity::default(),
+            joins_setting: None,
             receive_charset: Charset::default(),
             send_charset: Charset::default(),
             login: Login::default(),
             backoff: Backoff::default(),
-            last_echo: HashMap::new(),
+            resolution: Resolution::default(),
             keepalive: Keepalive::new(now),
             catch_up: CatchUp::default(),
-            deferred: Deferred::default(),
             last_answer: None,
-            nicks: Vec::new(),
-            known_rooms: Vec::new(),
-            has_new_words: false,
+            known_names: KnownNames::default(),
         }
     }
 
-    /// What is to be done next.
+    /// What the caller is to do next.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// The room one talks in; without a connection, or until everything is as before, the one that
-    /// is taken back.
-    pub fn room(&self) -> Option<&str> {
-        let current = self.login.talked_in().unwrap_or(&self.current);
-        self.login.former().map_or(current.as_deref(), |(_, room)| room)
+    /// The room for the prompt: the current one. While the client restores the state of before an
+    /// outage, or visits rooms to read their histories, it is the room it will return to.
+    pub fn prompt_room(&self) -> Option<&str> {
+        let current = self.resolution.return_room().unwrap_or(&self.identity.current_room);
+        self.login.former().map_or(current.as_deref(), |former| former.current_room.as_deref())
     }
 
-    /// The name for the prompt: the current one, or without a connection the one that is taken
-    /// back. Empty before the login.
+    /// The nickname for the prompt: the current one, or during an outage the one that the client
+    /// will take again. Empty before the login.
     pub fn prompt_nick(&self) -> &str {
-        self.login.former().map_or(&self.nick, |(nick, _)| nick)
+        self.login.former().map_or(&self.identity.nick, |former| &former.nick)
     }
 
-    /// One's name; empty before the login.
+    /// The current nickname; empty before the login.
     pub fn nick(&self) -> &str {
-        &self.nick
+        &self.identity.nick
     }
 
-    /// Whether something is under way that may change the room, or end everything: then a prompt
-    /// would soon be wrong.
-    pub fn is_moving(&self) -> bool {
+    /// Whether the nickname or the room may change soon, or the conversation end: a prompt would
+    /// soon be wrong.
+    pub fn is_prompt_changing(&self) -> bool {
         matches!(
             self.phase,
             Phase::Connecting | Phase::LoggingIn | Phase::Leaving(_) | Phase::Ended
         ) || self.phase == Phase::Ready
-            && self.queue.iter().chain(self.in_flight.iter()).any(Line::moves)
+            && self.queue.iter().chain(self.in_flight.iter()).any(Line::changes_identity)
     }
 
-    /// Whether lines are kept back for now: there is no connection, or not one's nickname.
-    pub fn is_waiting(&self) -> bool {
+    /// Whether typed lines wait because there is no connection, or another session holds the
+    /// nickname.
+    pub fn is_sending_paused(&self) -> bool {
         self.is_offline()
             || matches!(self.phase, Phase::RetryingNick(_))
             || self.phase == Phase::LoggingIn && self.login.is_return()
@@ -244,81 +248,82 @@ impl Conversation {
         matches!(self.phase, Phase::Offline(_) | Phase::Reconnecting)
     }
 
-    /// Those who were seen, the latest first, and the rooms: what can be completed. `None` if
-    /// nothing changed since it was last asked.
-    pub fn words(&mut self) -> Option<(Vec<String>, Vec<String>)> {
-        let has_changed = std::mem::take(&mut self.has_new_words);
-        has_changed.then(|| (self.nicks.iter().rev().cloned().collect(), self.known_rooms.clone()))
+    /// The names that can be completed: nicknames, the latest first, and rooms. `None` if they
+    /// have not changed since the last call.
+    pub fn take_changed_names(&mut self) -> Option<(Vec<String>, Vec<String>)> {
+        self.known_names.take_changed()
     }
 
-    /// A line was typed. Empty ones do nothing, except that they end the wait for the next attempt
-    /// to connect.
-    pub fn typed(&mut self, text: &str, now: Instant) {
-        let read = as_read(text);
+    /// The user typed a line. An empty line only ends the wait for the next attempt to connect.
+    pub fn handle_typed(&mut self, text: &str, now: Instant) {
+        let read = as_server_reads(text);
         let text = if self.config.commands { read } else { literal(&read).into_owned() };
         let Some(mut line) = Line::new(&text, Purpose::Typed, now) else {
             if let Phase::Offline(_) = self.phase {
                 self.phase = Phase::Offline(now);
             }
-            return self.tick(now);
+            return self.handle_timeout(now);
         };
         if let Some(why) = self.objection(&text) {
-            self.unsaid += 1;
+            self.undelivered += 1;
             return self.show(Entry::Refusal(why));
         }
         let is_quit = line.is_quit();
-        if is_quit && self.is_waiting() {
-            // Without a connection it can not be sent.
+        if is_quit && self.is_sending_paused() {
+            // Without a connection the client cannot send it.
             return self.leave(now);
         }
-        line.is_from_outage = self.is_waiting() || self.phase == Phase::Resolving;
-        self.queue_bytes += text.len();
-        self.queue.push_back(line);
+        line.is_from_outage = self.is_sending_paused() || self.phase == Phase::Resolving;
+        self.queue.push(line);
         if is_quit && self.config.interactive {
-            return self.input_ended(now);
+            return self.handle_input_end(now);
         }
-        self.proceed(now);
-        self.tell_waiting(now);
+        self.send_queued(now);
+        self.show_waiting(now);
     }
 
-    /// Nothing more will be typed: leaves when every line is accepted. A person is not kept waiting
-    /// long, and not at all without a connection.
-    pub fn input_ended(&mut self, now: Instant) {
-        self.input_ended = Some(now);
+    /// The user will type nothing more. The conversation ends when every line is accepted. A person
+    /// waits at most [`LAST_LINES_TIMEOUT`], and without a connection not at all.
+    pub fn handle_input_end(&mut self, now: Instant) {
+        self.input_ended_at = Some(now);
         if self.is_offline() {
             return self.leave(now);
         }
-        self.proceed(now);
+        self.send_queued(now);
         if self.config.interactive && self.unaccepted() > 0 {
             self.notice(format!(
                 "waiting up to {} s for the server to accept {}",
-                LAST_LINES.as_secs(),
+                LAST_LINES_TIMEOUT.as_secs(),
                 lines_of(self.unaccepted())
             ));
         }
     }
 
-    /// The connection failed, or couldn't be made. `chance` is a number from 0 to 1.
-    pub fn lost(&mut self, why: &str, now: Instant, chance: f64) {
+    /// The connection was lost, or an attempt to connect failed. `chance` is a random number from 0
+    /// to 1.
+    pub fn handle_disconnected(&mut self, why: &str, now: Instant, chance: f64) {
         self.push(Output::Close);
         match self.phase {
             Phase::Ended | Phase::Offline(_) => return,
             Phase::Leaving(_) => return self.end(),
-            Phase::Connecting => return self.fail(format!("cannot connect: {}", in_words(why))),
-            // It was to be the end anyway.
+            Phase::Connecting => {
+                return self.fail(format!("cannot connect: {}", without_errno(why)));
+            }
+            // The user has quit; the connection was to end in any case.
             _ if self.in_flight.iter().any(Line::is_quit) => return self.end(),
             _ => {}
         }
-        let why =
-            self.keepalive.given_up().or(self.login.given_up()).unwrap_or_else(|| in_words(why));
+        let why = (self.keepalive.failure())
+            .or(self.login.failure())
+            .unwrap_or_else(|| without_errno(why));
         self.remember_for_return();
-        self.show_held();
-        let held = self.deferred.take();
-        self.queue_again(held);
+        self.show_held_back();
+        let deferred = self.deferred.take();
+        self.queue.push_front(deferred);
         self.queue.iter_mut().for_each(|line| line.is_from_outage = true);
         let in_flight = self.in_flight.take();
-        self.doubtful.extend(in_flight.into_iter().filter(Line::is_typed));
-        if !self.config.interactive || self.input_ended.is_some() {
+        self.in_doubt.extend(in_flight.into_iter().filter(Line::is_typed));
+        if !self.config.interactive || self.input_ended_at.is_some() {
             return self.fail(format!("connection lost: {why}"));
         }
         let wait = self.backoff.next_wait(chance);
@@ -326,181 +331,200 @@ impl Conversation {
             if self.phase == Phase::Reconnecting { "cannot connect" } else { "connection lost" };
         self.notice(format!("{what}: {why}; trying again in {:.1} s", wait.as_secs_f64()));
         self.phase = Phase::Offline(now + wait);
-        self.tell_waiting(now);
+        self.show_waiting(now);
     }
 
-    /// When [`Conversation::tick`] is to be called at the latest.
+    /// The latest time for the next call of [`Conversation::handle_timeout`].
     pub fn next_timeout(&self) -> Option<Instant> {
-        let is_untold = |line: &&Line| self.config.interactive && line.is_typed() && !line.is_told;
-        let waiting = self
-            .queue
-            .iter()
-            .chain(self.in_flight.iter())
-            .filter(is_untold)
-            .map(|line| line.typed + WAITING);
         let phase = match self.phase {
             Phase::Offline(at) | Phase::RetryingNick(at) | Phase::Leaving(at) => Some(at),
             _ => None,
         };
         let is_leaving = matches!(self.phase, Phase::Leaving(_) | Phase::Ended);
         let last_lines = self
-            .input_ended
+            .input_ended_at
             .filter(|_| self.config.interactive && !is_leaving)
-            .map(|since| since + LAST_LINES);
-        waiting
+            .map(|since| since + LAST_LINES_TIMEOUT);
+        (self.waiting_shown_next())
+            .into_iter()
             .chain(phase)
             .chain(last_lines)
             .chain(self.login_deadline())
-            .chain(self.next_sign_of_life())
-            .chain(self.deferred.again())
+            .chain(self.next_keepalive())
+            .chain(self.deferred.retry_at())
             .min()
     }
 
-    /// Time has passed.
-    pub fn tick(&mut self, now: Instant) {
+    /// Does everything that is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
             Phase::Ended => return,
             Phase::Offline(at) if now >= at => {
                 self.phase = Phase::Reconnecting;
                 self.push(Output::Connect);
             }
-            Phase::RetryingNick(at) if now >= at => self.regain(now),
+            Phase::RetryingNick(at) if now >= at => self.retry_nick(now),
             Phase::Leaving(at) if now >= at => return self.end(),
             _ => {}
         }
         let is_leaving = matches!(self.phase, Phase::Leaving(_));
         if self.config.interactive
             && !is_leaving
-            && self.input_ended.is_some_and(|since| now >= since + LAST_LINES)
+            && self.input_ended_at.is_some_and(|since| now >= since + LAST_LINES_TIMEOUT)
         {
             return self.leave(now);
         }
         if self.login_deadline().is_some_and(|at| now >= at) {
-            return self.give_up_login();
+            return self.abort_login();
         }
-        self.tell_waiting(now);
-        self.try_absent_again(now);
-        if self.next_sign_of_life().is_some_and(|at| now >= at) {
-            self.show_life(now);
+        self.show_waiting(now);
+        self.retry_deferred(now);
+        if self.next_keepalive().is_some_and(|at| now >= at) {
+            self.send_keepalive(now);
         }
     }
 
-    /// The server told a line: its bytes, without the line's end.
-    pub fn told(&mut self, bytes: &[u8], now: Instant) {
+    /// The server sent a line: its bytes, without the line's end.
+    pub fn handle_line(&mut self, bytes: &[u8], now: Instant) {
         let mut line = String::new();
         self.receive_charset.decode(bytes, &mut line);
-        let Some(tagged) = Tagged::parse(&line) else {
-            if self.is_untagged_sign_of_life(&line, now) {
-                return;
-            }
-            // One who comes back isn't welcomed under a name that is not kept; but is told why not.
-            if self.phase == Phase::LoggingIn && self.login.is_return() && !line.starts_with("! ") {
-                return;
-            }
-            let mut told = Received::untagged(&line);
-            told.kind = (self.phase == Phase::LoggingIn).then_some(Kind::Welcome);
-            return self.show(Entry::Received(told));
-        };
-        self.count_datagram(&tagged);
-        self.doubt_session(&tagged);
-        if self.is_sign_of_life(&tagged, now) {
-            return self.proceed(now);
+        match Tagged::parse(&line) {
+            Some(tagged) => self.handle_tagged(&tagged, now),
+            None => self.handle_untagged(&line, now),
         }
-        let is_own = tagged.nick.as_deref().is_some_and(|nick| key_of(nick) == self.key);
-        let answered =
-            self.in_flight.answered(&tagged, is_own, self.config.udp, self.current.is_none());
-        let was_answer = answered.is_some();
-        let answered = answered.and_then(|line| self.kept_for_absent(line, &tagged, now));
-        if was_answer && answered.is_none() {
-            return self.proceed(now);
+    }
+
+    /// The server sends lines without tags until `/set tags on` is done.
+    fn handle_untagged(&mut self, line: &str, now: Instant) {
+        if self.is_untagged_keepalive(line, now) {
+            return;
         }
-        self.learn(&tagged, is_own);
-        let mut told = Received::tagged(&tagged);
-        told.is_own = answered.is_some() && told.to.is_none() && is_own;
-        // Earlier lines do not ring the bell.
-        told.is_for_me = !is_own && told.to.is_none() && self.is_for_me(&told);
-        self.note_received(&tagged, &told);
-        self.look_for_absent(&told);
-        if !self.is_history(&tagged, &told, now) && self.is_shown(&tagged, answered.as_ref()) {
-            self.show_in_order(told);
+        // After an outage the welcome names a nickname that the client will not keep, so it isn't
+        // shown. A refusal is.
+        if self.phase == Phase::LoggingIn && self.login.is_return() && !line.starts_with("! ") {
+            return;
+        }
+        let mut received = Received::untagged(line);
+        received.kind = (self.phase == Phase::LoggingIn).then_some(Kind::Welcome);
+        self.show(Entry::Received(received));
+    }
+
+    fn handle_tagged(&mut self, tagged: &Tagged<'_>, now: Instant) {
+        self.count_datagram(tagged);
+        self.suspect_goodbye(tagged);
+        if self.is_keepalive_answer(tagged, now) {
+            return self.send_queued(now);
+        }
+        let is_own =
+            tagged.nick.as_deref().is_some_and(|nick| key_of(nick) == self.identity.nick_key);
+        let is_in_no_room = self.identity.current_room.is_none();
+        let mut answered =
+            self.in_flight.take_answered(tagged, is_own, self.config.udp, is_in_no_room);
+        if let Some(line) = answered.take() {
+            answered = self.defer_if_absent(line, tagged, now);
+            if answered.is_none() {
+                return self.send_queued(now);
+            }
+        }
+        if tagged.event != Kind::Error {
+            self.identity.update(tagged);
+            if is_own {
+                self.resolution.note_echo(tagged);
+            }
+            self.known_names.learn(tagged, &self.identity.nick_key);
+        }
+        let mut received = Received::tagged(tagged);
+        received.is_own = answered.is_some() && received.to.is_none() && is_own;
+        // Lines of an answer, such as a history, do not ring the bell.
+        received.is_for_me =
+            !is_own && received.to.is_none() && self.identity.is_addressed_by(&received);
+        if received.to.as_deref() != Some("history") {
+            self.catch_up.note(&received);
+        }
+        self.send_deferred_to(&received);
+        if !self.is_history(tagged, &received, now) && self.is_shown(tagged, answered.as_ref()) {
+            self.show_in_order(received);
         }
         if let Some(line) = answered {
-            self.note_refusal(&line, &tagged);
-            self.answered(&line, &tagged, now);
+            self.show_if_refused(&line, tagged);
+            self.handle_answer(&line, tagged, now);
         }
-        self.proceed(now);
+        self.send_queued(now);
     }
 
-    /// A filter names a line that others were to see and that the server refused: it was not said,
-    /// and the exit code says so.
-    fn note_refusal(&mut self, line: &Line, told: &Tagged<'_>) {
-        // It promises to execute what begins with a slash, so what doesn't was to be said.
-        let is_to_be_heard = line.asks.is_heard() || begins_with_lookalike(&line.text);
+    /// In a filter, shows a line for others that the server refused as not sent. The line counts as
+    /// undelivered, which determines the exit code.
+    fn show_if_refused(&mut self, line: &Line, tagged: &Tagged<'_>) {
+        // A filter executes a line that starts with a slash. A line that starts with a character
+        // that only looks like one was meant for others.
+        let is_for_others = line.request.is_visible() || begins_with_lookalike(&line.text);
         if !self.config.interactive
-            && told.event == Kind::Error
+            && tagged.event == Kind::Error
             && line.is_typed()
-            && is_to_be_heard
+            && is_for_others
         {
-            self.show_all(std::iter::once(line), DeliveryState::NotSent);
+            self.show_undelivered(std::iter::once(line), DeliveryState::NotSent);
         }
     }
 
-    /// Whether a person wants to see a line: not what the client itself asked for. Further lines of
-    /// an answer go the way of the first.
-    fn is_shown(&mut self, told: &Tagged<'_>, answered: Option<&Line>) -> bool {
-        let to = told.to.clone().unwrap_or_default();
+    /// Whether to show a received line. Answers to the client's own requests are not shown. The
+    /// further lines of an answer are treated like its first line.
+    fn is_shown(&mut self, tagged: &Tagged<'_>, answered: Option<&Line>) -> bool {
+        let to = tagged.to.clone().unwrap_or_default();
         let Some(line) = answered else {
             return self
                 .last_answer
                 .as_ref()
-                .is_none_or(|(last, id, shown)| *last != to || *id != told.id || *shown);
+                .is_none_or(|(last, id, shown)| *last != to || *id != tagged.id || *shown);
         };
         let is_shown = match line.purpose {
             Purpose::Typed | Purpose::Goodbye => true,
-            Purpose::Room => told.event == Kind::Error || !self.login.is_return(),
+            Purpose::Room => tagged.event == Kind::Error || !self.login.is_return(),
             Purpose::Nick => !self.login.is_return(),
             _ => false,
         };
-        if told.to.is_some() {
-            self.last_answer = Some((to, told.id, is_shown));
+        if tagged.to.is_some() {
+            self.last_answer = Some((to, tagged.id, is_shown));
         }
         is_shown
     }
 
-    /// A typed command was done. Some commands are repeated after reconnecting.
-    fn obeyed(&mut self, line: &Line, now: Instant) {
+    /// The server executed a typed command.
+    fn handle_executed(&mut self, line: &Line, now: Instant) {
         match parse(&line.text) {
-            Ok(Some((_, Command::Set(Setting::Joins, on)))) => self.joins = Some(on),
-            Ok(Some((_, Command::Join(_)))) => self.learn_names(now),
+            Ok(Some((_, Command::Set(Setting::Joins, on)))) => self.joins_setting = Some(on),
+            Ok(Some((_, Command::Join(_)))) => self.request_names(now),
             Ok(Some((_, Command::Quit(_)))) => self.end(),
             _ => {}
         }
     }
 
-    /// Who is in the current room, for completion.
-    fn learn_names(&mut self, now: Instant) {
-        if self.config.interactive && self.current.is_some() {
+    /// Asks for the names in the current room, for completion.
+    fn request_names(&mut self, now: Instant) {
+        if self.config.interactive && self.identity.current_room.is_some() {
             self.send_for("/who", Purpose::Names, now);
         }
     }
 
-    /// Quits; if that was sent already, or there is no connection, ends.
+    /// Sends `/quit`. Ends at once if it was sent already, or there is no connection.
     fn leave(&mut self, now: Instant) {
         match self.phase {
             Phase::Ready | Phase::LoggingIn | Phase::RetryingNick(_) | Phase::Resolving => {
                 self.send_for("/quit", Purpose::Goodbye, now);
-                self.phase = Phase::Leaving(now + GOODBYE);
+                self.phase = Phase::Leaving(now + GOODBYE_TIMEOUT);
             }
             _ => self.end(),
         }
     }
 
+    /// Ends the conversation. It counts as failed if a line was not accepted; for a person only
+    /// lines that are still open count.
     fn end(&mut self) {
         if self.phase == Phase::Ended {
             return;
         }
-        let unsaid = if self.config.interactive { 0 } else { self.unsaid };
-        match self.unaccepted() + unsaid {
+        let undelivered = if self.config.interactive { 0 } else { self.undelivered };
+        match self.unaccepted() + undelivered {
             0 => {
                 self.phase = Phase::Ended;
                 self.push(Output::Close);
@@ -511,13 +535,13 @@ impl Conversation {
         }
     }
 
-    /// Ends, and says which lines are in doubt and which were never sent.
+    /// Ends the conversation as failed. Shows which lines are in doubt and which were never sent.
     fn fail(&mut self, why: String) {
         self.phase = Phase::Ended;
-        self.show_held();
+        self.show_held_back();
         let in_doubt: Vec<Line> =
-            std::mem::take(&mut self.doubtful).into_iter().chain(self.in_flight.take()).collect();
-        self.show_all(
+            std::mem::take(&mut self.in_doubt).into_iter().chain(self.in_flight.take()).collect();
+        self.show_undelivered(
             in_doubt.iter().filter(|line| line.is_typed() && !line.is_quit()),
             DeliveryState::InDoubt,
         );
@@ -527,23 +551,26 @@ impl Conversation {
     }
 
     fn show_queue_as_not_sent(&mut self) {
-        let held = self.deferred.take();
-        self.queue_again(held);
-        let queue = std::mem::take(&mut self.queue);
-        self.queue_bytes = 0;
-        self.show_all(queue.iter().filter(|line| !line.is_quit()), DeliveryState::NotSent);
+        let deferred = self.deferred.take();
+        self.queue.push_front(deferred);
+        let queued = self.queue.take();
+        self.show_undelivered(queued.iter().filter(|line| !line.is_quit()), DeliveryState::NotSent);
     }
 
-    /// Shows lines that were not accepted: a filter's all, a person's so many that they can be
-    /// read.
-    fn show_all<'l>(&mut self, lines: impl Iterator<Item = &'l Line>, standing: DeliveryState) {
+    /// Shows lines that were not accepted. A filter names all of them. A person sees at most
+    /// [`UNDELIVERED_SHOWN_MAX`] and the number of the others.
+    fn show_undelivered<'l>(
+        &mut self,
+        lines: impl Iterator<Item = &'l Line>,
+        state: DeliveryState,
+    ) {
         let mut more = 0;
         for (number, line) in lines.enumerate() {
-            self.unsaid += 1;
-            if self.config.interactive && number >= UNSAID_SHOWN_MAX {
+            self.undelivered += 1;
+            if self.config.interactive && number >= UNDELIVERED_SHOWN_MAX {
                 more += 1;
             } else {
-                self.show(line.shown(standing));
+                self.show(line.entry(state));
             }
         }
         if more > 0 {
@@ -555,8 +582,8 @@ impl Conversation {
         self.show(Entry::Notice(text));
     }
 
-    fn show(&mut self, shown: Entry) {
-        self.push(Output::Show(shown));
+    fn show(&mut self, entry: Entry) {
+        self.push(Output::Show(entry));
     }
 
     fn push(&mut self, output: Output) {
@@ -564,32 +591,33 @@ impl Conversation {
     }
 }
 
-/// A line as the server reads it: what it takes out may stand before a slash.
-fn as_read(text: &str) -> String {
+/// A line as the server reads it. The server removes some characters, and what follows them may
+/// begin with a slash.
+fn as_server_reads(text: &str) -> String {
     let mut read = String::new();
     Charset::default().decode(text.as_bytes(), &mut read);
     read
 }
 
-/// Whether a line begins with a slash for the server: then it is a command, or refused, or said
-/// without a doubled slash.
+/// Whether the server sees a slash at the beginning of a line. Such a line is a command, or is
+/// refused, or begins with two slashes of which one is said.
 pub fn begins_with_slash(text: &str) -> bool {
-    let read = as_read(text);
+    let read = as_server_reads(text);
     literal(&read) != read
 }
 
-/// Whether the server doesn't say a line but executes or refuses it.
+/// Whether the server executes or refuses a line instead of saying it.
 pub fn is_command(text: &str) -> bool {
-    !matches!(parse(&as_read(text)), Ok(None | Some((None, _))))
+    !matches!(parse(&as_server_reads(text)), Ok(None | Some((None, _))))
 }
 
-/// Whether one may talk in another room after this line, or nowhere.
-pub fn moves(text: &str) -> bool {
-    Request::of(text).is_some_and(|asks| asks.moves())
+/// Whether a line may change the user's nickname or current room, or end the conversation.
+pub fn changes_identity(text: &str) -> bool {
+    Request::of(text).is_some_and(|request| request.changes_identity())
 }
 
-/// An error message of the system for people: without its number, and with a hint.
-fn in_words(why: &str) -> &str {
+/// The system's error message without its number, with a hint where one helps.
+fn without_errno(why: &str) -> &str {
     let words = why.split(" (os error").next().unwrap_or(why);
     if words == "Connection refused" {
         "connection refused; no server is running there"
