@@ -7,20 +7,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// What a slow reader may have waiting in its own socket, and in what pieces it comes, so that the
+/// Content a slow reader may have waiting in its own socket, and in what pieces it comes, so that the
 /// server's socket for it is soon full.
 const SLOW_RECEIVE_BYTES: usize = 12 << 10;
 const SLOW_SEGMENT_BYTES: u32 = 536;
-/// What a UDP client may have waiting to be read, in bytes; the system may allow less.
+/// Content a UDP client may have waiting to be read, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
 
 /// Behind what is said over UDP, so that a server that doesn't know us can answer: empty lines are
 /// nothing.
 pub const PADDING: &str = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n";
 
-/// How a client hands its lines to the kernel.
+/// KillKind a client hands its lines to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum SendStyle {
     /// Each line by itself.
     Lines,
     /// All that it has to say at once.
@@ -29,7 +29,7 @@ pub enum Manner {
     Parts,
 }
 
-/// How far a client is.
+/// KillKind far a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It logs in, since then, in ns.
@@ -37,7 +37,7 @@ pub enum Stage {
     /// It is logged in, and waits for the start.
     Ready,
     /// It takes part.
-    Playing,
+    Active,
     /// A visitor that comes into the room then, in ns.
     Outside(u64),
     /// A visitor that waits for the answer to `/join`.
@@ -47,7 +47,7 @@ pub enum Stage {
     /// A visitor that waits for the answer to `/leave`.
     Leaving,
     /// A visitor that has said that its connection may end.
-    Ending,
+    Disconnecting,
     /// A visitor that will connect again then, in ns.
     Away(u64),
     /// The server has cut it off, or the run is over.
@@ -59,10 +59,10 @@ pub enum Stage {
 pub struct Client {
     /// Its socket, not blocking.
     pub socket: Socket,
-    /// How far it is.
+    /// KillKind far it is.
     pub stage: Stage,
-    /// How it sends.
-    pub manner: Manner,
+    /// KillKind it sends.
+    pub style: SendStyle,
     /// Whether it reads little at a time, now and then.
     pub is_slow: bool,
     /// Not yet taken by the socket.
@@ -74,10 +74,10 @@ pub struct Client {
     /// Over UDP: what each datagram begins with once the server has given the session a key.
     pub key: Vec<u8>,
     /// Over UDP: how many of its greetings that ask for a cookie may still be answered.
-    pub knocks: u32,
+    pub cookies_due: u32,
     /// Over UDP: when it last sent its login, in ns.
-    pub greeted_at: Option<u64>,
-    /// What it says to log in.
+    pub login_sent_at: Option<u64>,
+    /// Content it says to log in.
     pub login: String,
     /// Whether to end its input after its last unsent bytes.
     pub ends_input: bool,
@@ -90,7 +90,7 @@ impl Client {
         address: SocketAddr,
         is_udp: bool,
         is_slow: bool,
-        manner: Manner,
+        style: SendStyle,
         login: String,
     ) -> io::Result<Client> {
         let (kind, protocol) =
@@ -114,14 +114,14 @@ impl Client {
         Ok(Client {
             socket,
             stage,
-            manner,
+            style,
             is_slow,
             unsent,
             held: (0, 0),
             unfinished,
             key,
-            knocks: 0,
-            greeted_at: None,
+            cookies_due: 0,
+            login_sent_at: None,
             login,
             ends_input: false,
             is_udp,
@@ -129,8 +129,8 @@ impl Client {
     }
 
     /// Asks for a cookie.
-    pub fn knock(&mut self) {
-        self.knocks += 1;
+    pub fn request_cookie(&mut self) {
+        self.cookies_due += 1;
         // Long enough for the answer.
         self.unsent.extend_from_slice(format!("/hello{PADDING}").as_bytes());
     }

@@ -1,7 +1,7 @@
 //! The faults: counts all, and describes the first few in enough detail to look for the cause.
 
-use super::listener::Listener;
-use crate::load::ledger::Tally;
+use super::receiver::Receiver;
+use crate::load::sequence_tracker::Tally;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub enum Kind {
     Lost,
     /// A line arrived twice.
     Doubled,
-    /// A line arrived after a later one of the same voice.
+    /// A line arrived after a later one of the same sender.
     Reordered,
     /// A line arrived in another order, with another id or time, or at fewer clients, than at the
     /// others.
@@ -31,7 +31,7 @@ pub enum Kind {
 pub struct Count {
     /// Connections or sessions that were ended.
     pub dropped: u64,
-    /// Lines, each for each listener.
+    /// Lines, each for each receiver.
     #[serde(flatten)]
     pub tally: Tally,
     /// Of these, lines that others received differently.
@@ -82,31 +82,31 @@ impl Faults {
     /// Counts a fault, and describes it if it is one of the first and nothing that UDP allows.
     pub fn note(
         &mut self,
-        listener: &Listener,
+        receiver: &Receiver,
         client: usize,
         kind: Kind,
         why: impl FnOnce() -> String,
     ) {
-        *if listener.is_udp { &mut self.udp } else { &mut self.tcp }.of(kind) += 1;
-        self.describe(listener, client, kind, why);
+        *if receiver.is_udp { &mut self.udp } else { &mut self.tcp }.of(kind) += 1;
+        self.describe(receiver, client, kind, why);
     }
 
     /// Describes a fault that is counted when it is certain.
     pub fn describe(
         &mut self,
-        listener: &Listener,
+        receiver: &Receiver,
         client: usize,
         kind: Kind,
         why: impl FnOnce() -> String,
     ) {
-        let is_allowed = listener.is_udp && matches!(kind, Kind::Lost | Kind::Doubled);
+        let is_allowed = receiver.is_udp && matches!(kind, Kind::Lost | Kind::Doubled);
         if is_allowed || self.described_of[kind as usize] >= DESCRIBED_MAX {
             return;
         }
         self.described_of[kind as usize] += 1;
-        let transport = if listener.is_udp { "udp" } else { "tcp" };
-        let visits = if listener.is_visitor {
-            format!(", visit {}", listener.visits)
+        let transport = if receiver.is_udp { "udp" } else { "tcp" };
+        let visits = if receiver.is_visitor {
+            format!(", visit {}", receiver.visits)
         } else {
             String::new()
         };
@@ -115,9 +115,9 @@ impl Faults {
         self.described.push(format!(
             "{kind:?} at {:.3} s: client {client} ({transport}, {}, room {}, {}{visits}{served}): {}{}",
             self.now as f64 / 1e9,
-            listener.nick,
-            listener.room,
-            listener.form,
+            receiver.nick,
+            receiver.room,
+            receiver.settings,
             why(),
             self.after_which_kill(client),
         ));

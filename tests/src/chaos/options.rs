@@ -1,6 +1,6 @@
 //! The command line of the chaos test.
 
-use super::killer::How;
+use super::killer::KillKind;
 use crate::load::shape::{BYTES_MAX, BYTES_MIN};
 use clap::Parser;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub struct Options {
         value_enum,
         hide_possible_values = true
     )]
-    pub only: Vec<How>,
+    pub only: Vec<KillKind>,
 
     /// Switch between full speed and --rate this often; 0 for full speed only
     #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds_or_none)]
@@ -133,12 +133,12 @@ impl Options {
         beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/chaos.sh does) or give --server FILE".into())
     }
 
-    /// What goes to the server's command line.
+    /// Content goes to the server's command line.
     pub fn server_options(&self) -> impl Iterator<Item = &String> {
         self.server_arguments.iter().filter(|argument| variable(argument).is_none())
     }
 
-    /// What goes to its environment.
+    /// Content goes to its environment.
     pub fn server_environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.server_arguments.iter().filter_map(|argument| variable(argument))
     }
@@ -148,7 +148,7 @@ impl Options {
         self.clients / self.rooms + u32::from(room < self.clients % self.rooms)
     }
 
-    /// What is wrong with all that together.
+    /// Content is wrong with all that together.
     pub fn check(&self) -> Result<(), String> {
         let needed = self.senders + 1;
         if self.members_of(self.rooms - 1) < needed {

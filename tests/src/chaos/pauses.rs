@@ -1,7 +1,7 @@
-//! How long clients wait when their worker is killed: from the kill to the first line that was sent
+//! KillKind long clients wait when their worker is killed: from the kill to the first line that was sent
 //! after it.
 
-use super::killer::{How, Kill};
+use super::killer::{Kill, KillKind};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct Pauses {
 struct Wait {
     since: u64,
     is_disturbed: bool,
-    /// By voice: the number of lines it had sent at the kill.
+    /// By sender: the number of lines it had sent at the kill.
     said: Arc<[u32]>,
 }
 
@@ -37,14 +37,15 @@ impl Pauses {
         Ok(Pauses { plain: histogram()?, disturbed: histogram()?, waiting: vec![None; clients] })
     }
 
-    /// A worker was killed; `served` are its clients, `said` the number of lines that each voice
+    /// A worker was killed; `served` are its clients, `said` the number of lines that each sender
     /// has sent so far.
     pub fn begin(&mut self, kill: &Kill, served: impl Iterator<Item = usize>, said: &Arc<[u32]>) {
-        let is_disturbed = matches!(kill.how, How::Stopped | How::Crashed | How::Successor);
+        let is_disturbed =
+            matches!(kill.kind, KillKind::Stopped | KillKind::Crashed | KillKind::Successor);
         for client in served {
             let wait = &mut self.waiting[client];
             match wait {
-                // The first kill is what it waits since. What is due must have been said after the
+                // The first kill is what it waits since. Content is due must have been said after the
                 // last.
                 Some(wait) => (wait.is_disturbed, wait.said) = (true, said.clone()),
                 None => *wait = Some(Wait { since: kill.at, is_disturbed, said: said.clone() }),
@@ -53,9 +54,9 @@ impl Pauses {
     }
 
     /// A client received a line.
-    pub fn heard(&mut self, client: usize, voice: u16, number: u32, now: u64) {
+    pub fn heard(&mut self, client: usize, sender: u16, number: u32, now: u64) {
         if let Some(wait) = self.waiting[client]
-            .take_if(|wait| wait.said.get(usize::from(voice)).is_none_or(|&said| number >= said))
+            .take_if(|wait| wait.said.get(usize::from(sender)).is_none_or(|&said| number >= said))
         {
             let histogram = if wait.is_disturbed { &mut self.disturbed } else { &mut self.plain };
             histogram.saturating_record(now - wait.since);
@@ -73,14 +74,14 @@ mod tests {
     use super::*;
     use nix::unistd::Pid;
 
-    fn kill(at: u64, how: How) -> Kill {
-        Kill { at, how, slot: Some(0), pid: Pid::from_raw(1) }
+    fn kill(at: u64, kind: KillKind) -> Kill {
+        Kill { at, kind, slot: Some(0), pid: Pid::from_raw(1) }
     }
 
     #[test]
     fn a_pause_ends_with_a_line_that_was_said_after_the_kill() {
         let mut pauses = Pauses::new(2).unwrap();
-        pauses.begin(&kill(1_000, How::Worker), 0..1, &[5, 7].into());
+        pauses.begin(&kill(1_000, KillKind::Worker), 0..1, &[5, 7].into());
         pauses.heard(0, 0, 4, 1_500);
         pauses.heard(1, 0, 5, 1_600);
         assert_eq!(pauses.plain.len(), 0);
@@ -92,11 +93,11 @@ mod tests {
     #[test]
     fn what_was_killed_again_or_stopped_is_told_apart() {
         let mut pauses = Pauses::new(2).unwrap();
-        pauses.begin(&kill(1_000, How::Worker), 0..1, &[5].into());
-        pauses.begin(&kill(1_200, How::Worker), 0..1, &[6].into());
+        pauses.begin(&kill(1_000, KillKind::Worker), 0..1, &[5].into());
+        pauses.begin(&kill(1_200, KillKind::Worker), 0..1, &[6].into());
         pauses.heard(0, 0, 5, 1_500);
         pauses.heard(0, 0, 6, 2_000);
-        pauses.begin(&kill(2_000, How::Stopped), 1..2, &[6].into());
+        pauses.begin(&kill(2_000, KillKind::Stopped), 1..2, &[6].into());
         pauses.heard(1, 0, 6, 3_000);
         assert_eq!(
             (pauses.plain.len(), pauses.disturbed.len(), pauses.disturbed.max()),

@@ -1,7 +1,7 @@
 //! The result of a run, as a table for people and as JSON for programs.
 
 use super::faults::Count;
-use super::killer::How;
+use super::killer::KillKind;
 use super::server::Recovery;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub struct Outcome {
     /// TCP clients, and UDP clients.
     pub clients: [u32; 2],
     /// Killed processes, by kind of kill.
-    pub kills: [u64; How::ALL.len()],
+    pub kills: [u64; KillKind::ALL.len()],
     /// Lines that were sent.
     pub lines: u64,
     /// Lines that clients received.
@@ -90,10 +90,12 @@ impl Outcome {
             json!({ "count": histogram.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max })
         };
         let [p50, p99, max] = self.recovery_ms();
-        let kills: serde_json::Map<String, Value> = How::ALL
+        let kills: serde_json::Map<String, Value> = KillKind::ALL
             .iter()
             .zip(self.kills)
-            .map(|(how, count)| (json!(how).as_str().unwrap_or_default().to_owned(), count.into()))
+            .map(|(kind, count)| {
+                (json!(kind).as_str().unwrap_or_default().to_owned(), count.into())
+            })
             .collect();
         json!({
             "seed": self.seed,

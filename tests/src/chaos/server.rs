@@ -1,7 +1,7 @@
 //! The server under test: a child process of the test, with its log output in a file.
 
 use super::options::Options;
-use crate::load::target::{forget_the_dead, until_we_end};
+use crate::load::subprocess::{command_ending_with_this_process, remove_stale_directories};
 use crate::processes::{children_of, name_of};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long it may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// KillKind long it may take to start or to stop.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Where it keeps its data: this and our pid, in the directory for temporary files.
 const DATA_DIR: &str = "forkchat-chaos-";
@@ -35,21 +35,21 @@ pub struct Server {
 pub struct Recovery {
     /// Sessions that were taken over.
     pub sessions: u64,
-    /// How long it took.
+    /// KillKind long it took.
     pub ms: f64,
 }
 
 impl Server {
     /// Starts one on free ports, with a data directory of its own.
     pub fn start(options: &Options) -> Result<Server, String> {
-        forget_the_dead(DATA_DIR);
+        remove_stale_directories(DATA_DIR);
         let name = format!("{DATA_DIR}{}", std::process::id());
         let (data_dir, log_file) =
             (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.log")));
         let cannot =
             |error: std::io::Error| format!("cannot write {}: {error}", log_file.display());
         let text = File::create(&log_file).map_err(cannot)?;
-        let mut command = until_we_end(&options.server()?)?;
+        let mut command = command_ending_with_this_process(&options.server()?)?;
         command.args(["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--rate-limit", "off"]);
         command
             .args(["--model", &options.model, "--workers", &options.workers.to_string()])
@@ -68,7 +68,7 @@ impl Server {
     }
 
     fn address(&mut self, head: &str) -> Result<SocketAddr, String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let text = self.log_output();
             // The whole line is there.
@@ -116,7 +116,7 @@ impl Server {
         let _ = kill(self.pid(), Signal::SIGTERM);
     }
 
-    /// How it has ended, if it has.
+    /// KillKind it has ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }

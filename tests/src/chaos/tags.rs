@@ -3,13 +3,13 @@
 //! The parser of `forkchat_common` tells programs what happened; the checker must compare the exact
 //! bytes.
 
+use super::sender::LETTER;
 use super::transcript::stamp_of;
-use super::voice::LETTER;
 
 /// A line's tags, apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tagged<'a> {
-    /// The record's place in the log.
+    /// The record's position in the log.
     pub id: u64,
     /// Follows from id and time; 0 without tags.
     pub stamp: u64,

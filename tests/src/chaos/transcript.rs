@@ -10,18 +10,18 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One line to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum What {
-    /// A line: whose, of all voices, and its number.
+pub enum Content {
+    /// A line: whose, of all senders, and its number.
     Said(u16, u32),
     /// A join or leave: which of the room's presence lines.
     Presence(u32),
 }
 
-/// A place in a transcript.
+/// A position in a transcript.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The line.
-    pub what: What,
+    pub content: Content,
     /// Computed from the tags; 0 until a client with tags has received the line.
     pub stamp: u64,
     /// The client that received it first.
@@ -30,10 +30,10 @@ pub struct Entry {
 
 /// A client that appears in presence lines.
 #[derive(Debug, Default)]
-struct Person {
+struct Member {
     is_in: bool,
-    entrances: Vec<usize>,
-    exits: Vec<usize>,
+    joins: Vec<usize>,
+    leaves: Vec<usize>,
 }
 
 /// A room's transcript.
@@ -45,16 +45,16 @@ pub struct Transcript {
     /// Each presence line that was received, once.
     presences: Vec<Box<[u8]>>,
     presence_of: HashMap<Box<[u8]>, u32>,
-    people: HashMap<Box<[u8]>, Person>,
+    members: HashMap<Box<[u8]>, Member>,
 }
 
-/// What a presence line says.
+/// Content a presence line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move<'a> {
+pub enum PresenceChange<'a> {
     /// This one came.
-    Entrance(&'a [u8]),
+    Join(&'a [u8]),
     /// This one went.
-    Exit(&'a [u8]),
+    Leave(&'a [u8]),
 }
 
 impl Transcript {
@@ -65,13 +65,13 @@ impl Transcript {
             entries: Vec::new(),
             presences: Vec::new(),
             presence_of: HashMap::new(),
-            people: HashMap::new(),
+            members: HashMap::new(),
         }
     }
 
     /// A client is in the room before anything is written.
-    pub fn admit(&mut self, nick: &str) {
-        self.people.insert(nick.as_bytes().into(), Person { is_in: true, ..Person::default() });
+    pub fn add_member(&mut self, nick: &str) {
+        self.members.insert(nick.as_bytes().into(), Member { is_in: true, ..Member::default() });
     }
 
     /// The number of lines so far.
@@ -79,53 +79,53 @@ impl Transcript {
         self.entries.len()
     }
 
-    /// A place, if it was written.
-    pub fn get(&self, place: usize) -> Option<&Entry> {
-        self.entries.get(place)
+    /// A position, if it was written.
+    pub fn get(&self, position: usize) -> Option<&Entry> {
+        self.entries.get(position)
     }
 
-    /// Everything from a place on.
-    pub fn from(&self, place: usize) -> &[Entry] {
-        self.entries.get(place..).unwrap_or_default()
+    /// Everything from a position on.
+    pub fn from(&self, position: usize) -> &[Entry] {
+        self.entries.get(position..).unwrap_or_default()
     }
 
     /// A presence line, as something that can be compared.
-    pub fn presence(&mut self, line: &[u8]) -> What {
+    pub fn presence(&mut self, line: &[u8]) -> Content {
         if let Some(&known) = self.presence_of.get(line) {
-            return What::Presence(known);
+            return Content::Presence(known);
         }
         let number = self.presences.len() as u32;
         self.presences.push(line.into());
         self.presence_of.insert(line.into(), number);
-        What::Presence(number)
+        Content::Presence(number)
     }
 
     /// Appends a line. False if it is impossible: a member joins again, or a client that is no
     /// member leaves.
-    pub fn write(&mut self, what: What, stamp: u64, by: usize) -> bool {
-        let place = self.entries.len();
-        self.entries.push(Entry { what, stamp, by });
-        let What::Presence(number) = what else { return true };
+    pub fn write(&mut self, content: Content, stamp: u64, by: usize) -> bool {
+        let position = self.entries.len();
+        self.entries.push(Entry { content, stamp, by });
+        let Content::Presence(number) = content else { return true };
         let line = &self.presences[number as usize];
-        let (who, is_entrance) = match read_move(line, self.room.as_bytes()) {
-            Some(Move::Entrance(who)) => (who, true),
-            Some(Move::Exit(who)) => (who, false),
+        let (who, is_entrance) = match parse_presence(line, self.room.as_bytes()) {
+            Some(PresenceChange::Join(who)) => (who, true),
+            Some(PresenceChange::Leave(who)) => (who, false),
             None => return false,
         };
-        let Some(person) = self.people.get_mut(who) else {
-            let places = vec![place];
-            let (entrances, exits) =
-                if is_entrance { (places, Vec::new()) } else { (Vec::new(), places) };
-            self.people.insert(who.into(), Person { is_in: is_entrance, entrances, exits });
+        let Some(member) = self.members.get_mut(who) else {
+            let positions = vec![position];
+            let (joins, leaves) =
+                if is_entrance { (positions, Vec::new()) } else { (Vec::new(), positions) };
+            self.members.insert(who.into(), Member { is_in: is_entrance, joins, leaves });
             return is_entrance;
         };
-        if is_entrance { &mut person.entrances } else { &mut person.exits }.push(place);
-        std::mem::replace(&mut person.is_in, is_entrance) != is_entrance
+        if is_entrance { &mut member.joins } else { &mut member.leaves }.push(position);
+        std::mem::replace(&mut member.is_in, is_entrance) != is_entrance
     }
 
-    /// Completes or compares a place's stamp. False if it has another one already.
-    pub fn stamp(&mut self, place: usize, stamp: u64) -> bool {
-        let entry = &mut self.entries[place];
+    /// Completes or compares a position's stamp. False if it has another one already.
+    pub fn stamp(&mut self, position: usize, stamp: u64) -> bool {
+        let entry = &mut self.entries[position];
         if stamp != 0 && entry.stamp == 0 {
             entry.stamp = stamp;
         }
@@ -133,13 +133,13 @@ impl Transcript {
     }
 
     /// The position of the `nth` join of a client, counted from 0, if it is written.
-    pub fn entrance(&self, nick: &[u8], nth: usize) -> Option<usize> {
-        self.people.get(nick)?.entrances.get(nth).copied()
+    pub fn join(&self, nick: &[u8], nth: usize) -> Option<usize> {
+        self.members.get(nick)?.joins.get(nth).copied()
     }
 
     /// The position of the `nth` leave of a client, counted from 0, if it is written.
-    pub fn exit(&self, nick: &[u8], nth: usize) -> Option<usize> {
-        self.people.get(nick)?.exits.get(nth).copied()
+    pub fn leave(&self, nick: &[u8], nth: usize) -> Option<usize> {
+        self.members.get(nick)?.leaves.get(nth).copied()
     }
 
     /// A presence line's text.
@@ -150,16 +150,17 @@ impl Transcript {
 
 /// Understands `* NICK joined #ROOM`, `* NICK left #ROOM`, `* NICK quit` and `* NICK quit: REASON`,
 /// of this room.
-pub fn read_move<'a>(line: &'a [u8], room: &[u8]) -> Option<Move<'a>> {
+pub fn parse_presence<'a>(line: &'a [u8], room: &[u8]) -> Option<PresenceChange<'a>> {
     let rest = line.strip_prefix(b"* ")?;
     let (nick, rest) = rest.split_at(memchr::memchr(b' ', rest)?);
     match rest.strip_prefix(b" joined ").or_else(|| rest.strip_prefix(b" left ")) {
         Some(named) => (named == room).then_some(if rest[1] == b'j' {
-            Move::Entrance(nick)
+            PresenceChange::Join(nick)
         } else {
-            Move::Exit(nick)
+            PresenceChange::Leave(nick)
         }),
-        None => (rest == b" quit" || rest.starts_with(b" quit: ")).then_some(Move::Exit(nick)),
+        None => (rest == b" quit" || rest.starts_with(b" quit: "))
+            .then_some(PresenceChange::Leave(nick)),
     }
 }
 
@@ -176,12 +177,12 @@ mod tests {
 
     #[test]
     fn who_comes_and_goes_is_understood() {
-        assert_eq!(read_move(b"* v1 joined #r", b"#r"), Some(Move::Entrance(b"v1")));
-        assert_eq!(read_move(b"* v1 left #r", b"#r"), Some(Move::Exit(b"v1")));
-        assert_eq!(read_move(b"* v1 quit", b"#r"), Some(Move::Exit(b"v1")));
+        assert_eq!(parse_presence(b"* v1 joined #r", b"#r"), Some(PresenceChange::Join(b"v1")));
+        assert_eq!(parse_presence(b"* v1 left #r", b"#r"), Some(PresenceChange::Leave(b"v1")));
+        assert_eq!(parse_presence(b"* v1 quit", b"#r"), Some(PresenceChange::Leave(b"v1")));
         assert_eq!(
-            read_move(b"* v1 quit: its worker process died", b"#r"),
-            Some(Move::Exit(b"v1"))
+            parse_presence(b"* v1 quit: its worker process died", b"#r"),
+            Some(PresenceChange::Leave(b"v1"))
         );
         for other in [
             &b"* v1 joined #s"[..],
@@ -191,17 +192,17 @@ mod tests {
             b"v1 quit",
             b"* v1 jo",
         ] {
-            assert_eq!(read_move(other, b"#r"), None);
+            assert_eq!(parse_presence(other, b"#r"), None);
         }
     }
 
     #[test]
     fn nobody_comes_twice_or_goes_who_is_not_there() {
         let mut transcript = Transcript::new("#r".into());
-        transcript.admit("a");
+        transcript.add_member("a");
         let mut write = |line: &[u8]| {
-            let what = transcript.presence(line);
-            transcript.write(what, 0, 0)
+            let content = transcript.presence(line);
+            transcript.write(content, 0, 0)
         };
         assert!(!write(b"* a joined #r"));
         assert!(write(b"* a quit"));
@@ -210,7 +211,7 @@ mod tests {
         assert!(write(b"* b joined #r"));
         assert!(!write(b"* b joined #r"));
         assert_eq!(
-            (transcript.entrance(b"b", 0), transcript.entrance(b"b", 1), transcript.exit(b"a", 0)),
+            (transcript.join(b"b", 0), transcript.join(b"b", 1), transcript.leave(b"a", 0)),
             (Some(4), Some(5), Some(1))
         );
     }
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn a_stamp_is_the_same_for_everyone() {
         let mut transcript = Transcript::new("#r".into());
-        transcript.write(What::Said(0, 0), 0, 0);
+        transcript.write(Content::Said(0, 0), 0, 0);
         assert_eq!(
             [0, 7, 0, 7, 8].map(|stamp| transcript.stamp(0, stamp)),
             [true, true, true, true, false]

@@ -2,7 +2,7 @@
 //! and a whisker over its samples. SVG without script. It is so narrow that it needs no scaling on
 //! a phone.
 
-use super::growth::{Spread, number};
+use super::metrics::{Spread, number};
 use super::plot::{GRID, INK, color_of, hex};
 use super::subject::Subject;
 use std::fmt::Write;

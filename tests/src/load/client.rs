@@ -1,8 +1,8 @@
 //! One client of the load generator: its socket, the bytes that it still has to send, and the
 //! beginning of a line that it has received.
 
-use super::dialect::Login;
-use super::ledger::Ledger;
+use super::chat_protocol::Login;
+use super::sequence_tracker::SequenceTracker;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,7 +16,7 @@ const DATAGRAM_BYTES_MAX: usize = 8 << 10;
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
 /// The first datagram of a UDP client. A server that does not know the address answers with a
 /// cookie, which is shorter. A server that knows it answers whether the client is in its room.
-const UDP_KNOCK: &[u8] = b"/ping ready\n/ping is anybody there\n";
+const UDP_GREETING: &[u8] = b"/ping ready\n/ping is anybody there\n";
 
 /// A connection.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Client {
     /// How far its login is.
     pub stage: Stage,
     /// What it has received from its room's senders.
-    pub ledger: Ledger,
+    pub tracker: SequenceTracker,
     /// The beginning of a line that was received.
     pub unfinished: Vec<u8>,
     /// Bytes that the socket has not taken yet.
@@ -36,7 +36,7 @@ pub struct Client {
     /// What it sends to log in.
     login: Login,
     /// Whether it has sent that.
-    pub has_greeted: bool,
+    pub is_login_sent: bool,
     /// Whether the socket takes no more bytes for now.
     pub is_blocked: bool,
     is_udp: bool,
@@ -81,7 +81,7 @@ impl Client {
         way: Way,
         is_udp: bool,
         role: Role,
-        ledger: Ledger,
+        tracker: SequenceTracker,
         login: Login,
         now: u64,
     ) -> io::Result<Client> {
@@ -106,31 +106,31 @@ impl Client {
             socket,
             role,
             stage: Stage::LoggingIn(now),
-            ledger,
+            tracker,
             unfinished: Vec::new(),
             unsent: Vec::new(),
             login,
-            has_greeted: false,
+            is_login_sent: false,
             is_blocked: false,
             is_udp,
         })
     }
 
     /// Over UDP: asks the server for a cookie, or whether it knows this client.
-    pub fn knock(&mut self) {
-        self.unsent.extend_from_slice(UDP_KNOCK);
+    pub fn request_cookie(&mut self) {
+        self.unsent.extend_from_slice(UDP_GREETING);
     }
 
     /// Sends its login; over UDP in one datagram with the cookie before it.
-    pub fn greet(&mut self, greeting: &[u8]) {
+    pub fn send_login(&mut self, greeting: &[u8]) {
         self.unsent.extend_from_slice(greeting);
         self.unsent.extend_from_slice(if greeting.is_empty() { b"" } else { b"\n" });
         self.unsent.extend_from_slice(self.login.first.as_bytes());
-        self.has_greeted = true;
+        self.is_login_sent = true;
     }
 
     /// Sends the rest of its login when the server has welcomed it.
-    pub fn go_on(&mut self) {
+    pub fn continue_login(&mut self) {
         self.unsent.extend_from_slice(self.login.then.as_bytes());
     }
 

@@ -1,10 +1,10 @@
 //! Another chat server beside ours (`--compare`): whether it can be reached and lets a client log
 //! in, and which shapes make sense for it.
 
-use super::dialect::{Dialect, IRC_BYTES_MAX};
+use super::chat_protocol::{ChatProtocol, IRC_BYTES_MAX};
 use super::generator::Generator;
 use super::measure::{Outcome, Side, Timing};
-use super::options::Other;
+use super::options::ComparedServer;
 use super::report::{Missing, Row, percent};
 use super::shape::{Shape, Traffic};
 use super::subject::Subject;
@@ -12,7 +12,7 @@ use super::target::Target;
 use std::time::Duration;
 
 /// How long one client may take to log in.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is slow and uses less than this share of a core is waiting, not working.
 const IDLE_SHARE_MAX: f64 = 0.2;
@@ -25,14 +25,13 @@ const FEW_LOGINS: f64 = 500.0;
 ///
 /// # Errors
 /// If no server listens there, or if it rejects the login; with its answer.
-pub fn check_compared(other: Other) -> Result<(), String> {
+pub fn check_compared(other: ComparedServer) -> Result<(), String> {
     let shape = Shape { clients: 1, senders: 0, traffic: Traffic::Storm, ..Shape::custom() };
-    let tried = Generator::new(&Target::compared(other), shape, Some(PATIENCE)).and_then(
-        |mut generator| {
+    let tried =
+        Generator::new(&Target::compared(other), shape, Some(TIMEOUT)).and_then(|mut generator| {
             generator.slice(Duration::ZERO, Duration::ZERO)?;
             generator.after_slice()
-        },
-    );
+        });
     tried.map_err(|error| format!("cannot compare with {}: {error}", other.address))
 }
 
@@ -40,11 +39,15 @@ pub fn check_compared(other: Other) -> Result<(), String> {
 ///
 /// # Errors
 /// If the shape makes no sense there, or if it rejects a client.
-pub fn begin_compared(other: Other, shape: Shape, timing: &Timing) -> Result<Side, Missing> {
-    if let Some(why) = senseless(other.dialect, shape) {
+pub fn connect_compared(
+    other: ComparedServer,
+    shape: Shape,
+    timing: &Timing,
+) -> Result<Side, Missing> {
+    if let Some(why) = objection(other.protocol, shape) {
         return Err(Missing::NotRun(why));
     }
-    Side::begin(Target::compared(other), shape, timing).map_err(Missing::Failed)
+    Side::connect(Target::compared(other), shape, timing).map_err(Missing::Failed)
 }
 
 /// The rows in which it was slow although it had next to nothing to do.
@@ -81,8 +84,8 @@ fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
 }
 
 /// Why a shape makes no sense for a server with this protocol.
-fn senseless(dialect: Dialect, shape: Shape) -> Option<String> {
-    let is_irc = dialect == Dialect::Irc;
+fn objection(protocol: ChatProtocol, shape: Shape) -> Option<String> {
+    let is_irc = protocol == ChatProtocol::Irc;
     if is_irc && shape.udp {
         return Some("there is no IRC over UDP".into());
     }
@@ -133,12 +136,12 @@ mod tests {
         let udp = Shape { udp: true, ..Shape::custom() };
         let long = Shape { bytes: 1_000, ..Shape::custom() };
         assert!(
-            senseless(Dialect::Irc, udp).unwrap().contains("UDP")
-                && senseless(Dialect::Irc, long).unwrap().contains("--bytes 400")
+            objection(ChatProtocol::Irc, udp).unwrap().contains("UDP")
+                && objection(ChatProtocol::Irc, long).unwrap().contains("--bytes 400")
         );
         assert!(
-            [udp, long].iter().all(|&shape| senseless(Dialect::Lines, shape).is_none())
-                && senseless(Dialect::Irc, Shape::custom()).is_none()
+            [udp, long].iter().all(|&shape| objection(ChatProtocol::Lines, shape).is_none())
+                && objection(ChatProtocol::Irc, Shape::custom()).is_none()
         );
     }
 }

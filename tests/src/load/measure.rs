@@ -1,12 +1,12 @@
 //! One row of the table: a shape is put to a server and, for comparison, to the bare broadcaster,
 //! slice by slice in turn. Also the summary of several samples, and the measurement of a kill.
 
+use super::connection_table::ConnectionTable;
 use super::generator::{Cost, Generator};
-use super::ledger::Tally;
 use super::progress::Progress;
+use super::sequence_tracker::Tally;
 use super::shape::{Shape, Traffic};
 use super::target::{Cpu, Target};
-use super::victim::Connections;
 use crate::processes::{Memory, cpu_of};
 use hdrhistogram::Histogram;
 use nix::unistd::Pid;
@@ -80,7 +80,7 @@ struct Usage {
     /// Growth of its memory since it had no clients.
     memory: Option<Memory>,
     /// Processes and threads.
-    census: Option<(usize, usize)>,
+    process_counts: Option<(usize, usize)>,
 }
 
 /// What was measured in one slice.
@@ -149,18 +149,18 @@ impl Side {
     ///
     /// # Errors
     /// If a client cannot connect or log in, or if it takes longer than the time limit.
-    pub fn begin(target: Target, shape: Shape, timing: &Timing) -> Result<Side, String> {
+    pub fn connect(target: Target, shape: Shape, timing: &Timing) -> Result<Side, String> {
         let is_storm = shape.traffic == Traffic::Storm;
         let needs_memory = !is_storm && (timing.measures_memory || shape.traffic == Traffic::Quiet);
         let empty = if needs_memory { settled_memory(&target) } else { None };
         let mut generator = Generator::new(&target, shape, timing.limit)?;
-        generator.enter()?;
+        generator.log_in_all()?;
         let warm_up =
             if shape.traffic == Traffic::Quiet { timing.quiet_down } else { timing.warm_up };
         let memory = empty.and_then(|empty| Some(settled_memory(&target)?.since(empty)));
         generator.slice(warm_up, warm_up)?;
         // In a storm all clients are connected now, and not before.
-        let usage = Usage { memory, census: target.census() };
+        let usage = Usage { memory, process_counts: target.process_counts() };
         generator.after_slice()?;
         generator.count.latency.reset();
         Ok(Side { generator, target, usage, slices: Vec::new() })
@@ -259,8 +259,8 @@ impl Side {
                 .usage
                 .memory
                 .map(|memory| per_connection(memory.private_kib)),
-            processes: self.usage.census.map(|(processes, _)| processes),
-            threads: self.usage.census.map(|(_, threads)| threads),
+            processes: self.usage.process_counts.map(|(processes, _)| processes),
+            threads: self.usage.process_counts.map(|(_, threads)| threads),
             rate_share,
             complaints,
             faults,
@@ -271,9 +271,9 @@ impl Side {
 
     /// A process of the server that serves clients, and which of them: the one in place `turn`,
     /// counted around.
-    fn victim(&self, turn: usize) -> Result<(Pid, Vec<bool>), String> {
+    fn process_to_kill(&self, turn: usize) -> Result<(Pid, Vec<bool>), String> {
         let (ports, connections) =
-            (self.generator.ports(), Connections::read(self.target.tcp.port()));
+            (self.generator.ports(), ConnectionTable::read(self.target.tcp.port()));
         let workers = self.target.workers();
         let in_turn = (0..workers.len()).map(|place| workers[(place + turn) % workers.len()]);
         let served = in_turn
@@ -351,7 +351,7 @@ pub fn measure(
         for side in &mut sides {
             let before = side.wall();
             side.slice(slice, each.saturating_sub(before).max(slice))?;
-            progress.pass(side.wall() - before);
+            progress.advance(side.wall() - before);
         }
     }
     sides.into_iter().map(|side| side.end(shape)).collect()
@@ -369,18 +369,18 @@ pub fn measure_kill(
     turn: usize,
     progress: &Progress,
 ) -> Result<Outcome, String> {
-    let (victim, served) = side.victim(turn)?;
+    let (pid, served) = side.process_to_kill(turn)?;
     let length = each.max(KILL_SLICE_MIN);
-    side.generator.prepare_kill(victim, served, length / 3);
+    side.generator.prepare_kill(pid, served, length / 3);
     side.slice(length, length + RECOVERY_MAX)?;
-    progress.pass(each);
+    progress.advance(each);
     let cost = side.generator.take_kill().and_then(|kill| kill.cost());
     let cost = cost.ok_or_else(|| {
         format!("{} s after a kill a client had still received no line", RECOVERY_MAX.as_secs())
     })?;
     let outcome = side.end(shape)?;
     // The server reports the kill, and rightly. Another death would be a fault.
-    let is_other = |complaint: &String| !complaint.contains(&format!("(pid {victim})"));
+    let is_other = |complaint: &String| !complaint.contains(&format!("(pid {pid})"));
     let complaints =
         outcome.complaints.iter().filter(|&complaint| is_other(complaint)).cloned().collect();
     Ok(Outcome { kill: Some(cost), complaints, ..outcome })
@@ -392,7 +392,7 @@ impl Outcome {
     pub fn of_samples(samples: Vec<Outcome>) -> Option<Outcome> {
         let first = samples.first()?;
         let sum = |part: fn(&Outcome) -> u64| samples.iter().map(part).sum();
-        let middle = |part: fn(&Outcome) -> Option<f64>| median_of(samples.iter().filter_map(part));
+        let median = |part: fn(&Outcome) -> Option<f64>| median_of(samples.iter().filter_map(part));
         let count = |part: fn(&Outcome) -> Option<usize>| {
             median_of(samples.iter().filter_map(part).map(|count| count as f64))
         };
@@ -403,32 +403,32 @@ impl Outcome {
             let _ = latency.add(&sample.latency);
         }
         let kill = Option::zip(
-            middle(|sample| Some(sample.kill?.share)),
-            middle(|sample| Some(sample.kill?.wait_ms)),
+            median(|sample| Some(sample.kill?.share)),
+            median(|sample| Some(sample.kill?.wait_ms)),
         );
-        let others_ms = middle(|sample| sample.kill?.others_ms);
+        let others_ms = median(|sample| sample.kill?.others_ms);
         Some(Outcome {
             connections: first.connections,
             units: sum(|sample| sample.units),
             lines: sum(|sample| sample.lines),
             logins: sum(|sample| sample.logins),
-            per_second: middle(|sample| Some(sample.per_second))?,
-            cpu_micros: middle(|sample| sample.cpu_micros),
-            journal_micros: middle(|sample| sample.journal_micros),
+            per_second: median(|sample| Some(sample.per_second))?,
+            cpu_micros: median(|sample| sample.cpu_micros),
+            journal_micros: median(|sample| sample.journal_micros),
             cpu_micros_of_slices: samples
                 .iter()
                 .flat_map(|sample| sample.cpu_micros_of_slices.clone())
                 .collect(),
-            server_share: middle(|sample| sample.server_share),
-            generator_share: middle(|sample| Some(sample.generator_share))?,
+            server_share: median(|sample| sample.server_share),
+            generator_share: median(|sample| Some(sample.generator_share))?,
             latency,
             tally,
             dropped: sum(|sample| sample.dropped),
-            memory_per_connection: middle(|sample| sample.memory_per_connection),
-            private_per_connection: middle(|sample| sample.private_per_connection),
+            memory_per_connection: median(|sample| sample.memory_per_connection),
+            private_per_connection: median(|sample| sample.private_per_connection),
             processes: count(|sample| sample.processes).map(|count| count as usize),
             threads: count(|sample| sample.threads).map(|count| count as usize),
-            rate_share: middle(|sample| sample.rate_share),
+            rate_share: median(|sample| sample.rate_share),
             complaints: samples.iter().flat_map(|sample| sample.complaints.clone()).collect(),
             faults: first.faults.map(|_| sum(|sample| sample.faults.unwrap_or(0))),
             kill: kill.map(|(share, wait_ms)| Cost { share, wait_ms, others_ms }),

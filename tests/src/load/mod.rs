@@ -33,16 +33,16 @@
 
 mod bars;
 mod broadcaster;
-mod choose;
+mod chat_protocol;
 pub(crate) mod client;
 mod compared;
-mod dialect;
+mod connection_table;
+mod decision;
 mod generator;
-mod growth;
 mod histogram;
 mod html;
-pub(crate) mod ledger;
 mod measure;
+mod metrics;
 mod models;
 mod options;
 pub(crate) mod pace;
@@ -50,14 +50,15 @@ pub(crate) mod payload;
 mod plot;
 pub(crate) mod progress;
 mod report;
-mod senders;
+mod sender;
+pub(crate) mod sequence_tracker;
 pub(crate) mod shape;
 mod subject;
+pub(crate) mod subprocess;
 pub(crate) mod target;
-mod victim;
 
 use clap::{Parser, ValueEnum};
-use compared::{begin_compared, check_compared};
+use compared::{check_compared, connect_compared};
 use measure::{Side, Timing, measure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use options::Options;
@@ -71,9 +72,8 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use subject::Subject;
-use target::{
-    BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, SPEAK_IRC, Start, Target, run_until_parent_ends,
-};
+use subprocess::{RUN_UNTIL_PARENT_ENDS, run_until_parent_ends};
+use target::{BE_BROADCASTER, SPEAK_IRC, Start, Target};
 
 /// Open files that are not connections: those of this program, and those that the server keeps for
 /// itself.
@@ -126,7 +126,7 @@ pub(crate) fn is_interrupted() -> bool {
 }
 
 /// Makes an error message of what could not be done.
-fn error<E: Display>(what: &str) -> impl Fn(E) -> String {
+fn context<E: Display>(what: &str) -> impl Fn(E) -> String {
     move |error| format!("{what}: {error}")
 }
 
@@ -154,7 +154,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     };
     let is_clean = failures.is_empty() && rows.iter().all(Row::is_clean);
     for remark in failures.into_iter().chain(remarks(&rows)) {
-        if format == Format::Table { tell(&remark)? } else { eprintln!("{remark}") }
+        if format == Format::Table { print_line(&remark)? } else { eprintln!("{remark}") }
     }
     Ok(if is_clean && !is_interrupted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -170,16 +170,16 @@ fn measure_rows(
         .flat_map(|&shape| options.workers().into_iter().map(move |workers| (shape, workers)))
         .collect();
     let sides = 1 + u32::from(options.baseline) + u32::from(options.compare.is_some());
-    let progress = Progress::begin(options.seconds() * sides * plan.len() as u32);
+    let progress = Progress::start(options.seconds() * sides * plan.len() as u32);
     if let Some(head) = format.head(&machine()) {
-        tell(&head)?;
+        print_line(&head)?;
     }
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (number, (shape, workers)) in (1..).zip(plan) {
         match measure_row(options, shape, workers, &progress) {
             Ok(row) => {
                 write_histograms(options, number, &row)?;
-                progress.hide_while(|| tell(&format.row(&row)))?;
+                progress.hide_while(|| print_line(&format.row(&row)))?;
                 rows.push(row);
             }
             Err(error) => failures.push(format!("{}: {error}", shape.name)),
@@ -198,7 +198,7 @@ fn measure_row(
     workers: Option<u16>,
     progress: &Progress,
 ) -> Result<Row, String> {
-    progress.tell(format!("{}: connecting", shape.name));
+    progress.show(format!("{}: connecting", shape.name));
     check_files(shape)?;
     let timing = Timing::of(options.seconds());
     let (subject, server) = match (options.addr, options.fault) {
@@ -209,14 +209,14 @@ fn measure_row(
             Target::forkchat(options, Start { workers, udp: shape.udp, model: None })?,
         ),
     };
-    let mut sides = vec![(subject, Side::begin(server, shape, &timing)?)];
+    let mut sides = vec![(subject, Side::connect(server, shape, &timing)?)];
     if options.baseline {
-        sides.push((Subject::Bare, Side::begin(Target::bare(None)?, shape, &timing)?));
+        sides.push((Subject::Bare, Side::connect(Target::bare(None)?, shape, &timing)?));
     }
-    progress.tell(shape.name.to_owned());
+    progress.show(shape.name.to_owned());
     let mut missing = Vec::new();
     if let Some(other) = options.compare {
-        match begin_compared(other, shape, &timing) {
+        match connect_compared(other, shape, &timing) {
             Ok(side) => sides.push((Subject::Compared, side)),
             Err(why) => missing.push((Subject::Compared, why)),
         }
@@ -242,17 +242,17 @@ fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), S
         };
         let path = directory.join(format!("{number:02}-{}{of}.hgrm", row.name()));
         std::fs::write(&path, histogram::text_of(&outcome.latency))
-            .map_err(error(&format!("cannot write {}", path.display())))?;
+            .map_err(context(&format!("cannot write {}", path.display())))?;
     }
     Ok(())
 }
 
 /// Prints a line of the result immediately.
-pub(crate) fn tell(line: &str) -> Result<(), String> {
+pub(crate) fn print_line(line: &str) -> Result<(), String> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")
         .and_then(|()| stdout.flush())
-        .map_err(error("cannot write the result"))
+        .map_err(context("cannot write the result"))
 }
 
 /// Raises the limit on open files as far as this user may: each client is an open file, here and in

@@ -11,18 +11,18 @@
 //! ```
 
 use super::broadcaster::Fault;
-use super::choose::Choice;
-use super::compared::begin_compared;
-use super::growth::number;
+use super::compared::connect_compared;
+use super::decision::Decision;
 use super::html::{Report, document};
 use super::measure::{Outcome, Side, Timing, measure, measure_kill};
+use super::metrics::number;
 use super::options::Options;
 use super::progress::Progress;
 use super::report::{Format, Missing, Row};
 use super::shape::{Shape, Traffic};
 use super::subject::{Model, Subject};
 use super::target::{Capacity, Start, Target};
-use super::{check_files, error, is_interrupted, machine, tell, write_histograms};
+use super::{check_files, context, is_interrupted, machine, print_line, write_histograms};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -194,9 +194,9 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
         .filter(|(size, family)| *size <= family.size_max)
         .collect();
     let progress =
-        Progress::begin(timing.each * (plan.len() * comparison.subjects.len() * SAMPLES) as u32);
+        Progress::start(timing.each * (plan.len() * comparison.subjects.len() * SAMPLES) as u32);
     if let Some(head) = format.head(&machine()) {
-        tell(&head)?;
+        print_line(&head)?;
     }
     let last = plan.len();
     for (number, (size, family)) in (1..).zip(plan) {
@@ -210,14 +210,14 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
         };
         comparison.write(&path, (is_over || number < last).then_some(note))?;
         write_histograms(options, number, row)?;
-        progress.hide_while(|| tell(&format.row(row)))?;
+        progress.hide_while(|| print_line(&format.row(row)))?;
         if is_over {
             break;
         }
     }
     progress.end();
     if format == Format::Table {
-        comparison.answer().iter().try_for_each(|line| tell(line))?;
+        comparison.answer().iter().try_for_each(|line| print_line(line))?;
     }
     eprintln!("the report is in {}", path.display());
     Ok(comparison.rows)
@@ -267,8 +267,8 @@ impl Comparison<'_> {
                 let place = (turn + sample) % subjects.len();
                 let Ok(outcomes) = &mut cells[place] else { continue };
                 let done = before * self.subjects.len() * SAMPLES + sample * subjects.len() + turn;
-                progress.reach(self.timing.each * done as u32);
-                progress.tell(format!(
+                progress.set(self.timing.each * done as u32);
+                progress.show(format!(
                     "{}: {}, sample {} of {SAMPLES}",
                     row.name(),
                     subjects[place].text(),
@@ -328,7 +328,7 @@ impl Comparison<'_> {
             .map_or(Ok(()), |capacity| check_capacity(capacity, shape))?;
         check_files(shape).map_err(Missing::NotRun)?;
         let side = match self.options.compare.filter(|_| subject == Subject::Compared) {
-            Some(other) => begin_compared(other, shape, &self.timing)?,
+            Some(other) => connect_compared(other, shape, &self.timing)?,
             None => self.begin(subject, shape)?,
         };
         if shape.name == KILL {
@@ -350,7 +350,7 @@ impl Comparison<'_> {
             self.capacities.insert(subject.key(), capacity);
             checked?;
         }
-        Side::begin(target, shape, &self.timing).map_err(Missing::Failed)
+        Side::connect(target, shape, &self.timing).map_err(Missing::Failed)
     }
 
     fn start(&self, subject: Subject, shape: Shape) -> Result<Target, String> {
@@ -369,7 +369,7 @@ impl Comparison<'_> {
 
     fn write(&self, path: &Path, unfinished: Option<&str>) -> Result<(), String> {
         std::fs::write(path, document(&self.report(unfinished)))
-            .map_err(error(&format!("cannot write the report to {}", path.display())))
+            .map_err(context(&format!("cannot write the report to {}", path.display())))
             .map_err(|said| {
                 if self.rows.is_empty() {
                     format!("{said}; give --report FILE with a file that can be written")
@@ -398,11 +398,11 @@ impl Comparison<'_> {
         let report = self.report(None);
         let models = report.models();
         let questions = report.questions(&models);
-        let Some(choice) = Choice::new(&questions, &models) else { return Vec::new() };
-        let verdict = choice.verdicts().into_iter().map(|verdict| {
+        let Some(decision) = Decision::new(&questions, &models) else { return Vec::new() };
+        let verdict = decision.verdicts().into_iter().map(|verdict| {
             format!("  {:>6} connections: {}. {}", verdict.size, verdict.choose, verdict.why)
         });
-        let rest = choice.kill().into_iter().chain(report.room());
+        let rest = decision.kill().into_iter().chain(report.room());
         ["\nWhich model to choose:".to_owned()].into_iter().chain(verdict).chain(rest).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The command line.
 
 use super::broadcaster::Fault;
-use super::dialect::Dialect;
+use super::chat_protocol::ChatProtocol;
 use super::shape::{BYTES_MAX, BYTES_MIN, PRESETS, Shape, Traffic};
 use super::subject::Model;
 use clap::{ArgGroup, Parser};
@@ -112,8 +112,8 @@ pub struct Options {
 
     /// Put the same load to another chat server that runs already, too; with :irc at the end in
     /// IRC; best without its rate limit or flood protection
-    #[arg(long, value_name = "HOST:PORT[:irc]", value_parser = parse_other)]
-    pub compare: Option<Other>,
+    #[arg(long, value_name = "HOST:PORT[:irc]", value_parser = parse_compared)]
+    pub compare: Option<ComparedServer>,
 
     /// Put the load to the bare broadcaster, and let it make faults: lose, double, swap, corrupt,
     /// stray or stall
@@ -143,11 +143,11 @@ pub struct Options {
 
 /// Another chat server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Other {
+pub struct ComparedServer {
     /// Where it listens.
     pub address: SocketAddr,
     /// Its protocol.
-    pub dialect: Dialect,
+    pub protocol: ChatProtocol,
 }
 
 /// The comparison of models has its own shapes.
@@ -295,10 +295,11 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "give 0.1 to 86400 seconds".into())
 }
 
-fn parse_other(text: &str) -> Result<Other, String> {
-    let (address, dialect) =
-        text.strip_suffix(":irc").map_or((text, Dialect::Lines), |address| (address, Dialect::Irc));
-    Ok(Other { address: parse_address(address)?, dialect })
+fn parse_compared(text: &str) -> Result<ComparedServer, String> {
+    let (address, protocol) = text
+        .strip_suffix(":irc")
+        .map_or((text, ChatProtocol::Lines), |address| (address, ChatProtocol::Irc));
+    Ok(ComparedServer { address: parse_address(address)?, protocol })
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -360,9 +361,9 @@ mod tests {
     #[test]
     fn another_server_speaks_lines_or_irc() {
         let other =
-            |text| parse_other(text).map(|other| (other.address.to_string(), other.dialect));
-        assert_eq!(other("127.0.0.1:6667:irc"), Ok(("127.0.0.1:6667".into(), Dialect::Irc)));
-        assert_eq!(other("[::1]:9000"), Ok(("[::1]:9000".into(), Dialect::Lines)));
+            |text| parse_compared(text).map(|other| (other.address.to_string(), other.protocol));
+        assert_eq!(other("127.0.0.1:6667:irc"), Ok(("127.0.0.1:6667".into(), ChatProtocol::Irc)));
+        assert_eq!(other("[::1]:9000"), Ok(("[::1]:9000".into(), ChatProtocol::Lines)));
         assert!(other("127.0.0.1:irc").is_err() && other("127.0.0.1:6667:xmpp").is_err());
     }
 

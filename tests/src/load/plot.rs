@@ -2,7 +2,7 @@
 //! logarithmic, one line for each subject. A whisker at each point spans its samples. The style
 //! sheet of the report finds the colours of ink and grid and replaces them on a dark background.
 
-use super::growth::{Curve, Point, number};
+use super::metrics::{Curve, Point, number};
 use super::subject::{Model, Subject};
 use plotters::coord::Shift;
 use plotters::coord::combinators::{BindKeyPoints, LogCoord};
@@ -119,13 +119,14 @@ fn draw(text: &mut String, axis: &str, curves: &[Curve], compared: &str) -> Resu
             let at = |value: f64| chart.plotting_area().map_coordinate(&(point.size as f64, value));
             draw_whisker(&root, curve.subject, at(point.spread.low), at(point.spread.high))
                 .map_err(failed)?;
-            mark(&root, curve.subject, at(point.spread.median), is_sound(point)).map_err(failed)?;
+            mark(&root, curve.subject, at(point.spread.median), is_reliable(point))
+                .map_err(failed)?;
         }
     }
     root.present().map_err(failed)
 }
 
-fn is_sound(point: &Point) -> bool {
+fn is_reliable(point: &Point) -> bool {
     point.doubt.is_none()
 }
 
@@ -175,12 +176,12 @@ fn draw_legend(area: &Area, names: &[(Subject, String, (i32, i32))]) -> Drawn {
 
 /// A mark for each subject, since not every reader can tell the colours apart. A doubtful number's
 /// mark is hollow.
-fn mark(area: &Area, subject: Subject, at: (i32, i32), is_sound: bool) -> Drawn {
+fn mark(area: &Area, subject: Subject, at: (i32, i32), is_reliable: bool) -> Drawn {
     let color = color_of(subject);
-    let style = if is_sound { color.filled() } else { color.stroke_width(2) };
+    let style = if is_reliable { color.filled() } else { color.stroke_width(2) };
     let ((x, y), far) = (at, MARKER + 2);
     let corners = match subject {
-        Subject::Bare if is_sound => {
+        Subject::Bare if is_reliable => {
             return area.draw(&Cross::new(at, MARKER, color.stroke_width(2)));
         }
         Subject::Model(Model::Pool) | Subject::Server | Subject::Bare => {
@@ -197,7 +198,7 @@ fn mark(area: &Area, subject: Subject, at: (i32, i32), is_sound: bool) -> Drawn 
         }
         Subject::Compared => vec![(x - far, y), (x, y - far), (x + far, y), (x, y + far)],
     };
-    if is_sound {
+    if is_reliable {
         return area.draw(&Polygon::new(corners, style));
     }
     let closed: Vec<_> = corners.iter().chain(&corners[..2]).copied().collect();
@@ -235,7 +236,7 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::growth::Spread;
+    use crate::load::metrics::Spread;
 
     fn point(size: usize, value: f64, width: f64) -> Point {
         Point {
@@ -312,15 +313,15 @@ mod tests {
 
     #[test]
     fn a_doubtful_point_is_hollow() {
-        let sound =
+        let reliable =
             |subject| Curve { subject, points: vec![point(10, 1.0, 0.0), point(100, 2.0, 0.0)] };
         for model in
             Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared])
         {
-            let mut doubtful = sound(model);
+            let mut doubtful = reliable(model);
             doubtful.points[1].doubt = Some("why".into());
             assert_ne!(
-                svg("", "ms", &[sound(model)], ""),
+                svg("", "ms", &[reliable(model)], ""),
                 svg("", "ms", &[doubtful], ""),
                 "{}",
                 model.text()

@@ -9,7 +9,7 @@ pub struct Progress(ProgressBar);
 
 impl Progress {
     /// For a run of about this length. Shows nothing if standard error is not a terminal.
-    pub fn begin(all: Duration) -> Progress {
+    pub fn start(all: Duration) -> Progress {
         let bar = ProgressBar::new(all.as_millis() as u64);
         // The template is right, or it is left as it was.
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}") {
@@ -19,17 +19,17 @@ impl Progress {
     }
 
     /// Shows what is being done now.
-    pub fn tell(&self, what: String) {
+    pub fn show(&self, what: String) {
         self.0.set_message(what);
     }
 
     /// Adds to the time that is done.
-    pub fn pass(&self, time: Duration) {
+    pub fn advance(&self, time: Duration) {
         self.0.inc(time.as_millis() as u64);
     }
 
     /// Sets the time that is done.
-    pub fn reach(&self, time: Duration) {
+    pub fn set(&self, time: Duration) {
         self.0.set_position(time.as_millis() as u64);
     }
 

@@ -19,7 +19,7 @@ pub struct Registration {
 
 impl Broadcaster {
     /// A client's line, its LF included.
-    pub(super) fn hear_irc(&mut self, index: usize, line: &[u8]) {
+    pub(super) fn handle_irc(&mut self, index: usize, line: &[u8]) {
         let text = String::from_utf8_lossy(line).into_owned();
         let (command, rest) = text.trim_end().split_once(' ').unwrap_or((text.trim_end(), ""));
         let Some(peer) = self.peers[index].as_mut() else { return };
@@ -33,8 +33,8 @@ impl Broadcaster {
                 irc.user = rest.split(' ').next().unwrap_or_default().to_owned()
             }),
             "PONG" => self.welcome(index),
-            "PING" => self.tell(index, &format!(":bare PONG bare {rest}")),
-            "QUIT" => self.say_farewell(index),
+            "PING" => self.append_line(index, &format!(":bare PONG bare {rest}")),
+            "QUIT" => self.close_link(index),
             _ if !is_welcome => self.reply(index, "451", ":You have not registered"),
             "JOIN" => self.join(index, rest),
             "PRIVMSG" => self.pass_on(index, rest),
@@ -52,7 +52,7 @@ impl Broadcaster {
         };
         change(irc);
         if !irc.nick.is_empty() && !irc.user.is_empty() {
-            self.tell(index, "PING :are you there");
+            self.append_line(index, "PING :are you there");
         }
     }
 
@@ -108,18 +108,21 @@ impl Broadcaster {
         self.broadcast(index, line.as_bytes());
     }
 
-    fn say_farewell(&mut self, index: usize) {
-        self.tell(index, "ERROR :Closing Link");
+    fn close_link(&mut self, index: usize) {
+        self.append_line(index, "ERROR :Closing Link");
         self.flush(index);
         self.remove(index);
     }
 
     fn reply(&mut self, index: usize, number: &str, text: &str) {
         let nick = self.irc(index).map(|irc| irc.nick.clone()).filter(|nick| !nick.is_empty());
-        self.tell(index, &format!(":bare {number} {} {text}", nick.as_deref().unwrap_or("*")));
+        self.append_line(
+            index,
+            &format!(":bare {number} {} {text}", nick.as_deref().unwrap_or("*")),
+        );
     }
 
-    fn tell(&mut self, index: usize, line: &str) {
+    fn append_line(&mut self, index: usize, line: &str) {
         self.append(index, format!("{line}\r\n").as_bytes());
     }
 }

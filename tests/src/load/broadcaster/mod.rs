@@ -215,7 +215,7 @@ impl Broadcaster {
         }
         match recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => self.remove(index),
-            Ok(length) => self.hear(index, &buffer[..length]),
+            Ok(length) => self.handle_bytes(index, &buffer[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(_) => self.remove(index),
         }
@@ -244,13 +244,13 @@ impl Broadcaster {
             match length {
                 // That is how one leaves.
                 0 => self.remove(index),
-                _ => self.hear(index, &buffer[..length]),
+                _ => self.handle_bytes(index, &buffer[..length]),
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, index: usize, bytes: &[u8]) {
+    fn handle_bytes(&mut self, index: usize, bytes: &[u8]) {
         let Some(peer) = self.peers[index].as_mut() else { return };
         let joined;
         let whole = if peer.unfinished.is_empty() {
@@ -261,7 +261,7 @@ impl Broadcaster {
         };
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', whole) {
-            self.hear_line(index, &whole[start..=end]);
+            self.handle_line(index, &whole[start..=end]);
             start = end + 1;
         }
         if let Some(peer) = self.peers[index].as_mut() {
@@ -269,10 +269,10 @@ impl Broadcaster {
         }
     }
 
-    fn hear_line(&mut self, index: usize, line: &[u8]) {
+    fn handle_line(&mut self, index: usize, line: &[u8]) {
         let Some(peer) = self.peers[index].as_mut() else { return };
         if self.speaks_irc {
-            self.hear_irc(index, line);
+            self.handle_irc(index, line);
         } else if peer.room.is_some() {
             self.broadcast(index, line);
         } else {

@@ -9,21 +9,21 @@
 //! lines, `hearing` checks the lines that arrive, `waiting` waits for what must arrive, and
 //! `killing` kills a process of the server and measures how long clients wait.
 
-mod crowd;
-mod hearing;
-mod killing;
-mod speaking;
+mod connections;
+mod kill;
+mod receiving;
+mod sending;
 mod waiting;
 
-pub use killing::Cost;
+pub use kill::Cost;
 
+use super::chat_protocol::ChatProtocol;
 use super::client::{Client, Role, Stage};
-use super::dialect::Dialect;
-use super::error;
-use super::ledger::Tally;
+use super::context;
 use super::pace::Pace;
 use super::payload::Payload;
-use super::senders::Sender;
+use super::sender::Sender;
+use super::sequence_tracker::Tally;
 use super::shape::{Shape, Traffic};
 use super::target::Target;
 use hdrhistogram::Histogram;
@@ -57,9 +57,9 @@ pub struct Count {
 #[derive(Debug)]
 pub struct Generator {
     address: SocketAddr,
-    dialect: Dialect,
+    protocol: ChatProtocol,
     /// Whether it is another chat server.
-    is_elsewhere: bool,
+    is_other_server: bool,
     shape: Shape,
     /// Makes the names of this run's clients and rooms differ from those of other runs.
     run: String,
@@ -86,20 +86,20 @@ pub struct Generator {
     logging_in: usize,
     leaving: usize,
     /// When silent UDP clients last sent a sign of life, in ns.
-    alive_at: u64,
+    keepalive_sent_at: u64,
     /// When UDP clients that log in were last checked for a lost answer, in ns.
-    knocked_at: u64,
+    login_checked_at: u64,
     buffer: Vec<u8>,
     /// When something that was waited for last arrived, in ns.
-    heard_at: u64,
+    last_progress_at: u64,
     /// How long it has waited in vain for lines that never came.
     pub silence: Duration,
     /// A line that a client received while it logged in and that does not belong to the protocol.
-    strange: Option<String>,
+    unknown_line: Option<String>,
     /// A process of the server that is killed in the next slice.
-    kill: Option<killing::Kill>,
+    kill: Option<kill::Kill>,
     /// Faults that clients saw which have left.
-    gone: Tally,
+    departed: Tally,
     /// Counters.
     pub count: Count,
 }
@@ -107,7 +107,7 @@ pub struct Generator {
 impl Count {
     fn new() -> Result<Count, String> {
         let latency =
-            Histogram::new_with_max(LATENCY_MAX, 3).map_err(error("cannot make a histogram"))?;
+            Histogram::new_with_max(LATENCY_MAX, 3).map_err(context("cannot make a histogram"))?;
         Ok(Count { deliveries: 0, logins: 0, latency, dropped: 0 })
     }
 }
@@ -133,19 +133,19 @@ impl Generator {
         limit: Option<Duration>,
     ) -> Result<Generator, String> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(error("cannot make an epoll instance"))?;
+            .map_err(context("cannot make an epoll instance"))?;
         let timer = TimerFd::new(
             ClockId::CLOCK_MONOTONIC,
             TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
         );
-        let timer = timer.map_err(error("cannot make a timer"))?;
+        let timer = timer.map_err(context("cannot make a timer"))?;
         epoll
             .add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))
-            .map_err(error("cannot wait for a timer"))?;
+            .map_err(context("cannot wait for a timer"))?;
         let mut generator = Generator {
             address: if shape.udp { target.udp } else { target.tcp },
-            dialect: target.dialect,
-            is_elsewhere: target.is_elsewhere,
+            protocol: target.protocol,
+            is_other_server: target.is_other_server,
             shape,
             run: run_name(),
             limit: limit.map(|limit| (Instant::now() + limit, limit)),
@@ -167,14 +167,14 @@ impl Generator {
             visitors: VecDeque::new(),
             logging_in: 0,
             leaving: 0,
-            knocked_at: 0,
-            alive_at: 0,
+            login_checked_at: 0,
+            keepalive_sent_at: 0,
             buffer: vec![0; 256 << 10],
-            heard_at: 0,
+            last_progress_at: 0,
             silence: Duration::ZERO,
-            strange: None,
+            unknown_line: None,
             kill: None,
-            gone: Tally::default(),
+            departed: Tally::default(),
             count: Count::new()?,
         };
         generator.make_senders();
@@ -190,8 +190,8 @@ impl Generator {
             for place in 0..self.shape.senders {
                 let client = first + place;
                 let prefix =
-                    self.dialect.prefix(&self.nick(client), &self.room_name(room)).into_bytes();
-                let head = self.dialect.head(&self.room_name(room)).into_bytes();
+                    self.protocol.prefix(&self.nick(client), &self.room_name(room)).into_bytes();
+                let head = self.protocol.head(&self.room_name(room)).into_bytes();
                 let mut sender = Sender::new(client, room, place, prefix, members - 1);
                 sender.head = head;
                 self.senders.push(sender);
@@ -201,7 +201,7 @@ impl Generator {
     }
 
     /// Connects and logs in all clients that stay.
-    pub fn enter(&mut self) -> Result<(), String> {
+    pub fn log_in_all(&mut self) -> Result<(), String> {
         if self.shape.traffic == Traffic::Storm {
             return Ok(());
         }
@@ -228,7 +228,7 @@ impl Generator {
         let [end, latest] = [min, max].map(|length| began + length.as_nanos() as u64);
         match self.shape.traffic {
             Traffic::Storm => self.log_in_members(),
-            Traffic::Quiet => self.pump_until(end),
+            Traffic::Quiet => self.process_events_until(end),
             Traffic::Window(_) | Traffic::Rate(_) => {
                 self.paces().for_each(|pace| pace.resume(began));
                 let mut now = began;
@@ -238,16 +238,20 @@ impl Generator {
                         && !(self.is_quiet() && self.has_recovered()))
                 {
                     let next = match self.shape.traffic {
-                        Traffic::Window(window) => self.speak_in_window(window, now)?,
-                        _ => self.speak_at_rate(now)?,
+                        Traffic::Window(window) => self.send_in_windows(window, now)?,
+                        _ => self.send_at_rate(now)?,
                     };
-                    self.visit(now)?;
+                    self.move_visitors(now)?;
                     let kill_due = self.kill_if_due(began)?;
-                    self.pump(next.min(kill_due).min(if now < end { end } else { latest }))?;
+                    self.process_events(next.min(kill_due).min(if now < end {
+                        end
+                    } else {
+                        latest
+                    }))?;
                     now = self.now();
                 }
                 self.paces().for_each(|pace| pace.pause(now));
-                self.settle()
+                self.wait_for_delivery()
             }
         }
     }
@@ -266,7 +270,7 @@ impl Generator {
     /// The faults of all that was said. The order of lines is compared among those members of a
     /// room that only listen.
     pub fn finish(&self) -> Tally {
-        let mut tally = self.gone;
+        let mut tally = self.departed;
         // By room, what each member saw that receives all senders' lines.
         let mut orders: HashMap<usize, Vec<(Tally, u64)>> = HashMap::new();
         for (index, client) in self.clients.iter().enumerate() {
@@ -275,23 +279,23 @@ impl Generator {
                 continue;
             }
             let Role::Member(room) = client.role else {
-                tally += client.ledger.close(std::iter::empty());
+                tally += client.tracker.tally(std::iter::empty());
                 continue;
             };
             let own = |sender: &Sender| sender.client == index;
             // Lines of a sender whose connection ended may never have been accepted.
             let is_owed =
                 |sender: &Sender| !own(sender) && self.clients[sender.client].stage == Stage::Ready;
-            let saw = client.ledger.close(
+            let saw = client.tracker.tally(
                 self.senders_of(room).map(|sender| is_owed(sender).then_some(sender.sent())),
             );
             tally += saw;
             if !self.senders_of(room).any(own) {
-                orders.entry(room).or_default().push((saw, client.ledger.order()));
+                orders.entry(room).or_default().push((saw, client.tracker.order()));
             }
         }
         for saw in orders.values() {
-            tally.reordered += others_than_most(
+            tally.reordered += count_minority(
                 saw.iter().filter(|(tally, _)| tally.is_clean()).map(|&(_, order)| order),
             );
         }
@@ -313,7 +317,7 @@ impl Generator {
     }
 
     fn nick(&self, serial: usize) -> String {
-        self.dialect.nick(&self.run, serial)
+        self.protocol.nick(&self.run, serial)
     }
 
     fn room_name(&self, room: usize) -> String {
@@ -338,7 +342,7 @@ impl Generator {
     }
 
     /// Lets visitors come and leave.
-    fn visit(&mut self, now: u64) -> Result<(), String> {
+    fn move_visitors(&mut self, now: u64) -> Result<(), String> {
         while self.arrivals.as_mut().and_then(|arrivals| arrivals.take(now)).is_some() {
             self.connect(Role::Visitor(self.serial % self.shape.rooms))?;
         }
@@ -348,13 +352,13 @@ impl Generator {
             self.visitors.pop_front();
             self.leave(index)?;
         }
-        self.knock_again(now)?;
-        self.keep_alive(now)
+        self.retry_logins(now)?;
+        self.send_keepalives(now)
     }
 }
 
 /// How many of these differ from most of them.
-fn others_than_most(orders: impl Iterator<Item = u64>) -> u64 {
+fn count_minority(orders: impl Iterator<Item = u64>) -> u64 {
     let mut counts: HashMap<u64, u64> = HashMap::new();
     orders.for_each(|order| *counts.entry(order).or_default() += 1);
     counts.values().sum::<u64>() - counts.values().max().unwrap_or(&0)
@@ -381,7 +385,7 @@ mod tests {
 
     #[test]
     fn who_saw_another_order_is_counted() {
-        assert_eq!(others_than_most([7, 7, 7, 5, 7, 6].into_iter()), 2);
-        assert_eq!(others_than_most([].into_iter()), 0);
+        assert_eq!(count_minority([7, 7, 7, 5, 7, 6].into_iter()), 2);
+        assert_eq!(count_minority([].into_iter()), 0);
     }
 }

@@ -3,10 +3,10 @@
 
 use super::{Report, escape, paragraph, size_of};
 use crate::load::bars::{Bar, bars};
-use crate::load::choose::{BEST, Cell, Choice, Question};
 use crate::load::compared::{WAIT_CAUSES, waits};
-use crate::load::growth::{Better, METRICS, Metric, Rank, number};
+use crate::load::decision::{BEST, Cell, Decision, MetricCurves};
 use crate::load::html::list;
+use crate::load::metrics::{Better, METRICS, Metric, Rank, number};
 use crate::load::models::KILL_SIZE_MAX;
 use crate::load::report::Missing;
 use crate::load::subject::Subject;
@@ -15,13 +15,13 @@ use crate::load::subject::Subject;
 const CHARTS: [&str; 6] = ["deliveries-rooms", "cpu-paced", "p99", "memory", "storm", "kill-wait"];
 
 /// The verdict for each number of connections.
-pub fn answer(report: &Report, choice: Option<&Choice>) -> String {
+pub fn answer(report: &Report, decision: Option<&Decision>) -> String {
     let mut text = "<section id=\"answer\">\n<h2>Which model to choose</h2>\n".to_owned();
-    let Some(choice) = choice else {
+    let Some(decision) = decision else {
         text.push_str(&paragraph("Too little was measured to say: with no number of connections all models have numbers."));
         return text + "</section>\n";
     };
-    let rows: String = choice
+    let rows: String = decision
         .verdicts()
         .into_iter()
         .map(|verdict| {
@@ -37,7 +37,7 @@ pub fn answer(report: &Report, choice: Option<&Choice>) -> String {
         "<table class=\"stack answer\">\n<thead><tr><th scope=\"col\">with</th><th scope=\"col\">choose</th><th scope=\"col\">why</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table>\n"
     ));
-    text.extend(choice.kill().map(|kill| paragraph(&kill)));
+    text.extend(decision.kill().map(|kill| paragraph(&kill)));
     text.extend(report.room().map(|room| paragraph(&room)));
     let dirty = report.models().into_iter().filter(|&model| has_faults(report, model));
     text.push_str(&list(dirty.map(|model| {
@@ -56,40 +56,40 @@ fn has_faults(report: &Report, model: Subject) -> bool {
 }
 
 /// The models side by side: at the largest size that all ran with, and folded up at all others.
-pub fn comparison(report: &Report, choice: Option<&Choice>) -> String {
-    let Some(choice) = choice else { return String::new() };
-    let size = number(choice.size as f64);
+pub fn comparison(report: &Report, decision: Option<&Decision>) -> String {
+    let Some(decision) = decision else { return String::new() };
+    let size = number(decision.size as f64);
     let mut text = format!(
         "<section id=\"comparison\">\n<h2>The models side by side</h2>\n<h3>With {size} connections</h3>\n{}{}",
         paragraph(&format!(
             "{size} is the largest number of connections that all models ran with. A number is the median of three samples; the lowest and the highest sample stand in \
              brackets. Where no model is marked as best, the models do not differ by more than the spread, or a number is doubtful."
         )),
-        side_by_side(report, choice, choice.size)
+        side_by_side(report, decision, decision.size)
     );
-    for other in choice.sizes().into_iter().filter(|&other| other != choice.size) {
+    for other in decision.sizes().into_iter().filter(|&other| other != decision.size) {
         text.push_str(&format!(
             "<details>\n<summary>With {} connections</summary>\n{}</details>\n",
             number(other as f64),
-            side_by_side(report, choice, other)
+            side_by_side(report, decision, other)
         ));
     }
     text.push_str("<h3>What speaks for each model</h3>\n");
-    text.push_str(&when_to_choose(report, choice));
-    text.push_str(&compared(report, choice));
+    text.push_str(&when_to_choose(report, decision));
+    text.push_str(&compared(report, decision));
     text + "</section>\n"
 }
 
-fn side_by_side(report: &Report, choice: &Choice, size: usize) -> String {
-    table(report, choice, size) + &charts(report, size)
+fn side_by_side(report: &Report, decision: &Decision, size: usize) -> String {
+    table(report, decision, size) + &charts(report, size)
 }
 
-fn table(report: &Report, choice: &Choice, size: usize) -> String {
+fn table(report: &Report, decision: &Decision, size: usize) -> String {
     let models = report.models();
     let head: String =
         models.iter().map(|model| format!("<th scope=\"col\">{}</th>", model.text())).collect();
-    let row = |(name, question): (&'static str, &Question)| {
-        let cells: String = choice
+    let row = |(name, question): (&'static str, &MetricCurves)| {
+        let cells: String = decision
             .cells(question, size)
             .into_iter()
             .map(|(model, cell)| td(model, &cell_text(report, question, size, model, &cell)))
@@ -105,7 +105,7 @@ fn table(report: &Report, choice: &Choice, size: usize) -> String {
             question.metric.unit
         )
     };
-    let rows: String = choice.rows().map(row).collect();
+    let rows: String = decision.rows().map(row).collect();
     let room = |&model: &Subject| {
         let capacity = report.capacities.get(model.key());
         let text = capacity.map_or("unknown".into(), |capacity| {
@@ -129,7 +129,7 @@ fn td(model: Subject, html: &str) -> String {
 
 fn cell_text(
     report: &Report,
-    question: &Question,
+    question: &MetricCurves,
     size: usize,
     model: Subject,
     cell: &Cell,
@@ -211,10 +211,10 @@ fn charts(report: &Report, size: usize) -> String {
 }
 
 /// What was measured for and against each model, and what it is by its design.
-fn when_to_choose(report: &Report, choice: &Choice) -> String {
+fn when_to_choose(report: &Report, decision: &Decision) -> String {
     let row = |&subject: &Subject| {
         let Subject::Model(model) = subject else { return String::new() };
-        let (ahead, behind) = choice.of_model(subject);
+        let (ahead, behind) = decision.of_model(subject);
         let cell = |label: &str, measured: &[String], what: &str, property: &str| {
             let measured = match (measured.is_empty(), ahead.is_empty() && behind.is_empty()) {
                 (_, true) => "it differs from no other model by more than the spread".to_owned(),
@@ -242,9 +242,9 @@ fn when_to_choose(report: &Report, choice: &Choice) -> String {
 }
 
 /// How the compared server compares with the models, and where it only waited.
-fn compared(report: &Report, choice: &Choice) -> String {
+fn compared(report: &Report, decision: &Decision) -> String {
     let Some(other) = report.compared else { return String::new() };
-    let beside = choice.beside(Subject::Compared, &report.questions(&[Subject::Compared]));
+    let beside = decision.beside(Subject::Compared, &report.questions(&[Subject::Compared]));
     let goals = METRICS.iter().filter(|metric| metric.goal().is_some()).count();
     let left_out = if beside.len() < goals {
         " Goals with a doubtful or missing number are left out."
@@ -252,7 +252,7 @@ fn compared(report: &Report, choice: &Choice) -> String {
         ""
     };
     let beside = if beside.is_empty() { "no number to compare".into() } else { beside.join("; ") };
-    let size = number(choice.size as f64);
+    let size = number(decision.size as f64);
     let mut text = paragraph(&format!(
         "Relative to the best model, the compared server ({}) has with {size} connections: {beside}.{left_out}",
         other.address

@@ -8,11 +8,11 @@ mod advice;
 mod style;
 mod terms;
 
-use super::choose::{Choice, Question, TAILS_MIN};
-use super::growth::{Kind, METRICS, Metric, number};
+use super::decision::{Decision, MetricCurves, TAILS_MIN};
 use super::measure::Outcome;
+use super::metrics::{Kind, METRICS, Metric, number};
 use super::models::{FAMILIES, SAMPLES};
-use super::options::Other;
+use super::options::ComparedServer;
 use super::plot::{color_of, hex, svg};
 use super::report::{Missing, Row, percent};
 use super::subject::Subject;
@@ -38,7 +38,7 @@ pub struct Report<'r> {
     /// The results.
     pub rows: &'r [Row],
     /// Another server that got the same loads.
-    pub compared: Option<Other>,
+    pub compared: Option<ComparedServer>,
     /// Why the report is not complete, if it isn't.
     pub unfinished: Option<&'r str>,
 }
@@ -67,10 +67,10 @@ impl Report<'_> {
     }
 
     /// All metrics with the curves of some subjects.
-    pub fn questions(&self, subjects: &[Subject]) -> Vec<Question<'static>> {
+    pub fn questions(&self, subjects: &[Subject]) -> Vec<MetricCurves<'static>> {
         METRICS
             .iter()
-            .map(|metric| Question { metric, curves: metric.curves(self.rows, subjects) })
+            .map(|metric| MetricCurves { metric, curves: metric.curves(self.rows, subjects) })
             .collect()
     }
 
@@ -106,12 +106,12 @@ impl Report<'_> {
 pub fn document(report: &Report) -> String {
     let models = report.models();
     let questions = report.questions(&models);
-    let choice = Choice::new(&questions, &models);
+    let decision = Decision::new(&questions, &models);
     let parts = [
-        head(report, choice.is_some()),
-        advice::answer(report, choice.as_ref()),
+        head(report, decision.is_some()),
+        advice::answer(report, decision.as_ref()),
         terms::terms(),
-        advice::comparison(report, choice.as_ref()),
+        advice::comparison(report, decision.as_ref()),
         measured(report),
         the_models(report),
         plots(report),
@@ -197,7 +197,7 @@ fn measured(report: &Report) -> String {
         text.push_str(&paragraph(&format!(
             "The compared server is the server at {}, spoken to in {}.",
             other.address,
-            other.dialect.name()
+            other.protocol.name()
         )));
     }
     text + "</section>\n"
@@ -298,12 +298,14 @@ fn plot(report: &Report, metric: &Metric) -> String {
         .collect();
     let mut told = vec![metric.reading.to_owned()];
     told.extend((metric.kind == Kind::Speed).then(|| cpus_used_up(report, metric)));
-    told.extend(Question { metric, curves: metric.curves(report.rows, &report.models()) }.answer());
+    told.extend(
+        MetricCurves { metric, curves: metric.curves(report.rows, &report.models()) }.answer(),
+    );
     let is_chance = metric.kind == Kind::Tail && report.seconds < TAILS_MIN && !curves.is_empty();
     told.extend(is_chance.then(|| {
         "The samples were shorter than a second, so the few slowest deliveries are chance: nothing is said about how they grow.".into()
     }));
-    told.extend(Question { metric, curves }.growth(report.seconds));
+    told.extend(MetricCurves { metric, curves }.growth(report.seconds));
     told.extend((metric.id == "memory").then(|| memory_split(report)));
     told.extend(
         (!doubts.is_empty())

@@ -12,7 +12,7 @@ pub const IRC_BYTES_MAX: usize = 400;
 
 /// A protocol: how a client enters a room, and what a line from the room looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
+pub enum ChatProtocol {
     /// forkchat's line protocol.
     Lines,
     /// The bare broadcaster's protocol.
@@ -32,7 +32,7 @@ pub struct Login {
 
 /// The meaning of a line that no client said in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told<'l> {
+pub enum ServerLine<'l> {
     /// The client is in the room.
     Ready,
     /// The client is welcome and goes on with [`Login::then`].
@@ -46,16 +46,16 @@ pub enum Told<'l> {
     /// The server rejected something.
     Refusal,
     /// No line of this protocol.
-    Strange,
+    Unknown,
 }
 
-impl Dialect {
+impl ChatProtocol {
     /// Its name in texts.
     pub fn name(self) -> &'static str {
         match self {
-            Dialect::Lines => "forkchat's line protocol",
-            Dialect::Bare => "the bare broadcaster's protocol",
-            Dialect::Irc => "IRC",
+            ChatProtocol::Lines => "forkchat's line protocol",
+            ChatProtocol::Bare => "the bare broadcaster's protocol",
+            ChatProtocol::Irc => "IRC",
         }
     }
 
@@ -63,7 +63,7 @@ impl Dialect {
     /// which every server takes. Source: RFC 2812, 1.2.1.
     pub fn nick(self, run: &str, serial: usize) -> String {
         match self {
-            Dialect::Irc => format!("{}{}", &run[..3], base36(serial)),
+            ChatProtocol::Irc => format!("{}{}", &run[..3], base36(serial)),
             _ => format!("{run}u{serial}"),
         }
     }
@@ -71,12 +71,12 @@ impl Dialect {
     /// What a client sends to enter its room.
     pub fn login(self, nick: &str, room: &str) -> Login {
         let (first, then) = match self {
-            Dialect::Lines => (
+            ChatProtocol::Lines => (
                 format!("/set joins off\n/nick {nick}\n/join {room}\n/leave #lobby\n/ping ready\n"),
                 String::new(),
             ),
-            Dialect::Bare => (format!("{room}\n"), String::new()),
-            Dialect::Irc => {
+            ChatProtocol::Bare => (format!("{room}\n"), String::new()),
+            ChatProtocol::Irc => {
                 (format!("NICK {nick}\r\nUSER {nick} 0 * :{nick}\r\n"), format!("JOIN {room}\r\n"))
             }
         };
@@ -85,24 +85,24 @@ impl Dialect {
 
     /// What stands before a line as it is sent.
     pub fn head(self, room: &str) -> String {
-        if self == Dialect::Irc { format!("PRIVMSG {room} :") } else { String::new() }
+        if self == ChatProtocol::Irc { format!("PRIVMSG {room} :") } else { String::new() }
     }
 
     /// What the server puts before a line that `nick` says in a room, as far as it is known.
     pub fn prefix(self, nick: &str, room: &str) -> String {
         match self {
-            Dialect::Lines => format!("[{room}] {nick}: "),
-            Dialect::Bare => String::new(),
+            ChatProtocol::Lines => format!("[{room}] {nick}: "),
+            ChatProtocol::Bare => String::new(),
             // Between the two, the server names the user and the host.
-            Dialect::Irc => format!(":{nick}! PRIVMSG {room} :"),
+            ChatProtocol::Irc => format!(":{nick}! PRIVMSG {room} :"),
         }
     }
 
-    /// Whether what stands before a line is this [`Dialect::prefix`].
+    /// Whether what stands before a line is this [`ChatProtocol::prefix`].
     pub fn is_prefix(self, known: &[u8], seen: &[u8]) -> bool {
         let Some((bang, space)) = memchr::memchr(b'!', seen)
             .zip(memchr::memchr(b' ', seen))
-            .filter(|_| self == Dialect::Irc)
+            .filter(|_| self == ChatProtocol::Irc)
         else {
             return known == seen;
         };
@@ -113,53 +113,53 @@ impl Dialect {
     }
 
     /// What a client sends before it leaves; empty if it just closes the connection.
-    pub fn farewell(self) -> &'static [u8] {
+    pub fn quit_command(self) -> &'static [u8] {
         match self {
-            Dialect::Lines => b"/quit\n",
-            Dialect::Bare => b"",
-            Dialect::Irc => b"QUIT\r\n",
+            ChatProtocol::Lines => b"/quit\n",
+            ChatProtocol::Bare => b"",
+            ChatProtocol::Irc => b"QUIT\r\n",
         }
     }
 
     /// A line without its end.
     pub fn trimmed(self, line: &[u8]) -> &[u8] {
-        if self == Dialect::Irc { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
+        if self == ChatProtocol::Irc { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
     }
 
     /// What a line means that nobody said.
-    pub fn told(self, line: &[u8]) -> Told<'_> {
+    pub fn classify(self, line: &[u8]) -> ServerLine<'_> {
         match self {
-            Dialect::Irc => told_in_irc(line),
-            Dialect::Bare if line == READY => Told::Ready,
-            Dialect::Bare => Told::Strange,
-            Dialect::Lines if line == b"* pong ready" => Told::Ready,
-            Dialect::Lines if line.starts_with(b"* /hello ") => Told::Cookie(&line[2..]),
-            Dialect::Lines if line.starts_with(b"* ") => Told::Notice,
-            Dialect::Lines if line.starts_with(b"! ") => Told::Refusal,
-            Dialect::Lines => Told::Strange,
+            ChatProtocol::Irc => classify_irc(line),
+            ChatProtocol::Bare if line == READY => ServerLine::Ready,
+            ChatProtocol::Bare => ServerLine::Unknown,
+            ChatProtocol::Lines if line == b"* pong ready" => ServerLine::Ready,
+            ChatProtocol::Lines if line.starts_with(b"* /hello ") => ServerLine::Cookie(&line[2..]),
+            ChatProtocol::Lines if line.starts_with(b"* ") => ServerLine::Notice,
+            ChatProtocol::Lines if line.starts_with(b"! ") => ServerLine::Refusal,
+            ChatProtocol::Lines => ServerLine::Unknown,
         }
     }
 }
 
 /// Source: RFC 2812, 2.3.1 and 5.
-fn told_in_irc(line: &[u8]) -> Told<'_> {
+fn classify_irc(line: &[u8]) -> ServerLine<'_> {
     let after = |line: &'_ [u8]| memchr::memchr(b' ', line).map_or(line.len(), |space| space + 1);
     let has_source = line.starts_with(b":");
     let command_and_rest = if has_source { &line[after(line)..] } else { line };
     let (command, rest) = command_and_rest.split_at(after(command_and_rest));
     match command.trim_ascii_end() {
         // Others greet with numbers, too, and put no name before them.
-        [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9'] if !has_source => Told::Strange,
-        b"001" => Told::Welcome,
-        b"366" => Told::Ready,
-        b"PING" => Told::Ping(rest),
+        [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9'] if !has_source => ServerLine::Unknown,
+        b"001" => ServerLine::Welcome,
+        b"366" => ServerLine::Ready,
+        b"PING" => ServerLine::Ping(rest),
         // There is no message of the day.
-        b"422" => Told::Notice,
-        b"ERROR" | [b'4' | b'5', _, _] => Told::Refusal,
+        b"422" => ServerLine::Notice,
+        b"ERROR" | [b'4' | b'5', _, _] => ServerLine::Refusal,
         b"NOTICE" | b"JOIN" | b"PART" | b"QUIT" | b"MODE" | b"NICK" | b"TOPIC" | b"PONG"
-        | b"CAP" => Told::Notice,
-        [b'0'..=b'3', b'0'..=b'9', b'0'..=b'9'] => Told::Notice,
-        _ => Told::Strange,
+        | b"CAP" => ServerLine::Notice,
+        [b'0'..=b'3', b'0'..=b'9', b'0'..=b'9'] => ServerLine::Notice,
+        _ => ServerLine::Unknown,
     }
 }
 
@@ -179,28 +179,28 @@ mod tests {
     #[test]
     fn irc_is_understood() {
         for (line, told) in [
-            (&b":irc.example 001 abc :Welcome"[..], Told::Welcome),
-            (b":irc.example 005 abc NICKLEN=9 :are supported by this server", Told::Notice),
-            (b":irc.example 366 abc #room :End of NAMES list", Told::Ready),
-            (b"PING :12 34", Told::Ping(b":12 34")),
-            (b":irc.example PING 7", Told::Ping(b"7")),
-            (b":irc.example 422 abc :MOTD file is missing", Told::Notice),
-            (b":irc.example 433 * abc :Nickname already in use", Told::Refusal),
-            (b"ERROR :Closing Link: too many connections", Told::Refusal),
-            (b":abd!~abd@127.0.0.1 JOIN :#room", Told::Notice),
-            (b":abd!~abd@127.0.0.1 PRIVMSG #room :who said that", Told::Strange),
-            (b"* Welcome to forkchat", Told::Strange),
-            (b"220 mail.example ESMTP", Told::Strange),
-            (b"", Told::Strange),
+            (&b":irc.example 001 abc :Welcome"[..], ServerLine::Welcome),
+            (b":irc.example 005 abc NICKLEN=9 :are supported by this server", ServerLine::Notice),
+            (b":irc.example 366 abc #room :End of NAMES list", ServerLine::Ready),
+            (b"PING :12 34", ServerLine::Ping(b":12 34")),
+            (b":irc.example PING 7", ServerLine::Ping(b"7")),
+            (b":irc.example 422 abc :MOTD file is missing", ServerLine::Notice),
+            (b":irc.example 433 * abc :Nickname already in use", ServerLine::Refusal),
+            (b"ERROR :Closing Link: too many connections", ServerLine::Refusal),
+            (b":abd!~abd@127.0.0.1 JOIN :#room", ServerLine::Notice),
+            (b":abd!~abd@127.0.0.1 PRIVMSG #room :who said that", ServerLine::Unknown),
+            (b"* Welcome to forkchat", ServerLine::Unknown),
+            (b"220 mail.example ESMTP", ServerLine::Unknown),
+            (b"", ServerLine::Unknown),
         ] {
-            assert_eq!(Dialect::Irc.told(line), told, "{}", String::from_utf8_lossy(line));
+            assert_eq!(ChatProtocol::Irc.classify(line), told, "{}", String::from_utf8_lossy(line));
         }
     }
 
     #[test]
     fn in_irc_a_line_is_its_speakers_whatever_the_server_knows_of_them() {
-        let known = Dialect::Irc.prefix("abc1", "#room").into_bytes();
-        let is_known = |seen: &str| Dialect::Irc.is_prefix(&known, seen.as_bytes());
+        let known = ChatProtocol::Irc.prefix("abc1", "#room").into_bytes();
+        let is_known = |seen: &str| ChatProtocol::Irc.is_prefix(&known, seen.as_bytes());
         assert!(
             is_known(":abc1!~abc1@localhost PRIVMSG #room :")
                 && is_known(":abc1!x@[::1] PRIVMSG #room :")
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_nick_in_irc_is_short_and_nobody_elses() {
         let nicks: Vec<String> =
-            [0, 35, 36, 50_000_000].map(|serial| Dialect::Irc.nick("abcd", serial)).into();
+            [0, 35, 36, 50_000_000].map(|serial| ChatProtocol::Irc.nick("abcd", serial)).into();
         assert_eq!(nicks, ["abc0", "abcz", "abc10", "abctro8w"]);
         assert!(nicks.iter().all(|nick| nick.len() <= 9));
     }

@@ -20,7 +20,7 @@ pub struct Sender {
     /// What the client itself puts before them.
     pub head: Vec<u8>,
     /// How many members receive its lines.
-    hearers: u32,
+    receivers: u32,
     /// The number of the first line in `flights`.
     first: u32,
     /// Its lines, from the first one that some member has not read.
@@ -43,7 +43,7 @@ impl Sender {
         room: usize,
         place: usize,
         prefix: Vec<u8>,
-        hearers: usize,
+        receivers: usize,
     ) -> Sender {
         Sender {
             client,
@@ -51,7 +51,7 @@ impl Sender {
             place,
             prefix,
             head: Vec::new(),
-            hearers: hearers as u32,
+            receivers: receivers as u32,
             first: 0,
             flights: VecDeque::new(),
         }
@@ -63,21 +63,21 @@ impl Sender {
     }
 
     /// It says a line: the line's number. `since` is when it does, or should have done so.
-    pub fn say(&mut self, since: u64) -> u32 {
-        self.flights.push_back(Flight { since, waiting: self.hearers });
+    pub fn send(&mut self, since: u64) -> u32 {
+        self.flights.push_back(Flight { since, waiting: self.receivers });
         let number = self.sent() - 1;
         // Without receivers it has arrived already.
-        self.land();
+        self.remove_finished();
         number
     }
 
     /// A member has read one of its lines. Returns how long the line was in flight; `None` if all
     /// members had it already or count as having lost it.
-    pub fn heard(&mut self, number: u32, now: u64) -> Option<u64> {
+    pub fn received(&mut self, number: u32, now: u64) -> Option<u64> {
         let flight = self.flights.get_mut(number.checked_sub(self.first)? as usize)?;
         flight.waiting = flight.waiting.saturating_sub(1);
         let since = flight.since;
-        self.land();
+        self.remove_finished();
         Some(now.saturating_sub(since))
     }
 
@@ -86,14 +86,14 @@ impl Sender {
         let index = number.checked_sub(self.first).map(|index| index as usize);
         if let Some(flight) = index.and_then(|index| self.flights.get_mut(index)) {
             flight.waiting = flight.waiting.saturating_sub(1);
-            self.land();
+            self.remove_finished();
         }
     }
 
     /// A member that has received everything before `next` receives nothing any more.
-    pub fn lose_hearer(&mut self, next: u32) {
+    pub fn remove_receiver(&mut self, next: u32) {
         (next..self.sent()).for_each(|number| self.missed(number));
-        self.hearers -= 1;
+        self.receivers -= 1;
     }
 
     /// Whether all its lines have been read.
@@ -102,7 +102,7 @@ impl Sender {
     }
 
     /// How many lines it may say now, with a window of this many lines.
-    pub fn free(&self, window: usize, now: u64) -> usize {
+    pub fn sendable(&self, window: usize, now: u64) -> usize {
         if self.flights.len() < window {
             return window - self.flights.len();
         }
@@ -110,7 +110,7 @@ impl Sender {
         window.saturating_sub(self.flights.len() - given_up)
     }
 
-    fn land(&mut self) {
+    fn remove_finished(&mut self) {
         while self.flights.front().is_some_and(|flight| flight.waiting == 0) {
             self.flights.pop_front();
             self.first += 1;
@@ -125,30 +125,30 @@ mod tests {
     #[test]
     fn a_line_leaves_the_window_when_every_member_has_read_it() {
         let mut sender = Sender::new(0, 0, 0, Vec::new(), 2);
-        assert_eq!([sender.say(10), sender.say(20)], [0, 1]);
-        assert_eq!(sender.free(2, 30), 0);
-        assert_eq!(sender.heard(0, 30), Some(20));
-        assert_eq!(sender.heard(1, 31), Some(11));
-        assert_eq!(sender.free(2, 31), 0);
-        assert_eq!(sender.heard(0, 40), Some(30));
-        assert_eq!((sender.free(2, 40), sender.sent(), sender.is_quiet()), (1, 2, false));
-        assert_eq!(sender.heard(1, 50), Some(30));
-        assert_eq!((sender.free(2, 50), sender.sent(), sender.is_quiet()), (2, 2, true));
-        assert_eq!(sender.heard(1, 60), None, "once more than there are members");
+        assert_eq!([sender.send(10), sender.send(20)], [0, 1]);
+        assert_eq!(sender.sendable(2, 30), 0);
+        assert_eq!(sender.received(0, 30), Some(20));
+        assert_eq!(sender.received(1, 31), Some(11));
+        assert_eq!(sender.sendable(2, 31), 0);
+        assert_eq!(sender.received(0, 40), Some(30));
+        assert_eq!((sender.sendable(2, 40), sender.sent(), sender.is_quiet()), (1, 2, false));
+        assert_eq!(sender.received(1, 50), Some(30));
+        assert_eq!((sender.sendable(2, 50), sender.sent(), sender.is_quiet()), (2, 2, true));
+        assert_eq!(sender.received(1, 60), None, "once more than there are members");
     }
 
     #[test]
     fn a_lost_line_does_not_hold_the_load_up_for_ever() {
         let mut sender = Sender::new(0, 0, 0, Vec::new(), 1);
-        sender.say(0);
-        sender.say(0);
+        sender.send(0);
+        sender.send(0);
         sender.missed(0);
-        assert_eq!((sender.free(2, 0), sender.heard(1, 5)), (1, Some(5)));
-        sender.say(10);
-        assert_eq!(sender.free(1, 10 + WINDOW_NANOS_MAX), 0);
-        assert_eq!(sender.free(1, 11 + WINDOW_NANOS_MAX), 1);
+        assert_eq!((sender.sendable(2, 0), sender.received(1, 5)), (1, Some(5)));
+        sender.send(10);
+        assert_eq!(sender.sendable(1, 10 + WINDOW_NANOS_MAX), 0);
+        assert_eq!(sender.sendable(1, 11 + WINDOW_NANOS_MAX), 1);
         assert_eq!(
-            sender.heard(2, 20 + WINDOW_NANOS_MAX),
+            sender.received(2, 20 + WINDOW_NANOS_MAX),
             Some(10 + WINDOW_NANOS_MAX),
             "and if it comes, its time is told"
         );

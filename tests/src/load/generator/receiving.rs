@@ -2,12 +2,12 @@
 //! checked.
 
 use super::{Generator, TIMER};
+use crate::load::chat_protocol::{ChatProtocol, ServerLine};
 use crate::load::client::{Role, Stage, each_line};
-use crate::load::dialect::{Dialect, Told};
-use crate::load::ledger::Arrival;
-use crate::load::senders::Sender;
+use crate::load::sender::Sender;
+use crate::load::sequence_tracker::Arrival;
 use crate::load::shape::Traffic;
-use crate::load::{error, is_interrupted};
+use crate::load::{context, is_interrupted};
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, recv};
@@ -22,7 +22,7 @@ const VISIT: u64 = 500_000_000;
 
 impl Generator {
     /// Waits for input, at most until `until`, and handles it.
-    pub(super) fn pump(&mut self, until: u64) -> Result<(), String> {
+    pub(super) fn process_events(&mut self, until: u64) -> Result<(), String> {
         if is_interrupted() {
             return Err("interrupted".into());
         }
@@ -36,14 +36,14 @@ impl Generator {
         if left > Duration::ZERO && left < Duration::from_millis(20) {
             // A millisecond's precision is not enough for a rate.
             let set = self.timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
-            set.map_err(error("cannot set a timer"))?;
+            set.map_err(context("cannot set a timer"))?;
             timeout = EpollTimeout::NONE;
         }
         let mut events = [EpollEvent::empty(); 256];
         let count = match self.epoll.wait(&mut events, timeout) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
-            Err(errno) => return Err(error("cannot wait for events")(errno)),
+            Err(errno) => return Err(context("cannot wait for events")(errno)),
         };
         for event in &events[..count] {
             if event.data() == TIMER {
@@ -77,7 +77,7 @@ impl Generator {
             MsgFlags::MSG_DONTWAIT,
         ) {
             Ok(0) if !self.shape.udp => self.closed(index, None),
-            Ok(length) => self.hear(index, &buffer[..length]),
+            Ok(length) => self.handle_bytes(index, &buffer[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
             Err(errno) => self.closed(index, Some(errno.into())),
         };
@@ -85,46 +85,53 @@ impl Generator {
         result
     }
 
-    fn hear(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
+    fn handle_bytes(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
         let now = self.now();
         let mut unfinished = std::mem::take(&mut self.clients[index].unfinished);
-        let heard = each_line(&mut unfinished, bytes, |line| self.hear_line(index, line, now));
+        let heard = each_line(&mut unfinished, bytes, |line| self.handle_line(index, line, now));
         self.clients[index].unfinished = unfinished;
         heard
     }
 
-    fn hear_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
-        let line = self.dialect.trimmed(line);
+    fn handle_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
+        let line = self.protocol.trimmed(line);
         let Some((prefix, sender, number)) = self.payload.read(line) else {
-            return self.hear_told(index, line, now);
+            return self.handle_server_line(index, line, now);
         };
-        self.hear_said(index, prefix, sender.into(), number, now);
+        self.handle_room_line(index, prefix, sender.into(), number, now);
         Ok(())
     }
 
     /// A client receives a line that a sender said.
-    fn hear_said(&mut self, index: usize, prefix: &[u8], sender: usize, number: u32, now: u64) {
-        let (client, dialect) = (&mut self.clients[index], self.dialect);
+    fn handle_room_line(
+        &mut self,
+        index: usize,
+        prefix: &[u8],
+        sender: usize,
+        number: u32,
+        now: u64,
+    ) {
+        let (client, protocol) = (&mut self.clients[index], self.protocol);
         let is_for = |sender: &&mut Sender| {
             let is_own = sender.client == index && client.is_member();
-            dialect.is_prefix(&sender.prefix, prefix)
+            protocol.is_prefix(&sender.prefix, prefix)
                 && client.room() == Some(sender.room)
                 && !is_own
                 && number < sender.sent()
         };
         let Some(sender) = self.senders.get_mut(sender).filter(is_for) else {
-            return client.ledger.note_wrong();
+            return client.tracker.record_wrong();
         };
-        let arrival = client.ledger.note(sender.place, number);
-        if arrival == Arrival::Again {
+        let arrival = client.tracker.record(sender.place, number);
+        if arrival == Arrival::Duplicate {
             return;
         }
-        self.heard_at = now;
+        self.last_progress_at = now;
         self.count.deliveries += 1;
         // No window waits for a late line any more.
         if let (true, Arrival::New(skipped)) = (client.is_member(), arrival) {
             skipped.for_each(|number| sender.missed(number));
-            if let Some(latency) = sender.heard(number, now) {
+            if let Some(latency) = sender.received(number, now) {
                 self.count.latency.saturating_record(latency);
                 self.note_after_kill(index, now - latency, now);
             }
@@ -132,51 +139,51 @@ impl Generator {
     }
 
     /// A client receives a line that no sender said.
-    fn hear_told(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
+    fn handle_server_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
         let client = &mut self.clients[index];
-        match (self.dialect.told(line), client.stage) {
-            (Told::Ready, Stage::LoggingIn(_)) if !client.has_greeted => {
+        match (self.protocol.classify(line), client.stage) {
+            (ServerLine::Ready, Stage::LoggingIn(_)) if !client.is_login_sent => {
                 // It answers before the login: an older session had this address. End that session,
                 // and try again.
-                client.unsent.extend_from_slice(self.dialect.farewell());
+                client.unsent.extend_from_slice(self.protocol.quit_command());
                 return self.flush(index);
             }
-            (Told::Ready, Stage::LoggingIn(since)) => self.is_in(index, since, now),
-            (Told::Welcome, Stage::LoggingIn(_)) => {
-                client.go_on();
+            (ServerLine::Ready, Stage::LoggingIn(since)) => self.logged_in(index, since, now),
+            (ServerLine::Welcome, Stage::LoggingIn(_)) => {
+                client.continue_login();
                 return self.flush(index);
             }
-            (Told::Cookie(cookie), Stage::LoggingIn(_)) if self.shape.udp => {
-                client.greet(cookie);
+            (ServerLine::Cookie(cookie), Stage::LoggingIn(_)) if self.shape.udp => {
+                client.send_login(cookie);
                 return self.flush(index);
             }
-            (Told::Ping(question), _) => {
+            (ServerLine::Ping(question), _) => {
                 client.unsent.extend_from_slice(&[b"PONG ", question, b"\r\n"].concat());
                 return self.flush(index);
             }
             // Some servers send ERROR to every client that leaves.
-            (Told::Refusal, Stage::Leaving) if self.dialect == Dialect::Irc => {}
-            (Told::Refusal, _) => {
+            (ServerLine::Refusal, Stage::Leaving) if self.protocol == ChatProtocol::Irc => {}
+            (ServerLine::Refusal, _) => {
                 return Err(format!("the server refused: {}", String::from_utf8_lossy(line)));
             }
-            (Told::Notice | Told::Cookie(_) | Told::Welcome, _) => {}
-            (Told::Strange, Stage::LoggingIn(_)) if self.strange.is_none() => {
-                client.ledger.note_wrong();
-                self.strange = Some(
+            (ServerLine::Notice | ServerLine::Cookie(_) | ServerLine::Welcome, _) => {}
+            (ServerLine::Unknown, Stage::LoggingIn(_)) if self.unknown_line.is_none() => {
+                client.tracker.record_wrong();
+                self.unknown_line = Some(
                     String::from_utf8_lossy(&line[..line.len().min(STRANGE_BYTES_MAX)])
                         .into_owned(),
                 );
             }
-            (Told::Ready | Told::Strange, _) => client.ledger.note_wrong(),
+            (ServerLine::Ready | ServerLine::Unknown, _) => client.tracker.record_wrong(),
         }
         Ok(())
     }
 
     /// A client is in its room.
-    fn is_in(&mut self, index: usize, since: u64, now: u64) {
+    fn logged_in(&mut self, index: usize, since: u64, now: u64) {
         let client = &mut self.clients[index];
         client.stage = Stage::Ready;
-        (self.logging_in, self.heard_at) = (self.logging_in - 1, now);
+        (self.logging_in, self.last_progress_at) = (self.logging_in - 1, now);
         self.count.logins += 1;
         if matches!(client.role, Role::Visitor(_)) {
             self.visitors.push_back((now + VISIT, index));

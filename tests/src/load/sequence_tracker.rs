@@ -36,7 +36,7 @@ impl AddAssign for Tally {
 
 /// One receiver's view of one room's senders.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct SequenceTracker {
     /// By the sender's place in the room: the number that should come next. `None` if this receiver
     /// came later and has received nothing from the sender yet.
     next: Box<[Option<u32>]>,
@@ -56,13 +56,13 @@ pub enum Arrival {
     /// A line that was missing.
     Late,
     /// A line that was received before.
-    Again,
+    Duplicate,
 }
 
-impl Ledger {
+impl SequenceTracker {
     /// For a receiver that is there before the first line.
-    pub fn from_start(senders: usize) -> Ledger {
-        Ledger {
+    pub fn from_start(senders: usize) -> SequenceTracker {
+        SequenceTracker {
             next: vec![Some(0); senders].into(),
             missing: Vec::new(),
             order: 0,
@@ -71,12 +71,12 @@ impl Ledger {
     }
 
     /// For a receiver that comes later.
-    pub fn from_now(senders: usize) -> Ledger {
-        Ledger { next: vec![None; senders].into(), ..Ledger::from_start(0) }
+    pub fn from_now(senders: usize) -> SequenceTracker {
+        SequenceTracker { next: vec![None; senders].into(), ..SequenceTracker::from_start(0) }
     }
 
     /// Notes a line of the sender in `place`.
-    pub fn note(&mut self, place: usize, number: u32) -> Arrival {
+    pub fn record(&mut self, place: usize, number: u32) -> Arrival {
         self.order = (self.order ^ (place as u64) << 32 ^ u64::from(number))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .rotate_left(29);
@@ -94,7 +94,7 @@ impl Ledger {
             .position(|(other, range)| *other == place && range.contains(&number));
         let Some((_, range)) = found.map(|index| self.missing.swap_remove(index)) else {
             self.tally.doubled += 1;
-            return Arrival::Again;
+            return Arrival::Duplicate;
         };
         let around = [range.start..number, number + 1..range.end];
         self.missing.extend(
@@ -111,13 +111,13 @@ impl Ledger {
     }
 
     /// Notes a line that cannot be right.
-    pub fn note_wrong(&mut self) {
+    pub fn record_wrong(&mut self) {
         self.tally.wrong += 1;
     }
 
     /// The result. `sent` gives, for each sender's place, how many lines it said; `None` for
     /// senders that did not stay to the end, and for the receiver's own lines.
-    pub fn close(&self, sent: impl Iterator<Item = Option<u32>>) -> Tally {
+    pub fn tally(&self, sent: impl Iterator<Item = Option<u32>>) -> Tally {
         let never =
             self.next.iter().zip(sent).map(|(next, sent)| {
                 u64::from(next.zip(sent).map_or(0, |(next, sent)| sent - next))
@@ -139,11 +139,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn of(numbers: &[u32], sent: u32) -> Tally {
-        let mut ledger = Ledger::from_start(1);
+        let mut tracker = SequenceTracker::from_start(1);
         for &number in numbers {
-            ledger.note(0, number);
+            tracker.record(0, number);
         }
-        ledger.close([Some(sent)].into_iter())
+        tracker.tally([Some(sent)].into_iter())
     }
 
     #[test]
@@ -158,20 +158,20 @@ mod tests {
 
     #[test]
     fn who_comes_later_misses_only_what_follows_the_first_line_it_hears() {
-        let mut ledger = Ledger::from_now(2);
-        assert_eq!(ledger.note(1, 70), Arrival::New(70..70));
-        assert_eq!(ledger.note(1, 72), Arrival::New(71..72));
-        assert_eq!(ledger.close([None, None].into_iter()), Tally { lost: 1, ..Tally::default() });
+        let mut tracker = SequenceTracker::from_now(2);
+        assert_eq!(tracker.record(1, 70), Arrival::New(70..70));
+        assert_eq!(tracker.record(1, 72), Arrival::New(71..72));
+        assert_eq!(tracker.tally([None, None].into_iter()), Tally { lost: 1, ..Tally::default() });
     }
 
     #[test]
     fn another_order_of_two_senders_lines_shows() {
         let order = |lines: &[(usize, u32)]| {
-            let mut ledger = Ledger::from_start(2);
+            let mut tracker = SequenceTracker::from_start(2);
             for &(place, number) in lines {
-                ledger.note(place, number);
+                tracker.record(place, number);
             }
-            ledger.order()
+            tracker.order()
         };
         assert_eq!(order(&[(0, 0), (1, 0), (0, 1)]), order(&[(0, 0), (1, 0), (0, 1)]));
         assert_ne!(order(&[(0, 0), (1, 0), (0, 1)]), order(&[(1, 0), (0, 0), (0, 1)]));

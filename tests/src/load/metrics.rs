@@ -133,7 +133,7 @@ impl Curve {
     }
 
     /// The points that are not doubtful.
-    pub fn sound(&self) -> impl Iterator<Item = &Point> {
+    pub fn reliable(&self) -> impl Iterator<Item = &Point> {
         self.points.iter().filter(|point| point.doubt.is_none())
     }
 }
@@ -577,6 +577,6 @@ mod tests {
             [10, 50, 100].map(|size| curve.at(size).map(|point| point.spread.median)),
             [Some(1.0), None, Some(2.0)]
         );
-        assert_eq!(curve.sound().map(|point| point.size).collect::<Vec<_>>(), [10]);
+        assert_eq!(curve.reliable().map(|point| point.size).collect::<Vec<_>>(), [10]);
     }
 }

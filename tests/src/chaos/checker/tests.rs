@@ -1,48 +1,48 @@
-use super::super::listener::Form;
+use super::super::receiver::Settings;
 use super::*;
-use crate::load::ledger::Tally;
+use crate::load::sequence_tracker::Tally;
 
 const BYTES: usize = 40;
 
-/// A room `#r` with a plain listener (0), one with tags (1), two voices with echo (2, 3) and a
+/// A room `#r` with a plain receiver (0), one with tags (1), two senders with echo (2, 3) and a
 /// visitor (4).
 fn room() -> Checker {
     let mut checker = Checker::new(BYTES);
-    let plain = Form { joins: true, ..Form::default() };
+    let plain = Settings { joins: true, ..Settings::default() };
     let forms = [
         plain,
-        Form { tags: true, ..plain },
-        Form { echo: true, ..plain },
-        Form { echo: true, ..plain },
+        Settings { tags: true, ..plain },
+        Settings { echo: true, ..plain },
+        Settings { echo: true, ..plain },
         plain,
     ];
-    for (index, form) in forms.into_iter().enumerate() {
-        let mut listener = Listener::new(format!("ж{index}"), 0, form, false, index == 4);
+    for (index, settings) in forms.into_iter().enumerate() {
+        let mut receiver = Receiver::new(format!("ж{index}"), 0, settings, false, index == 4);
         if (2..4).contains(&index) {
-            listener.voice = Some(checker.voices.len() as u16);
-            checker.voices.push(Voice::new(index, 0, "#r", &index.to_string(), false));
+            receiver.sender = Some(checker.senders.len() as u16);
+            checker.senders.push(Sender::new(index, 0, "#r", &index.to_string(), false));
         }
-        checker.listeners.push(listener);
+        checker.receivers.push(receiver);
     }
     let mut transcript = Transcript::new("#r".into());
-    (0..4).for_each(|index| transcript.admit(&format!("ж{index}")));
+    (0..4).for_each(|index| transcript.add_member(&format!("ж{index}")));
     checker.transcripts.push(transcript);
     (0..4).for_each(|index| checker.begin(index));
-    checker.listeners[4].attendance = Attendance::Outside;
+    checker.receivers[4].membership = Membership::Outside;
     checker
 }
 
-fn tell(checker: &mut Checker, index: usize, line: &[u8]) {
-    checker.hear(index, line, 0);
+fn deliver(checker: &mut Checker, index: usize, line: &[u8]) {
+    checker.check_line(index, line, 0);
 }
 
-/// So many lines of each of the two voices, in turn, as a listener without tags is told them.
+/// So many lines of each of the two senders, in turn, as a receiver without tags is told them.
 fn lines(checker: &mut Checker, count: u32) -> Vec<Vec<u8>> {
-    let voices = (0..count).flat_map(|_| [0, 1]);
-    voices
-        .map(|voice| {
-            let mut line = checker.voices[usize::from(voice)].prefixes[0].clone();
-            checker.say(voice, 0, &mut line);
+    let senders = (0..count).flat_map(|_| [0, 1]);
+    senders
+        .map(|sender| {
+            let mut line = checker.senders[usize::from(sender)].prefixes[0].clone();
+            checker.say(sender, 0, &mut line);
             line.pop();
             line
         })
@@ -50,9 +50,9 @@ fn lines(checker: &mut Checker, count: u32) -> Vec<Vec<u8>> {
 }
 
 fn tagged(number: usize, checker: &Checker, line: &[u8]) -> Vec<u8> {
-    let voice = number % 2;
+    let sender = number % 2;
     let tags = format!("@id={};time=2026-11-21T12:00:01.{number:03}Z", 1_000 + number);
-    [tags.as_bytes(), &checker.voices[voice].tails[0], line].concat()
+    [tags.as_bytes(), &checker.senders[sender].tails[0], line].concat()
 }
 
 /// Everyone is told this, but `who` what `spoil` makes of it; what is then wrong: dropped, lost,
@@ -75,14 +75,14 @@ fn found(who: usize, spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
         {
             spoil(&mut stream);
         }
-        stream.iter().for_each(|line| tell(&mut checker, index, line));
+        stream.iter().for_each(|line| deliver(&mut checker, index, line));
     }
     balance(checker)
 }
 
 fn balance(mut checker: Checker) -> [u64; 6] {
     // Twice: at the first look it is only seen where everything stands.
-    (0..20).for_each(|_| checker.unstick(0));
+    (0..20).for_each(|_| checker.skip_blockages(0));
     checker.finish();
     let count = checker.faults.tcp;
     assert_eq!(
@@ -136,10 +136,10 @@ fn a_line_that_nobody_is_told_is_lost() {
         all.iter()
             .enumerate()
             .filter(|(number, _)| *number != 4)
-            .for_each(|(_, line)| tell(&mut checker, index, line));
-        checker.unstick(0);
+            .for_each(|(_, line)| deliver(&mut checker, index, line));
+        checker.skip_blockages(0);
     }
-    checker.listeners.remove(1);
+    checker.receivers.remove(1);
     assert_eq!(balance(checker)[1], 1);
 }
 
@@ -176,7 +176,7 @@ fn lines_of_one_voice_exchanged_are_reordered_and_of_two_differ() {
     for who in [2, 3] {
         assert_eq!(found(who, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 1, 0], "client {who}");
     }
-    // What is heard first is taken to be right: then all others differ from it.
+    // Content is heard first is taken to be right: then all others differ from it.
     assert_eq!(found(0, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 3, 0]);
 }
 
@@ -204,11 +204,11 @@ fn torn_and_changed_lines_are_wrong() {
 #[test]
 fn a_line_for_somebody_else_is_wrong() {
     let mut checker = room();
-    checker.voices.push(Voice::new(9, 1, "#s", "9", false));
-    let mut line = checker.voices[2].prefixes[0].clone();
+    checker.senders.push(Sender::new(9, 1, "#s", "9", false));
+    let mut line = checker.senders[2].prefixes[0].clone();
     checker.say(2, 0, &mut line);
     line.pop();
-    checker.hear(0, &line, 0);
+    checker.check_line(0, &line, 0);
     assert_eq!(checker.faults.tcp.tally.wrong, 1);
 }
 
@@ -223,7 +223,7 @@ fn another_id_or_time_differs_and_an_id_that_does_not_grow_too() {
         [0, 0, 0, 0, 1, 0]
     );
     let mut checker = room();
-    checker.listeners[0].form.tags = true;
+    checker.receivers[0].settings.tags = true;
     let all = lines(&mut checker, 5);
     for index in [0, 1] {
         for (number, line) in all.iter().enumerate() {
@@ -231,7 +231,7 @@ fn another_id_or_time_differs_and_an_id_that_does_not_grow_too() {
             if index == 1 && number == 3 {
                 replace(&mut line, "01.003Z", "01.004Z");
             }
-            checker.hear(index, &line, 0);
+            checker.check_line(index, &line, 0);
         }
     }
     assert_eq!(checker.faults.tcp.differing, 1);
@@ -249,7 +249,7 @@ fn presence_is_told_to_everyone_or_is_missed() {
         let line: &[u8] = "* ж9 joined #r".as_bytes();
         let tags: &[u8] = if index == 1 { b"@id=7;time=T;event=join;room=#r;nick=x " } else { b"" };
         if index != 3 {
-            checker.hear(index, &[tags, line].concat(), 0);
+            checker.check_line(index, &[tags, line].concat(), 0);
         }
     }
     assert_eq!(balance(checker), [0, 1, 0, 0, 0, 0]);
@@ -259,23 +259,23 @@ fn presence_is_told_to_everyone_or_is_missed() {
 fn a_visitor_is_due_what_stands_between_its_entrance_and_its_exit() {
     let visit = |missing: Option<usize>| {
         let mut checker = room();
-        checker.listeners.remove(1);
-        checker.voices.iter_mut().for_each(|voice| voice.client -= 1);
+        checker.receivers.remove(1);
+        checker.senders.iter_mut().for_each(|sender| sender.client -= 1);
         let all = lines(&mut checker, 5);
         let comes = "* ж4 joined #r".as_bytes().to_vec();
         let goes = "* ж4 quit: for now".as_bytes().to_vec();
         let told = [&all[..3], &[comes], &all[3..6], &[goes], &all[6..]].concat();
-        checker.listeners[3].replies.extend([Reply::Joined, Reply::Goodbye]);
+        checker.receivers[3].replies.extend([Reply::Joined, Reply::Goodbye]);
         // It hears before the others do.
-        checker.hear(3, b"* you joined #r; 4 people are here", 0);
+        checker.check_line(3, b"* you joined #r; 4 people are here", 0);
         (3..6)
-            .filter(|place| Some(*place) != missing)
-            .for_each(|place| tell(&mut checker, 3, &all[place]));
-        checker.hear(3, b"* goodbye", 0);
+            .filter(|position| Some(*position) != missing)
+            .for_each(|position| deliver(&mut checker, 3, &all[position]));
+        checker.check_line(3, b"* goodbye", 0);
         checker.end_connection(3);
-        (0..3).for_each(|index| told.iter().for_each(|line| tell(&mut checker, index, line)));
+        (0..3).for_each(|index| told.iter().for_each(|line| deliver(&mut checker, index, line)));
         checker.follow(3, 0);
-        assert_eq!(checker.listeners[3].attendance, Attendance::Outside);
+        assert_eq!(checker.receivers[3].membership, Membership::Outside);
         balance(checker)
     };
     assert_eq!(visit(None), [0; 6]);
@@ -286,9 +286,9 @@ fn a_visitor_is_due_what_stands_between_its_entrance_and_its_exit() {
 fn answers_are_due_once_each_and_in_their_order() {
     let told = |lines: &[&str]| {
         let mut checker = room();
-        (0..3).for_each(|_| drop(checker.listeners[0].ping()));
-        checker.listeners[0].replies.push_back(Reply::TooLong);
-        lines.iter().for_each(|line| tell(&mut checker, 0, line.as_bytes()));
+        (0..3).for_each(|_| drop(checker.receivers[0].ping()));
+        checker.receivers[0].replies.push_back(Reply::TooLong);
+        lines.iter().for_each(|line| deliver(&mut checker, 0, line.as_bytes()));
         balance(checker)
     };
     let long = "! line too long: at most 4095 bytes are allowed";
@@ -310,13 +310,13 @@ fn answers_are_due_once_each_and_in_their_order() {
 fn over_udp_what_is_lost_and_doubled_is_counted_and_no_fault_but_the_order_is() {
     let told = |order: &[usize]| {
         let mut checker = room();
-        checker.listeners[1] = Listener::new("u".into(), 0, Form::default(), true, false);
+        checker.receivers[1] = Receiver::new("u".into(), 0, Settings::default(), true, false);
         checker.begin(1);
         let all = lines(&mut checker, 3);
         for index in [0, 2, 3] {
-            all.iter().for_each(|line| tell(&mut checker, index, line));
+            all.iter().for_each(|line| deliver(&mut checker, index, line));
         }
-        order.iter().for_each(|&place| tell(&mut checker, 1, &all[place]));
+        order.iter().for_each(|&position| deliver(&mut checker, 1, &all[position]));
         checker.finish();
         assert_eq!(checker.faults.tcp, super::super::faults::Count::default());
         let Tally { lost, doubled, reordered, .. } = checker.faults.udp.tally;
@@ -332,18 +332,23 @@ fn over_udp_what_is_lost_and_doubled_is_counted_and_no_fault_but_the_order_is() 
 fn what_was_said_over_udp_may_be_said_twice_if_everyone_is_told_so() {
     let told = |times: [usize; 4]| {
         let mut checker = room();
-        checker.voices[1].is_udp = true;
-        checker.listeners[3].is_udp = true;
-        checker.listeners[1] =
-            Listener::new("x".into(), 0, Form { joins: true, ..Form::default() }, false, false);
+        checker.senders[1].is_udp = true;
+        checker.receivers[3].is_udp = true;
+        checker.receivers[1] = Receiver::new(
+            "x".into(),
+            0,
+            Settings { joins: true, ..Settings::default() },
+            false,
+            false,
+        );
         checker.begin(1);
         let all = lines(&mut checker, 3);
         // One that doesn't write hears it first.
-        checker.listeners[2].form.joins = false;
+        checker.receivers[2].settings.joins = false;
         for index in [2, 0, 1] {
-            for (place, line) in all.iter().enumerate() {
-                (0..if place == 3 { times[index] } else { 1 })
-                    .for_each(|_| tell(&mut checker, index, line));
+            for (position, line) in all.iter().enumerate() {
+                (0..if position == 3 { times[index] } else { 1 })
+                    .for_each(|_| deliver(&mut checker, index, line));
             }
         }
         (0..3).for_each(|index| checker.follow(index, 0));
@@ -366,8 +371,8 @@ fn a_fault_is_described_so_that_one_can_look_for_it() {
     checker.faults.kills.insert(Some(1), kill);
     checker.faults.now = 3_500_000;
     let all = lines(&mut checker, 3);
-    all.iter().for_each(|line| tell(&mut checker, 0, line));
-    [0, 1, 3].into_iter().for_each(|place| tell(&mut checker, 2, &all[place]));
+    all.iter().for_each(|line| deliver(&mut checker, 0, line));
+    [0, 1, 3].into_iter().for_each(|position| deliver(&mut checker, 2, &all[position]));
     let words = &checker.faults.described[0];
     for part in [
         "Lost at 0.004 s",

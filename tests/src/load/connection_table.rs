@@ -9,13 +9,13 @@ use std::collections::{HashMap, HashSet};
 /// server listens on the loopback.
 /// Sources: proc_pid_fd(5); proc_pid_net(5), `tcp`.
 #[derive(Debug)]
-pub struct Connections(HashMap<String, u16>);
+pub struct ConnectionTable(HashMap<String, u16>);
 
-impl Connections {
+impl ConnectionTable {
     /// Reads the kernel's table of the connections to a port.
-    pub fn read(server_port: u16) -> Connections {
+    pub fn read(server_port: u16) -> ConnectionTable {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        Connections(table.lines().filter_map(|line| peer_in(line, server_port)).collect())
+        ConnectionTable(table.lines().filter_map(|line| peer_in(line, server_port)).collect())
     }
 
     /// The ports of the clients that a process serves.
@@ -45,7 +45,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let accepted = listener.accept().unwrap();
-        let ports = || Connections::read(port).of(Pid::this());
+        let ports = || ConnectionTable::read(port).of(Pid::this());
         assert_eq!(ports(), HashSet::from([client.local_addr().unwrap().port()]));
         drop(accepted);
         assert_eq!(ports(), HashSet::new());

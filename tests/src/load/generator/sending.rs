@@ -1,8 +1,8 @@
 //! Speaking: which lines are sent now, in a closed loop or an open loop.
 
 use super::Generator;
+use crate::load::chat_protocol::ChatProtocol;
 use crate::load::client::Stage;
-use crate::load::dialect::Dialect;
 
 /// A sender says at most this many lines before input is read again: a server drops clients that do
 /// not read.
@@ -13,10 +13,10 @@ const UNSENT_BYTES_MAX: usize = 1 << 20;
 impl Generator {
     /// A closed loop: says as many lines as the windows have room for. Returns when to go on if no
     /// input comes.
-    pub(super) fn speak_in_window(&mut self, window: usize, now: u64) -> Result<u64, String> {
+    pub(super) fn send_in_windows(&mut self, window: usize, now: u64) -> Result<u64, String> {
         let mut next = u64::MAX;
         for sender in 0..self.senders.len() {
-            let free = self.senders[sender].free(window, now);
+            let free = self.senders[sender].sendable(window, now);
             if free > 0 {
                 self.say(sender, free.min(LINES_AT_ONCE), now)?;
             }
@@ -29,7 +29,7 @@ impl Generator {
 
     /// An open loop: says the lines that are due, each with the moment at which it was due. Returns
     /// when the next line is due.
-    pub(super) fn speak_at_rate(&mut self, now: u64) -> Result<u64, String> {
+    pub(super) fn send_at_rate(&mut self, now: u64) -> Result<u64, String> {
         for _ in 0..LINES_AT_ONCE {
             // Another sender replaces a blocked one. If all are blocked, wait for a socket to take
             // more.
@@ -53,11 +53,11 @@ impl Generator {
             if self.clients[index].stage != Stage::Ready {
                 break;
             }
-            let number = self.senders[sender].say(since);
+            let number = self.senders[sender].send(since);
             let unsent = &mut self.clients[index].unsent;
             unsent.extend_from_slice(&self.senders[sender].head);
             self.payload.write(sender as u16, number, unsent);
-            if self.dialect == Dialect::Irc {
+            if self.protocol == ChatProtocol::Irc {
                 unsent.truncate(unsent.len() - 1);
                 unsent.extend_from_slice(b"\r\n");
             }

@@ -6,15 +6,15 @@ pub const CHARSETS: [&str; 2] = ["utf-8", "windows-1251"];
 /// In every speaker's nick, so that charsets differ; in each charset.
 pub const LETTER: [&[u8]; 2] = ["ж".as_bytes(), b"\xe6"];
 /// The position of a line that no client has received yet.
-const NOWHERE: u32 = u32::MAX;
+const UNKNOWN_POSITION: u32 = u32::MAX;
 /// After this time a line that no client has received leaves the window: it may be lost, and the
 /// traffic continues. In ns.
-const PATIENCE: u64 = 2_000_000_000;
-const UDP_PATIENCE: u64 = 250_000_000;
+const TIMEOUT: u64 = 2_000_000_000;
+const UDP_WINDOW_TIMEOUT: u64 = 250_000_000;
 
 /// A client that speaks.
 #[derive(Debug)]
-pub struct Voice {
+pub struct Sender {
     /// Which client it is.
     pub client: usize,
     /// Its room.
@@ -25,16 +25,16 @@ pub struct Voice {
     pub prefixes: [Vec<u8>; 2],
     /// By charset: the tags after id and time, and the space.
     pub tails: [Vec<u8>; 2],
-    /// How many lines it has said.
+    /// KillKind many lines it has said.
     pub sent: u32,
     /// One more than the highest number in the transcript.
     pub written: u32,
-    places: Vec<u32>,
+    positions: Vec<u32>,
     /// When something last was sent into an empty window or came back, in ns.
     moved_at: u64,
 }
 
-impl Voice {
+impl Sender {
     /// One that has said nothing. Its nick begins with the letter in which the charsets differ;
     /// here is the rest.
     pub fn new(
@@ -43,7 +43,7 @@ impl Voice {
         room_name: &str,
         nick_rest: &str,
         is_udp: bool,
-    ) -> Voice {
+    ) -> Sender {
         let nicks = LETTER.map(|letter| [letter, nick_rest.as_bytes()].concat());
         let prefixes = nicks
             .each_ref()
@@ -51,7 +51,7 @@ impl Voice {
         let tails = nicks.map(|nick| {
             [b";event=say;room=", room_name.as_bytes(), b";nick=", &nick, b" "].concat()
         });
-        Voice {
+        Sender {
             client,
             room,
             is_udp,
@@ -59,7 +59,7 @@ impl Voice {
             tails,
             sent: 0,
             written: 0,
-            places: Vec::new(),
+            positions: Vec::new(),
             moved_at: 0,
         }
     }
@@ -73,11 +73,11 @@ impl Voice {
         self.sent - 1
     }
 
-    /// How many lines it may say now, with a window of so many.
-    pub fn free(&mut self, window: u32, now: u64) -> u32 {
+    /// KillKind many lines it may say now, with a window of so many.
+    pub fn sendable(&mut self, window: u32, now: u64) -> u32 {
         let under_way = self.sent - self.written;
         if under_way >= window
-            && now > self.moved_at + if self.is_udp { UDP_PATIENCE } else { PATIENCE }
+            && now > self.moved_at + if self.is_udp { UDP_WINDOW_TIMEOUT } else { TIMEOUT }
         {
             self.moved_at = now;
             return 1;
@@ -86,27 +86,27 @@ impl Voice {
     }
 
     /// One of its lines was written into the transcript.
-    pub fn write(&mut self, number: u32, place: usize, now: u64) {
-        if self.places.len() <= number as usize {
-            self.places.resize(number as usize + 1, NOWHERE);
+    pub fn write(&mut self, number: u32, position: usize, now: u64) {
+        if self.positions.len() <= number as usize {
+            self.positions.resize(number as usize + 1, UNKNOWN_POSITION);
         }
-        self.places[number as usize] = place as u32;
+        self.positions[number as usize] = position as u32;
         self.written = self.written.max(number + 1);
         self.moved_at = now;
     }
 
     /// Where one of its lines stands; where it stands last, if it was doubled on its way to the
     /// server.
-    pub fn place(&self, number: u32) -> Option<usize> {
-        self.places
+    pub fn position(&self, number: u32) -> Option<usize> {
+        self.positions
             .get(number as usize)
-            .filter(|&&place| place != NOWHERE)
-            .map(|&place| place as usize)
+            .filter(|&&position| position != UNKNOWN_POSITION)
+            .map(|&position| position as usize)
     }
 
     /// The lines that are nowhere.
     pub fn missing(&self) -> impl Iterator<Item = u32> {
-        (0..self.sent).filter(|&number| self.place(number).is_none())
+        (0..self.sent).filter(|&number| self.position(number).is_none())
     }
 }
 
@@ -116,31 +116,34 @@ mod tests {
 
     #[test]
     fn a_window_opens_when_lines_are_written_or_when_they_are_late() {
-        let mut voice = Voice::new(0, 0, "#r", "1", false);
-        assert_eq!([voice.say(10), voice.say(20)], [0, 1]);
-        assert_eq!((voice.free(2, 30), voice.free(3, 30)), (0, 1));
-        voice.write(0, 7, 40);
-        assert_eq!((voice.free(2, 50), voice.place(0), voice.place(1)), (1, Some(7), None));
-        voice.say(50);
+        let mut sender = Sender::new(0, 0, "#r", "1", false);
+        assert_eq!([sender.say(10), sender.say(20)], [0, 1]);
+        assert_eq!((sender.sendable(2, 30), sender.sendable(3, 30)), (0, 1));
+        sender.write(0, 7, 40);
+        assert_eq!(
+            (sender.sendable(2, 50), sender.position(0), sender.position(1)),
+            (1, Some(7), None)
+        );
+        sender.say(50);
         assert_eq!(
             (
-                voice.free(2, 40 + PATIENCE),
-                voice.free(2, 41 + PATIENCE),
-                voice.free(2, 42 + PATIENCE)
+                sender.sendable(2, 40 + TIMEOUT),
+                sender.sendable(2, 41 + TIMEOUT),
+                sender.sendable(2, 42 + TIMEOUT)
             ),
             (0, 1, 0)
         );
-        voice.write(2, 8, 60 + PATIENCE);
+        sender.write(2, 8, 60 + TIMEOUT);
         assert_eq!(
-            (voice.free(2, 70 + PATIENCE), voice.missing().collect::<Vec<_>>()),
+            (sender.sendable(2, 70 + TIMEOUT), sender.missing().collect::<Vec<_>>()),
             (2, vec![1])
         );
     }
 
     #[test]
     fn what_the_others_are_told_is_known_in_each_charset() {
-        let voice = Voice::new(0, 0, "#r", "1", false);
-        assert_eq!(voice.prefixes, ["[#r] ж1: ".as_bytes(), b"[#r] \xe61: "]);
-        assert_eq!(voice.tails[1], b";event=say;room=#r;nick=\xe61 ");
+        let sender = Sender::new(0, 0, "#r", "1", false);
+        assert_eq!(sender.prefixes, ["[#r] ж1: ".as_bytes(), b"[#r] \xe61: "]);
+        assert_eq!(sender.tails[1], b";event=say;room=#r;nick=\xe61 ");
     }
 }

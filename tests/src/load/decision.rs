@@ -2,7 +2,7 @@
 //! is missing or doubtful, no sentence depends on it. Two models differ only if they differ by more
 //! than the spread of their samples.
 
-use super::growth::{Better, Curve, Kind, Metric, Point, Spread, number};
+use super::metrics::{Better, Curve, Kind, Metric, Point, Spread, number};
 use super::subject::Subject;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub const BEST: &str = "best";
 
 /// A metric and its curves.
 #[derive(Debug)]
-pub struct Question<'m> {
+pub struct MetricCurves<'m> {
     /// What was measured.
     pub metric: &'m Metric,
     /// The models' numbers, without those of other servers.
@@ -33,7 +33,7 @@ pub struct Question<'m> {
 
 /// One model's place in a standing.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Place {
+struct Ranked {
     subject: Subject,
     spread: Spread,
     /// Whether it is worse than the best by more than the spread.
@@ -42,19 +42,19 @@ struct Place {
 
 /// How the models compare at one number of connections.
 #[derive(Debug, PartialEq)]
-struct Standing {
+struct Ranking {
     size: usize,
     /// The best first.
-    order: Vec<Place>,
+    order: Vec<Ranked>,
 }
 
-impl Standing {
+impl Ranking {
     /// The best, and those that do not differ from it.
     fn best(&self) -> Vec<Subject> {
         self.order.iter().filter(|place| !place.is_behind).map(|place| place.subject).collect()
     }
 
-    fn behind(&self) -> impl Iterator<Item = &Place> {
+    fn behind(&self) -> impl Iterator<Item = &Ranked> {
         self.order.iter().filter(|place| place.is_behind)
     }
 
@@ -64,7 +64,7 @@ impl Standing {
     }
 
     /// A number relative to the best.
-    fn beside(&self, place: &Place) -> String {
+    fn beside(&self, place: &Ranked) -> String {
         format!(
             "{} {} ({})",
             place.subject.text(),
@@ -74,7 +74,7 @@ impl Standing {
     }
 
     /// How a number relates to the best: `best`, `within the spread`, or as a multiple.
-    fn relation(&self, place: &Place) -> String {
+    fn relation(&self, place: &Ranked) -> String {
         let best = &self.order[0];
         match place.is_behind {
             _ if place.subject == best.subject => BEST.into(),
@@ -85,19 +85,19 @@ impl Standing {
     }
 }
 
-impl Question<'_> {
+impl MetricCurves<'_> {
     fn of(&self, subject: Subject, size: usize) -> Option<&Point> {
         self.curves.iter().find(|curve| curve.subject == subject)?.at(size)
     }
 
-    fn sound(&self, subject: Subject, size: usize) -> Option<Spread> {
+    fn reliable(&self, subject: Subject, size: usize) -> Option<Spread> {
         self.of(subject, size).filter(|point| point.doubt.is_none()).map(|point| point.spread)
     }
 
     /// The standing at a size, if at least two models have a sound number there.
-    fn standing(&self, size: usize) -> Option<Standing> {
-        let sound = |curve: &Curve| Some((curve.subject, self.sound(curve.subject, size)?));
-        let mut values: Vec<(Subject, Spread)> = self.curves.iter().filter_map(sound).collect();
+    fn ranking(&self, size: usize) -> Option<Ranking> {
+        let reliable = |curve: &Curve| Some((curve.subject, self.reliable(curve.subject, size)?));
+        let mut values: Vec<(Subject, Spread)> = self.curves.iter().filter_map(reliable).collect();
         let is_lower_better = self.metric.better == Better::Lower;
         values.sort_by(|(_, one), (_, other)| {
             let order = one.median.total_cmp(&other.median);
@@ -106,20 +106,20 @@ impl Question<'_> {
         let &(_, best) = values.first().filter(|_| values.len() >= 2)?;
         let place = |(subject, spread): (Subject, Spread)| {
             let is_behind = spread.differs_from(&best, self.metric.same);
-            Place { subject, spread, is_behind }
+            Ranked { subject, spread, is_behind }
         };
-        Some(Standing { size, order: values.into_iter().map(place).collect() })
+        Some(Ranking { size, order: values.into_iter().map(place).collect() })
     }
 
     /// The standings at the fewest and at the most connections at which most of the models have a
     /// number.
-    fn ends(&self) -> Option<(Standing, Standing)> {
+    fn ends(&self) -> Option<(Ranking, Ranking)> {
         let sizes = sizes(&self.curves);
-        let standings = || sizes.iter().filter_map(|&size| self.standing(size));
-        let most = standings().map(|standing| standing.order.len()).max()?;
-        let mut full = standings().filter(|standing| standing.order.len() == most);
+        let rankings = || sizes.iter().filter_map(|&size| self.ranking(size));
+        let most = rankings().map(|ranking| ranking.order.len()).max()?;
+        let mut full = rankings().filter(|ranking| ranking.order.len() == most);
         let first = full.next()?;
-        let last = full.next_back().or_else(|| self.standing(first.size))?;
+        let last = full.next_back().or_else(|| self.ranking(first.size))?;
         Some((first, last))
     }
 
@@ -175,7 +175,7 @@ impl Question<'_> {
         let measured: Vec<(&Curve, Option<String>)> = self
             .curves
             .iter()
-            .filter(|curve| curve.sound().count() > 1)
+            .filter(|curve| curve.reliable().count() > 1)
             .map(|curve| (curve, growth_of(curve, self.metric.same)))
             .collect();
         let grown: Vec<String> = measured.iter().filter_map(|(_, growth)| growth.clone()).collect();
@@ -196,7 +196,7 @@ impl Question<'_> {
 
 /// `None` if the ends do not differ by more than the spread.
 fn growth_of(curve: &Curve, same: f64) -> Option<String> {
-    let (first, last) = (curve.sound().next()?, curve.sound().last()?);
+    let (first, last) = (curve.reliable().next()?, curve.reliable().last()?);
     if !last.spread.differs_from(&first.spread, same) {
         return None;
     }
@@ -239,9 +239,9 @@ pub struct Verdict {
 
 /// The models beside each other, goal by goal.
 #[derive(Debug)]
-pub struct Choice<'q> {
-    questions: &'q [Question<'q>],
-    goals: Vec<&'q Question<'q>>,
+pub struct Decision<'q> {
+    questions: &'q [MetricCurves<'q>],
+    goals: Vec<&'q MetricCurves<'q>>,
     models: &'q [Subject],
     /// The most connections that all models ran with.
     pub size: usize,
@@ -254,12 +254,12 @@ struct Leaders {
     won: usize,
 }
 
-impl<'q> Choice<'q> {
+impl<'q> Decision<'q> {
     /// `None` if nothing was measured to choose by.
-    pub fn new(questions: &'q [Question<'q>], models: &'q [Subject]) -> Option<Choice<'q>> {
+    pub fn new(questions: &'q [MetricCurves<'q>], models: &'q [Subject]) -> Option<Decision<'q>> {
         let goals: Vec<_> =
             questions.iter().filter(|question| question.metric.goal().is_some()).collect();
-        let has_all = |goal: &Question, size| {
+        let has_all = |goal: &MetricCurves, size| {
             !goal.curves.is_empty() && models.iter().all(|&model| goal.of(model, size).is_some())
         };
         let answered = |size| goals.iter().filter(|goal| has_all(goal, size)).count();
@@ -268,7 +268,7 @@ impl<'q> Choice<'q> {
         let size = sizes(goals.iter().flat_map(|goal| &goal.curves))
             .into_iter()
             .max_by_key(|&size| (answered(size), size))?;
-        (answered(size) > 0).then_some(Choice { questions, goals, models, size })
+        (answered(size) > 0).then_some(Decision { questions, goals, models, size })
     }
 
     /// The numbers of connections with which a model has a number in a goal, in rising order.
@@ -283,23 +283,22 @@ impl<'q> Choice<'q> {
     }
 
     /// The standing in a goal of the models that ran, if each has a sound number.
-    fn standing(&self, goal: &Question, size: usize) -> Option<Standing> {
-        goal.standing(size).filter(|standing| standing.order.len() == self.present(size).len())
+    fn ranking(&self, goal: &MetricCurves, size: usize) -> Option<Ranking> {
+        goal.ranking(size).filter(|ranking| ranking.order.len() == self.present(size).len())
     }
 
-    fn standings(&self, size: usize) -> Vec<(&'static str, Standing)> {
-        let of = |goal: &&Question| Some((goal.metric.goal()?, self.standing(goal, size)?));
+    fn rankings(&self, size: usize) -> Vec<(&'static str, Ranking)> {
+        let of = |goal: &&MetricCurves| Some((goal.metric.goal()?, self.ranking(goal, size)?));
         self.goals.iter().filter_map(of).collect()
     }
 
     fn leaders(&self, size: usize) -> Option<Leaders> {
-        let standings = self.standings(size);
-        let is_won = |model: Subject, standing: &Standing| {
-            standing.is_decided() && standing.best().contains(&model)
+        let rankings = self.rankings(size);
+        let is_won = |model: Subject, ranking: &Ranking| {
+            ranking.is_decided() && ranking.best().contains(&model)
         };
-        let won = |model: Subject| {
-            standings.iter().filter(|(_, standing)| is_won(model, standing)).count()
-        };
+        let won =
+            |model: Subject| rankings.iter().filter(|(_, ranking)| is_won(model, ranking)).count();
         let most = self.models.iter().map(|&model| won(model)).max().filter(|&most| most > 0)?;
         let subjects = self.models.iter().copied().filter(|&model| won(model) == most).collect();
         Some(Leaders { subjects, won: most })
@@ -312,15 +311,15 @@ impl<'q> Choice<'q> {
 
     /// The answer for one number of connections.
     pub fn verdict(&self, size: usize) -> Verdict {
-        let (present, standings) = (self.present(size), self.standings(size));
-        let decided = standings.iter().filter(|(_, standing)| standing.is_decided()).count();
-        let goals = goals_text(standings.len());
+        let (present, rankings) = (self.present(size), self.rankings(size));
+        let decided = rankings.iter().filter(|(_, ranking)| ranking.is_decided()).count();
+        let goals = goals_text(rankings.len());
         let verdict = |choose: String, why: String| Verdict {
             size,
             choose,
             why: why + &self.absent_text(size, &present),
         };
-        let same = same_text(standings.len() - decided);
+        let same = same_text(rankings.len() - decided);
         let ahead = |leaders: &Leaders| {
             format!("{} in {} of {goals}", is_are_best(&leaders.subjects), leaders.won)
         };
@@ -335,17 +334,17 @@ impl<'q> Choice<'q> {
                 "any model".into(),
                 format!("{lively} At higher loads {}; {same}.", ahead(&leaders)),
             ),
-            (_, Some(lively), None) if standings.is_empty() => verdict("any model".into(), lively),
+            (_, Some(lively), None) if rankings.is_empty() => verdict("any model".into(), lively),
             (_, Some(lively), None) => {
                 verdict("any model".into(), format!("{lively} {none_differs}"))
             }
-            (_, None, _) if standings.is_empty() => verdict(
+            (_, None, _) if rankings.is_empty() => verdict(
                 "unknown".into(),
                 "In no goal do all models have a number that can be trusted.".into(),
             ),
             (_, None, None) => verdict("any model".into(), none_differs),
             (_, None, Some(leaders)) => {
-                let behind = self.behind_text(&standings, &leaders.subjects);
+                let behind = self.behind_text(&rankings, &leaders.subjects);
                 verdict(
                     names_or(&leaders.subjects),
                     format!("{}; {same}.{behind}", capitalized(&ahead(&leaders))),
@@ -379,14 +378,13 @@ impl<'q> Choice<'q> {
     }
 
     /// What speaks against the leaders: the goals in which they are behind.
-    fn behind_text(&self, standings: &[(&'static str, Standing)], leaders: &[Subject]) -> String {
+    fn behind_text(&self, rankings: &[(&'static str, Ranking)], leaders: &[Subject]) -> String {
         let [leader] = leaders else { return String::new() };
-        let is_behind =
-            |standing: &Standing| standing.behind().any(|place| place.subject == *leader);
-        let behind: Vec<String> = standings
+        let is_behind = |ranking: &Ranking| ranking.behind().any(|place| place.subject == *leader);
+        let behind: Vec<String> = rankings
             .iter()
-            .filter(|(_, standing)| is_behind(standing))
-            .map(|(name, standing)| format!("{} in {name}", names(&standing.best())))
+            .filter(|(_, ranking)| is_behind(ranking))
+            .map(|(name, ranking)| format!("{} in {name}", names(&ranking.best())))
             .collect();
         if behind.is_empty() {
             String::new()
@@ -407,19 +405,19 @@ impl<'q> Choice<'q> {
 
     /// The cells of a row of the decision table: for each model what it measured at this size, and
     /// whether it is the best or as good.
-    pub fn cells(&self, question: &Question, size: usize) -> Vec<(Subject, Cell)> {
-        let standing = self.standing(question, size);
+    pub fn cells(&self, question: &MetricCurves, size: usize) -> Vec<(Subject, Cell)> {
+        let ranking = self.ranking(question, size);
         let cell = |model: Subject| match question.of(model, size) {
             Some(Point { doubt: Some(why), spread, .. }) => {
                 Cell::Doubtful(spread.text(), why.clone())
             }
             Some(point) => {
-                let place = standing.as_ref().and_then(|standing| {
-                    standing.order.iter().find(|place| place.subject == model)
-                });
-                let decided = standing.as_ref().filter(|standing| standing.is_decided()).zip(place);
+                let place = ranking
+                    .as_ref()
+                    .and_then(|ranking| ranking.order.iter().find(|place| place.subject == model));
+                let decided = ranking.as_ref().filter(|ranking| ranking.is_decided()).zip(place);
                 let relation =
-                    decided.map_or(String::new(), |(standing, place)| standing.relation(place));
+                    decided.map_or(String::new(), |(ranking, place)| ranking.relation(place));
                 Cell::Measured(point.spread.text(), relation)
             }
             None => {
@@ -436,7 +434,7 @@ impl<'q> Choice<'q> {
     }
 
     /// The questions that have a row in the decision table.
-    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &'q Question<'q>)> {
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &'q MetricCurves<'q>)> {
         self.questions.iter().filter_map(|question| Some((question.metric.row_name()?, question)))
     }
 
@@ -444,11 +442,11 @@ impl<'q> Choice<'q> {
     /// far.
     pub fn of_model(&self, model: Subject) -> (Vec<String>, Vec<String>) {
         let (mut ahead, mut behind) = (Vec::new(), Vec::new());
-        for (name, standing) in self.standings(self.size) {
-            match standing.behind().find(|place| place.subject == model) {
-                _ if !standing.is_decided() => {}
+        for (name, ranking) in self.rankings(self.size) {
+            match ranking.behind().find(|place| place.subject == model) {
+                _ if !ranking.is_decided() => {}
                 Some(place) => {
-                    let best = &standing.order[0];
+                    let best = &ranking.order[0];
                     behind.push(format!(
                         "{name} ({})",
                         share(place.spread.median, best.spread.median, best.subject)
@@ -492,15 +490,15 @@ impl<'q> Choice<'q> {
 
     /// How a server that is no model compares with the best model, goal by goal. `questions` are
     /// the same questions, to it alone.
-    pub fn beside(&self, other: Subject, questions: &[Question]) -> Vec<String> {
-        let of_goal = |goal: &&Question| {
+    pub fn beside(&self, other: Subject, questions: &[MetricCurves]) -> Vec<String> {
+        let of_goal = |goal: &&MetricCurves| {
             let question =
                 questions.iter().find(|question| question.metric.id == goal.metric.id)?;
-            let value = question.sound(other, self.size)?.median;
+            let value = question.reliable(other, self.size)?.median;
             let values = self
                 .models
                 .iter()
-                .filter_map(|&model| Some((model, goal.sound(model, self.size)?.median)));
+                .filter_map(|&model| Some((model, goal.reliable(model, self.size)?.median)));
             let (best, of_best) = match goal.metric.better {
                 Better::Lower => values.min_by(|(_, one), (_, other)| one.total_cmp(other)),
                 Better::Higher => values.max_by(|(_, one), (_, other)| one.total_cmp(other)),
@@ -580,7 +578,7 @@ fn share(value: f64, other: f64, subject: Subject) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::growth::METRICS;
+    use crate::load::metrics::METRICS;
     use crate::load::subject::Model;
 
     const POOL: Subject = Subject::Model(Model::Pool);
@@ -589,9 +587,9 @@ mod tests {
 
     type Points<'p> = &'p [(usize, f64)];
 
-    fn question(id: &str, curves: &[(Subject, Points)]) -> Question<'static> {
+    fn question(id: &str, curves: &[(Subject, Points)]) -> MetricCurves<'static> {
         let metric = METRICS.iter().find(|metric| metric.id == id).unwrap();
-        Question {
+        MetricCurves {
             metric,
             curves: curves.iter().map(|&(subject, points)| curve(subject, points)).collect(),
         }
@@ -694,7 +692,7 @@ mod tests {
             "cpu-paced",
             &[(POOL, &[(10, 1.0), (100, 1.0), (1_000, 9.0)]), (THREADS, &[(100, 5.0)])],
         );
-        let growth = |question: &Question| question.growth(TAILS_MIN);
+        let growth = |question: &MetricCurves| question.growth(TAILS_MIN);
         assert!(
             growth(&question)
                 .unwrap()
@@ -705,9 +703,9 @@ mod tests {
         assert_eq!(growth(&question), None);
         assert_eq!(question.answer(), None);
         let (questions, models) = ([question], [POOL, THREADS]);
-        let choice = Choice::new(&questions, &models).unwrap();
-        assert_eq!((choice.size, &choice.verdict(100).choose[..]), (100, "unknown"));
-        let cells = choice.cells(&questions[0], 100);
+        let decision = Decision::new(&questions, &models).unwrap();
+        assert_eq!((decision.size, &decision.verdict(100).choose[..]), (100, "unknown"));
+        let cells = decision.cells(&questions[0], 100);
         assert_eq!(cells[0].1, Cell::Doubtful("1 (0.95–1.05)".into(), "it stood still".into()));
     }
 
@@ -726,8 +724,8 @@ mod tests {
             ),
         ];
         let models = [POOL, PROCESS];
-        let choice = Choice::new(&questions, &models).unwrap();
-        let verdicts = choice.verdicts();
+        let decision = Decision::new(&questions, &models).unwrap();
+        let verdicts = decision.verdicts();
         assert_eq!(
             verdicts.iter().map(|verdict| (verdict.size, &verdict.choose[..])).collect::<Vec<_>>(),
             [(10, "any model"), (100, "pool"), (900, "pool")]
@@ -745,22 +743,22 @@ mod tests {
             "{}",
             verdicts[2].why
         );
-        let memory = choice.cells(&questions[0], 100);
+        let memory = decision.cells(&questions[0], 100);
         assert_eq!(memory[0].1, Cell::Measured("1 (0.95–1.05)".into(), "best".into()));
         assert_eq!(memory[1].1, Cell::Measured("9 (8.55–9.45)".into(), "9 times pool's".into()));
         assert_eq!(
-            choice.cells(&questions[0], 900)[1].1,
+            decision.cells(&questions[0], 900)[1].1,
             Cell::Missing(Some("9 KiB with 100 connections".into()))
         );
         assert_eq!(
-            choice.cells(&questions[3], 100)[0].1,
+            decision.cells(&questions[3], 100)[0].1,
             Cell::Measured("1 (0.95–1.05)".into(), String::new())
         );
-        assert_eq!(choice.of_model(PROCESS).1[0], "memory for each connection (9 times pool's)");
-        assert_eq!(choice.of_model(POOL).0.len(), 2);
+        assert_eq!(decision.of_model(PROCESS).1[0], "memory for each connection (9 times pool's)");
+        assert_eq!(decision.of_model(POOL).0.len(), 2);
         let other = [question("storm", &[(Subject::Compared, &[(100, 2.0)])])];
         assert_eq!(
-            choice.beside(Subject::Compared, &other),
+            decision.beside(Subject::Compared, &other),
             ["connections accepted per second when all connect at once: 50 % of pool's"]
         );
     }
@@ -773,7 +771,7 @@ mod tests {
                 question("p99", &[(POOL, &[(size, 0.4)]), (PROCESS, &[(size, p99)])]),
             ];
             let models = [POOL, PROCESS];
-            Choice::new(&questions, &models).unwrap().verdict(size)
+            Decision::new(&questions, &models).unwrap().verdict(size)
         };
         let small = verdict(34.0, 0.4, 10);
         assert_eq!(small.choose, "any model");
@@ -804,7 +802,7 @@ mod tests {
             curve.points[0].doubt = Some("only 94 % of the pace was kept".into());
         }
         let models = [POOL, PROCESS];
-        let verdict = Choice::new(&questions, &models).unwrap().verdict(10);
+        let verdict = Decision::new(&questions, &models).unwrap().verdict(10);
         assert!(
             verdict.choose == "any model" && verdict.why.ends_with("within 0.9 ms."),
             "{verdict:?}"
@@ -819,13 +817,13 @@ mod tests {
             question("kill-wait", &[(POOL, &[(100, 12.0)]), (PROCESS, &[(100, 9.0)])]),
         ];
         let models = [POOL, PROCESS];
-        let kill = Choice::new(&questions, &models).unwrap().kill().unwrap();
+        let kill = Decision::new(&questions, &models).unwrap().kill().unwrap();
         assert!(
             kill.ends_with(
                 "in pool 50 of 100 clients for 12 ms, in process 1 of 100 clients for 9 ms."
             ),
             "{kill}"
         );
-        assert_eq!(Choice::new(&questions[..1], &models).unwrap().kill(), None);
+        assert_eq!(Decision::new(&questions[..1], &models).unwrap().kill(), None);
     }
 }

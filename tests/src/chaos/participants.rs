@@ -1,16 +1,16 @@
 //! The crowd: creates clients of all kinds, logs them in, and lets visitors join and leave all the
 //! time.
 
-use super::client::{Client, Manner, PADDING, Stage};
-use super::listener::{Attendance, Form, Listener, Reply};
-use super::play::Play;
+use super::client::{Client, PADDING, SendStyle, Stage};
+use super::receiver::{Membership, Receiver, Reply, Settings};
+use super::scenario::Scenario;
+use super::sender::{CHARSETS, LETTER, Sender};
 use super::transcript::Transcript;
-use super::voice::{CHARSETS, LETTER, Voice};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::net::Shutdown;
 
 /// Over UDP, how long one waits for an answer at the login, in ns.
-const KNOCK_AGAIN: u64 = 500_000_000;
+const LOGIN_RETRY_AFTER: u64 = 500_000_000;
 /// Of so many rooms one has a slow reader.
 const ROOMS_PER_SLOW: u32 = 5;
 /// Visitors of a room that has members enough.
@@ -18,58 +18,61 @@ const VISITORS: u32 = 2;
 
 const MS: u64 = 1_000_000;
 
-impl Play<'_> {
+impl Scenario<'_> {
     /// Makes all clients and lets them connect.
-    pub(super) fn gather(&mut self) -> Result<(), String> {
+    pub(super) fn connect_all(&mut self) -> Result<(), String> {
         let options = self.options;
         for room in 0..options.rooms {
             self.checker.transcripts.push(Transcript::new(format!("#r{room}")));
             let members = options.members_of(room);
             let visitors = if members >= options.senders + 2 + VISITORS { VISITORS } else { 0 };
-            for place in 0..members {
-                let is_visitor = place >= members - visitors;
-                let is_plain = place == options.senders;
-                let is_slow =
-                    !is_plain && !is_visitor && has_slow(room) && place == members - visitors - 1;
-                let mix = room + place;
-                let form = Form {
+            for position in 0..members {
+                let is_visitor = position >= members - visitors;
+                let is_plain = position == options.senders;
+                let is_slow = !is_plain
+                    && !is_visitor
+                    && has_slow(room)
+                    && position == members - visitors - 1;
+                let mix = room + position;
+                let settings = Settings {
                     tags: is_slow || mix % 3 == 1,
                     echo: mix.is_multiple_of(2),
                     joins: is_plain || is_visitor || mix % 5 != 4,
                     charset: usize::from(mix % 7 == 3),
                 };
-                let manner = [Manner::Lines, Manner::Bursts, Manner::Parts][(mix % 3) as usize];
-                let speaks = place < options.senders || is_visitor;
-                self.add(room, form, (false, is_visitor, speaks), is_slow, manner)?;
+                let style =
+                    [SendStyle::Lines, SendStyle::Bursts, SendStyle::Parts][(mix % 3) as usize];
+                let is_sender = position < options.senders || is_visitor;
+                self.add_client(room, settings, (false, is_visitor, is_sender), is_slow, style)?;
             }
         }
         for number in 0..options.udp_clients {
-            let form = Form {
+            let settings = Settings {
                 tags: number % 2 == 1,
                 echo: number % 4 < 2,
                 joins: false,
                 charset: usize::from(number % 7 == 3),
             };
-            self.add(
+            self.add_client(
                 number % options.rooms,
-                form,
+                settings,
                 (true, false, number % 5 == 0),
                 false,
-                Manner::Lines,
+                SendStyle::Lines,
             )?;
         }
         Ok(())
     }
 
-    fn add(
+    fn add_client(
         &mut self,
         room: u32,
-        form: Form,
+        settings: Settings,
         kind: (bool, bool, bool),
         is_slow: bool,
-        manner: Manner,
+        style: SendStyle,
     ) -> Result<(), String> {
-        let (is_udp, is_visitor, speaks) = kind;
+        let (is_udp, is_visitor, is_sender) = kind;
         let (index, room_name) = (self.clients.len(), format!("#r{room}"));
         let nick_rest = format!(
             "{}{index}",
@@ -82,10 +85,10 @@ impl Play<'_> {
             }
         );
         let nick = format!("{}{nick_rest}", String::from_utf8_lossy(LETTER[0]));
-        let mut listener = Listener::new(nick.clone(), room as usize, form, is_udp, is_visitor);
-        if speaks {
-            listener.voice = Some(self.checker.voices.len() as u16);
-            self.checker.voices.push(Voice::new(
+        let mut receiver = Receiver::new(nick.clone(), room as usize, settings, is_udp, is_visitor);
+        if is_sender {
+            receiver.sender = Some(self.checker.senders.len() as u16);
+            self.checker.senders.push(Sender::new(
                 index,
                 room as usize,
                 &room_name,
@@ -94,9 +97,9 @@ impl Play<'_> {
             ));
         }
         if !is_visitor {
-            self.checker.transcripts[room as usize].admit(&nick);
+            self.checker.transcripts[room as usize].add_member(&nick);
         }
-        self.checker.listeners.push(listener);
+        self.checker.receivers.push(receiver);
         self.checker.faults.slots.push(0);
         let on = |is_on, setting: &str| {
             if is_on { format!("/set {setting} on\n") } else { String::new() }
@@ -107,38 +110,38 @@ impl Play<'_> {
         } else {
             format!("/join {room_name}\n/leave #lobby\n")
         };
-        login += if form.joins { "" } else { "/set joins off\n" };
-        login += &(on(form.echo, "echo") + &on(form.tags, "tags"));
-        login += &if form.charset == 0 {
+        login += if settings.joins { "" } else { "/set joins off\n" };
+        login += &(on(settings.echo, "echo") + &on(settings.tags, "tags"));
+        login += &if settings.charset == 0 {
             String::new()
         } else {
-            format!("/charset {}\n", CHARSETS[form.charset])
+            format!("/charset {}\n", CHARSETS[settings.charset])
         };
-        let client = self.connect(is_udp, is_slow, manner, login)?;
+        let client = self.connect(is_udp, is_slow, style, login)?;
         self.clients.push(client);
-        self.greet(index)
+        self.begin_login(index)
     }
 
     fn connect(
         &self,
         is_udp: bool,
         is_slow: bool,
-        manner: Manner,
+        style: SendStyle,
         login: String,
     ) -> Result<Client, String> {
         let address = if is_udp { self.udp } else { self.tcp };
-        Client::connect(address, is_udp, is_slow, manner, login)
+        Client::connect(address, is_udp, is_slow, style, login)
             .map_err(|error| format!("cannot connect to {address}: {error}"))
     }
 
-    /// What is said first: who it is, or over UDP something that is answered with a cookie.
-    fn greet(&mut self, index: usize) -> Result<(), String> {
-        self.watch(index)?;
-        let (client, listener) = (&mut self.clients[index], &mut self.checker.listeners[index]);
-        let ping = listener.ping();
+    /// Content is said first: who it is, or over UDP something that is answered with a cookie.
+    fn begin_login(&mut self, index: usize) -> Result<(), String> {
+        self.register(index)?;
+        let (client, receiver) = (&mut self.clients[index], &mut self.checker.receivers[index]);
+        let ping = receiver.ping();
         client.stage = Stage::LoggingIn(self.now);
-        if listener.is_udp {
-            client.knock();
+        if receiver.is_udp {
+            client.request_cookie();
         } else {
             client.unsent.extend_from_slice(format!("{}{ping}", client.login).as_bytes());
         }
@@ -146,7 +149,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn watch(&mut self, index: usize) -> Result<(), String> {
+    fn register(&mut self, index: usize) -> Result<(), String> {
         // Who is slow looks by the clock.
         if self.clients[index].is_slow {
             return Ok(());
@@ -159,24 +162,24 @@ impl Play<'_> {
 
     /// Over UDP: a cookie has come to one who is in. Either it asked more than once, or the server
     /// doesn't know it any more.
-    pub(super) fn hear_cookie(&mut self, index: usize) {
-        match self.clients[index].knocks {
+    pub(super) fn handle_cookie(&mut self, index: usize) {
+        match self.clients[index].cookies_due {
             0 => self.closed(index, "the server no longer knows the session"),
-            knocks => self.clients[index].knocks = knocks - 1,
+            cookies_due => self.clients[index].cookies_due = cookies_due - 1,
         }
     }
 
     /// Over UDP: the server asks for a greeting with this cookie. A key is asked for with it:
     /// without one, answers and echoes might be left out.
-    pub(super) fn greet_with(&mut self, index: usize, line: &[u8]) {
+    pub(super) fn send_login(&mut self, index: usize, line: &[u8]) {
         let client = &mut self.clients[index];
-        let pings = self.checker.listeners[index].pings;
-        client.knocks = client.knocks.saturating_sub(1);
-        if client.greeted_at.is_some_and(|at| at + KNOCK_AGAIN > self.now) {
+        let pings = self.checker.receivers[index].pings;
+        client.cookies_due = client.cookies_due.saturating_sub(1);
+        if client.login_sent_at.is_some_and(|at| at + LOGIN_RETRY_AFTER > self.now) {
             // The answer to an earlier knock.
             return;
         }
-        client.greeted_at = Some(self.now);
+        client.login_sent_at = Some(self.now);
         client.stage = Stage::LoggingIn(self.now);
         client.unsent.extend_from_slice(&line[2..]);
         client
@@ -186,17 +189,17 @@ impl Play<'_> {
     }
 
     /// Lets those who wait for an answer over UDP ask again.
-    pub(super) fn knock_again(&mut self) {
+    pub(super) fn retry_logins(&mut self) {
         for index in 0..self.clients.len() {
-            let listener = &self.checker.listeners[index];
+            let receiver = &self.checker.receivers[index];
             if let Stage::LoggingIn(since) = self.clients[index].stage
-                && listener.is_udp
-                && self.now > since + KNOCK_AGAIN
+                && receiver.is_udp
+                && self.now > since + LOGIN_RETRY_AFTER
             {
-                let (client, pings) = (&mut self.clients[index], listener.pings);
+                let (client, pings) = (&mut self.clients[index], receiver.pings);
                 client.stage = Stage::LoggingIn(self.now);
                 if client.key.is_empty() {
-                    client.knock();
+                    client.request_cookie();
                 } else {
                     client.unsent.extend_from_slice(format!("/ping p{pings}{PADDING}").as_bytes());
                 }
@@ -207,55 +210,55 @@ impl Play<'_> {
 
     /// Asks something, whose answer is then due.
     pub(super) fn ping(&mut self, index: usize) {
-        let (client, listener) = (&mut self.clients[index], &mut self.checker.listeners[index]);
-        let ping = listener.ping();
+        let (client, receiver) = (&mut self.clients[index], &mut self.checker.receivers[index]);
+        let ping = receiver.ping();
         client.unsent.extend_from_slice(ping.as_bytes());
-        if listener.is_udp {
+        if receiver.is_udp {
             client.unsent.extend_from_slice(PADDING.as_bytes());
         }
         self.flush(index);
     }
 
     /// An answer came: what that means for one who logs in, or for a visitor.
-    pub(super) fn answered(&mut self, index: usize, reply: Reply) {
-        let is_visitor = self.checker.listeners[index].is_visitor;
+    pub(super) fn handle_reply(&mut self, index: usize, reply: Reply) {
+        let is_visitor = self.checker.receivers[index].is_visitor;
         let later = self.now + self.rng.u64(100..800) * MS;
         let client = &mut self.clients[index];
         client.stage = match (client.stage, reply) {
             (Stage::LoggingIn(_), Reply::Pong(_)) if is_visitor => {
-                self.checker.listeners[index].attendance = Attendance::Outside;
+                self.checker.receivers[index].membership = Membership::Outside;
                 Stage::Outside(later)
             }
             (Stage::LoggingIn(_), Reply::Pong(_)) => Stage::Ready,
             (Stage::Ready, Reply::Pong(_)) => {
                 self.checker.begin(index);
-                Stage::Playing
+                Stage::Active
             }
             (Stage::Joining, Reply::Joined) => Stage::Visiting(later),
             (Stage::Leaving, Reply::Left) => Stage::Outside(later),
             (stage, _) => stage,
         };
         if client.stage == Stage::Visiting(later) {
-            self.speak(index, 2);
+            self.send_lines(index, 2);
         }
     }
 
     /// Lets visitors come and go; at the end only go on with what they have begun.
-    pub(super) fn visit(&mut self, is_over: bool) -> Result<(), String> {
+    pub(super) fn move_visitors(&mut self, is_over: bool) -> Result<(), String> {
         for index in 0..self.clients.len() {
             // Where it was last must be settled before it goes somewhere else.
-            let is_settled = self.checker.listeners[index].attendance == Attendance::Outside;
+            let is_settled = self.checker.receivers[index].membership == Membership::Outside;
             match self.clients[index].stage {
                 Stage::Outside(at) if at < self.now && is_settled && !is_over => {
                     self.clients[index].stage = Stage::Joining;
-                    let listener = &mut self.checker.listeners[index];
-                    listener.replies.push_back(Reply::Joined);
-                    let line = format!("/join {}\n", self.checker.transcripts[listener.room].room);
+                    let receiver = &mut self.checker.receivers[index];
+                    receiver.replies.push_back(Reply::Joined);
+                    let line = format!("/join {}\n", self.checker.transcripts[receiver.room].room);
                     self.send(index, line.as_bytes());
                 }
-                Stage::Visiting(at) if at < self.now && !is_over => self.go(index),
+                Stage::Visiting(at) if at < self.now && !is_over => self.leave(index),
                 Stage::Away(at) if at < self.now && is_settled && !is_over => {
-                    self.come_back(index)?
+                    self.reconnect(index)?
                 }
                 _ => {}
             }
@@ -264,24 +267,24 @@ impl Play<'_> {
     }
 
     /// A visitor says something and goes, in one of three ways.
-    fn go(&mut self, index: usize) {
-        self.speak(index, 3);
-        let listener = &mut self.checker.listeners[index];
-        let room = &self.checker.transcripts[listener.room].room;
+    fn leave(&mut self, index: usize) {
+        self.send_lines(index, 3);
+        let receiver = &mut self.checker.receivers[index];
+        let room = &self.checker.transcripts[receiver.room].room;
         let client = &mut self.clients[index];
         match self.rng.u32(0..3) {
             0 => {
-                listener.replies.push_back(Reply::Left);
+                receiver.replies.push_back(Reply::Left);
                 client.stage = Stage::Leaving;
                 client.unsent.extend_from_slice(format!("/leave {room}\n").as_bytes());
             }
             1 => {
-                listener.replies.push_back(Reply::Goodbye);
-                client.stage = Stage::Ending;
+                receiver.replies.push_back(Reply::Goodbye);
+                client.stage = Stage::Disconnecting;
                 client.unsent.extend_from_slice(b"/quit for now\n");
             }
             _ => {
-                client.stage = Stage::Ending;
+                client.stage = Stage::Disconnecting;
                 client.ends_input = true;
             }
         }
@@ -289,18 +292,18 @@ impl Play<'_> {
     }
 
     /// A visitor's connection is over, as it wished.
-    pub(super) fn went(&mut self, index: usize) {
+    pub(super) fn visitor_left(&mut self, index: usize) {
         self.checker.end_connection(index);
         let _ = self.epoll.delete(&self.clients[index]);
         let _ = self.clients[index].socket.shutdown(Shutdown::Both);
         self.clients[index].stage = Stage::Away(self.now + self.rng.u64(50..500) * MS);
     }
 
-    fn come_back(&mut self, index: usize) -> Result<(), String> {
-        let (manner, login) = (self.clients[index].manner, self.clients[index].login.clone());
-        self.clients[index] = self.connect(false, false, manner, login)?;
-        self.checker.listeners[index].attendance = Attendance::Entering;
-        self.greet(index)
+    fn reconnect(&mut self, index: usize) -> Result<(), String> {
+        let (style, login) = (self.clients[index].style, self.clients[index].login.clone());
+        self.clients[index] = self.connect(false, false, style, login)?;
+        self.checker.receivers[index].membership = Membership::LoggingIn;
+        self.begin_login(index)
     }
 }
 

@@ -1,11 +1,11 @@
 //! One client as a receiver: its settings, what it must still receive, and what it has received.
 
-use super::transcript::What;
+use super::transcript::Content;
 use std::collections::VecDeque;
 
 /// The settings that determine the bytes that a client receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Form {
+pub struct Settings {
     /// `/set tags on`.
     pub tags: bool,
     /// `/set echo on`.
@@ -16,7 +16,7 @@ pub struct Form {
     pub charset: usize,
 }
 
-impl std::fmt::Display for Form {
+impl std::fmt::Display for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let on = |is_on| if is_on { "on" } else { "off" };
         write!(
@@ -25,16 +25,16 @@ impl std::fmt::Display for Form {
             on(self.tags),
             on(self.echo),
             on(self.joins),
-            super::voice::CHARSETS[self.charset]
+            super::sender::CHARSETS[self.charset]
         )
     }
 }
 
 /// Where a client is, according to the lines that it has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attendance {
+pub enum Membership {
     /// It logs in: only the awaited answers are checked.
-    Entering,
+    LoggingIn,
     /// In no room.
     Outside,
     /// In the room. Everything is due to it from its cursor on, which a visitor learns when its
@@ -85,36 +85,36 @@ impl Reply {
 /// A received line that has no position in the transcript yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {
-    /// What.
-    pub what: What,
+    /// Content.
+    pub content: Content,
     /// Follows from its tags; 0 without any.
     pub stamp: u64,
 }
 
 /// One client.
 #[derive(Debug)]
-pub struct Listener {
+pub struct Receiver {
     /// Its name.
     pub nick: String,
     /// Its room.
     pub room: usize,
-    /// How it receives lines.
-    pub form: Form,
+    /// KillKind it receives lines.
+    pub settings: Settings,
     /// Whether lines may be lost and doubled on the way.
     pub is_udp: bool,
     /// Whether it comes and goes.
     pub is_visitor: bool,
-    /// Its own voice.
-    pub voice: Option<u16>,
+    /// Its own sender.
+    pub sender: Option<u16>,
     /// Where it is.
-    pub attendance: Attendance,
-    /// How often it has come into the room, or back.
+    pub membership: Membership,
+    /// KillKind often it has come into the room, or back.
     pub visits: usize,
     /// Its first position in the transcript; `None` before that is written.
     pub start: Option<usize>,
-    /// The next place in the transcript.
+    /// The next position in the transcript.
     pub cursor: usize,
-    /// Heard, and not written by anyone yet.
+    /// Received, and not written by anyone yet.
     pub pending: VecDeque<Pending>,
     /// Answers that are due.
     pub replies: VecDeque<Reply>,
@@ -124,21 +124,27 @@ pub struct Listener {
     pub last_id: u64,
     pub last_room_id: u64,
     /// Whether it was notified that the server stops.
-    pub is_parted: bool,
+    pub has_goodbye: bool,
     heard: Vec<u64>,
 }
 
-impl Listener {
+impl Receiver {
     /// One that isn't there yet.
-    pub fn new(nick: String, room: usize, form: Form, is_udp: bool, is_visitor: bool) -> Listener {
-        Listener {
+    pub fn new(
+        nick: String,
+        room: usize,
+        settings: Settings,
+        is_udp: bool,
+        is_visitor: bool,
+    ) -> Receiver {
+        Receiver {
             nick,
             room,
-            form,
+            settings,
             is_udp,
             is_visitor,
-            voice: None,
-            attendance: Attendance::Entering,
+            sender: None,
+            membership: Membership::LoggingIn,
             visits: 0,
             start: None,
             cursor: 0,
@@ -147,7 +153,7 @@ impl Listener {
             pings: 0,
             last_id: 0,
             last_room_id: 0,
-            is_parted: false,
+            has_goodbye: false,
             heard: Vec::new(),
         }
     }
@@ -156,22 +162,22 @@ impl Listener {
     pub fn is_writer(&self) -> bool {
         !self.is_udp
             && !self.is_visitor
-            && self.form.joins
-            && (self.form.echo || self.voice.is_none())
-            && self.attendance == Attendance::Inside
+            && self.settings.joins
+            && (self.settings.echo || self.sender.is_none())
+            && self.membership == Membership::Inside
     }
 
     /// Whether it must receive this.
-    pub fn is_told(&self, what: What) -> bool {
-        match what {
-            What::Said(voice, _) => self.form.echo || self.voice != Some(voice),
-            What::Presence(_) => self.form.joins,
+    pub fn must_receive(&self, content: Content) -> bool {
+        match content {
+            Content::Said(sender, _) => self.settings.echo || self.sender != Some(sender),
+            Content::Presence(_) => self.settings.joins,
         }
     }
 
     /// Notes that it received the line at this position. False if it had received it before.
-    pub fn tick_off(&mut self, place: usize) -> bool {
-        let (word, bit) = (place / 64, 1 << (place % 64));
+    pub fn mark_received(&mut self, position: usize) -> bool {
+        let (word, bit) = (position / 64, 1 << (position % 64));
         if self.heard.len() <= word {
             self.heard.resize(word + 1, 0);
         }
@@ -181,8 +187,8 @@ impl Listener {
     }
 
     /// Whether it received the line at this position.
-    pub fn has_heard(&self, place: usize) -> bool {
-        self.heard.get(place / 64).is_some_and(|word| word & 1 << (place % 64) != 0)
+    pub fn has_received(&self, position: usize) -> bool {
+        self.heard.get(position / 64).is_some_and(|word| word & 1 << (position % 64) != 0)
     }
 
     /// It asks something with `/ping`: what it says.
@@ -219,8 +225,14 @@ mod tests {
 
     #[test]
     fn what_was_heard_is_remembered_by_place() {
-        let mut listener = Listener::new("a".into(), 0, Form::default(), false, false);
-        assert!(listener.tick_off(70) && listener.tick_off(0) && !listener.tick_off(70));
-        assert!(listener.has_heard(70) && !listener.has_heard(69) && !listener.has_heard(7_000));
+        let mut receiver = Receiver::new("a".into(), 0, Settings::default(), false, false);
+        assert!(
+            receiver.mark_received(70) && receiver.mark_received(0) && !receiver.mark_received(70)
+        );
+        assert!(
+            receiver.has_received(70)
+                && !receiver.has_received(69)
+                && !receiver.has_received(7_000)
+        );
     }
 }

@@ -2,10 +2,10 @@
 //! a client.
 
 use super::Generator;
+use crate::load::chat_protocol::ChatProtocol;
 use crate::load::client::{Client, Role, Stage, Way};
-use crate::load::dialect::Dialect;
-use crate::load::error;
-use crate::load::ledger::Ledger;
+use crate::load::context;
+use crate::load::sequence_tracker::SequenceTracker;
 use crate::load::shape::Traffic;
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
@@ -17,9 +17,9 @@ const UDP_LOGINS_AT_ONCE: usize = 32;
 /// Logins at a time to another chat server, except in a storm: its listen queue may be this short.
 const LOGINS_AT_ONCE_ELSEWHERE: usize = 8;
 /// Over UDP, how long a client waits for an answer, in ns.
-const KNOCK_AGAIN: u64 = 500_000_000;
+const LOGIN_RETRY_AFTER: u64 = 500_000_000;
 /// Over UDP, how often silent clients send a sign of life, in ns.
-const SIGN_OF_LIFE: u64 = 30_000_000_000;
+const KEEPALIVE_INTERVAL: u64 = 30_000_000_000;
 /// A server bounds the state that rooms from one address take. So at most this many rooms come from
 /// the same address of the loopback.
 const ROOMS_PER_ADDRESS: usize = 100;
@@ -40,7 +40,7 @@ impl Generator {
         let at_once = match self.shape.traffic {
             _ if self.shape.udp => UDP_LOGINS_AT_ONCE,
             Traffic::Storm => LOGINS_AT_ONCE,
-            _ if self.is_elsewhere => LOGINS_AT_ONCE_ELSEWHERE,
+            _ if self.is_other_server => LOGINS_AT_ONCE_ELSEWHERE,
             _ => LOGINS_AT_ONCE,
         };
         self.wait_until("the clients to log in", |generator| {
@@ -59,17 +59,17 @@ impl Generator {
             Role::Idle => self.shape.rooms + self.serial / IDLE_ROOM,
         };
         let room = self.room_name(number);
-        let ledger = match role {
-            Role::Member(_) => Ledger::from_start(self.shape.senders),
-            Role::Visitor(_) => Ledger::from_now(self.shape.senders),
-            Role::Idle => Ledger::from_start(0),
+        let tracker = match role {
+            Role::Member(_) => SequenceTracker::from_start(self.shape.senders),
+            Role::Visitor(_) => SequenceTracker::from_now(self.shape.senders),
+            Role::Idle => SequenceTracker::from_start(0),
         };
-        let login = self.dialect.login(&self.nick(self.serial), &room);
+        let login = self.protocol.login(&self.nick(self.serial), &room);
         let client = Client::connect(
             Way { to: self.address, from: source_of(self.address, number) },
             self.shape.udp,
             role,
-            ledger,
+            tracker,
             login,
             self.now(),
         );
@@ -79,15 +79,15 @@ impl Generator {
         let index = self.free.pop().unwrap_or(self.clients.len());
         self.epoll
             .add(&client, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))
-            .map_err(error("cannot wait for a connection"))?;
+            .map_err(context("cannot wait for a connection"))?;
         match self.clients.get_mut(index) {
             Some(old) => *old = client,
             None => self.clients.push(client),
         }
-        if self.shape.udp && self.dialect == Dialect::Lines {
-            self.clients[index].knock();
+        if self.shape.udp && self.protocol == ChatProtocol::Lines {
+            self.clients[index].request_cookie();
         } else {
-            self.clients[index].greet(b"");
+            self.clients[index].send_login(b"");
         }
         self.flush(index)
     }
@@ -102,24 +102,24 @@ impl Generator {
                 EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, index as u64);
             self.epoll
                 .modify(&*client, &mut event)
-                .map_err(error("cannot wait for a connection"))?;
+                .map_err(context("cannot wait for a connection"))?;
         }
         result.or_else(|error| self.closed(index, Some(error)))
     }
 
     /// A datagram may be lost, or reach a session that is just ending: a client without an answer
     /// tries again.
-    pub(super) fn knock_again(&mut self, now: u64) -> Result<(), String> {
+    pub(super) fn retry_logins(&mut self, now: u64) -> Result<(), String> {
         if self.shape.udp
             && self.logging_in > 0
-            && self.dialect == Dialect::Lines
-            && now > self.knocked_at + KNOCK_AGAIN
+            && self.protocol == ChatProtocol::Lines
+            && now > self.login_checked_at + LOGIN_RETRY_AFTER
         {
-            self.knocked_at = now;
+            self.login_checked_at = now;
             for index in 0..self.clients.len() {
-                if matches!(self.clients[index].stage, Stage::LoggingIn(since) if now > since + KNOCK_AGAIN)
+                if matches!(self.clients[index].stage, Stage::LoggingIn(since) if now > since + LOGIN_RETRY_AFTER)
                 {
-                    self.clients[index].knock();
+                    self.clients[index].request_cookie();
                     self.flush(index)?;
                 }
             }
@@ -128,9 +128,12 @@ impl Generator {
     }
 
     /// The server ends a UDP session from which nothing comes for two minutes.
-    pub(super) fn keep_alive(&mut self, now: u64) -> Result<(), String> {
-        if self.shape.udp && self.dialect == Dialect::Lines && now > self.alive_at + SIGN_OF_LIFE {
-            self.alive_at = now;
+    pub(super) fn send_keepalives(&mut self, now: u64) -> Result<(), String> {
+        if self.shape.udp
+            && self.protocol == ChatProtocol::Lines
+            && now > self.keepalive_sent_at + KEEPALIVE_INTERVAL
+        {
+            self.keepalive_sent_at = now;
             for index in 0..self.clients.len() {
                 if self.clients[index].stage == Stage::Ready {
                     self.clients[index].unsent.extend_from_slice(b"/ping\n");
@@ -148,14 +151,14 @@ impl Generator {
         }
         client.stage = Stage::Leaving;
         self.leaving += 1;
-        match self.dialect {
-            Dialect::Lines | Dialect::Irc => {
-                client.unsent.extend_from_slice(self.dialect.farewell());
+        match self.protocol {
+            ChatProtocol::Lines | ChatProtocol::Irc => {
+                client.unsent.extend_from_slice(self.protocol.quit_command());
                 self.flush(index)?;
             }
             // An empty datagram, or the end of input.
-            Dialect::Bare if self.shape.udp => drop(client.socket.send(b"")),
-            Dialect::Bare => drop(client.socket.shutdown(Shutdown::Write)),
+            ChatProtocol::Bare if self.shape.udp => drop(client.socket.send(b"")),
+            ChatProtocol::Bare => drop(client.socket.shutdown(Shutdown::Write)),
         }
         // A UDP session has no end that could be waited for.
         if self.shape.udp { self.closed(index, None) } else { Ok(()) }
@@ -176,7 +179,7 @@ impl Generator {
                     || {
                         format!(
                             "{address} closed a connection that was logging in; {}",
-                            self.doubt()
+                            self.login_hint()
                         )
                     },
                     |why| cannot_connect(address, &why),
@@ -189,24 +192,24 @@ impl Generator {
         let _ = self.epoll.delete(&*client);
         let _ = client.socket.shutdown(Shutdown::Both);
         client.unsent = Vec::new();
-        self.gone += client.ledger.close(std::iter::repeat(None));
+        self.departed += client.tracker.tally(std::iter::repeat(None));
         match client.role {
             Role::Member(room) if self.shape.traffic != Traffic::Storm => {
-                self.go_on_without(index, room)
+                self.release_windows(index, room)
             }
             Role::Member(_) | Role::Visitor(_) => self.free.push(index),
             Role::Idle => {}
         }
         self.visitors.retain(|&(_, visitor)| visitor != index);
-        self.heard_at = self.now();
+        self.last_progress_at = self.now();
         Ok(())
     }
 
     /// No sender's window waits for a member that was dropped.
-    fn go_on_without(&mut self, index: usize, room: usize) {
+    fn release_windows(&mut self, index: usize, room: usize) {
         let senders = self.places_of(room);
         for sender in self.senders[senders].iter_mut().filter(|sender| sender.client != index) {
-            sender.lose_hearer(self.clients[index].ledger.next(sender.place).unwrap_or(0));
+            sender.remove_receiver(self.clients[index].tracker.next(sender.place).unwrap_or(0));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The run: one thread with an epoll loop for all clients. They log in, talk, and at the end wait
 //! until every client has received everything.
 
-use super::checker::{Checker, Heard};
-use super::client::{Client, Manner, Stage};
-use super::crowd::has_slow;
+use super::checker::{Checker, Received};
+use super::client::{Client, SendStyle, Stage};
 use super::faults::LastKill;
-use super::killer::{How, Killer};
-use super::listener::{Attendance, Reply};
+use super::killer::{KillKind, Killer};
 use super::options::Options;
+use super::participants::has_slow;
 use super::pauses::Pauses;
+use super::receiver::{Membership, Reply};
 use super::server::Server;
 use super::tags::key_in;
 use crate::load::client::each_line;
@@ -26,35 +26,35 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long the login, and the end, may take, in ns.
-const LOGIN_PATIENCE: u64 = 20_000_000_000;
-const QUIET_PATIENCE: u64 = 10_000_000_000;
-const STOP_PATIENCE: u64 = 15_000_000_000;
+/// KillKind long the login, and the end, may take, in ns.
+const LOGIN_TIMEOUT: u64 = 20_000_000_000;
+const QUIET_TIMEOUT: u64 = 10_000_000_000;
+const STOP_TIMEOUT: u64 = 15_000_000_000;
 /// So long something that comes twice, or too late, is waited for at the end, in ns.
-const AFTERMATH: u64 = 300_000_000;
-/// A room's senders wait for listeners that are further behind, so that no reader is ever cut off
+const LINGER: u64 = 300_000_000;
+/// A room's senders wait for receivers that are further behind, so that no reader is ever cut off
 /// with good reason. In a room with a slow reader it is more than the kernel takes for that one,
 /// and less than that and the server's `--sendq`.
 const LAG_BYTES_MAX: usize = 160 << 10;
 const LAG_BYTES_MAX_SLOW: usize = 400 << 10;
-/// What the server puts before a line, tags included.
+/// Content the server puts before a line, tags included.
 const BYTES_BEFORE_LINE: usize = 95;
 /// Who has so much to send says no more for now.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
 /// A slow reader reads so much, after so long, in ns.
 const SLOW_BYTES: usize = 12 << 10;
-const SLOW_PAUSE: u64 = 14_000_000;
-/// How often a client sends a question, and a client sends a line that is too long, in ns.
-const PING_PAUSE: u64 = 5_000_000;
-const TOO_LONG_PAUSE: u64 = 100_000_000;
-/// How often one looks whether a transcript is stuck, in ns.
-const UNSTICK_PAUSE: u64 = 200_000_000;
+const SLOW_INTERVAL: u64 = 14_000_000;
+/// KillKind often a client sends a question, and a client sends a line that is too long, in ns.
+const PING_INTERVAL: u64 = 5_000_000;
+const TOO_LONG_INTERVAL: u64 = 100_000_000;
+/// KillKind often one looks whether a transcript is stuck, in ns.
+const SKIP_INTERVAL: u64 = 200_000_000;
 /// Of the rest of a line one waits at most so long, in ns.
-const HOLD_MAX: u64 = 20_000_000;
+const HOLD_TIME_MAX: u64 = 20_000_000;
 
 /// All clients and what is known of them.
 #[derive(Debug)]
-pub struct Play<'o> {
+pub struct Scenario<'o> {
     pub(super) options: &'o Options,
     pub(super) tcp: SocketAddr,
     pub(super) udp: SocketAddr,
@@ -66,17 +66,17 @@ pub struct Play<'o> {
     pub(super) clients: Vec<Client>,
     /// Checks what the clients receive.
     pub checker: Checker,
-    /// How long they waited.
+    /// KillKind long they waited.
     pub pauses: Pauses,
-    /// How many processes were ended, by way.
-    pub kills: [u64; How::ALL.len()],
+    /// KillKind many processes were ended, by way.
+    pub kills: [u64; KillKind::ALL.len()],
     /// Lines received by all clients together.
     pub deliveries: u64,
     /// Why it was over before its time.
-    pub gave_up: Option<String>,
+    pub aborted: Option<String>,
     killer: Option<Killer>,
     buffer: Vec<u8>,
-    paced: Pace,
+    pace: Pace,
     turn: usize,
     due: Due,
 }
@@ -87,15 +87,15 @@ struct Due {
     slow: u64,
     ping: u64,
     too_long: u64,
-    unstick: u64,
+    skip: u64,
 }
 
-impl<'o> Play<'o> {
+impl<'o> Scenario<'o> {
     /// Everyone connects and logs in.
-    pub fn begin(options: &'o Options, server: &Server, seed: u64) -> Result<Play<'o>, String> {
+    pub fn begin(options: &'o Options, server: &Server, seed: u64) -> Result<Scenario<'o>, String> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|error| format!("cannot make an epoll instance: {error}"))?;
-        let mut play = Play {
+        let mut scenario = Scenario {
             options,
             tcp: server.tcp,
             udp: server.udp,
@@ -106,30 +106,30 @@ impl<'o> Play<'o> {
             clients: Vec::new(),
             checker: Checker::new(options.bytes as usize),
             pauses: Pauses::new((options.clients + options.udp_clients) as usize)?,
-            kills: [0; How::ALL.len()],
+            kills: [0; KillKind::ALL.len()],
             deliveries: 0,
-            gave_up: None,
+            aborted: None,
             killer: None,
             buffer: vec![0; 128 << 10],
-            paced: Pace::new(options.rate.into()),
+            pace: Pace::new(options.rate.into()),
             turn: 0,
             due: Due::default(),
         };
-        play.gather()?;
-        play.wait_for("all clients to log in", LOGIN_PATIENCE, |play| {
-            play.knock_again();
-            play.clients.iter().all(|client| !matches!(client.stage, Stage::LoggingIn(_)))
+        scenario.connect_all()?;
+        scenario.wait_for("all clients to log in", LOGIN_TIMEOUT, |scenario| {
+            scenario.retry_logins();
+            scenario.clients.iter().all(|client| !matches!(client.stage, Stage::LoggingIn(_)))
         })?;
         // After the answer to this, each client receives everything.
-        (0..play.clients.len())
-            .filter(|&index| play.clients[index].stage == Stage::Ready)
+        (0..scenario.clients.len())
+            .filter(|&index| scenario.clients[index].stage == Stage::Ready)
             .collect::<Vec<_>>()
             .into_iter()
-            .for_each(|index| play.ping(index));
-        play.wait_for("all clients to be ready", LOGIN_PATIENCE, |play| {
-            play.clients.iter().all(|client| client.stage != Stage::Ready)
+            .for_each(|index| scenario.ping(index));
+        scenario.wait_for("all clients to be ready", LOGIN_TIMEOUT, |scenario| {
+            scenario.clients.iter().all(|client| client.stage != Stage::Ready)
         })?;
-        Ok(play)
+        Ok(scenario)
     }
 
     /// Traffic, and deaths.
@@ -141,40 +141,40 @@ impl<'o> Play<'o> {
         while self.now < began + length && !is_interrupted() {
             let is_paced = phase > 0 && (self.now - began) / phase % 2 == 1;
             match (was_paced, is_paced) {
-                (false, true) => self.paced.resume(self.now),
-                (true, false) => self.paced.pause(self.now),
+                (false, true) => self.pace.resume(self.now),
+                (true, false) => self.pace.pause(self.now),
                 _ => {}
             }
             was_paced = is_paced;
             if is_paced {
-                self.talk_at_rate()
+                self.send_at_rate()
             } else {
-                self.talk_in_windows()
+                self.send_in_windows()
             }
-            self.visit(false)?;
-            self.do_what_is_due();
-            self.pump()?;
+            self.move_visitors(false)?;
+            self.do_periodic_work();
+            self.process_events()?;
             if self.now > told + 200_000_000 {
                 let faults = &self.checker.faults.tcp;
                 let kills: u64 = self.kills.iter().sum();
                 let tally = faults.tally;
                 let wrong =
                     tally.lost + tally.doubled + tally.reordered + tally.wrong + faults.differing;
-                progress.tell(format!(
+                progress.show(format!(
                     "{kills} kills, {} lines delivered, {} dropped, {wrong} wrong",
                     self.deliveries, faults.dropped
                 ));
-                progress.pass(Duration::from_nanos(self.now - told));
+                progress.advance(Duration::from_nanos(self.now - told));
                 told = self.now;
             }
             if self
                 .checker
-                .listeners
+                .receivers
                 .iter()
-                .filter(|listener| !listener.is_udp)
-                .all(|listener| listener.attendance == Attendance::Dropped)
+                .filter(|receiver| !receiver.is_udp)
+                .all(|receiver| receiver.membership == Membership::Dropped)
             {
-                self.gave_up = Some(format!(
+                self.aborted = Some(format!(
                     "after {:.1} s no connection was left",
                     (self.now - began) as f64 / 1e9
                 ));
@@ -189,26 +189,29 @@ impl<'o> Play<'o> {
 
     /// Waits until all clients have received everything, asks each once more, and does the final
     /// checks.
-    pub fn settle(&mut self) -> Result<(), String> {
+    pub fn wait_for_quiet(&mut self) -> Result<(), String> {
         // Who doesn't come to an end shows in the balance.
-        let is_ending = |client: &Client| client.stage == Stage::Ending;
-        let _ = self.wait_for("quiet", QUIET_PATIENCE, |play| {
-            play.checker.is_quiet() && !play.clients.iter().any(is_ending)
+        let is_ending = |client: &Client| client.stage == Stage::Disconnecting;
+        let _ = self.wait_for("quiet", QUIET_TIMEOUT, |scenario| {
+            scenario.checker.is_quiet() && !scenario.clients.iter().any(is_ending)
         });
         for index in 0..self.clients.len() {
             if is_ending(&self.clients[index]) {
-                self.checker
-                    .miss(index, "it asked for the end of its connection, which never came");
+                self.checker.report_missing(
+                    index,
+                    "it asked for the end of its connection, which never came",
+                );
             }
         }
         let asked: Vec<usize> =
-            (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
+            (0..self.clients.len()).filter(|&index| self.is_connected(index)).collect();
         asked.into_iter().for_each(|index| self.ping(index));
-        let _ = self.wait_for("the last answers", QUIET_PATIENCE, |play| play.checker.is_quiet());
-        let until = self.now + AFTERMATH;
+        let _ = self
+            .wait_for("the last answers", QUIET_TIMEOUT, |scenario| scenario.checker.is_quiet());
+        let until = self.now + LINGER;
         while self.now < until {
-            self.do_what_is_due_to_readers();
-            self.pump()?;
+            self.do_reader_work();
+            self.process_events()?;
         }
         self.checker.faults.now = self.now;
         self.checker.finish();
@@ -218,67 +221,67 @@ impl<'o> Play<'o> {
     /// Stops the server, and reads what it has to say to that.
     pub fn stop(&mut self, server: &mut Server) -> Option<ExitStatus> {
         let there: Vec<usize> =
-            (0..self.clients.len()).filter(|&index| self.is_there(index)).collect();
+            (0..self.clients.len()).filter(|&index| self.is_connected(index)).collect();
         self.checker.is_stopping = true;
         server.stop();
-        let deadline = self.now + STOP_PATIENCE;
+        let deadline = self.now + STOP_TIMEOUT;
         while self.now < deadline {
             if let Some(status) = server.ended() {
-                let until = self.now + AFTERMATH;
-                while self.now < until && self.pump().is_ok() {
-                    self.do_what_is_due_to_readers();
+                let until = self.now + LINGER;
+                while self.now < until && self.process_events().is_ok() {
+                    self.do_reader_work();
                 }
-                self.checker.part(&there);
+                self.checker.check_goodbyes(&there);
                 return Some(status);
             }
-            self.do_what_is_due_to_readers();
-            if self.pump().is_err() {
+            self.do_reader_work();
+            if self.process_events().is_err() {
                 break;
             }
         }
         None
     }
 
-    fn is_there(&self, index: usize) -> bool {
-        matches!(self.clients[index].stage, Stage::Playing | Stage::Outside(_) | Stage::Visiting(_))
+    fn is_connected(&self, index: usize) -> bool {
+        matches!(self.clients[index].stage, Stage::Active | Stage::Outside(_) | Stage::Visiting(_))
     }
 
     fn wait_for(
         &mut self,
-        what: &str,
-        patience: u64,
+        content: &str,
+        timeout: u64,
         mut is_so: impl FnMut(&mut Self) -> bool,
     ) -> Result<(), String> {
-        let deadline = self.now + patience;
+        let deadline = self.now + timeout;
         while !is_so(self) {
             if self.now > deadline || is_interrupted() {
-                return Err(format!("waited {} s in vain for {what}", patience / 1_000_000_000));
+                return Err(format!("waited {} s in vain for {content}", timeout / 1_000_000_000));
             }
-            self.visit(true)?;
-            self.do_what_is_due_to_readers();
-            self.pump()?;
+            self.move_visitors(true)?;
+            self.do_reader_work();
+            self.process_events()?;
         }
         Ok(())
     }
 
     /// Takes in what has come, waiting at most a millisecond.
-    fn pump(&mut self) -> Result<(), String> {
+    fn process_events(&mut self) -> Result<(), String> {
         let mut events = [EpollEvent::empty(); 256];
         let count = match self.epoll.wait(&mut events, EpollTimeout::from(1_u8)) {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(errno) => return Err(format!("cannot wait for events: {errno}")),
         };
-        self.tick();
+        self.update_clock();
         self.take_kills();
         for event in &events[..count] {
             self.receive(event.data() as usize, usize::MAX);
         }
-        self.tick();
+        self.update_clock();
         Ok(())
     }
 
-    fn tick(&mut self) {
+    fn update_clock(&mut self) {
         self.now = self.start.elapsed().as_nanos() as u64;
         self.checker.faults.now = self.now;
     }
@@ -291,41 +294,41 @@ impl<'o> Play<'o> {
             &mut buffer[..max],
             MsgFlags::MSG_DONTWAIT,
         ) {
-            Ok(0) if !self.checker.listeners[index].is_udp => {
+            Ok(0) if !self.checker.receivers[index].is_udp => {
                 self.closed(index, "the server ended the connection")
             }
-            Ok(length) => self.hear(index, &buffer[..length]),
+            Ok(length) => self.handle_bytes(index, &buffer[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             // Over UDP this reports an earlier datagram that found no receiver.
-            Err(_) if self.checker.listeners[index].is_udp => {}
+            Err(_) if self.checker.receivers[index].is_udp => {}
             Err(errno) => self.closed(index, &format!("the connection broke: {errno}")),
         }
         self.buffer = buffer;
     }
 
-    fn hear(&mut self, index: usize, bytes: &[u8]) {
+    fn handle_bytes(&mut self, index: usize, bytes: &[u8]) {
         let mut unfinished = std::mem::take(&mut self.clients[index].unfinished);
         let Ok(()) = each_line(&mut unfinished, bytes, |line| {
-            self.hear_line(index, line);
+            self.handle_line(index, line);
             Ok::<(), Infallible>(())
         });
         self.clients[index].unfinished = unfinished;
     }
 
-    fn hear_line(&mut self, index: usize, line: &[u8]) {
-        match self.checker.hear(index, line, self.now) {
-            Heard::Said(voice, number) => {
+    fn handle_line(&mut self, index: usize, line: &[u8]) {
+        match self.checker.check_line(index, line, self.now) {
+            Received::Said(sender, number) => {
                 self.deliveries += 1;
-                self.pauses.heard(index, voice, number, self.now);
+                self.pauses.heard(index, sender, number, self.now);
             }
-            Heard::Reply(reply) => self.answered(index, reply),
-            Heard::Worker(slot) => self.checker.faults.slots[index] = slot,
-            Heard::Cookie if matches!(self.clients[index].stage, Stage::LoggingIn(_)) => {
-                self.greet_with(index, line)
+            Received::Reply(reply) => self.handle_reply(index, reply),
+            Received::Worker(slot) => self.checker.faults.slots[index] = slot,
+            Received::Cookie if matches!(self.clients[index].stage, Stage::LoggingIn(_)) => {
+                self.send_login(index, line)
             }
-            Heard::Cookie => self.hear_cookie(index),
-            Heard::Key => self.clients[index].key = key_in(line),
-            Heard::Other => {}
+            Received::Cookie => self.handle_cookie(index),
+            Received::Key => self.clients[index].key = key_in(line),
+            Received::Other => {}
         }
     }
 
@@ -334,7 +337,9 @@ impl<'o> Play<'o> {
         // So that it is known what it follows.
         self.take_kills();
         match self.clients[index].stage {
-            Stage::Ending if self.clients[index].unfinished.is_empty() => return self.went(index),
+            Stage::Disconnecting if self.clients[index].unfinished.is_empty() => {
+                return self.visitor_left(index);
+            }
             Stage::Gone | Stage::Away(_) => return,
             _ => {}
         }
@@ -345,7 +350,7 @@ impl<'o> Play<'o> {
             format!(" in the middle of a line: “{}”", torn.escape_ascii())
         };
         if !self.checker.is_stopping {
-            self.checker.drop_out(index, &format!("{why}{torn}"));
+            self.checker.mark_dropped(index, &format!("{why}{torn}"));
         }
         self.pauses.forget(index);
         let client = &mut self.clients[index];
@@ -366,33 +371,35 @@ impl<'o> Play<'o> {
     }
 
     /// A client says so many lines, as is its manner.
-    pub(super) fn speak(&mut self, index: usize, count: u32) {
-        let Some(voice) = self.checker.listeners[index].voice else { return };
+    pub(super) fn send_lines(&mut self, index: usize, count: u32) {
+        let Some(sender) = self.checker.receivers[index].sender else { return };
         for _ in 0..count {
             let client = &mut self.clients[index];
-            self.checker.say(voice, self.now, &mut client.unsent);
-            if client.manner == Manner::Lines {
+            self.checker.say(sender, self.now, &mut client.unsent);
+            if client.style == SendStyle::Lines {
                 self.flush(index);
             }
         }
         let client = &mut self.clients[index];
-        if client.manner == Manner::Parts
-            && client.stage == Stage::Playing
+        if client.style == SendStyle::Parts
+            && client.stage == Stage::Active
             && count > 0
             && !client.unsent.is_empty()
         {
-            client.held =
-                (self.rng.usize(1..=client.unsent.len()), self.now + self.rng.u64(0..HOLD_MAX));
+            client.held = (
+                self.rng.usize(1..=client.unsent.len()),
+                self.now + self.rng.u64(0..HOLD_TIME_MAX),
+            );
         }
         self.flush(index);
     }
 
-    /// Whether a voice may send now: it is connected, holds nothing back, and none of its listeners
+    /// Whether a sender may send now: it is connected, holds nothing back, and none of its receivers
     /// lags too far.
-    fn can_speak(&self, voice: usize, lags: &[usize]) -> bool {
-        let said = &self.checker.voices[voice];
+    fn can_send(&self, sender: usize, lags: &[usize]) -> bool {
+        let said = &self.checker.senders[sender];
         let client = &self.clients[said.client];
-        client.stage == Stage::Playing
+        client.stage == Stage::Active
             && !client.is_holding()
             && client.unsent.len() < UNSENT_BYTES_MAX
             && lags[said.room] < self.lag_max(said.room)
@@ -403,63 +410,63 @@ impl<'o> Play<'o> {
         bytes / (self.options.bytes as usize + BYTES_BEFORE_LINE)
     }
 
-    fn talk_in_windows(&mut self) {
+    fn send_in_windows(&mut self) {
         let lags = self.checker.lags();
-        for voice in 0..self.checker.voices.len() {
-            if self.can_speak(voice, &lags) {
-                let free = self.checker.voices[voice].free(self.options.window, self.now);
-                self.speak(self.checker.voices[voice].client, free);
+        for sender in 0..self.checker.senders.len() {
+            if self.can_send(sender, &lags) {
+                let sendable = self.checker.senders[sender].sendable(self.options.window, self.now);
+                self.send_lines(self.checker.senders[sender].client, sendable);
             }
         }
     }
 
-    fn talk_at_rate(&mut self) {
+    fn send_at_rate(&mut self) {
         let lags = self.checker.lags();
-        let count = self.checker.voices.len();
+        let count = self.checker.senders.len();
         for _ in 0..256 {
-            if self.paced.take(self.now).is_none() {
+            if self.pace.take(self.now).is_none() {
                 return;
             }
             let turns = (0..count).map(|i| (self.turn + i) % count);
-            if let Some(voice) = turns.into_iter().find(|&voice| self.can_speak(voice, &lags)) {
-                self.turn = voice + 1;
-                self.speak(self.checker.voices[voice].client, 1);
+            if let Some(sender) = turns.into_iter().find(|&sender| self.can_send(sender, &lags)) {
+                self.turn = sender + 1;
+                self.send_lines(self.checker.senders[sender].client, 1);
             }
         }
     }
 
     /// Periodic work: slow readers read, clients send what they held back, ask something or send
     /// too much.
-    fn do_what_is_due(&mut self) {
-        self.do_what_is_due_to_readers();
+    fn do_periodic_work(&mut self) {
+        self.do_reader_work();
         if self.now > self.due.ping {
-            self.due.ping = self.now + PING_PAUSE;
+            self.due.ping = self.now + PING_INTERVAL;
             let index = self.rng.usize(0..self.clients.len());
-            if self.clients[index].stage == Stage::Playing && !self.clients[index].is_holding() {
+            if self.clients[index].stage == Stage::Active && !self.clients[index].is_holding() {
                 self.ping(index);
             }
         }
         if self.now > self.due.too_long {
-            self.due.too_long = self.now + TOO_LONG_PAUSE;
+            self.due.too_long = self.now + TOO_LONG_INTERVAL;
             let index = self.rng.usize(0..self.clients.len());
-            let is_udp = self.checker.listeners[index].is_udp;
-            if self.clients[index].stage == Stage::Playing
+            let is_udp = self.checker.receivers[index].is_udp;
+            if self.clients[index].stage == Stage::Active
                 && !self.clients[index].is_holding()
                 && !is_udp
             {
-                self.checker.listeners[index].replies.push_back(Reply::TooLong);
+                self.checker.receivers[index].replies.push_back(Reply::TooLong);
                 let mut line = vec![b'x'; self.rng.usize(4_096..20_000)];
                 line.push(b'\n');
                 self.clients[index].held =
-                    (self.rng.usize(1..line.len()), self.now + self.rng.u64(0..HOLD_MAX));
+                    (self.rng.usize(1..line.len()), self.now + self.rng.u64(0..HOLD_TIME_MAX));
                 self.send(index, &line);
             }
         }
     }
 
-    fn do_what_is_due_to_readers(&mut self) {
+    fn do_reader_work(&mut self) {
         if self.now > self.due.slow {
-            self.due.slow = self.now + SLOW_PAUSE;
+            self.due.slow = self.now + SLOW_INTERVAL;
             for index in 0..self.clients.len() {
                 let client = &self.clients[index];
                 if client.is_slow && client.stage != Stage::Gone {
@@ -467,14 +474,14 @@ impl<'o> Play<'o> {
                 }
             }
         }
-        if self.now > self.due.unstick {
-            self.due.unstick = self.now + UNSTICK_PAUSE;
-            self.checker.unstick(self.now);
+        if self.now > self.due.skip {
+            self.due.skip = self.now + SKIP_INTERVAL;
+            self.checker.skip_blockages(self.now);
         }
         for index in 0..self.clients.len() {
             // A client that has received everything may still wait until others have written it.
-            if !self.checker.listeners[index].pending.is_empty()
-                || self.checker.listeners[index].attendance == Attendance::Left
+            if !self.checker.receivers[index].pending.is_empty()
+                || self.checker.receivers[index].membership == Membership::Left
             {
                 self.checker.follow(index, self.now);
             }
@@ -484,27 +491,28 @@ impl<'o> Play<'o> {
         }
     }
 
-    /// What was killed since one looked last.
+    /// Content was killed since one looked last.
     fn take_kills(&mut self) {
         let kills: Vec<_> = self.killer.iter().flat_map(Killer::kills).collect();
         for kill in kills {
-            self.kills[kill.how as usize] += 1;
+            self.kills[kill.kind as usize] += 1;
             let slots = &self.checker.faults.slots;
             let name = kill.slot.map_or("the journal".into(), |slot| format!("worker {slot}"));
             let number = self.kills.iter().sum::<u64>();
             let words = format!(
                 "kill {number}, {} to {name} (pid {}){}",
-                kill.how.signal(),
+                kill.kind.signal(),
                 kill.pid,
-                kill.how.words()
+                kill.kind.suffix()
             );
             if let Some(slot) = kill.slot {
-                let said: Arc<[u32]> = self.checker.voices.iter().map(|voice| voice.sent).collect();
+                let said: Arc<[u32]> =
+                    self.checker.senders.iter().map(|sender| sender.sent).collect();
                 let is_measured = |index: &usize| {
                     slots[*index] == slot
                         && !self.clients[*index].is_slow
-                        && !self.checker.listeners[*index].is_udp
-                        && matches!(self.clients[*index].stage, Stage::Playing)
+                        && !self.checker.receivers[*index].is_udp
+                        && matches!(self.clients[*index].stage, Stage::Active)
                 };
                 let served: Vec<usize> = (0..self.clients.len()).filter(is_measured).collect();
                 self.pauses.begin(&kill, served.into_iter(), &said);
