@@ -13,12 +13,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Crashes of each worker. A process that crashes is restarted after a pause, which doubles each
-/// time, so there are not more.
+/// How often each worker is crashed. The server restarts a crashed process after a pause, which
+/// doubles each time, so more crashes would leave the worker away for long.
 const SEGV_PER_WORKER_MAX: u32 = 4;
-/// KillKind long to wait for a successor in order to kill it, too.
+/// How long the killer waits for a successor, to kill it too.
 const SUCCESSOR_AFTER: Duration = Duration::from_millis(100);
-/// The longest life of a successor that is to be killed during its recovery.
+/// A successor that is to be killed during its recovery lives at most this long.
 const RECOVERING_FOR: Duration = Duration::from_millis(12);
 
 /// Kinds of kills.
@@ -29,7 +29,7 @@ pub enum KillKind {
     Worker,
     /// SIGKILL of all workers at once.
     AllWorkers,
-    /// SIGKILL of a worker that has just been started in the position of one that was killed.
+    /// SIGKILL of a worker that was just started to replace a killed one.
     Successor,
     /// SIGKILL of the journal.
     Journal,
@@ -40,7 +40,6 @@ pub enum KillKind {
 }
 
 impl KillKind {
-    /// All of them.
     pub const ALL: [KillKind; 6] = [
         KillKind::Worker,
         KillKind::AllWorkers,
@@ -50,7 +49,7 @@ impl KillKind {
         KillKind::Crashed,
     ];
 
-    /// Further circumstances, to follow the name of the process.
+    /// What to add after the name of the process in a description.
     pub fn suffix(self) -> &'static str {
         match self {
             KillKind::AllWorkers => ", with all others",
@@ -59,7 +58,7 @@ impl KillKind {
         }
     }
 
-    /// The signal.
+    /// The signal that is sent.
     pub fn signal(self) -> Signal {
         match self {
             KillKind::Stopped => Signal::SIGSTOP,
@@ -74,15 +73,15 @@ impl KillKind {
 pub struct Kill {
     /// When, in ns since the start.
     pub at: u64,
-    /// KillKind.
+    /// The kind of kill.
     pub kind: KillKind,
     /// The worker's slot; `None` for the journal.
     pub slot: Option<usize>,
-    /// Which process.
+    /// The killed process.
     pub pid: Pid,
 }
 
-/// The thread.
+/// The killer. Its thread ends when it is dropped.
 #[derive(Debug)]
 pub struct Killer {
     thread: Option<JoinHandle<()>>,
@@ -103,8 +102,8 @@ struct KillerThread {
 }
 
 impl Killer {
-    /// Starts to kill the supervisor's children according to the options. Times are relative to
-    /// `start`.
+    /// Starts the thread, which kills the supervisor's children according to the options. Times are
+    /// relative to `start`.
     pub fn begin(supervisor: Pid, seed: u64, options: &Options, start: Instant) -> Killer {
         let (is_over, (tell, kills)) = (Arc::new(AtomicBool::new(false)), channel());
         let thread = KillerThread {
@@ -121,16 +120,16 @@ impl Killer {
         Killer { thread: Some(std::thread::spawn(|| thread.work())), is_over, kills }
     }
 
-    /// The kills since the last call.
+    /// Returns the kills since the last call.
     pub fn kills(&self) -> impl Iterator<Item = Kill> {
         self.kills.try_iter()
     }
 
-    /// Stops.
+    /// Stops the thread.
     pub fn end(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said why.
+            // If the thread panicked, the panic hook has printed why.
             let _ = thread.join();
         }
     }
@@ -172,7 +171,7 @@ impl KillerThread {
             }
             return;
         }
-        // There is none while all wait to be restarted.
+        // There is no worker while all of them wait to be restarted.
         let Some(&(pid, slot)) = self.rng.choice(&workers) else { return };
         match kind {
             KillKind::AllWorkers => {
@@ -210,8 +209,8 @@ impl KillerThread {
         }
     }
 
-    /// Kills the next process that is started, at once or while it recovers. It may not even have
-    /// its name yet.
+    /// Kills the next process that the supervisor starts, at once or while it recovers. The process
+    /// may not have its name yet.
     fn kill_successor(&mut self, before: &[(Pid, String)], slot: usize) {
         let deadline = Instant::now() + SUCCESSOR_AFTER;
         let pause =
@@ -233,10 +232,10 @@ impl KillerThread {
             return;
         }
         let at = self.start.elapsed().as_nanos() as u64;
-        // It may already have ended.
+        // It fails if the process has already ended.
         if kill(pid, kind.signal()).is_ok() {
             self.left -= 1;
-            // At the end of the run the receiver is gone.
+            // At the end of the run nothing receives the kills any more.
             let _ = self.tell.send(Kill { at, kind, slot, pid });
         }
     }

@@ -4,24 +4,25 @@
 //! ```text
 //!  killer (thread) ──SIGKILL──► workers, journal            what was killed, when
 //!     └──────────────────────────────────────────────────────────────┐
-//!  play: crowd of clients ◄──► forkchat-server                       ▼
+//!  scenario: participants ◄──► forkchat-server                       ▼
 //!     └─ every line ─► checker (transcripts) ─► faults          pauses ─► report
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `options` | the command line |
 //! | `server` | the server under test, and what its log output reports |
-//! | `killer` | which process is killed when, and how |
-//! | `play` | runs all clients in one epoll loop: traffic, then the wait for its end |
-//! | `crowd` | creates the clients; how they log in, join and leave |
+//! | `killer` | kills processes of the server, chosen by a seed |
+//! | `scenario` | runs all clients in one epoll loop: login, traffic, end |
+//! | `traffic` | which lines the clients send when |
+//! | `participants` | creates the clients; how they log in, join and leave |
 //! | `client` | one client: its socket, and how it reads and writes |
-//! | `sender` | one sender, and the positions of its lines |
-//! | `receiver` | what one client must receive, and has received |
-//! | `transcript` | what was sent to a room, in its one order |
+//! | `sender` | a client that sends lines, and the positions of its lines |
+//! | `receiver` | what a client must receive, and has received |
+//! | `transcript` | the lines to a room, in their one order |
 //! | `tags` | splits a line into tags and text |
-//! | `checker` | compares each received line with all of that |
-//! | `faults` | the faults, counted and described |
+//! | `checker` | compares each received line with what its receiver must receive |
+//! | `faults` | counts and describes faults |
 //! | `pauses`, `report` | how long clients waited; the result as text and JSON |
 
 mod checker;
@@ -37,6 +38,7 @@ mod scenario;
 mod sender;
 mod server;
 mod tags;
+mod traffic;
 mod transcript;
 
 use crate::load::progress::Progress;
@@ -50,10 +52,11 @@ use server::{Server, recoveries};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// KillKind long the restart of the last killed process may take.
+/// How long the restart of the last killed process may take.
 const COMPLETE_WITHIN: Duration = Duration::from_secs(5);
 
-/// The program. It is also the process that it starts: see `target` of the load test.
+/// The program. With another first argument it starts the server: see `subprocess` of the load
+/// test.
 pub fn main() -> ExitCode {
     let text = |position| {
         std::env::args_os().nth(position).and_then(|argument| argument.into_string().ok())
@@ -126,7 +129,7 @@ fn run_scenario(
     progress.show("waiting for quiet".into());
     scenario.wait_for_quiet()?;
     if is_interrupted() {
-        // Then nothing was waited for, and much seems lost.
+        // The clients have not waited for their lines, so many would count as lost.
         return Err("interrupted".into());
     }
     let mut complaints: Vec<String> = scenario.aborted.take().into_iter().collect();

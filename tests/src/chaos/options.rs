@@ -113,7 +113,7 @@ Examples:
   forkchat-chaos --seconds 10 -- --ring 4M -v      a small event log, verbose log output";
 
 impl Options {
-    /// The workers that the server has in any case.
+    /// The number of workers that the server always has.
     pub fn standing_workers(&self) -> u16 {
         if self.model == "process" { 1 } else { self.workers }
     }
@@ -133,22 +133,22 @@ impl Options {
         beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/chaos.sh does) or give --server FILE".into())
     }
 
-    /// Content goes to the server's command line.
+    /// The options for the server's command line.
     pub fn server_options(&self) -> impl Iterator<Item = &String> {
         self.server_arguments.iter().filter(|argument| variable(argument).is_none())
     }
 
-    /// Content goes to its environment.
+    /// The variables for the server's environment.
     pub fn server_environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.server_arguments.iter().filter_map(|argument| variable(argument))
     }
 
-    /// The TCP members of a room: as many in each as can be, the first rooms one more.
+    /// The number of TCP clients in a room. They are spread evenly; the first rooms have one more.
     pub fn members_of(&self, room: u32) -> u32 {
         self.clients / self.rooms + u32::from(room < self.clients % self.rooms)
     }
 
-    /// Content is wrong with all that together.
+    /// Checks that the options fit together.
     pub fn check(&self) -> Result<(), String> {
         let needed = self.senders + 1;
         if self.members_of(self.rooms - 1) < needed {
@@ -161,7 +161,7 @@ impl Options {
     }
 }
 
-/// `NAME=VALUE`, with a name as variables have it.
+/// Splits `NAME=VALUE` if NAME is in capitals, as environment variables are.
 fn variable(argument: &str) -> Option<(&str, &str)> {
     let (name, value) = argument.split_once('=')?;
     let is_name = !name.is_empty()

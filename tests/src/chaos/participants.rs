@@ -1,5 +1,5 @@
-//! The crowd: creates clients of all kinds, logs them in, and lets visitors join and leave all the
-//! time.
+//! The participants: creates clients of all kinds, logs them in, and lets visitors join and leave
+//! all the time.
 
 use super::client::{Client, PADDING, SendStyle, Stage};
 use super::receiver::{Membership, Receiver, Reply, Settings};
@@ -9,17 +9,17 @@ use super::transcript::Transcript;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::net::Shutdown;
 
-/// Over UDP, how long one waits for an answer at the login, in ns.
+/// Over UDP, how long a client waits for an answer before it repeats its login, in ns.
 const LOGIN_RETRY_AFTER: u64 = 500_000_000;
-/// Of so many rooms one has a slow reader.
+/// One in this many rooms has a slow reader.
 const ROOMS_PER_SLOW: u32 = 5;
-/// Visitors of a room that has members enough.
+/// The visitors of a room, if it has enough members.
 const VISITORS: u32 = 2;
 
 const MS: u64 = 1_000_000;
 
 impl Scenario<'_> {
-    /// Makes all clients and lets them connect.
+    /// Creates and connects all clients.
     pub(super) fn connect_all(&mut self) -> Result<(), String> {
         let options = self.options;
         for room in 0..options.rooms {
@@ -134,7 +134,7 @@ impl Scenario<'_> {
             .map_err(|error| format!("cannot connect to {address}: {error}"))
     }
 
-    /// Content is said first: who it is, or over UDP something that is answered with a cookie.
+    /// Sends the first bytes of a connection: the login, or over UDP the request for a cookie.
     fn begin_login(&mut self, index: usize) -> Result<(), String> {
         self.register(index)?;
         let (client, receiver) = (&mut self.clients[index], &mut self.checker.receivers[index]);
@@ -150,7 +150,7 @@ impl Scenario<'_> {
     }
 
     fn register(&mut self, index: usize) -> Result<(), String> {
-        // Who is slow looks by the clock.
+        // A slow reader reads at fixed times instead.
         if self.clients[index].is_slow {
             return Ok(());
         }
@@ -160,8 +160,8 @@ impl Scenario<'_> {
             .map_err(|error| format!("cannot wait for a connection: {error}"))
     }
 
-    /// Over UDP: a cookie has come to one who is in. Either it asked more than once, or the server
-    /// doesn't know it any more.
+    /// Over UDP: a logged in client has received a cookie. Either the client had requested several,
+    /// or the server no longer knows its session.
     pub(super) fn handle_cookie(&mut self, index: usize) {
         match self.clients[index].cookies_due {
             0 => self.closed(index, "the server no longer knows the session"),
@@ -169,14 +169,14 @@ impl Scenario<'_> {
         }
     }
 
-    /// Over UDP: the server asks for a greeting with this cookie. A key is asked for with it:
-    /// without one, answers and echoes might be left out.
+    /// Over UDP: sends the cookie back, with the login. It also requests a key: the server may
+    /// leave answers and echoes out in a session without one.
     pub(super) fn send_login(&mut self, index: usize, line: &[u8]) {
         let client = &mut self.clients[index];
         let pings = self.checker.receivers[index].pings;
         client.cookies_due = client.cookies_due.saturating_sub(1);
         if client.login_sent_at.is_some_and(|at| at + LOGIN_RETRY_AFTER > self.now) {
-            // The answer to an earlier knock.
+            // This cookie is the answer to an earlier request.
             return;
         }
         client.login_sent_at = Some(self.now);
@@ -188,7 +188,7 @@ impl Scenario<'_> {
         self.flush(index);
     }
 
-    /// Lets those who wait for an answer over UDP ask again.
+    /// Over UDP: repeats the login of clients that have got no answer.
     pub(super) fn retry_logins(&mut self) {
         for index in 0..self.clients.len() {
             let receiver = &self.checker.receivers[index];
@@ -208,7 +208,7 @@ impl Scenario<'_> {
         }
     }
 
-    /// Asks something, whose answer is then due.
+    /// Sends a `/ping`. From now on its answer is due.
     pub(super) fn ping(&mut self, index: usize) {
         let (client, receiver) = (&mut self.clients[index], &mut self.checker.receivers[index]);
         let ping = receiver.ping();
@@ -219,7 +219,7 @@ impl Scenario<'_> {
         self.flush(index);
     }
 
-    /// An answer came: what that means for one who logs in, or for a visitor.
+    /// An answer has arrived. Moves a client that logs in, or a visitor, to its next stage.
     pub(super) fn handle_reply(&mut self, index: usize, reply: Reply) {
         let is_visitor = self.checker.receivers[index].is_visitor;
         let later = self.now + self.rng.u64(100..800) * MS;
@@ -243,10 +243,11 @@ impl Scenario<'_> {
         }
     }
 
-    /// Lets visitors come and go; at the end only go on with what they have begun.
+    /// Lets visitors join, leave and reconnect. If `is_over`, they only finish what they have
+    /// begun.
     pub(super) fn move_visitors(&mut self, is_over: bool) -> Result<(), String> {
         for index in 0..self.clients.len() {
-            // Where it was last must be settled before it goes somewhere else.
+            // The checks of the last visit must be complete before the visitor joins again.
             let is_settled = self.checker.receivers[index].membership == Membership::Outside;
             match self.clients[index].stage {
                 Stage::Outside(at) if at < self.now && is_settled && !is_over => {
@@ -266,7 +267,7 @@ impl Scenario<'_> {
         Ok(())
     }
 
-    /// A visitor says something and goes, in one of three ways.
+    /// A visitor sends its last lines and leaves in one of three ways.
     fn leave(&mut self, index: usize) {
         self.send_lines(index, 3);
         let receiver = &mut self.checker.receivers[index];
@@ -291,7 +292,7 @@ impl Scenario<'_> {
         self.flush(index);
     }
 
-    /// A visitor's connection is over, as it wished.
+    /// A visitor's connection has ended by its own wish.
     pub(super) fn visitor_left(&mut self, index: usize) {
         self.checker.end_connection(index);
         let _ = self.epoll.delete(&self.clients[index]);

@@ -10,9 +10,9 @@ pub struct Settings {
     pub tags: bool,
     /// `/set echo on`.
     pub echo: bool,
-    /// `/set joins on`, as it is at first.
+    /// `/set joins on`, which is the default.
     pub joins: bool,
-    /// Which of the charsets.
+    /// The index of its charset.
     pub charset: usize,
 }
 
@@ -30,23 +30,24 @@ impl std::fmt::Display for Settings {
     }
 }
 
-/// Where a client is, according to the lines that it has received.
+/// Whether a client is in its room, according to the lines that it has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
-    /// It logs in: only the awaited answers are checked.
+    /// It logs in. Only the awaited answers are checked.
     LoggingIn,
-    /// In no room.
+    /// It is in no room.
     Outside,
-    /// In the room. Everything is due to it from its cursor on, which a visitor learns when its
-    /// entrance is written.
+    /// It is in the room and must receive everything from its cursor on. A visitor learns its
+    /// cursor when its join is written into the transcript.
     Inside,
-    /// It has left, by its own will: what is due is what stands before its exit.
+    /// It has left by its own wish and must have received everything before its leave in the
+    /// transcript.
     Left,
-    /// The server has cut it off.
+    /// The server has dropped it.
     Dropped,
 }
 
-/// An answer that is due, in the order of the questions.
+/// An answer that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// To `/ping pN`.
@@ -85,51 +86,51 @@ impl Reply {
 /// A received line that has no position in the transcript yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {
-    /// Content.
+    /// Its content.
     pub content: Content,
-    /// Follows from its tags; 0 without any.
+    /// Computed from its tags; 0 without tags.
     pub stamp: u64,
 }
 
-/// One client.
+/// A client as a receiver.
 #[derive(Debug)]
 pub struct Receiver {
-    /// Its name.
+    /// Its nickname.
     pub nick: String,
     /// Its room.
     pub room: usize,
-    /// KillKind it receives lines.
+    /// The settings of its session.
     pub settings: Settings,
-    /// Whether lines may be lost and doubled on the way.
+    /// Whether the network may lose and double its lines.
     pub is_udp: bool,
-    /// Whether it comes and goes.
+    /// Whether it joins and leaves all the time.
     pub is_visitor: bool,
-    /// Its own sender.
+    /// The sender that is this client.
     pub sender: Option<u16>,
-    /// Where it is.
+    /// Whether it is in its room.
     pub membership: Membership,
-    /// KillKind often it has come into the room, or back.
+    /// How often it has joined the room.
     pub visits: usize,
-    /// Its first position in the transcript; `None` before that is written.
+    /// Its first position in the transcript; `None` while its join is not written.
     pub start: Option<usize>,
     /// The next position in the transcript.
     pub cursor: usize,
-    /// Received, and not written by anyone yet.
+    /// Received lines that are not in the transcript yet.
     pub pending: VecDeque<Pending>,
-    /// Answers that are due.
+    /// Answers that are due, in the order of the requests.
     pub replies: VecDeque<Reply>,
-    /// Pings so far.
+    /// The number of pings so far.
     pub pings: u32,
-    /// The latest id that it received, and the latest of a line to its room.
+    /// The highest id that it received, and the highest of a line to its room.
     pub last_id: u64,
     pub last_room_id: u64,
-    /// Whether it was notified that the server stops.
+    /// Whether the server has notified it of its end.
     pub has_goodbye: bool,
     heard: Vec<u64>,
 }
 
 impl Receiver {
-    /// One that isn't there yet.
+    /// A receiver that has not logged in yet.
     pub fn new(
         nick: String,
         room: usize,
@@ -175,7 +176,7 @@ impl Receiver {
         }
     }
 
-    /// Notes that it received the line at this position. False if it had received it before.
+    /// Marks the line at this position as received. Returns false if it was received before.
     pub fn mark_received(&mut self, position: usize) -> bool {
         let (word, bit) = (position / 64, 1 << (position % 64));
         if self.heard.len() <= word {
@@ -191,7 +192,7 @@ impl Receiver {
         self.heard.get(position / 64).is_some_and(|word| word & 1 << (position % 64) != 0)
     }
 
-    /// It asks something with `/ping`: what it says.
+    /// The next `/ping`, whose answer is due from now on.
     pub fn ping(&mut self) -> String {
         self.pings += 1;
         self.replies.push_back(Reply::Pong(self.pings));
@@ -204,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_told_from_each_other() {
+    fn each_answer_is_recognized() {
         let is = |reply: Reply, line: &str| reply.is(line.as_bytes(), b"#r1");
         assert!(
             is(Reply::Pong(12), "* pong p12")
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_is_remembered_by_place() {
+    fn received_lines_are_remembered_by_position() {
         let mut receiver = Receiver::new("a".into(), 0, Settings::default(), false, false);
         assert!(
             receiver.mark_received(70) && receiver.mark_received(0) && !receiver.mark_received(70)

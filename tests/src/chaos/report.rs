@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 pub struct Outcome {
     /// The seed of the run.
     pub seed: u64,
-    /// Traffic in seconds.
+    /// The duration of the traffic in seconds.
     pub seconds: f64,
-    /// TCP clients, and UDP clients.
+    /// The number of TCP clients and of UDP clients.
     pub clients: [u32; 2],
     /// Killed processes, by kind of kill.
     pub kills: [u64; KillKind::ALL.len()],
-    /// Lines that were sent.
+    /// The number of lines sent.
     pub lines: u64,
-    /// Lines that clients received.
+    /// The number of lines received, all clients together.
     pub deliveries: u64,
     /// Faults over TCP.
     pub tcp: Count,
@@ -31,14 +31,14 @@ pub struct Outcome {
     pub plain: Histogram<u64>,
     /// In ns.
     pub disturbed: Histogram<u64>,
-    /// As the server logs them.
+    /// The recoveries of workers, as the server logs them.
     pub recoveries: Vec<Recovery>,
     /// Descriptions of faults and other problems.
     pub complaints: Vec<String>,
 }
 
 impl Outcome {
-    /// For people.
+    /// The table.
     pub fn table(&self) -> String {
         let [worker, all, successor, journal, stopped, crashed] = self.kills;
         let [tcp, udp] = self.clients;
@@ -83,7 +83,7 @@ impl Outcome {
         text
     }
 
-    /// For programs.
+    /// The JSON object.
     pub fn json(&self) -> Value {
         let ms = |histogram: &Histogram<u64>| {
             let [p50, p99, max] = quantiles(histogram).map(|nanos| nanos as f64 / 1e6);
@@ -114,7 +114,7 @@ impl Outcome {
         })
     }
 
-    /// The last line.
+    /// One line that sums up the run.
     pub fn verdict(&self) -> String {
         let Count { dropped, tally, differing } = self.tcp;
         let wrong =

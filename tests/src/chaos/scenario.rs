@@ -1,16 +1,16 @@
-//! The run: one thread with an epoll loop for all clients. They log in, talk, and at the end wait
-//! until every client has received everything.
+//! The scenario: one thread with an epoll loop for all clients. They log in, send lines, and at the
+//! end wait until every client has received everything.
 
 use super::checker::{Checker, Received};
-use super::client::{Client, SendStyle, Stage};
+use super::client::{Client, Stage};
 use super::faults::LastKill;
 use super::killer::{KillKind, Killer};
 use super::options::Options;
-use super::participants::has_slow;
 use super::pauses::Pauses;
-use super::receiver::{Membership, Reply};
+use super::receiver::Membership;
 use super::server::Server;
 use super::tags::key_in;
+use super::traffic::Due;
 use crate::load::client::each_line;
 use crate::load::is_interrupted;
 use crate::load::pace::Pace;
@@ -26,33 +26,14 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// KillKind long the login, and the end, may take, in ns.
+/// How long the login, the wait for the last lines, and the stop of the server may take, in ns.
 const LOGIN_TIMEOUT: u64 = 20_000_000_000;
 const QUIET_TIMEOUT: u64 = 10_000_000_000;
 const STOP_TIMEOUT: u64 = 15_000_000_000;
-/// So long something that comes twice, or too late, is waited for at the end, in ns.
+/// At the end, how long the test waits for lines that arrive twice or too late, in ns.
 const LINGER: u64 = 300_000_000;
-/// A room's senders wait for receivers that are further behind, so that no reader is ever cut off
-/// with good reason. In a room with a slow reader it is more than the kernel takes for that one,
-/// and less than that and the server's `--sendq`.
-const LAG_BYTES_MAX: usize = 160 << 10;
-const LAG_BYTES_MAX_SLOW: usize = 400 << 10;
-/// Content the server puts before a line, tags included.
-const BYTES_BEFORE_LINE: usize = 95;
-/// Who has so much to send says no more for now.
-const UNSENT_BYTES_MAX: usize = 64 << 10;
-/// A slow reader reads so much, after so long, in ns.
-const SLOW_BYTES: usize = 12 << 10;
-const SLOW_INTERVAL: u64 = 14_000_000;
-/// KillKind often a client sends a question, and a client sends a line that is too long, in ns.
-const PING_INTERVAL: u64 = 5_000_000;
-const TOO_LONG_INTERVAL: u64 = 100_000_000;
-/// KillKind often one looks whether a transcript is stuck, in ns.
-const SKIP_INTERVAL: u64 = 200_000_000;
-/// Of the rest of a line one waits at most so long, in ns.
-const HOLD_TIME_MAX: u64 = 20_000_000;
 
-/// All clients and what is known of them.
+/// All clients, and what they have received.
 #[derive(Debug)]
 pub struct Scenario<'o> {
     pub(super) options: &'o Options,
@@ -66,32 +47,23 @@ pub struct Scenario<'o> {
     pub(super) clients: Vec<Client>,
     /// Checks what the clients receive.
     pub checker: Checker,
-    /// KillKind long they waited.
+    /// How long clients waited after kills.
     pub pauses: Pauses,
-    /// KillKind many processes were ended, by way.
+    /// The number of killed processes, by kind of kill.
     pub kills: [u64; KillKind::ALL.len()],
-    /// Lines received by all clients together.
+    /// Lines that clients have received, all clients together.
     pub deliveries: u64,
-    /// Why it was over before its time.
+    /// Why the run ended early, if it did.
     pub aborted: Option<String>,
     killer: Option<Killer>,
     buffer: Vec<u8>,
-    pace: Pace,
-    turn: usize,
-    due: Due,
-}
-
-/// When something is next to be done, in ns.
-#[derive(Debug, Default)]
-struct Due {
-    slow: u64,
-    ping: u64,
-    too_long: u64,
-    skip: u64,
+    pub(super) pace: Pace,
+    pub(super) turn: usize,
+    pub(super) due: Due,
 }
 
 impl<'o> Scenario<'o> {
-    /// Everyone connects and logs in.
+    /// Connects all clients and waits until they are logged in.
     pub fn begin(options: &'o Options, server: &Server, seed: u64) -> Result<Scenario<'o>, String> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|error| format!("cannot make an epoll instance: {error}"))?;
@@ -120,7 +92,7 @@ impl<'o> Scenario<'o> {
             scenario.retry_logins();
             scenario.clients.iter().all(|client| !matches!(client.stage, Stage::LoggingIn(_)))
         })?;
-        // After the answer to this, each client receives everything.
+        // A client that has the answer to this receives every line from then on.
         (0..scenario.clients.len())
             .filter(|&index| scenario.clients[index].stage == Stage::Ready)
             .collect::<Vec<_>>()
@@ -132,7 +104,7 @@ impl<'o> Scenario<'o> {
         Ok(scenario)
     }
 
-    /// Traffic, and deaths.
+    /// Runs the traffic and the killer.
     pub fn run(&mut self, server: &Server, seed: u64, progress: &Progress) -> Result<(), String> {
         self.killer = Some(Killer::begin(server.pid(), seed, self.options, self.start));
         let (began, length) = (self.now, self.options.seconds.as_nanos() as u64);
@@ -187,10 +159,11 @@ impl<'o> Scenario<'o> {
         Ok(())
     }
 
-    /// Waits until all clients have received everything, asks each once more, and does the final
-    /// checks.
+    /// Waits until all clients have received everything. Then sends each a last `/ping`, waits for
+    /// the answers and does the final checks.
     pub fn wait_for_quiet(&mut self) -> Result<(), String> {
-        // Who doesn't come to an end shows in the balance.
+        // A client that has not received everything after the timeout is reported by the final
+        // checks.
         let is_ending = |client: &Client| client.stage == Stage::Disconnecting;
         let _ = self.wait_for("quiet", QUIET_TIMEOUT, |scenario| {
             scenario.checker.is_quiet() && !scenario.clients.iter().any(is_ending)
@@ -218,7 +191,7 @@ impl<'o> Scenario<'o> {
         Ok(())
     }
 
-    /// Stops the server, and reads what it has to say to that.
+    /// Stops the server. Returns its exit status, or `None` if it did not end in time.
     pub fn stop(&mut self, server: &mut Server) -> Option<ExitStatus> {
         let there: Vec<usize> =
             (0..self.clients.len()).filter(|&index| self.is_connected(index)).collect();
@@ -264,7 +237,7 @@ impl<'o> Scenario<'o> {
         Ok(())
     }
 
-    /// Takes in what has come, waiting at most a millisecond.
+    /// Waits at most a millisecond for input and handles it.
     fn process_events(&mut self) -> Result<(), String> {
         let mut events = [EpollEvent::empty(); 256];
         let count = match self.epoll.wait(&mut events, EpollTimeout::from(1_u8)) {
@@ -286,7 +259,7 @@ impl<'o> Scenario<'o> {
         self.checker.faults.now = self.now;
     }
 
-    fn receive(&mut self, index: usize, max: usize) {
+    pub(super) fn receive(&mut self, index: usize, max: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let max = max.min(buffer.len());
         match recv(
@@ -299,7 +272,7 @@ impl<'o> Scenario<'o> {
             }
             Ok(length) => self.handle_bytes(index, &buffer[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            // Over UDP this reports an earlier datagram that found no receiver.
+            // Over UDP the error is about an earlier datagram, which found no receiver.
             Err(_) if self.checker.receivers[index].is_udp => {}
             Err(errno) => self.closed(index, &format!("the connection broke: {errno}")),
         }
@@ -319,7 +292,7 @@ impl<'o> Scenario<'o> {
         match self.checker.check_line(index, line, self.now) {
             Received::Said(sender, number) => {
                 self.deliveries += 1;
-                self.pauses.heard(index, sender, number, self.now);
+                self.pauses.line_received(index, sender, number, self.now);
             }
             Received::Reply(reply) => self.handle_reply(index, reply),
             Received::Worker(slot) => self.checker.faults.slots[index] = slot,
@@ -332,9 +305,9 @@ impl<'o> Scenario<'o> {
         }
     }
 
-    /// A connection is over, as was wished or not.
+    /// A connection has ended, by the client's wish or not.
     pub(super) fn closed(&mut self, index: usize, why: &str) {
-        // So that it is known what it follows.
+        // The description of the fault names the last kill.
         self.take_kills();
         match self.clients[index].stage {
             Stage::Disconnecting if self.clients[index].unfinished.is_empty() => {
@@ -370,128 +343,7 @@ impl<'o> Scenario<'o> {
         self.flush(index);
     }
 
-    /// A client says so many lines, as is its manner.
-    pub(super) fn send_lines(&mut self, index: usize, count: u32) {
-        let Some(sender) = self.checker.receivers[index].sender else { return };
-        for _ in 0..count {
-            let client = &mut self.clients[index];
-            self.checker.say(sender, self.now, &mut client.unsent);
-            if client.style == SendStyle::Lines {
-                self.flush(index);
-            }
-        }
-        let client = &mut self.clients[index];
-        if client.style == SendStyle::Parts
-            && client.stage == Stage::Active
-            && count > 0
-            && !client.unsent.is_empty()
-        {
-            client.held = (
-                self.rng.usize(1..=client.unsent.len()),
-                self.now + self.rng.u64(0..HOLD_TIME_MAX),
-            );
-        }
-        self.flush(index);
-    }
-
-    /// Whether a sender may send now: it is connected, holds nothing back, and none of its receivers
-    /// lags too far.
-    fn can_send(&self, sender: usize, lags: &[usize]) -> bool {
-        let said = &self.checker.senders[sender];
-        let client = &self.clients[said.client];
-        client.stage == Stage::Active
-            && !client.is_holding()
-            && client.unsent.len() < UNSENT_BYTES_MAX
-            && lags[said.room] < self.lag_max(said.room)
-    }
-
-    fn lag_max(&self, room: usize) -> usize {
-        let bytes = if has_slow(room as u32) { LAG_BYTES_MAX_SLOW } else { LAG_BYTES_MAX };
-        bytes / (self.options.bytes as usize + BYTES_BEFORE_LINE)
-    }
-
-    fn send_in_windows(&mut self) {
-        let lags = self.checker.lags();
-        for sender in 0..self.checker.senders.len() {
-            if self.can_send(sender, &lags) {
-                let sendable = self.checker.senders[sender].sendable(self.options.window, self.now);
-                self.send_lines(self.checker.senders[sender].client, sendable);
-            }
-        }
-    }
-
-    fn send_at_rate(&mut self) {
-        let lags = self.checker.lags();
-        let count = self.checker.senders.len();
-        for _ in 0..256 {
-            if self.pace.take(self.now).is_none() {
-                return;
-            }
-            let turns = (0..count).map(|i| (self.turn + i) % count);
-            if let Some(sender) = turns.into_iter().find(|&sender| self.can_send(sender, &lags)) {
-                self.turn = sender + 1;
-                self.send_lines(self.checker.senders[sender].client, 1);
-            }
-        }
-    }
-
-    /// Periodic work: slow readers read, clients send what they held back, ask something or send
-    /// too much.
-    fn do_periodic_work(&mut self) {
-        self.do_reader_work();
-        if self.now > self.due.ping {
-            self.due.ping = self.now + PING_INTERVAL;
-            let index = self.rng.usize(0..self.clients.len());
-            if self.clients[index].stage == Stage::Active && !self.clients[index].is_holding() {
-                self.ping(index);
-            }
-        }
-        if self.now > self.due.too_long {
-            self.due.too_long = self.now + TOO_LONG_INTERVAL;
-            let index = self.rng.usize(0..self.clients.len());
-            let is_udp = self.checker.receivers[index].is_udp;
-            if self.clients[index].stage == Stage::Active
-                && !self.clients[index].is_holding()
-                && !is_udp
-            {
-                self.checker.receivers[index].replies.push_back(Reply::TooLong);
-                let mut line = vec![b'x'; self.rng.usize(4_096..20_000)];
-                line.push(b'\n');
-                self.clients[index].held =
-                    (self.rng.usize(1..line.len()), self.now + self.rng.u64(0..HOLD_TIME_MAX));
-                self.send(index, &line);
-            }
-        }
-    }
-
-    fn do_reader_work(&mut self) {
-        if self.now > self.due.slow {
-            self.due.slow = self.now + SLOW_INTERVAL;
-            for index in 0..self.clients.len() {
-                let client = &self.clients[index];
-                if client.is_slow && client.stage != Stage::Gone {
-                    self.receive(index, SLOW_BYTES);
-                }
-            }
-        }
-        if self.now > self.due.skip {
-            self.due.skip = self.now + SKIP_INTERVAL;
-            self.checker.skip_blockages(self.now);
-        }
-        for index in 0..self.clients.len() {
-            // A client that has received everything may still wait until others have written it.
-            if !self.checker.receivers[index].pending.is_empty()
-                || self.checker.receivers[index].membership == Membership::Left
-            {
-                self.checker.follow(index, self.now);
-            }
-            if !self.clients[index].unsent.is_empty() && self.clients[index].stage != Stage::Gone {
-                self.flush(index);
-            }
-        }
-    }
-
-    /// Content was killed since one looked last.
+    /// Takes over the kills since the last call.
     fn take_kills(&mut self) {
         let kills: Vec<_> = self.killer.iter().flat_map(Killer::kills).collect();
         for kill in kills {

@@ -3,7 +3,7 @@
 
 /// The charsets that clients ask for.
 pub const CHARSETS: [&str; 2] = ["utf-8", "windows-1251"];
-/// In every speaker's nick, so that charsets differ; in each charset.
+/// The first letter of every nickname, in each charset. Its bytes differ between the charsets.
 pub const LETTER: [&[u8]; 2] = ["ж".as_bytes(), b"\xe6"];
 /// The position of a line that no client has received yet.
 const UNKNOWN_POSITION: u32 = u32::MAX;
@@ -12,31 +12,30 @@ const UNKNOWN_POSITION: u32 = u32::MAX;
 const TIMEOUT: u64 = 2_000_000_000;
 const UDP_WINDOW_TIMEOUT: u64 = 250_000_000;
 
-/// A client that speaks.
+/// A client that sends lines.
 #[derive(Debug)]
 pub struct Sender {
-    /// Which client it is.
+    /// The index of the client.
     pub client: usize,
-    /// Its room.
+    /// The index of its room.
     pub room: usize,
     /// Whether its lines may be lost or doubled on their way to the server.
     pub is_udp: bool,
-    /// By charset: what stands before its lines.
+    /// By charset: what the server puts before its lines.
     pub prefixes: [Vec<u8>; 2],
-    /// By charset: the tags after id and time, and the space.
+    /// By charset: the tags that follow id and time, and the space after them.
     pub tails: [Vec<u8>; 2],
-    /// KillKind many lines it has said.
+    /// How many lines it has sent.
     pub sent: u32,
-    /// One more than the highest number in the transcript.
+    /// One more than the highest of its numbers in the transcript.
     pub written: u32,
     positions: Vec<u32>,
-    /// When something last was sent into an empty window or came back, in ns.
+    /// When it last sent a line into an empty window, or one of its lines was written, in ns.
     moved_at: u64,
 }
 
 impl Sender {
-    /// One that has said nothing. Its nick begins with the letter in which the charsets differ;
-    /// here is the rest.
+    /// A sender that has sent nothing. `nick_rest` is its nickname without the first letter.
     pub fn new(
         client: usize,
         room: usize,
@@ -64,7 +63,7 @@ impl Sender {
         }
     }
 
-    /// It says a line: the line's number.
+    /// Sends a line. Returns the line's number.
     pub fn say(&mut self, now: u64) -> u32 {
         if self.sent == self.written {
             self.moved_at = now;
@@ -73,7 +72,7 @@ impl Sender {
         self.sent - 1
     }
 
-    /// KillKind many lines it may say now, with a window of so many.
+    /// How many lines it may send now if at most `window` may be in flight.
     pub fn sendable(&mut self, window: u32, now: u64) -> u32 {
         let under_way = self.sent - self.written;
         if under_way >= window
@@ -85,7 +84,7 @@ impl Sender {
         window.saturating_sub(under_way)
     }
 
-    /// One of its lines was written into the transcript.
+    /// One of its lines was written to this position of the transcript.
     pub fn write(&mut self, number: u32, position: usize, now: u64) {
         if self.positions.len() <= number as usize {
             self.positions.resize(number as usize + 1, UNKNOWN_POSITION);
@@ -95,8 +94,8 @@ impl Sender {
         self.moved_at = now;
     }
 
-    /// Where one of its lines stands; where it stands last, if it was doubled on its way to the
-    /// server.
+    /// The position of one of its lines; the last position if the line was doubled on its way to
+    /// the server.
     pub fn position(&self, number: u32) -> Option<usize> {
         self.positions
             .get(number as usize)
@@ -104,7 +103,7 @@ impl Sender {
             .map(|&position| position as usize)
     }
 
-    /// The lines that are nowhere.
+    /// The numbers of the lines that are not in the transcript.
     pub fn missing(&self) -> impl Iterator<Item = u32> {
         (0..self.sent).filter(|&number| self.position(number).is_none())
     }
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_others_are_told_is_known_in_each_charset() {
+    fn prefix_and_tags_are_known_in_each_charset() {
         let sender = Sender::new(0, 0, "#r", "1", false);
         assert_eq!(sender.prefixes, ["[#r] ж1: ".as_bytes(), b"[#r] \xe61: "]);
         assert_eq!(sender.tails[1], b";event=say;room=#r;nick=\xe61 ");

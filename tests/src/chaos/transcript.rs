@@ -1,26 +1,25 @@
-//! The lines that the members of a room received, in the room's one order. The member that receives
-//! everything first writes the transcript, and all others must receive the same.
+//! The lines that the members of a room received, in the room's one order. The first member to
+//! receive a line writes it into the transcript, and all others must receive the same.
 //!
-//! The transcript contains what its writers received, so it knows no more than they do. A writer
-//! that misses a line of a sender does not write further lines before another writer has added the
-//! missing one.
+//! The transcript contains only what its writers received. A writer that misses a line of a sender
+//! writes no later line of that sender before another writer has written the missing one.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// One line to a room.
+/// The content of a line to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Content {
-    /// A line: whose, of all senders, and its number.
+    /// A line of a sender: the sender, and the line's number.
     Said(u16, u32),
-    /// A join or leave: which of the room's presence lines.
+    /// A join or leave: the index of the presence line.
     Presence(u32),
 }
 
-/// A position in a transcript.
+/// An entry of a transcript.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// The line.
+    /// The content of the line.
     pub content: Content,
     /// Computed from the tags; 0 until a client with tags has received the line.
     pub stamp: u64,
@@ -48,12 +47,12 @@ pub struct Transcript {
     members: HashMap<Box<[u8]>, Member>,
 }
 
-/// Content a presence line says.
+/// What a presence line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PresenceChange<'a> {
-    /// This one came.
+    /// This user joined.
     Join(&'a [u8]),
-    /// This one went.
+    /// This user left.
     Leave(&'a [u8]),
 }
 
@@ -69,7 +68,7 @@ impl Transcript {
         }
     }
 
-    /// A client is in the room before anything is written.
+    /// Adds a client that is in the room before the first line.
     pub fn add_member(&mut self, nick: &str) {
         self.members.insert(nick.as_bytes().into(), Member { is_in: true, ..Member::default() });
     }
@@ -79,17 +78,17 @@ impl Transcript {
         self.entries.len()
     }
 
-    /// A position, if it was written.
+    /// The entry at a position, if it is written.
     pub fn get(&self, position: usize) -> Option<&Entry> {
         self.entries.get(position)
     }
 
-    /// Everything from a position on.
+    /// The entries from a position on.
     pub fn from(&self, position: usize) -> &[Entry] {
         self.entries.get(position..).unwrap_or_default()
     }
 
-    /// A presence line, as something that can be compared.
+    /// The content of a presence line, for comparison.
     pub fn presence(&mut self, line: &[u8]) -> Content {
         if let Some(&known) = self.presence_of.get(line) {
             return Content::Presence(known);
@@ -100,8 +99,8 @@ impl Transcript {
         Content::Presence(number)
     }
 
-    /// Appends a line. False if it is impossible: a member joins again, or a client that is no
-    /// member leaves.
+    /// Appends a line. Returns false if the line is impossible: a member joins again, or a client
+    /// that is no member leaves.
     pub fn write(&mut self, content: Content, stamp: u64, by: usize) -> bool {
         let position = self.entries.len();
         self.entries.push(Entry { content, stamp, by });
@@ -123,7 +122,8 @@ impl Transcript {
         std::mem::replace(&mut member.is_in, is_entrance) != is_entrance
     }
 
-    /// Completes or compares a position's stamp. False if it has another one already.
+    /// Sets the stamp of a position, or compares it. Returns false if the position has another
+    /// stamp.
     pub fn stamp(&mut self, position: usize, stamp: u64) -> bool {
         let entry = &mut self.entries[position];
         if stamp != 0 && entry.stamp == 0 {
@@ -148,8 +148,8 @@ impl Transcript {
     }
 }
 
-/// Understands `* NICK joined #ROOM`, `* NICK left #ROOM`, `* NICK quit` and `* NICK quit: REASON`,
-/// of this room.
+/// Parses `* NICK joined #ROOM`, `* NICK left #ROOM`, `* NICK quit` and `* NICK quit: REASON` of
+/// this room.
 pub fn parse_presence<'a>(line: &'a [u8], room: &[u8]) -> Option<PresenceChange<'a>> {
     let rest = line.strip_prefix(b"* ")?;
     let (nick, rest) = rest.split_at(memchr::memchr(b' ', rest)?);
@@ -164,7 +164,7 @@ pub fn parse_presence<'a>(line: &'a [u8], room: &[u8]) -> Option<PresenceChange<
     }
 }
 
-/// A number that is another one for other bytes, and never 0.
+/// A hash that is never 0.
 pub fn stamp_of(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_comes_and_goes_is_understood() {
+    fn presence_lines_are_parsed() {
         assert_eq!(parse_presence(b"* v1 joined #r", b"#r"), Some(PresenceChange::Join(b"v1")));
         assert_eq!(parse_presence(b"* v1 left #r", b"#r"), Some(PresenceChange::Leave(b"v1")));
         assert_eq!(parse_presence(b"* v1 quit", b"#r"), Some(PresenceChange::Leave(b"v1")));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_comes_twice_or_goes_who_is_not_there() {
+    fn a_second_join_and_a_leave_without_a_join_are_impossible() {
         let mut transcript = Transcript::new("#r".into());
         transcript.add_member("a");
         let mut write = |line: &[u8]| {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_the_same_for_everyone() {
+    fn a_stamp_must_be_the_same_for_all_receivers() {
         let mut transcript = Transcript::new("#r".into());
         transcript.write(Content::Said(0, 0), 0, 0);
         assert_eq!(

@@ -36,7 +36,7 @@ fn deliver(checker: &mut Checker, index: usize, line: &[u8]) {
     checker.check_line(index, line, 0);
 }
 
-/// So many lines of each of the two senders, in turn, as a receiver without tags is told them.
+/// This many lines of each of the two senders, in turn, as a receiver without tags receives them.
 fn lines(checker: &mut Checker, count: u32) -> Vec<Vec<u8>> {
     let senders = (0..count).flat_map(|_| [0, 1]);
     senders
@@ -55,8 +55,8 @@ fn tagged(number: usize, checker: &Checker, line: &[u8]) -> Vec<u8> {
     [tags.as_bytes(), &checker.senders[sender].tails[0], line].concat()
 }
 
-/// Everyone is told this, but `who` what `spoil` makes of it; what is then wrong: dropped, lost,
-/// doubled, reordered, differing, wrong.
+/// All clients receive these lines, but `who` receives what `spoil` makes of them. Returns the
+/// number of faults: dropped, lost, doubled, reordered, differing, wrong.
 fn found(who: usize, spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
     let mut checker = room();
     let all = lines(&mut checker, 10);
@@ -81,7 +81,7 @@ fn found(who: usize, spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
 }
 
 fn balance(mut checker: Checker) -> [u64; 6] {
-    // Twice: at the first look it is only seen where everything stands.
+    // Called twice: the first call only notes the lengths.
     (0..20).for_each(|_| checker.skip_blockages(0));
     checker.finish();
     let count = checker.faults.tcp;
@@ -96,12 +96,12 @@ fn balance(mut checker: Checker) -> [u64; 6] {
 }
 
 #[test]
-fn what_is_told_as_it_should_be_is_no_fault() {
+fn correct_lines_are_no_fault() {
     (0..4).for_each(|who| assert_eq!(found(who, |_| ()), [0; 6]));
 }
 
-/// Who hears first is taken to be right: what is wrong with it shows as the difference of the
-/// others, too.
+/// The first client to receive a line writes it. So if that client is wrong, the others differ from
+/// it.
 fn found_by_first(spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
     let mut found = found(0, spoil);
     found[4] = 0;
@@ -109,7 +109,7 @@ fn found_by_first(spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
 }
 
 #[test]
-fn a_lost_line_is_found_whoever_misses_it() {
+fn a_lost_line_is_found_at_every_receiver() {
     for who in 1..4 {
         assert_eq!(found(who, |stream| drop(stream.remove(7))), [0, 1, 0, 0, 0, 0], "client {who}");
         assert_eq!(
@@ -129,7 +129,7 @@ fn a_lost_line_is_found_whoever_misses_it() {
 }
 
 #[test]
-fn a_line_that_nobody_is_told_is_lost() {
+fn a_line_that_no_client_receives_is_lost() {
     let mut checker = room();
     let all = lines(&mut checker, 5);
     for index in [0, 2, 3] {
@@ -146,7 +146,7 @@ fn a_line_that_nobody_is_told_is_lost() {
 #[test]
 fn a_doubled_line_is_found() {
     for who in 0..4 {
-        // With tags it is an id that does not grow, too.
+        // With tags, the id does not grow, which is another fault.
         let expected = [0, 0, 1, 0, u64::from(who == 1), 0];
         assert_eq!(
             found(who, |stream| stream.insert(7, stream[6].clone())),
@@ -167,7 +167,7 @@ fn a_doubled_line_is_found() {
 }
 
 #[test]
-fn lines_of_one_voice_exchanged_are_reordered_and_of_two_differ() {
+fn exchanged_lines_of_one_sender_are_reordered_and_of_two_senders_differ() {
     for who in [0, 2, 3] {
         let [dropped, lost, doubled, reordered, _, wrong] = found(who, |stream| stream.swap(6, 8));
         assert_eq!([dropped, lost, doubled, wrong], [0; 4], "client {who}");
@@ -176,7 +176,7 @@ fn lines_of_one_voice_exchanged_are_reordered_and_of_two_differ() {
     for who in [2, 3] {
         assert_eq!(found(who, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 1, 0], "client {who}");
     }
-    // Content is heard first is taken to be right: then all others differ from it.
+    // The lines that were received first count as right, and all others differ from them.
     assert_eq!(found(0, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 3, 0]);
 }
 
@@ -202,7 +202,7 @@ fn torn_and_changed_lines_are_wrong() {
 }
 
 #[test]
-fn a_line_for_somebody_else_is_wrong() {
+fn a_line_for_another_client_is_wrong() {
     let mut checker = room();
     checker.senders.push(Sender::new(9, 1, "#s", "9", false));
     let mut line = checker.senders[2].prefixes[0].clone();
@@ -213,11 +213,11 @@ fn a_line_for_somebody_else_is_wrong() {
 }
 
 #[test]
-fn another_id_or_time_differs_and_an_id_that_does_not_grow_too() {
+fn another_id_or_time_and_an_id_that_does_not_grow_are_differences() {
     let replace = |line: &mut Vec<u8>, from: &str, to: &str| {
         *line = String::from_utf8(line.clone()).unwrap().replace(from, to).into_bytes();
     };
-    // The only one with tags: nothing to compare with, but ids grow.
+    // It is the only client with tags, so there is nothing to compare with, but ids must grow.
     assert_eq!(
         found(1, |stream| replace(&mut stream[7], "id=1007", "id=1005")),
         [0, 0, 0, 0, 1, 0]
@@ -243,7 +243,7 @@ fn another_id_or_time_differs_and_an_id_that_does_not_grow_too() {
 }
 
 #[test]
-fn presence_is_told_to_everyone_or_is_missed() {
+fn a_presence_line_is_due_to_every_member() {
     let mut checker = room();
     for index in 0..4 {
         let line: &[u8] = "* ж9 joined #r".as_bytes();
@@ -256,7 +256,7 @@ fn presence_is_told_to_everyone_or_is_missed() {
 }
 
 #[test]
-fn a_visitor_is_due_what_stands_between_its_entrance_and_its_exit() {
+fn a_visitor_must_receive_the_lines_between_its_join_and_its_leave() {
     let visit = |missing: Option<usize>| {
         let mut checker = room();
         checker.receivers.remove(1);
@@ -266,7 +266,7 @@ fn a_visitor_is_due_what_stands_between_its_entrance_and_its_exit() {
         let goes = "* ж4 quit: for now".as_bytes().to_vec();
         let told = [&all[..3], &[comes], &all[3..6], &[goes], &all[6..]].concat();
         checker.receivers[3].replies.extend([Reply::Joined, Reply::Goodbye]);
-        // It hears before the others do.
+        // The visitor receives its lines before the others do.
         checker.check_line(3, b"* you joined #r; 4 people are here", 0);
         (3..6)
             .filter(|position| Some(*position) != missing)
@@ -283,7 +283,7 @@ fn a_visitor_is_due_what_stands_between_its_entrance_and_its_exit() {
 }
 
 #[test]
-fn answers_are_due_once_each_and_in_their_order() {
+fn each_answer_is_due_once_and_in_order() {
     let told = |lines: &[&str]| {
         let mut checker = room();
         (0..3).for_each(|_| drop(checker.receivers[0].ping()));
@@ -307,7 +307,7 @@ fn answers_are_due_once_each_and_in_their_order() {
 }
 
 #[test]
-fn over_udp_what_is_lost_and_doubled_is_counted_and_no_fault_but_the_order_is() {
+fn over_udp_lost_and_doubled_lines_are_allowed_but_reordered_ones_are_not() {
     let told = |order: &[usize]| {
         let mut checker = room();
         checker.receivers[1] = Receiver::new("u".into(), 0, Settings::default(), true, false);
@@ -329,7 +329,7 @@ fn over_udp_what_is_lost_and_doubled_is_counted_and_no_fault_but_the_order_is() 
 }
 
 #[test]
-fn what_was_said_over_udp_may_be_said_twice_if_everyone_is_told_so() {
+fn a_line_sent_over_udp_may_appear_twice_if_it_does_for_all_receivers() {
     let told = |times: [usize; 4]| {
         let mut checker = room();
         checker.senders[1].is_udp = true;
@@ -343,7 +343,7 @@ fn what_was_said_over_udp_may_be_said_twice_if_everyone_is_told_so() {
         );
         checker.begin(1);
         let all = lines(&mut checker, 3);
-        // One that doesn't write hears it first.
+        // A receiver that doesn't write receives the line first.
         checker.receivers[2].settings.joins = false;
         for index in [2, 0, 1] {
             for (position, line) in all.iter().enumerate() {
@@ -361,7 +361,7 @@ fn what_was_said_over_udp_may_be_said_twice_if_everyone_is_told_so() {
 }
 
 #[test]
-fn a_fault_is_described_so_that_one_can_look_for_it() {
+fn the_description_of_a_fault_names_the_client_and_the_last_kill() {
     let mut checker = room();
     checker.faults.slots = vec![1; 5];
     let kill = super::super::faults::LastKill {
