@@ -1,13 +1,13 @@
-//! A bar chart of one number for one number of connections: a bar for each subject with its number,
-//! and a whisker over its samples. SVG without script. It is so narrow that it needs no scaling on
-//! a phone.
+//! A bar chart of one metric at one number of connections: for each subject a bar with its number,
+//! and a whisker that spans its samples. It is SVG without scripts, and so narrow that it needs no
+//! scaling on a phone.
 
 use super::metrics::{Spread, number};
 use super::plot::{GRID, INK, color_of, hex};
 use super::subject::Subject;
 use std::fmt::Write;
 
-/// The chart's width, in units of its own. A unit is a pixel on a page that is at least as wide.
+/// The chart's width in SVG units. A unit is a pixel on a page that is at least as wide.
 const WIDTH: f64 = 330.0;
 /// The longest bar or whisker.
 const BAR_WIDTH: f64 = WIDTH - 8.0;
@@ -18,7 +18,7 @@ const TOP: f64 = 4.0;
 /// One bar.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// Whose number it is.
+    /// The subject of the number.
     pub subject: Subject,
     /// Its name.
     pub name: String,
@@ -26,8 +26,8 @@ pub struct Bar {
     pub number: Result<Spread, String>,
 }
 
-/// Draws the bars. `label` describes the chart, without markup, to readers who cannot see it. The
-/// names and reasons are escaped already.
+/// Draws the bars. `label` describes the chart to readers who cannot see it. `label`, names and
+/// reasons must be escaped.
 pub fn bars(label: &str, unit: &str, bars: &[Bar]) -> String {
     let most = bars
         .iter()
@@ -95,7 +95,7 @@ mod tests {
             (svg.matches("<rect ").count(), svg.matches("class=\"whisker\"").count()),
             (1, 1)
         );
-        // The highest sample is the longest: 161 are 322 units.
+        // The highest sample, 161, determines the scale: it is 322 units wide.
         assert!(
             svg.contains("width=\"200.0\"") && svg.contains("M160.0 ") && svg.contains("H322.0"),
             "{svg}"

@@ -1,13 +1,12 @@
-//! How a client talks with a server: in forkchat's line protocol, in the bare broadcaster's
-//! protocol, or in IRC (as much of RFC 2812 as a room needs). It makes what clients send and
-//! interprets what they receive. It does no I/O.
+//! The protocol between clients and a server: forkchat's line protocol, the bare broadcaster's
+//! protocol, or the part of IRC (RFC 2812) that a room needs. Composes what clients send and
+//! classifies what they receive, without I/O.
 
 use super::broadcaster::READY;
 
-/// In IRC a line has at most 512 bytes with its end, and what the server puts before it counts; so
-/// long may what is said be.
-/// Source: RFC 2812, 2.3; the rest is for the longest `:nick!user@host PRIVMSG #room :` there can
-/// be.
+/// The longest line that a client may say in IRC. An IRC line has at most 512 bytes with its end
+/// and with what the server puts before it; the longest `:nick!user@host PRIVMSG #room :` takes the
+/// rest.
 pub const IRC_BYTES_MAX: usize = 400;
 
 /// A protocol: how a client enters a room, and what a line from the room looks like.
@@ -21,21 +20,21 @@ pub enum ChatProtocol {
     Irc,
 }
 
-/// What a client sends to be in its room.
+/// What a client sends to enter its room.
 #[derive(Debug)]
 pub struct Login {
-    /// Sent immediately.
+    /// Sent at once.
     pub first: String,
     /// Sent when the server has welcomed the client.
     pub then: String,
 }
 
-/// The meaning of a line that no client said in a room.
+/// A line that the server itself sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerLine<'l> {
     /// The client is in the room.
     Ready,
-    /// The client is welcome and goes on with [`Login::then`].
+    /// The client is welcome and must send [`Login::then`].
     Welcome,
     /// Over UDP: the client must send this to log in.
     Cookie(&'l [u8]),
@@ -43,9 +42,9 @@ pub enum ServerLine<'l> {
     Ping(&'l [u8]),
     /// A notice of the server.
     Notice,
-    /// The server rejected something.
+    /// The server has rejected something.
     Refusal,
-    /// No line of this protocol.
+    /// It is no line of this protocol.
     Unknown,
 }
 
@@ -59,8 +58,8 @@ impl ChatProtocol {
         }
     }
 
-    /// A name that no other client of this run or another has. In IRC nine letters and digits,
-    /// which every server takes. Source: RFC 2812, 1.2.1.
+    /// A nickname that no other client of any run has. In IRC it has at most nine letters and
+    /// digits, which every server accepts. Source: RFC 2812, 1.2.1.
     pub fn nick(self, run: &str, serial: usize) -> String {
         match self {
             ChatProtocol::Irc => format!("{}{}", &run[..3], base36(serial)),
@@ -83,22 +82,23 @@ impl ChatProtocol {
         Login { first, then }
     }
 
-    /// What stands before a line as it is sent.
+    /// What a client puts before a line.
     pub fn head(self, room: &str) -> String {
         if self == ChatProtocol::Irc { format!("PRIVMSG {room} :") } else { String::new() }
     }
 
-    /// What the server puts before a line that `nick` says in a room, as far as it is known.
+    /// What the server puts before a line that `nick` says in a room. In IRC it is not completely
+    /// known: see [`ChatProtocol::is_prefix`].
     pub fn prefix(self, nick: &str, room: &str) -> String {
         match self {
             ChatProtocol::Lines => format!("[{room}] {nick}: "),
             ChatProtocol::Bare => String::new(),
-            // Between the two, the server names the user and the host.
+            // Between `!` and the blank, the server inserts the user and the host.
             ChatProtocol::Irc => format!(":{nick}! PRIVMSG {room} :"),
         }
     }
 
-    /// Whether what stands before a line is this [`ChatProtocol::prefix`].
+    /// Whether `seen` is the prefix `known`, which [`ChatProtocol::prefix`] returned.
     pub fn is_prefix(self, known: &[u8], seen: &[u8]) -> bool {
         let Some((bang, space)) = memchr::memchr(b'!', seen)
             .zip(memchr::memchr(b' ', seen))
@@ -126,7 +126,7 @@ impl ChatProtocol {
         if self == ChatProtocol::Irc { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
     }
 
-    /// What a line means that nobody said.
+    /// The meaning of a line that the server itself sends.
     pub fn classify(self, line: &[u8]) -> ServerLine<'_> {
         match self {
             ChatProtocol::Irc => classify_irc(line),
@@ -148,7 +148,7 @@ fn classify_irc(line: &[u8]) -> ServerLine<'_> {
     let command_and_rest = if has_source { &line[after(line)..] } else { line };
     let (command, rest) = command_and_rest.split_at(after(command_and_rest));
     match command.trim_ascii_end() {
-        // Others greet with numbers, too, and put no name before them.
+        // Servers of other protocols greet with numbers, too, but put no name before them.
         [b'0'..=b'9', b'0'..=b'9', b'0'..=b'9'] if !has_source => ServerLine::Unknown,
         b"001" => ServerLine::Welcome,
         b"366" => ServerLine::Ready,
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn irc_is_understood() {
+    fn irc_lines_are_classified() {
         for (line, told) in [
             (&b":irc.example 001 abc :Welcome"[..], ServerLine::Welcome),
             (b":irc.example 005 abc NICKLEN=9 :are supported by this server", ServerLine::Notice),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn in_irc_a_line_is_its_speakers_whatever_the_server_knows_of_them() {
+    fn in_irc_a_prefix_is_recognized_whatever_user_and_host_it_names() {
         let known = ChatProtocol::Irc.prefix("abc1", "#room").into_bytes();
         let is_known = |seen: &str| ChatProtocol::Irc.is_prefix(&known, seen.as_bytes());
         assert!(
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nick_in_irc_is_short_and_nobody_elses() {
+    fn a_nickname_in_irc_is_short_and_unique() {
         let nicks: Vec<String> =
             [0, 35, 36, 50_000_000].map(|serial| ChatProtocol::Irc.nick("abcd", serial)).into();
         assert_eq!(nicks, ["abc0", "abcz", "abc10", "abctro8w"]);

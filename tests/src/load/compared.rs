@@ -1,10 +1,11 @@
-//! Another chat server beside ours (`--compare`): whether it can be reached and lets a client log
-//! in, and which shapes make sense for it.
+//! Another chat server that gets the same load (`--compare`): checks that clients can log in, and
+//! which shapes make sense for it.
 
 use super::chat_protocol::{ChatProtocol, IRC_BYTES_MAX};
 use super::generator::Generator;
-use super::measure::{Outcome, Side, Timing};
+use super::measure::{Side, Timing};
 use super::options::ComparedServer;
+use super::outcome::Outcome;
 use super::report::{Missing, Row, percent};
 use super::shape::{Shape, Traffic};
 use super::subject::Subject;
@@ -16,15 +17,15 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is slow and uses less than this share of a core is waiting, not working.
 const IDLE_SHARE_MAX: f64 = 0.2;
-/// A higher p99, in ms, is slow in a closed loop on one machine.
+/// In a closed loop on one machine, a p99 above this is slow, in ms.
 const SLOW_MS: f64 = 20.0;
-/// Fewer logins a second are slow.
+/// Fewer logins per second than this are slow.
 const FEW_LOGINS: f64 = 500.0;
 
-/// Logs in once, so that an error shows before anything is measured.
+/// Logs in once, so that errors appear before the measurement.
 ///
 /// # Errors
-/// If no server listens there, or if it rejects the login; with its answer.
+/// If no server listens there, or if it rejects the login (with its answer).
 pub fn check_compared(other: ComparedServer) -> Result<(), String> {
     let shape = Shape { clients: 1, senders: 0, traffic: Traffic::Storm, ..Shape::custom() };
     let tried =
@@ -35,7 +36,7 @@ pub fn check_compared(other: ComparedServer) -> Result<(), String> {
     tried.map_err(|error| format!("cannot compare with {}: {error}", other.address))
 }
 
-/// Connects all clients to it, as [`Side::begin`] does.
+/// Connects all clients to it, as [`Side::connect`] does.
 ///
 /// # Errors
 /// If the shape makes no sense there, or if it rejects a client.
@@ -50,7 +51,7 @@ pub fn connect_compared(
     Side::connect(Target::compared(other), shape, timing).map_err(Missing::Failed)
 }
 
-/// The rows in which it was slow although it had next to nothing to do.
+/// Describes the rows in which the compared server was slow although it had almost nothing to do.
 pub fn waits(rows: &[Row]) -> Vec<String> {
     let wait = |row: &Row| {
         Some(format!("{}: {}", row.name(), wait_in(row.shape, row.of(Subject::Compared)?)?))
@@ -101,14 +102,14 @@ fn objection(protocol: ChatProtocol, shape: Shape) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::measure::outcome_of;
+    use crate::load::outcome::outcome_of;
 
     fn outcome(server_share: Option<f64>, per_second: f64, ms: u64) -> Outcome {
         Outcome { server_share, per_second, ..outcome_of(&[ms]) }
     }
 
     #[test]
-    fn who_is_slow_and_idle_has_waited() {
+    fn a_server_that_is_slow_and_idle_has_waited() {
         let closed = Shape { traffic: Traffic::Window(1), ..Shape::custom() };
         let storm = Shape { traffic: Traffic::Storm, ..Shape::custom() };
         let said = wait_in(closed, &outcome(Some(0.03), 9_000.0, 40)).unwrap();

@@ -1,18 +1,17 @@
-//! Which of a server's processes serves which client, seen from outside: a process holds a socket,
-//! the kernel's table of connections names the socket's peer, and the peer is a client's port.
+//! Which process of a server serves which client, found from outside. A process holds a socket; the
+//! kernel's table of connections has the socket's peer; the peer is the port of a client.
 
 use crate::processes::descriptors_of;
 use nix::unistd::Pid;
 use std::collections::{HashMap, HashSet};
 
-/// By process, the ports of the clients that it serves. `server_port` is the port at which the
-/// server listens on the loopback.
-/// Sources: proc_pid_fd(5); proc_pid_net(5), `tcp`.
+/// The established connections to a server: by socket, the port of the client. Sources:
+/// proc_pid_fd(5); proc_pid_net(5), `tcp`.
 #[derive(Debug)]
 pub struct ConnectionTable(HashMap<String, u16>);
 
 impl ConnectionTable {
-    /// Reads the kernel's table of the connections to a port.
+    /// Reads the connections to the port `server_port` of this machine.
     pub fn read(server_port: u16) -> ConnectionTable {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         ConnectionTable(table.lines().filter_map(|line| peer_in(line, server_port)).collect())
@@ -24,7 +23,7 @@ impl ConnectionTable {
     }
 }
 
-/// A connection's socket, as a link in `/proc/PID/fd` names it, and its peer's port.
+/// The socket of a connection, as the links in `/proc/PID/fd` name it, and its peer's port.
 fn peer_in(line: &str, server_port: u16) -> Option<(String, u16)> {
     const ESTABLISHED: &str = "01";
     let fields: Vec<&str> = line.split_whitespace().collect();

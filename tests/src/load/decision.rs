@@ -1,230 +1,20 @@
-//! Which model to choose, in sentences that are computed from the measured numbers. Where a number
-//! is missing or doubtful, no sentence depends on it. Two models differ only if they differ by more
-//! than the spread of their samples.
+//! Which model to choose: a verdict for each number of connections, the cells of the decision table,
+//! and the sentences that explain them. Everything is computed from the rankings.
 
-use super::metrics::{Better, Curve, Kind, Metric, Point, Spread, number};
+use super::metrics::{Better, Point, number};
+use super::phrases::{capitalized, goals_text, is_are_best, names, names_or, same_text, share};
+use super::ranking::{MetricCurves, Ranking, sizes};
 use super::subject::Subject;
-use std::time::Duration;
 
-/// In a shorter run the few slowest deliveries are chance.
-pub const TAILS_MIN: Duration = Duration::from_secs(1);
-
-/// In a lively chat each client is in a room of ten and says a line every ten seconds: deliveries
-/// per second for each connection.
+/// Deliveries per second and connection in a lively chat: each client is in a room of ten and sends
+/// a line every ten seconds.
 const LIVELY_DELIVERIES: f64 = 0.9;
-/// All models are good enough for a lively chat if it takes at most this share of one core,
+/// All models are good enough for a lively chat if it takes at most this share of one core in each,
 const LIVELY_SHARE_MAX: f64 = 0.01;
 /// 99 of 100 lines arrive within this time, in ms,
 const LIVELY_MS_MAX: f64 = 20.0;
-/// and all connections together use at most this much memory, in KiB.
+/// and all connections together take at most this much memory, in KiB.
 const LIVELY_KIB_MAX: f64 = 64.0 * 1024.0;
-
-/// How the best number relates to itself.
-pub const BEST: &str = "best";
-
-/// A metric and its curves.
-#[derive(Debug)]
-pub struct MetricCurves<'m> {
-    /// What was measured.
-    pub metric: &'m Metric,
-    /// The models' numbers, without those of other servers.
-    pub curves: Vec<Curve>,
-}
-
-/// One model's place in a standing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Ranked {
-    subject: Subject,
-    spread: Spread,
-    /// Whether it is worse than the best by more than the spread.
-    is_behind: bool,
-}
-
-/// How the models compare at one number of connections.
-#[derive(Debug, PartialEq)]
-struct Ranking {
-    size: usize,
-    /// The best first.
-    order: Vec<Ranked>,
-}
-
-impl Ranking {
-    /// The best, and those that do not differ from it.
-    fn best(&self) -> Vec<Subject> {
-        self.order.iter().filter(|place| !place.is_behind).map(|place| place.subject).collect()
-    }
-
-    fn behind(&self) -> impl Iterator<Item = &Ranked> {
-        self.order.iter().filter(|place| place.is_behind)
-    }
-
-    /// Whether a model is behind.
-    fn is_decided(&self) -> bool {
-        self.behind().next().is_some()
-    }
-
-    /// A number relative to the best.
-    fn beside(&self, place: &Ranked) -> String {
-        format!(
-            "{} {} ({})",
-            place.subject.text(),
-            number(place.spread.median),
-            self.relation(place)
-        )
-    }
-
-    /// How a number relates to the best: `best`, `within the spread`, or as a multiple.
-    fn relation(&self, place: &Ranked) -> String {
-        let best = &self.order[0];
-        match place.is_behind {
-            _ if place.subject == best.subject => BEST.into(),
-            true => share(place.spread.median, best.spread.median, best.subject),
-            false if place.spread == best.spread => "the same".into(),
-            false => "within the spread".into(),
-        }
-    }
-}
-
-impl MetricCurves<'_> {
-    fn of(&self, subject: Subject, size: usize) -> Option<&Point> {
-        self.curves.iter().find(|curve| curve.subject == subject)?.at(size)
-    }
-
-    fn reliable(&self, subject: Subject, size: usize) -> Option<Spread> {
-        self.of(subject, size).filter(|point| point.doubt.is_none()).map(|point| point.spread)
-    }
-
-    /// The standing at a size, if at least two models have a sound number there.
-    fn ranking(&self, size: usize) -> Option<Ranking> {
-        let reliable = |curve: &Curve| Some((curve.subject, self.reliable(curve.subject, size)?));
-        let mut values: Vec<(Subject, Spread)> = self.curves.iter().filter_map(reliable).collect();
-        let is_lower_better = self.metric.better == Better::Lower;
-        values.sort_by(|(_, one), (_, other)| {
-            let order = one.median.total_cmp(&other.median);
-            if is_lower_better { order } else { order.reverse() }
-        });
-        let &(_, best) = values.first().filter(|_| values.len() >= 2)?;
-        let place = |(subject, spread): (Subject, Spread)| {
-            let is_behind = spread.differs_from(&best, self.metric.same);
-            Ranked { subject, spread, is_behind }
-        };
-        Some(Ranking { size, order: values.into_iter().map(place).collect() })
-    }
-
-    /// The standings at the fewest and at the most connections at which most of the models have a
-    /// number.
-    fn ends(&self) -> Option<(Ranking, Ranking)> {
-        let sizes = sizes(&self.curves);
-        let rankings = || sizes.iter().filter_map(|&size| self.ranking(size));
-        let most = rankings().map(|ranking| ranking.order.len()).max()?;
-        let mut full = rankings().filter(|ranking| ranking.order.len() == most);
-        let first = full.next()?;
-        let last = full.next_back().or_else(|| self.ranking(first.size))?;
-        Some((first, last))
-    }
-
-    /// Which model was best at the most connections, how far behind the others were, and whether
-    /// another model was best with fewer.
-    pub fn answer(&self) -> Option<String> {
-        let (first, last) = self.ends()?;
-        let (best, unit) = (last.best(), self.metric.unit);
-        let mut text = format!("With {} connections ", number(last.size as f64));
-        if last.is_decided() {
-            let first = &last.order[0];
-            let others: Vec<String> =
-                last.order[1..].iter().map(|place| last.beside(place)).collect();
-            text.push_str(&format!(
-                "{} {}: {} {unit}; {}",
-                first.subject.text(),
-                self.metric.wins,
-                number(first.spread.median),
-                others.join(", ")
-            ));
-        } else {
-            let all: Vec<String> = last
-                .order
-                .iter()
-                .map(|place| format!("{} {}", place.subject.text(), number(place.spread.median)))
-                .collect();
-            text.push_str(&format!(
-                "the models do not differ by more than the spread: {} {unit}",
-                all.join(", ")
-            ));
-        }
-        let before = first.best();
-        if first.size < last.size
-            && first.is_decided()
-            && !before.iter().any(|subject| best.contains(subject))
-        {
-            text = format!(
-                "{text}. With {} connections it was {}",
-                number(first.size as f64),
-                names(&before)
-            );
-        }
-        Some(text + ".")
-    }
-
-    /// How each curve grows from end to end, for those that grow by more than their spread; without
-    /// doubtful numbers. `None` if no curve has two points, or if runs of this length are too short
-    /// to say.
-    pub fn growth(&self, each: Duration) -> Option<String> {
-        if self.metric.kind == Kind::Tail && each < TAILS_MIN {
-            return None;
-        }
-        let measured: Vec<(&Curve, Option<String>)> = self
-            .curves
-            .iter()
-            .filter(|curve| curve.reliable().count() > 1)
-            .map(|curve| (curve, growth_of(curve, self.metric.same)))
-            .collect();
-        let grown: Vec<String> = measured.iter().filter_map(|(_, growth)| growth.clone()).collect();
-        let same: Vec<Subject> = measured
-            .iter()
-            .filter(|(_, growth)| growth.is_none())
-            .map(|(curve, _)| curve.subject)
-            .collect();
-        let mut sentences = Vec::new();
-        sentences.extend((!grown.is_empty()).then(|| format!("Growth: {}.", grown.join("; "))));
-        sentences.extend(
-            (!same.is_empty())
-                .then(|| format!("No change larger than the spread: {}.", names(&same))),
-        );
-        (!sentences.is_empty()).then(|| sentences.join(" "))
-    }
-}
-
-/// `None` if the ends do not differ by more than the spread.
-fn growth_of(curve: &Curve, same: f64) -> Option<String> {
-    let (first, last) = (curve.reliable().next()?, curve.reliable().last()?);
-    if !last.spread.differs_from(&first.spread, same) {
-        return None;
-    }
-    let times = last.spread.median / first.spread.median;
-    let exponent = times.ln() / (last.size as f64 / first.size as f64).ln();
-    let how = match exponent {
-        ..0.0 => format!("falls to {} %", number(times * 100.0)),
-        ..0.9 => {
-            format!("grows to {} times, more slowly than the number of connections", number(times))
-        }
-        ..1.1 => format!(
-            "grows to {} times, about in proportion to the number of connections",
-            number(times)
-        ),
-        _ => format!("grows to {} times, faster than the number of connections", number(times)),
-    };
-    let [from, to] = [first.size, last.size].map(|size| number(size as f64));
-    Some(format!("{} from {from} to {to} connections {how}", curve.subject.text()))
-}
-
-/// The numbers of connections at which there is a number, in rising order.
-fn sizes<'c>(curves: impl IntoIterator<Item = &'c Curve>) -> Vec<usize> {
-    let mut sizes: Vec<usize> =
-        curves.into_iter().flat_map(|curve| curve.points.iter().map(|point| point.size)).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    sizes
-}
 
 /// The answer for one number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,17 +27,17 @@ pub struct Verdict {
     pub why: String,
 }
 
-/// The models beside each other, goal by goal.
+/// The comparison of the models in all goals.
 #[derive(Debug)]
 pub struct Decision<'q> {
     questions: &'q [MetricCurves<'q>],
     goals: Vec<&'q MetricCurves<'q>>,
     models: &'q [Subject],
-    /// The most connections that all models ran with.
+    /// The most connections with which all models were measured.
     pub size: usize,
 }
 
-/// The models that are best in the most goals.
+/// The models that are best in the largest number of goals.
 #[derive(Debug, PartialEq, Eq)]
 struct Leaders {
     subjects: Vec<Subject>,
@@ -255,7 +45,7 @@ struct Leaders {
 }
 
 impl<'q> Decision<'q> {
-    /// `None` if nothing was measured to choose by.
+    /// `None` if too little was measured.
     pub fn new(questions: &'q [MetricCurves<'q>], models: &'q [Subject]) -> Option<Decision<'q>> {
         let goals: Vec<_> =
             questions.iter().filter(|question| question.metric.goal().is_some()).collect();
@@ -263,26 +53,26 @@ impl<'q> Decision<'q> {
             !goal.curves.is_empty() && models.iter().all(|&model| goal.of(model, size).is_some())
         };
         let answered = |size| goals.iter().filter(|goal| has_all(goal, size)).count();
-        // Of sizes with fewer goals, such as memory that is not measured with few connections, the
-        // largest still wins: most goals first.
+        // The size with numbers in the most goals, because memory is not measured with few
+        // connections. Of several such sizes, the largest.
         let size = sizes(goals.iter().flat_map(|goal| &goal.curves))
             .into_iter()
             .max_by_key(|&size| (answered(size), size))?;
         (answered(size) > 0).then_some(Decision { questions, goals, models, size })
     }
 
-    /// The numbers of connections with which a model has a number in a goal, in rising order.
+    /// The numbers of connections at which some model has a number in some goal, in rising order.
     pub fn sizes(&self) -> Vec<usize> {
         sizes(self.goals.iter().flat_map(|goal| &goal.curves))
     }
 
-    /// The models that ran with so many connections.
+    /// The models that were measured with this many connections.
     fn present(&self, size: usize) -> Vec<Subject> {
         let ran = |model: &Subject| self.goals.iter().any(|goal| goal.of(*model, size).is_some());
         self.models.iter().copied().filter(ran).collect()
     }
 
-    /// The standing in a goal of the models that ran, if each has a sound number.
+    /// The ranking in a goal, if each model that was measured has a reliable number.
     fn ranking(&self, goal: &MetricCurves, size: usize) -> Option<Ranking> {
         goal.ranking(size).filter(|ranking| ranking.order.len() == self.present(size).len())
     }
@@ -353,11 +143,11 @@ impl<'q> Decision<'q> {
         }
     }
 
-    /// Whether every model is more than good enough for a lively chat of this size, and the numbers
-    /// from which that follows.
+    /// A sentence with its numbers, if every model is more than good enough for a lively chat of
+    /// this size.
     fn lively(&self, size: usize, present: &[Subject]) -> Option<String> {
-        // Doubtful numbers are good enough here: a pace that was not kept is still hundreds of
-        // times that of a lively chat.
+        // Doubtful numbers are good enough here: even a pace that was not kept is hundreds of times
+        // that of a lively chat.
         let worst = |id: &str| {
             let question = self.questions.iter().find(|question| question.metric.id == id)?;
             let mut medians =
@@ -377,7 +167,7 @@ impl<'q> Decision<'q> {
         })
     }
 
-    /// What speaks against the leaders: the goals in which they are behind.
+    /// The goals in which the only leader is behind.
     fn behind_text(&self, rankings: &[(&'static str, Ranking)], leaders: &[Subject]) -> String {
         let [leader] = leaders else { return String::new() };
         let is_behind = |ranking: &Ranking| ranking.behind().any(|place| place.subject == *leader);
@@ -403,8 +193,7 @@ impl<'q> Decision<'q> {
         }
     }
 
-    /// The cells of a row of the decision table: for each model what it measured at this size, and
-    /// whether it is the best or as good.
+    /// The cells of a row of the decision table, one for each model.
     pub fn cells(&self, question: &MetricCurves, size: usize) -> Vec<(Subject, Cell)> {
         let ranking = self.ranking(question, size);
         let cell = |model: Subject| match question.of(model, size) {
@@ -433,13 +222,13 @@ impl<'q> Decision<'q> {
         self.models.iter().map(|&model| (model, cell(model))).collect()
     }
 
-    /// The questions that have a row in the decision table.
+    /// The metrics that have a row in the decision table.
     pub fn rows(&self) -> impl Iterator<Item = (&'static str, &'q MetricCurves<'q>)> {
         self.questions.iter().filter_map(|question| Some((question.metric.row_name()?, question)))
     }
 
-    /// The goals in which a model is ahead of another, and those in which it is behind, with how
-    /// far.
+    /// The goals in which a model is among the best, and those in which it is behind, with the
+    /// relation to the best.
     pub fn of_model(&self, model: Subject) -> (Vec<String>, Vec<String>) {
         let (mut ahead, mut behind) = (Vec::new(), Vec::new());
         for (name, ranking) in self.rankings(self.size) {
@@ -458,8 +247,8 @@ impl<'q> Decision<'q> {
         (ahead, behind)
     }
 
-    /// What a kill costs at the most connections with which all models had one, in a sentence;
-    /// `None` without numbers.
+    /// A sentence on what a kill costs, at the most connections at which all models have the
+    /// numbers.
     pub fn kill(&self) -> Option<String> {
         let of = |id: &str| self.questions.iter().find(|question| question.metric.id == id);
         let (shares, waits) = (of("kill-share")?, of("kill-wait")?);
@@ -488,8 +277,7 @@ impl<'q> Decision<'q> {
         ))
     }
 
-    /// How a server that is no model compares with the best model, goal by goal. `questions` are
-    /// the same questions, to it alone.
+    /// How another server compares with the best model, goal by goal. `questions` has its numbers.
     pub fn beside(&self, other: Subject, questions: &[MetricCurves]) -> Vec<String> {
         let of_goal = |goal: &&MetricCurves| {
             let question =
@@ -509,185 +297,26 @@ impl<'q> Decision<'q> {
     }
 }
 
-/// What stands in a cell of the decision table.
+/// A cell of the decision table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// The number with its spread; and `best`, how it relates to the best, or nothing if no model
-    /// is ahead.
+    /// The number with its spread, and its relation to the best; the relation is empty if the
+    /// models do not differ.
     Measured(String, String),
     /// The number, and why it is doubtful.
     Doubtful(String, String),
-    /// There is no number; perhaps there is one with fewer connections.
+    /// There is no number. The number with fewer connections, if there is one.
     Missing(Option<String>),
-}
-
-fn goals_text(count: usize) -> String {
-    if count == 1 { "one goal".into() } else { format!("{count} goals") }
-}
-
-fn same_text(count: usize) -> String {
-    match count {
-        0 => "in every goal the models differ by more than the spread".into(),
-        1 => "in one goal the models do not differ by more than the spread".into(),
-        _ => format!("in {count} goals the models do not differ by more than the spread"),
-    }
-}
-
-fn is_are_best(subjects: &[Subject]) -> String {
-    match subjects {
-        [one] => format!("{} is the best, or as good as the best,", one.text()),
-        _ => format!("{} are each the best, or as good as the best,", names(subjects)),
-    }
-}
-
-fn capitalized(text: &str) -> String {
-    text.char_indices()
-        .map(|(place, letter)| if place == 0 { letter.to_ascii_uppercase() } else { letter })
-        .collect()
-}
-
-/// `a, b and c`.
-fn names(subjects: &[Subject]) -> String {
-    joined(subjects, "and")
-}
-
-/// `a, b or c`.
-fn names_or(subjects: &[Subject]) -> String {
-    joined(subjects, "or")
-}
-
-fn joined(subjects: &[Subject], word: &str) -> String {
-    let names: Vec<&str> = subjects.iter().map(|subject| subject.text()).collect();
-    match &names[..] {
-        [most @ .., last] if !most.is_empty() => format!("{} {word} {last}", most.join(", ")),
-        _ => names.concat(),
-    }
-}
-
-/// A number as a multiple or, if it is less, as a part of another subject's.
-fn share(value: f64, other: f64, subject: Subject) -> String {
-    let (times, name) = (value / other, subject.text());
-    let whose = if name.ends_with('s') { format!("{name}'") } else { format!("{name}'s") };
-    if times >= 1.0 {
-        format!("{} times {whose}", number(times))
-    } else {
-        format!("{} % of {whose}", number(times * 100.0))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::metrics::METRICS;
-    use crate::load::subject::Model;
-
-    const POOL: Subject = Subject::Model(Model::Pool);
-    const THREADS: Subject = Subject::Model(Model::Threads);
-    const PROCESS: Subject = Subject::Model(Model::Process);
-
-    type Points<'p> = &'p [(usize, f64)];
-
-    fn question(id: &str, curves: &[(Subject, Points)]) -> MetricCurves<'static> {
-        let metric = METRICS.iter().find(|metric| metric.id == id).unwrap();
-        MetricCurves {
-            metric,
-            curves: curves.iter().map(|&(subject, points)| curve(subject, points)).collect(),
-        }
-    }
-
-    /// Samples 5 % below and above.
-    fn curve(subject: Subject, points: Points) -> Curve {
-        let point = |&(size, value): &(usize, f64)| Point {
-            size,
-            spread: spread(value, 0.05),
-            doubt: None,
-        };
-        Curve { subject, points: points.iter().map(point).collect() }
-    }
-
-    fn spread(value: f64, width: f64) -> Spread {
-        Spread { low: value * (1.0 - width), median: value, high: value * (1.0 + width) }
-    }
+    use crate::load::ranking::TAILS_MIN;
+    use crate::load::ranking::fixtures::*;
 
     #[test]
-    fn the_sentence_follows_from_the_numbers_and_turns_with_them() {
-        let answer = |pool, process| {
-            question("storm", &[(POOL, &[(10, pool)]), (PROCESS, &[(10, process)])])
-                .answer()
-                .unwrap()
-        };
-        assert_eq!(
-            answer(3_000.0, 1_000.0),
-            "With 10 connections pool accepted the most connections per second: 3,000 connections/s; process 1,000 (33.3 % of pool's)."
-        );
-        assert!(answer(1_000.0, 3_000.0).contains("process accepted the most"));
-        assert!(
-            answer(1_000.0, 1_050.0).contains("the models do not differ by more than the spread")
-        );
-    }
-
-    #[test]
-    fn it_is_said_when_another_model_is_best_with_few_connections() {
-        let curves: &[(Subject, Points)] =
-            &[(POOL, &[(10, 2.0), (5_000, 2.0)]), (THREADS, &[(10, 1.0), (5_000, 9.0)])];
-        let answer = question("cpu-rooms", curves).answer().unwrap();
-        assert!(answer.starts_with("With 5,000 connections pool used the least"), "{answer}");
-        assert!(answer.ends_with("With 10 connections it was threads."), "{answer}");
-    }
-
-    #[test]
-    fn models_are_compared_where_most_have_a_number() {
-        assert_eq!(
-            question("p99", &[(POOL, &[(10, 1.0)])]).answer(),
-            None,
-            "a single model wins nothing"
-        );
-        assert_eq!(question("p99", &[]).answer(), None);
-        // Only two have a number with 5,000 connections. All have one with 100.
-        let curves: &[(Subject, Points)] = &[
-            (POOL, &[(100, 1.0), (5_000, 1.0)]),
-            (THREADS, &[(100, 2.0), (5_000, 1.0)]),
-            (PROCESS, &[(100, 3.0)]),
-        ];
-        assert!(question("p99", curves).answer().unwrap().starts_with("With 100 connections"));
-    }
-
-    #[test]
-    fn growth_is_stated_with_its_shape() {
-        let curves: &[(Subject, Points)] = &[
-            (POOL, &[(10, 4.0), (1_000, 4.1)]),
-            (THREADS, &[(10, 4.0), (1_000, 1.0)]),
-            (PROCESS, &[(10, 1.0)]),
-        ];
-        let growth = question("memory", curves).growth(TAILS_MIN).unwrap();
-        assert_eq!(
-            growth,
-            "Growth: threads from 10 to 1,000 connections falls to 25 %. No change larger than the spread: pool."
-        );
-        assert_eq!(question("memory", &curves[2..]).growth(TAILS_MIN), None);
-        assert!(question("p99", curves).growth(TAILS_MIN).is_some());
-        assert_eq!(question("p99", curves).growth(TAILS_MIN / 2), None, "too short for tails");
-        let shape_of = |to: f64| {
-            question("memory", &[(POOL, &[(10, 1.0), (1_000, to)])]).growth(TAILS_MIN).unwrap()
-        };
-        assert!(shape_of(3.0).contains("3 times, more slowly than"), "{}", shape_of(3.0));
-        assert!(
-            shape_of(100.0).contains("100 times, about in proportion to")
-                && shape_of(900.0).contains("faster than")
-        );
-    }
-
-    #[test]
-    fn growth_within_the_spread_is_not_stated() {
-        let wide = |value| Point { size: 10, spread: spread(value, 0.4), doubt: None };
-        let mut question = question("cpu-paced", &[(POOL, &[(10, 1.0), (1_000, 1.8)])]);
-        assert!(question.growth(TAILS_MIN).unwrap().contains("grows to 1.8 times"));
-        question.curves[0].points = vec![wide(1.0), Point { size: 1_000, ..wide(1.8) }];
-        assert_eq!(question.growth(TAILS_MIN).unwrap(), "No change larger than the spread: pool.");
-    }
-
-    #[test]
-    fn no_sentence_follows_from_a_doubtful_number() {
+    fn no_sentence_depends_on_a_doubtful_number() {
         let mut question = question(
             "cpu-paced",
             &[(POOL, &[(10, 1.0), (100, 1.0), (1_000, 9.0)]), (THREADS, &[(100, 5.0)])],
@@ -764,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn all_models_are_as_good_where_a_lively_chat_takes_next_to_nothing() {
+    fn any_model_is_recommended_if_a_lively_chat_takes_almost_nothing() {
         let verdict = |cpu: f64, p99: f64, size: usize| {
             let questions = [
                 question("cpu-paced", &[(POOL, &[(size, 10.0)]), (PROCESS, &[(size, cpu)])]),
@@ -793,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_that_was_not_quite_kept_is_still_enough_for_a_lively_chat() {
+    fn a_pace_that_was_not_kept_is_still_enough_for_a_lively_chat() {
         let mut questions = [
             question("cpu-paced", &[(POOL, &[(10, 10.0)]), (PROCESS, &[(10, 30.0)])]),
             question("p99", &[(POOL, &[(10, 0.4)]), (PROCESS, &[(10, 0.9)])]),
@@ -810,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_is_told_for_all_models_at_once() {
+    fn the_cost_of_a_kill_is_stated_for_all_models_together() {
         let questions = [
             question("storm", &[(POOL, &[(100, 4.0)]), (PROCESS, &[(100, 1.0)])]),
             question("kill-share", &[(POOL, &[(100, 50.0)]), (PROCESS, &[(100, 1.0)])]),

@@ -9,27 +9,30 @@
 //!                    rows ─► report (table, JSON, CSV), histogram
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `options` | the command line |
 //! | `shape` | the shape of a load; the presets |
-//! | `subject` | what is put under load, by name; the server's models |
-//! | `target` | what is put under load; its CPU time and memory |
-//! | `victim` | which of its processes serves which client |
-//! | `dialect` | the protocol in which clients talk with it |
-//! | `compared` | another chat server beside it |
+//! | `subject` | the names of what is put under load; the server's models |
+//! | `target` | starts or finds what is put under load; its CPU time and memory |
+//! | `subprocess` | child processes that end with this program |
+//! | `connection_table` | which process of the server serves which client |
+//! | `chat_protocol` | the protocol between clients and server |
+//! | `compared` | another chat server that gets the same load |
 //! | `broadcaster` | the bare broadcaster, for comparison, and the faults that it makes on request |
 //! | `generator` | all clients of a shape, in one epoll loop |
 //! | `client` | one client |
-//! | `senders` | the clients that speak, and their lines in flight |
+//! | `sender` | a client that sends lines, and its lines in flight |
 //! | `pace` | events that are due at an even rate |
 //! | `payload` | lines of which every byte is known |
-//! | `ledger` | what one receiver received: lost, doubled, reordered lines |
-//! | `measure` | slices in turn, their outcome, and the summary of several samples; the kill of a process |
-//! | `report`, `histogram`, `progress` | the output |
-//! | `models` | the comparison of the server's models: what is measured, in which order |
-//! | `growth`, `choose` | its metrics by number of connections, and the sentences that follow from them |
-//! | `plot`, `bars`, `html` | its report |
+//! | `sequence_tracker` | finds lost, doubled and reordered lines of one receiver |
+//! | `measure` | puts servers under load in turn; kills a process |
+//! | `outcome` | the result of a measurement, and the summary of several samples |
+//! | `report`, `remarks`, `histogram`, `progress` | the output |
+//! | `models`, `families` | the comparison of the server's models, and its loads |
+//! | `metrics` | what is compared, by number of connections |
+//! | `ranking`, `decision`, `phrases` | how the models rank, and which to choose, in sentences |
+//! | `plot`, `bars`, `html` | the report of the comparison |
 
 mod bars;
 mod broadcaster;
@@ -38,6 +41,7 @@ pub(crate) mod client;
 mod compared;
 mod connection_table;
 mod decision;
+mod families;
 mod generator;
 mod histogram;
 mod html;
@@ -45,10 +49,14 @@ mod measure;
 mod metrics;
 mod models;
 mod options;
+mod outcome;
 pub(crate) mod pace;
 pub(crate) mod payload;
+mod phrases;
 mod plot;
 pub(crate) mod progress;
+mod ranking;
+mod remarks;
 mod report;
 mod sender;
 pub(crate) mod sequence_tracker;
@@ -63,7 +71,8 @@ use measure::{Side, Timing, measure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use options::Options;
 use progress::Progress;
-use report::{Format, Row, remarks};
+use remarks::remarks;
+use report::{Format, Row};
 use shape::Shape;
 use std::fmt::Display;
 use std::io::Write;
@@ -75,11 +84,11 @@ use subject::Subject;
 use subprocess::{RUN_UNTIL_PARENT_ENDS, run_until_parent_ends};
 use target::{BE_BROADCASTER, SPEAK_IRC, Start, Target};
 
-/// Open files that are not connections: those of this program, and those that the server keeps for
-/// itself.
+/// Open files of this program, and of the server, that are not connections.
 const FILES_BESIDES: usize = 100;
 
-/// The program. It also runs as the processes that it starts: see `target`.
+/// The program. With another first argument it runs as one of the processes that it starts: see
+/// `subprocess` and `target`.
 pub fn main() -> ExitCode {
     let text =
         |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
@@ -108,7 +117,7 @@ pub fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Whether a signal asked the program to end. Then it ends its servers in order.
+/// Whether a signal has asked the program to end. It then ends its servers in order.
 pub(crate) fn is_interrupted() -> bool {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let flag = FLAG.get_or_init(|| {
@@ -116,8 +125,8 @@ pub(crate) fn is_interrupted() -> bool {
         for signal in
             [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
         {
-            // Fails only for signals that cannot be caught. Without it the processes end all the
-            // same, but leave files behind.
+            // It fails only for signals that cannot be caught. If it fails, the signal ends this
+            // program and its servers at once, and files stay behind.
             let _ = signal_hook::flag::register(signal, flag.clone());
         }
         flag
@@ -125,7 +134,7 @@ pub(crate) fn is_interrupted() -> bool {
     flag.load(Ordering::Relaxed)
 }
 
-/// Makes an error message of what could not be done.
+/// Adds what could not be done to an error message.
 fn context<E: Display>(what: &str) -> impl Fn(E) -> String {
     move |error| format!("{what}: {error}")
 }
@@ -159,7 +168,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     Ok(if is_clean && !is_interrupted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The rows that could be measured, and the reasons why others could not.
+/// Measures all rows. Returns those that could be measured, and the reasons why others could not.
 fn measure_rows(
     options: &Options,
     shapes: &[Shape],
@@ -255,7 +264,7 @@ pub(crate) fn print_line(line: &str) -> Result<(), String> {
         .map_err(context("cannot write the result"))
 }
 
-/// Raises the limit on open files as far as this user may: each client is an open file, here and in
+/// Raises the limit on open files as far as this user may. Each client is an open file here and in
 /// the server.
 pub(crate) fn allow_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -264,7 +273,7 @@ pub(crate) fn allow_many_files() {
     }
 }
 
-/// Each connection is an open file here, and one in the server, which inherits the limit.
+/// Checks that the limit on open files allows all connections. The server inherits the limit.
 fn check_files(shape: Shape) -> Result<(), String> {
     let needed = (shape.connections() + FILES_BESIDES) as u64;
     match getrlimit(Resource::RLIMIT_NOFILE) {

@@ -144,13 +144,13 @@ pub struct Options {
 /// Another chat server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ComparedServer {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     /// Its protocol.
     pub protocol: ChatProtocol,
 }
 
-/// The comparison of models has its own shapes.
+/// Options that conflict with `--models`, which has its own shapes.
 const NOT_WITH_MODELS: [&str; 15] = [
     "presets", "baseline", "addr", "workers", "clients", "rooms", "senders", "bytes", "window",
     "rate", "storm", "quiet", "idle", "churn", "udp",
@@ -225,7 +225,7 @@ impl Options {
             _ => shape.traffic,
         };
         let (clients, rooms) = (or(self.clients, shape.clients), or(self.rooms, shape.rooms));
-        // As many as the preset has, but not more than there are members.
+        // As many senders as the preset has, but not more than there are members.
         let usual = if shape.senders == 0 { Shape::custom().senders } else { shape.senders };
         let mut changed = Shape {
             name: shape.name,
@@ -254,7 +254,7 @@ impl Options {
         self.seconds.unwrap_or(Duration::from_secs(if self.quick { 1 } else { 10 }))
     }
 
-    /// The numbers of workers to try.
+    /// The numbers of workers to measure; `None` is the server's default.
     pub fn workers(&self) -> Vec<Option<u16>> {
         if self.workers.is_empty() {
             vec![None]
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn presets_are_run_as_they_are_or_changed() {
+    fn options_change_the_presets() {
         assert_eq!(shapes(&["--quick"]).len(), PRESETS.len());
         assert_eq!(shapes(&["--idle", "7"]), [Shape { idle: 7, ..Shape::custom() }]);
         let changed = shapes(&["room-10", "storm", "--clients", "200", "--quiet"]);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_speak_as_the_preset_says_or_as_there_are_and_nobody_where_nothing_is_said() {
+    fn the_number_of_senders_is_the_presets_or_that_of_the_members_and_none_without_traffic() {
         let senders = |arguments: &[&str]| shapes(arguments)[0].senders;
         assert_eq!(
             [&["one-line"][..], &["room-10"], &["storm", "--window", "5"]].map(senders),
@@ -350,7 +350,7 @@ mod tests {
             [&["room-10", "--clients", "2"][..], &["room-10", "--senders", "7"]].map(senders),
             [2, 7]
         );
-        // Rooms without members, too: nobody looks for their senders.
+        // Also with rooms without members, whose senders are not needed.
         assert_eq!(
             [&["storm"][..], &["idle"], &["room-10", "--storm", "--clients", "3", "--rooms", "5"]]
                 .map(senders),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn a_wrong_command_line_is_explained() {
         for (arguments, said) in [
             (&["room-7"][..], "room-10, room-100"),
             (&["--bytes", "10"], "24"),

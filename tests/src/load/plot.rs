@@ -1,6 +1,6 @@
-//! A plot of some curves, as SVG: connections to the right, a metric upwards, both axes
-//! logarithmic, one line for each subject. A whisker at each point spans its samples. The style
-//! sheet of the report finds the colours of ink and grid and replaces them on a dark background.
+//! A plot of some curves, as SVG: the number of connections to the right, a metric upwards, both
+//! axes logarithmic, one line for each subject. A whisker at each point spans its samples. On a
+//! dark background the report's style sheet replaces the colours of ink and grid.
 
 use super::metrics::{Curve, Point, number};
 use super::subject::{Model, Subject};
@@ -9,30 +9,30 @@ use plotters::coord::combinators::{BindKeyPoints, LogCoord};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Its size, in units of its own. The page scales it; the text must be readable at 340 pixels.
+/// Its size in SVG units. The page scales it; the text must be readable at 340 pixels.
 const SIZE: (u32, u32) = (520, 390);
-/// A row of names above the axes.
+/// The height of a row of the legend, which is above the axes.
 const LEGEND_HEIGHT: i32 = 28;
-/// Text and axes.
+/// The colour of text and axes.
 pub const INK: RGBColor = RGBColor(0x20, 0x21, 0x24);
-/// The lines behind the curves.
+/// The colour of the grid.
 pub const GRID: RGBColor = RGBColor(0xd8, 0xda, 0xde);
 const FONT: (&str, u32) = ("sans-serif", 18);
-/// Room beside the outermost points, as a factor.
+/// The room beside the outermost points, as a factor.
 const MARGIN: f64 = 1.4;
-/// The axis upwards spans at least this factor, so that small differences look small.
+/// The vertical axis spans at least this factor, so that small differences look small.
 const SPAN_MIN: f64 = 8.0;
 const MARKER: i32 = 5;
 /// Half the width of a whisker's ends.
 const WHISKER: i32 = 6;
-/// The width of a name's letter in the legend, about.
+/// About the width of a letter in the legend.
 const LETTER: i32 = 9;
 
 type Area<'b> = DrawingArea<SVGBackend<'b>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// A subject's colour in all pictures. Source: Okabe and Ito, colours that colour-blind readers can
-/// tell apart.
+/// distinguish.
 pub fn color_of(subject: Subject) -> RGBColor {
     match subject {
         Subject::Model(Model::Pool) | Subject::Server => RGBColor(0x00, 0x72, 0xb2),
@@ -48,16 +48,16 @@ pub fn hex(color: RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2)
 }
 
-/// Draws the curves. `label` describes the plot, without markup, to readers who cannot see it;
-/// `axis` is the title of the axis upwards, with the unit; `compared` is the compared server's name
-/// in the legend.
+/// Draws the curves. `label` describes the plot to readers who cannot see it, and must be escaped.
+/// `axis` is the title of the vertical axis, with the unit. `compared` is the compared server's
+/// name in the legend.
 ///
 /// # Errors
 /// If there is nothing to draw.
 pub fn svg(label: &str, axis: &str, curves: &[Curve], compared: &str) -> Result<String, String> {
     let mut text = String::new();
     draw(&mut text, axis, curves, compared)?;
-    // Its own head has a fixed size.
+    // The head that the library writes has a fixed size.
     let body = text.split_once('>').map_or("", |(_, body)| body);
     Ok(format!(
         "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{label}\">{body}",
@@ -130,7 +130,7 @@ fn is_reliable(point: &Point) -> bool {
     point.doubt.is_none()
 }
 
-/// From the lowest to the highest sample.
+/// Draws a whisker from the lowest to the highest sample.
 fn draw_whisker(area: &Area, subject: Subject, low: (i32, i32), high: (i32, i32)) -> Drawn {
     let style = color_of(subject).stroke_width(2);
     if low == high {
@@ -142,7 +142,7 @@ fn draw_whisker(area: &Area, subject: Subject, low: (i32, i32), high: (i32, i32)
     })
 }
 
-/// Each curve's subject, its name, and where that stands: how far to the right, and in which row.
+/// The legend: the subject of each curve, its name, and the position of the name: x, and the row.
 fn legend(curves: &[Curve], compared: &str) -> Vec<(Subject, String, (i32, i32))> {
     let (mut x, mut row) = (10, 0);
     let place = |curve: &Curve| {
@@ -158,7 +158,7 @@ fn legend(curves: &[Curve], compared: &str) -> Vec<(Subject, String, (i32, i32))
     curves.iter().map(place).collect()
 }
 
-/// The names, each after its line and mark.
+/// Draws the names, each after its line and mark.
 fn draw_legend(area: &Area, names: &[(Subject, String, (i32, i32))]) -> Drawn {
     let style = FONT.into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
     for (subject, name, (x, row)) in names {
@@ -174,8 +174,8 @@ fn draw_legend(area: &Area, names: &[(Subject, String, (i32, i32))]) -> Drawn {
     Ok(())
 }
 
-/// A mark for each subject, since not every reader can tell the colours apart. A doubtful number's
-/// mark is hollow.
+/// Draws the mark of a subject, since not every reader can distinguish the colours. The mark of a
+/// doubtful number is hollow.
 fn mark(area: &Area, subject: Subject, at: (i32, i32), is_reliable: bool) -> Drawn {
     let color = color_of(subject);
     let style = if is_reliable { color.filled() } else { color.stroke_width(2) };
@@ -209,7 +209,8 @@ fn is_forkchat(subject: Subject) -> bool {
     matches!(subject, Subject::Model(_) | Subject::Server)
 }
 
-/// From below the lowest to above the highest, at least so many times as high.
+/// The range of an axis: from below the lowest to above the highest value. It spans at least the
+/// factor `span_min`.
 fn span(values: &[f64], span_min: f64) -> Option<(f64, f64)> {
     let low = values.iter().copied().reduce(f64::min)? / MARGIN;
     let high = values.iter().copied().reduce(f64::max)? * MARGIN;
@@ -217,7 +218,7 @@ fn span(values: &[f64], span_min: f64) -> Option<(f64, f64)> {
     Some((low / widened, high * widened))
 }
 
-/// Round numbers between these, as many as can be read.
+/// Round numbers in a range, not too many to be readable.
 fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     let decades = (high / low).log10();
     let mantissas: &[f64] = match decades {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_has_every_curve_and_nothing_from_outside() {
+    fn a_plot_has_every_curve_and_refers_to_nothing_outside() {
         let curve = |subject, factor: f64| Curve {
             subject,
             points: vec![point(10, factor, 0.0), point(5_000, 3.0 * factor, 0.0)],
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_few_and_within() {
+    fn ticks_are_few_and_within_the_range() {
         for (low, high) in
             [(0.9, 1.1), (0.001, 5_000.0), (3.0, 30.0), (1.0, 250.0), (40.0, 40_000.0)]
         {

@@ -1,9 +1,9 @@
-//! The clients that speak, and which of their lines are in flight.
+//! A client that sends lines, and its lines in flight.
 
 use std::collections::VecDeque;
 
-/// A line that some member has not read after this time, in ns, no longer counts in a window: it
-/// may be lost, and the load goes on.
+/// A line that some member has not read after this time, in ns, no longer counts in the window: it
+/// may be lost, and the load must go on.
 const WINDOW_NANOS_MAX: u64 = 2_000_000_000;
 
 /// One sender.
@@ -11,33 +11,33 @@ const WINDOW_NANOS_MAX: u64 = 2_000_000_000;
 pub struct Sender {
     /// The client's index.
     pub client: usize,
-    /// Its room.
+    /// The index of its room.
     pub room: usize,
-    /// Its place among the room's senders.
+    /// Its index among the room's senders.
     pub place: usize,
     /// What the server puts before its lines.
     pub prefix: Vec<u8>,
-    /// What the client itself puts before them.
+    /// What the client puts before its lines.
     pub head: Vec<u8>,
     /// How many members receive its lines.
     receivers: u32,
     /// The number of the first line in `flights`.
     first: u32,
-    /// Its lines, from the first one that some member has not read.
+    /// Its lines, beginning with the first that some member has not read.
     flights: VecDeque<Flight>,
 }
 
 /// A line in flight.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
-    /// When it was sent, or should have been, in ns.
+    /// When it was sent, or was due, in ns.
     since: u64,
     /// Members that have not read it yet.
     waiting: u32,
 }
 
 impl Sender {
-    /// A sender that has said nothing yet.
+    /// A sender that has sent nothing yet.
     pub fn new(
         client: usize,
         room: usize,
@@ -57,22 +57,22 @@ impl Sender {
         }
     }
 
-    /// How many lines it has said.
+    /// How many lines it has sent.
     pub fn sent(&self) -> u32 {
         self.first + self.flights.len() as u32
     }
 
-    /// It says a line: the line's number. `since` is when it does, or should have done so.
+    /// Sends a line at `since`, or late if it was due at `since`. Returns the line's number.
     pub fn send(&mut self, since: u64) -> u32 {
         self.flights.push_back(Flight { since, waiting: self.receivers });
         let number = self.sent() - 1;
-        // Without receivers it has arrived already.
+        // Without receivers the line has arrived already.
         self.remove_finished();
         number
     }
 
     /// A member has read one of its lines. Returns how long the line was in flight; `None` if all
-    /// members had it already or count as having lost it.
+    /// members have already read it or lost it.
     pub fn received(&mut self, number: u32, now: u64) -> Option<u64> {
         let flight = self.flights.get_mut(number.checked_sub(self.first)? as usize)?;
         flight.waiting = flight.waiting.saturating_sub(1);
@@ -81,7 +81,7 @@ impl Sender {
         Some(now.saturating_sub(since))
     }
 
-    /// A member has read a later line, so this one counts as lost for it.
+    /// A member has read a later line, so that this one counts as lost for the member.
     pub fn missed(&mut self, number: u32) {
         let index = number.checked_sub(self.first).map(|index| index as usize);
         if let Some(flight) = index.and_then(|index| self.flights.get_mut(index)) {
@@ -90,7 +90,7 @@ impl Sender {
         }
     }
 
-    /// A member that has received everything before `next` receives nothing any more.
+    /// A member no longer receives lines. It has received everything before `next`.
     pub fn remove_receiver(&mut self, next: u32) {
         (next..self.sent()).for_each(|number| self.missed(number));
         self.receivers -= 1;
@@ -101,7 +101,7 @@ impl Sender {
         self.flights.is_empty()
     }
 
-    /// How many lines it may say now, with a window of this many lines.
+    /// How many lines it may send now if at most `window` may be in flight.
     pub fn sendable(&self, window: usize, now: u64) -> usize {
         if self.flights.len() < window {
             return window - self.flights.len();

@@ -1,25 +1,26 @@
-//! What one receiver has received of each sender's numbered lines, and what is wrong with it.
+//! Tracks the numbered lines of each sender at one receiver. Finds lost, doubled and reordered
+//! lines.
 
 use serde::Serialize;
 use std::ops::{AddAssign, Range};
 
-/// Lines that were not as they should be.
+/// The number of faulty lines by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
-    /// Never came.
+    /// Lines that never arrived.
     pub lost: u64,
-    /// Came again.
+    /// Lines that arrived again.
     pub doubled: u64,
-    /// Came after a later line of the same sender; or a member received all lines, but in another
-    /// order than the others.
+    /// Lines that arrived after a later line of the same sender; and members that received all
+    /// lines, but in another order than the others.
     pub reordered: u64,
-    /// Came with other bytes than were sent, or to a client for which they were not meant. Then the
-    /// original line counts as lost, too.
+    /// Lines that arrived changed, or at a client for which they were not meant. The original line
+    /// counts as lost, too.
     pub wrong: u64,
 }
 
 impl Tally {
-    /// Whether everything was right.
+    /// Whether there was no fault.
     pub fn is_clean(&self) -> bool {
         *self == Tally::default()
     }
@@ -34,24 +35,24 @@ impl AddAssign for Tally {
     }
 }
 
-/// One receiver's view of one room's senders.
+/// What one receiver has received from the senders of its room.
 #[derive(Debug)]
 pub struct SequenceTracker {
-    /// By the sender's place in the room: the number that should come next. `None` if this receiver
-    /// came later and has received nothing from the sender yet.
+    /// By sender: the number that should come next. `None` if this receiver came late and has
+    /// received nothing from the sender yet.
     next: Box<[Option<u32>]>,
-    /// Numbers that were skipped, with the sender's place.
+    /// Numbers that were skipped, with the index of their sender in the room.
     missing: Vec<(usize, Range<u32>)>,
-    /// A hash of all lines in the order in which they came.
+    /// A hash of all lines in the order in which they arrived.
     order: u64,
     tally: Tally,
 }
 
-/// What an arrival was.
+/// What kind of line has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// A new line, later than all earlier ones of its sender. With the numbers before it that are
-    /// missing for now.
+    /// A line with a higher number than all before it. The range has the numbers that it skipped,
+    /// which are missing for now.
     New(Range<u32>),
     /// A line that was missing.
     Late,
@@ -60,7 +61,7 @@ pub enum Arrival {
 }
 
 impl SequenceTracker {
-    /// For a receiver that is there before the first line.
+    /// A tracker for a receiver that is there before the first line.
     pub fn from_start(senders: usize) -> SequenceTracker {
         SequenceTracker {
             next: vec![Some(0); senders].into(),
@@ -70,12 +71,12 @@ impl SequenceTracker {
         }
     }
 
-    /// For a receiver that comes later.
+    /// A tracker for a receiver that comes later.
     pub fn from_now(senders: usize) -> SequenceTracker {
         SequenceTracker { next: vec![None; senders].into(), ..SequenceTracker::from_start(0) }
     }
 
-    /// Notes a line of the sender in `place`.
+    /// Records a line of the sender with the index `place` in the room.
     pub fn record(&mut self, place: usize, number: u32) -> Arrival {
         self.order = (self.order ^ (place as u64) << 32 ^ u64::from(number))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -104,19 +105,18 @@ impl SequenceTracker {
         Arrival::Late
     }
 
-    /// The number that should come next from the sender in `place`; `None` if nothing has come from
-    /// it yet.
+    /// The number that should come next from a sender; `None` if nothing has come from it yet.
     pub fn next(&self, place: usize) -> Option<u32> {
         self.next[place]
     }
 
-    /// Notes a line that cannot be right.
+    /// Records a line that this receiver must not receive.
     pub fn record_wrong(&mut self) {
         self.tally.wrong += 1;
     }
 
-    /// The result. `sent` gives, for each sender's place, how many lines it said; `None` for
-    /// senders that did not stay to the end, and for the receiver's own lines.
+    /// The faults so far. `sent` yields for each sender how many lines it has sent; `None` for
+    /// senders that did not stay to the end, and for the receiver itself.
     pub fn tally(&self, sent: impl Iterator<Item = Option<u32>>) -> Tally {
         let never =
             self.next.iter().zip(sent).map(|(next, sent)| {
@@ -126,7 +126,8 @@ impl SequenceTracker {
         Tally { lost: never.sum::<u64>() + jumped, ..self.tally }
     }
 
-    /// The same for two receivers of the same lines in the same order.
+    /// A hash of the received lines and their order. It is equal for receivers of the same lines in
+    /// the same order.
     pub fn order(&self) -> u64 {
         self.order
     }
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_told_from_the_others() {
+    fn each_kind_of_fault_is_counted() {
         assert!(of(&[0, 1, 2], 3).is_clean());
         assert_eq!(of(&[0, 2], 3), Tally { lost: 1, ..Tally::default() });
         assert_eq!(of(&[0, 1], 3), Tally { lost: 1, ..Tally::default() });
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_later_misses_only_what_follows_the_first_line_it_hears() {
+    fn a_receiver_that_comes_later_misses_only_lines_after_the_first_it_receives() {
         let mut tracker = SequenceTracker::from_now(2);
         assert_eq!(tracker.record(1, 70), Arrival::New(70..70));
         assert_eq!(tracker.record(1, 72), Arrival::New(71..72));
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn another_order_of_two_senders_lines_shows() {
+    fn another_order_of_two_senders_lines_has_another_hash() {
         let order = |lines: &[(usize, u32)]| {
             let mut tracker = SequenceTracker::from_start(2);
             for &(place, number) in lines {
@@ -179,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_balance_is_that_of_a_plain_count(numbers in prop::collection::vec(0..40_u32, 0..80)) {
+        fn the_tally_is_that_of_a_simple_count(numbers in prop::collection::vec(0..40_u32, 0..80)) {
             let (mut seen, mut highest) = (BTreeSet::new(), None);
             let mut expected = Tally::default();
             for &number in &numbers {

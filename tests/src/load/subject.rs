@@ -1,5 +1,5 @@
-//! What is put under load, by name: a server, one of the models that forkchat can run in, the bare
-//! broadcaster, or another chat server.
+//! What is put under load: a forkchat server, possibly in one of its models, the bare broadcaster,
+//! or another chat server.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -8,9 +8,9 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Model {
-    /// A worker per CPU, each multiplexes its connections.
+    /// One worker per CPU, which multiplexes its connections.
     Pool,
-    /// A worker per CPU, two blocking threads per connection.
+    /// One worker per CPU, two blocking threads per connection.
     Threads,
     /// A process per connection.
     Process,
@@ -33,7 +33,7 @@ impl Model {
     /// All models, in the order in which they are shown.
     pub const ALL: [Model; 3] = [Model::Pool, Model::Threads, Model::Process];
 
-    /// As the server's `--model` takes it.
+    /// The value of the server's option `--model`.
     pub fn name(self) -> &'static str {
         match self {
             Model::Pool => "pool",
@@ -42,7 +42,7 @@ impl Model {
         }
     }
 
-    /// What the model is, for readers who do not know the code.
+    /// A description for readers who do not know the code.
     pub fn about(self) -> &'static str {
         match self {
             Model::Pool => {
@@ -60,7 +60,7 @@ impl Model {
         }
     }
 
-    /// What speaks for the model by its design, which no load shows.
+    /// A reason for the model that follows from its design and that no load shows.
     pub fn choose_if(self) -> &'static str {
         match self {
             Model::Pool => {
@@ -75,7 +75,7 @@ impl Model {
         }
     }
 
-    /// What speaks against the model by its design, which no load shows.
+    /// A reason against the model that follows from its design and that no load shows.
     pub fn choose_not_if(self) -> &'static str {
         match self {
             Model::Pool => {

@@ -9,23 +9,25 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The first argument with which this program runs another program that ends when this one ends.
+/// The first argument that makes this program execute another one, which ends when this program's
+/// parent ends.
 pub const RUN_UNTIL_PARENT_ENDS: &str = "run-until-parent-ends";
 
-/// Removes the temporary directories of runs that were killed. Their names are `prefix` and a pid.
+/// Removes temporary directories of earlier runs that were killed. Their names are `prefix` and a
+/// pid.
 pub fn remove_stale_directories(prefix: &str) {
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<i32>().ok());
         if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
-            // It may belong to another user.
+            // It fails if the directory belongs to another user.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Runs a program in place of this one. The program ends when its parent ends. Returns only if that
-/// fails.
+/// Executes a program in place of this one. The program ends when its parent ends. Returns only if
+/// that fails.
 pub fn run_until_parent_ends(
     parent: Option<&str>,
     mut command: impl Iterator<Item = std::ffi::OsString>,
@@ -34,14 +36,14 @@ pub fn run_until_parent_ends(
     if let Err(errno) = set_pdeathsig(Signal::SIGTERM) {
         return format!("cannot ask to be told of the parent's end: {errno}");
     }
-    // It may have ended before we asked.
+    // The parent may have ended before the signal was set.
     if parent.and_then(|parent| parent.parse().ok()) != Some(nix::unistd::getppid().as_raw()) {
         return "the parent has ended".into();
     }
     format!("cannot run {}: {}", program.display(), Command::new(&program).args(command).exec())
 }
 
-/// A command that ends when this program ends, even if it is killed.
+/// A command whose process ends when this program ends, even if this program is killed.
 pub fn command_ending_with_this_process(program: &Path) -> Result<Command, String> {
     let mut command = Command::new(this_program()?);
     command

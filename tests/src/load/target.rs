@@ -21,36 +21,36 @@ use std::time::{Duration, Instant};
 
 /// How long a process may take to start or to stop.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server that listens may take to log how many connections it takes.
+/// How long a server that listens may take to log how many connections it accepts.
 const CAPACITY_TIMEOUT: Duration = Duration::from_secs(2);
 /// At most this many of a server's warnings are reported.
 const COMPLAINTS_MAX: usize = 5;
 /// The data directory of a server that this program starts: this name and the pid of this program,
 /// in the directory for temporary files.
 const DATA_DIR: &str = "forkchat-load-";
-/// The first argument with which this program is the bare broadcaster.
+/// The first argument that makes this program the bare broadcaster.
 pub const BE_BROADCASTER: &str = "be-broadcaster";
-/// The second argument, if the bare broadcaster is to speak IRC.
+/// The second argument that makes the bare broadcaster speak IRC.
 pub const SPEAK_IRC: &str = "irc";
 
 /// A server to connect to.
 #[derive(Debug)]
 pub struct Target {
-    /// Where it listens for TCP.
+    /// Its TCP address.
     pub tcp: SocketAddr,
-    /// Where it listens for UDP.
+    /// Its UDP address.
     pub udp: SocketAddr,
     /// Its protocol.
     pub protocol: ChatProtocol,
     process: Option<Process>,
-    /// Whether this program did not start it and it is not forkchat.
+    /// Whether it is another chat server than forkchat.
     pub is_other_server: bool,
-    /// The process of another server, if it can be seen.
+    /// The process of another server, if this user can see it.
     observed: Option<Pid>,
-    /// Whether it makes faults on request.
+    /// Whether it is a bare broadcaster that makes faults.
     makes_faults: bool,
-    /// Its journal, once it is known, so that the names of thousands of processes are not read each
-    /// time.
+    /// Its journal, once it is known. Otherwise the names of thousands of processes would be read
+    /// each time.
     journal: Cell<Option<Pid>>,
 }
 
@@ -73,12 +73,12 @@ struct Process {
     data_dir: Option<PathBuf>,
 }
 
-/// How many connections a server takes at a time, as it logs at its start.
+/// How many connections a server accepts at a time, as it logs at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Their number.
     pub connections: usize,
-    /// What allows no more, in the server's words.
+    /// What limits their number, in the server's words.
     pub because: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl Target {
     /// Starts a server on free ports, with a data directory of its own.
     ///
     /// # Errors
-    /// If there is no program to start, or the server does not listen in time; with its output.
+    /// If there is no program to start, or the server does not listen in time (with its output).
     pub fn forkchat(options: &Options, start: Start) -> Result<Target, String> {
         remove_stale_directories(DATA_DIR);
         let data_dir = std::env::temp_dir().join(format!("{DATA_DIR}{}", std::process::id()));
@@ -145,7 +145,7 @@ impl Target {
         Ok(Target { makes_faults: fault.is_some(), ..target })
     }
 
-    /// A server that runs already. Its processes are not looked at.
+    /// A forkchat server that runs already. Its CPU time and memory are not measured.
     pub fn running(address: SocketAddr) -> Target {
         Target {
             tcp: address,
@@ -159,8 +159,7 @@ impl Target {
         }
     }
 
-    /// Another chat server. If it runs on this machine and its process can be seen, its CPU time
-    /// and memory are known.
+    /// Another chat server. If this user can see its process, its CPU time and memory are measured.
     pub fn compared(other: ComparedServer) -> Target {
         Target {
             protocol: other.protocol,
@@ -206,7 +205,7 @@ impl Target {
         Err(format!("the server did not start; it said:\n{said}"))
     }
 
-    /// How many connections a server of ours takes, as it logs at its start. To be called once,
+    /// How many connections a forkchat server that this program started accepts. Call it once,
     /// right after the start.
     pub fn capacity(&self) -> Option<Capacity> {
         let output =
@@ -222,14 +221,14 @@ impl Target {
         None
     }
 
-    /// Its processes, if they can be seen.
+    /// Its processes, if they are known.
     fn pids(&self) -> Option<Vec<Pid>> {
         let own =
             self.process.as_ref().map(|process| Pid::from_raw(process.child.id().cast_signed()));
         own.or(self.observed).map(family_of)
     }
 
-    /// CPU time that it has used so far, if that can be seen.
+    /// CPU time that it has used so far, if its processes are known.
     pub fn cpu(&self) -> Option<Cpu> {
         let pids = self.pids()?;
         let journal = self.journal_of(&pids);
@@ -249,27 +248,26 @@ impl Target {
         journal
     }
 
-    /// The processes of a server of ours that serve clients.
+    /// The processes of a forkchat server that serve clients.
     pub fn workers(&self) -> Vec<Pid> {
         let mut pids = self.pids().unwrap_or_default();
         pids.retain(|&pid| name_of(pid).starts_with("worker "));
         pids
     }
 
-    /// Its memory, if that can be seen.
+    /// Its memory, if its processes are known.
     pub fn memory(&self) -> Option<Memory> {
         Some(self.pids()?.into_iter().map(memory_of).sum())
     }
 
-    /// How many processes it has and how many threads these have, first ones included, if that can
-    /// be seen.
+    /// The number of its processes, and of all their threads, if its processes are known.
     pub fn process_counts(&self) -> Option<(usize, usize)> {
         let pids = self.pids()?;
         Some((pids.len(), pids.into_iter().map(|pid| threads_of(pid).len()).sum()))
     }
 
-    /// Ends it. Returns a server's warnings and, if the bare broadcaster made faults on request,
-    /// their number.
+    /// Ends it. Returns the server's warnings, and the number of faults that a bare broadcaster
+    /// made on request.
     pub fn end(mut self) -> (Vec<String>, Option<u64>) {
         let Some(process) = self.process.as_mut() else { return (Vec::new(), None) };
         // The bare broadcaster ends with its standard input, the server with a signal when it is
@@ -314,28 +312,28 @@ impl Drop for Process {
     }
 }
 
-/// What bounds the connections, in a server's `as many connections as BOUND allows`.
+/// The BOUND in a server's `as many connections as BOUND allows`.
 fn bound_in(line: &str) -> Option<String> {
     Some(line.split_once("as many connections as ")?.1.split_once(" allows")?.0.to_owned())
 }
 
-/// The N of a server's `at most N connections`.
+/// The N in a server's `at most N connections`.
 fn capacity_in(line: &str) -> Option<usize> {
     line.split_once("at most ")?.1.split_once(" connections")?.0.parse().ok()
 }
 
-/// Whether a line of the server's log output reports that a process died and was started again.
+/// Whether a line of log output reports that a process died and was restarted.
 fn is_complaint(line: &str) -> bool {
     line.contains(" as pid ")
 }
 
-/// Reads all lines of a process, so that it never waits for a reader.
+/// Reads all lines of a process, so that a full pipe never blocks it.
 fn read_lines(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (sender, said) = channel();
     if let Some(output) = output {
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // Without a receiver, read on all the same.
+                // The thread reads on even if nothing receives the lines any more.
                 let _ = sender.send(line);
             }
         });

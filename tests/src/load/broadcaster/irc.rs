@@ -1,7 +1,7 @@
-//! The bare broadcaster's IRC: as much of RFC 2812 as clients need to enter a room and talk there.
-//! With it the IRC side of the load generator can be tested where no IRC server is installed. It is
-//! as strict as real servers are: it asks for a PONG before it welcomes a client, and rejects lines
-//! that are too long and nicknames that are taken.
+//! IRC for the bare broadcaster: the part of RFC 2812 that clients need to enter a room and talk
+//! there. It tests the IRC side of the load generator where no IRC server is installed. It is as
+//! strict as real servers: it demands a PONG before it welcomes a client, and rejects long lines
+//! and nicknames that are taken.
 
 use super::Broadcaster;
 
@@ -18,7 +18,7 @@ pub struct Registration {
 }
 
 impl Broadcaster {
-    /// A client's line, its LF included.
+    /// Handles a line of a client, with its LF.
     pub(super) fn handle_irc(&mut self, index: usize, line: &[u8]) {
         let text = String::from_utf8_lossy(line).into_owned();
         let (command, rest) = text.trim_end().split_once(' ').unwrap_or((text.trim_end(), ""));

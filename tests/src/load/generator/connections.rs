@@ -1,5 +1,4 @@
-//! The clients of a shape: they connect, log in and leave. Also what happens when the server drops
-//! a client.
+//! Connects clients, logs them in and lets them leave. Also handles clients that the server drops.
 
 use super::Generator;
 use crate::load::chat_protocol::ChatProtocol;
@@ -11,19 +10,21 @@ use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 
-/// Logins at a time. Over UDP there are fewer, since a datagram that meets a full buffer is lost.
+/// How many clients log in at a time. Over UDP there are fewer, since a full buffer loses
+/// datagrams.
 const LOGINS_AT_ONCE: usize = 256;
 const UDP_LOGINS_AT_ONCE: usize = 32;
-/// Logins at a time to another chat server, except in a storm: its listen queue may be this short.
+/// How many clients log in at a time to another chat server, except in a storm. Its listen queue
+/// may be this short.
 const LOGINS_AT_ONCE_ELSEWHERE: usize = 8;
-/// Over UDP, how long a client waits for an answer, in ns.
+/// Over UDP, how long a client waits for an answer before it repeats its login, in ns.
 const LOGIN_RETRY_AFTER: u64 = 500_000_000;
-/// Over UDP, how often silent clients send a sign of life, in ns.
+/// Over UDP, how often clients send a keepalive ping, in ns.
 const KEEPALIVE_INTERVAL: u64 = 30_000_000_000;
-/// A server bounds the state that rooms from one address take. So at most this many rooms come from
-/// the same address of the loopback.
+/// A server may limit the rooms of one client address. So the clients of at most this many rooms
+/// connect from the same address.
 const ROOMS_PER_ADDRESS: usize = 100;
-/// Members of a room of idle clients.
+/// The number of members of a room of idle clients.
 const IDLE_ROOM: usize = 100;
 
 impl Generator {
@@ -92,7 +93,7 @@ impl Generator {
         self.flush(index)
     }
 
-    /// Sends a client's bytes. What the socket does not take now is sent when it can take more.
+    /// Sends a client's bytes. The rest follows when the socket accepts more.
     pub(super) fn flush(&mut self, index: usize) -> Result<(), String> {
         let client = &mut self.clients[index];
         let was_blocked = client.is_blocked;
@@ -107,8 +108,8 @@ impl Generator {
         result.or_else(|error| self.closed(index, Some(error)))
     }
 
-    /// A datagram may be lost, or reach a session that is just ending: a client without an answer
-    /// tries again.
+    /// Over UDP: repeats the login of clients that have got no answer. A datagram may be lost, or
+    /// reach a session that is just ending.
     pub(super) fn retry_logins(&mut self, now: u64) -> Result<(), String> {
         if self.shape.udp
             && self.logging_in > 0
@@ -127,7 +128,7 @@ impl Generator {
         Ok(())
     }
 
-    /// The server ends a UDP session from which nothing comes for two minutes.
+    /// Over UDP: sends keepalive pings. The server ends a session that is silent for two minutes.
     pub(super) fn send_keepalives(&mut self, now: u64) -> Result<(), String> {
         if self.shape.udp
             && self.protocol == ChatProtocol::Lines
@@ -160,7 +161,7 @@ impl Generator {
             ChatProtocol::Bare if self.shape.udp => drop(client.socket.send(b"")),
             ChatProtocol::Bare => drop(client.socket.shutdown(Shutdown::Write)),
         }
-        // A UDP session has no end that could be waited for.
+        // Over UDP nothing reports the end of the session.
         if self.shape.udp { self.closed(index, None) } else { Ok(()) }
     }
 
@@ -188,7 +189,7 @@ impl Generator {
             Stage::Leaving => self.leaving -= 1,
             Stage::Ready => self.count.dropped += 1,
         }
-        // Fails only if it is not registered.
+        // It fails only if the client is not registered.
         let _ = self.epoll.delete(&*client);
         let _ = client.socket.shutdown(Shutdown::Both);
         client.unsent = Vec::new();
@@ -205,7 +206,7 @@ impl Generator {
         Ok(())
     }
 
-    /// No sender's window waits for a member that was dropped.
+    /// Takes a dropped member out of the windows of its room's senders.
     fn release_windows(&mut self, index: usize, room: usize) {
         let senders = self.places_of(room);
         for sender in self.senders[senders].iter_mut().filter(|sender| sender.client != index) {
@@ -215,7 +216,7 @@ impl Generator {
 }
 
 /// The address from which the clients of a room connect to a server on the loopback; `None` if the
-/// system may choose it. All of 127.0.0.0/8 is the loopback's.
+/// system may choose it. All addresses in 127.0.0.0/8 belong to the loopback.
 fn source_of(server: SocketAddr, room: usize) -> Option<IpAddr> {
     let place = u32::try_from(room / ROOMS_PER_ADDRESS)
         .ok()

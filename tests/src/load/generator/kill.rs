@@ -1,5 +1,5 @@
-//! The kill: in the middle of a slice a process of the server is killed with SIGKILL, and each
-//! client's wait is measured: from the kill to the first line that was due after it.
+//! Kills a process of the server with SIGKILL in the middle of a slice, and measures how long each
+//! client waits: from the kill to the first line that was due after it.
 
 use super::Generator;
 use crate::load::client::Stage;
@@ -12,13 +12,13 @@ use std::time::Duration;
 pub struct Kill {
     /// The process.
     pub pid: Pid,
-    /// How long after the beginning of the next slice, in ns.
+    /// When to kill it, in ns after the beginning of the slice.
     after: u64,
     /// When it was killed, in ns; `None` before that.
     at: Option<u64>,
-    /// By client: whether the process serves it.
+    /// By client: whether the process served it.
     served: Vec<bool>,
-    /// By client: how long it waited, in ns; `None` while it waits.
+    /// By client: how long it waited, in ns; `None` while it still waits.
     waits: Vec<Option<u64>>,
 }
 
@@ -34,7 +34,7 @@ pub struct Cost {
 }
 
 impl Kill {
-    /// What the kill cost; `None` if the process was not killed or a client that it served still
+    /// What the kill cost; `None` if the process was not killed, or a client that it served still
     /// waits.
     pub fn cost(&self) -> Option<Cost> {
         self.at?;
@@ -60,7 +60,7 @@ impl Kill {
 }
 
 impl Generator {
-    /// By client, the local port of its connection; 0 if it has none.
+    /// By client: the local port of its connection; 0 if it has none.
     pub fn ports(&self) -> Vec<u16> {
         let port = |address: socket2::SockAddr| address.as_socket().map(|address| address.port());
         self.clients
@@ -69,20 +69,20 @@ impl Generator {
             .collect()
     }
 
-    /// Prepares a kill for the next slice, so long after its beginning. `served` says for each
-    /// client whether the process serves it.
+    /// Prepares a kill for the next slice, `after` its beginning. `served` says for each client
+    /// whether the process serves it.
     pub fn prepare_kill(&mut self, pid: Pid, served: Vec<bool>, after: Duration) {
         let waits = vec![None; served.len()];
         self.kill = Some(Kill { pid, after: after.as_nanos() as u64, at: None, served, waits });
     }
 
-    /// Takes the kill that was prepared.
+    /// Takes the kill and its results.
     pub fn take_kill(&mut self) -> Option<Kill> {
         self.kill.take()
     }
 
-    /// Kills the process if it is time, `began` being the beginning of the slice. Returns when it
-    /// is time, if it is not yet.
+    /// Kills the process if the kill is due. `began` is the beginning of the slice. Returns when
+    /// the kill is due; `u64::MAX` if there is none to come.
     pub(super) fn kill_if_due(&mut self, began: u64) -> Result<u64, String> {
         let now = self.now();
         let Some(planned) = self.kill.as_mut().filter(|planned| planned.at.is_none()) else {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_is_the_longest_wait_of_those_whose_process_was_killed() {
+    fn the_cost_is_the_longest_wait_of_a_client_of_the_killed_process() {
         let served = [true, true, false, false];
         let cost =
             kill(Some(7), &served, &[Some(2_000_000), Some(5_000_000), Some(1_000_000), None])
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_cost_before_everyone_who_waits_has_a_line() {
+    fn there_is_no_cost_while_a_client_of_the_killed_process_waits() {
         assert_eq!(kill(Some(7), &[true, true], &[Some(1), None]).cost(), None);
         assert_eq!(kill(None, &[true], &[None]).cost(), None);
         assert_eq!(

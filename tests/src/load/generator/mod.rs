@@ -1,13 +1,13 @@
-//! The load generator: one thread with an epoll loop that plays all clients of a shape. It sends
-//! their lines and checks every line that each of them receives.
+//! The load generator: one thread with an epoll loop for all clients of a shape. It sends their
+//! lines and checks every line that each client receives.
 //!
 //! ```text
-//! new → enter (all log in) → slice, slice, … → finish (what was lost, doubled, …)
+//! new → log_in_all → slice, slice, … → finish (what was lost, doubled, …)
 //! ```
 //!
-//! Here is what it does in a slice. `crowd` connects clients and lets them leave, `speaking` sends
-//! lines, `hearing` checks the lines that arrive, `waiting` waits for what must arrive, and
-//! `killing` kills a process of the server and measures how long clients wait.
+//! This file has the parts of a slice. `connections` connects clients and lets them leave, `sending`
+//! sends lines, `receiving` checks the lines that arrive, `waiting` waits for what must arrive, and
+//! `kill` kills a process of the server and measures how long clients wait.
 
 mod connections;
 mod kill;
@@ -45,9 +45,9 @@ const TIMER: u64 = u64::MAX;
 pub struct Count {
     /// Lines that a client received for the first time.
     pub deliveries: u64,
-    /// Logins.
+    /// Completed logins.
     pub logins: u64,
-    /// Per delivery to a member, or per login, in ns.
+    /// The latencies of deliveries to members, or of logins, in ns.
     pub latency: Histogram<u64>,
     /// Connections that the server ended.
     pub dropped: u64,
@@ -61,44 +61,44 @@ pub struct Generator {
     /// Whether it is another chat server.
     is_other_server: bool,
     shape: Shape,
-    /// Makes the names of this run's clients and rooms differ from those of other runs.
+    /// A part of the names of clients and rooms that differs from run to run.
     run: String,
-    /// The time limit: when it ends, and its length.
+    /// The time limit: its end, and its length.
     limit: Option<(Instant, Duration)>,
     epoll: Epoll,
     timer: TimerFd,
     start: Instant,
     payload: Payload,
     clients: Vec<Client>,
-    /// Indices of clients that have left, for new clients.
+    /// Indices of clients that have left. New clients reuse them.
     free: Vec<usize>,
     /// The number of clients so far.
     serial: usize,
     senders: Vec<Sender>,
-    /// The sender whose turn it is in an open loop.
+    /// The next sender in an open loop.
     turn: usize,
-    /// The open loop's lines.
+    /// The schedule of the lines of an open loop.
     lines: Option<Pace>,
-    /// Arrivals of visitors.
+    /// The schedule of the visitors' arrivals.
     arrivals: Option<Pace>,
     /// Visitors that are connected, and when they leave.
     visitors: VecDeque<(u64, usize)>,
     logging_in: usize,
     leaving: usize,
-    /// When silent UDP clients last sent a sign of life, in ns.
+    /// When UDP clients last sent keepalive pings, in ns.
     keepalive_sent_at: u64,
-    /// When UDP clients that log in were last checked for a lost answer, in ns.
+    /// When UDP clients that log in were last checked for missing answers, in ns.
     login_checked_at: u64,
     buffer: Vec<u8>,
-    /// When something that was waited for last arrived, in ns.
+    /// When something that the generator waits for last arrived, in ns.
     last_progress_at: u64,
-    /// How long it has waited in vain for lines that never came.
+    /// How long the generator has waited in vain for lines that never came.
     pub silence: Duration,
-    /// A line that a client received while it logged in and that does not belong to the protocol.
+    /// The first line outside the protocol that a client received during its login.
     unknown_line: Option<String>,
-    /// A process of the server that is killed in the next slice.
+    /// The kill that is prepared for the next slice.
     kill: Option<kill::Kill>,
-    /// Faults that clients saw which have left.
+    /// Faults at clients that have left.
     departed: Tally,
     /// Counters.
     pub count: Count,
@@ -123,7 +123,7 @@ impl Drop for Generator {
 }
 
 impl Generator {
-    /// Without connections. `limit` is the time limit from now on.
+    /// A generator without connections. `limit` is the time limit from now on.
     ///
     /// # Errors
     /// If the system is short of descriptors or memory.
@@ -181,8 +181,8 @@ impl Generator {
         Ok(generator)
     }
 
-    /// The first members of each room. Clients are connected room by room, so it is known who they
-    /// will be.
+    /// The first members of each room are its senders. Clients are connected room by room, so their
+    /// indices are known before.
     fn make_senders(&mut self) {
         let mut first = 0;
         for room in 0..self.shape.rooms {
@@ -208,7 +208,7 @@ impl Generator {
         let idle = self.shape.idle;
         self.log_in_members()?;
         self.log_in(std::iter::repeat_n(Role::Idle, idle))?;
-        // Over UDP there is no half line.
+        // Over UDP a datagram can't contain half a line.
         if self.shape.traffic == Traffic::Quiet && !self.shape.udp {
             for index in (0..self.clients.len()).step_by(10) {
                 self.clients[index].unsent.extend_from_slice(b"a line that has only begu");
@@ -218,11 +218,12 @@ impl Generator {
         Ok(())
     }
 
-    /// One slice of the traffic. All lines that were said in it have been delivered when this
-    /// returns, or count as lost.
+    /// Runs one slice of the traffic. When this returns, all lines that were sent in it have been
+    /// delivered, or count as lost.
     ///
-    /// An open loop goes on while lines are in flight, or clients wait because of a kill, at most
-    /// for `max`: if the server stands still or cannot keep up, more lines become due.
+    /// An open loop continues while lines are in flight or clients wait because of a kill, but at
+    /// most for `max`. If the server stands still or cannot keep up, more lines become due
+    /// meanwhile.
     pub fn slice(&mut self, min: Duration, max: Duration) -> Result<(), String> {
         let began = self.now();
         let [end, latest] = [min, max].map(|length| began + length.as_nanos() as u64);
@@ -256,7 +257,7 @@ impl Generator {
         }
     }
 
-    /// Work between two slices that belongs to neither.
+    /// Does what is not part of the measurement, between two slices.
     pub fn after_slice(&mut self) -> Result<(), String> {
         if self.shape.traffic == Traffic::Storm {
             for index in 0..self.clients.len() {
@@ -267,14 +268,13 @@ impl Generator {
         Ok(())
     }
 
-    /// The faults of all that was said. The order of lines is compared among those members of a
-    /// room that only listen.
+    /// All faults. The order of lines is compared among the members of a room that only listen.
     pub fn finish(&self) -> Tally {
         let mut tally = self.departed;
-        // By room, what each member saw that receives all senders' lines.
+        // By room: the result of each member that receives the lines of all senders.
         let mut orders: HashMap<usize, Vec<(Tally, u64)>> = HashMap::new();
         for (index, client) in self.clients.iter().enumerate() {
-            // Dropped clients are counted apart, and what they saw is in `gone`.
+            // Dropped clients are counted separately, and their faults are in `departed`.
             if client.stage == Stage::Gone {
                 continue;
             }
@@ -283,7 +283,7 @@ impl Generator {
                 continue;
             };
             let own = |sender: &Sender| sender.client == index;
-            // Lines of a sender whose connection ended may never have been accepted.
+            // The server may not have accepted the last lines of a sender whose connection ended.
             let is_owed =
                 |sender: &Sender| !own(sender) && self.clients[sender.client].stage == Stage::Ready;
             let saw = client.tracker.tally(
@@ -307,7 +307,7 @@ impl Generator {
         Ok(std::mem::replace(&mut self.count, Count::new()?))
     }
 
-    /// Lines that were said so far.
+    /// Lines sent so far.
     pub fn lines(&self) -> u64 {
         self.senders.iter().map(|sender| u64::from(sender.sent())).sum()
     }
@@ -341,7 +341,7 @@ impl Generator {
         self.senders.iter().all(Sender::is_quiet)
     }
 
-    /// Lets visitors come and leave.
+    /// Lets visitors join and leave.
     fn move_visitors(&mut self, now: u64) -> Result<(), String> {
         while self.arrivals.as_mut().and_then(|arrivals| arrivals.take(now)).is_some() {
             self.connect(Role::Visitor(self.serial % self.shape.rooms))?;
@@ -357,7 +357,7 @@ impl Generator {
     }
 }
 
-/// How many of these differ from most of them.
+/// How many of the values differ from the most frequent one.
 fn count_minority(orders: impl Iterator<Item = u64>) -> u64 {
     let mut counts: HashMap<u64, u64> = HashMap::new();
     orders.for_each(|order| *counts.entry(order).or_default() += 1);
@@ -384,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_saw_another_order_is_counted() {
+    fn members_with_another_order_are_counted() {
         assert_eq!(count_minority([7, 7, 7, 5, 7, 6].into_iter()), 2);
         assert_eq!(count_minority([].into_iter()), 0);
     }

@@ -1,5 +1,4 @@
-//! Receiving: the bytes that arrive on all connections are split into lines, and each line is
-//! checked.
+//! Receives bytes on all connections, splits them into lines and checks each line.
 
 use super::{Generator, TIMER};
 use crate::load::chat_protocol::{ChatProtocol, ServerLine};
@@ -34,7 +33,7 @@ impl Generator {
         let mut timeout = EpollTimeout::try_from(left.min(Duration::from_millis(100)))
             .unwrap_or(EpollTimeout::ZERO);
         if left > Duration::ZERO && left < Duration::from_millis(20) {
-            // A millisecond's precision is not enough for a rate.
+            // For an even rate, the millisecond precision of epoll's timeout is not enough.
             let set = self.timer.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
             set.map_err(context("cannot set a timer"))?;
             timeout = EpollTimeout::NONE;
@@ -47,7 +46,7 @@ impl Generator {
         };
         for event in &events[..count] {
             if event.data() == TIMER {
-                // EAGAIN: it was set again meanwhile.
+                // It fails with EAGAIN if the timer was set again meanwhile.
                 let _ = self.timer.wait();
                 continue;
             }
@@ -64,7 +63,7 @@ impl Generator {
         let client = &mut self.clients[index];
         client.is_blocked = false;
         let mut event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-        // Fails only for what isn't registered.
+        // It fails only if the client is not registered.
         let _ = self.epoll.modify(&*client, &mut event);
         self.flush(index)
     }
@@ -102,7 +101,7 @@ impl Generator {
         Ok(())
     }
 
-    /// A client receives a line that a sender said.
+    /// A client has received a line of a sender.
     fn handle_room_line(
         &mut self,
         index: usize,
@@ -128,7 +127,7 @@ impl Generator {
         }
         self.last_progress_at = now;
         self.count.deliveries += 1;
-        // No window waits for a late line any more.
+        // A late line was already taken out of its sender's window.
         if let (true, Arrival::New(skipped)) = (client.is_member(), arrival) {
             skipped.for_each(|number| sender.missed(number));
             if let Some(latency) = sender.received(number, now) {
@@ -138,13 +137,13 @@ impl Generator {
         }
     }
 
-    /// A client receives a line that no sender said.
+    /// A client has received a line that is no sender's.
     fn handle_server_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {
         let client = &mut self.clients[index];
         match (self.protocol.classify(line), client.stage) {
             (ServerLine::Ready, Stage::LoggingIn(_)) if !client.is_login_sent => {
-                // It answers before the login: an older session had this address. End that session,
-                // and try again.
+                // The server answers before the login, so an older session has this address. End
+                // that session and try again.
                 client.unsent.extend_from_slice(self.protocol.quit_command());
                 return self.flush(index);
             }
@@ -179,7 +178,7 @@ impl Generator {
         Ok(())
     }
 
-    /// A client is in its room.
+    /// A client has entered its room.
     fn logged_in(&mut self, index: usize, since: u64, now: u64) {
         let client = &mut self.clients[index];
         client.stage = Stage::Ready;

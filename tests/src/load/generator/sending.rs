@@ -1,17 +1,17 @@
-//! Speaking: which lines are sent now, in a closed loop or an open loop.
+//! Sends the lines that are due now, in a closed loop or an open loop.
 
 use super::Generator;
 use crate::load::chat_protocol::ChatProtocol;
 use crate::load::client::Stage;
 
-/// A sender says at most this many lines before input is read again: a server drops clients that do
-/// not read.
+/// A sender sends at most this many lines before input is read again, since a server drops clients
+/// that do not read.
 const LINES_AT_ONCE: usize = 256;
-/// A sender with this many unsent bytes says no more for now. In an open loop its lines stay due.
+/// A sender with this many unsent bytes sends no more for now. In an open loop its lines stay due.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 
 impl Generator {
-    /// A closed loop: says as many lines as the windows have room for. Returns when to go on if no
+    /// A closed loop: sends as many lines as the windows allow. Returns when to call it again if no
     /// input comes.
     pub(super) fn send_in_windows(&mut self, window: usize, now: u64) -> Result<u64, String> {
         let mut next = u64::MAX;
@@ -27,12 +27,12 @@ impl Generator {
         Ok(next)
     }
 
-    /// An open loop: says the lines that are due, each with the moment at which it was due. Returns
+    /// An open loop: sends the lines that are due, each with the time at which it was due. Returns
     /// when the next line is due.
     pub(super) fn send_at_rate(&mut self, now: u64) -> Result<u64, String> {
         for _ in 0..LINES_AT_ONCE {
-            // Another sender replaces a blocked one. If all are blocked, wait for a socket to take
-            // more.
+            // If a sender is blocked, the next one sends the line. If all are blocked, the
+            // generator waits until a socket accepts more.
             let can_speak = |&sender: &usize| {
                 self.clients[self.senders[sender].client].unsent.len() <= UNSENT_BYTES_MAX
             };

@@ -1,12 +1,13 @@
-//! Waiting, with a time limit, for what must arrive, and the error message when it does not.
+//! Waits, with a time limit, for what must arrive. Composes the error message if it does not
+//! arrive.
 
 use super::Generator;
 use std::time::{Duration, Instant};
 
-/// The longest time without any progress, in ns.
+/// How long nothing may arrive before a wait fails, in ns.
 const TIMEOUT: u64 = 10_000_000_000;
-/// After this time without input, missing lines count as lost. It is long, so that a server that
-/// stands still for a while counts as slow and not as losing lines.
+/// After this time without input, in ns, missing lines count as lost. It is long, so that a server
+/// that stands still for a while counts as slow and not as losing lines.
 const SILENCE: u64 = 5_000_000_000;
 
 impl Generator {
@@ -40,7 +41,7 @@ impl Generator {
         format!("does {} speak {}?{said}", self.address, self.protocol.name())
     }
 
-    /// An error when the time limit has passed.
+    /// Fails when the time limit has passed.
     pub(super) fn check_limit(&self) -> Result<(), String> {
         let Some((_, limit)) = self.limit.filter(|(deadline, _)| Instant::now() > *deadline) else {
             return Ok(());

@@ -4,10 +4,11 @@
 use super::{Report, escape, paragraph, size_of};
 use crate::load::bars::{Bar, bars};
 use crate::load::compared::{WAIT_CAUSES, waits};
-use crate::load::decision::{BEST, Cell, Decision, MetricCurves};
+use crate::load::decision::{Cell, Decision};
+use crate::load::families::KILL_SIZE_MAX;
 use crate::load::html::list;
 use crate::load::metrics::{Better, METRICS, Metric, Rank, number};
-use crate::load::models::KILL_SIZE_MAX;
+use crate::load::ranking::{BEST, MetricCurves};
 use crate::load::report::Missing;
 use crate::load::subject::Subject;
 
@@ -55,7 +56,8 @@ fn has_faults(report: &Report, model: Subject) -> bool {
     report.rows.iter().filter_map(|row| row.of(model)).any(|outcome| !outcome.is_clean())
 }
 
-/// The models side by side: at the largest size that all ran with, and folded up at all others.
+/// The models side by side: first at the most connections with which all were measured, then folded
+/// up at all others.
 pub fn comparison(report: &Report, decision: Option<&Decision>) -> String {
     let Some(decision) = decision else { return String::new() };
     let size = number(decision.size as f64);
@@ -210,7 +212,7 @@ fn charts(report: &Report, size: usize) -> String {
     format!("<div class=\"charts\">\n{charts}</div>\n")
 }
 
-/// What was measured for and against each model, and what it is by its design.
+/// What speaks for and against each model, as measured and by its design.
 fn when_to_choose(report: &Report, decision: &Decision) -> String {
     let row = |&subject: &Subject| {
         let Subject::Model(model) = subject else { return String::new() };

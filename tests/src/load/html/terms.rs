@@ -1,6 +1,7 @@
-//! The terms that the report uses, defined right after the answer and before their first use.
+//! The definitions of the report's terms. They come right after the answer, before the terms are
+//! used.
 
-/// A term and what it means.
+/// The terms and their definitions.
 pub const TERMS: [(&str, &str); 12] = [
     (
         "line",
