@@ -313,7 +313,8 @@ impl Drop for Terminal {
             let (lines, (row, col)) = (lines_of(screen), screen.cursor_position());
             let unshown = lines.len().saturating_sub(SHOWN_IN_FAILURE);
             eprintln!(
-                "the terminal, {unshown} lines further up left out, the cursor in row {row}, column {col}:"
+                "the terminal, {unshown} lines further up left out, the cursor in row {row}, \
+                 column {col}:"
             );
             for line in &lines[unshown..] {
                 eprintln!("| {line}");

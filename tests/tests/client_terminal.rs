@@ -1,4 +1,4 @@
-//! The client at a terminal: a pseudo-terminal with an emulator, and a real server.
+//! The client at a terminal, that is in a pseudo-terminal with an emulator, and a real server.
 
 use forkchat_tests::processes::is_stopped;
 use forkchat_tests::terminal::Terminal;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
 
-/// Where a client keeps its history; taken away when dropped.
+/// The home directory of a client, with its history. Removed on drop.
 struct Home(PathBuf);
 
 impl Home {
@@ -42,25 +42,25 @@ fn command(server: &Server, home: &Home, arguments: &[&str]) -> Command {
     command
 }
 
-/// A client that is logged in, and its prompt on the screen.
+/// Starts a client and waits until it is logged in and shows its prompt.
 fn client(server: &Server, home: &Home, arguments: &[&str]) -> Terminal {
     let terminal = Terminal::start(&command(server, home, arguments), ROWS, COLUMNS);
     prompt(&terminal, "#lobby> ");
     terminal
 }
 
-/// Waits until the prompt stands, with this behind it, below everything else.
+/// Waits until the last line on the screen is a prompt that ends like this.
 fn prompt(terminal: &Terminal, prompt: &str) {
     terminal.waits(&format!("the prompt {prompt:?}"), |terminal| {
         (edited(terminal) == prompt.trim_end()).then_some(())
     });
 }
 
-/// The line that is being edited, with its prompt from the room on. Where it exactly fills a row
-/// the editor ends the row itself.
+/// The line that is being edited, with its prompt from the room on. If the line fills its last row
+/// exactly, the editor itself begins another row.
 fn edited(terminal: &Terminal) -> String {
     let whole = edited_whole(terminal);
-    // What stands before the room is the nick.
+    // The nickname comes before the room.
     match whole.split_once(' ') {
         Some((nick, rest)) if !nick.starts_with('#') && rest.starts_with('#') => rest.to_owned(),
         _ => whole,
@@ -75,13 +75,13 @@ fn edited_whole(terminal: &Terminal) -> String {
     lines[lines.iter().rposition(is_prompt).unwrap_or(lines.len())..].concat()
 }
 
-/// Lines without their time and mark: what is behind column 8.
+/// All lines without time and mark, which take 8 columns.
 fn contents(terminal: &Terminal) -> Vec<String> {
     terminal.lines().iter().map(|line| line.chars().skip(8).collect()).collect()
 }
 
 #[test]
-fn one_talks_and_ones_own_lines_are_marked_once_accepted() {
+fn the_users_own_lines_are_marked_when_the_server_accepts_them() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -116,7 +116,7 @@ fn one_talks_and_ones_own_lines_are_marked_once_accepted() {
 }
 
 #[test]
-fn a_flood_tears_no_line_that_is_being_typed_and_edited() {
+fn incoming_lines_never_tear_the_line_being_edited() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -130,8 +130,8 @@ fn a_flood_tears_no_line_that_is_being_typed_and_edited() {
         }
         bob
     });
-    // Three rows long, typed character by character, with a correction in the middle and one at the
-    // front.
+    // The line is three rows long, and is typed character by character, with a correction in the
+    // middle and one at the front.
     let poem = "床前明月光疑是地上霜舉頭望明月低頭思故鄉".repeat(5);
     for (number, character) in poem.chars().enumerate() {
         terminal.type_keys(character.to_string());
@@ -169,7 +169,7 @@ fn a_flood_tears_no_line_that_is_being_typed_and_edited() {
 }
 
 #[test]
-fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
+fn five_hundred_pasted_lines_are_said_in_order_with_or_without_bracketed_paste() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -191,7 +191,7 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
     bob.say("nothing yet");
     assert_eq!(said(bob.sync()), Vec::<String>::new());
     terminal.type_keys("\r");
-    // Others talk at the same time.
+    // Another user talks at the same time.
     for number in 0..200 {
         bob.say(&format!("meanwhile {number}"));
     }
@@ -199,7 +199,7 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
     assert_eq!(heard, bracketed);
     bob.reads("[#lobby] alice: and more");
     prompt(&terminal, "#lobby> ");
-    // As a terminal does it that knows no brackets; tabs are the business of completion then.
+    // As from a terminal that doesn't mark pastes. Without tabs, which would be completions.
     let bare: Vec<String> = lines("bare").into_iter().map(|line| line.replace('\t', " ")).collect();
     terminal.type_keys(bare.join("\r") + "\r");
     assert_eq!(said(bob.reads("alice: bare 499")), bare);
@@ -220,7 +220,7 @@ fn five_hundred_pasted_lines_are_said_in_order_bracketed_or_not() {
 }
 
 #[test]
-fn a_paste_with_commands_waits_for_enter() {
+fn a_paste_with_commands_needs_confirmation() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -242,7 +242,7 @@ fn a_paste_with_commands_waits_for_enter() {
     terminal.type_keys("\r");
     let heard = bob.reads("evil");
     assert_eq!(heard[..2], ["[@alice] alice: secret", "[#lobby] alice: one"]);
-    // A single line is what it is, and so are several without a slash.
+    // A single line needs no confirmation, and neither do several without a slash.
     prompt(&terminal, "#lobby> ");
     terminal.paste("/nick alice\n");
     bob.reads("alice");
@@ -252,7 +252,7 @@ fn a_paste_with_commands_waits_for_enter() {
 }
 
 #[test]
-fn a_long_line_costs_as_many_bytes_of_output_as_it_has_and_not_their_square() {
+fn the_output_for_a_typed_line_is_proportional_to_its_length() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -266,7 +266,8 @@ fn a_long_line_costs_as_many_bytes_of_output_as_it_has_and_not_their_square() {
         });
         terminal.raw_output().len() - before
     };
-    // In the row of the prompt: the first character is drawn with its prompt, each other alone.
+    // In the row of the prompt, only the first character is drawn with the prompt. The others are
+    // written alone.
     let typed = "0123456789".repeat(5);
     let row = written(&|| terminal.type_keys(&typed), &typed);
     assert!(row < 200, "{row} bytes for 50 characters that were typed");
@@ -276,7 +277,7 @@ fn a_long_line_costs_as_many_bytes_of_output_as_it_has_and_not_their_square() {
     terminal.type_keys("\r");
     assert!(bob.reads("alice: ").pop().unwrap().ends_with(&(typed + &long)));
     prompt(&terminal, "#lobby> ");
-    // Where a row is full the line is redrawn.
+    // When a row is full, the editor redraws the line.
     let rows = written(&|| terminal.type_keys(&long), "yend");
     assert!(rows < 100 * 4_000, "{rows} bytes for 4,000 characters that were typed");
     terminal.type_keys("\r");
@@ -284,7 +285,7 @@ fn a_long_line_costs_as_many_bytes_of_output_as_it_has_and_not_their_square() {
 }
 
 #[test]
-fn a_resize_keeps_the_line_and_what_comes_after() {
+fn a_resize_changes_neither_the_line_nor_later_output() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -307,7 +308,7 @@ fn a_resize_keeps_the_line_and_what_comes_after() {
 }
 
 #[test]
-fn when_the_server_is_killed_and_comes_back_so_does_the_client() {
+fn the_client_reconnects_when_the_server_was_killed_and_restarted() {
     let mut server = Server::start(&[]);
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice", "--join", "#lobby"]);
@@ -338,7 +339,7 @@ fn when_the_server_is_killed_and_comes_back_so_does_the_client() {
 }
 
 #[test]
-fn a_client_that_was_started_with_a_room_is_in_the_lobby_too_when_it_has_come_back() {
+fn after_reconnecting_a_client_started_with_a_room_is_in_the_lobby_too() {
     let mut server = Server::start(&[]);
     let home = Home::new();
     let terminal = Terminal::start(
@@ -361,7 +362,7 @@ fn a_client_that_was_started_with_a_room_is_in_the_lobby_too_when_it_has_come_ba
 }
 
 #[test]
-fn the_prompt_keeps_nick_and_room_while_the_server_is_away() {
+fn the_prompt_keeps_nickname_and_room_during_an_outage() {
     let mut server = Server::start(&[]);
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice"]);
@@ -374,7 +375,7 @@ fn the_prompt_keeps_nick_and_room_while_the_server_is_away() {
     server.signal(Signal::SIGKILL);
     server.wait();
     terminal.shows("; trying again in ");
-    // Each Enter begins another prompt.
+    // Each Enter draws another prompt.
     terminal.type_keys("\r");
     terminal.type_keys("typed meanwhile\r");
     terminal.shows("… alice: typed meanwhile");
@@ -388,7 +389,7 @@ fn the_prompt_keeps_nick_and_room_while_the_server_is_away() {
 }
 
 #[test]
-fn what_others_said_while_the_connection_was_lost_is_shown_as_earlier() {
+fn lines_that_others_said_during_an_outage_are_shown_as_earlier() {
     let mut server = Server::start(&[]);
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice", "--join", "#lobby"]);
@@ -397,7 +398,7 @@ fn what_others_said_while_the_connection_was_lost_is_shown_as_earlier() {
     server.signal(Signal::SIGKILL);
     server.wait();
     terminal.shows("; trying again in ");
-    // It comes back when the line is said.
+    // The client has reconnected when the line is said.
     terminal.signal(Signal::SIGSTOP);
     let server = Server::start_in_place_of(&server, &[]);
     let mut bob = server.join("bob");
@@ -414,13 +415,13 @@ fn what_others_said_while_the_connection_was_lost_is_shown_as_earlier() {
 }
 
 #[test]
-fn a_line_that_may_have_arrived_is_doubtful_and_not_said_twice() {
+fn a_line_that_may_have_arrived_is_shown_in_doubt_and_not_said_twice() {
     let mut server = Server::start(&[]);
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice"]);
     let processes: Vec<_> =
         server.processes().into_iter().map(|(pid, _)| pid).chain([server.pid()]).collect();
-    // The supervisor last: it would replace a worker that stands still.
+    // The supervisor is stopped first, because it would replace a stopped worker.
     for &process in processes.iter().rev() {
         kill(process, Signal::SIGSTOP).unwrap();
         wait_for("the server to stand still", || is_stopped(process).then_some(()));
@@ -444,7 +445,7 @@ fn a_line_that_may_have_arrived_is_doubtful_and_not_said_twice() {
 }
 
 #[test]
-fn colours_are_used_unless_they_are_not_wanted() {
+fn colours_follow_the_option_and_no_color() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let has_colors = |arguments: &[&str], no_color: Option<&str>| {
@@ -484,8 +485,8 @@ fn colours_are_used_unless_they_are_not_wanted() {
 }
 
 #[test]
-fn the_terminal_is_given_back_however_it_ends() {
-    /// A way to end, what is done for it, and the exit code or signal that come of it.
+fn the_terminal_is_restored_however_the_client_ends() {
+    /// A way to end the client, the action that causes it, and the resulting exit code or signal.
     type End = (&'static str, fn(&Server, &mut Terminal), Option<i32>, Option<i32>);
     let ends: [End; 8] = [
         ("Ctrl-D", |_, terminal| terminal.type_keys("\x04"), Some(0), None),
@@ -512,7 +513,7 @@ fn the_terminal_is_given_back_however_it_ends() {
         }
         let server = Server::start(&[]);
         let home = Home::new();
-        // What the settings were is known from another program in a terminal of the same kind.
+        // Another program in a terminal of the same kind shows the original settings.
         let mut idle = Terminal::start(Command::new("cat").arg("/dev/null"), ROWS, COLUMNS);
         idle.wait();
         let mut command = command(&server, &home, &["--nick", "alice"]);
@@ -534,7 +535,7 @@ fn the_terminal_is_given_back_however_it_ends() {
 }
 
 #[test]
-fn a_terminal_that_is_closed_ends_the_client() {
+fn closing_the_terminal_ends_the_client() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -542,13 +543,13 @@ fn a_terminal_that_is_closed_ends_the_client() {
     bob.reads("alice");
     terminal.hang_up();
     bob.reads("* alice quit");
-    // By the signal, or because nothing can be read any more: whichever comes first.
+    // The client ends because of the signal, or because reading fails, whichever comes first.
     let status = terminal.wait();
     assert!(status.signal() == Some(1) || status.code().is_some(), "{status:?}");
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_at_once() {
+fn a_refused_connection_is_reported_at_once() {
     let mut server = Server::start(&[]);
     server.signal(Signal::SIGKILL);
     server.wait();
@@ -561,7 +562,7 @@ fn a_server_that_is_not_there_is_told_at_once() {
 }
 
 #[test]
-fn ctrl_c_clears_the_line_and_history_outlives_the_client() {
+fn ctrl_c_clears_the_line_and_the_history_outlives_the_client() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -588,7 +589,7 @@ fn ctrl_c_clears_the_line_and_history_outlives_the_client() {
 }
 
 #[test]
-fn a_paste_that_is_dropped_is_never_said_and_a_short_one_needs_no_answer() {
+fn a_dropped_paste_is_never_said_and_a_short_one_needs_no_confirmation() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -606,7 +607,7 @@ fn a_paste_that_is_dropped_is_never_said_and_a_short_one_needs_no_answer() {
 }
 
 #[test]
-fn ctrl_c_where_there_is_nothing_to_clear_says_how_to_leave() {
+fn ctrl_c_on_an_empty_line_shows_how_to_leave() {
     let server = Server::start(&[]);
     let home = Home::new();
     let mut terminal = client(&server, &home, &["--nick", "alice"]);
@@ -636,7 +637,7 @@ fn tab_completes_commands_nicks_and_rooms() {
     others[0].sync();
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "bob"]);
-    // Who was there before is known too.
+    // Users who were there before are completed, too.
     let complete = |typed: &str, completed: &str| {
         wait_for(&format!("{typed:?} to be completed to {completed:?}"), || {
             terminal.type_keys(format!("\x15{typed}\t"));
@@ -699,7 +700,7 @@ fn what_others_send_does_not_harm_the_terminal() {
 }
 
 #[test]
-fn ones_name_rings_the_bell_unless_it_should_not() {
+fn the_users_name_rings_the_bell_unless_no_bell_is_given() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -718,7 +719,7 @@ fn ones_name_rings_the_bell_unless_it_should_not() {
 }
 
 #[test]
-fn over_udp_it_is_the_same() {
+fn over_udp_the_client_works_the_same() {
     let mut server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -730,7 +731,7 @@ fn over_udp_it_is_the_same() {
     prompt(&terminal, "#rust> ");
     server.signal(Signal::SIGKILL);
     server.wait();
-    // Nobody says so over UDP: it is noticed when something is sent.
+    // Over UDP nothing reports the restart. The client notices it when it sends something.
     terminal.type_keys("meanwhile\r");
     terminal.shows("connection lost");
     let server = Server::start_in_place_of(&server, &[]);
@@ -753,8 +754,8 @@ fn over_udp_a_client_that_only_reads_notices_that_the_server_was_restarted() {
         server.signal(signal);
         server.wait();
         let server = Server::start_in_place_of(&server, &[]);
-        // A server that is stopped says goodbye, and the client asks whether it is still there. Of
-        // one that is killed it learns by its next sign of life.
+        // A server that stops says goodbye, and the client checks whether it still answers. If the
+        // server is killed, the client notices at its next keepalive ping.
         let since = Instant::now();
         terminal.shows("connection lost");
         assert!(
@@ -770,7 +771,7 @@ fn over_udp_a_client_that_only_reads_notices_that_the_server_was_restarted() {
 }
 
 #[test]
-fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
+fn a_suspended_client_restores_the_terminal_and_sets_it_again_when_continued() {
     let server = Server::start(&[]);
     let home = Home::new();
     let terminal = client(&server, &home, &["--nick", "alice"]);
@@ -782,8 +783,8 @@ fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(wanted)).then_some(())
     };
-    // A session's leader has no shell that would let it go on, and the kernel doesn't stop such
-    // (POSIX, orphaned process groups): both are right.
+    // The kernel may or may not stop the leader of a session, since no shell would continue it
+    // (POSIX, orphaned process groups). Both are right.
     wait_for("the terminal to be given back or taken again", || {
         (state('T').is_some() && terminal.settings() != taken || terminal.settings() == taken)
             .then_some(())
@@ -798,7 +799,7 @@ fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
 }
 
 #[test]
-fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
+fn invalid_bytes_change_neither_the_line_nor_the_keys() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -810,7 +811,7 @@ fn bytes_that_are_no_text_leave_the_line_and_the_keys_as_they_are() {
     terminal.type_keys(b"\xff");
     terminal.shows("bytes that are not UTF-8");
     prompt(&terminal, "#lobby> good text");
-    // In a paste whose end is lost with them, too.
+    // Also in a paste whose end mark is dropped with the bytes.
     terminal.type_keys(b"\x1b[200~pasted \xff text\x1b[201~");
     terminal.waits("the second notice", |terminal| {
         (terminal.lines().iter().filter(|line| line.contains("not UTF-8")).count() == 2)
@@ -882,7 +883,7 @@ fn control_characters_in_a_paste_and_a_lone_escape_do_nothing() {
 }
 
 #[test]
-fn after_a_resize_under_a_wrapped_line_everything_above_is_there() {
+fn after_a_resize_with_a_wrapped_line_the_rows_above_are_complete() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     let home = Home::new();
@@ -911,14 +912,14 @@ fn after_a_resize_under_a_wrapped_line_everything_above_is_there() {
 }
 
 #[test]
-fn a_signal_at_any_moment_gives_the_terminal_back() {
+fn a_signal_at_any_moment_restores_the_terminal() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut idle = Terminal::start(Command::new("cat").arg("/dev/null"), ROWS, COLUMNS);
     idle.wait();
     for number in 0..25 {
         let home = Home::new();
         let mut terminal = client(&server, &home, &[]);
-        // Between two lines the editor changes the terminal's modes.
+        // The editor changes the terminal's modes between two lines.
         terminal.type_keys("line\r".repeat(200));
         terminal.shows(&format!("✓ [#lobby] guest{}: line", number + 1));
         terminal.signal(Signal::SIGTERM);

@@ -1,5 +1,5 @@
 //! The server in the background: only one runs at a time, it is detached from the process that
-//! started it, and it is gone when `stop` returns.
+//! started it, and it has ended when `stop` returns.
 
 use forkchat_tests::example::Ended;
 use forkchat_tests::processes::{children_of, family_of, has_ended, name_of};
@@ -17,13 +17,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-/// Exit code of a start that finds a server running.
+/// The exit code of a start that finds a running server.
 const RUNNING: Option<i32> = Some(3);
-/// Any free ports, few processes, and never a long wait.
+/// Few processes, and a short grace period.
 const OPTIONS: [&str; 4] = ["--workers", "1", "--grace", "2"];
 const ADDRESSES: [&str; 2] = ["--tcp", "--udp"];
 
-/// Any free port for each transport of which these options say nothing: addresses add up.
+/// Options for a free port for each transport that `options` does not mention. A server listens on
+/// all given addresses, so they must not be added otherwise.
 fn free_ports(options: &[&str]) -> Vec<&'static str> {
     ADDRESSES
         .into_iter()
@@ -32,8 +33,8 @@ fn free_ports(options: &[&str]) -> Vec<&'static str> {
         .collect()
 }
 
-/// A directory for one server in the background. Whoever was started with it is killed when it is
-/// dropped.
+/// A directory for one server in the background. On drop, all processes that were started with it
+/// are killed.
 struct Service {
     directory: PathBuf,
 }
@@ -41,7 +42,7 @@ struct Service {
 impl Service {
     fn new() -> Service {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        // No name is the beginning of another: by their names the processes are found.
+        // No name is the beginning of another one, because the processes are found by their names.
         let name = format!(
             "forkchat-daemon-{}-{:04}",
             std::process::id(),
@@ -52,8 +53,8 @@ impl Service {
         Service { directory }
     }
 
-    /// A command whose data directory is this service's. The path is absolute, so the daemon is
-    /// found by it.
+    /// A command with this data directory. The path is absolute, so that the daemon can be found by
+    /// it.
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(server_binary());
         command
@@ -74,7 +75,7 @@ impl Service {
         Ended::of(&mut self.spawn(name, options), name)
     }
 
-    /// Starts one, which has to succeed: its pid.
+    /// Starts a server, which must succeed. Returns its pid.
     fn start(&self, options: &[&str]) -> Pid {
         let started = self.run("start", options);
         assert_eq!(started.code, Some(0), "{started}");
@@ -87,7 +88,7 @@ impl Service {
         self.directory.join("forkchat.pid")
     }
 
-    /// What stands in the pid file, if it is a pid.
+    /// The content of the pid file, if it is a pid.
     fn pid(&self) -> Option<Pid> {
         fs::read_to_string(self.pid_file())
             .ok()?
@@ -101,7 +102,7 @@ impl Service {
         fs::read_to_string(self.directory.join("forkchat.log")).unwrap_or_default()
     }
 
-    /// Where the one that was started last listens.
+    /// The address on which the last started server listens.
     fn listens(&self, transport: &str) -> String {
         let log = self.log();
         log.rsplit(&format!("listening on {transport} "))
@@ -119,7 +120,7 @@ impl Service {
         client
     }
 
-    /// Everyone who was started with this directory and lives.
+    /// All live processes that were started with this directory.
     fn processes(&self) -> Vec<Pid> {
         let directory = self.directory.to_str().unwrap();
         let is_one = |pid: &i32| {
@@ -134,7 +135,7 @@ impl Service {
             .collect()
     }
 
-    /// Waits until nobody is left.
+    /// Waits until no such process is left.
     fn is_over(&self) {
         wait_for("everyone to be gone", || self.processes().is_empty().then_some(()));
     }
@@ -142,8 +143,8 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // None, unless the test fails or leaves one running on purpose. Who is just forking is
-        // found at the next look.
+        // There are none, unless the test fails or leaves a server running on purpose. A process
+        // that is just forking is found in the next round.
         wait_for("everyone to be killed", || {
             let left = self.processes();
             left.iter().for_each(|&pid| _ = kill(pid, Signal::SIGKILL));
@@ -176,7 +177,7 @@ fn bit(signal: Signal) -> u64 {
     1 << (signal as i32 - 1)
 }
 
-/// What a process has open: number and what it leads to.
+/// The open descriptors of a process: number and target.
 fn descriptors(pid: Pid) -> Vec<(u32, PathBuf)> {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let number = |path: &Path| path.file_name().unwrap().to_str().unwrap().parse().unwrap();
@@ -186,7 +187,7 @@ fn descriptors(pid: Pid) -> Vec<(u32, PathBuf)> {
 }
 
 #[test]
-fn it_is_started_talked_to_restarted_and_stopped() {
+fn a_server_is_started_used_restarted_and_stopped() {
     let service = Service::new();
     let first = service.start(&[]);
     let mut anna = service.join("anna");
@@ -198,8 +199,8 @@ fn it_is_started_talked_to_restarted_and_stopped() {
     let second = service.pid().unwrap();
     assert_ne!(first, second);
     assert!(has_ended(first));
-    // What was said in the first is in the second's database, which is opened by a path and made
-    // for its user alone.
+    // The second server has the lines of the first in its database. Only its user may read the
+    // database.
     let mut berta = service.join("berta");
     wait_for("the history", || {
         berta.say("/history");
@@ -222,13 +223,13 @@ fn it_is_started_talked_to_restarted_and_stopped() {
         )),
         "{stopped}"
     );
-    // Where none runs, a restart is a start.
+    // If no server runs, a restart is a start.
     service.run("restart", &[]).said(&["serving as pid"]);
     service.run("stop", &[]).said(&["stopped pid"]);
 }
 
 #[test]
-fn relative_paths_are_meant_from_where_it_was_started() {
+fn relative_paths_are_relative_to_the_directory_of_the_start() {
     let service = Service::new();
     let mut start = Command::new(server_binary());
     start
@@ -236,7 +237,8 @@ fn relative_paths_are_meant_from_where_it_was_started() {
         .args(OPTIONS)
         .args(free_ports(&[]))
         .current_dir(&service.directory);
-    // By its arguments alone nobody would find it if the test failed.
+    // If the test fails, the server can't be found by its arguments alone, because they have no
+    // absolute path.
     start.args(["--data-dir", service.directory.to_str().unwrap(), "--data-dir", "data"]);
     Ended::of(&mut spawn(&mut start), "start").said(&["serving as pid"]);
     wait_for("the database", || {
@@ -251,10 +253,10 @@ fn relative_paths_are_meant_from_where_it_was_started() {
 }
 
 #[test]
-fn it_has_nothing_of_whoever_started_it() {
+fn it_inherits_nothing_from_the_process_that_started_it() {
     let service = Service::new();
-    // A descriptor more, which is the pipe of the shell's standard output, signals ignored, a
-    // directory and a umask of its own.
+    // The starter has one more descriptor, the pipe of the shell's standard output, ignored
+    // signals, and a directory and a umask of its own.
     let mut shell = Command::new("sh");
     shell.args([
         "-c",
@@ -296,10 +298,10 @@ fn it_has_nothing_of_whoever_started_it() {
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
     assert_eq!(status(pid, "Umask"), "0077");
     let signals = |field: &str| u64::from_str_radix(&status(pid, field), 16).unwrap();
-    // Those of writes that fail. 32 and 33 are the C library's.
+    // Signals of failed writes. The C library uses 32 and 33.
     assert_eq!(signals("SigIgn") & !(0b11 << 31), bit(Signal::SIGPIPE) | bit(Signal::SIGXFSZ));
-    // Those that it reads as values: all but what can't be blocked, what stops and continues a
-    // process, and what no program dies of.
+    // Signals that the server reads as values: all except those that can't be blocked, those that
+    // stop and continue a process, and those that end no program.
     let not_read = [
         Signal::SIGKILL,
         Signal::SIGSTOP,
@@ -317,8 +319,8 @@ fn it_has_nothing_of_whoever_started_it() {
         let open = descriptors(process);
         let leads = |number: u32| &open.iter().find(|(other, _)| *other == number).unwrap().1;
         assert_eq!([leads(0), leads(1)], [Path::new("/dev/null"); 2]);
-        // All write their log output to one pipe, which the log process copies to the file: no
-        // other pipe is open.
+        // All processes write their log output to one pipe, and the log process copies it to the
+        // file. No other pipe is open.
         let is_log_process = name_of(process) == "log";
         assert_eq!(leads(2) == &service.directory.join("forkchat.log"), is_log_process);
         let pipes = open.iter().filter(|(_, path)| path.to_str().unwrap().starts_with("pipe:"));
@@ -354,7 +356,7 @@ fn it_outlives_its_terminal() {
 }
 
 #[test]
-fn of_ten_that_are_started_at_once_one_serves() {
+fn of_ten_servers_started_at_once_one_serves() {
     let service = Service::new();
     for round in 0..5 {
         let starting: Vec<Child> = (0..10).map(|_| service.spawn("start", &[])).collect();
@@ -375,7 +377,7 @@ fn of_ten_that_are_started_at_once_one_serves() {
             );
         }
         service.join("someone").sync();
-        // Nobody else is there or was.
+        // No other process is there or was there.
         assert_eq!(service.log().matches("listening on tcp").count(), round + 1);
         wait_for("the others to be gone", || {
             let mut left = service.processes();
@@ -387,12 +389,12 @@ fn of_ten_that_are_started_at_once_one_serves() {
 }
 
 #[test]
-fn however_starts_and_stops_meet_there_are_never_two() {
+fn there_are_never_two_servers_however_starts_and_stops_interleave() {
     let service = Service::new();
     let one_after_another = |names: [&'static str; 2]| {
         for name in names.into_iter().cycle().take(20) {
             let ended = service.run(name, &["--udp", "off"]);
-            // A server may be told to stop before it serves.
+            // A server may be stopped before it serves.
             let is_cut_off = ended.code == Some(1)
                 && ["it ended before it was ready", "stopped before it was ready"]
                     .iter()
@@ -411,7 +413,7 @@ fn however_starts_and_stops_meet_there_are_never_two() {
         }
     });
     service.run("stop", &[]);
-    // Each stopped before the next one listened.
+    // Each server stopped before the next one listened.
     let log = service.log();
     let lines = log
         .lines()
@@ -422,19 +424,19 @@ fn however_starts_and_stops_meet_there_are_never_two() {
 }
 
 #[test]
-fn what_is_left_in_a_pid_file_is_nobodys_pid() {
+fn an_old_pid_file_never_leads_to_an_unrelated_process() {
     let service = Service::new();
     let killed = service.start(&[]);
     let children = children_of(killed);
     kill(killed, Signal::SIGKILL).unwrap();
-    // So that what comes next is about the file, not about what dies a moment later.
+    // The processes must be gone, so that what follows depends only on the file.
     wait_for("it and its children to be gone", || {
         children.iter().chain([&killed]).all(|&pid| has_ended(pid)).then_some(())
     });
     assert_eq!(service.pid(), Some(killed), "nobody took the file away");
 
     let mut innocent =
-        Innocent(Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap());
+        UnrelatedProcess(Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap());
     let of_innocent = format!("{}\n", innocent.0.id());
     for left in [
         fs::read_to_string(service.pid_file()).unwrap(),
@@ -448,7 +450,7 @@ fn what_is_left_in_a_pid_file_is_nobodys_pid() {
         assert!(stopped.errors.contains("no server is running with the pid file"), "{stopped}");
         assert_eq!(fs::read_to_string(service.pid_file()).unwrap(), left);
         let pid = service.start(&[]);
-        // As between the locking of the file and the writing of it.
+        // The file is locked but not yet written.
         fs::write(service.pid_file(), &of_innocent).unwrap();
         let refused = service.run("start", &[]);
         assert_eq!(refused.code, RUNNING);
@@ -461,10 +463,10 @@ fn what_is_left_in_a_pid_file_is_nobodys_pid() {
     assert!(innocent.0.try_wait().unwrap().is_none(), "nobody sent it a signal");
 }
 
-/// A process that has nothing to do with anything. Killed when dropped.
-struct Innocent(Child);
+/// A process that has nothing to do with the server. It is killed on drop.
+struct UnrelatedProcess(Child);
 
-impl Drop for Innocent {
+impl Drop for UnrelatedProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -472,7 +474,7 @@ impl Drop for Innocent {
 }
 
 #[test]
-fn a_file_that_never_was_a_pid_file_is_left_as_it_is() {
+fn a_file_that_is_no_pid_file_is_not_changed() {
     let service = Service::new();
     let notes = service.directory.join("notes");
     let text = "what somebody wrote down, and gave by mistake as a pid file when he was tired\n";
@@ -492,7 +494,7 @@ fn a_file_that_never_was_a_pid_file_is_left_as_it_is() {
 }
 
 #[test]
-fn a_restart_begins_when_the_old_one_is_gone() {
+fn a_restart_waits_for_the_end_of_the_old_server() {
     let service = Service::new();
     let old = service.start(&["--sendq", "1G", "--rate-limit", "off"]);
     let tcp = service.listens("tcp");
@@ -504,26 +506,26 @@ fn a_restart_begins_when_the_old_one_is_gone() {
         .said(&[&format!("stopped pid {old}"), &format!("serving as pid {new}")]);
     let log = service.log();
     let place = |part: &str| log.find(part).unwrap_or_else(|| panic!("no {part:?} in {log}"));
-    // It took its time: all of its grace.
+    // The old server used all of its grace period.
     assert!(place("SIGTERM: stopping") < place("some clients did not read everything in time"));
     let second = log.rfind("listening on tcp").unwrap();
     assert!(place("supervisor: stopped\n") < second && place("listening on tcp") < second, "{log}");
     service.join("someone").sync();
 }
 
-/// A client that has much more to read than the kernel holds, and doesn't read it.
+/// A client that does not read, and has far more to read than the kernel buffers.
 fn deaf_client(service: &Service) -> Client {
     let deaf = service.join("deaf");
     let mut loud = service.join("loud");
     let line = "x".repeat(4_000);
-    // The kernel takes some megabytes for it; the rest waits in its outbox.
+    // The kernel buffers some megabytes; the rest waits in the outbox.
     (0..4_000).for_each(|_| loud.say(&format!("/msg deaf {line}")));
     loud.sync();
     deaf
 }
 
 #[test]
-fn one_that_cannot_serve_says_why_and_leaves_nothing() {
+fn a_server_that_cannot_serve_says_why_and_leaves_nothing() {
     let (service, other) = (Service::new(), Server::start(&[]));
     let port = other.tcp.to_string();
     for (options, code, text) in [
@@ -557,12 +559,12 @@ fn one_that_cannot_serve_says_why_and_leaves_nothing() {
 }
 
 #[test]
-fn one_that_does_not_end_is_killed_and_its_children_are_gone_with_it() {
+fn a_server_that_does_not_end_is_killed_together_with_its_children() {
     let service = Service::new();
     let killed = service.start(&["--workers", "8"]);
     let family = family_of(killed);
     kill(killed, Signal::SIGSTOP).unwrap();
-    // Worker 0 has the UDP socket, too, and would keep the port.
+    // Worker 0 also has the UDP socket and would keep the port.
     let restarted = service.run(
         "restart",
         &["--grace", "0", "--tcp", &service.listens("tcp"), "--udp", &service.listens("udp")],
@@ -584,7 +586,7 @@ fn one_that_does_not_end_is_killed_and_its_children_are_gone_with_it() {
 }
 
 #[test]
-fn a_log_that_is_emptied_is_written_on_from_its_beginning() {
+fn a_truncated_log_file_is_continued_from_its_beginning() {
     let service = Service::new();
     let pid = service.start(&[]);
     fs::write(service.directory.join("forkchat.log"), "").unwrap();
@@ -593,9 +595,10 @@ fn a_log_that_is_emptied_is_written_on_from_its_beginning() {
     assert!(service.log().starts_with("20"), "{:?}", service.log());
 }
 
-/// A process that has another program's file locked, as SQLite has its databases, is none of ours.
+/// A process that has locked another program's file, as SQLite locks its databases, is no server of
+/// ours.
 #[test]
-fn who_has_some_other_file_locked_is_left_alone() {
+fn a_process_that_locked_another_file_is_left_alone() {
     let service = Service::new();
     let mut server = Server::start(&[]);
     let database = server.data_dir().join("history.sqlite3");
@@ -634,7 +637,7 @@ fn who_has_some_other_file_locked_is_left_alone() {
 }
 
 #[test]
-fn a_log_that_somebody_would_have_to_read_is_refused() {
+fn a_log_file_that_is_a_pipe_is_refused() {
     let service = Service::new();
     let pipe = service.directory.join("pipe");
     mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -651,7 +654,7 @@ fn a_log_that_somebody_would_have_to_read_is_refused() {
 }
 
 #[test]
-fn two_who_stop_it_at_once_wait_for_the_same_end() {
+fn two_stops_at_once_wait_for_the_same_end() {
     let service = Service::new();
     service.start(&["--sendq", "1G", "--rate-limit", "off"]);
     let (mut deaf, mut loud) = (service.join("deaf"), service.join("loud"));
@@ -660,7 +663,7 @@ fn two_who_stop_it_at_once_wait_for_the_same_end() {
     loud.sync();
     let mut stops: Vec<Child> = (0..3).map(|_| service.spawn("stop", &[])).collect();
     wait_for("the end to begin", || service.log().contains("SIGTERM: stopping").then_some(()));
-    // It reads everything, to the goodbye.
+    // The client reads everything up to the goodbye.
     assert_eq!(deaf.rest().last().map(String::as_str), Some("* the server is stopping; goodbye"));
     drop((deaf, loud));
     for stop in &mut stops {
@@ -671,8 +674,8 @@ fn two_who_stop_it_at_once_wait_for_the_same_end() {
 }
 
 #[test]
-fn a_start_that_is_given_up_leaves_no_server() {
-    // It may be too late, now and then: then there is a server, and it is stopped.
+fn an_interrupted_start_leaves_no_server() {
+    // The signal may come too late. Then there is a server, and the test stops it.
     let given_up = (0..30).any(|_| {
         let service = Service::new();
         let mut start = service.spawn("start", &[]);
@@ -737,7 +740,7 @@ fn a_second_server_in_the_foreground_serves_without_the_pid_file() {
 }
 
 #[test]
-fn status_says_whether_one_runs_and_where_it_listens() {
+fn status_says_whether_a_server_runs_and_where_it_listens() {
     let service = Service::new();
     let none = service.run("status", &[]);
     assert_eq!(none.code, Some(3), "{none}");
@@ -758,7 +761,7 @@ fn status_says_whether_one_runs_and_where_it_listens() {
         "running as pid {pid}, listening on {}",
         listening.collect::<Vec<_>>().join(", ")
     )]);
-    // What a server that was killed leaves is none that runs.
+    // The files of a killed server don't count as a running server.
     kill(pid, Signal::SIGKILL).unwrap();
     service.is_over();
     assert_eq!(service.run("status", &[]).code, Some(3));
@@ -779,7 +782,7 @@ fn status_says_whether_one_runs_and_where_it_listens() {
 }
 
 #[test]
-fn it_is_stopped_and_killed_where_a_process_can_only_be_watched_by_its_number() {
+fn without_pidfd_a_server_is_stopped_and_killed_by_its_pid() {
     let service = Service::new();
     let run = |name: &str, options: &[&str]| {
         let mut shell = Command::new("sh");
@@ -812,7 +815,7 @@ fn it_is_stopped_and_killed_where_a_process_can_only_be_watched_by_its_number() 
 }
 
 #[test]
-fn a_start_whose_processes_cannot_begin_says_why() {
+fn a_start_says_why_its_processes_cannot_start() {
     let service = Service::new();
     let mut shell = Command::new("sh");
     shell.args([
@@ -834,7 +837,7 @@ fn a_start_whose_processes_cannot_begin_says_why() {
 }
 
 #[test]
-fn a_port_that_processes_of_a_killed_server_hold_for_a_moment_is_waited_for() {
+fn a_start_waits_for_a_port_that_processes_of_a_killed_server_still_hold() {
     let service = Service::new();
     service.start(&["--workers", "8"]);
     let (tcp, udp) = (service.listens("tcp"), service.listens("udp"));

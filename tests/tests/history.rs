@@ -1,4 +1,4 @@
-//! `/history` and topics: what survives a line, a journal, a server.
+//! `/history` and topics: what survives the journal and the server.
 
 use forkchat_tests::processes::{cpu_of, has_ended};
 use forkchat_tests::{Client, Server, has_tool, wait_for};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// The lines of an answer, without its dates and its end.
+/// The lines of an answer to `/history`, without dates and the last line.
 fn history(client: &mut Client, count: usize) -> Vec<String> {
     client.say(&format!("/history {count}"));
     let mut lines = client.reads("* end of the history of ");
@@ -19,7 +19,7 @@ fn history(client: &mut Client, count: usize) -> Vec<String> {
     lines
 }
 
-/// Whether a line is the date of the lines that follow: `* 2026-11-21`.
+/// Whether a line is the date before other lines: `* 2026-11-21`.
 fn is_date(line: &str) -> bool {
     let mut parts = line
         .strip_prefix("* ")
@@ -29,13 +29,13 @@ fn is_date(line: &str) -> bool {
     parts.by_ref().take(3).eq([(4, true), (2, true), (2, true)]) && parts.next().is_none()
 }
 
-/// Starts a server on a data directory that stays.
+/// Starts a server with a data directory that outlives it.
 fn start_on(data_dir: &Path, options: &[&str]) -> Server {
     Server::start(&[options, &["--data-dir", data_dir.to_str().unwrap()]].concat())
 }
 
-/// Has `a` say 3,000 lines of 1,000 bytes, no faster than `b` hears them. Gives back what each ends
-/// with.
+/// Lets `a` say 3,000 lines of 1,000 bytes, no faster than `b` receives them. Returns the end of
+/// each line.
 fn say_three_megabytes(a: &mut Client, b: &mut Client) -> String {
     let line = "x".repeat(1_000);
     for number in 0..3_000 {
@@ -47,7 +47,7 @@ fn say_three_megabytes(a: &mut Client, b: &mut Client) -> String {
     line
 }
 
-/// Sets how large a running process may make a file, as prlimit(1) takes it.
+/// Sets the file size limit of a running process, in the notation of prlimit(1).
 fn limit_file_size(process: Pid, bytes: &str) {
     let status = Command::new("prlimit")
         .args(["--pid", &process.to_string(), &format!("--fsize={bytes}:unlimited")])
@@ -74,7 +74,7 @@ impl Drop for TempDir {
 }
 
 #[test]
-fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_question() {
+fn a_database_found_damaged_while_in_use_is_reported_once() {
     let directory = TempDir::new("damaged");
     let mut server = start_on(&directory.0, &["--rate-limit", "off"]);
     let mut a = server.join("a");
@@ -85,7 +85,7 @@ fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_que
     drop(a);
     let server = start_on(&directory.0, &[]);
     let mut a = server.join("a");
-    // It is open by now, and looked whole.
+    // The database is open by now and looked valid.
     a.say("/history 1");
     a.reads("line 2999");
     let path = directory.0.join("history.sqlite3");
@@ -97,19 +97,19 @@ fn a_database_that_turns_out_to_be_damaged_is_reported_once_and_not_for_each_que
         a.say("/history 500");
         a.reads("! the history can't be read now");
     }
-    server.tells("cannot read from the history ");
+    server.logs("cannot read from the history ");
     a.say("/history 500");
     a.reads("! the history can't be read now");
     assert_eq!(
-        server.journal_text().matches("cannot read from the history ").count(),
+        server.log_output().matches("cannot read from the history ").count(),
         1,
         "{}",
-        server.journal_text()
+        server.log_output()
     );
 }
 
 #[test]
-fn the_last_lines_of_a_room_are_told_in_order_and_what_was_sent_behind_the_question_waits() {
+fn the_last_lines_of_a_room_come_in_order_and_later_input_waits_for_them() {
     let server = Server::start(&[]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     a.say("/history");
@@ -127,7 +127,7 @@ fn the_last_lines_of_a_room_are_told_in_order_and_what_was_sent_behind_the_quest
     assert_eq!(told[1..], ["* no earlier lines of #other are stored", "* pong behind"], "{told:?}");
     b.say("/history 501");
     b.reads("! usage: /history [N]");
-    // The end of input behind a question waits for the answer, too.
+    // The end of input after a request waits for the answer, too.
     let mut c = server.connect();
     c.send(b"/history 1\n");
     c.end_input();
@@ -136,7 +136,7 @@ fn the_last_lines_of_a_room_are_told_in_order_and_what_was_sent_behind_the_quest
 }
 
 #[test]
-fn with_tags_past_lines_have_their_own_ids_and_the_end_says_from_where_on_they_are_all() {
+fn with_tags_earlier_lines_have_their_own_ids_and_the_end_says_since_when_they_are_complete() {
     let server = Server::start(&[]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     b.say("/set tags on");
@@ -177,7 +177,7 @@ fn with_tags_past_lines_have_their_own_ids_and_the_end_says_from_where_on_they_a
 }
 
 #[test]
-fn long_histories_come_in_parts_and_wait_for_a_slow_reader() {
+fn a_long_history_comes_in_parts_at_the_speed_of_the_reader() {
     let server = Server::start(&["--rate-limit", "off", "--sendq", "64K", "--ring", "4M"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let line = "x".repeat(4_000);
@@ -187,7 +187,7 @@ fn long_histories_come_in_parts_and_wait_for_a_slow_reader() {
             b.reads(&format!("a: {number} "));
         }
     }
-    // Two megabytes, of which the outbox holds 64 KiB.
+    // The answer has two megabytes, and the outbox holds 64 KiB.
     let told = history(&mut b, 500);
     assert_eq!(told.len(), 500);
     assert!(
@@ -196,9 +196,9 @@ fn long_histories_come_in_parts_and_wait_for_a_slow_reader() {
             .all(|(number, told)| told == &format!("[#lobby] a: {number} {line}"))
     );
     assert!(
-        server.journal_text().lines().all(|line| !line.contains("given up")),
+        server.log_output().lines().all(|line| !line.contains("given up")),
         "{}",
-        server.journal_text()
+        server.log_output()
     );
 }
 
@@ -227,7 +227,7 @@ fn history_and_topics_survive_a_restart() {
     c.say("said behind\n/topic another\n/join #tea");
     c.reads("* topic of #tea: oolong");
     assert_eq!(history(&mut c, 20), ["[#tea] a: said in tea"]);
-    // Cut off as hard as can be.
+    // All processes are killed at once.
     server.signal(Signal::SIGKILL);
     server.wait();
     let server = start_on(&data_dir.0, &[]);
@@ -255,7 +255,7 @@ fn a_journal_killed_again_and_again_stores_each_line_once() {
     }
     let all: Vec<String> = (0..number).map(|number| format!("[#lobby] a: line {number}")).collect();
     assert_eq!(history(&mut b, 500), all);
-    // The next server has them from the disk alone.
+    // The next server has the lines only from the disk.
     server.signal(Signal::SIGTERM);
     drop((a, b));
     server.wait();
@@ -264,14 +264,14 @@ fn a_journal_killed_again_and_again_stores_each_line_once() {
 }
 
 #[test]
-fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
+fn a_database_that_cannot_be_opened_is_reported_and_the_chat_continues() {
     let data_dir = TempDir::new("unusable");
     std::fs::create_dir(data_dir.0.join("history.sqlite3")).unwrap();
     let server = start_on(&data_dir.0, &["--ring", "1M", "--rate-limit", "off"]);
-    server.tells("journal: warning: cannot store lines: ");
+    server.logs("journal: warning: cannot store lines: ");
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let line = say_three_megabytes(&mut a, &mut b);
-    server.tells("are missing from the history so far, the chat goes on");
+    server.logs("are missing from the history so far, the chat goes on");
     b.say("/history 3");
     let waiting = b.reads("! the history can't be read now");
     assert!(is_date(&waiting[waiting.len() - 5]), "{waiting:?}");
@@ -280,16 +280,16 @@ fn a_database_that_cannot_be_opened_is_told_and_the_chat_goes_on() {
         format!("[#lobby] a: 2999 {line}"),
         "what isn't stored is told all the same"
     );
-    // When it can be used it is.
+    // When the database becomes usable, the server uses it.
     std::fs::remove_dir(data_dir.0.join("history.sqlite3")).unwrap();
-    server.tells("lines are stored again; ");
+    server.logs("lines are stored again; ");
     a.say("and now");
     b.reads("and now");
     assert_eq!(history(&mut b, 1), ["[#lobby] a: and now"]);
 }
 
 #[test]
-fn a_data_directory_that_is_taken_away_is_made_again() {
+fn a_removed_data_directory_is_created_again() {
     let data_dir = TempDir::new("taken");
     let server = start_on(&data_dir.0, &[]);
     let mut a = server.join("a");
@@ -304,7 +304,7 @@ fn a_data_directory_that_is_taken_away_is_made_again() {
     a.say("kept");
     wait_for("another database", || data_dir.0.join("history.sqlite3").exists().then_some(()));
     assert_eq!(history(&mut a, 20).last().unwrap(), "[#lobby] a: kept");
-    // What is still known is stored again.
+    // Lines that the server still has are stored again.
     let mut server = server;
     server.signal(Signal::SIGTERM);
     drop(a);
@@ -318,24 +318,25 @@ fn a_data_directory_that_is_taken_away_is_made_again() {
 }
 
 #[test]
-fn a_second_server_on_one_data_directory_serves_and_says_that_it_stores_nothing() {
+fn a_second_server_on_one_data_directory_serves_and_reports_that_it_stores_nothing() {
     let data_dir = TempDir::new("shared");
     let first = start_on(&data_dir.0, &[]);
     first.join("a").sync();
     let second = start_on(&data_dir.0, &[]);
-    second.tells("another server stores in ");
+    second.logs("another server stores in ");
     second.join("b").sync();
     drop(first);
-    second.tells("lines are stored again");
+    second.logs("lines are stored again");
 }
 
-/// The number behind a word of a line with tags.
+/// The number after a word in a line with tags.
 fn number_behind(line: &str, word: &str) -> u64 {
     let digits = line.split_once(word).unwrap_or_else(|| panic!("{word} in {line}")).1;
     digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())].parse().unwrap()
 }
 
-/// Asks for the history with tags: the ids of its lines, and from where on it is whole.
+/// Requests the history with tags. Returns the ids of its lines, and from which id on it is
+/// complete.
 fn tagged_history(client: &mut Client) -> (Vec<u64>, u64) {
     client.say("/set tags on\n/history 500\n/set tags off");
     let told = client.reads("to=history;room=#lobby;since=");
@@ -348,8 +349,7 @@ fn tagged_history(client: &mut Client) -> (Vec<u64>, u64) {
 }
 
 #[test]
-fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history_does_not_claim_it()
-{
+fn lines_lost_with_the_write_ahead_log_are_reported_and_the_history_is_not_called_complete() {
     let server = Server::start(&["--ring", "1M", "--rate-limit", "off"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     b.say("/set tags on");
@@ -358,7 +358,7 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
     a.say(&line);
     let first = number_behind(b.reads("event=say").last().unwrap(), "@id=");
     b.say("/set tags off");
-    // The ring goes around: a successor doesn't read them again.
+    // The ring wraps, so a successor can't read the lines again.
     for number in 0..6_000 {
         a.say(&format!("{number} {line}"));
         if number % 500 == 499 {
@@ -366,7 +366,7 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
         }
     }
     let journal = server.process("journal");
-    // It can't notice, and nobody takes its place before they are gone.
+    // The stopped journal can't notice it, and is not replaced before the files are gone.
     server.signal(Signal::SIGSTOP);
     kill(journal, Signal::SIGKILL).unwrap();
     wait_for("the journal to be dead", || has_ended(journal).then_some(()));
@@ -375,7 +375,7 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
     }
     server.signal(Signal::SIGCONT);
     server.replaced("journal", journal);
-    server.tells(
+    server.logs(
         "the history lost what was stored before another program changed its files: at most ",
     );
     a.say("the last");
@@ -386,7 +386,7 @@ fn what_is_lost_with_the_write_ahead_log_of_a_killed_journal_is_told_and_history
 }
 
 #[test]
-fn a_write_ahead_log_that_is_taken_away_loses_nothing_as_long_as_the_journal_lives() {
+fn a_removed_write_ahead_log_loses_nothing_while_the_journal_runs() {
     let server = Server::start(&[]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     a.say("one\ntwo");
@@ -402,7 +402,7 @@ fn a_write_ahead_log_that_is_taken_away_loses_nothing_as_long_as_the_journal_liv
     for name in ["history.sqlite3-wal", "history.sqlite3-shm"] {
         std::fs::remove_file(server.data_dir().join(name)).unwrap();
     }
-    server.tells("another program has removed or replaced ");
+    server.logs("another program has removed or replaced ");
     a.say("three");
     b.reads("a: three");
     let journal = server.process("journal");
@@ -415,11 +415,11 @@ fn a_write_ahead_log_that_is_taken_away_loses_nothing_as_long_as_the_journal_liv
         history(&mut b, 20),
         ["one", "two", "three"].map(|text| format!("[#lobby] a: {text}"))
     );
-    assert!(!server.journal_text().contains("has lost"), "{}", server.journal_text());
+    assert!(!server.log_output().contains("has lost"), "{}", server.log_output());
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_is_named_once_and_the_journal_goes_on() {
+fn a_file_size_limit_is_reported_once_and_the_journal_continues() {
     if !has_tool("prlimit") {
         return;
     }
@@ -428,27 +428,22 @@ fn a_limit_on_the_size_of_files_is_named_once_and_the_journal_goes_on() {
     let journal = server.process("journal");
     limit_file_size(journal, "262144");
     say_three_megabytes(&mut a, &mut b);
-    server.tells("its files have reached the limit on the size of files, 256 KiB (ulimit -f); raise it and start the server again");
-    server.tells("are missing from the history so far, the chat goes on");
+    server.logs("its files have reached the limit on the size of files, 256 KiB (ulimit -f); raise it and start the server again");
+    server.logs("are missing from the history so far, the chat goes on");
     limit_file_size(journal, "unlimited");
-    server.tells("lines are stored again; ");
-    assert_eq!(
-        server.journal_text().matches("(ulimit -f)").count(),
-        1,
-        "{}",
-        server.journal_text()
-    );
+    server.logs("lines are stored again; ");
+    assert_eq!(server.log_output().matches("(ulimit -f)").count(), 1, "{}", server.log_output());
     assert_eq!(server.process("journal"), journal, "it was killed by no signal");
-    // What was not stored then is known in the end.
+    // The number of lines that were not stored is reported at the end.
     server.signal(Signal::SIGTERM);
     drop((a, b));
     assert_eq!(server.wait().code(), Some(4));
-    server.tells(" lines that were said could not be stored");
+    server.logs(" lines that were said could not be stored");
 }
 
-/// The limit is in blocks of 512 bytes, as a plain `sh` has it.
+/// The limit is in blocks of 512 bytes, as in a plain `sh`.
 #[test]
-fn under_a_limit_on_the_size_of_files_the_last_lines_are_kept_and_it_ends_well() {
+fn under_a_file_size_limit_the_last_lines_are_kept_and_the_server_ends_normally() {
     for blocks in [512_u64, 2_000, 8_400] {
         let directory = TempDir::new(&format!("file-size-{blocks}"));
         let limit = format!("ulimit -f {blocks}");
@@ -456,10 +451,10 @@ fn under_a_limit_on_the_size_of_files_the_last_lines_are_kept_and_it_ends_well()
         let mut server = Server::start_limited(Some(&limit), &options);
         let kept_kib = blocks / 8 - 32;
         server
-            .tells(&format!("the history keeps at most {kept_kib} KiB, since files may not be larger than {} KiB (ulimit -f)", blocks / 2));
+            .logs(&format!("the history keeps at most {kept_kib} KiB, since files may not be larger than {} KiB (ulimit -f)", blocks / 2));
         let (mut a, mut b) = (server.join("a"), server.join("b"));
         let line = "x".repeat(300);
-        // Then long ones, a batch of which is larger than the file may be.
+        // Then long lines, a batch of which is larger than the limit.
         for (count, line) in [(8_000, line.as_str()), (1_000, &"y".repeat(4_000))] {
             for number in 1..=count {
                 a.say(&format!("{number} {line}"));
@@ -476,36 +471,32 @@ fn under_a_limit_on_the_size_of_files_the_last_lines_are_kept_and_it_ends_well()
         assert_eq!(history(&mut b, count), expected, "{limit}");
         server.signal(Signal::SIGTERM);
         drop((a, b));
-        assert_eq!(server.wait().code(), Some(0), "{limit}: {}", server.journal_text());
-        assert!(
-            !server.journal_text().contains("cannot store"),
-            "{limit}: {}",
-            server.journal_text()
-        );
+        assert_eq!(server.wait().code(), Some(0), "{limit}: {}", server.log_output());
+        assert!(!server.log_output().contains("cannot store"), "{limit}: {}", server.log_output());
         let server = Server::start_limited(Some(&limit), &options);
         assert_eq!(history(&mut server.join("c"), count), expected, "{limit}");
     }
 }
 
 #[test]
-fn a_limit_that_is_too_low_for_a_history_is_told_at_the_start_and_the_chat_goes_on() {
+fn a_file_size_limit_too_low_for_a_history_is_reported_at_the_start() {
     let mut server = Server::start_limited(Some("ulimit -f 400"), &["--grace", "1"]);
-    server.tells("cannot store lines: files may not be larger than 200 KiB (ulimit -f), and a history takes 256 KiB at least; raise it");
+    server.logs("cannot store lines: files may not be larger than 200 KiB (ulimit -f), and a history takes 256 KiB at least; raise it");
     let mut a = server.join("a");
     a.say("said");
     a.sync();
     server.signal(Signal::SIGTERM);
     drop(a);
-    assert_eq!(server.wait().code(), Some(4), "{}", server.journal_text());
+    assert_eq!(server.wait().code(), Some(4), "{}", server.log_output());
 }
 
 #[test]
-fn a_write_ahead_log_that_cannot_grow_is_emptied_and_nothing_is_lost() {
+fn a_write_ahead_log_that_cannot_grow_is_emptied_without_loss() {
     if !has_tool("prlimit") {
         return;
     }
-    // As a disk's quota would: SQLite knows nothing of it. The database has room, but the log never
-    // comes to the 4 MiB at which it is emptied.
+    // The limit acts like a disk quota, which SQLite doesn't know. The database has room, but the
+    // write-ahead log never reaches the 4 MiB at which it is emptied.
     let mut server = Server::start(&["--rate-limit", "off", "--history", "1000"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let journal = server.process("journal");
@@ -514,12 +505,12 @@ fn a_write_ahead_log_that_cannot_grow_is_emptied_and_nothing_is_lost() {
     assert_eq!(history(&mut b, 1).len(), 1);
     server.signal(Signal::SIGTERM);
     drop((a, b));
-    assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
-    assert!(!server.journal_text().contains("cannot store"), "{}", server.journal_text());
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
+    assert!(!server.log_output().contains("cannot store"), "{}", server.log_output());
 }
 
 #[test]
-fn a_journal_that_cannot_store_costs_next_to_no_cpu() {
+fn a_journal_that_cannot_store_uses_almost_no_cpu_time() {
     if !has_tool("prlimit") {
         return;
     }
@@ -527,13 +518,13 @@ fn a_journal_that_cannot_store_costs_next_to_no_cpu() {
     let data_dir = server.data_dir().to_owned();
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     let journal = server.process("journal");
-    // Written when the database is open.
+    // This file is written when the database is open.
     wait_for("the database", || data_dir.join("sequences").exists().then_some(()));
-    // So little that no line has room.
+    // The limit is so low that no line fits.
     limit_file_size(journal, "32768");
     say_three_megabytes(&mut a, &mut b);
-    server.tells("cannot store lines: ");
-    // The first of these may still see what was said.
+    server.logs("cannot store lines: ");
+    // The first measurement may still include the lines.
     let mut used: Vec<Duration> = (0..5)
         .map(|_| {
             let before = cpu_of(journal);
@@ -549,18 +540,17 @@ fn a_journal_that_cannot_store_costs_next_to_no_cpu() {
 }
 
 #[test]
-fn a_server_that_stops_with_an_unusable_database_says_in_its_exit_code_that_lines_were_not_stored()
-{
+fn the_exit_code_says_that_lines_were_not_stored() {
     let data_dir = TempDir::new("exit-code");
     std::fs::create_dir(data_dir.0.join("history.sqlite3")).unwrap();
     let mut server = start_on(&data_dir.0, &["--grace", "1"]);
     let mut a = server.join("a");
     a.say("said");
     a.sync();
-    server.tells("cannot store lines: ");
+    server.logs("cannot store lines: ");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4));
-    server.tells("error: 1 line that was said could not be stored");
+    server.logs("error: 1 line that was said could not be stored");
     std::fs::remove_dir(data_dir.0.join("history.sqlite3")).unwrap();
     let mut server = start_on(&data_dir.0, &[]);
     let mut a = server.join("a");
@@ -571,7 +561,7 @@ fn a_server_that_stops_with_an_unusable_database_says_in_its_exit_code_that_line
 }
 
 #[test]
-fn a_damaged_database_is_told_once_and_not_for_each_question() {
+fn a_damaged_database_is_reported_once_and_not_for_each_request() {
     let data_dir = TempDir::new("damaged");
     let mut server = start_on(&data_dir.0, &["--rate-limit", "off"]);
     let mut a = server.join("a");
@@ -594,18 +584,18 @@ fn a_damaged_database_is_told_once_and_not_for_each_question() {
     }
     b.say("the chat goes on");
     b.sync();
-    let told = server.journal_text();
+    let told = server.log_output();
     assert_eq!(told.matches("cannot read from the history ").count(), 1, "{told}");
     assert!(told.matches("it is damaged").count() <= 2, "of reading, and of storing: {told}");
 }
 
 #[test]
-fn a_flood_in_new_rooms_pushes_nothing_out_of_an_old_one() {
+fn a_flood_in_new_rooms_does_not_remove_the_history_of_an_old_one() {
     let server = Server::start(&["--rate-limit", "off", "--history", "1000"]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     (0..3).for_each(|number| a.say(&format!("kept {number}")));
     b.reads("kept 2");
-    // As one room that has most, and as many.
+    // First one room with the most lines, then many rooms.
     a.say("/join #flood");
     (0..3_000).for_each(|number| a.say(&format!("spam {number}")));
     for room in 0..40 {
@@ -628,10 +618,10 @@ fn a_flood_in_new_rooms_pushes_nothing_out_of_an_old_one() {
 }
 
 #[test]
-fn ids_grow_over_restarts_also_if_the_clock_was_set_back() {
+fn ids_grow_across_restarts_even_if_the_clock_is_set_back() {
     let data_dir = TempDir::new("ids");
     std::fs::create_dir_all(&data_dir.0).unwrap();
-    // As a run leaves it whose clock was a century ahead.
+    // The file of an earlier run whose clock was a century ahead.
     let used = 4_000_000_000_000_000_u64;
     std::fs::write(data_dir.0.join("sequences"), format!("{used}\n")).unwrap();
     let mut latest = used;
@@ -640,7 +630,7 @@ fn ids_grow_over_restarts_also_if_the_clock_was_set_back() {
         let (mut a, mut b) = (server.join("a"), server.join("b"));
         a.say("said");
         b.reads("said");
-        // What was said right before the kill may not have been stored.
+        // The line right before the kill may not have been stored.
         let (ids, since) = tagged_history(&mut b);
         let last = *ids.last().unwrap();
         assert!(ids.is_sorted() && last > latest, "{ids:?} after {latest}");
@@ -658,15 +648,15 @@ fn ids_grow_over_restarts_also_if_the_clock_was_set_back() {
         drop((a, b));
         server.wait();
     }
-    // What is no sequence is told, and the clock is what is left.
+    // An invalid sequence is reported, and the server uses the clock.
     std::fs::write(data_dir.0.join("sequences"), "nonsense").unwrap();
     let server = start_on(&data_dir.0, &[]);
-    server.tells("which ids are used: it holds no sequence; if the clock was set back");
+    server.logs("which ids are used: it holds no sequence; if the clock was set back");
     server.join("c").sync();
 }
 
 #[test]
-fn an_index_of_the_write_ahead_log_that_is_emptied_loses_no_line() {
+fn a_truncated_index_of_the_write_ahead_log_loses_no_line() {
     let server = Server::start(&[]);
     let (mut a, mut b) = (server.join("a"), server.join("b"));
     a.say("one\ntwo");
@@ -676,12 +666,12 @@ fn an_index_of_the_write_ahead_log_that_is_emptied_loses_no_line() {
     std::fs::write(&index, b"").unwrap();
     a.say("three");
     b.reads("a: three");
-    // Mapped memory without a file is the journal's death, or it notices before: then the index is
-    // made again.
+    // Without the file, access to the mapped memory kills the journal, unless it notices before. In
+    // both cases the index is created again.
     wait_for("another index", || index.metadata().is_ok_and(|file| file.len() > 0).then_some(()));
     assert_eq!(
         history(&mut b, 20),
         ["one", "two", "three"].map(|text| format!("[#lobby] a: {text}"))
     );
-    assert!(!server.journal_text().contains("has lost"), "{}", server.journal_text());
+    assert!(!server.log_output().contains("has lost"), "{}", server.log_output());
 }

@@ -54,8 +54,7 @@ fn nul_control_bytes_and_invalid_utf8_are_made_harmless() {
     alice.send(b"a\0b\x1b[2Jc\x07x\x7f\td\xff\xfed\xc3\n");
     let line = bob.reads("alice: ").pop().unwrap();
     assert_eq!(line, "[#lobby] alice: abc\td\u{fffd}");
-    // 0xFF 0xFE is Telnet's DONT and takes the byte behind it along; elsewhere what is invalid is
-    // replaced.
+    // 0xFF 0xFE is Telnet's DONT and removes the byte after it. Other invalid bytes are replaced.
     alice.send(b"\x80\xbf\xc0\xaf\xed\xa0\x80\n");
     let line = bob.reads("alice: ").pop().unwrap();
     assert!(line.trim_start_matches("[#lobby] alice: ").chars().all(|c| c == '\u{fffd}'), "{line}");
@@ -64,7 +63,7 @@ fn nul_control_bytes_and_invalid_utf8_are_made_harmless() {
 }
 
 #[test]
-fn characters_that_arrive_in_two_pieces_are_whole() {
+fn characters_that_arrive_in_two_pieces_are_joined() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     for (charset, bytes, text) in [
@@ -75,7 +74,7 @@ fn characters_that_arrive_in_two_pieces_are_whole() {
         let (last, pieces) = bytes.split_last().unwrap();
         for byte in pieces {
             alice.send(std::slice::from_ref(byte));
-            // By then the server has had time to look.
+            // The server has time to read the first piece.
             bob.sync();
         }
         alice.send(std::slice::from_ref(last));
@@ -126,7 +125,7 @@ fn half_close_is_a_quit_after_the_lines_before_it() {
 }
 
 #[test]
-fn what_is_unread_behind_a_quit_does_not_destroy_what_was_flushed() {
+fn unread_input_after_quit_does_not_destroy_flushed_output() {
     let server = Server::start(&["--rate-limit", "off"]);
     for _ in 0..20 {
         let mut alice = server.connect();
@@ -146,7 +145,8 @@ fn lines_that_arrived_before_a_reset_are_said() {
     for i in 0..20 {
         let mut alice = server.connect();
         alice.send(format!("last words {i}\n").as_bytes());
-        // Closed with an answer unread and no time to linger: the kernel sends a reset.
+        // The client closes with an unread answer and no time to linger, so the kernel sends a
+        // reset.
         SockRef::from(alice.stream()).set_linger(Some(Duration::ZERO)).unwrap();
         drop(alice);
         bob.reads(&format!(": last words {i}"));
@@ -155,19 +155,19 @@ fn lines_that_arrived_before_a_reset_are_said() {
 }
 
 #[test]
-fn telnet_negotiation_and_urgent_data_are_taken_out() {
+fn telnet_negotiation_and_urgent_data_are_removed() {
     let server = Server::start(&[]);
     let (mut telnet, mut bob) = (server.join("telnet"), server.join("bob"));
     telnet.send(b"\xff\xfd\x03\xff\xfb\x18one\xff\xfa\x1f\x00\x50\x00\x0a\xff\xf0 line\r\n");
     assert_eq!(bob.reads("telnet: ").pop().unwrap(), "[#lobby] telnet: one line");
-    // Telnet's Synch: IAC, and DM as urgent data.
+    // Telnet's Synch: IAC, then DM as urgent data.
     telnet.send(b"be");
     bob.sync();
     telnet.send(b"\xff");
     send(telnet.stream().as_raw_fd(), b"\xf2", MsgFlags::MSG_OOB).unwrap();
     telnet.send(b"fore and behind\r\n");
     assert_eq!(bob.reads("telnet: ").pop().unwrap(), "[#lobby] telnet: before and behind");
-    // The same as the last thing that is sent, with no LF behind it.
+    // The same at the end of the input, without a LF after it.
     telnet.send(b"one\r\ntw");
     bob.reads("telnet: one");
     send(telnet.stream().as_raw_fd(), b"o", MsgFlags::MSG_OOB).unwrap();
@@ -178,7 +178,7 @@ fn telnet_negotiation_and_urgent_data_are_taken_out() {
 }
 
 #[test]
-fn where_0xff_is_a_character_it_is_one() {
+fn in_charsets_in_which_0xff_is_a_character_it_is_kept() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     alice.say("/charset windows-1251");
@@ -192,8 +192,8 @@ fn a_partial_line_costs_nothing_while_it_waits() {
     let server = Server::start(&[]);
     let mut people: Vec<_> = (0..20).map(|i| server.join(&format!("p{i}"))).collect();
     people.iter_mut().for_each(|person| person.send(b"unfinished"));
-    // Nobody answers an unfinished line; everyone has been told of everyone's arrival by now, so
-    // reading goes on from here.
+    // An unfinished line gets no answer. All clients have read about all arrivals by now, so
+    // nothing more comes before the line is complete.
     let mut watcher = server.join("watcher");
     watcher.sync();
     let before = server.cpu();
@@ -209,10 +209,10 @@ fn a_partial_line_costs_nothing_while_it_waits() {
     });
 }
 
-/// The kernel frees input by whole buffers: what is left of a line in the last one once held the
-/// peer's window shut for ever.
+/// The kernel frees input by whole buffers. The rest of a line in the last buffer once kept the
+/// peer's window closed for ever.
 #[test]
-fn part_of_a_line_behind_much_input_does_not_shut_the_window() {
+fn part_of_a_line_after_much_input_does_not_close_the_window() {
     let server = Server::start(&["--rate-limit", "off"]);
     let (alice, mut bob) = (server.join("alice"), server.join("bob"));
     let mut stream = alice.stream().try_clone().unwrap();
@@ -255,8 +255,8 @@ fn ctrl_c_in_telnet_is_answered_without_a_line_end_and_drops_the_line() {
         let server = Server::start(&["--model", model]);
         let (mut telnet, mut bob) = (server.join("telnet"), server.join("bob"));
         telnet.sync();
-        // What GNU telnet sends: IAC IP, IAC DO TIMING-MARK. It shows nothing until WONT
-        // TIMING-MARK comes.
+        // GNU telnet sends IAC IP, IAC DO TIMING-MARK. It shows nothing until WONT TIMING-MARK
+        // arrives.
         telnet.send(b"wrong\xff\xf4\xff\xfd\x06");
         telnet.reads_bytes(b"\xff\xfc\x06");
         telnet.send(b"right\r\n");
@@ -265,7 +265,7 @@ fn ctrl_c_in_telnet_is_answered_without_a_line_end_and_drops_the_line() {
 }
 
 #[test]
-fn telnets_answers_survive_the_workers_death_and_come_once() {
+fn answers_to_telnet_survive_the_workers_death_and_come_once() {
     let server = Server::start(&["--workers", "1"]);
     let mut telnet = server.join("telnet");
     telnet.sync();
@@ -295,7 +295,7 @@ fn negotiations_do_not_make_a_line_too_long() {
             "{model}: {} bytes",
             answer.len()
         );
-        // As long as a line may be, with some between.
+        // A line of the maximum length with negotiations in between.
         let mut bob = server.join("bob");
         telnet.send(
             &[&[b'x'; 2_000][..], &b"\xff\xf1".repeat(3_000), &[b'y'; 2_095], b"\n"].concat(),
@@ -338,7 +338,7 @@ fn in_windows_1251_0xff_is_doubled_for_telnet_alone() {
     telnet.say("/charset windows-1251");
     raw.sync();
     telnet.sync();
-    // Binary both ways, as `telnet -8` asks for; it is agreed to.
+    // `telnet -8` requests binary transmission in both directions, and the server agrees.
     telnet.send(b"\xff\xfb\x00\xff\xfd\x00");
     telnet.reads_bytes(b"\xff\xfd\x00\xff\xfb\x00");
     raw.send(b"\xec\xee\xff \xe8\xe4\xe5\xff\n");
@@ -359,7 +359,7 @@ fn are_you_there_is_answered() {
 }
 
 #[test]
-fn a_byte_order_mark_and_other_blanks_do_not_make_a_command_speech() {
+fn a_command_after_a_byte_order_mark_or_other_blanks_is_executed() {
     let server = Server::start(&[]);
     let (mut bob, mut eve) = (server.join("bob"), server.join("eve"));
     let mut alice = server.connect();
@@ -386,7 +386,7 @@ fn a_byte_order_mark_and_other_blanks_do_not_make_a_command_speech() {
 }
 
 #[test]
-fn keys_and_stray_bytes_before_a_command_do_not_make_it_speech() {
+fn a_command_after_keys_and_stray_bytes_is_executed() {
     let server = Server::start(&[]);
     let (mut alice, mut bob, mut eve) =
         (server.join("alice"), server.join("bob"), server.join("eve"));
@@ -430,7 +430,7 @@ fn keys_and_stray_bytes_before_a_command_do_not_make_it_speech() {
 }
 
 #[test]
-fn a_nickname_is_not_made_of_scripts_that_look_alike() {
+fn a_nickname_that_mixes_scripts_that_look_alike_is_refused() {
     let server = Server::start(&[]);
     let (mut eve, _watch) = (server.join("eve"), server.join("watch"));
     eve.say("/nick w\u{430}tch");
@@ -447,7 +447,7 @@ fn a_nickname_is_not_made_of_scripts_that_look_alike() {
 }
 
 #[test]
-fn what_ends_a_line_elsewhere_does_not_forge_one() {
+fn other_line_separators_do_not_forge_a_line() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     alice.send("10%\r20%\u{2028}[#lobby] bob: yes\u{2029}a\u{202e}b\u{85}c\r\n".as_bytes());

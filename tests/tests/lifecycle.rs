@@ -1,4 +1,4 @@
-//! Starting, stopping, crashing: what an operator sees, and what other users notice.
+//! Start, stop, crash: what the operator sees, and what users notice.
 
 use forkchat_tests::processes::{
     children_of, family_of, has_ended, is_stopped, name_of, threads_of,
@@ -42,7 +42,7 @@ fn a_port_in_use_is_an_error_that_says_so() {
         let address = if transport == "tcp" { server.tcp } else { server.udp };
         let other = if transport == "tcp" { "--udp" } else { "--tcp" };
         let (status, text) =
-            Server::fails(&[&format!("--{transport}"), &address.to_string(), other, "off"]);
+            Server::run_to_end(&[&format!("--{transport}"), &address.to_string(), other, "off"]);
         assert_eq!(status.code(), Some(1));
         assert!(
             text.contains(&format!(
@@ -51,11 +51,11 @@ fn a_port_in_use_is_an_error_that_says_so() {
             "{text}"
         );
     }
-    assert_eq!(Server::fails(&["--no-such-option"]).0.code(), Some(2));
+    assert_eq!(Server::run_to_end(&["--no-such-option"]).0.code(), Some(2));
 }
 
 #[test]
-fn sigterm_tells_everyone_and_leaves_nothing_behind() {
+fn sigterm_notifies_all_clients_and_leaves_nothing_behind() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut server = Server::start(&[]);
         let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
@@ -67,17 +67,17 @@ fn sigterm_tells_everyone_and_leaves_nothing_behind() {
             assert_eq!(person.rest().last().unwrap(), "* the server is stopping; goodbye");
         }
         drop(people);
-        assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+        assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
         assert!(children.iter().all(|&child| name_of(child).is_empty()), "no child and no zombie");
-        server.tells("supervisor: stopped");
+        server.logs("supervisor: stopped");
     }
 }
 
 #[test]
-fn who_has_connected_before_the_end_is_told_of_it() {
+fn clients_not_accepted_yet_are_notified_of_the_end_too() {
     for model in ["pool", "threads", "process"] {
         let mut server = Server::start(&["--model", model]);
-        // Connected, as far as the kernel is concerned; most were not accepted yet.
+        // The kernel has connected them, but the server has not accepted most of them yet.
         let people: Vec<Client> = (0..100).map(|_| server.connect()).collect();
         server.signal(Signal::SIGTERM);
         for mut person in people {
@@ -87,22 +87,22 @@ fn who_has_connected_before_the_end_is_told_of_it() {
                 "{model}"
             );
         }
-        assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+        assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
     }
 }
 
 #[test]
-fn a_server_that_was_started_with_sigchld_ignored_hears_of_deaths_all_the_same() {
+fn a_server_started_with_sigchld_ignored_notices_dead_children_all_the_same() {
     let server = Server::start_limited(Some("trap '' CHLD"), &[]);
     let mut person = server.join("person");
     let worker = server.process(&person.worker());
     kill(worker, Signal::SIGKILL).unwrap();
     person.sync();
-    server.tells(&format!("(pid {worker}) was killed by signal 9; restarted as pid "));
+    server.logs(&format!("(pid {worker}) was killed by signal 9; restarted as pid "));
 }
 
 #[test]
-fn the_grace_is_a_bound_and_a_second_signal_ends_it_at_once() {
+fn the_stop_takes_at_most_the_grace_period_and_a_second_signal_ends_it_at_once() {
     let mut server = Server::start(&["--grace", "1", "--sendq", "1G", "--rate-limit", "off"]);
     let _deaf = deaf_client(&server);
     server.signal(Signal::SIGTERM);
@@ -113,20 +113,20 @@ fn the_grace_is_a_bound_and_a_second_signal_ends_it_at_once() {
     let mut server = Server::start(&["--grace", "3600", "--sendq", "1G", "--rate-limit", "off"]);
     let _deaf = deaf_client(&server);
     server.signal(Signal::SIGTERM);
-    server.tells("SIGTERM: stopping");
+    server.logs("SIGTERM: stopping");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(1));
-    server.tells("SIGTERM while stopping: stopping at once");
+    server.logs("SIGTERM while stopping: stopping at once");
 }
 
-/// A client that has much more to read than the kernel holds, and doesn't read it.
+/// A client that does not read, and has far more to read than the kernel buffers.
 fn deaf_client(server: &Server) -> Client {
     let mut deaf = server.connect();
     deaf.say("/nick deaf");
     (0..400).for_each(|_| deaf.say("/help"));
     let mut loud = server.join("loud");
     let line = "x".repeat(4_000);
-    // The kernel takes some megabytes for it; the rest waits in its outbox.
+    // The kernel buffers some megabytes; the rest waits in the outbox.
     for _ in 0..500 {
         loud.say(&format!("/msg deaf {line}"));
     }
@@ -135,7 +135,7 @@ fn deaf_client(server: &Server) -> Client {
 }
 
 #[test]
-fn when_the_supervisor_is_killed_everyone_dies_with_it() {
+fn when_the_supervisor_is_killed_all_processes_end() {
     let server = Server::start(&[]);
     let children = children_of(server.pid());
     assert_eq!(children.len(), 4);
@@ -159,7 +159,7 @@ fn one_on_each(server: &Server) -> [Client; 2] {
 }
 
 #[test]
-fn a_killed_worker_is_replaced_and_nobody_notices() {
+fn a_killed_worker_is_replaced_and_no_client_notices() {
     let server = Server::start(&[]);
     let [mut victim, mut witness] = one_on_each(&server);
     for round in 0..5 {
@@ -168,7 +168,7 @@ fn a_killed_worker_is_replaced_and_nobody_notices() {
         kill(worker, Signal::SIGKILL).unwrap();
         victim.say(&format!("said behind {round}"));
         let successor = server.replaced("worker 0", worker);
-        server.tells(&format!("worker 0 (pid {worker}) was killed by signal 9; restarted as pid {successor}; 1 connection kept"));
+        server.logs(&format!("worker 0 (pid {worker}) was killed by signal 9; restarted as pid {successor}; 1 connection kept"));
         let heard = witness.reads(&format!("[#lobby] a: said behind {round}"));
         assert_eq!(
             heard,
@@ -181,20 +181,20 @@ fn a_killed_worker_is_replaced_and_nobody_notices() {
         assert_eq!(victim.reads("good"), [format!("[#lobby] b: good {round}")], "and nothing else");
         assert_eq!(victim.worker(), "worker 0");
     }
-    server.tells("worker 0: took over 1 session in ");
+    server.logs("worker 0: took over 1 session in ");
     let zombies = server.processes().into_iter().filter(|&(pid, _)| has_ended(pid)).count();
     assert_eq!(zombies, 0);
 }
 
 #[test]
-fn a_killed_journal_is_replaced_and_nobody_notices() {
+fn a_killed_journal_is_replaced_and_no_client_notices() {
     let server = Server::start(&["--ring", "1M", "--rate-limit", "off"]);
     let [mut a, mut b] = one_on_each(&server);
     let line = "z".repeat(1_000);
     for round in 0..5 {
         let journal = server.process("journal");
         kill(journal, Signal::SIGKILL).unwrap();
-        // More than the ring holds: without snapshots it would be full.
+        // More than the ring holds. Without snapshots it would be full.
         for number in 0..1_500 {
             a.say(&format!("{round} {number} {line}"));
             if number % 100 == 99 {
@@ -206,7 +206,7 @@ fn a_killed_journal_is_replaced_and_nobody_notices() {
 }
 
 #[test]
-fn all_processes_but_the_supervisor_are_killed_at_once_and_nobody_notices() {
+fn all_processes_but_the_supervisor_are_killed_at_once_and_no_client_notices() {
     let server = Server::start(&[]);
     let [mut a, mut b] = one_on_each(&server);
     let names = ["worker 0", "worker 1", "journal"];
@@ -226,7 +226,7 @@ fn all_processes_but_the_supervisor_are_killed_at_once_and_nobody_notices() {
 }
 
 #[test]
-fn those_who_come_and_go_while_their_worker_is_dead_are_let_in_and_out() {
+fn clients_can_connect_and_leave_while_their_worker_is_dead() {
     let server = Server::start(&["--workers", "1"]);
     let mut stays = server.join("stays");
     for round in 0..10 {
@@ -258,18 +258,18 @@ fn a_worker_that_dies_while_the_server_stops_says_goodbye_all_the_same() {
         assert_eq!(person.rest().last().unwrap(), "* the server is stopping; goodbye");
     }
     drop(people);
-    assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
 }
 
 #[test]
-fn a_worker_that_dies_by_its_own_doing_again_and_again_is_started_with_pauses() {
+fn a_worker_that_crashes_repeatedly_is_restarted_with_pauses() {
     let server = Server::start(&[]);
     for _ in 0..5 {
         let worker = server.process("worker 1");
         kill(worker, Signal::SIGSEGV).unwrap();
         server.replaced("worker 1", worker);
     }
-    server.tells("killed by signal 11");
+    server.logs("killed by signal 11");
     server.join("someone").sync();
 }
 
@@ -281,14 +281,14 @@ fn a_stopped_worker_is_replaced_at_once() {
     kill(worker, Signal::SIGSTOP).unwrap();
     victim.say("still here");
     witness.reads("a: still here");
-    // And not that it did nothing for 2 s.
-    server.tells(&format!("worker 0 (pid {worker}) was stopped; killing it"));
+    // The log output must not say that the worker did nothing for 2 s.
+    server.logs(&format!("worker 0 (pid {worker}) was stopped; killing it"));
     server.replaced("worker 0", worker);
 }
 
 #[test]
-fn a_server_that_is_stopped_as_a_whole_goes_on_as_a_whole() {
-    // It leads a group, which Ctrl-Z stops and fg continues with one call each.
+fn a_server_whose_process_group_is_stopped_continues_with_it() {
+    // The server leads a process group. Ctrl-Z stops and `fg` continues the whole group.
     let server = Server::start_limited(Some("UNDER=setsid"), &[]);
     let [mut a, mut b] = one_on_each(&server);
     let family = family_of(server.pid());
@@ -301,12 +301,13 @@ fn a_server_that_is_stopped_as_a_whole_goes_on_as_a_whole() {
         a.say(&format!("round {round}"));
         b.reads(&format!("a: round {round}"));
     }
-    assert_eq!(family_of(server.pid()), family, "{}", server.journal_text());
+    assert_eq!(family_of(server.pid()), family, "{}", server.log_output());
 }
 
 #[test]
-fn workers_stopped_again_and_again_in_full_traffic() {
-    // The witness doesn't read while it waits for a successor.
+fn workers_stopped_repeatedly_in_full_traffic_are_replaced() {
+    // The witness does not read while the test waits for a successor, so its output needs much
+    // room.
     let server = Server::start(&["--rate-limit", "off", "--sendq", "1G"]);
     let [victim, mut witness] = one_on_each(&server);
     let mut flood = victim.stream().try_clone().unwrap();
@@ -335,7 +336,7 @@ fn workers_stopped_again_and_again_in_full_traffic() {
         count_on(witness.sync());
     }
     is_over.store(true, Ordering::Relaxed);
-    // It reads on, so that the rest of the flood flows.
+    // The witness reads, so that the rest of the flood arrives.
     let reading = std::thread::spawn(move || {
         let lines = witness.reads("* a quit");
         (witness, lines)
@@ -346,8 +347,8 @@ fn workers_stopped_again_and_again_in_full_traffic() {
     assert_eq!(next, said);
 }
 
-/// Where in the mapping `forkchat-log` the lock's owner is told: a number that isn't 0 while
-/// somebody holds it.
+/// The offset of the lock's owner in the mapping `forkchat-log`: a number that isn't 0 while the
+/// lock is held.
 const LOCK_OWNER_OFFSET: u64 = 80;
 
 fn lock_owner(server: &Server) -> impl Fn() -> u32 + use<> {
@@ -362,11 +363,10 @@ fn lock_owner(server: &Server) -> impl Fn() -> u32 + use<> {
     }
 }
 
-/// Stops threads the way a tracer does, of which nobody else is told, and keeps them so until they
-/// are killed.
+/// Stops threads as a tracer does, which no other process is notified of, until they are killed.
 ///
-/// A tracer is a thread: `act` and the waiting for their death run in one of their own. Returns
-/// when `act` is done.
+/// A tracer is a thread. So `act` and the wait for the end of the threads run in one thread of
+/// their own. Returns when `act` is done.
 fn trace(
     threads: Vec<Pid>,
     act: impl FnOnce(&[Pid]) + Send + 'static,
@@ -380,8 +380,8 @@ fn trace(
         }
         act(&threads);
         done.send(()).unwrap();
-        // Until its tracer has seen it, a killed thread is not gone for anyone else; and a
-        // process's first thread is seen last.
+        // A killed thread has not ended for others before its tracer has seen its end. A process's
+        // first thread is seen last.
         for &thread in threads.iter().rev() {
             while !matches!(
                 waitpid(thread, Some(WaitPidFlag::__WALL)),
@@ -406,7 +406,7 @@ fn send_thread_of(worker: Pid) -> Pid {
     })
 }
 
-/// Has the client talk without end, and stops its worker's send thread here and there until it
+/// Lets the client send lines all the time, and stops its worker's send thread at random until it
 /// holds the log's lock.
 fn stop_in_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &Client) {
     let mut stream = client.stream().try_clone().unwrap();
@@ -414,7 +414,7 @@ fn stop_in_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &Client) {
         while std::io::Write::write_all(&mut stream, b"never heard, or heard\n").is_ok() {}
     });
     let deadline = Instant::now() + DEADLINE;
-    // Worker 0 calls itself 0, which is told as 1.
+    // The owner is stored as the worker's number plus 1.
     while owner() != 1 {
         assert!(Instant::now() < deadline, "one who writes holds the lock now and then");
         ptrace::cont(thread, None).unwrap();
@@ -426,28 +426,30 @@ fn stop_in_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &Client) {
 
 #[test]
 fn a_worker_stopped_while_it_holds_the_logs_lock_is_replaced_at_once() {
-    // The witness doesn't read while the lock is waited for.
+    // The witness does not read while the other worker waits for the lock, so its output needs much
+    // room.
     let server = Server::start(&["--rate-limit", "off", "--sendq", "1G"]);
     let [victim, mut witness] = one_on_each(&server);
     let worker = server.process("worker 0");
     let owner = lock_owner(&server);
     let tracer = trace(vec![send_thread_of(worker)], move |threads| {
         stop_in_the_lock(owner, threads[0], &victim);
-        // It stops as soon as its tracer lets go of it.
+        // The thread stops as soon as its tracer detaches.
         kill(worker, Signal::SIGSTOP).unwrap();
         ptrace::detach(threads[0], None).unwrap();
     });
     witness.say("the others go on");
     witness.sync();
     server.replaced("worker 0", worker);
-    // And not that it held the lock for 2 s.
-    server.tells("was stopped; killing it");
+    // The log output must not say that the worker held the lock for 2 s.
+    server.logs("was stopped; killing it");
     tracer.join().unwrap();
 }
 
 #[test]
 fn a_worker_that_hangs_with_the_logs_lock_is_found_by_the_watchdog() {
-    // The witness doesn't read while the lock is waited for.
+    // The witness does not read while the other worker waits for the lock, so its output needs much
+    // room.
     let server = Server::start(&["--rate-limit", "off", "--sendq", "1G"]);
     let [victim, mut witness] = one_on_each(&server);
     let worker = server.process("worker 0");
@@ -457,9 +459,9 @@ fn a_worker_that_hangs_with_the_logs_lock_is_found_by_the_watchdog() {
     });
     witness.say("the others go on");
     witness.sync();
-    // Or that it was busy for 2 s: with the lock it stays in its turn.
-    server.tells(&format!("worker 0 (pid {worker}) "));
-    server.tells(" for 2 s; killing it");
+    // The watchdog names either the lock or the turn that the worker does not finish.
+    server.logs(&format!("worker 0 (pid {worker}) "));
+    server.logs(" for 2 s; killing it");
     server.replaced("worker 0", worker);
     tracer.join().unwrap();
 }
@@ -472,7 +474,7 @@ fn a_worker_that_reads_nothing_is_found_by_the_watchdog() {
     let tracer = trace(threads_of(worker), |_| ());
     witness.say("news for it");
     assert_eq!(victim.reads("news"), ["[#lobby] b: news for it"]);
-    server.tells(&format!("worker 0 (pid {worker}) read nothing of the log for 2 s; killing it"));
+    server.logs(&format!("worker 0 (pid {worker}) read nothing of the log for 2 s; killing it"));
     server.replaced("worker 0", worker);
     tracer.join().unwrap();
 }
@@ -484,7 +486,7 @@ fn is_asleep(thread: Pid) -> bool {
 }
 
 #[test]
-fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watchdog() {
+fn a_stopped_thread_of_an_idle_worker_is_found_by_the_watchdog() {
     for (model, threads) in [
         ("pool", ["receive ", "send "]),
         ("process", ["receive ", "send "]),
@@ -502,30 +504,30 @@ fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watch
                 threads_of(worker).into_iter().all(is_asleep).then_some(())
             });
             let tracer = trace(vec![frozen], |_| ());
-            // Or it was just about to do something, and is seen not to.
+            // The message differs if the thread was just about to do something.
             let found = || {
-                server.journal_text().lines().any(|line| {
+                server.log_output().lines().any(|line| {
                     line.contains(&format!("(pid {worker}) "))
                         && line.ends_with(" for 2 s; killing it")
                 })
             };
             wait_for(&format!("{thread}of {model} to be found"), || found().then_some(()));
-            // What it says now, or said meanwhile, is answered by the successor.
+            // The successor answers what the client sends now, or sent meanwhile.
             victim.sync();
             tracer.join().unwrap();
         }
     }
 }
 
-/// As README has it.
+/// The command is that of the README.
 #[test]
-fn a_kill_by_name_among_the_supervisors_children_hits_no_other_server() {
+fn killing_a_child_by_name_affects_no_other_server() {
     if !has_tool("pkill") {
         return;
     }
     let (server, other) = (Server::start(&[]), Server::start(&[]));
     let (victim, innocent) = (server.process("worker 0"), other.process("worker 0"));
-    server.tells(&format!("supervisor pid {}", server.pid()));
+    server.logs(&format!("supervisor pid {}", server.pid()));
     let pid_file = std::fs::read_to_string(server.data_dir().join("forkchat.pid")).unwrap();
     assert_eq!(pid_file.trim_end(), server.pid().to_string());
     assert!(

@@ -1,5 +1,5 @@
-//! The server reports that it is listening only when it can serve clients, also where the kernel
-//! refuses some calls.
+//! The server reports that it listens only when it can serve clients, even if the kernel refuses
+//! some calls.
 
 use forkchat_tests::processes::{has_ended, threads_of};
 use forkchat_tests::{Server, has_tool, refusing, wait_for};
@@ -11,7 +11,7 @@ use std::process::Command;
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
 
-/// A client is served, also after its worker's death.
+/// Checks that a client is served, also after its worker's death.
 fn serves(server: &Server) {
     let mut person = server.join("person");
     let worker = person.worker();
@@ -23,9 +23,9 @@ fn serves(server: &Server) {
 }
 
 #[test]
-fn calls_that_can_be_done_without_are() {
-    // What containers' profiles and kernels before 5.9 refuse; and all that is asked for and isn't
-    // needed.
+fn the_server_does_without_calls_that_it_does_not_need() {
+    // Calls that profiles of containers and kernels before 5.9 refuse, and all other calls that the
+    // server tries but does not need.
     for calls in [
         "close_range=ENOSYS",
         "close_range=EPERM",
@@ -40,7 +40,7 @@ fn calls_that_can_be_done_without_are() {
         for model in MODELS {
             let server = Server::start_limited(Some(&refusing(calls)), &["--model", model]);
             serves(&server);
-            let text = server.journal_text();
+            let text = server.log_output();
             assert!(
                 !text.contains("exited with code") && !text.contains("error: "),
                 "{calls} in {model}: {text}"
@@ -50,7 +50,7 @@ fn calls_that_can_be_done_without_are() {
 }
 
 #[test]
-fn a_call_that_is_needed_ends_the_server_with_its_name_before_it_listens() {
+fn a_refused_call_that_is_needed_is_named_and_ends_the_server_before_it_listens() {
     for (calls, words) in [
         (
             "prctl=EPERM",
@@ -91,7 +91,7 @@ fn a_call_that_is_needed_ends_the_server_with_its_name_before_it_listens() {
     .map(|(calls, one, other)| (calls, [one, other]))
     {
         for model in MODELS {
-            let (status, text) = Server::fails_limited(
+            let (status, text) = Server::run_to_end_limited(
                 Some(&refusing(calls)),
                 &["--tcp", "127.0.0.1:0", "--udp", "off", "--model", model],
             );
@@ -106,14 +106,14 @@ fn a_call_that_is_needed_ends_the_server_with_its_name_before_it_listens() {
 #[test]
 fn a_server_that_cannot_kill_warns_and_serves() {
     let server = Server::start_limited(Some(&refusing("kill=EPERM")), &[]);
-    server.tells("cannot rely on killing: cannot kill a child (kill): EPERM");
+    server.logs("cannot rely on killing: cannot kill a child (kill): EPERM");
     server.join("person").sync();
 }
 
 #[test]
-fn a_refused_call_is_not_taken_for_a_low_port() {
+fn a_refused_bind_is_not_reported_as_a_low_port() {
     for calls in ["setsockopt=EPERM", "fcntl=EPERM"] {
-        let (status, text) = Server::fails_limited(
+        let (status, text) = Server::run_to_end_limited(
             Some(&refusing(calls)),
             &["--tcp", "127.0.0.1:0", "--udp", "off"],
         );
@@ -121,7 +121,7 @@ fn a_refused_call_is_not_taken_for_a_low_port() {
         let words = "cannot listen on tcp 127.0.0.1:0: Operation not permitted (os error 1); forkchat-server doctor";
         assert!(text.contains(words) && !text.contains("1024"), "{calls}: {text}");
     }
-    let (_, text) = Server::fails_limited(
+    let (_, text) = Server::run_to_end_limited(
         Some(&refusing("bind=EACCES")),
         &["--tcp", "127.0.0.1:1023", "--udp", "off"],
     );
@@ -129,9 +129,9 @@ fn a_refused_call_is_not_taken_for_a_low_port() {
 }
 
 #[test]
-fn a_mutex_that_is_not_robust_is_warned_of() {
+fn the_server_warns_if_mutexes_are_not_robust() {
     let server = Server::start_limited(Some(&refusing("set_robust_list=EPERM")), &[]);
-    server.tells("cannot rely on robust list: ");
+    server.logs("cannot rely on robust list: ");
     server.join("person").sync();
 }
 
@@ -176,7 +176,7 @@ fn a_server_without_proc_serves() {
             serves(&server);
         }
     }
-    // Where nothing tells how many threads there are, the words say so.
+    // If the number of threads is unknown, the message says so.
     let both = format!(
         "UNDER='{} {}'",
         limit.trim_start_matches("UNDER='").trim_end_matches('\''),
@@ -188,7 +188,7 @@ fn a_server_without_proc_serves() {
         refuse.trim_start_matches("UNDER='").trim_end_matches('\''),
     );
     let (status, text) =
-        Server::fails_limited(Some(&both), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+        Server::run_to_end_limited(Some(&both), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
     let _ = fs::remove_file(&script);
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(
@@ -204,29 +204,29 @@ fn a_limit_on_file_sizes_ends_no_process() {
     let (mut one, mut other) = (server.join("one"), server.join("other"));
     let processes = server.processes();
     let line = "x".repeat(1_000);
-    // More than the database may have.
+    // More than the database may hold.
     for number in 0..500 {
         one.say(&format!("{number} {line}"));
     }
     other.reads("one: 499 ");
-    server.tells("cannot store lines: ");
+    server.logs("cannot store lines: ");
     serves(&server);
     let journal = |processes: &[(nix::unistd::Pid, String)]| {
         processes.iter().find(|(_, name)| name == "journal").cloned()
     };
-    assert_eq!(journal(&processes), journal(&server.processes()), "{}", server.journal_text());
-    assert!(!server.journal_text().contains("killed by signal 25"), "{}", server.journal_text());
+    assert_eq!(journal(&processes), journal(&server.processes()), "{}", server.log_output());
+    assert!(!server.log_output().contains("killed by signal 25"), "{}", server.log_output());
     drop((one, other));
     server.signal(Signal::SIGTERM);
     // Lines were not stored.
-    assert_eq!(server.wait().code(), Some(4), "{}", server.journal_text());
-    server.tells(" lines that were said could not be stored");
+    assert_eq!(server.wait().code(), Some(4), "{}", server.log_output());
+    server.logs(" lines that were said could not be stored");
 }
 
 #[test]
-fn a_server_that_could_not_store_says_so_at_its_end() {
+fn a_server_that_could_not_store_reports_it_at_its_end() {
     let mut server = Server::start(&["--grace", "1"]);
-    // A directory in the database's place, from the beginning: nothing was ever stored.
+    // From the beginning there is a directory in place of the database, so nothing is ever stored.
     let data_dir = server.data_dir().to_owned();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0), "nothing was said");
@@ -239,17 +239,19 @@ fn a_server_that_could_not_store_says_so_at_its_end() {
     let mut person = server.join("person");
     person.say("said, and never stored");
     person.sync();
-    server.tells("cannot store lines: ");
+    server.logs("cannot store lines: ");
     drop(person);
     server.signal(Signal::SIGTERM);
-    assert_eq!(server.wait().code(), Some(4), "{}", server.journal_text());
-    server.tells("error: 1 line that was said could not be stored");
+    assert_eq!(server.wait().code(), Some(4), "{}", server.log_output());
+    server.logs("error: 1 line that was said could not be stored");
 }
 
 #[test]
 fn a_limit_on_address_space_is_refused_with_advice() {
-    let (status, text) =
-        Server::fails_limited(Some("ulimit -v 60000"), &["--tcp", "127.0.0.1:0", "--udp", "off"]);
+    let (status, text) = Server::run_to_end_limited(
+        Some("ulimit -v 60000"),
+        &["--tcp", "127.0.0.1:0", "--udp", "off"],
+    );
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(
         text.contains("the limit on address space (ulimit -v) allows 58 MiB, and they need ")
@@ -258,7 +260,7 @@ fn a_limit_on_address_space_is_refused_with_advice() {
     );
 }
 
-/// What ends a process that has a fault, and is sent to others by mistake.
+/// The signals of faults. Other processes may send them by mistake.
 const FAULTS: [Signal; 7] = [
     Signal::SIGSEGV,
     Signal::SIGBUS,
@@ -268,7 +270,7 @@ const FAULTS: [Signal; 7] = [
     Signal::SIGSYS,
     Signal::SIGTRAP,
 ];
-/// All that stop the server or end it.
+/// All signals that stop the server or end it.
 const ENDING: [Signal; 6] = [
     Signal::SIGTERM,
     Signal::SIGINT,
@@ -277,7 +279,7 @@ const ENDING: [Signal; 6] = [
     Signal::SIGQUIT,
     Signal::SIGKILL,
 ];
-/// All that no program dies of.
+/// All signals that end no program.
 const HARMLESS: [Signal; 8] = [
     Signal::SIGCHLD,
     Signal::SIGCONT,
@@ -289,16 +291,16 @@ const HARMLESS: [Signal; 8] = [
     Signal::SIGTTOU,
 ];
 const NUMBER_MAX: i32 = 64;
-/// The first two of those without a name are the C library's own.
+/// The C library uses the first two signals without a name.
 const REAL_TIME_MIN: i32 = 34;
 
-/// Also those that have no name.
+/// Sends a signal, also one without a name.
 fn send(pid: nix::unistd::Pid, number: i32) {
     let sent = Command::new("bash").args(["-c", &format!("kill -{number} {pid}")]).status();
     assert!(sent.is_ok_and(|sent| sent.success()), "{number}");
 }
 
-/// How the server calls it.
+/// The server's name for a signal.
 fn name_of_signal(number: i32) -> String {
     match Signal::try_from(number) {
         Ok(signal) => signal.as_str().to_owned(),
@@ -308,8 +310,7 @@ fn name_of_signal(number: i32) -> String {
 }
 
 #[test]
-fn every_signal_that_would_be_a_programs_death_is_logged_and_ignored_if_it_does_not_stop_the_server()
- {
+fn every_signal_that_does_not_stop_the_server_is_logged_and_ignored() {
     if !has_tool("bash") {
         return;
     }
@@ -324,14 +325,14 @@ fn every_signal_that_would_be_a_programs_death_is_logged_and_ignored_if_it_does_
             .filter(|number| !is_named(number, &ENDING) && !is_named(number, &HARMLESS))
         {
             let words = format!(" supervisor: warning: {} from pid ", name_of_signal(number));
-            // Also a second time, of those that Rust handles once.
+            // Also a second time: Rust handles some of them only once.
             for times in 1..=2 {
                 send(server.pid(), number);
                 wait_for(&words, || {
-                    (server.journal_text().matches(&words).count() == times).then_some(())
+                    (server.log_output().matches(&words).count() == times).then_some(())
                 });
             }
-            // What is sent to another process does nothing there.
+            // The signals have no effect on the other processes either.
             if !is_named(&number, &FAULTS) && !(32..REAL_TIME_MIN).contains(&number) {
                 processes.iter().for_each(|(pid, _)| send(*pid, number));
             }
@@ -341,13 +342,13 @@ fn every_signal_that_would_be_a_programs_death_is_logged_and_ignored_if_it_does_
         assert!(
             processes.iter().all(|process| server.processes().contains(process)),
             "{}",
-            server.journal_text()
+            server.log_output()
         );
     }
 }
 
 #[test]
-fn a_process_that_is_sent_a_fault_dies_of_it_and_is_replaced() {
+fn a_process_that_receives_the_signal_of_a_fault_dies_and_is_replaced() {
     let server = Server::start(&[]);
     let mut person = server.join("person");
     for signal in FAULTS {
@@ -355,7 +356,7 @@ fn a_process_that_is_sent_a_fault_dies_of_it_and_is_replaced() {
             let old = server.process(name);
             kill(old, signal).unwrap();
             server.replaced(name, old);
-            server.tells(&format!(
+            server.logs(&format!(
                 "{name} (pid {old}) was killed by signal {}; restarted as pid ",
                 signal as i32
             ));
@@ -364,7 +365,7 @@ fn a_process_that_is_sent_a_fault_dies_of_it_and_is_replaced() {
     }
 }
 
-/// Has a process go on at an address where nothing is.
+/// Makes a process continue at an unmapped address.
 #[cfg(target_arch = "x86_64")]
 fn jump_to_nothing(pid: nix::unistd::Pid) {
     use nix::sys::ptrace;
@@ -372,7 +373,7 @@ fn jump_to_nothing(pid: nix::unistd::Pid) {
     ptrace::attach(pid).unwrap();
     waitpid(pid, None).unwrap();
     let mut registers = ptrace::getregs(pid).unwrap();
-    // And not with the call again that it was in.
+    // The kernel must not restart the interrupted system call.
     (registers.rip, registers.orig_rax) = (0, u64::MAX);
     ptrace::setregs(pid, registers).unwrap();
     ptrace::detach(pid, None).unwrap();
@@ -380,25 +381,24 @@ fn jump_to_nothing(pid: nix::unistd::Pid) {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn a_fault_of_the_supervisors_own_is_its_death_and_logged() {
+fn a_fault_of_the_supervisor_ends_it_and_is_logged() {
     let mut server = Server::start_limited(Some("ulimit -c 0"), &[]);
     let mut person = server.join("person");
     let children = server.processes();
     server.signal(Signal::SIGSEGV);
-    server.tells("SIGSEGV from pid ");
+    server.logs("SIGSEGV from pid ");
     person.sync();
     jump_to_nothing(server.pid());
     assert_eq!(server.wait().signal(), Some(Signal::SIGSEGV as i32));
-    server.tells(
-        "log: error: the supervisor has crashed or was killed; the server has ended with it",
-    );
+    server
+        .logs("log: error: the supervisor has crashed or was killed; the server has ended with it");
     wait_for("its children to be gone", || {
         children.iter().all(|(pid, _)| has_ended(*pid)).then_some(())
     });
 }
 
 #[test]
-fn only_a_supervisor_that_ends_without_a_word_is_said_to_have_crashed() {
+fn only_a_supervisor_that_ends_without_a_message_is_reported_as_crashed() {
     const WORDS: &str = "the supervisor has crashed or was killed";
     for (signal, is_said) in
         [(Signal::SIGKILL, true), (Signal::SIGQUIT, false), (Signal::SIGTERM, false)]
@@ -410,16 +410,16 @@ fn only_a_supervisor_that_ends_without_a_word_is_said_to_have_crashed() {
         server.wait();
         wait_for("the log process to end", || has_ended(log).then_some(()));
         if is_said {
-            server.tells(WORDS);
+            server.logs(WORDS);
         }
         assert_eq!(
-            server.journal_text().contains(WORDS),
+            server.log_output().contains(WORDS),
             is_said,
             "{signal}: {}",
-            server.journal_text()
+            server.log_output()
         );
     }
-    let (_, text) = Server::fails(&["--tcp", "off", "--udp", "off"]);
+    let (_, text) = Server::run_to_end(&["--tcp", "off", "--udp", "off"]);
     assert!(text.contains("nothing to listen on") && !text.contains(WORDS), "{text}");
 }
 
@@ -428,12 +428,12 @@ fn sigxcpu_stops_the_server_and_says_why() {
     let mut server = Server::start(&[]);
     let mut person = server.join("person");
     server.signal(Signal::SIGXCPU);
-    // It comes each second.
+    // The kernel sends it every second.
     server.signal(Signal::SIGXCPU);
     assert_eq!(person.rest().last().map(String::as_str), Some("* the server is stopping; goodbye"));
     drop(person);
-    assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
-    server.tells("the limit on CPU time (ulimit -t) is reached");
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
+    server.logs("the limit on CPU time (ulimit -t) is reached");
 }
 
 #[test]
@@ -442,7 +442,7 @@ fn sigquit_ends_the_server_and_is_logged() {
     let children = server.processes();
     server.signal(Signal::SIGQUIT);
     assert_eq!(server.wait().signal(), Some(Signal::SIGQUIT as i32));
-    server.tells("SIGQUIT: ending at once, with a core if one is allowed");
+    server.logs("SIGQUIT: ending at once, with a core if one is allowed");
     wait_for("its children to be gone", || {
         children.iter().all(|(pid, _)| has_ended(*pid)).then_some(())
     });
@@ -455,7 +455,7 @@ fn signals_that_the_starter_ignored_stay_ignored() {
         .into_iter()
         .for_each(|signal| server.signal(signal));
     server.signal(Signal::SIGUSR1);
-    server.tells("SIGUSR1 from pid ");
+    server.logs("SIGUSR1 from pid ");
     server.join("person").sync();
-    assert!(!server.journal_text().contains("stopping"), "{}", server.journal_text());
+    assert!(!server.log_output().contains("stopping"), "{}", server.log_output());
 }

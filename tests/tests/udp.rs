@@ -1,4 +1,4 @@
-//! UDP: an unknown peer never receives more than it sent; a client that has proved its address
+//! UDP: an unknown peer never receives more than it sent, and a client that has proved its address
 //! chats like all others.
 
 use forkchat_tests::{Client, DEADLINE, Server, wait_for};
@@ -12,7 +12,7 @@ impl Datagrams {
     fn new(server: SocketAddr) -> Datagrams {
         let socket =
             UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
-        // Connected, it takes only what comes from this very address.
+        // A connected socket receives only datagrams from this address.
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         Datagrams(socket)
@@ -28,7 +28,7 @@ impl Datagrams {
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     }
 
-    /// Receives until one contains this; all lines until then.
+    /// Receives until a datagram contains this. Returns all lines received.
     fn reads(&self, part: &str) -> Vec<String> {
         let mut lines = Vec::new();
         while !lines.iter().any(|line: &String| line.contains(part)) {
@@ -37,7 +37,7 @@ impl Datagrams {
         lines
     }
 
-    /// The handshake, with these lines right behind it.
+    /// Does the handshake and sends these lines right after it.
     fn hello(&self, lines: &str) {
         self.send(b"/hello                          \n");
         let cookie = self.receive();
@@ -80,7 +80,7 @@ fn udp_and_tcp_talk() {
 }
 
 #[test]
-fn a_stranger_is_answered_with_no_more_than_it_sent() {
+fn the_answer_to_an_unknown_peer_is_no_longer_than_its_datagram() {
     let server = Server::start(&[]);
     let mut tcp = server.join("tcp");
     let stranger = Datagrams::new(server.udp);
@@ -108,7 +108,7 @@ fn a_stranger_is_answered_with_no_more_than_it_sent() {
 }
 
 #[test]
-fn the_greeting_again_is_the_welcome_again() {
+fn a_repeated_greeting_gets_the_welcome_again() {
     let server = Server::start(&[]);
     let udp = join(&server, "udp");
     udp.send(b"/hello again\n");
@@ -116,7 +116,7 @@ fn the_greeting_again_is_the_welcome_again() {
 }
 
 #[test]
-fn over_the_rate_limit_datagrams_are_dropped_and_the_rest_goes_on() {
+fn datagrams_above_the_rate_limit_are_dropped_and_the_session_continues() {
     let server = Server::start(&["--rate-limit", "20"]);
     let mut alice = server.join("alice");
     let udp = join(&server, "udp");
@@ -127,7 +127,7 @@ fn over_the_rate_limit_datagrams_are_dropped_and_the_rest_goes_on() {
         client.sync().iter().filter(|line| line.contains("udp: flood")).count()
     };
     let mut heard = 0;
-    // The burst passes, less what the nickname cost; then they come at their rate.
+    // The burst passes, less what the nickname cost. The rest comes at the rate limit.
     wait_for("the burst", || {
         heard += said(&mut alice);
         (heard >= 450).then_some(())
@@ -161,13 +161,13 @@ fn a_datagram_to_the_client_holds_whole_lines_and_is_not_too_long() {
 }
 
 #[test]
-fn a_datagram_that_starts_with_tags_tells_its_number() {
+fn a_datagram_that_starts_with_tags_has_its_number() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     alice.say("/set tags on");
     let udp = Datagrams::new(server.udp);
     udp.hello("");
-    // The answer that has the cookie was a stranger's: the welcome's datagram is the first.
+    // The cookie was sent to an unknown peer. The session's first datagram is the welcome.
     let mut count = 0;
     let receive_to = |count: &mut u64, part: &str| {
         let mut numbered = 0;
@@ -208,7 +208,7 @@ fn a_datagram_that_starts_with_tags_tells_its_number() {
 }
 
 #[test]
-fn udp_sessions_outlive_their_worker_and_count_once() {
+fn udp_sessions_survive_the_death_of_their_worker_and_count_once() {
     let server = Server::start(&["--max-connections", "3", "--max-per-address", "2"]);
     let mut tcp = server.connect();
     tcp.sync();
@@ -227,14 +227,14 @@ fn udp_sessions_outlive_their_worker_and_count_once() {
         assert!(server.connect().rest()[0].starts_with("! the server is full"));
     }
     assert!(tcp.sync().iter().all(|line| !line.contains("quit")));
-    // Those who end after a takeover are forgotten, their places free again.
+    // Sessions that end after a takeover are forgotten, and their places are free again.
     second.send(b"/quit\n");
     tcp.reads("* second quit");
     kill(server.process("worker 0"), Signal::SIGKILL).unwrap();
     join(&server, "afterwards");
 }
 
-/// Every datagram that has come within a moment.
+/// All datagrams that arrive within a moment.
 fn flood(client: &Datagrams) -> Vec<String> {
     client.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut bytes = [0; 65_536];
@@ -272,7 +272,7 @@ fn each_client_is_answered_from_the_address_that_it_uses_also_after_a_takeover()
         }
         clients[0].send(b"hello\n");
         clients[1..].iter().for_each(|client| drop(client.reads("udp0: hello")));
-        // One socket that uses two of the server's addresses has two sessions.
+        // A socket that uses two addresses of the server has two sessions.
         if let [first, second, ..] = addresses[..]
             && first.contains('.')
         {
@@ -284,7 +284,7 @@ fn each_client_is_answered_from_the_address_that_it_uses_also_after_a_takeover()
     }
 }
 
-/// A link of our own with two ends, if this machine lets us make one.
+/// A virtual link with two ends, if this machine lets the test create one.
 struct Link;
 
 impl Link {
@@ -331,8 +331,8 @@ fn a_link_local_client_keeps_its_scope_after_the_cookie_and_after_a_takeover() {
     };
     let server = Server::start(&["--udp", "[::]:0", "--tcp", "[::]:0"]);
     let [one, other] = Link::ENDS.map(Link::index);
-    // Both ends are this machine's, so what is sent to the other end's address on this end's link
-    // crosses it.
+    // Both ends belong to this machine, so a datagram to the address of one end crosses the link if
+    // it is sent at the other end.
     let at = |ip: &str, port, scope| {
         SocketAddr::V6(std::net::SocketAddrV6::new(ip.parse().unwrap(), port, 0, scope))
     };
@@ -362,7 +362,7 @@ fn a_link_local_client_keeps_its_scope_after_the_cookie_and_after_a_takeover() {
 }
 
 #[test]
-fn a_session_without_a_key_is_sent_at_most_three_times_what_it_sent_and_what_a_proof_allows() {
+fn a_session_without_a_key_receives_at_most_three_times_what_it_sent_plus_an_allowance() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut alice = server.join("alice");
     for room in 0..40 {
@@ -376,7 +376,8 @@ fn a_session_without_a_key_is_sent_at_most_three_times_what_it_sent_and_what_a_p
         udp.reads("#room-39 (1): a topic").len() > 30,
         "the cookie that opened the session allows that"
     );
-    // A forger has only to know the address. What the proof allows is soon used up.
+    // To forge datagrams, one must only know the address. The allowance of the proof is soon used
+    // up.
     let (mut sent, mut received) = (0, 0);
     for _ in 0..20 {
         udp.send(b"/rooms\n");
@@ -393,11 +394,11 @@ fn a_session_without_a_key_is_sent_at_most_three_times_what_it_sent_and_what_a_p
         received += flood(&udp).concat().len();
     }
     assert!((32 << 10..=(64 << 10) + 3 * sent).contains(&received), "{received} bytes for {sent}");
-    // What others say is not limited by that.
+    // This limit does not apply to lines of others.
     alice.say("/join #lobby");
     alice.say(&"long ".repeat(600));
     udp.reads("alice: long long");
-    // The owner of the address proves it again, and asks again.
+    // The owner of the address proves it again and repeats the request.
     let cookie = loop {
         udp.send(b"/hello                      \n");
         if let Some(cookie) = flood(&udp)
@@ -417,7 +418,7 @@ fn a_session_without_a_key_is_sent_at_most_three_times_what_it_sent_and_what_a_p
 fn an_answer_that_is_too_long_is_replaced_by_a_cookie() {
     let server = Server::start(&["--rate-limit", "off"]);
     let udp = join(&server, "udp");
-    // Until what the first proof allows is used up.
+    // Until the allowance of the first proof is used up.
     let told = loop {
         udp.send(format!("/help{}\n", " ".repeat(100)).as_bytes());
         let told = flood(&udp).concat();
@@ -434,7 +435,7 @@ fn an_answer_that_is_too_long_is_replaced_by_a_cookie() {
     udp.reads("/quit [REASON]");
 }
 
-/// A session with a key: the client, and what each of its datagrams begins with.
+/// A session with a key: the client, and the beginning of each of its datagrams.
 fn join_with_key(server: &Server, nick: &str) -> (Datagrams, String) {
     let client = Datagrams::new(server.udp);
     client.send(b"/hello key                     \n");
@@ -450,13 +451,13 @@ fn join_with_key(server: &Server, nick: &str) -> (Datagrams, String) {
 }
 
 #[test]
-fn with_a_key_forged_datagrams_say_nothing_end_nothing_and_are_not_answered() {
+fn forged_datagrams_without_the_key_have_no_effect_and_no_answer() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut alice = server.join("alice");
     let (udp, key) = join_with_key(&server, "udp");
     alice.reads("* udp joined #lobby");
     flood(&udp);
-    // They come from its own address, as forged ones do.
+    // They come from the client's own address, as forged datagrams do.
     for forged in [
         "/rooms\n",
         "/quit\n",
@@ -479,7 +480,8 @@ fn with_a_key_forged_datagrams_say_nothing_end_nothing_and_are_not_answered() {
         assert_eq!(alice.reads("udp: hello").len(), 1, "nothing was said before it");
         udp.send(format!("{key} on one line").as_bytes());
         alice.reads("udp: on one line");
-        // Each datagram proves the address: more is sent than the first proof would allow.
+        // Each datagram proves the address, so the server sends more than the first proof would
+        // allow.
         udp.send(format!("{key}\n{}", "/help\n".repeat(60)).as_bytes());
         assert_eq!(flood(&udp).concat().matches("* what you type is sent").count(), 60);
     }
@@ -488,10 +490,10 @@ fn with_a_key_forged_datagrams_say_nothing_end_nothing_and_are_not_answered() {
 }
 
 #[test]
-fn who_is_at_the_address_of_a_session_with_a_key_gets_in_by_a_cookie() {
+fn another_program_at_the_address_of_a_session_with_a_key_can_log_in_with_a_cookie() {
     let server = Server::start(&[]);
     let (udp, _) = join_with_key(&server, "udp");
-    // Another program at the same port, which knows no key.
+    // Another program at the same port, which does not know the key.
     udp.hello("/ping I am new\n");
     udp.reads("* pong I am new");
     udp.send(b"/whoami\n");
@@ -499,7 +501,7 @@ fn who_is_at_the_address_of_a_session_with_a_key_gets_in_by_a_cookie() {
 }
 
 #[test]
-fn lines_of_a_datagram_are_answered_in_their_order_whatever_the_answers_take() {
+fn the_lines_of_a_datagram_are_answered_in_order_however_long_the_answers_take() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     alice.say("said before");

@@ -114,7 +114,8 @@ impl Faults {
         let served =
             self.slots.get(client).map_or(String::new(), |slot| format!(", worker {slot}"));
         self.described.push(format!(
-            "{kind:?} at {:.3} s: client {client} ({transport}, {}, room {}, {}{visits}{served}): {}{}",
+            "{kind:?} at {:.3} s: client {client} ({transport}, {}, room {}, {}{visits}{served}): \
+             {}{}",
             self.now as f64 / 1e9,
             receiver.nick,
             receiver.room,

@@ -41,39 +41,48 @@ pub struct Options {
     pub phase: Duration,
 
     /// Lines per second of all clients together when not at full speed
-    #[arg(long, value_name = "LINES", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "LINES", default_value_t = 2_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
 
     /// Lines in flight per sender at full speed
-    #[arg(long, value_name = "LINES", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "LINES", default_value_t = 8)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub window: u32,
 
     /// TCP clients, all rooms together
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(4..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(value_parser = clap::value_parser!(u32).range(4..=10_000))]
     pub clients: u32,
 
     /// UDP clients, all rooms together
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub udp_clients: u32,
 
     /// Number of rooms
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rooms: u32,
 
     /// TCP clients per room that send all the time
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub senders: u32,
 
     /// Length of a line with its LF
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
     pub bytes: u32,
 
     /// Concurrency model of the server
-    #[arg(long, value_name = "MODEL", default_value = "pool", value_parser = ["pool", "threads", "process"])]
+    #[arg(long, value_name = "MODEL", default_value = "pool")]
+    #[arg(value_parser = ["pool", "threads", "process"])]
     pub model: String,
 
     /// Workers of the server, except with --model process
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
     /// Binary of the server [default: forkchat-server beside this program]
@@ -130,7 +139,11 @@ impl Options {
             .ok()
             .map(|this| this.with_file_name("forkchat-server"))
             .filter(|server| server.exists());
-        beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/chaos.sh does) or give --server FILE".into())
+        beside.ok_or_else(|| {
+            "no forkchat-server beside this program; build it (tests/chaos.sh \
+            does) or give --server FILE"
+                .into()
+        })
     }
 
     /// The options for the server's command line.
@@ -154,7 +167,8 @@ impl Options {
         if self.members_of(self.rooms - 1) < needed {
             let all = needed * self.rooms;
             return Err(format!(
-                "each room needs a client that only listens: give --clients {all} or more, fewer --senders, or fewer --rooms"
+                "each room needs a client that only listens: give --clients {all} or more, fewer \
+                 --senders, or fewer --rooms"
             ));
         }
         Ok(())

@@ -44,8 +44,9 @@ impl Outcome {
         let [tcp, udp] = self.clients;
         let mut text = format!(
             "{} lines sent in {:.1} s, delivered {} times to {tcp} TCP and {udp} UDP clients\n\
-            {} processes killed: {worker} single workers, {all} workers all at once, {successor} successors, {journal} journals, \
-            {stopped} workers by SIGSTOP, {crashed} by SIGSEGV\n\n",
+             {} processes killed: {worker} single workers, {all} workers all at once, {successor} \
+             successors, {journal} journals, {stopped} workers by SIGSTOP, {crashed} by \
+             SIGSEGV\n\n",
             self.lines,
             self.seconds,
             self.deliveries,
@@ -109,7 +110,9 @@ impl Outcome {
             "clean": self.is_clean,
             "pauses": ms(&self.plain),
             "pauses_disturbed": ms(&self.disturbed),
-            "recoveries": { "count": self.recoveries.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max },
+            "recoveries": {
+                "count": self.recoveries.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max,
+            },
             "complaints": self.complaints,
         })
     }
@@ -120,7 +123,8 @@ impl Outcome {
         let wrong =
             if tally.wrong > 0 { format!(", {} wrong", tally.wrong) } else { String::new() };
         format!(
-            "seed {}: {} kills, {dropped} dropped, {} lost, {} doubled, {} reordered, {differing} differing{wrong}",
+            "seed {}: {} kills, {dropped} dropped, {} lost, {} doubled, {} reordered, {differing} \
+             differing{wrong}",
             self.seed,
             self.kill_count(),
             tally.lost,

@@ -150,8 +150,10 @@ mod tests {
 
     #[test]
     fn recoveries_are_read_from_the_log_output() {
-        let text = "2026-11-21T13:29:18.610Z worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed\n\
-            2026-11-21T13:29:18.610Z supervisor: worker 1 (pid 7) was killed by signal 9; restarted as pid 8; 110 connections kept\n";
+        let text = "2026-11-21T13:29:18.610Z worker 1: took over 110 sessions in 12.3 ms, 5012 \
+            records replayed\n\
+            2026-11-21T13:29:18.610Z supervisor: worker 1 (pid 7) was killed by signal 9; \
+            restarted as pid 8; 110 connections kept\n";
         assert_eq!(recoveries(text), [Recovery { sessions: 110, ms: 12.3 }]);
     }
 }

@@ -88,7 +88,11 @@ mod tests {
             (tagged.id, tagged.tail, tagged.prose),
             (1042, &b";event=say;room=#r;nick=a "[..], &b"[#r] a: hi"[..])
         );
-        let numbered = split_tags(b"@id=1042;datagram=7;time=2026-11-21T12:00:01.123Z;event=say;room=#r;nick=a [#r] a: hi").unwrap();
+        let numbered = split_tags(
+            b"@id=1042;datagram=7;time=2026-11-21T12:00:01.123Z;event=say;room=#r;nick=a \
+              [#r] a: hi",
+        )
+        .unwrap();
         assert_eq!((numbered.stamp, numbered.tail), (tagged.stamp, tagged.tail));
         let later = split_tags(
             b"@id=1042;time=2026-11-21T12:00:01.124Z;event=say;room=#r;nick=a [#r] a: hi",
@@ -104,7 +108,13 @@ mod tests {
 
     #[test]
     fn the_worker_is_read_from_the_answer_to_whoami() {
-        assert_eq!(worker_of(b"* you are a, in #r, talking in #r, from 127.0.0.1:5, served by worker 12 (pid 47)"), Some(12));
+        assert_eq!(
+            worker_of(
+                b"* you are a, in #r, talking in #r, from 127.0.0.1:5, served by \
+            worker 12 (pid 47)"
+            ),
+            Some(12)
+        );
         assert_eq!(worker_of(b"* pong"), None);
     }
 

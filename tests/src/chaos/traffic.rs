@@ -1,5 +1,5 @@
-//! The traffic: which lines are sent when, at full speed or at a steady rate, and periodic work such
-//! as reading slowly and sending lines that are too long.
+//! The traffic: which lines are sent when, at full speed or at a steady rate, and periodic work
+//! such as reading slowly and sending lines that are too long.
 
 use super::client::{SendStyle, Stage};
 use super::participants::has_slow;
@@ -61,8 +61,8 @@ impl Scenario<'_> {
         }
     }
 
-    /// Whether a sender may send now: it is connected, holds nothing back, and none of its receivers
-    /// lags too far.
+    /// Whether a sender may send now: it is connected, holds nothing back, and none of its
+    /// receivers lags too far.
     fn can_send(&self, sender: usize, lags: &[usize]) -> bool {
         let said = &self.checker.senders[sender];
         let client = &self.clients[said.client];

@@ -37,7 +37,8 @@ pub fn bars(label: &str, unit: &str, bars: &[Bar]) -> String {
     let scale = if most > 0.0 { BAR_WIDTH / most } else { 0.0 };
     let height = TOP + ROW_HEIGHT * bars.len() as f64;
     let mut svg = format!(
-        "<svg class=\"bars\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">\n"
+        "<svg class=\"bars\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+         aria-label=\"{label}\">\n"
     );
     for (place, bar) in bars.iter().enumerate() {
         let top = TOP + ROW_HEIGHT * place as f64;
@@ -55,7 +56,8 @@ fn row(bar: &Bar, unit: &str, top: f64, scale: f64) -> String {
         Err(why) => why.clone(),
     };
     let mut svg = format!(
-        "<text x=\"0\" y=\"{text_at}\" font-size=\"14\" fill=\"{ink}\">{}: <tspan font-weight=\"bold\">{said}</tspan></text>\n\
+        "<text x=\"0\" y=\"{text_at}\" font-size=\"14\" fill=\"{ink}\">{}: \
+         <tspan font-weight=\"bold\">{said}</tspan></text>\n\
          <path d=\"M0 {} V{}\" stroke=\"{grid}\"/>\n",
         bar.name,
         bar_at - 2.0,
@@ -66,8 +68,10 @@ fn row(bar: &Bar, unit: &str, top: f64, scale: f64) -> String {
             [spread.low, spread.median, spread.high].map(|value| (value * scale).max(0.5));
         let (middle, half) = (bar_at + BAR_HEIGHT / 2.0, BAR_HEIGHT / 4.0);
         svg.push_str(&format!(
-            "<rect x=\"0\" y=\"{bar_at}\" width=\"{median:.1}\" height=\"{BAR_HEIGHT}\" fill=\"{color}\"/>\n\
-             <path class=\"whisker\" d=\"M{low:.1} {middle} H{high:.1} M{low:.1} {0} V{1} M{high:.1} {0} V{1}\" stroke=\"{ink}\" stroke-width=\"2\" fill=\"none\"/>\n",
+            "<rect x=\"0\" y=\"{bar_at}\" width=\"{median:.1}\" height=\"{BAR_HEIGHT}\" \
+             fill=\"{color}\"/>\n\
+             <path class=\"whisker\" d=\"M{low:.1} {middle} H{high:.1} M{low:.1} {0} V{1} \
+             M{high:.1} {0} V{1}\" stroke=\"{ink}\" stroke-width=\"2\" fill=\"none\"/>\n",
             middle - half,
             middle + half
         ));

@@ -60,8 +60,9 @@ pub fn waits(rows: &[Row]) -> Vec<String> {
 }
 
 /// Likely reasons why a server waits.
-pub const WAIT_CAUSES: &str = "likely because of its flood protection or rate limit (start it without), Nagle's algorithm together with delayed \
-     acknowledgements, or a short listen queue (see ss -ltn)";
+pub const WAIT_CAUSES: &str = "likely because of its flood protection or rate limit (start it \
+    without), Nagle's algorithm together with delayed acknowledgements, or a short listen queue \
+    (see ss -ltn)";
 
 fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
     let share = outcome.server_share.filter(|&share| share < IDLE_SHARE_MAX)?;

@@ -1,5 +1,5 @@
-//! Which model to choose: a verdict for each number of connections, the cells of the decision table,
-//! and the sentences that explain them. Everything is computed from the rankings.
+//! Which model to choose: a verdict for each number of connections, the cells of the decision
+//! table, and the sentences that explain them. Everything is computed from the rankings.
 
 use super::metrics::{Better, Point, number};
 use super::phrases::{capitalized, goals_text, is_are_best, names, names_or, same_text, share};
@@ -159,8 +159,9 @@ impl<'q> Decision<'q> {
         let is_enough = share <= LIVELY_SHARE_MAX && ms <= LIVELY_MS_MAX && kib <= LIVELY_KIB_MAX;
         is_enough.then(|| {
             format!(
-                "All models are equally good for people who chat: if each says a line every ten seconds in rooms of ten, that takes at most about {} % of one CPU \
-                 in any model, and 99 of 100 lines arrive within {} ms.",
+                "All models are equally good for people who chat: if each says a line every ten \
+                 seconds in rooms of ten, that takes at most about {} % of one CPU in any model, \
+                 and 99 of 100 lines arrive within {} ms.",
                 number(share * 100.0),
                 number(ms)
             )
@@ -272,7 +273,8 @@ impl<'q> Decision<'q> {
         });
         let told: Vec<String> = told.collect();
         Some(format!(
-            "When a process of the server is killed, no connection ends and no line is lost, but clients wait: {}.",
+            "When a process of the server is killed, no connection ends and no line is lost, but \
+             clients wait: {}.",
             told.join(", ")
         ))
     }
@@ -365,7 +367,8 @@ mod tests {
         );
         assert_eq!(
             verdicts[1].why,
-            "Pool is the best, or as good as the best, in 2 of 3 goals; in one goal the models do not differ by more than the spread."
+            "Pool is the best, or as good as the best, in 2 of 3 goals; in one goal the models do \
+             not differ by more than the spread."
         );
         assert!(
             verdicts[2].why.ends_with("Not measured with 900 connections: process."),

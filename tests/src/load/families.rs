@@ -57,14 +57,16 @@ pub const FAMILIES: [Family; 7] = [
     Family {
         name: "rooms",
         title: "Small rooms",
-        about: "rooms of 10. In each of them one member speaks as fast as its lines are read, with 4 lines in flight (a closed loop)",
+        about: "rooms of 10. In each of them one member speaks as fast as its lines are read, with \
+            4 lines in flight (a closed loop)",
         shape: |size| Shape { traffic: Traffic::Window(4), ..in_small_rooms(size) },
         size_max: usize::MAX,
     },
     Family {
         name: "room",
         title: "One big room",
-        about: "all clients are in one room. Two members speak as fast as their lines are read, each with 4 lines in flight (a closed loop)",
+        about: "all clients are in one room. Two members speak as fast as their lines are read, \
+            each with 4 lines in flight (a closed loop)",
         shape: |size| Shape {
             name: "room",
             clients: size,
@@ -78,7 +80,8 @@ pub const FAMILIES: [Family; 7] = [
     Family {
         name: "paced",
         title: "Paced",
-        about: "rooms of 10 in which lines are said on time (an open loop): 5,000 deliveries per second in all rooms together, however many clients are connected",
+        about: "rooms of 10 in which lines are said on time (an open loop): 5,000 deliveries per \
+            second in all rooms together, however many clients are connected",
         shape: |size| Shape {
             traffic: Traffic::Rate(PACED_DELIVERIES / (size.min(SMALL_ROOM) - 1) as f64),
             ..in_small_rooms(size)
@@ -88,7 +91,8 @@ pub const FAMILIES: [Family; 7] = [
     Family {
         name: "udp",
         title: "UDP room",
-        about: "one room over UDP. Two members speak as fast as their lines are read, each with 4 lines in flight (a closed loop)",
+        about: "one room over UDP. Two members speak as fast as their lines are read, each with 4 \
+            lines in flight (a closed loop)",
         shape: |size| Shape {
             clients: size,
             rooms: 1,
@@ -102,8 +106,9 @@ pub const FAMILIES: [Family; 7] = [
     Family {
         name: KILL,
         title: "Kill",
-        about: "all clients are in one room in which 8 members speak in turn, on time (an open loop): 200 lines per second, or 20,000 deliveries if \
-            those are fewer lines. In the middle of it a process that serves clients is killed with kill -9",
+        about: "all clients are in one room in which 8 members speak in turn, on time (an open \
+            loop): 200 lines per second, or 20,000 deliveries if those are fewer lines. In the \
+            middle of it a process that serves clients is killed with kill -9",
         shape: |size| Shape {
             clients: size,
             rooms: 1,

@@ -19,7 +19,7 @@
 //! | `connection_table` | which process of the server serves which client |
 //! | `chat_protocol` | the protocol between clients and server |
 //! | `compared` | another chat server that gets the same load |
-//! | `broadcaster` | the bare broadcaster, for comparison, and the faults that it makes on request |
+//! | `broadcaster` | the bare broadcaster, for comparison; it makes faults on request |
 //! | `generator` | all clients of a shape, in one epoll loop |
 //! | `client` | one client |
 //! | `sender` | a client that sends lines, and its lines in flight |
@@ -278,7 +278,8 @@ fn check_files(shape: Shape) -> Result<(), String> {
     let needed = (shape.connections() + FILES_BESIDES) as u64;
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, _)) if soft < needed => Err(format!(
-            "needs {needed} open files, and the limit is {soft}: raise it (ulimit -n), or give fewer --clients"
+            "needs {needed} open files, and the limit is {soft}: raise it (ulimit -n), or give \
+             fewer --clients"
         )),
         _ => Ok(()),
     }

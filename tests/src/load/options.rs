@@ -31,8 +31,10 @@ pub struct Options {
 
     /// Compare the server's models with several numbers of connections, and write a report that
     /// says which to choose
-    #[arg(long, value_name = "MODEL,…", num_args = 0..=1, require_equals = true, value_delimiter = ',', help_heading = "Models")]
-    #[arg(default_missing_values = ["pool", "threads", "process"], conflicts_with_all = NOT_WITH_MODELS)]
+    #[arg(long, value_name = "MODEL,…", num_args = 0..=1, require_equals = true)]
+    #[arg(value_delimiter = ',', help_heading = "Models")]
+    #[arg(default_missing_values = ["pool", "threads", "process"])]
+    #[arg(conflicts_with_all = NOT_WITH_MODELS)]
     pub models: Option<Vec<Model>>,
 
     /// Numbers of connections to measure [default: 10,100,1000,5000, with --quick 10,100,300]
@@ -51,23 +53,28 @@ pub struct Options {
     pub report: Option<PathBuf>,
 
     /// Clients in rooms, all rooms together
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub clients: Option<u32>,
 
     /// Number of rooms
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rooms: Option<u32>,
 
     /// Members of each room that speak
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub senders: Option<u32>,
 
     /// Length of a line in bytes, with its LF
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
     pub bytes: Option<u32>,
 
     /// Closed loop: each sender keeps this many lines in flight, until all members have read them
-    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
+    #[arg(long, value_name = "LINES", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub window: Option<u32>,
 
     /// Open loop: this many lines per second in all, on time; latency counts from when a line was
@@ -84,7 +91,8 @@ pub struct Options {
     pub quiet: bool,
 
     /// More connections, which do nothing
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub idle: Option<u32>,
 
     /// More clients that come and go: this many per second, each for half a second
@@ -102,12 +110,15 @@ pub struct Options {
 
     /// The server's number of workers; several numbers measure each row with each [default: the
     /// server's own]
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Vec<u16>,
 
     /// Use a server that runs already, best with --rate-limit off; its CPU time and memory are not
     /// measured
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
+    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(value_parser = parse_address)]
+    #[arg(conflicts_with_all = ["workers", "server", "server_arguments"])]
     pub addr: Option<SocketAddr>,
 
     /// Put the same load to another chat server that runs already, too; with :irc at the end in
@@ -117,7 +128,8 @@ pub struct Options {
 
     /// Put the load to the bare broadcaster, and let it make faults: lose, double, swap, corrupt,
     /// stray or stall
-    #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers"])]
+    #[arg(long, value_name = "KIND", hide_possible_values = true)]
+    #[arg(conflicts_with_all = ["addr", "workers"])]
     pub fault: Option<Fault>,
 
     /// The server's program [default: forkchat-server in the directory of this program]
@@ -162,15 +174,19 @@ fn epilogue() -> String {
         .map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about))
         .collect();
     format!(
-        "Each row gets a new forkchat-server on free ports of the loopback. All presets take about two minutes, the models about eight.\n\n\
-        Presets (where nothing else is said: 4 senders per room, each with 8 lines in flight, 100 bytes per line):\n{presets}\n\
-        A delivery is one line that arrives at one client. Shape options change the given presets, or one room of 100.\n\
-        Exit codes: 0 no fault, 1 something was lost, doubled, reordered, wrong or dropped, or could not be measured, 2 the command line is wrong.\n\n\
-        Examples:\n  \
-        forkchat-load --baseline --workers 1,2 room-100 rooms-100x10   the cost of a chat relative to a bare broadcaster\n  \
-        forkchat-load --clients 300 --rate 2000 --seconds 20           latency at a steady rate\n  \
-        forkchat-load --addr 127.0.0.1:9000 room-100                   a server that runs already\n  \
-        forkchat-load --models --report models.html                    which model to choose"
+        "Each row gets a new forkchat-server on free ports of the loopback. All presets take about \
+         two minutes, the models about eight.\n\n\
+         Presets (where nothing else is said: 4 senders per room, each with 8 lines in flight, 100 \
+         bytes per line):\n{presets}\n\
+         A delivery is one line that arrives at one client. Shape options change the given \
+         presets, or one room of 100.\n\
+         Exit codes: 0 no fault, 1 something was lost, doubled, reordered, wrong or dropped, or \
+         could not be measured, 2 the command line is wrong.\n\n\
+         Examples:\n  forkchat-load --baseline --workers 1,2 room-100 rooms-100x10   the cost of a \
+         chat relative to a bare broadcaster\n  forkchat-load --clients 300 --rate 2000 --seconds \
+         20           latency at a steady rate\n  forkchat-load --addr 127.0.0.1:9000 \
+         room-100                   a server that runs already\n  forkchat-load --models --report \
+         models.html                    which model to choose"
     )
 }
 
@@ -184,12 +200,16 @@ impl Options {
             && self.models.is_none()
             && (self.server.is_some() || !self.server_arguments.is_empty())
         {
-            return Err("--fault loads the bare broadcaster: --server and options for it go with --fault only beside --models".into());
+            return Err("--fault loads the bare broadcaster: --server and options for it go with \
+                --fault only beside --models"
+                .into());
         }
         let is_model =
             |argument: &String| argument == "--model" || argument.starts_with("--model=");
         if self.models.is_some() && self.server_arguments.iter().any(is_model) {
-            return Err("--models starts each server with a --model of its own: choose with --models=pool,threads, not behind --".into());
+            return Err("--models starts each server with a --model of its own: choose with \
+                --models=pool,threads, not behind --"
+                .into());
         }
         let mut shapes = self.presets.clone();
         if shapes.is_empty() {
@@ -275,7 +295,11 @@ impl Options {
             .ok()
             .map(|this| this.with_file_name("forkchat-server"))
             .filter(|server| server.exists());
-        beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/load-test.sh does) or give --server FILE".into())
+        beside.ok_or_else(|| {
+            "no forkchat-server beside this program; build it (tests/load-test.sh \
+            does) or give --server FILE"
+                .into()
+        })
     }
 }
 

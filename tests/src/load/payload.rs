@@ -91,7 +91,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_is_read_as_it_was_written(bytes in BYTES_MIN..=BYTES_MAX, sender: u16, number: u32) {
+        fn a_line_is_read_as_it_was_written(
+            bytes in BYTES_MIN..=BYTES_MAX, sender: u16, number: u32
+        ) {
             let payload = Payload::new(bytes);
             let mut line = b"[#room] nick: ".to_vec();
             payload.write(sender, number, &mut line);

@@ -1,6 +1,6 @@
-//! How the models rank by a metric, and how a metric grows with the number of connections, as values
-//! and in sentences. Two models differ only if they differ by more than the spread of their samples.
-//! No sentence depends on a number that is missing or doubtful.
+//! How the models rank by a metric, and how a metric grows with the number of connections, as
+//! values and in sentences. Two models differ only if they differ by more than the spread of their
+//! samples. No sentence depends on a number that is missing or doubtful.
 
 use super::metrics::{Better, Curve, Kind, Metric, Point, Spread, number};
 use super::phrases::{names, share};
@@ -268,7 +268,8 @@ mod tests {
         };
         assert_eq!(
             answer(3_000.0, 1_000.0),
-            "With 10 connections pool accepted the most connections per second: 3,000 connections/s; process 1,000 (33.3 % of pool's)."
+            "With 10 connections pool accepted the most connections per second: 3,000 \
+             connections/s; process 1,000 (33.3 % of pool's)."
         );
         assert!(answer(1_000.0, 3_000.0).contains("process accepted the most"));
         assert!(
@@ -312,7 +313,8 @@ mod tests {
         let growth = question("memory", curves).growth(TAILS_MIN).unwrap();
         assert_eq!(
             growth,
-            "Growth: threads from 10 to 1,000 connections falls to 25 %. No change larger than the spread: pool."
+            "Growth: threads from 10 to 1,000 connections falls to 25 %. No change larger than the \
+             spread: pool."
         );
         assert_eq!(question("memory", &curves[2..]).growth(TAILS_MIN), None);
         assert!(question("p99", curves).growth(TAILS_MIN).is_some());

@@ -25,11 +25,17 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
     };
     let limited = named(Outcome::is_limited_by_generator);
     if !limited.is_empty() {
-        remarks.push(format!("warning: the load generator was the limit in {limited}: the server could have delivered more per second"));
+        remarks.push(format!(
+            "warning: the load generator was the limit in {limited}: the server \
+            could have delivered more per second"
+        ));
     }
     let full = named(Outcome::has_used_all_cpus);
     if !full.is_empty() {
-        remarks.push(format!("warning: no CPU was left idle in {full}: the speed is what server and load generator together had time for"));
+        remarks.push(format!(
+            "warning: no CPU was left idle in {full}: the speed is what server \
+            and load generator together had time for"
+        ));
     }
     for (name, outcome) in sides() {
         if let Some(share) = outcome.rate_share.filter(|_| outcome.missed_its_rate()) {
@@ -72,7 +78,8 @@ fn price_of_idle(crowded: &Row, rows: &[Row]) -> Option<String> {
     let bare = bare.cpu_micros? / bare_alone.cpu_micros?;
     let (name, other) = (crowded.name(), alone.name());
     Some(format!(
-        "{name}: {idle} idle connections make a delivery cost {own:.2} times what it costs in {other}; with a bare broadcaster it is {bare:.2} times: a ratio of {:.2}",
+        "{name}: {idle} idle connections make a delivery cost {own:.2} times what it costs in \
+         {other}; with a bare broadcaster it is {bare:.2} times: a ratio of {:.2}",
         own / bare
     ))
 }

@@ -52,9 +52,11 @@ pub enum Format {
 }
 
 const TABLE_HEAD: &str = concat!(
-    "                        connec-      deliveries  CPU µs  journal            latency, ms               ",
+    "                        connec-      deliveries  CPU µs  journal            latency, \
+     ms               ",
     "                      re-           KiB per  server  load gen.\n",
-    "                          tions     or logins/s    each  µs/line     p50     p99   p99.9     max ",
+    "                          tions     or logins/s    each  µs/line     p50     p99   p99.9     \
+     max ",
     "   lost doubled ordered   wrong  connection   CPU %      CPU %",
 );
 
@@ -185,7 +187,8 @@ impl Row {
         let unit =
             if outcome.units == 0 { "-".into() } else { format!("{:.0}", outcome.per_second) };
         format!(
-            "{name:24}{:>7} {unit:>15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>11} {:>7} {:>10}",
+            "{name:24}{:>7} {unit:>15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} \
+             {:>11} {:>7} {:>10}",
             outcome.connections,
             or_dash(outcome.cpu_micros, 2),
             or_dash(outcome.journal_micros, 2),

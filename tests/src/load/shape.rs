@@ -80,7 +80,8 @@ pub const PRESETS: [Preset; 11] = [
         shape: Shape { name: "rooms-100x10", clients: 1_000, rooms: 100, ..ROOM },
     },
     Preset {
-        about: "one line in flight to a room of 100: no line shares a send or a wake-up with another",
+        about: "one line in flight to a room of 100: no line shares a send or a wake-up with \
+            another",
         shape: Shape { name: "one-line", senders: 1, traffic: Traffic::Window(1), ..ROOM },
     },
     Preset {
@@ -97,7 +98,8 @@ pub const PRESETS: [Preset; 11] = [
     },
     Preset { about: "a room of 100 over UDP", shape: Shape { name: "udp", udp: true, ..ROOM } },
     Preset {
-        about: "1,000 clients in rooms of 10 connect and log in, 256 at a time (measured), and leave again (not measured)",
+        about: "1,000 clients in rooms of 10 connect and log in, 256 at a time (measured), and \
+            leave again (not measured)",
         shape: Shape {
             name: "storm",
             clients: 1_000,
@@ -153,7 +155,8 @@ impl Shape {
         if self.has_lines() && smallest < 2 {
             let (clients, rooms) = (self.clients, self.rooms);
             return Err(format!(
-                "{clients} clients in {rooms} rooms leave a room with nobody to hear: give --clients {} or more",
+                "{clients} clients in {rooms} rooms leave a room with nobody to hear: give \
+                 --clients {} or more",
                 rooms * 2
             ));
         }

@@ -46,16 +46,22 @@ impl Model {
     pub fn about(self) -> &'static str {
         match self {
             Model::Pool => {
-                "One worker process for each CPU. A worker multiplexes all its connections with epoll: one thread receives from all of them, \
-                 one thread sends to all of them, and a queue joins the two. The number of processes and threads doesn't depend on the number of connections."
+                "One worker process for each CPU. A worker multiplexes all its connections with \
+                 epoll: one thread receives from all of them, one thread sends to all of them, and \
+                 a queue joins the two. The number of processes and threads doesn't depend on the \
+                 number of connections."
             }
             Model::Threads => {
-                "One worker process for each CPU. Each connection has two threads in its worker: one waits for input, the other for room to write. The worker's \
-                 main thread applies the log and renders the output. The number of threads grows with the connections, the number of processes does not."
+                "One worker process for each CPU. Each connection has two threads in its worker: \
+                 one waits for input, the other for room to write. The worker's main thread \
+                 applies the log and renders the output. The number of threads grows with the \
+                 connections, the number of processes does not."
             }
             Model::Process => {
-                "Each TCP connection is served by its own process, which is forked when the client connects and has a receive thread and a send thread. Each process \
-                 has a copy of the chat's state, and a line to a room of N wakes N processes. A fault in one process affects one connection. UDP sessions share one worker."
+                "Each TCP connection is served by its own process, which is forked when the client \
+                 connects and has a receive thread and a send thread. Each process has a copy of \
+                 the chat's state, and a line to a room of N wakes N processes. A fault in one \
+                 process affects one connection. UDP sessions share one worker."
             }
         }
     }
@@ -64,13 +70,15 @@ impl Model {
     pub fn choose_if(self) -> &'static str {
         match self {
             Model::Pool => {
-                "you have no reason for another model: it is the default, and its number of processes and threads stays the same"
+                "you have no reason for another model: it is the default, and its number of \
+                 processes and threads stays the same"
             }
             Model::Threads => {
                 "you want the code for one client to read from top to bottom, with calls that block"
             }
             Model::Process => {
-                "you want to limit, account, trace or kill the process of a single client; no process touches another one's memory"
+                "you want to limit, account, trace or kill the process of a single client; no \
+                 process touches another one's memory"
             }
         }
     }
@@ -82,7 +90,8 @@ impl Model {
                 "you add code that may block: all clients of the worker would wait for it"
             }
             Model::Threads => {
-                "stacks and wake-ups are scarce: each client has two threads, and threads stay in their pool after clients have left"
+                "stacks and wake-ups are scarce: each client has two threads, and threads stay in \
+                 their pool after clients have left"
             }
             Model::Process => {
                 "the chat's state is large or changes often: each process has a copy of it"

@@ -355,7 +355,8 @@ mod tests {
         );
         assert_eq!(capacity_in("supervisor: listening on tcp 127.0.0.1:46721"), None);
         assert_eq!(capacity_in("at most many connections"), None);
-        let line = "2026-11-21T16:23:29.627Z supervisor: model pool; as many connections as the limit on open files (ulimit -Hn) allows";
+        let line = "2026-11-21T16:23:29.627Z supervisor: model pool; as many connections as the \
+            limit on open files (ulimit -Hn) allows";
         assert_eq!(bound_in(line).as_deref(), Some("the limit on open files (ulimit -Hn)"));
     }
 }

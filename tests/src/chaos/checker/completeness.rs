@@ -22,14 +22,20 @@ impl Checker {
         for (position, entry) in lost {
             self.fault(index, Kind::Lost, |checker| {
                 let content = checker.describe_content(index, entry.content);
-                format!("it never received {content}, which client {} did (position {position} of {start} to {end})", entry.by)
+                format!(
+                    "it never received {content}, which client {} did (position {position} of \
+                    {start} to {end})",
+                    entry.by
+                )
             });
         }
         for _ in 0..strange {
             self.fault(index, Kind::Differing, |checker| {
-                let content = first.map_or(String::new(), |first| checker.describe_content(index, first.content));
+                let content = first
+                    .map_or(String::new(), |first| checker.describe_content(index, first.content));
                 format!(
-                    "it received {content}, which no other client did ({strange} lines from there on)"
+                    "it received {content}, which no other client did ({strange} lines from there \
+                     on)"
                 )
             });
         }

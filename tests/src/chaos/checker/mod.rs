@@ -2,10 +2,9 @@
 //! Any difference is a fault.
 //!
 //! ```text
-//! line ─► split tags ─► a sender's line? ──► same bytes, right receiver? ─┐
-//!                    ├► a join or leave? ────────────────────────────────┼─► its position in the
-//!                    └► an answer? ──► the answer that is due next? ─────┘   room's transcript: the
-//!                                                                            next one, or a fault?
+//! line ─► split tags ─► a sender's line? ─► same bytes, right receiver? ─┐   its position in
+//!                    ├► a join or leave? ────────────────────────────────┼─► the transcript: the
+//!                    └► an answer? ─► the answer that is due next? ──────┘   next one, or a fault?
 //! ```
 //!
 //! It has no sockets, so its tests can feed it broken streams. [`super::faults`] counts and

@@ -118,7 +118,8 @@ impl Generator {
         {
             self.login_checked_at = now;
             for index in 0..self.clients.len() {
-                if matches!(self.clients[index].stage, Stage::LoggingIn(since) if now > since + LOGIN_RETRY_AFTER)
+                if let Stage::LoggingIn(since) = self.clients[index].stage
+                    && now > since + LOGIN_RETRY_AFTER
                 {
                     self.clients[index].request_cookie();
                     self.flush(index)?;

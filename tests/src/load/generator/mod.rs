@@ -5,9 +5,9 @@
 //! new → log_in_all → slice, slice, … → finish (what was lost, doubled, …)
 //! ```
 //!
-//! This file has the parts of a slice. `connections` connects clients and lets them leave, `sending`
-//! sends lines, `receiving` checks the lines that arrive, `waiting` waits for what must arrive, and
-//! `kill` kills a process of the server and measures how long clients wait.
+//! This file has the parts of a slice. `connections` connects clients and lets them leave,
+//! `sending` sends lines, `receiving` checks the lines that arrive, `waiting` waits for what must
+//! arrive, and `kill` kills a process of the server and measures how long clients wait.
 
 mod connections;
 mod kill;

@@ -33,7 +33,8 @@ impl Generator {
     /// A hint for the error message when a client cannot log in.
     pub(super) fn login_hint(&self) -> String {
         if self.count.logins > 0 {
-            return "others were let in; perhaps it takes no more at a time, or the queue of its listening socket is short (ss -ltn)"
+            return "others were let in; perhaps it takes no more at a time, or the queue of its \
+                listening socket is short (ss -ltn)"
                 .into();
         }
         let said =

@@ -19,7 +19,10 @@ const CHARTS: [&str; 6] = ["deliveries-rooms", "cpu-paced", "p99", "memory", "st
 pub fn answer(report: &Report, decision: Option<&Decision>) -> String {
     let mut text = "<section id=\"answer\">\n<h2>Which model to choose</h2>\n".to_owned();
     let Some(decision) = decision else {
-        text.push_str(&paragraph("Too little was measured to say: with no number of connections all models have numbers."));
+        text.push_str(&paragraph(
+            "Too little was measured to say: with no number of connections \
+            all models have numbers.",
+        ));
         return text + "</section>\n";
     };
     let rows: String = decision
@@ -28,14 +31,16 @@ pub fn answer(report: &Report, decision: Option<&Decision>) -> String {
         .map(|verdict| {
             let size = number(verdict.size as f64);
             format!(
-                "<tr><th scope=\"row\">{size} connections</th><td data-label=\"choose\">{}</td><td data-label=\"why\">{}</td></tr>\n",
+                "<tr><th scope=\"row\">{size} connections</th><td data-label=\"choose\">{}</td>\
+                 <td data-label=\"why\">{}</td></tr>\n",
                 escape(&verdict.choose),
                 escape(&verdict.why)
             )
         })
         .collect();
     text.push_str(&format!(
-        "<table class=\"stack answer\">\n<thead><tr><th scope=\"col\">with</th><th scope=\"col\">choose</th><th scope=\"col\">why</th></tr></thead>\n\
+        "<table class=\"stack answer\">\n<thead><tr><th scope=\"col\">with</th>\
+         <th scope=\"col\">choose</th><th scope=\"col\">why</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table>\n"
     ));
     text.extend(decision.kill().map(|kill| paragraph(&kill)));
@@ -45,9 +50,11 @@ pub fn answer(report: &Report, decision: Option<&Decision>) -> String {
         format!("{} made faults, listed above: find out why before you choose it.", model.text())
     })));
     text.push_str(
-        "<p class=\"soft\">This was computed from the numbers below. Each number was measured three times, and two models differ only if all three measurements of one are \
-         better than all three of the other and the middle ones are clearly apart (costs and speeds more than 1.25 times, delays more than 1.5 to 2.5 times). All goals \
-         count the same; for you one of them may count more.</p>\n",
+        "<p class=\"soft\">This was computed from the numbers below. Each number was measured \
+         three times, and two models differ only if all three measurements of one are better than \
+         all three of the other and the middle ones are clearly apart (costs and speeds more than \
+         1.25 times, delays more than 1.5 to 2.5 times). All goals count the same; for you one of \
+         them may count more.</p>\n",
     );
     text + "</section>\n"
 }
@@ -62,10 +69,13 @@ pub fn comparison(report: &Report, decision: Option<&Decision>) -> String {
     let Some(decision) = decision else { return String::new() };
     let size = number(decision.size as f64);
     let mut text = format!(
-        "<section id=\"comparison\">\n<h2>The models side by side</h2>\n<h3>With {size} connections</h3>\n{}{}",
+        "<section id=\"comparison\">\n<h2>The models side by side</h2>\n<h3>With {size} \
+         connections</h3>\n{}{}",
         paragraph(&format!(
-            "{size} is the largest number of connections that all models ran with. A number is the median of three samples; the lowest and the highest sample stand in \
-             brackets. Where no model is marked as best, the models do not differ by more than the spread, or a number is doubtful."
+            "{size} is the largest number of connections that all models ran with. A number is the \
+             median of three samples; the lowest and the highest sample stand in brackets. Where \
+             no model is marked as best, the models do not differ by more than the spread, or a \
+             number is doubtful."
         )),
         side_by_side(report, decision, decision.size)
     );
@@ -120,8 +130,10 @@ fn table(report: &Report, decision: &Decision, size: usize) -> String {
     };
     let room: String = models.iter().map(room).collect();
     format!(
-        "<table class=\"stack\">\n<thead><tr><th scope=\"col\">goal</th>{head}</tr></thead>\n<tbody>\n{rows}\
-         <tr><th scope=\"row\">connections that fit on this machine <span class=\"soft\">(does not count in the verdict)</span></th>{room}</tr>\n</tbody>\n</table>\n"
+        "<table class=\"stack\">\n<thead><tr><th scope=\"col\">goal</th>{head}</tr></thead>\n\
+         <tbody>\n{rows}<tr><th scope=\"row\">connections that fit on this machine \
+         <span class=\"soft\">(does not count in the verdict)</span></th>{room}</tr>\n</tbody>\n\
+         </table>\n"
     )
 }
 
@@ -204,7 +216,8 @@ fn charts(report: &Report, size: usize) -> String {
         let title = escape(metric.title);
         let label = format!("{title}, with {} connections, a bar for each model", size_of(row));
         Some(format!(
-            "<figure>\n<figcaption>{title} <span class=\"soft\">({better})</span></figcaption>\n{}</figure>\n",
+            "<figure>\n<figcaption>{title} <span class=\"soft\">({better})</span></figcaption>\n\
+             {}</figure>\n",
             bars(&label, metric.unit, &all)
         ))
     };
@@ -224,7 +237,8 @@ fn when_to_choose(report: &Report, decision: &Decision) -> String {
                 _ => format!("{what} in {}", measured.join("; ")),
             };
             format!(
-                "<td data-label=\"{label}\">Measured: {}.<br><span class=\"soft\">By design, not measured: {}.</span></td>",
+                "<td data-label=\"{label}\">Measured: {}.<br><span class=\"soft\">By design, not \
+                 measured: {}.</span></td>",
                 escape(&measured),
                 escape(property)
             )
@@ -238,7 +252,8 @@ fn when_to_choose(report: &Report, decision: &Decision) -> String {
     };
     let rows: String = report.models().iter().map(row).collect();
     format!(
-        "<table class=\"stack\">\n<thead><tr><th scope=\"col\">model</th><th scope=\"col\">choose it if</th><th scope=\"col\">not if</th></tr></thead>\n\
+        "<table class=\"stack\">\n<thead><tr><th scope=\"col\">model</th><th scope=\"col\">choose \
+         it if</th><th scope=\"col\">not if</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table>\n"
     )
 }
@@ -256,7 +271,8 @@ fn compared(report: &Report, decision: &Decision) -> String {
     let beside = if beside.is_empty() { "no number to compare".into() } else { beside.join("; ") };
     let size = number(decision.size as f64);
     let mut text = paragraph(&format!(
-        "Relative to the best model, the compared server ({}) has with {size} connections: {beside}.{left_out}",
+        "Relative to the best model, the compared server ({}) has with {size} connections: \
+         {beside}.{left_out}",
         other.address
     ));
     let waits = waits(report.rows);

@@ -125,8 +125,10 @@ pub fn document(report: &Report) -> String {
         notes(report),
     ];
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>forkchat: which model to choose</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}\n</main>\n</body>\n</html>\n",
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>forkchat: which model to choose</title>\n<style>\n{}</style>\n</head>\n<body>\n\
+         <main>\n{}\n</main>\n</body>\n</html>\n",
         style::style(),
         parts.join("\n")
     )
@@ -156,9 +158,11 @@ fn head(report: &Report, has_comparison: bool) -> String {
     let links: String =
         links.map(|(id, title)| format!("<li><a href=\"#{id}\">{title}</a></li>\n")).collect();
     let mut text = format!(
-        "<h1>forkchat: which model to choose</h1>\n{}<nav aria-label=\"Contents\">\n<ul>\n{links}</ul>\n</nav>\n",
+        "<h1>forkchat: which model to choose</h1>\n{}<nav aria-label=\"Contents\">\n<ul>\n\
+         {links}</ul>\n</nav>\n",
         paragraph(
-            "forkchat can spread its connections over processes and threads in several ways, called models. All of them were put under the same loads on this machine, and \
+            "forkchat can spread its connections over processes and threads in several ways, \
+             called models. All of them were put under the same loads on this machine, and \
              everything that any client received was checked."
         )
     );
@@ -171,9 +175,17 @@ fn head(report: &Report, has_comparison: bool) -> String {
     let (faults, failures) = (faults(report), failures(report));
     match (faults.is_empty(), failures.is_empty()) {
         (true, _) if report.rows.is_empty() => {}
-        (true, true) => text.push_str("<p>Nothing was lost, doubled, reordered or wrong, and no connection was dropped.</p>\n"),
-        (true, false) => text.push_str("<p>In what could be measured, nothing was lost, doubled, reordered or wrong.</p>\n"),
-        (false, _) => text.push_str(&format!("<p class=\"bad\">There were faults:</p>\n{}", list(faults))),
+        (true, true) => text.push_str(
+            "<p>Nothing was lost, doubled, reordered or wrong, and no \
+            connection was dropped.</p>\n",
+        ),
+        (true, false) => text.push_str(
+            "<p>In what could be measured, nothing was lost, doubled, \
+            reordered or wrong.</p>\n",
+        ),
+        (false, _) => {
+            text.push_str(&format!("<p class=\"bad\">There were faults:</p>\n{}", list(faults)))
+        }
     }
     if !failures.is_empty() {
         text.push_str(&format!(
@@ -190,12 +202,15 @@ fn measured(report: &Report) -> String {
         format!(", with a time limit of {} s", number(limit.as_secs_f64()))
     });
     let mut text = format!(
-        "<section id=\"measured\">\n<h2>How it was measured</h2>\n{}<p>To do it again: <code>{}</code></p>\n{}",
+        "<section id=\"measured\">\n<h2>How it was measured</h2>\n{}<p>To do it again: \
+         <code>{}</code></p>\n{}",
         paragraph(&report.machine),
         escape(&report.command),
         paragraph(&format!(
-            "Each model got each load with each number of connections {SAMPLES} times, each time with a newly started server. A sample took {seconds} s under load{limit}. \
-             The models and the bare broadcaster took turns, so that a machine that becomes slower or faster meanwhile favours none of them."
+            "Each model got each load with each number of connections {SAMPLES} times, each time \
+             with a newly started server. A sample took {seconds} s under load{limit}. The models \
+             and the bare broadcaster took turns, so that a machine that becomes slower or faster \
+             meanwhile favours none of them."
         ))
     );
     if let Some(other) = report.compared {
@@ -260,8 +275,9 @@ fn the_models(report: &Report) -> String {
         text.push_str(&format!("<pre>{}</pre>\n", escape(model.picture())));
     }
     text.push_str(&paragraph(
-        "In every model the supervisor keeps a duplicate of each connection's socket, the journal writes what was said to the disk, and everything that happens is a record \
-         in one log in shared memory.",
+        "In every model the supervisor keeps a duplicate of each connection's socket, the journal \
+         writes what was said to the disk, and everything that happens is a record in one log in \
+         shared memory.",
     ));
     text + "</section>\n"
 }
@@ -285,7 +301,8 @@ fn loads() -> String {
     format!(
         "<section id=\"loads\">\n<h2>The loads</h2>\n<ul>\n{items}</ul>\n{}</section>\n",
         paragraph(
-            "A line has 100 bytes. In the tables, the row of a load with N connections is called NAME-N."
+            "A line has 100 bytes. In the tables, the row of a load with N connections is called \
+             NAME-N."
         )
     )
 }
@@ -302,32 +319,50 @@ fn notes(report: &Report) -> String {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
     let items = [
-        "The load generator, one thread, runs on the same CPUs as the server, over the loopback. So the cost of a delivery includes both ends of TCP, and a server that \
-         leaves no CPU to its clients slows them down."
+        "The load generator, one thread, runs on the same CPUs as the server, over the loopback. \
+         So the cost of a delivery includes both ends of TCP, and a server that leaves no CPU to \
+         its clients slows them down."
             .to_owned(),
-        "Compare ratios within this report. Do not compare numbers with those of other days or machines: they drift by 30 % and more.".to_owned(),
-        "Three samples show how much a number varies within minutes on one machine. They are too few for more: small differences, above all those of the highest latencies, \
-         are chance."
+        "Compare ratios within this report. Do not compare numbers with those of other days or \
+         machines: they drift by 30 % and more."
             .to_owned(),
-        "At a steady pace, latency counts from the moment at which a line was due; at full speed, from the moment at which it was sent; in a connect storm, from connecting to \
-         being logged in."
+        "Three samples show how much a number varies within minutes on one machine. They are too \
+         few for more: small differences, above all those of the highest latencies, are chance."
             .to_owned(),
-        "A kill is one SIGKILL to one worker in each sample. A client's wait ends with the first line that was due after the kill. Clients of other workers go on to receive \
-         lines, but for those said by clients of the killed worker, which arrive when it has been replaced."
+        "At a steady pace, latency counts from the moment at which a line was due; at full speed, \
+         from the moment at which it was sent; in a connect storm, from connecting to being logged \
+         in."
+        .to_owned(),
+        "A kill is one SIGKILL to one worker in each sample. A client's wait ends with the first \
+         line that was due after the kill. Clients of other workers go on to receive lines, but \
+         for those said by clients of the killed worker, which arrive when it has been replaced."
             .to_owned(),
-        format!("Where the load generator was the limit, and the server could have delivered more per second: {}.", named(Outcome::is_limited_by_generator)),
-        format!("Where no CPU was left idle, so that the speed is what both together had time for: {}.", named(Outcome::has_used_all_cpus)),
-        format!("Where lines could not be said at the pace that was planned: {}.", named(Outcome::missed_its_rate)),
+        format!(
+            "Where the load generator was the limit, and the server could have delivered more \
+            per second: {}.",
+            named(Outcome::is_limited_by_generator)
+        ),
+        format!(
+            "Where no CPU was left idle, so that the speed is what both together had time for: \
+            {}.",
+            named(Outcome::has_used_all_cpus)
+        ),
+        format!(
+            "Where lines could not be said at the pace that was planned: {}.",
+            named(Outcome::missed_its_rate)
+        ),
     ];
     let compared = report.compared.map(|other| {
         format!(
-            "The compared server at {} runs as the same process under all loads, while the others are started again for each. What it guarantees was not examined. It does not \
-             count in the verdict.",
+            "The compared server at {} runs as the same process under all loads, while the others \
+             are started again for each. What it guarantees was not examined. It does not count in \
+             the verdict.",
             other.address
         )
     });
     format!(
-        "<section id=\"notes\">\n<h2>What to know before you trust the numbers</h2>\n{}</section>\n",
+        "<section id=\"notes\">\n<h2>What to know before you trust the numbers</h2>\n\
+         {}</section>\n",
         list(items.into_iter().chain(compared))
     )
 }

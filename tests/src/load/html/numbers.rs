@@ -34,10 +34,12 @@ const REST: [&str; 12] = [
 
 pub fn numbers(report: &Report) -> String {
     format!(
-        "<section id=\"numbers\">\n<h2>All numbers</h2>\n{}<h3>Speed, CPU time and latency</h3>\n{}<h3>Faults, memory, processes and kills</h3>\n{}</section>\n",
+        "<section id=\"numbers\">\n<h2>All numbers</h2>\n{}<h3>Speed, CPU time and latency</h3>\n\
+         {}<h3>Faults, memory, processes and kills</h3>\n{}</section>\n",
         paragraph(
-            "Each number is the median of the samples; the longest latency is that of all samples, and faults are added up. A dash means that the load does not measure it, or \
-             that it means nothing with so few connections."
+            "Each number is the median of the samples; the longest latency is that of all samples, \
+             and faults are added up. A dash means that the load does not measure it, or that it \
+             means nothing with so few connections."
         ),
         table(report, &SPEED, speed_cells),
         table(report, &REST, rest_cells)
@@ -51,7 +53,8 @@ fn table(report: &Report, columns: &[&str], cells: fn(&Row, &Outcome) -> String)
         report.rows.iter().map(|row| table_row(report, row, columns.len(), cells)).collect();
     format!(
         "<p class=\"hint\">If columns are cut off, scroll the table sideways.</p>\n\
-         <div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
+         <div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n\
+         {rows}</tbody>\n</table></div>\n"
     )
 }
 
@@ -78,7 +81,8 @@ fn table_row(
     });
     let lines: String = lines.collect();
     format!(
-        "<tr class=\"first\"><th scope=\"rowgroup\" colspan=\"{columns}\"><span>{}</span></th></tr>\n{lines}",
+        "<tr class=\"first\"><th scope=\"rowgroup\" colspan=\"{columns}\"><span>{}</span></th>\
+         </tr>\n{lines}",
         escape(&row.name())
     )
 }

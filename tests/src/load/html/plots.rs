@@ -15,10 +15,13 @@ pub fn plots(report: &Report) -> String {
         .collect();
     let plots: String = METRICS.iter().map(|metric| plot(report, metric)).collect();
     format!(
-        "<section id=\"plots\">\n<h2>Plots by number of connections</h2>\n{}<nav aria-label=\"Plots\">\n<ul>\n{links}</ul>\n</nav>\n{plots}</section>\n",
+        "<section id=\"plots\">\n<h2>Plots by number of connections</h2>\n\
+         {}<nav aria-label=\"Plots\">\n<ul>\n{links}</ul>\n</nav>\n{plots}</section>\n",
         paragraph(
-            "Both axes are logarithmic: equal distances are equal ratios. A point is the median of three samples, the whisker at it spans them; where there is no whisker, it is \
-             smaller than the point. The lines between the points are only a guide for the eye. Growth is stated only where it is larger than the spread."
+            "Both axes are logarithmic: equal distances are equal ratios. A point is the median of \
+             three samples, the whisker at it spans them; where there is no whisker, it is smaller \
+             than the point. The lines between the points are only a guide for the eye. Growth is \
+             stated only where it is larger than the spread."
         )
     )
 }
@@ -50,7 +53,9 @@ fn plot(report: &Report, metric: &Metric) -> String {
     );
     let is_chance = metric.kind == Kind::Tail && report.seconds < TAILS_MIN && !curves.is_empty();
     told.extend(is_chance.then(|| {
-        "The samples were shorter than a second, so the few slowest deliveries are chance: nothing is said about how they grow.".into()
+        "The samples were shorter than a second, so the few slowest deliveries are chance: nothing \
+         is said about how they grow."
+            .into()
     }));
     told.extend(MetricCurves { metric, curves }.growth(report.seconds));
     told.extend((metric.id == "memory").then(|| memory_split(report)));
@@ -60,7 +65,8 @@ fn plot(report: &Report, metric: &Metric) -> String {
     );
     let told: String = told.iter().map(|sentence| paragraph(sentence)).collect();
     format!(
-        "<section class=\"plot\" id=\"{}\">\n<h3>{}</h3>\n{figure}<div>\n{told}{}{}</div>\n</section>\n",
+        "<section class=\"plot\" id=\"{}\">\n<h3>{}</h3>\n{figure}<div>\n{told}{}{}</div>\n\
+         </section>\n",
         metric.id,
         escape(metric.title),
         list(doubts),
@@ -78,8 +84,13 @@ fn cpus_used_up(report: &Report, metric: &Metric) -> String {
     };
     let full: Vec<String> = report.subjects.iter().filter_map(of).collect();
     match full.is_empty() {
-        true => "At no point did server and load generator together use up all CPUs, as far as that can be seen.".into(),
-        false => format!("No CPU was left idle, so that no more could be done per second, for {}.", full.join("; ")),
+        true => "At no point did server and load generator together use up all CPUs, as far as \
+            that can be seen."
+            .into(),
+        false => format!(
+            "No CPU was left idle, so that no more could be done per second, for {}.",
+            full.join("; ")
+        ),
     }
 }
 

@@ -153,10 +153,10 @@ fn for_a_size_that_does_not_fit_the_memory_with_fewer_connections_is_stated() {
     assert!(section(page, "comparison").contains(
         "5,000 do not fit: at most 4,259 connections; it was 30 KiB with 1,000 connections"
     ));
-    assert!(
-        section(page, "numbers")
-            .contains("not run: at most 4,259 connections fit on this machine; a connection took 30 KiB (PSS) with 1,000 connections")
-    );
+    assert!(section(page, "numbers").contains(
+        "not run: at most 4,259 connections fit on this machine; a connection took \
+                30 KiB (PSS) with 1,000 connections"
+    ));
 }
 
 #[test]
@@ -231,7 +231,13 @@ fn the_spread_is_drawn_and_growth_within_it_is_not_stated() {
         "{plot}"
     );
     let plot = page.split_once("id=\"cpu-paced\"").unwrap().1.split_once("</section>").unwrap().0;
-    assert!(plot.contains("process from 10 to 1,000 connections grows to 10 times, more slowly than the number of connections"), "{plot}");
+    assert!(
+        plot.contains(
+            "process from 10 to 1,000 connections grows to 10 times, more slowly \
+        than the number of connections"
+        ),
+        "{plot}"
+    );
     assert!(
         plot.contains("No change larger than the spread: pool and bare broadcaster."),
         "{plot}"

@@ -18,7 +18,8 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Higher,
         same: 1.25,
         wins: "delivered the most per second in small rooms",
-        reading: "Higher is better. From left to right there are more rooms of 10. Each works as fast as it can.",
+        reading: "Higher is better. From left to right there are more rooms of 10. Each works as \
+            fast as it can.",
         value: |outcome| some_units(outcome, outcome.per_second),
     },
     Metric {
@@ -33,7 +34,9 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Higher,
         same: 1.25,
         wins: "delivered the most per second in one big room",
-        reading: "Higher is better. From left to right each line goes to more members. A model that serves many members with one wake-up pays less than a model that needs a wake-up for each.",
+        reading: "Higher is better. From left to right each line goes to more members. A model \
+            that serves many members with one wake-up pays less than a model that needs a wake-up \
+            for each.",
         value: |outcome| some_units(outcome, outcome.per_second),
     },
     Metric {
@@ -48,7 +51,9 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.25,
         wins: "used the least CPU time per delivery in small rooms at full speed",
-        reading: "Lower is better. This is the user and system time of all processes of the server, without the journal. A flat line means that a delivery costs the same however many clients are connected.",
+        reading: "Lower is better. This is the user and system time of all processes of the \
+            server, without the journal. A flat line means that a delivery costs the same however \
+            many clients are connected.",
         value: |outcome| outcome.cpu_micros,
     },
     Metric {
@@ -63,7 +68,8 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.25,
         wins: "used the least CPU time per delivery in one big room at full speed",
-        reading: "Lower is better. A falling line means that all members share a cost that is paid once per line. A flat line means that the cost is paid again for each member.",
+        reading: "Lower is better. A falling line means that all members share a cost that is paid \
+            once per line. A flat line means that the cost is paid again for each member.",
         value: |outcome| outcome.cpu_micros,
     },
     Metric {
@@ -78,7 +84,8 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.25,
         wins: "used the least CPU time per delivery at a steady pace",
-        reading: "Lower is better. Every point has the same number of deliveries per second. So a rising line is the cost of connections that have nothing to do with a line.",
+        reading: "Lower is better. Every point has the same number of deliveries per second. So a \
+            rising line is the cost of connections that have nothing to do with a line.",
         value: |outcome| outcome.cpu_micros,
     },
     Metric {
@@ -93,7 +100,8 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.5,
         wins: "had the lowest median latency at a steady pace",
-        reading: "Lower is better. Half of all deliveries took at most this long, from the moment at which a line was due until a member had read it.",
+        reading: "Lower is better. Half of all deliveries took at most this long, from the moment \
+            at which a line was due until a member had read it.",
         value: |outcome| outcome.latency_ms(0.5),
     },
     Metric {
@@ -123,7 +131,8 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 2.5,
         wins: "had the lowest p99.9 latency at a steady pace",
-        reading: "Lower is better. One delivery in 1,000 took longer. A sample of a few thousand deliveries has only a handful of those, so small differences mean nothing.",
+        reading: "Lower is better. One delivery in 1,000 took longer. A sample of a few thousand \
+            deliveries has only a handful of those, so small differences mean nothing.",
         value: |outcome| outcome.latency_ms(0.999),
     },
     Metric {
@@ -138,7 +147,8 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 2.0,
         wins: "had the lowest p99 latency in one big room at full speed",
-        reading: "Lower is better. One delivery in 100 took longer, from the moment at which a line was sent until a member had read it. 8 lines were always in flight.",
+        reading: "Lower is better. One delivery in 100 took longer, from the moment at which a \
+            line was sent until a member had read it. 8 lines were always in flight.",
         value: |outcome| outcome.latency_ms(0.99),
     },
     Metric {
@@ -153,7 +163,10 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.25,
         wins: "used the least memory per connection",
-        reading: "Lower is better. This is the growth of the PSS over that of the server without clients. The plot begins at 100 connections, since the memory of fewer cannot be told from what the server uses anyway. The kernel's own memory for sockets, stacks and page tables is not included.",
+        reading: "Lower is better. This is the growth of the PSS over that of the server without \
+            clients. The plot begins at 100 connections, since the memory of fewer cannot be told \
+            from what the server uses anyway. The kernel's own memory for sockets, stacks and page \
+            tables is not included.",
         value: |outcome| outcome.memory_per_connection,
     },
     Metric {
@@ -168,7 +181,10 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.25,
         wins: "used the least private memory per connection",
-        reading: "Lower is better. This is the part of the plot above that no other process shares, such as copies of the chat's state. The difference between the two plots is shared memory. A rising line means that each connection holds something that grows with the number of all connections.",
+        reading: "Lower is better. This is the part of the plot above that no other process \
+            shares, such as copies of the chat's state. The difference between the two plots is \
+            shared memory. A rising line means that each connection holds something that grows \
+            with the number of all connections.",
         value: |outcome| outcome.private_per_connection,
     },
     Metric {
@@ -183,7 +199,10 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Higher,
         same: 1.25,
         wins: "accepted the most connections per second",
-        reading: "Higher is better. 256 clients at a time connect, log in and enter a room; the time that they take to leave is not measured. A falling line means that each login takes longer when more clients are connected. The CPU time of a login is in the table of all numbers.",
+        reading: "Higher is better. 256 clients at a time connect, log in and enter a room; the \
+            time that they take to leave is not measured. A falling line means that each login \
+            takes longer when more clients are connected. The CPU time of a login is in the table \
+            of all numbers.",
         value: |outcome| some_units(outcome, outcome.per_second),
     },
     Metric {
@@ -198,7 +217,8 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.05,
         wins: "used the fewest threads",
-        reading: "All threads of all processes of the server, with those of the supervisor and the journal, when all clients are connected.",
+        reading: "All threads of all processes of the server, with those of the supervisor and the \
+            journal, when all clients are connected.",
         value: |outcome| outcome.threads.map(|threads| threads as f64),
     },
     Metric {
@@ -213,7 +233,8 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.05,
         wins: "used the fewest processes",
-        reading: "All processes of the server, with the supervisor and the journal, when all clients are connected.",
+        reading: "All processes of the server, with the supervisor and the journal, when all \
+            clients are connected.",
         value: |outcome| outcome.processes.map(|processes| processes as f64),
     },
     Metric {
@@ -228,7 +249,9 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.25,
         wins: "made the fewest connections wait after a kill",
-        reading: "Lower is better. A process that served clients was killed with kill -9 while lines were said at a steady pace. This is the share of all connections that the killed process served. They stay open: another process takes them over.",
+        reading: "Lower is better. A process that served clients was killed with kill -9 while \
+            lines were said at a steady pace. This is the share of all connections that the killed \
+            process served. They stay open: another process takes them over.",
         value: |outcome| outcome.kill.map(|kill| kill.share * 100.0),
     },
     Metric {
@@ -243,7 +266,10 @@ pub const METRICS: [Metric; 16] = [
         better: Better::Lower,
         same: 1.5,
         wins: "made its clients wait the shortest time after a kill",
-        reading: "Lower is better. The time from the kill to the first line that was due after the kill and was delivered to a client of the killed process. The client that waited longest counts. The next line was due up to 5 ms after the kill in rooms of up to 100, and up to 50 ms after it in a room of 1,000; that is included.",
+        reading: "Lower is better. The time from the kill to the first line that was due after the \
+            kill and was delivered to a client of the killed process. The client that waited \
+            longest counts. The next line was due up to 5 ms after the kill in rooms of up to 100, \
+            and up to 50 ms after it in a room of 1,000; that is included.",
         value: |outcome| outcome.kill.map(|kill| kill.wait_ms),
     },
 ];
