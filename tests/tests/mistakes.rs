@@ -3,14 +3,14 @@
 //!
 //! | mistake | test |
 //! |---|---|
-//! | a two-byte character that arrives in two pieces crashes the receiver, and the client stays connected without service | here; `examples.rs`, `ack_server` |
-//! | two messages are joined, because the protocol has no framing | here; `examples.rs`, `ack_server` and `echo_per_process` |
-//! | a half-closed client (`nc -N`) is read as an endless stream of empty messages: a CPU and a log full | here; `input.rs` |
-//! | the parent's copy of an accepted socket is never closed, so the client never sees the end of the connection | here; `examples.rs`, `echo_per_process` |
-//! | an error in a pool's job is swallowed | here; `killed_holders/pool.rs` of the server |
+//! | a receiver crashes when a character arrives in two pieces | here; `examples/ack_server.rs` |
+//! | messages are joined, because the protocol has no framing | here; `examples/ack_server.rs` |
+//! | a half-closed client (`nc -N`) counts as endless empty input | here; `input/main.rs` |
+//! | the parent never closes its copy of an accepted socket | here; `examples/echo_per_process.rs` |
+//! | an error in a job of a pool is swallowed | here; `killed_holders/pool.rs` of the server |
 //! | a consumer spins on "is it empty?" | here; `killed_holders/main.rs` of the server |
-//! | a pid file is checked and written in two steps, so two servers can start | `daemon.rs` |
-//! | `restart` starts the new server before the old one has ended | `daemon.rs` |
+//! | a pid file is checked and written in two steps | `daemon/` |
+//! | `restart` starts the new server before the old one has ended | `daemon/` |
 
 use forkchat_tests::example::Example;
 use forkchat_tests::processes::{cpu_of, family_of};

@@ -31,7 +31,7 @@ fn ack_server() {
         "shown: answers to two quick messages: 1 without framing, 2 with a line end after each",
     ]);
     assert_eq!(example.errors, "", "{example}");
-    // A thread receives, and another one answers.
+    // One thread receives, another one answers.
     let of_threads = |verb: &str| -> Vec<&str> {
         let lines = example
             .text
@@ -44,7 +44,7 @@ fn ack_server() {
         !answering.is_empty() && answering.iter().all(|thread| !receiving.contains(thread)),
         "{example}"
     );
-    // Those that accepted are children of the process that started them.
+    // The accepting processes are children of the started process.
     let started: Vec<_> = example
         .text
         .lines()
@@ -111,7 +111,7 @@ fn an_ack_server_of_lines_answers_pythons_clients() {
 }
 
 #[test]
-fn an_ack_server_of_lines_frames_and_has_bounds() {
+fn an_ack_server_of_lines_splits_lines_and_has_limits() {
     let (example, address) = serve("ack_server", &["--lines", "--charset", "utf-8"]);
     let mut client = connected(address);
     client.send(b"gr\xc3");
@@ -146,14 +146,14 @@ fn an_ack_server_of_lines_frames_and_has_bounds() {
     for (number, client) in many.iter_mut().enumerate() {
         client.reads(&acknowledged(&format!("I am {number}")));
     }
-    // All are connected when the server ends.
+    // All clients are still connected when the server ends.
     interrupted(example, Signal::SIGINT)
         .said(&["SIGINT came: the server ends", "shown: clients accepted: 23 ("]);
     assert!(many.iter_mut().all(|client| client.line().is_none()));
 }
 
 #[test]
-fn an_ack_server_goes_on_without_a_killed_process() {
+fn an_ack_server_continues_without_a_killed_process() {
     let (example, address) = serve("ack_server", &["--lines", "--charset", "utf-8"]);
     let workers = children_of(example.pid());
     kill(workers[0], Signal::SIGKILL).expect("it is there");

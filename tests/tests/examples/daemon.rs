@@ -21,7 +21,7 @@ fn surroundings(example: &Ended, of: &str) -> (u64, u64, String) {
 #[test]
 fn daemon() {
     let example = Example::run("daemon", &[]);
-    let pids = example.behind("start: pid ");
+    let pids = example.after("start: pid ");
     let [first, second] = pids[..] else { panic!("{example}") };
     assert_ne!(first, second);
     example.said(&[
@@ -61,9 +61,9 @@ fn daemon() {
 }
 
 #[test]
-fn the_tasks_find_each_others_daemon_and_leave_nothing() {
+fn daemons_started_one_after_another_find_each_other_and_leave_nothing() {
     let example = Example::start("daemon", &["stop"]);
-    // Before there is one: else it might be the one that is started next.
+    // Before there is a daemon: otherwise it might be the one that is started next.
     example.reads("stop: no daemon runs");
     let started = example.again(&["start"]);
     let first = started.words("start: pid ")[2];
@@ -79,6 +79,6 @@ fn the_tasks_find_each_others_daemon_and_leave_nothing() {
     example.again(&["stop"]).said(&[&format!("stop: pid {second} has ended")]);
     example.again(&["stop"]).said(&["stop: no daemon runs"]);
     example.again(&["restart"]).said(&["stop: no daemon runs", "is ready"]);
-    // The last one ends by itself, and takes its pid file away.
+    // The last daemon ends by itself and removes its pid file.
     example.finish().said(&["stop: no daemon runs"]);
 }

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// A client that was answered, and the process that serves it.
+/// A client that has received its echo, and the process that serves it.
 fn echoed(server: &Example, address: SocketAddr) -> (Client, Pid) {
     let mut client = Client::new(TcpStream::connect(address).expect("it listens"));
     client.say("hello");
@@ -21,7 +21,7 @@ fn echoed(server: &Example, address: SocketAddr) -> (Client, Pid) {
 #[test]
 fn echo_per_process() {
     let example = Example::run("echo_per_process", &[]);
-    let pids = example.numbers_behind("; pid ");
+    let pids = example.numbers_after("; pid ");
     let (annas, bertas) = (pids[0], pids[1]);
     assert_ne!(annas, bertas, "a process for each client: {example}");
     example.said(&[
@@ -36,7 +36,7 @@ fn echo_per_process() {
     ]);
     assert!(example.text.contains(&format!("is pid {annas} still a zombie? false")), "{example}");
     assert_eq!(example.errors, "", "{example}");
-    // The only thread of a process has the pid for its number.
+    // The id of a process's only thread is the pid.
     for line in example.text.lines().filter(|line| line.contains(": thread ")) {
         let number = |before| line.split_once(before).unwrap().1.split_whitespace().next().unwrap();
         assert_eq!(number("pid "), number(": thread "), "{example}");
@@ -99,7 +99,7 @@ fn an_echo_server_has_a_process_for_each_client() {
     children_are(&both);
 
     anna.send(b"in ");
-    // A way there and back: time enough for the piece to arrive by itself.
+    // A round trip, so that the piece arrives separately.
     berta.say("two words");
     assert_eq!(berta.line().as_deref(), Some("two words_sb"));
     anna.send(b"pieces\r\ntwo\n\nat once\n");
@@ -130,7 +130,7 @@ fn an_echo_server_has_a_process_for_each_client() {
     assert_eq!(children_of(server.pid()).len(), 16);
     let mut late = Client::new(TcpStream::connect(address).expect("the kernel lets it in"));
     late.say("one more");
-    // For a tenth of a second.
+    // The process waits a tenth of a second.
     assert!(late.stream().peek(&mut [0]).is_err(), "it waits until another one has left");
     drop(crowd.pop());
     assert_eq!(late.line().as_deref(), Some("one more_sb"));
@@ -183,7 +183,7 @@ fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
     client.reads("receives \"hello_sb\"");
     let pid = server.reads("; pid ").split(' ').next().unwrap().parse().unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is there");
-    // Its input stays open, and nothing more is typed.
+    // Its input stays open.
     client.finish().said(&[
         "3000 bytes: not sent;",
         "the server has closed the connection",

@@ -3,8 +3,8 @@ use forkchat_tests::example::Example;
 #[test]
 fn pipe_talk() {
     let example = Example::run("pipe_talk", &[]);
-    let capacity = example.numbers_behind("the pipe holds ")[0];
-    let letter = example.numbers_behind("bytes, the child writes ")[0];
+    let capacity = example.numbers_after("the pipe holds ")[0];
+    let letter = example.numbers_after("bytes, the child writes ")[0];
     assert!(letter > capacity, "{example}");
     // The parent's lines and the child's come in any order between these.
     example.said(&[
@@ -34,6 +34,6 @@ fn pipe_talk() {
     ]);
     let call = example.words("the child is in state S, in");
     assert!(call.contains(&"write,") || call.ends_with(&["does", "not", "report"]), "{example}");
-    assert!(example.numbers_behind("shown: it took ")[0] >= 10, "{example}");
+    assert!(example.numbers_after("shown: it took ")[0] >= 10, "{example}");
     assert_eq!(example.errors, "", "{example}");
 }

@@ -68,14 +68,14 @@ fn process_group() {
         ["anna exited with code 1", "berta exited with code 2"],
         "both, in either order: {example}"
     );
-    let foreground = example.numbers_behind("foreground group is ");
-    let shell = example.numbers_behind("the shell leads session ")[0];
+    let foreground = example.numbers_after("foreground group is ");
+    let shell = example.numbers_after("the shell leads session ")[0];
     let jobs = [
-        example.numbers_behind("the reader, pid ")[0],
-        example.numbers_behind("the writer, pid ")[0],
+        example.numbers_after("the reader, pid ")[0],
+        example.numbers_after("the writer, pid ")[0],
     ];
     assert_eq!(foreground, [shell, jobs[0], jobs[1]], "{example}");
     assert_ne!(shell.to_string(), parent[2], "the caller's terminal is left alone: {example}");
-    assert_eq!(example.numbers_behind("again: foreground group "), [shell], "{example}");
+    assert_eq!(example.numbers_after("again: foreground group "), [shell], "{example}");
     assert_eq!(example.errors, "");
 }

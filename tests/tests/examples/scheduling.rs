@@ -17,8 +17,8 @@ fn scheduling() {
         "real time",
         "shown: ",
     ]);
-    // Wake-ups and migrations of processes that are free to move, of pinned ones, and pins and
-    // migrations of a process that is pinned in turn.
+    // Wake-ups and migrations of unpinned processes, of pinned ones, and the pins and migrations of
+    // a process that is pinned to one CPU after another.
     let affinity = example
         .text
         .lines()

@@ -24,7 +24,7 @@ fn thread_pool() {
             done.len()
         )]);
     }
-    let lost = example.numbers_behind("; lost: ");
+    let lost = example.numbers_after("; lost: ");
     assert!(lost[0] > 0, "a race must be seen: {example}");
     example.said(&[
         &format!(
@@ -37,7 +37,7 @@ fn thread_pool() {
         "rounds so far; the flag says stop",
         "all threads have stopped, after ",
     ]);
-    assert!(example.numbers_behind("all threads have stopped, after ")[0] >= 40, "{example}");
+    assert!(example.numbers_after("all threads have stopped, after ")[0] >= 40, "{example}");
     example.said(&[
         "goes wrong",
         "shown: the race lost ",
@@ -47,7 +47,7 @@ fn thread_pool() {
     ]);
     let seen = |by: &str| {
         (1..=4)
-            .map(|number| example.numbers_behind(&format!("{by} {number} added 1 and sees "))[0])
+            .map(|number| example.numbers_after(&format!("{by} {number} added 1 and sees "))[0])
             .collect::<Vec<_>>()
     };
     let mut by_threads = seen("thread");

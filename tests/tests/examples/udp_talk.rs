@@ -41,8 +41,8 @@ fn udp_talk() {
             |line: &str| line.split_once("receives \"")?.1.split(' ').next()?.parse::<u32>().ok();
         assert_eq!(lines.filter_map(number).collect::<Vec<_>>(), numbers, "{example}");
     }
-    // An end that first sent and then received would have sent all 12 by then.
-    let early = example.numbers_behind("at number ").iter().filter(|&&sent| sent < 12).count();
+    // A program that first sends and then receives would have sent all 12 by then.
+    let early = example.numbers_after("at number ").iter().filter(|&&sent| sent < 12).count();
     let shown: Vec<usize> = example
         .words("still had to send: Anna")
         .iter()
@@ -52,7 +52,8 @@ fn udp_talk() {
     assert_eq!(example.errors, "", "{example}");
 }
 
-/// An end that talks until Ctrl-C, its address, and where its lines are typed.
+/// Starts a program that talks until Ctrl-C. Returns it, its address, and the pipe into which its
+/// lines are typed.
 fn serve(options: &[&str]) -> (Example, SocketAddr, PipeWriter) {
     let (input, typed) = std::io::pipe().expect("a pipe");
     let example =
@@ -91,18 +92,18 @@ fn udp_talk_answers_pythons_clients() {
 }
 
 #[test]
-fn two_ends_do_not_acknowledge_acknowledgements() {
+fn acknowledgements_are_not_acknowledged() {
     let (one, address, mut typed) = serve(&[]);
     let (other, others, mut others_typed) = serve(&["--peer", &address.to_string()]);
     others_typed.write_all("你好\n".as_bytes()).unwrap();
     one.reads(&format!("{others}: thread "));
     other.reads("received \"您的消息 【你好】 已收到, over !\"");
-    // Had the acknowledgement been acknowledged, that datagram would have come before these.
+    // If the acknowledgement had been acknowledged, that datagram would have come before these.
     typed.write_all("再见\n".as_bytes()).unwrap();
     one.reads("received \"您的消息 【再见】 已收到, over !\"");
     typed.write_all("exit\n".as_bytes()).unwrap();
     other.reads("received \"exit\"");
-    // Perhaps it has received the acknowledgement of `exit` before its end.
+    // It may have received the acknowledgement of `exit` before its end.
     let ended = one.finish();
     ended.said(&["exit was typed: the program ends", "; acknowledged: 1; typed lines sent: 2"]);
     assert_eq!(ended.text.matches(" sends \"您的消息").count(), 1, "{ended}");
@@ -114,7 +115,7 @@ fn two_ends_do_not_acknowledge_acknowledgements() {
 }
 
 #[test]
-fn udp_talk_goes_on_without_input() {
+fn udp_talk_continues_without_input() {
     let (example, address, typed) = serve(&[]);
     drop(typed);
     example.reads("standard input has ended; datagrams are still received");
@@ -140,7 +141,7 @@ fn udp_talk_goes_on_without_input() {
 }
 
 #[test]
-fn udp_talk_shows_what_is_sent_for_characters_that_gbk_lacks() {
+fn udp_talk_shows_how_characters_that_gbk_lacks_are_sent() {
     let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (example, _, mut typed) = serve(&["--peer", &listener.local_addr().unwrap().to_string()]);
     typed.write_all("a😀b\nexit\n".as_bytes()).unwrap();

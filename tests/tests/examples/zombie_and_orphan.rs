@@ -20,14 +20,14 @@ fn zombie_and_orphan() {
         &format!("to see them: ps -o pid,ppid,stat,comm -p {running},{sleeping},{stopped},{ended}"),
         &format!("shown: four pids and their states in /proc: {running} R, {sleeping} S, {stopped} T, {ended} Z"),
     ]);
-    let (main, zombie) = (example.behind(" s  pid ")[0], example.behind("after wait: pid ")[0]);
+    let (main, zombie) = (example.after(" s  pid ")[0], example.after("after wait: pid ")[0]);
     example.said(&[
         &format!("pid {zombie} has ended, and its parent has not waited for it: state Z, parent pid {main}"),
         "its memory is 0 pages",
         &format!("after wait: pid {zombie} exited with code 3; it is not in /proc any more"),
         "shown: a zombie with 0 pages of memory; after wait: not in /proc any more",
     ]);
-    let parent = |child: &str| example.behind(&format!("this child {child} its parent, pid "))[0];
+    let parent = |child: &str| example.after(&format!("this child {child} its parent, pid "))[0];
     let (first, second) = (parent("outlives"), parent("dies with"));
     let child = |parent: &str| {
         let killed = format!(", pid {parent}, was killed by signal 9");
@@ -54,12 +54,12 @@ fn zombie_and_orphan() {
     );
     assert!(example.words("the orphan lives").ends_with(&["parent", "pid", main]), "{example}");
     assert_eq!(
-        example.behind("an orphan: its parent was pid "),
+        example.after("an orphan: its parent was pid "),
         [first],
         "the other child's end comes with its parent's: {example}"
     );
     assert_eq!(
-        example.behind(&format!("an orphan: its parent was pid {first}, and is now pid ")),
+        example.after(&format!("an orphan: its parent was pid {first}, and is now pid ")),
         [main],
         "{example}"
     );
