@@ -183,7 +183,7 @@ impl Ended {
     ///
     /// # Panics
     /// If not: with the first that is missing, and everything it printed.
-    pub fn said(&self, parts: &[&str]) {
+    pub fn printed(&self, parts: &[&str]) {
         assert_eq!(self.code, Some(0), "{self}");
         let mut lines = self.text.lines();
         for part in parts {

@@ -123,7 +123,7 @@ fn a_client_that_leaves_sees_the_end_and_no_process_keeps_its_socket() {
 #[test]
 fn an_error_in_a_job_of_the_pool_is_reported() {
     let example = Example::run("process_pool", &[]);
-    example.said(&[
+    example.printed(&[
         "100000: the job panicked: 100000 is too much for me",
         "0: the process that did the job was killed by signal 6",
     ]);

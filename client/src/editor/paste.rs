@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_paste_of_several_lines_needs_confirmation_if_it_is_long_or_has_commands() {
-        let asked = |lines: &[&str], rest: &str| {
+        let question_for = |lines: &[&str], rest: &str| {
             let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
             let question = confirmation_question(&lines, rest);
             let question = question.strip_suffix("; Enter sends them, Ctrl-C drops them").unwrap();
@@ -111,7 +111,7 @@ mod tests {
             &["  /usr/bin/x", "two"],
             &["x"; 10],
         ] {
-            assert_eq!(asked(at_once, ""), None, "{at_once:?}");
+            assert_eq!(question_for(at_once, ""), None, "{at_once:?}");
         }
         for (lines, rest, question) in [
             (&["hi", "/nick evil"] as &[&str], "", "2 lines pasted, 1 of them a command"),
@@ -126,7 +126,7 @@ mod tests {
             (&["x"; 11], "", "11 lines pasted"),
             (&["x"; 11], "and more", "12 lines pasted"),
         ] {
-            assert_eq!(asked(lines, rest).as_deref(), Some(question), "{lines:?} {rest:?}");
+            assert_eq!(question_for(lines, rest).as_deref(), Some(question), "{lines:?} {rest:?}");
         }
     }
 }

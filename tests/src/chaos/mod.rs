@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
     let text = |position| {
         std::env::args_os().nth(position).and_then(|argument| argument.into_string().ok())
     };
-    let said = match text(1).as_deref() {
+    let error = match text(1).as_deref() {
         Some(RUN_UNTIL_PARENT_ENDS) => {
             run_until_parent_ends(text(2).as_deref(), std::env::args_os().skip(3))
         }
@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
             Err(error) => error,
         },
     };
-    eprintln!("forkchat-chaos: {said}");
+    eprintln!("forkchat-chaos: {error}");
     ExitCode::FAILURE
 }
 

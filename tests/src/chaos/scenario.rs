@@ -58,7 +58,8 @@ pub struct Scenario<'o> {
     killer: Option<Killer>,
     buffer: Vec<u8>,
     pub(super) pace: Pace,
-    pub(super) turn: usize,
+    /// The index of the next sender at a steady rate.
+    pub(super) next_sender: usize,
     pub(super) due: Due,
 }
 
@@ -84,7 +85,7 @@ impl<'o> Scenario<'o> {
             killer: None,
             buffer: vec![0; 128 << 10],
             pace: Pace::new(options.rate.into()),
-            turn: 0,
+            next_sender: 0,
             due: Due::default(),
         };
         scenario.connect_all()?;
@@ -109,7 +110,7 @@ impl<'o> Scenario<'o> {
         self.killer = Some(Killer::begin(server.pid(), seed, self.options, self.start));
         let (began, length) = (self.now, self.options.seconds.as_nanos() as u64);
         let phase = self.options.phase.as_nanos() as u64;
-        let (mut was_paced, mut told) = (false, began);
+        let (mut was_paced, mut reported_at) = (false, began);
         while self.now < began + length && !is_interrupted() {
             let is_paced = phase > 0 && (self.now - began) / phase % 2 == 1;
             match (was_paced, is_paced) {
@@ -126,7 +127,7 @@ impl<'o> Scenario<'o> {
             self.move_visitors(false)?;
             self.do_periodic_work();
             self.process_events()?;
-            if self.now > told + 200_000_000 {
+            if self.now > reported_at + 200_000_000 {
                 let faults = &self.checker.faults.tcp;
                 let kills: u64 = self.kills.iter().sum();
                 let tally = faults.tally;
@@ -136,8 +137,8 @@ impl<'o> Scenario<'o> {
                     "{kills} kills, {} lines delivered, {} dropped, {wrong} wrong",
                     self.deliveries, faults.dropped
                 ));
-                progress.advance(Duration::from_nanos(self.now - told));
-                told = self.now;
+                progress.advance(Duration::from_nanos(self.now - reported_at));
+                reported_at = self.now;
             }
             if self
                 .checker
@@ -358,7 +359,7 @@ impl<'o> Scenario<'o> {
                 kill.kind.suffix()
             );
             if let Some(slot) = kill.slot {
-                let said: Arc<[u32]> =
+                let sent: Arc<[u32]> =
                     self.checker.senders.iter().map(|sender| sender.sent).collect();
                 let is_measured = |index: &usize| {
                     slots[*index] == slot
@@ -367,7 +368,7 @@ impl<'o> Scenario<'o> {
                         && matches!(self.clients[*index].stage, Stage::Active)
                 };
                 let served: Vec<usize> = (0..self.clients.len()).filter(is_measured).collect();
-                self.pauses.begin(&kill, served.into_iter(), &said);
+                self.pauses.begin(&kill, served.into_iter(), &sent);
             }
             self.checker.faults.kills.insert(kill.slot, LastKill { at: kill.at, words });
         }

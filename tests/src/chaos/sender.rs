@@ -85,7 +85,7 @@ impl Sender {
     }
 
     /// One of its lines was written to this position of the transcript.
-    pub fn write(&mut self, number: u32, position: usize, now: u64) {
+    pub fn record_position(&mut self, number: u32, position: usize, now: u64) {
         if self.positions.len() <= number as usize {
             self.positions.resize(number as usize + 1, UNKNOWN_POSITION);
         }
@@ -118,7 +118,7 @@ mod tests {
         let mut sender = Sender::new(0, 0, "#r", "1", false);
         assert_eq!([sender.say(10), sender.say(20)], [0, 1]);
         assert_eq!((sender.sendable(2, 30), sender.sendable(3, 30)), (0, 1));
-        sender.write(0, 7, 40);
+        sender.record_position(0, 7, 40);
         assert_eq!(
             (sender.sendable(2, 50), sender.position(0), sender.position(1)),
             (1, Some(7), None)
@@ -132,7 +132,7 @@ mod tests {
             ),
             (0, 1, 0)
         );
-        sender.write(2, 8, 60 + TIMEOUT);
+        sender.record_position(2, 8, 60 + TIMEOUT);
         assert_eq!(
             (sender.sendable(2, 70 + TIMEOUT), sender.missing().collect::<Vec<_>>()),
             (2, vec![1])

@@ -36,6 +36,7 @@ pub(super) struct Due {
 }
 
 impl Scenario<'_> {
+    /// At full speed: each sender fills its window.
     pub(super) fn send_in_windows(&mut self) {
         let lags = self.checker.lags();
         for sender in 0..self.checker.senders.len() {
@@ -46,6 +47,7 @@ impl Scenario<'_> {
         }
     }
 
+    /// At a steady rate: the senders send the lines that are due in turn.
     pub(super) fn send_at_rate(&mut self) {
         let lags = self.checker.lags();
         let count = self.checker.senders.len();
@@ -53,9 +55,9 @@ impl Scenario<'_> {
             if self.pace.take(self.now).is_none() {
                 return;
             }
-            let turns = (0..count).map(|i| (self.turn + i) % count);
+            let turns = (0..count).map(|i| (self.next_sender + i) % count);
             if let Some(sender) = turns.into_iter().find(|&sender| self.can_send(sender, &lags)) {
-                self.turn = sender + 1;
+                self.next_sender = sender + 1;
                 self.send_lines(self.checker.senders[sender].client, 1);
             }
         }
@@ -64,14 +66,15 @@ impl Scenario<'_> {
     /// Whether a sender may send now: it is connected, holds nothing back, and none of its
     /// receivers lags too far.
     fn can_send(&self, sender: usize, lags: &[usize]) -> bool {
-        let said = &self.checker.senders[sender];
-        let client = &self.clients[said.client];
+        let source = &self.checker.senders[sender];
+        let client = &self.clients[source.client];
         client.stage == Stage::Active
             && !client.is_holding()
             && client.unsent.len() < UNSENT_BYTES_MAX
-            && lags[said.room] < self.lag_max(said.room)
+            && lags[source.room] < self.lag_max(source.room)
     }
 
+    /// How many lines the receivers of a room may lag behind.
     fn lag_max(&self, room: usize) -> usize {
         let bytes = if has_slow(room as u32) { LAG_BYTES_MAX_SLOW } else { LAG_BYTES_MAX };
         bytes / (self.options.bytes as usize + BYTES_BEFORE_LINE)
@@ -130,6 +133,7 @@ impl Scenario<'_> {
         }
     }
 
+    /// The part of the periodic work that continues when no more lines are sent.
     pub(super) fn do_reader_work(&mut self) {
         if self.now > self.due.slow {
             self.due.slow = self.now + SLOW_INTERVAL;
@@ -150,7 +154,7 @@ impl Scenario<'_> {
             if !self.checker.receivers[index].pending.is_empty()
                 || self.checker.receivers[index].membership == Membership::Left
             {
-                self.checker.follow(index, self.now);
+                self.checker.match_pending(index, self.now);
             }
             if !self.clients[index].unsent.is_empty() && self.clients[index].stage != Stage::Gone {
                 self.flush(index);

@@ -101,7 +101,7 @@ impl Transcript {
 
     /// Appends a line. Returns false if the line is impossible: a member joins again, or a client
     /// that is no member leaves.
-    pub fn write(&mut self, content: Content, stamp: u64, by: usize) -> bool {
+    pub fn append(&mut self, content: Content, stamp: u64, by: usize) -> bool {
         let position = self.entries.len();
         self.entries.push(Entry { content, stamp, by });
         let Content::Presence(number) = content else { return true };
@@ -124,7 +124,7 @@ impl Transcript {
 
     /// Sets the stamp of a position, or compares it. Returns false if the position has another
     /// stamp.
-    pub fn stamp(&mut self, position: usize, stamp: u64) -> bool {
+    pub fn check_stamp(&mut self, position: usize, stamp: u64) -> bool {
         let entry = &mut self.entries[position];
         if stamp != 0 && entry.stamp == 0 {
             entry.stamp = stamp;
@@ -133,12 +133,12 @@ impl Transcript {
     }
 
     /// The position of the `nth` join of a client, counted from 0, if it is written.
-    pub fn join(&self, nick: &[u8], nth: usize) -> Option<usize> {
+    pub fn join_position(&self, nick: &[u8], nth: usize) -> Option<usize> {
         self.members.get(nick)?.joins.get(nth).copied()
     }
 
     /// The position of the `nth` leave of a client, counted from 0, if it is written.
-    pub fn leave(&self, nick: &[u8], nth: usize) -> Option<usize> {
+    pub fn leave_position(&self, nick: &[u8], nth: usize) -> Option<usize> {
         self.members.get(nick)?.leaves.get(nth).copied()
     }
 
@@ -200,18 +200,22 @@ mod tests {
     fn a_second_join_and_a_leave_without_a_join_are_impossible() {
         let mut transcript = Transcript::new("#r".into());
         transcript.add_member("a");
-        let mut write = |line: &[u8]| {
+        let mut append = |line: &[u8]| {
             let content = transcript.presence(line);
-            transcript.write(content, 0, 0)
+            transcript.append(content, 0, 0)
         };
-        assert!(!write(b"* a joined #r"));
-        assert!(write(b"* a quit"));
-        assert!(!write(b"* a left #r"));
-        assert!(!write(b"* b left #r"));
-        assert!(write(b"* b joined #r"));
-        assert!(!write(b"* b joined #r"));
+        assert!(!append(b"* a joined #r"));
+        assert!(append(b"* a quit"));
+        assert!(!append(b"* a left #r"));
+        assert!(!append(b"* b left #r"));
+        assert!(append(b"* b joined #r"));
+        assert!(!append(b"* b joined #r"));
         assert_eq!(
-            (transcript.join(b"b", 0), transcript.join(b"b", 1), transcript.leave(b"a", 0)),
+            (
+                transcript.join_position(b"b", 0),
+                transcript.join_position(b"b", 1),
+                transcript.leave_position(b"a", 0)
+            ),
             (Some(4), Some(5), Some(1))
         );
     }
@@ -219,9 +223,9 @@ mod tests {
     #[test]
     fn a_stamp_must_be_the_same_for_all_receivers() {
         let mut transcript = Transcript::new("#r".into());
-        transcript.write(Content::Said(0, 0), 0, 0);
+        transcript.append(Content::Said(0, 0), 0, 0);
         assert_eq!(
-            [0, 7, 0, 7, 8].map(|stamp| transcript.stamp(0, stamp)),
+            [0, 7, 0, 7, 8].map(|stamp| transcript.check_stamp(0, stamp)),
             [true, true, true, true, false]
         );
     }

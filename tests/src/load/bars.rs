@@ -51,13 +51,13 @@ pub fn bars(label: &str, unit: &str, bars: &[Bar]) -> String {
 fn row(bar: &Bar, unit: &str, top: f64, scale: f64) -> String {
     let (ink, grid, color) = (hex(INK), hex(GRID), hex(color_of(bar.subject)));
     let (text_at, bar_at) = (top + 14.0, top + 20.0);
-    let said = match &bar.number {
+    let text = match &bar.number {
         Ok(spread) => format!("{} {unit}", number(spread.median)),
         Err(why) => why.clone(),
     };
     let mut svg = format!(
         "<text x=\"0\" y=\"{text_at}\" font-size=\"14\" fill=\"{ink}\">{}: \
-         <tspan font-weight=\"bold\">{said}</tspan></text>\n\
+         <tspan font-weight=\"bold\">{text}</tspan></text>\n\
          <path d=\"M0 {} V{}\" stroke=\"{grid}\"/>\n",
         bar.name,
         bar_at - 2.0,

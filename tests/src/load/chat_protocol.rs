@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn irc_lines_are_classified() {
-        for (line, told) in [
+        for (line, expected) in [
             (&b":irc.example 001 abc :Welcome"[..], ServerLine::Welcome),
             (b":irc.example 005 abc NICKLEN=9 :are supported by this server", ServerLine::Notice),
             (b":irc.example 366 abc #room :End of NAMES list", ServerLine::Ready),
@@ -193,7 +193,12 @@ mod tests {
             (b"220 mail.example ESMTP", ServerLine::Unknown),
             (b"", ServerLine::Unknown),
         ] {
-            assert_eq!(ChatProtocol::Irc.classify(line), told, "{}", String::from_utf8_lossy(line));
+            assert_eq!(
+                ChatProtocol::Irc.classify(line),
+                expected,
+                "{}",
+                String::from_utf8_lossy(line)
+            );
         }
     }
 

@@ -113,10 +113,10 @@ mod tests {
     fn a_server_that_is_slow_and_idle_has_waited() {
         let closed = Shape { traffic: Traffic::Window(1), ..Shape::custom() };
         let storm = Shape { traffic: Traffic::Storm, ..Shape::custom() };
-        let said = wait_in(closed, &outcome(Some(0.03), 9_000.0, 40)).unwrap();
+        let text = wait_in(closed, &outcome(Some(0.03), 9_000.0, 40)).unwrap();
         assert!(
-            said.starts_with("p99 40 ms, while the compared server used 3.00 % of a core"),
-            "{said}"
+            text.starts_with("p99 40 ms, while the compared server used 3.00 % of a core"),
+            "{text}"
         );
         assert!(wait_in(storm, &outcome(Some(0.1), 12.0, 900)).unwrap().starts_with("12 logins/s"));
         let paced = Shape { traffic: Traffic::Rate(1.0), ..closed };

@@ -259,7 +259,7 @@ impl<'q> Decision<'q> {
             };
             self.models.iter().all(has_both)
         })?;
-        let told = self.models.iter().filter_map(|&model| {
+        let parts = self.models.iter().filter_map(|&model| {
             let [share, wait] = [shares, waits]
                 .map(|question| question.of(model, size).map(|point| point.spread.median));
             let clients = (share? / 100.0 * size as f64).round();
@@ -271,11 +271,11 @@ impl<'q> Decision<'q> {
                 number(wait?)
             ))
         });
-        let told: Vec<String> = told.collect();
+        let parts: Vec<String> = parts.collect();
         Some(format!(
             "When a process of the server is killed, no connection ends and no line is lost, but \
              clients wait: {}.",
-            told.join(", ")
+            parts.join(", ")
         ))
     }
 

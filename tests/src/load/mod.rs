@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
     let text =
         |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
     let (first, second) = (text(1), text(2));
-    let said = match first.as_deref() {
+    let error = match first.as_deref() {
         Some(RUN_UNTIL_PARENT_ENDS) => {
             run_until_parent_ends(second.as_deref(), std::env::args_os().skip(3))
         }
@@ -110,10 +110,10 @@ pub fn main() -> ExitCode {
             Err(error) => error,
         },
     };
-    if said.is_empty() {
+    if error.is_empty() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("forkchat-load: {said}");
+    eprintln!("forkchat-load: {error}");
     ExitCode::FAILURE
 }
 

@@ -76,16 +76,16 @@ pub fn compare(options: &Options, models: &[Model], format: Format) -> Result<Ve
     for (number, (size, family)) in (1..).zip(plan) {
         comparison.measure_row(family, size, &progress, number - 1);
         let Some(row) = comparison.rows.last() else { continue };
-        let is_over = is_interrupted();
-        let note = if is_over {
+        let was_interrupted = is_interrupted();
+        let note = if was_interrupted {
             "it was interrupted"
         } else {
             "it was still running when this was written"
         };
-        comparison.write(&path, (is_over || number < last).then_some(note))?;
+        comparison.write(&path, (was_interrupted || number < last).then_some(note))?;
         write_histograms(options, number, row)?;
         progress.hide_while(|| print_line(&format.row(row)))?;
-        if is_over {
+        if was_interrupted {
             break;
         }
     }
@@ -244,11 +244,11 @@ impl Comparison<'_> {
     fn write(&self, path: &Path, unfinished: Option<&str>) -> Result<(), String> {
         std::fs::write(path, document(&self.report(unfinished)))
             .map_err(context(&format!("cannot write the report to {}", path.display())))
-            .map_err(|said| {
+            .map_err(|error| {
                 if self.rows.is_empty() {
-                    format!("{said}; give --report FILE with a file that can be written")
+                    format!("{error}; give --report FILE with a file that can be written")
                 } else {
-                    said
+                    error
                 }
             })
     }

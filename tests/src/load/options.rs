@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_explained() {
-        for (arguments, said) in [
+        for (arguments, part) in [
             (&["room-7"][..], "room-10, room-100"),
             (&["--bytes", "10"], "24"),
             (&["--seconds", "0"], "0.1 to 86400"),
@@ -403,7 +403,7 @@ mod tests {
             let error = Options::try_parse_from([&["forkchat-load"], arguments].concat())
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(part), "{error}");
         }
     }
 }

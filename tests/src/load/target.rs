@@ -190,7 +190,7 @@ impl Target {
 
     fn wait_for_address(&mut self, head: &str) -> Result<SocketAddr, String> {
         let Some(process) = &self.process else { return Err("not ours to ask".into()) };
-        let (deadline, mut said) = (Instant::now() + TIMEOUT, String::new());
+        let (deadline, mut output) = (Instant::now() + TIMEOUT, String::new());
         while let Ok(line) =
             process.output.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
@@ -199,10 +199,10 @@ impl Target {
             {
                 return Ok(address);
             }
-            said.push_str(&line);
-            said.push('\n');
+            output.push_str(&line);
+            output.push('\n');
         }
-        Err(format!("the server did not start; it said:\n{said}"))
+        Err(format!("the server did not start; it said:\n{output}"))
     }
 
     /// How many connections a forkchat server that this program started accepts. Call it once,
@@ -329,7 +329,7 @@ fn is_complaint(line: &str) -> bool {
 
 /// Reads all lines of a process, so that a full pipe never blocks it.
 fn read_lines(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (sender, said) = channel();
+    let (sender, lines) = channel();
     if let Some(output) = output {
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -338,7 +338,7 @@ fn read_lines(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
             }
         });
     }
-    said
+    lines
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ fn relative_paths_are_relative_to_the_directory_of_the_start() {
     // If the test fails, the server can't be found by its arguments alone, because they have no
     // absolute path.
     start.args(["--data-dir", service.directory.to_str().unwrap(), "--data-dir", "data"]);
-    Ended::of(&mut spawn(&mut start), "start").said(&["serving as pid"]);
+    Ended::of(&mut spawn(&mut start), "start").printed(&["serving as pid"]);
     wait_for("the database", || {
         service.directory.join("data/history.sqlite3").exists().then_some(())
     });
@@ -43,7 +43,7 @@ fn relative_paths_are_relative_to_the_directory_of_the_start() {
     );
     let mut stop = Command::new(server_binary());
     stop.args(["stop", "--pid-file", "one.pid"]).current_dir(&service.directory);
-    Ended::of(&mut spawn(&mut stop), "stop").said(&["stopped pid"]);
+    Ended::of(&mut spawn(&mut stop), "stop").printed(&["stopped pid"]);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn it_inherits_nothing_from_the_process_that_started_it() {
         &mut spawn(shell.arg(start.get_program()).args(start.get_args())),
         "the shell, and all who have its output",
     );
-    started.said(&["serving as pid", "started by"]);
+    started.printed(&["serving as pid", "started by"]);
     let starter = Pid::from_raw(started.words("started by")[2].parse().unwrap());
     let pid = service.pid().unwrap();
 

@@ -13,7 +13,7 @@ fn of_ten_servers_started_at_once_one_serves() {
         let (serving, others): (Vec<_>, Vec<_>) =
             ended.iter().partition(|ended| ended.code == Some(0));
         assert_eq!(serving.len(), 1, "{ended:?}");
-        serving[0].said(&[&format!("serving as pid {pid}")]);
+        serving[0].printed(&[&format!("serving as pid {pid}")]);
         for other in others {
             assert_eq!(other.code, RUNNING, "{other}");
             assert!(
@@ -31,7 +31,7 @@ fn of_ten_servers_started_at_once_one_serves() {
             left.retain(|process| !family_of(pid).contains(process));
             left.is_empty().then_some(())
         });
-        service.run("stop", &[]).said(&["stopped pid"]);
+        service.run("stop", &[]).printed(&["stopped pid"]);
     }
 }
 
@@ -105,7 +105,7 @@ fn an_old_pid_file_never_leads_to_an_unrelated_process() {
             refused.errors.contains(&format!("a server already runs, as pid {pid}")),
             "{refused}"
         );
-        service.run("stop", &[]).said(&[&format!("stopped pid {pid}")]);
+        service.run("stop", &[]).printed(&[&format!("stopped pid {pid}")]);
     }
     assert!(innocent.0.try_wait().unwrap().is_none(), "nobody sent it a signal");
 }
@@ -198,7 +198,7 @@ fn a_server_in_the_foreground_is_found_and_left_alone() {
     }
     let status = service.run("status", &[]);
     assert_eq!(status.code, Some(0), "{status}");
-    status.said(&[&format!(
+    status.printed(&[&format!(
         "running in the foreground as pid {pid}, listening on tcp {}, udp {}",
         server.tcp, server.udp
     )]);
@@ -216,6 +216,6 @@ fn a_second_server_in_the_foreground_serves_without_the_pid_file() {
     let server = Server::start(&["--data-dir", service.directory.to_str().unwrap()]);
     server.join("someone").sync();
     assert_eq!(service.pid(), Some(pid));
-    service.run("stop", &[]).said(&[&format!("stopped pid {pid}")]);
+    service.run("stop", &[]).printed(&[&format!("stopped pid {pid}")]);
     server.join("other").sync();
 }

@@ -10,7 +10,7 @@ fn a_server_is_started_used_restarted_and_stopped() {
     anna.say("before the restart");
     anna.sync();
     let restarted = service.run("restart", &[]);
-    restarted.said(&[&format!("stopped pid {first}"), "serving as pid"]);
+    restarted.printed(&[&format!("stopped pid {first}"), "serving as pid"]);
     assert_eq!(anna.rest().last().unwrap(), "* the server is stopping; goodbye");
     let second = service.pid().unwrap();
     assert_ne!(first, second);
@@ -27,7 +27,7 @@ fn a_server_is_started_used_restarted_and_stopped() {
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
     }
     drop(berta);
-    service.run("stop", &[]).said(&[&format!("stopped pid {second}")]);
+    service.run("stop", &[]).printed(&[&format!("stopped pid {second}")]);
     assert!(has_ended(second) && !service.pid_file().exists());
     service.is_over();
     let stopped = service.run("stop", &[]);
@@ -40,8 +40,8 @@ fn a_server_is_started_used_restarted_and_stopped() {
         "{stopped}"
     );
     // If no server runs, a restart is a start.
-    service.run("restart", &[]).said(&["serving as pid"]);
-    service.run("stop", &[]).said(&["stopped pid"]);
+    service.run("restart", &[]).printed(&["serving as pid"]);
+    service.run("stop", &[]).printed(&["stopped pid"]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn status_says_whether_a_server_runs_and_where_it_listens() {
     let log = service.log();
     let listening =
         log.lines().filter_map(|line| line.split_once("listening on ").map(|(_, address)| address));
-    status.said(&[&format!(
+    status.printed(&[&format!(
         "running as pid {pid}, listening on {}",
         listening.collect::<Vec<_>>().join(", ")
     )]);

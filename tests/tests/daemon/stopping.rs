@@ -12,7 +12,7 @@ fn a_restart_waits_for_the_end_of_the_old_server() {
     let new = wait_for("the new one's pid", || service.pid().filter(|&pid| pid != old));
     assert!(has_ended(old));
     Ended::of(&mut restart, "restart")
-        .said(&[&format!("stopped pid {old}"), &format!("serving as pid {new}")]);
+        .printed(&[&format!("stopped pid {old}"), &format!("serving as pid {new}")]);
     let log = service.log();
     let place = |part: &str| log.find(part).unwrap_or_else(|| panic!("no {part:?} in {log}"));
     // The old server used all of its grace period.
@@ -45,7 +45,7 @@ fn a_server_that_does_not_end_is_killed_together_with_its_children() {
         &["--grace", "0", "--tcp", &service.listens("tcp"), "--udp", &service.listens("udp")],
     );
     let new = service.pid().unwrap();
-    restarted.said(&[&format!("serving as pid {new}")]);
+    restarted.printed(&[&format!("serving as pid {new}")]);
     assert!(
         restarted.errors.contains(&format!("pid {killed} did not end within 5 s and was killed")),
         "{restarted}"
@@ -99,9 +99,9 @@ fn without_pidfd_a_server_is_stopped_and_killed_by_its_pid() {
             .env_remove("UNDER");
         Ended::of(&mut spawn(&mut shell), name)
     };
-    run("start", &[]).said(&["serving as pid"]);
+    run("start", &[]).printed(&["serving as pid"]);
     let first = service.pid().unwrap();
-    run("restart", &[]).said(&[&format!("stopped pid {first}"), "serving as pid"]);
+    run("restart", &[]).printed(&[&format!("stopped pid {first}"), "serving as pid"]);
     let second = service.pid().unwrap();
     kill(second, Signal::SIGSTOP).unwrap();
     let stopped = run("stop", &["--grace", "0"]);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 #[test]
 fn bare_fork() {
     let example = Example::run("bare_fork", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: fork is called once and returns twice",
         "there is one process",
         "this line follows the fork",

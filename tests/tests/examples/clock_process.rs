@@ -8,7 +8,7 @@ fn clock_process() {
     // A sleep is never too short, so the work adds up: 19 times 5 ms when the last tick comes.
     assert!(sleeps_late >= 19 * 5, "{example}");
     assert!(timer_late < sleeps_late, "{example}");
-    example.said(&[
+    example.printed(&[
         "tick 1 was due after 20 ms",
         "tick 20 was due after 400 ms",
         "shown: after 20 ticks",

@@ -41,7 +41,7 @@ fn cpu_or_io() {
         row("computing", "event loop")[2] < 1.1,
         "an event loop computes one task after the other: {example}"
     );
-    example.said(&[
+    example.printed(&[
         "shown: waiting, event loop: one thread had ",
         "shown: computing, event loop: ",
         "shown: threads computed ",

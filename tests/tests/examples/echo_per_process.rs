@@ -24,7 +24,7 @@ fn echo_per_process() {
     let pids = example.numbers_after("; pid ");
     let (annas, bertas) = (pids[0], pids[1]);
     assert_ne!(annas, bertas, "a process for each client: {example}");
-    example.said(&[
+    example.printed(&[
         &format!("the parent kills pid {annas}"),
         "anna finds that the server has closed the connection",
         "berta receives \"still here_sb\"",
@@ -73,7 +73,7 @@ fn an_echo_server_answers_pythons_clients() {
     example.reads(" has closed the connection without a message");
     wait_for("the ends of all connections", || children_of(example.pid()).is_empty().then_some(()));
     let ended = interrupted(example, Signal::SIGINT);
-    ended.said(&[
+    ended.printed(&[
         "said exit: the server closes the connection",
         "the half character kept before is completed",
         "SIGINT came: the server ends",
@@ -136,7 +136,7 @@ fn an_echo_server_has_a_process_for_each_client() {
     assert_eq!(late.line().as_deref(), Some("one more_sb"));
     assert!(children_of(server.pid()).len() <= 16);
     let ended = interrupted(server, Signal::SIGTERM);
-    ended.said(&[
+    ended.printed(&[
         &format!("pid {claras} exited with code 0"),
         &format!("pid {annas} was killed by signal 9"),
         "SIGTERM came: the server ends",
@@ -157,7 +157,7 @@ fn the_client_of_echo_per_process() {
         let address = address.to_string();
         let arguments = [&["--client", &address], framing].concat();
         let client = Example::start_with("echo_per_process", &arguments, input).finish();
-        client.said(&[
+        client.printed(&[
             "receives \"你好_sb\"",
             "receives \"another_sb\"",
             "receives \"exit_sb\"",
@@ -165,7 +165,7 @@ fn the_client_of_echo_per_process() {
             "shown: ",
         ]);
         interrupted(server, Signal::SIGINT)
-            .said(&["shown: clients, each with a process of its own: 1;"]);
+            .printed(&["shown: clients, each with a process of its own: 1;"]);
         let client = Example::run("echo_per_process", &arguments);
         assert_eq!(client.code, Some(1), "{client}");
         assert!(client.errors.contains(&format!("cannot connect to {address}: ")), "{client}");
@@ -184,7 +184,7 @@ fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
     let pid = server.reads("; pid ").split(' ').next().unwrap().parse().unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is there");
     // Its input stays open.
-    client.finish().said(&[
+    client.finish().printed(&[
         "3000 bytes: not sent;",
         "the server has closed the connection",
         "shown: messages answered: 1",
@@ -194,7 +194,7 @@ fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
     let client =
         Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
     exit.write_all(b"exit\n").expect("it holds that");
-    client.finish().said(&[
+    client.finish().printed(&[
         "receives \"exit_sb\"",
         "the server has closed the connection",
         "shown: messages answered: 1",
@@ -244,5 +244,5 @@ fn an_echo_server_on_a_taken_address_says_what_to_do() {
     }
     let help = Example::run("echo_per_process", &["--help"]);
     assert!(help.text.contains("[without ADDR: 127.0.0.1:9595;"), "{help}");
-    help.said(&["--serve [<ADDR>]", "The message `exit` is answered", "with exit code 0"]);
+    help.printed(&["--serve [<ADDR>]", "The message `exit` is answered", "with exit code 0"]);
 }

@@ -9,7 +9,7 @@ fn karaoke_semaphore() {
     // With one room the maximum would be 1, without a semaphore 10.
     let most = example.numbers_after("ms, at most ")[0];
     assert!((2..=4).contains(&most), "{example}");
-    example.said(&[
+    example.printed(&[
         "shown: 10 guests sang in ",
         "guest 4 finds no room free and waits",
         "guest 2 was killed by signal 9; rooms free: 0, since its room was not given back",

@@ -7,12 +7,12 @@ fn pipe_talk() {
     let letter = example.numbers_after("bytes, the child writes ")[0];
     assert!(letter > capacity, "{example}");
     // The parent's lines and the child's come in any order between these.
-    example.said(&[
+    example.printed(&[
         "the parent has written everything; is the child alive? true",
         "the parent has closed its end; the child exited with code 0",
         "shown: 3 writes were 2 lines; the child was alive after the last write: true",
     ]);
-    example.said(&[
+    example.printed(&[
         "the child reads: a pipe carries bytes:",
         "the child reads: lines are what its two ends agree on",
         "the child is at the end of input",

@@ -31,7 +31,7 @@ fn process_group() {
     }
     let ([group, ..], [clara, ..], dora) = (of("anna")[1], of("clara")[1], of("dora")[0]);
     assert_eq!(dora[1], parent[1], "{example}");
-    example.said(&[
+    example.printed(&[
         "anna was killed by signal 15",
         "berta was killed by signal 15",
         "clara, in the parent's group, still alive? true",

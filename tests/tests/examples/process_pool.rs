@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn process_pool() {
     let example = Example::run("process_pool", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: apply waits",
         "apply(3) waited: 9, by pid ",
         "get: 12 squared is 144, by pid ",

@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn producer_consumer() {
     let example = Example::run("producer_consumer", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: which consumer takes which item",
         "a queue of 4 places",
         "shown: 12 items were taken, each once: their sum is 78, and is to be 78",

@@ -6,7 +6,7 @@ fn run_program() {
     let pid = example.after("`echo $$` printed ")[0];
     let capacity = example.numbers_after("a pipe holds ")[0];
     let one_more = capacity + 1;
-    example.said(&[
+    example.printed(&[
         "watch for: exec replaces the program",
         "the child runs run_program, and calls exec",
         &format!("`echo $$` printed {pid}; pid {pid} now runs sh"),

@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn separate_memory() {
     let example = Example::run("separate_memory", &[]);
-    example.said(&[
+    example.printed(&[
         "before the fork: variable 1 at ",
         "in the child: variable 42 at ",
         "in the parent: variable 1 at ",

@@ -5,7 +5,7 @@ const ALL: u64 = 750;
 #[test]
 fn shared_dict() {
     let example = Example::run("shared_dict", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: the manager process owns",
         "worker 0 has sent two requests",
         "the manager handled 7 requests (6, and the parent's look), and no client is left",

@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn start_and_join() {
     let example = Example::run("start_and_join", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: the pids",
         "is she alive? true",
         "anna exited with code 3; is she alive? false",

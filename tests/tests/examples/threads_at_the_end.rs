@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn threads_at_the_end() {
     let example = Example::run("threads_at_the_end", &[]);
-    example.said(&[
+    example.printed(&[
         "main returns; the thread is at step",
         "did it tidy up? false",
         "main waits in join",

@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn ticket_lock() {
     let example = Example::run("ticket_lock", &[]);
-    example.said(&[
+    example.printed(&[
         "4 sellers, 12 tickets, without a lock",
         "left\": each sold that ticket, and wrote \"",
         "read by more than one seller: the numbers [",

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 #[test]
 fn traffic_light_event() {
     let example = Example::run("traffic_light_event", &[]);
-    example.said(&[
+    example.printed(&[
         "is the light green? false",
         "TURNS GREEN",
         "dora's car comes and does not stop",

@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn two_locks() {
     let example = Example::run("two_locks", &[]);
-    example.said(&[
+    example.printed(&[
         "── anna takes lock 1, then lock 2",
         "the parent looks: lock 1 is held by pid",
         "the parent looks: lock 1 is held by pid",

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 #[test]
 fn udp_talk() {
     let example = Example::run("udp_talk", &[]);
-    example.said(&[
+    example.printed(&[
         "Anna leaves out 7 and 12 on purpose",
         "Anna exited with code 0, Berta exited with code 0",
         "shown: Anna received 12 of 12, Berta 10; Anna had left out 2 on purpose",
@@ -84,7 +84,7 @@ fn udp_talk_answers_pythons_clients() {
     typed.write_all("再见\nexit\n".as_bytes()).unwrap();
     assert_eq!(listener.finish(), ["再见", "exit"]);
     let ended = example.finish();
-    ended.said(&[
+    ended.printed(&[
         "exit was typed: the program ends",
         "shown: datagrams received: 5; acknowledged: 5; typed lines sent: 2",
     ]);
@@ -105,10 +105,10 @@ fn acknowledgements_are_not_acknowledged() {
     other.reads("received \"exit\"");
     // It may have received the acknowledgement of `exit` before its end.
     let ended = one.finish();
-    ended.said(&["exit was typed: the program ends", "; acknowledged: 1; typed lines sent: 2"]);
+    ended.printed(&["exit was typed: the program ends", "; acknowledged: 1; typed lines sent: 2"]);
     assert_eq!(ended.text.matches(" sends \"您的消息").count(), 1, "{ended}");
     kill(other.pid(), Signal::SIGINT).unwrap();
-    other.finish().said(&[
+    other.finish().printed(&[
         "SIGINT came: the program ends",
         "shown: datagrams received: 3; acknowledged: 2; typed lines sent: 1",
     ]);
@@ -134,7 +134,7 @@ fn udp_talk_continues_without_input() {
         assert_eq!(length, answer.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>());
     }
     kill(example.pid(), Signal::SIGTERM).unwrap();
-    example.finish().said(&[
+    example.finish().printed(&[
         "SIGTERM came: the program ends",
         "shown: datagrams received: 3; acknowledged: 3; typed lines sent: 0",
     ]);
@@ -147,7 +147,7 @@ fn udp_talk_shows_how_characters_that_gbk_lacks_are_sent() {
     typed.write_all("a😀b\nexit\n".as_bytes()).unwrap();
     example
         .finish()
-        .said(&[" sends \"a?b\" to ", "characters that GBK lacks were replaced in \"a😀b\""]);
+        .printed(&[" sends \"a?b\" to ", "characters that GBK lacks were replaced in \"a😀b\""]);
     let mut buffer = [0; 100];
     let length = listener.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"a?b");
@@ -171,5 +171,5 @@ fn udp_talk_on_a_taken_address_says_what_to_do() {
     }
     let help = Example::run("udp_talk", &["--help"]);
     assert!(help.text.contains("[without ADDR: 127.0.0.1:9000;"), "{help}");
-    help.said(&["--serve [<ADDR>]", "--peer <ADDR>", "with exit code 0"]);
+    help.printed(&["--serve [<ADDR>]", "--peer <ADDR>", "with exit code 0"]);
 }

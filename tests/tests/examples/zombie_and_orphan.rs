@@ -15,13 +15,13 @@ fn zombie_and_orphan() {
         })
         .collect();
     let [running, sleeping, stopped, ended] = states[..] else { unreachable!("there are four") };
-    example.said(&[
+    example.printed(&[
         "watch for: the states",
         &format!("to see them: ps -o pid,ppid,stat,comm -p {running},{sleeping},{stopped},{ended}"),
         &format!("shown: four pids and their states in /proc: {running} R, {sleeping} S, {stopped} T, {ended} Z"),
     ]);
     let (main, zombie) = (example.after(" s  pid ")[0], example.after("after wait: pid ")[0]);
-    example.said(&[
+    example.printed(&[
         &format!("pid {zombie} has ended, and its parent has not waited for it: state Z, parent pid {main}"),
         "its memory is 0 pages",
         &format!("after wait: pid {zombie} exited with code 3; it is not in /proc any more"),
@@ -37,7 +37,7 @@ fn zombie_and_orphan() {
             .expect("a pid")
     };
     let (orphan, other) = (child(first), child(second));
-    example.said(&[
+    example.printed(&[
         &format!("this process (pid {main}) takes in orphans"),
         &format!("pid {orphan}: state"),
         &format!("pid {first}, was killed by signal 9"),

@@ -125,11 +125,11 @@ impl Checker {
         number: u32,
     ) -> bool {
         let (receiver, charset) = (&self.receivers[index], self.receivers[index].settings.charset);
-        self.senders.get(usize::from(sender)).is_some_and(|said| {
-            said.room == receiver.room
-                && number < said.sent
-                && said.prefixes[charset] == prefix
-                && (!receiver.settings.tags || said.tails[charset] == tagged.tail)
+        self.senders.get(usize::from(sender)).is_some_and(|source| {
+            source.room == receiver.room
+                && number < source.sent
+                && source.prefixes[charset] == prefix
+                && (!receiver.settings.tags || source.tails[charset] == tagged.tail)
                 && receiver.must_receive(Content::Said(sender, number))
                 && receiver.membership == Membership::Inside
         })

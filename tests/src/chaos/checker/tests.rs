@@ -9,14 +9,14 @@ const BYTES: usize = 40;
 fn room() -> Checker {
     let mut checker = Checker::new(BYTES);
     let plain = Settings { joins: true, ..Settings::default() };
-    let forms = [
+    let settings = [
         plain,
         Settings { tags: true, ..plain },
         Settings { echo: true, ..plain },
         Settings { echo: true, ..plain },
         plain,
     ];
-    for (index, settings) in forms.into_iter().enumerate() {
+    for (index, settings) in settings.into_iter().enumerate() {
         let mut receiver = Receiver::new(format!("ж{index}"), 0, settings, false, index == 4);
         if (2..4).contains(&index) {
             receiver.sender = Some(checker.senders.len() as u16);
@@ -55,12 +55,12 @@ fn tagged(number: usize, checker: &Checker, line: &[u8]) -> Vec<u8> {
     [tags.as_bytes(), &checker.senders[sender].tails[0], line].concat()
 }
 
-/// All clients receive these lines, but `who` receives what `spoil` makes of them. Returns the
+/// All clients receive these lines, but `who` receives what `corrupt` makes of them. Returns the
 /// number of faults: dropped, lost, doubled, reordered, differing, wrong.
-fn found(who: usize, spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
+fn faults_found(who: usize, corrupt: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
     let mut checker = room();
     let all = lines(&mut checker, 10);
-    let mut spoiled = Some(spoil);
+    let mut change = Some(corrupt);
     for index in 0..4 {
         let mut stream = all.clone();
         if index == 1 {
@@ -71,16 +71,16 @@ fn found(who: usize, spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
                 .collect();
         }
         if index == who
-            && let Some(spoil) = spoiled.take()
+            && let Some(corrupt) = change.take()
         {
-            spoil(&mut stream);
+            corrupt(&mut stream);
         }
         stream.iter().for_each(|line| deliver(&mut checker, index, line));
     }
-    balance(checker)
+    final_faults(checker)
 }
 
-fn balance(mut checker: Checker) -> [u64; 6] {
+fn final_faults(mut checker: Checker) -> [u64; 6] {
     // Called twice: the first call only notes the lengths.
     (0..20).for_each(|_| checker.skip_blockages(0));
     checker.finish();
@@ -97,13 +97,13 @@ fn balance(mut checker: Checker) -> [u64; 6] {
 
 #[test]
 fn correct_lines_are_no_fault() {
-    (0..4).for_each(|who| assert_eq!(found(who, |_| ()), [0; 6]));
+    (0..4).for_each(|who| assert_eq!(faults_found(who, |_| ()), [0; 6]));
 }
 
 /// The first client to receive a line writes it. So if that client is wrong, the others differ from
 /// it.
-fn found_by_first(spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
-    let mut found = found(0, spoil);
+fn found_by_first(corrupt: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
+    let mut found = faults_found(0, corrupt);
     found[4] = 0;
     found
 }
@@ -111,14 +111,18 @@ fn found_by_first(spoil: impl FnOnce(&mut Vec<Vec<u8>>)) -> [u64; 6] {
 #[test]
 fn a_lost_line_is_found_at_every_receiver() {
     for who in 1..4 {
-        assert_eq!(found(who, |stream| drop(stream.remove(7))), [0, 1, 0, 0, 0, 0], "client {who}");
         assert_eq!(
-            found(who, |stream| drop(stream.pop())),
+            faults_found(who, |stream| drop(stream.remove(7))),
+            [0, 1, 0, 0, 0, 0],
+            "client {who}"
+        );
+        assert_eq!(
+            faults_found(who, |stream| drop(stream.pop())),
             [0, 1, 0, 0, 0, 0],
             "the last, client {who}"
         );
         assert_eq!(
-            found(who, |stream| drop(stream.drain(3..9))),
+            faults_found(who, |stream| drop(stream.drain(3..9))),
             [0, 6, 0, 0, 0, 0],
             "six, client {who}"
         );
@@ -140,7 +144,7 @@ fn a_line_that_no_client_receives_is_lost() {
         checker.skip_blockages(0);
     }
     checker.receivers.remove(1);
-    assert_eq!(balance(checker)[1], 1);
+    assert_eq!(final_faults(checker)[1], 1);
 }
 
 #[test]
@@ -149,17 +153,17 @@ fn a_doubled_line_is_found() {
         // With tags, the id does not grow, which is another fault.
         let expected = [0, 0, 1, 0, u64::from(who == 1), 0];
         assert_eq!(
-            found(who, |stream| stream.insert(7, stream[6].clone())),
+            faults_found(who, |stream| stream.insert(7, stream[6].clone())),
             expected,
             "at once, client {who}"
         );
         assert_eq!(
-            found(who, |stream| stream.insert(15, stream[3].clone())),
+            faults_found(who, |stream| stream.insert(15, stream[3].clone())),
             expected,
             "later, client {who}"
         );
         assert_eq!(
-            found(who, |stream| stream.push(stream[19].clone())),
+            faults_found(who, |stream| stream.push(stream[19].clone())),
             expected,
             "the last, client {who}"
         );
@@ -169,15 +173,20 @@ fn a_doubled_line_is_found() {
 #[test]
 fn exchanged_lines_of_one_sender_are_reordered_and_of_two_senders_differ() {
     for who in [0, 2, 3] {
-        let [dropped, lost, doubled, reordered, _, wrong] = found(who, |stream| stream.swap(6, 8));
+        let [dropped, lost, doubled, reordered, _, wrong] =
+            faults_found(who, |stream| stream.swap(6, 8));
         assert_eq!([dropped, lost, doubled, wrong], [0; 4], "client {who}");
         assert!(reordered >= 1, "client {who}");
     }
     for who in [2, 3] {
-        assert_eq!(found(who, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 1, 0], "client {who}");
+        assert_eq!(
+            faults_found(who, |stream| stream.swap(6, 7)),
+            [0, 0, 0, 0, 1, 0],
+            "client {who}"
+        );
     }
     // The lines that were received first count as right, and all others differ from them.
-    assert_eq!(found(0, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 3, 0]);
+    assert_eq!(faults_found(0, |stream| stream.swap(6, 7)), [0, 0, 0, 0, 3, 0]);
 }
 
 #[test]
@@ -187,15 +196,15 @@ fn torn_and_changed_lines_are_wrong() {
             let rest = stream[7].split_off(20);
             stream.insert(8, rest);
         };
-        let [_, lost, _, _, _, wrong] = found(who, torn);
+        let [_, lost, _, _, _, wrong] = faults_found(who, torn);
         assert_eq!((lost, wrong), (1, 2), "torn, client {who}");
         let joined = |stream: &mut Vec<Vec<u8>>| {
             let next = stream.remove(8);
             stream[7].extend(next);
         };
-        assert_eq!(found(who, joined)[5], 1, "joined, client {who}");
+        assert_eq!(faults_found(who, joined)[5], 1, "joined, client {who}");
         for at in [3, 9, 15, 30] {
-            let [.., wrong] = found(who, |stream| stream[7][at] ^= 1);
+            let [.., wrong] = faults_found(who, |stream| stream[7][at] ^= 1);
             assert!(wrong == 1 || who == 1, "byte {at} of client {who}");
         }
     }
@@ -219,7 +228,7 @@ fn another_id_or_time_and_an_id_that_does_not_grow_are_differences() {
     };
     // It is the only client with tags, so there is nothing to compare with, but ids must grow.
     assert_eq!(
-        found(1, |stream| replace(&mut stream[7], "id=1007", "id=1005")),
+        faults_found(1, |stream| replace(&mut stream[7], "id=1007", "id=1005")),
         [0, 0, 0, 0, 1, 0]
     );
     let mut checker = room();
@@ -252,7 +261,7 @@ fn a_presence_line_is_due_to_every_member() {
             checker.check_line(index, &[tags, line].concat(), 0);
         }
     }
-    assert_eq!(balance(checker), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(final_faults(checker), [0, 1, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -264,7 +273,7 @@ fn a_visitor_must_receive_the_lines_between_its_join_and_its_leave() {
         let all = lines(&mut checker, 5);
         let comes = "* ж4 joined #r".as_bytes().to_vec();
         let goes = "* ж4 quit: for now".as_bytes().to_vec();
-        let told = [&all[..3], &[comes], &all[3..6], &[goes], &all[6..]].concat();
+        let received = [&all[..3], &[comes], &all[3..6], &[goes], &all[6..]].concat();
         checker.receivers[3].replies.extend([Reply::Joined, Reply::Goodbye]);
         // The visitor receives its lines before the others do.
         checker.check_line(3, b"* you joined #r; 4 people are here", 0);
@@ -273,10 +282,11 @@ fn a_visitor_must_receive_the_lines_between_its_join_and_its_leave() {
             .for_each(|position| deliver(&mut checker, 3, &all[position]));
         checker.check_line(3, b"* goodbye", 0);
         checker.end_connection(3);
-        (0..3).for_each(|index| told.iter().for_each(|line| deliver(&mut checker, index, line)));
-        checker.follow(3, 0);
+        (0..3)
+            .for_each(|index| received.iter().for_each(|line| deliver(&mut checker, index, line)));
+        checker.match_pending(3, 0);
         assert_eq!(checker.receivers[3].membership, Membership::Outside);
-        balance(checker)
+        final_faults(checker)
     };
     assert_eq!(visit(None), [0; 6]);
     (3..6).for_each(|missing| assert_eq!(visit(Some(missing)), [0, 1, 0, 0, 0, 0], "{missing}"));
@@ -284,23 +294,23 @@ fn a_visitor_must_receive_the_lines_between_its_join_and_its_leave() {
 
 #[test]
 fn each_answer_is_due_once_and_in_order() {
-    let told = |lines: &[&str]| {
+    let received = |lines: &[&str]| {
         let mut checker = room();
         (0..3).for_each(|_| drop(checker.receivers[0].ping()));
         checker.receivers[0].replies.push_back(Reply::TooLong);
         lines.iter().for_each(|line| deliver(&mut checker, 0, line.as_bytes()));
-        balance(checker)
+        final_faults(checker)
     };
     let long = "! line too long: at most 4095 bytes are allowed";
-    assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3", long]), [0; 6]);
-    assert_eq!(told(&["* pong p1", "* pong p3", long]), [0, 1, 0, 0, 0, 0]);
-    assert_eq!(told(&["* pong p1", "* pong p2", "* pong p3"]), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(received(&["* pong p1", "* pong p2", "* pong p3", long]), [0; 6]);
+    assert_eq!(received(&["* pong p1", "* pong p3", long]), [0, 1, 0, 0, 0, 0]);
+    assert_eq!(received(&["* pong p1", "* pong p2", "* pong p3"]), [0, 1, 0, 0, 0, 0]);
     assert_eq!(
-        told(&["* pong p1", "* pong p1", "* pong p2", "* pong p3", long]),
+        received(&["* pong p1", "* pong p1", "* pong p2", "* pong p3", long]),
         [0, 0, 1, 0, 0, 0]
     );
     assert_eq!(
-        told(&["* pong p1", "* pong p2", "* pong p3", long, long]),
+        received(&["* pong p1", "* pong p2", "* pong p3", long, long]),
         [0, 0, 0, 0, 0, 1],
         "a refusal that nobody caused"
     );
@@ -308,7 +318,7 @@ fn each_answer_is_due_once_and_in_order() {
 
 #[test]
 fn over_udp_lost_and_doubled_lines_are_allowed_but_reordered_ones_are_not() {
-    let told = |order: &[usize]| {
+    let received = |order: &[usize]| {
         let mut checker = room();
         checker.receivers[1] = Receiver::new("u".into(), 0, Settings::default(), true, false);
         checker.begin(1);
@@ -322,15 +332,15 @@ fn over_udp_lost_and_doubled_lines_are_allowed_but_reordered_ones_are_not() {
         let Tally { lost, doubled, reordered, .. } = checker.faults.udp.tally;
         ([lost, doubled, reordered + checker.faults.udp.differing], checker.faults.is_clean())
     };
-    assert_eq!(told(&[0, 1, 2, 3, 4, 5]), ([0; 3], true));
-    assert_eq!(told(&[0, 1, 4, 5]), ([2, 0, 0], true));
-    assert_eq!(told(&[0, 1, 2, 3, 1, 2, 3, 4, 5]), ([0, 3, 0], true));
-    assert_eq!(told(&[0, 2, 1, 3, 4, 5]), ([0, 0, 1], false));
+    assert_eq!(received(&[0, 1, 2, 3, 4, 5]), ([0; 3], true));
+    assert_eq!(received(&[0, 1, 4, 5]), ([2, 0, 0], true));
+    assert_eq!(received(&[0, 1, 2, 3, 1, 2, 3, 4, 5]), ([0, 3, 0], true));
+    assert_eq!(received(&[0, 2, 1, 3, 4, 5]), ([0, 0, 1], false));
 }
 
 #[test]
 fn a_line_sent_over_udp_may_appear_twice_if_it_does_for_all_receivers() {
-    let told = |times: [usize; 4]| {
+    let received = |times: [usize; 4]| {
         let mut checker = room();
         checker.senders[1].is_udp = true;
         checker.receivers[3].is_udp = true;
@@ -351,13 +361,13 @@ fn a_line_sent_over_udp_may_appear_twice_if_it_does_for_all_receivers() {
                     .for_each(|_| deliver(&mut checker, index, line));
             }
         }
-        (0..3).for_each(|index| checker.follow(index, 0));
+        (0..3).for_each(|index| checker.match_pending(index, 0));
         let udp = checker.faults.udp.tally.doubled;
-        (udp, balance(checker))
+        (udp, final_faults(checker))
     };
-    assert_eq!(told([1, 1, 1, 0]), (0, [0; 6]));
-    assert_eq!(told([2, 2, 2, 0]), (1, [0; 6]));
-    assert_eq!(told([2, 2, 1, 0]).1, [0, 1, 0, 0, 0, 0]);
+    assert_eq!(received([1, 1, 1, 0]), (0, [0; 6]));
+    assert_eq!(received([2, 2, 2, 0]), (1, [0; 6]));
+    assert_eq!(received([2, 2, 1, 0]).1, [0, 1, 0, 0, 0, 0]);
 }
 
 #[test]

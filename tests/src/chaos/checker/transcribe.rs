@@ -21,11 +21,11 @@ impl Checker {
         if receiver.pending.len() > PENDING_MAX {
             self.skip_first_pending(index);
         }
-        self.follow(index, now);
+        self.match_pending(index, now);
     }
 
     /// Compares the pending lines of a receiver with the transcript; a writer appends to it.
-    pub fn follow(&mut self, index: usize, now: u64) {
+    pub fn match_pending(&mut self, index: usize, now: u64) {
         if !self.find_start(index) {
             return;
         }
@@ -40,13 +40,13 @@ impl Checker {
             }
             let position = match transcript.get(receiver.cursor) {
                 Some(entry) if entry.content == content => receiver.cursor,
-                _ => match find(transcript, &self.senders, receiver, content) {
+                _ => match find_elsewhere(transcript, &self.senders, receiver, content) {
                     Some(position) => position,
                     None if receiver.is_writer()
                         && receiver.cursor == transcript.length()
                         && is_next(&self.senders, content) =>
                     {
-                        self.write(index, content, stamp, now)
+                        self.append(index, content, stamp, now)
                     }
                     None => break,
                 },
@@ -63,32 +63,33 @@ impl Checker {
         let receiver = &mut self.receivers[index];
         if receiver.start.is_none() && receiver.visits > 0 {
             receiver.start = self.transcripts[receiver.room]
-                .join(receiver.nick.as_bytes(), receiver.visits - 1)
+                .join_position(receiver.nick.as_bytes(), receiver.visits - 1)
                 .map(|join| join + 1);
             receiver.cursor = receiver.start.unwrap_or(0);
         }
         receiver.start.is_some()
     }
 
-    fn write(&mut self, index: usize, content: Content, stamp: u64, now: u64) -> usize {
+    /// Appends a line that a writer received to the transcript. Returns its position.
+    fn append(&mut self, index: usize, content: Content, stamp: u64, now: u64) -> usize {
         let transcript = &mut self.transcripts[self.receivers[index].room];
         let position = transcript.length();
-        let is_possible = transcript.write(content, stamp, index);
+        let is_possible = transcript.append(content, stamp, index);
         match content {
             Content::Said(sender, number) => {
-                let said = &self.senders[usize::from(sender)];
-                if said.is_udp && number < said.written {
-                    let kind = if said.position(number).is_some() {
+                let source = &self.senders[usize::from(sender)];
+                if source.is_udp && number < source.written {
+                    let kind = if source.position(number).is_some() {
                         Kind::Doubled
                     } else {
                         Kind::Reordered
                     };
-                    let client = said.client;
+                    let client = source.client;
                     self.fault(client, kind, |_| {
                         format!("its line number {number} came again or too late")
                     });
                 }
-                self.senders[usize::from(sender)].write(number, position, now);
+                self.senders[usize::from(sender)].record_position(number, position, now);
             }
             Content::Presence(number) if !is_possible => {
                 let line = text(transcript.presence_text(number));
@@ -101,11 +102,12 @@ impl Checker {
         position
     }
 
+    /// Marks a line as received. Reports a line that is out of order, doubled, or has another stamp.
     fn mark_received(&mut self, index: usize, position: usize, content: Content, stamp: u64) {
         let receiver = &mut self.receivers[index];
         let transcript = &mut self.transcripts[receiver.room];
         let (is_new, cursor) = (receiver.mark_received(position), receiver.cursor);
-        if !transcript.stamp(position, stamp) {
+        if !transcript.check_stamp(position, stamp) {
             let by = transcript.get(position).map_or(0, |entry| entry.by);
             let why = |checker: &Checker| {
                 format!(
@@ -142,18 +144,18 @@ impl Checker {
             // It is reordered after a later line of the same sender. After a line of another sender
             // it differs.
             let is_overtaken = |&(sender, number): &(u16, u32)| {
-                let said = &self.senders[usize::from(sender)];
-                (number + 1..said.written)
-                    .map_while(|number| said.position(number))
+                let source = &self.senders[usize::from(sender)];
+                (number + 1..source.written)
+                    .map_while(|number| source.position(number))
                     .take_while(|&position| position < cursor)
                     .any(|position| self.receivers[index].has_received(position))
             };
-            let said = if let Content::Said(sender, number) = content {
+            let source = if let Content::Said(sender, number) = content {
                 Some((sender, number))
             } else {
                 None
             };
-            let kind = if said.as_ref().is_some_and(is_overtaken) {
+            let kind = if source.as_ref().is_some_and(is_overtaken) {
                 Kind::Reordered
             } else {
                 Kind::Differing
@@ -176,8 +178,8 @@ impl Checker {
         if receiver.membership != Membership::Left {
             return;
         }
-        let leave =
-            self.transcripts[receiver.room].leave(receiver.nick.as_bytes(), receiver.visits - 1);
+        let leave = self.transcripts[receiver.room]
+            .leave_position(receiver.nick.as_bytes(), receiver.visits - 1);
         if let Some((start, leave)) = receiver.start.zip(leave) {
             self.check_range(index, start, leave);
             self.receivers[index].membership = Membership::Outside;
@@ -200,7 +202,7 @@ impl Checker {
             let stuck: Vec<usize> =
                 (0..self.receivers.len()).filter(|&index| waits(&self.receivers[index])).collect();
             for index in stuck {
-                self.follow(index, now);
+                self.match_pending(index, now);
                 while let Some(&Pending { content, stamp }) = self.receivers[index].pending.front()
                 {
                     let (receiver, transcript) = (&self.receivers[index], &self.transcripts[room]);
@@ -209,16 +211,17 @@ impl Checker {
                         // that it got instead.
                         self.skip_first_pending(index);
                     } else if receiver.is_writer() {
-                        self.write(index, content, stamp, now);
+                        self.append(index, content, stamp, now);
                     } else {
                         break;
                     }
-                    self.follow(index, now);
+                    self.match_pending(index, now);
                 }
             }
         }
     }
 
+    /// Drops the first pending line of a receiver and reports it.
     pub(super) fn skip_first_pending(&mut self, index: usize) {
         let Some(first) = self.receivers[index].pending.pop_front() else { return };
         let cursor = self.receivers[index].cursor;
@@ -234,7 +237,7 @@ impl Checker {
 }
 
 /// The position of a line that is not the next one of its receiver.
-fn find(
+fn find_elsewhere(
     transcript: &Transcript,
     senders: &[Sender],
     receiver: &Receiver,
@@ -246,9 +249,9 @@ fn find(
         near[..near.len().min(LOOK_AHEAD)].iter().position(is_same).map(|at| receiver.cursor + at)
     };
     let Content::Said(sender, number) = content else { return ahead() };
-    let said = &senders[usize::from(sender)];
-    let position = said.position(number)?;
-    match (said.is_udp, receiver.is_udp) {
+    let source = &senders[usize::from(sender)];
+    let position = source.position(number)?;
+    match (source.is_udp, receiver.is_udp) {
         (false, _) => Some(position),
         // The line may have been doubled on its way to the server. The transcript may contain it
         // twice, now or later.

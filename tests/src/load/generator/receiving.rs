@@ -87,9 +87,9 @@ impl Generator {
     fn handle_bytes(&mut self, index: usize, bytes: &[u8]) -> Result<(), String> {
         let now = self.now();
         let mut unfinished = std::mem::take(&mut self.clients[index].unfinished);
-        let heard = each_line(&mut unfinished, bytes, |line| self.handle_line(index, line, now));
+        let result = each_line(&mut unfinished, bytes, |line| self.handle_line(index, line, now));
         self.clients[index].unfinished = unfinished;
-        heard
+        result
     }
 
     fn handle_line(&mut self, index: usize, line: &[u8], now: u64) -> Result<(), String> {

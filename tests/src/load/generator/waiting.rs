@@ -37,9 +37,11 @@ impl Generator {
                 listening socket is short (ss -ltn)"
                 .into();
         }
-        let said =
-            self.unknown_line.as_ref().map_or(String::new(), |said| format!("; it said: {said}"));
-        format!("does {} speak {}?{said}", self.address, self.protocol.name())
+        let answer = self
+            .unknown_line
+            .as_ref()
+            .map_or(String::new(), |answer| format!("; it said: {answer}"));
+        format!("does {} speak {}?{answer}", self.address, self.protocol.name())
     }
 
     /// Fails when the time limit has passed.

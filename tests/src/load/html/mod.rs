@@ -244,7 +244,7 @@ fn faults(report: &Report) -> Vec<String> {
         .iter()
         .flat_map(|row| row.sides.iter().map(move |(subject, outcome)| (row, subject, outcome)));
     let unclean = outcomes.filter(|(_, _, outcome)| !outcome.is_clean());
-    let told = unclean.map(|(row, subject, outcome)| {
+    let descriptions = unclean.map(|(row, subject, outcome)| {
         let tally = &outcome.tally;
         let counts = [
             (tally.lost, "lost"),
@@ -260,7 +260,7 @@ fn faults(report: &Report) -> Vec<String> {
         let all: Vec<String> = counts.chain(outcome.complaints.iter().cloned()).collect();
         format!("{}, {}: {}", row.name(), subject.text(), all.join(", "))
     });
-    told.collect()
+    descriptions.collect()
 }
 
 fn the_models(report: &Report) -> String {

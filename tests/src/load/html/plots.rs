@@ -46,26 +46,26 @@ fn plot(report: &Report, metric: &Metric) -> String {
                 .filter_map(|point| Some(doubt(curve.subject, point.size, point.doubt.as_ref()?)))
         })
         .collect();
-    let mut told = vec![metric.reading.to_owned()];
-    told.extend((metric.kind == Kind::Speed).then(|| cpus_used_up(report, metric)));
-    told.extend(
+    let mut sentences = vec![metric.reading.to_owned()];
+    sentences.extend((metric.kind == Kind::Speed).then(|| cpus_used_up(report, metric)));
+    sentences.extend(
         MetricCurves { metric, curves: metric.curves(report.rows, &report.models()) }.answer(),
     );
     let is_chance = metric.kind == Kind::Tail && report.seconds < TAILS_MIN && !curves.is_empty();
-    told.extend(is_chance.then(|| {
+    sentences.extend(is_chance.then(|| {
         "The samples were shorter than a second, so the few slowest deliveries are chance: nothing \
          is said about how they grow."
             .into()
     }));
-    told.extend(MetricCurves { metric, curves }.growth(report.seconds));
-    told.extend((metric.id == "memory").then(|| memory_split(report)));
-    told.extend(
+    sentences.extend(MetricCurves { metric, curves }.growth(report.seconds));
+    sentences.extend((metric.id == "memory").then(|| memory_split(report)));
+    sentences.extend(
         (!doubts.is_empty())
             .then(|| "Hollow points are doubtful, and no sentence is computed from them:".into()),
     );
-    let told: String = told.iter().map(|sentence| paragraph(sentence)).collect();
+    let sentences: String = sentences.iter().map(|sentence| paragraph(sentence)).collect();
     format!(
-        "<section class=\"plot\" id=\"{}\">\n<h3>{}</h3>\n{figure}<div>\n{told}{}{}</div>\n\
+        "<section class=\"plot\" id=\"{}\">\n<h3>{}</h3>\n{figure}<div>\n{sentences}{}{}</div>\n\
          </section>\n",
         metric.id,
         escape(metric.title),
