@@ -1,4 +1,4 @@
-//! Completion of commands, nicknames and rooms. Pure: from a line and a cursor to the candidates.
+//! Completion of commands, nicknames and rooms. Computes the candidates for a line and a cursor.
 
 use forkchat_common::names::key_of;
 use forkchat_common::protocol::line::commands::TABLE;
@@ -7,18 +7,18 @@ use forkchat_common::protocol::line::settings::SETTINGS;
 /// Names that can be completed.
 #[derive(Clone, Debug, Default)]
 pub struct Words {
-    /// Those who were seen, the latest first.
+    /// Nicknames, the latest first.
     pub nicks: Vec<String>,
     /// Rooms.
     pub rooms: Vec<String>,
 }
 
-/// What could stand from `start` to the cursor.
+/// The candidates for the word before the cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// Where the unfinished word begins, in bytes.
     pub start: usize,
-    /// What could stand there instead, the likeliest first.
+    /// What the word may become, the likeliest first.
     pub candidates: Vec<String>,
 }
 
@@ -54,9 +54,9 @@ impl Words {
     }
 }
 
-fn matching(word: &str, names: impl Iterator<Item = String>, behind: &str) -> Vec<String> {
+fn matching(word: &str, names: impl Iterator<Item = String>, suffix: &str) -> Vec<String> {
     let key = key_of(word);
-    names.filter(|name| key_of(name).starts_with(&*key)).map(|name| name + behind).collect()
+    names.filter(|name| key_of(name).starts_with(&*key)).map(|name| name + suffix).collect()
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_stand_there_depends_on_where_it_is() {
+    fn the_candidates_depend_on_the_words_before() {
         assert_eq!(candidates("/wh"), ["/who ", "/whoami "]);
         assert_eq!(candidates("/help ni"), ["nick "]);
         assert_eq!(candidates("/set ec"), ["echo "]);
@@ -87,11 +87,11 @@ mod tests {
         assert_eq!(candidates("/join ru"), ["#rust "]);
         assert_eq!(candidates("see #l"), ["#lobby "]);
         assert_eq!(candidates("zz"), Vec::<String>::new());
-        assert_eq!(candidates("").len(), 4, "whoever spoke last comes first");
+        assert_eq!(candidates("").len(), 4, "all nicknames");
     }
 
     #[test]
-    fn the_word_before_the_cursor_is_completed_not_the_line() {
+    fn only_the_word_before_the_cursor_is_completed() {
         let words = Words { nicks: vec!["bob".to_owned()], rooms: Vec::new() };
         assert_eq!(
             words.complete("hi b, how", 4),

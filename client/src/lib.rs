@@ -1,46 +1,46 @@
 //! forkchat's client. At a terminal it shows coloured lines above a line editor; in a pipe it is a
 //! filter.
 //!
-//! Like the server's worker it has one thread for each source of input: one reads the network, one
-//! reads the person. Both send what they read through a queue to the main thread, which alone holds
-//! the conversation and acts.
+//! One thread reads the user's input, another reads the network. Both send what they read through
+//! queues to the main thread, which alone holds the conversation and acts.
 //!
 //! ```text
-//!  standard input ─► person ──┐                      ┌─► server
-//!                             ├─► queue ─► talk ─────┤
-//!  server ─────────► network ─┘     (the session)    └─► screen, or standard output
+//!  standard input ─► ui ────────┐                           ┌─► server
+//!                               ├─► queues ─► event loop ───┤
+//!  server ─────────► connector ─┘         (conversation)    └─► screen, or standard output
 //! ```
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`options`] | the command line |
-//! | [`talk`] | the main loop: passes input to the session and carries out what it asks for |
-//! | [`person`] | the thread that reads the person's input, and the output to them |
-//! | [`network`] | the thread that reads the network |
-//! | [`link`] | a connection over TCP or UDP: lines in, lines out |
-//! | [`session`] | the conversation: accepted and doubtful lines, reconnecting; no I/O |
+//! | [`event_loop`] | the main loop: passes input to the conversation and does what it asks for |
+//! | [`ui`] | the thread that reads the user's input, and the output to the user |
+//! | [`connector`] | the thread that reads the network |
+//! | [`transport`] | a connection over TCP or UDP that sends and receives lines |
+//! | [`conversation`] | the client's side of the protocol, with reconnecting; no I/O |
 //! | [`backoff`] | how long to wait before the next attempt to connect |
-//! | [`look`] | formatting of output for a terminal, a pipe or a program |
-//! | [`defuse`], [`lookalike`] | text from others made safe for a terminal; names that look like another name |
+//! | [`render`] | formatting of output for a terminal, a pipe or a program |
+//! | [`sanitize`] | makes text from others safe for a terminal |
+//! | [`lookalike`] | finds names that look like another name |
 //! | [`editor`], [`complete`] | editing and completing the input line |
-//! | [`screen`] | what is shown above the input line |
+//! | [`screen`] | the rows above the input line |
 //! | [`terminal`] | setting and restoring the terminal's modes |
 #![forbid(unsafe_code)]
 
 pub mod backoff;
 pub mod complete;
-pub mod defuse;
+pub mod connector;
+pub mod conversation;
 pub mod editor;
-pub mod link;
-pub mod look;
+pub mod event_loop;
 pub mod lookalike;
-pub mod network;
 pub mod options;
-pub mod person;
+pub mod render;
+pub mod sanitize;
 pub mod screen;
-pub mod session;
-pub mod talk;
 pub mod terminal;
+pub mod transport;
+pub mod ui;
 
+pub use event_loop::run;
 pub use options::Options;
-pub use talk::run;

@@ -9,48 +9,48 @@ use forkchat_common::names::key_of;
 use std::collections::HashMap;
 use unicode_security::confusable_detection::skeleton;
 
-/// Names remembered. Beyond it all except the user's own are forgotten, and the next ones seen
-/// count as first.
+/// How many names are remembered. When there are more, all except the user's own are forgotten, and
+/// the next names seen count as first.
 const NAMES_MAX: usize = 10_000;
 
-/// Who was seen first under each look.
+/// For each look, the name that was seen first.
 #[derive(Debug, Default)]
 pub struct Lookalikes {
-    /// Skeleton of the key: key and spelling of the first with that look.
+    /// By the skeleton of the key: key and spelling of the first name with that look.
     first: HashMap<String, (Box<str>, String)>,
     own: String,
 }
 
 impl Lookalikes {
-    /// The user's own name is genuine, whichever name was seen before.
-    pub fn own(&mut self, nick: &str) {
+    /// Sets the user's own name. It counts as first, even if a similar name was seen before.
+    pub fn set_own(&mut self, nick: &str) {
         nick.clone_into(&mut self.own);
-        self.first.insert(look(nick), (key_of(nick), nick.to_owned()));
+        self.first.insert(skeleton_of(nick), (key_of(nick), nick.to_owned()));
     }
 
-    /// The name that this one looks like without being it.
+    /// The other name that this name looks like, if there is one.
     pub fn imitated(&mut self, nick: &str) -> Option<&str> {
         let key = key_of(nick);
         if self.first.len() >= NAMES_MAX {
             self.first.clear();
             let own = std::mem::take(&mut self.own);
-            self.own(&own);
+            self.set_own(&own);
         }
         let (first, spelling) =
-            self.first.entry(look(nick)).or_insert_with(|| (key.clone(), nick.to_owned()));
+            self.first.entry(skeleton_of(nick)).or_insert_with(|| (key.clone(), nick.to_owned()));
         (*first != key).then_some(spelling)
     }
 
-    /// A name was given up: a user who takes it later does not imitate it.
-    pub fn gone(&mut self, nick: &str) {
-        let look = look(nick);
+    /// No user bears this name any more. A user who takes it later does not imitate it.
+    pub fn forget(&mut self, nick: &str) {
+        let look = skeleton_of(nick);
         if self.first.get(&look).is_some_and(|(key, _)| *key == key_of(nick)) {
             self.first.remove(&look);
         }
     }
 }
 
-fn look(nick: &str) -> String {
+fn skeleton_of(nick: &str) -> String {
     skeleton(&key_of(nick)).collect()
 }
 
@@ -59,10 +59,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_looks_like_another_is_told() {
+    fn a_name_that_looks_like_an_earlier_one_is_found() {
         let mut seen = Lookalikes::default();
         assert_eq!(seen.imitated("alice"), None);
-        assert_eq!(seen.imitated("ALICE"), None, "the same person");
+        assert_eq!(seen.imitated("ALICE"), None, "the same name");
         assert_eq!(seen.imitated("\u{430}lice"), Some("alice"), "a Cyrillic а");
         assert_eq!(
             seen.imitated("\u{430}\u{4cf}\u{456}\u{441}\u{435}"),
@@ -70,13 +70,13 @@ mod tests {
             "all Cyrillic"
         );
         assert_eq!(seen.imitated("bob"), None);
-        seen.own("guest1");
+        seen.set_own("guest1");
         assert_eq!(seen.imitated("guestl"), Some("guest1"));
         assert_eq!(seen.imitated("王小明"), None);
     }
 
     #[test]
-    fn names_with_marks_have_looks_of_their_own() {
+    fn names_with_marks_do_not_look_alike() {
         let mut seen = Lookalikes::default();
         for name in ["कृष्ण", "தமிழ்", "น้ำ", "မြန်မာ", "עִבְרִית", "Việt", "Viet"]
         {
@@ -89,17 +89,17 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_name_is_genuine_and_a_left_one_is_free() {
+    fn the_users_own_name_counts_as_first_and_a_name_no_longer_used_is_forgotten() {
         let mut seen = Lookalikes::default();
         assert_eq!(seen.imitated("\u{430}lice"), None);
-        seen.own("alice");
+        seen.set_own("alice");
         assert_eq!(seen.imitated("\u{430}lice"), Some("alice"));
-        seen.gone("alice");
+        seen.forget("alice");
         assert_eq!(seen.imitated("\u{430}lice"), None);
     }
 
     #[test]
-    fn names_without_end_are_forgotten() {
+    fn the_number_of_remembered_names_is_limited() {
         let mut seen = Lookalikes::default();
         for number in 0..NAMES_MAX + 10 {
             seen.imitated(&format!("n{number}x"));

@@ -1,12 +1,12 @@
-//! The command line: definitions only. [`crate::run`] decides what they mean.
+//! The command line.
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use forkchat_common::charset::{Charset, CharsetError};
 use forkchat_common::names::{Nick, RoomName};
 
-/// The port of an address that has none.
-const PORT: u16 = 9000;
+/// The port of an address without one.
+const DEFAULT_PORT: u16 = 9000;
 
 const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{positionals}\n{options}{after-help}";
 
@@ -33,7 +33,13 @@ pub struct Options {
     #[arg(long)]
     pub udp: bool,
     /// Charset; in a pipe, also that of stdin and stdout
-    #[arg(long, value_name = "NAME", default_value = "utf-8", hide_default_value = true, value_parser = charset)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "utf-8",
+        hide_default_value = true,
+        value_parser = charset
+    )]
     pub charset: Charset,
     /// Use this nickname
     #[arg(long, value_name = "NAME", value_parser = nick)]
@@ -66,14 +72,14 @@ pub struct Options {
 pub enum Color {
     /// Unless the variable `NO_COLOR` is set to something (<https://no-color.org>).
     Auto,
-    /// Even then.
+    /// Even if `NO_COLOR` is set.
     Always,
-    /// Not at all.
+    /// No colours.
     Never,
 }
 
 impl Color {
-    /// Whether a terminal is written to in colours, given the variable `NO_COLOR`.
+    /// Whether output to a terminal has colours, given the value of the variable `NO_COLOR`.
     pub fn is_used(self, no_color: Option<&std::ffi::OsStr>) -> bool {
         match self {
             Color::Auto => no_color.is_none_or(std::ffi::OsStr::is_empty),
@@ -84,35 +90,37 @@ impl Color {
 }
 
 impl Options {
-    /// Reads the command line of this process; ends it with exit code 2 if that is wrong.
+    /// Parses the command line of this process. If it is wrong, the process exits with code 2.
     pub fn read() -> Options {
-        Options::try_parse().and_then(Options::completed).unwrap_or_else(|error| error.exit())
+        Options::try_parse()
+            .and_then(Options::with_port_in_address)
+            .unwrap_or_else(|error| error.exit())
     }
 
-    /// With the port in the address.
+    /// Puts the port into the address.
     ///
     /// # Errors
-    /// The address names a port, and another one stands after it.
-    fn completed(mut self) -> Result<Options, clap::Error> {
-        self.address = with_port(&self.address, self.port.take())
+    /// If the address already has a port.
+    fn with_port_in_address(mut self) -> Result<Options, clap::Error> {
+        self.address = host_and_port(&self.address, self.port.take())
             .map_err(|why| Options::command().error(ErrorKind::ArgumentConflict, why))?;
         Ok(self)
     }
 }
 
 fn checked_address(address: &str) -> Result<String, String> {
-    with_port(address, None).map(|_| address.to_owned())
+    host_and_port(address, None).map(|_| address.to_owned())
 }
 
-/// The address as HOST:PORT. An IPv6 address needs no brackets if it is alone; its scope (`%eth0`)
-/// is kept.
-fn with_port(address: &str, port: Option<u16>) -> Result<String, String> {
+/// The address as HOST:PORT. An IPv6 address without a port needs no brackets. Its scope (`%eth0`)
+/// stays.
+fn host_and_port(address: &str, port: Option<u16>) -> Result<String, String> {
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     let (number, scope) =
         bare.split_once('%').map_or((bare, None), |(number, scope)| (number, Some(scope)));
     if number.parse::<std::net::Ipv6Addr>().is_ok() && scope.is_none_or(|scope| !scope.is_empty()) {
-        let port = port.unwrap_or(PORT);
-        // A scope's name is looked up by the system's resolver, which takes no brackets.
+        let port = port.unwrap_or(DEFAULT_PORT);
+        // Only the system's resolver understands a scope, and it accepts no brackets.
         return Ok(if scope.is_some() {
             format!("{bare}:{port}")
         } else {
@@ -121,7 +129,7 @@ fn with_port(address: &str, port: Option<u16>) -> Result<String, String> {
     }
     match address.rsplit_once(':') {
         None if address.is_empty() => Err("an address is HOST, HOST:PORT or HOST PORT".to_owned()),
-        None => Ok(format!("{address}:{}", port.unwrap_or(PORT))),
+        None => Ok(format!("{address}:{}", port.unwrap_or(DEFAULT_PORT))),
         Some((host, named))
             if !host.is_empty() && named.parse::<u16>().is_ok_and(|named| named != 0) =>
         {
@@ -141,10 +149,13 @@ fn with_port(address: &str, port: Option<u16>) -> Result<String, String> {
 
 fn charset(label: &str) -> Result<Charset, String> {
     Charset::by_label(label).map_err(|error| match error {
-        CharsetError::Unknown => "use utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251 or another WHATWG name".to_owned(),
-        CharsetError::NotAscii(name) => {
-            format!("{name} lacks ASCII, or some of its bytes are not text; utf-8 has all its characters")
-        }
+        CharsetError::Unknown => "use utf-8, gbk, gb18030, big5, shift_jis, euc-kr, windows-1251 \
+             or another WHATWG name"
+            .to_owned(),
+        CharsetError::NotAscii(name) => format!(
+            "{name} lacks ASCII, or some of its bytes are not text; \
+             utf-8 has all its characters"
+        ),
     })
 }
 
@@ -171,7 +182,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn help_fits_a_screen() {
+    fn the_help_fits_a_screen() {
         let help = Options::command().render_help().to_string();
         assert!(help.lines().count() <= 24, "{} lines:\n{help}", help.lines().count());
         for line in help.lines() {
@@ -180,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_lack_its_port() {
+    fn an_address_without_a_port_gets_the_default_port() {
         for (given, meant) in [
             ("localhost", "localhost:9000"),
             ("::1", "[::1]:9000"),
@@ -190,10 +201,10 @@ mod tests {
             ("fe80::1%eth0", "fe80::1%eth0:9000"),
             ("[fe80::1%eth0]:7", "fe80::1%eth0:7"),
         ] {
-            assert_eq!(with_port(given, None).as_deref(), Ok(meant));
+            assert_eq!(host_and_port(given, None).as_deref(), Ok(meant));
         }
         for wrong in ["", ":9000", "host:", "host:0", "host:65536", "host:http"] {
-            assert!(with_port(wrong, None).is_err(), "{wrong}");
+            assert!(host_and_port(wrong, None).is_err(), "{wrong}");
         }
     }
 
@@ -202,7 +213,7 @@ mod tests {
         let address = |arguments: &[&str]| {
             let arguments = ["forkchat-client"].iter().chain(arguments);
             Options::try_parse_from(arguments)
-                .and_then(Options::completed)
+                .and_then(Options::with_port_in_address)
                 .map(|options| options.address)
         };
         for (given, meant) in [
@@ -227,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn no_color_counts_only_with_a_value() {
+    fn no_color_has_an_effect_only_with_a_value() {
         assert!(
             Color::Auto.is_used(None)
                 && Color::Auto.is_used(Some("".as_ref()))

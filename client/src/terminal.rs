@@ -1,8 +1,9 @@
 //! The terminal's modes: set at the start, restored however the program ends.
 //!
 //! While the program runs, the terminal neither echoes nor edits input, and keys send no signals.
-//! This also holds between two lines, when the editor has restored the modes: input typed or pasted
-//! at that moment waits for the next line, and the kernel does not echo it onto the screen.
+//! The line editor sets further modes for each line, and afterwards restores these. So input that
+//! the user types or pastes between two lines waits for the next line, and the kernel does not echo
+//! it onto the screen.
 //! Source: termios(3).
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,45 +18,46 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// As the terminal was when it was taken; `None` before.
-static TAKEN: Mutex<Option<Termios>> = Mutex::new(None);
+/// The modes that the terminal had before [`Terminal::take`].
+static ORIGINAL_MODES: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Makes the thread that edits stand still, so that it takes no terminal again that was given back.
-static STAND_STILL: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+/// Stops the editing thread, so that it does not set the terminal's modes again.
+static STOP_EDITING: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
-/// A terminal that takes nothing is written to for so long, in milliseconds.
-const STALLED: u8 = 200;
+/// How long to wait for a terminal that accepts no output, in milliseconds.
+const WRITE_TIMEOUT_MS: u8 = 200;
 
-/// Bracketed paste and a synchronised update off, the cursor shown, no style.
-const SOFT_MODES_OFF: &[u8] = b"\x1b[?2004l\x1b[?2026l\x1b[?25h\x1b[0m";
+/// Bracketed paste off, synchronized output off, cursor shown, no style.
+const RESET_SEQUENCE: &[u8] = b"\x1b[?2004l\x1b[?2026l\x1b[?25h\x1b[0m";
 
-/// The terminal, until it is dropped. A panic, on whatever thread, and the signals that end a
-/// program give it back too.
+/// The terminal in the modes of this program. Its modes are restored on drop, by a panic on any
+/// thread, and by a signal that ends the program.
 #[derive(Debug)]
 pub struct Terminal(());
 
 impl Terminal {
-    /// Takes the terminal that is standard input. From then on a panic ends the program.
+    /// Sets the modes of the terminal that is standard input. From then on a panic on any thread
+    /// ends the program.
     ///
     /// # Errors
-    /// Those of a standard input that is no terminal.
+    /// If standard input is no terminal.
     pub fn take() -> io::Result<Terminal> {
         let modes = tcgetattr(io::stdin())?;
-        quiet(&modes)?;
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(modes);
+        set_modes(&modes)?;
+        *ORIGINAL_MODES.lock().unwrap_or_else(PoisonError::into_inner) = Some(modes);
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            give_back();
+            stop_and_restore();
             report(panic);
-            // The other threads would go on without the one that failed.
+            // The other threads must not continue without the one that failed.
             std::process::exit(101);
         }));
         let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
-        let name = std::thread::Builder::new().name("signals".to_owned());
-        name.spawn(move || {
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        thread.spawn(move || {
             for signal in signals.forever() {
-                give_back();
-                // Ends the program as the signal would have, so that its parent sees which one.
+                stop_and_restore();
+                // Ends the program by the same signal, so that its parent sees which one it was.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         })?;
@@ -63,16 +65,16 @@ impl Terminal {
     }
 }
 
-/// Says what makes the thread that edits stand still. It is called once, before the terminal is
-/// given back; it must return, whatever lock is held.
-pub fn on_giving_back(stand_still: impl Fn() + Send + Sync + 'static) {
-    // A second one has nothing to add.
-    let _ = STAND_STILL.set(Box::new(stand_still));
+/// Registers a function that stops the editing thread. It is called before a panic or a signal
+/// restores the terminal. It must return even if another thread holds a lock.
+pub fn before_restoring(stop_editing: impl Fn() + Send + Sync + 'static) {
+    // Only the first call counts; there is only one editing thread.
+    let _ = STOP_EDITING.set(Box::new(stop_editing));
 }
 
-fn give_back() {
-    if let Some(stand_still) = STAND_STILL.get() {
-        stand_still();
+fn stop_and_restore() {
+    if let Some(stop_editing) = STOP_EDITING.get() {
+        stop_editing();
     }
     restore();
 }
@@ -88,49 +90,50 @@ pub fn size() -> (usize, usize) {
     tcgetwinsize(io::stdout()).map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()))
 }
 
-/// Stops the program, as Ctrl-Z does everywhere, with the terminal as it was; takes it again when
-/// it goes on.
+/// Restores the terminal and stops the program, as Ctrl-Z does elsewhere. When the program
+/// continues, sets the terminal's modes again.
 pub fn suspend() {
     let Ok(editing) = tcgetattr(io::stdin()) else { return };
-    if let Some(modes) = &*TAKEN.lock().unwrap_or_else(PoisonError::into_inner) {
-        give(modes);
+    if let Some(modes) = &*ORIGINAL_MODES.lock().unwrap_or_else(PoisonError::into_inner) {
+        apply(modes);
     }
-    // The whole job stops, as if the kernel had seen the key; and this thread first of all, or it
-    // would go on until another one has taken the signal.
+    // The whole job stops, as if the kernel had seen the key. The second signal stops this thread
+    // at once; without it, it would run until another thread handles the first one.
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
     let _ = raise(Signal::SIGTSTP);
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &editing);
     write(b"\x1b[?2004h");
-    // The window may have another size by now.
+    // The user may have resized the window meanwhile.
     let _ = raise(Signal::SIGWINCH);
 }
 
-/// Gives the terminal back as it was. Does nothing if it was never taken.
+/// Restores the terminal's original modes. Does nothing before [`Terminal::take`].
 pub fn restore() {
-    if let Some(modes) = &*TAKEN.lock().unwrap_or_else(PoisonError::into_inner) {
-        give(modes);
+    if let Some(modes) = &*ORIGINAL_MODES.lock().unwrap_or_else(PoisonError::into_inner) {
+        apply(modes);
     }
 }
 
-/// A terminal that is gone can't be given back: nothing to be done about errors here.
-fn give(modes: &Termios) {
+/// Ignores errors: the terminal may not exist any more.
+fn apply(modes: &Termios) {
     let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, modes);
-    write(SOFT_MODES_OFF);
+    write(RESET_SEQUENCE);
 }
 
-/// Writes past the lock of standard output, which a thread may hold that is stuck in writing;
-/// nothing to a terminal that takes nothing.
+/// Writes without the lock of standard output, which a blocked thread may hold. Gives up if the
+/// terminal accepts no output.
 fn write(bytes: &[u8]) {
     let output = io::stdout();
     let mut writable = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
-    if poll(&mut writable, PollTimeout::from(STALLED)).is_ok_and(|ready| ready > 0)
+    if poll(&mut writable, PollTimeout::from(WRITE_TIMEOUT_MS)).is_ok_and(|ready| ready > 0)
         && let Ok(output) = output.as_fd().try_clone_to_owned()
     {
         let _ = File::from(output).write_all(bytes);
     }
 }
 
-fn quiet(modes: &Termios) -> io::Result<()> {
+/// Sets modes without echo, line editing by the kernel, and signals from keys.
+fn set_modes(modes: &Termios) -> io::Result<()> {
     let mut modes = modes.clone();
     modes.local_flags -=
         LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::IEXTEN | LocalFlags::ISIG;

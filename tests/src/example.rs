@@ -1,4 +1,4 @@
-//! Runs one of the server's examples as a user would, and checks that it leaves nothing behind.
+//! Runs an example of the server as a user would, and checks that it leaves nothing behind.
 
 use crate::{binary_directory, build, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
-/// The variable by which the processes that come from an example are found, wherever they have
-/// gone.
+/// The environment variable that identifies the processes of an example, wherever they are.
 const MARK: &str = "FORKCHAT_TEST_EXAMPLE";
 
-/// An example that runs, with a directory of its own for what it keeps.
+/// A running example, with a directory of its own for its files.
 #[derive(Debug)]
 pub struct Example {
     child: Child,
@@ -26,10 +25,10 @@ pub struct Example {
     errors: Output,
 }
 
-/// What an example printed, and how it ended.
+/// The exit code and the output of an example.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code, `None` if a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Its standard output.
     pub text: String,
@@ -51,7 +50,7 @@ impl Example {
         Example::start_with(name, arguments, Stdio::null())
     }
 
-    /// Starts an example whose standard input this is.
+    /// Starts an example with this standard input.
     pub fn start_with(name: &'static str, arguments: &[&str], input: impl Into<Stdio>) -> Example {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -63,8 +62,8 @@ impl Example {
         Example { child, name, mark, directory, text, errors }
     }
 
-    /// Runs it once more, to the end, where this one runs: for what is left of the one to be found
-    /// by the other.
+    /// Runs the same example again to its end, in the same directory, so that it can find what this
+    /// one has left there.
     ///
     /// # Panics
     /// If it doesn't end in time.
@@ -75,12 +74,12 @@ impl Example {
         )
     }
 
-    /// The process that was started.
+    /// The pid of the started process.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// Waits until it has printed a line with this text, and returns the rest of the line.
+    /// Waits for a line with this text on standard output. Returns the rest of the line.
     ///
     /// # Panics
     /// If it doesn't in time.
@@ -91,7 +90,7 @@ impl Example {
         })
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the example.
     ///
     /// # Panics
     /// If it doesn't end in time, or leaves a process or a file behind.
@@ -110,7 +109,7 @@ impl Example {
     }
 }
 
-/// What came out of a pipe so far.
+/// The output that was read from a pipe so far.
 #[derive(Debug)]
 struct Output {
     text: Arc<Mutex<String>>,
@@ -118,7 +117,7 @@ struct Output {
 }
 
 impl Output {
-    /// Nothing comes out of no pipe.
+    /// Starts a thread that reads from the pipe, if there is one.
     fn collect(pipe: Option<impl Read + Send + 'static>) -> Output {
         let text = Arc::<Mutex<String>>::default();
         let collected = text.clone();
@@ -133,7 +132,7 @@ impl Output {
         Output { text, reader }
     }
 
-    /// The other end of the pipe is closed.
+    /// Whether the other end of the pipe is closed.
     fn is_over(&self) -> bool {
         self.reader.is_finished()
     }
@@ -147,7 +146,7 @@ impl Drop for Example {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // None, unless the test fails.
+        // There are none, unless the test fails.
         for pid in processes_marked(&self.mark).iter().filter_map(|pid| pid.parse().ok()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
@@ -156,7 +155,7 @@ impl Drop for Example {
 }
 
 impl Ended {
-    /// Waits for the end of a program, and of what is printed to the pipes that it was given.
+    /// Waits for the end of a program and of its output.
     ///
     /// # Panics
     /// If it doesn't end in time, or another running process holds one of the pipes.
@@ -171,19 +170,20 @@ impl Ended {
             child.try_wait().expect("it can be waited for")
         })
         .code();
-        // Until everyone who has it has ended: what is left running must not hold it.
+        // The output ends when all processes that hold the pipe have ended. A process that keeps
+        // running must not hold it.
         wait_for(&format!("the end of what {name} prints"), || {
             (text.is_over() && errors.is_over()).then_some(())
         });
         Ended { code, text: text.take(), errors: errors.take() }
     }
 
-    /// Looks that it ended well and printed these in this order, each in a line of its own, perhaps
-    /// with others between them.
+    /// Checks that the exit code is 0 and that the output contains these texts in this order, each
+    /// in a line of its own. Other lines may come in between.
     ///
     /// # Panics
     /// If not: with the first that is missing, and everything it printed.
-    pub fn said(&self, parts: &[&str]) {
+    pub fn printed(&self, parts: &[&str]) {
         assert_eq!(self.code, Some(0), "{self}");
         let mut lines = self.text.lines();
         for part in parts {
@@ -194,7 +194,7 @@ impl Ended {
         }
     }
 
-    /// The words of the first line that contains this, from there on.
+    /// The words of the first line that contains this text, from the text on.
     ///
     /// # Panics
     /// If there is none.
@@ -205,11 +205,11 @@ impl Ended {
             .collect()
     }
 
-    /// The word after this text, in each line that contains it, without the punctuation around it.
+    /// The word after this text in each line that contains it, without punctuation.
     ///
     /// # Panics
     /// If there is none.
-    pub fn behind(&self, part: &str) -> Vec<&str> {
+    pub fn after(&self, part: &str) -> Vec<&str> {
         let words =
             self.text.lines().filter_map(|line| line.split_once(part)?.1.split_whitespace().next());
         let words: Vec<_> =
@@ -218,16 +218,16 @@ impl Ended {
         words
     }
 
-    /// The numbers after this text, in each line that contains it.
+    /// The number after this text in each line that contains it.
     ///
     /// # Panics
     /// If there is none, or something else.
-    pub fn numbers_behind(&self, part: &str) -> Vec<u64> {
+    pub fn numbers_after(&self, part: &str) -> Vec<u64> {
         let number = |word: &str| {
             word.parse()
                 .unwrap_or_else(|_| panic!("{word:?} behind {part:?} is no number in\n{self}"))
         };
-        self.behind(part).into_iter().map(number).collect()
+        self.after(part).into_iter().map(number).collect()
     }
 }
 
@@ -273,7 +273,7 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
-/// The directory of the examples, built as the tests are.
+/// The directory of the examples, built in the profile of the tests.
 pub fn examples() -> &'static PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
@@ -282,7 +282,7 @@ pub fn examples() -> &'static PathBuf {
     })
 }
 
-/// Who runs with this mark in the environment.
+/// The pids of the processes with this mark in their environment.
 fn processes_marked(mark: &str) -> Vec<String> {
     let wanted = format!("{MARK}={mark}");
     let is_marked = |pid: &String| {

@@ -1,4 +1,4 @@
-//! Processes observed from outside: /proc and the kernel's clocks.
+//! Processes observed from outside, through /proc and the kernel's clocks.
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
@@ -12,17 +12,17 @@ pub fn children_of(pid: Pid) -> Vec<Pid> {
     children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw).collect()
 }
 
-/// A process, followed by its children.
+/// A process and its children.
 pub fn family_of(pid: Pid) -> Vec<Pid> {
     [pid].into_iter().chain(children_of(pid)).collect()
 }
 
-/// What a process calls itself.
+/// The name of a process.
 pub fn name_of(pid: Pid) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
-/// The threads of a process, its first one first.
+/// The threads of a process; its first one comes first.
 pub fn threads_of(pid: Pid) -> Vec<Pid> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut threads: Vec<i32> =
@@ -31,13 +31,13 @@ pub fn threads_of(pid: Pid) -> Vec<Pid> {
     threads.into_iter().map(Pid::from_raw).collect()
 }
 
-/// Whether a process has ended, waited for or not. Source: proc_pid_status(5), `State`.
+/// Whether a process has ended, even if it was not reaped. Source: proc_pid_status(5), `State`.
 pub fn has_ended(pid: Pid) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/status"))
         .map_or(true, |status| status.is_empty() || status.contains("State:\tZ"))
 }
 
-/// Whether all threads of a process stand still after a SIGSTOP, which takes a moment. Source:
+/// Whether all threads of a process are stopped, which takes a moment after SIGSTOP. Source:
 /// proc_pid_stat(5), `state`.
 pub fn is_stopped(pid: Pid) -> bool {
     threads_of(pid).into_iter().all(|thread| {
@@ -47,26 +47,25 @@ pub fn is_stopped(pid: Pid) -> bool {
     })
 }
 
-/// How a thread is scheduled.
+/// The scheduling of a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scheduling {
     /// -20 to 19.
     pub nice: i32,
-    /// As sched.h numbers it: 0 other, 1 fifo, 2 rr, 3 batch, 5 idle.
+    /// The number in sched.h: 0 other, 1 fifo, 2 rr, 3 batch, 5 idle.
     pub policy: u32,
-    /// 1 to 99 for fifo and rr, else 0.
+    /// 1 to 99 for fifo and rr, otherwise 0.
     pub priority: u32,
-    /// The CPUs that it may run on, in order.
+    /// The allowed CPUs, in rising order.
     pub cpus: Vec<usize>,
 }
 
-/// How a thread, or a process's first one, is scheduled; `None` if there is none such.
-/// Sources: proc_pid_stat(5), `nice`, `rt_priority` and `policy`; proc_pid_status(5),
-/// `Cpus_allowed_list`.
+/// The scheduling of a thread, or of a process's first one; `None` if it does not exist. Sources:
+/// proc_pid_stat(5), `nice`, `rt_priority` and `policy`; proc_pid_status(5), `Cpus_allowed_list`.
 pub fn scheduling_of(thread: Pid) -> Option<Scheduling> {
     let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    // Behind the name, which may hold anything, comes the third field.
+    // The third field comes after the name, which may contain any character.
     let fields: Vec<&str> = stat.rsplit(") ").next()?.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3);
     let ranges =
@@ -83,7 +82,7 @@ pub fn scheduling_of(thread: Pid) -> Option<Scheduling> {
     })
 }
 
-/// A process's soft and hard limit on open files, as the kernel prints them. Source:
+/// The soft and the hard limit on open files, as the kernel prints them. Source:
 /// proc_pid_limits(5).
 pub fn open_files_limit_of(pid: Pid) -> Option<[String; 2]> {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
@@ -92,40 +91,39 @@ pub fn open_files_limit_of(pid: Pid) -> Option<[String; 2]> {
     Some([words.next()?.to_owned(), words.next()?.to_owned()])
 }
 
-/// A process's control group of version 2. Source: cgroups(7).
+/// The control group of version 2 of a process. Source: cgroups(7).
 pub fn group_of(pid: Pid) -> Option<String> {
     let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     membership.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 
-/// CPU time, user and system, that all threads of a process have used, to the nanosecond; 0 if
-/// there is none such.
-/// Source: clock_getcpuclockid(3).
+/// User and system CPU time of all threads of a process, exact to the nanosecond; 0 if there is no
+/// such process. Source: clock_getcpuclockid(3).
 pub fn cpu_of(pid: Pid) -> Duration {
     clock_getcpuclockid(pid).and_then(clock_gettime).map(Duration::from).unwrap_or_default()
 }
 
-/// CPU time of a process's children that have ended, in steps of 10 ms. Source: proc_pid_stat(5),
-/// `cutime` and `cstime`.
+/// CPU time of a process's children that have ended and were reaped, in steps of 10 ms. Source:
+/// proc_pid_stat(5), `cutime` and `cstime`.
 pub fn cpu_of_ended_children(pid: Pid) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything.
+    // These fields come after the name, which may contain any character.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields.skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
 }
 
-/// Memory of a process, or of several together.
+/// The memory of a process, or of several together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Proportional set size in KiB: what is its own, and its share of what it shares.
+    /// Proportional set size in KiB: private memory, and a share of the shared memory.
     pub pss_kib: u64,
-    /// What no other process has mapped, in KiB.
+    /// Memory that no other process has mapped, in KiB.
     pub private_kib: u64,
 }
 
 impl Memory {
-    /// How much more it is than this.
+    /// The growth since `before`.
     pub fn since(self, before: Memory) -> Memory {
         Memory {
             pss_kib: self.pss_kib.saturating_sub(before.pss_kib),
@@ -143,7 +141,8 @@ impl std::iter::Sum for Memory {
     }
 }
 
-/// A process's memory; nothing if there is none such. Source: proc_pid_smaps(5), `smaps_rollup`.
+/// The memory of a process; 0 if there is no such process. Source: proc_pid_smaps(5),
+/// `smaps_rollup`.
 pub fn memory_of(pid: Pid) -> Memory {
     let mut memory = Memory::default();
     for line in
@@ -161,21 +160,21 @@ pub fn memory_of(pid: Pid) -> Memory {
     memory
 }
 
-/// A process's proportional set size in KiB: its own memory, and its share of what it shares.
+/// The proportional set size of a process in KiB.
 pub fn memory_kib_of(pid: Pid) -> u64 {
     memory_of(pid).pss_kib
 }
 
-/// What each open descriptor of a process is: a path, or `socket:[INODE]`. Empty if it belongs to
-/// another user. Source: proc_pid_fd(5).
+/// The target of each open descriptor of a process: a path, or `socket:[INODE]`. Empty if the
+/// process belongs to another user. Source: proc_pid_fd(5).
 pub fn descriptors_of(pid: Pid) -> impl Iterator<Item = String> {
     let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     files.filter_map(|file| std::fs::read_link(file.path()).ok()?.to_str().map(str::to_owned))
 }
 
-/// The process that listens for TCP on this address of this machine; of several, the one whose
-/// parent is not among them. `None` if there is none, or if it belongs to another user and is not
-/// visible. Source: proc_pid_net(5), `tcp`.
+/// The process that listens on this TCP address of this machine. Of several, it is the one whose
+/// parent is not among them. `None` if there is none, or if it belongs to another user. Source:
+/// proc_pid_net(5), `tcp`.
 pub fn listener_of(address: SocketAddr) -> Option<Pid> {
     let inodes: Vec<String> = ["tcp", "tcp6"]
         .into_iter()
@@ -198,8 +197,8 @@ pub fn listener_of(address: SocketAddr) -> Option<Pid> {
     holders.iter().copied().find(|pid| !is_child(pid))
 }
 
-/// The inode in a line of `/proc/net/tcp`, if it is about a socket that listens on this address, or
-/// on its port of all addresses.
+/// The inode in a line of `/proc/net/tcp`, if its socket listens on this address, or on this port
+/// of all addresses.
 fn listening_inode(line: &str, address: SocketAddr) -> Option<String> {
     const LISTENS: &str = "0A";
     let fields: Vec<&str> = line.split_whitespace().collect();
@@ -207,7 +206,7 @@ fn listening_inode(line: &str, address: SocketAddr) -> Option<String> {
     let (ip, port) = local.split_once(':')?;
     let is_any = ip.bytes().all(|digit| digit == b'0');
     let is_same = match address.ip() {
-        // The kernel prints the bytes as a number of this machine's.
+        // The kernel prints the address as a number in the byte order of the machine.
         IpAddr::V4(v4) => ip.ends_with(&format!("{:08X}", u32::from_ne_bytes(v4.octets()))),
         IpAddr::V6(_) => ip.len() == 32,
     };
@@ -221,7 +220,7 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn who_listens_is_found_and_who_does_not_is_not() {
+    fn the_listening_process_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         assert_eq!(listener_of(address), Some(Pid::this()));

@@ -64,7 +64,11 @@ fn install(refused: &str) -> Result<(), Box<dyn Error>> {
             continue;
         }
         let filter = serde_json::json!({
-            "refuse": { "mismatch_action": "allow", "match_action": { "errno": errno as i32 }, "filter": calls }
+            "refuse": {
+                "mismatch_action": "allow",
+                "match_action": { "errno": errno as i32 },
+                "filter": calls,
+            }
         });
         let compiled: BpfMap = compile_from_json(filter.to_string().as_bytes(), architecture)?;
         filters.extend(compiled.into_values());

@@ -1,9 +1,9 @@
-//! A program in a terminal: a pseudo-terminal with an emulator at its other side, so that a test
-//! types, pastes and resizes like a user and looks at the screen.
+//! A program in a pseudo-terminal with an emulator at its other side. A test types, pastes and
+//! resizes like a user, and reads the screen.
 //!
-//! The program leads a session of its own, with the pseudo-terminal as controlling terminal:
-//! Ctrl-C, a change of size and closing the window reach it as the usual signals. One thread
-//! carries the bytes both ways, so the test never blocks on a program that writes much or reads
+//! The program leads a session of its own, and the pseudo-terminal is its controlling terminal. So
+//! Ctrl-C, a resize and closing the window reach it as the usual signals. One thread carries the
+//! bytes in both directions, so the test never blocks on a program that writes much or reads
 //! slowly. The emulator behaves like xterm (a resize does not wrap lines again) and answers no
 //! queries.
 
@@ -25,28 +25,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use unicode_width::UnicodeWidthChar;
 
-/// How many rows that have left the screen are kept.
+/// How many rows that have scrolled off are kept.
 const SCROLLBACK: usize = 20_000;
 
-/// How many lines a failing test shows.
+/// How many lines a failing test prints.
 const SHOWN_IN_FAILURE: usize = 200;
 
-/// Fills the last column when a wide character doesn't fit into it and goes to the next row. Left
-/// alone, the emulator would not take the row for one that goes on.
+/// Fills the last column when a wide character doesn't fit into it and goes to the next row.
+/// Without it, the emulator would not treat the row as wrapped.
 const FILLER: char = '\u{a0}';
 
-/// What stands in the emulator for the replacement character, which it wouldn't show.
+/// Replaces the replacement character, which the emulator wouldn't show.
 const STAND_IN: &str = "\u{f8ff}";
 
-/// A terminal with a program in it. Closed when dropped, its program killed and reaped; prints the
-/// screen if the test fails.
+/// A terminal with a program in it. On drop the program is killed and reaped, and the terminal is
+/// closed. If the test fails, the screen is printed.
 #[derive(Debug)]
 pub struct Terminal {
     child: Child,
     state: Arc<Mutex<State>>,
-    /// Kept open: the last one to close it would take the settings along.
+    /// Kept open, because the settings are lost when the last descriptor is closed.
     slave: File,
-    /// `None` once hung up.
+    /// `None` after [`Terminal::hang_up`].
     line: Option<Line>,
 }
 
@@ -54,7 +54,7 @@ pub struct Terminal {
 #[derive(Debug)]
 struct Line {
     master: Arc<File>,
-    /// Wakes the thread when there is something to type; ends it when closed.
+    /// A byte wakes the thread, because there is something to type. Closing it ends the thread.
     wake: PipeWriter,
     thread: JoinHandle<()>,
 }
@@ -62,7 +62,8 @@ struct Line {
 struct State {
     parser: vt100::Parser<Bells>,
     output: Vec<u8>,
-    /// How much of the output the emulator has been given: all but a character's first bytes.
+    /// How many bytes of the output the emulator has received: all but the beginning of an
+    /// incomplete character.
     shown: usize,
     untyped: VecDeque<u8>,
 }
@@ -96,8 +97,8 @@ impl Terminal {
     /// If it can't be started. (A program that isn't there is `setsid`'s to complain about: on the
     /// screen, with status 127.)
     pub fn start(command: &Command, rows: u16, cols: u16) -> Terminal {
-        // Closed on exec: another test that starts a program just now would otherwise inherit the
-        // master, and hanging up would not.
+        // Closed on exec. Otherwise a program that another test starts just now would inherit the
+        // master, and hanging up would have no effect.
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).expect("there are pseudo-terminals");
         unlockpt(&master).expect("the pseudo-terminal can be unlocked");
@@ -139,7 +140,7 @@ impl Terminal {
             move || carry(&master, woken, &state)
         });
         let pid = Pid::from_raw(child.id().cast_signed());
-        // Before, a signal would reach the wrong program.
+        // A signal sent earlier would reach the wrong program.
         wait_for("the program to be started", || {
             let is_in_terminal = tcgetpgrp(&*master) == Ok(pid);
             let has_started = is_in_terminal && name_of(pid) != "setsid";
@@ -148,13 +149,12 @@ impl Terminal {
         Terminal { child, state, slave, line: Some(Line { master, wake, thread }) }
     }
 
-    /// The program, leader of the terminal's session.
+    /// The pid of the program, which leads the terminal's session.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Types: these bytes come from the keyboard. Returns at once, however slowly the program
-    /// reads.
+    /// Types these bytes. Returns at once, however slowly the program reads.
     ///
     /// # Panics
     /// If it has been hung up.
@@ -164,8 +164,8 @@ impl Terminal {
         wake.write_all(b"k").expect("the thread that types is running");
     }
 
-    /// Pastes as a terminal does: a line's end is the Enter key, and the whole is bracketed if the
-    /// program has asked for that.
+    /// Pastes as a terminal does: a line end becomes the Enter key, and the text is bracketed if
+    /// the program has asked for that.
     pub fn paste(&self, text: &str) {
         let keys = text.replace("\r\n", "\r").replace('\n', "\r");
         self.type_keys(if self.bracketed_paste() {
@@ -175,31 +175,30 @@ impl Terminal {
         });
     }
 
-    /// Gives it another size.
+    /// Changes the size.
     pub fn resize(&self, rows: u16, cols: u16) {
         let mut state = self.state();
         state.parser.set_size(nonzero(rows), nonzero(cols));
         tcsetwinsize(&self.line().master, size(rows, cols)).expect("a terminal can be resized");
     }
 
-    /// Looks at everything the emulator knows, at one moment.
+    /// Calls `look` with the state of the emulator.
     pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
         look(self.state().parser.screen())
     }
 
-    /// The screen's rows, without the blanks at their ends.
+    /// The rows of the screen, without trailing blanks.
     pub fn screen(&self) -> Vec<String> {
         self.look(|screen| screen.rows(0, u16::MAX).map(|row| shown(row.trim_end())).collect())
     }
 
-    /// The lines that were ever shown and still stand, scrolled off or on the screen: a line that
-    /// took several rows is one again. Without the blanks at their ends and the empty rows below
-    /// them.
+    /// All lines, scrolled off or on the screen, with wrapped rows joined. Without trailing blanks
+    /// and the empty rows below.
     pub fn lines(&self) -> Vec<String> {
         self.look(lines_of)
     }
 
-    /// Where the cursor stands: row and column, from 0.
+    /// The position of the cursor: row and column, from 0.
     pub fn cursor(&self) -> (u16, u16) {
         self.look(vt100::Screen::cursor_position)
     }
@@ -214,21 +213,20 @@ impl Terminal {
         self.look(vt100::Screen::bracketed_paste)
     }
 
-    /// The first place on the screen, from the top, where this text stands: row and column. A
-    /// line's end may lie between.
+    /// The first position of this text on the screen: row and column. The text may continue in the
+    /// next row if the row is wrapped.
     pub fn place_of(&self, text: &str) -> Option<(u16, u16)> {
         self.look(|screen| place_on(screen, text))
     }
 
-    /// The first cell of the first place on the screen where this text stands: its colours and
-    /// whether it is bold and the like.
+    /// The first cell of this text on the screen, with its colours and attributes.
     pub fn cell_of(&self, text: &str) -> Option<vt100::Cell> {
         self.look(|screen| {
             place_on(screen, text).and_then(|(row, col)| screen.cell(row, col)).cloned()
         })
     }
 
-    /// The colour that the text begins with where it first stands on the screen.
+    /// The colour of the first character of this text on the screen.
     pub fn colour_of(&self, text: &str) -> Option<vt100::Color> {
         self.cell_of(text).map(|cell| cell.fgcolor())
     }
@@ -238,12 +236,12 @@ impl Terminal {
         self.state().parser.callbacks().0
     }
 
-    /// Everything the program has written.
+    /// All bytes that the program has written.
     pub fn raw_output(&self) -> Vec<u8> {
         self.state().output.clone()
     }
 
-    /// Waits until a line, on the screen or scrolled off, contains this.
+    /// Waits until a line, scrolled off or on the screen, contains this.
     pub fn shows(&self, part: &str) {
         self.waits(&format!("{part:?}"), |terminal| {
             let has_part = |lines: Vec<String>| lines.iter().any(|line| line.contains(part));
@@ -251,7 +249,7 @@ impl Terminal {
         });
     }
 
-    /// Waits until `look` finds something in it, and gives it back.
+    /// Waits until `look` finds something, and returns it.
     ///
     /// # Panics
     /// If it finds nothing before the deadline; says `what` was awaited, and what was there instead
@@ -260,7 +258,7 @@ impl Terminal {
         wait_for(&format!("the terminal to show {what}"), || look(self))
     }
 
-    /// The terminal's settings: they can be compared, and stay when the program has ended.
+    /// The terminal's settings. They can be read even after the end of the program.
     ///
     /// # Panics
     /// If it has been hung up.
@@ -273,17 +271,17 @@ impl Terminal {
         kill(self.pid(), signal).expect("the program runs");
     }
 
-    /// Closes the window: the terminal is gone, and the kernel notifies the program.
+    /// Closes the window. The kernel sends SIGHUP to the program.
     pub fn hang_up(&mut self) {
         if let Some(Line { master, wake, thread }) = self.line.take() {
             drop(wake);
-            // A panic of its own it has told already, and the state is poisoned.
+            // If the thread panicked, the panic hook has printed it, and the state is poisoned.
             let _ = thread.join();
             drop(master);
         }
     }
 
-    /// Waits for the program's end. What it wrote is on the screen then.
+    /// Waits for the end of the program. All its output is on the screen then.
     pub fn wait(&mut self) -> ExitStatus {
         let status =
             wait_for("the program to end", || self.child.try_wait().expect("it can be waited for"));
@@ -313,7 +311,8 @@ impl Drop for Terminal {
             let (lines, (row, col)) = (lines_of(screen), screen.cursor_position());
             let unshown = lines.len().saturating_sub(SHOWN_IN_FAILURE);
             eprintln!(
-                "the terminal, {unshown} lines further up left out, the cursor in row {row}, column {col}:"
+                "the terminal, {unshown} lines further up left out, the cursor in row {row}, \
+                 column {col}:"
             );
             for line in &lines[unshown..] {
                 eprintln!("| {line}");
@@ -323,7 +322,7 @@ impl Drop for Terminal {
 }
 
 impl State {
-    /// Takes over what the program has written, if it has.
+    /// Reads the program's output, if there is any.
     fn read_from(&mut self, mut master: &File) -> std::io::Result<()> {
         let mut bytes = [0; 4096];
         let length = master.read(&mut bytes)?;
@@ -332,8 +331,7 @@ impl State {
         if length > 0 { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Gives the emulator what it hasn't been given, and the filler where a wide character doesn't
-    /// fit.
+    /// Passes new output to the emulator, with the filler where a wide character doesn't fit.
     fn show(&mut self) {
         let State { parser, output, shown, .. } = self;
         while *shown < output.len() {
@@ -362,7 +360,7 @@ impl State {
         }
     }
 
-    /// Types what there is room for.
+    /// Writes as many typed bytes as the terminal accepts.
     fn type_into(&mut self, mut master: &File) -> std::io::Result<()> {
         let length = master.write(self.untyped.as_slices().0)?;
         self.untyped.drain(..length);
@@ -403,10 +401,10 @@ fn carry(master: &File, mut woken: PipeReader, state: &Mutex<State>) {
 }
 
 /// The command, started as the leader of a session whose controlling terminal is its standard
-/// input. Nothing forks on the way: a child that was just spawned leads no process group.
+/// input. Nothing needs to fork for that, because a newly spawned child leads no process group.
 fn in_session(command: &Command) -> Command {
-    // A shell's background job ignores SIGINT, and `nohup`'s SIGHUP: nothing that is started from a
-    // terminal's window does.
+    // A background job of a shell ignores SIGINT, and under `nohup` SIGHUP. A program in a terminal
+    // window ignores neither.
     let mut session = Command::new("env");
     session
         .args(["--default-signal", "setsid", "--ctty"])
@@ -425,13 +423,13 @@ fn in_session(command: &Command) -> Command {
     session
 }
 
-/// Scrollback and screen, their wrapped rows joined.
+/// The lines of scrollback and screen, with wrapped rows joined.
 fn lines_of(screen: &vt100::Screen) -> Vec<String> {
     let (height, _) = screen.size();
     let mut rows = Vec::new();
-    // Rows that scrolled off before the screen became wider are widened when they are looked at,
-    // and the emulator forgets then that they wrapped. So the scrollback is looked at through a
-    // window too narrow for that.
+    // When the screen becomes wider, the emulator forgets which of the scrolled off rows were
+    // wrapped, as soon as they are read. So the scrollback is read through a very narrow copy of
+    // the screen.
     let mut narrow = screen.clone();
     narrow.set_size(height, NonZeroU16::MIN);
     let mut above = screen.scrollback_len();
@@ -463,7 +461,7 @@ fn lines_of(screen: &vt100::Screen) -> Vec<String> {
     lines
 }
 
-/// Where a text stands on the screen.
+/// The first position of a text on the screen.
 fn place_on(screen: &vt100::Screen, text: &str) -> Option<(u16, u16)> {
     let (rows, cols) = screen.size();
     let (mut line, mut places) = (String::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! One client or one address can not do costly harm to the others.
+//! One client or one address cannot do costly harm to the others.
 
 use forkchat_tests::{Client, DEADLINE, Server, wait_for};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -15,12 +15,12 @@ fn connect_from(server: &Server, host: u8) -> TcpStream {
     socket.into()
 }
 
-/// Ends a connection by a reset.
+/// Ends a connection with a reset.
 fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// Until a look at who is there satisfies.
+/// Sends `/who` until the answer is right.
 fn who(client: &mut Client, what: &str, is_right: impl Fn(&str) -> bool) {
     wait_for(what, || {
         client.say("/who");
@@ -29,7 +29,7 @@ fn who(client: &mut Client, what: &str, is_right: impl Fn(&str) -> bool) {
 }
 
 #[test]
-fn a_client_that_comes_again_and_again_has_one_budget() {
+fn a_client_that_reconnects_repeatedly_has_one_budget() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let spam = "spam\n".repeat(512);
@@ -38,8 +38,8 @@ fn a_client_that_comes_again_and_again_has_one_budget() {
         stream.write_all(spam.as_bytes()).unwrap();
         reset(stream);
     }
-    // All of them are gone when a name that came last is.
-    server.tells("the sessions of address 127.0.0.7 send more than an address may");
+    // When the user who came last is gone, all are gone.
+    server.logs("the sessions of address 127.0.0.7 send more than an address may");
     who(&mut alice, "all of the flooder's sessions to be gone", |line| {
         line == "* in #lobby: alice"
     });
@@ -48,15 +48,15 @@ fn a_client_that_comes_again_and_again_has_one_budget() {
     let mut late = server.join("late");
     late.say("others talk on");
     alice.reads("late: others talk on");
-    assert_eq!(server.journal_text().matches("127.0.0.7").count(), 1, "an address is logged once");
-    // Were there no budget of the address, these would be 20 times 512.
+    assert_eq!(server.log_output().matches("127.0.0.7").count(), 1, "an address is logged once");
+    // Without a budget for the address, these would be 20 times 512.
     late.say("/whoami");
     let spammed = alice.sync().len() + late.reads("you are late").len();
     assert!(spammed < 1_000, "{spammed} lines after the flood");
 }
 
 #[test]
-fn a_connection_whose_peer_is_gone_ends_although_its_backlog_is_long() {
+fn a_connection_whose_peer_is_gone_ends_despite_a_long_backlog() {
     for model in MODELS {
         let server = Server::start(&["--model", model]);
         let mut alice = server.join("alice");
@@ -66,16 +66,15 @@ fn a_connection_whose_peer_is_gone_ends_although_its_backlog_is_long() {
         ghost.write_all("\n".repeat(118_000).as_bytes()).unwrap();
         reset(ghost);
         alice.reads("* ghost quit: connection reset");
-        // Counted, and told to the operator.
-        server.tells(
-            "bytes that clients had sent beyond their budget before a reset; connections: 1",
-        );
+        // The server counts the dropped lines and logs their number.
+        server
+            .logs("bytes that clients had sent beyond their budget before a reset; connections: 1");
         who(&mut alice, "the ghost to be gone", |line| line == "* in #lobby: alice");
     }
 }
 
 #[test]
-fn a_file_that_is_sent_with_its_end_is_said_to_its_last_line_however_slowly() {
+fn a_file_that_is_sent_at_once_is_said_completely_however_slowly() {
     for model in MODELS {
         let server = Server::start(&["--model", model, "--rate-limit", "1000"]);
         let mut alice = server.join("alice");
@@ -88,7 +87,7 @@ fn a_file_that_is_sent_with_its_end_is_said_to_its_last_line_however_slowly() {
 }
 
 #[test]
-fn a_reader_who_asks_for_long_lists_and_reads_late_is_answered_in_full() {
+fn a_client_that_requests_long_lists_and_reads_late_gets_them_completely() {
     for model in MODELS {
         let server = Server::start(&["--model", model, "--sendq", "64K", "--rate-limit", "off"]);
         for founder in 0..5u8 {
@@ -106,7 +105,7 @@ fn a_reader_who_asks_for_long_lists_and_reads_late_is_answered_in_full() {
             reader.say("/rooms");
         }
         reader.say("/ping the end");
-        // It reads only now, while the worker serves others.
+        // The client reads only now, while the worker serves others.
         server.join("other").sync();
         let lines = reader.reads("* pong the end");
         let listed = lines.iter().filter(|line| line.starts_with("* #")).count();
@@ -123,7 +122,7 @@ fn clients_that_connect_and_reset_do_not_keep_others_from_being_answered() {
         for _ in 0..2_000 {
             reset(connect_from(&server, 11));
         }
-        server.tells("address 127.0.0.11 opens connections too fast");
+        server.logs("address 127.0.0.11 opens connections too fast");
         alice.sync();
         let mut bob = server.join("bob");
         bob.say("hi");
@@ -132,7 +131,7 @@ fn clients_that_connect_and_reset_do_not_keep_others_from_being_answered() {
 }
 
 #[test]
-fn a_name_of_any_length_is_refused_and_holds_nobody_up() {
+fn a_very_long_name_is_refused_and_delays_no_other_client() {
     let server = Server::start(&["--rate-limit", "off"]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     let message = format!("/msg {} hi\n", "ß".repeat(1_900));
@@ -145,9 +144,9 @@ fn a_name_of_any_length_is_refused_and_holds_nobody_up() {
 }
 
 #[test]
-fn a_new_connection_beyond_the_rate_is_told_why() {
+fn a_connection_beyond_the_rate_limit_is_rejected_with_a_reason() {
     let server = Server::start(&[]);
-    // Welcomes take a moment, so nothing is read before all are open.
+    // A welcome takes a moment, so the test reads nothing before all connections are open.
     let mut streams: Vec<TcpStream> = (0..300).map(|_| connect_from(&server, 13)).collect();
     let last = streams.pop().unwrap();
     last.set_read_timeout(Some(DEADLINE)).unwrap();

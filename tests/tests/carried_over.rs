@@ -1,4 +1,4 @@
-//! What an operator sets on a process from outside lasts when the process is killed; and `/whoami`
+//! What an operator sets on a process from outside survives the process's death; and `/whoami`
 //! names the process to set it on.
 
 use forkchat_tests::processes::{
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
 
-// As sched.h numbers it.
+// The number in sched.h.
 const BATCH: u32 = 3;
 
 fn run(tool: &str, arguments: &[&str]) {
@@ -27,7 +27,7 @@ fn has_tools() -> bool {
     ["renice", "chrt", "taskset", "prlimit"].into_iter().all(has_tool)
 }
 
-/// What is set in these tests: a nice value, a policy, a CPU, a limit.
+/// The properties set in these tests: a nice value, a policy, a CPU, a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Set {
     scheduling: Scheduling,
@@ -38,7 +38,7 @@ fn set_of(pid: Pid) -> Option<Set> {
     Some(Set { scheduling: scheduling_of(pid)?, open_files: open_files_limit_of(pid)? })
 }
 
-/// Sets something of each kind on a process.
+/// Sets each property of a process.
 fn set_on(pid: Pid) -> Set {
     let before = set_of(pid).unwrap();
     let nice = (before.scheduling.nice + 5).min(19);
@@ -61,7 +61,7 @@ fn set_on(pid: Pid) -> Set {
     set
 }
 
-/// Kills the process that serves a client, and returns its successor when it serves.
+/// Kills the process that serves a client. Returns the successor when it serves the client.
 fn kill_worker_of(server: &Server, client: &mut Client) -> Pid {
     let (worker, pid) = client.worker_and_pid();
     kill(pid, Signal::SIGKILL).unwrap();
@@ -75,7 +75,7 @@ fn kill_worker_of(server: &Server, client: &mut Client) -> Pid {
 }
 
 #[test]
-fn what_was_set_on_a_worker_lasts_in_each_model() {
+fn properties_set_on_a_worker_survive_its_death_in_each_model() {
     if !has_tools() {
         return;
     }
@@ -103,7 +103,7 @@ fn what_was_set_on_a_worker_lasts_in_each_model() {
             alice.say(&format!("here in life {life}"));
             bob.reads(&format!("[#lobby] alice: here in life {life}"));
         }
-        server.tells(&format!(
+        server.logs(&format!(
             "{worker}: has the settings that were made from outside on its predecessor: nice "
         ));
         for (pid, set) in others {
@@ -113,8 +113,7 @@ fn what_was_set_on_a_worker_lasts_in_each_model() {
 }
 
 #[test]
-fn what_is_taken_back_does_not_come_again_and_a_new_connection_in_the_same_slot_has_nothing_of_it()
-{
+fn properties_that_were_reset_or_belong_to_an_old_connection_do_not_return() {
     if !has_tools() {
         return;
     }
@@ -152,7 +151,7 @@ fn what_is_taken_back_does_not_come_again_and_a_new_connection_in_the_same_slot_
 }
 
 #[test]
-fn a_limit_too_tight_for_any_successor_is_dropped_and_its_clients_go_on() {
+fn a_limit_too_low_for_any_successor_is_dropped_and_the_clients_stay() {
     if !has_tools() {
         return;
     }
@@ -163,7 +162,7 @@ fn a_limit_too_tight_for_any_successor_is_dropped_and_its_clients_go_on() {
         let before = set_of(pid).unwrap();
         run("prlimit", &["--pid", &pid.to_string(), "--nofile=3:3"]);
         kill(pid, Signal::SIGKILL).unwrap();
-        server.tells(
+        server.logs(
             "3 processes in a row failed with the settings made from outside (limit on open files 3); the next one starts without them",
         );
         alice.sync();
@@ -173,8 +172,8 @@ fn a_limit_too_tight_for_any_successor_is_dropped_and_its_clients_go_on() {
 }
 
 #[test]
-fn what_a_successor_may_not_take_on_is_logged_and_it_serves_all_the_same() {
-    // The test sets what the server has no right to. Bits 23 and 24 are CAP_SYS_NICE and
+fn a_property_that_a_successor_may_not_set_is_logged_and_it_serves_all_the_same() {
+    // The test sets what the server may not set. Bits 23 and 24 are CAP_SYS_NICE and
     // CAP_SYS_RESOURCE. Source: capabilities(7).
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
@@ -191,30 +190,30 @@ fn what_a_successor_may_not_take_on_is_logged_and_it_serves_all_the_same() {
     let (nice, more) = (scheduling_of(pid).unwrap().nice - 2, hard + 1);
     run("renice", &["-n", &nice.to_string(), "-p", &pid.to_string()]);
     run("prlimit", &["--pid", &pid.to_string(), &format!("--nofile={more}:{more}")]);
-    // The control group has a say in it, too.
+    // The control group may forbid it, too.
     let is_real_time = Command::new("chrt")
         .args(["--fifo", "-p", "1", &pid.to_string()])
         .output()
         .is_ok_and(|output| output.status.success());
     kill_worker_of(&server, &mut alice);
     if is_real_time {
-        server.tells("warning: policy fifo, which was set from outside on its predecessor, is not applied; --sched fifo gives real time");
+        server.logs("warning: policy fifo, which was set from outside on its predecessor, is not applied; --sched fifo gives real time");
     }
-    server.tells(&format!(
+    server.logs(&format!(
         "warning: cannot apply nice {nice}, which was set from outside on its predecessor: "
     ));
-    server.tells(&format!("warning: cannot apply limit on open files {more}, which was set from outside on its predecessor: "));
+    server.logs(&format!("warning: cannot apply limit on open files {more}, which was set from outside on its predecessor: "));
     alice.sync();
 }
 
-/// A control group of version 2. Removed when dropped; the processes in it have to be gone by then.
+/// A control group of version 2. It is removed on drop; its processes must have ended by then.
 struct Group {
     path: PathBuf,
 }
 
 impl Group {
-    /// One below the root of what is mounted. `None`, and the test is skipped by name, where none
-    /// can be made.
+    /// A group below the mounted root. If none can be created, returns `None` and prints that the
+    /// test is skipped.
     fn new() -> Option<Group> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
@@ -232,7 +231,8 @@ impl Group {
             .filter(|path| fs::create_dir(path).is_ok() && path.join("cgroup.procs").exists())
             .map(|path| Group { path });
         if made.is_none() {
-            // Past the harness, which shows nothing of a test that doesn't fail.
+            // Not `eprintln!`: the harness captures its output and shows nothing of tests that
+            // pass.
             let test = std::thread::current();
             let _ = writeln!(
                 std::io::stderr(),
@@ -255,7 +255,7 @@ impl Drop for Group {
 }
 
 #[test]
-fn a_control_group_lasts_in_each_model() {
+fn the_control_group_of_a_worker_survives_its_death_in_each_model() {
     for model in MODELS {
         let Some(group) = Group::new() else { return };
         let server = Server::start(&["--model", model]);
@@ -273,7 +273,7 @@ fn a_control_group_lasts_in_each_model() {
             );
         }
         assert_eq!(group_of(server.pid()), before, "{model}: the supervisor is where it was");
-        let text = server.journal_text();
+        let text = server.log_output();
         assert!(
             text.contains(&format!(
                 "made from outside on its predecessor: control group {}\n",
@@ -285,7 +285,7 @@ fn a_control_group_lasts_in_each_model() {
 }
 
 #[test]
-fn a_control_group_that_was_removed_is_left_out() {
+fn a_control_group_that_was_removed_is_ignored() {
     let Some(group) = Group::new() else { return };
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
@@ -294,8 +294,8 @@ fn a_control_group_that_was_removed_is_left_out() {
     fs::write(group.path.join("cgroup.procs"), pid.to_string()).unwrap();
     kill_worker_of(&server, &mut alice);
     let (_, pid) = alice.worker_and_pid();
-    // The supervisor stands still, so that the dead process isn't waited for before its group is
-    // gone.
+    // The supervisor is stopped, so that it does not reap the dead process before the group is
+    // removed.
     server.signal(Signal::SIGSTOP);
     kill(pid, Signal::SIGKILL).unwrap();
     wait_for("its end", || has_ended(pid).then_some(()));
@@ -306,7 +306,7 @@ fn a_control_group_that_was_removed_is_left_out() {
 }
 
 #[test]
-fn whoami_names_the_process_of_a_connection_and_after_its_death_the_next() {
+fn whoami_names_the_process_of_a_connection_and_later_its_successor() {
     for model in MODELS {
         let server = Server::start(&["--model", model]);
         let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));

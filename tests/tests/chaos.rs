@@ -5,8 +5,8 @@ use forkchat_tests::server_binary;
 use serde_json::Value;
 use std::process::{Command, Stdio};
 
-/// Runs with fewer clients than `tests/chaos.sh` has, against the server as the tests are built:
-/// exit code, result, and what else it said.
+/// Runs the chaos test with fewer clients than `tests/chaos.sh`. Returns its exit code, its result,
+/// and its other output.
 fn chaos(arguments: &[&str]) -> (Option<i32>, Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forkchat-chaos"));
     command.arg("--server").arg(server_binary()).args([
@@ -40,7 +40,7 @@ fn count(result: &Value, name: &str) -> u64 {
 }
 
 #[test]
-fn where_nobody_is_killed_nothing_is_wrong() {
+fn without_kills_there_are_no_faults() {
     let (code, result, said) = chaos(&["--kills", "0", "--seconds", "4", "--seed", "1"]);
     assert_eq!((code, &result["clean"], &result["kills"]), (Some(0), &true.into(), &0.into()));
     for name in ["dropped", "lost", "doubled", "reordered", "differing", "wrong"] {
@@ -54,21 +54,21 @@ fn where_nobody_is_killed_nothing_is_wrong() {
 }
 
 #[test]
-fn the_journal_is_killed_in_full_traffic_and_nobody_notices() {
+fn no_client_notices_when_the_journal_is_killed_in_full_traffic() {
     let (code, result, _) = chaos(&["--only", "journal", "--seconds", "4", "--seed", "2"]);
     assert_eq!((code, &result["clean"]), (Some(0), &true.into()));
     assert!(result["kills_by"]["journal"].as_u64().unwrap() > 10, "{result}");
 }
 
 #[test]
-fn workers_are_killed_in_full_traffic_and_nobody_notices() {
+fn no_client_notices_when_workers_are_killed_in_full_traffic() {
     let (code, result, _) = chaos(&["--seconds", "10", "--seed", "7"]);
     assert_eq!((code, &result["clean"]), (Some(0), &true.into()));
     assert!(result["kills"].as_u64().unwrap() > 20, "{result}");
 }
 
 #[test]
-fn workers_of_other_models_are_killed_in_full_traffic_and_nobody_notices() {
+fn no_client_notices_when_workers_of_other_models_are_killed_in_full_traffic() {
     for model in ["threads", "process"] {
         let (code, result, _) = chaos(&["--model", model, "--seconds", "5", "--seed", "5"]);
         assert_eq!((code, &result["clean"]), (Some(0), &true.into()), "{model}");
@@ -77,7 +77,7 @@ fn workers_of_other_models_are_killed_in_full_traffic_and_nobody_notices() {
 }
 
 #[test]
-fn a_server_that_takes_what_it_has_not_committed_is_found_to_lose_lines() {
+fn lines_lost_by_a_server_that_takes_input_before_the_commit_are_found() {
     let (code, result, _) =
         chaos(&["--seconds", "10", "--seed", "7", "--", "FORKCHAT_FAULT=read-first"]);
     assert_eq!(code, Some(1));
@@ -85,7 +85,7 @@ fn a_server_that_takes_what_it_has_not_committed_is_found_to_lose_lines() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said() {
+fn a_wrong_command_line_is_explained() {
     for (arguments, code, words) in [
         (&["--clients", "20", "--rooms", "10"][..], 2, "--clients 40"),
         (&["--only", "supervisor"], 2, "supervisor"),

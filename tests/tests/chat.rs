@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 #[test]
-fn people_on_different_workers_talk() {
+fn users_on_different_workers_talk() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     assert_ne!(alice.worker(), bob.worker());
@@ -57,7 +57,7 @@ fn a_command_and_a_line_for_it_in_one_packet() {
     let mut alice = server.join("alice");
     alice.say("/join #x");
     alice.sync();
-    // What is there before the server accepts came together with the connection.
+    // The kernel has these bytes before the server accepts the connection.
     server.signal(Signal::SIGSTOP);
     wait_for("the supervisor to stand still", || is_stopped(server.pid()).then_some(()));
     let mut bob = server.connect();
@@ -70,7 +70,7 @@ fn a_command_and_a_line_for_it_in_one_packet() {
 }
 
 #[test]
-fn what_cannot_be_done_says_what_to_do() {
+fn a_refusal_says_what_to_do() {
     let server = Server::start(&[]);
     let (_alice, mut bob) = (server.join("Alice"), server.join("bob"));
     for (line, answer) in [
@@ -90,7 +90,7 @@ fn what_cannot_be_done_says_what_to_do() {
 }
 
 #[test]
-fn a_gbk_terminal_and_a_utf8_one_read_each_other() {
+fn a_gbk_client_and_a_utf8_client_read_each_other() {
     let server = Server::start(&[]);
     let (mut utf8, mut gbk) = (server.join("utf8"), server.join("gbk"));
     gbk.say("/charset gbk");
@@ -187,7 +187,7 @@ fn enter_after_the_goodbye_ends_a_connection_that_the_client_keeps_open() {
         let mut alice = server.join("alice");
         alice.say("/quit");
         assert_eq!(alice.rest().last().unwrap(), "* goodbye");
-        // Once, as a person does whose program has not noticed.
+        // The user presses Enter once, because the program has not noticed the end.
         alice.send(b"\n");
         wait_for(&format!("the connection to be reset ({model})"), || {
             alice.stream().take_error().unwrap()
@@ -196,7 +196,7 @@ fn enter_after_the_goodbye_ends_a_connection_that_the_client_keeps_open() {
 }
 
 #[test]
-fn nc_ends_with_the_first_enter_after_quit() {
+fn nc_ends_at_the_first_enter_after_quit() {
     if !has_tool("nc") {
         return;
     }
@@ -211,7 +211,7 @@ fn nc_ends_with_the_first_enter_after_quit() {
     input.write_all(b"/quit\n").unwrap();
     let mut lines = BufReader::new(output).lines();
     assert!(lines.by_ref().any(|line| line.unwrap() == "* goodbye"));
-    // Its input and output stay open. Where it has ended by itself, this goes nowhere.
+    // Its input and output stay open. If it has ended by itself, the write fails.
     let _ = input.write_all(b"\n");
     wait_for("nc to end", || nc.try_wait().unwrap());
     drop((input, lines));

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
 
-/// The client with these arguments behind which the server's address comes.
+/// The client with these arguments and the server's address.
 fn command(server: &Server, arguments: &[&str]) -> Command {
     let udp = arguments.contains(&"--udp");
     let mut command = Command::new(client_binary());
@@ -18,12 +18,13 @@ fn command(server: &Server, arguments: &[&str]) -> Command {
 fn filter(server: &Server, arguments: &[&str], input: &[u8]) -> Output {
     let mut child = command(server, arguments).spawn().unwrap();
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
-    // Beside reading what it prints. Who refuses its arguments doesn't read.
+    // In a thread, while the test reads the output. It fails if the client rejects its arguments,
+    // because the client then doesn't read.
     std::thread::spawn(move || stdin.write_all(&input));
     finished(child)
 }
 
-/// Waits with a deadline.
+/// Waits for the end of the client, with a deadline.
 fn finished(mut child: Child) -> Output {
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let readers = [
@@ -46,7 +47,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn echo_hi_ends_when_the_line_is_accepted() {
+fn a_filter_ends_when_its_line_is_accepted() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     for arguments in [&["--nick", "bob"] as &[&str], &["--nick", "bob", "--udp"]] {
@@ -60,7 +61,7 @@ fn echo_hi_ends_when_the_line_is_accepted() {
 }
 
 #[test]
-fn a_file_is_said_in_order_and_the_log_has_all_of_it() {
+fn a_file_is_said_completely_and_in_order() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut alice = server.join("alice");
     let lines: Vec<String> =
@@ -81,7 +82,7 @@ fn a_file_is_said_in_order_and_the_log_has_all_of_it() {
 }
 
 #[test]
-fn a_file_is_said_over_udp_too_in_order_and_nothing_twice() {
+fn over_udp_a_file_is_said_in_order_and_nothing_twice() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut alice = server.join("alice");
     let lines: String = (0..1_000).map(|number| format!("line {number}\n")).collect();
@@ -97,7 +98,7 @@ fn a_file_is_said_over_udp_too_in_order_and_nothing_twice() {
 }
 
 #[test]
-fn the_output_is_text_without_escapes_or_prompt() {
+fn the_output_is_plain_text_without_escape_sequences_or_prompt() {
     let server = Server::start(&[]);
     let output = filter(
         &server,
@@ -121,7 +122,7 @@ fn the_output_is_text_without_escapes_or_prompt() {
 }
 
 #[test]
-fn in_a_pipe_lines_are_text_and_none_is_executed() {
+fn lines_from_a_pipe_are_text_and_not_executed() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let texts = [
@@ -145,7 +146,7 @@ fn in_a_pipe_lines_are_text_and_none_is_executed() {
 }
 
 #[test]
-fn a_message_that_nobody_receives_is_named_and_fails() {
+fn a_message_without_a_receiver_is_named_and_the_filter_fails() {
     let server = Server::start(&[]);
     let output = filter(&server, &["--commands"], b"/msg carol psst\n/dance\n");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -156,7 +157,7 @@ fn a_message_that_nobody_receives_is_named_and_fails() {
 }
 
 #[test]
-fn a_line_that_begins_as_a_command_only_for_the_eye_is_named_and_fails() {
+fn a_line_that_only_looks_like_a_command_is_named_and_the_filter_fails() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     for udp in [&[] as &[&str], &["--udp"]] {
@@ -178,13 +179,13 @@ fn a_line_that_begins_as_a_command_only_for_the_eye_is_named_and_fails() {
         alice.reads("[#lobby] bob: hi");
         alice.reads("* bob quit");
     }
-    // What begins with a slash is a command, and its refusal an answer.
+    // A line that begins with a slash is a command, and its refusal is an answer.
     let output = filter(&server, &["--commands"], b"/dance\n");
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }
 
 #[test]
-fn host_and_port_are_taken_as_nc_takes_them() {
+fn host_and_port_may_be_two_arguments_as_for_nc() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let (host, port) = (server.tcp.ip().to_string(), server.tcp.port().to_string());
@@ -206,7 +207,7 @@ fn host_and_port_are_taken_as_nc_takes_them() {
 }
 
 #[test]
-fn json_is_an_object_a_line() {
+fn json_output_has_one_object_per_line() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let mut child = command(&server, &["--json", "--commands", "--nick", "bob"]).spawn().unwrap();
@@ -254,17 +255,17 @@ fn json_is_an_object_a_line() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn a_closed_output_pipe_is_no_error() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
-    // Whose own arrival it prints, too, so that there is more to print than the welcome.
+    // The client prints the arrival of this user, so there is more to print than the welcome.
     let mut child = command(&server, &["--nick", "bob", "--join", "#rust"]).spawn().unwrap();
     let mut first = String::new();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     output.read_line(&mut first).unwrap();
     assert!(first.starts_with("* Welcome"), "{first}");
     drop(output);
-    // It notices when it has something to print; what it has read until then it still says.
+    // The client notices the closed pipe when it prints something. It still says what it has read.
     alice.say("anybody?");
     let status = wait_for("the client to end", || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
@@ -272,7 +273,7 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
-fn exit_codes_tell_what_happened() {
+fn the_exit_code_says_what_happened() {
     let mut server = Server::start(&[]);
     for (arguments, why) in [
         (&["--nick", "a b"] as &[&str], "a nickname is"),
@@ -302,8 +303,7 @@ fn exit_codes_tell_what_happened() {
     assert!(text(&output.stderr).contains("cannot connect: "), "{output:?}");
 }
 
-/// A server that does what a login needs, echoes "one" and breaks the connection when it has read
-/// "two".
+/// A server that answers a login, echoes "one", and breaks the connection when it has read "two".
 fn breaking_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -344,7 +344,7 @@ fn a_line_that_was_not_accepted_is_named() {
 }
 
 #[test]
-fn a_name_or_a_room_that_is_refused_says_nothing_under_another() {
+fn if_the_nickname_or_a_room_is_refused_nothing_is_said() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let output = filter(&server, &["--nick", "Alice"], b"I am not alice\n");
@@ -360,7 +360,7 @@ fn a_name_or_a_room_that_is_refused_says_nothing_under_another() {
 }
 
 #[test]
-fn a_charset_goes_through_and_through() {
+fn a_charset_applies_to_input_server_and_output() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let output = filter(&server, &["--charset", "gbk", "--nick", "bob"], b"\xc4\xe3\xba\xc3\n");
@@ -373,7 +373,7 @@ fn a_charset_goes_through_and_through() {
 }
 
 #[test]
-fn odd_input_loses_nothing_but_what_cannot_be_said() {
+fn of_unusual_input_everything_that_can_be_said_is_said() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let long = "x".repeat(2 * 1024 * 1024);
@@ -401,7 +401,7 @@ fn odd_input_loses_nothing_but_what_cannot_be_said() {
 }
 
 #[test]
-fn quit_in_the_input_ends_it() {
+fn quit_in_the_input_ends_the_client() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let mut child = command(&server, &["--nick", "bob", "--commands"]).spawn().unwrap();
@@ -413,7 +413,7 @@ fn quit_in_the_input_ends_it() {
 }
 
 #[test]
-fn who_is_told_to_stop_by_a_server_fails() {
+fn a_filter_whose_server_stops_fails() {
     let mut server = Server::start(&[]);
     let mut child = command(&server, &["--nick", "bob"]).spawn().unwrap();
     let input = child.stdin.take().unwrap();
@@ -432,7 +432,7 @@ fn who_is_told_to_stop_by_a_server_fails() {
 }
 
 #[test]
-fn nobody_has_to_hear_what_the_client_says_itself() {
+fn closed_standard_error_does_not_matter() {
     let mut server = Server::start(&[]);
     server.signal(Signal::SIGKILL);
     server.wait();
@@ -444,7 +444,7 @@ fn nobody_has_to_hear_what_the_client_says_itself() {
 }
 
 #[test]
-fn input_that_cannot_be_read_is_no_end_of_input() {
+fn a_read_error_is_not_treated_as_the_end_of_input() {
     let server = Server::start(&[]);
     let directory = std::fs::File::open("/").unwrap();
     let mut child = command(&server, &[]).stdin(directory).spawn().unwrap();

@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Stands between one client and the server; loses every so-manieth datagram of each way once the
-/// session is open.
-struct Network {
+/// A proxy between one client and the server. Once the session is open, it loses one in so many
+/// datagrams in each direction.
+struct LossyNetwork {
     address: SocketAddr,
     is_over: Arc<AtomicBool>,
-    /// While it is set, nothing comes back.
+    /// While it is set, no datagram reaches the client.
     is_deaf: Arc<AtomicBool>,
-    /// What stands between, towards the client and towards the server, and where the client is: for
-    /// forged datagrams.
+    /// The proxy's sockets towards the client and towards the server, and the client's address, to
+    /// forge datagrams.
     sockets: [Arc<UdpSocket>; 2],
     client: Arc<Mutex<Option<SocketAddr>>>,
 }
 
-impl Network {
-    fn to(server: SocketAddr, loses_to_server: usize, loses_to_client: usize) -> Network {
+impl LossyNetwork {
+    fn to(server: SocketAddr, loses_to_server: usize, loses_to_client: usize) -> LossyNetwork {
         let near = UdpSocket::bind("127.0.0.1:0").unwrap();
         let far = UdpSocket::bind("127.0.0.1:0").unwrap();
         far.connect(server).unwrap();
@@ -33,7 +33,7 @@ impl Network {
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let client = Arc::new(Mutex::new(None));
         let (near, far) = (Arc::new(near), Arc::new(far));
-        let network = Network {
+        let network = LossyNetwork {
             address: near.local_addr().unwrap(),
             is_over: is_over.clone(),
             is_deaf: is_deaf.clone(),
@@ -54,7 +54,7 @@ impl Network {
                     {
                         continue;
                     }
-                    // A datagram that can't be delivered is lost, too.
+                    // It fails if nothing receives the datagram. Then the datagram is lost.
                     if is_back {
                         let client: Option<SocketAddr> = *client.lock().unwrap();
                         let _ = client.map(|client| to.send_to(&datagram[..length], client));
@@ -71,8 +71,9 @@ impl Network {
     }
 }
 
-impl Network {
-    /// To the server it comes from the client's address, to the client from the server's.
+impl LossyNetwork {
+    /// Sends forged datagrams: to the server from the client's address, to the client from the
+    /// server's.
     fn forge(&self, to_server: &str, to_client: &str) {
         let [near, far] = &self.sockets;
         far.send(to_server.as_bytes()).unwrap();
@@ -80,21 +81,21 @@ impl Network {
     }
 }
 
-impl Drop for Network {
+impl Drop for LossyNetwork {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
 }
 
-/// Says these lines through the network; gives back what the client told on standard error.
-fn say(network: &Network, lines: &[String]) -> String {
+/// Says these lines through the lossy network. Returns what the client printed on standard error.
+fn say(network: &LossyNetwork, lines: &[String]) -> String {
     let mut command = Command::new(client_binary());
     command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     for line in lines {
-        // One by one, so that they don't share datagrams.
+        // One by one, so that the lines don't share datagrams.
         writeln!(input, "{line}").unwrap();
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -106,12 +107,12 @@ fn say(network: &Network, lines: &[String]) -> String {
 }
 
 #[test]
-fn lines_that_are_lost_on_the_way_are_said_once_and_losses_are_noted() {
+fn lost_lines_are_said_exactly_once_and_losses_are_noted() {
     let server = Server::start(&[]);
     let mut alice = server.join("alice");
     let lines: Vec<String> = (0..60).map(|number| format!("line {number} end")).collect();
-    // Only on the way to the server: every line is said in the end, exactly once.
-    let told = say(&Network::to(server.udp, 4, usize::MAX), &lines);
+    // If datagrams are lost only on the way to the server, every line is said exactly once.
+    let told = say(&LossyNetwork::to(server.udp, 4, usize::MAX), &lines);
     let heard = alice.reads(" quit");
     for line in &lines {
         let count = heard.iter().filter(|heard| heard.ends_with(&format!("bob: {line}"))).count();
@@ -119,9 +120,9 @@ fn lines_that_are_lost_on_the_way_are_said_once_and_losses_are_noted() {
     }
     assert!(told.contains("had not arrived") && !told.contains("some lines are missing"), "{told}");
 
-    // On the way back as well: what is missing is noted, and of a line whose echo may have been in
-    // it, it is said that it is in doubt.
-    let told = say(&Network::to(server.udp, 5, 4), &lines);
+    // If datagrams are lost on the way back as well, the client notes the losses, and reports lines
+    // whose echo may be lost as in doubt.
+    let told = say(&LossyNetwork::to(server.udp, 5, 4), &lines);
     let heard = alice.reads(" quit");
     let mut doubtful = 0;
     for line in &lines {
@@ -133,17 +134,17 @@ fn lines_that_are_lost_on_the_way_are_said_once_and_losses_are_noted() {
     assert!(doubtful > 0 && told.contains("lost; some lines are missing here"), "{told}");
 }
 
-/// A filter called bob that talks through this network.
-fn bob_over(network: &Network) -> Child {
+/// A filter named bob that talks through this network.
+fn bob_over(network: &LossyNetwork) -> Child {
     let mut command = Command::new(client_binary());
     command.args(["--udp", "--nick", "bob", &network.address.to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 #[test]
-fn a_server_that_is_not_heard_any_more_is_given_up() {
+fn the_client_gives_up_on_a_server_that_no_longer_answers() {
     let server = Server::start(&[]);
-    let network = Network::to(server.udp, usize::MAX, usize::MAX);
+    let network = LossyNetwork::to(server.udp, usize::MAX, usize::MAX);
     let mut child = bob_over(&network);
     let mut alice = server.join("alice");
     let mut input = child.stdin.take().unwrap();
@@ -166,7 +167,7 @@ fn a_server_that_is_not_heard_any_more_is_given_up() {
 #[test]
 fn forged_datagrams_neither_speak_for_a_client_nor_end_its_session() {
     let server = Server::start(&[]);
-    let network = Network::to(server.udp, usize::MAX, usize::MAX);
+    let network = LossyNetwork::to(server.udp, usize::MAX, usize::MAX);
     let mut child = bob_over(&network);
     let mut alice = server.join("alice");
     let mut input = child.stdin.take().unwrap();

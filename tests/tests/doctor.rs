@@ -1,10 +1,10 @@
-//! `forkchat-server doctor`, on the kernel of the test machine.
+//! `forkchat-server doctor` on the kernel of the test machine.
 
 use forkchat_tests::{refusing, server_binary};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Runs the doctor from a shell that has run `limit` before, as `Server::start_limited` has it.
+/// Runs the doctor from a shell that has run `limit` before, as `Server::start_limited` does.
 fn doctor_limited(limit: &str) -> Output {
     let mut shell = Command::new("sh");
     shell
@@ -15,7 +15,7 @@ fn doctor_limited(limit: &str) -> Output {
 }
 
 #[test]
-fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
+fn every_check_succeeds_on_this_kernel_and_has_a_line() {
     let output = Command::new(server_binary()).arg("doctor").output().expect("the doctor runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -55,7 +55,7 @@ fn everything_holds_on_this_kernel_and_each_check_has_its_line() {
 }
 
 #[test]
-fn what_cannot_be_tried_is_a_failure_that_says_why() {
+fn a_check_that_cannot_be_tried_fails_and_says_why() {
     let output = doctor_limited("ulimit -n 5");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -69,7 +69,7 @@ fn what_cannot_be_tried_is_a_failure_that_says_why() {
 }
 
 #[test]
-fn a_refused_call_that_clients_need_is_named_and_service_is_not_guaranteed() {
+fn a_refused_call_that_clients_need_is_named_and_the_verdict_is_negative() {
     for call in ["accept4", "recvfrom", "sendto", "recvmsg", "sendmsg", "wait4", "kill"] {
         let start = Instant::now();
         let output = doctor_limited(&refusing(&format!("{call}=EPERM")));

@@ -1,5 +1,5 @@
-//! What the documentation says about links, files, options, functions and messages is true. It is
-//! README and the guides in `server/doc`, in every language.
+//! Checks the links, files, options, functions and messages that the documentation names: README
+//! and the guides in `server/doc`, in every language.
 
 use forkchat_tests::example::{examples, names};
 use forkchat_tests::{client_binary, server_binary};
@@ -33,10 +33,10 @@ struct Document {
     text: String,
 }
 
-/// Code in backticks, and the text between it and the next.
+/// Code in backticks, and the text after it up to the next code.
 struct Span<'t> {
     code: &'t str,
-    behind: &'t str,
+    after: &'t str,
 }
 
 fn root() -> PathBuf {
@@ -80,7 +80,7 @@ fn file_name(path: &Path) -> &str {
 }
 
 impl Document {
-    /// The text without its code blocks, and those alone.
+    /// The text without its code blocks, and the code blocks alone.
     fn prose_and_blocks(&self) -> (String, String) {
         let (mut prose, mut blocks, mut is_block) = (String::new(), String::new(), false);
         for line in self.text.lines() {
@@ -108,7 +108,7 @@ impl Document {
         inline.chain(defined).filter(|target| !target.contains("://")).collect()
     }
 
-    /// The anchors of its headings, as GitHub and rustdoc make them.
+    /// The anchors of its headings, as GitHub and rustdoc generate them.
     fn anchors(&self) -> BTreeSet<String> {
         let (prose, _) = self.prose_and_blocks();
         let mut anchors = BTreeSet::new();
@@ -133,7 +133,7 @@ impl Document {
         anchors
     }
 
-    /// Where a relative path in this file leads.
+    /// The target of a relative path in this file.
     fn resolve(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap().join(path)
     }
@@ -149,13 +149,13 @@ fn definitions(text: &str) -> Vec<(String, String)> {
 fn spans(prose: &str) -> Vec<Span<'_>> {
     let mut pieces = prose.split('`').skip(1);
     let mut spans = Vec::new();
-    while let (Some(code), behind) = (pieces.next(), pieces.next()) {
-        spans.push(Span { code, behind: behind.unwrap_or_default() });
+    while let (Some(code), after) = (pieces.next(), pieces.next()) {
+        spans.push(Span { code, after: after.unwrap_or_default() });
     }
     spans
 }
 
-/// Words that begin with `begin` and go on as long as `goes_on` says.
+/// Words that begin with `begin` and continue with characters for which `goes_on` returns true.
 fn words<'t>(
     text: &'t str,
     begin: &'t str,
@@ -200,8 +200,8 @@ fn links_lead_to_files_and_headings_that_exist() {
     assert!(checked > 100, "the links were read: {checked}");
 }
 
-/// In rustdoc a guide is not at its place in the tree. So it links by reference alone, and each
-/// reference is defined for rustdoc, too.
+/// In rustdoc a guide has another path than in the tree. So a guide uses only reference links, and
+/// each reference is defined for both.
 #[test]
 fn each_reference_of_a_guide_is_defined_for_the_tree_and_for_rustdoc() {
     let in_rustdoc: BTreeSet<String> = definitions(&read("server/src/guide/links.md"))
@@ -304,7 +304,7 @@ fn functions_that_are_named_with_their_file_are_in_it() {
         let (prose, _) = document.prose_and_blocks();
         let mut file: Option<(PathBuf, String)> = None;
         let mut is_joined = false;
-        for Span { code, behind } in spans(&prose) {
+        for Span { code, after } in spans(&prose) {
             let is_identifier = code.chars().all(|c| c.is_alphanumeric() || c == '_')
                 && code.contains(|c: char| c.is_lowercase());
             if code.ends_with(".rs") {
@@ -325,14 +325,14 @@ fn functions_that_are_named_with_their_file_are_in_it() {
             } else {
                 file = None;
             }
-            is_joined = matches!(behind.trim_start_matches(']').trim(), "," | "and" | ", and");
+            is_joined = matches!(after.trim_start_matches(']').trim(), "," | "and" | ", and");
         }
     }
     assert!(checked > 30, "the functions were read: {checked}");
 }
 
 #[test]
-fn options_that_are_named_are_some_programs() {
+fn options_that_are_named_exist() {
     let help = |program: &Path, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).arg("--help").output().unwrap();
         assert!(output.status.success(), "{} {arguments:?}", program.display());
@@ -347,7 +347,7 @@ fn options_that_are_named_are_some_programs() {
         Path::new(env!("CARGO_BIN_EXE_forkchat-load")),
         Path::new(env!("CARGO_BIN_EXE_forkchat-chaos")),
     ];
-    // Those of the examples in which one can take part; all others have a part of the same options.
+    // The examples with a client. All others have a subset of their options.
     let examples = ["ack_server", "echo_per_process", "udp_talk"]
         .map(|name| help(&examples().join(name), &[]));
     let helps = programs.map(|program| help(program, &[])).concat()
@@ -387,11 +387,12 @@ fn every_example_is_in_the_tables_of_both_readmes() {
     }
 }
 
-/// An operator looks a message up as the server logs it. `…` stands for what differs.
+/// Operators look messages up as the server logs them. In the list `…` stands for the parts that
+/// differ.
 #[test]
 fn messages_in_the_operators_list_are_logged_by_the_server() {
     const SHORTEST: usize = 6;
-    // A string that goes on in the next line of the source is one string.
+    // Joins strings that continue in the next line of the source.
     let source: String =
         sources(&root().join("server/src")).split("\\\n").map(str::trim_start).collect();
     let guide = read("server/doc/operating.md");
@@ -403,11 +404,11 @@ fn messages_in_the_operators_list_are_logged_by_the_server() {
     let mut checked = 0;
     for item in list.split("\n- ").skip(1) {
         let mut is_over = false;
-        for Span { code, behind } in spans(item) {
+        for Span { code, after } in spans(item) {
             if is_over {
                 break;
             }
-            is_over = behind.starts_with(':');
+            is_over = after.starts_with(':');
             let message = code.split_whitespace().collect::<Vec<_>>().join(" ");
             for fragment in message
                 .split('…')

@@ -46,7 +46,7 @@ fn udp_client(server: &Server) -> UdpSocket {
 }
 
 #[test]
-fn people_talk_over_tcp_and_udp() {
+fn users_talk_over_tcp_and_udp() {
     for model in MODELS {
         let server = start(model, &[]);
         let (mut alice, mut bob, udp) =
@@ -71,7 +71,7 @@ fn people_talk_over_tcp_and_udp() {
 }
 
 #[test]
-fn what_a_program_says_before_it_ends_is_heard_and_answered() {
+fn lines_sent_before_the_end_of_input_are_said_and_answered() {
     for model in MODELS {
         let server = start(model, &[]);
         let mut alice = server.join("alice");
@@ -90,7 +90,7 @@ fn what_a_program_says_before_it_ends_is_heard_and_answered() {
 }
 
 #[test]
-fn every_worker_is_killed_while_people_talk_and_nobody_notices() {
+fn no_user_notices_when_every_worker_is_killed() {
     for model in MODELS {
         let server = start(model, &["--rate-limit", "off"]);
         let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
@@ -102,7 +102,7 @@ fn every_worker_is_killed_while_people_talk_and_nobody_notices() {
             for person in &mut people[1..] {
                 (0..10).for_each(|number| person.say(&format!("round {round} line {number}")));
             }
-            // One may just be being replaced.
+            // One of them may just be replaced.
             victims.iter().for_each(|&pid| _ = kill(pid, Signal::SIGKILL));
             said += 30;
         }
@@ -130,7 +130,7 @@ fn every_worker_is_killed_while_people_talk_and_nobody_notices() {
 #[test]
 fn a_connection_has_the_processes_and_threads_of_its_model() {
     const PEOPLE: usize = 30;
-    // A thread pool grows by more than one thread at a time, and one thread is for UDP.
+    // A thread pool grows by several threads at a time, and one thread serves UDP.
     let of_pools = 2 * 16 + 1;
     for (model, processes, tasks_min, tasks_max) in [
         ("pool", 2, 6, 6),
@@ -148,14 +148,14 @@ fn a_connection_has_the_processes_and_threads_of_its_model() {
                 (1..PEOPLE).map(|i| server.join(&format!("r{round}p{i}"))).collect();
             let (processes_now, tasks_now) = count();
             assert_eq!(processes_now, processes, "{model}");
-            // Threads go back to their pool and are taken from there; some may not be back yet.
+            // Threads return to their pool; some may not have returned yet.
             assert!(
                 tasks_now >= tasks_min && tasks_now <= tasks_max + round * of_pools,
                 "{model}: {tasks_now} threads"
             );
             drop(people);
             (1..PEOPLE).for_each(|_| drop(alice.reads(" quit")));
-            // Two workers, or the one that is always there and alice's.
+            // Two workers, or the permanent one and alice's.
             wait_for("the processes of connections to be gone", || (count().0 == 2).then_some(()));
             assert!(
                 children_of(server.pid()).into_iter().all(|pid| !name_of(pid).is_empty()),
@@ -166,7 +166,7 @@ fn a_connection_has_the_processes_and_threads_of_its_model() {
 }
 
 #[test]
-fn who_never_reads_is_disconnected_and_the_others_are_served() {
+fn a_client_that_never_reads_is_disconnected_and_the_others_are_served() {
     for model in MODELS {
         let server = start(model, &["--rate-limit", "off", "--sendq", "64K"]);
         let (mut alice, mut bob, mut deaf) =
@@ -190,7 +190,7 @@ fn who_never_reads_is_disconnected_and_the_others_are_served() {
 }
 
 #[test]
-fn more_than_there_may_be_are_told_so_and_a_free_place_is_given_again() {
+fn clients_beyond_the_limit_receive_the_reason_and_free_slots_are_reused() {
     for model in MODELS {
         let server = start(model, &["--max-connections", "2"]);
         let mut people = vec![server.join("a"), server.join("b")];
@@ -214,7 +214,7 @@ fn more_than_there_may_be_are_told_so_and_a_free_place_is_given_again() {
 }
 
 #[test]
-fn sigterm_tells_everyone_and_leaves_nothing_behind() {
+fn sigterm_notifies_all_clients_and_leaves_nothing_behind() {
     for model in MODELS {
         let mut server = start(model, &[]);
         let mut people: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
@@ -230,7 +230,7 @@ fn sigterm_tells_everyone_and_leaves_nothing_behind() {
             );
         }
         drop(people);
-        assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+        assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
         assert!(
             children.iter().all(|&child| name_of(child).is_empty()),
             "{model}: no child and no zombie"
@@ -239,7 +239,7 @@ fn sigterm_tells_everyone_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn hundreds_who_come_and_go_leave_nothing_behind() {
+fn hundreds_of_short_connections_leave_nothing_behind() {
     for model in MODELS {
         let server = start(model, &[]);
         let mut alice = server.join("alice");
@@ -251,7 +251,7 @@ fn hundreds_who_come_and_go_leave_nothing_behind() {
             let mut people: Vec<Client> = (0..20).map(|_| server.connect()).collect();
             for (index, one) in people.iter_mut().enumerate() {
                 one.say("hello");
-                // Some end as one does, some say so, some just go.
+                // Some close their input, some send `/quit`, some just close the connection.
                 match (index + round) % 3 {
                     0 => one.end_input(),
                     1 => one.say("/quit"),
@@ -262,14 +262,14 @@ fn hundreds_who_come_and_go_leave_nothing_behind() {
         wait_for("everything to be as it was", || {
             (descriptors() == before && server.processes().len() == processes).then_some(())
         });
-        let told = server.journal_text();
+        let told = server.log_output();
         assert!(!told.contains("warning") && !told.contains("error"), "{model}: {told}");
         alice.sync();
     }
 }
 
 #[test]
-fn who_can_have_no_process_is_told_so_and_the_others_go_on() {
+fn a_client_without_a_process_receives_the_reason_and_the_others_stay() {
     if !has_tool("prlimit") {
         return;
     }
@@ -290,7 +290,7 @@ fn who_can_have_no_process_is_told_so_and_the_others_go_on() {
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<usize>().ok())
         .max()
         .unwrap();
-    // Enough for the connection, not for what its process needs besides.
+    // Enough descriptors for the connection, but not for what its process needs.
     limit(highest + 2);
     for _ in 0..5 {
         let line = server.connect().line();
@@ -298,24 +298,24 @@ fn who_can_have_no_process_is_told_so_and_the_others_go_on() {
             line.as_deref(),
             Some("! the server can start no more processes; try again later"),
             "{}",
-            server.journal_text()
+            server.log_output()
         );
     }
-    server.tells("cannot fork a worker for a connection: ");
+    server.logs("cannot fork a worker for a connection: ");
     alice.say("we go on");
     bob.reads("alice: we go on");
     limit(highest + 1_000);
     server.join("afterwards").sync();
     assert_eq!(
-        server.journal_text().matches("cannot fork a worker").count(),
+        server.log_output().matches("cannot fork a worker").count(),
         1,
         "the operator is told once"
     );
 }
 
 #[test]
-fn a_model_that_there_is_not_is_refused_with_the_names_of_those_that_there_are() {
-    let (status, text) = Server::fails(&["--model", "coroutines"]);
+fn an_unknown_model_is_refused_with_the_names_of_the_known_ones() {
+    let (status, text) = Server::run_to_end(&["--model", "coroutines"]);
     assert_eq!(status.code(), Some(2));
     assert!(MODELS.iter().all(|model| text.contains(model)), "{text}");
 }

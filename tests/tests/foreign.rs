@@ -1,5 +1,5 @@
-//! Clients of other protocols: they are answered in their own protocol, none of their input is said
-//! or executed, and other users do not notice them.
+//! Clients of other protocols are answered in their own protocol. None of their input is said or
+//! executed, and other users do not notice them.
 
 use forkchat_tests::{Client, Server, has_tool};
 use nix::sys::signal::{Signal, kill};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
 
-/// All that a client is sent.
+/// All bytes that a client receives.
 fn all(client: &Client) -> Vec<u8> {
     let mut stream = client.stream().try_clone().unwrap();
     stream.set_read_timeout(Some(forkchat_tests::DEADLINE)).unwrap();
@@ -18,7 +18,7 @@ fn all(client: &Client) -> Vec<u8> {
     bytes
 }
 
-/// Sends these bytes as the first of a connection, and returns all that comes back until the server
+/// Sends these bytes at the beginning of a connection. Returns all bytes received until the server
 /// ends it.
 fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let mut client = server.connect();
@@ -26,7 +26,7 @@ fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
     all(&client)
 }
 
-/// What the others have heard meanwhile must be this one line alone.
+/// Checks that the others have received this line and nothing else meanwhile.
 fn hears_only(bob: &mut Client, server: &Server, line: &str) {
     let mut alice = server.join("alice");
     alice.say(line);
@@ -39,7 +39,7 @@ fn hears_only(bob: &mut Client, server: &Server, line: &str) {
 }
 
 #[test]
-fn a_web_page_cannot_make_its_reader_talk() {
+fn a_web_page_cannot_make_its_reader_send_lines() {
     for model in MODELS {
         let server = Server::start(&["--model", model]);
         let mut bob = server.join("bob");
@@ -64,7 +64,7 @@ fn a_web_page_cannot_make_its_reader_talk() {
 }
 
 #[test]
-fn each_protocol_gets_its_answer_also_without_a_line_end() {
+fn each_protocol_gets_its_answer_even_without_a_line_end() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     bob.sync();
@@ -115,7 +115,7 @@ fn each_protocol_gets_its_answer_also_without_a_line_end() {
 }
 
 #[test]
-fn people_may_begin_as_protocols_do() {
+fn lines_that_resemble_other_protocols_are_said() {
     let server = Server::start(&[]);
     let mut bob = server.join("bob");
     for line in [
@@ -148,7 +148,7 @@ fn people_may_begin_as_protocols_do() {
 }
 
 #[test]
-fn a_request_in_pieces_is_one_and_nobody_hears_of_it() {
+fn a_request_in_pieces_is_recognized_and_not_said() {
     for model in MODELS {
         let server = Server::start(&["--model", model]);
         let mut bob = server.join("bob");
@@ -161,7 +161,7 @@ fn a_request_in_pieces_is_one_and_nobody_hears_of_it() {
             let mut client = server.connect();
             for piece in pieces {
                 client.send(piece.as_bytes());
-                // Far longer than a client is waited for that sends nothing.
+                // Far longer than the server waits for a silent client.
                 std::thread::sleep(Duration::from_millis(200));
             }
             let answered = String::from_utf8(all(&client)).unwrap();
@@ -172,7 +172,7 @@ fn a_request_in_pieces_is_one_and_nobody_hears_of_it() {
 }
 
 #[test]
-fn who_sends_nothing_or_half_a_line_is_welcomed_all_the_same() {
+fn a_client_that_sends_nothing_or_half_a_line_is_welcomed() {
     for model in MODELS {
         let server = Server::start(&["--model", model]);
         let (mut silent, mut slow) = (server.connect(), server.connect());
@@ -202,7 +202,8 @@ fn the_answer_survives_the_workers_death() {
         kill(worker, Signal::SIGKILL).unwrap();
         let answered = String::from_utf8(all(&client)).unwrap();
         server.replaced("worker 0", worker);
-        // Killed before it looked, its successor may have welcomed the client first.
+        // If the worker was killed before it read the request, its successor may have welcomed the
+        // client first.
         let (welcome, response) = answered.split_at(
             answered.find("HTTP/1.1 400").unwrap_or_else(|| panic!("round {round}: {answered:?}")),
         );
@@ -215,7 +216,7 @@ fn the_answer_survives_the_workers_death() {
 }
 
 #[test]
-fn curl_fails_at_once_and_says_why_also_with_tls() {
+fn curl_fails_at_once_and_says_why_with_and_without_tls() {
     let server = Server::start(&[]);
     if has_tool("curl") {
         let output = Command::new("curl")

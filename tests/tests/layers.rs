@@ -137,7 +137,7 @@ fn unsafe_stands_in_sys_alone_and_what_is_pure_does_no_io() {
     }
     for (path, code) in sources(&root().join("common/src"))
         .into_iter()
-        .chain(sources(&root().join("client/src/session")))
+        .chain(sources(&root().join("client/src/conversation")))
     {
         for io in [
             "std::fs",

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[test]
-fn who_never_reads_is_disconnected_and_the_others_are_served() {
+fn a_client_that_never_reads_is_disconnected_and_the_others_are_served() {
     let server = Server::start(&["--rate-limit", "off", "--sendq", "64K"]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     let mut deaf: Vec<Client> = (0..3).map(|i| server.join(&format!("deaf{i}"))).collect();
@@ -27,20 +27,20 @@ fn who_never_reads_is_disconnected_and_the_others_are_served() {
     assert!(server.memory_kib() < before + 30 * 1024, "the memory for them is bounded");
     alice.say("and on");
     bob.reads("alice: and on");
-    // What they had not read is lost; the connection is over.
+    // The unread output is lost, and the connection ends.
     deaf.iter_mut().for_each(|one| drop(one.rest()));
     server.join("afterwards").sync();
 }
 
 #[test]
-fn who_is_turned_away_is_told_why() {
+fn a_rejected_client_receives_the_reason() {
     let server = Server::start(&["--max-connections", "2"]);
     let mut people = vec![server.join("a"), server.join("b")];
     for _ in 0..5 {
         assert_eq!(server.connect().rest(), ["! the server is full; try again later"]);
     }
     people.pop().unwrap().say("/quit");
-    // Also when it has said something itself: it reads why before its connection ends.
+    // Also a client that has sent something reads the reason before its connection ends.
     wait_for("a free place", || {
         let mut one = server.connect();
         one.say("hello");
@@ -55,7 +55,7 @@ fn who_is_turned_away_is_told_why() {
 }
 
 #[test]
-fn one_address_has_its_own_bound() {
+fn the_connections_of_one_address_are_limited() {
     let server = Server::start(&["--max-per-address", "1"]);
     let mut first = server.join("first");
     assert_eq!(
@@ -78,7 +78,8 @@ fn a_paste_of_500_lines_passes_and_a_flood_is_slowed_down_not_disconnected() {
     for i in 0..500 {
         bob.reads(&format!("alice: pasted {i}"));
     }
-    // Behind the burst the rate holds: 200 lines more take about two seconds, and none is lost.
+    // After the burst the rate limit applies: 200 more lines take about two seconds, and none is
+    // lost.
     let start = Instant::now();
     let flood: String = (0..200).map(|i| format!("flood {i}\n")).collect();
     alice.send(flood.as_bytes());
@@ -94,7 +95,7 @@ fn a_paste_of_500_lines_passes_and_a_flood_is_slowed_down_not_disconnected() {
 }
 
 #[test]
-fn with_few_descriptors_those_who_are_in_are_served() {
+fn with_few_descriptors_connected_clients_are_served() {
     let server = Server::start_limited(Some("ulimit -n 100"), &["--workers", "1"]);
     let mut people = Vec::new();
     let mut turned_away = 0;
@@ -117,14 +118,14 @@ fn with_few_descriptors_those_who_are_in_are_served() {
     people[1].reads(": still here");
 }
 
-/// Lets a process have so many descriptors more than it has, from now on; at least if there are no
-/// gaps between those.
+/// Allows a process `more` descriptors than it has now; or a few more if there are gaps between
+/// their numbers.
 fn allow_descriptors(pid: Pid, more: usize) {
     let used: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    // The limit is on their numbers, and the lowest that is free is given next.
+    // The limit applies to the numbers, and the kernel assigns the lowest free number.
     let next = (0..).find(|number: &usize| !used.contains(&number.to_string())).unwrap();
     let limit = format!("--nofile={}:", next + more);
     assert!(
@@ -137,7 +138,7 @@ fn allow_descriptors(pid: Pid, more: usize) {
 }
 
 #[test]
-fn a_supervisor_out_of_descriptors_serves_those_who_are_in_and_does_not_spin() {
+fn a_supervisor_without_free_descriptors_keeps_its_clients_and_does_not_spin() {
     if !has_tool("prlimit") {
         return;
     }
@@ -145,7 +146,7 @@ fn a_supervisor_out_of_descriptors_serves_those_who_are_in_and_does_not_spin() {
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     allow_descriptors(server.pid(), 0);
     let mut waiting: Vec<Client> = (0..20).map(|_| server.connect()).collect();
-    server.tells("cannot accept connections: ");
+    server.logs("cannot accept connections: ");
     let before = server.cpu();
     for i in 0..10 {
         alice.say(&format!("still here {i}"));
@@ -154,7 +155,7 @@ fn a_supervisor_out_of_descriptors_serves_those_who_are_in_and_does_not_spin() {
     }
     assert!(server.cpu() - before < Duration::from_millis(150), "no busy loop");
     assert_eq!(
-        server.journal_text().matches("cannot accept connections").count(),
+        server.log_output().matches("cannot accept connections").count(),
         1,
         "the operator is told once"
     );
@@ -171,7 +172,7 @@ fn a_supervisor_out_of_descriptors_serves_those_who_are_in_and_does_not_spin() {
 }
 
 #[test]
-fn a_worker_out_of_descriptors_loses_nobodys_place() {
+fn a_worker_without_free_descriptors_loses_no_connection_slot() {
     if !has_tool("prlimit") {
         return;
     }
@@ -194,7 +195,8 @@ fn a_worker_out_of_descriptors_loses_nobodys_place() {
 
 #[test]
 fn more_connections_than_descriptors_are_not_promised() {
-    let (status, text) = Server::fails(&["--tcp", "127.0.0.1:0", "--max-connections", "500000"]);
+    let (status, text) =
+        Server::run_to_end(&["--tcp", "127.0.0.1:0", "--max-connections", "500000"]);
     assert_eq!(status.code(), Some(1));
     assert!(
         text.contains(
@@ -205,7 +207,7 @@ fn more_connections_than_descriptors_are_not_promised() {
 }
 
 #[test]
-fn a_thousand_connections_that_come_and_go_in_a_second() {
+fn a_thousand_short_connections_leave_nothing_behind() {
     let server = Server::start(&[]);
     let mut watcher = server.join("watcher");
     watcher.say("/set joins off");
@@ -234,13 +236,13 @@ fn a_thousand_connections_that_come_and_go_in_a_second() {
 }
 
 #[test]
-fn a_small_ring_and_slow_readers() {
-    // However slow a reader is on a busy machine, all that is said has room in its waiting line.
+fn slow_readers_lose_nothing_with_a_small_ring() {
+    // On a busy machine a reader may be slow. All lines fit into its outbox.
     let server = Server::start(&["--ring", "1M", "--rate-limit", "off", "--sendq", "8M"]);
     let mut people: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
     people.iter_mut().for_each(|person| person.say("/set echo on"));
     people.iter_mut().for_each(|person| drop(person.sync()));
-    // Everyone talks and nobody reads, until the ring has wrapped several times.
+    // All clients send and none reads, until the ring has wrapped several times.
     let line = "y".repeat(700);
     let writers: Vec<_> = people
         .iter()
@@ -275,11 +277,11 @@ fn a_small_ring_and_slow_readers() {
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     let heard: Vec<Vec<String>> = heard.into_iter().map(|reader| reader.join().unwrap()).collect();
     assert!(heard.iter().all(|lines| *lines == heard[0]), "one order for everyone, nothing lost");
-    assert!(!server.journal_text().contains("killing"), "nobody was stalled");
+    assert!(!server.log_output().contains("killing"), "nobody was stalled");
 }
 
 #[test]
-fn a_worker_that_cannot_be_started_again_holds_nobody_up() {
+fn a_worker_that_cannot_be_restarted_delays_no_other_client() {
     if !has_tool("prlimit") {
         return;
     }
@@ -292,8 +294,8 @@ fn a_worker_that_cannot_be_started_again_holds_nobody_up() {
     }
     allow_descriptors(server.pid(), 0);
     kill(server.process(&dead), Signal::SIGKILL).unwrap();
-    server.tells(&format!("cannot fork {dead}: "));
-    // Several rings.
+    server.logs(&format!("cannot fork {dead}: "));
+    // Several times the size of the ring.
     let line = "x".repeat(1_000);
     for number in 0..5_000 {
         others[0].say(&format!("{number} {line}"));
@@ -301,22 +303,22 @@ fn a_worker_that_cannot_be_started_again_holds_nobody_up() {
             others[1].reads(&format!(": {number} "));
         }
     }
-    server.tells(&format!("{dead} could not be started for 2 s"));
+    server.logs(&format!("{dead} could not be started for 2 s"));
     allow_descriptors(server.pid(), 1_000);
-    server.tells(&format!("{dead} (pid "));
-    // Nobody can tell any more what they would have been sent.
+    server.logs(&format!("{dead} (pid "));
+    // It is unknown by then which lines these clients missed.
     theirs.iter_mut().for_each(|one| drop(one.rest()));
     others[0].sync();
     server.join("afterwards").sync();
 }
 
 #[test]
-fn everyone_of_a_crowd_beyond_the_limit_is_told_why() {
+fn each_of_many_clients_beyond_the_limit_receives_the_reason() {
     const CROWD: usize = 120;
     for model in ["pool", "threads", "process"] {
         let server = Server::start(&["--model", model, "--max-connections", "1"]);
         let mut inside = server.join("inside");
-        // Also those that send something at once, as a program does.
+        // Also clients that send something at once, as programs do.
         let mut crowd: Vec<Client> = (0..CROWD).map(|_| server.connect()).collect();
         crowd.iter_mut().step_by(2).for_each(|client| client.say("hello"));
         for client in crowd {

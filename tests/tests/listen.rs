@@ -13,20 +13,20 @@ fn has_ipv6() -> bool {
 }
 
 #[test]
-fn several_addresses_are_all_listened_on() {
+fn the_server_listens_on_several_addresses() {
     for (given, count) in [
         (&["--tcp", "127.0.0.1:0,127.0.0.2:0"][..], 2),
         (&["--tcp", "127.0.0.3:0", "--tcp", "127.0.0.4:0,127.0.0.5:0"], 3),
     ] {
         let server = Server::start(given);
         let addresses = server.addresses("tcp");
-        assert_eq!(addresses.len(), count, "{}", server.journal_text());
+        assert_eq!(addresses.len(), count, "{}", server.log_output());
         addresses.into_iter().for_each(talks);
     }
 }
 
 #[test]
-fn all_addresses_of_a_name_are_listened_on_with_one_port() {
+fn the_server_listens_on_all_addresses_of_a_name_with_one_port() {
     let server = Server::start(&["--tcp", "localhost:0"]);
     let addresses = server.addresses("tcp");
     let known: Vec<SocketAddr> =
@@ -41,12 +41,12 @@ fn all_addresses_of_a_name_are_listened_on_with_one_port() {
 }
 
 #[test]
-fn both_families_unspecified_addresses_are_listened_on_at_one_port() {
+fn the_server_listens_on_the_unspecified_addresses_of_both_families_with_one_port() {
     if !has_ipv6() {
         return;
     }
     for order in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] {
-        // A port that was free a moment ago.
+        // A port that was free a moment before.
         let server = (0..20).find_map(|_| {
             let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
             let list = order.map(|ip| format!("{ip}:{port}")).join(",");
@@ -54,7 +54,7 @@ fn both_families_unspecified_addresses_are_listened_on_at_one_port() {
             is_free.then(|| (Server::start(&["--tcp", &list]), port))
         });
         let (server, port) = server.expect("a free port");
-        assert_eq!(server.addresses("tcp").len(), 2, "{}", server.journal_text());
+        assert_eq!(server.addresses("tcp").len(), 2, "{}", server.log_output());
         for ip in [
             IpAddr::from(Ipv4Addr::LOCALHOST),
             Ipv4Addr::new(127, 0, 0, 9).into(),
@@ -63,17 +63,17 @@ fn both_families_unspecified_addresses_are_listened_on_at_one_port() {
             talks((ip, port).into());
         }
     }
-    // Alone it takes both.
+    // Without the other address it serves both families.
     let server = Server::start(&["--tcp", "[::]:0"]);
     talks((Ipv4Addr::LOCALHOST, server.tcp.port()).into());
 }
 
 #[test]
-fn one_that_is_in_use_is_named() {
+fn an_address_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let (status, text) =
-        Server::fails(&["--tcp", &format!("127.0.0.2:0,{address}"), "--udp", "off"]);
+        Server::run_to_end(&["--tcp", &format!("127.0.0.2:0,{address}"), "--udp", "off"]);
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(
         text.contains(&format!("cannot listen on tcp {address}: address already in use")),
@@ -91,14 +91,14 @@ fn a_list_that_contradicts_itself_is_refused() {
         ),
         (&["--tcp", "off", "--udp", "off"], "nothing to listen on: --tcp and --udp are both off"),
     ] {
-        let (status, text) = Server::fails(options);
+        let (status, text) = Server::run_to_end(options);
         assert_eq!(status.code(), Some(2), "{text}");
         assert!(text.contains(words), "{text}");
     }
 }
 
 #[test]
-fn one_address_given_twice_is_one() {
+fn an_address_given_twice_counts_once() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
     let server = Server::start(&["--tcp", &address, "--tcp", &address]);

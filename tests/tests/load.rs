@@ -1,5 +1,5 @@
-//! The load test: it finds every fault that is made, reports none where there is none, and leaves
-//! nothing behind.
+//! The load test finds every fault that is made, reports none if there is none, and leaves nothing
+//! behind.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::{Server, server_binary, wait_for};
@@ -46,8 +46,8 @@ fn said(output: &Output) -> String {
     )
 }
 
-/// How many lines a run found to be lost, doubled, reordered and wrong, and how many faults were
-/// made.
+/// The numbers of lost, doubled, reordered and wrong lines that a run found, and the number of
+/// faults made.
 fn found(fault: &str) -> [u64; 5] {
     let (code, row) =
         row(&["--fault", fault, "--clients", "20", "--rooms", "2", "--seconds", "0.5"]);
@@ -100,7 +100,7 @@ fn lines_of_two_senders_exchanged_for_one_member_are_found() {
 }
 
 #[test]
-fn a_line_for_somebody_else_is_found_with_members_and_with_idle_clients() {
+fn a_line_delivered_to_another_room_is_found_with_members_and_with_idle_clients() {
     let [lost, doubled, reordered, wrong, made] = found("stray");
     assert!(made > 0);
     assert_eq!([lost, doubled, reordered, wrong], [0, 0, 0, made]);
@@ -112,8 +112,8 @@ fn a_line_for_somebody_else_is_found_with_members_and_with_idle_clients() {
 
 #[test]
 fn an_open_loop_does_not_hide_that_the_server_stood_still() {
-    // Wherever in a slice the 0.3 s begin, a line that was due meanwhile counts as late, although
-    // it was sent later.
+    // Wherever in a slice the 0.3 s begin, a line that was due meanwhile counts as late, even if it
+    // was sent later.
     for seconds in ["1.6", "2.4", "4"] {
         let (code, row) =
             row(&["--fault", "stall", "--clients", "20", "--rate", "1000", "--seconds", seconds]);
@@ -127,7 +127,7 @@ fn an_open_loop_does_not_hide_that_the_server_stood_still() {
 }
 
 #[test]
-fn a_rate_that_cannot_be_kept_is_said_and_shows_in_the_latency() {
+fn a_rate_that_cannot_be_kept_is_reported_and_increases_the_latency() {
     let output =
         load(&["--clients", "20", "--rate", "1000000", "--seconds", "1"]).output().unwrap();
     assert!(
@@ -145,7 +145,7 @@ fn a_slow_rate_is_slow() {
 }
 
 #[test]
-fn what_was_sent_is_what_was_delivered_in_every_traffic() {
+fn every_line_is_delivered_in_every_kind_of_traffic() {
     for arguments in [
         &["--clients", "30", "--rooms", "3"][..],
         &["--clients", "30", "--rate", "500", "--bytes", "24"],
@@ -182,7 +182,7 @@ fn what_was_sent_is_what_was_delivered_in_every_traffic() {
 }
 
 #[test]
-fn visitors_come_and_go_and_miss_nothing_in_between() {
+fn visitors_miss_nothing_between_their_join_and_their_leave() {
     for arguments in [&["--churn", "100"][..], &["--churn", "100", "--udp"]] {
         let (code, row) = row(&[
             &["--clients", "20", "--rate", "200", "--seconds", "1.5", "--baseline"],
@@ -200,7 +200,7 @@ fn visitors_come_and_go_and_miss_nothing_in_between() {
 }
 
 #[test]
-fn a_storm_counts_logins_and_a_quiet_server_costs_next_to_nothing() {
+fn a_storm_counts_logins_and_a_quiet_server_uses_almost_no_cpu_time() {
     let (code, storm) = row(&["--clients", "50", "--storm", "--seconds", "0.5", "--baseline"]);
     assert_eq!(code, Some(0));
     assert!(storm["server"]["units"].as_u64().unwrap() >= 50);
@@ -215,7 +215,7 @@ fn a_storm_counts_logins_and_a_quiet_server_costs_next_to_nothing() {
 }
 
 #[test]
-fn a_server_that_is_there_already_is_seen_from_outside() {
+fn a_server_that_runs_already_can_be_put_under_load() {
     let server = Server::start(&["--rate-limit", "off"]);
     let (code, row) =
         row(&["--addr", &server.tcp.to_string(), "--clients", "20", "--seconds", "0.5"]);
@@ -226,7 +226,7 @@ fn a_server_that_is_there_already_is_seen_from_outside() {
 }
 
 #[test]
-fn a_server_that_drops_a_client_is_found_out() {
+fn a_dropped_client_is_reported() {
     let server = Server::start(&["--rate-limit", "off"]);
     let mut load = load(&[
         "--addr",
@@ -246,7 +246,7 @@ fn a_server_that_drops_a_client_is_found_out() {
         watcher.sync().iter().any(|line| line.contains("r0") && line.contains("20")).then_some(())
     });
     drop(watcher);
-    // The server stops, and all connections end.
+    // The server stops and ends all connections.
     server.signal(Signal::SIGTERM);
     let output = load.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -254,11 +254,11 @@ fn a_server_that_drops_a_client_is_found_out() {
 }
 
 #[test]
-fn a_worker_that_dies_makes_the_run_fail_and_is_named() {
+fn a_run_in_which_a_worker_dies_fails_and_names_the_worker() {
     let arguments = ["--clients", "40", "--rate", "100", "--seconds", "3"];
     let load = load(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let server = supervisor_of(&load);
-    // A worker that dies before it serves is no fault of the run.
+    // The death of a worker before it serves is no fault.
     wait_for("the clients to be there", || {
         (std::fs::read_dir(format!("/proc/{server}/fd")).ok()?.count() > 40).then_some(())
     });
@@ -287,7 +287,7 @@ fn a_row_that_cannot_be_measured_does_not_end_the_table() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said() {
+fn a_wrong_command_line_is_explained() {
     for (arguments, code, words) in [
         (&["--addr", "127.0.0.1:1"][..], 1, "cannot connect to 127.0.0.1:1"),
         (&["--clients", "1"], 2, "--clients 2"),
@@ -304,7 +304,7 @@ fn what_cannot_be_done_is_said() {
 }
 
 #[test]
-fn the_table_csv_and_histograms_tell_the_same() {
+fn table_csv_and_histograms_agree() {
     let directory =
         std::env::temp_dir().join(format!("forkchat-histograms-{}", std::process::id()));
     let arguments = ["room-10", "--seconds", "0.5", "--baseline", "--workers", "1,2"];
@@ -339,7 +339,8 @@ fn the_table_csv_and_histograms_tell_the_same() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// A run that takes a minute, and its server's process. Returns when the workers are running.
+/// Starts a run that takes a minute. Returns it and the supervisor of its server, when the workers
+/// run.
 fn running() -> (Child, Pid) {
     let load = load(&["--clients", "20", "--seconds", "60", "--json"])
         .stdout(Stdio::null())
@@ -363,7 +364,7 @@ fn is_gone(pid: Pid) -> Option<()> {
 }
 
 #[test]
-fn nothing_is_left_when_it_is_interrupted_or_killed() {
+fn an_interrupted_or_killed_run_leaves_nothing_behind() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
         let (mut load, server) = running();
         let workers = children_of(server);
@@ -374,7 +375,7 @@ fn nothing_is_left_when_it_is_interrupted_or_killed() {
         assert!(!status.success());
         wait_for("its server to end", || is_gone(server));
         workers.into_iter().for_each(|worker| wait_for("the workers to end", || is_gone(worker)));
-        // A run that is killed cannot clean up; the next run does.
+        // A killed run cannot clean up. The next run does.
         if signal == Signal::SIGKILL {
             assert_eq!(row(&["--clients", "10", "--seconds", "0.1"]).0, Some(0));
         }

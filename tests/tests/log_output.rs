@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-/// Kills one process after another while two people chat; a third one comes.
+/// Kills one process after another while two users chat and a third one joins.
 fn kill_and_chat(tcp: SocketAddr, process: impl Fn(&str) -> Pid, rounds: std::ops::Range<usize>) {
     let join = |nick: &str| {
         let mut client = Client::new(TcpStream::connect(tcp).unwrap());
@@ -37,10 +37,10 @@ fn kill_and_chat(tcp: SocketAddr, process: impl Fn(&str) -> Pid, rounds: std::op
 
 /// How many lines of the log output contain this.
 fn count(server: &Server, part: &str) -> usize {
-    server.journal_text().lines().filter(|line| line.contains(part)).count()
+    server.log_output().lines().filter(|line| line.contains(part)).count()
 }
 
-/// Waits until the log output has so many such lines.
+/// Waits until the log output has at least this many such lines.
 fn has(server: &Server, count_min: usize, part: &str) {
     wait_for(&format!("{count_min} lines with {part:?}"), || {
         (count(server, part) >= count_min).then_some(())
@@ -48,29 +48,29 @@ fn has(server: &Server, count_min: usize, part: &str) {
 }
 
 #[test]
-fn a_full_pipe_holds_up_nobody_and_nothing_that_fits_the_buffer_is_lost() {
+fn a_full_pipe_delays_no_client_and_lines_that_fit_the_buffer_are_not_lost() {
     let mut server = Server::start(&[]);
-    server.stop_reading();
+    server.stop_reading_log();
     kill_and_chat(server.tcp, |name| server.process(name), 0..3);
-    server.read_on();
+    server.resume_reading_log();
     for name in ["worker 0", "worker 1", "journal"] {
         has(&server, 3, &format!("supervisor: warning: {name} (pid "));
     }
-    assert_eq!(count(&server, "dropped"), 0, "{}", server.journal_text());
-    server.stop_reading();
+    assert_eq!(count(&server, "dropped"), 0, "{}", server.log_output());
+    server.stop_reading_log();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
-fn a_full_pipe_keeps_no_server_from_failing_to_start() {
+fn a_server_that_cannot_start_ends_despite_a_full_pipe() {
     let server = Server::start(&[]);
     let (reader, writer) = std::io::pipe().unwrap();
     let mut filler = File::options()
         .write(true)
         .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer)))
         .unwrap();
-    // As much as a pipe holds.
+    // The capacity of a pipe.
     filler.write_all(&vec![b'x'; 64 * 1024]).unwrap();
     let mut command = Command::new(server_binary());
     command.args(["--udp", "off", "--tcp", &server.tcp.to_string()]).stderr(OwnedFd::from(writer));
@@ -81,7 +81,7 @@ fn a_full_pipe_keeps_no_server_from_failing_to_start() {
 }
 
 #[test]
-fn a_terminal_after_ctrl_s_holds_up_nobody_and_shows_everything_after_ctrl_q() {
+fn a_terminal_stopped_with_ctrl_s_delays_no_client_and_shows_everything_after_ctrl_q() {
     let data_dir = std::env::temp_dir().join(format!("forkchat-log-output-{}", std::process::id()));
     let mut command = Command::new(server_binary());
     command
@@ -120,7 +120,7 @@ fn a_terminal_after_ctrl_s_holds_up_nobody_and_shows_everything_after_ctrl_q() {
     let _ = std::fs::remove_dir_all(data_dir);
 }
 
-/// Connects so often to a server that is full. Each of them is a line of the log output.
+/// Connects this many times to a full server. Each attempt adds a line to the log output.
 fn be_rejected(server: &Server, times: usize) {
     for _ in 0..times {
         let mut stream = TcpStream::connect(server.tcp).unwrap();
@@ -135,16 +135,16 @@ fn lines_that_do_not_fit_are_dropped_counted_and_reported_when_there_is_room_aga
     const LINES: usize = 16_000;
     let server = Server::start(&["-v", "--max-connections", "1", "--rate-limit", "off"]);
     let mut one = server.join("one");
-    server.stop_reading();
+    server.stop_reading_log();
     std::thread::scope(|scope| {
         (0..4).for_each(|_| drop(scope.spawn(|| be_rejected(&server, LINES / 4))))
     });
     one.sync();
-    server.read_on();
-    server.tells(" dropped: standard error did not take them in time");
+    server.resume_reading_log();
+    server.logs(" dropped: standard error did not take them in time");
     be_rejected(&server, 1);
     let text = wait_for("the last line", || {
-        let text = server.journal_text();
+        let text = server.log_output();
         text.rsplit_once(" dropped: ")
             .is_some_and(|(_, rest)| rest.contains(REJECTED))
             .then_some(text)
@@ -159,13 +159,13 @@ fn lines_that_do_not_fit_are_dropped_counted_and_reported_when_there_is_room_aga
 }
 
 #[test]
-fn many_lines_come_out_whole_in_order_and_all_of_them() {
+fn many_lines_are_written_completely_and_in_order() {
     const LINES: usize = 3_000;
     let server = Server::start(&["-v", "--max-connections", "1", "--rate-limit", "off"]);
     let _one = server.join("one");
     be_rejected(&server, LINES);
     has(&server, LINES, REJECTED);
-    let text = server.journal_text();
+    let text = server.log_output();
     assert_eq!(count(&server, "dropped"), 0);
     let times: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert!(
@@ -178,23 +178,23 @@ fn many_lines_come_out_whole_in_order_and_all_of_them() {
 }
 
 #[test]
-fn a_killed_log_process_loses_nothing_and_nobody_notices() {
+fn a_killed_log_process_loses_nothing_and_no_client_notices() {
     const KILLS: usize = 5;
     let server = Server::start(&[]);
     let mut one = server.join("one");
     for round in 1..=KILLS {
-        server.stop_reading();
+        server.stop_reading_log();
         let worker = server.process("worker 1");
         kill(worker, Signal::SIGKILL).unwrap();
         server.replaced("worker 1", worker);
         let log = server.process("log");
-        // It has more in hand than the pipe takes.
+        // The log process holds more than the pipe can take.
         kill(log, Signal::SIGKILL).unwrap();
         server.replaced("log", log);
         assert!(one.sync().is_empty());
-        server.read_on();
+        server.resume_reading_log();
         has(&server, round, "worker 1 (pid ");
-        server.tells(&format!(
+        server.logs(&format!(
             "supervisor: warning: log (pid {log}) was killed by signal 9; restarted as pid "
         ));
     }
@@ -206,28 +206,28 @@ fn a_stopped_log_process_is_replaced() {
     let log = server.process("log");
     kill(log, Signal::SIGSTOP).unwrap();
     server.replaced("log", log);
-    server.tells(&format!("log (pid {log}) was stopped; killing it"));
-    server.tells(&format!("log (pid {log}) was killed by signal 9; restarted as pid "));
+    server.logs(&format!("log (pid {log}) was stopped; killing it"));
+    server.logs(&format!("log (pid {log}) was killed by signal 9; restarted as pid "));
 }
 
 #[test]
-fn what_the_supervisor_logged_before_it_was_killed_comes_out_and_the_log_process_ends() {
+fn the_log_process_writes_what_a_killed_supervisor_logged_and_ends() {
     let server = Server::start(&[]);
     let log = server.process("log");
-    server.stop_reading();
+    server.stop_reading_log();
     let worker = server.process("worker 1");
     kill(worker, Signal::SIGKILL).unwrap();
     server.replaced("worker 1", worker);
     server.signal(Signal::SIGKILL);
     wait_for("the worker to die with the supervisor", || name_of(worker).is_empty().then_some(()));
     assert_eq!(name_of(log), "log");
-    server.read_on();
-    server.tells(&format!("worker 1 (pid {worker}) was killed by signal 9; restarted as pid "));
+    server.resume_reading_log();
+    server.logs(&format!("worker 1 (pid {worker}) was killed by signal 9; restarted as pid "));
     wait_for("the log process to end", || name_of(log).is_empty().then_some(()));
 }
 
 #[test]
-fn standard_error_without_a_reader_ends_nobody() {
+fn standard_error_without_a_reader_ends_no_process() {
     let data_dir = std::env::temp_dir().join(format!("forkchat-no-reader-{}", std::process::id()));
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = Command::new(server_binary());

@@ -13,17 +13,17 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
-/// A control group with a limit on memory. Removed when dropped; the processes in it have to be
-/// gone by then.
+/// A control group with a memory limit. It is removed on drop; its processes must have ended by
+/// then.
 struct Group {
     path: PathBuf,
     is_version_2: bool,
 }
 
 impl Group {
-    /// One below the group of this process, or beside it. `None`, and the test is skipped by name,
-    /// where none can be made: it takes root, and a control group file system that may be written
-    /// to. If one can be made, everything else has to work.
+    /// A group below that of this process or beside it. If none can be created, which takes root
+    /// and a writable control group file system, returns `None` and prints that the test is
+    /// skipped. If one can be created, everything else must work.
     fn new(mib: u64) -> Option<Group> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
@@ -37,7 +37,7 @@ impl Group {
                 let limit = if group.is_version_2 { "memory.max" } else { "memory.limit_in_bytes" };
                 fs::write(group.path.join(limit), (mib * MIB).to_string()).unwrap();
                 if !group.is_version_2 {
-                    // Else version 1 doesn't count the sockets' buffers.
+                    // Without this, version 1 doesn't count the sockets' buffers.
                     let _ = fs::write(
                         group.path.join("memory.kmem.tcp.limit_in_bytes"),
                         (1_u64 << 40).to_string(),
@@ -46,7 +46,8 @@ impl Group {
             }
             None => {
                 let test = std::thread::current();
-                // Past the harness, which shows nothing of a test that doesn't fail.
+                // Not `eprintln!`: the harness captures its output and shows nothing of tests that
+                // pass.
                 let _ = writeln!(
                     std::io::stderr(),
                     "skipped {}: no control group can be made here",
@@ -57,12 +58,12 @@ impl Group {
         made
     }
 
-    /// A shell's command that puts it into the group.
+    /// A command with which a shell moves itself into the group.
     fn enter(&self) -> String {
         format!("echo $$ > {}", self.path.join("cgroup.procs").display())
     }
 
-    /// How many processes the kernel has killed since they wanted more.
+    /// How many processes the kernel has killed because of the limit.
     fn kills(&self) -> u64 {
         let file =
             self.path.join(if self.is_version_2 { "memory.events" } else { "memory.oom_control" });
@@ -82,8 +83,8 @@ impl Drop for Group {
     }
 }
 
-/// Where a group may be made: the memory controller's part of this process's group, and those
-/// around it. Source: cgroups(7).
+/// Directories in which a group may be created: that of this process's group in the memory
+/// controller, and those above it. Source: cgroups(7).
 fn parents() -> Vec<PathBuf> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut parents = Vec::new();
@@ -110,7 +111,7 @@ fn make(path: &Path) -> Option<Group> {
     let has = |file| path.join(file).exists();
     match (has("memory.max"), has("memory.limit_in_bytes")) {
         (false, false) => {
-            // Made, but without the memory controller.
+            // The group was created without the memory controller.
             let _ = fs::remove_dir(path);
             None
         }
@@ -118,13 +119,13 @@ fn make(path: &Path) -> Option<Group> {
     }
 }
 
-/// The N of `at most N connections`.
+/// The N in `at most N connections`.
 fn promised(server: &Server) -> usize {
-    let text = server.journal_text();
+    let text = server.log_output();
     text.split_once("at most ").unwrap().1.split_once(" connections").unwrap().0.parse().unwrap()
 }
 
-/// The number behind `before` and in front of ` MiB` in what a server said.
+/// The number between `before` and ` MiB` in log output.
 fn mib_after(text: &str, before: &str) -> u64 {
     let rest = text.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {text}")).1;
     rest.split_once(" MiB")
@@ -133,10 +134,10 @@ fn mib_after(text: &str, before: &str) -> u64 {
 }
 
 #[test]
-fn in_a_control_group_of_64_mib_20000_long_lines_cost_no_process_its_life() {
+fn in_a_control_group_of_64_mib_20000_long_lines_kill_no_process() {
     let Some(group) = Group::new(64) else { return };
     let server = Server::start_limited(Some(&group.enter()), &["--rate-limit", "off"]);
-    let text = server.journal_text();
+    let text = server.log_output();
     assert!(text.contains("ring of 4 MiB: the control group's memory limit"), "{text}");
     assert!((10..100).contains(&promised(&server)), "{text}");
     let before = server.processes();
@@ -152,16 +153,16 @@ fn in_a_control_group_of_64_mib_20000_long_lines_cost_no_process_its_life() {
 }
 
 #[test]
-fn as_many_clients_as_are_promised_never_read_and_no_process_is_killed() {
+fn if_all_promised_clients_never_read_no_process_is_killed() {
     for model in ["pool", "threads", "process"] {
-        // With a process each, fewer are promised.
+        // With a process for each connection, the server promises fewer.
         let Some(group) = Group::new(if model == "process" { 128 } else { 64 }) else { return };
         let server =
             Server::start_limited(Some(&group.enter()), &["--rate-limit", "off", "--model", model]);
         let mut speaker = server.join("speaker");
         let deaf: Vec<Client> =
             (1..promised(&server)).map(|i| server.join(&format!("deaf{i}"))).collect();
-        assert!(deaf.len() >= 8, "{model}: {}", server.journal_text());
+        assert!(deaf.len() >= 8, "{model}: {}", server.log_output());
         let line = "x".repeat(4_000);
         for part in 0..60 {
             let lines: String = (0..50).map(|_| format!("{line}\n")).collect();
@@ -171,17 +172,17 @@ fn as_many_clients_as_are_promised_never_read_and_no_process_is_killed() {
         }
         assert_eq!(group.kills(), 0, "{model}");
         assert!(
-            !server.journal_text().contains("killed by signal"),
+            !server.log_output().contains("killed by signal"),
             "{model}: {}",
-            server.journal_text()
+            server.log_output()
         );
     }
 }
 
 #[test]
-fn a_control_group_that_is_too_small_is_refused_and_one_as_large_as_it_says_is_enough() {
+fn a_control_group_that_is_too_small_is_refused_and_the_stated_size_is_enough() {
     let Some(group) = Group::new(16) else { return };
-    let (status, text) = Server::fails_limited(
+    let (status, text) = Server::run_to_end_limited(
         Some(&group.enter()),
         &["--tcp", "127.0.0.1:0", "--udp", "off", "--workers", "2"],
     );
@@ -193,7 +194,8 @@ fn a_control_group_that_is_too_small_is_refused_and_one_as_large_as_it_says_is_e
         "{text}"
     );
     assert!(text.contains("; raise it, or lower --max-connections or --ring"), "{text}");
-    // The shell's memory counts, too, and files that were read first by a process in the group.
+    // The memory of the shell counts, too, and so do files that a process in the group has read
+    // first.
     let enough = Group::new(mib_after(&text, "and they need ") + 8).unwrap();
     let server = Server::start_limited(Some(&enough.enter()), &[]);
     assert!(promised(&server) >= 8);
@@ -201,7 +203,7 @@ fn a_control_group_that_is_too_small_is_refused_and_one_as_large_as_it_says_is_e
 }
 
 #[test]
-fn what_is_asked_for_and_does_not_fit_is_refused() {
+fn options_that_do_not_fit_the_memory_are_refused() {
     let Some(group) = Group::new(64) else { return };
     for (options, words) in [
         (["--ring", "64M"], "connections with a ring of 64 MiB: the control group's memory limit"),
@@ -210,7 +212,7 @@ fn what_is_asked_for_and_does_not_fit_is_refused() {
             "cannot serve 1000 connections with a ring of 1 MiB: the control group's memory limit",
         ),
     ] {
-        let (status, text) = Server::fails_limited(
+        let (status, text) = Server::run_to_end_limited(
             Some(&group.enter()),
             &[&["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0"][..], &options].concat(),
         );
@@ -220,13 +222,13 @@ fn what_is_asked_for_and_does_not_fit_is_refused() {
     let server =
         Server::start_limited(Some(&group.enter()), &["--max-connections", "20", "--ring", "2M"]);
     assert_eq!(promised(&server), 20);
-    assert!(!server.journal_text().contains("ring of"), "{}", server.journal_text());
+    assert!(!server.log_output().contains("ring of"), "{}", server.log_output());
 }
 
 #[test]
-fn a_limit_on_address_space_is_refused_with_advice_and_one_as_large_as_it_says_is_enough() {
+fn a_limit_on_address_space_that_is_too_low_is_refused_and_the_stated_one_is_enough() {
     let options = ["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--workers", "2"];
-    let (status, text) = Server::fails_limited(Some("ulimit -v 100000"), &options);
+    let (status, text) = Server::run_to_end_limited(Some("ulimit -v 100000"), &options);
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(
         text.contains("the limit on address space (ulimit -v) allows 97 MiB, and they need "),
@@ -237,14 +239,14 @@ fn a_limit_on_address_space_is_refused_with_advice_and_one_as_large_as_it_says_i
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     alice.say("there is room");
     bob.reads("alice: there is room");
-    assert!(server.journal_text().contains(
+    assert!(server.log_output().contains(
         "the number of connections is limited by the limit on address space (ulimit -v)"
     ));
 }
 
 #[test]
-fn many_slow_readers_together_take_a_share_of_the_memory_and_a_reader_that_reads_stays() {
-    // Of which an eighth may wait for readers, and half of that in each of two workers.
+fn many_slow_readers_together_use_a_limited_share_of_memory() {
+    // An eighth of the memory may wait for readers, and half of that in each of two workers.
     let server = Server::start_limited(
         Some("ulimit -d 131072"),
         &["--rate-limit", "off", "--sendq", "4M", "--max-connections", "40"],
@@ -282,12 +284,12 @@ fn queues(server: SocketAddr, client: SocketAddr) -> (u64, u64) {
 }
 
 #[test]
-fn the_kernel_holds_little_for_a_client_that_never_reads_or_sends_what_may_not_be_read_yet() {
+fn the_kernel_buffers_little_for_clients_that_never_read_or_exceed_the_rate_limit() {
     const COUNTED: u64 = (2 * 64 + 64) * 1024;
     let server = Server::start(&["--rate-limit", "off", "--sendq", "8M"]);
     let (deaf, mut speaker) = (server.join("deaf"), server.join("speaker"));
     let address = deaf.stream().local_addr().unwrap();
-    // More than the client's own kernel takes, and then more than the server's may.
+    // First more than the client's kernel buffers, then more than the server's kernel may buffer.
     let line = "x".repeat(4_000);
     let mut most = 0;
     for part in 0..40 {
@@ -317,7 +319,7 @@ fn out_of_memory_value(pid: Pid) -> i32 {
 }
 
 #[test]
-fn when_memory_runs_out_workers_are_the_first_victims_and_the_supervisor_is_the_last() {
+fn when_memory_runs_out_workers_are_killed_first_and_the_supervisor_last() {
     let own = out_of_memory_value(Pid::this());
     for model in ["pool", "threads", "process"] {
         let server = Server::start(&["--model", model]);
@@ -331,7 +333,7 @@ fn when_memory_runs_out_workers_are_the_first_victims_and_the_supervisor_is_the_
         let name = alice.worker();
         let worker = server.process(&name);
         assert!(out_of_memory_value(worker) > journal, "{model}");
-        // A successor, too.
+        // A successor has the same value.
         kill(worker, Signal::SIGKILL).unwrap();
         let next = server.replaced(&name, worker);
         wait_for("the successor's value", || (out_of_memory_value(next) > journal).then_some(()));

@@ -3,14 +3,14 @@
 //!
 //! | mistake | test |
 //! |---|---|
-//! | a two-byte character that arrives in two pieces crashes the receiver, and the client stays connected without service | here; `examples.rs`, `ack_server` |
-//! | two messages are joined, because the protocol has no framing | here; `examples.rs`, `ack_server` and `echo_per_process` |
-//! | a half-closed client (`nc -N`) is read as an endless stream of empty messages: a CPU and a log full | here; `input.rs` |
-//! | the parent's copy of an accepted socket is never closed, so the client never sees the end of the connection | here; `examples.rs`, `echo_per_process` |
-//! | an error in a pool's job is swallowed | here; `killed_holders/pool.rs` of the server |
+//! | a receiver crashes when a character arrives in two pieces | here; `examples/ack_server.rs` |
+//! | messages are joined, because the protocol has no framing | here; `examples/ack_server.rs` |
+//! | a half-closed client (`nc -N`) counts as endless empty input | here; `input/main.rs` |
+//! | the parent never closes its copy of an accepted socket | here; `examples/echo_per_process.rs` |
+//! | an error in a job of a pool is swallowed | here; `killed_holders/pool.rs` of the server |
 //! | a consumer spins on "is it empty?" | here; `killed_holders/main.rs` of the server |
-//! | a pid file is checked and written in two steps, so two servers can start | `daemon.rs` |
-//! | `restart` starts the new server before the old one has ended | `daemon.rs` |
+//! | a pid file is checked and written in two steps | `daemon/` |
+//! | `restart` starts the new server before the old one has ended | `daemon/` |
 
 use forkchat_tests::example::Example;
 use forkchat_tests::processes::{cpu_of, family_of};
@@ -18,25 +18,24 @@ use forkchat_tests::{Client, Server, wait_for};
 use std::time::Duration;
 
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
-/// CPU time that is far more than what a server with nothing to do takes in a second, and far less
-/// than what one takes that spins.
+/// Far more CPU time than an idle server uses in a second, and far less than a server that spins.
 const IDLE_CPU: Duration = Duration::from_millis(150);
 
 fn start(model: &str) -> Server {
     Server::start(&["--model", model])
 }
 
-/// Nothing happens for a second.
+/// Waits a second and checks that the server uses almost no CPU time.
 fn idle_for_a_second(server: &Server) {
-    let (before, told) = (server.cpu(), server.journal_text().lines().count());
+    let (before, told) = (server.cpu(), server.log_output().lines().count());
     std::thread::sleep(Duration::from_secs(1));
-    // Processes that have ended meanwhile took theirs with them.
+    // The CPU time of processes that have ended meanwhile no longer counts.
     let used = server.cpu().saturating_sub(before);
     assert!(used < IDLE_CPU, "{used:?} of CPU while nothing happened");
-    assert!(server.journal_text().lines().count() <= told + 2, "{}", server.journal_text());
+    assert!(server.log_output().lines().count() <= told + 2, "{}", server.log_output());
 }
 
-/// How many descriptors of sockets the server's processes have.
+/// The number of socket descriptors of all processes of the server.
 fn sockets(server: &Server) -> usize {
     let descriptors =
         |pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -48,7 +47,7 @@ fn sockets(server: &Server) -> usize {
 }
 
 #[test]
-fn a_character_in_two_pieces_is_one_and_nobody_becomes_mute() {
+fn a_character_in_two_pieces_is_joined_and_every_client_stays_served() {
     for model in MODELS {
         let server = start(model);
         let (mut chinese, mut other) = (server.join("chinese"), server.join("other"));
@@ -56,7 +55,7 @@ fn a_character_in_two_pieces_is_one_and_nobody_becomes_mute() {
         chinese.sync();
         for _ in 0..3 {
             chinese.send(b"\xc4\xe3\xba");
-            // It is seen, and nothing comes of it yet.
+            // The server reads the first piece and does nothing yet.
             other.say("meanwhile");
             chinese.reads("meanwhile");
             chinese.send(b"\xc3\n");
@@ -69,7 +68,7 @@ fn a_character_in_two_pieces_is_one_and_nobody_becomes_mute() {
 }
 
 #[test]
-fn two_messages_in_one_piece_are_two_and_one_in_three_is_one() {
+fn messages_are_separated_by_their_line_ends_however_they_arrive() {
     for model in MODELS {
         let server = start(model);
         let (mut a, mut b) = (server.join("a"), server.join("b"));
@@ -83,7 +82,7 @@ fn two_messages_in_one_piece_are_two_and_one_in_three_is_one() {
 }
 
 #[test]
-fn a_half_closed_client_is_at_its_end_and_costs_nothing() {
+fn a_half_closed_client_is_disconnected_and_uses_no_cpu_time() {
     for model in MODELS {
         let server = start(model);
         let mut witness = server.join("witness");
@@ -93,10 +92,10 @@ fn a_half_closed_client_is_at_its_end_and_costs_nothing() {
         halves.iter_mut().for_each(Client::end_input);
         for half in &mut halves {
             witness.reads(" quit");
-            // To the end, which comes.
+            // The end of the connection follows.
             half.rest();
         }
-        // They don't close their side.
+        // The clients don't close their side.
         idle_for_a_second(&server);
         assert!(witness.sync().is_empty(), "nothing that was never said");
     }
@@ -122,16 +121,16 @@ fn a_client_that_leaves_sees_the_end_and_no_process_keeps_its_socket() {
 }
 
 #[test]
-fn an_error_in_a_pools_job_is_told() {
+fn an_error_in_a_job_of_the_pool_is_reported() {
     let example = Example::run("process_pool", &[]);
-    example.said(&[
+    example.printed(&[
         "100000: the job panicked: 100000 is too much for me",
         "0: the process that did the job was killed by signal 6",
     ]);
 }
 
 #[test]
-fn who_has_nothing_to_do_sleeps() {
+fn an_idle_server_uses_no_cpu_time() {
     for model in MODELS {
         let server = start(model);
         let mut people: Vec<Client> =

@@ -1,5 +1,5 @@
-//! The comparison of the server's models, and the comparison with another chat server: what they
-//! find, what they report, and that they leave nothing behind.
+//! The comparison of the server's models, and that with another chat server: what they find, what
+//! they report, and that they leave nothing behind.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::{Server, server_binary, wait_for};
@@ -83,7 +83,7 @@ impl Drop for Report {
 /// The bare broadcaster, speaking IRC. It ends with its standard input.
 struct IrcServer {
     child: Child,
-    /// Kept open for what it writes at its end.
+    /// Kept open, because the process writes to it at its end.
     _stdout: BufReader<ChildStdout>,
     address: SocketAddr,
 }
@@ -118,7 +118,7 @@ impl Drop for IrcServer {
     }
 }
 
-/// What every report must be.
+/// Checks what every report must fulfil.
 fn assert_self_contained(text: &str) {
     assert!(text.starts_with("<!DOCTYPE html>") && text.trim_end().ends_with("</html>"));
     for outside in ["http", "<script", "<link", "<img", "@import", "url(", "src="] {
@@ -170,7 +170,7 @@ fn every_model_is_measured_and_the_report_shows_it() {
             );
         }
     }
-    // The models differ in how many processes and threads 100 connections take.
+    // The models differ in the number of processes and threads for 100 connections.
     let of_idle = |model: &str, what: &str| rows[1][model][what].as_u64().unwrap();
     assert!(
         of_idle("process", "processes") > 100 && of_idle("pool", "processes") < 100,
@@ -183,8 +183,8 @@ fn every_model_is_measured_and_the_report_shows_it() {
         rows[1]
     );
 
-    // A kill touches the connections of one process: one of 100 where each has its own, else those
-    // of a worker. Nothing is lost by it.
+    // A kill affects the connections of one process: one of 100 if each has its own process, else
+    // those of a worker. No line is lost.
     let of_kill = |model: &str, what: &str| rows[6][model][what].as_f64().unwrap();
     assert_eq!(of_kill("process", "kill_share"), 0.01, "{}", rows[6]);
     for model in MODELS {
@@ -220,7 +220,8 @@ fn every_model_is_measured_and_the_report_shows_it() {
             .unwrap_or_else(|| panic!("no plot {plot}"))
             .1;
         let figure = section.split_once("</section>").unwrap().0;
-        // A model that needs no memory for a connection has no point; a sentence says so.
+        // A model without measurable memory per connection has no point in the plot; a sentence
+        // says so.
         assert!(
             figure.contains("<svg ")
                 && MODELS.iter().all(|model| figure.contains(&format!("{model}\n"))
@@ -257,7 +258,7 @@ fn every_model_is_measured_and_the_report_shows_it() {
 }
 
 #[test]
-fn a_fault_is_found_and_told() {
+fn faults_are_found_and_reported() {
     let report = Report::new("fault");
     let arguments = [
         "--models=pool",
@@ -284,7 +285,7 @@ fn a_fault_is_found_and_told() {
 }
 
 #[test]
-fn what_a_model_has_no_room_for_is_not_run_and_no_fault() {
+fn a_size_that_does_not_fit_is_not_run_and_is_no_fault() {
     let report = Report::new("limit");
     let arguments = [
         "--models=threads,pool",
@@ -315,7 +316,7 @@ fn what_a_model_has_no_room_for_is_not_run_and_no_fault() {
 }
 
 #[test]
-fn a_cell_that_cannot_be_measured_ends_nothing_and_is_a_failure() {
+fn a_cell_that_cannot_be_measured_is_a_failure_and_the_others_are_measured() {
     let report = Report::new("failure");
     let arguments = [
         "--models=pool",
@@ -344,7 +345,7 @@ fn a_cell_that_cannot_be_measured_ends_nothing_and_is_a_failure() {
 }
 
 #[test]
-fn what_was_measured_until_it_was_interrupted_is_in_the_report() {
+fn the_report_has_what_was_measured_before_an_interrupt() {
     let report = Report::new("interrupted");
     let arguments = [
         "--models=process",
@@ -422,7 +423,7 @@ fn another_server_gets_the_same_load_and_is_checked() {
 }
 
 #[test]
-fn another_server_may_speak_our_own_protocol() {
+fn another_server_may_use_the_line_protocol() {
     let other = Server::start(&["--rate-limit", "off"]);
     let output =
         load(&["--compare", &other.tcp.to_string(), "room-10", "--seconds", "0.3", "--csv"])
@@ -439,7 +440,7 @@ fn another_server_may_speak_our_own_protocol() {
 }
 
 #[test]
-fn another_server_stands_beside_the_models_too() {
+fn another_server_can_be_compared_with_the_models_too() {
     let (report, irc) = (Report::new("compared"), IrcServer::start(None));
     let arguments = [
         "--models=pool",
@@ -471,15 +472,15 @@ fn another_server_stands_beside_the_models_too() {
     );
 }
 
-/// A server that sends the same words to every client and closes the connection.
-fn says_and_hangs_up(words: &'static str) -> SocketAddr {
+/// A server that sends the same text to every client and closes the connection.
+fn server_that_sends_and_closes(words: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.write_all(words.as_bytes());
-            // Read until the client closes: with unread input the kernel would throw away the
-            // words.
+            // It reads until the client closes: with unread input the kernel would discard the
+            // text.
             let _ = stream.shutdown(std::net::Shutdown::Write);
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         }
@@ -488,8 +489,8 @@ fn says_and_hangs_up(words: &'static str) -> SocketAddr {
 }
 
 #[test]
-fn why_another_server_cannot_be_compared_is_said_at_once() {
-    let irc = |words| format!("{}:irc", says_and_hangs_up(words));
+fn it_is_reported_at_once_why_another_server_cannot_be_compared() {
+    let irc = |words| format!("{}:irc", server_that_sends_and_closes(words));
     for (compare, words) in [
         (
             "127.0.0.1:1:irc".to_owned(),
@@ -505,7 +506,7 @@ fn why_another_server_cannot_be_compared_is_said_at_once() {
         ),
         (irc("220 mail.example ESMTP\r\n"), "speak IRC?; it said: 220 mail.example ESMTP"),
         (
-            says_and_hangs_up(":x 451 * :You have not registered\r\n").to_string(),
+            server_that_sends_and_closes(":x 451 * :You have not registered\r\n").to_string(),
             "speak forkchat's line protocol?; it said: :x 451",
         ),
     ] {
@@ -518,7 +519,7 @@ fn why_another_server_cannot_be_compared_is_said_at_once() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said() {
+fn a_wrong_command_line_is_explained() {
     for (arguments, code, words) in [
         (
             &["--models", "--report", "/nowhere/report.html"][..],

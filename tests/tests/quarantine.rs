@@ -1,15 +1,15 @@
-//! Input that repeatedly crashes a worker is found and isolated. With injected faults, which only
-//! test builds have.
+//! Input that repeatedly crashes a worker is found and isolated. The faults are injected, which
+//! only test builds allow.
 
 use forkchat_tests::{Client, Server};
 
 const ENDED: &str = "! something you sent crashed a server process twice, session ended; other users are not affected";
 
-fn deadly_server() -> Server {
+fn server_with_faults() -> Server {
     Server::start_limited(Some("export FORKCHAT_FAULT=deadly"), &["--rate-limit", "off"])
 }
 
-/// So many clients, as many on one worker as on the other.
+/// `N` clients, the same number on each worker.
 fn people<const N: usize>(server: &Server) -> [Client; N] {
     let mut people = std::array::from_fn(|index| server.join(&format!("p{index}")));
     people.iter_mut().for_each(|person| drop(person.sync()));
@@ -18,7 +18,7 @@ fn people<const N: usize>(server: &Server) -> [Client; N] {
 
 const PEOPLE: usize = 4;
 
-/// Everyone hears what every other says, once.
+/// Checks that every client receives each line of every other client once.
 fn all_is_well(people: &mut [Client], round: usize) {
     for (speaker, person) in people.iter_mut().enumerate() {
         person.say(&format!("{round} from {speaker}"));
@@ -43,19 +43,19 @@ fn all_is_well(people: &mut [Client], round: usize) {
     }
 }
 
-/// One more client sends this, and is ended for it; the others go on.
-fn is_quarantined(server: &Server, deadly: &str) -> [Client; PEOPLE] {
+/// Another client sends this line and is disconnected for it. The others stay.
+fn is_quarantined(server: &Server, poison: &str) -> [Client; PEOPLE] {
     let mut people = people::<PEOPLE>(server);
     for round in 0..2 {
         let mut killer = server.join("killer");
         killer.say("before");
         people.iter_mut().for_each(|person| drop(person.reads("killer: before")));
-        killer.say(deadly);
+        killer.say(poison);
         killer.say("behind");
         let rest = killer.rest();
         assert_eq!(rest.last().map(String::as_str), Some(ENDED), "{rest:?}");
         for person in &mut people {
-            // What was in the log behind the deadly line was accepted, and may be heard.
+            // Lines after the poison message were accepted and may arrive.
             person.reads("* killer quit: its input crashed a server process");
         }
         all_is_well(&mut people, round);
@@ -64,17 +64,17 @@ fn is_quarantined(server: &Server, deadly: &str) -> [Client; PEOPLE] {
 }
 
 #[test]
-fn input_that_kills_before_it_is_in_the_log() {
-    let server = deadly_server();
+fn input_that_crashes_the_worker_before_it_is_in_the_log() {
+    let server = server_with_faults();
     is_quarantined(&server, "die in decoding");
-    server.tells(", from byte ");
-    server.tells(" on: the session is closed");
-    server.tells("killed by signal 6");
+    server.logs(", from byte ");
+    server.logs(" on: the session is closed");
+    server.logs("killed by signal 6");
 }
 
 #[test]
-fn input_that_kills_and_comes_with_the_connection() {
-    let server = deadly_server();
+fn input_that_crashes_the_worker_and_comes_with_the_connection() {
+    let server = server_with_faults();
     let mut people = people::<PEOPLE>(&server);
     let mut killer = server.connect();
     killer.send(b"/nick killer\ndie in decoding\n");
@@ -83,10 +83,10 @@ fn input_that_kills_and_comes_with_the_connection() {
 }
 
 #[test]
-fn a_record_that_kills_everyone_who_applies_it_is_passed_over_in_every_copy_alike() {
-    let server = deadly_server();
+fn a_record_that_crashes_every_process_is_skipped_in_every_replica() {
+    let server = server_with_faults();
     let mut people = is_quarantined(&server, "die in applying");
-    server.tells("it is skipped");
+    server.logs("it is skipped");
     for person in &mut people {
         person.say("/who");
         let who = person.reads("in #lobby").pop().unwrap();
@@ -95,26 +95,26 @@ fn a_record_that_kills_everyone_who_applies_it_is_passed_over_in_every_copy_alik
 }
 
 #[test]
-fn a_line_that_kills_who_renders_it_is_told_nobody_there() {
-    let server = deadly_server();
+fn a_line_that_crashes_the_renderer_is_delivered_to_no_client_of_that_worker() {
+    let server = server_with_faults();
     is_quarantined(&server, "die in rendering");
-    server.tells("it is no longer delivered, and the session is closed");
+    server.logs("it is no longer delivered, and the session is closed");
 }
 
 #[test]
-fn a_record_in_which_everyone_spins_is_found_by_the_watchdog() {
-    let server = deadly_server();
+fn a_record_in_which_every_process_spins_is_found_by_the_watchdog() {
+    let server = server_with_faults();
     let mut people = people::<PEOPLE>(&server);
     let mut killer = server.join("killer");
     killer.say("spin in applying");
     assert_eq!(killer.rest().last().map(String::as_str), Some(ENDED));
-    server.tells("2 s; killing it");
+    server.logs("2 s; killing it");
     all_is_well(&mut people, 0);
 }
 
 #[test]
-fn a_datagram_that_kills_again_and_again() {
-    let server = deadly_server();
+fn a_datagram_that_crashes_the_worker_repeatedly() {
+    let server = server_with_faults();
     let mut people = people::<PEOPLE>(&server);
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     udp.connect(server.udp).unwrap();

@@ -1,5 +1,5 @@
-//! `--nice`, `--sched` and `--pin`: what every thread of every process has, at the start and after
-//! a death; and the message to a user without the right to it.
+//! `--nice`, `--sched` and `--pin`: the scheduling of every thread of every process, at the start
+//! and after a death; and the message to a user without the right to it.
 
 use forkchat_tests::processes::{Scheduling, name_of, scheduling_of, threads_of};
 use forkchat_tests::{Server, has_tool, wait_for};
@@ -7,19 +7,20 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, gettid};
 use std::process::Command;
 
-// As sched.h numbers them.
+// The numbers in sched.h.
 const OTHER: u32 = 0;
 const FIFO: u32 = 1;
 const RR: u32 = 2;
 const BATCH: u32 = 3;
 const IDLE: u32 = 5;
 
-/// How the tests themselves are scheduled, and so everyone whom nobody schedules otherwise.
+/// The scheduling of the tests themselves, which a process inherits if nothing changes it.
 fn own() -> Scheduling {
     scheduling_of(gettid()).expect("this thread is there")
 }
 
-/// How a process is scheduled, once it has so many threads: they all are as its first one.
+/// Waits until a process has this many threads. Returns their scheduling, which must be the same
+/// for all.
 fn scheduling(pid: Pid, threads: usize) -> Scheduling {
     let threads = wait_for(&format!("{threads} threads in {}", name_of(pid)), || {
         Some(threads_of(pid)).filter(|all| all.len() == threads)
@@ -37,15 +38,15 @@ fn scheduling(pid: Pid, threads: usize) -> Scheduling {
     first
 }
 
-/// Looks how the supervisor, each of two workers and the journal are scheduled; and that those who
-/// follow when they are killed are as they were.
+/// Checks the scheduling of the supervisor, of each of two workers and of the journal, and that
+/// their successors have the same.
 fn are_scheduled(
     server: &Server,
     supervisor: &Scheduling,
     workers: [&Scheduling; 2],
     journal: &Scheduling,
 ) {
-    assert_eq!(scheduling(server.pid(), 1), *supervisor, "{}", server.journal_text());
+    assert_eq!(scheduling(server.pid(), 1), *supervisor, "{}", server.log_output());
     for (name, threads, wanted) in [
         ("worker 0", 3, workers[0]),
         ("worker 1", 3, workers[1]),
@@ -59,26 +60,26 @@ fn are_scheduled(
     }
 }
 
-/// What a server says of its scheduling when it starts.
-fn told(server: &Server) -> Option<String> {
-    let text = server.journal_text();
+/// What a server logs about its scheduling at its start.
+fn logged_scheduling(server: &Server) -> Option<String> {
+    let text = server.log_output();
     let line = text.lines().find_map(|line| line.split_once(" supervisor: scheduling: "));
     line.map(|(_, told)| told.to_owned())
 }
 
 #[test]
-fn without_an_option_everyone_is_scheduled_as_the_server_was_started() {
+fn without_an_option_all_processes_inherit_the_scheduling() {
     let (server, own) = (Server::start(&[]), own());
     are_scheduled(&server, &own, [&own; 2], &own);
-    assert_eq!(told(&server), None);
+    assert_eq!(logged_scheduling(&server), None);
 }
 
 #[test]
-fn a_nice_value_is_everyones() {
+fn a_nice_value_applies_to_all_processes() {
     let server = Server::start(&["--nice", "19"]);
     let nice = Scheduling { nice: 19, ..own() };
     are_scheduled(&server, &nice, [&nice; 2], &nice);
-    assert_eq!(told(&server).as_deref(), Some("nice 19"));
+    assert_eq!(logged_scheduling(&server).as_deref(), Some("nice 19"));
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn workers_are_pinned_in_turn_to_the_cpus_that_the_server_was_allowed() {
     let (first, last) = (own.cpus[0], *own.cpus.last().unwrap());
     let server = Server::start(&["--pin"]);
     are_scheduled(&server, &own, [&on(first), &on(own.cpus[1 % own.cpus.len()])], &own);
-    assert!(told(&server).unwrap().starts_with("each worker pinned to one of "));
+    assert!(logged_scheduling(&server).unwrap().starts_with("each worker pinned to one of "));
 
     let server = Server::start(&["--pin", "--workers", "5"]);
     for worker in 0..5 {
@@ -98,7 +99,10 @@ fn workers_are_pinned_in_turn_to_the_cpus_that_the_server_was_allowed() {
     if has_tool("taskset") {
         let server = Server::start_limited(Some(&format!("UNDER='taskset -c {last}'")), &["--pin"]);
         are_scheduled(&server, &on(last), [&on(last); 2], &on(last));
-        assert_eq!(told(&server).as_deref(), Some("each worker pinned to one of 1 CPU"));
+        assert_eq!(
+            logged_scheduling(&server).as_deref(),
+            Some("each worker pinned to one of 1 CPU")
+        );
     }
 }
 
@@ -123,8 +127,8 @@ fn a_connections_own_process_is_pinned_by_its_slot() {
     }
 }
 
-/// Whether a process that these tests start may have a real-time priority of 2. The control group
-/// has a say in it, so it is tried.
+/// Whether a process that these tests start may have a real-time priority of 2. It tries, because
+/// the control group may forbid it.
 fn may_be_real_time() -> bool {
     Command::new("chrt").args(["--fifo", "2", "true"]).output().expect("chrt runs").status.success()
 }
@@ -133,13 +137,14 @@ const NO_RIGHT_TO_REAL_TIME: &str =
     ": it needs CAP_SYS_NICE or a limit on real-time priority (ulimit -r) of at least 2";
 const FORBIDDEN_ALL_THE_SAME: &str = ": this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not";
 
-/// Whether there is the right to real time. If not, a server that wants it says so.
+/// Whether this user may use real-time scheduling. If not, checks that a server that needs it says
+/// so.
 fn is_real_time_or_says_why_not(policy: &str) -> bool {
     if !has_tool("chrt") {
         return false;
     }
     if !may_be_real_time() {
-        let (status, text) = Server::fails(&["--tcp", "127.0.0.1:0", "--sched", policy]);
+        let (status, text) = Server::run_to_end(&["--tcp", "127.0.0.1:0", "--sched", policy]);
         assert_eq!(status.code(), Some(1), "{text}");
         let says = |why: &str| text.contains(&format!("error: cannot use --sched {policy}{why}\n"));
         assert!(says(NO_RIGHT_TO_REAL_TIME) || says(FORBIDDEN_ALL_THE_SAME), "{text}");
@@ -148,7 +153,7 @@ fn is_real_time_or_says_why_not(policy: &str) -> bool {
 }
 
 #[test]
-fn real_time_is_for_those_who_answer_and_most_of_all_for_who_can_end_them() {
+fn workers_have_a_real_time_priority_and_the_supervisor_a_higher_one() {
     for (name, policy) in [("rr", RR), ("fifo", FIFO)] {
         if !is_real_time_or_says_why_not(name) {
             continue;
@@ -163,7 +168,7 @@ fn real_time_is_for_those_who_answer_and_most_of_all_for_who_can_end_them() {
             [&on(0), &on(1)],
             &Scheduling { policy: OTHER, ..own.clone() },
         );
-        assert!(told(&server).unwrap().starts_with(&format!(
+        assert!(logged_scheduling(&server).unwrap().starts_with(&format!(
             "{name} (workers at priority 1, supervisor at 2, journal other); each worker"
         )));
 
@@ -177,12 +182,12 @@ fn real_time_is_for_those_who_answer_and_most_of_all_for_who_can_end_them() {
         server.signal(Signal::SIGTERM);
         assert_eq!(bob.rest().last().unwrap(), "* the server is stopping; goodbye");
         drop((alice, bob));
-        assert_eq!(server.wait().code(), Some(0), "{}", server.journal_text());
+        assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
     }
 }
 
 #[test]
-fn each_thread_of_a_connection_has_it() {
+fn each_thread_of_a_connection_has_the_real_time_priority() {
     let is_real_time = is_real_time_or_says_why_not("rr");
     let (sched, policy, priority) = if is_real_time { ("rr", RR, 1) } else { ("batch", BATCH, 0) };
     let server = Server::start(&["--model", "threads", "--workers", "1", "--sched", sched]);
@@ -193,8 +198,8 @@ fn each_thread_of_a_connection_has_it() {
     assert_eq!(scheduling(worker, all.len()), Scheduling { policy, priority, ..own() });
 }
 
-/// Something for a shell to run a server without any right to what is scheduled better, whoever
-/// runs the tests; `None` if that can't be done here.
+/// A command with which a shell starts a server without the right to better scheduling, whichever
+/// user runs the tests. `None` if that is impossible here.
 fn without_right() -> Option<&'static str> {
     // Bit 23 is CAP_SYS_NICE. Source: capabilities(7).
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -219,7 +224,7 @@ fn without_the_right_the_server_does_not_start_and_says_what_it_needs() {
         ("--sched", "fifo", NO_RIGHT_TO_REAL_TIME),
         ("--nice", &lower, &needs_nice),
     ] {
-        let (status, text) = Server::fails_limited(
+        let (status, text) = Server::run_to_end_limited(
             Some(limit),
             &["--tcp", "127.0.0.1:0", "--udp", "off", option, value],
         );
@@ -233,7 +238,7 @@ fn without_the_right_the_server_does_not_start_and_says_what_it_needs() {
 }
 
 #[test]
-fn a_policy_that_is_not_real_time_is_everyones_and_needs_no_right() {
+fn other_policies_apply_to_all_processes_and_need_no_right() {
     for (name, policy) in [("other", OTHER), ("batch", BATCH), ("idle", IDLE)] {
         let server =
             Server::start_limited(without_right(), &["--nice", "19", "--sched", name, "--pin"]);
@@ -244,26 +249,26 @@ fn a_policy_that_is_not_real_time_is_everyones_and_needs_no_right() {
         };
         are_scheduled(&server, &everyone, [&on(0), &on(1)], &everyone);
         assert!(
-            told(&server)
+            logged_scheduling(&server)
                 .unwrap()
                 .starts_with(&format!("nice 19; {name}; each worker pinned to one of "))
         );
-        assert!(!server.journal_text().contains("cannot"), "{}", server.journal_text());
+        assert!(!server.log_output().contains("cannot"), "{}", server.log_output());
     }
 }
 
-/// Whoever starts a server as a real-time process may take the right away from it: what its
-/// children do at a respawn needs none.
+/// A server may be started as a real-time process without the right to become one. What its
+/// children do at a respawn needs no right.
 #[test]
 fn the_right_is_needed_only_at_the_start() {
     let Some(limit) = without_right() else { return };
     if !is_real_time_or_says_why_not("fifo") {
         return;
     }
-    // In this order: chrt has the right, and what it starts has not.
+    // In this order, `chrt` has the right, and the program that it starts has not.
     let limit = limit.replace("UNDER='", "UNDER='chrt --fifo 9 ");
     let server = Server::start_limited(Some(&limit), &["--sched", "fifo"]);
     let at = |priority| Scheduling { policy: FIFO, priority, ..own() };
     are_scheduled(&server, &at(2), [&at(1); 2], &Scheduling { policy: OTHER, ..own() });
-    assert!(!server.journal_text().contains("cannot"), "{}", server.journal_text());
+    assert!(!server.log_output().contains("cannot"), "{}", server.log_output());
 }

@@ -1,4 +1,4 @@
-//! The terminal harness itself: checked with well-known programs.
+//! Tests of the terminal harness itself, with well-known programs.
 
 use forkchat_tests::processes::{children_of, name_of};
 use forkchat_tests::terminal::Terminal;
@@ -8,13 +8,13 @@ use nix::sys::termios::LocalFlags;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-/// A shell that runs this, in a terminal of 24 rows and 80 columns.
+/// A shell that runs this script in a terminal of 24 rows and 80 columns.
 fn shell(script: &str) -> Terminal {
     Terminal::start(Command::new("bash").args(["-c", script]), 24, 80)
 }
 
 #[test]
-fn what_is_typed_is_echoed_and_read_wide_characters_too() {
+fn typed_text_is_echoed_and_read_with_wide_characters_too() {
     let terminal = shell("read -r line; echo \"read: $line\"; exec cat");
     terminal.type_keys("日本x");
     terminal.waits("the echo", |terminal| (terminal.screen()[0] == "日本x").then_some(()));
@@ -31,7 +31,7 @@ fn what_is_typed_is_echoed_and_read_wide_characters_too() {
 }
 
 #[test]
-fn the_program_is_the_commands_own_with_its_environment_and_directory() {
+fn the_program_runs_with_the_environment_and_directory_of_the_command() {
     let mut command = Command::new("bash");
     command.args([
         "-c",
@@ -53,7 +53,7 @@ fn the_program_is_the_commands_own_with_its_environment_and_directory() {
 }
 
 #[test]
-fn everything_written_before_the_end_is_seen_at_the_end() {
+fn all_output_before_the_end_of_the_program_is_seen() {
     let mut terminal = shell("seq 5000; printf 'the very end'");
     assert!(terminal.wait().success());
     assert_eq!(terminal.lines().last().map(String::as_str), Some("the very end"));
@@ -88,7 +88,7 @@ fn rows_pushed_off_a_smaller_screen_come_back_to_a_larger_one() {
 }
 
 #[test]
-fn settings_are_seen_while_the_program_runs_and_when_it_has_ended() {
+fn settings_can_be_read_while_the_program_runs_and_afterwards() {
     let mut terminal = shell(
         "read -r; old=$(stty -g); stty -echo raw; echo raw; head -c1 >/dev/null; stty \"$old\"",
     );
@@ -139,7 +139,7 @@ fn bells_colours_and_modes_are_noticed() {
 }
 
 #[test]
-fn what_has_scrolled_off_is_kept_and_wrapped_rows_are_one_line() {
+fn scrolled_off_rows_are_kept_and_wrapped_rows_are_one_line() {
     let script = "for i in $(seq 1000); do echo \"$i 林林林林林林林林林林林林 $i\"; done; echo end; exec cat";
     for cols in [9, 10, 11, 80] {
         let terminal = Terminal::start(Command::new("bash").args(["-c", script]), 7, cols);
@@ -183,7 +183,8 @@ fn a_text_is_found_across_the_end_of_a_row() {
 fn a_large_paste_waits_for_a_slow_reader() {
     let lines: Vec<String> = (0..500).map(|i| format!("{i} {}", "中文".repeat(100))).collect();
     let text = lines.join("\n");
-    // Nobody reads before the gate is open, and the paste is many times what the kernel keeps.
+    // The program reads nothing before the gate is open, and the paste is many times larger than
+    // the kernel's buffer.
     let script = "stty -echo raw; printf '\\033[?2004hready\\r\\n'; until [ -e \"$0\" ]; do sleep 0.01; done; exec cat";
     let gate = std::env::temp_dir().join(format!("forkchat-paste-{}", std::process::id()));
     let terminal = Terminal::start(Command::new("bash").args(["-c", script]).arg(&gate), 24, 80);

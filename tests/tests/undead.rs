@@ -1,4 +1,4 @@
-//! Processes that do not die because the kernel is busy for them, or that cannot be started: the
+//! Processes that cannot be killed because they hang in the kernel, or that cannot be started: the
 //! others continue without them.
 //!
 //! The tests freeze a file system (fsfreeze(8)) or a control group (the freezer of version 1). Both
@@ -25,7 +25,7 @@ fn run(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
 }
 
-/// Says more than the ring holds, all of which arrives.
+/// Sends more lines than the ring holds. All of them arrive.
 fn fill_the_ring(a: &mut Client, b: &mut Client, what: &str) {
     let line = "z".repeat(LINE_BYTES);
     for number in 0..LINES {
@@ -37,10 +37,10 @@ fn fill_the_ring(a: &mut Client, b: &mut Client, what: &str) {
     }
 }
 
-/// The number that the respawned journal's line names.
+/// The number of lost lines that the respawned journal logs.
 fn given_up(server: &Server) -> usize {
     let find = || {
-        let text = server.journal_text();
+        let text = server.log_output();
         let line =
             text.lines().find(|line| line.contains(" missing from the history so far"))?.to_owned();
         line.split_once(" lines missing")?.0.rsplit(' ').next()?.parse().ok()
@@ -53,8 +53,8 @@ fn given_up(server: &Server) -> usize {
 struct NoForks(PathBuf);
 
 impl NoForks {
-    /// For a server's supervisor; the processes that it has stay outside. `None` without the right
-    /// to it.
+    /// A group with a server's supervisor; its children stay outside. `None` if this user may not
+    /// create one.
     fn of(server: &Server) -> Option<NoForks> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl NoForks {
         Some(group)
     }
 
-    /// From now on no fork works.
+    /// From now on every fork fails.
     fn close(&self) {
         fs::write(self.0.join("pids.max"), "1").unwrap();
     }
@@ -82,7 +82,7 @@ impl NoForks {
 impl Drop for NoForks {
     fn drop(&mut self) {
         let _ = fs::write(self.0.join("pids.max"), "max");
-        // What was forked in it goes with the server.
+        // Processes that were forked in it end with the server.
         let processes = || fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
         for pid in processes().lines() {
             let _ = fs::write("/sys/fs/cgroup/pids/cgroup.procs", pid);
@@ -100,7 +100,7 @@ fn start(options: &[&str]) -> (Server, Client, Client) {
 }
 
 #[test]
-fn a_journal_that_cannot_be_forked_holds_up_nobody_and_the_history_says_what_is_missing() {
+fn a_journal_that_cannot_be_forked_delays_no_client_and_the_history_says_what_is_missing() {
     for model in ["pool", "threads", "process"] {
         let (server, mut a, mut b) = start(&["--model", model, "--max-connections", "50"]);
         a.say("said before");
@@ -112,14 +112,14 @@ fn a_journal_that_cannot_be_forked_holds_up_nobody_and_the_history_says_what_is_
         let journal = server.process("journal");
         kill(journal, Signal::SIGKILL).unwrap();
         fill_the_ring(&mut a, &mut b, "without a journal");
-        server.tells(" makes the snapshots in place of the journal");
+        server.logs(" makes the snapshots in place of the journal");
         fill_the_ring(&mut a, &mut b, "and on");
-        // A question is answered, though not with what can't be read.
+        // A request is answered, without the lines that can't be read.
         a.say("/history");
         a.reads("can't be read now");
         forks.open();
         server.replaced("journal", journal);
-        assert!(given_up(&server) >= LINES, "{model}: {}", server.journal_text());
+        assert!(given_up(&server) >= LINES, "{model}: {}", server.log_output());
         fill_the_ring(&mut a, &mut b, "with a journal again");
         a.say("/history 5");
         a.reads(&format!("with a journal again {} ", LINES - 1));
@@ -127,18 +127,18 @@ fn a_journal_that_cannot_be_forked_holds_up_nobody_and_the_history_says_what_is_
 }
 
 #[test]
-fn a_stand_in_that_is_killed_is_followed_by_another() {
+fn a_killed_stand_in_is_replaced_by_another_one() {
     let (server, mut a, b) = start(&[]);
     let Some(forks) = NoForks::of(&server) else {
         return skip("no control group for processes can be made");
     };
     forks.close();
     kill(server.process("journal"), Signal::SIGKILL).unwrap();
-    server.tells("worker 0 makes the snapshots in place of the journal");
+    server.logs("worker 0 makes the snapshots in place of the journal");
     let [mut on_worker_1, mut other] = if a.worker() == "worker 1" { [a, b] } else { [b, a] };
     assert_eq!(on_worker_1.worker(), "worker 1");
     kill(server.process("worker 0"), Signal::SIGKILL).unwrap();
-    server.tells("worker 1 makes the snapshots in place of the journal");
+    server.logs("worker 1 makes the snapshots in place of the journal");
     let line = "z".repeat(LINE_BYTES);
     for number in 0..2 * LINES {
         on_worker_1.say(&format!("alone {number} {line}"));
@@ -147,32 +147,32 @@ fn a_stand_in_that_is_killed_is_followed_by_another() {
         }
     }
     forks.open();
-    // It was gone for more than half a ring; its client was told everything before that or is
-    // disconnected, and others are served.
+    // The worker was gone for more than half a ring. Its client has received everything before that
+    // or is disconnected, and others are served.
     server.process("worker 0");
     server.process("journal");
     other.rest_or_sync();
     server.join("someone").sync();
 }
 
-/// Has the journal crash until the others go on without it, as one does that has reached a limit at
-/// its first write. `between` is called before each crash.
+/// Makes the journal crash until the others continue without it, like a journal that reaches a
+/// limit at its first write. `between` is called before each crash.
 fn crash_the_journal(server: &Server, mut between: impl FnMut()) -> Pid {
     let mut crashed = Pid::from_raw(0);
     for _ in 0..8 {
         between();
         crashed = server.replaced("journal", crashed);
-        // Not while it applies a record: that would be quarantined, with the session that it came
-        // from.
+        // Not while it applies a record, because the record would be quarantined together with its
+        // session.
         wait_for("the journal to have nothing to do", || sleeps(crashed).then_some(()));
         kill(crashed, Signal::SIGSEGV).unwrap();
     }
-    server.tells("journal keeps crashing: 8 times in a row; all other processes go on without it");
+    server.logs("journal keeps crashing: 8 times in a row; all other processes go on without it");
     crashed
 }
 
 #[test]
-fn a_journal_that_crashes_again_and_again_holds_up_nobody() {
+fn a_journal_that_crashes_repeatedly_delays_no_client() {
     let (server, mut a, mut b) = start(&[]);
     let crashed = crash_the_journal(&server, || ());
     fill_the_ring(&mut a, &mut b, "meanwhile");
@@ -181,7 +181,7 @@ fn a_journal_that_crashes_again_and_again_holds_up_nobody() {
 }
 
 #[test]
-fn what_is_said_while_a_journal_crashes_again_and_again_is_stored_and_none_counts_as_missing() {
+fn lines_said_while_a_journal_crashes_repeatedly_are_all_stored() {
     for model in ["pool", "threads", "process"] {
         let (mut server, mut a, mut b) = start(&["--model", model, "--max-connections", "50"]);
         let mut said = 0;
@@ -193,8 +193,9 @@ fn what_is_said_while_a_journal_crashes_again_and_again_is_stored_and_none_count
             b.reads(&format!("line {}", said - 1));
         };
         let crashed = crash_the_journal(&server, || say_ten(&mut a, &mut b));
-        // While a worker stands in, while that is replaced, and when the next journal is there.
-        server.tells(" makes the snapshots in place of the journal");
+        // While a worker stands in for the journal, while that worker is replaced, and when the
+        // next journal runs.
+        server.logs(" makes the snapshots in place of the journal");
         say_ten(&mut a, &mut b);
         let stand_in = server.process("worker 0");
         kill(stand_in, Signal::SIGKILL).unwrap();
@@ -202,14 +203,14 @@ fn what_is_said_while_a_journal_crashes_again_and_again_is_stored_and_none_count
         say_ten(&mut a, &mut b);
         let next = server.replaced("journal", crashed);
         say_ten(&mut a, &mut b);
-        // Once more, and this time the server ends before the next one is due.
+        // Again, but this time the server ends before the next journal is due.
         wait_for("the journal to have nothing to do", || sleeps(next).then_some(()));
         kill(next, Signal::SIGSEGV).unwrap();
         say_ten(&mut a, &mut b);
         server.signal(Signal::SIGTERM);
-        assert_eq!(server.wait().code(), Some(0), "{model}: {}", server.journal_text());
-        server.tells("supervisor: stopped");
-        let text = server.journal_text();
+        assert_eq!(server.wait().code(), Some(0), "{model}: {}", server.log_output());
+        server.logs("supervisor: stopped");
+        let text = server.log_output();
         let (_, end) = text.split_once("SIGTERM: stopping").unwrap();
         assert!(!end.contains("error"), "{text}");
         let again = Server::start(&["--data-dir", server.data_dir().to_str().unwrap()]);
@@ -226,13 +227,13 @@ fn what_is_said_while_a_journal_crashes_again_and_again_is_stored_and_none_count
     }
 }
 
-/// A file system of its own, which can be frozen. Unmounted when it is dropped.
+/// A separate file system, which can be frozen. It is unmounted on drop.
 struct Disk {
     directory: PathBuf,
 }
 
 impl Disk {
-    /// `None` where that isn't allowed.
+    /// `None` if this user may not mount one.
     fn new() -> Option<Disk> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !has_tool("mkfs.ext4") || !has_tool("fsfreeze") {
@@ -263,7 +264,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("fsfreeze").arg("-u").arg(&self.directory).output();
-        // Whoever was stuck in it lets go of it a moment later.
+        // Processes that hung in it release it a moment later.
         wait_for("the file system to be unmounted", || {
             let unmounted = Command::new("umount").arg(&self.directory).output();
             let is_mounted = fs::read_to_string("/proc/mounts")
@@ -287,7 +288,7 @@ fn sleeps(journal: Pid) -> bool {
         })
 }
 
-/// Whether a process that was killed is still there, in the kernel.
+/// Whether a killed process still exists because it hangs in the kernel.
 fn hangs(pid: Pid) -> bool {
     fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().any(|thread| {
         let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
@@ -296,7 +297,7 @@ fn hangs(pid: Pid) -> bool {
 }
 
 #[test]
-fn a_killed_journal_whose_disk_hangs_holds_up_nobody_and_is_replaced_when_it_is_gone() {
+fn a_killed_journal_whose_disk_hangs_delays_no_client_and_is_replaced_when_it_has_ended() {
     let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
     let data_dir = disk.path().join("data");
     let (mut server, mut a, mut b) = start(&["--data-dir", data_dir.to_str().unwrap()]);
@@ -307,12 +308,12 @@ fn a_killed_journal_whose_disk_hangs_holds_up_nobody_and_is_replaced_when_it_is_
     a.say("that hangs");
     b.reads("that hangs");
     wait_for("the journal to hang", || hangs(journal).then_some(()));
-    // A question isn't answered by the disk, and the client isn't held up for it.
+    // The disk does not answer the request, and the client does not have to wait.
     a.say("/history");
     a.reads("can't be read now");
     kill(journal, Signal::SIGKILL).unwrap();
     fill_the_ring(&mut a, &mut b, "while it hangs");
-    server.tells(&format!("journal (pid {journal}) was killed 2 s ago but has not ended yet"));
+    server.logs(&format!("journal (pid {journal}) was killed 2 s ago but has not ended yet"));
     fill_the_ring(&mut a, &mut b, "and on");
     assert!(hangs(journal), "it is still not gone");
     // Workers are replaced meanwhile, from the stand-in's snapshots.
@@ -324,14 +325,14 @@ fn a_killed_journal_whose_disk_hangs_holds_up_nobody_and_is_replaced_when_it_is_
     }
     assert!(disk.freeze(false));
     server.replaced("journal", journal);
-    assert!(given_up(&server) >= LINES, "{}", server.journal_text());
+    assert!(given_up(&server) >= LINES, "{}", server.log_output());
     fill_the_ring(&mut a, &mut b, "with a journal again");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4), "not everything was stored");
 }
 
 #[test]
-fn a_server_whose_journal_hangs_stops_within_its_grace() {
+fn a_server_whose_journal_hangs_stops_within_its_grace_period() {
     let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
     let data_dir = disk.path().join("data");
     let (mut server, mut a, _b) =
@@ -340,18 +341,17 @@ fn a_server_whose_journal_hangs_stops_within_its_grace() {
     a.say("that hangs");
     let journal = server.process("journal");
     wait_for("the journal to hang", || hangs(journal).then_some(()));
-    // The operator is told so, though nobody asks and nothing is lost yet.
-    server.tells("the disk does not answer, so nothing is stored now");
+    // The server logs it although there is no request and nothing is lost yet.
+    server.logs("the disk does not answer, so nothing is stored now");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4));
-    server.tells("1 line that was said could not be stored");
-    server.tells(&format!("journal (pid {journal}) was killed but has not ended yet"));
-    server.tells("supervisor: stopped");
+    server.logs("1 line that was said could not be stored");
+    server.logs(&format!("journal (pid {journal}) was killed but has not ended yet"));
+    server.logs("supervisor: stopped");
 }
 
 #[test]
-fn a_server_in_the_background_is_stopped_though_its_pid_file_and_its_log_are_on_a_disk_that_hangs()
-{
+fn a_background_server_can_be_stopped_although_its_pid_file_and_log_are_on_a_hanging_disk() {
     let Some(disk) = Disk::new() else { return skip("no file system can be frozen") };
     let data_dir = disk.path().join("data");
     let command = |name: &str| {
@@ -390,14 +390,14 @@ fn a_server_in_the_background_is_stopped_though_its_pid_file_and_its_log_are_on_
     }
 }
 
-/// A control group of its own whose processes can be frozen: then they can't even be killed.
-/// Removed when it is dropped.
+/// A control group whose processes can be frozen, so that they can't even be killed. It is removed
+/// on drop.
 struct Freezer {
     directory: PathBuf,
 }
 
 impl Freezer {
-    /// `None` where there is no such thing.
+    /// `None` if there is no freezer.
     fn new() -> Option<Freezer> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -432,7 +432,7 @@ impl Drop for Freezer {
 }
 
 #[test]
-fn a_worker_that_cannot_die_holds_up_nobody_else_and_is_replaced_when_it_is_gone() {
+fn a_worker_that_cannot_be_killed_delays_no_other_client_and_is_replaced_when_it_has_ended() {
     let Some(freezer) = Freezer::new() else { return skip("no control group can be frozen") };
     let (server, mut a, mut b) = start(&[]);
     let [mut frozen, mut free] =
@@ -447,13 +447,13 @@ fn a_worker_that_cannot_die_holds_up_nobody_else_and_is_replaced_when_it_is_gone
             free.sync();
         }
     }
-    server.tells(&format!("worker 0 (pid {worker}) was killed 2 s ago but has not ended yet"));
-    // Those who come now are served by those who can.
+    server.logs(&format!("worker 0 (pid {worker}) was killed 2 s ago but has not ended yet"));
+    // The other workers serve clients that connect now.
     let mut comes = server.join("comes");
     assert_eq!(comes.worker(), "worker 1");
     freezer.thaw();
     server.replaced("worker 0", worker);
-    // More was said than could be kept for it.
+    // More lines were said than the server could keep for the worker.
     frozen.rest_or_sync();
     comes.sync();
 }

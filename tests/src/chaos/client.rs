@@ -7,90 +7,89 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// What a slow reader may have waiting in its own socket, and in what pieces it comes, so that the
+/// The receive buffer of a slow reader and the size of its segments. Both are small, so that the
 /// server's socket for it is soon full.
 const SLOW_RECEIVE_BYTES: usize = 12 << 10;
 const SLOW_SEGMENT_BYTES: u32 = 536;
-/// What a UDP client may have waiting to be read, in bytes; the system may allow less.
+/// The receive buffer of a UDP client, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
 
-/// Behind what is said over UDP, so that a server that doesn't know us can answer: empty lines are
-/// nothing.
+/// Added to datagrams so that a server that doesn't know the client may answer, which it does only
+/// if the answer isn't longer. Empty lines have no effect.
 pub const PADDING: &str = "\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n";
 
-/// How a client hands its lines to the kernel.
+/// How a client passes its lines to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// Each line by itself.
+pub enum SendStyle {
+    /// Each line in a call of its own.
     Lines,
-    /// All that it has to say at once.
+    /// All lines in one call.
     Bursts,
-    /// Cut somewhere, and the rest a little later.
+    /// All lines in one call, but a part of the last ones a little later.
     Parts,
 }
 
-/// How far a client is.
+/// What a client is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It logs in, since then, in ns.
+    /// It logs in. Since this time, in ns.
     LoggingIn(u64),
-    /// It is logged in, and waits for the start.
+    /// It is logged in and waits for the start.
     Ready,
-    /// It takes part.
-    Playing,
-    /// A visitor that comes into the room then, in ns.
+    /// It sends and receives lines.
+    Active,
+    /// A visitor that will join the room at this time, in ns.
     Outside(u64),
     /// A visitor that waits for the answer to `/join`.
     Joining,
-    /// A visitor that is in the room until then, in ns.
+    /// A visitor that is in the room until this time, in ns.
     Visiting(u64),
     /// A visitor that waits for the answer to `/leave`.
     Leaving,
-    /// A visitor that has said that its connection may end.
-    Ending,
-    /// A visitor that will connect again then, in ns.
+    /// A visitor that has asked the server to end its connection.
+    Disconnecting,
+    /// A visitor that will connect again at this time, in ns.
     Away(u64),
-    /// The server has cut it off, or the run is over.
+    /// The server has dropped it.
     Gone,
 }
 
 /// A connection.
 #[derive(Debug)]
 pub struct Client {
-    /// Its socket, not blocking.
+    /// Non-blocking.
     pub socket: Socket,
-    /// How far it is.
+    /// What it is doing.
     pub stage: Stage,
-    /// How it sends.
-    pub manner: Manner,
-    /// Whether it reads little at a time, now and then.
+    /// How it passes lines to the kernel.
+    pub style: SendStyle,
+    /// Whether it reads only a little at a time.
     pub is_slow: bool,
-    /// Not yet taken by the socket.
+    /// Bytes that the socket has not accepted yet.
     pub unsent: Vec<u8>,
-    /// So many bytes at the end of `unsent` have to wait, until then, in ns.
+    /// The number of bytes at the end of `unsent` that must wait, and until when, in ns.
     pub held: (usize, u64),
-    /// A line's beginning that has been read.
+    /// The beginning of a received line.
     pub unfinished: Vec<u8>,
-    /// Over UDP: what each datagram begins with once the server has given the session a key.
+    /// Over UDP: the beginning of each datagram, once the server has given the session a key.
     pub key: Vec<u8>,
-    /// Over UDP: how many of its greetings that ask for a cookie may still be answered.
-    pub knocks: u32,
+    /// Over UDP: how many of its requests for a cookie the server may still answer.
+    pub cookies_due: u32,
     /// Over UDP: when it last sent its login, in ns.
-    pub greeted_at: Option<u64>,
-    /// What it says to log in.
+    pub login_sent_at: Option<u64>,
+    /// The lines of its login.
     pub login: String,
-    /// Whether to end its input after its last unsent bytes.
+    /// Whether it closes its sending side after the last unsent bytes.
     pub ends_input: bool,
     is_udp: bool,
 }
 
 impl Client {
-    /// Connects.
     pub fn connect(
         address: SocketAddr,
         is_udp: bool,
         is_slow: bool,
-        manner: Manner,
+        style: SendStyle,
         login: String,
     ) -> io::Result<Client> {
         let (kind, protocol) =
@@ -105,7 +104,7 @@ impl Client {
             socket.set_recv_buffer_size(SLOW_RECEIVE_BYTES)?;
             socket.set_tcp_mss(SLOW_SEGMENT_BYTES)?;
         }
-        // On the loopback that takes no time.
+        // It may block: on the loopback it takes no time.
         socket.connect(&address.into())?;
         socket.set_nonblocking(true)?;
         let (unsent, unfinished) = (Vec::new(), Vec::new());
@@ -114,33 +113,34 @@ impl Client {
         Ok(Client {
             socket,
             stage,
-            manner,
+            style,
             is_slow,
             unsent,
             held: (0, 0),
             unfinished,
             key,
-            knocks: 0,
-            greeted_at: None,
+            cookies_due: 0,
+            login_sent_at: None,
             login,
             ends_input: false,
             is_udp,
         })
     }
 
-    /// Asks for a cookie.
-    pub fn knock(&mut self) {
-        self.knocks += 1;
-        // Long enough for the answer.
+    /// Requests a cookie.
+    pub fn request_cookie(&mut self) {
+        self.cookies_due += 1;
+        // The server answers only if the answer isn't longer than this.
         self.unsent.extend_from_slice(format!("/hello{PADDING}").as_bytes());
     }
 
-    /// Whether it waits with a line's rest.
+    /// Whether it holds the rest of a line back.
     pub fn is_holding(&self) -> bool {
         self.held.0 > 0
     }
 
-    /// Sends as much as the socket takes and may have. A UDP client sends all as one datagram.
+    /// Sends as much as the socket accepts, except the bytes held back. A UDP client sends all
+    /// bytes as one datagram.
     pub fn flush(&mut self, now: u64) -> io::Result<()> {
         if self.held.1 <= now {
             self.held = (0, 0);

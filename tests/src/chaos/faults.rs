@@ -1,11 +1,11 @@
-//! The faults: counts all, and describes the first few in enough detail to look for the cause.
+//! Counts faults, and describes the first few of each kind in enough detail to look for the cause.
 
-use super::listener::Listener;
-use crate::load::ledger::Tally;
+use super::receiver::Receiver;
+use crate::load::sequence_tracker::Tally;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The number of faults of each kind that are described.
+/// How many faults of each kind are described.
 const DESCRIBED_MAX: usize = 4;
 
 /// Kinds of faults.
@@ -17,12 +17,12 @@ pub enum Kind {
     Lost,
     /// A line arrived twice.
     Doubled,
-    /// A line arrived after a later one of the same voice.
+    /// A line arrived after a later one of the same sender.
     Reordered,
-    /// A line arrived in another order, with another id or time, or at fewer clients, than at the
-    /// others.
+    /// A line arrived in another order or with another id or time than at the other clients, or
+    /// only at some of them.
     Differing,
-    /// Bytes that no client may receive.
+    /// A client received bytes that it must not receive.
     Wrong,
 }
 
@@ -31,10 +31,10 @@ pub enum Kind {
 pub struct Count {
     /// Connections or sessions that were ended.
     pub dropped: u64,
-    /// Lines, each for each listener.
+    /// Faulty lines, counted once per receiver.
     #[serde(flatten)]
     pub tally: Tally,
-    /// Of these, lines that others received differently.
+    /// Lines that other clients received differently.
     pub differing: u64,
 }
 
@@ -43,7 +43,7 @@ pub struct Count {
 pub struct LastKill {
     /// When, in ns.
     pub at: u64,
-    /// Which process, and how.
+    /// The process and the kind of kill, in words.
     pub words: String,
 }
 
@@ -54,13 +54,13 @@ pub struct Faults {
     pub tcp: Count,
     /// Over UDP.
     pub udp: Count,
-    /// The first of each kind, in words.
+    /// The first faults of each kind, in words.
     pub described: Vec<String>,
     /// The current time, in ns.
     pub now: u64,
-    /// By slot, and `None` for the journal: its last kill.
+    /// The last kill by slot; `None` is the journal.
     pub kills: BTreeMap<Option<usize>, LastKill>,
-    /// By client: the slot that serves it.
+    /// By client: the slot of the worker that serves it.
     pub slots: Vec<usize>,
     described_of: [usize; 6],
 }
@@ -79,51 +79,53 @@ impl Count {
 }
 
 impl Faults {
-    /// Counts a fault, and describes it if it is one of the first and nothing that UDP allows.
+    /// Counts a fault. Describes it if it is one of the first of its kind, and not allowed over
+    /// UDP.
     pub fn note(
         &mut self,
-        listener: &Listener,
+        receiver: &Receiver,
         client: usize,
         kind: Kind,
         why: impl FnOnce() -> String,
     ) {
-        *if listener.is_udp { &mut self.udp } else { &mut self.tcp }.of(kind) += 1;
-        self.describe(listener, client, kind, why);
+        *if receiver.is_udp { &mut self.udp } else { &mut self.tcp }.of(kind) += 1;
+        self.describe(receiver, client, kind, why);
     }
 
-    /// Describes a fault that is counted when it is certain.
+    /// Describes a possible fault without counting it. The caller counts it when it is certain.
     pub fn describe(
         &mut self,
-        listener: &Listener,
+        receiver: &Receiver,
         client: usize,
         kind: Kind,
         why: impl FnOnce() -> String,
     ) {
-        let is_allowed = listener.is_udp && matches!(kind, Kind::Lost | Kind::Doubled);
+        let is_allowed = receiver.is_udp && matches!(kind, Kind::Lost | Kind::Doubled);
         if is_allowed || self.described_of[kind as usize] >= DESCRIBED_MAX {
             return;
         }
         self.described_of[kind as usize] += 1;
-        let transport = if listener.is_udp { "udp" } else { "tcp" };
-        let visits = if listener.is_visitor {
-            format!(", visit {}", listener.visits)
+        let transport = if receiver.is_udp { "udp" } else { "tcp" };
+        let visits = if receiver.is_visitor {
+            format!(", visit {}", receiver.visits)
         } else {
             String::new()
         };
         let served =
             self.slots.get(client).map_or(String::new(), |slot| format!(", worker {slot}"));
         self.described.push(format!(
-            "{kind:?} at {:.3} s: client {client} ({transport}, {}, room {}, {}{visits}{served}): {}{}",
+            "{kind:?} at {:.3} s: client {client} ({transport}, {}, room {}, {}{visits}{served}): \
+             {}{}",
             self.now as f64 / 1e9,
-            listener.nick,
-            listener.room,
-            listener.form,
+            receiver.nick,
+            receiver.room,
+            receiver.settings,
             why(),
             self.after_which_kill(client),
         ));
     }
 
-    /// Whether nothing is wrong but what UDP allows.
+    /// Whether there are no faults, except those that UDP allows.
     pub fn is_clean(&self) -> bool {
         let udp = Count { tally: Tally { lost: 0, doubled: 0, ..self.udp.tally }, ..self.udp };
         self.tcp == Count::default() && udp == Count::default()

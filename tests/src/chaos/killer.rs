@@ -13,23 +13,23 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Crashes of each worker. A process that crashes is restarted after a pause, which doubles each
-/// time, so there are not more.
+/// How often each worker is crashed. The server restarts a crashed process after a pause, which
+/// doubles each time, so more crashes would leave the worker away for long.
 const SEGV_PER_WORKER_MAX: u32 = 4;
-/// How long to wait for a successor in order to kill it, too.
+/// How long the killer waits for a successor, to kill it too.
 const SUCCESSOR_AFTER: Duration = Duration::from_millis(100);
-/// The longest life of a successor that is to be killed during its recovery.
+/// A successor that is to be killed during its recovery lives at most this long.
 const RECOVERING_FOR: Duration = Duration::from_millis(12);
 
 /// Kinds of kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum How {
+pub enum KillKind {
     /// SIGKILL of one worker.
     Worker,
     /// SIGKILL of all workers at once.
     AllWorkers,
-    /// SIGKILL of a worker that has just been started in the place of one that was killed.
+    /// SIGKILL of a worker that was just started to replace a killed one.
     Successor,
     /// SIGKILL of the journal.
     Journal,
@@ -39,25 +39,30 @@ pub enum How {
     Crashed,
 }
 
-impl How {
-    /// All of them.
-    pub const ALL: [How; 6] =
-        [How::Worker, How::AllWorkers, How::Successor, How::Journal, How::Stopped, How::Crashed];
+impl KillKind {
+    pub const ALL: [KillKind; 6] = [
+        KillKind::Worker,
+        KillKind::AllWorkers,
+        KillKind::Successor,
+        KillKind::Journal,
+        KillKind::Stopped,
+        KillKind::Crashed,
+    ];
 
-    /// Further circumstances, to follow the name of the process.
-    pub fn words(self) -> &'static str {
+    /// What to add after the name of the process in a description.
+    pub fn suffix(self) -> &'static str {
         match self {
-            How::AllWorkers => ", with all others",
-            How::Successor => ", just started",
+            KillKind::AllWorkers => ", with all others",
+            KillKind::Successor => ", just started",
             _ => "",
         }
     }
 
-    /// The signal.
+    /// The signal that is sent.
     pub fn signal(self) -> Signal {
         match self {
-            How::Stopped => Signal::SIGSTOP,
-            How::Crashed => Signal::SIGSEGV,
+            KillKind::Stopped => Signal::SIGSTOP,
+            KillKind::Crashed => Signal::SIGSEGV,
             _ => Signal::SIGKILL,
         }
     }
@@ -68,15 +73,15 @@ impl How {
 pub struct Kill {
     /// When, in ns since the start.
     pub at: u64,
-    /// How.
-    pub how: How,
+    /// The kind of kill.
+    pub kind: KillKind,
     /// The worker's slot; `None` for the journal.
     pub slot: Option<usize>,
-    /// Which process.
+    /// The killed process.
     pub pid: Pid,
 }
 
-/// The thread.
+/// The killer. Its thread ends when it is dropped.
 #[derive(Debug)]
 pub struct Killer {
     thread: Option<JoinHandle<()>>,
@@ -84,11 +89,11 @@ pub struct Killer {
     kills: Receiver<Kill>,
 }
 
-struct Hand {
+struct KillerThread {
     supervisor: Pid,
     rng: Rng,
     every: Duration,
-    only: Vec<How>,
+    only: Vec<KillKind>,
     left: u64,
     start: Instant,
     is_over: Arc<AtomicBool>,
@@ -97,11 +102,11 @@ struct Hand {
 }
 
 impl Killer {
-    /// Starts to kill the supervisor's children according to the options. Times are relative to
-    /// `start`.
+    /// Starts the thread, which kills the supervisor's children according to the options. Times are
+    /// relative to `start`.
     pub fn begin(supervisor: Pid, seed: u64, options: &Options, start: Instant) -> Killer {
         let (is_over, (tell, kills)) = (Arc::new(AtomicBool::new(false)), channel());
-        let hand = Hand {
+        let thread = KillerThread {
             supervisor,
             rng: Rng::with_seed(seed),
             every: options.every,
@@ -112,19 +117,19 @@ impl Killer {
             tell,
             crashed: Vec::new(),
         };
-        Killer { thread: Some(std::thread::spawn(|| hand.work())), is_over, kills }
+        Killer { thread: Some(std::thread::spawn(|| thread.work())), is_over, kills }
     }
 
-    /// The kills since the last call.
+    /// Returns the kills since the last call.
     pub fn kills(&self) -> impl Iterator<Item = Kill> {
         self.kills.try_iter()
     }
 
-    /// Stops.
+    /// Stops the thread.
     pub fn end(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said why.
+            // If the thread panicked, the panic hook has printed why.
             let _ = thread.join();
         }
     }
@@ -136,7 +141,7 @@ impl Drop for Killer {
     }
 }
 
-impl Hand {
+impl KillerThread {
     fn work(mut self) {
         let mut next = Instant::now();
         while self.left > 0 {
@@ -149,64 +154,64 @@ impl Hand {
                     next.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)),
                 );
             }
-            self.act();
+            self.kill_next();
         }
     }
 
-    fn act(&mut self) {
+    fn kill_next(&mut self) {
         let children: Vec<(Pid, String)> =
             children_of(self.supervisor).into_iter().map(|pid| (pid, name_of(pid))).collect();
         let slot_of = |name: &str| name.strip_prefix("worker ")?.parse::<usize>().ok();
         let workers: Vec<(Pid, usize)> =
             children.iter().filter_map(|(pid, name)| Some((*pid, slot_of(name)?))).collect();
-        let how = self.choose();
-        if how == How::Journal {
+        let kind = self.choose_kind();
+        if kind == KillKind::Journal {
             if let Some((pid, _)) = children.iter().find(|(_, name)| name == "journal") {
-                self.end(*pid, how, None);
+                self.end(*pid, kind, None);
             }
             return;
         }
-        // There is none while all wait to be restarted.
+        // There is no worker while all of them wait to be restarted.
         let Some(&(pid, slot)) = self.rng.choice(&workers) else { return };
-        match how {
-            How::AllWorkers => {
-                workers.iter().for_each(|&(pid, slot)| self.end(pid, how, Some(slot)))
+        match kind {
+            KillKind::AllWorkers => {
+                workers.iter().for_each(|&(pid, slot)| self.end(pid, kind, Some(slot)))
             }
-            How::Successor => {
-                self.end(pid, How::Worker, Some(slot));
-                self.meet_successor(&children, slot);
+            KillKind::Successor => {
+                self.end(pid, KillKind::Worker, Some(slot));
+                self.kill_successor(&children, slot);
             }
-            How::Crashed => {
+            KillKind::Crashed => {
                 self.crashed.resize(self.crashed.len().max(slot + 1), 0);
                 self.crashed[slot] += 1;
-                let how = if self.crashed[slot] > SEGV_PER_WORKER_MAX {
-                    How::Worker
+                let kind = if self.crashed[slot] > SEGV_PER_WORKER_MAX {
+                    KillKind::Worker
                 } else {
-                    How::Crashed
+                    KillKind::Crashed
                 };
-                self.end(pid, how, Some(slot));
+                self.end(pid, kind, Some(slot));
             }
-            _ => self.end(pid, how, Some(slot)),
+            _ => self.end(pid, kind, Some(slot)),
         }
     }
 
-    fn choose(&mut self) -> How {
-        if let Some(&how) = self.rng.choice(&self.only) {
-            return how;
+    fn choose_kind(&mut self) -> KillKind {
+        if let Some(&kind) = self.rng.choice(&self.only) {
+            return kind;
         }
         match self.rng.u32(0..100) {
-            0..62 => How::Worker,
-            62..70 => How::AllWorkers,
-            70..82 => How::Successor,
-            82..90 => How::Journal,
-            90..96 => How::Stopped,
-            _ => How::Crashed,
+            0..62 => KillKind::Worker,
+            62..70 => KillKind::AllWorkers,
+            70..82 => KillKind::Successor,
+            82..90 => KillKind::Journal,
+            90..96 => KillKind::Stopped,
+            _ => KillKind::Crashed,
         }
     }
 
-    /// Kills the next process that is started, at once or while it recovers. It may not even have
-    /// its name yet.
-    fn meet_successor(&mut self, before: &[(Pid, String)], slot: usize) {
+    /// Kills the next process that the supervisor starts, at once or while it recovers. The process
+    /// may not have its name yet.
+    fn kill_successor(&mut self, before: &[(Pid, String)], slot: usize) {
         let deadline = Instant::now() + SUCCESSOR_AFTER;
         let pause =
             if self.rng.bool() { Duration::ZERO } else { RECOVERING_FOR.mul_f64(self.rng.f64()) };
@@ -216,22 +221,22 @@ impl Hand {
                 .find(|pid| before.iter().all(|(known, _)| known != pid));
             if let Some(pid) = successor {
                 std::thread::sleep(pause);
-                return self.end(pid, How::Successor, Some(slot));
+                return self.end(pid, KillKind::Successor, Some(slot));
             }
             std::thread::sleep(Duration::from_micros(100));
         }
     }
 
-    fn end(&mut self, pid: Pid, how: How, slot: Option<usize>) {
+    fn end(&mut self, pid: Pid, kind: KillKind, slot: Option<usize>) {
         if self.left == 0 {
             return;
         }
         let at = self.start.elapsed().as_nanos() as u64;
-        // It may already have ended.
-        if kill(pid, how.signal()).is_ok() {
+        // It fails if the process has already ended.
+        if kill(pid, kind.signal()).is_ok() {
             self.left -= 1;
-            // At the end of the run the receiver is gone.
-            let _ = self.tell.send(Kill { at, how, slot, pid });
+            // At the end of the run nothing receives the kills any more.
+            let _ = self.tell.send(Kill { at, kind, slot, pid });
         }
     }
 }

@@ -4,48 +4,50 @@
 //! ```text
 //!  killer (thread) ──SIGKILL──► workers, journal            what was killed, when
 //!     └──────────────────────────────────────────────────────────────┐
-//!  play: crowd of clients ◄──► forkchat-server                       ▼
+//!  scenario: participants ◄──► forkchat-server                       ▼
 //!     └─ every line ─► checker (transcripts) ─► faults          pauses ─► report
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `options` | the command line |
 //! | `server` | the server under test, and what its log output reports |
-//! | `killer` | which process is killed when, and how |
-//! | `play` | runs all clients in one epoll loop: traffic, then the wait for its end |
-//! | `crowd` | creates the clients; how they log in, join and leave |
+//! | `killer` | kills processes of the server, chosen by a seed |
+//! | `scenario` | runs all clients in one epoll loop: login, traffic, end |
+//! | `traffic` | which lines the clients send when |
+//! | `participants` | creates the clients; how they log in, join and leave |
 //! | `client` | one client: its socket, and how it reads and writes |
-//! | `voice` | one sender, and the positions of its lines |
-//! | `listener` | what one client must receive, and has received |
-//! | `transcript` | what was sent to a room, in its one order |
+//! | `sender` | a client that sends lines, and the positions of its lines |
+//! | `receiver` | what a client must receive, and has received |
+//! | `transcript` | the lines to a room, in their one order |
 //! | `tags` | splits a line into tags and text |
-//! | `checker` | compares each received line with all of that |
-//! | `faults` | the faults, counted and described |
+//! | `checker` | compares each received line with what its receiver must receive |
+//! | `faults` | counts and describes faults |
 //! | `pauses`, `report` | how long clients waited; the result as text and JSON |
 
 mod checker;
 mod client;
-mod crowd;
 mod faults;
 mod killer;
-mod listener;
 mod options;
+mod participants;
 mod pauses;
-mod play;
+mod receiver;
 mod report;
+mod scenario;
+mod sender;
 mod server;
 mod tags;
+mod traffic;
 mod transcript;
-mod voice;
 
 use crate::load::progress::Progress;
-use crate::load::target::{RUN_UNTIL_PARENT_ENDS, run_until_parent_ends};
-use crate::load::{allow_many_files, is_interrupted, tell};
+use crate::load::subprocess::{RUN_UNTIL_PARENT_ENDS, run_until_parent_ends};
+use crate::load::{allow_many_files, is_interrupted, print_line};
 use clap::Parser;
 use options::Options;
-use play::Play;
 use report::Outcome;
+use scenario::Scenario;
 use server::{Server, recoveries};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -53,11 +55,13 @@ use std::time::{Duration, Instant};
 /// How long the restart of the last killed process may take.
 const COMPLETE_WITHIN: Duration = Duration::from_secs(5);
 
-/// The program. It is also the process that it starts: see `target` of the load test.
+/// The program. With another first argument it starts the server: see `subprocess` of the load
+/// test.
 pub fn main() -> ExitCode {
-    let text =
-        |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
-    let said = match text(1).as_deref() {
+    let text = |position| {
+        std::env::args_os().nth(position).and_then(|argument| argument.into_string().ok())
+    };
+    let error = match text(1).as_deref() {
         Some(RUN_UNTIL_PARENT_ENDS) => {
             run_until_parent_ends(text(2).as_deref(), std::env::args_os().skip(3))
         }
@@ -66,7 +70,7 @@ pub fn main() -> ExitCode {
             Err(error) => error,
         },
     };
-    eprintln!("forkchat-chaos: {said}");
+    eprintln!("forkchat-chaos: {error}");
     ExitCode::FAILURE
 }
 
@@ -80,8 +84,8 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     allow_many_files();
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
     let mut server = Server::start(options)?;
-    let progress = Progress::begin(options.seconds);
-    let outcome = put_to_the_test(options, &mut server, seed, &progress);
+    let progress = Progress::start(options.seconds);
+    let outcome = run_scenario(options, &mut server, seed, &progress);
     progress.end();
     let log_file = server.log_file.clone();
     let outcome = match outcome {
@@ -91,12 +95,12 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         }
     };
     if options.json {
-        tell(&outcome.json().to_string())?
+        print_line(&outcome.json().to_string())?
     } else {
-        tell(&outcome.table())?
+        print_line(&outcome.table())?
     }
     for complaint in &outcome.complaints {
-        if options.json { eprintln!("{complaint}") } else { tell(complaint)? }
+        if options.json { eprintln!("{complaint}") } else { print_line(complaint)? }
     }
     if outcome.is_clean {
         let _ = std::fs::remove_file(&log_file);
@@ -106,29 +110,29 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     if options.json {
         eprintln!("{}", outcome.verdict())
     } else {
-        tell(&outcome.verdict())?
+        print_line(&outcome.verdict())?
     }
     Ok(if outcome.is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn put_to_the_test(
+fn run_scenario(
     options: &Options,
     server: &mut Server,
     seed: u64,
     progress: &Progress,
 ) -> Result<Outcome, String> {
-    progress.tell("connecting".into());
-    let mut play = Play::begin(options, server, seed)?;
+    progress.show("connecting".into());
+    let mut scenario = Scenario::begin(options, server, seed)?;
     let began = Instant::now();
-    play.run(server, seed, progress)?;
+    scenario.run(server, seed, progress)?;
     let seconds = began.elapsed().as_secs_f64();
-    progress.tell("waiting for quiet".into());
-    play.settle()?;
+    progress.show("waiting for quiet".into());
+    scenario.wait_for_quiet()?;
     if is_interrupted() {
-        // Then nothing was waited for, and much seems lost.
+        // The clients have not waited for their lines, so many would count as lost.
         return Err("interrupted".into());
     }
-    let mut complaints: Vec<String> = play.gave_up.take().into_iter().collect();
+    let mut complaints: Vec<String> = scenario.aborted.take().into_iter().collect();
     let deadline = Instant::now() + COMPLETE_WITHIN;
     while !server.is_complete(options.standing_workers()) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
@@ -140,27 +144,27 @@ fn put_to_the_test(
     if zombies > 0 {
         complaints.push(format!("{zombies} zombies"));
     }
-    progress.tell("stopping the server".into());
-    match play.stop(server) {
+    progress.show("stopping the server".into());
+    match scenario.stop(server) {
         Some(status) if status.success() => {}
         Some(status) => complaints.push(format!("the server ended with {status}")),
         None => complaints.push("the server did not stop in 15 s".into()),
     }
-    let faults = &mut play.checker.faults;
+    let faults = &mut scenario.checker.faults;
     let is_clean = faults.is_clean() && complaints.is_empty();
     complaints.splice(0..0, faults.described.drain(..));
     Ok(Outcome {
         seed,
         seconds,
         clients: [options.clients, options.udp_clients],
-        kills: play.kills,
-        lines: play.checker.voices.iter().map(|voice| u64::from(voice.sent)).sum(),
-        deliveries: play.deliveries,
+        kills: scenario.kills,
+        lines: scenario.checker.senders.iter().map(|sender| u64::from(sender.sent)).sum(),
+        deliveries: scenario.deliveries,
         tcp: faults.tcp,
         udp: faults.udp,
         is_clean,
-        plain: play.pauses.plain,
-        disturbed: play.pauses.disturbed,
+        plain: scenario.pauses.plain,
+        disturbed: scenario.pauses.disturbed,
         recoveries: recoveries(&server.log_output()),
         complaints,
     })

@@ -1,6 +1,6 @@
 //! The command line of the chaos test.
 
-use super::killer::How;
+use super::killer::KillKind;
 use crate::load::shape::{BYTES_MAX, BYTES_MIN};
 use clap::Parser;
 use std::path::PathBuf;
@@ -34,46 +34,55 @@ pub struct Options {
         value_enum,
         hide_possible_values = true
     )]
-    pub only: Vec<How>,
+    pub only: Vec<KillKind>,
 
     /// Switch between full speed and --rate this often; 0 for full speed only
     #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds_or_none)]
     pub phase: Duration,
 
     /// Lines per second of all clients together when not at full speed
-    #[arg(long, value_name = "LINES", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "LINES", default_value_t = 2_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
 
     /// Lines in flight per sender at full speed
-    #[arg(long, value_name = "LINES", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "LINES", default_value_t = 8)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub window: u32,
 
     /// TCP clients, all rooms together
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(4..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(value_parser = clap::value_parser!(u32).range(4..=10_000))]
     pub clients: u32,
 
     /// UDP clients, all rooms together
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub udp_clients: u32,
 
     /// Number of rooms
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rooms: u32,
 
     /// TCP clients per room that send all the time
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub senders: u32,
 
     /// Length of a line with its LF
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
     pub bytes: u32,
 
     /// Concurrency model of the server
-    #[arg(long, value_name = "MODEL", default_value = "pool", value_parser = ["pool", "threads", "process"])]
+    #[arg(long, value_name = "MODEL", default_value = "pool")]
+    #[arg(value_parser = ["pool", "threads", "process"])]
     pub model: String,
 
     /// Workers of the server, except with --model process
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
     /// Binary of the server [default: forkchat-server beside this program]
@@ -113,7 +122,7 @@ Examples:
   forkchat-chaos --seconds 10 -- --ring 4M -v      a small event log, verbose log output";
 
 impl Options {
-    /// The workers that the server has in any case.
+    /// The number of workers that the server always has.
     pub fn standing_workers(&self) -> u16 {
         if self.model == "process" { 1 } else { self.workers }
     }
@@ -130,38 +139,43 @@ impl Options {
             .ok()
             .map(|this| this.with_file_name("forkchat-server"))
             .filter(|server| server.exists());
-        beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/chaos.sh does) or give --server FILE".into())
+        beside.ok_or_else(|| {
+            "no forkchat-server beside this program; build it (tests/chaos.sh \
+            does) or give --server FILE"
+                .into()
+        })
     }
 
-    /// What goes to the server's command line.
+    /// The options for the server's command line.
     pub fn server_options(&self) -> impl Iterator<Item = &String> {
         self.server_arguments.iter().filter(|argument| variable(argument).is_none())
     }
 
-    /// What goes to its environment.
+    /// The variables for the server's environment.
     pub fn server_environment(&self) -> impl Iterator<Item = (&str, &str)> {
         self.server_arguments.iter().filter_map(|argument| variable(argument))
     }
 
-    /// The TCP members of a room: as many in each as can be, the first rooms one more.
+    /// The number of TCP clients in a room. They are spread evenly; the first rooms have one more.
     pub fn members_of(&self, room: u32) -> u32 {
         self.clients / self.rooms + u32::from(room < self.clients % self.rooms)
     }
 
-    /// What is wrong with all that together.
+    /// Checks that the options fit together.
     pub fn check(&self) -> Result<(), String> {
         let needed = self.senders + 1;
         if self.members_of(self.rooms - 1) < needed {
             let all = needed * self.rooms;
             return Err(format!(
-                "each room needs a client that only listens: give --clients {all} or more, fewer --senders, or fewer --rooms"
+                "each room needs a client that only listens: give --clients {all} or more, fewer \
+                 --senders, or fewer --rooms"
             ));
         }
         Ok(())
     }
 }
 
-/// `NAME=VALUE`, with a name as variables have it.
+/// Splits `NAME=VALUE` if NAME is in capitals, as environment variables are.
 fn variable(argument: &str) -> Option<(&str, &str)> {
     let (name, value) = argument.split_once('=')?;
     let is_name = !name.is_empty()

@@ -1,7 +1,7 @@
 //! The result of a run, as a table for people and as JSON for programs.
 
 use super::faults::Count;
-use super::killer::How;
+use super::killer::KillKind;
 use super::server::Recovery;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 pub struct Outcome {
     /// The seed of the run.
     pub seed: u64,
-    /// Traffic in seconds.
+    /// The duration of the traffic in seconds.
     pub seconds: f64,
-    /// TCP clients, and UDP clients.
+    /// The number of TCP clients and of UDP clients.
     pub clients: [u32; 2],
     /// Killed processes, by kind of kill.
-    pub kills: [u64; How::ALL.len()],
-    /// Lines that were sent.
+    pub kills: [u64; KillKind::ALL.len()],
+    /// The number of lines sent.
     pub lines: u64,
-    /// Lines that clients received.
+    /// The number of lines received, all clients together.
     pub deliveries: u64,
     /// Faults over TCP.
     pub tcp: Count,
@@ -31,21 +31,22 @@ pub struct Outcome {
     pub plain: Histogram<u64>,
     /// In ns.
     pub disturbed: Histogram<u64>,
-    /// As the server logs them.
+    /// The recoveries of workers, as the server logs them.
     pub recoveries: Vec<Recovery>,
     /// Descriptions of faults and other problems.
     pub complaints: Vec<String>,
 }
 
 impl Outcome {
-    /// For people.
+    /// The table.
     pub fn table(&self) -> String {
         let [worker, all, successor, journal, stopped, crashed] = self.kills;
         let [tcp, udp] = self.clients;
         let mut text = format!(
             "{} lines sent in {:.1} s, delivered {} times to {tcp} TCP and {udp} UDP clients\n\
-            {} processes killed: {worker} single workers, {all} workers all at once, {successor} successors, {journal} journals, \
-            {stopped} workers by SIGSTOP, {crashed} by SIGSEGV\n\n",
+             {} processes killed: {worker} single workers, {all} workers all at once, {successor} \
+             successors, {journal} journals, {stopped} workers by SIGSTOP, {crashed} by \
+             SIGSEGV\n\n",
             self.lines,
             self.seconds,
             self.deliveries,
@@ -83,17 +84,19 @@ impl Outcome {
         text
     }
 
-    /// For programs.
+    /// The JSON object.
     pub fn json(&self) -> Value {
         let ms = |histogram: &Histogram<u64>| {
             let [p50, p99, max] = quantiles(histogram).map(|nanos| nanos as f64 / 1e6);
             json!({ "count": histogram.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max })
         };
         let [p50, p99, max] = self.recovery_ms();
-        let kills: serde_json::Map<String, Value> = How::ALL
+        let kills: serde_json::Map<String, Value> = KillKind::ALL
             .iter()
             .zip(self.kills)
-            .map(|(how, count)| (json!(how).as_str().unwrap_or_default().to_owned(), count.into()))
+            .map(|(kind, count)| {
+                (json!(kind).as_str().unwrap_or_default().to_owned(), count.into())
+            })
             .collect();
         json!({
             "seed": self.seed,
@@ -107,18 +110,21 @@ impl Outcome {
             "clean": self.is_clean,
             "pauses": ms(&self.plain),
             "pauses_disturbed": ms(&self.disturbed),
-            "recoveries": { "count": self.recoveries.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max },
+            "recoveries": {
+                "count": self.recoveries.len(), "p50_ms": p50, "p99_ms": p99, "max_ms": max,
+            },
             "complaints": self.complaints,
         })
     }
 
-    /// The last line.
+    /// One line that sums up the run.
     pub fn verdict(&self) -> String {
         let Count { dropped, tally, differing } = self.tcp;
         let wrong =
             if tally.wrong > 0 { format!(", {} wrong", tally.wrong) } else { String::new() };
         format!(
-            "seed {}: {} kills, {dropped} dropped, {} lost, {} doubled, {} reordered, {differing} differing{wrong}",
+            "seed {}: {} kills, {dropped} dropped, {} lost, {} doubled, {} reordered, {differing} \
+             differing{wrong}",
             self.seed,
             self.kill_count(),
             tally.lost,

@@ -1,7 +1,7 @@
 //! The server under test: a child process of the test, with its log output in a file.
 
 use super::options::Options;
-use crate::load::target::{forget_the_dead, until_we_end};
+use crate::load::subprocess::{command_ending_with_this_process, remove_stale_directories};
 use crate::processes::{children_of, name_of};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,18 +11,19 @@ use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long it may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the server may take to start.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Where it keeps its data: this and our pid, in the directory for temporary files.
+/// The data directory is in the directory for temporary files. Its name is this and the pid of this
+/// process.
 const DATA_DIR: &str = "forkchat-chaos-";
 
-/// The server. Killed when dropped.
+/// The server under test. It is killed on drop.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it listens for TCP.
+    /// Its TCP address.
     pub tcp: SocketAddr,
-    /// Where it listens for UDP.
+    /// Its UDP address.
     pub udp: SocketAddr,
     child: Child,
     data_dir: PathBuf,
@@ -33,23 +34,23 @@ pub struct Server {
 /// A recovery, as the server logs it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recovery {
-    /// Sessions that were taken over.
+    /// The number of sessions that the worker took over.
     pub sessions: u64,
-    /// How long it took.
+    /// The duration in ms.
     pub ms: f64,
 }
 
 impl Server {
-    /// Starts one on free ports, with a data directory of its own.
+    /// Starts a server on free ports, with a data directory of its own.
     pub fn start(options: &Options) -> Result<Server, String> {
-        forget_the_dead(DATA_DIR);
+        remove_stale_directories(DATA_DIR);
         let name = format!("{DATA_DIR}{}", std::process::id());
         let (data_dir, log_file) =
             (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.log")));
         let cannot =
             |error: std::io::Error| format!("cannot write {}: {error}", log_file.display());
         let text = File::create(&log_file).map_err(cannot)?;
-        let mut command = until_we_end(&options.server()?)?;
+        let mut command = command_ending_with_this_process(&options.server()?)?;
         command.args(["--tcp", "127.0.0.1:0", "--udp", "127.0.0.1:0", "--rate-limit", "off"]);
         command
             .args(["--model", &options.model, "--workers", &options.workers.to_string()])
@@ -68,10 +69,10 @@ impl Server {
     }
 
     fn address(&mut self, head: &str) -> Result<SocketAddr, String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let text = self.log_output();
-            // The whole line is there.
+            // The line counts only when it is complete.
             let line = text.split_once(head).and_then(|(_, rest)| rest.split_once('\n'));
             if let Some(address) = line.and_then(|(address, _)| address.trim().parse().ok()) {
                 return Ok(address);
@@ -83,7 +84,7 @@ impl Server {
         }
     }
 
-    /// The supervisor.
+    /// The pid of the supervisor.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
@@ -93,7 +94,7 @@ impl Server {
         String::from_utf8_lossy(&std::fs::read(&self.log_file).unwrap_or_default()).into_owned()
     }
 
-    /// Children that have died and were not reaped.
+    /// The number of children that have ended and were not reaped.
     pub fn zombies(&self) -> usize {
         let is_zombie = |pid: &Pid| {
             std::fs::read_to_string(format!("/proc/{pid}/status"))
@@ -102,7 +103,7 @@ impl Server {
         children_of(self.pid()).iter().filter(|pid| is_zombie(pid)).count()
     }
 
-    /// Whether all its processes are there: the journal, and so many workers at least.
+    /// Whether the journal and at least this many workers run.
     pub fn is_complete(&self, workers: u16) -> bool {
         let names: Vec<String> = children_of(self.pid()).into_iter().map(name_of).collect();
         names.iter().any(|name| name == "journal")
@@ -110,13 +111,13 @@ impl Server {
                 >= usize::from(workers)
     }
 
-    /// Asks it to stop.
+    /// Sends SIGTERM.
     pub fn stop(&self) {
-        // It may have ended by itself, which shows in its exit status.
+        // It fails if the server has ended already, which the exit status shows.
         let _ = kill(self.pid(), Signal::SIGTERM);
     }
 
-    /// How it has ended, if it has.
+    /// The exit status, if the server has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -130,8 +131,8 @@ impl Drop for Server {
     }
 }
 
-/// The recoveries in a log output: `… worker 1: took over 110 sessions in 12.3 ms, 5012 records
-/// replayed`.
+/// Parses the recoveries in log output: `… worker 1: took over 110 sessions in 12.3 ms, 5012
+/// records replayed`.
 pub fn recoveries(log_output: &str) -> Vec<Recovery> {
     let read = |line: &str| {
         let (sessions, rest) = line.split_once(": took over ")?.1.split_once(" session")?;
@@ -149,8 +150,10 @@ mod tests {
 
     #[test]
     fn recoveries_are_read_from_the_log_output() {
-        let text = "2026-11-21T13:29:18.610Z worker 1: took over 110 sessions in 12.3 ms, 5012 records replayed\n\
-            2026-11-21T13:29:18.610Z supervisor: worker 1 (pid 7) was killed by signal 9; restarted as pid 8; 110 connections kept\n";
+        let text = "2026-11-21T13:29:18.610Z worker 1: took over 110 sessions in 12.3 ms, 5012 \
+            records replayed\n\
+            2026-11-21T13:29:18.610Z supervisor: worker 1 (pid 7) was killed by signal 9; \
+            restarted as pid 8; 110 connections kept\n";
         assert_eq!(recoveries(text), [Recovery { sessions: 110, ms: 12.3 }]);
     }
 }

@@ -1,21 +1,21 @@
-//! Splits a received line as far as the checker compares it: tags, text, charset.
+//! Splits a received line into the parts that the checker compares: tags, text, charset.
 //!
-//! The parser of `forkchat_common` tells programs what happened; the checker must compare the exact
+//! It does not use the parser of `forkchat_common`, because the checker must compare the exact
 //! bytes.
 
+use super::sender::LETTER;
 use super::transcript::stamp_of;
-use super::voice::LETTER;
 
-/// A line's tags, apart.
+/// A line split into its tags and the rest.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tagged<'a> {
-    /// The record's place in the log.
+    /// The record's position in the log.
     pub id: u64,
-    /// Follows from id and time; 0 without tags.
+    /// Computed from id and time; 0 without tags.
     pub stamp: u64,
-    /// The tags after these, and the space.
+    /// The tags after id and time, and the space after them.
     pub tail: &'a [u8],
-    /// The line as people see it.
+    /// The line without its tags.
     pub prose: &'a [u8],
 }
 
@@ -34,26 +34,26 @@ pub fn split_tags(line: &[u8]) -> Option<Tagged<'_>> {
     Some(Tagged { id, stamp: id.rotate_left(32) ^ stamp_of(time), tail, prose })
 }
 
-/// The key that the server gives to a UDP session, as each of its datagrams begins: `/key KEY` and
-/// LF. Empty if the line has none.
+/// If the line gives the key of a UDP session: the line `/key KEY` that each datagram must begin
+/// with. Empty otherwise.
 pub fn key_in(line: &[u8]) -> Vec<u8> {
     let prose = split_tags(line).map_or(line, |tagged| tagged.prose);
     if prose.starts_with(b"* /key ") { [&prose[2..], b"\n"].concat() } else { Vec::new() }
 }
 
-/// A number in decimal digits.
+/// Parses a decimal number.
 pub fn number_of(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The N of `…, served by worker N (pid P)`.
+/// The N in `…, served by worker N (pid P)`.
 pub fn worker_of(line: &[u8]) -> Option<usize> {
     const BEFORE: &[u8] = b", served by worker ";
     let at = memchr::memmem::rfind(line, BEFORE)?;
     std::str::from_utf8(&line[at + BEFORE.len()..]).ok()?.split(' ').next()?.parse().ok()
 }
 
-/// A line in the one charset in which lines are compared.
+/// Decodes a line, so that lines in different charsets can be compared.
 pub fn to_utf8(line: &[u8], charset: usize) -> Vec<u8> {
     if charset == 0 {
         return line.to_vec();
@@ -64,7 +64,7 @@ pub fn to_utf8(line: &[u8], charset: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Bytes as people can read them, not too many.
+/// Bytes as readable text, shortened if there are many.
 pub fn text(line: &[u8]) -> String {
     const BYTES_MAX: usize = 300;
     let more =
@@ -81,14 +81,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_taken_apart_and_a_datagrams_number_does_not_count() {
+    fn tags_are_split_and_the_number_of_the_datagram_is_ignored() {
         let line = b"@id=1042;time=2026-11-21T12:00:01.123Z;event=say;room=#r;nick=a [#r] a: hi";
         let tagged = split_tags(line).unwrap();
         assert_eq!(
             (tagged.id, tagged.tail, tagged.prose),
             (1042, &b";event=say;room=#r;nick=a "[..], &b"[#r] a: hi"[..])
         );
-        let numbered = split_tags(b"@id=1042;datagram=7;time=2026-11-21T12:00:01.123Z;event=say;room=#r;nick=a [#r] a: hi").unwrap();
+        let numbered = split_tags(
+            b"@id=1042;datagram=7;time=2026-11-21T12:00:01.123Z;event=say;room=#r;nick=a \
+              [#r] a: hi",
+        )
+        .unwrap();
         assert_eq!((numbered.stamp, numbered.tail), (tagged.stamp, tagged.tail));
         let later = split_tags(
             b"@id=1042;time=2026-11-21T12:00:01.124Z;event=say;room=#r;nick=a [#r] a: hi",
@@ -103,8 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn the_worker_is_read_off_the_answer_to_whoami() {
-        assert_eq!(worker_of(b"* you are a, in #r, talking in #r, from 127.0.0.1:5, served by worker 12 (pid 47)"), Some(12));
+    fn the_worker_is_read_from_the_answer_to_whoami() {
+        assert_eq!(
+            worker_of(
+                b"* you are a, in #r, talking in #r, from 127.0.0.1:5, served by \
+            worker 12 (pid 47)"
+            ),
+            Some(12)
+        );
         assert_eq!(worker_of(b"* pong"), None);
     }
 

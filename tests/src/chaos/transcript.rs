@@ -1,27 +1,26 @@
-//! The lines that the members of a room received, in the room's one order. The member that receives
-//! everything first writes the transcript, and all others must receive the same.
+//! The lines that the members of a room received, in the room's one order. The first member to
+//! receive a line writes it into the transcript, and all others must receive the same.
 //!
-//! The transcript contains what its writers received, so it knows no more than they do. A writer
-//! that misses a line of a sender does not write further lines before another writer has added the
-//! missing one.
+//! The transcript contains only what its writers received. A writer that misses a line of a sender
+//! writes no later line of that sender before another writer has written the missing one.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// One line to a room.
+/// The content of a line to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum What {
-    /// A line: whose, of all voices, and its number.
+pub enum Content {
+    /// A line of a sender: the sender, and the line's number.
     Said(u16, u32),
-    /// A join or leave: which of the room's presence lines.
+    /// A join or leave: the index of the presence line.
     Presence(u32),
 }
 
-/// A place in a transcript.
+/// An entry of a transcript.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// The line.
-    pub what: What,
+    /// The content of the line.
+    pub content: Content,
     /// Computed from the tags; 0 until a client with tags has received the line.
     pub stamp: u64,
     /// The client that received it first.
@@ -30,10 +29,10 @@ pub struct Entry {
 
 /// A client that appears in presence lines.
 #[derive(Debug, Default)]
-struct Person {
+struct Member {
     is_in: bool,
-    entrances: Vec<usize>,
-    exits: Vec<usize>,
+    joins: Vec<usize>,
+    leaves: Vec<usize>,
 }
 
 /// A room's transcript.
@@ -45,16 +44,16 @@ pub struct Transcript {
     /// Each presence line that was received, once.
     presences: Vec<Box<[u8]>>,
     presence_of: HashMap<Box<[u8]>, u32>,
-    people: HashMap<Box<[u8]>, Person>,
+    members: HashMap<Box<[u8]>, Member>,
 }
 
 /// What a presence line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move<'a> {
-    /// This one came.
-    Entrance(&'a [u8]),
-    /// This one went.
-    Exit(&'a [u8]),
+pub enum PresenceChange<'a> {
+    /// This user joined.
+    Join(&'a [u8]),
+    /// This user left.
+    Leave(&'a [u8]),
 }
 
 impl Transcript {
@@ -65,13 +64,13 @@ impl Transcript {
             entries: Vec::new(),
             presences: Vec::new(),
             presence_of: HashMap::new(),
-            people: HashMap::new(),
+            members: HashMap::new(),
         }
     }
 
-    /// A client is in the room before anything is written.
-    pub fn admit(&mut self, nick: &str) {
-        self.people.insert(nick.as_bytes().into(), Person { is_in: true, ..Person::default() });
+    /// Adds a client that is in the room before the first line.
+    pub fn add_member(&mut self, nick: &str) {
+        self.members.insert(nick.as_bytes().into(), Member { is_in: true, ..Member::default() });
     }
 
     /// The number of lines so far.
@@ -79,53 +78,54 @@ impl Transcript {
         self.entries.len()
     }
 
-    /// A place, if it was written.
-    pub fn get(&self, place: usize) -> Option<&Entry> {
-        self.entries.get(place)
+    /// The entry at a position, if it is written.
+    pub fn get(&self, position: usize) -> Option<&Entry> {
+        self.entries.get(position)
     }
 
-    /// Everything from a place on.
-    pub fn from(&self, place: usize) -> &[Entry] {
-        self.entries.get(place..).unwrap_or_default()
+    /// The entries from a position on.
+    pub fn from(&self, position: usize) -> &[Entry] {
+        self.entries.get(position..).unwrap_or_default()
     }
 
-    /// A presence line, as something that can be compared.
-    pub fn presence(&mut self, line: &[u8]) -> What {
+    /// The content of a presence line, for comparison.
+    pub fn presence(&mut self, line: &[u8]) -> Content {
         if let Some(&known) = self.presence_of.get(line) {
-            return What::Presence(known);
+            return Content::Presence(known);
         }
         let number = self.presences.len() as u32;
         self.presences.push(line.into());
         self.presence_of.insert(line.into(), number);
-        What::Presence(number)
+        Content::Presence(number)
     }
 
-    /// Appends a line. False if it is impossible: a member joins again, or a client that is no
-    /// member leaves.
-    pub fn write(&mut self, what: What, stamp: u64, by: usize) -> bool {
-        let place = self.entries.len();
-        self.entries.push(Entry { what, stamp, by });
-        let What::Presence(number) = what else { return true };
+    /// Appends a line. Returns false if the line is impossible: a member joins again, or a client
+    /// that is no member leaves.
+    pub fn append(&mut self, content: Content, stamp: u64, by: usize) -> bool {
+        let position = self.entries.len();
+        self.entries.push(Entry { content, stamp, by });
+        let Content::Presence(number) = content else { return true };
         let line = &self.presences[number as usize];
-        let (who, is_entrance) = match read_move(line, self.room.as_bytes()) {
-            Some(Move::Entrance(who)) => (who, true),
-            Some(Move::Exit(who)) => (who, false),
+        let (who, is_entrance) = match parse_presence(line, self.room.as_bytes()) {
+            Some(PresenceChange::Join(who)) => (who, true),
+            Some(PresenceChange::Leave(who)) => (who, false),
             None => return false,
         };
-        let Some(person) = self.people.get_mut(who) else {
-            let places = vec![place];
-            let (entrances, exits) =
-                if is_entrance { (places, Vec::new()) } else { (Vec::new(), places) };
-            self.people.insert(who.into(), Person { is_in: is_entrance, entrances, exits });
+        let Some(member) = self.members.get_mut(who) else {
+            let positions = vec![position];
+            let (joins, leaves) =
+                if is_entrance { (positions, Vec::new()) } else { (Vec::new(), positions) };
+            self.members.insert(who.into(), Member { is_in: is_entrance, joins, leaves });
             return is_entrance;
         };
-        if is_entrance { &mut person.entrances } else { &mut person.exits }.push(place);
-        std::mem::replace(&mut person.is_in, is_entrance) != is_entrance
+        if is_entrance { &mut member.joins } else { &mut member.leaves }.push(position);
+        std::mem::replace(&mut member.is_in, is_entrance) != is_entrance
     }
 
-    /// Completes or compares a place's stamp. False if it has another one already.
-    pub fn stamp(&mut self, place: usize, stamp: u64) -> bool {
-        let entry = &mut self.entries[place];
+    /// Sets the stamp of a position, or compares it. Returns false if the position has another
+    /// stamp.
+    pub fn check_stamp(&mut self, position: usize, stamp: u64) -> bool {
+        let entry = &mut self.entries[position];
         if stamp != 0 && entry.stamp == 0 {
             entry.stamp = stamp;
         }
@@ -133,13 +133,13 @@ impl Transcript {
     }
 
     /// The position of the `nth` join of a client, counted from 0, if it is written.
-    pub fn entrance(&self, nick: &[u8], nth: usize) -> Option<usize> {
-        self.people.get(nick)?.entrances.get(nth).copied()
+    pub fn join_position(&self, nick: &[u8], nth: usize) -> Option<usize> {
+        self.members.get(nick)?.joins.get(nth).copied()
     }
 
     /// The position of the `nth` leave of a client, counted from 0, if it is written.
-    pub fn exit(&self, nick: &[u8], nth: usize) -> Option<usize> {
-        self.people.get(nick)?.exits.get(nth).copied()
+    pub fn leave_position(&self, nick: &[u8], nth: usize) -> Option<usize> {
+        self.members.get(nick)?.leaves.get(nth).copied()
     }
 
     /// A presence line's text.
@@ -148,22 +148,23 @@ impl Transcript {
     }
 }
 
-/// Understands `* NICK joined #ROOM`, `* NICK left #ROOM`, `* NICK quit` and `* NICK quit: REASON`,
-/// of this room.
-pub fn read_move<'a>(line: &'a [u8], room: &[u8]) -> Option<Move<'a>> {
+/// Parses `* NICK joined #ROOM`, `* NICK left #ROOM`, `* NICK quit` and `* NICK quit: REASON` of
+/// this room.
+pub fn parse_presence<'a>(line: &'a [u8], room: &[u8]) -> Option<PresenceChange<'a>> {
     let rest = line.strip_prefix(b"* ")?;
     let (nick, rest) = rest.split_at(memchr::memchr(b' ', rest)?);
     match rest.strip_prefix(b" joined ").or_else(|| rest.strip_prefix(b" left ")) {
         Some(named) => (named == room).then_some(if rest[1] == b'j' {
-            Move::Entrance(nick)
+            PresenceChange::Join(nick)
         } else {
-            Move::Exit(nick)
+            PresenceChange::Leave(nick)
         }),
-        None => (rest == b" quit" || rest.starts_with(b" quit: ")).then_some(Move::Exit(nick)),
+        None => (rest == b" quit" || rest.starts_with(b" quit: "))
+            .then_some(PresenceChange::Leave(nick)),
     }
 }
 
-/// A number that is another one for other bytes, and never 0.
+/// A hash that is never 0.
 pub fn stamp_of(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
@@ -175,13 +176,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_comes_and_goes_is_understood() {
-        assert_eq!(read_move(b"* v1 joined #r", b"#r"), Some(Move::Entrance(b"v1")));
-        assert_eq!(read_move(b"* v1 left #r", b"#r"), Some(Move::Exit(b"v1")));
-        assert_eq!(read_move(b"* v1 quit", b"#r"), Some(Move::Exit(b"v1")));
+    fn presence_lines_are_parsed() {
+        assert_eq!(parse_presence(b"* v1 joined #r", b"#r"), Some(PresenceChange::Join(b"v1")));
+        assert_eq!(parse_presence(b"* v1 left #r", b"#r"), Some(PresenceChange::Leave(b"v1")));
+        assert_eq!(parse_presence(b"* v1 quit", b"#r"), Some(PresenceChange::Leave(b"v1")));
         assert_eq!(
-            read_move(b"* v1 quit: its worker process died", b"#r"),
-            Some(Move::Exit(b"v1"))
+            parse_presence(b"* v1 quit: its worker process died", b"#r"),
+            Some(PresenceChange::Leave(b"v1"))
         );
         for other in [
             &b"* v1 joined #s"[..],
@@ -191,36 +192,40 @@ mod tests {
             b"v1 quit",
             b"* v1 jo",
         ] {
-            assert_eq!(read_move(other, b"#r"), None);
+            assert_eq!(parse_presence(other, b"#r"), None);
         }
     }
 
     #[test]
-    fn nobody_comes_twice_or_goes_who_is_not_there() {
+    fn a_second_join_and_a_leave_without_a_join_are_impossible() {
         let mut transcript = Transcript::new("#r".into());
-        transcript.admit("a");
-        let mut write = |line: &[u8]| {
-            let what = transcript.presence(line);
-            transcript.write(what, 0, 0)
+        transcript.add_member("a");
+        let mut append = |line: &[u8]| {
+            let content = transcript.presence(line);
+            transcript.append(content, 0, 0)
         };
-        assert!(!write(b"* a joined #r"));
-        assert!(write(b"* a quit"));
-        assert!(!write(b"* a left #r"));
-        assert!(!write(b"* b left #r"));
-        assert!(write(b"* b joined #r"));
-        assert!(!write(b"* b joined #r"));
+        assert!(!append(b"* a joined #r"));
+        assert!(append(b"* a quit"));
+        assert!(!append(b"* a left #r"));
+        assert!(!append(b"* b left #r"));
+        assert!(append(b"* b joined #r"));
+        assert!(!append(b"* b joined #r"));
         assert_eq!(
-            (transcript.entrance(b"b", 0), transcript.entrance(b"b", 1), transcript.exit(b"a", 0)),
+            (
+                transcript.join_position(b"b", 0),
+                transcript.join_position(b"b", 1),
+                transcript.leave_position(b"a", 0)
+            ),
             (Some(4), Some(5), Some(1))
         );
     }
 
     #[test]
-    fn a_stamp_is_the_same_for_everyone() {
+    fn a_stamp_must_be_the_same_for_all_receivers() {
         let mut transcript = Transcript::new("#r".into());
-        transcript.write(What::Said(0, 0), 0, 0);
+        transcript.append(Content::Said(0, 0), 0, 0);
         assert_eq!(
-            [0, 7, 0, 7, 8].map(|stamp| transcript.stamp(0, stamp)),
+            [0, 7, 0, 7, 8].map(|stamp| transcript.check_stamp(0, stamp)),
             [true, true, true, true, false]
         );
     }

@@ -1,13 +1,13 @@
-//! A bar chart of one number for one number of connections: a bar for each subject with its number,
-//! and a whisker over its samples. SVG without script. It is so narrow that it needs no scaling on
-//! a phone.
+//! A bar chart of one metric at one number of connections: for each subject a bar with its number,
+//! and a whisker that spans its samples. It is SVG without scripts, and so narrow that it needs no
+//! scaling on a phone.
 
-use super::growth::{Spread, number};
+use super::metrics::{Spread, number};
 use super::plot::{GRID, INK, color_of, hex};
 use super::subject::Subject;
 use std::fmt::Write;
 
-/// The chart's width, in units of its own. A unit is a pixel on a page that is at least as wide.
+/// The chart's width in SVG units. A unit is a pixel on a page that is at least as wide.
 const WIDTH: f64 = 330.0;
 /// The longest bar or whisker.
 const BAR_WIDTH: f64 = WIDTH - 8.0;
@@ -18,7 +18,7 @@ const TOP: f64 = 4.0;
 /// One bar.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// Whose number it is.
+    /// The subject of the number.
     pub subject: Subject,
     /// Its name.
     pub name: String,
@@ -26,8 +26,8 @@ pub struct Bar {
     pub number: Result<Spread, String>,
 }
 
-/// Draws the bars. `label` describes the chart, without markup, to readers who cannot see it. The
-/// names and reasons are escaped already.
+/// Draws the bars. `label` describes the chart to readers who cannot see it. `label`, names and
+/// reasons must be escaped.
 pub fn bars(label: &str, unit: &str, bars: &[Bar]) -> String {
     let most = bars
         .iter()
@@ -37,7 +37,8 @@ pub fn bars(label: &str, unit: &str, bars: &[Bar]) -> String {
     let scale = if most > 0.0 { BAR_WIDTH / most } else { 0.0 };
     let height = TOP + ROW_HEIGHT * bars.len() as f64;
     let mut svg = format!(
-        "<svg class=\"bars\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{label}\">\n"
+        "<svg class=\"bars\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+         aria-label=\"{label}\">\n"
     );
     for (place, bar) in bars.iter().enumerate() {
         let top = TOP + ROW_HEIGHT * place as f64;
@@ -50,12 +51,13 @@ pub fn bars(label: &str, unit: &str, bars: &[Bar]) -> String {
 fn row(bar: &Bar, unit: &str, top: f64, scale: f64) -> String {
     let (ink, grid, color) = (hex(INK), hex(GRID), hex(color_of(bar.subject)));
     let (text_at, bar_at) = (top + 14.0, top + 20.0);
-    let said = match &bar.number {
+    let text = match &bar.number {
         Ok(spread) => format!("{} {unit}", number(spread.median)),
         Err(why) => why.clone(),
     };
     let mut svg = format!(
-        "<text x=\"0\" y=\"{text_at}\" font-size=\"14\" fill=\"{ink}\">{}: <tspan font-weight=\"bold\">{said}</tspan></text>\n\
+        "<text x=\"0\" y=\"{text_at}\" font-size=\"14\" fill=\"{ink}\">{}: \
+         <tspan font-weight=\"bold\">{text}</tspan></text>\n\
          <path d=\"M0 {} V{}\" stroke=\"{grid}\"/>\n",
         bar.name,
         bar_at - 2.0,
@@ -66,8 +68,10 @@ fn row(bar: &Bar, unit: &str, top: f64, scale: f64) -> String {
             [spread.low, spread.median, spread.high].map(|value| (value * scale).max(0.5));
         let (middle, half) = (bar_at + BAR_HEIGHT / 2.0, BAR_HEIGHT / 4.0);
         svg.push_str(&format!(
-            "<rect x=\"0\" y=\"{bar_at}\" width=\"{median:.1}\" height=\"{BAR_HEIGHT}\" fill=\"{color}\"/>\n\
-             <path class=\"whisker\" d=\"M{low:.1} {middle} H{high:.1} M{low:.1} {0} V{1} M{high:.1} {0} V{1}\" stroke=\"{ink}\" stroke-width=\"2\" fill=\"none\"/>\n",
+            "<rect x=\"0\" y=\"{bar_at}\" width=\"{median:.1}\" height=\"{BAR_HEIGHT}\" \
+             fill=\"{color}\"/>\n\
+             <path class=\"whisker\" d=\"M{low:.1} {middle} H{high:.1} M{low:.1} {0} V{1} \
+             M{high:.1} {0} V{1}\" stroke=\"{ink}\" stroke-width=\"2\" fill=\"none\"/>\n",
             middle - half,
             middle + half
         ));
@@ -95,7 +99,7 @@ mod tests {
             (svg.matches("<rect ").count(), svg.matches("class=\"whisker\"").count()),
             (1, 1)
         );
-        // The highest sample is the longest: 161 are 322 units.
+        // The highest sample, 161, determines the scale: it is 322 units wide.
         assert!(
             svg.contains("width=\"200.0\"") && svg.contains("M160.0 ") && svg.contains("H322.0"),
             "{svg}"

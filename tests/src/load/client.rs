@@ -1,8 +1,8 @@
 //! One client of the load generator: its socket, the bytes that it still has to send, and the
 //! beginning of a line that it has received.
 
-use super::dialect::Login;
-use super::ledger::Ledger;
+use super::chat_protocol::Login;
+use super::sequence_tracker::SequenceTracker;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -15,29 +15,30 @@ const DATAGRAM_BYTES_MAX: usize = 8 << 10;
 /// The receive buffer of a UDP client, in bytes; the system may allow less.
 const UDP_RECEIVE_BYTES: usize = 4 << 20;
 /// The first datagram of a UDP client. A server that does not know the address answers with a
-/// cookie, which is shorter. A server that knows it answers whether the client is in its room.
-const UDP_KNOCK: &[u8] = b"/ping ready\n/ping is anybody there\n";
+/// cookie. A server that knows the address answers the pings. The cookie must not be longer than
+/// the datagram.
+const UDP_GREETING: &[u8] = b"/ping ready\n/ping is anybody there\n";
 
 /// A connection.
 #[derive(Debug)]
 pub struct Client {
-    /// Its socket, not blocking.
+    /// Non-blocking.
     pub socket: Socket,
     /// Its role.
     pub role: Role,
-    /// How far its login is.
+    /// What it is doing.
     pub stage: Stage,
     /// What it has received from its room's senders.
-    pub ledger: Ledger,
+    pub tracker: SequenceTracker,
     /// The beginning of a line that was received.
     pub unfinished: Vec<u8>,
-    /// Bytes that the socket has not taken yet.
+    /// Bytes that the socket has not accepted yet.
     pub unsent: Vec<u8>,
-    /// What it sends to log in.
+    /// The lines of its login.
     login: Login,
-    /// Whether it has sent that.
-    pub has_greeted: bool,
-    /// Whether the socket takes no more bytes for now.
+    /// Whether it has sent its login.
+    pub is_login_sent: bool,
+    /// Whether the socket accepts no more bytes for now.
     pub is_blocked: bool,
     is_udp: bool,
 }
@@ -45,33 +46,33 @@ pub struct Client {
 /// The role of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A member of a room, from the first line to the last. By room.
+    /// A member of a room from the first line to the last. The index of its room.
     Member(usize),
-    /// A member of a room that comes while others speak, and leaves again. By room.
+    /// A member that joins while others send lines, and leaves again. The index of its room.
     Visitor(usize),
     /// It is connected and does nothing.
     Idle,
 }
 
-/// How far a client's login is.
+/// What a client is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It has sent its login; when it began, in ns.
+    /// It logs in. Since this time, in ns.
     LoggingIn(u64),
     /// It is in its room.
     Ready,
-    /// It has sent its farewell.
+    /// It has asked the server to end the connection.
     Leaving,
-    /// Its connection is over.
+    /// Its connection has ended.
     Gone,
 }
 
 /// The addresses of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
-    /// The server's.
+    /// The server's address.
     pub to: SocketAddr,
-    /// The client's, if the system is not to choose it.
+    /// The client's address; `None` if the system may choose it.
     pub from: Option<IpAddr>,
 }
 
@@ -81,7 +82,7 @@ impl Client {
         way: Way,
         is_udp: bool,
         role: Role,
-        ledger: Ledger,
+        tracker: SequenceTracker,
         login: Login,
         now: u64,
     ) -> io::Result<Client> {
@@ -106,35 +107,35 @@ impl Client {
             socket,
             role,
             stage: Stage::LoggingIn(now),
-            ledger,
+            tracker,
             unfinished: Vec::new(),
             unsent: Vec::new(),
             login,
-            has_greeted: false,
+            is_login_sent: false,
             is_blocked: false,
             is_udp,
         })
     }
 
-    /// Over UDP: asks the server for a cookie, or whether it knows this client.
-    pub fn knock(&mut self) {
-        self.unsent.extend_from_slice(UDP_KNOCK);
+    /// Over UDP: requests a cookie, or an answer if the server already knows this client.
+    pub fn request_cookie(&mut self) {
+        self.unsent.extend_from_slice(UDP_GREETING);
     }
 
-    /// Sends its login; over UDP in one datagram with the cookie before it.
-    pub fn greet(&mut self, greeting: &[u8]) {
+    /// Sends the login. Over UDP the cookie comes before it in the same datagram.
+    pub fn send_login(&mut self, greeting: &[u8]) {
         self.unsent.extend_from_slice(greeting);
         self.unsent.extend_from_slice(if greeting.is_empty() { b"" } else { b"\n" });
         self.unsent.extend_from_slice(self.login.first.as_bytes());
-        self.has_greeted = true;
+        self.is_login_sent = true;
     }
 
-    /// Sends the rest of its login when the server has welcomed it.
-    pub fn go_on(&mut self) {
+    /// Sends the rest of the login, when the server has welcomed the client.
+    pub fn continue_login(&mut self) {
         self.unsent.extend_from_slice(self.login.then.as_bytes());
     }
 
-    /// Sends as much as the socket takes.
+    /// Sends as much as the socket accepts.
     pub fn flush(&mut self) -> io::Result<()> {
         while !self.unsent.is_empty() && !self.is_blocked {
             let length = if self.is_udp { datagram_of(&self.unsent) } else { self.unsent.len() };
@@ -159,7 +160,7 @@ impl Client {
         matches!(self.role, Role::Member(_))
     }
 
-    /// The room whose lines it is to receive.
+    /// The room whose lines it must receive.
     pub fn room(&self) -> Option<usize> {
         match self.role {
             Role::Member(room) | Role::Visitor(room) => Some(room),
@@ -168,7 +169,7 @@ impl Client {
     }
 }
 
-/// How many bytes, in whole lines, fit a datagram.
+/// How many bytes fit a datagram, in whole lines.
 fn datagram_of(lines: &[u8]) -> usize {
     memchr::memrchr(b'\n', &lines[..lines.len().min(DATAGRAM_BYTES_MAX)])
         .map_or(lines.len(), |end| end + 1)
@@ -180,8 +181,8 @@ impl AsFd for Client {
     }
 }
 
-/// Gives each whole line of `unfinished` and the `bytes` after it to `each`, without its LF, and
-/// leaves the rest in `unfinished`. Ends at the first error.
+/// Passes each whole line of `unfinished` and the following `bytes` to `each`, without its LF.
+/// Leaves the rest in `unfinished`. Stops at the first error.
 pub fn each_line<E>(
     unfinished: &mut Vec<u8>,
     bytes: &[u8],

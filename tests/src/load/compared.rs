@@ -1,10 +1,11 @@
-//! Another chat server beside ours (`--compare`): whether it can be reached and lets a client log
-//! in, and which shapes make sense for it.
+//! Another chat server that gets the same load (`--compare`): checks that clients can log in, and
+//! which shapes make sense for it.
 
-use super::dialect::{Dialect, IRC_BYTES_MAX};
+use super::chat_protocol::{ChatProtocol, IRC_BYTES_MAX};
 use super::generator::Generator;
-use super::measure::{Outcome, Side, Timing};
-use super::options::Other;
+use super::measure::{Side, Timing};
+use super::options::ComparedServer;
+use super::outcome::Outcome;
 use super::report::{Missing, Row, percent};
 use super::shape::{Shape, Traffic};
 use super::subject::Subject;
@@ -12,42 +13,45 @@ use super::target::Target;
 use std::time::Duration;
 
 /// How long one client may take to log in.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is slow and uses less than this share of a core is waiting, not working.
 const IDLE_SHARE_MAX: f64 = 0.2;
-/// A higher p99, in ms, is slow in a closed loop on one machine.
+/// In a closed loop on one machine, a p99 above this is slow, in ms.
 const SLOW_MS: f64 = 20.0;
-/// Fewer logins a second are slow.
+/// Fewer logins per second than this are slow.
 const FEW_LOGINS: f64 = 500.0;
 
-/// Logs in once, so that an error shows before anything is measured.
+/// Logs in once, so that errors appear before the measurement.
 ///
 /// # Errors
-/// If no server listens there, or if it rejects the login; with its answer.
-pub fn check_compared(other: Other) -> Result<(), String> {
+/// If no server listens there, or if it rejects the login (with its answer).
+pub fn check_compared(other: ComparedServer) -> Result<(), String> {
     let shape = Shape { clients: 1, senders: 0, traffic: Traffic::Storm, ..Shape::custom() };
-    let tried = Generator::new(&Target::compared(other), shape, Some(PATIENCE)).and_then(
-        |mut generator| {
+    let tried =
+        Generator::new(&Target::compared(other), shape, Some(TIMEOUT)).and_then(|mut generator| {
             generator.slice(Duration::ZERO, Duration::ZERO)?;
             generator.after_slice()
-        },
-    );
+        });
     tried.map_err(|error| format!("cannot compare with {}: {error}", other.address))
 }
 
-/// Connects all clients to it, as [`Side::begin`] does.
+/// Connects all clients to it, as [`Side::connect`] does.
 ///
 /// # Errors
 /// If the shape makes no sense there, or if it rejects a client.
-pub fn begin_compared(other: Other, shape: Shape, timing: &Timing) -> Result<Side, Missing> {
-    if let Some(why) = senseless(other.dialect, shape) {
+pub fn connect_compared(
+    other: ComparedServer,
+    shape: Shape,
+    timing: &Timing,
+) -> Result<Side, Missing> {
+    if let Some(why) = objection(other.protocol, shape) {
         return Err(Missing::NotRun(why));
     }
-    Side::begin(Target::compared(other), shape, timing).map_err(Missing::Failed)
+    Side::connect(Target::compared(other), shape, timing).map_err(Missing::Failed)
 }
 
-/// The rows in which it was slow although it had next to nothing to do.
+/// Describes the rows in which the compared server was slow although it had almost nothing to do.
 pub fn waits(rows: &[Row]) -> Vec<String> {
     let wait = |row: &Row| {
         Some(format!("{}: {}", row.name(), wait_in(row.shape, row.of(Subject::Compared)?)?))
@@ -56,8 +60,9 @@ pub fn waits(rows: &[Row]) -> Vec<String> {
 }
 
 /// Likely reasons why a server waits.
-pub const WAIT_CAUSES: &str = "likely because of its flood protection or rate limit (start it without), Nagle's algorithm together with delayed \
-     acknowledgements, or a short listen queue (see ss -ltn)";
+pub const WAIT_CAUSES: &str = "likely because of its flood protection or rate limit (start it \
+    without), Nagle's algorithm together with delayed acknowledgements, or a short listen queue \
+    (see ss -ltn)";
 
 fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
     let share = outcome.server_share.filter(|&share| share < IDLE_SHARE_MAX)?;
@@ -81,8 +86,8 @@ fn wait_in(shape: Shape, outcome: &Outcome) -> Option<String> {
 }
 
 /// Why a shape makes no sense for a server with this protocol.
-fn senseless(dialect: Dialect, shape: Shape) -> Option<String> {
-    let is_irc = dialect == Dialect::Irc;
+fn objection(protocol: ChatProtocol, shape: Shape) -> Option<String> {
+    let is_irc = protocol == ChatProtocol::Irc;
     if is_irc && shape.udp {
         return Some("there is no IRC over UDP".into());
     }
@@ -98,20 +103,20 @@ fn senseless(dialect: Dialect, shape: Shape) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::measure::outcome_of;
+    use crate::load::outcome::outcome_of;
 
     fn outcome(server_share: Option<f64>, per_second: f64, ms: u64) -> Outcome {
         Outcome { server_share, per_second, ..outcome_of(&[ms]) }
     }
 
     #[test]
-    fn who_is_slow_and_idle_has_waited() {
+    fn a_server_that_is_slow_and_idle_has_waited() {
         let closed = Shape { traffic: Traffic::Window(1), ..Shape::custom() };
         let storm = Shape { traffic: Traffic::Storm, ..Shape::custom() };
-        let said = wait_in(closed, &outcome(Some(0.03), 9_000.0, 40)).unwrap();
+        let text = wait_in(closed, &outcome(Some(0.03), 9_000.0, 40)).unwrap();
         assert!(
-            said.starts_with("p99 40 ms, while the compared server used 3.00 % of a core"),
-            "{said}"
+            text.starts_with("p99 40 ms, while the compared server used 3.00 % of a core"),
+            "{text}"
         );
         assert!(wait_in(storm, &outcome(Some(0.1), 12.0, 900)).unwrap().starts_with("12 logins/s"));
         let paced = Shape { traffic: Traffic::Rate(1.0), ..closed };
@@ -133,12 +138,12 @@ mod tests {
         let udp = Shape { udp: true, ..Shape::custom() };
         let long = Shape { bytes: 1_000, ..Shape::custom() };
         assert!(
-            senseless(Dialect::Irc, udp).unwrap().contains("UDP")
-                && senseless(Dialect::Irc, long).unwrap().contains("--bytes 400")
+            objection(ChatProtocol::Irc, udp).unwrap().contains("UDP")
+                && objection(ChatProtocol::Irc, long).unwrap().contains("--bytes 400")
         );
         assert!(
-            [udp, long].iter().all(|&shape| senseless(Dialect::Lines, shape).is_none())
-                && senseless(Dialect::Irc, Shape::custom()).is_none()
+            [udp, long].iter().all(|&shape| objection(ChatProtocol::Lines, shape).is_none())
+                && objection(ChatProtocol::Irc, Shape::custom()).is_none()
         );
     }
 }

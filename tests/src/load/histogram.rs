@@ -1,9 +1,9 @@
-//! Latencies as HdrHistogram's percentile text (`.hgrm`), which its plotters read.
+//! Writes latencies as HdrHistogram's percentile text (`.hgrm`), which its plotters read.
 
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
-/// Lines for each halving of the remaining share.
+/// The number of lines for each halving of the remaining share.
 const TICKS_PER_HALF: u32 = 5;
 
 /// The distribution of latencies in ns, as text in ms.

@@ -9,60 +9,70 @@
 //!                    rows ─► report (table, JSON, CSV), histogram
 //! ```
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | `options` | the command line |
 //! | `shape` | the shape of a load; the presets |
-//! | `subject` | what is put under load, by name; the server's models |
-//! | `target` | what is put under load; its CPU time and memory |
-//! | `victim` | which of its processes serves which client |
-//! | `dialect` | the protocol in which clients talk with it |
-//! | `compared` | another chat server beside it |
-//! | `broadcaster` | the bare broadcaster, for comparison, and the faults that it makes on request |
+//! | `subject` | the names of what is put under load; the server's models |
+//! | `target` | starts or finds what is put under load; its CPU time and memory |
+//! | `subprocess` | child processes that end with this program |
+//! | `connection_table` | which process of the server serves which client |
+//! | `chat_protocol` | the protocol between clients and server |
+//! | `compared` | another chat server that gets the same load |
+//! | `broadcaster` | the bare broadcaster, for comparison; it makes faults on request |
 //! | `generator` | all clients of a shape, in one epoll loop |
 //! | `client` | one client |
-//! | `senders` | the clients that speak, and their lines in flight |
+//! | `sender` | a client that sends lines, and its lines in flight |
 //! | `pace` | events that are due at an even rate |
 //! | `payload` | lines of which every byte is known |
-//! | `ledger` | what one receiver received: lost, doubled, reordered lines |
-//! | `measure` | slices in turn, their outcome, and the summary of several samples; the kill of a process |
-//! | `report`, `histogram`, `progress` | the output |
-//! | `models` | the comparison of the server's models: what is measured, in which order |
-//! | `growth`, `choose` | its metrics by number of connections, and the sentences that follow from them |
-//! | `plot`, `bars`, `html` | its report |
+//! | `sequence_tracker` | finds lost, doubled and reordered lines of one receiver |
+//! | `measure` | puts servers under load in turn; kills a process |
+//! | `outcome` | the result of a measurement, and the summary of several samples |
+//! | `report`, `remarks`, `histogram`, `progress` | the output |
+//! | `models`, `families` | the comparison of the server's models, and its loads |
+//! | `metrics` | what is compared, by number of connections |
+//! | `ranking`, `decision`, `phrases` | how the models rank, and which to choose, in sentences |
+//! | `plot`, `bars`, `html` | the report of the comparison |
 
 mod bars;
 mod broadcaster;
-mod choose;
+mod chat_protocol;
 pub(crate) mod client;
 mod compared;
-mod dialect;
+mod connection_table;
+mod decision;
+mod families;
 mod generator;
-mod growth;
 mod histogram;
 mod html;
-pub(crate) mod ledger;
 mod measure;
+mod metrics;
 mod models;
 mod options;
+mod outcome;
 pub(crate) mod pace;
 pub(crate) mod payload;
+mod phrases;
 mod plot;
 pub(crate) mod progress;
+mod ranking;
+mod remarks;
 mod report;
-mod senders;
+mod sender;
+pub(crate) mod sequence_tracker;
 pub(crate) mod shape;
 mod subject;
+pub(crate) mod subprocess;
 pub(crate) mod target;
-mod victim;
 
 use clap::{Parser, ValueEnum};
-use compared::{begin_compared, check_compared};
+use compared::{check_compared, connect_compared};
 use measure::{Side, Timing, measure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use options::Options;
 use progress::Progress;
-use report::{Format, Row, remarks};
+use remarks::remarks;
+use report::{Format, Row};
 use shape::Shape;
 use std::fmt::Display;
 use std::io::Write;
@@ -71,20 +81,19 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use subject::Subject;
-use target::{
-    BE_BROADCASTER, RUN_UNTIL_PARENT_ENDS, SPEAK_IRC, Start, Target, run_until_parent_ends,
-};
+use subprocess::{RUN_UNTIL_PARENT_ENDS, run_until_parent_ends};
+use target::{BE_BROADCASTER, SPEAK_IRC, Start, Target};
 
-/// Open files that are not connections: those of this program, and those that the server keeps for
-/// itself.
+/// Open files of this program, and of the server, that are not connections.
 const FILES_BESIDES: usize = 100;
 
-/// The program. It also runs as the processes that it starts: see `target`.
+/// The program. With another first argument it runs as one of the processes that it starts: see
+/// `subprocess` and `target`.
 pub fn main() -> ExitCode {
     let text =
         |place| std::env::args_os().nth(place).and_then(|argument| argument.into_string().ok());
     let (first, second) = (text(1), text(2));
-    let said = match first.as_deref() {
+    let error = match first.as_deref() {
         Some(RUN_UNTIL_PARENT_ENDS) => {
             run_until_parent_ends(second.as_deref(), std::env::args_os().skip(3))
         }
@@ -101,14 +110,14 @@ pub fn main() -> ExitCode {
             Err(error) => error,
         },
     };
-    if said.is_empty() {
+    if error.is_empty() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("forkchat-load: {said}");
+    eprintln!("forkchat-load: {error}");
     ExitCode::FAILURE
 }
 
-/// Whether a signal asked the program to end. Then it ends its servers in order.
+/// Whether a signal has asked the program to end. It then ends its servers in order.
 pub(crate) fn is_interrupted() -> bool {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let flag = FLAG.get_or_init(|| {
@@ -116,8 +125,8 @@ pub(crate) fn is_interrupted() -> bool {
         for signal in
             [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
         {
-            // Fails only for signals that cannot be caught. Without it the processes end all the
-            // same, but leave files behind.
+            // It fails only for signals that cannot be caught. If it fails, the signal ends this
+            // program and its servers at once, and files stay behind.
             let _ = signal_hook::flag::register(signal, flag.clone());
         }
         flag
@@ -125,8 +134,8 @@ pub(crate) fn is_interrupted() -> bool {
     flag.load(Ordering::Relaxed)
 }
 
-/// Makes an error message of what could not be done.
-fn error<E: Display>(what: &str) -> impl Fn(E) -> String {
+/// Adds what could not be done to an error message.
+fn context<E: Display>(what: &str) -> impl Fn(E) -> String {
     move |error| format!("{what}: {error}")
 }
 
@@ -154,12 +163,12 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     };
     let is_clean = failures.is_empty() && rows.iter().all(Row::is_clean);
     for remark in failures.into_iter().chain(remarks(&rows)) {
-        if format == Format::Table { tell(&remark)? } else { eprintln!("{remark}") }
+        if format == Format::Table { print_line(&remark)? } else { eprintln!("{remark}") }
     }
     Ok(if is_clean && !is_interrupted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The rows that could be measured, and the reasons why others could not.
+/// Measures all rows. Returns those that could be measured, and the reasons why others could not.
 fn measure_rows(
     options: &Options,
     shapes: &[Shape],
@@ -170,16 +179,16 @@ fn measure_rows(
         .flat_map(|&shape| options.workers().into_iter().map(move |workers| (shape, workers)))
         .collect();
     let sides = 1 + u32::from(options.baseline) + u32::from(options.compare.is_some());
-    let progress = Progress::begin(options.seconds() * sides * plan.len() as u32);
+    let progress = Progress::start(options.seconds() * sides * plan.len() as u32);
     if let Some(head) = format.head(&machine()) {
-        tell(&head)?;
+        print_line(&head)?;
     }
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for (number, (shape, workers)) in (1..).zip(plan) {
         match measure_row(options, shape, workers, &progress) {
             Ok(row) => {
                 write_histograms(options, number, &row)?;
-                progress.hide_while(|| tell(&format.row(&row)))?;
+                progress.hide_while(|| print_line(&format.row(&row)))?;
                 rows.push(row);
             }
             Err(error) => failures.push(format!("{}: {error}", shape.name)),
@@ -198,7 +207,7 @@ fn measure_row(
     workers: Option<u16>,
     progress: &Progress,
 ) -> Result<Row, String> {
-    progress.tell(format!("{}: connecting", shape.name));
+    progress.show(format!("{}: connecting", shape.name));
     check_files(shape)?;
     let timing = Timing::of(options.seconds());
     let (subject, server) = match (options.addr, options.fault) {
@@ -209,14 +218,14 @@ fn measure_row(
             Target::forkchat(options, Start { workers, udp: shape.udp, model: None })?,
         ),
     };
-    let mut sides = vec![(subject, Side::begin(server, shape, &timing)?)];
+    let mut sides = vec![(subject, Side::connect(server, shape, &timing)?)];
     if options.baseline {
-        sides.push((Subject::Bare, Side::begin(Target::bare(None)?, shape, &timing)?));
+        sides.push((Subject::Bare, Side::connect(Target::bare(None)?, shape, &timing)?));
     }
-    progress.tell(shape.name.to_owned());
+    progress.show(shape.name.to_owned());
     let mut missing = Vec::new();
     if let Some(other) = options.compare {
-        match begin_compared(other, shape, &timing) {
+        match connect_compared(other, shape, &timing) {
             Ok(side) => sides.push((Subject::Compared, side)),
             Err(why) => missing.push((Subject::Compared, why)),
         }
@@ -242,20 +251,20 @@ fn write_histograms(options: &Options, number: usize, row: &Row) -> Result<(), S
         };
         let path = directory.join(format!("{number:02}-{}{of}.hgrm", row.name()));
         std::fs::write(&path, histogram::text_of(&outcome.latency))
-            .map_err(error(&format!("cannot write {}", path.display())))?;
+            .map_err(context(&format!("cannot write {}", path.display())))?;
     }
     Ok(())
 }
 
 /// Prints a line of the result immediately.
-pub(crate) fn tell(line: &str) -> Result<(), String> {
+pub(crate) fn print_line(line: &str) -> Result<(), String> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")
         .and_then(|()| stdout.flush())
-        .map_err(error("cannot write the result"))
+        .map_err(context("cannot write the result"))
 }
 
-/// Raises the limit on open files as far as this user may: each client is an open file, here and in
+/// Raises the limit on open files as far as this user may. Each client is an open file here and in
 /// the server.
 pub(crate) fn allow_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -264,12 +273,13 @@ pub(crate) fn allow_many_files() {
     }
 }
 
-/// Each connection is an open file here, and one in the server, which inherits the limit.
+/// Checks that the limit on open files allows all connections. The server inherits the limit.
 fn check_files(shape: Shape) -> Result<(), String> {
     let needed = (shape.connections() + FILES_BESIDES) as u64;
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, _)) if soft < needed => Err(format!(
-            "needs {needed} open files, and the limit is {soft}: raise it (ulimit -n), or give fewer --clients"
+            "needs {needed} open files, and the limit is {soft}: raise it (ulimit -n), or give \
+             fewer --clients"
         )),
         _ => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! The command line.
 
 use super::broadcaster::Fault;
-use super::dialect::Dialect;
+use super::chat_protocol::ChatProtocol;
 use super::shape::{BYTES_MAX, BYTES_MIN, PRESETS, Shape, Traffic};
 use super::subject::Model;
 use clap::{ArgGroup, Parser};
@@ -31,8 +31,10 @@ pub struct Options {
 
     /// Compare the server's models with several numbers of connections, and write a report that
     /// says which to choose
-    #[arg(long, value_name = "MODEL,…", num_args = 0..=1, require_equals = true, value_delimiter = ',', help_heading = "Models")]
-    #[arg(default_missing_values = ["pool", "threads", "process"], conflicts_with_all = NOT_WITH_MODELS)]
+    #[arg(long, value_name = "MODEL,…", num_args = 0..=1, require_equals = true)]
+    #[arg(value_delimiter = ',', help_heading = "Models")]
+    #[arg(default_missing_values = ["pool", "threads", "process"])]
+    #[arg(conflicts_with_all = NOT_WITH_MODELS)]
     pub models: Option<Vec<Model>>,
 
     /// Numbers of connections to measure [default: 10,100,1000,5000, with --quick 10,100,300]
@@ -51,23 +53,28 @@ pub struct Options {
     pub report: Option<PathBuf>,
 
     /// Clients in rooms, all rooms together
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub clients: Option<u32>,
 
     /// Number of rooms
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rooms: Option<u32>,
 
     /// Members of each room that speak
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub senders: Option<u32>,
 
     /// Length of a line in bytes, with its LF
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(BYTES_MIN as i64..=BYTES_MAX as i64))]
     pub bytes: Option<u32>,
 
     /// Closed loop: each sender keeps this many lines in flight, until all members have read them
-    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Shape")]
+    #[arg(long, value_name = "LINES", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub window: Option<u32>,
 
     /// Open loop: this many lines per second in all, on time; latency counts from when a line was
@@ -84,7 +91,8 @@ pub struct Options {
     pub quiet: bool,
 
     /// More connections, which do nothing
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000), help_heading = "Shape")]
+    #[arg(long, value_name = "N", help_heading = "Shape")]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub idle: Option<u32>,
 
     /// More clients that come and go: this many per second, each for half a second
@@ -102,22 +110,26 @@ pub struct Options {
 
     /// The server's number of workers; several numbers measure each row with each [default: the
     /// server's own]
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Vec<u16>,
 
     /// Use a server that runs already, best with --rate-limit off; its CPU time and memory are not
     /// measured
-    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, conflicts_with_all = ["workers", "server", "server_arguments"])]
+    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(value_parser = parse_address)]
+    #[arg(conflicts_with_all = ["workers", "server", "server_arguments"])]
     pub addr: Option<SocketAddr>,
 
     /// Put the same load to another chat server that runs already, too; with :irc at the end in
     /// IRC; best without its rate limit or flood protection
-    #[arg(long, value_name = "HOST:PORT[:irc]", value_parser = parse_other)]
-    pub compare: Option<Other>,
+    #[arg(long, value_name = "HOST:PORT[:irc]", value_parser = parse_compared)]
+    pub compare: Option<ComparedServer>,
 
     /// Put the load to the bare broadcaster, and let it make faults: lose, double, swap, corrupt,
     /// stray or stall
-    #[arg(long, value_name = "KIND", hide_possible_values = true, conflicts_with_all = ["addr", "workers"])]
+    #[arg(long, value_name = "KIND", hide_possible_values = true)]
+    #[arg(conflicts_with_all = ["addr", "workers"])]
     pub fault: Option<Fault>,
 
     /// The server's program [default: forkchat-server in the directory of this program]
@@ -143,14 +155,14 @@ pub struct Options {
 
 /// Another chat server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Other {
-    /// Where it listens.
+pub struct ComparedServer {
+    /// Its address.
     pub address: SocketAddr,
     /// Its protocol.
-    pub dialect: Dialect,
+    pub protocol: ChatProtocol,
 }
 
-/// The comparison of models has its own shapes.
+/// Options that conflict with `--models`, which has its own shapes.
 const NOT_WITH_MODELS: [&str; 15] = [
     "presets", "baseline", "addr", "workers", "clients", "rooms", "senders", "bytes", "window",
     "rate", "storm", "quiet", "idle", "churn", "udp",
@@ -162,15 +174,19 @@ fn epilogue() -> String {
         .map(|preset| format!("  {:13} {}\n", preset.shape.name, preset.about))
         .collect();
     format!(
-        "Each row gets a new forkchat-server on free ports of the loopback. All presets take about two minutes, the models about eight.\n\n\
-        Presets (where nothing else is said: 4 senders per room, each with 8 lines in flight, 100 bytes per line):\n{presets}\n\
-        A delivery is one line that arrives at one client. Shape options change the given presets, or one room of 100.\n\
-        Exit codes: 0 no fault, 1 something was lost, doubled, reordered, wrong or dropped, or could not be measured, 2 the command line is wrong.\n\n\
-        Examples:\n  \
-        forkchat-load --baseline --workers 1,2 room-100 rooms-100x10   the cost of a chat relative to a bare broadcaster\n  \
-        forkchat-load --clients 300 --rate 2000 --seconds 20           latency at a steady rate\n  \
-        forkchat-load --addr 127.0.0.1:9000 room-100                   a server that runs already\n  \
-        forkchat-load --models --report models.html                    which model to choose"
+        "Each row gets a new forkchat-server on free ports of the loopback. All presets take about \
+         two minutes, the models about eight.\n\n\
+         Presets (where nothing else is said: 4 senders per room, each with 8 lines in flight, 100 \
+         bytes per line):\n{presets}\n\
+         A delivery is one line that arrives at one client. Shape options change the given \
+         presets, or one room of 100.\n\
+         Exit codes: 0 no fault, 1 something was lost, doubled, reordered, wrong or dropped, or \
+         could not be measured, 2 the command line is wrong.\n\n\
+         Examples:\n  forkchat-load --baseline --workers 1,2 room-100 rooms-100x10   the cost of a \
+         chat relative to a bare broadcaster\n  forkchat-load --clients 300 --rate 2000 --seconds \
+         20           latency at a steady rate\n  forkchat-load --addr 127.0.0.1:9000 \
+         room-100                   a server that runs already\n  forkchat-load --models --report \
+         models.html                    which model to choose"
     )
 }
 
@@ -184,12 +200,16 @@ impl Options {
             && self.models.is_none()
             && (self.server.is_some() || !self.server_arguments.is_empty())
         {
-            return Err("--fault loads the bare broadcaster: --server and options for it go with --fault only beside --models".into());
+            return Err("--fault loads the bare broadcaster: --server and options for it go with \
+                --fault only beside --models"
+                .into());
         }
         let is_model =
             |argument: &String| argument == "--model" || argument.starts_with("--model=");
         if self.models.is_some() && self.server_arguments.iter().any(is_model) {
-            return Err("--models starts each server with a --model of its own: choose with --models=pool,threads, not behind --".into());
+            return Err("--models starts each server with a --model of its own: choose with \
+                --models=pool,threads, not behind --"
+                .into());
         }
         let mut shapes = self.presets.clone();
         if shapes.is_empty() {
@@ -225,7 +245,7 @@ impl Options {
             _ => shape.traffic,
         };
         let (clients, rooms) = (or(self.clients, shape.clients), or(self.rooms, shape.rooms));
-        // As many as the preset has, but not more than there are members.
+        // As many senders as the preset has, but not more than there are members.
         let usual = if shape.senders == 0 { Shape::custom().senders } else { shape.senders };
         let mut changed = Shape {
             name: shape.name,
@@ -254,7 +274,7 @@ impl Options {
         self.seconds.unwrap_or(Duration::from_secs(if self.quick { 1 } else { 10 }))
     }
 
-    /// The numbers of workers to try.
+    /// The numbers of workers to measure; `None` is the server's default.
     pub fn workers(&self) -> Vec<Option<u16>> {
         if self.workers.is_empty() {
             vec![None]
@@ -275,7 +295,11 @@ impl Options {
             .ok()
             .map(|this| this.with_file_name("forkchat-server"))
             .filter(|server| server.exists());
-        beside.ok_or_else(|| "no forkchat-server beside this program; build it (tests/load-test.sh does) or give --server FILE".into())
+        beside.ok_or_else(|| {
+            "no forkchat-server beside this program; build it (tests/load-test.sh \
+            does) or give --server FILE"
+                .into()
+        })
     }
 }
 
@@ -295,10 +319,11 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "give 0.1 to 86400 seconds".into())
 }
 
-fn parse_other(text: &str) -> Result<Other, String> {
-    let (address, dialect) =
-        text.strip_suffix(":irc").map_or((text, Dialect::Lines), |address| (address, Dialect::Irc));
-    Ok(Other { address: parse_address(address)?, dialect })
+fn parse_compared(text: &str) -> Result<ComparedServer, String> {
+    let (address, protocol) = text
+        .strip_suffix(":irc")
+        .map_or((text, ChatProtocol::Lines), |address| (address, ChatProtocol::Irc));
+    Ok(ComparedServer { address: parse_address(address)?, protocol })
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -323,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn presets_are_run_as_they_are_or_changed() {
+    fn options_change_the_presets() {
         assert_eq!(shapes(&["--quick"]).len(), PRESETS.len());
         assert_eq!(shapes(&["--idle", "7"]), [Shape { idle: 7, ..Shape::custom() }]);
         let changed = shapes(&["room-10", "storm", "--clients", "200", "--quiet"]);
@@ -339,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_speak_as_the_preset_says_or_as_there_are_and_nobody_where_nothing_is_said() {
+    fn the_number_of_senders_is_the_presets_or_that_of_the_members_and_none_without_traffic() {
         let senders = |arguments: &[&str]| shapes(arguments)[0].senders;
         assert_eq!(
             [&["one-line"][..], &["room-10"], &["storm", "--window", "5"]].map(senders),
@@ -349,7 +374,7 @@ mod tests {
             [&["room-10", "--clients", "2"][..], &["room-10", "--senders", "7"]].map(senders),
             [2, 7]
         );
-        // Rooms without members, too: nobody looks for their senders.
+        // Also with rooms without members, whose senders are not needed.
         assert_eq!(
             [&["storm"][..], &["idle"], &["room-10", "--storm", "--clients", "3", "--rooms", "5"]]
                 .map(senders),
@@ -360,15 +385,15 @@ mod tests {
     #[test]
     fn another_server_speaks_lines_or_irc() {
         let other =
-            |text| parse_other(text).map(|other| (other.address.to_string(), other.dialect));
-        assert_eq!(other("127.0.0.1:6667:irc"), Ok(("127.0.0.1:6667".into(), Dialect::Irc)));
-        assert_eq!(other("[::1]:9000"), Ok(("[::1]:9000".into(), Dialect::Lines)));
+            |text| parse_compared(text).map(|other| (other.address.to_string(), other.protocol));
+        assert_eq!(other("127.0.0.1:6667:irc"), Ok(("127.0.0.1:6667".into(), ChatProtocol::Irc)));
+        assert_eq!(other("[::1]:9000"), Ok(("[::1]:9000".into(), ChatProtocol::Lines)));
         assert!(other("127.0.0.1:irc").is_err() && other("127.0.0.1:6667:xmpp").is_err());
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
-        for (arguments, said) in [
+    fn a_wrong_command_line_is_explained() {
+        for (arguments, part) in [
             (&["room-7"][..], "room-10, room-100"),
             (&["--bytes", "10"], "24"),
             (&["--seconds", "0"], "0.1 to 86400"),
@@ -378,7 +403,7 @@ mod tests {
             let error = Options::try_parse_from([&["forkchat-load"], arguments].concat())
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(part), "{error}");
         }
     }
 }

@@ -1,17 +1,17 @@
-//! Events that are due at an even rate, whatever happens to the earlier ones.
+//! A schedule of events at an even rate. An event that is taken late does not delay the next ones.
 
-/// A schedule that can be interrupted: the time between [`Pace::pause`] and [`Pace::resume`]
-/// doesn't count.
+/// A schedule that can be paused: the time between [`Pace::pause`] and [`Pace::resume`] does not
+/// count.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// In ns, as all times here.
     interval: f64,
-    /// When the next one is due; while it is paused, how long after the end of the pause.
+    /// When the next event is due; while paused, how long after the end of the pause.
     next: f64,
 }
 
 impl Pace {
-    /// This many events per second, the first one immediately. It begins paused.
+    /// A paused schedule of this many events per second, the first one at once.
     pub fn new(per_second: f64) -> Pace {
         Pace { interval: 1e9 / per_second, next: 0.0 }
     }
@@ -47,12 +47,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_holds_over_pauses_and_what_is_late_keeps_its_time() {
+    fn the_rate_holds_across_pauses_and_late_events_keep_their_due_time() {
         let mut pace = Pace::new(1_000.0);
         let mut taken = Vec::new();
         for start in [0, 50_000_000, 90_000_000] {
             pace.resume(start);
-            // Looked at every 0.7 ms, and once not for 3 ms.
+            // The schedule is asked every 0.7 ms, and once not for 3 ms.
             for step in [0, 1, 2, 3, 8, 9, 10] {
                 while let Some(due) = pace.take(start + step * 700_000) {
                     taken.push(due);
@@ -60,8 +60,8 @@ mod tests {
             }
             pace.pause(start + 7_000_000);
         }
-        // One each ms of the three times 7 that count; the one at the end of a stretch is taken in
-        // it.
+        // One event per ms of the three times 7 ms that count. The event at the end of a stretch is
+        // taken in that stretch.
         let at = |ms: u64| match ms {
             0..=7 => ms,
             8..=14 => 50 + ms - 7,
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn one_every_ten_seconds_is_not_one_a_slice() {
+    fn one_event_every_ten_seconds_is_not_one_per_slice() {
         let mut pace = Pace::new(0.1);
         let slices = (0..40_u64).map(|slice| {
             let start = slice * 1_000_000_000;

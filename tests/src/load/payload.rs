@@ -1,4 +1,4 @@
-//! The text of a line: it names its sender and its number, and differs from every other line:
+//! The text of a line. It names its sender and its number, and differs from every other line:
 //!
 //! ```text
 //! ~0a3f 0000002c ^h9Kd…filler…
@@ -12,7 +12,7 @@ use super::shape::{BYTES_MAX, BYTES_MIN};
 /// `~`, sender, space, number, space.
 const HEAD: usize = 1 + 4 + 1 + 8 + 1;
 const _: () = assert!(HEAD < BYTES_MIN);
-/// Positions in the filler where a line's part may begin.
+/// The number of positions in the filler at which the part of a line may begin.
 const STARTS: usize = 1 << 16;
 
 /// Writes and reads lines of one length.
@@ -26,7 +26,7 @@ pub struct Payload {
 impl Payload {
     /// For lines of this many bytes, with the LF.
     pub fn new(bytes: usize) -> Payload {
-        // Xorshift, from 64 bits that are always the same. Source: Marsaglia, Xorshift RNGs, 2003.
+        // Xorshift with a constant seed. Source: Marsaglia, Xorshift RNGs, 2003.
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let printable = |_| {
             state ^= state << 13;
@@ -54,8 +54,8 @@ impl Payload {
         line.push(b'\n');
     }
 
-    /// Splits a line as it was received, without its LF, into what the server put before it, the
-    /// sender and the number. `None` if these are not the bytes that were sent.
+    /// Splits a received line, without its LF, into what the server put before it, the sender and
+    /// the number. `None` if the line was changed.
     pub fn read<'l>(&self, line: &'l [u8]) -> Option<(&'l [u8], u16, u32)> {
         let (prefix, payload) = line.split_at_checked(line.len().checked_sub(self.length)?)?;
         let (head, filler) = payload.split_first_chunk::<HEAD>()?;
@@ -91,7 +91,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_is_read_as_it_was_written(bytes in BYTES_MIN..=BYTES_MAX, sender: u16, number: u32) {
+        fn a_line_is_read_as_it_was_written(
+            bytes in BYTES_MIN..=BYTES_MAX, sender: u16, number: u32
+        ) {
             let payload = Payload::new(bytes);
             let mut line = b"[#room] nick: ".to_vec();
             payload.write(sender, number, &mut line);

@@ -1,38 +1,38 @@
-//! A plot of some curves, as SVG: connections to the right, a metric upwards, both axes
-//! logarithmic, one line for each subject. A whisker at each point spans its samples. The style
-//! sheet of the report finds the colours of ink and grid and replaces them on a dark background.
+//! A plot of some curves, as SVG: the number of connections to the right, a metric upwards, both
+//! axes logarithmic, one line for each subject. A whisker at each point spans its samples. On a
+//! dark background the report's style sheet replaces the colours of ink and grid.
 
-use super::growth::{Curve, Point, number};
+use super::metrics::{Curve, Point, number};
 use super::subject::{Model, Subject};
 use plotters::coord::Shift;
 use plotters::coord::combinators::{BindKeyPoints, LogCoord};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-/// Its size, in units of its own. The page scales it; the text must be readable at 340 pixels.
+/// Its size in SVG units. The page scales it; the text must be readable at 340 pixels.
 const SIZE: (u32, u32) = (520, 390);
-/// A row of names above the axes.
+/// The height of a row of the legend, which is above the axes.
 const LEGEND_HEIGHT: i32 = 28;
-/// Text and axes.
+/// The colour of text and axes.
 pub const INK: RGBColor = RGBColor(0x20, 0x21, 0x24);
-/// The lines behind the curves.
+/// The colour of the grid.
 pub const GRID: RGBColor = RGBColor(0xd8, 0xda, 0xde);
 const FONT: (&str, u32) = ("sans-serif", 18);
-/// Room beside the outermost points, as a factor.
+/// The room beside the outermost points, as a factor.
 const MARGIN: f64 = 1.4;
-/// The axis upwards spans at least this factor, so that small differences look small.
+/// The vertical axis spans at least this factor, so that small differences look small.
 const SPAN_MIN: f64 = 8.0;
 const MARKER: i32 = 5;
 /// Half the width of a whisker's ends.
 const WHISKER: i32 = 6;
-/// The width of a name's letter in the legend, about.
+/// About the width of a letter in the legend.
 const LETTER: i32 = 9;
 
 type Area<'b> = DrawingArea<SVGBackend<'b>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// A subject's colour in all pictures. Source: Okabe and Ito, colours that colour-blind readers can
-/// tell apart.
+/// distinguish.
 pub fn color_of(subject: Subject) -> RGBColor {
     match subject {
         Subject::Model(Model::Pool) | Subject::Server => RGBColor(0x00, 0x72, 0xb2),
@@ -48,16 +48,16 @@ pub fn hex(color: RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", color.0, color.1, color.2)
 }
 
-/// Draws the curves. `label` describes the plot, without markup, to readers who cannot see it;
-/// `axis` is the title of the axis upwards, with the unit; `compared` is the compared server's name
-/// in the legend.
+/// Draws the curves. `label` describes the plot to readers who cannot see it, and must be escaped.
+/// `axis` is the title of the vertical axis, with the unit. `compared` is the compared server's
+/// name in the legend.
 ///
 /// # Errors
 /// If there is nothing to draw.
 pub fn svg(label: &str, axis: &str, curves: &[Curve], compared: &str) -> Result<String, String> {
     let mut text = String::new();
     draw(&mut text, axis, curves, compared)?;
-    // Its own head has a fixed size.
+    // The head that the library writes has a fixed size.
     let body = text.split_once('>').map_or("", |(_, body)| body);
     Ok(format!(
         "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{label}\">{body}",
@@ -119,17 +119,18 @@ fn draw(text: &mut String, axis: &str, curves: &[Curve], compared: &str) -> Resu
             let at = |value: f64| chart.plotting_area().map_coordinate(&(point.size as f64, value));
             draw_whisker(&root, curve.subject, at(point.spread.low), at(point.spread.high))
                 .map_err(failed)?;
-            mark(&root, curve.subject, at(point.spread.median), is_sound(point)).map_err(failed)?;
+            mark(&root, curve.subject, at(point.spread.median), is_reliable(point))
+                .map_err(failed)?;
         }
     }
     root.present().map_err(failed)
 }
 
-fn is_sound(point: &Point) -> bool {
+fn is_reliable(point: &Point) -> bool {
     point.doubt.is_none()
 }
 
-/// From the lowest to the highest sample.
+/// Draws a whisker from the lowest to the highest sample.
 fn draw_whisker(area: &Area, subject: Subject, low: (i32, i32), high: (i32, i32)) -> Drawn {
     let style = color_of(subject).stroke_width(2);
     if low == high {
@@ -141,7 +142,7 @@ fn draw_whisker(area: &Area, subject: Subject, low: (i32, i32), high: (i32, i32)
     })
 }
 
-/// Each curve's subject, its name, and where that stands: how far to the right, and in which row.
+/// The legend: the subject of each curve, its name, and the position of the name: x, and the row.
 fn legend(curves: &[Curve], compared: &str) -> Vec<(Subject, String, (i32, i32))> {
     let (mut x, mut row) = (10, 0);
     let place = |curve: &Curve| {
@@ -157,7 +158,7 @@ fn legend(curves: &[Curve], compared: &str) -> Vec<(Subject, String, (i32, i32))
     curves.iter().map(place).collect()
 }
 
-/// The names, each after its line and mark.
+/// Draws the names, each after its line and mark.
 fn draw_legend(area: &Area, names: &[(Subject, String, (i32, i32))]) -> Drawn {
     let style = FONT.into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
     for (subject, name, (x, row)) in names {
@@ -173,14 +174,14 @@ fn draw_legend(area: &Area, names: &[(Subject, String, (i32, i32))]) -> Drawn {
     Ok(())
 }
 
-/// A mark for each subject, since not every reader can tell the colours apart. A doubtful number's
-/// mark is hollow.
-fn mark(area: &Area, subject: Subject, at: (i32, i32), is_sound: bool) -> Drawn {
+/// Draws the mark of a subject, since not every reader can distinguish the colours. The mark of a
+/// doubtful number is hollow.
+fn mark(area: &Area, subject: Subject, at: (i32, i32), is_reliable: bool) -> Drawn {
     let color = color_of(subject);
-    let style = if is_sound { color.filled() } else { color.stroke_width(2) };
+    let style = if is_reliable { color.filled() } else { color.stroke_width(2) };
     let ((x, y), far) = (at, MARKER + 2);
     let corners = match subject {
-        Subject::Bare if is_sound => {
+        Subject::Bare if is_reliable => {
             return area.draw(&Cross::new(at, MARKER, color.stroke_width(2)));
         }
         Subject::Model(Model::Pool) | Subject::Server | Subject::Bare => {
@@ -197,7 +198,7 @@ fn mark(area: &Area, subject: Subject, at: (i32, i32), is_sound: bool) -> Drawn 
         }
         Subject::Compared => vec![(x - far, y), (x, y - far), (x + far, y), (x, y + far)],
     };
-    if is_sound {
+    if is_reliable {
         return area.draw(&Polygon::new(corners, style));
     }
     let closed: Vec<_> = corners.iter().chain(&corners[..2]).copied().collect();
@@ -208,7 +209,8 @@ fn is_forkchat(subject: Subject) -> bool {
     matches!(subject, Subject::Model(_) | Subject::Server)
 }
 
-/// From below the lowest to above the highest, at least so many times as high.
+/// The range of an axis: from below the lowest to above the highest value. It spans at least the
+/// factor `span_min`.
 fn span(values: &[f64], span_min: f64) -> Option<(f64, f64)> {
     let low = values.iter().copied().reduce(f64::min)? / MARGIN;
     let high = values.iter().copied().reduce(f64::max)? * MARGIN;
@@ -216,7 +218,7 @@ fn span(values: &[f64], span_min: f64) -> Option<(f64, f64)> {
     Some((low / widened, high * widened))
 }
 
-/// Round numbers between these, as many as can be read.
+/// Round numbers in a range, not too many to be readable.
 fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     let decades = (high / low).log10();
     let mantissas: &[f64] = match decades {
@@ -235,7 +237,7 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::growth::Spread;
+    use crate::load::metrics::Spread;
 
     fn point(size: usize, value: f64, width: f64) -> Point {
         Point {
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_has_every_curve_and_nothing_from_outside() {
+    fn a_plot_has_every_curve_and_refers_to_nothing_outside() {
         let curve = |subject, factor: f64| Curve {
             subject,
             points: vec![point(10, factor, 0.0), point(5_000, 3.0 * factor, 0.0)],
@@ -312,15 +314,15 @@ mod tests {
 
     #[test]
     fn a_doubtful_point_is_hollow() {
-        let sound =
+        let reliable =
             |subject| Curve { subject, points: vec![point(10, 1.0, 0.0), point(100, 2.0, 0.0)] };
         for model in
             Model::ALL.map(Subject::Model).into_iter().chain([Subject::Bare, Subject::Compared])
         {
-            let mut doubtful = sound(model);
+            let mut doubtful = reliable(model);
             doubtful.points[1].doubt = Some("why".into());
             assert_ne!(
-                svg("", "ms", &[sound(model)], ""),
+                svg("", "ms", &[reliable(model)], ""),
                 svg("", "ms", &[doubtful], ""),
                 "{}",
                 model.text()
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_few_and_within() {
+    fn ticks_are_few_and_within_the_range() {
         for (low, high) in
             [(0.9, 1.1), (0.001, 5_000.0), (3.0, 30.0), (1.0, 250.0), (40.0, 40_000.0)]
         {

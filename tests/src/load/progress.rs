@@ -8,28 +8,29 @@ use std::time::Duration;
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// For a run of about this length. Shows nothing if standard error is not a terminal.
-    pub fn begin(all: Duration) -> Progress {
+    /// Starts a bar for a run of about this length. It shows nothing if standard error is not a
+    /// terminal.
+    pub fn start(all: Duration) -> Progress {
         let bar = ProgressBar::new(all.as_millis() as u64);
-        // The template is right, or it is left as it was.
+        // The template is valid. If it weren't, the default style would stay.
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}") {
             bar.set_style(style);
         }
         Progress(bar)
     }
 
-    /// Shows what is being done now.
-    pub fn tell(&self, what: String) {
+    /// Shows what the program is doing now.
+    pub fn show(&self, what: String) {
         self.0.set_message(what);
     }
 
-    /// Adds to the time that is done.
-    pub fn pass(&self, time: Duration) {
+    /// Adds to the time done.
+    pub fn advance(&self, time: Duration) {
         self.0.inc(time.as_millis() as u64);
     }
 
-    /// Sets the time that is done.
-    pub fn reach(&self, time: Duration) {
+    /// Sets the time done.
+    pub fn set(&self, time: Duration) {
         self.0.set_position(time.as_millis() as u64);
     }
 

@@ -1,8 +1,7 @@
-//! The results as a table for people, and as JSON and CSV for programs. Where a cell has several
+//! The results as a table for people, and as JSON or CSV for programs. If a cell has several
 //! samples, its number is their median.
 
-use super::compared::{WAIT_CAUSES, waits};
-use super::measure::Outcome;
+use super::outcome::Outcome;
 use super::shape::Shape;
 use super::subject::Subject;
 use serde_json::{Value, json};
@@ -32,7 +31,7 @@ pub enum Missing {
 }
 
 impl Missing {
-    /// In words.
+    /// For the report.
     pub fn text(&self) -> String {
         match self {
             Missing::NotRun(why) => format!("not run: {why}"),
@@ -53,19 +52,22 @@ pub enum Format {
 }
 
 const TABLE_HEAD: &str = concat!(
-    "                        connec-      deliveries  CPU µs  journal            latency, ms               ",
+    "                        connec-      deliveries  CPU µs  journal            latency, \
+     ms               ",
     "                      re-           KiB per  server  load gen.\n",
-    "                          tions     or logins/s    each  µs/line     p50     p99   p99.9     max ",
+    "                          tions     or logins/s    each  µs/line     p50     p99   p99.9     \
+     max ",
     "   lost doubled ordered   wrong  connection   CPU %      CPU %",
 );
 
-/// With fewer connections the memory that the server uses anyway hides the memory of a connection.
+/// With fewer connections than this, the memory that the server uses anyway hides the memory of a
+/// connection.
 const CONNECTIONS_MIN: usize = 500;
-/// The same where models are compared.
+/// The same limit when models are compared.
 pub const CONNECTIONS_MIN_OF_MODELS: usize = 100;
 
 impl Format {
-    /// The lines above the rows.
+    /// The lines before the rows.
     pub fn head(self, machine: &str) -> Option<String> {
         match self {
             Format::Table => Some(format!("{machine}\n\n{TABLE_HEAD}")),
@@ -113,16 +115,16 @@ impl Row {
         !has_failed && self.sides.iter().all(|(_, outcome)| outcome.is_clean())
     }
 
-    /// The outcome that the row is about, and that of the bare broadcaster, which had the same load
-    /// in turn with it. In a comparison of models the two are not compared slice by slice.
-    fn server_and_bare(&self) -> Option<(&Outcome, &Outcome)> {
+    /// The outcome of the row's server, and that of the bare broadcaster, which got the same load
+    /// in turn. `None` in a comparison of models, which does not compare slice by slice.
+    pub fn server_and_bare(&self) -> Option<(&Outcome, &Outcome)> {
         let (first, others) = self.sides.split_first().filter(|_| self.size.is_none())?;
         Some((&first.1, &others.iter().find(|(side, _)| *side == Subject::Bare)?.1))
     }
 
-    /// How many times the bare broadcaster's CPU time a unit costs, if that was measured.
+    /// The ratio of the CPU time per unit to that of the bare broadcaster, if it was measured.
     ///
-    /// Where there are no units, since no client speaks, the ratio of all CPU time.
+    /// If there are no units, since no client sends lines, it is the ratio of all CPU time.
     pub fn times_cpu(&self) -> Option<f64> {
         let (server, bare) = self.server_and_bare()?;
         if server.units == 0 {
@@ -132,7 +134,7 @@ impl Row {
         server.times_cpu_of(bare)
     }
 
-    /// The same ratio of the latency's 99th percentile.
+    /// The same ratio for the 99th percentile of the latency.
     pub fn times_p99(&self) -> Option<f64> {
         let (server, bare) = self.server_and_bare()?;
         Some(server.latency_ms(0.99)? / bare.latency_ms(0.99)?)
@@ -185,7 +187,8 @@ impl Row {
         let unit =
             if outcome.units == 0 { "-".into() } else { format!("{:.0}", outcome.per_second) };
         format!(
-            "{name:24}{:>7} {unit:>15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>11} {:>7} {:>10}",
+            "{name:24}{:>7} {unit:>15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} \
+             {:>11} {:>7} {:>10}",
             outcome.connections,
             or_dash(outcome.cpu_micros, 2),
             or_dash(outcome.journal_micros, 2),
@@ -203,8 +206,8 @@ impl Row {
         )
     }
 
-    /// The memory of a connection; `None` if so few are connected that the memory that the server
-    /// uses anyway hides it. Models differ by so much that it shows with fewer connections.
+    /// The memory of a connection; `None` if there are so few that the memory that the server uses
+    /// anyway hides it. Models differ so much that fewer connections suffice.
     pub fn memory_of(&self, kib_per_connection: Option<f64>) -> Option<f64> {
         let size_min =
             if self.size.is_some() { CONNECTIONS_MIN_OF_MODELS } else { CONNECTIONS_MIN };
@@ -228,7 +231,7 @@ impl Row {
     }
 }
 
-/// A share of a core in percent, with more digits for the few hundredths that an idle server uses.
+/// A share of a core in percent, with more digits for the small shares of an idle server.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), |share| {
         format!("{:.*}", if share < 0.1 { 2 } else { 0 }, share * 100.0)
@@ -271,7 +274,7 @@ fn json_of(outcome: &Outcome) -> Value {
     })
 }
 
-/// The columns of CSV: members of the row's object, of its shape, and of a side's object.
+/// The columns of CSV: members of a row's JSON object, of its shape, and of a side's object.
 const CSV_OF_ROW: [&str; 4] = ["row", "workers", "times_bare_cpu", "times_bare_p99"];
 const CSV_OF_SHAPE: [&str; 8] =
     ["clients", "rooms", "senders", "bytes", "traffic", "idle", "churn", "udp"];
@@ -330,75 +333,4 @@ fn csv_of(row: &Value, side: &str) -> String {
         other => other.to_string(),
     };
     [side.to_owned()].into_iter().chain(cells.map(text)).collect::<Vec<_>>().join(",")
-}
-
-/// What a reader should know before trusting the rows.
-pub fn remarks(rows: &[Row]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    let sides = || {
-        rows.iter().flat_map(|row| {
-            row.sides
-                .iter()
-                .map(|(side, outcome)| (format!("{} ({})", row.name(), side.key()), outcome))
-        })
-    };
-    let named = |is_so: fn(&Outcome) -> bool| {
-        sides()
-            .filter(|(_, outcome)| is_so(outcome))
-            .map(|(name, _)| name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let limited = named(Outcome::is_limited_by_generator);
-    if !limited.is_empty() {
-        remarks.push(format!("warning: the load generator was the limit in {limited}: the server could have delivered more per second"));
-    }
-    let full = named(Outcome::has_used_all_cpus);
-    if !full.is_empty() {
-        remarks.push(format!("warning: no CPU was left idle in {full}: the speed is what server and load generator together had time for"));
-    }
-    for (name, outcome) in sides() {
-        if let Some(share) = outcome.rate_share.filter(|_| outcome.missed_its_rate()) {
-            remarks.push(format!(
-                "{name}: only {:.0} % of the rate that was asked for was kept",
-                share * 100.0
-            ));
-        }
-        if outcome.dropped > 0 {
-            remarks
-                .push(format!("{name}: {} connections were ended by the server", outcome.dropped));
-        }
-        remarks.extend(outcome.complaints.iter().map(|complaint| format!("{name}: {complaint}")));
-    }
-    for (row, faults) in rows.iter().filter_map(|row| Some((row, row.of(Subject::Bare)?.faults?))) {
-        let tested = if faults == 0 { ": nothing was tested; give more --seconds" } else { "" };
-        remarks.push(format!("{}: the bare broadcaster made {faults} faults{tested}", row.name()));
-    }
-    let waits = waits(rows);
-    if !waits.is_empty() {
-        remarks.push(format!("{}; {WAIT_CAUSES}", waits.join("; ")));
-    }
-    remarks.extend(rows.iter().filter_map(|crowded| price_of_idle(crowded, rows)));
-    remarks
-}
-
-/// What idle connections cost the clients that speak, relative to the bare broadcaster, from two
-/// rows that differ only in the idle connections.
-fn price_of_idle(crowded: &Row, rows: &[Row]) -> Option<String> {
-    let (idle, unnamed) = (crowded.shape.idle, |shape: Shape| Shape { name: "", idle: 0, ..shape });
-    let is_alone = |row: &&Row| {
-        row.shape.idle == 0
-            && unnamed(row.shape) == unnamed(crowded.shape)
-            && row.workers == crowded.workers
-    };
-    let alone = rows.iter().find(is_alone).filter(|_| idle > 0)?;
-    let ((own, bare), (own_alone, bare_alone)) =
-        (crowded.server_and_bare()?, alone.server_and_bare()?);
-    let own = own.cpu_micros? / own_alone.cpu_micros?;
-    let bare = bare.cpu_micros? / bare_alone.cpu_micros?;
-    let (name, other) = (crowded.name(), alone.name());
-    Some(format!(
-        "{name}: {idle} idle connections make a delivery cost {own:.2} times what it costs in {other}; with a bare broadcaster it is {bare:.2} times: a ratio of {:.2}",
-        own / bare
-    ))
 }

@@ -1,4 +1,4 @@
-//! The shape of a load: how many clients there are, which of them speak, and how fast.
+//! The shape of a load: how many clients there are, which of them send lines, and how fast.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub struct Shape {
     pub clients: usize,
     /// Number of rooms. Their sizes differ by one at most.
     pub rooms: usize,
-    /// Members of each room that speak.
+    /// Members of each room that send lines.
     pub senders: usize,
     /// Length of a line as it is sent, with its LF.
     pub bytes: usize,
@@ -24,7 +24,7 @@ pub struct Shape {
     pub traffic: Traffic,
     /// More connections, in other rooms, that do nothing.
     pub idle: usize,
-    /// More clients that come and go, per second.
+    /// How many more clients per second come and go.
     pub churn: f64,
     /// Whether the clients use UDP.
     pub udp: bool,
@@ -40,9 +40,9 @@ pub enum Traffic {
     /// An open loop: this many lines per second, all senders together, whether or not earlier lines
     /// have arrived.
     Rate(f64),
-    /// All clients connect and log in, 256 at a time, and leave again, over and over.
+    /// All clients connect and log in, 256 at a time, and leave again, repeatedly.
     Storm,
-    /// The clients say nothing; every tenth has sent the beginning of a line.
+    /// The clients send no lines. One in ten has sent the beginning of a line.
     Quiet,
 }
 
@@ -80,7 +80,8 @@ pub const PRESETS: [Preset; 11] = [
         shape: Shape { name: "rooms-100x10", clients: 1_000, rooms: 100, ..ROOM },
     },
     Preset {
-        about: "one line in flight to a room of 100: no line shares a send or a wake-up with another",
+        about: "one line in flight to a room of 100: no line shares a send or a wake-up with \
+            another",
         shape: Shape { name: "one-line", senders: 1, traffic: Traffic::Window(1), ..ROOM },
     },
     Preset {
@@ -97,7 +98,8 @@ pub const PRESETS: [Preset; 11] = [
     },
     Preset { about: "a room of 100 over UDP", shape: Shape { name: "udp", udp: true, ..ROOM } },
     Preset {
-        about: "1,000 clients in rooms of 10 connect and log in, 256 at a time (measured), and leave again (not measured)",
+        about: "1,000 clients in rooms of 10 connect and log in, 256 at a time (measured), and \
+            leave again (not measured)",
         shape: Shape {
             name: "storm",
             clients: 1_000,
@@ -136,7 +138,7 @@ impl Shape {
         self.clients / self.rooms + usize::from(room < self.clients % self.rooms)
     }
 
-    /// Whether lines are said.
+    /// Whether the clients send lines.
     pub fn has_lines(&self) -> bool {
         matches!(self.traffic, Traffic::Window(_) | Traffic::Rate(_))
     }
@@ -144,7 +146,7 @@ impl Shape {
     /// Checks that the shape is possible.
     ///
     /// # Errors
-    /// With what is wrong, and how to change the command line.
+    /// The error says what is wrong and how to change the command line.
     pub fn check(&self) -> Result<(), String> {
         let smallest = self.members_of(self.rooms - 1);
         if self.has_lines() && self.senders == 0 {
@@ -153,7 +155,8 @@ impl Shape {
         if self.has_lines() && smallest < 2 {
             let (clients, rooms) = (self.clients, self.rooms);
             return Err(format!(
-                "{clients} clients in {rooms} rooms leave a room with nobody to hear: give --clients {} or more",
+                "{clients} clients in {rooms} rooms leave a room with nobody to hear: give \
+                 --clients {} or more",
                 rooms * 2
             ));
         }
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn presets_are_sound_and_have_names_of_their_own() {
+    fn presets_are_possible_and_have_unique_names() {
         for (i, preset) in PRESETS.iter().enumerate() {
             assert_eq!(preset.shape.check(), Ok(()), "{}", preset.shape.name);
             assert!(PRESETS[..i].iter().all(|other| other.shape.name != preset.shape.name));
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_said() {
+    fn impossible_shapes_are_rejected() {
         let wrong = |shape: Shape| shape.check().unwrap_err();
         assert!(wrong(Shape { clients: 1, ..ROOM }).contains("--clients 2"));
         assert!(wrong(Shape { clients: 3, ..ROOM }).contains("--senders 4"));

@@ -1,5 +1,5 @@
-//! What is put under load, by name: a server, one of the models that forkchat can run in, the bare
-//! broadcaster, or another chat server.
+//! What is put under load: a forkchat server, possibly in one of its models, the bare broadcaster,
+//! or another chat server.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -8,9 +8,9 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Model {
-    /// A worker per CPU, each multiplexes its connections.
+    /// One worker per CPU, which multiplexes its connections.
     Pool,
-    /// A worker per CPU, two blocking threads per connection.
+    /// One worker per CPU, two blocking threads per connection.
     Threads,
     /// A process per connection.
     Process,
@@ -33,7 +33,7 @@ impl Model {
     /// All models, in the order in which they are shown.
     pub const ALL: [Model; 3] = [Model::Pool, Model::Threads, Model::Process];
 
-    /// As the server's `--model` takes it.
+    /// The value of the server's option `--model`.
     pub fn name(self) -> &'static str {
         match self {
             Model::Pool => "pool",
@@ -42,47 +42,56 @@ impl Model {
         }
     }
 
-    /// What the model is, for readers who do not know the code.
+    /// A description for readers who do not know the code.
     pub fn about(self) -> &'static str {
         match self {
             Model::Pool => {
-                "One worker process for each CPU. A worker multiplexes all its connections with epoll: one thread receives from all of them, \
-                 one thread sends to all of them, and a queue joins the two. The number of processes and threads doesn't depend on the number of connections."
+                "One worker process for each CPU. A worker multiplexes all its connections with \
+                 epoll: one thread receives from all of them, one thread sends to all of them, and \
+                 a queue joins the two. The number of processes and threads doesn't depend on the \
+                 number of connections."
             }
             Model::Threads => {
-                "One worker process for each CPU. Each connection has two threads in its worker: one waits for input, the other for room to write. The worker's \
-                 main thread applies the log and renders the output. The number of threads grows with the connections, the number of processes does not."
+                "One worker process for each CPU. Each connection has two threads in its worker: \
+                 one waits for input, the other for room to write. The worker's main thread \
+                 applies the log and renders the output. The number of threads grows with the \
+                 connections, the number of processes does not."
             }
             Model::Process => {
-                "Each TCP connection is served by its own process, which is forked when the client connects and has a receive thread and a send thread. Each process \
-                 has a copy of the chat's state, and a line to a room of N wakes N processes. A fault in one process affects one connection. UDP sessions share one worker."
+                "Each TCP connection is served by its own process, which is forked when the client \
+                 connects and has a receive thread and a send thread. Each process has a copy of \
+                 the chat's state, and a line to a room of N wakes N processes. A fault in one \
+                 process affects one connection. UDP sessions share one worker."
             }
         }
     }
 
-    /// What speaks for the model by its design, which no load shows.
+    /// A reason for the model that follows from its design and that no load shows.
     pub fn choose_if(self) -> &'static str {
         match self {
             Model::Pool => {
-                "you have no reason for another model: it is the default, and its number of processes and threads stays the same"
+                "you have no reason for another model: it is the default, and its number of \
+                 processes and threads stays the same"
             }
             Model::Threads => {
                 "you want the code for one client to read from top to bottom, with calls that block"
             }
             Model::Process => {
-                "you want to limit, account, trace or kill the process of a single client; no process touches another one's memory"
+                "you want to limit, account, trace or kill the process of a single client; no \
+                 process touches another one's memory"
             }
         }
     }
 
-    /// What speaks against the model by its design, which no load shows.
+    /// A reason against the model that follows from its design and that no load shows.
     pub fn choose_not_if(self) -> &'static str {
         match self {
             Model::Pool => {
                 "you add code that may block: all clients of the worker would wait for it"
             }
             Model::Threads => {
-                "stacks and wake-ups are scarce: each client has two threads, and threads stay in their pool after clients have left"
+                "stacks and wake-ups are scarce: each client has two threads, and threads stay in \
+                 their pool after clients have left"
             }
             Model::Process => {
                 "the chat's state is large or changes often: each process has a copy of it"

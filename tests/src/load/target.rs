@@ -2,59 +2,55 @@
 //! that runs already.
 
 use super::broadcaster::Fault;
-use super::dialect::Dialect;
-use super::options::{Options, Other};
+use super::chat_protocol::ChatProtocol;
+use super::options::{ComparedServer, Options};
 use super::subject::Model;
+use super::subprocess::{command_ending_with_this_process, remove_stale_directories, this_program};
 use crate::processes::{
     Memory, cpu_of, cpu_of_ended_children, family_of, listener_of, memory_of, name_of, threads_of,
 };
-use nix::errno::Errno;
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How long a process may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a server that listens may take to log how many connections it takes.
-const CAPACITY_PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server that listens may take to log how many connections it accepts.
+const CAPACITY_TIMEOUT: Duration = Duration::from_secs(2);
 /// At most this many of a server's warnings are reported.
 const COMPLAINTS_MAX: usize = 5;
 /// The data directory of a server that this program starts: this name and the pid of this program,
 /// in the directory for temporary files.
 const DATA_DIR: &str = "forkchat-load-";
-/// The first argument with which this program runs another program that ends when this one ends.
-pub const RUN_UNTIL_PARENT_ENDS: &str = "run-until-parent-ends";
-/// The first argument with which this program is the bare broadcaster.
+/// The first argument that makes this program the bare broadcaster.
 pub const BE_BROADCASTER: &str = "be-broadcaster";
-/// The second argument, if the bare broadcaster is to speak IRC.
+/// The second argument that makes the bare broadcaster speak IRC.
 pub const SPEAK_IRC: &str = "irc";
 
 /// A server to connect to.
 #[derive(Debug)]
 pub struct Target {
-    /// Where it listens for TCP.
+    /// Its TCP address.
     pub tcp: SocketAddr,
-    /// Where it listens for UDP.
+    /// Its UDP address.
     pub udp: SocketAddr,
     /// Its protocol.
-    pub dialect: Dialect,
+    pub protocol: ChatProtocol,
     process: Option<Process>,
-    /// Whether this program did not start it and it is not forkchat.
-    pub is_elsewhere: bool,
-    /// The process of another server, if it can be seen.
-    seen: Option<Pid>,
-    /// Whether it makes faults on request.
+    /// Whether it is another chat server than forkchat.
+    pub is_other_server: bool,
+    /// The process of another server, if this user can see it.
+    observed: Option<Pid>,
+    /// Whether it is a bare broadcaster that makes faults.
     makes_faults: bool,
-    /// Its journal, once it is known, so that the names of thousands of processes are not read each
-    /// time.
+    /// Its journal, once it is known. Otherwise the names of thousands of processes would be read
+    /// each time.
     journal: Cell<Option<Pid>>,
 }
 
@@ -73,16 +69,16 @@ pub struct Start {
 struct Process {
     child: Child,
     /// Its output, line by line.
-    said: Receiver<String>,
+    output: Receiver<String>,
     data_dir: Option<PathBuf>,
 }
 
-/// How many connections a server takes at a time, as it logs at its start.
+/// How many connections a server accepts at a time, as it logs at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Their number.
     pub connections: usize,
-    /// What allows no more, in the server's words.
+    /// What limits their number, in the server's words.
     pub because: Option<String>,
 }
 
@@ -99,9 +95,9 @@ impl Target {
     /// Starts a server on free ports, with a data directory of its own.
     ///
     /// # Errors
-    /// If there is no program to start, or the server does not listen in time; with its output.
+    /// If there is no program to start, or the server does not listen in time (with its output).
     pub fn forkchat(options: &Options, start: Start) -> Result<Target, String> {
-        forget_the_dead(DATA_DIR);
+        remove_stale_directories(DATA_DIR);
         let data_dir = std::env::temp_dir().join(format!("{DATA_DIR}{}", std::process::id()));
         let mut arguments = vec![
             "--tcp",
@@ -118,7 +114,7 @@ impl Target {
         if let Some(model) = start.model {
             arguments.extend(["--model", model.name()]);
         }
-        let mut command = until_we_end(&options.server()?)?;
+        let mut command = command_ending_with_this_process(&options.server()?)?;
         command
             .args(arguments)
             .arg("--data-dir")
@@ -127,90 +123,96 @@ impl Target {
             .stderr(Stdio::piped());
         let mut child =
             command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
-        let said = listen(child.stderr.take());
-        Target::of(Process { child, said, data_dir: Some(data_dir) }, Dialect::Lines, start.udp)
+        let output = read_lines(child.stderr.take());
+        Target::of(
+            Process { child, output, data_dir: Some(data_dir) },
+            ChatProtocol::Lines,
+            start.udp,
+        )
     }
 
     /// Starts a bare broadcaster.
     pub fn bare(fault: Option<Fault>) -> Result<Target, String> {
-        let mut command = until_we_end(&this_program()?)?;
+        let mut command = command_ending_with_this_process(&this_program()?)?;
         command.arg(BE_BROADCASTER).args(fault.map(|fault| format!("{fault:?}").to_lowercase()));
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot start the bare broadcaster: {error}"))?;
-        let said = listen(child.stdout.take());
-        let target = Target::of(Process { child, said, data_dir: None }, Dialect::Bare, true)?;
+        let output = read_lines(child.stdout.take());
+        let target =
+            Target::of(Process { child, output, data_dir: None }, ChatProtocol::Bare, true)?;
         Ok(Target { makes_faults: fault.is_some(), ..target })
     }
 
-    /// A server that runs already. Its processes are not looked at.
+    /// A forkchat server that runs already. Its CPU time and memory are not measured.
     pub fn running(address: SocketAddr) -> Target {
         Target {
             tcp: address,
             udp: address,
-            dialect: Dialect::Lines,
+            protocol: ChatProtocol::Lines,
             process: None,
-            is_elsewhere: false,
-            seen: None,
+            is_other_server: false,
+            observed: None,
             makes_faults: false,
             journal: Cell::new(None),
         }
     }
 
-    /// Another chat server. If it runs on this machine and its process can be seen, its CPU time
-    /// and memory are known.
-    pub fn compared(other: Other) -> Target {
+    /// Another chat server. If this user can see its process, its CPU time and memory are measured.
+    pub fn compared(other: ComparedServer) -> Target {
         Target {
-            dialect: other.dialect,
-            is_elsewhere: true,
-            seen: listener_of(other.address),
+            protocol: other.protocol,
+            is_other_server: true,
+            observed: listener_of(other.address),
             ..Target::running(other.address)
         }
     }
 
-    fn of(process: Process, dialect: Dialect, has_udp: bool) -> Result<Target, String> {
+    fn of(process: Process, protocol: ChatProtocol, has_udp: bool) -> Result<Target, String> {
         let nowhere = ([0; 4], 0).into();
         let mut target = Target {
             tcp: nowhere,
             udp: nowhere,
-            dialect,
+            protocol,
             process: Some(process),
-            is_elsewhere: false,
-            seen: None,
+            is_other_server: false,
+            observed: None,
             makes_faults: false,
             journal: Cell::new(None),
         };
-        target.tcp = target.hear_address("listening on tcp ")?;
+        target.tcp = target.wait_for_address("listening on tcp ")?;
         if has_udp {
-            target.udp = target.hear_address("listening on udp ")?;
+            target.udp = target.wait_for_address("listening on udp ")?;
         }
         Ok(target)
     }
 
-    fn hear_address(&mut self, head: &str) -> Result<SocketAddr, String> {
+    fn wait_for_address(&mut self, head: &str) -> Result<SocketAddr, String> {
         let Some(process) = &self.process else { return Err("not ours to ask".into()) };
-        let (deadline, mut said) = (Instant::now() + PATIENCE, String::new());
+        let (deadline, mut output) = (Instant::now() + TIMEOUT, String::new());
         while let Ok(line) =
-            process.said.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            process.output.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
             if let Some(address) =
                 line.split_once(head).and_then(|(_, rest)| rest.trim().parse().ok())
             {
                 return Ok(address);
             }
-            said.push_str(&line);
-            said.push('\n');
+            output.push_str(&line);
+            output.push('\n');
         }
-        Err(format!("the server did not start; it said:\n{said}"))
+        Err(format!("the server did not start; it said:\n{output}"))
     }
 
-    /// How many connections a server of ours takes, as it logs at its start. To be called once,
+    /// How many connections a forkchat server that this program started accepts. Call it once,
     /// right after the start.
     pub fn capacity(&self) -> Option<Capacity> {
-        let said = &self.process.as_ref().filter(|_| self.dialect == Dialect::Lines)?.said;
-        let (deadline, mut because) = (Instant::now() + CAPACITY_PATIENCE, None);
-        while let Ok(line) = said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let output =
+            &self.process.as_ref().filter(|_| self.protocol == ChatProtocol::Lines)?.output;
+        let (deadline, mut because) = (Instant::now() + CAPACITY_TIMEOUT, None);
+        while let Ok(line) = output.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             because = bound_in(&line).or(because);
             if let Some(connections) = capacity_in(&line) {
                 return Some(Capacity { connections, because });
@@ -219,14 +221,14 @@ impl Target {
         None
     }
 
-    /// Its processes, if they can be seen.
+    /// Its processes, if they are known.
     fn pids(&self) -> Option<Vec<Pid>> {
         let own =
             self.process.as_ref().map(|process| Pid::from_raw(process.child.id().cast_signed()));
-        own.or(self.seen).map(family_of)
+        own.or(self.observed).map(family_of)
     }
 
-    /// CPU time that it has used so far, if that can be seen.
+    /// CPU time that it has used so far, if its processes are known.
     pub fn cpu(&self) -> Option<Cpu> {
         let pids = self.pids()?;
         let journal = self.journal_of(&pids);
@@ -246,47 +248,46 @@ impl Target {
         journal
     }
 
-    /// The processes of a server of ours that serve clients.
+    /// The processes of a forkchat server that serve clients.
     pub fn workers(&self) -> Vec<Pid> {
         let mut pids = self.pids().unwrap_or_default();
         pids.retain(|&pid| name_of(pid).starts_with("worker "));
         pids
     }
 
-    /// Its memory, if that can be seen.
+    /// Its memory, if its processes are known.
     pub fn memory(&self) -> Option<Memory> {
         Some(self.pids()?.into_iter().map(memory_of).sum())
     }
 
-    /// How many processes it has and how many threads these have, first ones included, if that can
-    /// be seen.
-    pub fn census(&self) -> Option<(usize, usize)> {
+    /// The number of its processes, and of all their threads, if its processes are known.
+    pub fn process_counts(&self) -> Option<(usize, usize)> {
         let pids = self.pids()?;
         Some((pids.len(), pids.into_iter().map(|pid| threads_of(pid).len()).sum()))
     }
 
-    /// Ends it. Returns a server's warnings and, if the bare broadcaster made faults on request,
-    /// their number.
+    /// Ends it. Returns the server's warnings, and the number of faults that a bare broadcaster
+    /// made on request.
     pub fn end(mut self) -> (Vec<String>, Option<u64>) {
         let Some(process) = self.process.as_mut() else { return (Vec::new(), None) };
         // The bare broadcaster ends with its standard input, the server with a signal when it is
         // dropped.
         drop(process.child.stdin.take());
-        match self.dialect {
-            Dialect::Lines => (
+        match self.protocol {
+            ChatProtocol::Lines => (
                 process
-                    .said
+                    .output
                     .try_iter()
                     .filter(|line| is_complaint(line))
                     .take(COMPLAINTS_MAX)
                     .collect(),
                 None,
             ),
-            Dialect::Bare if self.makes_faults => (
+            ChatProtocol::Bare if self.makes_faults => (
                 Vec::new(),
                 process
-                    .said
-                    .recv_timeout(PATIENCE)
+                    .output
+                    .recv_timeout(TIMEOUT)
                     .ok()
                     .and_then(|line| line.strip_prefix("faults ")?.parse().ok()),
             ),
@@ -299,7 +300,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -311,78 +312,33 @@ impl Drop for Process {
     }
 }
 
-/// Removes the temporary directories of runs that were killed. Their names are `prefix` and a pid.
-pub fn forget_the_dead(prefix: &str) {
-    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<i32>().ok());
-        if pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)) {
-            // It may belong to another user.
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// What bounds the connections, in a server's `as many connections as BOUND allows`.
+/// The BOUND in a server's `as many connections as BOUND allows`.
 fn bound_in(line: &str) -> Option<String> {
     Some(line.split_once("as many connections as ")?.1.split_once(" allows")?.0.to_owned())
 }
 
-/// The N of a server's `at most N connections`.
+/// The N in a server's `at most N connections`.
 fn capacity_in(line: &str) -> Option<usize> {
     line.split_once("at most ")?.1.split_once(" connections")?.0.parse().ok()
 }
 
-/// Whether a line of the server's log output reports that a process died and was started again.
+/// Whether a line of log output reports that a process died and was restarted.
 fn is_complaint(line: &str) -> bool {
     line.contains(" as pid ")
 }
 
-/// Runs a program in place of this one. The program ends when its parent ends. Returns only if that
-/// fails.
-pub fn run_until_parent_ends(
-    parent: Option<&str>,
-    mut command: impl Iterator<Item = std::ffi::OsString>,
-) -> String {
-    let Some(program) = command.next() else { return "no program to run".into() };
-    if let Err(errno) = set_pdeathsig(Signal::SIGTERM) {
-        return format!("cannot ask to be told of the parent's end: {errno}");
-    }
-    // It may have ended before we asked.
-    if parent.and_then(|parent| parent.parse().ok()) != Some(nix::unistd::getppid().as_raw()) {
-        return "the parent has ended".into();
-    }
-    format!("cannot run {}: {}", program.display(), Command::new(&program).args(command).exec())
-}
-
-/// A command that ends when this program ends, even if it is killed.
-pub fn until_we_end(program: &Path) -> Result<Command, String> {
-    let mut command = Command::new(this_program()?);
-    command
-        .arg(RUN_UNTIL_PARENT_ENDS)
-        .arg(std::process::id().to_string())
-        .arg(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null());
-    Ok(command)
-}
-
-fn this_program() -> Result<PathBuf, String> {
-    std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))
-}
-
-/// Reads all lines of a process, so that it never waits for a reader.
-fn listen(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (sender, said) = channel();
+/// Reads all lines of a process, so that a full pipe never blocks it.
+fn read_lines(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, lines) = channel();
     if let Some(output) = output {
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // Without a receiver, read on all the same.
+                // The thread reads on even if nothing receives the lines any more.
                 let _ = sender.send(line);
             }
         });
     }
-    said
+    lines
 }
 
 #[cfg(test)]
@@ -399,7 +355,8 @@ mod tests {
         );
         assert_eq!(capacity_in("supervisor: listening on tcp 127.0.0.1:46721"), None);
         assert_eq!(capacity_in("at most many connections"), None);
-        let line = "2026-11-21T16:23:29.627Z supervisor: model pool; as many connections as the limit on open files (ulimit -Hn) allows";
+        let line = "2026-11-21T16:23:29.627Z supervisor: model pool; as many connections as the \
+            limit on open files (ulimit -Hn) allows";
         assert_eq!(bound_in(line).as_deref(), Some("the limit on open files (ulimit -Hn)"));
     }
 }

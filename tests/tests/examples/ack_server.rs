@@ -18,7 +18,7 @@ fn signal_all(example: &Example, signal: Signal) {
 #[test]
 fn ack_server() {
     let example = Example::run("ack_server", &[]);
-    example.said(&[
+    example.printed(&[
         "── without framing",
         "received \"你好再见\" (8 bytes)",
         "received \"你\" (3 bytes)",
@@ -31,7 +31,7 @@ fn ack_server() {
         "shown: answers to two quick messages: 1 without framing, 2 with a line end after each",
     ]);
     assert_eq!(example.errors, "", "{example}");
-    // A thread receives, and another one answers.
+    // One thread receives, another one answers.
     let of_threads = |verb: &str| -> Vec<&str> {
         let lines = example
             .text
@@ -44,7 +44,7 @@ fn ack_server() {
         !answering.is_empty() && answering.iter().all(|thread| !receiving.contains(thread)),
         "{example}"
     );
-    // Those that accepted are children of the process that started them.
+    // The accepting processes are children of the started process.
     let started: Vec<_> = example
         .text
         .lines()
@@ -86,7 +86,7 @@ fn an_ack_server_answers_pythons_clients() {
     Python::start("closes_at_once.py", address, &[]).finish();
     example.reads(" has closed the connection without a message");
     let ended = interrupted(example, Signal::SIGINT);
-    ended.said(&[
+    ended.printed(&[
         "said exit: the server closes the connection",
         "the half character kept before is completed",
         "SIGINT came: the server ends",
@@ -107,11 +107,11 @@ fn an_ack_server_of_lines_answers_pythons_clients() {
         ["sent".to_owned(), acknowledged("你好"), acknowledged("再见"), String::new()]
     );
     interrupted(example, Signal::SIGTERM)
-        .said(&["SIGTERM came: the server ends", "; messages answered: 2;"]);
+        .printed(&["SIGTERM came: the server ends", "; messages answered: 2;"]);
 }
 
 #[test]
-fn an_ack_server_of_lines_frames_and_has_bounds() {
+fn an_ack_server_of_lines_splits_lines_and_has_limits() {
     let (example, address) = serve("ack_server", &["--lines", "--charset", "utf-8"]);
     let mut client = connected(address);
     client.send(b"gr\xc3");
@@ -146,14 +146,14 @@ fn an_ack_server_of_lines_frames_and_has_bounds() {
     for (number, client) in many.iter_mut().enumerate() {
         client.reads(&acknowledged(&format!("I am {number}")));
     }
-    // All are connected when the server ends.
+    // All clients are still connected when the server ends.
     interrupted(example, Signal::SIGINT)
-        .said(&["SIGINT came: the server ends", "shown: clients accepted: 23 ("]);
+        .printed(&["SIGINT came: the server ends", "shown: clients accepted: 23 ("]);
     assert!(many.iter_mut().all(|client| client.line().is_none()));
 }
 
 #[test]
-fn an_ack_server_goes_on_without_a_killed_process() {
+fn an_ack_server_continues_without_a_killed_process() {
     let (example, address) = serve("ack_server", &["--lines", "--charset", "utf-8"]);
     let workers = children_of(example.pid());
     kill(workers[0], Signal::SIGKILL).expect("it is there");
@@ -205,7 +205,7 @@ fn an_ack_server_on_a_taken_address_says_what_to_do() {
     }
     let help = Example::run("ack_server", &["--help"]);
     assert!(help.text.contains("[without ADDR: 127.0.0.1:9000;"), "{help}");
-    help.said(&["--serve [<ADDR>]", "The message `exit` is answered", "with exit code 0"]);
+    help.printed(&["--serve [<ADDR>]", "The message `exit` is answered", "with exit code 0"]);
     assert!(help.text.contains("A process that dies is not replaced"), "{help}");
 }
 
@@ -223,5 +223,5 @@ fn an_ack_server_can_start_at_once_where_another_one_ended() {
     let again = Example::start("ack_server", &["--serve", &address.to_string()]);
     again.reads(&format!("listening on {address}"));
     wait_for("its processes", || (!children_of(again.pid()).is_empty()).then_some(()));
-    interrupted(again, Signal::SIGTERM).said(&["shown: clients accepted: 0 ("]);
+    interrupted(again, Signal::SIGTERM).printed(&["shown: clients accepted: 0 ("]);
 }

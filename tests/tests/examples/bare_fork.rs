@@ -4,7 +4,7 @@ use std::collections::HashSet;
 #[test]
 fn bare_fork() {
     let example = Example::run("bare_fork", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: fork is called once and returns twice",
         "there is one process",
         "this line follows the fork",
@@ -23,7 +23,7 @@ fn bare_fork() {
         let lines = example.text.lines().filter(|line| line.contains(part));
         lines.map(|line| line.split_whitespace().nth(3).expect("a line has a pid")).collect()
     };
-    let (parent, child) = (example.words("pid ")[1], example.behind("the child, pid ")[0]);
+    let (parent, child) = (example.words("pid ")[1], example.after("the child, pid ")[0]);
     let after_fork = pids("this line follows the fork");
     assert!(
         after_fork.len() == 2 && after_fork.contains(&parent) && after_fork.contains(&child),
@@ -31,7 +31,7 @@ fn bare_fork() {
     );
     assert_eq!(pids("fork returned 0: "), [child], "{example}");
     assert_eq!(pids(&format!("fork returned {child}: ")), [parent], "{example}");
-    assert_eq!(example.behind("its parent is pid "), [parent], "{example}");
+    assert_eq!(example.after("its parent is pid "), [parent], "{example}");
     assert_eq!(pids("this line follows the child's exit"), [parent], "{example}");
     let out_of_the_loop = pids("out of the loop");
     assert_eq!(

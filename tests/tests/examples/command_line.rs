@@ -4,7 +4,7 @@ use crate::interrupted::in_own_group;
 use forkchat_tests::example::Example;
 
 #[test]
-fn what_cannot_be_done_is_said_in_a_sentence() {
+fn an_error_says_in_a_sentence_what_was_attempted() {
     for (example, argument, code, why) in [
         ("echo_per_process", "--client=127.0.0.1:1", 1, "Error: cannot connect to 127.0.0.1:1: "),
         (

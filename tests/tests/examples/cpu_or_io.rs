@@ -5,8 +5,8 @@ use unicode_width::UnicodeWidthStr;
 fn cpu_or_io() {
     let example = Example::run("cpu_or_io", &[]);
     assert_eq!(example.code, Some(0), "{example}");
-    // Milliseconds, those of CPU time, how many were under way, how many CPUs were at work, what
-    // was found.
+    // Milliseconds, milliseconds of CPU time, how many tasks ran at a time, how many CPUs worked,
+    // what was found.
     let row = |work: &str, way: &str| -> Vec<f64> {
         let start = format!("{work:<11}{way:<13}");
         let numbers = example.text.lines().find_map(|line| Some(line.split_once(&start)?.1));
@@ -29,8 +29,8 @@ fn cpu_or_io() {
             waiting[0] < 0.75 * waited[0] && waiting[2] > 1.3,
             "tasks that wait, wait at the same time: {example}"
         );
-        // Not to the millisecond: other processes of the machine change the state of the caches and
-        // the clock rate.
+        // Not exact: other processes on the machine change the state of the caches and the clock
+        // rate.
         assert!(
             (computed[1] / 3.0..computed[1] * 3.0).contains(&computing[1]),
             "no way makes the work itself less: {example}"
@@ -41,13 +41,13 @@ fn cpu_or_io() {
         row("computing", "event loop")[2] < 1.1,
         "an event loop computes one task after the other: {example}"
     );
-    example.said(&[
+    example.printed(&[
         "shown: waiting, event loop: one thread had ",
         "shown: computing, event loop: ",
         "shown: threads computed ",
         "with the GIL of CPython, threads do not compute in parallel",
     ]);
-    // What is said last is what was measured.
+    // The last sentences state what was measured.
     let at_work = row("computing", "threads")[3];
     let parallel = example.text.contains("threads computed in parallel, on ");
     assert!(
@@ -62,8 +62,8 @@ fn cpu_or_io() {
     );
     assert_eq!(example.errors, "");
 
-    // In a terminal a Chinese character is as wide as two Latin letters: the columns are aligned by
-    // that.
+    // The columns are aligned for a terminal, in which a Chinese character is as wide as two Latin
+    // letters.
     let chinese = Example::run("cpu_or_io", &["--lang", "zh"]);
     let is_row =
         |line: &&str| matches!(line.split_whitespace().nth(4), Some("任务类型" | "计算" | "等待"));

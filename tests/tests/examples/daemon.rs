@@ -21,10 +21,10 @@ fn surroundings(example: &Ended, of: &str) -> (u64, u64, String) {
 #[test]
 fn daemon() {
     let example = Example::run("daemon", &[]);
-    let pids = example.behind("start: pid ");
+    let pids = example.after("start: pid ");
     let [first, second] = pids[..] else { panic!("{example}") };
     assert_ne!(first, second);
-    example.said(&[
+    example.printed(&[
         "watch for: the daemon keeps nothing",
         &format!("start: pid {first} is ready; does it hold the pid file? true"),
         &format!("start: a daemon runs already, as pid {first}"),
@@ -61,24 +61,24 @@ fn daemon() {
 }
 
 #[test]
-fn the_tasks_find_each_others_daemon_and_leave_nothing() {
+fn daemons_started_one_after_another_find_each_other_and_leave_nothing() {
     let example = Example::start("daemon", &["stop"]);
-    // Before there is one: else it might be the one that is started next.
+    // Before there is a daemon: otherwise it might be the one that is started next.
     example.reads("stop: no daemon runs");
     let started = example.again(&["start"]);
     let first = started.words("start: pid ")[2];
-    example.again(&["start"]).said(&[&format!("start: a daemon runs already, as pid {first}")]);
+    example.again(&["start"]).printed(&[&format!("start: a daemon runs already, as pid {first}")]);
     let restarted = example.again(&["restart"]);
     let second = restarted.words("start: pid ")[2];
-    restarted.said(&[
+    restarted.printed(&[
         "restart: ",
         &format!("stop: pid {first} has ended"),
         &format!("start: pid {second} is ready"),
         "it ends by itself after ",
     ]);
-    example.again(&["stop"]).said(&[&format!("stop: pid {second} has ended")]);
-    example.again(&["stop"]).said(&["stop: no daemon runs"]);
-    example.again(&["restart"]).said(&["stop: no daemon runs", "is ready"]);
-    // The last one ends by itself, and takes its pid file away.
-    example.finish().said(&["stop: no daemon runs"]);
+    example.again(&["stop"]).printed(&[&format!("stop: pid {second} has ended")]);
+    example.again(&["stop"]).printed(&["stop: no daemon runs"]);
+    example.again(&["restart"]).printed(&["stop: no daemon runs", "is ready"]);
+    // The last daemon ends by itself and removes its pid file.
+    example.finish().printed(&["stop: no daemon runs"]);
 }

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// A client that was answered, and the process that serves it.
+/// A client that has received its echo, and the process that serves it.
 fn echoed(server: &Example, address: SocketAddr) -> (Client, Pid) {
     let mut client = Client::new(TcpStream::connect(address).expect("it listens"));
     client.say("hello");
@@ -21,10 +21,10 @@ fn echoed(server: &Example, address: SocketAddr) -> (Client, Pid) {
 #[test]
 fn echo_per_process() {
     let example = Example::run("echo_per_process", &[]);
-    let pids = example.numbers_behind("; pid ");
+    let pids = example.numbers_after("; pid ");
     let (annas, bertas) = (pids[0], pids[1]);
     assert_ne!(annas, bertas, "a process for each client: {example}");
-    example.said(&[
+    example.printed(&[
         &format!("the parent kills pid {annas}"),
         "anna finds that the server has closed the connection",
         "berta receives \"still here_sb\"",
@@ -36,7 +36,7 @@ fn echo_per_process() {
     ]);
     assert!(example.text.contains(&format!("is pid {annas} still a zombie? false")), "{example}");
     assert_eq!(example.errors, "", "{example}");
-    // The only thread of a process has the pid for its number.
+    // The id of a process's only thread is the pid.
     for line in example.text.lines().filter(|line| line.contains(": thread ")) {
         let number = |before| line.split_once(before).unwrap().1.split_whitespace().next().unwrap();
         assert_eq!(number("pid "), number(": thread "), "{example}");
@@ -73,7 +73,7 @@ fn an_echo_server_answers_pythons_clients() {
     example.reads(" has closed the connection without a message");
     wait_for("the ends of all connections", || children_of(example.pid()).is_empty().then_some(()));
     let ended = interrupted(example, Signal::SIGINT);
-    ended.said(&[
+    ended.printed(&[
         "said exit: the server closes the connection",
         "the half character kept before is completed",
         "SIGINT came: the server ends",
@@ -99,7 +99,7 @@ fn an_echo_server_has_a_process_for_each_client() {
     children_are(&both);
 
     anna.send(b"in ");
-    // A way there and back: time enough for the piece to arrive by itself.
+    // A round trip, so that the piece arrives separately.
     berta.say("two words");
     assert_eq!(berta.line().as_deref(), Some("two words_sb"));
     anna.send(b"pieces\r\ntwo\n\nat once\n");
@@ -130,13 +130,13 @@ fn an_echo_server_has_a_process_for_each_client() {
     assert_eq!(children_of(server.pid()).len(), 16);
     let mut late = Client::new(TcpStream::connect(address).expect("the kernel lets it in"));
     late.say("one more");
-    // For a tenth of a second.
+    // The process waits a tenth of a second.
     assert!(late.stream().peek(&mut [0]).is_err(), "it waits until another one has left");
     drop(crowd.pop());
     assert_eq!(late.line().as_deref(), Some("one more_sb"));
     assert!(children_of(server.pid()).len() <= 16);
     let ended = interrupted(server, Signal::SIGTERM);
-    ended.said(&[
+    ended.printed(&[
         &format!("pid {claras} exited with code 0"),
         &format!("pid {annas} was killed by signal 9"),
         "SIGTERM came: the server ends",
@@ -157,7 +157,7 @@ fn the_client_of_echo_per_process() {
         let address = address.to_string();
         let arguments = [&["--client", &address], framing].concat();
         let client = Example::start_with("echo_per_process", &arguments, input).finish();
-        client.said(&[
+        client.printed(&[
             "receives \"你好_sb\"",
             "receives \"another_sb\"",
             "receives \"exit_sb\"",
@@ -165,7 +165,7 @@ fn the_client_of_echo_per_process() {
             "shown: ",
         ]);
         interrupted(server, Signal::SIGINT)
-            .said(&["shown: clients, each with a process of its own: 1;"]);
+            .printed(&["shown: clients, each with a process of its own: 1;"]);
         let client = Example::run("echo_per_process", &arguments);
         assert_eq!(client.code, Some(1), "{client}");
         assert!(client.errors.contains(&format!("cannot connect to {address}: ")), "{client}");
@@ -183,8 +183,8 @@ fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
     client.reads("receives \"hello_sb\"");
     let pid = server.reads("; pid ").split(' ').next().unwrap().parse().unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is there");
-    // Its input stays open, and nothing more is typed.
-    client.finish().said(&[
+    // Its input stays open.
+    client.finish().printed(&[
         "3000 bytes: not sent;",
         "the server has closed the connection",
         "shown: messages answered: 1",
@@ -194,7 +194,7 @@ fn the_client_of_echo_per_process_sees_the_end_while_it_waits_for_input() {
     let client =
         Example::start_with("echo_per_process", &["--client", &address.to_string()], input);
     exit.write_all(b"exit\n").expect("it holds that");
-    client.finish().said(&[
+    client.finish().printed(&[
         "receives \"exit_sb\"",
         "the server has closed the connection",
         "shown: messages answered: 1",
@@ -244,5 +244,5 @@ fn an_echo_server_on_a_taken_address_says_what_to_do() {
     }
     let help = Example::run("echo_per_process", &["--help"]);
     assert!(help.text.contains("[without ADDR: 127.0.0.1:9595;"), "{help}");
-    help.said(&["--serve [<ADDR>]", "The message `exit` is answered", "with exit code 0"]);
+    help.printed(&["--serve [<ADDR>]", "The message `exit` is answered", "with exit code 0"]);
 }

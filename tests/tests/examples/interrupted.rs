@@ -1,4 +1,4 @@
-//! A signal at any moment of an example with files: it leaves no file and no process behind.
+//! A signal at any moment: an example with files leaves no file and no process behind.
 
 use forkchat_tests::example::Example;
 use forkchat_tests::wait_for;
@@ -9,8 +9,8 @@ use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
-/// An example as a terminal runs it: its processes are a group, to which Ctrl-C goes. Its scratch
-/// files go to `directory`.
+/// Starts an example as a terminal does: in a process group of its own, to which Ctrl-C goes. Its
+/// scratch files go to `directory`.
 pub fn in_own_group(name: &'static str, directory: &std::path::Path) -> std::process::Child {
     let test = std::env::current_exe().expect("a test has a path");
     let program = test
@@ -29,7 +29,7 @@ pub fn in_own_group(name: &'static str, directory: &std::path::Path) -> std::pro
     command.spawn().expect("the example starts")
 }
 
-/// Whether anybody in a process group runs. When init takes a zombie away is init's business.
+/// Whether a process of a group runs. Zombies don't count, because init decides when to reap them.
 /// Source: proc_pid_stat(5), `state` and `pgrp`.
 fn runs_in(group: Pid) -> bool {
     fs::read_dir("/proc").unwrap().flatten().any(|entry| {
@@ -39,10 +39,10 @@ fn runs_in(group: Pid) -> bool {
     })
 }
 
-/// A signal comes so many milliseconds after the directory was made (0: after the start), to the
-/// group or to the first process alone. Whenever it comes, nothing is left.
+/// Sends a signal to the group, or to the first process alone, this many milliseconds after the
+/// directory was created (0: after the start). Checks that nothing is left.
 fn interrupted(name: &'static str, moments_ms: &[u64]) {
-    // Built by that, and nothing is left of it, either.
+    // This builds the example. It leaves nothing, either.
     let whole = Example::run(name, &[]);
     assert_eq!(whole.code, Some(0), "{whole}");
     let mut interrupted = 0;
@@ -53,8 +53,7 @@ fn interrupted(name: &'static str, moments_ms: &[u64]) {
         let mut child = in_own_group(name, &directory);
         let group = Pid::from_raw(child.id() as i32);
         if moment > 0 {
-            // Or its end, without taking the zombie away, whose number nobody else has as long as
-            // it is there.
+            // Or the end of the process. The zombie is not reaped, so that its pid stays reserved.
             let has_ended = || {
                 waitid(
                     Id::Pid(group),
@@ -66,7 +65,7 @@ fn interrupted(name: &'static str, moments_ms: &[u64]) {
             });
             std::thread::sleep(std::time::Duration::from_millis(moment));
         }
-        // It may have ended, but was not waited for.
+        // The process may have ended, but was not reaped.
         let _ = if number % 2 == 0 {
             killpg(group, Signal::SIGINT)
         } else {
@@ -78,7 +77,7 @@ fn interrupted(name: &'static str, moments_ms: &[u64]) {
             fs::read_dir(&directory).unwrap().flatten().map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "{left:?} after {moment} ms");
         fs::remove_dir(&directory).unwrap();
-        // Ended before it began, ended as it was told, or done already.
+        // The signal came before the example handled it, while it ran, or after its end.
         assert!(
             matches!(
                 (status.code(), status.signal()),
@@ -92,11 +91,11 @@ fn interrupted(name: &'static str, moments_ms: &[u64]) {
 }
 
 #[test]
-fn ctrl_c_leaves_nothing_of_ticket_lock() {
+fn ctrl_c_leaves_no_file_and_no_process_of_ticket_lock() {
     interrupted("ticket_lock", &[0, 1, 2, 0, 4, 5, 8, 12, 20, 30, 45, 55, 70, 90]);
 }
 
 #[test]
-fn ctrl_c_leaves_nothing_of_the_daemons_starter() {
+fn ctrl_c_leaves_no_file_and_no_process_of_the_starter_of_the_daemon() {
     interrupted("daemon", &[0, 1, 2, 0, 4, 5, 6, 8, 10, 15, 100, 200, 300, 310]);
 }

@@ -3,13 +3,13 @@ use forkchat_tests::example::Example;
 #[test]
 fn karaoke_semaphore() {
     let example = Example::run("karaoke_semaphore", &[]);
-    let inside = example.numbers_behind("guests inside: ");
+    let inside = example.numbers_after("guests inside: ");
     assert_eq!(inside.len(), 10, "{example}");
     assert!(inside.iter().all(|inside| (1..=4).contains(inside)), "{example}");
-    // With one room it would be 1, without a semaphore 10.
-    let most = example.numbers_behind("ms, at most ")[0];
+    // With one room the maximum would be 1, without a semaphore 10.
+    let most = example.numbers_after("ms, at most ")[0];
     assert!((2..=4).contains(&most), "{example}");
-    example.said(&[
+    example.printed(&[
         "shown: 10 guests sang in ",
         "guest 4 finds no room free and waits",
         "guest 2 was killed by signal 9; rooms free: 0, since its room was not given back",

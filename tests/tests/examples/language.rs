@@ -1,10 +1,10 @@
-//! Every example speaks Chinese too, and says at its start what to watch for and at its end what it
-//! has shown.
+//! Every example has its texts in Chinese, too. At its start it says what to watch for, and at its
+//! end what it has shown.
 
 use forkchat_tests::example::{Example, names};
 
 #[test]
-fn every_example_speaks_chinese() {
+fn every_example_has_its_texts_in_chinese() {
     let names = names();
     assert!(names.len() >= 25, "{names:?}");
     for name in names {
@@ -24,7 +24,7 @@ fn every_example_speaks_chinese() {
         let is_chinese = |line: &&str| line.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
         let (chinese, all) =
             (example.text.lines().filter(is_chinese).count(), example.text.lines().count());
-        // The others are rows of tables and names.
+        // The other texts are rows of tables and names.
         assert!(
             chinese * 10 >= all * 7,
             "{name}: only {chinese} of {all} lines are Chinese: {example}"

@@ -1,5 +1,5 @@
-//! Each example of a building block, run as a user would run it: it shows what it says it shows,
-//! ends by itself, and leaves nothing behind.
+//! Runs each example of a building block as a user would. It shows what it says it shows, ends by
+//! itself, and leaves nothing behind.
 
 mod ack_server;
 mod bare_fork;

@@ -3,16 +3,16 @@ use forkchat_tests::example::Example;
 #[test]
 fn pipe_talk() {
     let example = Example::run("pipe_talk", &[]);
-    let capacity = example.numbers_behind("the pipe holds ")[0];
-    let letter = example.numbers_behind("bytes, the child writes ")[0];
+    let capacity = example.numbers_after("the pipe holds ")[0];
+    let letter = example.numbers_after("bytes, the child writes ")[0];
     assert!(letter > capacity, "{example}");
     // The parent's lines and the child's come in any order between these.
-    example.said(&[
+    example.printed(&[
         "the parent has written everything; is the child alive? true",
         "the parent has closed its end; the child exited with code 0",
         "shown: 3 writes were 2 lines; the child was alive after the last write: true",
     ]);
-    example.said(&[
+    example.printed(&[
         "the child reads: a pipe carries bytes:",
         "the child reads: lines are what its two ends agree on",
         "the child is at the end of input",
@@ -34,6 +34,6 @@ fn pipe_talk() {
     ]);
     let call = example.words("the child is in state S, in");
     assert!(call.contains(&"write,") || call.ends_with(&["does", "not", "report"]), "{example}");
-    assert!(example.numbers_behind("shown: it took ")[0] >= 10, "{example}");
+    assert!(example.numbers_after("shown: it took ")[0] >= 10, "{example}");
     assert_eq!(example.errors, "", "{example}");
 }

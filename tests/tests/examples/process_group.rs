@@ -31,7 +31,7 @@ fn process_group() {
     }
     let ([group, ..], [clara, ..], dora) = (of("anna")[1], of("clara")[1], of("dora")[0]);
     assert_eq!(dora[1], parent[1], "{example}");
-    example.said(&[
+    example.printed(&[
         "anna was killed by signal 15",
         "berta was killed by signal 15",
         "clara, in the parent's group, still alive? true",
@@ -68,14 +68,14 @@ fn process_group() {
         ["anna exited with code 1", "berta exited with code 2"],
         "both, in either order: {example}"
     );
-    let foreground = example.numbers_behind("foreground group is ");
-    let shell = example.numbers_behind("the shell leads session ")[0];
+    let foreground = example.numbers_after("foreground group is ");
+    let shell = example.numbers_after("the shell leads session ")[0];
     let jobs = [
-        example.numbers_behind("the reader, pid ")[0],
-        example.numbers_behind("the writer, pid ")[0],
+        example.numbers_after("the reader, pid ")[0],
+        example.numbers_after("the writer, pid ")[0],
     ];
     assert_eq!(foreground, [shell, jobs[0], jobs[1]], "{example}");
     assert_ne!(shell.to_string(), parent[2], "the caller's terminal is left alone: {example}");
-    assert_eq!(example.numbers_behind("again: foreground group "), [shell], "{example}");
+    assert_eq!(example.numbers_after("again: foreground group "), [shell], "{example}");
     assert_eq!(example.errors, "");
 }

@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn process_pool() {
     let example = Example::run("process_pool", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: apply waits",
         "apply(3) waited: 9, by pid ",
         "get: 12 squared is 144, by pid ",
@@ -49,13 +49,13 @@ fn process_pool() {
     assert_eq!(jobs, (1..=9).collect::<Vec<_>>(), "each job was done once: {example}");
 
     let (one_by_one, together) = (
-        example.numbers_behind("three jobs took ")[0],
-        example.numbers_behind("one by one, and ")[0],
+        example.numbers_after("three jobs took ")[0],
+        example.numbers_after("one by one, and ")[0],
     );
     assert!(one_by_one > together, "apply waits for each: {example}");
     let (done, lost) = (
-        example.numbers_behind("dropped without join: ")[0],
-        example.numbers_behind("of 50 jobs were done, ")[0],
+        example.numbers_after("dropped without join: ")[0],
+        example.numbers_after("of 50 jobs were done, ")[0],
     );
     assert_eq!(done + lost, 50, "{example}");
     assert!(done > 0 && lost > 0, "{example}");

@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn producer_consumer() {
     let example = Example::run("producer_consumer", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: which consumer takes which item",
         "a queue of 4 places",
         "shown: 12 items were taken, each once: their sum is 78, and is to be 78",
@@ -20,7 +20,7 @@ fn producer_consumer() {
     ]);
     let parts: Vec<&str> = example.text.split("── ").collect();
     let (markers, forgotten, joined) = (parts[2], parts[3], parts[4]);
-    // Of the joinable queue, the killed consumer's item is taken twice.
+    // In the joinable queue, the item of the killed consumer is taken twice.
     for (part, twice) in [(markers, None), (forgotten, None), (joined, Some(1))] {
         let items = part.lines().filter_map(|line| line.split_once(" takes item ")?.1.parse().ok());
         let mut items: Vec<u64> = items.collect();
@@ -41,13 +41,13 @@ fn producer_consumer() {
         .take(3)
         .map(|pid| pid.trim_end_matches(','));
     let (consumers, parent) =
-        (consumers.collect::<Vec<_>>(), example.behind("the consumers' parent, pid ")[0]);
-    assert_ne!(parent, example.behind(" s  pid ")[0], "{example}");
+        (consumers.collect::<Vec<_>>(), example.after("the consumers' parent, pid ")[0]);
+    assert_ne!(parent, example.after(" s  pid ")[0], "{example}");
     assert!(
         example.text.contains(&format!("the consumers' parent, pid {parent}, exited with code 0")),
         "{example}"
     );
-    assert_eq!(example.behind("a consumer, pid "), consumers, "all are seen to be gone: {example}");
+    assert_eq!(example.after("a consumer, pid "), consumers, "all are seen to be gone: {example}");
     for pid in consumers {
         assert!(
             example.text.contains(&format!("a consumer, pid {pid}, was killed by signal 9")),

@@ -17,7 +17,7 @@ fn items(example: &Ended, part: &str) -> Vec<u64> {
 #[test]
 fn queue_of_threads() {
     let example = Example::run("queue_of_threads", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: a queue inside the process",
         "the child took [1, 2, 3, 4, 5, 6] from its copy, and puts 100 in it",
         "after that the parent takes [1, 2, 3, 4, 5, 6]: nothing is missing",

@@ -3,10 +3,10 @@ use forkchat_tests::example::Example;
 #[test]
 fn run_program() {
     let example = Example::run("run_program", &[]);
-    let pid = example.behind("`echo $$` printed ")[0];
-    let capacity = example.numbers_behind("a pipe holds ")[0];
+    let pid = example.after("`echo $$` printed ")[0];
+    let capacity = example.numbers_after("a pipe holds ")[0];
     let one_more = capacity + 1;
-    example.said(&[
+    example.printed(&[
         "watch for: exec replaces the program",
         "the child runs run_program, and calls exec",
         &format!("`echo $$` printed {pid}; pid {pid} now runs sh"),
@@ -39,10 +39,8 @@ fn run_program() {
         before_exec.contains(&format!(" pid {pid} ")),
         "the pid is the same before exec and after it: {example}"
     );
-    let (sent, returned) = (
-        example.numbers_behind("tr a b got ")[0],
-        example.numbers_behind("bytes and returned ")[0],
-    );
+    let (sent, returned) =
+        (example.numbers_after("tr a b got ")[0], example.numbers_after("bytes and returned ")[0]);
     assert!(sent == returned && sent > capacity, "{example}");
     assert_eq!(example.errors, "");
 }

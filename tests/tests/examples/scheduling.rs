@@ -6,7 +6,7 @@ use std::process::Command;
 #[test]
 fn scheduling() {
     let example = Example::run("scheduling", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: two equal processes",
         "equal processes on one CPU",
         "policies",
@@ -17,8 +17,8 @@ fn scheduling() {
         "real time",
         "shown: ",
     ]);
-    // Wake-ups and migrations of processes that are free to move, of pinned ones, and pins and
-    // migrations of a process that is pinned in turn.
+    // Wake-ups and migrations of unpinned processes, of pinned ones, and the pins and migrations of
+    // a process that is pinned to one CPU after another.
     let affinity = example
         .text
         .lines()
@@ -117,5 +117,5 @@ fn scheduling_says_so_when_no_process_can_be_nicer() {
         Example::run("scheduling", &[])
     };
     let example = std::thread::spawn(run).join().unwrap();
-    example.said(&["not shown: this process was started at nice 19"]);
+    example.printed(&["not shown: this process was started at nice 19"]);
 }

@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn separate_memory() {
     let example = Example::run("separate_memory", &[]);
-    example.said(&[
+    example.printed(&[
         "before the fork: variable 1 at ",
         "in the child: variable 42 at ",
         "in the parent: variable 1 at ",
@@ -22,8 +22,8 @@ fn separate_memory() {
         "{example}"
     );
     assert_eq!(
-        example.behind("in the child: variable 42 at "),
-        example.behind("in the parent: variable 1 at "),
+        example.after("in the child: variable 42 at "),
+        example.after("in the parent: variable 1 at "),
         "one address, two variables"
     );
     for (side, value) in [("before the fork", "1"), ("in the child", "42"), ("in the parent", "42")]
@@ -34,13 +34,13 @@ fn separate_memory() {
             "the shared value {side}"
         );
     }
-    let own = example.numbers_behind("only the child's:");
+    let own = example.numbers_after("only the child's:");
     assert!(
         own[0] < 4_096 && own[1] < 4_096 && own[2] > 12_288,
         "16 MiB are copied when they are written, and not before: {own:?}"
     );
     for place in 0..4 {
-        let pid = example.behind(&format!("child {place} (pid "))[0];
+        let pid = example.after(&format!("child {place} (pid "))[0];
         assert_eq!(
             example.words("the shared array is [")[4 + place].trim_matches(['[', ']', ',']),
             pid,

@@ -5,7 +5,7 @@ const ALL: u64 = 750;
 #[test]
 fn shared_dict() {
     let example = Example::run("shared_dict", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: the manager process owns",
         "worker 0 has sent two requests",
         "the manager handled 7 requests (6, and the parent's look), and no client is left",
@@ -34,14 +34,14 @@ fn shared_dict() {
     let mut list: Vec<char> = list.chars().filter(char::is_ascii_digit).collect();
     list.sort_unstable();
     assert_eq!(list, ['0', '1', '2'], "each worker's number once: {example}");
-    // Only the last race counts: it is repeated until it has lost something.
+    // Only the last race counts. The example repeats it until something is lost.
     let (found, lost) =
-        (example.numbers_behind("two requests: x = "), example.numbers_behind("; lost: "));
+        (example.numbers_after("two requests: x = "), example.numbers_after("; lost: "));
     let races = found.len();
     assert_eq!((found[races - 1] + lost[races - 1], lost.len()), (ALL, races + 2), "{example}");
     assert!(lost[races - 1] > 0, "a race must be seen: {example}");
     let took: Vec<f64> = example
-        .behind("an operation took ")
+        .after("an operation took ")
         .iter()
         .map(|number| number.parse().expect("a time"))
         .collect();

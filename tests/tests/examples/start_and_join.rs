@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn start_and_join() {
     let example = Example::run("start_and_join", &[]);
-    example.said(&[
+    example.printed(&[
         "watch for: the pids",
         "is she alive? true",
         "anna exited with code 3; is she alive? false",
@@ -21,8 +21,8 @@ fn start_and_join() {
         (example.words("pid ")[1], example.words("started anna as pid")[4].trim_end_matches(';'));
     assert_eq!(example.words("anna begins; the parent is pid").last(), Some(&parent));
     assert_ne!(parent, child);
-    let together = example.numbers_behind("both were started, then both joined: ")[0];
-    let one_by_one = example.numbers_behind("each was joined before the next was started: ")[0];
+    let together = example.numbers_after("both were started, then both joined: ")[0];
+    let one_by_one = example.numbers_after("each was joined before the next was started: ")[0];
     assert!(together < one_by_one, "the longer time is less than the sum: {example}");
     assert_eq!(example.errors, "", "a panic is a line among the others, without a backtrace");
 }

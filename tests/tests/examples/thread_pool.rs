@@ -19,14 +19,14 @@ fn thread_pool() {
         let mut jobs = done.concat();
         jobs.sort_unstable();
         assert_eq!(jobs, (1..=20).collect::<Vec<_>>(), "each job is done once: {example}");
-        example.said(&[&format!(
+        example.printed(&[&format!(
             "{whose}: {} threads, jobs that add up to 210, and 1 that panicked",
             done.len()
         )]);
     }
-    let lost = example.numbers_behind("; lost: ");
+    let lost = example.numbers_after("; lost: ");
     assert!(lost[0] > 0, "a race must be seen: {example}");
-    example.said(&[
+    example.printed(&[
         &format!(
             "race: 4 threads added 400, the counter says {}; lost: {}",
             400 - lost[0],
@@ -37,8 +37,8 @@ fn thread_pool() {
         "rounds so far; the flag says stop",
         "all threads have stopped, after ",
     ]);
-    assert!(example.numbers_behind("all threads have stopped, after ")[0] >= 40, "{example}");
-    example.said(&[
+    assert!(example.numbers_after("all threads have stopped, after ")[0] >= 40, "{example}");
+    example.printed(&[
         "goes wrong",
         "shown: the race lost ",
         "after the threads, the main thread sees 4",
@@ -47,7 +47,7 @@ fn thread_pool() {
     ]);
     let seen = |by: &str| {
         (1..=4)
-            .map(|number| example.numbers_behind(&format!("{by} {number} added 1 and sees "))[0])
+            .map(|number| example.numbers_after(&format!("{by} {number} added 1 and sees "))[0])
             .collect::<Vec<_>>()
     };
     let mut by_threads = seen("thread");

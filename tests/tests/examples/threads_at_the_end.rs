@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn threads_at_the_end() {
     let example = Example::run("threads_at_the_end", &[]);
-    example.said(&[
+    example.printed(&[
         "main returns; the thread is at step",
         "did it tidy up? false",
         "main waits in join",
@@ -18,7 +18,7 @@ fn threads_at_the_end() {
         "did it tidy up? true",
         "shown: steps out of 8:",
     ]);
-    let steps = example.numbers_behind("its thread came to step ");
+    let steps = example.numbers_after("its thread came to step ");
     assert!((3..8).contains(&steps[0]), "the thread was not cut off: {example}");
     assert_eq!(steps[1..3], [8, 8], "{example}");
     assert!((3..8).contains(&steps[3]), "the thread did not stop when it was asked to: {example}");

@@ -28,7 +28,7 @@ fn timeouts() {
         assert!(waited >= 80.0, "{call} returned before its timeout: {example}");
         assert!(tried < waited, "{call} waited longer for nothing than with a timeout: {example}");
     }
-    example.said(&["shown: 12 calls came back empty-handed", "sets the event", "got it? true"]);
+    example.printed(&["shown: 12 calls came back empty-handed", "sets the event", "got it? true"]);
     let limit = number(&example, "got it? true", "timeout ");
     assert!(number(&example, "got it? true", "waited ") < limit, "{example}");
 

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 #[test]
 fn traffic_light_event() {
     let example = Example::run("traffic_light_event", &[]);
-    example.said(&[
+    example.printed(&[
         "is the light green? false",
         "TURNS GREEN",
         "dora's car comes and does not stop",
@@ -47,19 +47,20 @@ fn traffic_light_event() {
         assert!(line_of(&format!(" {car}'s car comes and stops")) < greens[green], "{example}");
         assert!(line_of(&format!(" {car}'s car goes")) > greens[green], "{example}");
     }
-    let waited = example.numbers_behind("emma's car gives up after ")[0];
-    assert!(waited >= example.numbers_behind("1 gave up after ")[0], "{example}");
+    let waited = example.numbers_after("emma's car gives up after ")[0];
+    assert!(waited >= example.numbers_after("1 gave up after ")[0], "{example}");
     assert_eq!(example.errors, "");
 }
 
 #[test]
 fn a_car_that_is_killed_ends_the_wait_for_it() {
-    // Until it is met while it is waited for: at another time it may be across already.
+    // Repeated until the car is killed while the example waits for it. At other times it may have
+    // crossed already.
     let (car, ended) = wait_for("a car that was killed at the red light", || {
         let example = Example::start("traffic_light_event", &[]);
-        // None any more, if it has ended.
+        // There is none any more if the example has ended.
         let car = (0..1_000).find_map(|_| children_of(example.pid()).first().copied());
-        // A child of the example, which was not waited for a moment ago.
+        // It was a child of the example that was not reaped a moment before.
         car.map(|car| kill(car, Signal::SIGKILL));
         let ended = example.finish();
         (ended.code == Some(1)).then_some((car?, ended))

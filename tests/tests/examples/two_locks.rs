@@ -3,7 +3,7 @@ use forkchat_tests::example::Example;
 #[test]
 fn two_locks() {
     let example = Example::run("two_locks", &[]);
-    example.said(&[
+    example.printed(&[
         "── anna takes lock 1, then lock 2",
         "the parent looks: lock 1 is held by pid",
         "the parent looks: lock 1 is held by pid",
@@ -20,16 +20,16 @@ fn two_locks() {
         "shown: in two orders",
     ]);
     let (anna, berta) =
-        (example.numbers_behind("anna, pid ")[0], example.numbers_behind("berta, pid ")[0]);
-    assert_eq!(example.numbers_behind("lock 1 is held by pid "), [anna, anna], "{example}");
-    assert_eq!(example.numbers_behind(", lock 2 by pid "), [berta, berta], "{example}");
-    assert_eq!(example.numbers_behind("in vain: lock 2 is held by pid "), [berta], "{example}");
-    let waited = example.numbers_behind("anna waited ")[0];
-    assert!(waited >= example.numbers_behind("only anna's timeout of ")[0], "{example}");
+        (example.numbers_after("anna, pid ")[0], example.numbers_after("berta, pid ")[0]);
+    assert_eq!(example.numbers_after("lock 1 is held by pid "), [anna, anna], "{example}");
+    assert_eq!(example.numbers_after(", lock 2 by pid "), [berta, berta], "{example}");
+    assert_eq!(example.numbers_after("in vain: lock 2 is held by pid "), [berta], "{example}");
+    let waited = example.numbers_after("anna waited ")[0];
+    assert!(waited >= example.numbers_after("only anna's timeout of ")[0], "{example}");
     assert!(
-        example.numbers_behind("shown: in two orders ")[0] > 0,
+        example.numbers_after("shown: in two orders ")[0] > 0,
         "a deadlock must be seen: {example}"
     );
-    assert_eq!(example.numbers_behind("in one order ").last(), Some(&0), "{example}");
+    assert_eq!(example.numbers_after("in one order ").last(), Some(&0), "{example}");
     assert_eq!(example.errors, "");
 }

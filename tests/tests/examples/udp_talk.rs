@@ -9,7 +9,7 @@ use std::net::{SocketAddr, UdpSocket};
 #[test]
 fn udp_talk() {
     let example = Example::run("udp_talk", &[]);
-    example.said(&[
+    example.printed(&[
         "Anna leaves out 7 and 12 on purpose",
         "Anna exited with code 0, Berta exited with code 0",
         "shown: Anna received 12 of 12, Berta 10; Anna had left out 2 on purpose",
@@ -41,8 +41,8 @@ fn udp_talk() {
             |line: &str| line.split_once("receives \"")?.1.split(' ').next()?.parse::<u32>().ok();
         assert_eq!(lines.filter_map(number).collect::<Vec<_>>(), numbers, "{example}");
     }
-    // An end that first sent and then received would have sent all 12 by then.
-    let early = example.numbers_behind("at number ").iter().filter(|&&sent| sent < 12).count();
+    // A program that first sends and then receives would have sent all 12 by then.
+    let early = example.numbers_after("at number ").iter().filter(|&&sent| sent < 12).count();
     let shown: Vec<usize> = example
         .words("still had to send: Anna")
         .iter()
@@ -52,7 +52,8 @@ fn udp_talk() {
     assert_eq!(example.errors, "", "{example}");
 }
 
-/// An end that talks until Ctrl-C, its address, and where its lines are typed.
+/// Starts a program that talks until Ctrl-C. Returns it, its address, and the pipe into which its
+/// lines are typed.
 fn serve(options: &[&str]) -> (Example, SocketAddr, PipeWriter) {
     let (input, typed) = std::io::pipe().expect("a pipe");
     let example =
@@ -83,7 +84,7 @@ fn udp_talk_answers_pythons_clients() {
     typed.write_all("再见\nexit\n".as_bytes()).unwrap();
     assert_eq!(listener.finish(), ["再见", "exit"]);
     let ended = example.finish();
-    ended.said(&[
+    ended.printed(&[
         "exit was typed: the program ends",
         "shown: datagrams received: 5; acknowledged: 5; typed lines sent: 2",
     ]);
@@ -91,30 +92,30 @@ fn udp_talk_answers_pythons_clients() {
 }
 
 #[test]
-fn two_ends_do_not_acknowledge_acknowledgements() {
+fn acknowledgements_are_not_acknowledged() {
     let (one, address, mut typed) = serve(&[]);
     let (other, others, mut others_typed) = serve(&["--peer", &address.to_string()]);
     others_typed.write_all("你好\n".as_bytes()).unwrap();
     one.reads(&format!("{others}: thread "));
     other.reads("received \"您的消息 【你好】 已收到, over !\"");
-    // Had the acknowledgement been acknowledged, that datagram would have come before these.
+    // If the acknowledgement had been acknowledged, that datagram would have come before these.
     typed.write_all("再见\n".as_bytes()).unwrap();
     one.reads("received \"您的消息 【再见】 已收到, over !\"");
     typed.write_all("exit\n".as_bytes()).unwrap();
     other.reads("received \"exit\"");
-    // Perhaps it has received the acknowledgement of `exit` before its end.
+    // It may have received the acknowledgement of `exit` before its end.
     let ended = one.finish();
-    ended.said(&["exit was typed: the program ends", "; acknowledged: 1; typed lines sent: 2"]);
+    ended.printed(&["exit was typed: the program ends", "; acknowledged: 1; typed lines sent: 2"]);
     assert_eq!(ended.text.matches(" sends \"您的消息").count(), 1, "{ended}");
     kill(other.pid(), Signal::SIGINT).unwrap();
-    other.finish().said(&[
+    other.finish().printed(&[
         "SIGINT came: the program ends",
         "shown: datagrams received: 3; acknowledged: 2; typed lines sent: 1",
     ]);
 }
 
 #[test]
-fn udp_talk_goes_on_without_input() {
+fn udp_talk_continues_without_input() {
     let (example, address, typed) = serve(&[]);
     drop(typed);
     example.reads("standard input has ended; datagrams are still received");
@@ -133,20 +134,20 @@ fn udp_talk_goes_on_without_input() {
         assert_eq!(length, answer.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>());
     }
     kill(example.pid(), Signal::SIGTERM).unwrap();
-    example.finish().said(&[
+    example.finish().printed(&[
         "SIGTERM came: the program ends",
         "shown: datagrams received: 3; acknowledged: 3; typed lines sent: 0",
     ]);
 }
 
 #[test]
-fn udp_talk_shows_what_is_sent_for_characters_that_gbk_lacks() {
+fn udp_talk_shows_how_characters_that_gbk_lacks_are_sent() {
     let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (example, _, mut typed) = serve(&["--peer", &listener.local_addr().unwrap().to_string()]);
     typed.write_all("a😀b\nexit\n".as_bytes()).unwrap();
     example
         .finish()
-        .said(&[" sends \"a?b\" to ", "characters that GBK lacks were replaced in \"a😀b\""]);
+        .printed(&[" sends \"a?b\" to ", "characters that GBK lacks were replaced in \"a😀b\""]);
     let mut buffer = [0; 100];
     let length = listener.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"a?b");
@@ -170,5 +171,5 @@ fn udp_talk_on_a_taken_address_says_what_to_do() {
     }
     let help = Example::run("udp_talk", &["--help"]);
     assert!(help.text.contains("[without ADDR: 127.0.0.1:9000;"), "{help}");
-    help.said(&["--serve [<ADDR>]", "--peer <ADDR>", "with exit code 0"]);
+    help.printed(&["--serve [<ADDR>]", "--peer <ADDR>", "with exit code 0"]);
 }

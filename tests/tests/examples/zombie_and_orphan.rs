@@ -15,19 +15,19 @@ fn zombie_and_orphan() {
         })
         .collect();
     let [running, sleeping, stopped, ended] = states[..] else { unreachable!("there are four") };
-    example.said(&[
+    example.printed(&[
         "watch for: the states",
         &format!("to see them: ps -o pid,ppid,stat,comm -p {running},{sleeping},{stopped},{ended}"),
         &format!("shown: four pids and their states in /proc: {running} R, {sleeping} S, {stopped} T, {ended} Z"),
     ]);
-    let (main, zombie) = (example.behind(" s  pid ")[0], example.behind("after wait: pid ")[0]);
-    example.said(&[
+    let (main, zombie) = (example.after(" s  pid ")[0], example.after("after wait: pid ")[0]);
+    example.printed(&[
         &format!("pid {zombie} has ended, and its parent has not waited for it: state Z, parent pid {main}"),
         "its memory is 0 pages",
         &format!("after wait: pid {zombie} exited with code 3; it is not in /proc any more"),
         "shown: a zombie with 0 pages of memory; after wait: not in /proc any more",
     ]);
-    let parent = |child: &str| example.behind(&format!("this child {child} its parent, pid "))[0];
+    let parent = |child: &str| example.after(&format!("this child {child} its parent, pid "))[0];
     let (first, second) = (parent("outlives"), parent("dies with"));
     let child = |parent: &str| {
         let killed = format!(", pid {parent}, was killed by signal 9");
@@ -37,7 +37,7 @@ fn zombie_and_orphan() {
             .expect("a pid")
     };
     let (orphan, other) = (child(first), child(second));
-    example.said(&[
+    example.printed(&[
         &format!("this process (pid {main}) takes in orphans"),
         &format!("pid {orphan}: state"),
         &format!("pid {first}, was killed by signal 9"),
@@ -54,12 +54,12 @@ fn zombie_and_orphan() {
     );
     assert!(example.words("the orphan lives").ends_with(&["parent", "pid", main]), "{example}");
     assert_eq!(
-        example.behind("an orphan: its parent was pid "),
+        example.after("an orphan: its parent was pid "),
         [first],
         "the other child's end comes with its parent's: {example}"
     );
     assert_eq!(
-        example.behind(&format!("an orphan: its parent was pid {first}, and is now pid ")),
+        example.after(&format!("an orphan: its parent was pid {first}, and is now pid ")),
         [main],
         "{example}"
     );

@@ -1,7 +1,7 @@
-//! The bare broadcaster's IRC: as much of RFC 2812 as clients need to enter a room and talk there.
-//! With it the IRC side of the load generator can be tested where no IRC server is installed. It is
-//! as strict as real servers are: it asks for a PONG before it welcomes a client, and rejects lines
-//! that are too long and nicknames that are taken.
+//! IRC for the bare broadcaster: the part of RFC 2812 that clients need to enter a room and talk
+//! there. It tests the IRC side of the load generator where no IRC server is installed. It is as
+//! strict as real servers: it demands a PONG before it welcomes a client, and rejects long lines
+//! and nicknames that are taken.
 
 use super::Broadcaster;
 
@@ -18,8 +18,8 @@ pub struct Registration {
 }
 
 impl Broadcaster {
-    /// A client's line, its LF included.
-    pub(super) fn hear_irc(&mut self, index: usize, line: &[u8]) {
+    /// Handles a line of a client, with its LF.
+    pub(super) fn handle_irc(&mut self, index: usize, line: &[u8]) {
         let text = String::from_utf8_lossy(line).into_owned();
         let (command, rest) = text.trim_end().split_once(' ').unwrap_or((text.trim_end(), ""));
         let Some(peer) = self.peers[index].as_mut() else { return };
@@ -33,8 +33,8 @@ impl Broadcaster {
                 irc.user = rest.split(' ').next().unwrap_or_default().to_owned()
             }),
             "PONG" => self.welcome(index),
-            "PING" => self.tell(index, &format!(":bare PONG bare {rest}")),
-            "QUIT" => self.say_farewell(index),
+            "PING" => self.append_line(index, &format!(":bare PONG bare {rest}")),
+            "QUIT" => self.close_link(index),
             _ if !is_welcome => self.reply(index, "451", ":You have not registered"),
             "JOIN" => self.join(index, rest),
             "PRIVMSG" => self.pass_on(index, rest),
@@ -52,7 +52,7 @@ impl Broadcaster {
         };
         change(irc);
         if !irc.nick.is_empty() && !irc.user.is_empty() {
-            self.tell(index, "PING :are you there");
+            self.append_line(index, "PING :are you there");
         }
     }
 
@@ -108,18 +108,21 @@ impl Broadcaster {
         self.broadcast(index, line.as_bytes());
     }
 
-    fn say_farewell(&mut self, index: usize) {
-        self.tell(index, "ERROR :Closing Link");
+    fn close_link(&mut self, index: usize) {
+        self.append_line(index, "ERROR :Closing Link");
         self.flush(index);
         self.remove(index);
     }
 
     fn reply(&mut self, index: usize, number: &str, text: &str) {
         let nick = self.irc(index).map(|irc| irc.nick.clone()).filter(|nick| !nick.is_empty());
-        self.tell(index, &format!(":bare {number} {} {text}", nick.as_deref().unwrap_or("*")));
+        self.append_line(
+            index,
+            &format!(":bare {number} {} {text}", nick.as_deref().unwrap_or("*")),
+        );
     }
 
-    fn tell(&mut self, index: usize, line: &str) {
+    fn append_line(&mut self, index: usize, line: &str) {
         self.append(index, format!("{line}\r\n").as_bytes());
     }
 }

@@ -1,13 +1,14 @@
 //! The bare broadcaster, a program for comparison. One thread with epoll splits lines, copies each
-//! line to the other members of the sender's room and makes one send per client and turn. It has no
-//! names, no commands, no log and no bounds: it does what every chat server must do and nothing
-//! else.
+//! line to the other members of the sender's room and makes one send call per client and turn. It
+//! has no names, commands, log or limits: it does what every chat server must do and nothing else.
 //!
 //! The first line of a client is the name of its room; the answer is [`READY`]. It can speak IRC
 //! instead. It can also make faults on request, to test whether the load generator finds them.
 
+mod faults;
 mod irc;
 
+use faults::Faults;
 use irc::Registration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -16,38 +17,17 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant};
+
+pub use faults::Fault;
 
 /// The answer to a client that has entered its room.
 pub const READY: &[u8] = b"ready";
-/// One of this many deliveries is faulty, if faults were requested.
-const FAULT_EVERY: u64 = 997;
-/// How long it stands still, if that was requested, and how long after its first delivery.
-const STALL: Duration = Duration::from_millis(300);
-const STALL_AFTER: Duration = Duration::from_secs(1);
-/// The longest datagram, in whole lines.
+/// The longest datagram. It contains whole lines.
 const DATAGRAM_BYTES_MAX: usize = 1_200;
 
 const LISTENER: u64 = u64::MAX;
 const DATAGRAMS: u64 = u64::MAX - 1;
 const PARENT: u64 = u64::MAX - 2;
-
-/// The kind of fault that it makes on request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Fault {
-    /// Leaves a delivery out.
-    Lose,
-    /// Delivers twice.
-    Double,
-    /// Exchanges two lines that follow each other in one client's output.
-    Swap,
-    /// Changes a byte.
-    Corrupt,
-    /// Delivers to a member of another room, too.
-    Stray,
-    /// Stands still for 0.3 s, once.
-    Stall,
-}
 
 struct Peer {
     link: Link,
@@ -59,7 +39,7 @@ struct Peer {
     output: Vec<u8>,
     is_dirty: bool,
     is_blocked: bool,
-    /// Where the last line in `output` begins, if it is there whole.
+    /// The position of the last line in `output`, if the whole line is there.
     last_line: Option<usize>,
 }
 
@@ -81,36 +61,12 @@ struct Broadcaster {
     faults: Faults,
 }
 
-#[derive(Default)]
-struct Faults {
-    fault: Option<Fault>,
-    first: Option<Instant>,
-    deliveries: u64,
-    made: u64,
-}
-
-impl Faults {
-    /// Whether this delivery is one that goes wrong.
-    fn is_next(&mut self) -> bool {
-        self.deliveries += 1;
-        match self.fault {
-            None => false,
-            Some(Fault::Stall) => {
-                self.made == 0
-                    && self.first.get_or_insert_with(Instant::now).elapsed() > STALL_AFTER
-            }
-            Some(_) => self.deliveries.is_multiple_of(FAULT_EVERY),
-        }
-    }
-}
-
-/// Serves on two free ports of the loopback, TCP and UDP, and tells both on standard output, until
-/// standard input ends. Then tells how many faults it has made. With `speaks_irc`, that is spoken
-/// over TCP.
+/// Serves on free TCP and UDP ports of the loopback until standard input ends. Prints the addresses
+/// at the start and the number of faults at the end. With `speaks_irc` it speaks IRC over TCP.
 pub fn run(fault: Option<Fault>, speaks_irc: bool) -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
-    // Longer than the standard library's.
+    // A longer listen queue than the standard library's.
     socket2::SockRef::from(&listener).listen(4_096)?;
     let datagrams = UdpSocket::bind("127.0.0.1:0")?;
     datagrams.set_nonblocking(true)?;
@@ -138,7 +94,7 @@ pub fn run(fault: Option<Fault>, speaks_irc: bool) -> std::io::Result<()> {
         room_names: HashMap::new(),
         rooms: Vec::new(),
         dirty: Vec::new(),
-        faults: Faults { fault, ..Faults::default() },
+        faults: Faults::new(fault),
     };
     broadcaster.serve(&listener)?;
     println!("faults {}", broadcaster.faults.made);
@@ -209,13 +165,13 @@ impl Broadcaster {
         if flags.contains(EpollFlags::EPOLLOUT) {
             *is_blocked = false;
             let mut event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-            // Fails only for what isn't registered.
+            // It fails only if the stream is not registered.
             let _ = self.epoll.modify(&*stream, &mut event);
             self.dirty.push(index);
         }
         match recv(stream.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => self.remove(index),
-            Ok(length) => self.hear(index, &buffer[..length]),
+            Ok(length) => self.handle_bytes(index, &buffer[..length]),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(_) => self.remove(index),
         }
@@ -242,15 +198,15 @@ impl Broadcaster {
                 }
             };
             match length {
-                // That is how one leaves.
+                // A client leaves with an empty datagram.
                 0 => self.remove(index),
-                _ => self.hear(index, &buffer[..length]),
+                _ => self.handle_bytes(index, &buffer[..length]),
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, index: usize, bytes: &[u8]) {
+    fn handle_bytes(&mut self, index: usize, bytes: &[u8]) {
         let Some(peer) = self.peers[index].as_mut() else { return };
         let joined;
         let whole = if peer.unfinished.is_empty() {
@@ -261,7 +217,7 @@ impl Broadcaster {
         };
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', whole) {
-            self.hear_line(index, &whole[start..=end]);
+            self.handle_line(index, &whole[start..=end]);
             start = end + 1;
         }
         if let Some(peer) = self.peers[index].as_mut() {
@@ -269,10 +225,10 @@ impl Broadcaster {
         }
     }
 
-    fn hear_line(&mut self, index: usize, line: &[u8]) {
+    fn handle_line(&mut self, index: usize, line: &[u8]) {
         let Some(peer) = self.peers[index].as_mut() else { return };
         if self.speaks_irc {
-            self.hear_irc(index, line);
+            self.handle_irc(index, line);
         } else if peer.room.is_some() {
             self.broadcast(index, line);
         } else {
@@ -282,7 +238,7 @@ impl Broadcaster {
         }
     }
 
-    /// To everyone in somebody's room but themselves.
+    /// Delivers a line to all members of the sender's room except the sender.
     fn broadcast(&mut self, index: usize, line: &[u8]) {
         let Some(room) = self.peers[index].as_ref().and_then(|peer| peer.room) else { return };
         for i in 0..self.rooms[room].len() {
@@ -306,67 +262,12 @@ impl Broadcaster {
         rooms[room].push(index);
     }
 
-    fn deliver(&mut self, index: usize, line: &[u8]) {
-        if !self.faults.is_next() {
-            return self.append(index, line);
-        }
-        self.faults.made += 1;
-        match self.faults.fault {
-            Some(Fault::Lose) => {}
-            Some(Fault::Corrupt) => {
-                let mut line = line.to_vec();
-                let middle = line.len() / 2;
-                line[middle] ^= 1;
-                self.append(index, &line);
-            }
-            Some(Fault::Swap) => self.append_before_last(index, line),
-            Some(Fault::Double) => {
-                self.append(index, line);
-                self.append(index, line);
-            }
-            Some(Fault::Stray) => {
-                self.append(index, line);
-                match self.stranger_to(index) {
-                    Some(stranger) => self.append(stranger, line),
-                    None => self.faults.made -= 1,
-                }
-            }
-            Some(Fault::Stall) => {
-                std::thread::sleep(STALL);
-                self.append(index, line);
-            }
-            None => self.append(index, line),
-        }
-    }
-
-    /// Somebody in another room.
-    fn stranger_to(&self, index: usize) -> Option<usize> {
-        let room = self.peers[index].as_ref()?.room?;
-        (1..self.rooms.len())
-            .find_map(|i| self.rooms[(room + i) % self.rooms.len()].first().copied())
-    }
-
     fn append(&mut self, index: usize, line: &[u8]) {
         let Some(peer) = self.peers[index].as_mut() else { return };
         peer.last_line = Some(peer.output.len());
         peer.output.extend_from_slice(line);
         if !std::mem::replace(&mut peer.is_dirty, true) {
             self.dirty.push(index);
-        }
-    }
-
-    /// Puts a line before the last one that waits. With none waiting it is no fault, and not
-    /// counted as one; the next delivery makes up for it.
-    fn append_before_last(&mut self, index: usize, line: &[u8]) {
-        let waiting =
-            self.peers[index].as_mut().and_then(|peer| Some((peer.last_line?, &mut peer.output)));
-        match waiting {
-            Some((at, output)) => drop(output.splice(at..at, line.iter().copied())),
-            None => {
-                self.faults.made -= 1;
-                self.faults.deliveries -= 1;
-                self.append(index, line);
-            }
         }
     }
 
@@ -388,7 +289,7 @@ impl Broadcaster {
                         &SockaddrStorage::from(*address),
                         MsgFlags::MSG_DONTWAIT,
                     );
-                    // What the network has no room for is lost.
+                    // If the network has no room for the datagram, it is lost.
                     Ok(sent.unwrap_or(length))
                 }
             };
@@ -398,7 +299,7 @@ impl Broadcaster {
                     peer.is_blocked = true;
                     let mut event =
                         EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, index as u64);
-                    // Fails only for what isn't registered.
+                    // It fails only if the stream is not registered.
                     let _ = self.epoll.modify(stream, &mut event);
                 }
                 (Err(_), _) => return self.remove(index),
@@ -419,8 +320,8 @@ impl Broadcaster {
     }
 }
 
-/// How many bytes of `output` are whole lines of together at most `max` bytes; the first line in
-/// any case.
+/// How many bytes of `output` form whole lines of at most `max` bytes together, or the first line
+/// if it is longer.
 fn whole_lines(output: &[u8], max: usize) -> usize {
     let within = &output[..output.len().min(max)];
     let end = memchr::memrchr(b'\n', within).or_else(|| memchr::memchr(b'\n', output));

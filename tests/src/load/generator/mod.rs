@@ -1,29 +1,29 @@
-//! The load generator: one thread with an epoll loop that plays all clients of a shape. It sends
-//! their lines and checks every line that each of them receives.
+//! The load generator: one thread with an epoll loop for all clients of a shape. It sends their
+//! lines and checks every line that each client receives.
 //!
 //! ```text
-//! new → enter (all log in) → slice, slice, … → finish (what was lost, doubled, …)
+//! new → log_in_all → slice, slice, … → finish (what was lost, doubled, …)
 //! ```
 //!
-//! Here is what it does in a slice. `crowd` connects clients and lets them leave, `speaking` sends
-//! lines, `hearing` checks the lines that arrive, `waiting` waits for what must arrive, and
-//! `killing` kills a process of the server and measures how long clients wait.
+//! This file has the parts of a slice. `connections` connects clients and lets them leave,
+//! `sending` sends lines, `receiving` checks the lines that arrive, `waiting` waits for what must
+//! arrive, and `kill` kills a process of the server and measures how long clients wait.
 
-mod crowd;
-mod hearing;
-mod killing;
-mod speaking;
+mod connections;
+mod kill;
+mod receiving;
+mod sending;
 mod waiting;
 
-pub use killing::Cost;
+pub use kill::Cost;
 
+use super::chat_protocol::ChatProtocol;
 use super::client::{Client, Role, Stage};
-use super::dialect::Dialect;
-use super::error;
-use super::ledger::Tally;
+use super::context;
 use super::pace::Pace;
 use super::payload::Payload;
-use super::senders::Sender;
+use super::sender::Sender;
+use super::sequence_tracker::Tally;
 use super::shape::{Shape, Traffic};
 use super::target::Target;
 use hdrhistogram::Histogram;
@@ -45,9 +45,9 @@ const TIMER: u64 = u64::MAX;
 pub struct Count {
     /// Lines that a client received for the first time.
     pub deliveries: u64,
-    /// Logins.
+    /// Completed logins.
     pub logins: u64,
-    /// Per delivery to a member, or per login, in ns.
+    /// The latencies of deliveries to members, or of logins, in ns.
     pub latency: Histogram<u64>,
     /// Connections that the server ended.
     pub dropped: u64,
@@ -57,49 +57,49 @@ pub struct Count {
 #[derive(Debug)]
 pub struct Generator {
     address: SocketAddr,
-    dialect: Dialect,
+    protocol: ChatProtocol,
     /// Whether it is another chat server.
-    is_elsewhere: bool,
+    is_other_server: bool,
     shape: Shape,
-    /// Makes the names of this run's clients and rooms differ from those of other runs.
+    /// A part of the names of clients and rooms that differs from run to run.
     run: String,
-    /// The time limit: when it ends, and its length.
+    /// The time limit: its end, and its length.
     limit: Option<(Instant, Duration)>,
     epoll: Epoll,
     timer: TimerFd,
     start: Instant,
     payload: Payload,
     clients: Vec<Client>,
-    /// Indices of clients that have left, for new clients.
+    /// Indices of clients that have left. New clients reuse them.
     free: Vec<usize>,
     /// The number of clients so far.
     serial: usize,
     senders: Vec<Sender>,
-    /// The sender whose turn it is in an open loop.
+    /// The next sender in an open loop.
     turn: usize,
-    /// The open loop's lines.
+    /// The schedule of the lines of an open loop.
     lines: Option<Pace>,
-    /// Arrivals of visitors.
+    /// The schedule of the visitors' arrivals.
     arrivals: Option<Pace>,
     /// Visitors that are connected, and when they leave.
     visitors: VecDeque<(u64, usize)>,
     logging_in: usize,
     leaving: usize,
-    /// When silent UDP clients last sent a sign of life, in ns.
-    alive_at: u64,
-    /// When UDP clients that log in were last checked for a lost answer, in ns.
-    knocked_at: u64,
+    /// When UDP clients last sent keepalive pings, in ns.
+    keepalive_sent_at: u64,
+    /// When UDP clients that log in were last checked for missing answers, in ns.
+    login_checked_at: u64,
     buffer: Vec<u8>,
-    /// When something that was waited for last arrived, in ns.
-    heard_at: u64,
-    /// How long it has waited in vain for lines that never came.
+    /// When something that the generator waits for last arrived, in ns.
+    last_progress_at: u64,
+    /// How long the generator has waited in vain for lines that never came.
     pub silence: Duration,
-    /// A line that a client received while it logged in and that does not belong to the protocol.
-    strange: Option<String>,
-    /// A process of the server that is killed in the next slice.
-    kill: Option<killing::Kill>,
-    /// Faults that clients saw which have left.
-    gone: Tally,
+    /// The first line outside the protocol that a client received during its login.
+    unknown_line: Option<String>,
+    /// The kill that is prepared for the next slice.
+    kill: Option<kill::Kill>,
+    /// Faults at clients that have left.
+    departed: Tally,
     /// Counters.
     pub count: Count,
 }
@@ -107,7 +107,7 @@ pub struct Generator {
 impl Count {
     fn new() -> Result<Count, String> {
         let latency =
-            Histogram::new_with_max(LATENCY_MAX, 3).map_err(error("cannot make a histogram"))?;
+            Histogram::new_with_max(LATENCY_MAX, 3).map_err(context("cannot make a histogram"))?;
         Ok(Count { deliveries: 0, logins: 0, latency, dropped: 0 })
     }
 }
@@ -123,7 +123,7 @@ impl Drop for Generator {
 }
 
 impl Generator {
-    /// Without connections. `limit` is the time limit from now on.
+    /// A generator without connections. `limit` is the time limit from now on.
     ///
     /// # Errors
     /// If the system is short of descriptors or memory.
@@ -133,19 +133,19 @@ impl Generator {
         limit: Option<Duration>,
     ) -> Result<Generator, String> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(error("cannot make an epoll instance"))?;
+            .map_err(context("cannot make an epoll instance"))?;
         let timer = TimerFd::new(
             ClockId::CLOCK_MONOTONIC,
             TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
         );
-        let timer = timer.map_err(error("cannot make a timer"))?;
+        let timer = timer.map_err(context("cannot make a timer"))?;
         epoll
             .add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))
-            .map_err(error("cannot wait for a timer"))?;
+            .map_err(context("cannot wait for a timer"))?;
         let mut generator = Generator {
             address: if shape.udp { target.udp } else { target.tcp },
-            dialect: target.dialect,
-            is_elsewhere: target.is_elsewhere,
+            protocol: target.protocol,
+            is_other_server: target.is_other_server,
             shape,
             run: run_name(),
             limit: limit.map(|limit| (Instant::now() + limit, limit)),
@@ -167,22 +167,22 @@ impl Generator {
             visitors: VecDeque::new(),
             logging_in: 0,
             leaving: 0,
-            knocked_at: 0,
-            alive_at: 0,
+            login_checked_at: 0,
+            keepalive_sent_at: 0,
             buffer: vec![0; 256 << 10],
-            heard_at: 0,
+            last_progress_at: 0,
             silence: Duration::ZERO,
-            strange: None,
+            unknown_line: None,
             kill: None,
-            gone: Tally::default(),
+            departed: Tally::default(),
             count: Count::new()?,
         };
         generator.make_senders();
         Ok(generator)
     }
 
-    /// The first members of each room. Clients are connected room by room, so it is known who they
-    /// will be.
+    /// The first members of each room are its senders. Clients are connected room by room, so their
+    /// indices are known before.
     fn make_senders(&mut self) {
         let mut first = 0;
         for room in 0..self.shape.rooms {
@@ -190,8 +190,8 @@ impl Generator {
             for place in 0..self.shape.senders {
                 let client = first + place;
                 let prefix =
-                    self.dialect.prefix(&self.nick(client), &self.room_name(room)).into_bytes();
-                let head = self.dialect.head(&self.room_name(room)).into_bytes();
+                    self.protocol.prefix(&self.nick(client), &self.room_name(room)).into_bytes();
+                let head = self.protocol.head(&self.room_name(room)).into_bytes();
                 let mut sender = Sender::new(client, room, place, prefix, members - 1);
                 sender.head = head;
                 self.senders.push(sender);
@@ -201,14 +201,14 @@ impl Generator {
     }
 
     /// Connects and logs in all clients that stay.
-    pub fn enter(&mut self) -> Result<(), String> {
+    pub fn log_in_all(&mut self) -> Result<(), String> {
         if self.shape.traffic == Traffic::Storm {
             return Ok(());
         }
         let idle = self.shape.idle;
         self.log_in_members()?;
         self.log_in(std::iter::repeat_n(Role::Idle, idle))?;
-        // Over UDP there is no half line.
+        // Over UDP a datagram can't contain half a line.
         if self.shape.traffic == Traffic::Quiet && !self.shape.udp {
             for index in (0..self.clients.len()).step_by(10) {
                 self.clients[index].unsent.extend_from_slice(b"a line that has only begu");
@@ -218,17 +218,18 @@ impl Generator {
         Ok(())
     }
 
-    /// One slice of the traffic. All lines that were said in it have been delivered when this
-    /// returns, or count as lost.
+    /// Runs one slice of the traffic. When this returns, all lines that were sent in it have been
+    /// delivered, or count as lost.
     ///
-    /// An open loop goes on while lines are in flight, or clients wait because of a kill, at most
-    /// for `max`: if the server stands still or cannot keep up, more lines become due.
+    /// An open loop continues while lines are in flight or clients wait because of a kill, but at
+    /// most for `max`. If the server stands still or cannot keep up, more lines become due
+    /// meanwhile.
     pub fn slice(&mut self, min: Duration, max: Duration) -> Result<(), String> {
         let began = self.now();
         let [end, latest] = [min, max].map(|length| began + length.as_nanos() as u64);
         match self.shape.traffic {
             Traffic::Storm => self.log_in_members(),
-            Traffic::Quiet => self.pump_until(end),
+            Traffic::Quiet => self.process_events_until(end),
             Traffic::Window(_) | Traffic::Rate(_) => {
                 self.paces().for_each(|pace| pace.resume(began));
                 let mut now = began;
@@ -238,21 +239,25 @@ impl Generator {
                         && !(self.is_quiet() && self.has_recovered()))
                 {
                     let next = match self.shape.traffic {
-                        Traffic::Window(window) => self.speak_in_window(window, now)?,
-                        _ => self.speak_at_rate(now)?,
+                        Traffic::Window(window) => self.send_in_windows(window, now)?,
+                        _ => self.send_at_rate(now)?,
                     };
-                    self.visit(now)?;
+                    self.move_visitors(now)?;
                     let kill_due = self.kill_if_due(began)?;
-                    self.pump(next.min(kill_due).min(if now < end { end } else { latest }))?;
+                    self.process_events(next.min(kill_due).min(if now < end {
+                        end
+                    } else {
+                        latest
+                    }))?;
                     now = self.now();
                 }
                 self.paces().for_each(|pace| pace.pause(now));
-                self.settle()
+                self.wait_for_delivery()
             }
         }
     }
 
-    /// Work between two slices that belongs to neither.
+    /// Does what is not part of the measurement, between two slices.
     pub fn after_slice(&mut self) -> Result<(), String> {
         if self.shape.traffic == Traffic::Storm {
             for index in 0..self.clients.len() {
@@ -263,35 +268,34 @@ impl Generator {
         Ok(())
     }
 
-    /// The faults of all that was said. The order of lines is compared among those members of a
-    /// room that only listen.
+    /// All faults. The order of lines is compared among the members of a room that only listen.
     pub fn finish(&self) -> Tally {
-        let mut tally = self.gone;
-        // By room, what each member saw that receives all senders' lines.
+        let mut tally = self.departed;
+        // By room: the result of each member that receives the lines of all senders.
         let mut orders: HashMap<usize, Vec<(Tally, u64)>> = HashMap::new();
         for (index, client) in self.clients.iter().enumerate() {
-            // Dropped clients are counted apart, and what they saw is in `gone`.
+            // Dropped clients are counted separately, and their faults are in `departed`.
             if client.stage == Stage::Gone {
                 continue;
             }
             let Role::Member(room) = client.role else {
-                tally += client.ledger.close(std::iter::empty());
+                tally += client.tracker.tally(std::iter::empty());
                 continue;
             };
             let own = |sender: &Sender| sender.client == index;
-            // Lines of a sender whose connection ended may never have been accepted.
+            // The server may not have accepted the last lines of a sender whose connection ended.
             let is_owed =
                 |sender: &Sender| !own(sender) && self.clients[sender.client].stage == Stage::Ready;
-            let saw = client.ledger.close(
+            let saw = client.tracker.tally(
                 self.senders_of(room).map(|sender| is_owed(sender).then_some(sender.sent())),
             );
             tally += saw;
             if !self.senders_of(room).any(own) {
-                orders.entry(room).or_default().push((saw, client.ledger.order()));
+                orders.entry(room).or_default().push((saw, client.tracker.order()));
             }
         }
         for saw in orders.values() {
-            tally.reordered += others_than_most(
+            tally.reordered += count_minority(
                 saw.iter().filter(|(tally, _)| tally.is_clean()).map(|&(_, order)| order),
             );
         }
@@ -303,7 +307,7 @@ impl Generator {
         Ok(std::mem::replace(&mut self.count, Count::new()?))
     }
 
-    /// Lines that were said so far.
+    /// Lines sent so far.
     pub fn lines(&self) -> u64 {
         self.senders.iter().map(|sender| u64::from(sender.sent())).sum()
     }
@@ -313,7 +317,7 @@ impl Generator {
     }
 
     fn nick(&self, serial: usize) -> String {
-        self.dialect.nick(&self.run, serial)
+        self.protocol.nick(&self.run, serial)
     }
 
     fn room_name(&self, room: usize) -> String {
@@ -337,8 +341,8 @@ impl Generator {
         self.senders.iter().all(Sender::is_quiet)
     }
 
-    /// Lets visitors come and leave.
-    fn visit(&mut self, now: u64) -> Result<(), String> {
+    /// Lets visitors join and leave.
+    fn move_visitors(&mut self, now: u64) -> Result<(), String> {
         while self.arrivals.as_mut().and_then(|arrivals| arrivals.take(now)).is_some() {
             self.connect(Role::Visitor(self.serial % self.shape.rooms))?;
         }
@@ -348,13 +352,13 @@ impl Generator {
             self.visitors.pop_front();
             self.leave(index)?;
         }
-        self.knock_again(now)?;
-        self.keep_alive(now)
+        self.retry_logins(now)?;
+        self.send_keepalives(now)
     }
 }
 
-/// How many of these differ from most of them.
-fn others_than_most(orders: impl Iterator<Item = u64>) -> u64 {
+/// How many of the values differ from the most frequent one.
+fn count_minority(orders: impl Iterator<Item = u64>) -> u64 {
     let mut counts: HashMap<u64, u64> = HashMap::new();
     orders.for_each(|order| *counts.entry(order).or_default() += 1);
     counts.values().sum::<u64>() - counts.values().max().unwrap_or(&0)
@@ -380,8 +384,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_saw_another_order_is_counted() {
-        assert_eq!(others_than_most([7, 7, 7, 5, 7, 6].into_iter()), 2);
-        assert_eq!(others_than_most([].into_iter()), 0);
+    fn members_with_another_order_are_counted() {
+        assert_eq!(count_minority([7, 7, 7, 5, 7, 6].into_iter()), 2);
+        assert_eq!(count_minority([].into_iter()), 0);
     }
 }

@@ -1,25 +1,26 @@
-//! Waiting, with a time limit, for what must arrive, and the error message when it does not.
+//! Waits, with a time limit, for what must arrive. Composes the error message if it does not
+//! arrive.
 
 use super::Generator;
 use std::time::{Duration, Instant};
 
-/// The longest time without any progress, in ns.
-const PATIENCE: u64 = 10_000_000_000;
-/// After this time without input, missing lines count as lost. It is long, so that a server that
-/// stands still for a while counts as slow and not as losing lines.
+/// How long nothing may arrive before a wait fails, in ns.
+const TIMEOUT: u64 = 10_000_000_000;
+/// After this time without input, in ns, missing lines count as lost. It is long, so that a server
+/// that stands still for a while counts as slow and not as losing lines.
 const SILENCE: u64 = 5_000_000_000;
 
 impl Generator {
     /// Waits until all lines have been read and all visitors have left.
-    pub(super) fn settle(&mut self) -> Result<(), String> {
-        self.heard_at = self.now();
+    pub(super) fn wait_for_delivery(&mut self) -> Result<(), String> {
+        self.last_progress_at = self.now();
         while !self.is_quiet() {
-            let silence = self.now() - self.heard_at;
+            let silence = self.now() - self.last_progress_at;
             if silence > SILENCE {
                 self.silence += Duration::from_nanos(silence);
                 break;
             }
-            self.pump(self.heard_at + SILENCE)?;
+            self.process_events(self.last_progress_at + SILENCE)?;
         }
         self.wait_until("the visitors to leave", |generator| {
             while let Some((_, index)) = generator.visitors.pop_front() {
@@ -30,16 +31,20 @@ impl Generator {
     }
 
     /// A hint for the error message when a client cannot log in.
-    pub(super) fn doubt(&self) -> String {
+    pub(super) fn login_hint(&self) -> String {
         if self.count.logins > 0 {
-            return "others were let in; perhaps it takes no more at a time, or the queue of its listening socket is short (ss -ltn)"
+            return "others were let in; perhaps it takes no more at a time, or the queue of its \
+                listening socket is short (ss -ltn)"
                 .into();
         }
-        let said = self.strange.as_ref().map_or(String::new(), |said| format!("; it said: {said}"));
-        format!("does {} speak {}?{said}", self.address, self.dialect.name())
+        let answer = self
+            .unknown_line
+            .as_ref()
+            .map_or(String::new(), |answer| format!("; it said: {answer}"));
+        format!("does {} speak {}?{answer}", self.address, self.protocol.name())
     }
 
-    /// An error when the time limit has passed.
+    /// Fails when the time limit has passed.
     pub(super) fn check_limit(&self) -> Result<(), String> {
         let Some((_, limit)) = self.limit.filter(|(deadline, _)| Instant::now() > *deadline) else {
             return Ok(());
@@ -51,7 +56,7 @@ impl Generator {
             left => format!("{left} clients were still logging in or leaving"),
         };
         let doubt = if self.logging_in > 0 && self.count.logins == 0 {
-            format!("; {}", self.doubt())
+            format!("; {}", self.login_hint())
         } else {
             String::new()
         };
@@ -63,30 +68,30 @@ impl Generator {
         what: &str,
         mut is_so: impl FnMut(&mut Generator) -> Result<bool, String>,
     ) -> Result<(), String> {
-        self.heard_at = self.now();
+        self.last_progress_at = self.now();
         while !is_so(self)? {
             let now = self.now();
-            if now - self.heard_at > PATIENCE {
+            if now - self.last_progress_at > TIMEOUT {
                 let left = self.logging_in + self.leaving;
                 return Err(format!(
                     "waited 10 s in vain for {what} ({left} are left); {}",
-                    self.doubt()
+                    self.login_hint()
                 ));
             }
-            self.knock_again(now)?;
-            self.pump(self.heard_at + PATIENCE)?;
+            self.retry_logins(now)?;
+            self.process_events(self.last_progress_at + TIMEOUT)?;
         }
         Ok(())
     }
 
-    pub(super) fn pump_until(&mut self, end: u64) -> Result<(), String> {
+    pub(super) fn process_events_until(&mut self, end: u64) -> Result<(), String> {
         loop {
             let now = self.now();
             if now >= end {
                 return Ok(());
             }
-            self.keep_alive(now)?;
-            self.pump(end)?;
+            self.send_keepalives(now)?;
+            self.process_events(end)?;
         }
     }
 }

@@ -3,11 +3,12 @@
 
 use super::{Report, escape, paragraph, size_of};
 use crate::load::bars::{Bar, bars};
-use crate::load::choose::{BEST, Cell, Choice, Question};
 use crate::load::compared::{WAIT_CAUSES, waits};
-use crate::load::growth::{Better, METRICS, Metric, Rank, number};
+use crate::load::decision::{Cell, Decision};
+use crate::load::families::KILL_SIZE_MAX;
 use crate::load::html::list;
-use crate::load::models::KILL_SIZE_MAX;
+use crate::load::metrics::{Better, METRICS, Metric, Rank, number};
+use crate::load::ranking::{BEST, MetricCurves};
 use crate::load::report::Missing;
 use crate::load::subject::Subject;
 
@@ -15,38 +16,45 @@ use crate::load::subject::Subject;
 const CHARTS: [&str; 6] = ["deliveries-rooms", "cpu-paced", "p99", "memory", "storm", "kill-wait"];
 
 /// The verdict for each number of connections.
-pub fn answer(report: &Report, choice: Option<&Choice>) -> String {
+pub fn answer(report: &Report, decision: Option<&Decision>) -> String {
     let mut text = "<section id=\"answer\">\n<h2>Which model to choose</h2>\n".to_owned();
-    let Some(choice) = choice else {
-        text.push_str(&paragraph("Too little was measured to say: with no number of connections all models have numbers."));
+    let Some(decision) = decision else {
+        text.push_str(&paragraph(
+            "Too little was measured to say: with no number of connections \
+            all models have numbers.",
+        ));
         return text + "</section>\n";
     };
-    let rows: String = choice
+    let rows: String = decision
         .verdicts()
         .into_iter()
         .map(|verdict| {
             let size = number(verdict.size as f64);
             format!(
-                "<tr><th scope=\"row\">{size} connections</th><td data-label=\"choose\">{}</td><td data-label=\"why\">{}</td></tr>\n",
+                "<tr><th scope=\"row\">{size} connections</th><td data-label=\"choose\">{}</td>\
+                 <td data-label=\"why\">{}</td></tr>\n",
                 escape(&verdict.choose),
                 escape(&verdict.why)
             )
         })
         .collect();
     text.push_str(&format!(
-        "<table class=\"stack answer\">\n<thead><tr><th scope=\"col\">with</th><th scope=\"col\">choose</th><th scope=\"col\">why</th></tr></thead>\n\
+        "<table class=\"stack answer\">\n<thead><tr><th scope=\"col\">with</th>\
+         <th scope=\"col\">choose</th><th scope=\"col\">why</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table>\n"
     ));
-    text.extend(choice.kill().map(|kill| paragraph(&kill)));
+    text.extend(decision.kill().map(|kill| paragraph(&kill)));
     text.extend(report.room().map(|room| paragraph(&room)));
     let dirty = report.models().into_iter().filter(|&model| has_faults(report, model));
     text.push_str(&list(dirty.map(|model| {
         format!("{} made faults, listed above: find out why before you choose it.", model.text())
     })));
     text.push_str(
-        "<p class=\"soft\">This was computed from the numbers below. Each number was measured three times, and two models differ only if all three measurements of one are \
-         better than all three of the other and the middle ones are clearly apart (costs and speeds more than 1.25 times, delays more than 1.5 to 2.5 times). All goals \
-         count the same; for you one of them may count more.</p>\n",
+        "<p class=\"soft\">This was computed from the numbers below. Each number was measured \
+         three times, and two models differ only if all three measurements of one are better than \
+         all three of the other and the middle ones are clearly apart (costs and speeds more than \
+         1.25 times, delays more than 1.5 to 2.5 times). All goals count the same; for you one of \
+         them may count more.</p>\n",
     );
     text + "</section>\n"
 }
@@ -55,41 +63,45 @@ fn has_faults(report: &Report, model: Subject) -> bool {
     report.rows.iter().filter_map(|row| row.of(model)).any(|outcome| !outcome.is_clean())
 }
 
-/// The models side by side: at the largest size that all ran with, and folded up at all others.
-pub fn comparison(report: &Report, choice: Option<&Choice>) -> String {
-    let Some(choice) = choice else { return String::new() };
-    let size = number(choice.size as f64);
+/// The models side by side: first at the most connections with which all were measured, then folded
+/// up at all others.
+pub fn comparison(report: &Report, decision: Option<&Decision>) -> String {
+    let Some(decision) = decision else { return String::new() };
+    let size = number(decision.size as f64);
     let mut text = format!(
-        "<section id=\"comparison\">\n<h2>The models side by side</h2>\n<h3>With {size} connections</h3>\n{}{}",
+        "<section id=\"comparison\">\n<h2>The models side by side</h2>\n<h3>With {size} \
+         connections</h3>\n{}{}",
         paragraph(&format!(
-            "{size} is the largest number of connections that all models ran with. A number is the median of three samples; the lowest and the highest sample stand in \
-             brackets. Where no model is marked as best, the models do not differ by more than the spread, or a number is doubtful."
+            "{size} is the largest number of connections that all models ran with. A number is the \
+             median of three samples; the lowest and the highest sample stand in brackets. Where \
+             no model is marked as best, the models do not differ by more than the spread, or a \
+             number is doubtful."
         )),
-        side_by_side(report, choice, choice.size)
+        side_by_side(report, decision, decision.size)
     );
-    for other in choice.sizes().into_iter().filter(|&other| other != choice.size) {
+    for other in decision.sizes().into_iter().filter(|&other| other != decision.size) {
         text.push_str(&format!(
             "<details>\n<summary>With {} connections</summary>\n{}</details>\n",
             number(other as f64),
-            side_by_side(report, choice, other)
+            side_by_side(report, decision, other)
         ));
     }
     text.push_str("<h3>What speaks for each model</h3>\n");
-    text.push_str(&when_to_choose(report, choice));
-    text.push_str(&compared(report, choice));
+    text.push_str(&when_to_choose(report, decision));
+    text.push_str(&compared(report, decision));
     text + "</section>\n"
 }
 
-fn side_by_side(report: &Report, choice: &Choice, size: usize) -> String {
-    table(report, choice, size) + &charts(report, size)
+fn side_by_side(report: &Report, decision: &Decision, size: usize) -> String {
+    table(report, decision, size) + &charts(report, size)
 }
 
-fn table(report: &Report, choice: &Choice, size: usize) -> String {
+fn table(report: &Report, decision: &Decision, size: usize) -> String {
     let models = report.models();
     let head: String =
         models.iter().map(|model| format!("<th scope=\"col\">{}</th>", model.text())).collect();
-    let row = |(name, question): (&'static str, &Question)| {
-        let cells: String = choice
+    let row = |(name, question): (&'static str, &MetricCurves)| {
+        let cells: String = decision
             .cells(question, size)
             .into_iter()
             .map(|(model, cell)| td(model, &cell_text(report, question, size, model, &cell)))
@@ -105,7 +117,7 @@ fn table(report: &Report, choice: &Choice, size: usize) -> String {
             question.metric.unit
         )
     };
-    let rows: String = choice.rows().map(row).collect();
+    let rows: String = decision.rows().map(row).collect();
     let room = |&model: &Subject| {
         let capacity = report.capacities.get(model.key());
         let text = capacity.map_or("unknown".into(), |capacity| {
@@ -118,8 +130,10 @@ fn table(report: &Report, choice: &Choice, size: usize) -> String {
     };
     let room: String = models.iter().map(room).collect();
     format!(
-        "<table class=\"stack\">\n<thead><tr><th scope=\"col\">goal</th>{head}</tr></thead>\n<tbody>\n{rows}\
-         <tr><th scope=\"row\">connections that fit on this machine <span class=\"soft\">(does not count in the verdict)</span></th>{room}</tr>\n</tbody>\n</table>\n"
+        "<table class=\"stack\">\n<thead><tr><th scope=\"col\">goal</th>{head}</tr></thead>\n\
+         <tbody>\n{rows}<tr><th scope=\"row\">connections that fit on this machine \
+         <span class=\"soft\">(does not count in the verdict)</span></th>{room}</tr>\n</tbody>\n\
+         </table>\n"
     )
 }
 
@@ -129,7 +143,7 @@ fn td(model: Subject, html: &str) -> String {
 
 fn cell_text(
     report: &Report,
-    question: &Question,
+    question: &MetricCurves,
     size: usize,
     model: Subject,
     cell: &Cell,
@@ -202,7 +216,8 @@ fn charts(report: &Report, size: usize) -> String {
         let title = escape(metric.title);
         let label = format!("{title}, with {} connections, a bar for each model", size_of(row));
         Some(format!(
-            "<figure>\n<figcaption>{title} <span class=\"soft\">({better})</span></figcaption>\n{}</figure>\n",
+            "<figure>\n<figcaption>{title} <span class=\"soft\">({better})</span></figcaption>\n\
+             {}</figure>\n",
             bars(&label, metric.unit, &all)
         ))
     };
@@ -210,11 +225,11 @@ fn charts(report: &Report, size: usize) -> String {
     format!("<div class=\"charts\">\n{charts}</div>\n")
 }
 
-/// What was measured for and against each model, and what it is by its design.
-fn when_to_choose(report: &Report, choice: &Choice) -> String {
+/// What speaks for and against each model, as measured and by its design.
+fn when_to_choose(report: &Report, decision: &Decision) -> String {
     let row = |&subject: &Subject| {
         let Subject::Model(model) = subject else { return String::new() };
-        let (ahead, behind) = choice.of_model(subject);
+        let (ahead, behind) = decision.of_model(subject);
         let cell = |label: &str, measured: &[String], what: &str, property: &str| {
             let measured = match (measured.is_empty(), ahead.is_empty() && behind.is_empty()) {
                 (_, true) => "it differs from no other model by more than the spread".to_owned(),
@@ -222,7 +237,8 @@ fn when_to_choose(report: &Report, choice: &Choice) -> String {
                 _ => format!("{what} in {}", measured.join("; ")),
             };
             format!(
-                "<td data-label=\"{label}\">Measured: {}.<br><span class=\"soft\">By design, not measured: {}.</span></td>",
+                "<td data-label=\"{label}\">Measured: {}.<br><span class=\"soft\">By design, not \
+                 measured: {}.</span></td>",
                 escape(&measured),
                 escape(property)
             )
@@ -236,15 +252,16 @@ fn when_to_choose(report: &Report, choice: &Choice) -> String {
     };
     let rows: String = report.models().iter().map(row).collect();
     format!(
-        "<table class=\"stack\">\n<thead><tr><th scope=\"col\">model</th><th scope=\"col\">choose it if</th><th scope=\"col\">not if</th></tr></thead>\n\
+        "<table class=\"stack\">\n<thead><tr><th scope=\"col\">model</th><th scope=\"col\">choose \
+         it if</th><th scope=\"col\">not if</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table>\n"
     )
 }
 
 /// How the compared server compares with the models, and where it only waited.
-fn compared(report: &Report, choice: &Choice) -> String {
+fn compared(report: &Report, decision: &Decision) -> String {
     let Some(other) = report.compared else { return String::new() };
-    let beside = choice.beside(Subject::Compared, &report.questions(&[Subject::Compared]));
+    let beside = decision.beside(Subject::Compared, &report.questions(&[Subject::Compared]));
     let goals = METRICS.iter().filter(|metric| metric.goal().is_some()).count();
     let left_out = if beside.len() < goals {
         " Goals with a doubtful or missing number are left out."
@@ -252,9 +269,10 @@ fn compared(report: &Report, choice: &Choice) -> String {
         ""
     };
     let beside = if beside.is_empty() { "no number to compare".into() } else { beside.join("; ") };
-    let size = number(choice.size as f64);
+    let size = number(decision.size as f64);
     let mut text = paragraph(&format!(
-        "Relative to the best model, the compared server ({}) has with {size} connections: {beside}.{left_out}",
+        "Relative to the best model, the compared server ({}) has with {size} connections: \
+         {beside}.{left_out}",
         other.address
     ));
     let waits = waits(report.rows);

@@ -1,9 +1,9 @@
-//! The report's style sheet: readable from a phone to a wide screen, in light and in dark, without
-//! anything from outside.
+//! The report's style sheet. The report is readable on a phone and on a wide screen, in light and
+//! in dark mode.
 
 use crate::load::plot::{GRID, INK, hex};
 
-/// The style sheet. The colours of ink and grid in the pictures are replaced on a dark background.
+/// The style sheet. In dark mode it replaces the colours of ink and grid in the pictures.
 pub fn style() -> String {
     let (ink, grid) = (hex(INK), hex(GRID));
     let colors = format!(

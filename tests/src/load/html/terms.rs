@@ -1,31 +1,38 @@
-//! The terms that the report uses, defined right after the answer and before their first use.
+//! The definitions of the report's terms. They come right after the answer, before the terms are
+//! used.
 
-/// A term and what it means.
+/// The terms and their definitions.
 pub const TERMS: [(&str, &str); 12] = [
     (
         "line",
-        "What a client says: a line of text that the server sends to all other members of the room.",
+        "What a client says: a line of text that the server sends to all other members of the \
+         room.",
     ),
     (
         "delivery",
-        "One line that arrived at one client. A line in a room of ten is nine deliveries, since the client that said it does not receive it.",
+        "One line that arrived at one client. A line in a room of ten is nine deliveries, since \
+         the client that said it does not receive it.",
     ),
     (
         "sample, spread",
-        "Each load was measured three times, each time with a newly started server. A number here is the median of the three samples. The spread is the range from \
-         the lowest to the highest sample; in tables it stands in brackets, and pictures show it as a whisker.",
+        "Each load was measured three times, each time with a newly started server. A number here \
+         is the median of the three samples. The spread is the range from the lowest to the \
+         highest sample; in tables it stands in brackets, and pictures show it as a whisker.",
     ),
     (
         "CPU time",
-        "The time for which the server's processes kept a CPU busy, in microseconds (µs) for each delivery.",
+        "The time for which the server's processes kept a CPU busy, in microseconds (µs) for each \
+         delivery.",
     ),
     (
         "closed loop",
-        "Load at full speed: a client says its next line when an earlier one has reached all members. A fixed number of lines is in flight.",
+        "Load at full speed: a client says its next line when an earlier one has reached all \
+         members. A fixed number of lines is in flight.",
     ),
     (
         "open loop",
-        "Load at a steady pace: lines are said at fixed moments, whether or not the server keeps up. So a server that stands still cannot hide it.",
+        "Load at a steady pace: lines are said at fixed moments, whether or not the server keeps \
+         up. So a server that stands still cannot hide it.",
     ),
     (
         "latency",
@@ -37,18 +44,20 @@ pub const TERMS: [(&str, &str); 12] = [
     ),
     (
         "PSS",
-        "Proportional set size, a measure of memory: a process's own memory and its share of the memory that it shares with other processes.",
+        "Proportional set size, a measure of memory: a process's own memory and its share of the \
+         memory that it shares with other processes.",
     ),
     ("worker", "A process of the server that serves clients."),
     (
         "supervisor, journal",
-        "The supervisor is the process that starts all others and keeps a duplicate of each connection's socket. The journal is the process that writes what was said \
-         to the disk; its CPU time is counted separately.",
+        "The supervisor is the process that starts all others and keeps a duplicate of each \
+         connection's socket. The journal is the process that writes what was said to the disk; \
+         its CPU time is counted separately.",
     ),
     (
         "bare broadcaster",
-        "A program for comparison. One thread copies each line to all members, without names, commands or a log. It is not a chat server: it shows what the machine can \
-         do.",
+        "A program for comparison. One thread copies each line to all members, without names, \
+         commands or a log. It is not a chat server: it shows what the machine can do.",
     ),
 ];
 

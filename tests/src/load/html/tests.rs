@@ -1,9 +1,10 @@
-//! The report of synthetic figures: what it says follows from them, and the page is whole.
+//! Tests of a report with synthetic numbers: its statements follow from the numbers, and its HTML
+//! is well-formed.
 
 use super::*;
+use crate::load::families::FAMILIES;
 use crate::load::generator::Cost;
-use crate::load::measure::outcome_of;
-use crate::load::models::FAMILIES;
+use crate::load::outcome::outcome_of;
 use crate::load::subject::Model;
 use std::sync::OnceLock;
 
@@ -28,10 +29,10 @@ fn cell(cost: f64, memory: f64, kill: Option<f64>) -> Outcome {
     Outcome::of_samples([1.0, 0.97, 1.03].map(sample).into()).unwrap()
 }
 
-/// With 10 connections all models cost the same; with more, threads costs 3 times and process 10
-/// times what pool costs.
+/// With 10 connections all models cost the same. With more, `threads` costs 3 times and `process`
+/// 10 times what `pool` costs.
 fn rows() -> Vec<Row> {
-    let of_family = |size: usize, family: &crate::load::models::Family| {
+    let of_family = |size: usize, family: &crate::load::families::Family| {
         let shape = family.shape(size);
         let mut row =
             Row { shape, workers: None, size: Some(size), sides: Vec::new(), missing: Vec::new() };
@@ -115,7 +116,7 @@ fn text_of(html: &str) -> String {
 }
 
 #[test]
-fn there_is_a_verdict_for_every_size_that_follows_from_the_figures() {
+fn there_is_a_verdict_for_every_size_that_follows_from_the_numbers() {
     let page = page();
     let answer = section(page, "answer");
     let verdict = |size: &str| {
@@ -142,24 +143,24 @@ fn there_is_a_verdict_for_every_size_that_follows_from_the_figures() {
         answer.contains("18,932 in pool")
             && answer.contains("4,259 in process (limit: the memory)")
     );
-    // The answer comes before everything else but the contents.
+    // The answer comes first, after the table of contents.
     assert!(page.find("id=\"answer\"") < page.find("id=\"terms\""));
 }
 
 #[test]
-fn a_size_that_does_not_fit_is_told_with_the_number_in_kib_that_there_is() {
+fn for_a_size_that_does_not_fit_the_memory_with_fewer_connections_is_stated() {
     let page = page();
     assert!(section(page, "comparison").contains(
         "5,000 do not fit: at most 4,259 connections; it was 30 KiB with 1,000 connections"
     ));
-    assert!(
-        section(page, "numbers")
-            .contains("not run: at most 4,259 connections fit on this machine; a connection took 30 KiB (PSS) with 1,000 connections")
-    );
+    assert!(section(page, "numbers").contains(
+        "not run: at most 4,259 connections fit on this machine; a connection took \
+                30 KiB (PSS) with 1,000 connections"
+    ));
 }
 
 #[test]
-fn every_link_leads_to_one_id() {
+fn every_link_has_exactly_one_target() {
     let page = page();
     let links: Vec<&str> =
         page.split("href=\"#").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
@@ -195,7 +196,7 @@ fn terms_are_defined_before_their_first_use() {
                 .to_lowercase()
                 .find(&word.to_lowercase())
                 .unwrap_or_else(|| panic!("{word} is not in the report"));
-            // The first definition stands a few words before its explanation.
+            // The term itself comes a few words before its definition.
             assert!(
                 first + "delivery  ".len() + 2 >= terms,
                 "{word} is used before it is defined: {}",
@@ -219,8 +220,8 @@ fn terms_are_defined_before_their_first_use() {
 #[test]
 fn the_spread_is_drawn_and_growth_within_it_is_not_stated() {
     let page = page();
-    // Six charts of three models and, but for the kill, the bare broadcaster, at the size that is
-    // shown first.
+    // Six charts, each with three models and, except for the kill, the bare broadcaster, at the
+    // size that is shown first.
     let open = section(page, "comparison").split_once("<details>").unwrap().0;
     assert_eq!(open.matches("<svg class=\"bars\"").count(), 6);
     assert_eq!(open.matches("class=\"whisker\"").count(), 6 * 4 - 1);
@@ -230,7 +231,13 @@ fn the_spread_is_drawn_and_growth_within_it_is_not_stated() {
         "{plot}"
     );
     let plot = page.split_once("id=\"cpu-paced\"").unwrap().1.split_once("</section>").unwrap().0;
-    assert!(plot.contains("process from 10 to 1,000 connections grows to 10 times, more slowly than the number of connections"), "{plot}");
+    assert!(
+        plot.contains(
+            "process from 10 to 1,000 connections grows to 10 times, more slowly \
+        than the number of connections"
+        ),
+        "{plot}"
+    );
     assert!(
         plot.contains("No change larger than the spread: pool and bare broadcaster."),
         "{plot}"
@@ -238,7 +245,7 @@ fn the_spread_is_drawn_and_growth_within_it_is_not_stated() {
 }
 
 #[test]
-fn other_sizes_are_folded_up() {
+fn all_sizes_but_the_first_are_folded_up() {
     let page = page();
     let comparison = section(page, "comparison");
     assert!(
@@ -275,13 +282,13 @@ fn tags_are_closed_in_order() {
 }
 
 #[test]
-fn nothing_is_wider_than_a_phone_outside_of_what_scrolls() {
+fn only_what_scrolls_is_wider_than_a_phone() {
     let page = page();
     assert!(
         page.contains("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
     );
     assert!(page.contains("color-scheme: light dark"));
-    // Pictures have no size of their own, so that they shrink with the page.
+    // Pictures have no fixed size, so that they shrink with the page.
     let pictures: Vec<&str> =
         page.split("<svg ").skip(1).map(|rest| rest.split_once('>').unwrap().0).collect();
     assert!(!pictures.is_empty());
@@ -302,7 +309,7 @@ fn nothing_is_wider_than_a_phone_outside_of_what_scrolls() {
         page.matches("class=\"hint\"").count(),
         "a hint at each"
     );
-    // Fixed widths in the style sheet hold only on wide screens.
+    // Fixed widths in the style sheet apply only to wide screens.
     let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
     assert!(
         !style.contains("min-width: 3")
@@ -315,7 +322,7 @@ fn nothing_is_wider_than_a_phone_outside_of_what_scrolls() {
 }
 
 #[test]
-fn a_report_of_nothing_says_so_and_escapes_its_input() {
+fn an_empty_report_says_so_and_escapes_its_input() {
     let report = Report {
         machine: "2 CPUs (<i>fast & \"new\"</i>)".into(),
         command: "x --report '<script src=1>'".into(),

@@ -1,0 +1,461 @@
+//! Which model to choose: a verdict for each number of connections, the cells of the decision
+//! table, and the sentences that explain them. Everything is computed from the rankings.
+
+use super::metrics::{Better, Point, number};
+use super::phrases::{capitalized, goals_text, is_are_best, names, names_or, same_text, share};
+use super::ranking::{MetricCurves, Ranking, sizes};
+use super::subject::Subject;
+
+/// Deliveries per second and connection in a lively chat: each client is in a room of ten and sends
+/// a line every ten seconds.
+const LIVELY_DELIVERIES: f64 = 0.9;
+/// All models are good enough for a lively chat if it takes at most this share of one core in each,
+const LIVELY_SHARE_MAX: f64 = 0.01;
+/// 99 of 100 lines arrive within this time, in ms,
+const LIVELY_MS_MAX: f64 = 20.0;
+/// and all connections together take at most this much memory, in KiB.
+const LIVELY_KIB_MAX: f64 = 64.0 * 1024.0;
+
+/// The answer for one number of connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The number of connections.
+    pub size: usize,
+    /// The model to choose: `pool`, `any model`.
+    pub choose: String,
+    /// Why, in one to three sentences.
+    pub why: String,
+}
+
+/// The comparison of the models in all goals.
+#[derive(Debug)]
+pub struct Decision<'q> {
+    questions: &'q [MetricCurves<'q>],
+    goals: Vec<&'q MetricCurves<'q>>,
+    models: &'q [Subject],
+    /// The most connections with which all models were measured.
+    pub size: usize,
+}
+
+/// The models that are best in the largest number of goals.
+#[derive(Debug, PartialEq, Eq)]
+struct Leaders {
+    subjects: Vec<Subject>,
+    won: usize,
+}
+
+impl<'q> Decision<'q> {
+    /// `None` if too little was measured.
+    pub fn new(questions: &'q [MetricCurves<'q>], models: &'q [Subject]) -> Option<Decision<'q>> {
+        let goals: Vec<_> =
+            questions.iter().filter(|question| question.metric.goal().is_some()).collect();
+        let has_all = |goal: &MetricCurves, size| {
+            !goal.curves.is_empty() && models.iter().all(|&model| goal.of(model, size).is_some())
+        };
+        let answered = |size| goals.iter().filter(|goal| has_all(goal, size)).count();
+        // The size with numbers in the most goals, because memory is not measured with few
+        // connections. Of several such sizes, the largest.
+        let size = sizes(goals.iter().flat_map(|goal| &goal.curves))
+            .into_iter()
+            .max_by_key(|&size| (answered(size), size))?;
+        (answered(size) > 0).then_some(Decision { questions, goals, models, size })
+    }
+
+    /// The numbers of connections at which some model has a number in some goal, in rising order.
+    pub fn sizes(&self) -> Vec<usize> {
+        sizes(self.goals.iter().flat_map(|goal| &goal.curves))
+    }
+
+    /// The models that were measured with this many connections.
+    fn present(&self, size: usize) -> Vec<Subject> {
+        let ran = |model: &Subject| self.goals.iter().any(|goal| goal.of(*model, size).is_some());
+        self.models.iter().copied().filter(ran).collect()
+    }
+
+    /// The ranking in a goal, if each model that was measured has a reliable number.
+    fn ranking(&self, goal: &MetricCurves, size: usize) -> Option<Ranking> {
+        goal.ranking(size).filter(|ranking| ranking.order.len() == self.present(size).len())
+    }
+
+    fn rankings(&self, size: usize) -> Vec<(&'static str, Ranking)> {
+        let of = |goal: &&MetricCurves| Some((goal.metric.goal()?, self.ranking(goal, size)?));
+        self.goals.iter().filter_map(of).collect()
+    }
+
+    fn leaders(&self, size: usize) -> Option<Leaders> {
+        let rankings = self.rankings(size);
+        let is_won = |model: Subject, ranking: &Ranking| {
+            ranking.is_decided() && ranking.best().contains(&model)
+        };
+        let won =
+            |model: Subject| rankings.iter().filter(|(_, ranking)| is_won(model, ranking)).count();
+        let most = self.models.iter().map(|&model| won(model)).max().filter(|&most| most > 0)?;
+        let subjects = self.models.iter().copied().filter(|&model| won(model) == most).collect();
+        Some(Leaders { subjects, won: most })
+    }
+
+    /// The answer for each number of connections.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        self.sizes().into_iter().map(|size| self.verdict(size)).collect()
+    }
+
+    /// The answer for one number of connections.
+    pub fn verdict(&self, size: usize) -> Verdict {
+        let (present, rankings) = (self.present(size), self.rankings(size));
+        let decided = rankings.iter().filter(|(_, ranking)| ranking.is_decided()).count();
+        let goals = goals_text(rankings.len());
+        let verdict = |choose: String, why: String| Verdict {
+            size,
+            choose,
+            why: why + &self.absent_text(size, &present),
+        };
+        let same = same_text(rankings.len() - decided);
+        let ahead = |leaders: &Leaders| {
+            format!("{} in {} of {goals}", is_are_best(&leaders.subjects), leaders.won)
+        };
+        let none_differs =
+            format!("The models do not differ by more than the spread in any of {goals}.");
+        match (&present[..], self.lively(size, &present), self.leaders(size)) {
+            ([only], _, _) => verdict(
+                only.text().into(),
+                "No other model was measured with so many connections.".into(),
+            ),
+            (_, Some(lively), Some(leaders)) => verdict(
+                "any model".into(),
+                format!("{lively} At higher loads {}; {same}.", ahead(&leaders)),
+            ),
+            (_, Some(lively), None) if rankings.is_empty() => verdict("any model".into(), lively),
+            (_, Some(lively), None) => {
+                verdict("any model".into(), format!("{lively} {none_differs}"))
+            }
+            (_, None, _) if rankings.is_empty() => verdict(
+                "unknown".into(),
+                "In no goal do all models have a number that can be trusted.".into(),
+            ),
+            (_, None, None) => verdict("any model".into(), none_differs),
+            (_, None, Some(leaders)) => {
+                let behind = self.behind_text(&rankings, &leaders.subjects);
+                verdict(
+                    names_or(&leaders.subjects),
+                    format!("{}; {same}.{behind}", capitalized(&ahead(&leaders))),
+                )
+            }
+        }
+    }
+
+    /// A sentence with its numbers, if every model is more than good enough for a lively chat of
+    /// this size.
+    fn lively(&self, size: usize, present: &[Subject]) -> Option<String> {
+        // Doubtful numbers are good enough here: even a pace that was not kept is hundreds of times
+        // that of a lively chat.
+        let worst = |id: &str| {
+            let question = self.questions.iter().find(|question| question.metric.id == id)?;
+            let mut medians =
+                present.iter().map(|&model| Some(question.of(model, size)?.spread.median));
+            medians.try_fold(0.0, |most, median| Some(f64::max(most, median?)))
+        };
+        let share = worst("cpu-paced")? / 1e6 * LIVELY_DELIVERIES * size as f64;
+        let (ms, kib) = (worst("p99")?, worst("memory").unwrap_or(0.0) * size as f64);
+        let is_enough = share <= LIVELY_SHARE_MAX && ms <= LIVELY_MS_MAX && kib <= LIVELY_KIB_MAX;
+        is_enough.then(|| {
+            format!(
+                "All models are equally good for people who chat: if each says a line every ten \
+                 seconds in rooms of ten, that takes at most about {} % of one CPU in any model, \
+                 and 99 of 100 lines arrive within {} ms.",
+                number(share * 100.0),
+                number(ms)
+            )
+        })
+    }
+
+    /// The goals in which the only leader is behind.
+    fn behind_text(&self, rankings: &[(&'static str, Ranking)], leaders: &[Subject]) -> String {
+        let [leader] = leaders else { return String::new() };
+        let is_behind = |ranking: &Ranking| ranking.behind().any(|place| place.subject == *leader);
+        let behind: Vec<String> = rankings
+            .iter()
+            .filter(|(_, ranking)| is_behind(ranking))
+            .map(|(name, ranking)| format!("{} in {name}", names(&ranking.best())))
+            .collect();
+        if behind.is_empty() {
+            String::new()
+        } else {
+            format!(" Ahead of it: {}.", behind.join("; "))
+        }
+    }
+
+    fn absent_text(&self, size: usize, present: &[Subject]) -> String {
+        let absent: Vec<Subject> =
+            self.models.iter().copied().filter(|model| !present.contains(model)).collect();
+        let number = number(size as f64);
+        match absent.is_empty() || present.is_empty() {
+            true => String::new(),
+            false => format!(" Not measured with {number} connections: {}.", names(&absent)),
+        }
+    }
+
+    /// The cells of a row of the decision table, one for each model.
+    pub fn cells(&self, question: &MetricCurves, size: usize) -> Vec<(Subject, Cell)> {
+        let ranking = self.ranking(question, size);
+        let cell = |model: Subject| match question.of(model, size) {
+            Some(Point { doubt: Some(why), spread, .. }) => {
+                Cell::Doubtful(spread.text(), why.clone())
+            }
+            Some(point) => {
+                let place = ranking
+                    .as_ref()
+                    .and_then(|ranking| ranking.order.iter().find(|place| place.subject == model));
+                let decided = ranking.as_ref().filter(|ranking| ranking.is_decided()).zip(place);
+                let relation =
+                    decided.map_or(String::new(), |(ranking, place)| ranking.relation(place));
+                Cell::Measured(point.spread.text(), relation)
+            }
+            None => {
+                let curve = question.curves.iter().find(|curve| curve.subject == model);
+                let smaller = curve
+                    .and_then(|curve| curve.points.iter().rev().find(|point| point.size < size));
+                Cell::Missing(smaller.map(|point| {
+                    let [value, size] = [point.spread.median, point.size as f64].map(number);
+                    format!("{value} {} with {size} connections", question.metric.unit)
+                }))
+            }
+        };
+        self.models.iter().map(|&model| (model, cell(model))).collect()
+    }
+
+    /// The metrics that have a row in the decision table.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &'q MetricCurves<'q>)> {
+        self.questions.iter().filter_map(|question| Some((question.metric.row_name()?, question)))
+    }
+
+    /// The goals in which a model is among the best, and those in which it is behind, with the
+    /// relation to the best.
+    pub fn of_model(&self, model: Subject) -> (Vec<String>, Vec<String>) {
+        let (mut ahead, mut behind) = (Vec::new(), Vec::new());
+        for (name, ranking) in self.rankings(self.size) {
+            match ranking.behind().find(|place| place.subject == model) {
+                _ if !ranking.is_decided() => {}
+                Some(place) => {
+                    let best = &ranking.order[0];
+                    behind.push(format!(
+                        "{name} ({})",
+                        share(place.spread.median, best.spread.median, best.subject)
+                    ));
+                }
+                None => ahead.push(name.to_owned()),
+            }
+        }
+        (ahead, behind)
+    }
+
+    /// A sentence on what a kill costs, at the most connections at which all models have the
+    /// numbers.
+    pub fn kill(&self) -> Option<String> {
+        let of = |id: &str| self.questions.iter().find(|question| question.metric.id == id);
+        let (shares, waits) = (of("kill-share")?, of("kill-wait")?);
+        let size = sizes(&shares.curves).into_iter().rev().find(|&size| {
+            let has_both = |&model: &Subject| {
+                shares.of(model, size).is_some() && waits.of(model, size).is_some()
+            };
+            self.models.iter().all(has_both)
+        })?;
+        let parts = self.models.iter().filter_map(|&model| {
+            let [share, wait] = [shares, waits]
+                .map(|question| question.of(model, size).map(|point| point.spread.median));
+            let clients = (share? / 100.0 * size as f64).round();
+            Some(format!(
+                "in {} {} of {} clients for {} ms",
+                model.text(),
+                number(clients),
+                number(size as f64),
+                number(wait?)
+            ))
+        });
+        let parts: Vec<String> = parts.collect();
+        Some(format!(
+            "When a process of the server is killed, no connection ends and no line is lost, but \
+             clients wait: {}.",
+            parts.join(", ")
+        ))
+    }
+
+    /// How another server compares with the best model, goal by goal. `questions` has its numbers.
+    pub fn beside(&self, other: Subject, questions: &[MetricCurves]) -> Vec<String> {
+        let of_goal = |goal: &&MetricCurves| {
+            let question =
+                questions.iter().find(|question| question.metric.id == goal.metric.id)?;
+            let value = question.reliable(other, self.size)?.median;
+            let values = self
+                .models
+                .iter()
+                .filter_map(|&model| Some((model, goal.reliable(model, self.size)?.median)));
+            let (best, of_best) = match goal.metric.better {
+                Better::Lower => values.min_by(|(_, one), (_, other)| one.total_cmp(other)),
+                Better::Higher => values.max_by(|(_, one), (_, other)| one.total_cmp(other)),
+            }?;
+            Some(format!("{}: {}", goal.metric.goal()?, share(value, of_best, best)))
+        };
+        self.goals.iter().filter_map(of_goal).collect()
+    }
+}
+
+/// A cell of the decision table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// The number with its spread, and its relation to the best; the relation is empty if the
+    /// models do not differ.
+    Measured(String, String),
+    /// The number, and why it is doubtful.
+    Doubtful(String, String),
+    /// There is no number. The number with fewer connections, if there is one.
+    Missing(Option<String>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::ranking::TAILS_MIN;
+    use crate::load::ranking::fixtures::*;
+
+    #[test]
+    fn no_sentence_depends_on_a_doubtful_number() {
+        let mut question = question(
+            "cpu-paced",
+            &[(POOL, &[(10, 1.0), (100, 1.0), (1_000, 9.0)]), (THREADS, &[(100, 5.0)])],
+        );
+        let growth = |question: &MetricCurves| question.growth(TAILS_MIN);
+        assert!(
+            growth(&question)
+                .unwrap()
+                .starts_with("Growth: pool from 10 to 1,000 connections grows to 9 times")
+        );
+        question.curves[0].points[1].doubt = Some("it stood still".into());
+        question.curves[0].points[2].doubt = Some("only 40 % of the pace was kept".into());
+        assert_eq!(growth(&question), None);
+        assert_eq!(question.answer(), None);
+        let (questions, models) = ([question], [POOL, THREADS]);
+        let decision = Decision::new(&questions, &models).unwrap();
+        assert_eq!((decision.size, &decision.verdict(100).choose[..]), (100, "unknown"));
+        let cells = decision.cells(&questions[0], 100);
+        assert_eq!(cells[0].1, Cell::Doubtful("1 (0.95–1.05)".into(), "it stood still".into()));
+    }
+
+    #[test]
+    fn every_size_has_a_verdict() {
+        let questions = [
+            question("memory", &[(POOL, &[(100, 1.0), (900, 1.0)]), (PROCESS, &[(100, 9.0)])]),
+            question("memory-private", &[(POOL, &[(100, 9.0)]), (PROCESS, &[(100, 1.0)])]),
+            question(
+                "storm",
+                &[(POOL, &[(10, 2.0), (100, 4.0)]), (PROCESS, &[(10, 2.0), (100, 1.0)])],
+            ),
+            question(
+                "deliveries-room",
+                &[(POOL, &[(10, 1.0), (100, 1.0)]), (PROCESS, &[(10, 1.0), (100, 1.0)])],
+            ),
+        ];
+        let models = [POOL, PROCESS];
+        let decision = Decision::new(&questions, &models).unwrap();
+        let verdicts = decision.verdicts();
+        assert_eq!(
+            verdicts.iter().map(|verdict| (verdict.size, &verdict.choose[..])).collect::<Vec<_>>(),
+            [(10, "any model"), (100, "pool"), (900, "pool")]
+        );
+        assert_eq!(
+            verdicts[0].why,
+            "The models do not differ by more than the spread in any of 2 goals."
+        );
+        assert_eq!(
+            verdicts[1].why,
+            "Pool is the best, or as good as the best, in 2 of 3 goals; in one goal the models do \
+             not differ by more than the spread."
+        );
+        assert!(
+            verdicts[2].why.ends_with("Not measured with 900 connections: process."),
+            "{}",
+            verdicts[2].why
+        );
+        let memory = decision.cells(&questions[0], 100);
+        assert_eq!(memory[0].1, Cell::Measured("1 (0.95–1.05)".into(), "best".into()));
+        assert_eq!(memory[1].1, Cell::Measured("9 (8.55–9.45)".into(), "9 times pool's".into()));
+        assert_eq!(
+            decision.cells(&questions[0], 900)[1].1,
+            Cell::Missing(Some("9 KiB with 100 connections".into()))
+        );
+        assert_eq!(
+            decision.cells(&questions[3], 100)[0].1,
+            Cell::Measured("1 (0.95–1.05)".into(), String::new())
+        );
+        assert_eq!(decision.of_model(PROCESS).1[0], "memory for each connection (9 times pool's)");
+        assert_eq!(decision.of_model(POOL).0.len(), 2);
+        let other = [question("storm", &[(Subject::Compared, &[(100, 2.0)])])];
+        assert_eq!(
+            decision.beside(Subject::Compared, &other),
+            ["connections accepted per second when all connect at once: 50 % of pool's"]
+        );
+    }
+
+    #[test]
+    fn any_model_is_recommended_if_a_lively_chat_takes_almost_nothing() {
+        let verdict = |cpu: f64, p99: f64, size: usize| {
+            let questions = [
+                question("cpu-paced", &[(POOL, &[(size, 10.0)]), (PROCESS, &[(size, cpu)])]),
+                question("p99", &[(POOL, &[(size, 0.4)]), (PROCESS, &[(size, p99)])]),
+            ];
+            let models = [POOL, PROCESS];
+            Decision::new(&questions, &models).unwrap().verdict(size)
+        };
+        let small = verdict(34.0, 0.4, 10);
+        assert_eq!(small.choose, "any model");
+        assert!(
+            small.why.contains("at most about 0.0306 % of one CPU")
+                && small.why.contains("within 0.4 ms"),
+            "{}",
+            small.why
+        );
+        assert!(
+            small.why.contains(
+                "At higher loads pool is the best, or as good as the best, in 1 of 2 goals"
+            ),
+            "{}",
+            small.why
+        );
+        assert_eq!(verdict(130.0, 0.4, 1_000).choose, "pool", "12 % of a core");
+        assert_eq!(verdict(34.0, 50.0, 10).choose, "pool", "people notice that");
+    }
+
+    #[test]
+    fn a_pace_that_was_not_kept_is_still_enough_for_a_lively_chat() {
+        let mut questions = [
+            question("cpu-paced", &[(POOL, &[(10, 10.0)]), (PROCESS, &[(10, 30.0)])]),
+            question("p99", &[(POOL, &[(10, 0.4)]), (PROCESS, &[(10, 0.9)])]),
+        ];
+        for curve in questions.iter_mut().flat_map(|question| &mut question.curves) {
+            curve.points[0].doubt = Some("only 94 % of the pace was kept".into());
+        }
+        let models = [POOL, PROCESS];
+        let verdict = Decision::new(&questions, &models).unwrap().verdict(10);
+        assert!(
+            verdict.choose == "any model" && verdict.why.ends_with("within 0.9 ms."),
+            "{verdict:?}"
+        );
+    }
+
+    #[test]
+    fn the_cost_of_a_kill_is_stated_for_all_models_together() {
+        let questions = [
+            question("storm", &[(POOL, &[(100, 4.0)]), (PROCESS, &[(100, 1.0)])]),
+            question("kill-share", &[(POOL, &[(100, 50.0)]), (PROCESS, &[(100, 1.0)])]),
+            question("kill-wait", &[(POOL, &[(100, 12.0)]), (PROCESS, &[(100, 9.0)])]),
+        ];
+        let models = [POOL, PROCESS];
+        let kill = Decision::new(&questions, &models).unwrap().kill().unwrap();
+        assert!(
+            kill.ends_with(
+                "in pool 50 of 100 clients for 12 ms, in process 1 of 100 clients for 9 ms."
+            ),
+            "{kill}"
+        );
+        assert_eq!(Decision::new(&questions[..1], &models).unwrap().kill(), None);
+    }
+}
