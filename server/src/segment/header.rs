@@ -252,8 +252,7 @@ impl Header {
     fn store(&self, to: &[AtomicU64]) {
         let words: [u64; size_of::<Header>() / 8] = zerocopy::transmute!(*self);
         to.iter().zip(words).skip(1).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
-        // Read with pread(2), which orders nothing: who attaches was given the descriptor after
-        // this.
+        // A program that attaches is given the descriptor after this.
         to[0].store(words[0], Ordering::Release);
     }
 }

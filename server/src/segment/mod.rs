@@ -15,7 +15,7 @@
 //! └────────┴───────┴───────────┴─────────┴───────────┴─────────┴─────┴─────────────┴──
 //! ```
 //!
-//! | file | what it holds | who writes it |
+//! | file | what it holds | written by |
 //! |---|---|---|
 //! | `header` | what the segment is, how large, and where each section lies | its creator, once |
 //! | `clock` | the clock that all processes have in common | its creator, once |
