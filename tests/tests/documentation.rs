@@ -427,12 +427,12 @@ fn messages_in_the_operators_list_are_logged_by_the_server() {
 
 /// All source below a directory.
 fn sources(directory: &Path) -> String {
-    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .map(
-            |path| {
-                if path.is_dir() { sources(&path) } else { std::fs::read_to_string(path).unwrap() }
-            },
-        )
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| match path.extension() {
+            _ if path.is_dir() => sources(&path),
+            Some(extension) if extension == "rs" => std::fs::read_to_string(path).unwrap(),
+            _ => String::new(),
+        })
         .collect()
 }

@@ -4,8 +4,8 @@
 //!
 //! A *checkpoint* (sequence, offset) says: all bytes that all records before that sequence cause
 //! are the first `offset` bytes of the session's output, and they have been written. If a session
-//! has nothing unwritten, its worker's `flushed_through` is its checkpoint. Otherwise the checkpoint
-//! stays where the unwritten bytes begin.
+//! has nothing unwritten, its worker's `flushed_through` is its checkpoint. Otherwise the
+//! checkpoint stays where the unwritten bytes begin.
 //!
 //! ```text
 //! byte  0            128                       200

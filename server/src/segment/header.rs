@@ -20,8 +20,9 @@
 //! KiB: with a page, however large the machine's pages are.
 //!
 //! The version counts layouts: any change of a size, an offset or a meaning in any section raises
-//! it. A feature is something that a program may lack and still use the rest of the segment
-//! correctly; no feature exists yet.
+//! it. The bytes of a mutex are those of the C library, so both programs must use the same one. A
+//! feature is something that changes how the segment is used, or adds to it, without a new layout;
+//! a program refuses a segment with a feature that it doesn't know. No feature exists yet.
 
 use crate::sys::memory::Mapping;
 use std::fmt;
@@ -251,8 +252,7 @@ impl Header {
     fn store(&self, to: &[AtomicU64]) {
         let words: [u64; size_of::<Header>() / 8] = zerocopy::transmute!(*self);
         to.iter().zip(words).skip(1).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
-        // Read with pread(2), which orders nothing: who attaches was given the descriptor after
-        // this.
+        // A program that attaches is given the descriptor after this.
         to[0].store(words[0], Ordering::Release);
     }
 }

@@ -79,7 +79,7 @@ impl Heartbeats {
     /// Asks the threads of the process in `slot` for a sign of life, and wakes its send thread,
     /// which wakes the other. By the supervisor alone.
     pub fn challenge(&self, slot: Slot, doorbells: &Doorbells) {
-        // SYNC challenge: who is woken by the bell sees it.
+        // SYNC challenge: a thread that the bell wakes sees it.
         self.0[slot.index()].challenge.fetch_add(1, Ordering::Release);
         doorbells.get(slot).ring_anyway();
     }

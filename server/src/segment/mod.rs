@@ -15,7 +15,7 @@
 //! └────────┴───────┴───────────┴─────────┴───────────┴─────────┴─────┴─────────────┴──
 //! ```
 //!
-//! | file | what it holds | who writes it |
+//! | file | what it holds | written by |
 //! |---|---|---|
 //! | `header` | what the segment is, how large, and where each section lies | its creator, once |
 //! | `clock` | the clock that all processes have in common | its creator, once |
@@ -33,7 +33,8 @@
 //! `stopping`, `stand_in`. The counter of lost log lines is no section: the log process exists
 //! before the segment's size is known.
 //!
-//! Every structure here is made of words, without pointers, and all zeroes is a valid state.
+//! Every structure here is made of words, without pointers, and all zeroes is a valid state. (The C
+//! library keeps pointers in a mutex while it is locked; only the owner uses them.)
 //!
 //! What a death leaves behind at each step of an append:
 //!

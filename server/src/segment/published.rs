@@ -40,7 +40,8 @@ pub(super) struct PublishedWord(AtomicU64);
 
 impl PublishedWord {
     pub fn load(&self) -> Published {
-        // SYNC published: with the store in `store`; who sees the word sees the snapshot.
+        // SYNC published: with the store in `store`. A process that sees the word sees the snapshot
+        // whose sequence and buffer it names.
         let word = self.0.load(Ordering::Acquire);
         let buffer = word & NO_BUFFER;
         Published {

@@ -47,7 +47,7 @@ pub enum Place {
     Record {
         /// Where.
         sequence: Sequence,
-        /// Whose; nobody's until it is decoded.
+        /// The session that sent it; none until it is decoded.
         session: SessionId,
         /// What is done with it.
         treatment: Treatment,
@@ -121,7 +121,7 @@ impl Treatment {
         }
     }
 
-    /// What comes next when this was somebody's death twice.
+    /// What comes next when two processes have crashed at this.
     fn next(self) -> Treatment {
         match self {
             Treatment::Apply => Treatment::Mute,
@@ -192,13 +192,13 @@ impl Quarantine {
         Place::of(self.of(slot, thread).load().0)
     }
 
-    /// Whether whoever comes to a place now finds it treated in another way: to have died there
+    /// Whether a process that comes to a place now finds it treated in another way: a crash there
     /// says nothing new.
     pub fn is_outdated(&self, place: Place) -> bool {
         matches!(place, Place::Record { sequence, treatment, .. } if treatment < self.treatment(sequence))
     }
 
-    /// What is at a place has been somebody's death twice. The supervisor alone decides that.
+    /// Two processes have crashed at a place. The supervisor alone decides that.
     /// Returns what is done with it from now on.
     pub fn add(&self, place: Place) -> Place {
         let place = match place {
@@ -212,7 +212,7 @@ impl Quarantine {
         }
         let count = self.state.count.load(Ordering::Relaxed);
         self.state.list[count as usize % QUARANTINE_MAX].store(place.words());
-        // SYNC quarantine: who sees the count sees the place.
+        // SYNC quarantine: a process that sees the count sees the place.
         self.state.count.store(count + 1, Ordering::Release);
         place
     }

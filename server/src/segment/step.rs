@@ -20,7 +20,7 @@ pub mod simulated {
     /// What a process that was cut off unwinds with.
     pub struct CutOff;
 
-    /// Whoever runs on this thread is cut off after so many steps; `None` for never.
+    /// The simulated process on this thread is cut off after so many steps; `None` for never.
     pub fn cut_off_after(steps: Option<usize>) {
         STEPS_LEFT.set(steps);
     }

@@ -45,8 +45,8 @@ pub struct Mapping {
 
 impl Mapping {
     /// Maps so many zeroed bytes, and returns the memfd's descriptor, by which other processes can
-    /// map them too. There is none where memfds are refused. The kernel lets nobody resize the
-    /// file. `name` is what `/proc/PID/maps` shows.
+    /// map them too. There is none where memfds are refused. The kernel lets no process resize
+    /// the file. `name` is what `/proc/PID/maps` shows.
     ///
     /// # Errors
     /// `ENOMEM`; `OutOfMemory` for no bytes, or more than there can be.
@@ -100,7 +100,7 @@ impl Mapping {
         // aligned (checked), and is never unmapped: valid for 'static. They are initialised: zeroes,
         // or what a process with the mapping wrote. T: FromBytes takes any bytes as values, T: Sync
         // allows use by many at once. No other type has these bytes in this process: each byte is
-        // handed out once. Nobody can resize the file, if it is one: its size is sealed.
+        // handed out once. No process can resize the file, if it is one: its size is sealed.
         Some(unsafe {
             std::slice::from_raw_parts(self.start.byte_add(offset).as_ptr().cast::<T>(), len)
         })

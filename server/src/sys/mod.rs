@@ -5,7 +5,7 @@
 //!
 //! | module | what it wraps |
 //! |---|---|
-//! | [`memory`] | `memfd_create` + `mmap`: memory that a process shares with those it forks |
+//! | [`memory`] | `memfd_create` + `mmap`: memory that processes share, by fork or by a descriptor |
 //! | [`robust_mutex`] | `pthread_mutex_t`, process-shared and robust |
 //! | [`futex`] | waiting for a shared word to change |
 //! | [`process`] | `fork`, a child's descriptors, its end |

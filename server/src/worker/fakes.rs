@@ -130,7 +130,7 @@ pub(super) fn udp_config(cells: Range<usize>, per_address_max: Option<u32>) -> U
     let units = map_shared::<Semaphore>("test-admission").unwrap();
     units.init(3).unwrap();
     let admission = Admission::new(units, 0, per_address_max, false);
-    let (listener, dropped) = (Listener::default(), dropped());
+    let (listener, dropped) = (Listener::default(), Box::leak(Box::default()));
     UdpConfig { cookie_key: [7; 16], listener, cells, admission, dropped }
 }
 

@@ -16,7 +16,7 @@ use forkchat_server::ipc::value::Switched;
 use forkchat_server::segment::{Batch, Geometry, Reader, Segment, SnapshotWriter};
 use forkchat_server::sys::memory::map_shared;
 use forkchat_server::sys::process::fork_child;
-use forkchat_server::sys::signals::{FAULTS, block, signal_set};
+use forkchat_server::sys::signals::{FAULTS, block, ignore_signal, signal_set};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -38,6 +38,7 @@ const TESTS: &[(&str, fn())] = tests![
     a_value_is_whole_wherever_its_writer_dies,
     the_log_is_whole_wherever_its_writers_die,
     another_process_attaches_the_segment_by_its_descriptor_which_no_child_inherits,
+    a_segment_that_can_be_no_file_is_shared_without_a_descriptor,
     a_pid_file_has_one_holder_whoever_comes_and_goes,
     a_child_dies_with_its_parent,
     a_consumer_that_waits_sleeps,
@@ -393,6 +394,31 @@ fn another_process_attaches_the_segment_by_its_descriptor_which_no_child_inherit
     let mut reader = Reader::new(&segment.log, start);
     let read: Vec<_> = reader.fetch(9).map(|entry| entry.payload.to_vec()).collect();
     assert_eq!(read, [b"from there"]);
+}
+
+/// In a process that may have no file of the segment's size; and in its child.
+fn a_segment_that_can_be_no_file_is_shared_without_a_descriptor() {
+    const ME: Slot = Slot(0);
+    let limited = || {
+        ignore_signal(Signal::SIGXFSZ).unwrap();
+        setrlimit(Resource::RLIMIT_FSIZE, 4_096, 4_096).unwrap();
+        let geometry =
+            Geometry { ring_bytes: 1 << 16, slots: 2, sessions_max: 1, snapshot_bytes_max: 64 };
+        let segment = Segment::create(geometry).unwrap();
+        let (start, _) = segment.join(ME).unwrap();
+        let append = || {
+            let mut batch = Batch::default();
+            batch.push(|payload| payload.extend(b"shared"));
+            segment.log.append(Slot(1), &batch, Micros(0)).map_or(1, |_| 0)
+        };
+        assert_eq!(Process::start(append).unwrap().join(), End::Exited(0));
+        let mut reader = Reader::new(&segment.log, start);
+        let read: Vec<_> = reader.fetch(9).map(|entry| entry.payload.to_vec()).collect();
+        assert_eq!((read, segment.descriptor().is_none()), (vec![b"shared".to_vec()], true));
+        0
+    };
+    let pid = fork_child((), |()| Vec::new(), std::iter::empty(), &[], |(), _| limited()).unwrap();
+    assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 0)));
 }
 
 fn a_child_inherits_descriptors_as_its_own_and_no_others() {

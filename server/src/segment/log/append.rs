@@ -86,7 +86,7 @@ impl Log {
                 .for_each(|(cell, word)| cell.store(u64::from_ne_bytes(*word), Ordering::Relaxed));
         };
         copy(&self.ring[start..], until_end);
-        copy(&self.ring, from_begin);
+        copy(self.ring, from_begin);
         let mut record = 0;
         while let Some(length) = words.get(record) {
             self.ring[(start + record + 1) % self.ring.len()].store(time, Ordering::Relaxed);

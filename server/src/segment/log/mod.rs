@@ -180,7 +180,7 @@ impl Log {
 
     /// The least of all cursors and the published snapshot's sequence: everything from there on is
     /// still needed.
-    pub fn least(&self) -> Sequence {
+    fn least(&self) -> Sequence {
         self.cursors.least().min(self.published.load().sequence)
     }
 
