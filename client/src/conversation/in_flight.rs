@@ -69,7 +69,8 @@ impl InFlight {
         let is_echo_of = |line: &Line, request: Request| {
             is_own
                 && line.request == request
-                && (!compares_text || line.text_for_others().as_deref() == Some(tagged.text()))
+                && (!compares_text
+                    || line.text_for_others().is_none_or(|text| text == tagged.text()))
         };
         let is_answered = |line: &Line| match (tagged.event, tagged.to.as_deref()) {
             (Kind::Say, None) => is_echo_of(line, Request::Say),

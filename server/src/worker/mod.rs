@@ -6,15 +6,23 @@
 //! |---|---|
 //! | `serving` | what a worker does in a turn, without sockets |
 //! | `takeover` | what it does first: going on where its predecessor died |
+//! | `taken_over` | what is reported of that |
 //! | `input` | peeked bytes to records |
-//! | `outbox` | the output of one session that is not written yet, and its checkpoint |
-//! | `outboxes` | those of all sessions of a worker, and other work that follows from applying a record |
+//! | `outgoing` | what applying a record touches: outboxes, wake-ups, the record's effects |
+//! | `outboxes`, `outbox` | rendered output that is not written yet; a session's checkpoint |
+//! | `slow_readers` | which sessions are disconnected because they don't read |
+//! | `wakes` | which processes are woken for what was recorded |
+//! | `lists` | lists that are sent in parts |
+//! | `reading` | whose input may be read on |
+//! | `timers` | what is due when |
 //! | `sockets` | what `serving` needs of the outside |
 //! | `connection` | a client's socket, as the threads share it |
 //! | `peek` | looking at a client's input, and leaving it in the kernel |
 //! | `pair` | the two threads of `pool`, for many connections, and of `process`, for one |
-//! | `receive_thread` | the first of them: waits for the supervisor and for input; peeks; ends connections |
+//! | `receive_thread` | the first: waits for the supervisor and for input; peeks; ends connections |
 //! | `send_thread` | the second: waits for everything else; the sockets' writing side |
+//! | `order` | what the second orders the first to do |
+//! | `wait` | waiting with epoll |
 //! | `routes` | how each session is reached |
 //! | `supervisor_channel` | messages from and to the supervisor |
 //! | `udp` | UDP sessions: cookies, addresses, admission |

@@ -36,7 +36,7 @@ pub enum Answer {
 }
 
 /// Every command, in the order in which `/help` lists them.
-pub static TABLE: [Row; 16] = [
+pub static TABLE: &[Row] = &[
     Row {
         name: "help",
         arguments: "[COMMAND]",
