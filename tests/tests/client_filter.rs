@@ -378,7 +378,8 @@ fn of_unusual_input_everything_that_can_be_said_is_said() {
     let mut alice = server.join("alice");
     let long = "x".repeat(2 * 1024 * 1024);
     let input = format!(
-        "one\r\n\n\x1b[2Jcleared\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end"
+        "one\r\n\n\x1b[2Jcleared\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast \
+         without an end"
     );
     let output = filter(&server, &["--nick", "bob", "--commands"], input.as_bytes());
     assert_eq!(output.status.code(), Some(1), "three lines were not said: {output:?}");

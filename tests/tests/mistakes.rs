@@ -6,7 +6,7 @@
 //! | a receiver crashes when a character arrives in two pieces | here; `examples/ack_server.rs` |
 //! | messages are joined, because the protocol has no framing | here; `examples/ack_server.rs` |
 //! | a half-closed client (`nc -N`) counts as endless empty input | here; `input/main.rs` |
-//! | the parent never closes its copy of an accepted socket | here; `examples/echo_per_process.rs` |
+//! | the parent keeps its copy of an accepted socket open | here; `examples/echo_per_process.rs` |
 //! | an error in a job of a pool is swallowed | here; `killed_holders/pool.rs` of the server |
 //! | a consumer spins on "is it empty?" | here; `killed_holders/main.rs` of the server |
 //! | a pid file is checked and written in two steps | `daemon/` |

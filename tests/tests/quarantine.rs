@@ -3,7 +3,8 @@
 
 use forkchat_tests::{Client, Server};
 
-const ENDED: &str = "! something you sent crashed a server process twice, session ended; other users are not affected";
+const ENDED: &str = "! something you sent crashed a server process twice, session ended; other \
+    users are not affected";
 
 fn server_with_faults() -> Server {
     Server::start_limited(Some("export FORKCHAT_FAULT=deadly"), &["--rate-limit", "off"])

@@ -135,7 +135,8 @@ fn may_be_real_time() -> bool {
 
 const NO_RIGHT_TO_REAL_TIME: &str =
     ": it needs CAP_SYS_NICE or a limit on real-time priority (ulimit -r) of at least 2";
-const FORBIDDEN_ALL_THE_SAME: &str = ": this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not";
+const FORBIDDEN_ALL_THE_SAME: &str = ": this process has the right to it, but its user namespace \
+    or control group (cpu.rt_runtime_us) has not";
 
 /// Whether this user may use real-time scheduling. If not, checks that a server that needs it says
 /// so.
@@ -206,8 +207,10 @@ fn without_right() -> Option<&'static str> {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     match u64::from_str_radix(effective.trim(), 16).unwrap() >> 23 & 1 {
         0 => has_tool("prlimit").then_some("UNDER='prlimit --rtprio=0 --nice=0'"),
-        _ => (has_tool("prlimit") && has_tool("setpriv"))
-            .then_some("UNDER='prlimit --rtprio=0 --nice=0 setpriv --bounding-set -sys_nice --inh-caps -sys_nice'"),
+        _ => (has_tool("prlimit") && has_tool("setpriv")).then_some(
+            "UNDER='prlimit --rtprio=0 --nice=0 setpriv --bounding-set -sys_nice \
+                --inh-caps -sys_nice'",
+        ),
     }
 }
 

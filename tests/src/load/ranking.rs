@@ -7,7 +7,7 @@ use super::phrases::{names, share};
 use super::subject::Subject;
 use std::time::Duration;
 
-/// In a shorter run the slowest few deliveries are chance.
+/// In a shorter run the slowest few deliveries are a matter of chance.
 pub const TAILS_MIN: Duration = Duration::from_secs(1);
 
 /// The relation of the best number to itself.
@@ -45,6 +45,7 @@ impl Ranking {
         self.order.iter().filter(|place| !place.is_behind).map(|place| place.subject).collect()
     }
 
+    /// The subjects that are behind the best one.
     pub fn behind(&self) -> impl Iterator<Item = &Ranked> {
         self.order.iter().filter(|place| place.is_behind)
     }
@@ -78,10 +79,12 @@ impl Ranking {
 }
 
 impl MetricCurves<'_> {
+    /// The number of a subject.
     pub fn of(&self, subject: Subject, size: usize) -> Option<&Point> {
         self.curves.iter().find(|curve| curve.subject == subject)?.at(size)
     }
 
+    /// The number of a subject, if it is not doubtful.
     pub fn reliable(&self, subject: Subject, size: usize) -> Option<Spread> {
         self.of(subject, size).filter(|point| point.doubt.is_none()).map(|point| point.spread)
     }

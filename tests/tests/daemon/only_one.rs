@@ -188,7 +188,8 @@ fn a_server_in_the_foreground_is_found_and_left_alone() {
     let pid = server.pid();
     assert_eq!(service.pid(), Some(pid));
     let words = format!(
-        "a server in the foreground (pid {pid}) uses {}; stop it with kill {pid}, or with Ctrl-C in its terminal",
+        "a server in the foreground (pid {pid}) uses {}; stop it with kill {pid}, or with Ctrl-C \
+         in its terminal",
         service.directory.display()
     );
     for (name, code) in [("stop", Some(1)), ("restart", Some(1)), ("start", RUNNING)] {

@@ -23,7 +23,10 @@ fn a_killed_worker_is_replaced_and_no_client_notices() {
         kill(worker, Signal::SIGKILL).unwrap();
         victim.say(&format!("said behind {round}"));
         let successor = server.replaced("worker 0", worker);
-        server.logs(&format!("worker 0 (pid {worker}) was killed by signal 9; restarted as pid {successor}; 1 connection kept"));
+        server.logs(&format!(
+            "worker 0 (pid {worker}) was killed by signal 9; restarted as pid \
+            {successor}; 1 connection kept"
+        ));
         let heard = witness.reads(&format!("[#lobby] a: said behind {round}"));
         assert_eq!(
             heard,

@@ -120,14 +120,21 @@ fn a_refused_bind_is_not_reported_as_a_low_port() {
             &["--tcp", "127.0.0.1:0", "--udp", "off"],
         );
         assert_eq!(status.code(), Some(1), "{calls}: {text}");
-        let words = "cannot listen on tcp 127.0.0.1:0: Operation not permitted (os error 1); forkchat-server doctor";
+        let words = "cannot listen on tcp 127.0.0.1:0: Operation not permitted (os error 1); \
+            forkchat-server doctor";
         assert!(text.contains(words) && !text.contains("1024"), "{calls}: {text}");
     }
     let (_, text) = Server::run_to_end_limited(
         Some(&refusing("bind=EACCES")),
         &["--tcp", "127.0.0.1:1023", "--udp", "off"],
     );
-    assert!(text.contains("cannot listen on tcp 127.0.0.1:1023: permission denied; ports below 1024 need a privilege"), "{text}");
+    assert!(
+        text.contains(
+            "cannot listen on tcp 127.0.0.1:1023: permission denied; ports below \
+        1024 need a privilege"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
