@@ -137,7 +137,7 @@ fn a_file_that_is_no_pid_file_is_not_changed() {
         );
         assert_eq!(fs::read_to_string(&notes).unwrap(), text);
     }
-    service.is_over();
+    service.wait_for_end();
 }
 
 /// A process that has locked another program's file, as SQLite locks its databases, is no server of

@@ -14,7 +14,7 @@ use std::process::Command;
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
 
 /// Checks that a client is served, also after its worker's death.
-fn serves(server: &Server) {
+fn assert_serves(server: &Server) {
     let mut person = server.join("person");
     let worker = person.worker();
     let old = server.process(&worker);
@@ -41,7 +41,7 @@ fn the_server_does_without_calls_that_it_does_not_need() {
     ] {
         for model in MODELS {
             let server = Server::start_limited(Some(&refusing(calls)), &["--model", model]);
-            serves(&server);
+            assert_serves(&server);
             let text = server.log_output();
             assert!(
                 !text.contains("exited with code") && !text.contains("error: "),
@@ -182,7 +182,7 @@ fn a_server_without_proc_serves() {
         };
         for model in MODELS {
             let server = Server::start_limited(Some(&limit), &["--model", model]);
-            serves(&server);
+            assert_serves(&server);
         }
     }
     // If the number of threads is unknown, the message says so.
@@ -219,7 +219,7 @@ fn a_limit_on_file_sizes_ends_no_process() {
     }
     other.reads("one: 499 ");
     server.logs("cannot store lines: ");
-    serves(&server);
+    assert_serves(&server);
     let journal = |processes: &[(nix::unistd::Pid, String)]| {
         processes.iter().find(|(_, name)| name == "journal").cloned()
     };
