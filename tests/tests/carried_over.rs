@@ -163,7 +163,8 @@ fn a_limit_too_low_for_any_successor_is_dropped_and_the_clients_stay() {
         run("prlimit", &["--pid", &pid.to_string(), "--nofile=3:3"]);
         kill(pid, Signal::SIGKILL).unwrap();
         server.logs(
-            "3 processes in a row failed with the settings made from outside (limit on open files 3); the next one starts without them",
+            "3 processes in a row failed with the settings made from outside (limit on open files \
+             3); the next one starts without them",
         );
         alice.sync();
         let (still, pid) = alice.worker_and_pid();
@@ -197,12 +198,18 @@ fn a_property_that_a_successor_may_not_set_is_logged_and_it_serves_all_the_same(
         .is_ok_and(|output| output.status.success());
     kill_worker_of(&server, &mut alice);
     if is_real_time {
-        server.logs("warning: policy fifo, which was set from outside on its predecessor, is not applied; --sched fifo gives real time");
+        server.logs(
+            "warning: policy fifo, which was set from outside on its predecessor, is not \
+            applied; --sched fifo gives real time",
+        );
     }
     server.logs(&format!(
         "warning: cannot apply nice {nice}, which was set from outside on its predecessor: "
     ));
-    server.logs(&format!("warning: cannot apply limit on open files {more}, which was set from outside on its predecessor: "));
+    server.logs(&format!(
+        "warning: cannot apply limit on open files {more}, which was set from \
+        outside on its predecessor: "
+    ));
     alice.sync();
 }
 

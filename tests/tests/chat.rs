@@ -25,19 +25,19 @@ fn users_on_different_workers_talk() {
 #[test]
 fn every_member_of_a_room_on_every_worker_reads_the_same_lines_in_the_same_order() {
     let server = Server::start(&["--workers", "3", "--rate-limit", "off"]);
-    let mut people: Vec<_> = (0..9).map(|i| server.join(&format!("p{i}"))).collect();
-    for person in &mut people {
+    let mut clients: Vec<_> = (0..9).map(|i| server.join(&format!("p{i}"))).collect();
+    for person in &mut clients {
         person.say("/set echo on");
         person.say("/join #order");
     }
-    people.iter_mut().for_each(|person| drop(person.sync()));
+    clients.iter_mut().for_each(|person| drop(person.sync()));
     for number in 0..100 {
-        for (i, person) in people.iter_mut().enumerate() {
+        for (i, person) in clients.iter_mut().enumerate() {
             person.say(&format!("{i} says {number}"));
         }
     }
-    people.iter_mut().for_each(|person| person.say("/me is done"));
-    let heard: Vec<Vec<String>> = people
+    clients.iter_mut().for_each(|person| person.say("/me is done"));
+    let received: Vec<Vec<String>> = clients
         .iter_mut()
         .map(|person| {
             let mut lines = Vec::new();
@@ -47,8 +47,8 @@ fn every_member_of_a_room_on_every_worker_reads_the_same_lines_in_the_same_order
             lines
         })
         .collect();
-    assert_eq!(heard[0].len(), 909);
-    assert!(heard.iter().all(|lines| *lines == heard[0]), "one order for everyone");
+    assert_eq!(received[0].len(), 909);
+    assert!(received.iter().all(|lines| *lines == received[0]), "one order for everyone");
 }
 
 #[test]
@@ -163,8 +163,8 @@ fn the_session_of_the_readme_can_be_typed() {
     assert!(said.contains("* you are now bob\n"), "{said}");
     watcher.reads("[#lobby] bob: hi");
     watcher.reads("* bob quit");
-    let heard = String::from_utf8(reader.wait_with_output().unwrap().stdout).unwrap();
-    assert!(heard.contains("[#lobby] bob: hi\n* bob quit\n"), "{heard}");
+    let received = String::from_utf8(reader.wait_with_output().unwrap().stdout).unwrap();
+    assert!(received.contains("[#lobby] bob: hi\n* bob quit\n"), "{received}");
 }
 
 #[test]

@@ -74,9 +74,9 @@ fn a_file_is_said_completely_and_in_order() {
         text(&output.stdout).lines().filter(is_said).eq(expected.iter()),
         "the log is the file"
     );
-    let heard = alice.reads("* bob quit");
+    let received = alice.reads("* bob quit");
     assert!(
-        heard.iter().map(String::as_str).filter(is_said).eq(expected.iter()),
+        received.iter().map(String::as_str).filter(is_said).eq(expected.iter()),
         "the room heard the file"
     );
 }
@@ -88,8 +88,8 @@ fn over_udp_a_file_is_said_in_order_and_nothing_twice() {
     let lines: String = (0..1_000).map(|number| format!("line {number}\n")).collect();
     let output = filter(&server, &["--udp", "--nick", "bob"], lines.as_bytes());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let heard = alice.reads("* bob quit");
-    let mut numbers: Vec<u32> = heard
+    let received = alice.reads("* bob quit");
+    let mut numbers: Vec<u32> = received
         .iter()
         .filter_map(|line| line.strip_prefix("[#lobby] bob: line ")?.parse().ok())
         .collect();
@@ -139,9 +139,9 @@ fn lines_from_a_pipe_are_text_and_not_executed() {
     {
         let output = filter(&server, arguments, texts.join("\n").as_bytes());
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        let heard: Vec<String> =
+        let received: Vec<String> =
             alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
-        assert_eq!(heard, texts.map(|text| format!("[#lobby] bob: {text}")));
+        assert_eq!(received, texts.map(|text| format!("[#lobby] bob: {text}")));
     }
 }
 
@@ -355,8 +355,8 @@ fn if_the_nickname_or_a_room_is_refused_nothing_is_said() {
             && stderr.contains("not delivered: I am not alice"),
         "{stderr}"
     );
-    let heard = alice.reads(" quit");
-    assert!(!heard.iter().any(|line| line.contains("I am not")), "{heard:?}");
+    let received = alice.reads(" quit");
+    assert!(!received.iter().any(|line| line.contains("I am not")), "{received:?}");
 }
 
 #[test]
@@ -378,14 +378,15 @@ fn of_unusual_input_everything_that_can_be_said_is_said() {
     let mut alice = server.join("alice");
     let long = "x".repeat(2 * 1024 * 1024);
     let input = format!(
-        "one\r\n\n\x1b[2Jcleared\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast without an end"
+        "one\r\n\n\x1b[2Jcleared\n\x07\n{long}\n/set tags off\n/set echo off\ntwo\u{ff}\nlast \
+         without an end"
     );
     let output = filter(&server, &["--nick", "bob", "--commands"], input.as_bytes());
     assert_eq!(output.status.code(), Some(1), "three lines were not said: {output:?}");
-    let heard: Vec<String> =
+    let received: Vec<String> =
         alice.reads("* bob quit").into_iter().filter(|line| line.starts_with('[')).collect();
     assert_eq!(
-        heard,
+        received,
         [
             "[#lobby] bob: one",
             "[#lobby] bob: cleared",

@@ -113,9 +113,10 @@ fn lost_lines_are_said_exactly_once_and_losses_are_noted() {
     let lines: Vec<String> = (0..60).map(|number| format!("line {number} end")).collect();
     // If datagrams are lost only on the way to the server, every line is said exactly once.
     let told = say(&LossyNetwork::to(server.udp, 4, usize::MAX), &lines);
-    let heard = alice.reads(" quit");
+    let received = alice.reads(" quit");
     for line in &lines {
-        let count = heard.iter().filter(|heard| heard.ends_with(&format!("bob: {line}"))).count();
+        let count =
+            received.iter().filter(|received| received.ends_with(&format!("bob: {line}"))).count();
         assert_eq!(count, 1, "{line}: {told}");
     }
     assert!(told.contains("had not arrived") && !told.contains("some lines are missing"), "{told}");
@@ -123,10 +124,11 @@ fn lost_lines_are_said_exactly_once_and_losses_are_noted() {
     // If datagrams are lost on the way back as well, the client notes the losses, and reports lines
     // whose echo may be lost as in doubt.
     let told = say(&LossyNetwork::to(server.udp, 5, 4), &lines);
-    let heard = alice.reads(" quit");
+    let received = alice.reads(" quit");
     let mut doubtful = 0;
     for line in &lines {
-        let count = heard.iter().filter(|heard| heard.ends_with(&format!("bob: {line}"))).count();
+        let count =
+            received.iter().filter(|received| received.ends_with(&format!("bob: {line}"))).count();
         let is_doubtful = told.contains(&format!("perhaps not delivered: {line}\n"));
         doubtful += usize::from(is_doubtful);
         assert!(count == 1 || count == 0 && is_doubtful, "{line} was said {count} times: {told}");
@@ -173,10 +175,10 @@ fn forged_datagrams_neither_speak_for_a_client_nor_end_its_session() {
     let mut input = child.stdin.take().unwrap();
     for round in 0..5 {
         input.write_all(format!("round {round}\n").as_bytes()).unwrap();
-        let heard = alice.reads(&format!("bob: round {round}"));
+        let received = alice.reads(&format!("bob: round {round}"));
         assert!(
-            heard.iter().all(|line| !line.contains("evil") && !line.contains("quit")),
-            "{heard:?}"
+            received.iter().all(|line| !line.contains("evil") && !line.contains("quit")),
+            "{received:?}"
         );
         for _ in 0..5 {
             network.forge("evil\n", "* /hello aaaaaaaaaaaaa\n");
@@ -186,6 +188,6 @@ fn forged_datagrams_neither_speak_for_a_client_nor_end_its_session() {
     }
     drop(input);
     assert!(wait_for("the client to end", || child.try_wait().unwrap()).success());
-    let heard = alice.reads("bob quit");
-    assert!(heard.iter().all(|line| !line.contains("evil")), "{heard:?}");
+    let received = alice.reads("bob quit");
+    assert!(received.iter().all(|line| !line.contains("evil")), "{received:?}");
 }

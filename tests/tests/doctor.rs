@@ -59,8 +59,8 @@ fn a_check_that_cannot_be_tried_fails_and_says_why() {
     let output = doctor_limited("ulimit -n 5");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    let failure = "FAIL input position: cannot connect over loopback: Too many open files (os error 24); \
-        without it: after a worker's death a line may be lost or said twice\n";
+    let failure = "FAIL input position: cannot connect over loopback: Too many open files (os \
+        error 24); without it: after a worker's death a line may be lost or said twice\n";
     assert!(text.contains(failure), "{text}");
     assert!(
         text.contains("\nNOT guaranteed here: a worker's death closes no connection"),

@@ -93,27 +93,27 @@ fn lines_sent_before_the_end_of_input_are_said_and_answered() {
 fn no_user_notices_when_every_worker_is_killed() {
     for model in MODELS {
         let server = start(model, &["--rate-limit", "off"]);
-        let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
+        let mut clients: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
         let udp = udp_client(&server);
-        people.iter_mut().for_each(|person| drop(person.sync()));
+        clients.iter_mut().for_each(|person| drop(person.sync()));
         let mut said = 0;
         for round in 0..6 {
             let victims = workers(&server);
-            for person in &mut people[1..] {
+            for person in &mut clients[1..] {
                 (0..10).for_each(|number| person.say(&format!("round {round} line {number}")));
             }
             // One of them may just be replaced.
             victims.iter().for_each(|&pid| _ = kill(pid, Signal::SIGKILL));
             said += 30;
         }
-        people[1..].iter_mut().for_each(|person| person.say("that is all"));
-        let mut heard = Vec::new();
-        while heard.iter().filter(|line: &&String| line.ends_with("that is all")).count() < 3 {
-            heard.push(people[0].line().expect("the connection goes on"));
+        clients[1..].iter_mut().for_each(|person| person.say("that is all"));
+        let mut received = Vec::new();
+        while received.iter().filter(|line: &&String| line.ends_with("that is all")).count() < 3 {
+            received.push(clients[0].line().expect("the connection goes on"));
         }
-        assert_eq!(heard.len(), said + 3, "{model}: each line once");
+        assert_eq!(received.len(), said + 3, "{model}: each line once");
         for speaker in 1..4 {
-            let of_speaker = heard
+            let of_speaker = received
                 .iter()
                 .filter_map(|line| line.strip_prefix(&format!("[#lobby] p{speaker}: round ")));
             let expected = (0..6)
@@ -121,21 +121,21 @@ fn no_user_notices_when_every_worker_is_killed() {
             assert!(of_speaker.eq(expected), "{model}: in order");
         }
         udp.send(b"still here\n").unwrap();
-        people[0].reads(": still here");
-        drop(people.remove(0));
-        people[0].reads("p0 quit");
+        clients[0].reads(": still here");
+        drop(clients.remove(0));
+        clients[0].reads("p0 quit");
     }
 }
 
 #[test]
 fn a_connection_has_the_processes_and_threads_of_its_model() {
-    const PEOPLE: usize = 30;
+    const CLIENTS: usize = 30;
     // A thread pool grows by several threads at a time, and one thread serves UDP.
     let of_pools = 2 * 16 + 1;
     for (model, processes, tasks_min, tasks_max) in [
         ("pool", 2, 6, 6),
-        ("threads", 2, 2 + 2 * PEOPLE, 2 + 2 * PEOPLE + of_pools),
-        ("process", 1 + PEOPLE, 3 + 3 * PEOPLE, 3 + 3 * PEOPLE),
+        ("threads", 2, 2 + 2 * CLIENTS, 2 + 2 * CLIENTS + of_pools),
+        ("process", 1 + CLIENTS, 3 + 3 * CLIENTS, 3 + 3 * CLIENTS),
     ] {
         let server = start(model, &[]);
         let count = || {
@@ -144,8 +144,8 @@ fn a_connection_has_the_processes_and_threads_of_its_model() {
         };
         let mut alice = server.join("alice");
         for round in 0..5 {
-            let people: Vec<Client> =
-                (1..PEOPLE).map(|i| server.join(&format!("r{round}p{i}"))).collect();
+            let clients: Vec<Client> =
+                (1..CLIENTS).map(|i| server.join(&format!("r{round}p{i}"))).collect();
             let (processes_now, tasks_now) = count();
             assert_eq!(processes_now, processes, "{model}");
             // Threads return to their pool; some may not have returned yet.
@@ -153,8 +153,8 @@ fn a_connection_has_the_processes_and_threads_of_its_model() {
                 tasks_now >= tasks_min && tasks_now <= tasks_max + round * of_pools,
                 "{model}: {tasks_now} threads"
             );
-            drop(people);
-            (1..PEOPLE).for_each(|_| drop(alice.reads(" quit")));
+            drop(clients);
+            (1..CLIENTS).for_each(|_| drop(alice.reads(" quit")));
             // Two workers, or the permanent one and alice's.
             wait_for("the processes of connections to be gone", || (count().0 == 2).then_some(()));
             assert!(
@@ -169,7 +169,7 @@ fn a_connection_has_the_processes_and_threads_of_its_model() {
 fn a_client_that_never_reads_is_disconnected_and_the_others_are_served() {
     for model in MODELS {
         let server = start(model, &["--rate-limit", "off", "--sendq", "64K"]);
-        let (mut alice, mut bob, mut deaf) =
+        let (mut alice, mut bob, mut slow_reader) =
             (server.join("alice"), server.join("bob"), server.join("deaf"));
         let line = "x".repeat(1_000);
         let is_gone =
@@ -184,7 +184,7 @@ fn a_client_that_never_reads_is_disconnected_and_the_others_are_served() {
             }
             alice.sync();
         }
-        drop(deaf.rest());
+        drop(slow_reader.rest());
         server.join("afterwards").sync();
     }
 }
@@ -193,7 +193,7 @@ fn a_client_that_never_reads_is_disconnected_and_the_others_are_served() {
 fn clients_beyond_the_limit_receive_the_reason_and_free_slots_are_reused() {
     for model in MODELS {
         let server = start(model, &["--max-connections", "2"]);
-        let mut people = vec![server.join("a"), server.join("b")];
+        let mut clients = vec![server.join("a"), server.join("b")];
         for _ in 0..10 {
             assert_eq!(
                 server.connect().rest(),
@@ -202,12 +202,12 @@ fn clients_beyond_the_limit_receive_the_reason_and_free_slots_are_reused() {
             );
         }
         for _ in 0..20 {
-            people.pop().unwrap().say("/quit");
+            clients.pop().unwrap().say("/quit");
             wait_for("a free place", || {
                 let mut one = server.connect();
                 one.line()
                     .is_some_and(|line| line.starts_with("* Welcome"))
-                    .then(|| people.push(one))
+                    .then(|| clients.push(one))
             });
         }
     }
@@ -217,19 +217,19 @@ fn clients_beyond_the_limit_receive_the_reason_and_free_slots_are_reused() {
 fn sigterm_notifies_all_clients_and_leaves_nothing_behind() {
     for model in MODELS {
         let mut server = start(model, &[]);
-        let mut people: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
-        people[0].send(b"said before the end\n");
-        people[1].reads("said before the end");
+        let mut clients: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
+        clients[0].send(b"said before the end\n");
+        clients[1].reads("said before the end");
         let children = children_of(server.pid());
         server.signal(Signal::SIGTERM);
-        for person in &mut people {
+        for person in &mut clients {
             assert_eq!(
                 person.rest().last().unwrap(),
                 "* the server is stopping; goodbye",
                 "{model}"
             );
         }
-        drop(people);
+        drop(clients);
         assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
         assert!(
             children.iter().all(|&child| name_of(child).is_empty()),
@@ -248,8 +248,8 @@ fn hundreds_of_short_connections_leave_nothing_behind() {
             || std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
         let (before, processes) = (descriptors(), server.processes().len());
         for round in 0..10 {
-            let mut people: Vec<Client> = (0..20).map(|_| server.connect()).collect();
-            for (index, one) in people.iter_mut().enumerate() {
+            let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+            for (index, one) in clients.iter_mut().enumerate() {
                 one.say("hello");
                 // Some close their input, some send `/quit`, some just close the connection.
                 match (index + round) % 3 {

@@ -27,11 +27,11 @@ fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Checks that the others have received this line and nothing else meanwhile.
-fn hears_only(bob: &mut Client, server: &Server, line: &str) {
+fn assert_receives_only(bob: &mut Client, server: &Server, line: &str) {
     let mut alice = server.join("alice");
     alice.say(line);
-    let heard = bob.reads(line);
-    let strange: Vec<&String> = heard.iter().filter(|line| !line.contains("alice")).collect();
+    let received = bob.reads(line);
+    let strange: Vec<&String> = received.iter().filter(|line| !line.contains("alice")).collect();
     assert!(strange.is_empty(), "{strange:?}");
     alice.say("/history 500");
     let history = alice.reads("end of the history");
@@ -59,7 +59,7 @@ fn a_web_page_cannot_make_its_reader_send_lines() {
         client.send(head.as_bytes());
         client.send(body.as_bytes());
         assert_eq!(String::from_utf8(all(&client)).unwrap(), answered);
-        hears_only(&mut bob, &server, "nothing happened");
+        assert_receives_only(&mut bob, &server, "nothing happened");
     }
 }
 
@@ -111,7 +111,7 @@ fn each_protocol_gets_its_answer_even_without_a_line_end() {
             String::from_utf8_lossy(&answered)
         );
     }
-    hears_only(&mut bob, &server, "nothing happened");
+    assert_receives_only(&mut bob, &server, "nothing happened");
 }
 
 #[test]
@@ -142,8 +142,8 @@ fn lines_that_resemble_other_protocols_are_said() {
         let mut person = server.connect();
         person.say(line);
         let said = line.strip_prefix('/').unwrap_or(line);
-        let heard = bob.reads(said).pop().unwrap();
-        assert!(heard.starts_with("[#lobby] guest") && heard.ends_with(said), "{heard}");
+        let received = bob.reads(said).pop().unwrap();
+        assert!(received.starts_with("[#lobby] guest") && received.ends_with(said), "{received}");
     }
 }
 
@@ -167,7 +167,7 @@ fn a_request_in_pieces_is_recognized_and_not_said() {
             let answered = String::from_utf8(all(&client)).unwrap();
             assert!(answered.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{model}: {answered}");
         }
-        hears_only(&mut bob, &server, "nothing happened");
+        assert_receives_only(&mut bob, &server, "nothing happened");
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 fn a_client_that_never_reads_is_disconnected_and_the_others_are_served() {
     let server = Server::start(&["--rate-limit", "off", "--sendq", "64K"]);
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
-    let mut deaf: Vec<Client> = (0..3).map(|i| server.join(&format!("deaf{i}"))).collect();
+    let mut slow_reader: Vec<Client> = (0..3).map(|i| server.join(&format!("deaf{i}"))).collect();
     let before = server.memory_kib();
     let line = "x".repeat(1_000);
     let mut quits = Vec::new();
@@ -28,18 +28,18 @@ fn a_client_that_never_reads_is_disconnected_and_the_others_are_served() {
     alice.say("and on");
     bob.reads("alice: and on");
     // The unread output is lost, and the connection ends.
-    deaf.iter_mut().for_each(|one| drop(one.rest()));
+    slow_reader.iter_mut().for_each(|one| drop(one.rest()));
     server.join("afterwards").sync();
 }
 
 #[test]
 fn a_rejected_client_receives_the_reason() {
     let server = Server::start(&["--max-connections", "2"]);
-    let mut people = vec![server.join("a"), server.join("b")];
+    let mut clients = vec![server.join("a"), server.join("b")];
     for _ in 0..5 {
         assert_eq!(server.connect().rest(), ["! the server is full; try again later"]);
     }
-    people.pop().unwrap().say("/quit");
+    clients.pop().unwrap().say("/quit");
     // Also a client that has sent something reads the reason before its connection ends.
     wait_for("a free place", || {
         let mut one = server.connect();
@@ -49,7 +49,7 @@ fn a_rejected_client_receives_the_reason() {
             line.starts_with("* Welcome") || line == "! the server is full; try again later",
             "{line}"
         );
-        line.starts_with("* Welcome").then(|| people.push(one))
+        line.starts_with("* Welcome").then(|| clients.push(one))
     });
     assert_eq!(server.connect().rest(), ["! the server is full; try again later"]);
 }
@@ -97,12 +97,12 @@ fn a_paste_of_500_lines_passes_and_a_flood_is_slowed_down_not_disconnected() {
 #[test]
 fn with_few_descriptors_connected_clients_are_served() {
     let server = Server::start_limited(Some("ulimit -n 100"), &["--workers", "1"]);
-    let mut people = Vec::new();
+    let mut clients = Vec::new();
     let mut turned_away = 0;
     for _ in 0..90 {
         let mut one = server.connect();
         match one.line() {
-            Some(line) if line.starts_with("* Welcome") => people.push(one),
+            Some(line) if line.starts_with("* Welcome") => clients.push(one),
             line => {
                 assert_eq!(line.as_deref(), Some("! the server is full; try again later"));
                 turned_away += 1;
@@ -110,12 +110,12 @@ fn with_few_descriptors_connected_clients_are_served() {
         }
     }
     assert!(
-        people.len() >= 40 && turned_away >= 10,
+        clients.len() >= 40 && turned_away >= 10,
         "{} are in, {turned_away} turned away",
-        people.len()
+        clients.len()
     );
-    people[0].say("still here");
-    people[1].reads(": still here");
+    clients[0].say("still here");
+    clients[1].reads(": still here");
 }
 
 /// Allows a process `more` descriptors than it has now; or a few more if there are gaps between
@@ -189,8 +189,8 @@ fn a_worker_without_free_descriptors_loses_no_connection_slot() {
     }
     alice.sync();
     allow_descriptors(worker, 100);
-    let people: Vec<Client> = (0..5).map(|i| server.join(&format!("p{i}"))).collect();
-    assert_eq!(people.len(), 5, "no place was lost");
+    let clients: Vec<Client> = (0..5).map(|i| server.join(&format!("p{i}"))).collect();
+    assert_eq!(clients.len(), 5, "no place was lost");
 }
 
 #[test]
@@ -239,12 +239,12 @@ fn a_thousand_short_connections_leave_nothing_behind() {
 fn slow_readers_lose_nothing_with_a_small_ring() {
     // On a busy machine a reader may be slow. All lines fit into its outbox.
     let server = Server::start(&["--ring", "1M", "--rate-limit", "off", "--sendq", "8M"]);
-    let mut people: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
-    people.iter_mut().for_each(|person| person.say("/set echo on"));
-    people.iter_mut().for_each(|person| drop(person.sync()));
+    let mut clients: Vec<Client> = (0..6).map(|i| server.join(&format!("p{i}"))).collect();
+    clients.iter_mut().for_each(|person| person.say("/set echo on"));
+    clients.iter_mut().for_each(|person| drop(person.sync()));
     // All clients send and none reads, until the ring has wrapped several times.
     let line = "y".repeat(700);
-    let writers: Vec<_> = people
+    let writers: Vec<_> = clients
         .iter()
         .enumerate()
         .map(|(i, person)| {
@@ -253,7 +253,7 @@ fn slow_readers_lose_nothing_with_a_small_ring() {
             std::thread::spawn(move || stream.write_all(text.as_bytes()).unwrap())
         })
         .collect();
-    let heard: Vec<_> = people
+    let received: Vec<_> = clients
         .into_iter()
         .map(|mut person| {
             std::thread::spawn(move || {
@@ -275,8 +275,12 @@ fn slow_readers_lose_nothing_with_a_small_ring() {
         })
         .collect();
     writers.into_iter().for_each(|writer| writer.join().unwrap());
-    let heard: Vec<Vec<String>> = heard.into_iter().map(|reader| reader.join().unwrap()).collect();
-    assert!(heard.iter().all(|lines| *lines == heard[0]), "one order for everyone, nothing lost");
+    let received: Vec<Vec<String>> =
+        received.into_iter().map(|reader| reader.join().unwrap()).collect();
+    assert!(
+        received.iter().all(|lines| *lines == received[0]),
+        "one order for everyone, nothing lost"
+    );
     assert!(!server.log_output().contains("killing"), "nobody was stalled");
 }
 
@@ -286,10 +290,10 @@ fn a_worker_that_cannot_be_restarted_delays_no_other_client() {
         return;
     }
     let server = Server::start(&["--rate-limit", "off", "--ring", "1M"]);
-    let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
-    let dead = people[0].worker();
+    let mut clients: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
+    let dead = clients[0].worker();
     let (mut theirs, mut others) = (Vec::new(), Vec::new());
-    for mut one in people.drain(..) {
+    for mut one in clients.drain(..) {
         if one.worker() == dead { &mut theirs } else { &mut others }.push(one);
     }
     allow_descriptors(server.pid(), 0);

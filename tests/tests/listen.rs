@@ -3,7 +3,7 @@
 use forkchat_tests::{Client, Server, wait_for};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
-fn talks(address: SocketAddr) {
+fn assert_talks(address: SocketAddr) {
     Client::new(TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}")))
         .sync();
 }
@@ -21,7 +21,7 @@ fn the_server_listens_on_several_addresses() {
         let server = Server::start(given);
         let addresses = server.addresses("tcp");
         assert_eq!(addresses.len(), count, "{}", server.log_output());
-        addresses.into_iter().for_each(talks);
+        addresses.into_iter().for_each(assert_talks);
     }
 }
 
@@ -37,7 +37,7 @@ fn the_server_listens_on_all_addresses_of_a_name_with_one_port() {
     );
     assert!(addresses.len() == known.len() || !has_ipv6(), "{addresses:?} of {known:?}");
     assert!(addresses.iter().all(|address| address.port() == server.tcp.port()), "{addresses:?}");
-    addresses.into_iter().for_each(talks);
+    addresses.into_iter().for_each(assert_talks);
 }
 
 #[test]
@@ -60,12 +60,12 @@ fn the_server_listens_on_the_unspecified_addresses_of_both_families_with_one_por
             Ipv4Addr::new(127, 0, 0, 9).into(),
             Ipv6Addr::LOCALHOST.into(),
         ] {
-            talks((ip, port).into());
+            assert_talks((ip, port).into());
         }
     }
     // Without the other address it serves both families.
     let server = Server::start(&["--tcp", "[::]:0"]);
-    talks((Ipv4Addr::LOCALHOST, server.tcp.port()).into());
+    assert_talks((Ipv4Addr::LOCALHOST, server.tcp.port()).into());
 }
 
 #[test]
@@ -104,5 +104,5 @@ fn an_address_given_twice_counts_once() {
     let server = Server::start(&["--tcp", &address, "--tcp", &address]);
     assert_eq!(server.addresses("tcp").len(), 1);
     wait_for("a talk", || TcpStream::connect(&address).ok()).set_nodelay(true).unwrap();
-    talks(server.tcp);
+    assert_talks(server.tcp);
 }

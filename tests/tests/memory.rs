@@ -141,12 +141,12 @@ fn in_a_control_group_of_64_mib_20000_long_lines_kill_no_process() {
     assert!(text.contains("ring of 4 MiB: the control group's memory limit"), "{text}");
     assert!((10..100).contains(&promised(&server)), "{text}");
     let before = server.processes();
-    let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
+    let mut clients: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
     let line = "x".repeat(4_000);
     for part in 0..200 {
         let lines: String = (0..100).map(|number| format!("{part} {number} {line}\n")).collect();
-        people[0].send(lines.as_bytes());
-        people[1..].iter_mut().for_each(|person| drop(person.reads(&format!("p0: {part} 99 "))));
+        clients[0].send(lines.as_bytes());
+        clients[1..].iter_mut().for_each(|person| drop(person.reads(&format!("p0: {part} 99 "))));
     }
     assert_eq!(group.kills(), 0);
     assert_eq!(server.processes(), before, "the same processes serve");
@@ -160,9 +160,9 @@ fn if_all_promised_clients_never_read_no_process_is_killed() {
         let server =
             Server::start_limited(Some(&group.enter()), &["--rate-limit", "off", "--model", model]);
         let mut speaker = server.join("speaker");
-        let deaf: Vec<Client> =
+        let slow_reader: Vec<Client> =
             (1..promised(&server)).map(|i| server.join(&format!("deaf{i}"))).collect();
-        assert!(deaf.len() >= 8, "{model}: {}", server.log_output());
+        assert!(slow_reader.len() >= 8, "{model}: {}", server.log_output());
         let line = "x".repeat(4_000);
         for part in 0..60 {
             let lines: String = (0..50).map(|_| format!("{line}\n")).collect();
@@ -252,7 +252,7 @@ fn many_slow_readers_together_use_a_limited_share_of_memory() {
         &["--rate-limit", "off", "--sendq", "4M", "--max-connections", "40"],
     );
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
-    let deaf: Vec<Client> = (0..30).map(|i| server.join(&format!("deaf{i}"))).collect();
+    let slow_reader: Vec<Client> = (0..30).map(|i| server.join(&format!("deaf{i}"))).collect();
     let before = server.memory_kib();
     let line = "x".repeat(4_000);
     // 2 MB for each: within `--sendq`, and 60 MB for all.
@@ -266,7 +266,7 @@ fn many_slow_readers_together_use_a_limited_share_of_memory() {
     assert!((1..=30).contains(&lost), "{lost} were disconnected");
     let grown = server.memory_kib() - before;
     assert!(grown < 40 * 1024, "grown by {grown} KiB");
-    drop(deaf);
+    drop(slow_reader);
     alice.sync();
 }
 
@@ -287,8 +287,8 @@ fn queues(server: SocketAddr, client: SocketAddr) -> (u64, u64) {
 fn the_kernel_buffers_little_for_clients_that_never_read_or_exceed_the_rate_limit() {
     const COUNTED: u64 = (2 * 64 + 64) * 1024;
     let server = Server::start(&["--rate-limit", "off", "--sendq", "8M"]);
-    let (deaf, mut speaker) = (server.join("deaf"), server.join("speaker"));
-    let address = deaf.stream().local_addr().unwrap();
+    let (slow_reader, mut speaker) = (server.join("deaf"), server.join("speaker"));
+    let address = slow_reader.stream().local_addr().unwrap();
     // First more than the client's kernel buffers, then more than the server's kernel may buffer.
     let line = "x".repeat(4_000);
     let mut most = 0;

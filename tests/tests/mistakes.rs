@@ -6,7 +6,7 @@
 //! | a receiver crashes when a character arrives in two pieces | here; `examples/ack_server.rs` |
 //! | messages are joined, because the protocol has no framing | here; `examples/ack_server.rs` |
 //! | a half-closed client (`nc -N`) counts as endless empty input | here; `input/main.rs` |
-//! | the parent never closes its copy of an accepted socket | here; `examples/echo_per_process.rs` |
+//! | the parent keeps its copy of an accepted socket open | here; `examples/echo_per_process.rs` |
 //! | an error in a job of a pool is swallowed | here; `killed_holders/pool.rs` of the server |
 //! | a consumer spins on "is it empty?" | here; `killed_holders/main.rs` of the server |
 //! | a pid file is checked and written in two steps | `daemon/` |
@@ -106,14 +106,14 @@ fn a_client_that_leaves_sees_the_end_and_no_process_keeps_its_socket() {
     for model in MODELS {
         let server = start(model);
         let before = sockets(&server);
-        let mut people: Vec<Client> =
+        let mut clients: Vec<Client> =
             (0..5).map(|number| server.join(&format!("p{number}"))).collect();
-        assert!(sockets(&server) >= before + people.len());
-        for person in &mut people {
+        assert!(sockets(&server) >= before + clients.len());
+        for person in &mut clients {
             person.say("/quit");
             assert_eq!(person.rest().last().map(String::as_str), Some("* goodbye"), "{model}");
         }
-        drop(people);
+        drop(clients);
         wait_for("all processes to let go of the sockets", || {
             (sockets(&server) <= before).then_some(())
         });
@@ -133,9 +133,9 @@ fn an_error_in_a_job_of_the_pool_is_reported() {
 fn an_idle_server_uses_no_cpu_time() {
     for model in MODELS {
         let server = start(model);
-        let mut people: Vec<Client> =
+        let mut clients: Vec<Client> =
             (0..10).map(|number| server.join(&format!("p{number}"))).collect();
-        people.iter_mut().for_each(|person| drop(person.sync()));
+        clients.iter_mut().for_each(|person| drop(person.sync()));
         idle_for_a_second(&server);
         let busiest = server.processes().into_iter().map(|(pid, _)| cpu_of(pid)).max();
         assert!(busiest.is_some_and(|cpu| cpu < 10 * IDLE_CPU), "{model}: {busiest:?}");

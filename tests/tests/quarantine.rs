@@ -3,70 +3,71 @@
 
 use forkchat_tests::{Client, Server};
 
-const ENDED: &str = "! something you sent crashed a server process twice, session ended; other users are not affected";
+const ENDED: &str = "! something you sent crashed a server process twice, session ended; other \
+    users are not affected";
 
 fn server_with_faults() -> Server {
     Server::start_limited(Some("export FORKCHAT_FAULT=deadly"), &["--rate-limit", "off"])
 }
 
 /// `N` clients, the same number on each worker.
-fn people<const N: usize>(server: &Server) -> [Client; N] {
-    let mut people = std::array::from_fn(|index| server.join(&format!("p{index}")));
-    people.iter_mut().for_each(|person| drop(person.sync()));
-    people
+fn clients<const N: usize>(server: &Server) -> [Client; N] {
+    let mut clients = std::array::from_fn(|index| server.join(&format!("p{index}")));
+    clients.iter_mut().for_each(|person| drop(person.sync()));
+    clients
 }
 
-const PEOPLE: usize = 4;
+const CLIENTS: usize = 4;
 
 /// Checks that every client receives each line of every other client once.
-fn all_is_well(people: &mut [Client], round: usize) {
-    for (speaker, person) in people.iter_mut().enumerate() {
+fn assert_all_receive(clients: &mut [Client], round: usize) {
+    for (speaker, person) in clients.iter_mut().enumerate() {
         person.say(&format!("{round} from {speaker}"));
     }
-    let others = people.len() - 1;
-    for person in people.iter_mut() {
-        let mut heard = Vec::new();
-        let mut hear = |heard: &mut Vec<String>| {
-            heard.extend(
+    let others = clients.len() - 1;
+    for person in clients.iter_mut() {
+        let mut received = Vec::new();
+        let mut hear = |received: &mut Vec<String>| {
+            received.extend(
                 person.sync().into_iter().filter(|line| line.contains(&format!(": {round} from "))),
             )
         };
-        while heard.len() < others {
-            hear(&mut heard);
+        while received.len() < others {
+            hear(&mut received);
         }
-        hear(&mut heard);
+        hear(&mut received);
         assert!(
-            heard.len() == others
-                && heard.iter().collect::<std::collections::BTreeSet<_>>().len() == others,
-            "{heard:?}"
+            received.len() == others
+                && received.iter().collect::<std::collections::BTreeSet<_>>().len() == others,
+            "{received:?}"
         );
     }
 }
 
 /// Another client sends this line and is disconnected for it. The others stay.
-fn is_quarantined(server: &Server, poison: &str) -> [Client; PEOPLE] {
-    let mut people = people::<PEOPLE>(server);
+fn assert_quarantined(server: &Server, poison: &str) -> [Client; CLIENTS] {
+    let mut clients = clients::<CLIENTS>(server);
     for round in 0..2 {
         let mut killer = server.join("killer");
         killer.say("before");
-        people.iter_mut().for_each(|person| drop(person.reads("killer: before")));
+        clients.iter_mut().for_each(|person| drop(person.reads("killer: before")));
         killer.say(poison);
         killer.say("behind");
         let rest = killer.rest();
         assert_eq!(rest.last().map(String::as_str), Some(ENDED), "{rest:?}");
-        for person in &mut people {
+        for person in &mut clients {
             // Lines after the poison message were accepted and may arrive.
             person.reads("* killer quit: its input crashed a server process");
         }
-        all_is_well(&mut people, round);
+        assert_all_receive(&mut clients, round);
     }
-    people
+    clients
 }
 
 #[test]
 fn input_that_crashes_the_worker_before_it_is_in_the_log() {
     let server = server_with_faults();
-    is_quarantined(&server, "die in decoding");
+    assert_quarantined(&server, "die in decoding");
     server.logs(", from byte ");
     server.logs(" on: the session is closed");
     server.logs("killed by signal 6");
@@ -75,19 +76,19 @@ fn input_that_crashes_the_worker_before_it_is_in_the_log() {
 #[test]
 fn input_that_crashes_the_worker_and_comes_with_the_connection() {
     let server = server_with_faults();
-    let mut people = people::<PEOPLE>(&server);
+    let mut clients = clients::<CLIENTS>(&server);
     let mut killer = server.connect();
     killer.send(b"/nick killer\ndie in decoding\n");
     assert_eq!(killer.rest().last().map(String::as_str), Some(ENDED));
-    all_is_well(&mut people, 0);
+    assert_all_receive(&mut clients, 0);
 }
 
 #[test]
 fn a_record_that_crashes_every_process_is_skipped_in_every_replica() {
     let server = server_with_faults();
-    let mut people = is_quarantined(&server, "die in applying");
+    let mut clients = assert_quarantined(&server, "die in applying");
     server.logs("it is skipped");
-    for person in &mut people {
+    for person in &mut clients {
         person.say("/who");
         let who = person.reads("in #lobby").pop().unwrap();
         assert_eq!(who, "* in #lobby: p0 p1 p2 p3", "the same in every copy");
@@ -97,25 +98,25 @@ fn a_record_that_crashes_every_process_is_skipped_in_every_replica() {
 #[test]
 fn a_line_that_crashes_the_renderer_is_delivered_to_no_client_of_that_worker() {
     let server = server_with_faults();
-    is_quarantined(&server, "die in rendering");
+    assert_quarantined(&server, "die in rendering");
     server.logs("it is no longer delivered, and the session is closed");
 }
 
 #[test]
 fn a_record_in_which_every_process_spins_is_found_by_the_watchdog() {
     let server = server_with_faults();
-    let mut people = people::<PEOPLE>(&server);
+    let mut clients = clients::<CLIENTS>(&server);
     let mut killer = server.join("killer");
     killer.say("spin in applying");
     assert_eq!(killer.rest().last().map(String::as_str), Some(ENDED));
     server.logs("2 s; killing it");
-    all_is_well(&mut people, 0);
+    assert_all_receive(&mut clients, 0);
 }
 
 #[test]
 fn a_datagram_that_crashes_the_worker_repeatedly() {
     let server = server_with_faults();
-    let mut people = people::<PEOPLE>(&server);
+    let mut clients = clients::<CLIENTS>(&server);
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     udp.connect(server.udp).unwrap();
     udp.set_read_timeout(Some(forkchat_tests::DEADLINE)).unwrap();
@@ -133,5 +134,5 @@ fn a_datagram_that_crashes_the_worker_repeatedly() {
         server.replaced("worker 0", worker);
     }
     while !receive().contains(ENDED) {}
-    all_is_well(&mut people, 0);
+    assert_all_receive(&mut clients, 0);
 }

@@ -40,7 +40,7 @@ fn scheduling(pid: Pid, threads: usize) -> Scheduling {
 
 /// Checks the scheduling of the supervisor, of each of two workers and of the journal, and that
 /// their successors have the same.
-fn are_scheduled(
+fn assert_scheduling(
     server: &Server,
     supervisor: &Scheduling,
     workers: [&Scheduling; 2],
@@ -70,7 +70,7 @@ fn logged_scheduling(server: &Server) -> Option<String> {
 #[test]
 fn without_an_option_all_processes_inherit_the_scheduling() {
     let (server, own) = (Server::start(&[]), own());
-    are_scheduled(&server, &own, [&own; 2], &own);
+    assert_scheduling(&server, &own, [&own; 2], &own);
     assert_eq!(logged_scheduling(&server), None);
 }
 
@@ -78,7 +78,7 @@ fn without_an_option_all_processes_inherit_the_scheduling() {
 fn a_nice_value_applies_to_all_processes() {
     let server = Server::start(&["--nice", "19"]);
     let nice = Scheduling { nice: 19, ..own() };
-    are_scheduled(&server, &nice, [&nice; 2], &nice);
+    assert_scheduling(&server, &nice, [&nice; 2], &nice);
     assert_eq!(logged_scheduling(&server).as_deref(), Some("nice 19"));
 }
 
@@ -87,7 +87,7 @@ fn workers_are_pinned_in_turn_to_the_cpus_that_the_server_was_allowed() {
     let (own, on) = (own(), |cpu| Scheduling { cpus: vec![cpu], ..own() });
     let (first, last) = (own.cpus[0], *own.cpus.last().unwrap());
     let server = Server::start(&["--pin"]);
-    are_scheduled(&server, &own, [&on(first), &on(own.cpus[1 % own.cpus.len()])], &own);
+    assert_scheduling(&server, &own, [&on(first), &on(own.cpus[1 % own.cpus.len()])], &own);
     assert!(logged_scheduling(&server).unwrap().starts_with("each worker pinned to one of "));
 
     let server = Server::start(&["--pin", "--workers", "5"]);
@@ -98,7 +98,7 @@ fn workers_are_pinned_in_turn_to_the_cpus_that_the_server_was_allowed() {
 
     if has_tool("taskset") {
         let server = Server::start_limited(Some(&format!("UNDER='taskset -c {last}'")), &["--pin"]);
-        are_scheduled(&server, &on(last), [&on(last); 2], &on(last));
+        assert_scheduling(&server, &on(last), [&on(last); 2], &on(last));
         assert_eq!(
             logged_scheduling(&server).as_deref(),
             Some("each worker pinned to one of 1 CPU")
@@ -109,9 +109,9 @@ fn workers_are_pinned_in_turn_to_the_cpus_that_the_server_was_allowed() {
 #[test]
 fn a_connections_own_process_is_pinned_by_its_slot() {
     let server = Server::start(&["--model", "process", "--pin", "--nice", "19"]);
-    let mut people: Vec<_> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
+    let mut clients: Vec<_> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
     for life in 0..2 {
-        for person in &mut people {
+        for person in &mut clients {
             let name = person.worker();
             let slot: usize = name.strip_prefix("worker ").unwrap().parse().unwrap();
             let cpu = own().cpus[slot % own().cpus.len()];
@@ -135,7 +135,8 @@ fn may_be_real_time() -> bool {
 
 const NO_RIGHT_TO_REAL_TIME: &str =
     ": it needs CAP_SYS_NICE or a limit on real-time priority (ulimit -r) of at least 2";
-const FORBIDDEN_ALL_THE_SAME: &str = ": this process has the right to it, but its user namespace or control group (cpu.rt_runtime_us) has not";
+const FORBIDDEN_ALL_THE_SAME: &str = ": this process has the right to it, but its user namespace \
+    or control group (cpu.rt_runtime_us) has not";
 
 /// Whether this user may use real-time scheduling. If not, checks that a server that needs it says
 /// so.
@@ -162,7 +163,7 @@ fn workers_have_a_real_time_priority_and_the_supervisor_a_higher_one() {
         let (own, at) = (own(), |priority| Scheduling { policy, priority, ..own() });
         let on =
             |index: usize| Scheduling { cpus: vec![own.cpus[index % own.cpus.len()]], ..at(1) };
-        are_scheduled(
+        assert_scheduling(
             &server,
             &at(2),
             [&on(0), &on(1)],
@@ -191,10 +192,10 @@ fn each_thread_of_a_connection_has_the_real_time_priority() {
     let is_real_time = is_real_time_or_says_why_not("rr");
     let (sched, policy, priority) = if is_real_time { ("rr", RR, 1) } else { ("batch", BATCH, 0) };
     let server = Server::start(&["--model", "threads", "--workers", "1", "--sched", sched]);
-    let people: Vec<_> = (0..3).map(|i| server.join(&format!("p{i}"))).collect();
+    let clients: Vec<_> = (0..3).map(|i| server.join(&format!("p{i}"))).collect();
     let worker = server.process("worker 0");
     let all = threads_of(worker);
-    assert!(all.len() > 2 * people.len(), "two threads a connection: {all:?}");
+    assert!(all.len() > 2 * clients.len(), "two threads a connection: {all:?}");
     assert_eq!(scheduling(worker, all.len()), Scheduling { policy, priority, ..own() });
 }
 
@@ -206,8 +207,10 @@ fn without_right() -> Option<&'static str> {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     match u64::from_str_radix(effective.trim(), 16).unwrap() >> 23 & 1 {
         0 => has_tool("prlimit").then_some("UNDER='prlimit --rtprio=0 --nice=0'"),
-        _ => (has_tool("prlimit") && has_tool("setpriv"))
-            .then_some("UNDER='prlimit --rtprio=0 --nice=0 setpriv --bounding-set -sys_nice --inh-caps -sys_nice'"),
+        _ => (has_tool("prlimit") && has_tool("setpriv")).then_some(
+            "UNDER='prlimit --rtprio=0 --nice=0 setpriv --bounding-set -sys_nice \
+                --inh-caps -sys_nice'",
+        ),
     }
 }
 
@@ -247,7 +250,7 @@ fn other_policies_apply_to_all_processes_and_need_no_right() {
             cpus: vec![own().cpus[index % own().cpus.len()]],
             ..everyone.clone()
         };
-        are_scheduled(&server, &everyone, [&on(0), &on(1)], &everyone);
+        assert_scheduling(&server, &everyone, [&on(0), &on(1)], &everyone);
         assert!(
             logged_scheduling(&server)
                 .unwrap()
@@ -269,6 +272,6 @@ fn the_right_is_needed_only_at_the_start() {
     let limit = limit.replace("UNDER='", "UNDER='chrt --fifo 9 ");
     let server = Server::start_limited(Some(&limit), &["--sched", "fifo"]);
     let at = |priority| Scheduling { policy: FIFO, priority, ..own() };
-    are_scheduled(&server, &at(2), [&at(1); 2], &Scheduling { policy: OTHER, ..own() });
+    assert_scheduling(&server, &at(2), [&at(1); 2], &Scheduling { policy: OTHER, ..own() });
     assert!(!server.log_output().contains("cannot"), "{}", server.log_output());
 }

@@ -185,7 +185,8 @@ fn a_large_paste_waits_for_a_slow_reader() {
     let text = lines.join("\n");
     // The program reads nothing before the gate is open, and the paste is many times larger than
     // the kernel's buffer.
-    let script = "stty -echo raw; printf '\\033[?2004hready\\r\\n'; until [ -e \"$0\" ]; do sleep 0.01; done; exec cat";
+    let script = "stty -echo raw; printf '\\033[?2004hready\\r\\n'; until [ -e \"$0\" ]; do sleep \
+        0.01; done; exec cat";
     let gate = std::env::temp_dir().join(format!("forkchat-paste-{}", std::process::id()));
     let terminal = Terminal::start(Command::new("bash").args(["-c", script]).arg(&gate), 24, 80);
     terminal.shows("ready");

@@ -31,14 +31,14 @@ fn fill_the_ring(a: &mut Client, b: &mut Client, what: &str) {
     for number in 0..LINES {
         a.say(&format!("{what} {number} {line}"));
         if number % 100 == 99 {
-            let heard = b.reads(&format!("{what} {number} "));
-            assert_eq!(heard.len(), 100, "each line once");
+            let received = b.reads(&format!("{what} {number} "));
+            assert_eq!(received.len(), 100, "each line once");
         }
     }
 }
 
 /// The number of lost lines that the respawned journal logs.
-fn given_up(server: &Server) -> usize {
+fn lines_lost(server: &Server) -> usize {
     let find = || {
         let text = server.log_output();
         let line =
@@ -119,7 +119,7 @@ fn a_journal_that_cannot_be_forked_delays_no_client_and_the_history_says_what_is
         a.reads("can't be read now");
         forks.open();
         server.replaced("journal", journal);
-        assert!(given_up(&server) >= LINES, "{model}: {}", server.log_output());
+        assert!(lines_lost(&server) >= LINES, "{model}: {}", server.log_output());
         fill_the_ring(&mut a, &mut b, "with a journal again");
         a.say("/history 5");
         a.reads(&format!("with a journal again {} ", LINES - 1));
@@ -325,7 +325,7 @@ fn a_killed_journal_whose_disk_hangs_delays_no_client_and_is_replaced_when_it_ha
     }
     assert!(disk.freeze(false));
     server.replaced("journal", journal);
-    assert!(given_up(&server) >= LINES, "{}", server.log_output());
+    assert!(lines_lost(&server) >= LINES, "{}", server.log_output());
     fill_the_ring(&mut a, &mut b, "with a journal again");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(4), "not everything was stored");

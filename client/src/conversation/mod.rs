@@ -282,7 +282,7 @@ impl Conversation {
     }
 
     /// The user will type nothing more. The conversation ends when every line is accepted. A person
-    /// waits at most [`LAST_LINES_TIMEOUT`], and without a connection not at all.
+    /// waits at most 10 seconds, and without a connection not at all.
     pub fn handle_input_end(&mut self, now: Instant) {
         self.input_ended_at = Some(now);
         if self.is_offline() {

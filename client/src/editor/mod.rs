@@ -115,7 +115,7 @@ impl LineEditor {
                 }
                 Err(_) => return Typed::End,
             }
-            // The editor was interrupted or failed, so it called no callback.
+            // The editor was interrupted or failed, perhaps in the middle of a paste.
             self.paste.is_pasting.store(false, Ordering::Relaxed);
             self.paste.take();
             if self.replace_editor().is_err() {
@@ -250,7 +250,7 @@ fn new_editor() -> rustyline::Result<Editor<Callbacks, FileHistory>> {
     let config = Config::builder()
         .max_history_size(HISTORY_LINES_MAX)?
         .history_ignore_space(true)
-        // rustyline calls `highlight_prompt`, which draws the rows, only in this mode.
+        // Also without colours rustyline must call `highlight_prompt`, which draws the rows.
         .color_mode(ColorMode::Forced)
         // With this type a single candidate is inserted at once. The other type would block for the
         // next key, and rows would wait.

@@ -157,17 +157,18 @@ impl Screen {
         Screen { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// For the main thread.
+    /// The lock for the main thread.
     fn lock(&self) -> MutexGuard<'_, State> {
         // A poisoned lock does no harm: a panic ends the program.
         self.block_if_frozen(self.state.lock().unwrap_or_else(PoisonError::into_inner), false)
     }
 
-    /// For the editing thread.
+    /// The lock for the editing thread.
     fn lock_to_edit(&self) -> MutexGuard<'_, State> {
         self.block_if_frozen(self.state.lock().unwrap_or_else(PoisonError::into_inner), true)
     }
 
+    /// Blocks for ever if the screen is frozen.
     fn block_if_frozen<'s>(
         &'s self,
         mut state: MutexGuard<'s, State>,
@@ -264,7 +265,7 @@ impl Screen {
         let mut state = self.lock_to_edit();
         let column = state.column_if_written_alone(line, pos);
         let must_redraw = column.is_none();
-        // Otherwise the next redraw is one that the screen asked for.
+        // In all other cases the next redraw is one that the screen asked for.
         state.is_own_redraw = must_redraw || state.typing.had_to_redraw;
         state.typing.had_to_redraw = must_redraw;
         line.clone_into(&mut state.line);
@@ -409,6 +410,7 @@ impl State {
             .collect()
     }
 
+    /// Writes the rows without the editor, which has ended.
     fn write(&mut self) {
         let rows = self.take_rows();
         let mut output = io::stdout();

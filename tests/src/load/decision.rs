@@ -3,17 +3,17 @@
 
 use super::metrics::{Better, Point, number};
 use super::phrases::{capitalized, goals_text, is_are_best, names, names_or, same_text, share};
-use super::ranking::{MetricCurves, Ranking, sizes};
+use super::ranking::{MeasuredMetric, Ranking, sizes};
 use super::subject::Subject;
 
 /// Deliveries per second and connection in a lively chat: each client is in a room of ten and sends
 /// a line every ten seconds.
 const LIVELY_DELIVERIES: f64 = 0.9;
-/// All models are good enough for a lively chat if it takes at most this share of one core in each,
+/// For a lively chat, a model that uses at most this share of one core is good enough,
 const LIVELY_SHARE_MAX: f64 = 0.01;
-/// 99 of 100 lines arrive within this time, in ms,
+/// if it delivers 99 of 100 lines within this time, in ms,
 const LIVELY_MS_MAX: f64 = 20.0;
-/// and all connections together take at most this much memory, in KiB.
+/// and uses at most this much memory for all connections together, in KiB.
 const LIVELY_KIB_MAX: f64 = 64.0 * 1024.0;
 
 /// The answer for one number of connections.
@@ -30,8 +30,8 @@ pub struct Verdict {
 /// The comparison of the models in all goals.
 #[derive(Debug)]
 pub struct Decision<'q> {
-    questions: &'q [MetricCurves<'q>],
-    goals: Vec<&'q MetricCurves<'q>>,
+    metrics: &'q [MeasuredMetric<'q>],
+    goals: Vec<&'q MeasuredMetric<'q>>,
     models: &'q [Subject],
     /// The most connections with which all models were measured.
     pub size: usize,
@@ -46,10 +46,10 @@ struct Leaders {
 
 impl<'q> Decision<'q> {
     /// `None` if too little was measured.
-    pub fn new(questions: &'q [MetricCurves<'q>], models: &'q [Subject]) -> Option<Decision<'q>> {
+    pub fn new(metrics: &'q [MeasuredMetric<'q>], models: &'q [Subject]) -> Option<Decision<'q>> {
         let goals: Vec<_> =
-            questions.iter().filter(|question| question.metric.goal().is_some()).collect();
-        let has_all = |goal: &MetricCurves, size| {
+            metrics.iter().filter(|measured| measured.metric.goal().is_some()).collect();
+        let has_all = |goal: &MeasuredMetric, size| {
             !goal.curves.is_empty() && models.iter().all(|&model| goal.of(model, size).is_some())
         };
         let answered = |size| goals.iter().filter(|goal| has_all(goal, size)).count();
@@ -58,7 +58,7 @@ impl<'q> Decision<'q> {
         let size = sizes(goals.iter().flat_map(|goal| &goal.curves))
             .into_iter()
             .max_by_key(|&size| (answered(size), size))?;
-        (answered(size) > 0).then_some(Decision { questions, goals, models, size })
+        (answered(size) > 0).then_some(Decision { metrics, goals, models, size })
     }
 
     /// The numbers of connections at which some model has a number in some goal, in rising order.
@@ -73,12 +73,12 @@ impl<'q> Decision<'q> {
     }
 
     /// The ranking in a goal, if each model that was measured has a reliable number.
-    fn ranking(&self, goal: &MetricCurves, size: usize) -> Option<Ranking> {
+    fn ranking(&self, goal: &MeasuredMetric, size: usize) -> Option<Ranking> {
         goal.ranking(size).filter(|ranking| ranking.order.len() == self.present(size).len())
     }
 
     fn rankings(&self, size: usize) -> Vec<(&'static str, Ranking)> {
-        let of = |goal: &&MetricCurves| Some((goal.metric.goal()?, self.ranking(goal, size)?));
+        let of = |goal: &&MeasuredMetric| Some((goal.metric.goal()?, self.ranking(goal, size)?));
         self.goals.iter().filter_map(of).collect()
     }
 
@@ -149,9 +149,9 @@ impl<'q> Decision<'q> {
         // Doubtful numbers are good enough here: even a pace that was not kept is hundreds of times
         // that of a lively chat.
         let worst = |id: &str| {
-            let question = self.questions.iter().find(|question| question.metric.id == id)?;
+            let measured = self.metrics.iter().find(|measured| measured.metric.id == id)?;
             let mut medians =
-                present.iter().map(|&model| Some(question.of(model, size)?.spread.median));
+                present.iter().map(|&model| Some(measured.of(model, size)?.spread.median));
             medians.try_fold(0.0, |most, median| Some(f64::max(most, median?)))
         };
         let share = worst("cpu-paced")? / 1e6 * LIVELY_DELIVERIES * size as f64;
@@ -195,9 +195,9 @@ impl<'q> Decision<'q> {
     }
 
     /// The cells of a row of the decision table, one for each model.
-    pub fn cells(&self, question: &MetricCurves, size: usize) -> Vec<(Subject, Cell)> {
-        let ranking = self.ranking(question, size);
-        let cell = |model: Subject| match question.of(model, size) {
+    pub fn cells(&self, measured: &MeasuredMetric, size: usize) -> Vec<(Subject, Cell)> {
+        let ranking = self.ranking(measured, size);
+        let cell = |model: Subject| match measured.of(model, size) {
             Some(Point { doubt: Some(why), spread, .. }) => {
                 Cell::Doubtful(spread.text(), why.clone())
             }
@@ -211,12 +211,12 @@ impl<'q> Decision<'q> {
                 Cell::Measured(point.spread.text(), relation)
             }
             None => {
-                let curve = question.curves.iter().find(|curve| curve.subject == model);
+                let curve = measured.curves.iter().find(|curve| curve.subject == model);
                 let smaller = curve
                     .and_then(|curve| curve.points.iter().rev().find(|point| point.size < size));
                 Cell::Missing(smaller.map(|point| {
                     let [value, size] = [point.spread.median, point.size as f64].map(number);
-                    format!("{value} {} with {size} connections", question.metric.unit)
+                    format!("{value} {} with {size} connections", measured.metric.unit)
                 }))
             }
         };
@@ -224,8 +224,8 @@ impl<'q> Decision<'q> {
     }
 
     /// The metrics that have a row in the decision table.
-    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &'q MetricCurves<'q>)> {
-        self.questions.iter().filter_map(|question| Some((question.metric.row_name()?, question)))
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &'q MeasuredMetric<'q>)> {
+        self.metrics.iter().filter_map(|measured| Some((measured.metric.row_name()?, measured)))
     }
 
     /// The goals in which a model is among the best, and those in which it is behind, with the
@@ -251,7 +251,7 @@ impl<'q> Decision<'q> {
     /// A sentence on what a kill costs, at the most connections at which all models have the
     /// numbers.
     pub fn kill(&self) -> Option<String> {
-        let of = |id: &str| self.questions.iter().find(|question| question.metric.id == id);
+        let of = |id: &str| self.metrics.iter().find(|measured| measured.metric.id == id);
         let (shares, waits) = (of("kill-share")?, of("kill-wait")?);
         let size = sizes(&shares.curves).into_iter().rev().find(|&size| {
             let has_both = |&model: &Subject| {
@@ -261,7 +261,7 @@ impl<'q> Decision<'q> {
         })?;
         let parts = self.models.iter().filter_map(|&model| {
             let [share, wait] = [shares, waits]
-                .map(|question| question.of(model, size).map(|point| point.spread.median));
+                .map(|measured| measured.of(model, size).map(|point| point.spread.median));
             let clients = (share? / 100.0 * size as f64).round();
             Some(format!(
                 "in {} {} of {} clients for {} ms",
@@ -279,12 +279,11 @@ impl<'q> Decision<'q> {
         ))
     }
 
-    /// How another server compares with the best model, goal by goal. `questions` has its numbers.
-    pub fn beside(&self, other: Subject, questions: &[MetricCurves]) -> Vec<String> {
-        let of_goal = |goal: &&MetricCurves| {
-            let question =
-                questions.iter().find(|question| question.metric.id == goal.metric.id)?;
-            let value = question.reliable(other, self.size)?.median;
+    /// How another server compares with the best model, goal by goal. `metrics` has its numbers.
+    pub fn beside(&self, other: Subject, metrics: &[MeasuredMetric]) -> Vec<String> {
+        let of_goal = |goal: &&MeasuredMetric| {
+            let measured = metrics.iter().find(|measured| measured.metric.id == goal.metric.id)?;
+            let value = measured.reliable(other, self.size)?.median;
             let values = self
                 .models
                 .iter()
@@ -319,43 +318,43 @@ mod tests {
 
     #[test]
     fn no_sentence_depends_on_a_doubtful_number() {
-        let mut question = question(
+        let mut measured = measured(
             "cpu-paced",
             &[(POOL, &[(10, 1.0), (100, 1.0), (1_000, 9.0)]), (THREADS, &[(100, 5.0)])],
         );
-        let growth = |question: &MetricCurves| question.growth(TAILS_MIN);
+        let growth = |measured: &MeasuredMetric| measured.growth(TAILS_MIN);
         assert!(
-            growth(&question)
+            growth(&measured)
                 .unwrap()
                 .starts_with("Growth: pool from 10 to 1,000 connections grows to 9 times")
         );
-        question.curves[0].points[1].doubt = Some("it stood still".into());
-        question.curves[0].points[2].doubt = Some("only 40 % of the pace was kept".into());
-        assert_eq!(growth(&question), None);
-        assert_eq!(question.answer(), None);
-        let (questions, models) = ([question], [POOL, THREADS]);
-        let decision = Decision::new(&questions, &models).unwrap();
+        measured.curves[0].points[1].doubt = Some("it stood still".into());
+        measured.curves[0].points[2].doubt = Some("only 40 % of the pace was kept".into());
+        assert_eq!(growth(&measured), None);
+        assert_eq!(measured.answer(), None);
+        let (metrics, models) = ([measured], [POOL, THREADS]);
+        let decision = Decision::new(&metrics, &models).unwrap();
         assert_eq!((decision.size, &decision.verdict(100).choose[..]), (100, "unknown"));
-        let cells = decision.cells(&questions[0], 100);
+        let cells = decision.cells(&metrics[0], 100);
         assert_eq!(cells[0].1, Cell::Doubtful("1 (0.95–1.05)".into(), "it stood still".into()));
     }
 
     #[test]
     fn every_size_has_a_verdict() {
-        let questions = [
-            question("memory", &[(POOL, &[(100, 1.0), (900, 1.0)]), (PROCESS, &[(100, 9.0)])]),
-            question("memory-private", &[(POOL, &[(100, 9.0)]), (PROCESS, &[(100, 1.0)])]),
-            question(
+        let metrics = [
+            measured("memory", &[(POOL, &[(100, 1.0), (900, 1.0)]), (PROCESS, &[(100, 9.0)])]),
+            measured("memory-private", &[(POOL, &[(100, 9.0)]), (PROCESS, &[(100, 1.0)])]),
+            measured(
                 "storm",
                 &[(POOL, &[(10, 2.0), (100, 4.0)]), (PROCESS, &[(10, 2.0), (100, 1.0)])],
             ),
-            question(
+            measured(
                 "deliveries-room",
                 &[(POOL, &[(10, 1.0), (100, 1.0)]), (PROCESS, &[(10, 1.0), (100, 1.0)])],
             ),
         ];
         let models = [POOL, PROCESS];
-        let decision = Decision::new(&questions, &models).unwrap();
+        let decision = Decision::new(&metrics, &models).unwrap();
         let verdicts = decision.verdicts();
         assert_eq!(
             verdicts.iter().map(|verdict| (verdict.size, &verdict.choose[..])).collect::<Vec<_>>(),
@@ -375,20 +374,20 @@ mod tests {
             "{}",
             verdicts[2].why
         );
-        let memory = decision.cells(&questions[0], 100);
+        let memory = decision.cells(&metrics[0], 100);
         assert_eq!(memory[0].1, Cell::Measured("1 (0.95–1.05)".into(), "best".into()));
         assert_eq!(memory[1].1, Cell::Measured("9 (8.55–9.45)".into(), "9 times pool's".into()));
         assert_eq!(
-            decision.cells(&questions[0], 900)[1].1,
+            decision.cells(&metrics[0], 900)[1].1,
             Cell::Missing(Some("9 KiB with 100 connections".into()))
         );
         assert_eq!(
-            decision.cells(&questions[3], 100)[0].1,
+            decision.cells(&metrics[3], 100)[0].1,
             Cell::Measured("1 (0.95–1.05)".into(), String::new())
         );
         assert_eq!(decision.of_model(PROCESS).1[0], "memory for each connection (9 times pool's)");
         assert_eq!(decision.of_model(POOL).0.len(), 2);
-        let other = [question("storm", &[(Subject::Compared, &[(100, 2.0)])])];
+        let other = [measured("storm", &[(Subject::Compared, &[(100, 2.0)])])];
         assert_eq!(
             decision.beside(Subject::Compared, &other),
             ["connections accepted per second when all connect at once: 50 % of pool's"]
@@ -398,12 +397,12 @@ mod tests {
     #[test]
     fn any_model_is_recommended_if_a_lively_chat_takes_almost_nothing() {
         let verdict = |cpu: f64, p99: f64, size: usize| {
-            let questions = [
-                question("cpu-paced", &[(POOL, &[(size, 10.0)]), (PROCESS, &[(size, cpu)])]),
-                question("p99", &[(POOL, &[(size, 0.4)]), (PROCESS, &[(size, p99)])]),
+            let metrics = [
+                measured("cpu-paced", &[(POOL, &[(size, 10.0)]), (PROCESS, &[(size, cpu)])]),
+                measured("p99", &[(POOL, &[(size, 0.4)]), (PROCESS, &[(size, p99)])]),
             ];
             let models = [POOL, PROCESS];
-            Decision::new(&questions, &models).unwrap().verdict(size)
+            Decision::new(&metrics, &models).unwrap().verdict(size)
         };
         let small = verdict(34.0, 0.4, 10);
         assert_eq!(small.choose, "any model");
@@ -426,15 +425,15 @@ mod tests {
 
     #[test]
     fn a_pace_that_was_not_kept_is_still_enough_for_a_lively_chat() {
-        let mut questions = [
-            question("cpu-paced", &[(POOL, &[(10, 10.0)]), (PROCESS, &[(10, 30.0)])]),
-            question("p99", &[(POOL, &[(10, 0.4)]), (PROCESS, &[(10, 0.9)])]),
+        let mut metrics = [
+            measured("cpu-paced", &[(POOL, &[(10, 10.0)]), (PROCESS, &[(10, 30.0)])]),
+            measured("p99", &[(POOL, &[(10, 0.4)]), (PROCESS, &[(10, 0.9)])]),
         ];
-        for curve in questions.iter_mut().flat_map(|question| &mut question.curves) {
+        for curve in metrics.iter_mut().flat_map(|measured| &mut measured.curves) {
             curve.points[0].doubt = Some("only 94 % of the pace was kept".into());
         }
         let models = [POOL, PROCESS];
-        let verdict = Decision::new(&questions, &models).unwrap().verdict(10);
+        let verdict = Decision::new(&metrics, &models).unwrap().verdict(10);
         assert!(
             verdict.choose == "any model" && verdict.why.ends_with("within 0.9 ms."),
             "{verdict:?}"
@@ -443,19 +442,19 @@ mod tests {
 
     #[test]
     fn the_cost_of_a_kill_is_stated_for_all_models_together() {
-        let questions = [
-            question("storm", &[(POOL, &[(100, 4.0)]), (PROCESS, &[(100, 1.0)])]),
-            question("kill-share", &[(POOL, &[(100, 50.0)]), (PROCESS, &[(100, 1.0)])]),
-            question("kill-wait", &[(POOL, &[(100, 12.0)]), (PROCESS, &[(100, 9.0)])]),
+        let metrics = [
+            measured("storm", &[(POOL, &[(100, 4.0)]), (PROCESS, &[(100, 1.0)])]),
+            measured("kill-share", &[(POOL, &[(100, 50.0)]), (PROCESS, &[(100, 1.0)])]),
+            measured("kill-wait", &[(POOL, &[(100, 12.0)]), (PROCESS, &[(100, 9.0)])]),
         ];
         let models = [POOL, PROCESS];
-        let kill = Decision::new(&questions, &models).unwrap().kill().unwrap();
+        let kill = Decision::new(&metrics, &models).unwrap().kill().unwrap();
         assert!(
             kill.ends_with(
                 "in pool 50 of 100 clients for 12 ms, in process 1 of 100 clients for 9 ms."
             ),
             "{kill}"
         );
-        assert_eq!(Decision::new(&questions[..1], &models).unwrap().kill(), None);
+        assert_eq!(Decision::new(&metrics[..1], &models).unwrap().kill(), None);
     }
 }

@@ -271,8 +271,8 @@ impl Comparison<'_> {
     fn answer(&self) -> Vec<String> {
         let report = self.report(None);
         let models = report.models();
-        let questions = report.questions(&models);
-        let Some(decision) = Decision::new(&questions, &models) else { return Vec::new() };
+        let metrics = report.metrics(&models);
+        let Some(decision) = Decision::new(&metrics, &models) else { return Vec::new() };
         let verdict = decision.verdicts().into_iter().map(|verdict| {
             format!("  {:>6} connections: {}. {}", verdict.size, verdict.choose, verdict.why)
         });

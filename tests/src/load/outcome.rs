@@ -1,6 +1,6 @@
 //! The result of a measurement, and the summary of several samples.
 
-use super::generator::Cost;
+use super::generator::KillCost;
 use super::sequence_tracker::Tally;
 use hdrhistogram::Histogram;
 
@@ -59,7 +59,7 @@ pub struct Outcome {
     /// Faults that the bare broadcaster made on request.
     pub faults: Option<u64>,
     /// What the kill of a process cost, if there was one.
-    pub kill: Option<Cost>,
+    pub kill: Option<KillCost>,
     /// In a summary, its samples; empty in a sample.
     pub samples: Vec<Outcome>,
 }
@@ -161,7 +161,7 @@ impl Outcome {
             rate_share: median(|sample| sample.rate_share),
             complaints: samples.iter().flat_map(|sample| sample.complaints.clone()).collect(),
             faults: first.faults.map(|_| sum(|sample| sample.faults.unwrap_or(0))),
-            kill: kill.map(|(share, wait_ms)| Cost { share, wait_ms, others_ms }),
+            kill: kill.map(|(share, wait_ms)| KillCost { share, wait_ms, others_ms }),
             samples,
         })
     }
@@ -233,7 +233,7 @@ mod tests {
         let sample = |ms: u64, cost: f64| Outcome {
             cpu_micros: Some(cost),
             tally: Tally { lost: 1, ..Tally::default() },
-            kill: Some(Cost { share: 0.5, wait_ms: cost, others_ms: None }),
+            kill: Some(KillCost { share: 0.5, wait_ms: cost, others_ms: None }),
             ..outcome_of(&[ms, ms])
         };
         let summary =

@@ -7,7 +7,7 @@ use super::phrases::{names, share};
 use super::subject::Subject;
 use std::time::Duration;
 
-/// In a shorter run the slowest few deliveries are chance.
+/// In a shorter run the slowest few deliveries are a matter of chance.
 pub const TAILS_MIN: Duration = Duration::from_secs(1);
 
 /// The relation of the best number to itself.
@@ -15,7 +15,7 @@ pub const BEST: &str = "best";
 
 /// A metric and its curves.
 #[derive(Debug)]
-pub struct MetricCurves<'m> {
+pub struct MeasuredMetric<'m> {
     /// The metric.
     pub metric: &'m Metric,
     /// Its curves for some subjects.
@@ -45,6 +45,7 @@ impl Ranking {
         self.order.iter().filter(|place| !place.is_behind).map(|place| place.subject).collect()
     }
 
+    /// The subjects that are behind the best one.
     pub fn behind(&self) -> impl Iterator<Item = &Ranked> {
         self.order.iter().filter(|place| place.is_behind)
     }
@@ -77,11 +78,13 @@ impl Ranking {
     }
 }
 
-impl MetricCurves<'_> {
+impl MeasuredMetric<'_> {
+    /// The number of a subject.
     pub fn of(&self, subject: Subject, size: usize) -> Option<&Point> {
         self.curves.iter().find(|curve| curve.subject == subject)?.at(size)
     }
 
+    /// The number of a subject, if it is not doubtful.
     pub fn reliable(&self, subject: Subject, size: usize) -> Option<Spread> {
         self.of(subject, size).filter(|point| point.doubt.is_none()).map(|point| point.spread)
     }
@@ -231,9 +234,9 @@ pub mod fixtures {
 
     pub type Points<'p> = &'p [(usize, f64)];
 
-    pub fn question(id: &str, curves: &[(Subject, Points)]) -> MetricCurves<'static> {
+    pub fn measured(id: &str, curves: &[(Subject, Points)]) -> MeasuredMetric<'static> {
         let metric = METRICS.iter().find(|metric| metric.id == id).unwrap();
-        MetricCurves {
+        MeasuredMetric {
             metric,
             curves: curves.iter().map(|&(subject, points)| curve(subject, points)).collect(),
         }
@@ -262,7 +265,7 @@ mod tests {
     #[test]
     fn the_sentence_names_the_best_model() {
         let answer = |pool, process| {
-            question("storm", &[(POOL, &[(10, pool)]), (PROCESS, &[(10, process)])])
+            measured("storm", &[(POOL, &[(10, pool)]), (PROCESS, &[(10, process)])])
                 .answer()
                 .unwrap()
         };
@@ -281,7 +284,7 @@ mod tests {
     fn the_sentence_names_another_model_that_is_best_with_few_connections() {
         let curves: &[(Subject, Points)] =
             &[(POOL, &[(10, 2.0), (5_000, 2.0)]), (THREADS, &[(10, 1.0), (5_000, 9.0)])];
-        let answer = question("cpu-rooms", curves).answer().unwrap();
+        let answer = measured("cpu-rooms", curves).answer().unwrap();
         assert!(answer.starts_with("With 5,000 connections pool used the least"), "{answer}");
         assert!(answer.ends_with("With 10 connections it was threads."), "{answer}");
     }
@@ -289,18 +292,18 @@ mod tests {
     #[test]
     fn models_are_compared_at_a_size_at_which_the_most_have_a_number() {
         assert_eq!(
-            question("p99", &[(POOL, &[(10, 1.0)])]).answer(),
+            measured("p99", &[(POOL, &[(10, 1.0)])]).answer(),
             None,
             "a single model wins nothing"
         );
-        assert_eq!(question("p99", &[]).answer(), None);
+        assert_eq!(measured("p99", &[]).answer(), None);
         // Only two models have a number with 5,000 connections. All have one with 100.
         let curves: &[(Subject, Points)] = &[
             (POOL, &[(100, 1.0), (5_000, 1.0)]),
             (THREADS, &[(100, 2.0), (5_000, 1.0)]),
             (PROCESS, &[(100, 3.0)]),
         ];
-        assert!(question("p99", curves).answer().unwrap().starts_with("With 100 connections"));
+        assert!(measured("p99", curves).answer().unwrap().starts_with("With 100 connections"));
     }
 
     #[test]
@@ -310,17 +313,17 @@ mod tests {
             (THREADS, &[(10, 4.0), (1_000, 1.0)]),
             (PROCESS, &[(10, 1.0)]),
         ];
-        let growth = question("memory", curves).growth(TAILS_MIN).unwrap();
+        let growth = measured("memory", curves).growth(TAILS_MIN).unwrap();
         assert_eq!(
             growth,
             "Growth: threads from 10 to 1,000 connections falls to 25 %. No change larger than the \
              spread: pool."
         );
-        assert_eq!(question("memory", &curves[2..]).growth(TAILS_MIN), None);
-        assert!(question("p99", curves).growth(TAILS_MIN).is_some());
-        assert_eq!(question("p99", curves).growth(TAILS_MIN / 2), None, "too short for tails");
+        assert_eq!(measured("memory", &curves[2..]).growth(TAILS_MIN), None);
+        assert!(measured("p99", curves).growth(TAILS_MIN).is_some());
+        assert_eq!(measured("p99", curves).growth(TAILS_MIN / 2), None, "too short for tails");
         let shape_of = |to: f64| {
-            question("memory", &[(POOL, &[(10, 1.0), (1_000, to)])]).growth(TAILS_MIN).unwrap()
+            measured("memory", &[(POOL, &[(10, 1.0), (1_000, to)])]).growth(TAILS_MIN).unwrap()
         };
         assert!(shape_of(3.0).contains("3 times, more slowly than"), "{}", shape_of(3.0));
         assert!(
@@ -332,9 +335,9 @@ mod tests {
     #[test]
     fn growth_within_the_spread_is_not_stated() {
         let wide = |value| Point { size: 10, spread: spread(value, 0.4), doubt: None };
-        let mut question = question("cpu-paced", &[(POOL, &[(10, 1.0), (1_000, 1.8)])]);
-        assert!(question.growth(TAILS_MIN).unwrap().contains("grows to 1.8 times"));
-        question.curves[0].points = vec![wide(1.0), Point { size: 1_000, ..wide(1.8) }];
-        assert_eq!(question.growth(TAILS_MIN).unwrap(), "No change larger than the spread: pool.");
+        let mut measured = measured("cpu-paced", &[(POOL, &[(10, 1.0), (1_000, 1.8)])]);
+        assert!(measured.growth(TAILS_MIN).unwrap().contains("grows to 1.8 times"));
+        measured.curves[0].points = vec![wide(1.0), Point { size: 1_000, ..wide(1.8) }];
+        assert_eq!(measured.growth(TAILS_MIN).unwrap(), "No change larger than the spread: pool.");
     }
 }

@@ -66,8 +66,8 @@ fn five_hundred_pasted_lines_are_said_in_order_with_or_without_bracketed_paste()
     };
     let bracketed = lines("bracketed");
     assert!(terminal.bracketed_paste());
-    let said = |heard: Vec<String>| {
-        heard
+    let said = |received: Vec<String>| {
+        received
             .into_iter()
             .filter_map(|line| line.strip_prefix("[#lobby] alice: ").map(str::to_owned))
             .collect::<Vec<_>>()
@@ -82,8 +82,8 @@ fn five_hundred_pasted_lines_are_said_in_order_with_or_without_bracketed_paste()
     for number in 0..200 {
         bob.say(&format!("meanwhile {number}"));
     }
-    let heard = said(bob.reads("alice: bracketed 499"));
-    assert_eq!(heard, bracketed);
+    let received = said(bob.reads("alice: bracketed 499"));
+    assert_eq!(received, bracketed);
     bob.reads("[#lobby] alice: and more");
     wait_for_prompt(&terminal, "#lobby> ");
     // As from a terminal that doesn't mark pastes. Without tabs, which would be completions.
@@ -127,8 +127,8 @@ fn a_paste_with_commands_needs_confirmation() {
         (terminal.lines().iter().filter(|line| line.contains(question)).count() == 2).then_some(())
     });
     terminal.type_keys("\r");
-    let heard = bob.reads("evil");
-    assert_eq!(heard[..2], ["[@alice] alice: secret", "[#lobby] alice: one"]);
+    let received = bob.reads("evil");
+    assert_eq!(received[..2], ["[@alice] alice: secret", "[#lobby] alice: one"]);
     // A single line needs no confirmation, and neither do several without a slash.
     wait_for_prompt(&terminal, "#lobby> ");
     terminal.paste("/nick alice\n");
@@ -208,11 +208,11 @@ fn ctrl_c_clears_the_line_and_the_history_outlives_the_client() {
     wait_for_prompt(&terminal, "#lobby> ");
     terminal.type_keys("second\r\x04");
     assert_eq!(terminal.wait().code(), Some(0));
-    let heard = bob.reads("* alice quit");
+    let received = bob.reads("* alice quit");
     assert!(
-        heard.iter().any(|line| line.ends_with("alice: second"))
-            && !heard.iter().any(|line| line.contains("never said")),
-        "{heard:?}"
+        received.iter().any(|line| line.ends_with("alice: second"))
+            && !received.iter().any(|line| line.contains("never said")),
+        "{received:?}"
     );
     let terminal = start_client(&server, &home, &["--nick", "alice"]);
     terminal.type_keys("\x1b[A\x1b[A");
@@ -234,9 +234,9 @@ fn a_dropped_paste_is_never_said_and_a_short_one_needs_no_confirmation() {
     terminal.paste(&"said\n".repeat(10));
     terminal.shows("✓ [#lobby] alice: said");
     terminal.type_keys("last\r");
-    let heard = bob.reads("alice: last");
-    assert!(!heard.iter().any(|line| line.contains("dropped")), "{heard:?}");
-    assert_eq!(heard.iter().filter(|line| line.ends_with(": said")).count(), 10);
+    let received = bob.reads("alice: last");
+    assert!(!received.iter().any(|line| line.contains("dropped")), "{received:?}");
+    assert_eq!(received.iter().filter(|line| line.ends_with(": said")).count(), 10);
 }
 
 #[test]
@@ -349,9 +349,9 @@ fn commands_typed_at_a_terminal_are_executed_wherever_the_output_goes() {
         let mut terminal = Terminal::start(&piped, ROWS, COLUMNS);
         bob.reads("alice");
         terminal.type_keys("/msg bob my secret\r/nick carol\r//etc\rhi\r");
-        let heard = bob.reads("[#lobby] carol: hi");
+        let received = bob.reads("[#lobby] carol: hi");
         let said: Vec<&str> =
-            heard.iter().map(String::as_str).filter(|line| line.starts_with('[')).collect();
+            received.iter().map(String::as_str).filter(|line| line.starts_with('[')).collect();
         assert_eq!(
             said,
             ["[@alice] alice: my secret", "[#lobby] carol: /etc", "[#lobby] carol: hi"],

@@ -1,4 +1,4 @@
-//! The client at a terminal, that is in a pseudo-terminal with an emulator, and a real server.
+//! The client at a terminal: a pseudo-terminal with an emulator, and a real server.
 
 mod editing;
 mod outage;

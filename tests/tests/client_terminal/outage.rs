@@ -135,8 +135,8 @@ fn a_line_that_may_have_arrived_is_shown_in_doubt_and_not_said_twice() {
     terminal.shows("this line may not have arrived");
     let mut bob = server.join("bob");
     terminal.type_keys("next\r");
-    let heard = bob.reads("alice: next");
-    assert!(!heard.iter().any(|line| line.contains("void")), "{heard:?}");
+    let received = bob.reads("alice: next");
+    assert!(!received.iter().any(|line| line.contains("void")), "{received:?}");
     terminal.type_keys("\x1b[A\x1b[A\r");
     bob.reads("[#lobby] alice: into the void");
 }

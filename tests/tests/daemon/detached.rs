@@ -173,5 +173,5 @@ fn a_log_file_that_is_a_pipe_is_refused() {
             "{told}"
         );
     }
-    service.is_over();
+    service.wait_for_end();
 }

@@ -108,7 +108,7 @@ impl Service {
     }
 
     /// The address on which the last started server listens.
-    fn listens(&self, transport: &str) -> String {
+    fn address(&self, transport: &str) -> String {
         let log = self.log();
         log.rsplit(&format!("listening on {transport} "))
             .next()
@@ -119,7 +119,7 @@ impl Service {
 
     fn join(&self, nick: &str) -> Client {
         let mut client =
-            Client::new(TcpStream::connect(self.listens("tcp")).expect("the server accepts"));
+            Client::new(TcpStream::connect(self.address("tcp")).expect("the server accepts"));
         client.say(&format!("/nick {nick}"));
         client.reads(&format!("* you are now {nick}"));
         client
@@ -141,7 +141,7 @@ impl Service {
     }
 
     /// Waits until no such process is left.
-    fn is_over(&self) {
+    fn wait_for_end(&self) {
         wait_for("everyone to be gone", || self.processes().is_empty().then_some(()));
     }
 }

@@ -137,7 +137,7 @@ fn a_file_that_is_no_pid_file_is_not_changed() {
         );
         assert_eq!(fs::read_to_string(&notes).unwrap(), text);
     }
-    service.is_over();
+    service.wait_for_end();
 }
 
 /// A process that has locked another program's file, as SQLite locks its databases, is no server of
@@ -188,7 +188,8 @@ fn a_server_in_the_foreground_is_found_and_left_alone() {
     let pid = server.pid();
     assert_eq!(service.pid(), Some(pid));
     let words = format!(
-        "a server in the foreground (pid {pid}) uses {}; stop it with kill {pid}, or with Ctrl-C in its terminal",
+        "a server in the foreground (pid {pid}) uses {}; stop it with kill {pid}, or with Ctrl-C \
+         in its terminal",
         service.directory.display()
     );
     for (name, code) in [("stop", Some(1)), ("restart", Some(1)), ("start", RUNNING)] {

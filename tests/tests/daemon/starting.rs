@@ -29,7 +29,7 @@ fn a_server_is_started_used_restarted_and_stopped() {
     drop(berta);
     service.run("stop", &[]).printed(&[&format!("stopped pid {second}")]);
     assert!(has_ended(second) && !service.pid_file().exists());
-    service.is_over();
+    service.wait_for_end();
     let stopped = service.run("stop", &[]);
     assert_eq!(stopped.code, Some(0), "{stopped}");
     assert!(
@@ -74,7 +74,7 @@ fn a_server_that_cannot_serve_says_why_and_leaves_nothing() {
             assert!(!service.pid_file().exists());
         }
     }
-    service.is_over();
+    service.wait_for_end();
     service.start(&[]);
 }
 
@@ -99,7 +99,7 @@ fn an_interrupted_start_leaves_no_server() {
         if !is_given_up {
             service.run("stop", &[]);
         }
-        service.is_over();
+        service.wait_for_end();
         is_given_up
     });
     assert!(given_up);
@@ -129,7 +129,7 @@ fn status_says_whether_a_server_runs_and_where_it_listens() {
     )]);
     // The files of a killed server don't count as a running server.
     kill(pid, Signal::SIGKILL).unwrap();
-    service.is_over();
+    service.wait_for_end();
     assert_eq!(service.run("status", &[]).code, Some(3));
     assert!(service.pid_file().exists());
     fs::write(service.directory.join("other"), "no number\n").unwrap();
@@ -166,14 +166,14 @@ fn a_start_says_why_its_processes_cannot_start() {
     assert_eq!(failed.code, Some(1), "{failed}");
     assert!(failed.errors.contains("(epoll_wait): Operation not permitted"), "{failed}");
     assert!(!service.log().contains("listening on"), "{}", service.log());
-    service.is_over();
+    service.wait_for_end();
 }
 
 #[test]
 fn a_start_waits_for_a_port_that_processes_of_a_killed_server_still_hold() {
     let service = Service::new();
     service.start(&["--workers", "8"]);
-    let (tcp, udp) = (service.listens("tcp"), service.listens("udp"));
+    let (tcp, udp) = (service.address("tcp"), service.address("udp"));
     for _ in 0..20 {
         kill(service.pid().unwrap(), Signal::SIGKILL).unwrap();
         service.start(&["--workers", "8", "--tcp", &tcp, "--udp", &udp]);

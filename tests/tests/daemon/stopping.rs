@@ -6,8 +6,8 @@ use super::*;
 fn a_restart_waits_for_the_end_of_the_old_server() {
     let service = Service::new();
     let old = service.start(&["--sendq", "1G", "--rate-limit", "off"]);
-    let tcp = service.listens("tcp");
-    let _deaf = deaf_client(&service);
+    let tcp = service.address("tcp");
+    let _deaf = client_that_never_reads(&service);
     let mut restart = service.spawn("restart", &["--tcp", &tcp]);
     let new = wait_for("the new one's pid", || service.pid().filter(|&pid| pid != old));
     assert!(has_ended(old));
@@ -23,14 +23,14 @@ fn a_restart_waits_for_the_end_of_the_old_server() {
 }
 
 /// A client that does not read, and has far more to read than the kernel buffers.
-fn deaf_client(service: &Service) -> Client {
-    let deaf = service.join("deaf");
+fn client_that_never_reads(service: &Service) -> Client {
+    let slow_reader = service.join("deaf");
     let mut loud = service.join("loud");
     let line = "x".repeat(4_000);
     // The kernel buffers some megabytes; the rest waits in the outbox.
     (0..4_000).for_each(|_| loud.say(&format!("/msg deaf {line}")));
     loud.sync();
-    deaf
+    slow_reader
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_server_that_does_not_end_is_killed_together_with_its_children() {
     // Worker 0 also has the UDP socket and would keep the port.
     let restarted = service.run(
         "restart",
-        &["--grace", "0", "--tcp", &service.listens("tcp"), "--udp", &service.listens("udp")],
+        &["--grace", "0", "--tcp", &service.address("tcp"), "--udp", &service.address("udp")],
     );
     let new = service.pid().unwrap();
     restarted.printed(&[&format!("serving as pid {new}")]);
@@ -64,15 +64,18 @@ fn a_server_that_does_not_end_is_killed_together_with_its_children() {
 fn two_stops_at_once_wait_for_the_same_end() {
     let service = Service::new();
     service.start(&["--sendq", "1G", "--rate-limit", "off"]);
-    let (mut deaf, mut loud) = (service.join("deaf"), service.join("loud"));
+    let (mut slow_reader, mut loud) = (service.join("deaf"), service.join("loud"));
     let line = "x".repeat(4_000);
     (0..2_000).for_each(|_| loud.say(&format!("/msg deaf {line}")));
     loud.sync();
     let mut stops: Vec<Child> = (0..3).map(|_| service.spawn("stop", &[])).collect();
     wait_for("the end to begin", || service.log().contains("SIGTERM: stopping").then_some(()));
     // The client reads everything up to the goodbye.
-    assert_eq!(deaf.rest().last().map(String::as_str), Some("* the server is stopping; goodbye"));
-    drop((deaf, loud));
+    assert_eq!(
+        slow_reader.rest().last().map(String::as_str),
+        Some("* the server is stopping; goodbye")
+    );
+    drop((slow_reader, loud));
     for stop in &mut stops {
         let told = Ended::of(stop, "stop");
         assert_eq!(told.code, Some(0), "{told}");
@@ -110,5 +113,5 @@ fn without_pidfd_a_server_is_stopped_and_killed_by_its_pid() {
         stopped.errors.contains(&format!("pid {second} did not end within 5 s and was killed")),
         "{stopped}"
     );
-    service.is_over();
+    service.wait_for_end();
 }

@@ -137,8 +137,8 @@ fn an_ack_server_of_lines_splits_lines_and_has_limits() {
     assert_eq!(long.line(), Some(acknowledged(&"x".repeat(4_096))));
     drop(long);
     // A client that never reads holds no other client up.
-    let mut deaf = TcpStream::connect(address).unwrap();
-    deaf.write_all(&b"no client reads this\n".repeat(1_000)).unwrap();
+    let mut slow_reader = TcpStream::connect(address).unwrap();
+    slow_reader.write_all(&b"no client reads this\n".repeat(1_000)).unwrap();
     let mut many: Vec<Client> = (0..20).map(|_| connected(address)).collect();
     for (number, client) in many.iter_mut().enumerate() {
         client.say(&format!("I am {number}"));

@@ -10,13 +10,15 @@ fn bare_fork() {
         "this line follows the fork",
         "exited with code 3",
         "this line follows the child's exit",
-        "shown: processes that reached the line after the fork: 2; the line after the child's exit: 1",
+        "shown: processes that reached the line after the fork: 2; the line after the child's \
+         exit: 1",
         "shown: 3 rounds of the loop made 7 forks: 8 processes, not 4",
         "the pipe had \"hello hello \"",
         "the pipe had \"hello \"",
         "the pipe had \"\"",
         "flush, fork, child: exit, parent: exit; the pipe had \"hello \"",
-        "shown: the text came out 2 times when both called exit, 1 time when the child called _exit, 0 times when both did",
+        "shown: the text came out 2 times when both called exit, 1 time when the child called \
+         _exit, 0 times when both did",
         "shown: flushed before the fork, it came out 1 time",
     ]);
     let pids = |part: &str| -> Vec<&str> {

@@ -11,7 +11,8 @@ fn an_error_says_in_a_sentence_what_was_attempted() {
             "daemon",
             "nonsense",
             2,
-            "error: invalid value 'nonsense' for '[TASK]'\n  [possible values: start, stop, restart]",
+            "error: invalid value 'nonsense' for '[TASK]'\n  [possible values: start, stop, \
+             restart]",
         ),
     ] {
         let ended = Example::run(example, &[argument]);

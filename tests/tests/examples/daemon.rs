@@ -37,7 +37,10 @@ fn daemon() {
         &format!("pid {first} ends:"),
         &format!("pid {second} begins:"),
         &format!("pid {second} ends:"),
-        &format!("shown: 3 starts made 2 daemons, one after the other: pid {first}, {second}; is the pid file left? false"),
+        &format!(
+            "shown: 3 starts made 2 daemons, one after the other: pid {first}, {second}; is \
+            the pid file left? false"
+        ),
     ]);
     assert_eq!(
         example.text.matches(" begins:").count(),
@@ -54,7 +57,8 @@ fn daemon() {
         );
         assert_eq!(
             rest,
-            "whose leader has ended, directory /, umask 077, 0, 1, 2 are /dev/null, /dev/null, /dev/null"
+            "whose leader has ended, directory /, umask 077, 0, 1, 2 are /dev/null, /dev/null, \
+             /dev/null"
         );
     }
     assert_eq!(example.errors, "");

@@ -30,7 +30,10 @@ fn echo_per_process() {
         "berta receives \"still here_sb\"",
         &format!("pid {annas} has ended, and is a zombie"),
         &format!("pid {annas} was killed by signal 9"),
-        &format!("shown: after pid {annas} was killed, was anna disconnected? true; berta got \"still here_sb\" from pid {bertas}"),
+        &format!(
+            "shown: after pid {annas} was killed, was anna disconnected? true; berta \
+            got \"still here_sb\" from pid {bertas}"
+        ),
         &format!("pid {bertas} exited with code 0"),
         "shown: answers to two quick messages: 1 without framing, 2 with a line end after each",
     ]);
@@ -77,7 +80,8 @@ fn an_echo_server_answers_pythons_clients() {
         "said exit: the server closes the connection",
         "the half character kept before is completed",
         "SIGINT came: the server ends",
-        "shown: clients, each with a process of its own: 4; still connected at the end: 0; messages answered: 6; no process stays",
+        "shown: clients, each with a process of its own: 4; still connected at the end: 0; \
+         messages answered: 6; no process stays",
     ]);
 }
 

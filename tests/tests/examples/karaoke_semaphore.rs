@@ -15,7 +15,8 @@ fn karaoke_semaphore() {
         "guest 2 was killed by signal 9; rooms free: 0, since its room was not given back",
         "the parent gives back what guest 2 held: 1",
         "guest 4 has a room until the house closes",
-        "shown: after the death 0 rooms were free; the parent gave 1 back, and guest 4 got it; rooms free at the end: 4",
+        "shown: after the death 0 rooms were free; the parent gave 1 back, and guest 4 got it; \
+         rooms free at the end: 4",
     ]);
     assert_eq!(example.errors, "");
 }

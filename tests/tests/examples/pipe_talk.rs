@@ -29,7 +29,10 @@ fn pipe_talk() {
         &format!("the pipe is full with {capacity} bytes; the child is in state S, in "),
         "a deadlock",
         &format!("the parent has read {letter} bytes; the child exited with code 0"),
-        &format!("shown: waiting first: the child is still alive after 200 ms, blocked with {capacity} of {letter} bytes in the pipe"),
+        &format!(
+            "shown: waiting first: the child is still alive after 200 ms, blocked with \
+            {capacity} of {letter} bytes in the pipe"
+        ),
         &format!("shown: reading first: {letter} bytes, and the child exited with code 0"),
     ]);
     let call = example.words("the child is in state S, in");

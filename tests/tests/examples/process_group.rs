@@ -45,7 +45,8 @@ fn process_group() {
         "it returned 0 at once",
         "WCONTINUED): it was continued",
         "it was killed by signal 15",
-        "shown: the parent saw that the child was stopped by signal 19 (SIGSTOP), was continued, was killed by signal 15",
+        "shown: the parent saw that the child was stopped by signal 19 (SIGSTOP), was continued, \
+         was killed by signal 15",
         "setsid: the shell leads session ",
         "reads in the background: it was stopped by signal 21",
         "writes in the background: it was stopped by signal 22 (SIGTTOU) (stty tostop is set here",

@@ -12,11 +12,13 @@ fn producer_consumer() {
         ": no item came, nor an end marker",
         "shown: 2 of 3 consumers got an end marker; 1 would wait for ever",
         "in hand was killed by signal 9",
-        "the 3 others have nothing left to take; all 12 done? false: the dead consumer still has item 1",
+        "the 3 others have nothing left to take; all 12 done? false: the dead consumer still has \
+         item 1",
         "the parent puts item 1 back",
         "all done now? true; the sum of what is done is 78",
         "wait for more; they die with their parent",
-        "shown: all 12 items were done although a consumer was killed; 3 consumers died with their parent",
+        "shown: all 12 items were done although a consumer was killed; 3 consumers died with their \
+         parent",
     ]);
     let parts: Vec<&str> = example.text.split("── ").collect();
     let (markers, forgotten, joined) = (parts[2], parts[3], parts[4]);

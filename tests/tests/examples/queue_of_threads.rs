@@ -26,7 +26,8 @@ fn queue_of_threads() {
         "a fork beside two threads is refused: this program's own fork function refuses",
         "both together took [1, 2, 3, 4, 5, 6]",
         "after the threads' end a fork works again: pid ",
-        "shown: channel and fork: 6 items in, the child took 6 and the parent 6; queue in shared memory: 3 and 3",
+        "shown: channel and fork: 6 items in, the child took 6 and the parent 6; queue in shared \
+         memory: 3 and 3",
     ]);
     let (a, b) = (items(&example, "thread A took "), items(&example, "thread B took "));
     assert_eq!(a.len() + b.len(), 6, "{example}");

@@ -7,13 +7,15 @@ fn separate_memory() {
         "before the fork: variable 1 at ",
         "in the child: variable 42 at ",
         "in the parent: variable 1 at ",
-        "shown: the child added 41 to both: the parent's variable is still 1, the shared value is 42",
+        "shown: the child added 41 to both: the parent's variable is still 1, the shared value is \
+         42",
         "after it read the buffer, whose sum is 16777216",
         "after it wrote to all of the buffer, whose sum is now 33554432",
         "the parent's buffer still has 16777216 ones",
         "shown: of 16384 KiB, reading copied ",
         "the parent's own list is [0, 0, 0, 0]",
-        "shown: 0 entries of the parent's list were changed, 4 of the shared array; 4 children added 1 to a shared value 1000 times each, by atomic addition: 4000",
+        "shown: 0 entries of the parent's list were changed, 4 of the shared array; 4 children \
+         added 1 to a shared value 1000 times each, by atomic addition: 4000",
     ]);
     assert!(
         example

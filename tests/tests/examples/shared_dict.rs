@@ -9,7 +9,8 @@ fn shared_dict() {
         "watch for: the manager process owns",
         "worker 0 has sent two requests",
         "the manager handled 7 requests (6, and the parent's look), and no client is left",
-        "shown: 3 processes put 3 entries in one map; an ordinary map of the parent's, which each child copied, has 0",
+        "shown: 3 processes put 3 entries in one map; an ordinary map of the parent's, which each \
+         child copied, has 0",
         "manager: x = 750, the list has 750 items, of each worker [250, 250, 250]",
         "mutex: x = 750, the list has 750 items, of each worker [250, 250, 250]",
         "shown: both are right",

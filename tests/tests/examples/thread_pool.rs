@@ -43,7 +43,8 @@ fn thread_pool() {
         "shown: the race lost ",
         "after the threads, the main thread sees 4",
         "after the child processes, the parent sees 4",
-        "shown: 4 threads changed the global variable from 0 to 4; 4 child processes changed copies of it, and it is still 4",
+        "shown: 4 threads changed the global variable from 0 to 4; 4 child processes changed \
+         copies of it, and it is still 4",
     ]);
     let seen = |by: &str| {
         (1..=4)

@@ -18,11 +18,17 @@ fn zombie_and_orphan() {
     example.printed(&[
         "watch for: the states",
         &format!("to see them: ps -o pid,ppid,stat,comm -p {running},{sleeping},{stopped},{ended}"),
-        &format!("shown: four pids and their states in /proc: {running} R, {sleeping} S, {stopped} T, {ended} Z"),
+        &format!(
+            "shown: four pids and their states in /proc: {running} R, {sleeping} S, {stopped} \
+            T, {ended} Z"
+        ),
     ]);
     let (main, zombie) = (example.after(" s  pid ")[0], example.after("after wait: pid ")[0]);
     example.printed(&[
-        &format!("pid {zombie} has ended, and its parent has not waited for it: state Z, parent pid {main}"),
+        &format!(
+            "pid {zombie} has ended, and its parent has not waited for it: state Z, parent \
+            pid {main}"
+        ),
         "its memory is 0 pages",
         &format!("after wait: pid {zombie} exited with code 3; it is not in /proc any more"),
         "shown: a zombie with 0 pages of memory; after wait: not in /proc any more",
@@ -46,7 +52,8 @@ fn zombie_and_orphan() {
         &format!("pid {other}: state"),
         &format!("pid {second}, was killed by signal 9"),
         &format!("pid {other} was killed by signal 9"),
-        "shown: after the parent's death the orphan went on and exited with code 0; the child with PR_SET_PDEATHSIG was killed by signal 9",
+        "shown: after the parent's death the orphan went on and exited with code 0; the child with \
+         PR_SET_PDEATHSIG was killed by signal 9",
     ]);
     assert!(
         example.words(&format!("pid {orphan}: state")).ends_with(&["parent", "pid", first]),

@@ -21,7 +21,10 @@ fn a_file_size_limit_is_reported_once_and_the_journal_continues() {
     let journal = server.process("journal");
     limit_file_size(journal, "262144");
     say_three_megabytes(&mut a, &mut b);
-    server.logs("its files have reached the limit on the size of files, 256 KiB (ulimit -f); raise it and start the server again");
+    server.logs(
+        "its files have reached the limit on the size of files, 256 KiB (ulimit -f); raise \
+        it and start the server again",
+    );
     server.logs("are missing from the history so far, the chat goes on");
     limit_file_size(journal, "unlimited");
     server.logs("lines are stored again; ");
@@ -43,8 +46,11 @@ fn under_a_file_size_limit_the_last_lines_are_kept_and_the_server_ends_normally(
         let options = ["--rate-limit", "off", "--data-dir", directory.0.to_str().unwrap()];
         let mut server = Server::start_limited(Some(&limit), &options);
         let kept_kib = blocks / 8 - 32;
-        server
-            .logs(&format!("the history keeps at most {kept_kib} KiB, since files may not be larger than {} KiB (ulimit -f)", blocks / 2));
+        server.logs(&format!(
+            "the history keeps at most {kept_kib} KiB, since files may not be \
+                larger than {} KiB (ulimit -f)",
+            blocks / 2
+        ));
         let (mut a, mut b) = (server.join("a"), server.join("b"));
         let line = "x".repeat(300);
         // Then long lines, a batch of which is larger than the limit.
@@ -74,7 +80,10 @@ fn under_a_file_size_limit_the_last_lines_are_kept_and_the_server_ends_normally(
 #[test]
 fn a_file_size_limit_too_low_for_a_history_is_reported_at_the_start() {
     let mut server = Server::start_limited(Some("ulimit -f 400"), &["--grace", "1"]);
-    server.logs("cannot store lines: files may not be larger than 200 KiB (ulimit -f), and a history takes 256 KiB at least; raise it");
+    server.logs(
+        "cannot store lines: files may not be larger than 200 KiB (ulimit -f), and a \
+        history takes 256 KiB at least; raise it",
+    );
     let mut a = server.join("a");
     a.say("said");
     a.sync();

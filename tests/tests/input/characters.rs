@@ -59,9 +59,9 @@ fn a_command_after_a_byte_order_mark_or_other_blanks_is_executed() {
     alice.say("⁄msg bob secret");
     alice.reads("! not sent: ⁄msg starts with U+2044");
     alice.say(" /usr/bin/ld: cannot find -lfoo");
-    let heard: Vec<String> =
+    let received: Vec<String> =
         eve.reads("-lfoo").into_iter().filter(|line| line.starts_with('[')).collect();
-    assert_eq!(heard, ["[#lobby] alice:  /usr/bin/ld: cannot find -lfoo"]);
+    assert_eq!(received, ["[#lobby] alice:  /usr/bin/ld: cannot find -lfoo"]);
 }
 
 #[test]
@@ -103,9 +103,9 @@ fn a_command_after_keys_and_stray_bytes_is_executed() {
         alice.reads(refusal);
     }
     alice.say("\\o/");
-    let heard: Vec<String> =
+    let received: Vec<String> =
         eve.reads("\\o/").into_iter().filter(|line| line.starts_with('[')).collect();
-    assert_eq!(heard, ["[#lobby] alice: \\o/"]);
+    assert_eq!(received, ["[#lobby] alice: \\o/"]);
 }
 
 #[test]

@@ -41,11 +41,12 @@ fn the_longest_line_passes_and_one_byte_more_does_not() {
     alice.say(&"a".repeat(4_095));
     alice.say(&"b".repeat(4_096));
     alice.say("end");
-    let heard = bob.reads("alice: end");
+    let received = bob.reads("alice: end");
     assert_eq!(
-        heard.len(),
-        2 + usize::from(heard[0].contains("joined")) + usize::from(heard[0].contains("is now")),
-        "{heard:?}"
+        received.len(),
+        2 + usize::from(received[0].contains("joined"))
+            + usize::from(received[0].contains("is now")),
+        "{received:?}"
     );
     alice.reads("! line too long");
 }
@@ -56,9 +57,9 @@ fn line_ends_of_every_kind() {
     let (mut alice, mut bob) = (server.join("alice"), server.join("bob"));
     alice.send(b"one\r\ntwo\n\nthree\r\r\nfour");
     alice.end_input();
-    let heard = bob.reads("* alice quit");
+    let received = bob.reads("* alice quit");
     let said: Vec<&str> =
-        heard.iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ")).collect();
+        received.iter().filter_map(|line| line.strip_prefix("[#lobby] alice: ")).collect();
     assert_eq!(said, ["one", "two", "three", "four"]);
     alice.rest();
 }
@@ -125,8 +126,8 @@ fn lines_that_arrived_before_a_reset_are_said() {
 #[test]
 fn a_partial_line_costs_nothing_while_it_waits() {
     let server = Server::start(&[]);
-    let mut people: Vec<_> = (0..20).map(|i| server.join(&format!("p{i}"))).collect();
-    people.iter_mut().for_each(|person| person.send(b"unfinished"));
+    let mut clients: Vec<_> = (0..20).map(|i| server.join(&format!("p{i}"))).collect();
+    clients.iter_mut().for_each(|person| person.send(b"unfinished"));
     // An unfinished line gets no answer. All clients have read about all arrivals by now, so
     // nothing more comes before the line is complete.
     let mut watcher = server.join("watcher");
@@ -138,9 +139,9 @@ fn a_partial_line_costs_nothing_while_it_waits() {
         "{:?} of CPU while nothing happened",
         server.cpu() - before
     );
-    people[0].say(" no more");
+    clients[0].say(" no more");
     wait_for("the line", || {
-        people[1].line().filter(|line| line.ends_with("p0: unfinished no more"))
+        clients[1].line().filter(|line| line.ends_with("p0: unfinished no more"))
     });
 }
 
@@ -155,9 +156,9 @@ fn part_of_a_line_after_much_input_does_not_close_the_window() {
         (0..3_000).map(|number| format!("{number} {}\n", "y".repeat(700 + number % 13))).collect();
     let writer = std::thread::spawn(move || stream.write_all(text.as_bytes()).unwrap());
     for number in 0..3_000 {
-        let heard = bob.reads(&format!("alice: {number} "));
+        let received = bob.reads(&format!("alice: {number} "));
         assert_eq!(
-            heard.last().unwrap().len(),
+            received.last().unwrap().len(),
             format!("[#lobby] alice: {number} ").len() + 700 + number % 13
         );
     }

@@ -23,10 +23,13 @@ fn a_killed_worker_is_replaced_and_no_client_notices() {
         kill(worker, Signal::SIGKILL).unwrap();
         victim.say(&format!("said behind {round}"));
         let successor = server.replaced("worker 0", worker);
-        server.logs(&format!("worker 0 (pid {worker}) was killed by signal 9; restarted as pid {successor}; 1 connection kept"));
-        let heard = witness.reads(&format!("[#lobby] a: said behind {round}"));
+        server.logs(&format!(
+            "worker 0 (pid {worker}) was killed by signal 9; restarted as pid \
+            {successor}; 1 connection kept"
+        ));
+        let received = witness.reads(&format!("[#lobby] a: said behind {round}"));
         assert_eq!(
-            heard,
+            received,
             [
                 format!("[#lobby] a: said before {round}"),
                 format!("[#lobby] a: said behind {round}")
@@ -105,14 +108,14 @@ fn clients_can_connect_and_leave_while_their_worker_is_dead() {
 #[test]
 fn a_worker_that_dies_while_the_server_stops_says_goodbye_all_the_same() {
     let mut server = Server::start(&["--grace", "30"]);
-    let mut people = one_on_each(&server);
+    let mut clients = one_on_each(&server);
     let worker = server.process("worker 0");
     server.signal(Signal::SIGTERM);
     kill(worker, Signal::SIGKILL).unwrap();
-    for person in &mut people {
+    for person in &mut clients {
         assert_eq!(person.rest().last().unwrap(), "* the server is stopping; goodbye");
     }
-    drop(people);
+    drop(clients);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
 }
 

@@ -61,15 +61,15 @@ fn a_port_in_use_is_an_error_that_says_so() {
 fn sigterm_notifies_all_clients_and_leaves_nothing_behind() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut server = Server::start(&[]);
-        let mut people: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
-        people[0].send(b"said before the end\n");
-        people[1].reads("said before the end");
+        let mut clients: Vec<Client> = (0..4).map(|i| server.join(&format!("p{i}"))).collect();
+        clients[0].send(b"said before the end\n");
+        clients[1].reads("said before the end");
         let children = children_of(server.pid());
         server.signal(signal);
-        for person in &mut people {
+        for person in &mut clients {
             assert_eq!(person.rest().last().unwrap(), "* the server is stopping; goodbye");
         }
-        drop(people);
+        drop(clients);
         assert_eq!(server.wait().code(), Some(0), "{}", server.log_output());
         assert!(children.iter().all(|&child| name_of(child).is_empty()), "no child and no zombie");
         server.logs("supervisor: stopped");
@@ -81,9 +81,9 @@ fn clients_not_accepted_yet_are_notified_of_the_end_too() {
     for model in ["pool", "threads", "process"] {
         let mut server = Server::start(&["--model", model]);
         // The kernel has connected them, but the server has not accepted most of them yet.
-        let people: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+        let clients: Vec<Client> = (0..100).map(|_| server.connect()).collect();
         server.signal(Signal::SIGTERM);
-        for mut person in people {
+        for mut person in clients {
             assert_eq!(
                 person.rest().last().map(String::as_str),
                 Some("* the server is stopping; goodbye"),
@@ -107,14 +107,14 @@ fn a_server_started_with_sigchld_ignored_notices_dead_children_all_the_same() {
 #[test]
 fn the_stop_takes_at_most_the_grace_period_and_a_second_signal_ends_it_at_once() {
     let mut server = Server::start(&["--grace", "1", "--sendq", "1G", "--rate-limit", "off"]);
-    let _deaf = deaf_client(&server);
+    let _deaf = client_that_never_reads(&server);
     server.signal(Signal::SIGTERM);
     let start = Instant::now();
     assert_eq!(server.wait().code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(10));
 
     let mut server = Server::start(&["--grace", "3600", "--sendq", "1G", "--rate-limit", "off"]);
-    let _deaf = deaf_client(&server);
+    let _deaf = client_that_never_reads(&server);
     server.signal(Signal::SIGTERM);
     server.logs("SIGTERM: stopping");
     server.signal(Signal::SIGTERM);
@@ -123,10 +123,10 @@ fn the_stop_takes_at_most_the_grace_period_and_a_second_signal_ends_it_at_once()
 }
 
 /// A client that does not read, and has far more to read than the kernel buffers.
-fn deaf_client(server: &Server) -> Client {
-    let mut deaf = server.connect();
-    deaf.say("/nick deaf");
-    (0..400).for_each(|_| deaf.say("/help"));
+fn client_that_never_reads(server: &Server) -> Client {
+    let mut slow_reader = server.connect();
+    slow_reader.say("/nick deaf");
+    (0..400).for_each(|_| slow_reader.say("/help"));
     let mut loud = server.join("loud");
     let line = "x".repeat(4_000);
     // The kernel buffers some megabytes; the rest waits in the outbox.
@@ -134,18 +134,18 @@ fn deaf_client(server: &Server) -> Client {
         loud.say(&format!("/msg deaf {line}"));
     }
     loud.sync();
-    deaf
+    slow_reader
 }
 
 /// A client on each of two workers, the first on worker 0.
 fn one_on_each(server: &Server) -> [Client; 2] {
-    let mut people = [server.join("a"), server.join("b")];
-    if people[0].worker() == "worker 1" {
-        people.swap(0, 1);
+    let mut clients = [server.join("a"), server.join("b")];
+    if clients[0].worker() == "worker 1" {
+        clients.swap(0, 1);
     }
-    assert_ne!(people[0].worker(), people[1].worker());
-    for person in &mut people {
+    assert_ne!(clients[0].worker(), clients[1].worker());
+    for person in &mut clients {
         person.sync();
     }
-    people
+    clients
 }

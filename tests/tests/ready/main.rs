@@ -14,7 +14,7 @@ use std::process::Command;
 const MODELS: [&str; 3] = ["pool", "threads", "process"];
 
 /// Checks that a client is served, also after its worker's death.
-fn serves(server: &Server) {
+fn assert_serves(server: &Server) {
     let mut person = server.join("person");
     let worker = person.worker();
     let old = server.process(&worker);
@@ -41,7 +41,7 @@ fn the_server_does_without_calls_that_it_does_not_need() {
     ] {
         for model in MODELS {
             let server = Server::start_limited(Some(&refusing(calls)), &["--model", model]);
-            serves(&server);
+            assert_serves(&server);
             let text = server.log_output();
             assert!(
                 !text.contains("exited with code") && !text.contains("error: "),
@@ -120,14 +120,21 @@ fn a_refused_bind_is_not_reported_as_a_low_port() {
             &["--tcp", "127.0.0.1:0", "--udp", "off"],
         );
         assert_eq!(status.code(), Some(1), "{calls}: {text}");
-        let words = "cannot listen on tcp 127.0.0.1:0: Operation not permitted (os error 1); forkchat-server doctor";
+        let words = "cannot listen on tcp 127.0.0.1:0: Operation not permitted (os error 1); \
+            forkchat-server doctor";
         assert!(text.contains(words) && !text.contains("1024"), "{calls}: {text}");
     }
     let (_, text) = Server::run_to_end_limited(
         Some(&refusing("bind=EACCES")),
         &["--tcp", "127.0.0.1:1023", "--udp", "off"],
     );
-    assert!(text.contains("cannot listen on tcp 127.0.0.1:1023: permission denied; ports below 1024 need a privilege"), "{text}");
+    assert!(
+        text.contains(
+            "cannot listen on tcp 127.0.0.1:1023: permission denied; ports below \
+        1024 need a privilege"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -175,7 +182,7 @@ fn a_server_without_proc_serves() {
         };
         for model in MODELS {
             let server = Server::start_limited(Some(&limit), &["--model", model]);
-            serves(&server);
+            assert_serves(&server);
         }
     }
     // If the number of threads is unknown, the message says so.
@@ -212,7 +219,7 @@ fn a_limit_on_file_sizes_ends_no_process() {
     }
     other.reads("one: 499 ");
     server.logs("cannot store lines: ");
-    serves(&server);
+    assert_serves(&server);
     let journal = |processes: &[(nix::unistd::Pid, String)]| {
         processes.iter().find(|(_, name)| name == "journal").cloned()
     };

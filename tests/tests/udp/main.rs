@@ -129,13 +129,13 @@ fn datagrams_above_the_rate_limit_are_dropped_and_the_session_continues() {
     let said = |client: &mut Client| {
         client.sync().iter().filter(|line| line.contains("udp: flood")).count()
     };
-    let mut heard = 0;
+    let mut received = 0;
     // The burst passes, less what the nickname cost. The rest comes at the rate limit.
     wait_for("the burst", || {
-        heard += said(&mut alice);
-        (heard >= 450).then_some(())
+        received += said(&mut alice);
+        (received >= 450).then_some(())
     });
-    assert!(heard < 650, "{heard} of 700 lines at once at 20 a second");
+    assert!(received < 650, "{received} of 700 lines at once at 20 a second");
     wait_for("the next line", || {
         udp.send(b"later\n");
         alice.sync().iter().any(|line| line.contains("udp: later")).then_some(())

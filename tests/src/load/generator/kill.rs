@@ -24,7 +24,7 @@ pub struct Kill {
 
 /// What a kill cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cost {
+pub struct KillCost {
     /// The share of all connections that the killed process served, 0 to 1.
     pub share: f64,
     /// The longest wait of a client that the killed process served, in ms.
@@ -36,7 +36,7 @@ pub struct Cost {
 impl Kill {
     /// What the kill cost; `None` if the process was not killed, or a client that it served still
     /// waits.
-    pub fn cost(&self) -> Option<Cost> {
+    pub fn cost(&self) -> Option<KillCost> {
         self.at?;
         let longest = |is_served: bool| {
             let waits =
@@ -45,7 +45,7 @@ impl Kill {
         };
         let is_served = self.served.iter().filter(|served| **served).count();
         let wait_ms = longest(true).filter(|_| self.is_over())?;
-        Some(Cost {
+        Some(KillCost {
             share: is_served as f64 / self.served.len() as f64,
             wait_ms,
             others_ms: longest(false),
@@ -128,7 +128,7 @@ mod tests {
             kill(Some(7), &served, &[Some(2_000_000), Some(5_000_000), Some(1_000_000), None])
                 .cost()
                 .unwrap();
-        assert_eq!(cost, Cost { share: 0.5, wait_ms: 5.0, others_ms: Some(1.0) });
+        assert_eq!(cost, KillCost { share: 0.5, wait_ms: 5.0, others_ms: Some(1.0) });
         assert_eq!(kill(Some(7), &[true], &[Some(3_000_000)]).cost().unwrap().others_ms, None);
     }
 

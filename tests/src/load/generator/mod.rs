@@ -15,7 +15,7 @@ mod receiving;
 mod sending;
 mod waiting;
 
-pub use kill::Cost;
+pub use kill::KillCost;
 
 use super::chat_protocol::ChatProtocol;
 use super::client::{Client, Role, Stage};

@@ -8,7 +8,7 @@ use crate::load::decision::{Cell, Decision};
 use crate::load::families::KILL_SIZE_MAX;
 use crate::load::html::list;
 use crate::load::metrics::{Better, METRICS, Metric, Rank, number};
-use crate::load::ranking::{BEST, MetricCurves};
+use crate::load::ranking::{BEST, MeasuredMetric};
 use crate::load::report::Missing;
 use crate::load::subject::Subject;
 
@@ -100,13 +100,13 @@ fn table(report: &Report, decision: &Decision, size: usize) -> String {
     let models = report.models();
     let head: String =
         models.iter().map(|model| format!("<th scope=\"col\">{}</th>", model.text())).collect();
-    let row = |(name, question): (&'static str, &MetricCurves)| {
+    let row = |(name, measured): (&'static str, &MeasuredMetric)| {
         let cells: String = decision
-            .cells(question, size)
+            .cells(measured, size)
             .into_iter()
-            .map(|(model, cell)| td(model, &cell_text(report, question, size, model, &cell)))
+            .map(|(model, cell)| td(model, &cell_text(report, measured, size, model, &cell)))
             .collect();
-        let uncounted = if matches!(question.metric.rank, Rank::Shown(_)) {
+        let uncounted = if matches!(measured.metric.rank, Rank::Shown(_)) {
             " <span class=\"soft\">(does not count in the verdict)</span>"
         } else {
             ""
@@ -114,7 +114,7 @@ fn table(report: &Report, decision: &Decision, size: usize) -> String {
         format!(
             "<tr><th scope=\"row\">{}, {}{uncounted}</th>{cells}</tr>\n",
             escape(name),
-            question.metric.unit
+            measured.metric.unit
         )
     };
     let rows: String = decision.rows().map(row).collect();
@@ -143,7 +143,7 @@ fn td(model: Subject, html: &str) -> String {
 
 fn cell_text(
     report: &Report,
-    question: &MetricCurves,
+    measured: &MeasuredMetric,
     size: usize,
     model: Subject,
     cell: &Cell,
@@ -159,7 +159,7 @@ fn cell_text(
             format!("{value}<br><span class=\"bad\">doubtful: {}</span>", escape(why))
         }
         Cell::Missing(smaller) => {
-            let why = why_missing(report, question.metric, size, model);
+            let why = why_missing(report, measured.metric, size, model);
             let smaller =
                 smaller.as_ref().map_or(String::new(), |smaller| format!("; it was {smaller}"));
             format!("<span class=\"soft\">{}{}</span>", escape(&why), escape(&smaller))
@@ -261,7 +261,7 @@ fn when_to_choose(report: &Report, decision: &Decision) -> String {
 /// How the compared server compares with the models, and where it only waited.
 fn compared(report: &Report, decision: &Decision) -> String {
     let Some(other) = report.compared else { return String::new() };
-    let beside = decision.beside(Subject::Compared, &report.questions(&[Subject::Compared]));
+    let beside = decision.beside(Subject::Compared, &report.metrics(&[Subject::Compared]));
     let goals = METRICS.iter().filter(|metric| metric.goal().is_some()).count();
     let left_out = if beside.len() < goals {
         " Goals with a doubtful or missing number are left out."

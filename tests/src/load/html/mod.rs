@@ -18,7 +18,7 @@ use super::models::SAMPLES;
 use super::options::ComparedServer;
 use super::outcome::Outcome;
 use super::plot::{color_of, hex};
-use super::ranking::MetricCurves;
+use super::ranking::MeasuredMetric;
 use super::report::{Missing, Row};
 use super::subject::Subject;
 use super::target::Capacity;
@@ -72,10 +72,10 @@ impl Report<'_> {
     }
 
     /// All metrics with the curves of some subjects.
-    pub fn questions(&self, subjects: &[Subject]) -> Vec<MetricCurves<'static>> {
+    pub fn metrics(&self, subjects: &[Subject]) -> Vec<MeasuredMetric<'static>> {
         METRICS
             .iter()
-            .map(|metric| MetricCurves { metric, curves: metric.curves(self.rows, subjects) })
+            .map(|metric| MeasuredMetric { metric, curves: metric.curves(self.rows, subjects) })
             .collect()
     }
 
@@ -110,8 +110,8 @@ impl Report<'_> {
 /// The whole document.
 pub fn document(report: &Report) -> String {
     let models = report.models();
-    let questions = report.questions(&models);
-    let decision = Decision::new(&questions, &models);
+    let metrics = report.metrics(&models);
+    let decision = Decision::new(&metrics, &models);
     let parts = [
         head(report, decision.is_some()),
         advice::answer(report, decision.as_ref()),

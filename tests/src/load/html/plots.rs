@@ -4,7 +4,7 @@ use super::{Report, escape, list, paragraph, size_of};
 use crate::load::metrics::{Kind, METRICS, Metric, number};
 use crate::load::outcome::Outcome;
 use crate::load::plot::svg;
-use crate::load::ranking::{MetricCurves, TAILS_MIN};
+use crate::load::ranking::{MeasuredMetric, TAILS_MIN};
 use crate::load::report::Row;
 use crate::load::subject::Subject;
 
@@ -49,7 +49,7 @@ fn plot(report: &Report, metric: &Metric) -> String {
     let mut sentences = vec![metric.reading.to_owned()];
     sentences.extend((metric.kind == Kind::Speed).then(|| cpus_used_up(report, metric)));
     sentences.extend(
-        MetricCurves { metric, curves: metric.curves(report.rows, &report.models()) }.answer(),
+        MeasuredMetric { metric, curves: metric.curves(report.rows, &report.models()) }.answer(),
     );
     let is_chance = metric.kind == Kind::Tail && report.seconds < TAILS_MIN && !curves.is_empty();
     sentences.extend(is_chance.then(|| {
@@ -57,7 +57,7 @@ fn plot(report: &Report, metric: &Metric) -> String {
          is said about how they grow."
             .into()
     }));
-    sentences.extend(MetricCurves { metric, curves }.growth(report.seconds));
+    sentences.extend(MeasuredMetric { metric, curves }.growth(report.seconds));
     sentences.extend((metric.id == "memory").then(|| memory_split(report)));
     sentences.extend(
         (!doubts.is_empty())

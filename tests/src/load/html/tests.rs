@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::load::families::FAMILIES;
-use crate::load::generator::Cost;
+use crate::load::generator::KillCost;
 use crate::load::outcome::outcome_of;
 use crate::load::subject::Model;
 use std::sync::OnceLock;
@@ -23,7 +23,7 @@ fn cell(cost: f64, memory: f64, kill: Option<f64>) -> Outcome {
         processes: Some(4),
         threads: Some(9),
         rate_share: Some(1.0),
-        kill: kill.map(|share| Cost { share, wait_ms: 20.0 * factor, others_ms: Some(1.0) }),
+        kill: kill.map(|share| KillCost { share, wait_ms: 20.0 * factor, others_ms: Some(1.0) }),
         ..outcome_of(&[1, 1, 2])
     };
     Outcome::of_samples([1.0, 0.97, 1.03].map(sample).into()).unwrap()
