@@ -1,6 +1,6 @@
 //! The client at a terminal: a pseudo-terminal with an emulator, and a real server.
 
-use forkchat_tests::processes::is_stopped;
+use forkchat_tests::processes::{is_stopped, state_of};
 use forkchat_tests::terminal::Terminal;
 use forkchat_tests::{Client, Server, client_binary, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -778,14 +778,10 @@ fn a_stopped_client_gives_the_terminal_back_and_takes_it_again() {
     terminal.type_keys("half");
     prompt(&terminal, "#lobby> half");
     terminal.type_keys("\x1a");
-    let state = |wanted: char| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(wanted)).then_some(())
-    };
     // A session's leader has no shell that would let it go on, and the kernel doesn't stop such
     // (POSIX, orphaned process groups): both are right.
     wait_for("the terminal to be given back or taken again", || {
-        (state('T').is_some() && terminal.settings() != taken || terminal.settings() == taken)
+        (state_of(pid) == Some('T') && terminal.settings() != taken || terminal.settings() == taken)
             .then_some(())
     });
     terminal.signal(Signal::SIGCONT);

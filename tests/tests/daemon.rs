@@ -9,6 +9,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpgid, getsid, mkfifo};
+use procfs::process::Process;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;
@@ -271,19 +272,9 @@ fn it_has_nothing_of_whoever_started_it() {
     let starter = Pid::from_raw(started.words("started by")[2].parse().unwrap());
     let pid = service.pid().unwrap();
 
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let stat: Vec<i32> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .skip(1)
-        .take(5)
-        .map(|field| field.parse().unwrap())
-        .collect();
-    let [parent, group, session, terminal, terminal_group] = stat[..] else {
-        panic!("five fields of {stat:?}")
-    };
+    let stat = Process::new(pid.as_raw()).unwrap().stat().unwrap();
+    let (parent, group, session) = (stat.ppid, stat.pgrp, stat.session);
+    let (terminal, terminal_group) = (stat.tty_nr, stat.tpgid);
     assert_ne!(Pid::from_raw(parent), starter);
     assert!(
         session != pid.as_raw() && has_ended(Pid::from_raw(session)),

@@ -1,7 +1,7 @@
 //! Starting, stopping, crashing: what an operator sees, and what other users notice.
 
 use forkchat_tests::processes::{
-    children_of, family_of, has_ended, is_stopped, name_of, threads_of,
+    children_of, family_of, has_ended, is_stopped, name_of, state_of, threads_of,
 };
 use forkchat_tests::{Client, DEADLINE, Server, has_tool, wait_for};
 use nix::sys::ptrace;
@@ -477,12 +477,6 @@ fn a_worker_that_reads_nothing_is_found_by_the_watchdog() {
     tracer.join().unwrap();
 }
 
-/// Source: proc_pid_stat(5), `state`.
-fn is_asleep(thread: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('S'))
-}
-
 #[test]
 fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watchdog() {
     for (model, threads) in [
@@ -499,7 +493,10 @@ fn one_thread_that_stands_still_while_nothing_else_happens_is_found_by_the_watch
                 threads_of(worker).into_iter().find(|&other| name_of(other).starts_with(thread))
             });
             wait_for("the worker to sleep", || {
-                threads_of(worker).into_iter().all(is_asleep).then_some(())
+                threads_of(worker)
+                    .into_iter()
+                    .all(|thread| state_of(thread) == Some('S'))
+                    .then_some(())
             });
             let tracer = trace(vec![frozen], |_| ());
             // Or it was just about to do something, and is seen not to.

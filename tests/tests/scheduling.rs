@@ -1,6 +1,7 @@
 //! `--nice`, `--sched` and `--pin`: what every thread of every process has, at the start and after
 //! a death; and the message to a user without the right to it.
 
+use caps::{CapSet, Capability, has_cap};
 use forkchat_tests::processes::{Scheduling, name_of, scheduling_of, threads_of};
 use forkchat_tests::{Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -196,12 +197,9 @@ fn each_thread_of_a_connection_has_it() {
 /// Something for a shell to run a server without any right to what is scheduled better, whoever
 /// runs the tests; `None` if that can't be done here.
 fn without_right() -> Option<&'static str> {
-    // Bit 23 is CAP_SYS_NICE. Source: capabilities(7).
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    match u64::from_str_radix(effective.trim(), 16).unwrap() >> 23 & 1 {
-        0 => has_tool("prlimit").then_some("UNDER='prlimit --rtprio=0 --nice=0'"),
-        _ => (has_tool("prlimit") && has_tool("setpriv"))
+    match has_cap(None, CapSet::Effective, Capability::CAP_SYS_NICE).unwrap() {
+        false => has_tool("prlimit").then_some("UNDER='prlimit --rtprio=0 --nice=0'"),
+        true => (has_tool("prlimit") && has_tool("setpriv"))
             .then_some("UNDER='prlimit --rtprio=0 --nice=0 setpriv --bounding-set -sys_nice --inh-caps -sys_nice'"),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::carried_over::{FAILURES_MAX, Settings};
 use super::connections::Connections;
-use super::watchdog::CpuUse;
+use super::cpu_use::is_stopped;
 use crate::channel::{SupervisorEnd, ToWorker};
 use crate::ipc::queue::SendError;
 use forkchat_common::ids::{SessionId, Slot};
@@ -218,23 +218,9 @@ impl Children {
             .map(|child| child.slot)
     }
 
-    /// What the process in a slot has used of the CPU; `None` if the kernel doesn't tell. Source:
-    /// proc_pid_schedstat(5), in nanoseconds; `state` of proc_pid_stat(5).
-    pub fn cpu_use(&self, slot: Slot) -> Option<CpuUse> {
-        let pid = self.table.get(slot.index())?.pid?;
-        let mut used = CpuUse::default();
-        for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            let text = |file| std::fs::read_to_string(thread.path().join(file)).ok();
-            let schedstat = text("schedstat")?;
-            let mut fields =
-                schedstat.split(' ').map(|field| field.trim().parse().map(Duration::from_nanos));
-            let (Some(Ok(ran)), Some(Ok(waited))) = (fields.next(), fields.next()) else {
-                return None;
-            };
-            (used.ran, used.waited) = (used.ran + ran, used.waited + waited);
-            used.is_runnable |= state_in(&text("stat")?) == Some('R');
-        }
-        Some(used)
+    /// The process in a slot, if one runs.
+    pub fn pid(&self, slot: Slot) -> Option<Pid> {
+        self.table[slot.index()].pid
     }
 
     /// The queue to a worker.
@@ -498,15 +484,6 @@ impl Child {
             pause => pause,
         }
     }
-}
-
-/// Whether a process stands still after a SIGSTOP. Source: proc_pid_stat(5), `state`.
-pub(super) fn is_stopped(pid: Pid) -> bool {
-    state_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()) == Some('T')
-}
-
-fn state_in(stat: &str) -> Option<char> {
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 fn backoff(deaths: u32) -> Duration {

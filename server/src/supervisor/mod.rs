@@ -17,9 +17,11 @@
 //! | `signals` | which signals it handles, and what each does |
 //! | `scheduling` | which process runs when and where |
 //! | `oom` | which process the kernel kills first when memory runs out |
+//! | `control_groups` | which control group a process is in, and what its limits leave |
 //! | `carried_over` | what was set on a process from outside, for its successor |
 //! | `reap` | reporting a death, and what follows from it |
 //! | `blame` | finding what processes crash at |
+//! | `cpu_use` | what a child does with the CPU |
 //! | `watchdog` | finding processes that hang |
 //! | `missing` | going on without a process that can't be started or does not end |
 //! | `log_process` | the process that writes the log output to standard error |
@@ -34,6 +36,8 @@ mod capacity;
 mod carried_over;
 mod children;
 mod connections;
+mod control_groups;
+mod cpu_use;
 mod listeners;
 mod log_process;
 mod missing;
@@ -70,8 +74,10 @@ use budget::InMib;
 pub use budget::TooLittleMemory;
 pub use capacity::Bound;
 use capacity::{Capacity, capacity, own_limit};
+use caps::{CapSet, Capability, has_cap};
 use children::{Children, Fault};
 use connections::Connections;
+use cpu_use::CpuUse;
 use forkchat_common::ids::{SessionId, Slot};
 use listeners::Listeners;
 use log_process::LogProcess;
@@ -362,8 +368,11 @@ impl Supervisor {
         let rate_limit = options.rate_limit;
         let stopping = Event::map("forkchat-stopping").map_err(share)?;
         let dropped = Dropped::map().map_err(share)?;
+        let mut cookie_key = [0; 16];
+        getrandom::fill(&mut cookie_key)
+            .map_err(|error| StartError::System("read random bytes", error.into()))?;
         let udp = UdpConfig {
-            cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
+            cookie_key,
             cells: udp_cells,
             admission: Admission::new(units, 0, options.max_per_address, !rate_limit.is_off()),
             dropped,
@@ -564,7 +573,7 @@ impl Supervisor {
         }
         self.go_on_without_missing();
         let alive = self.children.watched();
-        let used = |slot| self.children.cpu_use(slot);
+        let used = |slot| CpuUse::of(self.children.pid(slot)?).ok();
         if let Some((slot, why)) = self.watchdog.look(self.log, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
         }
@@ -599,16 +608,9 @@ fn begin_above_used(log: &EventLog, data_dir: &Path) {
     }
 }
 
-/// Whether this process has a capability, by its number. Source: capabilities(7).
-fn has_capability(number: u32) -> bool {
-    own_mask("CapEff:") >> number & 1 == 1
-}
-
-/// A mask in this process's status; nothing in it if it can't be read. Source: proc_pid_status(5).
-fn own_mask(field: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix(field));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+/// Whether this process has a capability.
+fn has_capability(capability: Capability) -> bool {
+    has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
 /// A snapshot of the state with so many connections, and as many UDP sessions as there may be then.
@@ -616,12 +618,6 @@ fn snapshot_bytes_max(connections: usize) -> usize {
     let sessions = connections + connections.min(UDP_SESSIONS_MAX);
     let rooms = forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM;
     sessions * SNAPSHOT_BYTES_PER_SESSION + rooms + SNAPSHOT_BYTES_OF_ADDRESSES
-}
-
-fn random() -> std::io::Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(bytes)
 }
 
 fn readable(token: u64) -> EpollEvent {

@@ -6,9 +6,10 @@
 //! only tries.
 
 use super::children::Role;
+use nix::unistd::Pid;
 use std::fs;
+use std::io;
 
-const VALUE: &str = "/proc/self/oom_score_adj";
 /// The largest value there is. Its negative means never, which would hold for the children too, if
 /// they couldn't raise theirs.
 const MAX: i32 = 1_000;
@@ -30,15 +31,15 @@ impl OutOfMemory {
     /// Makes the supervisor less likely to be ended than it was, where that is permitted. The
     /// children inherit its value.
     pub fn take_on() -> OutOfMemory {
-        let before = fs::read_to_string(VALUE).ok().and_then(|text| text.trim().parse().ok());
-        set(before.map(supervisor));
+        let before = value_of(Pid::this());
+        try_set(before.map(supervisor));
         OutOfMemory { before }
     }
 
     /// Gives a child its value: in the child. One that can't have it is as likely to be ended as
     /// the supervisor, and serves all the same.
     pub fn take_on_in_child(&self, role: Role) {
-        set(self.value_of_child(role));
+        try_set(self.value_of_child(role));
     }
 
     /// The value that a child is given, if it is known.
@@ -59,11 +60,20 @@ fn child(before: i32, role: Role) -> i32 {
     (before + above).min(MAX)
 }
 
-fn set(value: Option<i32>) {
-    if let Some(value) = value {
-        // Refused where lowering it isn't permitted.
-        let _ = fs::write(VALUE, value.to_string());
-    }
+fn try_set(value: Option<i32>) {
+    // Refused where lowering it isn't permitted.
+    let _ = value.map(set);
+}
+
+/// The value of a process, or of one that has ended and isn't waited for; `None` if it can't be
+/// read.
+pub(super) fn value_of(pid: Pid) -> Option<i32> {
+    fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).ok()?.trim().parse().ok()
+}
+
+/// Sets that of this process.
+pub(super) fn set(value: i32) -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", value.to_string())
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use super::{StartError, has_capability};
 use crate::options::Options;
 use crate::role::count;
 use crate::sys::scheduling::{Policy, THIS_THREAD, set_nice, set_policy};
+use caps::Capability;
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -39,9 +40,6 @@ const OF_SUPERVISOR: u8 = 2;
 /// RLIMIT_NICE counts from here downwards: so much less the lowest nice value that it allows.
 /// Source: getrlimit(2).
 const NICE_LIMIT_ORIGIN: i8 = 20;
-
-/// Source: capabilities(7).
-const CAP_SYS_NICE: u32 = 23;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -173,7 +171,7 @@ fn refused(asked: String, limit: Limit, at_least: u8, errno: Errno) -> StartErro
                 asked,
                 limit,
                 at_least,
-                has_right: is_within || has_capability(CAP_SYS_NICE),
+                has_right: is_within || has_capability(Capability::CAP_SYS_NICE),
             }
         }
         _ => StartError::System("set scheduling", errno.into()),

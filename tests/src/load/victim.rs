@@ -1,37 +1,29 @@
 //! Which of a server's processes serves which client, seen from outside: a process holds a socket,
 //! the kernel's table of connections names the socket's peer, and the peer is a client's port.
 
-use crate::processes::descriptors_of;
+use crate::processes::{sockets_of, tcp_sockets};
 use nix::unistd::Pid;
+use procfs::net::TcpState;
 use std::collections::{HashMap, HashSet};
 
-/// By process, the ports of the clients that it serves. `server_port` is the port at which the
-/// server listens on the loopback.
-/// Sources: proc_pid_fd(5); proc_pid_net(5), `tcp`.
+/// By socket, the port of the client that a process serves with it.
 #[derive(Debug)]
-pub struct Connections(HashMap<String, u16>);
+pub struct Connections(HashMap<u64, u16>);
 
 impl Connections {
-    /// Reads the kernel's table of the connections to a port.
+    /// Reads the kernel's table of the connections to a port, at which a server listens on the
+    /// loopback.
     pub fn read(server_port: u16) -> Connections {
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        Connections(table.lines().filter_map(|line| peer_in(line, server_port)).collect())
+        let ours = tcp_sockets().filter(|socket| {
+            socket.state == TcpState::Established && socket.local_address.port() == server_port
+        });
+        Connections(ours.map(|socket| (socket.inode, socket.remote_address.port())).collect())
     }
 
     /// The ports of the clients that a process serves.
     pub fn of(&self, pid: Pid) -> HashSet<u16> {
-        descriptors_of(pid).filter_map(|link| self.0.get(&link).copied()).collect()
+        sockets_of(pid).filter_map(|inode| self.0.get(&inode).copied()).collect()
     }
-}
-
-/// A connection's socket, as a link in `/proc/PID/fd` names it, and its peer's port.
-fn peer_in(line: &str, server_port: u16) -> Option<(String, u16)> {
-    const ESTABLISHED: &str = "01";
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let port = |field: &str| u16::from_str_radix(field.split_once(':')?.1, 16).ok();
-    let is_ours = *fields.get(3)? == ESTABLISHED && port(fields.get(1)?)? == server_port;
-    let (peer, inode) = (port(fields.get(2)?)?, fields.get(9)?);
-    is_ours.then(|| (format!("socket:[{inode}]"), peer))
 }
 
 #[cfg(test)]
