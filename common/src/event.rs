@@ -201,9 +201,9 @@ pub enum Reply<'a> {
         current: Option<&'a str>,
         /// The client's address.
         peer: SocketAddr,
-        /// The slot of the worker that serves the session.
+        /// The number of the worker that serves the session.
         worker: u16,
-        /// The process in that slot; `None` if it has not been recorded.
+        /// Its process; `None` if it has not been recorded.
         pid: Option<u32>,
     },
     /// `/topic` without a text: the topic, empty if there is none.

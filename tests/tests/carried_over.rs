@@ -46,7 +46,7 @@ fn set_on(pid: Pid) -> Set {
     let nice = (before.scheduling.nice + 5).min(19);
     let cpu = *before.scheduling.cpus.last().unwrap();
     let hard = before.open_files[1];
-    let (pid_text, less) = (pid.to_string(), (hard - 1).to_string());
+    let (pid_text, less) = (pid.to_string(), hard - 1);
     run("renice", &["-n", &nice.to_string(), "-p", &pid_text]);
     run("chrt", &["--batch", "-p", "0", &pid_text]);
     run("taskset", &["-pc", &cpu.to_string(), &pid_text]);
@@ -56,7 +56,7 @@ fn set_on(pid: Pid) -> Set {
         set,
         Set {
             scheduling: Scheduling { nice, policy: BATCH, priority: 0, cpus: vec![cpu] },
-            open_files: [less.clone(), less]
+            open_files: [less, less]
         }
     );
     assert_ne!(set, before);

@@ -414,8 +414,8 @@ fn stop_in_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &Client) {
         while std::io::Write::write_all(&mut stream, b"never heard, or heard\n").is_ok() {}
     });
     let deadline = Instant::now() + DEADLINE;
-    // Worker 0 calls itself 0, which is told as 1.
-    while owner() != 1 {
+    // Worker 0 is in slot 1, and the lock names a slot by one more than that.
+    while owner() != 2 {
         assert!(Instant::now() < deadline, "one who writes holds the lock now and then");
         ptrace::cont(thread, None).unwrap();
         std::thread::yield_now();

@@ -337,7 +337,7 @@ impl Chat {
             current: session.current.map(name),
             // On a socket for both, IPv4 comes mapped into IPv6: replies need that, people don't.
             peer: plain(session.peer),
-            worker: session.slot.0,
+            worker: session.slot.worker_number(),
             // From the log, so that each process that renders this record names the same one.
             pid: self.state.pids.get(&session.slot).copied(),
         };

@@ -7,7 +7,7 @@
 
 use super::budget::{Budget, Limit, Limited, Wanted, budget};
 use super::{StartError, control_groups, has_capability, snapshot_bytes_max};
-use crate::models::{Placement, Takes};
+use crate::models::{Model, Placement, Takes};
 use crate::options::{Listen, Options};
 use caps::Capability;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -80,8 +80,12 @@ impl fmt::Display for Bound {
 }
 
 /// Reads the machine's limits, and raises the limit on open files as far as it goes.
-pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, StartError> {
-    let (takes, placement) = (options.model.takes, options.model.placement);
+pub(super) fn capacity(
+    options: &Options,
+    model: &Model,
+    workers: u16,
+) -> Result<Capacity, StartError> {
+    let Model { takes, placement, .. } = *model;
     let (files, turn_away) = by_files(takes, workers)?;
     let mut hard = vec![(files, Bound::Files)];
     hard.push((

@@ -23,8 +23,8 @@
 //! A setting may be so tight that no successor can run with it. After [`FAILURES_MAX`] failures in
 //! a row all of them are dropped, and the log output says so.
 
-use super::children::Role;
 use super::control_groups;
+use super::kinds::Kind;
 use super::oom::{self, OutOfMemory};
 use super::scheduling::{Scheduling, only};
 use crate::sys::limits::{SoftAndHard, limit_of};
@@ -94,15 +94,15 @@ impl Settings {
     pub fn of_child(
         self,
         slot: Slot,
-        role: Role,
+        kind: &Kind,
         scheduling: &Scheduling,
         out_of_memory: &OutOfMemory,
     ) -> Settings {
-        let pinned = scheduling.cpu_of_child(slot, role).and_then(|cpu| only(cpu).ok());
+        let pinned = scheduling.cpu_of_child(slot, kind).and_then(|cpu| only(cpu).ok());
         Settings {
-            policy: scheduling.policy_of_child(role).or(self.policy),
+            policy: scheduling.policy_of_child(kind.serves_clients).or(self.policy),
             cpus: pinned.or(self.cpus),
-            oom_score_adj: out_of_memory.value_of_child(role).or(self.oom_score_adj),
+            oom_score_adj: out_of_memory.value_of_child(kind).or(self.oom_score_adj),
             ..self
         }
     }

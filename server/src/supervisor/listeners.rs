@@ -4,7 +4,7 @@
 //! connections that wait in its queue.
 
 use super::connections::Connection;
-use super::{StartError, Supervisor, readable};
+use super::{LISTENER, StartError, Supervisor, readable};
 use crate::admission::{OPENINGS_PER_SECOND, Refused};
 use crate::channel::ToWorker;
 use crate::models::Placement;
@@ -92,8 +92,8 @@ impl Listeners {
     }
 
     /// Has `epoll` tell of new connections.
-    pub fn watch(&self, epoll: &Epoll, token: u64) -> nix::Result<()> {
-        self.tcp.iter().try_for_each(|tcp| epoll.add(tcp, readable(token)))
+    pub fn watch(&self, epoll: &Epoll) -> nix::Result<()> {
+        self.tcp.iter().try_for_each(|tcp| epoll.add(tcp, readable(LISTENER)))
     }
 
     /// Transport and address of each.
@@ -124,12 +124,42 @@ impl Listeners {
     pub fn is_pause_over(&self) -> bool {
         self.pause_end.is_some_and(|end| end <= Instant::now())
     }
+
+    /// Gives up the reserved descriptor for one who waits, and accepts it.
+    fn accept_with_reserve(&mut self) -> Option<(Socket, IpAddr)> {
+        self.reserve = None;
+        let (socket, from) = self.tcp.iter().find_map(|tcp| tcp.accept().ok())?;
+        Some((socket, from.as_socket().map_or(IpAddr::from([0, 0, 0, 0]), |from| from.ip())))
+    }
+
+    /// Stops listening for a moment: the connections that wait would wake us again and again for
+    /// nothing.
+    fn pause(&mut self, epoll: &Epoll, why: &io::Error) {
+        if !std::mem::replace(&mut self.is_trouble_told, true) {
+            log::warn!("cannot accept connections: {why}; open connections are not affected");
+        }
+        self.pause_end = Some(Instant::now() + PAUSE);
+        self.watch_for(epoll, EpollFlags::empty());
+    }
+
+    fn resume(&mut self, epoll: &Epoll) {
+        if self.pause_end.take().is_some() {
+            self.watch_for(epoll, EpollFlags::EPOLLIN);
+        }
+    }
+
+    fn watch_for(&self, epoll: &Epoll, events: EpollFlags) {
+        for tcp in &self.tcp {
+            // It was added when the server started.
+            let _ = epoll.modify(tcp, &mut EpollEvent::new(events, LISTENER));
+        }
+    }
 }
 
 impl Supervisor {
     /// Accepts those who wait, and passes each to a worker or turns it away.
     pub(super) fn accept(&mut self) {
-        self.resume_accepting();
+        self.listeners.resume(&self.epoll);
         for index in 0..self.listeners.tcp.len() {
             if !self.accept_at(index) {
                 return;
@@ -157,7 +187,7 @@ impl Supervisor {
                         return false;
                     }
                     _ => {
-                        self.pause_accepting(&error);
+                        self.listeners.pause(&self.epoll, &error);
                         return false;
                     }
                 },
@@ -194,7 +224,7 @@ impl Supervisor {
     }
 
     fn assign(&mut self, socket: Socket, peer: SocketAddr) {
-        match self.options.model.placement {
+        match self.work.model.placement {
             Placement::Shared => self.pass_to_worker(socket, peer),
             Placement::Own => self.fork_worker(socket, peer),
         }
@@ -259,39 +289,14 @@ impl Supervisor {
         self.pass_on();
     }
 
-    /// Gives up the reserved descriptor for one who waits, and reserves another when that one is
-    /// passed on.
+    /// Tells one who waits why nobody comes in, with the descriptor kept in reserve.
     fn accept_without_descriptors(&mut self) {
-        self.listeners.reserve = None;
-        let accepted = self.listeners.tcp.iter().find_map(|tcp| tcp.accept().ok());
-        if let Some((socket, from)) = accepted {
-            let from = from.as_socket().map_or(IpAddr::from([0, 0, 0, 0]), |from| from.ip());
+        if let Some((socket, from)) = self.listeners.accept_with_reserve() {
             self.turn_away(socket, from, Refused::NoDescriptors);
         }
+        // That socket is passed on by now.
         self.listeners.reserve = reserve();
-        self.pause_accepting(&io::Error::from_raw_os_error(libc::EMFILE));
-    }
-
-    /// Stops listening for a moment: the connections that wait would wake us again and again for
-    /// nothing.
-    fn pause_accepting(&mut self, why: &io::Error) {
-        if !std::mem::replace(&mut self.listeners.is_trouble_told, true) {
-            log::warn!("cannot accept connections: {why}; open connections are not affected");
-        }
-        self.listeners.pause_end = Some(Instant::now() + PAUSE);
-        for tcp in &self.listeners.tcp {
-            // It was added when the server started.
-            let _ =
-                self.epoll.modify(tcp, &mut EpollEvent::new(EpollFlags::empty(), super::LISTENER));
-        }
-    }
-
-    fn resume_accepting(&mut self) {
-        if self.listeners.pause_end.take().is_some() {
-            for tcp in &self.listeners.tcp {
-                let _ = self.epoll.modify(tcp, &mut readable(super::LISTENER));
-            }
-        }
+        self.listeners.pause(&self.epoll, &io::Error::from_raw_os_error(libc::EMFILE));
     }
 }
 

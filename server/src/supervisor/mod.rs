@@ -11,6 +11,7 @@
 //! | `capacity` | how many connections the machine has room for |
 //! | `budget` | what the memory is divided into |
 //! | `connections` | the duplicates of the clients' sockets, by cell |
+//! | `kinds` | the kinds of processes: what differs between them |
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
 //! | `starting` | waiting until all are ready |
@@ -38,6 +39,7 @@ mod children;
 mod connections;
 mod control_groups;
 mod cpu_use;
+mod kinds;
 mod listeners;
 mod log_process;
 mod missing;
@@ -61,7 +63,7 @@ use crate::ipc::semaphore::Semaphore;
 use crate::ipc::start_gate::StartGate;
 use crate::journal::{self, JournalConfig, Quota, Tally, sequences_used};
 use crate::log_output;
-use crate::models::Placement;
+use crate::models::{self, Placement};
 use crate::options::Options;
 use crate::role;
 use crate::stand_in::Post;
@@ -79,22 +81,24 @@ use children::{Children, Fault};
 use connections::Connections;
 use cpu_use::CpuUse;
 use forkchat_common::ids::{SessionId, Slot};
+use kinds::{Slots, Work};
 use listeners::Listeners;
 use log_process::LogProcess;
+use missing::go_on_without_missing;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
-use nix::sys::signalfd::SignalFd;
 use oom::OutOfMemory;
 pub use scheduling::Limit;
 use scheduling::Scheduling;
+use signals::Signals;
 use starting::EarlyDeaths;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stop::Stage;
+use stop::{Stage, end_children};
 use watchdog::Watchdog;
 
 /// The server stopped as it was told.
@@ -112,10 +116,6 @@ const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
 const SNAPSHOT_BYTES_PER_ROOM: usize = 4 * 1024;
 /// The addresses in it that are remembered although they have no session: see `chat/addresses.rs`.
 const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 18;
-/// Processes of connections that are over which may be just ending while others come: one for so
-/// many connections, and at most.
-const ENDING_SHARE: usize = 8;
-const ENDING_MAX: usize = 64;
 /// How often it looks whether everyone moves, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -273,20 +273,13 @@ struct Supervisor {
     options: Options,
     log: &'static EventLog,
     epoll: Epoll,
-    signals: SignalFd,
+    signals: Signals,
     listeners: Listeners,
     children: Children,
     connections: Connections,
     admission: Admission,
-    /// Opened when every process is ready: until then none begins.
-    gate: StartGate,
     early_deaths: EarlyDeaths,
-    serving: ServingConfig,
-    /// Bytes that the outboxes of a worker with a connection of its own may take together.
-    own_outboxes: usize,
-    journal: JournalConfig,
-    /// Of the worker that stands in for the journal.
-    post: Post,
+    work: Work,
     watchdog: Watchdog,
     blame: Blame,
     dropped: dropped::Report,
@@ -312,7 +305,7 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
                 supervisor.supervise()
             } else {
                 log::warn!("the process that started the server has ended; stopped");
-                supervisor.end_children();
+                end_children(&supervisor.children);
                 EXIT_FAILED
             };
             supervisor.log_process.finish(Some(&supervisor.scheduling));
@@ -334,25 +327,20 @@ impl Supervisor {
         let _ = fall_back_on_clone();
         doctor::needed().map_err(StartError::Refused)?;
         let share = |error| StartError::System("share memory", error);
-        let workers = options.workers();
+        let model = models::named(options.model);
+        // The one of a model that forks its workers keeps the UDP sessions.
+        let workers = if model.placement == Placement::Own { 1 } else { options.workers() };
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();
         log_process.start_if_due(&scheduling);
         let Capacity { connections: connections_max, turn_away: turn_away_max, bound, budget } =
-            capacity(&options, workers)?;
-        // One more for the journal, which comes behind the workers that are always there.
-        let own = match options.model.placement {
-            Placement::Shared => 0,
-            Placement::Own => {
-                connections_max + (connections_max / ENDING_SHARE + 1).min(ENDING_MAX)
-            }
-        };
-        let slots = usize::from(workers) + 1 + own;
+            capacity(&options, model, workers)?;
+        let slots = Slots::new(model, workers, connections_max);
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
         let log = EventLog::create(Geometry {
             ring_bytes: budget.ring,
-            slots,
+            slots: slots.count(),
             sessions_max: udp_cells.end,
             snapshot_bytes_max: snapshot_bytes_max(connections_max),
         })
@@ -379,7 +367,7 @@ impl Supervisor {
         };
         let journal = JournalConfig {
             rate_limit,
-            workers: slots as u16,
+            workers: slots.count() as u16,
             data_dir: options.data_dir(),
             quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
             rooms_bytes_max: budget.rooms_bytes,
@@ -387,13 +375,13 @@ impl Supervisor {
         };
         let of_stand_in = journal.clone();
         let begin = move || {
-            journal::stand_in(log, Slot(workers), &of_stand_in).map_err(|error| error.to_string())
+            journal::stand_in(log, Slot::JOURNAL, &of_stand_in).map_err(|error| error.to_string())
         };
         let post = Post::new(Arc::new(begin)).map_err(share)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(system("wait for events (epoll_create1)"))?;
-        let signals = signals::take().map_err(system("take signals (signalfd4)"))?;
-        let gate = StartGate::map(slots).map_err(share)?;
+        let signals = Signals::take().map_err(system("take signals (signalfd4)"))?;
+        let gate = StartGate::map(slots.count()).map_err(share)?;
         log_output::also_report_errors(move |reason| gate.note_failure(reason));
         epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
         let mut supervisor = Supervisor {
@@ -401,32 +389,36 @@ impl Supervisor {
             epoll,
             signals,
             listeners,
-            children: Children::new(workers, slots, turn_away_max),
-            connections: Connections::new(connections_max, slots),
+            children: Children::new(&slots, turn_away_max),
+            connections: Connections::new(connections_max, slots.count()),
             admission: Admission::new(
                 units,
                 SUPERVISOR,
                 options.max_per_address,
                 !rate_limit.is_off(),
             ),
-            gate,
             early_deaths: EarlyDeaths::default(),
-            serving: ServingConfig {
-                // Each worker has its own: see `spawn`.
-                pid: 0,
-                rate_limit,
-                outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
-                turn_away_max,
-                journal: Slot(workers),
-                stopping,
-                dropped,
-                udp: Some(udp),
-                stand_in: Some(post.clone()),
+            work: Work {
+                log,
+                gate,
+                model,
+                serving: ServingConfig {
+                    // Each worker has its own: see `kinds`.
+                    pid: 0,
+                    rate_limit,
+                    outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
+                    turn_away_max,
+                    journal: Slot::JOURNAL,
+                    stopping,
+                    dropped,
+                    udp: Some(udp),
+                    stand_in: Some(post.clone()),
+                },
+                own_outboxes: budget.own_outboxes,
+                journal,
+                post,
             },
-            own_outboxes: budget.own_outboxes,
-            journal,
-            post,
-            watchdog: Watchdog::new(slots),
+            watchdog: Watchdog::new(slots.count()),
             blame: Blame::default(),
             dropped: dropped::Report::new(dropped),
             stage: Stage::Serving,
@@ -441,7 +433,7 @@ impl Supervisor {
             log::warn!("{failure}");
         }
         if let Err(error) = supervisor.begin() {
-            supervisor.end_children();
+            end_children(&supervisor.children);
             *log_process = std::mem::take(&mut supervisor.log_process);
             return Err(error);
         }
@@ -462,14 +454,13 @@ impl Supervisor {
                 "unread output of all clients of a worker may take {together}, less than --sendq allows for each client"
             );
         }
-        let model = supervisor.options.model;
-        log::info!("model {}; the number of connections is limited by {bound}", model.name);
-        let and_more =
-            if model.placement == Placement::Own { " and one for each connection" } else { "" };
-        if model.placement == Placement::Own && supervisor.options.workers.is_some() {
+        let name = supervisor.options.model;
+        log::info!("model {name}; the number of connections is limited by {bound}");
+        let is_own = model.placement == Placement::Own;
+        let and_more = if is_own { " and one for each connection" } else { "" };
+        if is_own && supervisor.options.workers.is_some() {
             log::info!(
-                "--workers is ignored: in model {} each connection has a worker of its own",
-                model.name
+                "--workers is ignored: in model {name} each connection has a worker of its own"
             );
         }
         log::info!(
@@ -484,9 +475,9 @@ impl Supervisor {
         self.spawn_all().map_err(|error| StartError::System("fork", error))?;
         self.wait_until_ready()?;
         self.listeners
-            .watch(&self.epoll, LISTENER)
+            .watch(&self.epoll)
             .map_err(|errno| StartError::System("wait for connections", errno.into()))?;
-        self.gate.open();
+        self.work.gate.open();
         Ok(())
     }
 
@@ -504,7 +495,7 @@ impl Supervisor {
             };
             let ready: Vec<u64> = events[..count].iter().map(EpollEvent::data).collect();
             if ready.contains(&SIGNALS) {
-                self.read_signals();
+                self.answer_signals();
             }
             for slot in ready.iter().filter(|&&token| token < LISTENER) {
                 self.hear(Slot(*slot as u16));
@@ -571,7 +562,7 @@ impl Supervisor {
         for slot in self.children.take_stopped(Instant::now()) {
             self.children.kill(slot, Fault::Stopped);
         }
-        self.go_on_without_missing();
+        go_on_without_missing(&mut self.children, &self.work);
         let alive = self.children.watched();
         let used = |slot| CpuUse::of(self.children.pid(slot)?).ok();
         if let Some((slot, why)) = self.watchdog.look(self.log, &alive, used, Instant::now()) {

@@ -51,9 +51,7 @@ use receive::Datagram;
 use std::sync::Arc;
 
 /// The row.
-pub const MODEL: Model = Model {
-    name: "threads",
-    about: "a worker a CPU; each connection has a receive and a send thread of its own, which block",
+pub static MODEL: Model = Model {
     placement: Placement::Shared,
     takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024 },
     run,
@@ -121,7 +119,7 @@ impl MainThread {
         );
         if let Some(udp) = udp_receiver {
             network.run(move || {
-                set_name(&format!("receive udp {me}"));
+                set_name(&format!("receive udp {}", me.worker_number()));
                 receive::receive_datagrams(log, me, &udp, &hand_on);
             });
         }

@@ -121,7 +121,7 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         assert_eq!(
             (outboxes.given_up(session), outboxes.take_given_up()),
             (why, given_up),
-            "{taken} {at} {slot}"
+            "{taken} {at} {slot:?}"
         );
     }
 }
