@@ -135,8 +135,7 @@ const CIRCLES_TO_DISSOLVE: [(&str, &str); 8] = [
     ("chat/tell.rs", "chat/allowance.rs"),
 ];
 
-/// What must not be named where a thing is decided from its arguments alone. An address is none of
-/// it.
+/// What code that does no I/O must not name. Addresses are allowed.
 const IO: [&str; 18] = [
     "std::{",
     "std::env",
@@ -158,7 +157,7 @@ const IO: [&str; 18] = [
     "socket2::",
 ];
 
-/// What reads and writes records.
+/// What reads or writes records.
 const RECORDS: [&str; 9] =
     ["Record", "Fact", "Batch", "Reader", "append", "fetch", "push_fact", "Replica", "Chat"];
 
@@ -180,12 +179,11 @@ fn no_circle_of_imports_exists_inside_a_part() {
 struct File {
     /// Its path below the source directory.
     name: String,
-    /// Where it is in the tree of modules: `worker/mod.rs` is `worker`.
+    /// Its place in the tree of modules: that of `worker/mod.rs` is `worker`.
     module: Vec<String>,
     /// The modules and items that it names.
     paths: Vec<Vec<String>>,
-    /// What its children see of it that is one of theirs: a name, and the child that it imports it
-    /// from.
+    /// The names that it imports from its children, and from which.
     imported_from_children: Vec<(String, String)>,
 }
 
@@ -217,8 +215,8 @@ impl File {
         File { name: inside.to_str().unwrap().to_owned(), module, paths, imported_from_children }
     }
 
-    /// The files of its part that it imports. That a module imports its own children does not count,
-    /// since it is what it makes of them; what a child imports by way of its parent does.
+    /// The files of its part that it imports. A module is made of its children, so its imports from
+    /// them do not count. If a child imports a sibling by way of the parent, that counts.
     fn imports<'a>(&self, files: &'a [File]) -> BTreeSet<&'a str> {
         let named = self.paths.iter().filter_map(|path| defining(path, files));
         let others = named.filter(|file| {

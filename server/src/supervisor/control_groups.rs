@@ -44,10 +44,10 @@ fn directory_of(group: &str, mounts: &MountInfos) -> Option<PathBuf> {
     })
 }
 
-/// What this process's control group and those around it still give: version 2, or a version 1
-/// controller. `max` and `current` name the files with the limit and with what is used. What is
-/// counted as used and can be had back at once, since it only holds files that were read, is named
-/// in the controller's statistics by `reclaimable`. `None` without a limit.
+/// How much this process's control group and those around it have left, of version 2 or of a
+/// controller of version 1; `None` without a limit. `max` and `current` name the files with the limit
+/// and with the use. `reclaimable` names the part of the use in the controller's statistics that the
+/// kernel takes back at once: it holds files that were read.
 pub(super) fn room(
     controller: &str,
     max: &str,

@@ -18,7 +18,7 @@ pub(super) struct CpuUse {
 }
 
 impl CpuUse {
-    /// That of a process.
+    /// What a process has used.
     ///
     /// # Errors
     /// If the kernel does not report it for each thread.

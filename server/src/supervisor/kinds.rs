@@ -1,15 +1,14 @@
-//! The kinds of processes, a row each: all that differs from kind to kind. Whoever forks, reaps or
-//! schedules a process reads its row.
+//! The kinds of processes, a row each: all that differs from kind to kind. The files that fork, reap
+//! and schedule processes read the rows.
 //!
 //! | slot | process |
 //! |---|---|
 //! | 0 | the journal |
 //! | 1 to `--workers` | the workers that are always there |
-//! | the others | workers of one connection, as far as they were ever used |
+//! | the others | a worker for each connection, in a model that forks its workers |
 //!
-//! What users see of a worker is its number: its slot's index minus one
-//! ([`Slot::worker_number`]). The log process has no slot, no cursor and no successor to hand
-//! anything to, and so no row: see `log_process`.
+//! Users see a worker's number, which is its slot's index minus one ([`Slot::worker_number`]). The
+//! log process has no slot, since it does not read the log, and no row: see `log_process`.
 
 use crate::event_log::EventLog;
 use crate::ipc::start_gate::StartGate;
@@ -31,7 +30,7 @@ pub(super) static JOURNAL: Kind = Kind {
     run: run_journal,
     serves_clients: false,
     oom_score_above: 100,
-    // A worker stands in for it meanwhile, and each try is a moment without snapshots.
+    // A worker stands in for it. Each try is a moment without snapshots.
     gives_up: Some(GivesUp { crashes: 8, pause: Duration::from_secs(5) }),
     ends: Ends::WithTheServer,
     while_missing: "new lines wait in the ring until it is back, as long as there is room",
@@ -70,30 +69,31 @@ pub(super) struct Kind {
     name: &'static str,
     /// How many slots it has.
     slots: fn(&Slots) -> usize,
-    /// What its process runs, which returns the exit code. One that serves clients has a [`Start`].
+    /// The main function of its process, which returns the exit code. It has a [`Start`] if it serves
+    /// clients.
     pub run: fn(&Work, Slot, Option<Start>) -> i32,
     /// It answers clients: the supervisor hands it connections, it may stand in for the journal,
     /// and it has real time and a CPU of its own if the operator wants that (`--sched`, `--pin`).
     pub serves_clients: bool,
     /// How far its `oom_score_adj` is above the one that the server was started with.
     pub oom_score_above: i32,
-    /// When the others go on without it although it could be started again; `None` for never.
+    /// When the others go on without it although it can be started again; `None` for never.
     pub gives_up: Option<GivesUp>,
     /// When it ends by itself and as it should, with [`FINISHED`]. After every other death it is
     /// started again.
     pub ends: Ends,
-    /// What the others have to expect while it is missing, for the operator.
+    /// What its absence means for the clients: words for the operator.
     pub while_missing: &'static str,
-    /// What is left after a restart: words for the operator, which follow the new pid.
+    /// What a restart has kept or lost: words for the operator, after the new pid.
     pub kept: fn(&Restart) -> String,
 }
 
 /// A process that crashes again and again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GivesUp {
-    /// After so many crashes in a row no process waits for it until it recovers,
+    /// After so many crashes in a row the others no longer wait for it, until it recovers,
     pub crashes: u32,
-    /// and it is started again after this.
+    /// and each successor is started after this.
     pub pause: Duration,
 }
 
@@ -122,14 +122,14 @@ pub(super) struct Restart {
 /// How many slots there are for workers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slots {
-    /// Those that are always there.
+    /// For those that are always there.
     pub workers: u16,
-    /// Those of one connection, at most.
+    /// For those of one connection, at most.
     pub own_workers: usize,
 }
 
 impl Slots {
-    /// For a model, so many workers if it has any, and so many connections.
+    /// For so many workers that are always there, and at most so many connections.
     pub fn new(model: &Model, workers: u16, connections_max: usize) -> Slots {
         let ending = (connections_max / ENDING_SHARE + 1).min(ENDING_MAX);
         let own_workers =
@@ -137,12 +137,12 @@ impl Slots {
         Slots { workers, own_workers }
     }
 
-    /// The slots of all kinds.
+    /// How many slots all kinds have together.
     pub fn count(&self) -> usize {
         KINDS.iter().map(|kind| (kind.slots)(self)).sum()
     }
 
-    /// The kind in each slot, from the first on, as far as a process is always there.
+    /// The slots in which a process is always there, in order, and its kind.
     pub fn always(&self) -> impl Iterator<Item = (Slot, &'static Kind)> {
         let always = KINDS.iter().filter(|kind| kind.ends != Ends::WithItsConnection);
         let kinds = always.flat_map(|&kind| repeat_n(kind, (kind.slots)(self)));
@@ -161,7 +161,7 @@ impl Kind {
     }
 }
 
-/// What the children work with: the same for all, and made before the first is forked.
+/// What the children work with. It is made before the first fork, and never changes.
 #[derive(Debug)]
 pub(super) struct Work {
     pub log: &'static EventLog,
@@ -182,7 +182,7 @@ fn run_journal(work: &Work, slot: Slot, _: Option<Start>) -> i32 {
 }
 
 fn run_worker(work: &Work, slot: Slot, start: Option<Start>) -> i32 {
-    let start = start.expect("whoever serves clients is given a way to them");
+    let start = start.expect("a process that serves clients is given its start");
     let mut config = ServingConfig { pid: std::process::id(), ..work.serving.clone() };
     config.udp.take_if(|_| start.udp.is_none());
     if start.ends_with_connections {

@@ -125,7 +125,7 @@ impl Listeners {
         self.pause_end.is_some_and(|end| end <= Instant::now())
     }
 
-    /// Gives up the reserved descriptor for one who waits, and accepts it.
+    /// Closes the reserved descriptor, and accepts one of the connections that wait.
     fn accept_with_reserve(&mut self) -> Option<(Socket, IpAddr)> {
         self.reserve = None;
         let (socket, from) = self.tcp.iter().find_map(|tcp| tcp.accept().ok())?;
@@ -289,12 +289,12 @@ impl Supervisor {
         self.pass_on();
     }
 
-    /// Tells one who waits why nobody comes in, with the descriptor kept in reserve.
+    /// Rejects one of the connections that wait, by means of the reserved descriptor.
     fn accept_without_descriptors(&mut self) {
         if let Some((socket, from)) = self.listeners.accept_with_reserve() {
             self.turn_away(socket, from, Refused::NoDescriptors);
         }
-        // That socket is passed on by now.
+        // The rejected socket has been passed on, so its descriptor is free again.
         self.listeners.reserve = reserve();
         self.listeners.pause(&self.epoll, &io::Error::from_raw_os_error(libc::EMFILE));
     }

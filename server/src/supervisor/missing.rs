@@ -40,9 +40,9 @@ fn abandon(slot: Slot, children: &mut Children, work: &Work) {
     };
     let so = child.kind.while_missing;
     log::error!("{what}; all other processes go on without it, and {so}");
-    // Whoever was there is gone; or it was killed so long ago that none of its threads is on a CPU
-    // any more. Then none executes another instruction of the program: whatever a thread waits for
-    // in the kernel, it finds the signal before it leaves it.
+    // The process is gone, or was killed so long ago that none of its threads is on a CPU any more.
+    // Then no thread executes another instruction of the program: it finds the signal before it
+    // leaves the kernel.
     work.post.leave(slot, work.log, Slot::JOURNAL);
     work.log.abandon(slot);
 }

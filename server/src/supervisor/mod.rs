@@ -328,7 +328,7 @@ impl Supervisor {
         doctor::needed().map_err(StartError::Refused)?;
         let share = |error| StartError::System("share memory", error);
         let model = models::named(options.model);
-        // The one of a model that forks its workers keeps the UDP sessions.
+        // In a model that forks a worker for each connection, this one keeps the UDP sessions.
         let workers = if model.placement == Placement::Own { 1 } else { options.workers() };
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();

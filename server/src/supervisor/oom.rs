@@ -58,7 +58,7 @@ fn try_set(value: Option<i32>) {
     let _ = value.map(set);
 }
 
-/// The value of a process, or of one that has ended and isn't waited for; `None` if it can't be
+/// The value of a process, which may have ended but is not waited for yet; `None` if it can't be
 /// read.
 pub(super) fn value_of(pid: Pid) -> Option<i32> {
     fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).ok()?.trim().parse().ok()

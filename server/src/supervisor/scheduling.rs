@@ -86,7 +86,7 @@ impl Scheduling {
         Ok(Scheduling { nice, policy, cpus })
     }
 
-    /// Gives the log process its part: like the journal it never has real time, and is never pinned.
+    /// Gives the log process its part. Like the journal it has no real time, and is not pinned.
     pub fn take_on_in_log_process(&self) {
         self.take_on_policy(false);
     }

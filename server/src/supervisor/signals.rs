@@ -65,8 +65,8 @@ impl Signals {
         SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map(Signals)
     }
 
-    /// The next signal that is not ignored: one that stops the server, XCPU, or QUIT. `None` if none
-    /// is there now.
+    /// The next signal that is not ignored: one that stops the server, XCPU or QUIT. `None` if no
+    /// more have come.
     pub fn next(&self) -> Option<Signal> {
         while let Ok(Some(received)) = self.0.read_signal() {
             let (number, sender) = (received.ssi_signo as i32, received.ssi_pid);

@@ -72,8 +72,8 @@ impl Supervisor {
         *self.children.get(slot).given = self.given(slot);
         let (ours, theirs) = kind.serves_clients.then(queue::pair).transpose()?.unzip();
         if let Some(ours) = &ours {
-            // Before the fork, after which nothing may fail. If that does, nobody else has this
-            // descriptor, and epoll forgets it.
+            // Before the fork, since nothing may fail after it. If the fork fails, no other process
+            // has this descriptor, and epoll forgets it.
             self.epoll.add(ours, readable(slot.0.into()))?;
         }
         let udp = if slot == Slot::FIRST_WORKER { self.listeners.udp()? } else { None };
