@@ -28,7 +28,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid};
-use procfs::process::{Process, Stat, StatFlags, Status};
+use procfs::process::{Process, Stat, StatFlags};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -325,13 +325,19 @@ fn lock_found(file: &File, byte: libc::off_t) -> io::Result<libc::flock> {
 /// Whether a process was killed and isn't gone yet, or is gone. Sources: proc_pid_status(5),
 /// `SigPnd`; proc_pid_stat(5), `state` and `flags`.
 fn is_ending(pid: Pid) -> bool {
-    let Ok(process) = Process::new(pid.as_raw()) else { return true };
-    let is_killed =
-        |status: Status| (status.sigpnd | status.shdpnd) >> (Signal::SIGKILL as u64 - 1) & 1 == 1;
+    // Not `procfs`'s status, as in `supervisor/capacity.rs`: the daemon is forked after this.
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let is_killed = ["SigPnd:", "ShdPnd:"].into_iter().any(|field| {
+        let pending = status.lines().find_map(|line| line.strip_prefix(field));
+        pending
+            .and_then(|pending| u64::from_str_radix(pending.trim(), 16).ok())
+            .is_some_and(|pending| pending >> (Signal::SIGKILL as u64 - 1) & 1 == 1)
+    });
     let is_exiting = |stat: Stat| {
         matches!(stat.state, 'Z' | 'X') || stat.flags & StatFlags::PF_EXITING.bits() != 0
     };
-    process.status().is_ok_and(is_killed) || process.stat().map_or(true, is_exiting)
+    let stat = Process::new(pid.as_raw()).and_then(|process| process.stat());
+    status.is_empty() || is_killed || stat.is_ok_and(is_exiting)
 }
 
 /// A lock of one byte, there or not.

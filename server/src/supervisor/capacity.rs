@@ -14,7 +14,6 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use procfs::process::{Process, all_processes};
 use procfs::sys::kernel;
 use procfs::sys::vm::max_map_count;
-use procfs::{Current, Meminfo};
 use std::fmt;
 
 /// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones,
@@ -201,7 +200,14 @@ fn is_exempt() -> bool {
 /// What limits the memory that the server may take. Sources: proc_meminfo(5), cgroups(7),
 /// getrlimit(2).
 fn memory_limits() -> Vec<Limit> {
-    let available = Meminfo::current().ok().and_then(|memory| memory.mem_available);
+    // Not `procfs::Meminfo`: it makes a hash map, for which the standard library opens /dev/urandom
+    // where getrandom(2) is refused. It would use that descriptor in the children, too, which have it
+    // closed.
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = info.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
+        Some(kib.parse::<u64>().ok()? * 1024)
+    });
     let group =
         |max, current, reclaimable| control_groups::room("memory", max, current, Some(reclaimable));
     let limits = [
