@@ -47,23 +47,27 @@ impl Micros {
     }
 }
 
-/// A place in the table of processes: a worker's number, or the journal's. It stays when the
-/// process in it is replaced.
+/// A place in the table of processes: the journal's comes first, then those of the workers. It stays
+/// when the process in it is replaced.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Slot(pub u16);
 
 impl Slot {
+    /// The journal's.
+    pub const JOURNAL: Slot = Slot(0);
+    /// The first worker's, which is always there and keeps the UDP sessions.
+    pub const FIRST_WORKER: Slot = Slot(1);
+
     /// As an index.
     pub fn index(self) -> usize {
         self.0.into()
     }
-}
 
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+    /// The number of the worker in this slot, as users see it: workers are numbered from 0.
+    pub fn worker_number(self) -> u16 {
+        self.0.saturating_sub(Slot::FIRST_WORKER.0)
     }
 }
 

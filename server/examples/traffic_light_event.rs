@@ -228,7 +228,7 @@ impl Car {
 
     /// It has come and does nothing but wait: the kernel reports that it sleeps.
     fn stands(&self) -> bool {
-        self.came.get() == 1 && state(self.process.pid()) == "S"
+        self.came.get() == 1 && state(self.process.pid()) == Some('S')
     }
 }
 

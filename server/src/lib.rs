@@ -33,7 +33,7 @@
 //! | [`replica`] | a process's copy of the chat, kept up with the log | `chat`, `segment`, `ipc` |
 //! | [`stand_in`] | which worker makes the snapshots while there is no journal | `segment` |
 //! | [`worker`] | serves connections and applies the log: what the models share | all above |
-//! | [`models`] | the concurrency models: which process and which threads serve a connection | `worker` and what it uses |
+//! | [`models`] | the concurrency models: which process and which threads serve a connection | `options`, `worker` and what it uses |
 //! | [`journal`] | publishes snapshots, keeps the history | `chat`, `segment`, `ipc`, `sys` |
 //! | [`doctor`] | tests what the kernel must be able to do | `ipc`, `sys` |
 //! | [`daemon`] | a process in the background: started, found, stopped | `sys` |

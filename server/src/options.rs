@@ -1,10 +1,10 @@
 //! The command line.
 
 use crate::chat::RateLimit;
-use crate::models::{MODELS, Model, Placement, named};
 use crate::sys::scheduling::Policy;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, ArgAction, Args, Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand, ValueEnum};
+use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -71,8 +71,8 @@ pub struct Options {
     pub udp: Vec<Listen>,
 
     /// Concurrency model: pool, threads or process
-    #[arg(long, value_name = "MODEL", default_value = MODELS[0].name, value_parser = parse_model(), hide_possible_values = true)]
-    pub model: &'static Model,
+    #[arg(long, value_name = "MODEL", value_enum, default_value_t = ModelName::Pool, hide_possible_values = true)]
+    pub model: ModelName,
 
     /// Worker processes, except with --model process [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -162,6 +162,23 @@ Exit codes: 0 running, 3 not running, 4 unknown";
 /// Where to listen by default.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9000";
 
+/// A concurrency model; what it is, says its row in `models`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModelName {
+    /// A worker a CPU, each with one receive and one send thread for all its connections
+    Pool,
+    /// A worker a CPU; each connection has a receive and a send thread of its own, which block
+    Threads,
+    /// A process for each connection, forked when it comes; --workers is ignored
+    Process,
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
+}
+
 /// What was given as an address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -172,12 +189,8 @@ pub enum Listen {
 }
 
 impl Options {
-    /// The number of workers that are always there: as given, or one a CPU; one if each connection
-    /// has a process of its own.
+    /// `--workers`, or one a CPU.
     pub fn workers(&self) -> u16 {
-        if self.model.placement == Placement::Own {
-            return 1;
-        }
         let cpus =
             || std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(256) as u16);
         self.workers.unwrap_or_else(cpus)
@@ -205,12 +218,6 @@ fn hide_what_status_ignores(argument: Arg) -> Arg {
 fn hide_all_but(argument: Arg, shown: &[&str]) -> Arg {
     let matters = shown.contains(&argument.get_id().as_str());
     argument.hide(!matters)
-}
-
-fn parse_model() -> impl TypedValueParser<Value = &'static Model> {
-    let values = MODELS.map(|model| PossibleValue::new(model.name).help(model.about));
-    // Only names of models come through.
-    PossibleValuesParser::new(values).map(|name| named(&name).unwrap_or(MODELS[0]))
 }
 
 fn parse_policy() -> impl TypedValueParser<Value = Policy> {

@@ -2,14 +2,16 @@
 
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
-use std::net::{IpAddr, SocketAddr};
+use procfs::ProcResult;
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, LimitValue, Process, all_processes};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The children of a process. Source: proc_pid_task(5), `children`.
+/// The children of a process.
 pub fn children_of(pid: Pid) -> Vec<Pid> {
-    let children =
-        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().filter_map(|child| child.parse().ok()).map(Pid::from_raw).collect()
+    let children = process(pid).and_then(|process| process.task_main_thread()?.children());
+    children.unwrap_or_default().into_iter().map(|child| Pid::from_raw(child as i32)).collect()
 }
 
 /// A process and its children.
@@ -19,32 +21,32 @@ pub fn family_of(pid: Pid) -> Vec<Pid> {
 
 /// The name of a process.
 pub fn name_of(pid: Pid) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+    process(pid).and_then(|process| process.stat()).map_or_else(|_| String::new(), |stat| stat.comm)
 }
 
 /// The threads of a process; its first one comes first.
 pub fn threads_of(pid: Pid) -> Vec<Pid> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let tasks = process(pid).and_then(|process| process.tasks());
     let mut threads: Vec<i32> =
-        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect();
+        tasks.into_iter().flatten().flatten().map(|task| task.tid).collect();
     threads.sort_by_key(|&thread| (thread != pid.as_raw(), thread));
     threads.into_iter().map(Pid::from_raw).collect()
 }
 
-/// Whether a process has ended, even if it was not reaped. Source: proc_pid_status(5), `State`.
-pub fn has_ended(pid: Pid) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .map_or(true, |status| status.is_empty() || status.contains("State:\tZ"))
+/// The state of a process or thread: `R` runs, `S` sleeps, `T` is stopped, `Z` has ended and was not
+/// reaped; `None` if it does not exist.
+pub fn state_of(pid: Pid) -> Option<char> {
+    Some(process(pid).ok()?.stat().ok()?.state)
 }
 
-/// Whether all threads of a process are stopped, which takes a moment after SIGSTOP. Source:
-/// proc_pid_stat(5), `state`.
+/// Whether a process has ended, even if it was not reaped.
+pub fn has_ended(pid: Pid) -> bool {
+    state_of(pid).is_none_or(|state| state == 'Z')
+}
+
+/// Whether all threads of a process are stopped, which takes a moment after SIGSTOP.
 pub fn is_stopped(pid: Pid) -> bool {
-    threads_of(pid).into_iter().all(|thread| {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('T'))
-    })
+    threads_of(pid).into_iter().all(|thread| state_of(thread) == Some('T'))
 }
 
 /// The scheduling of a thread.
@@ -60,41 +62,33 @@ pub struct Scheduling {
     pub cpus: Vec<usize>,
 }
 
-/// The scheduling of a thread, or of a process's first one; `None` if it does not exist. Sources:
-/// proc_pid_stat(5), `nice`, `rt_priority` and `policy`; proc_pid_status(5), `Cpus_allowed_list`.
+/// The scheduling of a thread, or of a process's first one; `None` if it does not exist.
 pub fn scheduling_of(thread: Pid) -> Option<Scheduling> {
-    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
-    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    // The third field comes after the name, which may contain any character.
-    let fields: Vec<&str> = stat.rsplit(") ").next()?.split_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3);
-    let ranges =
-        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().split(',');
-    let cpus = ranges.filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.parse().ok()?..=last.parse().ok()?)
-    });
+    let thread = process(thread).ok()?;
+    let (stat, status) = (thread.stat().ok()?, thread.status().ok()?);
+    let cpus = status.cpus_allowed_list?.into_iter().flat_map(|(first, last)| first..=last);
     Some(Scheduling {
-        nice: field(19)?.parse().ok()?,
-        policy: field(41)?.parse().ok()?,
-        priority: field(40)?.parse().ok()?,
-        cpus: cpus.flatten().collect(),
+        nice: stat.nice as i32,
+        policy: stat.policy?,
+        priority: stat.rt_priority?,
+        cpus: cpus.map(|cpu| cpu as usize).collect(),
     })
 }
 
-/// The soft and the hard limit on open files, as the kernel prints them. Source:
-/// proc_pid_limits(5).
-pub fn open_files_limit_of(pid: Pid) -> Option<[String; 2]> {
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    let mut words =
-        limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace();
-    Some([words.next()?.to_owned(), words.next()?.to_owned()])
+/// The soft and the hard limit on open files.
+pub fn open_files_limit_of(pid: Pid) -> Option<[u64; 2]> {
+    let limit = process(pid).ok()?.limits().ok()?.max_open_files;
+    let number = |value| match value {
+        LimitValue::Value(number) => number,
+        LimitValue::Unlimited => u64::MAX,
+    };
+    Some([number(limit.soft_limit), number(limit.hard_limit)])
 }
 
-/// The control group of version 2 of a process. Source: cgroups(7).
+/// The control group of version 2 of a process.
 pub fn group_of(pid: Pid) -> Option<String> {
-    let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    membership.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+    let groups = process(pid).ok()?.cgroups().ok()?;
+    groups.into_iter().find(|group| group.hierarchy == 0).map(|group| group.pathname)
 }
 
 /// User and system CPU time of all threads of a process, exact to the nanosecond; 0 if there is no
@@ -103,14 +97,11 @@ pub fn cpu_of(pid: Pid) -> Duration {
     clock_getcpuclockid(pid).and_then(clock_gettime).map(Duration::from).unwrap_or_default()
 }
 
-/// CPU time of a process's children that have ended and were reaped, in steps of 10 ms. Source:
-/// proc_pid_stat(5), `cutime` and `cstime`.
+/// CPU time of a process's children that have ended, in steps of 10 ms.
 pub fn cpu_of_ended_children(pid: Pid) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // These fields come after the name, which may contain any character.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
+    let stat = process(pid).and_then(|process| process.stat());
+    let ticks = stat.map_or(0, |stat| stat.cutime + stat.cstime);
+    Duration::from_secs(ticks.unsigned_abs()) / procfs::ticks_per_second() as u32
 }
 
 /// The memory of a process, or of several together.
@@ -144,20 +135,12 @@ impl std::iter::Sum for Memory {
 /// The memory of a process; 0 if there is no such process. Source: proc_pid_smaps(5),
 /// `smaps_rollup`.
 pub fn memory_of(pid: Pid) -> Memory {
-    let mut memory = Memory::default();
-    for line in
-        std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default().lines()
-    {
-        let mut words = line.split_whitespace();
-        let (name, kib) =
-            (words.next(), words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0));
-        match name {
-            Some("Pss:") => memory.pss_kib += kib,
-            Some("Private_Clean:" | "Private_Dirty:") => memory.private_kib += kib,
-            _ => {}
-        }
-    }
-    memory
+    let maps = process(pid).and_then(|process| process.smaps_rollup());
+    let rollup = maps.iter().flat_map(|maps| &maps.memory_map_rollup).next();
+    let kib = |field| {
+        rollup.and_then(|rollup| rollup.extension.map.get(field)).map_or(0, |bytes| bytes / 1024)
+    };
+    Memory { pss_kib: kib("Pss"), private_kib: kib("Private_Clean") + kib("Private_Dirty") }
 }
 
 /// The proportional set size of a process in KiB.
@@ -165,53 +148,46 @@ pub fn memory_kib_of(pid: Pid) -> u64 {
     memory_of(pid).pss_kib
 }
 
-/// The target of each open descriptor of a process: a path, or `socket:[INODE]`. Empty if the
-/// process belongs to another user. Source: proc_pid_fd(5).
-pub fn descriptors_of(pid: Pid) -> impl Iterator<Item = String> {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    files.filter_map(|file| std::fs::read_link(file.path()).ok()?.to_str().map(str::to_owned))
+/// The inodes of the sockets that a process has open. Empty if it belongs to another user.
+pub fn sockets_of(pid: Pid) -> impl Iterator<Item = u64> {
+    let descriptors = process(pid).and_then(|process| process.fd()).into_iter().flatten().flatten();
+    descriptors.filter_map(|descriptor| match descriptor.target {
+        FDTarget::Socket(inode) => Some(inode),
+        _ => None,
+    })
 }
 
-/// The process that listens on this TCP address of this machine. Of several, it is the one whose
-/// parent is not among them. `None` if there is none, or if it belongs to another user. Source:
-/// proc_pid_net(5), `tcp`.
+/// The TCP sockets of this network namespace. Empty if the kernel does not list them.
+pub fn tcp_sockets() -> impl Iterator<Item = TcpNetEntry> {
+    [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten()
+}
+
+/// The process that listens on this TCP address of this machine, or on this port of all addresses.
+/// Of several, it is the one whose parent is not among them. `None` if there is none, or if it
+/// belongs to another user.
 pub fn listener_of(address: SocketAddr) -> Option<Pid> {
-    let inodes: Vec<String> = ["tcp", "tcp6"]
-        .into_iter()
-        .flat_map(|table| {
-            std::fs::read_to_string(format!("/proc/net/{table}"))
-                .unwrap_or_default()
-                .lines()
-                .filter_map(|line| listening_inode(line, address))
-                .collect::<Vec<_>>()
-        })
-        .map(|inode| format!("socket:[{inode}]"))
+    let is_it = |local: SocketAddr| {
+        local.port() == address.port()
+            && (local.ip().is_unspecified()
+                || local.ip().to_canonical() == address.ip().to_canonical())
+    };
+    let sockets: Vec<u64> = tcp_sockets()
+        .filter(|socket| socket.state == TcpState::Listen && is_it(socket.local_address))
+        .map(|socket| socket.inode)
         .collect();
-    let holds = |pid: Pid| descriptors_of(pid).any(|link| inodes.contains(&link));
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    if sockets.is_empty() {
+        return None;
+    }
     let pids =
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw));
+        all_processes().into_iter().flatten().flatten().map(|found| Pid::from_raw(found.pid));
     let holders: Vec<Pid> =
-        if inodes.is_empty() { Vec::new() } else { pids.filter(|&pid| holds(pid)).collect() };
+        pids.filter(|&pid| sockets_of(pid).any(|inode| sockets.contains(&inode))).collect();
     let is_child = |pid: &Pid| holders.iter().any(|&other| children_of(other).contains(pid));
     holders.iter().copied().find(|pid| !is_child(pid))
 }
 
-/// The inode in a line of `/proc/net/tcp`, if its socket listens on this address, or on this port
-/// of all addresses.
-fn listening_inode(line: &str, address: SocketAddr) -> Option<String> {
-    const LISTENS: &str = "0A";
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-    let (ip, port) = local.split_once(':')?;
-    let is_any = ip.bytes().all(|digit| digit == b'0');
-    let is_same = match address.ip() {
-        // The kernel prints the address as a number in the byte order of the machine.
-        IpAddr::V4(v4) => ip.ends_with(&format!("{:08X}", u32::from_ne_bytes(v4.octets()))),
-        IpAddr::V6(_) => ip.len() == 32,
-    };
-    (*state == LISTENS && port == format!("{:04X}", address.port()) && (is_any || is_same))
-        .then(|| (*inode).to_owned())
+fn process(pid: Pid) -> ProcResult<Process> {
+    Process::new(pid.as_raw())
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! What an operator sets on a process from outside survives the process's death; and `/whoami`
 //! names the process to set it on.
 
+use caps::{CapSet, Capability, has_cap};
 use forkchat_tests::processes::{
     Scheduling, children_of, group_of, has_ended, open_files_limit_of, scheduling_of, threads_of,
 };
 use forkchat_tests::{Client, Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs::process::Process;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ fn has_tools() -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Set {
     scheduling: Scheduling,
-    open_files: [String; 2],
+    open_files: [u64; 2],
 }
 
 fn set_of(pid: Pid) -> Option<Set> {
@@ -43,8 +45,8 @@ fn set_on(pid: Pid) -> Set {
     let before = set_of(pid).unwrap();
     let nice = (before.scheduling.nice + 5).min(19);
     let cpu = *before.scheduling.cpus.last().unwrap();
-    let hard: u64 = before.open_files[1].parse().expect("there is a limit on open files");
-    let (pid_text, less) = (pid.to_string(), (hard - 1).to_string());
+    let hard = before.open_files[1];
+    let (pid_text, less) = (pid.to_string(), hard - 1);
     run("renice", &["-n", &nice.to_string(), "-p", &pid_text]);
     run("chrt", &["--batch", "-p", "0", &pid_text]);
     run("taskset", &["-pc", &cpu.to_string(), &pid_text]);
@@ -54,7 +56,7 @@ fn set_on(pid: Pid) -> Set {
         set,
         Set {
             scheduling: Scheduling { nice, policy: BATCH, priority: 0, cpus: vec![cpu] },
-            open_files: [less.clone(), less]
+            open_files: [less, less]
         }
     );
     assert_ne!(set, before);
@@ -174,11 +176,10 @@ fn a_limit_too_low_for_any_successor_is_dropped_and_the_clients_stay() {
 
 #[test]
 fn a_property_that_a_successor_may_not_set_is_logged_and_it_serves_all_the_same() {
-    // The test sets what the server may not set. Bits 23 and 24 are CAP_SYS_NICE and
-    // CAP_SYS_RESOURCE. Source: capabilities(7).
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    let has_rights = u64::from_str_radix(effective.trim(), 16).unwrap() >> 23 & 3 == 3;
+    // The test sets what the server may not set.
+    let has_rights = [Capability::CAP_SYS_NICE, Capability::CAP_SYS_RESOURCE]
+        .into_iter()
+        .all(|right| has_cap(None, CapSet::Effective, right).unwrap());
     if !has_tools() || !has_rights || !has_tool("setpriv") {
         return;
     }
@@ -187,7 +188,7 @@ fn a_property_that_a_successor_may_not_set_is_logged_and_it_serves_all_the_same(
     let server = Server::start_limited(Some(&under), &[]);
     let mut alice = server.join("alice");
     let (_, pid) = alice.worker_and_pid();
-    let hard: u64 = open_files_limit_of(pid).unwrap()[1].parse().unwrap();
+    let hard = open_files_limit_of(pid).unwrap()[1];
     let (nice, more) = (scheduling_of(pid).unwrap().nice - 2, hard + 1);
     run("renice", &["-n", &nice.to_string(), "-p", &pid.to_string()]);
     run("prlimit", &["--pid", &pid.to_string(), &format!("--nofile={more}:{more}")]);
@@ -228,12 +229,11 @@ impl Group {
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mount = mounts
-            .lines()
-            .find(|line| line.contains(" - cgroup2 "))
-            .and_then(|line| line.split(' ').nth(4));
-        let path = mount.map(|mount| PathBuf::from(mount).join(name));
+        let mounts = Process::myself().unwrap().mountinfo().unwrap();
+        let path = mounts
+            .iter()
+            .find(|mount| mount.fs_type == "cgroup2")
+            .map(|mount| mount.mount_point.join(name));
         let made = path
             .filter(|path| fs::create_dir(path).is_ok() && path.join("cgroup.procs").exists())
             .map(|path| Group { path });

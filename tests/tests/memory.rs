@@ -1,9 +1,12 @@
 //! Memory: the server's limits fit into the available memory, it logs what it chose and why, and
 //! refuses what does not fit.
 
+use forkchat_tests::processes::tcp_sockets;
 use forkchat_tests::{Client, Server, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs::net::TcpNetEntry;
+use procfs::process::Process;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -86,19 +89,16 @@ impl Drop for Group {
 /// Directories in which a group may be created: that of this process's group in the memory
 /// controller, and those above it. Source: cgroups(7).
 fn parents() -> Vec<PathBuf> {
-    let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut parents = Vec::new();
-    for line in membership.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let root = match controllers {
-            "" => Path::new("/sys/fs/cgroup"),
-            _ if controllers.split(',').any(|name| name == "memory") => {
+    for group in Process::myself().unwrap().cgroups().unwrap() {
+        let root = match group.controllers.as_slice() {
+            [] => Path::new("/sys/fs/cgroup"),
+            names if names.iter().any(|name| name == "memory") => {
                 Path::new("/sys/fs/cgroup/memory")
             }
             _ => continue,
         };
-        let group = root.join(path.trim_start_matches('/'));
+        let group = root.join(group.pathname.trim_start_matches('/'));
         parents.extend(
             group.ancestors().take_while(|group| group.starts_with(root)).map(Path::to_owned),
         );
@@ -271,21 +271,17 @@ fn many_slow_readers_together_use_a_limited_share_of_memory() {
 }
 
 /// Bytes that the kernel holds for the server's end of a client's connection: to be sent, and to be
-/// read. Source: proc_pid_net(5), `tx_queue:rx_queue`.
-fn queues(server: SocketAddr, client: SocketAddr) -> (u64, u64) {
-    let hex = |port: u16| format!(":{port:04X}");
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let line = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let fields = line.into_iter().find(|fields| {
-        fields[1].ends_with(&hex(server.port())) && fields[2].ends_with(&hex(client.port()))
-    });
-    let (out, input) = fields.expect("the connection is open")[4].split_once(':').unwrap();
-    (u64::from_str_radix(out, 16).unwrap(), u64::from_str_radix(input, 16).unwrap())
+/// read.
+fn queues(server: SocketAddr, client: SocketAddr) -> (u32, u32) {
+    let is_it =
+        |socket: &TcpNetEntry| (socket.local_address, socket.remote_address) == (server, client);
+    let socket = tcp_sockets().find(is_it).expect("the connection is open");
+    (socket.tx_queue, socket.rx_queue)
 }
 
 #[test]
 fn the_kernel_buffers_little_for_clients_that_never_read_or_exceed_the_rate_limit() {
-    const COUNTED: u64 = (2 * 64 + 64) * 1024;
+    const COUNTED: u32 = (2 * 64 + 64) * 1024;
     let server = Server::start(&["--rate-limit", "off", "--sendq", "8M"]);
     let (slow_reader, mut speaker) = (server.join("deaf"), server.join("speaker"));
     let address = slow_reader.stream().local_addr().unwrap();
@@ -315,7 +311,7 @@ fn the_kernel_buffers_little_for_clients_that_never_read_or_exceed_the_rate_limi
 }
 
 fn out_of_memory_value(pid: Pid) -> i32 {
-    fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+    Process::new(pid.as_raw()).unwrap().oom_score_adj().unwrap().into()
 }
 
 #[test]

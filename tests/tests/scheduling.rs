@@ -1,6 +1,7 @@
 //! `--nice`, `--sched` and `--pin`: the scheduling of every thread of every process, at the start
 //! and after a death; and the message to a user without the right to it.
 
+use caps::{CapSet, Capability, has_cap};
 use forkchat_tests::processes::{Scheduling, name_of, scheduling_of, threads_of};
 use forkchat_tests::{Server, has_tool, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -202,12 +203,9 @@ fn each_thread_of_a_connection_has_the_real_time_priority() {
 /// A command with which a shell starts a server without the right to better scheduling, whichever
 /// user runs the tests. `None` if that is impossible here.
 fn without_right() -> Option<&'static str> {
-    // Bit 23 is CAP_SYS_NICE. Source: capabilities(7).
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    match u64::from_str_radix(effective.trim(), 16).unwrap() >> 23 & 1 {
-        0 => has_tool("prlimit").then_some("UNDER='prlimit --rtprio=0 --nice=0'"),
-        _ => (has_tool("prlimit") && has_tool("setpriv")).then_some(
+    match has_cap(None, CapSet::Effective, Capability::CAP_SYS_NICE).unwrap() {
+        false => has_tool("prlimit").then_some("UNDER='prlimit --rtprio=0 --nice=0'"),
+        true => (has_tool("prlimit") && has_tool("setpriv")).then_some(
             "UNDER='prlimit --rtprio=0 --nice=0 setpriv --bounding-set -sys_nice \
                 --inh-caps -sys_nice'",
         ),

@@ -4,6 +4,7 @@
 //! The tests freeze a file system (fsfreeze(8)) or a control group (the freezer of version 1). Both
 //! need root, and are skipped without.
 
+use forkchat_tests::processes::{state_of, threads_of};
 use forkchat_tests::{Client, Server, has_tool, server_binary, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -279,21 +280,13 @@ impl Drop for Disk {
 
 /// Whether both threads of a journal sleep.
 fn sleeps(journal: Pid) -> bool {
-    let threads: Vec<_> =
-        fs::read_dir(format!("/proc/{journal}/task")).into_iter().flatten().flatten().collect();
-    threads.len() == 2
-        && threads.iter().all(|thread| {
-            fs::read_to_string(thread.path().join("status"))
-                .is_ok_and(|text| text.contains("State:\tS"))
-        })
+    let threads = threads_of(journal);
+    threads.len() == 2 && threads.into_iter().all(|thread| state_of(thread) == Some('S'))
 }
 
 /// Whether a killed process still exists because it hangs in the kernel.
 fn hangs(pid: Pid) -> bool {
-    fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().any(|thread| {
-        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        status.contains("State:\tD")
-    })
+    threads_of(pid).into_iter().any(|thread| state_of(thread) == Some('D'))
 }
 
 #[test]

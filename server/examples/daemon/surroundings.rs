@@ -24,7 +24,7 @@ impl Surroundings {
         // No new process gets the number of a session that there still is. 0: the leader cannot be
         // seen from this container.
         let has_ended = session.as_raw() != 0
-            && state_and_parent(session).is_none_or(|(state, _)| state == "Z");
+            && state_and_parent(session).is_none_or(|(state, _)| state == 'Z');
         let leader = if has_ended {
             text!(", whose leader has ended", "（首进程已结束）")
         } else {

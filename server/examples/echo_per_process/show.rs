@@ -42,7 +42,7 @@ fn one_is_killed() -> Result<(), Failure> {
     let is_disconnected = anna.answer()?.is_none();
     berta.send("still here")?;
     let bertas_answer = berta.answer()?.unwrap_or_default();
-    wait_until("the end of anna's process", || state(annas) == "Z")?;
+    wait_until("the end of anna's process", || state(annas) == Some('Z'))?;
     say!(
         "pid {annas} has ended, and is a zombie until its parent waits for it",
         "pid {annas} 已结束；父进程回收它之前，它是僵尸进程"
@@ -51,7 +51,7 @@ fn one_is_killed() -> Result<(), Failure> {
     shown!(
         "after pid {annas} was killed, was anna disconnected? {is_disconnected}; berta got {bertas_answer:?} from pid {bertas}; is pid {annas} still a zombie? {}",
         "杀死 pid {annas} 之后，anna 断开了吗？{is_disconnected}；berta 从 pid {bertas} 得到 {bertas_answer:?}；pid {annas} 还是僵尸进程吗？{}",
-        state(annas) == "Z"
+        state(annas) == Some('Z')
     );
     berta.send("exit")?;
     berta.answer()?;

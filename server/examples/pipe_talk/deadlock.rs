@@ -43,7 +43,7 @@ pub fn and_cure() -> Result<(), Failure> {
     let waited = slowed(WAIT).as_millis();
     say!("after {waited} ms the child {status}", "{waited} 毫秒之后子进程{status}");
     let is_blocked =
-        |child: &Process| unread(reader.as_fd()) == Ok(capacity) && state(child.pid()) == "S";
+        |child: &Process| unread(reader.as_fd()) == Ok(capacity) && state(child.pid()) == Some('S');
     wait_until("a full pipe and a blocked child", || is_blocked(&child) || !child.is_alive())?;
     if !child.is_alive() {
         return went_well("the child", child.join());
@@ -51,7 +51,7 @@ pub fn and_cure() -> Result<(), Failure> {
     say!(
         "the pipe is full with {capacity} bytes; the child is in state {}, {}",
         "管道已满，有 {capacity} 字节；子进程处于状态 {}，{}",
-        state(child.pid()),
+        state(child.pid()).unwrap_or('?'),
         system_call(child.pid())
     );
     say!(

@@ -25,22 +25,22 @@ pub fn four_states() -> Result<(), Failure> {
     stopped.signal(Signal::SIGSTOP);
     let children = [
         (
-            "R",
+            'R',
             &spinning,
             text!("running, or ready to run: it computes", "正在运行或可以运行：在做计算"),
         ),
         (
-            "S",
+            'S',
             &sleeping,
             text!("sleeping: it waits, here for a time to pass", "睡眠：在等待，这里是等时间过去"),
         ),
         (
-            "T",
+            'T',
             &stopped,
             text!("stopped, by SIGSTOP, until SIGCONT", "暂停：收到 SIGSTOP，直到 SIGCONT 才继续"),
         ),
         (
-            "Z",
+            'Z',
             &ended,
             text!(
                 "zombie: it has ended, and its parent has not waited for it",
@@ -50,7 +50,9 @@ pub fn four_states() -> Result<(), Failure> {
     ];
     let mut states = Vec::new();
     for (state, child, meaning) in &children {
-        wait_until(&format!("a process in state {state}"), || self::state(child.pid()) == *state)?;
+        wait_until(&format!("a process in state {state}"), || {
+            self::state(child.pid()) == Some(*state)
+        })?;
         say!("pid {}: state {state}, {meaning}", "pid {}：状态 {state}，{meaning}", child.pid());
         states.push(format!("{} {state}", child.pid()));
     }

@@ -528,7 +528,7 @@ fn whoami_names_the_process_that_the_log_names_in_every_copy_and_from_a_snapshot
         successor.chat = Chat::restore(&room.copy.chat.snapshot()).unwrap();
         room.types(0, "/whoami");
         let told = room.told(0);
-        assert!(told.ends_with(&format!(", served by worker 1 (pid {pid})\n")), "{told}");
+        assert!(told.ends_with(&format!(", served by worker 0 (pid {pid})\n")), "{told}");
         successor.apply(
             room.at,
             &Record { session: Room::id(0), input_end: room.sent[0], fact: Fact::Line(b"/whoami") },
@@ -544,7 +544,7 @@ fn whoami_tells_the_worker_and_help_reads_the_table() {
     room.types(0, "/whoami");
     assert_eq!(
         room.told(0),
-        "* you are guest1, in #lobby, talking in #lobby, from 127.0.0.1:5000, served by worker 1\n"
+        "* you are guest1, in #lobby, talking in #lobby, from 127.0.0.1:5000, served by worker 0\n"
     );
     room.types(0, "/help");
     let help = room.told(0);

@@ -28,6 +28,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgid};
+use procfs::process::{Process, Stat, StatFlags};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -321,28 +322,22 @@ fn lock_found(file: &File, byte: libc::off_t) -> io::Result<libc::flock> {
     Ok(lock)
 }
 
-/// Whether a process was killed and isn't gone yet. Sources: proc_pid_status(5), `SigPnd`;
-/// proc_pid_stat(5), `state` and `flags`.
+/// Whether a process was killed and isn't gone yet, or is gone. Sources: proc_pid_status(5),
+/// `SigPnd`; proc_pid_stat(5), `state` and `flags`.
 fn is_ending(pid: Pid) -> bool {
-    /// Of a process that exits. Source: the kernel's include/linux/sched.h.
-    const PF_EXITING: u64 = 0x4;
-    let text = |file| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let status = text("status");
-    let pending = |field| {
-        status
-            .lines()
-            .find_map(|line| u64::from_str_radix(line.strip_prefix(field)?.trim(), 16).ok())
-            .unwrap_or(0)
+    // Not `procfs`'s status, as in `supervisor/capacity.rs`: the daemon is forked after this.
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let is_killed = ["SigPnd:", "ShdPnd:"].into_iter().any(|field| {
+        let pending = status.lines().find_map(|line| line.strip_prefix(field));
+        pending
+            .and_then(|pending| u64::from_str_radix(pending.trim(), 16).ok())
+            .is_some_and(|pending| pending >> (Signal::SIGKILL as u64 - 1) & 1 == 1)
+    });
+    let is_exiting = |stat: Stat| {
+        matches!(stat.state, 'Z' | 'X') || stat.flags & StatFlags::PF_EXITING.bits() != 0
     };
-    let is_killed =
-        (pending("SigPnd:") | pending("ShdPnd:")) >> (Signal::SIGKILL as u64 - 1) & 1 == 1;
-    let stat = text("stat");
-    let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    let (state, flags) = (
-        fields.next().unwrap_or_default(),
-        fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0),
-    );
-    status.is_empty() || is_killed || matches!(state, "Z" | "X") || flags & PF_EXITING != 0
+    let stat = Process::new(pid.as_raw()).and_then(|process| process.stat());
+    status.is_empty() || is_killed || stat.is_ok_and(is_exiting)
 }
 
 /// A lock of one byte, there or not.

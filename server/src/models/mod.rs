@@ -1,7 +1,7 @@
 //! The concurrency models: three ways to serve the same chat, so that they can be compared.
 //! `--model` chooses one.
 //!
-//! A model is a row of [`MODELS`] and a file or folder, which says how connections get to processes
+//! A model is a row ([`Model`]) and a file or folder, which says how connections get to processes
 //! and what runs in a process, and which files to read. All else is the same in every model and
 //! does not depend on it: the chat, the log, taking over from a dead worker ([`crate::worker`]),
 //! and the supervisor, which knows a model by its row alone.
@@ -16,20 +16,14 @@ pub mod pool;
 pub mod process;
 pub mod threads;
 
+use crate::options::ModelName;
 use crate::segment::Segment;
 use crate::worker::{ServingConfig, Start};
 use forkchat_common::ids::Slot;
 
-/// All models; the first is the default.
-pub static MODELS: [&Model; 3] = [&pool::MODEL, &threads::MODEL, &process::MODEL];
-
 /// A way to serve connections.
 #[derive(Debug)]
 pub struct Model {
-    /// For the command line.
-    pub name: &'static str,
-    /// What it is, in a line of the help.
-    pub about: &'static str,
     /// Which process serves a connection.
     pub placement: Placement,
     /// What one connection takes of the machine.
@@ -63,7 +57,11 @@ pub struct Takes {
     pub bytes: u64,
 }
 
-/// The model with a name.
-pub fn named(name: &str) -> Option<&'static Model> {
-    MODELS.into_iter().find(|model| model.name == name)
+/// The row of a model.
+pub fn named(name: ModelName) -> &'static Model {
+    match name {
+        ModelName::Pool => &pool::MODEL,
+        ModelName::Threads => &threads::MODEL,
+        ModelName::Process => &process::MODEL,
+    }
 }

@@ -28,9 +28,7 @@ use super::{Model, Placement, Takes};
 use crate::worker::pair;
 
 /// The row.
-pub const MODEL: Model = Model {
-    name: "pool",
-    about: "a worker a CPU, each with one receive and one send thread for all its connections",
+pub static MODEL: Model = Model {
     placement: Placement::Shared,
     takes: Takes { descriptors: 1, tasks: 0, bytes: 16 * 1024 },
     run: pair::run,

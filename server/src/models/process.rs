@@ -5,7 +5,7 @@
 //!                      supervisor  accepts, forks, reaps
 //!        ┌───────────┬─────┴─────┬───────────┐ forks
 //!   ┌────▼─────┐┌────▼─────┐┌────▼─────┐┌────▼─────┐
-//!   │ worker 0 ││ worker 2 ││ worker 3 ││ worker 4 │
+//!   │ worker 0 ││ worker 1 ││ worker 2 ││ worker 3 │
 //!   │ receive  ││ receive  ││ receive  ││ receive  │
 //!   │  │ queue ││  │ queue ││  │ queue ││  │ queue │
 //!   │ send     ││ send     ││ send     ││ send     │
@@ -15,12 +15,12 @@
 //!
 //! The process of a connection begins as a successor of a dead worker does: with a connection that
 //! was accepted and that the log does not know. When the connection is over, the process exits, and
-//! its slot is free for another. (Slot 1 is the journal's.) Any process may have to wake any other,
-//! also one that is forked later, so each has a descriptor of every doorbell that may ever exist.
-//! Nothing that happens to one client's process touches another's connection, and the kernel
-//! accounts for each client separately. The price: each process has a copy of the state and applies
-//! the whole log, so the cost of each grows with the number of processes, and a line wakes a
-//! process for each member of the room.
+//! its slot is free for another. Any process may have to wake any other, also one that is forked
+//! later, so each has a descriptor of every doorbell that may ever exist. Nothing that happens to
+//! one client's process touches another's connection, and the kernel accounts for each client
+//! separately. The price: each process has a copy of the state and applies the whole log, so the
+//! cost of each grows with the number of processes, and a line wakes a process for each member of
+//! the room.
 //!
 //! | to follow a connection | read |
 //! |---|---|
@@ -33,9 +33,7 @@ use super::{Model, Placement, Takes};
 use crate::worker::pair;
 
 /// The row.
-pub const MODEL: Model = Model {
-    name: "process",
-    about: "a process for each connection, forked when it comes; --workers is ignored",
+pub static MODEL: Model = Model {
     placement: Placement::Own,
     // A descriptor of the client's socket, one of its process's bell and one of the queue to it;
     // the process's first thread and the two that work.

@@ -374,12 +374,14 @@ impl Plan<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{MODELS, named};
+    use crate::models::named;
+    use crate::options::ModelName::{self, Pool, Process};
+    use clap::ValueEnum;
 
     const GROUP: &str = "the control group's memory limit";
 
-    fn wanted(model: &str) -> Wanted {
-        let model = named(model).unwrap();
+    fn wanted(model: ModelName) -> Wanted {
+        let model = named(model);
         Wanted {
             takes: model.takes,
             placement: model.placement,
@@ -403,14 +405,14 @@ mod tests {
 
     #[test]
     fn with_little_memory_the_ring_is_smaller_and_the_connections_are_fewer() {
-        let large = within(64 * 1024 * MIB, &wanted("pool")).unwrap();
+        let large = within(64 * 1024 * MIB, &wanted(Pool)).unwrap();
         assert_eq!(
             (large.ring, large.ring_bound, large.connections, large.bound),
             (64 << 20, None, 60_000, None)
         );
         let mut before = large;
         for mib in [1_024, 512, 256, 128, 64, 48] {
-            let small = within(mib * MIB, &wanted("pool")).unwrap();
+            let small = within(mib * MIB, &wanted(Pool)).unwrap();
             assert!(
                 small.ring <= before.ring && small.connections < before.connections,
                 "{mib} MiB: {small:?}"
@@ -425,14 +427,14 @@ mod tests {
             );
             before = small;
         }
-        assert_eq!(within(64 * MIB, &wanted("pool")).unwrap().ring, 4 << 20);
+        assert_eq!(within(64 * MIB, &wanted(Pool)).unwrap().ring, 4 << 20);
     }
 
     #[test]
     fn what_is_promised_fits_and_one_connection_more_does_not() {
-        for model in MODELS {
+        for &model in ModelName::value_variants() {
             for mib in [96, 300, 2_048, 20_000] {
-                let wanted = wanted(model.name);
+                let wanted = wanted(model);
                 let Budget { ring, connections, bound: Some(_), .. } =
                     within(mib * MIB, &wanted).unwrap()
                 else {
@@ -446,42 +448,42 @@ mod tests {
                     connections,
                     case: Case::Careful,
                 };
-                assert!(plan(connections).needs(Limited::All) <= whole, "{} {mib}", model.name);
-                assert!(plan(connections + 1).needs(Limited::All) > whole, "{} {mib}", model.name);
+                assert!(plan(connections).needs(Limited::All) <= whole, "{} {mib}", model);
+                assert!(plan(connections + 1).needs(Limited::All) > whole, "{} {mib}", model);
             }
         }
     }
 
     #[test]
     fn clients_that_never_read_are_counted_with_full_socket_buffers_in_every_model() {
-        for model in MODELS {
-            let Budget { connections, .. } = within(2_048 * MIB, &wanted(model.name)).unwrap();
+        for &model in ModelName::value_variants() {
+            let Budget { connections, .. } = within(2_048 * MIB, &wanted(model)).unwrap();
             assert!(
                 connections > 100 && connections * TCP_KERNEL_BYTES < 2_048 * MIB,
                 "{}: {connections}",
-                model.name
+                model
             );
         }
     }
 
     #[test]
     fn in_model_process_what_an_address_adds_to_the_state_counts_once_for_each_process() {
-        let connections = |mib: u64| within(mib * MIB, &wanted("process")).unwrap().connections;
+        let connections = |mib: u64| within(mib * MIB, &wanted(Process)).unwrap().connections;
         let (one, four) = (connections(4 * 1_024), connections(16 * 1_024));
         assert!(one > 300 && four < 3 * one, "{one} with 4 GiB, {four} with 16 GiB");
-        let pool = within(4 * 1_024 * MIB, &wanted("pool")).unwrap().connections;
+        let pool = within(4 * 1_024 * MIB, &wanted(Pool)).unwrap().connections;
         assert!(pool > 10 * one, "{pool} in a pool");
     }
 
     #[test]
     fn too_little_memory_is_refused_with_what_it_needs_and_that_is_enough() {
-        let refused = within(16 * MIB, &wanted("pool")).unwrap_err();
+        let refused = within(16 * MIB, &wanted(Pool)).unwrap_err();
         assert_eq!(
             (refused.ring, refused.connections, refused.allows),
             (1 << 20, CONNECTIONS_MIN, 16 * MIB)
         );
-        assert!(within(refused.needs - MIB, &wanted("pool")).is_err());
-        within(refused.needs, &wanted("pool")).unwrap();
+        assert!(within(refused.needs - MIB, &wanted(Pool)).is_err());
+        within(refused.needs, &wanted(Pool)).unwrap();
         let text = refused.to_string();
         assert!(
             text.starts_with(
@@ -493,18 +495,18 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_had_or_refused_but_never_made_smaller() {
-        let ring = Wanted { ring: Some(32 << 20), ..wanted("pool") };
+        let ring = Wanted { ring: Some(32 << 20), ..wanted(Pool) };
         assert_eq!(within(128 * MIB, &ring).unwrap().ring, 32 << 20);
         let refused = within(64 * MIB, &ring).unwrap_err();
         assert_eq!((refused.ring, refused.connections), (32 << 20, CONNECTIONS_MIN));
-        let many = Wanted { connections: Some(1_000), ..wanted("pool") };
+        let many = Wanted { connections: Some(1_000), ..wanted(Pool) };
         assert_eq!(within(768 * MIB, &many).unwrap().connections, 1_000);
         assert_eq!(within(64 * MIB, &many).unwrap_err().connections, 1_000);
         // For what was asked for, a smaller ring is chosen before it is refused.
-        let some = Wanted { connections: Some(64), ..wanted("pool") };
+        let some = Wanted { connections: Some(64), ..wanted(Pool) };
         let Budget { ring, connections, .. } = within(64 * MIB, &some).unwrap();
         assert_eq!((ring, connections), (4 << 20, 64));
-        let few = Wanted { connections: Some(2), ..wanted("pool") };
+        let few = Wanted { connections: Some(2), ..wanted(Pool) };
         assert_eq!(within(64 * MIB, &few).unwrap().connections, 2);
     }
 
@@ -514,7 +516,7 @@ mod tests {
         let address_space = |mib: u64| {
             budget(
                 &[all, Limit { name: "ulimit -v", ..limit(Limited::AddressSpace, mib * MIB) }],
-                &wanted("pool"),
+                &wanted(Pool),
             )
         };
         assert_eq!(address_space(128).unwrap_err().limit, "ulimit -v");
@@ -522,31 +524,31 @@ mod tests {
         assert_eq!((ring_bound.is_some(), bound), (ring < 64 << 20, Some("ulimit -v")));
         assert!(connections > 100, "{connections}");
         assert_eq!(
-            budget(&[all, limit(Limited::Data, 8 * MIB)], &wanted("pool")).unwrap_err().allows,
+            budget(&[all, limit(Limited::Data, 8 * MIB)], &wanted(Pool)).unwrap_err().allows,
             8 * MIB
         );
-        budget(&[all, limit(Limited::Data, 256 * MIB)], &wanted("pool")).unwrap();
+        budget(&[all, limit(Limited::Data, 256 * MIB)], &wanted(Pool)).unwrap();
     }
 
     #[test]
     fn all_outboxes_together_take_their_share_and_each_worker_has_something() {
-        for model in MODELS {
+        for &model in ModelName::value_variants() {
             for mib in [96, 1_024, 16_384] {
-                let wanted = wanted(model.name);
+                let wanted = wanted(model);
                 let Budget { outboxes, own_outboxes, connections, .. } =
                     within(mib * MIB, &wanted).unwrap();
-                let own = if model.placement == Placement::Own { connections } else { 0 };
+                let own = if wanted.placement == Placement::Own { connections } else { 0 };
                 let together = outboxes as u64 * wanted.workers + own_outboxes as u64 * own;
-                assert!(outboxes as u64 >= OUTBOXES_BYTES_MIN, "{} {mib}: {outboxes}", model.name);
+                assert!(outboxes as u64 >= OUTBOXES_BYTES_MIN, "{} {mib}: {outboxes}", model);
                 assert!(
                     own == 0 || own_outboxes as u64 >= OUTBOXES_BYTES_MIN,
                     "{} {mib}: {own_outboxes}",
-                    model.name
+                    model
                 );
                 assert!(
                     together <= mib * MIB / OUTBOXES_SHARE + (2 + own) * OUTBOXES_BYTES_MIN,
                     "{} {mib}: {together}",
-                    model.name
+                    model
                 );
             }
         }

@@ -6,14 +6,15 @@
 //! server does not bring the machine down.
 
 use super::budget::{Budget, Limit, Limited, Wanted, budget};
-use super::{StartError, has_capability, snapshot_bytes_max};
-use crate::models::{Placement, Takes};
+use super::{StartError, control_groups, has_capability, snapshot_bytes_max};
+use crate::models::{Model, Placement, Takes};
 use crate::options::{Listen, Options};
+use caps::Capability;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use procfs::process::{Process, all_processes};
+use procfs::sys::kernel;
+use procfs::sys::vm::max_map_count;
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 /// Descriptors that a process needs besides the clients' sockets: listeners, epoll, standard ones,
 /// and some to spare.
@@ -37,10 +38,6 @@ const TASKS_OF_JOURNAL: u64 = 2;
 const TASKS_TO_SPARE: u64 = 8;
 /// Of the tasks that the system would still give, one in so many is left for others.
 const TASKS_LEFT_SHARE: u64 = 8;
-
-/// Source: capabilities(7).
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_SYS_RESOURCE: u32 = 24;
 
 /// How many there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +79,12 @@ impl fmt::Display for Bound {
 }
 
 /// Reads the machine's limits, and raises the limit on open files as far as it goes.
-pub(super) fn capacity(options: &Options, workers: u16) -> Result<Capacity, StartError> {
-    let (takes, placement) = (options.model.takes, options.model.placement);
+pub(super) fn capacity(
+    options: &Options,
+    model: &Model,
+    workers: u16,
+) -> Result<Capacity, StartError> {
+    let Model { takes, placement, .. } = *model;
     let (files, turn_away) = by_files(takes, workers)?;
     let mut hard = vec![(files, Bound::Files)];
     hard.push((
@@ -150,15 +151,15 @@ fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
     let (all, own) = tasks_now();
     let mut bounds = vec![
         (
-            number("/proc/sys/kernel/pid_max").map(|max| max.saturating_sub(all)),
+            kernel::pid_max().ok().map(|max| u64::from(max.unsigned_abs()).saturating_sub(all)),
             "the system's limit on processes (kernel.pid_max)",
         ),
         (
-            number("/proc/sys/kernel/threads-max").map(|max| max.saturating_sub(all)),
+            kernel::threads_max().ok().map(|max| u64::from(max).saturating_sub(all)),
             "the system's limit on threads (kernel.threads-max)",
         ),
         (
-            cgroup_room("pids", "pids.max", "pids.current", None),
+            control_groups::room("pids", "pids.max", "pids.current", None),
             "the control group's limit on processes (pids.max)",
         ),
     ];
@@ -169,8 +170,8 @@ fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
     }
     if placement == Placement::Shared {
         // Each thread's stack is two mappings: itself, and its guard.
-        let maps = number("/proc/sys/vm/max_map_count")
-            .map(|max| max.saturating_sub(1_000) / 2 * u64::from(workers));
+        let maps =
+            max_map_count().ok().map(|max| max.saturating_sub(1_000) / 2 * u64::from(workers));
         bounds.push((maps, "the limit on mappings (vm.max_map_count)"));
     }
     let known = bounds.into_iter().filter_map(|(free, name)| Some((free?, Bound::Tasks(name))));
@@ -179,45 +180,38 @@ fn tasks_free(workers: u16, placement: Placement) -> (u64, Bound) {
 
 /// Tasks of everyone that can be seen, and of this user.
 fn tasks_now() -> (u64, u64) {
-    let me = fs::metadata("/proc/self").map_or(u32::MAX, |me| me.uid());
+    let me = Process::myself().and_then(|me| me.uid()).unwrap_or(u32::MAX);
     let (mut all, mut own) = (0, 0);
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let is_process = process
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-        let Some(threads) = is_process.then(|| threads_of(&process.path())).flatten() else {
-            continue;
-        };
+    for process in all_processes().into_iter().flatten().flatten() {
+        // One that has ended meanwhile has no threads.
+        let threads = process.stat().map_or(0, |stat| stat.num_threads.unsigned_abs());
         all += threads;
-        own +=
-            if process.metadata().is_ok_and(|metadata| metadata.uid() == me) { threads } else { 0 };
+        own += if process.uid().is_ok_and(|uid| uid == me) { threads } else { 0 };
     }
     (all, own)
-}
-
-/// Source: proc_pid_stat(5), `num_threads`, the 18th field behind the name.
-fn threads_of(process: &std::path::Path) -> Option<u64> {
-    let stat = fs::read_to_string(process.join("stat")).ok()?;
-    stat.rsplit(") ").next()?.split(' ').nth(17)?.parse().ok()
 }
 
 /// Whether the limit on a user's processes doesn't hold for this one: CAP_SYS_ADMIN or
 /// CAP_SYS_RESOURCE. Source: getrlimit(2), capabilities(7).
 fn is_exempt() -> bool {
-    has_capability(CAP_SYS_ADMIN) || has_capability(CAP_SYS_RESOURCE)
+    has_capability(Capability::CAP_SYS_ADMIN) || has_capability(Capability::CAP_SYS_RESOURCE)
 }
 
 /// What limits the memory that the server may take. Sources: proc_meminfo(5), cgroups(7),
 /// getrlimit(2).
 fn memory_limits() -> Vec<Limit> {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = info.lines().find_map(|line| {
-        line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    // Not `procfs::Meminfo`: it makes a hash map, for which the standard library opens /dev/urandom
+    // where getrandom(2) is refused. It would use that descriptor in the children, too, which have it
+    // closed.
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = info.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?;
+        Some(kib.parse::<u64>().ok()? * 1024)
     });
-    let group = |max, current, reclaimable| cgroup_room("memory", max, current, Some(reclaimable));
+    let group =
+        |max, current, reclaimable| control_groups::room("memory", max, current, Some(reclaimable));
     let limits = [
-        (Limited::All, kib.map(|kib| kib * 1024), "the memory that is available"),
+        (Limited::All, available, "the memory that is available"),
         (
             Limited::All,
             group("memory.max", "memory.current", "inactive_file"),
@@ -254,51 +248,6 @@ fn memory_limits() -> Vec<Limit> {
 /// A limit of this process, if there is one. Source: getrlimit(2), the soft limit.
 pub(super) fn own_limit(resource: Resource) -> Option<u64> {
     getrlimit(resource).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY)
-}
-
-/// What this process's control group and those around it still give: version 2, or a version 1
-/// controller. What is counted as used and can be had back at once, since it only holds files that
-/// were read, is named in the controller's statistics by `reclaimable`.
-fn cgroup_room(
-    controller: &str,
-    max: &str,
-    current: &str,
-    reclaimable: Option<&str>,
-) -> Option<u64> {
-    let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let mut least: Option<u64> = None;
-    for line in membership.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let root = match controllers {
-            "" => PathBuf::from("/sys/fs/cgroup"),
-            _ if controllers.split(',').any(|name| name == controller) => {
-                PathBuf::from("/sys/fs/cgroup").join(controller)
-            }
-            _ => continue,
-        };
-        let group = root.join(path.trim_start_matches('/'));
-        for group in group.ancestors().take_while(|group| group.starts_with(&root)) {
-            // "max", or no such file, is no limit.
-            if let (Some(max), Some(current)) =
-                (number(group.join(max)), number(group.join(current)))
-            {
-                let statistics = fs::read_to_string(group.join(format!("{controller}.stat")))
-                    .unwrap_or_default();
-                let named = |line: &str| {
-                    line.strip_prefix(reclaimable?)?.strip_prefix(' ')?.parse::<u64>().ok()
-                };
-                let back = statistics.lines().find_map(named).unwrap_or(0);
-                let room = max.saturating_sub(current.saturating_sub(back));
-                least = Some(least.map_or(room, |least| least.min(room)));
-            }
-        }
-    }
-    least
-}
-
-fn number(path: impl AsRef<std::path::Path>) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@
 //! A setting may be so tight that no successor can run with it. After [`FAILURES_MAX`] failures in
 //! a row all of them are dropped, and the log output says so.
 
-use super::children::Role;
-use super::oom::OutOfMemory;
+use super::control_groups;
+use super::kinds::Kind;
+use super::oom::{self, OutOfMemory};
 use super::scheduling::{Scheduling, only};
 use crate::sys::limits::{SoftAndHard, limit_of};
 use crate::sys::scheduling::{Policy, THIS_THREAD, nice_of, policy_of, set_nice, set_policy};
@@ -34,9 +35,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use std::fmt;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
 /// So many processes in a row may fail under what was set from outside. The first of them is the
 /// one on which it was set.
@@ -81,14 +80,13 @@ impl Settings {
     /// Nothing of this blocks: these are a few system calls, and two files that the kernel writes
     /// from memory.
     pub fn of(pid: Pid) -> Settings {
-        let file = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         Settings {
             nice: nice_of(pid).ok(),
             policy: policy_of(pid).ok().flatten(),
             cpus: sched_getaffinity(pid).ok(),
             limits: LIMITS.map(|(resource, _)| limit_of(pid, resource).ok()),
-            group: file("cgroup").as_deref().and_then(group_in).map(str::to_owned),
-            oom_score_adj: file("oom_score_adj").and_then(|text| text.trim().parse().ok()),
+            group: control_groups::group_of(pid),
+            oom_score_adj: oom::value_of(pid),
         }
     }
 
@@ -96,15 +94,15 @@ impl Settings {
     pub fn of_child(
         self,
         slot: Slot,
-        role: Role,
+        kind: &Kind,
         scheduling: &Scheduling,
         out_of_memory: &OutOfMemory,
     ) -> Settings {
-        let pinned = scheduling.cpu_of_child(slot, role).and_then(|cpu| only(cpu).ok());
+        let pinned = scheduling.cpu_of_child(slot, kind).and_then(|cpu| only(cpu).ok());
         Settings {
-            policy: scheduling.policy_of_child(role).or(self.policy),
+            policy: scheduling.policy_of_child(kind.serves_clients).or(self.policy),
             cpus: pinned.or(self.cpus),
-            oom_score_adj: out_of_memory.value_of_child(role).or(self.oom_score_adj),
+            oom_score_adj: out_of_memory.value_of_child(kind).or(self.oom_score_adj),
             ..self
         }
     }
@@ -147,7 +145,7 @@ impl Settings {
     pub fn take_on_in_child(&self) {
         let mut taken_on = self.clone();
         if let Some(group) = &self.group
-            && let Err(error) = join_group(group)
+            && let Err(error) = control_groups::join(group)
         {
             refused(
                 &format!("control group {group}"),
@@ -157,7 +155,7 @@ impl Settings {
             taken_on.group = None;
         }
         if let Some(value) = self.oom_score_adj
-            && let Err(error) = fs::write("/proc/self/oom_score_adj", value.to_string())
+            && let Err(error) = oom::set(value)
         {
             refused(
                 &format!("oom_score_adj {value}"),
@@ -286,39 +284,6 @@ fn set_limit(resource: Resource, (soft, hard): SoftAndHard) -> nix::Result<()> {
     })
 }
 
-/// The control group of version 2 in a process's `/proc/PID/cgroup`; `None` if it was removed.
-/// Source: cgroups(7).
-fn group_in(membership: &str) -> Option<&str> {
-    let group = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
-    (!group.ends_with(" (deleted)")).then_some(group)
-}
-
-/// Moves this process to a control group of version 2.
-fn join_group(group: &str) -> io::Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let directory = directory_of(group, &mounts).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            "no control group file system (version 2) is mounted here that has it",
-        )
-    })?;
-    // 0 is the process that writes.
-    fs::write(directory.join("cgroup.procs"), "0")
-}
-
-/// Where a control group of version 2 is in the file system. Source: proc_pid_mountinfo(5): root,
-/// mount point, and behind the dash the type.
-fn directory_of(group: &str, mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        let below =
-            Path::new(group).strip_prefix(root).ok().filter(|_| kind.starts_with("cgroup2 "))?;
-        Some(Path::new(point).join(below))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,31 +345,11 @@ mod tests {
     }
 
     #[test]
-    fn a_control_group_is_found_where_it_is_mounted() {
-        let membership = "4:memory:/x\n0::/a/b\n";
-        assert_eq!(
-            (group_in(membership), group_in("0::/a/b (deleted)\n"), group_in("4:memory:/x\n")),
-            (Some("/a/b"), None, None)
-        );
-        let mounts = "30 23 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-                      31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
-                      41 30 0:37 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(directory_of("/a/b", mounts), Some(PathBuf::from("/sys/fs/cgroup/unified/a/b")));
-        // Of a container only its own part is mounted.
-        let part = "41 30 0:37 /docker/7 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
-        assert_eq!(
-            (directory_of("/docker/7/x", part), directory_of("/x", part)),
-            (Some(PathBuf::from("/sys/fs/cgroup/x")), None)
-        );
-        assert_eq!(directory_of("/a", ""), None);
-    }
-
-    #[test]
     fn a_child_that_has_ended_has_all_of_it_until_it_is_waited_for() {
         let mut child = Command::new("nice").args(["-n", "3", "sleep", "1000"]).spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
         // It is nicer when it becomes another program.
-        while fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+        while std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
             std::thread::yield_now();
         }
         let alive = Settings::of(pid);

@@ -2,7 +2,8 @@
 
 use super::carried_over::{FAILURES_MAX, Settings};
 use super::connections::Connections;
-use super::watchdog::CpuUse;
+use super::cpu_use::is_stopped;
+use super::kinds::{Ends, GivesUp, Kind, OWN_WORKER, Slots};
 use crate::channel::{SupervisorEnd, ToWorker};
 use crate::ipc::queue::SendError;
 use forkchat_common::ids::{SessionId, Slot};
@@ -18,14 +19,8 @@ use std::time::{Duration, Instant};
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// The longest.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// The same for a journal that crashes again and again: a worker stands in for it meanwhile, and
-/// each try is a moment without snapshots.
-const BACKOFF_MAX_OF_JOURNAL: Duration = Duration::from_secs(5);
-/// The same for all when the server ends: there is little time left.
+/// The longest when the server ends: there is little time left.
 const BACKOFF_MAX_AT_END: Duration = Duration::from_millis(100);
-/// After so many crashes one after another, none of which made it recover, nobody waits for a
-/// journal.
-const CRASHES_MAX: u32 = 8;
 /// A process that lived this long has recovered: the next pause is the first again.
 const RECOVERED: Duration = Duration::from_secs(10);
 /// One that is stopped is looked at again after this: when the whole server is stopped and goes on
@@ -34,15 +29,6 @@ pub(super) const STOPPED: Duration = Duration::from_millis(20);
 /// The others wait no longer for a process that can't be started, or that was killed and is not
 /// gone.
 const ABANDONED: Duration = Duration::from_secs(2);
-/// What runs in a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Is always there.
-    Worker,
-    /// A worker that was forked for one connection, and ends with it.
-    OwnWorker,
-    Journal,
-}
 
 /// Why we killed a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +64,7 @@ impl fmt::Display for Fault {
 #[derive(Debug)]
 pub(super) struct Child {
     pub slot: Slot,
-    pub role: Role,
+    pub kind: &'static Kind,
     pub pid: Option<Pid>,
     pub channel: Option<SupervisorEnd>,
     /// What is to be said to it and wasn't yet, in order: the queue may be full, or nobody there.
@@ -119,8 +105,8 @@ enum Descriptor {
     Own(OwnedFd),
 }
 
-/// All slots: those of the workers that are always there, the journal's, and then those of workers
-/// with one connection, as far as they were ever used.
+/// All slots, as [`super::kinds`] has them in order: those of workers with one connection as far as
+/// they were ever used.
 #[derive(Debug)]
 pub(super) struct Children {
     table: Vec<Child>,
@@ -135,12 +121,11 @@ pub(super) struct Children {
 }
 
 impl Children {
-    /// Slots for so many workers and a journal, with nothing in them; later perhaps for workers
-    /// with one connection, `max` slots in all. At most `turned_away_max` connections wait to be
-    /// turned away.
-    pub fn new(workers: u16, max: usize, turned_away_max: usize) -> Children {
-        let role = |slot| if slot < workers { Role::Worker } else { Role::Journal };
-        let table = (0..=workers).map(|slot| Child::new(Slot(slot), role(slot))).collect();
+    /// The slots in which a process is always there, with nothing in them; later perhaps others. At
+    /// most `turned_away_max` connections wait to be turned away.
+    pub fn new(slots: &Slots, turned_away_max: usize) -> Children {
+        let table = slots.always().map(|(slot, kind)| Child::new(slot, kind)).collect();
+        let max = slots.count();
         Children { table, max, turned_away: 0, turned_away_max, vacant: BTreeSet::new() }
     }
 
@@ -157,13 +142,13 @@ impl Children {
         let slot = Slot(
             u16::try_from(self.table.len()).ok().filter(|&slot| usize::from(slot) < self.max)?,
         );
-        self.table.push(Child::new(slot, Role::OwnWorker));
+        self.table.push(Child::new(slot, &OWN_WORKER));
         Some(slot)
     }
 
     /// A worker with one connection is gone, and so is the connection.
     pub fn vacate(&mut self, slot: Slot) {
-        *self.get(slot) = Child::new(slot, Role::OwnWorker);
+        *self.get(slot) = Child::new(slot, &OWN_WORKER);
         self.vacant.insert(slot);
     }
 
@@ -172,9 +157,9 @@ impl Children {
         &mut self.table[slot.index()]
     }
 
-    /// What a slot is for.
-    pub fn role(&self, slot: Slot) -> Role {
-        self.table[slot.index()].role
+    /// The kind of process that a slot is for.
+    pub fn kind(&self, slot: Slot) -> &'static Kind {
+        self.table[slot.index()].kind
     }
 
     /// What the next process in a slot is to take on of what was set from outside.
@@ -209,32 +194,18 @@ impl Children {
     /// A worker that runs, to stand in for the journal: of those that are always there, if any is.
     pub fn to_stand_in(&self) -> Option<Slot> {
         let runs = |child: &&Child| {
-            child.role != Role::Journal && child.pid.is_some() && child.killed_at.is_none()
+            child.kind.serves_clients && child.pid.is_some() && child.killed_at.is_none()
         };
         self.table
             .iter()
             .filter(runs)
-            .min_by_key(|child| child.role != Role::Worker)
+            .min_by_key(|child| child.kind.ends != Ends::Never)
             .map(|child| child.slot)
     }
 
-    /// What the process in a slot has used of the CPU; `None` if the kernel doesn't tell. Source:
-    /// proc_pid_schedstat(5), in nanoseconds; `state` of proc_pid_stat(5).
-    pub fn cpu_use(&self, slot: Slot) -> Option<CpuUse> {
-        let pid = self.table.get(slot.index())?.pid?;
-        let mut used = CpuUse::default();
-        for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            let text = |file| std::fs::read_to_string(thread.path().join(file)).ok();
-            let schedstat = text("schedstat")?;
-            let mut fields =
-                schedstat.split(' ').map(|field| field.trim().parse().map(Duration::from_nanos));
-            let (Some(Ok(ran)), Some(Ok(waited))) = (fields.next(), fields.next()) else {
-                return None;
-            };
-            (used.ran, used.waited) = (used.ran + ran, used.waited + waited);
-            used.is_runnable |= state_in(&text("stat")?) == Some('R');
-        }
-        Some(used)
+    /// The process in a slot, if one runs.
+    pub fn pid(&self, slot: Slot) -> Option<Pid> {
+        self.table[slot.index()].pid
     }
 
     /// The queue to a worker.
@@ -320,11 +291,11 @@ impl Children {
 
     /// The worker that has the fewest connections, of those that run if any does.
     pub fn least_loaded_worker(&self, connections: &Connections) -> Slot {
-        let workers = self.table.iter().filter(|child| child.role == Role::Worker);
+        let workers = self.table.iter().filter(|child| child.kind.ends == Ends::Never);
         let best = workers.min_by_key(|child| {
             (child.pid.is_none() || child.killed_at.is_some(), connections.count(child.slot))
         });
-        best.map_or(Slot(0), |child| child.slot)
+        best.map_or(Slot::FIRST_WORKER, |child| child.slot)
     }
 
     /// Says something to a worker, with a session's socket.
@@ -367,7 +338,7 @@ impl Children {
 
     /// Whether the journal has stored everything.
     pub fn is_journal_done(&self) -> bool {
-        self.table.iter().all(|child| child.role != Role::Journal || child.is_drained)
+        self.table[Slot::JOURNAL.index()].is_drained
     }
 
     /// A worker says that nothing is left to send, or the journal has ended as it should.
@@ -383,10 +354,10 @@ impl Children {
 
 impl Child {
     /// Nothing runs in it.
-    fn new(slot: Slot, role: Role) -> Child {
+    fn new(slot: Slot, kind: &'static Kind) -> Child {
         Child {
             slot,
-            role,
+            kind,
             pid: None,
             channel: None,
             backlog: VecDeque::new(),
@@ -409,10 +380,7 @@ impl Child {
 
     /// `worker 3`, `journal`.
     pub fn name(&self) -> String {
-        match self.role {
-            Role::Worker | Role::OwnWorker => format!("worker {}", self.slot),
-            Role::Journal => "journal".to_owned(),
-        }
+        self.kind.name(self.slot)
     }
 
     /// A process was started in it. With the sessions that its predecessor had it was given those
@@ -426,10 +394,9 @@ impl Child {
             (None, None, false, None);
     }
 
-    /// Whether it is a journal that crashes again and again. Nobody waits for one until it
-    /// recovers.
-    pub fn crashes_on(&self) -> bool {
-        self.role == Role::Journal && self.deaths >= CRASHES_MAX
+    /// How it goes on if it crashes again and again and no process waits for it any more.
+    pub fn crashes_on(&self) -> Option<GivesUp> {
+        self.kind.gives_up.filter(|gives_up| self.deaths >= gives_up.crashes)
     }
 
     /// Whether the kernel may have killed it since a control group that an operator moved it to has
@@ -492,21 +459,12 @@ impl Child {
             self.deaths = 0;
         }
         self.deaths += 1;
-        match backoff(self.deaths) {
-            pause if is_stopping => pause.min(BACKOFF_MAX_AT_END),
-            _ if self.crashes_on() => BACKOFF_MAX_OF_JOURNAL,
-            pause => pause,
+        let pause = backoff(self.deaths);
+        if is_stopping {
+            return pause.min(BACKOFF_MAX_AT_END);
         }
+        self.crashes_on().map_or(pause, |gives_up| gives_up.pause)
     }
-}
-
-/// Whether a process stands still after a SIGSTOP. Source: proc_pid_stat(5), `state`.
-pub(super) fn is_stopped(pid: Pid) -> bool {
-    state_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()) == Some('T')
-}
-
-fn state_in(stat: &str) -> Option<char> {
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 fn backoff(deaths: u32) -> Duration {
@@ -519,6 +477,12 @@ mod tests {
     use super::*;
     use forkchat_common::endpoint::{Listener, Origin};
 
+    const FIRST: Slot = Slot::FIRST_WORKER;
+
+    fn children(workers: u16, own_workers: usize, turned_away_max: usize) -> Children {
+        Children::new(&Slots { workers, own_workers }, turned_away_max)
+    }
+
     #[test]
     fn the_pause_doubles_up_to_a_second() {
         let millis: Vec<u128> =
@@ -528,9 +492,9 @@ mod tests {
 
     #[test]
     fn what_was_set_from_outside_is_dropped_when_processes_fail_under_it_in_a_row_and_not_before() {
-        let mut children = Children::new(1, 2, 0);
+        let mut children = children(1, 0, 0);
         let set = || Some(Box::new(Settings::default()));
-        let child = children.get(Slot(0));
+        let child = children.get(FIRST);
         assert_eq!([(); 5].map(|()| child.count_failure()), [const { None }; 5], "nothing was set");
         child.carried_over = set();
         assert_eq!((child.count_failure(), child.count_failure()), (None, None));
@@ -546,7 +510,7 @@ mod tests {
 
     #[test]
     fn what_was_set_on_the_process_of_a_connection_ends_with_it() {
-        let mut children = Children::new(1, 3, 0);
+        let mut children = children(1, 1, 0);
         let slot = children.take_vacant().unwrap();
         children.get(slot).carried_over = Some(Box::default());
         children.vacate(slot);
@@ -555,32 +519,32 @@ mod tests {
 
     #[test]
     fn a_connection_goes_to_the_least_loaded_that_runs() {
-        let mut children = Children::new(3, 4, 0);
-        let mut connections = Connections::new(9, 3);
-        children.get(Slot(1)).pid = Some(Pid::from_raw(1));
+        let mut children = children(3, 0, 0);
+        let mut connections = Connections::new(9, 4);
         children.get(Slot(2)).pid = Some(Pid::from_raw(1));
-        assert_eq!(children.least_loaded_worker(&connections), Slot(1));
+        children.get(Slot(3)).pid = Some(Pid::from_raw(1));
+        assert_eq!(children.least_loaded_worker(&connections), Slot(2));
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         connections.insert(super::super::connections::Connection::new(
             socket.into(),
             Origin { peer: ([127, 0, 0, 1], 1).into(), listener: Listener::default() },
-            Slot(1),
+            Slot(2),
         ));
-        assert_eq!(children.least_loaded_worker(&connections), Slot(2));
+        assert_eq!(children.least_loaded_worker(&connections), Slot(3));
     }
 
     #[test]
     fn as_many_wait_to_be_turned_away_as_may_and_the_next_is_given_back() {
-        let mut children = Children::new(1, 2, 2);
+        let mut children = children(1, 0, 2);
         let socket = || OwnedFd::from(std::os::unix::net::UnixStream::pair().unwrap().0);
         let send = |children: &mut Children| {
             children
-                .send_with(Slot(0), ToWorker::TurnAway { reason: String::new() }, socket())
+                .send_with(FIRST, ToWorker::TurnAway { reason: String::new() }, socket())
                 .is_ok()
         };
         assert_eq!([(); 3].map(|()| send(&mut children)), [true, true, false]);
         let (ours, _theirs) = crate::ipc::queue::pair().unwrap();
-        children.get(Slot(0)).begin(Pid::from_raw(1), Some(ours));
+        children.get(FIRST).begin(Pid::from_raw(1), Some(ours));
         children.pass_on(&Connections::new(1, 2));
         assert!(!children.has_backlog() && send(&mut children));
     }

@@ -4,7 +4,7 @@
 //! connections that wait in its queue.
 
 use super::connections::Connection;
-use super::{StartError, Supervisor, readable};
+use super::{LISTENER, StartError, Supervisor, readable};
 use crate::admission::{OPENINGS_PER_SECOND, cause};
 use crate::channel::ToWorker;
 use crate::models::Placement;
@@ -94,8 +94,8 @@ impl Listeners {
     }
 
     /// Has `epoll` tell of new connections.
-    pub fn watch(&self, epoll: &Epoll, token: u64) -> nix::Result<()> {
-        self.tcp.iter().try_for_each(|tcp| epoll.add(tcp, readable(token)))
+    pub fn watch(&self, epoll: &Epoll) -> nix::Result<()> {
+        self.tcp.iter().try_for_each(|tcp| epoll.add(tcp, readable(LISTENER)))
     }
 
     /// Transport and address of each.
@@ -136,12 +136,44 @@ impl Listeners {
     pub fn is_pause_over(&self) -> bool {
         self.pause_end.is_some_and(|end| end <= Instant::now())
     }
+
+    /// Closes the reserved descriptor, and accepts one of the connections that wait.
+    fn accept_with_reserve(&mut self) -> Option<(Socket, Origin)> {
+        self.reserve = None;
+        let accept = |(index, tcp): (usize, &Socket)| Some((index, tcp.accept().ok()?));
+        let (index, (socket, from)) = self.tcp.iter().enumerate().find_map(accept)?;
+        let peer = from.as_socket().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        Some((socket, Origin { peer, listener: self.tcp_listener(index) }))
+    }
+
+    /// Stops listening for a moment: the connections that wait would wake us again and again for
+    /// nothing.
+    fn pause(&mut self, epoll: &Epoll, why: &io::Error) {
+        if !std::mem::replace(&mut self.is_trouble_told, true) {
+            log::warn!("cannot accept connections: {why}; open connections are not affected");
+        }
+        self.pause_end = Some(Instant::now() + PAUSE);
+        self.watch_for(epoll, EpollFlags::empty());
+    }
+
+    fn resume(&mut self, epoll: &Epoll) {
+        if self.pause_end.take().is_some() {
+            self.watch_for(epoll, EpollFlags::EPOLLIN);
+        }
+    }
+
+    fn watch_for(&self, epoll: &Epoll, events: EpollFlags) {
+        for tcp in &self.tcp {
+            // It was added when the server started.
+            let _ = epoll.modify(tcp, &mut EpollEvent::new(events, LISTENER));
+        }
+    }
 }
 
 impl Supervisor {
     /// Accepts those who wait, and passes each to a worker or turns it away.
     pub(super) fn accept(&mut self) {
-        self.resume_accepting();
+        self.listeners.resume(&self.epoll);
         for index in 0..self.listeners.tcp.len() {
             if !self.accept_at(index) {
                 return;
@@ -172,7 +204,7 @@ impl Supervisor {
                         return false;
                     }
                     _ => {
-                        self.pause_accepting(&error);
+                        self.listeners.pause(&self.epoll, &error);
                         return false;
                     }
                 },
@@ -210,7 +242,7 @@ impl Supervisor {
     }
 
     fn assign(&mut self, socket: Socket, origin: Origin) {
-        match self.options.model.placement {
+        match self.work.model.placement {
             Placement::Shared => self.pass_to_worker(socket, origin),
             Placement::Own => self.fork_worker(socket, origin),
         }
@@ -276,41 +308,14 @@ impl Supervisor {
         self.pass_on();
     }
 
-    /// Gives up the reserved descriptor for one who waits, and reserves another when that one is
-    /// passed on.
+    /// Rejects one of the connections that wait, by means of the reserved descriptor.
     fn accept_without_descriptors(&mut self) {
-        self.listeners.reserve = None;
-        let accept = |(index, tcp): (usize, &Socket)| Some((index, tcp.accept().ok()?));
-        let accepted = self.listeners.tcp.iter().enumerate().find_map(accept);
-        if let Some((index, (socket, from))) = accepted {
-            let peer = from.as_socket().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-            let origin = Origin { peer, listener: self.listeners.tcp_listener(index) };
+        if let Some((socket, origin)) = self.listeners.accept_with_reserve() {
             self.turn_away(socket, origin, Rejection::NoDescriptors);
         }
+        // The rejected socket has been passed on, so its descriptor is free again.
         self.listeners.reserve = reserve();
-        self.pause_accepting(&io::Error::from_raw_os_error(libc::EMFILE));
-    }
-
-    /// Stops listening for a moment: the connections that wait would wake us again and again for
-    /// nothing.
-    fn pause_accepting(&mut self, why: &io::Error) {
-        if !std::mem::replace(&mut self.listeners.is_trouble_told, true) {
-            log::warn!("cannot accept connections: {why}; open connections are not affected");
-        }
-        self.listeners.pause_end = Some(Instant::now() + PAUSE);
-        for tcp in &self.listeners.tcp {
-            // It was added when the server started.
-            let _ =
-                self.epoll.modify(tcp, &mut EpollEvent::new(EpollFlags::empty(), super::LISTENER));
-        }
-    }
-
-    fn resume_accepting(&mut self) {
-        if self.listeners.pause_end.take().is_some() {
-            for tcp in &self.listeners.tcp {
-                let _ = self.epoll.modify(tcp, &mut readable(super::LISTENER));
-            }
-        }
+        self.listeners.pause(&self.epoll, &io::Error::from_raw_os_error(libc::EMFILE));
     }
 }
 

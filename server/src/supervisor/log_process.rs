@@ -5,7 +5,8 @@
 //! Unlike all other processes it is not killed when the supervisor dies, since an operator then
 //! needs the last lines most. It ends when all is written.
 
-use super::children::{STOPPED, is_stopped};
+use super::children::STOPPED;
+use super::cpu_use::is_stopped;
 use super::scheduling::Scheduling;
 use crate::ipc::process::End;
 use crate::log_output::{self, LogPipe};

@@ -11,15 +11,18 @@
 //! | `capacity` | how many connections the machine has room for |
 //! | `budget` | what the memory is divided into |
 //! | `connections` | the duplicates of the clients' sockets, by cell |
+//! | `kinds` | the kinds of processes: what differs between them |
 //! | `children` | the table of processes: what runs in which slot |
 //! | `spawn` | forking a child into a slot |
 //! | `starting` | waiting until all are ready |
 //! | `signals` | which signals it handles, and what each does |
 //! | `scheduling` | which process runs when and where |
 //! | `oom` | which process the kernel kills first when memory runs out |
+//! | `control_groups` | which control group a process is in, and what its limits leave |
 //! | `carried_over` | what was set on a process from outside, for its successor |
 //! | `reap` | reporting a death, and what follows from it |
 //! | `blame` | finding what processes crash at |
+//! | `cpu_use` | what a child does with the CPU |
 //! | `watchdog` | finding processes that hang |
 //! | `missing` | going on without a process that can't be started or does not end |
 //! | `log_process` | the process that writes the log output to standard error |
@@ -34,6 +37,9 @@ mod capacity;
 mod carried_over;
 mod children;
 mod connections;
+mod control_groups;
+mod cpu_use;
+mod kinds;
 mod listeners;
 mod log_process;
 mod missing;
@@ -51,10 +57,9 @@ use crate::channel::ToSupervisor;
 use crate::doctor;
 use crate::dropped;
 use crate::ipc::queue::Received;
-use crate::ipc::start_gate::StartGate;
 use crate::journal::{self, JournalConfig, Quota, sequences_used};
 use crate::log_output;
-use crate::models::Placement;
+use crate::models::{self, Placement};
 use crate::options::Options;
 use crate::role;
 use crate::segment::{Geometry, Segment};
@@ -67,25 +72,29 @@ use budget::InMib;
 pub use budget::TooLittleMemory;
 pub use capacity::Bound;
 use capacity::{Capacity, capacity, own_limit};
+use caps::{CapSet, Capability, has_cap};
 use children::{Children, Fault};
 use connections::Connections;
+use cpu_use::CpuUse;
 use forkchat_common::ids::{SessionId, Slot};
+use kinds::{Slots, Work};
 use listeners::Listeners;
 use log_process::LogProcess;
+use missing::go_on_without_missing;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
-use nix::sys::signalfd::SignalFd;
 use oom::OutOfMemory;
 pub use scheduling::Limit;
 use scheduling::Scheduling;
+use signals::Signals;
 use starting::EarlyDeaths;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stop::Stage;
+use stop::{Stage, end_children};
 use watchdog::Watchdog;
 
 /// The server stopped as it was told.
@@ -103,10 +112,6 @@ const SNAPSHOT_BYTES_PER_SESSION: usize = 12 * 1024;
 const SNAPSHOT_BYTES_PER_ROOM: usize = 4 * 1024;
 /// The addresses in it that are remembered although they have no session: see `chat/addresses.rs`.
 const SNAPSHOT_BYTES_OF_ADDRESSES: usize = 1 << 18;
-/// Processes of connections that are over which may be just ending while others come: one for so
-/// many connections, and at most.
-const ENDING_SHARE: usize = 8;
-const ENDING_MAX: usize = 64;
 /// How often it looks whether everyone moves, when nothing else happens.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -264,20 +269,13 @@ struct Supervisor {
     options: Options,
     segment: &'static Segment,
     epoll: Epoll,
-    signals: SignalFd,
+    signals: Signals,
     listeners: Listeners,
     children: Children,
     connections: Connections,
     admission: Admission,
-    /// Opened when every process is ready: until then none begins.
-    gate: StartGate,
     early_deaths: EarlyDeaths,
-    serving: ServingConfig,
-    /// Bytes that the outboxes of a worker with a connection of its own may take together.
-    own_outboxes: usize,
-    journal: JournalConfig,
-    /// Of the worker that stands in for the journal.
-    post: Post,
+    work: Work,
     watchdog: Watchdog,
     blame: Blame,
     dropped: dropped::Report,
@@ -303,7 +301,7 @@ pub fn run(options: Options, started: impl FnOnce(Result<(), &StartError>) -> bo
                 supervisor.supervise()
             } else {
                 log::warn!("the process that started the server has ended; stopped");
-                supervisor.end_children();
+                end_children(&supervisor.children);
                 EXIT_FAILED
             };
             supervisor.log_process.finish(Some(&supervisor.scheduling));
@@ -324,25 +322,20 @@ impl Supervisor {
         // Where that fails the children's threads do, too, and they say so.
         let _ = fall_back_on_clone();
         doctor::needed().map_err(StartError::Refused)?;
-        let workers = options.workers();
+        let model = models::named(options.model);
+        // In a model that forks a worker for each connection, this one keeps the UDP sessions.
+        let workers = if model.placement == Placement::Own { 1 } else { options.workers() };
         let scheduling = Scheduling::take_on(&options)?;
         let out_of_memory = OutOfMemory::take_on();
         log_process.start_if_due(&scheduling);
         let Capacity { connections: connections_max, turn_away: turn_away_max, bound, budget } =
-            capacity(&options, workers)?;
-        // One more for the journal, which comes behind the workers that are always there.
-        let own = match options.model.placement {
-            Placement::Shared => 0,
-            Placement::Own => {
-                connections_max + (connections_max / ENDING_SHARE + 1).min(ENDING_MAX)
-            }
-        };
-        let slots = usize::from(workers) + 1 + own;
+            capacity(&options, model, workers)?;
+        let slots = Slots::new(model, workers, connections_max);
         let listeners = Listeners::bind(&options)?;
         let udp_cells = connections_max..connections_max + connections_max.min(UDP_SESSIONS_MAX);
         let segment = Segment::create(Geometry {
             ring_bytes: budget.ring,
-            slots,
+            slots: slots.count(),
             sessions_max: udp_cells.end,
             snapshot_bytes_max: snapshot_bytes_max(connections_max),
         })
@@ -356,8 +349,11 @@ impl Supervisor {
             .map_err(system("make the admission's semaphore"))?;
         let dropped = &segment.counters.dropped;
         let rate_limit = options.rate_limit;
+        let mut cookie_key = [0; 16];
+        getrandom::fill(&mut cookie_key)
+            .map_err(|error| StartError::System("read random bytes", error.into()))?;
         let udp = UdpConfig {
-            cookie_key: random().map_err(|error| StartError::System("read random bytes", error))?,
+            cookie_key,
             listener: listeners.udp_listener(),
             cells: udp_cells,
             admission: Admission::new(
@@ -370,7 +366,7 @@ impl Supervisor {
         };
         let journal = JournalConfig {
             rate_limit,
-            workers: slots as u16,
+            workers: slots.count() as u16,
             data_dir: options.data_dir(),
             quota: Quota { lines_max: options.history, bytes_max: options.history_bytes },
             rooms_bytes_max: budget.rooms_bytes,
@@ -378,13 +374,13 @@ impl Supervisor {
         };
         let of_stand_in = journal.clone();
         let begin = move || {
-            journal::stand_in(segment, Slot(workers), &of_stand_in)
+            journal::stand_in(segment, Slot::JOURNAL, &of_stand_in)
                 .map_err(|error| error.to_string())
         };
         let post = Post::new(segment.stand_in, Arc::new(begin));
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(system("wait for events (epoll_create1)"))?;
-        let signals = signals::take().map_err(system("take signals (signalfd4)"))?;
+        let signals = Signals::take().map_err(system("take signals (signalfd4)"))?;
         let gate = segment.start_gate;
         log_output::also_report_errors(move |reason| gate.note_failure(reason));
         epoll.add(&signals, readable(SIGNALS)).map_err(system("wait for signals"))?;
@@ -393,31 +389,34 @@ impl Supervisor {
             epoll,
             signals,
             listeners,
-            children: Children::new(workers, slots, turn_away_max),
-            connections: Connections::new(connections_max, slots),
+            children: Children::new(&slots, turn_away_max),
+            connections: Connections::new(connections_max, slots.count()),
             admission: Admission::new(
                 segment.admission,
                 SUPERVISOR,
                 options.max_per_address,
                 !rate_limit.is_off(),
             ),
-            gate,
             early_deaths: EarlyDeaths::default(),
-            serving: ServingConfig {
-                // Each worker has its own: see `spawn`.
-                pid: 0,
-                outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
-                turn_away_max,
-                journal: Slot(workers),
-                stopping: segment.stopping,
-                dropped,
-                udp: Some(udp),
-                stand_in: Some(post.clone()),
+            work: Work {
+                segment,
+                model,
+                serving: ServingConfig {
+                    // Each worker has its own: see `kinds`.
+                    pid: 0,
+                    outboxes: Bounds { sendq: options.sendq, together: budget.outboxes },
+                    turn_away_max,
+                    journal: Slot::JOURNAL,
+                    stopping: segment.stopping,
+                    dropped,
+                    udp: Some(udp),
+                    stand_in: Some(post.clone()),
+                },
+                own_outboxes: budget.own_outboxes,
+                journal,
+                post,
             },
-            own_outboxes: budget.own_outboxes,
-            journal,
-            post,
-            watchdog: Watchdog::new(slots),
+            watchdog: Watchdog::new(slots.count()),
             blame: Blame::default(),
             dropped: dropped::Report::new(dropped),
             stage: Stage::Serving,
@@ -432,7 +431,7 @@ impl Supervisor {
             log::warn!("{failure}");
         }
         if let Err(error) = supervisor.begin() {
-            supervisor.end_children();
+            end_children(&supervisor.children);
             *log_process = std::mem::take(&mut supervisor.log_process);
             return Err(error);
         }
@@ -453,14 +452,13 @@ impl Supervisor {
                 "unread output of all clients of a worker may take {together}, less than --sendq allows for each client"
             );
         }
-        let model = supervisor.options.model;
-        log::info!("model {}; the number of connections is limited by {bound}", model.name);
-        let and_more =
-            if model.placement == Placement::Own { " and one for each connection" } else { "" };
-        if model.placement == Placement::Own && supervisor.options.workers.is_some() {
+        let name = supervisor.options.model;
+        log::info!("model {name}; the number of connections is limited by {bound}");
+        let is_own = model.placement == Placement::Own;
+        let and_more = if is_own { " and one for each connection" } else { "" };
+        if is_own && supervisor.options.workers.is_some() {
             log::info!(
-                "--workers is ignored: in model {} each connection has a worker of its own",
-                model.name
+                "--workers is ignored: in model {name} each connection has a worker of its own"
             );
         }
         log::info!(
@@ -475,9 +473,9 @@ impl Supervisor {
         self.spawn_all().map_err(|error| StartError::System("fork", error))?;
         self.wait_until_ready()?;
         self.listeners
-            .watch(&self.epoll, LISTENER)
+            .watch(&self.epoll)
             .map_err(|errno| StartError::System("wait for connections", errno.into()))?;
-        self.gate.open();
+        self.work.segment.start_gate.open();
         Ok(())
     }
 
@@ -495,7 +493,7 @@ impl Supervisor {
             };
             let ready: Vec<u64> = events[..count].iter().map(EpollEvent::data).collect();
             if ready.contains(&SIGNALS) {
-                self.read_signals();
+                self.answer_signals();
             }
             for slot in ready.iter().filter(|&&token| token < LISTENER) {
                 self.hear(Slot(*slot as u16));
@@ -562,9 +560,9 @@ impl Supervisor {
         for slot in self.children.take_stopped(Instant::now()) {
             self.children.kill(slot, Fault::Stopped);
         }
-        self.go_on_without_missing();
+        go_on_without_missing(&mut self.children, &self.work);
         let alive = self.children.watched();
-        let used = |slot| self.children.cpu_use(slot);
+        let used = |slot| CpuUse::of(self.children.pid(slot)?).ok();
         if let Some((slot, why)) = self.watchdog.look(self.segment, &alive, used, Instant::now()) {
             self.children.kill(slot, why);
         }
@@ -599,16 +597,9 @@ fn begin_above_used(segment: &Segment, data_dir: &Path) {
     }
 }
 
-/// Whether this process has a capability, by its number. Source: capabilities(7).
-fn has_capability(number: u32) -> bool {
-    own_mask("CapEff:") >> number & 1 == 1
-}
-
-/// A mask in this process's status; nothing in it if it can't be read. Source: proc_pid_status(5).
-fn own_mask(field: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix(field));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+/// Whether this process has a capability.
+fn has_capability(capability: Capability) -> bool {
+    has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
 /// A snapshot of the state with so many connections, and as many UDP sessions as there may be then.
@@ -616,12 +607,6 @@ fn snapshot_bytes_max(connections: usize) -> usize {
     let sessions = connections + connections.min(UDP_SESSIONS_MAX);
     let rooms = forkchat_common::limits::ROOMS_MAX * SNAPSHOT_BYTES_PER_ROOM;
     sessions * SNAPSHOT_BYTES_PER_SESSION + rooms + SNAPSHOT_BYTES_OF_ADDRESSES
-}
-
-fn random() -> std::io::Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(bytes)
 }
 
 fn readable(token: u64) -> EpollEvent {

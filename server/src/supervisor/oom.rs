@@ -5,19 +5,17 @@
 //! lower it below the value with which it was started needs CAP_SYS_RESOURCE, so the supervisor
 //! only tries.
 
-use super::children::Role;
+use super::kinds::Kind;
+use nix::unistd::Pid;
 use std::fs;
+use std::io;
 
-const VALUE: &str = "/proc/self/oom_score_adj";
 /// The largest value there is. Its negative means never, which would hold for the children too, if
 /// they couldn't raise theirs.
 const MAX: i32 = 1_000;
 /// How far the supervisor goes below the value that the server was started with, where that is
 /// permitted: so many thousandths of all memory.
 const SUPERVISOR_BELOW: i32 = 500;
-/// How far the children go above it.
-const JOURNAL_ABOVE: i32 = 100;
-const WORKER_ABOVE: i32 = 300;
 
 /// Who is ended first.
 #[derive(Clone, Copy, Debug)]
@@ -30,20 +28,20 @@ impl OutOfMemory {
     /// Makes the supervisor less likely to be ended than it was, where that is permitted. The
     /// children inherit its value.
     pub fn take_on() -> OutOfMemory {
-        let before = fs::read_to_string(VALUE).ok().and_then(|text| text.trim().parse().ok());
-        set(before.map(supervisor));
+        let before = value_of(Pid::this());
+        try_set(before.map(supervisor));
         OutOfMemory { before }
     }
 
     /// Gives a child its value: in the child. One that can't have it is as likely to be ended as
     /// the supervisor, and serves all the same.
-    pub fn take_on_in_child(&self, role: Role) {
-        set(self.value_of_child(role));
+    pub fn take_on_in_child(&self, kind: &Kind) {
+        try_set(self.value_of_child(kind));
     }
 
     /// The value that a child is given, if it is known.
-    pub fn value_of_child(&self, role: Role) -> Option<i32> {
-        self.before.map(|before| child(before, role))
+    pub fn value_of_child(&self, kind: &Kind) -> Option<i32> {
+        self.before.map(|before| child(before, kind))
     }
 }
 
@@ -51,37 +49,43 @@ fn supervisor(before: i32) -> i32 {
     (before - SUPERVISOR_BELOW).max(1 - MAX).min(before)
 }
 
-fn child(before: i32, role: Role) -> i32 {
-    let above = match role {
-        Role::Worker | Role::OwnWorker => WORKER_ABOVE,
-        Role::Journal => JOURNAL_ABOVE,
-    };
-    (before + above).min(MAX)
+fn child(before: i32, kind: &Kind) -> i32 {
+    (before + kind.oom_score_above).min(MAX)
 }
 
-fn set(value: Option<i32>) {
-    if let Some(value) = value {
-        // Refused where lowering it isn't permitted.
-        let _ = fs::write(VALUE, value.to_string());
-    }
+fn try_set(value: Option<i32>) {
+    // Refused where lowering it isn't permitted.
+    let _ = value.map(set);
+}
+
+/// The value of a process, which may have ended but is not waited for yet; `None` if it can't be
+/// read.
+pub(super) fn value_of(pid: Pid) -> Option<i32> {
+    fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).ok()?.trim().parse().ok()
+}
+
+/// Sets that of this process.
+pub(super) fn set(value: i32) -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", value.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::kinds::{JOURNAL, OWN_WORKER, WORKER};
 
     #[test]
     fn workers_are_the_first_and_the_supervisor_is_the_last_whatever_the_server_was_started_with() {
         for before in [-1_000, -999, -700, 0, 200, 850, 1_000] {
             let [supervisor, journal, worker] =
-                [supervisor(before), child(before, Role::Journal), child(before, Role::Worker)];
+                [supervisor(before), child(before, &JOURNAL), child(before, &WORKER)];
             assert!(
                 supervisor <= before && before <= journal && journal <= worker && worker <= MAX,
                 "{before}"
             );
             assert!(supervisor < journal && worker > -MAX, "{before}");
-            assert!(before > MAX - WORKER_ABOVE || journal < worker, "{before}");
-            assert_eq!(child(before, Role::OwnWorker), worker);
+            assert!(before > MAX - WORKER.oom_score_above || journal < worker, "{before}");
+            assert_eq!(child(before, &OWN_WORKER), worker);
         }
     }
 }

@@ -1,12 +1,11 @@
 //! Reaping: every death is noticed, reported, and answered.
 
 use super::carried_over::{FAILURES_MAX, Settings};
-use super::children::{Fault, Role};
+use super::children::Fault;
+use super::kinds::{Ends, FINISHED};
 use super::{Stage, Supervisor};
 use crate::ipc::process::End;
-use crate::journal;
 use crate::segment::{Place, Thread};
-use crate::worker;
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -64,14 +63,14 @@ impl Supervisor {
     fn note_settings(&mut self, status: WaitStatus) {
         let pid = match status {
             // That is how the process of a connection ends which is over: it has no successor.
-            WaitStatus::Exited(_, worker::FINISHED) => None,
+            WaitStatus::Exited(_, FINISHED) => None,
             WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) => Some(pid),
             _ => None,
         };
         let slot = pid.and_then(|pid| self.children.slot_of(pid));
         // One that hadn't begun may not have taken on what it was to have: that stays as it was.
         if let Some((pid, slot)) =
-            pid.zip(slot).filter(|(_, slot)| self.gate.has_begun(slot.index()))
+            pid.zip(slot).filter(|(_, slot)| self.work.segment.start_gate.has_begun(slot.index()))
         {
             let now = self.given(slot);
             let child = self.children.get(slot);
@@ -81,19 +80,20 @@ impl Supervisor {
 
     fn bury(&mut self, pid: Pid, death: End) {
         let Some(slot) = self.children.slot_of(pid) else { return };
-        self.post.leave(slot, self.segment, self.serving.journal);
+        self.work.post.leave(slot, self.segment, Slot::JOURNAL);
         // What it said before it died counts.
         self.hear(slot);
         self.children.close_channel(slot, &self.epoll);
-        let has_ended =
-            self.children.role(slot) == Role::OwnWorker && self.connections.count(slot) == 0;
-        if has_ended && death == End::Exited(worker::FINISHED) {
+        let ends = self.children.kind(slot).ends;
+        let has_finished = death == End::Exited(FINISHED);
+        let is_over = ends == Ends::WithItsConnection && self.connections.count(slot) == 0;
+        if is_over && has_finished {
             return self.vacate(slot);
         }
         let is_stopping = self.stage != Stage::Serving;
         let child = self.children.get(slot);
         child.pid = None;
-        if is_stopping && child.role == Role::Journal && death == End::Exited(journal::FINISHED) {
+        if is_stopping && ends == Ends::WithTheServer && has_finished {
             child.is_drained = true;
             return;
         }
@@ -102,8 +102,8 @@ impl Supervisor {
         let pause = child.backoff(by_its_own_doing || child.may_lack_memory(), is_stopping);
         let why = child.killed_because.map(|why| format!(", since it {why}")).unwrap_or_default();
         let mut words = format!("{} (pid {pid}) {}{why}", child.name(), death);
-        if !self.gate.is_open() {
-            let reason = self.gate.take_failure(pid);
+        if !self.work.segment.start_gate.is_open() {
+            let reason = self.work.segment.start_gate.take_failure(pid);
             if let Some(reason) = &reason {
                 words = format!("{words}: {reason}");
             }
@@ -114,7 +114,7 @@ impl Supervisor {
         let may_be_limits = self.children.carried_over(slot).is_some_and(Settings::may_fail_it);
         // A process that was killed before it served may have been killed by its control group's
         // limit on memory.
-        if (by_its_own_doing || !self.gate.is_ready(slot.index()))
+        if (by_its_own_doing || !self.work.segment.start_gate.is_ready(slot.index()))
             && let Some(settings) = self.children.get(slot).count_failure()
         {
             log::warn!(
@@ -134,7 +134,7 @@ impl Supervisor {
         if self.stage == Stage::Now {
             return;
         }
-        if has_ended {
+        if is_over {
             log::warn!("{words}; its connection had already ended");
             return self.vacate(slot);
         }

@@ -5,7 +5,7 @@
 //! | `--nice N` | N | N | N |
 //! | `--sched other`, `batch`, `idle` | the same | the same | the same |
 //! | `--sched rr`, `fifo` | priority 2 | priority 1 | `other` |
-//! | `--pin` | | one CPU each, by slot | |
+//! | `--pin` | | one CPU each, by number | |
 //!
 //! Only the processes that answer clients get real time. The supervisor has a higher priority than
 //! the workers, so that it can still kill one that spins. The journal has long work for which no
@@ -21,11 +21,12 @@
 //! thread: its other threads inherit that. It only keeps or lowers what it has, which needs no
 //! right, at the first start and at every restart.
 
-use super::children::Role;
+use super::kinds::Kind;
 use super::{StartError, has_capability};
 use crate::options::Options;
 use crate::role::count;
 use crate::sys::scheduling::{Policy, THIS_THREAD, set_nice, set_policy};
+use caps::Capability;
 use forkchat_common::ids::Slot;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -39,9 +40,6 @@ const OF_SUPERVISOR: u8 = 2;
 /// RLIMIT_NICE counts from here downwards: so much less the lowest nice value that it allows.
 /// Source: getrlimit(2).
 const NICE_LIMIT_ORIGIN: i8 = 20;
-
-/// Source: capabilities(7).
-const CAP_SYS_NICE: u32 = 23;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -88,38 +86,40 @@ impl Scheduling {
         Ok(Scheduling { nice, policy, cpus })
     }
 
-    /// Gives the log process its part, which is the journal's: it never has real time, and is never
-    /// pinned.
+    /// Gives the log process its part. Like the journal it has no real time, and is not pinned.
     pub fn take_on_in_log_process(&self) {
-        self.take_on_in_child(Slot(0), Role::Journal);
+        self.take_on_policy(false);
     }
 
     /// Gives a child its part: in the child, before it has a second thread. What it can't have
     /// costs speed at most, so it serves all the same.
-    pub fn take_on_in_child(&self, slot: Slot, role: Role) {
-        if let Some(Err(errno)) =
-            self.policy_of_child(role).map(|policy| set_policy(policy, OF_WORKERS))
-        {
-            log::warn!("cannot set its scheduling policy: {errno}; it keeps the supervisor's");
-        }
-        if let Some(cpu) = self.cpu_of_child(slot, role)
+    pub fn take_on_in_child(&self, slot: Slot, kind: &Kind) {
+        self.take_on_policy(kind.serves_clients);
+        if let Some(cpu) = self.cpu_of_child(slot, kind)
             && let Err(errno) = only(cpu).and_then(|cpu| sched_setaffinity(THIS_THREAD, &cpu))
         {
             log::warn!("cannot be pinned to CPU {cpu}: {errno}; it runs on any");
         }
     }
 
+    fn take_on_policy(&self, serves_clients: bool) {
+        let policy = self.policy_of_child(serves_clients);
+        if let Some(Err(errno)) = policy.map(|policy| set_policy(policy, OF_WORKERS)) {
+            log::warn!("cannot set its scheduling policy: {errno}; it keeps the supervisor's");
+        }
+    }
+
     /// The policy that a child is given; `None` if it keeps the supervisor's.
-    pub fn policy_of_child(&self, role: Role) -> Option<Policy> {
+    pub fn policy_of_child(&self, serves_clients: bool) -> Option<Policy> {
         self.policy.map(|policy| {
-            if role == Role::Journal && policy.is_real_time() { Policy::Other } else { policy }
+            if !serves_clients && policy.is_real_time() { Policy::Other } else { policy }
         })
     }
 
     /// The CPU that a child is pinned to, if it is.
-    pub fn cpu_of_child(&self, slot: Slot, role: Role) -> Option<usize> {
-        let is_pinned = role != Role::Journal && !self.cpus.is_empty();
-        is_pinned.then(|| self.cpus[slot.index() % self.cpus.len()])
+    pub fn cpu_of_child(&self, slot: Slot, kind: &Kind) -> Option<usize> {
+        let is_pinned = kind.serves_clients && !self.cpus.is_empty();
+        is_pinned.then(|| self.cpus[usize::from(slot.worker_number()) % self.cpus.len()])
     }
 }
 
@@ -173,7 +173,7 @@ fn refused(asked: String, limit: Limit, at_least: u8, errno: Errno) -> StartErro
                 asked,
                 limit,
                 at_least,
-                has_right: is_within || has_capability(CAP_SYS_NICE),
+                has_right: is_within || has_capability(Capability::CAP_SYS_NICE),
             }
         }
         _ => StartError::System("set scheduling", errno.into()),

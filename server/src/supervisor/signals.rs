@@ -20,14 +20,10 @@
 //! is sent to a worker or the journal has no effect there. The exception is `FAULTS`, which
 //! children unblock: a worker that ends by one of them is handled like any other death.
 
-use super::Supervisor;
-use super::stop::Stage;
-use crate::log_output;
-use crate::sys::signals::{
-    FAULTS, block, die_by, is_ignored, real_time_signals, reset_signal, signal_set,
-};
+use crate::sys::signals::{FAULTS, block, is_ignored, real_time_signals, reset_signal, signal_set};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Those that stop the server or end it. A program that starts it may have them ignored: `nohup`,
 /// and a shell for its background jobs.
@@ -49,33 +45,41 @@ const IGNORED: [Signal; 10] = [
 /// others are the real-time signals.
 const UNNAMED_MIN: i32 = 32;
 
-/// Blocks the signals that are read as values. The children inherit that.
-pub(super) fn take() -> nix::Result<SignalFd> {
-    // The program that started this process may ignore it. The kernel would then reap the children
-    // itself, and no death would be noticed.
-    reset_signal(Signal::SIGCHLD)?;
-    // A blocked signal would come although it is ignored.
-    let ending = ENDING.into_iter().filter(|&signal| !is_ignored(signal));
-    let named = ending.chain(IGNORED).chain(FAULTS).chain([Signal::SIGCHLD, Signal::SIGXCPU]);
-    let mask = signal_set(
-        named.map(|signal| signal as i32).chain(UNNAMED_MIN..=*real_time_signals().end()),
-    )?;
-    block(&mask)?;
-    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-}
+/// The signals that this process was sent, as values.
+#[derive(Debug)]
+pub(super) struct Signals(SignalFd);
 
-impl Supervisor {
-    pub(super) fn read_signals(&mut self) {
-        while let Ok(Some(received)) = self.signals.read_signal() {
+impl Signals {
+    /// Blocks the signals that are read as values. The children inherit that.
+    pub fn take() -> nix::Result<Signals> {
+        // The program that started this process may ignore it. The kernel would then reap the children
+        // itself, and no death would be noticed.
+        reset_signal(Signal::SIGCHLD)?;
+        // A blocked signal would come although it is ignored.
+        let ending = ENDING.into_iter().filter(|&signal| !is_ignored(signal));
+        let named = ending.chain(IGNORED).chain(FAULTS).chain([Signal::SIGCHLD, Signal::SIGXCPU]);
+        let mask = signal_set(
+            named.map(|signal| signal as i32).chain(UNNAMED_MIN..=*real_time_signals().end()),
+        )?;
+        block(&mask)?;
+        SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map(Signals)
+    }
+
+    /// The next signal that is not ignored: one that stops the server, XCPU or QUIT. `None` if no
+    /// more have come.
+    pub fn next(&self) -> Option<Signal> {
+        while let Ok(Some(received)) = self.0.read_signal() {
             let (number, sender) = (received.ssi_signo as i32, received.ssi_pid);
             match Signal::try_from(number) {
                 // `reap` looks after each wake-up: several of these may have become one.
                 Ok(Signal::SIGCHLD) => {}
-                Ok(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)) => {
-                    self.told_to_stop(signal)
-                }
-                Ok(Signal::SIGXCPU) => self.out_of_cpu_time(),
-                Ok(Signal::SIGQUIT) => self.dump_core(),
+                Ok(
+                    signal @ (Signal::SIGTERM
+                    | Signal::SIGINT
+                    | Signal::SIGHUP
+                    | Signal::SIGXCPU
+                    | Signal::SIGQUIT),
+                ) => return Some(signal),
                 // A write of its own that failed.
                 Ok(Signal::SIGPIPE | Signal::SIGXFSZ) if sender == std::process::id() => {}
                 Ok(signal) => ignore(signal.as_str(), sender),
@@ -88,27 +92,13 @@ impl Supervisor {
                 Err(_) => ignore(&format!("signal {number}"), sender),
             }
         }
+        None
     }
+}
 
-    /// It comes each second from the soft limit on, so a second one doesn't insist.
-    fn out_of_cpu_time(&mut self) {
-        if self.stage == Stage::Serving {
-            log::error!("the limit on CPU time (ulimit -t) is reached; raise it");
-            self.told_to_stop(Signal::SIGXCPU);
-        }
-    }
-
-    fn dump_core(&mut self) {
-        log::error!(
-            "SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP stop the server"
-        );
-        log_output::expect_end();
-        self.log_process.flush();
-        // Its children die with it.
-        if let Err(errno) = die_by(Signal::SIGQUIT) {
-            log::error!("cannot end by SIGQUIT: {errno}; stopping at once");
-        }
-        self.stage = Stage::Now;
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

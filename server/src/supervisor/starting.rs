@@ -34,12 +34,18 @@ impl Supervisor {
     pub(super) fn wait_until_ready(&mut self) -> Result<(), StartError> {
         let mut waited = Duration::ZERO;
         loop {
-            let unready: Vec<Slot> =
-                self.children.slots().filter(|slot| !self.gate.is_ready(slot.index())).collect();
+            let unready: Vec<Slot> = self
+                .children
+                .slots()
+                .filter(|slot| !self.work.segment.start_gate.is_ready(slot.index()))
+                .collect();
             if self.stage != Stage::Serving {
                 return Err(StartError::Stopped);
             }
-            let Some(&first) = unready.first() else { return Ok(()) };
+            let is_worker = |slot: &&Slot| **slot != Slot::JOURNAL;
+            let Some(&first) = unready.iter().find(is_worker).or(unready.first()) else {
+                return Ok(());
+            };
             let is_late = waited >= READY;
             let has_failed = is_late || self.early_deaths.count >= DEATHS_MAX;
             match self.early_deaths.telling.take_if(|_| has_failed) {
@@ -68,7 +74,7 @@ impl Supervisor {
         };
         for token in events[..count].iter().map(EpollEvent::data) {
             match token {
-                SIGNALS => self.read_signals(),
+                SIGNALS => self.answer_signals(),
                 slot => self.hear(Slot(slot as u16)),
             }
         }

@@ -1,6 +1,9 @@
 //! Stopping: ask, wait, insist. It is the same however the stop was requested.
 
+use super::children::Children;
 use super::{EXIT_FAILED, EXIT_NOT_STORED, EXIT_STOPPED, Supervisor};
+use crate::log_output;
+use crate::sys::signals::die_by;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -37,9 +40,20 @@ impl Stage {
 }
 
 impl Supervisor {
+    /// Does what the signals ask for that have come.
+    pub(super) fn answer_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                Signal::SIGXCPU => self.out_of_cpu_time(),
+                Signal::SIGQUIT => self.dump_core(),
+                signal => self.told_to_stop(signal),
+            }
+        }
+    }
+
     /// The first signal asks, the second insists.
-    pub(super) fn told_to_stop(&mut self, signal: Signal) {
-        if !self.gate.is_open() {
+    fn told_to_stop(&mut self, signal: Signal) {
+        if !self.work.segment.start_gate.is_open() {
             log::info!("{signal}: stopping before the server is ready");
             self.stage = Stage::Now;
             return;
@@ -65,6 +79,27 @@ impl Supervisor {
             Stage::Draining(Instant::now() + Duration::from_secs(self.options.grace.into()));
     }
 
+    /// It comes each second from the soft limit on, so a second one doesn't insist.
+    fn out_of_cpu_time(&mut self) {
+        if self.stage == Stage::Serving {
+            log::error!("the limit on CPU time (ulimit -t) is reached; raise it");
+            self.told_to_stop(Signal::SIGXCPU);
+        }
+    }
+
+    fn dump_core(&mut self) {
+        log::error!(
+            "SIGQUIT: ending at once, with a core if one is allowed (ulimit -c); TERM, INT and HUP stop the server"
+        );
+        log_output::expect_end();
+        self.log_process.flush();
+        // Its children die with it.
+        if let Err(errno) = die_by(Signal::SIGQUIT) {
+            log::error!("cannot end by SIGQUIT: {errno}; stopping at once");
+        }
+        self.stage = Stage::Now;
+    }
+
     /// Has everyone end what they do. Who isn't running is started all the same, and finds the
     /// event set: its clients are to be told, too.
     fn drain(&self) {
@@ -74,8 +109,8 @@ impl Supervisor {
         // First come those who were let in before: a worker that has nobody, and nobody to come,
         // says that it has drained. But one that takes nobody in, since it is stuck, keeps nobody
         // else from being told.
-        if !self.serving.stopping.is_set() && (!self.children.has_backlog() || is_half_over) {
-            self.serving.stopping.set();
+        if !self.work.serving.stopping.is_set() && (!self.children.has_backlog() || is_half_over) {
+            self.work.serving.stopping.set();
             self.segment.doorbells.ring_all();
         }
     }
@@ -94,7 +129,7 @@ impl Supervisor {
             Stage::Draining(_) => self.code_of_end(is_journal_done),
             Stage::Now => EXIT_FAILED,
         };
-        self.end_children();
+        end_children(&self.children);
         self.dropped.rest().iter().for_each(|line| log::warn!("{line}"));
         log::info!("stopped");
         Some(code)
@@ -105,43 +140,42 @@ impl Supervisor {
         if is_journal_done && !self.children.are_drained() {
             log::warn!("some clients did not read everything in time");
         }
-        match (is_journal_done, self.journal.missing_lines(is_journal_done)) {
+        match (is_journal_done, self.work.journal.missing_lines(is_journal_done)) {
             (true, None) => return EXIT_STOPPED,
             (_, Some(missing)) => log::error!("{missing} could not be stored"),
             (false, None) => log::error!("not every line could be stored in time"),
         }
         EXIT_NOT_STORED
     }
+}
 
-    /// There is one way to stop a process. None is left, and no zombie, but for one that cannot
-    /// die: the supervisor waits for it only so long. The log process isn't among them: it has yet
-    /// to write what is logged here.
-    pub(super) fn end_children(&mut self) {
-        let alive = self.children.alive().into_iter();
-        let mut left: Vec<(String, Pid)> = alive
-            .filter_map(|slot| Some((self.children.name(slot), self.children.get(slot).pid?)))
-            .collect();
-        for (_, pid) in &left {
-            // It is ours and not reaped, so the pid is its.
-            let _ = kill(*pid, Signal::SIGKILL);
+/// There is one way to stop a process. None is left, and no zombie, but for one that cannot
+/// die: the supervisor waits for it only so long. The log process isn't among them: it has yet
+/// to write what is logged here.
+pub(super) fn end_children(children: &Children) {
+    let alive = children.alive().into_iter();
+    let mut left: Vec<(String, Pid)> =
+        alive.filter_map(|slot| Some((children.name(slot), children.pid(slot)?))).collect();
+    for (_, pid) in &left {
+        // It is ours and not reaped, so the pid is its.
+        let _ = kill(*pid, Signal::SIGKILL);
+    }
+    let deadline = Instant::now() + GONE;
+    loop {
+        left.retain(|(_, pid)| {
+            matches!(
+                waitpid(*pid, Some(WaitPidFlag::WNOHANG)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+            )
+        });
+        if left.is_empty() || Instant::now() >= deadline {
+            break;
         }
-        let deadline = Instant::now() + GONE;
-        loop {
-            left.retain(|(_, pid)| {
-                matches!(
-                    waitpid(*pid, Some(WaitPidFlag::WNOHANG)),
-                    Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
-                )
-            });
-            if left.is_empty() || Instant::now() >= deadline {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        for (name, pid) in left {
-            log::error!(
-                "{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for it"
-            );
-        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for (name, pid) in left {
+        log::error!(
+            "{name} (pid {pid}) was killed but has not ended yet, since the kernel still works for it"
+        );
     }
 }

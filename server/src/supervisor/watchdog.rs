@@ -16,9 +16,10 @@
 //! A process that waits for the CPU is not stuck, and its successor would not get the CPU any
 //! sooner. On a machine that is busy with other programs, and above all with `--nice` or `--sched
 //! idle`, that may take seconds. The kernel says how long each thread ran, and how long it waited
-//! to run (proc_pid_schedstat(5), proc_pid_stat(5)).
+//! to run: see `cpu_use`.
 
 use super::children::Fault;
+use super::cpu_use::CpuUse;
 use crate::ipc::mutex::Holder;
 use crate::segment::{Segment, Thread};
 use forkchat_common::ids::{Sequence, Slot};
@@ -58,17 +59,6 @@ struct SlotWatch {
     asked_at: Option<Instant>,
     /// What it had used of the CPU when it was first seen to stand still, and when that was.
     still: Option<(Instant, CpuUse)>,
-}
-
-/// What all threads of a process together have used of the CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct CpuUse {
-    /// How long they ran.
-    pub ran: Duration,
-    /// How long they could have run, and others did; without the time that they do so now.
-    pub waited: Duration,
-    /// Whether one of them could run now.
-    pub is_runnable: bool,
 }
 
 /// One number, and since when it has been the same.

@@ -40,7 +40,7 @@ pub fn run(segment: &'static Segment, me: Slot, config: ServingConfig, start: St
     // All that a worker has is made in the thread that uses it: it then lies together in memory,
     // and not in the pages of the parent's that are still shared.
     let send = thread::Builder::new()
-        .name(format!("send {me}"))
+        .name(format!("send {}", me.worker_number()))
         .spawn(move || or_exit("send", start_and_send(segment, me, config, start)));
     match send.map(thread::JoinHandle::join) {
         // A panic would have ended the process.
@@ -92,7 +92,7 @@ fn start_and_send(
         ends_with_connections: start.ends_with_connections,
     };
     let mut receive = ReceiveThread::new(segment, me, wiring)?;
-    thread::Builder::new().name(format!("receive {me}")).spawn(move || {
+    thread::Builder::new().name(format!("receive {}", me.worker_number())).spawn(move || {
         match or_exit("receive", receive.run().map_err(io::Error::from)) {
             // Its end of the queue goes with it, which the send thread sees between two turns: whom
             // its last one had to wake is awake then.

@@ -2,7 +2,7 @@
 
 use super::options::Options;
 use crate::load::subprocess::{command_ending_with_this_process, remove_stale_directories};
-use crate::processes::{children_of, name_of};
+use crate::processes::{children_of, name_of, state_of};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -96,11 +96,7 @@ impl Server {
 
     /// The number of children that have ended and were not reaped.
     pub fn zombies(&self) -> usize {
-        let is_zombie = |pid: &Pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/status"))
-                .is_ok_and(|status| status.contains("State:\tZ"))
-        };
-        children_of(self.pid()).iter().filter(|pid| is_zombie(pid)).count()
+        children_of(self.pid()).into_iter().filter(|&pid| state_of(pid) == Some('Z')).count()
     }
 
     /// Whether the journal and at least this many workers run.

@@ -5,7 +5,7 @@ mod outage;
 mod output;
 mod restoring;
 
-use forkchat_tests::processes::is_stopped;
+use forkchat_tests::processes::{is_stopped, state_of};
 use forkchat_tests::terminal::Terminal;
 use forkchat_tests::{Client, Server, client_binary, wait_for};
 use nix::sys::signal::{Signal, kill};

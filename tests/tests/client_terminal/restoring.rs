@@ -75,14 +75,10 @@ fn a_suspended_client_restores_the_terminal_and_sets_it_again_when_continued() {
     terminal.type_keys("half");
     wait_for_prompt(&terminal, "#lobby> half");
     terminal.type_keys("\x1a");
-    let state = |wanted: char| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(wanted)).then_some(())
-    };
     // The kernel may or may not stop the leader of a session, since no shell would continue it
     // (POSIX, orphaned process groups). Both are right.
     wait_for("the terminal to be given back or taken again", || {
-        (state('T').is_some() && terminal.settings() != taken || terminal.settings() == taken)
+        (state_of(pid) == Some('T') && terminal.settings() != taken || terminal.settings() == taken)
             .then_some(())
     });
     terminal.signal(Signal::SIGCONT);

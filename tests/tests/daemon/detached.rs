@@ -67,19 +67,9 @@ fn it_inherits_nothing_from_the_process_that_started_it() {
     let starter = Pid::from_raw(started.words("started by")[2].parse().unwrap());
     let pid = service.pid().unwrap();
 
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let stat: Vec<i32> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .skip(1)
-        .take(5)
-        .map(|field| field.parse().unwrap())
-        .collect();
-    let [parent, group, session, terminal, terminal_group] = stat[..] else {
-        panic!("five fields of {stat:?}")
-    };
+    let stat = Process::new(pid.as_raw()).unwrap().stat().unwrap();
+    let (parent, group, session) = (stat.ppid, stat.pgrp, stat.session);
+    let (terminal, terminal_group) = (stat.tty_nr, stat.tpgid);
     assert_ne!(Pid::from_raw(parent), starter);
     assert!(
         session != pid.as_raw() && has_ended(Pid::from_raw(session)),

@@ -14,6 +14,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpgid, getsid, mkfifo};
+use procfs::process::Process;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;

@@ -4,7 +4,7 @@ mod killed;
 mod stopped;
 
 use forkchat_tests::processes::{
-    children_of, family_of, has_ended, is_stopped, name_of, threads_of,
+    children_of, family_of, has_ended, is_stopped, name_of, state_of, threads_of,
 };
 use forkchat_tests::{Client, DEADLINE, Server, has_tool, wait_for};
 use nix::sys::ptrace;

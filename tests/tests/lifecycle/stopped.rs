@@ -155,8 +155,8 @@ fn stop_in_the_lock(owner: impl Fn() -> u32, thread: Pid, client: &Client) {
         while std::io::Write::write_all(&mut stream, b"never heard, or heard\n").is_ok() {}
     });
     let deadline = Instant::now() + DEADLINE;
-    // The owner is stored as the worker's number plus 1.
-    while owner() != 1 {
+    // Worker 0 is in slot 1, and the owner is stored as its slot plus 1.
+    while owner() != 2 {
         assert!(Instant::now() < deadline, "one who writes holds the lock now and then");
         ptrace::cont(thread, None).unwrap();
         std::thread::yield_now();
@@ -220,12 +220,6 @@ fn a_worker_that_reads_nothing_is_found_by_the_watchdog() {
     tracer.join().unwrap();
 }
 
-/// Source: proc_pid_stat(5), `state`.
-fn is_asleep(thread: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('S'))
-}
-
 #[test]
 fn a_stopped_thread_of_an_idle_worker_is_found_by_the_watchdog() {
     for (model, threads) in [
@@ -242,7 +236,10 @@ fn a_stopped_thread_of_an_idle_worker_is_found_by_the_watchdog() {
                 threads_of(worker).into_iter().find(|&other| name_of(other).starts_with(thread))
             });
             wait_for("the worker to sleep", || {
-                threads_of(worker).into_iter().all(is_asleep).then_some(())
+                threads_of(worker)
+                    .into_iter()
+                    .all(|thread| state_of(thread) == Some('S'))
+                    .then_some(())
             });
             let tracer = trace(vec![frozen], |_| ());
             // The message differs if the thread was just about to do something.

@@ -56,7 +56,7 @@ impl<'a> Lines<'a> {
 
     /// Writes the names of some members of a room, on as many lines as they need, and how many are
     /// left out. Each line is tagged with its names.
-    pub fn members<'i>(&mut self, room: &str, names: &[&'i str], left_out: usize) {
+    pub fn members(&mut self, room: &str, names: &[&str], left_out: usize) {
         let and_more = and_more(left_out);
         let (mut line, mut tag) = (String::new(), Vec::new());
         let tail = (left_out > 0).then_some((and_more.as_str(), None));

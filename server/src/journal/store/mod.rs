@@ -415,8 +415,8 @@ impl Store {
                         &transaction,
                         self.quota,
                         &mut totals,
-                        &mut self.rooms,
                         progress.next_line - untrimmed_line,
+                        |key| self.rooms.forget_room(key),
                     )?;
                     trim_topics(&transaction, self.sizes)?;
                     (untrimmed_bytes, untrimmed_line) = (0, progress.next_line);
@@ -430,8 +430,8 @@ impl Store {
             &transaction,
             self.quota,
             &mut totals,
-            &mut self.rooms,
             progress.next_line - untrimmed_line,
+            |key| self.rooms.forget_room(key),
         )?;
         progress.reach(reached);
         progress.save(&transaction)?;

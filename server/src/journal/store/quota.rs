@@ -19,7 +19,6 @@
 //! (`migrations`). The sums over all rooms are in memory, and are read when the database is opened
 //! and when another program has changed it.
 
-use super::rooms::RoomNumbers;
 use super::{from_sql, to_sql};
 use forkchat_common::ids::Micros;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -195,13 +194,13 @@ pub(super) fn establish(
 }
 
 /// Deletes what is too much: not many more lines than were `added`, so that a lowered bound is
-/// reached in steps.
+/// reached in steps. `forgotten` is called with the key of each room of which nothing is left.
 pub(super) fn trim(
     connection: &Connection,
     quota: Quota,
     totals: &mut Totals,
-    numbers: &mut RoomNumbers,
     added: i64,
+    mut forgotten: impl FnMut(&str),
 ) -> rusqlite::Result<()> {
     let mut left = added + TRIM_LINES_MAX;
     while left > 0
@@ -225,12 +224,12 @@ pub(super) fn trim(
         totals.size(excess.is_established).add(-deleted.lines, -deleted.bytes);
         if is_empty {
             let mut forget = connection.prepare_cached(FORGET_ROOM)?;
-            let forgotten = forget
+            let room = forget
                 .query_row([room], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
                 .optional()?;
-            if let Some((key, bytes)) = forgotten {
+            if let Some((key, bytes)) = room {
                 totals.size(excess.is_established).add(0, -bytes);
-                numbers.forget_room(&key);
+                forgotten(&key);
             }
         }
         if deleted.lines == 0 {

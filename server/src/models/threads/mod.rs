@@ -53,9 +53,7 @@ use receive::Datagram;
 use std::sync::Arc;
 
 /// The row.
-pub const MODEL: Model = Model {
-    name: "threads",
-    about: "a worker a CPU; each connection has a receive and a send thread of its own, which block",
+pub static MODEL: Model = Model {
     placement: Placement::Shared,
     takes: Takes { descriptors: 1, tasks: 2, bytes: 96 * 1024 },
     run,
@@ -123,7 +121,7 @@ impl MainThread {
         );
         if let Some(udp) = udp_receiver {
             network.run(move || {
-                set_name(&format!("receive udp {me}"));
+                set_name(&format!("receive udp {}", me.worker_number()));
                 receive::receive_datagrams(segment, me, &udp, &hand_on);
             });
         }

@@ -154,7 +154,7 @@ fn who_was_handed_more_than_is_rendered_where_a_record_is_muted_is_given_up_ther
         assert_eq!(
             (outgoing.outboxes.dropped(session), outgoing.slow_readers.take_dropped()),
             (why, given_up),
-            "{taken} {at} {slot}"
+            "{taken} {at} {slot:?}"
         );
     }
 }
