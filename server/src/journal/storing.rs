@@ -239,7 +239,9 @@ impl Storing {
             Ok(()) => {
                 (self.pause, self.batch_max) =
                     (Duration::ZERO, (2 * self.batch_max).min(BATCH_ENTRIES_MAX));
-                if self.failure.take().is_some() {
+                // A single line may fit into a file that has no room for the next one.
+                let has_recovered = self.batch_max == BATCH_ENTRIES_MAX || self.backlog.is_empty();
+                if has_recovered && self.failure.take().is_some() {
                     match self.backlog.tally().missing() {
                         0 => log::warn!("lines are stored again; none is missing"),
                         missing => {
